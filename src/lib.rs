@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod coding;
+mod error;
+mod hop;
+mod limits;
+pub mod machine;
+#[cfg(feature = "std")]
+pub mod model;
+mod path;
+pub mod stream;
+mod subscription;
+mod time;
+mod version;
+
+pub use bytes;
+
+pub use coding::{BoundsExceeded, DecodeError, EncodeError};
+pub use error::Error;
+pub use hop::{Hop, Hops, TooManyHops};
+pub use limits::Limits;
+#[cfg(feature = "std")]
+pub use model::*;
+pub use path::Path;
+pub use subscription::{Subscription, TrackInfo};
+pub use time::{Instant, Timescale, Timestamp};
+pub use version::{UnknownVersion, Version, Versions};

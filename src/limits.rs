@@ -1,0 +1,96 @@
+//! Everything that a peer or an application could let grow has a limit here.
+
+use core::time::Duration;
+
+/// Bounds on memory, work and time. Each is enforced with a typed error for exactly the stream,
+/// subscription or session that went past it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of payload in one frame. Past it: [`FrameTooLarge`](crate::Error::FrameTooLarge) for its
+    /// group. Default 32 MiB, as the deployed peers.
+    pub frame_bytes: u64,
+    /// Frames in one group. Past it: [`GroupTooLarge`](crate::Error::GroupTooLarge). Default 8,192.
+    pub group_frames: u64,
+    /// Payload bytes in one group. Past it: [`GroupTooLarge`](crate::Error::GroupTooLarge).
+    /// Default 32 MiB.
+    pub group_bytes: u64,
+    /// Groups that one track keeps; the oldest goes first. Default 1,024.
+    pub track_groups: usize,
+    /// Bytes that one track keeps, the newest group apart; the oldest group goes first.
+    /// Default 64 MiB.
+    pub track_bytes: u64,
+    /// Bytes that all tracks of an origin keep together, the newest group of each apart; the track
+    /// that writes gives up its own oldest groups first. Default 512 MiB.
+    pub cache_bytes: u64,
+    /// Body of one control message. Past it the stream is reset. Default 64 KiB.
+    pub message_bytes: usize,
+    /// Segments of a path. Past it the message is malformed. Default 32.
+    pub path_segments: usize,
+    /// Broadcasts that the peer may have announced at once. Past it further ones are dropped and
+    /// counted. Default 16,384.
+    pub announcements: usize,
+    /// Subscriptions in each direction. Past it: [`Limit`](crate::Error::Limit) for the new one.
+    /// Default 4,096.
+    pub subscriptions: usize,
+    /// Requests of the peer that are open at once, of all kinds. Past it the new one is reset.
+    /// Default 8,192.
+    pub requests: usize,
+    /// Group streams of the peer that are open at once. Past it the new one is stopped.
+    /// Default 4,096.
+    pub group_streams: usize,
+    /// Group streams whose subscription is not known yet, held without reading on.
+    /// Past it the oldest is stopped. Default 64.
+    pub unbound_streams: usize,
+    /// How long a group stream may wait for its subscription or track information. Default 5 s.
+    pub unbound_time: Duration,
+    /// Groups that wait to be sent on one subscription; the least wanted is skipped. Default 256.
+    pub pending_groups: usize,
+    /// Bytes of one stream that wait to be decoded; then QUIC's flow control holds the rest.
+    /// Default 64 KiB.
+    pub stream_buffer: usize,
+    /// Bytes of replies owed on one request; then its input waits. Default 64 KiB.
+    pub owed_bytes: usize,
+    /// Hops of an announcement; a longer chain is ignored. Default and maximum 32.
+    pub hops: usize,
+    /// How long the peer's SETUP may take (versions that have one). Past it the session closes with
+    /// [`Timeout`](crate::Error::Timeout). Default 10 s.
+    pub handshake_time: Duration,
+    /// How long a graceful close may flush what is owed. Default 1 s.
+    pub close_time: Duration,
+    /// How long group streams are still accepted after the end of their subscription is known.
+    /// Default 1 s.
+    pub straggler_time: Duration,
+    /// How long a group is kept, by media time against the newest frame and by wall clock, unless the
+    /// track says otherwise. The newest group of a live track stays. Default 5 s.
+    pub max_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes: 32 << 20,
+            group_frames: 8_192,
+            group_bytes: 32 << 20,
+            track_groups: 1_024,
+            track_bytes: 64 << 20,
+            cache_bytes: 512 << 20,
+            message_bytes: 64 << 10,
+            path_segments: 32,
+            announcements: 16_384,
+            subscriptions: 4_096,
+            requests: 8_192,
+            group_streams: 4_096,
+            unbound_streams: 64,
+            unbound_time: Duration::from_secs(5),
+            pending_groups: 256,
+            stream_buffer: 64 << 10,
+            owed_bytes: 64 << 10,
+            hops: 32,
+            handshake_time: Duration::from_secs(10),
+            close_time: Duration::from_secs(1),
+            straggler_time: Duration::from_secs(1),
+            max_age: Duration::from_secs(5),
+        }
+    }
+}

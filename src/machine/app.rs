@@ -1,0 +1,270 @@
+//! The edge of the machine towards the application: [`Event`] and [`Command`], the same for every
+//! dialect and version.
+
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+
+use super::io::{Cost, Token};
+use crate::error::Error;
+use crate::hop::{Hop, Hops};
+use crate::path::Path;
+use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Timestamp;
+
+/// Names a request that the peer made, from the event that brings it until the one that ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey(pub(super) u32, pub(super) u32);
+
+impl RequestKey {
+    /// Small and dense: an index for a table beside the machine. Reused after the request ended.
+    pub const fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Names a group that the peer is sending, from [`Event::Group`] to [`Event::GroupEnded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey(pub(super) u32, pub(super) u32);
+
+impl GroupKey {
+    /// Small and dense: an index for a table beside the machine. Reused after the group ended.
+    pub const fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What the peer did, pulled by [`Machine::poll_event`](super::Machine::poll_event).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer offers a broadcast, or offers it by another way.
+    Announced {
+        /// The whole path.
+        path: Path,
+        /// Who it came through, the peer last.
+        hops: Hops,
+        /// What the way costs, this link included.
+        cost: Cost,
+    },
+    /// The peer wants to hear of broadcasts: answer [`Command::AcceptAnnounce`] or
+    /// [`Command::Refuse`].
+    AnnounceRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// Only paths under it.
+        prefix: Path,
+        /// Nothing that came through this hop (split horizon); unknown excludes nothing.
+        exclude: Hop,
+    },
+    /// The session is over. The last event.
+    Closed {
+        /// Why; [`Error::SessionClosed`] if nothing was wrong.
+        error: Error,
+    },
+    /// A frame of a group begins; in order, without holes.
+    Frame {
+        /// In which group.
+        group: GroupKey,
+        /// `None` where the version has no timestamps.
+        timestamp: Option<Timestamp>,
+        /// Bytes of payload to come, at most [`Limits::frame_bytes`](crate::Limits::frame_bytes).
+        size: u64,
+        /// The first of them that are here: all, some or none.
+        payload: Bytes,
+    },
+    /// The peer wants no new requests; what runs goes on until it closes.
+    GoingAway {
+        /// Where to go instead; empty if it does not say.
+        uri: Box<str>,
+    },
+    /// A group of one of our subscriptions begins.
+    Group {
+        /// The subscription.
+        subscription: Token,
+        /// Names the group in what follows.
+        group: GroupKey,
+        /// Its number in the track.
+        sequence: u64,
+        /// Index of the first frame that will come.
+        first_frame: u64,
+    },
+    /// Nothing more of this group will come.
+    GroupEnded {
+        /// Which.
+        group: GroupKey,
+        /// Whether it is whole.
+        result: Result<(), Error>,
+    },
+    /// More payload of the frame that began last in this group.
+    Payload {
+        /// In which group.
+        group: GroupKey,
+        /// At least one byte, at most what is missing.
+        bytes: Bytes,
+    },
+    /// A request of the peer is over by its own wish or by a fault of its own. Nothing to answer;
+    /// the key is free.
+    RequestEnded {
+        /// Which.
+        request: RequestKey,
+        /// Why.
+        error: Error,
+    },
+    /// A subscription of ours is over, and its token free, when all its groups have ended:
+    /// groups that still trickle in come before.
+    SubscribeEnded {
+        /// Which.
+        subscription: Token,
+        /// One past the last group if the publisher said so, or why it failed.
+        result: Result<Option<u64>, Error>,
+    },
+    /// The peer subscribes: answer [`Command::AcceptSubscribe`] or [`Command::Refuse`].
+    SubscribeRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// What it wants.
+        subscription: Subscription,
+    },
+    /// The peer changed its mind about what it wants of a running subscription.
+    SubscribeUpdated {
+        /// Which.
+        request: RequestKey,
+        /// What it wants now.
+        subscription: Subscription,
+    },
+    /// What the publisher says of the track of one of our subscriptions; before its first group.
+    /// Versions that have no TRACK_INFO give the defaults.
+    TrackInfo {
+        /// The subscription.
+        subscription: Token,
+        /// What it says.
+        info: TrackInfo,
+    },
+    /// The peer asks what a track is: answer [`Command::AcceptTrack`] or [`Command::Refuse`].
+    TrackRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+    },
+    /// A broadcast can't be subscribed at the peer any more.
+    Unannounced {
+        /// The whole path, which was announced before.
+        path: Path,
+    },
+}
+
+/// What the application wants, given by [`Machine::apply`](super::Machine::apply).
+///
+/// A command about something that ended meanwhile does nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Answers [`Event::AnnounceRequested`]: the first `active` calls of
+    /// [`Source::announcement`](super::Source::announcement) with `reader` give that many active
+    /// broadcasts.
+    AcceptAnnounce {
+        /// Which.
+        request: RequestKey,
+        /// Where to read what to say.
+        reader: Token,
+        /// How many broadcasts there are now.
+        active: u64,
+    },
+    /// Answers [`Event::SubscribeRequested`]. Groups may be given from now on.
+    AcceptSubscribe {
+        /// Which.
+        request: RequestKey,
+        /// What the track is.
+        info: TrackInfo,
+    },
+    /// Answers [`Event::TrackRequested`].
+    AcceptTrack {
+        /// Which.
+        request: RequestKey,
+        /// What the track is.
+        info: TrackInfo,
+    },
+    /// A reader of announcements has news again after it said that it knew everything.
+    AnnouncementsReady {
+        /// Which.
+        request: RequestKey,
+    },
+    /// Closes the session at once with the code of `error`.
+    Close {
+        /// Why.
+        error: Error,
+    },
+    /// Stops taking requests, flushes what is owed for at most
+    /// [`Limits::close_time`](crate::Limits::close_time), then closes.
+    Drain,
+    /// All groups of a served subscription are given; it ends cleanly behind them.
+    FinishSubscribe {
+        /// Which.
+        request: RequestKey,
+        /// Groups from this one on do not exist.
+        end: u64,
+    },
+    /// A group for a served subscription. The machine opens, sends and ends it when it may.
+    Group {
+        /// The subscription.
+        request: RequestKey,
+        /// Where to read its frames.
+        group: Token,
+        /// Its number in the track.
+        sequence: u64,
+        /// Index of the first frame to send.
+        first_frame: u64,
+    },
+    /// A group has more after [`Supply::Pending`](super::Supply::Pending).
+    GroupReady {
+        /// The subscription.
+        request: RequestKey,
+        /// Its number in the track.
+        sequence: u64,
+    },
+    /// Ends a request of the peer, answered or not, with the code of `error`.
+    Refuse {
+        /// Which.
+        request: RequestKey,
+        /// Why.
+        error: Error,
+    },
+    /// A group that comes in is not wanted.
+    StopGroup {
+        /// Which.
+        group: GroupKey,
+        /// Why.
+        error: Error,
+    },
+    /// Subscribes at the peer.
+    Subscribe {
+        /// Names the subscription in events.
+        subscription: Token,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// What is wanted.
+        want: Subscription,
+    },
+    /// Ends a subscription of ours. Answered by [`Event::SubscribeEnded`].
+    Unsubscribe {
+        /// Which.
+        subscription: Token,
+    },
+    /// Changes what a subscription of ours wants, where the version can say so.
+    UpdateSubscribe {
+        /// Which.
+        subscription: Token,
+        /// What is wanted now.
+        want: Subscription,
+    },
+}

@@ -1,0 +1,78 @@
+//! What a subscriber asks of a track, and what its publisher says of it.
+
+use core::time::Duration;
+
+use crate::time::Timescale;
+
+/// What a subscriber wants of a track (moq-lite, SUBSCRIBE).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscription {
+    /// Higher is more important. Default 127.
+    pub priority: u8,
+    /// Oldest group first instead of newest first. A wish: the deployed peers ignore it.
+    pub ordered: bool,
+    /// Groups older than this are skipped, measured in media time against the newest frame.
+    /// Zero, the default, is only the latest group; `Duration::MAX` is no bound.
+    pub max_age: Duration,
+    /// The first group wanted. Default: the latest.
+    pub start: Option<u64>,
+    /// The last group wanted, inclusive. Default: no end.
+    pub end: Option<u64>,
+}
+
+impl Default for Subscription {
+    fn default() -> Self {
+        Self { priority: 127, ordered: false, max_age: Duration::ZERO, start: None, end: None }
+    }
+}
+
+impl Subscription {
+    /// Sets [`priority`](Self::priority).
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets [`ordered`](Self::ordered).
+    pub fn ordered(mut self, ordered: bool) -> Self {
+        self.ordered = ordered;
+        self
+    }
+
+    /// Sets [`max_age`](Self::max_age).
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// Sets [`start`](Self::start).
+    pub fn start(mut self, group: u64) -> Self {
+        self.start = Some(group);
+        self
+    }
+
+    /// Sets [`end`](Self::end), inclusive.
+    pub fn end(mut self, group: u64) -> Self {
+        self.end = Some(group);
+        self
+    }
+}
+
+/// What a publisher says of a track, fixed for the track's life (moq-lite 05+, TRACK_INFO).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrackInfo {
+    /// Breaks ties between subscriptions of equal priority; higher is more important. Default 127.
+    pub priority: u8,
+    /// How long groups are kept. Default 5 s.
+    pub max_age: Duration,
+    /// Units of frame timestamps. Default: milliseconds.
+    pub timescale: Timescale,
+}
+
+impl Default for TrackInfo {
+    fn default() -> Self {
+        Self { priority: 127, max_age: Duration::from_secs(5), timescale: Timescale::MILLIS }
+    }
+}
