@@ -16,7 +16,7 @@ use smoq::machine::{Action, Input};
 use smoq::stream::{Code, Dir};
 use smoq::{Clock, Driver, Error, Instant};
 
-use crate::streams::{FIRST_KEY, Stream, Streams, stream_code, wire_code};
+use crate::streams::{FIRST_STREAM, Stream, Streams, stream_code, wire_code};
 
 /// What one round may spend on each of reading, working and writing: one an item and one a KiB.
 const ROUND: usize = 256;
@@ -30,8 +30,6 @@ const ACCEPT_BI: usize = 1;
 const OPEN_UNI: usize = 2;
 const OPEN_BI: usize = 3;
 const LOST: usize = 4;
-const KEYS: usize = 5;
-const _: () = assert!(KEYS <= FIRST_KEY);
 
 /// Drives until the session is over; `Ok` if that was no error.
 pub(crate) async fn drive(
@@ -41,10 +39,7 @@ pub(crate) async fn drive(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(), Error> {
     let connection = streams.connection.clone();
-    let wakers = std::array::from_fn(|key| streams.ready.waker(key));
-    for key in [ACCEPT_UNI, ACCEPT_BI, LOST] {
-        Waker::wake_by_ref(&wakers[key]);
-    }
+    let wakers = std::array::from_fn(|key| streams.ready.waker(key as u64));
     let mut round = Round {
         connection: &connection,
         wakers,
@@ -57,6 +52,9 @@ pub(crate) async fn drive(
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
     };
+    for key in [ACCEPT_UNI, ACCEPT_BI, LOST] {
+        round.wakers[key].wake_by_ref();
+    }
     match poll_fn(|cx| round.poll(cx)).await {
         End::Close { code, reason } => {
             if code == Code::default() {
@@ -150,7 +148,7 @@ impl Timer {
 /// All that a round needs. `'p` is the pinned futures, `'c` the connection that they borrow.
 struct Round<'p, 'c> {
     connection: &'c quinn::Connection,
-    wakers: [Waker; KEYS],
+    wakers: [Waker; FIRST_STREAM],
     accept_uni: Pin<&'p mut AcceptUni<'c>>,
     accept_bi: Pin<&'p mut AcceptBi<'c>>,
     open_uni: Pin<&'p mut OpenUni<'c>>,
@@ -163,7 +161,6 @@ struct Round<'p, 'c> {
 
 impl Round<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.streams.ready.register(cx.waker());
         for _ in 0..ROUNDS {
             let now = self.timer.now();
             // All inputs come before the first write: else the order of wakes beats priorities.
@@ -193,7 +190,9 @@ impl Round<'_, '_> {
             }
             if self.timer.poll(self.driver.poll_timeout(), cx).is_ready() {
                 self.driver.handle_timeout(self.timer.now());
-            } else if self.driver.poll_wake(cx).is_pending() {
+            } else if self.driver.poll_wake(cx).is_pending()
+                && self.streams.ready.poll_ready(cx).is_pending()
+            {
                 return Poll::Pending;
             }
         }
@@ -207,12 +206,12 @@ impl Round<'_, '_> {
         while budget.is_left() {
             let Some(key) = self.streams.ready.pop() else { break };
             budget.spend(0);
-            match key {
-                ACCEPT_UNI | ACCEPT_BI => self.accept(key, now, &mut budget),
+            match key as usize {
+                key @ (ACCEPT_UNI | ACCEPT_BI) => self.accept(key, now, &mut budget),
                 OPEN_UNI => self.driver.handle(now, Input::Available { dir: Dir::Uni }),
                 OPEN_BI => self.driver.handle(now, Input::Available { dir: Dir::Bi }),
                 LOST => self.notice_loss(),
-                _ => self.read_stream(key, now, &mut budget),
+                key => self.read_stream(key, now, &mut budget),
             }
         }
         budget.was_used()

@@ -4,7 +4,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use smoq::Client;
-//! use smoq_quinn::{config, smoq_tls::Trust};
+//! use smoq_quinn::{config, tls::Trust};
 //!
 //! let client = Client::new();
 //! let mut endpoint = quinn::Endpoint::client("[::]:0".parse()?)?;
@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 
 use quinn::crypto::rustls::HandshakeData;
 use smoq::{Client, Clock, Server, Session, Version, Versions};
-pub use smoq_tls;
+pub use smoq_tls as tls;
 
 use crate::streams::{Streams, wire_code};
 

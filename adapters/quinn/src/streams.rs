@@ -19,8 +19,8 @@ pub(crate) fn stream_code(code: VarInt) -> Code {
     Code::new(code.into_inner()).from_http3()
 }
 
-/// Keys of the ready list below this one are not streams'.
-pub(crate) const FIRST_KEY: usize = 8;
+/// Keys of the ready list from this one on are streams'.
+pub(crate) const FIRST_STREAM: usize = 5;
 
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
@@ -106,7 +106,7 @@ impl Streams {
         let id = stream.id;
         let slot = self.free.pop().unwrap_or(self.slots.len());
         if slot == self.slots.len() {
-            let waker = self.ready.waker(slot + FIRST_KEY);
+            let waker = self.ready.waker((FIRST_STREAM + slot) as u64);
             self.slots.push(Slot { waker, stream: None });
         }
         self.slots[slot].waker.wake_by_ref();
@@ -123,7 +123,7 @@ impl Streams {
 
     /// A stream by the key that its waker put on the ready list.
     pub(crate) fn by_key(&mut self, key: usize) -> Option<(&mut Stream, &Waker)> {
-        self.slots.get_mut(key.checked_sub(FIRST_KEY)?)?.get()
+        self.slots.get_mut(key - FIRST_STREAM)?.get()
     }
 
     /// Frees a place in which both halves are done.
