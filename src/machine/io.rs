@@ -26,7 +26,7 @@ pub enum Input {
     },
     /// The next bytes of a stream, in order and in any split. Empty with `fin` is legal.
     Data {
-        /// On which stream; one that was not named by `Opened` is taken as opened now.
+        /// On which stream, opened by us or named by `Opened`; others are ignored.
         id: StreamId,
         /// The bytes.
         bytes: Bytes,

@@ -1,0 +1,167 @@
+//! A run: what one [`Write`](super::Write) shows, as slices of the cache with headers between.
+
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use super::io::FrameView;
+use crate::coding::varint;
+
+/// Bytes that one guard shows at most.
+pub(super) const MAX_BURST: usize = 64 << 10;
+/// Slices that one guard shows at most.
+const MAX_CHUNKS: usize = 32;
+/// Pieces up to this are copied into the arena: dearer for QUIC as slices than as a copy.
+const COPY_MAX: usize = 256;
+/// What the arena is given at a time.
+const ARENA_STEP: usize = 16 << 10;
+
+/// How the frames of a group are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Frames begin with a timestamp delta (moq-lite 05+).
+    pub(super) timestamps: bool,
+}
+
+/// Memory for one guard, reused by the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) chunks: Vec<Bytes>,
+    pub(super) total: usize,
+    /// Where each whole frame ends, in bytes from the start of the run.
+    pub(super) ends: Vec<usize>,
+    arena: BytesMut,
+}
+
+impl Scratch {
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
+        self.ends.clear();
+        self.total = 0;
+        self.arena.clear();
+    }
+
+    pub(super) fn copy(&mut self, bytes: &[u8]) {
+        if self.arena.capacity() - self.arena.len() < bytes.len() {
+            self.flush();
+            self.arena.reserve(ARENA_STEP.max(bytes.len()));
+        }
+        self.arena.extend_from_slice(bytes);
+        self.total += bytes.len();
+    }
+
+    fn share(&mut self, bytes: Bytes) {
+        self.flush();
+        self.total += bytes.len();
+        self.chunks.push(bytes);
+    }
+
+    pub(super) fn flush(&mut self) {
+        if !self.arena.is_empty() {
+            self.chunks.push(self.arena.split().freeze());
+        }
+    }
+}
+
+/// Where [`Source::frames`](super::Source::frames) shows frames. It keeps what fits.
+#[derive(Debug)]
+pub struct Run<'a> {
+    out: &'a mut Scratch,
+    layout: Layout,
+    /// Index of the frame that is pushed next.
+    index: u64,
+    /// Index of the first frame on the stream, whose delta starts from 0.
+    first: u64,
+    /// Bytes of the next frame that went out before.
+    skip: usize,
+    room: usize,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        out: &'a mut Scratch,
+        layout: Layout,
+        first: u64,
+        index: u64,
+        skip: usize,
+    ) -> Self {
+        let room = MAX_BURST.saturating_sub(out.total);
+        Self { out, layout, index, first, skip, room }
+    }
+
+    /// One that keeps nothing: to ask whether there is anything.
+    pub(super) fn probe(out: &'a mut Scratch, layout: Layout, index: u64) -> Self {
+        Self { out, layout, index, first: index, skip: 0, room: 0 }
+    }
+
+    /// Shows the next frame. `false`: show no more.
+    pub fn push(&mut self, frame: FrameView<'_>) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        let late_start = self.index == self.first && self.index != 0;
+        let whole = match frame.wire {
+            Some(wire) if !late_start => {
+                let from = if self.layout.timestamps { 0 } else { wire.delta_len };
+                self.piece(wire.bytes, from)
+            }
+            _ => {
+                let previous = if late_start { 0 } else { frame.previous.units() };
+                let delta = frame.timestamp.units().wrapping_sub(previous) as i64;
+                let mut head = varint::Head::new();
+                if self.layout.timestamps {
+                    head.push(varint::zigzag(delta));
+                }
+                head.push(frame.size);
+                let mut there = 0;
+                let mut whole = self.head(head.as_slice());
+                match frame.wire {
+                    Some(wire) => {
+                        there = frame.size;
+                        whole = whole && self.piece(wire.bytes, wire.head_len);
+                    }
+                    None => {
+                        for chunk in frame.payload {
+                            there += chunk.len() as u64;
+                            whole = whole && self.piece(chunk, 0);
+                        }
+                    }
+                }
+                whole && there == frame.size
+            }
+        };
+        if whole {
+            self.out.ends.push(self.out.total);
+            self.index += 1;
+            self.skip = 0;
+        }
+        whole && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.room == 0 || self.out.chunks.len() >= MAX_CHUNKS
+    }
+
+    fn head(&mut self, head: &[u8]) -> bool {
+        let skipped = self.skip.min(head.len());
+        self.skip -= skipped;
+        self.out.copy(&head[skipped..]);
+        self.room = self.room.saturating_sub(head.len() - skipped);
+        true
+    }
+
+    /// Keeps `bytes[from..]` less what went out before. `false` if not all of it fitted.
+    fn piece(&mut self, bytes: &Bytes, from: usize) -> bool {
+        let skipped = self.skip.min(bytes.len() - from);
+        self.skip -= skipped;
+        let from = from + skipped;
+        let n = (bytes.len() - from).min(self.room);
+        self.room -= n;
+        if n <= COPY_MAX {
+            self.out.copy(&bytes[from..from + n]);
+        } else {
+            self.out.share(bytes.slice(from..from + n));
+        }
+        from + n == bytes.len()
+    }
+}
