@@ -20,7 +20,7 @@ pub use bytes;
 
 pub use coding::{BoundsExceeded, DecodeError, EncodeError};
 pub use error::Error;
-pub use hop::{Hop, Hops, TooManyHops};
+pub use hop::{Cost, Hop, Hops, TooManyHops};
 pub use limits::Limits;
 #[cfg(feature = "std")]
 pub use model::*;
