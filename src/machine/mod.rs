@@ -21,7 +21,7 @@ mod lite;
 mod request;
 mod run;
 mod schedule;
-mod slab;
+
 mod streams;
 mod timers;
 

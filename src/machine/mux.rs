@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::request::{Offer, Requests, Sender};
-use super::slab::Key;
+use crate::slab::Key;
 use super::streams::{Recv, Send};
 use crate::coding::varint;
 use crate::stream::{Code, Side, StreamId};

@@ -9,7 +9,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::io::Action;
-use super::slab::{Key, Slab};
+use crate::slab::{Key, Slab};
 use super::streams::{Recv, Send};
 use crate::error::Error;
 use crate::stream::{Code, StreamId};

@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
 use super::super::io::{Announcement, Source, Token};
-use super::super::slab::Key;
+use crate::slab::Key;
 use super::{Lite, Look, Role};
 use crate::coding::lite::{Announce, AnnounceOk, HopsForm};
 use crate::error::Error;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::Core;
 use super::super::app::{Event, GroupKey};
 use super::super::io::Action;
-use super::super::slab::{Key, Slab};
+use crate::slab::{Key, Slab};
 use super::super::streams::Recv;
 use super::super::timers::Timer;
 use super::{Lite, Look, read_message};

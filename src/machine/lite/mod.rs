@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::app::{Command, Event, GroupKey, RequestKey};
 use super::io::{Source, Token};
-use super::slab::{Key, Slab};
+use crate::slab::{Key, Slab};
 use super::streams::{Recv, Send};
 use super::timers::Timer;
 use super::{Config, Control, Core, State};

@@ -4,7 +4,7 @@ use super::super::Core;
 use super::super::app::{Event, RequestKey};
 use super::super::io::Token;
 use super::super::schedule::{Head, Pick};
-use super::super::slab::Key;
+use crate::slab::Key;
 use super::{Lite, Look, Role};
 use crate::coding::lite::{
     GroupHeader, Subscribe, SubscribeResponse, SubscribeUpdate, UniStream, encode_track_info,

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::super::app::Event;
 use super::super::io::Token;
-use super::super::slab::Key;
+use crate::slab::Key;
 use super::super::timers::Timer;
 use super::super::{Core, State};
 use super::{Lite, Look, Role, Text};
