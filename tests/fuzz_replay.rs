@@ -9,7 +9,8 @@ mod coding;
 /// Runs `target` on each file of its two directories.
 fn replay(name: &str, target: fn(&[u8])) {
     for directory in ["corpus", "regressions"] {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(directory).join(name);
+        let directory =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(directory).join(name);
         let mut files = 0;
         for entry in fs::read_dir(&directory).unwrap() {
             let file = entry.unwrap().path();
