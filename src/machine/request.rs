@@ -413,6 +413,11 @@ impl Requests {
         carrier || !self.writable.is_empty() || !self.unopened.is_empty()
     }
 
+    /// Whether a request of ours may want a stream.
+    pub(super) fn has_unopened(&self) -> bool {
+        !self.unopened.is_empty()
+    }
+
     /// Whether a request may have something to write now.
     pub(super) fn has_writable(&self) -> bool {
         let carrier = match &self.carrier {

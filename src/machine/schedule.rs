@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 use super::io::{Action, Source, Supply, Token};
 use super::run::{Layout, Run, Scratch};
 use super::slab::{Key, Slab};
-use crate::error::Error;
 use crate::stream::{Code, StreamId};
 
 /// Stream type and header of a group, before its frames.
@@ -142,9 +141,10 @@ impl Schedule {
     pub(super) fn push(&mut self, pick: Pick, token: Token, first_frame: u64, head: Head) {
         let released = |group| Released { track: pick.track, group, sent: false };
         let max_pending = self.max_pending;
-        let taken = self.tracks.get(pick.track).is_some_and(|track| {
-            max_pending > 0 && !track.groups.contains_key(&pick.sequence)
-        });
+        let taken = self
+            .tracks
+            .get(pick.track)
+            .is_some_and(|track| max_pending > 0 && !track.groups.contains_key(&pick.sequence));
         if !taken {
             self.released.push_back(released(token));
             return;
@@ -152,7 +152,11 @@ impl Schedule {
         let mut dropped = None;
         self.reorder(pick.track, |track| {
             if track.unopened.len() >= max_pending {
-                let last = if track.ordered { track.unopened.pop_last() } else { track.unopened.pop_first() };
+                let last = if track.ordered {
+                    track.unopened.pop_last()
+                } else {
+                    track.unopened.pop_first()
+                };
                 dropped = last.and_then(|sequence| track.groups.remove(&sequence));
             }
             let group = Outgoing {
@@ -385,6 +389,3 @@ impl Urgency {
 
 /// Control streams go before every group.
 pub(super) const CONTROL_PRIORITY: i32 = 1 << 16;
-
-/// Why a group stream is reset when nobody gave a reason.
-pub(super) const UNWANTED: Error = Error::Cancelled;

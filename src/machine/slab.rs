@@ -53,10 +53,4 @@ impl<T> Slab<T> {
         self.free.push(key.0);
         Some(value)
     }
-
-    /// The key of whatever is in `slot` now.
-    pub(super) fn key_at(&self, slot: u32) -> Option<Key> {
-        let (generation, value) = self.slots.get(slot as usize)?;
-        value.as_ref().map(|_| (slot, *generation))
-    }
 }
