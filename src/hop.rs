@@ -95,3 +95,34 @@ impl FromIterator<Hop> for Hops {
         Self(hops.into_iter().take(Self::MAX).collect())
     }
 }
+
+/// What a route costs (moq-lite 06+), added up link by link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cost {
+    /// When the content flows there already.
+    pub warm: u64,
+    /// When it does not flow yet.
+    pub cold: u64,
+}
+
+impl Cost {
+    /// The largest cost that the wire can carry: a route that is being drained.
+    pub const MAX: u64 = (1 << 62) - 1;
+
+    /// What a route counts as whose version can't say: free when the content flows there already, and
+    /// the last choice otherwise.
+    pub const UNKNOWN: Self = Self { warm: 0, cold: Self::MAX };
+
+    /// This and one more link.
+    #[must_use]
+    pub const fn add(self, link: u64) -> Self {
+        Self {
+            warm: Self::cut(self.warm.saturating_add(link)),
+            cold: Self::cut(self.cold.saturating_add(link)),
+        }
+    }
+
+    const fn cut(cost: u64) -> u64 {
+        if cost > Self::MAX { Self::MAX } else { cost }
+    }
+}

@@ -11,6 +11,7 @@ pub mod machine;
 #[cfg(feature = "std")]
 pub mod model;
 mod path;
+mod slab;
 pub mod stream;
 mod subscription;
 mod time;
@@ -20,7 +21,7 @@ pub use bytes;
 
 pub use coding::{BoundsExceeded, DecodeError, EncodeError};
 pub use error::Error;
-pub use hop::{Hop, Hops, TooManyHops};
+pub use hop::{Cost, Hop, Hops, TooManyHops};
 pub use limits::Limits;
 #[cfg(feature = "std")]
 pub use model::*;

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::hop::Cost;
 use crate::hop::Hops;
 use crate::path::Path;
+use crate::slab::Key;
 use crate::stream::{Code, Dir, StreamId};
 use crate::time::Timestamp;
 
@@ -26,7 +28,7 @@ pub enum Input {
     },
     /// The next bytes of a stream, in order and in any split. Empty with `fin` is legal.
     Data {
-        /// On which stream; one that was not named by `Opened` is taken as opened now.
+        /// On which stream, opened by us or named by `Opened`; others are ignored.
         id: StreamId,
         /// The bytes.
         bytes: Bytes,
@@ -110,6 +112,18 @@ pub struct Token {
     pub generation: u32,
 }
 
+impl From<Key> for Token {
+    fn from((slot, generation): Key) -> Self {
+        Self { slot, generation }
+    }
+}
+
+impl From<Token> for Key {
+    fn from(token: Token) -> Self {
+        (token.slot, token.generation)
+    }
+}
+
 /// Where the machine reads what it sends: the cache of the layer above, lent for one call.
 ///
 /// Every method is total and never blocks; an unknown token is [`Supply::Gone`], or `None`.
@@ -182,28 +196,4 @@ pub enum Announcement {
         /// Relative to the prefix that was asked for.
         suffix: Path,
     },
-}
-
-/// What a route costs (moq-lite 06+), added up link by link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cost {
-    /// When the content flows there already.
-    pub warm: u64,
-    /// When it does not flow yet.
-    pub cold: u64,
-}
-
-impl Cost {
-    /// The largest cost that the wire can carry: a route that is being drained.
-    pub const MAX: u64 = (1 << 62) - 1;
-
-    /// This and one more link.
-    #[must_use]
-    pub const fn add(self, link: u64) -> Self {
-        Self { warm: Self::cut(self.warm.saturating_add(link)), cold: Self::cut(self.cold.saturating_add(link)) }
-    }
-
-    const fn cut(cost: u64) -> u64 {
-        if cost > Self::MAX { Self::MAX } else { cost }
-    }
 }

@@ -1,0 +1,116 @@
+//! Reading fields one behind the other.
+
+use core::time::Duration;
+
+use super::{DecodeError, varint};
+use crate::path::Path;
+
+/// Reads fields from the front of contiguous bytes.
+///
+/// Where the bytes end before the field does, the answer is [`DecodeError::Short`]; inside of a
+/// message, which is whole before it is read, that becomes [`DecodeError::Truncated`].
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    /// Starts at the front of `bytes`.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Reads a whole message: all of `body`, and nothing behind it.
+    pub(super) fn message<T>(
+        body: &'a [u8],
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let mut cursor = Self::new(body);
+        let message = read(&mut cursor).map_err(|error| match error {
+            DecodeError::Short => DecodeError::Truncated,
+            other => other,
+        })?;
+        cursor.finish()?;
+        Ok(message)
+    }
+
+    /// Reads what may not be all there yet: `None` if more bytes are needed, else the value and how
+    /// many bytes it took.
+    pub(super) fn front<T>(
+        front: &'a [u8],
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<(T, usize)>, DecodeError> {
+        let mut cursor = Self::new(front);
+        match read(&mut cursor) {
+            Ok(value) => Ok(Some((value, front.len() - cursor.remaining()))),
+            Err(DecodeError::Short) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes that were not read yet.
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// [`DecodeError::TrailingBytes`] unless everything was read.
+    pub const fn finish(self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
+    }
+
+    /// One raw byte.
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
+        let (&byte, rest) = self.rest.split_first().ok_or(DecodeError::Short)?;
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    /// A variable-length integer.
+    pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        let (value, len) = varint::read(self.rest).ok_or(DecodeError::Short)?;
+        self.rest = &self.rest[len..];
+        Ok(value)
+    }
+
+    /// The next `len` bytes.
+    pub fn bytes(&mut self, len: u64) -> Result<&'a [u8], DecodeError> {
+        let len = usize::try_from(len).map_err(|_| DecodeError::Short)?;
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Short)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// UTF-8 text behind its length in bytes.
+    pub fn string(&mut self) -> Result<&'a str, DecodeError> {
+        let len = self.varint()?;
+        core::str::from_utf8(self.bytes(len)?).map_err(|_| DecodeError::InvalidString)
+    }
+
+    /// A path, normalised; [`DecodeError::TooMany`] if it has more segments than `max_segments`.
+    pub fn path(&mut self, max_segments: usize) -> Result<Path, DecodeError> {
+        let text = self.string()?;
+        let mut segments = text.split('/').filter(|segment| !segment.is_empty());
+        if segments.nth(max_segments).is_some() {
+            return Err(DecodeError::TooMany);
+        }
+        Ok(Path::new(text))
+    }
+
+    /// An integer that may be absent: 0, or one more than the value.
+    pub fn option(&mut self) -> Result<Option<u64>, DecodeError> {
+        Ok(self.varint()?.checked_sub(1))
+    }
+
+    /// Whole milliseconds. The largest number stands for no bound: [`Duration::MAX`].
+    pub fn millis(&mut self) -> Result<Duration, DecodeError> {
+        Ok(match self.varint()? {
+            varint::MAX => Duration::MAX,
+            millis => Duration::from_millis(millis),
+        })
+    }
+
+    /// A signed number, see [`varint::zigzag`].
+    pub fn zigzag(&mut self) -> Result<i64, DecodeError> {
+        self.varint().map(varint::unzigzag)
+    }
+}

@@ -1,0 +1,78 @@
+//! What is about the session as a whole: PROBE and GOAWAY.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{Features, decodable, encodable};
+use crate::coding::writer::Writer;
+use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::version::Version;
+
+/// PROBE: what the path to the subscriber can carry, as its publisher sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Bits a second, `None` if not known. `Some(0)` is written as 1.
+    pub bitrate: Option<u64>,
+    /// Round-trip time, `None` if not known. Written in whole milliseconds, at least 1; not written
+    /// on 03.
+    pub rtt: Option<Duration>,
+}
+
+impl Probe {
+    /// Reads the body of a message.
+    pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
+        Cursor::message(body, |cursor| {
+            let bitrate = Some(cursor.varint()?).filter(|&bitrate| bitrate > 0);
+            let rtt = if Features::of(version).rtt { Some(cursor.millis()?) } else { None };
+            Ok(Self { bitrate, rtt: rtt.filter(|rtt| !rtt.is_zero()) })
+        })
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        const MILLI: Duration = Duration::from_millis(1);
+        Writer::message(out, None, |writer| {
+            writer.varint(self.bitrate.map_or(0, |bitrate| bitrate.max(1)))?;
+            if Features::of(version).rtt {
+                writer.millis(self.rtt.map_or(Duration::ZERO, |rtt| rtt.max(MILLI)))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// GOAWAY (04+): make no new requests here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Goaway {
+    /// Where to go instead, at most [`Goaway::MAX_URI`] bytes; empty if the sender does not say.
+    /// Clients leave it empty.
+    pub uri: Box<str>,
+}
+
+impl Goaway {
+    /// Bytes of the longest URI that peers take.
+    pub const MAX_URI: usize = 8_192;
+
+    /// Reads the body of a message.
+    pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
+        decodable(Features::of(version).goaway)?;
+        Cursor::message(body, |cursor| {
+            let uri = cursor.string()?;
+            if uri.len() > Self::MAX_URI {
+                return Err(DecodeError::TooLong);
+            }
+            Ok(Self { uri: uri.into() })
+        })
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        encodable(Features::of(version).goaway)?;
+        if self.uri.len() > Self::MAX_URI {
+            return Err(EncodeError::TooLong);
+        }
+        Writer::message(out, None, |writer| Ok(writer.string(&self.uri)?))
+    }
+}

@@ -1,0 +1,106 @@
+//! SETUP: what each side says of itself before anything else (05+).
+
+use alloc::boxed::Box;
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+
+use super::{Features, decodable, encodable};
+use crate::coding::writer::Writer;
+use crate::coding::{Cursor, DecodeError, EncodeError, varint};
+use crate::hop::Hop;
+use crate::version::Version;
+
+const PROBE: u64 = 1;
+const PATH: u64 = 2;
+const ROLE: u64 = 3;
+const COST: u64 = 4;
+const HOP: u64 = 5;
+
+/// Parameters that the deployed peers take in one message.
+const MAX_PARAMETERS: u64 = 64;
+
+/// SETUP: parameters, all of them optional; unknown ones are skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// What the sender can do as to PROBE: 0 nothing, 1 report, 2 (and above) send more to find out.
+    /// Absent is 0.
+    pub probe: Option<u64>,
+    /// The root of the session, with its query: from a client, where the transport carries no URL.
+    /// Empty is absent.
+    pub path: Option<Box<str>>,
+    /// A hint of a client: 1 only publishes, 2 only subscribes. All else is both.
+    pub role: Option<u64>,
+    /// What the link costs. Absent is 1; 0 is a free link.
+    pub cost: Option<u64>,
+    /// The sender's hop, unknown if it does not say.
+    pub hop: Hop,
+}
+
+impl Setup {
+    /// Reads the body of a message. A parameter that is there twice is [`DecodeError::Duplicate`],
+    /// which the deployed peers answer by closing the session.
+    pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
+        decodable(Features::of(version).setup)?;
+        Cursor::message(body, |cursor| {
+            let count = cursor.varint()?;
+            if count > MAX_PARAMETERS {
+                return Err(DecodeError::TooMany);
+            }
+            let mut setup = Self::default();
+            let mut seen = SmallVec::<[u64; 8]>::new();
+            for _ in 0..count {
+                let id = cursor.varint()?;
+                if seen.contains(&id) {
+                    return Err(DecodeError::Duplicate);
+                }
+                seen.push(id);
+                let len = cursor.varint()?;
+                setup.decode_parameter(id, cursor.bytes(len)?)?;
+            }
+            Ok(setup)
+        })
+    }
+
+    fn decode_parameter(&mut self, id: u64, value: &[u8]) -> Result<(), DecodeError> {
+        let integer = || Cursor::message(value, Cursor::varint);
+        match id {
+            PROBE => self.probe = Some(integer()?),
+            PATH => {
+                let path = core::str::from_utf8(value).map_err(|_| DecodeError::InvalidString)?;
+                self.path = if path.is_empty() { None } else { Some(path.into()) };
+            }
+            ROLE => self.role = Some(integer()?),
+            COST => self.cost = Some(integer()?),
+            HOP => self.hop = Hop::new(integer()?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        encodable(Features::of(version).setup)?;
+        let path = self.path.as_deref().filter(|path| !path.is_empty());
+        let hop = if self.hop.is_known() { Some(self.hop.as_u64()) } else { None };
+        let integers = [(PROBE, self.probe), (ROLE, self.role), (COST, self.cost), (HOP, hop)];
+        let count = integers.iter().filter(|(_, value)| value.is_some()).count()
+            + usize::from(path.is_some());
+
+        Writer::message(out, None, |writer| {
+            writer.varint(count as u64)?;
+            for (id, value) in integers {
+                if let Some(value) = value {
+                    writer.varint(id)?;
+                    writer.varint(varint::len(value) as u64)?;
+                    writer.varint(value)?;
+                }
+            }
+            if let Some(path) = path {
+                writer.varint(PATH)?;
+                writer.string(path)?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! The Subscribe stream.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{Features, encodable};
+use crate::coding::writer::Writer;
+use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::path::Path;
+use crate::subscription::Subscription;
+use crate::version::Version;
+
+/// SUBSCRIBE: the first message.
+///
+/// From 06 on a `want.start` of `None` and of `Some(0)` are the same number, no floor, read as
+/// `None`, and `want.ordered` is not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// Names the subscription in GROUP headers: counted from 0 by each subscriber, never reused.
+    pub id: u64,
+    /// The whole path.
+    pub broadcast: Path,
+    /// Name of the track.
+    pub track: Box<str>,
+    /// What is wanted.
+    pub want: Subscription,
+    /// First frame wanted of the group `want.start`. Before 06 only 0.
+    pub frame_start: u64,
+    /// Last frame wanted, inclusive, of the group `want.end`, which must be given then. Before 06
+    /// only `None`.
+    pub frame_end: Option<u64>,
+}
+
+impl Subscribe {
+    /// Reads the body of a message.
+    pub fn decode_body(
+        body: &[u8],
+        version: Version,
+        max_segments: usize,
+    ) -> Result<Self, DecodeError> {
+        Cursor::message(body, |cursor| {
+            let id = cursor.varint()?;
+            let broadcast = cursor.path(max_segments)?;
+            let track = cursor.string()?.into();
+            let SubscribeUpdate { want, frame_start, frame_end } =
+                SubscribeUpdate::decode(cursor, version)?;
+            Ok(Self { id, broadcast, track, want, frame_start, frame_end })
+        })
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        Writer::message(out, None, |writer| {
+            writer.varint(self.id)?;
+            writer.path(&self.broadcast)?;
+            writer.string(&self.track)?;
+            encode_want(writer, version, &self.want, self.frame_start, self.frame_end)
+        })
+    }
+}
+
+/// SUBSCRIBE_UPDATE: the same as the end of [`Subscribe`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscribeUpdate {
+    /// What is wanted now.
+    pub want: Subscription,
+    /// As [`Subscribe::frame_start`].
+    pub frame_start: u64,
+    /// As [`Subscribe::frame_end`].
+    pub frame_end: Option<u64>,
+}
+
+impl SubscribeUpdate {
+    /// Reads the body of a message.
+    pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
+        Cursor::message(body, |cursor| Self::decode(cursor, version))
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        Writer::message(out, None, |writer| {
+            encode_want(writer, version, &self.want, self.frame_start, self.frame_end)
+        })
+    }
+
+    fn decode(cursor: &mut Cursor<'_>, version: Version) -> Result<Self, DecodeError> {
+        let features = Features::of(version);
+        let priority = cursor.u8()?;
+        let ordered = if features.ordered { cursor.u8()? != 0 } else { false };
+        let max_age = cursor.millis()?;
+        let start = if features.frame_bounds {
+            Some(cursor.varint()?).filter(|&floor| floor > 0)
+        } else {
+            cursor.option()?
+        };
+        let end = cursor.option()?;
+        let want = Subscription { priority, ordered, max_age, start, end };
+        if !features.frame_bounds {
+            return Ok(Self { want, frame_start: 0, frame_end: None });
+        }
+        let frame_start = cursor.varint()?;
+        let frame_end = cursor.option()?;
+        if frame_end.is_some() && end.is_none() {
+            return Err(DecodeError::InvalidValue("frame end without a group end"));
+        }
+        Ok(Self { want, frame_start, frame_end })
+    }
+}
+
+fn encode_want(
+    writer: &mut Writer<'_>,
+    version: Version,
+    want: &Subscription,
+    frame_start: u64,
+    frame_end: Option<u64>,
+) -> Result<(), EncodeError> {
+    let features = Features::of(version);
+    writer.u8(want.priority);
+    if features.ordered {
+        writer.u8(want.ordered.into());
+    }
+    writer.millis(want.max_age)?;
+    if !features.frame_bounds {
+        encodable(frame_start == 0 && frame_end.is_none())?;
+        writer.option(want.start)?;
+        return Ok(writer.option(want.end)?);
+    }
+    if frame_end.is_some() && want.end.is_none() {
+        return Err(EncodeError::InvalidValue("frame end without a group end"));
+    }
+    writer.varint(want.start.unwrap_or(0))?;
+    writer.option(want.end)?;
+    writer.varint(frame_start)?;
+    Ok(writer.option(frame_end)?)
+}
+
+/// What the publisher says of a subscription; typed in every version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscribeResponse {
+    /// SUBSCRIBE_OK, up to 04: always the first.
+    Ok {
+        /// The deployed peers repeat the subscriber's.
+        priority: u8,
+        /// The deployed peers say `false`.
+        ordered: bool,
+        /// The deployed peers say 0.
+        max_age: Duration,
+        /// The first group, `None` if not known.
+        start: Option<u64>,
+        /// The last group, inclusive, `None` if not known.
+        end: Option<u64>,
+    },
+    /// START (also SUBSCRIBE_OK), 05+: at most once.
+    Start {
+        /// No group before this one comes.
+        group: u64,
+    },
+    /// SUBSCRIBE_END, 05+.
+    End {
+        /// One past the last group. On 05 some peers name the last group itself.
+        group: u64,
+    },
+    /// SUBSCRIBE_DROP: groups that will not come. Sent by no deployed peer.
+    Drop {
+        /// The first of them.
+        start: u64,
+        /// The last of them, inclusive.
+        end: u64,
+        /// Why, a stream error code.
+        code: u64,
+    },
+}
+
+impl SubscribeResponse {
+    const OK: u64 = 0;
+    const START: u64 = 0;
+    const END: u64 = 1;
+
+    const fn drop_kind(features: &Features) -> u64 {
+        if features.subscribe_end { 2 } else { 1 }
+    }
+
+    /// Reads the body of a message with the type that [`Framed::kind`](super::Framed::kind) says.
+    pub fn decode_body(
+        kind: Option<u64>,
+        body: &[u8],
+        version: Version,
+    ) -> Result<Self, DecodeError> {
+        let features = Features::of(version);
+        let kind = kind.ok_or(DecodeError::Truncated)?;
+        Cursor::message(body, |cursor| match kind {
+            Self::OK if !features.subscribe_end => Ok(Self::Ok {
+                priority: cursor.u8()?,
+                ordered: cursor.u8()? != 0,
+                max_age: cursor.millis()?,
+                start: cursor.option()?,
+                end: cursor.option()?,
+            }),
+            Self::START if features.subscribe_end => Ok(Self::Start { group: cursor.varint()? }),
+            Self::END if features.subscribe_end => Ok(Self::End { group: cursor.varint()? }),
+            kind if kind == Self::drop_kind(features) => Ok(Self::Drop {
+                start: cursor.varint()?,
+                end: cursor.varint()?,
+                code: cursor.varint()?,
+            }),
+            kind => Err(DecodeError::UnknownMessage(kind)),
+        })
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        let features = Features::of(version);
+        match *self {
+            Self::Ok { priority, ordered, max_age, start, end } => {
+                encodable(!features.subscribe_end)?;
+                Writer::message(out, Some(Self::OK), |writer| {
+                    writer.u8(priority);
+                    writer.u8(ordered.into());
+                    writer.millis(max_age)?;
+                    writer.option(start)?;
+                    Ok(writer.option(end)?)
+                })
+            }
+            Self::Start { group } => {
+                encodable(features.subscribe_end)?;
+                Writer::message(out, Some(Self::START), |writer| Ok(writer.varint(group)?))
+            }
+            Self::End { group } => {
+                encodable(features.subscribe_end)?;
+                Writer::message(out, Some(Self::END), |writer| Ok(writer.varint(group)?))
+            }
+            Self::Drop { start, end, code } => {
+                Writer::message(out, Some(Self::drop_kind(features)), |writer| {
+                    writer.varint(start)?;
+                    writer.varint(end)?;
+                    Ok(writer.varint(code)?)
+                })
+            }
+        }
+    }
+}

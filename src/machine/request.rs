@@ -1,0 +1,498 @@
+//! The seam between streams and dialects: a *request* is bytes in and bytes out under a key, with
+//! finish, cancel and credit. A [`Carrier`] decides what that is on the wire.
+//!
+//! On moq-lite a request is a bidirectional stream. A dialect never sees a stream id, so that
+//! another carrier can put all requests on one stream (the tests have one that does).
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+
+use super::io::Action;
+use super::streams::{Recv, Send};
+use crate::error::Error;
+use crate::slab::{Key, Slab};
+use crate::stream::{Code, StreamId};
+
+/// One request, of the peer or of ours.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    pub(super) recv: Recv,
+    pub(super) send: Send,
+    /// The stream it travels on, once there is one.
+    stream: Option<StreamId>,
+    /// QUIC takes no more for now.
+    parked: bool,
+    queued_in: bool,
+    queued_out: bool,
+    theirs: bool,
+    /// The peer reads no more of our half.
+    stopped: Option<Code>,
+}
+
+impl Request {
+    /// The code with which the peer abandoned either half.
+    pub(super) fn given_up(&self) -> Option<Code> {
+        self.recv.reset().or(self.stopped)
+    }
+}
+
+/// How requests travel.
+#[derive(Debug)]
+pub(super) enum Carrier {
+    /// Each on a bidirectional stream of its own.
+    Streams,
+    /// All on the first bidirectional stream of the client, in a framing of the test's own.
+    #[cfg(test)]
+    Mux(super::mux::Mux),
+}
+
+/// Whose bytes an offer was.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sender {
+    /// Those of one request.
+    Request(Key),
+    /// Those of a carrier that puts many requests on one stream.
+    #[cfg(test)]
+    Carrier,
+}
+
+/// Bytes that QUIC may take now, and FIN behind them.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) sender: Sender,
+    pub(super) stream: StreamId,
+    pub(super) bytes: Bytes,
+    pub(super) fin: bool,
+}
+
+/// All requests of a session, and which of them want something.
+#[derive(Debug)]
+pub(super) struct Requests {
+    slab: Slab<Request>,
+    carrier: Carrier,
+    by_stream: BTreeMap<StreamId, Key>,
+    readable: VecDeque<Key>,
+    writable: VecDeque<Key>,
+    unopened: VecDeque<Key>,
+    theirs: usize,
+    max_theirs: usize,
+    buffer: usize,
+}
+
+/// Control bytes that one guard shows at most.
+const MAX_OFFER: usize = 16 << 10;
+
+impl Requests {
+    pub(super) fn new(carrier: Carrier, max_theirs: usize, buffer: usize) -> Self {
+        Self {
+            slab: Slab::new(),
+            carrier,
+            by_stream: BTreeMap::new(),
+            readable: VecDeque::new(),
+            writable: VecDeque::new(),
+            unopened: VecDeque::new(),
+            theirs: 0,
+            max_theirs,
+            buffer,
+        }
+    }
+
+    // ---- towards the dialect -----------------------------------------------------------------
+
+    /// A request of ours, which goes out when the carrier has room for one more.
+    pub(super) fn open(&mut self) -> Key {
+        let key = self.slab.insert(Request::default());
+        self.unopened.push_back(key);
+        key
+    }
+
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut Request> {
+        self.slab.get_mut(key)
+    }
+
+    pub(super) fn is_theirs(&self, key: Key) -> bool {
+        self.slab.get(key).is_some_and(|request| request.theirs)
+    }
+
+    /// Encodes behind what waits to go out.
+    pub(super) fn write(&mut self, key: Key, encode: impl FnOnce(&mut BytesMut)) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        if !request.send.is_over() {
+            encode(request.send.buffer());
+            self.queue_out(key);
+        }
+    }
+
+    /// Nothing more goes out behind what was written.
+    pub(super) fn finish(&mut self, key: Key) {
+        if let Some(request) = self.slab.get_mut(key) {
+            request.send.finish();
+            self.queue_out(key);
+        }
+    }
+
+    /// Ends both halves at once and forgets the request.
+    pub(super) fn cancel(&mut self, key: Key, error: &Error, actions: &mut VecDeque<Action>) {
+        let Some(mut request) = self.remove(key) else { return };
+        let code = error.stream_code();
+        let reset = request.send.abandon();
+        let stop = !request.recv.is_over();
+        match (&mut self.carrier, request.stream) {
+            (Carrier::Streams, Some(id)) => {
+                if reset {
+                    actions.push_back(Action::Reset { id, code });
+                }
+                if stop {
+                    actions.push_back(Action::Stop { id, code });
+                }
+            }
+            (Carrier::Streams, None) => {}
+            #[cfg(test)]
+            (Carrier::Mux(mux), _) => mux.cancel(key, reset, stop, code),
+        }
+    }
+
+    /// Forgets the request if both halves are over.
+    pub(super) fn retire(&mut self, key: Key) -> bool {
+        let over = self.slab.get(key).is_some_and(|it| it.recv.is_over() && it.send.is_over());
+        if over {
+            self.remove(key);
+        }
+        over
+    }
+
+    /// Decoding made room: reads on if the stream was held.
+    pub(super) fn consumed(&mut self, key: Key, actions: &mut VecDeque<Action>) {
+        let buffer = self.buffer;
+        let Some(request) = self.slab.get_mut(key) else { return };
+        if request.recv.release(buffer) {
+            if let (Carrier::Streams, Some(id)) = (&self.carrier, request.stream) {
+                actions.push_back(Action::Resume { id });
+            }
+        }
+    }
+
+    /// The next request whose input wants a look.
+    pub(super) fn next_readable(&mut self) -> Option<Key> {
+        while let Some(key) = self.readable.pop_front() {
+            if let Some(request) = self.slab.get_mut(key) {
+                request.queued_in = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Looks at the request's input again.
+    pub(super) fn queue_in(&mut self, key: Key) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        if !request.queued_in {
+            request.queued_in = true;
+            self.readable.push_back(key);
+        }
+    }
+
+    /// Looks at what the request has to write again.
+    pub(super) fn queue_out(&mut self, key: Key) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        if !request.queued_out && !request.parked {
+            request.queued_out = true;
+            self.writable.push_back(key);
+        }
+    }
+
+    pub(super) fn has_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    // ---- towards QUIC: input -----------------------------------------------------------------
+
+    /// The peer opened a bidirectional stream.
+    pub(super) fn stream_opened(&mut self, id: StreamId, actions: &mut VecDeque<Action>) {
+        match &mut self.carrier {
+            Carrier::Streams => {
+                if self.by_stream.contains_key(&id) {
+                    return;
+                }
+                let Some(key) = self.accept(Some(id)) else {
+                    let code = Error::Limit("requests").stream_code();
+                    actions.push_back(Action::Reset { id, code });
+                    actions.push_back(Action::Stop { id, code });
+                    return;
+                };
+                self.by_stream.insert(id, key);
+            }
+            #[cfg(test)]
+            Carrier::Mux(mux) => mux.opened(id),
+        }
+    }
+
+    /// Bytes of a bidirectional stream.
+    pub(super) fn stream_data(
+        &mut self,
+        id: StreamId,
+        bytes: Bytes,
+        fin: bool,
+        actions: &mut VecDeque<Action>,
+    ) {
+        match &mut self.carrier {
+            Carrier::Streams => {
+                let Some(key) = self.by_stream.get(&id).copied() else { return };
+                if !self.receive(key, bytes, fin) {
+                    self.peer_reset(key, Error::Internal.stream_code());
+                    actions.push_back(Action::Stop { id, code: Error::Internal.stream_code() });
+                }
+            }
+            #[cfg(test)]
+            Carrier::Mux(_) => super::mux::receive(self, &bytes),
+        }
+    }
+
+    /// The peer reset its half of a bidirectional stream.
+    pub(super) fn stream_reset(&mut self, id: StreamId, code: Code) {
+        if let Some(key) = self.by_stream.get(&id).copied() {
+            self.peer_reset(key, code);
+        }
+    }
+
+    /// The peer wants no more of our half of a bidirectional stream.
+    pub(super) fn stream_stopped(
+        &mut self,
+        id: StreamId,
+        code: Code,
+        actions: &mut VecDeque<Action>,
+    ) {
+        if let Some(key) = self.by_stream.get(&id).copied() {
+            if self.peer_stopped(key, code) {
+                actions.push_back(Action::Reset { id, code });
+            }
+        }
+    }
+
+    pub(super) fn stream_writable(&mut self, id: StreamId) {
+        match &mut self.carrier {
+            Carrier::Streams => {
+                let Some(key) = self.by_stream.get(&id).copied() else { return };
+                if let Some(request) = self.slab.get_mut(key) {
+                    request.parked = false;
+                }
+                self.queue_out(key);
+            }
+            #[cfg(test)]
+            Carrier::Mux(mux) => mux.parked = false,
+        }
+    }
+
+    pub(super) fn read_limit(&self, id: StreamId) -> usize {
+        match &self.carrier {
+            Carrier::Streams => {
+                let request = self.by_stream.get(&id).and_then(|key| self.slab.get(*key));
+                request.map_or(0, |request| request.recv.read_limit(self.buffer))
+            }
+            #[cfg(test)]
+            Carrier::Mux(_) => self.buffer,
+        }
+    }
+
+    // ---- towards QUIC: output ----------------------------------------------------------------
+
+    /// Whether a bidirectional stream is to be opened.
+    pub(super) fn wants_stream(&mut self) -> bool {
+        while let Some(key) = self.unopened.front() {
+            if self.slab.get(*key).is_none() {
+                self.unopened.pop_front();
+                continue;
+            }
+            return match &mut self.carrier {
+                Carrier::Streams => true,
+                #[cfg(test)]
+                Carrier::Mux(mux) => mux.wants_stream(),
+            };
+        }
+        false
+    }
+
+    /// The stream that was wanted is there.
+    pub(super) fn stream_granted(&mut self, id: StreamId) {
+        match &mut self.carrier {
+            Carrier::Streams => {
+                let Some(key) = self.unopened.pop_front() else { return };
+                if let Some(request) = self.slab.get_mut(key) {
+                    request.stream = Some(id);
+                    self.by_stream.insert(id, key);
+                    self.queue_out(key);
+                }
+            }
+            #[cfg(test)]
+            Carrier::Mux(mux) => mux.opened(id),
+        }
+    }
+
+    /// The next request that may have something to write; it leaves the queue.
+    pub(super) fn next_writable(&mut self) -> Option<Key> {
+        #[cfg(test)]
+        if matches!(&self.carrier, Carrier::Mux(mux) if mux.is_open()) {
+            while let Some(key) = self.unopened.pop_front() {
+                self.queue_out(key);
+            }
+        }
+        while let Some(key) = self.writable.pop_front() {
+            let Some(request) = self.slab.get_mut(key) else { continue };
+            request.queued_out = false;
+            let reachable = match &self.carrier {
+                Carrier::Streams => request.stream.is_some() && !request.parked,
+                #[cfg(test)]
+                Carrier::Mux(_) => true,
+            };
+            if reachable {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// What the request has to write.
+    pub(super) fn offer(&mut self, key: Key) -> Option<Offer> {
+        let request = self.slab.get_mut(key)?;
+        if !request.send.has_work() {
+            return None;
+        }
+        let (bytes, fin) = request.send.offer(MAX_OFFER);
+        match &mut self.carrier {
+            Carrier::Streams => {
+                Some(Offer { sender: Sender::Request(key), stream: request.stream?, bytes, fin })
+            }
+            #[cfg(test)]
+            Carrier::Mux(mux) => {
+                mux.send(key, &bytes, fin);
+                self.accepted(key, bytes.len(), fin, false);
+                None
+            }
+        }
+    }
+
+    /// What the carrier itself has to write.
+    #[cfg(test)]
+    pub(super) fn carrier_offer(&mut self) -> Option<Offer> {
+        match &mut self.carrier {
+            Carrier::Streams => None,
+            Carrier::Mux(mux) => mux.offer(),
+        }
+    }
+
+    /// An offer that was not taken is made again.
+    pub(super) fn untouched(&mut self, sender: Sender) {
+        match sender {
+            Sender::Request(key) => self.queue_out(key),
+            #[cfg(test)]
+            Sender::Carrier => {}
+        }
+    }
+
+    /// `n` bytes of an offer were taken, FIN too if `fin`; `parked`: no more for now.
+    pub(super) fn taken(&mut self, sender: Sender, n: usize, fin: bool, parked: bool) {
+        match sender {
+            Sender::Request(key) => self.accepted(key, n, fin, parked),
+            #[cfg(test)]
+            Sender::Carrier => {
+                if let Carrier::Mux(mux) = &mut self.carrier {
+                    mux.taken(n, parked);
+                }
+            }
+        }
+    }
+
+    /// Whether anything that was written waits to be taken.
+    pub(super) fn owes(&self) -> bool {
+        let carrier = match &self.carrier {
+            Carrier::Streams => false,
+            #[cfg(test)]
+            Carrier::Mux(mux) => mux.owes(),
+        };
+        carrier || !self.writable.is_empty() || !self.unopened.is_empty()
+    }
+
+    /// Whether a request of ours may want a stream.
+    pub(super) fn has_unopened(&self) -> bool {
+        !self.unopened.is_empty()
+    }
+
+    /// Whether a request may have something to write now.
+    pub(super) fn has_writable(&self) -> bool {
+        let carrier = match &self.carrier {
+            Carrier::Streams => false,
+            #[cfg(test)]
+            Carrier::Mux(mux) => mux.has_writable() || !self.unopened.is_empty(),
+        };
+        carrier || !self.writable.is_empty()
+    }
+
+    // ---- what carriers are made of -----------------------------------------------------------
+
+    /// A request of the peer; `None` past the limit.
+    pub(super) fn accept(&mut self, stream: Option<StreamId>) -> Option<Key> {
+        if self.theirs >= self.max_theirs {
+            return None;
+        }
+        self.theirs += 1;
+        let request = Request { stream, theirs: true, ..Request::default() };
+        let key = self.slab.insert(request);
+        Some(key)
+    }
+
+    /// `false` if the peer ignores the read limit.
+    pub(super) fn receive(&mut self, key: Key, bytes: Bytes, fin: bool) -> bool {
+        let buffer = self.buffer;
+        let Some(request) = self.slab.get_mut(key) else { return true };
+        let fair = request.recv.push(bytes, fin, buffer);
+        self.queue_in(key);
+        fair
+    }
+
+    pub(super) fn peer_reset(&mut self, key: Key, code: Code) {
+        if let Some(request) = self.slab.get_mut(key) {
+            request.recv.abandon(code);
+            self.queue_in(key);
+        }
+    }
+
+    /// Whoever does not want our half has given up the request. `true` if our half ends by it.
+    pub(super) fn peer_stopped(&mut self, key: Key, code: Code) -> bool {
+        let Some(request) = self.slab.get_mut(key) else { return false };
+        let was_open = request.send.abandon();
+        request.stopped.get_or_insert(code);
+        self.queue_in(key);
+        was_open
+    }
+
+    fn accepted(&mut self, key: Key, n: usize, fin: bool, parked: bool) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.send.accepted(n, fin);
+        request.parked = parked;
+        if request.send.has_work() || !fin {
+            self.queue_out(key);
+        }
+        if fin {
+            // The dialect looks whether the request is over.
+            self.queue_in(key);
+        }
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Request> {
+        let request = self.slab.remove(key)?;
+        self.theirs -= usize::from(request.theirs);
+        if let Some(id) = request.stream {
+            self.by_stream.remove(&id);
+        }
+        Some(request)
+    }
+
+    #[cfg(test)]
+    pub(super) fn mux(&mut self) -> &mut super::mux::Mux {
+        match &mut self.carrier {
+            Carrier::Mux(mux) => mux,
+            Carrier::Streams => panic!("requests travel on streams of their own"),
+        }
+    }
+}

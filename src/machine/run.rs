@@ -1,0 +1,209 @@
+//! A run: what one [`Write`](super::Write) shows, as slices of the cache with headers between.
+
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use super::io::FrameView;
+use crate::coding::lite::{Features, FrameHead};
+use crate::time::Timestamp;
+use crate::version::Version;
+
+/// Bytes that one guard shows at most.
+pub(super) const MAX_BURST: usize = 64 << 10;
+/// Slices that one guard shows at most.
+const MAX_CHUNKS: usize = 32;
+/// Pieces up to this are copied into the arena: dearer for QUIC as slices than as a copy.
+const COPY_MAX: usize = 256;
+/// What the arena is given at a time.
+const ARENA_STEP: usize = 16 << 10;
+
+/// How the frames of a group are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Frames begin with a timestamp delta (moq-lite 05+).
+    pub(super) timestamps: bool,
+    pub(super) version: Version,
+}
+
+/// Memory for one guard, reused by the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) chunks: Vec<Bytes>,
+    pub(super) total: usize,
+    /// Where each whole frame ends, in bytes from the start of the run.
+    pub(super) ends: Vec<usize>,
+    arena: BytesMut,
+}
+
+impl Scratch {
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
+        self.ends.clear();
+        self.total = 0;
+        self.arena.clear();
+    }
+
+    pub(super) fn copy(&mut self, bytes: &[u8]) {
+        if self.arena.capacity() - self.arena.len() < bytes.len() {
+            self.flush();
+            self.arena.reserve(ARENA_STEP.max(bytes.len()));
+        }
+        self.arena.extend_from_slice(bytes);
+        self.total += bytes.len();
+    }
+
+    fn share(&mut self, bytes: Bytes) {
+        self.flush();
+        self.total += bytes.len();
+        self.chunks.push(bytes);
+    }
+
+    pub(super) fn flush(&mut self) {
+        if !self.arena.is_empty() {
+            self.chunks.push(self.arena.split().freeze());
+        }
+    }
+}
+
+/// Where [`Source::frames`](super::Source::frames) shows frames. It keeps what fits.
+#[derive(Debug)]
+pub struct Run<'a> {
+    out: &'a mut Scratch,
+    layout: Layout,
+    /// Index of the frame that is pushed next.
+    index: u64,
+    /// Index of the first frame on the stream, whose delta starts from 0.
+    first: u64,
+    /// Bytes of the next frame that went out before.
+    skip: usize,
+    room: usize,
+    waiting: bool,
+    offered: bool,
+    cut: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        out: &'a mut Scratch,
+        layout: Layout,
+        first: u64,
+        index: u64,
+        skip: usize,
+        waiting: bool,
+    ) -> Self {
+        let room = MAX_BURST.saturating_sub(out.total);
+        Self { out, layout, index, first, skip, room, waiting, offered: false, cut: false }
+    }
+
+    /// One that keeps nothing: to ask whether there is anything.
+    pub(super) fn probe(out: &'a mut Scratch, layout: Layout, index: u64) -> Self {
+        Self {
+            out,
+            layout,
+            index,
+            first: index,
+            skip: 0,
+            room: 0,
+            waiting: true,
+            offered: false,
+            cut: false,
+        }
+    }
+
+    /// Shows the next frame. `false`: show no more.
+    pub fn push(&mut self, frame: FrameView<'_>) -> bool {
+        self.offered = true;
+        if self.is_full() {
+            self.cut = true;
+            return false;
+        }
+        let late_start = self.index == self.first && self.index != 0;
+        let whole = match frame.wire {
+            Some(wire) if !late_start => {
+                let from = if self.layout.timestamps { 0 } else { wire.delta_len };
+                self.piece(wire.bytes, from)
+            }
+            _ => {
+                let previous = match self.layout.timestamps {
+                    true if late_start => Timestamp::ZERO,
+                    true => frame.previous,
+                    false => frame.timestamp,
+                };
+                let head = FrameHead::between(previous, frame.timestamp, frame.size);
+                let Ok(head) = head.encode(self.layout.version) else { return false };
+                let mut there = 0;
+                let mut whole = true;
+                self.head(&head);
+                match frame.wire {
+                    Some(wire) => {
+                        there = frame.size;
+                        whole = whole && self.piece(wire.bytes, wire.head_len);
+                    }
+                    None => {
+                        for chunk in frame.payload {
+                            there += chunk.len() as u64;
+                            whole = whole && self.piece(chunk, 0);
+                        }
+                    }
+                }
+                whole && there == frame.size
+            }
+        };
+        if whole {
+            self.out.ends.push(self.out.total);
+            self.index += 1;
+            self.skip = 0;
+        }
+        self.cut = !whole;
+        whole && !self.is_full()
+    }
+
+    /// Whether the group waits: it has no stream yet, or QUIC held its stream up. What is too old then
+    /// is better given up than sent late.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// A frame was shown, kept or not.
+    pub(super) fn was_offered(&self) -> bool {
+        self.offered
+    }
+
+    /// The last frame shown was not kept whole.
+    pub(super) fn was_cut(&self) -> bool {
+        self.cut
+    }
+
+    fn is_full(&self) -> bool {
+        self.room == 0 || self.out.chunks.len() >= MAX_CHUNKS
+    }
+
+    fn head(&mut self, head: &[u8]) {
+        let skipped = self.skip.min(head.len());
+        self.skip -= skipped;
+        self.out.copy(&head[skipped..]);
+        self.room = self.room.saturating_sub(head.len() - skipped);
+    }
+
+    /// Keeps `bytes[from..]` less what went out before. `false` if not all of it fitted.
+    fn piece(&mut self, bytes: &Bytes, from: usize) -> bool {
+        let skipped = self.skip.min(bytes.len() - from);
+        self.skip -= skipped;
+        let from = from + skipped;
+        let n = (bytes.len() - from).min(self.room);
+        self.room -= n;
+        if n <= COPY_MAX {
+            self.out.copy(&bytes[from..from + n]);
+        } else {
+            self.out.share(bytes.slice(from..from + n));
+        }
+        from + n == bytes.len()
+    }
+}
+
+impl Layout {
+    pub(super) fn of(version: Version) -> Self {
+        Self { timestamps: Features::of(version).timestamps, version }
+    }
+}

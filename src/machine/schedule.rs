@@ -1,0 +1,404 @@
+//! Groups on their way out, and the one rule of what goes first, for opening and for writing:
+//! subscriber priority; then publisher priority; then fair by bytes between tracks equal in both;
+//! within a track the newest group first, the oldest where it is ordered.
+//! (Control goes before all of them; see [`Machine::poll_write`](super::Machine::poll_write).)
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::cmp::Reverse;
+
+use smallvec::SmallVec;
+
+use super::io::{Action, Source, Supply, Token};
+use super::run::{Layout, Run, Scratch};
+use crate::slab::{Key, Slab};
+use crate::stream::{Code, StreamId};
+
+/// Stream type and header of a group, before its frames.
+pub(super) type Head = SmallVec<[u8; 32]>;
+
+/// One group on its way out.
+#[derive(Debug)]
+struct Outgoing {
+    token: Token,
+    first_frame: u64,
+    /// What goes out next: this much of the head, then from this byte of this frame on.
+    head: Head,
+    head_sent: usize,
+    frame: u64,
+    skip: usize,
+    stream: Option<StreamId>,
+    parked: bool,
+    /// QUIC held it up and it has not caught up since.
+    stalled: bool,
+}
+
+/// The groups of one served subscription.
+#[derive(Debug)]
+struct Track {
+    urgency: Urgency,
+    ordered: bool,
+    groups: BTreeMap<u64, Outgoing>,
+    unopened: BTreeSet<u64>,
+    writable: BTreeSet<u64>,
+}
+
+/// What goes first sorts first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Urgency {
+    subscriber: Reverse<u8>,
+    publisher: Reverse<u8>,
+    /// Bytes that the track was given, as if it had begun with those it competes with.
+    served: u64,
+}
+
+/// Which group of which subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pick {
+    pub(super) track: Key,
+    pub(super) sequence: u64,
+}
+
+/// A group that the machine will not ask for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Released {
+    pub(super) track: Key,
+    pub(super) group: Token,
+    /// All of it was taken by QUIC.
+    pub(super) sent: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Schedule {
+    layout: Layout,
+    max_pending: usize,
+    tracks: Slab<Track>,
+    by_stream: BTreeMap<StreamId, Pick>,
+    to_open: BTreeSet<(Urgency, Key)>,
+    to_write: BTreeSet<(Urgency, Key)>,
+    pub(super) released: VecDeque<Released>,
+}
+
+impl Schedule {
+    pub(super) fn new(layout: Layout, max_pending: usize) -> Self {
+        Self {
+            layout,
+            max_pending,
+            tracks: Slab::new(),
+            by_stream: BTreeMap::new(),
+            to_open: BTreeSet::new(),
+            to_write: BTreeSet::new(),
+            released: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn add_track(&mut self, subscriber: u8, publisher: u8, ordered: bool) -> Key {
+        self.tracks.insert(Track {
+            urgency: Urgency {
+                subscriber: Reverse(subscriber),
+                publisher: Reverse(publisher),
+                served: 0,
+            },
+            ordered,
+            groups: BTreeMap::new(),
+            unopened: BTreeSet::new(),
+            writable: BTreeSet::new(),
+        })
+    }
+
+    /// A change of mind of the subscriber, which also reaches streams that are open.
+    pub(super) fn update_track(
+        &mut self,
+        key: Key,
+        subscriber: u8,
+        ordered: bool,
+        actions: &mut VecDeque<Action>,
+    ) {
+        self.reorder(key, |track| {
+            track.urgency.subscriber = Reverse(subscriber);
+            track.ordered = ordered;
+        });
+        let Some(track) = self.tracks.get(key) else { return };
+        let priority = track.urgency.quic_priority();
+        let open = track.groups.values().filter_map(|group| group.stream);
+        actions.extend(open.map(|id| Action::SetPriority { id, priority }));
+    }
+
+    /// Abandons what is left of a track, with `code` where streams are open.
+    pub(super) fn remove_track(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
+        self.reorder(key, |track| {
+            track.unopened.clear();
+            track.writable.clear();
+        });
+        let Some(track) = self.tracks.remove(key) else { return };
+        for group in track.groups.into_values() {
+            if let Some(id) = group.stream {
+                self.by_stream.remove(&id);
+                actions.push_back(Action::Reset { id, code });
+            }
+            self.released.push_back(Released { track: key, group: group.token, sent: false });
+        }
+    }
+
+    /// Takes a group into the track. Past the limit the one that would go last is let go.
+    pub(super) fn push(&mut self, pick: Pick, token: Token, first_frame: u64, head: Head) {
+        let released = |group| Released { track: pick.track, group, sent: false };
+        let max_pending = self.max_pending;
+        let taken = self
+            .tracks
+            .get(pick.track)
+            .is_some_and(|track| max_pending > 0 && !track.groups.contains_key(&pick.sequence));
+        if !taken {
+            self.released.push_back(released(token));
+            return;
+        }
+        let mut dropped = None;
+        self.reorder(pick.track, |track| {
+            if track.unopened.len() >= max_pending {
+                let last = if track.ordered {
+                    track.unopened.pop_last()
+                } else {
+                    track.unopened.pop_first()
+                };
+                dropped = last.and_then(|sequence| track.groups.remove(&sequence));
+            }
+            let group = Outgoing {
+                token,
+                first_frame,
+                head,
+                head_sent: 0,
+                frame: first_frame,
+                skip: 0,
+                stream: None,
+                parked: false,
+                stalled: false,
+            };
+            track.groups.insert(pick.sequence, group);
+            track.unopened.insert(pick.sequence);
+        });
+        if let Some(group) = dropped {
+            self.released.push_back(released(group.token));
+        }
+    }
+
+    /// The cache has more of a group than it had.
+    pub(super) fn ready(&mut self, pick: Pick) {
+        self.reorder(pick.track, |track| {
+            let Some(group) = track.groups.get(&pick.sequence) else { return };
+            match group.stream {
+                None => track.unopened.insert(pick.sequence),
+                Some(_) => !group.parked && track.writable.insert(pick.sequence),
+            };
+        });
+    }
+
+    /// Whether every group that was given is out or given up.
+    pub(super) fn is_drained(&self, key: Key) -> bool {
+        self.tracks.get(key).is_none_or(|track| track.groups.is_empty())
+    }
+
+    // ---- opening -----------------------------------------------------------------------------
+
+    /// The group that should have the next stream. What is gone takes none, and what has nothing
+    /// to say yet waits.
+    pub(super) fn pick_unopened(
+        &mut self,
+        source: &mut impl Source,
+        scratch: &mut Scratch,
+    ) -> Option<(Pick, i32)> {
+        loop {
+            let (urgency, key) = *self.to_open.first()?;
+            let track = self.tracks.get(key)?;
+            let sequence = track.best(&track.unopened)?;
+            let group = &track.groups[&sequence];
+            let pick = Pick { track: key, sequence };
+            let mut probe = Run::probe(scratch, self.layout, group.first_frame);
+            match source.frames(group.token, group.first_frame, &mut probe) {
+                Supply::End | Supply::More => return Some((pick, urgency.quic_priority())),
+                Supply::Gone(_) => {
+                    self.release(pick, false);
+                }
+                Supply::Pending if probe.was_offered() => {
+                    return Some((pick, urgency.quic_priority()));
+                }
+                Supply::Pending => self.reorder(key, |track| {
+                    track.unopened.remove(&sequence);
+                }),
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, pick: Pick, id: StreamId) {
+        self.by_stream.insert(id, pick);
+        self.reorder(pick.track, |track| {
+            track.unopened.remove(&pick.sequence);
+            if let Some(group) = track.groups.get_mut(&pick.sequence) {
+                group.stream = Some(id);
+                track.writable.insert(pick.sequence);
+            }
+        });
+    }
+
+    pub(super) fn has_unopened(&self) -> bool {
+        !self.to_open.is_empty()
+    }
+
+    // ---- writing -----------------------------------------------------------------------------
+
+    /// The group whose bytes go next, shown in `scratch`, and whether it ends behind them.
+    pub(super) fn pick_writable(
+        &mut self,
+        source: &mut impl Source,
+        scratch: &mut Scratch,
+        actions: &mut VecDeque<Action>,
+    ) -> Option<(Pick, StreamId, bool)> {
+        loop {
+            let (_, key) = *self.to_write.first()?;
+            let track = self.tracks.get(key)?;
+            let sequence = track.best(&track.writable)?;
+            let group = &track.groups[&sequence];
+            let pick = Pick { track: key, sequence };
+            let id = group.stream?;
+            scratch.clear();
+            scratch.copy(&group.head[group.head_sent..]);
+            let mut run = Run::new(
+                scratch,
+                self.layout,
+                group.first_frame,
+                group.frame,
+                group.skip,
+                group.stalled,
+            );
+            let supply = source.frames(group.token, group.frame, &mut run);
+            let cut = run.was_cut();
+            scratch.flush();
+            match supply {
+                Supply::End if !cut => return Some((pick, id, true)),
+                Supply::Gone(error) => {
+                    actions.push_back(Action::Reset { id, code: error.stream_code() });
+                    self.release(pick, false);
+                }
+                _ if scratch.total > 0 => return Some((pick, id, false)),
+                // Nothing new: it waits for `ready`.
+                _ => self.reorder(key, |track| {
+                    track.writable.remove(&sequence);
+                    if let Some(group) = track.groups.get_mut(&sequence) {
+                        group.stalled = false;
+                    }
+                }),
+            }
+        }
+    }
+
+    /// `n` of the bytes that `scratch` shows were taken, FIN too if `fin`. `parked`: QUIC takes no
+    /// more for now.
+    pub(super) fn taken(&mut self, pick: Pick, n: usize, fin: bool, parked: bool, ends: &[usize]) {
+        self.reorder(pick.track, |track| {
+            let Some(group) = track.groups.get_mut(&pick.sequence) else { return };
+            let head = n.min(group.head.len() - group.head_sent);
+            group.head_sent += head;
+            let whole = ends.partition_point(|end| *end <= n);
+            match whole.checked_sub(1) {
+                // Still inside the frame it was in.
+                None => group.skip += n - head,
+                Some(last) => {
+                    group.frame += whole as u64;
+                    group.skip = n - ends[last];
+                }
+            }
+            group.parked = parked;
+            group.stalled |= parked;
+            if parked {
+                track.writable.remove(&pick.sequence);
+            }
+            track.urgency.served = track.urgency.served.saturating_add(n as u64);
+        });
+        if fin {
+            self.release(pick, true);
+        }
+    }
+
+    pub(super) fn writable(&mut self, id: StreamId) {
+        let Some(pick) = self.by_stream.get(&id).copied() else { return };
+        self.reorder(pick.track, |track| {
+            if let Some(group) = track.groups.get_mut(&pick.sequence) {
+                group.parked = false;
+                track.writable.insert(pick.sequence);
+            }
+        });
+    }
+
+    /// The peer does not want the group on this stream. `true` if there was one.
+    pub(super) fn stopped(&mut self, id: StreamId) -> bool {
+        let pick = self.by_stream.get(&id).copied();
+        pick.is_some_and(|pick| self.release(pick, false))
+    }
+
+    pub(super) fn has_writable(&self) -> bool {
+        !self.to_write.is_empty()
+    }
+
+    /// Forgets a group. Its token is free.
+    fn release(&mut self, pick: Pick, sent: bool) -> bool {
+        let mut group = None;
+        self.reorder(pick.track, |track| {
+            track.unopened.remove(&pick.sequence);
+            track.writable.remove(&pick.sequence);
+            group = track.groups.remove(&pick.sequence);
+        });
+        let Some(group) = group else { return false };
+        if let Some(id) = group.stream {
+            self.by_stream.remove(&id);
+        }
+        self.released.push_back(Released { track: pick.track, group: group.token, sent });
+        true
+    }
+
+    /// Changes a track and its places in the two orders.
+    fn reorder(&mut self, key: Key, change: impl FnOnce(&mut Track)) {
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        let before = track.urgency;
+        let (could_open, could_write) = (!track.unopened.is_empty(), !track.writable.is_empty());
+        change(track);
+        let (can_open, can_write) = (!track.unopened.is_empty(), !track.writable.is_empty());
+        if (before, could_open, could_write) == (track.urgency, can_open, can_write) {
+            return;
+        }
+        self.to_open.remove(&(before, key));
+        self.to_write.remove(&(before, key));
+        if !could_write && !could_open {
+            // Who was away gets no credit for it.
+            let peers = Urgency { served: 0, ..track.urgency };
+            let order = if can_write { &self.to_write } else { &self.to_open };
+            let first = order.range((peers, (0, 0))..).next();
+            if let Some((first, _)) = first.filter(|(first, _)| first.is_peer(&peers)) {
+                track.urgency.served = track.urgency.served.max(first.served);
+            }
+        }
+        if can_open {
+            self.to_open.insert((track.urgency, key));
+        }
+        if can_write {
+            self.to_write.insert((track.urgency, key));
+        }
+    }
+}
+
+impl Track {
+    fn best(&self, of: &BTreeSet<u64>) -> Option<u64> {
+        if self.ordered { of.first().copied() } else { of.last().copied() }
+    }
+}
+
+impl Urgency {
+    fn is_peer(&self, other: &Self) -> bool {
+        (self.subscriber, self.publisher) == (other.subscriber, other.publisher)
+    }
+
+    /// The same order for QUIC's own scheduler, below [`CONTROL_PRIORITY`].
+    fn quic_priority(&self) -> i32 {
+        i32::from(self.subscriber.0) << 8 | i32::from(self.publisher.0)
+    }
+}
+
+/// Control streams go before every group.
+pub(super) const CONTROL_PRIORITY: i32 = 1 << 16;

@@ -1,0 +1,46 @@
+//! Deadlines, the earliest first.
+
+use alloc::collections::BTreeSet;
+
+use crate::slab::Key;
+use crate::time::Instant;
+
+/// What a deadline is for. None of them is periodic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// The peer's set-up did not come.
+    Handshake,
+    /// A graceful close took too long.
+    Close,
+    /// A group stream waits for its subscription.
+    Unbound(Key),
+    /// A subscription is over but for groups that may still come.
+    Stragglers(Key),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Timers(BTreeSet<(Instant, Timer)>);
+
+impl Timers {
+    pub(super) fn set(&mut self, at: Instant, timer: Timer) {
+        self.0.insert((at, timer));
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// The next one that is due. A timer that lost its meaning is the owner's to ignore.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Timer> {
+        let first = *self.0.first()?;
+        if first.0 > now {
+            return None;
+        }
+        self.0.remove(&first);
+        Some(first.1)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
