@@ -102,7 +102,10 @@ impl Error {
             Self::Malformed(_) => 0x12,
             Self::NotFound => 0x33,
             Self::Old => 0x34,
-            Self::ProtocolViolation(_) | Self::SessionClosed | Self::Unauthorized | Self::Version => 0x3,
+            Self::ProtocolViolation(_)
+            | Self::SessionClosed
+            | Self::Unauthorized
+            | Self::Version => 0x3,
             Self::Timeout => 0x2,
             Self::Unroutable => 0x36,
             Self::WrongSize => 0x37,
@@ -135,9 +138,15 @@ impl Error {
         Code::new(match self {
             Self::App(code) => APP + u64::from(*code),
             Self::Remote(code) => code.as_u64(),
-            Self::Cancelled | Self::Closed | Self::Dropped | Self::GoingAway | Self::SessionClosed => 0x0,
+            Self::Cancelled
+            | Self::Closed
+            | Self::Dropped
+            | Self::GoingAway
+            | Self::SessionClosed => 0x0,
             Self::Unauthorized => 0x2,
-            Self::ProtocolViolation(_) | Self::Malformed(_) | Self::Duplicate | Self::WrongSize => 0x3,
+            Self::ProtocolViolation(_) | Self::Malformed(_) | Self::Duplicate | Self::WrongSize => {
+                0x3
+            }
             Self::Timeout => 0x11,
             Self::Version => 0x15,
             _ => 0x1,

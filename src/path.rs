@@ -17,7 +17,8 @@ impl Path {
     pub fn new(path: &str) -> Self {
         let mut clean = String::new();
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-        let is_clean = |path: &str| !path.starts_with('/') && !path.ends_with('/') && !path.contains("//");
+        let is_clean =
+            |path: &str| !path.starts_with('/') && !path.ends_with('/') && !path.contains("//");
         if is_clean(path) {
             return Self(path.into());
         }

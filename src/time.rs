@@ -65,7 +65,11 @@ impl Timescale {
 
     /// `None` for 0 and for values that no version can carry.
     pub const fn new(units_per_second: u64) -> Option<Self> {
-        if units_per_second == 0 || units_per_second >= 1 << 62 { None } else { Some(Self(units_per_second)) }
+        if units_per_second == 0 || units_per_second >= 1 << 62 {
+            None
+        } else {
+            Some(Self(units_per_second))
+        }
     }
 
     /// Units per second.

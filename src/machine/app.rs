@@ -96,6 +96,13 @@ pub enum Event {
         /// Whether it is whole.
         result: Result<(), Error>,
     },
+    /// The machine will not ask for this group again: the token is free.
+    GroupReleased {
+        /// As given by [`Command::Group`].
+        group: Token,
+        /// All of it was taken by QUIC. Otherwise it was skipped, stopped by the peer, or gone.
+        sent: bool,
+    },
     /// More payload of the frame that began last in this group.
     Payload {
         /// In which group.
@@ -103,16 +110,16 @@ pub enum Event {
         /// At least one byte, at most what is missing.
         bytes: Bytes,
     },
-    /// A request of the peer is over by its own wish or by a fault of its own. Nothing to answer;
-    /// the key is free.
+    /// A request of the peer is over: it gave up, it broke a rule, or everything that was promised by
+    /// [`Command::FinishSubscribe`] is out. Nothing to answer; the key is free.
     RequestEnded {
         /// Which.
         request: RequestKey,
-        /// Why.
-        error: Error,
+        /// Whether it came to its end.
+        result: Result<(), Error>,
     },
-    /// A subscription of ours is over, and its token free, when all its groups have ended:
-    /// groups that still trickle in come before.
+    /// A subscription of ours is over and its token free. All its groups have ended before, those
+    /// that trickled in late too.
     SubscribeEnded {
         /// Which.
         subscription: Token,

@@ -9,7 +9,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::io::Action;
-use super::slab::{Key, Slab};
+use crate::slab::{Key, Slab};
 use super::streams::{Recv, Send};
 use crate::error::Error;
 use crate::stream::{Code, StreamId};
@@ -411,6 +411,11 @@ impl Requests {
             Carrier::Mux(mux) => mux.owes(),
         };
         carrier || !self.writable.is_empty() || !self.unopened.is_empty()
+    }
+
+    /// Whether a request of ours may want a stream.
+    pub(super) fn has_unopened(&self) -> bool {
+        !self.unopened.is_empty()
     }
 
     /// Whether a request may have something to write now.

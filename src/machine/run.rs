@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::io::FrameView;
-use crate::coding::varint;
+use crate::coding::lite::{Features, FrameHead};
+use crate::time::Timestamp;
+use crate::version::Version;
 
 /// Bytes that one guard shows at most.
 pub(super) const MAX_BURST: usize = 64 << 10;
@@ -21,6 +23,7 @@ const ARENA_STEP: usize = 16 << 10;
 pub(super) struct Layout {
     /// Frames begin with a timestamp delta (moq-lite 05+).
     pub(super) timestamps: bool,
+    pub(super) version: Version,
 }
 
 /// Memory for one guard, reused by the next.
@@ -75,6 +78,9 @@ pub struct Run<'a> {
     /// Bytes of the next frame that went out before.
     skip: usize,
     room: usize,
+    waiting: bool,
+    offered: bool,
+    cut: bool,
 }
 
 impl<'a> Run<'a> {
@@ -84,19 +90,22 @@ impl<'a> Run<'a> {
         first: u64,
         index: u64,
         skip: usize,
+        waiting: bool,
     ) -> Self {
         let room = MAX_BURST.saturating_sub(out.total);
-        Self { out, layout, index, first, skip, room }
+        Self { out, layout, index, first, skip, room, waiting, offered: false, cut: false }
     }
 
     /// One that keeps nothing: to ask whether there is anything.
     pub(super) fn probe(out: &'a mut Scratch, layout: Layout, index: u64) -> Self {
-        Self { out, layout, index, first: index, skip: 0, room: 0 }
+        Self { out, layout, index, first: index, skip: 0, room: 0, waiting: true, offered: false, cut: false }
     }
 
     /// Shows the next frame. `false`: show no more.
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
+        self.offered = true;
         if self.is_full() {
+            self.cut = true;
             return false;
         }
         let late_start = self.index == self.first && self.index != 0;
@@ -106,15 +115,16 @@ impl<'a> Run<'a> {
                 self.piece(wire.bytes, from)
             }
             _ => {
-                let previous = if late_start { 0 } else { frame.previous.units() };
-                let delta = frame.timestamp.units().wrapping_sub(previous) as i64;
-                let mut head = varint::Head::new();
-                if self.layout.timestamps {
-                    head.push(varint::zigzag(delta));
-                }
-                head.push(frame.size);
+                let previous = match self.layout.timestamps {
+                    true if late_start => Timestamp::ZERO,
+                    true => frame.previous,
+                    false => frame.timestamp,
+                };
+                let head = FrameHead::between(previous, frame.timestamp, frame.size);
+                let Ok(head) = head.encode(self.layout.version) else { return false };
                 let mut there = 0;
-                let mut whole = self.head(head.as_slice());
+                let mut whole = true;
+                self.head(&head);
                 match frame.wire {
                     Some(wire) => {
                         there = frame.size;
@@ -135,19 +145,35 @@ impl<'a> Run<'a> {
             self.index += 1;
             self.skip = 0;
         }
+        self.cut = !whole;
         whole && !self.is_full()
+    }
+
+    /// Whether the group waits: it has no stream yet, or QUIC held its stream up. What is too old then
+    /// is better given up than sent late.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// A frame was shown, kept or not.
+    pub(super) fn was_offered(&self) -> bool {
+        self.offered
+    }
+
+    /// The last frame shown was not kept whole.
+    pub(super) fn was_cut(&self) -> bool {
+        self.cut
     }
 
     fn is_full(&self) -> bool {
         self.room == 0 || self.out.chunks.len() >= MAX_CHUNKS
     }
 
-    fn head(&mut self, head: &[u8]) -> bool {
+    fn head(&mut self, head: &[u8]) {
         let skipped = self.skip.min(head.len());
         self.skip -= skipped;
         self.out.copy(&head[skipped..]);
         self.room = self.room.saturating_sub(head.len() - skipped);
-        true
     }
 
     /// Keeps `bytes[from..]` less what went out before. `false` if not all of it fitted.
@@ -163,5 +189,11 @@ impl<'a> Run<'a> {
             self.out.share(bytes.slice(from..from + n));
         }
         from + n == bytes.len()
+    }
+}
+
+impl Layout {
+    pub(super) fn of(version: Version) -> Self {
+        Self { timestamps: Features::of(version).timestamps, version }
     }
 }

@@ -10,8 +10,7 @@ use smallvec::SmallVec;
 
 use super::io::{Action, Source, Supply, Token};
 use super::run::{Layout, Run, Scratch};
-use super::slab::{Key, Slab};
-use crate::error::Error;
+use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
 /// Stream type and header of a group, before its frames.
@@ -29,6 +28,8 @@ struct Outgoing {
     skip: usize,
     stream: Option<StreamId>,
     parked: bool,
+    /// QUIC held it up and it has not caught up since.
+    stalled: bool,
 }
 
 /// The groups of one served subscription.
@@ -142,9 +143,10 @@ impl Schedule {
     pub(super) fn push(&mut self, pick: Pick, token: Token, first_frame: u64, head: Head) {
         let released = |group| Released { track: pick.track, group, sent: false };
         let max_pending = self.max_pending;
-        let taken = self.tracks.get(pick.track).is_some_and(|track| {
-            max_pending > 0 && !track.groups.contains_key(&pick.sequence)
-        });
+        let taken = self
+            .tracks
+            .get(pick.track)
+            .is_some_and(|track| max_pending > 0 && !track.groups.contains_key(&pick.sequence));
         if !taken {
             self.released.push_back(released(token));
             return;
@@ -152,7 +154,11 @@ impl Schedule {
         let mut dropped = None;
         self.reorder(pick.track, |track| {
             if track.unopened.len() >= max_pending {
-                let last = if track.ordered { track.unopened.pop_last() } else { track.unopened.pop_first() };
+                let last = if track.ordered {
+                    track.unopened.pop_last()
+                } else {
+                    track.unopened.pop_first()
+                };
                 dropped = last.and_then(|sequence| track.groups.remove(&sequence));
             }
             let group = Outgoing {
@@ -164,6 +170,7 @@ impl Schedule {
                 skip: 0,
                 stream: None,
                 parked: false,
+                stalled: false,
             };
             track.groups.insert(pick.sequence, group);
             track.unopened.insert(pick.sequence);
@@ -254,7 +261,7 @@ impl Schedule {
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
             let mut run =
-                Run::new(scratch, self.layout, group.first_frame, group.frame, group.skip);
+                Run::new(scratch, self.layout, group.first_frame, group.frame, group.skip, group.stalled);
             let supply = source.frames(group.token, group.frame, &mut run);
             let cut = run.was_cut();
             scratch.flush();
@@ -268,6 +275,9 @@ impl Schedule {
                 // Nothing new: it waits for `ready`.
                 _ => self.reorder(key, |track| {
                     track.writable.remove(&sequence);
+                    if let Some(group) = track.groups.get_mut(&sequence) {
+                        group.stalled = false;
+                    }
                 }),
             }
         }
@@ -290,6 +300,7 @@ impl Schedule {
                 }
             }
             group.parked = parked;
+            group.stalled |= parked;
             if parked {
                 track.writable.remove(&pick.sequence);
             }
@@ -385,6 +396,3 @@ impl Urgency {
 
 /// Control streams go before every group.
 pub(super) const CONTROL_PRIORITY: i32 = 1 << 16;
-
-/// Why a group stream is reset when nobody gave a reason.
-pub(super) const UNWANTED: Error = Error::Cancelled;

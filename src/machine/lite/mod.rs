@@ -1,0 +1,453 @@
+//! moq-lite, from 03 to 06: what each stream and message means.
+//!
+//! Roles say what a request is; `announce`, `publisher` and `subscriber` have a file each, for both
+//! ends; `groups` reads what comes on unidirectional streams.
+
+mod announce;
+mod groups;
+mod publisher;
+mod subscriber;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use super::app::{Command, Event, GroupKey, RequestKey};
+use super::io::{Source, Token};
+use crate::slab::{Key, Slab};
+use super::streams::{Recv, Send};
+use super::timers::Timer;
+use super::{Config, Control, Core, State};
+use crate::coding::lite::{
+    AnnounceRequest, BiStream, Features, Goaway, Setup, Subscribe, TrackRequest, UniStream,
+    frame_message,
+};
+use crate::coding::varint;
+use crate::error::Error;
+use crate::hop::Hop;
+use crate::stream::{Code, StreamId};
+use crate::version::Version;
+
+use announce::{Announcing, Listening};
+use groups::Groups;
+use publisher::Serving;
+use subscriber::Sub;
+
+/// What a request is.
+#[derive(Debug, Default)]
+enum Role {
+    /// The peer opened it and has not said what for.
+    #[default]
+    New,
+    /// Answered or given up. It goes when the peer's half is over; what comes on it is discarded.
+    Done,
+    /// GOAWAY of the peer.
+    Leaving,
+    /// The peer hears of our broadcasts.
+    Announcing(Announcing),
+    /// We hear of the peer's.
+    Listening(Listening),
+    /// The peer subscribed.
+    Serving(Serving),
+    /// The peer's subscription came to its end, which it has not confirmed.
+    Served,
+    /// The peer asked what a track is.
+    Describing,
+    /// We subscribed.
+    Asking(Key),
+    /// We asked what a track is.
+    Querying(Key),
+}
+
+#[derive(Debug)]
+pub(super) struct Lite {
+    version: Version,
+    features: &'static Features,
+    hop: Hop,
+    /// What the peer said in SETUP; before it came, requests and groups wait.
+    peer: Option<Setup>,
+    going_away: bool,
+    /// By slot of the request.
+    roles: Vec<Role>,
+    serving: usize,
+    request_by_track: BTreeMap<Key, Key>,
+    /// Subscriptions that we ended cleanly and the peer has not confirmed.
+    unconfirmed: usize,
+    subs: Slab<Sub>,
+    sub_by_id: BTreeMap<u64, Key>,
+    sub_by_token: BTreeMap<Token, Key>,
+    next_sub_id: u64,
+    groups: Groups,
+}
+
+/// What became of a look at a stream.
+enum Look {
+    /// Something to tell; there may be more.
+    Event(Event),
+    /// Something was done; there may be more.
+    More,
+    /// Nothing more until more bytes come.
+    Wait,
+}
+
+impl Lite {
+    pub(super) fn new(config: Config, core: &mut Core) -> Self {
+        let features = Features::of(config.version);
+        let mut lite = Self {
+            version: config.version,
+            features,
+            hop: config.hop,
+            peer: if features.setup { None } else { Some(Setup::default()) },
+            going_away: false,
+            roles: Vec::new(),
+            serving: 0,
+            request_by_track: BTreeMap::new(),
+            unconfirmed: 0,
+            subs: Slab::new(),
+            sub_by_id: BTreeMap::new(),
+            sub_by_token: BTreeMap::new(),
+            next_sub_id: 0,
+            groups: Groups::new(),
+        };
+        if features.setup {
+            let mut send = Send::default();
+            UniStream::Setup.encode(send.buffer());
+            let setup = Setup { hop: config.hop, ..Setup::default() };
+            setup.encode(send.buffer(), config.version).expect("a hop id always fits");
+            send.finish();
+            core.control = Some(Control { send, ..Control::default() });
+            core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+        }
+        for prefix in config.interests {
+            let key = core.requests.open();
+            let request = AnnounceRequest { prefix: prefix.clone(), exclude: config.hop };
+            core.requests.write(key, |out| {
+                BiStream::Announce.encode(out);
+                // A prefix that is too deep to say can have nothing under it.
+                let _ = request.encode(out, config.version);
+            });
+            lite.set_role(key, Role::Listening(Listening::new(prefix)));
+        }
+        lite
+    }
+
+    // ---- streams of the peer -----------------------------------------------------------------
+
+    pub(super) fn uni_opened(&mut self, core: &mut Core, id: StreamId) {
+        self.groups.opened(core, id);
+    }
+
+    pub(super) fn uni_data(&mut self, core: &mut Core, id: StreamId, bytes: Bytes, fin: bool) {
+        self.groups.data(core, id, bytes, fin);
+    }
+
+    pub(super) fn uni_reset(&mut self, id: StreamId, code: Code) {
+        self.groups.reset(id, code);
+    }
+
+    pub(super) fn uni_read_limit(&self, core: &Core, id: StreamId) -> usize {
+        self.groups.read_limit(core, id)
+    }
+
+    /// Whether [`Lite::poll_event`] may have something.
+    pub(super) fn has_events(&self, core: &Core) -> bool {
+        let heard = self.peer.is_some();
+        self.groups.has_new()
+            || (heard && (core.requests.has_readable() || self.groups.has_frames()))
+    }
+
+    /// Whether the peer confirmed every subscription that we ended cleanly.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.unconfirmed == 0
+    }
+
+    pub(super) fn poll_event(&mut self, core: &mut Core) -> Option<Event> {
+        while core.state != State::Closed {
+            let look = if let Some(released) = core.schedule.released.pop_front() {
+                self.group_released(core, released.track);
+                Look::Event(Event::GroupReleased { group: released.group, sent: released.sent })
+            } else if let Some(key) = self.groups.next_new() {
+                self.look_at_new_uni(core, key)
+            } else if self.peer.is_none() {
+                return None;
+            } else if let Some(key) = core.requests.next_readable() {
+                let look = self.look_at_request(core, key);
+                core.requests.consumed(key, &mut core.actions);
+                if !matches!(look, Look::Wait) {
+                    core.requests.queue_in(key);
+                }
+                look
+            } else if let Some(key) = self.groups.next_frames() {
+                self.look_at_group(core, key)
+            } else {
+                return None;
+            };
+            if let Look::Event(event) = look {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look {
+        let mut role = mem::take(self.role(key));
+        let look = match &mut role {
+            Role::New => return self.look_at_new_request(core, key),
+            Role::Done => self.look_at_done(core, key),
+            Role::Leaving => self.look_at_goaway(core, key),
+            Role::Announcing(_) => self.look_at_announcing(core, key),
+            Role::Listening(listening) => self.look_at_listening(core, key, listening),
+            Role::Serving(serving) => self.look_at_serving(core, key, serving),
+            Role::Served => self.look_at_served(core, key),
+            Role::Describing => self.look_at_describing(core, key),
+            Role::Asking(sub) => self.look_at_asking(core, key, *sub),
+            Role::Querying(sub) => self.look_at_querying(core, key, *sub),
+        };
+        // A look that ends a role leaves another one in its place.
+        let alive = core.requests.get(key).is_some();
+        let slot = self.role(key);
+        if alive && matches!(slot, Role::New) {
+            *slot = role;
+        }
+        look
+    }
+
+    /// Reads what the stream is for and its first message, which come together or not at all.
+    fn look_at_new_request(&mut self, core: &mut Core, key: Key) -> Look {
+        match self.open_request(core, key) {
+            Ok(look) => look,
+            Err(error) => {
+                self.cancel(core, key, &error);
+                Look::Wait
+            }
+        }
+    }
+
+    fn open_request(&mut self, core: &mut Core, key: Key) -> Result<Look, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
+        if request.given_up().is_some() {
+            return Err(Error::Cancelled);
+        }
+        let mut front = [0; 32];
+        let front = request.recv.peek(&mut front);
+        let need_more = if request.recv.has_fin() { Err(Error::Cancelled) } else { Ok(Look::Wait) };
+        let Some((kind, type_len)) = varint::read(front) else { return need_more };
+        let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
+        if matches!(kind, BiStream::Fetch | BiStream::Probe) {
+            // Not served yet: an answer, not a fault.
+            return Err(Error::Cancelled);
+        }
+        let framed = frame_message(&front[type_len..], false, core.limits.message_bytes)?;
+        let Some(framed) = framed else { return need_more };
+        let head = type_len + framed.head;
+        if request.recv.len() < head + framed.body {
+            return need_more;
+        }
+        if core.state == State::Draining && kind != BiStream::Goaway {
+            return Err(Error::GoingAway);
+        }
+        request.recv.skip(head);
+        let body = request.recv.take(framed.body);
+        let (version, depth) = (self.version, core.limits.path_segments);
+        let request = RequestKey(key.0, key.1);
+        Ok(match kind {
+            BiStream::Announce => {
+                let message = AnnounceRequest::decode_body(&body, version, depth)?;
+                let setup = self.peer.as_ref().map_or(Hop::UNKNOWN, |peer| peer.hop);
+                let exclude = if self.features.exclude_hop { message.exclude } else { setup };
+                self.set_role(key, Role::Announcing(Announcing::default()));
+                Look::Event(Event::AnnounceRequested { request, prefix: message.prefix, exclude })
+            }
+            BiStream::Subscribe => {
+                let message = Subscribe::decode_body(&body, version, depth)?;
+                if self.serving >= core.limits.subscriptions {
+                    return Err(Error::Limit("subscriptions"));
+                }
+                self.serving += 1;
+                self.set_role(key, Role::Serving(Serving::new(&message)));
+                Look::Event(Event::SubscribeRequested {
+                    request,
+                    broadcast: message.broadcast,
+                    track: message.track,
+                    subscription: message.want,
+                })
+            }
+            BiStream::Track => {
+                let message = TrackRequest::decode_body(&body, version, depth)?;
+                self.set_role(key, Role::Describing);
+                Look::Event(Event::TrackRequested {
+                    request,
+                    broadcast: message.broadcast,
+                    track: message.track,
+                })
+            }
+            BiStream::Goaway => {
+                let message = Goaway::decode_body(&body, version)?;
+                if mem::replace(&mut self.going_away, true) {
+                    core.violation("second GOAWAY");
+                    return Ok(Look::Wait);
+                }
+                self.set_role(key, Role::Leaving);
+                core.requests.finish(key);
+                Look::Event(Event::GoingAway { uri: message.uri })
+            }
+            BiStream::Fetch | BiStream::Probe => unreachable!("refused above"),
+        })
+    }
+
+    fn look_at_done(&mut self, core: &mut Core, key: Key) -> Look {
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        request.recv.discard();
+        if let Some(code) = request.given_up() {
+            self.cancel(core, key, &Error::from_stream_code(code));
+        } else if core.requests.retire(key) {
+            *self.role(key) = Role::New;
+        }
+        Look::Wait
+    }
+
+    fn look_at_goaway(&mut self, core: &mut Core, key: Key) -> Look {
+        self.set_role(key, Role::Done);
+        self.look_at_done(core, key)
+    }
+
+    /// The next whole message on a request, or `None` if more bytes are needed.
+    fn next_message(
+        core: &mut Core,
+        key: Key,
+        typed: bool,
+    ) -> Result<Option<(Option<u64>, Bytes)>, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(None) };
+        Ok(read_message(&mut request.recv, typed, core.limits.message_bytes)?)
+    }
+
+    // ---- the application ---------------------------------------------------------------------
+
+    pub(super) fn apply(&mut self, core: &mut Core, command: Command) {
+        match command {
+            Command::AcceptAnnounce { request, reader, active } => {
+                self.accept_announce(core, request.into(), reader, active);
+            }
+            Command::AcceptSubscribe { request, info } => {
+                self.accept_subscribe(core, request.into(), &info);
+            }
+            Command::AcceptTrack { request, info } => {
+                self.accept_track(core, request.into(), &info)
+            }
+            Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
+            Command::FinishSubscribe { request, end } => {
+                self.finish_subscribe(core, request.into(), end);
+            }
+            Command::Group { request, group, sequence, first_frame } => {
+                self.push_group(core, request.into(), group, sequence, first_frame);
+            }
+            Command::GroupReady { request, sequence } => {
+                self.group_ready(core, request.into(), sequence);
+            }
+            Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
+            Command::StopGroup { group, error } => self.stop_group(core, group.into(), &error),
+            Command::Subscribe { subscription, broadcast, track, want } => {
+                self.subscribe(core, subscription, broadcast, track, want);
+            }
+            Command::Unsubscribe { subscription } => self.unsubscribe(core, subscription),
+            Command::UpdateSubscribe { subscription, want } => {
+                self.update_subscribe(core, subscription, want);
+            }
+            Command::Close { .. } | Command::Drain => unreachable!("not the dialect's"),
+        }
+    }
+
+    /// Writes what [`Source`] has for a request that is about to be written.
+    pub(super) fn refill(&mut self, core: &mut Core, key: Key, source: &mut impl Source) {
+        if let Some(Role::Announcing(_)) = self.roles.get(key.0 as usize) {
+            self.refill_announcing(core, key, source);
+        }
+    }
+
+    fn refuse(&mut self, core: &mut Core, key: Key, error: &Error) {
+        if !core.requests.is_theirs(key) {
+            return;
+        }
+        match mem::take(self.role(key)) {
+            // Resetting an announce stream ends the session of the deployed peers.
+            Role::Announcing(announcing) => self.finish_announcing(core, key, announcing),
+            Role::Serving(serving) => {
+                self.end_serving(core, &serving, error);
+                self.cancel(core, key, error);
+            }
+            Role::Describing => self.cancel(core, key, error),
+            role => *self.role(key) = role,
+        }
+    }
+
+    // ---- timers ------------------------------------------------------------------------------
+
+    pub(super) fn handshake_timeout(&mut self, core: &mut Core) {
+        if self.peer.is_none() {
+            core.close(Error::Timeout);
+        }
+    }
+
+    // ---- roles -------------------------------------------------------------------------------
+
+    fn role(&mut self, key: Key) -> &mut Role {
+        let slot = key.0 as usize;
+        if slot >= self.roles.len() {
+            self.roles.resize_with(slot + 1, Role::default);
+        }
+        &mut self.roles[slot]
+    }
+
+    fn set_role(&mut self, key: Key, role: Role) {
+        *self.role(key) = role;
+    }
+
+    /// Resets and stops a request, which is free then.
+    fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
+        core.requests.cancel(key, error, &mut core.actions);
+        *self.role(key) = Role::New;
+    }
+
+    /// Nothing more goes out on a request; it is free when the peer's half is over too.
+    fn finish(&mut self, core: &mut Core, key: Key) {
+        core.requests.finish(key);
+        self.set_role(key, Role::Done);
+        core.requests.queue_in(key);
+    }
+}
+
+/// Takes the next whole message off the front of a stream.
+fn read_message(
+    recv: &mut Recv,
+    typed: bool,
+    limit: usize,
+) -> Result<Option<(Option<u64>, Bytes)>, crate::DecodeError> {
+    let mut front = [0; 16];
+    let framed = frame_message(recv.peek(&mut front), typed, limit)?;
+    match framed {
+        Some(framed) if recv.len() >= framed.head + framed.body => {
+            recv.skip(framed.head);
+            Ok(Some((framed.kind, recv.take(framed.body))))
+        }
+        _ if recv.has_fin() && recv.len() > 0 => Err(crate::DecodeError::Truncated),
+        _ => Ok(None),
+    }
+}
+
+impl From<RequestKey> for Key {
+    fn from(key: RequestKey) -> Self {
+        (key.0, key.1)
+    }
+}
+
+impl From<GroupKey> for Key {
+    fn from(key: GroupKey) -> Self {
+        (key.0, key.1)
+    }
+}
+
+/// Text of a message that is kept.
+type Text = Box<str>;

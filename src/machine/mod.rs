@@ -1,0 +1,522 @@
+//! The pure state machine of one session: no I/O, no clock, no locks, no tasks.
+//!
+//! One [`Machine`] stands beside one QUIC connection. Tell it what the connection does with
+//! [`Machine::handle`], at any time, in any order; it never fails and never blocks. Then pull, also
+//! in any order and as much or as little as you like:
+//!
+//! | call | gives | answered by |
+//! |---|---|---|
+//! | [`poll_event`](Machine::poll_event) | what the peer did, for the application | [`apply`](Machine::apply) |
+//! | [`poll_action`](Machine::poll_action) | small things to do to the connection | - |
+//! | [`poll_open`](Machine::poll_open) | the most urgent stream to open now | [`Open::opened`], [`Open::blocked`] |
+//! | [`poll_write`](Machine::poll_write) | the most urgent bytes to write now | [`Write::accepted`], [`Write::blocked`] |
+//! | [`poll_timeout`](Machine::poll_timeout) | when to call [`handle_timeout`](Machine::handle_timeout) | - |
+//!
+//! Hand in everything that is ready before the first `poll_write`, or the order in which streams
+//! woke up decides instead of the priorities. Equal inputs give equal outputs.
+
+mod app;
+mod io;
+mod lite;
+mod request;
+mod run;
+mod schedule;
+
+mod streams;
+mod timers;
+
+#[cfg(test)]
+mod mux;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+pub use app::{Command, Event, GroupKey, RequestKey};
+pub use io::{Action, Announcement, FrameView, Input, Source, Supply, Token, WireFrame};
+pub use run::Run;
+
+pub use crate::hop::Cost;
+
+use crate::error::Error;
+use crate::hop::Hop;
+use crate::limits::Limits;
+use crate::path::Path;
+use crate::stream::{Dir, Side, StreamId};
+use crate::time::Instant;
+use crate::version::Version;
+use lite::Lite;
+use request::{Carrier, Requests, Sender};
+use run::{Layout, Scratch};
+use schedule::{CONTROL_PRIORITY, Pick, Schedule};
+use streams::Send;
+use timers::{Timer, Timers};
+
+/// What a machine is made with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Which end of the connection this is.
+    pub side: Side,
+    /// What was agreed by ALPN.
+    pub version: Version,
+    /// Who we are in announcements; unknown if we do not say. Keep it the same in all sessions of
+    /// one origin: it is how loops are seen.
+    pub hop: Hop,
+    /// The prefixes whose broadcasts we want to hear of.
+    pub interests: Vec<Path>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// One that wants to hear of nothing.
+    pub fn new(side: Side, version: Version) -> Self {
+        Self { side, version, hop: Hop::UNKNOWN, interests: Vec::new(), limits: Limits::default() }
+    }
+}
+
+/// The state machine of one session. See the [module](self).
+#[derive(Debug)]
+pub struct Machine {
+    core: Core,
+    dialect: Lite,
+    scratch: Scratch,
+}
+
+/// What every dialect stands on.
+#[derive(Debug)]
+struct Core {
+    limits: Limits,
+    now: Instant,
+    state: State,
+    requests: Requests,
+    schedule: Schedule,
+    timers: Timers,
+    actions: VecDeque<Action>,
+    /// Events that no bytes stand for: at most one for each subscription, and the last.
+    notices: VecDeque<Event>,
+    /// A stream of our own that carries the set-up.
+    control: Option<Control>,
+    no_credit: [bool; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Draining,
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    send: Send,
+    stream: Option<StreamId>,
+    parked: bool,
+}
+
+impl Machine {
+    /// A session that begins now on a fresh connection.
+    pub fn new(config: Config, now: Instant) -> Self {
+        Self::with_carrier(config, now, Carrier::Streams)
+    }
+
+    fn with_carrier(config: Config, now: Instant, carrier: Carrier) -> Self {
+        let limits = config.limits.clone();
+        // A whole message must fit behind one that is being decoded.
+        let buffer = limits.message_bytes.max(limits.stream_buffer);
+        let layout = Layout::of(config.version);
+        let mut core = Core {
+            now,
+            state: State::Open,
+            requests: Requests::new(carrier, limits.requests, buffer),
+            schedule: Schedule::new(layout, limits.pending_groups),
+            timers: Timers::default(),
+            actions: VecDeque::new(),
+            notices: VecDeque::new(),
+            control: None,
+            no_credit: [false; 2],
+            limits,
+        };
+        let dialect = Lite::new(config, &mut core);
+        Self { core, dialect, scratch: Scratch::default() }
+    }
+
+    // ---- inputs ------------------------------------------------------------------------------
+
+    /// Tells what the connection did. Never fails: what the peer did wrong comes out as an
+    /// [`Action`] or an [`Event`].
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        let core = &mut self.core;
+        core.now = core.now.max(now);
+        if core.state == State::Closed {
+            return;
+        }
+        match input {
+            Input::Available { dir } => core.no_credit[dir as usize] = false,
+            Input::Closed { code, .. } => core.end(Error::from_session_code(code)),
+            Input::Opened { id } => match id.dir() {
+                Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
+                Dir::Uni => self.dialect.uni_opened(core, id),
+            },
+            Input::Data { id, bytes, fin } => match id.dir() {
+                Dir::Bi => core.requests.stream_data(id, bytes, fin, &mut core.actions),
+                Dir::Uni => self.dialect.uni_data(core, id, bytes, fin),
+            },
+            Input::Reset { id, code } => match id.dir() {
+                Dir::Bi => core.requests.stream_reset(id, code),
+                Dir::Uni => self.dialect.uni_reset(id, code),
+            },
+            Input::Stopped { id, code } => match id.dir() {
+                Dir::Bi => core.requests.stream_stopped(id, code, &mut core.actions),
+                Dir::Uni if core.schedule.stopped(id) => {
+                    core.actions.push_back(Action::Reset { id, code });
+                }
+                Dir::Uni => {}
+            },
+            Input::Writable { id } => match (id.dir(), &mut core.control) {
+                (Dir::Bi, _) => core.requests.stream_writable(id),
+                (Dir::Uni, Some(control)) if control.stream == Some(id) => control.parked = false,
+                (Dir::Uni, _) => core.schedule.writable(id),
+            },
+        }
+    }
+
+    /// Time passed. Calling it when nothing was due changes nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.core.now = self.core.now.max(now);
+        while let Some(timer) = self.core.timers.due(now) {
+            match timer {
+                Timer::Handshake => self.dialect.handshake_timeout(&mut self.core),
+                Timer::Close => self.core.close(Error::SessionClosed),
+                Timer::Unbound(key) => self.dialect.unbound_timeout(&mut self.core, key),
+                Timer::Stragglers(key) => self.dialect.stragglers_timeout(&mut self.core, key),
+            }
+        }
+    }
+
+    /// Does what the application wants. A command about something that ended does nothing.
+    pub fn apply(&mut self, command: Command) {
+        match command {
+            _ if self.core.state == State::Closed => {}
+            Command::Close { error } => self.core.close(error),
+            Command::Drain => self.core.drain(),
+            command => self.dialect.apply(&mut self.core, command),
+        }
+    }
+
+    // ---- outputs -----------------------------------------------------------------------------
+
+    /// What the peer did next. Decodes one message or frame, of the most urgent stream that has one.
+    /// `None` until another input or command.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.core.notices.pop_front() {
+            return Some(event);
+        }
+        if self.core.state == State::Closed {
+            return None;
+        }
+        let event = self.dialect.poll_event(&mut self.core);
+        event.or_else(|| self.core.notices.pop_front())
+    }
+
+    /// The next small thing to do to the connection. `None` until something else is called.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.core.state == State::Draining && self.is_flushed() {
+            self.core.close(Error::SessionClosed);
+        }
+        self.core.actions.pop_front()
+    }
+
+    /// The most urgent stream that should exist now: control, then groups. A group that is gone
+    /// takes no credit. `None` until something changed, or credit came after [`Open::blocked`].
+    pub fn poll_open(&mut self, source: &mut impl Source) -> Option<Open<'_>> {
+        if self.core.state == State::Closed {
+            return None;
+        }
+        let credit = |dir: Dir| !self.core.no_credit[dir as usize];
+        let unopened = |control: &Control| control.stream.is_none();
+        let (target, priority) =
+            if credit(Dir::Uni) && self.core.control.as_ref().is_some_and(unopened) {
+                (OpenTarget::Control, CONTROL_PRIORITY)
+            } else if credit(Dir::Bi) && self.core.requests.wants_stream() {
+                (OpenTarget::Request, CONTROL_PRIORITY)
+            } else if credit(Dir::Uni) {
+                self.scratch.clear();
+                let pick = self.core.schedule.pick_unopened(source, &mut self.scratch)?;
+                (OpenTarget::Group(pick.0), pick.1)
+            } else {
+                return None;
+            };
+        Some(Open { machine: self, target, priority })
+    }
+
+    /// The most urgent bytes now: control first, then groups by the priority rule, as slices of the
+    /// cache. `None` until something changed.
+    pub fn poll_write(&mut self, source: &mut impl Source) -> Option<Write<'_>> {
+        if self.core.state == State::Closed {
+            return None;
+        }
+        self.scratch.clear();
+        let (target, id, fin) = self.next_write(source)?;
+        let total = self.scratch.total;
+        Some(Write { machine: self, target, id, total, fin })
+    }
+
+    fn next_write(&mut self, source: &mut impl Source) -> Option<(WriteTarget, StreamId, bool)> {
+        let core = &mut self.core;
+        if let Some(control) = &mut core.control {
+            if let (Some(id), false, true) =
+                (control.stream, control.parked, control.send.has_work())
+            {
+                let (bytes, fin) = control.send.offer(run::MAX_BURST);
+                self.scratch.copy(&bytes);
+                self.scratch.flush();
+                return Some((WriteTarget::Control, id, fin));
+            }
+        }
+        while let Some(key) = core.requests.next_writable() {
+            self.dialect.refill(core, key, source);
+            if let Some(offer) = core.requests.offer(key) {
+                self.scratch.copy(&offer.bytes);
+                self.scratch.flush();
+                return Some((WriteTarget::Request(offer.sender), offer.stream, offer.fin));
+            }
+        }
+        #[cfg(test)]
+        if let Some(offer) = core.requests.carrier_offer() {
+            self.scratch.copy(&offer.bytes);
+            self.scratch.flush();
+            return Some((WriteTarget::Request(offer.sender), offer.stream, offer.fin));
+        }
+        let (pick, id, fin) =
+            core.schedule.pick_writable(source, &mut self.scratch, &mut core.actions)?;
+        Some((WriteTarget::Group(pick), id, fin))
+    }
+
+    /// When to call [`Machine::handle_timeout`] at the latest. `None`: nothing is waited for.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.core.timers.next()
+    }
+
+    /// Whether one of the `poll_*` above may have something.
+    pub fn has_work(&self) -> bool {
+        let core = &self.core;
+        if !core.actions.is_empty() || !core.notices.is_empty() {
+            return true;
+        }
+        if core.state == State::Closed {
+            return false;
+        }
+        let credit = |dir: Dir| !core.no_credit[dir as usize];
+        let control = core.control.as_ref().is_some_and(|control| match control.stream {
+            None => credit(Dir::Uni),
+            Some(_) => !control.parked && control.send.has_work(),
+        });
+        control
+            || !core.schedule.released.is_empty()
+            || self.dialect.has_events(core)
+            || core.requests.has_writable()
+            || (credit(Dir::Bi) && core.requests.has_unopened())
+            || core.schedule.has_writable()
+            || (credit(Dir::Uni) && core.schedule.has_unopened())
+            || (core.state == State::Draining && self.is_flushed())
+    }
+
+    /// How many more bytes of this stream are taken now. At 0 leave them in QUIC, until
+    /// [`Action::Resume`].
+    pub fn read_limit(&self, id: StreamId) -> usize {
+        match id.dir() {
+            Dir::Bi => self.core.requests.read_limit(id),
+            Dir::Uni => self.dialect.uni_read_limit(&self.core, id),
+        }
+    }
+
+    /// Whether the session is over. What is left to pull is [`Action::Close`] and
+    /// [`Event::Closed`].
+    pub fn is_closed(&self) -> bool {
+        self.core.state == State::Closed
+    }
+
+    /// Whether everything that is owed was taken and, where it ended well, seen by the peer.
+    fn is_flushed(&self) -> bool {
+        let core = &self.core;
+        !core.requests.owes()
+            && !core.schedule.has_writable()
+            && !core.schedule.has_unopened()
+            && core.schedule.released.is_empty()
+            && self.dialect.is_acknowledged()
+    }
+}
+
+impl Core {
+    /// Closes for our own reason.
+    fn close(&mut self, error: Error) {
+        if self.state == State::Closed {
+            return;
+        }
+        let reason = match &error {
+            Error::ProtocolViolation(rule) => rule,
+            _ => "",
+        };
+        let code = error.session_code();
+        self.end(error);
+        self.actions.push_back(Action::Close { code, reason });
+    }
+
+    /// Nothing more goes in or out.
+    fn end(&mut self, error: Error) {
+        self.state = State::Closed;
+        self.timers.clear();
+        self.actions.clear();
+        self.notices.clear();
+        self.notices.push_back(Event::Closed { error });
+    }
+
+    fn drain(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Draining;
+            self.timers.set(self.now + self.limits.close_time, Timer::Close);
+        }
+    }
+
+    fn violation(&mut self, rule: &'static str) {
+        self.close(Error::ProtocolViolation(rule));
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum OpenTarget {
+    Control,
+    Request,
+    Group(Pick),
+}
+
+/// A stream that should be opened, and how urgent it is. Dropping it changes nothing.
+#[derive(Debug)]
+#[must_use = "say opened() or blocked()"]
+pub struct Open<'a> {
+    machine: &'a mut Machine,
+    target: OpenTarget,
+    priority: i32,
+}
+
+impl Open<'_> {
+    /// Which kind of stream.
+    pub fn dir(&self) -> Dir {
+        match self.target {
+            OpenTarget::Request => Dir::Bi,
+            OpenTarget::Control | OpenTarget::Group(_) => Dir::Uni,
+        }
+    }
+
+    /// For QUIC's own scheduler; higher goes first.
+    pub fn priority(&self) -> i32 {
+        self.priority
+    }
+
+    /// Here it is. Its priority follows as an [`Action::SetPriority`].
+    pub fn opened(self, id: StreamId) {
+        let core = &mut self.machine.core;
+        core.actions.push_back(Action::SetPriority { id, priority: self.priority });
+        match self.target {
+            OpenTarget::Control => {
+                if let Some(control) = &mut core.control {
+                    control.stream = Some(id);
+                }
+            }
+            OpenTarget::Request => core.requests.stream_granted(id),
+            OpenTarget::Group(pick) => core.schedule.opened(pick, id),
+        }
+    }
+
+    /// There is no credit: none of this kind is wanted until [`Input::Available`].
+    pub fn blocked(self) {
+        self.machine.core.no_credit[self.dir() as usize] = true;
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum WriteTarget {
+    Control,
+    Request(Sender),
+    Group(Pick),
+}
+
+/// Bytes for one stream, as slices of the cache. Dropping it loses and consumes nothing.
+#[derive(Debug)]
+#[must_use = "say accepted() or blocked()"]
+pub struct Write<'a> {
+    machine: &'a mut Machine,
+    target: WriteTarget,
+    id: StreamId,
+    total: usize,
+    fin: bool,
+}
+
+impl Write<'_> {
+    /// For which stream.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The bytes. They are handles: the transport may take or split them as it likes.
+    pub fn chunks(&mut self) -> &mut [Bytes] {
+        &mut self.machine.scratch.chunks
+    }
+
+    /// How many bytes were offered. 0 is FIN alone.
+    pub fn len(&self) -> usize {
+        self.total
+    }
+
+    /// Whether there are no bytes, only FIN.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// Whether the stream is to be finished behind these bytes, if all of them were taken.
+    pub fn fin(&self) -> bool {
+        self.fin
+    }
+
+    /// The transport took the first `bytes` bytes, and FIN if it took all and [`Write::fin`].
+    /// The rest is offered again.
+    pub fn accepted(self, bytes: usize) {
+        self.done(bytes, false);
+    }
+
+    /// The transport took the first `bytes` bytes, not all, and no more on this stream until
+    /// [`Input::Writable`].
+    pub fn blocked(self, bytes: usize) {
+        self.done(bytes, true);
+    }
+
+    fn done(self, bytes: usize, blocked: bool) {
+        let n = bytes.min(self.total);
+        let fin = self.fin && n == self.total && !blocked;
+        let Machine { core, scratch, .. } = &mut *self.machine;
+        match self.target {
+            WriteTarget::Control => {
+                if let Some(control) = &mut core.control {
+                    control.send.accepted(n, fin);
+                    control.parked = blocked;
+                }
+            }
+            WriteTarget::Request(sender) => core.requests.taken(sender, n, fin, blocked),
+            WriteTarget::Group(pick) => {
+                core.schedule.taken(pick, n, fin, blocked, &scratch.ends);
+            }
+        }
+    }
+}
+
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        // A request that was picked left its queue.
+        if let WriteTarget::Request(sender) = self.target {
+            self.machine.core.requests.untouched(sender);
+        }
+    }
+}
