@@ -241,7 +241,7 @@ impl BroadcastProducer {
         }
         let name = track.name.clone();
         let producer = TrackProducer::new(track, self.shared().cache.clone());
-        let withdrawn = state.enter(name, producer.weak());
+        let withdrawn = state.enter(name, producer.downgrade());
         drop(state);
         drop(withdrawn);
         Ok(producer)
@@ -396,6 +396,11 @@ impl TrackRequest {
         Ok(self.track)
     }
 
+    /// The track as it stands: nothing is known of it yet, and its end is its refusal.
+    pub(super) fn into_producer(self) -> TrackProducer {
+        self.track
+    }
+
     /// Refuses the track: all who asked get `error`.
     pub fn reject(mut self, error: Error) {
         self.track.abort(error);
@@ -423,7 +428,7 @@ impl BroadcastConsumer {
         if let Some(end) = &state.end {
             return Err(end.clone().err().unwrap_or(Error::NotFound));
         }
-        let live = state.tracks.get(name).and_then(|track| track.consume(want.clone()));
+        let live = state.tracks.get(name).and_then(|track| track.subscribe(want.clone()));
         if let Some(consumer) = live {
             return Ok(consumer);
         }
@@ -431,8 +436,8 @@ impl BroadcastConsumer {
             return Err(Error::NotFound);
         }
         let track = TrackProducer::requested(name.into(), self.seat.shared.cache.clone());
-        let consumer = track.consume_with(want);
-        let withdrawn = state.enter(name.into(), track.weak());
+        let consumer = track.subscribe(want);
+        let withdrawn = state.enter(name.into(), track.downgrade());
         state.requests.push_back(track);
         let mut woken = Woken::default();
         state.demand.take(&mut woken);
