@@ -618,14 +618,12 @@ fn requests_survive_askers_on_many_threads() {
         .map(|_| {
             let consumer = consumer.clone();
             std::thread::spawn(move || {
-                for n in 0..2_000 {
-                    drop(consumer.subscribe_track("hot", any()).unwrap());
-                    if n % 16 == 0 {
-                        let mut track = consumer.subscribe_track("hot", any()).unwrap();
-                        while track.try_info().is_pending() {
-                            std::thread::yield_now();
-                        }
-                        assert_eq!(track.try_info(), Poll::Ready(Ok(TrackInfo::default())));
+                for _ in 0..300 {
+                    let mut track = consumer.subscribe_track("hot", any()).unwrap();
+                    for _ in 0..2 {
+                        let info = track.try_info();
+                        assert!(!matches!(info, Poll::Ready(Err(_))), "{info:?}");
+                        std::thread::yield_now();
                     }
                 }
             })

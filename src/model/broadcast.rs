@@ -141,6 +141,23 @@ impl Shared {
         lock(&self.state)
     }
 
+    /// Reads a track that lived when so many requests were `withdrawn`. `None` if it died meanwhile,
+    /// or may be a request that was withdrawn just before it had a reader again.
+    ///
+    /// Not for under the lock, as it wakes who supplies the track.
+    fn join(&self, track: &WeakTrack, withdrawn: u64, want: Subscription) -> Option<TrackConsumer> {
+        let consumer = track.subscribe(want)?;
+        let mut woken = Woken::default();
+        let mut state = self.lock();
+        if state.withdrawn != withdrawn {
+            return None;
+        }
+        state.demand.take(&mut woken);
+        drop(state);
+        woken.wake();
+        Some(consumer)
+    }
+
     /// Ends it: first unannounced, then requests refused, then who waits is told.
     fn end(&self, end: Result<()>) -> Result<()> {
         let (mut debris, mut woken) = (Debris::default(), Woken::default());
@@ -503,6 +520,11 @@ impl TrackRequest {
         Ok(self.track)
     }
 
+    /// The track, of which nothing is said yet.
+    pub(crate) fn into_producer(self) -> TrackProducer {
+        self.track
+    }
+
     /// Refuses the track: all who asked get `error`.
     pub fn reject(mut self, error: Error) {
         self.track.abort(error);
@@ -550,17 +572,8 @@ impl BroadcastConsumer {
             };
             let withdrawn = state.withdrawn;
             drop(state);
-            // Without the lock, as this wakes who supplies the track.
-            let consumer = track.subscribe(want.clone());
-            let mut state = shared.lock();
-            // Else it may be a request that was withdrawn just before it had a reader again.
-            if state.withdrawn == withdrawn {
-                state.demand.take(&mut woken);
-                drop(state);
-                woken.wake();
-                if let Some(consumer) = consumer {
-                    return Ok(consumer);
-                }
+            if let Some(consumer) = shared.join(&track, withdrawn, want.clone()) {
+                return Ok(consumer);
             }
         }
     }
@@ -635,5 +648,30 @@ mod tests {
             lock(&broadcast.shared().state).requests.iter().any(|track| track.name() == "kept")
         );
         drop(kept);
+    }
+
+    /// A subscriber finds a request on which nobody waits; before it waits there itself, the handler
+    /// withdraws it.
+    #[test]
+    fn nobody_joins_a_request_that_was_withdrawn() {
+        let broadcast = Broadcast::new().produce();
+        let consumer = broadcast.consume();
+        let mut dynamic = broadcast.dynamic();
+        let asker = consumer.subscribe_track("video", Subscription::default()).unwrap();
+        let find = || {
+            let state = broadcast.shared().lock();
+            (state.tracks["video"].clone(), state.withdrawn)
+        };
+        let (track, withdrawn) = find();
+        let join = || broadcast.shared().join(&track, withdrawn, Subscription::default());
+        assert!(join().is_some(), "others share it");
+        drop(asker);
+        assert!(join().is_some(), "it waits for the handler still");
+        // Held, as it is between the look and the drop of what was withdrawn.
+        let _held = lock(&broadcast.shared().state).requests.front().cloned();
+        assert!(dynamic.try_requested_track().is_pending());
+        assert!(join().is_none());
+        let _again = consumer.subscribe_track("video", Subscription::default()).unwrap();
+        assert!(matches!(dynamic.try_requested_track(), Poll::Ready(Ok(_))));
     }
 }
