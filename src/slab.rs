@@ -12,9 +12,15 @@ pub(crate) struct Slab<T> {
     free: Vec<u32>,
 }
 
-impl<T> Slab<T> {
-    pub(crate) const fn new() -> Self {
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
         Self { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(crate) fn new() -> Self {
+        Self::default()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,5 +63,17 @@ impl<T> Slab<T> {
         let value = value.take()?;
         self.free.push(key.0);
         Some(value)
+    }
+
+    /// Whatever is in `slot` now, and its key.
+    #[cfg(feature = "std")]
+    pub(crate) fn at(&mut self, slot: usize) -> Option<(Key, &mut T)> {
+        let (generation, value) = self.slots.get_mut(slot)?;
+        Some(((slot as u32, *generation), value.as_mut()?))
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
+        self.slots.into_iter().filter_map(|(_, value)| value)
     }
 }

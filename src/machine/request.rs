@@ -9,9 +9,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::io::Action;
-use crate::slab::{Key, Slab};
 use super::streams::{Recv, Send};
 use crate::error::Error;
+use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
 /// One request, of the peer or of ours.

@@ -98,7 +98,17 @@ impl<'a> Run<'a> {
 
     /// One that keeps nothing: to ask whether there is anything.
     pub(super) fn probe(out: &'a mut Scratch, layout: Layout, index: u64) -> Self {
-        Self { out, layout, index, first: index, skip: 0, room: 0, waiting: true, offered: false, cut: false }
+        Self {
+            out,
+            layout,
+            index,
+            first: index,
+            skip: 0,
+            room: 0,
+            waiting: true,
+            offered: false,
+            cut: false,
+        }
     }
 
     /// Shows the next frame. `false`: show no more.

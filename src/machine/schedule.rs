@@ -260,8 +260,14 @@ impl Schedule {
             let id = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
-            let mut run =
-                Run::new(scratch, self.layout, group.first_frame, group.frame, group.skip, group.stalled);
+            let mut run = Run::new(
+                scratch,
+                self.layout,
+                group.first_frame,
+                group.frame,
+                group.skip,
+                group.stalled,
+            );
             let supply = source.frames(group.token, group.frame, &mut run);
             let cut = run.was_cut();
             scratch.flush();

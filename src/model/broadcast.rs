@@ -520,8 +520,8 @@ impl TrackRequest {
         Ok(self.track)
     }
 
-    /// The track, of which nothing is said yet.
-    pub(crate) fn into_producer(self) -> TrackProducer {
+    /// The track as it stands: nothing is known of it yet, and its end is its refusal.
+    pub(super) fn into_producer(self) -> TrackProducer {
         self.track
     }
 

@@ -16,6 +16,12 @@ impl Clock {
     pub fn instant(&self, now: std::time::Instant) -> Instant {
         Instant::ZERO + now.saturating_duration_since(*self.0.get_or_init(|| now))
     }
+
+    /// The way back, for timers. `None` before the first [`instant`](Self::instant), and past what the
+    /// standard library can represent.
+    pub fn deadline(&self, at: Instant) -> Option<std::time::Instant> {
+        self.0.get()?.checked_add(at.since(Instant::ZERO))
+    }
 }
 
 #[cfg(test)]

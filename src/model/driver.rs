@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::broadcast::{BroadcastDynamic, BroadcastProducer, TrackRequest};
+use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
 use super::origin::{OriginConsumer, OriginProducer};
@@ -92,8 +93,8 @@ const SERVE: u64 = 2;
 const REMOTE: u64 = 3;
 const ASK: u64 = 4;
 
-fn ready_key(kind: u64, slot: usize) -> u64 {
-    kind << 32 | slot as u64
+fn ready_key(kind: u64, slot: u32) -> u64 {
+    kind << 32 | u64::from(slot)
 }
 
 impl Driver {
@@ -134,27 +135,28 @@ impl Driver {
 
     /// Tells what the connection did; see [`Machine::handle`].
     pub fn handle(&mut self, now: Instant, input: Input) {
-        self.advance(now);
+        self.now = self.now.max(now);
+        for cache in self.caches() {
+            cache.tell(now);
+        }
         self.machine.handle(now, input);
     }
 
     /// Time passed; see [`Machine::handle_timeout`]. Also moves the clock of the origins forward.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.advance(now);
+        self.now = self.now.max(now);
+        for cache in self.caches() {
+            cache.advance(now);
+        }
         self.machine.handle_timeout(now);
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
             self.described.pop_front();
         }
     }
 
-    fn advance(&mut self, now: Instant) {
-        self.now = self.now.max(now);
-        if let Some(origin) = &self.inbox.consume {
-            origin.cache().advance(now);
-        }
-        if let Some(origin) = &self.publish {
-            origin.cache().advance(now);
-        }
+    fn caches(&self) -> impl Iterator<Item = &Arc<Cache>> {
+        let consume = self.inbox.consume.as_ref().map(OriginProducer::cache);
+        consume.into_iter().chain(self.publish.as_ref().map(OriginConsumer::cache))
     }
 
     /// Does one bounded piece of the work between the machine and the model. `false`: there is none
@@ -193,7 +195,8 @@ impl Driver {
         let described = self.described.front().map(|(until, _)| *until);
         // One session of an origin minds its cache for all.
         let cache = self.inbox.consume.as_ref().map(OriginProducer::cache);
-        let expiry = cache.filter(|it| it.is_minded_by(self.id.0)).and_then(|it| it.next_deadline());
+        let expiry =
+            cache.filter(|it| it.is_minded_by(self.id.0)).and_then(|it| it.next_deadline());
         [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
     }
 
@@ -230,7 +233,9 @@ impl Driver {
                 self.group(subscription, group, sequence);
             }
             Event::Frame { group, timestamp, size, payload } => {
-                self.receive(group, |receiving, now| receiving.frame(timestamp, now, size, &payload));
+                self.receive(group, |receiving, now| {
+                    receiving.frame(timestamp, now, size, &payload)
+                });
             }
             Event::Payload { group, bytes } => {
                 self.receive(group, |receiving, _| receiving.payload(&bytes));
@@ -291,7 +296,7 @@ impl Driver {
         let Some(origin) = &self.inbox.consume else { return };
         let route = Route { hops, cost, session: Some(self.id) };
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
-            if let Some(remote) = self.inbox.remotes.get(*token) {
+            if let Some(remote) = self.inbox.remotes.get((*token).into()) {
                 origin.reroute(&remote.producer, route);
             }
             return;
@@ -299,19 +304,23 @@ impl Driver {
         // A path outside of what was granted is none of ours.
         let Ok(producer) = origin.announce(path.clone(), route) else { return };
         let dynamic = producer.dynamic();
-        let token = self.inbox.remotes.insert_with(|slot| Remote {
-            producer,
-            dynamic,
-            path: path.clone(),
-            waker: self.ready.waker(ready_key(REMOTE, slot)),
-        });
+        let token: Token = self
+            .inbox
+            .remotes
+            .insert_with(|slot| Remote {
+                producer,
+                dynamic,
+                path: path.clone(),
+                waker: self.ready.waker(ready_key(REMOTE, slot)),
+            })
+            .into();
         self.inbox.remote_by_path.insert(path, token);
         self.remote_changed(token.slot as usize);
     }
 
     fn unannounced(&mut self, path: &Path) {
         let Some(token) = self.inbox.remote_by_path.remove(path) else { return };
-        if let Some(mut remote) = self.inbox.remotes.remove(token) {
+        if let Some(mut remote) = self.inbox.remotes.remove(token.into()) {
             // Tracks that run end by themselves.
             let _ = remote.producer.finish();
         }
@@ -338,18 +347,28 @@ impl Driver {
         };
         let Some(want) = want else { return track.abort(Error::Cancelled) };
         let name = track.name().into();
-        let token = self.inbox.asks.insert_with(|slot| Ask {
-            track,
-            want: want.clone(),
-            waker: self.ready.waker(ready_key(ASK, slot)),
+        let token: Token = self
+            .inbox
+            .asks
+            .insert_with(|slot| Ask {
+                track,
+                want: want.clone(),
+                waker: self.ready.waker(ready_key(ASK, slot)),
+            })
+            .into();
+        self.machine.apply(Command::Subscribe {
+            subscription: token,
+            broadcast,
+            track: name,
+            want,
         });
-        self.machine.apply(Command::Subscribe { subscription: token, broadcast, track: name, want });
         self.ask_changed(token.slot as usize);
     }
 
     /// Those who want a track of the peer want it otherwise, or no longer.
     fn ask_changed(&mut self, slot: usize) {
-        let Some((subscription, ask)) = self.inbox.asks.at(slot) else { return };
+        let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
+        let subscription = Token::from(key);
         let mut cx = Context::from_waker(&ask.waker);
         while let Poll::Ready(want) = ask.track.poll_subscription_changed(&mut cx) {
             match want {
@@ -368,14 +387,14 @@ impl Driver {
     }
 
     fn track_info(&mut self, subscription: Token, info: TrackInfo) {
-        if let Some(ask) = self.inbox.asks.get(subscription) {
+        if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
             // It fails if the track ended meanwhile, which is told to its readers.
             let _ = ask.track.accept(info);
         }
     }
 
     fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
-        let Some(mut ask) = self.inbox.asks.remove(subscription) else { return };
+        let Some(mut ask) = self.inbox.asks.remove(subscription.into()) else { return };
         let finished = match result {
             Ok(Some(end)) => ask.track.finish_at(end).or_else(|_| ask.track.finish()),
             Ok(None) => ask.track.finish(),
@@ -387,7 +406,7 @@ impl Driver {
     }
 
     fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
-        let group = match self.inbox.asks.get(subscription) {
+        let group = match self.inbox.asks.get_mut(subscription.into()) {
             Some(ask) => ask.track.create_group(sequence),
             None => Err(Error::Cancelled),
         };
@@ -414,7 +433,7 @@ impl Driver {
         let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
             return;
         };
-        let info = self.inbox.asks.get(receiving.ask).and_then(|ask| ask.track.info());
+        let info = self.inbox.asks.get(receiving.ask.into()).and_then(|ask| ask.track.info());
         let timescale = info.map(|info| info.timescale).unwrap_or_default();
         let now = timescale.of_micros(self.now.as_micros());
         if let Err(error) = hand(receiving, now) {
@@ -451,7 +470,7 @@ impl Driver {
         };
         let reader = origin.reader(prefix, exclude, self.id);
         let active = reader.active();
-        let waker = self.ready.waker(ready_key(READER, request.slot()));
+        let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let reader = self.outbox.add_reader(request, reader, waker);
         self.machine.apply(Command::AcceptAnnounce { request, reader, active });
     }
@@ -476,7 +495,7 @@ impl Driver {
     ) {
         match self.find_track(broadcast, track, want) {
             Ok(track) => {
-                let waker = self.ready.waker(ready_key(SERVE, request.slot()));
+                let waker = self.ready.waker(ready_key(SERVE, request.slot() as u32));
                 self.outbox.add_serve(request, track, waker);
                 self.serve_changed(request.slot());
             }
@@ -487,7 +506,7 @@ impl Driver {
     fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
         match self.find_track(broadcast, track, Subscription::default().priority(0)) {
             Ok(track) => {
-                let waker = self.ready.waker(ready_key(SERVE, request.slot()));
+                let waker = self.ready.waker(ready_key(SERVE, request.slot() as u32));
                 self.outbox.add_describe(request, track, waker);
                 self.serve_changed(request.slot());
             }

@@ -6,13 +6,16 @@
 mod broadcast;
 mod budget;
 mod clock;
+mod driver;
 mod frame;
 mod group;
 mod origin;
+mod outbox;
 mod page;
 mod ready;
 mod route;
 mod scope;
+mod session;
 mod shelf;
 mod table;
 mod track;
@@ -22,10 +25,12 @@ pub use broadcast::{
     Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest,
 };
 pub use clock::Clock;
+pub use driver::Driver;
 pub use frame::{Frame, FrameConsumer, FrameProducer};
 pub use group::{GroupConsumer, GroupProducer};
 pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use ready::ReadyList;
+pub use session::{Client, Server, Session};
 pub use track::{Track, TrackConsumer, TrackProducer};
 
 /// What a handle answers.

@@ -300,6 +300,11 @@ pub struct OriginConsumer {
 }
 
 impl OriginConsumer {
+    /// Who the origin is in announcements.
+    pub fn hop(&self) -> Hop {
+        self.shared.hop
+    }
+
     fn new(shared: Arc<Shared>, scope: Scope) -> Self {
         Self { shared, reader: Reader::new(scope, Horizon::default()), slot: WaitSlot::default() }
     }
@@ -476,6 +481,12 @@ impl AnnounceReader {
         let (suffix, change) =
             ready!(shared.wait(slot, waker, |state| reader.next(&mut state.table)));
         Poll::Ready(announcement(suffix, change))
+    }
+}
+
+impl fmt::Debug for AnnounceReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnnounceReader").field("active", &self.active).finish_non_exhaustive()
     }
 }
 

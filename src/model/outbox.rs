@@ -13,7 +13,7 @@ use crate::slab::Slab;
 use crate::subscription::Subscription;
 
 /// What the peer asked for and is being given. Tables by slot of the request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Outbox {
     readers: Vec<Option<Reader>>,
     serves: Vec<Option<Serve>>,
@@ -21,7 +21,6 @@ pub(super) struct Outbox {
 }
 
 /// Announcements for the peer.
-#[derive(Debug)]
 struct Reader {
     request: RequestKey,
     reader: AnnounceReader,
@@ -29,7 +28,6 @@ struct Reader {
 }
 
 /// A track that the peer reads, or asks what it is.
-#[derive(Debug)]
 struct Serve {
     request: RequestKey,
     track: TrackConsumer,
@@ -53,7 +51,6 @@ enum Step {
 }
 
 /// A group on its way.
-#[derive(Debug)]
 struct Sending {
     request: RequestKey,
     cursor: GroupCursor,
@@ -141,7 +138,10 @@ impl Outbox {
                     }
                     Poll::Ready(Ok(info)) => {
                         let track = self.serves[slot].take()?.track;
-                        return Some(Next::Described(Command::AcceptTrack { request, info }, track));
+                        return Some(Next::Described(
+                            Command::AcceptTrack { request, info },
+                            track,
+                        ));
                     }
                     Poll::Ready(Err(error)) => error,
                 }
