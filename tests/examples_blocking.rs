@@ -1,25 +1,25 @@
 //! The examples that need nobody else run to their end.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
-/// Runs an example as its user would; cargo has built it together with this test.
+/// Runs an example as its user would, and gives what it printed.
 fn run(example: &str, arg: &str) -> String {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    path.push(example);
-    path.set_extension(std::env::consts::EXE_EXTENSION);
-    let Output { status, stdout, stderr } = Command::new(path).arg(arg).output().unwrap();
-    let stdout = String::from_utf8(stdout).unwrap();
-    assert!(status.success(), "{stdout}\n{}", String::from_utf8_lossy(&stderr));
-    stdout
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--example", example]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.args(["--", arg]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    printed
 }
 
 #[test]
 fn game_loop() {
     let printed = run("game_loop", "2");
     assert!(printed.contains("player 31 saw"), "{printed}");
-    assert!(printed.contains("nobody speaks: server step: worst 0 items"), "{printed}");
+    assert!(printed.contains("nobody speaks"), "{printed}");
 }
 
 #[test]
