@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn codes_without_an_http3_form_stay() {
-        for code in [0, 63, 1 << 32, 0x52e4_a40f_a8da, 0x52e4_a40f_a8f9, 0x52e5_ac98_3163, u64::MAX] {
+        for code in [0, 63, 1 << 32, 0x52e4_a40f_a8da, 0x52e4_a40f_a8f9, 0x52e5_ac98_3163, u64::MAX]
+        {
             assert_eq!(Code::new(code).from_http3(), Code::new(code));
         }
         assert_eq!(Code::MAX.to_http3(), Code::MAX);
