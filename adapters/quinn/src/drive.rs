@@ -127,17 +127,15 @@ impl Timer {
     /// Ready when `deadline` has passed.
     fn poll(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = deadline else { return Poll::Pending };
-        let is_new = self.deadline.replace(at) != deadline;
-        let std_at = || self.clock.deadline(at);
-        let timer = match &mut self.timer {
-            Some(timer) => {
-                if is_new {
-                    timer.as_mut().reset(std_at());
-                }
-                timer
+        if self.deadline.replace(at) != deadline {
+            // What the system can't represent is too far away to wait for.
+            let Some(at) = self.clock.deadline(at) else { return Poll::Pending };
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(at),
+                none => *none = Some(self.runtime.new_timer(at)),
             }
-            none => none.insert(self.runtime.new_timer(std_at())),
-        };
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
         ready!(timer.as_mut().poll(cx));
         // A timer that fired has to be set again, even to the same time.
         self.deadline = None;
@@ -169,6 +167,8 @@ impl Round<'_, '_> {
             while let Some(action) = self.driver.poll_action() {
                 is_busy = true;
                 if let Action::Close { code, reason } = action {
+                    // Handles hear of it now: nothing is driven after this.
+                    while self.driver.work() {}
                     return Poll::Ready(End::Close { code, reason });
                 }
                 self.act(action);
@@ -271,19 +271,17 @@ impl Round<'_, '_> {
                 break;
             }
             let limit = self.driver.read_limit(id);
-            let input = if limit == 0 {
-                // Parked until `Action::Resume`, but a reset is heard all the same.
-                let reset = pin!(recv.received_reset()).poll(cx);
-                let Poll::Ready(Ok(Some(code))) = reset else { break };
-                Input::Reset { id, code: stream_code(code) }
-            } else {
-                let Poll::Ready(read) = pin!(recv.read_chunk(limit, true)).poll(cx) else { break };
-                match read {
-                    Ok(Some(chunk)) => Input::Data { id, bytes: chunk.bytes, fin: false },
-                    Ok(None) => Input::Data { id, bytes: Bytes::new(), fin: true },
-                    Err(ReadError::Reset(code)) => Input::Reset { id, code: stream_code(code) },
-                    Err(_) => break,
-                }
+            if limit == 0 {
+                // Parked until `Action::Resume`. A reset is heard then: `received_reset` would leave
+                // a waker behind in quinn for every stream that is read to its end after it.
+                break;
+            }
+            let Poll::Ready(read) = pin!(recv.read_chunk(limit, true)).poll(cx) else { break };
+            let input = match read {
+                Ok(Some(chunk)) => Input::Data { id, bytes: chunk.bytes, fin: false },
+                Ok(None) => Input::Data { id, bytes: Bytes::new(), fin: true },
+                Err(ReadError::Reset(code)) => Input::Reset { id, code: stream_code(code) },
+                Err(_) => break,
             };
             if let Input::Data { bytes, fin: false, .. } = &input {
                 budget.spend(bytes.len());
@@ -393,6 +391,7 @@ impl Round<'_, '_> {
                     }
                 }
                 Poll::Ready(Err(WriteError::Stopped(code))) => {
+                    drop(write);
                     stream.reset(code);
                     self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
                     self.streams.forget_done(id);
