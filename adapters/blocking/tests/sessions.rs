@@ -142,14 +142,38 @@ fn another_thread_ends_the_wait_by_writing() {
         }
         stage
     });
+    let begun = Instant::now();
     for n in 0..50_u64 {
         let frame = client.run_until(video.read_frame()).unwrap().unwrap().unwrap();
         assert_eq!(frame.payload(), n.to_be_bytes());
         writing.thread().unpark();
     }
+    // Without wakes the server would find each frame when its next keep-alive is due, 3 s later.
+    assert!(begun.elapsed() < Duration::from_secs(30));
     writing.join().unwrap();
     stop.wake();
     serving.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_wait_ends_for_its_timeout_and_for_the_waker() {
+    let mut endpoint = Endpoint::new(loopback()).unwrap();
+    endpoint.step(Budget::items(1)).unwrap();
+    // Nothing is connected: there are no timers, and no packets come.
+    let begun = Instant::now();
+    endpoint.wait(Some(Duration::from_millis(20))).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(20));
+    let waker = endpoint.waker();
+    waker.wake_by_ref();
+    endpoint.wait(None).unwrap();
+    let waking = thread::spawn(move || waker.wake());
+    endpoint.wait(None).unwrap();
+    waking.join().unwrap();
+    // Each wake has ended one wait and not two.
+    endpoint.step(Budget::items(1)).unwrap();
+    let begun = Instant::now();
+    endpoint.wait(Some(Duration::from_millis(20))).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(20));
 }
 
 #[test]
@@ -194,6 +218,22 @@ fn a_session_is_closed_with_its_code() {
             (server.connections() + client.connections() == 0).then_some(())
         });
     }
+}
+
+#[test]
+fn a_drained_session_closes_at_both_ends() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let mut dialed = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut accepted = pair.accepted();
+    let mut video = pair.subscribe(&received, &mut stage);
+    stage.track.write_frame(0_u64, "owed").unwrap();
+    let frame = pair.until(|| ready(video.try_read_frame())).unwrap().unwrap();
+    assert_eq!(frame.payload(), b"owed");
+    accepted.drain();
+    assert_eq!(pair.until(|| ready(accepted.try_closed())), Error::SessionClosed);
+    assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
 }
 
 #[test]
