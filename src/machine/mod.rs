@@ -27,6 +27,8 @@ mod timers;
 
 #[cfg(test)]
 mod mux;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
