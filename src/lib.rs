@@ -13,6 +13,7 @@ pub mod model;
 mod path;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod slab;
 pub mod stream;
 mod subscription;
 mod time;

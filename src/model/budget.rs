@@ -1,0 +1,189 @@
+//! What the cache may hold, and what it does hold: bytes and time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use super::track::Shared;
+use super::wakers::lock;
+use crate::limits::Limits;
+use crate::time::{Instant, Timestamp};
+
+/// One cache: the bytes and the clock of all tracks of an origin.
+///
+/// Its locks are the last in the order: nothing is called while one is held.
+pub(crate) struct Cache {
+    limits: Limits,
+    now: AtomicU64,
+    used: AtomicU64,
+    last_track: AtomicU64,
+    /// The session that minds the deadlines for all, plus one; 0 if none does.
+    minder: AtomicU64,
+    /// When each track has a group to give up by the clock, at most one entry for a track. It may be
+    /// early, never late.
+    deadlines: Mutex<BTreeMap<(Instant, u64), Weak<Shared>>>,
+}
+
+impl Cache {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            now: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            last_track: AtomicU64::new(0),
+            minder: AtomicU64::new(0),
+            deadlines: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The latest time that anybody told.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_micros(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that are held, payload and what it takes to keep it.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// When [`advance`](Self::advance) has something to do next.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        lock(&self.deadlines).first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Whether `session` is the one that has a timer for the deadlines. The first that asks is, until
+    /// it leaves, so that not all sessions of an origin wake for the same groups.
+    pub(crate) fn is_minded_by(&self, session: u64) -> bool {
+        let claim =
+            self.minder.compare_exchange(0, session + 1, Ordering::Relaxed, Ordering::Relaxed);
+        claim.is_ok() || claim == Err(session + 1)
+    }
+
+    /// `session` minds the deadlines no longer.
+    pub(crate) fn leave(&self, session: u64) {
+        let _ = self.minder.compare_exchange(session + 1, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Moves the clock forward, never back.
+    pub(crate) fn tell(&self, now: Instant) {
+        self.now.fetch_max(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Moves the clock forward, never back, and gives up what got too old.
+    pub(crate) fn advance(&self, now: Instant) {
+        self.tell(now);
+        while let Some(track) = self.pop_due(self.now()) {
+            if let Some(track) = track.upgrade() {
+                track.expire();
+            }
+        }
+    }
+
+    fn pop_due(&self, now: Instant) -> Option<Weak<Shared>> {
+        let mut deadlines = lock(&self.deadlines);
+        let entry = deadlines.first_entry().filter(|entry| entry.key().0 <= now)?;
+        Some(entry.remove())
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("used", &self.used()).finish_non_exhaustive()
+    }
+}
+
+/// What one track holds of a [`Cache`].
+#[derive(Debug)]
+pub(crate) struct Account {
+    cache: Arc<Cache>,
+    track: u64,
+    used: AtomicU64,
+    /// From this timestamp on the track has a group to give up by its media age.
+    media_due: AtomicU64,
+}
+
+impl Account {
+    pub(crate) fn new(cache: Arc<Cache>) -> Arc<Self> {
+        let track = cache.last_track.fetch_add(1, Ordering::Relaxed);
+        let media_due = AtomicU64::new(u64::MAX);
+        Arc::new(Self { cache, track, used: AtomicU64::new(0), media_due })
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.cache.limits
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether a frame of this timestamp lets the track give up groups. Cheap, and `true` too often
+    /// only where the newest group alone is past a limit.
+    pub(crate) fn is_due(&self, timestamp: Timestamp) -> bool {
+        timestamp.units() >= self.media_due.load(Ordering::Relaxed)
+            || self.used() > self.limits().track_bytes
+            || self.cache.used() > self.limits().cache_bytes
+    }
+
+    pub(crate) fn set_media_due(&self, due: Option<Timestamp>) {
+        self.media_due.store(due.map_or(u64::MAX, Timestamp::units), Ordering::Relaxed);
+    }
+
+    /// Moves the track's deadline from `old` to `new`.
+    pub(crate) fn schedule(&self, old: Option<Instant>, new: Option<(Instant, Weak<Shared>)>) {
+        let mut deadlines = lock(&self.cache.deadlines);
+        if let Some(old) = old {
+            deadlines.remove(&(old, self.track));
+        }
+        if let Some((at, track)) = new {
+            deadlines.insert((at, self.track), track);
+        }
+    }
+}
+
+/// Bytes held of an [`Account`], given back on drop.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    account: Arc<Account>,
+    bytes: AtomicU64,
+}
+
+impl Charge {
+    pub(crate) fn new(account: Arc<Account>, bytes: usize) -> Self {
+        let charge = Self { account, bytes: AtomicU64::new(0) };
+        charge.add(bytes);
+        charge
+    }
+
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.account.used.fetch_add(bytes, Ordering::Relaxed);
+        self.account.cache.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let bytes = *self.bytes.get_mut();
+        self.account.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.account.cache.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

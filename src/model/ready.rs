@@ -1,0 +1,125 @@
+//! Which of many things became ready: the glue between wakers and a loop that owns everything.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::wakers::lock;
+
+/// Keys that became ready, first come first served, and one waker to tell.
+///
+/// Give [`waker(key)`](Self::waker) to whatever is polled for `key`; when it wakes, `key` comes out of
+/// [`pop`](Self::pop), once however often it woke meanwhile. The waker left with
+/// [`poll_ready`](Self::poll_ready) is woken only when the list was empty before.
+#[derive(Debug, Default)]
+pub struct ReadyList {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether the queue holds something, for a look without the lock.
+    ready: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Arc<Key>>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Key {
+    key: u64,
+    queued: AtomicBool,
+    list: Weak<Shared>,
+}
+
+impl ReadyList {
+    /// An empty list.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A waker that puts `key` on the list. Clones of it count as one; ask once a key.
+    pub fn waker(&self, key: u64) -> Waker {
+        let list = Arc::downgrade(&self.shared);
+        Arc::new(Key { key, queued: AtomicBool::new(false), list }).into()
+    }
+
+    /// The key that has been ready for longest. From here on it can get ready again.
+    pub fn pop(&mut self) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        let key = {
+            let mut state = lock(&self.shared.state);
+            let key = state.queue.pop_front();
+            self.shared.ready.store(!state.queue.is_empty(), Ordering::Release);
+            key?
+        };
+        // Sees what happened before a wake that found the key still on the list.
+        key.queued.swap(false, Ordering::AcqRel);
+        Some(key.key)
+    }
+
+    /// Whether no key is ready. One atomic load.
+    pub fn is_empty(&self) -> bool {
+        !self.shared.ready.load(Ordering::Acquire)
+    }
+
+    /// Ready if a key is; else the waker of `cx` is told of the next one, in the place of an earlier
+    /// waker.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_empty() {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.shared.state);
+        if !state.queue.is_empty() {
+            return Poll::Ready(());
+        }
+        _displaced = state.waker.replace(waker);
+        Poll::Pending
+    }
+}
+
+impl Key {
+    /// Whether it was not on the list yet. Always a write, even if nothing changes: what the caller
+    /// did before is then seen by whoever pops the key.
+    fn mark(&self) -> bool {
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    fn push(self: Arc<Self>) {
+        let Some(list) = self.list.upgrade() else { return };
+        let waker = {
+            let mut state = lock(&list.state);
+            state.queue.push_back(self);
+            list.ready.store(true, Ordering::Release);
+            // It is there only if the list was empty when it was left.
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Wake for Key {
+    fn wake(self: Arc<Self>) {
+        if self.mark() {
+            self.push();
+        }
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.mark() {
+            self.clone().push();
+        }
+    }
+}

@@ -1,0 +1,571 @@
+//! Tracks: where writers of groups and readers of groups meet.
+
+mod consumer;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Result;
+use super::budget::{Account, Cache};
+use super::group::{Group, GroupProducer};
+use super::shelf::{Dead, Rules, Shelf};
+use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::subscription::{Subscription, TrackInfo};
+use crate::time::{Instant, Timescale, Timestamp};
+
+pub use consumer::TrackConsumer;
+
+/// A track that is to be made: its name and what its publisher says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// Its name in the broadcast.
+    pub name: Arc<str>,
+    /// Fixed for the track's life.
+    pub info: TrackInfo,
+}
+
+impl Track {
+    /// A track of this name, with the defaults of [`TrackInfo`].
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), info: TrackInfo::default() }
+    }
+
+    /// Sets the units of timestamps per second. What no version can carry is cut to what it can.
+    #[must_use]
+    pub fn timescale(mut self, units_per_second: u64) -> Self {
+        let units = units_per_second.clamp(1, (1 << 62) - 1);
+        self.info.timescale = Timescale::new(units).unwrap_or_default();
+        self
+    }
+
+    /// Sets [`TrackInfo::priority`].
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.info.priority = priority;
+        self
+    }
+
+    /// Sets [`TrackInfo::max_age`].
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.info.max_age = max_age;
+        self
+    }
+
+    /// A track that stands alone, in no broadcast, with a cache of its own.
+    pub fn produce(self) -> TrackProducer {
+        self.produce_within(Limits::default())
+    }
+
+    /// As [`produce`](Self::produce), with other limits than the default ones.
+    pub fn produce_within(self, limits: Limits) -> TrackProducer {
+        TrackProducer::new(self, Cache::new(limits))
+    }
+}
+
+impl From<&str> for Track {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+/// What all handles of a track share.
+pub(crate) struct Shared {
+    name: Arc<str>,
+    /// Unknown until the publisher accepted. Set under the lock.
+    info: OnceLock<TrackInfo>,
+    account: Arc<Account>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    shelf: Shelf,
+    /// No group from this sequence on.
+    end: Option<u64>,
+    abort: Option<Error>,
+    producers: usize,
+    /// What each consumer wants.
+    wants: BTreeMap<u64, Subscription>,
+    last_want: u64,
+    /// All of `wants` together, and how often that changed.
+    demand: Option<Subscription>,
+    demand_changes: u64,
+    deadline: Option<Instant>,
+    /// Those who wait for groups.
+    readers: Wakers,
+    /// Those who wait for the track to be accepted or to end.
+    followers: Wakers,
+    /// Producers who wait for a change of `demand`.
+    suppliers: Wakers,
+}
+
+impl Shared {
+    fn new(name: Arc<str>, cache: Arc<Cache>) -> Arc<Self> {
+        let (info, account) = (OnceLock::new(), Account::new(cache));
+        Arc::new(Self { name, info, account, state: Mutex::default() })
+    }
+
+    /// Changes the state, gives up old groups, and wakes whom `change` put on the list.
+    fn change<T>(
+        self: &Arc<Self>,
+        woken: &mut Woken,
+        change: impl FnOnce(&mut State, &mut Woken) -> T,
+    ) -> T {
+        let mut dead = Dead::new();
+        let result = {
+            let mut state = lock(&self.state);
+            let result = change(&mut state, woken);
+            self.tidy(&mut state, &mut dead);
+            result
+        };
+        for (group, why) in dead {
+            group.evict(why);
+        }
+        woken.wake();
+        result
+    }
+
+    /// Gives up what is too old or too much.
+    pub(super) fn sweep(self: &Arc<Self>) {
+        self.change(&mut Woken::default(), |_, _| ());
+    }
+
+    /// The cache says that the deadline has passed, and forgot it.
+    pub(super) fn expire(self: &Arc<Self>) {
+        self.change(&mut Woken::default(), |state, _| state.deadline = None);
+    }
+
+    fn tidy(self: &Arc<Self>, state: &mut State, dead: &mut Dead) {
+        let max_age = self.info.get().map(|info| info.max_age);
+        let rules = Rules {
+            max_age: max_age.unwrap_or(self.account.limits().max_age),
+            timescale: self.timescale(),
+            is_live: !state.is_over(),
+        };
+        let next = state.shelf.sweep(&rules, &self.account, dead);
+        // One that is too early is as good and spares the index.
+        if next.is_some_and(|next| state.deadline.is_none_or(|deadline| next < deadline)) {
+            let entry = next.map(|at| (at, Arc::downgrade(self)));
+            self.account.schedule(state.deadline, entry);
+            state.deadline = next;
+        }
+    }
+
+    fn timescale(&self) -> Timescale {
+        self.info.get().map_or(Timescale::default(), |info| info.timescale)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.deadline.is_some() {
+            self.account.schedule(state.deadline, None);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Track").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Whether it ended cleanly and all groups up to the end came or can come no more.
+    fn is_finished(&self) -> bool {
+        self.end.is_some_and(|end| self.shelf.edge() >= end || self.producers == 0)
+    }
+
+    fn is_over(&self) -> bool {
+        self.abort.is_some() || self.is_finished()
+    }
+
+    /// What is told to readers who have all there is, of groups below `limit`.
+    fn no_more(&self, limit: u64) -> Poll<Result<()>> {
+        if self.shelf.edge() >= limit || self.is_finished() {
+            return Poll::Ready(Ok(()));
+        }
+        match &self.abort {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None => Poll::Pending,
+        }
+    }
+
+    fn stop(&mut self, error: Error, woken: &mut Woken) {
+        if !self.is_over() {
+            self.abort = Some(error);
+            self.readers.take(woken);
+            self.followers.take(woken);
+            self.suppliers.take(woken);
+        }
+    }
+
+    fn add_want(&mut self, want: Subscription, woken: &mut Woken) -> u64 {
+        self.last_want += 1;
+        self.wants.insert(self.last_want, want);
+        self.update_demand(woken);
+        self.last_want
+    }
+
+    fn update_demand(&mut self, woken: &mut Woken) {
+        let demand = self.wants.values().cloned().reduce(|a, b| Subscription {
+            priority: a.priority.max(b.priority),
+            ordered: a.ordered && b.ordered,
+            max_age: a.max_age.max(b.max_age),
+            start: match (a.start, b.start) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                // The other one wants the latest, which is later unless nobody has got so far.
+                (a, b) => a.or(b).filter(|start| *start <= self.shelf.edge().saturating_sub(1)),
+            },
+            end: a.end.zip(b.end).map(|(a, b)| a.max(b)),
+        });
+        if demand != self.demand {
+            self.demand = demand;
+            self.demand_changes += 1;
+            self.suppliers.take(woken);
+        }
+    }
+}
+
+/// Writes a track. Cloning adds a writer; if the last one is dropped before
+/// [`finish`](Self::finish), the track is aborted with [`Error::Dropped`].
+pub struct TrackProducer {
+    shared: Arc<Shared>,
+    woken: Woken,
+    slot: WaitSlot,
+    demand_slot: WaitSlot,
+    /// The last change of demand that was told.
+    demand_seen: u64,
+}
+
+impl TrackProducer {
+    /// A track in a cache.
+    pub(crate) fn new(track: Track, cache: Arc<Cache>) -> Self {
+        let shared = Shared::new(track.name, cache);
+        let _ = shared.info.set(track.info);
+        Self::of(shared, 0)
+    }
+
+    /// A track of which nothing is known yet: consumers wait until it is accepted or aborted.
+    pub(crate) fn requested(name: Arc<str>, cache: Arc<Cache>) -> Self {
+        Self::of(Shared::new(name, cache), 0)
+    }
+
+    fn of(shared: Arc<Shared>, demand_seen: u64) -> Self {
+        lock(&shared.state).producers += 1;
+        let (woken, slot, demand_slot) = Default::default();
+        Self { shared, woken, slot, demand_slot, demand_seen }
+    }
+
+    /// The track's name in its broadcast.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What was said of the track; `None` until a requested track is accepted.
+    pub fn info(&self) -> Option<&TrackInfo> {
+        self.shared.info.get()
+    }
+
+    /// Says what a requested track is. Fails if that was said before ([`Error::Duplicate`]) or the
+    /// track was aborted. A group written before accepts the track with the defaults.
+    pub fn accept(&mut self, info: TrackInfo) -> Result<()> {
+        let shared = &self.shared;
+        shared.change(&mut self.woken, |state, woken| {
+            if let Some(error) = &state.abort {
+                return Err(error.clone());
+            }
+            shared.info.set(info).map_err(|_| Error::Duplicate)?;
+            state.followers.take(woken);
+            Ok(())
+        })
+    }
+
+    /// Begins the group `sequence`, in any order.
+    ///
+    /// Fails if there is one already ([`Error::Duplicate`]), if it was given up before
+    /// ([`Error::Old`]), and if the track ended before it.
+    pub fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
+        self.create(|_| sequence)
+    }
+
+    /// Begins the group behind the highest one that there ever was, or group 0. Fails if the track
+    /// ended.
+    pub fn append_group(&mut self) -> Result<GroupProducer> {
+        self.create(Shelf::edge)
+    }
+
+    fn create(&mut self, sequence: impl FnOnce(&Shelf) -> u64) -> Result<GroupProducer> {
+        let shared = &self.shared;
+        shared.change(&mut self.woken, |state, woken| {
+            let sequence = sequence(&state.shelf);
+            if let Some(error) = &state.abort {
+                return Err(error.clone());
+            }
+            // The last number can't be: one past it must be one as well.
+            if sequence >= state.end.unwrap_or(u64::MAX) {
+                return Err(Error::Closed);
+            }
+            if state.shelf.find(sequence).is_some() {
+                return Err(Error::Duplicate);
+            }
+            if sequence < state.shelf.floor() {
+                return Err(Error::Old);
+            }
+            if shared.info.get().is_none() {
+                shared.info.get_or_init(TrackInfo::default);
+                state.followers.take(woken);
+            }
+            let group = state.shelf.insert(sequence, |arrival| {
+                let (track, account) = (Arc::downgrade(shared), shared.account.clone());
+                Group::new(sequence, arrival, track, account)
+            });
+            let group = GroupProducer::new(group.clone());
+            state.readers.take(woken);
+            Ok(group)
+        })
+    }
+
+    /// Appends a group of one frame. Fails as [`append_group`](Self::append_group) and
+    /// [`GroupProducer::write_frame`].
+    pub fn write_frame(
+        &mut self,
+        timestamp: impl Into<Timestamp>,
+        payload: impl Into<Bytes>,
+    ) -> Result<()> {
+        let mut group = self.append_group()?;
+        group.write_frame(timestamp, payload)?;
+        group.finish()
+    }
+
+    /// Ends the track cleanly behind its last group. Groups that are open go on. Fails if the track
+    /// ended before.
+    pub fn finish(&mut self) -> Result<()> {
+        self.end_at(Shelf::edge)
+    }
+
+    /// Ends the track cleanly before the group `end`; those below that are missing may still be
+    /// written. Fails if the track ended before, or has a later group
+    /// ([`Error::ProtocolViolation`]).
+    pub fn finish_at(&mut self, end: u64) -> Result<()> {
+        self.end_at(|_| end)
+    }
+
+    fn end_at(&mut self, end: impl FnOnce(&Shelf) -> u64) -> Result<()> {
+        self.shared.change(&mut self.woken, |state, woken| {
+            let end = end(&state.shelf);
+            if let Some(error) = &state.abort {
+                return Err(error.clone());
+            }
+            if state.end.is_some() {
+                return Err(Error::Closed);
+            }
+            if end < state.shelf.edge() {
+                return Err(Error::ProtocolViolation("a group behind the end of its track"));
+            }
+            state.end = Some(end);
+            state.readers.take(woken);
+            state.followers.take(woken);
+            state.suppliers.take(woken);
+            Ok(())
+        })
+    }
+
+    /// Ends the track; readers get the reason after the groups that are there, which stay readable.
+    /// Nothing if it ended before.
+    pub fn abort(&mut self, error: Error) {
+        self.shared.change(&mut self.woken, |state, woken| state.stop(error, woken));
+    }
+
+    /// Reads the track from its latest group on, as [`Subscription::default`] says.
+    pub fn consume(&self) -> TrackConsumer {
+        self.subscribe(Subscription::default())
+    }
+
+    /// Reads the track.
+    pub fn subscribe(&self, want: Subscription) -> TrackConsumer {
+        TrackConsumer::new(self.shared.clone(), want)
+    }
+
+    /// The highest sequence that there ever was.
+    pub fn latest(&self) -> Option<u64> {
+        lock(&self.shared.state).shelf.edge().checked_sub(1)
+    }
+
+    /// Bytes that the track keeps in memory, payload and what it takes to keep it.
+    pub fn cached_bytes(&self) -> u64 {
+        self.shared.account.used()
+    }
+
+    /// What all readers want together: the highest priority, the greatest age, the widest bounds.
+    /// `None` if nobody reads.
+    pub fn subscription(&self) -> Option<Subscription> {
+        lock(&self.shared.state).demand.clone()
+    }
+
+    /// A handle that keeps nothing alive.
+    pub(crate) fn downgrade(&self) -> WeakTrack {
+        WeakTrack(Arc::downgrade(&self.shared))
+    }
+
+    fn demand<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        ask: impl FnOnce(&State, &mut u64) -> Poll<T>,
+    ) -> Poll<T> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.shared.state);
+        let answer = ask(&state, &mut self.demand_seen);
+        if answer.is_pending() {
+            _displaced =
+                waker.and_then(|waker| state.suppliers.register(&mut self.demand_slot, waker));
+        }
+        answer
+    }
+
+    fn demand_change(&mut self, waker: Option<&Waker>) -> Poll<Option<Subscription>> {
+        self.demand(waker, |state, seen| {
+            if *seen == state.demand_changes {
+                return Poll::Pending;
+            }
+            *seen = state.demand_changes;
+            Poll::Ready(state.demand.clone())
+        })
+    }
+
+    wait! {
+        /// What all readers want together, whenever it changed since this handle was told last.
+        demand_change => poll_subscription_changed, subscription_changed,
+            try_subscription_changed() -> Option<Subscription>
+    }
+
+    fn is_used(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        self.reads(waker, true)
+    }
+
+    fn is_unused(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        self.reads(waker, false)
+    }
+
+    fn reads(&mut self, waker: Option<&Waker>, wanted: bool) -> Poll<Result<()>> {
+        self.demand(waker, |state, _| match &state.abort {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None if state.demand.is_some() == wanted => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        })
+    }
+
+    wait! {
+        /// Until somebody reads the track. Fails if the track is aborted.
+        is_used => poll_used, used, try_used() -> Result<()>
+    }
+
+    wait! {
+        /// Until nobody reads the track. Fails if the track is aborted.
+        is_unused => poll_unused, unused, try_unused() -> Result<()>
+    }
+
+    fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        follow(&self.shared, &mut self.slot, waker, closed)
+    }
+
+    wait! {
+        /// Until the track has ended: cleanly, or why not.
+        end => poll_closed, closed, try_closed() -> Result<()>
+    }
+}
+
+impl Clone for TrackProducer {
+    fn clone(&self) -> Self {
+        Self::of(self.shared.clone(), self.demand_seen)
+    }
+}
+
+impl Drop for TrackProducer {
+    fn drop(&mut self) {
+        let _freed = self.shared.change(&mut self.woken, |state, woken| {
+            state.producers -= 1;
+            if state.producers == 0 {
+                match state.end {
+                    None => state.stop(Error::Dropped, woken),
+                    // What is missing below the end can't come any more.
+                    Some(_) => {
+                        state.readers.take(woken);
+                        state.followers.take(woken);
+                    }
+                }
+            }
+            (state.followers.free(&mut self.slot), state.suppliers.free(&mut self.demand_slot))
+        });
+    }
+}
+
+impl fmt::Debug for TrackProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackProducer").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// Waits for the track to be accepted or to end.
+fn follow<T>(
+    shared: &Shared,
+    slot: &mut WaitSlot,
+    waker: Option<&Waker>,
+    ask: impl FnOnce(&State) -> Poll<T>,
+) -> Poll<T> {
+    let waker = waker.cloned();
+    // Declared before the guard: dropped after the unlock.
+    let _displaced;
+    let mut state = lock(&shared.state);
+    let answer = ask(&state);
+    if answer.is_pending() {
+        _displaced = waker.and_then(|waker| state.followers.register(slot, waker));
+    }
+    answer
+}
+
+fn closed(state: &State) -> Poll<Result<()>> {
+    match &state.abort {
+        Some(error) => Poll::Ready(Err(error.clone())),
+        None if state.end.is_some() => Poll::Ready(Ok(())),
+        None => Poll::Pending,
+    }
+}
+
+/// A track that may be gone: what a broadcast keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakTrack(Weak<Shared>);
+
+impl WeakTrack {
+    /// Reads the track, if somebody still writes or was asked to write it, or ended it cleanly and
+    /// holds on to it.
+    pub(crate) fn subscribe(&self, want: Subscription) -> Option<TrackConsumer> {
+        let shared = self.0.upgrade()?;
+        let consumer = TrackConsumer::new(shared.clone(), want);
+        // Asked last: from now on the producers see a reader.
+        shared.is_alive().then_some(consumer)
+    }
+
+    /// Whether [`subscribe`](Self::subscribe) would succeed.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.upgrade().is_some_and(|shared| shared.is_alive())
+    }
+}
+
+impl Shared {
+    fn is_alive(&self) -> bool {
+        let state = lock(&self.state);
+        state.producers > 0 && state.abort.is_none()
+    }
+}

@@ -1,0 +1,319 @@
+//! Reading a track.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Poll, Waker, ready};
+
+use super::super::group::{Group, GroupCursor};
+use super::super::wakers::{WaitSlot, Woken, lock, wait};
+use super::super::{Frame, GroupConsumer, Result};
+use super::{Shared, State, closed, follow};
+use crate::subscription::{Subscription, TrackInfo};
+
+/// Reads a track, group by group. A clone goes on from where the original stands.
+///
+/// A new one begins at the latest group, unless [`Subscription::start`] says otherwise.
+/// [`recv_group`](Self::recv_group) and [`next_group`](Self::next_group) are cursors of their own; use
+/// the one that fits.
+pub struct TrackConsumer {
+    shared: Arc<Shared>,
+    /// Key of what it wants in the track's table.
+    key: u64,
+    cursor: Cursor,
+    /// The group whose first frame `read_frame` waits for.
+    reading: Option<GroupConsumer>,
+    slot: WaitSlot,
+    follow_slot: WaitSlot,
+}
+
+/// Where a reader stands.
+#[derive(Clone)]
+struct Cursor {
+    want: Subscription,
+    /// Groups below are not wanted.
+    start: u64,
+    /// Where `recv_group` stands, in order of arrival.
+    arrival: u64,
+    /// Where `next_group` stands.
+    next: u64,
+    skipped: u64,
+}
+
+impl TrackConsumer {
+    pub(super) fn new(shared: Arc<Shared>, want: Subscription) -> Self {
+        let (key, (start, arrival)) = shared.change(&mut Woken::default(), |state, woken| {
+            let key = state.add_want(want.clone(), woken);
+            let shelf = &state.shelf;
+            let start = match (want.start, shelf.latest()) {
+                (Some(start), _) => (start, 0),
+                (None, Some(latest)) => (latest.sequence(), latest.arrival()),
+                (None, None) => (shelf.floor(), shelf.arrivals()),
+            };
+            (key, start)
+        });
+        let cursor = Cursor { want, start, arrival, next: start, skipped: 0 };
+        Self::with(shared, key, cursor, None)
+    }
+
+    fn with(shared: Arc<Shared>, key: u64, cursor: Cursor, reading: Option<GroupConsumer>) -> Self {
+        let (slot, follow_slot) = Default::default();
+        Self { shared, key, cursor, reading, slot, follow_slot }
+    }
+
+    /// The track's name in its broadcast.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What this reader wants.
+    pub fn subscription(&self) -> &Subscription {
+        &self.cursor.want
+    }
+
+    /// Changes what this reader wants. Another [`start`](Subscription::start) moves it there.
+    pub fn update(&mut self, want: Subscription) {
+        if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
+            self.start_at(start);
+        }
+        self.shared.change(&mut Woken::default(), |state, woken| {
+            state.wants.insert(self.key, want.clone());
+            state.update_demand(woken);
+        });
+        self.cursor.want = want;
+    }
+
+    /// Goes on with the group `sequence`, or with the first one behind it; back as well.
+    pub fn start_at(&mut self, sequence: u64) {
+        self.cursor = Cursor { start: sequence, next: sequence, arrival: 0, ..self.cursor.clone() };
+        self.reading = None;
+    }
+
+    /// How many groups [`next_group`](Self::next_group) skipped as too old.
+    pub fn skipped(&self) -> u64 {
+        self.cursor.skipped
+    }
+
+    /// The group with the highest sequence, now. No cursor moves.
+    pub fn latest_group(&self) -> Option<GroupConsumer> {
+        lock(&self.shared.state).shelf.latest().cloned().map(GroupConsumer::new)
+    }
+
+    /// The newest complete frame, now: the last one of the latest group that has one. No cursor moves.
+    pub fn latest_frame(&self) -> Option<Frame> {
+        let state = lock(&self.shared.state);
+        state.shelf.by_sequence().iter().rev().find_map(|group| group.latest_frame())
+    }
+
+    /// Whether a group is older than [`Subscription::max_age`] allows.
+    pub(crate) fn is_old(&self, sequence: u64) -> bool {
+        let timescale = self.shared.timescale();
+        let shelf = &lock(&self.shared.state).shelf;
+        shelf.is_old(shelf.position(sequence), self.cursor.want.max_age, timescale)
+    }
+
+    /// The sequence that the track ends before, if it ended cleanly.
+    pub fn end(&self) -> Option<u64> {
+        lock(&self.shared.state).end
+    }
+
+    /// Asks `find` for a group, under the lock, and gives it the cursor and the first sequence that is
+    /// not wanted.
+    fn group<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        find: impl FnOnce(&mut Cursor, &State, u64) -> Poll<Result<Option<T>>>,
+    ) -> Poll<Result<Option<T>>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.shared.state);
+        let end = self.cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
+        let limit = end.min(state.end.unwrap_or(u64::MAX));
+        let answer = find(&mut self.cursor, &state, limit);
+        if answer.is_pending() {
+            _displaced = waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+        }
+        answer
+    }
+
+    /// `make` runs under the lock, so that nothing is given up before a group is pinned.
+    fn arrived<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        make: fn(Arc<Group>) -> T,
+    ) -> Poll<Result<Option<T>>> {
+        self.group(waker, |cursor, state, limit| {
+            let wanted = cursor.start..limit;
+            let mut groups = state.shelf.arrived(cursor.arrival);
+            let group = groups.find(|group| wanted.contains(&group.sequence()));
+            cursor.arrival = group.map_or(state.shelf.arrivals(), |group| group.arrival() + 1);
+            match group {
+                Some(group) => Poll::Ready(Ok(Some(make(group.clone())))),
+                None => state.no_more(limit).map_ok(|()| None),
+            }
+        })
+    }
+
+    fn recv(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
+        self.arrived(waker, GroupConsumer::new)
+    }
+
+    wait! {
+        /// The next group in the order in which they come, late ones as well, each once; `None` when
+        /// the track ended cleanly.
+        recv => poll_recv_group, recv_group, try_recv_group() -> Result<Option<GroupConsumer>>
+    }
+
+    /// [`poll_recv_group`](Self::poll_recv_group) for a session.
+    pub(crate) fn poll_recv_cursor(
+        &mut self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<GroupCursor>>> {
+        self.arrived(waker, GroupCursor::new)
+    }
+
+    fn in_order<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        make: fn(Arc<Group>) -> T,
+    ) -> Poll<Result<Option<T>>> {
+        let timescale = self.shared.timescale();
+        self.group(waker, |cursor, state, limit| {
+            let at = state.shelf.position(cursor.next);
+            let groups = state.shelf.by_sequence().iter().enumerate().skip(at);
+            for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
+                cursor.next = group.sequence() + 1;
+                if state.shelf.is_old(at, cursor.want.max_age, timescale) {
+                    cursor.skipped += 1;
+                } else {
+                    return Poll::Ready(Ok(Some(make(group.clone()))));
+                }
+            }
+            if cursor.next >= limit {
+                return Poll::Ready(Ok(None));
+            }
+            state.no_more(limit).map_ok(|()| None)
+        })
+    }
+
+    fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
+        self.in_order(waker, GroupConsumer::new)
+    }
+
+    wait! {
+        /// The next group in increasing sequence: over gaps, without those that come late, and
+        /// without those older than [`Subscription::max_age`], which are
+        /// [counted](Self::skipped). `None` when the track ended cleanly.
+        next => poll_next_group, next_group, try_next_group() -> Result<Option<GroupConsumer>>
+    }
+
+    fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
+        loop {
+            if self.reading.is_none() {
+                self.reading = ready!(self.in_order(waker, GroupConsumer::unpinned))?;
+            }
+            let Some(group) = &mut self.reading else { return Poll::Ready(Ok(None)) };
+            let frame = ready!(group.next(waker));
+            self.reading = None;
+            // A group that ended without a frame is no end for the track.
+            if let Ok(Some(frame)) = frame {
+                return Poll::Ready(Ok(Some(frame)));
+            }
+        }
+    }
+
+    wait! {
+        /// The first frame of the [next group](Self::next_group) that has one: for tracks of groups
+        /// of one frame. `None` when the track ended cleanly.
+        read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Frame>>
+    }
+
+    fn find(
+        &mut self,
+        waker: Option<&Waker>,
+        sequence: u64,
+    ) -> Poll<Result<Option<GroupConsumer>>> {
+        self.group(waker, |_, state, _| {
+            let never = state.end.is_some_and(|end| sequence >= end) || state.is_finished();
+            match state.shelf.find(sequence) {
+                Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
+                None if sequence < state.shelf.floor() || never => Poll::Ready(Ok(None)),
+                None => match &state.abort {
+                    Some(error) => Poll::Ready(Err(error.clone())),
+                    None => Poll::Pending,
+                },
+            }
+        })
+    }
+
+    wait! {
+        /// The group `sequence`, as soon as it begins; `None` if it was given up or can't come any
+        /// more. No cursor moves.
+        find => poll_get_group, get_group, try_get_group(sequence: u64)
+            -> Result<Option<GroupConsumer>>
+    }
+
+    fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
+        let (shared, slot) = (&self.shared, &mut self.follow_slot);
+        follow(shared, slot, waker, |state| match (shared.info.get(), &state.abort) {
+            (Some(info), _) => Poll::Ready(Ok(info.clone())),
+            (None, Some(error)) => Poll::Ready(Err(error.clone())),
+            (None, None) => Poll::Pending,
+        })
+    }
+
+    wait! {
+        /// What the publisher says of the track, as soon as it accepted; else why it did not.
+        accepted => poll_info, info, try_info() -> Result<TrackInfo>
+    }
+
+    fn finish(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
+        follow(&self.shared, &mut self.follow_slot, waker, |state| {
+            match (state.end, &state.abort) {
+                (Some(end), _) => Poll::Ready(Ok(end)),
+                (None, Some(error)) => Poll::Ready(Err(error.clone())),
+                (None, None) => Poll::Pending,
+            }
+        })
+    }
+
+    wait! {
+        /// The sequence that the track ends before, as soon as it is known; else why it was aborted.
+        finish => poll_finished, finished, try_finished() -> Result<u64>
+    }
+
+    fn close(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        follow(&self.shared, &mut self.follow_slot, waker, closed)
+    }
+
+    wait! {
+        /// Until the track has ended: cleanly, or why not.
+        close => poll_closed, closed, try_closed() -> Result<()>
+    }
+}
+
+impl Clone for TrackConsumer {
+    fn clone(&self) -> Self {
+        let (shared, cursor) = (self.shared.clone(), self.cursor.clone());
+        let key = shared.change(&mut Woken::default(), |state, woken| {
+            state.add_want(cursor.want.clone(), woken)
+        });
+        Self::with(shared, key, cursor, self.reading.clone())
+    }
+}
+
+impl Drop for TrackConsumer {
+    fn drop(&mut self) {
+        let _freed = self.shared.change(&mut Woken::default(), |state, woken| {
+            state.wants.remove(&self.key);
+            state.update_demand(woken);
+            (state.readers.free(&mut self.slot), state.followers.free(&mut self.follow_slot))
+        });
+    }
+}
+
+impl fmt::Debug for TrackConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackConsumer").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

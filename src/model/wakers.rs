@@ -1,0 +1,120 @@
+//! Who waits for a change, and how they are woken: outside of every lock, in order, without
+//! allocating.
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// Enters a lock, also after a panic inside of it: every change under a lock here is complete before
+/// anything that could panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The place of one handle in one [`Wakers`].
+#[derive(Debug, Default)]
+pub(crate) struct WaitSlot(u64);
+
+impl WaitSlot {
+    /// Whether it may hold a waker. One that never waited needs no lock on drop.
+    pub(crate) fn is_used(&self) -> bool {
+        self.0 != 0
+    }
+}
+
+type List = Vec<(u64, Option<Waker>)>;
+
+/// Waiters in the order in which they registered, at most one for each [`WaitSlot`].
+///
+/// It lies under a lock, but wakers are foreign code: they are cloned before the lock is taken, and
+/// dropped and woken after it is released.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    /// Sorted by the number in the slot.
+    list: List,
+    last: u64,
+    freed: usize,
+}
+
+impl Wakers {
+    /// Waits with `waker`. What comes back is to be dropped after the unlock.
+    #[must_use = "to be dropped after the unlock"]
+    pub(crate) fn register(&mut self, slot: &mut WaitSlot, waker: Waker) -> Option<Waker> {
+        if let Some(held) = self.find(slot) {
+            let known = held.as_ref().is_some_and(|held| held.will_wake(&waker));
+            return if known { Some(waker) } else { held.replace(waker) };
+        }
+        self.last += 1;
+        slot.0 = self.last;
+        self.list.push((self.last, Some(waker)));
+        None
+    }
+
+    /// Waits no longer. What comes back is to be dropped after the unlock.
+    #[must_use = "to be dropped after the unlock"]
+    pub(crate) fn free(&mut self, slot: &mut WaitSlot) -> Option<Waker> {
+        let waker = self.find(slot)?.take();
+        *slot = WaitSlot::default();
+        self.freed += 1;
+        if self.freed * 2 > self.list.len() {
+            self.list.retain(|(_, waker)| waker.is_some());
+            self.freed = 0;
+        }
+        waker
+    }
+
+    /// Moves all waiters to `woken`, whose memory becomes that of the next ones.
+    pub(crate) fn take(&mut self, woken: &mut Woken) {
+        self.freed = 0;
+        if woken.0.is_empty() {
+            mem::swap(&mut self.list, &mut woken.0);
+        } else {
+            woken.0.append(&mut self.list);
+        }
+    }
+
+    fn find(&mut self, slot: &WaitSlot) -> Option<&mut Option<Waker>> {
+        let at = self.list.binary_search_by_key(&slot.0, |(id, _)| *id).ok()?;
+        Some(&mut self.list[at].1)
+    }
+}
+
+/// Waiters that are to be woken after the unlock; empty it is the spare list for the next time.
+#[derive(Debug, Default)]
+pub(crate) struct Woken(List);
+
+impl Woken {
+    pub(crate) fn wake(&mut self) {
+        for (_, waker) in self.0.drain(..) {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Writes the three public forms of a wait, given the one function behind them, which takes
+/// `Option<&Waker>`.
+macro_rules! wait {
+    ($(#[$doc:meta])* $inner:ident => $poll:ident, $wait:ident, $try:ident
+        ($($arg:ident: $kind:ty),*) -> $out:ty) => {
+        $(#[$doc])*
+        ///
+        /// `Pending` leaves the waker of `cx` behind, in the place of an earlier one.
+        pub fn $poll(&mut self, cx: &mut std::task::Context<'_>, $($arg: $kind),*) -> Poll<$out> {
+            self.$inner(Some(cx.waker()), $($arg),*)
+        }
+
+        #[doc = concat!("Awaits [`", stringify!($poll), "`](Self::", stringify!($poll), ").")]
+        pub async fn $wait(&mut self, $($arg: $kind),*) -> $out {
+            std::future::poll_fn(|cx| self.$poll(cx, $($arg),*)).await
+        }
+
+        #[doc = concat!("[`", stringify!($poll), "`](Self::", stringify!($poll), ") for callers ")]
+        /// who ask again by themselves: it registers nothing.
+        pub fn $try(&mut self, $($arg: $kind),*) -> Poll<$out> {
+            self.$inner(None, $($arg),*)
+        }
+    };
+}
+pub(crate) use wait;
