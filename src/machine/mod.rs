@@ -21,12 +21,13 @@ mod lite;
 mod request;
 mod run;
 mod schedule;
-
 mod streams;
 mod timers;
 
 #[cfg(test)]
 mod mux;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

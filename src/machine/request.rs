@@ -47,6 +47,17 @@ pub(super) enum Carrier {
     Mux(super::mux::Mux),
 }
 
+impl Carrier {
+    /// Whether the next request needs a stream to be opened.
+    fn wants_stream(&self) -> bool {
+        match self {
+            Self::Streams => true,
+            #[cfg(test)]
+            Self::Mux(mux) => mux.wants_stream(),
+        }
+    }
+}
+
 /// Whose bytes an offer was.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sender {
@@ -304,11 +315,7 @@ impl Requests {
                 self.unopened.pop_front();
                 continue;
             }
-            return match &mut self.carrier {
-                Carrier::Streams => true,
-                #[cfg(test)]
-                Carrier::Mux(mux) => mux.wants_stream(),
-            };
+            return self.carrier.wants_stream();
         }
         false
     }
@@ -417,7 +424,7 @@ impl Requests {
 
     /// Whether a request of ours may want a stream.
     pub(super) fn has_unopened(&self) -> bool {
-        !self.unopened.is_empty()
+        !self.unopened.is_empty() && self.carrier.wants_stream()
     }
 
     /// Whether a request may have something to write now.
@@ -425,7 +432,7 @@ impl Requests {
         let carrier = match &self.carrier {
             Carrier::Streams => false,
             #[cfg(test)]
-            Carrier::Mux(mux) => mux.has_writable() || !self.unopened.is_empty(),
+            Carrier::Mux(mux) => mux.has_writable() || (mux.is_open() && !self.unopened.is_empty()),
         };
         carrier || !self.writable.is_empty()
     }
