@@ -9,6 +9,8 @@ mod group;
 mod page;
 mod ready;
 mod shelf;
+#[cfg(test)]
+mod tests;
 mod track;
 mod wakers;
 
