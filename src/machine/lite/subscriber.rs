@@ -148,20 +148,17 @@ impl Lite {
         if let Some(query) = sub.query {
             self.cancel(core, query, &error);
         }
-        if sub.result.is_none() {
-            // FIN says that we are no longer interested.
-            self.finish(core, sub.request);
-        }
+        // FIN says that we are no longer interested, or have everything. After a failure there is nothing
+        // left to finish.
+        self.finish(core, sub.request);
         core.notices.push_back(Event::SubscribeEnded { subscription: sub.token, result });
     }
 
     /// No more answers will come: what is on its way may still arrive.
     fn answered(&mut self, core: &mut Core, key: Key, result: Result<(), Error>) {
         let Some(sub) = self.subs.get_mut(key) else { return };
-        let request = sub.request;
         sub.result = Some(result);
         core.timers.set(core.now + core.limits.straggler_time, Timer::Stragglers(key));
-        self.finish(core, request);
         self.check_over(core, key);
     }
 

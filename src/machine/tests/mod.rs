@@ -88,8 +88,8 @@ fn links() -> impl Iterator<Item = Link> {
     [Link::perfect()]
         .into_iter()
         .chain(seeds(Link::wide, 2))
-        .chain(seeds(Link::hostile, 6))
-        .chain(seeds(Link::byte_by_byte, 3))
+        .chain(seeds(Link::hostile, 4))
+        .chain(seeds(Link::byte_by_byte, 2))
 }
 
 /// Runs a test with every version over every link.
@@ -329,7 +329,7 @@ impl Lone {
                 more = true;
                 match action {
                     Action::SetPriority { id, priority } => {
-                        drop(self.priorities.insert(id, priority))
+                        self.priorities.insert(id, priority);
                     }
                     action => self.actions.push(action),
                 }
