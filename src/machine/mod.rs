@@ -96,7 +96,7 @@ struct Core {
     schedule: Schedule,
     timers: Timers,
     actions: VecDeque<Action>,
-    /// Events that no bytes stand for: at most one for each subscription, and the last.
+    /// Events that no bytes stand for: what ended by a command, or with the session.
     notices: VecDeque<Event>,
     /// A stream of our own that carries the set-up.
     control: Option<Control>,

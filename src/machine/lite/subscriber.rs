@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::super::app::Event;
+use super::super::app::{Event, GroupKey};
 use super::super::io::Token;
 use super::super::timers::Timer;
 use super::super::{Core, State};
@@ -142,8 +142,13 @@ impl Lite {
         self.sub_by_id.remove(&sub.id);
         self.sub_by_token.remove(&sub.token);
         let error = result.clone().err().unwrap_or(Error::Cancelled);
-        for group in sub.active.into_iter().chain(sub.waiting) {
-            self.groups.stop(core, group, &error);
+        for key in sub.waiting {
+            self.groups.stop(core, key, &error);
+        }
+        for key in sub.active {
+            self.groups.stop(core, key, &error);
+            let group = GroupKey(key.0, key.1);
+            core.notices.push_back(Event::GroupEnded { group, result: Err(error.clone()) });
         }
         if let Some(query) = sub.query {
             self.cancel(core, query, &error);

@@ -176,6 +176,11 @@ fn subscribed(pair: &mut Peers, slot: u32) -> RequestKey {
     request
 }
 
+/// As the application heard it before.
+fn informed(slot: u32) -> Event {
+    Event::TrackInfo { subscription: token(slot), info: TrackInfo::default() }
+}
+
 /// A group for a served subscription, whose token is its number.
 fn group(request: RequestKey, sequence: u64) -> Command {
     Command::Group { request, group: token(sequence as u32), sequence, first_frame: 0 }

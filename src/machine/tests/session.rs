@@ -198,11 +198,6 @@ fn draining_sends_everything_and_closes() {
     });
 }
 
-/// As the application heard it before.
-fn informed(slot: u32) -> Event {
-    Event::TrackInfo { subscription: token(slot), info: TrackInfo::default() }
-}
-
 #[test]
 fn draining_ends_in_time_whatever_the_peer_does() {
     for version in Version::ALL {
