@@ -417,15 +417,21 @@ impl Lite {
 
     /// Resets and stops a request, which is free then.
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
-        core.requests.cancel(key, error, &mut core.actions);
-        *self.role(key) = Role::New;
+        if core.requests.get(key).is_some() {
+            core.requests.cancel(key, error, &mut core.actions);
+            *self.role(key) = Role::New;
+        }
     }
 
     /// Nothing more goes out on a request; it is free when the peer's half is over too.
     fn finish(&mut self, core: &mut Core, key: Key) {
-        core.requests.finish(key);
-        self.set_role(key, Role::Done);
-        core.requests.queue_in(key);
+        if core.requests.withdraw(key) {
+            *self.role(key) = Role::New;
+        } else if core.requests.get(key).is_some() {
+            core.requests.finish(key);
+            self.set_role(key, Role::Done);
+            core.requests.queue_in(key);
+        }
     }
 }
 
