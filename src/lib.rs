@@ -11,6 +11,7 @@ pub mod machine;
 #[cfg(feature = "std")]
 pub mod model;
 mod path;
+mod slab;
 pub mod stream;
 mod subscription;
 mod time;

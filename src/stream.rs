@@ -91,7 +91,30 @@ impl Code {
     pub const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// The form that RESET_STREAM and STOP_SENDING carry (WebTransport over HTTP/3, section 4.4),
+    /// on raw QUIC as well: the deployed peers understand no other. A code of more than 32 bits has
+    /// no such form and stays as it is.
+    #[must_use]
+    pub const fn to_http3(self) -> Self {
+        if self.0 > u32::MAX as u64 { self } else { Self(HTTP3_FIRST + self.0 + self.0 / 30) }
+    }
+
+    /// The code in a RESET_STREAM or STOP_SENDING, in either form.
+    #[must_use]
+    pub const fn from_http3(self) -> Self {
+        let last = HTTP3_FIRST + u32::MAX as u64 + u32::MAX as u64 / 30;
+        if self.0 < HTTP3_FIRST || self.0 > last {
+            return self;
+        }
+        let offset = self.0 - HTTP3_FIRST;
+        // Every 31st value is reserved by HTTP/3 and stands for no code.
+        if offset % 31 == 30 { self } else { Self(offset - offset / 31) }
+    }
 }
+
+/// What HTTP/3 maps the WebTransport code 0 to.
+const HTTP3_FIRST: u64 = 0x52e4_a40f_a8db;
 
 impl From<u32> for Code {
     fn from(code: u32) -> Self {
@@ -102,5 +125,33 @@ impl From<u32> for Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ends of the range in draft-ietf-webtrans-http3, section 4.4.
+    #[test]
+    fn http3_codes() {
+        for (code, wire) in [
+            (0, 0x52e4_a40f_a8db),
+            (29, 0x52e4_a40f_a8f8),
+            (30, 0x52e4_a40f_a8fa),
+            (u64::from(u32::MAX), 0x52e5_ac98_3162),
+        ] {
+            assert_eq!(Code::new(code).to_http3(), Code::new(wire));
+            assert_eq!(Code::new(wire).from_http3(), Code::new(code));
+        }
+    }
+
+    #[test]
+    fn codes_without_an_http3_form_stay() {
+        for code in [0, 63, 1 << 32, 0x52e4_a40f_a8da, 0x52e4_a40f_a8f9, 0x52e5_ac98_3163, u64::MAX]
+        {
+            assert_eq!(Code::new(code).from_http3(), Code::new(code));
+        }
+        assert_eq!(Code::MAX.to_http3(), Code::MAX);
     }
 }

@@ -5,9 +5,9 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
-use super::io::{Cost, Token};
+use super::io::Token;
 use crate::error::Error;
-use crate::hop::{Hop, Hops};
+use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;

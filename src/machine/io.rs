@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use crate::error::Error;
-pub use crate::hop::Cost;
+use crate::hop::Cost;
 use crate::hop::Hops;
 use crate::path::Path;
+use crate::slab::Key;
 use crate::stream::{Code, Dir, StreamId};
 use crate::time::Timestamp;
 
@@ -109,6 +110,18 @@ pub struct Token {
     pub slot: u32,
     /// Tells the uses of a slot apart.
     pub generation: u32,
+}
+
+impl From<Key> for Token {
+    fn from((slot, generation): Key) -> Self {
+        Self { slot, generation }
+    }
+}
+
+impl From<Token> for Key {
+    fn from(token: Token) -> Self {
+        (token.slot, token.generation)
+    }
 }
 
 /// Where the machine reads what it sends: the cache of the layer above, lent for one call.

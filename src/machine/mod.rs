@@ -21,7 +21,7 @@ mod lite;
 mod request;
 mod run;
 mod schedule;
-mod slab;
+
 mod streams;
 mod timers;
 
@@ -283,6 +283,7 @@ impl Machine {
                 self.scratch.flush();
                 return Some((WriteTarget::Request(offer.sender), offer.stream, offer.fin));
             }
+            core.requests.wrote_all();
         }
         #[cfg(test)]
         if let Some(offer) = core.requests.carrier_offer() {
@@ -508,15 +509,6 @@ impl Write<'_> {
             WriteTarget::Group(pick) => {
                 core.schedule.taken(pick, n, fin, blocked, &scratch.ends);
             }
-        }
-    }
-}
-
-impl Drop for Write<'_> {
-    fn drop(&mut self) {
-        // A request that was picked left its queue.
-        if let WriteTarget::Request(sender) = self.target {
-            self.machine.core.requests.untouched(sender);
         }
     }
 }

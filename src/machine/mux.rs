@@ -7,9 +7,9 @@ use alloc::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::request::{Offer, Requests, Sender};
-use super::slab::Key;
 use super::streams::{Recv, Send};
 use crate::coding::varint;
+use crate::slab::Key;
 use crate::stream::{Code, Side, StreamId};
 
 const DATA: u64 = 0;

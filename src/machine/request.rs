@@ -9,9 +9,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::io::Action;
-use super::slab::{Key, Slab};
 use super::streams::{Recv, Send};
 use crate::error::Error;
+use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
 /// One request, of the peer or of ours.
@@ -329,7 +329,8 @@ impl Requests {
         }
     }
 
-    /// The next request that may have something to write; it leaves the queue.
+    /// The next request that may have something to write. It stays the next until
+    /// [`taken`](Self::taken), or [`wrote_all`](Self::wrote_all).
     pub(super) fn next_writable(&mut self) -> Option<Key> {
         #[cfg(test)]
         if matches!(&self.carrier, Carrier::Mux(mux) if mux.is_open()) {
@@ -337,19 +338,26 @@ impl Requests {
                 self.queue_out(key);
             }
         }
-        while let Some(key) = self.writable.pop_front() {
-            let Some(request) = self.slab.get_mut(key) else { continue };
-            request.queued_out = false;
-            let reachable = match &self.carrier {
+        while let Some(key) = self.writable.front().copied() {
+            let reachable = self.slab.get(key).is_some_and(|request| match &self.carrier {
                 Carrier::Streams => request.stream.is_some() && !request.parked,
                 #[cfg(test)]
                 Carrier::Mux(_) => true,
-            };
+            });
             if reachable {
                 return Some(key);
             }
+            self.wrote_all();
         }
         None
+    }
+
+    /// The next request has nothing to write after all.
+    pub(super) fn wrote_all(&mut self) {
+        let key = self.writable.pop_front();
+        if let Some(request) = key.and_then(|key| self.slab.get_mut(key)) {
+            request.queued_out = false;
+        }
     }
 
     /// What the request has to write.
@@ -366,8 +374,11 @@ impl Requests {
             #[cfg(test)]
             Carrier::Mux(mux) => {
                 mux.send(key, &bytes, fin);
-                self.accepted(key, bytes.len(), fin, false);
-                None
+                request.send.accepted(bytes.len(), fin);
+                if fin {
+                    self.queue_in(key);
+                }
+                self.offer(key)
             }
         }
     }
@@ -381,16 +392,7 @@ impl Requests {
         }
     }
 
-    /// An offer that was not taken is made again.
-    pub(super) fn untouched(&mut self, sender: Sender) {
-        match sender {
-            Sender::Request(key) => self.queue_out(key),
-            #[cfg(test)]
-            Sender::Carrier => {}
-        }
-    }
-
-    /// `n` bytes of an offer were taken, FIN too if `fin`; `parked`: no more for now.
+    /// `n` bytes of the last offer were taken, FIN too if `fin`; `parked`: no more for now.
     pub(super) fn taken(&mut self, sender: Sender, n: usize, fin: bool, parked: bool) {
         match sender {
             Sender::Request(key) => self.accepted(key, n, fin, parked),
@@ -467,15 +469,16 @@ impl Requests {
     }
 
     fn accepted(&mut self, key: Key, n: usize, fin: bool, parked: bool) {
+        self.wrote_all();
         let Some(request) = self.slab.get_mut(key) else { return };
         request.send.accepted(n, fin);
         request.parked = parked;
-        if request.send.has_work() || !fin {
-            self.queue_out(key);
-        }
         if fin {
             // The dialect looks whether the request is over.
             self.queue_in(key);
+        } else {
+            // Behind the others; the dialect may have more to say by then.
+            self.queue_out(key);
         }
     }
 

@@ -78,6 +78,7 @@ pub struct Run<'a> {
     /// Bytes of the next frame that went out before.
     skip: usize,
     room: usize,
+    waiting: bool,
     offered: bool,
     cut: bool,
 }
@@ -89,14 +90,25 @@ impl<'a> Run<'a> {
         first: u64,
         index: u64,
         skip: usize,
+        waiting: bool,
     ) -> Self {
         let room = MAX_BURST.saturating_sub(out.total);
-        Self { out, layout, index, first, skip, room, offered: false, cut: false }
+        Self { out, layout, index, first, skip, room, waiting, offered: false, cut: false }
     }
 
     /// One that keeps nothing: to ask whether there is anything.
     pub(super) fn probe(out: &'a mut Scratch, layout: Layout, index: u64) -> Self {
-        Self { out, layout, index, first: index, skip: 0, room: 0, offered: false, cut: false }
+        Self {
+            out,
+            layout,
+            index,
+            first: index,
+            skip: 0,
+            room: 0,
+            waiting: true,
+            offered: false,
+            cut: false,
+        }
     }
 
     /// Shows the next frame. `false`: show no more.
@@ -145,6 +157,12 @@ impl<'a> Run<'a> {
         }
         self.cut = !whole;
         whole && !self.is_full()
+    }
+
+    /// Whether the group waits: it has no stream yet, or QUIC held its stream up. What is too old then
+    /// is better given up than sent late.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
     }
 
     /// A frame was shown, kept or not.

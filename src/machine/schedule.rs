@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::io::{Action, Source, Supply, Token};
 use super::run::{Layout, Run, Scratch};
-use super::slab::{Key, Slab};
+use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
 /// Stream type and header of a group, before its frames.
@@ -28,6 +28,8 @@ struct Outgoing {
     skip: usize,
     stream: Option<StreamId>,
     parked: bool,
+    /// QUIC held it up and it has not caught up since.
+    stalled: bool,
 }
 
 /// The groups of one served subscription.
@@ -168,6 +170,7 @@ impl Schedule {
                 skip: 0,
                 stream: None,
                 parked: false,
+                stalled: false,
             };
             track.groups.insert(pick.sequence, group);
             track.unopened.insert(pick.sequence);
@@ -257,8 +260,14 @@ impl Schedule {
             let id = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
-            let mut run =
-                Run::new(scratch, self.layout, group.first_frame, group.frame, group.skip);
+            let mut run = Run::new(
+                scratch,
+                self.layout,
+                group.first_frame,
+                group.frame,
+                group.skip,
+                group.stalled,
+            );
             let supply = source.frames(group.token, group.frame, &mut run);
             let cut = run.was_cut();
             scratch.flush();
@@ -272,6 +281,9 @@ impl Schedule {
                 // Nothing new: it waits for `ready`.
                 _ => self.reorder(key, |track| {
                     track.writable.remove(&sequence);
+                    if let Some(group) = track.groups.get_mut(&sequence) {
+                        group.stalled = false;
+                    }
                 }),
             }
         }
@@ -294,6 +306,7 @@ impl Schedule {
                 }
             }
             group.parked = parked;
+            group.stalled |= parked;
             if parked {
                 track.writable.remove(&pick.sequence);
             }

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeSet;
 
-use super::slab::Key;
+use crate::slab::Key;
 use crate::time::Instant;
 
 /// What a deadline is for. None of them is periodic.

@@ -18,6 +18,8 @@ pub(crate) struct Cache {
     now: AtomicU64,
     used: AtomicU64,
     last_track: AtomicU64,
+    /// The session that minds the deadlines for all, plus one; 0 if none does.
+    minder: AtomicU64,
     /// When each track has a group to give up by the clock, at most one entry for a track. It may be
     /// early, never late.
     deadlines: Mutex<BTreeMap<(Instant, u64), Weak<Shared>>>,
@@ -30,6 +32,7 @@ impl Cache {
             now: AtomicU64::new(0),
             used: AtomicU64::new(0),
             last_track: AtomicU64::new(0),
+            minder: AtomicU64::new(0),
             deadlines: Mutex::default(),
         })
     }
@@ -53,10 +56,28 @@ impl Cache {
         lock(&self.deadlines).first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// Whether `session` is the one that has a timer for the deadlines. The first that asks is, until
+    /// it leaves, so that not all sessions of an origin wake for the same groups.
+    pub(crate) fn is_minded_by(&self, session: u64) -> bool {
+        let claim =
+            self.minder.compare_exchange(0, session + 1, Ordering::Relaxed, Ordering::Relaxed);
+        claim.is_ok() || claim == Err(session + 1)
+    }
+
+    /// `session` minds the deadlines no longer.
+    pub(crate) fn leave(&self, session: u64) {
+        let _ = self.minder.compare_exchange(session + 1, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Moves the clock forward, never back.
+    pub(crate) fn tell(&self, now: Instant) {
+        self.now.fetch_max(now.as_micros(), Ordering::Relaxed);
+    }
+
     /// Moves the clock forward, never back, and gives up what got too old.
     pub(crate) fn advance(&self, now: Instant) {
-        let now = self.now.fetch_max(now.as_micros(), Ordering::Relaxed).max(now.as_micros());
-        while let Some(track) = self.pop_due(Instant::from_micros(now)) {
+        self.tell(now);
+        while let Some(track) = self.pop_due(self.now()) {
             if let Some(track) = track.upgrade() {
                 track.expire();
             }

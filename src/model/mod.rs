@@ -3,20 +3,36 @@
 //! Every wait is there three times: `poll_x(cx)` for executors, `x().await`, and `try_x()`, which
 //! answers at once and registers nothing. All three are one function inside.
 
+mod broadcast;
 mod budget;
+mod clock;
+mod driver;
 mod frame;
 mod group;
+mod origin;
+mod outbox;
 mod page;
 mod ready;
+mod route;
+mod scope;
+mod session;
 mod shelf;
+mod table;
 #[cfg(test)]
 mod tests;
 mod track;
 mod wakers;
 
+pub use broadcast::{
+    Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest,
+};
+pub use clock::Clock;
+pub use driver::Driver;
 pub use frame::{Frame, FrameConsumer, FrameProducer};
 pub use group::{GroupConsumer, GroupProducer};
+pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use ready::ReadyList;
+pub use session::{Client, Server, Session};
 pub use track::{Track, TrackConsumer, TrackProducer};
 
 /// What a handle answers.

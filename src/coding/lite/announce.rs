@@ -217,12 +217,12 @@ impl Announce {
 
 fn decode_hops(cursor: &mut Cursor<'_>, form: HopsForm) -> Result<Hops, DecodeError> {
     let count = cursor.varint()?;
-    let mut hops = Hops::new();
-    for _ in 0..count {
-        let hop = if form == HopsForm::Count { Hop::UNKNOWN } else { Hop::new(cursor.varint()?) };
-        hops.push(hop).map_err(|_| DecodeError::TooMany)?;
+    if count > Hops::MAX as u64 {
+        return Err(DecodeError::TooMany);
     }
-    Ok(hops)
+    let mut hop =
+        || if form == HopsForm::Count { Ok(Hop::UNKNOWN) } else { cursor.varint().map(Hop::new) };
+    (0..count).map(|_| hop()).collect()
 }
 
 fn encode_hops(writer: &mut Writer<'_>, hops: &Hops, form: HopsForm) -> Result<(), EncodeError> {

@@ -5,12 +5,12 @@ use alloc::collections::BTreeMap;
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
 use super::super::io::{Announcement, Source, Token};
-use super::super::slab::Key;
 use super::{Lite, Look, Role};
 use crate::coding::lite::{Announce, AnnounceOk, HopsForm};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
+use crate::slab::Key;
 
 /// What we tell the peer of our broadcasts.
 #[derive(Debug, Default)]

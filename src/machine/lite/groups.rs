@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::super::Core;
 use super::super::app::{Event, GroupKey};
 use super::super::io::Action;
-use super::super::slab::{Key, Slab};
 use super::super::streams::Recv;
 use super::super::timers::Timer;
 use super::{Lite, Look, read_message};
@@ -16,6 +15,7 @@ use crate::coding::lite::{FrameHead, GroupHeader, Setup, UniStream};
 use crate::coding::varint;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 use crate::time::Timestamp;
 

@@ -17,7 +17,6 @@ use bytes::Bytes;
 
 use super::app::{Command, Event, GroupKey, RequestKey};
 use super::io::{Source, Token};
-use super::slab::{Key, Slab};
 use super::streams::{Recv, Send};
 use super::timers::Timer;
 use super::{Config, Control, Core, State};
@@ -28,6 +27,7 @@ use crate::coding::lite::{
 use crate::coding::varint;
 use crate::error::Error;
 use crate::hop::Hop;
+use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 use crate::version::Version;
 

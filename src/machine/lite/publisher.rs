@@ -4,12 +4,12 @@ use super::super::Core;
 use super::super::app::{Event, RequestKey};
 use super::super::io::Token;
 use super::super::schedule::{Head, Pick};
-use super::super::slab::Key;
 use super::{Lite, Look, Role};
 use crate::coding::lite::{
     GroupHeader, Subscribe, SubscribeResponse, SubscribeUpdate, UniStream, encode_track_info,
 };
 use crate::error::Error;
+use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 
 use bytes::BytesMut;

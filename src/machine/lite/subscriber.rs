@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use super::super::app::Event;
 use super::super::io::Token;
-use super::super::slab::Key;
 use super::super::timers::Timer;
 use super::super::{Core, State};
 use super::{Lite, Look, Role, Text};
@@ -13,6 +12,7 @@ use crate::coding::lite::{
 };
 use crate::error::Error;
 use crate::path::Path;
+use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 
 /// A subscription of ours.

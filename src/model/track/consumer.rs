@@ -104,6 +104,13 @@ impl TrackConsumer {
         state.shelf.by_sequence().iter().rev().find_map(|group| group.latest_frame())
     }
 
+    /// Whether a group is older than [`Subscription::max_age`] allows.
+    pub(crate) fn is_old(&self, sequence: u64) -> bool {
+        let timescale = self.shared.timescale();
+        let shelf = &lock(&self.shared.state).shelf;
+        shelf.is_old(shelf.position(sequence), self.cursor.want.max_age, timescale)
+    }
+
     /// The sequence that the track ends before, if it ended cleanly.
     pub fn end(&self) -> Option<u64> {
         lock(&self.shared.state).end

@@ -1,0 +1,444 @@
+//! One connection: quinn-proto's state machine below, smoq's above, and the turn that carries
+//! everything between the two.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::crypto::rustls::HandshakeData;
+use quinn_proto::{
+    ConnectionError, ConnectionHandle, Dir, ReadError, StreamEvent, VarInt, WriteError,
+};
+use smoq::machine::{Action, Input};
+use smoq::stream::{self, Code};
+use smoq::{Client, Clock, Driver, Server, Session, Version};
+
+use crate::socket::Socket;
+
+/// Names a connection of an [`Endpoint`](crate::Endpoint), and no other one later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    pub(crate) slot: usize,
+    pub(crate) serial: u64,
+}
+
+/// What became of a connection, from [`Endpoint::poll_event`](crate::Endpoint::poll_event).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The session is over.
+    Closed {
+        /// Which connection.
+        id: ConnectionId,
+        /// Why.
+        error: smoq::Error,
+    },
+    /// The handshake is through.
+    Connected {
+        /// Which connection.
+        id: ConnectionId,
+        /// Its session. The endpoint keeps it as well: dropping this handle ends nothing.
+        session: Session,
+        /// What was agreed on.
+        version: Version,
+        /// Where the peer is.
+        remote: SocketAddr,
+    },
+    /// There never was a session.
+    Failed {
+        /// Which connection.
+        id: ConnectionId,
+        /// Why.
+        error: ConnectionError,
+    },
+}
+
+/// What starts a session on a connection when TLS has agreed on a version.
+pub(crate) enum Role {
+    Client(Client),
+    Server(Server),
+}
+
+pub(crate) struct Connection {
+    id: ConnectionId,
+    pub(crate) quic: quinn_proto::Connection,
+    /// Given up for `moq` when the handshake is through.
+    role: Option<Role>,
+    moq: Option<Moq>,
+    waker: Waker,
+    /// Whether it is on the endpoint's list of ready connections.
+    pub(crate) queued: bool,
+    /// Under which time it is among the endpoint's timers.
+    pub(crate) timer: Option<Instant>,
+}
+
+struct Moq {
+    session: Session,
+    driver: Driver,
+    clock: Clock,
+}
+
+/// What a turn did.
+#[derive(Default)]
+pub(crate) struct Turn {
+    pub(crate) items: usize,
+    /// There is more to do at once.
+    pub(crate) again: bool,
+    /// The socket was full: go on when it takes packets again.
+    pub(crate) stuck: bool,
+    /// QUIC has forgotten the connection: so shall we.
+    pub(crate) drained: bool,
+}
+
+/// Pieces of each kind of work in one turn. With the constant below it bounds how long a turn takes,
+/// hence how far a step goes past its budget: some 100 microseconds on a laptop.
+const PIECES: usize = 16;
+/// Packet batches in one turn.
+const BURSTS: usize = 4;
+/// Below this quinn would be starved between two turns.
+const MIN_SEND_WINDOW: u64 = 128 << 10;
+
+impl Connection {
+    pub(crate) fn new(
+        id: ConnectionId,
+        quic: quinn_proto::Connection,
+        role: Role,
+        waker: Waker,
+    ) -> Self {
+        Self { id, quic, role: Some(role), moq: None, waker, queued: false, timer: None }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.moq.as_ref().map(|moq| &moq.session)
+    }
+
+    /// When the earlier of the two state machines wants [`turn`](Self::turn) to be called.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        let moq = self.moq.as_ref();
+        let moq = moq.and_then(|moq| Some(moq.clock.deadline(moq.driver.poll_timeout()?)));
+        self.quic.poll_timeout().into_iter().chain(moq).min()
+    }
+
+    /// Does some of what is ready, in the one order that keeps priorities: *everything* that QUIC
+    /// has to say goes in before the first byte is chosen for sending. quinn reports streams that
+    /// can be written again the last first; whoever answers each report at once sends in that
+    /// order, and not in the order of urgency.
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        endpoint: &mut quinn_proto::Endpoint,
+        socket: &mut Socket,
+        events: &mut VecDeque<Event>,
+    ) -> Turn {
+        let mut turn = Turn::default();
+        self.time_passed(now);
+        self.inputs(now, events, &mut turn);
+        self.outputs(now, events, &mut turn);
+        self.packets(now, socket, &mut turn);
+        // Ids that the connection wants or gives back; an answer may have packets to send.
+        while let Some(event) = self.quic.poll_endpoint_events() {
+            turn.drained |= event.is_drained();
+            let handle = ConnectionHandle(self.id.slot);
+            if let Some(event) = endpoint.handle_event(handle, event) {
+                self.quic.handle_event(event);
+                turn.again = true;
+            }
+        }
+        turn
+    }
+
+    fn time_passed(&mut self, now: Instant) {
+        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
+            self.quic.handle_timeout(now);
+        }
+        if let Some(Moq { driver, clock, .. }) = &mut self.moq {
+            let now = clock.instant(now);
+            if driver.poll_timeout().is_some_and(|at| at <= now) {
+                driver.handle_timeout(now);
+            }
+        }
+    }
+
+    /// Hands all that QUIC has to say to the driver.
+    fn inputs(&mut self, now: Instant, events: &mut VecDeque<Event>, turn: &mut Turn) {
+        use quinn_proto::Event as Quic;
+        while let Some(event) = self.quic.poll() {
+            turn.items += 1;
+            match event {
+                Quic::Connected => self.connected(now, events),
+                Quic::ConnectionLost { reason } => self.lost(now, reason, events),
+                Quic::Stream(event) => self.stream_event(now, event, turn),
+                // The version is looked up at Connected; datagrams are not used yet.
+                Quic::HandshakeDataReady | Quic::DatagramReceived | Quic::DatagramsUnblocked => {}
+            }
+        }
+    }
+
+    /// TLS is through: the agreed version decides which session this is.
+    fn connected(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        let Some(role) = self.role.take() else { return };
+        let tls = self.quic.crypto_session().handshake_data();
+        let tls = tls.and_then(|data| data.downcast::<HandshakeData>().ok());
+        let alpn = tls.and_then(|tls| tls.protocol);
+        let Some(version) = alpn.and_then(|alpn| Version::from_alpn(&alpn)) else {
+            // Only a TLS configuration that offers something foreign leads here.
+            let code = varint(smoq::Error::Version.session_code());
+            self.quic.close(now, code, Bytes::from_static(b"unknown ALPN"));
+            events
+                .push_back(Event::Failed { id: self.id, error: ConnectionError::VersionMismatch });
+            return;
+        };
+        let (clock, (session, driver)) = match role {
+            Role::Client(client) => {
+                let clock = client.clock();
+                let now = clock.instant(now);
+                (clock, client.connect(version, now))
+            }
+            Role::Server(server) => {
+                let clock = server.clock();
+                let now = clock.instant(now);
+                (clock, server.accept(version, now))
+            }
+        };
+        let remote = self.quic.remote_address();
+        events.push_back(Event::Connected {
+            id: self.id,
+            session: session.clone(),
+            version,
+            remote,
+        });
+        self.moq = Some(Moq { session, driver, clock });
+    }
+
+    /// The peer or the network ended the connection.
+    fn lost(&mut self, now: Instant, error: ConnectionError, events: &mut VecDeque<Event>) {
+        if self.role.take().is_some() {
+            return events.push_back(Event::Failed { id: self.id, error });
+        }
+        // Without a session we closed it ourselves, and have said so.
+        let Some(moq) = &mut self.moq else { return };
+        let (code, reason) = match error {
+            ConnectionError::ApplicationClosed(close) => {
+                (close.error_code.into_inner(), close.reason)
+            }
+            other => (0, Bytes::from(other.to_string())),
+        };
+        let now = moq.clock.instant(now);
+        moq.driver.handle(now, Input::Closed { code: Code::new(code), reason });
+    }
+
+    fn stream_event(&mut self, now: Instant, event: StreamEvent, turn: &mut Turn) {
+        match event {
+            StreamEvent::Opened { dir } => {
+                while let Some(id) = self.quic.streams().accept(dir) {
+                    self.input(now, Input::Opened { id: moq_id(id) });
+                    // What came with the opening is not reported again.
+                    self.read(now, id, turn);
+                }
+            }
+            StreamEvent::Readable { id } => self.read(now, id, turn),
+            StreamEvent::Writable { id } => self.input(now, Input::Writable { id: moq_id(id) }),
+            StreamEvent::Stopped { id, error_code } => {
+                let code = Code::new(error_code.into_inner()).from_http3();
+                self.input(now, Input::Stopped { id: moq_id(id), code });
+            }
+            StreamEvent::Available { dir } => {
+                let dir = match dir {
+                    Dir::Bi => stream::Dir::Bi,
+                    Dir::Uni => stream::Dir::Uni,
+                };
+                self.input(now, Input::Available { dir });
+            }
+            // All was acknowledged: nobody needs to know.
+            StreamEvent::Finished { .. } => {}
+        }
+    }
+
+    fn input(&mut self, now: Instant, input: Input) {
+        if let Some(moq) = &mut self.moq {
+            moq.driver.handle(moq.clock.instant(now), input);
+        }
+    }
+
+    /// Reads a stream as far as the driver takes it. What it doesn't take stays in quinn, whose
+    /// flow control then holds the peer.
+    fn read(&mut self, now: Instant, id: quinn_proto::StreamId, turn: &mut Turn) {
+        let Some(Moq { driver, clock, .. }) = &mut self.moq else { return };
+        let (now, moq_id) = (clock.instant(now), moq_id(id));
+        let mut stream = self.quic.recv_stream(id);
+        if driver.read_limit(moq_id) == 0 {
+            // A reset is heard all the same; of the rest `Action::Resume` reminds us.
+            if let Ok(Some(code)) = stream.received_reset() {
+                let code = Code::new(code.into_inner()).from_http3();
+                driver.handle(now, Input::Reset { id: moq_id, code });
+            }
+            return;
+        }
+        // The end was read before, or we stopped it: nothing to say.
+        let Ok(mut chunks) = stream.read(true) else { return };
+        loop {
+            let limit = driver.read_limit(moq_id);
+            if limit == 0 {
+                break;
+            }
+            turn.items += 1;
+            match chunks.next(limit) {
+                Ok(Some(chunk)) => {
+                    driver.handle(now, Input::Data { id: moq_id, bytes: chunk.bytes, fin: false });
+                }
+                Ok(None) => {
+                    driver.handle(now, Input::Data { id: moq_id, bytes: Bytes::new(), fin: true });
+                    break;
+                }
+                Err(ReadError::Blocked) => break,
+                Err(ReadError::Reset(code)) => {
+                    let code = Code::new(code.into_inner()).from_http3();
+                    driver.handle(now, Input::Reset { id: moq_id, code });
+                    break;
+                }
+            }
+        }
+        // Gives credit back. Whether that makes a packet need not be asked: every turn sends.
+        let _ = chunks.finalize();
+    }
+
+    /// Lets the driver work, and does what it then wants done to QUIC.
+    fn outputs(&mut self, now: Instant, events: &mut VecDeque<Event>, turn: &mut Turn) {
+        let Some(moq) = &mut self.moq else { return };
+        let driver = &mut moq.driver;
+        let before = turn.items;
+
+        turn.items += (0..PIECES).take_while(|_| driver.work()).count();
+        while let Some(action) = self.moq.as_mut().and_then(|moq| moq.driver.poll_action()) {
+            turn.items += 1;
+            self.act(now, action, turn);
+        }
+        let Some(moq) = &mut self.moq else { return };
+        let driver = &mut moq.driver;
+        for _ in 0..PIECES {
+            let Some(open) = driver.poll_open() else { break };
+            turn.items += 1;
+            open_stream(&mut self.quic, open);
+        }
+        // Bytes that quinn holds are out of reach for priorities and expiry. Two congestion
+        // windows keep the path busy; quinn's default would hold ten megabytes.
+        let window = self.quic.congestion_state().window().saturating_mul(2).max(MIN_SEND_WINDOW);
+        self.quic.set_send_window(window);
+        for _ in 0..PIECES {
+            let Some(write) = driver.poll_write() else { break };
+            turn.items += 1;
+            write_stream(&mut self.quic, write);
+        }
+
+        if driver.is_closed() {
+            let error = match moq.session.try_closed() {
+                Poll::Ready(error) => error,
+                Poll::Pending => smoq::Error::SessionClosed,
+            };
+            self.moq = None;
+            return events.push_back(Event::Closed { id: self.id, error });
+        }
+        // What came out may have made room for more. If nothing came out, only news will change
+        // that: the application's through the waker, the peer's through a packet.
+        let mut cx = Context::from_waker(&self.waker);
+        turn.again |= driver.poll_wake(&mut cx).is_ready();
+        turn.again |= turn.items > before && driver.has_work();
+    }
+
+    /// The errors that are not looked at all say that the stream is closed already.
+    fn act(&mut self, now: Instant, action: Action, turn: &mut Turn) {
+        match action {
+            // The session's code is the only one that is not mapped to HTTP/3.
+            Action::Close { code, reason } => {
+                self.quic.close(now, varint(code), Bytes::from_static(reason.as_bytes()));
+            }
+            Action::Reset { id, code } => {
+                let _ = self.quic.send_stream(quic_id(id)).reset(varint(code.to_http3()));
+            }
+            Action::Resume { id } => self.read(now, quic_id(id), turn),
+            Action::SetPriority { id, priority } => {
+                let _ = self.quic.send_stream(quic_id(id)).set_priority(priority);
+            }
+            Action::Stop { id, code } => {
+                let _ = self.quic.recv_stream(quic_id(id)).stop(varint(code.to_http3()));
+            }
+            // The enum may grow; what is unknown here is not needed for correctness.
+            _ => {}
+        }
+    }
+
+    /// Sends what quinn has to send, a few bursts of it.
+    fn packets(&mut self, now: Instant, socket: &mut Socket, turn: &mut Turn) {
+        for _ in 0..BURSTS {
+            if socket.is_stuck() {
+                turn.stuck = true;
+                return;
+            }
+            if !socket.send(|segments, buf| self.quic.poll_transmit(now, segments, buf)) {
+                return;
+            }
+            turn.items += 1;
+        }
+        turn.again = true;
+    }
+
+    /// Says goodbye, once and without waiting for an answer.
+    pub(crate) fn abandon(&mut self, now: Instant, socket: &mut Socket) {
+        self.quic.close(now, VarInt::from_u32(0), Bytes::new());
+        if !socket.is_stuck() {
+            socket.send(|_, buf| self.quic.poll_transmit(now, 1, buf));
+        }
+    }
+}
+
+fn open_stream(quic: &mut quinn_proto::Connection, open: smoq::machine::Open<'_>) {
+    let dir = match open.dir() {
+        stream::Dir::Bi => Dir::Bi,
+        stream::Dir::Uni => Dir::Uni,
+    };
+    // Without credit now, `StreamEvent::Available` tells when there is.
+    let Some(id) = quic.streams().open(dir) else { return open.blocked() };
+    let _ = quic.send_stream(id).set_priority(open.priority());
+    open.opened(moq_id(id));
+}
+
+fn write_stream(quic: &mut quinn_proto::Connection, mut write: smoq::machine::Write<'_>) {
+    let mut stream = quic.send_stream(quic_id(write.id()));
+    // Asked before quinn takes bytes out of the slice.
+    let (len, fin) = (write.len(), write.fin());
+    // quinn takes an empty write for a blocked one: a FIN alone must not be written.
+    let taken = if len == 0 { Ok(0) } else { stream.write_chunks(write.chunks()).map(|w| w.bytes) };
+    match taken {
+        Ok(taken) => {
+            if fin && taken == len {
+                // Fails only on a stream that the peer stopped, which was or will be reported.
+                let _ = stream.finish();
+            }
+            // After a short write the driver offers the rest again, until it fails: quinn reports
+            // as writable only what has failed.
+            write.accepted(taken);
+        }
+        // A stopped stream takes no more; the driver hears of it by its own input.
+        Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => {
+            write.blocked(0);
+        }
+    }
+}
+
+fn moq_id(id: quinn_proto::StreamId) -> stream::StreamId {
+    stream::StreamId::from_u64(VarInt::from(id).into_inner())
+}
+
+fn quic_id(id: stream::StreamId) -> quinn_proto::StreamId {
+    VarInt::from_u64(id.as_u64()).unwrap_or(VarInt::MAX).into()
+}
+
+fn varint(code: Code) -> VarInt {
+    VarInt::from_u64(code.as_u64()).unwrap_or(VarInt::MAX)
+}

@@ -1,0 +1,39 @@
+//! [smoq](https://crates.io/crates/smoq) on a plain UDP socket: QUIC from
+//! [quinn-proto](https://crates.io/crates/quinn-proto), no async runtime and no thread of its own.
+//!
+//! One [`Endpoint`] is one socket with any number of connections, dialed and accepted. It is driven
+//! in one of two ways:
+//!
+//! - [`Endpoint::step`] does what is ready, at most a [`Budget`] of it, and never waits: for a game
+//!   loop, or any loop that has other things to do;
+//! - [`Endpoint::run_until`] waits on the socket, the timers and the application (any thread that
+//!   writes to a track wakes it), until a future is done. [`Endpoint::wait`] is that wait alone.
+//!
+//! The crate is meant to be read as well, as the shortest complete way to drive a
+//! [`smoq::Driver`] by quinn-proto. Start at [`Endpoint::step`] in `endpoint.rs`; what one
+//! connection does in its turn is `connection.rs`; packets go through `socket.rs`.
+
+pub mod config;
+mod connection;
+mod endpoint;
+mod socket;
+
+pub use connection::{ConnectionId, Event};
+pub use endpoint::{Budget, Endpoint, Step};
+pub use quinn_proto;
+pub use smoq_tls;
+
+/// Why there is no endpoint or no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// QUIC can't dial this address or name, or has no connection ids left.
+    #[error("can't dial")]
+    Connect(#[from] quinn_proto::ConnectError),
+    /// The socket can't be used, or the host name not be resolved.
+    #[error("socket")]
+    Io(#[from] std::io::Error),
+    /// Not a URL to dial.
+    #[error(transparent)]
+    Url(#[from] smoq_tls::InvalidUrl),
+}

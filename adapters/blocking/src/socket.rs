@@ -1,0 +1,153 @@
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use bytes::BytesMut;
+use quinn_proto::{EcnCodepoint, Transmit};
+use quinn_udp::{RecvMeta, UdpSocketState};
+
+/// Messages that one system call may receive, each of one datagram or, where the kernel merges
+/// them (GRO), of many from one sender.
+const BATCH: usize = 8;
+/// The largest such message: what an IP packet can be.
+const MESSAGE: usize = 64 << 10;
+/// Datagrams that one system call may send to one address (GSO).
+const SEGMENTS: usize = 10;
+
+/// Decides for each datagram that arrives whether it is kept.
+pub(crate) type Filter = Box<dyn FnMut(&[u8]) -> bool + Send>;
+
+/// The UDP socket, never blocking, with what was received and not yet looked at, and at most one
+/// packet that it did not take.
+pub(crate) struct Socket {
+    io: mio::net::UdpSocket,
+    offload: UdpSocketState,
+    scratch: Box<[u8]>,
+    inbox: VecDeque<(RecvMeta, BytesMut)>,
+    outgoing: Vec<u8>,
+    stuck: Option<Transmit>,
+    pub(crate) filter: Option<Filter>,
+}
+
+/// One datagram that arrived.
+pub(crate) struct Datagram {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local_ip: Option<IpAddr>,
+    pub(crate) ecn: Option<EcnCodepoint>,
+    pub(crate) bytes: BytesMut,
+}
+
+impl Socket {
+    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(addr)?;
+        // Sets it non-blocking as well.
+        let offload = UdpSocketState::new((&socket).into())?;
+        Ok(Self {
+            io: mio::net::UdpSocket::from_std(socket),
+            offload,
+            scratch: vec![0; BATCH * MESSAGE].into(),
+            inbox: VecDeque::new(),
+            outgoing: Vec::new(),
+            stuck: None,
+            filter: None,
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    /// Whether IP may split what is sent: then packet sizes can't be probed.
+    pub(crate) fn may_fragment(&self) -> bool {
+        self.offload.may_fragment()
+    }
+
+    pub(crate) fn source(&mut self) -> &mut impl mio::event::Source {
+        &mut self.io
+    }
+
+    /// The next datagram; `None` when the socket has no more.
+    pub(crate) fn receive(&mut self) -> io::Result<Option<Datagram>> {
+        loop {
+            let Some((meta, message)) = self.inbox.front_mut() else {
+                if self.refill()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let (meta, stride) = (*meta, meta.stride.min(message.len()));
+            let bytes = message.split_to(stride);
+            if message.is_empty() {
+                self.inbox.pop_front();
+            }
+            if bytes.is_empty() || self.filter.as_mut().is_some_and(|keep| !keep(&bytes)) {
+                continue;
+            }
+            return Ok(Some(Datagram {
+                remote: meta.addr,
+                local_ip: meta.dst_ip,
+                ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+                bytes,
+            }));
+        }
+    }
+
+    /// Receives one batch; `false` if there was nothing.
+    fn refill(&mut self) -> io::Result<bool> {
+        let mut metas = [RecvMeta::default(); BATCH];
+        let mut chunks = self.scratch.chunks_exact_mut(MESSAGE);
+        let mut slices = std::array::from_fn::<_, BATCH, _>(|_| {
+            IoSliceMut::new(chunks.next().expect("scratch has BATCH messages"))
+        });
+        let (io, offload) = (&self.io, &self.offload);
+        let count = match io.try_io(|| offload.recv(io.into(), &mut slices, &mut metas)) {
+            Ok(count) => count,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+            // Some host answered an earlier packet by ICMP: no reason to stop for the others.
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => return Ok(true),
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        for (meta, slice) in metas.iter().zip(&slices).take(count) {
+            self.inbox.push_back((*meta, BytesMut::from(&slice[..meta.len])));
+        }
+        Ok(true)
+    }
+
+    /// Sends what `make` writes, for at most so many datagrams as it is told; `false` when it
+    /// makes none. Not to be called while [`is_stuck`](Self::is_stuck).
+    pub(crate) fn send(
+        &mut self,
+        make: impl FnOnce(usize, &mut Vec<u8>) -> Option<Transmit>,
+    ) -> bool {
+        self.outgoing.clear();
+        let segments = self.offload.max_gso_segments().min(SEGMENTS);
+        self.stuck = make(segments, &mut self.outgoing);
+        let made = self.stuck.is_some();
+        self.retry();
+        made
+    }
+
+    /// Whether the socket took no more: nothing may be sent until [`retry`](Self::retry) succeeds.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
+    }
+
+    /// Sends again what was stuck.
+    pub(crate) fn retry(&mut self) {
+        let Some(packet) = &self.stuck else { return };
+        let (io, offload) = (&self.io, &self.offload);
+        let transmit = quinn_udp::Transmit {
+            destination: packet.destination,
+            ecn: packet.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
+            contents: &self.outgoing[..packet.size],
+            segment_size: packet.segment_size,
+            src_ip: packet.src_ip,
+        };
+        // Any error but "not now" is as good as a lost packet, which QUIC repeats.
+        match io.try_io(|| offload.send(io.into(), &transmit)) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            _ => self.stuck = None,
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! The loop between one quinn connection and one [`Driver`].
+//!
+//! Everything that quinn can announce has a waker that puts its key on one ready list and wakes the
+//! task; a round polls what is on the list and nothing else. The futures that lose their place when they
+//! are dropped (accepting, opening, the end of the connection) are kept pinned in the one future.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{AcceptBi, AcceptUni, ConnectionError, OpenBi, OpenUni, ReadError, WriteError};
+use smoq::machine::{Action, Input};
+use smoq::stream::{Code, Dir};
+use smoq::{Clock, Driver, Error, Instant};
+
+use crate::streams::{FIRST_STREAM, Stream, Streams, stream_code, wire_code};
+
+/// What one round may spend on each of reading, working and writing: one an item and one a KiB.
+const ROUND: usize = 256;
+/// Rounds until other tasks have their turn.
+const ROUNDS: usize = 4;
+/// How long the peer may take to acknowledge what was sent before a clean close.
+const FLUSH: Duration = Duration::from_secs(1);
+
+const ACCEPT_UNI: usize = 0;
+const ACCEPT_BI: usize = 1;
+const OPEN_UNI: usize = 2;
+const OPEN_BI: usize = 3;
+const LOST: usize = 4;
+
+/// Drives until the session is over; `Ok` if that was no error.
+pub(crate) async fn drive(
+    streams: Streams,
+    driver: Driver,
+    clock: Clock,
+    runtime: Arc<dyn quinn::Runtime>,
+) -> Result<(), Error> {
+    let connection = streams.connection.clone();
+    let wakers = std::array::from_fn(|key| streams.ready.waker(key as u64));
+    let mut round = Round {
+        connection: &connection,
+        wakers,
+        accept_uni: pin!(connection.accept_uni()),
+        accept_bi: pin!(connection.accept_bi()),
+        open_uni: pin!(connection.open_uni()),
+        open_bi: pin!(connection.open_bi()),
+        lost: Lost::Watched(pin!(connection.closed())),
+        streams,
+        driver,
+        timer: Timer { clock, runtime, deadline: None, timer: None },
+    };
+    for key in [ACCEPT_UNI, ACCEPT_BI, LOST] {
+        round.wakers[key].wake_by_ref();
+    }
+    match poll_fn(|cx| round.poll(cx)).await {
+        End::Close { code, reason } => {
+            if code == Code::default() {
+                round.flush().await;
+            }
+            round.streams.close(code, reason.as_bytes());
+            outcome(code)
+        }
+        End::Lost(ConnectionError::TimedOut) => Err(Error::Timeout),
+        End::Lost(ConnectionError::LocallyClosed) => Ok(()),
+        End::Lost(ConnectionError::ApplicationClosed(close)) => {
+            outcome(Code::new(close.error_code.into_inner()))
+        }
+        End::Lost(_) => Err(Error::SessionClosed),
+    }
+}
+
+fn outcome(code: Code) -> Result<(), Error> {
+    if code == Code::default() { Ok(()) } else { Err(Error::from_session_code(code)) }
+}
+
+/// How it ended.
+enum End {
+    Close { code: Code, reason: &'static str },
+    Lost(ConnectionError),
+}
+
+/// Whether the connection is still there.
+enum Lost<'a> {
+    Watched(Pin<&'a mut (dyn Future<Output = ConnectionError> + Send + 'a)>),
+    /// It is not, but what it brought is not read up yet.
+    Reading(ConnectionError),
+    /// The driver was told.
+    Told(ConnectionError),
+}
+
+/// A bound on one kind of work in one round.
+struct Budget(usize);
+
+impl Budget {
+    fn new() -> Self {
+        Self(ROUND)
+    }
+
+    fn is_left(&self) -> bool {
+        self.0 > 0
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_sub(1 + (bytes >> 10));
+    }
+
+    fn was_used(&self) -> bool {
+        self.0 < ROUND
+    }
+}
+
+struct Timer {
+    clock: Clock,
+    runtime: Arc<dyn quinn::Runtime>,
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<dyn quinn::AsyncTimer>>>,
+}
+
+impl Timer {
+    fn now(&self) -> Instant {
+        self.clock.instant(self.runtime.now())
+    }
+
+    /// Ready when `deadline` has passed.
+    fn poll(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = deadline else { return Poll::Pending };
+        if self.deadline.replace(at) != deadline {
+            // What the system can't represent is too far away to wait for.
+            let Some(at) = self.clock.deadline(at) else { return Poll::Pending };
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(at),
+                none => *none = Some(self.runtime.new_timer(at)),
+            }
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        ready!(timer.as_mut().poll(cx));
+        // A timer that fired has to be set again, even to the same time.
+        self.deadline = None;
+        Poll::Ready(())
+    }
+}
+
+/// All that a round needs. `'p` is the pinned futures, `'c` the connection that they borrow.
+struct Round<'p, 'c> {
+    connection: &'c quinn::Connection,
+    wakers: [Waker; FIRST_STREAM],
+    accept_uni: Pin<&'p mut AcceptUni<'c>>,
+    accept_bi: Pin<&'p mut AcceptBi<'c>>,
+    open_uni: Pin<&'p mut OpenUni<'c>>,
+    open_bi: Pin<&'p mut OpenBi<'c>>,
+    lost: Lost<'p>,
+    streams: Streams,
+    driver: Driver,
+    timer: Timer,
+}
+
+impl Round<'_, '_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        for _ in 0..ROUNDS {
+            let now = self.timer.now();
+            // All inputs come before the first write: else the order of wakes beats priorities.
+            let mut is_busy = self.read(now);
+            is_busy |= self.work();
+            while let Some(action) = self.driver.poll_action() {
+                is_busy = true;
+                if let Action::Close { code, reason } = action {
+                    // Handles hear of it now: nothing is driven after this.
+                    while self.driver.work() {}
+                    return Poll::Ready(End::Close { code, reason });
+                }
+                self.act(action);
+            }
+            is_busy |= self.open();
+            is_busy |= self.write(now);
+            if is_busy {
+                continue;
+            }
+            match &mut self.lost {
+                Lost::Watched(_) => {}
+                Lost::Reading(error) => {
+                    let error = error.clone();
+                    self.driver.handle(now, closed(&error));
+                    self.lost = Lost::Told(error);
+                    continue;
+                }
+                Lost::Told(error) => return Poll::Ready(End::Lost(error.clone())),
+            }
+            if self.timer.poll(self.driver.poll_timeout(), cx).is_ready() {
+                self.driver.handle_timeout(self.timer.now());
+            } else if self.driver.poll_wake(cx).is_pending()
+                && self.streams.ready.poll_ready(cx).is_pending()
+            {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands in what is ready.
+    fn read(&mut self, now: Instant) -> bool {
+        let mut budget = Budget::new();
+        while budget.is_left() {
+            let Some(key) = self.streams.ready.pop() else { break };
+            budget.spend(0);
+            match key as usize {
+                key @ (ACCEPT_UNI | ACCEPT_BI) => self.accept(key, now, &mut budget),
+                OPEN_UNI => self.driver.handle(now, Input::Available { dir: Dir::Uni }),
+                OPEN_BI => self.driver.handle(now, Input::Available { dir: Dir::Bi }),
+                LOST => self.notice_loss(),
+                key => self.read_stream(key, now, &mut budget),
+            }
+        }
+        budget.was_used()
+    }
+
+    fn accept(&mut self, key: usize, now: Instant, budget: &mut Budget) {
+        let waker = &self.wakers[key];
+        let cx = &mut Context::from_waker(waker);
+        loop {
+            if !budget.is_left() {
+                waker.wake_by_ref();
+                return;
+            }
+            // An error is that of the connection, which is noticed by itself.
+            let stream = if key == ACCEPT_UNI {
+                let Poll::Ready(Ok(recv)) = self.accept_uni.as_mut().poll(cx) else { return };
+                self.accept_uni.set(self.connection.accept_uni());
+                Stream::incoming(recv)
+            } else {
+                let Poll::Ready(Ok((send, recv))) = self.accept_bi.as_mut().poll(cx) else {
+                    return;
+                };
+                self.accept_bi.set(self.connection.accept_bi());
+                Stream::bi(send, recv)
+            };
+            budget.spend(0);
+            let id = self.streams.insert(stream);
+            self.driver.handle(now, Input::Opened { id });
+        }
+    }
+
+    fn notice_loss(&mut self) {
+        let Lost::Watched(lost) = &mut self.lost else { return };
+        let cx = &mut Context::from_waker(&self.wakers[LOST]);
+        if let Poll::Ready(error) = lost.as_mut().poll(cx) {
+            self.lost = Lost::Reading(error);
+        }
+    }
+
+    fn read_stream(&mut self, key: usize, now: Instant, budget: &mut Budget) {
+        let Some((stream, waker)) = self.streams.by_key(key) else { return };
+        let id = stream.id;
+        let cx = &mut Context::from_waker(waker);
+        if std::mem::take(&mut stream.is_blocked) {
+            self.driver.handle(now, Input::Writable { id });
+        }
+        if let Some(Poll::Ready(stopped)) = stream.stopped.as_mut().map(|s| s.as_mut().poll(cx)) {
+            stream.stopped = None;
+            if let Ok(Some(code)) = stopped {
+                stream.reset(code);
+                self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
+            }
+        }
+        while let Some(recv) = &mut stream.recv {
+            if !budget.is_left() {
+                waker.wake_by_ref();
+                break;
+            }
+            let limit = self.driver.read_limit(id);
+            if limit == 0 {
+                // Parked until `Action::Resume`. A reset is heard then: `received_reset` would leave
+                // a waker behind in quinn for every stream that is read to its end after it.
+                break;
+            }
+            let Poll::Ready(read) = pin!(recv.read_chunk(limit, true)).poll(cx) else { break };
+            let input = match read {
+                Ok(Some(chunk)) => Input::Data { id, bytes: chunk.bytes, fin: false },
+                Ok(None) => Input::Data { id, bytes: Bytes::new(), fin: true },
+                Err(ReadError::Reset(code)) => Input::Reset { id, code: stream_code(code) },
+                Err(_) => break,
+            };
+            if let Input::Data { bytes, fin: false, .. } = &input {
+                budget.spend(bytes.len());
+            } else {
+                stream.recv = None;
+            }
+            self.driver.handle(now, input);
+        }
+        self.streams.forget_done(id);
+    }
+
+    fn work(&mut self) -> bool {
+        let mut budget = Budget::new();
+        while budget.is_left() && self.driver.work() {
+            budget.spend(0);
+        }
+        budget.was_used()
+    }
+
+    fn act(&mut self, action: Action) {
+        let (Action::Reset { id, .. }
+        | Action::Stop { id, .. }
+        | Action::SetPriority { id, .. }
+        | Action::Resume { id }) = action
+        else {
+            return;
+        };
+        let Some((stream, waker)) = self.streams.by_id(id) else { return };
+        match action {
+            Action::Reset { code, .. } => stream.reset(wire_code(code.to_http3())),
+            Action::Stop { code, .. } => {
+                if let Some(mut recv) = stream.recv.take() {
+                    // It fails if the peer ended it already.
+                    let _ = recv.stop(wire_code(code.to_http3()));
+                }
+            }
+            Action::SetPriority { priority, .. } => {
+                if let Some(send) = &stream.send {
+                    // It fails if it is stopped, which the next write tells.
+                    let _ = send.set_priority(priority);
+                }
+            }
+            _ => waker.wake_by_ref(),
+        }
+        self.streams.forget_done(id);
+    }
+
+    fn open(&mut self) -> bool {
+        let mut budget = Budget::new();
+        while budget.is_left() {
+            let Some(open) = self.driver.poll_open() else { break };
+            budget.spend(0);
+            let stream = match open.dir() {
+                Dir::Uni => {
+                    let cx = &mut Context::from_waker(&self.wakers[OPEN_UNI]);
+                    self.open_uni.as_mut().poll(cx).map_ok(Stream::uni)
+                }
+                Dir::Bi => {
+                    let cx = &mut Context::from_waker(&self.wakers[OPEN_BI]);
+                    self.open_bi.as_mut().poll(cx).map_ok(|(send, recv)| Stream::bi(send, recv))
+                }
+            };
+            match stream {
+                Poll::Ready(Ok(stream)) => {
+                    match open.dir() {
+                        Dir::Uni => self.open_uni.set(self.connection.open_uni()),
+                        Dir::Bi => self.open_bi.set(self.connection.open_bi()),
+                    }
+                    if let Some(send) = &stream.send {
+                        // A stream that was just opened can't have been stopped.
+                        let _ = send.set_priority(open.priority());
+                    }
+                    open.opened(self.streams.insert(stream));
+                }
+                // Without credit, or without a connection, which is noticed by itself.
+                _ => open.blocked(),
+            }
+        }
+        budget.was_used()
+    }
+
+    fn write(&mut self, now: Instant) -> bool {
+        let mut budget = Budget::new();
+        while budget.is_left() {
+            let Some(mut write) = self.driver.poll_write() else { break };
+            let (id, len, fin) = (write.id(), write.len(), write.fin());
+            budget.spend(len);
+            let Some((stream, waker)) = self.streams.by_id(id) else {
+                write.blocked(0);
+                continue;
+            };
+            let Some(send) = &mut stream.send else {
+                write.blocked(0);
+                continue;
+            };
+            let cx = &mut Context::from_waker(waker);
+            let written = if len == 0 {
+                Poll::Ready(Ok(0))
+            } else {
+                pin!(send.write_chunks(write.chunks())).poll(cx).map_ok(|written| written.bytes)
+            };
+            match written {
+                Poll::Ready(Ok(n)) => {
+                    write.accepted(n);
+                    if n == len && fin {
+                        self.streams.finish(id);
+                    }
+                }
+                Poll::Ready(Err(WriteError::Stopped(code))) => {
+                    drop(write);
+                    stream.reset(code);
+                    self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
+                    self.streams.forget_done(id);
+                }
+                Poll::Ready(Err(_)) => write.blocked(0),
+                Poll::Pending => {
+                    stream.is_blocked = true;
+                    write.blocked(0);
+                }
+            }
+        }
+        budget.was_used()
+    }
+
+    /// Waits until the peer has what was finished: a close overtakes what is under way.
+    async fn flush(&mut self) {
+        let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH);
+        let mut flushed = pin!(self.streams.flushed());
+        poll_fn(|cx| match flushed.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => timer.as_mut().poll(cx),
+        })
+        .await;
+    }
+}
+
+fn closed(error: &ConnectionError) -> Input {
+    match error {
+        ConnectionError::ApplicationClosed(close) => Input::Closed {
+            code: Code::new(close.error_code.into_inner()),
+            reason: close.reason.clone(),
+        },
+        other => Input::Closed { code: Code::default(), reason: other.to_string().into() },
+    }
+}

@@ -1,0 +1,148 @@
+//! [smoq] over [quinn]: give a connection, get a [`Session`](smoq::Session) and one future that
+//! drives it. Nothing is spawned here; any executor will do that has a [`quinn::Runtime`].
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use smoq::Client;
+//! use smoq_quinn::{config, tls::Trust};
+//!
+//! let client = Client::new();
+//! let mut endpoint = quinn::Endpoint::client("[::]:0".parse()?)?;
+//! endpoint.set_default_client_config(config::client(&Trust::WebRoots, client.versions())?);
+//! let connection = endpoint.connect("192.0.2.1:443".parse()?, "relay.example")?.await?;
+//! let (session, driving) = smoq_quinn::connect(connection, &client)?;
+//! // tokio::spawn(driving), smol::spawn(driving), or here:
+//! driving.await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod config;
+mod drive;
+mod streams;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use quinn::crypto::rustls::HandshakeData;
+use smoq::{Client, Clock, Server, Session, Version, Versions};
+pub use smoq_tls as tls;
+
+use crate::streams::{Streams, wire_code};
+
+/// Why a connection did not become a session. It is closed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `quinn::default_runtime` finds none here: name one, or turn on a feature of this crate.
+    #[error("no async runtime")]
+    NoRuntime,
+    /// TLS agreed on no protocol, or on one that was not asked for. Closed with 0x15.
+    #[error("no version in common")]
+    Version,
+}
+
+/// Joins a connection that was dialed to the origins of `client`, in the version that TLS agreed on.
+///
+/// The handshake must be done: `quinn::Connecting` was awaited. Timers are quinn's of the runtime
+/// that this is called in.
+pub fn connect(
+    connection: quinn::Connection,
+    client: &Client,
+) -> Result<(Session, Driving), Error> {
+    let runtime = default_runtime(&connection)?;
+    connect_in(connection, client, runtime)
+}
+
+/// As [`connect`], with the runtime for timers named.
+pub fn connect_in(
+    connection: quinn::Connection,
+    client: &Client,
+    runtime: Arc<dyn quinn::Runtime>,
+) -> Result<(Session, Driving), Error> {
+    let version = agreed(&connection, client.versions())?;
+    let clock = client.clock();
+    let (session, driver) = client.connect(version, clock.instant(runtime.now()));
+    Ok((session, Driving::new(connection, driver, clock, runtime)))
+}
+
+/// Joins a connection that was accepted to the origins of `server`, in the version that TLS agreed on.
+///
+/// The handshake must be done: `quinn::Connecting` was awaited. Timers are quinn's of the runtime
+/// that this is called in.
+pub fn accept(connection: quinn::Connection, server: &Server) -> Result<(Session, Driving), Error> {
+    let runtime = default_runtime(&connection)?;
+    accept_in(connection, server, runtime)
+}
+
+/// As [`accept`], with the runtime for timers named.
+pub fn accept_in(
+    connection: quinn::Connection,
+    server: &Server,
+    runtime: Arc<dyn quinn::Runtime>,
+) -> Result<(Session, Driving), Error> {
+    let version = agreed(&connection, server.versions())?;
+    let clock = server.clock();
+    let (session, driver) = server.accept(version, clock.instant(runtime.now()));
+    Ok((session, Driving::new(connection, driver, clock, runtime)))
+}
+
+/// Drives one connection until it is over: spawn it, or poll it with others.
+///
+/// Gives `Ok` if either side closed without an error, and why not otherwise. After a close of our own
+/// what was sent is given up to a second to arrive; `quinn::Endpoint::wait_idle` waits for the last
+/// packets.
+///
+/// Dropping it closes the connection at once with code 0. To finish what is owed drop the session
+/// instead, or call its `drain`, and keep polling.
+#[must_use = "nothing is sent or received while nobody polls it"]
+pub struct Driving(Pin<Box<dyn Future<Output = Result<(), smoq::Error>> + Send>>);
+
+impl Driving {
+    fn new(
+        connection: quinn::Connection,
+        driver: smoq::Driver,
+        clock: Clock,
+        runtime: Arc<dyn quinn::Runtime>,
+    ) -> Self {
+        let streams = Streams::new(connection);
+        Self(Box::pin(drive::drive(streams, driver, clock, runtime)))
+    }
+}
+
+impl Future for Driving {
+    type Output = Result<(), smoq::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Driving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driving").finish_non_exhaustive()
+    }
+}
+
+fn default_runtime(connection: &quinn::Connection) -> Result<Arc<dyn quinn::Runtime>, Error> {
+    let runtime = quinn::default_runtime();
+    if runtime.is_none() {
+        connection.close(wire_code(smoq::Error::Internal.session_code()), b"no runtime");
+    }
+    runtime.ok_or(Error::NoRuntime)
+}
+
+fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Version, Error> {
+    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    let version = data
+        .and_then(|data| data.protocol)
+        .and_then(|alpn| Version::from_alpn(&alpn))
+        .filter(|version| versions.contains(*version));
+    if version.is_none() {
+        connection.close(wire_code(smoq::Error::Version.session_code()), b"no version in common");
+    }
+    version.ok_or(Error::Version)
+}

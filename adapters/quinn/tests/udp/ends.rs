@@ -1,0 +1,176 @@
+//! Two ends over real UDP on loopback, on either runtime, in one task.
+#![allow(clippy::disallowed_methods, reason = "real time is what is tested")]
+
+use std::future::{Future, poll_fn};
+use std::net::Ipv4Addr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use smoq::{Client, Error, Origin, OriginProducer, Server, Session, Version, Versions};
+use smoq_quinn::tls::{Identity, Trust};
+use smoq_quinn::{Driving, config};
+
+/// Makes a module per runtime, with a test per function that runs it in every version.
+macro_rules! in_every_version {
+    ($($test:ident)*) => {
+        mod on_tokio {
+            $(#[test] fn $test() {
+                let runtime = $crate::ends::on_this_thread();
+                for version in smoq::Version::ALL {
+                    println!("{version}");
+                    runtime.block_on($crate::ends::bounded(super::$test(version)));
+                }
+            })*
+        }
+        #[cfg(feature = "runtime-smol")]
+        mod on_smol {
+            $(#[test] fn $test() {
+                for version in smoq::Version::ALL {
+                    println!("{version}");
+                    smol::block_on($crate::ends::bounded(super::$test(version)));
+                }
+            })*
+        }
+    };
+}
+pub(crate) use in_every_version;
+
+/// A runtime on this thread.
+pub(crate) fn on_this_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Fails instead of hanging.
+pub(crate) async fn bounded<T>(test: impl Future<Output = T>) -> T {
+    let limit = Instant::now() + Duration::from_secs(30);
+    let mut timer = quinn::default_runtime().unwrap().new_timer(limit);
+    let mut test = pin!(test);
+    poll_fn(|cx| {
+        assert!(timer.as_mut().poll(cx).is_pending(), "the test hangs");
+        test.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Awaits both.
+pub(crate) async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut a_done, mut b_done) = (None, None);
+    poll_fn(|cx| {
+        poll_once(a.as_mut(), &mut a_done, cx);
+        poll_once(b.as_mut(), &mut b_done, cx);
+        if a_done.is_some() && b_done.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    (a_done.unwrap(), b_done.unwrap())
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>, done: &mut Option<F::Output>, cx: &mut Context<'_>) {
+    if done.is_none() {
+        if let Poll::Ready(output) = future.poll(cx) {
+            *done = Some(output);
+        }
+    }
+}
+
+/// Both ends of one connection.
+pub(crate) struct Link {
+    pub(crate) client: quinn::Connection,
+    pub(crate) server: quinn::Connection,
+    pub(crate) dialing: quinn::Endpoint,
+    pub(crate) listening: quinn::Endpoint,
+}
+
+impl Link {
+    /// With configurations that this crate makes, for these versions.
+    pub(crate) async fn new(client: &Versions, server: &Versions) -> Self {
+        let identity = Identity::self_signed(["localhost"]).unwrap();
+        let trust = Trust::from(identity.fingerprint());
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        let config = config::server(&identity, server).unwrap();
+        let listening = quinn::Endpoint::server(config, any).unwrap();
+        let address = listening.local_addr().unwrap();
+        let dialing = quinn::Endpoint::client(any).unwrap();
+        let config = config::client(&trust, client).unwrap();
+        let (client, server) = both(
+            async { dialing.connect_with(config, address, "localhost").unwrap().await.unwrap() },
+            async { listening.accept().await.unwrap().await.unwrap() },
+        )
+        .await;
+        Self { client, server, dialing, listening }
+    }
+}
+
+/// One side of a session, with an origin that it both publishes and feeds.
+pub(crate) struct Side {
+    pub(crate) origin: OriginProducer,
+    pub(crate) session: Session,
+}
+
+/// A client and a server that speak `version`, and what drives them.
+pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
+    let (near, far) = (Origin::default().produce(), Origin::default().produce());
+    let client = Client::new().with_origin(&near).with_versions(version);
+    let server = Server::new().with_origin(&far).with_versions(version);
+    let link = Link::new(client.versions(), server.versions()).await;
+    let (near_session, client) = smoq_quinn::connect(link.client, &client).unwrap();
+    let (far_session, server) = smoq_quinn::accept(link.server, &server).unwrap();
+    assert_eq!((near_session.version(), far_session.version()), (version, version));
+    let endpoints = [link.dialing, link.listening];
+    let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), endpoints };
+    let near = Side { origin: near, session: near_session };
+    (drivings, near, Side { origin: far, session: far_session })
+}
+
+/// The futures of both sides. They are polled as long as something else is waited for.
+pub(crate) struct Drivings {
+    client: Half,
+    server: Half,
+    #[expect(dead_code, reason = "they live as long as their connections")]
+    endpoints: [quinn::Endpoint; 2],
+}
+
+enum Half {
+    Going(Driving),
+    Ended(Result<(), Error>),
+}
+
+impl Half {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if let Self::Going(driving) = self {
+            let ended = ready!(Pin::new(driving).poll(cx));
+            *self = Self::Ended(ended);
+        }
+        match self {
+            Self::Ended(result) => Poll::Ready(result.clone()),
+            Self::Going(_) => Poll::Pending,
+        }
+    }
+}
+
+impl Drivings {
+    /// Drives both sides until `body` is done.
+    pub(crate) async fn run<T>(&mut self, body: impl Future<Output = T>) -> T {
+        let mut body = pin!(body);
+        poll_fn(|cx| {
+            let _ = (self.client.poll(cx), self.server.poll(cx));
+            body.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Drives until both sides are over; first the client's end, then the server's.
+    pub(crate) async fn ended(&mut self) -> [Result<(), Error>; 2] {
+        poll_fn(|cx| {
+            let (client, server) = (self.client.poll(cx), self.server.poll(cx));
+            Poll::Ready([ready!(client), ready!(server)])
+        })
+        .await
+    }
+
+    /// Drops the client's future, whatever it was doing.
+    pub(crate) fn drop_client(&mut self) {
+        self.client = Half::Ended(Ok(()));
+    }
+}

@@ -1,0 +1,76 @@
+//! TLS 1.3 for the QUIC adapters of [smoq](https://crates.io/crates/smoq): who a server says that it
+//! is ([`Identity`]), whom a client believes ([`Trust`]), and what to dial ([`Url`]).
+//!
+//! [`client`] and [`server`] make the rustls configurations that any QUIC stack on rustls takes.
+//! The cryptography is *ring*'s.
+
+mod fingerprint;
+mod identity;
+mod trust;
+mod url;
+
+use std::sync::Arc;
+
+pub use fingerprint::{Fingerprint, InvalidFingerprint};
+pub use identity::Identity;
+pub use rustls;
+use rustls::crypto::CryptoProvider;
+use rustls::version::TLS13;
+pub use trust::Trust;
+pub use url::{InvalidUrl, Url};
+
+/// Why there is no TLS configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A development certificate could not be made, most likely for a name that is no DNS name.
+    #[error("no certificate could be made")]
+    Certificate(#[from] rcgen::Error),
+    /// A certificate or key file could not be read as PEM.
+    #[error("not a PEM file that can be used")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// The file has no certificate in it.
+    #[error("no certificate in the file")]
+    NoCertificate,
+    /// [`Trust::Roots`] has no root.
+    #[error("no root to trust")]
+    NoRoots(#[from] rustls::client::VerifierBuilderError),
+    /// The certificates and the key do not fit together.
+    #[error("certificate or key can't be used")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The configuration of a client that offers `alpns`, the most wanted first.
+pub fn client<'a>(
+    trust: &Trust,
+    alpns: impl IntoIterator<Item = &'a str>,
+) -> Result<rustls::ClientConfig, Error> {
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(trust.verifier(&provider())?);
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = wire(alpns);
+    Ok(config)
+}
+
+/// The configuration of a server that chooses among `alpns`, the most wanted first.
+pub fn server<'a>(
+    identity: &Identity,
+    alpns: impl IntoIterator<Item = &'a str>,
+) -> Result<rustls::ServerConfig, Error> {
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(identity.chain().to_vec(), identity.key().clone_key())?;
+    config.alpn_protocols = wire(alpns);
+    Ok(config)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn wire<'a>(alpns: impl IntoIterator<Item = &'a str>) -> Vec<Vec<u8>> {
+    alpns.into_iter().map(|alpn| alpn.as_bytes().to_vec()).collect()
+}

@@ -1,0 +1,114 @@
+//! TLS handshakes in memory: who is believed, and what is agreed.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use smoq_tls::{Fingerprint, Identity, Trust, rustls};
+
+/// The agreed ALPN, or why either side gave up.
+fn handshake(client: ClientConfig, server: ServerConfig) -> Result<Option<Vec<u8>>, rustls::Error> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+    let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut &wire[..]).unwrap();
+        server.process_new_packets()?;
+        wire.clear();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut &wire[..]).unwrap();
+        client.process_new_packets()?;
+    }
+    assert_eq!(client.alpn_protocol(), server.alpn_protocol());
+    Ok(client.alpn_protocol().map(<[u8]>::to_vec))
+}
+
+fn is_believed(trust: &Trust, identity: &Identity) -> bool {
+    let client = smoq_tls::client(trust, ["a"]).unwrap();
+    handshake(client, smoq_tls::server(identity, ["a"]).unwrap()).is_ok()
+}
+
+#[test]
+fn the_server_chooses_the_protocol() {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let agree = |offered: &[&'static str], spoken: &[&'static str]| {
+        let client = smoq_tls::client(&Trust::Insecure, offered.iter().copied()).unwrap();
+        handshake(client, smoq_tls::server(&identity, spoken.iter().copied()).unwrap())
+    };
+    assert_eq!(agree(&["a", "b"], &["b", "a"]), Ok(Some(b"b".to_vec())));
+    assert_eq!(agree(&["a"], &["b", "a"]), Ok(Some(b"a".to_vec())));
+    assert!(agree(&["a"], &["b"]).is_err());
+}
+
+#[test]
+fn a_pin_is_for_one_certificate() {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let other = Identity::self_signed(["localhost"]).unwrap();
+    let pin = Trust::from(identity.fingerprint());
+    assert!(is_believed(&pin, &identity));
+    assert!(!is_believed(&pin, &other));
+    let both = Trust::Pinned(vec![identity.fingerprint(), other.fingerprint()]);
+    assert!(is_believed(&both, &other));
+    assert!(!is_believed(&Trust::Pinned(Vec::new()), &identity));
+}
+
+#[test]
+fn a_pinned_certificate_is_no_use_without_its_key() {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let thief = Identity::self_signed(["localhost"]).unwrap();
+    let stolen = Identity::new(identity.chain().to_vec(), thief.key().clone_key()).unwrap();
+    assert!(matches!(smoq_tls::server(&stolen, ["a"]), Err(smoq_tls::Error::Tls(_))));
+
+    let key = rustls::crypto::ring::sign::any_supported_type(thief.key()).unwrap();
+    let shown = CertifiedKey::new(identity.chain().to_vec(), key);
+    let mut server = smoq_tls::server(&identity, ["a"]).unwrap();
+    server.cert_resolver = Arc::new(SingleCertAndKey::from(shown));
+    for trust in [Trust::from(identity.fingerprint()), Trust::Insecure] {
+        let client = smoq_tls::client(&trust, ["a"]).unwrap();
+        assert!(handshake(client, server.clone()).is_err(), "{trust:?}");
+    }
+}
+
+#[test]
+fn roots_want_the_name() {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let elsewhere = Identity::self_signed(["elsewhere"]).unwrap();
+    let mut roots = RootCertStore::empty();
+    for identity in [&identity, &elsewhere] {
+        roots.add(identity.chain()[0].clone()).unwrap();
+    }
+    let trust = Trust::Roots(roots);
+    assert!(is_believed(&trust, &identity));
+    assert!(!is_believed(&trust, &elsewhere));
+    assert!(!is_believed(&Trust::WebRoots, &identity));
+    assert!(is_believed(&Trust::Insecure, &elsewhere));
+}
+
+#[test]
+fn no_roots_is_an_error() {
+    let trust = Trust::Roots(RootCertStore::empty());
+    assert!(matches!(smoq_tls::client(&trust, ["a"]), Err(smoq_tls::Error::NoRoots(_))));
+}
+
+#[test]
+fn an_identity_is_read_from_files() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [cert_file, key_file] =
+        ["identity-cert.pem", "identity-key.pem"].map(|name| dir.join(name));
+    std::fs::write(&cert_file, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+
+    let identity = Identity::from_pem_files(&cert_file, &key_file).unwrap();
+    assert!(is_believed(&Trust::from(Fingerprint::of(certificate.der())), &identity));
+
+    let wrong = Identity::from_pem_files(&key_file, &key_file);
+    assert!(matches!(wrong, Err(smoq_tls::Error::NoCertificate)));
+    let missing = Identity::from_pem_files(dir.join("no-such-file"), &key_file);
+    assert!(matches!(missing, Err(smoq_tls::Error::Pem(_))));
+}

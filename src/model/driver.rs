@@ -1,0 +1,598 @@
+//! The driver of one session: it owns the [`Machine`], is the [`Source`] that the machine reads
+//! from, and joins the peer to the origins of this side. Adapters drive it, and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::broadcast::{BroadcastDynamic, BroadcastProducer, TrackRequest};
+use super::budget::Cache;
+use super::frame::FrameProducer;
+use super::group::GroupProducer;
+use super::origin::{OriginConsumer, OriginProducer};
+use super::outbox::{Next, Outbox};
+use super::ready::ReadyList;
+use super::route::{Route, SessionId};
+use super::session::{Session, Setup, Shared, Wish};
+use super::track::{TrackConsumer, TrackProducer};
+use crate::error::Error;
+use crate::hop::{Cost, Hop, Hops};
+use crate::machine::{
+    Action, Command, Config, Event, GroupKey, Input, Machine, Open, RequestKey, Token, Write,
+};
+use crate::path::Path;
+use crate::slab::Slab;
+use crate::stream::{Side, StreamId};
+use crate::subscription::{Subscription, TrackInfo};
+use crate::time::{Instant, Timestamp};
+use crate::version::Version;
+
+/// How long a track that a peer asked about is kept ready for the subscription that follows.
+const DESCRIBED_TIME: Duration = Duration::from_secs(2);
+
+/// One session, to be driven by an adapter: inputs in, [`work`](Driver::work), outputs out.
+///
+/// It is owned by one task or loop. See the [machine](crate::machine) for the calls that it shares
+/// with it; what lies between machine and model is done by `work`.
+pub struct Driver {
+    machine: Machine,
+    outbox: Outbox,
+    inbox: Inbox,
+    ready: ReadyList,
+    shared: Arc<Shared>,
+    id: SessionId,
+    now: Instant,
+    publish: Option<OriginConsumer>,
+    /// What the peer may not be sent back: itself.
+    peer: Hop,
+    described: VecDeque<(Instant, TrackConsumer)>,
+}
+
+/// What comes from the peer.
+#[derive(Default)]
+struct Inbox {
+    consume: Option<OriginProducer>,
+    remotes: Slab<Remote>,
+    remote_by_path: BTreeMap<Path, Token>,
+    asks: Slab<Ask>,
+    /// By slot of the machine's key.
+    groups: Vec<Option<Receiving>>,
+}
+
+/// A broadcast of the peer.
+struct Remote {
+    producer: BroadcastProducer,
+    dynamic: BroadcastDynamic,
+    path: Path,
+    waker: Waker,
+}
+
+/// A track of the peer that somebody here wants.
+struct Ask {
+    track: TrackProducer,
+    /// What the peer was told that we want.
+    want: Subscription,
+    waker: Waker,
+}
+
+/// A group that the peer is sending.
+struct Receiving {
+    key: GroupKey,
+    group: GroupProducer,
+    frame: Option<FrameProducer>,
+    ask: Token,
+}
+
+/// What a key of the ready list stands for; the rest of the key is a slot.
+const SESSION: u64 = 0;
+const READER: u64 = 1;
+const SERVE: u64 = 2;
+const REMOTE: u64 = 3;
+const ASK: u64 = 4;
+
+fn ready_key(kind: u64, slot: u32) -> u64 {
+    kind << 32 | u64::from(slot)
+}
+
+impl Driver {
+    pub(super) fn new(
+        setup: &Setup,
+        side: Side,
+        version: Version,
+        now: Instant,
+    ) -> (Session, Self) {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
+        let mut config = Config::new(side, version);
+        config.limits = setup.limits.clone();
+        let publish_hop = setup.publish.as_ref().map(OriginConsumer::hop);
+        let consume_hop = setup.consume.as_ref().map(OriginProducer::hop);
+        config.hop = publish_hop.or(consume_hop).unwrap_or_default();
+        if let Some(consume) = &setup.consume {
+            config.interests = consume.allowed().cloned().collect();
+        }
+        let ready = ReadyList::new();
+        let shared = Shared::new(version, ready.waker(SESSION));
+        let driver = Self {
+            machine: Machine::new(config, now),
+            outbox: Outbox::default(),
+            inbox: Inbox { consume: setup.consume.clone(), ..Inbox::default() },
+            ready,
+            shared: shared.clone(),
+            id,
+            now,
+            publish: setup.publish.clone(),
+            peer: Hop::UNKNOWN,
+            described: VecDeque::new(),
+        };
+        (Session::new(shared), driver)
+    }
+
+    // ---- inputs ------------------------------------------------------------------------------
+
+    /// Tells what the connection did; see [`Machine::handle`].
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        for cache in self.caches() {
+            cache.tell(now);
+        }
+        self.machine.handle(now, input);
+    }
+
+    /// Time passed; see [`Machine::handle_timeout`]. Also moves the clock of the origins forward.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        for cache in self.caches() {
+            cache.advance(now);
+        }
+        self.machine.handle_timeout(now);
+        while self.described.front().is_some_and(|(until, _)| *until <= now) {
+            self.described.pop_front();
+        }
+    }
+
+    fn caches(&self) -> impl Iterator<Item = &Arc<Cache>> {
+        let consume = self.inbox.consume.as_ref().map(OriginProducer::cache);
+        consume.into_iter().chain(self.publish.as_ref().map(OriginConsumer::cache))
+    }
+
+    /// Does one bounded piece of the work between the machine and the model. `false`: there is none
+    /// until something changes.
+    pub fn work(&mut self) -> bool {
+        if let Some(key) = self.ready.pop() {
+            self.model_changed(key);
+            return true;
+        }
+        match self.machine.poll_event() {
+            Some(event) => self.event(event),
+            None => return false,
+        }
+        true
+    }
+
+    // ---- outputs -----------------------------------------------------------------------------
+
+    /// The next small thing to do to the connection; see [`Machine::poll_action`].
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.machine.poll_action()
+    }
+
+    /// The most urgent stream that should exist now; see [`Machine::poll_open`].
+    pub fn poll_open(&mut self) -> Option<Open<'_>> {
+        self.machine.poll_open(&mut self.outbox)
+    }
+
+    /// The most urgent bytes now; see [`Machine::poll_write`].
+    pub fn poll_write(&mut self) -> Option<Write<'_>> {
+        self.machine.poll_write(&mut self.outbox)
+    }
+
+    /// When to call [`Driver::handle_timeout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let described = self.described.front().map(|(until, _)| *until);
+        // One session of an origin minds its cache for all.
+        let cache = self.inbox.consume.as_ref().map(OriginProducer::cache);
+        let expiry =
+            cache.filter(|it| it.is_minded_by(self.id.0)).and_then(|it| it.next_deadline());
+        [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
+    }
+
+    /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something. A game loop
+    /// looks here and never needs a waker.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty() || self.machine.has_work()
+    }
+
+    /// Ready when the model changed: call [`work`](Driver::work). Otherwise the waker of `cx` is kept,
+    /// in the place of an earlier one.
+    pub fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ready.poll_ready(cx)
+    }
+
+    /// How many more bytes of this stream are taken now; see [`Machine::read_limit`].
+    pub fn read_limit(&self, id: StreamId) -> usize {
+        self.machine.read_limit(id)
+    }
+
+    /// Whether the session is over: nothing comes but the last [`Action::Close`].
+    pub fn is_closed(&self) -> bool {
+        self.machine.is_closed()
+    }
+
+    // ---- the peer did something --------------------------------------------------------------
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Announced { path, hops, cost } => self.announced(path, hops, cost),
+            Event::Unannounced { path } => self.unannounced(&path),
+            Event::TrackInfo { subscription, info } => self.track_info(subscription, info),
+            Event::Group { subscription, group, sequence, .. } => {
+                self.group(subscription, group, sequence);
+            }
+            Event::Frame { group, timestamp, size, payload } => {
+                self.receive(group, |receiving, now| {
+                    receiving.frame(timestamp, now, size, &payload)
+                });
+            }
+            Event::Payload { group, bytes } => {
+                self.receive(group, |receiving, _| receiving.payload(&bytes));
+            }
+            Event::GroupEnded { group, result } => self.group_ended(group, result),
+            Event::SubscribeEnded { subscription, result } => {
+                self.subscribe_ended(subscription, result);
+            }
+            Event::AnnounceRequested { request, prefix, exclude } => {
+                self.announce_requested(request, &prefix, exclude);
+            }
+            Event::SubscribeRequested { request, broadcast, track, subscription } => {
+                self.subscribe_requested(request, &broadcast, &track, subscription);
+            }
+            Event::SubscribeUpdated { request, subscription } => {
+                self.outbox.update(request.slot(), subscription);
+            }
+            Event::TrackRequested { request, broadcast, track } => {
+                self.track_requested(request, &broadcast, &track);
+            }
+            Event::GroupReleased { group, sent } => {
+                self.outbox.release(group);
+                if !sent {
+                    self.shared.skip_group();
+                }
+            }
+            Event::RequestEnded { request, .. } => self.outbox.end_request(request.slot()),
+            // New requests are refused by the machine; who runs a session looks at its end.
+            Event::GoingAway { .. } => {}
+            Event::Closed { error } => self.close(error),
+        }
+    }
+
+    /// Ends everything that came from the peer, and lets go of everything else.
+    fn close(&mut self, error: Error) {
+        let inbox = std::mem::take(&mut self.inbox);
+        for mut receiving in inbox.groups.into_iter().flatten() {
+            receiving.group.abort(Error::SessionClosed);
+        }
+        for mut ask in inbox.asks.into_values() {
+            ask.track.abort(Error::SessionClosed);
+        }
+        for mut remote in inbox.remotes.into_values() {
+            let _ = remote.producer.abort(Error::SessionClosed);
+        }
+        if let Some(origin) = inbox.consume {
+            origin.cache().leave(self.id.0);
+        }
+        self.outbox = Outbox::default();
+        self.publish = None;
+        self.described.clear();
+        self.shared.closed(error);
+    }
+
+    // ---- broadcasts of the peer --------------------------------------------------------------
+
+    fn announced(&mut self, path: Path, hops: Hops, cost: Cost) {
+        let Some(origin) = &self.inbox.consume else { return };
+        let route = Route { hops, cost, session: Some(self.id) };
+        if let Some(token) = self.inbox.remote_by_path.get(&path) {
+            if let Some(remote) = self.inbox.remotes.get((*token).into()) {
+                origin.reroute(&remote.producer, route);
+            }
+            return;
+        }
+        // A path outside of what was granted is none of ours.
+        let Ok(producer) = origin.announce(path.clone(), route) else { return };
+        let dynamic = producer.dynamic();
+        let token: Token = self
+            .inbox
+            .remotes
+            .insert_with(|slot| Remote {
+                producer,
+                dynamic,
+                path: path.clone(),
+                waker: self.ready.waker(ready_key(REMOTE, slot)),
+            })
+            .into();
+        self.inbox.remote_by_path.insert(path, token);
+        self.remote_changed(token.slot as usize);
+    }
+
+    fn unannounced(&mut self, path: &Path) {
+        let Some(token) = self.inbox.remote_by_path.remove(path) else { return };
+        if let Some(mut remote) = self.inbox.remotes.remove(token.into()) {
+            // Tracks that run end by themselves.
+            let _ = remote.producer.finish();
+        }
+    }
+
+    /// Somebody here wants a track of the peer.
+    fn remote_changed(&mut self, slot: usize) {
+        let Some((_, remote)) = self.inbox.remotes.at(slot) else { return };
+        let waker = remote.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        let Poll::Ready(Ok(request)) = remote.dynamic.poll_requested_track(&mut cx) else { return };
+        let path = remote.path.clone();
+        // There may be more.
+        waker.wake();
+        self.ask(path, request);
+    }
+
+    fn ask(&mut self, broadcast: Path, request: TrackRequest) {
+        let mut track = request.into_producer();
+        // Looked at once, so that only what changes from here on is news.
+        let want = match track.try_subscription_changed() {
+            Poll::Ready(want) => want,
+            Poll::Pending => track.subscription(),
+        };
+        let Some(want) = want else { return track.abort(Error::Cancelled) };
+        let name = track.name().into();
+        let token: Token = self
+            .inbox
+            .asks
+            .insert_with(|slot| Ask {
+                track,
+                want: want.clone(),
+                waker: self.ready.waker(ready_key(ASK, slot)),
+            })
+            .into();
+        self.machine.apply(Command::Subscribe {
+            subscription: token,
+            broadcast,
+            track: name,
+            want,
+        });
+        self.ask_changed(token.slot as usize);
+    }
+
+    /// Those who want a track of the peer want it otherwise, or no longer.
+    fn ask_changed(&mut self, slot: usize) {
+        let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
+        let subscription = Token::from(key);
+        let mut cx = Context::from_waker(&ask.waker);
+        while let Poll::Ready(want) = ask.track.poll_subscription_changed(&mut cx) {
+            match want {
+                Some(want) if want == ask.want => {}
+                Some(want) => {
+                    ask.want = want.clone();
+                    self.machine.apply(Command::UpdateSubscribe { subscription, want });
+                }
+                None => {
+                    ask.track.abort(Error::Cancelled);
+                    self.machine.apply(Command::Unsubscribe { subscription });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn track_info(&mut self, subscription: Token, info: TrackInfo) {
+        if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
+            // It fails if the track ended meanwhile, which is told to its readers.
+            let _ = ask.track.accept(info);
+        }
+    }
+
+    fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
+        let Some(mut ask) = self.inbox.asks.remove(subscription.into()) else { return };
+        let finished = match result {
+            Ok(Some(end)) => ask.track.finish_at(end).or_else(|_| ask.track.finish()),
+            Ok(None) => ask.track.finish(),
+            Err(error) => return ask.track.abort(error),
+        };
+        if finished.is_err() {
+            ask.track.abort(Error::Closed);
+        }
+    }
+
+    fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
+        let group = match self.inbox.asks.get_mut(subscription.into()) {
+            Some(ask) => ask.track.create_group(sequence),
+            None => Err(Error::Cancelled),
+        };
+        match group {
+            Ok(group) => {
+                let slot = key.slot();
+                if slot >= self.inbox.groups.len() {
+                    self.inbox.groups.resize_with(slot + 1, || None);
+                }
+                let receiving = Receiving { key, group, frame: None, ask: subscription };
+                self.inbox.groups[slot] = Some(receiving);
+            }
+            Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+        }
+    }
+
+    /// Hands bytes to a group; if it can't take them, the peer need not send more.
+    fn receive(
+        &mut self,
+        key: GroupKey,
+        hand: impl FnOnce(&mut Receiving, u64) -> Result<(), Error>,
+    ) {
+        let slot = self.inbox.groups.get_mut(key.slot());
+        let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
+            return;
+        };
+        let info = self.inbox.asks.get(receiving.ask.into()).and_then(|ask| ask.track.info());
+        let timescale = info.map(|info| info.timescale).unwrap_or_default();
+        let now = timescale.of_micros(self.now.as_micros());
+        if let Err(error) = hand(receiving, now) {
+            receiving.group.abort(error.clone());
+            self.inbox.groups[key.slot()] = None;
+            self.machine.apply(Command::StopGroup { group: key, error });
+        }
+    }
+
+    fn group_ended(&mut self, key: GroupKey, result: Result<(), Error>) {
+        let Some(slot) = self.inbox.groups.get_mut(key.slot()) else { return };
+        if slot.as_ref().is_none_or(|receiving| receiving.key != key) {
+            return;
+        }
+        let Some(mut receiving) = slot.take() else { return };
+        match result {
+            // It fails if the group was aborted meanwhile, which its readers know.
+            Ok(()) => drop(receiving.group.finish()),
+            Err(error) => receiving.group.abort(error),
+        }
+    }
+
+    // ---- what the peer asks for --------------------------------------------------------------
+
+    fn announce_requested(&mut self, request: RequestKey, prefix: &Path, exclude: Hop) {
+        self.peer = exclude;
+        let Some(origin) = &self.publish else {
+            self.machine.apply(Command::AcceptAnnounce {
+                request,
+                reader: Token::default(),
+                active: 0,
+            });
+            return;
+        };
+        let reader = origin.reader(prefix, exclude, self.id);
+        let active = reader.active();
+        let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
+        let reader = self.outbox.add_reader(request, reader, waker);
+        self.machine.apply(Command::AcceptAnnounce { request, reader, active });
+    }
+
+    fn find_track(
+        &self,
+        broadcast: &Path,
+        track: &str,
+        want: Subscription,
+    ) -> Result<TrackConsumer, Error> {
+        let origin = self.publish.as_ref().ok_or(Error::Unroutable)?;
+        let broadcast = origin.route(broadcast, self.peer, self.id).ok_or(Error::Unroutable)?;
+        broadcast.subscribe_track(track, want)
+    }
+
+    fn subscribe_requested(
+        &mut self,
+        request: RequestKey,
+        broadcast: &Path,
+        track: &str,
+        want: Subscription,
+    ) {
+        match self.find_track(broadcast, track, want) {
+            Ok(track) => {
+                let waker = self.ready.waker(ready_key(SERVE, request.slot() as u32));
+                self.outbox.add_serve(request, track, waker);
+                self.serve_changed(request.slot());
+            }
+            Err(error) => self.machine.apply(Command::Refuse { request, error }),
+        }
+    }
+
+    fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
+        match self.find_track(broadcast, track, Subscription::default().priority(0)) {
+            Ok(track) => {
+                let waker = self.ready.waker(ready_key(SERVE, request.slot() as u32));
+                self.outbox.add_describe(request, track, waker);
+                self.serve_changed(request.slot());
+            }
+            Err(error) => self.machine.apply(Command::Refuse { request, error }),
+        }
+    }
+
+    /// A track that the peer reads has news.
+    fn serve_changed(&mut self, slot: usize) {
+        let Some(next) = self.outbox.next_for(slot) else { return };
+        let (more, command) = match next {
+            Next::Command(command) => (true, command),
+            Next::Last(command) => (false, command),
+            Next::Described(command, track) => {
+                self.described.push_back((self.now + DESCRIBED_TIME, track));
+                (false, command)
+            }
+        };
+        self.machine.apply(command);
+        if more {
+            self.outbox.wake(slot);
+        }
+    }
+
+    fn model_changed(&mut self, key: u64) {
+        let slot = (key & u64::from(u32::MAX)) as usize;
+        match key >> 32 {
+            SESSION => match self.shared.take_wish() {
+                Some(Wish::Close(error)) => self.machine.apply(Command::Close { error }),
+                Some(Wish::Drain) => self.machine.apply(Command::Drain),
+                None => {}
+            },
+            READER => {
+                if let Some(request) = self.outbox.reader_request(slot) {
+                    self.machine.apply(Command::AnnouncementsReady { request });
+                }
+            }
+            SERVE => {
+                for command in self.outbox.groups_ready(slot) {
+                    self.machine.apply(command);
+                }
+                self.serve_changed(slot);
+            }
+            REMOTE => self.remote_changed(slot),
+            ASK => self.ask_changed(slot),
+            _ => unreachable!("no other keys are given out"),
+        }
+    }
+}
+
+impl Receiving {
+    fn frame(
+        &mut self,
+        timestamp: Option<Timestamp>,
+        now: u64,
+        size: u64,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        let timestamp = timestamp.unwrap_or(Timestamp::new(now));
+        self.frame = self.group.ingest(timestamp, size, payload)?;
+        self.settle()
+    }
+
+    fn payload(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(frame) = &mut self.frame else { return Err(Error::WrongSize) };
+        frame.write(bytes)?;
+        self.settle()
+    }
+
+    /// A frame is over as soon as all its bytes are there.
+    fn settle(&mut self) -> Result<(), Error> {
+        match self.frame.take_if(|frame| frame.remaining() == 0) {
+            Some(frame) => frame.finish(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.close(Error::SessionClosed);
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}

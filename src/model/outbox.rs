@@ -1,0 +1,219 @@
+//! What a session sends, as the machine reads it: groups and announcements, pinned by nothing.
+
+use std::task::{Context, Poll, Waker};
+
+use smallvec::SmallVec;
+
+use super::group::GroupCursor;
+use super::origin::AnnounceReader;
+use super::track::TrackConsumer;
+use crate::error::Error;
+use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
+use crate::slab::Slab;
+use crate::subscription::Subscription;
+
+/// What the peer asked for and is being given. Tables by slot of the request.
+#[derive(Default)]
+pub(super) struct Outbox {
+    readers: Vec<Option<Reader>>,
+    serves: Vec<Option<Serve>>,
+    groups: Slab<Sending>,
+}
+
+/// Announcements for the peer.
+struct Reader {
+    request: RequestKey,
+    reader: AnnounceReader,
+    waker: Waker,
+}
+
+/// A track that the peer reads, or asks what it is.
+struct Serve {
+    request: RequestKey,
+    track: TrackConsumer,
+    /// One for the track and all of its groups: few of them wait at once.
+    waker: Waker,
+    step: Step,
+    /// Groups that had nothing more.
+    waiting: SmallVec<[Token; 4]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Asked what it is; it is not known yet.
+    Describe,
+    /// Subscribed; it is not known yet what the track is.
+    Accept,
+    /// Groups are given.
+    Groups,
+    /// All groups are given.
+    Over,
+}
+
+/// A group on its way.
+struct Sending {
+    request: RequestKey,
+    cursor: GroupCursor,
+}
+
+/// What is to be told to the machine next.
+pub(super) enum Next {
+    /// This, and there may be more.
+    Command(Command),
+    /// This, and nothing else.
+    Last(Command),
+    /// This; the track is to be kept for the subscription that follows.
+    Described(Command, TrackConsumer),
+}
+
+impl Outbox {
+    pub(super) fn add_reader(
+        &mut self,
+        request: RequestKey,
+        reader: AnnounceReader,
+        waker: Waker,
+    ) -> Token {
+        put(&mut self.readers, request.slot(), Reader { request, reader, waker });
+        // One reader a request: the slot says it all.
+        Token { slot: request.slot() as u32, generation: 0 }
+    }
+
+    pub(super) fn reader_request(&self, slot: usize) -> Option<RequestKey> {
+        self.readers.get(slot)?.as_ref().map(|reader| reader.request)
+    }
+
+    pub(super) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        let (step, waiting) = (Step::Accept, SmallVec::new());
+        put(&mut self.serves, request.slot(), Serve { request, track, waker, step, waiting });
+    }
+
+    pub(super) fn add_describe(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        let (step, waiting) = (Step::Describe, SmallVec::new());
+        put(&mut self.serves, request.slot(), Serve { request, track, waker, step, waiting });
+    }
+
+    fn serve(&mut self, slot: usize) -> Option<&mut Serve> {
+        self.serves.get_mut(slot)?.as_mut()
+    }
+
+    pub(super) fn update(&mut self, slot: usize, want: Subscription) {
+        if let Some(serve) = self.serve(slot) {
+            serve.track.update(want);
+            serve.waker.wake_by_ref();
+        }
+    }
+
+    /// Looks at the track again, soon.
+    pub(super) fn wake(&mut self, slot: usize) {
+        if let Some(serve) = self.serve(slot) {
+            serve.waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn end_request(&mut self, slot: usize) {
+        if let Some(reader) = self.readers.get_mut(slot) {
+            *reader = None;
+        }
+        if let Some(serve) = self.serves.get_mut(slot) {
+            *serve = None;
+        }
+    }
+
+    /// The machine will not ask for the group again.
+    pub(super) fn release(&mut self, group: Token) {
+        self.groups.remove(group.into());
+    }
+
+    /// What the machine is to be told of the track of a request.
+    pub(super) fn next_for(&mut self, slot: usize) -> Option<Next> {
+        let serve = self.serves.get_mut(slot)?.as_mut()?;
+        let request = serve.request;
+        let error = match serve.step {
+            Step::Describe | Step::Accept => {
+                match serve.track.poll_info(&mut Context::from_waker(&serve.waker)) {
+                    Poll::Pending => return None,
+                    Poll::Ready(Ok(info)) if serve.step == Step::Accept => {
+                        serve.step = Step::Groups;
+                        return Some(Next::Command(Command::AcceptSubscribe { request, info }));
+                    }
+                    Poll::Ready(Ok(info)) => {
+                        let track = self.serves[slot].take()?.track;
+                        return Some(Next::Described(
+                            Command::AcceptTrack { request, info },
+                            track,
+                        ));
+                    }
+                    Poll::Ready(Err(error)) => error,
+                }
+            }
+            Step::Groups => match serve.track.poll_recv_cursor(Some(&serve.waker)) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(Some(cursor))) => {
+                    let sequence = cursor.sequence();
+                    let group = self.groups.insert(Sending { request, cursor }).into();
+                    let command = Command::Group { request, group, sequence, first_frame: 0 };
+                    return Some(Next::Command(command));
+                }
+                Poll::Ready(Ok(None)) => {
+                    // Without an end of the track it is the subscription's own, which may move yet.
+                    let end = serve.track.end()?;
+                    serve.step = Step::Over;
+                    return Some(Next::Last(Command::FinishSubscribe { request, end }));
+                }
+                Poll::Ready(Err(error)) => error,
+            },
+            Step::Over => return None,
+        };
+        self.serves[slot] = None;
+        Some(Next::Last(Command::Refuse { request, error }))
+    }
+
+    /// Groups of a track that may have more now.
+    pub(super) fn groups_ready(&mut self, slot: usize) -> SmallVec<[Command; 4]> {
+        let Some(serve) = self.serves.get_mut(slot).and_then(Option::as_mut) else {
+            return SmallVec::new();
+        };
+        let groups = &self.groups;
+        let ready = serve.waiting.drain(..).filter_map(|token| {
+            let Sending { request, cursor } = groups.get(token.into())?;
+            Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
+        });
+        ready.collect()
+    }
+}
+
+impl Source for Outbox {
+    fn frames(&mut self, group: Token, from: u64, run: &mut Run<'_>) -> Supply {
+        let Some(sending) = self.groups.get(group.into()) else {
+            return Supply::Gone(Error::Cancelled);
+        };
+        let serve = self.serves.get_mut(sending.request.slot()).and_then(Option::as_mut);
+        let Some(serve) = serve.filter(|serve| serve.request == sending.request) else {
+            return Supply::Gone(Error::Cancelled);
+        };
+        if run.is_waiting() && serve.track.is_old(sending.cursor.sequence()) {
+            return Supply::Gone(Error::Old);
+        }
+        let waker = Some(&serve.waker);
+        let supply = sending.cursor.frames(from, waker, &mut |frame| run.push(frame));
+        if supply == Supply::Pending && !serve.waiting.contains(&group) {
+            serve.waiting.push(group);
+        }
+        supply
+    }
+
+    fn announcement(&mut self, reader: Token) -> Option<Announcement> {
+        let reader = self.readers.get_mut(reader.slot as usize)?.as_mut()?;
+        match reader.reader.poll_next(Some(&reader.waker)) {
+            Poll::Ready(announcement) => Some(announcement),
+            Poll::Pending => None,
+        }
+    }
+}
+
+fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
+    if slot >= table.len() {
+        table.resize_with(slot + 1, || None);
+    }
+    table[slot] = Some(value);
+}

@@ -1,0 +1,89 @@
+//! Routes: the ways to one broadcast, and which of them is the best.
+
+use crate::hop::{Cost, Hop, Hops};
+
+/// Names one session among all of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+/// How the content of a broadcast comes here. The default is a broadcast of this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Who it came through, the nearest last.
+    pub(crate) hops: Hops,
+    /// What it costs, the last link included.
+    pub(crate) cost: Cost,
+    /// The session that announced it, if it came from a peer.
+    pub(crate) session: Option<SessionId>,
+}
+
+impl Route {
+    /// Smaller is better: identified before anonymous, lower cost, local first, fewer hops. Between
+    /// equals the newest is best, which only the table knows.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len())
+    }
+
+    /// Whether somebody on the way did not say who it is, so that a loop can't be excluded.
+    fn is_anonymous(&self) -> bool {
+        let silent_peer = self.session.is_some() && self.hops.is_empty();
+        silent_peer || self.hops.as_slice().iter().any(|hop| !hop.is_known())
+    }
+}
+
+/// Which routes a reader may be given (split horizon): none that leads back through `exclude`, none
+/// that `session` announced itself. The default is all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Horizon {
+    pub(super) exclude: Hop,
+    pub(super) session: Option<SessionId>,
+}
+
+impl Horizon {
+    pub(super) fn shows(&self, route: &Route) -> bool {
+        let own = self.session.is_some() && self.session == route.session;
+        !own && !route.hops.contains(self.exclude)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(hops: &[u64], cost: u64, session: Option<u64>) -> Route {
+        Route {
+            hops: hops.iter().copied().map(Hop::new).collect(),
+            cost: Cost { warm: cost, cold: cost },
+            session: session.map(SessionId),
+        }
+    }
+
+    #[test]
+    fn rank_follows_the_rules_in_order() {
+        let best_first = [
+            route(&[], 0, None),
+            route(&[7], 0, Some(1)),
+            route(&[7, 8], 0, Some(1)),
+            route(&[], 1, None),
+            route(&[7], 1, Some(1)),
+            Route { cost: Cost { warm: 1, cold: 9 }, ..route(&[7], 0, Some(1)) },
+            route(&[], 0, Some(1)),
+            route(&[0], 0, Some(1)),
+            route(&[7, 0], 0, Some(1)),
+            route(&[7, 0], 1, Some(1)),
+        ];
+        for pair in best_first.windows(2) {
+            assert!(pair[0].rank() < pair[1].rank(), "{:?} before {:?}", pair[0], pair[1]);
+        }
+    }
+
+    #[test]
+    fn horizon_hides_own_routes_and_the_excluded_hop() {
+        let horizon = Horizon { exclude: Hop::new(8), session: Some(SessionId(1)) };
+        assert!(horizon.shows(&route(&[], 0, None)));
+        assert!(horizon.shows(&route(&[7], 0, Some(2))));
+        assert!(!horizon.shows(&route(&[7], 0, Some(1))));
+        assert!(!horizon.shows(&route(&[8, 7], 0, Some(2))));
+        assert!(Horizon::default().shows(&route(&[0], 0, Some(1))), "unknown excludes nothing");
+    }
+}

@@ -1,0 +1,249 @@
+//! The ends of a session that applications hold: what it is made of, and a handle to it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+use super::clock::Clock;
+use super::driver::Driver;
+use super::origin::{OriginConsumer, OriginProducer};
+use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::stream::Side;
+use crate::time::Instant;
+use crate::version::{Version, Versions};
+
+/// What a session may read and write here, and how it behaves: the same for both ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Setup {
+    pub(super) publish: Option<OriginConsumer>,
+    pub(super) consume: Option<OriginProducer>,
+    pub(super) versions: Versions,
+    pub(super) limits: Limits,
+    clock: Clock,
+}
+
+macro_rules! end {
+    ($(#[$doc:meta])* $name:ident, $side:ident, $(#[$made:meta])* $make:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default)]
+        pub struct $name(Setup);
+
+        impl $name {
+            /// One that neither publishes nor consumes, and speaks every version.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// What the peer may hear of and subscribe to. Default: nothing.
+            pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
+                self.0.publish = Some(origin);
+                self
+            }
+
+            /// Where the broadcasts of the peer appear. Default: they are not asked for.
+            pub fn with_consume(mut self, origin: OriginProducer) -> Self {
+                self.0.consume = Some(origin);
+                self
+            }
+
+            /// Both: what a relay does.
+            pub fn with_origin(self, origin: &OriginProducer) -> Self {
+                self.with_publish(origin.consume()).with_consume(origin.clone())
+            }
+
+            /// Which versions to speak, the most wanted first. Default: all.
+            pub fn with_versions(mut self, versions: impl Into<Versions>) -> Self {
+                self.0.versions = versions.into();
+                self
+            }
+
+            /// Bounds of the session. Those of the cache are the origin's.
+            pub fn with_limits(mut self, limits: Limits) -> Self {
+                self.0.limits = limits;
+                self
+            }
+
+            /// The versions to offer or to choose from.
+            pub fn versions(&self) -> &Versions {
+                &self.0.versions
+            }
+
+            /// What turns the time of an adapter into that of the session.
+            pub fn clock(&self) -> Clock {
+                let consume = self.0.consume.as_ref().map(OriginProducer::clock);
+                let publish = || self.0.publish.as_ref().map(OriginConsumer::clock);
+                consume.or_else(publish).unwrap_or_else(|| self.0.clock.clone())
+            }
+
+            $(#[$made])*
+            pub fn $make(&self, version: Version, now: Instant) -> (Session, Driver) {
+                Driver::new(&self.0, Side::$side, version, now)
+            }
+        }
+    };
+}
+
+end! {
+    /// The end that dials. What it is to do, before there is a connection.
+    Client, Client,
+    /// A session on a connection that was dialed, with the version that its ALPN agreed on. Pure: an
+    /// adapter calls it, and then drives the [`Driver`].
+    connect
+}
+
+end! {
+    /// The end that is dialed. What it is to do with every connection.
+    Server, Server,
+    /// A session on a connection that was accepted, with the version that its ALPN agreed on. Pure:
+    /// an adapter calls it, and then drives the [`Driver`].
+    accept
+}
+
+/// A handle to a running session.
+///
+/// When the last clone is dropped the session is [drained](Session::drain).
+pub struct Session {
+    handle: Arc<Handle>,
+    slot: WaitSlot,
+}
+
+impl Session {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { handle: Arc::new(Handle(shared)), slot: WaitSlot::default() }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.0
+    }
+
+    /// What the session speaks.
+    pub fn version(&self) -> Version {
+        self.shared().version
+    }
+
+    /// Closes the session at once, with the code of `error`.
+    pub fn close(&self, error: Error) {
+        self.shared().wish(Wish::Close(error));
+    }
+
+    /// Closes the session when everything that is owed was sent, at the latest after
+    /// [`Limits::close_time`]. New requests of the peer are refused meanwhile.
+    pub fn drain(&self) {
+        self.shared().wish(Wish::Drain);
+    }
+
+    /// Groups that this side was to send and did not send whole: too old for their subscriber,
+    /// stopped by it, aborted or evicted.
+    pub fn skipped_groups(&self) -> u64 {
+        self.shared().skipped.load(Ordering::Relaxed)
+    }
+
+    fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.handle.0.state);
+        if let Some(error) = &state.closed {
+            return Poll::Ready(error.clone());
+        }
+        _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));
+        Poll::Pending
+    }
+
+    wait! {
+        /// Until the session is over: why. [`Error::SessionClosed`] if nothing was wrong.
+        wait_closed => poll_closed, closed, try_closed() -> Error
+    }
+}
+
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), slot: WaitSlot::default() }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.slot.is_used() {
+            let unused = lock(&self.handle.0.state).waiters.free(&mut self.slot);
+            drop(unused);
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("version", &self.version()).finish_non_exhaustive()
+    }
+}
+
+/// All clones of a [`Session`] together.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.wish(Wish::Drain);
+    }
+}
+
+/// What a [`Driver`] and its handles share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    version: Version,
+    skipped: AtomicU64,
+    state: Mutex<State>,
+    /// Tells the driver of a wish.
+    driver: Waker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wish: Option<Wish>,
+    closed: Option<Error>,
+    waiters: Wakers,
+}
+
+/// What the application wants of the session itself.
+#[derive(Clone, Debug)]
+pub(super) enum Wish {
+    Close(Error),
+    Drain,
+}
+
+impl Shared {
+    pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
+        let (skipped, state) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { version, skipped, state, driver })
+    }
+
+    /// The last wish counts, but nothing softens a close.
+    fn wish(&self, wish: Wish) {
+        let mut state = lock(&self.state);
+        if state.closed.is_some() || matches!(state.wish, Some(Wish::Close(_))) {
+            return;
+        }
+        state.wish = Some(wish);
+        drop(state);
+        self.driver.wake_by_ref();
+    }
+
+    pub(super) fn take_wish(&self) -> Option<Wish> {
+        lock(&self.state).wish.take()
+    }
+
+    pub(super) fn skip_group(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self, error: Error) {
+        let mut woken = Woken::default();
+        let mut state = lock(&self.state);
+        state.closed.get_or_insert(error);
+        state.waiters.take(&mut woken);
+        drop(state);
+        woken.wake();
+    }
+}

@@ -1,0 +1,361 @@
+//! The paths of an origin with the ways to each, and cursors that read their changes.
+//!
+//! Changes are never queued. Each path stands once in an index, under the version of its last change;
+//! a [`Reader`] is the last version that it has seen, and what it was told. So what came and went
+//! between two reads costs nothing, and what is left to read is found without a queue per reader.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::route::{Horizon, Route};
+use super::scope::Scope;
+use crate::Path;
+
+/// One way to a broadcast `B`.
+#[derive(Clone, Debug)]
+pub(super) struct Way<B> {
+    /// The version at which it came: tells ways apart, and newer from older.
+    id: u64,
+    pub(super) route: Route,
+    pub(super) broadcast: B,
+}
+
+#[derive(Debug)]
+struct Entry<B> {
+    /// The last change, which is its place in the index.
+    version: u64,
+    /// Best first.
+    ways: Vec<Way<B>>,
+    /// Readers that were told of a broadcast here and not yet of its end.
+    believers: usize,
+}
+
+/// All paths with a way, and those without that some reader still believes in.
+///
+/// It grows with what is announced, and with what readers were told: never by a question, nor by a
+/// reader that does not read.
+#[derive(Debug)]
+pub(super) struct Table<B> {
+    entries: BTreeMap<Path, Entry<B>>,
+    /// By version of the last change.
+    index: BTreeMap<u64, Path>,
+    /// Of the last change of all; the first is 1.
+    version: u64,
+}
+
+impl<B> Default for Table<B> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), index: BTreeMap::new(), version: 0 }
+    }
+}
+
+impl<B> Table<B> {
+    /// Adds a way, and gives the id that [`Table::remove`] and [`Table::reroute`] want.
+    pub(super) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
+        let entry = self.touch(path);
+        let id = entry.version;
+        entry.place(Way { id, route, broadcast });
+        id
+    }
+
+    /// Takes a way out; the next best takes over.
+    pub(super) fn remove(&mut self, path: &Path, id: u64) -> Option<Way<B>> {
+        let way = self.entries.get_mut(path)?.take(id)?;
+        self.touch(path);
+        self.prune(path);
+        Some(way)
+    }
+
+    /// Changes the route of a way, if it is still there.
+    pub(super) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
+        if let Some(way) = self.entries.get_mut(path).and_then(|entry| entry.take(id)) {
+            self.touch(path).place(Way { route, ..way });
+        }
+    }
+
+    /// The ways to a path, best first.
+    pub(super) fn ways(&self, path: &Path) -> &[Way<B>] {
+        self.entries.get(path).map_or(&[], |entry| &entry.ways)
+    }
+
+    /// The best way to a path within a horizon.
+    pub(super) fn best(&self, path: &Path, horizon: Horizon) -> Option<&Way<B>> {
+        self.ways(path).iter().find(|way| horizon.shows(&way.route))
+    }
+
+    /// Moves a path to the end of the index.
+    fn touch(&mut self, path: &Path) -> &mut Entry<B> {
+        self.version += 1;
+        let entry = self.entries.entry(path.clone()).or_insert(Entry {
+            version: 0,
+            ways: Vec::new(),
+            believers: 0,
+        });
+        self.index.remove(&entry.version);
+        self.index.insert(self.version, path.clone());
+        entry.version = self.version;
+        entry
+    }
+
+    fn prune(&mut self, path: &Path) {
+        let Some(entry) = self.entries.get(path) else { return };
+        if entry.ways.is_empty() && entry.believers == 0 {
+            self.index.remove(&entry.version);
+            self.entries.remove(path);
+        }
+    }
+
+    fn believe(&mut self, path: &Path) {
+        if let Some(entry) = self.entries.get_mut(path) {
+            entry.believers += 1;
+        }
+    }
+
+    fn disbelieve(&mut self, path: &Path) {
+        if let Some(entry) = self.entries.get_mut(path) {
+            entry.believers -= 1;
+        }
+        self.prune(path);
+    }
+}
+
+impl<B> Entry<B> {
+    fn place(&mut self, way: Way<B>) {
+        let key = |way: &Way<B>| (way.route.rank(), Reverse(way.id));
+        let at = self.ways.partition_point(|other| key(other) < key(&way));
+        self.ways.insert(at, way);
+    }
+
+    fn take(&mut self, id: u64) -> Option<Way<B>> {
+        let at = self.ways.iter().position(|way| way.id == id)?;
+        Some(self.ways.remove(at))
+    }
+}
+
+/// A cursor over the changes of a [`Table`]. [`Reader::forget`] gives it back.
+#[derive(Debug)]
+pub(super) struct Reader {
+    scope: Scope,
+    horizon: Horizon,
+    /// Everything up to this version was read.
+    seen: u64,
+    /// Id and route of what is there, as far as it was told; by whole path.
+    told: BTreeMap<Path, (u64, Route)>,
+}
+
+/// What is new at a path.
+#[derive(Debug)]
+pub(super) enum Change<B> {
+    /// There is a broadcast, where the reader knew of none.
+    Announced(Way<B>),
+    /// The broadcast that the reader knew is gone; another one follows as a change of its own.
+    Gone,
+    /// The broadcast that the reader knew has another route.
+    Rerouted(Way<B>),
+}
+
+impl Reader {
+    /// A reader to which everything is new.
+    pub(super) fn new(scope: Scope, horizon: Horizon) -> Self {
+        Self { scope, horizon, seen: 0, told: BTreeMap::new() }
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// A second reader that goes on from the same point.
+    pub(super) fn fork<B>(&self, table: &mut Table<B>) -> Self {
+        for path in self.told.keys() {
+            table.believe(path);
+        }
+        let Self { scope, horizon, seen, told } = self;
+        Self { scope: scope.clone(), horizon: *horizon, seen: *seen, told: told.clone() }
+    }
+
+    /// Frees what the table keeps for this reader.
+    pub(super) fn forget<B>(&mut self, table: &mut Table<B>) {
+        for path in std::mem::take(&mut self.told).keys() {
+            table.disbelieve(path);
+        }
+    }
+
+    /// The next change and its path, relative to the root of the scope.
+    pub(super) fn next<B: Clone>(&mut self, table: &mut Table<B>) -> Option<(Path, Change<B>)> {
+        loop {
+            let unseen = (Bound::Excluded(self.seen), Bound::Unbounded);
+            let (&version, path) = table.index.range(unseen).next()?;
+            let Some(name) = self.scope.relative(path) else {
+                self.seen = version;
+                continue;
+            };
+            let path = path.clone();
+            let way = table.best(&path, self.horizon).cloned();
+            match (self.told.get_mut(&path), way) {
+                (None, None) => self.seen = version,
+                (None, Some(way)) => {
+                    self.seen = version;
+                    self.told.insert(path.clone(), (way.id, way.route.clone()));
+                    table.believe(&path);
+                    return Some((name, Change::Announced(way)));
+                }
+                (Some((id, route)), Some(way)) if *id == way.id => {
+                    self.seen = version;
+                    if *route != way.route {
+                        route.clone_from(&way.route);
+                        return Some((name, Change::Rerouted(way)));
+                    }
+                }
+                // `seen` stays, so that the next call announces what took its place, if anything.
+                (Some(_), _) => {
+                    self.told.remove(&path);
+                    table.disbelieve(&path);
+                    return Some((name, Change::Gone));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl<B> Table<B> {
+    /// How many entries, and how many in the index.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.entries.len(), self.index.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hop::{Cost, Hop};
+    use crate::model::route::SessionId;
+
+    /// What a reader reads until it knows everything, as text.
+    fn read(reader: &mut Reader, table: &mut Table<u32>) -> Vec<String> {
+        let mut out = Vec::new();
+        while let Some((path, change)) = reader.next(table) {
+            out.push(match change {
+                Change::Announced(way) => format!("+{path} {}", way.broadcast),
+                Change::Gone => format!("-{path}"),
+                Change::Rerouted(way) => format!("~{path} {}", way.broadcast),
+            });
+        }
+        out
+    }
+
+    fn everything() -> Reader {
+        Reader::new(Scope::default(), Horizon::default())
+    }
+
+    fn through(hop: u64, session: u64) -> Route {
+        let hops = [Hop::new(hop)].into_iter().collect();
+        Route { hops, session: Some(SessionId(session)), ..Route::default() }
+    }
+
+    #[test]
+    fn a_path_that_comes_and_goes_costs_nothing_to_who_does_not_read() {
+        let mut table = Table::default();
+        let mut slow = everything();
+        let kept = table.insert(&Path::new("kept"), Route::default(), 0);
+        assert_eq!(read(&mut slow, &mut table), ["+kept 0"]);
+        for n in 0..10_000 {
+            let path = Path::new(&format!("room/{n}"));
+            let id = table.insert(&path, Route::default(), n);
+            assert!(table.remove(&path, id).is_some());
+        }
+        assert_eq!(table.sizes(), (1, 1));
+        assert_eq!(read(&mut slow, &mut table), [""; 0]);
+        assert!(table.remove(&Path::new("kept"), kept).is_some());
+        assert_eq!(table.sizes(), (1, 1), "the slow one believes in it");
+        assert_eq!(read(&mut slow, &mut table), ["-kept"]);
+        assert_eq!(table.sizes(), (0, 0));
+    }
+
+    #[test]
+    fn one_path_replaced_many_times_is_one_change() {
+        let mut table = Table::default();
+        let mut reader = everything();
+        let path = Path::new("a");
+        let mut id = table.insert(&path, Route::default(), 0);
+        assert_eq!(read(&mut reader, &mut table), ["+a 0"]);
+        for n in 1..=10_000 {
+            assert!(table.remove(&path, id).is_some());
+            id = table.insert(&path, Route::default(), n);
+        }
+        assert_eq!(table.sizes(), (1, 1));
+        assert_eq!(read(&mut reader, &mut table), ["-a", "+a 10000"]);
+        assert_eq!(read(&mut everything(), &mut table), ["+a 10000"]);
+    }
+
+    #[test]
+    fn a_forked_reader_goes_on_and_a_forgotten_one_leaves_nothing() {
+        let mut table = Table::default();
+        let mut first = everything();
+        let path = Path::new("a");
+        let id = table.insert(&path, Route::default(), 1);
+        assert_eq!(read(&mut first, &mut table), ["+a 1"]);
+        let mut second = first.fork(&mut table);
+        table.remove(&path, id);
+        assert_eq!(read(&mut first, &mut table), ["-a"]);
+        assert_eq!(table.entries.len(), 1);
+        second.forget(&mut table);
+        assert_eq!(table.sizes(), (0, 0));
+    }
+
+    #[test]
+    fn the_loser_stands_by_and_takes_over() {
+        let mut table = Table::default();
+        let mut reader = everything();
+        let path = Path::new("a");
+        let far = table.insert(&path, through(7, 1), 1);
+        assert_eq!(read(&mut reader, &mut table), ["+a 1"]);
+        let local = table.insert(&path, Route::default(), 2);
+        assert_eq!(read(&mut reader, &mut table), ["-a", "+a 2"]);
+        let newer = table.insert(&path, through(8, 2), 3);
+        assert_eq!(read(&mut reader, &mut table), [""; 0], "the best stays the best");
+        table.remove(&path, local);
+        assert_eq!(read(&mut reader, &mut table), ["-a", "+a 3"], "the newest among equals");
+        table.remove(&path, newer);
+        table.remove(&path, far);
+        assert_eq!(read(&mut reader, &mut table), ["-a"]);
+    }
+
+    #[test]
+    fn a_route_is_told_again_only_if_it_changed() {
+        let mut table = Table::default();
+        let mut reader = everything();
+        let path = Path::new("a");
+        let id = table.insert(&path, through(7, 1), 1);
+        assert_eq!(read(&mut reader, &mut table), ["+a 1"]);
+        table.reroute(&path, id, through(8, 1));
+        table.reroute(&path, id, through(7, 1));
+        assert_eq!(read(&mut reader, &mut table), [""; 0]);
+        table.reroute(&path, id, through(8, 1));
+        assert_eq!(read(&mut reader, &mut table), ["~a 1"]);
+        let standby = table.insert(&path, through(9, 2), 2);
+        assert_eq!(read(&mut reader, &mut table), ["-a", "+a 2"]);
+        table.reroute(&path, standby, Route { cost: Cost { warm: 1, cold: 1 }, ..through(9, 2) });
+        assert_eq!(read(&mut reader, &mut table), ["-a", "+a 1"], "it fell behind");
+        table.remove(&path, id);
+        table.reroute(&path, id, through(1, 1));
+        assert_eq!(table.ways(&path).len(), 1, "what is gone can't be rerouted");
+    }
+
+    #[test]
+    fn behind_a_horizon_the_next_best_is_seen() {
+        let mut table = Table::default();
+        let path = Path::new("a");
+        let best = table.insert(&path, through(7, 1), 1);
+        let worse = Route { cost: Cost { warm: 5, cold: 5 }, ..through(8, 2) };
+        table.insert(&path, worse, 2);
+        let horizon = Horizon { exclude: Hop::new(7), session: None };
+        let mut reader = Reader::new(Scope::default(), horizon);
+        assert_eq!(read(&mut reader, &mut table), ["+a 2"]);
+        table.remove(&path, best);
+        assert_eq!(read(&mut reader, &mut table), [""; 0]);
+        let horizon = Horizon { exclude: Hop::UNKNOWN, session: Some(SessionId(2)) };
+        assert_eq!(read(&mut Reader::new(Scope::default(), horizon), &mut table), [""; 0]);
+    }
+}

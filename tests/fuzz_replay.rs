@@ -1,0 +1,28 @@
+//! What fuzzing kept, replayed: the corpus, and every input that once failed.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../fuzz/src/coding.rs"]
+mod coding;
+
+/// Runs `target` on each file of its two directories.
+fn replay(name: &str, target: fn(&[u8])) {
+    for directory in ["corpus", "regressions"] {
+        let directory =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(directory).join(name);
+        let mut files = 0;
+        for entry in fs::read_dir(&directory).unwrap() {
+            let file = entry.unwrap().path();
+            println!("{}", file.display());
+            target(&fs::read(file).unwrap());
+            files += 1;
+        }
+        assert!(files > 0, "nothing in {}", directory.display());
+    }
+}
+
+#[test]
+fn coding() {
+    replay("coding", coding::run);
+}

@@ -1,0 +1,412 @@
+//! Bytes that the deployed implementations write and read, and the values that they stand for.
+
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use smoq::coding::lite::{
+    Announce, AnnounceOk, AnnounceRequest, BiStream, DatagramHead, Fetch, FrameHead, Goaway,
+    GroupHeader, Probe, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest,
+    UniStream,
+};
+use smoq::coding::varint;
+use smoq::{
+    Cost, DecodeError, Hop, Hops, Path, Subscription, Timescale, Timestamp, TrackInfo, Version,
+};
+
+mod wire;
+
+use wire::{Decoded, Kind, Message};
+
+/// One piece of a row.
+#[derive(Debug)]
+enum Part {
+    Bi(BiStream),
+    Uni(UniStream),
+    Message(Message),
+    Payload(&'static str),
+}
+
+impl Part {
+    /// Checks that `front` begins with this, and says how long it is.
+    fn check(&self, front: &[u8], version: Version) -> usize {
+        match self {
+            Self::Bi(stream) => {
+                let (kind, len) = varint::read(front).unwrap();
+                assert_eq!(BiStream::from_u64(kind, version), Some(*stream));
+                len
+            }
+            Self::Uni(stream) => {
+                let (kind, len) = varint::read(front).unwrap();
+                assert_eq!(UniStream::from_u64(kind, version), Some(*stream));
+                len
+            }
+            Self::Message(message) => {
+                let Decoded::Message(decoded, len) = message.kind().decode(front, version).unwrap()
+                else {
+                    panic!("not decoded: {message:?}")
+                };
+                assert_eq!(decoded, *message);
+                len
+            }
+            Self::Payload(text) => {
+                assert_eq!(&front[..text.len()], text.as_bytes());
+                text.len()
+            }
+        }
+    }
+
+    fn encode(&self, out: &mut BytesMut, version: Version) {
+        match self {
+            Self::Bi(stream) => stream.encode(out),
+            Self::Uni(stream) => stream.encode(out),
+            Self::Message(message) => message.encode(out, version).unwrap(),
+            Self::Payload(text) => out.put_slice(text.as_bytes()),
+        }
+    }
+}
+
+const MILLIS_250: Duration = Duration::from_millis(250);
+
+fn request(prefix: &str, exclude: u64) -> Part {
+    let (prefix, exclude) = (Path::new(prefix), Hop::new(exclude));
+    Part::Message(Message::AnnounceRequest(AnnounceRequest { prefix, exclude }))
+}
+
+fn announce(message: Announce) -> Part {
+    Part::Message(Message::Announce(message))
+}
+
+fn hops(ids: &[u64]) -> Hops {
+    ids.iter().copied().map(Hop::new).collect()
+}
+
+/// "cam", as versions without costs say it.
+fn active_cam(ids: &[u64]) -> Part {
+    announce(Announce::Active { suffix: Path::new("cam"), hops: hops(ids), cost: Cost::UNKNOWN })
+}
+
+fn ended_cam() -> Part {
+    announce(Announce::Ended { suffix: Path::new("cam") })
+}
+
+fn subscribe(id: u64, want: Subscription, frame_start: u64, frame_end: Option<u64>) -> Part {
+    let (broadcast, track) = (Path::new("demo/bbb"), "video".into());
+    Part::Message(Message::Subscribe(Subscribe {
+        id,
+        broadcast,
+        track,
+        want,
+        frame_start,
+        frame_end,
+    }))
+}
+
+fn want(priority: u8, max_age: Duration) -> Subscription {
+    Subscription::default().priority(priority).max_age(max_age)
+}
+
+fn response(response: SubscribeResponse) -> Part {
+    Part::Message(Message::SubscribeResponse(response))
+}
+
+fn update(want: Subscription) -> Part {
+    Part::Message(Message::SubscribeUpdate(SubscribeUpdate {
+        want,
+        frame_start: 0,
+        frame_end: None,
+    }))
+}
+
+fn info() -> Part {
+    let mut info = TrackInfo::default();
+    info.priority = 127;
+    info.max_age = Duration::from_millis(5_000);
+    info.timescale = Timescale::new(1_000).unwrap();
+    Part::Message(Message::TrackInfo(info))
+}
+
+fn fetch(frame_start: u64, frame_end: Option<u64>) -> Part {
+    let (broadcast, track) = (Path::new("demo/bbb"), "video".into());
+    Part::Message(Message::Fetch(Fetch {
+        broadcast,
+        track,
+        priority: 2,
+        group: 7,
+        frame_start,
+        frame_end,
+    }))
+}
+
+fn probe(bitrate: Option<u64>, rtt_millis: Option<u64>) -> Part {
+    Part::Message(Message::Probe(Probe { bitrate, rtt: rtt_millis.map(Duration::from_millis) }))
+}
+
+fn goaway(uri: &str) -> Part {
+    Part::Message(Message::Goaway(Goaway { uri: uri.into() }))
+}
+
+fn group_42(first_frame: u64) -> Part {
+    Part::Message(Message::Group(GroupHeader { subscribe: 0, sequence: 42, first_frame }))
+}
+
+fn frame(delta: i64, size: u64) -> Part {
+    Part::Message(Message::Frame(FrameHead { delta, size }))
+}
+
+fn datagram(subscribe: u64, sequence: u64, timestamp: u64) -> Part {
+    let timestamp = Timestamp::new(timestamp);
+    Part::Message(Message::Datagram(DatagramHead { subscribe, sequence, timestamp }))
+}
+
+fn setup(change: impl FnOnce(&mut Setup)) -> Part {
+    let mut setup = Setup::default();
+    change(&mut setup);
+    Part::Message(Message::Setup(setup))
+}
+
+/// What the row says.
+fn expected(id: &str) -> Vec<Part> {
+    use Part::{Bi, Payload, Uni};
+    let active = |suffix: &str, ids: &[u64], warm, cold| {
+        announce(Announce::Active {
+            suffix: Path::new(suffix),
+            hops: hops(ids),
+            cost: Cost { warm, cold },
+        })
+    };
+    let changed = |ids: &[u64], warm, cold| {
+        announce(Announce::Update { id: 0, hops: hops(ids), cost: Cost { warm, cold } })
+    };
+    let ok = |max_age, start| {
+        response(SubscribeResponse::Ok { priority: 2, ordered: false, max_age, start, end: None })
+    };
+    match id {
+        "G06" | "G09" => vec![Bi(BiStream::Announce), request("", 0)],
+        "G07" => vec![Bi(BiStream::Announce), request("demo", 0)],
+        "G08" => vec![Bi(BiStream::Announce), request("", 0x1234)],
+        "G14" => vec![active_cam(&[0]), ended_cam()],
+        "G15" => vec![active_cam(&[7, 0x1234]), ended_cam()],
+        "G16" => vec![Part::Message(Message::AnnounceOk(AnnounceOk {
+            hop: Hop::new(0x1234),
+            active: 1,
+        }))],
+        "G18" => vec![active_cam(&[7]), ended_cam()],
+        "G19" => vec![active_cam(&[7])],
+        "G20" => vec![active("cam", &[7], 0, 3)],
+        "G21" => vec![active("", &[], 0, 0)],
+        "G22" => vec![announce(Announce::EndedId { id: 42 })],
+        "G23" => vec![changed(&[7, 9], 2, 5)],
+        "G24" => vec![changed(&[], (1 << 62) - 1, (1 << 62) - 1)],
+        "G29" | "G32" => vec![Bi(BiStream::Subscribe), subscribe(0, want(2, MILLIS_250), 0, None)],
+        "G30" => {
+            vec![
+                Bi(BiStream::Subscribe),
+                subscribe(0, want(0, Duration::ZERO).ordered(true), 0, None),
+            ]
+        }
+        "G31" => vec![
+            Bi(BiStream::Subscribe),
+            subscribe(1, want(3, MILLIS_250).start(4).end(9), 0, None),
+        ],
+        "G33" => {
+            vec![
+                Bi(BiStream::Subscribe),
+                subscribe(1, want(3, MILLIS_250).start(7).end(9), 4, Some(2)),
+            ]
+        }
+        "G37" => vec![ok(Duration::ZERO, None)],
+        "G38" => vec![ok(Duration::from_millis(2_000), Some(4))],
+        "G39" => vec![
+            response(SubscribeResponse::Start { group: 42 }),
+            response(SubscribeResponse::Start { group: 100 }),
+        ],
+        "G41" => vec![response(SubscribeResponse::End { group: 7 })],
+        "G45" | "G46" => vec![response(SubscribeResponse::Drop { start: 1, end: 3, code: 0 })],
+        "G47" => vec![update(want(4, MILLIS_250))],
+        "G48" => vec![update(want(4, MILLIS_250).start(7).end(9))],
+        "G50" => {
+            let (broadcast, track) = (Path::new("demo/bbb"), "video".into());
+            vec![
+                Bi(BiStream::Track),
+                Part::Message(Message::TrackRequest(TrackRequest { broadcast, track })),
+            ]
+        }
+        "G51" | "G52" => vec![info()],
+        "G54" | "G55" => vec![Bi(BiStream::Fetch), fetch(0, None)],
+        "G56" => vec![Bi(BiStream::Fetch), fetch(2, Some(6))],
+        "G57" => vec![probe(Some(5_000_000), None)],
+        "G58" => vec![probe(Some(5_000_000), Some(40))],
+        "G60" => vec![probe(None, Some(40))],
+        "G61" => vec![Bi(BiStream::Probe)],
+        "G62" => vec![Bi(BiStream::Goaway), goaway("")],
+        "G63" => vec![Bi(BiStream::Goaway), goaway("https://b.example/")],
+        "G64" | "G65" => vec![Uni(UniStream::Group), group_42(0)],
+        "G66" => vec![Uni(UniStream::Group), group_42(4)],
+        "G67" => {
+            vec![Uni(UniStream::Group), group_42(0), frame(0, 5), Payload("hello"), frame(0, 0)]
+        }
+        "G68" | "G69" => vec![
+            Uni(UniStream::Group),
+            group_42(0),
+            frame(1_000, 5),
+            Payload("hello"),
+            frame(40, 2),
+            Payload("hi"),
+            frame(-20, 0),
+        ],
+        "G71" => vec![datagram(1, 2, 3), Payload("world")],
+        "G72" => vec![datagram(7, 42, 1_000), Payload("hello")],
+        "G74" => vec![Uni(UniStream::Setup), setup(|_| {})],
+        "G75" => vec![Uni(UniStream::Setup), setup(|setup| setup.probe = Some(1))],
+        "G76" => vec![Uni(UniStream::Setup), setup(|setup| setup.path = Some("/room".into()))],
+        "G77" => vec![Uni(UniStream::Setup), setup(|setup| setup.role = Some(2))],
+        "G78" => vec![setup(|setup| setup.cost = Some(100))],
+        "G80" => vec![
+            Uni(UniStream::Setup),
+            setup(|setup| {
+                setup.probe = Some(1);
+                setup.hop = Hop::new(0x1234);
+            }),
+        ],
+        _ => panic!("the table has a row that is not here"),
+    }
+}
+
+struct Row {
+    id: &'static str,
+    versions: Vec<Version>,
+    bytes: Vec<u8>,
+}
+
+fn rows() -> Vec<Row> {
+    let lines = include_str!("golden/lite.tsv").lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let columns: Vec<_> = line.split('\t').collect();
+            let [id, versions, _, bytes, _] = columns[..] else { panic!("not a row: {line}") };
+            Row { id, versions: parse_versions(versions), bytes: parse_hex(bytes) }
+        })
+        .collect()
+}
+
+/// Of `03,04` or `03..07`, those that are spoken here.
+fn parse_versions(text: &str) -> Vec<Version> {
+    let numbers: Vec<u8> = match text.split_once("..") {
+        Some((first, last)) => (first.parse().unwrap()..=last.parse().unwrap()).collect(),
+        None => text.split(',').map(|number| number.parse().unwrap()).collect(),
+    };
+    numbers.iter().filter_map(|number| format!("moq-lite-{number:02}").parse().ok()).collect()
+}
+
+fn parse_hex(text: &str) -> Vec<u8> {
+    let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+#[test]
+fn golden_bytes() {
+    let mut checked = 0;
+    let mut kinds = Vec::new();
+    for Row { id, versions, bytes } in rows() {
+        // The one row that is wrong on purpose has its own test.
+        if id == "G82" {
+            continue;
+        }
+        for version in versions {
+            println!("{id} on {version}");
+            let parts = expected(id);
+            let mut at = 0;
+            let mut encoded = BytesMut::new();
+            for part in &parts {
+                at += part.check(&bytes[at..], version);
+                part.encode(&mut encoded, version);
+                if let Part::Message(message) = part {
+                    kinds.push(message.kind());
+                }
+            }
+            assert_eq!(at, bytes.len(), "{id}: bytes are left");
+            if id == "G19" {
+                // Status 2 is taken for active, and never sent.
+                encoded[1] = 2;
+            }
+            assert_eq!(encoded[..], bytes[..], "{id} on {version}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 93, "rows and their versions");
+    assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)), "every message has a row");
+}
+
+#[test]
+fn a_setup_parameter_twice_is_an_error() {
+    let row = rows().into_iter().find(|row| row.id == "G82").unwrap();
+    for version in row.versions {
+        let result = Kind::Setup.decode(&row.bytes[1..], version);
+        assert_eq!(result, Err(DecodeError::Duplicate), "{version}");
+    }
+}
+
+/// wire-lite 8.2: RFC 9000 appendix A.1 and the edges between the lengths.
+#[test]
+fn varints() {
+    for (value, hex) in [
+        (0, "00"),
+        (37, "25"),
+        (63, "3f"),
+        (64, "4040"),
+        (250, "40fa"),
+        (15_293, "7bbd"),
+        (16_383, "7fff"),
+        (16_384, "80004000"),
+        (5_000_000, "804c4b40"),
+        (494_878_333, "9d7f3e7d"),
+        ((1 << 30) - 1, "bfffffff"),
+        (1 << 30, "c000000040000000"),
+        (0xff0d_ad02, "c0000000ff0dad02"),
+        (151_288_809_941_952_652, "c2197c5eff14e88c"),
+        (varint::MAX, "ffffffffffffffff"),
+    ] {
+        let bytes = parse_hex(hex);
+        let mut out = BytesMut::new();
+        varint::write(&mut out, value).unwrap();
+        assert_eq!(out[..], bytes[..], "{value}");
+        assert_eq!(varint::len(value), bytes.len(), "{value}");
+        assert_eq!(varint::read(&bytes), Some((value, bytes.len())));
+        for short in 0..bytes.len() {
+            assert_eq!(varint::read(&bytes[..short]), None, "{value}");
+        }
+    }
+    assert_eq!(varint::read(&[0x40, 0x25]), Some((37, 2)), "a longer form");
+}
+
+#[test]
+fn varints_have_62_bits() {
+    let mut out = BytesMut::new();
+    for value in [varint::MAX + 1, u64::MAX] {
+        assert_eq!(varint::write(&mut out, value), Err(smoq::BoundsExceeded));
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn zigzag() {
+    let edge = 1 << 61;
+    for (value, folded) in [
+        (0, 0),
+        (-1, 1),
+        (1, 2),
+        (-2, 3),
+        (2, 4),
+        (-20, 39),
+        (40, 80),
+        (1_000, 2_000),
+        (edge - 1, varint::MAX - 1),
+        (-edge, varint::MAX),
+    ] {
+        assert_eq!(varint::zigzag(value), Ok(folded));
+        assert_eq!(varint::unzigzag(folded), value);
+    }
+    for value in [edge, -edge - 1, i64::MAX, i64::MIN] {
+        assert_eq!(varint::zigzag(value), Err(smoq::BoundsExceeded), "{value}");
+    }
+}
