@@ -316,9 +316,8 @@ impl GroupCursor {
         if let Some(open) = state.open().filter(|_| is_open) {
             let (timestamp, size) = (open.start.timestamp, open.size);
             let payload = open.chunks.as_slice();
-            if !push(FrameView { timestamp, previous, size, wire: None, payload }) {
-                return Supply::More;
-            }
+            // An incomplete frame can't be taken whole, and is the last in any case.
+            push(FrameView { timestamp, previous, size, wire: None, payload });
         }
         let mut slot = self.slot.take();
         _displaced = waker.and_then(|waker| state.readers.register(&mut slot, waker));
