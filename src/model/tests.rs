@@ -390,6 +390,41 @@ fn nothing_is_counted_after_the_last_handle() {
 }
 
 #[test]
+fn threads_may_read_what_is_given_up() {
+    let cache = small_cache(|limits| limits.track_bytes = 20_000);
+    let mut producer = track(&cache, ms(100));
+    let readers: Vec<_> = (0..3).map(|_| producer.subscribe(everything())).collect();
+    std::thread::scope(|scope| {
+        for mut reader in readers {
+            scope.spawn(move || {
+                loop {
+                    match reader.try_recv_group() {
+                        Poll::Ready(Ok(Some(mut group))) => {
+                            while let Poll::Ready(Ok(Some(frame))) = group.try_next_frame() {
+                                assert_eq!(frame.payload(), [7; 900]);
+                            }
+                        }
+                        Poll::Ready(Ok(None)) => break,
+                        Poll::Ready(Err(error)) => panic!("{error}"),
+                        Poll::Pending => std::thread::yield_now(),
+                    }
+                }
+            });
+        }
+        for n in 0..3_000u64 {
+            let mut group = producer.append_group().unwrap();
+            for _ in 0..3 {
+                group.write_frame(n, vec![7; 900]).unwrap();
+            }
+            cache.advance(Instant::from_millis(n));
+        }
+        producer.finish().unwrap();
+    });
+    drop(producer);
+    assert_eq!((cache.used(), cache.next_deadline()), (0, None));
+}
+
+#[test]
 fn many_small_pieces_stay_few() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
