@@ -300,9 +300,6 @@ impl Schedule {
     /// `n` of the bytes that `scratch` shows were taken, FIN too if `fin`. `parked`: QUIC takes no
     /// more for now.
     pub(super) fn taken(&mut self, pick: Pick, n: usize, fin: bool, parked: bool, ends: &[usize]) {
-        if let Some(track) = self.tracks.get(pick.track) {
-            self.clocks.insert(track.urgency.class(), track.urgency.served);
-        }
         let mut parked_stream = None;
         self.reorder(pick.track, |track| {
             let Some(group) = track.groups.get_mut(&pick.sequence) else { return };
@@ -324,6 +321,9 @@ impl Schedule {
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
+        if let Some(track) = self.tracks.get(pick.track) {
+            self.clocks.insert(track.urgency.class(), track.urgency.served);
+        }
         self.parked.extend(parked_stream);
         if fin {
             self.release(pick, true);
