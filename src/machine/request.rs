@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::io::Action;
+use super::schedule::CONTROL_PRIORITY;
 use super::streams::{Recv, Send};
 use crate::error::Error;
 use crate::slab::{Key, Slab};
@@ -31,9 +32,10 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The code with which the peer abandoned either half.
+    /// The code with which the peer gave up the request: it abandoned its half, or does not want the
+    /// answer. That it needs no more of what we ask with says nothing: the answer may be on its way.
     pub(super) fn given_up(&self) -> Option<Code> {
-        self.recv.reset().or(self.stopped)
+        self.recv.reset().or(if self.theirs { self.stopped } else { None })
     }
 }
 
@@ -184,11 +186,24 @@ impl Requests {
         over
     }
 
-    /// Decoding made room: reads on if the stream was held.
-    pub(super) fn consumed(&mut self, key: Key, actions: &mut VecDeque<Action>) {
+    /// Nothing more that the peer says on this request counts.
+    pub(super) fn stop(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.recv.abandon(code);
+        self.queue_in(key);
+        match (&mut self.carrier, self.slab.get(key).and_then(|request| request.stream)) {
+            (Carrier::Streams, Some(id)) => actions.push_back(Action::Stop { id, code }),
+            (Carrier::Streams, None) => {}
+            #[cfg(test)]
+            (Carrier::Mux(mux), _) => mux.cancel(key, false, true, code),
+        }
+    }
+
+    /// Decoding made room, or needs more bytes if `starved`: reads on if the stream was held.
+    pub(super) fn consumed(&mut self, key: Key, starved: bool, actions: &mut VecDeque<Action>) {
         let buffer = self.buffer;
         let Some(request) = self.slab.get_mut(key) else { return };
-        if request.recv.release(buffer) {
+        if request.recv.release(buffer, starved) {
             if let (Carrier::Streams, Some(id)) = (&self.carrier, request.stream) {
                 actions.push_back(Action::Resume { id });
             }
@@ -244,6 +259,7 @@ impl Requests {
                     return;
                 };
                 self.by_stream.insert(id, key);
+                actions.push_back(Action::SetPriority { id, priority: CONTROL_PRIORITY });
             }
             #[cfg(test)]
             Carrier::Mux(mux) => mux.opened(id),
@@ -262,8 +278,7 @@ impl Requests {
             Carrier::Streams => {
                 let Some(key) = self.by_stream.get(&id).copied() else { return };
                 if !self.receive(key, bytes, fin) {
-                    self.peer_reset(key, Error::Internal.stream_code());
-                    actions.push_back(Action::Stop { id, code: Error::Internal.stream_code() });
+                    self.stop(key, Error::Internal.stream_code(), actions);
                 }
             }
             #[cfg(test)]
@@ -458,12 +473,12 @@ impl Requests {
 
     pub(super) fn peer_reset(&mut self, key: Key, code: Code) {
         if let Some(request) = self.slab.get_mut(key) {
-            request.recv.abandon(code);
+            request.recv.reset_by_peer(code);
             self.queue_in(key);
         }
     }
 
-    /// Whoever does not want our half has given up the request. `true` if our half ends by it.
+    /// `true` if our half ends by it.
     pub(super) fn peer_stopped(&mut self, key: Key, code: Code) -> bool {
         let Some(request) = self.slab.get_mut(key) else { return false };
         let was_open = request.send.abandon();
@@ -502,6 +517,13 @@ impl Requests {
         self.parked -= usize::from(request.parked);
         self.parked += usize::from(parked);
         request.parked = parked;
+    }
+
+    /// Everything that is remembered.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let queues = self.readable.len() + self.writable.len() + self.unopened.len();
+        self.slab.len() + self.by_stream.len() + queues
     }
 
     #[cfg(test)]

@@ -46,9 +46,12 @@ struct Track {
 struct Urgency {
     subscriber: Reverse<u8>,
     publisher: Reverse<u8>,
-    /// Bytes that the track was given, as if it had begun with those it competes with.
+    /// Bytes that the track was given, as if it had had something to send all the time.
     served: u64,
 }
+
+/// Tracks that share what there is: subscriber and publisher priority.
+type Class = (Reverse<u8>, Reverse<u8>);
 
 /// Which group of which subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,8 @@ pub(super) struct Schedule {
     to_write: BTreeSet<(Urgency, Key)>,
     /// Streams of which QUIC takes no more for now.
     parked: BTreeSet<StreamId>,
+    /// By priorities: `served` of the track that was given bytes last.
+    clocks: BTreeMap<Class, u64>,
     pub(super) released: VecDeque<Released>,
 }
 
@@ -89,6 +94,7 @@ impl Schedule {
             to_open: BTreeSet::new(),
             to_write: BTreeSet::new(),
             parked: BTreeSet::new(),
+            clocks: BTreeMap::new(),
             released: VecDeque::new(),
         }
     }
@@ -145,24 +151,14 @@ impl Schedule {
     pub(super) fn push(&mut self, pick: Pick, token: Token, first_frame: u64, head: Head) {
         let released = |group| Released { track: pick.track, group, sent: false };
         let max_pending = self.max_pending;
-        let taken = self
-            .tracks
-            .get(pick.track)
-            .is_some_and(|track| max_pending > 0 && !track.groups.contains_key(&pick.sequence));
+        let track = self.tracks.get(pick.track);
+        let taken = track.is_some_and(|track| !track.groups.contains_key(&pick.sequence));
         if !taken {
             self.released.push_back(released(token));
             return;
         }
         let mut dropped = None;
         self.reorder(pick.track, |track| {
-            if track.unopened.len() >= max_pending {
-                let last = if track.ordered {
-                    track.unopened.pop_last()
-                } else {
-                    track.unopened.pop_first()
-                };
-                dropped = last.and_then(|sequence| track.groups.remove(&sequence));
-            }
             let group = Outgoing {
                 token,
                 first_frame,
@@ -175,6 +171,13 @@ impl Schedule {
             };
             track.groups.insert(pick.sequence, group);
             track.unopened.insert(pick.sequence);
+            if track.unopened.len() > max_pending {
+                let last = match track.ordered {
+                    true => track.unopened.pop_last(),
+                    false => track.unopened.pop_first(),
+                };
+                dropped = last.and_then(|sequence| track.groups.remove(&sequence));
+            }
         });
         if let Some(group) = dropped {
             self.released.push_back(released(group.token));
@@ -318,6 +321,9 @@ impl Schedule {
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
+        if let Some(track) = self.tracks.get(pick.track) {
+            self.clocks.insert(track.urgency.class(), track.urgency.served);
+        }
         self.parked.extend(parked_stream);
         if fin {
             self.release(pick, true);
@@ -363,6 +369,14 @@ impl Schedule {
         true
     }
 
+    /// Everything that is remembered.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let groups: usize = self.tracks.iter().map(|track| track.groups.len()).sum();
+        let orders = self.to_open.len() + self.to_write.len();
+        self.tracks.len() + groups + orders + self.by_stream.len() + self.released.len()
+    }
+
     fn forget_stream(&mut self, id: StreamId) {
         self.by_stream.remove(&id);
         self.parked.remove(&id);
@@ -380,14 +394,15 @@ impl Schedule {
         }
         self.to_open.remove(&(before, key));
         self.to_write.remove(&(before, key));
-        if !could_write && !could_open {
-            // Who was away gets no credit for it.
-            let peers = Urgency { served: 0, ..track.urgency };
-            let order = if can_write { &self.to_write } else { &self.to_open };
-            let first = order.range((peers, (0, 0))..).next();
-            if let Some((first, _)) = first.filter(|(first, _)| first.is_peer(&peers)) {
-                track.urgency.served = track.urgency.served.max(first.served);
-            }
+        let class = track.urgency.class();
+        let joins = before.class() != class;
+        if joins {
+            track.urgency.served = 0;
+        }
+        if joins || (!could_write && !could_open) {
+            // Who was away gets no credit for it, and who is new owes nothing.
+            let clock = self.clocks.get(&class).copied().unwrap_or(0);
+            track.urgency.served = track.urgency.served.max(clock);
         }
         if can_open {
             self.to_open.insert((track.urgency, key));
@@ -405,8 +420,8 @@ impl Track {
 }
 
 impl Urgency {
-    fn is_peer(&self, other: &Self) -> bool {
-        (self.subscriber, self.publisher) == (other.subscriber, other.publisher)
+    const fn class(&self) -> Class {
+        (self.subscriber, self.publisher)
     }
 
     /// The same order for QUIC's own scheduler, below [`CONTROL_PRIORITY`].

@@ -176,7 +176,9 @@ impl Lite {
         }
         let complete = match (result, sub.start, sub.end) {
             (Err(_), ..) => true,
-            (Ok(()), Some(start), Some(end)) => sub.seen >= end.saturating_sub(start),
+            (Ok(()), Some(start), Some(end)) => {
+                sub.seen >= end.saturating_sub(start) + u64::from(self.features.loose_end)
+            }
             (Ok(()), None, Some(_)) => sub.seen == 0 && sub.waiting.is_empty(),
             _ => false,
         };

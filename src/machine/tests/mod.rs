@@ -328,7 +328,9 @@ impl Lone {
 
     /// Pulls everything that there is.
     fn run(&mut self) {
-        loop {
+        // A call that gives nothing may tidy up, and so let another one give something.
+        let mut nothing = 0;
+        while nothing < 2 {
             let mut more = self.end.work();
             while let Some(action) = self.end.poll_action() {
                 more = true;
@@ -354,11 +356,9 @@ impl Lone {
                 let n = write.len();
                 write.accepted(n);
             }
-            if !more {
-                assert!(!self.end.has_work(), "work, but nothing to do");
-                return;
-            }
+            nothing = if more { 0 } else { nothing + 1 };
         }
+        assert!(!self.end.has_work(), "work, but nothing to do");
     }
 
     fn handle(&mut self, input: Input) {
