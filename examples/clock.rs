@@ -18,7 +18,7 @@ use smoq::{
     BroadcastConsumer, BroadcastProducer, Client, Origin, Subscription, Timestamp, TrackProducer,
 };
 use smoq_quinn::config;
-use smoq_quinn::tls::Url;
+use smoq_quinn::smoq_tls::Url;
 
 const TRACK: &str = "seconds";
 

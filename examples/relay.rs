@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use common::Failure;
 use smoq::{Client, Hop, Origin, Server, Session};
-use smoq_quinn::tls::{Identity, Url};
+use smoq_quinn::smoq_tls::{Identity, Url};
 use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -76,7 +76,8 @@ async fn main() -> Result<(), Failure> {
 
 /// Not zero, below 2^53 so that JavaScript can read it, and unlikely to be anybody else's.
 fn random_hop() -> Result<Hop, Failure> {
-    let random = ring::rand::generate(&ring::rand::SystemRandom::new())?;
+    let random =
+        ring::rand::generate(&ring::rand::SystemRandom::new()).map_err(|_| "no randomness")?;
     let random: [u8; 8] = random.expose();
     Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
 }

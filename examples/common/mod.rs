@@ -2,19 +2,19 @@
 
 use pico_args::Arguments;
 use smoq::{Version, Versions};
-use smoq_quinn::tls::{Trust, Url};
+use smoq_quinn::smoq_tls::{Trust, Url};
 
 /// Anything that ends an example.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// `--version V`, any number of them, the most wanted first.
-pub fn versions(args: &mut Arguments) -> Result<Versions, Failure> {
+pub(crate) fn versions(args: &mut Arguments) -> Result<Versions, Failure> {
     let named: Vec<Version> = args.values_from_str("--version")?;
     Ok(if named.is_empty() { Versions::default() } else { named.into_iter().collect() })
 }
 
 /// `--fingerprint HEX`, any number of them, or `--insecure`, or the web's roots.
-pub fn trust(args: &mut Arguments) -> Result<Trust, Failure> {
+pub(crate) fn trust(args: &mut Arguments) -> Result<Trust, Failure> {
     let pins = args.values_from_str("--fingerprint")?;
     Ok(match (args.contains("--insecure"), pins.is_empty()) {
         (true, _) => Trust::Insecure,
@@ -24,7 +24,7 @@ pub fn trust(args: &mut Arguments) -> Result<Trust, Failure> {
 }
 
 /// Connects from a socket of its own.
-pub async fn dial(
+pub(crate) async fn dial(
     url: &Url,
     config: quinn::ClientConfig,
 ) -> Result<(quinn::Endpoint, quinn::Connection), Failure> {

@@ -5,20 +5,20 @@ use std::sync::LazyLock;
 use smoq::bytes::Bytes;
 
 /// A track of a constant rate, a group a second.
-pub struct Plan {
-    pub name: &'static str,
+pub(crate) struct Plan {
+    pub(crate) name: &'static str,
     /// Frames a second, which is frames a group.
-    pub rate: u64,
+    pub(crate) rate: u64,
     /// Bytes of the first frame of a group.
-    pub key: usize,
+    pub(crate) key: usize,
     /// Bytes of the others.
-    pub delta: usize,
+    pub(crate) delta: usize,
 }
 
 /// 5 Mbit/s.
-pub const VIDEO: Plan = Plan { name: "video", rate: 30, key: 107_200, delta: 17_850 };
+pub(crate) const VIDEO: Plan = Plan { name: "video", rate: 30, key: 107_200, delta: 17_850 };
 /// 64 kbit/s.
-pub const AUDIO: Plan = Plan { name: "audio", rate: 50, key: 160, delta: 160 };
+pub(crate) const AUDIO: Plan = Plan { name: "audio", rate: 50, key: 160, delta: 160 };
 
 /// Of every frame: which one it is, and when it was sent.
 const HEADER: usize = 16;
@@ -45,7 +45,7 @@ impl Plan {
     }
 
     /// The `index`-th frame of the track.
-    pub fn frame(&self, index: u64, sent_micros: u64) -> Bytes {
+    pub(crate) fn frame(&self, index: u64, sent_micros: u64) -> Bytes {
         let mut frame = Vec::with_capacity(self.size(index));
         frame.extend_from_slice(&index.to_be_bytes());
         frame.extend_from_slice(&sent_micros.to_be_bytes());
@@ -54,7 +54,7 @@ impl Plan {
     }
 
     /// When the `index`-th frame was sent, if this is the frame and not a byte of it is wrong.
-    pub fn check(&self, index: u64, frame: &[u8]) -> Option<u64> {
+    pub(crate) fn check(&self, index: u64, frame: &[u8]) -> Option<u64> {
         let (head, body) = frame.split_at_checked(HEADER)?;
         let (found, sent) = head.split_at(8);
         let is_right = found == index.to_be_bytes() && body == self.body(index);

@@ -42,7 +42,7 @@ struct Audience {
     done: AtomicUsize,
 }
 
-pub fn run(path: &Path) -> Result<String, Failure> {
+pub(crate) fn run(path: &Path) -> Result<String, Failure> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

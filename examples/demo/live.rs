@@ -99,7 +99,7 @@ struct Stage {
     is_over: AtomicBool,
 }
 
-pub fn run() -> Result<String, Failure> {
+pub(crate) fn run() -> Result<String, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let relay = Relay::start(Limits::default())?;

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use smoq::{BroadcastConsumer, Client, Limits, Origin, OriginProducer, Server};
 use smoq_blocking::{Budget, Endpoint};
 use smoq_quinn::config;
-use smoq_quinn::tls::{Identity, Trust};
+use smoq_quinn::smoq_tls::{Identity, Trust};
 
 use crate::Failure;
 
 /// The one broadcast there is.
-pub const BROADCAST: &str = "demo";
+pub(crate) const BROADCAST: &str = "demo";
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Where a relay is, how to know it, and the limits of everyone around it.
 #[derive(Clone)]
-pub struct Relay {
+pub(crate) struct Relay {
     address: SocketAddr,
     trust: Trust,
     limits: Limits,
@@ -28,7 +28,7 @@ pub struct Relay {
 
 impl Relay {
     /// Starts one on the current tokio runtime.
-    pub fn start(limits: Limits) -> Result<Self, Failure> {
+    pub(crate) fn start(limits: Limits) -> Result<Self, Failure> {
         let identity = Identity::self_signed(["localhost"])?;
         let origin = Origin::default().limits(limits.clone()).produce();
         let server = Server::new().with_origin(&origin).with_limits(limits.clone());
@@ -48,7 +48,7 @@ impl Relay {
     }
 
     /// What everyone is limited to.
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
@@ -61,13 +61,13 @@ impl Relay {
 
     /// Publishes an origin in a loop on this thread. `turn` is told the time, writes what is due, and
     /// says when it wants to be called again; `None` ends.
-    pub fn publish(
+    pub(crate) fn publish(
         &self,
         origin: &OriginProducer,
         mut turn: impl FnMut(Instant) -> Result<Option<Instant>, Failure>,
     ) -> Result<(), Failure> {
         let client = Client::new().with_publish(origin.consume()).with_limits(self.limits.clone());
-        let tls = smoq_blocking::client_config(&self.trust, client.versions())?;
+        let tls = smoq_blocking::config::client(&self.trust, client.versions())?;
         let mut net = Endpoint::new(LOOPBACK)?;
         let connection = net.dial(self.address, "localhost", tls, &client)?;
         while let Some(next) = turn(Instant::now())? {
@@ -87,7 +87,7 @@ impl Relay {
     }
 
     /// Reads on the current tokio runtime, until the reader is done.
-    pub async fn subscribe(self, reader: MakeReader) -> Result<(), Failure> {
+    pub(crate) async fn subscribe(self, reader: MakeReader) -> Result<(), Failure> {
         let (origin, client) = self.consumer();
         let mut endpoint = quinn::Endpoint::client(LOOPBACK)?;
         endpoint.set_default_client_config(config::client(&self.trust, client.versions())?);
@@ -102,12 +102,12 @@ impl Relay {
     }
 
     /// Reads in one loop on this thread, each reader from a session of its own, until all are done.
-    pub fn subscribe_all(&self, readers: Vec<MakeReader>) -> Result<(), Failure> {
+    pub(crate) fn subscribe_all(&self, readers: Vec<MakeReader>) -> Result<(), Failure> {
         let mut net = Endpoint::new(LOOPBACK)?;
         let mut reading = Vec::new();
         for reader in readers {
             let (origin, client) = self.consumer();
-            let tls = smoq_blocking::client_config(&self.trust, client.versions())?;
+            let tls = smoq_blocking::config::client(&self.trust, client.versions())?;
             net.dial(self.address, "localhost", tls, &client)?;
             reading.push(reader(origin));
         }
@@ -130,13 +130,13 @@ impl Relay {
 }
 
 /// An application that reads. It needs no runtime, so any loop can poll it.
-pub type Reader = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub(crate) type Reader = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// Begins to read from an origin.
-pub type MakeReader = Box<dyn FnOnce(OriginProducer) -> Reader + Send>;
+pub(crate) type MakeReader = Box<dyn FnOnce(OriginProducer) -> Reader + Send>;
 
 /// Waits for the broadcast.
-pub async fn find(origin: &OriginProducer) -> Result<BroadcastConsumer, Failure> {
+pub(crate) async fn find(origin: &OriginProducer) -> Result<BroadcastConsumer, Failure> {
     let broadcast = origin.consume().announced_broadcast(BROADCAST).await;
     Ok(broadcast.ok_or("nothing can be announced any more")?)
 }

@@ -22,6 +22,8 @@ use crate::streams::{FIRST_STREAM, Stream, Streams, stream_code, wire_code};
 const ROUND: usize = 256;
 /// Rounds until other tasks have their turn.
 const ROUNDS: usize = 4;
+/// Below this quinn would run dry between two turns.
+const MIN_SEND_WINDOW: u64 = 128 << 10;
 /// How long the peer may take to acknowledge what was sent before a clean close.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,7 @@ pub(crate) async fn drive(
         streams,
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
+        send_window: 0,
     };
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST] {
         round.wakers[key].wake_by_ref();
@@ -155,6 +158,7 @@ struct Round<'p, 'c> {
     streams: Streams,
     driver: Driver,
     timer: Timer,
+    send_window: u64,
 }
 
 impl Round<'_, '_> {
@@ -403,7 +407,21 @@ impl Round<'_, '_> {
                 }
             }
         }
+        if budget.was_used() {
+            self.follow_path();
+        }
         budget.was_used()
+    }
+
+    /// What quinn holds is out of reach for priorities and expiry: two congestion windows keep the
+    /// path busy.
+    fn follow_path(&mut self) {
+        let window = (2 * self.connection.stats().path.cwnd).max(MIN_SEND_WINDOW);
+        // Each change wakes the connection's task, so small ones are left out.
+        if window.abs_diff(self.send_window) > self.send_window / 4 {
+            self.connection.set_send_window(window);
+            self.send_window = window;
+        }
     }
 
     /// Waits until the peer has what was finished: a close overtakes what is under way.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use smoq::{Client, Error, Origin, OriginProducer, Server, Session, Version, Versions};
-use smoq_quinn::tls::{Identity, Trust};
+use smoq_quinn::smoq_tls::{Identity, Trust};
 use smoq_quinn::{Driving, config};
 
 /// Makes a module per runtime, with a test per function that runs it in every version.
