@@ -11,6 +11,8 @@ pub mod machine;
 #[cfg(feature = "std")]
 pub mod model;
 mod path;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod slab;
 pub mod stream;
 mod subscription;

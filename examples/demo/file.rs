@@ -77,7 +77,8 @@ pub fn run(path: &Path) -> Result<String, Failure> {
             News::Failed(error) => return Err(error),
         }
     }
-    let differ = received.iter().filter(|hash| Some(hash.as_ref()) != sent.as_ref().map(AsRef::as_ref));
+    let differ =
+        received.iter().filter(|hash| Some(hash.as_ref()) != sent.as_ref().map(AsRef::as_ref));
     match differ.count() {
         0 => Ok(format!("{len} bytes to {READERS} subscribers in {:.1?}", begun.elapsed())),
         n => Err(format!("{n} of {READERS} subscribers got something else").into()),

@@ -209,7 +209,8 @@ fn watch_them(
         second += 1;
         let recent: Vec<_> = seats.iter().map(|seat| std::mem::take(&mut *seat.recent())).collect();
         println!("{:<26}{}", format!("{second} s, everyone"), Line(&sum(&recent), 1));
-        let here = seats.iter().zip(&recent).filter(|(seat, _)| seat.is_here.load(Ordering::Relaxed));
+        let here =
+            seats.iter().zip(&recent).filter(|(seat, _)| seat.is_here.load(Ordering::Relaxed));
         let worst = here.min_by(|(_, a), (_, b)| {
             a.frames.cmp(&b.frames).then(b.latency(99).total_cmp(&a.latency(99)))
         });
@@ -254,7 +255,12 @@ impl Feed {
     }
 
     /// Writes what is due; gives when the next frame is, unless that was the last one.
-    fn turn(&mut self, stage: &Stage, begun: Instant, now: Instant) -> Result<Option<Instant>, Failure> {
+    fn turn(
+        &mut self,
+        stage: &Stage,
+        begun: Instant,
+        now: Instant,
+    ) -> Result<Option<Instant>, Failure> {
         let Self { plan, track, group, next } = self;
         while *next < SECONDS * plan.rate {
             let since_begin = Duration::from_micros(*next * 1_000_000 / plan.rate);

@@ -1,7 +1,7 @@
 //! The network of the demo: a relay, and the loops of a publisher and of readers, whoever they are.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};

@@ -21,12 +21,13 @@ mod lite;
 mod request;
 mod run;
 mod schedule;
-
 mod streams;
 mod timers;
 
 #[cfg(test)]
 mod mux;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -95,7 +96,7 @@ struct Core {
     schedule: Schedule,
     timers: Timers,
     actions: VecDeque<Action>,
-    /// Events that no bytes stand for: at most one for each subscription, and the last.
+    /// Events that no bytes stand for: what ended by a command, or with the session.
     notices: VecDeque<Event>,
     /// A stream of our own that carries the set-up.
     control: Option<Control>,
@@ -226,7 +227,12 @@ impl Machine {
         if self.core.state == State::Draining && self.is_flushed() {
             self.core.close(Error::SessionClosed);
         }
-        self.core.actions.pop_front()
+        let action = self.core.actions.pop_front();
+        if self.core.state == State::Closed {
+            // What was to be done besides does not matter any more.
+            self.core.actions.clear();
+        }
+        action
     }
 
     /// The most urgent stream that should exist now: control, then groups. A group that is gone
@@ -319,7 +325,7 @@ impl Machine {
             || !core.schedule.released.is_empty()
             || self.dialect.has_events(core)
             || core.requests.has_writable()
-            || (credit(Dir::Bi) && core.requests.has_unopened())
+            || (credit(Dir::Bi) && core.requests.wants_stream())
             || core.schedule.has_writable()
             || (credit(Dir::Uni) && core.schedule.has_unopened())
             || (core.state == State::Draining && self.is_flushed())
@@ -344,8 +350,7 @@ impl Machine {
     fn is_flushed(&self) -> bool {
         let core = &self.core;
         !core.requests.owes()
-            && !core.schedule.has_writable()
-            && !core.schedule.has_unopened()
+            && !core.schedule.owes()
             && core.schedule.released.is_empty()
             && self.dialect.is_acknowledged()
     }

@@ -47,6 +47,17 @@ pub(super) enum Carrier {
     Mux(super::mux::Mux),
 }
 
+impl Carrier {
+    /// Whether the next request needs a stream to be opened.
+    fn wants_stream(&self) -> bool {
+        match self {
+            Self::Streams => true,
+            #[cfg(test)]
+            Self::Mux(mux) => mux.wants_stream(),
+        }
+    }
+}
+
 /// Whose bytes an offer was.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sender {
@@ -75,6 +86,8 @@ pub(super) struct Requests {
     readable: VecDeque<Key>,
     writable: VecDeque<Key>,
     unopened: VecDeque<Key>,
+    /// How many wait for QUIC to take more.
+    parked: usize,
     theirs: usize,
     max_theirs: usize,
     buffer: usize,
@@ -92,6 +105,7 @@ impl Requests {
             readable: VecDeque::new(),
             writable: VecDeque::new(),
             unopened: VecDeque::new(),
+            parked: 0,
             theirs: 0,
             max_theirs,
             buffer,
@@ -130,6 +144,14 @@ impl Requests {
             request.send.finish();
             self.queue_out(key);
         }
+    }
+
+    /// Forgets a request of which nothing can have gone out. `false` if something may have.
+    pub(super) fn withdraw(&mut self, key: Key) -> bool {
+        let request = self.slab.get(key);
+        let unseen = request.is_some_and(|request| request.stream.is_none());
+        let streams = matches!(self.carrier, Carrier::Streams);
+        streams && unseen && self.remove(key).is_some()
     }
 
     /// Ends both halves at once and forgets the request.
@@ -274,9 +296,7 @@ impl Requests {
         match &mut self.carrier {
             Carrier::Streams => {
                 let Some(key) = self.by_stream.get(&id).copied() else { return };
-                if let Some(request) = self.slab.get_mut(key) {
-                    request.parked = false;
-                }
+                self.park(key, false);
                 self.queue_out(key);
             }
             #[cfg(test)]
@@ -296,22 +316,6 @@ impl Requests {
     }
 
     // ---- towards QUIC: output ----------------------------------------------------------------
-
-    /// Whether a bidirectional stream is to be opened.
-    pub(super) fn wants_stream(&mut self) -> bool {
-        while let Some(key) = self.unopened.front() {
-            if self.slab.get(*key).is_none() {
-                self.unopened.pop_front();
-                continue;
-            }
-            return match &mut self.carrier {
-                Carrier::Streams => true,
-                #[cfg(test)]
-                Carrier::Mux(mux) => mux.wants_stream(),
-            };
-        }
-        false
-    }
 
     /// The stream that was wanted is there.
     pub(super) fn stream_granted(&mut self, id: StreamId) {
@@ -412,12 +416,12 @@ impl Requests {
             #[cfg(test)]
             Carrier::Mux(mux) => mux.owes(),
         };
-        carrier || !self.writable.is_empty() || !self.unopened.is_empty()
+        carrier || self.parked > 0 || !self.writable.is_empty() || !self.unopened.is_empty()
     }
 
-    /// Whether a request of ours may want a stream.
-    pub(super) fn has_unopened(&self) -> bool {
-        !self.unopened.is_empty()
+    /// Whether a bidirectional stream is to be opened.
+    pub(super) fn wants_stream(&self) -> bool {
+        !self.unopened.is_empty() && self.carrier.wants_stream()
     }
 
     /// Whether a request may have something to write now.
@@ -425,7 +429,7 @@ impl Requests {
         let carrier = match &self.carrier {
             Carrier::Streams => false,
             #[cfg(test)]
-            Carrier::Mux(mux) => mux.has_writable() || !self.unopened.is_empty(),
+            Carrier::Mux(mux) => mux.has_writable() || (mux.is_open() && !self.unopened.is_empty()),
         };
         carrier || !self.writable.is_empty()
     }
@@ -472,7 +476,7 @@ impl Requests {
         self.wrote_all();
         let Some(request) = self.slab.get_mut(key) else { return };
         request.send.accepted(n, fin);
-        request.parked = parked;
+        self.park(key, parked);
         if fin {
             // The dialect looks whether the request is over.
             self.queue_in(key);
@@ -485,10 +489,19 @@ impl Requests {
     fn remove(&mut self, key: Key) -> Option<Request> {
         let request = self.slab.remove(key)?;
         self.theirs -= usize::from(request.theirs);
-        if let Some(id) = request.stream {
-            self.by_stream.remove(&id);
+        self.parked -= usize::from(request.parked);
+        match request.stream {
+            Some(id) => drop(self.by_stream.remove(&id)),
+            None => self.unopened.retain(|unopened| *unopened != key),
         }
         Some(request)
+    }
+
+    fn park(&mut self, key: Key, parked: bool) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        self.parked -= usize::from(request.parked);
+        self.parked += usize::from(parked);
+        request.parked = parked;
     }
 
     #[cfg(test)]

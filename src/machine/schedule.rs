@@ -27,7 +27,6 @@ struct Outgoing {
     frame: u64,
     skip: usize,
     stream: Option<StreamId>,
-    parked: bool,
     /// QUIC held it up and it has not caught up since.
     stalled: bool,
 }
@@ -75,6 +74,8 @@ pub(super) struct Schedule {
     by_stream: BTreeMap<StreamId, Pick>,
     to_open: BTreeSet<(Urgency, Key)>,
     to_write: BTreeSet<(Urgency, Key)>,
+    /// Streams of which QUIC takes no more for now.
+    parked: BTreeSet<StreamId>,
     pub(super) released: VecDeque<Released>,
 }
 
@@ -87,6 +88,7 @@ impl Schedule {
             by_stream: BTreeMap::new(),
             to_open: BTreeSet::new(),
             to_write: BTreeSet::new(),
+            parked: BTreeSet::new(),
             released: VecDeque::new(),
         }
     }
@@ -132,7 +134,7 @@ impl Schedule {
         let Some(track) = self.tracks.remove(key) else { return };
         for group in track.groups.into_values() {
             if let Some(id) = group.stream {
-                self.by_stream.remove(&id);
+                self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });
             }
             self.released.push_back(Released { track: key, group: group.token, sent: false });
@@ -169,7 +171,6 @@ impl Schedule {
                 frame: first_frame,
                 skip: 0,
                 stream: None,
-                parked: false,
                 stalled: false,
             };
             track.groups.insert(pick.sequence, group);
@@ -182,13 +183,17 @@ impl Schedule {
 
     /// The cache has more of a group than it had.
     pub(super) fn ready(&mut self, pick: Pick) {
-        self.reorder(pick.track, |track| {
-            let Some(group) = track.groups.get(&pick.sequence) else { return };
-            match group.stream {
-                None => track.unopened.insert(pick.sequence),
-                Some(_) => !group.parked && track.writable.insert(pick.sequence),
-            };
-        });
+        let track = self.tracks.get(pick.track);
+        let Some(group) = track.and_then(|track| track.groups.get(&pick.sequence)) else { return };
+        match group.stream {
+            Some(id) if self.parked.contains(&id) => {}
+            Some(_) => self.reorder(pick.track, |track| {
+                track.writable.insert(pick.sequence);
+            }),
+            None => self.reorder(pick.track, |track| {
+                track.unopened.insert(pick.sequence);
+            }),
+        }
     }
 
     /// Whether every group that was given is out or given up.
@@ -292,6 +297,7 @@ impl Schedule {
     /// `n` of the bytes that `scratch` shows were taken, FIN too if `fin`. `parked`: QUIC takes no
     /// more for now.
     pub(super) fn taken(&mut self, pick: Pick, n: usize, fin: bool, parked: bool, ends: &[usize]) {
+        let mut parked_stream = None;
         self.reorder(pick.track, |track| {
             let Some(group) = track.groups.get_mut(&pick.sequence) else { return };
             let head = n.min(group.head.len() - group.head_sent);
@@ -305,25 +311,24 @@ impl Schedule {
                     group.skip = n - ends[last];
                 }
             }
-            group.parked = parked;
             group.stalled |= parked;
             if parked {
                 track.writable.remove(&pick.sequence);
+                parked_stream = group.stream;
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
+        self.parked.extend(parked_stream);
         if fin {
             self.release(pick, true);
         }
     }
 
     pub(super) fn writable(&mut self, id: StreamId) {
+        self.parked.remove(&id);
         let Some(pick) = self.by_stream.get(&id).copied() else { return };
         self.reorder(pick.track, |track| {
-            if let Some(group) = track.groups.get_mut(&pick.sequence) {
-                group.parked = false;
-                track.writable.insert(pick.sequence);
-            }
+            track.writable.insert(pick.sequence);
         });
     }
 
@@ -337,6 +342,11 @@ impl Schedule {
         !self.to_write.is_empty()
     }
 
+    /// Whether some group has bytes that were not taken yet.
+    pub(super) fn owes(&self) -> bool {
+        !self.parked.is_empty() || !self.to_write.is_empty() || !self.to_open.is_empty()
+    }
+
     /// Forgets a group. Its token is free.
     fn release(&mut self, pick: Pick, sent: bool) -> bool {
         let mut group = None;
@@ -347,10 +357,15 @@ impl Schedule {
         });
         let Some(group) = group else { return false };
         if let Some(id) = group.stream {
-            self.by_stream.remove(&id);
+            self.forget_stream(id);
         }
         self.released.push_back(Released { track: pick.track, group: group.token, sent });
         true
+    }
+
+    fn forget_stream(&mut self, id: StreamId) {
+        self.by_stream.remove(&id);
+        self.parked.remove(&id);
     }
 
     /// Changes a track and its places in the two orders.

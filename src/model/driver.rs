@@ -517,15 +517,15 @@ impl Driver {
     /// A track that the peer reads has news.
     fn serve_changed(&mut self, slot: usize) {
         let Some(next) = self.outbox.next_for(slot) else { return };
-        let (more, command) = match next {
-            Next::Command(command) => (true, command),
-            Next::Last(command) => (false, command),
+        let more = matches!(next, Next::Again | Next::Command(_));
+        match next {
+            Next::Again => {}
+            Next::Command(command) | Next::Last(command) => self.machine.apply(command),
             Next::Described(command, track) => {
                 self.described.push_back((self.now + DESCRIBED_TIME, track));
-                (false, command)
+                self.machine.apply(command);
             }
-        };
-        self.machine.apply(command);
+        }
         if more {
             self.outbox.wake(slot);
         }

@@ -58,6 +58,8 @@ struct Sending {
 
 /// What is to be told to the machine next.
 pub(super) enum Next {
+    /// Nothing yet, but there may be more.
+    Again,
     /// This, and there may be more.
     Command(Command),
     /// This, and nothing else.
@@ -150,6 +152,9 @@ impl Outbox {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Some(cursor))) => {
                     let sequence = cursor.sequence();
+                    if serve.track.is_old(sequence) {
+                        return Some(Next::Again);
+                    }
                     let group = self.groups.insert(Sending { request, cursor }).into();
                     let command = Command::Group { request, group, sequence, first_frame: 0 };
                     return Some(Next::Command(command));

@@ -121,7 +121,7 @@ impl Connection {
     /// When the earlier of the two state machines wants [`turn`](Self::turn) to be called.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let moq = self.moq.as_ref();
-        let moq = moq.and_then(|moq| Some(moq.clock.deadline(moq.driver.poll_timeout()?)));
+        let moq = moq.and_then(|moq| moq.clock.deadline(moq.driver.poll_timeout()?));
         self.quic.poll_timeout().into_iter().chain(moq).min()
     }
 
@@ -336,11 +336,7 @@ impl Connection {
             write_stream(&mut self.quic, write);
         }
 
-        if driver.is_closed() {
-            let error = match moq.session.try_closed() {
-                Poll::Ready(error) => error,
-                Poll::Pending => smoq::Error::SessionClosed,
-            };
+        if let Poll::Ready(error) = moq.session.try_closed() {
             self.moq = None;
             return events.push_back(Event::Closed { id: self.id, error });
         }

@@ -84,10 +84,17 @@ impl GroupConsumer {
         self.index
     }
 
+    #[inline]
     fn frame(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        if let Some(frame) = self.page.as_ref().and_then(|page| Frame::on(page, index)) {
-            return Poll::Ready(Ok(Some(frame)));
+        match self.page.as_ref().and_then(|page| Frame::on(page, index)) {
+            Some(frame) => Poll::Ready(Ok(Some(frame))),
+            None => self.turn(waker, index),
         }
+    }
+
+    /// Goes to the page of the frame `index`.
+    #[cold]
+    fn turn(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
         let waker = waker.cloned();
         let page = {
             // Declared before the guard: dropped after the unlock.
@@ -109,6 +116,7 @@ impl GroupConsumer {
         Poll::Ready(Ok(frame))
     }
 
+    #[inline]
     pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
         let frame = ready!(self.frame(waker, self.index))?;
         self.index += u64::from(frame.is_some());
@@ -298,9 +306,8 @@ impl GroupCursor {
         if let Some(open) = state.open().filter(|_| is_open) {
             let (timestamp, size) = (open.start.timestamp, open.size);
             let payload = open.chunks.as_slice();
-            if !push(FrameView { timestamp, previous, size, wire: None, payload }) {
-                return Supply::More;
-            }
+            // An incomplete frame can't be taken whole, and is the last in any case.
+            push(FrameView { timestamp, previous, size, wire: None, payload });
         }
         let mut slot = self.slot.take();
         _displaced = waker.and_then(|waker| state.readers.register(&mut slot, waker));

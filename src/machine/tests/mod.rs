@@ -1,0 +1,460 @@
+//! Machines in pairs, over links of every kind, and alone against a peer made of bytes.
+
+mod announce;
+mod groups;
+mod hostile;
+mod limits;
+mod pairs;
+mod points;
+mod priority;
+mod session;
+mod subscribe;
+
+extern crate std;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::time::Duration;
+use std::println;
+
+use bytes::Bytes;
+
+use super::mux::Mux;
+use super::*;
+use crate::DecodeError;
+use crate::coding::lite::Features;
+use crate::hop::Hops;
+use crate::sim::{Bare, Endpoint, Frame, Link, Pair, Random, Shelf};
+use crate::stream::Code;
+use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Timestamp;
+use Version::{Lite03, Lite04, Lite05, Lite06};
+
+/// Who the client is in announcements, and the server.
+const CLIENT: Hop = Hop::new(0x1111);
+const SERVER: Hop = Hop::new(0x2222);
+
+fn config(side: Side, version: Version) -> Config {
+    let hop = if side == Side::Client { CLIENT } else { SERVER };
+    Config { hop, ..Config::new(side, version) }
+}
+
+/// Of the layer above: a place for a group, a subscription, a reader.
+fn token(slot: u32) -> Token {
+    Token { slot, generation: 7 }
+}
+
+fn path(text: &str) -> Path {
+    Path::new(text)
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+// ---- two machines ----------------------------------------------------------------------------
+
+type Peers = Pair<Bare<Shelf>, Bare<Shelf>>;
+
+/// What carries requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carriage {
+    Streams,
+    OneStream,
+}
+
+fn machine(config: Config, carriage: Carriage) -> Bare<Shelf> {
+    let carrier = match carriage {
+        Carriage::Streams => Carrier::Streams,
+        Carriage::OneStream => Carrier::Mux(Mux::new(config.side)),
+    };
+    Bare::new(Machine::with_carrier(config, Instant::ZERO, carrier), Shelf::new())
+}
+
+fn join(client: Config, server: Config, link: Link) -> Peers {
+    let [client, server] = [client, server].map(|config| machine(config, Carriage::Streams));
+    Pair::new(client, server, link)
+}
+
+/// A pair of which nobody wants announcements.
+fn pair(version: Version, link: Link) -> Peers {
+    join(config(Side::Client, version), config(Side::Server, version), link)
+}
+
+fn links() -> impl Iterator<Item = Link> {
+    let seeds = |make: fn(u64) -> Link, count| (0..count).map(make);
+    [Link::perfect()]
+        .into_iter()
+        .chain(seeds(Link::wide, 2))
+        .chain(seeds(Link::hostile, 4))
+        .chain(seeds(Link::byte_by_byte, 2))
+}
+
+/// Runs a test with every version over every link.
+fn on_every_link(test: impl Fn(Version, Link)) {
+    for version in Version::ALL {
+        for link in links() {
+            println!("{version} {link:?}");
+            test(version, link);
+        }
+    }
+}
+
+/// Runs a test that is about requests with every version and carrier over every link. Both ends want
+/// to hear of all broadcasts.
+fn on_every_carrier(test: impl Fn(Version, Peers)) {
+    for carriage in [Carriage::Streams, Carriage::OneStream] {
+        on_every_link(|version, link| {
+            println!("{carriage:?}");
+            let end = |side| {
+                let config = Config { interests: vec![Path::root()], ..config(side, version) };
+                machine(config, carriage)
+            };
+            let mut pair = Pair::new(end(Side::Client), end(Side::Server), link);
+            pair.run_until_idle();
+            // What each wants to hear is not what these tests are about.
+            let server = one(pair.server.take_events());
+            assert!(matches!(server, Event::AnnounceRequested { .. }), "{server:?}");
+            let client = one(pair.client.take_events());
+            assert!(matches!(client, Event::AnnounceRequested { .. }), "{client:?}");
+            test(version, pair);
+        });
+    }
+}
+
+/// The only one.
+fn one<T: core::fmt::Debug>(mut list: Vec<T>) -> T {
+    assert_eq!(list.len(), 1, "{list:?}");
+    list.remove(0)
+}
+
+/// The client asks for the track `video` of `demo`, under the token `slot`.
+fn subscribe(slot: u32) -> Command {
+    let want = Subscription::default();
+    subscribe_with(slot, want)
+}
+
+fn subscribe_with(slot: u32, want: Subscription) -> Command {
+    let (broadcast, track) = (path("demo"), "video".into());
+    Command::Subscribe { subscription: token(slot), broadcast, track, want }
+}
+
+/// Lets the server answer what the client asked: what tracks are, and subscriptions. The
+/// subscriptions in the order in which they came.
+fn accept_all(pair: &mut Peers) -> Vec<RequestKey> {
+    accept_all_as(pair, &TrackInfo::default())
+}
+
+fn accept_all_as(pair: &mut Peers, info: &TrackInfo) -> Vec<RequestKey> {
+    pair.run_until_idle();
+    let mut requests = vec![];
+    for event in pair.server.take_events() {
+        match event {
+            Event::TrackRequested { request, .. } => {
+                pair.server.apply(Command::AcceptTrack { request, info: info.clone() });
+            }
+            Event::SubscribeRequested { request, .. } => {
+                pair.server.apply(Command::AcceptSubscribe { request, info: info.clone() });
+                requests.push(request);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    requests
+}
+
+/// The client subscribes and the server accepts.
+fn subscribed(pair: &mut Peers, slot: u32) -> RequestKey {
+    pair.client.apply(subscribe(slot));
+    let request = one(accept_all(pair));
+    pair.run_until_idle();
+    let event = one(pair.client.take_events());
+    let (subscription, info) = (token(slot), TrackInfo::default());
+    assert_eq!(event, Event::TrackInfo { subscription, info });
+    request
+}
+
+/// As the application heard it before.
+fn informed(slot: u32) -> Event {
+    Event::TrackInfo { subscription: token(slot), info: TrackInfo::default() }
+}
+
+/// A group for a served subscription, whose token is its number.
+fn group(request: RequestKey, sequence: u64) -> Command {
+    Command::Group { request, group: token(sequence as u32), sequence, first_frame: 0 }
+}
+
+/// What an application heard of the groups that it subscribed to; the machine's promises are checked
+/// on the way.
+#[derive(Debug, Default)]
+struct Heard {
+    names: BTreeMap<GroupKey, (u32, u64)>,
+    groups: BTreeMap<(u32, u64), HeardGroup>,
+    ended: BTreeMap<u32, Result<Option<u64>, Error>>,
+    informed: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct HeardGroup {
+    first_frame: u64,
+    /// Timestamp, bytes that are to come, and those that came.
+    frames: Vec<(Option<u64>, u64, Vec<u8>)>,
+    result: Option<Result<(), Error>>,
+}
+
+impl Heard {
+    fn of(events: Vec<Event>) -> Self {
+        let mut heard = Self::default();
+        heard.hear(events);
+        heard
+    }
+
+    fn hear(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.hear_one(event);
+        }
+    }
+
+    fn hear_one(&mut self, event: Event) {
+        match event {
+            Event::TrackInfo { subscription, .. } => {
+                assert!(!self.informed.contains(&subscription.slot), "told twice");
+                self.informed.push(subscription.slot);
+            }
+            Event::Group { subscription, group, sequence, first_frame } => {
+                let slot = subscription.slot;
+                assert!(self.informed.contains(&slot), "a group before its track is known");
+                assert!(!self.ended.contains_key(&slot), "a group behind the end");
+                assert_eq!(self.names.insert(group, (slot, sequence)), None, "a key in use");
+                let begun = HeardGroup { first_frame, ..HeardGroup::default() };
+                let before = self.groups.insert((slot, sequence), begun);
+                assert_eq!(before, None, "a group twice");
+            }
+            Event::Frame { group, timestamp, size, payload } => {
+                let group = self.group(group);
+                if let Some((_, size, bytes)) = group.frames.last() {
+                    assert_eq!(*size, bytes.len() as u64, "the frame before is not whole");
+                }
+                assert!(payload.len() as u64 <= size);
+                group.frames.push((timestamp.map(Timestamp::units), size, payload.to_vec()));
+            }
+            Event::Payload { group, bytes } => {
+                assert!(!bytes.is_empty());
+                let group = self.group(group);
+                let (_, size, payload) = group.frames.last_mut().expect("a frame began");
+                payload.extend_from_slice(&bytes);
+                assert!(payload.len() as u64 <= *size);
+            }
+            Event::GroupEnded { group, result } => {
+                if let (Ok(()), Some((_, size, bytes))) = (&result, self.group(group).frames.last())
+                {
+                    assert_eq!(*size, bytes.len() as u64, "the last frame is not whole");
+                }
+                self.group(group).result = Some(result);
+                self.names.remove(&group);
+            }
+            Event::SubscribeEnded { subscription, result } => {
+                let slot = subscription.slot;
+                assert!(self.names.values().all(|(sub, _)| *sub != slot), "a group runs still");
+                assert_eq!(self.ended.insert(slot, result), None, "ended twice");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn group(&mut self, key: GroupKey) -> &mut HeardGroup {
+        let name = self.names.get(&key).expect("a group that began");
+        self.groups.get_mut(name).expect("a group that began")
+    }
+}
+
+/// What a group that was sent whole looks like from the other end.
+fn whole(version: Version, frames: &[Frame]) -> HeardGroup {
+    let has_time = Features::of(version).timestamps;
+    let frame = |it: &Frame| (has_time.then_some(it.timestamp.units()), it.size, it.bytes());
+    let frames = frames.iter().map(frame).collect();
+    HeardGroup { first_frame: 0, frames, result: Some(Ok(())) }
+}
+
+// ---- one machine -----------------------------------------------------------------------------
+
+/// A machine whose peer is made of bytes, over a connection without bounds.
+struct Lone {
+    end: Bare<Shelf>,
+    now: Instant,
+    version: Version,
+    side: Side,
+    /// Streams so far: of the machine's and of the peer's, bidirectional and unidirectional.
+    opened: [[u64; 2]; 2],
+    /// What the machine wrote.
+    sent: BTreeMap<StreamId, (Vec<u8>, bool)>,
+    /// What it did to the connection, but for priorities.
+    actions: Vec<Action>,
+    priorities: BTreeMap<StreamId, i32>,
+}
+
+impl Lone {
+    fn new(config: Config) -> Self {
+        let (side, version) = (config.side, config.version);
+        let mut lone = Self {
+            end: machine(config, Carriage::Streams),
+            now: Instant::ZERO,
+            version,
+            side,
+            opened: [[0; 2]; 2],
+            sent: BTreeMap::new(),
+            actions: vec![],
+            priorities: BTreeMap::new(),
+        };
+        lone.run();
+        lone
+    }
+
+    /// One that heard SETUP, where there is one.
+    fn ready(side: Side, version: Version) -> Self {
+        Self::ready_with(config(side, version))
+    }
+
+    fn ready_with(config: Config) -> Self {
+        let mut lone = Self::new(config);
+        if Features::of(lone.version).setup {
+            lone.open(Dir::Uni, "01 01 00");
+        }
+        lone.actions.clear();
+        lone
+    }
+
+    /// Pulls everything that there is.
+    fn run(&mut self) {
+        loop {
+            let mut more = self.end.work();
+            while let Some(action) = self.end.poll_action() {
+                more = true;
+                match action {
+                    Action::SetPriority { id, priority } => {
+                        self.priorities.insert(id, priority);
+                    }
+                    action => self.actions.push(action),
+                }
+            }
+            if let Some(open) = self.end.poll_open() {
+                more = true;
+                let count = &mut self.opened[0][open.dir() as usize];
+                let id = StreamId::new(self.side, open.dir(), *count);
+                *count += 1;
+                open.opened(id);
+            }
+            if let Some(mut write) = self.end.poll_write() {
+                more = true;
+                let (bytes, fin) = self.sent.entry(write.id()).or_default();
+                bytes.extend_from_slice(&write.chunks().concat());
+                *fin |= write.fin();
+                let n = write.len();
+                write.accepted(n);
+            }
+            if !more {
+                assert!(!self.end.has_work(), "work, but nothing to do");
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.end.handle(self.now, input);
+        self.run();
+    }
+
+    fn apply(&mut self, command: Command) {
+        self.end.apply(command);
+        self.run();
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.end.handle_timeout(self.now);
+        self.run();
+    }
+
+    /// The peer opens a stream and writes.
+    fn open(&mut self, dir: Dir, bytes: &str) -> StreamId {
+        let count = &mut self.opened[1][dir as usize];
+        let id = StreamId::new(self.side.peer(), dir, *count);
+        *count += 1;
+        self.end.handle(self.now, Input::Opened { id });
+        self.data(id, bytes);
+        id
+    }
+
+    fn data(&mut self, id: StreamId, bytes: &str) {
+        self.handle(Input::Data { id, bytes: hex(bytes), fin: false });
+    }
+
+    fn fin(&mut self, id: StreamId, bytes: &str) {
+        self.handle(Input::Data { id, bytes: hex(bytes), fin: true });
+    }
+
+    fn reset(&mut self, id: StreamId, code: u64) {
+        self.handle(Input::Reset { id, code: Code::new(code) });
+    }
+
+    fn stop(&mut self, id: StreamId, code: u64) {
+        self.handle(Input::Stopped { id, code: Code::new(code) });
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        self.end.take_events()
+    }
+
+    /// The `index`-th stream of the machine's own.
+    fn own(&self, dir: Dir, index: u64) -> StreamId {
+        StreamId::new(self.side, dir, index)
+    }
+
+    /// What the machine wrote since the last call: digits, and FIN.
+    fn sent(&mut self, id: StreamId) -> String {
+        let Some((bytes, fin)) = self.sent.remove(&id) else { return String::new() };
+        digits(&bytes) + if fin { " fin" } else { "" }
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
+    }
+
+    /// The session closed with this code, and nothing comes any more.
+    fn closed_with(&mut self, code: u64) -> Error {
+        let last = self.actions.last();
+        let closed = matches!(last, Some(Action::Close { code: it, .. }) if it.as_u64() == code);
+        assert!(closed, "{last:?}");
+        assert!(self.end.machine.is_closed());
+        match self.events().pop() {
+            Some(Event::Closed { error }) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Bytes from hexadecimal digits, which may stand apart.
+fn hex(digits: &str) -> Bytes {
+    let digits: Vec<u8> = digits.bytes().filter(|byte| *byte != b' ').collect();
+    let value = |digit: u8| char::from(digit).to_digit(16).expect("a digit") as u8;
+    digits.chunks(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
+}
+
+/// As `digits` says, without spaces.
+fn bytes(digits: &str) -> String {
+    digits.replace(' ', "")
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn reset(id: StreamId, code: u64) -> Action {
+    Action::Reset { id, code: Code::new(code) }
+}
+
+fn stop(id: StreamId, code: u64) -> Action {
+    Action::Stop { id, code: Code::new(code) }
+}

@@ -1,0 +1,252 @@
+//! The start and the end of a session: SETUP, GOAWAY, closing (wire-lite 1.4, 4.2, 6.2, 6.14, 7.1).
+
+use super::*;
+
+// ---- SETUP -----------------------------------------------------------------------------------
+
+/// Both sides say who they are, and their streams are over then.
+#[test]
+fn setup_goes_both_ways() {
+    on_every_link(|version, link| {
+        let mut pair = pair(version, link);
+        pair.run_until_idle();
+        let opened = pair.trace().lines().iter().filter(|line| line.ends_with(": open")).count();
+        assert_eq!(opened, if Features::of(version).setup { 2 } else { 0 });
+        for side in [Side::Client, Side::Server] {
+            assert_eq!(pair.streams(side, Dir::Uni), 0);
+        }
+        assert!(!pair.client.is_closed() && !pair.server.is_closed());
+        assert_eq!(pair.client.take_events(), []);
+        assert_eq!(pair.server.take_events(), []);
+    });
+}
+
+/// 1.4: what the peer asks for waits until it said who it is.
+#[test]
+fn requests_and_groups_wait_for_setup() {
+    for version in [Lite05, Lite06] {
+        let mut lone = Lone::new(config(Side::Server, version));
+        let id = lone.open(Dir::Bi, "06 02 00 00");
+        assert_eq!(lone.events(), []);
+        assert_eq!(lone.actions(), []);
+        lone.open(Dir::Uni, "01 01 00");
+        assert!(matches!(one(lone.events()), Event::TrackRequested { .. }));
+        assert_eq!(lone.sent(id), "");
+    }
+}
+
+/// 1.4, 6.2: SETUP comes once and decodes, or the session is over.
+#[test]
+fn a_bad_setup_closes_the_session() {
+    for version in [Lite05, Lite06] {
+        for bad in ["01 05 02 00 00 00 00", "01 02 01 01", "01 04 01 05 01 52"] {
+            let mut lone = Lone::new(config(Side::Server, version));
+            lone.open(Dir::Uni, bad);
+            assert_eq!(lone.closed_with(3), Error::ProtocolViolation("malformed SETUP"));
+        }
+        let mut lone = Lone::ready(Side::Server, version);
+        lone.open(Dir::Uni, "01 01 00");
+        assert_eq!(lone.closed_with(3), Error::ProtocolViolation("second SETUP"));
+        let mut lone = Lone::new(config(Side::Server, version));
+        let id = lone.open(Dir::Uni, "01 04 01");
+        lone.fin(id, "");
+        assert_eq!(lone.closed_with(3), Error::ProtocolViolation("malformed SETUP"));
+    }
+}
+
+/// 1.4: bytes behind SETUP mean nothing.
+#[test]
+fn what_comes_behind_setup_is_ignored() {
+    let mut lone = Lone::new(config(Side::Server, Lite06));
+    let id = lone.open(Dir::Uni, "01 01 00 ff ff ff ff");
+    lone.fin(id, "aa");
+    assert_eq!(lone.actions(), [stop(id, 1)]);
+    assert!(!lone.end.is_closed());
+    lone.open(Dir::Bi, "06 02 00 00");
+    assert_eq!(lone.events().len(), 1);
+}
+
+#[test]
+fn a_setup_that_does_not_come_closes_the_session_in_time() {
+    for version in [Lite05, Lite06] {
+        let mut lone = Lone::new(config(Side::Client, version));
+        // One that is reset is one that does not come.
+        let id = lone.open(Dir::Uni, "01");
+        lone.reset(id, 0);
+        assert_eq!(lone.end.poll_timeout(), Some(Instant::from_millis(10_000)));
+        lone.advance(ms(10_000) - Duration::from_micros(1));
+        assert!(!lone.end.is_closed());
+        lone.advance(Duration::from_micros(1));
+        assert_eq!(lone.closed_with(0x11), Error::Timeout);
+        assert_eq!(lone.end.poll_timeout(), None);
+    }
+    let mut lone = Lone::ready(Side::Client, Lite06);
+    lone.advance(ms(10_000));
+    assert!(!lone.end.is_closed());
+    assert_eq!(Lone::new(config(Side::Client, Lite04)).end.poll_timeout(), None);
+}
+
+// ---- GOAWAY ----------------------------------------------------------------------------------
+
+/// 7.1: nothing new is asked of a peer that goes away.
+#[test]
+fn goaway_stops_new_requests() {
+    for version in [Lite04, Lite05, Lite06] {
+        let mut lone = Lone::ready(Side::Client, version);
+        lone.apply(subscribe(0));
+        lone.events();
+        let requests = lone.opened[0][Dir::Bi as usize];
+        let id = lone.open(Dir::Bi, "05 13 12 68747470733a2f2f622e6578616d706c652f");
+        assert_eq!(one(lone.events()), Event::GoingAway { uri: "https://b.example/".into() });
+        lone.fin(id, "");
+        assert_eq!(lone.sent(id), " fin");
+        lone.apply(subscribe(1));
+        let (subscription, result) = (token(1), Err(Error::GoingAway));
+        assert_eq!(one(lone.events()), Event::SubscribeEnded { subscription, result });
+        assert_eq!(lone.opened[0][Dir::Bi as usize], requests);
+        assert_eq!(lone.actions(), []);
+    }
+}
+
+#[test]
+fn a_second_goaway_closes_the_session() {
+    for version in [Lite04, Lite05, Lite06] {
+        let mut lone = Lone::ready(Side::Client, version);
+        lone.open(Dir::Bi, "05 01 00");
+        assert!(!lone.end.is_closed());
+        lone.open(Dir::Bi, "05 01 00");
+        assert_eq!(lone.closed_with(3), Error::ProtocolViolation("second GOAWAY"));
+    }
+}
+
+/// 7.1, 4.2: a malformed one is not one, and 03 has none.
+#[test]
+fn a_malformed_goaway_is_reset() {
+    for version in Version::ALL {
+        let mut lone = Lone::ready(Side::Client, version);
+        let id = lone.open(Dir::Bi, "05 02 01 ff");
+        let code = if Features::of(version).goaway { 0x12 } else { 1 };
+        assert_eq!(lone.actions(), [reset(id, code), stop(id, code)]);
+        assert_eq!(lone.events(), []);
+    }
+}
+
+// ---- closing ---------------------------------------------------------------------------------
+
+#[test]
+fn closing_says_the_code_of_the_error_and_nothing_follows() {
+    on_every_carrier(|_, mut pair| {
+        pair.client.apply(subscribe(0));
+        pair.steps(5);
+        pair.client.apply(Command::Close { error: Error::App(5) });
+        pair.client.apply(Command::Close { error: Error::App(6) });
+        pair.client.apply(subscribe(1));
+        pair.run_until_idle();
+        assert_eq!(one(pair.client.take_events()), Event::Closed { error: Error::App(5) });
+        let last = pair.server.take_events().pop();
+        assert_eq!(last, Some(Event::Closed { error: Error::App(5) }));
+        assert!(pair.client.is_closed() && pair.server.is_closed());
+    });
+}
+
+#[test]
+fn a_broken_connection_ends_the_session_once() {
+    on_every_carrier(|_, mut pair| {
+        pair.client.apply(subscribe(0));
+        pair.disconnect();
+        pair.disconnect();
+        pair.run_until_idle();
+        let closed = Event::Closed { error: Error::SessionClosed };
+        assert_eq!(pair.client.take_events(), core::slice::from_ref(&closed));
+        assert_eq!(pair.server.take_events(), [closed]);
+        assert_eq!(pair.client.poll_timeout(), None);
+    });
+}
+
+/// 7.1: what is owed goes out first, also if it must wait for windows and stream credit.
+#[test]
+fn draining_sends_everything_and_closes() {
+    on_every_carrier(|version, mut pair| {
+        let request = subscribed(&mut pair, 0);
+        let frames = [Frame::new(3, vec![7; 99]), Frame::new(4, vec![8; 20])];
+        for sequence in 0..4 {
+            pair.server.source.insert(token(sequence), frames.clone());
+            pair.server.apply(group(request, sequence.into()));
+        }
+        pair.server.apply(Command::FinishSubscribe { request, end: 4 });
+        pair.steps(3);
+        pair.server.apply(Command::Drain);
+        pair.run_until_idle();
+        while !pair.server.is_closed() {
+            assert!(pair.sleep_to_deadline());
+        }
+
+        let mut events = pair.client.take_events();
+        assert_eq!(events.pop(), Some(Event::Closed { error: Error::SessionClosed }));
+        let heard = Heard::of([vec![informed(0)], events].concat());
+        assert_eq!(heard.groups.len(), 4);
+        for group in heard.groups.values() {
+            assert_eq!(*group, whole(version, &frames));
+        }
+        assert!(pair.server.is_closed());
+        // Before 05 the subscriber can't know that it has everything: it waits for stragglers.
+        let knows = Features::of(version).subscribe_end;
+        assert!(
+            !knows || pair.now() < Instant::ZERO + ms(1_000),
+            "all was there before the deadline"
+        );
+    });
+}
+
+#[test]
+fn draining_ends_in_time_whatever_the_peer_does() {
+    for version in Version::ALL {
+        let mut pair = pair(version, Link::perfect());
+        let request = subscribed(&mut pair, 0);
+        pair.link().bandwidth = Some(1);
+        pair.server.source.insert(token(0), [Frame::new(0, vec![0; 1 << 20])]);
+        pair.server.apply(group(request, 0));
+        pair.server.apply(Command::FinishSubscribe { request, end: 1 });
+        pair.server.apply(Command::Drain);
+        pair.advance(ms(999));
+        assert!(!pair.server.is_closed());
+        pair.advance(ms(1));
+        assert!(pair.server.is_closed());
+        let closed = Event::Closed { error: Error::SessionClosed };
+        assert_eq!(pair.server.take_events().pop(), Some(closed.clone()));
+        assert_eq!(pair.client.take_events().pop(), Some(closed));
+    }
+}
+
+/// 7.1: a session that drains takes no new requests, and says so.
+#[test]
+fn a_draining_session_refuses_requests() {
+    on_every_carrier(|_, mut pair| {
+        let request = subscribed(&mut pair, 0);
+        // What is owed does not go out yet.
+        pair.server.source.insert(token(0), [Frame::new(0, vec![0; 6_000])]);
+        pair.server.apply(group(request, 0));
+        pair.server.apply(Command::FinishSubscribe { request, end: 1 });
+        pair.link().bandwidth = Some(10);
+        pair.server.apply(Command::Drain);
+        pair.client.apply(subscribe(1));
+        pair.advance(ms(400));
+        let ended = Event::SubscribeEnded { subscription: token(1), result: Err(Error::GoingAway) };
+        let events = pair.client.take_events();
+        assert!(events.contains(&ended), "{events:?}");
+        assert!(!pair.server.is_closed());
+    });
+}
+
+#[test]
+fn an_idle_session_drains_at_once() {
+    on_every_link(|version, link| {
+        let mut pair = pair(version, link);
+        pair.run_until_idle();
+        let before = pair.now();
+        pair.server.apply(Command::Drain);
+        pair.steps(100);
+        assert!(pair.server.is_closed());
+        assert_eq!(pair.now(), before);
+    });
+}

@@ -1,0 +1,84 @@
+//! A machine without anything above it.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use super::Endpoint;
+use crate::machine::{Action, Command, Event, Input, Machine, Open, Source, Write};
+use crate::stream::StreamId;
+use crate::time::Instant;
+
+/// A [`Machine`] with its source. What it tells is kept for whoever looks.
+#[derive(Debug)]
+pub struct Bare<S> {
+    /// The machine.
+    pub machine: Machine,
+    /// Where it reads what it sends.
+    pub source: S,
+    /// The events that were pulled, in order.
+    pub events: Vec<Event>,
+    /// No event is pulled while this many are kept: an application that does not keep up.
+    pub room: usize,
+}
+
+impl<S> Bare<S> {
+    /// One with room for any number of events.
+    pub const fn new(machine: Machine, source: S) -> Self {
+        Self { machine, source, events: Vec::new(), room: usize::MAX }
+    }
+
+    /// As [`Machine::apply`].
+    pub fn apply(&mut self, command: Command) {
+        self.machine.apply(command);
+    }
+
+    /// The events that were pulled since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        mem::take(&mut self.events)
+    }
+}
+
+impl<S: Source> Endpoint for Bare<S> {
+    fn handle(&mut self, now: Instant, input: Input) {
+        self.machine.handle(now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.machine.handle_timeout(now);
+    }
+
+    fn work(&mut self) -> bool {
+        let event = if self.events.len() < self.room { self.machine.poll_event() } else { None };
+        let any = event.is_some();
+        self.events.extend(event);
+        any
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.machine.poll_action()
+    }
+
+    fn poll_open(&mut self) -> Option<Open<'_>> {
+        self.machine.poll_open(&mut self.source)
+    }
+
+    fn poll_write(&mut self) -> Option<Write<'_>> {
+        self.machine.poll_write(&mut self.source)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+
+    fn has_work(&self) -> bool {
+        self.events.len() < self.room && self.machine.has_work()
+    }
+
+    fn read_limit(&self, id: StreamId) -> usize {
+        self.machine.read_limit(id)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.machine.is_closed()
+    }
+}

@@ -1,0 +1,61 @@
+//! Two endpoints joined in memory, without QUIC: a link with windows, stream credit, bandwidth,
+//! reordering and faults, on a clock that only moves when it is told to. The same seed gives the
+//! same run, line by line of its [`Trace`].
+//!
+//! For tests and benches of anything that drives a [`Machine`]: implement [`Endpoint`], or join
+//! [`Bare`] machines. Outside semver.
+
+mod bare;
+mod link;
+mod pair;
+mod random;
+mod shelf;
+mod trace;
+
+pub use bare::Bare;
+pub use link::Link;
+pub use pair::Pair;
+pub use random::Random;
+pub use shelf::{Frame, Shelf};
+pub use trace::Trace;
+
+use crate::machine::{Action, Input, Open, Write};
+use crate::stream::StreamId;
+use crate::time::Instant;
+
+#[cfg(doc)]
+use crate::machine::Machine;
+
+/// What stands at one end of a [`Link`]: the calls of a [`Machine`], which knows its own source.
+pub trait Endpoint {
+    /// As [`Machine::handle`].
+    fn handle(&mut self, now: Instant, input: Input);
+
+    /// As [`Machine::handle_timeout`].
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// One bounded piece of what the endpoint does by itself, such as to pull an event. `false`: there
+    /// was nothing to do.
+    fn work(&mut self) -> bool;
+
+    /// As [`Machine::poll_action`].
+    fn poll_action(&mut self) -> Option<Action>;
+
+    /// As [`Machine::poll_open`].
+    fn poll_open(&mut self) -> Option<Open<'_>>;
+
+    /// As [`Machine::poll_write`].
+    fn poll_write(&mut self) -> Option<Write<'_>>;
+
+    /// As [`Machine::poll_timeout`].
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// As [`Machine::has_work`]: `false` once each of the calls above gave nothing.
+    fn has_work(&self) -> bool;
+
+    /// As [`Machine::read_limit`].
+    fn read_limit(&self, id: StreamId) -> usize;
+
+    /// As [`Machine::is_closed`].
+    fn is_closed(&self) -> bool;
+}

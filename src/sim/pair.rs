@@ -1,0 +1,697 @@
+//! Two endpoints, the link between them, and the clock.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::mem;
+use core::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::trace::Hex;
+use super::{Endpoint, Link, Random, Trace};
+use crate::machine::{Action, Input};
+use crate::stream::{Code, Dir, Side, StreamId};
+use crate::time::Instant;
+
+/// Two endpoints joined by a [`Link`].
+///
+/// The clock stands still until [`run_until_idle`](Self::run_until_idle),
+/// [`advance`](Self::advance) or [`sleep_to_deadline`](Self::sleep_to_deadline) move it.
+#[derive(Debug)]
+pub struct Pair<C, S> {
+    /// The end that dialed.
+    pub client: C,
+    /// The end that was dialed.
+    pub server: S,
+    net: Net,
+}
+
+/// Everything but the endpoints.
+#[derive(Debug)]
+struct Net {
+    link: Link,
+    random: Random,
+    now: Instant,
+    trace: Trace,
+    ends: [End; 2],
+    /// Each direction of each stream that is not over, by who receives it.
+    halves: BTreeMap<(Side, StreamId), Half>,
+}
+
+/// What the QUIC of one end knows.
+#[derive(Debug)]
+struct End {
+    closed: bool,
+    /// Streams opened, ever, by kind.
+    opened: [u64; 2],
+    /// Streams that may have been opened, ever, by kind.
+    credit: [u64; 2],
+    /// Was refused a stream and waits for credit.
+    waits: [bool; 2],
+    /// Streams of the other end that this one was told of, by kind.
+    known: [u64; 2],
+    /// Bytes that may be sent on all streams together.
+    window: u64,
+    /// Streams that took no more.
+    parked: BTreeSet<StreamId>,
+    /// When what was written is on its way.
+    busy_until: Instant,
+    /// What comes from the other end beside bytes of streams, in order.
+    mail: VecDeque<(Instant, Mail)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mail {
+    Closed(Code),
+    Credit(Dir),
+    Stop(StreamId, Code),
+    Window(StreamId, u64),
+}
+
+/// One direction of a stream.
+#[derive(Debug, Default)]
+struct Half {
+    /// What was sent and not read, with its arrival.
+    wire: VecDeque<(Instant, Bytes)>,
+    fin: Option<Instant>,
+    reset: Option<(Instant, Code)>,
+    /// Bytes that may be sent.
+    window: u64,
+    /// The sender heard STOP: what it writes goes nowhere.
+    stop_heard: bool,
+    /// The receiver does not want it.
+    stopped: bool,
+    /// The receiver found a read limit of 0, and waits to hear that it should read on.
+    held: bool,
+    priority: i32,
+}
+
+/// What can be tried at an instant, at one end.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    Deliver,
+    Timeout,
+    Work,
+    Act,
+    Open,
+    Write,
+}
+
+const SIDES: [Side; 2] = [Side::Client, Side::Server];
+const TASKS: [Task; 6] =
+    [Task::Deliver, Task::Timeout, Task::Work, Task::Act, Task::Open, Task::Write];
+
+/// Bytes that are on their way at once where there is a bandwidth.
+const PACKET: usize = 1_200;
+/// Steps in which the clock stands still; far more than any run needs that comes to an end.
+const MAX_STEPS: u64 = 10_000_000;
+/// Steps in a row in which nothing goes over the link in either direction.
+const MAX_SILENT_STEPS: u64 = 100_000;
+
+impl<C: Endpoint, S: Endpoint> Pair<C, S> {
+    /// Joins two endpoints, at the instant 0.
+    pub fn new(client: C, server: S, link: Link) -> Self {
+        Self { client, server, net: Net::new(link) }
+    }
+
+    /// What time it is.
+    pub const fn now(&self) -> Instant {
+        self.net.now
+    }
+
+    /// What happened so far.
+    pub const fn trace(&self) -> &Trace {
+        &self.net.trace
+    }
+
+    /// How the connection behaves from now on. What was promised before still holds: windows and
+    /// stream credit only come back as they are used.
+    pub const fn link(&mut self) -> &mut Link {
+        &mut self.net.link
+    }
+
+    /// What `side` asked for with [`Action::SetPriority`] for its half of a stream that is not over.
+    pub fn priority(&self, side: Side, id: StreamId) -> Option<i32> {
+        self.net.halves.get(&(side.peer(), id)).map(|half| half.priority)
+    }
+
+    /// Streams that `side` opened and that are not over.
+    pub fn streams(&self, side: Side, dir: Dir) -> usize {
+        let ids: BTreeSet<_> = self.net.halves.keys().map(|(_, id)| *id).collect();
+        ids.into_iter().filter(|id| (id.initiator(), id.dir()) == (side, dir)).count()
+    }
+
+    /// Does one thing that can be done at this instant. `false`: there is none.
+    pub fn step(&mut self) -> bool {
+        let mut tasks = [(Side::Client, Task::Deliver); 12];
+        for (i, slot) in tasks.iter_mut().enumerate() {
+            *slot = (SIDES[i % 2], TASKS[i / 2]);
+        }
+        if self.net.link.shuffle {
+            for i in (1..tasks.len()).rev() {
+                let other = self.net.random.below(i as u64 + 1) as usize;
+                tasks.swap(i, other);
+            }
+        }
+        tasks.into_iter().any(|(side, task)| self.attempt(side, task))
+    }
+
+    /// Does at most `count` things that can be done at this instant.
+    pub fn steps(&mut self, count: usize) {
+        for _ in 0..count {
+            if !self.step() {
+                return;
+            }
+        }
+    }
+
+    /// Goes on until nothing is on its way and nothing can be done. The clock moves with what arrives,
+    /// not to the deadlines of the endpoints.
+    ///
+    /// # Panics
+    ///
+    /// If that takes too many steps, or an endpoint says that it has work and gives nothing: it names
+    /// who is busy.
+    pub fn run_until_idle(&mut self) {
+        loop {
+            self.exhaust();
+            match self.net.next_arrival() {
+                Some(at) => self.net.now = at,
+                None => return,
+            }
+        }
+    }
+
+    /// Goes on until `time` has passed, with everything that falls due.
+    ///
+    /// # Panics
+    ///
+    /// As [`run_until_idle`](Self::run_until_idle).
+    pub fn advance(&mut self, time: Duration) {
+        let target = self.net.now + time;
+        loop {
+            self.exhaust();
+            let next = [self.net.next_arrival(), self.next_deadline()].into_iter().flatten().min();
+            match next {
+                Some(at) if at <= target => self.net.now = self.net.now.max(at),
+                _ => break,
+            }
+        }
+        self.net.now = target;
+        self.exhaust();
+    }
+
+    /// Goes on until nothing happens, then sleeps to the next deadline and goes on until nothing
+    /// happens. `false`: there is no deadline.
+    ///
+    /// # Panics
+    ///
+    /// As [`run_until_idle`](Self::run_until_idle).
+    pub fn sleep_to_deadline(&mut self) -> bool {
+        self.run_until_idle();
+        let Some(at) = self.next_deadline() else { return false };
+        self.net.now = self.net.now.max(at);
+        self.run_until_idle();
+        true
+    }
+
+    /// The connection breaks, at both ends at once.
+    pub fn disconnect(&mut self) {
+        for side in SIDES {
+            let input = Input::Closed { code: Code::default(), reason: Bytes::new() };
+            self.give(side, input);
+            self.net.end(side).closed = true;
+        }
+        self.net.halves.clear();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.client.poll_timeout().into_iter().chain(self.server.poll_timeout()).min()
+    }
+
+    fn exhaust(&mut self) {
+        let mut silent = 0;
+        for _ in 0..MAX_STEPS {
+            let before = self.net.trace.lines().len();
+            // A call that gives nothing may tidy up, and so let another one give something.
+            if !self.step() && !self.step() {
+                for side in SIDES {
+                    let busy = self.at(side).has_work();
+                    assert!(!busy, "{side:?} has work but gives nothing:\n{}", self.tail());
+                }
+                return;
+            }
+            silent = if self.net.trace.lines().len() == before { silent + 1 } else { 0 };
+            assert!(
+                silent < MAX_SILENT_STEPS,
+                "{} is busy with nothing:\n{}",
+                self.who(),
+                self.tail()
+            );
+        }
+        panic!("{} does not come to an end:\n{}", self.who(), self.tail());
+    }
+
+    fn who(&mut self) -> String {
+        let [client, server] = SIDES.map(|side| self.at(side).has_work());
+        format!("(client has work: {client}, server has work: {server})")
+    }
+
+    fn tail(&self) -> String {
+        let lines = self.net.trace.lines();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    fn at(&mut self, side: Side) -> &mut dyn Endpoint {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    fn attempt(&mut self, side: Side, task: Task) -> bool {
+        match task {
+            Task::Deliver => self.deliver(side),
+            Task::Timeout => {
+                let now = self.net.now;
+                let due = self.at(side).poll_timeout().is_some_and(|at| at <= now);
+                if due {
+                    self.at(side).handle_timeout(now);
+                }
+                due
+            }
+            Task::Work => self.at(side).work(),
+            Task::Act => match self.at(side).poll_action() {
+                Some(action) => {
+                    self.net.act(side, action);
+                    true
+                }
+                None => false,
+            },
+            Task::Open => self.open(side),
+            Task::Write => self.write(side),
+        }
+    }
+
+    fn give(&mut self, side: Side, input: Input) {
+        let now = self.net.now;
+        match &input {
+            Input::Data { id, bytes, fin } => {
+                let fin = if *fin { " fin" } else { "" };
+                self.net.log(side, format_args!("<- {id}: data {}{fin}", Hex(bytes)));
+            }
+            Input::Opened { id } => self.net.log(side, format_args!("<- {id}: opened")),
+            Input::Reset { id, code } => self.net.log(side, format_args!("<- {id}: reset {code}")),
+            Input::Stopped { id, code } => self.net.log(side, format_args!("<- {id}: stop {code}")),
+            Input::Writable { id } => self.net.log(side, format_args!("<- {id}: writable")),
+            other => self.net.log(side, format_args!("<- {other:?}")),
+        }
+        self.at(side).handle(now, input);
+    }
+
+    // ---- in ----------------------------------------------------------------------------------
+
+    /// Tells an end one thing that arrived or became possible.
+    fn deliver(&mut self, side: Side) -> bool {
+        if self.net.end(side).closed {
+            return false;
+        }
+        let now = self.net.now;
+        let arrived = |half: &Half| {
+            let bytes = half.wire.front().is_some_and(|(at, _)| *at <= now);
+            let fin = half.wire.is_empty() && half.fin.is_some_and(|at| at <= now);
+            let reset = half.reset.is_some_and(|(at, _)| at <= now);
+            reset || (!half.held && (bytes || fin)) || (half.stopped && (bytes || fin))
+        };
+        let halves = self.net.halves.range((side, FIRST)..=(side, LAST));
+        let ready = halves.filter(|(_, half)| arrived(half)).map(|((_, id), _)| *id);
+        let ready: Vec<_> = ready.collect();
+        let mail = self.net.end(side).mail.front().is_some_and(|(at, _)| *at <= now);
+        let writable = self.net.writable(side);
+
+        let total = ready.len() + usize::from(mail) + writable.len();
+        if total == 0 {
+            return false;
+        }
+        let shuffle = self.net.link.shuffle;
+        let choice = if shuffle { self.net.random.below(total as u64) as usize } else { 0 };
+        if let Some(id) = ready.get(choice) {
+            self.deliver_stream(side, *id);
+        } else if let Some(id) = writable.get(choice - ready.len()) {
+            self.net.end(side).parked.remove(id);
+            self.give(side, Input::Writable { id: *id });
+        } else {
+            self.deliver_mail(side);
+        }
+        true
+    }
+
+    fn deliver_stream(&mut self, side: Side, id: StreamId) {
+        let (known, kind) = (self.net.end(side).known, id.dir() as usize);
+        if id.initiator() != side && id.as_u64() >> 2 >= known[kind] {
+            // A stream opens all before it (RFC 9000 section 2.1).
+            let opened = StreamId::new(id.initiator(), id.dir(), known[kind]);
+            self.net.end(side).known[kind] += 1;
+            return self.give(side, Input::Opened { id: opened });
+        }
+        let limit = self.at(side).read_limit(id);
+        let net = &mut self.net;
+        let now = net.now;
+        let Some(half) = net.halves.get_mut(&(side, id)) else { return };
+        let has_bytes = half.wire.front().is_some_and(|(at, _)| *at <= now);
+        if let Some((_, code)) = half.reset.filter(|(at, _)| *at <= now) {
+            if half.stopped
+                || !has_bytes
+                || half.held
+                || (net.link.shuffle && net.random.once_in(3))
+            {
+                let stopped = half.stopped;
+                net.drop_half(side, id);
+                if !stopped {
+                    self.give(side, Input::Reset { id, code });
+                }
+                return;
+            }
+        }
+        if half.stopped {
+            let unread = half.wire.drain(..).map(|(_, bytes)| bytes.len() as u64).sum();
+            let over = half.fin.is_some();
+            net.read(side, id, unread);
+            if over {
+                net.drop_half(side, id);
+            }
+            return;
+        }
+        if limit == 0 {
+            half.held = true;
+            return;
+        }
+        let max = net.link.max_read.min(limit);
+        let max = if net.link.shuffle { 1 + net.random.below(max as u64) as usize } else { max };
+        let mut bytes = BytesMut::new();
+        while let Some((at, front)) = half.wire.front_mut() {
+            if *at > now || bytes.len() == max {
+                break;
+            }
+            let n = front.len().min(max - bytes.len());
+            bytes.extend_from_slice(&front.split_to(n));
+            if front.is_empty() {
+                half.wire.pop_front();
+            }
+        }
+        // FIN may come with the last bytes, or alone.
+        let ends = half.wire.is_empty() && half.fin.is_some_and(|at| at <= now);
+        let fin = ends && (bytes.is_empty() || !(net.link.shuffle && net.random.once_in(2)));
+        net.read(side, id, bytes.len() as u64);
+        if fin {
+            net.drop_half(side, id);
+        }
+        self.give(side, Input::Data { id, bytes: bytes.freeze(), fin });
+    }
+
+    fn deliver_mail(&mut self, side: Side) {
+        let Some((_, mail)) = self.net.end(side).mail.pop_front() else { return };
+        let net = &mut self.net;
+        match mail {
+            Mail::Closed(code) => {
+                net.end(side).closed = true;
+                self.give(side, Input::Closed { code, reason: Bytes::new() });
+            }
+            Mail::Credit(dir) => {
+                let end = net.end(side);
+                end.credit[dir as usize] += 1;
+                if mem::take(&mut end.waits[dir as usize]) {
+                    self.give(side, Input::Available { dir });
+                }
+            }
+            Mail::Stop(id, code) => {
+                let Some(half) = net.halves.get_mut(&(side.peer(), id)) else { return };
+                if half.reset.is_none() {
+                    half.stop_heard = true;
+                    self.give(side, Input::Stopped { id, code });
+                }
+            }
+            Mail::Window(id, bytes) => {
+                net.end(side).window += bytes;
+                if let Some(half) = net.halves.get_mut(&(side.peer(), id)) {
+                    half.window += bytes;
+                }
+            }
+        }
+    }
+
+    // ---- out ---------------------------------------------------------------------------------
+
+    fn open(&mut self, side: Side) -> bool {
+        let Self { client, server, net } = self;
+        let endpoint: &mut dyn Endpoint = if side == Side::Client { client } else { server };
+        let Some(open) = endpoint.poll_open() else { return false };
+        let (dir, kind) = (open.dir(), open.dir() as usize);
+        if net.drops_guard() {
+            return true;
+        }
+        let end = &mut net.ends[side as usize];
+        if end.opened[kind] == end.credit[kind] {
+            end.waits[kind] = true;
+            open.blocked();
+            net.log(side, format_args!("-> {dir:?} stream is blocked"));
+            return true;
+        }
+        let id = StreamId::new(side, dir, end.opened[kind]);
+        end.opened[kind] += 1;
+        let window = net.link.stream_window;
+        let half = || Half { window, ..Half::default() };
+        net.halves.insert((side.peer(), id), half());
+        if dir == Dir::Bi {
+            net.halves.insert((side, id), half());
+        }
+        open.opened(id);
+        net.log(side, format_args!("-> {id}: open"));
+        true
+    }
+
+    fn write(&mut self, side: Side) -> bool {
+        let Self { client, server, net } = self;
+        let endpoint: &mut dyn Endpoint = if side == Side::Client { client } else { server };
+        let Some(mut write) = endpoint.poll_write() else { return false };
+        if net.drops_guard() {
+            return true;
+        }
+        let (id, total, fin) = (write.id(), write.len(), write.fin());
+        let (now, connection) = (net.now, net.end(side).window);
+        let (shuffle, busy) = (net.link.shuffle, net.end(side).busy_until > now);
+        let Some(half) = net.halves.get_mut(&(side.peer(), id)) else {
+            // The other end is done with the stream.
+            write.accepted(total);
+            return true;
+        };
+        if half.reset.is_some() || half.stop_heard {
+            write.accepted(total);
+            net.log(side, format_args!("-> {id}: {total} bytes go nowhere"));
+            if fin {
+                net.reset(side, id, Code::default());
+            }
+            return true;
+        }
+        let room = if busy { 0 } else { half.window.min(connection) };
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let packet = if net.link.bandwidth.is_some() { PACKET } else { usize::MAX };
+        let mut n = total.min(net.link.max_write).min(packet);
+        if shuffle {
+            n = net.random.below(n as u64 + 1) as usize;
+        }
+        let n = n.min(room);
+        let mut bytes = BytesMut::with_capacity(n);
+        for chunk in write.chunks() {
+            let taken = chunk.split_to(chunk.len().min(n - bytes.len()));
+            bytes.extend_from_slice(&taken);
+        }
+        let parks = n < total && (n == room || n == 0 || (shuffle && net.random.once_in(2)));
+        let fin = fin && n == total;
+        if parks {
+            write.blocked(n);
+            net.end(side).parked.insert(id);
+        } else {
+            write.accepted(n);
+        }
+        let end = if fin {
+            " fin"
+        } else if parks {
+            " blocked"
+        } else {
+            ""
+        };
+        net.log(side, format_args!("-> {id}: write {}/{total}{end}", Hex(&bytes)));
+        net.send(side, id, bytes.freeze(), fin);
+        true
+    }
+}
+
+const FIRST: StreamId = StreamId::from_u64(0);
+const LAST: StreamId = StreamId::from_u64(u64::MAX);
+
+impl Net {
+    fn new(link: Link) -> Self {
+        let end = || End {
+            closed: false,
+            opened: [0; 2],
+            credit: [Dir::Bi, Dir::Uni].map(|dir| match dir {
+                Dir::Bi => link.bi_streams,
+                Dir::Uni => link.uni_streams,
+            }),
+            waits: [false; 2],
+            known: [0; 2],
+            window: link.connection_window,
+            parked: BTreeSet::new(),
+            busy_until: Instant::ZERO,
+            mail: VecDeque::new(),
+        };
+        Self {
+            random: Random::new(link.seed),
+            now: Instant::ZERO,
+            trace: Trace::new(),
+            ends: [end(), end()],
+            halves: BTreeMap::new(),
+            link,
+        }
+    }
+
+    fn log(&mut self, side: Side, text: core::fmt::Arguments<'_>) {
+        let name = if side == Side::Client { "client" } else { "server" };
+        self.trace.line(format_args!("{:>9} {name} {text}", self.now.as_micros()));
+    }
+
+    fn end(&mut self, side: Side) -> &mut End {
+        &mut self.ends[side as usize]
+    }
+
+    fn drops_guard(&mut self) -> bool {
+        self.random.once_in(self.link.drop_guards)
+    }
+
+    fn post(&mut self, to: Side, mail: Mail) {
+        let at = self.now + self.link.latency;
+        self.end(to).mail.push_back((at, mail));
+    }
+
+    /// When something sent now arrives.
+    fn arrival(&mut self, sender: Side) -> Instant {
+        let jitter = u64::try_from(self.link.jitter.as_micros()).unwrap_or(u64::MAX);
+        let jitter = Duration::from_micros(self.random.below(jitter.saturating_add(1)));
+        self.ends[sender as usize].busy_until.max(self.now) + self.link.latency + jitter
+    }
+
+    fn send(&mut self, side: Side, id: StreamId, bytes: Bytes, fin: bool) {
+        let n = bytes.len() as u64;
+        if let Some(bandwidth) = self.link.bandwidth {
+            let time = Duration::from_micros((n * 1_000).div_ceil(bandwidth.max(1)));
+            let start = self.ends[side as usize].busy_until.max(self.now);
+            self.end(side).busy_until = start + time;
+        }
+        self.end(side).window -= n;
+        let at = self.arrival(side);
+        let Some(half) = self.halves.get_mut(&(side.peer(), id)) else { return };
+        half.window -= n;
+        // In order within the stream.
+        let at = half.wire.back().map_or(at, |(before, _)| at.max(*before));
+        if n > 0 {
+            half.wire.push_back((at, bytes));
+        }
+        if fin {
+            half.fin = Some(at);
+        }
+    }
+
+    /// The receiver read bytes: the sender may send as many.
+    fn read(&mut self, receiver: Side, id: StreamId, bytes: u64) {
+        if bytes > 0 {
+            self.post(receiver.peer(), Mail::Window(id, bytes));
+        }
+    }
+
+    fn act(&mut self, side: Side, action: Action) {
+        assert!(
+            !self.end(side).closed || matches!(action, Action::Close { .. }),
+            "{action:?} after the end"
+        );
+        match action {
+            Action::Close { code, reason } => {
+                self.log(side, format_args!("-> close {code} {reason}"));
+                self.end(side).closed = true;
+                self.post(side.peer(), Mail::Closed(code));
+                self.halves.retain(|(receiver, _), _| *receiver != side);
+            }
+            Action::Reset { id, code } => {
+                self.log(side, format_args!("-> {id}: reset {code}"));
+                self.reset(side, id, code);
+            }
+            Action::Stop { id, code } => {
+                self.log(side, format_args!("-> {id}: stop {code}"));
+                if let Some(half) = self.halves.get_mut(&(side, id)) {
+                    if !mem::replace(&mut half.stopped, true) {
+                        self.post(side.peer(), Mail::Stop(id, code));
+                    }
+                }
+            }
+            Action::SetPriority { id, priority } => {
+                self.log(side, format_args!("-> {id}: priority {priority}"));
+                if let Some(half) = self.halves.get_mut(&(side.peer(), id)) {
+                    half.priority = priority;
+                }
+            }
+            Action::Resume { id } => {
+                self.log(side, format_args!("-> {id}: resume"));
+                if let Some(half) = self.halves.get_mut(&(side, id)) {
+                    half.held = false;
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, side: Side, id: StreamId, code: Code) {
+        self.end(side).parked.remove(&id);
+        let at = self.arrival(side);
+        if let Some(half) = self.halves.get_mut(&(side.peer(), id)) {
+            // A RESET behind FIN says nothing new to who has everything.
+            half.reset.get_or_insert((at, code));
+        }
+    }
+
+    /// One direction is over. The credit for a stream comes back with its last one.
+    fn drop_half(&mut self, receiver: Side, id: StreamId) {
+        let Some(half) = self.halves.remove(&(receiver, id)) else { return };
+        let unread = half.wire.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        self.read(receiver, id, unread);
+        if !self.halves.contains_key(&(receiver.peer(), id)) {
+            self.post(id.initiator(), Mail::Credit(id.dir()));
+        }
+    }
+
+    /// Streams that were parked and would take bytes.
+    fn writable(&self, side: Side) -> Vec<StreamId> {
+        let end = &self.ends[side as usize];
+        if end.busy_until > self.now || end.window == 0 {
+            return Vec::new();
+        }
+        let takes = |id: &&StreamId| {
+            let half = self.halves.get(&(side.peer(), **id));
+            half.is_none_or(|half| half.window > 0 || half.stop_heard)
+        };
+        end.parked.iter().filter(takes).copied().collect()
+    }
+
+    /// When the next thing arrives or becomes possible, if that is later.
+    fn next_arrival(&self) -> Option<Instant> {
+        let halves = self.halves.iter().filter(|((side, _), _)| !self.ends[*side as usize].closed);
+        let streams = halves.flat_map(|(_, half)| {
+            let bytes = half.wire.front().map(|(at, _)| *at);
+            bytes.into_iter().chain(half.fin).chain(half.reset.map(|(at, _)| at))
+        });
+        let open = self.ends.iter().filter(|end| !end.closed);
+        let mail = open.clone().filter_map(|end| end.mail.front().map(|(at, _)| *at));
+        let busy = open.filter(|end| !end.parked.is_empty()).map(|end| end.busy_until);
+        streams.chain(mail).chain(busy).filter(|at| *at > self.now).min()
+    }
+}

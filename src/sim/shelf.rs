@@ -1,0 +1,124 @@
+//! A source made of vectors.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::machine::{Announcement, FrameView, Run, Source, Supply, Token};
+use crate::time::Timestamp;
+
+/// A frame of a [`Shelf`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// When it is to be shown.
+    pub timestamp: Timestamp,
+    /// Bytes that it will have.
+    pub size: u64,
+    /// Those of them that are there.
+    pub payload: Vec<Bytes>,
+}
+
+impl Frame {
+    /// A whole frame.
+    pub fn new(timestamp: u64, payload: impl Into<Bytes>) -> Self {
+        let payload = payload.into();
+        let size = payload.len() as u64;
+        Self { timestamp: Timestamp::new(timestamp), size, payload: Vec::from([payload]) }
+    }
+
+    /// The payload in one piece.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.payload.concat()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Group {
+    frames: Vec<Frame>,
+    end: Option<Result<(), Error>>,
+}
+
+/// Groups and announcements that a test put there, by token.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf {
+    groups: BTreeMap<Token, Group>,
+    announcements: BTreeMap<Token, VecDeque<Announcement>>,
+    gone: Vec<Token>,
+}
+
+impl Shelf {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a frame behind the others of a group.
+    pub fn push(&mut self, group: Token, frame: Frame) {
+        self.groups.entry(group).or_default().frames.push(frame);
+    }
+
+    /// Puts more payload behind what the last frame of a group has.
+    ///
+    /// # Panics
+    ///
+    /// If the group has no frame.
+    pub fn extend(&mut self, group: Token, payload: impl Into<Bytes>) {
+        let frames = &mut self.groups.entry(group).or_default().frames;
+        frames.last_mut().expect("a frame that begins").payload.push(payload.into());
+    }
+
+    /// Ends a group: cleanly behind its frames, or with nothing left of it.
+    pub fn end(&mut self, group: Token, result: Result<(), Error>) {
+        self.groups.entry(group).or_default().end = Some(result);
+    }
+
+    /// A whole group.
+    pub fn insert(&mut self, group: Token, frames: impl IntoIterator<Item = Frame>) {
+        let group = self.groups.entry(group).or_default();
+        group.frames.extend(frames);
+        group.end = Some(Ok(()));
+    }
+
+    /// What a reader of announcements hears next.
+    pub fn announce(&mut self, reader: Token, announcement: Announcement) {
+        self.announcements.entry(reader).or_default().push_back(announcement);
+    }
+
+    /// The groups that were asked for and answered with [`Supply::Gone`], in order.
+    pub fn told_gone(&self) -> &[Token] {
+        &self.gone
+    }
+}
+
+impl Source for Shelf {
+    fn frames(&mut self, token: Token, from: u64, run: &mut Run<'_>) -> Supply {
+        let error = match self.groups.get(&token) {
+            None => Error::Internal,
+            Some(Group { end: Some(Err(error)), .. }) => error.clone(),
+            Some(group) => return show(group, from, run),
+        };
+        self.gone.push(token);
+        Supply::Gone(error)
+    }
+
+    fn announcement(&mut self, reader: Token) -> Option<Announcement> {
+        self.announcements.get_mut(&reader)?.pop_front()
+    }
+}
+
+fn show(group: &Group, from: u64, run: &mut Run<'_>) -> Supply {
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(group.frames.len());
+    let mut previous =
+        from.checked_sub(1).map_or(Timestamp::ZERO, |before| group.frames[before].timestamp);
+    for (index, frame) in group.frames.iter().enumerate().skip(from) {
+        let (timestamp, size, payload) = (frame.timestamp, frame.size, &frame.payload);
+        let went_on = run.push(FrameView { timestamp, previous, size, wire: None, payload });
+        if !went_on && index + 1 < group.frames.len() {
+            return Supply::More;
+        }
+        previous = timestamp;
+    }
+    if group.end.is_some() { Supply::End } else { Supply::Pending }
+}
