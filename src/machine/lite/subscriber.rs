@@ -217,6 +217,9 @@ impl Lite {
     fn read_answer(&mut self, core: &mut Core, key: Key, sub_key: Key) -> Result<Look, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
         let Some(sub) = self.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
+        if sub.result.is_some() {
+            return Ok(Look::Wait);
+        }
         if let Some(code) = request.given_up() {
             return Err(Error::from_stream_code(code));
         }
