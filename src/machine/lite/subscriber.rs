@@ -222,7 +222,8 @@ impl Lite {
         if sub.result.is_some() {
             return Ok(Look::Wait);
         }
-        if let Some(code) = request.given_up() {
+        // STOP_SENDING says nothing here: 0.16 sends it behind its FIN, and both may come at once.
+        if let Some(code) = request.recv.reset() {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {
@@ -288,7 +289,7 @@ impl Lite {
 
     fn read_info(&mut self, core: &mut Core, key: Key) -> Result<Option<TrackInfo>, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
-        if let Some(code) = request.given_up() {
+        if let Some(code) = request.recv.reset() {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {
