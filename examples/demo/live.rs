@@ -24,7 +24,7 @@ const ON_THREAD: usize = 10;
 /// One subscriber comes only now,
 const LATE: Duration = Duration::from_millis(2_500);
 /// and one does not read from the first of these times to the second.
-const STALL: [Duration; 2] = [Duration::from_millis(1_200), Duration::from_millis(3_400)];
+const STALL: [Duration; 2] = [Duration::from_millis(1_200), Duration::from_millis(3_800)];
 /// What is older than this is not worth waiting for.
 const MAX_AGE: Duration = Duration::from_millis(500);
 /// When to give up on what is still missing.
