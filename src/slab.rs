@@ -72,6 +72,11 @@ impl<T> Slab<T> {
         Some(((slot as u32, *generation), value.as_mut()?))
     }
 
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|(_, value)| value.as_ref())
+    }
+
     #[cfg(feature = "std")]
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
         self.slots.into_iter().filter_map(|(_, value)| value)

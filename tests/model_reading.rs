@@ -381,3 +381,63 @@ fn names_and_infos_are_seen_by_readers() {
     let Poll::Ready(Ok(info)) = reader.try_info() else { panic!("known from the start") };
     assert_eq!((Some(&info), info.timescale.units(), info.priority), (track.info(), 90_000, 9));
 }
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread. Nobody but its waker ends a pause of it.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn readers_on_other_threads_miss_nothing() {
+    const GROUPS: u64 = 300;
+    const FRAMES: u64 = 40;
+    let mut track = Track::new("t").produce();
+    let readers: Vec<_> = (0..3).map(|_| track.subscribe(everything())).collect();
+    std::thread::scope(|scope| {
+        for mut reader in readers {
+            scope.spawn(move || {
+                block_on(async {
+                    for expected in 0..GROUPS {
+                        let mut group = reader.next_group().await.unwrap().unwrap();
+                        assert_eq!(group.sequence(), expected);
+                        for index in 0..FRAMES {
+                            let frame = group.next_frame().await.unwrap().unwrap();
+                            assert_eq!(frame.payload(), (expected * index).to_le_bytes());
+                        }
+                        assert!(group.next_frame().await.unwrap().is_none());
+                    }
+                    assert!(reader.next_group().await.unwrap().is_none());
+                });
+            });
+        }
+        for sequence in 0..GROUPS {
+            let mut group = track.append_group().unwrap();
+            for index in 0..FRAMES {
+                let payload = (sequence * index).to_le_bytes();
+                if index % 3 == 0 {
+                    group.create_frame(0, 8).unwrap().write(&payload).unwrap();
+                } else {
+                    group.write_frame(0, payload.to_vec()).unwrap();
+                }
+            }
+            group.finish().unwrap();
+        }
+        track.finish().unwrap();
+    });
+}

@@ -51,7 +51,7 @@ use lite::Lite;
 use request::{Carrier, Requests, Sender};
 use run::{Layout, Scratch};
 use schedule::{CONTROL_PRIORITY, Pick, Schedule};
-use streams::Send;
+use streams::{Send, buffer};
 use timers::{Timer, Timers};
 
 /// What a machine is made with.
@@ -96,7 +96,7 @@ struct Core {
     schedule: Schedule,
     timers: Timers,
     actions: VecDeque<Action>,
-    /// Events that no bytes stand for: at most one for each subscription, and the last.
+    /// Events that no bytes stand for: what ended by a command, or with the session.
     notices: VecDeque<Event>,
     /// A stream of our own that carries the set-up.
     control: Option<Control>,
@@ -125,8 +125,7 @@ impl Machine {
 
     fn with_carrier(config: Config, now: Instant, carrier: Carrier) -> Self {
         let limits = config.limits.clone();
-        // A whole message must fit behind one that is being decoded.
-        let buffer = limits.message_bytes.max(limits.stream_buffer);
+        let buffer = buffer(&limits);
         let layout = Layout::of(config.version);
         let mut core = Core {
             now,
@@ -191,7 +190,7 @@ impl Machine {
             match timer {
                 Timer::Handshake => self.dialect.handshake_timeout(&mut self.core),
                 Timer::Close => self.core.close(Error::SessionClosed),
-                Timer::Unbound(key) => self.dialect.unbound_timeout(&mut self.core, key),
+                Timer::Unbound => self.dialect.unbound_timeout(&mut self.core),
                 Timer::Stragglers(key) => self.dialect.stragglers_timeout(&mut self.core, key),
             }
         }
@@ -212,14 +211,18 @@ impl Machine {
     /// What the peer did next. Decodes one message or frame, of the most urgent stream that has one.
     /// `None` until another input or command.
     pub fn poll_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.core.notices.pop_front() {
+        let core = &mut self.core;
+        if core.state == State::Closed {
+            return core.notices.pop_front();
+        }
+        if let Some(released) = core.schedule.released.pop_front() {
+            return Some(self.dialect.group_released(core, released));
+        }
+        if let Some(event) = core.notices.pop_front() {
             return Some(event);
         }
-        if self.core.state == State::Closed {
-            return None;
-        }
-        let event = self.dialect.poll_event(&mut self.core);
-        event.or_else(|| self.core.notices.pop_front())
+        let event = self.dialect.poll_event(core);
+        event.or_else(|| core.notices.pop_front())
     }
 
     /// The next small thing to do to the connection. `None` until something else is called.
@@ -227,7 +230,12 @@ impl Machine {
         if self.core.state == State::Draining && self.is_flushed() {
             self.core.close(Error::SessionClosed);
         }
-        self.core.actions.pop_front()
+        let action = self.core.actions.pop_front();
+        if self.core.state == State::Closed {
+            // What was to be done besides does not matter any more.
+            self.core.actions.clear();
+        }
+        action
     }
 
     /// The most urgent stream that should exist now: control, then groups. A group that is gone
@@ -320,7 +328,7 @@ impl Machine {
             || !core.schedule.released.is_empty()
             || self.dialect.has_events(core)
             || core.requests.has_writable()
-            || (credit(Dir::Bi) && core.requests.has_unopened())
+            || (credit(Dir::Bi) && core.requests.wants_stream())
             || core.schedule.has_writable()
             || (credit(Dir::Uni) && core.schedule.has_unopened())
             || (core.state == State::Draining && self.is_flushed())
@@ -341,12 +349,19 @@ impl Machine {
         self.core.state == State::Closed
     }
 
+    /// Everything that is remembered, but for announcements.
+    #[cfg(test)]
+    fn entries(&self) -> usize {
+        let core = &self.core;
+        let queues = core.actions.len() + core.notices.len() + core.timers.len();
+        core.requests.entries() + core.schedule.entries() + self.dialect.entries() + queues
+    }
+
     /// Whether everything that is owed was taken and, where it ended well, seen by the peer.
     fn is_flushed(&self) -> bool {
         let core = &self.core;
         !core.requests.owes()
-            && !core.schedule.has_writable()
-            && !core.schedule.has_unopened()
+            && !core.schedule.owes()
             && core.schedule.released.is_empty()
             && self.dialect.is_acknowledged()
     }

@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::io::Action;
+use super::schedule::CONTROL_PRIORITY;
 use super::streams::{Recv, Send};
 use crate::error::Error;
 use crate::slab::{Key, Slab};
@@ -31,9 +32,10 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The code with which the peer abandoned either half.
+    /// The code with which the peer gave up the request: it abandoned its half, or does not want the
+    /// answer. That it needs no more of what we ask with says nothing: the answer may be on its way.
     pub(super) fn given_up(&self) -> Option<Code> {
-        self.recv.reset().or(self.stopped)
+        self.recv.reset().or(if self.theirs { self.stopped } else { None })
     }
 }
 
@@ -86,6 +88,8 @@ pub(super) struct Requests {
     readable: VecDeque<Key>,
     writable: VecDeque<Key>,
     unopened: VecDeque<Key>,
+    /// How many wait for QUIC to take more.
+    parked: usize,
     theirs: usize,
     max_theirs: usize,
     buffer: usize,
@@ -103,6 +107,7 @@ impl Requests {
             readable: VecDeque::new(),
             writable: VecDeque::new(),
             unopened: VecDeque::new(),
+            parked: 0,
             theirs: 0,
             max_theirs,
             buffer,
@@ -143,6 +148,14 @@ impl Requests {
         }
     }
 
+    /// Forgets a request of which nothing can have gone out. `false` if something may have.
+    pub(super) fn withdraw(&mut self, key: Key) -> bool {
+        let request = self.slab.get(key);
+        let unseen = request.is_some_and(|request| request.stream.is_none());
+        let streams = matches!(self.carrier, Carrier::Streams);
+        streams && unseen && self.remove(key).is_some()
+    }
+
     /// Ends both halves at once and forgets the request.
     pub(super) fn cancel(&mut self, key: Key, error: &Error, actions: &mut VecDeque<Action>) {
         let Some(mut request) = self.remove(key) else { return };
@@ -173,11 +186,24 @@ impl Requests {
         over
     }
 
-    /// Decoding made room: reads on if the stream was held.
-    pub(super) fn consumed(&mut self, key: Key, actions: &mut VecDeque<Action>) {
+    /// Nothing more that the peer says on this request counts.
+    pub(super) fn stop(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.recv.abandon(code);
+        self.queue_in(key);
+        match (&mut self.carrier, self.slab.get(key).and_then(|request| request.stream)) {
+            (Carrier::Streams, Some(id)) => actions.push_back(Action::Stop { id, code }),
+            (Carrier::Streams, None) => {}
+            #[cfg(test)]
+            (Carrier::Mux(mux), _) => mux.cancel(key, false, true, code),
+        }
+    }
+
+    /// Decoding made room, or needs more bytes if `starved`: reads on if the stream was held.
+    pub(super) fn consumed(&mut self, key: Key, starved: bool, actions: &mut VecDeque<Action>) {
         let buffer = self.buffer;
         let Some(request) = self.slab.get_mut(key) else { return };
-        if request.recv.release(buffer) {
+        if request.recv.release(buffer, starved) {
             if let (Carrier::Streams, Some(id)) = (&self.carrier, request.stream) {
                 actions.push_back(Action::Resume { id });
             }
@@ -233,6 +259,7 @@ impl Requests {
                     return;
                 };
                 self.by_stream.insert(id, key);
+                actions.push_back(Action::SetPriority { id, priority: CONTROL_PRIORITY });
             }
             #[cfg(test)]
             Carrier::Mux(mux) => mux.opened(id),
@@ -251,8 +278,7 @@ impl Requests {
             Carrier::Streams => {
                 let Some(key) = self.by_stream.get(&id).copied() else { return };
                 if !self.receive(key, bytes, fin) {
-                    self.peer_reset(key, Error::Internal.stream_code());
-                    actions.push_back(Action::Stop { id, code: Error::Internal.stream_code() });
+                    self.stop(key, Error::Internal.stream_code(), actions);
                 }
             }
             #[cfg(test)]
@@ -285,9 +311,7 @@ impl Requests {
         match &mut self.carrier {
             Carrier::Streams => {
                 let Some(key) = self.by_stream.get(&id).copied() else { return };
-                if let Some(request) = self.slab.get_mut(key) {
-                    request.parked = false;
-                }
+                self.park(key, false);
                 self.queue_out(key);
             }
             #[cfg(test)]
@@ -307,18 +331,6 @@ impl Requests {
     }
 
     // ---- towards QUIC: output ----------------------------------------------------------------
-
-    /// Whether a bidirectional stream is to be opened.
-    pub(super) fn wants_stream(&mut self) -> bool {
-        while let Some(key) = self.unopened.front() {
-            if self.slab.get(*key).is_none() {
-                self.unopened.pop_front();
-                continue;
-            }
-            return self.carrier.wants_stream();
-        }
-        false
-    }
 
     /// The stream that was wanted is there.
     pub(super) fn stream_granted(&mut self, id: StreamId) {
@@ -419,11 +431,11 @@ impl Requests {
             #[cfg(test)]
             Carrier::Mux(mux) => mux.owes(),
         };
-        carrier || !self.writable.is_empty() || !self.unopened.is_empty()
+        carrier || self.parked > 0 || !self.writable.is_empty() || !self.unopened.is_empty()
     }
 
-    /// Whether a request of ours may want a stream.
-    pub(super) fn has_unopened(&self) -> bool {
+    /// Whether a bidirectional stream is to be opened.
+    pub(super) fn wants_stream(&self) -> bool {
         !self.unopened.is_empty() && self.carrier.wants_stream()
     }
 
@@ -461,12 +473,12 @@ impl Requests {
 
     pub(super) fn peer_reset(&mut self, key: Key, code: Code) {
         if let Some(request) = self.slab.get_mut(key) {
-            request.recv.abandon(code);
+            request.recv.reset_by_peer(code);
             self.queue_in(key);
         }
     }
 
-    /// Whoever does not want our half has given up the request. `true` if our half ends by it.
+    /// `true` if our half ends by it.
     pub(super) fn peer_stopped(&mut self, key: Key, code: Code) -> bool {
         let Some(request) = self.slab.get_mut(key) else { return false };
         let was_open = request.send.abandon();
@@ -479,7 +491,7 @@ impl Requests {
         self.wrote_all();
         let Some(request) = self.slab.get_mut(key) else { return };
         request.send.accepted(n, fin);
-        request.parked = parked;
+        self.park(key, parked);
         if fin {
             // The dialect looks whether the request is over.
             self.queue_in(key);
@@ -492,10 +504,26 @@ impl Requests {
     fn remove(&mut self, key: Key) -> Option<Request> {
         let request = self.slab.remove(key)?;
         self.theirs -= usize::from(request.theirs);
-        if let Some(id) = request.stream {
-            self.by_stream.remove(&id);
+        self.parked -= usize::from(request.parked);
+        match request.stream {
+            Some(id) => drop(self.by_stream.remove(&id)),
+            None => self.unopened.retain(|unopened| *unopened != key),
         }
         Some(request)
+    }
+
+    fn park(&mut self, key: Key, parked: bool) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        self.parked -= usize::from(request.parked);
+        self.parked += usize::from(parked);
+        request.parked = parked;
+    }
+
+    /// Everything that is remembered.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let queues = self.readable.len() + self.writable.len() + self.unopened.len();
+        self.slab.len() + self.by_stream.len() + queues
     }
 
     #[cfg(test)]

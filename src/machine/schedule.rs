@@ -27,7 +27,6 @@ struct Outgoing {
     frame: u64,
     skip: usize,
     stream: Option<StreamId>,
-    parked: bool,
     /// QUIC held it up and it has not caught up since.
     stalled: bool,
 }
@@ -47,9 +46,12 @@ struct Track {
 struct Urgency {
     subscriber: Reverse<u8>,
     publisher: Reverse<u8>,
-    /// Bytes that the track was given, as if it had begun with those it competes with.
+    /// Bytes that the track was given, as if it had had something to send all the time.
     served: u64,
 }
+
+/// Tracks that share what there is: subscriber and publisher priority.
+type Class = (Reverse<u8>, Reverse<u8>);
 
 /// Which group of which subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,10 @@ pub(super) struct Schedule {
     by_stream: BTreeMap<StreamId, Pick>,
     to_open: BTreeSet<(Urgency, Key)>,
     to_write: BTreeSet<(Urgency, Key)>,
+    /// Streams of which QUIC takes no more for now.
+    parked: BTreeSet<StreamId>,
+    /// By priorities: `served` of the track that was given bytes last.
+    clocks: BTreeMap<Class, u64>,
     pub(super) released: VecDeque<Released>,
 }
 
@@ -87,6 +93,8 @@ impl Schedule {
             by_stream: BTreeMap::new(),
             to_open: BTreeSet::new(),
             to_write: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            clocks: BTreeMap::new(),
             released: VecDeque::new(),
         }
     }
@@ -132,7 +140,7 @@ impl Schedule {
         let Some(track) = self.tracks.remove(key) else { return };
         for group in track.groups.into_values() {
             if let Some(id) = group.stream {
-                self.by_stream.remove(&id);
+                self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });
             }
             self.released.push_back(Released { track: key, group: group.token, sent: false });
@@ -143,24 +151,14 @@ impl Schedule {
     pub(super) fn push(&mut self, pick: Pick, token: Token, first_frame: u64, head: Head) {
         let released = |group| Released { track: pick.track, group, sent: false };
         let max_pending = self.max_pending;
-        let taken = self
-            .tracks
-            .get(pick.track)
-            .is_some_and(|track| max_pending > 0 && !track.groups.contains_key(&pick.sequence));
+        let track = self.tracks.get(pick.track);
+        let taken = track.is_some_and(|track| !track.groups.contains_key(&pick.sequence));
         if !taken {
             self.released.push_back(released(token));
             return;
         }
         let mut dropped = None;
         self.reorder(pick.track, |track| {
-            if track.unopened.len() >= max_pending {
-                let last = if track.ordered {
-                    track.unopened.pop_last()
-                } else {
-                    track.unopened.pop_first()
-                };
-                dropped = last.and_then(|sequence| track.groups.remove(&sequence));
-            }
             let group = Outgoing {
                 token,
                 first_frame,
@@ -169,11 +167,17 @@ impl Schedule {
                 frame: first_frame,
                 skip: 0,
                 stream: None,
-                parked: false,
                 stalled: false,
             };
             track.groups.insert(pick.sequence, group);
             track.unopened.insert(pick.sequence);
+            if track.unopened.len() > max_pending {
+                let last = match track.ordered {
+                    true => track.unopened.pop_last(),
+                    false => track.unopened.pop_first(),
+                };
+                dropped = last.and_then(|sequence| track.groups.remove(&sequence));
+            }
         });
         if let Some(group) = dropped {
             self.released.push_back(released(group.token));
@@ -182,13 +186,17 @@ impl Schedule {
 
     /// The cache has more of a group than it had.
     pub(super) fn ready(&mut self, pick: Pick) {
-        self.reorder(pick.track, |track| {
-            let Some(group) = track.groups.get(&pick.sequence) else { return };
-            match group.stream {
-                None => track.unopened.insert(pick.sequence),
-                Some(_) => !group.parked && track.writable.insert(pick.sequence),
-            };
-        });
+        let track = self.tracks.get(pick.track);
+        let Some(group) = track.and_then(|track| track.groups.get(&pick.sequence)) else { return };
+        match group.stream {
+            Some(id) if self.parked.contains(&id) => {}
+            Some(_) => self.reorder(pick.track, |track| {
+                track.writable.insert(pick.sequence);
+            }),
+            None => self.reorder(pick.track, |track| {
+                track.unopened.insert(pick.sequence);
+            }),
+        }
     }
 
     /// Whether every group that was given is out or given up.
@@ -292,6 +300,7 @@ impl Schedule {
     /// `n` of the bytes that `scratch` shows were taken, FIN too if `fin`. `parked`: QUIC takes no
     /// more for now.
     pub(super) fn taken(&mut self, pick: Pick, n: usize, fin: bool, parked: bool, ends: &[usize]) {
+        let mut parked_stream = None;
         self.reorder(pick.track, |track| {
             let Some(group) = track.groups.get_mut(&pick.sequence) else { return };
             let head = n.min(group.head.len() - group.head_sent);
@@ -305,25 +314,27 @@ impl Schedule {
                     group.skip = n - ends[last];
                 }
             }
-            group.parked = parked;
             group.stalled |= parked;
             if parked {
                 track.writable.remove(&pick.sequence);
+                parked_stream = group.stream;
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
+        if let Some(track) = self.tracks.get(pick.track) {
+            self.clocks.insert(track.urgency.class(), track.urgency.served);
+        }
+        self.parked.extend(parked_stream);
         if fin {
             self.release(pick, true);
         }
     }
 
     pub(super) fn writable(&mut self, id: StreamId) {
+        self.parked.remove(&id);
         let Some(pick) = self.by_stream.get(&id).copied() else { return };
         self.reorder(pick.track, |track| {
-            if let Some(group) = track.groups.get_mut(&pick.sequence) {
-                group.parked = false;
-                track.writable.insert(pick.sequence);
-            }
+            track.writable.insert(pick.sequence);
         });
     }
 
@@ -337,6 +348,11 @@ impl Schedule {
         !self.to_write.is_empty()
     }
 
+    /// Whether some group has bytes that were not taken yet.
+    pub(super) fn owes(&self) -> bool {
+        !self.parked.is_empty() || !self.to_write.is_empty() || !self.to_open.is_empty()
+    }
+
     /// Forgets a group. Its token is free.
     fn release(&mut self, pick: Pick, sent: bool) -> bool {
         let mut group = None;
@@ -347,10 +363,23 @@ impl Schedule {
         });
         let Some(group) = group else { return false };
         if let Some(id) = group.stream {
-            self.by_stream.remove(&id);
+            self.forget_stream(id);
         }
         self.released.push_back(Released { track: pick.track, group: group.token, sent });
         true
+    }
+
+    /// Everything that is remembered.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let groups: usize = self.tracks.iter().map(|track| track.groups.len()).sum();
+        let orders = self.to_open.len() + self.to_write.len();
+        self.tracks.len() + groups + orders + self.by_stream.len() + self.released.len()
+    }
+
+    fn forget_stream(&mut self, id: StreamId) {
+        self.by_stream.remove(&id);
+        self.parked.remove(&id);
     }
 
     /// Changes a track and its places in the two orders.
@@ -365,14 +394,15 @@ impl Schedule {
         }
         self.to_open.remove(&(before, key));
         self.to_write.remove(&(before, key));
-        if !could_write && !could_open {
-            // Who was away gets no credit for it.
-            let peers = Urgency { served: 0, ..track.urgency };
-            let order = if can_write { &self.to_write } else { &self.to_open };
-            let first = order.range((peers, (0, 0))..).next();
-            if let Some((first, _)) = first.filter(|(first, _)| first.is_peer(&peers)) {
-                track.urgency.served = track.urgency.served.max(first.served);
-            }
+        let class = track.urgency.class();
+        let joins = before.class() != class;
+        if joins {
+            track.urgency.served = 0;
+        }
+        if joins || (!could_write && !could_open) {
+            // Who was away gets no credit for it, and who is new owes nothing.
+            let clock = self.clocks.get(&class).copied().unwrap_or(0);
+            track.urgency.served = track.urgency.served.max(clock);
         }
         if can_open {
             self.to_open.insert((track.urgency, key));
@@ -390,8 +420,8 @@ impl Track {
 }
 
 impl Urgency {
-    fn is_peer(&self, other: &Self) -> bool {
-        (self.subscriber, self.publisher) == (other.subscriber, other.publisher)
+    const fn class(&self) -> Class {
+        (self.subscriber, self.publisher)
     }
 
     /// The same order for QUIC's own scheduler, below [`CONTROL_PRIORITY`].

@@ -4,10 +4,19 @@ use alloc::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::limits::Limits;
 use crate::stream::Code;
 
 /// One read of an adapter: how far past the limit a stream may go before it is reset.
 pub(super) const ONE_READ: usize = 64 << 10;
+
+/// Bytes that one stream may hold: a whole message must fit, with its head.
+pub(super) fn buffer(limits: &Limits) -> usize {
+    limits.stream_buffer.max(limits.message_bytes.saturating_add(MESSAGE_HEAD))
+}
+
+/// Stream type, message type and length at their longest.
+const MESSAGE_HEAD: usize = 24;
 
 /// The peer's half of a stream: appended to as it comes, decoded when an event is pulled.
 #[derive(Debug, Default)]
@@ -34,10 +43,17 @@ impl Recv {
         if self.len >= limit {
             self.held = true;
         }
-        self.len <= limit + ONE_READ
+        self.len <= limit.saturating_add(ONE_READ)
     }
 
-    /// The peer gave up: what was not decoded is void.
+    /// The peer gave up. If everything came before, that says nothing.
+    pub(super) fn reset_by_peer(&mut self, code: Code) {
+        if !self.fin {
+            self.abandon(code);
+        }
+    }
+
+    /// What was not decoded is void, and nothing more counts.
     pub(super) fn abandon(&mut self, code: Code) {
         self.discard();
         self.reset.get_or_insert(code);
@@ -79,9 +95,10 @@ impl Recv {
         self.held = true;
     }
 
-    /// Whether the stream is to be read on from now, after it was held.
-    pub(super) fn release(&mut self, limit: usize) -> bool {
-        let release = self.held && self.len <= limit / 2;
+    /// Whether the stream is to be read on from now, after it was held: there is room again, or what
+    /// is there is not enough to go on (`starved`).
+    pub(super) fn release(&mut self, limit: usize, starved: bool) -> bool {
+        let release = self.held && (starved || self.len <= limit / 2);
         if release {
             self.held = false;
         }

@@ -12,8 +12,8 @@ pub(super) enum Timer {
     Handshake,
     /// A graceful close took too long.
     Close,
-    /// A group stream waits for its subscription.
-    Unbound(Key),
+    /// The group stream that waits longest for its track waits too long.
+    Unbound,
     /// A subscription is over but for groups that may still come.
     Stragglers(Key),
 }
@@ -38,6 +38,11 @@ impl Timers {
         }
         self.0.remove(&first);
         Some(first.1)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn clear(&mut self) {

@@ -59,6 +59,7 @@ impl Page {
     }
 
     /// The frame `index` of the group, if it is here and complete.
+    #[inline]
     pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
         let at = usize::try_from(index.wrapping_sub(self.first)).ok()?;
         self.slots.get(at)?.get()

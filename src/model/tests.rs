@@ -208,14 +208,14 @@ fn a_requested_track_waits_for_its_publisher() {
     assert_eq!(producer.accept(TrackInfo::default()), Err(Error::Duplicate));
 
     producer.finish().unwrap();
-    assert!(weak.is_alive(), "somebody holds on to it");
+    assert!(weak.subscribe(everything()).is_some(), "somebody holds on to it");
     drop(producer);
     assert!(weak.subscribe(everything()).is_none());
 
     let mut refused = TrackProducer::requested("t".into(), cache.clone());
     let mut reader = refused.consume();
     refused.abort(Error::NotFound);
-    assert!(!refused.downgrade().is_alive());
+    assert!(refused.downgrade().subscribe(everything()).is_none());
     assert_eq!(reader.try_info(), Poll::Ready(Err(Error::NotFound)));
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::NotFound))));
     assert_eq!(refused.accept(TrackInfo::default()), Err(Error::NotFound));
@@ -387,6 +387,41 @@ fn nothing_is_counted_after_the_last_handle() {
     assert!(cache.used() >= 400_000, "a frame keeps its page, and that is counted");
     drop(frame);
     assert_eq!(cache.used(), 0);
+}
+
+#[test]
+fn threads_may_read_what_is_given_up() {
+    let cache = small_cache(|limits| limits.track_bytes = 20_000);
+    let mut producer = track(&cache, ms(100));
+    let readers: Vec<_> = (0..3).map(|_| producer.subscribe(everything())).collect();
+    std::thread::scope(|scope| {
+        for mut reader in readers {
+            scope.spawn(move || {
+                loop {
+                    match reader.try_recv_group() {
+                        Poll::Ready(Ok(Some(mut group))) => {
+                            while let Poll::Ready(Ok(Some(frame))) = group.try_next_frame() {
+                                assert_eq!(frame.payload(), [7; 900]);
+                            }
+                        }
+                        Poll::Ready(Ok(None)) => break,
+                        Poll::Ready(Err(error)) => panic!("{error}"),
+                        Poll::Pending => std::thread::yield_now(),
+                    }
+                }
+            });
+        }
+        for n in 0..3_000u64 {
+            let mut group = producer.append_group().unwrap();
+            for _ in 0..3 {
+                group.write_frame(n, vec![7; 900]).unwrap();
+            }
+            cache.advance(Instant::from_millis(n));
+        }
+        producer.finish().unwrap();
+    });
+    drop(producer);
+    assert_eq!((cache.used(), cache.next_deadline()), (0, None));
 }
 
 #[test]

@@ -103,6 +103,8 @@ const SIDES: [Side; 2] = [Side::Client, Side::Server];
 const TASKS: [Task; 6] =
     [Task::Deliver, Task::Timeout, Task::Work, Task::Act, Task::Open, Task::Write];
 
+/// Bytes that are on their way at once where there is a bandwidth.
+const PACKET: usize = 1_200;
 /// Steps in which the clock stands still; far more than any run needs that comes to an end.
 const MAX_STEPS: u64 = 10_000_000;
 /// Steps in a row in which nothing goes over the link in either direction.
@@ -495,7 +497,8 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         }
         let room = if busy { 0 } else { half.window.min(connection) };
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let mut n = total.min(net.link.max_write);
+        let packet = if net.link.bandwidth.is_some() { PACKET } else { usize::MAX };
+        let mut n = total.min(net.link.max_write).min(packet);
         if shuffle {
             n = net.random.below(n as u64 + 1) as usize;
         }

@@ -5,9 +5,12 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::coding::lite::FrameHead;
+use crate::coding::varint;
 use crate::error::Error;
-use crate::machine::{Announcement, FrameView, Run, Source, Supply, Token};
+use crate::machine::{Announcement, FrameView, Run, Source, Supply, Token, WireFrame};
 use crate::time::Timestamp;
+use crate::version::Version;
 
 /// A frame of a [`Shelf`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ struct Group {
 /// Groups and announcements that a test put there, by token.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
+    /// Whole frames are shown as they lie on the wire, [`FrameView::wire`]. Default: in pieces.
+    pub as_wire: bool,
     groups: BTreeMap<Token, Group>,
     announcements: BTreeMap<Token, VecDeque<Announcement>>,
     gone: Vec<Token>,
@@ -52,6 +57,11 @@ impl Shelf {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A group that has no frame yet.
+    pub fn begin(&mut self, group: Token) {
+        self.groups.entry(group).or_default();
     }
 
     /// Puts a frame behind the others of a group.
@@ -97,7 +107,7 @@ impl Source for Shelf {
         let error = match self.groups.get(&token) {
             None => Error::Internal,
             Some(Group { end: Some(Err(error)), .. }) => error.clone(),
-            Some(group) => return show(group, from, run),
+            Some(group) => return show(group, from, self.as_wire, run),
         };
         self.gone.push(token);
         Supply::Gone(error)
@@ -108,17 +118,34 @@ impl Source for Shelf {
     }
 }
 
-fn show(group: &Group, from: u64, run: &mut Run<'_>) -> Supply {
+fn show(group: &Group, from: u64, as_wire: bool, run: &mut Run<'_>) -> Supply {
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(group.frames.len());
     let mut previous =
         from.checked_sub(1).map_or(Timestamp::ZERO, |before| group.frames[before].timestamp);
     for (index, frame) in group.frames.iter().enumerate().skip(from) {
         let (timestamp, size, payload) = (frame.timestamp, frame.size, &frame.payload);
-        let went_on = run.push(FrameView { timestamp, previous, size, wire: None, payload });
+        let wire = if as_wire { on_wire(frame, previous) } else { None };
+        let wire = wire.as_ref().map(|(bytes, delta_len, head_len)| WireFrame {
+            bytes,
+            delta_len: *delta_len,
+            head_len: *head_len,
+        });
+        let went_on = run.push(FrameView { timestamp, previous, size, wire, payload });
         if !went_on && index + 1 < group.frames.len() {
             return Supply::More;
         }
         previous = timestamp;
     }
     if group.end.is_some() { Supply::End } else { Supply::Pending }
+}
+
+/// A whole frame as moq-lite 05 and later write it, and the lengths of its timestamp delta and head.
+fn on_wire(frame: &Frame, previous: Timestamp) -> Option<(Bytes, usize, usize)> {
+    let payload = frame.bytes();
+    let head = FrameHead::between(previous, frame.timestamp, frame.size);
+    let head = head.encode(Version::Lite06).ok()?;
+    let head_len = head.len();
+    let delta_len = head_len - varint::len(frame.size);
+    let whole = payload.len() as u64 == frame.size;
+    whole.then(|| ([&*head, &*payload].concat().into(), delta_len, head_len))
 }

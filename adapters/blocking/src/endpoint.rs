@@ -387,7 +387,7 @@ impl Endpoint {
                 None => {}
             }
         }
-        // Behind the connections that have something to read now, which may be fewer than ever.
+        // There may be more; but first those who have something to read now.
         self.receiving = true;
         self.ready.push_back(Job::Receive);
         Ok(DATAGRAMS)
@@ -492,6 +492,45 @@ impl Drop for Endpoint {
         let now = clock();
         for connection in self.connections.iter_mut().flatten() {
             connection.abandon(now, &mut self.socket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smoq_tls::{Identity, Trust};
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn who_met_a_full_socket_goes_on_when_it_is_not_full_any_more() {
+        let identity = Identity::self_signed(["localhost"]).unwrap();
+        let server = Server::new();
+        let listen = config::server(&identity, server.versions()).unwrap();
+        let dial = config::client(&Trust::from(identity.fingerprint()), server.versions()).unwrap();
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut endpoint = Endpoint::bind(local, listen, &server).unwrap();
+        let addr = endpoint.local_addr().unwrap();
+        endpoint.dial(addr, "localhost", dial, &Client::new()).unwrap();
+        let begun = clock();
+        for _ in 0..2 {
+            let event = loop {
+                if !endpoint.socket.is_stuck() {
+                    endpoint.socket.refusals = 2;
+                }
+                endpoint.step(Budget::items(1)).unwrap();
+                if let Some(event) = endpoint.poll_event() {
+                    break event;
+                }
+                endpoint.wait(None).unwrap();
+            };
+            assert!(matches!(event, Event::Connected { .. }), "{event:?}");
+        }
+        // Not by repeating what was lost: nothing was.
+        assert!(clock() - begun < Duration::from_secs(1));
+        for connection in endpoint.connections.iter().flatten() {
+            assert_eq!(connection.quic.stats().path.lost_packets, 0);
         }
     }
 }

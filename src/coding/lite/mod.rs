@@ -45,6 +45,8 @@ pub struct Features {
     pub goaway: bool,
     /// How hops are announced.
     pub hops: HopsForm,
+    /// Some peers name the last group in END, not the number behind it.
+    pub loose_end: bool,
     /// There is an Ordered byte, which the deployed peers ignore.
     pub ordered: bool,
     /// PROBE reports the round-trip time.
@@ -79,6 +81,7 @@ const LITE_03: Features = Features {
     frame_bounds: false,
     goaway: false,
     hops: HopsForm::Count,
+    loose_end: false,
     ordered: true,
     rtt: false,
     setup: false,
@@ -95,6 +98,7 @@ const LITE_05: Features = Features {
     datagrams: true,
     fetch: true,
     hops: HopsForm::WithoutSender,
+    loose_end: true,
     setup: true,
     subscribe_end: true,
     timestamps: true,
@@ -106,6 +110,7 @@ const LITE_06: Features = Features {
     announce_ids: true,
     exclude_hop: false,
     frame_bounds: true,
+    loose_end: false,
     ordered: false,
     ..LITE_05
 };

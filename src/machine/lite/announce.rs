@@ -166,25 +166,27 @@ impl Lite {
     }
 
     /// The peer has nothing more to say on its request.
-    pub(super) fn look_at_announcing(&mut self, core: &mut Core, key: Key) -> Look {
+    pub(super) fn look_at_announcing(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        announcing: &Announcing,
+    ) -> Look {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
-        let ended = |result| Event::RequestEnded { request: RequestKey(key.0, key.1), result };
-        if let Some(code) = request.given_up() {
-            let error = Error::from_stream_code(code);
-            self.cancel(core, key, &Error::Cancelled);
-            return Look::Event(ended(Err(error)));
-        }
-        if request.recv.len() > 0 {
-            let error = Error::Malformed(crate::DecodeError::TrailingBytes);
-            self.cancel(core, key, &error);
-            return Look::Event(ended(Err(error)));
-        }
-        // A FIN alone says nothing: the deployed peers finish their half or keep it as they like.
-        Look::Wait
+        let error = match request.given_up() {
+            Some(code) => Error::from_stream_code(code),
+            None if request.recv.len() > 0 => Error::Malformed(crate::DecodeError::TrailingBytes),
+            // A FIN alone says nothing: the deployed peers finish their half or keep it as they like.
+            None => return Look::Wait,
+        };
+        self.finish_announcing(core, key, announcing);
+        let request = RequestKey(key.0, key.1);
+        Look::Event(Event::RequestEnded { request, result: Err(error) })
     }
 
-    /// No more announcements: FIN, which is legal only behind ANNOUNCE_OK.
-    pub(super) fn finish_announcing(&mut self, core: &mut Core, key: Key, announcing: Announcing) {
+    /// No more announcements: FIN, which is legal only behind ANNOUNCE_OK. Never RESET, which ends the
+    /// session of the deployed peers.
+    pub(super) fn finish_announcing(&mut self, core: &mut Core, key: Key, announcing: &Announcing) {
         let version = self.version;
         if announcing.reader.is_none() && self.features.announce_ok {
             let hop = self.hop;
@@ -218,7 +220,7 @@ impl Lite {
             };
         }
         let Some(request) = core.requests.get(key) else { return Look::Wait };
-        if request.given_up().is_some() || request.recv.is_finished() {
+        if request.recv.reset().is_some() || request.recv.is_finished() {
             listening.over = true;
             return Look::More;
         }
@@ -226,10 +228,7 @@ impl Lite {
             Ok(look) => look,
             Err(error) => {
                 // One bad stream: what it announced ends, the session goes on.
-                let code = error.stream_code();
-                if let Some(request) = core.requests.get(key) {
-                    request.recv.abandon(code);
-                }
+                core.requests.stop(key, error.stream_code(), &mut core.actions);
                 listening.over = true;
                 Look::More
             }

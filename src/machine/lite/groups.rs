@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::Core;
 use super::super::app::{Event, GroupKey};
 use super::super::io::Action;
-use super::super::streams::Recv;
+use super::super::streams::{Recv, buffer};
 use super::super::timers::Timer;
 use super::{Lite, Look, read_message};
 use crate::coding::lite::{FrameHead, GroupHeader, Setup, UniStream};
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
-use crate::time::Timestamp;
+use crate::time::{Instant, Timestamp};
 
 /// Frames up to this are given out in one piece, even if they came in two.
 const JOIN_MAX: u64 = 16 << 10;
@@ -32,7 +32,8 @@ pub(super) struct Groups {
     /// Groups that have something to decode, the most urgent first, in turns.
     frames: BTreeSet<(Reverse<u8>, u64, Key)>,
     turn: u64,
-    waiting: VecDeque<Key>,
+    /// Those that wait for their track, and until when.
+    waiting: VecDeque<(Instant, Key)>,
 }
 
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl Groups {
     pub(super) fn reset(&mut self, id: StreamId, code: Code) {
         let Some(key) = self.by_stream.get(&id).copied() else { return };
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.recv.abandon(code);
+            stream.recv.reset_by_peer(code);
             self.queue(key);
         }
     }
@@ -121,10 +122,10 @@ impl Groups {
 
     /// Lets a group be read that waited for its track.
     pub(super) fn release(&mut self, core: &mut Core, key: Key) {
-        self.waiting.retain(|waiting| *waiting != key);
+        self.waiting.retain(|(_, waiting)| *waiting != key);
         let limit = buffer(&core.limits);
         let Some(stream) = self.streams.get_mut(key) else { return };
-        if stream.recv.release(limit) {
+        if stream.recv.release(limit, true) {
             core.actions.push_back(Action::Resume { id: stream.id });
         }
         self.queue(key);
@@ -178,16 +179,24 @@ impl Groups {
         self.frames.insert((Reverse(priority), self.turn, key));
     }
 
+    /// Everything that is remembered.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let queues = self.new.len() + self.frames.len() + self.waiting.len();
+        self.streams.len() + self.by_stream.len() + queues
+    }
+
+    /// Bytes that wait to be decoded.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.streams.iter().map(|stream| stream.recv.len()).sum()
+    }
+
     fn remove(&mut self, key: Key) -> Option<Incoming> {
         let stream = self.streams.remove(key)?;
         self.by_stream.remove(&stream.id);
         Some(stream)
     }
-}
-
-/// A message that is not whole must fit.
-fn buffer(limits: &Limits) -> usize {
-    limits.stream_buffer.max(limits.message_bytes)
 }
 
 impl Lite {
@@ -278,10 +287,12 @@ impl Lite {
             }
         };
         if let Some(stream) = self.groups.streams.get_mut(key) {
-            if stream.recv.release(buffer(&core.limits)) {
+            let starved = matches!(look, Look::Wait);
+            let waits = matches!(stream.state, State::Waiting(..));
+            if !waits && stream.recv.release(buffer(&core.limits), starved) {
                 core.actions.push_back(Action::Resume { id: stream.id });
             }
-            if !matches!(look, Look::Wait) {
+            if !starved {
                 self.groups.queue(key);
             }
         }
@@ -326,10 +337,13 @@ impl Lite {
         stream.recv.hold();
         stream.state = State::Waiting(header, sub_key);
         sub.waiting.push(key);
-        core.timers.set(core.now + core.limits.unbound_time, Timer::Unbound(key));
-        self.groups.waiting.push_back(key);
+        let until = core.now + core.limits.unbound_time;
+        if self.groups.waiting.is_empty() {
+            core.timers.set(until, Timer::Unbound);
+        }
+        self.groups.waiting.push_back((until, key));
         if self.groups.waiting.len() > core.limits.unbound_streams {
-            if let Some(oldest) = self.groups.waiting.front().copied() {
+            if let Some((_, oldest)) = self.groups.waiting.front().copied() {
                 self.drop_waiting(core, oldest, &Error::Limit("unbound streams"));
             }
         }
@@ -376,14 +390,18 @@ impl Lite {
         }
     }
 
-    pub(in crate::machine) fn unbound_timeout(&mut self, core: &mut Core, key: Key) {
-        if self.groups.waiting.contains(&key) {
+    pub(in crate::machine) fn unbound_timeout(&mut self, core: &mut Core) {
+        while let Some((until, key)) = self.groups.waiting.front().copied() {
+            if until > core.now {
+                core.timers.set(until, Timer::Unbound);
+                return;
+            }
             self.drop_waiting(core, key, &Error::Timeout);
         }
     }
 
     fn drop_waiting(&mut self, core: &mut Core, key: Key, error: &Error) {
-        self.groups.waiting.retain(|waiting| *waiting != key);
+        self.groups.waiting.retain(|(_, waiting)| *waiting != key);
         let stream = self.groups.streams.get(key);
         if let Some(Incoming { state: State::Waiting(_, sub), .. }) = stream {
             if let Some(sub) = self.subs.get_mut(*sub) {
@@ -431,7 +449,7 @@ impl Reading {
             return Err(Error::FrameTooLarge);
         }
         self.frames += 1;
-        self.bytes += head.size;
+        self.bytes = self.bytes.saturating_add(head.size);
         if self.frames > limits.group_frames || self.bytes > limits.group_bytes {
             return Err(Error::GroupTooLarge);
         }

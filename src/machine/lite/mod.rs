@@ -13,7 +13,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::app::{Command, Event, GroupKey, RequestKey};
 use super::io::{Source, Token};
@@ -123,13 +123,15 @@ impl Lite {
             core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
         }
         for prefix in config.interests {
-            let key = core.requests.open();
             let request = AnnounceRequest { prefix: prefix.clone(), exclude: config.hop };
-            core.requests.write(key, |out| {
-                BiStream::Announce.encode(out);
-                // A prefix that is too deep to say can have nothing under it.
-                let _ = request.encode(out, config.version);
-            });
+            let mut message = BytesMut::new();
+            BiStream::Announce.encode(&mut message);
+            if request.encode(&mut message, config.version).is_err() {
+                // A prefix that is too deep to say has nothing under it.
+                continue;
+            }
+            let key = core.requests.open();
+            core.requests.write(key, |out| out.extend_from_slice(&message));
             lite.set_role(key, Role::Listening(Listening::new(prefix)));
         }
         lite
@@ -167,17 +169,15 @@ impl Lite {
 
     pub(super) fn poll_event(&mut self, core: &mut Core) -> Option<Event> {
         while core.state != State::Closed {
-            let look = if let Some(released) = core.schedule.released.pop_front() {
-                self.group_released(core, released.track);
-                Look::Event(Event::GroupReleased { group: released.group, sent: released.sent })
-            } else if let Some(key) = self.groups.next_new() {
+            let look = if let Some(key) = self.groups.next_new() {
                 self.look_at_new_uni(core, key)
             } else if self.peer.is_none() {
                 return None;
             } else if let Some(key) = core.requests.next_readable() {
                 let look = self.look_at_request(core, key);
-                core.requests.consumed(key, &mut core.actions);
-                if !matches!(look, Look::Wait) {
+                let starved = matches!(look, Look::Wait);
+                core.requests.consumed(key, starved, &mut core.actions);
+                if !starved {
                     core.requests.queue_in(key);
                 }
                 look
@@ -199,7 +199,7 @@ impl Lite {
             Role::New => return self.look_at_new_request(core, key),
             Role::Done => self.look_at_done(core, key),
             Role::Leaving => self.look_at_goaway(core, key),
-            Role::Announcing(_) => self.look_at_announcing(core, key),
+            Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
             Role::Listening(listening) => self.look_at_listening(core, key, listening),
             Role::Serving(serving) => self.look_at_serving(core, key, serving),
             Role::Served => self.look_at_served(core, key),
@@ -218,8 +218,13 @@ impl Lite {
 
     /// Reads what the stream is for and its first message, which come together or not at all.
     fn look_at_new_request(&mut self, core: &mut Core, key: Key) -> Look {
-        match self.open_request(core, key) {
+        let mut kind = None;
+        match self.open_request(core, key, &mut kind) {
             Ok(look) => look,
+            Err(_) if kind == Some(BiStream::Announce) => {
+                self.finish_announcing(core, key, &Announcing::default());
+                Look::Wait
+            }
             Err(error) => {
                 self.cancel(core, key, &error);
                 Look::Wait
@@ -227,7 +232,12 @@ impl Lite {
         }
     }
 
-    fn open_request(&mut self, core: &mut Core, key: Key) -> Result<Look, Error> {
+    fn open_request(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        found: &mut Option<BiStream>,
+    ) -> Result<Look, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
         if request.given_up().is_some() {
             return Err(Error::Cancelled);
@@ -237,6 +247,7 @@ impl Lite {
         let need_more = if request.recv.has_fin() { Err(Error::Cancelled) } else { Ok(Look::Wait) };
         let Some((kind, type_len)) = varint::read(front) else { return need_more };
         let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
+        *found = Some(kind);
         if matches!(kind, BiStream::Fetch | BiStream::Probe) {
             // Not served yet: an answer, not a fault.
             return Err(Error::Cancelled);
@@ -311,11 +322,7 @@ impl Lite {
     fn look_at_done(&mut self, core: &mut Core, key: Key) -> Look {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         request.recv.discard();
-        if let Some(code) = request.given_up() {
-            self.cancel(core, key, &Error::from_stream_code(code));
-        } else if core.requests.retire(key) {
-            *self.role(key) = Role::New;
-        }
+        core.requests.retire(key);
         Look::Wait
     }
 
@@ -382,8 +389,7 @@ impl Lite {
             return;
         }
         match mem::take(self.role(key)) {
-            // Resetting an announce stream ends the session of the deployed peers.
-            Role::Announcing(announcing) => self.finish_announcing(core, key, announcing),
+            Role::Announcing(announcing) => self.finish_announcing(core, key, &announcing),
             Role::Serving(serving) => {
                 self.end_serving(core, &serving, error);
                 self.cancel(core, key, error);
@@ -399,6 +405,19 @@ impl Lite {
         if self.peer.is_none() {
             core.close(Error::Timeout);
         }
+    }
+
+    /// Everything that is remembered, but for announcements.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let tables = self.request_by_track.len() + self.sub_by_id.len() + self.sub_by_token.len();
+        self.subs.len() + tables + self.serving + self.unconfirmed + self.groups.entries()
+    }
+
+    /// Bytes of groups that wait to be decoded.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.groups.buffered()
     }
 
     // ---- roles -------------------------------------------------------------------------------
@@ -417,15 +436,21 @@ impl Lite {
 
     /// Resets and stops a request, which is free then.
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
-        core.requests.cancel(key, error, &mut core.actions);
-        *self.role(key) = Role::New;
+        if core.requests.get(key).is_some() {
+            core.requests.cancel(key, error, &mut core.actions);
+            *self.role(key) = Role::New;
+        }
     }
 
     /// Nothing more goes out on a request; it is free when the peer's half is over too.
     fn finish(&mut self, core: &mut Core, key: Key) {
-        core.requests.finish(key);
-        self.set_role(key, Role::Done);
-        core.requests.queue_in(key);
+        if core.requests.withdraw(key) {
+            *self.role(key) = Role::New;
+        } else if core.requests.get(key).is_some() {
+            core.requests.finish(key);
+            self.set_role(key, Role::Done);
+            core.requests.queue_in(key);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
 use super::super::io::Token;
-use super::super::schedule::{Head, Pick};
+use super::super::schedule::{Head, Pick, Released};
 use super::{Lite, Look, Role};
 use crate::coding::lite::{
     GroupHeader, Subscribe, SubscribeResponse, SubscribeUpdate, UniStream, encode_track_info,
@@ -120,11 +120,20 @@ impl Lite {
         if self.features.subscribe_end {
             self.respond(core, key, &SubscribeResponse::End { group: end });
         }
-        self.group_released(core, track);
+        self.check_drained(core, track);
     }
 
-    /// One group less: the last one of an ending subscription ends it.
-    pub(super) fn group_released(&mut self, core: &mut Core, track: Key) {
+    pub(in crate::machine) fn group_released(
+        &mut self,
+        core: &mut Core,
+        released: Released,
+    ) -> Event {
+        self.check_drained(core, released.track);
+        Event::GroupReleased { group: released.group, sent: released.sent }
+    }
+
+    /// The last group of an ending subscription ends it.
+    fn check_drained(&mut self, core: &mut Core, track: Key) {
         let Some(key) = self.request_by_track.get(&track).copied() else { return };
         let Role::Serving(serving) = self.role(key) else { return };
         if !serving.ending || !core.schedule.is_drained(track) {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::super::app::Event;
+use super::super::app::{Event, GroupKey};
 use super::super::io::Token;
 use super::super::timers::Timer;
 use super::super::{Core, State};
@@ -142,26 +142,28 @@ impl Lite {
         self.sub_by_id.remove(&sub.id);
         self.sub_by_token.remove(&sub.token);
         let error = result.clone().err().unwrap_or(Error::Cancelled);
-        for group in sub.active.into_iter().chain(sub.waiting) {
-            self.groups.stop(core, group, &error);
+        for key in sub.waiting {
+            self.groups.stop(core, key, &error);
+        }
+        for key in sub.active {
+            self.groups.stop(core, key, &error);
+            let group = GroupKey(key.0, key.1);
+            core.notices.push_back(Event::GroupEnded { group, result: Err(error.clone()) });
         }
         if let Some(query) = sub.query {
             self.cancel(core, query, &error);
         }
-        if sub.result.is_none() {
-            // FIN says that we are no longer interested.
-            self.finish(core, sub.request);
-        }
+        // FIN says that we are no longer interested, or have everything. After a failure there is nothing
+        // left to finish.
+        self.finish(core, sub.request);
         core.notices.push_back(Event::SubscribeEnded { subscription: sub.token, result });
     }
 
     /// No more answers will come: what is on its way may still arrive.
     fn answered(&mut self, core: &mut Core, key: Key, result: Result<(), Error>) {
         let Some(sub) = self.subs.get_mut(key) else { return };
-        let request = sub.request;
         sub.result = Some(result);
         core.timers.set(core.now + core.limits.straggler_time, Timer::Stragglers(key));
-        self.finish(core, request);
         self.check_over(core, key);
     }
 
@@ -174,7 +176,9 @@ impl Lite {
         }
         let complete = match (result, sub.start, sub.end) {
             (Err(_), ..) => true,
-            (Ok(()), Some(start), Some(end)) => sub.seen >= end.saturating_sub(start),
+            (Ok(()), Some(start), Some(end)) => {
+                sub.seen >= end.saturating_sub(start) + u64::from(self.features.loose_end)
+            }
             (Ok(()), None, Some(_)) => sub.seen == 0 && sub.waiting.is_empty(),
             _ => false,
         };
@@ -215,7 +219,11 @@ impl Lite {
     fn read_answer(&mut self, core: &mut Core, key: Key, sub_key: Key) -> Result<Look, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
         let Some(sub) = self.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
-        if let Some(code) = request.given_up() {
+        if sub.result.is_some() {
+            return Ok(Look::Wait);
+        }
+        // STOP_SENDING says nothing here: 0.16 sends it behind its FIN, and both may come at once.
+        if let Some(code) = request.recv.reset() {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {
@@ -281,7 +289,7 @@ impl Lite {
 
     fn read_info(&mut self, core: &mut Core, key: Key) -> Result<Option<TrackInfo>, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
-        if let Some(code) = request.given_up() {
+        if let Some(code) = request.recv.reset() {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {

@@ -1,1 +1,521 @@
+//! Announcements, at both ends (wire-lite 6.3 to 6.7, 7.2, 7.3).
+
 use super::*;
+
+fn hops(ids: &[u64]) -> Hops {
+    ids.iter().map(|id| Hop::new(*id)).collect()
+}
+
+fn active(suffix: &str, ids: &[u64], cost: Cost) -> Announcement {
+    Announcement::Active { suffix: path(suffix), hops: hops(ids), cost }
+}
+
+fn ended(suffix: &str) -> Announcement {
+    Announcement::Ended { suffix: path(suffix) }
+}
+
+const FREE: Cost = Cost { warm: 0, cold: 0 };
+
+// ---- between machines ------------------------------------------------------------------------
+
+/// A pair in which the client wants to hear what the server has, and the client's request.
+fn listening(version: Version, link: Link, prefix: &str) -> (Peers, RequestKey) {
+    let client = Config { interests: vec![path(prefix)], ..config(Side::Client, version) };
+    let mut pair = join(client, config(Side::Server, version), link);
+    pair.run_until_idle();
+    let Event::AnnounceRequested { request, prefix: asked, exclude } =
+        one(pair.server.take_events())
+    else {
+        panic!("not a request");
+    };
+    assert_eq!(asked, path(prefix));
+    assert_eq!(exclude, if version == Lite03 { Hop::UNKNOWN } else { CLIENT });
+    (pair, request)
+}
+
+/// What the client makes of hops that the server sent, and of a cost.
+fn heard(version: Version, ids: &[u64], cost: Cost) -> (Hops, Cost) {
+    let mut hops = hops(ids);
+    hops.push(SERVER).unwrap();
+    if version == Lite03 {
+        hops = hops.as_slice().iter().map(|_| Hop::UNKNOWN).collect();
+    }
+    let cost = if Features::of(version).announce_ids { cost.add(1) } else { Cost::UNKNOWN };
+    (hops, cost)
+}
+
+#[test]
+fn what_there_is_and_what_changes_is_told() {
+    on_every_link(|version, link| {
+        let (mut pair, request) = listening(version, link, "room");
+        let cost = Cost { warm: 2, cold: 5 };
+        let announced = |name: &str, ids: &[u64], cost: Cost| {
+            let (hops, cost) = heard(version, ids, cost);
+            Event::Announced { path: path(name), hops, cost }
+        };
+        let (reader, source) = (token(1), &mut pair.server.source);
+        source.announce(reader, active("alice", &[7], FREE));
+        source.announce(reader, active("bob", &[], cost));
+        pair.server.apply(Command::AcceptAnnounce { request, reader, active: 2 });
+        // Only the first answer counts.
+        pair.server.apply(Command::AcceptAnnounce { request, reader: token(2), active: 0 });
+        pair.run_until_idle();
+        let both = [announced("room/alice", &[7], FREE), announced("room/bob", &[], cost)];
+        assert_eq!(pair.client.take_events(), both);
+
+        pair.server.source.announce(reader, ended("alice"));
+        pair.run_until_idle();
+        assert_eq!(pair.client.take_events(), [], "nobody said so");
+        pair.server.apply(Command::AnnouncementsReady { request });
+        pair.run_until_idle();
+        let gone = Event::Unannounced { path: path("room/alice") };
+        assert_eq!(pair.client.take_events(), core::slice::from_ref(&gone));
+
+        // Another way to the same broadcast: up to 04 it ends and begins (6.6, 7.2).
+        pair.server.source.announce(reader, active("bob", &[8, 9], FREE));
+        pair.server.source.announce(reader, active("alice", &[], FREE));
+        pair.server.apply(Command::AnnouncementsReady { request });
+        pair.run_until_idle();
+        let mut expected =
+            vec![announced("room/bob", &[8, 9], FREE), announced("room/alice", &[], FREE)];
+        if version < Lite05 {
+            expected.insert(0, Event::Unannounced { path: path("room/bob") });
+        }
+        assert_eq!(pair.client.take_events(), expected);
+
+        // What the peer never heard of can't end.
+        pair.server.source.announce(reader, ended("carol"));
+        pair.server.source.announce(reader, ended("alice"));
+        pair.server.apply(Command::AnnouncementsReady { request });
+        pair.run_until_idle();
+        assert_eq!(pair.client.take_events(), [gone]);
+        assert!(!pair.client.is_closed() && !pair.server.is_closed());
+    });
+}
+
+/// 7.2: FIN is a clean end of what was announced, and never comes before ANNOUNCE_OK.
+#[test]
+fn the_end_of_announcements_ends_them_all() {
+    on_every_link(|version, link| {
+        for accepted in [true, false] {
+            let (mut pair, request) = listening(version, link.clone(), "");
+            if accepted {
+                for name in ["a", "b/c"] {
+                    pair.server.source.announce(token(0), active(name, &[], FREE));
+                }
+                let reader = token(0);
+                pair.server.apply(Command::AcceptAnnounce { request, reader, active: 2 });
+                pair.run_until_idle();
+                assert_eq!(pair.client.take_events().len(), 2);
+            }
+            pair.server.apply(Command::Refuse { request, error: Error::Unauthorized });
+            pair.run_until_idle();
+            let gone = |name| Event::Unannounced { path: path(name) };
+            let expected = if accepted { vec![gone("a"), gone("b/c")] } else { vec![] };
+            assert_eq!(pair.client.take_events(), expected);
+            assert_eq!(pair.server.take_events(), []);
+            assert_eq!(pair.streams(Side::Client, Dir::Bi), 0, "both halves are over");
+            let resets = pair.trace().lines().iter().filter(|line| line.contains("reset"));
+            assert_eq!(resets.count(), 0);
+        }
+    });
+}
+
+/// A slow peer finds the changes coalesced: they are read only when they can go out.
+#[test]
+fn announcements_are_read_as_they_go_out() {
+    for version in Version::ALL {
+        let client = Config { interests: vec![Path::root()], ..config(Side::Client, version) };
+        let mut server = config(Side::Server, version);
+        server.limits.owed_bytes = 200;
+        let mut pair = join(client, server, Link { stream_window: 100, ..Link::perfect() });
+        pair.run_until_idle();
+        let Event::AnnounceRequested { request, .. } = one(pair.server.take_events()) else {
+            panic!();
+        };
+        let reader = token(0);
+        for index in 0..1_000 {
+            pair.server.source.announce(reader, active(&format!("{index}"), &[], FREE));
+        }
+        pair.server.apply(Command::AcceptAnnounce { request, reader, active: 1_000 });
+        // Nothing is read at the other end yet.
+        for _ in 0..20 {
+            if let Some(write) = pair.server.poll_write() {
+                let n = write.len().min(10);
+                write.accepted(n);
+            }
+        }
+        let read = 1_000 - core::iter::from_fn(|| pair.server.source.announcement(reader)).count();
+        assert!((10..100).contains(&read), "{read} were read");
+    }
+}
+
+// ---- as publisher, bytes ---------------------------------------------------------------------
+
+/// 8.1, G14 to G16, G18, G20, G22, G23: who is in the chain differs by version.
+#[test]
+fn the_bytes_of_a_publisher() {
+    let cases = [
+        (
+            Lite03,
+            "01 01 00",
+            ["06 01 03 63616d 02", "06 00 03 63616d 00 06 01 03 63616d 03", "06 00 03 63616d 00"],
+        ),
+        (
+            Lite04,
+            "01 03 00 5111",
+            [
+                "09 01 03 63616d 02 07 6222",
+                "06 00 03 63616d 00 0a 01 03 63616d 03 07 09 6222",
+                "06 00 03 63616d 00",
+            ],
+        ),
+        (
+            Lite05,
+            "01 03 00 5111",
+            ["03 6222 01 07 01 03 63616d 01 07", "08 01 03 63616d 02 07 09", "06 00 03 63616d 00"],
+        ),
+        (
+            Lite06,
+            "01 01 00",
+            ["03 6222 01 00 08 03 63616d 01 07 00 03", "02 06 00 02 07 09 02 05", "01 01 00"],
+        ),
+    ];
+    for (version, ask, told) in cases {
+        let mut lone = Lone::ready(Side::Server, version);
+        let id = lone.open(Dir::Bi, ask);
+        let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
+        let changes = [
+            active("cam", &[7], Cost { warm: 0, cold: 3 }),
+            active("cam", &[7, 9], Cost { warm: 2, cold: 5 }),
+            ended("cam"),
+        ];
+        let reader = token(0);
+        for (index, (change, told)) in changes.into_iter().zip(told).enumerate() {
+            lone.end.source.announce(reader, change);
+            lone.apply(match index {
+                0 => Command::AcceptAnnounce { request, reader, active: 1 },
+                _ => Command::AnnouncementsReady { request },
+            });
+            assert_eq!(lone.sent(id), bytes(told), "{version} {index}");
+        }
+        // What comes back gets a new id.
+        if version == Lite06 {
+            lone.end.source.announce(reader, active("cam", &[], FREE));
+            lone.end.source.announce(reader, ended("cam"));
+            lone.apply(Command::AnnouncementsReady { request });
+            assert_eq!(lone.sent(id), bytes("00 07 03 63616d 00 00 00 01 01 01"));
+        }
+        assert_eq!(lone.actions(), []);
+    }
+}
+
+/// 6.3, 7.3: whom to leave out is said in the request on 04 and 05, in SETUP on 06.
+#[test]
+fn the_hop_to_leave_out() {
+    for (version, setup, ask, hop) in [
+        (Lite03, "", "01 01 00", 0),
+        (Lite04, "", "01 03 00 5234", 0x1234),
+        (Lite04, "", "01 02 00 00", 0),
+        (Lite05, "01 05 01 05 02 4021", "01 03 00 5234", 0x1234),
+        (Lite06, "01 05 01 05 02 4021", "01 01 00", 0x21),
+        (Lite06, "01 01 00", "01 01 00", 0),
+    ] {
+        let mut lone = Lone::new(config(Side::Server, version));
+        if !setup.is_empty() {
+            lone.open(Dir::Uni, setup);
+        }
+        lone.open(Dir::Bi, ask);
+        let Event::AnnounceRequested { exclude, .. } = one(lone.events()) else { panic!() };
+        assert_eq!(exclude, Hop::new(hop), "{version}");
+    }
+}
+
+/// A chain with no room for us can't be announced where we would have to be in it.
+#[test]
+fn a_full_chain_is_not_announced() {
+    for version in [Lite03, Lite04] {
+        let mut lone = Lone::ready(Side::Server, version);
+        let id = lone.open(Dir::Bi, if version == Lite03 { "01 01 00" } else { "01 02 00 00" });
+        let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
+        let full: Vec<_> = (1..=32).collect();
+        let reader = token(0);
+        lone.end.source.announce(reader, active("full", &full, FREE));
+        lone.end.source.announce(reader, ended("full"));
+        lone.apply(Command::AcceptAnnounce { request, reader, active: 1 });
+        assert_eq!(lone.sent(id), "");
+    }
+}
+
+/// 4.3: the subscriber may finish its half, or reset it, without meaning; it may stop ours.
+#[test]
+fn how_the_subscriber_leaves() {
+    for version in Version::ALL {
+        let (ask, ok) = match version {
+            Lite03 => ("01 01 00", ""),
+            Lite04 => ("01 02 00 00", ""),
+            Lite05 => ("01 02 00 00", "03 6222 00"),
+            _ => ("01 01 00", "03 6222 00"),
+        };
+        let listener = || {
+            let mut lone = Lone::ready(Side::Server, version);
+            let id = lone.open(Dir::Bi, ask);
+            let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
+            let reader = token(0);
+            lone.apply(Command::AcceptAnnounce { request, reader, active: 0 });
+            assert_eq!(lone.sent(id), bytes(ok));
+            (lone, id, request)
+        };
+        // FIN: it listens on.
+        let (mut lone, id, request) = listener();
+        lone.fin(id, "");
+        assert_eq!(lone.events(), []);
+        lone.end.source.announce(token(0), active("a", &[], FREE));
+        lone.apply(Command::AnnouncementsReady { request });
+        assert!(lone.sent(id).len() > 4);
+
+        // STOP: it is gone.
+        let (mut lone, id, request) = listener();
+        let before = lone.end.machine.entries();
+        lone.stop(id, 9);
+        let result = Err(Error::Remote(Code::new(9)));
+        assert_eq!(lone.events(), [Event::RequestEnded { request, result }]);
+        assert_eq!(lone.actions(), [reset(id, 9)]);
+        lone.fin(id, "");
+        assert!(lone.end.machine.entries() < before);
+        lone.apply(Command::AnnouncementsReady { request });
+        assert_eq!(lone.sent(id), "");
+    }
+}
+
+// ---- as subscriber, bytes --------------------------------------------------------------------
+
+/// A client that asked for everything, and the stream on which it hears.
+fn listener(version: Version) -> (Lone, StreamId) {
+    listener_with(Config { interests: vec![Path::root()], ..config(Side::Client, version) })
+}
+
+fn listener_with(config: Config) -> (Lone, StreamId) {
+    let version = config.version;
+    let mut lone = Lone::ready_with(config);
+    let id = lone.own(Dir::Bi, 0);
+    assert_eq!(
+        lone.sent(id),
+        bytes(if matches!(version, Lite04 | Lite05) { "01 03 00 5111" } else { "01 01 00" })
+    );
+    if Features::of(version).announce_ok {
+        lone.data(id, "03 5234 00");
+    }
+    (lone, id)
+}
+
+fn announced(name: &str, ids: &[u64], cost: Cost) -> Event {
+    Event::Announced { path: path(name), hops: hops(ids), cost }
+}
+
+fn gone(name: &str) -> Event {
+    Event::Unannounced { path: path(name) }
+}
+
+/// 7.3: who sent it is the last of the chain, in whatever way the version says who that is.
+#[test]
+fn chains_are_heard_with_the_sender() {
+    let unknown = Cost::UNKNOWN;
+    let cases = [
+        (Lite03, "06 01 03 63616d 02", announced("cam", &[0, 0], unknown)),
+        (Lite04, "09 01 03 63616d 02 07 5234", announced("cam", &[7, 0x1234], unknown)),
+        (Lite05, "07 01 03 63616d 01 07", announced("cam", &[7, 0x1234], unknown)),
+        (
+            Lite06,
+            "00 08 03 63616d 01 07 00 03",
+            announced("cam", &[7, 0x1234], Cost { warm: 1, cold: 4 }),
+        ),
+    ];
+    for (version, digits, event) in cases {
+        let (mut lone, id) = listener(version);
+        lone.data(id, digits);
+        assert_eq!(lone.events(), [event]);
+    }
+    // 6.7: a route equal to the prefix.
+    let config = Config { interests: vec![path("room/x")], ..config(Side::Client, Lite06) };
+    let mut lone = Lone::ready_with(config);
+    lone.data(lone.own(Dir::Bi, 0), "02 00 01 00 04 00 00 00 00");
+    let cost = Cost { warm: 1, cold: 1 };
+    assert_eq!(lone.events(), [announced("room/x", &[0], cost)]);
+}
+
+/// 7.3: the link's price is the peer's word, or 1; it never goes past the ceiling.
+#[test]
+fn the_link_costs_what_the_peer_says() {
+    for (setup, warm, cold) in
+        [("01 04 01 04 01 00", 0, 3), ("01 05 01 04 02 4064", 100, 103), ("01 01 00", 1, 4)]
+    {
+        let config = Config { interests: vec![Path::root()], ..config(Side::Client, Lite06) };
+        let mut lone = Lone::new(config);
+        lone.open(Dir::Uni, setup);
+        lone.data(lone.own(Dir::Bi, 0), "02 00 01 00 08 03 63616d 01 07 00 03");
+        assert_eq!(lone.events(), [announced("cam", &[7, 0], Cost { warm, cold })]);
+        // A draining route stays one.
+        lone.data(lone.own(Dir::Bi, 0), "02 12 00 00 ffffffffffffffff ffffffffffffffff");
+        let cost = Cost { warm: Cost::MAX, cold: Cost::MAX };
+        assert_eq!(lone.events(), [announced("cam", &[0], cost)]);
+    }
+}
+
+/// 7.3: what came through us, or twice through somebody, is a loop: not told, but its id counts, and
+/// it may become a way.
+#[test]
+fn loops_are_kept_to_ourselves() {
+    // The client itself is 0x1111.
+    let (mut lone, id) = listener(Lite04);
+    lone.data(id, "0b 01 03 63616d 03 07 5111 5234");
+    assert_eq!(lone.events(), []);
+    lone.data(id, "0a 01 03 666f6f 03 07 07 5234");
+    assert_eq!(lone.events(), []);
+    lone.data(id, "06 00 03 63616d 00");
+    assert_eq!(lone.events(), [], "what was not told does not end");
+    lone.data(id, "06 01 03 63616d 00");
+    assert_eq!(lone.events(), [announced("cam", &[], Cost::UNKNOWN)]);
+
+    let (mut lone, id) = listener(Lite05);
+    // Us; the peer itself, which comes behind it again.
+    lone.data(id, "08 01 03 63616d 01 5111");
+    lone.data(id, "08 01 03 666f6f 01 5234");
+    assert_eq!(lone.events(), []);
+    lone.data(id, "07 01 03 63616d 01 07");
+    assert_eq!(lone.events(), [announced("cam", &[7, 0x1234], Cost::UNKNOWN)]);
+    lone.data(id, "08 01 03 63616d 01 5111");
+    assert_eq!(lone.events(), [gone("cam")], "a way that became a loop");
+
+    let (mut lone, id) = listener(Lite06);
+    lone.data(id, "00 09 03 63616d 01 5111 00 00");
+    lone.data(id, "00 08 03 666f6f 01 07 00 00");
+    let one_link = Cost { warm: 1, cold: 1 };
+    assert_eq!(lone.events(), [announced("foo", &[7, 0x1234], one_link)]);
+    lone.data(id, "02 04 00 00 00 00");
+    assert_eq!(lone.events(), [announced("cam", &[0x1234], one_link)], "id 0 is the first");
+    lone.data(id, "02 06 01 01 5111 00 00");
+    assert_eq!(lone.events(), [gone("foo")]);
+    lone.data(id, "01 01 01");
+    assert_eq!(lone.events(), []);
+    lone.data(id, "01 01 00");
+    assert_eq!(lone.events(), [gone("cam")]);
+    assert!(!lone.end.is_closed());
+}
+
+/// 7.2: a live path is not announced again, but on 05, where that is another way to it.
+#[test]
+fn announcing_twice() {
+    let cases = [
+        (Lite03, "06 01 03 63616d 01"),
+        (Lite04, "07 01 03 63616d 01 07"),
+        (Lite06, "00 08 03 63616d 01 07 00 00"),
+    ];
+    for (version, digits) in cases {
+        let (mut lone, id) = listener(version);
+        lone.data(id, digits);
+        assert!(!lone.end.is_closed());
+        lone.data(id, digits);
+        assert_eq!(lone.closed_with(3), Error::ProtocolViolation("announced twice"));
+    }
+    // One that was kept to ourselves is live as well.
+    let (mut lone, id) = listener(Lite06);
+    lone.data(id, "00 09 03 63616d 01 5111 00 00 00 09 03 63616d 01 5112 00 00");
+    assert_eq!(lone.closed_with(3), Error::ProtocolViolation("announced twice"));
+
+    let (mut lone, id) = listener(Lite05);
+    lone.data(id, "07 01 03 63616d 01 07");
+    // Status 2 says the same (G19).
+    lone.data(id, "07 02 03 63616d 01 08");
+    let [first, second] =
+        [[7, 0x1234], [8, 0x1234]].map(|ids| announced("cam", &ids, Cost::UNKNOWN));
+    assert_eq!(lone.events(), [first, second]);
+    assert!(!lone.end.is_closed());
+}
+
+/// 7.2: what is not known can't end: ignored by path, a fault by id.
+#[test]
+fn the_end_of_the_unknown() {
+    for version in [Lite03, Lite04, Lite05] {
+        let (mut lone, id) = listener(version);
+        lone.data(id, "06 00 03 63616d 00");
+        assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+    }
+    for unknown in ["01 01 00", "02 04 00 00 00 00"] {
+        let (mut lone, id) = listener(Lite06);
+        lone.data(id, unknown);
+        assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce id"));
+        let (mut lone, id) = listener(Lite06);
+        lone.data(id, "00 08 03 63616d 01 07 00 00 01 01 00");
+        assert!(!lone.end.is_closed());
+        lone.data(id, unknown);
+        assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce id"), "retired");
+    }
+}
+
+/// One bad stream is one bad stream: what it announced ends, and it is stopped.
+#[test]
+fn a_malformed_announcement_ends_its_stream() {
+    let good = |version| match version {
+        Lite03 => "06 01 03 63616d 01",
+        Lite04 => "07 01 03 63616d 01 07",
+        Lite05 => "07 01 03 63616d 01 07",
+        _ => "00 08 03 63616d 01 07 00 00",
+    };
+    for version in Version::ALL {
+        let prefix = if version == Lite06 { "00" } else { "" };
+        for bad in ["01 01", "04 01 02 6161", "ffffffffffffffff"] {
+            let (mut lone, id) = listener(version);
+            lone.data(id, good(version));
+            lone.events();
+            lone.data(id, &format!("{prefix} {bad}"));
+            assert_eq!(lone.events(), [gone("cam")], "{version} {bad}");
+            assert_eq!(lone.actions(), [stop(id, 0x12)]);
+            assert_eq!(lone.sent(id), " fin");
+            // What still comes says nothing.
+            lone.data(id, good(version));
+            assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+            assert!(!lone.end.is_closed());
+        }
+    }
+}
+
+/// 4.3: a publisher that ends its half in whatever way ends what it announced; we stay.
+#[test]
+fn how_the_publisher_leaves() {
+    for version in Version::ALL {
+        for end in [
+            Input::Data { id: StreamId::from_u64(0), bytes: Bytes::new(), fin: true },
+            Input::Reset { id: StreamId::from_u64(0), code: Code::new(5) },
+        ] {
+            let (mut lone, id) = listener(version);
+            let before = lone.end.machine.entries();
+            lone.data(
+                id,
+                match version {
+                    Lite03 => "06 01 03 63616d 01",
+                    Lite06 => "00 08 03 63616d 01 07 00 00",
+                    _ => "07 01 03 63616d 01 07",
+                },
+            );
+            lone.events();
+            lone.handle(end);
+            assert_eq!(lone.events(), [gone("cam")]);
+            assert_eq!(lone.sent(id), " fin");
+            assert!(!lone.end.is_closed());
+            assert!(lone.end.machine.entries() < before);
+        }
+    }
+}
+
+/// A prefix that can't be said is not asked for: a stream without a message would hold up 0.16.
+#[test]
+fn a_prefix_that_is_too_deep_is_not_asked_for() {
+    let deep = vec!["x"; 33].join("/");
+    for version in Version::ALL {
+        let interests = vec![path(&deep), path("a")];
+        let mut lone = Lone::ready_with(Config { interests, ..config(Side::Client, version) });
+        assert_eq!(lone.opened[0][Dir::Bi as usize], 1);
+        assert_eq!(lone.sent(lone.own(Dir::Bi, 0))[..2], *"01");
+    }
+}

@@ -1,1 +1,449 @@
+//! Groups and frames, on their way out and in (wire-lite 6.14, 6.15, 7.5).
+
 use super::*;
+
+/// A subscription that the server serves, and the stream of its next group.
+fn publisher(version: Version) -> (Lone, RequestKey, StreamId) {
+    let mut lone = Lone::ready(Side::Server, version);
+    let id = lone.open(Dir::Bi, subscribe_bytes(version));
+    let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.sent(id);
+    let stream = lone.own(Dir::Uni, u64::from(Features::of(version).setup));
+    (lone, request, stream)
+}
+
+/// SUBSCRIBE with id 0, without a name.
+fn subscribe_bytes(version: Version) -> &'static str {
+    match version {
+        Lite06 => "02 09 00 00 00 7f 00 00 00 00 00",
+        _ => "02 08 00 00 00 7f 00 00 00 00",
+    }
+}
+
+/// A subscriber that knows what its track is.
+fn subscriber(version: Version) -> Lone {
+    subscriber_with(config(Side::Client, version))
+}
+
+fn subscriber_with(config: Config) -> Lone {
+    let version = config.version;
+    let mut lone = Lone::ready_with(config);
+    lone.apply(subscribe(0));
+    lone.data(lone.own(Dir::Bi, 0), info_bytes(version));
+    assert_eq!(lone.events().len(), 1);
+    lone
+}
+
+/// The first answer: TRACK_INFO or SUBSCRIBE_OK.
+fn info_bytes(version: Version) -> &'static str {
+    match version {
+        Lite05 => "06 7f 00 5388 43e8",
+        Lite06 => "05 7f 5388 43e8",
+        _ => "00 05 02 00 00 00 00",
+    }
+}
+
+fn header(version: Version) -> &'static str {
+    if version == Lite06 { "00 03 00 2a 00" } else { "00 02 00 2a" }
+}
+
+// ---- bytes -----------------------------------------------------------------------------------
+
+/// 8.1, G67 to G69: a whole group, both ways, as the frames lie in the cache and not.
+#[test]
+fn the_bytes_of_a_group() {
+    let frames = [Frame::new(1000, "hello"), Frame::new(1040, "hi"), Frame::new(1020, "")];
+    for (version, digits) in [
+        (Lite03, "00 02 00 2a 05 68656c6c6f 02 6869 00"),
+        (Lite04, "00 02 00 2a 05 68656c6c6f 02 6869 00"),
+        (Lite05, "00 02 00 2a 47d0 05 68656c6c6f 4050 02 6869 27 00"),
+        (Lite06, "00 03 00 2a 00 47d0 05 68656c6c6f 4050 02 6869 27 00"),
+    ] {
+        for as_wire in [false, true] {
+            let (mut lone, request, stream) = publisher(version);
+            lone.end.source.as_wire = as_wire;
+            lone.end.source.insert(token(42), frames.clone());
+            lone.apply(group(request, 42));
+            assert_eq!(lone.sent(stream), bytes(digits) + " fin", "{version}");
+            assert_eq!(lone.events(), [Event::GroupReleased { group: token(42), sent: true }]);
+        }
+        let mut lone = subscriber(version);
+        let id = lone.open(Dir::Uni, digits);
+        lone.fin(id, "");
+        let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+        assert_eq!(heard.groups[&(0, 42)], whole(version, &frames));
+        assert_eq!(lone.actions(), []);
+    }
+}
+
+/// 6.15: on a stream that starts late the first delta is the timestamp itself; 06 says where it
+/// starts, the others can't, so that the group is left out.
+#[test]
+fn a_late_start_begins_its_timestamps_anew() {
+    let frames = [Frame::new(1000, "a"), Frame::new(1040, "b"), Frame::new(1020, "c")];
+    for as_wire in [false, true] {
+        for version in Version::ALL {
+            let (mut lone, request, stream) = publisher(version);
+            lone.end.source.as_wire = as_wire;
+            lone.end.source.insert(token(42), frames.clone());
+            let (group, sequence) = (token(42), 42);
+            lone.apply(Command::Group { request, group, sequence, first_frame: 1 });
+            let sent = version == Lite06;
+            assert_eq!(lone.events(), [Event::GroupReleased { group, sent }]);
+            // 1040 and then -20.
+            let expected = if sent { "00 03 00 2a 01 4820 01 62 27 01 63" } else { "" };
+            let fin = if sent { " fin" } else { "" };
+            assert_eq!(lone.sent(stream), bytes(expected) + fin);
+        }
+    }
+}
+
+// ---- out -------------------------------------------------------------------------------------
+
+/// Frames of all sizes, over links that take and give them in all pieces.
+#[test]
+fn frames_arrive_as_they_were_sent() {
+    on_every_link(|version, link| {
+        let mut random = Random::new(link.seed);
+        for as_wire in [false, true] {
+            let mut pair = pair(version, link.clone());
+            let request = subscribed(&mut pair, 0);
+            pair.server.source.as_wire = as_wire;
+            let mut sent = vec![];
+            for sequence in 0..4_u32 {
+                let mut frames = vec![];
+                for index in 0..random.below(5) {
+                    let size = [0, 1, 2, 63, 64, 300][random.below(6) as usize];
+                    let payload: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
+                    let timestamp = [0, 90, 1 << 20, 1 << 60][random.below(4) as usize] + index;
+                    frames.push(Frame::new(timestamp, payload));
+                }
+                pair.server.source.insert(token(sequence), frames.clone());
+                pair.server.apply(group(request, sequence.into()));
+                sent.push(frames);
+                pair.steps(random.below(50) as usize);
+            }
+            pair.run_until_idle();
+            let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
+            for (sequence, frames) in sent.iter().enumerate() {
+                assert_eq!(heard.groups[&(0, sequence as u64)], whole(version, frames));
+            }
+        }
+    });
+}
+
+/// Large frames leave in bursts, and arrive in pieces as they come.
+#[test]
+fn a_large_frame_is_not_copied_or_joined() {
+    for version in Version::ALL {
+        let mut pair = pair(version, Link::perfect());
+        let request = subscribed(&mut pair, 0);
+        let frames = [Frame::new(0, vec![1; 1 << 20]), Frame::new(1, vec![2; 300_000])];
+        pair.server.source.insert(token(0), frames.clone());
+        pair.server.apply(group(request, 0));
+        pair.run_until_idle();
+        let events = pair.client.take_events();
+        assert!(events.iter().filter(|it| matches!(it, Event::Payload { .. })).count() > 10);
+        let heard = Heard::of([vec![informed(0)], events].concat());
+        assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));
+    }
+}
+
+/// What is produced while it is sent goes out as it comes.
+#[test]
+fn a_frame_may_grow_while_it_is_sent() {
+    on_every_link(|version, link| {
+        let mut pair = pair(version, link);
+        let request = subscribed(&mut pair, 0);
+        let ready = Command::GroupReady { request, sequence: 0 };
+        let frame = Frame { size: 12, ..Frame::new(5, "grow") };
+        pair.server.source.push(token(0), frame);
+        pair.server.apply(group(request, 0));
+        pair.run_until_idle();
+        let mut heard = Heard::of(vec![informed(0)]);
+        heard.hear(pair.client.take_events());
+        let bytes = |heard: &Heard| heard.groups[&(0, 0)].frames[0].2.clone();
+        assert_eq!(bytes(&heard), b"grow");
+
+        pair.server.source.extend(token(0), "ing");
+        pair.run_until_idle();
+        assert_eq!(pair.client.take_events(), [], "nobody said so");
+        pair.server.apply(ready.clone());
+        pair.server.apply(ready.clone());
+        pair.steps(3);
+        pair.server.source.extend(token(0), " more");
+        pair.server.apply(ready.clone());
+        pair.run_until_idle();
+        heard.hear(pair.client.take_events());
+        assert_eq!(bytes(&heard), b"growing more");
+
+        pair.server.source.push(token(0), Frame::new(6, "next"));
+        pair.server.source.end(token(0), Ok(()));
+        pair.server.apply(ready);
+        pair.run_until_idle();
+        heard.hear(pair.client.take_events());
+        let frames = [Frame::new(5, "growing more"), Frame::new(6, "next")];
+        assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));
+    });
+}
+
+/// DESIGN, out: an expired group never takes credit. Nor does one that has nothing to say.
+#[test]
+fn a_group_takes_a_stream_only_when_it_has_something_to_send() {
+    for version in Version::ALL {
+        let (mut lone, request, stream) = publisher(version);
+        lone.end.source.end(token(1), Err(Error::Old));
+        lone.apply(group(request, 1));
+        let setup = u64::from(Features::of(version).setup);
+        assert_eq!(lone.opened[0][Dir::Uni as usize], setup);
+        assert_eq!(lone.events(), [Event::GroupReleased { group: token(1), sent: false }]);
+        assert_eq!(lone.end.source.told_gone(), [token(1)], "asked once");
+
+        lone.end.source.insert(token(2), []);
+        lone.end.source.push(token(3), Frame::new(0, "x"));
+        lone.apply(group(request, 3));
+        lone.apply(group(request, 2));
+        assert_eq!(lone.opened[0][Dir::Uni as usize], setup + 2);
+        assert!(lone.sent(stream).len() > 8);
+
+        // One without a frame waits until it is ready.
+        let opened = lone.opened[0][Dir::Uni as usize];
+        lone.end.source.begin(token(9));
+        lone.apply(group(request, 9));
+        assert_eq!(lone.opened[0][Dir::Uni as usize], opened);
+        lone.end.source.push(token(9), Frame::new(0, "x"));
+        lone.apply(Command::GroupReady { request, sequence: 9 });
+        assert_eq!(lone.opened[0][Dir::Uni as usize], opened + 1);
+    }
+}
+
+/// A group that is gone after it began is reset, with the reason.
+#[test]
+fn a_group_that_goes_while_it_is_sent_is_reset() {
+    on_every_link(|_, link| {
+        let mut pair = pair(Lite06, link);
+        let request = subscribed(&mut pair, 0);
+        pair.server.source.push(token(0), Frame { size: 100, ..Frame::new(0, "begins") });
+        pair.server.apply(group(request, 0));
+        pair.run_until_idle();
+        pair.server.source.end(token(0), Err(Error::Evicted));
+        pair.server.apply(Command::GroupReady { request, sequence: 0 });
+        pair.run_until_idle();
+        let released = Event::GroupReleased { group: token(0), sent: false };
+        assert_eq!(pair.server.take_events(), [released]);
+        let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
+        assert_eq!(heard.groups[&(0, 0)].result, Some(Err(Error::Evicted)));
+        assert!(!heard.ended.contains_key(&0), "the subscription runs on");
+        // The stream's credit is back.
+        assert_eq!(pair.streams(Side::Server, Dir::Uni), 0);
+    });
+}
+
+/// A subscriber that does not want a group stops it; the others go on.
+#[test]
+fn a_stopped_group_is_given_back() {
+    on_every_link(|version, link| {
+        let mut pair = pair(version, link);
+        let request = subscribed(&mut pair, 0);
+        let mut heard = Heard::of(vec![informed(0)]);
+        for sequence in 0..2 {
+            pair.server.source.push(token(sequence), Frame::new(0, "first"));
+            pair.server.apply(group(request, sequence.into()));
+        }
+        pair.run_until_idle();
+        heard.hear(pair.client.take_events());
+        let unwanted = *heard.names.iter().find(|(_, name)| **name == (0, 0)).unwrap().0;
+        pair.client.apply(Command::StopGroup { group: unwanted, error: Error::Lagged });
+        pair.client.apply(Command::StopGroup { group: unwanted, error: Error::Lagged });
+        for sequence in 0..2 {
+            pair.server.source.push(token(sequence), Frame::new(1, "second"));
+            pair.server.source.end(token(sequence), Ok(()));
+            pair.server.apply(Command::GroupReady { request, sequence: sequence.into() });
+        }
+        pair.run_until_idle();
+        let mut released = pair.server.take_events();
+        released.sort_by_key(
+            |event| matches!(event, Event::GroupReleased { group, .. } if *group == token(1)),
+        );
+        // It may have been sent whole before the peer heard that it is not wanted.
+        assert!(matches!(released[0], Event::GroupReleased { group, .. } if group == token(0)));
+        assert_eq!(released[1], Event::GroupReleased { group: token(1), sent: true });
+        heard.names.remove(&unwanted);
+        heard.hear(pair.client.take_events());
+        let frames = [Frame::new(0, "first"), Frame::new(1, "second")];
+        assert_eq!(heard.groups[&(0, 1)], whole(version, &frames));
+        assert_eq!(pair.streams(Side::Server, Dir::Uni), 0);
+    });
+}
+
+/// STOP_SENDING is answered by RESET with the same code, once, and the token is free.
+#[test]
+fn stop_is_answered_by_reset() {
+    let (mut lone, request, stream) = publisher(Lite06);
+    lone.end.source.push(token(0), Frame::new(0, "x"));
+    lone.apply(group(request, 0));
+    lone.stop(stream, Code::MAX.as_u64());
+    lone.stop(stream, 5);
+    assert_eq!(lone.actions(), [reset(stream, Code::MAX.as_u64())]);
+    assert_eq!(lone.events(), [Event::GroupReleased { group: token(0), sent: false }]);
+    lone.apply(Command::GroupReady { request, sequence: 0 });
+    lone.handle(Input::Writable { id: stream });
+    assert_eq!(lone.actions(), []);
+}
+
+/// A group that is given twice, or under an answer that is not there, comes back at once.
+#[test]
+fn a_group_that_can_not_be_sent_comes_back() {
+    let released = |slot| Event::GroupReleased { group: token(slot), sent: false };
+    for version in Version::ALL {
+        let mut lone = Lone::ready(Side::Server, version);
+        lone.open(Dir::Bi, subscribe_bytes(version));
+        let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
+        lone.apply(group(request, 1));
+        assert_eq!(lone.events(), [released(1)], "not accepted yet");
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.end.source.push(token(5), Frame::new(0, "x"));
+        lone.end.source.push(token(6), Frame::new(0, "x"));
+        lone.apply(group(request, 5));
+        let again = Command::Group { request, group: token(6), sequence: 5, first_frame: 0 };
+        lone.apply(again);
+        assert_eq!(lone.events(), [released(6)], "there is one with this number");
+        if Features::of(version).subscribe_end {
+            lone.apply(group(request, 4));
+            assert_eq!(lone.events(), [released(4)], "below what was promised");
+        }
+        let sequence = u64::MAX;
+        lone.apply(Command::Group { request, group: token(7), sequence, first_frame: 0 });
+        assert_eq!(lone.events(), [released(7)], "no such number");
+        lone.apply(Command::FinishSubscribe { request, end: 6 });
+        lone.apply(group(request, 8));
+        assert_eq!(lone.events(), [released(8)], "behind the end");
+    }
+}
+
+// ---- in --------------------------------------------------------------------------------------
+
+/// 4.3: FIN in the middle of a frame, a head that never ends, a time before the start of time.
+#[test]
+fn a_malformed_group_ends_by_itself() {
+    for version in Version::ALL {
+        let has_time = Features::of(version).timestamps;
+        let early = Error::Malformed(DecodeError::BoundsExceeded);
+        let mut cases = vec![
+            ("00 05 6162", true, Error::WrongSize),
+            ("00 40", true, Error::WrongSize),
+            ("00 ffffffffffffffff", false, Error::FrameTooLarge),
+        ];
+        if has_time {
+            cases.push(("01 00", false, early));
+        }
+        for (frame, fin, error) in cases {
+            let mut lone = subscriber(version);
+            let frame = if has_time { frame } else { &frame[2..] };
+            let id = lone.open(Dir::Uni, &format!("{} {frame}", header(version)));
+            if fin {
+                lone.fin(id, "");
+            }
+            let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+            let code = error.stream_code().as_u64();
+            assert_eq!(heard.groups[&(0, 42)].result, Some(Err(error)), "{version} {frame}");
+            assert_eq!(lone.actions(), if fin { vec![] } else { vec![stop(id, code)] });
+            // The next one is fine.
+            let id = lone.open(Dir::Uni, header(version));
+            lone.fin(id, "");
+            assert_eq!(lone.events().len(), 2);
+        }
+    }
+}
+
+/// 4.2, 4.3: only that stream is stopped.
+#[test]
+fn a_group_of_an_unknown_subscription_is_stopped() {
+    for version in Version::ALL {
+        let mut lone = subscriber(version);
+        let digits = if version == Lite06 { "00 03 05 2a 00" } else { "00 02 05 2a" };
+        let id = lone.open(Dir::Uni, digits);
+        assert_eq!(lone.actions(), [stop(id, 1)]);
+        // Nothing that comes late on it matters.
+        lone.data(id, "00 01 61");
+        lone.fin(id, "");
+        lone.reset(id, 3);
+        assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+        assert_eq!(lone.end.read_limit(id), 0);
+    }
+}
+
+/// moq-dev/moq#2721: one routinely dropped group must not end anything.
+#[test]
+fn a_reset_before_the_first_byte_is_nothing() {
+    for version in Version::ALL {
+        let mut lone = subscriber(version);
+        let before = lone.end.machine.entries();
+        let id = lone.open(Dir::Uni, "");
+        lone.reset(id, 2);
+        let id = lone.open(Dir::Uni, "00");
+        lone.reset(id, 2);
+        let id = lone.open(Dir::Uni, "00 02");
+        lone.reset(id, 2);
+        let id = lone.open(Dir::Bi, "");
+        lone.reset(id, 2);
+        assert_eq!(lone.events(), []);
+        assert_eq!(lone.actions(), [reset(id, 1)]);
+        let empty = lone.open(Dir::Uni, "");
+        lone.fin(empty, "");
+        assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+        assert_eq!(lone.end.machine.entries(), before);
+    }
+}
+
+#[test]
+fn a_reset_group_ends_with_the_code() {
+    for version in Version::ALL {
+        let mut lone = subscriber(version);
+        let id = lone.open(Dir::Uni, header(version));
+        lone.reset(id, Code::MAX.as_u64());
+        let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+        let result = Some(Err(Error::Remote(Code::MAX)));
+        assert_eq!(heard.groups[&(0, 42)], HeardGroup { result, ..HeardGroup::default() });
+        assert_eq!(lone.actions(), []);
+    }
+}
+
+/// 7.4: groups below the start that the publisher promised are dropped.
+#[test]
+fn groups_below_the_start_are_dropped() {
+    for version in [Lite05, Lite06] {
+        let mut lone = subscriber(version);
+        lone.data(lone.own(Dir::Bi, 1), "00 01 2b");
+        let id = lone.open(Dir::Uni, header(version));
+        assert_eq!(lone.actions(), [stop(id, 1)]);
+        assert_eq!(lone.events(), []);
+    }
+}
+
+/// What an application does not pull stays in QUIC: nothing more is read than a buffer holds.
+#[test]
+fn what_is_not_pulled_is_not_read() {
+    for version in Version::ALL {
+        let link = Link { stream_window: 4 << 20, ..Link::perfect() };
+        let mut pair = pair(version, link);
+        let request = subscribed(&mut pair, 0);
+        let frames: Vec<_> = (0..50).map(|_| Frame::new(0, vec![3; 10_000])).collect();
+        pair.server.source.insert(token(0), frames.clone());
+        pair.server.apply(group(request, 0));
+        pair.client.room = 3;
+        pair.run_until_idle();
+        let mut heard = Heard::of(vec![informed(0)]);
+        let mut rounds = 0;
+        while heard.groups.get(&(0, 0)).is_none_or(|group| group.result.is_none()) {
+            let events = pair.client.take_events();
+            assert_eq!(events.len(), 3.min(52 - rounds * 3));
+            heard.hear(events);
+            pair.run_until_idle();
+            assert!(pair.client.machine.dialect.buffered() <= (64 << 10) + 24);
+            rounds += 1;
+        }
+        assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));
+    }
+}

@@ -1,1 +1,272 @@
+//! What goes first (DESIGN, *Priority*; wire-lite 7.6).
+
 use super::*;
+
+/// A server that serves subscriptions of these priorities: subscriber's, publisher's, and whether in
+/// order. Nothing is written.
+struct Served {
+    lone: Lone,
+    requests: Vec<RequestKey>,
+    opened: u64,
+    /// Track and group of a stream, as its header says.
+    names: BTreeMap<StreamId, (u8, u8)>,
+}
+
+impl Served {
+    fn new(version: Version, tracks: &[(u8, u8, bool)]) -> Self {
+        let mut lone = Lone::ready(Side::Server, version);
+        let mut requests = vec![];
+        for (id, (subscriber, publisher, ordered)) in tracks.iter().enumerate() {
+            assert!(version < Lite06, "06 has no Ordered");
+            let ordered = u8::from(*ordered);
+            let stream = lone.open(
+                Dir::Bi,
+                &format!("02 08 {id:02x} 00 00 {subscriber:02x} {ordered:02x} 00 00 00"),
+            );
+            let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
+            let info = TrackInfo { priority: *publisher, ..TrackInfo::default() };
+            lone.apply(Command::AcceptSubscribe { request, info });
+            assert_eq!(lone.priorities[&stream], CONTROL_PRIORITY, "an answer is control");
+            requests.push(request);
+        }
+        Self { lone, requests, opened: 0, names: BTreeMap::new() }
+    }
+
+    /// Gives a group of `size` bytes, whose token is track and sequence.
+    fn push(&mut self, track: usize, sequence: u64, size: usize) {
+        let group = token(track as u32 * 100 + sequence as u32);
+        self.lone.end.source.insert(group, [Frame::new(0, vec![0; size])]);
+        let request = self.requests[track];
+        self.lone.end.apply(Command::Group { request, group, sequence, first_frame: 0 });
+    }
+
+    /// The groups in the order in which streams are opened for them, and for which priority.
+    fn opened(&mut self) -> Vec<i32> {
+        let mut priorities = vec![];
+        while let Some(open) = self.lone.end.poll_open() {
+            let id = StreamId::new(Side::Server, Dir::Uni, 1_000 + self.opened);
+            self.opened += 1;
+            priorities.push(open.priority());
+            open.opened(id);
+        }
+        priorities
+    }
+
+    /// Writes at most `max` bytes at once, `total` in all; the tracks and groups in that order, runs of
+    /// the same one counted once.
+    fn written(&mut self, max: usize, total: usize) -> Vec<(u8, u8)> {
+        let mut order: Vec<(u8, u8)> = vec![];
+        let mut sum = 0;
+        while sum < total {
+            let Some(mut write) = self.lone.end.poll_write() else { break };
+            if write.id().dir() == Dir::Bi {
+                let n = write.len();
+                write.accepted(n);
+                continue;
+            }
+            let n = write.len().min(max);
+            let head = write.chunks().concat();
+            // The first bytes are the header: track and group.
+            let name = *self.names.entry(write.id()).or_insert_with(|| (head[2], head[3]));
+            if order.last() != Some(&name) {
+                order.push(name);
+            }
+            sum += n;
+            write.accepted(n);
+        }
+        order
+    }
+}
+
+/// Subscriber, then publisher priority; newest first, oldest first where it is ordered. For opening
+/// and for writing.
+#[test]
+fn the_rule() {
+    let tracks = [
+        (5, 5, false),   // 0
+        (5, 9, false),   // 1: publisher above 0
+        (200, 0, false), // 2: subscriber above all
+        (5, 1, true),    // 3: the last, in order
+    ];
+    for version in [Lite04, Lite05] {
+        let mut served = Served::new(version, &tracks);
+        for sequence in 1..4 {
+            for track in [3, 0, 1, 2] {
+                served.push(track, sequence, 10);
+            }
+        }
+        let priority = |track: usize| i32::from(tracks[track].0) << 8 | i32::from(tracks[track].1);
+        let expected: Vec<_> =
+            [2, 1, 0, 3].into_iter().flat_map(|track| [priority(track); 3]).collect();
+        assert_eq!(served.opened(), expected);
+        let order = served.written(usize::MAX, usize::MAX);
+        let expected = [
+            (2, 3),
+            (2, 2),
+            (2, 1),
+            (1, 3),
+            (1, 2),
+            (1, 1),
+            (0, 3),
+            (0, 2),
+            (0, 1),
+            (3, 1),
+            (3, 2),
+            (3, 3),
+        ];
+        assert_eq!(order, expected);
+    }
+}
+
+/// What came later and is more urgent goes first, also behind the first byte of another.
+#[test]
+fn the_urgent_overtakes() {
+    let mut served = Served::new(Lite05, &[(1, 0, false), (2, 0, false)]);
+    served.push(0, 1, 1_000);
+    served.opened();
+    assert_eq!(served.written(100, 300), [(0, 1)]);
+    served.push(0, 2, 1_000);
+    served.opened();
+    assert_eq!(served.written(100, 300), [(0, 2)], "newer");
+    served.push(1, 1, 1_000);
+    served.opened();
+    let all = served.written(100, usize::MAX);
+    assert_eq!(all, [(1, 1), (0, 2), (0, 1)]);
+}
+
+/// Tracks equal in both priorities share by bytes, not by groups or turns.
+#[test]
+fn equals_share_by_bytes() {
+    let mut served = Served::new(Lite05, &[(1, 1, false), (1, 1, false), (1, 1, false)]);
+    for track in 0..3 {
+        served.push(track, 1, 30_000);
+    }
+    served.opened();
+    // Each is served in its turn, and the one with the larger bites more rarely.
+    let mut bytes = [0_usize; 3];
+    for _ in 0..60 {
+        let mut write = served.lone.end.poll_write().unwrap();
+        let id = write.id();
+        if id.dir() == Dir::Bi {
+            let n = write.len();
+            write.accepted(n);
+            continue;
+        }
+        let track = (id.as_u64() >> 2) as usize - 1_000;
+        let bite = [1_000, 500, 100][track].min(write.len());
+        let _ = write.chunks();
+        bytes[track] += bite;
+        write.accepted(bite);
+    }
+    let (least, most) = (bytes.iter().min().unwrap(), bytes.iter().max().unwrap());
+    assert!(most - least <= 1_000, "{bytes:?}");
+}
+
+/// A track that was away, or that is new, neither starves the others nor is starved.
+#[test]
+fn who_was_away_has_nothing_to_catch_up() {
+    let mut served = Served::new(Lite05, &[(1, 1, false), (1, 1, false)]);
+    // The first had the link to itself.
+    for sequence in 0..5 {
+        served.push(0, sequence, 50_000);
+        served.opened();
+        served.written(usize::MAX, usize::MAX);
+    }
+    // Then both have much to send, the new one first.
+    served.push(1, 1, 50_000);
+    served.opened();
+    assert_eq!(served.written(1_000, 2_000), [(1, 1)]);
+    served.push(0, 9, 50_000);
+    served.opened();
+    let order = served.written(1_000, 20_000);
+    assert!(order.len() >= 18, "they take turns: {order:?}");
+}
+
+/// 7.6: a change of mind reaches streams that are open, and what is not.
+#[test]
+fn an_update_reorders_what_is_open() {
+    let mut served = Served::new(Lite05, &[(1, 7, false), (2, 7, false)]);
+    for track in 0..2 {
+        served.push(track, 1, 1_000);
+    }
+    served.opened();
+    while served.lone.end.poll_action().is_some() {}
+    assert_eq!(served.written(100, 300), [(1, 1)]);
+    // Subscription 0 wants 3 now, and subscription 1 still 2.
+    let stream = StreamId::new(Side::Client, Dir::Bi, 0);
+    let (bytes, fin) = (hex("05 03 00 00 00 00"), false);
+    served.lone.end.handle(Instant::ZERO, Input::Data { id: stream, bytes, fin });
+    while served.lone.end.work() {}
+    let id = StreamId::new(Side::Server, Dir::Uni, 1_001);
+    let action = served.lone.end.poll_action();
+    assert_eq!(action, Some(Action::SetPriority { id, priority: 3 << 8 | 7 }));
+    assert_eq!(served.lone.end.poll_action(), None);
+    assert_eq!(served.written(100, 1_000), [(0, 1)]);
+    served.push(0, 2, 10);
+    assert_eq!(served.opened(), [3 << 8 | 7]);
+}
+
+/// A track that joins those of another priority begins as one of them.
+#[test]
+fn an_update_brings_no_debt_along() {
+    let mut served = Served::new(Lite05, &[(1, 1, false), (2, 1, false)]);
+    served.push(0, 1, 100_000);
+    served.opened();
+    served.written(1_000, 50_000);
+    served.push(1, 1, 100_000);
+    served.opened();
+    served.written(1_000, 1_000);
+    let stream = StreamId::new(Side::Client, Dir::Bi, 0);
+    let (bytes, fin) = (hex("05 02 00 00 00 00"), false);
+    served.lone.end.handle(Instant::ZERO, Input::Data { id: stream, bytes, fin });
+    while served.lone.end.work() {}
+    let order = served.written(1_000, 20_000);
+    assert!(order.len() >= 18, "they take turns: {order:?}");
+}
+
+/// Control goes before every group: SETUP, questions, answers.
+#[test]
+fn control_goes_first() {
+    let mut served = Served::new(Lite05, &[(255, 255, false)]);
+    served.push(0, 1, 1_000);
+    let (subscription, want) = (token(0), Subscription::default());
+    let (broadcast, track) = (path("a"), "b".into());
+    served.lone.end.apply(Command::Subscribe { subscription, broadcast, track, want });
+    let priorities = served.opened();
+    assert_eq!(priorities, [CONTROL_PRIORITY, CONTROL_PRIORITY, 0xffff]);
+    let ids: Vec<_> = core::iter::from_fn(|| {
+        let write = served.lone.end.poll_write()?;
+        let (id, n) = (write.id(), write.len());
+        write.accepted(n);
+        Some(id.as_u64() >> 2)
+    })
+    .collect();
+    // The questions were opened as 1000 and 1001, the group as 1002; the answer is on 0.
+    assert_eq!(ids.last(), Some(&1002));
+    assert!(ids.len() >= 4);
+}
+
+/// A parked stream leaves the others alone, also the less urgent ones.
+#[test]
+fn who_is_parked_holds_nobody_up() {
+    let mut served = Served::new(Lite05, &[(2, 0, false), (1, 0, false)]);
+    for track in 0..2 {
+        served.push(track, 1, 100);
+    }
+    served.opened();
+    let write = loop {
+        let write = served.lone.end.poll_write().unwrap();
+        if write.id().dir() == Dir::Uni {
+            break write;
+        }
+        let n = write.len();
+        write.accepted(n);
+    };
+    let first = write.id();
+    write.blocked(7);
+    assert_eq!(served.written(usize::MAX, usize::MAX), [(1, 1)]);
+    assert!(!served.lone.end.has_work() || served.lone.end.poll_write().is_none());
+    served.lone.end.handle(Instant::ZERO, Input::Writable { id: first });
+    let write = served.lone.end.poll_write().unwrap();
+    assert_eq!((write.id(), write.len(), write.fin()), (first, 4 + 3 + 100 - 7, true));
+}

@@ -168,31 +168,35 @@ fn a_broken_connection_ends_the_session_once() {
 fn draining_sends_everything_and_closes() {
     on_every_carrier(|version, mut pair| {
         let request = subscribed(&mut pair, 0);
-        let frames = [Frame::new(3, vec![7; 500]), Frame::new(4, vec![8; 20])];
-        for sequence in 0..5 {
+        let frames = [Frame::new(3, vec![7; 99]), Frame::new(4, vec![8; 20])];
+        for sequence in 0..4 {
             pair.server.source.insert(token(sequence), frames.clone());
             pair.server.apply(group(request, sequence.into()));
         }
-        pair.server.apply(Command::FinishSubscribe { request, end: 5 });
+        pair.server.apply(Command::FinishSubscribe { request, end: 4 });
         pair.steps(3);
         pair.server.apply(Command::Drain);
         pair.run_until_idle();
+        while !pair.server.is_closed() {
+            assert!(pair.sleep_to_deadline());
+        }
 
         let mut events = pair.client.take_events();
         assert_eq!(events.pop(), Some(Event::Closed { error: Error::SessionClosed }));
         let heard = Heard::of([vec![informed(0)], events].concat());
-        assert_eq!(heard.groups.len(), 5);
+        assert_eq!(heard.groups.len(), 4);
         for group in heard.groups.values() {
             assert_eq!(*group, whole(version, &frames));
         }
         assert!(pair.server.is_closed());
-        assert!(pair.now() < Instant::ZERO + ms(1_000), "all was there before the deadline");
+        // Before 06 the subscriber can't know that it has everything: it waits for stragglers.
+        let features = Features::of(version);
+        let knows = features.subscribe_end && !features.loose_end;
+        assert!(
+            !knows || pair.now() < Instant::ZERO + ms(1_000),
+            "all was there before the deadline"
+        );
     });
-}
-
-/// As the application heard it before.
-fn informed(slot: u32) -> Event {
-    Event::TrackInfo { subscription: token(slot), info: TrackInfo::default() }
 }
 
 #[test]
@@ -220,13 +224,14 @@ fn draining_ends_in_time_whatever_the_peer_does() {
 fn a_draining_session_refuses_requests() {
     on_every_carrier(|_, mut pair| {
         let request = subscribed(&mut pair, 0);
-        // Something is owed all the time.
-        pair.server.source.push(token(0), Frame::new(0, "x"));
+        // What is owed does not go out yet.
+        pair.server.source.insert(token(0), [Frame::new(0, vec![0; 6_000])]);
         pair.server.apply(group(request, 0));
         pair.server.apply(Command::FinishSubscribe { request, end: 1 });
+        pair.link().bandwidth = Some(10);
         pair.server.apply(Command::Drain);
         pair.client.apply(subscribe(1));
-        pair.run_until_idle();
+        pair.advance(ms(400));
         let ended = Event::SubscribeEnded { subscription: token(1), result: Err(Error::GoingAway) };
         let events = pair.client.take_events();
         assert!(events.contains(&ended), "{events:?}");

@@ -1,1 +1,564 @@
+//! SUBSCRIBE and TRACK, at both ends (wire-lite 6.8 to 6.11, 7.4).
+
 use super::*;
+
+/// The whole life of a subscription.
+#[test]
+fn a_subscription_runs_to_its_end() {
+    on_every_carrier(|version, mut pair| {
+        let request = subscribed(&mut pair, 3);
+        let frames = [Frame::new(1000, "hello"), Frame::new(1040, "hi"), Frame::new(1020, "")];
+        for sequence in [4, 5, 7] {
+            pair.server.source.insert(token(sequence), frames.clone());
+            pair.server.apply(group(request, sequence.into()));
+        }
+        pair.run_until_idle();
+        pair.server.apply(Command::FinishSubscribe { request, end: 8 });
+        while pair.sleep_to_deadline() {}
+
+        let mut events = vec![informed(3)];
+        events.extend(pair.client.take_events());
+        let heard = Heard::of(events);
+        assert_eq!(heard.groups.keys().copied().collect::<Vec<_>>(), [(3, 4), (3, 5), (3, 7)]);
+        for group in heard.groups.values() {
+            assert_eq!(*group, whole(version, &frames));
+        }
+        let end = Features::of(version).subscribe_end.then_some(8);
+        assert_eq!(heard.ended[&3], Ok(end));
+
+        let mut events = pair.server.take_events();
+        assert_eq!(events.pop(), Some(Event::RequestEnded { request, result: Ok(()) }));
+        events.sort_by_key(|event| match event {
+            Event::GroupReleased { group, .. } => group.slot,
+            other => panic!("{other:?}"),
+        });
+        let released = |slot| Event::GroupReleased { group: token(slot), sent: true };
+        assert_eq!(events, [released(4), released(5), released(7)]);
+        assert!(!pair.client.is_closed() && !pair.server.is_closed());
+    });
+}
+
+/// 6.8, 6.11: what each version can say arrives.
+#[test]
+fn a_question_arrives_as_it_was_asked() {
+    on_every_carrier(|version, mut pair| {
+        let want =
+            Subscription::default().priority(3).ordered(true).max_age(ms(250)).start(4).end(9);
+        pair.client.apply(subscribe_with(0, want.clone()));
+        pair.run_until_idle();
+        let features = Features::of(version);
+        let mut events = pair.server.take_events();
+        if features.track {
+            let at = events.iter().position(|it| matches!(it, Event::TrackRequested { .. }));
+            let asked = events.remove(at.expect("a question what the track is"));
+            let Event::TrackRequested { broadcast, track, .. } = asked else { unreachable!() };
+            assert_eq!((broadcast, &*track), (path("demo"), "video"));
+        }
+        let Event::SubscribeRequested { broadcast, track, subscription, .. } = one(events) else {
+            panic!("not a subscription");
+        };
+        assert_eq!((broadcast, &*track), (path("demo"), "video"));
+        assert_eq!(subscription, want.ordered(features.ordered));
+    });
+}
+
+/// 6.11: what the publisher says of the track comes before its first group.
+#[test]
+fn what_a_track_is_comes_first() {
+    on_every_carrier(|version, mut pair| {
+        let has_track = Features::of(version).track;
+        let mut info = TrackInfo::default();
+        if has_track {
+            info.priority = 9;
+            info.max_age = ms(7);
+            info.timescale = crate::Timescale::new(90_000).unwrap();
+        }
+        pair.client.apply(subscribe(0));
+        pair.run_until_idle();
+        let mut describe = None;
+        for event in pair.server.take_events() {
+            match event {
+                Event::TrackRequested { request, .. } => describe = Some(request),
+                Event::SubscribeRequested { request, .. } => {
+                    let info = info.clone();
+                    pair.server.apply(Command::AcceptSubscribe { request, info });
+                    pair.server.source.insert(token(1), [Frame::new(0, "a")]);
+                    pair.server.apply(group(request, 1));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        pair.run_until_idle();
+        assert_eq!(describe.is_some(), has_track);
+        if let Some(request) = describe {
+            assert_eq!(pair.client.take_events(), [], "the group waits");
+            pair.server.apply(Command::AcceptTrack { request, info: info.clone() });
+            pair.run_until_idle();
+        }
+        let events = pair.client.take_events();
+        let subscription = token(0);
+        assert_eq!(events[0], Event::TrackInfo { subscription, info });
+        assert_eq!(Heard::of(events).groups.len(), 1);
+    });
+}
+
+/// 5.1: the code of a refusal is the error of who asked.
+#[test]
+fn a_refused_subscription_ends_with_the_error() {
+    on_every_carrier(|_, mut pair| {
+        let errors = [Error::NotFound, Error::Unroutable, Error::App(3), Error::Remote(Code::MAX)];
+        for (slot, error) in errors.into_iter().enumerate() {
+            pair.client.apply(subscribe(slot as u32));
+            pair.run_until_idle();
+            for event in pair.server.take_events() {
+                match event {
+                    Event::SubscribeRequested { request, .. } => {
+                        pair.server.apply(Command::Refuse { request, error: error.clone() });
+                        // Only the first answer counts.
+                        pair.server.apply(Command::Refuse { request, error: Error::Old });
+                        pair.server.apply(Command::AcceptSubscribe {
+                            request,
+                            info: TrackInfo::default(),
+                        });
+                    }
+                    Event::TrackRequested { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            pair.run_until_idle();
+            let (subscription, result) = (token(slot as u32), Err(error));
+            let ended = Event::SubscribeEnded { subscription, result };
+            assert_eq!(pair.client.take_events(), [ended]);
+            // The question what the track is was given up as well.
+            for event in pair.server.take_events() {
+                assert!(matches!(event, Event::RequestEnded { result: Err(_), .. }), "{event:?}");
+            }
+        }
+        assert!(!pair.client.is_closed() && !pair.server.is_closed());
+    });
+}
+
+#[test]
+fn a_refused_track_ends_its_subscription() {
+    on_every_carrier(|version, mut pair| {
+        if !Features::of(version).track {
+            return;
+        }
+        pair.client.apply(subscribe(0));
+        pair.run_until_idle();
+        let mut subscription = None;
+        for event in pair.server.take_events() {
+            match event {
+                Event::TrackRequested { request, .. } => {
+                    pair.server.apply(Command::Refuse { request, error: Error::NotFound });
+                }
+                Event::SubscribeRequested { request, .. } => subscription = Some(request),
+                other => panic!("{other:?}"),
+            }
+        }
+        pair.run_until_idle();
+        let result = Err(Error::NotFound);
+        let ended = Event::SubscribeEnded { subscription: token(0), result };
+        assert_eq!(pair.client.take_events(), [ended]);
+        let Event::RequestEnded { request, result } = one(pair.server.take_events()) else {
+            panic!("not an end");
+        };
+        assert_eq!((Some(request), result), (subscription, Err(Error::NotFound)));
+    });
+}
+
+/// 4.3: FIN of the subscriber ends a subscription, and what is under way is reset.
+#[test]
+fn unsubscribing_ends_both_ends() {
+    on_every_carrier(|_, mut pair| {
+        let request = subscribed(&mut pair, 0);
+        pair.server.source.push(token(1), Frame::new(0, "open end"));
+        pair.server.apply(group(request, 1));
+        pair.run_until_idle();
+        let mut heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
+        assert_eq!(heard.groups[&(0, 1)].frames.len(), 1);
+
+        pair.client.apply(Command::Unsubscribe { subscription: token(0) });
+        pair.client.apply(Command::Unsubscribe { subscription: token(0) });
+        pair.run_until_idle();
+        heard.hear(pair.client.take_events());
+        assert_eq!(heard.groups[&(0, 1)].result, Some(Err(Error::Cancelled)));
+        assert_eq!(heard.ended[&0], Err(Error::Cancelled));
+        let mut events = pair.server.take_events();
+        events.sort_by_key(|event| matches!(event, Event::RequestEnded { .. }));
+        assert_eq!(
+            events,
+            [
+                Event::GroupReleased { group: token(1), sent: false },
+                Event::RequestEnded { request, result: Err(Error::Cancelled) },
+            ]
+        );
+        // What comes too late does nothing but to give the token back.
+        pair.server.apply(group(request, 2));
+        pair.server.apply(Command::FinishSubscribe { request, end: 3 });
+        pair.run_until_idle();
+        let released = Event::GroupReleased { group: token(2), sent: false };
+        assert_eq!(pair.server.take_events(), [released]);
+        assert_eq!(pair.client.take_events(), []);
+        assert_eq!(pair.streams(Side::Server, Dir::Uni), 0);
+    });
+}
+
+/// What was never sent needs no stream to be taken back.
+#[test]
+fn a_subscription_that_did_not_go_out_is_taken_back_without_a_trace() {
+    for version in Version::ALL {
+        let link = Link { bi_streams: 0, ..Link::perfect() };
+        let mut pair = pair(version, link);
+        for _ in 0..10 {
+            pair.client.apply(subscribe(0));
+            pair.run_until_idle();
+            pair.client.apply(Command::Unsubscribe { subscription: token(0) });
+            pair.run_until_idle();
+            let result = Err(Error::Cancelled);
+            let ended = Event::SubscribeEnded { subscription: token(0), result };
+            assert_eq!(pair.client.take_events(), [ended]);
+        }
+        assert!(!pair.client.machine.core.requests.owes());
+    }
+}
+
+/// The publisher gives up a subscription that runs: its groups, then itself.
+#[test]
+fn an_aborted_subscription_ends_with_the_error() {
+    on_every_carrier(|_, mut pair| {
+        let request = subscribed(&mut pair, 0);
+        pair.server.source.push(token(1), Frame::new(0, "open end"));
+        pair.server.apply(group(request, 1));
+        pair.run_until_idle();
+        pair.server.apply(Command::Refuse { request, error: Error::App(1) });
+        pair.run_until_idle();
+        let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
+        assert_eq!(heard.groups[&(0, 1)].result, Some(Err(Error::App(1))));
+        assert_eq!(heard.ended[&0], Err(Error::App(1)));
+        let released = Event::GroupReleased { group: token(1), sent: false };
+        assert_eq!(pair.server.take_events(), [released]);
+    });
+}
+
+/// 6.9: a change of mind reaches the publisher, where 0.16 of the deployed peers does not speak.
+#[test]
+fn an_update_arrives() {
+    on_every_carrier(|version, mut pair| {
+        let request = subscribed(&mut pair, 0);
+        let want = Subscription::default().priority(200).max_age(ms(30)).start(2);
+        for _ in 0..2 {
+            let subscription = token(0);
+            pair.client.apply(Command::UpdateSubscribe { subscription, want: want.clone() });
+        }
+        pair.run_until_idle();
+        let events = pair.server.take_events();
+        if Features::of(version).subscribe_end {
+            let updated = Event::SubscribeUpdated { request, subscription: want };
+            assert_eq!(events, [updated.clone(), updated]);
+        } else {
+            assert_eq!(events, []);
+        }
+        // Of nothing there is nothing to change.
+        let (subscription, want) = (token(1), Subscription::default());
+        pair.client.apply(Command::UpdateSubscribe { subscription, want });
+        pair.run_until_idle();
+        assert_eq!(pair.server.take_events(), []);
+    });
+}
+
+#[test]
+fn a_token_names_one_subscription_at_a_time() {
+    on_every_carrier(|_, mut pair| {
+        subscribed(&mut pair, 0);
+        pair.client.apply(subscribe(0));
+        pair.run_until_idle();
+        let result = Err(Error::Duplicate);
+        let ended = Event::SubscribeEnded { subscription: token(0), result };
+        assert_eq!(pair.client.take_events(), [ended]);
+        assert_eq!(pair.server.take_events(), []);
+        // The first one runs on.
+        pair.client.apply(Command::Unsubscribe { subscription: token(0) });
+        pair.run_until_idle();
+        assert!(matches!(one(pair.server.take_events()), Event::RequestEnded { .. }));
+        pair.client.take_events();
+        subscribed(&mut pair, 0);
+    });
+}
+
+/// 7.4: a track that ended without a group.
+#[test]
+fn a_track_may_end_without_a_group() {
+    on_every_carrier(|version, mut pair| {
+        let request = subscribed(&mut pair, 0);
+        pair.server.apply(Command::FinishSubscribe { request, end: 0 });
+        while pair.sleep_to_deadline() {}
+        let result = Ok(Features::of(version).subscribe_end.then_some(0));
+        let ended = Event::SubscribeEnded { subscription: token(0), result };
+        assert_eq!(pair.client.take_events(), [ended]);
+        let ended = Event::RequestEnded { request, result: Ok(()) };
+        assert_eq!(pair.server.take_events(), [ended]);
+    });
+}
+
+/// Many at once, each with its own groups.
+#[test]
+fn subscriptions_do_not_mix() {
+    on_every_carrier(|version, mut pair| {
+        for slot in 0..5 {
+            pair.client.apply(subscribe_with(slot, Subscription::default().priority(slot as u8)));
+            pair.steps(7);
+        }
+        let mut heard = Heard::default();
+        let mut requests = vec![];
+        while requests.len() < 5 {
+            pair.run_until_idle();
+            for event in pair.server.take_events() {
+                match event {
+                    Event::TrackRequested { request, .. } => {
+                        let info = TrackInfo::default();
+                        pair.server.apply(Command::AcceptTrack { request, info });
+                    }
+                    Event::SubscribeRequested { request, subscription, .. } => {
+                        let info = TrackInfo::default();
+                        pair.server.apply(Command::AcceptSubscribe { request, info });
+                        requests.push((request, u32::from(subscription.priority)));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        for (request, slot) in &requests {
+            for sequence in 0..3_u32 {
+                let token = token(slot * 10 + sequence);
+                pair.server.source.insert(token, [Frame::new(0, format!("{slot} {sequence}"))]);
+                let (request, sequence) = (*request, sequence.into());
+                let command = Command::Group { request, group: token, sequence, first_frame: 0 };
+                pair.server.apply(command);
+            }
+        }
+        pair.run_until_idle();
+        heard.hear(pair.client.take_events());
+        assert_eq!(heard.groups.len(), 15);
+        for ((slot, sequence), group) in heard.groups {
+            assert_eq!(group, whole(version, &[Frame::new(0, format!("{slot} {sequence}"))]));
+        }
+    });
+}
+
+// ---- bytes -----------------------------------------------------------------------------------
+
+/// 8.1, G37, G39, G41, G64, G65: what a publisher writes.
+#[test]
+fn the_bytes_of_a_publisher() {
+    let cases = [
+        (
+            Lite03,
+            "02 15 00 08 64656d6f2f626262 05 766964656f 02 01 00 00 00",
+            "00 05 02 00 00 00 00",
+            "",
+        ),
+        (
+            Lite04,
+            "02 15 00 08 64656d6f2f626262 05 766964656f 02 01 00 00 00",
+            "00 05 02 00 00 00 00",
+            "",
+        ),
+        (
+            Lite05,
+            "02 16 00 08 64656d6f2f626262 05 766964656f 02 00 40fa 00 00",
+            "00 01 2a",
+            "01 01 2b",
+        ),
+        (
+            Lite06,
+            "02 17 00 08 64656d6f2f626262 05 766964656f 02 40fa 00 00 00 00",
+            "00 01 2a",
+            "01 01 2b",
+        ),
+    ];
+    for (version, subscribe, begin, end) in cases {
+        let mut lone = Lone::ready(Side::Server, version);
+        let id = lone.open(Dir::Bi, subscribe);
+        let Event::SubscribeRequested { request, broadcast, track, subscription } =
+            one(lone.events())
+        else {
+            panic!("not a subscription");
+        };
+        assert_eq!((broadcast, &*track), (path("demo/bbb"), "video"));
+        assert_eq!(subscription.priority, 2);
+        assert_eq!(lone.sent(id), "");
+
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.end.source.insert(token(42), []);
+        lone.apply(group(request, 42));
+        assert_eq!(lone.sent(id), bytes(begin));
+        let stream = lone.own(Dir::Uni, u64::from(Features::of(version).setup));
+        let header = if version == Lite06 { "00 03 00 2a 00" } else { "00 02 00 2a" };
+        assert_eq!(lone.sent(stream), bytes(header) + " fin");
+        lone.apply(Command::FinishSubscribe { request, end: 43 });
+        assert_eq!(lone.sent(id), bytes(end) + " fin");
+        lone.fin(id, "");
+        assert_eq!(lone.actions(), []);
+    }
+}
+
+/// 8.1, G29, G32, G47, G48, G50: what a subscriber writes.
+#[test]
+fn the_bytes_of_a_subscriber() {
+    let cases = [
+        (Lite03, "02 16 00 08 64656d6f2f626262 05 766964656f 02 00 40fa 00 00", ""),
+        (Lite04, "02 16 00 08 64656d6f2f626262 05 766964656f 02 00 40fa 00 00", ""),
+        (
+            Lite05,
+            "02 16 00 08 64656d6f2f626262 05 766964656f 02 00 40fa 00 00",
+            "06 04 00 40fa 00 00",
+        ),
+        (
+            Lite06,
+            "02 17 00 08 64656d6f2f626262 05 766964656f 02 40fa 00 00 00 00",
+            "07 04 40fa 07 0a 00 00",
+        ),
+    ];
+    for (version, subscribe, update) in cases {
+        let mut lone = Lone::ready(Side::Client, version);
+        let want = Subscription::default().priority(2).max_age(ms(250));
+        let (broadcast, track) = (path("/demo//bbb/"), "video".into());
+        let subscription = token(0);
+        lone.apply(Command::Subscribe { subscription, broadcast, track, want: want.clone() });
+        let mut index = 0;
+        if Features::of(version).track {
+            let sent = lone.sent(lone.own(Dir::Bi, 0));
+            assert_eq!(sent, bytes("06 0f 08 64656d6f2f626262 05 766964656f"));
+            index = 1;
+        }
+        let id = lone.own(Dir::Bi, index);
+        assert_eq!(lone.sent(id), bytes(subscribe));
+        let mut want = want.priority(4);
+        if version == Lite06 {
+            want = want.start(7).end(9);
+        }
+        lone.apply(Command::UpdateSubscribe { subscription, want });
+        assert_eq!(lone.sent(id), bytes(update));
+        lone.apply(Command::Unsubscribe { subscription });
+        assert_eq!(lone.sent(id), " fin");
+        assert!(lone.actions().iter().all(|it| *it != reset(id, 1)), "FIN is enough");
+    }
+}
+
+/// 6.8: ids count up from 0 and are never used again.
+#[test]
+fn subscribe_ids_are_never_used_again() {
+    let mut lone = Lone::ready(Side::Client, Lite04);
+    for id in 0..3 {
+        lone.apply(subscribe(0));
+        let sent = lone.sent(lone.own(Dir::Bi, id));
+        assert_eq!(sent[4..6], format!("{id:02x}"));
+        lone.apply(Command::Unsubscribe { subscription: token(0) });
+    }
+}
+
+// ---- answers ---------------------------------------------------------------------------------
+
+/// A subscriber with one subscription, its stream, and the stream that asks what the track is.
+fn subscriber(version: Version) -> (Lone, StreamId, Option<StreamId>) {
+    let mut lone = Lone::ready(Side::Client, version);
+    lone.apply(subscribe(0));
+    let [first, second] = [0, 1].map(|index| lone.own(Dir::Bi, index));
+    if Features::of(version).track { (lone, second, Some(first)) } else { (lone, first, None) }
+}
+
+/// 7.4: FIN before END is a failure of the track, from 05 on.
+#[test]
+fn fin_without_end_fails_the_subscription() {
+    for version in [Lite05, Lite06] {
+        let (mut lone, id, _) = subscriber(version);
+        lone.fin(id, "00 01 2a");
+        // Groups may be on their way.
+        lone.advance(ms(1_000));
+        let result = Err(Error::ProtocolViolation("FIN without END"));
+        let ended = Event::SubscribeEnded { subscription: token(0), result };
+        assert_eq!(lone.events(), [ended]);
+        assert!(!lone.end.is_closed());
+    }
+}
+
+/// 2.4: a FIN inside a message is an error of the stream.
+#[test]
+fn a_cut_answer_fails_the_subscription() {
+    for version in Version::ALL {
+        let (mut lone, id, _) = subscriber(version);
+        lone.fin(id, "00 05 02");
+        let result = Err(Error::Malformed(DecodeError::Truncated));
+        let ended = Event::SubscribeEnded { subscription: token(0), result };
+        assert_eq!(lone.events(), [ended]);
+        assert!(!lone.end.is_closed());
+    }
+}
+
+#[test]
+fn a_malformed_answer_fails_the_subscription() {
+    for version in Version::ALL {
+        let (mut lone, id, query) = subscriber(version);
+        lone.data(id, "07 01 00");
+        let result = Err(Error::Malformed(DecodeError::UnknownMessage(7)));
+        let ended = Event::SubscribeEnded { subscription: token(0), result };
+        assert_eq!(lone.events(), [ended]);
+        let mut expected = vec![reset(id, 0x12), stop(id, 0x12)];
+        expected.extend(query.into_iter().flat_map(|id| [reset(id, 0x12), stop(id, 0x12)]));
+        assert_eq!(lone.actions(), expected);
+    }
+}
+
+#[test]
+fn malformed_track_info_fails_the_subscription() {
+    // A timescale of 0; nothing at all.
+    for (version, info) in [(Lite05, "06 7f 00 5388 00"), (Lite06, "05 7f 5388 00"), (Lite06, "")] {
+        let (mut lone, id, query) = subscriber(version);
+        lone.fin(query.unwrap(), info);
+        let Event::SubscribeEnded { result: Err(Error::Malformed(_)), .. } = one(lone.events())
+        else {
+            panic!("not a failure");
+        };
+        assert!(lone.actions().contains(&reset(id, 0x12)));
+        assert!(!lone.end.is_closed());
+    }
+}
+
+/// 9.14: nobody sends SUBSCRIBE_DROP, and it changes nothing.
+#[test]
+fn drops_are_tolerated() {
+    for version in Version::ALL {
+        let (mut lone, id, _) = subscriber(version);
+        let (ok, drop) = match Features::of(version).subscribe_end {
+            true => ("00 01 2a", "02 03 01 03 00"),
+            false => ("00 05 02 00 00 00 00", "01 03 01 03 00"),
+        };
+        lone.data(id, ok);
+        lone.data(id, drop);
+        lone.data(id, drop);
+        assert!(lone.events().iter().all(|event| matches!(event, Event::TrackInfo { .. })));
+        assert_eq!(lone.actions(), []);
+    }
+}
+
+/// 4.3: bytes behind TRACK, or FIN before the answer, mean that nobody waits for it.
+#[test]
+fn a_question_that_is_not_kept_open_is_given_up() {
+    for version in [Lite05, Lite06] {
+        for (more, fin, code) in [("aa", false, 0x12), ("", true, 1)] {
+            let mut lone = Lone::ready(Side::Server, version);
+            let id = lone.open(Dir::Bi, "06 02 00 00");
+            let Event::TrackRequested { request, .. } = one(lone.events()) else { panic!() };
+            lone.handle(Input::Data { id, bytes: hex(more), fin });
+            let Event::RequestEnded { request: ended, result: Err(error) } = one(lone.events())
+            else {
+                panic!("not an end");
+            };
+            assert_eq!((ended, error.stream_code().as_u64()), (request, code));
+            assert!(lone.actions().contains(&reset(id, code)));
+            lone.apply(Command::AcceptTrack { request, info: TrackInfo::default() });
+            assert_eq!(lone.sent(id), "");
+        }
+    }
+}

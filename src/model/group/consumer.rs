@@ -84,9 +84,14 @@ impl GroupConsumer {
         self.index
     }
 
+    /// The frame `index`, if it is on the page of the last one: what needs no lock.
     #[inline]
+    fn at_hand(&self, index: u64) -> Option<Frame> {
+        self.page.as_ref().and_then(|page| Frame::on(page, index))
+    }
+
     fn frame(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        match self.page.as_ref().and_then(|page| Frame::on(page, index)) {
+        match self.at_hand(index) {
             Some(frame) => Poll::Ready(Ok(Some(frame))),
             None => self.turn(waker, index),
         }
@@ -118,9 +123,14 @@ impl GroupConsumer {
 
     #[inline]
     pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
-        let frame = ready!(self.frame(waker, self.index))?;
-        self.index += u64::from(frame.is_some());
-        Poll::Ready(Ok(frame))
+        // Apart, so that what is at hand is not moved about with what is not.
+        if let Some(frame) = self.at_hand(self.index) {
+            self.index += 1;
+            return Poll::Ready(Ok(Some(frame)));
+        }
+        let frame = self.turn(waker, self.index);
+        self.index += u64::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
+        frame
     }
 
     wait! {

@@ -2,8 +2,9 @@
 //!
 //! Raw QUIC means: no HTTP/3, no WebTransport, the ALPN is the version (`moq-lite-04`).
 //!
-//! - [`peers`]: `peers::lite016` (moq-lite 0.16.3) and `peers::net03` (moq-net 0.3.18) behind one
-//!   small trait, [`peers::Peer`], so that a test is written once and run with either.
+//! - [`peers`]: `peers::lite016` (moq-lite 0.16.3), `peers::net03` (moq-net 0.3.18) and smoq itself
+//!   by both of its adapters, behind one small trait, [`peers::Peer`].
+//! - [`suite`]: the tests, each written once and run with any peers.
 //! - [`quic`]: the quinn endpoints that the peers use, for use by our own side as well.
 //! - [`certs`]: a self-signed certificate, and a verifier that accepts any.
 //! - [`payload`]: cheap deterministic frames.
@@ -15,6 +16,7 @@ pub mod certs;
 pub mod payload;
 pub mod peers;
 pub mod quic;
+pub mod suite;
 
 use std::{future::Future, time::Duration};
 

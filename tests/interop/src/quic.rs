@@ -56,14 +56,14 @@ pub fn client_config(versions: &[&str]) -> quinn::ClientConfig {
 }
 
 /// A server on a free port of 127.0.0.1.
-pub fn server(versions: &[&str]) -> std::io::Result<quinn::Endpoint> {
-    quinn::Endpoint::server(server_config(versions), loopback())
+pub fn server(config: quinn::ServerConfig) -> std::io::Result<quinn::Endpoint> {
+    quinn::Endpoint::server(config, loopback())
 }
 
 /// A client on a free port of 127.0.0.1.
-pub fn client(versions: &[&str]) -> std::io::Result<quinn::Endpoint> {
+pub fn client(config: quinn::ClientConfig) -> std::io::Result<quinn::Endpoint> {
     let mut endpoint = quinn::Endpoint::client(loopback())?;
-    endpoint.set_default_client_config(client_config(versions));
+    endpoint.set_default_client_config(config);
     Ok(endpoint)
 }
 
@@ -77,6 +77,7 @@ fn alpns(versions: &[&str]) -> Vec<Vec<u8>> {
     versions.iter().map(|version| version.as_bytes().to_vec()).collect()
 }
 
-fn loopback() -> SocketAddr {
+/// A free port of 127.0.0.1.
+pub fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }

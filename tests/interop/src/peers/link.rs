@@ -13,16 +13,18 @@ use tokio::{
 use super::Failure;
 use crate::{PATIENCE, quic, within};
 
-type Closing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub(super) type Closing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// One established session of a peer. Dropping it closes the session at once.
 pub struct Link {
     version: String,
-    connection: quinn::Connection,
     abort: Box<dyn Fn() + Send + Sync>,
     close: Box<dyn Fn() -> Closing + Send + Sync>,
     closed: watch::Receiver<Option<Failure>>,
     close_reason: Arc<OnceLock<quinn::ConnectionError>>,
+    skipped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+    /// Of a link that has a socket to itself: closes it when it is dropped.
+    _socket: Option<Box<dyn Send + Sync>>,
 }
 
 /// What a [`Listener`] reports for each connection.
@@ -31,7 +33,6 @@ pub type Accepted = Result<Arc<Link>, Failure>;
 impl Link {
     pub(super) fn new(
         version: String,
-        connection: quinn::Connection,
         abort: impl Fn() + Send + Sync + 'static,
         close: impl Fn() -> Closing + Send + Sync + 'static,
         closed: impl Future<Output = Failure> + Send + 'static,
@@ -41,19 +42,34 @@ impl Link {
             let failure = closed.await;
             let _ = report.send(Some(failure));
         });
-        let close_reason = Arc::new(OnceLock::new());
-        tokio::spawn({
-            let (connection, close_reason) = (connection.clone(), close_reason.clone());
-            async move { close_reason.set(connection.closed().await) }
-        });
         Self {
             version,
-            connection,
-            close_reason,
+            close_reason: Arc::default(),
             abort: Box::new(abort),
             close: Box::new(close),
             closed: observed,
+            skipped: None,
+            _socket: None,
         }
+    }
+
+    /// With the QUIC connection below, where the peer is on quinn.
+    pub(super) fn over(self, connection: quinn::Connection) -> Self {
+        let close_reason = self.close_reason.clone();
+        tokio::spawn(async move { close_reason.set(connection.closed().await) });
+        self
+    }
+
+    /// With a count of the groups that the peer was to send and did not send whole.
+    pub(super) fn counting(mut self, skipped: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.skipped = Some(Box::new(skipped));
+        self
+    }
+
+    /// With what holds its socket open.
+    pub(super) fn holding(mut self, socket: impl Send + Sync + 'static) -> Self {
+        self._socket = Some(Box::new(socket));
+        self
     }
 
     /// The version that was agreed on, as the peer names it.
@@ -61,9 +77,9 @@ impl Link {
         &self.version
     }
 
-    /// The QUIC connection below, for its statistics.
-    pub fn connection(&self) -> &quinn::Connection {
-        &self.connection
+    /// How many groups the session was to send and did not send whole, from a peer that counts.
+    pub fn skipped_groups(&self) -> Option<u64> {
+        self.skipped.as_ref().map(|skipped| skipped())
     }
 
     /// The application code of the other side's CONNECTION_CLOSE, if it is known.
@@ -114,33 +130,70 @@ impl std::fmt::Debug for Link {
 /// A listening peer. Dropping it closes its sessions and the socket.
 pub struct Listener {
     addr: SocketAddr,
-    endpoint: quinn::Endpoint,
-    links: Arc<Mutex<Vec<Arc<Link>>>>,
+    links: Links,
     accepted: mpsc::UnboundedReceiver<Accepted>,
+    /// Closes the socket when it is dropped.
+    _socket: Box<dyn Send>,
+}
+
+type Links = Arc<Mutex<Vec<Arc<Link>>>>;
+
+/// Where the sessions of a [`Listener`] come from.
+#[derive(Clone)]
+pub(super) struct Arrivals {
+    links: Links,
+    report: mpsc::UnboundedSender<Accepted>,
+}
+
+impl Arrivals {
+    pub(super) fn report(&self, accepted: Result<Link, Failure>) {
+        let accepted = accepted.map(Arc::new);
+        if let Ok(link) = &accepted {
+            self.links.lock().expect("no panic under this lock").push(link.clone());
+        }
+        let _ = self.report.send(accepted);
+    }
+}
+
+/// A quinn endpoint and the task that accepts from it.
+struct QuinnSocket {
+    endpoint: quinn::Endpoint,
     _task: JoinSet<()>,
 }
 
+impl Drop for QuinnSocket {
+    fn drop(&mut self) {
+        self.endpoint.close(0u32.into(), b"listener dropped");
+    }
+}
+
 impl Listener {
+    /// A listener of whatever kind: `open` gives its address and what holds its socket open.
+    pub(super) fn new<S: Send + 'static>(open: impl FnOnce(Arrivals) -> (SocketAddr, S)) -> Self {
+        let links = Links::default();
+        let (report, accepted) = mpsc::unbounded_channel();
+        let (addr, socket) = open(Arrivals { links: links.clone(), report });
+        Self { addr, links, accepted, _socket: Box::new(socket) }
+    }
+
+    /// A listener that makes sessions of the connections of a quinn endpoint.
     pub(super) fn spawn<F>(
-        versions: &[&str],
+        config: quinn::ServerConfig,
         handshake: impl Fn(quinn::Connection) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = Result<Link, Failure>> + Send + 'static,
     {
         let handshake = Arc::new(handshake);
-        let endpoint = quic::server(versions).expect("a socket on 127.0.0.1");
+        let endpoint = quic::server(config).expect("a socket on 127.0.0.1");
         let addr = endpoint.local_addr().expect("a bound socket");
-        let links = Arc::new(Mutex::new(Vec::new()));
-        let (report, accepted) = mpsc::unbounded_channel();
-        let mut tasks = JoinSet::new();
-        tasks.spawn({
-            let (endpoint, links) = (endpoint.clone(), links.clone());
-            async move {
+        Self::new(|arrivals| {
+            let mut tasks = JoinSet::new();
+            let accepting = endpoint.clone();
+            tasks.spawn(async move {
                 let mut sessions = JoinSet::new();
-                while let Some(incoming) = endpoint.accept().await {
-                    let (handshake, links, report) =
-                        (handshake.clone(), links.clone(), report.clone());
+                while let Some(incoming) = accepting.accept().await {
+                    let (handshake, arrivals) = (handshake.clone(), arrivals.clone());
                     sessions.spawn(async move {
                         let accepting = async {
                             let connection =
@@ -148,19 +201,15 @@ impl Listener {
                             handshake(connection).await
                         };
                         // Not `within`: a panic in this task would go unseen.
-                        let accepted = match tokio::time::timeout(PATIENCE, accepting).await {
-                            Ok(accepted) => accepted.map(Arc::new),
-                            Err(_) => Err(Failure::local("the session's handshake timed out")),
-                        };
-                        if let Ok(link) = &accepted {
-                            links.lock().expect("no panic under this lock").push(link.clone());
-                        }
-                        let _ = report.send(accepted);
+                        let accepted = tokio::time::timeout(PATIENCE, accepting).await;
+                        arrivals.report(accepted.unwrap_or_else(|_| {
+                            Err(Failure::local("the session's handshake timed out"))
+                        }));
                     });
                 }
-            }
-        });
-        Self { addr, endpoint, links, accepted, _task: tasks }
+            });
+            (addr, QuinnSocket { endpoint, _task: tasks })
+        })
     }
 
     /// Where to connect to.
@@ -181,16 +230,15 @@ impl Drop for Listener {
         for link in self.links.lock().expect("no panic under this lock").drain(..) {
             link.abort();
         }
-        self.endpoint.close(0u32.into(), b"listener dropped");
     }
 }
 
 /// A QUIC connection to `addr`, from a socket of its own.
 pub(super) async fn connect(
     addr: SocketAddr,
-    versions: &[&str],
+    config: quinn::ClientConfig,
 ) -> Result<quinn::Connection, Failure> {
-    let endpoint = quic::client(versions).expect("a socket on 127.0.0.1");
+    let endpoint = quic::client(config).expect("a socket on 127.0.0.1");
     let connecting =
         endpoint.connect(addr, "localhost").map_err(|err| Failure::local(err.to_string()))?;
     within(format!("a QUIC connection to {addr}"), connecting)

@@ -33,7 +33,7 @@ impl super::Peer for Peer {
             .with_publish(role.publishes().then(|| self.origin.consume()))
             .with_consume(role.subscribes().then(|| self.origin.clone()))
             .with_versions(parse(versions));
-        Listener::spawn(versions, move |connection| {
+        Listener::spawn(quic::server_config(versions), move |connection| {
             let server = server.clone();
             async move {
                 let session = server.accept(transport(&connection)?).await.map_err(failure)?;
@@ -44,7 +44,7 @@ impl super::Peer for Peer {
 
     async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
         known::<Self>(versions);
-        let connection = super::link::connect(addr, versions).await?;
+        let connection = super::link::connect(addr, quic::client_config(versions)).await?;
         let client = moq_lite::Client::new()
             .with_publish(role.publishes().then(|| self.origin.consume()))
             .with_consume(role.subscribes().then(|| self.origin.clone()))
@@ -253,7 +253,7 @@ fn link(connection: quinn::Connection, session: moq_lite::Session) -> Link {
             })
         }
     };
-    Link::new(version, connection, abort, close, closed)
+    Link::new(version, abort, close, closed).over(connection)
 }
 
 fn failure(err: moq_lite::Error) -> Failure {

@@ -6,11 +6,18 @@
 
 pub mod lite016;
 pub mod net03;
+pub mod smoq_blocking;
+pub mod smoq_quinn;
 
 mod link;
+mod smoq_model;
 mod subscription;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -81,10 +88,10 @@ impl std::error::Error for Failure {}
 pub struct Options {
     /// Higher is more urgent.
     pub priority: u8,
-    /// How old a group may be and still be wanted (moq-net only; its own default of zero wants
-    /// the newest group alone).
+    /// How old a group may be and still be wanted (not moq-lite 0.16; zero wants the newest
+    /// group alone).
     pub max_age: Duration,
-    /// The first group wanted (moq-net only).
+    /// The first group wanted (not moq-lite 0.16).
     pub start: Option<u64>,
 }
 
@@ -211,6 +218,26 @@ pub trait Track: Send + 'static {
                 self.write(&frames)?;
             }
             Ok(())
+        }
+    }
+}
+
+/// What the frames of a peer with timestamps bear, in milliseconds.
+#[derive(Clone, Copy)]
+enum Clock {
+    Since(Instant),
+    At(u64),
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self::Since(Instant::now())
+    }
+
+    fn millis(self) -> u64 {
+        match self {
+            Self::Since(start) => start.elapsed().as_millis() as u64,
+            Self::At(millis) => millis,
         }
     }
 }

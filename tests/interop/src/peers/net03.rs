@@ -9,10 +9,10 @@ use tokio::{
 };
 
 use super::{
-    Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role, Subscription,
+    Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options, Role, Subscription,
     known,
 };
-use crate::within;
+use crate::{quic, within};
 
 /// A peer that runs moq-net 0.3.18.
 pub struct Peer {
@@ -43,7 +43,7 @@ impl super::Peer for Peer {
         if role.subscribes() {
             server = server.with_subscriber(self.origin.clone());
         }
-        Listener::spawn(versions, move |connection| {
+        Listener::spawn(quic::server_config(versions), move |connection| {
             let server = server.clone();
             async move {
                 let transport = wtq_net03::Session::raw(connection.clone());
@@ -57,7 +57,7 @@ impl super::Peer for Peer {
 
     async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
         known::<Self>(versions);
-        let connection = super::link::connect(addr, versions).await?;
+        let connection = super::link::connect(addr, quic::client_config(versions)).await?;
         let mut client = moq_net::Client::new().with_versions(parse(versions));
         if role.publishes() {
             client = client.with_publisher(self.origin.consume());
@@ -132,7 +132,7 @@ impl super::Broadcast for Broadcast {
     fn track(&mut self, name: &str) -> Result<Track, Failure> {
         let info = moq_net::track::Info::default().with_timescale(moq_net::Timescale::MILLI);
         let producer = self.producer.create_track(name, info).map_err(failure)?;
-        Ok(Track { producer, clock: Clock::Since(Instant::now()) })
+        Ok(Track { producer, clock: Clock::new() })
     }
 
     fn announce(&mut self) -> Result<(), Failure> {
@@ -144,22 +144,6 @@ impl super::Broadcast for Broadcast {
 pub struct Track {
     producer: moq_net::track::Producer,
     clock: Clock,
-}
-
-#[derive(Clone, Copy)]
-enum Clock {
-    Since(Instant),
-    At(u64),
-}
-
-impl Clock {
-    fn now(self) -> moq_net::Timestamp {
-        let millis = match self {
-            Self::Since(start) => start.elapsed().as_millis() as u64,
-            Self::At(millis) => millis,
-        };
-        moq_net::Timestamp::from_millis(millis).expect("a timestamp below 2^62")
-    }
 }
 
 impl super::Track for Track {
@@ -208,7 +192,7 @@ impl super::Writer for Writer {
     }
 
     fn frame(&mut self, payload: Bytes) -> Result<(), Failure> {
-        self.producer.write_frame(self.clock.now(), payload).map_err(failure)
+        self.producer.write_frame(timestamp(self.clock), payload).map_err(failure)
     }
 
     fn finish(self) -> Result<(), Failure> {
@@ -259,6 +243,10 @@ async fn read_track(
     while groups.join_next().await.is_some() {}
 }
 
+fn timestamp(clock: Clock) -> moq_net::Timestamp {
+    moq_net::Timestamp::from_millis(clock.millis()).expect("a timestamp below 2^62")
+}
+
 fn parse(versions: &[&str]) -> moq_net::Versions {
     let parse = |version: &&str| moq_net::Version::from_alpn(version).expect("a known version");
     versions.iter().map(parse).collect::<Vec<_>>().into()
@@ -274,7 +262,7 @@ fn link(connection: quinn::Connection, session: moq_net::Session) -> Link {
         let session = closing.clone();
         Box::pin(async move { session.close().await.map_err(failure) })
     };
-    Link::new(version, connection, abort, close, closed)
+    Link::new(version, abort, close, closed).over(connection)
 }
 
 fn failure(err: moq_net::Error) -> Failure {
