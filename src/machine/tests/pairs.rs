@@ -97,6 +97,8 @@ struct World {
     /// Those that the client or the server gave up.
     broken: BTreeSet<u32>,
     stopped: BTreeSet<(u32, u64)>,
+    /// Groups that the client stopped: what was under way of them is of no interest.
+    ignored: Vec<GroupKey>,
     /// Questions to the server that wait for an answer.
     questions: VecDeque<Event>,
     serving: Vec<Serving>,
@@ -118,6 +120,7 @@ impl World {
             heard: Heard::default(),
             broken: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            ignored: vec![],
             questions: VecDeque::new(),
             serving: vec![],
             given: vec![],
@@ -132,6 +135,7 @@ impl World {
             Op::Accept(_) => self.answer(true),
             Op::Refuse(n) if n % 2 == 0 => self.answer(false),
             Op::Refuse(n) => {
+                self.hear();
                 if let Some(at) = pick(n, self.serving.len()) {
                     let Serving { request, subscription, .. } = self.serving.remove(at);
                     self.broken.insert(subscription);
@@ -180,9 +184,8 @@ impl World {
                     let (group, name) = (*key, *name);
                     self.heard.names.remove(&group);
                     self.stopped.insert(name);
+                    self.ignored.push(group);
                     let error = Error::Cancelled;
-                    // What was pulled before is of no interest any more.
-                    self.pair.client.events.retain(|event| !is_of(event, group));
                     self.pair.client.apply(Command::StopGroup { group, error });
                 }
             }
@@ -199,6 +202,7 @@ impl World {
             match event {
                 Event::Announced { path, .. } => drop(self.known.insert(path)),
                 Event::Unannounced { path } => assert!(self.known.remove(&path)),
+                event if self.ignored.iter().any(|key| is_of(&event, *key)) => {}
                 event => self.heard.hear_one(event),
             }
         }
