@@ -119,10 +119,12 @@ impl<'a> Run<'a> {
             return false;
         }
         let late_start = self.index == self.first && self.index != 0;
-        let whole = match frame.wire {
+        // Whether everything that was shown fitted, and whether that is the whole frame.
+        let (kept, whole) = match frame.wire {
             Some(wire) if !late_start => {
                 let from = if self.layout.timestamps { 0 } else { wire.delta_len };
-                self.piece(wire.bytes, from)
+                let kept = self.piece(wire.bytes, from);
+                (kept, kept)
             }
             _ => {
                 let previous = match self.layout.timestamps {
@@ -132,22 +134,21 @@ impl<'a> Run<'a> {
                 };
                 let head = FrameHead::between(previous, frame.timestamp, frame.size);
                 let Ok(head) = head.encode(self.layout.version) else { return false };
-                let mut there = 0;
-                let mut whole = true;
+                let (mut there, mut kept) = (0, true);
                 self.head(&head);
                 match frame.wire {
                     Some(wire) => {
                         there = frame.size;
-                        whole = whole && self.piece(wire.bytes, wire.head_len);
+                        kept = self.piece(wire.bytes, wire.head_len);
                     }
                     None => {
                         for chunk in frame.payload {
                             there += chunk.len() as u64;
-                            whole = whole && self.piece(chunk, 0);
+                            kept = kept && self.piece(chunk, 0);
                         }
                     }
                 }
-                whole && there == frame.size
+                (kept, kept && there == frame.size)
             }
         };
         if whole {
@@ -155,8 +156,8 @@ impl<'a> Run<'a> {
             self.index += 1;
             self.skip = 0;
         }
-        self.cut = !whole;
-        whole && !self.is_full()
+        self.cut = !kept;
+        kept && !self.is_full()
     }
 
     /// Whether the group waits: it has no stream yet, or QUIC held its stream up. What is too old then

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::Result;
 use super::budget::Cache;
 use super::origin::Place;
 use super::route::Route;
-use super::track::{Track, TrackConsumer, TrackProducer, WeakTrack};
+use super::track::{self, Track, TrackConsumer, TrackProducer, Watch, WeakTrack};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::{Error, Limits, Path, Subscription, TrackInfo};
 
@@ -47,6 +47,8 @@ struct State {
     sweep_at: usize,
     /// Tracks that were asked for and not handed out yet, oldest first; each is in `tracks` too.
     requests: VecDeque<TrackProducer>,
+    /// How many requests were taken back.
+    withdrawn: u64,
     producers: usize,
     dynamics: usize,
     end: Option<Result<()>>,
@@ -55,8 +57,17 @@ struct State {
     route: Route,
     /// Who waits for the end.
     closing: Wakers,
-    /// Who waits for somebody to want a track.
+    /// Who waits for somebody to read.
     demand: Wakers,
+    /// Who waits for requests.
+    handlers: Wakers,
+}
+
+/// What was let go of under the lock, to be dropped after it.
+#[derive(Default)]
+struct Debris {
+    requests: Vec<TrackProducer>,
+    tracks: Vec<Arc<track::Shared>>,
 }
 
 impl State {
@@ -69,26 +80,60 @@ impl State {
         }
     }
 
-    /// Enters a track, after dead ones were cleared away if there may be many: so the table is never
-    /// larger than twice what lives. Gives requests that nobody waits for, to be dropped unlocked.
-    fn enter(&mut self, name: Arc<str>, track: WeakTrack) -> VecDeque<TrackProducer> {
-        let mut withdrawn = VecDeque::new();
+    /// The track of this name, if it lives.
+    fn live(&self, name: &str, debris: &mut Debris) -> Option<WeakTrack> {
+        let track = self.tracks.get(name)?;
+        is_alive(track, debris).then(|| track.clone())
+    }
+
+    /// Enters a track. Sweeps dead ones and vain requests, so that there are never more than twice as
+    /// many as live.
+    fn enter(&mut self, name: Arc<str>, track: WeakTrack, debris: &mut Debris) {
         if self.tracks.len() >= self.sweep_at {
-            let requests = mem::take(&mut self.requests);
-            (self.requests, withdrawn) = requests.into_iter().partition(is_wanted);
-            for track in &withdrawn {
-                self.tracks.remove(track.name());
-            }
-            self.tracks.retain(|_, track| track.is_alive());
+            self.withdraw(is_wanted, debris);
+            self.tracks.retain(|_, track| is_alive(track, debris));
             self.sweep_at = 2 * self.tracks.len().max(8);
         }
         self.tracks.insert(name, track);
-        withdrawn
+    }
+
+    /// Takes back the requests that are not to be kept.
+    fn withdraw(&mut self, keep: impl Fn(&TrackProducer) -> bool, debris: &mut Debris) {
+        for request in mem::take(&mut self.requests) {
+            if keep(&request) {
+                self.requests.push_back(request);
+            } else {
+                self.forget(request, debris);
+            }
+        }
+    }
+
+    fn forget(&mut self, request: TrackProducer, debris: &mut Debris) {
+        self.tracks.remove(request.name());
+        self.withdrawn += 1;
+        debris.requests.push(request);
     }
 }
 
-fn is_wanted(track: &TrackProducer) -> bool {
-    track.subscription().is_some()
+fn is_wanted(request: &TrackProducer) -> bool {
+    request.subscription().is_some()
+}
+
+fn is_alive(track: &WeakTrack, debris: &mut Debris) -> bool {
+    track.upgrade().is_some_and(|track| {
+        let alive = track.is_alive();
+        debris.tracks.push(track);
+        alive
+    })
+}
+
+impl Debris {
+    /// Tells those who still wait for a request why it is not answered.
+    fn refuse(self, error: &Error) {
+        for mut request in self.requests {
+            request.abort(error.clone());
+        }
+    }
 }
 
 impl Shared {
@@ -96,27 +141,40 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Ends it: first unannounced, then queued requests refused, then who waits is told.
+    /// Reads a track that lived when so many requests were `withdrawn`. `None` if it died meanwhile,
+    /// or may be a request that was withdrawn just before it had a reader again.
+    ///
+    /// Not for under the lock, as it wakes who supplies the track.
+    fn join(&self, track: &WeakTrack, withdrawn: u64, want: Subscription) -> Option<TrackConsumer> {
+        let consumer = track.subscribe(want)?;
+        let mut woken = Woken::default();
+        let mut state = self.lock();
+        if state.withdrawn != withdrawn {
+            return None;
+        }
+        state.demand.take(&mut woken);
+        drop(state);
+        woken.wake();
+        Some(consumer)
+    }
+
+    /// Ends it: first unannounced, then requests refused, then who waits is told.
     fn end(&self, end: Result<()>) -> Result<()> {
+        let (mut debris, mut woken) = (Debris::default(), Woken::default());
         let mut state = self.lock();
         state.open()?;
         state.end = Some(end.clone());
         let places = mem::take(&mut state.places);
-        let requests = mem::take(&mut state.requests);
-        let mut woken = Woken::default();
-        state.closing.take(&mut woken);
-        state.demand.take(&mut woken);
+        state.withdraw(|_| false, &mut debris);
+        let State { closing, demand, handlers, .. } = &mut *state;
+        for waiting in [closing, demand, handlers] {
+            waiting.take(&mut woken);
+        }
         drop(state);
         places.iter().for_each(Place::leave);
-        refuse(requests, &end.err().unwrap_or(Error::NotFound));
+        debris.refuse(&end.err().unwrap_or(Error::NotFound));
         woken.wake();
         Ok(())
-    }
-}
-
-fn refuse(requests: VecDeque<TrackProducer>, error: &Error) {
-    for mut track in requests {
-        track.abort(error.clone());
     }
 }
 
@@ -128,14 +186,13 @@ struct Seat {
 }
 
 impl Seat {
-    /// To be woken at the end.
-    fn at_closing(shared: Arc<Shared>) -> Self {
-        Self { shared, slot: WaitSlot::default(), list: |state| &mut state.closing }
+    fn new(shared: &Arc<Shared>, list: fn(&mut State) -> &mut Wakers) -> Self {
+        Self { shared: shared.clone(), slot: WaitSlot::default(), list }
     }
 
-    /// To be woken at the end, and when somebody wants a track.
-    fn at_demand(shared: Arc<Shared>) -> Self {
-        Self { shared, slot: WaitSlot::default(), list: |state| &mut state.demand }
+    /// To be woken at the end only.
+    fn closing(shared: &Arc<Shared>) -> Self {
+        Self::new(shared, |state| &mut state.closing)
     }
 
     /// What `ready` gives, or else leaves the waker.
@@ -173,24 +230,24 @@ impl Drop for Seat {
 }
 
 /// Counts a handle that keeps the broadcast going.
-struct Writer(Seat);
+struct Writer(Arc<Shared>);
 
 impl Clone for Writer {
     fn clone(&self) -> Self {
-        self.0.shared.lock().producers += 1;
-        Self(Seat::at_demand(self.0.shared.clone()))
+        self.0.lock().producers += 1;
+        Self(self.0.clone())
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let mut state = self.0.shared.lock();
+        let mut state = self.0.lock();
         state.producers -= 1;
         let last = state.producers == 0;
         drop(state);
         if last {
             // It may have ended before, which stands.
-            let _ = self.0.shared.end(Err(Error::Dropped));
+            let _ = self.0.end(Err(Error::Dropped));
         }
     }
 }
@@ -200,20 +257,28 @@ impl Drop for Writer {
 ///
 /// Tracks live as long as their own producers: neither the end of the broadcast nor its drop ends
 /// them.
-#[derive(Clone)]
 pub struct BroadcastProducer {
     writer: Writer,
+    closing: Seat,
+    demand: Seat,
+    /// The track that is waited for to be unused.
+    busy: Option<Watch>,
 }
 
 impl BroadcastProducer {
     pub(super) fn new(path: Path, cache: Arc<Cache>, route: Route) -> Self {
         let state = Mutex::new(State { producers: 1, route, ..State::default() });
-        let shared = Arc::new(Shared { path, cache, state });
-        Self { writer: Writer(Seat::at_demand(shared)) }
+        Self::of(Writer(Arc::new(Shared { path, cache, state })))
+    }
+
+    fn of(writer: Writer) -> Self {
+        let closing = Seat::closing(&writer.0);
+        let demand = Seat::new(&writer.0, |state| &mut state.demand);
+        Self { writer, closing, demand, busy: None }
     }
 
     fn shared(&self) -> &Arc<Shared> {
-        &self.writer.0.shared
+        &self.writer.0
     }
 
     /// The whole path in the origin that it was made in, roots included; empty if there is none.
@@ -227,23 +292,18 @@ impl BroadcastProducer {
     /// [`TrackRequest`]; after the end, its error, [`Error::Closed`] for a clean end.
     pub fn create_track(&mut self, track: impl Into<Track>) -> Result<TrackProducer> {
         let track = track.into();
+        let mut debris = Debris::default();
         let mut state = self.shared().lock();
         state.open()?;
-        if let Some(at) = state.requests.iter().position(|request| *request.name() == *track.name) {
-            let request = state.requests.remove(at);
+        if state.live(&track.name, &mut debris).is_some() {
+            let asked = state.requests.iter().position(|request| *request.name() == *track.name);
+            let request = asked.and_then(|at| state.requests.remove(at)).ok_or(Error::Duplicate);
             drop(state);
-            let mut producer = request.ok_or(Error::Internal)?;
-            producer.accept(track.info)?;
-            return Ok(producer);
-        }
-        if state.tracks.get(&*track.name).is_some_and(WeakTrack::is_alive) {
-            return Err(Error::Duplicate);
+            return TrackRequest { track: request? }.accept(track.info);
         }
         let name = track.name.clone();
         let producer = TrackProducer::new(track, self.shared().cache.clone());
-        let withdrawn = state.enter(name, producer.downgrade());
-        drop(state);
-        drop(withdrawn);
+        state.enter(name, producer.downgrade(), &mut debris);
         Ok(producer)
     }
 
@@ -251,13 +311,13 @@ impl BroadcastProducer {
     ///
     /// Errors: as [`create_track`](Self::create_track) after the end.
     pub fn unique_track(&mut self, suffix: &str) -> Result<TrackProducer> {
-        for n in 0_u64.. {
+        let mut n = 0_u64;
+        loop {
             match self.create_track(&*format!("{n}{suffix}")) {
-                Err(Error::Duplicate) => {}
+                Err(Error::Duplicate) => n += 1,
                 other => return other,
             }
         }
-        Err(Error::Duplicate)
     }
 
     /// A handle that answers for tracks that nobody made. While there is one, unknown tracks can be
@@ -268,7 +328,7 @@ impl BroadcastProducer {
 
     /// A reader of the broadcast.
     pub fn consume(&self) -> BroadcastConsumer {
-        BroadcastConsumer { seat: Seat::at_closing(self.shared().clone()) }
+        BroadcastConsumer { seat: Seat::closing(self.shared()) }
     }
 
     /// Unannounces it, with a clean end. Its tracks end by themselves.
@@ -291,7 +351,50 @@ impl BroadcastProducer {
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        self.writer.0.closed(waker)
+        self.closing.closed(waker)
+    }
+
+    wait! {
+        /// Until somebody reads a track of it, or asks for one. Readers that the application makes from
+        /// its own [`TrackProducer`] are seen as well, but wake nobody.
+        ///
+        /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
+        wait_used => poll_used, used, try_used() -> Result<()>
+    }
+
+    fn wait_used(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        // Registered before looking: who comes later wakes, and who came before is seen.
+        let ended = self.demand.wait(waker, |state| state.open().err());
+        if let Poll::Ready(error) = ended {
+            return Poll::Ready(Err(error));
+        }
+        if self.busy_track(None).is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    wait! {
+        /// Until nobody reads a track of it, nor asks for one. Tracks that nobody writes any more do
+        /// not count.
+        wait_unused => poll_unused, unused, try_unused() -> ()
+    }
+
+    fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
+        let busy = self.busy_track(waker);
+        if busy.is_none() {
+            return Poll::Ready(());
+        }
+        if waker.is_some() {
+            self.busy = busy;
+        }
+        Poll::Pending
+    }
+
+    /// Some track with a reader, at which the waker was left.
+    fn busy_track(&self, waker: Option<&Waker>) -> Option<Watch> {
+        let tracks: Vec<_> = self.shared().lock().tracks.values().cloned().collect();
+        tracks.into_iter().find_map(|track| {
+            let mut watch = Watch::new(track);
+            watch.unused(waker).is_pending().then_some(watch)
+        })
     }
 
     /// Whether both publish the same broadcast.
@@ -310,6 +413,12 @@ impl BroadcastProducer {
     }
 }
 
+impl Clone for BroadcastProducer {
+    fn clone(&self) -> Self {
+        Self::of(self.writer.clone())
+    }
+}
+
 impl fmt::Debug for BroadcastProducer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BroadcastProducer").field("path", self.path()).finish_non_exhaustive()
@@ -321,12 +430,14 @@ impl fmt::Debug for BroadcastProducer {
 /// When the last clone is dropped, requests that still wait are refused with [`Error::NotFound`].
 pub struct BroadcastDynamic {
     writer: Writer,
+    requests: Seat,
 }
 
 impl BroadcastDynamic {
     fn new(writer: Writer) -> Self {
-        writer.0.shared.lock().dynamics += 1;
-        Self { writer }
+        writer.0.lock().dynamics += 1;
+        let requests = Seat::new(&writer.0, |state| &mut state.handlers);
+        Self { writer, requests }
     }
 
     wait! {
@@ -339,19 +450,18 @@ impl BroadcastDynamic {
     }
 
     fn next_request(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackRequest>> {
-        let mut withdrawn = Vec::new();
-        self.writer.0.wait(waker, |state| {
+        let mut debris = Debris::default();
+        self.requests.wait(waker, |state| {
             if let Err(error) = state.open() {
                 return Some(Err(error));
             }
-            while let Some(track) = state.requests.pop_front() {
+            loop {
+                let track = state.requests.pop_front()?;
                 if is_wanted(&track) {
                     return Some(Ok(TrackRequest { track }));
                 }
-                state.tracks.remove(track.name());
-                withdrawn.push(track);
+                state.forget(track, &mut debris);
             }
-            None
         })
     }
 }
@@ -364,13 +474,14 @@ impl Clone for BroadcastDynamic {
 
 impl Drop for BroadcastDynamic {
     fn drop(&mut self) {
-        let mut state = self.writer.0.shared.lock();
+        let mut debris = Debris::default();
+        let mut state = self.writer.0.lock();
         state.dynamics -= 1;
         if state.dynamics == 0 {
-            let requests = mem::take(&mut state.requests);
-            drop(state);
-            refuse(requests, &Error::NotFound);
+            state.withdraw(|_| false, &mut debris);
         }
+        drop(state);
+        debris.refuse(&Error::NotFound);
     }
 }
 
@@ -388,6 +499,19 @@ impl TrackRequest {
     /// What all who want it want together; `None` if they went away.
     pub fn subscription(&self) -> Option<Subscription> {
         self.track.subscription()
+    }
+
+    wait! {
+        /// Until all who want it went away.
+        wait_unused => poll_unused, unused, try_unused() -> ()
+    }
+
+    fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
+        let unused = match waker {
+            Some(waker) => self.track.poll_unused(&mut Context::from_waker(waker)),
+            None => self.track.try_unused(),
+        };
+        unused.map(|_| ())
     }
 
     /// Begins the track. All who asked read it.
@@ -424,27 +548,34 @@ impl BroadcastConsumer {
     /// Errors: [`Error::NotFound`] if there is neither, or after a clean end; the error of the end
     /// after any other.
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
-        let mut state = self.seat.shared.lock();
-        if let Some(end) = &state.end {
-            return Err(end.clone().err().unwrap_or(Error::NotFound));
+        let shared = &self.seat.shared;
+        loop {
+            let (mut debris, mut woken) = (Debris::default(), Woken::default());
+            let mut state = shared.lock();
+            if let Some(end) = &state.end {
+                return Err(end.clone().err().unwrap_or(Error::NotFound));
+            }
+            let Some(track) = state.live(name, &mut debris) else {
+                if state.dynamics == 0 {
+                    return Err(Error::NotFound);
+                }
+                let name: Arc<str> = name.into();
+                let track = TrackProducer::requested(name.clone(), shared.cache.clone());
+                let consumer = track.subscribe(want);
+                state.enter(name, track.downgrade(), &mut debris);
+                state.requests.push_back(track);
+                state.handlers.take(&mut woken);
+                state.demand.take(&mut woken);
+                drop(state);
+                woken.wake();
+                return Ok(consumer);
+            };
+            let withdrawn = state.withdrawn;
+            drop(state);
+            if let Some(consumer) = shared.join(&track, withdrawn, want.clone()) {
+                return Ok(consumer);
+            }
         }
-        let live = state.tracks.get(name).and_then(|track| track.subscribe(want.clone()));
-        if let Some(consumer) = live {
-            return Ok(consumer);
-        }
-        if state.dynamics == 0 {
-            return Err(Error::NotFound);
-        }
-        let track = TrackProducer::requested(name.into(), self.seat.shared.cache.clone());
-        let consumer = track.subscribe(want);
-        let withdrawn = state.enter(name.into(), track.downgrade());
-        state.requests.push_back(track);
-        let mut woken = Woken::default();
-        state.demand.take(&mut woken);
-        drop(state);
-        drop(withdrawn);
-        woken.wake();
-        Ok(consumer)
     }
 
     wait! {
@@ -481,7 +612,7 @@ impl BroadcastConsumer {
 
 impl Clone for BroadcastConsumer {
     fn clone(&self) -> Self {
-        Self { seat: Seat::at_closing(self.seat.shared.clone()) }
+        Self { seat: Seat::closing(&self.seat.shared) }
     }
 }
 
@@ -513,7 +644,34 @@ mod tests {
             let (tracks, requests) = sizes(&broadcast);
             assert!(tracks <= 16 && requests <= 16, "{tracks} tracks, {requests} requests");
         }
-        assert!(broadcast.shared().lock().requests.iter().any(|track| track.name() == "kept"));
+        assert!(
+            lock(&broadcast.shared().state).requests.iter().any(|track| track.name() == "kept")
+        );
         drop(kept);
+    }
+
+    /// A subscriber finds a request on which nobody waits; before it waits there itself, the handler
+    /// withdraws it.
+    #[test]
+    fn nobody_joins_a_request_that_was_withdrawn() {
+        let broadcast = Broadcast::new().produce();
+        let consumer = broadcast.consume();
+        let mut dynamic = broadcast.dynamic();
+        let asker = consumer.subscribe_track("video", Subscription::default()).unwrap();
+        let find = || {
+            let state = broadcast.shared().lock();
+            (state.tracks["video"].clone(), state.withdrawn)
+        };
+        let (track, withdrawn) = find();
+        let join = || broadcast.shared().join(&track, withdrawn, Subscription::default());
+        assert!(join().is_some(), "others share it");
+        drop(asker);
+        assert!(join().is_some(), "it waits for the handler still");
+        // Held, as it is between the look and the drop of what was withdrawn.
+        let _held = lock(&broadcast.shared().state).requests.front().cloned();
+        assert!(dynamic.try_requested_track().is_pending());
+        assert!(join().is_none());
+        let _again = consumer.subscribe_track("video", Subscription::default()).unwrap();
+        assert!(matches!(dynamic.try_requested_track(), Poll::Ready(Ok(_))));
     }
 }

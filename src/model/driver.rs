@@ -49,6 +49,9 @@ pub struct Driver {
     /// What the peer may not be sent back: itself.
     peer: Hop,
     described: VecDeque<(Instant, TrackConsumer)>,
+    /// Since when the application wants the session to end.
+    draining: Option<Instant>,
+    close_time: Duration,
 }
 
 /// What comes from the peer.
@@ -127,6 +130,8 @@ impl Driver {
             publish: setup.publish.clone(),
             peer: Hop::UNKNOWN,
             described: VecDeque::new(),
+            draining: None,
+            close_time: setup.limits.close_time,
         };
         (Session::new(shared), driver)
     }
@@ -517,28 +522,43 @@ impl Driver {
     /// A track that the peer reads has news.
     fn serve_changed(&mut self, slot: usize) {
         let Some(next) = self.outbox.next_for(slot) else { return };
-        let (more, command) = match next {
-            Next::Command(command) => (true, command),
-            Next::Last(command) => (false, command),
+        let more = matches!(next, Next::Skipped(_) | Next::Command(_));
+        match next {
+            Next::Skipped(missed) => {
+                if missed {
+                    self.shared.skip_group();
+                }
+            }
+            Next::Command(command) | Next::Last(command) => self.machine.apply(command),
             Next::Described(command, track) => {
                 self.described.push_back((self.now + DESCRIBED_TIME, track));
-                (false, command)
+                self.machine.apply(command);
             }
-        };
-        self.machine.apply(command);
+        }
         if more {
             self.outbox.wake(slot);
         }
     }
 
+    /// The application wants something of the session itself.
+    fn wished(&mut self) {
+        match self.shared.take_wish() {
+            Some(Wish::Close(error)) => return self.machine.apply(Command::Close { error }),
+            Some(Wish::Drain) => self.draining = self.draining.or(Some(self.now)),
+            None => {}
+        }
+        let Some(since) = self.draining else { return };
+        // What was written before comes first, unless writing never ends.
+        if !self.ready.is_empty() && self.now < since + self.close_time {
+            return self.shared.look_again();
+        }
+        self.machine.apply(Command::Drain);
+    }
+
     fn model_changed(&mut self, key: u64) {
         let slot = (key & u64::from(u32::MAX)) as usize;
         match key >> 32 {
-            SESSION => match self.shared.take_wish() {
-                Some(Wish::Close(error)) => self.machine.apply(Command::Close { error }),
-                Some(Wish::Drain) => self.machine.apply(Command::Drain),
-                None => {}
-            },
+            SESSION => self.wished(),
             READER => {
                 if let Some(request) = self.outbox.reader_request(slot) {
                     self.machine.apply(Command::AnnouncementsReady { request });

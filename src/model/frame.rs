@@ -25,6 +25,7 @@ pub struct Frame {
 }
 
 impl Frame {
+    #[inline]
     pub(super) fn on(page: &Arc<Page>, index: u64) -> Option<Self> {
         page.slot(index).is_some().then(|| Self { page: page.clone(), index })
     }

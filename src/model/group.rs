@@ -488,6 +488,14 @@ impl GroupProducer {
     }
 }
 
+#[cfg(test)]
+impl GroupProducer {
+    /// Holds the group's lock, for tests of what does without.
+    pub(super) fn hold_lock(&self) -> impl Sized + '_ {
+        lock(&self.group.state)
+    }
+}
+
 impl Clone for GroupProducer {
     fn clone(&self) -> Self {
         Self::new(self.group.clone())

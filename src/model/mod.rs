@@ -18,6 +18,8 @@ mod scope;
 mod session;
 mod shelf;
 mod table;
+#[cfg(test)]
+mod tests;
 mod track;
 mod wakers;
 

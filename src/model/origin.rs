@@ -658,7 +658,7 @@ mod tests {
             assert!(consumer.try_announced_broadcast(path.as_str()).is_pending());
             assert!(consumer.route(&path, Hop::UNKNOWN, ME).is_none());
             assert_eq!(consumer.reader(&path, Hop::UNKNOWN, ME).active(), 0);
-            let deeper = consumer.scope(&[path.clone()]).unwrap();
+            let deeper = consumer.scope(std::slice::from_ref(&path)).unwrap();
             assert!(deeper.with_root(&path).unwrap().clone().try_announced().is_pending());
             assert!(origin.with_root(&path).unwrap().scope(&[path]).is_some());
         }

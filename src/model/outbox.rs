@@ -34,6 +34,8 @@ struct Serve {
     /// One for the track and all of its groups: few of them wait at once.
     waker: Waker,
     step: Step,
+    /// Groups from here on came after the subscription.
+    edge: u64,
     /// Groups that had nothing more.
     waiting: SmallVec<[Token; 4]>,
 }
@@ -58,6 +60,8 @@ struct Sending {
 
 /// What is to be told to the machine next.
 pub(super) enum Next {
+    /// Nothing: a group is too old, and it is missed or not. There may be more.
+    Skipped(bool),
     /// This, and there may be more.
     Command(Command),
     /// This, and nothing else.
@@ -83,13 +87,16 @@ impl Outbox {
     }
 
     pub(super) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
-        let (step, waiting) = (Step::Accept, SmallVec::new());
-        put(&mut self.serves, request.slot(), Serve { request, track, waker, step, waiting });
+        self.add(request, track, waker, Step::Accept);
     }
 
     pub(super) fn add_describe(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
-        let (step, waiting) = (Step::Describe, SmallVec::new());
-        put(&mut self.serves, request.slot(), Serve { request, track, waker, step, waiting });
+        self.add(request, track, waker, Step::Describe);
+    }
+
+    fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: Step) {
+        let (edge, waiting) = (track.edge(), SmallVec::new());
+        put(&mut self.serves, request.slot(), Serve { request, track, waker, step, edge, waiting });
     }
 
     fn serve(&mut self, slot: usize) -> Option<&mut Serve> {
@@ -150,6 +157,10 @@ impl Outbox {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Some(cursor))) => {
                     let sequence = cursor.sequence();
+                    if serve.track.is_old(sequence) {
+                        // What was old before it was asked for is not missed.
+                        return Some(Next::Skipped(sequence >= serve.edge));
+                    }
                     let group = self.groups.insert(Sending { request, cursor }).into();
                     let command = Command::Group { request, group, sequence, first_frame: 0 };
                     return Some(Next::Command(command));

@@ -59,6 +59,7 @@ impl Page {
     }
 
     /// The frame `index` of the group, if it is here and complete.
+    #[inline]
     pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
         let at = usize::try_from(index.wrapping_sub(self.first)).ok()?;
         self.slots.get(at)?.get()
@@ -260,5 +261,60 @@ impl Buffer {
     /// What is there, shared from here on; the room behind it stays.
     pub(crate) fn take(&mut self) -> Bytes {
         self.bytes.split().freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Cache;
+    use super::*;
+    use crate::limits::Limits;
+
+    #[test]
+    fn every_index_is_on_its_page() {
+        let account = Account::new(Cache::new(Limits::default()));
+        let mut next = 0;
+        for number in 0..6 {
+            let page = Page::new(number, &account);
+            assert_eq!(page.first, next);
+            next += page.slots.len() as u64;
+            for index in page.first..next {
+                assert_eq!(Page::number_of(index), number);
+            }
+            assert!(page.slot(page.first.wrapping_sub(1)).is_none());
+            assert!(page.slot(next).is_none());
+        }
+    }
+
+    #[test]
+    fn bytes_of_pages_are_given_back() {
+        let cache = Cache::new(Limits::default());
+        let account = Account::new(cache.clone());
+        let page = Page::new(0, &account);
+        let empty = cache.used();
+        assert!(empty >= mem::size_of_val(&*page) as u64);
+        let mut buffer = Buffer::default();
+        buffer.reserve(100, page.charge());
+        assert!(cache.used() >= empty + 100);
+        drop(page);
+        assert_eq!((cache.used(), account.used()), (0, 0));
+    }
+
+    #[test]
+    fn the_buffer_doubles_up_to_its_step() {
+        let account = Account::new(Cache::new(Limits::default()));
+        let page = Page::new(0, &account);
+        let mut buffer = Buffer::default();
+        let mut allocations = 0;
+        for _ in 0..1_000 {
+            allocations += usize::from(buffer.room() < 1_000);
+            buffer.reserve(1_000, page.charge());
+            assert!(buffer.last <= Buffer::STEP);
+            buffer.extend(&[1; 1_000]);
+            assert_eq!(buffer.take().len(), 1_000);
+        }
+        assert!(allocations < 25, "{allocations}");
+        buffer.reserve(3 * Buffer::STEP, page.charge());
+        assert!(buffer.room() >= 3 * Buffer::STEP);
     }
 }

@@ -123,3 +123,89 @@ impl Wake for Key {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn keys_come_out_in_order_and_once() {
+        let mut list = ReadyList::new();
+        let (a, b) = (list.waker(7), list.waker(9));
+        b.wake_by_ref();
+        a.wake_by_ref();
+        let clone = b.clone();
+        clone.wake();
+        assert_eq!((list.pop(), list.pop(), list.pop()), (Some(9), Some(7), None));
+        b.wake();
+        assert_eq!((list.pop(), list.is_empty()), (Some(9), true));
+    }
+
+    #[test]
+    fn tells_only_when_it_was_empty() {
+        let mut list = ReadyList::new();
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut cx = Context::from_waker(&waker);
+        let (a, b) = (list.waker(1), list.waker(2));
+        assert!(list.poll_ready(&mut cx).is_pending());
+        assert!(list.poll_ready(&mut cx).is_pending());
+        a.wake_by_ref();
+        b.wake_by_ref();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(list.poll_ready(&mut cx).is_ready());
+        assert_eq!((list.pop(), list.pop()), (Some(1), Some(2)));
+        assert!(list.poll_ready(&mut cx).is_pending());
+        b.wake_by_ref();
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn wakers_outlive_the_list() {
+        let list = ReadyList::new();
+        let (a, b) = (list.waker(1), list.waker(2));
+        a.wake_by_ref();
+        let shared = Arc::downgrade(&list.shared);
+        drop(list);
+        a.wake();
+        b.wake();
+        assert!(shared.upgrade().is_none(), "nothing keeps itself alive");
+    }
+
+    /// Each thread counts up before it wakes; whoever pops sees all counts that a wake came after.
+    #[test]
+    fn no_wake_is_lost_between_threads() {
+        const ROUNDS: usize = 20_000;
+        let mut list = ReadyList::new();
+        let counts: [AtomicUsize; 2] = Default::default();
+        std::thread::scope(|scope| {
+            for (key, count) in counts.iter().enumerate() {
+                let waker = list.waker(key as u64);
+                scope.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        waker.wake_by_ref();
+                    }
+                });
+            }
+            let mut seen = [0; 2];
+            while seen != [ROUNDS; 2] {
+                match list.pop() {
+                    Some(key) => seen[key as usize] = counts[key as usize].load(Ordering::Relaxed),
+                    None => std::thread::yield_now(),
+                }
+            }
+        });
+    }
+}

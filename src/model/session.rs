@@ -234,6 +234,11 @@ impl Shared {
         lock(&self.state).wish.take()
     }
 
+    /// The driver looks at the wish again, behind what waits now.
+    pub(super) fn look_again(&self) {
+        self.driver.wake_by_ref();
+    }
+
     pub(super) fn skip_group(&self) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
     }

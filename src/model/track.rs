@@ -189,6 +189,11 @@ impl State {
         self.abort.is_some() || self.is_finished()
     }
 
+    /// Whether somebody writes it or was asked to, or ended it cleanly and holds on to it.
+    fn is_alive(&self) -> bool {
+        self.producers > 0 && self.abort.is_none()
+    }
+
     /// What is told to readers who have all there is, of groups below `limit`.
     fn no_more(&self, limit: u64) -> Poll<Result<()>> {
         if self.shelf.edge() >= limit || self.is_finished() {
@@ -503,6 +508,7 @@ impl Drop for TrackProducer {
                     Some(_) => {
                         state.readers.take(woken);
                         state.followers.take(woken);
+                        state.suppliers.take(woken);
                     }
                 }
             }
@@ -557,15 +563,51 @@ impl WeakTrack {
         shared.is_alive().then_some(consumer)
     }
 
-    /// Whether [`subscribe`](Self::subscribe) would succeed.
-    pub(crate) fn is_alive(&self) -> bool {
-        self.0.upgrade().is_some_and(|shared| shared.is_alive())
+    /// The track, to look at. It may be the last handle: not to be dropped under a lock.
+    pub(super) fn upgrade(&self) -> Option<Arc<Shared>> {
+        self.0.upgrade()
     }
 }
 
 impl Shared {
-    fn is_alive(&self) -> bool {
-        let state = lock(&self.state);
-        state.producers > 0 && state.abort.is_none()
+    /// Whether [`WeakTrack::subscribe`] would succeed.
+    pub(super) fn is_alive(&self) -> bool {
+        lock(&self.state).is_alive()
+    }
+}
+
+/// Waits until nobody reads a track, and keeps nothing alive.
+pub(super) struct Watch {
+    track: WeakTrack,
+    slot: WaitSlot,
+}
+
+impl Watch {
+    pub(super) fn new(track: WeakTrack) -> Self {
+        Self { track, slot: WaitSlot::default() }
+    }
+
+    /// Until nobody reads the track, or nobody writes it.
+    pub(super) fn unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
+        let Some(shared) = self.track.upgrade() else { return Poll::Ready(()) };
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&shared.state);
+        if state.demand.is_none() || !state.is_alive() {
+            return Poll::Ready(());
+        }
+        _displaced = waker.and_then(|waker| state.suppliers.register(&mut self.slot, waker));
+        Poll::Pending
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.slot.is_used() {
+            if let Some(shared) = self.track.upgrade() {
+                let _freed = lock(&shared.state).suppliers.free(&mut self.slot);
+            }
+        }
     }
 }

@@ -101,6 +101,7 @@ macro_rules! wait {
         $(#[$doc])*
         ///
         /// `Pending` leaves the waker of `cx` behind, in the place of an earlier one.
+        #[inline]
         pub fn $poll(&mut self, cx: &mut std::task::Context<'_>, $($arg: $kind),*) -> Poll<$out> {
             self.$inner(Some(cx.waker()), $($arg),*)
         }
@@ -112,9 +113,66 @@ macro_rules! wait {
 
         #[doc = concat!("[`", stringify!($poll), "`](Self::", stringify!($poll), ") for callers ")]
         /// who ask again by themselves: it registers nothing.
+        #[inline]
         pub fn $try(&mut self, $($arg: $kind),*) -> Poll<$out> {
             self.$inner(None, $($arg),*)
         }
     };
 }
 pub(crate) use wait;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Log(Arc<Mutex<Vec<u32>>>, u32);
+
+    impl Wake for Log {
+        fn wake(self: Arc<Self>) {
+            lock(&self.0).push(self.1);
+        }
+    }
+
+    #[test]
+    fn wakes_in_order_of_registration_and_only_who_waits() {
+        let log = Arc::default();
+        let wakers: Vec<Waker> =
+            (0..9).map(|n| Arc::new(Log(Arc::clone(&log), n)).into()).collect();
+        let mut list = Wakers::default();
+        let mut slots: Vec<WaitSlot> = wakers.iter().map(|_| WaitSlot::default()).collect();
+        for (slot, waker) in slots.iter_mut().zip(&wakers).rev() {
+            assert!(list.register(slot, waker.clone()).is_none());
+        }
+        for gone in [1, 3, 4, 5, 6, 7] {
+            assert!(
+                list.free(&mut slots[gone]).is_some_and(|waker| waker.will_wake(&wakers[gone]))
+            );
+        }
+        // Again with another waker: the place stays, the waker is the new one.
+        let old = list.register(&mut slots[8], wakers[1].clone());
+        assert!(old.is_some_and(|waker| waker.will_wake(&wakers[8])));
+        let mut woken = Woken::default();
+        list.take(&mut woken);
+        woken.wake();
+        assert_eq!(*lock(&log), [1, 2, 0]);
+        assert!(list.free(&mut slots[0]).is_none(), "was taken");
+    }
+
+    #[test]
+    fn the_list_stays_as_long_as_there_are_waiters() {
+        let mut list = Wakers::default();
+        let mut stays = WaitSlot::default();
+        assert!(list.register(&mut stays, Waker::noop().clone()).is_none());
+        for _ in 0..1_000 {
+            let mut slot = WaitSlot::default();
+            assert!(list.register(&mut slot, Waker::noop().clone()).is_none());
+            assert!(list.register(&mut slot, Waker::noop().clone()).is_some(), "known");
+            assert!(list.free(&mut slot).is_some());
+        }
+        assert!(list.list.len() <= 2);
+        assert!(list.find(&stays).is_some_and(|waker| waker.is_some()));
+    }
+}

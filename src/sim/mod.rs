@@ -6,6 +6,8 @@
 //! [`Bare`] machines. Outside semver.
 
 mod bare;
+#[cfg(feature = "std")]
+mod driver;
 mod link;
 mod pair;
 mod random;

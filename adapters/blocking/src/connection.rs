@@ -121,7 +121,7 @@ impl Connection {
     /// When the earlier of the two state machines wants [`turn`](Self::turn) to be called.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let moq = self.moq.as_ref();
-        let moq = moq.and_then(|moq| Some(moq.clock.deadline(moq.driver.poll_timeout()?)));
+        let moq = moq.and_then(|moq| moq.clock.deadline(moq.driver.poll_timeout()?));
         self.quic.poll_timeout().into_iter().chain(moq).min()
     }
 
@@ -245,8 +245,7 @@ impl Connection {
             StreamEvent::Readable { id } => self.read(now, id, turn),
             StreamEvent::Writable { id } => self.input(now, Input::Writable { id: moq_id(id) }),
             StreamEvent::Stopped { id, error_code } => {
-                let code = Code::new(error_code.into_inner()).from_http3();
-                self.input(now, Input::Stopped { id: moq_id(id), code });
+                self.input(now, Input::Stopped { id: moq_id(id), code: stream_code(error_code) });
             }
             StreamEvent::Available { dir } => {
                 let dir = match dir {
@@ -275,8 +274,7 @@ impl Connection {
         if driver.read_limit(moq_id) == 0 {
             // A reset is heard all the same; of the rest `Action::Resume` reminds us.
             if let Ok(Some(code)) = stream.received_reset() {
-                let code = Code::new(code.into_inner()).from_http3();
-                driver.handle(now, Input::Reset { id: moq_id, code });
+                driver.handle(now, Input::Reset { id: moq_id, code: stream_code(code) });
             }
             return;
         }
@@ -298,8 +296,7 @@ impl Connection {
                 }
                 Err(ReadError::Blocked) => break,
                 Err(ReadError::Reset(code)) => {
-                    let code = Code::new(code.into_inner()).from_http3();
-                    driver.handle(now, Input::Reset { id: moq_id, code });
+                    driver.handle(now, Input::Reset { id: moq_id, code: stream_code(code) });
                     break;
                 }
             }
@@ -336,11 +333,7 @@ impl Connection {
             write_stream(&mut self.quic, write);
         }
 
-        if driver.is_closed() {
-            let error = match moq.session.try_closed() {
-                Poll::Ready(error) => error,
-                Poll::Pending => smoq::Error::SessionClosed,
-            };
+        if let Poll::Ready(error) = moq.session.try_closed() {
             self.moq = None;
             return events.push_back(Event::Closed { id: self.id, error });
         }
@@ -354,19 +347,18 @@ impl Connection {
     /// The errors that are not looked at all say that the stream is closed already.
     fn act(&mut self, now: Instant, action: Action, turn: &mut Turn) {
         match action {
-            // The session's code is the only one that is not mapped to HTTP/3.
             Action::Close { code, reason } => {
                 self.quic.close(now, varint(code), Bytes::from_static(reason.as_bytes()));
             }
             Action::Reset { id, code } => {
-                let _ = self.quic.send_stream(quic_id(id)).reset(varint(code.to_http3()));
+                let _ = self.quic.send_stream(quic_id(id)).reset(wire_code(code));
             }
             Action::Resume { id } => self.read(now, quic_id(id), turn),
             Action::SetPriority { id, priority } => {
                 let _ = self.quic.send_stream(quic_id(id)).set_priority(priority);
             }
             Action::Stop { id, code } => {
-                let _ = self.quic.recv_stream(quic_id(id)).stop(varint(code.to_http3()));
+                let _ = self.quic.recv_stream(quic_id(id)).stop(wire_code(code));
             }
             // The enum may grow; what is unknown here is not needed for correctness.
             _ => {}
@@ -412,7 +404,7 @@ fn write_stream(quic: &mut quinn_proto::Connection, mut write: smoq::machine::Wr
     let mut stream = quic.send_stream(quic_id(write.id()));
     // Asked before quinn takes bytes out of the slice.
     let (len, fin) = (write.len(), write.fin());
-    // quinn takes an empty write for a blocked one: a FIN alone must not be written.
+    // A FIN alone needs no window, but an empty write fails where there is none.
     let taken = if len == 0 { Ok(0) } else { stream.write_chunks(write.chunks()).map(|w| w.bytes) };
     match taken {
         Ok(taken) => {
@@ -439,6 +431,29 @@ fn quic_id(id: stream::StreamId) -> quinn_proto::StreamId {
     VarInt::from_u64(id.as_u64()).unwrap_or(VarInt::MAX).into()
 }
 
+/// On streams the deployed peers put codes in the form of HTTP/3, although there is none here;
+/// only the session's own code goes as it is.
+fn wire_code(code: Code) -> VarInt {
+    varint(code.to_http3())
+}
+
+fn stream_code(wire: VarInt) -> Code {
+    Code::new(wire.into_inner()).from_http3()
+}
+
 fn varint(code: Code) -> VarInt {
     VarInt::from_u64(code.as_u64()).unwrap_or(VarInt::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_codes_are_read_in_both_forms_and_sent_in_one() {
+        let mapped = VarInt::from_u64(0x52e4_a40f_a8db + 7).unwrap();
+        assert_eq!(wire_code(Code::new(7)), mapped);
+        assert_eq!(stream_code(mapped), Code::new(7));
+        assert_eq!(stream_code(VarInt::from_u32(7)), Code::new(7));
+    }
 }

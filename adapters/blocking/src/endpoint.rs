@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,7 @@ pub struct Endpoint {
     woken: ReadyList,
     interrupt: Waker,
     interrupted: bool,
-    /// Ends a wait on `poll`.
-    unblock: Waker,
+    unblock: Arc<Unblock>,
     events: VecDeque<Event>,
     poll: mio::Poll,
     polled: mio::Events,
@@ -112,12 +112,18 @@ const WAKER: mio::Token = mio::Token(1);
 /// The key of [`Endpoint::waker`]; no slot goes so far.
 const INTERRUPT: u64 = u64::MAX;
 
-struct Unblock(mio::Waker);
+/// Ends a wait on the poll, which costs a system call: so only while there is a wait.
+struct Unblock {
+    poll: mio::Waker,
+    waiting: AtomicBool,
+}
 
 impl Wake for Unblock {
     fn wake(self: Arc<Self>) {
-        // Fails only when the system has no resources left; timers end the wait then.
-        let _ = self.0.wake();
+        if self.waiting.swap(false, Ordering::AcqRel) {
+            // Fails only when the system has no resources left; timers end the wait then.
+            let _ = self.poll.wake();
+        }
     }
 }
 
@@ -126,9 +132,8 @@ impl Endpoint {
     pub fn new(local: SocketAddr) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let mut socket = Socket::bind(local)?;
-        let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
-        poll.registry().register(socket.source(), SOCKET, interest)?;
-        let unblock = Arc::new(Unblock(mio::Waker::new(poll.registry(), WAKER)?)).into();
+        poll.registry().register(socket.source(), SOCKET, mio::Interest::READABLE)?;
+        let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let woken = ReadyList::new();
         let config = Arc::new(EndpointConfig::default());
         Ok(Self {
@@ -143,7 +148,7 @@ impl Endpoint {
             interrupt: woken.waker(INTERRUPT),
             woken,
             interrupted: false,
-            unblock,
+            unblock: Arc::new(Unblock { poll: waker, waiting: AtomicBool::new(false) }),
             events: VecDeque::new(),
             poll,
             // The socket and the waker: there is nothing else.
@@ -197,7 +202,7 @@ impl Endpoint {
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
             _ => remote,
         };
-        let (handle, quic) = self.quic.connect(Instant::now(), config, remote, name)?;
+        let (handle, quic) = self.quic.connect(clock(), config, remote, name)?;
         Ok(self.insert(handle, quic, Role::Client(client.clone())))
     }
 
@@ -243,7 +248,7 @@ impl Endpoint {
     ///
     /// The socket can't be read any more. Trouble of one connection is an [`Event`].
     pub fn step(&mut self, budget: Budget) -> io::Result<Step> {
-        let begun = Instant::now();
+        let begun = clock();
         let mut now = begun;
         let mut step = Step::default();
         self.collect(now);
@@ -254,7 +259,7 @@ impl Endpoint {
                 Job::Connection(slot) => self.turn(slot, now),
             };
             // The one look at the clock in a turn; everything below is told the time.
-            now = Instant::now();
+            now = clock();
             if step.items >= budget.items || now - begun >= budget.time {
                 break;
             }
@@ -275,19 +280,37 @@ impl Endpoint {
     }
 
     fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // From here on a wake costs a system call. An endpoint that is only stepped never gets here.
-        let woken = self.woken.poll_ready(&mut Context::from_waker(&self.unblock));
-        if self.interrupted || !self.ready.is_empty() || woken.is_ready() {
+        // Said before the list is looked at: who comes too late for the look sees it.
+        self.unblock.waiting.store(true, Ordering::Release);
+        let result = self.sleep_unless_ready(timeout);
+        self.unblock.waiting.store(false, Ordering::Release);
+        result
+    }
+
+    fn sleep_unless_ready(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let unblock = Waker::from(Arc::clone(&self.unblock));
+        let woken = self.woken.poll_ready(&mut Context::from_waker(&unblock)).is_ready();
+        if woken || self.interrupted || !self.ready.is_empty() {
             return Ok(());
         }
-        let now = Instant::now();
+        let now = clock();
         let timer = self.timers.first().map(|(at, _)| at.saturating_duration_since(now));
         let timeout = timer.into_iter().chain(timeout).min();
-        // The events don't matter: the next step looks at everything that they can tell of.
-        match self.poll.poll(&mut self.polled, timeout) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-            polled => polled,
+        // Asked for always, "writable" would end the wait after each packet that left.
+        let stuck = self.socket.is_stuck();
+        if stuck {
+            self.listen_for(mio::Interest::READABLE | mio::Interest::WRITABLE)?;
         }
+        // What it tells does not matter: the next step looks at everything that it can tell of.
+        let polled = self.poll.poll(&mut self.polled, timeout);
+        if stuck {
+            self.listen_for(mio::Interest::READABLE)?;
+        }
+        polled.or_else(|e| if e.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(e) })
+    }
+
+    fn listen_for(&mut self, interest: mio::Interest) -> io::Result<()> {
+        self.poll.registry().reregister(self.socket.source(), SOCKET, interest)
     }
 
     /// Ends the current or else the next [`wait`](Self::wait), from any thread.
@@ -364,7 +387,7 @@ impl Endpoint {
                 None => {}
             }
         }
-        // Behind the connections that have something to read now, which may be fewer than ever.
+        // There may be more; but first those who have something to read now.
         self.receiving = true;
         self.ready.push_back(Job::Receive);
         Ok(DATAGRAMS)
@@ -458,11 +481,56 @@ impl Endpoint {
     }
 }
 
+/// The one place where this crate looks at the clock.
+#[expect(clippy::disallowed_methods, reason = "an adapter is where time comes from")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        let now = Instant::now();
+        let now = clock();
         for connection in self.connections.iter_mut().flatten() {
             connection.abandon(now, &mut self.socket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smoq_tls::{Identity, Trust};
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn who_met_a_full_socket_goes_on_when_it_is_not_full_any_more() {
+        let identity = Identity::self_signed(["localhost"]).unwrap();
+        let server = Server::new();
+        let listen = config::server(&identity, server.versions()).unwrap();
+        let dial = config::client(&Trust::from(identity.fingerprint()), server.versions()).unwrap();
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut endpoint = Endpoint::bind(local, listen, &server).unwrap();
+        let addr = endpoint.local_addr().unwrap();
+        endpoint.dial(addr, "localhost", dial, &Client::new()).unwrap();
+        let begun = clock();
+        for _ in 0..2 {
+            let event = loop {
+                if !endpoint.socket.is_stuck() {
+                    endpoint.socket.refusals = 2;
+                }
+                endpoint.step(Budget::items(1)).unwrap();
+                if let Some(event) = endpoint.poll_event() {
+                    break event;
+                }
+                endpoint.wait(None).unwrap();
+            };
+            assert!(matches!(event, Event::Connected { .. }), "{event:?}");
+        }
+        // Not by repeating what was lost: nothing was.
+        assert!(clock() - begun < Duration::from_secs(1));
+        for connection in endpoint.connections.iter().flatten() {
+            assert_eq!(connection.quic.stats().path.lost_packets, 0);
         }
     }
 }

@@ -9,6 +9,36 @@
 //! - [`Endpoint::run_until`] waits on the socket, the timers and the application (any thread that
 //!   writes to a track wakes it), until a future is done. [`Endpoint::wait`] is that wait alone.
 //!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use smoq::{Client, Origin, Subscription, Track};
+//! use smoq_blocking::{Budget, Endpoint, config, smoq_tls::Trust};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (mine, theirs) = (Origin::default().produce(), Origin::default().produce());
+//! let mut broadcast = mine.create_broadcast("player/alice")?;
+//! let mut position = broadcast.create_track(Track::new("position"))?;
+//! let client = Client::new().with_publish(mine.consume()).with_consume(theirs.clone());
+//!
+//! let tls = config::client(&Trust::WebRoots, client.versions())?;
+//! let mut net = Endpoint::connect("moqt://game.example:4443", tls, &client)?;
+//!
+//! // Here the program may wait for what it can't do without ...
+//! let world = net.run_until(async { theirs.consume().announced_broadcast("world").await })?;
+//! let world = world.ok_or("no world")?.subscribe_track("state", Subscription::default())?;
+//! // ... and from here on it never waits.
+//! for tick in 0_u64.. {
+//!     net.step(Budget::time(Duration::from_micros(500)))?;
+//!     if let Some(state) = world.latest_frame() {
+//!         println!("{} bytes of world", state.len());
+//!     }
+//!     position.write_frame(tick, tick.to_be_bytes().to_vec())?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate is meant to be read as well, as the shortest complete way to drive a
 //! [`smoq::Driver`] by quinn-proto. Start at [`Endpoint::step`] in `endpoint.rs`; what one
 //! connection does in its turn is `connection.rs`; packets go through `socket.rs`.

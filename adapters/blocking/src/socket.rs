@@ -27,6 +27,9 @@ pub(crate) struct Socket {
     outgoing: Vec<u8>,
     stuck: Option<Transmit>,
     pub(crate) filter: Option<Filter>,
+    /// How often it is to pretend that it is full.
+    #[cfg(test)]
+    pub(crate) refusals: usize,
 }
 
 /// One datagram that arrived.
@@ -50,6 +53,8 @@ impl Socket {
             outgoing: Vec::new(),
             stuck: None,
             filter: None,
+            #[cfg(test)]
+            refusals: 0,
         })
     }
 
@@ -136,6 +141,11 @@ impl Socket {
     /// Sends again what was stuck.
     pub(crate) fn retry(&mut self) {
         let Some(packet) = &self.stuck else { return };
+        #[cfg(test)]
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return;
+        }
         let (io, offload) = (&self.io, &self.offload);
         let transmit = quinn_udp::Transmit {
             destination: packet.destination,

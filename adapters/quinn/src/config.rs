@@ -8,11 +8,11 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use smoq::Versions;
 use smoq_tls::{Identity, Trust};
 
-/// Bytes that one connection may have handed to quinn and not yet seen acknowledged: 2 MiB.
+/// Bytes that a connection may have handed to quinn and not yet seen acknowledged: 2 MiB, until a
+/// session follows the path.
 ///
 /// What is in there can't be reordered by priority or dropped by age any more, so it should be about
 /// two bandwidth-delay products: this is 80 Mbit/s at 100 ms. quinn's own default is five times that.
-/// `quinn::Connection::set_send_window` follows a path that is known better.
 pub const SEND_WINDOW: u64 = 2 << 20;
 
 /// Bytes that a peer may send ahead on one connection, and on one stream a quarter of it: 8 MiB.

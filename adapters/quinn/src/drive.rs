@@ -22,6 +22,8 @@ use crate::streams::{FIRST_STREAM, Stream, Streams, stream_code, wire_code};
 const ROUND: usize = 256;
 /// Rounds until other tasks have their turn.
 const ROUNDS: usize = 4;
+/// Below this quinn would run dry between two turns.
+const MIN_SEND_WINDOW: u64 = 128 << 10;
 /// How long the peer may take to acknowledge what was sent before a clean close.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,7 @@ pub(crate) async fn drive(
         streams,
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
+        send_window: 0,
     };
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST] {
         round.wakers[key].wake_by_ref();
@@ -127,17 +130,15 @@ impl Timer {
     /// Ready when `deadline` has passed.
     fn poll(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = deadline else { return Poll::Pending };
-        let is_new = self.deadline.replace(at) != deadline;
-        let std_at = || self.clock.deadline(at);
-        let timer = match &mut self.timer {
-            Some(timer) => {
-                if is_new {
-                    timer.as_mut().reset(std_at());
-                }
-                timer
+        if self.deadline.replace(at) != deadline {
+            // What the system can't represent is too far away to wait for.
+            let Some(at) = self.clock.deadline(at) else { return Poll::Pending };
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(at),
+                none => *none = Some(self.runtime.new_timer(at)),
             }
-            none => none.insert(self.runtime.new_timer(std_at())),
-        };
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
         ready!(timer.as_mut().poll(cx));
         // A timer that fired has to be set again, even to the same time.
         self.deadline = None;
@@ -157,6 +158,7 @@ struct Round<'p, 'c> {
     streams: Streams,
     driver: Driver,
     timer: Timer,
+    send_window: u64,
 }
 
 impl Round<'_, '_> {
@@ -169,6 +171,8 @@ impl Round<'_, '_> {
             while let Some(action) = self.driver.poll_action() {
                 is_busy = true;
                 if let Action::Close { code, reason } = action {
+                    // Handles hear of it now: nothing is driven after this.
+                    while self.driver.work() {}
                     return Poll::Ready(End::Close { code, reason });
                 }
                 self.act(action);
@@ -271,19 +275,17 @@ impl Round<'_, '_> {
                 break;
             }
             let limit = self.driver.read_limit(id);
-            let input = if limit == 0 {
-                // Parked until `Action::Resume`, but a reset is heard all the same.
-                let reset = pin!(recv.received_reset()).poll(cx);
-                let Poll::Ready(Ok(Some(code))) = reset else { break };
-                Input::Reset { id, code: stream_code(code) }
-            } else {
-                let Poll::Ready(read) = pin!(recv.read_chunk(limit, true)).poll(cx) else { break };
-                match read {
-                    Ok(Some(chunk)) => Input::Data { id, bytes: chunk.bytes, fin: false },
-                    Ok(None) => Input::Data { id, bytes: Bytes::new(), fin: true },
-                    Err(ReadError::Reset(code)) => Input::Reset { id, code: stream_code(code) },
-                    Err(_) => break,
-                }
+            if limit == 0 {
+                // Parked until `Action::Resume`. A reset is heard then: `received_reset` would leave
+                // a waker behind in quinn for every stream that is read to its end after it.
+                break;
+            }
+            let Poll::Ready(read) = pin!(recv.read_chunk(limit, true)).poll(cx) else { break };
+            let input = match read {
+                Ok(Some(chunk)) => Input::Data { id, bytes: chunk.bytes, fin: false },
+                Ok(None) => Input::Data { id, bytes: Bytes::new(), fin: true },
+                Err(ReadError::Reset(code)) => Input::Reset { id, code: stream_code(code) },
+                Err(_) => break,
             };
             if let Input::Data { bytes, fin: false, .. } = &input {
                 budget.spend(bytes.len());
@@ -393,6 +395,7 @@ impl Round<'_, '_> {
                     }
                 }
                 Poll::Ready(Err(WriteError::Stopped(code))) => {
+                    drop(write);
                     stream.reset(code);
                     self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
                     self.streams.forget_done(id);
@@ -404,7 +407,21 @@ impl Round<'_, '_> {
                 }
             }
         }
+        if budget.was_used() {
+            self.follow_path();
+        }
         budget.was_used()
+    }
+
+    /// What quinn holds is out of reach for priorities and expiry: two congestion windows keep the
+    /// path busy.
+    fn follow_path(&mut self) {
+        let window = (2 * self.connection.stats().path.cwnd).max(MIN_SEND_WINDOW);
+        // Each change wakes the connection's task, so small ones are left out.
+        if window.abs_diff(self.send_window) > self.send_window / 4 {
+            self.connection.set_send_window(window);
+            self.send_window = window;
+        }
     }
 
     /// Waits until the peer has what was finished: a close overtakes what is under way.

@@ -4,7 +4,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use smoq::Client;
-//! use smoq_quinn::{config, tls::Trust};
+//! use smoq_quinn::{config, smoq_tls::Trust};
 //!
 //! let client = Client::new();
 //! let mut endpoint = quinn::Endpoint::client("[::]:0".parse()?)?;
@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 
 use quinn::crypto::rustls::HandshakeData;
 use smoq::{Client, Clock, Server, Session, Version, Versions};
-pub use smoq_tls as tls;
+pub use smoq_tls;
 
 use crate::streams::{Streams, wire_code};
 
@@ -95,6 +95,9 @@ pub fn accept_in(
 /// Gives `Ok` if either side closed without an error, and why not otherwise. After a close of our own
 /// what was sent is given up to a second to arrive; `quinn::Endpoint::wait_idle` waits for the last
 /// packets.
+///
+/// It sets the connection's send window to two congestion windows, so that little is out of reach for
+/// priorities and expiry.
 ///
 /// Dropping it closes the connection at once with code 0. To finish what is owed drop the session
 /// instead, or call its `drain`, and keep polling.

@@ -220,7 +220,7 @@ impl Lite {
             };
         }
         let Some(request) = core.requests.get(key) else { return Look::Wait };
-        if request.given_up().is_some() || request.recv.is_finished() {
+        if request.recv.reset().is_some() || request.recv.is_finished() {
             listening.over = true;
             return Look::More;
         }

@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::hop::Hop;
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
+use crate::subscription::Subscription;
 use crate::version::Version;
 
 use announce::{Announcing, Listening};
@@ -273,7 +274,8 @@ impl Lite {
                 Look::Event(Event::AnnounceRequested { request, prefix: message.prefix, exclude })
             }
             BiStream::Subscribe => {
-                let message = Subscribe::decode_body(&body, version, depth)?;
+                let mut message = Subscribe::decode_body(&body, version, depth)?;
+                self.floor(&mut message.want);
                 if self.serving >= core.limits.subscriptions {
                     return Err(Error::Limit("subscriptions"));
                 }
@@ -307,6 +309,14 @@ impl Lite {
             }
             BiStream::Fetch | BiStream::Probe => unreachable!("refused above"),
         })
+    }
+
+    /// From 06 on a subscription without a first group begins with the oldest that is not too old
+    /// (*SUBSCRIBE*, Group Start); before, with the latest.
+    fn floor(&self, want: &mut Subscription) {
+        if self.features.frame_bounds {
+            want.start.get_or_insert(0);
+        }
     }
 
     fn look_at_done(&mut self, core: &mut Core, key: Key) -> Look {

@@ -199,7 +199,8 @@ impl Lite {
             return Err(Error::Cancelled);
         }
         let Some((_, body)) = Self::next_message(core, key, false)? else { return Ok(Look::Wait) };
-        let want = SubscribeUpdate::decode_body(&body, self.version)?.want;
+        let mut want = SubscribeUpdate::decode_body(&body, self.version)?.want;
+        self.floor(&mut want);
         serving.want = want.clone();
         if let Some(track) = serving.track {
             let (priority, ordered) = (want.priority, want.ordered);

@@ -219,7 +219,11 @@ impl Lite {
     fn read_answer(&mut self, core: &mut Core, key: Key, sub_key: Key) -> Result<Look, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
         let Some(sub) = self.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
-        if let Some(code) = request.given_up() {
+        if sub.result.is_some() {
+            return Ok(Look::Wait);
+        }
+        // STOP_SENDING says nothing here: 0.16 sends it behind its FIN, and both may come at once.
+        if let Some(code) = request.recv.reset() {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {
@@ -285,7 +289,7 @@ impl Lite {
 
     fn read_info(&mut self, core: &mut Core, key: Key) -> Result<Option<TrackInfo>, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
-        if let Some(code) = request.given_up() {
+        if let Some(code) = request.recv.reset() {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {

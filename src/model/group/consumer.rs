@@ -84,10 +84,22 @@ impl GroupConsumer {
         self.index
     }
 
+    /// The frame `index`, if it is on the page of the last one: what needs no lock.
+    #[inline]
+    fn at_hand(&self, index: u64) -> Option<Frame> {
+        self.page.as_ref().and_then(|page| Frame::on(page, index))
+    }
+
     fn frame(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        if let Some(frame) = self.page.as_ref().and_then(|page| Frame::on(page, index)) {
-            return Poll::Ready(Ok(Some(frame)));
+        match self.at_hand(index) {
+            Some(frame) => Poll::Ready(Ok(Some(frame))),
+            None => self.turn(waker, index),
         }
+    }
+
+    /// Goes to the page of the frame `index`.
+    #[cold]
+    fn turn(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
         let waker = waker.cloned();
         let page = {
             // Declared before the guard: dropped after the unlock.
@@ -109,10 +121,16 @@ impl GroupConsumer {
         Poll::Ready(Ok(frame))
     }
 
+    #[inline]
     pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
-        let frame = ready!(self.frame(waker, self.index))?;
-        self.index += u64::from(frame.is_some());
-        Poll::Ready(Ok(frame))
+        // Apart, so that what is at hand is not moved about with what is not.
+        if let Some(frame) = self.at_hand(self.index) {
+            self.index += 1;
+            return Poll::Ready(Ok(Some(frame)));
+        }
+        let frame = self.turn(waker, self.index);
+        self.index += u64::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
+        frame
     }
 
     wait! {
@@ -298,9 +316,8 @@ impl GroupCursor {
         if let Some(open) = state.open().filter(|_| is_open) {
             let (timestamp, size) = (open.start.timestamp, open.size);
             let payload = open.chunks.as_slice();
-            if !push(FrameView { timestamp, previous, size, wire: None, payload }) {
-                return Supply::More;
-            }
+            // An incomplete frame can't be taken whole, and is the last in any case.
+            push(FrameView { timestamp, previous, size, wire: None, payload });
         }
         let mut slot = self.slot.take();
         _displaced = waker.and_then(|waker| state.readers.register(&mut slot, waker));

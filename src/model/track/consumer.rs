@@ -104,6 +104,11 @@ impl TrackConsumer {
         state.shelf.by_sequence().iter().rev().find_map(|group| group.latest_frame())
     }
 
+    /// One past the highest sequence that there ever was.
+    pub(crate) fn edge(&self) -> u64 {
+        lock(&self.shared.state).shelf.edge()
+    }
+
     /// Whether a group is older than [`Subscription::max_age`] allows.
     pub(crate) fn is_old(&self, sequence: u64) -> bool {
         let timescale = self.shared.timescale();

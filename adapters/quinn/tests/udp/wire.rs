@@ -1,14 +1,12 @@
 //! What the other end of the connection sees: codes and closes, against a bare quinn.
 
-mod common;
-
-use common::{Link, both, bounded};
+use crate::ends::{Link, both, bounded, on_this_thread};
 use quinn::{ConnectionError, ReadError, VarInt};
 use smoq::stream::Code;
 use smoq::{Client, Error, Origin, Server, Version, Versions};
 
 fn on_tokio(test: impl Future<Output = ()>) {
-    common::tokio().block_on(bounded(test));
+    on_this_thread().block_on(bounded(test));
 }
 
 fn application_code(error: ConnectionError) -> u64 {
@@ -88,9 +86,7 @@ fn a_version_that_was_not_asked_for_closes_the_connection() {
 #[cfg(not(feature = "runtime-smol"))]
 #[test]
 fn without_a_runtime_there_is_an_error() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.unwrap();
+    let runtime = on_this_thread();
     let all = Versions::default();
     let link = runtime.block_on(bounded(Link::new(&all, &all)));
     let refused = smoq_quinn::connect(link.client, &Client::new()).err();

@@ -1,10 +1,8 @@
 //! Everything that the model promises, over real UDP, in every version, on tokio and on smol.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Side, in_every_version, pair};
+use crate::ends::{Side, in_every_version, pair};
 use smoq::bytes::Bytes;
 use smoq::{
     BroadcastConsumer, BroadcastProducer, Error, Subscription, Track, TrackConsumer, TrackProducer,
@@ -51,6 +49,13 @@ async fn subscribe(side: &Side, path: &str, track: &str, want: Subscription) -> 
     find(side, path).await.subscribe_track(track, want).unwrap()
 }
 
+/// Subscribes to `video` of `live` from the first group on, and waits until the publisher knows.
+async fn attach(track: &mut TrackProducer, side: &Side) -> TrackConsumer {
+    let consumer = subscribe(side, "live", "video", all()).await;
+    track.used().await.unwrap();
+    consumer
+}
+
 /// The frames of the next group, which must be complete.
 async fn group(track: &mut TrackConsumer) -> Vec<Bytes> {
     let mut group = track.recv_group().await.unwrap().unwrap();
@@ -68,6 +73,7 @@ async fn both_sides_publish(version: Version) {
         drivings
             .run(async {
                 let mut consumer = subscribe(to, path, "video", all()).await;
+                track.used().await.unwrap();
                 for n in 0..3_u64 {
                     let mut group = track.append_group().unwrap();
                     for frame in ["a", "", "c"] {
@@ -145,14 +151,14 @@ async fn aborts_carry_their_codes(version: Version) {
     let (_broadcast, mut track) = publish(&near, "live", "video");
     drivings
         .run(async {
-            let mut consumer = subscribe(&far, "live", "video", all()).await;
+            let mut consumer = attach(&mut track, &far).await;
             let mut group = track.append_group().unwrap();
             group.write_frame(0, "begun").unwrap();
             let mut there = consumer.recv_group().await.unwrap().unwrap();
             assert_eq!(there.read_frame().await.unwrap().unwrap(), "begun");
-            group.abort(Error::App(7)).unwrap();
+            group.abort(Error::App(7));
             assert_eq!(there.read_frame().await.err(), Some(Error::App(7)));
-            track.abort(Error::App(9)).unwrap();
+            track.abort(Error::App(9));
             assert_eq!(consumer.recv_group().await.err(), Some(Error::App(9)));
         })
         .await;
@@ -163,7 +169,7 @@ async fn a_reader_that_leaves_is_noticed(version: Version) {
     let (_broadcast, mut track) = publish(&near, "live", "video");
     drivings
         .run(async {
-            let mut consumer = subscribe(&far, "live", "video", all()).await;
+            let mut consumer = attach(&mut track, &far).await;
             let mut group = track.append_group().unwrap();
             group.write_frame(0, "begun").unwrap();
             let there = consumer.recv_group().await.unwrap().unwrap();
@@ -187,7 +193,7 @@ async fn a_stalled_reader_stalls_nobody(version: Version) {
     let frame = Bytes::from(vec![7; 256 << 10]);
     drivings
         .run(async {
-            let mut stalled = subscribe(&far, "live", "video", all()).await;
+            let mut stalled = attach(&mut track, &far).await;
             let mut group_here = track.append_group().unwrap();
             group_here.write_frame(0, "first").unwrap();
             let mut held = stalled.recv_group().await.unwrap().unwrap();
@@ -217,7 +223,7 @@ async fn many_groups(version: Version) {
     let (_broadcast, mut track) = publish(&near, "live", "video");
     drivings
         .run(async {
-            let mut consumer = subscribe(&far, "live", "video", all()).await;
+            let mut consumer = attach(&mut track, &far).await;
             let mut seen = vec![false; GROUPS as usize];
             // A window, so that none of the limits on what may be pending is in the way.
             for n in 0..GROUPS {
@@ -247,7 +253,7 @@ async fn large_frames(version: Version) {
         .collect();
     drivings
         .run(async {
-            let mut consumer = subscribe(&far, "live", "video", all()).await;
+            let mut consumer = attach(&mut track, &far).await;
             let mut group_here = track.append_group().unwrap();
             for (at, frame) in (0..).zip(&frames) {
                 group_here.write_frame(at, frame.clone()).unwrap();
@@ -263,7 +269,7 @@ async fn a_frame_is_streamed(version: Version) {
     let (_broadcast, mut track) = publish(&near, "live", "video");
     drivings
         .run(async {
-            let mut consumer = subscribe(&far, "live", "video", all()).await;
+            let mut consumer = attach(&mut track, &far).await;
             let mut group = track.append_group().unwrap();
             let mut frame = group.create_frame(5, 8).unwrap();
             frame.write(b"early").unwrap();
@@ -286,7 +292,7 @@ async fn a_frame_is_streamed(version: Version) {
 }
 
 async fn a_close_carries_its_code(version: Version) {
-    let (mut drivings, near, far) = pair(version).await;
+    let (mut drivings, mut near, mut far) = pair(version).await;
     near.session.close(Error::App(5));
     assert_eq!(drivings.ended().await, [Err(Error::App(5)), Err(Error::App(5))]);
     assert_eq!(near.session.closed().await, Error::App(5));
@@ -296,8 +302,7 @@ async fn a_close_carries_its_code(version: Version) {
 async fn what_was_written_before_a_drain_arrives(version: Version) {
     let (mut drivings, near, far) = pair(version).await;
     let (_broadcast, mut track) = publish(&near, "live", "video");
-    let mut consumer = drivings.run(subscribe(&far, "live", "video", all())).await;
-    drivings.run(track.used()).await.unwrap();
+    let mut consumer = drivings.run(attach(&mut track, &far)).await;
     let frame = Bytes::from(vec![9; 1 << 20]);
     let mut group_here = track.append_group().unwrap();
     group_here.write_frame(0, frame.clone()).unwrap();
@@ -308,9 +313,9 @@ async fn what_was_written_before_a_drain_arrives(version: Version) {
 }
 
 async fn a_dropped_future_closes_the_connection(version: Version) {
-    let (mut drivings, near, far) = pair(version).await;
+    let (mut drivings, near, mut far) = pair(version).await;
     let (_broadcast, mut track) = publish(&near, "live", "video");
-    let mut consumer = drivings.run(subscribe(&far, "live", "video", all())).await;
+    let mut consumer = drivings.run(attach(&mut track, &far)).await;
     let mut group = track.append_group().unwrap();
     group.write_frame(0, "half").unwrap();
     let mut there = drivings.run(consumer.recv_group()).await.unwrap().unwrap();

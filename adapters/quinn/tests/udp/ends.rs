@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use smoq::{Client, Error, Origin, OriginProducer, Server, Session, Version, Versions};
-use smoq_quinn::tls::{Identity, Trust};
+use smoq_quinn::smoq_tls::{Identity, Trust};
 use smoq_quinn::{Driving, config};
 
 /// Makes a module per runtime, with a test per function that runs it in every version.
@@ -16,9 +16,10 @@ macro_rules! in_every_version {
     ($($test:ident)*) => {
         mod on_tokio {
             $(#[test] fn $test() {
-                let runtime = $crate::common::tokio();
+                let runtime = $crate::ends::on_this_thread();
                 for version in smoq::Version::ALL {
-                    runtime.block_on($crate::common::bounded(super::$test(version)));
+                    println!("{version}");
+                    runtime.block_on($crate::ends::bounded(super::$test(version)));
                 }
             })*
         }
@@ -26,7 +27,8 @@ macro_rules! in_every_version {
         mod on_smol {
             $(#[test] fn $test() {
                 for version in smoq::Version::ALL {
-                    smol::block_on($crate::common::bounded(super::$test(version)));
+                    println!("{version}");
+                    smol::block_on($crate::ends::bounded(super::$test(version)));
                 }
             })*
         }
@@ -35,12 +37,12 @@ macro_rules! in_every_version {
 pub(crate) use in_every_version;
 
 /// A runtime on this thread.
-pub fn tokio() -> tokio::runtime::Runtime {
+pub(crate) fn on_this_thread() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Fails instead of hanging.
-pub async fn bounded<T>(test: impl Future<Output = T>) -> T {
+pub(crate) async fn bounded<T>(test: impl Future<Output = T>) -> T {
     let limit = Instant::now() + Duration::from_secs(30);
     let mut timer = quinn::default_runtime().unwrap().new_timer(limit);
     let mut test = pin!(test);
@@ -52,7 +54,7 @@ pub async fn bounded<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// Awaits both.
-pub async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+pub(crate) async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut a_done, mut b_done) = (None, None);
     poll_fn(|cx| {
@@ -73,16 +75,16 @@ fn poll_once<F: Future>(future: Pin<&mut F>, done: &mut Option<F::Output>, cx: &
 }
 
 /// Both ends of one connection.
-pub struct Link {
-    pub client: quinn::Connection,
-    pub server: quinn::Connection,
-    pub dialing: quinn::Endpoint,
-    pub listening: quinn::Endpoint,
+pub(crate) struct Link {
+    pub(crate) client: quinn::Connection,
+    pub(crate) server: quinn::Connection,
+    pub(crate) dialing: quinn::Endpoint,
+    pub(crate) listening: quinn::Endpoint,
 }
 
 impl Link {
     /// With configurations that this crate makes, for these versions.
-    pub async fn new(client: &Versions, server: &Versions) -> Self {
+    pub(crate) async fn new(client: &Versions, server: &Versions) -> Self {
         let identity = Identity::self_signed(["localhost"]).unwrap();
         let trust = Trust::from(identity.fingerprint());
         let any = (Ipv4Addr::LOCALHOST, 0).into();
@@ -101,13 +103,13 @@ impl Link {
 }
 
 /// One side of a session, with an origin that it both publishes and feeds.
-pub struct Side {
-    pub origin: OriginProducer,
-    pub session: Session,
+pub(crate) struct Side {
+    pub(crate) origin: OriginProducer,
+    pub(crate) session: Session,
 }
 
 /// A client and a server that speak `version`, and what drives them.
-pub async fn pair(version: Version) -> (Drivings, Side, Side) {
+pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
     let (near, far) = (Origin::default().produce(), Origin::default().produce());
     let client = Client::new().with_origin(&near).with_versions(version);
     let server = Server::new().with_origin(&far).with_versions(version);
@@ -122,7 +124,7 @@ pub async fn pair(version: Version) -> (Drivings, Side, Side) {
 }
 
 /// The futures of both sides. They are polled as long as something else is waited for.
-pub struct Drivings {
+pub(crate) struct Drivings {
     client: Half,
     server: Half,
     #[expect(dead_code, reason = "they live as long as their connections")]
@@ -149,7 +151,7 @@ impl Half {
 
 impl Drivings {
     /// Drives both sides until `body` is done.
-    pub async fn run<T>(&mut self, body: impl Future<Output = T>) -> T {
+    pub(crate) async fn run<T>(&mut self, body: impl Future<Output = T>) -> T {
         let mut body = pin!(body);
         poll_fn(|cx| {
             let _ = (self.client.poll(cx), self.server.poll(cx));
@@ -159,7 +161,7 @@ impl Drivings {
     }
 
     /// Drives until both sides are over; first the client's end, then the server's.
-    pub async fn ended(&mut self) -> [Result<(), Error>; 2] {
+    pub(crate) async fn ended(&mut self) -> [Result<(), Error>; 2] {
         poll_fn(|cx| {
             let (client, server) = (self.client.poll(cx), self.server.poll(cx));
             Poll::Ready([ready!(client), ready!(server)])
@@ -168,7 +170,7 @@ impl Drivings {
     }
 
     /// Drops the client's future, whatever it was doing.
-    pub fn drop_client(&mut self) {
+    pub(crate) fn drop_client(&mut self) {
         self.client = Half::Ended(Ok(()));
     }
 }

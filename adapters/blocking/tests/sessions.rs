@@ -1,0 +1,489 @@
+//! Sessions over real UDP on the loopback interface. Nothing here sleeps: both ends are stepped, or
+//! wait for each other.
+
+#![expect(clippy::disallowed_methods, reason = "threads to wake, and a deadline instead of a hang")]
+
+use std::future::poll_fn;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smoq::{
+    BroadcastProducer, Client, Error, Origin, OriginProducer, Server, Session, Subscription, Track,
+    TrackConsumer, TrackProducer, Version, Versions,
+};
+use smoq_blocking::quinn_proto::ConnectionError;
+use smoq_blocking::smoq_tls::{Identity, Trust};
+use smoq_blocking::{Budget, Endpoint, Event, Step, config};
+
+#[test]
+fn every_version_publishes_and_subscribes() {
+    for version in Version::ALL {
+        let mut stage = Stage::new();
+        let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+        let received = Origin::default().produce();
+        let client = Client::new().with_versions(version).with_consume(received.clone());
+        let session = pair.connect(&client);
+        assert_eq!(session.version(), version);
+
+        let mut video = pair.subscribe(&received, &mut stage);
+        for sequence in 0..20 {
+            let mut group = stage.track.append_group().unwrap();
+            for frame in 0..3_u64 {
+                group.write_frame(frame, vec![sequence; 2_000]).unwrap();
+            }
+            group.finish().unwrap();
+            let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
+            assert_eq!(group.sequence(), u64::from(sequence), "{version}");
+            for _ in 0..3 {
+                let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+                assert_eq!(frame.payload(), vec![sequence; 2_000]);
+            }
+            assert!(pair.until(|| ready(group.try_next_frame())).unwrap().is_none());
+        }
+        stage.track.finish().unwrap();
+        assert!(pair.until(|| ready(video.try_next_group())).unwrap().is_none(), "{version}");
+    }
+}
+
+/// More than any window holds: short writes, blocked streams and credit in both layers.
+#[test]
+fn a_large_group_arrives_whole() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let _session = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut video = pair.subscribe(&received, &mut stage);
+    let mut group = stage.track.append_group().unwrap();
+    let frames: Vec<Vec<u8>> = (0..12).map(|n| vec![n; 1 << 20]).collect();
+    for frame in &frames {
+        group.write_frame(0_u64, frame.clone()).unwrap();
+    }
+    group.finish().unwrap();
+    let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
+    for expected in &frames {
+        let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+        assert!(frame.payload() == expected);
+    }
+}
+
+#[test]
+fn the_smallest_budget_serves_many_connections_on_one_socket() {
+    const CLIENTS: usize = 40;
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    pair.budget = Budget::items(1);
+    let origins: Vec<_> = (0..CLIENTS).map(|_| Origin::default().produce()).collect();
+    for origin in &origins {
+        pair.dial(&Client::new().with_consume(origin.clone()));
+    }
+    let mut readers: Vec<_> =
+        origins.iter().map(|origin| pair.subscribe(origin, &mut stage)).collect();
+    assert_eq!((pair.server.connections(), pair.client.connections()), (CLIENTS, CLIENTS));
+
+    // All get the same at about the same time: while the slowest has nothing, the fastest does
+    // not run away by more than what it can have been sent ahead.
+    for sequence in 0..10_u8 {
+        stage.track.write_frame(u64::from(sequence), vec![sequence; 10_000]).unwrap();
+        for reader in &mut readers {
+            let frame = pair.until(|| ready(reader.try_read_frame())).unwrap().unwrap();
+            assert_eq!(frame.payload(), vec![sequence; 10_000]);
+        }
+    }
+}
+
+#[test]
+fn a_step_costs_what_is_ready_and_not_what_is_connected() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let origins: Vec<_> = (0..40).map(|_| Origin::default().produce()).collect();
+    for origin in &origins {
+        pair.dial(&Client::new().with_consume(origin.clone()));
+    }
+    let mut reader = pair.subscribe(&origins[0], &mut stage);
+    pair.until_quiet();
+    stage.track.write_frame(0_u64, "news").unwrap();
+    let mut turns = 0;
+    let frame = pair.until_step(|server, _| {
+        turns += server.turns;
+        ready(reader.try_read_frame())
+    });
+    assert_eq!(frame.unwrap().unwrap().payload(), b"news");
+    // The socket's own turns apart there are those of one connection: far fewer than 40.
+    assert!(turns < 30, "{turns} turns for one frame on one connection");
+}
+
+#[test]
+fn another_thread_ends_the_wait_by_writing() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let _session = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut video = pair.subscribe(&received, &mut stage);
+    pair.until_quiet();
+
+    let Pair { mut server, mut client, .. } = pair;
+    let stop = server.waker();
+    let serving = thread::spawn(move || {
+        // `stop` is the only thing that ends this: everything else is done on the way.
+        let mut polls = 0;
+        server.run_until(poll_fn(|_| {
+            polls += 1;
+            if polls == 1 { Poll::Pending } else { Poll::Ready(()) }
+        }))
+    });
+    let writing = thread::spawn(move || {
+        for n in 0..50_u64 {
+            stage.track.write_frame(n, n.to_be_bytes().to_vec()).unwrap();
+            // The next one is written when this one was seen: no wake can hide behind another.
+            thread::park();
+        }
+        stage
+    });
+    let begun = Instant::now();
+    for n in 0..50_u64 {
+        let frame = client.run_until(video.read_frame()).unwrap().unwrap().unwrap();
+        assert_eq!(frame.payload(), n.to_be_bytes());
+        writing.thread().unpark();
+    }
+    // Without wakes the server would find each frame when its next keep-alive is due, 3 s later.
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    writing.join().unwrap();
+    stop.wake();
+    serving.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_wait_ends_for_its_timeout_and_for_the_waker() {
+    let mut endpoint = Endpoint::new(loopback()).unwrap();
+    endpoint.step(Budget::items(1)).unwrap();
+    // Nothing is connected: there are no timers, and no packets come.
+    let begun = Instant::now();
+    endpoint.wait(Some(Duration::from_millis(20))).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(20));
+    let waker = endpoint.waker();
+    waker.wake_by_ref();
+    endpoint.wait(None).unwrap();
+    let waking = thread::spawn(move || waker.wake());
+    endpoint.wait(None).unwrap();
+    waking.join().unwrap();
+    // Each wake has ended one wait and not two.
+    endpoint.step(Budget::items(1)).unwrap();
+    let begun = Instant::now();
+    endpoint.wait(Some(Duration::from_millis(20))).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(20));
+}
+
+#[test]
+fn one_datagram_in_twenty_lost() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    pair.server.set_filter(lossy(1));
+    pair.client.set_filter(lossy(2));
+    let received = Origin::default().produce();
+    let _session = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut video = pair.subscribe(&received, &mut stage);
+    let mut group = stage.track.append_group().unwrap();
+    for n in 0..200_u64 {
+        group.write_frame(n, vec![n as u8; 5_000]).unwrap();
+    }
+    group.finish().unwrap();
+    let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
+    for n in 0..200_u64 {
+        let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+        assert_eq!(frame.payload(), vec![n as u8; 5_000]);
+    }
+}
+
+#[test]
+fn a_session_is_closed_with_its_code() {
+    for server_closes in [true, false] {
+        let mut pair = Pair::new(&Server::new());
+        let dialed = pair.connect(&Client::new());
+        let accepted = pair.accepted();
+        let (closer, mut other) =
+            if server_closes { (accepted, dialed) } else { (dialed, accepted) };
+        closer.close(Error::App(7));
+        let error = pair.until(|| ready(other.try_closed()));
+        assert_eq!(error, Error::App(7));
+        for end in [&mut pair.server, &mut pair.client] {
+            let Some(Event::Closed { error, id }) = end.poll_event() else { panic!("no event") };
+            assert_eq!(error, Error::App(7));
+            assert!(end.session(id).is_none());
+        }
+        // QUIC remembers a closed connection for a few round trips, and then forgets it.
+        pair.until_both(|server, client| {
+            (server.connections() + client.connections() == 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_drained_session_closes_at_both_ends() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let mut dialed = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut accepted = pair.accepted();
+    let mut video = pair.subscribe(&received, &mut stage);
+    stage.track.write_frame(0_u64, "owed").unwrap();
+    let frame = pair.until(|| ready(video.try_read_frame())).unwrap().unwrap();
+    assert_eq!(frame.payload(), b"owed");
+    accepted.drain();
+    assert_eq!(pair.until(|| ready(accepted.try_closed())), Error::SessionClosed);
+    assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
+}
+
+#[test]
+fn dropping_an_endpoint_tells_its_peers() {
+    let mut pair = Pair::new(&Server::new());
+    let mut session = pair.connect(&Client::new());
+    pair.accepted();
+    let Pair { server, mut client, .. } = pair;
+    drop(server);
+    let error = client.run_until(session.closed()).unwrap();
+    assert_eq!(error, Error::SessionClosed);
+}
+
+#[test]
+fn one_socket_dials_itself() {
+    let mut stage = Stage::new();
+    let server = Server::new().with_publish(stage.origin.consume());
+    let (mut endpoint, trust) = listen(&server);
+    let received = Origin::default().produce();
+    let client = Client::new().with_consume(received.clone());
+    let addr = endpoint.local_addr().unwrap();
+    let config = config::client(&trust, client.versions()).unwrap();
+    endpoint.dial(addr, "localhost", config, &client).unwrap();
+    let frame = endpoint
+        .run_until(async {
+            let mut received = received.consume();
+            let broadcast = received.announced_broadcast("room/alice").await.unwrap();
+            let mut video = broadcast.subscribe_track("video", all()).unwrap();
+            stage.track.used().await.unwrap();
+            stage.track.write_frame(0_u64, "to myself").unwrap();
+            video.read_frame().await.unwrap().unwrap()
+        })
+        .unwrap();
+    assert_eq!(frame.payload(), b"to myself");
+}
+
+#[test]
+fn what_fails_is_told() {
+    // Not the certificate that is pinned.
+    let mut pair = Pair::new(&Server::new());
+    pair.trust = Identity::self_signed(["localhost"]).unwrap().fingerprint().into();
+    pair.dial(&Client::new());
+    assert!(matches!(pair.failed(), ConnectionError::TransportError(_)));
+
+    // No version in common.
+    let mut pair = Pair::new(&Server::new().with_versions(Version::Lite06));
+    let client = Client::new().with_versions(Version::Lite03);
+    pair.dial(&client);
+    assert!(matches!(pair.failed(), ConnectionError::ConnectionClosed(_)));
+
+    // One too many.
+    let mut pair = Pair::new(&Server::new());
+    pair.server.set_max_connections(1);
+    let _session = pair.connect(&Client::new());
+    pair.dial(&Client::new());
+    assert!(matches!(pair.failed(), ConnectionError::ConnectionClosed(_)));
+
+    // Not a URL, and nothing to dial.
+    let config = config::client(&pair.trust, &Versions::default()).unwrap();
+    for url in ["https://localhost", "moqt://", "moqt://127.0.0.1:0"] {
+        assert!(Endpoint::connect(url, config.clone(), &Client::new()).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn noise_on_the_socket_changes_nothing() {
+    let mut pair = Pair::new(&Server::new());
+    let _session = pair.connect(&Client::new());
+    let noise = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut seed = 1_u32;
+    for len in 0..1_400 {
+        let bytes: Vec<u8> = (0..len).map(|_| random(&mut seed) as u8).collect();
+        noise.send_to(&bytes, pair.addr()).unwrap();
+        pair.server.step(Budget::items(16)).unwrap();
+    }
+    pair.until_quiet();
+    assert_eq!(pair.server.connections(), 1);
+    pair.connect(&Client::new());
+}
+
+#[test]
+fn needs_no_async_runtime() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "-e", "normal", "--prefix", "none", "-p", "smoq-blocking"])
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(tree.contains("quinn-proto "), "{tree}");
+    for runtime in ["tokio ", "async-std ", "smol ", "async-io ", "quinn v"] {
+        assert!(!tree.lines().any(|line| line.starts_with(runtime)), "{runtime}");
+    }
+}
+
+/// What is published: one broadcast with one track.
+struct Stage {
+    origin: OriginProducer,
+    track: TrackProducer,
+    _broadcast: BroadcastProducer,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let origin = Origin::default().produce();
+        let mut broadcast = origin.create_broadcast("room/alice").unwrap();
+        let track = broadcast.create_track(Track::new("video")).unwrap();
+        Self { origin, track, _broadcast: broadcast }
+    }
+}
+
+/// A socket that listens and one that dials, both stepped by this thread.
+struct Pair {
+    server: Endpoint,
+    client: Endpoint,
+    trust: Trust,
+    budget: Budget,
+}
+
+impl Pair {
+    fn new(server: &Server) -> Self {
+        let (server, trust) = listen(server);
+        let client = Endpoint::new(loopback()).unwrap();
+        Self { server, client, trust, budget: Budget::time(Duration::from_millis(1)) }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.server.local_addr().unwrap()
+    }
+
+    fn dial(&mut self, client: &Client) {
+        let addr = self.addr();
+        let config = config::client(&self.trust, client.versions()).unwrap();
+        self.client.dial(addr, "localhost", config, client).unwrap();
+    }
+
+    fn connect(&mut self, client: &Client) -> Session {
+        self.dial(client);
+        match self.until_both(|_, client| client.poll_event()) {
+            Event::Connected { session, remote, version, .. } => {
+                assert_eq!((remote, version), (self.addr(), session.version()));
+                session
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+
+    fn accepted(&mut self) -> Session {
+        match self.until_both(|server, _| server.poll_event()) {
+            Event::Connected { session, .. } => session,
+            event => panic!("{event:?}"),
+        }
+    }
+
+    fn failed(&mut self) -> ConnectionError {
+        match self.until_both(|_, client| client.poll_event()) {
+            Event::Failed { error, .. } => error,
+            event => panic!("{event:?}"),
+        }
+    }
+
+    /// Subscribes to the track of `stage` that comes out at `origin`, and sees it arrive there.
+    fn subscribe(&mut self, origin: &OriginProducer, stage: &mut Stage) -> TrackConsumer {
+        let mut origin = origin.consume();
+        let broadcast = self.until(|| ready(origin.try_announced_broadcast("room/alice"))).unwrap();
+        let mut track = broadcast.subscribe_track("video", all()).unwrap();
+        self.until(|| ready(stage.track.try_used())).unwrap();
+        self.until(|| ready(track.try_info())).unwrap();
+        track
+    }
+
+    fn until<T>(&mut self, mut done: impl FnMut() -> Option<T>) -> T {
+        self.until_step(|_, _| done())
+    }
+
+    fn until_both<T>(
+        &mut self,
+        mut done: impl FnMut(&mut Endpoint, &mut Endpoint) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(value) = done(&mut self.server, &mut self.client) {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "nothing for 30 s");
+            self.step();
+        }
+    }
+
+    /// `done` is told what the server's and the client's step did.
+    fn until_step<T>(&mut self, mut done: impl FnMut(Step, Step) -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (server, client) = self.step();
+            if let Some(value) = done(server, client) {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "nothing for 30 s");
+        }
+    }
+
+    /// Until nothing happens any more, late acknowledgements included.
+    fn until_quiet(&mut self) {
+        let mut quiet = 0;
+        self.until_step(|server, client| {
+            quiet = if server.items + client.items == 0 { quiet + 1 } else { 0 };
+            (quiet == 100).then_some(())
+        });
+    }
+
+    /// One step of each; where nothing happened, a moment for the other end's packets.
+    fn step(&mut self) -> (Step, Step) {
+        let steps =
+            (self.server.step(self.budget).unwrap(), self.client.step(self.budget).unwrap());
+        if steps.0.items + steps.1.items == 0 {
+            self.client.wait(Some(Duration::from_millis(1))).unwrap();
+        }
+        steps
+    }
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// A socket that listens, and whom its clients trust.
+fn listen(server: &Server) -> (Endpoint, Trust) {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let config = config::server(&identity, server.versions()).unwrap();
+    let endpoint = Endpoint::bind(loopback(), config, server).unwrap();
+    (endpoint, identity.fingerprint().into())
+}
+
+/// Every group, however old.
+fn all() -> Subscription {
+    Subscription::default().max_age(Duration::MAX)
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// Keeps 19 datagrams of 20, which ones depends on `seed` alone.
+fn lossy(mut seed: u32) -> impl FnMut(&[u8]) -> bool {
+    move |_| random(&mut seed) % 20 != 0
+}
+
+/// Numerical Recipes' linear congruential generator.
+fn random(seed: &mut u32) -> u32 {
+    *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    *seed >> 16
+}

@@ -1,0 +1,5 @@
+//! Over real UDP on loopback.
+
+mod ends;
+mod model;
+mod wire;

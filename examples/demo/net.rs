@@ -1,0 +1,142 @@
+//! The network of the demo: a relay, and the loops of a publisher and of readers, whoever they are.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use smoq::{BroadcastConsumer, Client, Limits, Origin, OriginProducer, Server};
+use smoq_blocking::{Budget, Endpoint};
+use smoq_quinn::config;
+use smoq_quinn::smoq_tls::{Identity, Trust};
+
+use crate::Failure;
+
+/// The one broadcast there is.
+pub(crate) const BROADCAST: &str = "demo";
+
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Where a relay is, how to know it, and the limits of everyone around it.
+#[derive(Clone)]
+pub(crate) struct Relay {
+    address: SocketAddr,
+    trust: Trust,
+    limits: Limits,
+}
+
+impl Relay {
+    /// Starts one on the current tokio runtime.
+    pub(crate) fn start(limits: Limits) -> Result<Self, Failure> {
+        let identity = Identity::self_signed(["localhost"])?;
+        let origin = Origin::default().limits(limits.clone()).produce();
+        let server = Server::new().with_origin(&origin).with_limits(limits.clone());
+        let config = config::server(&identity, server.versions())?;
+        let endpoint = quinn::Endpoint::server(config, LOOPBACK)?;
+        let address = endpoint.local_addr()?;
+        tokio::spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                let server = server.clone();
+                tokio::spawn(async move {
+                    let (_session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+                    Ok::<_, Failure>(driving.await?)
+                });
+            }
+        });
+        Ok(Self { address, trust: identity.fingerprint().into(), limits })
+    }
+
+    /// What everyone is limited to.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// An origin, and a client that feeds it.
+    fn consumer(&self) -> (OriginProducer, Client) {
+        let origin = Origin::default().limits(self.limits.clone()).produce();
+        let client = Client::new().with_consume(origin.clone()).with_limits(self.limits.clone());
+        (origin, client)
+    }
+
+    /// Publishes an origin in a loop on this thread. `turn` is told the time, writes what is due, and
+    /// says when it wants to be called again; `None` ends.
+    pub(crate) fn publish(
+        &self,
+        origin: &OriginProducer,
+        mut turn: impl FnMut(Instant) -> Result<Option<Instant>, Failure>,
+    ) -> Result<(), Failure> {
+        let client = Client::new().with_publish(origin.consume()).with_limits(self.limits.clone());
+        let tls = smoq_blocking::config::client(&self.trust, client.versions())?;
+        let mut net = Endpoint::new(LOOPBACK)?;
+        let connection = net.dial(self.address, "localhost", tls, &client)?;
+        while let Some(next) = turn(Instant::now())? {
+            while net.step(Budget::time(Duration::from_micros(500)))?.more {}
+            net.wait(Some(next.saturating_duration_since(Instant::now())))?;
+        }
+        if let Some(session) = net.session(connection) {
+            session.drain();
+        }
+        loop {
+            net.step(Budget::items(256))?;
+            if net.connections() == 0 {
+                return Ok(());
+            }
+            net.wait(None)?;
+        }
+    }
+
+    /// Reads on the current tokio runtime, until the reader is done.
+    pub(crate) async fn subscribe(self, reader: MakeReader) -> Result<(), Failure> {
+        let (origin, client) = self.consumer();
+        let mut endpoint = quinn::Endpoint::client(LOOPBACK)?;
+        endpoint.set_default_client_config(config::client(&self.trust, client.versions())?);
+        let connection = endpoint.connect(self.address, "localhost")?.await?;
+        let (session, mut driving) = smoq_quinn::connect(connection, &client)?;
+        tokio::select! {
+            _ = &mut driving => return Err("the relay closed the session".into()),
+            done = reader(origin) => done?,
+        }
+        drop(session);
+        Ok(driving.await?)
+    }
+
+    /// Reads in one loop on this thread, each reader from a session of its own, until all are done.
+    pub(crate) fn subscribe_all(&self, readers: Vec<MakeReader>) -> Result<(), Failure> {
+        let mut net = Endpoint::new(LOOPBACK)?;
+        let mut reading = Vec::new();
+        for reader in readers {
+            let (origin, client) = self.consumer();
+            let tls = smoq_blocking::config::client(&self.trust, client.versions())?;
+            net.dial(self.address, "localhost", tls, &client)?;
+            reading.push(reader(origin));
+        }
+        net.run_until(poll_fn(|cx| {
+            let mut failed = None;
+            reading.retain_mut(|reader| match reader.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(done) => {
+                    failed = done.err().or(failed.take());
+                    false
+                }
+            });
+            match failed {
+                Some(error) => Poll::Ready(Err(error)),
+                None if reading.is_empty() => Poll::Ready(Ok(())),
+                None => Poll::Pending,
+            }
+        }))?
+    }
+}
+
+/// An application that reads. It needs no runtime, so any loop can poll it.
+pub(crate) type Reader = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// Begins to read from an origin.
+pub(crate) type MakeReader = Box<dyn FnOnce(OriginProducer) -> Reader + Send>;
+
+/// Waits for the broadcast.
+pub(crate) async fn find(origin: &OriginProducer) -> Result<BroadcastConsumer, Failure> {
+    let broadcast = origin.consume().announced_broadcast(BROADCAST).await;
+    Ok(broadcast.ok_or("nothing can be announced any more")?)
+}

@@ -1,0 +1,263 @@
+//! A game: one server and 32 players on one thread, no async. Sixty times a second the players say
+//! where they are, the server tells everyone where all are, and everybody reads the newest that has
+//! come. One datagram in twenty is dropped on purpose.
+//!
+//! `cargo run --release --example game_loop -- [SECONDS]`
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a game looks at the clock and waits for its frames"
+)]
+
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smoq::{
+    BroadcastProducer, Client, Origin, OriginConsumer, Server, Subscription, Track, TrackConsumer,
+    TrackProducer,
+};
+use smoq_blocking::smoq_tls::{Identity, Trust};
+use smoq_blocking::{Budget, Endpoint, config};
+
+const PLAYERS: usize = 32;
+const FRAME: Duration = Duration::from_micros(16_667);
+/// What the network may take of a frame, on each of the two sockets.
+const BUDGET: Budget = Budget::time(Duration::from_millis(3));
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let seconds: u64 = std::env::args().nth(1).map_or(Ok(3), |arg| arg.parse())?;
+    let mut game = Game::new()?;
+
+    // The lobby: until everyone has seen everyone.
+    let patience = Instant::now() + Duration::from_secs(30);
+    while game.views().any(|view| view.seen == 0) {
+        game.frame()?;
+        if Instant::now() > patience {
+            return Err("somebody saw nothing".into());
+        }
+    }
+    game.forget_statistics();
+    for _ in 0..seconds * 60 {
+        game.frame()?;
+    }
+    println!("{} frames, {PLAYERS} players, 1 datagram in 20 dropped", seconds * 60);
+    println!("server  {}", game.server_cost);
+    println!("players {}", game.player_cost);
+    for (number, (player, of_player)) in game.players.iter().zip(&game.of_players).enumerate() {
+        println!("player {number:2} saw {}; was seen in {of_player}", player.world);
+    }
+    if game.views().any(|view| view.seen == 0) {
+        return Err("somebody saw nothing".into());
+    }
+
+    // All are still connected, but nobody has anything to say: nothing is ready, nothing costs.
+    game.settle()?;
+    game.forget_statistics();
+    for _ in 0..60 {
+        game.server_cost.measure(&mut game.server_net)?;
+    }
+    println!("nobody speaks: server {}", game.server_cost);
+    Ok(())
+}
+
+struct Game {
+    number: u64,
+    began: Instant,
+    /// What the server publishes, and what it sees of the players.
+    world: Channel,
+    of_players: Vec<View>,
+    players: Vec<Player>,
+    /// All players share one socket here; each has a connection of its own.
+    server_net: Endpoint,
+    player_net: Endpoint,
+    server_cost: Cost,
+    player_cost: Cost,
+}
+
+/// What a player publishes, and what it sees of the world.
+struct Player {
+    position: Channel,
+    world: View,
+}
+
+impl Game {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        let (world, everyone) = (Origin::default().produce(), Origin::default().produce());
+        let server = Server::new().with_publish(world.consume()).with_consume(everyone.clone());
+        let identity = Identity::self_signed(["localhost"])?;
+        let listen = config::server(&identity, server.versions())?;
+        let dial = config::client(&Trust::from(identity.fingerprint()), server.versions())?;
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server_net = Endpoint::bind(local, listen, &server)?;
+        let mut player_net = Endpoint::new(local)?;
+        server_net.set_filter(lossy(1));
+        player_net.set_filter(lossy(2));
+
+        let (mut players, mut of_players) = (Vec::new(), Vec::new());
+        for number in 0..PLAYERS {
+            let path = format!("player/{number}");
+            let (mine, theirs) = (Origin::default().produce(), Origin::default().produce());
+            let client = Client::new().with_publish(mine.consume()).with_consume(theirs.clone());
+            player_net.dial(server_net.local_addr()?, "localhost", dial.clone(), &client)?;
+            of_players.push(View::new(everyone.consume(), path.clone()));
+            let position = Channel::new(mine.create_broadcast(path)?)?;
+            players.push(Player { position, world: View::new(theirs.consume(), "world".into()) });
+        }
+        Ok(Self {
+            number: 0,
+            began: Instant::now(),
+            world: Channel::new(world.create_broadcast("world")?)?,
+            of_players,
+            players,
+            server_net,
+            player_net,
+            server_cost: Cost::default(),
+            player_cost: Cost::default(),
+        })
+    }
+
+    /// One frame of the game: read the newest, write the new, let the network run for its time.
+    fn frame(&mut self) -> Result<(), Box<dyn Error>> {
+        self.number += 1;
+        // A position is the number of the frame in which it was true: so its age can be told.
+        for player in &mut self.players {
+            player.world.look(self.number);
+            player.position.write(&[self.number])?;
+        }
+        let mut state = vec![self.number];
+        state.extend(self.of_players.iter_mut().map(|view| view.look(self.number).unwrap_or(0)));
+        self.world.write(&state)?;
+
+        self.server_cost.measure(&mut self.server_net)?;
+        self.player_cost.measure(&mut self.player_net)?;
+
+        let next = self.began + FRAME * self.number as u32;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        Ok(())
+    }
+
+    /// Lets the last acknowledgements and repetitions come through.
+    fn settle(&mut self) -> Result<(), Box<dyn Error>> {
+        let mut quiet = 0;
+        while quiet < 100 {
+            let items = self.server_net.step(BUDGET)?.items + self.player_net.step(BUDGET)?.items;
+            quiet = if items == 0 { quiet + 1 } else { 0 };
+            self.server_net.wait(Some(Duration::from_millis(2)))?;
+        }
+        Ok(())
+    }
+
+    fn views(&self) -> impl Iterator<Item = &View> {
+        self.of_players.iter().chain(self.players.iter().map(|player| &player.world))
+    }
+
+    fn forget_statistics(&mut self) {
+        (self.server_cost, self.player_cost) = (Cost::default(), Cost::default());
+        let worlds = self.players.iter_mut().map(|player| &mut player.world);
+        for view in self.of_players.iter_mut().chain(worlds) {
+            (view.seen, view.oldest) = (0, 0);
+        }
+    }
+}
+
+/// A broadcast with one track, each state of which is a group: old ones are worth nothing.
+struct Channel {
+    track: TrackProducer,
+    _broadcast: BroadcastProducer,
+}
+
+impl Channel {
+    fn new(mut broadcast: BroadcastProducer) -> smoq::Result<Self> {
+        let track = Track::new("state").max_age(Duration::from_millis(500));
+        Ok(Self { track: broadcast.create_track(track)?, _broadcast: broadcast })
+    }
+
+    fn write(&mut self, state: &[u64]) -> smoq::Result<()> {
+        let bytes: Vec<u8> = state.iter().flat_map(|number| number.to_be_bytes()).collect();
+        self.track.write_frame(state[0] * 1_000 / 60, bytes)
+    }
+}
+
+/// The newest state of somebody else's channel, and how often and how old it was.
+struct View {
+    origin: OriginConsumer,
+    path: String,
+    track: Option<TrackConsumer>,
+    newest: Option<u64>,
+    seen: u64,
+    oldest: u64,
+}
+
+impl View {
+    fn new(origin: OriginConsumer, path: String) -> Self {
+        Self { origin, path, track: None, newest: None, seen: 0, oldest: 0 }
+    }
+
+    /// In which frame it was that the newest state was true. Never waits.
+    fn look(&mut self, now: u64) -> Option<u64> {
+        if self.track.is_none() {
+            let Poll::Ready(broadcast) = self.origin.try_announced_broadcast(&self.path) else {
+                return None;
+            };
+            self.track = broadcast?.subscribe_track("state", Subscription::default()).ok();
+        }
+        let state = self.track.as_ref()?.latest_frame()?;
+        let then = u64::from_be_bytes(*state.payload().first_chunk()?);
+        if self.newest.replace(then) != Some(then) {
+            self.seen += 1;
+            self.oldest = self.oldest.max(now - then);
+        }
+        Some(then)
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} states, {} frames old at most", self.seen, self.oldest)
+    }
+}
+
+/// What the steps of one endpoint cost.
+#[derive(Default)]
+struct Cost {
+    steps: u32,
+    items: usize,
+    time: Duration,
+    worst_items: usize,
+    worst_time: Duration,
+}
+
+impl Cost {
+    fn measure(&mut self, net: &mut Endpoint) -> std::io::Result<()> {
+        let begin = Instant::now();
+        let items = net.step(BUDGET)?.items;
+        let time = begin.elapsed();
+        self.steps += 1;
+        self.items += items;
+        self.time += time;
+        self.worst_items = self.worst_items.max(items);
+        self.worst_time = self.worst_time.max(time);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let items = self.items as f64 / f64::from(self.steps);
+        let time = (self.time / self.steps).as_micros();
+        write!(f, "step: worst {} items, ", self.worst_items)?;
+        write!(f, "{} us; mean {items:.1} items, {time} us", self.worst_time.as_micros())
+    }
+}
+
+/// Keeps 19 datagrams of 20.
+fn lossy(mut seed: u32) -> impl FnMut(&[u8]) -> bool {
+    move |_| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % 20 != 0
+    }
+}

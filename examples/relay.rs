@@ -1,0 +1,156 @@
+//! A relay: any number of sessions around one origin.
+//!
+//! ```text
+//! relay --listen ADDR [--cert FILE --key FILE] [--version V]...
+//!       [--upstream URL]... [--fingerprint HEX | --insecure]
+//! ```
+//!
+//! Without a certificate it makes one, and prints what clients have to pin. It keeps trying to reach
+//! its upstreams. SIGTERM and ctrl-c end it: what is owed is sent, then everything is closed.
+
+mod common;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::Failure;
+use smoq::{Client, Hop, Origin, Server, Session};
+use smoq_quinn::smoq_tls::{Identity, Url};
+use smoq_quinn::{Driving, config};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Pauses between attempts to reach an upstream: doubled each time, from the first to the last.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let mut args = pico_args::Arguments::from_env();
+    let listen: SocketAddr = args.value_from_str("--listen")?;
+    let upstreams: Vec<Url> = args.values_from_str("--upstream")?;
+    let cert: Option<PathBuf> = args.opt_value_from_str("--cert")?;
+    let key: Option<PathBuf> = args.opt_value_from_str("--key")?;
+    let versions = common::versions(&mut args)?;
+    let trust = common::trust(&mut args)?;
+    if let Some(unknown) = args.finish().first() {
+        return Err(format!("what is {unknown:?}?").into());
+    }
+    let identity = match (cert, key) {
+        (Some(cert), Some(key)) => Identity::from_pem_files(cert, key)?,
+        (None, None) => Identity::self_signed(["localhost"])?,
+        _ => return Err("--cert and --key go together".into()),
+    };
+
+    let origin = Origin::new(random_hop()?).produce();
+    let server = Server::new().with_origin(&origin).with_versions(versions.clone());
+    let client = Client::new().with_origin(&origin).with_versions(versions);
+    let endpoint = quinn::Endpoint::server(config::server(&identity, server.versions())?, listen)?;
+    println!("listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint());
+    std::io::stdout().flush()?;
+
+    let (stop, stopping) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    for url in upstreams {
+        let config = config::client(&trust, client.versions())?;
+        tasks.spawn(join_upstream(url, config, client.clone(), stopping.clone()));
+    }
+    let mut end = std::pin::pin!(terminated()?);
+    loop {
+        tokio::select! {
+            _ = &mut end => break,
+            Some(incoming) = endpoint.accept() => {
+                tasks.spawn(serve(incoming, server.clone(), stopping.clone()));
+            }
+            // Sessions that ended are only waited for so that they are forgotten.
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+    stop.send_replace(true);
+    while tasks.join_next().await.is_some() {}
+    endpoint.close(0u32.into(), b"");
+    endpoint.wait_idle().await;
+    Ok(())
+}
+
+/// Not zero, below 2^53 so that JavaScript can read it, and unlikely to be anybody else's.
+fn random_hop() -> Result<Hop, Failure> {
+    let random =
+        ring::rand::generate(&ring::rand::SystemRandom::new()).map_err(|_| "no randomness")?;
+    let random: [u8; 8] = random.expose();
+    Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
+}
+
+async fn serve(incoming: quinn::Incoming, server: Server, stopping: watch::Receiver<bool>) {
+    let peer = incoming.remote_address();
+    let served = async {
+        let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+        eprintln!("{peer} speaks {}", session.version());
+        Ok::<_, Failure>(drive(session, driving, stopping).await?)
+    };
+    match served.await {
+        Ok(()) => eprintln!("{peer} left"),
+        Err(error) => eprintln!("{peer} lost: {error}"),
+    }
+}
+
+async fn join_upstream(
+    url: Url,
+    config: quinn::ClientConfig,
+    client: Client,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut pause = RETRY.0;
+    while !*stopping.borrow() {
+        let joined = async {
+            let (endpoint, connection) = common::dial(&url, config.clone()).await?;
+            let (session, driving) = smoq_quinn::connect(connection, &client)?;
+            eprintln!("{url} speaks {}", session.version());
+            pause = RETRY.0;
+            let end = drive(session, driving, stopping.clone()).await;
+            endpoint.wait_idle().await;
+            Ok::<_, Failure>(end?)
+        };
+        match joined.await {
+            Ok(()) => eprintln!("{url} left"),
+            Err(error) => eprintln!("{url} lost: {error}"),
+        }
+        // An error would be that nobody can stop us any more; then the pause is all there is.
+        let _ = tokio::time::timeout(pause, stopping.wait_for(|stop| *stop)).await;
+        pause = RETRY.1.min(pause * 2);
+    }
+}
+
+/// Drives a session until it ends by itself, or is drained because the relay stops.
+async fn drive(
+    session: Session,
+    mut driving: Driving,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), smoq::Error> {
+    tokio::select! {
+        end = &mut driving => return end,
+        _ = stopping.wait_for(|stop| *stop) => session.drain(),
+    }
+    driving.await
+}
+
+/// Resolves at SIGTERM or ctrl-c; both are caught from now on.
+#[cfg(unix)]
+fn terminated() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Resolves at ctrl-c.
+#[cfg(not(unix))]
+fn terminated() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
+}

@@ -1,0 +1,49 @@
+//! A [`Driver`] at the end of a link.
+
+use super::Endpoint;
+use crate::machine::{Action, Input, Open, Write};
+use crate::model::Driver;
+use crate::stream::StreamId;
+use crate::time::Instant;
+
+impl Endpoint for Driver {
+    fn handle(&mut self, now: Instant, input: Input) {
+        Self::handle(self, now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn work(&mut self) -> bool {
+        Self::work(self)
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        Self::poll_action(self)
+    }
+
+    fn poll_open(&mut self) -> Option<Open<'_>> {
+        Self::poll_open(self)
+    }
+
+    fn poll_write(&mut self) -> Option<Write<'_>> {
+        Self::poll_write(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+
+    fn has_work(&self) -> bool {
+        Self::has_work(self)
+    }
+
+    fn read_limit(&self, id: StreamId) -> usize {
+        Self::read_limit(self, id)
+    }
+
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+}

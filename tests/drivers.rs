@@ -1,0 +1,397 @@
+//! Sessions joined in memory on a virtual clock: what an application sees of its peer, in every
+//! version, over links from perfect to hostile. Nothing here has a runtime, a socket or a thread.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use smoq::sim::{Link, Pair};
+use smoq::{
+    BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant, Limits,
+    Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer, TrackProducer,
+    Version, Versions,
+};
+
+/// A publisher, a subscriber, and the link between them.
+struct World {
+    pair: Pair<Driver, Driver>,
+    publisher: OriginProducer,
+    subscriber: OriginProducer,
+    sessions: [Session; 2],
+}
+
+impl World {
+    fn new(version: Version, link: Link) -> Self {
+        Self::with_limits(version, link, Limits::default())
+    }
+
+    fn with_limits(version: Version, link: Link, limits: Limits) -> Self {
+        let origin = || Origin::default().limits(limits.clone()).produce();
+        let (publisher, subscriber) = (origin(), origin());
+        let client = Client::new().with_publish(publisher.consume()).with_limits(limits.clone());
+        let server = Server::new().with_consume(subscriber.clone()).with_limits(limits);
+        let (client_session, client) = client.connect(version, Instant::ZERO);
+        let (server_session, server) = server.accept(version, Instant::ZERO);
+        let pair = Pair::new(client, server, link);
+        Self { pair, publisher, subscriber, sessions: [client_session, server_session] }
+    }
+
+    /// Lets everything happen that can, with time for what is under way.
+    fn settle(&mut self) {
+        self.pair.advance(Duration::from_millis(800));
+    }
+
+    /// A broadcast of the publisher with one track, seen by the subscriber.
+    fn live(&mut self) -> (BroadcastProducer, TrackProducer, BroadcastConsumer) {
+        let mut broadcast = self.publisher.create_broadcast("live").unwrap();
+        let track = broadcast.create_track(Track::new("video").timescale(1_000)).unwrap();
+        self.settle();
+        let seen = self.subscriber.consume().get_broadcast("live").expect("it was announced");
+        (broadcast, track, seen)
+    }
+
+    /// The same, subscribed by somebody who wants everything.
+    fn subscribed(&mut self) -> (BroadcastProducer, TrackProducer, TrackConsumer) {
+        let (broadcast, track, seen) = self.live();
+        let reader = seen.subscribe_track("video", everything()).unwrap();
+        self.settle();
+        (broadcast, track, reader)
+    }
+}
+
+fn everything() -> Subscription {
+    Subscription::default().max_age(Duration::MAX).start(0)
+}
+
+fn links() -> [Link; 3] {
+    [Link::perfect(), Link::wide(1), Link::hostile(2)]
+}
+
+fn in_every_version(test: impl Fn(Version, Link)) {
+    for version in Versions::default().iter() {
+        for link in links() {
+            test(version, link);
+        }
+    }
+}
+
+/// All frames of a group that ended, or how it failed behind them.
+fn frames(group: &mut GroupConsumer) -> (Vec<(u64, Vec<u8>)>, Result<(), Error>) {
+    let mut frames = Vec::new();
+    loop {
+        match group.try_next_frame() {
+            Poll::Ready(Ok(Some(frame))) => {
+                frames.push((frame.timestamp().units(), frame.payload().to_vec()));
+            }
+            Poll::Ready(Ok(None)) => return (frames, Ok(())),
+            Poll::Ready(Err(error)) => return (frames, Err(error)),
+            Poll::Pending => panic!("group {} goes on", group.sequence()),
+        }
+    }
+}
+
+fn next_group(track: &mut TrackConsumer) -> GroupConsumer {
+    match track.try_recv_group() {
+        Poll::Ready(Ok(Some(group))) => group,
+        other => panic!("no group but {other:?}"),
+    }
+}
+
+#[test]
+fn frames_arrive_as_they_were_written() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        for sequence in 0..3_u64 {
+            let mut group = track.append_group().unwrap();
+            for (at, size) in [0_usize, 1, 600, 3_000].into_iter().enumerate() {
+                let timestamp = sequence * 1_000 + at as u64;
+                group.write_frame(timestamp, vec![at as u8; size]).unwrap();
+            }
+            group.finish().unwrap();
+            world.settle();
+            let mut group = next_group(&mut reader);
+            assert_eq!(group.sequence(), sequence);
+            let (frames, end) = frames(&mut group);
+            assert_eq!(end, Ok(()));
+            let sizes: Vec<_> = frames.iter().map(|(_, payload)| payload.len()).collect();
+            assert_eq!(sizes, [0, 1, 600, 3_000], "{version}");
+            if version >= Version::Lite05 {
+                let times: Vec<_> = frames.iter().map(|(time, _)| *time).collect();
+                assert_eq!(times, [0, 1, 2, 3].map(|at| sequence * 1_000 + at));
+            }
+        }
+        track.finish().unwrap();
+        world.pair.advance(Duration::from_secs(3));
+        assert_eq!(reader.try_recv_group().map_ok(|group| group.is_none()), Poll::Ready(Ok(true)));
+        for session in &mut world.sessions {
+            assert_eq!(session.try_closed(), Poll::Pending);
+        }
+    });
+}
+
+#[test]
+fn announcements_come_and_go() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let mut announced = world.subscriber.consume();
+        for path in ["a", "a/b", "c"] {
+            let mut broadcast = world.publisher.create_broadcast(path).unwrap();
+            world.settle();
+            let Poll::Ready(Some(change)) = announced.try_announced() else { panic!("{version}") };
+            assert_eq!(change.path.as_str(), path);
+            assert!(change.broadcast.is_some());
+            assert_eq!(announced.try_announced().map(|_| ()), Poll::Pending);
+            broadcast.finish().unwrap();
+            world.settle();
+            let Poll::Ready(Some(change)) = announced.try_announced() else { panic!("{version}") };
+            assert_eq!(change.path.as_str(), path);
+            assert!(change.broadcast.is_none());
+        }
+    });
+}
+
+#[test]
+fn what_was_there_before_the_session_is_announced() {
+    for version in Versions::default().iter() {
+        let (near, far) = (Origin::default().produce(), Origin::default().produce());
+        let broadcasts: Vec<_> =
+            (0..50).map(|n| near.create_broadcast(format!("room/{n}")).unwrap()).collect();
+        let client = Client::new().with_publish(near.consume());
+        let server = Server::new().with_consume(far.clone());
+        let (_near_session, client) = client.connect(version, Instant::ZERO);
+        let (_far_session, server) = server.accept(version, Instant::ZERO);
+        Pair::new(client, server, Link::hostile(5)).advance(Duration::from_secs(5));
+        let seen = far.consume();
+        // The pair is gone, and with it everything that came through it.
+        assert!(broadcasts.iter().all(|it| seen.get_broadcast(it.path().as_str()).is_none()));
+    }
+}
+
+#[test]
+fn an_unknown_track_is_refused_and_nothing_else_is() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, seen) = world.live();
+        let mut unknown = seen.subscribe_track("subtitles", everything()).unwrap();
+        world.settle();
+        assert!(matches!(unknown.try_recv_group(), Poll::Ready(Err(Error::NotFound))), "{version}");
+        let mut reader = seen.subscribe_track("video", everything()).unwrap();
+        track.write_frame(5, "still here").unwrap();
+        world.settle();
+        assert_eq!(frames(&mut next_group(&mut reader)).0[0].1, b"still here");
+    });
+}
+
+/// The endings table, row group: each cell as the peer's reader sees it.
+#[test]
+fn a_group_ends_for_the_peer_as_it_ended_here() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        for end in [Ok(()), Err(Error::App(7)), Err(Error::Cancelled)] {
+            let mut group = track.append_group().unwrap();
+            group.write_frame(1, "begun").unwrap();
+            world.settle();
+            let mut there = next_group(&mut reader);
+            match &end {
+                Ok(()) => group.finish().unwrap(),
+                Err(Error::App(_)) => group.abort(Error::App(7)),
+                Err(_) => drop(group),
+            }
+            world.settle();
+            let (frames, seen) = frames(&mut there);
+            assert_eq!((frames.len(), seen), (1, end), "{version}");
+        }
+    });
+}
+
+/// The endings table, row track.
+#[test]
+fn a_track_ends_for_the_peer_as_it_ended_here() {
+    in_every_version(|version, link| {
+        for abort in [false, true] {
+            let mut world = World::new(version, link.clone());
+            let (_broadcast, mut track, mut reader) = world.subscribed();
+            let mut group = track.append_group().unwrap();
+            group.write_frame(1, "begun").unwrap();
+            world.settle();
+            let mut there = next_group(&mut reader);
+            if abort {
+                track.abort(Error::App(9));
+                world.settle();
+                assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::App(9)))));
+                // What was there stays readable.
+                assert!(matches!(there.try_next_frame(), Poll::Ready(Ok(Some(_)))));
+            } else {
+                track.finish().unwrap();
+                group.finish().unwrap();
+                world.pair.advance(Duration::from_secs(3));
+                assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))), "{version}");
+                assert_eq!(frames(&mut there).1, Ok(()));
+            }
+        }
+    });
+}
+
+#[test]
+fn the_last_reader_leaving_ends_the_subscription_upstream() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, seen) = world.live();
+        // Two readers share one subscription.
+        let first = seen.subscribe_track("video", everything()).unwrap();
+        let second = seen.subscribe_track("video", everything()).unwrap();
+        world.settle();
+        assert_eq!(track.try_used(), Poll::Ready(Ok(())));
+        drop(first);
+        world.settle();
+        assert_eq!(track.try_unused(), Poll::Pending, "{version}");
+        drop(second);
+        world.settle();
+        // Whoever asked what the track is may hold it for a moment.
+        world.pair.advance(Duration::from_secs(3));
+        assert_eq!(track.try_unused(), Poll::Ready(Ok(())), "{version}");
+    });
+}
+
+#[test]
+fn a_streamed_frame_is_forwarded_before_its_end() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        let mut group = track.append_group().unwrap();
+        let mut frame = group.create_frame(1, 6).unwrap();
+        frame.write(b"abc").unwrap();
+        world.settle();
+        let mut there = next_group(&mut reader);
+        assert_eq!(there.try_next_frame().map(|_| ()), Poll::Pending);
+        let Poll::Ready(Ok(Some(mut early))) = there.try_start_frame() else { panic!("{version}") };
+        assert_eq!(early.size(), 6);
+        let mut bytes = Vec::new();
+        while let Poll::Ready(Ok(Some(chunk))) = early.try_read_chunk() {
+            bytes.extend_from_slice(&chunk);
+        }
+        assert_eq!(bytes, b"abc");
+        frame.write(b"def").unwrap();
+        frame.finish().unwrap();
+        world.settle();
+        while let Poll::Ready(Ok(Some(chunk))) = early.try_read_chunk() {
+            bytes.extend_from_slice(&chunk);
+        }
+        assert_eq!(bytes, b"abcdef");
+    });
+}
+
+/// A reader that wants only the newest gets only the newest, and the subscription goes on.
+#[test]
+fn old_groups_are_skipped_and_counted() {
+    for version in [Version::Lite05, Version::Lite06] {
+        let mut link = Link::wide(9);
+        link.uni_streams = 1;
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, seen) = world.live();
+        let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
+        world.settle();
+        for n in 0..100_u64 {
+            track.write_frame(n * 33, vec![0; 1_000]).unwrap();
+        }
+        track.finish().unwrap();
+        world.pair.advance(Duration::from_secs(5));
+        let mut last = None;
+        let mut received = 0;
+        while let Poll::Ready(Ok(Some(group))) = reader.try_recv_group() {
+            received += 1;
+            last = last.max(Some(group.sequence()));
+        }
+        assert_eq!(last, Some(99), "the newest always comes");
+        assert_eq!(received + world.sessions[0].skipped_groups(), 100, "{version}");
+        assert!(received < 100, "one stream at a time is too slow for all of them");
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
+    }
+}
+
+#[test]
+fn a_lost_connection_ends_everything_that_came_through_it() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        track.write_frame(1, "seen").unwrap();
+        world.settle();
+        let mut announced = world.subscriber.consume();
+        assert!(matches!(announced.try_announced(), Poll::Ready(Some(_))));
+        world.pair.disconnect();
+        world.settle();
+        assert!(
+            matches!(announced.try_announced(), Poll::Ready(Some(change)) if change.broadcast.is_none())
+        );
+        assert!(matches!(next_group(&mut reader).try_next_frame(), Poll::Ready(Ok(Some(_)))));
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
+        for session in &mut world.sessions {
+            assert!(session.try_closed().is_ready());
+        }
+        assert_eq!(track.try_unused(), Poll::Ready(Ok(())));
+    });
+}
+
+#[test]
+fn a_drained_session_delivers_what_it_owes() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        for n in 0..5_u64 {
+            track.write_frame(n, vec![n as u8; 200]).unwrap();
+        }
+        track.finish().unwrap();
+        world.sessions[0].drain();
+        world.pair.advance(Duration::from_secs(4));
+        let mut seen: Vec<_> = (0..5).map(|_| frames(&mut next_group(&mut reader)).0).collect();
+        seen.sort();
+        assert!(seen.iter().all(|frames| frames[0].1.len() == 200), "{version}");
+        assert_eq!(world.sessions[0].try_closed(), Poll::Ready(Error::SessionClosed));
+        assert!(world.sessions[1].try_closed().is_ready());
+    });
+}
+
+#[test]
+fn a_close_carries_its_code() {
+    for version in Versions::default().iter() {
+        let mut world = World::new(version, Link::wide(3));
+        world.sessions[0].close(Error::App(5));
+        world.settle();
+        assert_eq!(world.sessions[0].try_closed(), Poll::Ready(Error::App(5)));
+        assert_eq!(world.sessions[1].try_closed(), Poll::Ready(Error::App(5)));
+    }
+}
+
+/// An idle session has no timer: nothing wakes it until somebody does something.
+#[test]
+fn idle_costs_nothing() {
+    for version in Versions::default().iter() {
+        let mut world = World::new(version, Link::perfect());
+        let (_broadcast, _track, _reader) = world.subscribed();
+        // What was asked about a track is forgotten, the handshake's deadline passes.
+        world.pair.advance(Duration::from_secs(30));
+        assert!(!world.pair.sleep_to_deadline(), "{version} waits for a time");
+    }
+}
+
+/// A subscriber whose link takes nothing costs its publisher no more than the cache may hold.
+#[test]
+fn a_stalled_peer_stays_within_the_budget() {
+    let mut limits = Limits::default();
+    limits.cache_bytes = 1 << 20;
+    let mut link = Link::perfect();
+    // A thousandth of what is written.
+    link.bandwidth = Some(1);
+    let mut world = World::with_limits(Version::Lite06, link, limits);
+    let (_broadcast, mut track, seen) = world.live();
+    let stalled = seen.subscribe_track("video", everything()).unwrap();
+    world.settle();
+    for n in 0..5_000_u64 {
+        track.write_frame(n * 10, vec![0; 2_000]).unwrap();
+        world.pair.advance(Duration::from_millis(2));
+        assert!(world.publisher.cached_bytes() <= 2 << 20, "{}", world.publisher.cached_bytes());
+        assert!(world.subscriber.cached_bytes() <= 2 << 20);
+    }
+    drop(stalled);
+}

@@ -1,0 +1,265 @@
+//! moq-lite 0.16.3, over web-transport-quinn 0.11.
+
+use std::{future::Future, net::SocketAddr, sync::Mutex};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, task::JoinSet};
+use wtq_lite016::proto::{ConnectRequest, ConnectResponse};
+
+use super::{
+    Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role, Subscription,
+    known,
+};
+use crate::{quic, within};
+
+/// A peer that runs moq-lite 0.16.3.
+pub struct Peer {
+    origin: moq_lite::OriginProducer,
+}
+
+impl super::Peer for Peer {
+    const NAME: &'static str = "moq-lite 0.16.3";
+    const VERSIONS: &'static [&'static str] = &["moq-lite-03", "moq-lite-04"];
+
+    type Broadcast = Broadcast;
+
+    fn new() -> Self {
+        Self { origin: moq_lite::Origin::random().produce() }
+    }
+
+    fn serve(&self, role: Role, versions: &[&str]) -> Listener {
+        known::<Self>(versions);
+        let server = moq_lite::Server::new()
+            .with_publish(role.publishes().then(|| self.origin.consume()))
+            .with_consume(role.subscribes().then(|| self.origin.clone()))
+            .with_versions(parse(versions));
+        Listener::spawn(quic::server_config(versions), move |connection| {
+            let server = server.clone();
+            async move {
+                let session = server.accept(transport(&connection)?).await.map_err(failure)?;
+                Ok(link(connection, session))
+            }
+        })
+    }
+
+    async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
+        known::<Self>(versions);
+        let connection = super::link::connect(addr, quic::client_config(versions)).await?;
+        let client = moq_lite::Client::new()
+            .with_publish(role.publishes().then(|| self.origin.consume()))
+            .with_consume(role.subscribes().then(|| self.origin.clone()))
+            .with_versions(parse(versions));
+        let connecting = client.connect(transport(&connection)?);
+        let session = within("moq-lite 0.16.3 to connect", connecting).await.map_err(failure)?;
+        Ok(link(connection, session))
+    }
+
+    fn broadcast(&self, path: &str) -> Result<Broadcast, Failure> {
+        Ok(Broadcast {
+            origin: self.origin.clone(),
+            path: path.to_owned(),
+            producer: moq_lite::Broadcast::new().produce(),
+        })
+    }
+
+    fn announcements(&self) -> Announcements {
+        let mut origin = self.origin.consume();
+        Announcements::spawn(Self::NAME, |report| async move {
+            while let Some((path, broadcast)) = origin.announced().await {
+                let path = path.to_string();
+                let news = match broadcast {
+                    Some(_) => Announcement::Announced(path),
+                    None => Announcement::Gone(path),
+                };
+                if report.send(news).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    async fn subscribe(
+        &self,
+        path: &str,
+        track: &str,
+        options: Options,
+    ) -> Result<Subscription, Failure> {
+        let what = format!("{path}:{track} at {}", Self::NAME);
+        let broadcast = self
+            .origin
+            .consume()
+            .get_broadcast(path)
+            .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
+        let track = moq_lite::Track { name: track.to_owned(), priority: options.priority };
+        let track = broadcast.subscribe_track(&track).map_err(failure)?;
+        Ok(Subscription::spawn(what, |report| read_track(track, report)))
+    }
+}
+
+/// A broadcast published by moq-lite 0.16.3.
+pub struct Broadcast {
+    origin: moq_lite::OriginProducer,
+    path: String,
+    producer: moq_lite::BroadcastProducer,
+}
+
+impl super::Broadcast for Broadcast {
+    type Track = Track;
+
+    fn track(&mut self, name: &str) -> Result<Track, Failure> {
+        let producer = self.producer.create_track(moq_lite::Track::new(name)).map_err(failure)?;
+        Ok(Track { producer })
+    }
+
+    fn announce(&mut self) -> Result<(), Failure> {
+        if self.origin.publish_broadcast(self.path.as_str(), self.producer.consume()) {
+            Ok(())
+        } else {
+            Err(Failure::local("the origin took the broadcast for a loop"))
+        }
+    }
+}
+
+/// A track published by moq-lite 0.16.3.
+pub struct Track {
+    producer: moq_lite::TrackProducer,
+}
+
+impl super::Track for Track {
+    type Group = Writer;
+
+    fn append(&mut self) -> Result<Writer, Failure> {
+        Ok(Writer { producer: self.producer.append_group().map_err(failure)? })
+    }
+
+    fn create(&mut self, sequence: u64) -> Result<Writer, Failure> {
+        let group = moq_lite::Group { sequence };
+        Ok(Writer { producer: self.producer.create_group(group).map_err(failure)? })
+    }
+
+    fn at(&mut self, _millis: u64) {}
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.producer.finish().map_err(failure)
+    }
+
+    fn abort(mut self, code: u16) -> Result<(), Failure> {
+        self.producer.abort(moq_lite::Error::App(code)).map_err(failure)
+    }
+
+    async fn used(&self) -> Result<(), Failure> {
+        within("a subscriber of the track", self.producer.used()).await.map_err(failure)
+    }
+
+    async fn unused(&self) -> Result<(), Failure> {
+        within("the last subscriber to leave", self.producer.unused()).await.map_err(failure)
+    }
+}
+
+/// A group written by moq-lite 0.16.3.
+pub struct Writer {
+    producer: moq_lite::GroupProducer,
+}
+
+impl super::Writer for Writer {
+    fn sequence(&self) -> u64 {
+        self.producer.sequence
+    }
+
+    fn frame(&mut self, payload: Bytes) -> Result<(), Failure> {
+        self.producer.write_frame(payload).map_err(failure)
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.producer.finish().map_err(failure)
+    }
+
+    fn abort(mut self, code: u16) -> Result<(), Failure> {
+        self.producer.abort(moq_lite::Error::App(code)).map_err(failure)
+    }
+}
+
+async fn read_track(mut track: moq_lite::TrackConsumer, report: mpsc::UnboundedSender<Event>) {
+    let mut groups = JoinSet::new();
+    for arrival in 0.. {
+        let mut group = match track.recv_group().await {
+            Ok(Some(group)) => group,
+            Ok(None) => {
+                let _ = report.send(Event::TrackEnd(Ok(())));
+                break;
+            }
+            Err(err) => {
+                let _ = report.send(Event::TrackEnd(Err(failure(err))));
+                break;
+            }
+        };
+        let _ = report.send(Event::Group { arrival, sequence: group.sequence });
+        let report = report.clone();
+        groups.spawn(async move {
+            let end = loop {
+                match group.read_frame().await {
+                    Ok(Some(payload)) => {
+                        let _ = report.send(Event::Frame { arrival, payload, millis: None });
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(err) => break Err(failure(err)),
+                }
+            };
+            let _ = report.send(Event::GroupEnd { arrival, end });
+        });
+    }
+    while groups.join_next().await.is_some() {}
+}
+
+fn parse(versions: &[&str]) -> moq_lite::Versions {
+    let parse = |version: &&str| moq_lite::Version::from_alpn(version).expect("a known version");
+    versions.iter().map(parse).collect::<Vec<_>>().into()
+}
+
+/// A raw QUIC session in the shape that this release of the transport wants: as though a
+/// CONNECT had been answered with the ALPN.
+fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Failure> {
+    let alpn = quic::alpn(connection).ok_or_else(|| Failure::local("no ALPN"))?;
+    let url: url::Url = "moqt://localhost".parse().expect("a URL");
+    let request = ConnectRequest::new(url).with_protocol(alpn.as_str());
+    let response = ConnectResponse::OK.with_protocol(alpn);
+    Ok(wtq_lite016::Session::raw(connection.clone(), request, response))
+}
+
+fn link(connection: quinn::Connection, session: moq_lite::Session) -> Link {
+    let version = session.version().to_string();
+    // Dropping any clone of a session closes it, so the one that waits must live that long.
+    let waiting = session.clone();
+    let closed = async move {
+        match waiting.closed().await {
+            Err(err) => failure(err),
+            Ok(()) => Failure::local("closed"),
+        }
+    };
+    let session = std::sync::Arc::new(Mutex::new(session));
+    let abort = move || {
+        let mut session = session.lock().expect("no panic under this lock");
+        session.close(moq_lite::Error::Cancel);
+    };
+    let close = {
+        let connection = connection.clone();
+        let abort = abort.clone();
+        move || -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> {
+            abort();
+            let connection = connection.clone();
+            Box::pin(async move {
+                connection.closed().await;
+                Ok(())
+            })
+        }
+    };
+    Link::new(version, abort, close, closed).over(connection)
+}
+
+fn failure(err: moq_lite::Error) -> Failure {
+    let code = match err {
+        moq_lite::Error::Remote(code) => Some(Code::Stream(code)),
+        _ => None,
+    };
+    Failure { text: err.to_string(), code }
+}

@@ -1,0 +1,322 @@
+//! One interface over the peers.
+//!
+//! A [`Peer`] is one origin with any number of sessions. What a session does with the origin is
+//! its [`Role`]: publish from it, subscribe into it, or both, and a peer whose sessions do
+//! both is a relay.
+
+pub mod lite016;
+pub mod net03;
+pub mod smoq_blocking;
+pub mod smoq_quinn;
+
+mod link;
+mod smoq_model;
+mod subscription;
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, task::JoinSet};
+
+pub use link::{Accepted, Link, Listener};
+pub use subscription::{Event, Group, Subscription};
+
+use crate::within;
+
+/// What a session does with its peer's origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Announces the origin's broadcasts to the other side.
+    Publish,
+    /// Inserts the other side's broadcasts into the origin.
+    Subscribe,
+    /// Both: what a relay's sessions do.
+    Both,
+}
+
+impl Role {
+    fn publishes(self) -> bool {
+        self != Self::Subscribe
+    }
+
+    fn subscribes(self) -> bool {
+        self != Self::Publish
+    }
+}
+
+/// Why something ended or was refused, in the peer's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The peer's error as text.
+    pub text: String,
+    /// The code, if the peer says that it came from the other side.
+    pub code: Option<Code>,
+}
+
+/// A code that came over the wire, in the peer's own number space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// From RESET_STREAM or STOP_SENDING.
+    Stream(u32),
+    /// From the session's close.
+    Session(u32),
+}
+
+impl Failure {
+    fn local(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: None }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.code {
+            Some(code) => write!(f, "{} ({code:?})", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// How to subscribe.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Higher is more urgent.
+    pub priority: u8,
+    /// How old a group may be and still be wanted (not moq-lite 0.16; zero wants the newest
+    /// group alone).
+    pub max_age: Duration,
+    /// The first group wanted (not moq-lite 0.16).
+    pub start: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { priority: 0, max_age: Duration::from_secs(30), start: None }
+    }
+}
+
+/// A peer: one origin, any number of sessions. Needs a tokio runtime.
+pub trait Peer: Send + Sync + 'static {
+    /// The crate and its release.
+    const NAME: &'static str;
+    /// The moq-lite versions that it speaks without SETUP negotiation, as ALPN.
+    const VERSIONS: &'static [&'static str];
+
+    type Broadcast: Broadcast;
+
+    fn new() -> Self;
+
+    /// Listens on 127.0.0.1 for any number of sessions, each one of `versions`.
+    fn serve(&self, role: Role, versions: &[&str]) -> Listener;
+
+    /// Connects to `addr`, offering `versions`; any certificate will do.
+    fn dial(
+        &self,
+        role: Role,
+        addr: SocketAddr,
+        versions: &[&str],
+    ) -> impl Future<Output = Result<Link, Failure>> + Send;
+
+    /// A broadcast that nobody sees before [`Broadcast::announce`].
+    fn broadcast(&self, path: &str) -> Result<Self::Broadcast, Failure>;
+
+    /// What is announced in this origin, now and from now on.
+    fn announcements(&self) -> Announcements;
+
+    /// Subscribes to a track of a broadcast that is announced now; never waits for an
+    /// announcement. The other side's refusal may be this result or the subscription's end.
+    fn subscribe(
+        &self,
+        path: &str,
+        track: &str,
+        options: Options,
+    ) -> impl Future<Output = Result<Subscription, Failure>> + Send;
+
+    /// Subscribes and expects to be refused without a single group; gives the refusal.
+    fn refused(&self, path: &str, track: &str) -> impl Future<Output = Failure> + Send {
+        async move {
+            let (groups, end) = match self.subscribe(path, track, Options::default()).await {
+                Err(refusal) => return refusal,
+                Ok(subscription) => subscription.drain().await,
+            };
+            assert!(
+                groups.is_empty(),
+                "{} groups of {path}:{track} instead of a refusal",
+                groups.len()
+            );
+            end.expect_err("the track ended cleanly instead of being refused")
+        }
+    }
+}
+
+/// A published broadcast; dropping it unannounces it.
+pub trait Broadcast: Send + 'static {
+    type Track: Track;
+
+    /// A new track; hold it for as long as it should be served.
+    fn track(&mut self, name: &str) -> Result<Self::Track, Failure>;
+
+    /// Makes the broadcast visible. Once only.
+    fn announce(&mut self) -> Result<(), Failure>;
+}
+
+/// A published track. Dropping it unfinished is a failure that subscribers see.
+pub trait Track: Send + 'static {
+    type Group: Writer;
+
+    /// Opens the next group.
+    fn append(&mut self) -> Result<Self::Group, Failure>;
+
+    /// Opens the group with this sequence number.
+    fn create(&mut self, sequence: u64) -> Result<Self::Group, Failure>;
+
+    /// From now on frames bear this timestamp instead of the time since the track was made.
+    /// No effect on a peer without timestamps.
+    fn at(&mut self, millis: u64);
+
+    /// No more groups: a clean end. Keep the track until subscribers have seen it.
+    fn finish(&mut self) -> Result<(), Failure>;
+
+    /// Ends the track with an application's code.
+    fn abort(self, code: u16) -> Result<(), Failure>;
+
+    /// Waits for the first subscriber.
+    fn used(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Waits until no subscriber is left.
+    fn unused(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Appends a finished group of `frames`; gives its sequence number.
+    fn write(&mut self, frames: &[Bytes]) -> Result<u64, Failure> {
+        let mut group = self.append()?;
+        for frame in frames {
+            group.frame(frame.clone())?;
+        }
+        let sequence = group.sequence();
+        group.finish()?;
+        Ok(sequence)
+    }
+
+    /// Appends finished groups, one every `pace`, or all at once if that is zero.
+    fn write_all(
+        &mut self,
+        groups: impl Iterator<Item = Vec<Bytes>> + Send,
+        pace: Duration,
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        async move {
+            let mut ticks = (!pace.is_zero()).then(|| tokio::time::interval(pace));
+            for frames in groups {
+                if let Some(ticks) = &mut ticks {
+                    ticks.tick().await;
+                }
+                self.write(&frames)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What the frames of a peer with timestamps bear, in milliseconds.
+#[derive(Clone, Copy)]
+enum Clock {
+    Since(Instant),
+    At(u64),
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self::Since(Instant::now())
+    }
+
+    fn millis(self) -> u64 {
+        match self {
+            Self::Since(start) => start.elapsed().as_millis() as u64,
+            Self::At(millis) => millis,
+        }
+    }
+}
+
+/// A group that is being written. End it by [`finish`](Writer::finish) or
+/// [`abort`](Writer::abort): what a plain drop does differs between the peers.
+pub trait Writer: Send + 'static {
+    fn sequence(&self) -> u64;
+    fn frame(&mut self, payload: Bytes) -> Result<(), Failure>;
+    fn finish(self) -> Result<(), Failure>;
+    fn abort(self, code: u16) -> Result<(), Failure>;
+}
+
+/// A change in what is announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    Announced(String),
+    /// Still announced, by another way (moq-net only).
+    Updated(String),
+    Gone(String),
+}
+
+/// The announcements of an origin, in the order in which the peer tells them.
+pub struct Announcements {
+    peer: &'static str,
+    seen: Vec<Announcement>,
+    incoming: mpsc::UnboundedReceiver<Announcement>,
+    _task: JoinSet<()>,
+}
+
+impl Announcements {
+    fn spawn<F>(
+        peer: &'static str,
+        task: impl FnOnce(mpsc::UnboundedSender<Announcement>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (outgoing, incoming) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task(outgoing));
+        Self { peer, seen: Vec::new(), incoming, _task: tasks }
+    }
+
+    /// The next change.
+    pub async fn next(&mut self) -> Announcement {
+        self.next_for("any announcement").await
+    }
+
+    /// Waits until `path` is announced, passing over everything else.
+    pub async fn announced(&mut self, path: &str) {
+        let want = Announcement::Announced(path.to_owned());
+        while self.next_for(format!("{path} to be announced")).await != want {}
+    }
+
+    /// Waits until `path` is no longer announced, passing over everything else.
+    pub async fn gone(&mut self, path: &str) {
+        let want = Announcement::Gone(path.to_owned());
+        while self.next_for(format!("{path} to be unannounced")).await != want {}
+    }
+
+    /// Everything that was awaited so far.
+    pub fn seen(&self) -> &[Announcement] {
+        &self.seen
+    }
+
+    async fn next_for(&mut self, what: impl std::fmt::Display + Send) -> Announcement {
+        let what = format!("{what} at {} (seen: {:?})", self.peer, self.seen);
+        let next = within(&what, self.incoming.recv()).await;
+        let next = next.unwrap_or_else(|| panic!("the origin closed, waiting for {what}"));
+        self.seen.push(next.clone());
+        next
+    }
+}
+
+/// Panics unless every version is one of the peer's.
+fn known<P: Peer>(versions: &[&str]) {
+    assert!(!versions.is_empty(), "no version given");
+    for version in versions {
+        assert!(P::VERSIONS.contains(version), "{} does not speak {version} here", P::NAME);
+    }
+}

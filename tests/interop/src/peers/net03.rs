@@ -1,0 +1,275 @@
+//! moq-net 0.3.18, over web-transport-quinn 0.12.
+
+use std::{future::Future, net::SocketAddr, time::Instant};
+
+use bytes::Bytes;
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{
+    Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options, Role, Subscription,
+    known,
+};
+use crate::{quic, within};
+
+/// A peer that runs moq-net 0.3.18.
+pub struct Peer {
+    origin: moq_net::origin::Producer,
+    driver: AbortHandle,
+}
+
+impl super::Peer for Peer {
+    const NAME: &'static str = "moq-net 0.3.18";
+    const VERSIONS: &'static [&'static str] =
+        &["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06"];
+
+    type Broadcast = Broadcast;
+
+    fn new() -> Self {
+        let config = moq_net::origin::Config::new(moq_net::Hop::random());
+        let (origin, driver) = moq_net::origin::Producer::new(config);
+        let driver = tokio::spawn(moq_net::time::run(driver)).abort_handle();
+        Self { origin, driver }
+    }
+
+    fn serve(&self, role: Role, versions: &[&str]) -> Listener {
+        known::<Self>(versions);
+        let mut server = moq_net::Server::new().with_versions(parse(versions));
+        if role.publishes() {
+            server = server.with_publisher(self.origin.consume());
+        }
+        if role.subscribes() {
+            server = server.with_subscriber(self.origin.clone());
+        }
+        Listener::spawn(quic::server_config(versions), move |connection| {
+            let server = server.clone();
+            async move {
+                let transport = wtq_net03::Session::raw(connection.clone());
+                let (session, driver) =
+                    server.accept(Instant::now(), transport).await.map_err(failure)?;
+                tokio::spawn(moq_net::time::run(driver));
+                Ok(link(connection, session))
+            }
+        })
+    }
+
+    async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
+        known::<Self>(versions);
+        let connection = super::link::connect(addr, quic::client_config(versions)).await?;
+        let mut client = moq_net::Client::new().with_versions(parse(versions));
+        if role.publishes() {
+            client = client.with_publisher(self.origin.consume());
+        }
+        if role.subscribes() {
+            client = client.with_subscriber(self.origin.clone());
+        }
+        let transport = wtq_net03::Session::raw(connection.clone());
+        let connecting = client.connect(Instant::now(), transport);
+        let (session, driver) =
+            within("moq-net 0.3.18 to connect", connecting).await.map_err(failure)?;
+        tokio::spawn(moq_net::time::run(driver));
+        Ok(link(connection, session))
+    }
+
+    fn broadcast(&self, path: &str) -> Result<Broadcast, Failure> {
+        Ok(Broadcast { producer: self.origin.create_broadcast(path).map_err(failure)? })
+    }
+
+    fn announcements(&self) -> Announcements {
+        let mut announced = self.origin.consume().announced();
+        Announcements::spawn(Self::NAME, |report| async move {
+            while let Some(update) = announced.next().await {
+                let path = update.prefix.to_string();
+                let news = match update.kind {
+                    moq_net::announce::Kind::Announced => Announcement::Announced(path),
+                    moq_net::announce::Kind::Updated => Announcement::Updated(path),
+                    moq_net::announce::Kind::Retracted => Announcement::Gone(path),
+                };
+                if report.send(news).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    async fn subscribe(
+        &self,
+        path: &str,
+        track: &str,
+        options: Options,
+    ) -> Result<Subscription, Failure> {
+        let what = format!("{path}:{track} at {}", Self::NAME);
+        let requested = self.origin.consume().request_broadcast(path);
+        let broadcast =
+            within(format!("an answer for {what}"), requested).await.map_err(failure)?;
+        let wanted = moq_net::track::Subscription::default()
+            .with_priority(options.priority)
+            .with_max_age(options.max_age)
+            .with_start(options.start.map(moq_net::track::Position::group));
+        let subscribing = broadcast.track(track).map_err(failure)?.subscribe(wanted);
+        let track = within(format!("an answer for {what}"), subscribing).await.map_err(failure)?;
+        // The broadcast is held as long as the subscription, as an application would.
+        Ok(Subscription::spawn(what, |report| read_track(broadcast, track, report)))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A broadcast published by moq-net 0.3.18.
+pub struct Broadcast {
+    producer: moq_net::broadcast::Producer,
+}
+
+impl super::Broadcast for Broadcast {
+    type Track = Track;
+
+    fn track(&mut self, name: &str) -> Result<Track, Failure> {
+        let info = moq_net::track::Info::default().with_timescale(moq_net::Timescale::MILLI);
+        let producer = self.producer.create_track(name, info).map_err(failure)?;
+        Ok(Track { producer, clock: Clock::new() })
+    }
+
+    fn announce(&mut self) -> Result<(), Failure> {
+        self.producer.announce(moq_net::origin::Route::default()).map_err(failure)
+    }
+}
+
+/// A track published by moq-net 0.3.18.
+pub struct Track {
+    producer: moq_net::track::Producer,
+    clock: Clock,
+}
+
+impl super::Track for Track {
+    type Group = Writer;
+
+    fn append(&mut self) -> Result<Writer, Failure> {
+        let producer = self.producer.append_group().map_err(failure)?;
+        Ok(Writer { producer, clock: self.clock })
+    }
+
+    fn create(&mut self, sequence: u64) -> Result<Writer, Failure> {
+        let producer = self.producer.create_group(sequence.into()).map_err(failure)?;
+        Ok(Writer { producer, clock: self.clock })
+    }
+
+    fn at(&mut self, millis: u64) {
+        self.clock = Clock::At(millis);
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.producer.finish().map_err(failure)
+    }
+
+    fn abort(self, code: u16) -> Result<(), Failure> {
+        self.producer.abort(moq_net::Error::App(code)).map_err(failure)
+    }
+
+    async fn used(&self) -> Result<(), Failure> {
+        within("a subscriber of the track", self.producer.used()).await.map_err(failure)
+    }
+
+    async fn unused(&self) -> Result<(), Failure> {
+        within("the last subscriber to leave", self.producer.unused()).await.map_err(failure)
+    }
+}
+
+/// A group written by moq-net 0.3.18.
+pub struct Writer {
+    producer: moq_net::group::Producer,
+    clock: Clock,
+}
+
+impl super::Writer for Writer {
+    fn sequence(&self) -> u64 {
+        self.producer.sequence
+    }
+
+    fn frame(&mut self, payload: Bytes) -> Result<(), Failure> {
+        self.producer.write_frame(timestamp(self.clock), payload).map_err(failure)
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        self.producer.finish().map_err(failure)
+    }
+
+    fn abort(self, code: u16) -> Result<(), Failure> {
+        self.producer.abort(moq_net::Error::App(code)).map_err(failure)
+    }
+}
+
+async fn read_track(
+    _broadcast: moq_net::broadcast::Consumer,
+    mut track: moq_net::track::Subscriber,
+    report: mpsc::UnboundedSender<Event>,
+) {
+    let mut groups = JoinSet::new();
+    for arrival in 0.. {
+        let mut group = match track.recv_group().await {
+            Ok(Some(group)) => group,
+            Ok(None) => {
+                let _ = report.send(Event::TrackEnd(Ok(())));
+                break;
+            }
+            Err(err) => {
+                let _ = report.send(Event::TrackEnd(Err(failure(err))));
+                break;
+            }
+        };
+        let _ = report.send(Event::Group { arrival, sequence: group.sequence });
+        let report = report.clone();
+        groups.spawn(async move {
+            let end = loop {
+                match group.read_frame().await {
+                    Ok(Some(frame)) => {
+                        let millis =
+                            Some(frame.timestamp.as_scale(moq_net::Timescale::MILLI) as u64);
+                        let _ =
+                            report.send(Event::Frame { arrival, payload: frame.payload, millis });
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(err) => break Err(failure(err)),
+                }
+            };
+            let _ = report.send(Event::GroupEnd { arrival, end });
+        });
+    }
+    while groups.join_next().await.is_some() {}
+}
+
+fn timestamp(clock: Clock) -> moq_net::Timestamp {
+    moq_net::Timestamp::from_millis(clock.millis()).expect("a timestamp below 2^62")
+}
+
+fn parse(versions: &[&str]) -> moq_net::Versions {
+    let parse = |version: &&str| moq_net::Version::from_alpn(version).expect("a known version");
+    versions.iter().map(parse).collect::<Vec<_>>().into()
+}
+
+fn link(connection: quinn::Connection, session: moq_net::Session) -> Link {
+    let version = session.version().to_string();
+    let waiting = session.clone();
+    let closed = async move { failure(waiting.closed().await) };
+    let closing = session.clone();
+    let abort = move || session.abort(moq_net::Error::Cancel);
+    let close = move || -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> {
+        let session = closing.clone();
+        Box::pin(async move { session.close().await.map_err(failure) })
+    };
+    Link::new(version, abort, close, closed).over(connection)
+}
+
+fn failure(err: moq_net::Error) -> Failure {
+    let code = match &err {
+        moq_net::Error::Stream(err) => Some(Code::Stream(err.to_code())),
+        moq_net::Error::Session(err) => Some(Code::Session(err.to_code())),
+        _ => None,
+    };
+    Failure { text: err.to_string(), code }
+}

@@ -1,0 +1,240 @@
+//! What both peers of smoq share: everything but the connection.
+
+use bytes::Bytes;
+use smoq::{BroadcastProducer, Error, GroupProducer, Hop, OriginProducer, TrackProducer, Versions};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    Announcement, Announcements, Clock, Code, Event, Failure, Link, Options, Role, Subscription,
+};
+use crate::within;
+
+/// An origin with a name of its own, by which loops are seen.
+pub(super) fn origin() -> OriginProducer {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LAST: AtomicU64 = AtomicU64::new(1 << 40);
+    smoq::Origin::new(Hop::new(LAST.fetch_add(1, Ordering::Relaxed))).produce()
+}
+
+pub(super) fn versions(versions: &[&str]) -> Versions {
+    versions.iter().map(|version| version.parse().expect("a known version")).collect()
+}
+
+pub(super) fn server(origin: &OriginProducer, role: Role, versions: Versions) -> smoq::Server {
+    let mut server = smoq::Server::new().with_versions(versions);
+    if role.publishes() {
+        server = server.with_publish(origin.consume());
+    }
+    if role.subscribes() {
+        server = server.with_consume(origin.clone());
+    }
+    server
+}
+
+pub(super) fn client(origin: &OriginProducer, role: Role, versions: Versions) -> smoq::Client {
+    let mut client = smoq::Client::new().with_versions(versions);
+    if role.publishes() {
+        client = client.with_publish(origin.consume());
+    }
+    if role.subscribes() {
+        client = client.with_consume(origin.clone());
+    }
+    client
+}
+
+pub(super) fn link(session: smoq::Session) -> Link {
+    let version = session.version().to_string();
+    let (aborting, draining, counting) = (session.clone(), session.clone(), session.clone());
+    let abort = move || aborting.close(Error::Cancelled);
+    let close = move || -> super::link::Closing {
+        let mut session = draining.clone();
+        session.drain();
+        Box::pin(async move {
+            match session.closed().await {
+                Error::SessionClosed => Ok(()),
+                error => Err(session_failure(&error)),
+            }
+        })
+    };
+    let mut waiting = session;
+    let closed = async move { session_failure(&waiting.closed().await) };
+    Link::new(version, abort, close, closed).counting(move || counting.skipped_groups())
+}
+
+pub(super) fn announcements(name: &'static str, origin: &OriginProducer) -> Announcements {
+    let mut origin = origin.consume();
+    Announcements::spawn(name, |report| async move {
+        while let Some(announce) = origin.announced().await {
+            let path = announce.path.to_string();
+            let news = match announce.broadcast {
+                Some(_) => Announcement::Announced(path),
+                None => Announcement::Gone(path),
+            };
+            if report.send(news).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+pub(super) fn subscribe(
+    name: &str,
+    origin: &OriginProducer,
+    path: &str,
+    track: &str,
+    options: &Options,
+) -> Result<Subscription, Failure> {
+    let what = format!("{path}:{track} at {name}");
+    let broadcast = origin
+        .consume()
+        .get_broadcast(path)
+        .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
+    let mut want =
+        smoq::Subscription::default().priority(options.priority).max_age(options.max_age);
+    want.start = options.start;
+    let track = broadcast.subscribe_track(track, want).map_err(|err| failure(&err))?;
+    Ok(Subscription::spawn(what, |report| read_track(track, report)))
+}
+
+pub(super) fn broadcast(origin: &OriginProducer, path: &str) -> Broadcast {
+    Broadcast {
+        origin: origin.clone(),
+        path: path.to_owned(),
+        producer: smoq::Broadcast::new().produce(),
+    }
+}
+
+/// A broadcast published by smoq.
+pub struct Broadcast {
+    origin: OriginProducer,
+    path: String,
+    producer: BroadcastProducer,
+}
+
+impl super::Broadcast for Broadcast {
+    type Track = Track;
+
+    fn track(&mut self, name: &str) -> Result<Track, Failure> {
+        let producer = self.producer.create_track(name).map_err(|err| failure(&err))?;
+        Ok(Track { producer, clock: Clock::new() })
+    }
+
+    fn announce(&mut self) -> Result<(), Failure> {
+        let announced =
+            self.origin.publish_broadcast(self.path.as_str(), &self.producer.consume());
+        announced.map_err(|err| failure(&err))
+    }
+}
+
+/// A track published by smoq.
+pub struct Track {
+    producer: TrackProducer,
+    clock: Clock,
+}
+
+impl super::Track for Track {
+    type Group = Writer;
+
+    fn append(&mut self) -> Result<Writer, Failure> {
+        let producer = self.producer.append_group().map_err(|err| failure(&err))?;
+        Ok(Writer { producer, clock: self.clock })
+    }
+
+    fn create(&mut self, sequence: u64) -> Result<Writer, Failure> {
+        let producer = self.producer.create_group(sequence).map_err(|err| failure(&err))?;
+        Ok(Writer { producer, clock: self.clock })
+    }
+
+    fn at(&mut self, millis: u64) {
+        self.clock = Clock::At(millis);
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.producer.finish().map_err(|err| failure(&err))
+    }
+
+    fn abort(mut self, code: u16) -> Result<(), Failure> {
+        self.producer.abort(Error::App(code.into()));
+        Ok(())
+    }
+
+    async fn used(&self) -> Result<(), Failure> {
+        let mut producer = self.producer.clone();
+        within("a subscriber of the track", producer.used()).await.map_err(|err| failure(&err))
+    }
+
+    async fn unused(&self) -> Result<(), Failure> {
+        let mut producer = self.producer.clone();
+        within("the last subscriber to leave", producer.unused()).await.map_err(|err| failure(&err))
+    }
+}
+
+/// A group written by smoq.
+pub struct Writer {
+    producer: GroupProducer,
+    clock: Clock,
+}
+
+impl super::Writer for Writer {
+    fn sequence(&self) -> u64 {
+        self.producer.sequence()
+    }
+
+    fn frame(&mut self, payload: Bytes) -> Result<(), Failure> {
+        self.producer.write_frame(self.clock.millis(), payload).map_err(|err| failure(&err))
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.producer.finish().map_err(|err| failure(&err))
+    }
+
+    fn abort(mut self, code: u16) -> Result<(), Failure> {
+        self.producer.abort(Error::App(code.into()));
+        Ok(())
+    }
+}
+
+async fn read_track(mut track: smoq::TrackConsumer, report: mpsc::UnboundedSender<Event>) {
+    let mut groups = JoinSet::new();
+    for arrival in 0.. {
+        let mut group = match track.recv_group().await {
+            Ok(Some(group)) => group,
+            Ok(None) => {
+                let _ = report.send(Event::TrackEnd(Ok(())));
+                break;
+            }
+            Err(err) => {
+                let _ = report.send(Event::TrackEnd(Err(failure(&err))));
+                break;
+            }
+        };
+        let _ = report.send(Event::Group { arrival, sequence: group.sequence() });
+        let report = report.clone();
+        // The tracks here have the default timescale of milliseconds.
+        groups.spawn(async move {
+            let end = loop {
+                match group.next_frame().await {
+                    Ok(Some(frame)) => {
+                        let (payload, millis) = (frame.bytes(), Some(frame.timestamp().units()));
+                        let _ = report.send(Event::Frame { arrival, payload, millis });
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(err) => break Err(failure(&err)),
+                }
+            };
+            let _ = report.send(Event::GroupEnd { arrival, end });
+        });
+    }
+    while groups.join_next().await.is_some() {}
+}
+
+/// smoq's errors do not tell which side they began at: the code is what goes or went over the wire.
+pub(super) fn failure(err: &Error) -> Failure {
+    let code = u32::try_from(err.stream_code().as_u64()).ok();
+    Failure { text: err.to_string(), code: code.map(Code::Stream) }
+}
+
+fn session_failure(err: &Error) -> Failure {
+    let code = u32::try_from(err.session_code().as_u64()).ok();
+    Failure { text: err.to_string(), code: code.map(Code::Session) }
+}

@@ -1,0 +1,74 @@
+//! smoq itself, by its adapter smoq-quinn on tokio.
+
+use std::net::SocketAddr;
+
+use ::smoq_quinn::{config, tls};
+use smoq::OriginProducer;
+
+use super::smoq_model::{self, Broadcast};
+use super::{Announcements, Failure, Link, Listener, Options, Role, Subscription, known};
+
+/// A peer that runs smoq on quinn.
+pub struct Peer {
+    origin: OriginProducer,
+}
+
+impl super::Peer for Peer {
+    const NAME: &'static str = "smoq-quinn";
+    const VERSIONS: &'static [&'static str] =
+        &["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06"];
+
+    type Broadcast = Broadcast;
+
+    fn new() -> Self {
+        Self { origin: smoq_model::origin() }
+    }
+
+    fn serve(&self, role: Role, versions: &[&str]) -> Listener {
+        known::<Self>(versions);
+        let server = smoq_model::server(&self.origin, role, smoq_model::versions(versions));
+        let identity = tls::Identity::self_signed(["localhost"]).expect("a certificate");
+        let config = config::server(&identity, server.versions()).expect("a configuration");
+        Listener::spawn(config, move |connection| {
+            let server = server.clone();
+            async move {
+                let joined = ::smoq_quinn::accept(connection.clone(), &server);
+                Ok(run(joined.map_err(|err| Failure::local(err.to_string()))?, connection))
+            }
+        })
+    }
+
+    async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
+        known::<Self>(versions);
+        let client = smoq_model::client(&self.origin, role, smoq_model::versions(versions));
+        let config = config::client(&tls::Trust::Insecure, client.versions());
+        let connection = super::link::connect(addr, config.expect("a configuration")).await?;
+        let joined = ::smoq_quinn::connect(connection.clone(), &client);
+        Ok(run(joined.map_err(|err| Failure::local(err.to_string()))?, connection))
+    }
+
+    fn broadcast(&self, path: &str) -> Result<Broadcast, Failure> {
+        Ok(smoq_model::broadcast(&self.origin, path))
+    }
+
+    fn announcements(&self) -> Announcements {
+        smoq_model::announcements(Self::NAME, &self.origin)
+    }
+
+    async fn subscribe(
+        &self,
+        path: &str,
+        track: &str,
+        options: Options,
+    ) -> Result<Subscription, Failure> {
+        smoq_model::subscribe(Self::NAME, &self.origin, path, track, &options)
+    }
+}
+
+fn run(
+    (session, driving): (smoq::Session, ::smoq_quinn::Driving),
+    connection: quinn::Connection,
+) -> Link {
+    tokio::spawn(driving);
+    smoq_model::link(session).over(connection)
+}
