@@ -199,6 +199,11 @@ impl Schedule {
         }
     }
 
+    /// How urgent the streams of the track are for QUIC.
+    pub(super) fn quic_priority(&self, key: Key) -> i32 {
+        self.tracks.get(key).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
+    }
+
     /// Whether every group that was given is out or given up.
     pub(super) fn is_drained(&self, key: Key) -> bool {
         self.tracks.get(key).is_none_or(|track| track.groups.is_empty())
