@@ -74,8 +74,11 @@ fn in_every_version(test: impl Fn(Version, Link)) {
     }
 }
 
+/// Timestamp and payload.
+type Frame = (u64, Vec<u8>);
+
 /// All frames of a group that ended, or how it failed behind them.
-fn frames(group: &mut GroupConsumer) -> (Vec<(u64, Vec<u8>)>, Result<(), Error>) {
+fn frames(group: &mut GroupConsumer) -> (Vec<Frame>, Result<(), Error>) {
     let mut frames = Vec::new();
     loop {
         match group.try_next_frame() {
