@@ -50,7 +50,7 @@ use crate::version::Version;
 use lite::Lite;
 use request::{Carrier, Requests, Sender};
 use run::{Layout, Scratch};
-use schedule::{CONTROL_PRIORITY, Pick, Schedule};
+use schedule::{CONTROL_PRIORITY, Pick, Schedule, Shown};
 use streams::{Send, buffer};
 use timers::{Timer, Timers};
 
@@ -300,9 +300,8 @@ impl Machine {
             self.scratch.flush();
             return Some((WriteTarget::Request(offer.sender), offer.stream, offer.fin));
         }
-        let (pick, id, fin) =
-            core.schedule.pick_writable(source, &mut self.scratch, &mut core.actions)?;
-        Some((WriteTarget::Group(pick), id, fin))
+        let shown = core.schedule.pick_writable(source, &mut self.scratch, &mut core.actions)?;
+        Some((WriteTarget::Group(shown), shown.stream, shown.fin))
     }
 
     /// When to call [`Machine::handle_timeout`] at the latest. `None`: nothing is waited for.
@@ -458,7 +457,7 @@ impl Open<'_> {
 enum WriteTarget {
     Control,
     Request(Sender),
-    Group(Pick),
+    Group(Shown),
 }
 
 /// Bytes for one stream, as slices of the cache. Dropping it loses and consumes nothing.
@@ -522,9 +521,7 @@ impl Write<'_> {
                 }
             }
             WriteTarget::Request(sender) => core.requests.taken(sender, n, fin, blocked),
-            WriteTarget::Group(pick) => {
-                core.schedule.taken(pick, n, fin, blocked, &scratch.ends);
-            }
+            WriteTarget::Group(shown) => core.schedule.taken(shown, n, blocked, scratch),
         }
     }
 }

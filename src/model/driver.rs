@@ -565,7 +565,7 @@ impl Driver {
                 }
             }
             SERVE => {
-                for command in self.outbox.groups_ready(slot) {
+                while let Some(command) = self.outbox.group_ready(slot) {
                     self.machine.apply(command);
                 }
                 self.serve_changed(slot);

@@ -179,17 +179,16 @@ impl Outbox {
         Some(Next::Last(Command::Refuse { request, error }))
     }
 
-    /// Groups of a track that may have more now.
-    pub(super) fn groups_ready(&mut self, slot: usize) -> SmallVec<[Command; 4]> {
-        let Some(serve) = self.serves.get_mut(slot).and_then(Option::as_mut) else {
-            return SmallVec::new();
-        };
-        let groups = &self.groups;
-        let ready = serve.waiting.drain(..).filter_map(|token| {
-            let Sending { request, cursor } = groups.get(token.into())?;
-            Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
-        });
-        ready.collect()
+    /// A group of a track that may have more now; `None` when all were given.
+    pub(super) fn group_ready(&mut self, slot: usize) -> Option<Command> {
+        let serve = self.serves.get_mut(slot)?.as_mut()?;
+        while let Some(token) = serve.waiting.pop() {
+            if let Some(Sending { request, cursor }) = self.groups.get(token.into()) {
+                let (request, sequence) = (*request, cursor.sequence());
+                return Some(Command::GroupReady { request, sequence });
+            }
+        }
+        None
     }
 }
 

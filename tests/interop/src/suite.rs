@@ -149,8 +149,7 @@ pub async fn burst<P: Peer, S: Peer>(version: &str) {
     let order: Vec<_> = groups.iter().map(|group| group.sequence).collect();
     println!("{} -> {} in {version}: a burst arrives as {order:?}", P::NAME, S::NAME);
     assert_eq!(end, Ok(()));
-    let (complete, reset): (Vec<_>, Vec<_>) =
-        groups.iter().partition(|group| group.end.is_ok());
+    let (complete, reset): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.end.is_ok());
     println!("{} complete, {} reset, {:?} skipped", complete.len(), reset.len(), skipped());
     assert!(skips || complete.len() == 100, "all are young enough");
     if let Some(skipped) = skipped() {

@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use super::{
-    Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options, Role, Subscription,
-    known,
+    Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options, Role,
+    Subscription, known,
 };
 use crate::{quic, within};
 

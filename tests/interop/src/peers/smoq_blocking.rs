@@ -66,8 +66,7 @@ impl super::Peer for Peer {
         let client = smoq_model::client(&self.origin, role, smoq_model::versions(versions));
         let config = config::client(&tls::Trust::Insecure, client.versions());
         let mut endpoint = Endpoint::new(quic::loopback()).expect("a socket");
-        let dialed =
-            endpoint.dial(addr, "localhost", config.expect("a configuration"), &client);
+        let dialed = endpoint.dial(addr, "localhost", config.expect("a configuration"), &client);
         dialed.map_err(|err| Failure::local(err.to_string()))?;
         let (report, mut events) = mpsc::unbounded_channel();
         let socket = Socket::run(endpoint, move |event| {

@@ -120,8 +120,7 @@ impl super::Broadcast for Broadcast {
     }
 
     fn announce(&mut self) -> Result<(), Failure> {
-        let announced =
-            self.origin.publish_broadcast(self.path.as_str(), &self.producer.consume());
+        let announced = self.origin.publish_broadcast(self.path.as_str(), &self.producer.consume());
         announced.map_err(|err| failure(&err))
     }
 }
