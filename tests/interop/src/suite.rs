@@ -148,13 +148,8 @@ pub async fn burst<P: Peer, S: Peer>(version: &str) {
     groups.extend(rest);
     let order: Vec<_> = groups.iter().map(|group| group.sequence).collect();
     println!("{} -> {} in {version}: a burst arrives as {order:?}", P::NAME, S::NAME);
-<<<<<<< HEAD
     assert_eq!(end, Ok(()));
-    let (complete, reset): (Vec<_>, Vec<_>) =
-        groups.iter().partition(|group| group.end.is_ok());
-=======
     let (complete, reset): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.end.is_ok());
->>>>>>> cc35d3a0cb1232dbfe821ced31e0e3340edfc6f9
     println!("{} complete, {} reset, {:?} skipped", complete.len(), reset.len(), skipped());
     assert!(skips || complete.len() == 100, "all are young enough");
     if let Some(skipped) = skipped() {
