@@ -398,3 +398,22 @@ fn a_stalled_peer_stays_within_the_budget() {
     }
     drop(stalled);
 }
+
+/// 06 says where a track ends, so nothing has to be waited for. (05 says it too, but some of its peers
+/// name the last group and some the one behind it; 03 and 04 do not say.)
+#[test]
+fn the_end_of_a_track_is_known_when_its_last_group_is() {
+    for link in [Link::perfect(), Link::wide(4)] {
+        let mut world = World::new(Version::Lite06, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        for n in 0..3_u64 {
+            track.write_frame(n, "x").unwrap();
+        }
+        track.finish().unwrap();
+        world.pair.advance(Duration::from_millis(150));
+        for _ in 0..3 {
+            next_group(&mut reader);
+        }
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
+    }
+}
