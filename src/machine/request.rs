@@ -32,10 +32,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The code with which the peer gave up the request: it abandoned its half, or does not want the
-    /// answer. That it needs no more of what we ask with says nothing: the answer may be on its way.
+    /// Of a request of the peer: the code with which it abandoned either half.
     pub(super) fn given_up(&self) -> Option<Code> {
-        self.recv.reset().or(if self.theirs { self.stopped } else { None })
+        self.recv.reset().or(self.stopped)
     }
 }
 

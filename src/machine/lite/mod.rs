@@ -322,7 +322,9 @@ impl Lite {
     fn look_at_done(&mut self, core: &mut Core, key: Key) -> Look {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         request.recv.discard();
-        core.requests.retire(key);
+        if core.requests.retire(key) {
+            *self.role(key) = Role::New;
+        }
         Look::Wait
     }
 

@@ -1,1 +1,492 @@
+//! The checklist of wire-lite 11: each point that concerns 03 to 06, under its number. Points 2 (01 and
+//! 02), 10 (the random hop id, an origin's) and 18 (mapped codes, an adapter's) are not the machine's.
+
 use super::*;
+
+fn announcement(suffix: &str) -> Announcement {
+    let cost = Cost { warm: 0, cold: 0 };
+    Announcement::Active { suffix: path(suffix), hops: Hops::new(), cost }
+}
+
+/// The first message of each stream type, as a version writes it.
+fn announce_request(version: Version) -> &'static str {
+    if matches!(version, Lite04 | Lite05) { "01 02 00 00" } else { "01 01 00" }
+}
+
+fn subscribe_request(version: Version) -> &'static str {
+    if version == Lite06 {
+        "02 09 00 00 00 7f 00 00 00 00 00"
+    } else {
+        "02 08 00 00 00 7f 00 00 00 00"
+    }
+}
+
+/// A server with one subscription that it accepted.
+fn serving(version: Version) -> (Lone, StreamId, RequestKey) {
+    let mut lone = Lone::ready(Side::Server, version);
+    let id = lone.open(Dir::Bi, subscribe_request(version));
+    let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    (lone, id, request)
+}
+
+/// A client with one subscription, and its stream; what the track is was said.
+fn subscribing(version: Version) -> (Lone, StreamId) {
+    let mut lone = Lone::ready(Side::Client, version);
+    lone.apply(subscribe(0));
+    let [first, second] = [0, 1].map(|index| lone.own(Dir::Bi, index));
+    let id = match version {
+        Lite05 | Lite06 => {
+            lone.fin(
+                first,
+                if version == Lite05 { "06 7f 00 5388 43e8" } else { "05 7f 5388 43e8" },
+            );
+            second
+        }
+        _ => {
+            lone.data(first, "00 05 02 00 00 00 00");
+            first
+        }
+    };
+    assert_eq!(lone.events().len(), 1);
+    (lone, id)
+}
+
+fn group_bytes(version: Version, sequence: u8) -> String {
+    match version {
+        Lite06 => format!("00 03 00 {sequence:02x} 00 00 01 61"),
+        Lite05 => format!("00 02 00 {sequence:02x} 00 01 61"),
+        _ => format!("00 02 00 {sequence:02x} 01 61"),
+    }
+}
+
+#[test]
+fn point_01_setup_is_the_first_stream_and_waits_for_nothing() {
+    for side in [Side::Client, Side::Server] {
+        for version in [Lite05, Lite06] {
+            let config = Config { interests: vec![Path::root()], ..config(side, version) };
+            let mut end = machine(config, Carriage::Streams);
+            let open = end.poll_open().unwrap();
+            assert_eq!((open.dir(), open.priority()), (Dir::Uni, CONTROL_PRIORITY));
+            open.opened(StreamId::new(side, Dir::Uni, 0));
+            let mut write = end.poll_write().unwrap();
+            let hop = if side == Side::Client { "5111" } else { "6222" };
+            assert_eq!(digits(&write.chunks().concat()), bytes(&format!("01 05 01 05 02 {hop}")));
+            assert!(write.fin());
+        }
+        // Also without a parameter.
+        let mut lone = Lone::new(Config { hop: Hop::UNKNOWN, ..config(side, Lite06) });
+        assert_eq!(lone.sent(lone.own(Dir::Uni, 0)), bytes("01 01 00") + " fin");
+    }
+}
+
+#[test]
+fn point_03_type_and_first_message_are_one_write() {
+    for version in Version::ALL {
+        let config = Config { interests: vec![path("a/b")], ..config(Side::Client, version) };
+        let mut end = machine(config, Carriage::Streams);
+        end.apply(subscribe(0));
+        let mut opened = 0;
+        while let Some(open) = end.poll_open() {
+            let id = StreamId::new(Side::Client, open.dir(), opened);
+            open.opened(id);
+            opened += 1;
+        }
+        while let Some(mut write) = end.poll_write() {
+            let bytes = write.chunks().concat();
+            // Type, length, body, and nothing is left for a second write.
+            assert_eq!(bytes.len(), 2 + usize::from(bytes[1]), "{version}");
+            write.accepted(bytes.len());
+            opened -= 1;
+        }
+        assert_eq!(opened, 0, "no stream was left without a type");
+    }
+}
+
+#[test]
+fn point_04_only_old_stream_types_and_no_update_before_05() {
+    for version in [Lite03, Lite04] {
+        let config = Config { interests: vec![path("a")], ..config(Side::Client, version) };
+        let mut lone = Lone::ready_with(config);
+        lone.apply(subscribe(0));
+        let (subscription, want) = (token(0), Subscription::default().priority(1));
+        lone.apply(Command::UpdateSubscribe { subscription, want });
+        let types: Vec<_> = lone.sent.values().map(|(bytes, _)| bytes[0]).collect();
+        assert_eq!(types, [1, 2]);
+        let (written, _) = &lone.sent[&lone.own(Dir::Bi, 1)];
+        assert_eq!(written.len(), 2 + usize::from(written[1]), "SUBSCRIBE alone");
+    }
+}
+
+#[test]
+fn point_05_a_question_stays_open_until_its_answer_ended() {
+    for version in [Lite05, Lite06] {
+        let mut lone = Lone::ready(Side::Client, version);
+        lone.apply(subscribe(0));
+        let query = lone.own(Dir::Bi, 0);
+        assert!(!lone.sent(query).ends_with("fin"));
+        lone.data(query, if version == Lite05 { "06 7f 00 5388 43e8" } else { "05 7f 5388 43e8" });
+        assert_eq!(lone.sent(query), " fin");
+        // FIN of a subscription is the end of it: only then.
+        let id = lone.own(Dir::Bi, 1);
+        assert!(!lone.sent(id).ends_with("fin"));
+    }
+}
+
+#[test]
+fn point_06_an_announce_stream_is_never_reset() {
+    for version in Version::ALL {
+        let ok = if Features::of(version).announce_ok { "03 6222 00" } else { "" };
+        let deep = format!(
+            "01 {}",
+            if version == Lite04 || version == Lite05 { "4045 4042" } else { "4044 4042" }
+        );
+        let too_deep = deep
+            + &"2f61".repeat(33)
+            + if version == Lite04 || version == Lite05 { "00" } else { "" };
+        type Spoil = fn(&mut Lone, StreamId);
+        let ends: [(&str, Spoil); 5] = [
+            ("trailing bytes", |lone, id| lone.data(id, "00")),
+            ("RESET of the asking half", |lone, id| lone.reset(id, 1)),
+            ("refused", |lone, _| {
+                let event = lone.end.events.iter().rev().find_map(|event| match event {
+                    Event::AnnounceRequested { request, .. } => Some(*request),
+                    _ => None,
+                });
+                lone.apply(Command::Refuse { request: event.unwrap(), error: Error::Unauthorized });
+            }),
+            ("FIN and refused", |lone, id| {
+                lone.fin(id, "");
+                let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
+                lone.apply(Command::Refuse { request, error: Error::Unauthorized });
+            }),
+            ("nothing", |_, _| {}),
+        ];
+        for (what, end) in ends {
+            let mut lone = Lone::ready(Side::Server, version);
+            let id = lone.open(Dir::Bi, announce_request(version));
+            end(&mut lone, id);
+            let fin = if what == "nothing" { String::new() } else { bytes(ok) + " fin" };
+            assert_eq!(lone.sent(id), fin, "{version} {what}");
+            assert!(!lone.actions().iter().any(|it| matches!(it, Action::Reset { .. })), "{what}");
+        }
+        // One that can't be answered, or not any more.
+        let malformed = ["01 01 40", "01 05 01", &too_deep];
+        for request in malformed {
+            let mut lone = Lone::ready(Side::Server, version);
+            let id = lone.open(Dir::Bi, request);
+            lone.fin(id, "");
+            assert_eq!(lone.sent(id), bytes(ok) + " fin", "{version} {request}");
+            assert_eq!(lone.actions(), []);
+        }
+        let (mut lone, _, request) = serving(version);
+        lone.end.source.push(token(0), Frame::new(0, "x"));
+        lone.apply(group(request, 0));
+        lone.apply(Command::FinishSubscribe { request, end: 1 });
+        lone.end.source.end(token(0), Ok(()));
+        lone.end.apply(Command::GroupReady { request, sequence: 0 });
+        lone.end.apply(Command::Drain);
+        let id = StreamId::new(Side::Client, Dir::Bi, 1);
+        lone.end.handle(Instant::ZERO, Input::Opened { id });
+        lone.data(id, announce_request(version));
+        assert_eq!(lone.sent(id), bytes(ok) + " fin");
+        assert!(!lone.actions().iter().any(|it| matches!(it, Action::Reset { .. })));
+    }
+}
+
+#[test]
+fn point_07_an_active_announcement_is_not_repeated() {
+    for version in Version::ALL {
+        let mut lone = Lone::ready(Side::Server, version);
+        let id = lone.open(Dir::Bi, announce_request(version));
+        let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
+        lone.end.source.announce(token(0), announcement("a"));
+        lone.apply(Command::AcceptAnnounce { request, reader: token(0), active: 1 });
+        lone.sent(id);
+        lone.end.source.announce(token(0), announcement("a"));
+        lone.apply(Command::AnnouncementsReady { request });
+        assert_eq!(
+            lone.sent(id),
+            bytes(match version {
+                Lite03 => "04 00 01 61 00 04 01 01 61 01",
+                Lite04 => "04 00 01 61 00 06 01 01 61 01 6222",
+                Lite05 => "04 01 01 61 00",
+                _ => "02 04 00 00 00 00",
+            })
+        );
+    }
+}
+
+#[test]
+fn point_08_the_active_count_is_kept_at_once() {
+    for version in [Lite05, Lite06] {
+        let mut lone = Lone::ready(Side::Server, version);
+        let id = lone.open(Dir::Bi, announce_request(version));
+        let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
+        for name in ["a", "b", "c"] {
+            lone.end.source.announce(token(0), announcement(name));
+        }
+        lone.end.apply(Command::AcceptAnnounce { request, reader: token(0), active: 3 });
+        // All of it in the first write.
+        let mut write = lone.end.poll_write().unwrap();
+        assert_eq!(write.id(), id);
+        let each = |name: &str| match version {
+            Lite05 => format!("04 01 01 {name} 00"),
+            _ => format!("00 05 01 {name} 00 00 00"),
+        };
+        let expected = ["61", "62", "63"].map(each).concat();
+        assert_eq!(digits(&write.chunks().concat()), bytes(&format!("03 6222 03 {expected}")));
+        let n = write.len();
+        write.accepted(n);
+    }
+}
+
+#[test]
+fn point_09_start_once_end_before_fin_and_fin_behind_the_groups() {
+    for version in [Lite05, Lite06] {
+        let (mut lone, id, request) = serving(version);
+        assert_eq!(lone.sent(id), "", "nothing before the first group is known");
+        for sequence in [5, 6] {
+            lone.end.source.push(token(sequence), Frame::new(0, "x"));
+            lone.apply(group(request, sequence.into()));
+        }
+        assert_eq!(lone.sent(id), bytes("00 01 05"));
+        lone.apply(Command::FinishSubscribe { request, end: 7 });
+        assert_eq!(lone.sent(id), "", "some peers lose groups that come behind END");
+        lone.end.source.end(token(5), Ok(()));
+        lone.apply(Command::GroupReady { request, sequence: 5 });
+        assert_eq!(lone.sent(id), "");
+        lone.end.source.end(token(6), Err(Error::Old));
+        lone.apply(Command::GroupReady { request, sequence: 6 });
+        assert_eq!(lone.sent(id), format!("{} fin", bytes("01 01 07")));
+    }
+}
+
+#[test]
+fn point_11_limits_are_those_of_the_deployed_peers() {
+    let limits = Limits::default();
+    let (frame, group) = (limits.frame_bytes, limits.group_bytes);
+    assert_eq!((frame, group, limits.group_frames), (32 << 20, 32 << 20, 8_192));
+    assert_eq!((limits.path_segments, limits.hops), (32, Hops::MAX));
+}
+
+#[test]
+fn point_12_timestamps_begin_anew_on_each_stream() {
+    for version in [Lite05, Lite06] {
+        let (mut lone, _, request) = serving(version);
+        for sequence in [1, 2] {
+            lone.end.source.insert(token(sequence), [Frame::new(20, "a"), Frame::new(21, "b")]);
+            lone.apply(group(request, sequence.into()));
+            let sent = lone.sent(lone.own(Dir::Uni, sequence.into()));
+            assert!(sent.ends_with(&(bytes("28 01 61 02 01 62") + " fin")), "{sent}");
+        }
+    }
+}
+
+#[test]
+fn point_13_groups_may_come_before_the_first_answer_and_behind_the_end() {
+    for version in Version::ALL {
+        // Before: they wait, and nothing is lost.
+        let mut lone = Lone::ready(Side::Client, version);
+        lone.apply(subscribe(0));
+        let early = lone.open(Dir::Uni, &group_bytes(version, 1));
+        assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+        assert_eq!(lone.end.read_limit(early), 0, "held");
+        lone.fin(early, "");
+        let info = lone.own(Dir::Bi, 0);
+        lone.data(
+            info,
+            match version {
+                Lite05 => "06 7f 00 5388 43e8",
+                Lite06 => "05 7f 5388 43e8",
+                _ => "00 05 02 00 00 00 00",
+            },
+        );
+        let heard = Heard::of(lone.events());
+        assert_eq!(heard.groups[&(0, 1)], whole(version, &[Frame::new(0, "a")]));
+
+        // Behind: for a second.
+        let (mut lone, id) = subscribing(version);
+        let end = if Features::of(version).subscribe_end { "00 01 01 01 01 04" } else { "" };
+        lone.fin(id, end);
+        for sequence in 1..4 {
+            if version == Lite06 && sequence == 3 {
+                break;
+            }
+            lone.advance(ms(300));
+            let id = lone.open(Dir::Uni, &group_bytes(version, sequence));
+            lone.fin(id, "");
+            let events = lone.events();
+            assert_eq!(events.len(), 3, "{version} {sequence} {events:?}");
+        }
+        lone.advance(ms(99));
+        assert_eq!(lone.events(), []);
+        lone.advance(ms(301));
+        assert!(matches!(one(lone.events()), Event::SubscribeEnded { result: Ok(_), .. }));
+        let late = lone.open(Dir::Uni, &group_bytes(version, 2));
+        assert_eq!(lone.actions(), [stop(late, 1)]);
+    }
+}
+
+#[test]
+fn point_14_reset_behind_everything_is_as_fin() {
+    for version in Version::ALL {
+        // Behind FIN, before anybody looked.
+        let (mut lone, _) = subscribing(version);
+        let id = StreamId::new(Side::Server, Dir::Uni, 40);
+        let bytes = hex(&group_bytes(version, 1));
+        for input in [
+            Input::Opened { id },
+            Input::Data { id, bytes, fin: true },
+            Input::Reset { id, code: Code::new(1) },
+        ] {
+            lone.end.handle(Instant::ZERO, input);
+        }
+        lone.run();
+        let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+        assert_eq!(heard.groups[&(0, 1)], whole(version, &[Frame::new(0, "a")]));
+    }
+    for version in [Lite05, Lite06] {
+        // An answer that is whole needs no FIN.
+        let mut lone = Lone::ready(Side::Client, version);
+        lone.apply(subscribe(0));
+        let query = lone.own(Dir::Bi, 0);
+        lone.data(query, if version == Lite05 { "06 7f 00 5388 43e8" } else { "05 7f 5388 43e8" });
+        lone.reset(query, 1);
+        assert_eq!(lone.events(), [informed(0)]);
+    }
+}
+
+/// As 14: a peer that drops its reading half when it has answered sends STOP_SENDING, which QUIC may
+/// bring before the answer.
+#[test]
+fn point_14_stop_of_a_question_is_not_its_answer() {
+    for version in Version::ALL {
+        let mut lone = Lone::ready(Side::Client, version);
+        lone.apply(subscribe(0));
+        let first = lone.own(Dir::Bi, 0);
+        lone.stop(first, 0);
+        assert_eq!(lone.actions(), [reset(first, 0)]);
+        assert_eq!(lone.events(), []);
+        lone.fin(
+            first,
+            match version {
+                Lite05 => "06 7f 00 5388 43e8",
+                Lite06 => "05 7f 5388 43e8",
+                _ => "00 05 02 00 00 00 00",
+            },
+        );
+        assert_eq!(lone.events(), [informed(0)]);
+    }
+}
+
+#[test]
+fn point_15_every_start_counts_for_ids_and_unknown_ids_are_refused() {
+    let config = Config { interests: vec![Path::root()], ..config(Side::Client, Lite06) };
+    let mut lone = Lone::ready_with(config);
+    let id = lone.own(Dir::Bi, 0);
+    // A loop through us is 0, a fine one is 1.
+    lone.data(id, "03 5234 02 00 07 01 61 01 5111 00 00 00 05 01 62 00 00 00");
+    assert_eq!(lone.events().len(), 1);
+    lone.data(id, "01 01 01");
+    assert_eq!(lone.events(), [Event::Unannounced { path: path("b") }]);
+    lone.data(id, "01 01 02");
+    assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce id"));
+}
+
+#[test]
+fn point_16_long_integers_are_taken_and_long_messages_are_not() {
+    for version in Version::ALL {
+        // Type and length as 2 and 4 bytes.
+        let mut lone = Lone::ready(Side::Server, version);
+        let long = match version {
+            Lite04 | Lite05 => "4001 80000002 00 00",
+            _ => "4001 80000001 00",
+        };
+        lone.open(Dir::Bi, long);
+        assert!(matches!(one(lone.events()), Event::AnnounceRequested { .. }));
+        // A byte too many.
+        let mut request = hex(subscribe_request(version)).to_vec();
+        request[1] += 1;
+        request.push(0);
+        let id = lone.open(Dir::Bi, &digits(&request));
+        assert_eq!(lone.events(), []);
+        assert_eq!(lone.actions(), [reset(id, 0x12), stop(id, 0x12)]);
+    }
+    // An unknown parameter of SETUP, and a type of announcement that nobody knows: no id.
+    let interests = vec![Path::root()];
+    let mut lone = Lone::new(Config { interests, ..config(Side::Client, Lite06) });
+    lone.open(Dir::Uni, "01 06 01 4063 02 abcd");
+    let id = lone.own(Dir::Bi, 0);
+    lone.data(id, "03 5234 01 09 03 010203 00 05 01 62 00 00 00 01 01 00");
+    assert_eq!(lone.events().len(), 2);
+    assert!(!lone.end.is_closed());
+}
+
+#[test]
+fn point_17_unknown_stream_types_are_reset_and_the_session_lives() {
+    for version in Version::ALL {
+        let mut lone = Lone::ready(Side::Server, version);
+        let bi = ["00", "07", "20", "4063", "c0000000ff0dad02", "03 0b 00", "04"];
+        // TRACK before 05, GOAWAY before 04.
+        let old = [(Lite05, "06 02 00 00"), (Lite04, "05 01 00")];
+        let missing = old.iter().filter(|(since, _)| version < *since).map(|(_, bytes)| *bytes);
+        for bytes in bi.into_iter().chain(missing) {
+            let id = lone.open(Dir::Bi, bytes);
+            assert_eq!(lone.actions(), [reset(id, 1), stop(id, 1)], "{version} {bytes}");
+        }
+        let uni = ["02", "03 00", "4063", "7fff 00"];
+        let setup = if version < Lite05 { Some("01 01 00") } else { None };
+        for bytes in uni.into_iter().chain(setup) {
+            let id = lone.open(Dir::Uni, bytes);
+            assert_eq!(lone.actions(), [stop(id, 1)], "{version} {bytes}");
+        }
+        assert_eq!(lone.events(), []);
+        lone.open(Dir::Bi, subscribe_request(version));
+        assert!(matches!(one(lone.events()), Event::SubscribeRequested { .. }));
+    }
+}
+
+#[test]
+fn point_19_a_publisher_with_nothing_may_end_or_stay() {
+    for version in Version::ALL {
+        for fin in [true, false] {
+            let interests = vec![Path::root()];
+            let mut lone = Lone::ready_with(Config { interests, ..config(Side::Client, version) });
+            let id = lone.own(Dir::Bi, 0);
+            lone.sent(id);
+            let ok = if Features::of(version).announce_ok { "03 5234 00" } else { "" };
+            lone.handle(Input::Data { id, bytes: hex(ok), fin });
+            assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+            assert_eq!(lone.sent(id), if fin { " fin" } else { "" });
+            assert!(!lone.end.is_closed());
+            lone.apply(subscribe(0));
+            assert!(!lone.sent(lone.own(Dir::Bi, 1)).is_empty());
+        }
+    }
+}
+
+#[test]
+fn point_20_on_05_end_may_name_the_last_group() {
+    let (mut lone, id) = subscribing(Lite05);
+    // START 1, and END 2 of a peer that means: 2 is the last.
+    lone.fin(id, "00 01 01 01 01 02");
+    for sequence in [1, 2] {
+        let id = lone.open(Dir::Uni, &group_bytes(Lite05, sequence));
+        lone.fin(id, "");
+    }
+    let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+    assert_eq!(heard.groups.len(), 2);
+    assert_eq!(heard.ended[&0], Ok(Some(2)));
+    // Of a peer that means the number behind it, nothing more comes.
+    let (mut lone, id) = subscribing(Lite05);
+    lone.fin(id, "00 01 01 01 01 02");
+    let group = lone.open(Dir::Uni, &group_bytes(Lite05, 1));
+    lone.fin(group, "");
+    assert_eq!(lone.events().len(), 3);
+    lone.advance(ms(1_000));
+    assert_eq!(
+        one(lone.events()),
+        Event::SubscribeEnded { subscription: token(0), result: Ok(Some(2)) }
+    );
+}
