@@ -1,16 +1,17 @@
 //! Sessions joined in memory on a virtual clock: what an application sees of its peer, in every
 //! version, over links from perfect to hostile. Nothing here has a runtime, a socket or a thread.
 
-use std::task::Poll;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use smoq::machine::Input;
 use smoq::sim::{Link, Pair};
 use smoq::stream::{Code, Side, StreamId};
 use smoq::{
-    BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant, Limits,
-    Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer, TrackProducer,
-    Version, Versions,
+    Broadcast, BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant,
+    Limits, Origin, OriginConsumer, OriginProducer, Server, Session, Subscription, Track,
+    TrackConsumer, TrackProducer, Version, Versions,
 };
 
 /// A publisher, a subscriber, and the link between them.
@@ -152,6 +153,38 @@ fn announcements_come_and_go() {
             assert_eq!(change.path.as_str(), path);
             assert!(change.broadcast.is_none());
         }
+    });
+}
+
+/// A reader on another thread is as fast as a waker that subscribes itself.
+#[test]
+fn who_hears_of_a_broadcast_may_subscribe_at_once() {
+    struct Eager(OriginConsumer, Mutex<Vec<Result<TrackConsumer, Error>>>);
+
+    impl Wake for Eager {
+        fn wake(self: Arc<Self>) {
+            if let Some(broadcast) = self.0.get_broadcast("live") {
+                let reader = broadcast.subscribe_track("video", everything());
+                self.1.lock().unwrap().push(reader);
+            }
+        }
+    }
+
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let mut news = world.subscriber.consume();
+        let eager = Arc::new(Eager(world.subscriber.consume(), Mutex::default()));
+        let waker = Waker::from(eager.clone());
+        assert!(news.poll_announced(&mut Context::from_waker(&waker)).is_pending());
+        let mut broadcast = Broadcast::new().produce();
+        let mut track = broadcast.create_track("video").unwrap();
+        world.publisher.publish_broadcast("live", &broadcast.consume()).unwrap();
+        world.settle();
+        let mut reader = eager.1.lock().unwrap().pop().expect("it was told").expect("subscribed");
+        track.write_frame(7, "seven").unwrap();
+        world.settle();
+        let (frames, end) = frames(&mut next_group(&mut reader));
+        assert_eq!((frames[0].1.as_slice(), end), (&b"seven"[..], Ok(())));
     });
 }
 
@@ -355,6 +388,23 @@ fn a_drained_session_delivers_what_it_owes() {
         assert_eq!(world.sessions[0].try_closed(), Poll::Ready(Error::SessionClosed));
         assert!(world.sessions[1].try_closed().is_ready());
     });
+}
+
+/// 03 and 04 do not say how many groups there are, so that stragglers are waited for.
+#[test]
+fn a_track_that_ended_before_the_close_ended_well() {
+    for version in Versions::default().iter() {
+        let mut world = World::new(version, Link::perfect());
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        track.write_frame(1, "the last words").unwrap();
+        track.finish().unwrap();
+        world.pair.advance(Duration::from_millis(1));
+        world.sessions[0].close(Error::Cancelled);
+        world.pair.advance(Duration::from_millis(1));
+        assert!(world.sessions[1].try_closed().is_ready());
+        assert_eq!(frames(&mut next_group(&mut reader)).1, Ok(()));
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))), "{version}");
+    }
 }
 
 #[test]

@@ -228,8 +228,11 @@ impl Machine {
         }
         let event = self.dialect.poll_event(core).or_else(|| core.notices.pop_front());
         if event.is_none() && core.state == State::Lost {
-            let error = core.lost.take().unwrap_or(Error::SessionClosed);
-            core.end(error);
+            self.dialect.nothing_follows(core);
+            if core.notices.is_empty() {
+                let error = core.lost.take().unwrap_or(Error::SessionClosed);
+                core.end(error);
+            }
             return core.notices.pop_front();
         }
         event

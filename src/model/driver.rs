@@ -308,8 +308,8 @@ impl Driver {
             return;
         }
         // A path outside of what was granted is none of ours.
-        let Ok(producer) = origin.announce(path.clone(), route) else { return };
-        let dynamic = producer.dynamic();
+        let remote = origin.announce_remote(path.clone(), route);
+        let Ok((producer, dynamic)) = remote else { return };
         let token: Token = self
             .inbox
             .remotes

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker, ready};
 use std::vec;
 
 use super::Result;
-use super::broadcast::{BroadcastConsumer, BroadcastProducer};
+use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer};
 use super::budget::Cache;
 use super::clock::Clock;
 use super::route::{Horizon, Route, SessionId};
@@ -173,16 +173,28 @@ impl OriginProducer {
         self.place(path, broadcast)
     }
 
-    /// Announces a broadcast that a peer has.
-    pub(crate) fn announce(
-        &self,
-        path: impl Into<Path>,
-        route: Route,
-    ) -> Result<BroadcastProducer> {
-        let path = self.scope.absolute(&path.into()).ok_or(Error::Unauthorized)?;
-        let broadcast = BroadcastProducer::new(path.clone(), self.shared.cache.clone(), route);
-        self.place(path, &broadcast.consume())?;
+    fn announce(&self, path: impl Into<Path>, route: Route) -> Result<BroadcastProducer> {
+        let broadcast = self.unannounced(path.into(), route)?;
+        self.place(broadcast.path().clone(), &broadcast.consume())?;
         Ok(broadcast)
+    }
+
+    /// Announces a broadcast that a peer has. Who hears of it may subscribe at once, from another
+    /// thread, so there is somebody who answers before it is announced.
+    pub(crate) fn announce_remote(
+        &self,
+        path: Path,
+        route: Route,
+    ) -> Result<(BroadcastProducer, BroadcastDynamic)> {
+        let broadcast = self.unannounced(path, route)?;
+        let dynamic = broadcast.dynamic();
+        self.place(broadcast.path().clone(), &broadcast.consume())?;
+        Ok((broadcast, dynamic))
+    }
+
+    fn unannounced(&self, path: Path, route: Route) -> Result<BroadcastProducer> {
+        let path = self.scope.absolute(&path).ok_or(Error::Unauthorized)?;
+        Ok(BroadcastProducer::new(path, self.shared.cache.clone(), route))
     }
 
     /// Changes the route by which a broadcast comes, wherever it is announced.

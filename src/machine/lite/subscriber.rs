@@ -195,6 +195,14 @@ impl Lite {
         }
     }
 
+    /// The connection is gone and all that it brought was read: what had its answers is over.
+    pub(in crate::machine) fn nothing_follows(&mut self, core: &mut Core) {
+        let subs: Vec<_> = self.sub_by_token.values().copied().collect();
+        for key in subs {
+            self.stragglers_timeout(core, key);
+        }
+    }
+
     // ---- answers -----------------------------------------------------------------------------
 
     pub(super) fn look_at_asking(&mut self, core: &mut Core, key: Key, sub: Key) -> Look {
