@@ -1,16 +1,20 @@
 //! Sessions joined in memory on a virtual clock: what an application sees of its peer, in every
 //! version, over links from perfect to hostile. Nothing here has a runtime, a socket or a thread.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use smoq::machine::Input;
+use smoq::coding::lite::SubscribeResponse;
+use smoq::machine::{
+    Action, Announcement, Command, Config, Event, Input, Machine, Run, Source, Supply, Token,
+};
 use smoq::sim::{Link, Pair};
-use smoq::stream::{Code, Side, StreamId};
+use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
     Broadcast, BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant,
-    Limits, Origin, OriginConsumer, OriginProducer, Server, Session, Subscription, Track,
+    Limits, Origin, OriginConsumer, OriginProducer, Path, Server, Session, Subscription, Track,
     TrackConsumer, TrackProducer, Version, Versions,
 };
 
@@ -404,6 +408,89 @@ fn a_track_that_ended_before_the_close_ended_well() {
         assert!(world.sessions[1].try_closed().is_ready());
         assert_eq!(frames(&mut next_group(&mut reader)).1, Ok(()));
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))), "{version}");
+    }
+}
+
+/// The deployed peers drop groups that come in after the end of their subscription, so the end must
+/// not overtake what QUIC still holds of them.
+#[test]
+fn the_end_of_a_track_goes_behind_its_groups() {
+    for version in Versions::default().iter() {
+        let mut world = World::new(version, Link::perfect());
+        let (_broadcast, mut track, _reader) = world.subscribed();
+        track.write_frame(1, "the last words").unwrap();
+        track.finish().unwrap();
+        let driver = &mut world.pair.client;
+        let (mut priorities, mut written) = (BTreeMap::new(), Vec::new());
+        while driver.has_work() {
+            while driver.work() {}
+            while let Some(action) = driver.poll_action() {
+                if let Action::SetPriority { id, priority } = action {
+                    priorities.insert(id, priority);
+                }
+            }
+            if let Some(open) = driver.poll_open() {
+                let id = StreamId::new(Side::Client, open.dir(), 7);
+                open.opened(id);
+            }
+            while let Some(write) = driver.poll_write() {
+                let len = write.len();
+                written.push((write.id(), write.fin()));
+                write.accepted(len);
+            }
+        }
+        let [.., (group, true), (subscription, true)] = written[..] else {
+            panic!("{version}: {written:?}")
+        };
+        assert_eq!((group.dir(), subscription.dir()), (Dir::Uni, Dir::Bi));
+        assert_eq!(priorities[&group], priorities[&subscription], "{version}");
+    }
+}
+
+/// 0.16 sends STOP_SENDING behind the FIN of its answer, and both may come in at once.
+#[test]
+fn stop_sending_behind_an_answer_is_no_failure() {
+    let version = Version::Lite04;
+    let mut machine = Machine::new(Config::new(Side::Client, version), Instant::ZERO);
+    let subscription = Token::default();
+    machine.apply(Command::Subscribe {
+        subscription,
+        broadcast: Path::new("live"),
+        track: "video".into(),
+        want: everything(),
+    });
+    let id = StreamId::new(Side::Client, Dir::Bi, 0);
+    machine.poll_open(&mut Empty).expect("a stream for the request").opened(id);
+    let mut answer = Default::default();
+    let ok = SubscribeResponse::Ok {
+        priority: 0,
+        ordered: false,
+        max_age: Duration::ZERO,
+        start: None,
+        end: None,
+    };
+    ok.encode(&mut answer, version).unwrap();
+    machine.handle(Instant::ZERO, Input::Data { id, bytes: answer.freeze(), fin: true });
+    machine.handle(Instant::ZERO, Input::Stopped { id, code: Code::default() });
+    assert!(matches!(machine.poll_event(), Some(Event::TrackInfo { .. })));
+    assert_eq!(machine.poll_event(), None);
+    // Groups may still come for a while.
+    let deadline = machine.poll_timeout().expect("an end of the waiting");
+    machine.handle_timeout(deadline);
+    assert_eq!(
+        machine.poll_event(),
+        Some(Event::SubscribeEnded { subscription, result: Ok(None) })
+    );
+
+    struct Empty;
+    impl Source for Empty {
+        fn frames(&mut self, _: Token, _: u64, _: &mut Run<'_>) -> Supply {
+            Supply::Gone(Error::NotFound)
+        }
+
+        fn announcement(&mut self, _: Token) -> Option<Announcement> {
+            None
+        }
     }
 }
 
