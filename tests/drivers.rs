@@ -4,7 +4,9 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use smoq::machine::Input;
 use smoq::sim::{Link, Pair};
+use smoq::stream::{Code, Side, StreamId};
 use smoq::{
     BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant, Limits,
     Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer, TrackProducer,
@@ -74,8 +76,11 @@ fn in_every_version(test: impl Fn(Version, Link)) {
     }
 }
 
+/// Timestamp and payload.
+type Frame = (u64, Vec<u8>);
+
 /// All frames of a group that ended, or how it failed behind them.
-fn frames(group: &mut GroupConsumer) -> (Vec<(u64, Vec<u8>)>, Result<(), Error>) {
+fn frames(group: &mut GroupConsumer) -> (Vec<Frame>, Result<(), Error>) {
     let mut frames = Vec::new();
     loop {
         match group.try_next_frame() {
@@ -394,4 +399,57 @@ fn a_stalled_peer_stays_within_the_budget() {
         assert!(world.subscriber.cached_bytes() <= 2 << 20);
     }
     drop(stalled);
+}
+
+/// 06 says where a track ends, so nothing has to be waited for. (05 says it too, but some of its peers
+/// name the last group and some the one behind it; 03 and 04 do not say.)
+#[test]
+fn the_end_of_a_track_is_known_when_its_last_group_is() {
+    for link in [Link::perfect(), Link::wide(4)] {
+        let mut world = World::new(Version::Lite06, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        for n in 0..3_u64 {
+            track.write_frame(n, "x").unwrap();
+        }
+        track.finish().unwrap();
+        world.pair.advance(Duration::from_millis(150));
+        for _ in 0..3 {
+            next_group(&mut reader);
+        }
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
+    }
+}
+
+/// What came before the end of the connection is told before it, even if both came at once.
+#[test]
+fn a_close_behind_data_does_not_swallow_it() {
+    for version in Versions::default().iter() {
+        let mut world = World::new(version, Link::perfect());
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        track.write_frame(1, "the last words").unwrap();
+        // Everything is sent, but nothing that arrives is looked at before the connection is gone.
+        let now = Instant::from_millis(10_000);
+        let driver = &mut world.pair.client;
+        while driver.work() {}
+        let open = driver.poll_open().expect("a stream for the group");
+        let id = StreamId::new(Side::Client, open.dir(), 7);
+        open.opened(id);
+        let server = &mut world.pair.server;
+        server.handle(now, Input::Opened { id });
+        while let Some(mut write) = driver.poll_write() {
+            let (id, fin, len) = (write.id(), write.fin(), write.len());
+            let bytes = write.chunks().concat().into();
+            write.accepted(len);
+            server.handle(now, Input::Data { id, bytes, fin });
+        }
+        server.handle(now, Input::Closed { code: Code::default(), reason: Default::default() });
+        assert!(!server.is_closed());
+        while server.has_work() {
+            server.work();
+        }
+        assert!(server.is_closed());
+        let (frames, end) = frames(&mut next_group(&mut reader));
+        assert_eq!((&frames[0].1[..], end), (&b"the last words"[..], Ok(())), "{version}");
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
+    }
 }

@@ -1,5 +1,6 @@
 //! Five seconds of video and audio from one publisher to twenty subscribers.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,7 +25,7 @@ const ON_THREAD: usize = 10;
 /// One subscriber comes only now,
 const LATE: Duration = Duration::from_millis(2_500);
 /// and one does not read from the first of these times to the second.
-const STALL: [Duration; 2] = [Duration::from_millis(1_200), Duration::from_millis(3_400)];
+const STALL: [Duration; 2] = [Duration::from_millis(1_200), Duration::from_millis(3_800)];
 /// What is older than this is not worth waiting for.
 const MAX_AGE: Duration = Duration::from_millis(500);
 /// When to give up on what is still missing.
@@ -53,12 +54,10 @@ impl Counts {
         self.latencies.extend(&other.latencies);
     }
 
-    /// In milliseconds.
-    fn latency(&self, percent: usize) -> f64 {
+    fn latency(&self, percent: usize) -> Option<Duration> {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
-        let at = sorted.len() * percent / 100;
-        sorted.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+        sorted.get(sorted.len() * percent / 100).copied()
     }
 }
 
@@ -71,8 +70,11 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { groups, frames, bytes, skipped, .. } = self.0;
         let rate = *bytes as f64 * 8e-6 / self.1 as f64;
-        let (p50, p99) = (self.0.latency(50), self.0.latency(99));
-        write!(f, "{groups:>6}  {frames:>6}  {rate:>6.1}  {p50:>6.2}  {p99:>6.2}  {skipped:>7}")
+        let [p50, p99] = [50, 99].map(|percent| match self.0.latency(percent) {
+            Some(latency) => format!("{:.1}", latency.as_secs_f64() * 1e3),
+            None => "-".into(),
+        });
+        write!(f, "{groups:>6}  {frames:>6}  {rate:>6.1}  {p50:>6}  {p99:>6}  {skipped:>7}")
     }
 }
 
@@ -87,6 +89,22 @@ struct Seat {
 impl Seat {
     fn recent(&self) -> MutexGuard<'_, Counts> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the threads and tasks tell.
+enum News {
+    /// The first frame is being sent.
+    Begun(Instant),
+    /// A subscriber saw the end.
+    Done,
+    Failed(Failure),
+}
+
+fn tell(news: &Sender<News>, result: Result<(), Failure>) {
+    if let Err(error) = result {
+        // Nobody listens any more after the first failure.
+        let _ = news.send(News::Failed(error));
     }
 }
 
@@ -109,12 +127,13 @@ pub(crate) fn run() -> Result<String, Failure> {
         here: AtomicUsize::new(0),
         is_over: AtomicBool::new(false),
     });
-    let (done, ends) = channel();
+    let (news, heard) = channel();
     let mut seats = Vec::new();
     let mut seat = |kind, name: String| {
         let seat = Seat { name, kind, is_here: false.into(), recent: Mutex::default() };
-        seats.push(Arc::new(seat));
-        make_reader(Arc::clone(&seats[seats.len() - 1]), Arc::clone(&stage), done.clone())
+        let seat = Arc::new(seat);
+        seats.push(Arc::clone(&seat));
+        make_reader(seat, Arc::clone(&stage), news.clone())
     };
 
     for n in 0..ON_TOKIO {
@@ -123,34 +142,24 @@ pub(crate) fn run() -> Result<String, Failure> {
             2 => ("stalled", "the stalled one".into()),
             _ => ("tokio", format!("tokio {n}")),
         };
-        let (reader, relay, stage) = (seat(kind, name), relay.clone(), Arc::clone(&stage));
-        let done = done.clone();
+        let (relay, stage, news) = (relay.clone(), Arc::clone(&stage), news.clone());
+        let reader = seat(kind, name);
         runtime.spawn(async move {
             if kind == "late" {
                 stage.until(LATE).await;
             }
-            if let Err(error) = relay.subscribe(reader).await {
-                let _ = done.send(Err(error));
-            }
+            tell(&news, relay.subscribe(reader).await);
         });
     }
     let readers = (0..ON_THREAD).map(|n| seat("blocking", format!("blocking {n}"))).collect();
-    let (here, failed) = (relay.clone(), done.clone());
-    thread::spawn(move || {
-        if let Err(error) = here.subscribe_all(readers) {
-            let _ = failed.send(Err(error));
-        }
-    });
+    let (there, other_news) = (relay.clone(), news.clone());
+    thread::spawn(move || tell(&other_news, there.subscribe_all(readers)));
     let shared = Arc::clone(&stage);
-    thread::spawn(move || {
-        if let Err(error) = publish(&relay, &shared) {
-            let _ = done.send(Err(error));
-        }
-    });
+    thread::spawn(move || tell(&news, publish(&relay, &shared, &news)));
 
     println!("5 Mbit/s of video and 64 kbit/s of audio, to {} subscribers", seats.len());
     println!("{:<26}{HEAD}", "");
-    let totals = watch_them(&seats, &stage, &ends)?;
+    let totals = watch_them(&seats, &stage, &heard)?;
     println!("\n{:<26}{HEAD}", "in all");
     for kind in ["tokio", "blocking", "stalled", "late"] {
         let of_kind = || seats.iter().zip(&totals).filter(|(seat, _)| seat.kind == kind);
@@ -180,50 +189,41 @@ fn sum<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Counts {
 fn watch_them(
     seats: &[Arc<Seat>],
     stage: &Stage,
-    ends: &Receiver<Result<(), Failure>>,
+    news: &Receiver<News>,
 ) -> Result<Vec<Counts>, Failure> {
     let mut totals = vec![Counts::default(); seats.len()];
-    let mut missing = seats.len();
+    let (mut begun, mut second, mut missing) = (None, 1, seats.len());
     let limit = stage.epoch + PATIENCE;
-    let mut second = 0;
-    let mut tick = stage.epoch + Duration::from_secs(1);
     while missing > 0 {
-        if let Some(begun) = *stage.begun.borrow() {
-            tick = begun + Duration::from_secs(second + 1);
-        }
-        match ends.recv_timeout(tick.saturating_duration_since(Instant::now())) {
-            Ok(end) => {
-                end?;
-                missing -= 1;
-                continue;
-            }
-            Err(_) if Instant::now() > limit => {
+        let tick = begun.map_or(limit, |begun| begun + Duration::from_secs(second)).min(limit);
+        match news.recv_timeout(tick.saturating_duration_since(Instant::now())) {
+            Ok(News::Failed(error)) => return Err(error),
+            Ok(News::Begun(at)) => begun = Some(at),
+            Ok(News::Done) => missing -= 1,
+            Err(_) if tick == limit => {
                 return Err(format!("{missing} subscribers never saw the end").into());
             }
-            Err(_) => {}
+            Err(_) => {
+                print_second(second, seats, &mut totals);
+                second += 1;
+            }
         }
-        if stage.begun.borrow().is_none() {
-            tick += Duration::from_secs(1);
-            continue;
-        }
-        second += 1;
-        let recent: Vec<_> = seats.iter().map(|seat| std::mem::take(&mut *seat.recent())).collect();
-        println!("{:<26}{}", format!("{second} s, everyone"), Line(&sum(&recent), 1));
-        let here =
-            seats.iter().zip(&recent).filter(|(seat, _)| seat.is_here.load(Ordering::Relaxed));
-        let worst = here.min_by(|(_, a), (_, b)| {
-            a.frames.cmp(&b.frames).then(b.latency(99).total_cmp(&a.latency(99)))
-        });
-        if let Some((seat, counts)) = worst {
-            println!("{:<26}{}", format!("     {}", seat.name), Line(counts, 1));
-        }
-        totals.iter_mut().zip(&recent).for_each(|(total, recent)| total.add(recent));
     }
+    print_second(second, seats, &mut totals);
     stage.is_over.store(true, Ordering::Relaxed);
-    for (total, seat) in totals.iter_mut().zip(seats) {
-        total.add(&seat.recent());
-    }
     Ok(totals)
+}
+
+/// What everyone and the one who is worst off got since the last time.
+fn print_second(second: u64, seats: &[Arc<Seat>], totals: &mut [Counts]) {
+    let recent: Vec<_> = seats.iter().map(|seat| std::mem::take(&mut *seat.recent())).collect();
+    println!("{:<26}{}", format!("{second} s, everyone"), Line(&sum(&recent), 1));
+    let here = seats.iter().zip(&recent).filter(|(seat, _)| seat.is_here.load(Ordering::Relaxed));
+    let worst = here.min_by_key(|(_, counts)| (counts.frames, Reverse(counts.latency(99))));
+    if let Some((seat, counts)) = worst {
+        println!("{:<26}{}", format!("     {}", seat.name), Line(counts, 1));
+    }
+    totals.iter_mut().zip(&recent).for_each(|(total, recent)| total.add(recent));
 }
 
 impl Stage {
@@ -287,7 +287,7 @@ impl Feed {
     }
 }
 
-fn publish(relay: &Relay, stage: &Stage) -> Result<(), Failure> {
+fn publish(relay: &Relay, stage: &Stage, news: &Sender<News>) -> Result<(), Failure> {
     let origin = Origin::default().produce();
     let mut broadcast = origin.create_broadcast(BROADCAST)?;
     let mut feeds = [Feed::new(&mut broadcast, &VIDEO)?, Feed::new(&mut broadcast, &AUDIO)?];
@@ -301,10 +301,14 @@ fn publish(relay: &Relay, stage: &Stage) -> Result<(), Failure> {
         if stage.here.load(Ordering::Relaxed) < ON_TOKIO + ON_THREAD - 1 {
             return Ok(Some(soon));
         }
-        let begun = *begun.get_or_insert_with(|| {
-            stage.begun.send_replace(Some(now));
-            now
-        });
+        let begun = match begun {
+            Some(begun) => begun,
+            None => {
+                stage.begun.send_replace(Some(now));
+                news.send(News::Begun(now))?;
+                *begun.insert(now)
+            }
+        };
         let mut next = None;
         for feed in &mut feeds {
             next = feed.turn(stage, begun, now)?.into_iter().chain(next).min();
@@ -313,11 +317,7 @@ fn publish(relay: &Relay, stage: &Stage) -> Result<(), Failure> {
     })
 }
 
-fn make_reader(
-    seat: Arc<Seat>,
-    stage: Arc<Stage>,
-    done: Sender<Result<(), Failure>>,
-) -> MakeReader {
+fn make_reader(seat: Arc<Seat>, stage: Arc<Stage>, news: Sender<News>) -> MakeReader {
     Box::new(|origin| {
         Box::pin(async move {
             let broadcast = net::find(&origin).await?;
@@ -333,7 +333,7 @@ fn make_reader(
                 read(&AUDIO, audio, &seat, &stage)
             );
             video.and(audio)?;
-            Ok(done.send(Ok(()))?)
+            Ok(news.send(News::Done)?)
         })
     })
 }

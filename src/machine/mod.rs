@@ -50,7 +50,7 @@ use crate::version::Version;
 use lite::Lite;
 use request::{Carrier, Requests, Sender};
 use run::{Layout, Scratch};
-use schedule::{CONTROL_PRIORITY, Pick, Schedule};
+use schedule::{CONTROL_PRIORITY, Pick, Schedule, Shown};
 use streams::{Send, buffer};
 use timers::{Timer, Timers};
 
@@ -92,6 +92,8 @@ struct Core {
     limits: Limits,
     now: Instant,
     state: State,
+    /// Why the connection is gone, until that is told.
+    lost: Option<Error>,
     requests: Requests,
     schedule: Schedule,
     timers: Timers,
@@ -107,6 +109,8 @@ struct Core {
 enum State {
     Open,
     Draining,
+    /// The connection is gone, but what it brought is not told yet.
+    Lost,
     Closed,
 }
 
@@ -130,6 +134,7 @@ impl Machine {
         let mut core = Core {
             now,
             state: State::Open,
+            lost: None,
             requests: Requests::new(carrier, limits.requests, buffer),
             schedule: Schedule::new(layout, limits.pending_groups),
             timers: Timers::default(),
@@ -150,12 +155,12 @@ impl Machine {
     pub fn handle(&mut self, now: Instant, input: Input) {
         let core = &mut self.core;
         core.now = core.now.max(now);
-        if core.state == State::Closed {
+        if core.is_cut_off() {
             return;
         }
         match input {
             Input::Available { dir } => core.no_credit[dir as usize] = false,
-            Input::Closed { code, .. } => core.end(Error::from_session_code(code)),
+            Input::Closed { code, .. } => core.lose(Error::from_session_code(code)),
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => self.dialect.uni_opened(core, id),
@@ -221,14 +226,23 @@ impl Machine {
         if let Some(event) = core.notices.pop_front() {
             return Some(event);
         }
-        let event = self.dialect.poll_event(core);
-        event.or_else(|| core.notices.pop_front())
+        let event = self.dialect.poll_event(core).or_else(|| core.notices.pop_front());
+        if event.is_none() && core.state == State::Lost {
+            let error = core.lost.take().unwrap_or(Error::SessionClosed);
+            core.end(error);
+            return core.notices.pop_front();
+        }
+        event
     }
 
     /// The next small thing to do to the connection. `None` until something else is called.
     pub fn poll_action(&mut self) -> Option<Action> {
         if self.core.state == State::Draining && self.is_flushed() {
             self.core.close(Error::SessionClosed);
+        }
+        if self.core.state == State::Lost {
+            // There is no connection to do it to.
+            self.core.actions.clear();
         }
         let action = self.core.actions.pop_front();
         if self.core.state == State::Closed {
@@ -241,7 +255,7 @@ impl Machine {
     /// The most urgent stream that should exist now: control, then groups. A group that is gone
     /// takes no credit. `None` until something changed, or credit came after [`Open::blocked`].
     pub fn poll_open(&mut self, source: &mut impl Source) -> Option<Open<'_>> {
-        if self.core.state == State::Closed {
+        if self.core.is_cut_off() {
             return None;
         }
         let credit = |dir: Dir| !self.core.no_credit[dir as usize];
@@ -264,7 +278,7 @@ impl Machine {
     /// The most urgent bytes now: control first, then groups by the priority rule, as slices of the
     /// cache. `None` until something changed.
     pub fn poll_write(&mut self, source: &mut impl Source) -> Option<Write<'_>> {
-        if self.core.state == State::Closed {
+        if self.core.is_cut_off() {
             return None;
         }
         self.scratch.clear();
@@ -300,9 +314,8 @@ impl Machine {
             self.scratch.flush();
             return Some((WriteTarget::Request(offer.sender), offer.stream, offer.fin));
         }
-        let (pick, id, fin) =
-            core.schedule.pick_writable(source, &mut self.scratch, &mut core.actions)?;
-        Some((WriteTarget::Group(pick), id, fin))
+        let shown = core.schedule.pick_writable(source, &mut self.scratch, &mut core.actions)?;
+        Some((WriteTarget::Group(shown), shown.stream, shown.fin))
     }
 
     /// When to call [`Machine::handle_timeout`] at the latest. `None`: nothing is waited for.
@@ -316,8 +329,8 @@ impl Machine {
         if !core.actions.is_empty() || !core.notices.is_empty() {
             return true;
         }
-        if core.state == State::Closed {
-            return false;
+        if core.is_cut_off() {
+            return core.state == State::Lost;
         }
         let credit = |dir: Dir| !core.no_credit[dir as usize];
         let control = core.control.as_ref().is_some_and(|control| match control.stream {
@@ -344,7 +357,8 @@ impl Machine {
     }
 
     /// Whether the session is over. What is left to pull is [`Action::Close`] and
-    /// [`Event::Closed`].
+    /// [`Event::Closed`]. After [`Input::Closed`] that is when the events of what came before it are
+    /// pulled.
     pub fn is_closed(&self) -> bool {
         self.core.state == State::Closed
     }
@@ -368,6 +382,19 @@ impl Machine {
 }
 
 impl Core {
+    /// Whether there is no connection any more, for us or at all.
+    fn is_cut_off(&self) -> bool {
+        matches!(self.state, State::Closed | State::Lost)
+    }
+
+    /// The connection is gone. What came before is still to be decoded.
+    fn lose(&mut self, error: Error) {
+        self.state = State::Lost;
+        self.lost = Some(error);
+        self.timers.clear();
+        self.actions.clear();
+    }
+
     /// Closes for our own reason.
     fn close(&mut self, error: Error) {
         if self.state == State::Closed {
@@ -458,7 +485,7 @@ impl Open<'_> {
 enum WriteTarget {
     Control,
     Request(Sender),
-    Group(Pick),
+    Group(Shown),
 }
 
 /// Bytes for one stream, as slices of the cache. Dropping it loses and consumes nothing.
@@ -522,9 +549,7 @@ impl Write<'_> {
                 }
             }
             WriteTarget::Request(sender) => core.requests.taken(sender, n, fin, blocked),
-            WriteTarget::Group(pick) => {
-                core.schedule.taken(pick, n, fin, blocked, &scratch.ends);
-            }
+            WriteTarget::Group(shown) => core.schedule.taken(shown, n, blocked, scratch),
         }
     }
 }

@@ -155,6 +155,15 @@ impl Requests {
         streams && unseen && self.remove(key).is_some()
     }
 
+    /// How urgent our half is from now on, where the request has a stream to itself.
+    pub(super) fn set_priority(&mut self, key: Key, priority: i32, actions: &mut VecDeque<Action>) {
+        if let (Carrier::Streams, Some(id)) =
+            (&self.carrier, self.slab.get(key).and_then(|request| request.stream))
+        {
+            actions.push_back(Action::SetPriority { id, priority });
+        }
+    }
+
     /// Ends both halves at once and forgets the request.
     pub(super) fn cancel(&mut self, key: Key, error: &Error, actions: &mut VecDeque<Action>) {
         let Some(mut request) = self.remove(key) else { return };

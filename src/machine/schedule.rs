@@ -60,6 +60,17 @@ pub(super) struct Pick {
     pub(super) sequence: u64,
 }
 
+/// Bytes of a group that QUIC may take now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) pick: Pick,
+    pub(super) stream: StreamId,
+    /// The group ends behind them.
+    pub(super) fin: bool,
+    /// The cache has no more: the group waits for [`Schedule::ready`] behind them.
+    dry: bool,
+}
+
 /// A group that the machine will not ask for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Released {
@@ -199,6 +210,11 @@ impl Schedule {
         }
     }
 
+    /// How urgent the streams of the track are for QUIC.
+    pub(super) fn quic_priority(&self, key: Key) -> i32 {
+        self.tracks.get(key).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
+    }
+
     /// Whether every group that was given is out or given up.
     pub(super) fn is_drained(&self, key: Key) -> bool {
         self.tracks.get(key).is_none_or(|track| track.groups.is_empty())
@@ -252,20 +268,20 @@ impl Schedule {
 
     // ---- writing -----------------------------------------------------------------------------
 
-    /// The group whose bytes go next, shown in `scratch`, and whether it ends behind them.
+    /// The group whose bytes go next, shown in `scratch`.
     pub(super) fn pick_writable(
         &mut self,
         source: &mut impl Source,
         scratch: &mut Scratch,
         actions: &mut VecDeque<Action>,
-    ) -> Option<(Pick, StreamId, bool)> {
+    ) -> Option<Shown> {
         loop {
             let (_, key) = *self.to_write.first()?;
             let track = self.tracks.get(key)?;
             let sequence = track.best(&track.writable)?;
             let group = &track.groups[&sequence];
             let pick = Pick { track: key, sequence };
-            let id = group.stream?;
+            let stream = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
             let mut run = Run::new(
@@ -280,26 +296,31 @@ impl Schedule {
             let cut = run.was_cut();
             scratch.flush();
             match supply {
-                Supply::End if !cut => return Some((pick, id, true)),
+                Supply::End if !cut => {
+                    return Some(Shown { pick, stream, fin: true, dry: false });
+                }
                 Supply::Gone(error) => {
-                    actions.push_back(Action::Reset { id, code: error.stream_code() });
+                    let code = error.stream_code();
+                    actions.push_back(Action::Reset { id: stream, code });
                     self.release(pick, false);
                 }
-                _ if scratch.total > 0 => return Some((pick, id, false)),
+                supply if scratch.total > 0 => {
+                    let dry = supply == Supply::Pending && !cut;
+                    return Some(Shown { pick, stream, fin: false, dry });
+                }
                 // Nothing new: it waits for `ready`.
                 _ => self.reorder(key, |track| {
-                    track.writable.remove(&sequence);
-                    if let Some(group) = track.groups.get_mut(&sequence) {
-                        group.stalled = false;
-                    }
+                    track.rest(sequence);
                 }),
             }
         }
     }
 
-    /// `n` of the bytes that `scratch` shows were taken, FIN too if `fin`. `parked`: QUIC takes no
-    /// more for now.
-    pub(super) fn taken(&mut self, pick: Pick, n: usize, fin: bool, parked: bool, ends: &[usize]) {
+    /// `n` of the bytes that `scratch` shows were taken; if those are all, FIN as well, if there is
+    /// one. `parked`: QUIC takes no more for now.
+    pub(super) fn taken(&mut self, shown: Shown, n: usize, parked: bool, scratch: &Scratch) {
+        let (pick, ends) = (shown.pick, &scratch.ends);
+        let all = n == scratch.total && !parked;
         let mut parked_stream = None;
         self.reorder(pick.track, |track| {
             let Some(group) = track.groups.get_mut(&pick.sequence) else { return };
@@ -318,6 +339,8 @@ impl Schedule {
             if parked {
                 track.writable.remove(&pick.sequence);
                 parked_stream = group.stream;
+            } else if all && shown.dry {
+                track.rest(pick.sequence);
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
@@ -325,7 +348,7 @@ impl Schedule {
             self.clocks.insert(track.urgency.class(), track.urgency.served);
         }
         self.parked.extend(parked_stream);
-        if fin {
+        if all && shown.fin {
             self.release(pick, true);
         }
     }
@@ -414,6 +437,14 @@ impl Schedule {
 }
 
 impl Track {
+    /// Nothing of the group can be written before the cache has more.
+    fn rest(&mut self, sequence: u64) {
+        self.writable.remove(&sequence);
+        if let Some(group) = self.groups.get_mut(&sequence) {
+            group.stalled = false;
+        }
+    }
+
     fn best(&self, of: &BTreeSet<u64>) -> Option<u64> {
         if self.ordered { of.first().copied() } else { of.last().copied() }
     }

@@ -13,7 +13,7 @@ use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
 use super::origin::{OriginConsumer, OriginProducer};
-use super::outbox::{Next, Outbox};
+use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
 use super::route::{Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
@@ -93,8 +93,9 @@ struct Receiving {
 const SESSION: u64 = 0;
 const READER: u64 = 1;
 const SERVE: u64 = 2;
-const REMOTE: u64 = 3;
-const ASK: u64 = 4;
+const GROUPS: u64 = 3;
+const REMOTE: u64 = 4;
+const ASK: u64 = 5;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -500,8 +501,7 @@ impl Driver {
     ) {
         match self.find_track(broadcast, track, want) {
             Ok(track) => {
-                let waker = self.ready.waker(ready_key(SERVE, request.slot() as u32));
-                self.outbox.add_serve(request, track, waker);
+                self.outbox.add_serve(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
             }
             Err(error) => self.machine.apply(Command::Refuse { request, error }),
@@ -511,12 +511,16 @@ impl Driver {
     fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
         match self.find_track(broadcast, track, Subscription::default().priority(0)) {
             Ok(track) => {
-                let waker = self.ready.waker(ready_key(SERVE, request.slot() as u32));
-                self.outbox.add_describe(request, track, waker);
+                self.outbox.add_describe(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
             }
             Err(error) => self.machine.apply(Command::Refuse { request, error }),
         }
+    }
+
+    fn serve_wakers(&self, request: RequestKey) -> ServeWakers {
+        let waker = |kind| self.ready.waker(ready_key(kind, request.slot() as u32));
+        ServeWakers { track: waker(SERVE), groups: waker(GROUPS) }
     }
 
     /// A track that the peer reads has news.
@@ -564,11 +568,11 @@ impl Driver {
                     self.machine.apply(Command::AnnouncementsReady { request });
                 }
             }
-            SERVE => {
-                for command in self.outbox.groups_ready(slot) {
+            SERVE => self.serve_changed(slot),
+            GROUPS => {
+                while let Some(command) = self.outbox.group_ready(slot) {
                     self.machine.apply(command);
                 }
-                self.serve_changed(slot);
             }
             REMOTE => self.remote_changed(slot),
             ASK => self.ask_changed(slot),

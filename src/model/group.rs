@@ -28,8 +28,21 @@ const SMALL: u64 = 512;
 /// So many pieces of a frame are shown however small they are; later ones when they reach [`SMALL`].
 const EAGER_PIECES: usize = 16;
 
+/// What a group is before there is one: its number in the track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    /// Counts up in the track; gaps are allowed.
+    pub sequence: u64,
+}
+
+impl From<u64> for Group {
+    fn from(sequence: u64) -> Self {
+        Self { sequence }
+    }
+}
+
 /// A group in the cache. Its track, its producers, cursors and consumers share it.
-pub(crate) struct Group {
+pub(crate) struct Kept {
     sequence: u64,
     /// Counts the groups of the track as they came.
     arrival: u64,
@@ -77,7 +90,7 @@ struct Open {
     chunks: Vec<Bytes>,
 }
 
-impl Group {
+impl Kept {
     pub(super) fn new(
         sequence: u64,
         arrival: u64,
@@ -309,7 +322,7 @@ impl Group {
     }
 }
 
-impl fmt::Debug for Group {
+impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group").field("sequence", &self.sequence).finish_non_exhaustive()
     }
@@ -371,12 +384,12 @@ impl Open {
 /// Writes a group. Cloning adds a writer; if the last one is dropped before
 /// [`finish`](Self::finish), the group is aborted with [`Error::Dropped`].
 pub struct GroupProducer {
-    group: Arc<Group>,
+    group: Arc<Kept>,
     woken: Woken,
 }
 
 impl GroupProducer {
-    pub(super) fn new(group: Arc<Group>) -> Self {
+    pub(super) fn new(group: Arc<Kept>) -> Self {
         lock(&group.state).producers += 1;
         Self { group, woken: Woken::default() }
     }

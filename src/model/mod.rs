@@ -29,7 +29,7 @@ pub use broadcast::{
 pub use clock::Clock;
 pub use driver::Driver;
 pub use frame::{Frame, FrameConsumer, FrameProducer};
-pub use group::{GroupConsumer, GroupProducer};
+pub use group::{Group, GroupConsumer, GroupProducer};
 pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use ready::ReadyList;
 pub use session::{Client, Server, Session};

@@ -27,12 +27,18 @@ struct Reader {
     waker: Waker,
 }
 
+/// Who tells of news: of the track, and of its groups. All groups share one, because few of them wait
+/// at once.
+pub(super) struct ServeWakers {
+    pub(super) track: Waker,
+    pub(super) groups: Waker,
+}
+
 /// A track that the peer reads, or asks what it is.
 struct Serve {
     request: RequestKey,
     track: TrackConsumer,
-    /// One for the track and all of its groups: few of them wait at once.
-    waker: Waker,
+    wakers: ServeWakers,
     step: Step,
     /// Groups from here on came after the subscription.
     edge: u64,
@@ -86,17 +92,33 @@ impl Outbox {
         self.readers.get(slot)?.as_ref().map(|reader| reader.request)
     }
 
-    pub(super) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
-        self.add(request, track, waker, Step::Accept);
+    /// A track that the peer subscribed.
+    pub(super) fn add_serve(
+        &mut self,
+        request: RequestKey,
+        track: TrackConsumer,
+        wakers: ServeWakers,
+    ) {
+        self.add(request, track, wakers, Step::Accept);
     }
 
-    pub(super) fn add_describe(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
-        self.add(request, track, waker, Step::Describe);
+    /// A track that the peer asks about.
+    pub(super) fn add_describe(
+        &mut self,
+        request: RequestKey,
+        track: TrackConsumer,
+        wakers: ServeWakers,
+    ) {
+        self.add(request, track, wakers, Step::Describe);
     }
 
-    fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: Step) {
+    fn add(&mut self, request: RequestKey, track: TrackConsumer, wakers: ServeWakers, step: Step) {
         let (edge, waiting) = (track.edge(), SmallVec::new());
-        put(&mut self.serves, request.slot(), Serve { request, track, waker, step, edge, waiting });
+        put(
+            &mut self.serves,
+            request.slot(),
+            Serve { request, track, wakers, step, edge, waiting },
+        );
     }
 
     fn serve(&mut self, slot: usize) -> Option<&mut Serve> {
@@ -106,14 +128,14 @@ impl Outbox {
     pub(super) fn update(&mut self, slot: usize, want: Subscription) {
         if let Some(serve) = self.serve(slot) {
             serve.track.update(want);
-            serve.waker.wake_by_ref();
+            serve.wakers.track.wake_by_ref();
         }
     }
 
     /// Looks at the track again, soon.
     pub(super) fn wake(&mut self, slot: usize) {
         if let Some(serve) = self.serve(slot) {
-            serve.waker.wake_by_ref();
+            serve.wakers.track.wake_by_ref();
         }
     }
 
@@ -137,7 +159,7 @@ impl Outbox {
         let request = serve.request;
         let error = match serve.step {
             Step::Describe | Step::Accept => {
-                match serve.track.poll_info(&mut Context::from_waker(&serve.waker)) {
+                match serve.track.poll_info(&mut Context::from_waker(&serve.wakers.track)) {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(info)) if serve.step == Step::Accept => {
                         serve.step = Step::Groups;
@@ -153,7 +175,7 @@ impl Outbox {
                     Poll::Ready(Err(error)) => error,
                 }
             }
-            Step::Groups => match serve.track.poll_recv_cursor(Some(&serve.waker)) {
+            Step::Groups => match serve.track.poll_recv_cursor(Some(&serve.wakers.track)) {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Some(cursor))) => {
                     let sequence = cursor.sequence();
@@ -179,17 +201,16 @@ impl Outbox {
         Some(Next::Last(Command::Refuse { request, error }))
     }
 
-    /// Groups of a track that may have more now.
-    pub(super) fn groups_ready(&mut self, slot: usize) -> SmallVec<[Command; 4]> {
-        let Some(serve) = self.serves.get_mut(slot).and_then(Option::as_mut) else {
-            return SmallVec::new();
-        };
-        let groups = &self.groups;
-        let ready = serve.waiting.drain(..).filter_map(|token| {
-            let Sending { request, cursor } = groups.get(token.into())?;
-            Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
-        });
-        ready.collect()
+    /// A group of a track that may have more now; `None` when all were given.
+    pub(super) fn group_ready(&mut self, slot: usize) -> Option<Command> {
+        let serve = self.serves.get_mut(slot)?.as_mut()?;
+        while let Some(token) = serve.waiting.pop() {
+            if let Some(Sending { request, cursor }) = self.groups.get(token.into()) {
+                let (request, sequence) = (*request, cursor.sequence());
+                return Some(Command::GroupReady { request, sequence });
+            }
+        }
+        None
     }
 }
 
@@ -205,7 +226,7 @@ impl Source for Outbox {
         if run.is_waiting() && serve.track.is_old(sending.cursor.sequence()) {
             return Supply::Gone(Error::Old);
         }
-        let waker = Some(&serve.waker);
+        let waker = Some(&serve.wakers.groups);
         let supply = sending.cursor.frames(from, waker, &mut |frame| run.push(frame));
         if supply == Supply::Pending && !serve.waiting.contains(&group) {
             serve.waiting.push(group);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::budget::Account;
-use super::group::Group;
+use super::group::Kept;
 use crate::error::Error;
 use crate::time::{Instant, Timescale, Timestamp};
 
 /// Groups that are given up, to be evicted after the unlock, and why.
-pub(super) type Dead = SmallVec<[(Arc<Group>, Error); 2]>;
+pub(super) type Dead = SmallVec<[(Arc<Kept>, Error); 2]>;
 
 /// How long groups are kept.
 pub(super) struct Rules {
@@ -24,8 +24,8 @@ pub(super) struct Rules {
 
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    by_sequence: VecDeque<Arc<Group>>,
-    by_arrival: VecDeque<Arc<Group>>,
+    by_sequence: VecDeque<Arc<Kept>>,
+    by_arrival: VecDeque<Arc<Kept>>,
     arrivals: u64,
     /// One past the highest sequence that ever was.
     edge: u64,
@@ -44,7 +44,7 @@ impl Shelf {
         self.floor
     }
 
-    pub(super) fn by_sequence(&self) -> &VecDeque<Arc<Group>> {
+    pub(super) fn by_sequence(&self) -> &VecDeque<Arc<Kept>> {
         &self.by_sequence
     }
 
@@ -54,11 +54,11 @@ impl Shelf {
     }
 
     /// The group with the highest sequence.
-    pub(super) fn latest(&self) -> Option<&Arc<Group>> {
+    pub(super) fn latest(&self) -> Option<&Arc<Kept>> {
         self.by_sequence.back()
     }
 
-    pub(super) fn find(&self, sequence: u64) -> Option<&Arc<Group>> {
+    pub(super) fn find(&self, sequence: u64) -> Option<&Arc<Kept>> {
         let group = self.by_sequence.get(self.position(sequence))?;
         (group.sequence() == sequence).then_some(group)
     }
@@ -72,7 +72,7 @@ impl Shelf {
     }
 
     /// Groups in the order in which they came, from the `arrival`-th on.
-    pub(super) fn arrived(&self, arrival: u64) -> impl Iterator<Item = &Arc<Group>> {
+    pub(super) fn arrived(&self, arrival: u64) -> impl Iterator<Item = &Arc<Kept>> {
         let at = match self.by_arrival.back() {
             Some(last) if last.arrival() < arrival => self.by_arrival.len(),
             _ => self.by_arrival.partition_point(|group| group.arrival() < arrival),
@@ -84,8 +84,8 @@ impl Shelf {
     pub(super) fn insert(
         &mut self,
         sequence: u64,
-        make: impl FnOnce(u64) -> Arc<Group>,
-    ) -> &Arc<Group> {
+        make: impl FnOnce(u64) -> Arc<Kept>,
+    ) -> &Arc<Kept> {
         let group = make(self.arrivals);
         self.arrivals += 1;
         self.edge = self.edge.max(sequence + 1);
@@ -95,7 +95,7 @@ impl Shelf {
         &self.by_sequence[at]
     }
 
-    fn remove(&mut self, at: usize) -> Option<Arc<Group>> {
+    fn remove(&mut self, at: usize) -> Option<Arc<Kept>> {
         let group = self.by_sequence.remove(at)?;
         self.floor = self.floor.max(group.sequence() + 1);
         if let Ok(at) = self.by_arrival.binary_search_by_key(&group.arrival(), |g| g.arrival()) {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::Result;
 use super::budget::{Account, Cache};
-use super::group::{Group, GroupProducer};
+use super::group::{Group, GroupProducer, Kept};
 use super::shelf::{Dead, Rules, Shelf};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
@@ -295,11 +295,12 @@ impl TrackProducer {
         })
     }
 
-    /// Begins the group `sequence`, in any order.
+    /// Begins a group by its number, in any order.
     ///
     /// Fails if there is one already ([`Error::Duplicate`]), if it was given up before
     /// ([`Error::Old`]), and if the track ended before it.
-    pub fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
+    pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
+        let Group { sequence } = group.into();
         self.create(|_| sequence)
     }
 
@@ -332,7 +333,7 @@ impl TrackProducer {
             }
             let group = state.shelf.insert(sequence, |arrival| {
                 let (track, account) = (Arc::downgrade(shared), shared.account.clone());
-                Group::new(sequence, arrival, track, account)
+                Kept::new(sequence, arrival, track, account)
             });
             let group = GroupProducer::new(group.clone());
             state.readers.take(woken);

@@ -93,7 +93,7 @@ pub(crate) struct Turn {
 }
 
 /// Pieces of each kind of work in one turn. With the constant below it bounds how long a turn takes,
-/// hence how far a step goes past its budget: some 100 microseconds on a laptop.
+/// hence how far a step goes past its budget.
 const PIECES: usize = 16;
 /// Packet batches in one turn.
 const BURSTS: usize = 4;

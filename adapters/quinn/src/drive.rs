@@ -165,6 +165,10 @@ impl Round<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..ROUNDS {
             let now = self.timer.now();
+            // Here and not only when idle: who is always busy has deadlines too.
+            if self.driver.poll_timeout().is_some_and(|at| at <= now) {
+                self.driver.handle_timeout(now);
+            }
             // All inputs come before the first write: else the order of wakes beats priorities.
             let mut is_busy = self.read(now);
             is_busy |= self.work();
@@ -192,9 +196,8 @@ impl Round<'_, '_> {
                 }
                 Lost::Told(error) => return Poll::Ready(End::Lost(error.clone())),
             }
-            if self.timer.poll(self.driver.poll_timeout(), cx).is_ready() {
-                self.driver.handle_timeout(self.timer.now());
-            } else if self.driver.poll_wake(cx).is_pending()
+            if self.timer.poll(self.driver.poll_timeout(), cx).is_pending()
+                && self.driver.poll_wake(cx).is_pending()
                 && self.streams.ready.poll_ready(cx).is_pending()
             {
                 return Poll::Pending;

@@ -1,4 +1,4 @@
-//! [smoq] over [quinn]: give a connection, get a [`Session`](smoq::Session) and one future that
+//! [smoq] over [quinn]: give a connection, get a [`Session`] and one future that
 //! drives it. Nothing is spawned here; any executor will do that has a [`quinn::Runtime`].
 //!
 //! ```no_run

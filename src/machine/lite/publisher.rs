@@ -23,13 +23,13 @@ pub(super) struct Serving {
     track: Option<Key>,
     /// The first group that was promised.
     start: Option<u64>,
-    /// All groups are given.
-    ending: bool,
+    /// All groups are given: those from this one on do not exist.
+    ending: Option<u64>,
 }
 
 impl Serving {
     pub(super) fn new(message: &Subscribe) -> Self {
-        Self { id: message.id, want: message.want.clone(), track: None, start: None, ending: false }
+        Self { id: message.id, want: message.want.clone(), track: None, start: None, ending: None }
     }
 }
 
@@ -86,7 +86,7 @@ impl Lite {
             core.notices.push_back(Event::GroupReleased { group, sent: false });
         };
         let Some(serving) = self.serving(core, key) else { return refused(core) };
-        let (Some(track), false) = (serving.track, serving.ending) else { return refused(core) };
+        let (Some(track), None) = (serving.track, serving.ending) else { return refused(core) };
         let first = serving.start.is_none();
         let start = *serving.start.get_or_insert(sequence);
         if says_start && sequence < start {
@@ -114,12 +114,7 @@ impl Lite {
     pub(super) fn finish_subscribe(&mut self, core: &mut Core, key: Key, end: u64) {
         let Some(serving) = self.serving(core, key) else { return };
         let Some(track) = serving.track else { return };
-        if core::mem::replace(&mut serving.ending, true) {
-            return;
-        }
-        if self.features.subscribe_end {
-            self.respond(core, key, &SubscribeResponse::End { group: end });
-        }
+        serving.ending.get_or_insert(end);
         self.check_drained(core, track);
     }
 
@@ -136,8 +131,13 @@ impl Lite {
     fn check_drained(&mut self, core: &mut Core, track: Key) {
         let Some(key) = self.request_by_track.get(&track).copied() else { return };
         let Role::Serving(serving) = self.role(key) else { return };
-        if !serving.ending || !core.schedule.is_drained(track) {
-            return;
+        let Some(end) = serving.ending.filter(|_| core.schedule.is_drained(track)) else { return };
+        // Behind the bytes of the groups that QUIC still holds: what reaches a subscriber after the end
+        // is lost on 0.16, and 0.3 tells its reader of the end as soon as it has the newest group.
+        let priority = core.schedule.quic_priority(track);
+        core.requests.set_priority(key, priority, &mut core.actions);
+        if self.features.subscribe_end {
+            self.respond(core, key, &SubscribeResponse::End { group: end });
         }
         core.schedule.remove_track(track, Error::Closed.stream_code(), &mut core.actions);
         self.request_by_track.remove(&track);

@@ -232,10 +232,12 @@ fn a_draining_session_refuses_requests() {
         pair.server.apply(Command::Drain);
         pair.client.apply(subscribe(1));
         pair.advance(ms(400));
+        assert!(!pair.server.is_closed());
+        // On one stream the refusal comes behind what that stream owes.
+        pair.advance(ms(500));
         let ended = Event::SubscribeEnded { subscription: token(1), result: Err(Error::GoingAway) };
         let events = pair.client.take_events();
         assert!(events.contains(&ended), "{events:?}");
-        assert!(!pair.server.is_closed());
     });
 }
 

@@ -11,18 +11,18 @@ use bytes::Bytes;
 use super::super::page::{self, Page};
 use super::super::wakers::{WaitSlot, lock, wait};
 use super::super::{Frame, FrameConsumer, Result};
-use super::Group;
+use super::Kept;
 use crate::error::Error;
 use crate::machine::{FrameView, Supply};
 
 /// A group that is read; if by an application, its frames stay in the cache meanwhile.
 struct Reading {
-    group: Arc<Group>,
+    group: Arc<Kept>,
     is_pin: bool,
 }
 
 impl Reading {
-    fn new(group: Arc<Group>, is_pin: bool) -> Self {
+    fn new(group: Arc<Kept>, is_pin: bool) -> Self {
         group.pins.fetch_add(usize::from(is_pin), Ordering::SeqCst);
         Self { group, is_pin }
     }
@@ -60,12 +60,12 @@ pub struct GroupConsumer {
 }
 
 impl GroupConsumer {
-    pub(crate) fn new(group: Arc<Group>) -> Self {
+    pub(crate) fn new(group: Arc<Kept>) -> Self {
         Self::with(Reading::new(group, true), None, 0)
     }
 
     /// One that does not keep the group's frames.
-    pub(crate) fn unpinned(group: Arc<Group>) -> Self {
+    pub(crate) fn unpinned(group: Arc<Kept>) -> Self {
         Self::with(Reading::new(group, false), None, 0)
     }
 
@@ -269,12 +269,12 @@ impl fmt::Debug for GroupConsumer {
 
 /// A session's view of a group: it keeps no frames.
 pub(crate) struct GroupCursor {
-    group: Arc<Group>,
+    group: Arc<Kept>,
     slot: Cell<WaitSlot>,
 }
 
 impl GroupCursor {
-    pub(crate) fn new(group: Arc<Group>) -> Self {
+    pub(crate) fn new(group: Arc<Kept>) -> Self {
         Self { group, slot: Cell::default() }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
-use super::super::group::{Group, GroupCursor};
+use super::super::group::{GroupCursor, Kept};
 use super::super::wakers::{WaitSlot, Woken, lock, wait};
 use super::super::{Frame, GroupConsumer, Result};
 use super::{Shared, State, closed, follow};
@@ -145,7 +145,7 @@ impl TrackConsumer {
     fn arrived<T>(
         &mut self,
         waker: Option<&Waker>,
-        make: fn(Arc<Group>) -> T,
+        make: fn(Arc<Kept>) -> T,
     ) -> Poll<Result<Option<T>>> {
         self.group(waker, |cursor, state, limit| {
             let wanted = cursor.start..limit;
@@ -180,7 +180,7 @@ impl TrackConsumer {
     fn in_order<T>(
         &mut self,
         waker: Option<&Waker>,
-        make: fn(Arc<Group>) -> T,
+        make: fn(Arc<Kept>) -> T,
     ) -> Poll<Result<Option<T>>> {
         let timescale = self.shared.timescale();
         self.group(waker, |cursor, state, limit| {

@@ -8,7 +8,7 @@ use crate::{
     log, payload,
     peers::{
         Announcement, Broadcast, Code, Event, Group, Link, Listener, Options, Peer, Role,
-        Subscription, Track, Writer, lite016,
+        Subscription, Track, Writer, lite016, net03,
     },
 };
 
@@ -126,32 +126,36 @@ pub async fn burst<P: Peer, S: Peer>(version: &str) {
     let mut groups = vec![subscription.next_group().await.expect("a group")];
     let burst = (1..100).map(|sequence| payload::sized_group(sequence, &SMALL));
     track.write_all(burst, Duration::ZERO).await.expect("written");
-    // moq-lite 0.16 knows no subscription any more for a group that arrives after the end of the
-    // track, so it is told of the end when it has all. It asks for a max age of 0, by which the
-    // others send it only what was the newest group when a stream could be opened.
+    // Who is told of the end before it has all groups may lose some, so these are told late:
+    // - moq-lite 0.16 knows no subscription any more for a group that arrives after the end;
+    // - moq-net 0.3 tells its reader of the end as soon as the newest group is there. Its own
+    //   publisher sends oldest first, smoq newest first.
+    let told_late = S::NAME == OLD || (S::NAME == net03::Peer::NAME && P::NAME != S::NAME);
+    // moq-lite 0.16 asks for a max age of 0, by which the others send it only what was the newest
+    // group when a stream could be opened.
     let skips = S::NAME == OLD && P::NAME != OLD;
-    if S::NAME != OLD {
+    if !told_late {
         track.finish().expect("finished");
     }
     while groups.len() < 100 {
-        let group = subscription.next_ended().await.expect("a group");
+        let Some(group) = subscription.next_ended().await else { break };
         let newest = group.sequence == 99;
         groups.push(group);
         if skips && newest {
             break;
         }
     }
-    if S::NAME == OLD {
+    if told_late {
         track.finish().expect("finished");
     }
     let (rest, end) = subscription.drain().await;
     groups.extend(rest);
-    assert_eq!(end, Ok(()));
     let order: Vec<_> = groups.iter().map(|group| group.sequence).collect();
     println!("{} -> {} in {version}: a burst arrives as {order:?}", P::NAME, S::NAME);
+    assert_eq!(end, Ok(()));
     let (complete, reset): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.end.is_ok());
     println!("{} complete, {} reset, {:?} skipped", complete.len(), reset.len(), skipped());
-    assert!(skips || complete.len() == 100);
+    assert!(skips || complete.len() == 100, "all are young enough");
     if let Some(skipped) = skipped() {
         assert_eq!(complete.len() as u64 + skipped, 100, "complete or counted");
     }

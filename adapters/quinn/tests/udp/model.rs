@@ -302,11 +302,15 @@ async fn a_close_carries_its_code(version: Version) {
 async fn what_was_written_before_a_drain_arrives(version: Version) {
     let (mut drivings, near, far) = pair(version).await;
     let (_broadcast, mut track) = publish(&near, "live", "video");
+    // A drain refuses new requests, so the subscription must be there before.
+    track.append_group().unwrap().finish().unwrap();
     let mut consumer = drivings.run(attach(&mut track, &far)).await;
+    assert!(drivings.run(group(&mut consumer)).await.is_empty());
+
     let frame = Bytes::from(vec![9; 1 << 20]);
-    let mut group_here = track.append_group().unwrap();
-    group_here.write_frame(0, frame.clone()).unwrap();
-    group_here.finish().unwrap();
+    let mut last = track.append_group().unwrap();
+    last.write_frame(0, frame.clone()).unwrap();
+    last.finish().unwrap();
     drop(near.session);
     assert_eq!(drivings.ended().await, [Ok(()), Ok(())]);
     assert_eq!(group(&mut consumer).await, [frame]);

@@ -1,0 +1,158 @@
+//! The networked examples, run as their users run them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// An example that was just built, ready to be given arguments.
+fn example(name: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", name]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().unwrap().success());
+    // This test is target/PROFILE/deps/NAME.
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    Command::new(profile.join("examples").join(name))
+}
+
+/// A process that does not outlive its test.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The rest of what it prints, when it has ended by itself, without an error.
+    fn rest(mut self) -> String {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{rest}");
+        rest
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It fails if the process has ended, as most have.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Relay {
+    running: Running,
+    address: String,
+    fingerprint: String,
+}
+
+impl Relay {
+    fn start(listen: &str, more: &[&str]) -> Self {
+        let mut running = Running::start(example("relay").args(["--listen", listen]).args(more));
+        let line = running.line();
+        let (address, fingerprint) =
+            line.strip_prefix("listening ").and_then(|rest| rest.split_once(" sha256:")).unwrap();
+        let (address, fingerprint) = (address.into(), fingerprint.into());
+        Self { running, address, fingerprint }
+    }
+
+    fn url(&self) -> String {
+        format!("moqt://{}/", self.address)
+    }
+
+    fn clock(&self, role: &str, more: &[&str]) -> Running {
+        let mut clock = example("clock");
+        clock.args([role, &self.url(), "--fingerprint", &self.fingerprint]).args(more);
+        Running::start(&mut clock)
+    }
+
+    /// As a service manager ends it.
+    #[cfg(unix)]
+    fn terminate(self) {
+        let pid = self.running.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert_eq!(self.running.rest(), "");
+    }
+}
+
+/// Seconds of the hour in `YYYY-MM-DD HH:MM:SS`.
+fn second(line: &str) -> u32 {
+    let (date, time) = line.split_once(' ').unwrap();
+    assert_eq!((date.len(), time.len()), (10, 8), "{line}");
+    let parts: Vec<u32> = time.split(':').map(|part| part.parse().unwrap()).collect();
+    parts[1] * 60 + parts[2]
+}
+
+#[test]
+fn clock_through_a_relay_in_every_version() {
+    let relay = Relay::start("127.0.0.1:0", &[]);
+    let publisher = relay.clock("publish", &["--count", "60"]);
+    let subscribers = ["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06"]
+        .map(|version| relay.clock("subscribe", &["--version", version, "--count", "3"]));
+    for subscriber in subscribers {
+        let printed = subscriber.rest();
+        let seconds: Vec<_> = printed.lines().map(second).collect();
+        assert_eq!(seconds.len(), 3, "{printed}");
+        assert!(seconds.windows(2).all(|two| two[1] == (two[0] + 1) % 3_600), "{printed}");
+    }
+    drop(publisher);
+}
+
+#[cfg(unix)]
+#[test]
+fn relays_find_each_other_again_and_end_politely() {
+    let upstream = Relay::start("127.0.0.1:0", &[]);
+    let address = upstream.address.clone();
+    let edge = Relay::start("127.0.0.1:0", &["--insecure", "--upstream", &upstream.url()]);
+    let mut upstream = Some(upstream);
+    for _ in 0..2 {
+        // The second time on the same port, with another certificate.
+        let upstream = upstream.take().unwrap_or_else(|| Relay::start(&address, &[]));
+        let publisher = upstream.clock("publish", &[]);
+        let printed = edge.clock("subscribe", &["--count", "1"]).rest();
+        second(printed.trim_end());
+        drop(publisher);
+        upstream.terminate();
+    }
+    edge.terminate();
+}
+
+#[test]
+fn demo_loses_nothing() {
+    let printed = Running::start(&mut example("demo")).rest();
+    assert!(printed.lines().last().is_some_and(|last| last.starts_with("demo: ok")), "{printed}");
+    assert!(printed.lines().count() <= 24, "more than a screen:\n{printed}");
+}
+
+#[test]
+fn demo_sends_a_file_whole() {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-file");
+    // Not a multiple of any frame or group.
+    let content: Vec<u8> =
+        (0..3_333_333_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(&path, content).unwrap();
+    let printed = Running::start(example("demo").arg(&path)).rest();
+    let hashes =
+        |who| printed.lines().filter_map(move |line| line.strip_prefix(who)).collect::<Vec<_>>();
+    let (sent, received) = (hashes("sent"), hashes("received"));
+    assert_eq!((sent.len(), received.len()), (1, 4), "{printed}");
+    assert!(received.iter().all(|hash| hash.trim() == sent[0].trim()), "{printed}");
+    assert!(printed.lines().last().is_some_and(|last| last.starts_with("demo: ok")), "{printed}");
+
+    let missing = example("demo").arg(path.with_extension("missing")).output().unwrap();
+    assert!(!missing.status.success());
+    assert!(String::from_utf8(missing.stdout).unwrap().starts_with("demo: FAILED"));
+}
