@@ -5,6 +5,8 @@ use std::path::Path;
 
 #[path = "../fuzz/src/coding.rs"]
 mod coding;
+#[path = "../fuzz/src/session_bytes.rs"]
+mod session_bytes;
 
 /// Runs `target` on each file of its two directories.
 fn replay(name: &str, target: fn(&[u8])) {
@@ -25,4 +27,9 @@ fn replay(name: &str, target: fn(&[u8])) {
 #[test]
 fn coding() {
     replay("coding", coding::run);
+}
+
+#[test]
+fn session_bytes() {
+    replay("session_bytes", session_bytes::run);
 }

@@ -14,6 +14,9 @@ mod random;
 mod shelf;
 mod trace;
 
+#[cfg(test)]
+mod tests;
+
 pub use bare::Bare;
 pub use link::Link;
 pub use pair::Pair;

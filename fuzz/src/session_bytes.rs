@@ -1,0 +1,472 @@
+//! One machine against a peer, an adapter, an application and a cache that do anything. Nothing panics,
+//! every call comes to an end, and what comes out keeps the machine's promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use smoq::machine::{
+    Action, Announcement, Command, Config, Event, FrameView, GroupKey, Input, Machine, RequestKey,
+    Run, Source, Supply, Token,
+};
+use smoq::stream::{Code, Dir, Side, StreamId};
+use smoq::{
+    Cost, Error, Hop, Hops, Instant, Limits, Path, Subscription, Timestamp, TrackInfo, Version,
+};
+
+pub(crate) fn run(data: &[u8]) {
+    let mut world = World::new(Choices(data));
+    for _ in 0..MAX_OPS {
+        if world.choices.0.is_empty() {
+            break;
+        }
+        world.step();
+    }
+    world.finish();
+}
+
+const MAX_OPS: usize = 2_000;
+/// Calls after which a machine that is asked until it has nothing must have nothing.
+const MAX_CALLS: usize = 100_000;
+
+/// The rest of the input, from which everything is chosen.
+struct Choices<'a>(&'a [u8]);
+
+impl Choices<'_> {
+    /// 0 when the input is at its end.
+    fn byte(&mut self) -> u8 {
+        let Some((byte, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *byte
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::from(self.byte()) % end.max(1)
+    }
+
+    fn bytes(&mut self, len: usize) -> Bytes {
+        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        Bytes::copy_from_slice(bytes)
+    }
+
+    fn error(&mut self) -> Error {
+        match self.below(8) {
+            0 => Error::App(u32::MAX),
+            1 => Error::Remote(Code::MAX),
+            2 => Error::Cancelled,
+            3 => Error::Old,
+            4 => Error::NotFound,
+            5 => Error::GoingAway,
+            6 => Error::ProtocolViolation("said the application"),
+            _ => Error::Internal,
+        }
+    }
+}
+
+/// A cache that says anything, but never the same for ever.
+struct Anything {
+    state: u64,
+    quiet: bool,
+    payload: Bytes,
+}
+
+impl Anything {
+    fn next(&mut self, end: u64) -> u64 {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.state >> 33) % end
+    }
+}
+
+impl Source for Anything {
+    fn frames(&mut self, _: Token, _: u64, run: &mut Run<'_>) -> Supply {
+        if self.quiet {
+            return if self.next(2) == 0 { Supply::End } else { Supply::Gone(Error::Evicted) };
+        }
+        for _ in 0..self.next(4) {
+            let there = self.next(400) as usize;
+            let size = match self.next(20) {
+                0 => u64::MAX,
+                1..4 => there as u64 + 1,
+                _ => there as u64,
+            };
+            let [timestamp, previous] =
+                [0; 2].map(|_: u8| Timestamp::new(self.next(1 << 31) << 31));
+            let payload = [self.payload.slice(..there / 2), self.payload.slice(there / 2..there)];
+            let view = FrameView { timestamp, previous, size, wire: None, payload: &payload };
+            if !run.push(view) {
+                break;
+            }
+        }
+        match self.next(8) {
+            0 => Supply::Gone(Error::Old),
+            1 => Supply::End,
+            2..5 => Supply::More,
+            _ => Supply::Pending,
+        }
+    }
+
+    fn announcement(&mut self, _: Token) -> Option<Announcement> {
+        let suffix = Path::new(["a", "b/c", "", "x"][self.next(4) as usize]);
+        match if self.quiet { 0 } else { self.next(3) } {
+            0 => None,
+            1 => Some(Announcement::Ended { suffix }),
+            _ => {
+                let hops: Hops = (0..self.next(34)).map(Hop::new).collect();
+                let cost = Cost { warm: self.next(9), cold: u64::MAX };
+                Some(Announcement::Active { suffix, hops, cost })
+            }
+        }
+    }
+}
+
+struct World<'a> {
+    choices: Choices<'a>,
+    machine: Machine,
+    source: Anything,
+    side: Side,
+    now: Instant,
+    /// Streams that exist, of both sides, and how many of each kind.
+    streams: Vec<StreamId>,
+    opened: [[u64; 2]; 2],
+    /// Our halves that may be written.
+    open: BTreeSet<StreamId>,
+    stopped: BTreeSet<StreamId>,
+    requests: Vec<RequestKey>,
+    /// Groups that come in, what is missing of the frame that began last, and for whom.
+    groups: BTreeMap<GroupKey, (u64, Token)>,
+    old_groups: Vec<GroupKey>,
+    subscriptions: BTreeSet<Token>,
+    given: BTreeSet<Token>,
+    announced: BTreeSet<Path>,
+    tokens: u32,
+    closed: bool,
+    ended: bool,
+}
+
+impl<'a> World<'a> {
+    fn new(mut choices: Choices<'a>) -> Self {
+        let shape = choices.byte();
+        let side = if shape & 4 == 0 { Side::Client } else { Side::Server };
+        let mut config = Config::new(side, Version::ALL[usize::from(shape & 3)]);
+        config.hop = Hop::new(u64::from(shape >> 7));
+        if shape & 8 != 0 {
+            config.interests = vec![Path::root(), Path::new("room")];
+        }
+        if shape & 16 != 0 {
+            config.limits = small();
+        }
+        let state = u64::from(choices.byte());
+        let payload = Bytes::from_static(&[7; 400]);
+        Self {
+            choices,
+            machine: Machine::new(config, Instant::ZERO),
+            source: Anything { state, quiet: false, payload },
+            side,
+            now: Instant::ZERO,
+            streams: Vec::new(),
+            opened: [[0; 2]; 2],
+            open: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+            requests: Vec::new(),
+            groups: BTreeMap::new(),
+            old_groups: Vec::new(),
+            subscriptions: BTreeSet::new(),
+            given: BTreeSet::new(),
+            announced: BTreeSet::new(),
+            tokens: 0,
+            closed: false,
+            ended: false,
+        }
+    }
+
+    fn step(&mut self) {
+        match self.choices.below(16) {
+            0 | 1 => self.peer_opens(),
+            2..6 => self.data(),
+            6 => {
+                let input = self.odd_input();
+                self.machine.handle(self.now, input);
+            }
+            7 => {
+                self.now = self.now + Duration::from_millis(u64::from(self.choices.byte()) << 4);
+                self.machine.handle_timeout(self.now);
+            }
+            8..11 => {
+                let command = self.command();
+                self.machine.apply(command);
+            }
+            11 => drop(self.event()),
+            12 => drop(self.action()),
+            13 => drop(self.open()),
+            14 => drop(self.write()),
+            _ => {
+                // The source may never come to an end: a few calls of each.
+                for _ in 0..8 {
+                    self.event();
+                    self.action();
+                    self.open();
+                    self.write();
+                }
+            }
+        }
+        self.closed |= self.machine.is_closed();
+    }
+
+    /// Everything that is there is taken; then there must be nothing.
+    fn finish(&mut self) {
+        self.choices.0 = &[];
+        self.source.quiet = true;
+        for _ in 0..MAX_CALLS {
+            let more = [self.event(), self.action(), self.open(), self.write()];
+            if !more.contains(&true) && !self.machine.has_work() {
+                break;
+            }
+        }
+        assert!(!self.machine.has_work(), "it does not come to an end");
+        if self.machine.is_closed() {
+            assert!(self.ended, "the end was not told");
+            assert_eq!(self.machine.poll_timeout(), None);
+        } else {
+            self.machine.apply(Command::Close { error: Error::Internal });
+            assert!(self.action() && self.event() && self.ended);
+        }
+        assert!(!self.event() && !self.action() && !self.open() && !self.write());
+    }
+
+    // ---- in ----------------------------------------------------------------------------------
+
+    fn peer_opens(&mut self) {
+        let dir = if self.choices.byte() & 1 == 0 { Dir::Bi } else { Dir::Uni };
+        let index = &mut self.opened[1][dir as usize];
+        let id = StreamId::new(self.side.peer(), dir, *index);
+        *index += 1;
+        self.streams.push(id);
+        if dir == Dir::Bi {
+            self.open.insert(id);
+        }
+        self.machine.handle(self.now, Input::Opened { id });
+        self.data_on(id);
+    }
+
+    fn data(&mut self) {
+        let id = self.stream();
+        self.data_on(id);
+    }
+
+    fn data_on(&mut self, id: StreamId) {
+        let shape = self.choices.byte();
+        let bytes = match shape & 0x7f {
+            // Much more than the input has.
+            0x7f => vec![0; 70_000].into(),
+            len => self.choices.bytes(usize::from(len)),
+        };
+        let _ = self.machine.read_limit(id);
+        self.machine.handle(self.now, Input::Data { id, bytes, fin: shape & 0x80 != 0 });
+    }
+
+    /// One that exists, mostly the last ones; or none.
+    fn stream(&mut self) -> StreamId {
+        let choice = usize::from(self.choices.byte());
+        let back = self.streams.len().checked_sub(1 + choice);
+        back.map_or(StreamId::from_u64(choice as u64), |at| self.streams[at])
+    }
+
+    fn odd_input(&mut self) -> Input {
+        let (kind, id) = (self.choices.below(16), self.stream());
+        let code = if kind & 8 == 0 { Code::new(kind as u64) } else { Code::MAX };
+        match kind {
+            0..5 | 8 => Input::Reset { id, code },
+            5..8 | 9 => Input::Stopped { id, code },
+            10..13 => Input::Writable { id },
+            13 => Input::Available { dir: Dir::Bi },
+            14 => Input::Available { dir: Dir::Uni },
+            _ if self.choices.byte() == 0xff => Input::Closed { code, reason: Bytes::new() },
+            _ => Input::Available { dir: Dir::Uni },
+        }
+    }
+
+    fn command(&mut self) -> Command {
+        let (kind, choice) = (self.choices.below(20), usize::from(self.choices.byte()));
+        let request = self.requests.len().checked_sub(1 + choice / 2).map(|at| self.requests[at]);
+        let subscription = *self.subscriptions.iter().nth(choice % 4).unwrap_or(&Token::default());
+        self.tokens += 1;
+        let token = Token { slot: self.tokens, generation: 1 };
+        let want = Subscription::default().priority(choice as u8).ordered(choice % 2 == 0);
+        let mut info = TrackInfo::default();
+        info.priority = choice as u8;
+        let sequence = match choice {
+            0xff => u64::MAX,
+            _ => choice as u64 / 8,
+        };
+        match (kind, request) {
+            (0, _) => {
+                let (broadcast, track) = (Path::new("a/b"), "track".into());
+                self.subscriptions.insert(token);
+                Command::Subscribe { subscription: token, broadcast, track, want }
+            }
+            (1, _) => Command::Unsubscribe { subscription },
+            (2, _) => Command::UpdateSubscribe { subscription, want },
+            (3, _) => {
+                let group = self.old_groups.iter().rev().nth(choice);
+                match group.copied() {
+                    Some(group) => {
+                        self.groups.remove(&group);
+                        Command::StopGroup { group, error: self.choices.error() }
+                    }
+                    None => Command::Unsubscribe { subscription },
+                }
+            }
+            (4, _) if choice == 0xff => Command::Drain,
+            (5, _) if choice == 0xff => Command::Close { error: self.choices.error() },
+            (4..7, Some(request)) => Command::AcceptSubscribe { request, info },
+            (7, Some(request)) => Command::AcceptTrack { request, info },
+            (8, Some(request)) => {
+                Command::AcceptAnnounce { request, reader: token, active: sequence }
+            }
+            (9, Some(request)) => Command::AnnouncementsReady { request },
+            (10, Some(request)) => Command::FinishSubscribe { request, end: sequence },
+            (11, Some(request)) => Command::Refuse { request, error: self.choices.error() },
+            (12..14, Some(request)) => Command::GroupReady { request, sequence },
+            (_, Some(request)) => {
+                self.given.insert(token);
+                let first_frame = if choice % 8 == 7 { choice as u64 } else { 0 };
+                Command::Group { request, group: token, sequence, first_frame }
+            }
+            (_, None) => Command::UpdateSubscribe { subscription, want },
+        }
+    }
+
+    // ---- out ---------------------------------------------------------------------------------
+
+    fn event(&mut self) -> bool {
+        let Some(event) = self.machine.poll_event() else { return false };
+        assert!(!self.ended, "{event:?} behind the end");
+        match event {
+            Event::Announced { path, hops, .. } => {
+                assert!(!hops.has_loop());
+                self.announced.insert(path);
+            }
+            // With two prefixes a path may be known twice.
+            Event::Unannounced { path } => drop(self.announced.remove(&path)),
+            Event::AnnounceRequested { request, .. }
+            | Event::SubscribeRequested { request, .. }
+            | Event::TrackRequested { request, .. } => {
+                assert!(!self.requests.contains(&request), "a key in use");
+                self.requests.push(request);
+            }
+            Event::SubscribeUpdated { request, .. } => assert!(self.requests.contains(&request)),
+            Event::RequestEnded { request, .. } => assert!(self.requests.contains(&request)),
+            Event::GroupReleased { group, .. } => assert!(self.given.remove(&group), "twice"),
+            Event::TrackInfo { subscription, .. } => {
+                assert!(self.subscriptions.contains(&subscription));
+            }
+            Event::Group { subscription, group, .. } => {
+                assert!(self.subscriptions.contains(&subscription));
+                assert_eq!(self.groups.insert(group, (0, subscription)), None);
+                self.old_groups.push(group);
+            }
+            Event::Frame { group, size, payload, .. } => {
+                let (missing, _) = self.groups.get_mut(&group).expect("a group that runs");
+                assert_eq!(*missing, 0, "the frame before is not whole");
+                *missing = size.checked_sub(payload.len() as u64).expect("at most its size");
+            }
+            Event::Payload { group, bytes } => {
+                let (missing, _) = self.groups.get_mut(&group).expect("a group that runs");
+                assert!(!bytes.is_empty());
+                *missing = missing.checked_sub(bytes.len() as u64).expect("at most its size");
+            }
+            Event::GroupEnded { group, result } => {
+                // One that was stopped may have ended before.
+                if let Some((missing, _)) = self.groups.remove(&group) {
+                    assert!(result.is_err() || missing == 0, "not whole");
+                }
+            }
+            Event::SubscribeEnded { subscription, .. } => {
+                assert!(self.subscriptions.remove(&subscription), "twice");
+                assert!(self.groups.values().all(|(_, of)| *of != subscription));
+            }
+            Event::Closed { .. } => self.ended = true,
+            _ => {}
+        }
+        true
+    }
+
+    fn action(&mut self) -> bool {
+        let Some(action) = self.machine.poll_action() else { return false };
+        match action {
+            Action::Close { .. } => assert!(self.machine.is_closed()),
+            Action::Reset { id, .. } => assert!(self.open.remove(&id), "{id} is over"),
+            Action::Stop { id, .. } => {
+                assert!(self.streams.contains(&id));
+                assert!(self.stopped.insert(id), "{id} was stopped before");
+            }
+            Action::Resume { id } | Action::SetPriority { id, .. } => {
+                assert!(self.streams.contains(&id));
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn open(&mut self) -> bool {
+        let answer = self.choices.byte();
+        let Some(open) = self.machine.poll_open(&mut self.source) else { return false };
+        assert!(!self.closed, "a stream behind the end");
+        match answer {
+            // Dropped without an answer; the choices end with 0, so that this does, too.
+            0xf0.. => {}
+            0xe0.. => open.blocked(),
+            _ => {
+                let index = &mut self.opened[0][open.dir() as usize];
+                let id = StreamId::new(self.side, open.dir(), *index);
+                *index += 1;
+                self.streams.push(id);
+                self.open.insert(id);
+                open.opened(id);
+            }
+        }
+        true
+    }
+
+    fn write(&mut self) -> bool {
+        let answer = self.choices.byte();
+        let Some(mut write) = self.machine.poll_write(&mut self.source) else { return false };
+        assert!(!self.closed, "bytes behind the end");
+        let (id, len, fin) = (write.id(), write.len(), write.fin());
+        assert!(self.open.contains(&id), "{id} is over");
+        assert!(len > 0 || fin, "nothing is not offered");
+        assert_eq!(write.chunks().iter().map(Bytes::len).sum::<usize>(), len);
+        match answer {
+            0xf0.. => {}
+            0xc0.. => write.blocked(len.saturating_sub(1).min(usize::from(answer & 0x1f))),
+            0x80.. if len > 0 => write.accepted(len.min(1 + usize::from(answer & 0x3f))),
+            _ => write.accepted(len),
+        }
+        let all = answer < 0x80 || (answer < 0xc0 && len <= 1 + usize::from(answer & 0x3f));
+        if fin && all {
+            self.open.remove(&id);
+        }
+        true
+    }
+}
+
+/// Limits that are soon reached.
+fn small() -> Limits {
+    let mut limits = Limits::default();
+    limits.frame_bytes = 50;
+    limits.group_frames = 3;
+    limits.group_bytes = 90;
+    limits.message_bytes = 40;
+    limits.path_segments = 2;
+    limits.announcements = 2;
+    limits.subscriptions = 2;
+    limits.requests = 3;
+    limits.group_streams = 3;
+    limits.unbound_streams = 1;
+    limits.pending_groups = 2;
+    limits.stream_buffer = 20;
+    limits.owed_bytes = 30;
+    limits.hops = 3;
+    limits
+}
