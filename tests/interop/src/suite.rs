@@ -8,7 +8,7 @@ use crate::{
     log, payload,
     peers::{
         Announcement, Broadcast, Code, Event, Group, Link, Listener, Options, Peer, Role,
-        Subscription, Track, Writer, lite016, net03,
+        Subscription, Track, Writer, lite016, net03, smoq_blocking,
     },
 };
 
@@ -90,6 +90,8 @@ pub async fn round_trip<P: Peer, S: Peer>(version: &str, dials: Dials) {
     println!("{} in {version}: unknown broadcast: {unknown}", S::NAME);
     let unknown = subscriber.refused(PATH, "nothing").await;
     println!("{} -> {} in {version}: unknown track: {unknown}", P::NAME, S::NAME);
+    let code = if P::NAME == lite016::Peer::NAME { 13 } else { 0x33 };
+    assert_eq!(unknown.code, Some(Code::Stream(code)));
 
     let mut subscription = subscribe(&subscriber).await;
     track.used().await.expect("a live track");
@@ -211,11 +213,15 @@ pub async fn partial<P: Peer, S: Peer>(version: &str) {
         }
     }
     assert_eq!(complete, Some(Ok(())));
-    let aborted = aborted.expect("an end").expect_err("an aborted group");
-    println!("{} -> {} in {version}: aborted group: {aborted}", P::NAME, S::NAME);
-    // moq-lite 0.16 resets with 0 whatever it was given.
-    let code = if P::NAME == lite016::Peer::NAME { 0 } else { 64 + 9 };
-    assert_eq!(aborted.code, Some(Code::Stream(code)));
+    println!("{} -> {} in {version}: aborted group: {aborted:?}", P::NAME, S::NAME);
+    match aborted.expect("an end") {
+        // moq-lite 0.16 resets with 0 whatever it was given.
+        Err(end) if P::NAME == lite016::Peer::NAME => assert_eq!(end.code, Some(Code::Stream(0))),
+        Err(end) => assert_eq!(end.code, Some(Code::Stream(64 + 9))),
+        // To a reader of moq-net a group that is older than the max age ends well, whatever
+        // came over the wire; in that case it has heard of the newer group first.
+        Ok(()) => assert_eq!(S::NAME, net03::Peer::NAME),
+    }
 
     track.abort(11).expect("aborted");
     let end = loop {
@@ -346,15 +352,20 @@ pub async fn gentle_close<P: Peer, S: Peer>(version: &str) {
     let mut news = subscriber.announcements();
     let (_broadcast, mut track) = publish(&publisher);
     news.announced(PATH).await;
-    let subscription = subscribe(&subscriber).await;
-    track.used().await.expect("a live track");
-    track.write(&payload::group(0)).expect("written");
+    // In 03 and 04 moq-net waits for so long after the end of a track, and a close in that time is
+    // a failure to it; a close waits for a second.
+    let options = Options { max_age: Duration::from_millis(200), ..Options::default() };
+    let mut subscription =
+        subscriber.subscribe(PATH, "video", options).await.expect("a subscription");
+    track.write(&payload::sized_group(0, &[1])).expect("written");
+    check(&subscription.next_group().await.expect("a group"), 0, &[1]);
+    track.write(&payload::group(1)).expect("written");
     track.finish().expect("finished");
     session.link.close().await.expect("drained");
     let (groups, end) = subscription.drain().await;
     assert_eq!(end, Ok(()));
     assert_eq!(groups.len(), 1);
-    check(&groups[0], 0, &payload::SIZES);
+    check(&groups[0], 1, &payload::SIZES);
 }
 
 /// The server's preference decides among several versions, and no common one fails.
@@ -370,7 +381,10 @@ pub async fn negotiation<C: Peer, S: Peer>(offered: &[&str], wanted: &[&str], ag
     let mut listener = server.serve(Role::Both, &others);
     let refusal = client.dial(Role::Both, listener.addr(), offered).await;
     println!("no common version: {}", refusal.expect_err("no common version"));
-    listener.accepted().await.expect_err("no common version");
+    // smoq-blocking has no event for a connection that its first packet ends.
+    if S::NAME != smoq_blocking::Peer::NAME {
+        listener.accepted().await.expect_err("no common version");
+    }
 }
 
 fn versions<'a>(one: &'a str, other: &'a str) -> Vec<&'a str> {

@@ -63,7 +63,8 @@ matrix! {
     net03_to_smoq_blocking_in_06: net03, smoq_blocking, "moq-lite-06";
 }
 
-/// A session that we close gently delivers what was written before.
+/// A session that we close gently delivers what was written before. (Not to moq-lite 0.16, which throws
+/// away what it has not read yet when the session closes.)
 macro_rules! closes {
     ($($name:ident: $publisher:ident, $subscriber:ident, $version:literal;)*) => {
         mod gentle_close {
@@ -77,16 +78,12 @@ macro_rules! closes {
 }
 
 closes! {
-    smoq_quinn_lite016_03: smoq_quinn, lite016, "moq-lite-03";
-    smoq_quinn_lite016_04: smoq_quinn, lite016, "moq-lite-04";
     smoq_quinn_net03_03: smoq_quinn, net03, "moq-lite-03";
     smoq_quinn_net03_04: smoq_quinn, net03, "moq-lite-04";
     smoq_quinn_net03_05: smoq_quinn, net03, "moq-lite-05";
     smoq_quinn_net03_06: smoq_quinn, net03, "moq-lite-06";
     smoq_quinn_smoq_blocking_04: smoq_quinn, smoq_blocking, "moq-lite-04";
     smoq_quinn_smoq_blocking_06: smoq_quinn, smoq_blocking, "moq-lite-06";
-    smoq_blocking_lite016_03: smoq_blocking, lite016, "moq-lite-03";
-    smoq_blocking_lite016_04: smoq_blocking, lite016, "moq-lite-04";
     smoq_blocking_net03_03: smoq_blocking, net03, "moq-lite-03";
     smoq_blocking_net03_04: smoq_blocking, net03, "moq-lite-04";
     smoq_blocking_net03_05: smoq_blocking, net03, "moq-lite-05";
