@@ -266,6 +266,10 @@ fn who_is_parked_holds_nobody_up() {
     write.blocked(7);
     assert_eq!(served.written(usize::MAX, usize::MAX), [(1, 1)]);
     assert!(!served.lone.end.has_work() || served.lone.end.poll_write().is_none());
+    // News of the group does not wake the stream.
+    let (request, sequence) = (served.requests[0], 1);
+    served.lone.end.apply(Command::GroupReady { request, sequence });
+    assert!(served.lone.end.poll_write().is_none());
     served.lone.end.handle(Instant::ZERO, Input::Writable { id: first });
     let write = served.lone.end.poll_write().unwrap();
     assert_eq!((write.id(), write.len(), write.fin()), (first, 4 + 3 + 100 - 7, true));
