@@ -494,6 +494,32 @@ fn stop_sending_behind_an_answer_is_no_failure() {
     }
 }
 
+/// 03 and 04 can't change a subscription.
+#[test]
+fn who_joins_a_subscription_gets_what_the_first_did_not_want() {
+    for version in Versions::default().iter() {
+        let mut link = Link::wide(9);
+        link.uni_streams = 1;
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, seen) = world.live();
+        let _newest = seen.subscribe_track("video", Subscription::default().end(7)).unwrap();
+        world.settle();
+        let want = Subscription::default().max_age(Duration::from_secs(5));
+        let mut reader = seen.subscribe_track("video", want).unwrap();
+        world.settle();
+        for n in 0..40_u64 {
+            track.write_frame(n * 33, vec![0; 1_000]).unwrap();
+        }
+        track.finish().unwrap();
+        world.pair.advance(Duration::from_secs(4));
+        let groups = std::iter::from_fn(|| match reader.try_recv_group() {
+            Poll::Ready(Ok(group)) => group,
+            other => panic!("{version}: {other:?}"),
+        });
+        assert_eq!(groups.count(), 40, "{version}");
+    }
+}
+
 #[test]
 fn a_close_carries_its_code() {
     for version in Versions::default().iter() {

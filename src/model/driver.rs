@@ -63,6 +63,19 @@ struct Inbox {
     asks: Slab<Ask>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
+    /// How long groups are kept, if a subscription can't be changed.
+    kept: Option<Duration>,
+}
+
+impl Inbox {
+    /// What the peer is asked for when `want` is wanted. Where a subscription can't be changed that must
+    /// do for all who join later: readers leave out themselves what is too old or too far for them.
+    fn lasting(&self, want: Subscription) -> Subscription {
+        match self.kept {
+            Some(kept) => Subscription { max_age: want.max_age.max(kept), end: None, ..want },
+            None => want,
+        }
+    }
 }
 
 /// A broadcast of the peer.
@@ -118,12 +131,14 @@ impl Driver {
         if let Some(consume) = &setup.consume {
             config.interests = consume.allowed().cloned().collect();
         }
+        // 03 and 04 have SUBSCRIBE_UPDATE, but 0.16 takes it for a fault.
+        let kept = (version < Version::Lite05).then_some(setup.limits.max_age);
         let ready = ReadyList::new();
         let shared = Shared::new(version, ready.waker(SESSION));
         let driver = Self {
             machine: Machine::new(config, now),
             outbox: Outbox::default(),
-            inbox: Inbox { consume: setup.consume.clone(), ..Inbox::default() },
+            inbox: Inbox { consume: setup.consume.clone(), kept, ..Inbox::default() },
             ready,
             shared: shared.clone(),
             id,
@@ -366,7 +381,7 @@ impl Driver {
             subscription: token,
             broadcast,
             track: name,
-            want,
+            want: self.inbox.lasting(want),
         });
         self.ask_changed(token.slot as usize);
     }
