@@ -61,8 +61,9 @@ pub struct Limits {
     /// How long group streams are still accepted after the end of their subscription is known.
     /// Default 1 s.
     pub straggler_time: Duration,
-    /// How long a group is kept, by media time against the newest frame and by wall clock, unless the
-    /// track says otherwise. The newest group of a live track stays. Default 5 s.
+    /// How long groups are kept, by media time against the newest frame and by wall clock, of a track
+    /// that does not say it: one that nobody accepted yet, or of a peer whose version has no TRACK_INFO.
+    /// The newest group of a live track stays. Default 5 s.
     pub max_age: Duration,
 }
 

@@ -590,3 +590,17 @@ fn a_close_behind_data_does_not_swallow_it() {
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
     }
 }
+
+/// 03 and 04 have no TRACK_INFO: how long groups are kept is then for this side to say.
+#[test]
+fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
+    let mut limits = Limits::default();
+    limits.max_age = Duration::from_secs(1);
+    for version in Versions::default().iter() {
+        let mut world = World::with_limits(version, Link::perfect(), limits.clone());
+        let (_broadcast, _track, mut reader) = world.subscribed();
+        let Poll::Ready(Ok(info)) = reader.try_info() else { panic!("{version}") };
+        let expected = if version < Version::Lite05 { 1 } else { 5 };
+        assert_eq!(info.max_age, Duration::from_secs(expected), "{version}");
+    }
+}

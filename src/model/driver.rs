@@ -1,5 +1,6 @@
-//! The driver of one session: it owns the [`Machine`], is the [`Source`] that the machine reads
-//! from, and joins the peer to the origins of this side. Adapters drive it, and nothing else.
+//! The driver of one session: it owns the [`Machine`], has the
+//! [`Source`](crate::machine::Source) that the machine reads from, and joins the peer to the origins
+//! of this side. Adapters drive it, and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
