@@ -38,7 +38,7 @@ pub(super) struct Sub {
     /// How it ended, while groups may still come.
     result: Option<Result<(), Error>>,
     /// Time is up for groups that did not come.
-    late: bool,
+    pub(super) late: bool,
 }
 
 impl Lite {
