@@ -61,14 +61,15 @@ fn publish<P: Peer>(publisher: &P) -> (P::Broadcast, <P::Broadcast as Broadcast>
     (broadcast, track)
 }
 
-/// Patient enough for a slow machine. moq-net waits this long for stragglers after a track's end
-/// (in 03 and 04, where no count tells it that there are none), so not too patient either.
+/// For groups one by one, which are the newest when they are written: no other has to be young enough.
+/// In 03 and 04 moq-net waits so long for stragglers behind a track's end, as no count tells it that
+/// there are none.
 fn options() -> Options {
-    Options { max_age: Duration::from_secs(2), ..Options::default() }
+    Options { max_age: Duration::from_millis(300), ..Options::default() }
 }
 
-async fn subscribe<S: Peer>(subscriber: &S) -> Subscription {
-    subscriber.subscribe(PATH, "video", options()).await.expect("a subscription")
+async fn subscribe<S: Peer>(subscriber: &S, options: Options) -> Subscription {
+    subscriber.subscribe(PATH, "video", options).await.expect("a subscription")
 }
 
 fn check(group: &Group, sequence: u64, sizes: &[usize]) {
@@ -93,7 +94,7 @@ pub async fn round_trip<P: Peer, S: Peer>(version: &str, dials: Dials) {
     let code = if P::NAME == lite016::Peer::NAME { 13 } else { 0x33 };
     assert_eq!(unknown.code, Some(Code::Stream(code)));
 
-    let mut subscription = subscribe(&subscriber).await;
+    let mut subscription = subscribe(&subscriber, options()).await;
     track.used().await.expect("a live track");
     for sequence in 0..100 {
         assert_eq!(track.write(&payload::group(sequence)), Ok(sequence));
@@ -113,15 +114,39 @@ pub async fn round_trip<P: Peer, S: Peer>(version: &str, dials: Dials) {
 /// 100 small groups, all but the first at once, arrive in any order. What is missing in the end
 /// was skipped by a rule, and a publisher that counts has counted it.
 pub async fn burst<P: Peer, S: Peer>(version: &str) {
-    const SMALL: [usize; 4] = [0, 1, 100, 1200];
-    const OLD: &str = lite016::Peer::NAME;
     let (publisher, subscriber) = (P::new(), S::new());
     let session = connect(&publisher, &subscriber, version, Dials::Publisher).await;
-    let skipped = || session.link.skipped_groups();
+    println!("{} -> {} in {version}", P::NAME, S::NAME);
+    burst_from(&publisher, P::NAME, &subscriber, || session.link.skipped_groups()).await;
+}
+
+/// The same through a third peer, each side in a version of its own.
+pub async fn relayed_burst<P: Peer, R: Peer, S: Peer>(up: &str, down: &str) {
+    log();
+    let (publisher, relay, subscriber) = (P::new(), R::new(), S::new());
+    let listener = relay.serve(Role::Both, &versions(up, down));
+    let _up = publisher.dial(Role::Publish, listener.addr(), &[up]).await.expect("a session");
+    let _down =
+        subscriber.dial(Role::Subscribe, listener.addr(), &[down]).await.expect("a session");
+    println!("{} -> {up} {} {down} -> {}", P::NAME, R::NAME, S::NAME);
+    burst_from(&publisher, R::NAME, &subscriber, || None).await;
+}
+
+/// `sender` is who sends to the subscriber: the publisher or a relay.
+async fn burst_from<P: Peer, S: Peer>(
+    publisher: &P,
+    sender: &str,
+    subscriber: &S,
+    skipped: impl Fn() -> Option<u64>,
+) {
+    const SMALL: [usize; 4] = [0, 1, 100, 1200];
+    const OLD: &str = lite016::Peer::NAME;
     let mut news = subscriber.announcements();
-    let (_broadcast, mut track) = publish(&publisher);
+    let (_broadcast, mut track) = publish(publisher);
     news.announced(PATH).await;
-    let mut subscription = subscribe(&subscriber).await;
+    // Nothing is too old on a slow machine.
+    let patient = Options { max_age: Duration::from_secs(2), ..Options::default() };
+    let mut subscription = subscribe(subscriber, patient).await;
     track.used().await.expect("a live track");
     // A subscriber joins at the newest group, so the burst may begin only when it has joined.
     track.write(&payload::sized_group(0, &SMALL)).expect("written");
@@ -132,10 +157,10 @@ pub async fn burst<P: Peer, S: Peer>(version: &str) {
     // - moq-lite 0.16 knows no subscription any more for a group that arrives after the end;
     // - moq-net 0.3 tells its reader of the end as soon as the newest group is there. Its own
     //   publisher sends oldest first, smoq newest first.
-    let told_late = S::NAME == OLD || (S::NAME == net03::Peer::NAME && P::NAME != S::NAME);
+    let told_late = S::NAME == OLD || (S::NAME == net03::Peer::NAME && sender != S::NAME);
     // moq-lite 0.16 asks for a max age of 0, by which the others send it only what was the newest
     // group when a stream could be opened.
-    let skips = S::NAME == OLD && P::NAME != OLD;
+    let skips = S::NAME == OLD && sender != OLD;
     if !told_late {
         track.finish().expect("finished");
     }
@@ -153,7 +178,7 @@ pub async fn burst<P: Peer, S: Peer>(version: &str) {
     let (rest, end) = subscription.drain().await;
     groups.extend(rest);
     let order: Vec<_> = groups.iter().map(|group| group.sequence).collect();
-    println!("{} -> {} in {version}: a burst arrives as {order:?}", P::NAME, S::NAME);
+    println!("a burst arrives as {order:?}");
     assert_eq!(end, Ok(()));
     let (complete, reset): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.end.is_ok());
     println!("{} complete, {} reset, {:?} skipped", complete.len(), reset.len(), skipped());
@@ -180,9 +205,8 @@ pub async fn partial<P: Peer, S: Peer>(version: &str) {
         track.write(&payload::sized_group(sequence, &[10])).expect("written");
     }
     news.announced(PATH).await;
-    let options = Options { max_age: Duration::ZERO, ..Options::default() };
-    let mut subscription =
-        subscriber.subscribe(PATH, "video", options).await.expect("a subscription");
+    let newest = Options { max_age: Duration::ZERO, ..Options::default() };
+    let mut subscription = subscribe(&subscriber, newest).await;
     let first = subscription.next_group().await.expect("the newest group");
     check(&first, 2, &[10]);
 
@@ -240,7 +264,7 @@ pub async fn dropped<P: Peer, S: Peer>(version: &str) {
     let mut news = subscriber.announcements();
     let (broadcast, mut track) = publish(&publisher);
     news.announced(PATH).await;
-    let mut subscription = subscribe(&subscriber).await;
+    let mut subscription = subscribe(&subscriber, options()).await;
     track.used().await.expect("a live track");
     track.write(&payload::sized_group(0, &[3])).expect("written");
     check(&subscription.next_group().await.expect("a group"), 0, &[3]);
@@ -263,7 +287,7 @@ pub async fn vanished<P: Peer, S: Peer>(version: &str) {
     let mut news = subscriber.announcements();
     let (_broadcast, mut track) = publish(&publisher);
     news.announced(PATH).await;
-    let mut subscription = subscribe(&subscriber).await;
+    let mut subscription = subscribe(&subscriber, options()).await;
     track.used().await.expect("a live track");
     track.write(&payload::sized_group(0, &[3])).expect("written");
     check(&subscription.next_group().await.expect("a group"), 0, &[3]);
@@ -299,7 +323,7 @@ pub async fn relay<P: Peer, R: Peer, S: Peer>(up: &str, down: &str) {
     news.announced(PATH).await;
     let unknown = subscriber.refused(PATH, "nothing").await;
     println!("{} -> {up} {} {down} -> {}: {unknown}", P::NAME, R::NAME, S::NAME);
-    let mut subscription = subscribe(&subscriber).await;
+    let mut subscription = subscribe(&subscriber, options()).await;
     track.used().await.expect("a live track");
     for sequence in 0..5 {
         track.write(&payload::group(sequence)).expect("written");
@@ -352,11 +376,8 @@ pub async fn gentle_close<P: Peer, S: Peer>(version: &str) {
     let mut news = subscriber.announcements();
     let (_broadcast, mut track) = publish(&publisher);
     news.announced(PATH).await;
-    // In 03 and 04 moq-net waits for so long after the end of a track, and a close in that time is
-    // a failure to it; a close waits for a second.
-    let options = Options { max_age: Duration::from_millis(200), ..Options::default() };
-    let mut subscription =
-        subscriber.subscribe(PATH, "video", options).await.expect("a subscription");
+    // A close waits for a second, which must be longer than moq-net waits for stragglers.
+    let mut subscription = subscribe(&subscriber, options()).await;
     track.write(&payload::sized_group(0, &[1])).expect("written");
     check(&subscription.next_group().await.expect("a group"), 0, &[1]);
     track.write(&payload::group(1)).expect("written");

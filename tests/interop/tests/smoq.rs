@@ -101,6 +101,7 @@ macro_rules! relays {
             tests! {
                 relay: suite::relay::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
                 meeting: suite::meeting::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
+                burst: suite::relayed_burst::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
             }
         }
     )*};
