@@ -13,7 +13,7 @@ pub enum Error {
     /// The application's own code (64 and up on the wire, less 64 here).
     #[error("application code {0}")]
     App(u32),
-    /// A number from the peer that no registry names.
+    /// A number from the peer that has no name here.
     #[error("code {0} from the peer")]
     Remote(Code),
     /// Nobody wants it any more.
@@ -22,6 +22,9 @@ pub enum Error {
     /// It was finished or closed before.
     #[error("already closed")]
     Closed,
+    /// The connection was lost without a word from the peer.
+    #[error("disconnected")]
+    Disconnected,
     /// The last producer went away without finishing it.
     #[error("dropped before it was finished")]
     Dropped,
@@ -47,7 +50,7 @@ pub enum Error {
     /// The reader fell too far behind.
     #[error("too far behind")]
     Lagged,
-    /// A limit of this side was reached.
+    /// A limit was reached, of this side or of the peer.
     #[error("too many {0}")]
     Limit(&'static str),
     /// The bytes of one stream or message are not what the version allows.
@@ -102,7 +105,8 @@ impl Error {
             Self::Malformed(_) => 0x12,
             Self::NotFound => 0x33,
             Self::Old => 0x34,
-            Self::ProtocolViolation(_)
+            Self::Disconnected
+            | Self::ProtocolViolation(_)
             | Self::SessionClosed
             | Self::Unauthorized
             | Self::Version => 0x3,

@@ -20,16 +20,19 @@ pub struct Limits {
     /// Bytes that one track keeps, the newest group apart; the oldest group goes first.
     /// Default 64 MiB.
     pub track_bytes: u64,
-    /// Bytes that all tracks of an origin keep together, the newest group of each apart; the track
-    /// that writes gives up its own oldest groups first. Default 512 MiB.
+    /// Bytes that all tracks of an origin keep together. Past it the track that writes gives up its own
+    /// oldest groups; the newest of each live track stays, and is counted. Default 512 MiB.
     pub cache_bytes: u64,
     /// Body of one control message. Past it the stream is reset. Default 64 KiB.
     pub message_bytes: usize,
     /// Segments of a path. Past it the message is malformed. Default 32.
     pub path_segments: usize,
-    /// Broadcasts that the peer may have announced at once. Past it further ones are dropped and
-    /// counted. Default 16,384.
+    /// Broadcasts that the peer may have announced at once under one prefix that we asked for. Past it
+    /// further ones are not kept. Default 16,384.
     pub announcements: usize,
+    /// Requests of the peer to hear of broadcasts that are open at once; each remembers what it was
+    /// told. Past it the new one is reset. Default 64.
+    pub announce_requests: usize,
     /// Subscriptions in each direction. Past it: [`Limit`](crate::Error::Limit) for the new one.
     /// Default 4,096.
     pub subscriptions: usize,
@@ -39,19 +42,19 @@ pub struct Limits {
     /// Group streams of the peer that are open at once. Past it the new one is stopped.
     /// Default 4,096.
     pub group_streams: usize,
-    /// Group streams whose subscription is not known yet, held without reading on.
+    /// Group streams of tracks that are not known yet (TRACK_INFO), held without reading on.
     /// Past it the oldest is stopped. Default 64.
     pub unbound_streams: usize,
-    /// How long a group stream may wait for its subscription or track information. Default 5 s.
+    /// How long a group stream may wait for what its track is. Default 5 s.
     pub unbound_time: Duration,
     /// Groups that wait to be sent on one subscription; the least wanted is skipped. Default 256.
     pub pending_groups: usize,
-    /// Bytes of one stream that wait to be decoded; then QUIC's flow control holds the rest.
-    /// Default 64 KiB.
+    /// Bytes of one stream that wait to be decoded, or a whole message if that is more; then QUIC's
+    /// flow control holds the rest. Default 64 KiB.
     pub stream_buffer: usize,
-    /// Bytes of replies owed on one request; then its input waits. Default 64 KiB.
+    /// Bytes owed on one request; then announcements wait in the origin, coalesced. Default 64 KiB.
     pub owed_bytes: usize,
-    /// Hops of an announcement; a longer chain is ignored. Default and maximum 32.
+    /// Hops of an announcement; a longer chain is ignored. Default 32; longer ones are malformed.
     pub hops: usize,
     /// How long the peer's SETUP may take (versions that have one). Past it the session closes with
     /// [`Timeout`](crate::Error::Timeout). Default 10 s.
@@ -61,8 +64,9 @@ pub struct Limits {
     /// How long group streams are still accepted after the end of their subscription is known.
     /// Default 1 s.
     pub straggler_time: Duration,
-    /// How long a group is kept, by media time against the newest frame and by wall clock, unless the
-    /// track says otherwise. The newest group of a live track stays. Default 5 s.
+    /// How long groups are kept, by media time against the newest frame and by wall clock, of a track
+    /// that does not say it: one that nobody accepted yet, or of a peer whose version has no TRACK_INFO.
+    /// The newest group of a live track stays. Default 5 s.
     pub max_age: Duration,
 }
 
@@ -78,6 +82,7 @@ impl Default for Limits {
             message_bytes: 64 << 10,
             path_segments: 32,
             announcements: 16_384,
+            announce_requests: 64,
             subscriptions: 4_096,
             requests: 8_192,
             group_streams: 4_096,

@@ -605,7 +605,7 @@ fn a_close_behind_data_does_not_swallow_it() {
             write.accepted(len);
             server.handle(now, Input::Data { id, bytes, fin });
         }
-        server.handle(now, Input::Closed { code: Code::default(), reason: Default::default() });
+        server.handle(now, Input::Closed { error: Error::SessionClosed });
         assert!(!server.is_closed());
         while server.has_work() {
             server.work();
@@ -614,5 +614,74 @@ fn a_close_behind_data_does_not_swallow_it() {
         let (frames, end) = frames(&mut next_group(&mut reader));
         assert_eq!((&frames[0].1[..], end), (&b"the last words"[..], Ok(())), "{version}");
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
+    }
+}
+
+/// 03 and 04 have no TRACK_INFO: how long groups are kept is then for this side to say.
+#[test]
+fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
+    let mut limits = Limits::default();
+    limits.max_age = Duration::from_secs(1);
+    for version in Versions::default().iter() {
+        let mut world = World::with_limits(version, Link::perfect(), limits.clone());
+        let (_broadcast, _track, mut reader) = world.subscribed();
+        let Poll::Ready(Ok(info)) = reader.try_info() else { panic!("{version}") };
+        let expected = if version < Version::Lite05 { 1 } else { 5 };
+        assert_eq!(info.max_age, Duration::from_secs(expected), "{version}");
+    }
+}
+
+/// A subscription with a last group stays when that was sent, and still hears how the track ends.
+#[test]
+fn a_bounded_subscription_hears_of_the_end_of_the_track() {
+    in_every_version(|version, link| {
+        for abort in [false, true] {
+            let mut world = World::new(version, link.clone());
+            let (_broadcast, mut track, seen) = world.live();
+            let mut reader = seen.subscribe_track("video", everything().end(0)).unwrap();
+            world.settle();
+            track.write_frame(1, "the last that is wanted").unwrap();
+            track.write_frame(2, "not wanted").unwrap();
+            world.settle();
+            assert_eq!(next_group(&mut reader).sequence(), 0);
+            if abort {
+                track.abort(Error::App(3))
+            } else {
+                track.finish().unwrap()
+            }
+            world.pair.advance(Duration::from_secs(4));
+            assert_eq!(world.sessions[0].skipped_groups(), 0, "{version}");
+            assert!(track.try_unused().is_ready(), "{version}, {abort}: nobody is told");
+        }
+    });
+}
+
+/// A change of mind moves nothing back: what was sent is not sent again.
+#[test]
+fn an_update_does_not_send_groups_again() {
+    in_every_version(|version, link| {
+        let mut world = World::new(version, link);
+        let (_broadcast, mut track, mut reader) = world.subscribed();
+        for n in 0..3_u64 {
+            track.write_frame(n, "x").unwrap();
+        }
+        world.settle();
+        reader.update(everything().start(2).priority(9));
+        world.settle();
+        track.write_frame(3, "x").unwrap();
+        world.settle();
+        assert_eq!(world.sessions[0].skipped_groups(), 0, "{version}: stopped as duplicates");
+        assert!(track.subscription().is_some());
+    });
+}
+
+/// A connection that broke is not a session that was closed.
+#[test]
+fn a_lost_connection_is_no_clean_end() {
+    let mut world = World::new(Version::Lite06, Link::perfect());
+    world.pair.disconnect();
+    world.settle();
+    for session in &mut world.sessions {
+        assert_eq!(session.try_closed(), Poll::Ready(Error::Disconnected));
     }
 }

@@ -281,7 +281,9 @@ impl<'a> World<'a> {
             10..13 => Input::Writable { id },
             13 => Input::Available { dir: Dir::Bi },
             14 => Input::Available { dir: Dir::Uni },
-            _ if self.choices.byte() == 0xff => Input::Closed { code, reason: Bytes::new() },
+            _ if self.choices.byte() == 0xff => {
+                Input::Closed { error: smoq::Error::from_session_code(code) }
+            }
             _ => Input::Available { dir: Dir::Uni },
         }
     }

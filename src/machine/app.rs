@@ -145,7 +145,8 @@ pub enum Event {
         subscription: Subscription,
     },
     /// What the publisher says of the track of one of our subscriptions; before its first group.
-    /// Versions that have no TRACK_INFO give the defaults.
+    /// Versions that have no TRACK_INFO give the defaults, with
+    /// [`Limits::max_age`](crate::Limits::max_age).
     TrackInfo {
         /// The subscription.
         subscription: Token,

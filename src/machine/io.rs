@@ -21,10 +21,9 @@ pub enum Input {
     },
     /// The connection is gone, by the peer or by the transport.
     Closed {
-        /// The application's code, or 0.
-        code: Code,
-        /// Text for people.
-        reason: Bytes,
+        /// Why: [`Error::from_session_code`] of what the peer said, or [`Error::Timeout`] or
+        /// [`Error::Disconnected`] if it said nothing.
+        error: Error,
     },
     /// The next bytes of a stream, in order and in any split. Empty with `fin` is legal.
     Data {

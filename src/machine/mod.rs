@@ -160,7 +160,7 @@ impl Machine {
         }
         match input {
             Input::Available { dir } => core.no_credit[dir as usize] = false,
-            Input::Closed { code, .. } => core.lose(Error::from_session_code(code)),
+            Input::Closed { error } => core.lose(error),
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => self.dialect.uni_opened(core, id),

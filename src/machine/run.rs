@@ -144,7 +144,7 @@ impl<'a> Run<'a> {
                     None => {
                         for chunk in frame.payload {
                             there += chunk.len() as u64;
-                            kept = kept && self.piece(chunk, 0);
+                            kept = kept && !self.is_full() && self.piece(chunk, 0);
                         }
                     }
                 }

@@ -182,13 +182,7 @@ impl Schedule {
             };
             track.groups.insert(pick.sequence, group);
             track.unopened.insert(pick.sequence);
-            if track.unopened.len() > max_pending {
-                let last = match track.ordered {
-                    true => track.unopened.pop_last(),
-                    false => track.unopened.pop_first(),
-                };
-                dropped = last.and_then(|sequence| track.groups.remove(&sequence));
-            }
+            dropped = track.drop_one_past(max_pending);
         });
         if let Some(group) = dropped {
             self.released.push_back(released(group.token));
@@ -204,9 +198,18 @@ impl Schedule {
             Some(_) => self.reorder(pick.track, |track| {
                 track.writable.insert(pick.sequence);
             }),
-            None => self.reorder(pick.track, |track| {
-                track.unopened.insert(pick.sequence);
-            }),
+            None => {
+                let max_pending = self.max_pending;
+                let mut dropped = None;
+                self.reorder(pick.track, |track| {
+                    track.unopened.insert(pick.sequence);
+                    dropped = track.drop_one_past(max_pending);
+                });
+                if let Some(group) = dropped {
+                    let (track, group) = (pick.track, group.token);
+                    self.released.push_back(Released { track, group, sent: false });
+                }
+            }
         }
     }
 
@@ -437,6 +440,15 @@ impl Schedule {
 }
 
 impl Track {
+    /// If more than `max` groups want a stream, the one that would have it last goes.
+    fn drop_one_past(&mut self, max: usize) -> Option<Outgoing> {
+        if self.unopened.len() <= max {
+            return None;
+        }
+        let last = if self.ordered { self.unopened.pop_last() } else { self.unopened.pop_first() };
+        last.and_then(|sequence| self.groups.remove(&sequence))
+    }
+
     /// Nothing of the group can be written before the cache has more.
     fn rest(&mut self, sequence: u64) {
         self.writable.remove(&sequence);

@@ -1,5 +1,6 @@
-//! The driver of one session: it owns the [`Machine`], is the [`Source`] that the machine reads
-//! from, and joins the peer to the origins of this side. Adapters drive it, and nothing else.
+//! The driver of one session: it owns the [`Machine`], has the
+//! [`Source`](crate::machine::Source) that the machine reads from, and joins the peer to the origins
+//! of this side. Adapters drive it, and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -32,6 +33,8 @@ use crate::version::Version;
 
 /// How long a track that a peer asked about is kept ready for the subscription that follows.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
+/// How many of them; then the oldest goes.
+const MAX_DESCRIBED: usize = 64;
 
 /// One session, to be driven by an adapter: inputs in, [`work`](Driver::work), outputs out.
 ///
@@ -215,7 +218,7 @@ impl Driver {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let described = self.described.front().map(|(until, _)| *until);
         // One session of an origin minds its cache for all.
-        let cache = self.inbox.consume.as_ref().map(OriginProducer::cache);
+        let cache = self.caches().next();
         let expiry =
             cache.filter(|it| it.is_minded_by(self.id.0)).and_then(|it| it.next_deadline());
         [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
@@ -550,6 +553,9 @@ impl Driver {
             }
             Next::Command(command) | Next::Last(command) => self.machine.apply(command),
             Next::Described(command, track) => {
+                if self.described.len() >= MAX_DESCRIBED {
+                    self.described.pop_front();
+                }
                 self.described.push_back((self.now + DESCRIBED_TIME, track));
                 self.machine.apply(command);
             }

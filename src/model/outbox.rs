@@ -42,6 +42,8 @@ struct Serve {
     step: Step,
     /// Groups from here on came after the subscription.
     edge: u64,
+    /// Groups below are not wanted any more.
+    floor: u64,
     /// Groups that had nothing more.
     waiting: SmallVec<[Token; 4]>,
 }
@@ -113,11 +115,11 @@ impl Outbox {
     }
 
     fn add(&mut self, request: RequestKey, track: TrackConsumer, wakers: ServeWakers, step: Step) {
-        let (edge, waiting) = (track.edge(), SmallVec::new());
+        let (edge, floor, waiting) = (track.edge(), 0, SmallVec::new());
         put(
             &mut self.serves,
             request.slot(),
-            Serve { request, track, wakers, step, edge, waiting },
+            Serve { request, track, wakers, step, edge, floor, waiting },
         );
     }
 
@@ -125,8 +127,11 @@ impl Outbox {
         self.serves.get_mut(slot)?.as_mut()
     }
 
-    pub(super) fn update(&mut self, slot: usize, want: Subscription) {
+    pub(super) fn update(&mut self, slot: usize, mut want: Subscription) {
         if let Some(serve) = self.serve(slot) {
+            // What was given is not given again.
+            serve.floor = want.start.unwrap_or(0);
+            want.start = serve.track.subscription().start;
             serve.track.update(want);
             serve.wakers.track.wake_by_ref();
         }
@@ -179,6 +184,9 @@ impl Outbox {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Some(cursor))) => {
                     let sequence = cursor.sequence();
+                    if sequence < serve.floor {
+                        return Some(Next::Skipped(false));
+                    }
                     if serve.track.is_old(sequence) {
                         // What was old before it was asked for is not missed.
                         return Some(Next::Skipped(sequence >= serve.edge));
@@ -188,10 +196,17 @@ impl Outbox {
                     return Some(Next::Command(command));
                 }
                 Poll::Ready(Ok(None)) => {
-                    // Without an end of the track it is the subscription's own, which may move yet.
-                    let end = serve.track.end()?;
-                    serve.step = Step::Over;
-                    return Some(Next::Last(Command::FinishSubscribe { request, end }));
+                    // Without an end of the track it is the subscription's own, which may move yet:
+                    // the track's is waited for.
+                    let mut cx = Context::from_waker(&serve.wakers.track);
+                    match (serve.track.end(), serve.track.poll_closed(&mut cx)) {
+                        (Some(end), _) => {
+                            serve.step = Step::Over;
+                            return Some(Next::Last(Command::FinishSubscribe { request, end }));
+                        }
+                        (None, Poll::Ready(Err(error))) => error,
+                        (None, _) => return None,
+                    }
                 }
                 Poll::Ready(Err(error)) => error,
             },

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::trace::Hex;
 use super::{Endpoint, Link, Random, Trace};
+use crate::error::Error;
 use crate::machine::{Action, Input};
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
@@ -220,7 +221,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     /// The connection breaks, at both ends at once.
     pub fn disconnect(&mut self) {
         for side in SIDES {
-            let input = Input::Closed { code: Code::default(), reason: Bytes::new() };
+            let input = Input::Closed { error: Error::Disconnected };
             self.give(side, input);
             self.net.end(side).closed = true;
         }
@@ -417,7 +418,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         match mail {
             Mail::Closed(code) => {
                 net.end(side).closed = true;
-                self.give(side, Input::Closed { code, reason: Bytes::new() });
+                self.give(side, Input::Closed { error: Error::from_session_code(code) });
             }
             Mail::Credit(dir) => {
                 let end = net.end(side);

@@ -223,14 +223,14 @@ impl Connection {
         }
         // Without a session we closed it ourselves, and have said so.
         let Some(moq) = &mut self.moq else { return };
-        let (code, reason) = match error {
+        let error = match error {
             ConnectionError::ApplicationClosed(close) => {
-                (close.error_code.into_inner(), close.reason)
+                smoq::Error::from_session_code(Code::new(close.error_code.into_inner()))
             }
-            other => (0, Bytes::from(other.to_string())),
+            ConnectionError::TimedOut => smoq::Error::Timeout,
+            _ => smoq::Error::Disconnected,
         };
-        let now = moq.clock.instant(now);
-        moq.driver.handle(now, Input::Closed { code: Code::new(code), reason });
+        moq.driver.handle(moq.clock.instant(now), Input::Closed { error });
     }
 
     fn stream_event(&mut self, now: Instant, event: StreamEvent, turn: &mut Turn) {

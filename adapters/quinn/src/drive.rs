@@ -71,7 +71,7 @@ pub(crate) async fn drive(
         End::Lost(ConnectionError::ApplicationClosed(close)) => {
             outcome(Code::new(close.error_code.into_inner()))
         }
-        End::Lost(_) => Err(Error::SessionClosed),
+        End::Lost(_) => Err(Error::Disconnected),
     }
 }
 
@@ -440,11 +440,12 @@ impl Round<'_, '_> {
 }
 
 fn closed(error: &ConnectionError) -> Input {
-    match error {
-        ConnectionError::ApplicationClosed(close) => Input::Closed {
-            code: Code::new(close.error_code.into_inner()),
-            reason: close.reason.clone(),
-        },
-        other => Input::Closed { code: Code::default(), reason: other.to_string().into() },
-    }
+    let error = match error {
+        ConnectionError::ApplicationClosed(close) => {
+            Error::from_session_code(Code::new(close.error_code.into_inner()))
+        }
+        ConnectionError::TimedOut => Error::Timeout,
+        _ => Error::Disconnected,
+    };
+    Input::Closed { error }
 }

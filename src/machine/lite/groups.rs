@@ -356,7 +356,8 @@ impl Lite {
             return Look::Wait;
         };
         // We always ask for whole groups, and a peer drops what is below the start it promised.
-        let unwanted = header.first_frame != 0 || sub.start.is_some_and(|it| header.sequence < it);
+        let unwanted =
+            sub.late || header.first_frame != 0 || sub.start.is_some_and(|it| header.sequence < it);
         if unwanted {
             self.groups.stop(core, key, &Error::Cancelled);
             return Look::Wait;

@@ -268,6 +268,10 @@ impl Lite {
         Ok(match kind {
             BiStream::Announce => {
                 let message = AnnounceRequest::decode_body(&body, version, depth)?;
+                let announcing = |role: &&Role| matches!(role, Role::Announcing(_));
+                if self.roles.iter().filter(announcing).count() >= core.limits.announce_requests {
+                    return Err(Error::Limit("announce requests"));
+                }
                 let setup = self.peer.as_ref().map_or(Hop::UNKNOWN, |peer| peer.hop);
                 let exclude = if self.features.exclude_hop { message.exclude } else { setup };
                 self.set_role(key, Role::Announcing(Announcing::default()));

@@ -38,7 +38,7 @@ pub(super) struct Sub {
     /// How it ended, while groups may still come.
     result: Option<Result<(), Error>>,
     /// Time is up for groups that did not come.
-    late: bool,
+    pub(super) late: bool,
 }
 
 impl Lite {
@@ -248,7 +248,9 @@ impl Lite {
         };
         match SubscribeResponse::decode_body(kind, &body, self.version)? {
             SubscribeResponse::Ok { .. } if sub.info.is_none() => {
-                return Ok(Look::Event(self.informed(core, sub_key, TrackInfo::default())));
+                // These versions do not say what a track is.
+                let info = TrackInfo { max_age: core.limits.max_age, ..TrackInfo::default() };
+                return Ok(Look::Event(self.informed(core, sub_key, info)));
             }
             // Sent twice by some early peers; says nothing new.
             SubscribeResponse::Ok { .. } => {}

@@ -256,7 +256,7 @@ fn a_closed_machine_is_silent() {
         lone.apply(group(request, 1));
         lone.apply(Command::Drain);
         lone.apply(Command::Close { error: Error::Internal });
-        lone.handle(Input::Closed { code: Code::MAX, reason: Bytes::new() });
+        lone.handle(Input::Closed { error: Error::from_session_code(Code::MAX) });
         lone.advance(ms(100_000));
         assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
         assert!(lone.sent.is_empty());

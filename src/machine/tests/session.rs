@@ -156,7 +156,7 @@ fn a_broken_connection_ends_the_session_once() {
         pair.disconnect();
         pair.disconnect();
         pair.run_until_idle();
-        let closed = Event::Closed { error: Error::SessionClosed };
+        let closed = Event::Closed { error: Error::Disconnected };
         assert_eq!(pair.client.take_events(), core::slice::from_ref(&closed));
         assert_eq!(pair.server.take_events(), [closed]);
         assert_eq!(pair.client.poll_timeout(), None);
