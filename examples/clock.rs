@@ -36,7 +36,7 @@ async fn main() -> Result<(), Failure> {
     }
 
     let origin = Origin::default().produce();
-    let client = Client::new().with_versions(versions);
+    let client = Client::new().with_versions(versions).with_path(url.path());
     let client = match role.as_deref() {
         Some("publish") => client.with_publish(origin.consume()),
         Some("subscribe") => client.with_consume(origin.clone()),

@@ -105,7 +105,8 @@ async fn join_upstream(
     while !*stopping.borrow() {
         let joined = async {
             let (endpoint, connection) = common::dial(&url, config.clone()).await?;
-            let (session, driving) = smoq_quinn::connect(connection, &client)?;
+            let (session, driving) =
+                smoq_quinn::connect(connection, &client.clone().with_path(url.path()))?;
             eprintln!("{url} speaks {}", session.version());
             pause = RETRY.0;
             let end = drive(session, driving, stopping.clone()).await;

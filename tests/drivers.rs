@@ -685,3 +685,18 @@ fn a_lost_connection_is_no_clean_end() {
         assert_eq!(session.try_closed(), Poll::Ready(Error::Disconnected));
     }
 }
+
+/// SETUP, parameter 2: the path of the URL that a client dialed, from 05 on (golden row G76).
+#[test]
+fn a_client_says_which_path_it_dialed() {
+    for version in [Version::Lite05, Version::Lite06] {
+        let client = Client::new().with_path("room");
+        let (_session, mut driver) = client.connect(version, Instant::ZERO);
+        let open = driver.poll_open().expect("a stream for SETUP");
+        let id = StreamId::new(Side::Client, open.dir(), 0);
+        open.opened(id);
+        let mut write = driver.poll_write().expect("SETUP");
+        assert_eq!(write.chunks().concat(), b"\x01\x08\x01\x02\x05/room");
+        assert!(write.fin());
+    }
+}

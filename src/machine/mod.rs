@@ -65,6 +65,9 @@ pub struct Config {
     /// Who we are in announcements; unknown if we do not say. Keep it the same in all sessions of
     /// one origin: it is how loops are seen.
     pub hop: Hop,
+    /// What a client asks for: the path of the URL that it dialed. Told in SETUP, where the version has
+    /// one. The root, the default, is not told.
+    pub path: Path,
     /// The prefixes whose broadcasts we want to hear of.
     pub interests: Vec<Path>,
     /// Bounds.
@@ -74,7 +77,14 @@ pub struct Config {
 impl Config {
     /// One that wants to hear of nothing.
     pub fn new(side: Side, version: Version) -> Self {
-        Self { side, version, hop: Hop::UNKNOWN, interests: Vec::new(), limits: Limits::default() }
+        Self {
+            side,
+            version,
+            hop: Hop::UNKNOWN,
+            path: Path::root(),
+            interests: Vec::new(),
+            limits: Limits::default(),
+        }
     }
 }
 

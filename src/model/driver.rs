@@ -128,6 +128,7 @@ impl Driver {
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
         let mut config = Config::new(side, version);
         config.limits = setup.limits.clone();
+        config.path = setup.path.clone();
         let publish_hop = setup.publish.as_ref().map(OriginConsumer::hop);
         let consume_hop = setup.consume.as_ref().map(OriginProducer::hop);
         config.hop = publish_hop.or(consume_hop).unwrap_or_default();

@@ -11,6 +11,7 @@ use super::origin::{OriginConsumer, OriginProducer};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::path::Path;
 use crate::stream::Side;
 use crate::time::Instant;
 use crate::version::{Version, Versions};
@@ -22,6 +23,7 @@ pub(super) struct Setup {
     pub(super) consume: Option<OriginProducer>,
     pub(super) versions: Versions,
     pub(super) limits: Limits,
+    pub(super) path: Path,
     clock: Clock,
 }
 
@@ -92,6 +94,14 @@ end! {
     /// A session on a connection that was dialed, with the version that its ALPN agreed on. Pure: an
     /// adapter calls it, and then drives the [`Driver`].
     connect
+}
+
+impl Client {
+    /// The path of the URL that is dialed, which the peer is told from moq-lite 05 on. Default: none.
+    pub fn with_path(mut self, path: impl Into<Path>) -> Self {
+        self.0.path = path.into();
+        self
+    }
 }
 
 end! {

@@ -180,7 +180,7 @@ impl Endpoint {
             SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
         };
         let mut endpoint = Self::new((local, 0).into())?;
-        endpoint.dial(remote, url.host(), config, client)?;
+        endpoint.dial(remote, url.host(), config, &client.clone().with_path(url.path()))?;
         Ok(endpoint)
     }
 

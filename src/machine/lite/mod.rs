@@ -10,6 +10,7 @@ mod subscriber;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -28,7 +29,7 @@ use crate::coding::varint;
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::slab::{Key, Slab};
-use crate::stream::{Code, StreamId};
+use crate::stream::{Code, Side, StreamId};
 use crate::subscription::Subscription;
 use crate::version::Version;
 
@@ -116,8 +117,10 @@ impl Lite {
         if features.setup {
             let mut send = Send::default();
             UniStream::Setup.encode(send.buffer());
-            let setup = Setup { hop: config.hop, ..Setup::default() };
-            setup.encode(send.buffer(), config.version).expect("a hop id always fits");
+            let asks = config.side == Side::Client && !config.path.is_root();
+            let path = asks.then(|| format!("/{}", config.path).into());
+            let setup = Setup { hop: config.hop, path, ..Setup::default() };
+            setup.encode(send.buffer(), config.version).expect("hop ids and text always fit");
             send.finish();
             core.control = Some(Control { send, ..Control::default() });
             core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
