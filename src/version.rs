@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 
 /// A protocol version, agreed by ALPN.
 ///
-/// The order is by age: a later one is greater.
+/// The order is by age within a dialect: a later one is greater. All of moq-transport come behind all of
+/// moq-lite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Version {
@@ -19,6 +20,10 @@ pub enum Version {
     Lite05,
     /// moq-lite 06: announce ids, route cost, frame bounds.
     Lite06,
+    /// moq-transport draft 16: requests share one control stream.
+    Moqt16,
+    /// moq-transport draft 18: a stream for each request.
+    Moqt18,
 }
 
 impl Version {
@@ -32,6 +37,8 @@ impl Version {
             Self::Lite04 => "moq-lite-04",
             Self::Lite05 => "moq-lite-05",
             Self::Lite06 => "moq-lite-06",
+            Self::Moqt16 => "moqt-16",
+            Self::Moqt18 => "moqt-18",
         }
     }
 

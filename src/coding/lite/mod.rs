@@ -115,14 +115,18 @@ const LITE_06: Features = Features {
     ..LITE_05
 };
 
+/// A version of another dialect has none of it.
+const NOT_LITE: Features = Features { ordered: false, ..LITE_03 };
+
 impl Features {
-    /// The row of `version`.
+    /// The row of `version`; that of a version of another dialect has nothing.
     pub const fn of(version: Version) -> &'static Self {
         match version {
             Version::Lite03 => &LITE_03,
             Version::Lite04 => &LITE_04,
             Version::Lite05 => &LITE_05,
             Version::Lite06 => &LITE_06,
+            Version::Moqt16 | Version::Moqt18 => &NOT_LITE,
         }
     }
 }
