@@ -16,16 +16,19 @@
 //! woke up decides instead of the priorities. Equal inputs give equal outputs.
 
 mod app;
+mod dialect;
+mod incoming;
 mod io;
+mod layout;
 mod lite;
 mod request;
 mod run;
 mod schedule;
+mod serves;
 mod streams;
+mod subs;
 mod timers;
 
-#[cfg(test)]
-mod mux;
 #[cfg(test)]
 mod tests;
 
@@ -44,14 +47,20 @@ use crate::error::Error;
 use crate::hop::Hop;
 use crate::limits::Limits;
 use crate::path::Path;
+use crate::slab::Key;
 use crate::stream::{Dir, Side, StreamId};
 use crate::time::Instant;
 use crate::version::Version;
+use dialect::Dialect;
+use incoming::Incoming;
+use layout::Layout;
 use lite::Lite;
-use request::{Carrier, Requests, Sender};
-use run::{Layout, Scratch};
+use request::Requests;
+use run::Scratch;
 use schedule::{CONTROL_PRIORITY, Pick, Schedule, Shown};
+use serves::Serves;
 use streams::{Send, buffer};
+use subs::Subs;
 use timers::{Timer, Timers};
 
 /// What a machine is made with.
@@ -105,8 +114,13 @@ struct Core {
     /// Why the connection is gone, until that is told.
     lost: Option<Error>,
     requests: Requests,
+    incoming: Incoming,
+    subs: Subs,
+    serves: Serves,
     schedule: Schedule,
     timers: Timers,
+    /// The peer wants no new requests.
+    going_away: bool,
     actions: VecDeque<Action>,
     /// Events that no bytes stand for: what ended by a command, or with the session.
     notices: VecDeque<Event>,
@@ -134,20 +148,19 @@ struct Control {
 impl Machine {
     /// A session that begins now on a fresh connection.
     pub fn new(config: Config, now: Instant) -> Self {
-        Self::with_carrier(config, now, Carrier::Streams)
-    }
-
-    fn with_carrier(config: Config, now: Instant, carrier: Carrier) -> Self {
         let limits = config.limits.clone();
-        let buffer = buffer(&limits);
-        let layout = Layout::of(config.version);
+        let layout = Layout::Lite(config.version);
         let mut core = Core {
             now,
             state: State::Open,
             lost: None,
-            requests: Requests::new(carrier, limits.requests, buffer),
+            requests: Requests::new(limits.requests, buffer(&limits)),
+            incoming: Incoming::new(&limits),
+            subs: Subs::default(),
+            serves: Serves::default(),
             schedule: Schedule::new(layout, limits.pending_groups),
             timers: Timers::default(),
+            going_away: false,
             actions: VecDeque::new(),
             notices: VecDeque::new(),
             control: None,
@@ -173,15 +186,15 @@ impl Machine {
             Input::Closed { error } => core.lose(error),
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
-                Dir::Uni => self.dialect.uni_opened(core, id),
+                Dir::Uni => core.incoming.opened(id, &mut core.actions),
             },
             Input::Data { id, bytes, fin } => match id.dir() {
                 Dir::Bi => core.requests.stream_data(id, bytes, fin, &mut core.actions),
-                Dir::Uni => self.dialect.uni_data(core, id, bytes, fin),
+                Dir::Uni => core.incoming.data(id, bytes, fin, &mut core.actions),
             },
             Input::Reset { id, code } => match id.dir() {
                 Dir::Bi => core.requests.stream_reset(id, code),
-                Dir::Uni => self.dialect.uni_reset(id, code),
+                Dir::Uni => core.incoming.reset(id, code),
             },
             Input::Stopped { id, code } => match id.dir() {
                 Dir::Bi => core.requests.stream_stopped(id, code, &mut core.actions),
@@ -203,9 +216,10 @@ impl Machine {
         self.core.now = self.core.now.max(now);
         while let Some(timer) = self.core.timers.due(now) {
             match timer {
-                Timer::Handshake => self.dialect.handshake_timeout(&mut self.core),
+                Timer::Handshake if self.dialect.is_heard() => {}
+                Timer::Handshake => self.core.close(Error::Timeout),
                 Timer::Close => self.core.close(Error::SessionClosed),
-                Timer::Unbound => self.dialect.unbound_timeout(&mut self.core),
+                Timer::Unbound => self.core.unbound_timeout(),
                 Timer::Stragglers(key) => self.dialect.stragglers_timeout(&mut self.core, key),
             }
         }
@@ -217,7 +231,26 @@ impl Machine {
             _ if self.core.state == State::Closed => {}
             Command::Close { error } => self.core.close(error),
             Command::Drain => self.core.drain(),
-            command => self.dialect.apply(&mut self.core, command),
+            Command::AcceptSubscribe { request, info } => {
+                self.dialect.accept_subscribe(&mut self.core, request.into(), &info);
+            }
+            Command::FinishSubscribe { request, end } => {
+                self.dialect.finish_subscribe(&mut self.core, request.into(), end);
+            }
+            Command::Group { request, group, sequence, first_frame } => {
+                let key = request.into();
+                self.dialect.push_group(&mut self.core, key, group, sequence, first_frame);
+            }
+            Command::GroupReady { request, sequence } => {
+                self.core.group_ready(request.into(), sequence);
+            }
+            Command::StopGroup { group, error } => {
+                self.dialect.stop_group(&mut self.core, group.into(), &error);
+            }
+            Command::Unsubscribe { subscription } => {
+                self.dialect.unsubscribe(&mut self.core, subscription);
+            }
+            command => self.dialect.command(&mut self.core, command),
         }
     }
 
@@ -317,15 +350,9 @@ impl Machine {
             if let Some(offer) = core.requests.offer(key) {
                 self.scratch.copy(&offer.bytes);
                 self.scratch.flush();
-                return Some((WriteTarget::Request(offer.sender), offer.stream, offer.fin));
+                return Some((WriteTarget::Request(key), offer.stream, offer.fin));
             }
             core.requests.wrote_all();
-        }
-        #[cfg(test)]
-        if let Some(offer) = core.requests.carrier_offer() {
-            self.scratch.copy(&offer.bytes);
-            self.scratch.flush();
-            return Some((WriteTarget::Request(offer.sender), offer.stream, offer.fin));
         }
         let shown = core.schedule.pick_writable(source, &mut self.scratch, &mut core.actions)?;
         Some((WriteTarget::Group(shown), shown.stream, shown.fin))
@@ -365,7 +392,7 @@ impl Machine {
     pub fn read_limit(&self, id: StreamId) -> usize {
         match id.dir() {
             Dir::Bi => self.core.requests.read_limit(id),
-            Dir::Uni => self.dialect.uni_read_limit(&self.core, id),
+            Dir::Uni => self.core.incoming.read_limit(id),
         }
     }
 
@@ -381,7 +408,9 @@ impl Machine {
     fn entries(&self) -> usize {
         let core = &self.core;
         let queues = core.actions.len() + core.notices.len() + core.timers.len();
-        core.requests.entries() + core.schedule.entries() + self.dialect.entries() + queues
+        let groups = core.incoming.entries() + core.schedule.entries();
+        let subscriptions = core.subs.entries() + core.serves.entries();
+        core.requests.entries() + groups + subscriptions + queues
     }
 
     /// Whether everything that is owed was taken and, where it ended well, seen by the peer.
@@ -390,7 +419,7 @@ impl Machine {
         !core.requests.owes()
             && !core.schedule.owes()
             && core.schedule.released.is_empty()
-            && self.dialect.is_acknowledged()
+            && core.serves.unconfirmed == 0
     }
 }
 
@@ -497,7 +526,7 @@ impl Open<'_> {
 #[derive(Clone, Copy, Debug)]
 enum WriteTarget {
     Control,
-    Request(Sender),
+    Request(Key),
     Group(Shown),
 }
 
@@ -561,7 +590,7 @@ impl Write<'_> {
                     control.parked = blocked;
                 }
             }
-            WriteTarget::Request(sender) => core.requests.taken(sender, n, fin, blocked),
+            WriteTarget::Request(key) => core.requests.taken(key, n, fin, blocked),
             WriteTarget::Group(shown) => core.schedule.taken(shown, n, blocked, scratch),
         }
     }

@@ -1,8 +1,9 @@
 //! The seam between streams and dialects: a *request* is bytes in and bytes out under a key, with
-//! finish, cancel and credit. A [`Carrier`] decides what that is on the wire.
+//! finish, cancel and credit. A [`Way`] says what that is on the wire.
 //!
-//! On moq-lite a request is a bidirectional stream. A dialect never sees a stream id, so that
-//! another carrier can put all requests on one stream (the tests have one that does).
+//! On moq-lite, and on moq-transport from draft 17 on, a request is a bidirectional stream. Before, it
+//! is a number in the messages of another request, the control stream. A dialect decides for each
+//! request; nothing else here or in the machine takes the one for the other.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -15,13 +16,23 @@ use crate::error::Error;
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
+/// How a request travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// On a bidirectional stream of its own, once there is one.
+    Stream(Option<StreamId>),
+    /// As messages within another request. The dialect says on the wire what ends it.
+    Within(Key),
+    /// Not at all: it stands for what a dialect does unasked.
+    Local,
+}
+
 /// One request, of the peer or of ours.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Request {
     pub(super) recv: Recv,
     pub(super) send: Send,
-    /// The stream it travels on, once there is one.
-    stream: Option<StreamId>,
+    way: Way,
     /// QUIC takes no more for now.
     parked: bool,
     queued_in: bool,
@@ -32,47 +43,36 @@ pub(super) struct Request {
 }
 
 impl Request {
+    fn new(way: Way, theirs: bool) -> Self {
+        let (recv, send) = Default::default();
+        Self {
+            recv,
+            send,
+            way,
+            parked: false,
+            queued_in: false,
+            queued_out: false,
+            theirs,
+            stopped: None,
+        }
+    }
+
     /// Of a request of the peer: the code with which it abandoned either half.
     pub(super) fn given_up(&self) -> Option<Code> {
         self.recv.reset().or(self.stopped)
     }
-}
 
-/// How requests travel.
-#[derive(Debug)]
-pub(super) enum Carrier {
-    /// Each on a bidirectional stream of its own.
-    Streams,
-    /// All on the first bidirectional stream of the client, in a framing of the test's own.
-    #[cfg(test)]
-    Mux(super::mux::Mux),
-}
-
-impl Carrier {
-    /// Whether the next request needs a stream to be opened.
-    fn wants_stream(&self) -> bool {
-        match self {
-            Self::Streams => true,
-            #[cfg(test)]
-            Self::Mux(mux) => mux.wants_stream(),
+    fn stream(&self) -> Option<StreamId> {
+        match self.way {
+            Way::Stream(id) => id,
+            Way::Within(_) | Way::Local => None,
         }
     }
-}
-
-/// Whose bytes an offer was.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Sender {
-    /// Those of one request.
-    Request(Key),
-    /// Those of a carrier that puts many requests on one stream.
-    #[cfg(test)]
-    Carrier,
 }
 
 /// Bytes that QUIC may take now, and FIN behind them.
 #[derive(Debug)]
 pub(super) struct Offer {
-    pub(super) sender: Sender,
     pub(super) stream: StreamId,
     pub(super) bytes: Bytes,
     pub(super) fin: bool,
@@ -82,7 +82,6 @@ pub(super) struct Offer {
 #[derive(Debug)]
 pub(super) struct Requests {
     slab: Slab<Request>,
-    carrier: Carrier,
     by_stream: BTreeMap<StreamId, Key>,
     readable: VecDeque<Key>,
     writable: VecDeque<Key>,
@@ -98,10 +97,9 @@ pub(super) struct Requests {
 const MAX_OFFER: usize = 16 << 10;
 
 impl Requests {
-    pub(super) fn new(carrier: Carrier, max_theirs: usize, buffer: usize) -> Self {
+    pub(super) fn new(max_theirs: usize, buffer: usize) -> Self {
         Self {
             slab: Slab::new(),
-            carrier,
             by_stream: BTreeMap::new(),
             readable: VecDeque::new(),
             writable: VecDeque::new(),
@@ -115,11 +113,34 @@ impl Requests {
 
     // ---- towards the dialect -----------------------------------------------------------------
 
-    /// A request of ours, which goes out when the carrier has room for one more.
+    /// A request of ours on a stream of its own, which opens when there is credit.
     pub(super) fn open(&mut self) -> Key {
-        let key = self.slab.insert(Request::default());
+        let key = self.slab.insert(Request::new(Way::Stream(None), false));
         self.unopened.push_back(key);
         key
+    }
+
+    /// A request of ours within another one.
+    pub(super) fn open_within(&mut self, carrier: Key) -> Key {
+        self.slab.insert(Request::new(Way::Within(carrier), false))
+    }
+
+    /// A request that the peer knows nothing of.
+    pub(super) fn open_local(&mut self) -> Key {
+        self.slab.insert(Request::new(Way::Local, false))
+    }
+
+    /// A request of the peer within another one. `None` past the limit.
+    pub(super) fn accept_within(&mut self, carrier: Key) -> Option<Key> {
+        self.accept(Way::Within(carrier))
+    }
+
+    fn accept(&mut self, way: Way) -> Option<Key> {
+        if self.theirs >= self.max_theirs {
+            return None;
+        }
+        self.theirs += 1;
+        Some(self.slab.insert(Request::new(way, true)))
     }
 
     pub(super) fn get(&mut self, key: Key) -> Option<&mut Request> {
@@ -130,36 +151,54 @@ impl Requests {
         self.slab.get(key).is_some_and(|request| request.theirs)
     }
 
+    /// Who writes for `key`: itself, or what it travels within.
+    fn writer(&self, key: Key) -> Key {
+        match self.slab.get(key).map(|request| request.way) {
+            Some(Way::Within(carrier)) => carrier,
+            _ => key,
+        }
+    }
+
     /// Encodes behind what waits to go out.
     pub(super) fn write(&mut self, key: Key, encode: impl FnOnce(&mut BytesMut)) {
-        let Some(request) = self.slab.get_mut(key) else { return };
+        let writer = self.writer(key);
+        if self.slab.get(key).is_none_or(|request| request.send.is_over()) {
+            return;
+        }
+        let Some(request) = self.slab.get_mut(writer) else { return };
         if !request.send.is_over() {
             encode(request.send.buffer());
-            self.queue_out(key);
+            self.queue_out(writer);
         }
+    }
+
+    /// Bytes that were written and not taken yet, of the request and all that share its stream.
+    pub(super) fn owed(&self, key: Key) -> usize {
+        self.slab.get(self.writer(key)).map_or(usize::MAX, |request| request.send.len())
     }
 
     /// Nothing more goes out behind what was written.
     pub(super) fn finish(&mut self, key: Key) {
-        if let Some(request) = self.slab.get_mut(key) {
-            request.send.finish();
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.send.finish();
+        if matches!(request.way, Way::Stream(_)) {
             self.queue_out(key);
+        } else {
+            // The dialect wrote what says so.
+            request.send.accepted(0, true);
+            self.queue_in(key);
         }
     }
 
     /// Forgets a request of which nothing can have gone out. `false` if something may have.
     pub(super) fn withdraw(&mut self, key: Key) -> bool {
-        let request = self.slab.get(key);
-        let unseen = request.is_some_and(|request| request.stream.is_none());
-        let streams = matches!(self.carrier, Carrier::Streams);
-        streams && unseen && self.remove(key).is_some()
+        let unseen = self.slab.get(key).is_some_and(|request| request.way == Way::Stream(None));
+        unseen && self.remove(key).is_some()
     }
 
     /// How urgent our half is from now on, where the request has a stream to itself.
     pub(super) fn set_priority(&mut self, key: Key, priority: i32, actions: &mut VecDeque<Action>) {
-        if let (Carrier::Streams, Some(id)) =
-            (&self.carrier, self.slab.get(key).and_then(|request| request.stream))
-        {
+        if let Some(id) = self.slab.get(key).and_then(Request::stream) {
             actions.push_back(Action::SetPriority { id, priority });
         }
     }
@@ -169,19 +208,12 @@ impl Requests {
         let Some(mut request) = self.remove(key) else { return };
         let code = error.stream_code();
         let reset = request.send.abandon();
-        let stop = !request.recv.is_over();
-        match (&mut self.carrier, request.stream) {
-            (Carrier::Streams, Some(id)) => {
-                if reset {
-                    actions.push_back(Action::Reset { id, code });
-                }
-                if stop {
-                    actions.push_back(Action::Stop { id, code });
-                }
-            }
-            (Carrier::Streams, None) => {}
-            #[cfg(test)]
-            (Carrier::Mux(mux), _) => mux.cancel(key, reset, stop, code),
+        let Some(id) = request.stream() else { return };
+        if reset {
+            actions.push_back(Action::Reset { id, code });
+        }
+        if !request.recv.is_over() {
+            actions.push_back(Action::Stop { id, code });
         }
     }
 
@@ -198,13 +230,10 @@ impl Requests {
     pub(super) fn stop(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
         let Some(request) = self.slab.get_mut(key) else { return };
         request.recv.abandon(code);
-        self.queue_in(key);
-        match (&mut self.carrier, self.slab.get(key).and_then(|request| request.stream)) {
-            (Carrier::Streams, Some(id)) => actions.push_back(Action::Stop { id, code }),
-            (Carrier::Streams, None) => {}
-            #[cfg(test)]
-            (Carrier::Mux(mux), _) => mux.cancel(key, false, true, code),
+        if let Some(id) = request.stream() {
+            actions.push_back(Action::Stop { id, code });
         }
+        self.queue_in(key);
     }
 
     /// Decoding made room, or needs more bytes if `starved`: reads on if the stream was held.
@@ -212,9 +241,7 @@ impl Requests {
         let buffer = self.buffer;
         let Some(request) = self.slab.get_mut(key) else { return };
         if request.recv.release(buffer, starved) {
-            if let (Carrier::Streams, Some(id)) = (&self.carrier, request.stream) {
-                actions.push_back(Action::Resume { id });
-            }
+            actions.extend(request.stream().map(|id| Action::Resume { id }));
         }
     }
 
@@ -255,23 +282,17 @@ impl Requests {
 
     /// The peer opened a bidirectional stream.
     pub(super) fn stream_opened(&mut self, id: StreamId, actions: &mut VecDeque<Action>) {
-        match &mut self.carrier {
-            Carrier::Streams => {
-                if self.by_stream.contains_key(&id) {
-                    return;
-                }
-                let Some(key) = self.accept(Some(id)) else {
-                    let code = Error::Limit("requests").stream_code();
-                    actions.push_back(Action::Reset { id, code });
-                    actions.push_back(Action::Stop { id, code });
-                    return;
-                };
-                self.by_stream.insert(id, key);
-                actions.push_back(Action::SetPriority { id, priority: CONTROL_PRIORITY });
-            }
-            #[cfg(test)]
-            Carrier::Mux(mux) => mux.opened(id),
+        if self.by_stream.contains_key(&id) {
+            return;
         }
+        let Some(key) = self.accept(Way::Stream(Some(id))) else {
+            let code = Error::Limit("requests").stream_code();
+            actions.push_back(Action::Reset { id, code });
+            actions.push_back(Action::Stop { id, code });
+            return;
+        };
+        self.by_stream.insert(id, key);
+        actions.push_back(Action::SetPriority { id, priority: CONTROL_PRIORITY });
     }
 
     /// Bytes of a bidirectional stream.
@@ -282,15 +303,9 @@ impl Requests {
         fin: bool,
         actions: &mut VecDeque<Action>,
     ) {
-        match &mut self.carrier {
-            Carrier::Streams => {
-                let Some(key) = self.by_stream.get(&id).copied() else { return };
-                if !self.receive(key, bytes, fin) {
-                    self.stop(key, Error::Internal.stream_code(), actions);
-                }
-            }
-            #[cfg(test)]
-            Carrier::Mux(_) => super::mux::receive(self, &bytes),
+        let Some(key) = self.by_stream.get(&id).copied() else { return };
+        if !self.receive(key, bytes, fin) {
+            self.stop(key, Error::Internal.stream_code(), actions);
         }
     }
 
@@ -316,60 +331,35 @@ impl Requests {
     }
 
     pub(super) fn stream_writable(&mut self, id: StreamId) {
-        match &mut self.carrier {
-            Carrier::Streams => {
-                let Some(key) = self.by_stream.get(&id).copied() else { return };
-                self.park(key, false);
-                self.queue_out(key);
-            }
-            #[cfg(test)]
-            Carrier::Mux(mux) => mux.parked = false,
-        }
+        let Some(key) = self.by_stream.get(&id).copied() else { return };
+        self.park(key, false);
+        self.queue_out(key);
     }
 
     pub(super) fn read_limit(&self, id: StreamId) -> usize {
-        match &self.carrier {
-            Carrier::Streams => {
-                let request = self.by_stream.get(&id).and_then(|key| self.slab.get(*key));
-                request.map_or(0, |request| request.recv.read_limit(self.buffer))
-            }
-            #[cfg(test)]
-            Carrier::Mux(_) => self.buffer,
-        }
+        let request = self.by_stream.get(&id).and_then(|key| self.slab.get(*key));
+        request.map_or(0, |request| request.recv.read_limit(self.buffer))
     }
 
     // ---- towards QUIC: output ----------------------------------------------------------------
 
     /// The stream that was wanted is there.
     pub(super) fn stream_granted(&mut self, id: StreamId) {
-        match &mut self.carrier {
-            Carrier::Streams => {
-                let Some(key) = self.unopened.pop_front() else { return };
-                if let Some(request) = self.slab.get_mut(key) {
-                    request.stream = Some(id);
-                    self.by_stream.insert(id, key);
-                    self.queue_out(key);
-                }
-            }
-            #[cfg(test)]
-            Carrier::Mux(mux) => mux.opened(id),
+        let Some(key) = self.unopened.pop_front() else { return };
+        if let Some(request) = self.slab.get_mut(key) {
+            request.way = Way::Stream(Some(id));
+            self.by_stream.insert(id, key);
+            self.queue_out(key);
         }
     }
 
     /// The next request that may have something to write. It stays the next until
     /// [`taken`](Self::taken), or [`wrote_all`](Self::wrote_all).
     pub(super) fn next_writable(&mut self) -> Option<Key> {
-        #[cfg(test)]
-        if matches!(&self.carrier, Carrier::Mux(mux) if mux.is_open()) {
-            while let Some(key) = self.unopened.pop_front() {
-                self.queue_out(key);
-            }
-        }
         while let Some(key) = self.writable.front().copied() {
-            let reachable = self.slab.get(key).is_some_and(|request| match &self.carrier {
-                Carrier::Streams => request.stream.is_some() && !request.parked,
-                #[cfg(test)]
-                Carrier::Mux(_) => true,
+            let reachable = self.slab.get(key).is_some_and(|request| match request.way {
+                Way::Stream(id) => id.is_some() && !request.parked,
+                Way::Within(_) | Way::Local => true,
             });
             if reachable {
                 return Some(key);
@@ -390,85 +380,45 @@ impl Requests {
     /// What the request has to write.
     pub(super) fn offer(&mut self, key: Key) -> Option<Offer> {
         let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
         if !request.send.has_work() {
             return None;
         }
         let (bytes, fin) = request.send.offer(MAX_OFFER);
-        match &mut self.carrier {
-            Carrier::Streams => {
-                Some(Offer { sender: Sender::Request(key), stream: request.stream?, bytes, fin })
-            }
-            #[cfg(test)]
-            Carrier::Mux(mux) => {
-                mux.send(key, &bytes, fin);
-                request.send.accepted(bytes.len(), fin);
-                if fin {
-                    self.queue_in(key);
-                }
-                self.offer(key)
-            }
-        }
-    }
-
-    /// What the carrier itself has to write.
-    #[cfg(test)]
-    pub(super) fn carrier_offer(&mut self) -> Option<Offer> {
-        match &mut self.carrier {
-            Carrier::Streams => None,
-            Carrier::Mux(mux) => mux.offer(),
-        }
+        Some(Offer { stream, bytes, fin })
     }
 
     /// `n` bytes of the last offer were taken, FIN too if `fin`; `parked`: no more for now.
-    pub(super) fn taken(&mut self, sender: Sender, n: usize, fin: bool, parked: bool) {
-        match sender {
-            Sender::Request(key) => self.accepted(key, n, fin, parked),
-            #[cfg(test)]
-            Sender::Carrier => {
-                if let Carrier::Mux(mux) = &mut self.carrier {
-                    mux.taken(n, parked);
-                }
-            }
+    pub(super) fn taken(&mut self, key: Key, n: usize, fin: bool, parked: bool) {
+        self.wrote_all();
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.send.accepted(n, fin);
+        self.park(key, parked);
+        if fin {
+            // The dialect looks whether the request is over.
+            self.queue_in(key);
+        } else {
+            // Behind the others; the dialect may have more to say by then.
+            self.queue_out(key);
         }
     }
 
     /// Whether anything that was written waits to be taken.
     pub(super) fn owes(&self) -> bool {
-        let carrier = match &self.carrier {
-            Carrier::Streams => false,
-            #[cfg(test)]
-            Carrier::Mux(mux) => mux.owes(),
-        };
-        carrier || self.parked > 0 || !self.writable.is_empty() || !self.unopened.is_empty()
+        self.parked > 0 || !self.writable.is_empty() || !self.unopened.is_empty()
     }
 
     /// Whether a bidirectional stream is to be opened.
     pub(super) fn wants_stream(&self) -> bool {
-        !self.unopened.is_empty() && self.carrier.wants_stream()
+        !self.unopened.is_empty()
     }
 
     /// Whether a request may have something to write now.
     pub(super) fn has_writable(&self) -> bool {
-        let carrier = match &self.carrier {
-            Carrier::Streams => false,
-            #[cfg(test)]
-            Carrier::Mux(mux) => mux.has_writable() || (mux.is_open() && !self.unopened.is_empty()),
-        };
-        carrier || !self.writable.is_empty()
+        !self.writable.is_empty()
     }
 
-    // ---- what carriers are made of -----------------------------------------------------------
-
-    /// A request of the peer; `None` past the limit.
-    pub(super) fn accept(&mut self, stream: Option<StreamId>) -> Option<Key> {
-        if self.theirs >= self.max_theirs {
-            return None;
-        }
-        self.theirs += 1;
-        let request = Request { stream, theirs: true, ..Request::default() };
-        let key = self.slab.insert(request);
-        Some(key)
-    }
+    // ---- the peer's half ---------------------------------------------------------------------
 
     /// `false` if the peer ignores the read limit.
     pub(super) fn receive(&mut self, key: Key, bytes: Bytes, fin: bool) -> bool {
@@ -495,27 +445,14 @@ impl Requests {
         was_open
     }
 
-    fn accepted(&mut self, key: Key, n: usize, fin: bool, parked: bool) {
-        self.wrote_all();
-        let Some(request) = self.slab.get_mut(key) else { return };
-        request.send.accepted(n, fin);
-        self.park(key, parked);
-        if fin {
-            // The dialect looks whether the request is over.
-            self.queue_in(key);
-        } else {
-            // Behind the others; the dialect may have more to say by then.
-            self.queue_out(key);
-        }
-    }
-
     fn remove(&mut self, key: Key) -> Option<Request> {
         let request = self.slab.remove(key)?;
         self.theirs -= usize::from(request.theirs);
         self.parked -= usize::from(request.parked);
-        match request.stream {
-            Some(id) => drop(self.by_stream.remove(&id)),
-            None => self.unopened.retain(|unopened| *unopened != key),
+        match request.way {
+            Way::Stream(Some(id)) => drop(self.by_stream.remove(&id)),
+            Way::Stream(None) => self.unopened.retain(|unopened| *unopened != key),
+            Way::Within(_) | Way::Local => {}
         }
         Some(request)
     }
@@ -532,13 +469,5 @@ impl Requests {
     pub(super) fn entries(&self) -> usize {
         let queues = self.readable.len() + self.writable.len() + self.unopened.len();
         self.slab.len() + self.by_stream.len() + queues
-    }
-
-    #[cfg(test)]
-    pub(super) fn mux(&mut self) -> &mut super::mux::Mux {
-        match &mut self.carrier {
-            Carrier::Mux(mux) => mux,
-            Carrier::Streams => panic!("requests travel on streams of their own"),
-        }
     }
 }

@@ -5,9 +5,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::io::FrameView;
-use crate::coding::lite::{Features, FrameHead};
-use crate::time::Timestamp;
-use crate::version::Version;
+use super::layout::Layout;
 
 /// Bytes that one guard shows at most.
 pub(super) const MAX_BURST: usize = 64 << 10;
@@ -17,14 +15,6 @@ const MAX_CHUNKS: usize = 32;
 const COPY_MAX: usize = 256;
 /// What the arena is given at a time.
 const ARENA_STEP: usize = 16 << 10;
-
-/// How the frames of a group are written.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
-    /// Frames begin with a timestamp delta (moq-lite 05+).
-    pub(super) timestamps: bool,
-    pub(super) version: Version,
-}
 
 /// Memory for one guard, reused by the next.
 #[derive(Debug, Default)]
@@ -118,22 +108,17 @@ impl<'a> Run<'a> {
             self.cut = true;
             return false;
         }
-        let late_start = self.index == self.first && self.index != 0;
+        let restarts = self.index == self.first && self.index != 0;
+        let layout = self.layout;
+        let lies = frame.wire.and_then(|wire| Some((wire, layout.as_it_lies(&wire, restarts)?)));
         // Whether everything that was shown fitted, and whether that is the whole frame.
-        let (kept, whole) = match frame.wire {
-            Some(wire) if !late_start => {
-                let from = if self.layout.timestamps { 0 } else { wire.delta_len };
+        let (kept, whole) = match lies {
+            Some((wire, from)) => {
                 let kept = self.piece(wire.bytes, from);
                 (kept, kept)
             }
-            _ => {
-                let previous = match self.layout.timestamps {
-                    true if late_start => Timestamp::ZERO,
-                    true => frame.previous,
-                    false => frame.timestamp,
-                };
-                let head = FrameHead::between(previous, frame.timestamp, frame.size);
-                let Ok(head) = head.encode(self.layout.version) else { return false };
+            None => {
+                let Some(head) = layout.head(&frame, restarts) else { return false };
                 let (mut there, mut kept) = (0, true);
                 self.head(&head);
                 match frame.wire {
@@ -200,11 +185,5 @@ impl<'a> Run<'a> {
             self.out.share(bytes.slice(from..from + n));
         }
         from + n == bytes.len()
-    }
-}
-
-impl Layout {
-    pub(super) fn of(version: Version) -> Self {
-        Self { timestamps: Features::of(version).timestamps, version }
     }
 }

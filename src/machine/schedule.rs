@@ -6,15 +6,11 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
 
-use smallvec::SmallVec;
-
 use super::io::{Action, Source, Supply, Token};
-use super::run::{Layout, Run, Scratch};
+use super::layout::{Head, Layout};
+use super::run::{Run, Scratch};
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
-
-/// Stream type and header of a group, before its frames.
-pub(super) type Head = SmallVec<[u8; 32]>;
 
 /// One group on its way out.
 #[derive(Debug)]
@@ -39,6 +35,8 @@ struct Track {
     groups: BTreeMap<u64, Outgoing>,
     unopened: BTreeSet<u64>,
     writable: BTreeSet<u64>,
+    /// Streams that groups had, ever.
+    opened: u64,
 }
 
 /// What goes first sorts first.
@@ -121,6 +119,7 @@ impl Schedule {
             groups: BTreeMap::new(),
             unopened: BTreeSet::new(),
             writable: BTreeSet::new(),
+            opened: 0,
         })
     }
 
@@ -218,6 +217,11 @@ impl Schedule {
         self.tracks.get(key).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
     }
 
+    /// How many streams the track's groups had so far.
+    pub(super) fn opened_streams(&self, key: Key) -> u64 {
+        self.tracks.get(key).map_or(0, |track| track.opened)
+    }
+
     /// Whether every group that was given is out or given up.
     pub(super) fn is_drained(&self, key: Key) -> bool {
         self.tracks.get(key).is_none_or(|track| track.groups.is_empty())
@@ -257,6 +261,7 @@ impl Schedule {
     pub(super) fn opened(&mut self, pick: Pick, id: StreamId) {
         self.by_stream.insert(id, pick);
         self.reorder(pick.track, |track| {
+            track.opened += 1;
             track.unopened.remove(&pick.sequence);
             if let Some(group) = track.groups.get_mut(&pick.sequence) {
                 group.stream = Some(id);

@@ -4,8 +4,9 @@ use alloc::collections::BTreeMap;
 
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
+use super::super::dialect::Look;
 use super::super::io::{Announcement, Source, Token};
-use super::{Lite, Look, Role};
+use super::{Lite, Role};
 use crate::coding::lite::{Announce, AnnounceOk, HopsForm};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
@@ -109,8 +110,7 @@ impl Lite {
         let mut role = core::mem::take(self.role(key));
         if let Role::Announcing(announcing) = &mut role {
             while let (Some(reader), true) = (announcing.reader, announcing.ready) {
-                let owed = core.requests.get(key).map_or(usize::MAX, |it| it.send.len());
-                if owed >= core.limits.owed_bytes {
+                if core.requests.owed(key) >= core.limits.owed_bytes {
                     break;
                 }
                 match source.announcement(reader) {

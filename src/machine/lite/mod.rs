@@ -1,15 +1,13 @@
 //! moq-lite, from 03 to 06: what each stream and message means.
 //!
 //! Roles say what a request is; `announce`, `publisher` and `subscriber` have a file each, for both
-//! ends; `groups` reads what comes on unidirectional streams.
+//! ends.
 
 mod announce;
-mod groups;
 mod publisher;
 mod subscriber;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
@@ -17,26 +15,28 @@ use core::mem;
 use bytes::{Bytes, BytesMut};
 
 use super::app::{Command, Event, GroupKey, RequestKey};
-use super::io::{Source, Token};
+use super::dialect::{Dialect, Look};
+use super::incoming::{Header, State as Incoming};
+use super::io::Source;
+use super::layout::{Head, Layout};
+use super::serves::Serving;
 use super::streams::{Recv, Send};
+use super::subs::Sub;
 use super::timers::Timer;
 use super::{Config, Control, Core, State};
 use crate::coding::lite::{
-    AnnounceRequest, BiStream, Features, Goaway, Setup, Subscribe, TrackRequest, UniStream,
-    frame_message,
+    AnnounceRequest, BiStream, Features, Goaway, GroupHeader, Setup, Subscribe, TrackRequest,
+    UniStream, frame_message,
 };
 use crate::coding::varint;
 use crate::error::Error;
 use crate::hop::Hop;
-use crate::slab::{Key, Slab};
-use crate::stream::{Code, Side, StreamId};
-use crate::subscription::Subscription;
+use crate::slab::Key;
+use crate::stream::Side;
+use crate::subscription::{Subscription, TrackInfo};
 use crate::version::Version;
 
 use announce::{Announcing, Listening};
-use groups::Groups;
-use publisher::Serving;
-use subscriber::Sub;
 
 /// What a request is.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ enum Role {
     /// We hear of the peer's.
     Listening(Listening),
     /// The peer subscribed.
-    Serving(Serving),
+    Serving,
     /// The peer's subscription came to its end, which it has not confirmed.
     Served,
     /// The peer asked what a track is.
@@ -71,28 +71,9 @@ pub(super) struct Lite {
     hop: Hop,
     /// What the peer said in SETUP; before it came, requests and groups wait.
     peer: Option<Setup>,
-    going_away: bool,
     /// By slot of the request.
     roles: Vec<Role>,
-    serving: usize,
-    request_by_track: BTreeMap<Key, Key>,
-    /// Subscriptions that we ended cleanly and the peer has not confirmed.
-    unconfirmed: usize,
-    subs: Slab<Sub>,
-    sub_by_id: BTreeMap<u64, Key>,
-    sub_by_token: BTreeMap<Token, Key>,
     next_sub_id: u64,
-    groups: Groups,
-}
-
-/// What became of a look at a stream.
-enum Look {
-    /// Something to tell; there may be more.
-    Event(Event),
-    /// Something was done; there may be more.
-    More,
-    /// Nothing more until more bytes come.
-    Wait,
 }
 
 impl Lite {
@@ -103,16 +84,8 @@ impl Lite {
             features,
             hop: config.hop,
             peer: if features.setup { None } else { Some(Setup::default()) },
-            going_away: false,
             roles: Vec::new(),
-            serving: 0,
-            request_by_track: BTreeMap::new(),
-            unconfirmed: 0,
-            subs: Slab::new(),
-            sub_by_id: BTreeMap::new(),
-            sub_by_token: BTreeMap::new(),
             next_sub_id: 0,
-            groups: Groups::new(),
         };
         if features.setup {
             let mut send = Send::default();
@@ -138,85 +111,6 @@ impl Lite {
             lite.set_role(key, Role::Listening(Listening::new(prefix)));
         }
         lite
-    }
-
-    // ---- streams of the peer -----------------------------------------------------------------
-
-    pub(super) fn uni_opened(&mut self, core: &mut Core, id: StreamId) {
-        self.groups.opened(core, id);
-    }
-
-    pub(super) fn uni_data(&mut self, core: &mut Core, id: StreamId, bytes: Bytes, fin: bool) {
-        self.groups.data(core, id, bytes, fin);
-    }
-
-    pub(super) fn uni_reset(&mut self, id: StreamId, code: Code) {
-        self.groups.reset(id, code);
-    }
-
-    pub(super) fn uni_read_limit(&self, core: &Core, id: StreamId) -> usize {
-        self.groups.read_limit(core, id)
-    }
-
-    /// Whether [`Lite::poll_event`] may have something.
-    pub(super) fn has_events(&self, core: &Core) -> bool {
-        let heard = self.peer.is_some();
-        self.groups.has_new()
-            || (heard && (core.requests.has_readable() || self.groups.has_frames()))
-    }
-
-    /// Whether the peer confirmed every subscription that we ended cleanly.
-    pub(super) fn is_acknowledged(&self) -> bool {
-        self.unconfirmed == 0
-    }
-
-    pub(super) fn poll_event(&mut self, core: &mut Core) -> Option<Event> {
-        while core.state != State::Closed {
-            let look = if let Some(key) = self.groups.next_new() {
-                self.look_at_new_uni(core, key)
-            } else if self.peer.is_none() {
-                return None;
-            } else if let Some(key) = core.requests.next_readable() {
-                let look = self.look_at_request(core, key);
-                let starved = matches!(look, Look::Wait);
-                core.requests.consumed(key, starved, &mut core.actions);
-                if !starved {
-                    core.requests.queue_in(key);
-                }
-                look
-            } else if let Some(key) = self.groups.next_frames() {
-                self.look_at_group(core, key)
-            } else {
-                return None;
-            };
-            if let Look::Event(event) = look {
-                return Some(event);
-            }
-        }
-        None
-    }
-
-    fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look {
-        let mut role = mem::take(self.role(key));
-        let look = match &mut role {
-            Role::New => return self.look_at_new_request(core, key),
-            Role::Done => self.look_at_done(core, key),
-            Role::Leaving => self.look_at_goaway(core, key),
-            Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
-            Role::Listening(listening) => self.look_at_listening(core, key, listening),
-            Role::Serving(serving) => self.look_at_serving(core, key, serving),
-            Role::Served => self.look_at_served(core, key),
-            Role::Describing => self.look_at_describing(core, key),
-            Role::Asking(sub) => self.look_at_asking(core, key, *sub),
-            Role::Querying(sub) => self.look_at_querying(core, key, *sub),
-        };
-        // A look that ends a role leaves another one in its place.
-        let alive = core.requests.get(key).is_some();
-        let slot = self.role(key);
-        if alive && matches!(slot, Role::New) {
-            *slot = role;
-        }
-        look
     }
 
     /// Reads what the stream is for and its first message, which come together or not at all.
@@ -283,11 +177,11 @@ impl Lite {
             BiStream::Subscribe => {
                 let mut message = Subscribe::decode_body(&body, version, depth)?;
                 self.floor(&mut message.want);
-                if self.serving >= core.limits.subscriptions {
+                if core.serves.len() >= core.limits.subscriptions {
                     return Err(Error::Limit("subscriptions"));
                 }
-                self.serving += 1;
-                self.set_role(key, Role::Serving(Serving::new(&message)));
+                core.serves.insert(key, message.id, message.want.clone());
+                self.set_role(key, Role::Serving);
                 Look::Event(Event::SubscribeRequested {
                     request,
                     broadcast: message.broadcast,
@@ -306,7 +200,7 @@ impl Lite {
             }
             BiStream::Goaway => {
                 let message = Goaway::decode_body(&body, version)?;
-                if mem::replace(&mut self.going_away, true) {
+                if mem::replace(&mut core.going_away, true) {
                     core.violation("second GOAWAY");
                     return Ok(Look::Wait);
                 }
@@ -350,83 +244,19 @@ impl Lite {
         Ok(read_message(&mut request.recv, typed, core.limits.message_bytes)?)
     }
 
-    // ---- the application ---------------------------------------------------------------------
-
-    pub(super) fn apply(&mut self, core: &mut Core, command: Command) {
-        match command {
-            Command::AcceptAnnounce { request, reader, active } => {
-                self.accept_announce(core, request.into(), reader, active);
-            }
-            Command::AcceptSubscribe { request, info } => {
-                self.accept_subscribe(core, request.into(), &info);
-            }
-            Command::AcceptTrack { request, info } => {
-                self.accept_track(core, request.into(), &info)
-            }
-            Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
-            Command::FinishSubscribe { request, end } => {
-                self.finish_subscribe(core, request.into(), end);
-            }
-            Command::Group { request, group, sequence, first_frame } => {
-                self.push_group(core, request.into(), group, sequence, first_frame);
-            }
-            Command::GroupReady { request, sequence } => {
-                self.group_ready(core, request.into(), sequence);
-            }
-            Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
-            Command::StopGroup { group, error } => self.stop_group(core, group.into(), &error),
-            Command::Subscribe { subscription, broadcast, track, want } => {
-                self.subscribe(core, subscription, broadcast, track, want);
-            }
-            Command::Unsubscribe { subscription } => self.unsubscribe(core, subscription),
-            Command::UpdateSubscribe { subscription, want } => {
-                self.update_subscribe(core, subscription, want);
-            }
-            Command::Close { .. } | Command::Drain => unreachable!("not the dialect's"),
-        }
-    }
-
-    /// Writes what [`Source`] has for a request that is about to be written.
-    pub(super) fn refill(&mut self, core: &mut Core, key: Key, source: &mut impl Source) {
-        if let Some(Role::Announcing(_)) = self.roles.get(key.0 as usize) {
-            self.refill_announcing(core, key, source);
-        }
-    }
-
     fn refuse(&mut self, core: &mut Core, key: Key, error: &Error) {
         if !core.requests.is_theirs(key) {
             return;
         }
         match mem::take(self.role(key)) {
             Role::Announcing(announcing) => self.finish_announcing(core, key, &announcing),
-            Role::Serving(serving) => {
-                self.end_serving(core, &serving, error);
+            Role::Serving => {
+                core.end_serving(key, error);
                 self.cancel(core, key, error);
             }
             Role::Describing => self.cancel(core, key, error),
             role => *self.role(key) = role,
         }
-    }
-
-    // ---- timers ------------------------------------------------------------------------------
-
-    pub(super) fn handshake_timeout(&mut self, core: &mut Core) {
-        if self.peer.is_none() {
-            core.close(Error::Timeout);
-        }
-    }
-
-    /// Everything that is remembered, but for announcements.
-    #[cfg(test)]
-    pub(super) fn entries(&self) -> usize {
-        let tables = self.request_by_track.len() + self.sub_by_id.len() + self.sub_by_token.len();
-        self.subs.len() + tables + self.serving + self.unconfirmed + self.groups.entries()
-    }
-
-    /// Bytes of groups that wait to be decoded.
-    #[cfg(test)]
-    pub(super) fn buffered(&self) -> usize {
-        self.groups.buffered()
     }
 
     // ---- roles -------------------------------------------------------------------------------
@@ -443,14 +273,6 @@ impl Lite {
         *self.role(key) = role;
     }
 
-    /// Resets and stops a request, which is free then.
-    fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
-        if core.requests.get(key).is_some() {
-            core.requests.cancel(key, error, &mut core.actions);
-            *self.role(key) = Role::New;
-        }
-    }
-
     /// Nothing more goes out on a request; it is free when the peer's half is over too.
     fn finish(&mut self, core: &mut Core, key: Key) {
         if core.requests.withdraw(key) {
@@ -459,6 +281,164 @@ impl Lite {
             core.requests.finish(key);
             self.set_role(key, Role::Done);
             core.requests.queue_in(key);
+        }
+    }
+}
+
+impl Dialect for Lite {
+    fn is_heard(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    fn look_at_new_uni(&mut self, core: &mut Core, key: Key) -> Look {
+        let Some(stream) = core.incoming.get(key) else { return Look::More };
+        if stream.recv.reset().is_some() {
+            core.incoming.remove(key);
+            return Look::More;
+        }
+        if matches!(stream.state, Incoming::New) {
+            let mut front = [0; 8];
+            let Some((kind, len)) = varint::read(stream.recv.peek(&mut front)) else {
+                if stream.recv.has_fin() {
+                    core.incoming.remove(key);
+                }
+                return Look::More;
+            };
+            stream.recv.skip(len);
+            match UniStream::from_u64(kind, self.version) {
+                Some(UniStream::Group) => {
+                    stream.state = Incoming::Header;
+                    core.incoming.queue(key);
+                    return Look::More;
+                }
+                Some(UniStream::Setup) => stream.state = Incoming::Control,
+                None => {
+                    core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+                    return Look::More;
+                }
+            }
+        }
+        let message = read_message(&mut stream.recv, false, core.limits.message_bytes);
+        let body = match message {
+            Ok(Some((_, body))) => body,
+            Ok(None) if !stream.recv.has_fin() => return Look::More,
+            Ok(None) | Err(_) => {
+                core.violation("malformed SETUP");
+                return Look::Wait;
+            }
+        };
+        let setup = Setup::decode_body(&body, self.version);
+        match (setup, &self.peer) {
+            (Ok(setup), None) => self.peer = Some(setup),
+            (Ok(_), Some(_)) => core.violation("second SETUP"),
+            (Err(_), _) => core.violation("malformed SETUP"),
+        }
+        // Bytes behind the message mean nothing.
+        core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+        Look::More
+    }
+
+    fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look {
+        let mut role = mem::take(self.role(key));
+        let look = match &mut role {
+            Role::New => return self.look_at_new_request(core, key),
+            Role::Done => self.look_at_done(core, key),
+            Role::Leaving => self.look_at_goaway(core, key),
+            Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
+            Role::Listening(listening) => self.look_at_listening(core, key, listening),
+            Role::Serving => self.look_at_serving(core, key),
+            Role::Served => self.look_at_served(core, key),
+            Role::Describing => self.look_at_describing(core, key),
+            Role::Asking(sub) => self.look_at_asking(core, key, *sub),
+            Role::Querying(sub) => self.look_at_querying(core, key, *sub),
+        };
+        // A look that ends a role leaves another one in its place.
+        let alive = core.requests.get(key).is_some();
+        let slot = self.role(key);
+        if alive && matches!(slot, Role::New) {
+            *slot = role;
+        }
+        look
+    }
+
+    fn read_header(&mut self, core: &mut Core, key: Key) -> Result<Option<Header>, Error> {
+        let Some(stream) = core.incoming.get(key) else { return Ok(None) };
+        if let Some(code) = stream.recv.reset() {
+            return Err(Error::from_stream_code(code));
+        }
+        let message = read_message(&mut stream.recv, false, core.limits.message_bytes)?;
+        let Some((_, body)) = message else {
+            return if stream.recv.has_fin() { Err(Error::Cancelled) } else { Ok(None) };
+        };
+        let GroupHeader { subscribe, sequence, first_frame } =
+            GroupHeader::decode_body(&body, self.version)?;
+        let layout = Layout::Lite(self.version);
+        Ok(Some(Header { subscription: subscribe, sequence, first_frame, layout }))
+    }
+
+    fn may_come(&self, _: u64) -> bool {
+        // We gave the number ourselves, before the peer could use it.
+        false
+    }
+
+    fn command(&mut self, core: &mut Core, command: Command) {
+        match command {
+            Command::AcceptAnnounce { request, reader, active } => {
+                self.accept_announce(core, request.into(), reader, active);
+            }
+            Command::AcceptTrack { request, info } => {
+                self.accept_track(core, request.into(), &info)
+            }
+            Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
+            Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
+            Command::Subscribe { subscription, broadcast, track, want } => {
+                self.subscribe(core, subscription, broadcast, track, want);
+            }
+            Command::UpdateSubscribe { subscription, want } => {
+                self.update_subscribe(core, subscription, want);
+            }
+            other => unreachable!("{other:?} is the same in all dialects"),
+        }
+    }
+
+    fn refill(&mut self, core: &mut Core, key: Key, source: &mut impl Source) {
+        if let Some(Role::Announcing(_)) = self.roles.get(key.0 as usize) {
+            self.refill_announcing(core, key, source);
+        }
+    }
+
+    fn say_accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
+        self.say_ok(core, key, info);
+    }
+
+    fn group_head(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        serving: &Serving,
+        sequence: u64,
+        first_frame: u64,
+    ) -> Option<Head> {
+        self.begin_group(core, key, serving, sequence, first_frame)
+    }
+
+    fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, _streams: u64) {
+        self.say_end(core, key, end);
+    }
+
+    fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {
+        if let Some(query) = sub.query {
+            self.cancel(core, query, result.err().unwrap_or(&Error::Cancelled));
+        }
+        // FIN says that we are no longer interested, or have everything. After a failure there is nothing
+        // left to finish.
+        self.finish(core, sub.request);
+    }
+
+    fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
+        if core.requests.get(key).is_some() {
+            core.requests.cancel(key, error, &mut core.actions);
+            *self.role(key) = Role::New;
         }
     }
 }

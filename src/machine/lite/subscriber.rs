@@ -1,12 +1,10 @@
 //! What we ask of the peer's tracks (moq-lite, *Subscribe* and *Track*).
 
-use alloc::vec::Vec;
-
-use super::super::app::{Event, GroupKey};
+use super::super::Core;
+use super::super::dialect::{Dialect, Look};
 use super::super::io::Token;
-use super::super::timers::Timer;
-use super::super::{Core, State};
-use super::{Lite, Look, Role, Text};
+use super::super::subs::Sub;
+use super::{Lite, Role, Text};
 use crate::coding::lite::{
     BiStream, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest, decode_track_info,
 };
@@ -14,32 +12,6 @@ use crate::error::Error;
 use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
-
-/// A subscription of ours.
-#[derive(Debug)]
-pub(super) struct Sub {
-    pub(super) token: Token,
-    id: u64,
-    request: Key,
-    /// The question what the track is, while it is open.
-    query: Option<Key>,
-    pub(super) priority: u8,
-    /// What the track is; groups wait for it.
-    pub(super) info: Option<TrackInfo>,
-    /// The first group that the peer promised.
-    pub(super) start: Option<u64>,
-    end: Option<u64>,
-    /// Group streams that are being read.
-    pub(super) active: Vec<Key>,
-    /// Group streams that wait for `info`.
-    pub(super) waiting: Vec<Key>,
-    /// Groups that came.
-    pub(super) seen: u64,
-    /// How it ended, while groups may still come.
-    result: Option<Result<(), Error>>,
-    /// Time is up for groups that did not come.
-    pub(super) late: bool,
-}
 
 impl Lite {
     pub(super) fn subscribe(
@@ -50,18 +22,8 @@ impl Lite {
         track: Text,
         want: Subscription,
     ) {
-        let refuse = |core: &mut Core, error| {
-            let result = Err(error);
-            core.notices.push_back(Event::SubscribeEnded { subscription: token, result });
-        };
-        if self.going_away || core.state == State::Draining {
-            return refuse(core, Error::GoingAway);
-        }
-        if self.subs.len() >= core.limits.subscriptions {
-            return refuse(core, Error::Limit("subscriptions"));
-        }
-        if self.sub_by_token.contains_key(&token) {
-            return refuse(core, Error::Duplicate);
+        if let Err(error) = core.admit(token) {
+            return core.refuse_sub(token, error);
         }
         let version = self.version;
         let query = self.features.track.then(|| {
@@ -88,26 +50,11 @@ impl Lite {
             if let Some(query) = query {
                 core.requests.cancel(query, &Error::Cancelled, &mut core.actions);
             }
-            return refuse(core, Error::Limit("path segments"));
+            return core.refuse_sub(token, Error::Limit("path segments"));
         }
         self.next_sub_id += 1;
-        let sub = self.subs.insert(Sub {
-            token,
-            id,
-            request,
-            query,
-            priority,
-            info: None,
-            start: None,
-            end: None,
-            active: Vec::new(),
-            waiting: Vec::new(),
-            seen: 0,
-            result: None,
-            late: false,
-        });
-        self.sub_by_id.insert(id, sub);
-        self.sub_by_token.insert(token, sub);
+        let sub = Sub { number: Some(id), query, ..Sub::new(token, request, priority) };
+        let sub = core.subs.insert(sub);
         self.set_role(request, Role::Asking(sub));
         if let Some(query) = query {
             self.set_role(query, Role::Querying(sub));
@@ -116,8 +63,8 @@ impl Lite {
 
     /// Not on versions that 0.16 of the deployed peers speaks: it takes an update for a fault.
     pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: Subscription) {
-        let Some(key) = self.sub_by_token.get(&token).copied() else { return };
-        let Some(sub) = self.subs.get_mut(key) else { return };
+        let Some(key) = core.subs.by_token(token) else { return };
+        let Some(sub) = core.subs.get_mut(key) else { return };
         sub.priority = want.priority;
         if sub.result.is_some() || !self.features.subscribe_end {
             return;
@@ -130,103 +77,21 @@ impl Lite {
         });
     }
 
-    pub(super) fn unsubscribe(&mut self, core: &mut Core, token: Token) {
-        if let Some(key) = self.sub_by_token.get(&token).copied() {
-            self.forget_sub(core, key, Err(Error::Cancelled));
-        }
-    }
-
-    /// Ends a subscription at once, with what is left of it.
-    fn forget_sub(&mut self, core: &mut Core, key: Key, result: Result<Option<u64>, Error>) {
-        let Some(sub) = self.subs.remove(key) else { return };
-        self.sub_by_id.remove(&sub.id);
-        self.sub_by_token.remove(&sub.token);
-        let error = result.clone().err().unwrap_or(Error::Cancelled);
-        for key in sub.waiting {
-            self.groups.stop(core, key, &error);
-        }
-        for key in sub.active {
-            self.groups.stop(core, key, &error);
-            let group = GroupKey(key.0, key.1);
-            core.notices.push_back(Event::GroupEnded { group, result: Err(error.clone()) });
-        }
-        if let Some(query) = sub.query {
-            self.cancel(core, query, &error);
-        }
-        // FIN says that we are no longer interested, or have everything. After a failure there is nothing
-        // left to finish.
-        self.finish(core, sub.request);
-        core.notices.push_back(Event::SubscribeEnded { subscription: sub.token, result });
-    }
-
-    /// No more answers will come: what is on its way may still arrive.
-    fn answered(&mut self, core: &mut Core, key: Key, result: Result<(), Error>) {
-        let Some(sub) = self.subs.get_mut(key) else { return };
-        sub.result = Some(result);
-        core.timers.set(core.now + core.limits.straggler_time, Timer::Stragglers(key));
-        self.check_over(core, key);
-    }
-
-    /// Ends a subscription whose answers and groups all came, or had their time.
-    pub(super) fn check_over(&mut self, core: &mut Core, key: Key) {
-        let Some(sub) = self.subs.get(key) else { return };
-        let Some(result) = &sub.result else { return };
-        if !sub.active.is_empty() {
-            return;
-        }
-        let complete = match (result, sub.start, sub.end) {
-            (Err(_), ..) => true,
-            (Ok(()), Some(start), Some(end)) => {
-                sub.seen >= end.saturating_sub(start) + u64::from(self.features.loose_end)
-            }
-            (Ok(()), None, Some(_)) => sub.seen == 0 && sub.waiting.is_empty(),
-            _ => false,
-        };
-        if complete || sub.late {
-            let result = result.clone().map(|()| sub.end);
-            self.forget_sub(core, key, result);
-        }
-    }
-
-    pub(in crate::machine) fn stragglers_timeout(&mut self, core: &mut Core, key: Key) {
-        if let Some(sub) = self.subs.get_mut(key) {
-            sub.late = true;
-            self.check_over(core, key);
-        }
-    }
-
-    /// The connection is gone and all that it brought was read: what had its answers is over.
-    pub(in crate::machine) fn nothing_follows(&mut self, core: &mut Core) {
-        let subs: Vec<_> = self.sub_by_token.values().copied().collect();
-        for key in subs {
-            self.stragglers_timeout(core, key);
-        }
-    }
-
     // ---- answers -----------------------------------------------------------------------------
 
     pub(super) fn look_at_asking(&mut self, core: &mut Core, key: Key, sub: Key) -> Look {
         match self.read_answer(core, key, sub) {
             Ok(look) => look,
             Err(error) => {
-                self.fail_sub(core, key, sub, error);
+                self.fail_sub(core, sub, error);
                 Look::Wait
             }
         }
     }
 
-    /// The request is void.
-    fn fail_sub(&mut self, core: &mut Core, key: Key, sub: Key, error: Error) {
-        if let Some(sub) = self.subs.get_mut(sub) {
-            sub.result = Some(Err(error.clone()));
-        }
-        self.cancel(core, key, &error);
-        self.check_over(core, sub);
-    }
-
     fn read_answer(&mut self, core: &mut Core, key: Key, sub_key: Key) -> Result<Look, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
-        let Some(sub) = self.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
+        let Some(sub) = core.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
         if sub.result.is_some() {
             return Ok(Look::Wait);
         }
@@ -246,51 +111,41 @@ impl Lite {
         let Some((kind, body)) = Self::next_message(core, key, true)? else {
             return Ok(Look::Wait);
         };
+        let Some(sub) = core.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
         match SubscribeResponse::decode_body(kind, &body, self.version)? {
             SubscribeResponse::Ok { .. } if sub.info.is_none() => {
                 // These versions do not say what a track is.
                 let info = TrackInfo { max_age: core.limits.max_age, ..TrackInfo::default() };
-                return Ok(Look::Event(self.informed(core, sub_key, info)));
+                return Ok(core.informed(sub_key, info).map_or(Look::More, Look::Event));
             }
             // Sent twice by some early peers; says nothing new.
             SubscribeResponse::Ok { .. } => {}
             SubscribeResponse::Start { group } => sub.start = Some(group),
-            SubscribeResponse::End { group } => sub.end = Some(group),
+            SubscribeResponse::End { group } => {
+                sub.end = Some(group);
+                let loose = u64::from(self.features.loose_end);
+                let groups = |start: u64| group.saturating_sub(start) + loose;
+                sub.expected = Some(sub.start.map_or(0, groups));
+            }
             // Gaps are silent with every deployed peer, so nothing hangs on being told of them.
             SubscribeResponse::Drop { .. } => {}
         }
         Ok(Look::More)
     }
 
-    /// The track is known: its groups may be read.
-    fn informed(&mut self, core: &mut Core, key: Key, info: TrackInfo) -> Event {
-        let sub = self.subs.get_mut(key).expect("the caller looked it up");
-        sub.info = Some(info.clone());
-        sub.query = None;
-        let subscription = sub.token;
-        for group in core::mem::take(&mut sub.waiting) {
-            self.groups.release(core, group);
-        }
-        Event::TrackInfo { subscription, info }
-    }
-
     pub(super) fn look_at_querying(&mut self, core: &mut Core, key: Key, sub_key: Key) -> Look {
         match self.read_info(core, key) {
             Ok(Some(info)) => {
                 self.finish(core, key);
-                if self.subs.get(sub_key).is_none() {
-                    return Look::Wait;
-                }
-                Look::Event(self.informed(core, sub_key, info))
+                core.informed(sub_key, info).map_or(Look::Wait, Look::Event)
             }
             Ok(None) => Look::Wait,
             Err(error) => {
                 self.cancel(core, key, &error);
-                let Some(sub) = self.subs.get_mut(sub_key) else { return Look::Wait };
+                let Some(sub) = core.subs.get_mut(sub_key) else { return Look::Wait };
                 sub.query = None;
-                let request = sub.request;
                 if sub.result.is_none() {
-                    self.fail_sub(core, request, sub_key, error);
+                    self.fail_sub(core, sub_key, error);
                 }
                 Look::Wait
             }

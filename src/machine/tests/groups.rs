@@ -441,7 +441,7 @@ fn what_is_not_pulled_is_not_read() {
             assert_eq!(events.len(), 3.min(52 - rounds * 3));
             heard.hear(events);
             pair.run_until_idle();
-            assert!(pair.client.machine.dialect.buffered() <= (64 << 10) + 24);
+            assert!(pair.client.machine.core.incoming.buffered() <= (64 << 10) + 24);
             rounds += 1;
         }
         assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));

@@ -270,7 +270,7 @@ fn a_closed_machine_is_silent() {
 fn guards_that_are_dropped_change_nothing() {
     for version in Version::ALL {
         let config = Config { interests: vec![path("a")], ..config(Side::Client, version) };
-        let mut end = machine(config, Carriage::Streams);
+        let mut end = machine(config);
         end.apply(subscribe(0));
         let mut opened = 0;
         while let Some(open) = end.poll_open() {

@@ -338,7 +338,7 @@ fn unbound_time() {
 fn pending_groups() {
     for (ordered, skipped) in [(0, [1, 2]), (1, [5, 6])] {
         let limit = |limits: &mut Limits| limits.pending_groups = 3;
-        let mut end = machine(limited(Side::Server, Lite04, limit), Carriage::Streams);
+        let mut end = machine(limited(Side::Server, Lite04, limit));
         let id = StreamId::new(Side::Client, Dir::Bi, 0);
         end.handle(Instant::ZERO, Input::Opened { id });
         let bytes = hex(&format!("02 08 00 00 00 7f {ordered:02x} 00 00 00"));
@@ -395,7 +395,7 @@ fn stream_buffer() {
         assert_eq!(lone.actions(), [], "one read more may be under way");
         lone.handle(Input::Data { id, bytes: vec![0; 1].into(), fin: false });
         assert_eq!(lone.actions(), [stop(id, 0)]);
-        assert_eq!(lone.end.machine.dialect.buffered(), 0);
+        assert_eq!(lone.end.machine.core.incoming.buffered(), 0);
         lone.end.room = usize::MAX;
         lone.run();
         assert!(matches!(one(lone.events()), Event::GroupEnded { result: Err(_), .. }));

@@ -21,7 +21,6 @@ use std::println;
 
 use bytes::Bytes;
 
-use super::mux::Mux;
 use super::*;
 use crate::DecodeError;
 use crate::coding::lite::Features;
@@ -58,23 +57,12 @@ fn ms(millis: u64) -> Duration {
 
 type Peers = Pair<Bare<Shelf>, Bare<Shelf>>;
 
-/// What carries requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carriage {
-    Streams,
-    OneStream,
-}
-
-fn machine(config: Config, carriage: Carriage) -> Bare<Shelf> {
-    let carrier = match carriage {
-        Carriage::Streams => Carrier::Streams,
-        Carriage::OneStream => Carrier::Mux(Mux::new(config.side)),
-    };
-    Bare::new(Machine::with_carrier(config, Instant::ZERO, carrier), Shelf::new())
+fn machine(config: Config) -> Bare<Shelf> {
+    Bare::new(Machine::new(config, Instant::ZERO), Shelf::new())
 }
 
 fn join(client: Config, server: Config, link: Link) -> Peers {
-    let [client, server] = [client, server].map(|config| machine(config, Carriage::Streams));
+    let [client, server] = [client, server].map(machine);
     Pair::new(client, server, link)
 }
 
@@ -102,26 +90,20 @@ fn on_every_link(test: impl Fn(Version, Link)) {
     }
 }
 
-/// Runs a test that is about requests with every version and carrier over every link. Both ends want
-/// to hear of all broadcasts.
-fn on_every_carrier(test: impl Fn(Version, Peers)) {
-    for carriage in [Carriage::Streams, Carriage::OneStream] {
-        on_every_link(|version, link| {
-            println!("{carriage:?}");
-            let end = |side| {
-                let config = Config { interests: vec![Path::root()], ..config(side, version) };
-                machine(config, carriage)
-            };
-            let mut pair = Pair::new(end(Side::Client), end(Side::Server), link);
-            pair.run_until_idle();
-            // What each wants to hear is not what these tests are about.
-            let server = one(pair.server.take_events());
-            assert!(matches!(server, Event::AnnounceRequested { .. }), "{server:?}");
-            let client = one(pair.client.take_events());
-            assert!(matches!(client, Event::AnnounceRequested { .. }), "{client:?}");
-            test(version, pair);
-        });
-    }
+/// Runs a test that is about requests with every version over every link. Both ends want to hear of
+/// all broadcasts.
+fn on_every_dialect(test: impl Fn(Version, Peers)) {
+    on_every_link(|version, link| {
+        let end = |side| Config { interests: vec![Path::root()], ..config(side, version) };
+        let mut pair = join(end(Side::Client), end(Side::Server), link);
+        pair.run_until_idle();
+        // What each wants to hear is not what these tests are about.
+        let server = one(pair.server.take_events());
+        assert!(matches!(server, Event::AnnounceRequested { .. }), "{server:?}");
+        let client = one(pair.client.take_events());
+        assert!(matches!(client, Event::AnnounceRequested { .. }), "{client:?}");
+        test(version, pair);
+    });
 }
 
 /// The only one.
@@ -299,7 +281,7 @@ impl Lone {
     fn new(config: Config) -> Self {
         let (side, version) = (config.side, config.version);
         let mut lone = Self {
-            end: machine(config, Carriage::Streams),
+            end: machine(config),
             now: Instant::ZERO,
             version,
             side,

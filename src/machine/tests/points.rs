@@ -65,7 +65,7 @@ fn point_01_setup_is_the_first_stream_and_waits_for_nothing() {
     for side in [Side::Client, Side::Server] {
         for version in [Lite05, Lite06] {
             let config = Config { interests: vec![Path::root()], ..config(side, version) };
-            let mut end = machine(config, Carriage::Streams);
+            let mut end = machine(config);
             let open = end.poll_open().unwrap();
             assert_eq!((open.dir(), open.priority()), (Dir::Uni, CONTROL_PRIORITY));
             open.opened(StreamId::new(side, Dir::Uni, 0));
@@ -84,7 +84,7 @@ fn point_01_setup_is_the_first_stream_and_waits_for_nothing() {
 fn point_03_type_and_first_message_are_one_write() {
     for version in Version::ALL {
         let config = Config { interests: vec![path("a/b")], ..config(Side::Client, version) };
-        let mut end = machine(config, Carriage::Streams);
+        let mut end = machine(config);
         end.apply(subscribe(0));
         let mut opened = 0;
         while let Some(open) = end.poll_open() {

@@ -135,7 +135,7 @@ fn a_malformed_goaway_is_reset() {
 
 #[test]
 fn closing_says_the_code_of_the_error_and_nothing_follows() {
-    on_every_carrier(|_, mut pair| {
+    on_every_dialect(|_, mut pair| {
         pair.client.apply(subscribe(0));
         pair.steps(5);
         pair.client.apply(Command::Close { error: Error::App(5) });
@@ -151,7 +151,7 @@ fn closing_says_the_code_of_the_error_and_nothing_follows() {
 
 #[test]
 fn a_broken_connection_ends_the_session_once() {
-    on_every_carrier(|_, mut pair| {
+    on_every_dialect(|_, mut pair| {
         pair.client.apply(subscribe(0));
         pair.disconnect();
         pair.disconnect();
@@ -166,7 +166,7 @@ fn a_broken_connection_ends_the_session_once() {
 /// 7.1: what is owed goes out first, also if it must wait for windows and stream credit.
 #[test]
 fn draining_sends_everything_and_closes() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         let request = subscribed(&mut pair, 0);
         let frames = [Frame::new(3, vec![7; 99]), Frame::new(4, vec![8; 20])];
         for sequence in 0..4 {
@@ -222,7 +222,7 @@ fn draining_ends_in_time_whatever_the_peer_does() {
 /// 7.1: a session that drains takes no new requests, and says so.
 #[test]
 fn a_draining_session_refuses_requests() {
-    on_every_carrier(|_, mut pair| {
+    on_every_dialect(|_, mut pair| {
         let request = subscribed(&mut pair, 0);
         // What is owed does not go out yet.
         pair.server.source.insert(token(0), [Frame::new(0, vec![0; 6_000])]);

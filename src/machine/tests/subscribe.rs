@@ -5,7 +5,7 @@ use super::*;
 /// The whole life of a subscription.
 #[test]
 fn a_subscription_runs_to_its_end() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         let request = subscribed(&mut pair, 3);
         let frames = [Frame::new(1000, "hello"), Frame::new(1040, "hi"), Frame::new(1020, "")];
         for sequence in [4, 5, 7] {
@@ -41,7 +41,7 @@ fn a_subscription_runs_to_its_end() {
 /// 6.8, 6.11: what each version can say arrives.
 #[test]
 fn a_question_arrives_as_it_was_asked() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         let want =
             Subscription::default().priority(3).ordered(true).max_age(ms(250)).start(4).end(9);
         pair.client.apply(subscribe_with(0, want.clone()));
@@ -65,7 +65,7 @@ fn a_question_arrives_as_it_was_asked() {
 /// 6.11: what the publisher says of the track comes before its first group.
 #[test]
 fn what_a_track_is_comes_first() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         let has_track = Features::of(version).track;
         let mut info = TrackInfo::default();
         if has_track {
@@ -105,7 +105,7 @@ fn what_a_track_is_comes_first() {
 /// 5.1: the code of a refusal is the error of who asked.
 #[test]
 fn a_refused_subscription_ends_with_the_error() {
-    on_every_carrier(|_, mut pair| {
+    on_every_dialect(|_, mut pair| {
         let errors = [Error::NotFound, Error::Unroutable, Error::App(3), Error::Remote(Code::MAX)];
         for (slot, error) in errors.into_iter().enumerate() {
             pair.client.apply(subscribe(slot as u32));
@@ -140,7 +140,7 @@ fn a_refused_subscription_ends_with_the_error() {
 
 #[test]
 fn a_refused_track_ends_its_subscription() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         if !Features::of(version).track {
             return;
         }
@@ -170,7 +170,7 @@ fn a_refused_track_ends_its_subscription() {
 /// 4.3: FIN of the subscriber ends a subscription, and what is under way is reset.
 #[test]
 fn unsubscribing_ends_both_ends() {
-    on_every_carrier(|_, mut pair| {
+    on_every_dialect(|_, mut pair| {
         let request = subscribed(&mut pair, 0);
         pair.server.source.push(token(1), Frame::new(0, "open end"));
         pair.server.apply(group(request, 1));
@@ -226,7 +226,7 @@ fn a_subscription_that_did_not_go_out_is_taken_back_without_a_trace() {
 /// The publisher gives up a subscription that runs: its groups, then itself.
 #[test]
 fn an_aborted_subscription_ends_with_the_error() {
-    on_every_carrier(|_, mut pair| {
+    on_every_dialect(|_, mut pair| {
         let request = subscribed(&mut pair, 0);
         pair.server.source.push(token(1), Frame::new(0, "open end"));
         pair.server.apply(group(request, 1));
@@ -244,7 +244,7 @@ fn an_aborted_subscription_ends_with_the_error() {
 /// 6.9: a change of mind reaches the publisher, where 0.16 of the deployed peers does not speak.
 #[test]
 fn an_update_arrives() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         let request = subscribed(&mut pair, 0);
         let want = Subscription::default().priority(200).max_age(ms(30)).start(2);
         for _ in 0..2 {
@@ -269,7 +269,7 @@ fn an_update_arrives() {
 
 #[test]
 fn a_token_names_one_subscription_at_a_time() {
-    on_every_carrier(|_, mut pair| {
+    on_every_dialect(|_, mut pair| {
         subscribed(&mut pair, 0);
         pair.client.apply(subscribe(0));
         pair.run_until_idle();
@@ -289,7 +289,7 @@ fn a_token_names_one_subscription_at_a_time() {
 /// 7.4: a track that ended without a group.
 #[test]
 fn a_track_may_end_without_a_group() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         let request = subscribed(&mut pair, 0);
         pair.server.apply(Command::FinishSubscribe { request, end: 0 });
         while pair.sleep_to_deadline() {}
@@ -304,7 +304,7 @@ fn a_track_may_end_without_a_group() {
 /// Many at once, each with its own groups.
 #[test]
 fn subscriptions_do_not_mix() {
-    on_every_carrier(|version, mut pair| {
+    on_every_dialect(|version, mut pair| {
         for slot in 0..5 {
             pair.client.apply(subscribe_with(slot, Subscription::default().priority(slot as u8)));
             pair.steps(7);

@@ -1,0 +1,367 @@
+//! What a dialect has to say, and the conversations that go alike in all of them.
+//!
+//! The machine is a [`Core`] (streams, requests, schedule, subscriptions in both directions, timers)
+//! and a dialect, which knows what bytes mean. The required methods read and write its messages; the
+//! provided ones are the life of a subscription and of a group, written once.
+
+use super::app::{Event, GroupKey, RequestKey};
+use super::incoming::{Header, Read, State};
+use super::io::{Source, Token};
+use super::layout::Head;
+use super::schedule::{Pick, Released};
+use super::serves::Serving;
+use super::streams::buffer;
+use super::subs::Sub;
+use super::timers::Timer;
+use super::{Command, Core, State as Session};
+use crate::error::Error;
+use crate::slab::Key;
+use crate::subscription::TrackInfo;
+
+use alloc::vec::Vec;
+
+/// What became of a look at a stream.
+pub(super) enum Look {
+    /// Something to tell; there may be more.
+    Event(Event),
+    /// Something was done; there may be more.
+    More,
+    /// Nothing more until more bytes come.
+    Wait,
+}
+
+pub(super) trait Dialect {
+    // ---- what a dialect reads and writes -----------------------------------------------------
+
+    /// Whether the peer's set-up came, or there is none. Before, nothing else is decoded.
+    fn is_heard(&self) -> bool;
+
+    /// Reads what a unidirectional stream is for, and set-up.
+    fn look_at_new_uni(&mut self, core: &mut Core, key: Key) -> Look;
+
+    /// Reads the next message on a request.
+    fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look;
+
+    /// Reads the header of a group, if it is all there. `None` as well if the stream was given up.
+    fn read_header(&mut self, core: &mut Core, key: Key) -> Result<Option<Header>, Error>;
+
+    /// Whether a subscription of this number may still become known.
+    fn may_come(&self, subscription: u64) -> bool;
+
+    /// Does what the application wants, as far as dialects differ.
+    fn command(&mut self, core: &mut Core, command: Command);
+
+    /// Writes what [`Source`] has for a request that is about to be written.
+    fn refill(&mut self, core: &mut Core, key: Key, source: &mut impl Source);
+
+    /// The peer's subscription is accepted.
+    fn say_accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo);
+
+    /// Stream type and header of a group; `None` if it can't be written. `first`: the first group of
+    /// its subscription.
+    fn group_head(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        serving: &Serving,
+        sequence: u64,
+        first_frame: u64,
+    ) -> Option<Head>;
+
+    /// All groups of the peer's subscription are out: its end, and FIN. `streams`: how many there were.
+    fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, streams: u64);
+
+    /// A subscription of ours is over: its requests go.
+    fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>);
+
+    /// Resets and stops a request, which is free then.
+    fn cancel(&mut self, core: &mut Core, key: Key, error: &Error);
+
+    // ---- pulling -----------------------------------------------------------------------------
+
+    /// Whether [`Dialect::poll_event`] may have something.
+    fn has_events(&self, core: &Core) -> bool {
+        let frames = || core.requests.has_readable() || core.incoming.has_frames();
+        core.incoming.has_new() || ((self.is_heard() || self.reads_early()) && frames())
+    }
+
+    /// Whether set-up may come on a request, so that requests are looked at before it.
+    fn reads_early(&self) -> bool {
+        false
+    }
+
+    fn poll_event(&mut self, core: &mut Core) -> Option<Event> {
+        while core.state != Session::Closed {
+            let look = if let Some(key) = core.incoming.next_new() {
+                self.look_at_new_uni(core, key)
+            } else if !self.is_heard() && !self.reads_early() {
+                return None;
+            } else if let Some(key) = core.requests.next_readable() {
+                let look = self.look_at_request(core, key);
+                let starved = matches!(look, Look::Wait);
+                core.requests.consumed(key, starved, &mut core.actions);
+                if !starved {
+                    core.requests.queue_in(key);
+                }
+                look
+            } else if !self.is_heard() {
+                return None;
+            } else if let Some(key) = core.incoming.next_frames() {
+                self.look_at_group(core, key)
+            } else {
+                return None;
+            };
+            if let Look::Event(event) = look {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    // ---- groups that come in -----------------------------------------------------------------
+
+    /// Reads the header of a group, or its next frame or piece of one.
+    fn look_at_group(&mut self, core: &mut Core, key: Key) -> Look {
+        let Some(stream) = core.incoming.get(key) else { return Look::More };
+        let look = match &mut stream.state {
+            State::New | State::Control => return Look::More,
+            State::Header => match self.read_header(core, key) {
+                Ok(Some(header)) => self.bind(core, key, header),
+                Ok(None) => Look::Wait,
+                Err(error) => {
+                    core.incoming.stop(&mut core.actions, key, &error);
+                    return Look::More;
+                }
+            },
+            State::Waiting(header) => {
+                let header = *header;
+                if !core.subs.is_informed(header.subscription) {
+                    // Only its reset would matter now, and it will be seen later.
+                    return Look::More;
+                }
+                self.bind(core, key, header)
+            }
+            State::Group(reading) => {
+                let read = reading.read(&mut stream.recv, &core.limits);
+                let (sub, group) = (reading.sub, GroupKey(key.0, key.1));
+                match read {
+                    Ok(Read::Frame { timestamp, size, payload }) => {
+                        Look::Event(Event::Frame { group, timestamp, size, payload })
+                    }
+                    Ok(Read::Payload(bytes)) => Look::Event(Event::Payload { group, bytes }),
+                    Ok(Read::Nothing) => Look::Wait,
+                    Ok(Read::End) => return self.group_ended(core, key, sub, Ok(())),
+                    Err(error) => return self.group_ended(core, key, sub, Err(error)),
+                }
+            }
+        };
+        if let Some(stream) = core.incoming.get(key) {
+            let starved = matches!(look, Look::Wait);
+            let waits = matches!(stream.state, State::Waiting(..));
+            if !waits && stream.recv.release(buffer(&core.limits), starved) {
+                core.actions.push_back(super::Action::Resume { id: stream.id });
+            }
+            if !starved {
+                core.incoming.queue(key);
+            }
+        }
+        // Others may have something still.
+        if matches!(look, Look::Wait) { Look::More } else { look }
+    }
+
+    /// Begins a group whose subscription and track are known, or lets it wait for them.
+    fn bind(&mut self, core: &mut Core, key: Key, header: Header) -> Look {
+        let sub_key = core.subs.by_number(header.subscription);
+        let Some(sub) = sub_key.and_then(|key| core.subs.get_mut(key)) else {
+            if self.may_come(header.subscription) {
+                core.hold(key, header);
+            } else {
+                core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+            }
+            return Look::Wait;
+        };
+        if sub.info.is_none() {
+            core.hold(key, header);
+            return Look::Wait;
+        }
+        // We always ask for whole groups, and a peer drops what is below the start it promised.
+        let unwanted =
+            sub.late || header.first_frame != 0 || sub.start.is_some_and(|it| header.sequence < it);
+        if unwanted {
+            core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+            return Look::Wait;
+        }
+        sub.active.push(key);
+        sub.seen += 1;
+        let event = Event::Group {
+            subscription: sub.token,
+            group: GroupKey(key.0, key.1),
+            sequence: header.sequence,
+            first_frame: header.first_frame,
+        };
+        let (sub, priority) = (sub_key.unwrap_or_default(), sub.priority);
+        core.incoming.begin(key, header, sub, priority);
+        Look::Event(event)
+    }
+
+    fn group_ended(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        sub_key: Key,
+        result: Result<(), Error>,
+    ) -> Look {
+        let error = result.clone().err().unwrap_or(Error::Cancelled);
+        core.incoming.stop(&mut core.actions, key, &error);
+        if let Some(sub) = core.subs.get_mut(sub_key) {
+            sub.active.retain(|active| *active != key);
+            self.check_over(core, sub_key);
+        }
+        Look::Event(Event::GroupEnded { group: GroupKey(key.0, key.1), result })
+    }
+
+    fn stop_group(&mut self, core: &mut Core, key: Key, error: &Error) {
+        let Some(stream) = core.incoming.get(key) else { return };
+        if let State::Group(reading) = &stream.state {
+            let sub = reading.sub;
+            let _ = self.group_ended(core, key, sub, Err(error.clone()));
+        }
+    }
+
+    // ---- subscriptions of ours ---------------------------------------------------------------
+
+    fn unsubscribe(&mut self, core: &mut Core, token: Token) {
+        if let Some(key) = core.subs.by_token(token) {
+            self.forget_sub(core, key, Err(Error::Cancelled));
+        }
+    }
+
+    /// Ends a subscription at once, with what is left of it.
+    fn forget_sub(&mut self, core: &mut Core, key: Key, result: Result<Option<u64>, Error>) {
+        let Some(sub) = core.subs.remove(key) else { return };
+        let error = result.clone().err().unwrap_or(Error::Cancelled);
+        if let Some(number) = sub.number {
+            core.drop_held(number, &error);
+        }
+        for key in &sub.active {
+            core.incoming.stop(&mut core.actions, *key, &error);
+            let group = GroupKey(key.0, key.1);
+            core.notices.push_back(Event::GroupEnded { group, result: Err(error.clone()) });
+        }
+        self.leave(core, &sub, result.as_ref().map(|_| ()));
+        core.notices.push_back(Event::SubscribeEnded { subscription: sub.token, result });
+    }
+
+    /// No more answers will come: what is on its way may still arrive.
+    fn answered(&mut self, core: &mut Core, key: Key, result: Result<(), Error>) {
+        let Some(sub) = core.subs.get_mut(key) else { return };
+        sub.result = Some(result);
+        core.timers.set(core.now + core.limits.straggler_time, Timer::Stragglers(key));
+        self.check_over(core, key);
+    }
+
+    /// The subscription can't go on: its request is void.
+    fn fail_sub(&mut self, core: &mut Core, key: Key, error: Error) {
+        let Some(sub) = core.subs.get_mut(key) else { return };
+        let request = sub.request;
+        sub.result = Some(Err(error.clone()));
+        self.cancel(core, request, &error);
+        self.check_over(core, key);
+    }
+
+    /// Ends a subscription whose answers and groups all came, or had their time.
+    fn check_over(&mut self, core: &mut Core, key: Key) {
+        let Some(sub) = core.subs.get(key) else { return };
+        let Some(result) = &sub.result else { return };
+        if !sub.active.is_empty() {
+            return;
+        }
+        let complete = result.is_err()
+            || sub.expected.is_some_and(|expected| sub.seen >= expected)
+                && !sub.number.is_some_and(|number| core.incoming.holds_for(number));
+        if complete || sub.late {
+            let result = result.clone().map(|()| sub.end);
+            self.forget_sub(core, key, result);
+        }
+    }
+
+    fn stragglers_timeout(&mut self, core: &mut Core, key: Key) {
+        if let Some(sub) = core.subs.get_mut(key) {
+            sub.late = true;
+            self.check_over(core, key);
+        }
+    }
+
+    /// The connection is gone and all that it brought was read: what had its answers is over.
+    fn nothing_follows(&mut self, core: &mut Core) {
+        let subs: Vec<_> = core.subs.keys().collect();
+        for key in subs {
+            self.stragglers_timeout(core, key);
+        }
+    }
+
+    // ---- subscriptions of the peer -----------------------------------------------------------
+
+    fn accept_subscribe(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
+        let Some(serving) = core.serves.get_mut(key) else { return };
+        if serving.track.is_some() {
+            return;
+        }
+        let want = &serving.want;
+        let track = core.schedule.add_track(want.priority, info.priority, want.ordered);
+        serving.track = Some(track);
+        core.serves.bind(track, key);
+        self.say_accepted(core, key, info);
+    }
+
+    fn push_group(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        group: Token,
+        sequence: u64,
+        first_frame: u64,
+    ) {
+        let head = match core.serves.get_mut(key) {
+            Some(serving) if serving.ending.is_none() => {
+                let serving = serving.clone();
+                let head = self.group_head(core, key, &serving, sequence, first_frame);
+                head.zip(serving.track)
+            }
+            _ => None,
+        };
+        let Some((head, track)) = head else {
+            core.notices.push_back(Event::GroupReleased { group, sent: false });
+            return;
+        };
+        core.schedule.push(Pick { track, sequence }, group, first_frame, head);
+    }
+
+    fn finish_subscribe(&mut self, core: &mut Core, key: Key, end: u64) {
+        let Some(serving) = core.serves.get_mut(key) else { return };
+        let Some(track) = serving.track else { return };
+        serving.ending.get_or_insert(end);
+        self.check_drained(core, track);
+    }
+
+    fn group_released(&mut self, core: &mut Core, released: Released) -> Event {
+        self.check_drained(core, released.track);
+        Event::GroupReleased { group: released.group, sent: released.sent }
+    }
+
+    /// The last group of an ending subscription ends it.
+    fn check_drained(&mut self, core: &mut Core, track: Key) {
+        let Some(key) = core.serves.by_track(track) else { return };
+        let Some(serving) = core.serves.get_mut(key) else { return };
+        let Some(end) = serving.ending.filter(|_| core.schedule.is_drained(track)) else { return };
+        // Behind the bytes of the groups that QUIC still holds: what reaches a subscriber after the end
+        // is lost on 0.16, and 0.3 tells its reader of the end as soon as it has the newest group.
+        let priority = core.schedule.quic_priority(track);
+        core.requests.set_priority(key, priority, &mut core.actions);
+        let streams = core.schedule.opened_streams(track);
+        core.end_serving(key, &Error::Closed);
+        self.say_ended(core, key, end, streams);
+        let request = RequestKey(key.0, key.1);
+        core.notices.push_back(Event::RequestEnded { request, result: Ok(()) });
+    }
+}

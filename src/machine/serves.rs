@@ -1,0 +1,107 @@
+//! What the peer asks of our tracks, as every dialect keeps it.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::Core;
+use super::schedule::Pick;
+use crate::error::Error;
+use crate::slab::Key;
+use crate::subscription::Subscription;
+
+/// A subscription of the peer.
+#[derive(Clone, Debug)]
+pub(super) struct Serving {
+    request: Key,
+    /// What its groups name it by: the subscribe id (moq-lite), the track alias (moq-transport).
+    pub(super) number: u64,
+    pub(super) want: Subscription,
+    /// Its groups, once it was accepted.
+    pub(super) track: Option<Key>,
+    /// The first group that was promised.
+    pub(super) start: Option<u64>,
+    /// All groups are given: those from this one on do not exist.
+    pub(super) ending: Option<u64>,
+}
+
+/// All of them, by slot of the request.
+#[derive(Debug, Default)]
+pub(super) struct Serves {
+    by_slot: Vec<Option<Serving>>,
+    by_track: BTreeMap<Key, Key>,
+    len: usize,
+    /// Those that we ended cleanly and the peer has not confirmed.
+    pub(super) unconfirmed: usize,
+}
+
+impl Serves {
+    pub(super) fn insert(&mut self, request: Key, number: u64, want: Subscription) {
+        let slot = request.0 as usize;
+        if slot >= self.by_slot.len() {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        let serving = Serving { request, number, want, track: None, start: None, ending: None };
+        self.len += usize::from(self.by_slot[slot].replace(serving).is_none());
+    }
+
+    pub(super) fn get_mut(&mut self, request: Key) -> Option<&mut Serving> {
+        let serving = self.by_slot.get_mut(request.0 as usize)?.as_mut();
+        serving.filter(|serving| serving.request == request)
+    }
+
+    pub(super) fn bind(&mut self, track: Key, request: Key) {
+        self.by_track.insert(track, request);
+    }
+
+    pub(super) fn by_track(&self, track: Key) -> Option<Key> {
+        self.by_track.get(&track).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn remove(&mut self, request: Key) -> Option<Serving> {
+        self.get_mut(request)?;
+        self.len -= 1;
+        let serving = self.by_slot[request.0 as usize].take()?;
+        if let Some(track) = serving.track {
+            self.by_track.remove(&track);
+        }
+        Some(serving)
+    }
+
+    /// Everything that is remembered.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.by_track.len() + self.len + self.unconfirmed
+    }
+}
+
+impl Core {
+    /// Abandons what is left of a subscription of the peer. `false` if there is none.
+    pub(super) fn end_serving(&mut self, request: Key, error: &Error) -> bool {
+        let Some(serving) = self.serves.remove(request) else { return false };
+        if let Some(track) = serving.track {
+            self.schedule.remove_track(track, error.stream_code(), &mut self.actions);
+        }
+        true
+    }
+
+    /// The cache has more of a group than it had.
+    pub(super) fn group_ready(&mut self, request: Key, sequence: u64) {
+        if let Some(track) = self.serves.get_mut(request).and_then(|serving| serving.track) {
+            self.schedule.ready(Pick { track, sequence });
+        }
+    }
+
+    /// The peer changed its mind.
+    pub(super) fn update_serving(&mut self, request: Key, want: &Subscription) {
+        let Some(serving) = self.serves.get_mut(request) else { return };
+        serving.want = want.clone();
+        if let Some(track) = serving.track {
+            let (priority, ordered) = (want.priority, want.ordered);
+            self.schedule.update_track(track, priority, ordered, &mut self.actions);
+        }
+    }
+}
