@@ -439,7 +439,7 @@ fn written(id: &str, bytes: &[u8]) -> Vec<u8> {
         "G019" => parse_hex("af000000"),
         "G041" => parse_hex("0400050501090a03"),
         "G100" => parse_hex("11010080000004deadbeef"),
-        "G125" => parse_hex("03000d0001046c69766505766964656f00"),
+        "G125" => parse_hex("03000e0001046c69766505766964656f00"),
         _ => bytes.into(),
     }
 }
