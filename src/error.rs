@@ -171,6 +171,11 @@ impl Error {
         }
     }
 
+    /// A number that no registry names.
+    pub(crate) fn other(code: u64) -> Self {
+        Self::app(code).unwrap_or(Self::Remote(Code::new(code)))
+    }
+
     fn app(code: u64) -> Option<Self> {
         let code = code.checked_sub(APP)?;
         u32::try_from(code).ok().map(Self::App)

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use super::{DecodeError, varint};
+use super::DecodeError;
+use super::varint::{self, Form};
 use crate::path::Path;
 
 /// Reads fields from the front of contiguous bytes.
@@ -12,12 +13,18 @@ use crate::path::Path;
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     rest: &'a [u8],
+    form: Form,
 }
 
 impl<'a> Cursor<'a> {
-    /// Starts at the front of `bytes`.
+    /// Starts at the front of `bytes`; integers are in QUIC's form.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self::of(bytes, Form::Quic)
+    }
+
+    /// Starts at the front of `bytes`, with integers in this form.
+    pub const fn of(bytes: &'a [u8], form: Form) -> Self {
+        Self { rest: bytes, form }
     }
 
     /// Reads a whole message: all of `body`, and nothing behind it.
@@ -25,12 +32,19 @@ impl<'a> Cursor<'a> {
         body: &'a [u8],
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
-        let mut cursor = Self::new(body);
-        let message = read(&mut cursor).map_err(|error| match error {
+        Self::new(body).whole(read)
+    }
+
+    /// Reads all of it, and nothing behind it.
+    pub(super) fn whole<T>(
+        mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let message = read(&mut self).map_err(|error| match error {
             DecodeError::Short => DecodeError::Truncated,
             other => other,
         })?;
-        cursor.finish()?;
+        self.finish()?;
         Ok(message)
     }
 
@@ -40,9 +54,17 @@ impl<'a> Cursor<'a> {
         front: &'a [u8],
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Option<(T, usize)>, DecodeError> {
-        let mut cursor = Self::new(front);
-        match read(&mut cursor) {
-            Ok(value) => Ok(Some((value, front.len() - cursor.remaining()))),
+        Self::new(front).begin(read)
+    }
+
+    /// As [`Cursor::front`].
+    pub(super) fn begin<T>(
+        mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<(T, usize)>, DecodeError> {
+        let before = self.remaining();
+        match read(&mut self) {
+            Ok(value) => Ok(Some((value, before - self.remaining()))),
             Err(DecodeError::Short) => Ok(None),
             Err(error) => Err(error),
         }
@@ -67,7 +89,7 @@ impl<'a> Cursor<'a> {
 
     /// A variable-length integer.
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
-        let (value, len) = varint::read(self.rest).ok_or(DecodeError::Short)?;
+        let (value, len) = self.form.read(self.rest).ok_or(DecodeError::Short)?;
         self.rest = &self.rest[len..];
         Ok(value)
     }
@@ -78,6 +100,17 @@ impl<'a> Cursor<'a> {
         let (bytes, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Short)?;
         self.rest = rest;
         Ok(bytes)
+    }
+
+    /// Bytes behind their length, to be read on their own.
+    pub(super) fn block(&mut self) -> Result<Self, DecodeError> {
+        let len = self.varint()?;
+        self.sub(len)
+    }
+
+    /// The next `len` bytes, to be read on their own.
+    pub(super) fn sub(&mut self, len: u64) -> Result<Self, DecodeError> {
+        Ok(Self { rest: self.bytes(len)?, form: self.form })
     }
 
     /// UTF-8 text behind its length in bytes.
@@ -101,16 +134,28 @@ impl<'a> Cursor<'a> {
         Ok(self.varint()?.checked_sub(1))
     }
 
-    /// Whole milliseconds. The largest number stands for no bound: [`Duration::MAX`].
+    /// Whole milliseconds. [`varint::MAX`] and above stand for no bound: [`Duration::MAX`].
     pub fn millis(&mut self) -> Result<Duration, DecodeError> {
-        Ok(match self.varint()? {
-            varint::MAX => Duration::MAX,
+        self.varint().map(from_millis)
+    }
+
+    /// Whole milliseconds that may be absent. [`varint::MAX`] - 1 and above stand for no bound.
+    pub(super) fn option_millis(&mut self) -> Result<Option<Duration>, DecodeError> {
+        Ok(self.option()?.map(|millis| match millis {
+            LONGEST_OPTION.. => Duration::MAX,
             millis => Duration::from_millis(millis),
-        })
+        }))
     }
 
     /// A signed number, see [`varint::zigzag`].
     pub fn zigzag(&mut self) -> Result<i64, DecodeError> {
         self.varint().map(varint::unzigzag)
     }
+}
+
+/// One more is the largest number.
+const LONGEST_OPTION: u64 = varint::MAX - 1;
+
+pub(super) const fn from_millis(millis: u64) -> Duration {
+    if millis < varint::MAX { Duration::from_millis(millis) } else { Duration::MAX }
 }

@@ -2,17 +2,18 @@
 //!
 //! Decoding is total: whatever the bytes are, the answer is a value or a [`DecodeError`], and no more
 //! memory is taken than the bytes themselves fill. A stream's front is read by what can answer "need
-//! more" ([`lite::frame_message`], [`lite::FrameHead::read`]); a message's body only when all of it is
-//! there.
+//! more" ([`lite::frame_message`], [`lite::FrameHead::read`] and their like in [`ietf`]); a message's
+//! body only when all of it is there.
 
 pub mod cursor;
+pub mod ietf;
 pub mod lite;
 pub mod varint;
 mod writer;
 
 pub use cursor::Cursor;
 
-/// A value does not fit in 62 bits, which is all that a variable-length integer can carry
+/// A value does not fit in 62 bits, which is all that a variable-length integer of QUIC can carry
 /// (RFC 9000 section 16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a value does not fit in 62 bits")]
@@ -37,9 +38,16 @@ pub enum DecodeError {
     /// The named field has a value that the version does not allow.
     #[error("invalid {0}")]
     InvalidValue(&'static str),
+    /// A namespace or track name of moq-transport that has no counterpart here: it is not UTF-8, or a
+    /// field of the namespace is empty or ends with a slash. That concerns one message, not the session.
+    #[error("name is not text")]
+    InvalidName,
     /// No message of this type belongs here.
     #[error("unknown message type {0:#x}")]
     UnknownMessage(u64),
+    /// A parameter of a message that the version does not have, where unknown ones are not skipped.
+    #[error("unknown parameter {0:#x}")]
+    UnknownParameter(u64),
     /// A message or text is longer than its limit.
     #[error("too long")]
     TooLong,

@@ -1,4 +1,6 @@
-//! QUIC's variable-length integers (RFC 9000 section 16), and signed numbers folded into them.
+//! Variable-length integers in their two forms, and signed numbers folded into them.
+//!
+//! The functions are for QUIC's form (RFC 9000 section 16), [`Form`] is for both.
 
 use core::fmt;
 use core::ops::Deref;
@@ -7,7 +9,8 @@ use bytes::BufMut;
 
 use super::BoundsExceeded;
 
-/// The largest value, 2^62-1.
+/// The largest value of QUIC's form, 2^62-1. Messages are not written with more in any form, because
+/// deployed peers do not take more.
 pub const MAX: u64 = (1 << 62) - 1;
 
 /// Bytes of the shortest form of `value`: 1, 2, 4 or 8, and 8 for what can't be written.
@@ -47,6 +50,75 @@ pub fn read(bytes: &[u8]) -> Option<(u64, usize)> {
     Some((value, len))
 }
 
+/// How the length of an integer is said in its first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// By the two highest bits: 1, 2, 4 or 8 bytes for at most 62 bits (RFC 9000 section 16).
+    #[default]
+    Quic,
+    /// By the leading ones: 1 to 9 bytes for 64 bits (moq-transport 17+, *Variable-Length Integers*).
+    /// The form of 7 bytes is read, but not written: draft 17 does not have it.
+    LeadingOnes,
+}
+
+impl Form {
+    /// The largest value that the form can carry.
+    pub const fn max(self) -> u64 {
+        match self {
+            Self::Quic => MAX,
+            Self::LeadingOnes => u64::MAX,
+        }
+    }
+
+    /// Bytes of `value` as [`Form::write`] writes it.
+    pub const fn len(self, value: u64) -> usize {
+        match self {
+            Self::Quic => len(value),
+            Self::LeadingOnes => match 64 - value.leading_zeros() {
+                0..=7 => 1,
+                bits @ 8..=42 => bits.div_ceil(7) as usize,
+                43..=56 => 8,
+                _ => 9,
+            },
+        }
+    }
+
+    /// Appends the shortest form of `value` that all drafts have.
+    ///
+    /// Panics, as every method of [`BufMut`], if `out` can't grow and is full.
+    pub fn write(self, out: &mut impl BufMut, value: u64) -> Result<(), BoundsExceeded> {
+        match self {
+            Self::Quic => return write(out, value),
+            Self::LeadingOnes => match self.len(value) {
+                9 => {
+                    out.put_u8(0xff);
+                    out.put_u64(value);
+                }
+                len => {
+                    let tail = len - 1;
+                    let ones = 0xff00_u64 >> tail & 0xff;
+                    out.put_uint(ones << (8 * tail) | value, len);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// The value at the start of `bytes` and how many bytes it takes, or `None` if it ends behind
+    /// them. Longer forms than the shortest are taken as well.
+    pub fn read(self, bytes: &[u8]) -> Option<(u64, usize)> {
+        if self == Self::Quic {
+            return read(bytes);
+        }
+        let first = *bytes.first()?;
+        let ones = first.leading_ones();
+        let len = 1 + ones as usize;
+        let tail = bytes.get(1..len)?;
+        let high = u64::from(first) & 0x7f >> ones;
+        Some((tail.iter().fold(high, |value, &byte| value << 8 | u64::from(byte)), len))
+    }
+}
+
 /// Folds a signed number of at most 62 bits, -2^61 to 2^61-1, so that small ones stay short
 /// whatever their sign (moq-lite 05+, FRAME).
 pub const fn zigzag(value: i64) -> Result<u64, BoundsExceeded> {
@@ -62,20 +134,34 @@ pub const fn unzigzag(folded: u64) -> i64 {
 /// At most `N` integers in their shortest form, on the stack: what stands before a payload.
 #[derive(Clone, Copy)]
 pub struct Head<const N: usize> {
-    bytes: [[u8; 8]; N],
+    bytes: [[u8; 9]; N],
     len: usize,
+    form: Form,
 }
 
 impl<const N: usize> Head<N> {
     pub(super) const fn new() -> Self {
-        Self { bytes: [[0; 8]; N], len: 0 }
+        Self::of(Form::Quic)
+    }
+
+    pub(super) const fn of(form: Form) -> Self {
+        Self { bytes: [[0; 9]; N], len: 0, form }
     }
 
     /// At most `N` times.
     pub(super) fn push(&mut self, value: u64) -> Result<(), BoundsExceeded> {
-        write(&mut &mut self.bytes.as_flattened_mut()[self.len..], value)?;
-        self.len += len(value);
+        if value > MAX {
+            return Err(BoundsExceeded);
+        }
+        self.form.write(&mut &mut self.bytes.as_flattened_mut()[self.len..], value)?;
+        self.len += self.form.len(value);
         Ok(())
+    }
+
+    /// One raw byte; it counts as an integer.
+    pub(super) fn push_u8(&mut self, byte: u8) {
+        self.bytes.as_flattened_mut()[self.len] = byte;
+        self.len += 1;
     }
 }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
-use super::varint::{self, Head};
+use super::varint::{self, Form, Head};
 use super::{BoundsExceeded, EncodeError};
 use crate::path::Path;
 
@@ -14,6 +14,7 @@ const MAX_SEGMENTS: usize = 32;
 /// Appends the fields of one message.
 pub(super) struct Writer<'a> {
     out: &'a mut BytesMut,
+    form: Form,
 }
 
 impl Writer<'_> {
@@ -25,10 +26,7 @@ impl Writer<'_> {
         write: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         let start = out.len();
-        if let Err(error) = write(&mut Writer { out }) {
-            out.truncate(start);
-            return Err(error);
-        }
+        Writer::bare(out, Form::Quic, write)?;
         let mut head = Head::<2>::new();
         if let Some(kind) = kind {
             head.push(kind)?;
@@ -40,12 +38,74 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Appends what `write` appends. If that fails, `out` is as before.
+    pub(super) fn bare(
+        out: &mut BytesMut,
+        form: Form,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let start = out.len();
+        let result = write(&mut Writer { out, form });
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    /// Appends a whole control message of moq-transport: its type, the length of its body in two
+    /// bytes, and the body that `write` appends. If that fails, `out` is as before.
+    pub(super) fn control(
+        out: &mut BytesMut,
+        form: Form,
+        kind: u64,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        Writer::bare(out, form, |writer| {
+            writer.varint(kind)?;
+            let start = writer.out.len();
+            writer.out.put_u16(0);
+            write(writer)?;
+            let body = writer.out.len() - start - 2;
+            let body = u16::try_from(body).map_err(|_| EncodeError::TooLong)?;
+            writer.out[start..start + 2].copy_from_slice(&body.to_be_bytes());
+            Ok(())
+        })
+    }
+
+    /// Appends what `write` appends behind its length.
+    pub(super) fn block(
+        &mut self,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.behind(|writer| {
+            let start = writer.out.len();
+            write(writer)?;
+            Ok((writer.out.len() - start) as u64)
+        })
+    }
+
+    /// Appends what `write` appends behind the number that it then says.
+    pub(super) fn behind(
+        &mut self,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<u64, EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let start = self.out.len();
+        let mut head = Head::<1>::of(self.form);
+        head.push(write(self)?)?;
+        self.out.put_slice(&head);
+        self.out[start..].rotate_right(head.len());
+        Ok(())
+    }
+
     pub(super) fn u8(&mut self, byte: u8) {
         self.out.put_u8(byte);
     }
 
     pub(super) fn varint(&mut self, value: u64) -> Result<(), BoundsExceeded> {
-        varint::write(self.out, value)
+        if value > varint::MAX {
+            return Err(BoundsExceeded);
+        }
+        self.form.write(self.out, value)
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
@@ -70,7 +130,16 @@ impl Writer<'_> {
     }
 
     pub(super) fn millis(&mut self, duration: Duration) -> Result<(), BoundsExceeded> {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(varint::MAX);
-        self.varint(millis.min(varint::MAX))
+        self.varint(to_millis(duration))
     }
+
+    /// The longest time is a millisecond shorter than that of [`Writer::millis`].
+    pub(super) fn option_millis(&mut self, value: Option<Duration>) -> Result<(), BoundsExceeded> {
+        self.option(value.map(|duration| to_millis(duration).min(varint::MAX - 1)))
+    }
+}
+
+/// Whole milliseconds, at most [`varint::MAX`].
+pub(super) fn to_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(varint::MAX).min(varint::MAX)
 }

@@ -1,0 +1,201 @@
+//! The drafts' numbers for what went wrong (*Error Codes*), and ours.
+//!
+//! Numbers of 64 and above are the application's, as in moq-lite; no draft has assigned them. A number
+//! without a name here is [`Error::Remote`] and goes on as the number that it is.
+
+use super::draft::Draft;
+use crate::error::Error;
+use crate::stream::Code;
+
+/// PUBLISH_DONE: the track has ended.
+pub const TRACK_ENDED: u64 = 0x2;
+/// PUBLISH_DONE: all that the subscription asked for was sent.
+pub const SUBSCRIPTION_ENDED: u64 = 0x3;
+
+/// REQUEST_ERROR: not done here.
+pub const NOT_SUPPORTED: u64 = 0x3;
+/// REQUEST_ERROR: there is nothing in this range, or it ends before it begins.
+pub const INVALID_RANGE: u64 = 0x11;
+/// REQUEST_ERROR: nobody here wants it.
+pub const UNINTERESTED: u64 = 0x20;
+/// REQUEST_ERROR: a namespace subscription of this session covers it already.
+pub const PREFIX_OVERLAP: u64 = 0x30;
+/// REQUEST_ERROR: a joining FETCH names a subscription that is none.
+pub const INVALID_JOINING_REQUEST_ID: u64 = 0x32;
+/// REQUEST_ERROR (18+): a track has a property that must be understood and is not.
+pub const UNSUPPORTED_EXTENSION: u64 = 0x33;
+/// REQUEST_ERROR (18+): it is elsewhere, see [`Redirect`](super::Redirect).
+pub const REDIRECT: u64 = 0x34;
+
+const INTERNAL_ERROR: u64 = 0x0;
+const UNAUTHORIZED: u64 = 0x1;
+const TIMEOUT: u64 = 0x2;
+const DOES_NOT_EXIST: u64 = 0x10;
+const MALFORMED_TRACK: u64 = 0x12;
+const DUPLICATE_SUBSCRIPTION: u64 = 0x19;
+
+/// PUBLISH_DONE.
+const GOING_AWAY: u64 = 0x4;
+
+/// Resets.
+const CANCELLED: u64 = 0x1;
+const DELIVERY_TIMEOUT: u64 = 0x2;
+const SESSION_CLOSED: u64 = 0x3;
+
+/// Numbers that are not the same in all drafts; `None` where there is none.
+#[derive(Debug)]
+pub(super) struct Codes {
+    /// EXCESSIVE_LOAD, in all registries but that of the session.
+    excessive_load: Option<u64>,
+    /// REQUEST_ERROR GOING_AWAY.
+    request_going_away: Option<u64>,
+    /// PUBLISH_DONE EXPIRED.
+    done_expired: u64,
+    /// PUBLISH_DONE TOO_FAR_BEHIND.
+    done_too_far_behind: u64,
+    /// Reset GOING_AWAY.
+    reset_going_away: Option<u64>,
+    /// Reset TOO_FAR_BEHIND.
+    reset_too_far_behind: Option<u64>,
+}
+
+impl Codes {
+    pub(super) const MOQT_16: Self = Self {
+        excessive_load: None,
+        request_going_away: None,
+        done_expired: 0x5,
+        done_too_far_behind: 0x6,
+        reset_going_away: None,
+        reset_too_far_behind: None,
+    };
+
+    pub(super) const MOQT_18: Self = Self {
+        excessive_load: Some(0x9),
+        request_going_away: Some(0x6),
+        done_expired: 0x6,
+        done_too_far_behind: 0x5,
+        reset_going_away: Some(0x4),
+        reset_too_far_behind: Some(0x5),
+    };
+}
+
+impl Draft {
+    /// The number for REQUEST_ERROR.
+    pub fn request_code(&self, error: &Error) -> u64 {
+        let codes = &self.codes;
+        match error {
+            Error::App(_) | Error::Remote(_) => error.stream_code().as_u64(),
+            Error::Duplicate => DUPLICATE_SUBSCRIPTION,
+            Error::GoingAway => codes.request_going_away.unwrap_or(INTERNAL_ERROR),
+            Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
+            Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
+            Error::NotFound | Error::Unroutable => DOES_NOT_EXIST,
+            Error::Old => INVALID_RANGE,
+            Error::Timeout => TIMEOUT,
+            Error::Unauthorized => UNAUTHORIZED,
+            _ => INTERNAL_ERROR,
+        }
+    }
+
+    /// What a REQUEST_ERROR with this number means.
+    pub fn request_error(&self, code: u64) -> Error {
+        let codes = &self.codes;
+        match code {
+            INTERNAL_ERROR => Error::Internal,
+            UNAUTHORIZED => Error::Unauthorized,
+            TIMEOUT => Error::Timeout,
+            DOES_NOT_EXIST => Error::NotFound,
+            DUPLICATE_SUBSCRIPTION => Error::Duplicate,
+            _ if codes.request_going_away == Some(code) => Error::GoingAway,
+            _ if codes.excessive_load == Some(code) => Error::Limit("requests at the peer"),
+            _ => Error::other(code),
+        }
+    }
+
+    /// The status for PUBLISH_DONE when a subscription ends with an error; without one see
+    /// [`TRACK_ENDED`].
+    pub fn done_code(&self, error: &Error) -> u64 {
+        let codes = &self.codes;
+        match error {
+            Error::App(_) | Error::Remote(_) => error.stream_code().as_u64(),
+            Error::GoingAway => GOING_AWAY,
+            Error::Lagged => codes.done_too_far_behind,
+            Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
+            Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
+            Error::Old => codes.done_expired,
+            Error::Unauthorized => UNAUTHORIZED,
+            _ => INTERNAL_ERROR,
+        }
+    }
+
+    /// Why PUBLISH_DONE with this status ends a subscription, `None` if as it should: [`TRACK_ENDED`],
+    /// [`SUBSCRIPTION_ENDED`].
+    pub fn done_error(&self, status: u64) -> Option<Error> {
+        let codes = &self.codes;
+        Some(match status {
+            TRACK_ENDED | SUBSCRIPTION_ENDED => return None,
+            INTERNAL_ERROR => Error::Internal,
+            UNAUTHORIZED => Error::Unauthorized,
+            GOING_AWAY => Error::GoingAway,
+            _ if status == codes.done_too_far_behind => Error::Lagged,
+            _ if status == codes.done_expired => Error::Old,
+            _ if codes.excessive_load == Some(status) => Error::Limit("requests at the peer"),
+            _ => Error::other(status),
+        })
+    }
+
+    /// The number for RESET_STREAM and STOP_SENDING.
+    pub fn stream_code(&self, error: &Error) -> Code {
+        let codes = &self.codes;
+        Code::new(match error {
+            Error::App(_) | Error::Remote(_) => return error.stream_code(),
+            Error::Cancelled | Error::Closed | Error::Dropped => CANCELLED,
+            Error::GoingAway => codes.reset_going_away.unwrap_or(CANCELLED),
+            Error::Evicted | Error::Old | Error::Timeout => DELIVERY_TIMEOUT,
+            Error::Lagged => codes.reset_too_far_behind.unwrap_or(DELIVERY_TIMEOUT),
+            Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
+            Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
+            Error::Disconnected
+            | Error::ProtocolViolation(_)
+            | Error::SessionClosed
+            | Error::Unauthorized
+            | Error::Version => SESSION_CLOSED,
+            _ => INTERNAL_ERROR,
+        })
+    }
+
+    /// What a RESET_STREAM or STOP_SENDING with this number means.
+    pub fn stream_error(&self, code: Code) -> Error {
+        let codes = &self.codes;
+        let number = code.as_u64();
+        match number {
+            INTERNAL_ERROR => Error::Internal,
+            CANCELLED => Error::Cancelled,
+            DELIVERY_TIMEOUT => Error::Old,
+            SESSION_CLOSED => Error::SessionClosed,
+            _ if codes.reset_going_away == Some(number) => Error::GoingAway,
+            _ if codes.reset_too_far_behind == Some(number) => Error::Lagged,
+            _ if codes.excessive_load == Some(number) => Error::Limit("requests at the peer"),
+            _ => Error::other(number),
+        }
+    }
+
+    /// The number for closing the session. All drafts here have those of moq-lite.
+    pub fn session_code(&self, error: &Error) -> Code {
+        error.session_code()
+    }
+
+    /// Why the peer closed the session with this number.
+    pub fn session_error(&self, code: Code) -> Error {
+        let rule = match code.as_u64() {
+            0x4 => "invalid request id, says the peer",
+            0x5 => "duplicate track alias, says the peer",
+            0x6 => "malformed key-value pair, says the peer",
+            0x7 if !self.request_streams => "too many requests, says the peer",
+            0x8 | 0x9 => "invalid path, says the peer",
+            0x19 | 0x1a => "invalid authority, says the peer",
+            _ => return Error::from_session_code(code),
+        };
+        Error::ProtocolViolation(rule)
+    }
+}

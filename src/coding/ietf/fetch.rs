@@ -1,0 +1,228 @@
+//! What the answer to a FETCH is made of (*Fetch Header*).
+
+use super::draft::Draft;
+use super::{GroupOrder, Location, flip, properties};
+use crate::coding::varint::Head;
+use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::time::Timestamp;
+
+/// The bits of a record's flags.
+const SUBGROUP_MODE: u64 = 0x03;
+const OBJECT: u64 = 0x04;
+const GROUP: u64 = 0x08;
+const PRIORITY: u64 = 0x10;
+const PROPERTIES: u64 = 0x20;
+const DATAGRAM: u64 = 0x40;
+
+/// The values of [`SUBGROUP_MODE`].
+const ZERO: u64 = 0x00;
+const SAME: u64 = 0x01;
+const NEXT: u64 = 0x02;
+const EXPLICIT: u64 = 0x03;
+
+/// Flags that are no flags: the end of a range without objects.
+const ABSENT: u64 = 0x8c;
+const UNKNOWN: u64 = 0x10c;
+
+/// An object that was fetched: what stands before its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchObject {
+    /// Which object.
+    pub location: Location,
+    /// Its subgroup; `None` if it was a datagram.
+    pub subgroup: Option<u64>,
+    /// Of its publisher; higher is more important.
+    pub priority: u8,
+    /// The property that is read here (LOC); others are skipped.
+    pub timestamp: Option<Timestamp>,
+    /// Bytes of payload.
+    pub size: u64,
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchRecord {
+    /// An object; its payload follows.
+    Object(FetchObject),
+    /// End of Non-Existent Range: there is nothing behind the record before, up to and including this.
+    Absent(Location),
+    /// End of Unknown Range: as [`FetchRecord::Absent`], but there may be.
+    Unknown(Location),
+}
+
+/// Reads or writes the records of one answer, each of which refers to the one before it.
+#[derive(Clone, Debug)]
+pub struct FetchRecords {
+    draft: &'static Draft,
+    order: GroupOrder,
+    location: Option<Location>,
+    /// Of the objects, not of the ranges between them.
+    subgroup: Option<u64>,
+    priority: Option<u8>,
+}
+
+impl FetchRecords {
+    /// Bytes of the longest record that is taken, without payload. Without properties 56 are enough.
+    pub const MAX: usize = properties::MAX_BLOCK as usize + 9 * 6 + 2;
+
+    /// Before the first record. `order` is what the FETCH asked for, by default ascending.
+    pub const fn new(order: GroupOrder, draft: &'static Draft) -> Self {
+        Self { draft, order, location: None, subgroup: None, priority: None }
+    }
+
+    /// The record at `front`, and how many bytes it takes; `None` if more are needed.
+    ///
+    /// A long block of properties must be there as a whole, so if a short piece of what has come is
+    /// not enough, try with [`FetchRecords::MAX`] bytes of it.
+    pub fn read(&mut self, front: &[u8]) -> Result<Option<(FetchRecord, usize)>, DecodeError> {
+        let read = Cursor::of(front, self.draft.varint).begin(|cursor| self.read_record(cursor))?;
+        if let Some((record, _)) = &read {
+            self.follow(record);
+        }
+        Ok(read)
+    }
+
+    fn read_record(&self, cursor: &mut Cursor<'_>) -> Result<FetchRecord, DecodeError> {
+        let flags = cursor.varint()?;
+        match flags {
+            ABSENT => return Location::read(cursor).map(FetchRecord::Absent),
+            UNKNOWN => return Location::read(cursor).map(FetchRecord::Unknown),
+            0..0x80 => {}
+            _ => return Err(DecodeError::InvalidValue("fetch flags")),
+        }
+        const NOTHING_BEFORE: DecodeError = DecodeError::InvalidValue("first fetch record");
+        let group = if flags & GROUP != 0 {
+            self.group(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?
+        } else {
+            self.location.ok_or(NOTHING_BEFORE)?.group
+        };
+        let subgroup = match flags & SUBGROUP_MODE {
+            _ if flags & DATAGRAM != 0 => None,
+            ZERO => Some(0),
+            SAME => Some(self.subgroup.ok_or(NOTHING_BEFORE)?),
+            NEXT => {
+                let next = self.subgroup.ok_or(NOTHING_BEFORE)?.checked_add(1);
+                Some(next.ok_or(DecodeError::BoundsExceeded)?)
+            }
+            _ => Some(cursor.varint()?),
+        };
+        let object = if flags & OBJECT == 0 {
+            self.location.ok_or(NOTHING_BEFORE)?.object.checked_add(1)
+        } else if flags & GROUP == 0 && self.draft.fetch_deltas {
+            let previous = self.location.ok_or(NOTHING_BEFORE)?.object;
+            previous.checked_add(cursor.varint()?)
+        } else {
+            Some(cursor.varint()?)
+        };
+        let location = Location { group, object: object.ok_or(DecodeError::BoundsExceeded)? };
+        let priority = if flags & PRIORITY != 0 {
+            flip(cursor.u8()?)
+        } else {
+            self.priority.ok_or(NOTHING_BEFORE)?
+        };
+        let timestamp =
+            if flags & PROPERTIES != 0 { properties::read_object(cursor)?.0 } else { None };
+        let size = cursor.varint()?;
+        Ok(FetchRecord::Object(FetchObject { location, subgroup, priority, timestamp, size }))
+    }
+
+    /// The group that a field says.
+    fn group(&self, field: u64) -> Option<u64> {
+        match (self.location, self.order) {
+            (Some(previous), GroupOrder::Ascending) if self.draft.fetch_deltas => {
+                previous.group.checked_add(field)?.checked_add(1)
+            }
+            (Some(previous), GroupOrder::Descending) if self.draft.fetch_deltas => {
+                previous.group.checked_sub(field)?.checked_sub(1)
+            }
+            _ => Some(field),
+        }
+    }
+
+    /// The field for a group, which is not that of the record before.
+    fn group_field(&self, group: u64) -> Option<u64> {
+        match (self.location, self.order) {
+            (Some(previous), GroupOrder::Ascending) if self.draft.fetch_deltas => {
+                group.checked_sub(previous.group)?.checked_sub(1)
+            }
+            (Some(previous), GroupOrder::Descending) if self.draft.fetch_deltas => {
+                previous.group.checked_sub(group)?.checked_sub(1)
+            }
+            _ => Some(group),
+        }
+    }
+
+    fn follow(&mut self, record: &FetchRecord) {
+        match record {
+            FetchRecord::Object(object) => {
+                self.location = Some(object.location);
+                self.subgroup = object.subgroup.or(self.subgroup);
+                self.priority = Some(object.priority);
+            }
+            FetchRecord::Absent(end) | FetchRecord::Unknown(end) => self.location = Some(*end),
+        }
+    }
+
+    /// The bytes of the next record. One that is not in the order of the answer, where the draft has no
+    /// form for that, is an error.
+    pub fn encode(&mut self, record: &FetchRecord) -> Result<Head<10>, EncodeError> {
+        let mut head = Head::of(self.draft.varint);
+        match record {
+            FetchRecord::Object(object) => self.push_object(&mut head, object)?,
+            FetchRecord::Absent(end) | FetchRecord::Unknown(end) => {
+                let absent = matches!(record, FetchRecord::Absent(_));
+                head.push(if absent { ABSENT } else { UNKNOWN })?;
+                head.push(end.group)?;
+                head.push(end.object)?;
+            }
+        }
+        self.follow(record);
+        Ok(head)
+    }
+
+    fn push_object(&self, head: &mut Head<10>, object: &FetchObject) -> Result<(), EncodeError> {
+        const OUT_OF_ORDER: EncodeError = EncodeError::InvalidValue("order of a fetch");
+        let Location { group, object: number } = object.location;
+        let same_group = self.location.filter(|previous| previous.group == group);
+        let group_field = match same_group {
+            Some(_) => None,
+            None => Some(self.group_field(group).ok_or(OUT_OF_ORDER)?),
+        };
+        let object_field = match same_group {
+            Some(previous) if previous.object.checked_add(1) == Some(number) => None,
+            Some(previous) if self.draft.fetch_deltas => {
+                Some(number.checked_sub(previous.object).ok_or(OUT_OF_ORDER)?)
+            }
+            // In another group always said, although the next number need not be.
+            _ => Some(number),
+        };
+        let (mode, subgroup_field) = match object.subgroup {
+            None => (DATAGRAM, None),
+            Some(0) => (ZERO, None),
+            same if same == self.subgroup => (SAME, None),
+            next if next == self.subgroup.and_then(|subgroup| subgroup.checked_add(1)) => {
+                (NEXT, None)
+            }
+            explicit => (EXPLICIT, explicit),
+        };
+        let priority = Some(object.priority).filter(|_| self.priority != Some(object.priority));
+
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        let flags = mode
+            | bit(group_field.is_some(), GROUP)
+            | bit(object_field.is_some(), OBJECT)
+            | bit(priority.is_some(), PRIORITY)
+            | bit(object.timestamp.is_some(), PROPERTIES);
+        head.push(flags)?;
+        for field in [group_field, subgroup_field, object_field].into_iter().flatten() {
+            head.push(field)?;
+        }
+        if let Some(priority) = priority {
+            head.push_u8(flip(priority));
+        }
+        if object.timestamp.is_some() {
+            properties::push_object(head, self.draft.varint, object.timestamp)?;
+        }
+        Ok(head.push(object.size)?)
+    }
+}

@@ -1,0 +1,178 @@
+//! Namespaces and track names, and the paths that they are here (*Track Naming*).
+//!
+//! A broadcast's path is its namespace: one field between two slashes. A slash or backslash inside of a
+//! field is written behind a backslash, as the deployed peers do.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use super::Draft;
+use crate::coding::writer::Writer;
+use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::path::Path;
+
+/// Fields of the longest namespace.
+const MAX_FIELDS: u64 = 32;
+
+/// Bytes of the longest full track name: the fields of its namespace and the name itself.
+pub(super) const MAX_FULL_NAME: usize = 4_096;
+
+/// A prefix or suffix, which may always be empty.
+pub(super) fn read_part(cursor: &mut Cursor<'_>) -> Result<Path, DecodeError> {
+    Ok(read_fields(cursor, 0)?.0)
+}
+
+/// The namespace of a broadcast.
+pub(super) fn read_namespace(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Path, DecodeError> {
+    Ok(read_fields(cursor, min_fields(draft))?.0)
+}
+
+/// A namespace and the name of a track in it.
+pub(super) fn read_full_name(
+    cursor: &mut Cursor<'_>,
+    draft: &Draft,
+) -> Result<(Path, Box<str>), DecodeError> {
+    let (namespace, len) = read_fields(cursor, min_fields(draft))?;
+    Ok((namespace, read_name(cursor, len)?))
+}
+
+/// As [`read_full_name`], where nothing at all has a meaning as well.
+pub(super) fn read_target(cursor: &mut Cursor<'_>) -> Result<(Path, Box<str>), DecodeError> {
+    let (namespace, len) = read_fields(cursor, 0)?;
+    Ok((namespace, read_name(cursor, len)?))
+}
+
+fn min_fields(draft: &Draft) -> u64 {
+    u64::from(!draft.empty_namespace)
+}
+
+fn read_name(cursor: &mut Cursor<'_>, namespace_len: usize) -> Result<Box<str>, DecodeError> {
+    let len = cursor.varint()?;
+    let name = cursor.bytes(len)?;
+    if namespace_len + name.len() > MAX_FULL_NAME {
+        return Err(DecodeError::TooLong);
+    }
+    Ok(core::str::from_utf8(name).map_err(|_| DecodeError::InvalidName)?.into())
+}
+
+/// The path, and the bytes of all fields.
+fn read_fields(cursor: &mut Cursor<'_>, min_fields: u64) -> Result<(Path, usize), DecodeError> {
+    let count = cursor.varint()?;
+    if count > MAX_FIELDS {
+        return Err(DecodeError::TooMany);
+    }
+    if count < min_fields {
+        return Err(DecodeError::InvalidValue("namespace without fields"));
+    }
+    let mut text = String::new();
+    let mut total = 0;
+    for _ in 0..count {
+        let len = cursor.varint()?;
+        let field = cursor.bytes(len)?;
+        total += field.len();
+        if total > MAX_FULL_NAME {
+            return Err(DecodeError::TooLong);
+        }
+        let field = core::str::from_utf8(field).map_err(|_| DecodeError::InvalidName)?;
+        // A slash at the end of a segment is not kept in paths, whatever is before it.
+        if field.is_empty() || field.ends_with('/') {
+            return Err(DecodeError::InvalidName);
+        }
+        if !text.is_empty() {
+            text.push('/');
+        }
+        for c in field.chars() {
+            if matches!(c, '/' | '\\') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+    }
+    Ok((Path::from(text), total))
+}
+
+/// A prefix or suffix.
+pub(super) fn write_part(writer: &mut Writer<'_>, path: &Path) -> Result<(), EncodeError> {
+    write_fields(writer, path).map(|_| ())
+}
+
+/// The namespace of a broadcast.
+pub(super) fn write_namespace(
+    writer: &mut Writer<'_>,
+    path: &Path,
+    draft: &Draft,
+) -> Result<(), EncodeError> {
+    super::encodable(draft.empty_namespace || !path.is_root())?;
+    write_part(writer, path)
+}
+
+/// A namespace and the name of a track in it.
+pub(super) fn write_full_name(
+    writer: &mut Writer<'_>,
+    namespace: &Path,
+    name: &str,
+    draft: &Draft,
+) -> Result<(), EncodeError> {
+    super::encodable(draft.empty_namespace || !namespace.is_root())?;
+    write_target(writer, namespace, name)
+}
+
+/// As [`write_full_name`], where nothing at all has a meaning as well.
+pub(super) fn write_target(
+    writer: &mut Writer<'_>,
+    namespace: &Path,
+    name: &str,
+) -> Result<(), EncodeError> {
+    if write_fields(writer, namespace)? + name.len() > MAX_FULL_NAME {
+        return Err(EncodeError::TooLong);
+    }
+    Ok(writer.string(name)?)
+}
+
+/// Gives the bytes of all fields.
+fn write_fields(writer: &mut Writer<'_>, path: &Path) -> Result<usize, EncodeError> {
+    let count = fields(path).count() as u64;
+    if count > MAX_FIELDS {
+        return Err(EncodeError::TooMany);
+    }
+    writer.varint(count)?;
+    let mut total = 0;
+    for field in fields(path) {
+        let field = unescape(field)?;
+        total += field.len();
+        writer.string(&field)?;
+    }
+    if total > MAX_FULL_NAME { Err(EncodeError::TooLong) } else { Ok(total) }
+}
+
+/// The fields as the path has them, with their backslashes.
+fn fields(path: &Path) -> impl Iterator<Item = &str> {
+    let mut escaped = false;
+    let fields = path.as_str().split(move |c| {
+        let ends = c == '/' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    // The root has no field, where `split` sees an empty one; no other path has empty ones.
+    fields.filter(|field| !field.is_empty())
+}
+
+fn unescape(field: &str) -> Result<Cow<'_, str>, EncodeError> {
+    if !field.contains('\\') {
+        return Ok(field.into());
+    }
+    let mut text = String::with_capacity(field.len());
+    let mut chars = field.chars();
+    while let Some(c) = chars.next() {
+        text.push(match c {
+            '\\' => match chars.next() {
+                Some(c @ ('/' | '\\')) => c,
+                // As a plain backslash it would come back as two, which is another path.
+                _ => return Err(EncodeError::InvalidValue("backslash in a path")),
+            },
+            c => c,
+        });
+    }
+    Ok(text.into())
+}

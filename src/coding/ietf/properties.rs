@@ -1,0 +1,171 @@
+//! Properties of tracks and objects (*Properties*; up to 16 *Extension Headers*).
+
+use core::time::Duration;
+
+use super::draft::Draft;
+use super::{GroupOrder, flip};
+use crate::coding::cursor::from_millis;
+use crate::coding::varint::{Form, Head};
+use crate::coding::writer::{Writer, to_millis};
+use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::time::{Timescale, Timestamp};
+
+const MAX_CACHE_DURATION: u64 = 0x04;
+const TIMESCALE: u64 = 0x08;
+const DEFAULT_PUBLISHER_PRIORITY: u64 = 0x0e;
+const DEFAULT_PUBLISHER_GROUP_ORDER: u64 = 0x22;
+
+/// Track properties that must be understood, where the draft says so.
+const MANDATORY: core::ops::RangeInclusive<u64> = 0x4000..=0x7fff;
+
+/// LOC, *Timestamp*: the one property of objects that is read here.
+const TIMESTAMP: u64 = 0x10;
+
+/// Bytes of the longest value of a property.
+const MAX_VALUE: u64 = 65_535;
+
+/// Key-value pairs with their types as differences: an integer behind an even type, bytes behind an odd
+/// one. `each` gets the integers; what is left is read to its end.
+pub(super) fn read_pairs(
+    cursor: &mut Cursor<'_>,
+    mut each: impl FnMut(u64, Value<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut id = 0_u64;
+    while cursor.remaining() > 0 {
+        id = id.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
+        each(id, Value::read(id, cursor)?)?;
+    }
+    Ok(())
+}
+
+/// The value of a key-value pair.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Integer(u64),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn read(id: u64, cursor: &mut Cursor<'a>) -> Result<Self, DecodeError> {
+        if id % 2 == 0 {
+            return Ok(Self::Integer(cursor.varint()?));
+        }
+        let len = cursor.varint()?;
+        if len > MAX_VALUE {
+            return Err(DecodeError::TooLong);
+        }
+        Ok(Self::Bytes(cursor.bytes(len)?))
+    }
+}
+
+/// Track properties: what a publisher says of a track. Others than these are skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrackProperties {
+    /// MAX_CACHE_DURATION: how long objects may be kept. Absent is as long as one likes.
+    pub max_cache: Option<Duration>,
+    /// TIMESCALE of the timestamps (LOC). Absent: the objects have none.
+    pub timescale: Option<Timescale>,
+    /// DEFAULT_PUBLISHER_PRIORITY; higher is more important. Absent is 127.
+    pub priority: Option<u8>,
+    /// DEFAULT_PUBLISHER_GROUP_ORDER. Absent is ascending.
+    pub order: Option<GroupOrder>,
+    /// A property that has to be understood and is not: the track is of no use here
+    /// ([`UNSUPPORTED_EXTENSION`](super::UNSUPPORTED_EXTENSION)). Not written.
+    pub mandatory: Option<u64>,
+}
+
+impl TrackProperties {
+    /// All that is left.
+    pub(super) fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Self, DecodeError> {
+        let mut properties = Self::default();
+        read_pairs(cursor, |id, value| {
+            match (id, value) {
+                (MAX_CACHE_DURATION, Value::Integer(millis)) => {
+                    properties.max_cache = Some(from_millis(millis));
+                }
+                (TIMESCALE, Value::Integer(units)) => {
+                    let timescale = Timescale::new(units);
+                    properties.timescale =
+                        Some(timescale.ok_or(DecodeError::InvalidValue("timescale"))?);
+                }
+                (DEFAULT_PUBLISHER_PRIORITY, Value::Integer(priority)) => {
+                    let priority =
+                        u8::try_from(priority).map_err(|_| DecodeError::BoundsExceeded)?;
+                    properties.priority = Some(flip(priority));
+                }
+                (DEFAULT_PUBLISHER_GROUP_ORDER, Value::Integer(order)) => {
+                    properties.order = Some(GroupOrder::from_u64(order)?);
+                }
+                _ if draft.mandatory_properties && MANDATORY.contains(&id) => {
+                    properties.mandatory.get_or_insert(id);
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(properties)
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        let mut previous = 0;
+        let mut pair = |id, value| {
+            writer.varint(id - previous)?;
+            previous = id;
+            writer.varint(value)
+        };
+        if let Some(max_cache) = self.max_cache {
+            pair(MAX_CACHE_DURATION, to_millis(max_cache))?;
+        }
+        if let Some(timescale) = self.timescale {
+            pair(TIMESCALE, timescale.units())?;
+        }
+        if let Some(priority) = self.priority {
+            pair(DEFAULT_PUBLISHER_PRIORITY, flip(priority).into())?;
+        }
+        if let Some(order) = self.order {
+            pair(DEFAULT_PUBLISHER_GROUP_ORDER, order as u64)?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the longest block of properties of an object that is taken.
+pub(super) const MAX_BLOCK: u64 = 4_096;
+
+/// The block of an object's properties: its length and the pairs. Gives the timestamp, and whether
+/// there was any pair at all.
+pub(super) fn read_object(
+    cursor: &mut Cursor<'_>,
+) -> Result<(Option<Timestamp>, bool), DecodeError> {
+    let len = cursor.varint()?;
+    if len > MAX_BLOCK {
+        return Err(DecodeError::TooLong);
+    }
+    let block = cursor.sub(len)?;
+    let mut timestamp = None;
+    block.whole(|cursor| {
+        read_pairs(cursor, |id, value| {
+            if let (TIMESTAMP, Value::Integer(units)) = (id, value) {
+                if units > Timestamp::MAX.units() {
+                    return Err(DecodeError::BoundsExceeded);
+                }
+                timestamp = Some(Timestamp::new(units));
+            }
+            Ok(())
+        })
+    })?;
+    Ok((timestamp, len > 0))
+}
+
+/// Three integers.
+pub(super) fn push_object<const N: usize>(
+    head: &mut Head<N>,
+    form: Form,
+    timestamp: Option<Timestamp>,
+) -> Result<(), EncodeError> {
+    let Some(timestamp) = timestamp else { return Ok(head.push(0)?) };
+    let units = timestamp.units();
+    head.push((form.len(TIMESTAMP) + form.len(units)) as u64)?;
+    head.push(TIMESTAMP)?;
+    Ok(head.push(units)?)
+}
