@@ -80,6 +80,9 @@ pub enum Error {
     /// No version in common, or an unknown ALPN identifier.
     #[error("no version in common")]
     Version,
+    /// The peer can't do that, or it has something that we must understand and do not.
+    #[error("not supported")]
+    Unsupported,
     /// A frame ended before its declared size, or went past it.
     #[error("frame shorter or longer than declared")]
     WrongSize,
@@ -95,7 +98,7 @@ impl Error {
             Self::App(code) => APP + u64::from(*code),
             Self::Remote(code) => code.as_u64(),
             Self::Cancelled | Self::Closed | Self::Dropped => 0x1,
-            Self::Duplicate | Self::Internal => 0x0,
+            Self::Duplicate | Self::Internal | Self::Unsupported => 0x0,
             Self::Evicted => 0x35,
             Self::FrameTooLarge => 0x38,
             Self::GoingAway => 0x4,

@@ -28,7 +28,8 @@ pub enum Version {
 
 impl Version {
     /// Every version, the most wanted first.
-    pub const ALL: [Self; 4] = [Self::Lite06, Self::Lite05, Self::Lite04, Self::Lite03];
+    pub const ALL: [Self; 6] =
+        [Self::Lite06, Self::Lite05, Self::Lite04, Self::Lite03, Self::Moqt18, Self::Moqt16];
 
     /// The ALPN identifier, which is also the version's name.
     pub const fn alpn(self) -> &'static str {
@@ -40,6 +41,13 @@ impl Version {
             Self::Moqt16 => "moqt-16",
             Self::Moqt18 => "moqt-18",
         }
+    }
+
+    /// Whether a running subscription can be changed at the peer. moq-lite 03 and 04 have
+    /// SUBSCRIBE_UPDATE, but `moq-lite` 0.16 takes it for a fault; moq-transport has REQUEST_UPDATE, but
+    /// deployed peers do not answer it, or end the subscription.
+    pub(crate) const fn updates_subscriptions(self) -> bool {
+        matches!(self, Self::Lite05 | Self::Lite06)
     }
 
     /// The version that an ALPN identifier names, if it is one of ours.

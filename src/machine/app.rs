@@ -96,6 +96,14 @@ pub enum Event {
         /// Whether it is whole.
         result: Result<(), Error>,
     },
+    /// A stream of one of our subscriptions was not wanted: another subgroup than 0, or a part of a group
+    /// that does not begin with its first frame.
+    GroupRefused {
+        /// The subscription.
+        subscription: Token,
+        /// Number of the group in the track.
+        sequence: u64,
+    },
     /// The machine will not ask for this group again: the token is free.
     GroupReleased {
         /// As given by [`Command::Group`].
@@ -125,6 +133,17 @@ pub enum Event {
         subscription: Token,
         /// One past the last group if the publisher said so, or why it failed.
         result: Result<Option<u64>, Error>,
+    },
+    /// The peer offers a track that nobody asked for (moq-transport, PUBLISH): answer
+    /// [`Command::AcceptOffer`] or [`Command::Refuse`]. Once accepted, its broadcast is announced, and a
+    /// [`Command::Subscribe`] for it is served by the offer.
+    TrackOffered {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
     },
     /// The peer subscribes: answer [`Command::AcceptSubscribe`] or [`Command::Refuse`].
     SubscribeRequested {
@@ -185,6 +204,11 @@ pub enum Command {
         reader: Token,
         /// How many broadcasts there are now.
         active: u64,
+    },
+    /// Answers [`Event::TrackOffered`]. Nothing is sent before somebody subscribes.
+    AcceptOffer {
+        /// Which.
+        request: RequestKey,
     },
     /// Answers [`Event::SubscribeRequested`]. Groups may be given from now on.
     AcceptSubscribe {

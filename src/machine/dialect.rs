@@ -5,7 +5,7 @@
 //! provided ones are the life of a subscription and of a group, written once.
 
 use super::app::{Event, GroupKey, RequestKey};
-use super::incoming::{Header, Read, State};
+use super::incoming::{Header, Part, Read, State};
 use super::io::{Source, Token};
 use super::layout::Head;
 use super::schedule::{Pick, Released};
@@ -184,23 +184,39 @@ pub(super) trait Dialect {
             core.hold(key, header);
             return Look::Wait;
         }
-        // We always ask for whole groups, and a peer drops what is below the start it promised.
-        let unwanted =
-            sub.late || header.first_frame != 0 || sub.start.is_some_and(|it| header.sequence < it);
-        if unwanted {
-            core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
-            return Look::Wait;
+        let token = sub.token;
+        match header.part {
+            // A peer drops what is below the start that it promised.
+            _ if sub.late || sub.start.is_some_and(|it| header.sequence < it) => {
+                core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+                return Look::Wait;
+            }
+            Part::Group => {
+                sub.active.push(key);
+                sub.seen += 1;
+                let (layout, priority) = (header.layout.of_track(sub.timed), sub.priority);
+                core.incoming.begin(key, layout, sub_key.unwrap_or_default(), priority);
+            }
+            Part::Other | Part::EndOfTrack => {
+                sub.seen += 1;
+                core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+                if header.part == Part::EndOfTrack {
+                    sub.end = Some(header.sequence);
+                }
+                self.check_over(core, sub_key.unwrap_or_default());
+                if header.part == Part::EndOfTrack {
+                    return Look::Wait;
+                }
+                let (subscription, sequence) = (token, header.sequence);
+                return Look::Event(Event::GroupRefused { subscription, sequence });
+            }
         }
-        sub.active.push(key);
-        sub.seen += 1;
         let event = Event::Group {
-            subscription: sub.token,
+            subscription: token,
             group: GroupKey(key.0, key.1),
             sequence: header.sequence,
             first_frame: header.first_frame,
         };
-        let (sub, priority) = (sub_key.unwrap_or_default(), sub.priority);
-        core.incoming.begin(key, header, sub, priority);
         Look::Event(event)
     }
 
@@ -310,6 +326,7 @@ pub(super) trait Dialect {
         let want = &serving.want;
         let track = core.schedule.add_track(want.priority, info.priority, want.ordered);
         serving.track = Some(track);
+        serving.publisher = info.priority;
         core.serves.bind(track, key);
         self.say_accepted(core, key, info);
     }

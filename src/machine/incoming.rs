@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Core;
 use super::io::Action;
-use super::layout::Layout;
+use super::layout::{Item, Layout};
 use super::streams::{Recv, buffer};
 use super::timers::Timer;
 use crate::error::Error;
@@ -63,7 +63,19 @@ pub(super) struct Header {
     pub(super) subscription: u64,
     pub(super) sequence: u64,
     pub(super) first_frame: u64,
+    pub(super) part: Part,
     pub(super) layout: Layout,
+}
+
+/// What a stream has of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The group, from `first_frame` on.
+    Group,
+    /// Something that has no place in it: another subgroup, or what goes on behind a gap.
+    Other,
+    /// Nothing: the track ends before this group.
+    EndOfTrack,
 }
 
 /// How far a group was read.
@@ -205,12 +217,12 @@ impl Incoming {
     }
 
     /// From here on the stream is read as a group of `sub`.
-    pub(super) fn begin(&mut self, key: Key, header: Header, sub: Key, priority: u8) {
+    pub(super) fn begin(&mut self, key: Key, layout: Layout, sub: Key, priority: u8) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.state = State::Group(Reading {
                 sub,
                 priority,
-                layout: header.layout,
+                layout,
                 previous: Timestamp::ZERO,
                 frames: 0,
                 bytes: 0,
@@ -326,8 +338,11 @@ impl Reading {
         if recv.is_finished() {
             return Ok(Read::End);
         }
-        let Some(head) = self.layout.read(recv, self.previous)? else {
-            return if recv.has_fin() { Err(Error::WrongSize) } else { Ok(Read::Nothing) };
+        let head = match self.layout.read(recv, self.previous)? {
+            Item::Frame(head) => head,
+            Item::End => return Ok(Read::End),
+            Item::Nothing if recv.has_fin() => return Err(Error::WrongSize),
+            Item::Nothing => return Ok(Read::Nothing),
         };
         if head.size > limits.frame_bytes {
             return Err(Error::FrameTooLarge);

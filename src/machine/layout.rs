@@ -1,9 +1,13 @@
 //! How the frames of a group lie on a stream, for writing and for reading.
 
+use alloc::vec;
+
 use smallvec::SmallVec;
 
 use super::io::{FrameView, WireFrame};
 use super::streams::Recv;
+use crate::coding::DecodeError;
+use crate::coding::ietf::{Draft, ObjectHead, ObjectStatus};
 use crate::coding::lite::{Features, FrameHead};
 use crate::error::Error;
 use crate::time::Timestamp;
@@ -17,6 +21,14 @@ pub(super) type Head = SmallVec<[u8; 32]>;
 pub(super) enum Layout {
     /// FRAME of moq-lite: the timestamp's change (05+), size, payload.
     Lite(Version),
+    /// Objects of moq-transport: what is left out before it, properties, size, status, payload.
+    Objects {
+        draft: &'static Draft,
+        /// There is a place for properties, of which the timestamp is one.
+        properties: bool,
+        /// The track says what its timestamps count.
+        timed: bool,
+    },
 }
 
 /// A frame that begins.
@@ -26,7 +38,24 @@ pub(super) struct FrameStart {
     pub(super) size: u64,
 }
 
+/// What comes next on the stream of a group.
+pub(super) enum Item {
+    Frame(FrameStart),
+    /// The group ends here, whatever else may come.
+    End,
+    /// It has not come whole.
+    Nothing,
+}
+
 impl Layout {
+    pub(super) fn of(version: Version) -> Self {
+        match Draft::of(version) {
+            // What the track properties can't say can't be said of an object either.
+            Some(draft) => Self::Objects { draft, properties: draft.write_properties, timed: true },
+            None => Self::Lite(version),
+        }
+    }
+
     /// From which byte on a frame of the cache can be sent as it lies there, if it can. `restarts`: it
     /// is the first on its stream, and not the first of its group.
     pub(super) fn as_it_lies(self, wire: &WireFrame<'_>, restarts: bool) -> Option<usize> {
@@ -34,39 +63,76 @@ impl Layout {
             Self::Lite(_) if restarts => None,
             Self::Lite(version) if Features::of(version).timestamps => Some(0),
             Self::Lite(_) => Some(wire.delta_len),
+            Self::Objects { .. } => None,
         }
     }
 
-    /// What stands before the payload of a frame; `None` if it can't be written.
-    pub(super) fn head(self, frame: &FrameView<'_>, restarts: bool) -> Option<Head> {
+    /// What stands before the payload of a frame, the `index`-th of its group; `None` if it can't be
+    /// written.
+    pub(super) fn head(self, frame: &FrameView<'_>, index: u64, restarts: bool) -> Option<Head> {
         match self {
             Self::Lite(version) => {
                 let previous = if restarts { Timestamp::ZERO } else { frame.previous };
                 let head = FrameHead::between(previous, frame.timestamp, frame.size);
                 Some(Head::from_slice(&head.encode(version).ok()?))
             }
+            Self::Objects { draft, properties, timed } => {
+                let head = ObjectHead {
+                    delta: if restarts { index } else { 0 },
+                    timestamp: (properties && timed).then_some(frame.timestamp),
+                    size: frame.size,
+                    status: ObjectStatus::Normal,
+                };
+                Some(Head::from_slice(&head.encode(properties, draft).ok()?))
+            }
         }
     }
 
-    /// Takes what stands before the payload of the next frame off a stream; `None` if it is not all
-    /// there. `previous`: the timestamp of the frame before it.
-    pub(super) fn read(
-        self,
-        recv: &mut Recv,
-        previous: Timestamp,
-    ) -> Result<Option<FrameStart>, Error> {
+    /// The same for a track that has a timescale, or not.
+    pub(super) fn of_track(self, has_timescale: bool) -> Self {
+        match self {
+            Self::Objects { draft, properties, timed } => {
+                Self::Objects { draft, properties, timed: timed && has_timescale }
+            }
+            lite @ Self::Lite(_) => lite,
+        }
+    }
+
+    /// Takes what stands before the payload of the next frame off a stream, if it is all there.
+    /// `previous`: the timestamp of the frame before it.
+    pub(super) fn read(self, recv: &mut Recv, previous: Timestamp) -> Result<Item, Error> {
         match self {
             Self::Lite(version) => {
                 let mut front = [0; 16];
                 let Some((head, len)) = FrameHead::read(recv.peek(&mut front), version)? else {
-                    return Ok(None);
+                    return Ok(Item::Nothing);
                 };
                 recv.skip(len);
                 let timestamp = head
                     .timestamp(previous)
-                    .map_err(|_| Error::Malformed(crate::DecodeError::BoundsExceeded))?;
+                    .map_err(|_| Error::Malformed(DecodeError::BoundsExceeded))?;
                 let timestamp = Features::of(version).timestamps.then_some(timestamp);
-                Ok(Some(FrameStart { timestamp, size: head.size }))
+                Ok(Item::Frame(FrameStart { timestamp, size: head.size }))
+            }
+            Self::Objects { draft, properties, timed } => {
+                let mut front = [0; 48];
+                let front = recv.peek(&mut front);
+                let mut read = ObjectHead::read(front, properties, draft)?;
+                if read.is_none() && front.len() == 48 {
+                    // A long block of properties.
+                    let mut front = vec![0; recv.len().min(ObjectHead::MAX)];
+                    read = ObjectHead::read(recv.peek(&mut front), properties, draft)?;
+                }
+                let Some((head, len)) = read else { return Ok(Item::Nothing) };
+                if head.status != ObjectStatus::Normal {
+                    return Ok(Item::End);
+                }
+                if head.delta != 0 {
+                    return Err(Error::Lagged);
+                }
+                recv.skip(len);
+                let timestamp = head.timestamp.filter(|_| timed);
+                Ok(Item::Frame(FrameStart { timestamp, size: head.size }))
             }
         }
     }

@@ -17,6 +17,7 @@
 
 mod app;
 mod dialect;
+mod ietf;
 mod incoming;
 mod io;
 mod layout;
@@ -43,15 +44,17 @@ pub use run::Run;
 
 pub use crate::hop::Cost;
 
+use crate::coding::ietf::Draft;
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::limits::Limits;
 use crate::path::Path;
 use crate::slab::Key;
-use crate::stream::{Dir, Side, StreamId};
+use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
 use crate::version::Version;
 use dialect::Dialect;
+use ietf::Ietf;
 use incoming::Incoming;
 use layout::Layout;
 use lite::Lite;
@@ -101,13 +104,32 @@ impl Config {
 #[derive(Debug)]
 pub struct Machine {
     core: Core,
-    dialect: Lite,
+    dialect: Spoken,
     scratch: Scratch,
+}
+
+/// The dialect of the version that was agreed on.
+#[derive(Debug)]
+enum Spoken {
+    Lite(Lite),
+    Ietf(Ietf),
+}
+
+/// Calls the dialect, whichever it is.
+macro_rules! speak {
+    ($dialect:expr, $it:ident => $call:expr) => {
+        match &mut $dialect {
+            Spoken::Lite($it) => $call,
+            Spoken::Ietf($it) => $call,
+        }
+    };
 }
 
 /// What every dialect stands on.
 #[derive(Debug)]
 struct Core {
+    /// Whose numbers the peer uses; ours are those of moq-lite.
+    draft: Option<&'static Draft>,
     limits: Limits,
     now: Instant,
     state: State,
@@ -149,8 +171,9 @@ impl Machine {
     /// A session that begins now on a fresh connection.
     pub fn new(config: Config, now: Instant) -> Self {
         let limits = config.limits.clone();
-        let layout = Layout::Lite(config.version);
+        let layout = Layout::of(config.version);
         let mut core = Core {
+            draft: Draft::of(config.version),
             now,
             state: State::Open,
             lost: None,
@@ -167,7 +190,10 @@ impl Machine {
             no_credit: [false; 2],
             limits,
         };
-        let dialect = Lite::new(config, &mut core);
+        let dialect = match core.draft {
+            Some(draft) => Spoken::Ietf(Ietf::new(config, draft, &mut core)),
+            None => Spoken::Lite(Lite::new(config, &mut core)),
+        };
         Self { core, dialect, scratch: Scratch::default() }
     }
 
@@ -192,16 +218,16 @@ impl Machine {
                 Dir::Bi => core.requests.stream_data(id, bytes, fin, &mut core.actions),
                 Dir::Uni => core.incoming.data(id, bytes, fin, &mut core.actions),
             },
-            Input::Reset { id, code } => match id.dir() {
-                Dir::Bi => core.requests.stream_reset(id, code),
-                Dir::Uni => core.incoming.reset(id, code),
+            Input::Reset { id, code } => match (id.dir(), core.our_code(code)) {
+                (Dir::Bi, code) => core.requests.stream_reset(id, code),
+                (Dir::Uni, code) => core.incoming.reset(id, code),
             },
-            Input::Stopped { id, code } => match id.dir() {
-                Dir::Bi => core.requests.stream_stopped(id, code, &mut core.actions),
-                Dir::Uni if core.schedule.stopped(id) => {
+            Input::Stopped { id, code } => match (id.dir(), core.our_code(code)) {
+                (Dir::Bi, code) => core.requests.stream_stopped(id, code, &mut core.actions),
+                (Dir::Uni, code) if core.schedule.stopped(id) => {
                     core.actions.push_back(Action::Reset { id, code });
                 }
-                Dir::Uni => {}
+                (Dir::Uni, _) => {}
             },
             Input::Writable { id } => match (id.dir(), &mut core.control) {
                 (Dir::Bi, _) => core.requests.stream_writable(id),
@@ -216,11 +242,13 @@ impl Machine {
         self.core.now = self.core.now.max(now);
         while let Some(timer) = self.core.timers.due(now) {
             match timer {
-                Timer::Handshake if self.dialect.is_heard() => {}
+                Timer::Handshake if speak!(self.dialect, it => it.is_heard()) => {}
                 Timer::Handshake => self.core.close(Error::Timeout),
                 Timer::Close => self.core.close(Error::SessionClosed),
                 Timer::Unbound => self.core.unbound_timeout(),
-                Timer::Stragglers(key) => self.dialect.stragglers_timeout(&mut self.core, key),
+                Timer::Stragglers(key) => {
+                    speak!(self.dialect, it => it.stragglers_timeout(&mut self.core, key));
+                }
             }
         }
     }
@@ -232,25 +260,25 @@ impl Machine {
             Command::Close { error } => self.core.close(error),
             Command::Drain => self.core.drain(),
             Command::AcceptSubscribe { request, info } => {
-                self.dialect.accept_subscribe(&mut self.core, request.into(), &info);
+                speak!(self.dialect, it => it.accept_subscribe(&mut self.core, request.into(), &info));
             }
             Command::FinishSubscribe { request, end } => {
-                self.dialect.finish_subscribe(&mut self.core, request.into(), end);
+                speak!(self.dialect, it => it.finish_subscribe(&mut self.core, request.into(), end));
             }
             Command::Group { request, group, sequence, first_frame } => {
                 let key = request.into();
-                self.dialect.push_group(&mut self.core, key, group, sequence, first_frame);
+                speak!(self.dialect, it => it.push_group(&mut self.core, key, group, sequence, first_frame));
             }
             Command::GroupReady { request, sequence } => {
                 self.core.group_ready(request.into(), sequence);
             }
             Command::StopGroup { group, error } => {
-                self.dialect.stop_group(&mut self.core, group.into(), &error);
+                speak!(self.dialect, it => it.stop_group(&mut self.core, group.into(), &error));
             }
             Command::Unsubscribe { subscription } => {
-                self.dialect.unsubscribe(&mut self.core, subscription);
+                speak!(self.dialect, it => it.unsubscribe(&mut self.core, subscription));
             }
-            command => self.dialect.command(&mut self.core, command),
+            command => speak!(self.dialect, it => it.command(&mut self.core, command)),
         }
     }
 
@@ -264,14 +292,15 @@ impl Machine {
             return core.notices.pop_front();
         }
         if let Some(released) = core.schedule.released.pop_front() {
-            return Some(self.dialect.group_released(core, released));
+            return Some(speak!(self.dialect, it => it.group_released(core, released)));
         }
         if let Some(event) = core.notices.pop_front() {
             return Some(event);
         }
-        let event = self.dialect.poll_event(core).or_else(|| core.notices.pop_front());
+        let event =
+            speak!(self.dialect, it => it.poll_event(core)).or_else(|| core.notices.pop_front());
         if event.is_none() && core.state == State::Lost {
-            self.dialect.nothing_follows(core);
+            speak!(self.dialect, it => it.nothing_follows(core));
             if core.notices.is_empty() {
                 let error = core.lost.take().unwrap_or(Error::SessionClosed);
                 core.end(error);
@@ -295,7 +324,11 @@ impl Machine {
             // What was to be done besides does not matter any more.
             self.core.actions.clear();
         }
-        action
+        action.map(|action| match action {
+            Action::Reset { id, code } => Action::Reset { id, code: self.core.their_code(code) },
+            Action::Stop { id, code } => Action::Stop { id, code: self.core.their_code(code) },
+            other => other,
+        })
     }
 
     /// The most urgent stream that should exist now: control, then groups. A group that is gone
@@ -346,7 +379,7 @@ impl Machine {
             }
         }
         while let Some(key) = core.requests.next_writable() {
-            self.dialect.refill(core, key, source);
+            speak!(self.dialect, it => it.refill(core, key, source));
             if let Some(offer) = core.requests.offer(key) {
                 self.scratch.copy(&offer.bytes);
                 self.scratch.flush();
@@ -379,12 +412,19 @@ impl Machine {
         });
         control
             || !core.schedule.released.is_empty()
-            || self.dialect.has_events(core)
+            || self.has_events()
             || core.requests.has_writable()
             || (credit(Dir::Bi) && core.requests.wants_stream())
             || core.schedule.has_writable()
             || (credit(Dir::Uni) && core.schedule.has_unopened())
             || (core.state == State::Draining && self.is_flushed())
+    }
+
+    fn has_events(&self) -> bool {
+        match &self.dialect {
+            Spoken::Lite(lite) => lite.has_events(&self.core),
+            Spoken::Ietf(ietf) => ietf.has_events(&self.core),
+        }
     }
 
     /// How many more bytes of this stream are taken now. At 0 leave them in QUIC, until
@@ -424,6 +464,16 @@ impl Machine {
 }
 
 impl Core {
+    /// The number of moq-lite for one that came in RESET_STREAM or STOP_SENDING.
+    fn our_code(&self, code: Code) -> Code {
+        self.draft.map_or(code, |draft| draft.stream_error(code).stream_code())
+    }
+
+    /// The way back.
+    fn their_code(&self, code: Code) -> Code {
+        self.draft.map_or(code, |draft| draft.stream_code(&Error::from_stream_code(code)))
+    }
+
     /// Whether there is no connection any more, for us or at all.
     fn is_cut_off(&self) -> bool {
         matches!(self.state, State::Closed | State::Lost)
@@ -469,6 +519,16 @@ impl Core {
 
     fn violation(&mut self, rule: &'static str) {
         self.close(Error::ProtocolViolation(rule));
+    }
+
+    /// As [`violation`](Self::violation), with a session code of its own.
+    fn violation_as(&mut self, code: u64, rule: &'static str) {
+        self.violation(rule);
+        for action in &mut self.actions {
+            if let Action::Close { code: it, .. } = action {
+                *it = Code::new(code);
+            }
+        }
     }
 }
 

@@ -86,6 +86,7 @@ pub(super) struct Requests {
     readable: VecDeque<Key>,
     writable: VecDeque<Key>,
     unopened: VecDeque<Key>,
+    local: Option<Key>,
     /// How many wait for QUIC to take more.
     parked: usize,
     theirs: usize,
@@ -104,6 +105,7 @@ impl Requests {
             readable: VecDeque::new(),
             writable: VecDeque::new(),
             unopened: VecDeque::new(),
+            local: None,
             parked: 0,
             theirs: 0,
             max_theirs,
@@ -125,9 +127,12 @@ impl Requests {
         self.slab.insert(Request::new(Way::Within(carrier), false))
     }
 
-    /// A request that the peer knows nothing of.
+    /// A request that the peer knows nothing of, and that opens others: it is looked at when there is
+    /// room for them. One a session.
     pub(super) fn open_local(&mut self) -> Key {
-        self.slab.insert(Request::new(Way::Local, false))
+        let key = self.slab.insert(Request::new(Way::Local, false));
+        self.local = Some(key);
+        key
     }
 
     /// A request of the peer within another one. `None` past the limit.
@@ -149,6 +154,10 @@ impl Requests {
 
     pub(super) fn is_theirs(&self, key: Key) -> bool {
         self.slab.get(key).is_some_and(|request| request.theirs)
+    }
+
+    pub(super) fn is_within(&self, key: Key) -> bool {
+        self.slab.get(key).is_some_and(|request| matches!(request.way, Way::Within(_)))
     }
 
     /// Who writes for `key`: itself, or what it travels within.
@@ -350,6 +359,9 @@ impl Requests {
             request.way = Way::Stream(Some(id));
             self.by_stream.insert(id, key);
             self.queue_out(key);
+        }
+        if let Some(local) = self.local.filter(|_| self.unopened.is_empty()) {
+            self.queue_out(local);
         }
     }
 

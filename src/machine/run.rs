@@ -118,7 +118,7 @@ impl<'a> Run<'a> {
                 (kept, kept)
             }
             None => {
-                let Some(head) = layout.head(&frame, restarts) else { return false };
+                let Some(head) = layout.head(&frame, self.index, restarts) else { return false };
                 let (mut there, mut kept) = (0, true);
                 self.head(&head);
                 match frame.wire {

@@ -16,6 +16,8 @@ pub(super) struct Serving {
     /// What its groups name it by: the subscribe id (moq-lite), the track alias (moq-transport).
     pub(super) number: u64,
     pub(super) want: Subscription,
+    /// Priority of the track, once it was accepted.
+    pub(super) publisher: u8,
     /// Its groups, once it was accepted.
     pub(super) track: Option<Key>,
     /// The first group that was promised.
@@ -40,7 +42,8 @@ impl Serves {
         if slot >= self.by_slot.len() {
             self.by_slot.resize_with(slot + 1, || None);
         }
-        let serving = Serving { request, number, want, track: None, start: None, ending: None };
+        let (track, start, ending) = Default::default();
+        let serving = Serving { request, number, want, publisher: 0, track, start, ending };
         self.len += usize::from(self.by_slot[slot].replace(serving).is_none());
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Sub {
     pub(super) priority: u8,
     /// What the track is; groups wait for it.
     pub(super) info: Option<TrackInfo>,
+    /// The track says what its timestamps count.
+    pub(super) timed: bool,
     /// The first group that the peer promised.
     pub(super) start: Option<u64>,
     pub(super) end: Option<u64>,
@@ -46,6 +48,7 @@ impl Sub {
             query: None,
             priority,
             info: None,
+            timed: true,
             start: None,
             end: None,
             active: Vec::new(),

@@ -135,8 +135,7 @@ impl Driver {
         if let Some(consume) = &setup.consume {
             config.interests = consume.allowed().cloned().collect();
         }
-        // 03 and 04 have SUBSCRIBE_UPDATE, but 0.16 takes it for a fault.
-        let kept = (version < Version::Lite05).then_some(setup.limits.max_age);
+        let kept = (!version.updates_subscriptions()).then_some(setup.limits.max_age);
         let ready = ReadyList::new();
         let shared = Shared::new(version, ready.waker(SESSION));
         let driver = Self {
@@ -278,9 +277,18 @@ impl Driver {
             Event::SubscribeUpdated { request, subscription } => {
                 self.outbox.update(request.slot(), subscription);
             }
+            Event::TrackOffered { request, broadcast, .. } => {
+                let origin = self.inbox.consume.as_ref();
+                let command = match origin.is_some_and(|origin| origin.allows(&broadcast)) {
+                    true => Command::AcceptOffer { request },
+                    false => Command::Refuse { request, error: Error::Unauthorized },
+                };
+                self.machine.apply(command);
+            }
             Event::TrackRequested { request, broadcast, track } => {
                 self.track_requested(request, &broadcast, &track);
             }
+            Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => {
                 self.outbox.release(group);
                 if !sent {

@@ -245,6 +245,11 @@ impl OriginProducer {
         self.scope.allowed()
     }
 
+    /// Whether it may publish under `path`, relative to [`root`](Self::root).
+    pub fn allows(&self, path: &Path) -> bool {
+        self.scope.absolute(path).is_some()
+    }
+
     /// Moves the origin's time forward, never back, and drops what expired. For origins without a
     /// session: each session does the same.
     pub fn advance(&self, now: Instant) {

@@ -151,6 +151,12 @@ impl Session {
         self.shared().skipped.load(Ordering::Relaxed)
     }
 
+    /// Streams that the peer sent and that were not wanted (moq-transport): another subgroup than 0, or a
+    /// group without its first objects.
+    pub fn refused_groups(&self) -> u64 {
+        self.shared().refused.load(Ordering::Relaxed)
+    }
+
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
         let waker = waker.cloned();
         // Declared before the guard: dropped after the unlock.
@@ -204,6 +210,7 @@ impl Drop for Handle {
 pub(super) struct Shared {
     version: Version,
     skipped: AtomicU64,
+    refused: AtomicU64,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
@@ -225,8 +232,8 @@ pub(super) enum Wish {
 
 impl Shared {
     pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
-        let (skipped, state) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Self { version, skipped, state, driver })
+        let (skipped, refused, state) = Default::default();
+        Arc::new(Self { version, skipped, refused, state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -247,6 +254,10 @@ impl Shared {
     /// The driver looks at the wish again, behind what waits now.
     pub(super) fn look_again(&self) {
         self.driver.wake_by_ref();
+    }
+
+    pub(super) fn refuse_group(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn skip_group(&self) {

@@ -93,6 +93,7 @@ impl Draft {
             Error::Old => INVALID_RANGE,
             Error::Timeout => TIMEOUT,
             Error::Unauthorized => UNAUTHORIZED,
+            Error::Unsupported => NOT_SUPPORTED,
             _ => INTERNAL_ERROR,
         }
     }
@@ -104,6 +105,7 @@ impl Draft {
             INTERNAL_ERROR => Error::Internal,
             UNAUTHORIZED => Error::Unauthorized,
             TIMEOUT => Error::Timeout,
+            NOT_SUPPORTED | UNSUPPORTED_EXTENSION => Error::Unsupported,
             DOES_NOT_EXIST => Error::NotFound,
             DUPLICATE_SUBSCRIPTION => Error::Duplicate,
             _ if codes.request_going_away == Some(code) => Error::GoingAway,

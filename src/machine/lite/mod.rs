@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::app::{Command, Event, GroupKey, RequestKey};
 use super::dialect::{Dialect, Look};
-use super::incoming::{Header, State as Incoming};
+use super::incoming::{Header, Part, State as Incoming};
 use super::io::Source;
 use super::layout::{Head, Layout};
 use super::serves::Serving;
@@ -372,8 +372,10 @@ impl Dialect for Lite {
         };
         let GroupHeader { subscribe, sequence, first_frame } =
             GroupHeader::decode_body(&body, self.version)?;
+        // We always ask for whole groups.
+        let part = if first_frame == 0 { Part::Group } else { Part::Other };
         let layout = Layout::Lite(self.version);
-        Ok(Some(Header { subscription: subscribe, sequence, first_frame, layout }))
+        Ok(Some(Header { subscription: subscribe, sequence, first_frame, part, layout }))
     }
 
     fn may_come(&self, _: u64) -> bool {

@@ -83,7 +83,7 @@ fn the_bytes_of_a_group() {
 fn a_late_start_begins_its_timestamps_anew() {
     let frames = [Frame::new(1000, "a"), Frame::new(1040, "b"), Frame::new(1020, "c")];
     for as_wire in [false, true] {
-        for version in Version::ALL {
+        for version in LITE {
             let (mut lone, request, stream) = publisher(version);
             lone.end.source.as_wire = as_wire;
             lone.end.source.insert(token(42), frames.clone());
@@ -136,7 +136,7 @@ fn frames_arrive_as_they_were_sent() {
 /// Large frames leave in bursts, and arrive in pieces as they come.
 #[test]
 fn a_large_frame_is_not_copied_or_joined() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut pair = pair(version, Link::perfect());
         let request = subscribed(&mut pair, 0);
         let frames = [Frame::new(0, vec![1; 1 << 20]), Frame::new(1, vec![2; 300_000])];
@@ -191,7 +191,7 @@ fn a_frame_may_grow_while_it_is_sent() {
 /// DESIGN, out: an expired group never takes credit. Nor does one that has nothing to say.
 #[test]
 fn a_group_takes_a_stream_only_when_it_has_something_to_send() {
-    for version in Version::ALL {
+    for version in LITE {
         let (mut lone, request, stream) = publisher(version);
         lone.end.source.end(token(1), Err(Error::Old));
         lone.apply(group(request, 1));
@@ -296,7 +296,7 @@ fn stop_is_answered_by_reset() {
 #[test]
 fn a_group_that_can_not_be_sent_comes_back() {
     let released = |slot| Event::GroupReleased { group: token(slot), sent: false };
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         lone.open(Dir::Bi, subscribe_bytes(version));
         let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
@@ -327,7 +327,7 @@ fn a_group_that_can_not_be_sent_comes_back() {
 /// 4.3: FIN in the middle of a frame, a head that never ends, a time before the start of time.
 #[test]
 fn a_malformed_group_ends_by_itself() {
-    for version in Version::ALL {
+    for version in LITE {
         let has_time = Features::of(version).timestamps;
         let early = Error::Malformed(DecodeError::BoundsExceeded);
         let mut cases = vec![
@@ -360,7 +360,7 @@ fn a_malformed_group_ends_by_itself() {
 /// 4.2, 4.3: only that stream is stopped.
 #[test]
 fn a_group_of_an_unknown_subscription_is_stopped() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version);
         let digits = if version == Lite06 { "00 03 05 2a 00" } else { "00 02 05 2a" };
         let id = lone.open(Dir::Uni, digits);
@@ -377,7 +377,7 @@ fn a_group_of_an_unknown_subscription_is_stopped() {
 /// moq-dev/moq#2721: one routinely dropped group must not end anything.
 #[test]
 fn a_reset_before_the_first_byte_is_nothing() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version);
         let before = lone.end.machine.entries();
         let id = lone.open(Dir::Uni, "");
@@ -399,7 +399,7 @@ fn a_reset_before_the_first_byte_is_nothing() {
 
 #[test]
 fn a_reset_group_ends_with_the_code() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version);
         let id = lone.open(Dir::Uni, header(version));
         lone.reset(id, Code::MAX.as_u64());
@@ -425,7 +425,7 @@ fn groups_below_the_start_are_dropped() {
 /// What an application does not pull stays in QUIC: nothing more is read than a buffer holds.
 #[test]
 fn what_is_not_pulled_is_not_read() {
-    for version in Version::ALL {
+    for version in LITE {
         let link = Link { stream_window: 4 << 20, ..Link::perfect() };
         let mut pair = pair(version, link);
         let request = subscribed(&mut pair, 0);

@@ -52,7 +52,7 @@ fn group_result(lone: &mut Lone, sizes: &[usize]) -> Result<(), Error> {
 
 #[test]
 fn frame_bytes() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version, |limits| limits.frame_bytes = 5);
         assert_eq!(group_result(&mut lone, &[5, 5]), Ok(()));
         assert_eq!(group_result(&mut lone, &[5, 6]), Err(Error::FrameTooLarge));
@@ -61,7 +61,7 @@ fn frame_bytes() {
 
 #[test]
 fn group_frames() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version, |limits| limits.group_frames = 3);
         assert_eq!(group_result(&mut lone, &[0, 1, 2]), Ok(()));
         assert_eq!(group_result(&mut lone, &[0, 1, 2, 0]), Err(Error::GroupTooLarge));
@@ -70,7 +70,7 @@ fn group_frames() {
 
 #[test]
 fn group_bytes_limit() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version, |limits| limits.group_bytes = 10);
         assert_eq!(group_result(&mut lone, &[5, 5, 0]), Ok(()));
         assert_eq!(group_result(&mut lone, &[5, 6]), Err(Error::GroupTooLarge));
@@ -80,7 +80,7 @@ fn group_bytes_limit() {
 /// A body of exactly the limit passes through a buffer that holds no more than it must, in any pieces.
 #[test]
 fn message_bytes() {
-    for version in Version::ALL {
+    for version in LITE {
         for step in [1, 7, 1_000] {
             for (size, fits) in [(300, true), (301, false)] {
                 let mut lone = Lone::ready_with(limited(Side::Server, version, |limits| {
@@ -126,7 +126,7 @@ fn message_bytes() {
 /// A message that is not whole behind one that is: the buffer is read on.
 #[test]
 fn large_messages_one_behind_the_other() {
-    for version in Version::ALL {
+    for version in LITE {
         let config = limited(Side::Client, version, |limits| {
             limits.message_bytes = 100;
             limits.stream_buffer = 0;
@@ -160,7 +160,7 @@ fn large_messages_one_behind_the_other() {
 
 #[test]
 fn path_segments() {
-    for version in Version::ALL {
+    for version in LITE {
         for (path, fits) in [("03 612f62", true), ("05 612f622f63", false)] {
             let limit = |limits: &mut Limits| limits.path_segments = 2;
             let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
@@ -177,7 +177,7 @@ fn path_segments() {
 /// Past it announcements are dropped; what is known goes on, and ids still count.
 #[test]
 fn announcements() {
-    for version in Version::ALL {
+    for version in LITE {
         let config = limited(Side::Client, version, |limits| limits.announcements = 2);
         let mut lone = Lone::ready_with(Config { interests: vec![Path::root()], ..config });
         let id = lone.own(Dir::Bi, 0);
@@ -210,7 +210,7 @@ fn announcements() {
 
 #[test]
 fn subscriptions_of_ours() {
-    for version in Version::ALL {
+    for version in LITE {
         let limit = |limits: &mut Limits| limits.subscriptions = 2;
         let mut lone = Lone::ready_with(limited(Side::Client, version, limit));
         for slot in 0..3 {
@@ -233,7 +233,7 @@ fn subscribe_request(version: Version, id: u8) -> String {
 
 #[test]
 fn subscriptions_of_the_peer() {
-    for version in Version::ALL {
+    for version in LITE {
         let limit = |limits: &mut Limits| limits.subscriptions = 2;
         let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
         let ids = [0, 1, 2].map(|id| lone.open(Dir::Bi, &subscribe_request(version, id)));
@@ -248,7 +248,7 @@ fn subscriptions_of_the_peer() {
 
 #[test]
 fn requests() {
-    for version in Version::ALL {
+    for version in LITE {
         let limit = |limits: &mut Limits| limits.requests = 2;
         let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
         // One that says nothing counts as well.
@@ -272,7 +272,7 @@ fn requests() {
 
 #[test]
 fn group_streams() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version, |limits| limits.group_streams = 2);
         let first = lone.open(Dir::Uni, "");
         let second = lone.open(Dir::Uni, &group_bytes(version, 1, &[1]));
@@ -291,7 +291,7 @@ fn group_streams() {
 /// Groups whose track is not known wait, unread, the newest of them, and not for ever.
 #[test]
 fn unbound_streams() {
-    for version in Version::ALL {
+    for version in LITE {
         let limit = |limits: &mut Limits| limits.unbound_streams = 2;
         let mut lone = Lone::ready_with(limited(Side::Client, version, limit));
         lone.apply(subscribe(0));
@@ -315,7 +315,7 @@ fn unbound_streams() {
 
 #[test]
 fn unbound_time() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
         let first = lone.open(Dir::Uni, &group_bytes(version, 1, &[1]));
@@ -369,7 +369,7 @@ fn pending_groups() {
 /// stream.
 #[test]
 fn stream_buffer() {
-    for version in Version::ALL {
+    for version in LITE {
         let limit = |limits: &mut Limits| {
             limits.stream_buffer = 1_000;
             limits.message_bytes = 100;
@@ -405,7 +405,7 @@ fn stream_buffer() {
 /// The same of a request.
 #[test]
 fn stream_buffer_of_a_request() {
-    for version in Version::ALL {
+    for version in LITE {
         let limit = |limits: &mut Limits| {
             limits.stream_buffer = 1_000;
             limits.message_bytes = 100;
@@ -437,7 +437,7 @@ fn stream_buffer_of_a_request() {
 /// A longer chain is ignored; that its ids count is tested elsewhere.
 #[test]
 fn hops() {
-    for version in Version::ALL {
+    for version in LITE {
         let config = limited(Side::Client, version, |limits| limits.hops = 3);
         let mut lone = Lone::ready_with(Config { interests: vec![Path::root()], ..config });
         let id = lone.own(Dir::Bi, 0);
@@ -458,7 +458,7 @@ fn hops() {
 
 #[test]
 fn straggler_time() {
-    for version in Version::ALL {
+    for version in LITE {
         let mut lone = subscriber(version, |limits| limits.straggler_time = ms(20));
         let has_end = Features::of(version).subscribe_end;
         let id = lone.own(Dir::Bi, u64::from(has_end));

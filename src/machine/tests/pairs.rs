@@ -456,7 +456,7 @@ fn is_of(event: &Event, key: GroupKey) -> bool {
 }
 
 fn version() -> impl Strategy<Value = Version> {
-    proptest::sample::select(Version::ALL.to_vec())
+    proptest::sample::select(LITE.to_vec())
 }
 
 fn cases(count: u32) -> ProptestConfig {

@@ -1,0 +1,397 @@
+//! Request ids, and the control stream of the drafts up to 16: messages of all requests one behind the
+//! other, each with the id of its request.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::super::Core;
+use super::super::dialect::Look;
+use super::{ByKey, Ietf, Role, TOO_MANY_REQUESTS, violation};
+use crate::coding::ietf::{
+    MaxRequestId, Message, MessageType, PublishNamespaceCancel, PublishNamespaceDone, RequestError,
+    Unsubscribe, frame_message, request_id,
+};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::slab::Key;
+use crate::stream::Side;
+
+/// Request ids of both sides.
+#[derive(Debug)]
+pub(super) struct Ids {
+    by_id: BTreeMap<u64, Key>,
+    by_key: ByKey<u64>,
+    ours: u64,
+    /// Ours must be below.
+    limit: u64,
+    /// Theirs from here on were not used, but for those in `ahead`.
+    theirs: u64,
+    /// Streams race: what was used before those below it.
+    ahead: BTreeSet<u64>,
+    /// Theirs must be below.
+    granted: u64,
+    window: u64,
+    parity: u64,
+    /// Requests of ours that wait for the peer to grant more, with what they will say.
+    blocked: VecDeque<(Key, Message)>,
+}
+
+/// Ids that are remembered because those below them were left out.
+const MAX_AHEAD: usize = 1_024;
+
+impl Ids {
+    pub(super) fn new(side: Side, limits: &Limits) -> Self {
+        let parity = if side == Side::Client { 0 } else { 1 };
+        // Ids go in steps of two.
+        let window = (limits.requests as u64).saturating_mul(2).clamp(2, 1 << 32);
+        Self {
+            by_id: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            ours: parity,
+            limit: 0,
+            theirs: 1 - parity,
+            ahead: BTreeSet::new(),
+            granted: window,
+            window,
+            parity,
+            blocked: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    pub(super) fn of(&self, key: Key) -> u64 {
+        self.by_key.get(&key).copied().unwrap_or_default()
+    }
+
+    pub(super) fn find(&self, id: u64) -> Option<Key> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The peer grants our ids up to `limit`. `false` if that is not more than before.
+    pub(super) fn grant(&mut self, limit: u64) -> bool {
+        let grows = limit > self.limit;
+        self.limit = self.limit.max(limit);
+        grows
+    }
+
+    /// The next id of ours.
+    fn take(&mut self, key: Key) -> u64 {
+        let id = self.ours;
+        self.ours += 2;
+        self.insert(id, key);
+        id
+    }
+
+    pub(super) fn insert(&mut self, id: u64, key: Key) {
+        self.by_id.insert(id, key);
+        self.by_key.insert(key, id);
+    }
+
+    /// Another id of ours, whose answer is for a request that has one.
+    pub(super) fn take_also(&mut self, key: Key) -> u64 {
+        let id = self.ours;
+        self.ours += 2;
+        self.by_id.insert(id, key);
+        id
+    }
+
+    /// The peer uses an id. `false` if it is none of its own, or was used before.
+    fn use_theirs(&mut self, id: u64) -> bool {
+        if id % 2 == self.parity || id < self.theirs || !self.ahead.insert(id) {
+            return false;
+        }
+        while self.ahead.remove(&self.theirs) {
+            self.theirs += 2;
+        }
+        if self.ahead.len() > MAX_AHEAD {
+            // Who leaves so many out will not come back to them.
+            self.theirs = self.ahead.pop_first().map_or(self.theirs, |id| id + 2);
+        }
+        true
+    }
+
+    pub(super) fn forget(&mut self, key: Key) {
+        self.blocked.retain(|(blocked, _)| *blocked != key);
+        if let Some(id) = self.by_key.remove(&key) {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// The answer to an id that a request has besides its own came.
+    fn answered(&mut self, id: u64, key: Key) {
+        if self.by_key.get(&key) != Some(&id) {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// Whether the request was not sent for want of ids.
+    pub(super) fn is_blocked(&self, key: Key) -> bool {
+        self.blocked.iter().any(|(blocked, _)| *blocked == key)
+    }
+}
+
+impl Ietf {
+    /// Whether the peer grants another request.
+    pub(super) fn may_open(&self) -> bool {
+        let granted = self.ids.ours < self.ids.limit && self.ids.blocked.is_empty();
+        self.draft.request_streams || granted
+    }
+
+    /// A request of ours, with a message that gets its id from `make`. On a stream of its own from 17
+    /// on.
+    pub(super) fn open(
+        &mut self,
+        core: &mut Core,
+        role: Role,
+        make: impl FnOnce(u64) -> Message,
+    ) -> Option<Key> {
+        match self.control.filter(|_| !self.draft.request_streams) {
+            Some(control) => {
+                let key = core.requests.open_within(control);
+                self.set_role(key, role);
+                // The id is not known to the peer before the message goes out, so a placeholder does.
+                let message = make(self.ids.ours);
+                if !self.may_open() {
+                    let mut trial = bytes::BytesMut::new();
+                    if message.encode(&mut trial, self.draft).is_err() {
+                        core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
+                        *self.role(key) = Role::New;
+                        return None;
+                    }
+                    self.ids.blocked.push_back((key, message));
+                    return Some(key);
+                }
+                self.send_request(core, key, message)
+            }
+            None => self.open_stream(core, role, make),
+        }
+    }
+
+    /// A request of ours on a stream of its own.
+    pub(super) fn open_stream(
+        &mut self,
+        core: &mut Core,
+        role: Role,
+        make: impl FnOnce(u64) -> Message,
+    ) -> Option<Key> {
+        let key = core.requests.open();
+        self.set_role(key, role);
+        let message = make(self.ids.ours);
+        self.send_request(core, key, message)
+    }
+
+    /// The message has the next id of ours already.
+    fn send_request(&mut self, core: &mut Core, key: Key, message: Message) -> Option<Key> {
+        if self.say(core, key, &message) {
+            self.ids.take(key);
+            return Some(key);
+        }
+        core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
+        *self.role(key) = Role::New;
+        None
+    }
+
+    /// Sends what waited for ids.
+    fn unblock(&mut self, core: &mut Core) {
+        while self.ids.ours < self.ids.limit {
+            let Some((key, mut message)) = self.ids.blocked.pop_front() else { break };
+            if let Some(id) = first_id_mut(&mut message) {
+                *id = self.ids.ours;
+            }
+            self.send_request(core, key, message);
+        }
+        self.announce_all(core);
+    }
+
+    /// Reads the next message of the control stream, and hands it to its request.
+    pub(super) fn look_at_control(&mut self, core: &mut Core, key: Key) -> Look {
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        if request.given_up().is_some() || request.recv.is_finished() {
+            core.violation("the control stream ended");
+            return Look::Wait;
+        }
+        let mut front = [0; 16];
+        let front = request.recv.peek(&mut front);
+        let framed = match frame_message(front, self.draft, core.limits.message_bytes) {
+            Ok(Some(framed)) => framed,
+            Ok(None) => return Look::Wait,
+            Err(error) => return violation(core, &error),
+        };
+        let len = framed.head + framed.body;
+        if request.recv.len() < len {
+            return Look::Wait;
+        }
+        let whole = request.recv.take(len);
+        let body = &whole[framed.head..];
+        if self.peer.is_none() {
+            return self.first_message(core, framed.kind, body);
+        }
+        let id = match request_id(framed.kind, body, self.draft) {
+            Ok(id) => id,
+            Err(error) => return violation(core, &error),
+        };
+        let Some(id) = id else { return self.session_message(core, framed.kind, body) };
+        use MessageType as Kind;
+        match framed.kind {
+            Kind::Subscribe
+            | Kind::Publish
+            | Kind::PublishNamespace
+            | Kind::TrackStatus
+            | Kind::Fetch => {
+                if !self.accept_id(core, id) {
+                    return Look::Wait;
+                }
+                match core.requests.accept_within(key) {
+                    Some(request) => {
+                        self.ids.insert(id, request);
+                        core.requests.receive(request, whole, false);
+                    }
+                    None => self.refuse_id(core, id, &Error::Limit("requests")),
+                }
+            }
+            Kind::RequestUpdate => {
+                if !self.accept_id(core, id) {
+                    return Look::Wait;
+                }
+                let existing = match Message::decode(framed.kind, body, self.draft) {
+                    Ok(Message::RequestUpdate(update)) => update.existing,
+                    Ok(_) => None,
+                    Err(error) => return violation(core, &error),
+                };
+                let request = existing.and_then(|id| self.ids.find(id));
+                match request.filter(|request| core.requests.is_theirs(*request)) {
+                    Some(request) => drop(core.requests.receive(request, whole, false)),
+                    None => self.refuse_id(core, id, &Error::NotFound),
+                }
+            }
+            Kind::SubscribeOk
+            | Kind::RequestOk
+            | Kind::RequestError
+            | Kind::FetchOk
+            | Kind::PublishOk
+            | Kind::PublishDone => {
+                if let Some(request) = self.ids.find(id) {
+                    self.ids.answered(id, request);
+                    core.requests.receive(request, whole, false);
+                }
+            }
+            Kind::Unsubscribe | Kind::FetchCancel | Kind::PublishNamespaceDone => {
+                let request = self.ids.find(id);
+                if let Some(request) = request.filter(|it| core.requests.is_theirs(*it)) {
+                    core.requests.peer_reset(request, Error::Cancelled.stream_code());
+                }
+            }
+            Kind::PublishNamespaceCancel => {
+                let request = self.ids.find(id);
+                if let Some(request) = request.filter(|it| !core.requests.is_theirs(*it)) {
+                    core.requests.peer_reset(request, Error::Cancelled.stream_code());
+                }
+            }
+            _ => core.violation("not a message of the control stream"),
+        }
+        Look::More
+    }
+
+    fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Look {
+        let setup = match Message::decode(kind, body, self.draft) {
+            Ok(Message::ServerSetup(setup)) if self.side == Side::Client => setup,
+            Ok(Message::ClientSetup(setup)) if self.side == Side::Server => {
+                let Some(control) = self.control else { return Look::Wait };
+                let message = self.setup(None);
+                self.say(core, control, &message);
+                setup
+            }
+            Ok(_) => {
+                core.violation("not a set-up");
+                return Look::Wait;
+            }
+            Err(error) => return violation(core, &error),
+        };
+        self.heard(core, setup);
+        Look::More
+    }
+
+    /// A message that belongs to no request.
+    fn session_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Look {
+        match Message::decode(kind, body, self.draft) {
+            Ok(Message::MaxRequestId(MaxRequestId { max })) => {
+                if self.ids.grant(max) {
+                    self.unblock(core);
+                } else {
+                    core.violation("MAX_REQUEST_ID that does not grow");
+                }
+            }
+            // Advice: more is granted as requests come.
+            Ok(Message::RequestsBlocked(_)) => {}
+            Ok(Message::Goaway(goaway)) => return self.going_away(core, goaway),
+            Ok(_) => core.violation("not a message of the control stream"),
+            Err(error) => return violation(core, &error),
+        }
+        Look::More
+    }
+
+    /// Takes note of the id of a request of the peer. `false` if the session ends by it (*Request ID*).
+    pub(super) fn accept_id(&mut self, core: &mut Core, id: u64) -> bool {
+        if !self.draft.request_streams && id >= self.ids.granted {
+            core.violation_as(TOO_MANY_REQUESTS, "more requests than granted");
+            return false;
+        }
+        if !self.ids.use_theirs(id) {
+            core.violation_as(super::INVALID_REQUEST_ID, "request id");
+            return false;
+        }
+        if self.ids.granted.saturating_sub(id) <= self.ids.window / 2 {
+            self.ids.granted += self.ids.window;
+            let message = Message::MaxRequestId(MaxRequestId { max: self.ids.granted });
+            if let Some(control) = self.control {
+                self.say(core, control, &message);
+            }
+        }
+        true
+    }
+
+    fn refuse_id(&mut self, core: &mut Core, id: u64, error: &Error) {
+        let code = self.draft.request_code(error);
+        let error = RequestError { id: Some(id), code, ..RequestError::default() };
+        if let Some(control) = self.control {
+            self.say(core, control, &Message::RequestError(error));
+        }
+    }
+
+    /// What stands for the resets of a request that has no stream.
+    pub(super) fn say_cancelled(&mut self, core: &mut Core, key: Key, error: &Error) {
+        let id = self.ids.of(key);
+        if self.ids.is_blocked(key) {
+            return;
+        }
+        let code = self.draft.request_code(error);
+        let reply = |code| RequestError { id: Some(id), code, ..RequestError::default() };
+        let message = match self.role(key) {
+            Role::Asking(_) | Role::Offered => Message::Unsubscribe(Unsubscribe { id: Some(id) }),
+            Role::Announced(_) => Message::PublishNamespaceDone(PublishNamespaceDone { id }),
+            Role::Hearing(_) => Message::PublishNamespaceCancel(PublishNamespaceCancel {
+                id,
+                code,
+                ..PublishNamespaceCancel::default()
+            }),
+            Role::New | Role::Serving | Role::Describing => Message::RequestError(reply(code)),
+            Role::Done
+            | Role::Served
+            | Role::Control
+            | Role::Announcing(_)
+            | Role::Listening(_) => return,
+        };
+        self.say(core, key, &message);
+    }
+}
+
+/// The id that a request brings, to be filled in when it goes out.
+fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
+    match message {
+        Message::Subscribe(it) => Some(&mut it.id),
+        Message::PublishNamespace(it) => Some(&mut it.id),
+        _ => None,
+    }
+}

@@ -1,0 +1,469 @@
+//! moq-transport: what each message and stream means, for all drafts.
+//!
+//! From draft 17 on a request is a bidirectional stream. Before, requests are messages on one control
+//! stream: `control` takes those apart and hands each request its own, so that everything else here
+//! is the same for both. `names` is discovery both ways, `publisher` and `subscriber` are
+//! subscriptions, `streams` what comes on unidirectional streams.
+
+mod control;
+mod names;
+mod publisher;
+mod streams;
+mod subscriber;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use super::app::{Command, Event, RequestKey};
+use super::dialect::{Dialect, Look};
+use super::incoming::Header;
+use super::io::Source;
+use super::layout::Head;
+use super::serves::Serving;
+use super::streams::{Recv, Send};
+use super::subs::Sub;
+use super::timers::Timer;
+use super::{Config, Control, Core, State};
+use crate::coding::DecodeError;
+use crate::coding::ietf::{
+    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
+};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::path::Path;
+use crate::slab::Key;
+use crate::stream::Side;
+use crate::subscription::TrackInfo;
+
+use control::Ids;
+use names::{Announcing, Heard};
+use subscriber::{Offers, Retired};
+
+/// What a request is.
+#[derive(Debug, Default)]
+enum Role {
+    /// The peer opened it and has not said what for.
+    #[default]
+    New,
+    /// Answered or given up. It goes when the peer's half is over; what comes on it is discarded.
+    Done,
+    /// It carries the others.
+    Control,
+    /// SUBSCRIBE_NAMESPACE of the peer, or what it is told unasked.
+    Announcing(Announcing),
+    /// PUBLISH_NAMESPACE of ours.
+    Announced(Path),
+    /// SUBSCRIBE_NAMESPACE of ours.
+    Listening(names::Listening),
+    /// PUBLISH_NAMESPACE of the peer.
+    Hearing(Path),
+    /// SUBSCRIBE of the peer.
+    Serving,
+    /// The peer's subscription came to its end, which it has not confirmed.
+    Served,
+    /// TRACK_STATUS of the peer.
+    Describing,
+    /// SUBSCRIBE of ours.
+    Asking(Key),
+    /// PUBLISH of the peer.
+    Offered,
+}
+
+#[derive(Debug)]
+pub(super) struct Ietf {
+    draft: &'static Draft,
+    side: Side,
+    /// What the peer said when it set up; before it came, everything else waits.
+    peer: Option<Setup>,
+    /// The request that carries the others, up to 16.
+    control: Option<Key>,
+    /// By slot of the request.
+    roles: Vec<Role>,
+    ids: Ids,
+    /// Requests that came before the peer's set-up.
+    early: Vec<Key>,
+    interests: Vec<Path>,
+    heard: Heard,
+    offers: Offers,
+    retired: Retired,
+}
+
+impl Ietf {
+    pub(super) fn new(config: Config, draft: &'static Draft, core: &mut Core) -> Self {
+        let mut ietf = Self {
+            draft,
+            side: config.side,
+            peer: None,
+            control: None,
+            roles: Vec::new(),
+            ids: Ids::new(config.side, &config.limits),
+            early: Vec::new(),
+            interests: config.interests,
+            heard: Heard::default(),
+            offers: Offers::default(),
+            retired: Retired::default(),
+        };
+        core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+        let asks = config.side == Side::Client && !config.path.is_root();
+        let path = asks.then(|| Box::from(format!("/{}", config.path)));
+        if draft.request_streams {
+            let mut send = Send::default();
+            ietf.setup(path).encode(send.buffer(), draft).expect("a path fits, as it was dialed");
+            core.control = Some(Control { send, ..Control::default() });
+        } else if config.side == Side::Client {
+            let key = core.requests.open();
+            ietf.control = Some(key);
+            ietf.set_role(key, Role::Control);
+            let setup = ietf.setup(path);
+            ietf.say(core, key, &setup);
+        }
+        ietf
+    }
+
+    /// What we say of ourselves.
+    fn setup(&self, path: Option<Box<str>>) -> Message {
+        let max_request_id = self.ids.granted();
+        let setup = Setup { path, max_request_id, ..Setup::default() };
+        Message::setup(setup, self.side, self.draft)
+    }
+
+    /// The peer's set-up came: what waited for it goes on.
+    fn heard(&mut self, core: &mut Core, setup: Setup) {
+        self.ids.grant(setup.max_request_id);
+        self.peer = Some(setup);
+        for key in mem::take(&mut self.early) {
+            core.requests.queue_in(key);
+        }
+        self.begin_names(core);
+    }
+
+    // ---- messages ----------------------------------------------------------------------------
+
+    /// Encodes a message behind what waits on a request. `false` if it can't be written.
+    fn say(&self, core: &mut Core, key: Key, message: &Message) -> bool {
+        let mut result = Ok(());
+        core.requests.write(key, |out| result = message.encode(out, self.draft));
+        result.is_ok()
+    }
+
+    /// The next whole message on a request.
+    fn hear(&self, core: &mut Core, key: Key) -> Result<Option<Message>, DecodeError> {
+        let limits = &core.limits;
+        let Some(request) = core.requests.get(key) else { return Ok(None) };
+        let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? else {
+            return Ok(None);
+        };
+        Message::decode(kind, &body, self.draft).map(Some)
+    }
+
+    /// What a reply is marked with, where replies are.
+    fn reply_id(&self, key: Key) -> Option<u64> {
+        (!self.draft.request_streams).then(|| self.ids.of(key))
+    }
+
+    // ---- ends --------------------------------------------------------------------------------
+
+    /// Nothing more goes out on a request; it is free when the peer's half is over too.
+    fn end(&mut self, core: &mut Core, key: Key) {
+        self.ids.forget(key);
+        if core.requests.withdraw(key) {
+            *self.role(key) = Role::New;
+            return;
+        }
+        let carried = core.requests.is_within(key);
+        if let Some(request) = core.requests.get(key) {
+            if carried {
+                // Nothing on the wire says that a half of it is over.
+                request.recv.abandon(Error::Closed.stream_code());
+            }
+            core.requests.finish(key);
+            self.set_role(key, Role::Done);
+            core.requests.queue_in(key);
+        }
+    }
+
+    /// Says no to a request of the peer.
+    fn refuse(&mut self, core: &mut Core, key: Key, code: u64) {
+        let error = RequestError { id: self.reply_id(key), code, ..RequestError::default() };
+        self.say(core, key, &Message::RequestError(error));
+        self.end(core, key);
+    }
+
+    /// Ends a subscription of the peer that was accepted.
+    fn done(&mut self, core: &mut Core, key: Key, status: u64, streams: u64) {
+        let id = self.reply_id(key);
+        let done = PublishDone { id, status, streams: Some(streams), ..PublishDone::default() };
+        self.say(core, key, &Message::PublishDone(done));
+    }
+
+    /// The application refuses a request of the peer, or gives up one that it accepted.
+    fn refused(&mut self, core: &mut Core, key: Key, error: &Error) {
+        if !core.requests.is_theirs(key) && !matches!(self.role(key), Role::Announcing(_)) {
+            return;
+        }
+        let code = self.draft.request_code(error);
+        match mem::take(self.role(key)) {
+            Role::Serving => self.stop_serving(core, key, error),
+            Role::Offered if self.offers.is_open(key) => self.refuse(core, key, code),
+            Role::Describing | Role::Announcing(_) => self.refuse(core, key, code),
+            role => *self.role(key) = role,
+        }
+    }
+
+    // ---- roles -------------------------------------------------------------------------------
+
+    fn role(&mut self, key: Key) -> &mut Role {
+        let slot = key.0 as usize;
+        if slot >= self.roles.len() {
+            self.roles.resize_with(slot + 1, Role::default);
+        }
+        &mut self.roles[slot]
+    }
+
+    fn set_role(&mut self, key: Key, role: Role) {
+        *self.role(key) = role;
+    }
+
+    fn look_at_done(&mut self, core: &mut Core, key: Key) -> Look {
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        request.recv.discard();
+        if core.requests.retire(key) {
+            *self.role(key) = Role::New;
+        }
+        Look::Wait
+    }
+
+    /// The first message of the peer on a request says what it is for.
+    fn look_at_new(&mut self, core: &mut Core, key: Key) -> Look {
+        if self.control.is_none() && !self.draft.request_streams && self.side == Side::Server {
+            // The first stream of the client carries the requests.
+            self.control = Some(key);
+            self.set_role(key, Role::Control);
+            return Look::More;
+        }
+        if self.peer.is_none() {
+            self.early.push(key);
+            return Look::Wait;
+        }
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        if request.given_up().is_some() {
+            self.cancel(core, key, &Error::Cancelled);
+            return Look::Wait;
+        }
+        let is_cut = request.recv.has_fin();
+        let message = match self.hear(core, key) {
+            Ok(Some(message)) => message,
+            Ok(None) if is_cut => {
+                self.cancel(core, key, &Error::Cancelled);
+                return Look::Wait;
+            }
+            Ok(None) => return Look::Wait,
+            Err(error) => return violation(core, &error),
+        };
+        let on_control = core.requests.is_within(key);
+        // Those on the control stream were looked at there.
+        if let Some(id) = first_id(&message).filter(|_| !on_control) {
+            if !self.accept_id(core, id) {
+                return Look::Wait;
+            }
+            self.ids.insert(id, key);
+        }
+        if core.state == State::Draining {
+            let code = self.draft.request_code(&Error::GoingAway);
+            self.refuse(core, key, code);
+            return Look::Wait;
+        }
+        match message {
+            Message::SubscribeNamespace(message) if !on_control => {
+                self.asked_for_names(core, key, message)
+            }
+            _ if !on_control && !self.draft.request_streams => {
+                core.violation("not a request with a stream of its own");
+                Look::Wait
+            }
+            Message::Subscribe(message) => self.asked_for_track(core, key, message),
+            Message::TrackStatus(message) => self.asked_for_status(key, message),
+            Message::PublishNamespace(message) => self.told_of_name(core, key, message),
+            Message::Publish(message) => self.offered(core, key, message),
+            Message::Fetch(_) | Message::SubscribeTracks(_) => {
+                self.refuse(core, key, crate::coding::ietf::NOT_SUPPORTED);
+                Look::Wait
+            }
+            _ => {
+                core.violation("not a request");
+                Look::Wait
+            }
+        }
+    }
+}
+
+/// Session codes that have no error of their own (*Session Termination*).
+const INVALID_REQUEST_ID: u64 = 0x4;
+const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
+const TOO_MANY_REQUESTS: u64 = 0x7;
+
+/// The id that a request brings.
+fn first_id(message: &Message) -> Option<u64> {
+    match message {
+        Message::Subscribe(it) | Message::TrackStatus(it) => Some(it.id),
+        Message::SubscribeNamespace(it) => Some(it.id),
+        Message::PublishNamespace(it) => Some(it.id),
+        Message::Publish(it) => Some(it.id),
+        Message::Fetch(it) => Some(it.id),
+        Message::SubscribeTracks(it) => Some(it.id),
+        _ => None,
+    }
+}
+
+/// Bytes that are no message of the draft end the session.
+fn violation(core: &mut Core, error: &DecodeError) -> Look {
+    core.violation(match error {
+        DecodeError::UnknownMessage(_) => "unknown message",
+        _ => "malformed message",
+    });
+    Look::Wait
+}
+
+/// Takes the next whole message off the front of a stream.
+fn read_message(
+    recv: &mut Recv,
+    draft: &Draft,
+    limits: &Limits,
+) -> Result<Option<(MessageType, Bytes)>, DecodeError> {
+    let mut front = [0; 16];
+    match frame_message(recv.peek(&mut front), draft, limits.message_bytes)? {
+        Some(framed) if recv.len() >= framed.head + framed.body => {
+            recv.skip(framed.head);
+            Ok(Some((framed.kind, recv.take(framed.body))))
+        }
+        _ if recv.has_fin() && recv.len() > 0 => Err(DecodeError::Truncated),
+        _ => Ok(None),
+    }
+}
+
+impl Dialect for Ietf {
+    fn is_heard(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    fn reads_early(&self) -> bool {
+        !self.draft.request_streams
+    }
+
+    fn look_at_new_uni(&mut self, core: &mut Core, key: Key) -> Look {
+        self.look_at_stream(core, key)
+    }
+
+    fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look {
+        let mut role = mem::take(self.role(key));
+        let look = match &mut role {
+            Role::New => return self.look_at_new(core, key),
+            Role::Done => self.look_at_done(core, key),
+            Role::Control => self.look_at_control(core, key),
+            Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
+            Role::Announced(path) => self.look_at_announced(core, key, path),
+            Role::Listening(listening) => self.look_at_listening(core, key, listening),
+            Role::Hearing(path) => self.look_at_hearing(core, key, path),
+            Role::Serving => self.look_at_serving(core, key),
+            Role::Served => self.look_at_served(core, key),
+            Role::Describing => self.look_at_describing(core, key),
+            Role::Asking(sub) => self.look_at_asking(core, key, *sub),
+            Role::Offered => self.look_at_offered(core, key),
+        };
+        // A look that ends a role leaves another one in its place.
+        let alive = core.requests.get(key).is_some();
+        let slot = self.role(key);
+        if alive && matches!(slot, Role::New) {
+            *slot = role;
+        }
+        look
+    }
+
+    fn read_header(&mut self, core: &mut Core, key: Key) -> Result<Option<Header>, Error> {
+        self.read_subgroup(core, key)
+    }
+
+    fn may_come(&self, subscription: u64) -> bool {
+        !self.retired.contains(subscription) && !self.offers.has_alias(subscription)
+    }
+
+    fn command(&mut self, core: &mut Core, command: Command) {
+        match command {
+            Command::AcceptAnnounce { request, reader, .. } => {
+                self.accept_announce(core, request.into(), reader);
+            }
+            Command::AcceptOffer { request } => self.accept_offer(core, request.into()),
+            Command::AcceptTrack { request, info } => {
+                self.accept_status(core, request.into(), &info);
+            }
+            Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
+            Command::Refuse { request, error } => self.refused(core, request.into(), &error),
+            Command::Subscribe { subscription, broadcast, track, want } => {
+                self.subscribe(core, subscription, broadcast, track, &want);
+            }
+            Command::UpdateSubscribe { subscription, want } => {
+                self.update_subscribe(core, subscription, &want);
+            }
+            other => unreachable!("{other:?} is the same in all dialects"),
+        }
+    }
+
+    fn refill(&mut self, core: &mut Core, key: Key, source: &mut impl Source) {
+        if let Some(Role::Announcing(_)) = self.roles.get(key.0 as usize) {
+            self.refill_announcing(core, key, source);
+        }
+    }
+
+    fn say_accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
+        self.accepted(core, key, info);
+    }
+
+    fn group_head(
+        &mut self,
+        _: &mut Core,
+        _: Key,
+        serving: &Serving,
+        sequence: u64,
+        first_frame: u64,
+    ) -> Option<Head> {
+        self.subgroup_head(serving, sequence, first_frame)
+    }
+
+    fn say_ended(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
+        self.say_done(core, key, streams);
+    }
+
+    fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {
+        self.left(core, sub, result);
+    }
+
+    fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
+        if core.requests.get(key).is_none() {
+            return;
+        }
+        if core.requests.is_within(key) {
+            self.say_cancelled(core, key, error);
+        }
+        self.ids.forget(key);
+        core.requests.cancel(key, error, &mut core.actions);
+        *self.role(key) = Role::New;
+    }
+}
+
+/// Names a request in events.
+fn request_key(key: Key) -> RequestKey {
+    RequestKey(key.0, key.1)
+}
+
+/// Requests of the peer that are over.
+fn request_ended(key: Key, error: Error) -> Look {
+    Look::Event(Event::RequestEnded { request: request_key(key), result: Err(error) })
+}
+
+/// Where a table by request has something.
+type ByKey<T> = BTreeMap<Key, T>;

@@ -1,0 +1,437 @@
+//! Discovery: which broadcasts there are, told and heard, asked for and unasked (*Track Namespaces*).
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use super::super::Core;
+use super::super::app::Event;
+use super::super::dialect::{Dialect, Look};
+use super::super::io::{Announcement, Source, Token};
+use super::{Ietf, Role, request_ended, request_key, violation};
+use crate::coding::ietf::{
+    Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
+    SubscribeNamespace, UNINTERESTED, Wanted,
+};
+use crate::error::Error;
+use crate::hop::{Cost, Hop, Hops};
+use crate::path::Path;
+use crate::slab::Key;
+
+/// What we tell the peer of our broadcasts.
+#[derive(Debug)]
+pub(super) struct Announcing {
+    prefix: Path,
+    /// Each by a PUBLISH_NAMESPACE, because the peer may not ask; else by NAMESPACE as it asked.
+    unasked: bool,
+    /// Where to read it, once the application said so.
+    reader: Option<Token>,
+    /// The reader may have news.
+    ready: bool,
+    /// What the peer knows, and the request that told it if there is one for each.
+    told: BTreeMap<Path, Option<Key>>,
+}
+
+impl Announcing {
+    fn new(prefix: Path, unasked: bool) -> Self {
+        Self { prefix, unasked, reader: None, ready: false, told: BTreeMap::new() }
+    }
+}
+
+/// What the peer tells us under one prefix.
+#[derive(Debug)]
+pub(super) struct Listening {
+    prefix: Path,
+    names: BTreeSet<Path>,
+    over: bool,
+}
+
+/// All broadcasts of the peer, in how many ways it said so.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    live: BTreeMap<Path, Known>,
+    /// Paths that we told the peer of, in how many ways: it may tell us of them in turn.
+    told: BTreeMap<Path, usize>,
+    announcer: Option<Key>,
+    /// Prefixes that were not asked for yet.
+    unasked: BTreeSet<Path>,
+}
+
+#[derive(Debug)]
+struct Known {
+    ways: usize,
+    /// The application was told; our own broadcasts are kept to themselves.
+    told: bool,
+}
+
+impl Ietf {
+    /// The peer has set up.
+    pub(super) fn begin_names(&mut self, core: &mut Core) {
+        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
+        if !solicits {
+            let key = core.requests.open_local();
+            self.set_role(key, Role::Announcing(Announcing::new(Path::root(), true)));
+            self.heard.announcer = Some(key);
+            core.notices.push_back(Event::AnnounceRequested {
+                request: request_key(key),
+                prefix: Path::root(),
+                exclude: Hop::UNKNOWN,
+            });
+        }
+        if !(self.announces_unasked() && self.draft.request_streams) {
+            self.heard.unasked = self.interests.iter().cloned().collect();
+        }
+        self.announce_all(core);
+    }
+
+    /// `moq-lite` 0.16 and before: it tells unasked, and takes the SUBSCRIBE_NAMESPACE of draft 18 for a
+    /// fault. Its successors have the same name and know SOLICIT.
+    fn announces_unasked(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| {
+            !peer.solicit && peer.implementation.as_deref() == Some("moq-lite-rs")
+        })
+    }
+
+    /// Goes on with what waited for room.
+    pub(super) fn announce_all(&mut self, core: &mut Core) {
+        while self.may_open() {
+            let Some(prefix) = self.heard.unasked.pop_first() else { break };
+            let role = Role::Listening(Listening {
+                prefix: prefix.clone(),
+                names: BTreeSet::new(),
+                over: false,
+            });
+            // A prefix that is too deep to say has nothing under it.
+            self.open_stream(core, role, |id| {
+                Message::SubscribeNamespace(SubscribeNamespace {
+                    id,
+                    prefix,
+                    ..SubscribeNamespace::default()
+                })
+            });
+        }
+        if let Some(key) = self.heard.announcer {
+            core.requests.queue_out(key);
+        }
+    }
+
+    fn tell(&mut self, path: Path) {
+        *self.heard.told.entry(path).or_default() += 1;
+    }
+
+    fn untell(&mut self, path: &Path) {
+        if let Some(ways) = self.heard.told.get_mut(path) {
+            *ways -= 1;
+            if *ways == 0 {
+                self.heard.told.remove(path);
+            }
+        }
+    }
+}
+
+// ---- as publisher ----------------------------------------------------------------------------
+
+impl Ietf {
+    pub(super) fn asked_for_names(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        message: SubscribeNamespace,
+    ) -> Look {
+        let prefix = message.prefix;
+        let (mut asked, mut overlaps) = (0, false);
+        for role in &self.roles {
+            if let Role::Announcing(other) = role {
+                asked += usize::from(!other.unasked);
+                let (a, b) = (&other.prefix, &prefix);
+                overlaps |= !other.unasked && (a.has_prefix(b) || b.has_prefix(a));
+            }
+        }
+        let code = if message.wanted == Wanted::Tracks {
+            NOT_SUPPORTED
+        } else if overlaps {
+            PREFIX_OVERLAP
+        } else if asked >= core.limits.announce_requests {
+            self.draft.request_code(&Error::Limit("announce requests"))
+        } else {
+            self.set_role(key, Role::Announcing(Announcing::new(prefix.clone(), false)));
+            let (request, exclude) = (request_key(key), Hop::UNKNOWN);
+            return Look::Event(Event::AnnounceRequested { request, prefix, exclude });
+        };
+        self.refuse(core, key, code);
+        Look::Wait
+    }
+
+    pub(super) fn accept_announce(&mut self, core: &mut Core, key: Key, reader: Token) {
+        if core.requests.get(key).is_none() {
+            return;
+        }
+        let Role::Announcing(announcing) = self.role(key) else { return };
+        if announcing.reader.replace(reader).is_some() {
+            return;
+        }
+        announcing.ready = true;
+        if !announcing.unasked {
+            let id = self.reply_id(key);
+            self.say(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
+        }
+        core.requests.queue_out(key);
+    }
+
+    pub(super) fn announce_more(&mut self, core: &mut Core, key: Key) {
+        if core.requests.get(key).is_none() {
+            return;
+        }
+        if let Role::Announcing(announcing) = self.role(key) {
+            announcing.ready = true;
+            core.requests.queue_out(key);
+        }
+    }
+
+    /// Reads announcements only when they can go out, so that a slow peer finds them coalesced.
+    pub(super) fn refill_announcing(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        source: &mut impl Source,
+    ) {
+        let mut role = core::mem::take(self.role(key));
+        if let Role::Announcing(announcing) = &mut role {
+            while let (Some(reader), true) = (announcing.reader, announcing.ready) {
+                let writer = self.control.filter(|_| announcing.unasked).unwrap_or(key);
+                let is_full = core.requests.owed(writer) >= core.limits.owed_bytes
+                    || announcing.unasked && (core.requests.wants_stream() || !self.may_open());
+                if is_full {
+                    break;
+                }
+                match source.announcement(reader) {
+                    Some(Announcement::Active { suffix, .. }) => {
+                        self.announce(core, key, announcing, suffix);
+                    }
+                    Some(Announcement::Ended { suffix }) => {
+                        self.withdraw(core, key, announcing, &suffix);
+                    }
+                    None => announcing.ready = false,
+                }
+            }
+        }
+        *self.role(key) = role;
+    }
+
+    fn announce(&mut self, core: &mut Core, key: Key, announcing: &mut Announcing, suffix: Path) {
+        if announcing.told.contains_key(&suffix) {
+            // Another way to it, which the peer need not know.
+            return;
+        }
+        let path = announcing.prefix.join(&suffix);
+        let request = if announcing.unasked {
+            let namespace = path.clone();
+            let parameters = Default::default();
+            let request = self.open(core, Role::Announced(path.clone()), |id| {
+                Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
+            });
+            // One that can't be said, as it is too deep, is none.
+            if request.is_none() {
+                return;
+            }
+            request
+        } else {
+            let message = Message::Namespace(Namespace { suffix: suffix.clone() });
+            if !self.say(core, key, &message) {
+                return;
+            }
+            None
+        };
+        announcing.told.insert(suffix, request);
+        self.tell(path);
+    }
+
+    fn withdraw(&mut self, core: &mut Core, key: Key, announcing: &mut Announcing, suffix: &Path) {
+        let Some(request) = announcing.told.remove(suffix) else { return };
+        match request {
+            Some(request) => self.cancel(core, request, &Error::Cancelled),
+            None => {
+                let suffix = suffix.clone();
+                self.say(core, key, &Message::NamespaceDone(NamespaceDone { suffix }));
+            }
+        }
+        self.untell(&announcing.prefix.join(suffix));
+    }
+
+    /// SUBSCRIBE_NAMESPACE of the peer: FIN or a reset ends it.
+    pub(super) fn look_at_announcing(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        announcing: &mut Announcing,
+    ) -> Look {
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        let is_over = request.given_up().is_some() || request.recv.is_finished();
+        if !is_over {
+            return self.look_at_update(core, key);
+        }
+        for suffix in core::mem::take(&mut announcing.told).into_keys() {
+            self.untell(&announcing.prefix.join(&suffix));
+        }
+        self.end(core, key);
+        request_ended(key, Error::Cancelled)
+    }
+
+    /// REQUEST_UPDATE where nothing can be changed, and nothing else may come.
+    pub(super) fn look_at_update(&mut self, core: &mut Core, key: Key) -> Look {
+        match self.hear(core, key) {
+            Ok(None) => Look::Wait,
+            Ok(Some(Message::RequestUpdate(update))) => {
+                self.refuse_update(core, key, update.id);
+                Look::More
+            }
+            Ok(Some(_)) => {
+                core.violation("not a message of this request");
+                Look::Wait
+            }
+            Err(error) => violation(core, &error),
+        }
+    }
+
+    /// PUBLISH_NAMESPACE of ours: what the peer says of it changes nothing.
+    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key, _: &Path) -> Look {
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        if request.recv.reset().is_some() || request.recv.is_finished() {
+            self.end(core, key);
+            return Look::Wait;
+        }
+        match self.hear(core, key) {
+            Ok(None) => Look::Wait,
+            Ok(Some(Message::RequestOk(_))) => Look::More,
+            Ok(Some(Message::RequestError(_))) => {
+                self.end(core, key);
+                Look::Wait
+            }
+            Ok(Some(_)) => {
+                core.violation("not an answer to PUBLISH_NAMESPACE");
+                Look::Wait
+            }
+            Err(error) => violation(core, &error),
+        }
+    }
+}
+
+// ---- as subscriber ---------------------------------------------------------------------------
+
+impl Ietf {
+    /// Whether broadcasts of the peer are of any use here.
+    pub(super) fn is_interested(&self) -> bool {
+        !self.interests.is_empty()
+    }
+
+    /// The peer said in one more way that there is a broadcast.
+    pub(super) fn hear_of(&mut self, core: &Core, path: &Path) -> Option<Event> {
+        let echo = self.heard.told.contains_key(path);
+        if let Some(known) = self.heard.live.get_mut(path) {
+            known.ways += 1;
+            return None;
+        }
+        if self.heard.live.len() >= core.limits.announcements {
+            return None;
+        }
+        self.heard.live.insert(path.clone(), Known { ways: 1, told: !echo });
+        let hops: Hops = [Hop::UNKNOWN].into_iter().collect();
+        let event = Event::Announced { path: path.clone(), hops, cost: Cost::UNKNOWN };
+        (!echo).then_some(event)
+    }
+
+    /// One of the ways in which the peer said so is over.
+    pub(super) fn hear_no_more(&mut self, path: &Path) -> Option<Event> {
+        let known = self.heard.live.get_mut(path)?;
+        known.ways -= 1;
+        if known.ways > 0 {
+            return None;
+        }
+        let known = self.heard.live.remove(path)?;
+        known.told.then(|| Event::Unannounced { path: path.clone() })
+    }
+
+    /// SUBSCRIBE_NAMESPACE of ours.
+    pub(super) fn look_at_listening(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        listening: &mut Listening,
+    ) -> Look {
+        if listening.over {
+            let Some(suffix) = listening.names.pop_first() else {
+                self.end(core, key);
+                return Look::Wait;
+            };
+            let event = self.hear_no_more(&listening.prefix.join(&suffix));
+            return event.map_or(Look::More, Look::Event);
+        }
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        if request.recv.reset().is_some() || request.recv.is_finished() {
+            listening.over = true;
+            return Look::More;
+        }
+        let event = match self.hear(core, key) {
+            Ok(None) => return Look::Wait,
+            Ok(Some(Message::RequestOk(_))) => None,
+            Ok(Some(Message::RequestError(_))) => {
+                listening.over = true;
+                None
+            }
+            Ok(Some(Message::Namespace(Namespace { suffix }))) => {
+                let path = listening.prefix.join(&suffix);
+                let room = listening.names.len() < core.limits.announcements;
+                if room && listening.names.insert(suffix) {
+                    self.hear_of(core, &path)
+                } else {
+                    None
+                }
+            }
+            Ok(Some(Message::NamespaceDone(NamespaceDone { suffix }))) => {
+                let path = listening.prefix.join(&suffix);
+                // One that was never named is the peer's fault, but a harmless one that is seen in the
+                // field.
+                listening.names.remove(&suffix).then(|| self.hear_no_more(&path)).flatten()
+            }
+            Ok(Some(_)) => {
+                core.violation("not an answer to SUBSCRIBE_NAMESPACE");
+                return Look::Wait;
+            }
+            Err(error) => return violation(core, &error),
+        };
+        event.map_or(Look::More, Look::Event)
+    }
+
+    /// PUBLISH_NAMESPACE of the peer.
+    pub(super) fn told_of_name(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        message: PublishNamespace,
+    ) -> Look {
+        if !self.is_interested() {
+            self.refuse(core, key, UNINTERESTED);
+            return Look::Wait;
+        }
+        let path = message.namespace;
+        let event = self.hear_of(core, &path);
+        if !self.heard.live.contains_key(&path) {
+            let code = self.draft.request_code(&Error::Limit("announcements"));
+            self.refuse(core, key, code);
+            return Look::Wait;
+        }
+        let id = self.reply_id(key);
+        self.say(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
+        self.set_role(key, Role::Hearing(path));
+        event.map_or(Look::More, Look::Event)
+    }
+
+    /// PUBLISH_NAMESPACE of the peer lasts until FIN or a reset.
+    pub(super) fn look_at_hearing(&mut self, core: &mut Core, key: Key, path: &Path) -> Look {
+        let Some(request) = core.requests.get(key) else { return Look::Wait };
+        let is_over = request.given_up().is_some() || request.recv.is_finished();
+        if !is_over {
+            return self.look_at_update(core, key);
+        }
+        self.end(core, key);
+        self.hear_no_more(path).map_or(Look::Wait, Look::Event)
+    }
+}
