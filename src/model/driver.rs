@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::broadcast::{BroadcastDynamic, BroadcastProducer, TrackRequest};
+use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest};
 use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
@@ -66,15 +66,18 @@ struct Inbox {
     asks: Slab<Ask>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
-    /// How long groups are kept, if a subscription can't be changed.
-    kept: Option<Duration>,
+    kept: Kept,
 }
 
-impl Inbox {
+/// How long groups are kept, on versions where a subscription can't be changed and START is not told.
+#[derive(Clone, Copy, Default)]
+struct Kept(Option<Duration>);
+
+impl Kept {
     /// What the peer is asked for when `want` is wanted. Where a subscription can't be changed that must
     /// do for all who join later: readers leave out themselves what is too old or too far for them.
-    fn lasting(&self, want: Subscription) -> Subscription {
-        match self.kept {
+    fn lasting(self, want: Subscription) -> Subscription {
+        match self.0 {
             Some(kept) => Subscription { max_age: want.max_age.max(kept), end: None, ..want },
             None => want,
         }
@@ -89,12 +92,21 @@ struct Remote {
     waker: Waker,
 }
 
-/// A track of the peer that somebody here wants.
+/// A track of the peer that somebody here wants, or asks about.
 struct Ask {
     track: TrackProducer,
-    /// What the peer was told that we want.
-    want: Subscription,
+    broadcast: Path,
+    told: Told,
     waker: Waker,
+}
+
+/// What the peer was told that we want of a track.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// To know what it is.
+    Question,
+    Subscription(Subscription),
 }
 
 /// A group that the peer is sending.
@@ -136,7 +148,7 @@ impl Driver {
             config.interests = consume.allowed().cloned().collect();
         }
         // 03 and 04 have SUBSCRIBE_UPDATE, but 0.16 takes it for a fault.
-        let kept = (version < Version::Lite05).then_some(setup.limits.max_age);
+        let kept = Kept((version < Version::Lite05).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
         let shared = Shared::new(version, ready.waker(SESSION));
         let driver = Self {
@@ -272,6 +284,11 @@ impl Driver {
             Event::AnnounceRequested { request, prefix, exclude } => {
                 self.announce_requested(request, &prefix, exclude);
             }
+            Event::SubscribeStarted { subscription, group } => {
+                if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
+                    ask.track.begin_at(group);
+                }
+            }
             Event::SubscribeRequested { request, broadcast, track, subscription } => {
                 self.subscribe_requested(request, &broadcast, &track, subscription);
             }
@@ -364,62 +381,67 @@ impl Driver {
     }
 
     fn ask(&mut self, broadcast: Path, request: TrackRequest) {
-        let mut track = request.into_producer();
-        // Looked at once, so that only what changes from here on is news.
-        let want = match track.try_subscription_changed() {
-            Poll::Ready(want) => want,
-            Poll::Pending => track.subscription(),
-        };
-        let Some(want) = want else { return track.abort(Error::Cancelled) };
-        let name = track.name().into();
-        let token: Token = self
-            .inbox
-            .asks
-            .insert_with(|slot| Ask {
-                track,
-                want: want.clone(),
-                waker: self.ready.waker(ready_key(ASK, slot)),
-            })
-            .into();
-        self.machine.apply(Command::Subscribe {
-            subscription: token,
-            broadcast,
-            track: name,
-            want: self.inbox.lasting(want),
-        });
+        let track = request.into_producer();
+        let waker = |slot| self.ready.waker(ready_key(ASK, slot));
+        let told = Told::Nothing;
+        let ask = |slot| Ask { track, broadcast, told, waker: waker(slot) };
+        let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
 
-    /// Those who want a track of the peer want it otherwise, or no longer.
+    /// Those who want a track of the peer want it otherwise, or are no longer there.
     fn ask_changed(&mut self, slot: usize) {
         let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
         let subscription = Token::from(key);
-        let mut cx = Context::from_waker(&ask.waker);
-        while let Poll::Ready(want) = ask.track.poll_subscription_changed(&mut cx) {
-            match want {
-                Some(want) if want == ask.want => {}
-                Some(want) => {
-                    ask.want = want.clone();
-                    self.machine.apply(Command::UpdateSubscribe { subscription, want });
+        let waker = ask.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
+            if !is_asked {
+                ask.track.abort(Error::Cancelled);
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if !matches!(ask.told, Told::Subscription(_)) {
+                    // Nothing is to come that would have to be waited for.
+                    self.inbox.asks.remove(key);
                 }
-                None => {
-                    ask.track.abort(Error::Cancelled);
-                    self.machine.apply(Command::Unsubscribe { subscription });
-                    return;
-                }
+                return;
             }
+            let told = want.map_or(Told::Question, Told::Subscription);
+            // Who still asks may subscribe next, so that a subscription stays until nobody is there.
+            if told == ask.told || (told == Told::Question && ask.told != Told::Nothing) {
+                continue;
+            }
+            let was_subscribed = matches!(ask.told, Told::Subscription(_));
+            let (broadcast, track) = (ask.broadcast.clone(), ask.track.name().into());
+            let command = match &told {
+                Told::Subscription(want) if was_subscribed => {
+                    Command::UpdateSubscribe { subscription, want: want.clone() }
+                }
+                Told::Subscription(want) => {
+                    let want = self.inbox.kept.lasting(want.clone());
+                    Command::Subscribe { subscription, broadcast, track, want }
+                }
+                _ => Command::Describe { subscription, broadcast, track },
+            };
+            ask.told = told;
+            self.machine.apply(command);
         }
     }
 
     fn track_info(&mut self, subscription: Token, info: TrackInfo) {
         if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
-            // It fails if the track ended meanwhile, which is told to its readers.
+            // It fails if the track ended meanwhile, which is told to its readers, and the second time.
             let _ = ask.track.accept(info);
+            if self.inbox.kept.0.is_some() {
+                // Nor will it say what comes first.
+                ask.track.begin_at(0);
+            }
         }
     }
 
     fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
         let Some(mut ask) = self.inbox.asks.remove(subscription.into()) else { return };
+        // If it was the answer to a question, a subscription may have followed that.
+        self.machine.apply(Command::Unsubscribe { subscription });
         let finished = match result {
             Ok(Some(end)) => ask.track.finish_at(end).or_else(|_| ask.track.finish()),
             Ok(None) => ask.track.finish(),
@@ -500,15 +522,15 @@ impl Driver {
         self.machine.apply(Command::AcceptAnnounce { request, reader, active });
     }
 
+    /// `find` looks in the broadcast.
     fn find_track(
         &self,
         broadcast: &Path,
-        track: &str,
-        want: Subscription,
+        find: impl FnOnce(&BroadcastConsumer) -> Result<TrackConsumer, Error>,
     ) -> Result<TrackConsumer, Error> {
         let origin = self.publish.as_ref().ok_or(Error::Unroutable)?;
         let broadcast = origin.route(broadcast, self.peer, self.id).ok_or(Error::Unroutable)?;
-        broadcast.subscribe_track(track, want)
+        find(&broadcast)
     }
 
     fn subscribe_requested(
@@ -518,7 +540,7 @@ impl Driver {
         track: &str,
         want: Subscription,
     ) {
-        match self.find_track(broadcast, track, want) {
+        match self.find_track(broadcast, |it| it.subscribe_track(track, want)) {
             Ok(track) => {
                 self.outbox.add_serve(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
@@ -528,7 +550,7 @@ impl Driver {
     }
 
     fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
-        match self.find_track(broadcast, track, Subscription::default().priority(0)) {
+        match self.find_track(broadcast, |it| it.ask_track(track)) {
             Ok(track) => {
                 self.outbox.add_describe(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());

@@ -197,7 +197,7 @@ fn a_requested_track_waits_for_its_publisher() {
     let cache = Cache::new(Limits::default());
     let mut producer = TrackProducer::requested("t".into(), cache.clone());
     let weak = producer.downgrade();
-    let mut reader = weak.subscribe(everything()).unwrap();
+    let mut reader = weak.subscribe(Some(everything())).unwrap();
     let (wakes, waker) = Wakes::new();
     let mut cx = std::task::Context::from_waker(&waker);
     assert!(reader.poll_info(&mut cx).is_pending());
@@ -208,14 +208,14 @@ fn a_requested_track_waits_for_its_publisher() {
     assert_eq!(producer.accept(TrackInfo::default()), Err(Error::Duplicate));
 
     producer.finish().unwrap();
-    assert!(weak.subscribe(everything()).is_some(), "somebody holds on to it");
+    assert!(weak.subscribe(Some(everything())).is_some(), "somebody holds on to it");
     drop(producer);
-    assert!(weak.subscribe(everything()).is_none());
+    assert!(weak.subscribe(Some(everything())).is_none());
 
     let mut refused = TrackProducer::requested("t".into(), cache.clone());
     let mut reader = refused.consume();
     refused.abort(Error::NotFound);
-    assert!(refused.downgrade().subscribe(everything()).is_none());
+    assert!(refused.downgrade().subscribe(Some(everything())).is_none());
     assert_eq!(reader.try_info(), Poll::Ready(Err(Error::NotFound)));
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::NotFound))));
     assert_eq!(refused.accept(TrackInfo::default()), Err(Error::NotFound));

@@ -6,6 +6,7 @@
 mod announce;
 mod groups;
 mod publisher;
+mod question;
 mod subscriber;
 
 use alloc::boxed::Box;
@@ -60,8 +61,10 @@ enum Role {
     Describing,
     /// We subscribed.
     Asking(Key),
-    /// We asked what a track is.
+    /// We asked what the track of a subscription is.
     Querying(Key),
+    /// We asked what a track is, and did not subscribe.
+    Wondering(Token),
 }
 
 #[derive(Debug)]
@@ -81,6 +84,8 @@ pub(super) struct Lite {
     subs: Slab<Sub>,
     sub_by_id: BTreeMap<u64, Key>,
     sub_by_token: BTreeMap<Token, Key>,
+    /// What we only asked about, until it is answered.
+    questions: BTreeMap<Token, Key>,
     next_sub_id: u64,
     groups: Groups,
 }
@@ -111,6 +116,7 @@ impl Lite {
             subs: Slab::new(),
             sub_by_id: BTreeMap::new(),
             sub_by_token: BTreeMap::new(),
+            questions: BTreeMap::new(),
             next_sub_id: 0,
             groups: Groups::new(),
         };
@@ -209,6 +215,7 @@ impl Lite {
             Role::Describing => self.look_at_describing(core, key),
             Role::Asking(sub) => self.look_at_asking(core, key, *sub),
             Role::Querying(sub) => self.look_at_querying(core, key, *sub),
+            Role::Wondering(token) => self.look_at_wondering(core, key, *token),
         };
         // A look that ends a role leaves another one in its place.
         let alive = core.requests.get(key).is_some();
@@ -364,6 +371,9 @@ impl Lite {
                 self.accept_track(core, request.into(), &info)
             }
             Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
+            Command::Describe { subscription, broadcast, track } => {
+                self.describe(core, subscription, broadcast, track);
+            }
             Command::FinishSubscribe { request, end } => {
                 self.finish_subscribe(core, request.into(), end);
             }
@@ -374,6 +384,9 @@ impl Lite {
                 self.group_ready(core, request.into(), sequence);
             }
             Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
+            Command::StartSubscribe { request, group } => {
+                self.start_subscribe(core, request.into(), group);
+            }
             Command::StopGroup { group, error } => self.stop_group(core, group.into(), &error),
             Command::Subscribe { subscription, broadcast, track, want } => {
                 self.subscribe(core, subscription, broadcast, track, want);
@@ -420,7 +433,12 @@ impl Lite {
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
         let tables = self.request_by_track.len() + self.sub_by_id.len() + self.sub_by_token.len();
-        self.subs.len() + tables + self.serving + self.unconfirmed + self.groups.entries()
+        self.subs.len()
+            + self.questions.len()
+            + tables
+            + self.serving
+            + self.unconfirmed
+            + self.groups.entries()
     }
 
     /// Bytes of groups that wait to be decoded.

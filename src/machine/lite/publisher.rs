@@ -21,7 +21,7 @@ pub(super) struct Serving {
     want: Subscription,
     /// Its groups, once it was accepted.
     track: Option<Key>,
-    /// The first group that was promised.
+    /// The first group that may come, once it was told.
     start: Option<u64>,
     /// All groups are given: those from this one on do not exist.
     ending: Option<u64>,
@@ -73,6 +73,17 @@ impl Lite {
         });
     }
 
+    /// START is told once: it can't be taken back.
+    pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
+        let says_start = self.features.subscribe_end;
+        let Some(serving) = self.serving(core, key) else { return };
+        let is_open = serving.track.is_some() && serving.start.is_none();
+        if says_start && is_open {
+            serving.start = Some(group);
+            self.respond(core, key, &SubscribeResponse::Start { group });
+        }
+    }
+
     pub(super) fn push_group(
         &mut self,
         core: &mut Core,
@@ -81,15 +92,13 @@ impl Lite {
         sequence: u64,
         first_frame: u64,
     ) {
-        let (version, says_start) = (self.version, self.features.subscribe_end);
+        let version = self.version;
         let refused = |core: &mut Core| {
             core.notices.push_back(Event::GroupReleased { group, sent: false });
         };
         let Some(serving) = self.serving(core, key) else { return refused(core) };
         let (Some(track), None) = (serving.track, serving.ending) else { return refused(core) };
-        let first = serving.start.is_none();
-        let start = *serving.start.get_or_insert(sequence);
-        if says_start && sequence < start {
+        if serving.start.is_some_and(|start| sequence < start) {
             // The peer drops what is below the start that it was told.
             return refused(core);
         }
@@ -98,9 +107,6 @@ impl Lite {
         let header = GroupHeader { subscribe: serving.id, sequence, first_frame };
         if header.encode(&mut head, version).is_err() {
             return refused(core);
-        }
-        if first && says_start {
-            self.respond(core, key, &SubscribeResponse::Start { group: sequence });
         }
         core.schedule.push(Pick { track, sequence }, group, first_frame, Head::from_slice(&head));
     }
