@@ -124,6 +124,8 @@ const SERVE: u64 = 2;
 const GROUPS: u64 = 3;
 const REMOTE: u64 = 4;
 const ASK: u64 = 5;
+/// It has nothing to do but to look at the time again.
+const TIMER: u64 = 6;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -165,6 +167,9 @@ impl Driver {
             draining: None,
             close_time: setup.limits.close_time,
         };
+        for cache in driver.caches() {
+            cache.join(id.0, driver.ready.waker(ready_key(TIMER, 0)));
+        }
         (Session::new(shared), driver)
     }
 
@@ -231,9 +236,8 @@ impl Driver {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let described = self.described.front().map(|(until, _)| *until);
         // One session of an origin minds its cache for all.
-        let cache = self.caches().next();
-        let expiry =
-            cache.filter(|it| it.is_minded_by(self.id.0)).and_then(|it| it.next_deadline());
+        let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
+        let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
     }
 
@@ -313,6 +317,9 @@ impl Driver {
 
     /// Ends everything that came from the peer, and lets go of everything else.
     fn close(&mut self, error: Error) {
+        for cache in self.caches() {
+            cache.leave(self.id.0);
+        }
         let inbox = std::mem::take(&mut self.inbox);
         for mut receiving in inbox.groups.into_iter().flatten() {
             receiving.group.abort(Error::SessionClosed);
@@ -322,9 +329,6 @@ impl Driver {
         }
         for mut remote in inbox.remotes.into_values() {
             let _ = remote.producer.abort(Error::SessionClosed);
-        }
-        if let Some(origin) = inbox.consume {
-            origin.cache().leave(self.id.0);
         }
         self.outbox = Outbox::default();
         self.publish = None;
@@ -620,6 +624,7 @@ impl Driver {
             }
             REMOTE => self.remote_changed(slot),
             ASK => self.ask_changed(slot),
+            TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
     }

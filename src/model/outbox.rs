@@ -272,7 +272,8 @@ impl Source for Outbox {
             return Supply::Gone(Error::Old);
         }
         let waker = Some(&serve.wakers.groups);
-        let supply = sending.cursor.frames(from, waker, &mut |frame| run.push(frame));
+        let skipped = run.skipped();
+        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
         if supply == Supply::Pending && !serve.waiting.contains(&group) {
             serve.waiting.push(group);
         }
