@@ -145,6 +145,14 @@ pub enum Event {
         /// Name of the track.
         track: Box<str>,
     },
+    /// No group of one of our subscriptions will come below this one. At most once, before or behind
+    /// its first groups; never where the version does not tell (moq-lite 05+, START).
+    SubscribeStarted {
+        /// The subscription.
+        subscription: Token,
+        /// The first group that may come.
+        group: u64,
+    },
     /// The peer subscribes: answer [`Command::AcceptSubscribe`] or [`Command::Refuse`].
     SubscribeRequested {
         /// Names the request.
@@ -234,6 +242,19 @@ pub enum Command {
         /// Why.
         error: Error,
     },
+    /// Asks the peer what a track is, without subscribing: answered by [`Event::TrackInfo`], or by
+    /// [`Event::SubscribeEnded`] if there is none. [`Command::Subscribe`] may follow under the same
+    /// token, whether it was answered or not, and tells what the track is once more;
+    /// [`Command::Unsubscribe`] takes the question back, without an answer. Where the version can't
+    /// ask, the answer is the defaults.
+    Describe {
+        /// Names the track in events.
+        subscription: Token,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+    },
     /// Stops taking requests, flushes what is owed for at most
     /// [`Limits::close_time`](crate::Limits::close_time), then closes.
     Drain,
@@ -269,6 +290,16 @@ pub enum Command {
         /// Why.
         error: Error,
     },
+    /// No group of a served subscription will be given below this one, and none was: what is given
+    /// all the same is released at once. Once, as soon as it is known that there is a group, and at
+    /// the latest before [`Command::FinishSubscribe`]. Does nothing where the version does not tell
+    /// (moq-lite 05+, START).
+    StartSubscribe {
+        /// Which.
+        request: RequestKey,
+        /// The first group that may come.
+        group: u64,
+    },
     /// A group that comes in is not wanted.
     StopGroup {
         /// Which.
@@ -287,7 +318,7 @@ pub enum Command {
         /// What is wanted.
         want: Subscription,
     },
-    /// Ends a subscription of ours. Answered by [`Event::SubscribeEnded`].
+    /// Ends a subscription of ours, answered by [`Event::SubscribeEnded`], or a question.
     Unsubscribe {
         /// Which.
         subscription: Token,

@@ -57,19 +57,14 @@ pub(super) trait Dialect {
     /// The peer's subscription is accepted.
     fn say_accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo);
 
-    /// Stream type and header of a group; `None` if it can't be written. `first`: the first group of
-    /// its subscription.
-    fn group_head(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        serving: &Serving,
-        sequence: u64,
-        first_frame: u64,
-    ) -> Option<Head>;
+    /// Stream type and header of a group; `None` if it can't be written, or is not wanted.
+    fn group_head(&self, serving: &Serving, sequence: u64, first_frame: u64) -> Option<Head>;
 
     /// All groups of the peer's subscription are out: its end, and FIN. `streams`: how many there were.
     fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, streams: u64);
+
+    /// Takes the question what a track is back, if it is open.
+    fn unask(&mut self, core: &mut Core, token: Token);
 
     /// A subscription of ours is over: its requests go.
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>);
@@ -247,6 +242,7 @@ pub(super) trait Dialect {
     // ---- subscriptions of ours ---------------------------------------------------------------
 
     fn unsubscribe(&mut self, core: &mut Core, token: Token) {
+        self.unask(core, token);
         if let Some(key) = core.subs.by_token(token) {
             self.forget_sub(core, key, Err(Error::Cancelled));
         }
@@ -341,9 +337,7 @@ pub(super) trait Dialect {
     ) {
         let head = match core.serves.get_mut(key) {
             Some(serving) if serving.ending.is_none() => {
-                let serving = serving.clone();
-                let head = self.group_head(core, key, &serving, sequence, first_frame);
-                head.zip(serving.track)
+                self.group_head(serving, sequence, first_frame).zip(serving.track)
             }
             _ => None,
         };

@@ -165,6 +165,11 @@ pub struct FrameView<'a> {
     pub wire: Option<WireFrame<'a>>,
     /// The payload that is there, in order; not used if `wire` is given.
     pub payload: &'a [Bytes],
+    /// Bytes of payload before the first of `payload`, at most what [`Run::skipped`] says and 0 behind
+    /// the first frame: so that a large frame is not walked through anew for each write.
+    ///
+    /// [`Run::skipped`]: super::Run::skipped
+    pub offset: u64,
 }
 
 /// A frame that lies in the cache as it is written.

@@ -450,7 +450,11 @@ impl Machine {
         let queues = core.actions.len() + core.notices.len() + core.timers.len();
         let groups = core.incoming.entries() + core.schedule.entries();
         let subscriptions = core.subs.entries() + core.serves.entries();
-        core.requests.entries() + groups + subscriptions + queues
+        let dialect = match &self.dialect {
+            Spoken::Lite(lite) => lite.entries(),
+            Spoken::Ietf(ietf) => ietf.entries(),
+        };
+        core.requests.entries() + groups + subscriptions + dialect + queues
     }
 
     /// Whether everything that is owed was taken and, where it ended well, seen by the peer.

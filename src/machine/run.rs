@@ -13,6 +13,8 @@ pub(super) const MAX_BURST: usize = 64 << 10;
 const MAX_CHUNKS: usize = 32;
 /// Pieces up to this are copied into the arena: dearer for QUIC as slices than as a copy.
 const COPY_MAX: usize = 256;
+/// More than the head of any frame takes.
+const HEAD_MAX: usize = 256;
 /// What the arena is given at a time.
 const ARENA_STEP: usize = 16 << 10;
 
@@ -119,21 +121,14 @@ impl<'a> Run<'a> {
             }
             None => {
                 let Some(head) = layout.head(&frame, self.index, restarts) else { return false };
-                let (mut there, mut kept) = (0, true);
                 self.head(&head);
                 match frame.wire {
                     Some(wire) => {
-                        there = frame.size;
-                        kept = self.piece(wire.bytes, wire.head_len);
+                        let kept = self.piece(wire.bytes, wire.head_len);
+                        (kept, kept)
                     }
-                    None => {
-                        for chunk in frame.payload {
-                            there += chunk.len() as u64;
-                            kept = kept && !self.is_full() && self.piece(chunk, 0);
-                        }
-                    }
+                    None => self.payload(&frame),
                 }
-                (kept, kept && there == frame.size)
             }
         };
         if whole {
@@ -143,6 +138,12 @@ impl<'a> Run<'a> {
         }
         self.cut = !kept;
         kept && !self.is_full()
+    }
+
+    /// So many bytes of payload of the first frame, or a few more, went out before: they need not be
+    /// shown, see [`FrameView::offset`].
+    pub fn skipped(&self) -> u64 {
+        self.skip.saturating_sub(HEAD_MAX) as u64
     }
 
     /// Whether the group waits: it has no stream yet, or QUIC held its stream up. What is too old then
@@ -170,6 +171,24 @@ impl<'a> Run<'a> {
         self.skip -= skipped;
         self.out.copy(&head[skipped..]);
         self.room = self.room.saturating_sub(head.len() - skipped);
+    }
+
+    /// Keeps the payload that is there, less what went out before. Whether it fitted, and whether that
+    /// is all of the frame's.
+    fn payload(&mut self, frame: &FrameView<'_>) -> (bool, bool) {
+        let Some(skip) = (self.skip as u64).checked_sub(frame.offset) else {
+            // Bytes that did not go out are not shown, which is against the rules.
+            return (false, false);
+        };
+        self.skip = skip as usize;
+        let mut end = frame.offset;
+        for chunk in frame.payload {
+            end += chunk.len() as u64;
+            if self.is_full() || !self.piece(chunk, 0) {
+                return (false, false);
+            }
+        }
+        (true, end == frame.size)
     }
 
     /// Keeps `bytes[from..]` less what went out before. `false` if not all of it fitted.

@@ -154,6 +154,11 @@ impl Core {
         self.notices.push_back(Event::SubscribeEnded { subscription: token, result });
     }
 
+    /// What a track is where nothing says it.
+    pub(super) fn unsaid(&self) -> TrackInfo {
+        TrackInfo { max_age: self.limits.max_age, ..TrackInfo::default() }
+    }
+
     /// The track is known: its groups may be read.
     pub(super) fn informed(&mut self, key: Key, info: TrackInfo) -> Option<Event> {
         let sub = self.subs.get_mut(key)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
 use super::Result;
 use super::budget::Cache;
@@ -116,7 +116,7 @@ impl State {
 }
 
 fn is_wanted(request: &TrackProducer) -> bool {
-    request.subscription().is_some()
+    request.is_asked()
 }
 
 fn is_alive(track: &WeakTrack, debris: &mut Debris) -> bool {
@@ -145,7 +145,12 @@ impl Shared {
     /// or may be a request that was withdrawn just before it had a reader again.
     ///
     /// Not for under the lock, as it wakes who supplies the track.
-    fn join(&self, track: &WeakTrack, withdrawn: u64, want: Subscription) -> Option<TrackConsumer> {
+    fn join(
+        &self,
+        track: &WeakTrack,
+        withdrawn: u64,
+        want: Option<Subscription>,
+    ) -> Option<TrackConsumer> {
         let consumer = track.subscribe(want)?;
         let mut woken = Woken::default();
         let mut state = self.lock();
@@ -496,27 +501,25 @@ impl TrackRequest {
         self.track.name()
     }
 
-    /// What all who want it want together; `None` if they went away.
+    /// What all who read it want together; `None` if they went away, or if a peer only asks what the
+    /// track is (moq-lite, TRACK), which an accepted request answers.
     pub fn subscription(&self) -> Option<Subscription> {
         self.track.subscription()
     }
 
     wait! {
-        /// Until all who want it went away.
+        /// Until all who want it or ask about it went away.
         wait_unused => poll_unused, unused, try_unused() -> ()
     }
 
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
-        let unused = match waker {
-            Some(waker) => self.track.poll_unused(&mut Context::from_waker(waker)),
-            None => self.track.try_unused(),
-        };
-        unused.map(|_| ())
+        self.track.unasked(waker)
     }
 
     /// Begins the track. All who asked read it.
     pub fn accept(mut self, info: TrackInfo) -> Result<TrackProducer> {
         self.track.accept(info)?;
+        self.track.begin_at(0);
         Ok(self.track)
     }
 
@@ -548,6 +551,16 @@ impl BroadcastConsumer {
     /// Errors: [`Error::NotFound`] if there is neither, or after a clean end; the error of the end
     /// after any other.
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
+        self.find_track(name, Some(want))
+    }
+
+    /// As [`subscribe_track`](Self::subscribe_track), but only to ask what the track is: nobody need
+    /// write it for that.
+    pub(super) fn ask_track(&self, name: &str) -> Result<TrackConsumer> {
+        self.find_track(name, None)
+    }
+
+    fn find_track(&self, name: &str, want: Option<Subscription>) -> Result<TrackConsumer> {
         let shared = &self.seat.shared;
         loop {
             let (mut debris, mut woken) = (Debris::default(), Woken::default());
@@ -561,7 +574,10 @@ impl BroadcastConsumer {
                 }
                 let name: Arc<str> = name.into();
                 let track = TrackProducer::requested(name.clone(), shared.cache.clone());
-                let consumer = track.subscribe(want);
+                let consumer = match want {
+                    Some(want) => track.subscribe(want),
+                    None => track.ask(),
+                };
                 state.enter(name, track.downgrade(), &mut debris);
                 state.requests.push_back(track);
                 state.handlers.take(&mut woken);
@@ -663,7 +679,7 @@ mod tests {
             (state.tracks["video"].clone(), state.withdrawn)
         };
         let (track, withdrawn) = find();
-        let join = || broadcast.shared().join(&track, withdrawn, Subscription::default());
+        let join = || broadcast.shared().join(&track, withdrawn, Some(Subscription::default()));
         assert!(join().is_some(), "others share it");
         drop(asker);
         assert!(join().is_some(), "it waits for the handler still");

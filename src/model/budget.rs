@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::task::Waker;
 
 use super::track::Shared;
 use super::wakers::lock;
@@ -18,7 +19,10 @@ pub(crate) struct Cache {
     now: AtomicU64,
     used: AtomicU64,
     last_track: AtomicU64,
-    /// The session that minds the deadlines for all, plus one; 0 if none does.
+    /// Who could have a timer for the deadlines: the sessions of the origin, and how to wake them. The
+    /// first one does, so that not all wake for the same groups.
+    minders: Mutex<BTreeMap<u64, Waker>>,
+    /// The first of them, for a look without the lock; `u64::MAX` if there is none.
     minder: AtomicU64,
     /// When each track has a group to give up by the clock, at most one entry for a track. It may be
     /// early, never late.
@@ -32,7 +36,8 @@ impl Cache {
             now: AtomicU64::new(0),
             used: AtomicU64::new(0),
             last_track: AtomicU64::new(0),
-            minder: AtomicU64::new(0),
+            minders: Mutex::default(),
+            minder: AtomicU64::new(u64::MAX),
             deadlines: Mutex::default(),
         })
     }
@@ -52,17 +57,37 @@ impl Cache {
         lock(&self.deadlines).first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Whether `session` is the one that has a timer for the deadlines. The first that asks is, until
-    /// it leaves, so that not all sessions of an origin wake for the same groups.
-    pub(crate) fn is_minded_by(&self, session: u64) -> bool {
-        let claim =
-            self.minder.compare_exchange(0, session + 1, Ordering::Relaxed, Ordering::Relaxed);
-        claim.is_ok() || claim == Err(session + 1)
+    /// `session` can mind the deadlines from now on; `waker` is woken when it has to.
+    pub(crate) fn join(&self, session: u64, waker: Waker) {
+        let mut minders = lock(&self.minders);
+        let displaced = minders.insert(session, waker);
+        self.choose(&minders);
+        drop(minders);
+        drop(displaced);
     }
 
-    /// `session` minds the deadlines no longer.
+    /// Whether `session` is the one that minds the deadlines for all.
+    pub(crate) fn is_minded_by(&self, session: u64) -> bool {
+        self.minder.load(Ordering::Relaxed) == session
+    }
+
+    /// `session` minds the deadlines no longer: if it did, another one takes over now.
     pub(crate) fn leave(&self, session: u64) {
-        let _ = self.minder.compare_exchange(session + 1, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let mut minders = lock(&self.minders);
+        let left = minders.remove(&session);
+        let was_minded = self.is_minded_by(session);
+        self.choose(&minders);
+        let heir = minders.values().next().filter(|_| was_minded).cloned();
+        drop(minders);
+        drop(left);
+        if let Some(heir) = heir {
+            heir.wake();
+        }
+    }
+
+    fn choose(&self, minders: &BTreeMap<u64, Waker>) {
+        let first = minders.keys().next().copied();
+        self.minder.store(first.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Moves the clock forward, never back.

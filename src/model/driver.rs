@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::broadcast::{BroadcastDynamic, BroadcastProducer, TrackRequest};
+use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest};
 use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
@@ -66,15 +66,18 @@ struct Inbox {
     asks: Slab<Ask>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
-    /// How long groups are kept, if a subscription can't be changed.
-    kept: Option<Duration>,
+    kept: Kept,
 }
 
-impl Inbox {
+/// How long groups are kept, on versions where a subscription can't be changed and START is not told.
+#[derive(Clone, Copy, Default)]
+struct Kept(Option<Duration>);
+
+impl Kept {
     /// What the peer is asked for when `want` is wanted. Where a subscription can't be changed that must
     /// do for all who join later: readers leave out themselves what is too old or too far for them.
-    fn lasting(&self, want: Subscription) -> Subscription {
-        match self.kept {
+    fn lasting(self, want: Subscription) -> Subscription {
+        match self.0 {
             Some(kept) => Subscription { max_age: want.max_age.max(kept), end: None, ..want },
             None => want,
         }
@@ -89,12 +92,21 @@ struct Remote {
     waker: Waker,
 }
 
-/// A track of the peer that somebody here wants.
+/// A track of the peer that somebody here wants, or asks about.
 struct Ask {
     track: TrackProducer,
-    /// What the peer was told that we want.
-    want: Subscription,
+    broadcast: Path,
+    told: Told,
     waker: Waker,
+}
+
+/// What the peer was told that we want of a track.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// To know what it is.
+    Question,
+    Subscription(Subscription),
 }
 
 /// A group that the peer is sending.
@@ -112,6 +124,8 @@ const SERVE: u64 = 2;
 const GROUPS: u64 = 3;
 const REMOTE: u64 = 4;
 const ASK: u64 = 5;
+/// It has nothing to do but to look at the time again.
+const TIMER: u64 = 6;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -135,7 +149,7 @@ impl Driver {
         if let Some(consume) = &setup.consume {
             config.interests = consume.allowed().cloned().collect();
         }
-        let kept = (!version.updates_subscriptions()).then_some(setup.limits.max_age);
+        let kept = Kept((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
         let shared = Shared::new(version, ready.waker(SESSION));
         let driver = Self {
@@ -152,6 +166,9 @@ impl Driver {
             draining: None,
             close_time: setup.limits.close_time,
         };
+        for cache in driver.caches() {
+            cache.join(id.0, driver.ready.waker(ready_key(TIMER, 0)));
+        }
         (Session::new(shared), driver)
     }
 
@@ -218,9 +235,8 @@ impl Driver {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let described = self.described.front().map(|(until, _)| *until);
         // One session of an origin minds its cache for all.
-        let cache = self.caches().next();
-        let expiry =
-            cache.filter(|it| it.is_minded_by(self.id.0)).and_then(|it| it.next_deadline());
+        let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
+        let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
     }
 
@@ -271,6 +287,11 @@ impl Driver {
             Event::AnnounceRequested { request, prefix, exclude } => {
                 self.announce_requested(request, &prefix, exclude);
             }
+            Event::SubscribeStarted { subscription, group } => {
+                if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
+                    ask.track.begin_at(group);
+                }
+            }
             Event::SubscribeRequested { request, broadcast, track, subscription } => {
                 self.subscribe_requested(request, &broadcast, &track, subscription);
             }
@@ -304,6 +325,9 @@ impl Driver {
 
     /// Ends everything that came from the peer, and lets go of everything else.
     fn close(&mut self, error: Error) {
+        for cache in self.caches() {
+            cache.leave(self.id.0);
+        }
         let inbox = std::mem::take(&mut self.inbox);
         for mut receiving in inbox.groups.into_iter().flatten() {
             receiving.group.abort(Error::SessionClosed);
@@ -313,9 +337,6 @@ impl Driver {
         }
         for mut remote in inbox.remotes.into_values() {
             let _ = remote.producer.abort(Error::SessionClosed);
-        }
-        if let Some(origin) = inbox.consume {
-            origin.cache().leave(self.id.0);
         }
         self.outbox = Outbox::default();
         self.publish = None;
@@ -372,62 +393,67 @@ impl Driver {
     }
 
     fn ask(&mut self, broadcast: Path, request: TrackRequest) {
-        let mut track = request.into_producer();
-        // Looked at once, so that only what changes from here on is news.
-        let want = match track.try_subscription_changed() {
-            Poll::Ready(want) => want,
-            Poll::Pending => track.subscription(),
-        };
-        let Some(want) = want else { return track.abort(Error::Cancelled) };
-        let name = track.name().into();
-        let token: Token = self
-            .inbox
-            .asks
-            .insert_with(|slot| Ask {
-                track,
-                want: want.clone(),
-                waker: self.ready.waker(ready_key(ASK, slot)),
-            })
-            .into();
-        self.machine.apply(Command::Subscribe {
-            subscription: token,
-            broadcast,
-            track: name,
-            want: self.inbox.lasting(want),
-        });
+        let track = request.into_producer();
+        let waker = |slot| self.ready.waker(ready_key(ASK, slot));
+        let told = Told::Nothing;
+        let ask = |slot| Ask { track, broadcast, told, waker: waker(slot) };
+        let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
 
-    /// Those who want a track of the peer want it otherwise, or no longer.
+    /// Those who want a track of the peer want it otherwise, or are no longer there.
     fn ask_changed(&mut self, slot: usize) {
         let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
         let subscription = Token::from(key);
-        let mut cx = Context::from_waker(&ask.waker);
-        while let Poll::Ready(want) = ask.track.poll_subscription_changed(&mut cx) {
-            match want {
-                Some(want) if want == ask.want => {}
-                Some(want) => {
-                    ask.want = want.clone();
-                    self.machine.apply(Command::UpdateSubscribe { subscription, want });
+        let waker = ask.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
+            if !is_asked {
+                ask.track.abort(Error::Cancelled);
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if !matches!(ask.told, Told::Subscription(_)) {
+                    // Nothing is to come that would have to be waited for.
+                    self.inbox.asks.remove(key);
                 }
-                None => {
-                    ask.track.abort(Error::Cancelled);
-                    self.machine.apply(Command::Unsubscribe { subscription });
-                    return;
-                }
+                return;
             }
+            let told = want.map_or(Told::Question, Told::Subscription);
+            // Who still asks may subscribe next, so that a subscription stays until nobody is there.
+            if told == ask.told || (told == Told::Question && ask.told != Told::Nothing) {
+                continue;
+            }
+            let was_subscribed = matches!(ask.told, Told::Subscription(_));
+            let (broadcast, track) = (ask.broadcast.clone(), ask.track.name().into());
+            let command = match &told {
+                Told::Subscription(want) if was_subscribed => {
+                    Command::UpdateSubscribe { subscription, want: want.clone() }
+                }
+                Told::Subscription(want) => {
+                    let want = self.inbox.kept.lasting(want.clone());
+                    Command::Subscribe { subscription, broadcast, track, want }
+                }
+                _ => Command::Describe { subscription, broadcast, track },
+            };
+            ask.told = told;
+            self.machine.apply(command);
         }
     }
 
     fn track_info(&mut self, subscription: Token, info: TrackInfo) {
         if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
-            // It fails if the track ended meanwhile, which is told to its readers.
+            // It fails if the track ended meanwhile, which is told to its readers, and the second time.
             let _ = ask.track.accept(info);
+            if self.inbox.kept.0.is_some() {
+                // Nor will it say what comes first.
+                ask.track.begin_at(0);
+            }
         }
     }
 
     fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
         let Some(mut ask) = self.inbox.asks.remove(subscription.into()) else { return };
+        // If it was the answer to a question, a subscription may have followed that.
+        self.machine.apply(Command::Unsubscribe { subscription });
         let finished = match result {
             Ok(Some(end)) => ask.track.finish_at(end).or_else(|_| ask.track.finish()),
             Ok(None) => ask.track.finish(),
@@ -508,15 +534,15 @@ impl Driver {
         self.machine.apply(Command::AcceptAnnounce { request, reader, active });
     }
 
+    /// `find` looks in the broadcast.
     fn find_track(
         &self,
         broadcast: &Path,
-        track: &str,
-        want: Subscription,
+        find: impl FnOnce(&BroadcastConsumer) -> Result<TrackConsumer, Error>,
     ) -> Result<TrackConsumer, Error> {
         let origin = self.publish.as_ref().ok_or(Error::Unroutable)?;
         let broadcast = origin.route(broadcast, self.peer, self.id).ok_or(Error::Unroutable)?;
-        broadcast.subscribe_track(track, want)
+        find(&broadcast)
     }
 
     fn subscribe_requested(
@@ -526,7 +552,7 @@ impl Driver {
         track: &str,
         want: Subscription,
     ) {
-        match self.find_track(broadcast, track, want) {
+        match self.find_track(broadcast, |it| it.subscribe_track(track, want)) {
             Ok(track) => {
                 self.outbox.add_serve(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
@@ -536,7 +562,7 @@ impl Driver {
     }
 
     fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
-        match self.find_track(broadcast, track, Subscription::default().priority(0)) {
+        match self.find_track(broadcast, |it| it.ask_track(track)) {
             Ok(track) => {
                 self.outbox.add_describe(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
@@ -606,6 +632,7 @@ impl Driver {
             }
             REMOTE => self.remote_changed(slot),
             ASK => self.ask_changed(slot),
+            TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
     }

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::Result;
 use super::budget::{Account, Charge};
 use super::frame::{Frame, FrameProducer};
-use super::page::{Buffer, FrameStart, Page, Slot};
+use super::page::{Buffer, FrameStart, Page, Pieces, Slot};
 use super::track::Shared;
 use super::wakers::{Wakers, Woken, lock};
 use crate::error::Error;
@@ -81,13 +81,13 @@ struct State {
     finishers: Wakers,
 }
 
-/// A frame whose bytes still come. Those in no chunk yet lie in the group's buffer, with the head
-/// before them as long as there is no chunk.
+/// A frame whose bytes still come. Those in no piece yet lie in the group's buffer, with the head
+/// before them as long as there is no piece.
 struct Open {
     start: FrameStart,
     size: u64,
     received: u64,
-    chunks: Vec<Bytes>,
+    pieces: Pieces,
 }
 
 impl Kept {
@@ -266,7 +266,7 @@ impl Kept {
         let need = start.head.len() + size.min(Buffer::STEP as u64) as usize;
         buffer.reserve(need, self.page(pages, *frames).charge());
         buffer.extend(&start.head);
-        state.open = Some(Open { start, size, received: 0, chunks: Vec::new() });
+        state.open = Some(Open { start, size, received: 0, pieces: Pieces::default() });
         self.close_if_complete(state);
     }
 
@@ -294,17 +294,16 @@ impl Kept {
 
     fn close_if_complete(&self, state: &mut State) {
         let Some(mut open) = state.open.take_if(|open| open.received == open.size) else { return };
-        if open.chunks.is_empty() {
+        if open.pieces.list().is_empty() {
             let wire = state.buffer.take();
             return self.put(state, Slot::wire(&open.start, wire));
         }
         open.flush(&mut state.buffer);
         if open.size <= SMALL {
-            return self.put_copy(state, &open.start, &open.chunks);
+            return self.put_copy(state, &open.start, open.pieces.list());
         }
-        let list = open.chunks.capacity() * mem::size_of::<Bytes>();
-        self.page(&mut state.pages, state.frames).charge().add(list);
-        self.put(state, Slot::chunks(&open.start, open.chunks));
+        self.page(&mut state.pages, state.frames).charge().add(open.pieces.overhead());
+        self.put(state, Slot::pieces(&open.start, open.pieces));
     }
 
     /// Changes the frames, and then gives up old groups of the track if what was written calls for it.
@@ -356,12 +355,13 @@ impl State {
         }
     }
 
-    /// The open frame, with all that came of it in its chunks unless that is too little.
+    /// The open frame, with all that came of it in its pieces unless that is too little.
     fn open(&mut self) -> Option<&Open> {
         let open = self.open.as_mut()?;
-        let head = if open.chunks.is_empty() { open.start.head.len() } else { 0 };
+        let pieces = open.pieces.list().len();
+        let head = if pieces == 0 { open.start.head.len() } else { 0 };
         let waiting = self.buffer.len() - head;
-        if waiting > 0 && (waiting as u64 >= SMALL || open.chunks.len() < EAGER_PIECES) {
+        if waiting > 0 && (waiting as u64 >= SMALL || pieces < EAGER_PIECES) {
             open.flush(&mut self.buffer);
         }
         Some(open)
@@ -369,15 +369,13 @@ impl State {
 }
 
 impl Open {
-    /// Moves what lies in the buffer into a chunk.
+    /// Moves what lies in the buffer into a piece.
     fn flush(&mut self, buffer: &mut Buffer) {
-        let mut chunk = buffer.take();
-        if self.chunks.is_empty() {
-            chunk = chunk.split_off(self.start.head.len());
+        let mut piece = buffer.take();
+        if self.pieces.list().is_empty() {
+            piece = piece.split_off(self.start.head.len());
         }
-        if !chunk.is_empty() {
-            self.chunks.push(chunk);
-        }
+        self.pieces.push(piece);
     }
 }
 

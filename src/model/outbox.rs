@@ -40,6 +40,10 @@ struct Serve {
     track: TrackConsumer,
     wakers: ServeWakers,
     step: Step,
+    /// Whether the subscriber was told the first group.
+    started: bool,
+    /// The lowest group that was given.
+    lowest: u64,
     /// Groups from here on came after the subscription.
     edge: u64,
     /// Groups below are not wanted any more.
@@ -119,7 +123,17 @@ impl Outbox {
         put(
             &mut self.serves,
             request.slot(),
-            Serve { request, track, wakers, step, edge, floor, waiting },
+            Serve {
+                request,
+                track,
+                wakers,
+                step,
+                started: false,
+                lowest: u64::MAX,
+                edge,
+                floor,
+                waiting,
+            },
         );
     }
 
@@ -162,6 +176,9 @@ impl Outbox {
     pub(super) fn next_for(&mut self, slot: usize) -> Option<Next> {
         let serve = self.serves.get_mut(slot)?.as_mut()?;
         let request = serve.request;
+        if let Some(group) = serve.start() {
+            return Some(Next::Command(Command::StartSubscribe { request, group }));
+        }
         let error = match serve.step {
             Step::Describe | Step::Accept => {
                 match serve.track.poll_info(&mut Context::from_waker(&serve.wakers.track)) {
@@ -191,6 +208,7 @@ impl Outbox {
                         // What was old before it was asked for is not missed.
                         return Some(Next::Skipped(sequence >= serve.edge));
                     }
+                    serve.lowest = serve.lowest.min(sequence);
                     let group = self.groups.insert(Sending { request, cursor }).into();
                     let command = Command::Group { request, group, sequence, first_frame: 0 };
                     return Some(Next::Command(command));
@@ -229,6 +247,18 @@ impl Outbox {
     }
 }
 
+impl Serve {
+    /// The first group that will be given, when it is known and was not told.
+    fn start(&mut self) -> Option<u64> {
+        if self.started || self.step != Step::Groups {
+            return None;
+        }
+        let start = self.track.start()?.min(self.lowest);
+        self.started = true;
+        Some(start)
+    }
+}
+
 impl Source for Outbox {
     fn frames(&mut self, group: Token, from: u64, run: &mut Run<'_>) -> Supply {
         let Some(sending) = self.groups.get(group.into()) else {
@@ -242,7 +272,8 @@ impl Source for Outbox {
             return Supply::Gone(Error::Old);
         }
         let waker = Some(&serve.wakers.groups);
-        let supply = sending.cursor.frames(from, waker, &mut |frame| run.push(frame));
+        let skipped = run.skipped();
+        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
         if supply == Supply::Pending && !serve.waiting.contains(&group) {
             serve.waiting.push(group);
         }

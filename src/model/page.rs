@@ -95,16 +95,77 @@ enum Body {
     },
     /// The payload as the application gave it.
     Shared(Bytes),
-    Chunks(Box<Chunks>),
+    Pieces(Pieces),
 }
 
-/// A large frame in the pieces in which it came.
-#[derive(Debug)]
-struct Chunks {
-    size: usize,
+/// Payload in the pieces in which it came. No larger than a pointer, because every group has room for
+/// one and few need it.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces(Option<Box<Lists>>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    /// None of them empty.
     list: Vec<Bytes>,
+    /// Where each ends: a reader in the middle finds its place without walking there.
+    ends: Vec<u64>,
     /// All of it, once somebody asked for it whole.
     joined: OnceLock<Bytes>,
+}
+
+impl Pieces {
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            let end = self.size() + piece.len() as u64;
+            let lists = self.0.get_or_insert_default();
+            lists.ends.push(end);
+            lists.list.push(piece);
+        }
+    }
+
+    pub(crate) fn list(&self) -> &[Bytes] {
+        self.0.as_ref().map_or(&[], |lists| &lists.list)
+    }
+
+    fn ends(&self) -> &[u64] {
+        self.0.as_ref().map_or(&[], |lists| &lists.ends)
+    }
+
+    /// Bytes of all.
+    fn size(&self) -> u64 {
+        self.ends().last().copied().unwrap_or(0)
+    }
+
+    /// What the lists take beside the bytes.
+    pub(crate) fn overhead(&self) -> usize {
+        self.0.as_ref().map_or(0, |lists| {
+            let (list, ends) = (lists.list.capacity(), lists.ends.capacity());
+            list * mem::size_of::<Bytes>() + ends * mem::size_of::<u64>()
+        })
+    }
+
+    /// The pieces from the one that holds byte `offset` on, and where that one begins.
+    pub(crate) fn from(&self, offset: u64) -> (&[Bytes], u64) {
+        let ends = self.ends();
+        let at = ends.partition_point(|end| *end <= offset);
+        let begin = at.checked_sub(1).map_or(0, |before| ends[before]);
+        (&self.list()[at..], begin)
+    }
+
+    /// The bytes of one piece from `offset` on; `None` behind the end.
+    pub(crate) fn piece(&self, offset: u64) -> Option<Bytes> {
+        let (pieces, begin) = self.from(offset);
+        Some(pieces.first()?.slice((offset - begin) as usize..))
+    }
+
+    /// All in one, made at the first time and charged to `charge`.
+    fn joined(&self, charge: &Charge) -> Option<&Bytes> {
+        let lists = self.0.as_ref()?;
+        Some(lists.joined.get_or_init(|| {
+            charge.add(self.size() as usize + BUFFER_OVERHEAD);
+            lists.list.concat().into()
+        }))
+    }
 }
 
 impl Slot {
@@ -119,16 +180,15 @@ impl Slot {
         from.slot(Body::Shared(payload))
     }
 
-    pub(crate) fn chunks(from: &FrameStart, list: Vec<Bytes>) -> Self {
-        let size = list.iter().map(Bytes::len).sum();
-        from.slot(Body::Chunks(Box::new(Chunks { size, list, joined: OnceLock::new() })))
+    pub(crate) fn pieces(from: &FrameStart, pieces: Pieces) -> Self {
+        from.slot(Body::Pieces(pieces))
     }
 
     pub(crate) fn len(&self) -> usize {
         match &self.body {
             Body::Wire { bytes, head_len, .. } => bytes.len() - usize::from(*head_len),
             Body::Shared(payload) => payload.len(),
-            Body::Chunks(chunks) => chunks.size,
+            Body::Pieces(pieces) => pieces.size() as usize,
         }
     }
 
@@ -137,7 +197,7 @@ impl Slot {
         match &self.body {
             Body::Wire { bytes, head_len, .. } => &bytes[usize::from(*head_len)..],
             Body::Shared(payload) => payload,
-            Body::Chunks(chunks) => chunks.joined(charge),
+            Body::Pieces(pieces) => pieces.joined(charge).map_or(&[], |joined| joined),
         }
     }
 
@@ -146,55 +206,36 @@ impl Slot {
         match &self.body {
             Body::Wire { bytes, head_len, .. } => bytes.slice(usize::from(*head_len)..),
             Body::Shared(payload) => payload.clone(),
-            Body::Chunks(chunks) => chunks.joined(charge).clone(),
+            Body::Pieces(pieces) => pieces.joined(charge).cloned().unwrap_or_default(),
         }
     }
 
     /// A piece of the payload from `offset` on, as large as it lies; `None` at the end.
     pub(crate) fn piece(&self, offset: u64) -> Option<Bytes> {
+        let rest = |payload: &Bytes, from: u64| {
+            let from = usize::try_from(from).ok().filter(|from| *from < payload.len())?;
+            Some(payload.slice(from..))
+        };
         match &self.body {
-            Body::Wire { bytes, head_len, .. } => {
-                piece(&[bytes.slice(usize::from(*head_len)..)], offset)
-            }
-            Body::Shared(payload) => piece(std::slice::from_ref(payload), offset),
-            Body::Chunks(chunks) => piece(&chunks.list, offset),
+            Body::Wire { bytes, head_len, .. } => rest(bytes, offset + u64::from(*head_len)),
+            Body::Shared(payload) => rest(payload, offset),
+            Body::Pieces(pieces) => pieces.piece(offset),
         }
     }
 
-    /// How the machine sees it.
-    pub(crate) fn view(&self) -> FrameView<'_> {
-        let (wire, payload) = match &self.body {
+    /// How the machine sees it. The payload is shown from byte `from` on, or from before it.
+    pub(crate) fn view(&self, from: u64) -> FrameView<'_> {
+        let (wire, (payload, offset)) = match &self.body {
             Body::Wire { bytes, delta_len, head_len } => {
                 let (delta_len, head_len) = (usize::from(*delta_len), usize::from(*head_len));
-                (Some(WireFrame { bytes, delta_len, head_len }), [].as_slice())
+                (Some(WireFrame { bytes, delta_len, head_len }), ([].as_slice(), 0))
             }
-            Body::Shared(payload) => (None, std::slice::from_ref(payload)),
-            Body::Chunks(chunks) => (None, chunks.list.as_slice()),
+            Body::Shared(payload) => (None, (std::slice::from_ref(payload), 0)),
+            Body::Pieces(pieces) => (None, pieces.from(from)),
         };
         let (timestamp, previous) = (self.timestamp, self.previous);
-        FrameView { timestamp, previous, size: self.len() as u64, wire, payload }
+        FrameView { timestamp, previous, size: self.len() as u64, wire, payload, offset }
     }
-}
-
-impl Chunks {
-    fn joined(&self, charge: &Charge) -> &Bytes {
-        self.joined.get_or_init(|| {
-            charge.add(self.size + BUFFER_OVERHEAD);
-            self.list.concat().into()
-        })
-    }
-}
-
-/// The piece of `chunks` that holds byte `offset` of them, from there on.
-pub(crate) fn piece(chunks: &[Bytes], offset: u64) -> Option<Bytes> {
-    let mut offset = usize::try_from(offset).ok()?;
-    for chunk in chunks {
-        if offset < chunk.len() {
-            return Some(chunk.slice(offset..));
-        }
-        offset -= chunk.len();
-    }
-    None
 }
 
 /// What is known of a frame before its payload.

@@ -1,11 +1,11 @@
 //! Tracks: where writers of groups and readers of groups meet.
 
 mod consumer;
+mod demand;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
+
+use demand::{Changes, Demand};
 
 pub use consumer::TrackConsumer;
 
@@ -92,19 +94,14 @@ struct State {
     end: Option<u64>,
     abort: Option<Error>,
     producers: usize,
-    /// What each consumer wants.
-    wants: BTreeMap<u64, Subscription>,
-    last_want: u64,
-    /// All of `wants` together, and how often that changed.
-    demand: Option<Subscription>,
-    demand_changes: u64,
+    /// No group below will come, once that is known of a track from elsewhere.
+    start: Option<u64>,
+    demand: Demand,
     deadline: Option<Instant>,
     /// Those who wait for groups.
     readers: Wakers,
     /// Those who wait for the track to be accepted or to end.
     followers: Wakers,
-    /// Producers who wait for a change of `demand`.
-    suppliers: Wakers,
 }
 
 impl Shared {
@@ -210,33 +207,7 @@ impl State {
             self.abort = Some(error);
             self.readers.take(woken);
             self.followers.take(woken);
-            self.suppliers.take(woken);
-        }
-    }
-
-    fn add_want(&mut self, want: Subscription, woken: &mut Woken) -> u64 {
-        self.last_want += 1;
-        self.wants.insert(self.last_want, want);
-        self.update_demand(woken);
-        self.last_want
-    }
-
-    fn update_demand(&mut self, woken: &mut Woken) {
-        let demand = self.wants.values().cloned().reduce(|a, b| Subscription {
-            priority: a.priority.max(b.priority),
-            ordered: a.ordered && b.ordered,
-            max_age: a.max_age.max(b.max_age),
-            start: match (a.start, b.start) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                // The other one wants the latest, which is later unless nobody has got so far.
-                (a, b) => a.or(b).filter(|start| *start <= self.shelf.edge().saturating_sub(1)),
-            },
-            end: a.end.zip(b.end).map(|(a, b)| a.max(b)),
-        });
-        if demand != self.demand {
-            self.demand = demand;
-            self.demand_changes += 1;
-            self.suppliers.take(woken);
+            self.demand.suppliers.take(woken);
         }
     }
 }
@@ -248,8 +219,8 @@ pub struct TrackProducer {
     woken: Woken,
     slot: WaitSlot,
     demand_slot: WaitSlot,
-    /// The last change of demand that was told.
-    demand_seen: u64,
+    /// The last changes of demand that were told.
+    demand_seen: Changes,
 }
 
 impl TrackProducer {
@@ -257,15 +228,16 @@ impl TrackProducer {
     pub(crate) fn new(track: Track, cache: Arc<Cache>) -> Self {
         let shared = Shared::new(track.name, cache);
         let _ = shared.info.set(track.info);
-        Self::of(shared, 0)
+        lock(&shared.state).start = Some(0);
+        Self::of(shared, Changes::default())
     }
 
     /// A track of which nothing is known yet: consumers wait until it is accepted or aborted.
     pub(crate) fn requested(name: Arc<str>, cache: Arc<Cache>) -> Self {
-        Self::of(Shared::new(name, cache), 0)
+        Self::of(Shared::new(name, cache), Changes::default())
     }
 
-    fn of(shared: Arc<Shared>, demand_seen: u64) -> Self {
+    fn of(shared: Arc<Shared>, demand_seen: Changes) -> Self {
         lock(&shared.state).producers += 1;
         let (woken, slot, demand_slot) = Default::default();
         Self { shared, woken, slot, demand_slot, demand_seen }
@@ -293,6 +265,16 @@ impl TrackProducer {
             state.followers.take(woken);
             Ok(())
         })
+    }
+
+    /// Says that no group below `start` will come. The first time counts.
+    pub(super) fn begin_at(&mut self, start: u64) {
+        self.shared.change(&mut self.woken, |state, woken| {
+            if state.start.is_none() {
+                state.start = Some(start);
+                state.readers.take(woken);
+            }
+        });
     }
 
     /// Begins a group by its number, in any order.
@@ -381,7 +363,7 @@ impl TrackProducer {
             state.end = Some(end);
             state.readers.take(woken);
             state.followers.take(woken);
-            state.suppliers.take(woken);
+            state.demand.suppliers.take(woken);
             Ok(())
         })
     }
@@ -399,7 +381,12 @@ impl TrackProducer {
 
     /// Reads the track.
     pub fn subscribe(&self, want: Subscription) -> TrackConsumer {
-        TrackConsumer::new(self.shared.clone(), want)
+        TrackConsumer::new(self.shared.clone(), Some(want))
+    }
+
+    /// Asks what the track is, and wants nothing of it yet.
+    pub(super) fn ask(&self) -> TrackConsumer {
+        TrackConsumer::new(self.shared.clone(), None)
     }
 
     /// The highest sequence that there ever was.
@@ -415,7 +402,12 @@ impl TrackProducer {
     /// What all readers want together: the highest priority, the greatest age, the widest bounds.
     /// `None` if nobody reads.
     pub fn subscription(&self) -> Option<Subscription> {
-        lock(&self.shared.state).demand.clone()
+        lock(&self.shared.state).demand.all().cloned()
+    }
+
+    /// Whether somebody reads the track or asks what it is.
+    pub(super) fn is_asked(&self) -> bool {
+        lock(&self.shared.state).demand.is_asked()
     }
 
     /// A handle that keeps nothing alive.
@@ -426,7 +418,7 @@ impl TrackProducer {
     fn demand<T>(
         &mut self,
         waker: Option<&Waker>,
-        ask: impl FnOnce(&State, &mut u64) -> Poll<T>,
+        ask: impl FnOnce(&State, &mut Changes) -> Poll<T>,
     ) -> Poll<T> {
         let waker = waker.cloned();
         // Declared before the guard: dropped after the unlock.
@@ -434,19 +426,44 @@ impl TrackProducer {
         let mut state = lock(&self.shared.state);
         let answer = ask(&state, &mut self.demand_seen);
         if answer.is_pending() {
-            _displaced =
-                waker.and_then(|waker| state.suppliers.register(&mut self.demand_slot, waker));
+            _displaced = waker
+                .and_then(|waker| state.demand.suppliers.register(&mut self.demand_slot, waker));
         }
         answer
     }
 
     fn demand_change(&mut self, waker: Option<&Waker>) -> Poll<Option<Subscription>> {
         self.demand(waker, |state, seen| {
-            if *seen == state.demand_changes {
+            let changes = state.demand.changes();
+            if seen.want == changes.want {
                 return Poll::Pending;
             }
-            *seen = state.demand_changes;
-            Poll::Ready(state.demand.clone())
+            seen.want = changes.want;
+            Poll::Ready(state.demand.all().cloned())
+        })
+    }
+
+    /// As [`poll_subscription_changed`](Self::poll_subscription_changed), and whether anybody is there:
+    /// whoever only asks what the track is wants nothing.
+    pub(super) fn poll_interest(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Subscription>, bool)> {
+        self.demand(Some(cx.waker()), |state, seen| {
+            let changes = state.demand.changes();
+            if seen.interest == changes.interest {
+                return Poll::Pending;
+            }
+            *seen = changes;
+            Poll::Ready((state.demand.all().cloned(), state.demand.is_asked()))
+        })
+    }
+
+    /// Until nobody reads the track nor asks what it is, or it is aborted.
+    pub(super) fn unasked(&mut self, waker: Option<&Waker>) -> Poll<()> {
+        self.demand(waker, |state, _| match state.abort.is_some() || !state.demand.is_asked() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         })
     }
 
@@ -467,13 +484,14 @@ impl TrackProducer {
     fn reads(&mut self, waker: Option<&Waker>, wanted: bool) -> Poll<Result<()>> {
         self.demand(waker, |state, _| match &state.abort {
             Some(error) => Poll::Ready(Err(error.clone())),
-            None if state.demand.is_some() == wanted => Poll::Ready(Ok(())),
+            None if state.demand.all().is_some() == wanted => Poll::Ready(Ok(())),
             None => Poll::Pending,
         })
     }
 
     wait! {
-        /// Until somebody reads the track. Fails if the track is aborted.
+        /// Until somebody reads the track; a peer that asks what it is (moq-lite, TRACK) does not
+        /// count. Fails if the track is aborted.
         is_used => poll_used, used, try_used() -> Result<()>
     }
 
@@ -509,11 +527,14 @@ impl Drop for TrackProducer {
                     Some(_) => {
                         state.readers.take(woken);
                         state.followers.take(woken);
-                        state.suppliers.take(woken);
+                        state.demand.suppliers.take(woken);
                     }
                 }
             }
-            (state.followers.free(&mut self.slot), state.suppliers.free(&mut self.demand_slot))
+            (
+                state.followers.free(&mut self.slot),
+                state.demand.suppliers.free(&mut self.demand_slot),
+            )
         });
     }
 }
@@ -555,9 +576,9 @@ fn closed(state: &State) -> Poll<Result<()>> {
 pub(crate) struct WeakTrack(Weak<Shared>);
 
 impl WeakTrack {
-    /// Reads the track, if somebody still writes or was asked to write it, or ended it cleanly and
-    /// holds on to it.
-    pub(crate) fn subscribe(&self, want: Subscription) -> Option<TrackConsumer> {
+    /// Reads the track, or only asks what it is, if somebody still writes or was asked to write it, or
+    /// ended it cleanly and holds on to it.
+    pub(crate) fn subscribe(&self, want: Option<Subscription>) -> Option<TrackConsumer> {
         let shared = self.0.upgrade()?;
         let consumer = TrackConsumer::new(shared.clone(), want);
         // Asked last: from now on the producers see a reader.
@@ -595,10 +616,10 @@ impl Watch {
         // Declared before the guard: dropped after the unlock.
         let _displaced;
         let mut state = lock(&shared.state);
-        if state.demand.is_none() || !state.is_alive() {
+        if state.demand.all().is_none() || !state.is_alive() {
             return Poll::Ready(());
         }
-        _displaced = waker.and_then(|waker| state.suppliers.register(&mut self.slot, waker));
+        _displaced = waker.and_then(|waker| state.demand.suppliers.register(&mut self.slot, waker));
         Poll::Pending
     }
 }
@@ -607,7 +628,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         if self.slot.is_used() {
             if let Some(shared) = self.track.upgrade() {
-                let _freed = lock(&shared.state).suppliers.free(&mut self.slot);
+                let _freed = lock(&shared.state).demand.suppliers.free(&mut self.slot);
             }
         }
     }

@@ -130,7 +130,7 @@ fn show(group: &Group, from: u64, as_wire: bool, run: &mut Run<'_>) -> Supply {
             delta_len: *delta_len,
             head_len: *head_len,
         });
-        let went_on = run.push(FrameView { timestamp, previous, size, wire, payload });
+        let went_on = run.push(FrameView { timestamp, previous, size, wire, payload, offset: 0 });
         if !went_on && index + 1 < group.frames.len() {
             return Supply::More;
         }

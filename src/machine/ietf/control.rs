@@ -126,6 +126,11 @@ impl Ids {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.by_id.len() + self.by_key.len() + self.blocked.len() + self.ahead.len()
+    }
+
     /// Whether the request was not sent for want of ids.
     pub(super) fn is_blocked(&self, key: Key) -> bool {
         self.blocked.iter().any(|(blocked, _)| *blocked == key)

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::app::{Command, Event, RequestKey};
 use super::dialect::{Dialect, Look};
 use super::incoming::Header;
-use super::io::Source;
+use super::io::{Source, Token};
 use super::layout::Head;
 use super::serves::Serving;
 use super::streams::{Recv, Send};
@@ -215,6 +215,12 @@ impl Ietf {
         }
     }
 
+    /// Everything that is remembered beside what the peer was told and told us.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.ids.entries() + self.early.len() + self.offers.entries()
+    }
+
     // ---- roles -------------------------------------------------------------------------------
 
     fn role(&mut self, key: Key) -> &mut Role {
@@ -401,6 +407,12 @@ impl Dialect for Ietf {
             Command::AcceptTrack { request, info } => {
                 self.accept_status(core, request.into(), &info);
             }
+            // A question of its own is not worth it: SUBSCRIBE_OK says as much as the drafts can.
+            Command::Describe { subscription, .. } => {
+                let info = core.unsaid();
+                core.notices.push_back(Event::TrackInfo { subscription, info });
+            }
+            Command::StartSubscribe { .. } => {}
             Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
             Command::Refuse { request, error } => self.refused(core, request.into(), &error),
             Command::Subscribe { subscription, broadcast, track, want } => {
@@ -423,20 +435,15 @@ impl Dialect for Ietf {
         self.accepted(core, key, info);
     }
 
-    fn group_head(
-        &mut self,
-        _: &mut Core,
-        _: Key,
-        serving: &Serving,
-        sequence: u64,
-        first_frame: u64,
-    ) -> Option<Head> {
+    fn group_head(&self, serving: &Serving, sequence: u64, first_frame: u64) -> Option<Head> {
         self.subgroup_head(serving, sequence, first_frame)
     }
 
     fn say_ended(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
         self.say_done(core, key, streams);
     }
+
+    fn unask(&mut self, _: &mut Core, _: Token) {}
 
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {
         self.left(core, sub, result);

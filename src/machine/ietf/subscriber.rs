@@ -71,6 +71,11 @@ impl Offers {
         self.aliases.contains_key(&alias)
     }
 
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.by_key.len() + self.by_name.len() + self.aliases.len()
+    }
+
     fn remove(&mut self, key: Key) -> Option<Offer> {
         let offer = self.by_key.remove(&key)?;
         self.aliases.remove(&offer.alias);

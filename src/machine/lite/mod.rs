@@ -5,9 +5,11 @@
 
 mod announce;
 mod publisher;
+mod question;
 mod subscriber;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
@@ -17,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 use super::app::{Command, Event, GroupKey, RequestKey};
 use super::dialect::{Dialect, Look};
 use super::incoming::{Header, Part, State as Incoming};
-use super::io::Source;
+use super::io::{Source, Token};
 use super::layout::{Head, Layout};
 use super::serves::Serving;
 use super::streams::{Recv, Send};
@@ -60,8 +62,10 @@ enum Role {
     Describing,
     /// We subscribed.
     Asking(Key),
-    /// We asked what a track is.
+    /// We asked what the track of a subscription is.
     Querying(Key),
+    /// We asked what a track is, and did not subscribe.
+    Wondering(Token),
 }
 
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub(super) struct Lite {
     peer: Option<Setup>,
     /// By slot of the request.
     roles: Vec<Role>,
+    /// What we only asked about, until it is answered.
+    questions: BTreeMap<Token, Key>,
     next_sub_id: u64,
 }
 
@@ -85,6 +91,7 @@ impl Lite {
             hop: config.hop,
             peer: if features.setup { None } else { Some(Setup::default()) },
             roles: Vec::new(),
+            questions: BTreeMap::new(),
             next_sub_id: 0,
         };
         if features.setup {
@@ -259,6 +266,12 @@ impl Lite {
         }
     }
 
+    /// Questions that are open.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.questions.len()
+    }
+
     // ---- roles -------------------------------------------------------------------------------
 
     fn role(&mut self, key: Key) -> &mut Role {
@@ -351,6 +364,7 @@ impl Dialect for Lite {
             Role::Describing => self.look_at_describing(core, key),
             Role::Asking(sub) => self.look_at_asking(core, key, *sub),
             Role::Querying(sub) => self.look_at_querying(core, key, *sub),
+            Role::Wondering(token) => self.look_at_wondering(core, key, *token),
         };
         // A look that ends a role leaves another one in its place.
         let alive = core.requests.get(key).is_some();
@@ -392,13 +406,20 @@ impl Dialect for Lite {
                 self.accept_track(core, request.into(), &info)
             }
             Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
+            Command::Describe { subscription, broadcast, track } => {
+                self.describe(core, subscription, broadcast, track);
+            }
             Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
+            Command::StartSubscribe { request, group } => {
+                self.start_subscribe(core, request.into(), group);
+            }
             Command::Subscribe { subscription, broadcast, track, want } => {
                 self.subscribe(core, subscription, broadcast, track, want);
             }
             Command::UpdateSubscribe { subscription, want } => {
                 self.update_subscribe(core, subscription, want);
             }
+            Command::AcceptOffer { .. } => {}
             other => unreachable!("{other:?} is the same in all dialects"),
         }
     }
@@ -413,19 +434,16 @@ impl Dialect for Lite {
         self.say_ok(core, key, info);
     }
 
-    fn group_head(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        serving: &Serving,
-        sequence: u64,
-        first_frame: u64,
-    ) -> Option<Head> {
-        self.begin_group(core, key, serving, sequence, first_frame)
+    fn group_head(&self, serving: &Serving, sequence: u64, first_frame: u64) -> Option<Head> {
+        self.begin_group(serving, sequence, first_frame)
     }
 
     fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, _streams: u64) {
         self.say_end(core, key, end);
+    }
+
+    fn unask(&mut self, core: &mut Core, token: Token) {
+        self.take_back(core, token);
     }
 
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {

@@ -40,16 +40,23 @@ impl Lite {
         });
     }
 
+    /// START is told once: it can't be taken back.
+    pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
+        let Some(serving) = core.serves.get_mut(key) else { return };
+        let is_open = serving.track.is_some() && serving.start.is_none();
+        if self.features.subscribe_end && is_open {
+            serving.start = Some(group);
+            self.respond(core, key, &SubscribeResponse::Start { group });
+        }
+    }
+
     pub(super) fn begin_group(
-        &mut self,
-        core: &mut Core,
-        key: Key,
+        &self,
         serving: &Serving,
         sequence: u64,
         first_frame: u64,
     ) -> Option<Head> {
-        let says_start = self.features.subscribe_end;
-        if says_start && serving.start.is_some_and(|start| sequence < start) {
+        if serving.start.is_some_and(|start| sequence < start) {
             // The peer drops what is below the start that it was told.
             return None;
         }
@@ -57,12 +64,6 @@ impl Lite {
         UniStream::Group.encode(&mut head);
         let header = GroupHeader { subscribe: serving.number, sequence, first_frame };
         header.encode(&mut head, self.version).ok()?;
-        if serving.start.is_none() {
-            core.serves.get_mut(key)?.start = Some(sequence);
-            if says_start {
-                self.respond(core, key, &SubscribeResponse::Start { group: sequence });
-            }
-        }
         Some(Head::from_slice(&head))
     }
 

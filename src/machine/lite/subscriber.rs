@@ -1,12 +1,13 @@
 //! What we ask of the peer's tracks (moq-lite, *Subscribe* and *Track*).
 
 use super::super::Core;
+use super::super::app::Event;
 use super::super::dialect::{Dialect, Look};
 use super::super::io::Token;
 use super::super::subs::Sub;
 use super::{Lite, Role, Text};
 use crate::coding::lite::{
-    BiStream, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest, decode_track_info,
+    BiStream, Subscribe, SubscribeResponse, SubscribeUpdate, decode_track_info,
 };
 use crate::error::Error;
 use crate::path::Path;
@@ -26,16 +27,11 @@ impl Lite {
             return core.refuse_sub(token, error);
         }
         let version = self.version;
-        let query = self.features.track.then(|| {
-            let key = core.requests.open();
-            let message = TrackRequest { broadcast: broadcast.clone(), track: track.clone() };
-            core.requests.write(key, |out| {
-                BiStream::Track.encode(out);
-                // If the names do not fit here, they do not fit below, which is told.
-                let _ = message.encode(out, version);
-            });
-            key
-        });
+        // A question that is open already does.
+        let query = match self.questions.remove(&token) {
+            None if self.features.track => self.ask(core, broadcast.clone(), track.clone()),
+            query => query,
+        };
         let id = self.next_sub_id;
         let priority = want.priority;
         let message = Subscribe { id, broadcast, track, want, frame_start: 0, frame_end: None };
@@ -115,12 +111,18 @@ impl Lite {
         match SubscribeResponse::decode_body(kind, &body, self.version)? {
             SubscribeResponse::Ok { .. } if sub.info.is_none() => {
                 // These versions do not say what a track is.
-                let info = TrackInfo { max_age: core.limits.max_age, ..TrackInfo::default() };
+                let info = core.unsaid();
                 return Ok(core.informed(sub_key, info).map_or(Look::More, Look::Event));
             }
             // Sent twice by some early peers; says nothing new.
             SubscribeResponse::Ok { .. } => {}
-            SubscribeResponse::Start { group } => sub.start = Some(group),
+            SubscribeResponse::Start { group } if sub.start.is_none() => {
+                sub.start = Some(group);
+                let subscription = sub.token;
+                return Ok(Look::Event(Event::SubscribeStarted { subscription, group }));
+            }
+            // It can't be taken back.
+            SubscribeResponse::Start { .. } => {}
             SubscribeResponse::End { group } => {
                 sub.end = Some(group);
                 let loose = u64::from(self.features.loose_end);
@@ -152,7 +154,11 @@ impl Lite {
         }
     }
 
-    fn read_info(&mut self, core: &mut Core, key: Key) -> Result<Option<TrackInfo>, Error> {
+    pub(super) fn read_info(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+    ) -> Result<Option<TrackInfo>, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
         if let Some(code) = request.recv.reset() {
             return Err(Error::from_stream_code(code));

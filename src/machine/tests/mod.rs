@@ -172,6 +172,16 @@ fn group(request: RequestKey, sequence: u64) -> Command {
     Command::Group { request, group: token(sequence as u32), sequence, first_frame: 0 }
 }
 
+/// What the first group of a served subscription is.
+fn start(request: RequestKey, group: u64) -> Command {
+    Command::StartSubscribe { request, group }
+}
+
+/// What the peer says of it.
+fn started(slot: u32, group: u64) -> Event {
+    Event::SubscribeStarted { subscription: token(slot), group }
+}
+
 /// What an application heard of the groups that it subscribed to; the machine's promises are checked
 /// on the way.
 #[derive(Debug, Default)]
@@ -180,6 +190,7 @@ struct Heard {
     groups: BTreeMap<(u32, u64), HeardGroup>,
     ended: BTreeMap<u32, Result<Option<u64>, Error>>,
     informed: Vec<u32>,
+    started: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -240,6 +251,11 @@ impl Heard {
                 }
                 self.group(group).result = Some(result);
                 self.names.remove(&group);
+            }
+            Event::SubscribeStarted { subscription, group } => {
+                let slot = subscription.slot;
+                assert!(!self.ended.contains_key(&slot), "a start behind the end");
+                assert_eq!(self.started.insert(slot, group), None, "started twice");
             }
             Event::SubscribeEnded { subscription, result } => {
                 let slot = subscription.slot;

@@ -293,6 +293,9 @@ impl World {
         let (request, subscription, sequence) =
             (serving.request, serving.subscription, serving.next);
         serving.next += 1 + u64::from(n >> 12) / 8;
+        if sequence == 0 {
+            self.pair.server.apply(start(request, sequence));
+        }
         let group = token(self.given.len() as u32);
         self.pair.server.source.begin(group);
         let (frames, end, released) = (vec![], None, None);

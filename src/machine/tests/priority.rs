@@ -37,6 +37,7 @@ impl Served {
         let group = token(track as u32 * 100 + sequence as u32);
         self.lone.end.source.insert(group, [Frame::new(0, vec![0; size])]);
         let request = self.requests[track];
+        self.lone.end.apply(start(request, sequence));
         self.lone.end.apply(Command::Group { request, group, sequence, first_frame: 0 });
     }
 

@@ -169,6 +169,7 @@ fn draining_sends_everything_and_closes() {
     on_every_dialect(|version, mut pair| {
         let request = subscribed(&mut pair, 0);
         let frames = [Frame::new(3, vec![7; 99]), Frame::new(4, vec![8; 20])];
+        pair.server.apply(start(request, 0));
         for sequence in 0..4 {
             pair.server.source.insert(token(sequence), frames.clone());
             pair.server.apply(group(request, sequence.into()));

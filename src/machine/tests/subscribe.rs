@@ -286,6 +286,92 @@ fn a_token_names_one_subscription_at_a_time() {
     });
 }
 
+/// 7.4: START names the lowest group that may come. Those that came before it was known stay; what is
+/// below and comes later is not sent, as the peer would drop it.
+#[test]
+fn a_start_is_told_once_and_holds() {
+    on_every_dialect(|version, mut pair| {
+        let request = subscribed(&mut pair, 0);
+        let says_start = Features::of(version).subscribe_end;
+        for sequence in [9, 8] {
+            pair.server.source.insert(token(sequence), []);
+            pair.server.apply(group(request, sequence.into()));
+        }
+        pair.run_until_idle();
+        pair.server.apply(start(request, 7));
+        pair.server.apply(start(request, 0));
+        for sequence in [6, 7] {
+            pair.server.source.insert(token(sequence), []);
+            pair.server.apply(group(request, sequence.into()));
+        }
+        pair.server.apply(Command::FinishSubscribe { request, end: 10 });
+        while pair.sleep_to_deadline() {}
+        let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
+        let groups: Vec<_> = heard.groups.keys().map(|(_, sequence)| *sequence).collect();
+        if says_start {
+            assert_eq!((groups, heard.started[&0]), (vec![7, 8, 9], 7));
+        } else {
+            assert_eq!((groups, heard.started.len()), (vec![6, 7, 8, 9], 0));
+        }
+    });
+}
+
+/// 6.11: what a track is can be asked alone. A subscription may follow before the answer, and then the
+/// one question does for both.
+#[test]
+fn a_track_is_described_without_a_subscription() {
+    on_every_dialect(|version, mut pair| {
+        let has_track = Features::of(version).track;
+        let describe = |slot| {
+            let (broadcast, track) = (path("demo"), "video".into());
+            Command::Describe { subscription: token(slot), broadcast, track }
+        };
+        pair.client.apply(describe(0));
+        assert_eq!(accept_all(&mut pair), [], "nobody subscribed");
+        pair.run_until_idle();
+        assert_eq!(pair.client.take_events(), [informed(0)]);
+        if !has_track {
+            return;
+        }
+        // Refused.
+        pair.client.apply(describe(1));
+        pair.run_until_idle();
+        let Event::TrackRequested { request, .. } = one(pair.server.take_events()) else {
+            panic!()
+        };
+        pair.server.apply(Command::Refuse { request, error: Error::NotFound });
+        pair.run_until_idle();
+        let (subscription, result) = (token(1), Err(Error::NotFound));
+        assert_eq!(pair.client.take_events(), [Event::SubscribeEnded { subscription, result }]);
+        // Taken back.
+        pair.client.apply(describe(2));
+        pair.run_until_idle();
+        pair.client.apply(Command::Unsubscribe { subscription: token(2) });
+        pair.run_until_idle();
+        assert!(matches!(
+            pair.server.take_events()[..],
+            [Event::TrackRequested { .. }, Event::RequestEnded { .. }]
+        ));
+        assert_eq!(pair.client.take_events(), []);
+        // Overtaken by a subscription.
+        pair.client.apply(describe(3));
+        pair.client.apply(subscribe(3));
+        pair.run_until_idle();
+        let mut events = pair.server.take_events();
+        events.sort_by_key(|event| matches!(event, Event::SubscribeRequested { .. }));
+        let [Event::TrackRequested { request, .. }, Event::SubscribeRequested { .. }] = events[..]
+        else {
+            panic!("{events:?}");
+        };
+        pair.server.apply(Command::AcceptTrack { request, info: TrackInfo::default() });
+        pair.run_until_idle();
+        assert_eq!(pair.client.take_events(), [informed(3)]);
+        let machine = &pair.client.machine;
+        let Spoken::Lite(lite) = &machine.dialect else { panic!("moq-lite") };
+        assert_eq!((machine.core.subs.entries(), lite.entries()), (3, 0), "the subscription alone");
+    });
+}
+
 /// 7.4: a track that ended without a group.
 #[test]
 fn a_track_may_end_without_a_group() {
@@ -391,6 +477,7 @@ fn the_bytes_of_a_publisher() {
 
         lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
         lone.end.source.insert(token(42), []);
+        lone.apply(start(request, 42));
         lone.apply(group(request, 42));
         assert_eq!(lone.sent(id), bytes(begin));
         let stream = lone.own(Dir::Uni, u64::from(Features::of(version).setup));
@@ -478,7 +565,7 @@ fn fin_without_end_fails_the_subscription() {
         lone.advance(ms(1_000));
         let result = Err(Error::ProtocolViolation("FIN without END"));
         let ended = Event::SubscribeEnded { subscription: token(0), result };
-        assert_eq!(lone.events(), [ended]);
+        assert_eq!(lone.events(), [started(0, 42), ended]);
         assert!(!lone.end.is_closed());
     }
 }
@@ -537,7 +624,10 @@ fn drops_are_tolerated() {
         lone.data(id, ok);
         lone.data(id, drop);
         lone.data(id, drop);
-        assert!(lone.events().iter().all(|event| matches!(event, Event::TrackInfo { .. })));
+        let told = |event: &Event| {
+            matches!(event, Event::TrackInfo { .. } | Event::SubscribeStarted { .. })
+        };
+        assert!(lone.events().iter().all(told));
         assert_eq!(lone.actions(), []);
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::super::page::{self, Page};
+use super::super::page::Page;
 use super::super::wakers::{WaitSlot, lock, wait};
 use super::super::{Frame, FrameConsumer, Result};
 use super::Kept;
@@ -201,7 +201,7 @@ impl GroupConsumer {
         let mut state = lock(&self.reading.group.state);
         let is_open = index == state.frames;
         if let Some(open) = state.open().filter(|_| is_open) {
-            if let Some(piece) = page::piece(&open.chunks, offset) {
+            if let Some(piece) = open.pieces.piece(offset) {
                 return Poll::Ready(Ok(piece));
             }
         }
@@ -284,10 +284,11 @@ impl GroupCursor {
     }
 
     /// Shows `push` the frames from `from` on until it answers `false`, the open one last, all under
-    /// one lock. On [`Supply::Pending`] `waker` stays behind, in the place of an earlier one.
+    /// one lock; of the first one `skipped` bytes of payload or fewer are left out. On [`Supply::Pending`] `waker` stays behind, in the place of an earlier one.
     pub(crate) fn frames(
         &self,
         from: u64,
+        skipped: u64,
         waker: Option<&Waker>,
         push: &mut dyn FnMut(FrameView<'_>) -> bool,
     ) -> Supply {
@@ -296,11 +297,12 @@ impl GroupCursor {
         let _displaced;
         let mut state = lock(&self.group.state);
         let mut index = from;
+        let skipped = |index| if index == from { skipped } else { 0 };
         loop {
             match state.page(index) {
                 Poll::Ready(Ok(Some(page))) => {
                     while let Some(slot) = page.slot(index) {
-                        if !push(slot.view()) {
+                        if !push(slot.view(skipped(index))) {
                             return Supply::More;
                         }
                         index += 1;
@@ -315,9 +317,9 @@ impl GroupCursor {
         let is_open = index == state.frames;
         if let Some(open) = state.open().filter(|_| is_open) {
             let (timestamp, size) = (open.start.timestamp, open.size);
-            let payload = open.chunks.as_slice();
+            let (payload, offset) = open.pieces.from(skipped(index));
             // An incomplete frame can't be taken whole, and is the last in any case.
-            push(FrameView { timestamp, previous, size, wire: None, payload });
+            push(FrameView { timestamp, previous, size, wire: None, payload, offset });
         }
         let mut slot = self.slot.take();
         _displaced = waker.and_then(|waker| state.readers.register(&mut slot, waker));

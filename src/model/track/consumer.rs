@@ -19,6 +19,8 @@ pub struct TrackConsumer {
     shared: Arc<Shared>,
     /// Key of what it wants in the track's table.
     key: u64,
+    /// Whether it only asks what the track is.
+    asks: bool,
     cursor: Cursor,
     /// The group whose first frame `read_frame` waits for.
     reading: Option<GroupConsumer>,
@@ -40,24 +42,25 @@ struct Cursor {
 }
 
 impl TrackConsumer {
-    pub(super) fn new(shared: Arc<Shared>, want: Subscription) -> Self {
+    /// One that only asks what the track is has no `want`.
+    pub(super) fn new(shared: Arc<Shared>, want: Option<Subscription>) -> Self {
+        let asks = want.is_none();
         let (key, (start, arrival)) = shared.change(&mut Woken::default(), |state, woken| {
-            let key = state.add_want(want.clone(), woken);
+            let want = want.clone();
+            let start = want.as_ref().and_then(|want| want.start);
+            let key = state.demand.add(want, state.shelf.edge(), woken);
             let shelf = &state.shelf;
-            let start = match (want.start, shelf.latest()) {
+            let start = match (start, shelf.latest()) {
                 (Some(start), _) => (start, 0),
                 (None, Some(latest)) => (latest.sequence(), latest.arrival()),
                 (None, None) => (shelf.floor(), shelf.arrivals()),
             };
             (key, start)
         });
+        let want = want.unwrap_or_default();
         let cursor = Cursor { want, start, arrival, next: start, skipped: 0 };
-        Self::with(shared, key, cursor, None)
-    }
-
-    fn with(shared: Arc<Shared>, key: u64, cursor: Cursor, reading: Option<GroupConsumer>) -> Self {
         let (slot, follow_slot) = Default::default();
-        Self { shared, key, cursor, reading, slot, follow_slot }
+        Self { shared, key, asks, cursor, reading: None, slot, follow_slot }
     }
 
     /// The track's name in its broadcast.
@@ -76,9 +79,9 @@ impl TrackConsumer {
             self.start_at(start);
         }
         self.shared.change(&mut Woken::default(), |state, woken| {
-            state.wants.insert(self.key, want.clone());
-            state.update_demand(woken);
+            state.demand.set(self.key, Some(want.clone()), state.shelf.edge(), woken);
         });
+        self.asks = false;
         self.cursor.want = want;
     }
 
@@ -107,6 +110,26 @@ impl TrackConsumer {
     /// One past the highest sequence that there ever was.
     pub(crate) fn edge(&self) -> u64 {
         lock(&self.shared.state).shelf.edge()
+    }
+
+    /// Below which group none will be read, as soon as there is a group that is: what a subscriber is
+    /// told as START. Lower ones that are too old now can't get younger.
+    pub(crate) fn start(&self) -> Option<u64> {
+        let timescale = self.shared.timescale();
+        let state = lock(&self.shared.state);
+        let (shelf, want) = (&state.shelf, &self.cursor.want);
+        if shelf.edge() <= self.cursor.start {
+            return None;
+        }
+        let from = match (state.start, state.is_over()) {
+            (None, false) => return None,
+            (start, _) => start.unwrap_or(0).max(self.cursor.start).max(shelf.floor()),
+        };
+        let first = shelf.position(from);
+        let groups = shelf.by_sequence();
+        let old = (first..groups.len()).take_while(|at| shelf.is_old(*at, want.max_age, timescale));
+        // The newest is never old.
+        Some(old.last().map_or(from, |at| groups[at + 1].sequence()))
     }
 
     /// Whether a group is older than [`Subscription::max_age`] allows.
@@ -300,18 +323,20 @@ impl TrackConsumer {
 impl Clone for TrackConsumer {
     fn clone(&self) -> Self {
         let (shared, cursor) = (self.shared.clone(), self.cursor.clone());
+        let asks = self.asks;
         let key = shared.change(&mut Woken::default(), |state, woken| {
-            state.add_want(cursor.want.clone(), woken)
+            let want = (!asks).then(|| cursor.want.clone());
+            state.demand.add(want, state.shelf.edge(), woken)
         });
-        Self::with(shared, key, cursor, self.reading.clone())
+        let (slot, follow_slot) = Default::default();
+        Self { shared, key, asks, cursor, reading: self.reading.clone(), slot, follow_slot }
     }
 }
 
 impl Drop for TrackConsumer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut Woken::default(), |state, woken| {
-            state.wants.remove(&self.key);
-            state.update_demand(woken);
+            state.demand.remove(self.key, state.shelf.edge(), woken);
             (state.readers.free(&mut self.slot), state.followers.free(&mut self.follow_slot))
         });
     }

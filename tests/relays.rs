@@ -1,0 +1,228 @@
+//! A relay between two sessions on a virtual clock: what comes to it in whatever order goes on, and
+//! upstream it asks for what is asked of it.
+
+use std::collections::BTreeSet;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use smoq::machine::{Command, Config, Event, Machine, Token};
+use smoq::sim::{Bare, Endpoint, Link, Pair, Shelf};
+use smoq::stream::Side;
+use smoq::{
+    BroadcastProducer, Client, Driver, Error, Instant, Limits, Origin, OriginProducer, Path,
+    Server, Session, Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
+};
+
+/// A publisher, a relay, and somebody behind it.
+struct World<B: Endpoint> {
+    up: Pair<Driver, Driver>,
+    down: Pair<Driver, B>,
+    track: TrackProducer,
+    _broadcast: BroadcastProducer,
+    _sessions: Vec<Session>,
+}
+
+impl<B: Endpoint> World<B> {
+    /// `join` makes the end behind the relay.
+    fn with(versions: [Version; 2], link: &Link, join: impl FnOnce(Version) -> B) -> Self {
+        let [up, down] = versions;
+        let [publisher, relay] = [(); 2].map(|()| Origin::default().produce());
+        let mut broadcast = publisher.create_broadcast("live").unwrap();
+        let track = broadcast.create_track(Track::new("video")).unwrap();
+        let client = Client::new().with_publish(publisher.consume());
+        let server = Server::new().with_origin(&relay);
+        let (a, publisher) = client.connect(up, Instant::ZERO);
+        let (b, relay_up) = server.accept(up, Instant::ZERO);
+        let (c, relay_down) = Client::new().with_origin(&relay).connect(down, Instant::ZERO);
+        let up = Pair::new(publisher, relay_up, link.clone());
+        let down = Pair::new(relay_down, join(down), link.clone());
+        let _sessions = vec![a, b, c];
+        let mut world = Self { up, down, track, _broadcast: broadcast, _sessions };
+        world.advance(500);
+        world
+    }
+
+    /// Both links in small steps, so that the relay passes on what it has.
+    fn advance(&mut self, millis: u64) {
+        for _ in 0..millis {
+            self.up.advance(Duration::from_millis(1));
+            self.down.advance(Duration::from_millis(1));
+        }
+    }
+
+    /// Groups at once, of which a publisher sends the newest first.
+    fn burst(&mut self, groups: u64) {
+        for n in 0..groups {
+            self.track.write_frame(n * 10, vec![n as u8; 300]).unwrap();
+        }
+    }
+}
+
+impl World<Driver> {
+    fn new(versions: [Version; 2], link: &Link) -> (Self, OriginProducer) {
+        let origin = Origin::default().produce();
+        let server = Server::new().with_consume(origin.clone());
+        let mut session = None;
+        let mut world = Self::with(versions, link, |version| {
+            let (handle, driver) = server.accept(version, Instant::ZERO);
+            session = Some(handle);
+            driver
+        });
+        world._sessions.extend(session);
+        (world, origin)
+    }
+}
+
+/// Takes the sequences of the groups that are there, in the order in which they came.
+fn received(reader: &mut TrackConsumer) -> Vec<u64> {
+    std::iter::from_fn(|| match reader.try_recv_group() {
+        Poll::Ready(Ok(group)) => group.map(|group| group.sequence()),
+        Poll::Ready(Err(error)) => panic!("{error}"),
+        Poll::Pending => None,
+    })
+    .collect()
+}
+
+fn in_all_versions(test: impl Fn([Version; 2], &Link)) {
+    for up in Versions::default().iter() {
+        for down in Versions::default().iter() {
+            for link in [Link::perfect(), Link::wide(3)] {
+                test([up, down], &link);
+            }
+        }
+    }
+}
+
+/// The first group to come to a relay is not the first that will: START must not say so, because what
+/// is below the start that a peer was told is dropped.
+#[test]
+fn a_burst_that_comes_newest_first_is_relayed_whole() {
+    in_all_versions(|versions, link| {
+        for want in [
+            Subscription::default().max_age(Duration::MAX).start(0),
+            Subscription::default().max_age(Duration::from_secs(5)),
+        ] {
+            let (mut world, origin) = World::new(versions, link);
+            let seen = origin.consume().get_broadcast("live").expect("it was announced");
+            let mut reader = seen.subscribe_track("video", want).unwrap();
+            world.advance(500);
+            world.burst(40);
+            world.advance(1_000);
+            let order = received(&mut reader);
+            let newest_first = order.first() != Some(&0);
+            assert!(newest_first, "{versions:?}: the test means the other order");
+            let all: BTreeSet<_> = order.iter().copied().collect();
+            assert!(all.into_iter().eq(0..40), "{versions:?}: {order:?}");
+        }
+    });
+}
+
+/// START goes through the relay: who joins late knows where its groups begin and needs no time for
+/// stragglers at the end.
+#[test]
+fn a_late_reader_behind_a_relay_knows_when_it_has_everything() {
+    for link in [Link::perfect(), Link::wide(3)] {
+        let (mut world, origin) = World::new([Version::Lite06; 2], &link);
+        world.burst(5);
+        let seen = origin.consume().get_broadcast("live").expect("it was announced");
+        let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
+        world.advance(500);
+        assert_eq!(received(&mut reader), [4], "the newest");
+        world.burst(1);
+        world.track.finish().unwrap();
+        world.advance(300);
+        assert_eq!(received(&mut reader), [5]);
+        assert_eq!(reader.try_finished(), Poll::Ready(Ok(6)));
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
+    }
+}
+
+/// moq-net asks what a track is, and subscribes when it knows. Meanwhile nobody reads, so that nothing
+/// decides which groups are too old for whoever does.
+#[test]
+fn what_is_written_between_question_and_subscription_is_not_lost() {
+    for versions in [[Version::Lite05; 2], [Version::Lite06; 2], [Version::Lite04, Version::Lite05]]
+    {
+        let join = |version| {
+            let mut config = Config::new(Side::Server, version);
+            config.interests = vec![Path::root()];
+            Bare::new(Machine::new(config, Instant::ZERO), Shelf::new())
+        };
+        let mut world = World::with(versions, &Link::wide(3), join);
+        let subscription = Token::default();
+        let (broadcast, track) = (Path::new("live"), "video".into());
+        world.down.server.apply(Command::Describe { subscription, broadcast, track });
+        world.advance(200);
+        let told = |event: &Event| matches!(event, Event::TrackInfo { .. });
+        assert!(world.down.server.take_events().iter().any(told), "{versions:?}");
+        assert_eq!(world.track.try_used(), Poll::Pending, "a question is no demand");
+
+        world.burst(20);
+        world.advance(200);
+        let (broadcast, track) = (Path::new("live"), "video".into());
+        let want = Subscription::default().max_age(Duration::from_secs(5)).start(0);
+        world.down.server.apply(Command::Subscribe { subscription, broadcast, track, want });
+        world.advance(500);
+        assert_eq!(world.track.try_used(), Poll::Ready(Ok(())));
+        let events = world.down.server.take_events();
+        let groups: BTreeSet<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Group { sequence, .. } => Some(*sequence),
+                _ => None,
+            })
+            .collect();
+        assert!(groups.into_iter().eq(0..20), "{versions:?}");
+    }
+}
+
+/// What is not there is refused at the question, as far upstream as it takes to know.
+#[test]
+fn a_question_about_nothing_is_refused_through_a_relay() {
+    let join = |version| {
+        let mut config = Config::new(Side::Server, version);
+        config.interests = vec![Path::root()];
+        Bare::new(Machine::new(config, Instant::ZERO), Shelf::new())
+    };
+    let mut world = World::with([Version::Lite06; 2], &Link::wide(3), join);
+    let subscription = Token::default();
+    let (broadcast, track) = (Path::new("live"), "subtitles".into());
+    world.down.server.apply(Command::Describe { subscription, broadcast, track });
+    world.advance(500);
+    let result = Err(Error::NotFound);
+    let ended = Event::SubscribeEnded { subscription, result };
+    assert!(world.down.server.take_events().contains(&ended));
+}
+
+/// One session of an origin has a timer for what gets old in its cache. When it ends, another one is
+/// woken to have it.
+#[test]
+fn the_timer_of_a_cache_passes_to_another_session() {
+    let mut limits = Limits::default();
+    limits.max_age = Duration::from_secs(1);
+    let origin = Origin::default().limits(limits).produce();
+    let server = Server::new().with_publish(origin.consume());
+    let (_first, mut first) = server.accept(Version::Lite04, Instant::ZERO);
+    let (_second, mut second) = server.accept(Version::Lite04, Instant::ZERO);
+    let mut broadcast = origin.create_broadcast("live").unwrap();
+    let info = Track::new("video").max_age(Duration::from_secs(1));
+    let mut track = broadcast.create_track(info).unwrap();
+    for n in 0..2_u64 {
+        track.write_frame(n, "x").unwrap();
+    }
+    for driver in [&mut first, &mut second] {
+        while driver.work() {}
+    }
+    let due = Some(Instant::from_millis(1_000));
+    assert_eq!((first.poll_timeout(), second.poll_timeout()), (due, None));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(second.poll_wake(&mut cx).is_pending());
+    drop(first);
+    assert!(second.poll_wake(&mut cx).is_ready(), "it sleeps without a timer otherwise");
+    while second.work() {}
+    assert_eq!(second.poll_timeout(), due);
+    let before = origin.cached_bytes();
+    second.handle_timeout(Instant::from_millis(1_000));
+    assert!(origin.cached_bytes() < before);
+    assert_eq!(second.poll_timeout(), None);
+}
