@@ -4,7 +4,7 @@
 //! this package's manifest has it as a table.
 
 use smoq_interop::{
-    matrix,
+    direct, matrix,
     peers::{lite016, net03},
     suite, tests,
 };
@@ -29,4 +29,17 @@ matrix! {
     net03_to_net03_in_04: net03, net03, "moq-lite-04";
     net03_to_net03_in_05: net03, net03, "moq-lite-05";
     net03_to_net03_in_06: net03, net03, "moq-lite-06";
+    net03_to_net03_in_16: net03, net03, "moqt-16";
+    net03_to_net03_in_18: net03, net03, "moqt-18";
+    net03_to_cf017_in_18: net03, cf017, "moqt-18";
+    cf017_to_net03_in_18: cf017, net03, "moqt-18";
+    cf017_to_cf017_in_18: cf017, cf017, "moqt-18";
+}
+
+// moq-lite 0.16 speaks the drafts only as an end, and 18 only with itself.
+direct! {
+    lite016_to_lite016_in_16: lite016, lite016, "moqt-16";
+    lite016_to_lite016_in_18: lite016, lite016, "moqt-18";
+    lite016_to_net03_in_16: lite016, net03, "moqt-16";
+    net03_to_lite016_in_16: net03, lite016, "moqt-16";
 }

@@ -7,8 +7,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 use wtq_lite016::proto::{ConnectRequest, ConnectResponse};
 
 use super::{
-    Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role, Subscription,
-    known,
+    Abilities, Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role,
+    Subscription, is_moqt, known,
 };
 use crate::{quic, within};
 
@@ -19,12 +19,34 @@ pub struct Peer {
 
 impl super::Peer for Peer {
     const NAME: &'static str = "moq-lite 0.16.3";
-    const VERSIONS: &'static [&'static str] = &["moq-lite-03", "moq-lite-04"];
+    const VERSIONS: &'static [&'static str] = &["moq-lite-03", "moq-lite-04", "moqt-16", "moqt-18"];
 
     type Broadcast = Broadcast;
 
     fn new() -> Self {
         Self { origin: moq_lite::Origin::random().produce() }
+    }
+
+    fn abilities(version: &str) -> Abilities {
+        if is_moqt(version) {
+            // Reads anything behind SUBSCRIBE_OK, PUBLISH_DONE as well, as a failure, and tells the end by a
+            // status of its own. Its task for an announced broadcast keeps that broadcast alive.
+            Abilities {
+                tells_end: false,
+                withdraws_by_fin: version == "moqt-18",
+                not_found: 404,
+                aborted: 0,
+                knows_end: false,
+                notices_gone: false,
+                unsubscribes: version == "moqt-18",
+                refusal_codes: false,
+                reset_codes: version == "moqt-18",
+                ..Abilities::MOQT
+            }
+        } else {
+            // Resets with 0 whatever it was given.
+            Abilities { not_found: 13, aborted: 0, ..Abilities::LITE }
+        }
     }
 
     fn serve(&self, role: Role, versions: &[&str]) -> Listener {
@@ -90,8 +112,17 @@ impl super::Peer for Peer {
             .consume()
             .get_broadcast(path)
             .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
-        let track = moq_lite::Track { name: track.to_owned(), priority: options.priority };
-        let track = broadcast.subscribe_track(&track).map_err(failure)?;
+        let wanted = moq_lite::Track { name: track.to_owned(), priority: options.priority };
+        // In moq-transport it announces a broadcast before it listens for what is asked of it.
+        let subscribing = async {
+            loop {
+                match broadcast.subscribe_track(&wanted) {
+                    Err(moq_lite::Error::NotFound) => tokio::task::yield_now().await,
+                    subscribed => return subscribed,
+                }
+            }
+        };
+        let track = within(format!("a listener for {what}"), subscribing).await.map_err(failure)?;
         Ok(Subscription::spawn(what, |report| read_track(track, report)))
     }
 }
@@ -218,7 +249,7 @@ fn parse(versions: &[&str]) -> moq_lite::Versions {
 
 /// A raw QUIC session in the shape that this release of the transport wants: as though a
 /// CONNECT had been answered with the ALPN.
-fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Failure> {
+pub(super) fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Failure> {
     let alpn = quic::alpn(connection).ok_or_else(|| Failure::local("no ALPN"))?;
     let url: url::Url = "moqt://localhost".parse().expect("a URL");
     let request = ConnectRequest::new(url).with_protocol(alpn.as_str());
@@ -227,7 +258,7 @@ fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Fai
 }
 
 fn link(connection: quinn::Connection, session: moq_lite::Session) -> Link {
-    let version = session.version().to_string();
+    let version = session.version().alpn().to_owned();
     // Dropping any clone of a session closes it, so the one that waits must live that long.
     let waiting = session.clone();
     let closed = async move {
