@@ -370,7 +370,9 @@ async fn offer(origin: Origin, id: u64, mut publisher: Publisher) {
             Some(source) if source.from != id => {
                 let (withdrawal, mut withdrawn) = watch::channel(());
                 let namespace = TrackNamespace::from_utf8_path(&path);
-                let Ok(offer) = publisher.publish_namespace_start(namespace).await else { continue };
+                let Ok(offer) = publisher.publish_namespace_start(namespace).await else {
+                    continue;
+                };
                 offered.insert(path, withdrawal);
                 serving.spawn(async move {
                     let mut tracks = JoinSet::new();

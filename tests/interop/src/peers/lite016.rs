@@ -28,24 +28,28 @@ impl super::Peer for Peer {
     }
 
     fn abilities(version: &str) -> Abilities {
+        let moqt18 = version == "moqt-18";
         if is_moqt(version) {
-            // Reads anything behind SUBSCRIBE_OK, PUBLISH_DONE as well, as a failure, and tells the end by a
-            // status of its own. Its task for an announced broadcast keeps that broadcast alive.
+            // An early form of the drafts: it serves what it has from the first group on, tells the end by a
+            // status of its own, and takes anything behind SUBSCRIBE_OK, PUBLISH_DONE as well, for a failure.
+            // Its own task for an announced broadcast keeps that broadcast alive.
             Abilities {
+                newest_group: false,
                 tells_end: false,
-                withdraws_by_fin: version == "moqt-18",
-                not_found: 404,
+                withdraws_by_fin: moqt18,
+                not_found: (!moqt18).then_some(404),
                 aborted: 0,
                 knows_end: false,
                 notices_gone: false,
-                unsubscribes: version == "moqt-18",
+                ends_with_session: moqt18,
+                unsubscribes: moqt18,
                 refusal_codes: false,
-                reset_codes: version == "moqt-18",
+                reset_codes: moqt18,
                 ..Abilities::MOQT
             }
         } else {
             // Resets with 0 whatever it was given.
-            Abilities { not_found: 13, aborted: 0, ..Abilities::LITE }
+            Abilities { not_found: Some(13), aborted: 0, ..Abilities::LITE }
         }
     }
 

@@ -118,8 +118,8 @@ pub struct Abilities {
     pub tells_end: bool,
     /// As publisher: withdraws PUBLISH_NAMESPACE by nothing but the FIN of its stream.
     pub withdraws_by_fin: bool,
-    /// As publisher: refuses an unknown track with this code.
-    pub not_found: u32,
+    /// As publisher: refuses an unknown track with this code; `None` if a reset may overtake it.
+    pub not_found: Option<u32>,
     /// As publisher: resets a group that was aborted with the application's code 9 with this code.
     pub aborted: u32,
 
@@ -127,6 +127,8 @@ pub struct Abilities {
     pub knows_end: bool,
     /// As subscriber: notices that a broadcast is gone, and a session's broadcasts with it.
     pub notices_gone: bool,
+    /// As subscriber: ends its tracks when the session is lost.
+    pub ends_with_session: bool,
     /// As a subscriber that listens: takes the FIN of a PUBLISH_NAMESPACE for its withdrawal.
     pub hears_fin: bool,
     /// As subscriber: lets the publisher know that nobody reads any more.
@@ -144,10 +146,11 @@ impl Abilities {
         newest_group: true,
         tells_end: true,
         withdraws_by_fin: false,
-        not_found: 0x33,
+        not_found: Some(0x33),
         aborted: 64 + 9,
         knows_end: true,
         notices_gone: true,
+        ends_with_session: true,
         hears_fin: true,
         unsubscribes: true,
         refusal_codes: true,
@@ -155,7 +158,7 @@ impl Abilities {
     };
 
     /// What is asked of a peer in moq-transport.
-    pub const MOQT: Self = Self { not_found: 0x10, aborted: 0x1, ..Self::LITE };
+    pub const MOQT: Self = Self { not_found: Some(0x10), aborted: 0x1, ..Self::LITE };
 }
 
 /// Whether the version is a draft of moq-transport.

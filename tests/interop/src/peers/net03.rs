@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use super::{
-    Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options, Role,
-    Subscription, known,
+    Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options,
+    Role, Subscription, known,
 };
 use crate::{quic, within};
 
@@ -40,9 +40,7 @@ impl super::Peer for Peer {
                 // Sends timestamps without their scale, and reads none then. Knows no reset codes.
                 Abilities { timestamps: false, reset_codes: false, ..Abilities::MOQT }
             }
-            "moqt-18" => {
-                Abilities { timestamps: true, withdraws_by_fin: true, ..Abilities::MOQT }
-            }
+            "moqt-18" => Abilities { timestamps: true, withdraws_by_fin: true, ..Abilities::MOQT },
             "moq-lite-03" | "moq-lite-04" => Abilities::LITE,
             _ => Abilities { timestamps: true, ..Abilities::LITE },
         }
