@@ -4,8 +4,8 @@
 //! this package's manifest has it as a table.
 
 use smoq_interop::{
-    matrix,
-    peers::{lite016, net03},
+    direct, matrix,
+    peers::{cf017, lite016, net03},
     suite, tests,
 };
 
@@ -15,6 +15,12 @@ tests! {
         &["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03"],
         "moq-lite-04",
     );
+    a_largest_object_is_too_much_for_lite016:
+        suite::largest_object_fails::<net03::Peer>("moqt-16");
+    net03_and_lite016_fall_out_over_namespaces_in_18: suite::asking_ends_the_session::<net03::Peer>();
+    cf017_and_lite016_fall_out_over_namespaces_in_18: suite::asking_ends_the_session::<cf017::Peer>();
+    lite016_to_a_relay_that_asks_nothing_in_18:
+        suite::relay::<lite016::Peer, cf017::Peer, cf017::Peer>("moqt-18", "moqt-18");
     a_gentle_close_loses_nothing: suite::gentle_close::<net03::Peer, net03::Peer>("moq-lite-06");
 }
 
@@ -29,4 +35,16 @@ matrix! {
     net03_to_net03_in_04: net03, net03, "moq-lite-04";
     net03_to_net03_in_05: net03, net03, "moq-lite-05";
     net03_to_net03_in_06: net03, net03, "moq-lite-06";
+    net03_to_net03_in_16: net03, net03, "moqt-16";
+    net03_to_net03_in_18: net03, net03, "moqt-18";
+    net03_to_cf017_in_18: net03, cf017, "moqt-18";
+    cf017_to_net03_in_18: cf017, net03, "moqt-18";
+    cf017_to_cf017_in_18: cf017, cf017, "moqt-18";
+}
+
+// moq-lite 0.16 relays no draft: it does not notice what is gone. In 18 it has only itself to speak to.
+direct! {
+    lite016_to_lite016_in_16: lite016, lite016, "moqt-16";
+    lite016_to_lite016_in_18: lite016, lite016, "moqt-18";
+    lite016_to_net03_in_16: lite016, net03, "moqt-16";
 }

@@ -7,8 +7,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 use wtq_lite016::proto::{ConnectRequest, ConnectResponse};
 
 use super::{
-    Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role, Subscription,
-    known,
+    Abilities, Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role,
+    Subscription, is_moqt, known,
 };
 use crate::{quic, within};
 
@@ -19,12 +19,38 @@ pub struct Peer {
 
 impl super::Peer for Peer {
     const NAME: &'static str = "moq-lite 0.16.3";
-    const VERSIONS: &'static [&'static str] = &["moq-lite-03", "moq-lite-04"];
+    const VERSIONS: &'static [&'static str] = &["moq-lite-03", "moq-lite-04", "moqt-16", "moqt-18"];
 
     type Broadcast = Broadcast;
 
     fn new() -> Self {
         Self { origin: moq_lite::Origin::random().produce() }
+    }
+
+    fn abilities(version: &str) -> Abilities {
+        let moqt18 = version == "moqt-18";
+        if is_moqt(version) {
+            // An early form of the drafts: it serves what it has from the first group on, tells the end by a
+            // status of its own, and takes anything behind SUBSCRIBE_OK, PUBLISH_DONE as well, for a failure.
+            // Its own task for an announced broadcast keeps that broadcast alive.
+            Abilities {
+                newest_group: false,
+                tells_end: false,
+                withdraws_by_fin: moqt18,
+                not_found: (!moqt18).then_some(404),
+                aborted: 0,
+                knows_end: false,
+                notices_gone: false,
+                ends_with_session: moqt18,
+                unsubscribes: moqt18,
+                refusal_codes: false,
+                reset_codes: moqt18,
+                ..Abilities::MOQT
+            }
+        } else {
+            // Resets with 0 whatever it was given.
+            Abilities { not_found: Some(13), aborted: 0, ..Abilities::LITE }
+        }
     }
 
     fn serve(&self, role: Role, versions: &[&str]) -> Listener {
@@ -90,8 +116,17 @@ impl super::Peer for Peer {
             .consume()
             .get_broadcast(path)
             .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
-        let track = moq_lite::Track { name: track.to_owned(), priority: options.priority };
-        let track = broadcast.subscribe_track(&track).map_err(failure)?;
+        let wanted = moq_lite::Track { name: track.to_owned(), priority: options.priority };
+        // In moq-transport it announces a broadcast before it listens for what is asked of it.
+        let subscribing = async {
+            loop {
+                match broadcast.subscribe_track(&wanted) {
+                    Err(moq_lite::Error::NotFound) => tokio::task::yield_now().await,
+                    subscribed => return subscribed,
+                }
+            }
+        };
+        let track = within(format!("a listener for {what}"), subscribing).await.map_err(failure)?;
         Ok(Subscription::spawn(what, |report| read_track(track, report)))
     }
 }
@@ -218,7 +253,7 @@ fn parse(versions: &[&str]) -> moq_lite::Versions {
 
 /// A raw QUIC session in the shape that this release of the transport wants: as though a
 /// CONNECT had been answered with the ALPN.
-fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Failure> {
+pub(super) fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Failure> {
     let alpn = quic::alpn(connection).ok_or_else(|| Failure::local("no ALPN"))?;
     let url: url::Url = "moqt://localhost".parse().expect("a URL");
     let request = ConnectRequest::new(url).with_protocol(alpn.as_str());
@@ -227,7 +262,7 @@ fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Fai
 }
 
 fn link(connection: quinn::Connection, session: moq_lite::Session) -> Link {
-    let version = session.version().to_string();
+    let version = session.version().alpn().to_owned();
     // Dropping any clone of a session closes it, so the one that waits must live that long.
     let waiting = session.clone();
     let closed = async move {

@@ -4,6 +4,7 @@
 //! its [`Role`]: publish from it, subscribe into it, or both, and a peer whose sessions do
 //! both is a relay.
 
+pub mod cf017;
 pub mod lite016;
 pub mod net03;
 pub mod smoq_blocking;
@@ -64,6 +65,10 @@ pub enum Code {
     Stream(u32),
     /// From the session's close.
     Session(u32),
+    /// From REQUEST_ERROR (moq-transport).
+    Request(u32),
+    /// The status of PUBLISH_DONE (moq-transport).
+    Done(u32),
 }
 
 impl Failure {
@@ -101,16 +106,85 @@ impl Default for Options {
     }
 }
 
+/// What a peer does in a version, where peers differ. A test asks this instead of leaving out what fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// As either: frames arrive with the publisher's timestamps.
+    pub timestamps: bool,
+
+    /// As publisher: a subscriber that comes late gets the newest group from its start.
+    pub newest_group: bool,
+    /// As publisher: tells a clean end in the version's own terms.
+    pub tells_end: bool,
+    /// As publisher: withdraws PUBLISH_NAMESPACE by nothing but the FIN of its stream.
+    pub withdraws_by_fin: bool,
+    /// As publisher: refuses an unknown track with this code; `None` if a reset may overtake it.
+    pub not_found: Option<u32>,
+    /// As publisher: resets a group that was aborted with the application's code 9 with this code.
+    pub aborted: u32,
+
+    /// As subscriber: tells a clean end from a failure.
+    pub knows_end: bool,
+    /// As subscriber: notices that a broadcast is gone, and a session's broadcasts with it.
+    pub notices_gone: bool,
+    /// As subscriber: ends its tracks when the session is lost.
+    pub ends_with_session: bool,
+    /// As a subscriber that listens: takes the FIN of a PUBLISH_NAMESPACE for its withdrawal.
+    pub hears_fin: bool,
+    /// As subscriber: lets the publisher know that nobody reads any more.
+    pub unsubscribes: bool,
+    /// As subscriber: tells the reader with which code a subscription was refused.
+    pub refusal_codes: bool,
+    /// As subscriber: tells the reader with which code a group was reset.
+    pub reset_codes: bool,
+}
+
+impl Abilities {
+    /// What is asked of a peer in moq-lite. (Timestamps came with 05.)
+    pub const LITE: Self = Self {
+        timestamps: false,
+        newest_group: true,
+        tells_end: true,
+        withdraws_by_fin: false,
+        not_found: Some(0x33),
+        aborted: 64 + 9,
+        knows_end: true,
+        notices_gone: true,
+        ends_with_session: true,
+        hears_fin: true,
+        unsubscribes: true,
+        refusal_codes: true,
+        reset_codes: true,
+    };
+
+    /// What is asked of a peer in moq-transport.
+    pub const MOQT: Self = Self { not_found: Some(0x10), aborted: 0x1, ..Self::LITE };
+}
+
+/// Whether the version is a draft of moq-transport.
+pub fn is_moqt(version: &str) -> bool {
+    version.starts_with("moqt-")
+}
+
 /// A peer: one origin, any number of sessions. Needs a tokio runtime.
 pub trait Peer: Send + Sync + 'static {
     /// The crate and its release.
     const NAME: &'static str;
-    /// The moq-lite versions that it speaks without SETUP negotiation, as ALPN.
+    /// The versions that it speaks here, as ALPN.
     const VERSIONS: &'static [&'static str];
 
     type Broadcast: Broadcast;
 
     fn new() -> Self;
+
+    /// What it does in one of its versions.
+    fn abilities(version: &str) -> Abilities;
+
+    /// As subscriber: what its reader is told when the other side refuses a subscription with `code`.
+    fn refused_with(version: &str, code: u32) -> Option<Code> {
+        let told = if is_moqt(version) { Code::Request(code) } else { Code::Stream(code) };
+        Self::abilities(version).refusal_codes.then_some(told)
+    }
 
     /// Listens on 127.0.0.1 for any number of sessions, each one of `versions`.
     fn serve(&self, role: Role, versions: &[&str]) -> Listener;

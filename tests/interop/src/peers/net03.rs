@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use super::{
-    Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options, Role,
-    Subscription, known,
+    Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options,
+    Role, Subscription, known,
 };
 use crate::{quic, within};
 
@@ -23,7 +23,7 @@ pub struct Peer {
 impl super::Peer for Peer {
     const NAME: &'static str = "moq-net 0.3.18";
     const VERSIONS: &'static [&'static str] =
-        &["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06"];
+        &["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06", "moqt-16", "moqt-18"];
 
     type Broadcast = Broadcast;
 
@@ -32,6 +32,18 @@ impl super::Peer for Peer {
         let (origin, driver) = moq_net::origin::Producer::new(config);
         let driver = tokio::spawn(moq_net::time::run(driver)).abort_handle();
         Self { origin, driver }
+    }
+
+    fn abilities(version: &str) -> Abilities {
+        match version {
+            "moqt-16" => {
+                // Sends timestamps without their scale, and reads none then. Knows no reset codes.
+                Abilities { timestamps: false, reset_codes: false, ..Abilities::MOQT }
+            }
+            "moqt-18" => Abilities { timestamps: true, withdraws_by_fin: true, ..Abilities::MOQT },
+            "moq-lite-03" | "moq-lite-04" => Abilities::LITE,
+            _ => Abilities { timestamps: true, ..Abilities::LITE },
+        }
     }
 
     fn serve(&self, role: Role, versions: &[&str]) -> Listener {
@@ -253,7 +265,7 @@ fn parse(versions: &[&str]) -> moq_net::Versions {
 }
 
 fn link(connection: quinn::Connection, session: moq_net::Session) -> Link {
-    let version = session.version().to_string();
+    let version = session.version().alpn().to_owned();
     let waiting = session.clone();
     let closed = async move { failure(waiting.closed().await) };
     let closing = session.clone();
@@ -269,6 +281,9 @@ fn failure(err: moq_net::Error) -> Failure {
     let code = match &err {
         moq_net::Error::Stream(err) => Some(Code::Stream(err.to_code())),
         moq_net::Error::Session(err) => Some(Code::Session(err.to_code())),
+        // The codes of REQUEST_ERROR, as far as they occur here.
+        moq_net::Error::NotFound => Some(Code::Request(0x10)),
+        moq_net::Error::Remote(code) => Some(Code::Request(*code)),
         _ => None,
     };
     Failure { text: err.to_string(), code }

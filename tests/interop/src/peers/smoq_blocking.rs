@@ -16,7 +16,9 @@ use smoq::OriginProducer;
 use tokio::sync::mpsc;
 
 use super::smoq_model::{self, Broadcast};
-use super::{Announcements, Failure, Link, Listener, Options, Role, Subscription, known};
+use super::{
+    Abilities, Announcements, Code, Failure, Link, Listener, Options, Role, Subscription, known,
+};
 use crate::{quic, within};
 
 /// A peer that runs smoq without an async runtime. (The test awaits its handles on tokio.)
@@ -26,13 +28,20 @@ pub struct Peer {
 
 impl super::Peer for Peer {
     const NAME: &'static str = "smoq-blocking";
-    const VERSIONS: &'static [&'static str] =
-        &["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06"];
+    const VERSIONS: &'static [&'static str] = &smoq_model::VERSIONS;
 
     type Broadcast = Broadcast;
 
     fn new() -> Self {
         Self { origin: smoq_model::origin() }
+    }
+
+    fn abilities(version: &str) -> Abilities {
+        smoq_model::abilities(version)
+    }
+
+    fn refused_with(version: &str, code: u32) -> Option<Code> {
+        smoq_model::refused_with(version, code)
     }
 
     fn serve(&self, role: Role, versions: &[&str]) -> Listener {

@@ -1,13 +1,40 @@
 //! What both peers of smoq share: everything but the connection.
 
 use bytes::Bytes;
-use smoq::{BroadcastProducer, Error, GroupProducer, Hop, OriginProducer, TrackProducer, Versions};
+use smoq::{
+    BroadcastProducer, Error, GroupProducer, Hop, OriginProducer, TrackProducer, Version, Versions,
+};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    Announcement, Announcements, Clock, Code, Event, Failure, Link, Options, Role, Subscription,
+    Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Options, Role,
+    Subscription, is_moqt,
 };
 use crate::within;
+
+/// What smoq speaks, as ALPN.
+pub(super) const VERSIONS: [&str; Version::ALL.len()] = {
+    let mut names = [""; Version::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = Version::ALL[index].alpn();
+        index += 1;
+    }
+    names
+};
+
+pub(super) fn abilities(version: &str) -> Abilities {
+    let timestamps = !matches!(version, "moq-lite-03" | "moq-lite-04" | "moqt-16");
+    let common = if is_moqt(version) { Abilities::MOQT } else { Abilities::LITE };
+    Abilities { timestamps, ..common }
+}
+
+/// smoq has one number space for what ends a stream: that of moq-lite.
+pub(super) fn refused_with(version: &str, code: u32) -> Option<Code> {
+    const DOES_NOT_EXIST: u32 = 0x10;
+    let own = if is_moqt(version) && code == DOES_NOT_EXIST { 0x33 } else { code };
+    Some(Code::Stream(own))
+}
 
 /// An origin with a name of its own, by which loops are seen.
 pub(super) fn origin() -> OriginProducer {

@@ -6,7 +6,9 @@ use ::smoq_quinn::{config, smoq_tls as tls};
 use smoq::OriginProducer;
 
 use super::smoq_model::{self, Broadcast};
-use super::{Announcements, Failure, Link, Listener, Options, Role, Subscription, known};
+use super::{
+    Abilities, Announcements, Code, Failure, Link, Listener, Options, Role, Subscription, known,
+};
 
 /// A peer that runs smoq on quinn.
 pub struct Peer {
@@ -15,13 +17,20 @@ pub struct Peer {
 
 impl super::Peer for Peer {
     const NAME: &'static str = "smoq-quinn";
-    const VERSIONS: &'static [&'static str] =
-        &["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06"];
+    const VERSIONS: &'static [&'static str] = &smoq_model::VERSIONS;
 
     type Broadcast = Broadcast;
 
     fn new() -> Self {
         Self { origin: smoq_model::origin() }
+    }
+
+    fn abilities(version: &str) -> Abilities {
+        smoq_model::abilities(version)
+    }
+
+    fn refused_with(version: &str, code: u32) -> Option<Code> {
+        smoq_model::refused_with(version, code)
     }
 
     fn serve(&self, role: Role, versions: &[&str]) -> Listener {
