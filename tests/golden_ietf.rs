@@ -16,6 +16,7 @@ use smoq::{DecodeError, Path, Timescale, Timestamp, Version};
 
 /// One piece of a row.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few")]
 enum Part {
     Integer(u64),
     Stream(UniStream),
