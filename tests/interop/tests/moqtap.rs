@@ -11,8 +11,8 @@ use moqtap_codec::{draft16, draft18};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smoq::coding::ietf::{
-    FetchEnd, FetchObject, FetchRecord, FetchRecords, FetchTarget, Filter, Framed, GroupOrder,
-    Location, Message, ObjectHead, ObjectStatus, Parameters, Setup, SubgroupHeader,
+    Fetch, FetchEnd, FetchObject, FetchRecord, FetchRecords, FetchTarget, Filter, Framed,
+    GroupOrder, Location, Message, ObjectHead, ObjectStatus, Parameters, Setup, SubgroupHeader,
     TrackProperties, UniStream, frame_message,
 };
 use smoq::{Path, Timestamp, Version};
@@ -438,12 +438,10 @@ fn as_18(message: &Message) -> draft18::message::ControlMessage {
 fn agreed(mut message: Message) -> Message {
     match &mut message {
         // An end before the start is an error of the request; here it is one of the bytes.
-        Message::Fetch(fetch) => {
-            if let FetchTarget::Standalone { start, end, .. } = &mut fetch.target {
-                if end.group <= start.group {
-                    *end = FetchEnd { group: start.group, object: None };
-                }
-            }
+        Message::Fetch(Fetch { target: FetchTarget::Standalone { start, end, .. }, .. })
+            if end.group <= start.group =>
+        {
+            *end = FetchEnd { group: start.group, object: None };
         }
         // Not of the draft, but sent by peers.
         Message::SubscribeOk(ok) => ok.parameters.order = None,
