@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use smoq::coding::ietf::{
-    Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder, Location, Message,
-    MessageType, Namespace, ObjectHead, ObjectStatus, Parameters, PublishNamespace, Redirect,
-    RequestError, RequestOk, Setup, SubgroupHeader, Subscribe, SubscribeNamespace, SubscribeOk,
-    SubscribeTracks, TRACK_ENDED, TrackProperties, UniStream, Unsubscribe, Wanted, frame_message,
-    request_id,
+    DatagramHead, Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder,
+    Location, Message, MessageType, Namespace, ObjectHead, ObjectStatus, Parameters,
+    PublishNamespace, Redirect, RequestError, RequestOk, Setup, SubgroupHeader, Subscribe,
+    SubscribeNamespace, SubscribeOk, SubscribeTracks, TRACK_ENDED, TrackProperties, UniStream,
+    Unsubscribe, Wanted, frame_message, request_id,
 };
 use smoq::stream::{Code, Side};
 use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
@@ -553,6 +553,44 @@ fn objects() {
     assert_eq!(head(4).number(Some(4)), Ok(9));
     assert_eq!(head(0).number(Some(u64::MAX)), Err(DecodeError::BoundsExceeded));
     assert_eq!(head(u64::MAX).number(Some(0)), Err(DecodeError::BoundsExceeded));
+}
+
+#[test]
+fn datagrams() {
+    for version in [Moqt16, Moqt18] {
+        let draft = draft(version);
+        let read = |datagram: &[u8]| DatagramHead::decode(datagram, draft);
+        let kinds = (0..0x40).filter(|kind| {
+            let properties: &[u8] = if kind & 1 != 0 { &[2, 0x3c, 0] } else { &[] };
+            let status: &[u8] = if kind & 0x20 != 0 { &[0] } else { &[] };
+            let object: &[u8] = if kind & 4 == 0 { &[0] } else { &[] };
+            let priority: &[u8] = if kind & 8 == 0 { &[0] } else { &[] };
+            read(&[&[*kind, 0, 0][..], object, priority, properties, status].concat()).is_ok()
+        });
+        let status = [0x20, 0x21, 0x24, 0x25, 0x28, 0x29, 0x2c, 0x2d];
+        assert_eq!(
+            kinds.collect::<Vec<u8>>(),
+            [&(0..0x10).collect::<Vec<_>>()[..], &status].concat()
+        );
+
+        assert!(read(&[0x0d, 0, 0, 0, 7]).is_err(), "properties without any");
+        assert!(read(&[0x2d, 0, 0, 2, 0x3c, 0, 3]).is_err(), "properties of a status");
+        assert_eq!(read(&[0x2c, 0, 0, 3, 0]), Err(DecodeError::TrailingBytes));
+        let head = DatagramHead {
+            alias: 0,
+            group: 0,
+            object: 0,
+            priority: None,
+            end_of_group: false,
+            timestamp: None,
+            status: ObjectStatus::EndOfGroup,
+        };
+        assert!(head.encode(0, draft).is_ok());
+        assert!(head.encode(1, draft).is_err());
+        assert!(DatagramHead { end_of_group: true, ..head }.encode(0, draft).is_err());
+    }
+    let padding = [0xf0, 0x13, 0x2b, 0x3e, 0x29, 0, 0];
+    assert_eq!(DatagramHead::decode(&padding, draft(Moqt18)), Ok(None));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smoq::coding::ietf::{
-    FetchObject, FetchRecord, FetchRecords, Framed, GroupOrder, Location, Message, MessageType,
-    ObjectHead, ObjectStatus, UniStream, frame_message, request_id,
+    DatagramHead, FetchObject, FetchRecord, FetchRecords, Framed, GroupOrder, Location, Message,
+    MessageType, ObjectHead, ObjectStatus, UniStream, frame_message, request_id,
 };
 use smoq::coding::varint::{self, Form};
 use smoq::{DecodeError, Version};
@@ -13,7 +13,7 @@ use smoq::{DecodeError, Version};
 #[path = "wire/ietf.rs"]
 mod wire;
 
-use wire::{DRAFTS, any_message, draft, integer, subgroup, timestamp};
+use wire::{DRAFTS, any_message, datagram, draft, integer, subgroup, timestamp};
 
 fn encode(message: &Message, version: Version) -> BytesMut {
     let mut out = BytesMut::new();
@@ -76,7 +76,7 @@ fn any_records() -> impl Strategy<Value = (GroupOrder, Vec<FetchRecord>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_written_is_read((version, message) in any_message(), tail in vec(any::<u8>(), 0..4)) {
@@ -167,6 +167,17 @@ proptest! {
             let longer = [&bytes, &b"tail"[..]].concat();
             prop_assert_eq!(reads.read(&longer), Ok(Some((record, bytes.len()))));
         }
+    }
+
+    #[test]
+    fn datagrams(version in version(), (head, size) in datagram()) {
+        let draft = draft(version);
+        let bytes = head.encode(size, draft).unwrap();
+        for len in 0..bytes.len() {
+            prop_assert_eq!(DatagramHead::decode(&bytes[..len], draft), Err(DecodeError::Truncated));
+        }
+        let longer = [&bytes, &vec![7; size][..]].concat();
+        prop_assert_eq!(DatagramHead::decode(&longer, draft), Ok(Some((head, bytes.len()))));
     }
 
     #[test]

@@ -6,12 +6,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use smoq::coding::ietf::{
-    Draft, Fetch, FetchCancel, FetchEnd, FetchOk, FetchTarget, Filter, Goaway, GroupOrder,
-    Location, MaxRequestId, Message, MessageType, Namespace, NamespaceDone, Parameters, Publish,
-    PublishBlocked, PublishDone, PublishNamespace, PublishNamespaceCancel, PublishNamespaceDone,
-    REDIRECT, Redirect, RequestError, RequestOk, RequestUpdate, RequestsBlocked, Setup,
-    SubgroupHeader, Subscribe, SubscribeNamespace, SubscribeOk, SubscribeTracks, TrackProperties,
-    Unsubscribe, Wanted,
+    DatagramHead, Draft, Fetch, FetchCancel, FetchEnd, FetchOk, FetchTarget, Filter, Goaway,
+    GroupOrder, Location, MaxRequestId, Message, MessageType, Namespace, NamespaceDone,
+    ObjectStatus, Parameters, Publish, PublishBlocked, PublishDone, PublishNamespace,
+    PublishNamespaceCancel, PublishNamespaceDone, REDIRECT, Redirect, RequestError, RequestOk,
+    RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe, SubscribeNamespace,
+    SubscribeOk, SubscribeTracks, TrackProperties, Unsubscribe, Wanted,
 };
 use smoq::coding::varint;
 use smoq::{Path, Timescale, Timestamp, Version};
@@ -348,4 +348,23 @@ pub(crate) fn subgroup(version: Version) -> impl Strategy<Value = SubgroupHeader
 
 pub(crate) fn timestamp() -> impl Strategy<Value = Option<Timestamp>> {
     option::of(integer().prop_map(Timestamp::new))
+}
+
+/// The head of a datagram, and the size of its payload.
+pub(crate) fn datagram() -> impl Strategy<Value = (DatagramHead, usize)> {
+    let numbers = (integer(), integer(), prop_oneof![Just(0), integer()], option::of(any::<u8>()));
+    (numbers, any::<bool>(), timestamp(), 0..5_usize, 0..3_u8).prop_map(
+        |((alias, group, object, priority), end_of_group, timestamp, size, status)| {
+            let status = match status {
+                1 if size == 0 => ObjectStatus::EndOfGroup,
+                2 if size == 0 => ObjectStatus::EndOfTrack,
+                _ => ObjectStatus::Normal,
+            };
+            let timestamp = timestamp.filter(|_| status == ObjectStatus::Normal);
+            let end_of_group = end_of_group && size > 0;
+            let head =
+                DatagramHead { alias, group, object, priority, end_of_group, timestamp, status };
+            (head, size)
+        },
+    )
 }

@@ -11,16 +11,16 @@ use moqtap_codec::{draft16, draft18};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smoq::coding::ietf::{
-    Fetch, FetchEnd, FetchObject, FetchRecord, FetchRecords, FetchTarget, Filter, Framed,
-    GroupOrder, Location, Message, ObjectHead, ObjectStatus, Parameters, Setup, SubgroupHeader,
-    TrackProperties, UniStream, frame_message,
+    DatagramHead, Fetch, FetchEnd, FetchObject, FetchRecord, FetchRecords, FetchTarget, Filter,
+    Framed, GroupOrder, Location, Message, ObjectHead, ObjectStatus, Parameters, Setup,
+    SubgroupHeader, TrackProperties, UniStream, frame_message,
 };
 use smoq::{Path, Timestamp, Version};
 
 #[path = "../../wire/ietf.rs"]
 mod wire;
 
-use wire::{any_message, draft, integer, subgroup, timestamp};
+use wire::{any_message, datagram, draft, integer, subgroup, timestamp};
 
 fn int(value: u64) -> VarInt {
     VarInt::from_u64(value).unwrap()
@@ -544,6 +544,37 @@ macro_rules! subgroup_stream {
     }};
 }
 
+/// A datagram, read and written by moqtap.
+macro_rules! datagram_head {
+    ($module:ident, $properties:ident, $head:expr, $size:expr, $version:expr, $ours:expr) => {{
+        use $module::data_stream::DatagramHeader;
+        use $module::types::ObjectStatus as TheirStatus;
+        let status = match $head.status {
+            ObjectStatus::Normal => TheirStatus::Normal,
+            ObjectStatus::EndOfGroup => TheirStatus::EndOfGroup,
+            ObjectStatus::EndOfTrack => TheirStatus::EndOfTrack,
+        };
+        let header = DatagramHeader {
+            datagram_type: u8::from($head.timestamp.is_some())
+                | u8::from($head.end_of_group) << 1
+                | u8::from($head.object == 0) << 2
+                | u8::from($head.priority.is_none()) << 3
+                | u8::from($size == 0) << 5,
+            track_alias: int($head.alias),
+            group_id: int($head.group),
+            object_id: int($head.object),
+            publisher_priority: $head.priority.map(|priority| 255 - priority),
+            $properties: object_properties($head.timestamp, $version),
+            object_status: Some(status).filter(|_| $size == 0),
+        };
+        let mut theirs = Vec::new();
+        header.encode_checked(&mut theirs).unwrap();
+        let read = DatagramHeader::decode(&mut &$ours[..]).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{header:?}"));
+        theirs
+    }};
+}
+
 fn object(properties: bool) -> impl Strategy<Value = ObjectHead> {
     (0..70_000_u64, timestamp(), prop_oneof![Just(0), 0..300_u64], 0..3).prop_map(
         move |(delta, timestamp, size, status)| {
@@ -645,6 +676,22 @@ proptest! {
             _ => subgroup_stream!(draft18, header, objects, version, ours),
         };
         same_bytes(&ours, &theirs, version);
+    }
+
+    #[test]
+    fn datagrams((head, size) in datagram()) {
+        for version in wire::DRAFTS {
+            let mut ours = BytesMut::from(&head.encode(size, draft(version)).unwrap()[..]);
+            ours.extend_from_slice(&vec![7; size]);
+            let mut theirs = match version {
+                Version::Moqt16 => datagram_head!(draft16, extension_headers, head, size, version, ours),
+                _ => datagram_head!(draft18, properties, head, size, version, ours),
+            };
+            theirs.extend_from_slice(&vec![7; size]);
+            let read = DatagramHead::decode(&theirs, draft(version)).unwrap().unwrap();
+            prop_assert_eq!((read.0, theirs.len() - read.1), (head, size));
+            same_bytes(&ours, &theirs, version);
+        }
     }
 
     #[test]
