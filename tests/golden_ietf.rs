@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use smoq::coding::ietf::{
-    Draft, Fetch, FetchCancel, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords,
-    FetchTarget, Filter, Framed, Goaway, GroupOrder, Location, MaxRequestId, Message, Namespace,
-    NamespaceDone, ObjectHead, ObjectStatus, Parameters, Publish, PublishBlocked, PublishDone,
-    PublishNamespace, PublishNamespaceDone, Redirect, RequestError, RequestOk, RequestUpdate,
-    RequestsBlocked, Setup, SubgroupHeader, Subscribe, SubscribeNamespace, SubscribeOk,
-    SubscribeTracks, TrackProperties, UniStream, Unsubscribe, Wanted, frame_message,
+    DatagramHead, Draft, Fetch, FetchCancel, FetchEnd, FetchObject, FetchOk, FetchRecord,
+    FetchRecords, FetchTarget, Filter, Framed, Goaway, GroupOrder, Location, MaxRequestId, Message,
+    Namespace, NamespaceDone, ObjectHead, ObjectStatus, Parameters, Publish, PublishBlocked,
+    PublishDone, PublishNamespace, PublishNamespaceDone, Redirect, RequestError, RequestOk,
+    RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe, SubscribeNamespace,
+    SubscribeOk, SubscribeTracks, TrackProperties, UniStream, Unsubscribe, Wanted, frame_message,
 };
 use smoq::{DecodeError, Path, Timescale, Timestamp, Version};
 
 /// One piece of a row.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few")]
 enum Part {
     Integer(u64),
     Stream(UniStream),
@@ -25,6 +26,8 @@ enum Part {
     /// The head of an object on a stream with properties.
     WithProperties(ObjectHead),
     Record(FetchRecord),
+    /// The head of a datagram, and how many bytes follow.
+    Datagram(DatagramHead, usize),
     Payload(&'static [u8]),
 }
 
@@ -64,6 +67,11 @@ impl Part {
                 assert_eq!(read, *record);
                 len
             }
+            Self::Datagram(head, size) => {
+                let (read, len) = DatagramHead::decode(front, draft).unwrap().unwrap();
+                assert_eq!((read, front.len() - len), (*head, *size));
+                len
+            }
             Self::Payload(bytes) => {
                 assert_eq!(front[..bytes.len()], **bytes);
                 bytes.len()
@@ -79,6 +87,7 @@ impl Part {
             Self::Object(object) => out.put_slice(&object.encode(false, draft).unwrap()),
             Self::WithProperties(object) => out.put_slice(&object.encode(true, draft).unwrap()),
             Self::Record(record) => out.put_slice(&records.encode(record).unwrap()),
+            Self::Datagram(head, size) => out.put_slice(&head.encode(*size, draft).unwrap()),
             Self::Payload(bytes) => out.put_slice(bytes),
         }
     }
@@ -144,6 +153,19 @@ fn header(alias: u64, group: u64) -> SubgroupHeader {
 
 fn stream(header: SubgroupHeader) -> Part {
     Part::Stream(UniStream::Subgroup(header))
+}
+
+/// Wire priority 128.
+fn datagram(group: u64) -> DatagramHead {
+    DatagramHead {
+        alias: 1,
+        group,
+        object: 0,
+        priority: Some(127),
+        end_of_group: false,
+        timestamp: None,
+        status: ObjectStatus::Normal,
+    }
 }
 
 fn object(size: u64) -> Part {
@@ -388,6 +410,18 @@ fn expected(id: &str, version: Version) -> Vec<Part> {
                 Part::Payload(b"yo"),
             ]
         }
+        "G105" | "G106" => vec![Part::Datagram(datagram(2), 4), DEADBEEF],
+        "G107" => {
+            let head = DatagramHead { priority: Some(128), end_of_group: true, ..datagram(2) };
+            vec![Part::Datagram(head, 2), Part::Payload(b"hi")]
+        }
+        "G108" => {
+            vec![Part::Datagram(DatagramHead { priority: None, ..datagram(0) }, 4), DEADBEEF]
+        }
+        "G109" => vec![Part::Datagram(
+            DatagramHead { object: 5, status: ObjectStatus::EndOfGroup, ..datagram(0) },
+            0,
+        )],
         "G111" => vec![
             Part::Stream(UniStream::Fetch { request: 4 }),
             record(0, 0, 127, 4),
@@ -439,6 +473,9 @@ fn written(id: &str, bytes: &[u8]) -> Vec<u8> {
         "G019" => parse_hex("af000000"),
         "G041" => parse_hex("0400050501090a03"),
         "G100" => parse_hex("11010080000004deadbeef"),
+        // Object 0 is left out.
+        "G105" => parse_hex("04010280deadbeef"),
+        "G108" => parse_hex("0c0100deadbeef"),
         "G125" => parse_hex("03000e0001046c69766505766964656f00"),
         _ => bytes.into(),
     }
@@ -492,7 +529,7 @@ fn golden_bytes() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 79, "rows and their drafts");
+    assert_eq!(checked, 89, "rows and their drafts");
 }
 
 #[test]

@@ -230,7 +230,7 @@ impl ObjectHead {
 }
 
 impl ObjectStatus {
-    fn read(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
         match cursor.varint()? {
             0 => Ok(Self::Normal),
             3 => Ok(Self::EndOfGroup),

@@ -59,6 +59,9 @@ pub struct FetchRecords {
     /// Of the objects, not of the ranges between them.
     subgroup: Option<u64>,
     priority: Option<u8>,
+    /// The record before is an object with a subgroup. Readers do not agree on what can be left out
+    /// behind others, so all is written there.
+    after_object: bool,
 }
 
 impl FetchRecords {
@@ -67,7 +70,7 @@ impl FetchRecords {
 
     /// Before the first record. `order` is what the FETCH asked for, by default ascending.
     pub const fn new(order: GroupOrder, draft: &'static Draft) -> Self {
-        Self { draft, order, location: None, subgroup: None, priority: None }
+        Self { draft, order, location: None, subgroup: None, priority: None, after_object: false }
     }
 
     /// The record at `front`, and how many bytes it takes; `None` if more are needed.
@@ -158,8 +161,12 @@ impl FetchRecords {
                 self.location = Some(object.location);
                 self.subgroup = object.subgroup.or(self.subgroup);
                 self.priority = Some(object.priority);
+                self.after_object = object.subgroup.is_some();
             }
-            FetchRecord::Absent(end) | FetchRecord::Unknown(end) => self.location = Some(*end),
+            FetchRecord::Absent(end) | FetchRecord::Unknown(end) => {
+                self.location = Some(*end);
+                self.after_object = false;
+            }
         }
     }
 
@@ -196,16 +203,16 @@ impl FetchRecords {
             // In another group always said, although the next number need not be.
             _ => Some(number),
         };
+        let known = self.subgroup.filter(|_| self.after_object);
         let (mode, subgroup_field) = match object.subgroup {
             None => (DATAGRAM, None),
             Some(0) => (ZERO, None),
-            same if same == self.subgroup => (SAME, None),
-            next if next == self.subgroup.and_then(|subgroup| subgroup.checked_add(1)) => {
-                (NEXT, None)
-            }
+            same if same == known => (SAME, None),
+            next if next == known.and_then(|subgroup| subgroup.checked_add(1)) => (NEXT, None),
             explicit => (EXPLICIT, explicit),
         };
-        let priority = Some(object.priority).filter(|_| self.priority != Some(object.priority));
+        let known = self.priority.filter(|_| self.after_object);
+        let priority = Some(object.priority).filter(|&priority| known != Some(priority));
 
         let bit = |is_set, bit| if is_set { bit } else { 0 };
         let flags = mode

@@ -11,7 +11,7 @@
 //! - **Data streams**: [`UniStream::read`] takes all that a unidirectional stream begins with. On a
 //!   subgroup stream each payload stands behind an [`ObjectHead`], in the answer to a FETCH behind a
 //!   record of [`FetchRecords`]. They read from a short piece of the front and say how many bytes they
-//!   took.
+//!   took. A datagram is an object behind a [`DatagramHead`].
 //! - **Numbers**: [`Draft::request_code`], [`Draft::done_code`], [`Draft::stream_code`],
 //!   [`Draft::session_code`] and their inverses.
 //!
@@ -25,6 +25,7 @@
 mod body;
 mod codes;
 mod data;
+mod datagram;
 mod draft;
 mod fetch;
 mod message;
@@ -42,6 +43,7 @@ pub use codes::{
     SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION,
 };
 pub use data::{ObjectHead, ObjectStatus, SubgroupHeader, UniStream};
+pub use datagram::DatagramHead;
 pub use draft::{Draft, MessageType};
 pub use fetch::{FetchObject, FetchRecord, FetchRecords};
 pub use message::{

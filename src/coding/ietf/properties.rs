@@ -157,7 +157,7 @@ pub(super) fn read_object(
     Ok((timestamp, len > 0))
 }
 
-/// Three integers.
+/// At most three integers.
 pub(super) fn push_object<const N: usize>(
     head: &mut Head<N>,
     form: Form,

@@ -1,0 +1,115 @@
+//! Objects in datagrams (*Datagrams*).
+
+use super::data::ObjectStatus;
+use super::draft::Draft;
+use super::{flip, properties};
+use crate::coding::varint::Head;
+use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::time::Timestamp;
+
+/// The bits of a datagram's type.
+const PROPERTIES: u64 = 0x01;
+const END_OF_GROUP: u64 = 0x02;
+const ZERO_OBJECT_ID: u64 = 0x04;
+const DEFAULT_PRIORITY: u64 = 0x08;
+const STATUS: u64 = 0x20;
+
+const PADDING: u64 = 0x132b_3e29;
+
+/// OBJECT_DATAGRAM: what stands before the payload of a datagram, which is one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatagramHead {
+    /// The track, as SUBSCRIBE_OK or PUBLISH named it.
+    pub alias: u64,
+    /// Number of the group in the track.
+    pub group: u64,
+    /// Number of the object in the group.
+    pub object: u64,
+    /// Higher is more important. `None`: the default of the track.
+    pub priority: Option<u8>,
+    /// The object is the last of its group. Not for objects without payload.
+    pub end_of_group: bool,
+    /// The property that is read here (LOC); others are skipped.
+    pub timestamp: Option<Timestamp>,
+    /// Without payload and properties if not [`ObjectStatus::Normal`].
+    pub status: ObjectStatus,
+}
+
+impl DatagramHead {
+    /// The head of a whole datagram, and where the payload begins; `None` if it is padding (18+).
+    pub fn decode(datagram: &[u8], draft: &Draft) -> Result<Option<(Self, usize)>, DecodeError> {
+        let mut cursor = Cursor::of(datagram, draft.varint);
+        let head = Self::read(&mut cursor, draft).map_err(|error| match error {
+            DecodeError::Short => DecodeError::Truncated,
+            other => other,
+        })?;
+        Ok(head.map(|head| (head, datagram.len() - cursor.remaining())))
+    }
+
+    fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Option<Self>, DecodeError> {
+        const ALL: u64 = PROPERTIES | END_OF_GROUP | ZERO_OBJECT_ID | DEFAULT_PRIORITY | STATUS;
+        let kind = cursor.varint()?;
+        if kind == PADDING && draft.padding {
+            return Ok(None);
+        }
+        let has = |bit| kind & bit != 0;
+        if kind & !ALL != 0 || has(STATUS) && has(END_OF_GROUP) {
+            return Err(DecodeError::UnknownMessage(kind));
+        }
+        let alias = cursor.varint()?;
+        let group = cursor.varint()?;
+        let object = if has(ZERO_OBJECT_ID) { 0 } else { cursor.varint()? };
+        let priority = if has(DEFAULT_PRIORITY) { None } else { Some(flip(cursor.u8()?)) };
+        let mut timestamp = None;
+        if has(PROPERTIES) {
+            let any;
+            (timestamp, any) = properties::read_object(cursor)?;
+            if !any {
+                return Err(DecodeError::InvalidValue("properties of a datagram"));
+            }
+        }
+        let mut status = ObjectStatus::Normal;
+        if has(STATUS) {
+            status = ObjectStatus::read(cursor)?;
+            if has(PROPERTIES) && status != ObjectStatus::Normal {
+                return Err(DecodeError::InvalidValue("properties of a status"));
+            }
+            cursor.clone().finish()?;
+        }
+        let end_of_group = has(END_OF_GROUP);
+        Ok(Some(Self { alias, group, object, priority, end_of_group, timestamp, status }))
+    }
+
+    /// The bytes that stand before a payload of this `size`.
+    pub fn encode(&self, size: usize, draft: &Draft) -> Result<Head<8>, EncodeError> {
+        let is_normal = self.status == ObjectStatus::Normal;
+        if !is_normal && (size > 0 || self.timestamp.is_some()) || self.end_of_group && size == 0 {
+            return Err(EncodeError::InvalidValue("datagram"));
+        }
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        let mut head = Head::of(draft.varint);
+        // An empty object has a status, as some peers take no payload of no bytes.
+        head.push(
+            bit(self.timestamp.is_some(), PROPERTIES)
+                | bit(self.end_of_group, END_OF_GROUP)
+                | bit(self.object == 0, ZERO_OBJECT_ID)
+                | bit(self.priority.is_none(), DEFAULT_PRIORITY)
+                | bit(size == 0, STATUS),
+        )?;
+        head.push(self.alias)?;
+        head.push(self.group)?;
+        if self.object != 0 {
+            head.push(self.object)?;
+        }
+        if let Some(priority) = self.priority {
+            head.push_u8(flip(priority));
+        }
+        if self.timestamp.is_some() {
+            properties::push_object(&mut head, draft.varint, self.timestamp)?;
+        }
+        if size == 0 {
+            head.push(self.status as u64)?;
+        }
+        Ok(head)
+    }
+}

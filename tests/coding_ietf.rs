@@ -1,0 +1,676 @@
+//! The rules of moq-transport's messages, one by one: what is refused, what is tolerated, what is left
+//! out.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use smoq::coding::ietf::{
+    DatagramHead, Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder,
+    Location, Message, MessageType, Namespace, ObjectHead, ObjectStatus, Parameters,
+    PublishNamespace, Redirect, RequestError, RequestOk, Setup, SubgroupHeader, Subscribe,
+    SubscribeNamespace, SubscribeOk, SubscribeTracks, TRACK_ENDED, TrackProperties, UniStream,
+    Unsubscribe, Wanted, frame_message, request_id,
+};
+use smoq::stream::{Code, Side};
+use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
+
+use Version::{Moqt16, Moqt18};
+
+fn draft(version: Version) -> &'static Draft {
+    Draft::of(version).unwrap()
+}
+
+/// The bytes of the whole message, or the error; after an error there must be none.
+fn encode(message: &Message, version: Version) -> Result<Vec<u8>, EncodeError> {
+    let mut out = BytesMut::new();
+    let result = message.encode(&mut out, draft(version));
+    assert!(result.is_ok() || out.is_empty(), "something was written");
+    result.map(|()| out.to_vec())
+}
+
+fn decode(kind: MessageType, body: &[u8], version: Version) -> Result<Message, DecodeError> {
+    Message::decode(kind, body, draft(version))
+}
+
+/// SUBSCRIBE of id 0 and "a" / "b" with this parameter block.
+fn subscribe(block: &[u8], version: Version) -> Result<Parameters, DecodeError> {
+    let body = [b"\0\x01\x01a\x01b", block].concat();
+    match decode(MessageType::Subscribe, &body, version)? {
+        Message::Subscribe(subscribe) => Ok(subscribe.parameters),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// PUBLISH_NAMESPACE of id 0 with these fields.
+fn namespace(fields: &[&[u8]], version: Version) -> Result<Path, DecodeError> {
+    let draft = draft(version);
+    let mut body = BytesMut::from(&[0][..]);
+    draft.varint.write(&mut body, fields.len() as u64).unwrap();
+    for field in fields {
+        draft.varint.write(&mut body, field.len() as u64).unwrap();
+        body.extend_from_slice(field);
+    }
+    body.extend_from_slice(&[0]);
+    match decode(MessageType::PublishNamespace, &body, version)? {
+        Message::PublishNamespace(publish) => Ok(publish.namespace),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn publish_namespace(path: &str) -> Message {
+    let (namespace, parameters) = (Path::new(path), Parameters::default());
+    Message::PublishNamespace(PublishNamespace { id: 0, namespace, parameters })
+}
+
+#[test]
+fn only_drafts_have_a_row() {
+    for version in Version::ALL {
+        assert_eq!(Draft::of(version).is_some(), version >= Moqt16, "{version}");
+    }
+    assert!(Draft::of(Moqt16).is_some() && Draft::of(Moqt18).is_some());
+}
+
+#[test]
+fn messages_of_drafts() {
+    let numbers = |version| {
+        let is_there = |number: &u64| MessageType::from_u64(*number, draft(version)).is_some();
+        (0..0x3000).filter(is_there).collect::<Vec<_>>()
+    };
+    let common = [2, 3, 4, 5, 6, 7, 8, 0xb, 0xd, 0xe, 0x10, 0x16, 0x18, 0x1d];
+    let mut of_16 =
+        [&common[..], &[9, 0xa, 0xc, 0x11, 0x15, 0x17, 0x1a, 0x1e, 0x20, 0x21]].concat();
+    of_16.sort_unstable();
+    assert_eq!(numbers(Moqt16), of_16);
+    let mut of_18 = [&common[..], &[0xa, 0xf, 0x1e, 0x50, 0x51, 0x2f00]].concat();
+    of_18.sort_unstable();
+    assert_eq!(numbers(Moqt18), of_18);
+
+    let unknown = frame_message(&[0x41, 0, 0], draft(Moqt18), 0);
+    assert_eq!(unknown, Err(DecodeError::UnknownMessage(0x41)));
+}
+
+#[test]
+fn a_body_above_the_limit_is_refused_by_its_head() {
+    let front = [0x03, 0xff, 0xff];
+    let framed = frame_message(&front, draft(Moqt18), 65_535).unwrap().unwrap();
+    assert_eq!((framed.kind, framed.head, framed.body), (MessageType::Subscribe, 3, 65_535));
+    assert_eq!(frame_message(&front, draft(Moqt18), 65_534), Err(DecodeError::TooLong));
+}
+
+#[test]
+fn a_body_has_65535_bytes_at_most() {
+    let setup = |len: usize| {
+        let implementation = Some("x".repeat(len).into());
+        Message::Setup(Setup { implementation, ..Setup::default() })
+    };
+    // Type and length of the option are in it.
+    assert_eq!(encode(&setup(65_531), Moqt18).unwrap().len(), 4 + 65_535);
+    assert_eq!(encode(&setup(65_532), Moqt18), Err(EncodeError::TooLong));
+}
+
+#[test]
+fn setup_is_named_by_side_where_there_is_one_control_stream() {
+    let kind = |side, version| Message::setup(Setup::default(), side, draft(version)).kind();
+    assert_eq!(kind(Side::Client, Moqt16), MessageType::ClientSetup);
+    assert_eq!(kind(Side::Server, Moqt16), MessageType::ServerSetup);
+    assert_eq!(kind(Side::Client, Moqt18), MessageType::Setup);
+    assert_eq!(kind(Side::Server, Moqt18), MessageType::Setup);
+}
+
+#[test]
+fn setup_options_that_are_unknown_are_skipped() {
+    // 0x03 twice, 0x3f twice, an even one, then SOLICIT.
+    let mut body = b"\x03\x01a\0\x01b\x3c\x01c\0\x01d\x01\x05".to_vec();
+    let solicit = 0x40b5a - 0x40;
+    draft(Moqt18).varint.write(&mut body, solicit).unwrap();
+    body.push(1);
+    let read = decode(MessageType::Setup, &body, Moqt18);
+    assert_eq!(read, Ok(Message::Setup(Setup { solicit: true, ..Setup::default() })));
+
+    // MAX_REQUEST_ID is one of them where requests are not counted.
+    let read = decode(MessageType::Setup, &[2, 9], Moqt18);
+    assert_eq!(read, Ok(Message::Setup(Setup::default())));
+    let message = Message::Setup(Setup { max_request_id: 9, ..Setup::default() });
+    assert_eq!(encode(&message, Moqt18).unwrap(), [0xaf, 0, 0, 0]);
+}
+
+#[test]
+fn setup_options_that_are_known_come_once() {
+    let twice = decode(MessageType::Setup, b"\x01\x01a\0\x01b", Moqt18);
+    assert_eq!(twice, Err(DecodeError::Duplicate));
+    let invalid = decode(MessageType::Setup, b"\x01\x01\xff", Moqt18);
+    assert_eq!(invalid, Err(DecodeError::InvalidString));
+    let short = decode(MessageType::ClientSetup, b"\x02\x01\x01a", Moqt16);
+    assert_eq!(short, Err(DecodeError::Truncated));
+    let long = decode(MessageType::ClientSetup, b"\0\x01\x01a", Moqt16);
+    assert_eq!(long, Err(DecodeError::TrailingBytes));
+    let sum = decode(MessageType::Setup, &[&[0xff; 9][..], &[0, 1, 0]].concat(), Moqt18);
+    assert_eq!(sum, Err(DecodeError::BoundsExceeded));
+}
+
+#[test]
+fn unknown_parameters_are_an_error() {
+    for version in [Moqt16, Moqt18] {
+        assert_eq!(subscribe(&[1, 0x24, 0], version), Err(DecodeError::UnknownParameter(0x24)));
+    }
+    // Of 18 only.
+    assert_eq!(subscribe(&[1, 0x06, 9], Moqt16), Err(DecodeError::UnknownParameter(0x06)));
+    let timeout = subscribe(&[1, 0x06, 9], Moqt18).unwrap().subgroup_delivery_timeout;
+    assert_eq!(timeout, Some(Duration::from_millis(9)));
+}
+
+#[test]
+fn parameters_come_once_but_for_tokens() {
+    for version in [Moqt16, Moqt18] {
+        assert_eq!(subscribe(&[2, 0x10, 1, 0, 1], version), Err(DecodeError::Duplicate));
+        assert_eq!(subscribe(&[2, 3, 1, 7, 0, 1, 8], version), Ok(Parameters::default()));
+        let most = [&[64, 3, 0][..], &[0; 126]].concat();
+        assert_eq!(subscribe(&most, version).is_ok(), version == Moqt18);
+    }
+    assert_eq!(subscribe(&[65], Moqt18), Err(DecodeError::TooMany));
+}
+
+#[test]
+fn values_out_of_range_are_an_error() {
+    for version in [Moqt16, Moqt18] {
+        assert!(subscribe(&[1, 0x10, 2], version).is_err(), "FORWARD 2");
+        assert!(subscribe(&[1, 0x22, 0], version).is_err(), "GROUP_ORDER 0");
+        assert!(subscribe(&[1, 0x22, 3], version).is_err(), "GROUP_ORDER 3");
+        assert!(subscribe(&[1, 0x21, 1, 5], version).is_err(), "a filter that is not there");
+        assert!(subscribe(&[1, 0x21, 2, 2, 0], version).is_err(), "a filter with more behind it");
+        assert!(subscribe(&[1, 0x21, 2, 3, 0], version).is_err(), "a filter cut off");
+    }
+    let priority = |block| subscribe(block, Moqt16).map(|parameters| parameters.priority);
+    assert_eq!(priority(&[1, 0x20, 0x40, 0xff]), Ok(Some(0)));
+    assert_eq!(priority(&[1, 0x20, 0x41, 0x00]), Err(DecodeError::BoundsExceeded));
+    assert!(subscribe(&[1, 0x02, 0], Moqt16).is_err(), "DELIVERY_TIMEOUT 0");
+    let timeout = subscribe(&[1, 0x02, 0], Moqt18).unwrap().delivery_timeout;
+    assert_eq!(timeout, Some(Duration::ZERO));
+}
+
+#[test]
+fn parameters_of_other_messages() {
+    // LARGEST_OBJECT in SUBSCRIBE.
+    assert_eq!(subscribe(&[1, 0x09, 2, 7, 7], Moqt16), Ok(Parameters::default()));
+    let refused = DecodeError::InvalidValue("parameter in this message");
+    assert_eq!(subscribe(&[1, 0x09, 7, 7], Moqt18), Err(refused));
+    // GROUP_ORDER in SUBSCRIBE_OK, as some peers write it.
+    for (version, body) in [(Moqt16, &[0, 0, 1, 0x22, 2][..]), (Moqt18, &[0, 1, 0x22, 2])] {
+        assert!(decode(MessageType::SubscribeOk, body, version).is_ok(), "{version}");
+    }
+
+    let mut parameters = Parameters { largest: Some(Location::new(7, 7)), ..Parameters::default() };
+    let message = |parameters| {
+        let (namespace, track) = (Path::new("a"), "b".into());
+        Message::Subscribe(Subscribe { id: 0, namespace, track, parameters })
+    };
+    for version in [Moqt16, Moqt18] {
+        assert_eq!(encode(&message(parameters.clone()), version), Err(EncodeError::NotInVersion));
+    }
+    parameters = Parameters { rendezvous_timeout: Some(Duration::ZERO), ..Parameters::default() };
+    assert_eq!(encode(&message(parameters.clone()), Moqt16), Err(EncodeError::NotInVersion));
+    assert!(encode(&message(parameters), Moqt18).is_ok());
+}
+
+#[test]
+fn the_end_of_a_range_filter() {
+    let filter = |block, version| subscribe(block, version).map(|parameters| parameters.filter);
+    let range = |end_group| Some(Filter::Range { start: Location::new(9, 0), end_group });
+    assert_eq!(filter(&[1, 0x21, 4, 4, 9, 0, 3], Moqt16), Ok(range(3)), "before its start");
+    assert_eq!(filter(&[1, 0x21, 4, 4, 9, 0, 3], Moqt18), Ok(range(12)));
+    let over = [&[1, 0x21, 12, 4, 9, 0][..], &[0xff; 9]].concat();
+    assert_eq!(filter(&over, Moqt18), Err(DecodeError::BoundsExceeded));
+
+    let backwards = Parameters { filter: range(3), ..Parameters::default() };
+    let (namespace, track) = (Path::new("a"), "b".into());
+    let message = Message::Subscribe(Subscribe { id: 0, namespace, track, parameters: backwards });
+    assert!(encode(&message, Moqt16).is_ok());
+    assert_eq!(encode(&message, Moqt18), Err(EncodeError::InvalidValue("filter")));
+}
+
+#[test]
+fn fields_of_a_namespace_are_segments() {
+    for version in [Moqt16, Moqt18] {
+        assert_eq!(namespace(&[b"a", b"b"], version), Ok(Path::new("a/b")));
+        for (fields, path) in [
+            (&[&b"a/b"[..]][..], r"a\/b"),
+            (&[b"a\\b", b"c"], r"a\\b/c"),
+            (&[b"/a", b"//b"], r"\/a/\/\/b"),
+            (&[b"\\/a\\"], r"\\\/a\\"),
+        ] {
+            let read = namespace(fields, version).unwrap();
+            assert_eq!(read.as_str(), path);
+            let bytes = encode(&publish_namespace(path), version).unwrap();
+            let framed = frame_message(&bytes, draft(version), 100).unwrap().unwrap();
+            let Ok(Message::PublishNamespace(again)) =
+                decode(framed.kind, &bytes[framed.head..], version)
+            else {
+                panic!("{path}")
+            };
+            assert_eq!(again.namespace, read);
+            // The fields are there as they were.
+            let at = bytes.windows(fields[0].len()).position(|window| window == fields[0]);
+            assert!(at.is_some(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn namespaces_that_are_no_path_concern_one_message() {
+    for version in [Moqt16, Moqt18] {
+        for fields in [&[&b"\xff"[..]][..], &[b"a", b""], &[b"a/"], &[b"/", b"a"]] {
+            assert_eq!(namespace(fields, version), Err(DecodeError::InvalidName), "{fields:?}");
+        }
+    }
+    let track = decode(MessageType::Subscribe, b"\x07\x01\x01a\x01\xff\0", Moqt18);
+    assert_eq!(track, Err(DecodeError::InvalidName));
+    // It can be answered.
+    let id = request_id(MessageType::Subscribe, b"\x07\x01\x01a\x01\xff\0", draft(Moqt18));
+    assert_eq!(id, Ok(Some(7)));
+}
+
+#[test]
+fn paths_that_are_no_namespace_are_not_written() {
+    for version in [Moqt16, Moqt18] {
+        for path in [r"a\b", r"a\", r"a\/b\"] {
+            assert_eq!(
+                encode(&publish_namespace(path), version),
+                Err(EncodeError::InvalidValue("backslash in a path")),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn namespaces_have_limits() {
+    let fields = |count: usize| vec![&b"x"[..]; count];
+    for version in [Moqt16, Moqt18] {
+        assert!(namespace(&fields(32), version).is_ok());
+        assert_eq!(namespace(&fields(33), version), Err(DecodeError::TooMany));
+        let path = |count: usize| publish_namespace(&["x"].repeat(count).join("/"));
+        assert!(encode(&path(32), version).is_ok());
+        assert_eq!(encode(&path(33), version), Err(EncodeError::TooMany));
+
+        let long = [b'x'; 2_048];
+        assert!(namespace(&[&long, &long], version).is_ok());
+        assert_eq!(namespace(&[&long, &long, b"x"], version), Err(DecodeError::TooLong));
+        let subscribe = |len: usize| {
+            let (namespace, track) = (Path::new("x"), "y".repeat(len).into());
+            let parameters = Parameters::default();
+            Message::Subscribe(Subscribe { id: 0, namespace, track, parameters })
+        };
+        let bytes = encode(&subscribe(4_095), version).unwrap();
+        assert!(decode(MessageType::Subscribe, &bytes[3..], version).is_ok());
+        assert_eq!(encode(&subscribe(4_096), version), Err(EncodeError::TooLong));
+    }
+}
+
+#[test]
+fn empty_namespaces() {
+    assert!(matches!(namespace(&[], Moqt16), Err(DecodeError::InvalidValue(_))));
+    assert_eq!(namespace(&[], Moqt18), Ok(Path::root()));
+    assert_eq!(encode(&publish_namespace(""), Moqt16), Err(EncodeError::NotInVersion));
+    assert!(encode(&publish_namespace(""), Moqt18).is_ok());
+    for version in [Moqt16, Moqt18] {
+        let suffix = Message::Namespace(Namespace::default());
+        assert_eq!(encode(&suffix, version).unwrap(), [8, 0, 1, 0]);
+        assert!(
+            encode(&Message::SubscribeNamespace(SubscribeNamespace::default()), version).is_ok()
+        );
+    }
+}
+
+#[test]
+fn what_a_namespace_subscription_wants() {
+    let want = |wanted| {
+        Message::SubscribeNamespace(SubscribeNamespace { wanted, ..SubscribeNamespace::default() })
+    };
+    assert_eq!(encode(&want(Wanted::Both), Moqt16).unwrap(), [0x11, 0, 4, 0, 0, 2, 0]);
+    assert_eq!(encode(&want(Wanted::Both), Moqt18), Err(EncodeError::NotInVersion));
+    assert_eq!(encode(&want(Wanted::Namespaces), Moqt18).unwrap(), [0x50, 0, 3, 0, 0, 0]);
+    assert!(decode(MessageType::SubscribeNamespace, &[0, 0, 3, 0], Moqt16).is_err());
+    let tracks = Message::SubscribeTracks(SubscribeTracks::default());
+    assert_eq!(encode(&tracks, Moqt16), Err(EncodeError::NotInVersion));
+}
+
+#[test]
+fn replies_name_their_request_up_to_16() {
+    let ok = |id| Message::RequestOk(RequestOk { id, ..RequestOk::default() });
+    assert_eq!(encode(&ok(Some(5)), Moqt16).unwrap(), [7, 0, 2, 5, 0]);
+    assert_eq!(encode(&ok(None), Moqt16), Err(EncodeError::InvalidValue("request id")));
+    assert_eq!(encode(&ok(Some(5)), Moqt18).unwrap(), [7, 0, 1, 0]);
+    let read = request_id(MessageType::RequestOk, &[5, 0], draft(Moqt16));
+    assert_eq!(read, Ok(Some(5)));
+    assert_eq!(request_id(MessageType::RequestOk, &[0], draft(Moqt18)), Ok(None));
+    assert_eq!(request_id(MessageType::Goaway, &[0], draft(Moqt16)), Ok(None));
+    assert_eq!(request_id(MessageType::Fetch, &[], draft(Moqt18)), Err(DecodeError::Truncated));
+}
+
+#[test]
+fn publish_ok_became_request_ok() {
+    let ok = Message::PublishOk(RequestOk {
+        id: Some(5),
+        parameters: Parameters { forward: Some(true), ..Parameters::default() },
+        ..RequestOk::default()
+    });
+    assert_eq!(encode(&ok, Moqt16).unwrap(), [0x1e, 0, 4, 5, 1, 0x10, 1]);
+    assert_eq!(encode(&ok, Moqt18).unwrap(), [0x07, 0, 3, 1, 0x10, 1]);
+    assert_eq!(MessageType::from_u64(0x1e, draft(Moqt16)), Some(MessageType::PublishOk));
+    assert_eq!(MessageType::from_u64(0x1e, draft(Moqt18)), Some(MessageType::RequestOk));
+}
+
+#[test]
+fn unsubscribe_is_taken_where_it_is_not_written() {
+    let read = |body: &[u8], version| decode(MessageType::Unsubscribe, body, version);
+    let unsubscribe = |id| Message::Unsubscribe(Unsubscribe { id });
+    assert_eq!(read(&[], Moqt18), Ok(unsubscribe(None)));
+    assert_eq!(read(&[5], Moqt18), Ok(unsubscribe(Some(5))));
+    assert_eq!(read(&[], Moqt16), Err(DecodeError::Truncated));
+    assert_eq!(encode(&unsubscribe(Some(5)), Moqt18), Err(EncodeError::NotInVersion));
+}
+
+#[test]
+fn redirects_come_with_their_code() {
+    let error = |code, redirect: Option<Redirect>| {
+        Message::RequestError(RequestError {
+            id: Some(0),
+            code,
+            redirect,
+            ..RequestError::default()
+        })
+    };
+    let redirect = || Some(Redirect::default());
+    assert!(encode(&error(0x34, redirect()), Moqt18).is_ok());
+    let invalid = Err(EncodeError::InvalidValue("redirect"));
+    assert_eq!(encode(&error(0x34, None), Moqt18), invalid);
+    assert_eq!(encode(&error(0x10, redirect()), Moqt18), invalid);
+    assert_eq!(encode(&error(0x34, redirect()), Moqt16), Err(EncodeError::NotInVersion));
+    let read = |body: &[u8]| decode(MessageType::RequestError, body, Moqt18);
+    assert_eq!(read(&[0x34, 0, 0]), Err(DecodeError::Truncated));
+    assert_eq!(read(&[0x10, 0, 0, 0, 0, 0]), Err(DecodeError::TrailingBytes));
+    // Without a meaning there.
+    assert!(decode(MessageType::RequestError, &[0, 0x34, 0, 0], Moqt16).is_ok());
+}
+
+#[test]
+fn when_to_ask_again() {
+    for (wire, retry) in [(0, None), (1, Some(0)), (11, Some(10))] {
+        let retry = retry.map(Duration::from_millis);
+        let error = Message::RequestError(RequestError { retry, ..RequestError::default() });
+        assert_eq!(decode(MessageType::RequestError, &[0, wire, 0], Moqt18), Ok(error));
+    }
+}
+
+#[test]
+fn texts_have_limits() {
+    let error = |len: usize| {
+        let reason = "x".repeat(len).into();
+        Message::RequestError(RequestError { reason, ..RequestError::default() })
+    };
+    let mut bytes = encode(&error(1_024), Moqt18).unwrap();
+    assert!(decode(MessageType::RequestError, &bytes[3..], Moqt18).is_ok());
+    assert_eq!(encode(&error(1_025), Moqt18), Err(EncodeError::TooLong));
+    // The length is in the second and third of its two bytes.
+    bytes[6] += 1;
+    bytes.push(b'x');
+    assert_eq!(decode(MessageType::RequestError, &bytes[3..], Moqt18), Err(DecodeError::TooLong));
+
+    let goaway =
+        |len: usize| Message::Goaway(Goaway { uri: "x".repeat(len).into(), ..Goaway::default() });
+    assert!(encode(&goaway(Goaway::MAX_URI), Moqt16).is_ok());
+    assert_eq!(encode(&goaway(Goaway::MAX_URI + 1), Moqt16), Err(EncodeError::TooLong));
+}
+
+#[test]
+fn goaway_is_taken_with_less() {
+    let read = |body: &[u8], version| decode(MessageType::Goaway, body, version);
+    let timeout = Duration::from_millis(5);
+    let goaway =
+        |timeout, request| Message::Goaway(Goaway { timeout, request, ..Goaway::default() });
+    assert_eq!(read(&[0], Moqt18), Ok(goaway(Duration::ZERO, None)));
+    assert_eq!(read(&[0, 5], Moqt18), Ok(goaway(timeout, None)));
+    assert_eq!(read(&[0, 5, 4], Moqt18), Ok(goaway(timeout, Some(4))));
+    assert_eq!(read(&[0, 5], Moqt16), Err(DecodeError::TrailingBytes));
+    assert_eq!(encode(&goaway(timeout, None), Moqt16).unwrap(), [0x10, 0, 1, 0]);
+    assert_eq!(encode(&goaway(timeout, Some(4)), Moqt16), Err(EncodeError::NotInVersion));
+}
+
+#[test]
+fn track_properties() {
+    let read = |tail: &[u8], version| {
+        let head = if version == Moqt16 { &[0, 0, 0][..] } else { &[0, 0] };
+        match decode(MessageType::SubscribeOk, &[head, tail].concat(), version)? {
+            Message::SubscribeOk(ok) => Ok(ok.properties),
+            other => panic!("{other:?}"),
+        }
+    };
+    let none = Ok(TrackProperties::default());
+    for version in [Moqt16, Moqt18] {
+        // 0x02, 0x0b with bytes, and 0x0b again.
+        assert_eq!(read(&[2, 7, 9, 2, 8, 8, 0, 0], version), none);
+        assert_eq!(read(&[0x0b, 3, 8, 8], version), Err(DecodeError::Truncated));
+        assert!(read(&[8, 0], version).is_err(), "no units in a second");
+        assert!(read(&[0x22, 3], version).is_err(), "an order that is not there");
+    }
+    assert_eq!(read(&[0x0e, 0x41, 0], Moqt16), Err(DecodeError::BoundsExceeded));
+    assert_eq!(read(&[0x0e, 0x81, 0], Moqt18), Err(DecodeError::BoundsExceeded));
+    // 0x4000 must be understood, 0x8000 need not be.
+    let mandatory = TrackProperties { mandatory: Some(0x4000), ..TrackProperties::default() };
+    assert_eq!(read(&[0xc0, 0x40, 0, 0], Moqt18), Ok(mandatory));
+    assert_eq!(read(&[0x80, 0, 0x40, 0, 0], Moqt16), none);
+    assert_eq!(read(&[0xc0, 0x80, 0, 0], Moqt18), none);
+
+    let ok = |properties| {
+        Message::RequestOk(RequestOk { id: Some(0), properties, ..RequestOk::default() })
+    };
+    let some = TrackProperties { priority: Some(0), ..TrackProperties::default() };
+    assert_eq!(encode(&ok(some), Moqt16), Err(EncodeError::NotInVersion));
+    assert_eq!(encode(&ok(some), Moqt18).unwrap(), [7, 0, 4, 0, 0x0e, 0x80, 0xff]);
+    assert!(encode(&ok(mandatory), Moqt18).unwrap() == [7, 0, 1, 0], "not ours to write");
+    let with_priority = Message::SubscribeOk(SubscribeOk {
+        id: Some(0),
+        properties: some,
+        ..SubscribeOk::default()
+    });
+    assert_eq!(encode(&with_priority, Moqt16).unwrap(), [4, 0, 6, 0, 0, 0, 0x0e, 0x40, 0xff]);
+}
+
+#[test]
+fn types_of_data_streams() {
+    let types = |version| {
+        let is_there = |kind: &u8| UniStream::read(&[*kind, 0, 0, 0, 0], draft(version)).is_ok();
+        (0..0x80).filter(is_there).collect::<Vec<_>>()
+    };
+    let subgroups = |bases: &[u8]| {
+        let of =
+            |base: &u8| (0..16).filter(|low| low & 6 != 6).map(move |low| base | low).collect();
+        bases.iter().flat_map(|base| -> Vec<u8> { of(base) }).collect::<Vec<_>>()
+    };
+    assert_eq!(types(Moqt16), [&[5][..], &subgroups(&[0x10, 0x30])].concat());
+    assert_eq!(types(Moqt18), [&[5][..], &subgroups(&[0x10, 0x30, 0x50, 0x70])].concat());
+
+    let read = |front: &[u8], version| UniStream::read(front, draft(version));
+    assert_eq!(read(&[0xaf, 0, 0, 0], Moqt18), Ok(Some((UniStream::Setup, 0))));
+    assert_eq!(read(&[0xaf], Moqt18), Ok(None));
+    assert_eq!(read(&[0x80, 0, 0x2f, 0], Moqt16), Err(DecodeError::UnknownMessage(0x2f00)));
+    assert_eq!(read(&[0x40, 0x50], Moqt16), Err(DecodeError::UnknownMessage(0x50)));
+    let padding = [0xf0, 0x13, 0x2b, 0x3e, 0x28];
+    assert_eq!(read(&padding, Moqt18), Ok(Some((UniStream::Padding, 5))));
+    assert_eq!(
+        UniStream::Padding.encode(&mut BytesMut::new(), draft(Moqt16)),
+        Err(EncodeError::NotInVersion)
+    );
+}
+
+#[test]
+fn the_first_object_of_a_subgroup_is_told_where_it_can_be() {
+    let header = SubgroupHeader {
+        alias: 1,
+        group: 2,
+        subgroup: None,
+        priority: None,
+        properties: false,
+        end_of_group: false,
+        first_object: true,
+    };
+    for (version, kind) in [(Moqt16, 0x32), (Moqt18, 0x72)] {
+        let mut out = BytesMut::new();
+        UniStream::Subgroup(header).encode(&mut out, draft(version)).unwrap();
+        assert_eq!(out[..], [kind, 1, 2]);
+    }
+}
+
+#[test]
+fn objects() {
+    for version in [Moqt16, Moqt18] {
+        let draft = draft(version);
+        let read = |front: &[u8], properties| ObjectHead::read(front, properties, draft);
+        assert!(read(&[0, 0, 1], false).is_err(), "a status that is not there");
+        assert!(read(&[0, 2, 0x3c, 2, 0, 3], true).is_err(), "properties of a status");
+        let end = ObjectHead { status: ObjectStatus::EndOfGroup, ..ObjectHead::default() };
+        assert_eq!(read(&[0, 0, 0, 3], true), Ok(Some((end, 4))));
+        // 0x0b with bytes that go past the block.
+        assert_eq!(read(&[0, 2, 0x0b, 2, 0, 0, 0], true), Err(DecodeError::Truncated));
+
+        let long = |len: u64| {
+            let mut front = vec![0];
+            draft.varint.write(&mut front, len).unwrap();
+            front
+        };
+        assert_eq!(read(&long(4_096), true), Ok(None));
+        assert_eq!(read(&long(4_097), true), Err(DecodeError::TooLong));
+
+        let timestamp = Some(Timestamp::ZERO);
+        let invalid = Err(EncodeError::InvalidValue("object"));
+        let encode = |head: ObjectHead, properties| head.encode(properties, draft).map(|_| ());
+        assert_eq!(encode(ObjectHead { timestamp, ..ObjectHead::default() }, false), invalid);
+        assert_eq!(encode(ObjectHead { timestamp, ..end }, true), invalid);
+        assert_eq!(encode(ObjectHead { size: 1, ..end }, true), invalid);
+    }
+    let head = |delta| ObjectHead { delta, ..ObjectHead::default() };
+    assert_eq!(head(4).number(None), Ok(4));
+    assert_eq!(head(4).number(Some(4)), Ok(9));
+    assert_eq!(head(0).number(Some(u64::MAX)), Err(DecodeError::BoundsExceeded));
+    assert_eq!(head(u64::MAX).number(Some(0)), Err(DecodeError::BoundsExceeded));
+}
+
+#[test]
+fn datagrams() {
+    for version in [Moqt16, Moqt18] {
+        let draft = draft(version);
+        let read = |datagram: &[u8]| DatagramHead::decode(datagram, draft);
+        let kinds = (0..0x40).filter(|kind| {
+            let properties: &[u8] = if kind & 1 != 0 { &[2, 0x3c, 0] } else { &[] };
+            let status: &[u8] = if kind & 0x20 != 0 { &[0] } else { &[] };
+            let object: &[u8] = if kind & 4 == 0 { &[0] } else { &[] };
+            let priority: &[u8] = if kind & 8 == 0 { &[0] } else { &[] };
+            read(&[&[*kind, 0, 0][..], object, priority, properties, status].concat()).is_ok()
+        });
+        let status = [0x20, 0x21, 0x24, 0x25, 0x28, 0x29, 0x2c, 0x2d];
+        assert_eq!(
+            kinds.collect::<Vec<u8>>(),
+            [&(0..0x10).collect::<Vec<_>>()[..], &status].concat()
+        );
+
+        assert!(read(&[0x0d, 0, 0, 0, 7]).is_err(), "properties without any");
+        assert!(read(&[0x2d, 0, 0, 2, 0x3c, 0, 3]).is_err(), "properties of a status");
+        assert_eq!(read(&[0x2c, 0, 0, 3, 0]), Err(DecodeError::TrailingBytes));
+        let head = DatagramHead {
+            alias: 0,
+            group: 0,
+            object: 0,
+            priority: None,
+            end_of_group: false,
+            timestamp: None,
+            status: ObjectStatus::EndOfGroup,
+        };
+        assert!(head.encode(0, draft).is_ok());
+        assert!(head.encode(1, draft).is_err());
+        assert!(DatagramHead { end_of_group: true, ..head }.encode(0, draft).is_err());
+    }
+    let padding = [0xf0, 0x13, 0x2b, 0x3e, 0x29, 0, 0];
+    assert_eq!(DatagramHead::decode(&padding, draft(Moqt18)), Ok(None));
+}
+
+#[test]
+fn the_first_record_of_a_fetch_says_all() {
+    for version in [Moqt16, Moqt18] {
+        for flags in [0x00, 0x0c, 0x14, 0x18, 0x1d, 0x1e] {
+            let mut records = FetchRecords::new(GroupOrder::Ascending, draft(version));
+            let read = records.read(&[flags, 0, 0, 0, 0, 0]);
+            assert_eq!(read, Err(DecodeError::InvalidValue("first fetch record")), "{flags:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_fetch_goes_in_one_direction_where_groups_are_differences() {
+    let object = |group| {
+        FetchRecord::Object(FetchObject {
+            location: Location::new(group, 0),
+            subgroup: Some(0),
+            priority: 0,
+            timestamp: None,
+            size: 0,
+        })
+    };
+    let both = |order, version, second| {
+        let mut records = FetchRecords::new(order, draft(version));
+        records.encode(&object(5)).unwrap();
+        records.encode(&object(second)).map(|_| ())
+    };
+    let out_of_order = Err(EncodeError::InvalidValue("order of a fetch"));
+    assert_eq!(both(GroupOrder::Ascending, Moqt18, 4), out_of_order);
+    assert_eq!(both(GroupOrder::Ascending, Moqt18, 6), Ok(()));
+    assert_eq!(both(GroupOrder::Descending, Moqt18, 6), out_of_order);
+    assert_eq!(both(GroupOrder::Descending, Moqt18, 4), Ok(()));
+    assert_eq!(both(GroupOrder::Ascending, Moqt16, 4), Ok(()));
+
+    // Three groups down from the second.
+    let mut records = FetchRecords::new(GroupOrder::Descending, draft(Moqt18));
+    records.read(&[0x1c, 2, 0, 0, 0]).unwrap();
+    assert_eq!(records.read(&[0x0c, 2, 0, 0]), Err(DecodeError::BoundsExceeded));
+}
+
+#[test]
+fn errors_and_their_numbers() {
+    let named = [
+        Error::Internal,
+        Error::Unauthorized,
+        Error::Timeout,
+        Error::NotFound,
+        Error::Duplicate,
+        Error::App(7),
+        Error::Remote(Code::new(0x3f)),
+    ];
+    for version in [Moqt16, Moqt18] {
+        let draft = draft(version);
+        for error in &named {
+            assert_eq!(draft.request_error(draft.request_code(error)), *error, "{version}");
+        }
+        for error in [Error::GoingAway, Error::Lagged, Error::Old, Error::Unauthorized] {
+            assert_eq!(draft.done_error(draft.done_code(&error)), Some(error));
+        }
+        assert_eq!(draft.done_error(TRACK_ENDED), None);
+        for error in [Error::Internal, Error::Cancelled, Error::Old, Error::SessionClosed] {
+            assert_eq!(draft.stream_error(draft.stream_code(&error)), error);
+        }
+        // A number goes through as it came.
+        for number in 0..0x60 {
+            let code = Code::new(number);
+            assert_eq!(draft.stream_code(&draft.stream_error(code)), code, "{number:#x}");
+            assert_eq!(draft.request_code(&draft.request_error(number)), number, "{number:#x}");
+        }
+    }
+    let [of_16, of_18] = [draft(Moqt16), draft(Moqt18)];
+    assert_eq!((of_16.done_code(&Error::Old), of_18.done_code(&Error::Old)), (5, 6));
+    assert_eq!((of_16.done_code(&Error::Lagged), of_18.done_code(&Error::Lagged)), (6, 5));
+    assert_eq!(of_18.stream_error(Code::new(4)), Error::GoingAway);
+    assert_eq!(of_16.stream_error(Code::new(4)), Error::Remote(Code::new(4)));
+    assert_eq!(of_16.request_code(&Error::GoingAway), 0);
+    assert_eq!(of_18.request_code(&Error::GoingAway), 6);
+    assert_eq!(of_16.session_code(&Error::ProtocolViolation("")).as_u64(), 3);
+    assert!(matches!(of_16.session_error(Code::new(4)), Error::ProtocolViolation(_)));
+    assert_eq!(of_18.session_error(Code::new(0)), Error::SessionClosed);
+}
