@@ -2,9 +2,10 @@
 //!
 //! Raw QUIC means: no HTTP/3, no WebTransport, the ALPN is the version (`moq-lite-04`).
 //!
-//! - [`peers`]: `peers::lite016` (moq-lite 0.16.3), `peers::net03` (moq-net 0.3.18) and smoq itself
-//!   by both of its adapters, behind one small trait, [`peers::Peer`].
+//! - [`peers`]: `peers::lite016` (moq-lite 0.16.3), `peers::net03` (moq-net 0.3.18), `peers::cf017`
+//!   (moq-transport 0.17.0) and smoq itself by both of its adapters, behind one small trait, [`peers::Peer`].
 //! - [`suite`]: the tests, each written once and run with any peers.
+//! - [`by_hand`]: a client of moq-transport that asks for what the peers never ask.
 //! - [`quic`]: the quinn endpoints that the peers use, for use by our own side as well.
 //! - [`certs`]: a self-signed certificate, and a verifier that accepts any.
 //! - [`payload`]: cheap deterministic frames.
@@ -12,6 +13,7 @@
 //! Every wait is bounded: [`within`] panics after [`PATIENCE`] and says what was waited for. Only
 //! the peers' own refusals and errors come back as a [`peers::Failure`].
 
+pub mod by_hand;
 pub mod certs;
 pub mod payload;
 pub mod peers;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::{
+    by_hand::{Client, Refusal},
     log, payload,
     peers::{
         Announcement, Broadcast, Code, Event, Failure, Group, Link, Listener, Options, Peer, Role,
@@ -455,6 +456,20 @@ pub async fn asking_ends_the_session<S: Peer>() {
     println!("{}: {}", S::NAME, session.link.closed().await);
 }
 
+/// An unknown broadcast and an unknown track are refused on the wire, by one of these, and the session goes on.
+pub async fn refused<P: Peer>(version: &str, refusals: &[Refusal]) {
+    let publisher = P::new();
+    let listener = publisher.serve(Role::Publish, &[version]);
+    let (_broadcast, _track) = publish(&publisher);
+    let mut client = Client::connect(&listener, version).await;
+    let broadcast = client.refusal(0, "live/nobody", "video").await;
+    let track = client.refusal(2, PATH, "nothing").await;
+    println!("{} in {version}: {broadcast:?} and {track:?}", P::NAME);
+    assert!(refusals.contains(&broadcast), "a broadcast refused by {broadcast:?}");
+    assert!(refusals.contains(&track), "a track refused by {track:?}");
+    assert!(client.is_open(), "the session goes on");
+}
+
 /// What was written and ended before a gentle close arrives.
 pub async fn gentle_close<P: Peer, S: Peer>(version: &str) {
     let (publisher, subscriber) = (P::new(), S::new());
@@ -509,7 +524,25 @@ macro_rules! tests {
     )*};
 }
 
-/// All tests of a publisher and a subscriber in one version that need nobody between.
+/// All tests of `P` and `S` in one version that need nobody between.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! direct_tests {
+    ($version:literal) => {
+        $crate::tests! {
+            round_trip_subscriber_dials:
+                suite::round_trip::<P, S>($version, suite::Dials::Subscriber);
+            round_trip_publisher_dials:
+                suite::round_trip::<P, S>($version, suite::Dials::Publisher);
+            burst_of_small_groups: suite::burst::<P, S>($version);
+            partial_groups: suite::partial::<P, S>($version);
+            dropped_publisher: suite::dropped::<P, S>($version);
+            vanished_publisher: suite::vanished::<P, S>($version);
+        }
+    };
+}
+
+/// All tests of a publisher and a subscriber in one version, but for those with a relay.
 #[macro_export]
 macro_rules! direct {
     ($($name:ident: $publisher:ident, $subscriber:ident, $version:literal;)*) => {$(
@@ -518,16 +551,7 @@ macro_rules! direct {
             type P = peers::$publisher::Peer;
             type S = peers::$subscriber::Peer;
 
-            $crate::tests! {
-                round_trip_subscriber_dials:
-                    suite::round_trip::<P, S>($version, suite::Dials::Subscriber);
-                round_trip_publisher_dials:
-                    suite::round_trip::<P, S>($version, suite::Dials::Publisher);
-                burst_of_small_groups: suite::burst::<P, S>($version);
-                partial_groups: suite::partial::<P, S>($version);
-                dropped_publisher: suite::dropped::<P, S>($version);
-                vanished_publisher: suite::vanished::<P, S>($version);
-            }
+            $crate::direct_tests! { $version }
         }
     )*};
 }
@@ -537,16 +561,46 @@ macro_rules! direct {
 macro_rules! matrix {
     ($($name:ident: $publisher:ident, $subscriber:ident, $version:literal;)*) => {$(
         mod $name {
-            smoq_interop::direct! { direct: $publisher, $subscriber, $version; }
-
             use smoq_interop::{peers, suite};
             type P = peers::$publisher::Peer;
             type S = peers::$subscriber::Peer;
+
+            $crate::direct_tests! { $version }
 
             $crate::tests! {
                 through_a_relay_of_the_publishers_kind: suite::relay::<P, P, S>($version, $version);
                 through_a_relay_of_the_subscribers_kind: suite::relay::<P, S, S>($version, $version);
                 meeting_at_a_relay: suite::meeting::<P, S, S>($version, $version);
+            }
+        }
+    )*};
+}
+
+/// A session that the publisher closes gently delivers what was written before.
+#[macro_export]
+macro_rules! closes {
+    ($($name:ident: $publisher:ident, $subscriber:ident, $version:literal;)*) => {
+        mod gentle_close {
+            use smoq_interop::{peers::*, suite};
+
+            $crate::tests! {$(
+                $name: suite::gentle_close::<$publisher::Peer, $subscriber::Peer>($version);
+            )*}
+        }
+    };
+}
+
+/// Peers that meet through a relay, each in a version of its own.
+#[macro_export]
+macro_rules! relays {
+    ($($name:ident: $a:ident, $up:literal, $relay:ident, $b:ident, $down:literal;)*) => {$(
+        mod $name {
+            use smoq_interop::{peers::*, suite};
+
+            $crate::tests! {
+                relay: suite::relay::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
+                meeting: suite::meeting::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
+                burst: suite::relayed_burst::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
             }
         }
     )*};

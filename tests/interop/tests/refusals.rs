@@ -9,8 +9,9 @@ use smoq::{
     stream::Code,
 };
 use smoq_interop::{
-    peers::{Broadcast, Listener, Peer, Role, lite016, net03, smoq_blocking, smoq_quinn},
-    quic, tests, within,
+    by_hand::Refusal,
+    peers::{Broadcast, Listener, Peer, Role, cf017, lite016, net03, smoq_blocking, smoq_quinn},
+    quic, suite, tests, within,
 };
 
 /// A connection of our own, with SETUP where the version has one.
@@ -84,7 +85,17 @@ async fn refused<P: Peer>(version: &str, unroutable: u64, not_found: u64) {
     assert!(connection.close_reason().is_none(), "the session goes on");
 }
 
+/// DOES_NOT_EXIST.
+const UNKNOWN: &[Refusal] = &[Refusal::Error(0x10)];
+/// moq-lite 0.16 has a code of its own, and in 18 sends a reset with 0 (mapped) right behind it.
+const OLD_UNKNOWN: &[Refusal] = &[Refusal::Error(404), Refusal::Reset(0x52e4_a40f_a8db)];
+
 tests! {
+    lite016_in_16: suite::refused::<lite016::Peer>("moqt-16", OLD_UNKNOWN);
+    lite016_in_18: suite::refused::<lite016::Peer>("moqt-18", OLD_UNKNOWN);
+    net03_in_16: suite::refused::<net03::Peer>("moqt-16", UNKNOWN);
+    net03_in_18: suite::refused::<net03::Peer>("moqt-18", UNKNOWN);
+    cf017_in_18: suite::refused::<cf017::Peer>("moqt-18", UNKNOWN);
     lite016_in_03: refused::<lite016::Peer>("moq-lite-03", 13, 13);
     lite016_in_04: refused::<lite016::Peer>("moq-lite-04", 13, 13);
     net03_in_03: refused::<net03::Peer>("moq-lite-03", 0x36, 0x33);

@@ -1,9 +1,9 @@
 //! smoq against the published peers and against itself, by both adapters.
 
 use smoq_interop::{
-    matrix,
+    closes, matrix,
     peers::{lite016, net03, smoq_blocking, smoq_quinn},
-    suite, tests,
+    relays, suite, tests,
 };
 
 const LITE: [&str; 4] = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03"];
@@ -63,20 +63,7 @@ matrix! {
     net03_to_smoq_blocking_in_06: net03, smoq_blocking, "moq-lite-06";
 }
 
-/// A session that we close gently delivers what was written before. (Not to moq-lite 0.16, which throws
-/// away what it has not read yet when the session closes.)
-macro_rules! closes {
-    ($($name:ident: $publisher:ident, $subscriber:ident, $version:literal;)*) => {
-        mod gentle_close {
-            use super::*;
-
-            tests! {$(
-                $name: suite::gentle_close::<$publisher::Peer, $subscriber::Peer>($version);
-            )*}
-        }
-    };
-}
-
+// Not to moq-lite 0.16, which throws away what it has not read yet when the session closes.
 closes! {
     smoq_quinn_net03_03: smoq_quinn, net03, "moq-lite-03";
     smoq_quinn_net03_04: smoq_quinn, net03, "moq-lite-04";
@@ -90,21 +77,6 @@ closes! {
     smoq_blocking_net03_06: smoq_blocking, net03, "moq-lite-06";
     smoq_blocking_smoq_quinn_04: smoq_blocking, smoq_quinn, "moq-lite-04";
     smoq_blocking_smoq_quinn_06: smoq_blocking, smoq_quinn, "moq-lite-06";
-}
-
-/// Peers that meet through a relay of ours, each in a version of its own.
-macro_rules! relays {
-    ($($name:ident: $a:ident, $up:literal, $relay:ident, $b:ident, $down:literal;)*) => {$(
-        mod $name {
-            use super::*;
-
-            tests! {
-                relay: suite::relay::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
-                meeting: suite::meeting::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
-                burst: suite::relayed_burst::<$a::Peer, $relay::Peer, $b::Peer>($up, $down);
-            }
-        }
-    )*};
 }
 
 relays! {

@@ -125,7 +125,7 @@ impl super::Peer for Peer {
             return Err(Failure::local("a track of this origin's own"));
         };
         let (writer, reader) = new_track(path, track);
-        let mut subscriber = subscriber.clone();
+        let mut subscriber = Subscriber::clone(subscriber);
         let opening = subscriber.subscribe_open(writer);
         let subscribed = within(format!("an answer for {what}"), opening).await.map_err(failure)?;
         Ok(Subscription::spawn(what, |report| read_track(subscribed, reader, report)))
@@ -212,7 +212,7 @@ struct Source {
 
 enum Tracks {
     Own(Mutex<HashMap<String, (TrackReader, Users)>>),
-    Elsewhere(Subscriber),
+    Elsewhere(Box<Subscriber>),
 }
 
 /// How many are subscribed to a track.
@@ -254,7 +254,7 @@ impl Source {
             }
             Tracks::Elsewhere(subscriber) => {
                 let (writer, reader) = new_track(&path, &name);
-                match subscriber.clone().subscribe_open(writer).await {
+                match Subscriber::clone(subscriber).subscribe_open(writer).await {
                     Ok(_upstream) => {
                         let _ = subscribed.serve(reader).await;
                     }
@@ -443,7 +443,7 @@ async fn ask(origin: Origin, id: u64, subscriber: Subscriber) {
         };
         match event {
             Ok(Some(NamespaceEvent::Added(namespace))) => {
-                let tracks = Tracks::Elsewhere(subscriber.clone());
+                let tracks = Tracks::Elsewhere(Box::new(subscriber.clone()));
                 origin.insert(path_of(&namespace), Arc::new(Source { from: id, tracks }));
             }
             Ok(Some(NamespaceEvent::Removed(namespace))) => {
@@ -461,7 +461,7 @@ async fn ask(origin: Origin, id: u64, subscriber: Subscriber) {
 async fn take(origin: Origin, id: u64, mut subscriber: Subscriber) {
     let mut offers = JoinSet::new();
     while let Some(mut offered) = subscriber.published_namespace().await {
-        let (origin, tracks) = (origin.clone(), Tracks::Elsewhere(subscriber.clone()));
+        let (origin, tracks) = (origin.clone(), Tracks::Elsewhere(Box::new(subscriber.clone())));
         offers.spawn(async move {
             if offered.ok().is_err() {
                 return;
