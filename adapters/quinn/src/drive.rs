@@ -427,7 +427,7 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Waits until the peer has what was finished: a close overtakes what is under way.
+    /// Waits until the peer has what was sent: a close overtakes what is under way.
     async fn flush(&mut self) {
         let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH);
         let mut flushed = pin!(self.streams.flushed());
