@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 /// An example that was just built, ready to be given arguments.
 fn example(name: &str) -> Command {
@@ -17,22 +18,30 @@ fn example(name: &str) -> Command {
     Command::new(profile.join("examples").join(name))
 }
 
-/// A process that does not outlive its test.
+/// A process that does not outlive its test. If the test fails, it shows what it printed.
 struct Running {
+    command: String,
     child: Child,
     out: BufReader<ChildStdout>,
+    printed: String,
+    /// Reads along what goes to stderr, so that the process never waits for us.
+    err: Option<JoinHandle<String>>,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
+        let err = child.stderr.take().unwrap();
+        let err = thread::spawn(move || std::io::read_to_string(err).unwrap_or_default());
+        let command = format!("{command:?}");
+        Self { command, child, out, printed: String::new(), err: Some(err) }
     }
 
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
+        self.printed += &line;
         line.trim_end().to_owned()
     }
 
@@ -40,7 +49,9 @@ impl Running {
     fn rest(mut self) -> String {
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
-        assert!(self.child.wait().unwrap().success(), "{rest}");
+        self.printed += &rest;
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status} of {}", self.command);
         rest
     }
 }
@@ -50,6 +61,11 @@ impl Drop for Running {
         // It fails if the process has ended, as most have.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let err = self.err.take().and_then(|err| err.join().ok()).unwrap_or_default();
+        if thread::panicking() {
+            let _ = self.out.read_to_string(&mut self.printed);
+            eprintln!("{} printed:\n{}and to stderr:\n{err}", self.command, self.printed);
+        }
     }
 }
 
