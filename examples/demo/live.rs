@@ -378,7 +378,10 @@ async fn read(
                     break;
                 }
                 // Whatever else it is, what did not come counts as lost.
-                Err(_) => break,
+                Err(error) => {
+                    eprintln!("{}: {} group {}: {error}", seat.name, plan.name, group.sequence());
+                    break;
+                }
             }
             if seat.kind == "stalled" {
                 let begun = *stage.begun.borrow();
@@ -389,7 +392,11 @@ async fn read(
             }
         }
     }
-    seat.recent().lost += missing.unwrap_or(SECONDS * plan.rate);
+    let missing = missing.unwrap_or(SECONDS * plan.rate);
+    if missing > 0 {
+        eprintln!("{}: {missing} frames of {} are missing", seat.name, plan.name);
+    }
+    seat.recent().lost += missing;
     Ok(())
 }
 

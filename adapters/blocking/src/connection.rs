@@ -88,6 +88,8 @@ struct Moq {
     session: Session,
     driver: Driver,
     clock: Clock,
+    /// Turns since a deadline passed.
+    late: usize,
 }
 
 /// What a turn did.
@@ -107,6 +109,8 @@ pub(crate) struct Turn {
 const PIECES: usize = 16;
 /// Packet batches in one turn.
 const BURSTS: usize = 4;
+/// Turns that a deadline may wait for what came in before it.
+const LATE: usize = 64;
 /// Below this quinn would be starved between two turns.
 const MIN_SEND_WINDOW: u64 = 128 << 10;
 
@@ -161,9 +165,12 @@ impl Connection {
         events: &mut VecDeque<Event>,
     ) -> Turn {
         let mut turn = Turn::default();
-        self.time_passed(now);
+        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
+            self.quic.handle_timeout(now);
+        }
         self.inputs(now, events, &mut turn);
         self.outputs(now, &mut turn);
+        self.time_passed(now, &mut turn);
         self.endings(now, events, &mut turn);
         self.packets(now, socket, &mut turn);
         // Ids that the connection wants or gives back; an answer may have packets to send.
@@ -183,18 +190,6 @@ impl Connection {
             }
         }
         turn
-    }
-
-    fn time_passed(&mut self, now: Instant) {
-        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
-            self.quic.handle_timeout(now);
-        }
-        if let Some(Moq { driver, clock, .. }) = &mut self.moq {
-            let now = clock.instant(now);
-            if driver.poll_timeout().is_some_and(|at| at <= now) {
-                driver.handle_timeout(now);
-            }
-        }
     }
 
     /// Hands all that QUIC has to say to the driver.
@@ -245,7 +240,7 @@ impl Connection {
             version,
             remote,
         });
-        self.moq = Some(Moq { session, driver, clock });
+        self.moq = Some(Moq { session, driver, clock, late: 0 });
     }
 
     /// The peer or the network ended the connection.
@@ -392,6 +387,21 @@ impl Connection {
         if let Poll::Ready(error) = moq.session.try_closed() {
             self.moq = None;
             events.push_back(Event::Closed { id: self.id, error });
+        }
+    }
+
+    /// Tells the driver of deadlines: behind what came in before them, or a stall of this thread
+    /// would be taken for one of the peer. Who is always busy has deadlines too.
+    fn time_passed(&mut self, now: Instant, turn: &mut Turn) {
+        let Some(Moq { driver, clock, late, .. }) = &mut self.moq else { return };
+        let now = clock.instant(now);
+        if driver.poll_timeout().is_none_or(|at| at > now) {
+            *late = 0;
+        } else if turn.again && *late < LATE {
+            *late += 1;
+        } else {
+            driver.handle_timeout(now);
+            turn.again = true;
         }
     }
 

@@ -6,13 +6,15 @@
 use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use smoq::{
-    BroadcastProducer, Client, Error, Origin, OriginProducer, Server, Session, Subscription, Track,
-    TrackConsumer, TrackProducer, Version, Versions,
+    BroadcastProducer, Client, Error, Limits, Origin, OriginProducer, Server, Session,
+    Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 use smoq_blocking::quinn_proto::ConnectionError;
 use smoq_blocking::smoq_tls::{Identity, Trust};
@@ -329,6 +331,45 @@ fn what_came_before_the_end_is_read_before_it() {
         assert_eq!(frame.payload(), n.to_be_bytes());
     }
     assert!(ready(group.try_next_frame()).unwrap().unwrap().is_none());
+}
+
+/// A group that comes behind the end of its track is waited for, but not for long. That its reader was
+/// busy elsewhere must not count as waiting.
+#[test]
+fn a_late_step_looks_at_what_came_in_time() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let wait = Limits::default().straggler_time;
+    let _session = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut video = pair.subscribe(&received, &mut stage);
+    stage.track.write_frame(0_u64, "before").unwrap();
+    assert!(pair.until(|| ready(video.try_read_frame())).unwrap().is_some());
+    pair.until_quiet();
+
+    // The end overtakes the last group: it comes in one of the first small datagrams.
+    let (small, dropping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (count, drops) = (Arc::clone(&small), Arc::clone(&dropping));
+    pair.client.set_filter(move |datagram| {
+        let is_small = datagram.len() < 500;
+        count.fetch_add(usize::from(is_small), Ordering::Relaxed);
+        is_small || !drops.load(Ordering::Relaxed)
+    });
+    stage.track.write_frame(1_u64, vec![7; 1_000]).unwrap();
+    while pair.server.step(pair.budget).unwrap().items > 0 {}
+    stage.track.finish().unwrap();
+    pair.until(|| (small.load(Ordering::Relaxed) >= 3).then_some(()));
+    dropping.store(false, Ordering::Relaxed);
+
+    // For longer than it waits the client does nothing, and the group comes meanwhile.
+    let begun = Instant::now();
+    while begun.elapsed() < wait + wait / 4 {
+        pair.server.step(pair.budget).unwrap();
+        pair.server.wait(Some(wait / 10)).unwrap();
+    }
+    let frame = pair.until(|| ready(video.try_read_frame())).unwrap();
+    assert_eq!(frame.expect("it came in time").payload(), vec![7; 1_000]);
+    assert!(pair.until(|| ready(video.try_read_frame())).unwrap().is_none());
 }
 
 #[test]
