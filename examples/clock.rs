@@ -92,8 +92,9 @@ async fn publish_minute(track: &mut TrackProducer, mut count: u64) -> Result<u64
         }
         group.write_frame(timestamp(now), format!("{:02}", second % 60))?;
         count -= 1;
-        if count > 0 {
-            let next = Duration::from_secs(second + 1);
+        let next = Duration::from_secs(second + 1);
+        // More than once if the two clocks disagree about how long that is.
+        while count > 0 && unix_time()? < next {
             tokio::time::sleep(next.saturating_sub(unix_time()?)).await;
         }
     }

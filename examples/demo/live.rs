@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,10 @@ struct Counts {
     groups: u64,
     frames: u64,
     bytes: u64,
-    /// Frames that were skipped by rule: too old when their turn came.
+    /// Frames that were skipped by rule: too old when their turn came, or behind newer ones.
     skipped: u64,
+    /// Groups among them that never came: whoever was to send them must have skipped them.
+    unsent: u64,
     /// Frames that were neither delivered nor skipped by rule, or not as they were sent.
     lost: u64,
     latencies: Vec<Duration>,
@@ -50,6 +53,7 @@ impl Counts {
         self.frames += other.frames;
         self.bytes += other.bytes;
         self.skipped += other.skipped;
+        self.unsent += other.unsent;
         self.lost += other.lost;
         self.latencies.extend(&other.latencies);
     }
@@ -155,7 +159,8 @@ pub(crate) fn run() -> Result<String, Failure> {
     let (there, other_news) = (relay.clone(), news.clone());
     thread::spawn(move || tell(&other_news, there.subscribe_all(readers)));
     let shared = Arc::clone(&stage);
-    thread::spawn(move || tell(&news, publish(&relay, &shared, &news)));
+    let there = relay.clone();
+    thread::spawn(move || tell(&news, publish(&there, &shared, &news)));
 
     println!("5 Mbit/s of video and 64 kbit/s of audio, to {} subscribers", seats.len());
     println!("{:<26}{HEAD}", "");
@@ -173,6 +178,10 @@ pub(crate) fn run() -> Result<String, Failure> {
     }
     if all.lost > 0 {
         return Err(format!("{} frames were lost", all.lost).into());
+    }
+    let unsent = relay.skipped_groups(seats.len() as u64);
+    if all.unsent > unsent {
+        return Err(format!("{} groups did not come, {unsent} were skipped", all.unsent).into());
     }
     let Counts { frames, skipped, .. } = all;
     Ok(format!("{frames} frames delivered, {skipped} skipped by rule, none lost"))
@@ -346,15 +355,19 @@ async fn read(
     stage: &Stage,
 ) -> Result<(), Failure> {
     let mut missing = None;
-    let mut skipped_groups = 0;
+    let mut expected = None;
+    let mut gaps = Vec::new();
     while let Some(mut group) = track.next_group().await? {
         let mut index = group.sequence() * plan.rate;
         let end = index + plan.rate;
         let missing = missing.get_or_insert(SECONDS * plan.rate - index);
-        let skipped = (track.skipped() - skipped_groups) * plan.rate;
-        skipped_groups = track.skipped();
+        let gap = expected.unwrap_or(group.sequence())..group.sequence();
+        expected = Some(group.sequence() + 1);
+        let skipped = (gap.end - gap.start) * plan.rate;
         *missing = missing.saturating_sub(skipped);
         seat.recent().skipped += skipped;
+        gaps.extend(gap);
+        forget_late(&mut gaps, &mut track);
         loop {
             match group.next_frame().await {
                 Ok(Some(frame)) => {
@@ -378,7 +391,10 @@ async fn read(
                     break;
                 }
                 // Whatever else it is, what did not come counts as lost.
-                Err(_) => break,
+                Err(error) => {
+                    eprintln!("{}: {} group {}: {error}", seat.name, plan.name, group.sequence());
+                    break;
+                }
             }
             if seat.kind == "stalled" {
                 let begun = *stage.begun.borrow();
@@ -389,8 +405,19 @@ async fn read(
             }
         }
     }
-    seat.recent().lost += missing.unwrap_or(SECONDS * plan.rate);
+    forget_late(&mut gaps, &mut track);
+    seat.recent().unsent += gaps.len() as u64;
+    let missing = missing.unwrap_or(SECONDS * plan.rate);
+    if missing > 0 {
+        eprintln!("{}: {missing} frames of {} are missing", seat.name, plan.name);
+    }
+    seat.recent().lost += missing;
     Ok(())
+}
+
+/// Of groups that were passed over keeps those that did not come later.
+fn forget_late(gaps: &mut Vec<u64>, track: &mut TrackConsumer) {
+    gaps.retain(|gap| !matches!(track.try_get_group(*gap), Poll::Ready(Ok(Some(_)))));
 }
 
 /// As the system says, where it does.

@@ -3,10 +3,11 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use smoq::{BroadcastConsumer, Client, Limits, Origin, OriginProducer, Server};
+use smoq::{BroadcastConsumer, Client, Limits, Origin, OriginProducer, Server, Session};
 use smoq_blocking::{Budget, Endpoint};
 use smoq_quinn::config;
 use smoq_quinn::smoq_tls::{Identity, Trust};
@@ -24,6 +25,10 @@ pub(crate) struct Relay {
     address: SocketAddr,
     trust: Trust,
     limits: Limits,
+    /// What it serves.
+    sessions: Arc<Mutex<Vec<Session>>>,
+    /// What it is fed by.
+    fed_by: Arc<OnceLock<Session>>,
 }
 
 impl Relay {
@@ -35,21 +40,37 @@ impl Relay {
         let config = config::server(&identity, server.versions())?;
         let endpoint = quinn::Endpoint::server(config, LOOPBACK)?;
         let address = endpoint.local_addr()?;
+        let relay = Self {
+            address,
+            trust: identity.fingerprint().into(),
+            limits,
+            sessions: Arc::default(),
+            fed_by: Arc::default(),
+        };
+        let sessions = Arc::clone(&relay.sessions);
         tokio::spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
-                let server = server.clone();
+                let (server, sessions) = (server.clone(), Arc::clone(&sessions));
                 tokio::spawn(async move {
-                    let (_session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+                    let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+                    lock(&sessions).push(session);
                     Ok::<_, Failure>(driving.await?)
                 });
             }
         });
-        Ok(Self { address, trust: identity.fingerprint().into(), limits })
+        Ok(relay)
     }
 
     /// What everyone is limited to.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Groups that somebody was to send and skipped by rule. Each that the relay was not sent is missed
+    /// by all its `subscribers`.
+    pub(crate) fn skipped_groups(&self, subscribers: u64) -> u64 {
+        let sent: u64 = lock(&self.sessions).iter().map(Session::skipped_groups).sum();
+        sent + subscribers * self.fed_by.get().map_or(0, Session::skipped_groups)
     }
 
     /// An origin, and a client that feeds it.
@@ -72,6 +93,9 @@ impl Relay {
         let connection = net.dial(self.address, "localhost", tls, &client)?;
         while let Some(next) = turn(Instant::now())? {
             while net.step(Budget::time(Duration::from_micros(500)))?.more {}
+            if let Some(session) = net.session(connection) {
+                self.fed_by.get_or_init(|| session.clone());
+            }
             net.wait(Some(next.saturating_duration_since(Instant::now())))?;
         }
         if let Some(session) = net.session(connection) {
@@ -127,6 +151,10 @@ impl Relay {
             }
         }))?
     }
+}
+
+fn lock(sessions: &Mutex<Vec<Session>>) -> MutexGuard<'_, Vec<Session>> {
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An application that reads. It needs no runtime, so any loop can poll it.

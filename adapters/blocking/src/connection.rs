@@ -9,12 +9,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::crypto::rustls::HandshakeData;
 use quinn_proto::{
-    ConnectionError, ConnectionHandle, Dir, ReadError, StreamEvent, VarInt, WriteError,
+    ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, StreamEvent, VarInt,
+    WriteError,
 };
 use smoq::machine::{Action, Input};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, Server, Session, Version};
 
+use crate::ending::{self, Closing, Sending};
 use crate::socket::Socket;
 
 /// Names a connection of an [`Endpoint`](crate::Endpoint), and no other one later.
@@ -28,7 +30,8 @@ pub struct ConnectionId {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The session is over.
+    /// The session is over. After a close without an error the peer has acknowledged what was
+    /// sent, or had a second to do so.
     Closed {
         /// Which connection.
         id: ConnectionId,
@@ -67,6 +70,13 @@ pub(crate) struct Connection {
     /// Given up for `moq` when the handshake is through.
     role: Option<Role>,
     moq: Option<Moq>,
+    sending: Sending,
+    /// The session has ended; QUIC shall end behind what was sent.
+    closing: Option<Closing>,
+    /// QUIC has ended; the session shall hear of it behind what was received, or at this time.
+    lost: Option<(smoq::Error, Instant)>,
+    /// QUIC has forgotten the connection; so shall the endpoint, when the session has ended.
+    drained: Option<EndpointEvent>,
     waker: Waker,
     /// Whether it is on the endpoint's list of ready connections.
     pub(crate) queued: bool,
@@ -78,6 +88,8 @@ struct Moq {
     session: Session,
     driver: Driver,
     clock: Clock,
+    /// Turns since a deadline passed.
+    late: usize,
 }
 
 /// What a turn did.
@@ -97,6 +109,8 @@ pub(crate) struct Turn {
 const PIECES: usize = 16;
 /// Packet batches in one turn.
 const BURSTS: usize = 4;
+/// Turns that a deadline may wait for what came in before it.
+const LATE: usize = 64;
 /// Below this quinn would be starved between two turns.
 const MIN_SEND_WINDOW: u64 = 128 << 10;
 
@@ -107,7 +121,19 @@ impl Connection {
         role: Role,
         waker: Waker,
     ) -> Self {
-        Self { id, quic, role: Some(role), moq: None, waker, queued: false, timer: None }
+        Self {
+            id,
+            quic,
+            role: Some(role),
+            moq: None,
+            sending: Sending::default(),
+            closing: None,
+            lost: None,
+            drained: None,
+            waker,
+            queued: false,
+            timer: None,
+        }
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -122,7 +148,9 @@ impl Connection {
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let moq = self.moq.as_ref();
         let moq = moq.and_then(|moq| moq.clock.deadline(moq.driver.poll_timeout()?));
-        self.quic.poll_timeout().into_iter().chain(moq).min()
+        let closing = self.closing.as_ref().map(|closing| closing.until);
+        let lost = self.lost.as_ref().map(|(_, until)| *until);
+        [self.quic.poll_timeout(), moq, closing, lost].into_iter().flatten().min()
     }
 
     /// Does some of what is ready, in the one order that keeps priorities: *everything* that QUIC
@@ -137,32 +165,31 @@ impl Connection {
         events: &mut VecDeque<Event>,
     ) -> Turn {
         let mut turn = Turn::default();
-        self.time_passed(now);
+        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
+            self.quic.handle_timeout(now);
+        }
         self.inputs(now, events, &mut turn);
-        self.outputs(now, events, &mut turn);
+        self.outputs(now, &mut turn);
+        self.time_passed(now, &mut turn);
+        self.endings(now, events, &mut turn);
         self.packets(now, socket, &mut turn);
         // Ids that the connection wants or gives back; an answer may have packets to send.
+        let handle = ConnectionHandle(self.id.slot);
         while let Some(event) = self.quic.poll_endpoint_events() {
-            turn.drained |= event.is_drained();
-            let handle = ConnectionHandle(self.id.slot);
-            if let Some(event) = endpoint.handle_event(handle, event) {
+            if event.is_drained() {
+                self.drained = Some(event);
+            } else if let Some(event) = endpoint.handle_event(handle, event) {
                 self.quic.handle_event(event);
                 turn.again = true;
             }
         }
-        turn
-    }
-
-    fn time_passed(&mut self, now: Instant) {
-        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
-            self.quic.handle_timeout(now);
-        }
-        if let Some(Moq { driver, clock, .. }) = &mut self.moq {
-            let now = clock.instant(now);
-            if driver.poll_timeout().is_some_and(|at| at <= now) {
-                driver.handle_timeout(now);
+        if self.moq.is_none() {
+            if let Some(event) = self.drained.take() {
+                endpoint.handle_event(handle, event);
+                turn.drained = true;
             }
         }
+        turn
     }
 
     /// Hands all that QUIC has to say to the driver.
@@ -213,7 +240,7 @@ impl Connection {
             version,
             remote,
         });
-        self.moq = Some(Moq { session, driver, clock });
+        self.moq = Some(Moq { session, driver, clock, late: 0 });
     }
 
     /// The peer or the network ended the connection.
@@ -221,8 +248,6 @@ impl Connection {
         if self.role.take().is_some() {
             return events.push_back(Event::Failed { id: self.id, error });
         }
-        // Without a session we closed it ourselves, and have said so.
-        let Some(moq) = &mut self.moq else { return };
         let error = match error {
             ConnectionError::ApplicationClosed(close) => {
                 smoq::Error::from_session_code(Code::new(close.error_code.into_inner()))
@@ -230,13 +255,16 @@ impl Connection {
             ConnectionError::TimedOut => smoq::Error::Timeout,
             _ => smoq::Error::Disconnected,
         };
-        moq.driver.handle(moq.clock.instant(now), Input::Closed { error });
+        self.lost = Some((error, now + ending::TIME));
     }
 
     fn stream_event(&mut self, now: Instant, event: StreamEvent, turn: &mut Turn) {
         match event {
             StreamEvent::Opened { dir } => {
                 while let Some(id) = self.quic.streams().accept(dir) {
+                    if dir == Dir::Bi {
+                        self.sending.opened(id);
+                    }
                     self.input(now, Input::Opened { id: moq_id(id) });
                     // What came with the opening is not reported again.
                     self.read(now, id, turn);
@@ -245,6 +273,7 @@ impl Connection {
             StreamEvent::Readable { id } => self.read(now, id, turn),
             StreamEvent::Writable { id } => self.input(now, Input::Writable { id: moq_id(id) }),
             StreamEvent::Stopped { id, error_code } => {
+                self.sending.done(id);
                 self.input(now, Input::Stopped { id: moq_id(id), code: stream_code(error_code) });
             }
             StreamEvent::Available { dir } => {
@@ -254,8 +283,7 @@ impl Connection {
                 };
                 self.input(now, Input::Available { dir });
             }
-            // All was acknowledged: nobody needs to know.
-            StreamEvent::Finished { .. } => {}
+            StreamEvent::Finished { id } => self.sending.done(id),
         }
     }
 
@@ -306,7 +334,7 @@ impl Connection {
     }
 
     /// Lets the driver work, and does what it then wants done to QUIC.
-    fn outputs(&mut self, now: Instant, events: &mut VecDeque<Event>, turn: &mut Turn) {
+    fn outputs(&mut self, now: Instant, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
         let driver = &mut moq.driver;
         let before = turn.items;
@@ -321,7 +349,7 @@ impl Connection {
         for _ in 0..PIECES {
             let Some(open) = driver.poll_open() else { break };
             turn.items += 1;
-            open_stream(&mut self.quic, open);
+            open_stream(&mut self.quic, &mut self.sending, open);
         }
         // Bytes that quinn holds are out of reach for priorities and expiry. Two congestion
         // windows keep the path busy; quinn's default would hold ten megabytes.
@@ -330,13 +358,9 @@ impl Connection {
         for _ in 0..PIECES {
             let Some(write) = driver.poll_write() else { break };
             turn.items += 1;
-            write_stream(&mut self.quic, write);
+            write_stream(&mut self.quic, &mut self.sending, write);
         }
 
-        if let Poll::Ready(error) = moq.session.try_closed() {
-            self.moq = None;
-            return events.push_back(Event::Closed { id: self.id, error });
-        }
         // What came out may have made room for more. If nothing came out, only news will change
         // that: the application's through the waker, the peer's through a packet.
         let mut cx = Context::from_waker(&self.waker);
@@ -344,13 +368,56 @@ impl Connection {
         turn.again |= turn.items > before && driver.has_work();
     }
 
+    /// Lets QUIC's end and the session's follow each other, none before what it would cut off.
+    fn endings(&mut self, now: Instant, events: &mut VecDeque<Event>, turn: &mut Turn) {
+        let Some(moq) = &mut self.moq else { return };
+        // While there is work, what was received may not be read up yet.
+        if let Some((error, _)) = self.lost.take_if(|(_, until)| !turn.again || *until <= now) {
+            moq.driver.handle(moq.clock.instant(now), Input::Closed { error });
+            turn.again = true;
+        }
+        if let Some(Closing { code, reason, until }) = &self.closing {
+            let is_over = self.quic.is_closed() || *until <= now;
+            if !is_over && !self.sending.is_delivered(&mut self.quic) {
+                return;
+            }
+            self.quic.close(now, *code, reason.clone());
+            self.closing = None;
+        }
+        if let Poll::Ready(error) = moq.session.try_closed() {
+            self.moq = None;
+            events.push_back(Event::Closed { id: self.id, error });
+        }
+    }
+
+    /// Tells the driver of deadlines: behind what came in before them, or a stall of this thread
+    /// would be taken for one of the peer. Who is always busy has deadlines too.
+    fn time_passed(&mut self, now: Instant, turn: &mut Turn) {
+        let Some(Moq { driver, clock, late, .. }) = &mut self.moq else { return };
+        let now = clock.instant(now);
+        if driver.poll_timeout().is_none_or(|at| at > now) {
+            *late = 0;
+        } else if turn.again && *late < LATE {
+            *late += 1;
+        } else {
+            driver.handle_timeout(now);
+            turn.again = true;
+        }
+    }
+
     /// The errors that are not looked at all say that the stream is closed already.
     fn act(&mut self, now: Instant, action: Action, turn: &mut Turn) {
         match action {
             Action::Close { code, reason } => {
-                self.quic.close(now, varint(code), Bytes::from_static(reason.as_bytes()));
+                let (wire, reason) = (varint(code), Bytes::from_static(reason.as_bytes()));
+                if code == Code::default() {
+                    self.closing = Some(Closing::new(now, wire, reason));
+                } else {
+                    self.quic.close(now, wire, reason);
+                }
             }
             Action::Reset { id, code } => {
+                self.sending.done(quic_id(id));
                 let _ = self.quic.send_stream(quic_id(id)).reset(wire_code(code));
             }
             Action::Resume { id } => self.read(now, quic_id(id), turn),
@@ -389,7 +456,11 @@ impl Connection {
     }
 }
 
-fn open_stream(quic: &mut quinn_proto::Connection, open: smoq::machine::Open<'_>) {
+fn open_stream(
+    quic: &mut quinn_proto::Connection,
+    sending: &mut Sending,
+    open: smoq::machine::Open<'_>,
+) {
     let dir = match open.dir() {
         stream::Dir::Bi => Dir::Bi,
         stream::Dir::Uni => Dir::Uni,
@@ -397,20 +468,26 @@ fn open_stream(quic: &mut quinn_proto::Connection, open: smoq::machine::Open<'_>
     // Without credit now, `StreamEvent::Available` tells when there is.
     let Some(id) = quic.streams().open(dir) else { return open.blocked() };
     let _ = quic.send_stream(id).set_priority(open.priority());
+    sending.opened(id);
     open.opened(moq_id(id));
 }
 
-fn write_stream(quic: &mut quinn_proto::Connection, mut write: smoq::machine::Write<'_>) {
-    let mut stream = quic.send_stream(quic_id(write.id()));
+fn write_stream(
+    quic: &mut quinn_proto::Connection,
+    sending: &mut Sending,
+    mut write: smoq::machine::Write<'_>,
+) {
+    let id = quic_id(write.id());
+    let mut stream = quic.send_stream(id);
     // Asked before quinn takes bytes out of the slice.
     let (len, fin) = (write.len(), write.fin());
     // A FIN alone needs no window, but an empty write fails where there is none.
     let taken = if len == 0 { Ok(0) } else { stream.write_chunks(write.chunks()).map(|w| w.bytes) };
     match taken {
         Ok(taken) => {
-            if fin && taken == len {
-                // Fails only on a stream that the peer stopped, which was or will be reported.
-                let _ = stream.finish();
+            // It fails only on a stream that the peer stopped, which was or will be reported.
+            if fin && taken == len && stream.finish().is_ok() {
+                sending.finished(id);
             }
             // After a short write the driver offers the rest again, until it fails: quinn reports
             // as writable only what has failed.

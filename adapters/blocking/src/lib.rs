@@ -45,6 +45,7 @@
 
 pub mod config;
 mod connection;
+mod ending;
 mod endpoint;
 mod socket;
 

@@ -6,13 +6,15 @@
 use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use smoq::{
-    BroadcastProducer, Client, Error, Origin, OriginProducer, Server, Session, Subscription, Track,
-    TrackConsumer, TrackProducer, Version, Versions,
+    BroadcastProducer, Client, Error, Limits, Origin, OriginProducer, Server, Session,
+    Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 use smoq_blocking::quinn_proto::ConnectionError;
 use smoq_blocking::smoq_tls::{Identity, Trust};
@@ -244,6 +246,130 @@ fn a_drained_session_sends_what_it_owes() {
         assert_eq!(frame.payload(), vec![n; 5_000]);
     }
     assert!(pair.until(|| ready(group.try_next_frame())).unwrap().is_none());
+}
+
+/// Nobody confirms a track that goes on: only QUIC knows what has arrived.
+#[test]
+fn a_drained_session_loses_nothing_of_tracks_that_go_on() {
+    for finished in [true, false] {
+        let mut stage = Stage::new();
+        let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+        pair.server.set_filter(lossy(3));
+        pair.client.set_filter(lossy(4));
+        let received = Origin::default().produce();
+        let mut dialed = pair.connect(&Client::new().with_consume(received.clone()));
+        let accepted = pair.accepted();
+        let mut video = pair.subscribe(&received, &mut stage);
+        let mut group = stage.track.append_group().unwrap();
+        for n in 0..100_u8 {
+            group.write_frame(0_u64, vec![n; 5_000]).unwrap();
+        }
+        if finished {
+            group.finish().unwrap();
+        }
+        accepted.drain();
+        assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
+        let mut group = ready(video.try_next_group()).unwrap().unwrap().unwrap();
+        for n in 0..100_u8 {
+            let frame = ready(group.try_next_frame()).unwrap().unwrap().unwrap();
+            assert_eq!(frame.payload(), vec![n; 5_000]);
+        }
+        match ready(group.try_next_frame()).unwrap() {
+            Ok(end) => assert!(finished && end.is_none()),
+            Err(error) => assert!(!finished, "{error}"),
+        }
+    }
+}
+
+/// The other end is gone without a word, so nothing will be acknowledged.
+#[test]
+fn a_drained_session_does_not_wait_for_ever() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let _dialed = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut accepted = pair.accepted();
+    let _video = pair.subscribe(&received, &mut stage);
+    pair.client.set_filter(|_| false);
+    stage.track.write_frame(0_u64, "not heard").unwrap();
+    let begun = Instant::now();
+    accepted.drain();
+    assert_eq!(pair.until(|| ready(accepted.try_closed())), Error::SessionClosed);
+    let event = pair.until_both(|server, _| server.poll_event());
+    assert!(matches!(event, Event::Closed { error: Error::SessionClosed, .. }), "{event:?}");
+    let waited = begun.elapsed();
+    assert!((900..5_000).contains(&waited.as_millis()), "{waited:?}");
+}
+
+/// What was acknowledged may still lie in QUIC when the close comes in.
+#[test]
+fn what_came_before_the_end_is_read_before_it() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    pair.budget = Budget::items(1);
+    let received = Origin::default().produce();
+    let mut dialed = pair.connect(&Client::new().with_consume(received.clone()));
+    let accepted = pair.accepted();
+    let mut video = pair.subscribe(&received, &mut stage);
+    let mut group = stage.track.append_group().unwrap();
+    // Frames so small that a few packets have more of them than the reader decodes at a time.
+    for n in 0..8_000_u64 {
+        group.write_frame(0_u64, n.to_be_bytes().to_vec()).unwrap();
+    }
+    group.finish().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    accepted.drain();
+    while !matches!(pair.server.poll_event(), Some(Event::Closed { .. })) {
+        assert!(Instant::now() < deadline, "nothing for 30 s");
+        pair.server.step(Budget::items(1_024)).unwrap();
+        pair.client.step(Budget::items(1)).unwrap();
+    }
+    assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
+    let mut group = ready(video.try_next_group()).unwrap().unwrap().unwrap();
+    for n in 0..8_000_u64 {
+        let frame = ready(group.try_next_frame()).unwrap().unwrap().unwrap();
+        assert_eq!(frame.payload(), n.to_be_bytes());
+    }
+    assert!(ready(group.try_next_frame()).unwrap().unwrap().is_none());
+}
+
+/// A group that comes behind the end of its track is waited for, but not for long. That its reader was
+/// busy elsewhere must not count as waiting.
+#[test]
+fn a_late_step_looks_at_what_came_in_time() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let wait = Limits::default().straggler_time;
+    let _session = pair.connect(&Client::new().with_consume(received.clone()));
+    let mut video = pair.subscribe(&received, &mut stage);
+    stage.track.write_frame(0_u64, "before").unwrap();
+    assert!(pair.until(|| ready(video.try_read_frame())).unwrap().is_some());
+    pair.until_quiet();
+
+    // The end overtakes the last group: it comes in one of the first small datagrams.
+    let (small, dropping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (count, drops) = (Arc::clone(&small), Arc::clone(&dropping));
+    pair.client.set_filter(move |datagram| {
+        let is_small = datagram.len() < 500;
+        count.fetch_add(usize::from(is_small), Ordering::Relaxed);
+        is_small || !drops.load(Ordering::Relaxed)
+    });
+    stage.track.write_frame(1_u64, vec![7; 1_000]).unwrap();
+    while pair.server.step(pair.budget).unwrap().items > 0 {}
+    stage.track.finish().unwrap();
+    pair.until(|| (small.load(Ordering::Relaxed) >= 3).then_some(()));
+    dropping.store(false, Ordering::Relaxed);
+
+    // For longer than it waits the client does nothing, and the group comes meanwhile.
+    let begun = Instant::now();
+    while begun.elapsed() < wait + wait / 4 {
+        pair.server.step(pair.budget).unwrap();
+        pair.server.wait(Some(wait / 10)).unwrap();
+    }
+    let frame = pair.until(|| ready(video.try_read_frame())).unwrap();
+    assert_eq!(frame.expect("it came in time").payload(), vec![7; 1_000]);
+    assert!(pair.until(|| ready(video.try_read_frame())).unwrap().is_none());
 }
 
 #[test]

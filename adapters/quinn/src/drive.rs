@@ -165,10 +165,6 @@ impl Round<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..ROUNDS {
             let now = self.timer.now();
-            // Here and not only when idle: who is always busy has deadlines too.
-            if self.driver.poll_timeout().is_some_and(|at| at <= now) {
-                self.driver.handle_timeout(now);
-            }
             // All inputs come before the first write: else the order of wakes beats priorities.
             let mut is_busy = self.read(now);
             is_busy |= self.work();
@@ -184,6 +180,10 @@ impl Round<'_, '_> {
             is_busy |= self.open();
             is_busy |= self.write(now);
             if is_busy {
+                continue;
+            }
+            // Behind what came in before: else a stall of ours would be taken for one of the peer.
+            if self.time_passed(now) {
                 continue;
             }
             match &mut self.lost {
@@ -203,8 +203,19 @@ impl Round<'_, '_> {
                 return Poll::Pending;
             }
         }
+        // Who is always busy has deadlines too.
+        self.time_passed(self.timer.now());
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Tells the driver if a deadline has passed.
+    fn time_passed(&mut self, now: Instant) -> bool {
+        let is_late = self.driver.poll_timeout().is_some_and(|at| at <= now);
+        if is_late {
+            self.driver.handle_timeout(now);
+        }
+        is_late
     }
 
     /// Hands in what is ready.
@@ -427,7 +438,7 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Waits until the peer has what was finished: a close overtakes what is under way.
+    /// Waits until the peer has what was sent: a close overtakes what is under way.
     async fn flush(&mut self) {
         let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH);
         let mut flushed = pin!(self.streams.flushed());

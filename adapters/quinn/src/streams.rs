@@ -1,9 +1,9 @@
 //! The streams of one connection, and a waker for each.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
-use std::task::Waker;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Poll, Waker};
 
 use quinn::{RecvStream, SendStream, StoppedError, VarInt};
 use smoq::ReadyList;
@@ -137,12 +137,27 @@ impl Streams {
         }
     }
 
-    /// Resolves when the peer has all that [`finish`](Self::finish) ended, or the connection is lost.
+    /// Resolves when the peer has acknowledged everything, or the connection is lost. Nothing can be
+    /// written any more.
     pub(crate) async fn flushed(&mut self) {
         while let Some(send) = self.finished.pop_front() {
             // It does not matter whether the peer has it or does not want it.
             let _ = send.stopped().await;
         }
+        // With a window of one byte a stream takes more exactly when nothing is unacknowledged.
+        self.connection.set_send_window(1);
+        poll_fn(|cx| {
+            let streams = self.slots.iter_mut().filter_map(|slot| slot.stream.as_mut());
+            let mut open = streams.filter_map(|stream| stream.send.as_mut()).peekable();
+            // A stream may be without credit of its own: then another one has to tell.
+            if open.peek().is_none()
+                || open.any(|send| pin!(send.write_chunks(&mut [])).poll(cx).is_ready())
+            {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Closes the connection unless that was done already.

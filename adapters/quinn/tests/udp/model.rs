@@ -22,6 +22,7 @@ in_every_version! {
     a_frame_is_streamed
     a_close_carries_its_code
     what_was_written_before_a_drain_arrives
+    so_do_the_frames_of_a_group_that_is_open
     a_dropped_future_closes_the_connection
 }
 
@@ -314,6 +315,23 @@ async fn what_was_written_before_a_drain_arrives(version: Version) {
     drop(near.session);
     assert_eq!(drivings.ended().await, [Ok(()), Ok(())]);
     assert_eq!(group(&mut consumer).await, [frame]);
+}
+
+async fn so_do_the_frames_of_a_group_that_is_open(version: Version) {
+    let (mut drivings, near, far) = pair(version).await;
+    let (_broadcast, mut track) = publish(&near, "live", "video");
+    let mut group = track.append_group().unwrap();
+    group.write_frame(0, "first").unwrap();
+    let mut consumer = drivings.run(attach(&mut track, &far)).await;
+    let mut there = drivings.run(consumer.recv_group()).await.unwrap().unwrap();
+    assert_eq!(drivings.run(there.read_frame()).await.unwrap().unwrap(), "first");
+
+    let frame = Bytes::from(vec![9; 1 << 20]);
+    group.write_frame(1, frame.clone()).unwrap();
+    drop(near.session);
+    assert_eq!(drivings.ended().await, [Ok(()), Ok(())]);
+    assert!(there.read_frame().await.unwrap().unwrap() == frame);
+    assert_eq!(there.read_frame().await.err(), Some(Error::SessionClosed));
 }
 
 async fn a_dropped_future_closes_the_connection(version: Version) {

@@ -1,0 +1,374 @@
+//! Bulk over real UDP on loopback: quinn alone, and both adapters, doing the same.
+//!
+//! ```text
+//! cargo bench -p smoq-benches --bench udp [-- [WHO]... [--mib N] [--rounds N]]
+//! ```
+//!
+//! Groups of 1 MiB, a stream each, from a server to a client in the same process: both on one thread, or
+//! on two. The contestants take turns, so that a machine whose speed drifts drifts for all of them; what
+//! is printed is the median of the rounds. CPU time is that of both ends.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smoq::bytes::Bytes;
+use smoq::{
+    Client, GroupConsumer, Limits, Origin, OriginProducer, Server, Subscription, Track,
+    TrackProducer,
+};
+use smoq_blocking::{Budget, Endpoint};
+use smoq_quinn::smoq_tls::{Identity, Trust};
+use tokio::sync::Semaphore;
+
+/// Payload of a group.
+const GROUP: usize = 1 << 20;
+/// Groups that may be written and not read. More would fill the cache.
+const AHEAD: usize = 8;
+
+/// What is sent.
+#[derive(Clone)]
+struct Load {
+    frame: Bytes,
+    groups: usize,
+    /// A permit for each group that may be written.
+    ahead: Arc<Semaphore>,
+}
+
+impl Load {
+    fn new(size: usize, bytes: usize) -> Self {
+        let frame = vec![7; size].into();
+        Self { frame, groups: bytes.div_ceil(GROUP), ahead: Arc::new(Semaphore::new(AHEAD)) }
+    }
+
+    fn frames(&self) -> usize {
+        GROUP / self.frame.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.groups * self.frames() * self.frame.len()
+    }
+
+    /// Writes all of it to a track.
+    async fn publish(self, mut track: TrackProducer) {
+        track.used().await.unwrap();
+        for _ in 0..self.groups {
+            self.ahead.acquire().await.unwrap().forget();
+            let mut group = track.append_group().unwrap();
+            for n in 0..self.frames() {
+                group.write_frame(n as u64, self.frame.clone()).unwrap();
+            }
+            group.finish().unwrap();
+        }
+        track.finish().unwrap();
+    }
+
+    /// Reads all of it from what the peer publishes.
+    async fn read(self, origin: OriginProducer) {
+        let broadcast = origin.consume().announced_broadcast("live").await.unwrap();
+        let want = Subscription::default().max_age(Duration::MAX).ordered(true).start(0);
+        let mut track = broadcast.subscribe_track("bulk", want).unwrap();
+        let mut bytes = 0;
+        while let Some(group) = track.next_group().await.unwrap() {
+            bytes += read_group(group).await;
+            self.ahead.add_permits(1);
+        }
+        assert_eq!(bytes, self.bytes());
+    }
+}
+
+async fn read_group(mut group: GroupConsumer) -> usize {
+    let mut bytes = 0;
+    while let Some(frame) = group.read_frame().await.unwrap() {
+        bytes += frame.len();
+    }
+    bytes
+}
+
+/// Both ends of a session, before there is a connection.
+struct Ends {
+    _broadcast: smoq::BroadcastProducer,
+    track: TrackProducer,
+    server: Server,
+    received: OriginProducer,
+    client: Client,
+    identity: Identity,
+}
+
+impl Ends {
+    fn new() -> Self {
+        let mut limits = Limits::default();
+        limits.track_bytes = (2 * AHEAD * GROUP) as u64;
+        let origin = Origin::default().limits(limits.clone()).produce();
+        let mut broadcast = origin.create_broadcast("live").unwrap();
+        let track = broadcast.create_track(Track::new("bulk")).unwrap();
+        let received = Origin::default().limits(limits).produce();
+        Self {
+            _broadcast: broadcast,
+            track,
+            server: Server::new().with_publish(origin.consume()),
+            client: Client::new().with_consume(received.clone()),
+            received,
+            identity: Identity::self_signed(["localhost"]).unwrap(),
+        }
+    }
+
+    fn trust(&self) -> Trust {
+        self.identity.fingerprint().into()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// quinn, no protocol on it: streams of frames written 64 KiB at a time.
+    Quinn,
+    SmoqQuinn,
+    SmoqBlocking,
+}
+
+impl Who {
+    const ALL: [Self; 3] = [Self::Quinn, Self::SmoqQuinn, Self::SmoqBlocking];
+
+    fn run(self, load: Load, threads: usize) {
+        match self {
+            Self::Quinn => quinn_alone(load, threads),
+            Self::SmoqQuinn => smoq_quinn(load, threads),
+            Self::SmoqBlocking => smoq_blocking(load, threads),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Quinn => "quinn",
+            Self::SmoqQuinn => "smoq-quinn",
+            Self::SmoqBlocking => "smoq-blocking",
+        })
+    }
+}
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A tokio runtime on the calling thread.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Runs the client, and the server on the same thread or on another.
+fn both<S, C>(
+    threads: usize,
+    server: impl FnOnce(ServerSocket) -> S + Send,
+    client: impl FnOnce(SocketAddr) -> C,
+) where
+    S: Future<Output = ()>,
+    C: Future<Output = ()>,
+{
+    let socket = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    let address = socket.local_addr().unwrap();
+    if threads == 1 {
+        runtime().block_on(async { tokio::join!(server(socket), client(address)) });
+    } else {
+        thread::scope(|scope| {
+            scope.spawn(|| runtime().block_on(async { server(socket).await }));
+            runtime().block_on(async { client(address).await });
+        });
+    }
+}
+
+type ServerSocket = std::net::UdpSocket;
+
+fn listen(socket: ServerSocket, config: quinn::ServerConfig) -> quinn::Endpoint {
+    let runtime = quinn::default_runtime().unwrap();
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime).unwrap()
+}
+
+async fn dial(address: SocketAddr, config: quinn::ClientConfig) -> quinn::Connection {
+    let endpoint = quinn::Endpoint::client(LOOPBACK).unwrap();
+    endpoint.connect_with(config, address, "localhost").unwrap().await.unwrap()
+}
+
+fn quinn_alone(load: Load, threads: usize) {
+    let Ends { server, client, identity, .. } = Ends::new();
+    let trust = Trust::from(identity.fingerprint());
+    // TLS as the others have it, and the transport that quinn has by default.
+    let mut listening = smoq_quinn::config::server(&identity, server.versions()).unwrap();
+    listening.transport_config(Arc::default());
+    let mut dialing = smoq_quinn::config::client(&trust, client.versions()).unwrap();
+    dialing.transport_config(Arc::default());
+    let reading = load.clone();
+    let serve = |socket| async move {
+        let endpoint = listen(socket, listening);
+        let connection = endpoint.accept().await.unwrap().await.unwrap();
+        let batch = ((64 << 10) / load.frame.len()).max(1);
+        for _ in 0..load.groups {
+            let mut stream = connection.open_uni().await.unwrap();
+            let mut left = load.frames();
+            while left > 0 {
+                let mut frames = vec![load.frame.clone(); batch.min(left)];
+                left -= frames.len();
+                stream.write_all_chunks(&mut frames).await.unwrap();
+            }
+            stream.finish().unwrap();
+        }
+        connection.closed().await;
+    };
+    let read = |address| async move {
+        let connection = dial(address, dialing).await;
+        let mut bytes = 0;
+        for _ in 0..reading.groups {
+            let mut stream = connection.accept_uni().await.unwrap();
+            while let Some(chunk) = stream.read_chunk(usize::MAX, true).await.unwrap() {
+                bytes += chunk.bytes.len();
+            }
+        }
+        assert_eq!(bytes, reading.bytes());
+        connection.close(0_u32.into(), b"");
+    };
+    both(threads, serve, read);
+}
+
+fn smoq_quinn(load: Load, threads: usize) {
+    let ends = Ends::new();
+    let trust = ends.trust();
+    let Ends { _broadcast, track, server, received, client, identity } = ends;
+    let listening = smoq_quinn::config::server(&identity, server.versions()).unwrap();
+    let dialing = smoq_quinn::config::client(&trust, client.versions()).unwrap();
+    let reading = load.clone();
+    let serve = |socket| async move {
+        let endpoint = listen(socket, listening);
+        let connection = endpoint.accept().await.unwrap().await.unwrap();
+        let (_session, driving) = smoq_quinn::accept(connection, &server).unwrap();
+        let (end, ()) = tokio::join!(driving, load.publish(track));
+        end.unwrap();
+    };
+    let read = |address| async move {
+        let connection = dial(address, dialing).await;
+        let (session, mut driving) = smoq_quinn::connect(connection, &client).unwrap();
+        tokio::select! {
+            end = &mut driving => panic!("{end:?}"),
+            () = reading.read(received) => {}
+        }
+        drop(session);
+        driving.await.unwrap();
+    };
+    both(threads, serve, read);
+}
+
+fn smoq_blocking(load: Load, threads: usize) {
+    let ends = Ends::new();
+    let trust = ends.trust();
+    let Ends { _broadcast, track, server, received, client, identity } = ends;
+    let config = smoq_blocking::config::server(&identity, server.versions()).unwrap();
+    let mut listening = Endpoint::bind(LOOPBACK, config, &server).unwrap();
+    let config = smoq_blocking::config::client(&trust, client.versions()).unwrap();
+    let mut dialing = Endpoint::new(LOOPBACK).unwrap();
+    let address = listening.local_addr().unwrap();
+    dialing.dial(address, "localhost", config, &client).unwrap();
+    let read = load.clone().read(received);
+    if threads == 2 {
+        return thread::scope(|scope| {
+            // The client closes, and takes the track's reader along.
+            scope.spawn(|| {
+                let unused = async {
+                    let mut closed = track.clone();
+                    load.publish(track).await;
+                    closed.unused().await.unwrap();
+                };
+                listening.run_until(unused).unwrap();
+            });
+            dialing.run_until(read).unwrap();
+            drop(dialing);
+        });
+    }
+    let mut work = pin!(async { tokio::join!(load.publish(track), read) });
+    let budget = Budget::items(64);
+    let waker = dialing.waker();
+    let mut cx = std::task::Context::from_waker(&waker);
+    while work.as_mut().poll(&mut cx).is_pending() {
+        let steps = [listening.step(budget).unwrap(), dialing.step(budget).unwrap()];
+        if steps.iter().all(|step| step.items == 0) {
+            // Paced packets are due soon.
+            listening.wait(Some(Duration::from_micros(100))).unwrap();
+        }
+    }
+}
+
+/// What one run took.
+#[derive(Clone, Copy)]
+struct Figures {
+    gbit_a_second: f64,
+    cpu_seconds_a_gb: f64,
+}
+
+fn measure(who: Who, load: Load, threads: usize) -> Figures {
+    let bytes = load.bytes() as f64;
+    let (begun, cpu) = (clock(), cpu_time());
+    who.run(load, threads);
+    let (took, cpu) = (begun.elapsed(), cpu_time() - cpu);
+    Figures {
+        gbit_a_second: bytes * 8e-9 / took.as_secs_f64(),
+        cpu_seconds_a_gb: cpu.as_secs_f64() / (bytes * 1e-9),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "measuring is what a benchmark does")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+/// What this process has used, in steps of 10 ms; nothing where the system does not say.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name in parentheses: fields 14 and 15, in hundredths of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let (mut mib, mut rounds, mut chosen) = (256, 5, Vec::new());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || args.next().and_then(|n| n.parse().ok()).expect("a number");
+        match &*arg {
+            "--bench" => {}
+            // Does it run at all?
+            "--test" => (mib, rounds) = (4, 1),
+            "--mib" => mib = number(),
+            "--rounds" => rounds = number(),
+            name => chosen.push(name.to_owned()),
+        }
+    }
+    let is_chosen = |who: &Who| chosen.is_empty() || chosen.contains(&who.to_string());
+    let contestants: Vec<_> = Who::ALL.into_iter().filter(is_chosen).collect();
+    println!("{mib} MiB, median of {rounds}: Gbit/s (least to most), CPU seconds a GB");
+    for size in [64 << 10, 1_200] {
+        for threads in [1, 2] {
+            println!("\n{size} B frames, {threads} thread(s)");
+            let mut figures = vec![Vec::new(); contestants.len()];
+            for _ in 0..rounds {
+                for (who, figures) in contestants.iter().zip(&mut figures) {
+                    figures.push(measure(*who, Load::new(size, mib << 20), threads));
+                }
+            }
+            for (who, figures) in contestants.iter().zip(figures) {
+                let speeds: Vec<_> = figures.iter().map(|f| f.gbit_a_second).collect();
+                let least = speeds.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = speeds.iter().copied().fold(0.0, f64::max);
+                let cpu = median(figures.iter().map(|f| f.cpu_seconds_a_gb).collect());
+                let speed = median(speeds);
+                println!("{who:<14} {speed:5.2} ({least:.2} to {most:.2})  {cpu:5.2}");
+            }
+        }
+    }
+}
