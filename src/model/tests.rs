@@ -472,6 +472,45 @@ fn what_went_out_of_a_frame_is_not_walked_through_again() {
     assert!(walked <= 3 * PIECES, "{walked}");
 }
 
+/// START: the highest below which nothing can come, whatever came first.
+#[test]
+fn a_start_is_what_no_group_can_come_below() {
+    let write = |producer: &mut TrackProducer, sequence: u64| {
+        let mut group = producer.create_group(sequence).unwrap();
+        group.write_frame(sequence * 10, "x".as_bytes()).unwrap();
+        group.finish().unwrap();
+    };
+    let cache = Cache::new(Limits::default());
+    let mut own = track(&cache, ms(5_000));
+    let early = own.subscribe(everything());
+    assert_eq!(early.start(), None, "there is no group yet");
+    write(&mut own, 7);
+    assert_eq!(early.start(), Some(0), "an application may write any group next");
+    write(&mut own, 8);
+    write(&mut own, 9);
+    assert_eq!(own.consume().start(), Some(9), "the latest");
+    assert_eq!(own.subscribe(everything().start(8)).start(), Some(8), "what is wanted");
+    assert_eq!(own.subscribe(everything().start(10)).start(), None);
+    let young = everything().max_age(ms(5));
+    assert_eq!(own.subscribe(young).start(), Some(8), "what is not too old");
+
+    // A track from elsewhere: it says itself.
+    let mut relayed = TrackProducer::requested("t".into(), cache);
+    let reader = relayed.subscribe(everything());
+    write(&mut relayed, 30);
+    write(&mut relayed, 29);
+    assert_eq!(reader.start(), None, "it did not say yet");
+    relayed.begin_at(20);
+    relayed.begin_at(10);
+    assert_eq!(reader.start(), Some(20), "the first word counts");
+    assert_eq!(relayed.subscribe(everything().start(25)).start(), Some(25));
+    // What was given up does not come back: group 29 ended more than 5 s ago, group 30 did not.
+    for sequence in 1_000..1_003 {
+        write(&mut relayed, sequence);
+    }
+    assert_eq!(reader.start(), Some(30));
+}
+
 fn is_send_and_sync<T: Send + Sync>() {}
 
 #[test]
