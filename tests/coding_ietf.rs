@@ -674,3 +674,13 @@ fn errors_and_their_numbers() {
     assert!(matches!(of_16.session_error(Code::new(4)), Error::ProtocolViolation(_)));
     assert_eq!(of_18.session_error(Code::new(0)), Error::SessionClosed);
 }
+
+/// `moq-lite` 0.16 asks in the form of 16 where 18 has another one.
+#[test]
+fn the_former_subscribe_namespace_is_read_in_18() {
+    let body = [0x00, 0x01, 0x04, b'r', b'o', b'o', b'm', 0x01, 0x00];
+    let kind = MessageType::from_u64(0x11, draft(Moqt18)).unwrap();
+    let message = decode(kind, &body, Moqt18).unwrap();
+    let Message::FormerSubscribeNamespace(asked) = message else { panic!("{message:?}") };
+    assert_eq!((asked.id, asked.prefix.as_str(), asked.wanted), (0, "room", Wanted::Namespaces));
+}

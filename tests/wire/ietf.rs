@@ -197,7 +197,8 @@ fn reply_id(version: Version) -> impl Strategy<Value = Option<u64>> {
 
 /// Any message of the type; `None` if the draft does not have it, or does not write it.
 pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrategy<Message>> {
-    let is_received_only = kind == MessageType::Unsubscribe && version == Version::Moqt18;
+    let is_received_only = version == Version::Moqt18
+        && matches!(kind, MessageType::Unsubscribe | MessageType::FormerSubscribeNamespace);
     if kind.number(draft(version)).is_none() || is_received_only {
         return None;
     }
@@ -278,6 +279,7 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
                 Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
             })
             .boxed(),
+        MessageType::FormerSubscribeNamespace => return None,
         MessageType::SubscribeTracks => (integer(), prefix(), parameters)
             .prop_map(|(id, prefix, parameters)| {
                 Message::SubscribeTracks(SubscribeTracks { id, prefix, parameters })

@@ -83,6 +83,7 @@ messages! {
     PublishBlocked(PublishBlocked),
     Goaway(Goaway),
     SubscribeNamespace(SubscribeNamespace),
+    FormerSubscribeNamespace(SubscribeNamespace),
     SubscribeTracks(SubscribeTracks),
     MaxRequestId(MaxRequestId),
     Fetch(Fetch),
@@ -317,7 +318,11 @@ impl SubscribeNamespace {
         Ok(Self {
             id: cursor.varint()?,
             prefix: names::read_part(cursor)?,
-            wanted: if draft.wanted { Wanted::read(cursor)? } else { Wanted::Namespaces },
+            wanted: if has_wanted(kind, draft) {
+                Wanted::read(cursor)?
+            } else {
+                Wanted::Namespaces
+            },
             parameters: Parameters::read(cursor, kind, draft)?,
         })
     }
@@ -325,13 +330,18 @@ impl SubscribeNamespace {
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         writer.varint(self.id)?;
         names::write_part(writer, &self.prefix)?;
-        if draft.wanted {
+        if has_wanted(kind, draft) {
             writer.varint(self.wanted as u64)?;
         } else {
             encodable(self.wanted == Wanted::Namespaces)?;
         }
         self.parameters.write(writer, kind, draft)
     }
+}
+
+/// Whether this SUBSCRIBE_NAMESPACE says what is wanted.
+fn has_wanted(kind: MessageType, draft: &Draft) -> bool {
+    draft.wanted || kind == MessageType::FormerSubscribeNamespace
 }
 
 impl Wanted {

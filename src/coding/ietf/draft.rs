@@ -94,6 +94,8 @@ pub enum MessageType {
     PublishBlocked,
     Goaway,
     SubscribeNamespace,
+    /// SUBSCRIBE_NAMESPACE as 16 and 17 have it, in a draft that has another form.
+    FormerSubscribeNamespace,
     SubscribeTracks,
     MaxRequestId,
     Fetch,
@@ -105,11 +107,11 @@ pub enum MessageType {
 }
 
 use MessageType::{
-    ClientSetup, Fetch, FetchCancel, FetchOk, Goaway, MaxRequestId, Namespace, NamespaceDone,
-    Publish, PublishBlocked, PublishDone, PublishNamespace, PublishNamespaceCancel,
-    PublishNamespaceDone, PublishOk, RequestError, RequestOk, RequestUpdate, RequestsBlocked,
-    ServerSetup, Setup, Subscribe, SubscribeNamespace, SubscribeOk, SubscribeTracks, TrackStatus,
-    Unsubscribe,
+    ClientSetup, Fetch, FetchCancel, FetchOk, FormerSubscribeNamespace, Goaway, MaxRequestId,
+    Namespace, NamespaceDone, Publish, PublishBlocked, PublishDone, PublishNamespace,
+    PublishNamespaceCancel, PublishNamespaceDone, PublishOk, RequestError, RequestOk,
+    RequestUpdate, RequestsBlocked, ServerSetup, Setup, Subscribe, SubscribeNamespace, SubscribeOk,
+    SubscribeTracks, TrackStatus, Unsubscribe,
 };
 
 impl MessageType {
@@ -128,8 +130,15 @@ impl MessageType {
         match self {
             ClientSetup | ServerSetup | Setup | Goaway | MaxRequestId | RequestsBlocked
             | Namespace | NamespaceDone | PublishBlocked => false,
-            RequestUpdate | Subscribe | PublishNamespace | TrackStatus | SubscribeNamespace
-            | SubscribeTracks | Fetch | Publish => true,
+            RequestUpdate
+            | Subscribe
+            | PublishNamespace
+            | TrackStatus
+            | SubscribeNamespace
+            | FormerSubscribeNamespace
+            | SubscribeTracks
+            | Fetch
+            | Publish => true,
             SubscribeOk
             | RequestError
             | RequestOk
@@ -243,6 +252,8 @@ static MOQT_18: Draft = Draft {
         (0x0e, NamespaceDone),
         (0x0f, PublishBlocked),
         (0x10, Goaway),
+        // Not in the draft either, but what `moq-lite` 0.16 asks with.
+        (0x11, FormerSubscribeNamespace),
         (0x16, Fetch),
         (0x18, FetchOk),
         (0x1d, Publish),
@@ -262,6 +273,7 @@ static MOQT_18: Draft = Draft {
                 Subscribe,
                 RequestUpdate,
                 SubscribeNamespace,
+                FormerSubscribeNamespace,
                 SubscribeTracks,
                 PublishNamespace,
                 TrackStatus,

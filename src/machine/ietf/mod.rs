@@ -285,8 +285,10 @@ impl Ietf {
             return Look::Wait;
         }
         match message {
-            Message::SubscribeNamespace(message) if !on_control => {
-                self.asked_for_names(core, key, message)
+            Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it)
+                if !on_control =>
+            {
+                self.asked_for_names(core, key, it)
             }
             _ if !on_control && !self.draft.request_streams => {
                 core.violation("not a request with a stream of its own");
@@ -317,7 +319,7 @@ const TOO_MANY_REQUESTS: u64 = 0x7;
 fn first_id(message: &Message) -> Option<u64> {
     match message {
         Message::Subscribe(it) | Message::TrackStatus(it) => Some(it.id),
-        Message::SubscribeNamespace(it) => Some(it.id),
+        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => Some(it.id),
         Message::PublishNamespace(it) => Some(it.id),
         Message::Publish(it) => Some(it.id),
         Message::Fetch(it) => Some(it.id),

@@ -313,7 +313,10 @@ fn as_16(message: &Message) -> draft16::message::ControlMessage {
         Message::FetchCancel(cancel) => {
             ControlMessage::FetchCancel(theirs::FetchCancel { request_id: int(cancel.id) })
         }
-        Message::Setup(_) | Message::SubscribeTracks(_) | Message::PublishBlocked(_) => {
+        Message::Setup(_)
+        | Message::FormerSubscribeNamespace(_)
+        | Message::SubscribeTracks(_)
+        | Message::PublishBlocked(_) => {
             panic!("not in 16")
         }
     }
@@ -430,6 +433,7 @@ fn as_18(message: &Message) -> draft18::message::ControlMessage {
         | Message::MaxRequestId(_)
         | Message::RequestsBlocked(_)
         | Message::Unsubscribe(_)
+        | Message::FormerSubscribeNamespace(_)
         | Message::FetchCancel(_) => panic!("not in 18"),
     }
 }
