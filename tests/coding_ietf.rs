@@ -81,7 +81,7 @@ fn messages_of_drafts() {
         [&common[..], &[9, 0xa, 0xc, 0x11, 0x15, 0x17, 0x1a, 0x1e, 0x20, 0x21]].concat();
     of_16.sort_unstable();
     assert_eq!(numbers(Moqt16), of_16);
-    let mut of_18 = [&common[..], &[0xa, 0xf, 0x1e, 0x50, 0x51, 0x2f00]].concat();
+    let mut of_18 = [&common[..], &[0xa, 0xf, 0x11, 0x1e, 0x50, 0x51, 0x2f00]].concat();
     of_18.sort_unstable();
     assert_eq!(numbers(Moqt18), of_18);
 

@@ -105,7 +105,7 @@ impl Draft {
             INTERNAL_ERROR => Error::Internal,
             UNAUTHORIZED => Error::Unauthorized,
             TIMEOUT => Error::Timeout,
-            NOT_SUPPORTED | UNSUPPORTED_EXTENSION => Error::Unsupported,
+            NOT_SUPPORTED => Error::Unsupported,
             DOES_NOT_EXIST => Error::NotFound,
             DUPLICATE_SUBSCRIPTION => Error::Duplicate,
             _ if codes.request_going_away == Some(code) => Error::GoingAway,
