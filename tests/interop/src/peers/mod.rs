@@ -93,10 +93,10 @@ impl std::error::Error for Failure {}
 pub struct Options {
     /// Higher is more urgent.
     pub priority: u8,
-    /// How old a group may be and still be wanted (not moq-lite 0.16; zero wants the newest
+    /// How old a group may be and still be wanted (not moq-lite 0.16 and moq-transport 0.17; zero wants the newest
     /// group alone).
     pub max_age: Duration,
-    /// The first group wanted (not moq-lite 0.16).
+    /// The first group wanted (not moq-lite 0.16 and moq-transport 0.17).
     pub start: Option<u64>,
 }
 
