@@ -76,15 +76,16 @@ impl Ietf {
                 exclude: Hop::UNKNOWN,
             });
         }
-        if !(self.announces_unasked() && self.draft.request_streams) {
+        if !(self.is_early_moq_lite() && self.draft.request_streams) {
             self.heard.unasked = self.interests.iter().cloned().collect();
         }
         self.announce_all(core);
     }
 
-    /// `moq-lite` 0.16 and before: it tells unasked, and takes the SUBSCRIBE_NAMESPACE of draft 18 for a
-    /// fault. Its successors have the same name and know SOLICIT.
-    fn announces_unasked(&self) -> bool {
+    /// `moq-lite` 0.16 and before. It tells of broadcasts unasked, and closes the session on the
+    /// SUBSCRIBE_NAMESPACE of draft 18 and on filters with places. Its successors have the same name and
+    /// know SOLICIT.
+    pub(super) fn is_early_moq_lite(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| {
             !peer.solicit && peer.implementation.as_deref() == Some("moq-lite-rs")
         })

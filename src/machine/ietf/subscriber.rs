@@ -88,10 +88,12 @@ impl Offers {
 }
 
 /// What the parameters of a SUBSCRIBE or REQUEST_UPDATE say. Without a filter a publisher begins with
-/// the latest group, from its start; with one, behind the largest object, which would take a FETCH to
-/// mend. Ages are left to this side: some peers know no timeouts.
-fn parameters_of(want: &Subscription) -> Parameters {
-    let start = want.start.map(|group| Location::new(group, 0));
+/// the latest group, from its start, or with more; with that for the latest, behind the largest object,
+/// which would take a FETCH to mend. Ages are left to this side: some peers know no timeouts.
+/// `filters`: whether the peer understands places.
+fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
+    let start = want.start.filter(|group| filters && (*group > 0 || want.end.is_some()));
+    let start = start.map(|group| Location::new(group, 0));
     let filter = match (start, want.end) {
         (Some(start), Some(end_group)) => Some(Filter::Range { start, end_group }),
         (Some(start), None) => Some(Filter::From(start)),
@@ -124,7 +126,7 @@ impl Ietf {
             return self.take_offer(core, token, offer, want);
         }
         let (namespace, track) = name;
-        let parameters = parameters_of(want);
+        let parameters = parameters_of(want, !self.is_early_moq_lite());
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         });
@@ -311,7 +313,7 @@ impl Ietf {
         let (alias, properties) = (offer.alias, offer.properties.clone());
         let sub = core.subs.insert(Sub::new(token, key, want.priority));
         offer.sub = Some(sub);
-        let parameters = Parameters { forward: Some(true), ..parameters_of(want) };
+        let parameters = Parameters { forward: Some(true), ..parameters_of(want, true) };
         self.update(core, key, parameters);
         if let Look::Event(event) = self.begin_sub(core, sub, alias, &properties) {
             core.notices.push_back(event);

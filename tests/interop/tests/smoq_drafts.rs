@@ -46,6 +46,10 @@ matrix! {
 // moq-lite 0.16 relays no draft. In 18 no session lasts in which the other side asks for namespaces.
 direct! {
     lite016_to_smoq_quinn_in_16: lite016, smoq_quinn, "moqt-16";
+    lite016_to_smoq_quinn_in_18: lite016, smoq_quinn, "moqt-18";
+    lite016_to_smoq_blocking_in_18: lite016, smoq_blocking, "moqt-18";
+    smoq_quinn_to_lite016_in_18: smoq_quinn, lite016, "moqt-18";
+    smoq_blocking_to_lite016_in_18: smoq_blocking, lite016, "moqt-18";
     lite016_to_smoq_blocking_in_16: lite016, smoq_blocking, "moqt-16";
 }
 

@@ -186,6 +186,12 @@ pub trait Peer: Send + Sync + 'static {
         Self::abilities(version).refusal_codes.then_some(told)
     }
 
+    /// As subscriber: what its reader is told when the other side resets a group with `code`.
+    fn reset_with(version: &str, code: u32) -> Code {
+        let _ = version;
+        Code::Stream(code)
+    }
+
     /// Listens on 127.0.0.1 for any number of sessions, each one of `versions`.
     fn serve(&self, role: Role, versions: &[&str]) -> Listener;
 
