@@ -226,7 +226,7 @@ impl Ietf {
         let request = if announcing.unasked {
             let namespace = path.clone();
             let parameters = Default::default();
-            let request = self.open(core, Role::Announced(path.clone()), |id| {
+            let request = self.open(core, Role::Announced, |id| {
                 Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
             });
             // One that can't be said, as it is too deep, is none.
@@ -293,7 +293,7 @@ impl Ietf {
     }
 
     /// PUBLISH_NAMESPACE of ours: what the peer says of it changes nothing.
-    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key, _: &Path) -> Look {
+    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key) -> Look {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         if request.recv.reset().is_some() || request.recv.is_finished() {
             self.end(core, key);

@@ -52,7 +52,7 @@ pub(super) struct Offers {
 }
 
 #[derive(Debug)]
-struct Offer {
+pub(super) struct Offer {
     path: Path,
     track: Box<str>,
     alias: u64,
@@ -76,7 +76,7 @@ impl Offers {
         self.by_key.len() + self.by_name.len() + self.aliases.len()
     }
 
-    fn remove(&mut self, key: Key) -> Option<Offer> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<Offer> {
         let offer = self.by_key.remove(&key)?;
         self.aliases.remove(&offer.alias);
         let name = (offer.path.clone(), offer.track.clone());
@@ -235,12 +235,9 @@ impl Ietf {
     }
 
     fn answered_by(&mut self, core: &mut Core, sub_key: Key, done: &PublishDone) {
-        let result = match self.draft.done_error(done.status) {
-            // `moq-lite` 0.16 says so where it means TRACK_ENDED.
-            Some(Error::Remote(code)) if code.as_u64() == 200 => Ok(()),
-            Some(error) => Err(error),
-            None => Ok(()),
-        };
+        // `moq-lite` 0.16 says 200 where it means TRACK_ENDED.
+        let error = self.draft.done_error(done.status).filter(|_| done.status != 200);
+        let result = error.map_or(Ok(()), Err);
         if let Some(sub) = core.subs.get_mut(sub_key) {
             // 0 is what peers write that do not count.
             sub.expected = done.streams.filter(|streams| *streams > 0);
@@ -313,7 +310,9 @@ impl Ietf {
         let (alias, properties) = (offer.alias, offer.properties.clone());
         let sub = core.subs.insert(Sub::new(token, key, want.priority));
         offer.sub = Some(sub);
-        let parameters = Parameters { forward: Some(true), ..parameters_of(want, true) };
+        // The order of groups can't be changed.
+        let parameters =
+            Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
         self.update(core, key, parameters);
         if let Look::Event(event) = self.begin_sub(core, sub, alias, &properties) {
             core.notices.push_back(event);
