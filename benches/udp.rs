@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use smoq::bytes::Bytes;
 use smoq::{
-    Client, GroupConsumer, Limits, Origin, OriginProducer, Server, Subscription, Track,
-    TrackProducer,
+    Client, GroupConsumer, Origin, OriginProducer, Server, Subscription, Track, TrackProducer,
 };
 use smoq_blocking::{Budget, Endpoint};
 use smoq_quinn::smoq_tls::{Identity, Trust};
@@ -70,10 +69,10 @@ impl Load {
     /// Reads all of it from what the peer publishes.
     async fn read(self, origin: OriginProducer) {
         let broadcast = origin.consume().announced_broadcast("live").await.unwrap();
-        let want = Subscription::default().max_age(Duration::MAX).ordered(true).start(0);
+        let want = Subscription::default().max_age(Duration::MAX).start(0);
         let mut track = broadcast.subscribe_track("bulk", want).unwrap();
         let mut bytes = 0;
-        while let Some(group) = track.next_group().await.unwrap() {
+        while let Some(group) = track.recv_group().await.unwrap() {
             bytes += read_group(group).await;
             self.ahead.add_permits(1);
         }
@@ -101,12 +100,10 @@ struct Ends {
 
 impl Ends {
     fn new() -> Self {
-        let mut limits = Limits::default();
-        limits.track_bytes = (2 * AHEAD * GROUP) as u64;
-        let origin = Origin::default().limits(limits.clone()).produce();
+        let origin = Origin::default().produce();
         let mut broadcast = origin.create_broadcast("live").unwrap();
         let track = broadcast.create_track(Track::new("bulk")).unwrap();
-        let received = Origin::default().limits(limits).produce();
+        let received = Origin::default().produce();
         Self {
             _broadcast: broadcast,
             track,
@@ -187,9 +184,13 @@ fn listen(socket: ServerSocket, config: quinn::ServerConfig) -> quinn::Endpoint 
     quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime).unwrap()
 }
 
-async fn dial(address: SocketAddr, config: quinn::ClientConfig) -> quinn::Connection {
+async fn dial(
+    address: SocketAddr,
+    config: quinn::ClientConfig,
+) -> (quinn::Endpoint, quinn::Connection) {
     let endpoint = quinn::Endpoint::client(LOOPBACK).unwrap();
-    endpoint.connect_with(config, address, "localhost").unwrap().await.unwrap()
+    let connection = endpoint.connect_with(config, address, "localhost").unwrap().await.unwrap();
+    (endpoint, connection)
 }
 
 fn quinn_alone(load: Load, threads: usize) {
@@ -218,7 +219,7 @@ fn quinn_alone(load: Load, threads: usize) {
         connection.closed().await;
     };
     let read = |address| async move {
-        let connection = dial(address, dialing).await;
+        let (endpoint, connection) = dial(address, dialing).await;
         let mut bytes = 0;
         for _ in 0..reading.groups {
             let mut stream = connection.accept_uni().await.unwrap();
@@ -228,6 +229,7 @@ fn quinn_alone(load: Load, threads: usize) {
         }
         assert_eq!(bytes, reading.bytes());
         connection.close(0_u32.into(), b"");
+        endpoint.wait_idle().await;
     };
     both(threads, serve, read);
 }
@@ -247,7 +249,7 @@ fn smoq_quinn(load: Load, threads: usize) {
         end.unwrap();
     };
     let read = |address| async move {
-        let connection = dial(address, dialing).await;
+        let (endpoint, connection) = dial(address, dialing).await;
         let (session, mut driving) = smoq_quinn::connect(connection, &client).unwrap();
         tokio::select! {
             end = &mut driving => panic!("{end:?}"),
@@ -255,6 +257,7 @@ fn smoq_quinn(load: Load, threads: usize) {
         }
         drop(session);
         driving.await.unwrap();
+        endpoint.wait_idle().await;
     };
     both(threads, serve, read);
 }
