@@ -1,7 +1,7 @@
 //! Bulk over real UDP on loopback: quinn alone, and both adapters, doing the same.
 //!
 //! ```text
-//! cargo bench -p smoq-benches --bench udp [-- [WHO]... [--mib N] [--rounds N]]
+//! cargo bench -p smoq-benches --bench udp [-- [WHO]... [--mib N] [--rounds N] [--frame BYTES] [--threads N]]
 //! ```
 //!
 //! Groups of 1 MiB, a stream each, from a server to a client in the same process: both on one thread, or
@@ -289,7 +289,7 @@ fn smoq_blocking(load: Load, threads: usize) {
         });
     }
     let mut work = pin!(async { tokio::join!(load.publish(track), read) });
-    let budget = Budget::items(64);
+    let budget = Budget::items(1_024);
     let waker = dialing.waker();
     let mut cx = std::task::Context::from_waker(&waker);
     while work.as_mut().poll(&mut cx).is_pending() {
@@ -340,6 +340,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let (mut mib, mut rounds, mut chosen) = (256, 5, Vec::new());
+    let (mut sizes, mut threads) = (vec![64 << 10, 1_200], vec![1, 2]);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse().ok()).expect("a number");
@@ -349,14 +350,16 @@ fn main() {
             "--test" => (mib, rounds) = (4, 1),
             "--mib" => mib = number(),
             "--rounds" => rounds = number(),
+            "--frame" => sizes = vec![number()],
+            "--threads" => threads = vec![number()],
             name => chosen.push(name.to_owned()),
         }
     }
     let is_chosen = |who: &Who| chosen.is_empty() || chosen.contains(&who.to_string());
     let contestants: Vec<_> = Who::ALL.into_iter().filter(is_chosen).collect();
     println!("{mib} MiB, median of {rounds}: Gbit/s (least to most), CPU seconds a GB");
-    for size in [64 << 10, 1_200] {
-        for threads in [1, 2] {
+    for size in sizes {
+        for threads in threads.iter().copied() {
             println!("\n{size} B frames, {threads} thread(s)");
             let mut figures = vec![Vec::new(); contestants.len()];
             for _ in 0..rounds {
