@@ -4,7 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use smoq::coding::ietf::{
+    Draft, Goaway, MaxRequestId, Message, Namespace, NamespaceDone, Parameters, Publish,
+    PublishDone, PublishNamespace, PublishNamespaceDone, RequestError, RequestOk, RequestUpdate,
+    Setup, Subscribe, SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
+};
 use smoq::machine::{
     Action, Announcement, Command, Config, Event, FrameView, GroupKey, Input, Machine, RequestKey,
     Run, Source, Supply, Token,
@@ -24,6 +29,9 @@ pub(crate) fn run(data: &[u8]) {
     }
     world.finish();
 }
+
+const LITE: [Version; 4] = [Version::Lite06, Version::Lite05, Version::Lite04, Version::Lite03];
+const DRAFTS: [Version; 2] = [Version::Moqt18, Version::Moqt16];
 
 const MAX_OPS: usize = 2_000;
 /// Calls after which a machine that is asked until it has nothing must have nothing.
@@ -124,6 +132,7 @@ impl Source for Anything {
 struct World<'a> {
     choices: Choices<'a>,
     machine: Machine,
+    version: Version,
     source: Anything,
     side: Side,
     now: Instant,
@@ -149,7 +158,11 @@ impl<'a> World<'a> {
     fn new(mut choices: Choices<'a>) -> Self {
         let shape = choices.byte();
         let side = if shape & 4 == 0 { Side::Client } else { Side::Server };
-        let mut config = Config::new(side, Version::ALL[usize::from(shape & 3)]);
+        let version = match usize::from(shape & 3) {
+            at if shape & 32 == 0 => LITE[at],
+            at => DRAFTS[at / 2],
+        };
+        let mut config = Config::new(side, version);
         config.hop = Hop::new(u64::from(shape >> 7));
         if shape & 8 != 0 {
             config.interests = vec![Path::root(), Path::new("room")];
@@ -161,6 +174,7 @@ impl<'a> World<'a> {
         let payload = Bytes::from_static(&[7; 400]);
         Self {
             choices,
+            version,
             machine: Machine::new(config, Instant::ZERO),
             source: Anything { state, quiet: false, payload },
             side,
@@ -260,10 +274,91 @@ impl<'a> World<'a> {
         let bytes = match shape & 0x7f {
             // Much more than the input has.
             0x7f => vec![0; 70_000].into(),
+            0x60.. if Draft::of(self.version).is_some() => self.message(),
             len => self.choices.bytes(usize::from(len)),
         };
         let _ = self.machine.read_limit(id);
         self.machine.handle(self.now, Input::Data { id, bytes, fin: shape & 0x80 != 0 });
+    }
+
+    /// Something that a peer of moq-transport may say, which bytes alone seldom are.
+    fn message(&mut self) -> Bytes {
+        let draft = Draft::of(self.version).expect("a draft");
+        let (kind, n) = (self.choices.below(24), u64::from(self.choices.byte()));
+        let id = (self.version == Version::Moqt16).then_some(n);
+        let (namespace, track) = (Path::new(["a/b", "room/x", ""][n as usize % 3]), "track".into());
+        let (parameters, properties) = (Parameters::default(), TrackProperties::default());
+        let code = u64::from(self.choices.byte());
+        let subscribe = Subscribe {
+            id: n,
+            namespace: namespace.clone(),
+            track,
+            parameters: parameters.clone(),
+        };
+        let message = match kind {
+            0 | 1 => {
+                let setup = Setup { max_request_id: 8 * n, ..Setup::default() };
+                Message::setup(setup, self.side.peer(), draft)
+            }
+            2 | 3 => Message::Subscribe(subscribe),
+            4 => Message::TrackStatus(subscribe),
+            5 | 6 => Message::SubscribeOk(SubscribeOk { id, alias: code, parameters, properties }),
+            7 => Message::RequestOk(RequestOk { id, parameters, properties }),
+            8 => Message::RequestError(RequestError { id, code, ..RequestError::default() }),
+            9 => {
+                let streams = Some(code);
+                Message::PublishDone(PublishDone {
+                    id,
+                    status: 2,
+                    streams,
+                    ..PublishDone::default()
+                })
+            }
+            10 => {
+                let Subscribe { track, .. } = subscribe;
+                let id = n;
+                Message::Publish(Publish {
+                    id,
+                    namespace,
+                    track,
+                    alias: code,
+                    parameters,
+                    properties,
+                })
+            }
+            11 => Message::PublishNamespace(PublishNamespace { id: n, namespace, parameters }),
+            12 => Message::SubscribeNamespace(SubscribeNamespace {
+                id: n,
+                prefix: namespace,
+                ..SubscribeNamespace::default()
+            }),
+            13 => Message::Namespace(Namespace { suffix: namespace }),
+            14 => Message::NamespaceDone(NamespaceDone { suffix: namespace }),
+            15 => {
+                let parameters = Parameters { priority: Some(code as u8), ..parameters };
+                Message::RequestUpdate(RequestUpdate {
+                    id: n,
+                    existing: id.and(Some(code)),
+                    parameters,
+                })
+            }
+            16 => Message::Unsubscribe(Unsubscribe { id: Some(n) }),
+            17 => Message::PublishNamespaceDone(PublishNamespaceDone { id: n }),
+            18 => Message::MaxRequestId(MaxRequestId { max: 8 * n }),
+            19 => {
+                let request = id.is_none().then_some(n);
+                Message::Goaway(Goaway { request, ..Goaway::default() })
+            }
+            // A subgroup: header, and objects without properties.
+            _ => {
+                let group = vec![0x18, n as u8 & 0x3f, code as u8 & 0x3f, 0, 0, 2, 1, 2, 0, 0, 0];
+                return group.into();
+            }
+        };
+        let mut out = BytesMut::new();
+        // What a draft does not have is nothing.
+        let _ = message.encode(&mut out, draft);
+        out.freeze()
     }
 
     /// One that exists, mostly the last ones; or none.
@@ -323,6 +418,7 @@ impl<'a> World<'a> {
             (4, _) if choice == 0xff => Command::Drain,
             (5, _) if choice == 0xff => Command::Close { error: self.choices.error() },
             (4..7, Some(request)) => Command::AcceptSubscribe { request, info },
+            (7, Some(request)) if choice % 2 == 0 => Command::AcceptOffer { request },
             (7, Some(request)) => Command::AcceptTrack { request, info },
             (8, Some(request)) => {
                 Command::AcceptAnnounce { request, reader: token, active: sequence }
@@ -354,6 +450,7 @@ impl<'a> World<'a> {
             Event::Unannounced { path } => drop(self.announced.remove(&path)),
             Event::AnnounceRequested { request, .. }
             | Event::SubscribeRequested { request, .. }
+            | Event::TrackOffered { request, .. }
             | Event::TrackRequested { request, .. } => {
                 assert!(!self.requests.contains(&request), "a key in use");
                 self.requests.push(request);

@@ -219,6 +219,16 @@ mod setup {
         assert!(lone.sent(request).is_empty());
     }
 
+    /// A group that comes before it waits without being work (found by fuzzing).
+    #[test]
+    fn a_group_before_it_waits() {
+        for version in DRAFTS {
+            let mut lone = Lone::new(config(Side::Server, version));
+            lone.open(Dir::Uni, "18 09 04 80 00 02 6869");
+            assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+        }
+    }
+
     #[test]
     fn it_must_come_in_time() {
         for version in DRAFTS {
