@@ -43,7 +43,7 @@ matrix! {
     cf017_to_smoq_blocking_in_18: cf017, smoq_blocking, "moqt-18";
 }
 
-// moq-lite 0.16 relays no draft. In 18 no session lasts in which the other side asks for namespaces.
+// moq-lite 0.16 relays no draft. In 18 it asks for namespaces in the form of 16, and is not asked.
 direct! {
     lite016_to_smoq_quinn_in_16: lite016, smoq_quinn, "moqt-16";
     lite016_to_smoq_quinn_in_18: lite016, smoq_quinn, "moqt-18";
