@@ -31,7 +31,7 @@ use super::timers::Timer;
 use super::{Config, Control, Core, State};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
+    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message, request_id,
 };
 use crate::error::Error;
 use crate::limits::Limits;
@@ -213,6 +213,10 @@ impl Ietf {
                 self.offers.remove(key);
                 self.refuse(core, key, code);
             }
+            Role::Announcing(announcing) if announcing.is_unasked() => {
+                // Nobody asked, so nobody is to be told.
+                self.set_role(key, Role::Announcing(announcing));
+            }
             Role::Describing | Role::Announcing(_) => self.refuse(core, key, code),
             role => *self.role(key) = role,
         }
@@ -265,7 +269,7 @@ impl Ietf {
             return Look::Wait;
         }
         let is_cut = request.recv.has_fin();
-        let message = match self.hear(core, key) {
+        let (kind, body) = match read_message(&mut request.recv, self.draft, &core.limits) {
             Ok(Some(message)) => message,
             Ok(None) if is_cut => {
                 self.cancel(core, key, &Error::Cancelled);
@@ -274,9 +278,16 @@ impl Ietf {
             Ok(None) => return Look::Wait,
             Err(error) => return violation(core, &error),
         };
+        let (id, message) =
+            match (request_id(kind, &body, self.draft), Message::decode(kind, &body, self.draft)) {
+                (Ok(id), Ok(message)) => (id, Some(message)),
+                // Nothing here has such a name.
+                (Ok(id), Err(DecodeError::InvalidName)) => (id, None),
+                (Err(error), _) | (_, Err(error)) => return violation(core, &error),
+            };
         let on_control = core.requests.is_within(key);
         // Those on the control stream were looked at there.
-        if let Some(id) = first_id(&message).filter(|_| !on_control) {
+        if let Some(id) = id.filter(|_| !on_control) {
             if !self.accept_id(core, id) {
                 return Look::Wait;
             }
@@ -287,6 +298,11 @@ impl Ietf {
             self.refuse(core, key, code);
             return Look::Wait;
         }
+        let Some(message) = message else {
+            let code = self.draft.request_code(&Error::Unroutable);
+            self.refuse(core, key, code);
+            return Look::Wait;
+        };
         match message {
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it)
                 if !on_control =>
@@ -317,19 +333,6 @@ impl Ietf {
 const INVALID_REQUEST_ID: u64 = 0x4;
 const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 const TOO_MANY_REQUESTS: u64 = 0x7;
-
-/// The id that a request brings.
-fn first_id(message: &Message) -> Option<u64> {
-    match message {
-        Message::Subscribe(it) | Message::TrackStatus(it) => Some(it.id),
-        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => Some(it.id),
-        Message::PublishNamespace(it) => Some(it.id),
-        Message::Publish(it) => Some(it.id),
-        Message::Fetch(it) => Some(it.id),
-        Message::SubscribeTracks(it) => Some(it.id),
-        _ => None,
-    }
-}
 
 /// Bytes that are no message of the draft end the session.
 fn violation(core: &mut Core, error: &DecodeError) -> Look {

@@ -7,6 +7,7 @@ use super::super::app::Event;
 use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Ietf, Role, request_ended, request_key, violation};
+use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
     SubscribeNamespace, UNINTERESTED, Wanted,
@@ -33,6 +34,10 @@ pub(super) struct Announcing {
 impl Announcing {
     fn new(prefix: Path, unasked: bool) -> Self {
         Self { prefix, unasked, reader: None, ready: false, told: BTreeMap::new() }
+    }
+
+    pub(super) fn is_unasked(&self) -> bool {
+        self.unasked
     }
 }
 
@@ -218,8 +223,8 @@ impl Ietf {
     }
 
     fn announce(&mut self, core: &mut Core, key: Key, announcing: &mut Announcing, suffix: Path) {
-        if announcing.told.contains_key(&suffix) {
-            // Another way to it, which the peer need not know.
+        if announcing.told.contains_key(&suffix) || (announcing.unasked && core.going_away) {
+            // Another way to it, which the peer need not know; or a request that it does not want.
             return;
         }
         let path = announcing.prefix.join(&suffix);
@@ -339,6 +344,11 @@ impl Ietf {
         (!echo).then_some(event)
     }
 
+    /// Whether [`hear_of`](Self::hear_of) kept it.
+    pub(super) fn knows_of(&self, path: &Path) -> bool {
+        self.heard.live.contains_key(path)
+    }
+
     /// One of the ways in which the peer said so is over.
     pub(super) fn hear_no_more(&mut self, path: &Path) -> Option<Event> {
         let known = self.heard.live.get_mut(path)?;
@@ -396,6 +406,8 @@ impl Ietf {
                 core.violation("not an answer to SUBSCRIBE_NAMESPACE");
                 return Look::Wait;
             }
+            // A namespace that is no path here can't be subscribed.
+            Err(DecodeError::InvalidName) => None,
             Err(error) => return violation(core, &error),
         };
         event.map_or(Look::More, Look::Event)
@@ -414,7 +426,7 @@ impl Ietf {
         }
         let path = message.namespace;
         let event = self.hear_of(core, &path);
-        if !self.heard.live.contains_key(&path) {
+        if !self.knows_of(&path) {
             let code = self.draft.request_code(&Error::Limit("announcements"));
             self.refuse(core, key, code);
             return Look::Wait;

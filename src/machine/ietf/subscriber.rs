@@ -58,6 +58,8 @@ pub(super) struct Offer {
     alias: u64,
     properties: TrackProperties,
     accepted: bool,
+    /// Its broadcast was announced by it, or known before.
+    heard: bool,
     sub: Option<Key>,
 }
 
@@ -273,6 +275,7 @@ impl Ietf {
                 alias: message.alias,
                 properties: message.properties,
                 accepted: false,
+                heard: false,
                 sub: None,
             };
             self.offers.by_key.insert(key, offer);
@@ -299,6 +302,10 @@ impl Ietf {
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.say(core, key, &Message::PublishOk(ok));
         core.notices.extend(self.hear_of(core, &path));
+        let heard = self.knows_of(&path);
+        if let Some(offer) = self.offers.by_key.get_mut(&key) {
+            offer.heard = heard;
+        }
     }
 
     /// Somebody wants what was offered.
@@ -371,6 +378,9 @@ impl Ietf {
         }
         if !offer.accepted {
             return super::request_ended(key, Error::Cancelled);
+        }
+        if !offer.heard {
+            return Look::Wait;
         }
         self.hear_no_more(&offer.path).map_or(Look::Wait, Look::Event)
     }

@@ -294,5 +294,12 @@ fn announcements_have_a_limit() {
         let stream = talk.ask(|id| names(id, "d"));
         assert!(matches!(talk.said_one(stream), Message::RequestError(_)));
         assert_eq!(talk.lone.events(), []);
+        // What was not kept is not lost: another way to it stays.
+        let done = |name| Message::NamespaceDone(NamespaceDone { suffix: path(name) });
+        talk.say(listen, &done("a"));
+        assert_eq!(talk.lone.events(), [unannounced("a")]);
+        talk.ask(|id| names(id, "c"));
+        talk.say(listen, &done("c"));
+        assert_eq!(talk.lone.events(), [announced("c")]);
     }
 }

@@ -218,3 +218,29 @@ fn requests_have_a_limit() {
         }
     }
 }
+
+/// A name that is no path here concerns its request alone: DOES_NOT_EXIST.
+#[test]
+fn names_that_are_no_path_are_refused() {
+    // SUBSCRIBE for a namespace of one field that is not UTF-8; NAMESPACE with such a suffix.
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let ask = "03 0006 00 01 01 ff 00 00";
+        let stream = match talk.control {
+            Some(control) => {
+                talk.lone.data(control, ask);
+                control
+            }
+            None => talk.lone.open(Dir::Bi, ask),
+        };
+        assert_eq!(talk.said_one(stream), talk.error(0, 0x10));
+        assert!(!talk.lone.end.is_closed());
+
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Client, version), setup);
+        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        talk.lone.data(listen, "08 0003 01 01 ff");
+        assert_eq!(talk.lone.events(), []);
+        assert!(!talk.lone.end.is_closed());
+    }
+}
