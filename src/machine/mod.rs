@@ -33,6 +33,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -112,7 +113,7 @@ pub struct Machine {
 #[derive(Debug)]
 enum Spoken {
     Lite(Lite),
-    Ietf(Ietf),
+    Ietf(Box<Ietf>),
 }
 
 /// Calls the dialect, whichever it is.
@@ -191,7 +192,7 @@ impl Machine {
             limits,
         };
         let dialect = match core.draft {
-            Some(draft) => Spoken::Ietf(Ietf::new(config, draft, &mut core)),
+            Some(draft) => Spoken::Ietf(Box::new(Ietf::new(config, draft, &mut core))),
             None => Spoken::Lite(Lite::new(config, &mut core)),
         };
         Self { core, dialect, scratch: Scratch::default() }

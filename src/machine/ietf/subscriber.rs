@@ -314,7 +314,7 @@ impl Ietf {
         if offer.sub.is_some() {
             return core.refuse_sub(token, Error::Duplicate);
         }
-        let (alias, properties) = (offer.alias, offer.properties.clone());
+        let (alias, properties) = (offer.alias, offer.properties);
         let sub = core.subs.insert(Sub::new(token, key, want.priority));
         offer.sub = Some(sub);
         // The order of groups can't be changed.

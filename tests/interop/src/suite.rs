@@ -8,7 +8,7 @@ use crate::{
     by_hand::{Client, Refusal},
     log, payload,
     peers::{
-        Announcement, Broadcast, Code, Event, Failure, Group, Link, Listener, Options, Peer, Role,
+        Announcement, Broadcast, Event, Failure, Group, Link, Listener, Options, Peer, Role,
         Subscription, Track, Writer, is_moqt, lite016, net03, smoq_blocking,
     },
 };
