@@ -76,8 +76,10 @@ pub(super) trait Dialect {
 
     /// Whether [`Dialect::poll_event`] may have something.
     fn has_events(&self, core: &Core) -> bool {
-        let frames = || core.requests.has_readable() || core.incoming.has_frames();
-        core.incoming.has_new() || ((self.is_heard() || self.reads_early()) && frames())
+        let is_heard = self.is_heard();
+        core.incoming.has_new()
+            || ((is_heard || self.reads_early()) && core.requests.has_readable())
+            || (is_heard && core.incoming.has_frames())
     }
 
     /// Whether set-up may come on a request, so that requests are looked at before it.

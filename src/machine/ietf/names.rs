@@ -74,6 +74,7 @@ impl Ietf {
                 request: request_key(key),
                 prefix: Path::root(),
                 exclude: Hop::UNKNOWN,
+                hidden: true,
             });
         }
         if !(self.announces_unasked() && self.draft.request_streams) {
@@ -154,7 +155,8 @@ impl Ietf {
         } else {
             self.set_role(key, Role::Announcing(Announcing::new(prefix.clone(), false)));
             let (request, exclude) = (request_key(key), Hop::UNKNOWN);
-            return Look::Event(Event::AnnounceRequested { request, prefix, exclude });
+            let hidden = true;
+            return Look::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
         };
         self.refuse(core, key, code);
         Look::Wait
