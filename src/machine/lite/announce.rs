@@ -173,7 +173,7 @@ impl Lite {
                 Some(Announcement::Ended { suffix }) => drop(announcing.told.remove(&suffix)),
                 None => break,
             }
-            if size.len() >= INIT_BYTES {
+            if size.len() >= INIT_BYTES.min(core.limits.owed_bytes) {
                 break;
             }
         }
