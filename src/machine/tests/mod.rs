@@ -4,11 +4,13 @@ mod announce;
 mod groups;
 mod hostile;
 mod ietf;
+mod initial;
 mod limits;
 mod pairs;
 mod points;
 mod priority;
 mod session;
+mod settle;
 mod subscribe;
 
 extern crate std;
