@@ -125,7 +125,7 @@ fn frames_arrive_as_they_were_written() {
             assert_eq!(end, Ok(()));
             let sizes: Vec<_> = frames.iter().map(|(_, payload)| payload.len()).collect();
             assert_eq!(sizes, [0, 1, 600, 3_000], "{version}");
-            if version >= Version::Lite05 {
+            if version >= Version::Lite05 && version != Version::Moqt16 {
                 let times: Vec<_> = frames.iter().map(|(time, _)| *time).collect();
                 assert_eq!(times, [0, 1, 2, 3].map(|at| sequence * 1_000 + at));
             }
@@ -377,6 +377,10 @@ fn a_lost_connection_ends_everything_that_came_through_it() {
 #[test]
 fn a_drained_session_delivers_what_it_owes() {
     in_every_version(|version, link| {
+        if version == Version::Moqt16 {
+            // Nothing tells that a subscriber has read all: there adapters wait for QUIC to deliver it.
+            return;
+        }
         let mut world = World::new(version, link);
         let (_broadcast, mut track, mut reader) = world.subscribed();
         for n in 0..5_u64 {
@@ -414,7 +418,8 @@ fn a_track_that_ended_before_the_close_ended_well() {
 /// not overtake what QUIC still holds of them.
 #[test]
 fn the_end_of_a_track_goes_behind_its_groups() {
-    for version in Versions::default().iter() {
+    // On draft 16 the end shares a stream with all requests, and says how many groups to wait for.
+    for version in Versions::default().iter().filter(|version| *version != Version::Moqt16) {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, _reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
@@ -498,7 +503,8 @@ fn stop_sending_behind_an_answer_is_no_failure() {
 fn who_joins_a_subscription_gets_what_the_first_did_not_want() {
     for version in Versions::default().iter() {
         let mut link = Link::wide(9);
-        link.uni_streams = 1;
+        // One, besides that on which draft 18 has its control stream.
+        link.uni_streams = if version == Version::Moqt18 { 2 } else { 1 };
         let mut world = World::new(version, link);
         let (_broadcast, mut track, seen) = world.live();
         let _newest = seen.subscribe_track("video", Subscription::default().end(7)).unwrap();
@@ -616,7 +622,7 @@ fn a_close_behind_data_does_not_swallow_it() {
     }
 }
 
-/// 03 and 04 have no TRACK_INFO: how long groups are kept is then for this side to say.
+/// 03 and 04 have no TRACK_INFO, nor draft 16 properties that peers take: how long groups are kept is then for this side to say.
 #[test]
 fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
     let mut limits = Limits::default();
@@ -625,7 +631,8 @@ fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
         let mut world = World::with_limits(version, Link::perfect(), limits.clone());
         let (_broadcast, _track, mut reader) = world.subscribed();
         let Poll::Ready(Ok(info)) = reader.try_info() else { panic!("{version}") };
-        let expected = if version < Version::Lite05 { 1 } else { 5 };
+        let silent = version < Version::Lite05 || version == Version::Moqt16;
+        let expected = if silent { 1 } else { 5 };
         assert_eq!(info.max_age, Duration::from_secs(expected), "{version}");
     }
 }

@@ -132,7 +132,12 @@ pub(super) trait Dialect {
             },
             State::Waiting(header) => {
                 let header = *header;
-                if !core.subs.is_informed(header.subscription) {
+                let known = core.subs.by_number(header.subscription);
+                let waits = match known.and_then(|key| core.subs.get(key)) {
+                    Some(sub) => sub.info.is_none(),
+                    None => self.may_come(header.subscription),
+                };
+                if waits {
                     // Only its reset would matter now, and it will be seen later.
                     return Look::More;
                 }

@@ -15,6 +15,9 @@ const MAX_CHUNKS: usize = 32;
 const COPY_MAX: usize = 256;
 /// More than the head of any frame takes.
 const HEAD_MAX: usize = 256;
+/// The same of pieces that follow each other: QUIC searches its list of slices for each packet. A
+/// frame alone, as live media come, is not copied.
+const MERGE_MAX: usize = 2 << 10;
 /// What the arena is given at a time.
 const ARENA_STEP: usize = 16 << 10;
 
@@ -46,6 +49,17 @@ impl Scratch {
     }
 
     fn share(&mut self, bytes: Bytes) {
+        if bytes.len() <= MERGE_MAX {
+            let follows_small = self.chunks.last().is_some_and(|last| last.len() <= MERGE_MAX);
+            if self.arena.is_empty() && follows_small {
+                let previous = self.chunks.pop().unwrap_or_default();
+                self.total -= previous.len();
+                self.copy(&previous);
+            }
+            if !self.arena.is_empty() {
+                return self.copy(&bytes);
+            }
+        }
         self.flush();
         self.total += bytes.len();
         self.chunks.push(bytes);
@@ -204,5 +218,30 @@ impl<'a> Run<'a> {
             self.out.share(bytes.slice(from..from + n));
         }
         from + n == bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_small_pieces_is_one_slice_and_others_are_not_copied() {
+        let mut out = Scratch::default();
+        let [small, large] =
+            [MERGE_MAX, MERGE_MAX + 1].map(|n| Bytes::from(alloc::vec![n as u8; n]));
+        out.share(small.clone());
+        assert_eq!(out.chunks[0].as_ptr(), small.as_ptr(), "one alone is not a run");
+        out.share(small.clone());
+        out.copy(b"head");
+        out.share(small.clone());
+        out.share(large.clone());
+        out.share(small.clone());
+        out.flush();
+        let run = [&small[..], &small, b"head", &small].concat();
+        assert_eq!(out.chunks, [Bytes::from(run), large.clone(), small.clone()]);
+        assert_eq!(out.chunks[1].as_ptr(), large.as_ptr());
+        assert_eq!(out.chunks[2].as_ptr(), small.as_ptr());
+        assert_eq!(out.total, out.chunks.iter().map(Bytes::len).sum());
     }
 }

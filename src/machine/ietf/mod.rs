@@ -57,7 +57,7 @@ enum Role {
     /// SUBSCRIBE_NAMESPACE of the peer, or what it is told unasked.
     Announcing(Announcing),
     /// PUBLISH_NAMESPACE of ours.
-    Announced(Path),
+    Announced,
     /// SUBSCRIBE_NAMESPACE of ours.
     Listening(names::Listening),
     /// PUBLISH_NAMESPACE of the peer.
@@ -209,7 +209,10 @@ impl Ietf {
         let code = self.draft.request_code(error);
         match mem::take(self.role(key)) {
             Role::Serving => self.stop_serving(core, key, error),
-            Role::Offered if self.offers.is_open(key) => self.refuse(core, key, code),
+            Role::Offered if self.offers.is_open(key) => {
+                self.offers.remove(key);
+                self.refuse(core, key, code);
+            }
             Role::Describing | Role::Announcing(_) => self.refuse(core, key, code),
             role => *self.role(key) = role,
         }
@@ -368,20 +371,28 @@ impl Dialect for Ietf {
     }
 
     fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look {
+        match self.role(key) {
+            Role::New => return self.look_at_new(core, key),
+            Role::Done => return self.look_at_done(core, key),
+            Role::Control => return self.look_at_control(core, key),
+            Role::Serving => return self.look_at_serving(core, key),
+            Role::Served => return self.look_at_served(core, key),
+            Role::Describing => return self.look_at_describing(core, key),
+            Role::Offered => return self.look_at_offered(core, key),
+            Role::Announced => return self.look_at_announced(core, key),
+            Role::Asking(sub) => {
+                let sub = *sub;
+                return self.look_at_asking(core, key, sub);
+            }
+            Role::Announcing(_) | Role::Listening(_) | Role::Hearing(_) => {}
+        }
+        // What these remember is lent for the look.
         let mut role = mem::take(self.role(key));
         let look = match &mut role {
-            Role::New => return self.look_at_new(core, key),
-            Role::Done => self.look_at_done(core, key),
-            Role::Control => self.look_at_control(core, key),
             Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
-            Role::Announced(path) => self.look_at_announced(core, key, path),
             Role::Listening(listening) => self.look_at_listening(core, key, listening),
             Role::Hearing(path) => self.look_at_hearing(core, key, path),
-            Role::Serving => self.look_at_serving(core, key),
-            Role::Served => self.look_at_served(core, key),
-            Role::Describing => self.look_at_describing(core, key),
-            Role::Asking(sub) => self.look_at_asking(core, key, *sub),
-            Role::Offered => self.look_at_offered(core, key),
+            _ => unreachable!("looked at above"),
         };
         // A look that ends a role leaves another one in its place.
         let alive = core.requests.get(key).is_some();

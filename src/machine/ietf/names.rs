@@ -77,15 +77,16 @@ impl Ietf {
                 hidden: true,
             });
         }
-        if !(self.announces_unasked() && self.draft.request_streams) {
+        if !(self.is_early_moq_lite() && self.draft.request_streams) {
             self.heard.unasked = self.interests.iter().cloned().collect();
         }
         self.announce_all(core);
     }
 
-    /// `moq-lite` 0.16 and before: it tells unasked, and takes the SUBSCRIBE_NAMESPACE of draft 18 for a
-    /// fault. Its successors have the same name and know SOLICIT.
-    fn announces_unasked(&self) -> bool {
+    /// `moq-lite` 0.16 and before. It tells of broadcasts unasked, and closes the session on the
+    /// SUBSCRIBE_NAMESPACE of draft 18 and on filters with places. Its successors have the same name and
+    /// know SOLICIT.
+    pub(super) fn is_early_moq_lite(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| {
             !peer.solicit && peer.implementation.as_deref() == Some("moq-lite-rs")
         })
@@ -227,7 +228,7 @@ impl Ietf {
         let request = if announcing.unasked {
             let namespace = path.clone();
             let parameters = Default::default();
-            let request = self.open(core, Role::Announced(path.clone()), |id| {
+            let request = self.open(core, Role::Announced, |id| {
                 Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
             });
             // One that can't be said, as it is too deep, is none.
@@ -294,7 +295,7 @@ impl Ietf {
     }
 
     /// PUBLISH_NAMESPACE of ours: what the peer says of it changes nothing.
-    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key, _: &Path) -> Look {
+    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key) -> Look {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         if request.recv.reset().is_some() || request.recv.is_finished() {
             self.end(core, key);

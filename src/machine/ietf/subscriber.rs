@@ -52,7 +52,7 @@ pub(super) struct Offers {
 }
 
 #[derive(Debug)]
-struct Offer {
+pub(super) struct Offer {
     path: Path,
     track: Box<str>,
     alias: u64,
@@ -76,7 +76,7 @@ impl Offers {
         self.by_key.len() + self.by_name.len() + self.aliases.len()
     }
 
-    fn remove(&mut self, key: Key) -> Option<Offer> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<Offer> {
         let offer = self.by_key.remove(&key)?;
         self.aliases.remove(&offer.alias);
         let name = (offer.path.clone(), offer.track.clone());
@@ -88,10 +88,12 @@ impl Offers {
 }
 
 /// What the parameters of a SUBSCRIBE or REQUEST_UPDATE say. Without a filter a publisher begins with
-/// the latest group, from its start; with one, behind the largest object, which would take a FETCH to
-/// mend. Ages are left to this side: some peers know no timeouts.
-fn parameters_of(want: &Subscription) -> Parameters {
-    let start = want.start.map(|group| Location::new(group, 0));
+/// the latest group, from its start, or with more; with that for the latest, behind the largest object,
+/// which would take a FETCH to mend. Ages are left to this side: some peers know no timeouts.
+/// `filters`: whether the peer understands places.
+fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
+    let start = want.start.filter(|group| filters && (*group > 0 || want.end.is_some()));
+    let start = start.map(|group| Location::new(group, 0));
     let filter = match (start, want.end) {
         (Some(start), Some(end_group)) => Some(Filter::Range { start, end_group }),
         (Some(start), None) => Some(Filter::From(start)),
@@ -124,7 +126,7 @@ impl Ietf {
             return self.take_offer(core, token, offer, want);
         }
         let (namespace, track) = name;
-        let parameters = parameters_of(want);
+        let parameters = parameters_of(want, !self.is_early_moq_lite());
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         });
@@ -233,12 +235,9 @@ impl Ietf {
     }
 
     fn answered_by(&mut self, core: &mut Core, sub_key: Key, done: &PublishDone) {
-        let result = match self.draft.done_error(done.status) {
-            // `moq-lite` 0.16 says so where it means TRACK_ENDED.
-            Some(Error::Remote(code)) if code.as_u64() == 200 => Ok(()),
-            Some(error) => Err(error),
-            None => Ok(()),
-        };
+        // `moq-lite` 0.16 says 200 where it means TRACK_ENDED.
+        let error = self.draft.done_error(done.status).filter(|_| done.status != 200);
+        let result = error.map_or(Ok(()), Err);
         if let Some(sub) = core.subs.get_mut(sub_key) {
             // 0 is what peers write that do not count.
             sub.expected = done.streams.filter(|streams| *streams > 0);
@@ -311,7 +310,9 @@ impl Ietf {
         let (alias, properties) = (offer.alias, offer.properties.clone());
         let sub = core.subs.insert(Sub::new(token, key, want.priority));
         offer.sub = Some(sub);
-        let parameters = Parameters { forward: Some(true), ..parameters_of(want) };
+        // The order of groups can't be changed.
+        let parameters =
+            Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
         self.update(core, key, parameters);
         if let Look::Event(event) = self.begin_sub(core, sub, alias, &properties) {
             core.notices.push_back(event);

@@ -314,6 +314,24 @@ fn a_group_that_can_not_be_sent_comes_back() {
 
 // ---- in --------------------------------------------------------------------------------------
 
+/// A group that waited for its track may be read, but its subscription is gone before it is looked at.
+#[test]
+fn a_group_that_lost_its_subscription_is_stopped() {
+    for version in LITE {
+        let mut lone = Lone::ready(Side::Client, version);
+        lone.apply(subscribe(0));
+        let stream = lone.open(Dir::Uni, header(version));
+        let (id, bytes) = (lone.own(Dir::Bi, 0), hex(info_bytes(version)));
+        lone.end.handle(lone.now, Input::Data { id, bytes, fin: false });
+        assert!(lone.end.work() && lone.events() == [informed(0)]);
+        lone.actions();
+        lone.apply(Command::Unsubscribe { subscription: token(0) });
+        assert!(lone.actions().contains(&stop(stream, 1)));
+        let left = lone.end.machine.core.incoming.entries();
+        assert_eq!(left, 0);
+    }
+}
+
 /// 4.3: FIN in the middle of a frame, a head that never ends, a time before the start of time.
 #[test]
 fn a_malformed_group_ends_by_itself() {

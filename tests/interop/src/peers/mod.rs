@@ -93,10 +93,10 @@ impl std::error::Error for Failure {}
 pub struct Options {
     /// Higher is more urgent.
     pub priority: u8,
-    /// How old a group may be and still be wanted (not moq-lite 0.16; zero wants the newest
+    /// How old a group may be and still be wanted (not moq-lite 0.16 and moq-transport 0.17; zero wants the newest
     /// group alone).
     pub max_age: Duration,
-    /// The first group wanted (not moq-lite 0.16).
+    /// The first group wanted (not moq-lite 0.16 and moq-transport 0.17).
     pub start: Option<u64>,
 }
 
@@ -184,6 +184,12 @@ pub trait Peer: Send + Sync + 'static {
     fn refused_with(version: &str, code: u32) -> Option<Code> {
         let told = if is_moqt(version) { Code::Request(code) } else { Code::Stream(code) };
         Self::abilities(version).refusal_codes.then_some(told)
+    }
+
+    /// As subscriber: what its reader is told when the other side resets a group with `code`.
+    fn reset_with(version: &str, code: u32) -> Code {
+        let _ = version;
+        Code::Stream(code)
     }
 
     /// Listens on 127.0.0.1 for any number of sessions, each one of `versions`.
