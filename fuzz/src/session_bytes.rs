@@ -25,6 +25,16 @@ pub(crate) fn run(data: &[u8]) {
     world.finish();
 }
 
+const LITE: [Version; 8] = [
+    Version::Lite06,
+    Version::Lite05,
+    Version::Lite04,
+    Version::Lite03,
+    Version::Lite07Wip,
+    Version::Lite07Wip,
+    Version::Lite02,
+    Version::Lite01,
+];
 const MAX_OPS: usize = 2_000;
 /// Calls after which a machine that is asked until it has nothing must have nothing.
 const MAX_CALLS: usize = 100_000;
@@ -149,7 +159,8 @@ impl<'a> World<'a> {
     fn new(mut choices: Choices<'a>) -> Self {
         let shape = choices.byte();
         let side = if shape & 4 == 0 { Side::Client } else { Side::Server };
-        let mut config = Config::new(side, Version::ALL[usize::from(shape & 3)]);
+        let mut config =
+            Config::new(side, LITE[usize::from(shape & 3) | usize::from(shape >> 3 & 4)]);
         config.hop = Hop::new(u64::from(shape >> 7));
         if shape & 8 != 0 {
             config.interests = vec![Path::root(), Path::new("room")];
