@@ -15,7 +15,7 @@ use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
     Broadcast, BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant,
     Limits, Origin, OriginConsumer, OriginProducer, Path, Server, Session, Subscription, Track,
-    TrackConsumer, TrackProducer, Version, Versions,
+    TrackConsumer, TrackProducer, Version,
 };
 
 /// A publisher, a subscriber, and the link between them.
@@ -73,8 +73,12 @@ fn links() -> [Link; 3] {
     [Link::perfect(), Link::wide(1), Link::hostile(2)]
 }
 
+fn every_version() -> impl Iterator<Item = Version> {
+    Version::ALL.into_iter().chain(Version::WIP)
+}
+
 fn in_every_version(test: impl Fn(Version, Link)) {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         for link in links() {
             test(version, link);
         }
@@ -194,7 +198,7 @@ fn who_hears_of_a_broadcast_may_subscribe_at_once() {
 
 #[test]
 fn what_was_there_before_the_session_is_announced() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let (near, far) = (Origin::default().produce(), Origin::default().produce());
         let broadcasts: Vec<_> =
             (0..50).map(|n| near.create_broadcast(format!("room/{n}")).unwrap()).collect();
@@ -400,7 +404,7 @@ fn a_drained_session_delivers_what_it_owes() {
 /// 03 and 04 do not say how many groups there are, so that stragglers are waited for.
 #[test]
 fn a_track_that_ended_before_the_close_ended_well() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, mut reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
@@ -419,7 +423,7 @@ fn a_track_that_ended_before_the_close_ended_well() {
 #[test]
 fn the_end_of_a_track_goes_behind_its_groups() {
     // On draft 16 the end shares a stream with all requests, and says how many groups to wait for.
-    for version in Versions::default().iter().filter(|version| *version != Version::Moqt16) {
+    for version in every_version().filter(|version| *version != Version::Moqt16) {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, _reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
@@ -501,7 +505,7 @@ fn stop_sending_behind_an_answer_is_no_failure() {
 /// 03 and 04 can't change a subscription.
 #[test]
 fn who_joins_a_subscription_gets_what_the_first_did_not_want() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut link = Link::wide(9);
         // One, besides that on which draft 18 has its control stream.
         link.uni_streams = if version == Version::Moqt18 { 2 } else { 1 };
@@ -527,7 +531,7 @@ fn who_joins_a_subscription_gets_what_the_first_did_not_want() {
 
 #[test]
 fn a_close_carries_its_code() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::wide(3));
         world.sessions[0].close(Error::App(5));
         world.settle();
@@ -539,7 +543,7 @@ fn a_close_carries_its_code() {
 /// An idle session has no timer: nothing wakes it until somebody does something.
 #[test]
 fn idle_costs_nothing() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, _track, _reader) = world.subscribed();
         // What was asked about a track is forgotten, the handshake's deadline passes.
@@ -591,7 +595,7 @@ fn the_end_of_a_track_is_known_when_its_last_group_is() {
 /// What came before the end of the connection is told before it, even if both came at once.
 #[test]
 fn a_close_behind_data_does_not_swallow_it() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, mut reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
@@ -627,7 +631,7 @@ fn a_close_behind_data_does_not_swallow_it() {
 fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
     let mut limits = Limits::default();
     limits.max_age = Duration::from_secs(1);
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::with_limits(version, Link::perfect(), limits.clone());
         let (_broadcast, _track, mut reader) = world.subscribed();
         let Poll::Ready(Ok(info)) = reader.try_info() else { panic!("{version}") };

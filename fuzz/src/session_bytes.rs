@@ -30,7 +30,16 @@ pub(crate) fn run(data: &[u8]) {
     world.finish();
 }
 
-const LITE: [Version; 4] = [Version::Lite06, Version::Lite05, Version::Lite04, Version::Lite03];
+const LITE: [Version; 8] = [
+    Version::Lite06,
+    Version::Lite05,
+    Version::Lite04,
+    Version::Lite03,
+    Version::Lite07Wip,
+    Version::Lite07Wip,
+    Version::Lite02,
+    Version::Lite01,
+];
 const DRAFTS: [Version; 2] = [Version::Moqt18, Version::Moqt16];
 
 const MAX_OPS: usize = 2_000;
@@ -159,7 +168,7 @@ impl<'a> World<'a> {
         let shape = choices.byte();
         let side = if shape & 4 == 0 { Side::Client } else { Side::Server };
         let version = match usize::from(shape & 3) {
-            at if shape & 32 == 0 => LITE[at],
+            at if shape & 64 == 0 => LITE[at | usize::from(shape >> 3 & 4)],
             at => DRAFTS[at / 2],
         };
         let mut config = Config::new(side, version);

@@ -56,6 +56,9 @@ pub enum Event {
         prefix: Path,
         /// Nothing that came through this hop (split horizon); unknown excludes nothing.
         exclude: Hop,
+        /// Also paths with a segment behind the prefix that begins with a dot. From moq-lite 07 on the
+        /// peer says so; before, they are not told apart.
+        hidden: bool,
     },
     /// The session is over. The last event.
     Closed {

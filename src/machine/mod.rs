@@ -53,7 +53,7 @@ use crate::path::Path;
 use crate::slab::Key;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
-use crate::version::Version;
+use crate::version::{Agreed, Version};
 use dialect::Dialect;
 use ietf::Ietf;
 use incoming::Incoming;
@@ -74,7 +74,7 @@ pub struct Config {
     /// Which end of the connection this is.
     pub side: Side,
     /// What was agreed by ALPN.
-    pub version: Version,
+    pub agreed: Agreed,
     /// Who we are in announcements; unknown if we do not say. Keep it the same in all sessions of
     /// one origin: it is how loops are seen.
     pub hop: Hop,
@@ -89,10 +89,10 @@ pub struct Config {
 
 impl Config {
     /// One that wants to hear of nothing.
-    pub fn new(side: Side, version: Version) -> Self {
+    pub fn new(side: Side, agreed: impl Into<Agreed>) -> Self {
         Self {
             side,
-            version,
+            agreed: agreed.into(),
             hop: Hop::UNKNOWN,
             path: Path::root(),
             interests: Vec::new(),
@@ -129,6 +129,7 @@ macro_rules! speak {
 /// What every dialect stands on.
 #[derive(Debug)]
 struct Core {
+    version: Version,
     /// Whose numbers the peer uses; ours are those of moq-lite.
     draft: Option<&'static Draft>,
     limits: Limits,
@@ -172,9 +173,12 @@ impl Machine {
     /// A session that begins now on a fresh connection.
     pub fn new(config: Config, now: Instant) -> Self {
         let limits = config.limits.clone();
-        let layout = Layout::of(config.version);
+        // Those that share an ALPN lay groups out alike.
+        let version = config.agreed.version();
+        let layout = Layout::of(version);
         let mut core = Core {
-            draft: Draft::of(config.version),
+            version,
+            draft: Draft::of(version),
             now,
             state: State::Open,
             lost: None,
@@ -196,6 +200,11 @@ impl Machine {
             None => Spoken::Lite(Lite::new(config, &mut core)),
         };
         Self { core, dialect, scratch: Scratch::default() }
+    }
+
+    /// What is spoken. Where set-up has yet to settle it, the most wanted that it may be.
+    pub fn version(&self) -> Version {
+        self.core.version
     }
 
     // ---- inputs ------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ use crate::slab::Slab;
 use crate::stream::{Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timestamp};
-use crate::version::Version;
+use crate::version::{Agreed, Version};
 
 /// How long a track that a peer asked about is kept ready for the subscription that follows.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
@@ -46,6 +46,7 @@ pub struct Driver {
     inbox: Inbox,
     ready: ReadyList,
     shared: Arc<Shared>,
+    version: Version,
     id: SessionId,
     now: Instant,
     publish: Option<OriginConsumer>,
@@ -132,15 +133,12 @@ fn ready_key(kind: u64, slot: u32) -> u64 {
 }
 
 impl Driver {
-    pub(super) fn new(
-        setup: &Setup,
-        side: Side,
-        version: Version,
-        now: Instant,
-    ) -> (Session, Self) {
+    pub(super) fn new(setup: &Setup, side: Side, agreed: Agreed, now: Instant) -> (Session, Self) {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
-        let mut config = Config::new(side, version);
+        // Those that share an ALPN are alike in what is asked here.
+        let version = agreed.version();
+        let mut config = Config::new(side, agreed);
         config.limits = setup.limits.clone();
         config.path = setup.path.clone();
         let publish_hop = setup.publish.as_ref().map(OriginConsumer::hop);
@@ -158,6 +156,7 @@ impl Driver {
             inbox: Inbox { consume: setup.consume.clone(), kept, ..Inbox::default() },
             ready,
             shared: shared.clone(),
+            version,
             id,
             now,
             publish: setup.publish.clone(),
@@ -207,11 +206,16 @@ impl Driver {
             self.model_changed(key);
             return true;
         }
-        match self.machine.poll_event() {
-            Some(event) => self.event(event),
-            None => return false,
+        let event = self.machine.poll_event();
+        if self.machine.version() != self.version {
+            self.version = self.machine.version();
+            self.shared.settle(self.version);
         }
-        true
+        let more = event.is_some();
+        if let Some(event) = event {
+            self.event(event);
+        }
+        more
     }
 
     // ---- outputs -----------------------------------------------------------------------------
@@ -284,8 +288,8 @@ impl Driver {
             Event::SubscribeEnded { subscription, result } => {
                 self.subscribe_ended(subscription, result);
             }
-            Event::AnnounceRequested { request, prefix, exclude } => {
-                self.announce_requested(request, &prefix, exclude);
+            Event::AnnounceRequested { request, prefix, exclude, hidden } => {
+                self.announce_requested(request, &prefix, exclude, hidden);
             }
             Event::SubscribeStarted { subscription, group } => {
                 if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
@@ -517,7 +521,13 @@ impl Driver {
 
     // ---- what the peer asks for --------------------------------------------------------------
 
-    fn announce_requested(&mut self, request: RequestKey, prefix: &Path, exclude: Hop) {
+    fn announce_requested(
+        &mut self,
+        request: RequestKey,
+        prefix: &Path,
+        exclude: Hop,
+        hidden: bool,
+    ) {
         self.peer = exclude;
         let Some(origin) = &self.publish else {
             self.machine.apply(Command::AcceptAnnounce {
@@ -527,7 +537,7 @@ impl Driver {
             });
             return;
         };
-        let reader = origin.reader(prefix, exclude, self.id);
+        let reader = origin.reader(prefix, exclude, self.id, hidden);
         let active = reader.active();
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let reader = self.outbox.add_reader(request, reader, waker);

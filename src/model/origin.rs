@@ -417,11 +417,18 @@ impl OriginConsumer {
     }
 
     /// What a peer that is `exclude`, behind `session`, is to be told of what is below `prefix`.
-    /// Nothing if nothing there is allowed.
-    pub(crate) fn reader(&self, prefix: &Path, exclude: Hop, session: SessionId) -> AnnounceReader {
+    /// Nothing if nothing there is allowed. `hidden`: also of paths with a segment behind the prefix that
+    /// begins with a dot.
+    pub(crate) fn reader(
+        &self,
+        prefix: &Path,
+        exclude: Hop,
+        session: SessionId,
+        hidden: bool,
+    ) -> AnnounceReader {
         let scope = self.reader.scope().rooted(prefix).unwrap_or_else(Scope::nothing);
         let horizon = Horizon { exclude, session: Some(session) };
-        AnnounceReader::new(self.shared.clone(), Reader::new(scope, horizon))
+        AnnounceReader::new(self.shared.clone(), Reader::new(scope, horizon), hidden)
     }
 
     /// What the same peer's SUBSCRIBE is served from.
@@ -464,6 +471,7 @@ impl fmt::Debug for OriginConsumer {
 pub(crate) struct AnnounceReader {
     shared: Arc<Shared>,
     reader: Reader,
+    hidden: bool,
     slot: WaitSlot,
     /// What there was when the reader was made.
     initial: vec::IntoIter<Announcement>,
@@ -471,15 +479,16 @@ pub(crate) struct AnnounceReader {
 }
 
 impl AnnounceReader {
-    fn new(shared: Arc<Shared>, mut reader: Reader) -> Self {
+    fn new(shared: Arc<Shared>, mut reader: Reader, hidden: bool) -> Self {
         let mut initial = Vec::new();
         let mut state = lock(&shared.state);
-        while let Some((suffix, change)) = reader.next(&mut state.table) {
+        while let Some((suffix, change)) = next_shown(&mut reader, &mut state.table, hidden) {
             initial.push(announcement(suffix, change));
         }
         drop(state);
         let active = initial.len() as u64;
-        Self { shared, reader, slot: WaitSlot::default(), initial: initial.into_iter(), active }
+        let (slot, initial) = (WaitSlot::default(), initial.into_iter());
+        Self { shared, reader, hidden, slot, initial, active }
     }
 
     /// How many broadcasts there were when the reader was made.
@@ -494,10 +503,25 @@ impl AnnounceReader {
         if let Some(announcement) = self.initial.next() {
             return Poll::Ready(announcement);
         }
-        let Self { shared, reader, slot, .. } = self;
-        let (suffix, change) =
-            ready!(shared.wait(slot, waker, |state| reader.next(&mut state.table)));
+        let Self { shared, reader, hidden, slot, .. } = self;
+        let next = |state: &mut State| next_shown(reader, &mut state.table, *hidden);
+        let (suffix, change) = ready!(shared.wait(slot, waker, next));
         Poll::Ready(announcement(suffix, change))
+    }
+}
+
+/// The next change that is not hidden, or is wanted all the same.
+fn next_shown<B: Clone>(
+    reader: &mut Reader,
+    table: &mut Table<B>,
+    hidden: bool,
+) -> Option<(Path, Change<B>)> {
+    let is_shown = |path: &Path| hidden || !path.segments().any(|it| it.starts_with('.'));
+    loop {
+        let next = reader.next(table)?;
+        if is_shown(&next.0) {
+            return Some(next);
+        }
     }
 }
 
@@ -555,7 +579,7 @@ mod tests {
     }
 
     fn all(origin: &OriginProducer) -> AnnounceReader {
-        origin.consume().reader(&Path::root(), Hop::UNKNOWN, ME)
+        origin.consume().reader(&Path::root(), Hop::UNKNOWN, ME, true)
     }
 
     #[test]
@@ -564,7 +588,7 @@ mod tests {
         let first = origin.create_broadcast("room/a").unwrap();
         let _second = origin.create_broadcast("room/b").unwrap();
         let _outside = origin.create_broadcast("hall").unwrap();
-        let mut reader = origin.consume().reader(&Path::new("room"), Hop::UNKNOWN, ME);
+        let mut reader = origin.consume().reader(&Path::new("room"), Hop::UNKNOWN, ME, true);
         drop(first);
         let _third = origin.create_broadcast("room/c").unwrap();
         assert_eq!(reader.active(), 2);
@@ -580,7 +604,7 @@ mod tests {
         let best = origin.announce("both", through(&[8], 0, ME.0)).unwrap();
         let worse = origin.announce("both", through(&[9], 5, 2)).unwrap();
         let consumer = origin.consume();
-        let mut reader = consumer.reader(&Path::root(), Hop::new(8), ME);
+        let mut reader = consumer.reader(&Path::root(), Hop::new(8), ME, true);
         assert_eq!(reader.active(), 1);
         assert_eq!(read(&mut reader), ["+both 5"], "the next best is offered instead");
 
@@ -591,7 +615,7 @@ mod tests {
 
         drop(worse);
         assert_eq!(read(&mut reader), ["-both"]);
-        assert_eq!(consumer.reader(&Path::root(), Hop::UNKNOWN, SessionId(3)).active(), 3);
+        assert_eq!(consumer.reader(&Path::root(), Hop::UNKNOWN, SessionId(3), true).active(), 3);
     }
 
     #[test]
@@ -647,7 +671,7 @@ mod tests {
         let broadcast = there.announce("a", through(&[7], 3, ME.0)).unwrap();
         here.publish_broadcast("a", &broadcast.consume()).unwrap();
         assert_eq!(all(&here).active(), 0, "the session that has it is not told");
-        let mut reader = here.consume().reader(&Path::root(), Hop::UNKNOWN, SessionId(2));
+        let mut reader = here.consume().reader(&Path::root(), Hop::UNKNOWN, SessionId(2), true);
         assert_eq!(read(&mut reader), ["+a 3"]);
         there.reroute(&broadcast, through(&[7], 4, ME.0));
         assert_eq!(read(&mut reader), ["+a 4"]);
@@ -658,9 +682,9 @@ mod tests {
         let origin = origin();
         let _broadcast = origin.create_broadcast("room/a").unwrap();
         let consumer = origin.consume().scope(&[Path::new("hall")]).unwrap();
-        let mut reader = consumer.reader(&Path::new("room"), Hop::UNKNOWN, ME);
+        let mut reader = consumer.reader(&Path::new("room"), Hop::UNKNOWN, ME, true);
         assert_eq!((reader.active(), reader.poll_next(None)), (0, Poll::Pending));
-        let above = consumer.reader(&Path::root(), Hop::UNKNOWN, ME);
+        let above = consumer.reader(&Path::root(), Hop::UNKNOWN, ME, true);
         assert_eq!(above.active(), 0);
     }
 
@@ -674,7 +698,7 @@ mod tests {
             assert!(consumer.get_broadcast(&path).is_none());
             assert!(consumer.try_announced_broadcast(path.as_str()).is_pending());
             assert!(consumer.route(&path, Hop::UNKNOWN, ME).is_none());
-            assert_eq!(consumer.reader(&path, Hop::UNKNOWN, ME).active(), 0);
+            assert_eq!(consumer.reader(&path, Hop::UNKNOWN, ME, true).active(), 0);
             let deeper = consumer.scope(std::slice::from_ref(&path)).unwrap();
             assert!(deeper.with_root(&path).unwrap().clone().try_announced().is_pending());
             assert!(origin.with_root(&path).unwrap().scope(&[path]).is_some());

@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::path::Path;
 use crate::stream::Side;
 use crate::time::Instant;
-use crate::version::{Version, Versions};
+use crate::version::{Agreed, Version, Versions};
 
 /// What a session may read and write here, and how it behaves: the same for both ends.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +81,10 @@ macro_rules! end {
             }
 
             $(#[$made])*
-            pub fn $make(&self, version: Version, now: Instant) -> (Session, Driver) {
-                Driver::new(&self.0, Side::$side, version, now)
+            ///
+            /// Give it what [`Versions::agreed`] says, or one version.
+            pub fn $make(&self, agreed: impl Into<Agreed>, now: Instant) -> (Session, Driver) {
+                Driver::new(&self.0, Side::$side, agreed.into(), now)
             }
         }
     };
@@ -129,9 +131,10 @@ impl Session {
         &self.handle.0
     }
 
-    /// What the session speaks.
+    /// What the session speaks. Where one ALPN stands for several, moq-lite 01 and 02, it is the most
+    /// wanted of them until set-up has settled it, which is before anything else is heard of the peer.
     pub fn version(&self) -> Version {
-        self.shared().version
+        lock(&self.shared().state).version
     }
 
     /// Closes the session at once, with the code of `error`.
@@ -208,7 +211,6 @@ impl Drop for Handle {
 /// What a [`Driver`] and its handles share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    version: Version,
     skipped: AtomicU64,
     refused: AtomicU64,
     state: Mutex<State>,
@@ -216,8 +218,9 @@ pub(super) struct Shared {
     driver: Waker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    version: Version,
     wish: Option<Wish>,
     closed: Option<Error>,
     waiters: Wakers,
@@ -232,8 +235,10 @@ pub(super) enum Wish {
 
 impl Shared {
     pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
-        let (skipped, refused, state) = Default::default();
-        Arc::new(Self { version, skipped, refused, state, driver })
+        let (wish, closed, waiters) = Default::default();
+        let state = Mutex::new(State { version, wish, closed, waiters });
+        let (skipped, refused) = Default::default();
+        Arc::new(Self { skipped, refused, state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -254,6 +259,10 @@ impl Shared {
     /// The driver looks at the wish again, behind what waits now.
     pub(super) fn look_again(&self) {
         self.driver.wake_by_ref();
+    }
+
+    pub(super) fn settle(&self, version: Version) {
+        lock(&self.state).version = version;
     }
 
     pub(super) fn refuse_group(&self) {

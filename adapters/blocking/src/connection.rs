@@ -44,7 +44,8 @@ pub enum Event {
         id: ConnectionId,
         /// Its session. The endpoint keeps it as well: dropping this handle ends nothing.
         session: Session,
-        /// What was agreed on.
+        /// What TLS agreed on. Where that leaves several, moq-lite 01 and 02, the most wanted of them, and
+        /// [`Session::version`] says later which it is.
         version: Version,
         /// Where the peer is.
         remote: SocketAddr,
@@ -213,10 +214,14 @@ impl Connection {
         let tls = self.quic.crypto_session().handshake_data();
         let tls = tls.and_then(|data| data.downcast::<HandshakeData>().ok());
         let alpn = tls.and_then(|tls| tls.protocol);
-        let Some(version) = alpn.and_then(|alpn| Version::from_alpn(&alpn)) else {
-            // Only a TLS configuration that offers something foreign leads here.
+        let versions = match &role {
+            Role::Client(client) => client.versions(),
+            Role::Server(server) => server.versions(),
+        };
+        let Some(agreed) = versions.agreed(alpn.as_deref()) else {
+            // A TLS configuration that offers something foreign leads here, or a peer without ALPN.
             let code = varint(smoq::Error::Version.session_code());
-            self.quic.close(now, code, Bytes::from_static(b"unknown ALPN"));
+            self.quic.close(now, code, Bytes::from_static(b"no version in common"));
             events
                 .push_back(Event::Failed { id: self.id, error: ConnectionError::VersionMismatch });
             return;
@@ -225,19 +230,19 @@ impl Connection {
             Role::Client(client) => {
                 let clock = client.clock();
                 let now = clock.instant(now);
-                (clock, client.connect(version, now))
+                (clock, client.connect(agreed, now))
             }
             Role::Server(server) => {
                 let clock = server.clock();
                 let now = clock.instant(now);
-                (clock, server.accept(version, now))
+                (clock, server.accept(agreed, now))
             }
         };
         let remote = self.quic.remote_address();
         events.push_back(Event::Connected {
             id: self.id,
+            version: session.version(),
             session: session.clone(),
-            version,
             remote,
         });
         self.moq = Some(Moq { session, driver, clock, late: 0 });

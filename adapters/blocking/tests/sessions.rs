@@ -22,9 +22,11 @@ use smoq_blocking::{Budget, Endpoint, Event, Step, config};
 
 #[test]
 fn every_version_publishes_and_subscribes() {
-    for version in Version::ALL {
+    for version in Version::ALL.into_iter().chain(Version::WIP) {
         let mut stage = Stage::new();
-        let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+        let every: Versions = Version::ALL.into_iter().chain(Version::WIP).collect();
+        let server = Server::new().with_publish(stage.origin.consume()).with_versions(every);
+        let mut pair = Pair::new(&server);
         let received = Origin::default().produce();
         let client = Client::new().with_versions(version).with_consume(received.clone());
         let session = pair.connect(&client);
@@ -432,6 +434,25 @@ fn what_fails_is_told() {
     for url in ["https://localhost", "moqt://", "moqt://127.0.0.1:0"] {
         assert!(Endpoint::connect(url, config.clone(), &Client::new()).is_err(), "{url}");
     }
+}
+
+/// 01 and 02 share an ALPN, so that it is settled behind the handshake.
+#[test]
+fn set_up_settles_on_a_version() {
+    use Version::{Lite01, Lite02};
+    let mut stage = Stage::new();
+    let server = Server::new().with_publish(stage.origin.consume()).with_versions(Lite01);
+    let mut pair = Pair::new(&server);
+    let received = Origin::default().produce();
+    let client = Client::new().with_versions([Lite02, Lite01]).with_consume(received.clone());
+    let session = pair.connect(&client);
+    assert_eq!(session.version(), Lite02, "the most wanted, until it is settled");
+    pair.subscribe(&received, &mut stage);
+    assert_eq!(session.version(), Lite01);
+
+    let mut session = pair.connect(&Client::new().with_versions(Lite02));
+    let error = pair.until(|| ready(session.try_closed()));
+    assert_eq!(error, Error::Version);
 }
 
 #[test]

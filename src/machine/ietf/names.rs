@@ -79,6 +79,7 @@ impl Ietf {
                 request: request_key(key),
                 prefix: Path::root(),
                 exclude: Hop::UNKNOWN,
+                hidden: true,
             });
         }
         if !(self.is_early_moq_lite() && self.draft.request_streams) {
@@ -160,7 +161,8 @@ impl Ietf {
         } else {
             self.set_role(key, Role::Announcing(Announcing::new(prefix.clone(), false)));
             let (request, exclude) = (request_key(key), Hop::UNKNOWN);
-            return Look::Event(Event::AnnounceRequested { request, prefix, exclude });
+            let hidden = true;
+            return Look::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
         };
         self.refuse(core, key, code);
         Look::Wait
