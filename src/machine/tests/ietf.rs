@@ -57,7 +57,7 @@ struct Talk {
 impl Talk {
     /// A machine that was set up and heard the peer's set-up.
     fn with(config: Config, setup: Setup) -> Self {
-        let (version, side) = (config.version, config.side);
+        let (version, side) = (config.agreed.version(), config.side);
         let mut lone = Lone::new(config);
         let setup = Message::setup(setup, side.peer(), draft(version));
         let setup = wire(version, &setup);

@@ -213,7 +213,7 @@ fn the_peer_asks_for_a_prefix() {
             let mut talk = Talk::quiet(Side::Server, version);
             let stream = talk.ask(|id| asks_for(id, "room"));
             let request = match one(talk.lone.events()) {
-                Event::AnnounceRequested { request, prefix, exclude } => {
+                Event::AnnounceRequested { request, prefix, exclude, .. } => {
                     assert_eq!((prefix, exclude), (path("room"), Hop::UNKNOWN));
                     request
                 }
