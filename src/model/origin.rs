@@ -597,6 +597,26 @@ mod tests {
     }
 
     #[test]
+    fn hidden_paths_are_told_to_who_asks_for_them() {
+        let origin = origin();
+        let reader = |prefix: &str, hidden| {
+            origin.consume().reader(&Path::new(prefix), Hop::UNKNOWN, ME, hidden)
+        };
+        let first = origin.create_broadcast("room/.stats/a").unwrap();
+        let _open = origin.create_broadcast("room/b.c").unwrap();
+        let (mut shown, mut all) = (reader("room", false), reader("room", true));
+        // What is named in the prefix is not hidden below it.
+        let mut named = reader("room/.stats", false);
+        assert_eq!([&shown, &all, &named].map(AnnounceReader::active), [1, 2, 1]);
+        let _second = origin.create_broadcast(".d").unwrap();
+        let _third = origin.create_broadcast("room/e").unwrap();
+        drop(first);
+        assert_eq!(read(&mut shown), ["+b.c 0", "+e 0"]);
+        assert_eq!(read(&mut all), ["+.stats/a 0", "+b.c 0", "+e 0", "-.stats/a"]);
+        assert_eq!(read(&mut named), ["+a 0", "-a"]);
+    }
+
+    #[test]
     fn a_peer_is_not_told_what_it_told_nor_what_came_through_it() {
         let origin = origin();
         let _mine = origin.announce("mine", through(&[7], 0, ME.0)).unwrap();

@@ -123,7 +123,7 @@ fn ends<P: Peer, S: Peer>(version: &str) -> bool {
 fn notices_gone<P: Peer, S: Peer>(version: &str, dials: Dials) -> bool {
     let (publisher, subscriber) = (P::abilities(version), S::abilities(version));
     let by_fin = publisher.withdraws_by_fin && matches!(dials, Dials::Publisher);
-    subscriber.notices_gone && (subscriber.hears_fin || !by_fin)
+    subscriber.notices_gone && publisher.withdraws_initial && (subscriber.hears_fin || !by_fin)
 }
 
 /// Nothing came any more but, where the end is told as a failure, that failure.

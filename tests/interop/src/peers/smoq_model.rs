@@ -9,23 +9,26 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Options, Role,
-    Subscription, is_moqt,
+    Subscription, has_timestamps, is_moqt,
 };
 use crate::within;
 
-/// What smoq speaks, as ALPN.
-pub(super) const VERSIONS: [&str; Version::ALL.len()] = {
-    let mut names = [""; Version::ALL.len()];
+/// What smoq speaks, by name.
+pub(super) const VERSIONS: [&str; Version::ALL.len() + Version::WIP.len()] = {
+    let mut names = [""; Version::ALL.len() + Version::WIP.len()];
     let mut index = 0;
     while index < names.len() {
-        names[index] = Version::ALL[index].alpn();
+        names[index] = match index.checked_sub(Version::ALL.len()) {
+            Some(index) => Version::WIP[index].name(),
+            None => Version::ALL[index].name(),
+        };
         index += 1;
     }
     names
 };
 
 pub(super) fn abilities(version: &str) -> Abilities {
-    let timestamps = !matches!(version, "moq-lite-03" | "moq-lite-04" | "moqt-16");
+    let timestamps = has_timestamps(version) && version != "moqt-16";
     let common = if is_moqt(version) { Abilities::MOQT } else { Abilities::LITE };
     // The application's numbers are the same in all versions.
     Abilities { timestamps, aborted: Abilities::LITE.aborted, ..common }
