@@ -5,7 +5,7 @@
 //! provided ones are the life of a subscription and of a group, written once.
 
 use super::app::{Event, GroupKey, RequestKey};
-use super::incoming::{Header, Part, Read, State};
+use super::incoming::{Header, Owner, Part, Read, State};
 use super::io::{Source, Token};
 use super::layout::Head;
 use super::schedule::{Pick, Released};
@@ -71,6 +71,9 @@ pub(super) trait Dialect {
 
     /// Resets and stops a request, which is free then.
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error);
+
+    /// Nothing more goes out on a request; it is free when the peer's half is over too.
+    fn finish(&mut self, core: &mut Core, key: Key);
 
     // ---- pulling -----------------------------------------------------------------------------
 
@@ -138,15 +141,15 @@ pub(super) trait Dialect {
             }
             State::Group(reading) => {
                 let read = reading.read(&mut stream.recv, &core.limits);
-                let (sub, group) = (reading.sub, GroupKey(key.0, key.1));
+                let (owner, group) = (reading.owner, GroupKey(key.0, key.1));
                 match read {
                     Ok(Read::Frame { timestamp, size, payload }) => {
                         Look::Event(Event::Frame { group, timestamp, size, payload })
                     }
                     Ok(Read::Payload(bytes)) => Look::Event(Event::Payload { group, bytes }),
                     Ok(Read::Nothing) => Look::Wait,
-                    Ok(Read::End) => return self.group_ended(core, key, sub, Ok(())),
-                    Err(error) => return self.group_ended(core, key, sub, Err(error)),
+                    Ok(Read::End) => return self.group_ended(core, key, owner, Ok(())),
+                    Err(error) => return self.group_ended(core, key, owner, Err(error)),
                 }
             }
         };
@@ -219,14 +222,19 @@ pub(super) trait Dialect {
         &mut self,
         core: &mut Core,
         key: Key,
-        sub_key: Key,
+        owner: Owner,
         result: Result<(), Error>,
     ) -> Look {
         let error = result.clone().err().unwrap_or(Error::Cancelled);
         core.incoming.stop(&mut core.actions, key, &error);
-        if let Some(sub) = core.subs.get_mut(sub_key) {
-            sub.active.retain(|active| *active != key);
-            self.check_over(core, sub_key);
+        match owner {
+            Owner::Subscription(sub_key) => {
+                if let Some(sub) = core.subs.get_mut(sub_key) {
+                    sub.active.retain(|active| *active != key);
+                    self.check_over(core, sub_key);
+                }
+            }
+            Owner::Fetch(token) => self.fetch_ended(core, token, result.clone()),
         }
         Look::Event(Event::GroupEnded { group: GroupKey(key.0, key.1), result })
     }
@@ -234,8 +242,8 @@ pub(super) trait Dialect {
     fn stop_group(&mut self, core: &mut Core, key: Key, error: &Error) {
         let Some(stream) = core.incoming.get(key) else { return };
         if let State::Group(reading) = &stream.state {
-            let sub = reading.sub;
-            let _ = self.group_ended(core, key, sub, Err(error.clone()));
+            let owner = reading.owner;
+            let _ = self.group_ended(core, key, owner, Err(error.clone()));
         }
     }
 
@@ -357,6 +365,7 @@ pub(super) trait Dialect {
 
     fn group_released(&mut self, core: &mut Core, released: Released) -> Event {
         self.check_drained(core, released.track);
+        self.check_supplied(core, &released);
         Event::GroupReleased { group: released.group, sent: released.sent }
     }
 
@@ -374,5 +383,46 @@ pub(super) trait Dialect {
         self.say_ended(core, key, end, streams);
         let request = RequestKey(key.0, key.1);
         core.notices.push_back(Event::RequestEnded { request, result: Ok(()) });
+    }
+
+    // ---- FETCH -------------------------------------------------------------------------------
+
+    /// A FETCH of ours is over, and its group with it.
+    fn fetch_ended(&mut self, core: &mut Core, token: Token, result: Result<(), Error>) {
+        let Some(fetch) = core.fetches.remove_ours(token) else { return };
+        match &result {
+            Ok(()) => self.finish(core, fetch.request),
+            Err(error) => self.cancel(core, fetch.request, error),
+        }
+        core.notices.push_back(Event::FetchEnded { fetch: token, result });
+    }
+
+    /// A FETCH of ours is not wanted any more.
+    fn cancel_fetch(&mut self, core: &mut Core, token: Token) {
+        let Some(fetch) = core.fetches.ours(token) else { return };
+        if let Some(key) = fetch.group {
+            let (group, result) = (GroupKey(key.0, key.1), Err(Error::Cancelled));
+            core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+            core.notices.push_back(Event::GroupEnded { group, result });
+        }
+        self.fetch_ended(core, token, Err(Error::Cancelled));
+    }
+
+    /// The answer to a FETCH of the peer is out, or given up: its stream was reset then.
+    fn check_supplied(&mut self, core: &mut Core, released: &Released) {
+        let Some(key) = core.fetches.by_track(released.track) else { return };
+        let given_up = core.requests.get(key).and_then(|request| request.given_up());
+        core.end_supply(key, &Error::Closed);
+        let result = match (released.sent, given_up) {
+            (true, _) => Ok(()),
+            (false, Some(code)) => Err(Error::from_stream_code(code)),
+            (false, None) => Err(Error::Cancelled),
+        };
+        match &result {
+            Ok(()) => self.finish(core, key),
+            Err(error) => self.cancel(core, key, error),
+        }
+        let request = RequestKey(key.0, key.1);
+        core.notices.push_back(Event::RequestEnded { request, result });
     }
 }

@@ -17,6 +17,7 @@
 
 mod app;
 mod dialect;
+mod fetch;
 mod ietf;
 mod incoming;
 mod io;
@@ -54,6 +55,7 @@ use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
 use crate::version::Version;
 use dialect::Dialect;
+use fetch::Fetches;
 use ietf::Ietf;
 use incoming::Incoming;
 use layout::Layout;
@@ -139,6 +141,7 @@ struct Core {
     incoming: Incoming,
     subs: Subs,
     serves: Serves,
+    fetches: Fetches,
     schedule: Schedule,
     timers: Timers,
     /// The peer wants no new requests.
@@ -181,6 +184,7 @@ impl Machine {
             incoming: Incoming::new(&limits),
             subs: Subs::default(),
             serves: Serves::default(),
+            fetches: Fetches::default(),
             schedule: Schedule::new(layout, limits.pending_groups),
             timers: Timers::default(),
             going_away: false,
@@ -214,25 +218,29 @@ impl Machine {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => core.incoming.opened(id, &mut core.actions),
             },
-            Input::Data { id, bytes, fin } => match id.dir() {
-                Dir::Bi => core.requests.stream_data(id, bytes, fin, &mut core.actions),
-                Dir::Uni => core.incoming.data(id, bytes, fin, &mut core.actions),
+            Input::Data { id, bytes, fin } => match core.carries_group_in(id) {
+                false => core.requests.stream_data(id, bytes, fin, &mut core.actions),
+                true => core.incoming.data(id, bytes, fin, &mut core.actions),
             },
-            Input::Reset { id, code } => match (id.dir(), core.our_code(code)) {
-                (Dir::Bi, code) => core.requests.stream_reset(id, code),
-                (Dir::Uni, code) => core.incoming.reset(id, code),
+            Input::Reset { id, code } => match (core.carries_group_in(id), core.our_code(code)) {
+                (false, code) => core.requests.stream_reset(id, code),
+                (true, code) => core.incoming.reset(id, code),
             },
-            Input::Stopped { id, code } => match (id.dir(), core.our_code(code)) {
-                (Dir::Bi, code) => core.requests.stream_stopped(id, code, &mut core.actions),
-                (Dir::Uni, code) if core.schedule.stopped(id) => {
+            Input::Stopped { id, code } => {
+                let code = core.our_code(code);
+                if id.dir() == Dir::Bi {
+                    core.requests.stream_stopped(id, code, &mut core.actions);
+                }
+                if core.schedule.stopped(id) {
                     core.actions.push_back(Action::Reset { id, code });
                 }
-                (Dir::Uni, _) => {}
-            },
-            Input::Writable { id } => match (id.dir(), &mut core.control) {
-                (Dir::Bi, _) => core.requests.stream_writable(id),
-                (Dir::Uni, Some(control)) if control.stream == Some(id) => control.parked = false,
-                (Dir::Uni, _) => core.schedule.writable(id),
+            }
+            Input::Writable { id } => match &mut core.control {
+                Some(control) if control.stream == Some(id) => control.parked = false,
+                _ => {
+                    core.requests.stream_writable(id);
+                    core.schedule.writable(id);
+                }
             },
         }
     }
@@ -430,9 +438,9 @@ impl Machine {
     /// How many more bytes of this stream are taken now. At 0 leave them in QUIC, until
     /// [`Action::Resume`].
     pub fn read_limit(&self, id: StreamId) -> usize {
-        match id.dir() {
-            Dir::Bi => self.core.requests.read_limit(id),
-            Dir::Uni => self.core.incoming.read_limit(id),
+        match self.core.carries_group_in(id) {
+            false => self.core.requests.read_limit(id),
+            true => self.core.incoming.read_limit(id),
         }
     }
 
@@ -449,7 +457,7 @@ impl Machine {
         let core = &self.core;
         let queues = core.actions.len() + core.notices.len() + core.timers.len();
         let groups = core.incoming.entries() + core.schedule.entries();
-        let subscriptions = core.subs.entries() + core.serves.entries();
+        let subscriptions = core.subs.entries() + core.serves.entries() + core.fetches.entries();
         let dialect = match &self.dialect {
             Spoken::Lite(lite) => lite.entries(),
             Spoken::Ietf(ietf) => ietf.entries(),
@@ -476,6 +484,11 @@ impl Core {
     /// The way back.
     fn their_code(&self, code: Code) -> Code {
         self.draft.map_or(code, |draft| draft.stream_code(&Error::from_stream_code(code)))
+    }
+
+    /// Whether the peer's half of the stream is a group, or what may become one; else it is a request's.
+    fn carries_group_in(&self, id: StreamId) -> bool {
+        id.dir() == Dir::Uni || self.incoming.has(id)
     }
 
     /// Whether there is no connection any more, for us or at all.

@@ -16,7 +16,7 @@ use crate::stream::{Code, StreamId};
 #[derive(Debug)]
 struct Outgoing {
     token: Token,
-    first_frame: u64,
+    range: Range,
     /// What goes out next: this much of the head, then from this byte of this frame on.
     head: Head,
     head_sent: usize,
@@ -27,7 +27,7 @@ struct Outgoing {
     stalled: bool,
 }
 
-/// The groups of one served subscription.
+/// The groups of one served subscription, or the one of a FETCH.
 #[derive(Debug)]
 struct Track {
     urgency: Urgency,
@@ -50,6 +50,13 @@ struct Urgency {
 
 /// Tracks that share what there is: subscriber and publisher priority.
 type Class = (Reverse<u8>, Reverse<u8>);
+
+/// Frames of a group: from the first on, up to and with the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) last: Option<u64>,
+}
 
 /// Which group of which subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,24 +175,23 @@ impl Schedule {
             return;
         }
         let mut dropped = None;
+        let range = Range { first: first_frame, last: None };
         self.reorder(pick.track, |track| {
-            let group = Outgoing {
-                token,
-                first_frame,
-                head,
-                head_sent: 0,
-                frame: first_frame,
-                skip: 0,
-                stream: None,
-                stalled: false,
-            };
-            track.groups.insert(pick.sequence, group);
+            track.groups.insert(pick.sequence, Outgoing::new(token, range, head));
             track.unopened.insert(pick.sequence);
             dropped = track.drop_one_past(max_pending);
         });
         if let Some(group) = dropped {
             self.released.push_back(released(group.token));
         }
+    }
+
+    /// Takes frames of a group as all that its track has, for a stream that is there.
+    pub(super) fn push_on(&mut self, pick: Pick, token: Token, frames: Range, id: StreamId) {
+        self.reorder(pick.track, |track| {
+            track.groups.insert(pick.sequence, Outgoing::new(token, frames, Head::new()));
+        });
+        self.opened(pick, id);
     }
 
     /// The cache has more of a group than it had.
@@ -242,8 +248,8 @@ impl Schedule {
             let sequence = track.best(&track.unopened)?;
             let group = &track.groups[&sequence];
             let pick = Pick { track: key, sequence };
-            let mut probe = Run::probe(scratch, self.layout, group.first_frame);
-            match source.frames(group.token, group.first_frame, &mut probe) {
+            let mut probe = Run::probe(scratch, self.layout, group.range.first);
+            match source.frames(group.token, group.range.first, &mut probe) {
                 Supply::End | Supply::More => return Some((pick, urgency.quic_priority())),
                 Supply::Gone(_) => {
                     self.release(pick, false);
@@ -292,18 +298,13 @@ impl Schedule {
             let stream = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
-            let mut run = Run::new(
-                scratch,
-                self.layout,
-                group.first_frame,
-                group.frame,
-                group.skip,
-                group.stalled,
-            );
+            let mut run =
+                Run::new(scratch, self.layout, group.range, group.frame, group.skip, group.stalled);
             let supply = source.frames(group.token, group.frame, &mut run);
-            let cut = run.was_cut();
+            let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
             match supply {
+                _ if over => return Some(Shown { pick, stream, fin: true, dry: false }),
                 Supply::End if !cut => {
                     return Some(Shown { pick, stream, fin: true, dry: false });
                 }
@@ -440,6 +441,21 @@ impl Schedule {
         }
         if can_write {
             self.to_write.insert((track.urgency, key));
+        }
+    }
+}
+
+impl Outgoing {
+    fn new(token: Token, range: Range, head: Head) -> Self {
+        Self {
+            token,
+            range,
+            head,
+            head_sent: 0,
+            frame: range.first,
+            skip: 0,
+            stream: None,
+            stalled: false,
         }
     }
 }

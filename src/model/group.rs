@@ -45,7 +45,7 @@ impl From<u64> for Group {
 pub(crate) struct Kept {
     sequence: u64,
     /// Counts the groups of the track as they came.
-    arrival: u64,
+    arrival: AtomicU64,
     track: Weak<Shared>,
     charge: Charge,
     /// Consumers of applications, which keep the frames.
@@ -102,7 +102,7 @@ impl Kept {
         let size = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
         Arc::new(Self {
             sequence,
-            arrival,
+            arrival: AtomicU64::new(arrival),
             track,
             charge: Charge::new(account, size),
             pins: AtomicUsize::new(0),
@@ -119,7 +119,17 @@ impl Kept {
     }
 
     pub(super) fn arrival(&self) -> u64 {
-        self.arrival
+        self.arrival.load(Ordering::Relaxed)
+    }
+
+    /// Sets its number in order of arrival. For who holds the track's lock.
+    pub(super) fn arrive(&self, arrival: u64) {
+        self.arrival.store(arrival, Ordering::Relaxed);
+    }
+
+    /// Whether it ended before it was whole.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(lock(&self.state).end, Some(Err(_)))
     }
 
     pub(super) fn first(&self) -> Option<Timestamp> {

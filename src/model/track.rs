@@ -2,6 +2,7 @@
 
 mod consumer;
 mod demand;
+mod fetch;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -21,8 +22,10 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
 
 use demand::{Changes, Demand};
+use fetch::Fetches;
 
 pub use consumer::TrackConsumer;
+pub use fetch::{GroupRequest, TrackDynamic};
 
 /// A track that is to be made: its name and what its publisher says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +100,8 @@ struct State {
     /// No group below will come, once that is known of a track from elsewhere.
     start: Option<u64>,
     demand: Demand,
+    /// Groups that somebody asked for and that are not here.
+    fetches: Fetches,
     deadline: Option<Instant>,
     /// Those who wait for groups.
     readers: Wakers,
@@ -208,6 +213,8 @@ impl State {
             self.readers.take(woken);
             self.followers.take(woken);
             self.demand.suppliers.take(woken);
+            let error = self.abort.as_ref().unwrap_or(&Error::Internal);
+            self.fetches.refuse_all(error, woken);
         }
     }
 }
@@ -263,8 +270,15 @@ impl TrackProducer {
             }
             shared.info.set(info).map_err(|_| Error::Duplicate)?;
             state.followers.take(woken);
+            state.fetches.readers.take(woken);
             Ok(())
         })
+    }
+
+    /// A handle that answers for groups that are asked for by number and that are not here. While there
+    /// is one, [`TrackConsumer::fetch_group`] asks it; without one such groups are refused.
+    pub fn dynamic(&self) -> TrackDynamic {
+        TrackDynamic::new(self.shared.clone())
     }
 
     /// Says that no group below `start` will come. The first time counts.
@@ -294,6 +308,8 @@ impl TrackProducer {
 
     fn create(&mut self, sequence: impl FnOnce(&Shelf) -> u64) -> Result<GroupProducer> {
         let shared = &self.shared;
+        // Outlives the lock.
+        let mut _replaced = None;
         shared.change(&mut self.woken, |state, woken| {
             let sequence = sequence(&state.shelf);
             if let Some(error) = &state.abort {
@@ -303,11 +319,21 @@ impl TrackProducer {
             if sequence >= state.end.unwrap_or(u64::MAX) {
                 return Err(Error::Closed);
             }
-            if state.shelf.find(sequence).is_some() {
+            if state.shelf.find_live(sequence).is_some() {
                 return Err(Error::Duplicate);
             }
             if sequence < state.shelf.floor() {
                 return Err(Error::Old);
+            }
+            match state.shelf.find(sequence).map(|copy| copy.is_broken()) {
+                Some(false) => {
+                    // Somebody fetched it: what is present stays.
+                    state.shelf.promote(sequence);
+                    state.readers.take(woken);
+                    return Err(Error::Duplicate);
+                }
+                Some(true) => _replaced = state.shelf.remove_fetched(sequence),
+                None => {}
             }
             if shared.info.get().is_none() {
                 shared.info.get_or_init(TrackInfo::default);
@@ -319,6 +345,7 @@ impl TrackProducer {
             });
             let group = GroupProducer::new(group.clone());
             state.readers.take(woken);
+            state.fetches.readers.take(woken);
             Ok(group)
         })
     }
@@ -361,6 +388,7 @@ impl TrackProducer {
                 return Err(Error::ProtocolViolation("a group behind the end of its track"));
             }
             state.end = Some(end);
+            state.fetches.readers.take(woken);
             state.readers.take(woken);
             state.followers.take(woken);
             state.demand.suppliers.take(woken);

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
-use super::super::dialect::Look;
+use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Lite, Role};
 use crate::coding::lite::{Announce, AnnounceOk, HopsForm};

@@ -74,6 +74,11 @@ impl GroupConsumer {
         Self { reading, page, index, slot, end_slot }
     }
 
+    /// A session's view of the group, which does not keep its frames by itself.
+    pub(crate) fn cursor(&self) -> GroupCursor {
+        GroupCursor::new(self.reading.group.clone())
+    }
+
     /// Its number in the track.
     pub fn sequence(&self) -> u64 {
         self.reading.group.sequence
