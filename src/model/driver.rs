@@ -619,7 +619,7 @@ impl Driver {
             }
             Next::Command(command) | Next::Last(command) => self.machine.apply(command),
             Next::Described(command, track) => {
-                self.keep_described(track);
+                self.keep_described(*track);
                 self.machine.apply(command);
             }
         }

@@ -92,7 +92,7 @@ pub(super) enum Next {
     /// This, and nothing else.
     Last(Command),
     /// This; the track is to be kept for the subscription that follows.
-    Described(Command, TrackConsumer),
+    Described(Command, Box<TrackConsumer>),
 }
 
 impl Outbox {
@@ -179,7 +179,9 @@ impl Outbox {
         if let Some(serve) = self.serves.get_mut(slot) {
             *serve = None;
         }
-        Some(self.answers.get_mut(slot)?.take()?.track)
+        let mut track = self.answers.get_mut(slot)?.take()?.track;
+        track.cancel_fetch();
+        Some(track)
     }
 
     /// A group that the peer fetches.
@@ -246,7 +248,7 @@ impl Outbox {
                         let track = self.serves[slot].take()?.track;
                         return Some(Next::Described(
                             Command::AcceptTrack { request, info },
-                            track,
+                            Box::new(track),
                         ));
                     }
                     Poll::Ready(Err(error)) => error,

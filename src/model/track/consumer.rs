@@ -314,6 +314,11 @@ impl TrackConsumer {
         self.asker.poll(&self.shared, waker, sequence, priority)
     }
 
+    /// Asks for no group any more.
+    pub(crate) fn cancel_fetch(&mut self) {
+        self.asker.leave(&self.shared);
+    }
+
     fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
         let (shared, slot) = (&self.shared, &mut self.follow_slot);
         follow(shared, slot, waker, |state| match (shared.info.get(), &state.abort) {
