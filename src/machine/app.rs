@@ -62,6 +62,17 @@ pub enum Event {
         /// Why; [`Error::SessionClosed`] if nothing was wrong.
         error: Error,
     },
+    /// A group of one frame came whole in a datagram, for one of our subscriptions.
+    Datagram {
+        /// The subscription.
+        subscription: Token,
+        /// Number of the group in the track.
+        sequence: u64,
+        /// Of its frame.
+        timestamp: Timestamp,
+        /// Of its frame.
+        payload: Bytes,
+    },
     /// A FETCH of ours is over and its token free. Its group has ended before, if it began.
     FetchEnded {
         /// Which.
@@ -140,7 +151,7 @@ pub enum Event {
     GroupReleased {
         /// As given by [`Command::Group`].
         group: Token,
-        /// All of it was taken by QUIC. Otherwise it was skipped, stopped by the peer, or gone.
+        /// All of it was taken by QUIC, which loses datagrams. Otherwise it was skipped, stopped by the peer, or gone.
         sent: bool,
     },
     /// More payload of the frame that began last in this group.
@@ -288,6 +299,17 @@ pub enum Command {
     Close {
         /// Why.
         error: Error,
+    },
+    /// As [`Command::Group`], for a group of one frame that is to go as a datagram: once, whether it
+    /// arrives or not. Where it does not fit into one (see [`Input::MaxDatagram`](super::Input)), or has
+    /// other than one frame, or the version has no datagrams, it goes as any other group.
+    Datagram {
+        /// The subscription.
+        request: RequestKey,
+        /// Where to read its frame.
+        group: Token,
+        /// Its number in the track.
+        sequence: u64,
     },
     /// Asks the peer what a track is, without subscribing: answered by [`Event::TrackInfo`], or by
     /// [`Event::SubscribeEnded`] if there is none. [`Command::Subscribe`] may follow under the same

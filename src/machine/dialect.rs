@@ -20,6 +20,8 @@ use crate::subscription::TrackInfo;
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 /// What became of a look at a stream.
 pub(super) enum Look {
     /// Something to tell; there may be more.
@@ -60,6 +62,12 @@ pub(super) trait Dialect {
     /// Stream type and header of a group; `None` if it can't be written, or is not wanted.
     fn group_head(&self, serving: &Serving, sequence: u64, first_frame: u64) -> Option<Head>;
 
+    /// What a datagram names the peer's subscription by; `None` if there are none.
+    fn datagram_number(&self, serving: &Serving) -> Option<u64>;
+
+    /// Reads a datagram. `None` if it is lost.
+    fn look_at_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event>;
+
     /// All groups of the peer's subscription are out: its end, and FIN. `streams`: how many there were.
     fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, streams: u64);
 
@@ -79,7 +87,11 @@ pub(super) trait Dialect {
 
     /// Whether [`Dialect::poll_event`] may have something.
     fn has_events(&self, core: &Core) -> bool {
-        let frames = || core.requests.has_readable() || core.incoming.has_frames();
+        let frames = || {
+            core.requests.has_readable()
+                || core.incoming.has_frames()
+                || (self.is_heard() && core.datagrams.has_arrived())
+        };
         core.incoming.has_new() || ((self.is_heard() || self.reads_early()) && frames())
     }
 
@@ -104,6 +116,14 @@ pub(super) trait Dialect {
                 look
             } else if !self.is_heard() {
                 return None;
+            } else if let Some(bytes) = core.datagrams.next() {
+                match self.look_at_datagram(core, bytes) {
+                    Some(event) => Look::Event(event),
+                    None => {
+                        core.datagrams.lost += 1;
+                        Look::More
+                    }
+                }
             } else if let Some(key) = core.incoming.next_frames() {
                 self.look_at_group(core, key)
             } else {
@@ -354,6 +374,19 @@ pub(super) trait Dialect {
             return;
         };
         core.schedule.push(Pick { track, sequence }, group, first_frame, head);
+    }
+
+    fn push_datagram(&mut self, core: &mut Core, key: Key, group: Token, sequence: u64) {
+        let serving = core.serves.get_mut(key).filter(|serving| serving.ending.is_none());
+        let serving = serving.and_then(|serving| {
+            let head = self.group_head(serving, sequence, 0)?;
+            Some((head, serving.track?, self.datagram_number(serving)?))
+        });
+        let Some((head, track, number)) = serving else {
+            return self.push_group(core, key, group, sequence, 0);
+        };
+        let max = core.datagrams.max;
+        core.schedule.push_datagram(Pick { track, sequence }, group, number, head, max);
     }
 
     fn finish_subscribe(&mut self, core: &mut Core, key: Key, end: u64) {

@@ -9,13 +9,15 @@
 //! | [`poll_event`](Machine::poll_event) | what the peer did, for the application | [`apply`](Machine::apply) |
 //! | [`poll_action`](Machine::poll_action) | small things to do to the connection | - |
 //! | [`poll_open`](Machine::poll_open) | the most urgent stream to open now | [`Open::opened`], [`Open::blocked`] |
+//! | [`poll_datagram`](Machine::poll_datagram) | the most urgent datagram to send now | [`Datagram::sent`], [`Datagram::blocked`] |
 //! | [`poll_write`](Machine::poll_write) | the most urgent bytes to write now | [`Write::accepted`], [`Write::blocked`] |
 //! | [`poll_timeout`](Machine::poll_timeout) | when to call [`handle_timeout`](Machine::handle_timeout) | - |
 //!
-//! Hand in everything that is ready before the first `poll_write`, or the order in which streams
+//! Hand in everything that is ready before the first `poll_datagram` and `poll_write`, or the order in which streams
 //! woke up decides instead of the priorities. Equal inputs give equal outputs.
 
 mod app;
+mod datagram;
 mod dialect;
 mod fetch;
 mod ietf;
@@ -40,6 +42,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use app::{Command, Event, GroupKey, RequestKey};
+pub use datagram::Datagram;
 pub use io::{Action, Announcement, FrameView, Input, Source, Supply, Token, WireFrame};
 pub use run::Run;
 
@@ -54,6 +57,7 @@ use crate::slab::Key;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
 use crate::version::Version;
+use datagram::Datagrams;
 use dialect::Dialect;
 use fetch::Fetches;
 use ietf::Ietf;
@@ -152,6 +156,7 @@ struct Core {
     /// A stream of our own that carries the set-up.
     control: Option<Control>,
     no_credit: [bool; 2],
+    datagrams: Datagrams,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +197,7 @@ impl Machine {
             notices: VecDeque::new(),
             control: None,
             no_credit: [false; 2],
+            datagrams: Datagrams::new(limits.datagrams),
             limits,
         };
         let dialect = match core.draft {
@@ -214,6 +220,9 @@ impl Machine {
         match input {
             Input::Available { dir } => core.no_credit[dir as usize] = false,
             Input::Closed { error } => core.lose(error),
+            Input::Datagram { bytes } => core.datagrams.arrived(bytes),
+            Input::DatagramsAvailable => core.datagrams.blocked = false,
+            Input::MaxDatagram { bytes } => core.datagrams.max = bytes,
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => core.incoming.opened(id, &mut core.actions),
@@ -276,6 +285,10 @@ impl Machine {
             Command::Group { request, group, sequence, first_frame } => {
                 let key = request.into();
                 speak!(self.dialect, it => it.push_group(&mut self.core, key, group, sequence, first_frame));
+            }
+            Command::Datagram { request, group, sequence } => {
+                let key = request.into();
+                speak!(self.dialect, it => it.push_datagram(&mut self.core, key, group, sequence));
             }
             Command::GroupReady { request, sequence } => {
                 self.core.group_ready(request.into(), sequence);
@@ -374,6 +387,24 @@ impl Machine {
         Some(Write { machine: self, target, id, total, fin })
     }
 
+    /// The most urgent group to send as a datagram now. QUIC sends datagrams before the bytes of
+    /// streams, so that these are to be asked for first. `None` until something changed, or there is room
+    /// after [`Datagram::blocked`].
+    pub fn poll_datagram(&mut self, source: &mut impl Source) -> Option<Datagram<'_>> {
+        let core = &mut self.core;
+        if core.is_cut_off() || core.datagrams.blocked {
+            return None;
+        }
+        let max = core.datagrams.max;
+        let pick = core.schedule.pick_datagram(source, &mut self.scratch, max)?;
+        Some(Datagram { machine: self, pick })
+    }
+
+    /// Datagrams that came and were of no use: malformed, for nobody, or too many at once.
+    pub fn lost_datagrams(&self) -> u64 {
+        self.core.datagrams.lost
+    }
+
     fn next_write(&mut self, source: &mut impl Source) -> Option<(WriteTarget, StreamId, bool)> {
         let core = &mut self.core;
         if let Some(control) = &mut core.control {
@@ -424,6 +455,7 @@ impl Machine {
             || core.requests.has_writable()
             || (credit(Dir::Bi) && core.requests.wants_stream())
             || core.schedule.has_writable()
+            || (!core.datagrams.blocked && core.schedule.has_datagrams())
             || (credit(Dir::Uni) && core.schedule.has_unopened())
             || (core.state == State::Draining && self.is_flushed())
     }

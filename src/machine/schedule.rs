@@ -3,6 +3,8 @@
 //! within a track the newest group first, the oldest where it is ordered.
 //! (Control goes before all of them; see [`Machine::poll_write`](super::Machine::poll_write).)
 
+mod datagrams;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
 
@@ -23,6 +25,8 @@ struct Outgoing {
     frame: u64,
     skip: usize,
     stream: Option<StreamId>,
+    /// It is to go as a datagram, which names its subscription so.
+    datagram: Option<u64>,
     /// QUIC held it up and it has not caught up since.
     stalled: bool,
 }
@@ -34,6 +38,7 @@ struct Track {
     ordered: bool,
     groups: BTreeMap<u64, Outgoing>,
     unopened: BTreeSet<u64>,
+    datagrams: BTreeSet<u64>,
     writable: BTreeSet<u64>,
     /// Streams that groups had, ever.
     opened: u64,
@@ -93,6 +98,7 @@ pub(super) struct Schedule {
     by_stream: BTreeMap<StreamId, Pick>,
     to_open: BTreeSet<(Urgency, Key)>,
     to_write: BTreeSet<(Urgency, Key)>,
+    to_send: BTreeSet<(Urgency, Key)>,
     /// Streams of which QUIC takes no more for now.
     parked: BTreeSet<StreamId>,
     /// By priorities: `served` of the track that was given bytes last.
@@ -109,6 +115,7 @@ impl Schedule {
             by_stream: BTreeMap::new(),
             to_open: BTreeSet::new(),
             to_write: BTreeSet::new(),
+            to_send: BTreeSet::new(),
             parked: BTreeSet::new(),
             clocks: BTreeMap::new(),
             released: VecDeque::new(),
@@ -125,6 +132,7 @@ impl Schedule {
             ordered,
             groups: BTreeMap::new(),
             unopened: BTreeSet::new(),
+            datagrams: BTreeSet::new(),
             writable: BTreeSet::new(),
             opened: 0,
         })
@@ -152,6 +160,7 @@ impl Schedule {
     pub(super) fn remove_track(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
         self.reorder(key, |track| {
             track.unopened.clear();
+            track.datagrams.clear();
             track.writable.clear();
         });
         let Some(track) = self.tracks.remove(key) else { return };
@@ -202,6 +211,9 @@ impl Schedule {
             Some(id) if self.parked.contains(&id) => {}
             Some(_) => self.reorder(pick.track, |track| {
                 track.writable.insert(pick.sequence);
+            }),
+            None if group.datagram.is_some() => self.reorder(pick.track, |track| {
+                track.datagrams.insert(pick.sequence);
             }),
             None => {
                 let max_pending = self.max_pending;
@@ -382,7 +394,10 @@ impl Schedule {
 
     /// Whether some group has bytes that were not taken yet.
     pub(super) fn owes(&self) -> bool {
-        !self.parked.is_empty() || !self.to_write.is_empty() || !self.to_open.is_empty()
+        !self.parked.is_empty()
+            || !self.to_write.is_empty()
+            || !self.to_open.is_empty()
+            || !self.to_send.is_empty()
     }
 
     /// Forgets a group. Its token is free.
@@ -390,6 +405,7 @@ impl Schedule {
         let mut group = None;
         self.reorder(pick.track, |track| {
             track.unopened.remove(&pick.sequence);
+            track.datagrams.remove(&pick.sequence);
             track.writable.remove(&pick.sequence);
             group = track.groups.remove(&pick.sequence);
         });
@@ -417,30 +433,28 @@ impl Schedule {
     /// Changes a track and its places in the two orders.
     fn reorder(&mut self, key: Key, change: impl FnOnce(&mut Track)) {
         let Some(track) = self.tracks.get_mut(key) else { return };
-        let before = track.urgency;
-        let (could_open, could_write) = (!track.unopened.is_empty(), !track.writable.is_empty());
+        let (before, could) = (track.urgency, track.can());
         change(track);
-        let (can_open, can_write) = (!track.unopened.is_empty(), !track.writable.is_empty());
-        if (before, could_open, could_write) == (track.urgency, can_open, can_write) {
+        let can = track.can();
+        if (before, could) == (track.urgency, can) {
             return;
         }
         self.to_open.remove(&(before, key));
         self.to_write.remove(&(before, key));
+        self.to_send.remove(&(before, key));
         let class = track.urgency.class();
         let joins = before.class() != class;
         if joins {
             track.urgency.served = 0;
         }
-        if joins || (!could_write && !could_open) {
+        if joins || could == [false; 3] {
             // Who was away gets no credit for it, and who is new owes nothing.
             let clock = self.clocks.get(&class).copied().unwrap_or(0);
             track.urgency.served = track.urgency.served.max(clock);
         }
-        if can_open {
-            self.to_open.insert((track.urgency, key));
-        }
-        if can_write {
-            self.to_write.insert((track.urgency, key));
+        let orders = [&mut self.to_open, &mut self.to_write, &mut self.to_send];
+        for (order, _) in orders.into_iter().zip(can).filter(|(_, can)| *can) {
+            order.insert((track.urgency, key));
         }
     }
 }
@@ -455,6 +469,7 @@ impl Outgoing {
             frame: range.first,
             skip: 0,
             stream: None,
+            datagram: None,
             stalled: false,
         }
     }
@@ -476,6 +491,11 @@ impl Track {
         if let Some(group) = self.groups.get_mut(&sequence) {
             group.stalled = false;
         }
+    }
+
+    /// Whether it has something to open, to write, and to send as a datagram.
+    fn can(&self) -> [bool; 3] {
+        [&self.unopened, &self.writable, &self.datagrams].map(|groups| !groups.is_empty())
     }
 
     fn best(&self, of: &BTreeSet<u64>) -> Option<u64> {

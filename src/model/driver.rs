@@ -24,7 +24,8 @@ use super::track::{GroupRequest, TrackConsumer, TrackDynamic, TrackProducer};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::machine::{
-    Action, Command, Config, Event, GroupKey, Input, Machine, Open, RequestKey, Token, Write,
+    Action, Command, Config, Datagram, Event, GroupKey, Input, Machine, Open, RequestKey, Token,
+    Write,
 };
 use crate::path::Path;
 use crate::slab::Slab;
@@ -228,7 +229,9 @@ impl Driver {
             self.model_changed(key);
             return true;
         }
-        match self.machine.poll_event() {
+        let event = self.machine.poll_event();
+        self.shared.lose_datagrams(self.machine.lost_datagrams());
+        match event {
             Some(event) => self.event(event),
             None => return false,
         }
@@ -245,6 +248,11 @@ impl Driver {
     /// The most urgent stream that should exist now; see [`Machine::poll_open`].
     pub fn poll_open(&mut self) -> Option<Open<'_>> {
         self.machine.poll_open(&mut self.outbox)
+    }
+
+    /// The most urgent datagram now; see [`Machine::poll_datagram`].
+    pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        self.machine.poll_datagram(&mut self.outbox)
     }
 
     /// The most urgent bytes now; see [`Machine::poll_write`].
@@ -329,6 +337,12 @@ impl Driver {
             }
             Event::TrackRequested { request, broadcast, track } => {
                 self.track_requested(request, &broadcast, &track);
+            }
+            Event::Datagram { subscription, sequence, timestamp, payload } => {
+                let ask = self.inbox.asks.get_mut(subscription.into());
+                if !ask.is_some_and(|ask| ask.track.ingest(sequence, timestamp, &payload)) {
+                    self.shared.drop_datagram();
+                }
             }
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
             Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {

@@ -47,6 +47,8 @@ pub(crate) struct Kept {
     /// Counts the groups of the track as they came.
     arrival: AtomicU64,
     track: Weak<Shared>,
+    /// Sessions send it as a datagram where they can.
+    is_datagram: bool,
     charge: Charge,
     /// Consumers of applications, which keep the frames.
     pins: AtomicUsize,
@@ -96,6 +98,7 @@ impl Kept {
         arrival: u64,
         track: Weak<Shared>,
         account: Arc<Account>,
+        is_datagram: bool,
     ) -> Arc<Self> {
         let written = AtomicU64::new(account.cache().now().as_micros());
         // With the two counts of the `Arc` and its two places in the track's lists.
@@ -104,6 +107,7 @@ impl Kept {
             sequence,
             arrival: AtomicU64::new(arrival),
             track,
+            is_datagram,
             charge: Charge::new(account, size),
             pins: AtomicUsize::new(0),
             overdue: AtomicBool::new(false),

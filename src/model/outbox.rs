@@ -266,9 +266,12 @@ impl Outbox {
                         return Some(Next::Skipped(sequence >= serve.edge));
                     }
                     serve.lowest = serve.lowest.min(sequence);
+                    let is_datagram = cursor.is_datagram();
                     let group = self.groups.insert(Sending { request, cursor }).into();
-                    let command = Command::Group { request, group, sequence, first_frame: 0 };
-                    return Some(Next::Command(command));
+                    return Some(Next::Command(match is_datagram {
+                        true => Command::Datagram { request, group, sequence },
+                        false => Command::Group { request, group, sequence, first_frame: 0 },
+                    }));
                 }
                 Poll::Ready(Ok(None)) => {
                     // Without an end of the track it is the subscription's own, which may move yet:

@@ -297,16 +297,20 @@ impl TrackProducer {
     /// ([`Error::Old`]), and if the track ended before it.
     pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
         let Group { sequence } = group.into();
-        self.create(|_| sequence)
+        self.create(|_| sequence, false)
     }
 
     /// Begins the group behind the highest one that there ever was, or group 0. Fails if the track
     /// ended.
     pub fn append_group(&mut self) -> Result<GroupProducer> {
-        self.create(Shelf::edge)
+        self.create(Shelf::edge, false)
     }
 
-    fn create(&mut self, sequence: impl FnOnce(&Shelf) -> u64) -> Result<GroupProducer> {
+    fn create(
+        &mut self,
+        sequence: impl FnOnce(&Shelf) -> u64,
+        is_datagram: bool,
+    ) -> Result<GroupProducer> {
         let shared = &self.shared;
         // Outlives the lock.
         let mut _replaced = None;
@@ -341,7 +345,7 @@ impl TrackProducer {
             }
             let group = state.shelf.insert(sequence, |arrival| {
                 let (track, account) = (Arc::downgrade(shared), shared.account.clone());
-                Kept::new(sequence, arrival, track, account)
+                Kept::new(sequence, arrival, track, account, is_datagram)
             });
             let group = GroupProducer::new(group.clone());
             state.readers.take(woken);
@@ -360,6 +364,29 @@ impl TrackProducer {
         let mut group = self.append_group()?;
         group.write_frame(timestamp, payload)?;
         group.finish()
+    }
+
+    /// Appends a group of one frame that sessions send as a QUIC datagram (moq-lite 05 and later): once,
+    /// without a stream, and lost if the network loses it. It is read as any other group.
+    ///
+    /// A datagram has at most 1,200 bytes with its header, and as many as the path takes. What is larger
+    /// goes as a group on a stream, as it does where there are no datagrams; the deployed peers drop it
+    /// instead. Fails as [`write_frame`](Self::write_frame).
+    pub fn write_datagram(
+        &mut self,
+        timestamp: impl Into<Timestamp>,
+        payload: impl Into<Bytes>,
+    ) -> Result<()> {
+        let mut group = self.create(Shelf::edge, true)?;
+        group.write_frame(timestamp, payload)?;
+        group.finish()
+    }
+
+    /// Adds what came as a datagram. `false` if there is no place for it.
+    pub(super) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
+        let Ok(mut group) = self.create(|_| sequence, true) else { return false };
+        let size = payload.len() as u64;
+        group.ingest(timestamp, size, payload).is_ok() && group.finish().is_ok()
     }
 
     /// Ends the track cleanly behind its last group. Groups that are open go on. Fails if the track

@@ -448,6 +448,14 @@ impl Dialect for Ietf {
         self.subgroup_head(serving, sequence, first_frame)
     }
 
+    fn datagram_number(&self, _: &Serving) -> Option<u64> {
+        None
+    }
+
+    fn look_at_datagram(&mut self, _: &mut Core, _: Bytes) -> Option<Event> {
+        None
+    }
+
     fn say_ended(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
         self.say_done(core, key, streams);
     }

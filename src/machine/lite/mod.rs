@@ -4,6 +4,7 @@
 //! ends.
 
 mod announce;
+mod datagram;
 mod fetch;
 mod publisher;
 mod question;
@@ -459,6 +460,14 @@ impl Dialect for Lite {
 
     fn group_head(&self, serving: &Serving, sequence: u64, first_frame: u64) -> Option<Head> {
         self.begin_group(serving, sequence, first_frame)
+    }
+
+    fn datagram_number(&self, serving: &Serving) -> Option<u64> {
+        self.features.datagrams.then_some(serving.number)
+    }
+
+    fn look_at_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {
+        self.read_datagram(core, bytes)
     }
 
     fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, _streams: u64) {

@@ -288,6 +288,11 @@ impl GroupCursor {
         self.group.sequence
     }
 
+    /// Whether it is to go as a datagram.
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.group.is_datagram
+    }
+
     /// Shows `push` the frames from `from` on until it answers `false`, the open one last, all under
     /// one lock; of the first one `skipped` bytes of payload or fewer are left out. On [`Supply::Pending`] `waker` stays behind, in the place of an earlier one.
     pub(crate) fn frames(

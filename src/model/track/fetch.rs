@@ -339,7 +339,7 @@ impl GroupRequest {
                 return Err(Error::Duplicate);
             }
             let (track, account) = (Arc::downgrade(shared), shared.account.clone());
-            let group = Kept::new(*sequence, u64::MAX, track, account);
+            let group = Kept::new(*sequence, u64::MAX, track, account, false);
             _replaced = state.shelf.insert_fetched(group.clone());
             let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
             state.fetches.close(*sequence, answer);
