@@ -111,9 +111,19 @@ pub(crate) struct Side {
 /// A client and a server that speak `version`, and what drives them.
 pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
     let (near, far) = (Origin::default().produce(), Origin::default().produce());
+    let link = Link::new(&version.into(), &version.into()).await;
+    pair_over(link, near, far, version)
+}
+
+/// The same over a connection that is there.
+pub(crate) fn pair_over(
+    link: Link,
+    near: OriginProducer,
+    far: OriginProducer,
+    version: Version,
+) -> (Drivings, Side, Side) {
     let client = Client::new().with_origin(&near).with_versions(version);
     let server = Server::new().with_origin(&far).with_versions(version);
-    let link = Link::new(client.versions(), server.versions()).await;
     let (near_session, client) = smoq_quinn::connect(link.client, &client).unwrap();
     let (far_session, server) = smoq_quinn::accept(link.server, &server).unwrap();
     assert_eq!((near_session.version(), far_session.version()), (version, version));
