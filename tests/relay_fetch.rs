@@ -267,6 +267,7 @@ fn the_end_of_a_session_is_the_end_of_what_it_was_asked() {
     let mut dynamic = requests(&world.track);
     let mut begun = reader.clone();
     assert!(begun.try_fetch_group(2).is_pending());
+    world.advance(200);
     assert!(reader.try_fetch_group(3).is_pending());
     world.advance(200);
     let mut group = request(&mut dynamic).accept().unwrap();

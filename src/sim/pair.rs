@@ -33,6 +33,8 @@ pub struct Pair<C, S> {
 #[derive(Debug)]
 struct Net {
     link: Link,
+    /// There are datagrams, or there were.
+    datagrams: bool,
     random: Random,
     now: Instant,
     trace: Trace,
@@ -96,7 +98,7 @@ struct Half {
 }
 
 /// What can be tried at an instant, at one end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Deliver,
     Timeout,
@@ -154,16 +156,21 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     /// Does one thing that can be done at this instant. `false`: there is none.
     pub fn step(&mut self) -> bool {
         let mut tasks = [(Side::Client, Task::Deliver); 2 * TASKS.len()];
-        for (i, slot) in tasks.iter_mut().enumerate() {
-            *slot = (SIDES[i % 2], TASKS[i / 2]);
+        let possible = TASKS.iter().filter(|task| self.net.datagrams || **task != Task::Send);
+        let possible = possible.flat_map(|task| SIDES.map(|side| (side, *task)));
+        let mut count = 0;
+        for (slot, task) in tasks.iter_mut().zip(possible) {
+            *slot = task;
+            count += 1;
         }
+        let tasks = &mut tasks[..count];
         if self.net.link.shuffle {
             for i in (1..tasks.len()).rev() {
                 let other = self.net.random.below(i as u64 + 1) as usize;
                 tasks.swap(i, other);
             }
         }
-        tasks.into_iter().any(|(side, task)| self.attempt(side, task))
+        tasks.iter().any(|(side, task)| self.attempt(*side, *task))
     }
 
     /// Does at most `count` things that can be done at this instant.
@@ -366,6 +373,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let end = self.net.end(side);
         let input = if end.max_datagram != max {
             end.max_datagram = max;
+            self.net.datagrams = true;
             Input::MaxDatagram { bytes: max }
         } else if end.full && end.busy_until <= now {
             end.full = false;
@@ -609,6 +617,7 @@ impl Net {
             full: false,
         };
         Self {
+            datagrams: false,
             random: Random::new(link.seed),
             now: Instant::ZERO,
             trace: Trace::new(),
