@@ -87,12 +87,10 @@ pub(super) trait Dialect {
 
     /// Whether [`Dialect::poll_event`] may have something.
     fn has_events(&self, core: &Core) -> bool {
-        let frames = || {
-            core.requests.has_readable()
-                || core.incoming.has_frames()
-                || (self.is_heard() && core.datagrams.has_arrived())
-        };
-        core.incoming.has_new() || ((self.is_heard() || self.reads_early()) && frames())
+        let heard = self.is_heard();
+        core.incoming.has_new()
+            || (heard || self.reads_early()) && core.requests.has_readable()
+            || heard && (core.incoming.has_frames() || core.datagrams.has_arrived())
     }
 
     /// Whether set-up may come on a request, so that requests are looked at before it.
