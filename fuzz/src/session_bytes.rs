@@ -481,7 +481,7 @@ impl<'a> World<'a> {
     fn datagram(&mut self) -> bool {
         let Some(datagram) = self.machine.poll_datagram(&mut self.source) else { return false };
         assert!(!self.closed, "a datagram behind the end");
-        assert!(datagram.len() < 0x20 << 3 && !datagram.header().is_empty());
+        assert!(datagram.size() < 0x20 << 3 && !datagram.header().is_empty());
         match self.choices.byte() {
             0xf0.. => {}
             0xe0.. => datagram.blocked(),

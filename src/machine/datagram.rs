@@ -69,18 +69,13 @@ impl Datagram<'_> {
 
     /// Bytes of both: at most what [`Input::MaxDatagram`](super::Input::MaxDatagram) said, and never more
     /// than 1,200.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.machine.scratch.total
-    }
-
-    /// Never: there is a header.
-    pub fn is_empty(&self) -> bool {
-        false
     }
 
     /// Both in one piece, for a transport that takes no less.
     pub fn to_bytes(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(self.len());
+        let mut bytes = BytesMut::with_capacity(self.size());
         bytes.extend_from_slice(self.header());
         bytes.extend_from_slice(self.payload());
         bytes.freeze()
@@ -88,7 +83,7 @@ impl Datagram<'_> {
 
     /// QUIC took it, and may lose it.
     pub fn sent(self) {
-        let bytes = self.len();
+        let bytes = self.size();
         self.machine.core.schedule.datagram_sent(self.pick, bytes);
     }
 

@@ -518,7 +518,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         if net.drops_guard() {
             return true;
         }
-        assert!(datagram.len() <= net.link.max_datagram, "larger than what there is room for");
+        assert!(datagram.size() <= net.link.max_datagram, "larger than what there is room for");
         let now = net.now;
         if net.end(side).busy_until > now {
             datagram.blocked();

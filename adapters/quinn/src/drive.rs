@@ -417,7 +417,7 @@ impl Round<'_, '_> {
         let mut budget = Budget::new();
         while budget.is_left() && self.send_datagram.is_none() {
             let Some(datagram) = self.driver.poll_datagram() else { break };
-            budget.spend(datagram.len());
+            budget.spend(datagram.size());
             let bytes = datagram.to_bytes();
             datagram.sent();
             if self.connection.datagram_send_buffer_space() < bytes.len() {

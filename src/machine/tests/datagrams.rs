@@ -45,7 +45,7 @@ fn subscribed_lone(version: Version) -> Lone {
 fn sent(lone: &mut Lone) -> Option<(String, Bytes)> {
     let datagram = lone.end.poll_datagram()?;
     let all = (digits(datagram.header()), datagram.payload().clone());
-    assert_eq!(datagram.len(), datagram.header().len() + all.1.len());
+    assert_eq!(datagram.size(), datagram.header().len() + all.1.len());
     assert_eq!(datagram.to_bytes(), [datagram.header(), &all.1].concat());
     datagram.sent();
     Some(all)
