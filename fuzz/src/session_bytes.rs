@@ -157,6 +157,7 @@ struct World<'a> {
     old_groups: Vec<GroupKey>,
     subscriptions: BTreeSet<Token>,
     given: BTreeSet<Token>,
+    fetches: BTreeSet<Token>,
     announced: BTreeSet<Path>,
     tokens: u32,
     closed: bool,
@@ -197,6 +198,7 @@ impl<'a> World<'a> {
             old_groups: Vec::new(),
             subscriptions: BTreeSet::new(),
             given: BTreeSet::new(),
+            fetches: BTreeSet::new(),
             announced: BTreeSet::new(),
             tokens: 0,
             closed: false,
@@ -223,13 +225,14 @@ impl<'a> World<'a> {
             11 => drop(self.event()),
             12 => drop(self.action()),
             13 => drop(self.open()),
-            14 => drop(self.write()),
+            14 => drop((self.datagram(), self.write())),
             _ => {
                 // The source may never come to an end: a few calls of each.
                 for _ in 0..8 {
                     self.event();
                     self.action();
                     self.open();
+                    self.datagram();
                     self.write();
                 }
             }
@@ -242,7 +245,7 @@ impl<'a> World<'a> {
         self.choices.0 = &[];
         self.source.quiet = true;
         for _ in 0..MAX_CALLS {
-            let more = [self.event(), self.action(), self.open(), self.write()];
+            let more = [self.event(), self.action(), self.open(), self.datagram(), self.write()];
             if !more.contains(&true) && !self.machine.has_work() {
                 break;
             }
@@ -255,7 +258,8 @@ impl<'a> World<'a> {
             self.machine.apply(Command::Close { error: Error::Internal });
             assert!(self.action() && self.event() && self.ended);
         }
-        assert!(!self.event() && !self.action() && !self.open() && !self.write());
+        assert!(!self.event() && !self.action() && !self.open());
+        assert!(!self.datagram() && !self.write());
     }
 
     // ---- in ----------------------------------------------------------------------------------
@@ -383,7 +387,12 @@ impl<'a> World<'a> {
         match kind {
             0..5 | 8 => Input::Reset { id, code },
             5..8 | 9 => Input::Stopped { id, code },
-            10..13 => Input::Writable { id },
+            10 | 11 => Input::Writable { id },
+            12 => match self.choices.byte() {
+                n @ 0..0x20 => Input::MaxDatagram { bytes: usize::from(n) << 3 },
+                0x20..0x40 => Input::DatagramsAvailable,
+                n => Input::Datagram { bytes: self.choices.bytes(usize::from(n & 0x1f)) },
+            },
             13 => Input::Available { dir: Dir::Bi },
             14 => Input::Available { dir: Dir::Uni },
             _ if self.choices.byte() == 0xff => {
@@ -436,6 +445,30 @@ impl<'a> World<'a> {
             (10, Some(request)) => Command::FinishSubscribe { request, end: sequence },
             (11, Some(request)) => Command::Refuse { request, error: self.choices.error() },
             (12..14, Some(request)) => Command::GroupReady { request, sequence },
+            (17, _) if choice % 2 == 0 => {
+                self.fetches.insert(token);
+                Command::Fetch {
+                    fetch: token,
+                    broadcast: Path::new("a/b"),
+                    track: "track".into(),
+                    priority: choice as u8,
+                    sequence,
+                    first_frame: u64::from(choice % 8 == 6),
+                    last_frame: (choice % 16 > 12).then_some(2),
+                }
+            }
+            (17, _) => {
+                let fetch = self.fetches.iter().nth(choice % 4).copied().unwrap_or_default();
+                Command::CancelFetch { fetch }
+            }
+            (18, Some(request)) => {
+                self.given.insert(token);
+                Command::AcceptFetch { request, group: token, info }
+            }
+            (19, Some(request)) => {
+                self.given.insert(token);
+                Command::Datagram { request, group: token, sequence }
+            }
             (_, Some(request)) => {
                 self.given.insert(token);
                 let first_frame = if choice % 8 == 7 { choice as u64 } else { 0 };
@@ -458,6 +491,7 @@ impl<'a> World<'a> {
             // With two prefixes a path may be known twice.
             Event::Unannounced { path } => drop(self.announced.remove(&path)),
             Event::AnnounceRequested { request, .. }
+            | Event::FetchRequested { request, .. }
             | Event::SubscribeRequested { request, .. }
             | Event::TrackOffered { request, .. }
             | Event::TrackRequested { request, .. } => {
@@ -469,6 +503,18 @@ impl<'a> World<'a> {
             Event::GroupReleased { group, .. } => assert!(self.given.remove(&group), "twice"),
             Event::TrackInfo { subscription, .. } => {
                 assert!(self.subscriptions.contains(&subscription));
+            }
+            Event::Datagram { subscription, .. } => {
+                assert!(self.subscriptions.contains(&subscription));
+            }
+            Event::FetchStarted { fetch, group } => {
+                assert!(self.fetches.contains(&fetch));
+                assert_eq!(self.groups.insert(group, (0, fetch)), None);
+                self.old_groups.push(group);
+            }
+            Event::FetchEnded { fetch, .. } => {
+                assert!(self.fetches.remove(&fetch), "twice");
+                assert!(self.groups.values().all(|(_, of)| *of != fetch));
             }
             Event::Group { subscription, group, .. } => {
                 assert!(self.subscriptions.contains(&subscription));
@@ -538,6 +584,18 @@ impl<'a> World<'a> {
         true
     }
 
+    fn datagram(&mut self) -> bool {
+        let Some(datagram) = self.machine.poll_datagram(&mut self.source) else { return false };
+        assert!(!self.closed, "a datagram behind the end");
+        assert!(datagram.size() < 0x20 << 3 && !datagram.header().is_empty());
+        match self.choices.byte() {
+            0xf0.. => {}
+            0xe0.. => datagram.blocked(),
+            _ => datagram.sent(),
+        }
+        true
+    }
+
     fn write(&mut self) -> bool {
         let answer = self.choices.byte();
         let Some(mut write) = self.machine.poll_write(&mut self.source) else { return false };
@@ -574,6 +632,7 @@ fn small() -> Limits {
     limits.group_streams = 3;
     limits.unbound_streams = 1;
     limits.pending_groups = 2;
+    limits.datagrams = 2;
     limits.stream_buffer = 20;
     limits.owed_bytes = 30;
     limits.hops = 3;

@@ -6,6 +6,7 @@
 //! request; nothing else here or in the machine takes the one for the other.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use core::mem;
 
 use bytes::{Bytes, BytesMut};
 
@@ -216,6 +217,24 @@ impl Requests {
     pub(super) fn withdraw(&mut self, key: Key) -> bool {
         let unseen = self.slab.get(key).is_some_and(|request| request.way == Way::Stream(None));
         unseen && self.remove(key).is_some()
+    }
+
+    /// Gives our half to the schedule of groups: for the request it is over. `None` if it is, or if the
+    /// request has no stream to itself.
+    pub(super) fn lend_send(&mut self, key: Key) -> Option<StreamId> {
+        let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
+        request.send.abandon().then_some(stream)
+    }
+
+    /// Gives the peer's half, with what came of it, to the groups that come in: for the request it is
+    /// over.
+    pub(super) fn lend_recv(&mut self, key: Key) -> Option<(StreamId, Recv)> {
+        let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
+        let recv = mem::take(&mut request.recv);
+        request.recv.abandon(Error::Closed.stream_code());
+        Some((stream, recv))
     }
 
     /// How urgent our half is from now on, where the request has a stream to itself.

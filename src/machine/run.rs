@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::io::FrameView;
 use super::layout::Layout;
+use super::schedule::Range;
 
 /// Bytes that one guard shows at most.
 pub(super) const MAX_BURST: usize = 64 << 10;
@@ -79,8 +80,8 @@ pub struct Run<'a> {
     layout: Layout,
     /// Index of the frame that is pushed next.
     index: u64,
-    /// Index of the first frame on the stream, whose delta starts from 0.
-    first: u64,
+    /// What goes on the stream: the delta of the first one starts from 0.
+    range: Range,
     /// Bytes of the next frame that went out before.
     skip: usize,
     room: usize,
@@ -93,13 +94,13 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         out: &'a mut Scratch,
         layout: Layout,
-        first: u64,
+        range: Range,
         index: u64,
         skip: usize,
         waiting: bool,
     ) -> Self {
         let room = MAX_BURST.saturating_sub(out.total);
-        Self { out, layout, index, first, skip, room, waiting, offered: false, cut: false }
+        Self { out, layout, index, range, skip, room, waiting, offered: false, cut: false }
     }
 
     /// One that keeps nothing: to ask whether there is anything.
@@ -108,7 +109,7 @@ impl<'a> Run<'a> {
             out,
             layout,
             index,
-            first: index,
+            range: Range { first: index, last: None },
             skip: 0,
             room: 0,
             waiting: true,
@@ -120,11 +121,14 @@ impl<'a> Run<'a> {
     /// Shows the next frame. `false`: show no more.
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
         self.offered = true;
+        if self.is_over() {
+            return false;
+        }
         if self.is_full() {
             self.cut = true;
             return false;
         }
-        let restarts = self.index == self.first && self.index != 0;
+        let restarts = self.index == self.range.first && self.index != 0;
         let layout = self.layout;
         let lies = frame.wire.and_then(|wire| Some((wire, layout.as_it_lies(&wire, restarts)?)));
         // Whether everything that was shown fitted, and whether that is the whole frame.
@@ -151,7 +155,7 @@ impl<'a> Run<'a> {
             self.skip = 0;
         }
         self.cut = !kept;
-        kept && !self.is_full()
+        kept && !self.is_full() && !self.is_over()
     }
 
     /// So many bytes of payload of the first frame, or a few more, went out before: they need not be
@@ -174,6 +178,11 @@ impl<'a> Run<'a> {
     /// The last frame shown was not kept whole.
     pub(super) fn was_cut(&self) -> bool {
         self.cut
+    }
+
+    /// The last frame that goes on the stream was kept whole.
+    pub(super) fn is_over(&self) -> bool {
+        self.range.last.is_some_and(|last| self.index > last)
     }
 
     fn is_full(&self) -> bool {

@@ -10,7 +10,7 @@ use super::Result;
 use super::budget::Cache;
 use super::origin::Place;
 use super::route::Route;
-use super::track::{self, Track, TrackConsumer, TrackProducer, Watch, WeakTrack};
+use super::track::{self, Track, TrackConsumer, TrackDynamic, TrackProducer, Watch, WeakTrack};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::{Error, Limits, Path, Subscription, TrackInfo};
 
@@ -514,6 +514,11 @@ impl TrackRequest {
 
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
         self.track.unasked(waker)
+    }
+
+    /// As [`TrackProducer::dynamic`], for who wants to answer for groups from the beginning on.
+    pub fn dynamic(&self) -> TrackDynamic {
+        self.track.dynamic()
     }
 
     /// Begins the track. All who asked read it.

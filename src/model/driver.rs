@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+mod fetch;
+
 use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest};
 use super::budget::Cache;
 use super::frame::FrameProducer;
@@ -18,11 +20,12 @@ use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
 use super::route::{Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
-use super::track::{TrackConsumer, TrackProducer};
+use super::track::{GroupRequest, TrackConsumer, TrackDynamic, TrackProducer};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::machine::{
-    Action, Command, Config, Event, GroupKey, Input, Machine, Open, RequestKey, Token, Write,
+    Action, Command, Config, Datagram, Event, GroupKey, Input, Machine, Open, RequestKey, Token,
+    Write,
 };
 use crate::path::Path;
 use crate::slab::Slab;
@@ -65,6 +68,8 @@ struct Inbox {
     remotes: Slab<Remote>,
     remote_by_path: BTreeMap<Path, Token>,
     asks: Slab<Ask>,
+    suppliers: Slab<Supplier>,
+    fetches: Slab<Fetch>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
     kept: Kept,
@@ -110,12 +115,26 @@ enum Told {
     Subscription(Subscription),
 }
 
+/// Who answers for past groups of a track of the peer.
+struct Supplier {
+    dynamic: TrackDynamic,
+    broadcast: Path,
+    waker: Waker,
+}
+
+/// A group of the peer that was asked for and does not come yet.
+struct Fetch {
+    request: GroupRequest,
+    waker: Waker,
+}
+
 /// A group that the peer is sending.
 struct Receiving {
     key: GroupKey,
     group: GroupProducer,
     frame: Option<FrameProducer>,
-    ask: Token,
+    /// Where its track is, if it was subscribed.
+    ask: Option<Token>,
 }
 
 /// What a key of the ready list stands for; the rest of the key is a slot.
@@ -127,6 +146,9 @@ const REMOTE: u64 = 4;
 const ASK: u64 = 5;
 /// It has nothing to do but to look at the time again.
 const TIMER: u64 = 6;
+const SUPPLIER: u64 = 7;
+const FETCH: u64 = 8;
+const ANSWER: u64 = 9;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -207,6 +229,7 @@ impl Driver {
             return true;
         }
         let event = self.machine.poll_event();
+        self.shared.lose_datagrams(self.machine.lost_datagrams());
         if self.machine.version() != self.version {
             self.version = self.machine.version();
             self.shared.settle(self.version);
@@ -228,6 +251,11 @@ impl Driver {
     /// The most urgent stream that should exist now; see [`Machine::poll_open`].
     pub fn poll_open(&mut self) -> Option<Open<'_>> {
         self.machine.poll_open(&mut self.outbox)
+    }
+
+    /// The most urgent datagram now; see [`Machine::poll_datagram`].
+    pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        self.machine.poll_datagram(&mut self.outbox)
     }
 
     /// The most urgent bytes now; see [`Machine::poll_write`].
@@ -313,6 +341,17 @@ impl Driver {
             Event::TrackRequested { request, broadcast, track } => {
                 self.track_requested(request, &broadcast, &track);
             }
+            Event::Datagram { subscription, sequence, timestamp, payload } => {
+                let ask = self.inbox.asks.get_mut(subscription.into());
+                if !ask.is_some_and(|ask| ask.track.ingest(sequence, timestamp, &payload)) {
+                    self.shared.drop_datagram();
+                }
+            }
+            Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
+            Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
+                self.fetch_requested(request, &broadcast, &track, priority, sequence);
+            }
+            Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => {
                 self.outbox.release(group);
@@ -320,7 +359,11 @@ impl Driver {
                     self.shared.skip_group();
                 }
             }
-            Event::RequestEnded { request, .. } => self.outbox.end_request(request.slot()),
+            Event::RequestEnded { request, .. } => {
+                if let Some(track) = self.outbox.end_request(request.slot()) {
+                    self.keep_described(track);
+                }
+            }
             // New requests are refused by the machine; who runs a session looks at its end.
             Event::GoingAway { .. } => {}
             Event::Closed { error } => self.close(error),
@@ -335,6 +378,12 @@ impl Driver {
         let inbox = std::mem::take(&mut self.inbox);
         for mut receiving in inbox.groups.into_iter().flatten() {
             receiving.group.abort(Error::SessionClosed);
+        }
+        for fetch in inbox.fetches.into_values() {
+            fetch.request.reject(Error::SessionClosed);
+        }
+        for mut supplier in inbox.suppliers.into_values() {
+            supplier.dynamic.refuse(&Error::SessionClosed);
         }
         for mut ask in inbox.asks.into_values() {
             ask.track.abort(Error::SessionClosed);
@@ -398,6 +447,7 @@ impl Driver {
 
     fn ask(&mut self, broadcast: Path, request: TrackRequest) {
         let track = request.into_producer();
+        self.supply(broadcast.clone(), track.dynamic());
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
         let ask = |slot| Ask { track, broadcast, told, waker: waker(slot) };
@@ -474,14 +524,7 @@ impl Driver {
             None => Err(Error::Cancelled),
         };
         match group {
-            Ok(group) => {
-                let slot = key.slot();
-                if slot >= self.inbox.groups.len() {
-                    self.inbox.groups.resize_with(slot + 1, || None);
-                }
-                let receiving = Receiving { key, group, frame: None, ask: subscription };
-                self.inbox.groups[slot] = Some(receiving);
-            }
+            Ok(group) => self.inbox.begin(key, group, Some(subscription)),
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
         }
     }
@@ -496,7 +539,8 @@ impl Driver {
         let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
             return;
         };
-        let info = self.inbox.asks.get(receiving.ask.into()).and_then(|ask| ask.track.info());
+        let ask = receiving.ask.and_then(|ask| self.inbox.asks.get(ask.into()));
+        let info = ask.and_then(|ask| ask.track.info());
         let timescale = info.map(|info| info.timescale).unwrap_or_default();
         let now = timescale.of_micros(self.now.as_micros());
         if let Err(error) = hand(receiving, now) {
@@ -598,16 +642,21 @@ impl Driver {
             }
             Next::Command(command) | Next::Last(command) => self.machine.apply(command),
             Next::Described(command, track) => {
-                if self.described.len() >= MAX_DESCRIBED {
-                    self.described.pop_front();
-                }
-                self.described.push_back((self.now + DESCRIBED_TIME, track));
+                self.keep_described(*track);
                 self.machine.apply(command);
             }
         }
         if more {
             self.outbox.wake(slot);
         }
+    }
+
+    /// Somebody may soon ask for a track again.
+    fn keep_described(&mut self, track: TrackConsumer) {
+        if self.described.len() >= MAX_DESCRIBED {
+            self.described.pop_front();
+        }
+        self.described.push_back((self.now + DESCRIBED_TIME, track));
     }
 
     /// The application wants something of the session itself.
@@ -642,9 +691,22 @@ impl Driver {
             }
             REMOTE => self.remote_changed(slot),
             ASK => self.ask_changed(slot),
+            SUPPLIER => self.supplier_changed(slot),
+            FETCH => self.fetch_changed(slot),
+            ANSWER => self.answer_changed(slot),
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
+    }
+}
+
+impl Inbox {
+    fn begin(&mut self, key: GroupKey, group: GroupProducer, ask: Option<Token>) {
+        let slot = key.slot();
+        if slot >= self.groups.len() {
+            self.groups.resize_with(slot + 1, || None);
+        }
+        self.groups[slot] = Some(Receiving { key, group, frame: None, ask });
     }
 }
 

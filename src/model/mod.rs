@@ -33,7 +33,7 @@ pub use group::{Group, GroupConsumer, GroupProducer};
 pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use ready::ReadyList;
 pub use session::{Client, Server, Session};
-pub use track::{Track, TrackConsumer, TrackProducer};
+pub use track::{GroupRequest, Track, TrackConsumer, TrackDynamic, TrackProducer};
 
 /// What a handle answers.
 pub type Result<T, E = crate::Error> = core::result::Result<T, E>;

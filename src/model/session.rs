@@ -160,6 +160,14 @@ impl Session {
         self.shared().refused.load(Ordering::Relaxed)
     }
 
+    /// Datagrams that the peer sent, that came, and that were of no use: malformed, of no subscription of
+    /// ours, doubled, too old, or more than [`Limits::datagrams`] at once. Those that the network lost
+    /// are not known.
+    pub fn lost_datagrams(&self) -> u64 {
+        let shared = self.shared();
+        shared.lost.load(Ordering::Relaxed) + shared.dropped.load(Ordering::Relaxed)
+    }
+
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
         let waker = waker.cloned();
         // Declared before the guard: dropped after the unlock.
@@ -213,6 +221,9 @@ impl Drop for Handle {
 pub(super) struct Shared {
     skipped: AtomicU64,
     refused: AtomicU64,
+    /// Datagrams: by the machine, and behind it.
+    lost: AtomicU64,
+    dropped: AtomicU64,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
@@ -237,8 +248,8 @@ impl Shared {
     pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
         let (wish, closed, waiters) = Default::default();
         let state = Mutex::new(State { version, wish, closed, waiters });
-        let (skipped, refused) = Default::default();
-        Arc::new(Self { skipped, refused, state, driver })
+        let (skipped, refused, lost, dropped) = Default::default();
+        Arc::new(Self { skipped, refused, lost, dropped, state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -267,6 +278,15 @@ impl Shared {
 
     pub(super) fn refuse_group(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many in all.
+    pub(super) fn lose_datagrams(&self, lost: u64) {
+        self.lost.store(lost, Ordering::Relaxed);
+    }
+
+    pub(super) fn drop_datagram(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn skip_group(&self) {

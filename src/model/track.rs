@@ -2,6 +2,7 @@
 
 mod consumer;
 mod demand;
+mod fetch;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -21,8 +22,10 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
 
 use demand::{Changes, Demand};
+use fetch::Fetches;
 
 pub use consumer::TrackConsumer;
+pub use fetch::{GroupRequest, TrackDynamic};
 
 /// A track that is to be made: its name and what its publisher says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +100,8 @@ struct State {
     /// No group below will come, once that is known of a track from elsewhere.
     start: Option<u64>,
     demand: Demand,
+    /// Groups that somebody asked for and that are not here.
+    fetches: Fetches,
     deadline: Option<Instant>,
     /// Those who wait for groups.
     readers: Wakers,
@@ -208,6 +213,8 @@ impl State {
             self.readers.take(woken);
             self.followers.take(woken);
             self.demand.suppliers.take(woken);
+            let error = self.abort.as_ref().unwrap_or(&Error::Internal);
+            self.fetches.refuse_all(error, woken);
         }
     }
 }
@@ -263,8 +270,15 @@ impl TrackProducer {
             }
             shared.info.set(info).map_err(|_| Error::Duplicate)?;
             state.followers.take(woken);
+            state.fetches.readers.take(woken);
             Ok(())
         })
+    }
+
+    /// A handle that answers for groups that are asked for by number and that are not here. While there
+    /// is one, [`TrackConsumer::fetch_group`] asks it; without one such groups are refused.
+    pub fn dynamic(&self) -> TrackDynamic {
+        TrackDynamic::new(self.shared.clone())
     }
 
     /// Says that no group below `start` will come. The first time counts.
@@ -283,17 +297,23 @@ impl TrackProducer {
     /// ([`Error::Old`]), and if the track ended before it.
     pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
         let Group { sequence } = group.into();
-        self.create(|_| sequence)
+        self.create(|_| sequence, false)
     }
 
     /// Begins the group behind the highest one that there ever was, or group 0. Fails if the track
     /// ended.
     pub fn append_group(&mut self) -> Result<GroupProducer> {
-        self.create(Shelf::edge)
+        self.create(Shelf::edge, false)
     }
 
-    fn create(&mut self, sequence: impl FnOnce(&Shelf) -> u64) -> Result<GroupProducer> {
+    fn create(
+        &mut self,
+        sequence: impl FnOnce(&Shelf) -> u64,
+        is_datagram: bool,
+    ) -> Result<GroupProducer> {
         let shared = &self.shared;
+        // Outlives the lock.
+        let mut _replaced = None;
         shared.change(&mut self.woken, |state, woken| {
             let sequence = sequence(&state.shelf);
             if let Some(error) = &state.abort {
@@ -303,11 +323,21 @@ impl TrackProducer {
             if sequence >= state.end.unwrap_or(u64::MAX) {
                 return Err(Error::Closed);
             }
-            if state.shelf.find(sequence).is_some() {
+            if state.shelf.find_live(sequence).is_some() {
                 return Err(Error::Duplicate);
             }
             if sequence < state.shelf.floor() {
                 return Err(Error::Old);
+            }
+            match state.shelf.find(sequence).map(|copy| copy.is_broken()) {
+                Some(false) => {
+                    // Somebody fetched it: what is present stays.
+                    state.shelf.promote(sequence);
+                    state.readers.take(woken);
+                    return Err(Error::Duplicate);
+                }
+                Some(true) => _replaced = state.shelf.remove_fetched(sequence),
+                None => {}
             }
             if shared.info.get().is_none() {
                 shared.info.get_or_init(TrackInfo::default);
@@ -315,10 +345,11 @@ impl TrackProducer {
             }
             let group = state.shelf.insert(sequence, |arrival| {
                 let (track, account) = (Arc::downgrade(shared), shared.account.clone());
-                Kept::new(sequence, arrival, track, account)
+                Kept::new(sequence, arrival, track, account, is_datagram)
             });
             let group = GroupProducer::new(group.clone());
             state.readers.take(woken);
+            state.fetches.readers.take(woken);
             Ok(group)
         })
     }
@@ -333,6 +364,29 @@ impl TrackProducer {
         let mut group = self.append_group()?;
         group.write_frame(timestamp, payload)?;
         group.finish()
+    }
+
+    /// Appends a group of one frame that sessions send as a QUIC datagram (moq-lite 05 and later): once,
+    /// without a stream, and lost if the network loses it. It is read as any other group.
+    ///
+    /// A datagram has at most 1,200 bytes with its header, and as many as the path takes. What is larger
+    /// goes as a group on a stream, as it does where there are no datagrams; the deployed peers drop it
+    /// instead. Fails as [`write_frame`](Self::write_frame).
+    pub fn write_datagram(
+        &mut self,
+        timestamp: impl Into<Timestamp>,
+        payload: impl Into<Bytes>,
+    ) -> Result<()> {
+        let mut group = self.create(Shelf::edge, true)?;
+        group.write_frame(timestamp, payload)?;
+        group.finish()
+    }
+
+    /// Adds what came as a datagram. `false` if there is no place for it.
+    pub(super) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
+        let Ok(mut group) = self.create(|_| sequence, true) else { return false };
+        let size = payload.len() as u64;
+        group.ingest(timestamp, size, payload).is_ok() && group.finish().is_ok()
     }
 
     /// Ends the track cleanly behind its last group. Groups that are open go on. Fails if the track
@@ -361,6 +415,7 @@ impl TrackProducer {
                 return Err(Error::ProtocolViolation("a group behind the end of its track"));
             }
             state.end = Some(end);
+            state.fetches.readers.take(woken);
             state.readers.take(woken);
             state.followers.take(woken);
             state.demand.suppliers.take(woken);

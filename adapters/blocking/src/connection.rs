@@ -9,8 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::crypto::rustls::HandshakeData;
 use quinn_proto::{
-    ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, StreamEvent, VarInt,
-    WriteError,
+    ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, SendDatagramError,
+    StreamEvent, VarInt, WriteError,
 };
 use smoq::machine::{Action, Input};
 use smoq::stream::{self, Code};
@@ -91,6 +91,8 @@ struct Moq {
     clock: Clock,
     /// Turns since a deadline passed.
     late: usize,
+    /// How large a datagram may be, as the driver was told.
+    max_datagram: usize,
 }
 
 /// What a turn did.
@@ -202,8 +204,15 @@ impl Connection {
                 Quic::Connected => self.connected(now, events),
                 Quic::ConnectionLost { reason } => self.lost(now, reason, events),
                 Quic::Stream(event) => self.stream_event(now, event, turn),
-                // The version is looked up at Connected; datagrams are not used yet.
-                Quic::HandshakeDataReady | Quic::DatagramReceived | Quic::DatagramsUnblocked => {}
+                Quic::DatagramReceived => {
+                    while let Some(bytes) = self.quic.datagrams().recv() {
+                        turn.items += 1;
+                        self.input(now, Input::Datagram { bytes });
+                    }
+                }
+                Quic::DatagramsUnblocked => self.input(now, Input::DatagramsAvailable),
+                // The version is looked up at Connected.
+                Quic::HandshakeDataReady => {}
             }
         }
     }
@@ -245,7 +254,7 @@ impl Connection {
             session: session.clone(),
             remote,
         });
-        self.moq = Some(Moq { session, driver, clock, late: 0 });
+        self.moq = Some(Moq { session, driver, clock, late: 0, max_datagram: 0 });
     }
 
     /// The peer or the network ended the connection.
@@ -341,6 +350,12 @@ impl Connection {
     /// Lets the driver work, and does what it then wants done to QUIC.
     fn outputs(&mut self, now: Instant, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
+        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
+        if max_datagram != moq.max_datagram {
+            moq.max_datagram = max_datagram;
+            let input = Input::MaxDatagram { bytes: max_datagram };
+            moq.driver.handle(moq.clock.instant(now), input);
+        }
         let driver = &mut moq.driver;
         let before = turn.items;
 
@@ -360,6 +375,15 @@ impl Connection {
         // windows keep the path busy; quinn's default would hold ten megabytes.
         let window = self.quic.congestion_state().window().saturating_mul(2).max(MIN_SEND_WINDOW);
         self.quic.set_send_window(window);
+        for _ in 0..PIECES {
+            let Some(datagram) = driver.poll_datagram() else { break };
+            turn.items += 1;
+            match self.quic.datagrams().send(datagram.to_bytes(), false) {
+                Err(SendDatagramError::Blocked(_)) => datagram.blocked(),
+                // The size was asked for above. Whatever else may be wrong, it is lost.
+                Ok(()) | Err(_) => datagram.sent(),
+            }
+        }
         for _ in 0..PIECES {
             let Some(write) = driver.poll_write() else { break };
             turn.items += 1;

@@ -168,7 +168,6 @@ impl Ietf {
 
     // ---- ends --------------------------------------------------------------------------------
 
-    /// Nothing more goes out on a request; it is free when the peer's half is over too.
     fn end(&mut self, core: &mut Core, key: Key) {
         self.ids.forget(key);
         if core.requests.withdraw(key) {
@@ -428,7 +427,15 @@ impl Dialect for Ietf {
                 let info = core.unsaid();
                 core.notices.push_back(Event::TrackInfo { subscription, info });
             }
-            Command::StartSubscribe { .. } => {}
+            Command::StartSubscribe { .. } | Command::CancelFetch { .. } => {}
+            Command::AcceptFetch { group, .. } => {
+                // Nobody fetches here, so that there is nothing to accept.
+                core.notices.push_back(Event::GroupReleased { group, sent: false });
+            }
+            Command::Fetch { fetch, .. } => {
+                let result = Err(Error::Unsupported);
+                core.notices.push_back(Event::FetchEnded { fetch, result });
+            }
             Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
             Command::Refuse { request, error } => self.refused(core, request.into(), &error),
             Command::Subscribe { subscription, broadcast, track, want } => {
@@ -455,6 +462,14 @@ impl Dialect for Ietf {
         self.subgroup_head(serving, sequence, first_frame)
     }
 
+    fn datagram_number(&self, _: &Serving) -> Option<u64> {
+        None
+    }
+
+    fn look_at_datagram(&mut self, _: &mut Core, _: Bytes) -> Option<Event> {
+        None
+    }
+
     fn say_ended(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
         self.say_done(core, key, streams);
     }
@@ -463,6 +478,10 @@ impl Dialect for Ietf {
 
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {
         self.left(core, sub, result);
+    }
+
+    fn finish(&mut self, core: &mut Core, key: Key) {
+        self.end(core, key);
     }
 
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {

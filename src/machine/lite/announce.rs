@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
-use super::super::dialect::Look;
+use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Lite, Role};
 use crate::coding::lite::{Announce, AnnounceInit, AnnounceOk, Base, Bases, HopsForm};

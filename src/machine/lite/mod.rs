@@ -4,6 +4,8 @@
 //! ends.
 
 mod announce;
+mod datagram;
+mod fetch;
 mod publisher;
 mod question;
 mod settle;
@@ -28,7 +30,7 @@ use super::subs::Sub;
 use super::timers::Timer;
 use super::{Config, Control, Core, State};
 use crate::coding::lite::{
-    AnnounceRequest, BiStream, Features, Goaway, GroupHeader, HEAD_BYTES, Setup, Subscribe,
+    AnnounceRequest, BiStream, Features, Fetch, Goaway, GroupHeader, HEAD_BYTES, Setup, Subscribe,
     TrackRequest, UniStream, frame_message,
 };
 use crate::error::Error;
@@ -64,6 +66,12 @@ enum Role {
     Served,
     /// The peer asked what a track is.
     Describing,
+    /// The peer asked for a group.
+    Supplying,
+    /// We asked for a group.
+    Fetching(Token),
+    /// It comes: what is read is not the request's any more.
+    Fetched,
     /// We subscribed.
     Asking(Key),
     /// We asked what the track of a subscription is.
@@ -173,8 +181,8 @@ impl Lite {
         let Some((kind, type_len)) = self.features.form.read(front) else { return need_more };
         let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
         *found = Some(kind);
-        if matches!(kind, BiStream::Fetch | BiStream::Probe) {
-            // Not served yet: an answer, not a fault.
+        if kind == BiStream::Probe || (kind == BiStream::Fetch && !self.features.fetch) {
+            // Not served: an answer, not a fault.
             return Err(Error::Cancelled);
         }
         let limit = core.limits.message_bytes;
@@ -239,7 +247,11 @@ impl Lite {
                 core.requests.finish(key);
                 Look::Event(Event::GoingAway { uri: message.uri })
             }
-            BiStream::Fetch | BiStream::Probe => unreachable!("refused above"),
+            BiStream::Fetch => {
+                let message = Fetch::decode_body(&body, version, depth)?;
+                self.fetch_requested(core, key, message)
+            }
+            BiStream::Probe => unreachable!("refused above"),
         })
     }
 
@@ -286,6 +298,10 @@ impl Lite {
                 core.end_serving(key, error);
                 self.cancel(core, key, error);
             }
+            Role::Supplying => {
+                core.end_supply(key, error);
+                self.cancel(core, key, error);
+            }
             Role::Describing => self.cancel(core, key, error),
             role => *self.role(key) = role,
         }
@@ -309,17 +325,6 @@ impl Lite {
 
     fn set_role(&mut self, key: Key, role: Role) {
         *self.role(key) = role;
-    }
-
-    /// Nothing more goes out on a request; it is free when the peer's half is over too.
-    fn finish(&mut self, core: &mut Core, key: Key) {
-        if core.requests.withdraw(key) {
-            *self.role(key) = Role::New;
-        } else if core.requests.get(key).is_some() {
-            core.requests.finish(key);
-            self.set_role(key, Role::Done);
-            core.requests.queue_in(key);
-        }
     }
 }
 
@@ -394,6 +399,9 @@ impl Dialect for Lite {
             Role::Serving => self.look_at_serving(core, key),
             Role::Served => self.look_at_served(core, key),
             Role::Describing => self.look_at_describing(core, key),
+            Role::Supplying => self.look_at_supplying(core, key),
+            Role::Fetching(token) => self.look_at_fetching(core, key, *token),
+            Role::Fetched => Look::Wait,
             Role::Asking(sub) => self.look_at_asking(core, key, *sub),
             Role::Querying(sub) => self.look_at_querying(core, key, *sub),
             Role::Wondering(token) => self.look_at_wondering(core, key, *token),
@@ -435,12 +443,28 @@ impl Dialect for Lite {
             Command::AcceptAnnounce { request, reader, active } => {
                 self.accept_announce(core, request.into(), reader, active);
             }
+            Command::AcceptFetch { request, group, info } => {
+                self.accept_fetch(core, request.into(), group, &info);
+            }
             Command::AcceptTrack { request, info } => {
                 self.accept_track(core, request.into(), &info)
             }
             Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
             Command::Describe { subscription, broadcast, track } => {
                 self.describe(core, subscription, broadcast, track);
+            }
+            Command::CancelFetch { fetch } => self.cancel_fetch(core, fetch),
+            Command::Fetch {
+                fetch,
+                broadcast,
+                track,
+                priority,
+                sequence: group,
+                first_frame: frame_start,
+                last_frame: frame_end,
+            } => {
+                let message = Fetch { broadcast, track, priority, group, frame_start, frame_end };
+                self.fetch(core, fetch, &message);
             }
             Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
             Command::StartSubscribe { request, group } => {
@@ -471,6 +495,14 @@ impl Dialect for Lite {
         self.begin_group(serving, sequence, first_frame)
     }
 
+    fn datagram_number(&self, serving: &Serving) -> Option<u64> {
+        self.features.datagrams.then_some(serving.number)
+    }
+
+    fn look_at_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {
+        self.read_datagram(core, bytes)
+    }
+
     fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
         self.say_end(core, key, end, streams);
     }
@@ -492,6 +524,16 @@ impl Dialect for Lite {
         if core.requests.get(key).is_some() {
             core.requests.cancel(key, error, &mut core.actions);
             *self.role(key) = Role::New;
+        }
+    }
+
+    fn finish(&mut self, core: &mut Core, key: Key) {
+        if core.requests.withdraw(key) {
+            *self.role(key) = Role::New;
+        } else if core.requests.get(key).is_some() {
+            core.requests.finish(key);
+            self.set_role(key, Role::Done);
+            core.requests.queue_in(key);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Machines in pairs, over links of every kind, and alone against a peer made of bytes.
 
 mod announce;
+mod datagrams;
+mod fetch;
 mod groups;
 mod hostile;
 mod ietf;

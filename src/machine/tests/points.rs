@@ -414,9 +414,9 @@ fn point_16_long_integers_are_taken_and_long_messages_are_not() {
 fn point_17_unknown_stream_types_are_reset_and_the_session_lives() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
-        let bi = ["00", "07", "20", "5063 00", "fe0000ff0dad0200", "03 0b 00", "04"];
-        // TRACK before 05, GOAWAY before 04.
-        let old = [(Lite05, "06 02 00 00"), (Lite04, "05 01 00")];
+        let bi = ["00", "07", "20", "5063 00", "fe0000ff0dad0200", "04"];
+        // TRACK and FETCH before 05, GOAWAY before 04.
+        let old = [(Lite05, "06 02 00 00"), (Lite05, "03 0b 00"), (Lite04, "05 01 00")];
         let missing = old.iter().filter(|(since, _)| version < *since).map(|(_, bytes)| *bytes);
         for bytes in bi.into_iter().chain(missing) {
             let id = lone.open(Dir::Bi, bytes);

@@ -120,6 +120,17 @@ pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
 /// The same on a connection of its own, for these versions.
 pub(crate) fn pair_on(link: Link, client: Versions, server: Versions) -> (Drivings, Side, Side) {
     let (near, far) = (Origin::default().produce(), Origin::default().produce());
+    pair_over(link, near, far, client, server)
+}
+
+/// The same for origins that are there.
+pub(crate) fn pair_over(
+    link: Link,
+    near: OriginProducer,
+    far: OriginProducer,
+    client: Versions,
+    server: Versions,
+) -> (Drivings, Side, Side) {
     let client = Client::new().with_origin(&near).with_versions(client);
     let server = Server::new().with_origin(&far).with_versions(server);
     let (near_session, client) = smoq_quinn::connect(link.client, &client).unwrap();
