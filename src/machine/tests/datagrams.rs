@@ -363,7 +363,11 @@ fn datagrams_and_groups_arrive_side_by_side() {
             assert!(heard.ended[&0].is_ok());
             match (has_datagrams(version), lost) {
                 (false, _) => assert_eq!((datagrams, groups.len()), (0, 30)),
-                (true, 0) => assert_eq!((datagrams, groups.len()), (16, 30)),
+                (true, 0) if version != Lite07Wip => {
+                    assert_eq!((datagrams, groups.len()), (16, 30));
+                }
+                // On 07 the end counts streams alone: a datagram that comes behind the last is late.
+                (true, 0) => assert!(datagrams <= 16 && groups.len() == 14 + datagrams),
                 (true, _) => assert!(datagrams < 16 && groups.len() == 14 + datagrams),
             }
         }
