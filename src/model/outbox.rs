@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
 use crate::slab::Slab;
 use crate::subscription::Subscription;
+use crate::time::Instant;
 
 /// What the peer asked for and is being given. Tables by slot of the request.
 #[derive(Default)]
@@ -96,6 +97,18 @@ impl Outbox {
 
     pub(super) fn reader_request(&self, slot: usize) -> Option<RequestKey> {
         self.readers.get(slot)?.as_ref().map(|reader| reader.request)
+    }
+
+    /// When an announcement is due that is held now.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.readers.iter().flatten().filter_map(|reader| reader.reader.deadline()).min()
+    }
+
+    /// The requests with announcements that were held and are due.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = RequestKey> {
+        let readers = self.readers.iter().flatten();
+        let is_due = move |reader: &&Reader| reader.reader.deadline().is_some_and(|at| at <= now);
+        readers.filter(is_due).map(|reader| reader.request)
     }
 
     /// A track that the peer subscribed.

@@ -1,6 +1,12 @@
 //! Routes: the ways to one broadcast, and which of them is the best.
 
+use std::time::Duration;
+
 use crate::hop::{Cost, Hop, Hops};
+
+/// How long peers are not told of a route that is no better than the one they know: what lost its way
+/// may lose the next one too, or find the old one again.
+pub(super) const HOLD_TIME: Duration = Duration::from_millis(300);
 
 /// Names one session among all of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +28,12 @@ impl Route {
     /// equals the newest is best, which only the table knows.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len())
+    }
+
+    /// What tells that two routes bring the same: where both come from, if everybody on the way says who
+    /// it is.
+    pub(super) fn content(&self) -> Option<Hop> {
+        self.hops.as_slice().first().copied().filter(|_| !self.is_anonymous())
     }
 
     /// Whether somebody on the way did not say who it is, so that a loop can't be excluded.

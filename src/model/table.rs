@@ -5,18 +5,20 @@
 //! between two reads costs nothing, and what is left to read is found without a queue per reader.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::route::{Horizon, Route};
+use super::route::{HOLD_TIME, Horizon, Route};
 use super::scope::Scope;
-use crate::Path;
+use crate::{Instant, Path};
 
 /// One way to a broadcast `B`.
 #[derive(Clone, Debug)]
 pub(super) struct Way<B> {
     /// The version at which it came: tells ways apart, and newer from older.
     id: u64,
+    /// The id of the first way to this very broadcast.
+    first: u64,
     pub(super) route: Route,
     pub(super) broadcast: B,
 }
@@ -55,7 +57,16 @@ impl<B> Table<B> {
     pub(super) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
         let entry = self.touch(path);
         let id = entry.version;
-        entry.place(Way { id, route, broadcast });
+        entry.place(Way { id, first: id, route, broadcast });
+        id
+    }
+
+    /// Adds another way to the broadcast of `way`. Readers are told of a change between the two as one
+    /// of the route.
+    pub(super) fn join(&mut self, path: &Path, way: Way<B>, route: Route) -> u64 {
+        let entry = self.touch(path);
+        let id = entry.version;
+        entry.place(Way { id, route, ..way });
         id
     }
 
@@ -140,8 +151,20 @@ pub(super) struct Reader {
     horizon: Horizon,
     /// Everything up to this version was read.
     seen: u64,
-    /// Id and route of what is there, as far as it was told; by whole path.
-    told: BTreeMap<Path, (u64, Route)>,
+    /// What is there, as far as it was told; by whole path.
+    told: BTreeMap<Path, Told>,
+    /// Routes that are told later, if they are still so then.
+    held: BTreeSet<(Instant, Path)>,
+}
+
+/// What a reader was told of a path.
+#[derive(Clone, Debug)]
+struct Told {
+    /// Of the first way to the broadcast.
+    first: u64,
+    route: Route,
+    /// Until when a worse route is held.
+    held: Option<Instant>,
 }
 
 /// What is new at a path.
@@ -158,7 +181,7 @@ pub(super) enum Change<B> {
 impl Reader {
     /// A reader to which everything is new.
     pub(super) fn new(scope: Scope, horizon: Horizon) -> Self {
-        Self { scope, horizon, seen: 0, told: BTreeMap::new() }
+        Self { scope, horizon, seen: 0, told: BTreeMap::new(), held: BTreeSet::new() }
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -170,46 +193,76 @@ impl Reader {
         for path in self.told.keys() {
             table.believe(path);
         }
-        let Self { scope, horizon, seen, told } = self;
-        Self { scope: scope.clone(), horizon: *horizon, seen: *seen, told: told.clone() }
+        let Self { scope, horizon, seen, told, held } = self;
+        let (scope, told, held) = (scope.clone(), told.clone(), held.clone());
+        Self { scope, horizon: *horizon, seen: *seen, told, held }
+    }
+
+    /// When a route that is held will be told.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.held.first().map(|(at, _)| *at)
     }
 
     /// Frees what the table keeps for this reader.
     pub(super) fn forget<B>(&mut self, table: &mut Table<B>) {
+        self.held.clear();
         for path in std::mem::take(&mut self.told).keys() {
             table.disbelieve(path);
         }
     }
 
-    /// The next change and its path, relative to the root of the scope.
-    pub(super) fn next<B: Clone>(&mut self, table: &mut Table<B>) -> Option<(Path, Change<B>)> {
+    /// The next change and its path, relative to the root of the scope. A peer hears [`HOLD_TIME`] later
+    /// of a route that is no better than the one it knows.
+    pub(super) fn next<B: Clone>(
+        &mut self,
+        table: &mut Table<B>,
+        now: Instant,
+    ) -> Option<(Path, Change<B>)> {
         loop {
+            let due = self.held.first().filter(|(at, _)| *at <= now).map(|(_, path)| path.clone());
             let unseen = (Bound::Excluded(self.seen), Bound::Unbounded);
-            let (&version, path) = table.index.range(unseen).next()?;
-            let Some(name) = self.scope.relative(path) else {
+            let (path, version) = match (due, table.index.range(unseen).next()) {
+                (Some(path), _) => (path, self.seen),
+                (None, Some((version, path))) => (path.clone(), *version),
+                (None, None) => return None,
+            };
+            let Some(name) = self.scope.relative(&path) else {
                 self.seen = version;
                 continue;
             };
-            let path = path.clone();
             let way = table.best(&path, self.horizon).cloned();
             match (self.told.get_mut(&path), way) {
                 (None, None) => self.seen = version,
                 (None, Some(way)) => {
                     self.seen = version;
-                    self.told.insert(path.clone(), (way.id, way.route.clone()));
+                    let told = Told { first: way.first, route: way.route.clone(), held: None };
+                    self.told.insert(path.clone(), told);
                     table.believe(&path);
                     return Some((name, Change::Announced(way)));
                 }
-                (Some((id, route)), Some(way)) if *id == way.id => {
+                (Some(told), Some(way)) if told.first == way.first => {
                     self.seen = version;
-                    if *route != way.route {
-                        route.clone_from(&way.route);
+                    let is_peer = self.horizon.session.is_some();
+                    let wait = is_peer && told.route.rank() <= way.route.rank();
+                    let until = told.held.unwrap_or(now + HOLD_TIME);
+                    if wait && told.route != way.route && until > now {
+                        told.held = Some(until);
+                        self.held.insert((until, path));
+                        continue;
+                    }
+                    if let Some(until) = told.held.take() {
+                        self.held.remove(&(until, path));
+                    }
+                    if told.route != way.route {
+                        told.route.clone_from(&way.route);
                         return Some((name, Change::Rerouted(way)));
                     }
                 }
                 // `seen` stays, so that the next call announces what took its place, if anything.
                 (Some(_), _) => {
-                    self.told.remove(&path);
+                    if let Some(until) = self.told.remove(&path).and_then(|told| told.held) {
+                        self.held.remove(&(until, path.clone()));
+                    }
                     table.disbelieve(&path);
                     return Some((name, Change::Gone));
                 }
@@ -235,7 +288,7 @@ mod tests {
     /// What a reader reads until it knows everything, as text.
     fn read(reader: &mut Reader, table: &mut Table<u32>) -> Vec<String> {
         let mut out = Vec::new();
-        while let Some((path, change)) = reader.next(table) {
+        while let Some((path, change)) = reader.next(table, Instant::ZERO) {
             out.push(match change {
                 Change::Announced(way) => format!("+{path} {}", way.broadcast),
                 Change::Gone => format!("-{path}"),

@@ -2,8 +2,10 @@
 
 mod consumer;
 mod demand;
+mod sources;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use super::Result;
 use super::budget::{Account, Cache};
 use super::group::{Group, GroupProducer, Kept};
+use super::route::Route;
 use super::shelf::{Dead, Rules, Shelf};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
@@ -21,6 +24,7 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
 
 use demand::{Changes, Demand};
+use sources::Sources;
 
 pub use consumer::TrackConsumer;
 
@@ -97,6 +101,8 @@ struct State {
     /// No group below will come, once that is known of a track from elsewhere.
     start: Option<u64>,
     demand: Demand,
+    /// The sessions that bring it.
+    sources: Sources,
     deadline: Option<Instant>,
     /// Those who wait for groups.
     readers: Wakers,
@@ -221,6 +227,8 @@ pub struct TrackProducer {
     demand_slot: WaitSlot,
     /// The last changes of demand that were told.
     demand_seen: Changes,
+    /// Which of the sources it is; 0 for an application.
+    source: u64,
 }
 
 impl TrackProducer {
@@ -240,7 +248,7 @@ impl TrackProducer {
     fn of(shared: Arc<Shared>, demand_seen: Changes) -> Self {
         lock(&shared.state).producers += 1;
         let (woken, slot, demand_slot) = Default::default();
-        Self { shared, woken, slot, demand_slot, demand_seen }
+        Self { shared, woken, slot, demand_slot, demand_seen, source: 0 }
     }
 
     /// The track's name in its broadcast.
@@ -293,7 +301,7 @@ impl TrackProducer {
     }
 
     fn create(&mut self, sequence: impl FnOnce(&Shelf) -> u64) -> Result<GroupProducer> {
-        let shared = &self.shared;
+        let (shared, source) = (&self.shared, self.source);
         shared.change(&mut self.woken, |state, woken| {
             let sequence = sequence(&state.shelf);
             if let Some(error) = &state.abort {
@@ -309,6 +317,9 @@ impl TrackProducer {
             if sequence < state.shelf.floor() {
                 return Err(Error::Old);
             }
+            if !state.sources.admits(source, sequence) {
+                return Err(Error::Cancelled);
+            }
             if shared.info.get().is_none() {
                 shared.info.get_or_init(TrackInfo::default);
                 state.followers.take(woken);
@@ -318,6 +329,9 @@ impl TrackProducer {
                 Kept::new(sequence, arrival, track, account)
             });
             let group = GroupProducer::new(group.clone());
+            if source != 0 && state.sources.brought(source, sequence) {
+                state.demand.suppliers.take(woken);
+            }
             state.readers.take(woken);
             Ok(group)
         })
@@ -408,6 +422,31 @@ impl TrackProducer {
     /// Whether somebody reads the track or asks what it is.
     pub(super) fn is_asked(&self) -> bool {
         lock(&self.shared.state).demand.is_asked()
+    }
+
+    /// Makes it a source of the track, on behalf of `supplier`.
+    pub(super) fn attach(&mut self, supplier: u64) {
+        self.source = lock(&self.shared.state).sources.attach(supplier);
+    }
+
+    /// Whether no other source is attached.
+    pub(super) fn is_only_source(&self) -> bool {
+        lock(&self.shared.state).sources.is_only(self.source)
+    }
+
+    /// Whether a newer source has taken over.
+    pub(super) fn is_superseded(&self) -> bool {
+        lock(&self.shared.state).sources.is_superseded(self.source)
+    }
+
+    /// Groups that came before and are not here will not come any more.
+    pub(super) fn lose(&mut self, groups: Range<u64>) {
+        lock(&self.shared.state).sources.lose(groups);
+    }
+
+    /// What all handles share, to look at.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// A handle that keeps nothing alive.
@@ -519,6 +558,7 @@ impl Clone for TrackProducer {
 impl Drop for TrackProducer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut self.woken, |state, woken| {
+            state.sources.detach(self.source);
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {
@@ -592,6 +632,29 @@ impl WeakTrack {
 }
 
 impl Shared {
+    /// Another source of the track.
+    pub(super) fn supply(self: &Arc<Self>, supplier: u64) -> TrackProducer {
+        let mut producer = TrackProducer::of(self.clone(), Changes::default());
+        producer.attach(supplier);
+        producer
+    }
+
+    /// The supplier of the newest source.
+    pub(super) fn supplier(&self) -> Option<u64> {
+        lock(&self.state).sources.supplier()
+    }
+
+    /// Whether there is something to ask another source for.
+    pub(super) fn is_running(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_alive() && state.end.is_none() && state.demand.is_asked()
+    }
+
+    /// Whether all peers who read it may be given this route.
+    pub(super) fn shows(&self, route: &Route) -> bool {
+        lock(&self.state).demand.shows(route)
+    }
+
     /// Whether [`WeakTrack::subscribe`] would succeed.
     pub(super) fn is_alive(&self) -> bool {
         lock(&self.state).is_alive()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::route::{Horizon, Route};
 use super::super::wakers::{Wakers, Woken};
 use crate::subscription::Subscription;
 
@@ -10,6 +11,8 @@ use crate::subscription::Subscription;
 pub(super) struct Demand {
     /// What each wants; `None` if it only asks what the track is.
     wants: BTreeMap<u64, Option<Subscription>>,
+    /// Which routes it may not come by, for those who are peers.
+    horizons: BTreeMap<u64, Horizon>,
     last: u64,
     all: Option<Subscription>,
     changes: Changes,
@@ -60,8 +63,17 @@ impl Demand {
 
     pub(super) fn remove(&mut self, key: u64, edge: u64, woken: &mut Woken) {
         let was_asked = self.is_asked();
+        self.horizons.remove(&key);
         self.wants.remove(&key);
         self.update(was_asked, edge, woken);
+    }
+
+    pub(super) fn limit(&mut self, key: u64, horizon: Horizon) {
+        self.horizons.insert(key, horizon);
+    }
+
+    pub(super) fn shows(&self, route: &Route) -> bool {
+        self.horizons.values().all(|horizon| horizon.shows(route))
     }
 
     fn update(&mut self, was_asked: bool, edge: u64, woken: &mut Woken) {

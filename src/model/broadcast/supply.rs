@@ -1,0 +1,434 @@
+//! Broadcasts that come through sessions. Several sessions may have the same one: each has a desk, at
+//! which the tracks are asked for that it should bring, and a track moves when another desk gets better
+//! or its own is gone. Readers do not see it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use smallvec::SmallVec;
+
+use super::super::Result;
+use super::super::budget::Cache;
+use super::super::group::GroupProducer;
+use super::super::origin::Place;
+use super::super::route::{Horizon, Route};
+use super::super::track::{self, TrackConsumer, TrackProducer};
+use super::super::wakers::{WaitSlot, Wakers, Woken};
+use super::{BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_wanted};
+use crate::{Error, Path, Subscription, TrackInfo};
+
+/// The desks of a broadcast; none if it is the application's.
+#[derive(Default)]
+pub(super) struct Desks {
+    /// Best first.
+    list: Vec<Desk>,
+    last: u64,
+}
+
+/// Where one session is asked for tracks.
+struct Desk {
+    id: u64,
+    route: Route,
+    requests: VecDeque<Request>,
+    handler: Wakers,
+}
+
+/// A track to be brought.
+struct Request {
+    /// A source of it already, so that it does not end while it waits here.
+    track: TrackProducer,
+    tried: Tried,
+}
+
+/// The desks that could not bring a track.
+type Tried = SmallVec<[u64; 2]>;
+
+impl Desks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn insert(&mut self, id: u64, route: Route, requests: VecDeque<Request>, handler: Wakers) {
+        // As in the table: the newest first among equals.
+        let at = self.list.partition_point(|desk| {
+            desk.route.rank() < route.rank() || (desk.route.rank() == route.rank() && desk.id > id)
+        });
+        self.list.insert(at, Desk { id, route, requests, handler });
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut Desk> {
+        self.list.iter_mut().find(|desk| desk.id == id)
+    }
+
+    fn take(&mut self, id: u64) -> Option<Desk> {
+        let at = self.list.iter().position(|desk| desk.id == id)?;
+        Some(self.list.remove(at))
+    }
+
+    /// The best desk for all who read the track, but for those that were tried.
+    fn best_for(&self, track: &track::Shared, tried: &[u64]) -> Option<u64> {
+        let mut open = self.list.iter().filter(|desk| !tried.contains(&desk.id));
+        open.find(|desk| track.shows(&desk.route)).map(|desk| desk.id)
+    }
+
+    fn ask(&mut self, id: u64, request: Request, woken: &mut Woken) {
+        if let Some(desk) = self.find(id) {
+            desk.requests.push_back(request);
+            desk.handler.take(woken);
+        }
+    }
+
+    /// Takes out the requests that nobody wants any more.
+    pub(super) fn withdraw(&mut self) -> Vec<TrackProducer> {
+        let mut vain = Vec::new();
+        for desk in &mut self.list {
+            for request in std::mem::take(&mut desk.requests) {
+                if is_wanted(&request.track) {
+                    desk.requests.push_back(request);
+                } else {
+                    vain.push(request.track);
+                }
+            }
+        }
+        vain
+    }
+}
+
+impl State {
+    /// Asks a desk for a track of which nothing is there yet.
+    ///
+    /// Fails if there is none whose route all who read it may be given.
+    pub(super) fn ask_first(&mut self, mut track: TrackProducer, woken: &mut Woken) -> Result<()> {
+        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?;
+        track.attach(desk);
+        self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
+        Ok(())
+    }
+
+    /// Lets every running track come from the desk that is best for it now. The old source goes on until
+    /// the new one brings a group.
+    fn steer(&mut self, debris: &mut Debris, woken: &mut Woken) {
+        let tracks: Vec<_> = self.tracks.values().filter_map(|track| track.upgrade()).collect();
+        for track in &tracks {
+            if !track.is_running() {
+                continue;
+            }
+            let best = self.desks.best_for(track, &[]);
+            if let Some(desk) = best.filter(|desk| track.supplier() != Some(*desk)) {
+                let track = track.supply(desk);
+                self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
+            }
+        }
+        debris.tracks.extend(tracks);
+        if let Some(best) = self.desks.list.first() {
+            self.route = best.route.clone();
+        }
+    }
+
+    /// Asks another desk for what `source` does not bring any more. What comes back could not be passed
+    /// on: then it was the last one.
+    fn pass_on(&mut self, mut request: Request, debris: &mut Debris, woken: &mut Woken) {
+        let Request { track, tried } = &mut request;
+        if !track.is_only_source() || !track.shared().is_running() {
+            debris.spare.push(request.track);
+            return;
+        }
+        let mut others = self.desks.list.iter().filter(|desk| !tried.contains(&desk.id));
+        // Whoever can't be given that route will be told so, and go.
+        let desk = self.desks.best_for(track.shared(), tried).or(others.next().map(|desk| desk.id));
+        match desk {
+            Some(desk) => {
+                let next = track.shared().supply(desk);
+                let tried = std::mem::take(tried);
+                debris.spare.push(request.track);
+                self.desks.ask(desk, Request { track: next, tried }, woken);
+            }
+            None => debris.requests.push(request.track),
+        }
+    }
+}
+
+impl Shared {
+    /// Changes the desks, and tells those who published the broadcast elsewhere of its new route.
+    fn change<T>(
+        &self,
+        error: &Error,
+        change: impl FnOnce(&mut State, &mut Debris, &mut Woken) -> T,
+    ) -> T {
+        let (mut debris, mut woken) = (Debris::default(), Woken::default());
+        let mut state = self.lock();
+        let before = state.route.clone();
+        let result = change(&mut state, &mut debris, &mut woken);
+        let route = state.route.clone();
+        let places = if route == before { Vec::new() } else { state.places.clone() };
+        drop(state);
+        for place in places {
+            place.reroute(route.clone());
+        }
+        debris.refuse(error);
+        woken.wake();
+        result
+    }
+}
+
+impl BroadcastProducer {
+    /// Makes it one that comes through sessions, of which this is the first.
+    pub(in super::super) fn supply(&self, route: Route) -> Supplier {
+        let shared = self.shared();
+        Supplier::new(shared, &mut shared.lock(), route)
+    }
+}
+
+impl BroadcastConsumer {
+    /// Another session has the same content: it supplies this broadcast too, unless that has ended or
+    /// belongs elsewhere.
+    pub(in super::super) fn join(
+        &self,
+        path: &Path,
+        cache: &Arc<Cache>,
+        route: &Route,
+    ) -> Option<Supplier> {
+        let shared = &self.seat.shared;
+        let here = shared.path == *path && Arc::ptr_eq(&shared.cache, cache);
+        let mut state = shared.lock();
+        let live = here && state.end.is_none() && !state.desks.is_empty();
+        live.then(|| Supplier::new(shared, &mut state, route.clone()))
+    }
+
+    /// A track for a peer, which may only come by routes within its `horizon`. Without a subscription it
+    /// only asks what the track is.
+    ///
+    /// Errors: as [`subscribe_track`](Self::subscribe_track); [`Error::Unroutable`] if every route leads
+    /// back to a peer who reads it.
+    pub(in super::super) fn serve_track(
+        &self,
+        name: &str,
+        want: Option<Subscription>,
+        horizon: Horizon,
+    ) -> Result<TrackConsumer> {
+        self.find_track(name, want, Some(horizon))
+    }
+
+    /// Sees to it that a track does not come from who reads it.
+    pub(super) fn turn_away(&self, track: &Arc<track::Shared>) -> Result<()> {
+        self.seat.shared.change(&Error::Unroutable, |state, _, woken| {
+            let desks = &mut state.desks;
+            let current = track.supplier().and_then(|id| desks.find(id));
+            if current.is_none_or(|desk| track.shows(&desk.route)) {
+                return Ok(());
+            }
+            let desk = desks.best_for(track, &[]).ok_or(Error::Unroutable)?;
+            desks.ask(desk, Request { track: track.supply(desk), tried: Tried::new() }, woken);
+            Ok(())
+        })
+    }
+}
+
+/// One session's part in a broadcast. Dropped it leaves with [`Error::Dropped`].
+pub(crate) struct Supplier {
+    writer: Writer,
+    desk: u64,
+    route: Route,
+    place: Option<Place>,
+    slot: WaitSlot,
+}
+
+impl Supplier {
+    fn new(shared: &Arc<Shared>, state: &mut State, route: Route) -> Self {
+        state.producers += 1;
+        state.desks.last += 1;
+        let desk = state.desks.last;
+        state.desks.insert(desk, route.clone(), VecDeque::new(), Wakers::default());
+        let writer = Writer(shared.clone());
+        Self { writer, desk, route, place: None, slot: WaitSlot::default() }
+    }
+
+    /// It stands in the table now: tracks that run come this way if it is the best.
+    pub(in super::super) fn settle(&mut self, place: Place) {
+        self.place = Some(place);
+        self.writer.0.change(&Error::Dropped, State::steer);
+    }
+
+    /// Changes the route. `false` if what comes by it is something else, so that this has to end.
+    pub(crate) fn reroute(&mut self, route: &Route) -> bool {
+        if route.content() != self.route.content() {
+            return false;
+        }
+        if self.route != *route {
+            self.route = route.clone();
+            self.writer.0.change(&Error::Dropped, |state, debris, woken| {
+                if let Some(desk) = state.desks.take(self.desk) {
+                    state.desks.insert(desk.id, route.clone(), desk.requests, desk.handler);
+                    state.steer(debris, woken);
+                }
+            });
+            if let Some(place) = &self.place {
+                place.reroute(route.clone());
+            }
+        }
+        true
+    }
+
+    /// The next track that is to be brought.
+    pub(crate) fn poll_request(&mut self, waker: &Waker) -> Poll<Source> {
+        let waker = waker.clone();
+        let mut debris = Debris::default();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = self.writer.0.lock();
+        while let Some(desk) = state.desks.find(self.desk) {
+            let Some(Request { track, tried }) = desk.requests.pop_front() else {
+                _displaced = desk.handler.register(&mut self.slot, waker);
+                break;
+            };
+            if is_wanted(&track) {
+                let broadcast = Arc::downgrade(&self.writer.0);
+                let from = track.latest().map(|latest| latest + 1);
+                return Poll::Ready(Source { track, desk: self.desk, tried, broadcast, from });
+            }
+            state.forget_vain(track, &mut debris);
+        }
+        Poll::Pending
+    }
+
+    /// The session has it no longer. If nobody else has, the broadcast ends.
+    pub(crate) fn leave(mut self, end: Result<()>) {
+        self.end(end);
+    }
+
+    fn end(&mut self, end: Result<()>) {
+        let Self { writer, desk, place, slot, .. } = self;
+        let error = end.clone().err().unwrap_or(Error::NotFound);
+        let left = writer.0.change(&error, |state, debris, woken| {
+            let mut desk = state.desks.take(*desk)?;
+            for mut request in desk.requests {
+                request.tried.push(desk.id);
+                state.pass_on(request, debris, woken);
+            }
+            state.steer(debris, woken);
+            Some((state.desks.is_empty(), desk.handler.free(slot)))
+        });
+        if let Some((true, _)) = left {
+            // It may have ended before, which stands.
+            let _ = writer.0.end(end);
+        }
+        if let Some(place) = place.take() {
+            place.leave();
+        }
+    }
+}
+
+impl Drop for Supplier {
+    fn drop(&mut self) {
+        self.end(Err(Error::Dropped));
+    }
+}
+
+#[cfg(test)]
+impl Supplier {
+    pub(in super::super) fn consume(&self) -> BroadcastConsumer {
+        BroadcastConsumer { seat: super::Seat::closing(&self.writer.0) }
+    }
+}
+
+/// A track that a session brings.
+pub(crate) struct Source {
+    track: TrackProducer,
+    desk: u64,
+    tried: Tried,
+    broadcast: Weak<Shared>,
+    /// If another source was there before: groups below came from it, or may come.
+    from: Option<u64>,
+}
+
+impl Source {
+    pub(crate) fn name(&self) -> &str {
+        self.track.name()
+    }
+
+    pub(crate) fn info(&self) -> Option<&TrackInfo> {
+        self.track.info()
+    }
+
+    /// As [`TrackProducer::poll_interest`].
+    pub(crate) fn poll_interest(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Subscription>, bool)> {
+        self.track.poll_interest(cx)
+    }
+
+    /// What to ask for if all readers want `want`: what was there before is not asked for again, but the
+    /// newest group that began is, which may have been cut off.
+    pub(crate) fn wanted(&self, want: Subscription) -> Subscription {
+        let Some(newest) = self.from.map(|from| from - 1) else { return want };
+        Subscription { start: Some(want.start.unwrap_or(newest).max(newest)), ..want }
+    }
+
+    /// What the peer says of the track. Fails if that is not what was said of it before.
+    pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
+        match self.track.info() {
+            Some(known) if *known == info => Ok(()),
+            Some(_) => Err(Error::Duplicate),
+            // It fails if the track ended meanwhile, which its readers know.
+            None => Ok(drop(self.track.accept(info))),
+        }
+    }
+
+    /// Says that no group below `start` will come. Those that another source had begun to count are
+    /// lost then.
+    pub(crate) fn begin_at(&mut self, start: u64) {
+        self.track.begin_at(start);
+        if let Some(from) = self.from.filter(|from| *from < start) {
+            self.track.lose(from..start);
+        }
+    }
+
+    /// As [`TrackProducer::create_group`]; [`Error::Cancelled`] if a newer source brings it.
+    pub(crate) fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
+        let group = self.track.create_group(sequence)?;
+        self.tried.clear();
+        Ok(group)
+    }
+
+    /// The track ended before the group `end`, or behind its last one.
+    pub(crate) fn finish(mut self, end: Option<u64>) {
+        // Fails if another source told the end before, or it was aborted, which stands.
+        let _ = match end {
+            Some(end) => self.track.finish_at(end).or_else(|_| self.track.finish()),
+            None => self.track.finish(),
+        };
+    }
+
+    /// Ends the track for all.
+    pub(crate) fn abort(&mut self, error: Error) {
+        self.track.abort(error);
+    }
+
+    /// Whether a newer source has taken over: this one is not needed but for the groups that it began.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.track.is_superseded()
+    }
+
+    /// The session can't bring the track any more. Another one is asked for it, unless one is at it
+    /// already; if there is none, the track ends with `error`.
+    pub(crate) fn lose(self, error: Error) {
+        let Self { track, desk, mut tried, broadcast, .. } = self;
+        tried.push(desk);
+        let mut request = Request { track, tried };
+        match broadcast.upgrade() {
+            Some(broadcast) => broadcast.change(&error, |state, debris, woken| {
+                state.pass_on(request, debris, woken);
+            }),
+            None if request.track.is_only_source() => request.track.abort(error),
+            None => {}
+        }
+    }
+}
+
+/// Ends a group whose source is gone while it was open. This is the place to complete it instead, by a
+/// FETCH from where it stands, where the next source can.
+pub(crate) fn cut_off(mut group: GroupProducer, error: Error) {
+    group.abort(error);
+}
