@@ -194,7 +194,7 @@ impl Driver {
             cache.advance(now);
         }
         self.machine.handle_timeout(now);
-        for request in self.outbox.due(now) {
+        while let Some(request) = self.outbox.pop_due(now) {
             self.machine.apply(Command::AnnouncementsReady { request });
         }
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
