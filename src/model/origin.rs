@@ -9,7 +9,7 @@ use super::Result;
 use super::broadcast::{BroadcastConsumer, BroadcastProducer, Supplier};
 use super::budget::Cache;
 use super::clock::Clock;
-use super::route::{Horizon, Route, SessionId};
+use super::route::{DOUBT_TIME, Horizon, Route, SessionId};
 use super::scope::Scope;
 use super::table::{Change, Reader, Table};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
@@ -127,6 +127,17 @@ impl Place {
             // Dropped here and not under the lock: it may be the last handle of its broadcast.
             drop(origin.change(|state| state.table.remove(&self.path, self.id)));
         }
+    }
+
+    /// Takes the way out of the table whose peer says that it has none any more.
+    pub(super) fn withdraw(&self) {
+        let Some(origin) = self.origin.upgrade() else { return };
+        let until = origin.cache.now() + DOUBT_TIME;
+        drop(origin.change(|state| {
+            let lost = state.table.remove(&self.path, self.id)?;
+            state.table.doubt(&self.path, &lost, until);
+            Some(lost)
+        }));
     }
 
     /// The broadcast comes by another route.

@@ -8,6 +8,10 @@ use crate::hop::{Cost, Hop, Hops};
 /// may lose the next one too, or find the old one again.
 pub(super) const HOLD_TIME: Duration = Duration::from_millis(300);
 
+/// How long peers are not told of a route through somebody who said that it has none. By then whoever
+/// told of it has said so too, or did not hear of it because it is wrong.
+pub(super) const DOUBT_TIME: Duration = Duration::from_secs(2);
+
 /// Names one session among all of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(pub(crate) u64);

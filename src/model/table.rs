@@ -21,6 +21,8 @@ pub(super) struct Way<B> {
     first: u64,
     pub(super) route: Route,
     pub(super) broadcast: B,
+    /// Until when peers are not told of it: somebody on the way says that there is none.
+    doubt: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl<B> Table<B> {
     pub(super) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
         let entry = self.touch(path);
         let id = entry.version;
-        entry.place(Way { id, first: id, route, broadcast });
+        entry.place(Way { id, first: id, route, broadcast, doubt: None });
         id
     }
 
@@ -66,7 +68,7 @@ impl<B> Table<B> {
     pub(super) fn join(&mut self, path: &Path, way: Way<B>, route: Route) -> u64 {
         let entry = self.touch(path);
         let id = entry.version;
-        entry.place(Way { id, route, ..way });
+        entry.place(Way { id, route, doubt: None, ..way });
         id
     }
 
@@ -78,10 +80,22 @@ impl<B> Table<B> {
         Some(way)
     }
 
+    /// The last hop of `lost`, which was taken out, said that it has no way any more. So none of those
+    /// that go through it can be one, and whoever told them will say so too.
+    pub(super) fn doubt(&mut self, path: &Path, lost: &Way<B>, until: Instant) {
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        let Some(hop) = lost.route.hops.as_slice().last() else { return };
+        for way in entry.ways.iter_mut().filter(|way| way.first == lost.first) {
+            if way.route.hops.contains(*hop) {
+                way.doubt = Some(until);
+            }
+        }
+    }
+
     /// Changes the route of a way, if it is still there.
     pub(super) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
         if let Some(way) = self.entries.get_mut(path).and_then(|entry| entry.take(id)) {
-            self.touch(path).place(Way { route, ..way });
+            self.touch(path).place(Way { route, doubt: None, ..way });
         }
     }
 
@@ -133,6 +147,12 @@ impl<B> Table<B> {
 
 impl<B> Entry<B> {
     fn place(&mut self, way: Way<B>) {
+        if let Some(hop) = way.route.hops.as_slice().last() {
+            // Who has a way is believed again.
+            for other in self.ways.iter_mut().filter(|other| other.route.hops.contains(*hop)) {
+                other.doubt = None;
+            }
+        }
         let key = |way: &Way<B>| (way.route.rank(), Reverse(way.id));
         let at = self.ways.partition_point(|other| key(other) < key(&way));
         self.ways.insert(at, way);
@@ -153,8 +173,8 @@ pub(super) struct Reader {
     seen: u64,
     /// What is there, as far as it was told; by whole path.
     told: BTreeMap<Path, Told>,
-    /// Routes that are told later, if they are still so then.
-    held: BTreeSet<(Instant, Path)>,
+    /// When to look again at what is held or in doubt.
+    later: BTreeSet<(Instant, Path)>,
 }
 
 /// What a reader was told of a path.
@@ -163,7 +183,9 @@ struct Told {
     /// Of the first way to the broadcast.
     first: u64,
     route: Route,
-    /// Until when a worse route is held.
+    /// Whether it was told that it is gone, while another route is held.
+    gone: bool,
+    /// Until when a route is held that is no better.
     held: Option<Instant>,
 }
 
@@ -181,7 +203,7 @@ pub(super) enum Change<B> {
 impl Reader {
     /// A reader to which everything is new.
     pub(super) fn new(scope: Scope, horizon: Horizon) -> Self {
-        Self { scope, horizon, seen: 0, told: BTreeMap::new(), held: BTreeSet::new() }
+        Self { scope, horizon, seen: 0, told: BTreeMap::new(), later: BTreeSet::new() }
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -193,78 +215,100 @@ impl Reader {
         for path in self.told.keys() {
             table.believe(path);
         }
-        let Self { scope, horizon, seen, told, held } = self;
-        let (scope, told, held) = (scope.clone(), told.clone(), held.clone());
-        Self { scope, horizon: *horizon, seen: *seen, told, held }
+        let Self { scope, horizon, seen, told, later } = self;
+        let (scope, told, later) = (scope.clone(), told.clone(), later.clone());
+        Self { scope, horizon: *horizon, seen: *seen, told, later }
     }
 
-    /// When a route that is held will be told.
+    /// When to ask again although nothing changes.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.held.first().map(|(at, _)| *at)
+        self.later.first().map(|(at, _)| *at)
     }
 
     /// Frees what the table keeps for this reader.
     pub(super) fn forget<B>(&mut self, table: &mut Table<B>) {
-        self.held.clear();
+        self.later.clear();
         for path in std::mem::take(&mut self.told).keys() {
             table.disbelieve(path);
         }
     }
 
-    /// The next change and its path, relative to the root of the scope. A peer hears [`HOLD_TIME`] later
-    /// of a route that is no better than the one it knows.
+    /// The next change and its path, relative to the root of the scope.
+    ///
+    /// A peer hears [`HOLD_TIME`] later of a route that is no better than the one it knows. If the best
+    /// one leads back to the peer, it hears at once that the one it knows is gone: it must not be left
+    /// to rely on us while we rely on it.
     pub(super) fn next<B: Clone>(
         &mut self,
         table: &mut Table<B>,
         now: Instant,
     ) -> Option<(Path, Change<B>)> {
         loop {
-            let due = self.held.first().filter(|(at, _)| *at <= now).map(|(_, path)| path.clone());
             let unseen = (Bound::Excluded(self.seen), Bound::Unbounded);
-            let (path, version) = match (due, table.index.range(unseen).next()) {
-                (Some(path), _) => (path, self.seen),
-                (None, Some((version, path))) => (path.clone(), *version),
-                (None, None) => return None,
+            let (path, version) = if self.deadline().is_some_and(|at| at <= now) {
+                (self.later.pop_first()?.1, self.seen)
+            } else {
+                let (version, path) = table.index.range(unseen).next()?;
+                (path.clone(), *version)
             };
             let Some(name) = self.scope.relative(&path) else {
                 self.seen = version;
                 continue;
             };
-            let way = table.best(&path, self.horizon).cloned();
+            let is_peer = self.horizon.session.is_some();
+            let doubt = |way: &&Way<B>| way.doubt.filter(|until| is_peer && *until > now);
+            let ways = table.ways(&path);
+            let mut trusted = ways.iter().filter(|way| doubt(way).is_none());
+            let way = trusted.clone().find(|way| self.horizon.shows(&way.route)).cloned();
+            let leads_back = trusted.next().is_some_and(|way| !self.horizon.shows(&way.route));
+            if let Some(until) = ways.iter().filter_map(|way| doubt(&way)).min() {
+                self.later.insert((until, path.clone()));
+            }
             match (self.told.get_mut(&path), way) {
                 (None, None) => self.seen = version,
                 (None, Some(way)) => {
                     self.seen = version;
-                    let told = Told { first: way.first, route: way.route.clone(), held: None };
+                    let (first, route) = (way.first, way.route.clone());
+                    let told = Told { first, route, gone: false, held: None };
                     self.told.insert(path.clone(), told);
                     table.believe(&path);
                     return Some((name, Change::Announced(way)));
                 }
                 (Some(told), Some(way)) if told.first == way.first => {
                     self.seen = version;
-                    let is_peer = self.horizon.session.is_some();
-                    let wait = is_peer && told.route.rank() <= way.route.rank();
+                    let is_news = told.gone || told.route != way.route;
+                    let is_better = way.route.rank() < told.route.rank();
                     let until = told.held.unwrap_or(now + HOLD_TIME);
-                    if wait && told.route != way.route && until > now {
+                    if is_peer && is_news && !is_better && until > now {
                         told.held = Some(until);
-                        self.held.insert((until, path));
+                        self.later.insert((until, path));
+                        if leads_back && !told.gone {
+                            told.gone = true;
+                            return Some((name, Change::Gone));
+                        }
                         continue;
                     }
                     if let Some(until) = told.held.take() {
-                        self.held.remove(&(until, path));
+                        self.later.remove(&(until, path));
                     }
-                    if told.route != way.route {
+                    if is_news {
                         told.route.clone_from(&way.route);
-                        return Some((name, Change::Rerouted(way)));
+                        let was_gone = std::mem::take(&mut told.gone);
+                        let change = if was_gone { Change::Announced } else { Change::Rerouted };
+                        return Some((name, change(way)));
                     }
                 }
                 // `seen` stays, so that the next call announces what took its place, if anything.
-                (Some(_), _) => {
-                    if let Some(until) = self.told.remove(&path).and_then(|told| told.held) {
-                        self.held.remove(&(until, path.clone()));
+                (Some(told), _) => {
+                    let was_gone = told.gone;
+                    if let Some(until) = told.held {
+                        self.later.remove(&(until, path.clone()));
                     }
+                    self.told.remove(&path);
                     table.disbelieve(&path);
-                    return Some((name, Change::Gone));
+                    if !was_gone {
+                        return Some((name, Change::Gone));
+                    }
                 }
             }
         }

@@ -20,6 +20,7 @@ pub(crate) struct Net {
 }
 
 struct Joined {
+    ends: [usize; 2],
     pair: Pair<Tap, Tap>,
     up: bool,
     _sessions: [Session; 2],
@@ -40,17 +41,22 @@ impl Net {
 
     /// Joins two nodes, 5 ms apart, and gives the number of the link.
     pub(crate) fn link(&mut self, a: usize, b: usize, version: Version) -> usize {
+        self.link_over(a, b, version, 5)
+    }
+
+    /// Joins two nodes, so many milliseconds apart.
+    pub(crate) fn link_over(&mut self, a: usize, b: usize, version: Version, millis: u64) -> usize {
         let (client, server) = (Client::new(), Server::new());
         let now = Instant::from_millis(self.now);
         let (one, client) = client.with_origin(&self.origins[a]).connect(version, now);
         let (two, server) = server.with_origin(&self.origins[b]).accept(version, now);
         let mut link = Link::perfect();
-        link.latency = Duration::from_millis(5);
+        link.latency = Duration::from_millis(millis);
         let client = Tap::new(client, Side::Client, version);
         let server = Tap::new(server, Side::Server, version);
         let mut pair = Pair::new(client, server, link);
         pair.advance(Duration::from_millis(self.now));
-        self.links.push(Joined { pair, up: true, _sessions: [one, two] });
+        self.links.push(Joined { ends: [a, b], pair, up: true, _sessions: [one, two] });
         self.links.len() - 1
     }
 
@@ -61,11 +67,21 @@ impl Net {
         self.links[link].up = false;
     }
 
+    /// Goes on until so many milliseconds have passed, from event to event: what one link brings, a node
+    /// passes on to the others at once.
     pub(crate) fn advance(&mut self, millis: u64) {
-        for _ in 0..millis {
-            self.now += 1;
-            for link in self.links.iter_mut().filter(|link| link.up) {
-                link.pair.advance(Duration::from_millis(1));
+        self.now += millis;
+        let target = Instant::from_millis(self.now);
+        loop {
+            let links = self.links.iter_mut().filter(|link| link.up).map(|link| &mut link.pair);
+            let mut pairs: Vec<_> = links.collect();
+            let next = pairs.iter().filter_map(|pair| pair.next_event()).min();
+            let at = next.unwrap_or(target).min(target);
+            for pair in &mut pairs {
+                pair.advance(at.since(pair.now()));
+            }
+            if next.is_none_or(|next| next > target) {
+                return;
             }
         }
     }
@@ -78,10 +94,16 @@ impl Net {
         self.links[link].up && asks(Side::Client) + asks(Side::Server) > 2
     }
 
-    /// What each end of each link was told of broadcasts since the last time, in messages.
-    pub(crate) fn told(&mut self) -> Vec<[Vec<Announce>; 2]> {
-        let links = self.links.iter_mut();
-        links.map(|link| [link.pair.client.told(), link.pair.server.told()]).collect()
+    /// What was said of broadcasts on each link and in each direction since the last time: from whom,
+    /// to whom, what.
+    pub(crate) fn told(&mut self) -> Vec<(usize, usize, Vec<Announce>)> {
+        let mut told = Vec::new();
+        for link in &mut self.links {
+            let [a, b] = link.ends;
+            told.push((b, a, link.pair.client.told()));
+            told.push((a, b, link.pair.server.told()));
+        }
+        told
     }
 
     /// How much was sent over all links, ever.

@@ -292,7 +292,8 @@ impl Supplier {
         Poll::Pending
     }
 
-    /// The session has it no longer. If nobody else has, the broadcast ends.
+    /// The session has it no longer: `Ok` if the peer said so, else why. If nobody else has it, the
+    /// broadcast ends.
     pub(crate) fn leave(mut self, end: Result<()>) {
         self.end(end);
     }
@@ -300,6 +301,7 @@ impl Supplier {
     fn end(&mut self, end: Result<()>) {
         let Self { writer, desk, place, slot, .. } = self;
         let error = end.clone().err().unwrap_or(Error::NotFound);
+        let was_withdrawn = end.is_ok();
         let left = writer.0.change(&error, |state, debris, woken| {
             let mut desk = state.desks.take(*desk)?;
             for mut request in desk.requests {
@@ -313,8 +315,10 @@ impl Supplier {
             // It may have ended before, which stands.
             let _ = writer.0.end(end);
         }
-        if let Some(place) = place.take() {
-            place.leave();
+        match place.take() {
+            Some(place) if was_withdrawn => place.withdraw(),
+            Some(place) => place.leave(),
+            None => {}
         }
     }
 }
