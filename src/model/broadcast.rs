@@ -606,7 +606,7 @@ impl BroadcastConsumer {
             if let Some(consumer) = shared.join(&track, withdrawn, want.clone()) {
                 if let (Some(horizon), Some(track)) = (horizon, track.upgrade()) {
                     consumer.stay_within(horizon);
-                    self.turn_away(&track)?;
+                    self.turn_away(&track, horizon)?;
                 }
                 return Ok(consumer);
             }

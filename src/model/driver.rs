@@ -440,6 +440,13 @@ impl Driver {
                 }
                 return;
             }
+            if !ask.track.is_useful() {
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if let Some(ask) = self.inbox.asks.remove(key) {
+                    ask.track.lose(Error::Unroutable);
+                }
+                return;
+            }
             let want = want.map(|want| ask.track.wanted(want));
             let told = want.map_or(Told::Question, Told::Subscription);
             // Who still asks may subscribe next, so that a subscription stays until nobody is there.

@@ -189,6 +189,19 @@ struct Told {
     held: Option<Instant>,
 }
 
+impl Told {
+    /// It is told that the broadcast is gone. What comes then has to stand for longer: others go through
+    /// the same, and their changes come from them one after the other.
+    fn take_back(&mut self, path: &Path, now: Instant, later: &mut BTreeSet<(Instant, Path)>) {
+        let until = now + 2 * HOLD_TIME;
+        if let Some(until) = self.held.replace(until) {
+            later.remove(&(until, path.clone()));
+        }
+        later.insert((until, path.clone()));
+        self.gone = true;
+    }
+}
+
 /// What is new at a path.
 #[derive(Debug)]
 pub(super) enum Change<B> {
@@ -261,6 +274,7 @@ impl Reader {
             let mut trusted = ways.iter().filter(|way| doubt(way).is_none());
             let way = trusted.clone().find(|way| self.horizon.shows(&way.route)).cloned();
             let leads_back = trusted.next().is_some_and(|way| !self.horizon.shows(&way.route));
+            let is_left = |told: &Told| ways.iter().any(|way| way.first == told.first);
             if let Some(until) = ways.iter().filter_map(|way| doubt(&way)).min() {
                 self.later.insert((until, path.clone()));
             }
@@ -280,12 +294,12 @@ impl Reader {
                     let is_better = way.route.rank() < told.route.rank();
                     let until = told.held.unwrap_or(now + HOLD_TIME);
                     if is_peer && is_news && !is_better && until > now {
-                        told.held = Some(until);
-                        self.later.insert((until, path));
                         if leads_back && !told.gone {
-                            told.gone = true;
+                            told.take_back(&path, now, &mut self.later);
                             return Some((name, Change::Gone));
                         }
+                        told.held = Some(until);
+                        self.later.insert((until, path));
                         continue;
                     }
                     if let Some(until) = told.held.take() {
@@ -296,6 +310,14 @@ impl Reader {
                         let was_gone = std::mem::take(&mut told.gone);
                         let change = if was_gone { Change::Announced } else { Change::Rerouted };
                         return Some((name, change(way)));
+                    }
+                }
+                // There are others, which may get trusted.
+                (Some(told), None) if is_peer && is_left(told) => {
+                    self.seen = version;
+                    if !told.gone {
+                        told.take_back(&path, now, &mut self.later);
+                        return Some((name, Change::Gone));
                     }
                 }
                 // `seen` stays, so that the next call announces what took its place, if anything.

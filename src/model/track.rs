@@ -650,9 +650,14 @@ impl Shared {
         state.is_alive() && state.end.is_none() && state.demand.is_asked()
     }
 
-    /// Whether all peers who read it may be given this route.
-    pub(super) fn shows(&self, route: &Route) -> bool {
-        lock(&self.state).demand.shows(route)
+    /// Whether all who read it may be given what comes by this route.
+    pub(super) fn suits_all(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_all(route)
+    }
+
+    /// Whether anybody who reads it may.
+    pub(super) fn suits_some(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_some(route)
     }
 
     /// Whether [`WeakTrack::subscribe`] would succeed.

@@ -77,9 +77,9 @@ impl Net {
             let mut pairs: Vec<_> = links.collect();
             let next = pairs.iter().filter_map(|pair| pair.next_event()).min();
             let at = next.unwrap_or(target).min(target);
-            for pair in &mut pairs {
-                pair.advance(at.since(pair.now()));
-            }
+            // First the clocks, because what one link brings wakes the next one.
+            pairs.iter_mut().for_each(|pair| pair.skip_to(at));
+            pairs.iter_mut().for_each(|pair| pair.advance(Duration::ZERO));
             if next.is_none_or(|next| next > target) {
                 return;
             }
@@ -92,6 +92,25 @@ impl Net {
         let asks = |side| pair.streams(side, Dir::Bi);
         // One stream of each end asks for announcements.
         self.links[link].up && asks(Side::Client) + asks(Side::Server) > 2
+    }
+
+    /// How many links there are, the broken ones as well.
+    pub(crate) fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether every node is joined to every other by links but this one.
+    pub(crate) fn is_connected_without(&self, link: usize) -> bool {
+        let mut seen = vec![false; self.origins.len()];
+        seen[0] = true;
+        for _ in 0..seen.len() {
+            for (_, joined) in self.links.iter().enumerate().filter(|(n, it)| *n != link && it.up) {
+                let [a, b] = joined.ends;
+                let reached = seen[a] || seen[b];
+                (seen[a], seen[b]) = (reached, reached);
+            }
+        }
+        seen.into_iter().all(|seen| seen)
     }
 
     /// What was said of broadcasts on each link and in each direction since the last time: from whom,
@@ -204,5 +223,18 @@ impl Endpoint for Tap {
 
     fn is_closed(&self) -> bool {
         self.driver.is_closed()
+    }
+}
+impl Net {
+    pub(crate) fn dump(&self, link: usize) -> String {
+        self.links[link]
+            .pair
+            .trace()
+            .lines()
+            .iter()
+            .filter(|l| !l.contains("priority"))
+            .map(|l| l.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }

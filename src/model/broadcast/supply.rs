@@ -66,10 +66,27 @@ impl Desks {
         Some(self.list.remove(at))
     }
 
-    /// The best desk for all who read the track, but for those that were tried.
-    fn best_for(&self, track: &track::Shared, tried: &[u64]) -> Option<u64> {
+    /// The desk that was asked for the track last, if it is still there.
+    fn current(&self, track: &track::Shared) -> Option<&Desk> {
+        let supplier = track.supplier()?;
+        self.list.iter().find(|desk| desk.id == supplier)
+    }
+
+    /// The best desk for all who read the track, or else for some, but for those that were tried.
+    fn best_for(&self, track: &track::Shared, tried: &[u64]) -> Option<&Desk> {
         let mut open = self.list.iter().filter(|desk| !tried.contains(&desk.id));
-        open.find(|desk| track.shows(&desk.route)).map(|desk| desk.id)
+        let for_all = open.clone().find(|desk| track.suits_all(&desk.route));
+        for_all.or_else(|| open.find(|desk| track.suits_some(&desk.route)))
+    }
+
+    /// The desk that should be asked for a track that runs, if it is another one.
+    fn better_for(&self, track: &track::Shared) -> Option<u64> {
+        let best = self.best_for(track, &[])?;
+        let stays = |desk: &Desk| {
+            desk.id == best.id || !track.suits_all(&best.route) && track.suits_some(&desk.route)
+        };
+        let moves = !self.current(track).is_some_and(stays);
+        moves.then_some(best.id)
     }
 
     fn ask(&mut self, id: u64, request: Request, woken: &mut Woken) {
@@ -100,7 +117,7 @@ impl State {
     ///
     /// Fails if there is none whose route all who read it may be given.
     pub(super) fn ask_first(&mut self, mut track: TrackProducer, woken: &mut Woken) -> Result<()> {
-        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?;
+        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?.id;
         track.attach(desk);
         self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
         Ok(())
@@ -114,8 +131,7 @@ impl State {
             if !track.is_running() {
                 continue;
             }
-            let best = self.desks.best_for(track, &[]);
-            if let Some(desk) = best.filter(|desk| track.supplier() != Some(*desk)) {
+            if let Some(desk) = self.desks.better_for(track) {
                 let track = track.supply(desk);
                 self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             }
@@ -134,9 +150,7 @@ impl State {
             debris.spare.push(request.track);
             return;
         }
-        let mut others = self.desks.list.iter().filter(|desk| !tried.contains(&desk.id));
-        // Whoever can't be given that route will be told so, and go.
-        let desk = self.desks.best_for(track.shared(), tried).or(others.next().map(|desk| desk.id));
+        let desk = self.desks.best_for(track.shared(), tried).map(|desk| desk.id);
         match desk {
             Some(desk) => {
                 let next = track.shared().supply(desk);
@@ -210,15 +224,17 @@ impl BroadcastConsumer {
         self.find_track(name, want, Some(horizon))
     }
 
-    /// Sees to it that a track does not come from who reads it.
-    pub(super) fn turn_away(&self, track: &Arc<track::Shared>) -> Result<()> {
+    /// Sees to it that a track does not come from a peer that begins to read it.
+    pub(super) fn turn_away(&self, track: &Arc<track::Shared>, horizon: Horizon) -> Result<()> {
         self.seat.shared.change(&Error::Unroutable, |state, _, woken| {
             let desks = &mut state.desks;
-            let current = track.supplier().and_then(|id| desks.find(id));
-            if current.is_none_or(|desk| track.shows(&desk.route)) {
+            let current = desks.current(track);
+            if desks.is_empty() || current.is_some_and(|desk| horizon.shows(&desk.route)) {
                 return Ok(());
             }
-            let desk = desks.best_for(track, &[]).ok_or(Error::Unroutable)?;
+            let mut shown = desks.list.iter().filter(|desk| horizon.shows(&desk.route));
+            let for_all = shown.clone().find(|desk| track.suits_all(&desk.route));
+            let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?.id;
             desks.ask(desk, Request { track: track.supply(desk), tried: Tried::new() }, woken);
             Ok(())
         })
@@ -285,7 +301,8 @@ impl Supplier {
             if is_wanted(&track) {
                 let broadcast = Arc::downgrade(&self.writer.0);
                 let from = track.latest().map(|latest| latest + 1);
-                return Poll::Ready(Source { track, desk: self.desk, tried, broadcast, from });
+                let (desk, route) = (self.desk, self.route.clone());
+                return Poll::Ready(Source { track, desk, route, tried, broadcast, from });
             }
             state.forget_vain(track, &mut debris);
         }
@@ -340,6 +357,8 @@ impl Supplier {
 pub(crate) struct Source {
     track: TrackProducer,
     desk: u64,
+    /// By which it was asked for.
+    route: Route,
     tried: Tried,
     broadcast: Weak<Shared>,
     /// If another source was there before: groups below came from it, or may come.
@@ -361,6 +380,12 @@ impl Source {
         cx: &mut Context<'_>,
     ) -> Poll<(Option<Subscription>, bool)> {
         self.track.poll_interest(cx)
+    }
+
+    /// Whether anybody who reads the track may be given what this source brings. Two who read from each
+    /// other, and nobody else from them, would never end.
+    pub(crate) fn is_useful(&self) -> bool {
+        self.track.shared().suits_some(&self.route)
     }
 
     /// What to ask for if all readers want `want`: what was there before is not asked for again, but the

@@ -66,7 +66,9 @@ impl TrackConsumer {
 
     /// It is a peer that reads: the track may only come by routes within `horizon`.
     pub(in super::super) fn stay_within(&self, horizon: Horizon) {
-        lock(&self.shared.state).demand.limit(self.key, horizon);
+        self.shared.change(&mut Woken::default(), |state, woken| {
+            state.demand.limit(self.key, horizon, woken);
+        });
     }
 
     /// The track's name in its broadcast.

@@ -63,17 +63,35 @@ impl Demand {
 
     pub(super) fn remove(&mut self, key: u64, edge: u64, woken: &mut Woken) {
         let was_asked = self.is_asked();
-        self.horizons.remove(&key);
         self.wants.remove(&key);
         self.update(was_asked, edge, woken);
+        self.horizons.remove(&key);
+        self.look_again(woken);
     }
 
-    pub(super) fn limit(&mut self, key: u64, horizon: Horizon) {
+    /// A peer wants it, and may only be given what comes by a route within its horizon.
+    pub(super) fn limit(&mut self, key: u64, horizon: Horizon, woken: &mut Woken) {
         self.horizons.insert(key, horizon);
+        self.look_again(woken);
     }
 
-    pub(super) fn shows(&self, route: &Route) -> bool {
+    /// A source may be of use to nobody now, although what all want is the same.
+    fn look_again(&mut self, woken: &mut Woken) {
+        if !self.horizons.is_empty() {
+            self.changes.interest += 1;
+            self.suppliers.take(woken);
+        }
+    }
+
+    /// Whether all may be given what comes by this route.
+    pub(super) fn suits_all(&self, route: &Route) -> bool {
         self.horizons.values().all(|horizon| horizon.shows(route))
+    }
+
+    /// Whether anybody may.
+    pub(super) fn suits_some(&self, route: &Route) -> bool {
+        let horizons = &self.horizons;
+        self.wants.keys().any(|key| horizons.get(key).is_none_or(|horizon| horizon.shows(route)))
     }
 
     fn update(&mut self, was_asked: bool, edge: u64, woken: &mut Woken) {
