@@ -1,5 +1,7 @@
 //! Nodes with an origin each, and sessions between them, all on one virtual clock.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 use std::task::Poll;
 use std::time::Duration;
 
@@ -223,18 +225,5 @@ impl Endpoint for Tap {
 
     fn is_closed(&self) -> bool {
         self.driver.is_closed()
-    }
-}
-impl Net {
-    pub(crate) fn dump(&self, link: usize) -> String {
-        self.links[link]
-            .pair
-            .trace()
-            .lines()
-            .iter()
-            .filter(|l| !l.contains("priority"))
-            .map(|l| l.to_string())
-            .collect::<Vec<_>>()
-            .join("\n")
     }
 }

@@ -142,15 +142,17 @@ impl State {
         }
     }
 
-    /// Asks another desk for what `source` does not bring any more. What comes back could not be passed
-    /// on: then it was the last one.
+    /// Asks another desk for a track that is not brought any more. If that was the last source and
+    /// nobody is left who could be asked, the track ends.
     fn pass_on(&mut self, mut request: Request, debris: &mut Debris, woken: &mut Woken) {
         let Request { track, tried } = &mut request;
-        if !track.is_only_source() || !track.shared().is_running() {
+        if !track.is_only_source() {
             debris.spare.push(request.track);
             return;
         }
-        let desk = self.desks.best_for(track.shared(), tried).map(|desk| desk.id);
+        let running = track.shared().is_running();
+        let next = self.desks.best_for(track.shared(), tried).filter(|_| running);
+        let desk = next.map(|desk| desk.id);
         match desk {
             Some(desk) => {
                 let next = track.shared().supply(desk);
@@ -397,12 +399,12 @@ impl Source {
 
     /// What the peer says of the track. Fails if that is not what was said of it before.
     pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
-        match self.track.info() {
-            Some(known) if *known == info => Ok(()),
-            Some(_) => Err(Error::Duplicate),
-            // It fails if the track ended meanwhile, which its readers know.
-            None => Ok(drop(self.track.accept(info))),
+        if self.track.info().is_some_and(|known| *known != info) {
+            return Err(Error::Duplicate);
         }
+        // It fails if the track ended meanwhile, which its readers know, and the second time.
+        let _ = self.track.accept(info);
+        Ok(())
     }
 
     /// Says that no group below `start` will come. Those that another source had begun to count are
@@ -460,4 +462,123 @@ impl Source {
 /// FETCH from where it stands, where the next source can.
 pub(crate) fn cut_off(mut group: GroupProducer, error: Error) {
     group.abort(error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hop::Cost;
+    use crate::model::route::SessionId;
+    use crate::{Hop, Origin, OriginProducer};
+
+    fn origin() -> OriginProducer {
+        Origin::new(Hop::new(1)).produce()
+    }
+
+    /// A session that has the content of 7.
+    fn session(origin: &OriginProducer, id: u64, cost: u64) -> Supplier {
+        let hops = [7, 100 + id].into_iter().map(Hop::new).collect();
+        let cost = Cost { warm: cost, cold: cost };
+        let route = Route { hops, cost, session: Some(SessionId(id)) };
+        origin.announce_remote("a".into(), route).unwrap()
+    }
+
+    fn asked(supplier: &mut Supplier) -> Option<Source> {
+        match supplier.poll_request(Waker::noop()) {
+            Poll::Ready(source) => Some(source),
+            Poll::Pending => None,
+        }
+    }
+
+    fn behind(id: u64) -> Horizon {
+        Horizon { exclude: Hop::new(100 + id), session: Some(SessionId(id)) }
+    }
+
+    fn read(origin: &OriginProducer) -> TrackConsumer {
+        let broadcast = origin.consume().get_broadcast("a").unwrap();
+        broadcast.subscribe_track("video", Subscription::default()).unwrap()
+    }
+
+    #[test]
+    fn a_track_passes_on_until_nobody_is_left() {
+        let origin = origin();
+        let (mut near, mut far) = (session(&origin, 2, 1), session(&origin, 3, 2));
+        let mut reader = read(&origin);
+        assert!(asked(&mut far).is_none());
+        let mut source = asked(&mut near).expect("the best is asked");
+        source.accept(TrackInfo::default()).unwrap();
+        let group = source.create_group(4).unwrap();
+        cut_off(group, Error::SessionClosed);
+        source.lose(Error::SessionClosed);
+        near.leave(Err(Error::SessionClosed));
+        let mut source = asked(&mut far).expect("the next one is asked");
+        assert!(asked(&mut far).is_none(), "once");
+        assert_eq!(source.wanted(Subscription::default()).start, Some(4));
+        assert_eq!(source.wanted(Subscription::default().start(9)).start, Some(9));
+        source.accept(TrackInfo::default()).unwrap();
+        assert_eq!(source.create_group(4).unwrap_err(), Error::Duplicate);
+        source.create_group(5).unwrap().finish().unwrap();
+        let sequences = std::iter::from_fn(|| match reader.try_recv_group() {
+            Poll::Ready(Ok(group)) => group.map(|group| group.sequence()),
+            _ => None,
+        });
+        assert!(sequences.eq([4, 5]));
+        source.lose(Error::App(3));
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::App(3)))));
+    }
+
+    #[test]
+    fn a_better_session_is_asked_before_the_old_one_is_left() {
+        let origin = origin();
+        let mut far = session(&origin, 2, 5);
+        let mut reader = read(&origin);
+        let mut old = asked(&mut far).unwrap();
+        old.accept(TrackInfo::default()).unwrap();
+        drop(old.create_group(0).unwrap());
+        let mut near = session(&origin, 3, 1);
+        let mut new = asked(&mut near).expect("it is asked at once");
+        new.accept(TrackInfo::default()).unwrap();
+        assert_eq!(new.create_group(0).unwrap_err(), Error::Duplicate);
+        let open = old.create_group(1).unwrap();
+        assert!(!old.is_superseded(), "the new one brought nothing yet");
+        drop(new.create_group(2).unwrap());
+        assert!(old.is_superseded() && !new.is_superseded());
+        assert_eq!(old.create_group(3).unwrap_err(), Error::Cancelled);
+        drop((open, old));
+        assert!(reader.try_closed().is_pending());
+        drop(new.create_group(3).unwrap());
+
+        // Another track under the same name is none that could go on.
+        near.leave(Ok(()));
+        let mut other = asked(&mut far).unwrap();
+        let info = TrackInfo { priority: 9, ..TrackInfo::default() };
+        assert_eq!(other.accept(info).unwrap_err(), Error::Duplicate);
+        other.lose(Error::Duplicate);
+        assert!(reader.try_closed().is_pending(), "what runs goes on");
+        new.lose(Error::SessionClosed);
+        let mut last = asked(&mut far).expect("it is tried again");
+        last.accept(TrackInfo::default()).unwrap();
+        last.finish(Some(4));
+        assert_eq!(reader.try_finished(), Poll::Ready(Ok(4)));
+    }
+
+    #[test]
+    fn nobody_is_served_what_it_brings_itself() {
+        let origin = origin();
+        let mut near = session(&origin, 2, 1);
+        let broadcast = origin.consume().get_broadcast("a").unwrap();
+        let serve = |id| broadcast.serve_track("video", Some(Subscription::default()), behind(id));
+        assert_eq!(serve(2).unwrap_err(), Error::Unroutable);
+        let _reader = read(&origin);
+        let source = asked(&mut near).unwrap();
+        assert_eq!(serve(2).unwrap_err(), Error::Unroutable, "that it runs is no help");
+        let mut far = session(&origin, 3, 5);
+        assert!(asked(&mut far).is_none());
+        let peer = serve(2).unwrap();
+        let _other = asked(&mut far).expect("a way that does not lead back");
+        assert!(source.is_useful(), "for the application");
+        drop(_reader);
+        assert!(!source.is_useful(), "only the peer reads, which must not have it from itself");
+        drop(peer);
+    }
 }
