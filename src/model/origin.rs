@@ -350,7 +350,7 @@ impl OriginConsumer {
         ///
         /// `None`: every [`OriginProducer`] is gone and everything was told. What happens between two
         /// calls is coalesced: a broadcast that came and went is not mentioned, one that was replaced
-        /// is gone and then announced.
+        /// is gone and then announced. That the same content comes by another route is no change.
         next_announced => poll_announced, announced, try_announced() -> Option<Announce>
     }
 

@@ -304,7 +304,8 @@ impl Supplier {
                 let broadcast = Arc::downgrade(&self.writer.0);
                 let from = track.latest().map(|latest| latest + 1);
                 let (desk, route) = (self.desk, self.route.clone());
-                return Poll::Ready(Source { track, desk, route, tried, broadcast, from });
+                let known = track.info().cloned();
+                return Poll::Ready(Source { track, desk, route, tried, broadcast, from, known });
             }
             state.forget_vain(track, &mut debris);
         }
@@ -365,6 +366,8 @@ pub(crate) struct Source {
     broadcast: Weak<Shared>,
     /// If another source was there before: groups below came from it, or may come.
     from: Option<u64>,
+    /// What another source said of the track before.
+    known: Option<TrackInfo>,
 }
 
 impl Source {
@@ -397,9 +400,9 @@ impl Source {
         Subscription { start: Some(want.start.unwrap_or(newest).max(newest)), ..want }
     }
 
-    /// What the peer says of the track. Fails if that is not what was said of it before.
+    /// What the peer says of the track. Fails if another source said something else.
     pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
-        if self.track.info().is_some_and(|known| *known != info) {
+        if self.known.as_ref().is_some_and(|known| *known != info) {
             return Err(Error::Duplicate);
         }
         // It fails if the track ended meanwhile, which its readers know, and the second time.
