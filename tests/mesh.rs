@@ -195,3 +195,22 @@ fn a_link_that_breaks_is_routed_around() {
         assert!(mesh.is_quiet(), "{what}");
     });
 }
+
+/// On moq-lite 03 nobody says who it is, so that no loop is seen but by its growing number of hops. That it
+/// is told late keeps it from growing.
+#[test]
+fn a_withdrawal_does_not_go_around_for_long_where_nobody_is_known() {
+    for (n, edges) in shapes().iter().enumerate() {
+        let mut mesh = Mesh::new(edges, Version::Lite03, 1);
+        let mut broadcast = mesh.net.origins[PUBLISHER].create_broadcast("live").unwrap();
+        mesh.net.advance(5_000);
+        assert_eq!(mesh.having(), RELAYS, "shape {n}");
+        mesh.check_told();
+        broadcast.finish().unwrap();
+        mesh.net.advance(5_000);
+        assert_eq!(mesh.having(), 0, "shape {n}");
+        let (most, example) = mesh.check_told();
+        assert!(most <= 4, "shape {n}: {example}");
+        assert!(mesh.is_quiet(), "shape {n}");
+    }
+}

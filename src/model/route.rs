@@ -41,7 +41,7 @@ impl Route {
     }
 
     /// Whether somebody on the way did not say who it is, so that a loop can't be excluded.
-    fn is_anonymous(&self) -> bool {
+    pub(super) fn is_anonymous(&self) -> bool {
         let silent_peer = self.session.is_some() && self.hops.is_empty();
         silent_peer || self.hops.as_slice().iter().any(|hop| !hop.is_known())
     }

@@ -312,6 +312,23 @@ impl Reader {
                         return Some((name, change(way)));
                     }
                 }
+                // Nobody says who it is: it may be the old one on its way around.
+                (Some(told), Some(way))
+                    if is_peer
+                        && way.route.is_anonymous()
+                        && told.route.rank() < way.route.rank() =>
+                {
+                    self.seen = version;
+                    if !told.gone {
+                        told.take_back(&path, now, &mut self.later);
+                        return Some((name, Change::Gone));
+                    }
+                    if told.held.is_none_or(|until| until <= now) {
+                        let (first, route) = (way.first, way.route.clone());
+                        *told = Told { first, route, gone: false, held: None };
+                        return Some((name, Change::Announced(way)));
+                    }
+                }
                 // There are others, which may get trusted.
                 (Some(told), None) if is_peer && is_left(told) => {
                     self.seen = version;
