@@ -11,16 +11,16 @@ use std::time::Duration;
 
 mod fetch;
 
-use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest};
+use super::broadcast::{Source, Supplier, cut_off};
 use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
-use super::route::{Route, SessionId};
+use super::route::{Horizon, Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
-use super::track::{GroupRequest, TrackConsumer, TrackDynamic, TrackProducer};
+use super::track::{GroupRequest, TrackConsumer, TrackDynamic};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::machine::{
@@ -67,8 +67,11 @@ struct Inbox {
     consume: Option<OriginProducer>,
     remotes: Slab<Remote>,
     remote_by_path: BTreeMap<Path, Token>,
+    /// What the peer has no longer, unless it says in the same breath that it has it by another route:
+    /// so it goes on moq-lite 03 and 04.
+    ended: Option<Path>,
     asks: Slab<Ask>,
-    suppliers: Slab<Supplier>,
+    pasts: Slab<Past>,
     fetches: Slab<Fetch>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
@@ -92,17 +95,18 @@ impl Kept {
 
 /// A broadcast of the peer.
 struct Remote {
-    producer: BroadcastProducer,
-    dynamic: BroadcastDynamic,
+    supplier: Supplier,
     path: Path,
     waker: Waker,
 }
 
 /// A track of the peer that somebody here wants, or asks about.
 struct Ask {
-    track: TrackProducer,
+    track: Source,
     broadcast: Path,
     told: Told,
+    /// Groups that are coming.
+    open: usize,
     waker: Waker,
 }
 
@@ -116,7 +120,7 @@ enum Told {
 }
 
 /// Who answers for past groups of a track of the peer.
-struct Supplier {
+struct Past {
     dynamic: TrackDynamic,
     broadcast: Path,
     waker: Waker,
@@ -146,7 +150,7 @@ const REMOTE: u64 = 4;
 const ASK: u64 = 5;
 /// It has nothing to do but to look at the time again.
 const TIMER: u64 = 6;
-const SUPPLIER: u64 = 7;
+const PAST: u64 = 7;
 const FETCH: u64 = 8;
 const ANSWER: u64 = 9;
 
@@ -211,6 +215,9 @@ impl Driver {
             cache.advance(now);
         }
         self.machine.handle_timeout(now);
+        while let Some(request) = self.outbox.pop_due(now) {
+            self.machine.apply(Command::AnnouncementsReady { request });
+        }
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
             self.described.pop_front();
         }
@@ -234,11 +241,11 @@ impl Driver {
             self.version = self.machine.version();
             self.shared.settle(self.version);
         }
-        let more = event.is_some();
-        if let Some(event) = event {
-            self.event(event);
+        match event {
+            Some(event) => self.event(event),
+            None => return self.settle_ended(),
         }
-        more
+        true
     }
 
     // ---- outputs -----------------------------------------------------------------------------
@@ -269,13 +276,14 @@ impl Driver {
         // One session of an origin minds its cache for all.
         let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
-        [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
+        let held = self.outbox.next_deadline();
+        [self.machine.poll_timeout(), described, expiry, held].into_iter().flatten().min()
     }
 
     /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something. A game loop
     /// looks here and never needs a waker.
     pub fn has_work(&self) -> bool {
-        !self.ready.is_empty() || self.machine.has_work()
+        !self.ready.is_empty() || self.machine.has_work() || self.inbox.ended.is_some()
     }
 
     /// Ready when the model changed: call [`work`](Driver::work). Otherwise the waker of `cx` is kept,
@@ -297,9 +305,12 @@ impl Driver {
     // ---- the peer did something --------------------------------------------------------------
 
     fn event(&mut self, event: Event) {
+        if !matches!(event, Event::Announced { .. }) {
+            self.settle_ended();
+        }
         match event {
             Event::Announced { path, hops, cost } => self.announced(path, hops, cost),
-            Event::Unannounced { path } => self.unannounced(&path),
+            Event::Unannounced { path } => self.inbox.ended = Some(path),
             Event::TrackInfo { subscription, info } => self.track_info(subscription, info),
             Event::Group { subscription, group, sequence, .. } => {
                 self.group(subscription, group, sequence);
@@ -376,20 +387,20 @@ impl Driver {
             cache.leave(self.id.0);
         }
         let inbox = std::mem::take(&mut self.inbox);
-        for mut receiving in inbox.groups.into_iter().flatten() {
-            receiving.group.abort(Error::SessionClosed);
+        for receiving in inbox.groups.into_iter().flatten() {
+            cut_off(receiving.group, Error::SessionClosed);
         }
         for fetch in inbox.fetches.into_values() {
             fetch.request.reject(Error::SessionClosed);
         }
-        for mut supplier in inbox.suppliers.into_values() {
-            supplier.dynamic.refuse(&Error::SessionClosed);
+        for mut past in inbox.pasts.into_values() {
+            past.dynamic.refuse(&Error::SessionClosed);
         }
-        for mut ask in inbox.asks.into_values() {
-            ask.track.abort(Error::SessionClosed);
+        for ask in inbox.asks.into_values() {
+            ask.track.lose(Error::SessionClosed);
         }
-        for mut remote in inbox.remotes.into_values() {
-            let _ = remote.producer.abort(Error::SessionClosed);
+        for remote in inbox.remotes.into_values() {
+            remote.supplier.leave(Err(Error::SessionClosed));
         }
         self.outbox = Outbox::default();
         self.publish = None;
@@ -400,23 +411,26 @@ impl Driver {
     // ---- broadcasts of the peer --------------------------------------------------------------
 
     fn announced(&mut self, path: Path, hops: Hops, cost: Cost) {
-        let Some(origin) = &self.inbox.consume else { return };
+        if self.inbox.ended.as_ref() != Some(&path) {
+            self.settle_ended();
+        }
+        self.inbox.ended = None;
+        let Some(origin) = self.inbox.consume.clone() else { return };
         let route = Route { hops, cost, session: Some(self.id) };
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
-            if let Some(remote) = self.inbox.remotes.get((*token).into()) {
-                origin.reroute(&remote.producer, route);
+            let remote = self.inbox.remotes.get_mut((*token).into());
+            if remote.is_some_and(|remote| remote.supplier.reroute(&route)) {
+                return;
             }
-            return;
+            self.unannounced(&path);
         }
         // A path outside of what was granted is none of ours.
-        let remote = origin.announce_remote(path.clone(), route);
-        let Ok((producer, dynamic)) = remote else { return };
+        let Ok(supplier) = origin.announce_remote(path.clone(), route) else { return };
         let token: Token = self
             .inbox
             .remotes
             .insert_with(|slot| Remote {
-                producer,
-                dynamic,
+                supplier,
                 path: path.clone(),
                 waker: self.ready.waker(ready_key(REMOTE, slot)),
             })
@@ -425,11 +439,17 @@ impl Driver {
         self.remote_changed(token.slot as usize);
     }
 
+    /// What ended did not come back at once.
+    fn settle_ended(&mut self) -> bool {
+        let ended = self.inbox.ended.take();
+        ended.inspect(|path| self.unannounced(path)).is_some()
+    }
+
     fn unannounced(&mut self, path: &Path) {
         let Some(token) = self.inbox.remote_by_path.remove(path) else { return };
-        if let Some(mut remote) = self.inbox.remotes.remove(token.into()) {
-            // Tracks that run end by themselves.
-            let _ = remote.producer.finish();
+        if let Some(remote) = self.inbox.remotes.remove(token.into()) {
+            // Tracks that run and that nobody else has end by themselves.
+            remote.supplier.leave(Ok(()));
         }
     }
 
@@ -437,20 +457,18 @@ impl Driver {
     fn remote_changed(&mut self, slot: usize) {
         let Some((_, remote)) = self.inbox.remotes.at(slot) else { return };
         let waker = remote.waker.clone();
-        let mut cx = Context::from_waker(&waker);
-        let Poll::Ready(Ok(request)) = remote.dynamic.poll_requested_track(&mut cx) else { return };
+        let Poll::Ready(source) = remote.supplier.poll_request(&waker) else { return };
         let path = remote.path.clone();
         // There may be more.
         waker.wake();
-        self.ask(path, request);
+        self.ask(path, source);
     }
 
-    fn ask(&mut self, broadcast: Path, request: TrackRequest) {
-        let track = request.into_producer();
-        self.supply(broadcast.clone(), track.dynamic());
+    fn ask(&mut self, broadcast: Path, track: Source) {
+        self.supply_past(broadcast.clone(), track.dynamic());
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
-        let ask = |slot| Ask { track, broadcast, told, waker: waker(slot) };
+        let ask = |slot| Ask { track, broadcast, told, open: 0, waker: waker(slot) };
         let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
@@ -459,6 +477,11 @@ impl Driver {
     fn ask_changed(&mut self, slot: usize) {
         let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
         let subscription = Token::from(key);
+        if ask.open == 0 && ask.track.is_superseded() {
+            self.inbox.asks.remove(key);
+            self.machine.apply(Command::Unsubscribe { subscription });
+            return;
+        }
         let waker = ask.waker.clone();
         let mut cx = Context::from_waker(&waker);
         while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
@@ -471,6 +494,14 @@ impl Driver {
                 }
                 return;
             }
+            if !ask.track.is_useful() {
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if let Some(ask) = self.inbox.asks.remove(key) {
+                    ask.track.lose(Error::Unroutable);
+                }
+                return;
+            }
+            let want = want.map(|want| ask.track.wanted(want));
             let told = want.map_or(Told::Question, Told::Subscription);
             // Who still asks may subscribe next, so that a subscription stays until nobody is there.
             if told == ask.told || (told == Told::Question && ask.told != Told::Nothing) {
@@ -494,38 +525,49 @@ impl Driver {
     }
 
     fn track_info(&mut self, subscription: Token, info: TrackInfo) {
-        if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
-            // It fails if the track ended meanwhile, which is told to its readers, and the second time.
-            let _ = ask.track.accept(info);
-            if self.inbox.kept.0.is_some() {
-                // Nor will it say what comes first.
-                ask.track.begin_at(0);
+        let Some(ask) = self.inbox.asks.get_mut(subscription.into()) else { return };
+        if let Err(error) = ask.track.accept(info) {
+            // It is another track under the same name.
+            self.machine.apply(Command::Unsubscribe { subscription });
+            if let Some(ask) = self.inbox.asks.remove(subscription.into()) {
+                ask.track.lose(error);
             }
+        } else if self.inbox.kept.0.is_some() {
+            // Nor will it say what comes first.
+            ask.track.begin_at(0);
         }
     }
 
     fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
-        let Some(mut ask) = self.inbox.asks.remove(subscription.into()) else { return };
+        let Some(ask) = self.inbox.asks.remove(subscription.into()) else { return };
         // If it was the answer to a question, a subscription may have followed that.
         self.machine.apply(Command::Unsubscribe { subscription });
-        let finished = match result {
-            Ok(Some(end)) => ask.track.finish_at(end).or_else(|_| ask.track.finish()),
-            Ok(None) => ask.track.finish(),
-            Err(error) => return ask.track.abort(error),
-        };
-        if finished.is_err() {
-            ask.track.abort(Error::Closed);
+        match result {
+            Ok(end) => ask.track.finish(end),
+            Err(error) => ask.track.lose(error),
         }
     }
 
     fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
-        let group = match self.inbox.asks.get_mut(subscription.into()) {
-            Some(ask) => ask.track.create_group(sequence),
-            None => Err(Error::Cancelled),
-        };
+        let ask = self.inbox.asks.get_mut(subscription.into());
+        let group = ask.ok_or(Error::Cancelled).and_then(|ask| {
+            let group = ask.track.create_group(sequence)?;
+            ask.open += 1;
+            Ok(group)
+        });
         match group {
             Ok(group) => self.inbox.begin(key, group, Some(subscription)),
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+        }
+    }
+
+    /// A group comes no longer.
+    fn group_over(&mut self, ask: Option<Token>) {
+        if let Some(ask) = ask.and_then(|ask| self.inbox.asks.get_mut(ask.into())) {
+            ask.open -= 1;
+            if ask.open == 0 && ask.track.is_superseded() {
+                ask.waker.wake_by_ref();
+            }
         }
     }
 
@@ -545,7 +587,9 @@ impl Driver {
         let now = timescale.of_micros(self.now.as_micros());
         if let Err(error) = hand(receiving, now) {
             receiving.group.abort(error.clone());
+            let ask = receiving.ask;
             self.inbox.groups[key.slot()] = None;
+            self.group_over(ask);
             self.machine.apply(Command::StopGroup { group: key, error });
         }
     }
@@ -561,6 +605,7 @@ impl Driver {
             Ok(()) => drop(receiving.group.finish()),
             Err(error) => receiving.group.abort(error),
         }
+        self.group_over(receiving.ask);
     }
 
     // ---- what the peer asks for --------------------------------------------------------------
@@ -588,15 +633,17 @@ impl Driver {
         self.machine.apply(Command::AcceptAnnounce { request, reader, active });
     }
 
-    /// `find` looks in the broadcast.
+    /// Without a subscription the peer only asks what the track is: nobody need write it for that.
     fn find_track(
         &self,
         broadcast: &Path,
-        find: impl FnOnce(&BroadcastConsumer) -> Result<TrackConsumer, Error>,
+        track: &str,
+        want: Option<Subscription>,
     ) -> Result<TrackConsumer, Error> {
         let origin = self.publish.as_ref().ok_or(Error::Unroutable)?;
-        let broadcast = origin.route(broadcast, self.peer, self.id).ok_or(Error::Unroutable)?;
-        find(&broadcast)
+        let horizon = Horizon { exclude: self.peer, session: Some(self.id) };
+        let broadcast = origin.route(broadcast, horizon).ok_or(Error::Unroutable)?;
+        broadcast.serve_track(track, want, horizon)
     }
 
     fn subscribe_requested(
@@ -606,7 +653,7 @@ impl Driver {
         track: &str,
         want: Subscription,
     ) {
-        match self.find_track(broadcast, |it| it.subscribe_track(track, want)) {
+        match self.find_track(broadcast, track, Some(want)) {
             Ok(track) => {
                 self.outbox.add_serve(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
@@ -616,7 +663,7 @@ impl Driver {
     }
 
     fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
-        match self.find_track(broadcast, |it| it.ask_track(track)) {
+        match self.find_track(broadcast, track, None) {
             Ok(track) => {
                 self.outbox.add_describe(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
@@ -691,7 +738,7 @@ impl Driver {
             }
             REMOTE => self.remote_changed(slot),
             ASK => self.ask_changed(slot),
-            SUPPLIER => self.supplier_changed(slot),
+            PAST => self.past_changed(slot),
             FETCH => self.fetch_changed(slot),
             ANSWER => self.answer_changed(slot),
             TIMER => {}

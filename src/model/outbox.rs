@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
 use crate::slab::Slab;
 use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Instant;
 
 /// What the peer asked for and is being given. Tables by slot of the request.
 #[derive(Default)]
@@ -26,6 +27,8 @@ struct Reader {
     request: RequestKey,
     reader: AnnounceReader,
     waker: Waker,
+    /// When to look again although nothing changes; `None` too if that was said.
+    deadline: Option<Instant>,
 }
 
 /// Who tells of news: of the track, and of its groups. All groups share one, because few of them wait
@@ -102,13 +105,25 @@ impl Outbox {
         reader: AnnounceReader,
         waker: Waker,
     ) -> Token {
-        put(&mut self.readers, request.slot(), Reader { request, reader, waker });
+        put(&mut self.readers, request.slot(), Reader { request, reader, waker, deadline: None });
         // One reader a request: the slot says it all.
         Token { slot: request.slot() as u32, generation: 0 }
     }
 
     pub(super) fn reader_request(&self, slot: usize) -> Option<RequestKey> {
         self.readers.get(slot)?.as_ref().map(|reader| reader.request)
+    }
+
+    /// When an announcement is due that is held now.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.readers.iter().flatten().filter_map(|reader| reader.deadline).min()
+    }
+
+    /// A request with announcements that were held and are due; each is named once.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<RequestKey> {
+        self.readers.iter_mut().flatten().find_map(|reader| {
+            reader.deadline.take_if(|deadline| *deadline <= now).map(|_| reader.request)
+        })
     }
 
     /// A track that the peer subscribed.
@@ -348,7 +363,9 @@ impl Source for Outbox {
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
         let reader = self.readers.get_mut(reader.slot as usize)?.as_mut()?;
-        match reader.reader.poll_next(Some(&reader.waker)) {
+        let next = reader.reader.poll_next(Some(&reader.waker));
+        reader.deadline = reader.reader.deadline();
+        match next {
             Poll::Ready(announcement) => Some(announcement),
             Poll::Pending => None,
         }

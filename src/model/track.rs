@@ -3,8 +3,10 @@
 mod consumer;
 mod demand;
 mod fetch;
+mod sources;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use bytes::Bytes;
 use super::Result;
 use super::budget::{Account, Cache};
 use super::group::{Group, GroupProducer, Kept};
+use super::route::Route;
 use super::shelf::{Dead, Rules, Shelf};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
@@ -23,6 +26,7 @@ use crate::time::{Instant, Timescale, Timestamp};
 
 use demand::{Changes, Demand};
 use fetch::Fetches;
+use sources::Sources;
 
 pub use consumer::TrackConsumer;
 pub use fetch::{GroupRequest, TrackDynamic};
@@ -102,6 +106,8 @@ struct State {
     demand: Demand,
     /// Groups that somebody asked for and that are not here.
     fetches: Fetches,
+    /// The sessions that bring it.
+    sources: Sources,
     deadline: Option<Instant>,
     /// Those who wait for groups.
     readers: Wakers,
@@ -228,6 +234,8 @@ pub struct TrackProducer {
     demand_slot: WaitSlot,
     /// The last changes of demand that were told.
     demand_seen: Changes,
+    /// Which of the sources it is; 0 for an application.
+    source: u64,
 }
 
 impl TrackProducer {
@@ -247,7 +255,7 @@ impl TrackProducer {
     fn of(shared: Arc<Shared>, demand_seen: Changes) -> Self {
         lock(&shared.state).producers += 1;
         let (woken, slot, demand_slot) = Default::default();
-        Self { shared, woken, slot, demand_slot, demand_seen }
+        Self { shared, woken, slot, demand_slot, demand_seen, source: 0 }
     }
 
     /// The track's name in its broadcast.
@@ -311,7 +319,7 @@ impl TrackProducer {
         sequence: impl FnOnce(&Shelf) -> u64,
         is_datagram: bool,
     ) -> Result<GroupProducer> {
-        let shared = &self.shared;
+        let (shared, source) = (&self.shared, self.source);
         // Outlives the lock.
         let mut _replaced = None;
         shared.change(&mut self.woken, |state, woken| {
@@ -328,6 +336,9 @@ impl TrackProducer {
             }
             if sequence < state.shelf.floor() {
                 return Err(Error::Old);
+            }
+            if !state.sources.admits(source, sequence) {
+                return Err(Error::Cancelled);
             }
             match state.shelf.find(sequence).map(|copy| copy.is_broken()) {
                 Some(false) => {
@@ -348,6 +359,9 @@ impl TrackProducer {
                 Kept::new(sequence, arrival, track, account, is_datagram)
             });
             let group = GroupProducer::new(group.clone());
+            if source != 0 && state.sources.brought(source, sequence) {
+                state.demand.suppliers.take(woken);
+            }
             state.readers.take(woken);
             state.fetches.readers.take(woken);
             Ok(group)
@@ -465,6 +479,31 @@ impl TrackProducer {
         lock(&self.shared.state).demand.is_asked()
     }
 
+    /// Makes it a source of the track, on behalf of `supplier`.
+    pub(super) fn attach(&mut self, supplier: u64) {
+        self.source = lock(&self.shared.state).sources.attach(supplier);
+    }
+
+    /// Whether no other source is attached.
+    pub(super) fn is_only_source(&self) -> bool {
+        lock(&self.shared.state).sources.is_only(self.source)
+    }
+
+    /// Whether a newer source has taken over.
+    pub(super) fn is_superseded(&self) -> bool {
+        lock(&self.shared.state).sources.is_superseded(self.source)
+    }
+
+    /// Groups that came before and are not here will not come any more.
+    pub(super) fn lose(&mut self, groups: Range<u64>) {
+        lock(&self.shared.state).sources.lose(groups);
+    }
+
+    /// What all handles share, to look at.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// A handle that keeps nothing alive.
     pub(crate) fn downgrade(&self) -> WeakTrack {
         WeakTrack(Arc::downgrade(&self.shared))
@@ -574,6 +613,7 @@ impl Clone for TrackProducer {
 impl Drop for TrackProducer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut self.woken, |state, woken| {
+            state.sources.detach(self.source);
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {
@@ -647,6 +687,34 @@ impl WeakTrack {
 }
 
 impl Shared {
+    /// Another source of the track.
+    pub(super) fn supply(self: &Arc<Self>, supplier: u64) -> TrackProducer {
+        let mut producer = TrackProducer::of(self.clone(), Changes::default());
+        producer.attach(supplier);
+        producer
+    }
+
+    /// The supplier of the newest source.
+    pub(super) fn supplier(&self) -> Option<u64> {
+        lock(&self.state).sources.supplier()
+    }
+
+    /// Whether there is something to ask another source for.
+    pub(super) fn is_running(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_alive() && state.end.is_none() && state.demand.is_asked()
+    }
+
+    /// Whether all who read it may be given what comes by this route.
+    pub(super) fn suits_all(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_all(route)
+    }
+
+    /// Whether anybody who reads it may.
+    pub(super) fn suits_some(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_some(route)
+    }
+
     /// Whether [`WeakTrack::subscribe`] would succeed.
     pub(super) fn is_alive(&self) -> bool {
         lock(&self.state).is_alive()

@@ -242,6 +242,20 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         self.net.halves.clear();
     }
 
+    /// When something happens next: at once, if an endpoint has work. For who joins several pairs.
+    pub fn next_event(&self) -> Option<Instant> {
+        if self.client.has_work() || self.server.has_work() {
+            return Some(self.net.now);
+        }
+        let next = [self.net.next_arrival(), self.next_deadline()].into_iter().flatten().min();
+        next.map(|at| at.max(self.net.now))
+    }
+
+    /// Moves the clock without doing anything. For who joins several pairs.
+    pub fn skip_to(&mut self, at: Instant) {
+        self.net.now = self.net.now.max(at);
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.client.poll_timeout().into_iter().chain(self.server.poll_timeout()).min()
     }

@@ -4,7 +4,7 @@
 use std::task::{Context, Poll};
 
 use super::super::track::TrackDynamic;
-use super::{ANSWER, Driver, FETCH, Fetch, SUPPLIER, Supplier, ready_key};
+use super::{ANSWER, Driver, FETCH, Fetch, PAST, Past, ready_key};
 use crate::error::Error;
 use crate::machine::{Command, GroupKey, RequestKey, Token};
 use crate::path::Path;
@@ -13,25 +13,25 @@ impl Driver {
     // ---- groups of the peer ------------------------------------------------------------------
 
     /// Answers for past groups of a track of the peer, as long as there may be somebody who asks.
-    pub(super) fn supply(&mut self, broadcast: Path, dynamic: TrackDynamic) {
-        let waker = |slot| self.ready.waker(ready_key(SUPPLIER, slot));
-        let supplier = |slot| Supplier { dynamic, broadcast, waker: waker(slot) };
-        let (slot, _) = self.inbox.suppliers.insert_with(supplier);
-        self.supplier_changed(slot as usize);
+    pub(super) fn supply_past(&mut self, broadcast: Path, dynamic: TrackDynamic) {
+        let waker = |slot| self.ready.waker(ready_key(PAST, slot));
+        let past = |slot| Past { dynamic, broadcast, waker: waker(slot) };
+        let (slot, _) = self.inbox.pasts.insert_with(past);
+        self.past_changed(slot as usize);
     }
 
     /// Somebody here may want a past group of a track of the peer, or nobody is left.
-    pub(super) fn supplier_changed(&mut self, slot: usize) {
-        while let Some((key, supplier)) = self.inbox.suppliers.at(slot) {
-            let Poll::Ready(next) = supplier.dynamic.poll_supply(Some(&supplier.waker)) else {
+    pub(super) fn past_changed(&mut self, slot: usize) {
+        while let Some((key, past)) = self.inbox.pasts.at(slot) {
+            let Poll::Ready(next) = past.dynamic.poll_supply(Some(&past.waker)) else {
                 return;
             };
             let Some(request) = next else {
-                self.inbox.suppliers.remove(key);
+                self.inbox.pasts.remove(key);
                 return;
             };
             let (sequence, priority) = (request.sequence(), request.priority());
-            let (broadcast, track) = (supplier.broadcast.clone(), supplier.dynamic.name().into());
+            let (broadcast, track) = (past.broadcast.clone(), past.dynamic.name().into());
             let waker = |slot| self.ready.waker(ready_key(FETCH, slot));
             let fetch = |slot| Fetch { request, waker: waker(slot) };
             let fetch: Token = self.inbox.fetches.insert_with(fetch).into();
@@ -82,7 +82,7 @@ impl Driver {
         priority: u8,
         sequence: u64,
     ) {
-        match self.find_track(broadcast, |it| it.ask_track(track)) {
+        match self.find_track(broadcast, track, None) {
             Ok(track) => {
                 let waker = self.ready.waker(ready_key(ANSWER, request.slot() as u32));
                 self.outbox.add_answer(request, track, priority, sequence, waker);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::super::group::{GroupCursor, Kept};
+use super::super::route::Horizon;
 use super::super::wakers::{WaitSlot, Woken, lock, wait};
 use super::super::{Frame, GroupConsumer, Result};
 use super::fetch::Asker;
@@ -66,6 +67,13 @@ impl TrackConsumer {
         Self { shared, key, asks, cursor, reading: None, asker, slot, follow_slot }
     }
 
+    /// It is a peer that reads: the track may only come by routes within `horizon`.
+    pub(in super::super) fn stay_within(&self, horizon: Horizon) {
+        self.shared.change(&mut Woken::default(), |state, woken| {
+            state.demand.limit(self.key, horizon, woken);
+        });
+    }
+
     /// The track's name in its broadcast.
     pub fn name(&self) -> &str {
         &self.shared.name
@@ -94,7 +102,8 @@ impl TrackConsumer {
         self.reading = None;
     }
 
-    /// How many groups [`next_group`](Self::next_group) skipped as too old.
+    /// How many groups [`next_group`](Self::next_group) skipped: as too old, or because only a peer had
+    /// them that is gone.
     pub fn skipped(&self) -> u64 {
         self.cursor.skipped
     }
@@ -213,6 +222,7 @@ impl TrackConsumer {
             let at = state.shelf.position(cursor.next);
             let groups = state.shelf.by_sequence().iter().enumerate().skip(at);
             for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
+                cursor.skipped += state.sources.lost_of(cursor.next..group.sequence());
                 cursor.next = group.sequence() + 1;
                 if state.shelf.is_old(at, cursor.want.max_age, timescale) {
                     cursor.skipped += 1;
