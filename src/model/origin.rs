@@ -767,6 +767,41 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_does_not_rely_on_who_relies_on_it() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let best = announce(&origin, "a", through(&[7, 8], 1, 2));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        let _back = announce(&origin, "a", through(&[7, 9], 2, ME.0));
+        let _far = announce(&origin, "a", through(&[7, 6], 5, 3));
+        assert_eq!(read(&mut reader), [""; 0]);
+        best.leave(Err(Error::SessionClosed));
+        assert_eq!(read(&mut reader), ["-a"], "the best leads back to the peer");
+        origin.advance(reader.deadline().unwrap());
+        assert_eq!(read(&mut reader), ["+a 5"], "the next best stood");
+    }
+
+    #[test]
+    fn what_goes_through_who_withdrew_is_not_told() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let best = announce(&origin, "a", through(&[7, 8], 1, 2));
+        let _around = announce(&origin, "a", through(&[7, 8, 9], 2, 3));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        best.leave(Ok(()));
+        assert_eq!(read(&mut reader), ["-a"]);
+        let seen = origin.consume().get_broadcast("a");
+        assert!(seen.is_some(), "who reads here need not know");
+        let again = announce(&origin, "a", through(&[7, 8], 1, 2));
+        origin.advance(Instant::ZERO + 2 * HOLD_TIME);
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        again.leave(Err(Error::SessionClosed));
+        assert_eq!(read(&mut reader), [""; 0], "it said nothing, so it may have it still");
+        origin.advance(reader.deadline().unwrap());
+        assert_eq!(read(&mut reader), ["+a 2"]);
+    }
+
+    #[test]
     fn own_broadcasts_do_not_come_back() {
         let (here, there) = (origin(), Origin::new(Hop::new(2)).produce());
         let looped = here.announce_remote("a".into(), through(&[1, 7], 0, 2)).map(drop);
