@@ -165,7 +165,8 @@ impl Tap {
         while !rest.is_empty() {
             let first = self.version >= Version::Lite05 && !self.answered;
             let typed = self.version >= Version::Lite06 && !first;
-            let framed = frame_message(rest, typed, usize::MAX).unwrap().expect("whole messages");
+            let framed = frame_message(rest, self.version, typed, usize::MAX);
+            let framed = framed.unwrap().expect("whole messages");
             let (body, after) = rest[framed.head..].split_at(framed.body);
             if first {
                 self.answered = true;
