@@ -514,6 +514,7 @@ impl Machine {
             && !core.schedule.owes()
             && core.schedule.released.is_empty()
             && core.serves.unconfirmed == 0
+            && core.serves.unread_until.is_none_or(|until| until <= core.now)
     }
 }
 

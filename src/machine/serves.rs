@@ -8,6 +8,7 @@ use super::schedule::Pick;
 use crate::error::Error;
 use crate::slab::Key;
 use crate::subscription::Subscription;
+use crate::time::Instant;
 
 /// A subscription of the peer.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub(super) struct Serves {
     len: usize,
     /// Those that we ended cleanly and the peer has not confirmed.
     pub(super) unconfirmed: usize,
+    /// Until when the peer may read what it can't confirm: some throw away what they have not read when
+    /// the session closes.
+    pub(super) unread_until: Option<Instant>,
 }
 
 impl Serves {

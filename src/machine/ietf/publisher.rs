@@ -130,6 +130,7 @@ impl Ietf {
     pub(super) fn say_done(&mut self, core: &mut Core, key: Key, streams: u64) {
         self.done(core, key, TRACK_ENDED, streams);
         if core.requests.is_within(key) {
+            core.serves.unread_until = Some(core.now + core.limits.close_time);
             return self.end(core, key);
         }
         self.ids.forget(key);

@@ -231,6 +231,27 @@ fn requested_last(talk: &mut Talk) -> RequestKey {
     }
 }
 
+/// Nothing confirms the end of a track on 16, and there are peers that lose what they have not read when
+/// the session closes: a drain behind it takes its time.
+#[test]
+fn a_drain_leaves_time_to_read() {
+    let mut talk = Talk::quiet(Side::Server, Moqt16);
+    talk.ask(asks);
+    let request = requested_last(&mut talk);
+    talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    talk.lone.apply(Command::FinishSubscribe { request, end: 0 });
+    talk.lone.advance(ms(400));
+    talk.lone.apply(Command::Drain);
+    talk.lone.advance(ms(500));
+    assert!(!talk.lone.end.is_closed());
+    talk.lone.advance(ms(500));
+    assert_eq!(talk.lone.closed_with(0x0), Error::SessionClosed);
+
+    let mut talk = Talk::quiet(Side::Server, Moqt16);
+    talk.lone.apply(Command::Drain);
+    assert!(talk.lone.end.is_closed(), "nothing to read");
+}
+
 /// REQUEST_UPDATE changes the priority of what runs, and is answered.
 #[test]
 fn the_peer_changes_its_mind() {

@@ -37,6 +37,8 @@ impl super::Peer for Peer {
             Abilities {
                 newest_group: false,
                 tells_end: false,
+                // In 18 a reset may overtake it.
+                own_end: !moqt18,
                 withdraws_by_fin: moqt18,
                 not_found: (!moqt18).then_some(404),
                 aborted: 0,

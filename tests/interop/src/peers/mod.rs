@@ -116,6 +116,9 @@ pub struct Abilities {
     pub newest_group: bool,
     /// As publisher: tells a clean end in the version's own terms.
     pub tells_end: bool,
+    /// As publisher: tells a clean end by a status of its own, where it does not tell it in the version's
+    /// terms.
+    pub own_end: bool,
     /// As publisher: withdraws PUBLISH_NAMESPACE by nothing but the FIN of its stream.
     pub withdraws_by_fin: bool,
     /// As publisher: withdraws also what it announced when it was asked.
@@ -127,6 +130,8 @@ pub struct Abilities {
 
     /// As subscriber: tells a clean end from a failure.
     pub knows_end: bool,
+    /// As subscriber: understands [`own_end`](Self::own_end).
+    pub knows_own_end: bool,
     /// As subscriber: notices that a broadcast is gone, and a session's broadcasts with it.
     pub notices_gone: bool,
     /// As subscriber: ends its tracks when the session is lost.
@@ -147,11 +152,13 @@ impl Abilities {
         timestamps: false,
         newest_group: true,
         tells_end: true,
+        own_end: false,
         withdraws_by_fin: false,
         withdraws_initial: true,
         not_found: Some(0x33),
         aborted: 64 + 9,
         knows_end: true,
+        knows_own_end: false,
         notices_gone: true,
         ends_with_session: true,
         hears_fin: true,

@@ -31,7 +31,7 @@ pub(super) fn abilities(version: &str) -> Abilities {
     let timestamps = has_timestamps(version) && version != "moqt-16";
     let common = if is_moqt(version) { Abilities::MOQT } else { Abilities::LITE };
     // The application's numbers are the same in all versions.
-    Abilities { timestamps, aborted: Abilities::LITE.aborted, ..common }
+    Abilities { timestamps, aborted: Abilities::LITE.aborted, knows_own_end: true, ..common }
 }
 
 fn draft(version: &str) -> Option<&'static Draft> {
