@@ -39,6 +39,8 @@ impl super::Peer for Peer {
                 tells_end: false,
                 // In 18 a reset may overtake it.
                 own_end: !moqt18,
+                // In 16 seldom not.
+                withdraws_initial: moqt18,
                 withdraws_by_fin: moqt18,
                 not_found: (!moqt18).then_some(404),
                 aborted: 0,
