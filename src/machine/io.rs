@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::counts::PathInfo;
 use crate::error::Error;
 use crate::hop::Cost;
 use crate::hop::Hops;
@@ -34,6 +35,9 @@ pub enum Input {
         /// Whether the peer finished the stream behind them.
         fin: bool,
     },
+    /// What QUIC knows of the way to the peer changed. Nothing is done about it but to tell it on; a few
+    /// times a second is enough.
+    Path(PathInfo),
     /// The peer opened a stream.
     Opened {
         /// Its id.

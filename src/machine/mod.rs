@@ -16,6 +16,7 @@
 //! woke up decides instead of the priorities. Equal inputs give equal outputs.
 
 mod app;
+mod counts;
 mod dialect;
 mod ietf;
 mod incoming;
@@ -39,6 +40,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use app::{Command, Event, GroupKey, RequestKey};
+pub use counts::{Counts, PathInfo};
 pub use io::{Action, Announcement, FrameView, Input, Source, Supply, Token, WireFrame};
 pub use run::Run;
 
@@ -149,6 +151,8 @@ struct Core {
     /// A stream of our own that carries the set-up.
     control: Option<Control>,
     no_credit: [bool; 2],
+    counts: Counts,
+    path: PathInfo,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +192,8 @@ impl Machine {
             notices: VecDeque::new(),
             control: None,
             no_credit: [false; 2],
+            counts: Counts::default(),
+            path: PathInfo::default(),
             limits,
         };
         let dialect = match core.draft {
@@ -214,10 +220,14 @@ impl Machine {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => core.incoming.opened(id, &mut core.actions),
             },
-            Input::Data { id, bytes, fin } => match id.dir() {
-                Dir::Bi => core.requests.stream_data(id, bytes, fin, &mut core.actions),
-                Dir::Uni => core.incoming.data(id, bytes, fin, &mut core.actions),
-            },
+            Input::Data { id, bytes, fin } => {
+                core.counts.bytes_received += bytes.len() as u64;
+                match id.dir() {
+                    Dir::Bi => core.requests.stream_data(id, bytes, fin, &mut core.actions),
+                    Dir::Uni => core.incoming.data(id, bytes, fin, &mut core.actions),
+                }
+            }
+            Input::Path(path) => core.path = path,
             Input::Reset { id, code } => match (id.dir(), core.our_code(code)) {
                 (Dir::Bi, code) => core.requests.stream_reset(id, code),
                 (Dir::Uni, code) => core.incoming.reset(id, code),
@@ -291,6 +301,13 @@ impl Machine {
         if core.state == State::Closed {
             return core.notices.pop_front();
         }
+        let event = self.next_event();
+        self.core.counts.frames_received += u64::from(matches!(event, Some(Event::Frame { .. })));
+        event
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        let core = &mut self.core;
         if let Some(released) = core.schedule.released.pop_front() {
             return Some(speak!(self.dialect, it => it.group_released(core, released)));
         }
@@ -434,6 +451,16 @@ impl Machine {
             Dir::Bi => self.core.requests.read_limit(id),
             Dir::Uni => self.core.incoming.read_limit(id),
         }
+    }
+
+    /// What went through it so far.
+    pub fn counts(&self) -> Counts {
+        self.core.counts
+    }
+
+    /// What [`Input::Path`] said last; nothing once the connection is gone.
+    pub fn path(&self) -> PathInfo {
+        if self.core.is_cut_off() { PathInfo::default() } else { self.core.path }
     }
 
     /// Whether the session is over. What is left to pull is [`Action::Close`] and
@@ -647,6 +674,7 @@ impl Write<'_> {
         let n = bytes.min(self.total);
         let fin = self.fin && n == self.total && !blocked;
         let Machine { core, scratch, .. } = &mut *self.machine;
+        core.counts.bytes_sent += n as u64;
         match self.target {
             WriteTarget::Control => {
                 if let Some(control) = &mut core.control {
@@ -655,7 +683,9 @@ impl Write<'_> {
                 }
             }
             WriteTarget::Request(key) => core.requests.taken(key, n, fin, blocked),
-            WriteTarget::Group(shown) => core.schedule.taken(shown, n, blocked, scratch),
+            WriteTarget::Group(shown) => {
+                core.counts.frames_sent += core.schedule.taken(shown, n, blocked, scratch);
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
 use super::route::{Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
+use super::stats::{count, tell};
 use super::track::{TrackConsumer, TrackProducer};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
@@ -66,6 +67,8 @@ struct Inbox {
     asks: Slab<Ask>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
+    /// How many of them there are.
+    receiving: usize,
     kept: Kept,
 }
 
@@ -233,11 +236,36 @@ impl Driver {
 
     /// When to call [`Driver::handle_timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        self.tell();
         let described = self.described.front().map(|(until, _)| *until);
         // One session of an origin minds its cache for all.
         let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
+    }
+
+    /// Tells the handles what was counted and what there is, at the end of a turn.
+    fn tell(&self) {
+        let (cells, counts, path) =
+            (&self.shared.cells, self.machine.counts(), self.machine.path());
+        let serving = self.outbox.serving() + self.described.len();
+        let rtt = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
+        for (cell, value) in [
+            (&cells.bytes_sent, counts.bytes_sent),
+            (&cells.bytes_received, counts.bytes_received),
+            (&cells.frames_sent, counts.frames_sent),
+            (&cells.frames_received, counts.frames_received),
+            (&cells.serving, serving as u64),
+            (&cells.reading, self.inbox.asks.len() as u64),
+            (&cells.announced, self.inbox.remotes.len() as u64),
+            (&cells.sending_groups, self.outbox.sending() as u64),
+            (&cells.receiving_groups, self.inbox.receiving as u64),
+            (&cells.rtt_micros, rtt),
+            (&cells.send_rate, path.rate),
+            (&cells.max_datagram, path.max_datagram),
+        ] {
+            tell(cell, value);
+        }
     }
 
     /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something. A game loop
@@ -300,20 +328,24 @@ impl Driver {
             }
             Event::TrackOffered { request, broadcast, .. } => {
                 let origin = self.inbox.consume.as_ref();
-                let command = match origin.is_some_and(|origin| origin.allows(&broadcast)) {
-                    true => Command::AcceptOffer { request },
-                    false => Command::Refuse { request, error: Error::Unauthorized },
-                };
-                self.machine.apply(command);
+                match origin.is_some_and(|origin| origin.allows(&broadcast)) {
+                    true => self.machine.apply(Command::AcceptOffer { request }),
+                    false => self.refuse(request, Error::Unauthorized),
+                }
             }
             Event::TrackRequested { request, broadcast, track } => {
                 self.track_requested(request, &broadcast, &track);
             }
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => {
-                self.outbox.release(group);
-                if !sent {
+                let was_old = self.outbox.release(group);
+                if sent {
+                    count(&self.shared.cells.groups_sent);
+                } else {
                     self.shared.skip_group();
+                }
+                if was_old && !sent {
+                    count(&self.shared.cells.expired_groups);
                 }
             }
             Event::RequestEnded { request, .. } => self.outbox.end_request(request.slot()),
@@ -330,6 +362,7 @@ impl Driver {
         }
         let inbox = std::mem::take(&mut self.inbox);
         for mut receiving in inbox.groups.into_iter().flatten() {
+            count(&self.shared.cells.broken_groups);
             receiving.group.abort(Error::SessionClosed);
         }
         for mut ask in inbox.asks.into_values() {
@@ -341,6 +374,11 @@ impl Driver {
         self.outbox = Outbox::default();
         self.publish = None;
         self.described.clear();
+        self.tell();
+        let cells = &self.shared.cells;
+        for gone in [&cells.rtt_micros, &cells.send_rate, &cells.max_datagram] {
+            tell(gone, 0);
+        }
         self.shared.closed(error);
     }
 
@@ -476,7 +514,8 @@ impl Driver {
                     self.inbox.groups.resize_with(slot + 1, || None);
                 }
                 let receiving = Receiving { key, group, frame: None, ask: subscription };
-                self.inbox.groups[slot] = Some(receiving);
+                let before = self.inbox.groups[slot].replace(receiving);
+                self.inbox.receiving += usize::from(before.is_none());
             }
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
         }
@@ -498,6 +537,8 @@ impl Driver {
         if let Err(error) = hand(receiving, now) {
             receiving.group.abort(error.clone());
             self.inbox.groups[key.slot()] = None;
+            self.inbox.receiving -= 1;
+            count(&self.shared.cells.broken_groups);
             self.machine.apply(Command::StopGroup { group: key, error });
         }
     }
@@ -508,6 +549,9 @@ impl Driver {
             return;
         }
         let Some(mut receiving) = slot.take() else { return };
+        self.inbox.receiving -= 1;
+        let cells = &self.shared.cells;
+        count(if result.is_ok() { &cells.groups_received } else { &cells.broken_groups });
         match result {
             // It fails if the group was aborted meanwhile, which its readers know.
             Ok(()) => drop(receiving.group.finish()),
@@ -557,7 +601,7 @@ impl Driver {
                 self.outbox.add_serve(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
             }
-            Err(error) => self.machine.apply(Command::Refuse { request, error }),
+            Err(error) => self.refuse(request, error),
         }
     }
 
@@ -567,8 +611,13 @@ impl Driver {
                 self.outbox.add_describe(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
             }
-            Err(error) => self.machine.apply(Command::Refuse { request, error }),
+            Err(error) => self.refuse(request, error),
         }
+    }
+
+    fn refuse(&mut self, request: RequestKey, error: Error) {
+        count(&self.shared.cells.refused_requests);
+        self.machine.apply(Command::Refuse { request, error });
     }
 
     fn serve_wakers(&self, request: RequestKey) -> ServeWakers {
@@ -584,9 +633,15 @@ impl Driver {
             Next::Skipped(missed) => {
                 if missed {
                     self.shared.skip_group();
+                    count(&self.shared.cells.expired_groups);
                 }
             }
-            Next::Command(command) | Next::Last(command) => self.machine.apply(command),
+            Next::Command(command) | Next::Last(command) => {
+                if matches!(command, Command::Refuse { .. }) {
+                    count(&self.shared.cells.refused_requests);
+                }
+                self.machine.apply(command);
+            }
             Next::Described(command, track) => {
                 if self.described.len() >= MAX_DESCRIBED {
                     self.described.pop_front();

@@ -17,6 +17,7 @@ mod route;
 mod scope;
 mod session;
 mod shelf;
+mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use group::{Group, GroupConsumer, GroupProducer};
 pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use ready::ReadyList;
 pub use session::{Client, Server, Session};
+pub use stats::{SessionStats, TrackStats};
 pub use track::{Track, TrackConsumer, TrackProducer};
 
 /// What a handle answers.

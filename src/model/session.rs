@@ -1,13 +1,13 @@
 //! The ends of a session that applications hold: what it is made of, and a handle to it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::clock::Clock;
 use super::driver::Driver;
 use super::origin::{OriginConsumer, OriginProducer};
+use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -145,16 +145,21 @@ impl Session {
         self.shared().wish(Wish::Drain);
     }
 
+    /// What the session did and holds. Takes no lock.
+    pub fn stats(&self) -> SessionStats {
+        self.shared().cells.load()
+    }
+
     /// Groups that this side was to send and did not send whole: too old for their subscriber,
     /// stopped by it, aborted or evicted.
     pub fn skipped_groups(&self) -> u64 {
-        self.shared().skipped.load(Ordering::Relaxed)
+        self.stats().skipped_groups
     }
 
     /// Streams that the peer sent and that were not wanted (moq-transport): another subgroup than 0, or a
     /// group without its first objects.
     pub fn refused_groups(&self) -> u64 {
-        self.shared().refused.load(Ordering::Relaxed)
+        self.stats().refused_groups
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
@@ -209,8 +214,7 @@ impl Drop for Handle {
 #[derive(Debug)]
 pub(super) struct Shared {
     version: Version,
-    skipped: AtomicU64,
-    refused: AtomicU64,
+    pub(super) cells: SessionCells,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
@@ -232,8 +236,8 @@ pub(super) enum Wish {
 
 impl Shared {
     pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
-        let (skipped, refused, state) = Default::default();
-        Arc::new(Self { version, skipped, refused, state, driver })
+        let (cells, state) = Default::default();
+        Arc::new(Self { version, cells, state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -257,11 +261,11 @@ impl Shared {
     }
 
     pub(super) fn refuse_group(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        count(&self.cells.refused_groups);
     }
 
     pub(super) fn skip_group(&self) {
-        self.skipped.fetch_add(1, Ordering::Relaxed);
+        count(&self.cells.skipped_groups);
     }
 
     pub(super) fn closed(&self, error: Error) {

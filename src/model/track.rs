@@ -14,6 +14,7 @@ use super::Result;
 use super::budget::{Account, Cache};
 use super::group::{Group, GroupProducer, Kept};
 use super::shelf::{Dead, Rules, Shelf};
+use super::stats::{TrackStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -124,6 +125,8 @@ impl Shared {
             result
         };
         for (group, why) in dead {
+            let tally = self.account.tally();
+            count(if why == Error::Old { &tally.expired_groups } else { &tally.evicted_groups });
             group.evict(why);
         }
         woken.wake();
@@ -318,6 +321,7 @@ impl TrackProducer {
                 Kept::new(sequence, arrival, track, account)
             });
             let group = GroupProducer::new(group.clone());
+            count(&shared.account.tally().groups);
             state.readers.take(woken);
             Ok(group)
         })
@@ -399,6 +403,11 @@ impl TrackProducer {
         self.shared.account.used()
     }
 
+    /// What was written to the track so far, and what it holds.
+    pub fn stats(&self) -> TrackStats {
+        self.shared.account.stats()
+    }
+
     /// What all readers want together: the highest priority, the greatest age, the widest bounds.
     /// `None` if nobody reads.
     pub fn subscription(&self) -> Option<Subscription> {
@@ -408,6 +417,11 @@ impl TrackProducer {
     /// Whether somebody reads the track or asks what it is.
     pub(super) fn is_asked(&self) -> bool {
         lock(&self.shared.state).demand.is_asked()
+    }
+
+    /// The counts, which outlive the track.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.shared.account
     }
 
     /// A handle that keeps nothing alive.

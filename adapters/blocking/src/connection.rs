@@ -12,7 +12,7 @@ use quinn_proto::{
     ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, StreamEvent, VarInt,
     WriteError,
 };
-use smoq::machine::{Action, Input};
+use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, Server, Session, Version};
 
@@ -90,6 +90,8 @@ struct Moq {
     clock: Clock,
     /// Turns since a deadline passed.
     late: usize,
+    /// What the driver was told.
+    path: PathInfo,
 }
 
 /// What a turn did.
@@ -240,7 +242,7 @@ impl Connection {
             version,
             remote,
         });
-        self.moq = Some(Moq { session, driver, clock, late: 0 });
+        self.moq = Some(Moq { session, driver, clock, late: 0, path: PathInfo::default() });
     }
 
     /// The peer or the network ended the connection.
@@ -353,8 +355,14 @@ impl Connection {
         }
         // Bytes that quinn holds are out of reach for priorities and expiry. Two congestion
         // windows keep the path busy; quinn's default would hold ten megabytes.
-        let window = self.quic.congestion_state().window().saturating_mul(2).max(MIN_SEND_WINDOW);
-        self.quic.set_send_window(window);
+        let window = self.quic.congestion_state().window();
+        self.quic.set_send_window(window.saturating_mul(2).max(MIN_SEND_WINDOW));
+        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0) as u64;
+        let path = PathInfo::of_window(self.quic.rtt(), window, max_datagram);
+        if path.is_news_to(&moq.path) {
+            moq.path = path;
+            driver.handle(moq.clock.instant(now), Input::Path(path));
+        }
         for _ in 0..PIECES {
             let Some(write) = driver.poll_write() else { break };
             turn.items += 1;

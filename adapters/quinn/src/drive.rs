@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{AcceptBi, AcceptUni, ConnectionError, OpenBi, OpenUni, ReadError, WriteError};
-use smoq::machine::{Action, Input};
+use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{Code, Dir};
 use smoq::{Clock, Driver, Error, Instant};
 
@@ -54,6 +54,7 @@ pub(crate) async fn drive(
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: 0,
+        path: PathInfo::default(),
     };
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST] {
         round.wakers[key].wake_by_ref();
@@ -159,6 +160,8 @@ struct Round<'p, 'c> {
     driver: Driver,
     timer: Timer,
     send_window: u64,
+    /// What the driver was told.
+    path: PathInfo,
 }
 
 impl Round<'_, '_> {
@@ -422,19 +425,31 @@ impl Round<'_, '_> {
             }
         }
         if budget.was_used() {
-            self.follow_path();
+            self.follow_path(now);
         }
         budget.was_used()
     }
 
     /// What quinn holds is out of reach for priorities and expiry: two congestion windows keep the
     /// path busy.
-    fn follow_path(&mut self) {
-        let window = (2 * self.connection.stats().path.cwnd).max(MIN_SEND_WINDOW);
+    fn follow_path(&mut self, now: Instant) {
+        let path = self.connection.stats().path;
+        self.tell_path(now, path.rtt, path.cwnd);
+        let window = (2 * path.cwnd).max(MIN_SEND_WINDOW);
         // Each change wakes the connection's task, so small ones are left out.
         if window.abs_diff(self.send_window) > self.send_window / 4 {
             self.connection.set_send_window(window);
             self.send_window = window;
+        }
+    }
+
+    /// Tells the driver of the path when that changed by much.
+    fn tell_path(&mut self, now: Instant, rtt: Duration, window: u64) {
+        let max_datagram = self.connection.max_datagram_size().unwrap_or(0) as u64;
+        let path = PathInfo::of_window(rtt, window, max_datagram);
+        if path.is_news_to(&self.path) {
+            self.path = path;
+            self.driver.handle(now, Input::Path(path));
         }
     }
 
