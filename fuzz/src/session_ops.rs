@@ -4,9 +4,11 @@
 //! everything was asked for. Work comes to an end, and nothing is left when all let go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use smoq::machine::trace::{Replay, Sink};
 use smoq::sim::{Link, Pair};
 use smoq::{
     BroadcastProducer, Client, Driver, Error, FrameProducer, GroupConsumer, GroupProducer, Instant,
@@ -249,6 +251,30 @@ struct Reader {
     end: Option<Result<(), Error>>,
 }
 
+/// The trace of one end.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    fn sink(&self) -> Box<dyn Sink> {
+        let bytes = self.0.clone();
+        Box::new(move |record: &[u8]| {
+            bytes.lock().unwrap().extend_from_slice(record);
+            Ok(())
+        })
+    }
+
+    /// A bare machine that is given the same does the same.
+    fn check(&self) {
+        let bytes = self.0.lock().unwrap();
+        let mut replay = Replay::new(&bytes).expect("a trace");
+        for step in &mut replay {
+            step.expect("what was recorded");
+        }
+        assert!(replay.is_closed());
+    }
+}
+
 struct World {
     version: Version,
     pair: Pair<Driver, Driver>,
@@ -265,6 +291,7 @@ struct World {
     readers: Vec<Reader>,
     /// Somebody ended the session.
     is_ending: bool,
+    traces: [Kept; 2],
     time: u64,
 }
 
@@ -299,6 +326,10 @@ impl World {
         let (local, remote) = ([origin(), origin()], [origin(), origin()]);
         let client = Client::new().with_publish(local[0].consume()).with_consume(remote[0].clone());
         let server = Server::new().with_publish(local[1].consume()).with_consume(remote[1].clone());
+        let traces = [Kept::default(), Kept::default()];
+        let [near, far] = traces.clone();
+        let client = client.with_trace(move || Some(near.sink()));
+        let server = server.with_trace(move || Some(far.sink()));
         let (near, client) =
             client.with_limits(limits.clone()).connect(shape.version, Instant::ZERO);
         let (far, server) = server.with_limits(limits).accept(shape.version, Instant::ZERO);
@@ -315,6 +346,7 @@ impl World {
             frames: Vec::new(),
             readers: Vec::new(),
             is_ending: false,
+            traces,
             time: 0,
         }
     }
@@ -529,6 +561,9 @@ impl World {
         for session in &mut self.sessions {
             assert!(session.try_closed().is_ready(), "a session goes on");
             assert_eq!(gauges(session), [0; 5]);
+        }
+        for trace in &self.traces {
+            trace.check();
         }
     }
 

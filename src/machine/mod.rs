@@ -30,6 +30,7 @@ mod serves;
 mod streams;
 mod subs;
 mod timers;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,7 @@ use serves::Serves;
 use streams::{Send, buffer};
 use subs::Subs;
 use timers::{Timer, Timers};
+use trace::Recorder;
 
 /// What a machine is made with.
 #[derive(Clone, Debug)]
@@ -368,7 +370,7 @@ impl Machine {
             } else {
                 return None;
             };
-        Some(Open { machine: self, target, priority })
+        Some(Open { machine: self, target, priority, recorder: None })
     }
 
     /// The most urgent bytes now: control first, then groups by the priority rule, as slices of the
@@ -380,7 +382,7 @@ impl Machine {
         self.scratch.clear();
         let (target, id, fin) = self.next_write(source)?;
         let total = self.scratch.total;
-        Some(Write { machine: self, target, id, total, fin })
+        Some(Write { machine: self, target, id, total, fin, recorder: None })
     }
 
     fn next_write(&mut self, source: &mut impl Source) -> Option<(WriteTarget, StreamId, bool)> {
@@ -577,6 +579,7 @@ pub struct Open<'a> {
     machine: &'a mut Machine,
     target: OpenTarget,
     priority: i32,
+    recorder: Option<&'a mut Recorder>,
 }
 
 impl Open<'_> {
@@ -595,6 +598,9 @@ impl Open<'_> {
 
     /// Here it is. Its priority follows as an [`Action::SetPriority`].
     pub fn opened(self, id: StreamId) {
+        if let Some(recorder) = self.recorder {
+            recorder.opened(id);
+        }
         let core = &mut self.machine.core;
         core.actions.push_back(Action::SetPriority { id, priority: self.priority });
         match self.target {
@@ -610,7 +616,11 @@ impl Open<'_> {
 
     /// There is no credit: none of this kind is wanted until [`Input::Available`].
     pub fn blocked(self) {
-        self.machine.core.no_credit[self.dir() as usize] = true;
+        let dir = self.dir();
+        if let Some(recorder) = self.recorder {
+            recorder.open_blocked();
+        }
+        self.machine.core.no_credit[dir as usize] = true;
     }
 }
 
@@ -630,6 +640,7 @@ pub struct Write<'a> {
     id: StreamId,
     total: usize,
     fin: bool,
+    recorder: Option<&'a mut Recorder>,
 }
 
 impl Write<'_> {
@@ -672,6 +683,9 @@ impl Write<'_> {
 
     fn done(self, bytes: usize, blocked: bool) {
         let n = bytes.min(self.total);
+        if let Some(recorder) = self.recorder {
+            recorder.taken(n, blocked);
+        }
         let fin = self.fin && n == self.total && !blocked;
         let Machine { core, scratch, .. } = &mut *self.machine;
         core.counts.bytes_sent += n as u64;

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::io::FrameView;
 use super::layout::Layout;
+use super::trace::put_view;
 
 /// Bytes that one guard shows at most.
 pub(super) const MAX_BURST: usize = 64 << 10;
@@ -73,6 +74,8 @@ pub struct Run<'a> {
     waiting: bool,
     offered: bool,
     cut: bool,
+    /// What is shown is written down here, if it is to be.
+    pub(super) tap: Option<Vec<u8>>,
 }
 
 impl<'a> Run<'a> {
@@ -85,7 +88,18 @@ impl<'a> Run<'a> {
         waiting: bool,
     ) -> Self {
         let room = MAX_BURST.saturating_sub(out.total);
-        Self { out, layout, index, first, skip, room, waiting, offered: false, cut: false }
+        Self {
+            out,
+            layout,
+            index,
+            first,
+            skip,
+            room,
+            waiting,
+            offered: false,
+            cut: false,
+            tap: None,
+        }
     }
 
     /// One that keeps nothing: to ask whether there is anything.
@@ -100,12 +114,16 @@ impl<'a> Run<'a> {
             waiting: true,
             offered: false,
             cut: false,
+            tap: None,
         }
     }
 
     /// Shows the next frame. `false`: show no more.
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
         self.offered = true;
+        if self.tap.is_some() {
+            self.write_down(&frame);
+        }
         if self.is_full() {
             self.cut = true;
             return false;
@@ -160,6 +178,16 @@ impl<'a> Run<'a> {
     /// The last frame shown was not kept whole.
     pub(super) fn was_cut(&self) -> bool {
         self.cut
+    }
+
+    #[cold]
+    fn write_down(&mut self, frame: &FrameView<'_>) {
+        // One more than what fits shows that there is more.
+        let most = (self.room + 1).saturating_add(self.skip);
+        let most = (!self.is_full()).then_some(most);
+        if let Some(tap) = &mut self.tap {
+            put_view(frame, most, tap);
+        }
     }
 
     fn is_full(&self) -> bool {

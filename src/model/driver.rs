@@ -22,8 +22,11 @@ use super::stats::{count, tell};
 use super::track::{TrackConsumer, TrackProducer};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
+#[cfg(doc)]
+use crate::machine::Machine;
+use crate::machine::trace::Recorded;
 use crate::machine::{
-    Action, Command, Config, Event, GroupKey, Input, Machine, Open, RequestKey, Token, Write,
+    Action, Command, Config, Event, GroupKey, Input, Open, PathInfo, RequestKey, Token, Write,
 };
 use crate::path::Path;
 use crate::slab::Slab;
@@ -42,7 +45,7 @@ const MAX_DESCRIBED: usize = 64;
 /// It is owned by one task or loop. See the [machine](crate::machine) for the calls that it shares
 /// with it; what lies between machine and model is done by `work`.
 pub struct Driver {
-    machine: Machine,
+    machine: Recorded,
     outbox: Outbox,
     inbox: Inbox,
     ready: ReadyList,
@@ -56,6 +59,8 @@ pub struct Driver {
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
+    /// The session is closed, and everything that came from the peer.
+    is_over: bool,
 }
 
 /// What comes from the peer.
@@ -156,7 +161,7 @@ impl Driver {
         let ready = ReadyList::new();
         let shared = Shared::new(version, ready.waker(SESSION));
         let driver = Self {
-            machine: Machine::new(config, now),
+            machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
             inbox: Inbox { consume: setup.consume.clone(), kept, ..Inbox::default() },
             ready,
@@ -168,6 +173,7 @@ impl Driver {
             described: VecDeque::new(),
             draining: None,
             close_time: setup.limits.close_time,
+            is_over: false,
         };
         for cache in driver.caches() {
             cache.join(id.0, driver.ready.waker(ready_key(TIMER, 0)));
@@ -248,7 +254,10 @@ impl Driver {
     fn tell(&self) {
         let (cells, counts, path) =
             (&self.shared.cells, self.machine.counts(), self.machine.path());
+        let path = if self.is_over { PathInfo::default() } else { path };
         let serving = self.outbox.serving() + self.described.len();
+        let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
+        let is_recording = is_recording && !self.is_over;
         let rtt = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
         for (cell, value) in [
             (&cells.bytes_sent, counts.bytes_sent),
@@ -260,6 +269,8 @@ impl Driver {
             (&cells.announced, self.inbox.remotes.len() as u64),
             (&cells.sending_groups, self.outbox.sending() as u64),
             (&cells.receiving_groups, self.inbox.receiving as u64),
+            (&cells.trace_bytes, trace_bytes),
+            (&cells.recording, is_recording.into()),
             (&cells.rtt_micros, rtt),
             (&cells.send_rate, path.rate),
             (&cells.max_datagram, path.max_datagram),
@@ -374,11 +385,8 @@ impl Driver {
         self.outbox = Outbox::default();
         self.publish = None;
         self.described.clear();
+        self.is_over = true;
         self.tell();
-        let cells = &self.shared.cells;
-        for gone in [&cells.rtt_micros, &cells.send_rate, &cells.max_datagram] {
-            tell(gone, 0);
-        }
         self.shared.closed(error);
     }
 

@@ -11,6 +11,7 @@ use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::machine::trace::Sink;
 use crate::path::Path;
 use crate::stream::Side;
 use crate::time::Instant;
@@ -24,7 +25,24 @@ pub(super) struct Setup {
     pub(super) versions: Versions,
     pub(super) limits: Limits,
     pub(super) path: Path,
+    pub(super) trace: Trace,
     clock: Clock,
+}
+
+/// Makes the sink of each session that is to be recorded.
+#[derive(Clone, Default)]
+pub(super) struct Trace(Option<Arc<dyn Fn() -> Option<Box<dyn Sink>> + Send + Sync>>);
+
+impl Trace {
+    pub(super) fn sink(&self) -> Option<Box<dyn Sink>> {
+        self.0.as_ref().and_then(|sink| sink())
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Trace").field(&self.0.is_some()).finish()
+    }
 }
 
 macro_rules! end {
@@ -65,6 +83,17 @@ macro_rules! end {
             /// Bounds of the session. Those of the cache are the origin's.
             pub fn with_limits(mut self, limits: Limits) -> Self {
                 self.0.limits = limits;
+                self
+            }
+
+            /// Records each session: `sink` is called at its beginning, and what it gives is where the
+            /// [trace](crate::machine::trace) of that session goes; with `None` it is not recorded.
+            /// A sink that takes no more ends its trace, not the session. Default: nothing is recorded.
+            pub fn with_trace(
+                mut self,
+                sink: impl Fn() -> Option<Box<dyn Sink>> + Send + Sync + 'static,
+            ) -> Self {
+                self.0.trace = Trace(Some(Arc::new(sink)));
                 self
             }
 

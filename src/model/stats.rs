@@ -89,6 +89,11 @@ counters! {
         send_rate,
         /// Gauge: bytes of the largest datagram that the path and the peer take; 0 if they take none.
         max_datagram,
+        /// Count of bytes of the [trace](crate::machine::trace) that its sink took.
+        trace_bytes,
+        /// Gauge: 1 while a trace is recorded. 0 in a running session that was to be recorded: the sink took
+        /// no more.
+        recording,
     }
 }
 
