@@ -13,6 +13,7 @@ use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer, T
 use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
+use super::log;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
@@ -178,6 +179,7 @@ impl Driver {
         for cache in driver.caches() {
             cache.join(id.0, driver.ready.waker(ready_key(TIMER, 0)));
         }
+        log::started(id, side, version);
         (Session::new(shared), driver)
     }
 
@@ -258,6 +260,9 @@ impl Driver {
         let serving = self.outbox.serving() + self.described.len();
         let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
         let is_recording = is_recording && !self.is_over;
+        if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
+            log::trace_stopped(self.id);
+        }
         let rtt = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
         for (cell, value) in [
             (&cells.bytes_sent, counts.bytes_sent),
@@ -359,7 +364,12 @@ impl Driver {
                     count(&self.shared.cells.expired_groups);
                 }
             }
-            Event::RequestEnded { request, .. } => self.outbox.end_request(request.slot()),
+            Event::RequestEnded { request, result } => {
+                if let Err(error) = &result {
+                    log::broke(self.id, "request", error);
+                }
+                self.outbox.end_request(request.slot());
+            }
             // New requests are refused by the machine; who runs a session looks at its end.
             Event::GoingAway { .. } => {}
             Event::Closed { error } => self.close(error),
@@ -385,6 +395,9 @@ impl Driver {
         self.outbox = Outbox::default();
         self.publish = None;
         self.described.clear();
+        if !self.is_over {
+            log::closed(self.id, &error);
+        }
         self.is_over = true;
         self.tell();
         self.shared.closed(error);
@@ -547,6 +560,7 @@ impl Driver {
             self.inbox.groups[key.slot()] = None;
             self.inbox.receiving -= 1;
             count(&self.shared.cells.broken_groups);
+            log::broke(self.id, "group", &error);
             self.machine.apply(Command::StopGroup { group: key, error });
         }
     }
@@ -558,6 +572,9 @@ impl Driver {
         }
         let Some(mut receiving) = slot.take() else { return };
         self.inbox.receiving -= 1;
+        if let Err(error) = &result {
+            log::broke(self.id, "group", error);
+        }
         let cells = &self.shared.cells;
         count(if result.is_ok() { &cells.groups_received } else { &cells.broken_groups });
         match result {
@@ -624,8 +641,13 @@ impl Driver {
     }
 
     fn refuse(&mut self, request: RequestKey, error: Error) {
-        count(&self.shared.cells.refused_requests);
+        self.count_refusal(&error);
         self.machine.apply(Command::Refuse { request, error });
+    }
+
+    fn count_refusal(&self, error: &Error) {
+        count(&self.shared.cells.refused_requests);
+        log::refused(self.id, error);
     }
 
     fn serve_wakers(&self, request: RequestKey) -> ServeWakers {
@@ -645,8 +667,8 @@ impl Driver {
                 }
             }
             Next::Command(command) | Next::Last(command) => {
-                if matches!(command, Command::Refuse { .. }) {
-                    count(&self.shared.cells.refused_requests);
+                if let Command::Refuse { error, .. } = &command {
+                    self.count_refusal(error);
                 }
                 self.machine.apply(command);
             }

@@ -9,6 +9,7 @@ mod clock;
 mod driver;
 mod frame;
 mod group;
+mod log;
 mod origin;
 mod outbox;
 mod page;

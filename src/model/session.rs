@@ -31,7 +31,9 @@ pub(super) struct Setup {
 
 /// Makes the sink of each session that is to be recorded.
 #[derive(Clone, Default)]
-pub(super) struct Trace(Option<Arc<dyn Fn() -> Option<Box<dyn Sink>> + Send + Sync>>);
+pub(super) struct Trace(Option<Arc<MakeSink>>);
+
+type MakeSink = dyn Fn() -> Option<Box<dyn Sink>> + Send + Sync;
 
 impl Trace {
     pub(super) fn sink(&self) -> Option<Box<dyn Sink>> {

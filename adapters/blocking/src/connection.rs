@@ -17,6 +17,7 @@ use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, Server, Session, Version};
 
 use crate::ending::{self, Closing, Sending};
+use crate::log;
 use crate::socket::Socket;
 
 /// Names a connection of an [`Endpoint`](crate::Endpoint), and no other one later.
@@ -217,6 +218,7 @@ impl Connection {
         let alpn = tls.and_then(|tls| tls.protocol);
         let Some(version) = alpn.and_then(|alpn| Version::from_alpn(&alpn)) else {
             // Only a TLS configuration that offers something foreign leads here.
+            log::no_version(self.id, self.quic.remote_address());
             let code = varint(smoq::Error::Version.session_code());
             self.quic.close(now, code, Bytes::from_static(b"unknown ALPN"));
             events
@@ -236,6 +238,7 @@ impl Connection {
             }
         };
         let remote = self.quic.remote_address();
+        log::agreed(self.id, remote, version);
         events.push_back(Event::Connected {
             id: self.id,
             session: session.clone(),
@@ -247,6 +250,7 @@ impl Connection {
 
     /// The peer or the network ended the connection.
     fn lost(&mut self, now: Instant, error: ConnectionError, events: &mut VecDeque<Event>) {
+        log::lost(self.id, &error);
         if self.role.take().is_some() {
             return events.push_back(Event::Failed { id: self.id, error });
         }

@@ -16,6 +16,7 @@ use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{Code, Dir};
 use smoq::{Clock, Driver, Error, Instant};
 
+use crate::log;
 use crate::streams::{FIRST_STREAM, Stream, Streams, stream_code, wire_code};
 
 /// What one round may spend on each of reading, working and writing: one an item and one a KiB.
@@ -268,6 +269,7 @@ impl Round<'_, '_> {
         let Lost::Watched(lost) = &mut self.lost else { return };
         let cx = &mut Context::from_waker(&self.wakers[LOST]);
         if let Poll::Ready(error) = lost.as_mut().poll(cx) {
+            log::lost(self.connection, &error);
             self.lost = Lost::Reading(error);
         }
     }

@@ -19,6 +19,7 @@
 
 pub mod config;
 mod drive;
+mod log;
 mod streams;
 
 use std::fmt;
@@ -64,6 +65,7 @@ pub fn connect_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, Driving), Error> {
     let version = agreed(&connection, client.versions())?;
+    log::agreed(&connection, version);
     let clock = client.clock();
     let (session, driver) = client.connect(version, clock.instant(runtime.now()));
     Ok((session, Driving::new(connection, driver, clock, runtime)))
@@ -85,6 +87,7 @@ pub fn accept_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, Driving), Error> {
     let version = agreed(&connection, server.versions())?;
+    log::agreed(&connection, version);
     let clock = server.clock();
     let (session, driver) = server.accept(version, clock.instant(runtime.now()));
     Ok((session, Driving::new(connection, driver, clock, runtime)))
@@ -145,6 +148,7 @@ fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Version
         .and_then(|alpn| Version::from_alpn(&alpn))
         .filter(|version| versions.contains(*version));
     if version.is_none() {
+        log::no_version(connection);
         connection.close(wire_code(smoq::Error::Version.session_code()), b"no version in common");
     }
     version.ok_or(Error::Version)

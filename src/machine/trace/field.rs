@@ -105,7 +105,7 @@ numbers! {
     u64: |n| n, Some;
     usize: |n| n as u64, |n| Self::try_from(n).ok();
     bool: u64::from, |n| (n < 2).then_some(n == 1);
-    i32: |n| u64::from(n.cast_unsigned()), |n| u32::try_from(n).ok().map(u32::cast_signed);
+    i32: |n| u64::from(n as u32), |n| u32::try_from(n).ok().map(|n| n as Self);
     Instant: Instant::as_micros, |n| Some(Self::from_micros(n));
     Timestamp: Timestamp::units, |n| Some(Self::new(n));
     Timescale: Timescale::units, Self::new;
@@ -258,7 +258,8 @@ impl Field for Hops {
 
 impl Field for RequestKey {
     fn put(&self, out: &mut Vec<u8>) {
-        (self.0.put(out), self.1.put(out));
+        self.0.put(out);
+        self.1.put(out);
     }
 
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
@@ -268,7 +269,8 @@ impl Field for RequestKey {
 
 impl Field for GroupKey {
     fn put(&self, out: &mut Vec<u8>) {
-        (self.0.put(out), self.1.put(out));
+        self.0.put(out);
+        self.1.put(out);
     }
 
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
