@@ -57,6 +57,8 @@ struct Shape {
     link: Link,
     /// It begins with tracks that are announced and read.
     is_under_way: bool,
+    /// Limits are soon reached: readers may miss what they asked for, and all else still holds.
+    is_tight: bool,
 }
 
 impl Shape {
@@ -71,7 +73,7 @@ impl Shape {
         };
         // Set-up takes one in some versions; groups that nobody ends take the others.
         link.uni_streams = link.uni_streams.min(2 + u64::from(kind >> 4));
-        Self { version, link, is_under_way: kind & 4 != 0 }
+        Self { version, link, is_under_way: kind & 4 != 0, is_tight: kind & 8 != 0 }
     }
 }
 
@@ -291,8 +293,27 @@ struct World {
     readers: Vec<Reader>,
     /// Somebody ended the session.
     is_ending: bool,
+    is_tight: bool,
     traces: [Kept; 2],
     time: u64,
+}
+
+/// Limits that are soon reached.
+fn tight() -> Limits {
+    let mut limits = Limits::default();
+    limits.announcements = 2;
+    limits.subscriptions = 3;
+    limits.requests = 5;
+    limits.group_streams = 3;
+    limits.unbound_streams = 1;
+    limits.pending_groups = 2;
+    limits.stream_buffer = 64;
+    limits.owed_bytes = 64;
+    limits.track_groups = 4;
+    limits.cache_bytes = 20_000;
+    limits.group_frames = 4;
+    limits.frame_bytes = 600;
+    limits
 }
 
 fn path(side: usize, path: u8) -> String {
@@ -320,7 +341,7 @@ fn wants(name: usize, want: u8) -> Subscription {
 
 impl World {
     fn new(shape: &Shape) -> Self {
-        let mut limits = Limits::default();
+        let mut limits = if shape.is_tight { tight() } else { Limits::default() };
         limits.max_age = LONG;
         let origin = || Origin::default().limits(limits.clone()).produce();
         let (local, remote) = ([origin(), origin()], [origin(), origin()]);
@@ -346,6 +367,7 @@ impl World {
             frames: Vec::new(),
             readers: Vec::new(),
             is_ending: false,
+            is_tight: shape.is_tight,
             traces,
             time: 0,
         }
@@ -576,7 +598,7 @@ impl World {
 
     /// Each end sees what the other one publishes, and nothing else.
     fn check_announced(&self) {
-        if self.is_ending {
+        if self.is_ending || self.is_tight {
             return;
         }
         for (side, remote) in self.remote.iter().enumerate() {
@@ -596,6 +618,9 @@ impl World {
         let tracks: Vec<_> = tracks.map(|(at, _)| at).collect();
         if self.is_ending {
             assert!(reader.end.is_some(), "a reader waits for a session that is over");
+            return;
+        }
+        if self.is_tight {
             return;
         }
         let track = match (reader.track, &tracks[..]) {
