@@ -320,13 +320,18 @@ fn path(side: usize, path: u8) -> String {
     format!("{}/{path}", ["near", "far"][side])
 }
 
+/// The last one half of the time, so that one gets much; else any.
+fn choose(len: usize, which: usize) -> Option<usize> {
+    let last = len.checked_sub(1)?;
+    Some(if which < 128 { last } else { which % len })
+}
+
 fn take<T>(list: &mut Vec<T>, which: usize) -> Option<T> {
-    (!list.is_empty()).then(|| list.remove(which % list.len()))
+    choose(list.len(), which).map(|at| list.remove(at))
 }
 
 fn pick<T>(list: &mut [T], which: usize) -> Option<&mut T> {
-    let len = list.len().max(1);
-    list.get_mut(which % len)
+    choose(list.len(), which).map(|at| &mut list[at])
 }
 
 fn wants(name: usize, want: u8) -> Subscription {
