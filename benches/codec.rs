@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion};
 use smoq::bytes::BytesMut;
 use smoq::coding::lite::{
-    Announce, FrameHead, GroupHeader, Subscribe, SubscribeResponse, frame_message,
+    Announce, Bases, FrameHead, GroupHeader, Subscribe, SubscribeResponse, frame_message,
 };
 use smoq::{Cost, Hop, Hops, Path, Subscription, Version};
 
@@ -26,6 +26,7 @@ fn announce() -> Announce {
         suffix: Path::new("room/alice"),
         hops: Hops::from_iter([Hop::new(7), Hop::new(0x1234)]),
         cost: Cost { warm: 1, cold: 2 },
+        bases: Bases::default(),
     }
 }
 
@@ -55,13 +56,13 @@ fn codec(c: &mut Criterion) {
         });
         let bytes = encoded(|out| message.encode(out, version).unwrap());
         measure("decode SUBSCRIBE", &mut || {
-            let framed = frame_message(&bytes, false, 1 << 16).unwrap().unwrap();
+            let framed = frame_message(&bytes, version, false, 1 << 16).unwrap().unwrap();
             black_box(Subscribe::decode_body(&bytes[framed.head..], version, 32).unwrap());
         });
         let bytes = encoded(|out| announce().encode(out, version).unwrap());
         let typed = version >= Version::Lite06;
         measure("decode announcement", &mut || {
-            let framed = frame_message(&bytes, typed, 1 << 16).unwrap().unwrap();
+            let framed = frame_message(&bytes, version, typed, 1 << 16).unwrap().unwrap();
             let body = &bytes[framed.head..];
             black_box(Announce::decode_body(framed.kind, body, version, 32).unwrap());
         });
@@ -69,7 +70,7 @@ fn codec(c: &mut Criterion) {
             let bytes =
                 encoded(|out| SubscribeResponse::Start { group: 42 }.encode(out, version).unwrap());
             measure("decode START", &mut || {
-                let framed = frame_message(&bytes, true, 1 << 16).unwrap().unwrap();
+                let framed = frame_message(&bytes, version, true, 1 << 16).unwrap().unwrap();
                 let body = &bytes[framed.head..];
                 black_box(SubscribeResponse::decode_body(framed.kind, body, version).unwrap());
             });
@@ -77,7 +78,7 @@ fn codec(c: &mut Criterion) {
         let header = GroupHeader { subscribe: 300, sequence: 70_000, first_frame: 0 };
         let bytes = encoded(|out| header.encode(out, version).unwrap());
         measure("decode GROUP", &mut || {
-            let framed = frame_message(&bytes, false, 1 << 16).unwrap().unwrap();
+            let framed = frame_message(&bytes, version, false, 1 << 16).unwrap().unwrap();
             black_box(GroupHeader::decode_body(&bytes[framed.head..], version).unwrap());
         });
         let head = FrameHead { delta: if typed { 3_000 } else { 0 }, size: 1_200 };

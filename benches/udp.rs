@@ -1,7 +1,7 @@
 //! Bulk over real UDP on loopback: quinn alone, and both adapters, doing the same.
 //!
 //! ```text
-//! cargo bench -p smoq-benches --bench udp [-- [WHO]... [--mib N] [--rounds N]]
+//! cargo bench -p smoq-benches --bench udp [-- [WHO]... [--mib N] [--rounds N] [--frame BYTES] [--threads N]]
 //! ```
 //!
 //! Groups of 1 MiB, a stream each, from a server to a client in the same process: both on one thread, or
@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use smoq::bytes::Bytes;
 use smoq::{
-    Client, GroupConsumer, Limits, Origin, OriginProducer, Server, Subscription, Track,
-    TrackProducer,
+    Client, GroupConsumer, Origin, OriginProducer, Server, Subscription, Track, TrackProducer,
 };
 use smoq_blocking::{Budget, Endpoint};
 use smoq_quinn::smoq_tls::{Identity, Trust};
@@ -70,10 +69,10 @@ impl Load {
     /// Reads all of it from what the peer publishes.
     async fn read(self, origin: OriginProducer) {
         let broadcast = origin.consume().announced_broadcast("live").await.unwrap();
-        let want = Subscription::default().max_age(Duration::MAX).ordered(true).start(0);
+        let want = Subscription::default().max_age(Duration::MAX).start(0);
         let mut track = broadcast.subscribe_track("bulk", want).unwrap();
         let mut bytes = 0;
-        while let Some(group) = track.next_group().await.unwrap() {
+        while let Some(group) = track.recv_group().await.unwrap() {
             bytes += read_group(group).await;
             self.ahead.add_permits(1);
         }
@@ -101,12 +100,10 @@ struct Ends {
 
 impl Ends {
     fn new() -> Self {
-        let mut limits = Limits::default();
-        limits.track_bytes = (2 * AHEAD * GROUP) as u64;
-        let origin = Origin::default().limits(limits.clone()).produce();
+        let origin = Origin::default().produce();
         let mut broadcast = origin.create_broadcast("live").unwrap();
         let track = broadcast.create_track(Track::new("bulk")).unwrap();
-        let received = Origin::default().limits(limits).produce();
+        let received = Origin::default().produce();
         Self {
             _broadcast: broadcast,
             track,
@@ -187,9 +184,13 @@ fn listen(socket: ServerSocket, config: quinn::ServerConfig) -> quinn::Endpoint 
     quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime).unwrap()
 }
 
-async fn dial(address: SocketAddr, config: quinn::ClientConfig) -> quinn::Connection {
+async fn dial(
+    address: SocketAddr,
+    config: quinn::ClientConfig,
+) -> (quinn::Endpoint, quinn::Connection) {
     let endpoint = quinn::Endpoint::client(LOOPBACK).unwrap();
-    endpoint.connect_with(config, address, "localhost").unwrap().await.unwrap()
+    let connection = endpoint.connect_with(config, address, "localhost").unwrap().await.unwrap();
+    (endpoint, connection)
 }
 
 fn quinn_alone(load: Load, threads: usize) {
@@ -218,7 +219,7 @@ fn quinn_alone(load: Load, threads: usize) {
         connection.closed().await;
     };
     let read = |address| async move {
-        let connection = dial(address, dialing).await;
+        let (endpoint, connection) = dial(address, dialing).await;
         let mut bytes = 0;
         for _ in 0..reading.groups {
             let mut stream = connection.accept_uni().await.unwrap();
@@ -228,6 +229,7 @@ fn quinn_alone(load: Load, threads: usize) {
         }
         assert_eq!(bytes, reading.bytes());
         connection.close(0_u32.into(), b"");
+        endpoint.wait_idle().await;
     };
     both(threads, serve, read);
 }
@@ -247,7 +249,7 @@ fn smoq_quinn(load: Load, threads: usize) {
         end.unwrap();
     };
     let read = |address| async move {
-        let connection = dial(address, dialing).await;
+        let (endpoint, connection) = dial(address, dialing).await;
         let (session, mut driving) = smoq_quinn::connect(connection, &client).unwrap();
         tokio::select! {
             end = &mut driving => panic!("{end:?}"),
@@ -255,6 +257,7 @@ fn smoq_quinn(load: Load, threads: usize) {
         }
         drop(session);
         driving.await.unwrap();
+        endpoint.wait_idle().await;
     };
     both(threads, serve, read);
 }
@@ -286,7 +289,7 @@ fn smoq_blocking(load: Load, threads: usize) {
         });
     }
     let mut work = pin!(async { tokio::join!(load.publish(track), read) });
-    let budget = Budget::items(64);
+    let budget = Budget::items(1_024);
     let waker = dialing.waker();
     let mut cx = std::task::Context::from_waker(&waker);
     while work.as_mut().poll(&mut cx).is_pending() {
@@ -337,6 +340,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let (mut mib, mut rounds, mut chosen) = (256, 5, Vec::new());
+    let (mut sizes, mut threads) = (vec![64 << 10, 1_200], vec![1, 2]);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse().ok()).expect("a number");
@@ -346,14 +350,16 @@ fn main() {
             "--test" => (mib, rounds) = (4, 1),
             "--mib" => mib = number(),
             "--rounds" => rounds = number(),
+            "--frame" => sizes = vec![number()],
+            "--threads" => threads = vec![number()],
             name => chosen.push(name.to_owned()),
         }
     }
     let is_chosen = |who: &Who| chosen.is_empty() || chosen.contains(&who.to_string());
     let contestants: Vec<_> = Who::ALL.into_iter().filter(is_chosen).collect();
     println!("{mib} MiB, median of {rounds}: Gbit/s (least to most), CPU seconds a GB");
-    for size in [64 << 10, 1_200] {
-        for threads in [1, 2] {
+    for size in sizes {
+        for threads in threads.iter().copied() {
             println!("\n{size} B frames, {threads} thread(s)");
             let mut figures = vec![Vec::new(); contestants.len()];
             for _ in 0..rounds {

@@ -92,10 +92,11 @@ fn random_hop() -> Result<Hop, Failure> {
     Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
 }
 
-async fn serve(incoming: quinn::Incoming, server: Server, stopping: watch::Receiver<bool>) {
+async fn serve(incoming: quinn::Incoming, server: Server, mut stopping: watch::Receiver<bool>) {
     let peer = incoming.remote_address();
     let served = async {
-        let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+        let connection = unless_stopped(&mut stopping, incoming).await??;
+        let (session, driving) = smoq_quinn::accept(connection, &server)?;
         eprintln!("{peer} speaks {}", session.version());
         Ok::<_, Failure>(drive(session, driving, stopping).await?)
     };
@@ -114,7 +115,8 @@ async fn join_upstream(
     let mut pause = RETRY.0;
     while !*stopping.borrow() {
         let joined = async {
-            let (endpoint, connection) = common::dial(&url, config.clone()).await?;
+            let dialing = common::dial(&url, config.clone());
+            let (endpoint, connection) = unless_stopped(&mut stopping, dialing).await??;
             let (session, driving) =
                 smoq_quinn::connect(connection, &client.clone().with_path(url.path()))?;
             eprintln!("{url} speaks {}", session.version());
@@ -130,6 +132,17 @@ async fn join_upstream(
         // An error would be that nobody can stop us any more; then the pause is all there is.
         let _ = tokio::time::timeout(pause, stopping.wait_for(|stop| *stop)).await;
         pause = RETRY.1.min(pause * 2);
+    }
+}
+
+/// A peer that never answers does not keep the relay from ending.
+async fn unless_stopped<F: IntoFuture>(
+    stopping: &mut watch::Receiver<bool>,
+    future: F,
+) -> Result<F::Output, Failure> {
+    tokio::select! {
+        output = future.into_future() => Ok(output),
+        _ = stopping.wait_for(|stop| *stop) => Err("the relay stops".into()),
     }
 }
 

@@ -30,4 +30,4 @@ pub use model::*;
 pub use path::Path;
 pub use subscription::{Subscription, TrackInfo};
 pub use time::{Instant, Timescale, Timestamp};
-pub use version::{UnknownVersion, Version, Versions};
+pub use version::{Agreed, UnknownVersion, Version, Versions};

@@ -47,6 +47,8 @@ pub struct Limits {
     pub unbound_streams: usize,
     /// How long a group stream may wait for what its track is. Default 5 s.
     pub unbound_time: Duration,
+    /// Datagrams of the peer that wait to be looked at. Past it the oldest is lost. Default 1,024.
+    pub datagrams: usize,
     /// Groups that wait to be sent on one subscription; the least wanted is skipped. Default 256.
     pub pending_groups: usize,
     /// Bytes of one stream that wait to be decoded, or a whole message if that is more; then QUIC's
@@ -88,6 +90,7 @@ impl Default for Limits {
             group_streams: 4_096,
             unbound_streams: 64,
             unbound_time: Duration::from_secs(5),
+            datagrams: 1_024,
             pending_groups: 256,
             stream_buffer: 64 << 10,
             owed_bytes: 64 << 10,

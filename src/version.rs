@@ -5,13 +5,17 @@ use core::str::FromStr;
 
 use smallvec::SmallVec;
 
-/// A protocol version, agreed by ALPN.
+/// A protocol version, agreed by ALPN, and by set-up where several share one.
 ///
 /// The order is by age within a dialect: a later one is greater. All of moq-transport come behind all of
 /// moq-lite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Version {
+    /// moq-lite 01: agreed by set-up, announcements without hops.
+    Lite01,
+    /// moq-lite 02: as 01, but SUBSCRIBE_OK is empty.
+    Lite02,
     /// moq-lite 03: no set-up, hops as a count.
     Lite03,
     /// moq-lite 04: hop ids, GOAWAY.
@@ -20,24 +24,52 @@ pub enum Version {
     Lite05,
     /// moq-lite 06: announce ids, route cost, frame bounds.
     Lite06,
+    /// moq-lite 07 as `moq-net` 0.3.18 has it: another form of integers, stream counts. It still changes
+    /// under its one ALPN, so it is spoken only with peers of that time, and only if it is asked for.
+    Lite07Wip,
     /// moq-transport draft 16: requests share one control stream.
     Moqt16,
     /// moq-transport draft 18: a stream for each request.
     Moqt18,
 }
 
-impl Version {
-    /// Every version, the most wanted first.
-    pub const ALL: [Self; 6] =
-        [Self::Lite06, Self::Lite05, Self::Lite04, Self::Lite03, Self::Moqt18, Self::Moqt16];
+/// The ALPN of 01 and 02, and of who offers none.
+const MOQL: &str = "moql";
 
-    /// The ALPN identifier, which is also the version's name.
+impl Version {
+    /// Every version that is spoken unasked, the most wanted first: all but those in progress.
+    pub const ALL: [Self; 8] = [
+        Self::Lite06,
+        Self::Lite05,
+        Self::Lite04,
+        Self::Lite03,
+        Self::Lite02,
+        Self::Lite01,
+        Self::Moqt18,
+        Self::Moqt16,
+    ];
+
+    /// Those in progress, which are spoken only if they are asked for.
+    pub const WIP: [Self; 1] = [Self::Lite07Wip];
+
+    /// The ALPN identifier. 01 and 02 share one, and are told apart by set-up.
     pub const fn alpn(self) -> &'static str {
         match self {
+            Self::Lite01 | Self::Lite02 => MOQL,
+            version => version.name(),
+        }
+    }
+
+    /// The version's name: its ALPN identifier, where it has one to itself.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lite01 => "moq-lite-01",
+            Self::Lite02 => "moq-lite-02",
             Self::Lite03 => "moq-lite-03",
             Self::Lite04 => "moq-lite-04",
             Self::Lite05 => "moq-lite-05",
             Self::Lite06 => "moq-lite-06",
+            Self::Lite07Wip => "moq-lite-07-wip",
             Self::Moqt16 => "moqt-16",
             Self::Moqt18 => "moqt-18",
         }
@@ -47,18 +79,13 @@ impl Version {
     /// SUBSCRIBE_UPDATE, but `moq-lite` 0.16 takes it for a fault; moq-transport has REQUEST_UPDATE, but
     /// deployed peers do not answer it, or end the subscription.
     pub(crate) const fn updates_subscriptions(self) -> bool {
-        matches!(self, Self::Lite05 | Self::Lite06)
-    }
-
-    /// The version that an ALPN identifier names, if it is one of ours.
-    pub fn from_alpn(alpn: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.alpn().as_bytes() == alpn)
+        matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.alpn())
+        f.write_str(self.name())
     }
 }
 
@@ -71,18 +98,31 @@ impl FromStr for Version {
     type Err = UnknownVersion;
 
     fn from_str(name: &str) -> Result<Self, UnknownVersion> {
-        Self::from_alpn(name.as_bytes()).ok_or(UnknownVersion)
+        let mut known = Self::ALL.into_iter().chain(Self::WIP);
+        known.find(|version| version.name() == name).ok_or(UnknownVersion)
     }
 }
 
-/// Versions that an endpoint is willing to speak, the most wanted first. Default: all of them.
+/// Versions that an endpoint is willing to speak, the most wanted first. Default: [`Version::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versions(SmallVec<[Version; 4]>);
 
 impl Versions {
     /// The identifiers to offer in TLS, in order.
     pub fn alpns(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.0.iter().map(|version| version.alpn())
+        let alpns = self.0.iter().map(|version| version.alpn()).enumerate();
+        let is_new = |at: usize, alpn| self.0[..at].iter().all(|before| before.alpn() != alpn);
+        alpns.filter(move |&(at, alpn)| is_new(at, alpn)).map(|(_, alpn)| alpn)
+    }
+
+    /// What TLS agreed on with this identifier, or with none, which is as `moql`. `None` if nothing of
+    /// it is among these.
+    pub fn agreed(&self, alpn: Option<&[u8]>) -> Option<Agreed> {
+        let alpn = alpn.unwrap_or(MOQL.as_bytes());
+        let mut list = self.iter().filter(|version| version.alpn().as_bytes() == alpn);
+        let mut agreed = Agreed::from(list.next()?);
+        agreed.0.extend(list);
+        Some(agreed)
     }
 
     /// The versions, in order.
@@ -93,6 +133,28 @@ impl Versions {
     /// Whether `version` is one of them.
     pub fn contains(&self, version: Version) -> bool {
         self.0.contains(&version)
+    }
+}
+
+/// What an ALPN identifier agreed on: a version, or several that share it, of which set-up takes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed(SmallVec<[Version; 2]>);
+
+impl Agreed {
+    /// The most wanted of them: what is spoken, unless set-up takes another one.
+    pub fn version(&self) -> Version {
+        self.0[0]
+    }
+
+    /// All of them, the most wanted first.
+    pub fn iter(&self) -> impl Iterator<Item = Version> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl From<Version> for Agreed {
+    fn from(version: Version) -> Self {
+        Self(SmallVec::from_iter([version]))
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use smoq::coding::lite::{
-    Announce, AnnounceRequest, BiStream, DatagramHead, Fetch, FrameHead, Framed, Goaway,
-    GroupHeader, Probe, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest,
-    UniStream, decode_track_info, encode_track_info, frame_message,
+    Announce, AnnounceInit, AnnounceRequest, Base, Bases, BiStream, ClientSetup, DatagramHead,
+    Features, Fetch, FrameHead, Framed, Goaway, GroupHeader, HopsForm, Probe, ServerSetup,
+    SessionUpdate, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest, UniStream,
+    decode_track_info, encode_track_info, frame_message, frame_settle,
 };
 use smoq::coding::varint;
 use smoq::{
@@ -14,7 +15,7 @@ use smoq::{
     TrackInfo, Version,
 };
 
-use Version::{Lite03, Lite04, Lite05, Lite06};
+use Version::{Lite01, Lite02, Lite03, Lite04, Lite05, Lite06, Lite07Wip};
 
 /// The bytes that `encode` appends, or its error; after an error there must be none.
 fn bytes(
@@ -58,21 +59,24 @@ fn fetch(frame_start: u64, frame_end: Option<u64>) -> Fetch {
 
 #[test]
 fn a_message_is_found_when_its_head_is_there() {
-    assert_eq!(frame_message(&[], false, 10), Ok(None));
-    assert_eq!(frame_message(&[0x40], false, 10), Ok(None));
-    assert_eq!(frame_message(&[5], false, 10), Ok(Some(Framed { kind: None, head: 1, body: 5 })));
-    assert_eq!(frame_message(&[5], true, 10), Ok(None));
+    assert_eq!(frame_message(&[], Lite06, false, 10), Ok(None));
+    assert_eq!(frame_message(&[0x40], Lite06, false, 10), Ok(None));
+    assert_eq!(
+        frame_message(&[5], Lite06, false, 10),
+        Ok(Some(Framed { kind: None, head: 1, body: 5 }))
+    );
+    assert_eq!(frame_message(&[5], Lite06, true, 10), Ok(None));
     let longest = [[0xc0, 0, 0, 0, 0, 0, 0, 2], [0xc0, 0, 0, 0, 0, 0, 0, 10]].concat();
     assert_eq!(
-        frame_message(&longest, true, 10),
+        frame_message(&longest, Lite06, true, 10),
         Ok(Some(Framed { kind: Some(2), head: 16, body: 10 }))
     );
 }
 
 #[test]
 fn a_message_above_the_limit_is_refused_by_its_head() {
-    assert_eq!(frame_message(&[11], false, 10), Err(DecodeError::TooLong));
-    assert_eq!(frame_message(&[0xff; 8], false, 10), Err(DecodeError::TooLong));
+    assert_eq!(frame_message(&[11], Lite06, false, 10), Err(DecodeError::TooLong));
+    assert_eq!(frame_message(&[0xff; 8], Lite06, false, 10), Err(DecodeError::TooLong));
 }
 
 #[test]
@@ -80,18 +84,24 @@ fn stream_types_of_versions() {
     let bi =
         |version| (0..100).filter_map(|kind| BiStream::from_u64(kind, version)).collect::<Vec<_>>();
     use BiStream::{Announce, Fetch, Goaway, Probe, Subscribe, Track};
+    assert_eq!(bi(Lite01), [Announce, Subscribe]);
+    assert_eq!(bi(Lite02), bi(Lite01));
     assert_eq!(bi(Lite03), [Announce, Subscribe, Fetch, Probe]);
     assert_eq!(bi(Lite04), [Announce, Subscribe, Fetch, Probe, Goaway]);
     assert_eq!(bi(Lite05), [Announce, Subscribe, Fetch, Probe, Goaway, Track]);
     assert_eq!(bi(Lite06), bi(Lite05));
+    assert_eq!(bi(Lite07Wip), bi(Lite05));
 
     let uni = |version| {
         (0..100).filter_map(|kind| UniStream::from_u64(kind, version)).collect::<Vec<_>>()
     };
+    assert_eq!(uni(Lite01), [UniStream::Group]);
+    assert_eq!(uni(Lite02), [UniStream::Group]);
     assert_eq!(uni(Lite03), [UniStream::Group]);
     assert_eq!(uni(Lite04), [UniStream::Group]);
     assert_eq!(uni(Lite05), [UniStream::Group, UniStream::Setup]);
     assert_eq!(uni(Lite06), uni(Lite05));
+    assert_eq!(uni(Lite07Wip), uni(Lite05));
 }
 
 #[test]
@@ -117,7 +127,11 @@ fn paths_have_a_number_of_segments() {
     assert_eq!(request(&text(&"/".repeat(100))).unwrap().prefix, Path::root());
     assert_eq!(AnnounceRequest::decode_body(&text("a/b"), Lite06, 1), Err(DecodeError::TooMany));
 
-    let of = |path: &str| AnnounceRequest { prefix: Path::new(path), exclude: Hop::UNKNOWN };
+    let of = |path: &str| AnnounceRequest {
+        prefix: Path::new(path),
+        exclude: Hop::UNKNOWN,
+        hidden: true,
+    };
     assert!(bytes(|out, v| of(&most).encode(out, v), Lite06).is_ok());
     assert_eq!(bytes(|out, v| of(&more).encode(out, v), Lite06), Err(EncodeError::TooMany));
 }
@@ -139,6 +153,9 @@ fn a_declared_count_is_not_believed() {
     assert_eq!(Goaway::decode_body(&HUGE, Lite04), Err(DecodeError::Truncated));
     assert_eq!(Setup::decode_body(&HUGE, Lite05), Err(DecodeError::TooMany));
     for version in Version::ALL {
+        if Features::of(version).hops == HopsForm::Absent {
+            continue;
+        }
         let hops = [&[1, 0][..], &HUGE].concat();
         assert_eq!(
             announce(Some(0), &hops[usize::from(version == Lite06)..], version),
@@ -162,11 +179,13 @@ fn chains_have_a_number_of_hops() {
 
 #[test]
 fn on_03_hops_are_only_counted() {
-    let active = Announce::Active { suffix: Path::root(), hops: hops(3), cost: Cost::default() };
+    let bases = Bases::default();
+    let active =
+        Announce::Active { suffix: Path::root(), hops: hops(3), cost: Cost::default(), bases };
     let written = bytes(|out, v| active.encode(out, v), Lite03).unwrap();
     assert_eq!(written, [3, 1, 0, 3]);
     let unknown = [Hop::UNKNOWN; 3].into_iter().collect();
-    let read = Announce::Active { suffix: Path::root(), hops: unknown, cost: Cost::UNKNOWN };
+    let read = Announce::Active { suffix: Path::root(), hops: unknown, cost: Cost::UNKNOWN, bases };
     assert_eq!(announce(None, &written[1..], Lite03), Ok(Some(read)));
 }
 
@@ -195,7 +214,8 @@ fn unknown_announce_messages_are_skipped_on_06() {
 #[test]
 fn announcements_by_number_only_on_06() {
     let end = Announce::EndedId { id: 0 };
-    let update = Announce::Update { id: 0, hops: Hops::new(), cost: Cost::default() };
+    let update =
+        Announce::Update { id: 0, hops: Hops::new(), cost: Cost::default(), base: Base::default() };
     let by_path = Announce::Ended { suffix: Path::root() };
     for version in [Lite03, Lite04, Lite05] {
         assert_eq!(bytes(|out, v| end.encode(out, v), version), Err(EncodeError::NotInVersion));
@@ -220,7 +240,13 @@ fn what_a_version_lacks_is_neither_written_nor_read() {
             bytes(|out, v| SubscribeResponse::Start { group: 0 }.encode(out, v), version),
             no
         );
-        assert_eq!(bytes(|out, v| SubscribeResponse::End { group: 0 }.encode(out, v), version), no);
+        assert_eq!(
+            bytes(
+                |out, v| SubscribeResponse::End { group: 0, streams: None }.encode(out, v),
+                version
+            ),
+            no
+        );
     }
     assert_eq!(Goaway::decode_body(&[0], Lite03), Err(no));
     assert_eq!(
@@ -306,7 +332,10 @@ fn subscribe_responses_of_other_versions_are_unknown() {
     }
     for version in [Lite05, Lite06] {
         assert_eq!(decode(3, &[1], version), Err(DecodeError::UnknownMessage(3)));
-        assert_eq!(decode(1, &[1], version), Ok(SubscribeResponse::End { group: 1 }));
+        assert_eq!(
+            decode(1, &[1], version),
+            Ok(SubscribeResponse::End { group: 1, streams: None })
+        );
         let ok = SubscribeResponse::Ok {
             priority: 0,
             ordered: false,
@@ -388,7 +417,9 @@ fn numbers_above_62_bits_are_refused() {
         // One more than the value is written.
         let want = Subscription::default().end(varint::MAX);
         let update = SubscribeUpdate { want, ..Default::default() };
-        assert_eq!(bytes(|out, v| update.encode(out, v), version), bounds);
+        let has_update = Features::of(version).group_bounds;
+        let expected = if has_update { &bounds } else { &Err(EncodeError::NotInVersion) };
+        assert_eq!(bytes(|out, v| update.encode(out, v), version), *expected);
         let head = FrameHead { delta: 0, size: above };
         assert_eq!(head.encode(version).err(), Some(EncodeError::BoundsExceeded));
     }
@@ -428,4 +459,112 @@ fn a_datagram_timestamp_is_one_of_ours() {
     let (head, payload) = DatagramHead::decode(&datagram(last), Lite06).unwrap();
     assert_eq!((head.timestamp, payload), (Timestamp::MAX, 10));
     assert_eq!(DatagramHead::decode(&datagram(last + 1), Lite06), Err(DecodeError::BoundsExceeded));
+}
+
+#[test]
+fn up_to_02_only_a_priority_is_asked_for() {
+    let want = Subscription::default().priority(3).start(4).end(9).ordered(true);
+    let (broadcast, track) = (Path::new("a"), "b".into());
+    let subscribe = Subscribe { id: 0, broadcast, track, want, frame_start: 0, frame_end: None };
+    for version in [Lite01, Lite02] {
+        let written = bytes(|out, v| subscribe.encode(out, v), version).unwrap();
+        assert_eq!(written, [6, 0, 1, b'a', 1, b'b', 3]);
+        let want = Subscription::default().priority(3).max_age(Duration::MAX);
+        let read = Subscribe::decode_body(&written[1..], version, 32).unwrap();
+        assert_eq!(read, Subscribe { want, ..subscribe.clone() });
+        let (no, not) = (Err(DecodeError::NotInVersion), Err(EncodeError::NotInVersion));
+        assert_eq!(SubscribeUpdate::decode_body(&[3], version), no);
+        assert_eq!(bytes(|out, v| SubscribeUpdate::default().encode(out, v), version), not);
+        assert_eq!(bytes(|out, v| fetch(0, None).encode(out, v), version), not);
+        assert_eq!(bytes(|out, v| Probe::default().encode(out, v), version), not);
+        let drop = SubscribeResponse::Drop { start: 0, end: 0, code: 0 };
+        assert_eq!(bytes(|out, v| drop.encode(out, v), version), not);
+    }
+}
+
+#[test]
+fn from_03_on_there_is_no_announce_init() {
+    for version in [Lite03, Lite04, Lite05, Lite06, Lite07Wip] {
+        let (no, not) = (Err(DecodeError::NotInVersion), Err(EncodeError::NotInVersion));
+        assert_eq!(AnnounceInit::decode_body(&[0], version, 32), no);
+        assert_eq!(bytes(|out, v| AnnounceInit::default().encode(out, v), version), not);
+        let no = Err(DecodeError::NotInVersion);
+        assert_eq!(SessionUpdate::decode_body(&[0], version), no);
+        assert_eq!(bytes(|out, v| SessionUpdate::default().encode(out, v), version), not);
+    }
+    assert_eq!(AnnounceInit::decode_body(&[0xff; 8], Lite02, 32), Err(DecodeError::Truncated));
+}
+
+#[test]
+fn bases_only_on_07() {
+    let (suffix, hops, cost) = (Path::root(), Hops::new(), Cost::default());
+    let bases = |back, keep| Bases { path: Base::default(), hops: Base { back, keep } };
+    let active =
+        |bases| Announce::Active { suffix: suffix.clone(), hops: hops.clone(), cost, bases };
+    let encode = |bases, version| bytes(|out, v| active(bases).encode(out, v), version);
+    for version in [Lite03, Lite04, Lite05, Lite06] {
+        assert_eq!(encode(bases(1, 0), version), Err(EncodeError::NotInVersion));
+    }
+    assert_eq!(encode(bases(1, 2), Lite07Wip), Ok(vec![0, 8, 0, 0, 0, 1, 0, 2, 0, 0]));
+    let invalid = EncodeError::InvalidValue("announce base");
+    assert_eq!(encode(bases(0, 1), Lite07Wip), Err(invalid));
+}
+
+#[test]
+fn on_07_an_end_counts_streams_and_nothing_is_dropped() {
+    let end = SubscribeResponse::End { group: 1, streams: None };
+    let invalid = EncodeError::InvalidValue("no stream count");
+    assert_eq!(bytes(|out, v| end.encode(out, v), Lite07Wip), Err(invalid));
+    let decode = |kind, body: &[u8]| SubscribeResponse::decode_body(Some(kind), body, Lite07Wip);
+    assert_eq!(decode(1, &[1]), Err(DecodeError::Truncated));
+    assert_eq!(decode(2, &[1, 3, 0]), Err(DecodeError::UnknownMessage(2)));
+    let drop = SubscribeResponse::Drop { start: 0, end: 0, code: 0 };
+    assert_eq!(bytes(|out, v| drop.encode(out, v), Lite07Wip), Err(EncodeError::NotInVersion));
+}
+
+#[test]
+fn the_hidden_flag_is_0_or_1() {
+    let decode = |flag| AnnounceRequest::decode_body(&[0, flag], Lite07Wip, 32);
+    assert_eq!(decode(0).map(|it| it.hidden), Ok(false));
+    assert_eq!(decode(1).map(|it| it.hidden), Ok(true));
+    assert_eq!(decode(2), Err(DecodeError::InvalidValue("hidden flag")));
+}
+
+#[test]
+fn set_up_is_found_by_its_head() {
+    assert_eq!(frame_settle(&[], 10), Ok(None));
+    assert_eq!(frame_settle(&[0x20, 0], 10), Ok(None));
+    let framed = Framed { kind: Some(0x20), head: 3, body: 9 };
+    assert_eq!(frame_settle(&[0x20, 0, 9], 10), Ok(Some(framed)));
+    assert_eq!(frame_settle(&[0x21, 0, 11], 10), Err(DecodeError::TooLong));
+    assert_eq!(frame_settle(&[0x01], 10), Err(DecodeError::UnknownMessage(1)));
+}
+
+#[test]
+fn set_up_skips_what_it_does_not_know() {
+    // A version of moq-transport, 02, 7; then an even and an odd parameter.
+    let body = [
+        &[3][..],
+        &(0xff00_000e_u64 | 3 << 62).to_be_bytes(),
+        &(0xff0d_ad02_u64 | 3 << 62).to_be_bytes(),
+        &[7, 2, 2, 5, 1, 1, b'/'],
+    ]
+    .concat();
+    let setup = ClientSetup::decode_body(Some(0x20), &body).unwrap();
+    assert_eq!(setup.versions, [Lite02]);
+    for len in 0..body.len() {
+        let cut = ClientSetup::decode_body(Some(0x20), &body[..len]);
+        assert_eq!(cut, Err(DecodeError::Truncated), "{len} bytes");
+    }
+    let longer = [&body[..], &[0]].concat();
+    let longer = ClientSetup::decode_body(Some(0x20), &longer);
+    assert_eq!(longer, Err(DecodeError::TrailingBytes));
+    assert_eq!(ClientSetup::decode_body(Some(0x21), &body), Err(DecodeError::UnknownMessage(0x21)));
+    assert_eq!(ServerSetup::decode_body(Some(0x21), &[7, 0]), Ok(ServerSetup { version: None }));
+    let other = ServerSetup { version: Some(Lite03) };
+    let mut out = BytesMut::new();
+    assert_eq!(other.encode(&mut out), Err(EncodeError::NotInVersion));
+    let other = ClientSetup { versions: vec![Lite02, Lite03] };
+    assert_eq!(other.encode(&mut out), Err(EncodeError::NotInVersion));
+    assert!(out.is_empty());
 }

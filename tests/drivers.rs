@@ -15,7 +15,7 @@ use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
     Broadcast, BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant,
     Limits, Origin, OriginConsumer, OriginProducer, Path, Server, Session, Subscription, Track,
-    TrackConsumer, TrackProducer, Version, Versions,
+    TrackConsumer, TrackProducer, Version,
 };
 
 /// A publisher, a subscriber, and the link between them.
@@ -73,8 +73,12 @@ fn links() -> [Link; 3] {
     [Link::perfect(), Link::wide(1), Link::hostile(2)]
 }
 
+fn every_version() -> impl Iterator<Item = Version> {
+    Version::ALL.into_iter().chain(Version::WIP)
+}
+
 fn in_every_version(test: impl Fn(Version, Link)) {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         for link in links() {
             test(version, link);
         }
@@ -125,7 +129,7 @@ fn frames_arrive_as_they_were_written() {
             assert_eq!(end, Ok(()));
             let sizes: Vec<_> = frames.iter().map(|(_, payload)| payload.len()).collect();
             assert_eq!(sizes, [0, 1, 600, 3_000], "{version}");
-            if version >= Version::Lite05 {
+            if version >= Version::Lite05 && version != Version::Moqt16 {
                 let times: Vec<_> = frames.iter().map(|(time, _)| *time).collect();
                 assert_eq!(times, [0, 1, 2, 3].map(|at| sequence * 1_000 + at));
             }
@@ -194,7 +198,7 @@ fn who_hears_of_a_broadcast_may_subscribe_at_once() {
 
 #[test]
 fn what_was_there_before_the_session_is_announced() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let (near, far) = (Origin::default().produce(), Origin::default().produce());
         let broadcasts: Vec<_> =
             (0..50).map(|n| near.create_broadcast(format!("room/{n}")).unwrap()).collect();
@@ -377,6 +381,10 @@ fn a_lost_connection_ends_everything_that_came_through_it() {
 #[test]
 fn a_drained_session_delivers_what_it_owes() {
     in_every_version(|version, link| {
+        if version == Version::Moqt16 {
+            // Nothing tells that a subscriber has read all: there adapters wait for QUIC to deliver it.
+            return;
+        }
         let mut world = World::new(version, link);
         let (_broadcast, mut track, mut reader) = world.subscribed();
         for n in 0..5_u64 {
@@ -396,7 +404,7 @@ fn a_drained_session_delivers_what_it_owes() {
 /// 03 and 04 do not say how many groups there are, so that stragglers are waited for.
 #[test]
 fn a_track_that_ended_before_the_close_ended_well() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, mut reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
@@ -414,7 +422,8 @@ fn a_track_that_ended_before_the_close_ended_well() {
 /// not overtake what QUIC still holds of them.
 #[test]
 fn the_end_of_a_track_goes_behind_its_groups() {
-    for version in Versions::default().iter() {
+    // On draft 16 the end shares a stream with all requests, and says how many groups to wait for.
+    for version in every_version().filter(|version| *version != Version::Moqt16) {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, _reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
@@ -496,9 +505,10 @@ fn stop_sending_behind_an_answer_is_no_failure() {
 /// 03 and 04 can't change a subscription.
 #[test]
 fn who_joins_a_subscription_gets_what_the_first_did_not_want() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut link = Link::wide(9);
-        link.uni_streams = 1;
+        // One, besides that on which draft 18 has its control stream.
+        link.uni_streams = if version == Version::Moqt18 { 2 } else { 1 };
         let mut world = World::new(version, link);
         let (_broadcast, mut track, seen) = world.live();
         let _newest = seen.subscribe_track("video", Subscription::default().end(7)).unwrap();
@@ -521,7 +531,7 @@ fn who_joins_a_subscription_gets_what_the_first_did_not_want() {
 
 #[test]
 fn a_close_carries_its_code() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::wide(3));
         world.sessions[0].close(Error::App(5));
         world.settle();
@@ -533,7 +543,7 @@ fn a_close_carries_its_code() {
 /// An idle session has no timer: nothing wakes it until somebody does something.
 #[test]
 fn idle_costs_nothing() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, _track, _reader) = world.subscribed();
         // What was asked about a track is forgotten, the handshake's deadline passes.
@@ -585,7 +595,7 @@ fn the_end_of_a_track_is_known_when_its_last_group_is() {
 /// What came before the end of the connection is told before it, even if both came at once.
 #[test]
 fn a_close_behind_data_does_not_swallow_it() {
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, mut reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
@@ -616,16 +626,17 @@ fn a_close_behind_data_does_not_swallow_it() {
     }
 }
 
-/// 03 and 04 have no TRACK_INFO: how long groups are kept is then for this side to say.
+/// 03 and 04 have no TRACK_INFO, nor draft 16 properties that peers take: how long groups are kept is then for this side to say.
 #[test]
 fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
     let mut limits = Limits::default();
     limits.max_age = Duration::from_secs(1);
-    for version in Versions::default().iter() {
+    for version in every_version() {
         let mut world = World::with_limits(version, Link::perfect(), limits.clone());
         let (_broadcast, _track, mut reader) = world.subscribed();
         let Poll::Ready(Ok(info)) = reader.try_info() else { panic!("{version}") };
-        let expected = if version < Version::Lite05 { 1 } else { 5 };
+        let silent = version < Version::Lite05 || version == Version::Moqt16;
+        let expected = if silent { 1 } else { 5 };
         assert_eq!(info.max_age, Duration::from_secs(expected), "{version}");
     }
 }

@@ -234,6 +234,21 @@ fn sessions_of_a_relay_can_be_replayed() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long an end takes")]
+fn a_relay_does_not_wait_for_who_never_answers() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let upstream = format!("moqt://{}/", silent.local_addr().unwrap());
+    let relay = Relay::start("127.0.0.1:0", &["--insecure", "--upstream", &upstream]);
+    // It dials: what comes is its first packet.
+    silent.recv(&mut [0; 2_000]).unwrap();
+    let begun = std::time::Instant::now();
+    relay.terminate();
+    // QUIC would give up after 10 s.
+    assert!(begun.elapsed().as_secs() < 8);
+}
+
 #[test]
 fn demo_loses_nothing() {
     let printed = Running::start(&mut example("demo")).rest();

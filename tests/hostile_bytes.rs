@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use smoq::coding::varint;
+use smoq::coding::lite::Features;
+use smoq::coding::varint::{self, Form};
 use smoq::{Hops, Version};
 
 mod wire;
@@ -35,7 +36,7 @@ proptest! {
 
     #[test]
     fn hostile_bytes_do_no_harm(bytes in hostile()) {
-        for version in Version::ALL {
+        for version in Version::ALL.into_iter().chain(Version::WIP) {
             for kind in Kind::ALL {
                 let mut decoded = Ok(Decoded::Short);
                 let counted =
@@ -50,7 +51,9 @@ proptest! {
                 prop_assert_eq!(message.kind(), kind);
                 let mut again = BytesMut::new();
                 message.encode(&mut again, version).unwrap();
-                prop_assert!(again.len() <= len && len <= bytes.len());
+                // One form of integers has a length that is only read.
+                let is_short = again.len() <= len || Features::of(version).form != Form::Quic;
+                prop_assert!(is_short && len <= bytes.len());
                 prop_assert_eq!(kind.decode(&again, version), Ok(Decoded::Message(message, again.len())));
             }
         }

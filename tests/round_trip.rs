@@ -7,9 +7,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use smoq::coding::lite::{
-    Announce, AnnounceOk, AnnounceRequest, DatagramHead, Features, Fetch, FrameHead, Goaway,
-    GroupHeader, HopsForm, Probe, Setup, Subscribe, SubscribeResponse, SubscribeUpdate,
-    TrackRequest,
+    Announce, AnnounceInit, AnnounceOk, AnnounceRequest, Base, Bases, DatagramHead, Features,
+    Fetch, FrameHead, Goaway, GroupHeader, HopsForm, OkForm, Probe, SessionUpdate, Setup,
+    Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest,
 };
 use smoq::coding::varint;
 use smoq::{
@@ -62,8 +62,10 @@ fn hop() -> impl Strategy<Value = Hop> {
 }
 
 fn hops(version: Version) -> impl Strategy<Value = Hops> {
-    let only_count = Features::of(version).hops == HopsForm::Count;
-    vec(hop(), 0..=Hops::MAX).prop_map(move |hops| {
+    let form = Features::of(version).hops;
+    let only_count = form == HopsForm::Count;
+    let most = if form == HopsForm::Absent { 0 } else { Hops::MAX };
+    vec(hop(), 0..=most).prop_map(move |hops| {
         hops.into_iter().map(|hop| if only_count { Hop::UNKNOWN } else { hop }).collect()
     })
 }
@@ -77,13 +79,22 @@ fn cost(version: Version) -> impl Strategy<Value = Cost> {
     )
 }
 
+fn base(version: Version) -> impl Strategy<Value = Base> {
+    let has_bases = Features::of(version).announce_bases;
+    (integer(), integer()).prop_map(move |(back, keep)| match has_bases && back > 0 {
+        true => Base { back, keep },
+        false => Base::default(),
+    })
+}
+
 fn announce(version: Version) -> BoxedStrategy<Message> {
-    let active = (path(), hops(version), cost(version))
-        .prop_map(|(suffix, hops, cost)| Announce::Active { suffix, hops, cost });
+    let bases = (base(version), base(version)).prop_map(|(path, hops)| Bases { path, hops });
+    let active = (path(), hops(version), cost(version), bases)
+        .prop_map(|(suffix, hops, cost, bases)| Announce::Active { suffix, hops, cost, bases });
     let messages = if Features::of(version).announce_ids {
         let ended = integer().prop_map(|id| Announce::EndedId { id });
-        let update = (integer(), hops(version), cost(version))
-            .prop_map(|(id, hops, cost)| Announce::Update { id, hops, cost });
+        let update = (integer(), hops(version), cost(version), base(version))
+            .prop_map(|(id, hops, cost, base)| Announce::Update { id, hops, cost, base });
         prop_oneof![active, ended, update].boxed()
     } else {
         prop_oneof![active, path().prop_map(|suffix| Announce::Ended { suffix })].boxed()
@@ -103,6 +114,10 @@ fn want(version: Version) -> impl Strategy<Value = SubscribeUpdate> {
         move |((priority, ordered, max_age), start, end, frame_start, frame_end)| {
             let mut want = Subscription::default().priority(priority).max_age(max_age);
             want.ordered = ordered && features.ordered;
+            if !features.group_bounds {
+                want.max_age = Duration::MAX;
+                return SubscribeUpdate { want, frame_start: 0, frame_end: None };
+            }
             want.start = start;
             want.end = end;
             if !features.frame_bounds {
@@ -117,21 +132,30 @@ fn want(version: Version) -> impl Strategy<Value = SubscribeUpdate> {
 fn response(version: Version) -> BoxedStrategy<Message> {
     let drop = (integer(), integer(), integer())
         .prop_map(|(start, end, code)| SubscribeResponse::Drop { start, end, code });
-    let messages = if Features::of(version).subscribe_end {
+    let features = *Features::of(version);
+    let messages = if features.stream_count {
         let start = integer().prop_map(|group| SubscribeResponse::Start { group });
-        let end = integer().prop_map(|group| SubscribeResponse::End { group });
+        let end = (integer(), integer())
+            .prop_map(|(group, count)| SubscribeResponse::End { group, streams: Some(count) });
+        prop_oneof![start, end].boxed()
+    } else if features.subscribe_end {
+        let start = integer().prop_map(|group| SubscribeResponse::Start { group });
+        let end = integer().prop_map(|group| SubscribeResponse::End { group, streams: None });
         prop_oneof![start, end, drop].boxed()
     } else {
         let ok = (any::<u8>(), any::<bool>(), millis(), optional(), optional()).prop_map(
-            |(priority, ordered, max_age, start, end)| SubscribeResponse::Ok {
-                priority,
-                ordered,
-                max_age,
-                start,
-                end,
+            move |(priority, ordered, max_age, start, end)| match features.ok {
+                OkForm::Typed => SubscribeResponse::Ok { priority, ordered, max_age, start, end },
+                form => SubscribeResponse::Ok {
+                    priority: if form == OkForm::Priority { priority } else { 0 },
+                    ordered: false,
+                    max_age: Duration::ZERO,
+                    start: None,
+                    end: None,
+                },
             },
         );
-        prop_oneof![ok, drop].boxed()
+        if features.typed_responses() { prop_oneof![ok, drop].boxed() } else { ok.boxed() }
     };
     messages.prop_map(Message::SubscribeResponse).boxed()
 }
@@ -160,10 +184,14 @@ fn fetch(version: Version) -> BoxedStrategy<Message> {
 fn message(kind: Kind, version: Version) -> Option<BoxedStrategy<Message>> {
     let features = *Features::of(version);
     let is_there = match kind {
+        Kind::AnnounceInit => features.announce_init,
         Kind::AnnounceOk => features.announce_ok,
         Kind::Datagram => features.datagrams,
         Kind::Goaway => features.goaway,
+        Kind::Fetch | Kind::Probe => features.probe,
+        Kind::SessionUpdate => features.settles,
         Kind::Setup => features.setup,
+        Kind::SubscribeUpdate => features.group_bounds,
         Kind::TrackInfo | Kind::TrackRequest => features.track,
         _ => true,
     };
@@ -172,13 +200,17 @@ fn message(kind: Kind, version: Version) -> Option<BoxedStrategy<Message>> {
     }
     Some(match kind {
         Kind::Announce => announce(version),
+        Kind::AnnounceInit => vec(path(), 0..5)
+            .prop_map(|suffixes| Message::AnnounceInit(AnnounceInit { suffixes }))
+            .boxed(),
         Kind::AnnounceOk => (hop(), integer())
             .prop_map(|(hop, active)| Message::AnnounceOk(AnnounceOk { hop, active }))
             .boxed(),
-        Kind::AnnounceRequest => (path(), hop())
-            .prop_map(move |(prefix, hop)| {
+        Kind::AnnounceRequest => (path(), hop(), any::<bool>())
+            .prop_map(move |(prefix, hop, hidden)| {
+                let hidden = hidden && features.hidden;
                 let exclude = if features.exclude_hop { hop } else { Hop::UNKNOWN };
-                Message::AnnounceRequest(AnnounceRequest { prefix, exclude })
+                Message::AnnounceRequest(AnnounceRequest { prefix, exclude, hidden })
             })
             .boxed(),
         Kind::Datagram => (integer(), integer(), integer())
@@ -207,6 +239,9 @@ fn message(kind: Kind, version: Version) -> Option<BoxedStrategy<Message>> {
                 Message::Probe(Probe { bitrate, rtt })
             })
             .boxed(),
+        Kind::SessionUpdate => option::of(1..=varint::MAX)
+            .prop_map(|bitrate| Message::SessionUpdate(SessionUpdate { bitrate }))
+            .boxed(),
         Kind::Setup => setup(),
         Kind::Subscribe => (integer(), path(), text(), want(version))
             .prop_map(|(id, broadcast, track, SubscribeUpdate { want, frame_start, frame_end })| {
@@ -232,7 +267,8 @@ fn message(kind: Kind, version: Version) -> Option<BoxedStrategy<Message>> {
 
 /// Every kind of message that some version has, with that version.
 fn any_message() -> impl Strategy<Value = (Version, Message)> {
-    let pairs = Version::ALL.into_iter().flat_map(|version| Kind::ALL.map(|kind| (kind, version)));
+    let versions = Version::ALL.into_iter().chain(Version::WIP);
+    let pairs = versions.flat_map(|version| Kind::ALL.map(|kind| (kind, version)));
     let messages = pairs.filter_map(|(kind, version)| {
         let messages = message(kind, version)?;
         Some(messages.prop_map(move |message| (version, message)).boxed())

@@ -246,7 +246,9 @@ fn id(message: &Message) -> Option<u64> {
         Message::PublishNamespace(message) => Some(message.id),
         Message::PublishNamespaceDone(message) => Some(message.id),
         Message::PublishNamespaceCancel(message) => Some(message.id),
-        Message::SubscribeNamespace(message) => Some(message.id),
+        Message::SubscribeNamespace(message) | Message::FormerSubscribeNamespace(message) => {
+            Some(message.id)
+        }
         Message::SubscribeTracks(message) => Some(message.id),
         Message::Fetch(message) => Some(message.id),
         Message::FetchCancel(message) => Some(message.id),

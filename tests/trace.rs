@@ -125,7 +125,7 @@ fn a_session_replays_byte_for_byte() {
                 let stats = session.stats();
                 assert_eq!((stats.trace_bytes, stats.recording), (bytes.len() as u64, 0));
                 let mut again = Replay::new(&bytes).unwrap();
-                assert_eq!(again.config().version, version);
+                assert_eq!(again.config().agreed.version(), version);
                 let (mut frames, mut sent, mut received) = (0, 0, 0);
                 for step in &mut again {
                     match step.unwrap_or_else(|error| panic!("{version}: {error}")) {
@@ -136,6 +136,7 @@ fn a_session_replays_byte_for_byte() {
                     }
                 }
                 assert!(again.is_closed());
+                assert_eq!(again.version(), version);
                 // What is replayed is what was counted.
                 let counted = (stats.frames_received, stats.bytes_sent, stats.bytes_received);
                 assert_eq!((frames, sent, received), counted, "{version}");

@@ -62,6 +62,6 @@ fn run() -> Result<String, Failure> {
         std::fs::write(qlog, log.finish().to_string())?;
     }
     result?;
-    let version = replay.config().version;
+    let version = replay.version();
     Ok(format!("replay: ok, {version}, {} records, {steps} steps", replay.records()))
 }

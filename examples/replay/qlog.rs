@@ -7,18 +7,19 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use smoq::Instant;
 use smoq::coding::{DecodeError, ietf, lite};
 use smoq::machine::trace::Step;
 use smoq::machine::{Action, Config, Input};
 use smoq::stream::{Dir, Side, StreamId};
+use smoq::{Instant, Version};
 
 const MAX_MESSAGE: usize = 1 << 20;
 const MAX_SEGMENTS: usize = 1 << 10;
 
 /// Collects events.
 pub(crate) struct Log {
-    config: Config,
+    side: Side,
+    version: Version,
     draft: Option<&'static ietf::Draft>,
     start: Instant,
     now: Instant,
@@ -41,6 +42,8 @@ struct Lane {
 enum State {
     #[default]
     Start,
+    /// What settles the version is next (moq-lite up to 02).
+    Settle,
     /// Control messages; how many there were.
     Messages(u64),
     /// The header of a group of moq-lite is next.
@@ -64,9 +67,10 @@ struct Objects {
 
 impl Log {
     pub(crate) fn new(config: &Config, start: Instant) -> Self {
-        let draft = ietf::Draft::of(config.version);
+        let draft = ietf::Draft::of(config.agreed.version());
         let (lanes, kinds, events) = Default::default();
-        Self { config: config.clone(), draft, start, now: start, lanes, kinds, events }
+        let (side, version) = (config.side, config.agreed.version());
+        Self { side, version, draft, start, now: start, lanes, kinds, events }
     }
 
     pub(crate) fn step(&mut self, now: Instant, step: &Step) {
@@ -82,11 +86,11 @@ impl Log {
 
     /// The file, as one JSON value.
     pub(crate) fn finish(self) -> Value {
-        let side = match self.config.side {
+        let side = match self.side {
             Side::Client => "client",
             Side::Server => "server",
         };
-        let title = format!("smoq, {}", self.config.version);
+        let title = format!("smoq, {}", self.version);
         json!({
             "qlog_version": "0.3",
             "qlog_format": "JSON",
@@ -100,7 +104,7 @@ impl Log {
                 "common_fields": {
                     "time_format": "relative_to_epoch",
                     "reference_time": { "clock_type": "monotonic", "epoch": "unknown" },
-                    "protocol_types": [self.config.version.alpn()],
+                    "protocol_types": [self.version.alpn()],
                 },
                 "events": self.events,
             }],
@@ -147,9 +151,16 @@ impl Log {
             State::Start => {
                 let (state, taken) = self.begin(id, created, &lane.bytes)?;
                 lane.state = state;
-                if taken == 0 && matches!(lane.state, State::Messages(_)) {
+                if taken == 0 && matches!(lane.state, State::Messages(_) | State::Settle) {
                     // There is no type before them.
                     return self.understand(id, created, lane);
+                }
+                Ok(taken)
+            }
+            State::Settle => {
+                let taken = self.settle(id, created, &lane.bytes)?;
+                if taken > 0 {
+                    lane.state = State::Ignored;
                 }
                 Ok(taken)
             }
@@ -159,12 +170,14 @@ impl Log {
                 Ok(taken)
             }
             State::GroupHeader => {
-                let Some(framed) = lite::frame_message(&lane.bytes, false, MAX_MESSAGE)? else {
+                let Some(framed) =
+                    lite::frame_message(&lane.bytes, self.version, false, MAX_MESSAGE)?
+                else {
                     return Ok(0);
                 };
                 let end = framed.head + framed.body;
                 let Some(body) = lane.bytes.get(framed.head..end) else { return Ok(0) };
-                let header = lite::GroupHeader::decode_body(body, self.config.version)?;
+                let header = lite::GroupHeader::decode_body(body, self.version)?;
                 lane.state = State::Objects(Objects {
                     group: header.sequence,
                     subgroup: 0,
@@ -205,10 +218,14 @@ impl Log {
         created: bool,
         front: &[u8],
     ) -> Result<(State, usize), DecodeError> {
-        let is_ours = (id.initiator() == self.config.side) == created;
+        let is_ours = (id.initiator() == self.side) == created;
         match (self.draft, id.dir()) {
             (Some(_), Dir::Bi) => Ok((State::Messages(0), 0)),
             (Some(draft), Dir::Uni) => self.begin_uni(id, created, front, draft),
+            // The client's first one settles the version; the ids of QUIC are in order.
+            (None, Dir::Bi) if lite::Features::of(self.version).settles && id.as_u64() == 0 => {
+                Ok((State::Settle, 0))
+            }
             // The answer on a stream that the other side opened has no type.
             (None, Dir::Bi) if !is_ours => Ok((State::Messages(0), 0)),
             (None, dir) => {
@@ -217,11 +234,11 @@ impl Log {
                 };
                 let unknown = DecodeError::UnknownMessage(number);
                 if dir == Dir::Bi {
-                    let kind = lite::BiStream::from_u64(number, self.config.version);
+                    let kind = lite::BiStream::from_u64(number, self.version);
                     self.kinds.insert(id, kind.ok_or(unknown)?);
                     return Ok((State::Messages(0), len));
                 }
-                match lite::UniStream::from_u64(number, self.config.version).ok_or(unknown)? {
+                match lite::UniStream::from_u64(number, self.version).ok_or(unknown)? {
                     lite::UniStream::Group => {
                         self.stream_type(id, created, "subgroup_header");
                         Ok((State::GroupHeader, len))
@@ -296,23 +313,46 @@ impl Log {
                 (end, snake(&format!("{:?}", framed.kind)), format!("{message:?}"))
             }
             None => {
-                let is_request = (id.initiator() == self.config.side) == created;
+                let is_request = (id.initiator() == self.side) == created;
                 let stream = self.kinds.get(&id).copied();
-                let typed = is_typed(stream, is_request, count, self.config.version);
-                let Some(framed) = lite::frame_message(front, typed, MAX_MESSAGE)? else {
+                let typed = is_typed(stream, is_request, count, self.version);
+                let Some(framed) = lite::frame_message(front, self.version, typed, MAX_MESSAGE)?
+                else {
                     return Ok(0);
                 };
                 let end = framed.head + framed.body;
                 let Some(body) = front.get(framed.head..end) else { return Ok(0) };
-                let version = self.config.version;
+                let version = self.version;
                 let (kind, text) =
                     lite_message(stream, is_request, count, framed.kind, body, version)?;
                 (end, kind.into(), text)
             }
         };
+        self.control_message(id, created, end, &kind, &text);
+        Ok(end)
+    }
+
+    fn control_message(&mut self, id: StreamId, created: bool, len: usize, kind: &str, text: &str) {
         let message = json!({ "type": kind, "fields": text });
-        let data = json!({ "stream_id": id.as_u64(), "length": end, "message": message });
+        let data = json!({ "stream_id": id.as_u64(), "length": len, "message": message });
         self.event("control_message", created, data);
+    }
+
+    /// CLIENT_SETUP or SERVER_SETUP, which says what is spoken from here on.
+    fn settle(&mut self, id: StreamId, created: bool, front: &[u8]) -> Result<usize, DecodeError> {
+        let Some(framed) = lite::frame_settle(front, MAX_MESSAGE)? else { return Ok(0) };
+        let end = framed.head + framed.body;
+        let Some(body) = front.get(framed.head..end) else { return Ok(0) };
+        let is_client = (self.side == Side::Client) == created;
+        let (kind, text) = if is_client {
+            let setup = lite::ClientSetup::decode_body(framed.kind, body)?;
+            ("client_setup", format!("{setup:?}"))
+        } else {
+            let setup = lite::ServerSetup::decode_body(framed.kind, body)?;
+            self.version = setup.version.unwrap_or(self.version);
+            ("server_setup", format!("{setup:?}"))
+        };
+        self.control_message(id, created, end, kind, &text);
         Ok(end)
     }
 
@@ -335,7 +375,7 @@ impl Log {
                     Ok::<_, DecodeError>((head.number(objects.last)?, head.size, len, status))
                 })
                 .transpose()?,
-            None => lite::FrameHead::read(front, self.config.version)?.map(|(head, len)| {
+            None => lite::FrameHead::read(front, self.version)?.map(|(head, len)| {
                 (objects.last.map_or(0, |last| last + 1), head.size, len, (0, false))
             }),
         };
@@ -362,11 +402,11 @@ fn is_typed(
     stream: Option<lite::BiStream>,
     is_request: bool,
     count: u64,
-    version: smoq::Version,
+    version: Version,
 ) -> bool {
     let features = lite::Features::of(version);
     match stream {
-        Some(lite::BiStream::Subscribe) => !is_request,
+        Some(lite::BiStream::Subscribe) => !is_request && features.typed_responses(),
         Some(lite::BiStream::Announce) => {
             !is_request && features.announce_ids && (count > 0 || !features.announce_ok)
         }
@@ -381,10 +421,11 @@ fn lite_message(
     count: u64,
     kind: Option<u64>,
     body: &[u8],
-    version: smoq::Version,
+    version: Version,
 ) -> Result<(&'static str, String), DecodeError> {
     use lite::BiStream;
-    let has_ok = lite::Features::of(version).announce_ok;
+    let lite::Features { announce_ok: has_ok, announce_init: has_init, .. } =
+        *lite::Features::of(version);
     fn show(message: impl std::fmt::Debug) -> String {
         format!("{message:?}")
     }
@@ -396,6 +437,10 @@ fn lite_message(
         }
         (Some(BiStream::Announce), false) if has_ok && count == 0 => {
             ("announce_ok", show(lite::AnnounceOk::decode_body(body, version)?))
+        }
+        (Some(BiStream::Announce), false) if has_init && count == 0 => {
+            let message = lite::AnnounceInit::decode_body(body, version, MAX_SEGMENTS)?;
+            ("announce_init", show(message))
         }
         (Some(BiStream::Announce), false) => {
             let message = lite::Announce::decode_body(kind, body, version, MAX_SEGMENTS)?;

@@ -4,6 +4,8 @@ use bytes::BytesMut;
 use smoq::coding::ietf::{
     DatagramHead, Draft, FetchRecords, GroupOrder, Message, ObjectHead, UniStream, frame_message,
 };
+use smoq::coding::lite::Features;
+use smoq::coding::varint::Form;
 use smoq::{DecodeError, EncodeError, Version};
 
 #[path = "../../tests/wire/mod.rs"]
@@ -12,7 +14,7 @@ mod wire;
 use wire::{Decoded, Kind};
 
 pub(crate) fn run(data: &[u8]) {
-    for version in Version::ALL {
+    for version in Version::ALL.into_iter().chain(Version::WIP) {
         for kind in Kind::ALL {
             check(kind, data, version);
         }
@@ -35,7 +37,10 @@ fn check(kind: Kind, data: &[u8], version: Version) {
 
     let mut again = BytesMut::new();
     message.encode(&mut again, version).expect("what was read can be written");
-    assert!(again.len() <= len, "what is written is as short as can be");
+    // But for the form of seven bytes, which is only read.
+    if Features::of(version).form == Form::Quic {
+        assert!(again.len() <= len, "what is written is as short as can be");
+    }
     assert_eq!(kind.decode(&again, version), Ok(Decoded::Message(message, again.len())));
 }
 

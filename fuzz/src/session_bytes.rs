@@ -4,7 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use smoq::coding::ietf::{
+    Draft, Goaway, MaxRequestId, Message, Namespace, NamespaceDone, Parameters, Publish,
+    PublishDone, PublishNamespace, PublishNamespaceDone, RequestError, RequestOk, RequestUpdate,
+    Setup, Subscribe, SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
+};
 use smoq::machine::{
     Action, Announcement, Command, Config, Event, FrameView, GroupKey, Input, Machine, RequestKey,
     Run, Source, Supply, Token,
@@ -24,6 +29,18 @@ pub(crate) fn run(data: &[u8]) {
     }
     world.finish();
 }
+
+const LITE: [Version; 8] = [
+    Version::Lite06,
+    Version::Lite05,
+    Version::Lite04,
+    Version::Lite03,
+    Version::Lite07Wip,
+    Version::Lite07Wip,
+    Version::Lite02,
+    Version::Lite01,
+];
+const DRAFTS: [Version; 2] = [Version::Moqt18, Version::Moqt16];
 
 const MAX_OPS: usize = 2_000;
 /// Calls after which a machine that is asked until it has nothing must have nothing.
@@ -124,6 +141,7 @@ impl Source for Anything {
 struct World<'a> {
     choices: Choices<'a>,
     machine: Machine,
+    version: Version,
     source: Anything,
     side: Side,
     now: Instant,
@@ -139,6 +157,7 @@ struct World<'a> {
     old_groups: Vec<GroupKey>,
     subscriptions: BTreeSet<Token>,
     given: BTreeSet<Token>,
+    fetches: BTreeSet<Token>,
     announced: BTreeSet<Path>,
     tokens: u32,
     closed: bool,
@@ -149,7 +168,11 @@ impl<'a> World<'a> {
     fn new(mut choices: Choices<'a>) -> Self {
         let shape = choices.byte();
         let side = if shape & 4 == 0 { Side::Client } else { Side::Server };
-        let mut config = Config::new(side, Version::ALL[usize::from(shape & 3)]);
+        let version = match usize::from(shape & 3) {
+            at if shape & 64 == 0 => LITE[at | usize::from(shape >> 3 & 4)],
+            at => DRAFTS[at / 2],
+        };
+        let mut config = Config::new(side, version);
         config.hop = Hop::new(u64::from(shape >> 7));
         if shape & 8 != 0 {
             config.interests = vec![Path::root(), Path::new("room")];
@@ -161,6 +184,7 @@ impl<'a> World<'a> {
         let payload = Bytes::from_static(&[7; 400]);
         Self {
             choices,
+            version,
             machine: Machine::new(config, Instant::ZERO),
             source: Anything { state, quiet: false, payload },
             side,
@@ -174,6 +198,7 @@ impl<'a> World<'a> {
             old_groups: Vec::new(),
             subscriptions: BTreeSet::new(),
             given: BTreeSet::new(),
+            fetches: BTreeSet::new(),
             announced: BTreeSet::new(),
             tokens: 0,
             closed: false,
@@ -200,13 +225,14 @@ impl<'a> World<'a> {
             11 => drop(self.event()),
             12 => drop(self.action()),
             13 => drop(self.open()),
-            14 => drop(self.write()),
+            14 => drop((self.datagram(), self.write())),
             _ => {
                 // The source may never come to an end: a few calls of each.
                 for _ in 0..8 {
                     self.event();
                     self.action();
                     self.open();
+                    self.datagram();
                     self.write();
                 }
             }
@@ -219,7 +245,7 @@ impl<'a> World<'a> {
         self.choices.0 = &[];
         self.source.quiet = true;
         for _ in 0..MAX_CALLS {
-            let more = [self.event(), self.action(), self.open(), self.write()];
+            let more = [self.event(), self.action(), self.open(), self.datagram(), self.write()];
             if !more.contains(&true) && !self.machine.has_work() {
                 break;
             }
@@ -232,7 +258,8 @@ impl<'a> World<'a> {
             self.machine.apply(Command::Close { error: Error::Internal });
             assert!(self.action() && self.event() && self.ended);
         }
-        assert!(!self.event() && !self.action() && !self.open() && !self.write());
+        assert!(!self.event() && !self.action() && !self.open());
+        assert!(!self.datagram() && !self.write());
     }
 
     // ---- in ----------------------------------------------------------------------------------
@@ -260,10 +287,91 @@ impl<'a> World<'a> {
         let bytes = match shape & 0x7f {
             // Much more than the input has.
             0x7f => vec![0; 70_000].into(),
+            0x60.. if Draft::of(self.version).is_some() => self.message(),
             len => self.choices.bytes(usize::from(len)),
         };
         let _ = self.machine.read_limit(id);
         self.machine.handle(self.now, Input::Data { id, bytes, fin: shape & 0x80 != 0 });
+    }
+
+    /// Something that a peer of moq-transport may say, which bytes alone seldom are.
+    fn message(&mut self) -> Bytes {
+        let draft = Draft::of(self.version).expect("a draft");
+        let (kind, n) = (self.choices.below(24), u64::from(self.choices.byte()));
+        let id = (self.version == Version::Moqt16).then_some(n);
+        let (namespace, track) = (Path::new(["a/b", "room/x", ""][n as usize % 3]), "track".into());
+        let (parameters, properties) = (Parameters::default(), TrackProperties::default());
+        let code = u64::from(self.choices.byte());
+        let subscribe = Subscribe {
+            id: n,
+            namespace: namespace.clone(),
+            track,
+            parameters: parameters.clone(),
+        };
+        let message = match kind {
+            0 | 1 => {
+                let setup = Setup { max_request_id: 8 * n, ..Setup::default() };
+                Message::setup(setup, self.side.peer(), draft)
+            }
+            2 | 3 => Message::Subscribe(subscribe),
+            4 => Message::TrackStatus(subscribe),
+            5 | 6 => Message::SubscribeOk(SubscribeOk { id, alias: code, parameters, properties }),
+            7 => Message::RequestOk(RequestOk { id, parameters, properties }),
+            8 => Message::RequestError(RequestError { id, code, ..RequestError::default() }),
+            9 => {
+                let streams = Some(code);
+                Message::PublishDone(PublishDone {
+                    id,
+                    status: 2,
+                    streams,
+                    ..PublishDone::default()
+                })
+            }
+            10 => {
+                let Subscribe { track, .. } = subscribe;
+                let id = n;
+                Message::Publish(Publish {
+                    id,
+                    namespace,
+                    track,
+                    alias: code,
+                    parameters,
+                    properties,
+                })
+            }
+            11 => Message::PublishNamespace(PublishNamespace { id: n, namespace, parameters }),
+            12 => Message::SubscribeNamespace(SubscribeNamespace {
+                id: n,
+                prefix: namespace,
+                ..SubscribeNamespace::default()
+            }),
+            13 => Message::Namespace(Namespace { suffix: namespace }),
+            14 => Message::NamespaceDone(NamespaceDone { suffix: namespace }),
+            15 => {
+                let parameters = Parameters { priority: Some(code as u8), ..parameters };
+                Message::RequestUpdate(RequestUpdate {
+                    id: n,
+                    existing: id.and(Some(code)),
+                    parameters,
+                })
+            }
+            16 => Message::Unsubscribe(Unsubscribe { id: Some(n) }),
+            17 => Message::PublishNamespaceDone(PublishNamespaceDone { id: n }),
+            18 => Message::MaxRequestId(MaxRequestId { max: 8 * n }),
+            19 => {
+                let request = id.is_none().then_some(n);
+                Message::Goaway(Goaway { request, ..Goaway::default() })
+            }
+            // A subgroup: header, and objects without properties.
+            _ => {
+                let group = vec![0x18, n as u8 & 0x3f, code as u8 & 0x3f, 0, 0, 2, 1, 2, 0, 0, 0];
+                return group.into();
+            }
+        };
+        let mut out = BytesMut::new();
+        // What a draft does not have is nothing.
+        let _ = message.encode(&mut out, draft);
+        out.freeze()
     }
 
     /// One that exists, mostly the last ones; or none.
@@ -279,7 +387,12 @@ impl<'a> World<'a> {
         match kind {
             0..5 | 8 => Input::Reset { id, code },
             5..8 | 9 => Input::Stopped { id, code },
-            10..13 => Input::Writable { id },
+            10 | 11 => Input::Writable { id },
+            12 => match self.choices.byte() {
+                n @ 0..0x20 => Input::MaxDatagram { bytes: usize::from(n) << 3 },
+                0x20..0x40 => Input::DatagramsAvailable,
+                n => Input::Datagram { bytes: self.choices.bytes(usize::from(n & 0x1f)) },
+            },
             13 => Input::Available { dir: Dir::Bi },
             14 => Input::Available { dir: Dir::Uni },
             _ if self.choices.byte() == 0xff => {
@@ -323,6 +436,7 @@ impl<'a> World<'a> {
             (4, _) if choice == 0xff => Command::Drain,
             (5, _) if choice == 0xff => Command::Close { error: self.choices.error() },
             (4..7, Some(request)) => Command::AcceptSubscribe { request, info },
+            (7, Some(request)) if choice % 2 == 0 => Command::AcceptOffer { request },
             (7, Some(request)) => Command::AcceptTrack { request, info },
             (8, Some(request)) => {
                 Command::AcceptAnnounce { request, reader: token, active: sequence }
@@ -331,6 +445,30 @@ impl<'a> World<'a> {
             (10, Some(request)) => Command::FinishSubscribe { request, end: sequence },
             (11, Some(request)) => Command::Refuse { request, error: self.choices.error() },
             (12..14, Some(request)) => Command::GroupReady { request, sequence },
+            (17, _) if choice % 2 == 0 => {
+                self.fetches.insert(token);
+                Command::Fetch {
+                    fetch: token,
+                    broadcast: Path::new("a/b"),
+                    track: "track".into(),
+                    priority: choice as u8,
+                    sequence,
+                    first_frame: u64::from(choice % 8 == 6),
+                    last_frame: (choice % 16 > 12).then_some(2),
+                }
+            }
+            (17, _) => {
+                let fetch = self.fetches.iter().nth(choice % 4).copied().unwrap_or_default();
+                Command::CancelFetch { fetch }
+            }
+            (18, Some(request)) => {
+                self.given.insert(token);
+                Command::AcceptFetch { request, group: token, info }
+            }
+            (19, Some(request)) => {
+                self.given.insert(token);
+                Command::Datagram { request, group: token, sequence }
+            }
             (_, Some(request)) => {
                 self.given.insert(token);
                 let first_frame = if choice % 8 == 7 { choice as u64 } else { 0 };
@@ -353,7 +491,9 @@ impl<'a> World<'a> {
             // With two prefixes a path may be known twice.
             Event::Unannounced { path } => drop(self.announced.remove(&path)),
             Event::AnnounceRequested { request, .. }
+            | Event::FetchRequested { request, .. }
             | Event::SubscribeRequested { request, .. }
+            | Event::TrackOffered { request, .. }
             | Event::TrackRequested { request, .. } => {
                 assert!(!self.requests.contains(&request), "a key in use");
                 self.requests.push(request);
@@ -363,6 +503,18 @@ impl<'a> World<'a> {
             Event::GroupReleased { group, .. } => assert!(self.given.remove(&group), "twice"),
             Event::TrackInfo { subscription, .. } => {
                 assert!(self.subscriptions.contains(&subscription));
+            }
+            Event::Datagram { subscription, .. } => {
+                assert!(self.subscriptions.contains(&subscription));
+            }
+            Event::FetchStarted { fetch, group } => {
+                assert!(self.fetches.contains(&fetch));
+                assert_eq!(self.groups.insert(group, (0, fetch)), None);
+                self.old_groups.push(group);
+            }
+            Event::FetchEnded { fetch, .. } => {
+                assert!(self.fetches.remove(&fetch), "twice");
+                assert!(self.groups.values().all(|(_, of)| *of != fetch));
             }
             Event::Group { subscription, group, .. } => {
                 assert!(self.subscriptions.contains(&subscription));
@@ -432,6 +584,18 @@ impl<'a> World<'a> {
         true
     }
 
+    fn datagram(&mut self) -> bool {
+        let Some(datagram) = self.machine.poll_datagram(&mut self.source) else { return false };
+        assert!(!self.closed, "a datagram behind the end");
+        assert!(datagram.size() < 0x20 << 3 && !datagram.header().is_empty());
+        match self.choices.byte() {
+            0xf0.. => {}
+            0xe0.. => datagram.blocked(),
+            _ => datagram.sent(),
+        }
+        true
+    }
+
     fn write(&mut self) -> bool {
         let answer = self.choices.byte();
         let Some(mut write) = self.machine.poll_write(&mut self.source) else { return false };
@@ -468,6 +632,7 @@ fn small() -> Limits {
     limits.group_streams = 3;
     limits.unbound_streams = 1;
     limits.pending_groups = 2;
+    limits.datagrams = 2;
     limits.stream_buffer = 20;
     limits.owed_bytes = 30;
     limits.hops = 3;

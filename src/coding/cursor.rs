@@ -27,14 +27,6 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes, form }
     }
 
-    /// Reads a whole message: all of `body`, and nothing behind it.
-    pub(super) fn message<T>(
-        body: &'a [u8],
-        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
-    ) -> Result<T, DecodeError> {
-        Self::new(body).whole(read)
-    }
-
     /// Reads all of it, and nothing behind it.
     pub(super) fn whole<T>(
         mut self,
@@ -50,14 +42,6 @@ impl<'a> Cursor<'a> {
 
     /// Reads what may not be all there yet: `None` if more bytes are needed, else the value and how
     /// many bytes it took.
-    pub(super) fn front<T>(
-        front: &'a [u8],
-        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
-    ) -> Result<Option<(T, usize)>, DecodeError> {
-        Self::new(front).begin(read)
-    }
-
-    /// As [`Cursor::front`].
     pub(super) fn begin<T>(
         mut self,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
@@ -91,7 +75,7 @@ impl<'a> Cursor<'a> {
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
         let (value, len) = self.form.read(self.rest).ok_or(DecodeError::Short)?;
         self.rest = &self.rest[len..];
-        Ok(value)
+        if value > self.form.max() { Err(DecodeError::BoundsExceeded) } else { Ok(value) }
     }
 
     /// The next `len` bytes.

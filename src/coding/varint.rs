@@ -59,13 +59,15 @@ pub enum Form {
     /// By the leading ones: 1 to 9 bytes for 64 bits (moq-transport 17+, *Variable-Length Integers*).
     /// The form of 7 bytes is read, but not written: draft 17 does not have it.
     LeadingOnes,
+    /// The same, but at most 62 bits, as the deployed peers take it (moq-lite 07).
+    LeadingOnes62,
 }
 
 impl Form {
     /// The largest value that the form can carry.
     pub const fn max(self) -> u64 {
         match self {
-            Self::Quic => MAX,
+            Self::Quic | Self::LeadingOnes62 => MAX,
             Self::LeadingOnes => u64::MAX,
         }
     }
@@ -74,7 +76,7 @@ impl Form {
     pub const fn len(self, value: u64) -> usize {
         match self {
             Self::Quic => len(value),
-            Self::LeadingOnes => match 64 - value.leading_zeros() {
+            Self::LeadingOnes | Self::LeadingOnes62 => match 64 - value.leading_zeros() {
                 0..=7 => 1,
                 bits @ 8..=42 => bits.div_ceil(7) as usize,
                 43..=56 => 8,
@@ -89,7 +91,8 @@ impl Form {
     pub fn write(self, out: &mut impl BufMut, value: u64) -> Result<(), BoundsExceeded> {
         match self {
             Self::Quic => return write(out, value),
-            Self::LeadingOnes => match self.len(value) {
+            Self::LeadingOnes62 if value > MAX => return Err(BoundsExceeded),
+            Self::LeadingOnes | Self::LeadingOnes62 => match self.len(value) {
                 9 => {
                     out.put_u8(0xff);
                     out.put_u64(value);
@@ -105,7 +108,8 @@ impl Form {
     }
 
     /// The value at the start of `bytes` and how many bytes it takes, or `None` if it ends behind
-    /// them. Longer forms than the shortest are taken as well.
+    /// them. Longer forms than the shortest are taken as well, and values above [`Form::max`], which
+    /// [`Cursor`](super::Cursor) refuses.
     pub fn read(self, bytes: &[u8]) -> Option<(u64, usize)> {
         if self == Self::Quic {
             return read(bytes);
@@ -140,10 +144,6 @@ pub struct Head<const N: usize> {
 }
 
 impl<const N: usize> Head<N> {
-    pub(super) const fn new() -> Self {
-        Self::of(Form::Quic)
-    }
-
     pub(super) const fn of(form: Form) -> Self {
         Self { bytes: [[0; 9]; N], len: 0, form }
     }

@@ -22,12 +22,13 @@ impl Writer<'_> {
     /// that `write` appends. If that fails, `out` is as before.
     pub(super) fn message(
         out: &mut BytesMut,
+        form: Form,
         kind: Option<u64>,
         write: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         let start = out.len();
-        Writer::bare(out, Form::Quic, write)?;
-        let mut head = Head::<2>::new();
+        Writer::bare(out, form, write)?;
+        let mut head = Head::<2>::of(form);
         if let Some(kind) = kind {
             head.push(kind)?;
         }

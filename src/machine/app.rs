@@ -23,7 +23,7 @@ impl RequestKey {
     }
 }
 
-/// Names a group that the peer is sending, from [`Event::Group`] to [`Event::GroupEnded`].
+/// Names a group that the peer is sending, from [`Event::Group`] or [`Event::FetchStarted`] to [`Event::GroupEnded`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupKey(pub(super) u32, pub(super) u32);
 
@@ -56,11 +56,57 @@ pub enum Event {
         prefix: Path,
         /// Nothing that came through this hop (split horizon); unknown excludes nothing.
         exclude: Hop,
+        /// Also paths with a segment behind the prefix that begins with a dot. From moq-lite 07 on the
+        /// peer says so; before, they are not told apart.
+        hidden: bool,
     },
     /// The session is over. The last event.
     Closed {
         /// Why; [`Error::SessionClosed`] if nothing was wrong.
         error: Error,
+    },
+    /// A group of one frame came whole in a datagram, for one of our subscriptions.
+    Datagram {
+        /// The subscription.
+        subscription: Token,
+        /// Number of the group in the track.
+        sequence: u64,
+        /// Of its frame.
+        timestamp: Timestamp,
+        /// Of its frame.
+        payload: Bytes,
+    },
+    /// A FETCH of ours is over and its token free. Its group has ended before, if it began.
+    FetchEnded {
+        /// Which.
+        fetch: Token,
+        /// Whether everything that was asked for came, or why not: [`Error::Unsupported`] where the
+        /// version can't fetch.
+        result: Result<(), Error>,
+    },
+    /// The peer asks for one group: answer [`Command::AcceptFetch`] or [`Command::Refuse`].
+    FetchRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// Higher is more important.
+        priority: u8,
+        /// Number of the group in the track.
+        sequence: u64,
+        /// Index of the first frame wanted.
+        first_frame: u64,
+        /// Index of the last frame wanted, not below the first; `None` is that of the group.
+        last_frame: Option<u64>,
+    },
+    /// What one of our FETCHes asked for begins to come.
+    FetchStarted {
+        /// Which.
+        fetch: Token,
+        /// Names its group in what follows.
+        group: GroupKey,
     },
     /// A frame of a group begins; in order, without holes.
     Frame {
@@ -108,7 +154,7 @@ pub enum Event {
     GroupReleased {
         /// As given by [`Command::Group`].
         group: Token,
-        /// All of it was taken by QUIC. Otherwise it was skipped, stopped by the peer, or gone.
+        /// All of it was taken by QUIC, which loses datagrams. Otherwise it was skipped, stopped by the peer, or gone.
         sent: bool,
     },
     /// More payload of the frame that began last in this group.
@@ -119,7 +165,7 @@ pub enum Event {
         bytes: Bytes,
     },
     /// A request of the peer is over: it gave up, it broke a rule, or everything that was promised by
-    /// [`Command::FinishSubscribe`] is out. Nothing to answer; the key is free.
+    /// [`Command::FinishSubscribe`] or [`Command::AcceptFetch`] is out. Nothing to answer; the key is free.
     RequestEnded {
         /// Which.
         request: RequestKey,
@@ -213,6 +259,16 @@ pub enum Command {
         /// How many broadcasts there are now.
         active: u64,
     },
+    /// Answers [`Event::FetchRequested`]. The machine sends the frames that were asked for and no
+    /// others, and ends the request behind them.
+    AcceptFetch {
+        /// Which.
+        request: RequestKey,
+        /// Where to read the group's frames.
+        group: Token,
+        /// What the track is.
+        info: TrackInfo,
+    },
     /// Answers [`Event::TrackOffered`]. Nothing is sent before somebody subscribes.
     AcceptOffer {
         /// Which.
@@ -237,10 +293,26 @@ pub enum Command {
         /// Which.
         request: RequestKey,
     },
+    /// Ends a FETCH of ours, answered by [`Event::FetchEnded`].
+    CancelFetch {
+        /// Which.
+        fetch: Token,
+    },
     /// Closes the session at once with the code of `error`.
     Close {
         /// Why.
         error: Error,
+    },
+    /// As [`Command::Group`], for a group of one frame that is to go as a datagram: once, whether it
+    /// arrives or not. Where it does not fit into one (see [`Input::MaxDatagram`](super::Input)), or has
+    /// other than one frame, or the version has no datagrams, it goes as any other group.
+    Datagram {
+        /// The subscription.
+        request: RequestKey,
+        /// Where to read its frame.
+        group: Token,
+        /// Its number in the track.
+        sequence: u64,
     },
     /// Asks the peer what a track is, without subscribing: answered by [`Event::TrackInfo`], or by
     /// [`Event::SubscribeEnded`] if there is none. [`Command::Subscribe`] may follow under the same
@@ -258,6 +330,25 @@ pub enum Command {
     /// Stops taking requests, flushes what is owed for at most
     /// [`Limits::close_time`](crate::Limits::close_time), then closes.
     Drain,
+    /// Asks the peer for one group, which need not be of a track that is subscribed: answered by
+    /// [`Event::FetchStarted`] when it comes, and in any case by [`Event::FetchEnded`].
+    Fetch {
+        /// Names the request in events.
+        fetch: Token,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// Higher is more important.
+        priority: u8,
+        /// Number of the group in the track.
+        sequence: u64,
+        /// Index of the first frame wanted. Only 0 before moq-lite 06.
+        first_frame: u64,
+        /// Index of the last frame wanted, not below the first; `None` is that of the group. Only
+        /// `None` before moq-lite 06.
+        last_frame: Option<u64>,
+    },
     /// All groups of a served subscription are given; it ends cleanly behind them.
     FinishSubscribe {
         /// Which.
@@ -278,7 +369,7 @@ pub enum Command {
     },
     /// A group has more after [`Supply::Pending`](super::Supply::Pending).
     GroupReady {
-        /// The subscription.
+        /// The subscription, or the FETCH.
         request: RequestKey,
         /// Its number in the track.
         sequence: u64,

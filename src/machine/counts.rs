@@ -6,9 +6,9 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Bytes of streams that the connection took.
+    /// Bytes of streams and datagrams that the connection took.
     pub bytes_sent: u64,
-    /// Bytes of streams that the connection gave.
+    /// Bytes of streams and datagrams that the connection gave.
     pub bytes_received: u64,
     /// Frames that the connection took whole.
     pub frames_sent: u64,

@@ -5,7 +5,7 @@
 //! provided ones are the life of a subscription and of a group, written once.
 
 use super::app::{Event, GroupKey, RequestKey};
-use super::incoming::{Header, Part, Read, State};
+use super::incoming::{Header, Owner, Part, Read, State};
 use super::io::{Source, Token};
 use super::layout::Head;
 use super::schedule::{Pick, Released};
@@ -19,6 +19,8 @@ use crate::slab::Key;
 use crate::subscription::TrackInfo;
 
 use alloc::vec::Vec;
+
+use bytes::Bytes;
 
 /// What became of a look at a stream.
 pub(super) enum Look {
@@ -60,6 +62,12 @@ pub(super) trait Dialect {
     /// Stream type and header of a group; `None` if it can't be written, or is not wanted.
     fn group_head(&self, serving: &Serving, sequence: u64, first_frame: u64) -> Option<Head>;
 
+    /// What a datagram names the peer's subscription by; `None` if there are none.
+    fn datagram_number(&self, serving: &Serving) -> Option<u64>;
+
+    /// Reads a datagram. `None` if it is lost.
+    fn look_at_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event>;
+
     /// All groups of the peer's subscription are out: its end, and FIN. `streams`: how many there were.
     fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, streams: u64);
 
@@ -72,12 +80,17 @@ pub(super) trait Dialect {
     /// Resets and stops a request, which is free then.
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error);
 
+    /// Nothing more goes out on a request; it is free when the peer's half is over too.
+    fn finish(&mut self, core: &mut Core, key: Key);
+
     // ---- pulling -----------------------------------------------------------------------------
 
     /// Whether [`Dialect::poll_event`] may have something.
     fn has_events(&self, core: &Core) -> bool {
-        let frames = || core.requests.has_readable() || core.incoming.has_frames();
-        core.incoming.has_new() || ((self.is_heard() || self.reads_early()) && frames())
+        let heard = self.is_heard();
+        core.incoming.has_new()
+            || (heard || self.reads_early()) && core.requests.has_readable()
+            || heard && (core.incoming.has_frames() || core.datagrams.has_arrived())
     }
 
     /// Whether set-up may come on a request, so that requests are looked at before it.
@@ -101,6 +114,14 @@ pub(super) trait Dialect {
                 look
             } else if !self.is_heard() {
                 return None;
+            } else if let Some(bytes) = core.datagrams.next() {
+                match self.look_at_datagram(core, bytes) {
+                    Some(event) => Look::Event(event),
+                    None => {
+                        core.datagrams.lost += 1;
+                        Look::More
+                    }
+                }
             } else if let Some(key) = core.incoming.next_frames() {
                 self.look_at_group(core, key)
             } else {
@@ -130,7 +151,12 @@ pub(super) trait Dialect {
             },
             State::Waiting(header) => {
                 let header = *header;
-                if !core.subs.is_informed(header.subscription) {
+                let known = core.subs.by_number(header.subscription);
+                let waits = match known.and_then(|key| core.subs.get(key)) {
+                    Some(sub) => sub.info.is_none(),
+                    None => self.may_come(header.subscription),
+                };
+                if waits {
                     // Only its reset would matter now, and it will be seen later.
                     return Look::More;
                 }
@@ -138,15 +164,15 @@ pub(super) trait Dialect {
             }
             State::Group(reading) => {
                 let read = reading.read(&mut stream.recv, &core.limits);
-                let (sub, group) = (reading.sub, GroupKey(key.0, key.1));
+                let (owner, group) = (reading.owner, GroupKey(key.0, key.1));
                 match read {
                     Ok(Read::Frame { timestamp, size, payload }) => {
                         Look::Event(Event::Frame { group, timestamp, size, payload })
                     }
                     Ok(Read::Payload(bytes)) => Look::Event(Event::Payload { group, bytes }),
                     Ok(Read::Nothing) => Look::Wait,
-                    Ok(Read::End) => return self.group_ended(core, key, sub, Ok(())),
-                    Err(error) => return self.group_ended(core, key, sub, Err(error)),
+                    Ok(Read::End) => return self.group_ended(core, key, owner, Ok(())),
+                    Err(error) => return self.group_ended(core, key, owner, Err(error)),
                 }
             }
         };
@@ -219,14 +245,19 @@ pub(super) trait Dialect {
         &mut self,
         core: &mut Core,
         key: Key,
-        sub_key: Key,
+        owner: Owner,
         result: Result<(), Error>,
     ) -> Look {
         let error = result.clone().err().unwrap_or(Error::Cancelled);
         core.incoming.stop(&mut core.actions, key, &error);
-        if let Some(sub) = core.subs.get_mut(sub_key) {
-            sub.active.retain(|active| *active != key);
-            self.check_over(core, sub_key);
+        match owner {
+            Owner::Subscription(sub_key) => {
+                if let Some(sub) = core.subs.get_mut(sub_key) {
+                    sub.active.retain(|active| *active != key);
+                    self.check_over(core, sub_key);
+                }
+            }
+            Owner::Fetch(token) => self.fetch_ended(core, token, result.clone()),
         }
         Look::Event(Event::GroupEnded { group: GroupKey(key.0, key.1), result })
     }
@@ -234,8 +265,8 @@ pub(super) trait Dialect {
     fn stop_group(&mut self, core: &mut Core, key: Key, error: &Error) {
         let Some(stream) = core.incoming.get(key) else { return };
         if let State::Group(reading) = &stream.state {
-            let sub = reading.sub;
-            let _ = self.group_ended(core, key, sub, Err(error.clone()));
+            let owner = reading.owner;
+            let _ = self.group_ended(core, key, owner, Err(error.clone()));
         }
     }
 
@@ -348,6 +379,19 @@ pub(super) trait Dialect {
         core.schedule.push(Pick { track, sequence }, group, first_frame, head);
     }
 
+    fn push_datagram(&mut self, core: &mut Core, key: Key, group: Token, sequence: u64) {
+        let serving = core.serves.get_mut(key).filter(|serving| serving.ending.is_none());
+        let serving = serving.and_then(|serving| {
+            let head = self.group_head(serving, sequence, 0)?;
+            Some((head, serving.track?, self.datagram_number(serving)?))
+        });
+        let Some((head, track, number)) = serving else {
+            return self.push_group(core, key, group, sequence, 0);
+        };
+        let max = core.datagrams.max;
+        core.schedule.push_datagram(Pick { track, sequence }, group, number, head, max);
+    }
+
     fn finish_subscribe(&mut self, core: &mut Core, key: Key, end: u64) {
         let Some(serving) = core.serves.get_mut(key) else { return };
         let Some(track) = serving.track else { return };
@@ -357,6 +401,7 @@ pub(super) trait Dialect {
 
     fn group_released(&mut self, core: &mut Core, released: Released) -> Event {
         self.check_drained(core, released.track);
+        self.check_supplied(core, &released);
         Event::GroupReleased { group: released.group, sent: released.sent }
     }
 
@@ -374,5 +419,46 @@ pub(super) trait Dialect {
         self.say_ended(core, key, end, streams);
         let request = RequestKey(key.0, key.1);
         core.notices.push_back(Event::RequestEnded { request, result: Ok(()) });
+    }
+
+    // ---- FETCH -------------------------------------------------------------------------------
+
+    /// A FETCH of ours is over, and its group with it.
+    fn fetch_ended(&mut self, core: &mut Core, token: Token, result: Result<(), Error>) {
+        let Some(fetch) = core.fetches.remove_ours(token) else { return };
+        match &result {
+            Ok(()) => self.finish(core, fetch.request),
+            Err(error) => self.cancel(core, fetch.request, error),
+        }
+        core.notices.push_back(Event::FetchEnded { fetch: token, result });
+    }
+
+    /// A FETCH of ours is not wanted any more.
+    fn cancel_fetch(&mut self, core: &mut Core, token: Token) {
+        let Some(fetch) = core.fetches.ours(token) else { return };
+        if let Some(key) = fetch.group {
+            let (group, result) = (GroupKey(key.0, key.1), Err(Error::Cancelled));
+            core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
+            core.notices.push_back(Event::GroupEnded { group, result });
+        }
+        self.fetch_ended(core, token, Err(Error::Cancelled));
+    }
+
+    /// The answer to a FETCH of the peer is out, or given up: its stream was reset then.
+    fn check_supplied(&mut self, core: &mut Core, released: &Released) {
+        let Some(key) = core.fetches.by_track(released.track) else { return };
+        let given_up = core.requests.get(key).and_then(|request| request.given_up());
+        core.end_supply(key, &Error::Closed);
+        let result = match (released.sent, given_up) {
+            (true, _) => Ok(()),
+            (false, Some(code)) => Err(Error::from_stream_code(code)),
+            (false, None) => Err(Error::Cancelled),
+        };
+        match &result {
+            Ok(()) => self.finish(core, key),
+            Err(error) => self.cancel(core, key, error),
+        }
+        let request = RequestKey(key.0, key.1);
+        core.notices.push_back(Event::RequestEnded { request, result });
     }
 }

@@ -6,7 +6,7 @@ use core::cmp::Reverse;
 use bytes::Bytes;
 
 use super::Core;
-use super::io::Action;
+use super::io::{Action, Token};
 use super::layout::{Item, Layout};
 use super::streams::{Recv, buffer};
 use super::timers::Timer;
@@ -81,15 +81,24 @@ pub(super) enum Part {
 /// How far a group was read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) sub: Key,
+    pub(super) owner: Owner,
     priority: u8,
     layout: Layout,
     /// Timestamp of the frame before.
     previous: Timestamp,
     frames: u64,
     bytes: u64,
+    /// Frames that may come.
+    max_frames: u64,
     /// Payload of the current frame that has not come.
     missing: u64,
+}
+
+/// Who asked for a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    Subscription(Key),
+    Fetch(Token),
 }
 
 /// What one look at a group gave.
@@ -216,19 +225,26 @@ impl Incoming {
         self.frames.insert((Reverse(priority), self.turn, key));
     }
 
-    /// From here on the stream is read as a group of `sub`.
+    /// From here on the stream is read as a group of the subscription `sub`.
     pub(super) fn begin(&mut self, key: Key, layout: Layout, sub: Key, priority: u8) {
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.state = State::Group(Reading {
-                sub,
-                priority,
-                layout,
-                previous: Timestamp::ZERO,
-                frames: 0,
-                bytes: 0,
-                missing: 0,
-            });
+            let owner = Owner::Subscription(sub);
+            stream.state = State::Group(Reading::new(owner, priority, layout, u64::MAX));
         }
+    }
+
+    /// Takes over the peer's half of a request, to be read as frames.
+    pub(super) fn adopt(&mut self, id: StreamId, recv: Recv, reading: Reading) -> Key {
+        let state = State::Group(reading);
+        let key = self.streams.insert(Stream { id, recv, state, queued: false });
+        self.by_stream.insert(id, key);
+        self.queue(key);
+        key
+    }
+
+    /// Whether the stream is one of these.
+    pub(super) fn has(&self, id: StreamId) -> bool {
+        self.by_stream.contains_key(&id)
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Stream> {
@@ -323,6 +339,11 @@ impl Core {
 }
 
 impl Reading {
+    pub(super) fn new(owner: Owner, priority: u8, layout: Layout, max_frames: u64) -> Self {
+        let (previous, frames, bytes, missing) = Default::default();
+        Self { owner, priority, layout, previous, frames, bytes, max_frames, missing }
+    }
+
     pub(super) fn read(&mut self, recv: &mut Recv, limits: &Limits) -> Result<Read, Error> {
         if let Some(code) = recv.reset() {
             return Err(Error::from_stream_code(code));
@@ -349,7 +370,8 @@ impl Reading {
         }
         self.frames += 1;
         self.bytes = self.bytes.saturating_add(head.size);
-        if self.frames > limits.group_frames || self.bytes > limits.group_bytes {
+        let most = limits.group_frames.min(self.max_frames);
+        if self.frames > most || self.bytes > limits.group_bytes {
             return Err(Error::GroupTooLarge);
         }
         self.previous = head.timestamp.unwrap_or_default();

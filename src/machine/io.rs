@@ -26,6 +26,13 @@ pub enum Input {
         /// [`Error::Disconnected`] if it said nothing.
         error: Error,
     },
+    /// A QUIC datagram came.
+    Datagram {
+        /// All of it.
+        bytes: Bytes,
+    },
+    /// Datagrams are taken again after [`Datagram::blocked`](super::Datagram::blocked).
+    DatagramsAvailable,
     /// The next bytes of a stream, in order and in any split. Empty with `fin` is legal.
     Data {
         /// On which stream, opened by us or named by `Opened`; others are ignored.
@@ -34,6 +41,11 @@ pub enum Input {
         bytes: Bytes,
         /// Whether the peer finished the stream behind them.
         fin: bool,
+    },
+    /// How large a datagram may be now. Before the first time: 0.
+    MaxDatagram {
+        /// Bytes, without what QUIC adds. 0 if the peer or the path takes none.
+        bytes: usize,
     },
     /// What QUIC knows of the way to the peer changed. Nothing is done about it but to tell it on; a few
     /// times a second is enough.

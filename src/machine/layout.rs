@@ -8,7 +8,8 @@ use super::io::{FrameView, WireFrame};
 use super::streams::Recv;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{Draft, ObjectHead, ObjectStatus};
-use crate::coding::lite::{Features, FrameHead};
+use crate::coding::lite::{Features, FrameHead, HEAD_BYTES};
+use crate::coding::varint::Form;
 use crate::error::Error;
 use crate::time::Timestamp;
 use crate::version::Version;
@@ -61,8 +62,12 @@ impl Layout {
     pub(super) fn as_it_lies(self, wire: &WireFrame<'_>, restarts: bool) -> Option<usize> {
         match self {
             Self::Lite(_) if restarts => None,
-            Self::Lite(version) if Features::of(version).timestamps => Some(0),
-            Self::Lite(_) => Some(wire.delta_len),
+            Self::Lite(version) => match Features::of(version) {
+                // The cache has the other form.
+                Features { form: Form::LeadingOnes62, .. } => None,
+                Features { timestamps: true, .. } => Some(0),
+                _ => Some(wire.delta_len),
+            },
             Self::Objects { .. } => None,
         }
     }
@@ -103,7 +108,7 @@ impl Layout {
     pub(super) fn read(self, recv: &mut Recv, previous: Timestamp) -> Result<Item, Error> {
         match self {
             Self::Lite(version) => {
-                let mut front = [0; 16];
+                let mut front = [0; HEAD_BYTES];
                 let Some((head, len)) = FrameHead::read(recv.peek(&mut front), version)? else {
                     return Ok(Item::Nothing);
                 };

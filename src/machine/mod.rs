@@ -9,15 +9,18 @@
 //! | [`poll_event`](Machine::poll_event) | what the peer did, for the application | [`apply`](Machine::apply) |
 //! | [`poll_action`](Machine::poll_action) | small things to do to the connection | - |
 //! | [`poll_open`](Machine::poll_open) | the most urgent stream to open now | [`Open::opened`], [`Open::blocked`] |
+//! | [`poll_datagram`](Machine::poll_datagram) | the most urgent datagram to send now | [`Datagram::sent`], [`Datagram::blocked`] |
 //! | [`poll_write`](Machine::poll_write) | the most urgent bytes to write now | [`Write::accepted`], [`Write::blocked`] |
 //! | [`poll_timeout`](Machine::poll_timeout) | when to call [`handle_timeout`](Machine::handle_timeout) | - |
 //!
-//! Hand in everything that is ready before the first `poll_write`, or the order in which streams
+//! Hand in everything that is ready before the first `poll_datagram` and `poll_write`, or the order in which streams
 //! woke up decides instead of the priorities. Equal inputs give equal outputs.
 
 mod app;
 mod counts;
+mod datagram;
 mod dialect;
+mod fetch;
 mod ietf;
 mod incoming;
 mod io;
@@ -35,6 +38,7 @@ pub mod trace;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -42,6 +46,7 @@ use bytes::Bytes;
 
 pub use app::{Command, Event, GroupKey, RequestKey};
 pub use counts::{Counts, PathInfo};
+pub use datagram::Datagram;
 pub use io::{Action, Announcement, FrameView, Input, Source, Supply, Token, WireFrame};
 pub use run::Run;
 
@@ -55,8 +60,10 @@ use crate::path::Path;
 use crate::slab::Key;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
-use crate::version::Version;
+use crate::version::{Agreed, Version};
+use datagram::Datagrams;
 use dialect::Dialect;
+use fetch::Fetches;
 use ietf::Ietf;
 use incoming::Incoming;
 use layout::Layout;
@@ -77,7 +84,7 @@ pub struct Config {
     /// Which end of the connection this is.
     pub side: Side,
     /// What was agreed by ALPN.
-    pub version: Version,
+    pub agreed: Agreed,
     /// Who we are in announcements; unknown if we do not say. Keep it the same in all sessions of
     /// one origin: it is how loops are seen.
     pub hop: Hop,
@@ -92,10 +99,10 @@ pub struct Config {
 
 impl Config {
     /// One that wants to hear of nothing.
-    pub fn new(side: Side, version: Version) -> Self {
+    pub fn new(side: Side, agreed: impl Into<Agreed>) -> Self {
         Self {
             side,
-            version,
+            agreed: agreed.into(),
             hop: Hop::UNKNOWN,
             path: Path::root(),
             interests: Vec::new(),
@@ -116,7 +123,7 @@ pub struct Machine {
 #[derive(Debug)]
 enum Spoken {
     Lite(Lite),
-    Ietf(Ietf),
+    Ietf(Box<Ietf>),
 }
 
 /// Calls the dialect, whichever it is.
@@ -132,6 +139,7 @@ macro_rules! speak {
 /// What every dialect stands on.
 #[derive(Debug)]
 struct Core {
+    version: Version,
     /// Whose numbers the peer uses; ours are those of moq-lite.
     draft: Option<&'static Draft>,
     limits: Limits,
@@ -143,6 +151,7 @@ struct Core {
     incoming: Incoming,
     subs: Subs,
     serves: Serves,
+    fetches: Fetches,
     schedule: Schedule,
     timers: Timers,
     /// The peer wants no new requests.
@@ -155,6 +164,7 @@ struct Core {
     no_credit: [bool; 2],
     counts: Counts,
     path: PathInfo,
+    datagrams: Datagrams,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,9 +187,12 @@ impl Machine {
     /// A session that begins now on a fresh connection.
     pub fn new(config: Config, now: Instant) -> Self {
         let limits = config.limits.clone();
-        let layout = Layout::of(config.version);
+        // Those that share an ALPN lay groups out alike.
+        let version = config.agreed.version();
+        let layout = Layout::of(version);
         let mut core = Core {
-            draft: Draft::of(config.version),
+            version,
+            draft: Draft::of(version),
             now,
             state: State::Open,
             lost: None,
@@ -187,6 +200,7 @@ impl Machine {
             incoming: Incoming::new(&limits),
             subs: Subs::default(),
             serves: Serves::default(),
+            fetches: Fetches::default(),
             schedule: Schedule::new(layout, limits.pending_groups),
             timers: Timers::default(),
             going_away: false,
@@ -196,13 +210,19 @@ impl Machine {
             no_credit: [false; 2],
             counts: Counts::default(),
             path: PathInfo::default(),
+            datagrams: Datagrams::new(limits.datagrams),
             limits,
         };
         let dialect = match core.draft {
-            Some(draft) => Spoken::Ietf(Ietf::new(config, draft, &mut core)),
+            Some(draft) => Spoken::Ietf(Box::new(Ietf::new(config, draft, &mut core))),
             None => Spoken::Lite(Lite::new(config, &mut core)),
         };
         Self { core, dialect, scratch: Scratch::default() }
+    }
+
+    /// What is spoken. Where set-up has yet to settle it, the most wanted that it may be.
+    pub fn version(&self) -> Version {
+        self.core.version
     }
 
     // ---- inputs ------------------------------------------------------------------------------
@@ -218,33 +238,43 @@ impl Machine {
         match input {
             Input::Available { dir } => core.no_credit[dir as usize] = false,
             Input::Closed { error } => core.lose(error),
+            Input::Datagram { bytes } => {
+                core.counts.bytes_received += bytes.len() as u64;
+                core.datagrams.arrived(bytes);
+            }
+            Input::DatagramsAvailable => core.datagrams.blocked = false,
+            Input::MaxDatagram { bytes } => core.datagrams.max = bytes,
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => core.incoming.opened(id, &mut core.actions),
             },
             Input::Data { id, bytes, fin } => {
                 core.counts.bytes_received += bytes.len() as u64;
-                match id.dir() {
-                    Dir::Bi => core.requests.stream_data(id, bytes, fin, &mut core.actions),
-                    Dir::Uni => core.incoming.data(id, bytes, fin, &mut core.actions),
+                match core.carries_group_in(id) {
+                    false => core.requests.stream_data(id, bytes, fin, &mut core.actions),
+                    true => core.incoming.data(id, bytes, fin, &mut core.actions),
                 }
             }
             Input::Path(path) => core.path = path,
-            Input::Reset { id, code } => match (id.dir(), core.our_code(code)) {
-                (Dir::Bi, code) => core.requests.stream_reset(id, code),
-                (Dir::Uni, code) => core.incoming.reset(id, code),
+            Input::Reset { id, code } => match (core.carries_group_in(id), core.our_code(code)) {
+                (false, code) => core.requests.stream_reset(id, code),
+                (true, code) => core.incoming.reset(id, code),
             },
-            Input::Stopped { id, code } => match (id.dir(), core.our_code(code)) {
-                (Dir::Bi, code) => core.requests.stream_stopped(id, code, &mut core.actions),
-                (Dir::Uni, code) if core.schedule.stopped(id) => {
+            Input::Stopped { id, code } => {
+                let code = core.our_code(code);
+                if id.dir() == Dir::Bi {
+                    core.requests.stream_stopped(id, code, &mut core.actions);
+                }
+                if core.schedule.stopped(id) {
                     core.actions.push_back(Action::Reset { id, code });
                 }
-                (Dir::Uni, _) => {}
-            },
-            Input::Writable { id } => match (id.dir(), &mut core.control) {
-                (Dir::Bi, _) => core.requests.stream_writable(id),
-                (Dir::Uni, Some(control)) if control.stream == Some(id) => control.parked = false,
-                (Dir::Uni, _) => core.schedule.writable(id),
+            }
+            Input::Writable { id } => match &mut core.control {
+                Some(control) if control.stream == Some(id) => control.parked = false,
+                _ => {
+                    core.requests.stream_writable(id);
+                    core.schedule.writable(id);
+                }
             },
         }
     }
@@ -281,6 +311,10 @@ impl Machine {
                 let key = request.into();
                 speak!(self.dialect, it => it.push_group(&mut self.core, key, group, sequence, first_frame));
             }
+            Command::Datagram { request, group, sequence } => {
+                let key = request.into();
+                speak!(self.dialect, it => it.push_datagram(&mut self.core, key, group, sequence));
+            }
             Command::GroupReady { request, sequence } => {
                 self.core.group_ready(request.into(), sequence);
             }
@@ -304,7 +338,8 @@ impl Machine {
             return core.notices.pop_front();
         }
         let event = self.next_event();
-        self.core.counts.frames_received += u64::from(matches!(event, Some(Event::Frame { .. })));
+        let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
+        self.core.counts.frames_received += u64::from(is_frame);
         event
     }
 
@@ -385,6 +420,24 @@ impl Machine {
         Some(Write { machine: self, target, id, total, fin, recorder: None })
     }
 
+    /// The most urgent group to send as a datagram now. QUIC sends datagrams before the bytes of
+    /// streams, so that these are to be asked for first. `None` until something changed, or there is room
+    /// after [`Datagram::blocked`].
+    pub fn poll_datagram(&mut self, source: &mut impl Source) -> Option<Datagram<'_>> {
+        let core = &mut self.core;
+        if core.is_cut_off() || core.datagrams.blocked {
+            return None;
+        }
+        let max = core.datagrams.max;
+        let pick = core.schedule.pick_datagram(source, &mut self.scratch, max)?;
+        Some(Datagram { machine: self, pick, recorder: None })
+    }
+
+    /// Datagrams that came and were of no use: malformed, for nobody, or too many at once.
+    pub fn lost_datagrams(&self) -> u64 {
+        self.core.datagrams.lost
+    }
+
     fn next_write(&mut self, source: &mut impl Source) -> Option<(WriteTarget, StreamId, bool)> {
         let core = &mut self.core;
         if let Some(control) = &mut core.control {
@@ -435,6 +488,7 @@ impl Machine {
             || core.requests.has_writable()
             || (credit(Dir::Bi) && core.requests.wants_stream())
             || core.schedule.has_writable()
+            || (!core.datagrams.blocked && core.schedule.has_datagrams())
             || (credit(Dir::Uni) && core.schedule.has_unopened())
             || (core.state == State::Draining && self.is_flushed())
     }
@@ -449,9 +503,9 @@ impl Machine {
     /// How many more bytes of this stream are taken now. At 0 leave them in QUIC, until
     /// [`Action::Resume`].
     pub fn read_limit(&self, id: StreamId) -> usize {
-        match id.dir() {
-            Dir::Bi => self.core.requests.read_limit(id),
-            Dir::Uni => self.core.incoming.read_limit(id),
+        match self.core.carries_group_in(id) {
+            false => self.core.requests.read_limit(id),
+            true => self.core.incoming.read_limit(id),
         }
     }
 
@@ -478,7 +532,7 @@ impl Machine {
         let core = &self.core;
         let queues = core.actions.len() + core.notices.len() + core.timers.len();
         let groups = core.incoming.entries() + core.schedule.entries();
-        let subscriptions = core.subs.entries() + core.serves.entries();
+        let subscriptions = core.subs.entries() + core.serves.entries() + core.fetches.entries();
         let dialect = match &self.dialect {
             Spoken::Lite(lite) => lite.entries(),
             Spoken::Ietf(ietf) => ietf.entries(),
@@ -505,6 +559,11 @@ impl Core {
     /// The way back.
     fn their_code(&self, code: Code) -> Code {
         self.draft.map_or(code, |draft| draft.stream_code(&Error::from_stream_code(code)))
+    }
+
+    /// Whether the peer's half of the stream is a group, or what may become one; else it is a request's.
+    fn carries_group_in(&self, id: StreamId) -> bool {
+        id.dir() == Dir::Uni || self.incoming.has(id)
     }
 
     /// Whether there is no connection any more, for us or at all.

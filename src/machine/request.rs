@@ -6,6 +6,7 @@
 //! request; nothing else here or in the machine takes the one for the other.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use core::mem;
 
 use bytes::{Bytes, BytesMut};
 
@@ -86,6 +87,8 @@ pub(super) struct Requests {
     readable: VecDeque<Key>,
     writable: VecDeque<Key>,
     unopened: VecDeque<Key>,
+    /// Those that must not open yet, while any must not.
+    held: Option<VecDeque<Key>>,
     local: Option<Key>,
     /// How many wait for QUIC to take more.
     parked: usize,
@@ -105,6 +108,7 @@ impl Requests {
             readable: VecDeque::new(),
             writable: VecDeque::new(),
             unopened: VecDeque::new(),
+            held: None,
             local: None,
             parked: 0,
             theirs: 0,
@@ -118,8 +122,18 @@ impl Requests {
     /// A request of ours on a stream of its own, which opens when there is credit.
     pub(super) fn open(&mut self) -> Key {
         let key = self.slab.insert(Request::new(Way::Stream(None), false));
-        self.unopened.push_back(key);
+        self.held.as_mut().unwrap_or(&mut self.unopened).push_back(key);
         key
+    }
+
+    /// Streams of requests that are made from now on do not open, until [`Requests::release`].
+    pub(super) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// What was held may open.
+    pub(super) fn release(&mut self) {
+        self.unopened.extend(self.held.take().unwrap_or_default());
     }
 
     /// A request of ours within another one.
@@ -203,6 +217,24 @@ impl Requests {
     pub(super) fn withdraw(&mut self, key: Key) -> bool {
         let unseen = self.slab.get(key).is_some_and(|request| request.way == Way::Stream(None));
         unseen && self.remove(key).is_some()
+    }
+
+    /// Gives our half to the schedule of groups: for the request it is over. `None` if it is, or if the
+    /// request has no stream to itself.
+    pub(super) fn lend_send(&mut self, key: Key) -> Option<StreamId> {
+        let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
+        request.send.abandon().then_some(stream)
+    }
+
+    /// Gives the peer's half, with what came of it, to the groups that come in: for the request it is
+    /// over.
+    pub(super) fn lend_recv(&mut self, key: Key) -> Option<(StreamId, Recv)> {
+        let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
+        let recv = mem::take(&mut request.recv);
+        request.recv.abandon(Error::Closed.stream_code());
+        Some((stream, recv))
     }
 
     /// How urgent our half is from now on, where the request has a stream to itself.
@@ -417,7 +449,8 @@ impl Requests {
 
     /// Whether anything that was written waits to be taken.
     pub(super) fn owes(&self) -> bool {
-        self.parked > 0 || !self.writable.is_empty() || !self.unopened.is_empty()
+        let is_held = self.held.as_ref().is_some_and(|held| !held.is_empty());
+        self.parked > 0 || !self.writable.is_empty() || !self.unopened.is_empty() || is_held
     }
 
     /// Whether a bidirectional stream is to be opened.
@@ -463,7 +496,10 @@ impl Requests {
         self.parked -= usize::from(request.parked);
         match request.way {
             Way::Stream(Some(id)) => drop(self.by_stream.remove(&id)),
-            Way::Stream(None) => self.unopened.retain(|unopened| *unopened != key),
+            Way::Stream(None) => {
+                self.unopened.retain(|unopened| *unopened != key);
+                self.held.iter_mut().for_each(|held| held.retain(|held| *held != key));
+            }
             Way::Within(_) | Way::Local => {}
         }
         Some(request)
@@ -479,7 +515,8 @@ impl Requests {
     /// Everything that is remembered.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        let queues = self.readable.len() + self.writable.len() + self.unopened.len();
+        let held = self.held.as_ref().map_or(0, VecDeque::len);
+        let queues = self.readable.len() + self.writable.len() + self.unopened.len() + held;
         self.slab.len() + self.by_stream.len() + queues
     }
 }

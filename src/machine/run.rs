@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::io::FrameView;
 use super::layout::Layout;
+use super::schedule::Range;
 use super::trace::put_view;
 
 /// Bytes that one guard shows at most.
@@ -16,6 +17,9 @@ const MAX_CHUNKS: usize = 32;
 const COPY_MAX: usize = 256;
 /// More than the head of any frame takes.
 const HEAD_MAX: usize = 256;
+/// The same of pieces that follow each other: QUIC searches its list of slices for each packet. A
+/// frame alone, as live media come, is not copied.
+const MERGE_MAX: usize = 2 << 10;
 /// What the arena is given at a time.
 const ARENA_STEP: usize = 16 << 10;
 
@@ -47,6 +51,17 @@ impl Scratch {
     }
 
     fn share(&mut self, bytes: Bytes) {
+        if bytes.len() <= MERGE_MAX {
+            let follows_small = self.chunks.last().is_some_and(|last| last.len() <= MERGE_MAX);
+            if self.arena.is_empty() && follows_small {
+                let previous = self.chunks.pop().unwrap_or_default();
+                self.total -= previous.len();
+                self.copy(&previous);
+            }
+            if !self.arena.is_empty() {
+                return self.copy(&bytes);
+            }
+        }
         self.flush();
         self.total += bytes.len();
         self.chunks.push(bytes);
@@ -66,8 +81,8 @@ pub struct Run<'a> {
     layout: Layout,
     /// Index of the frame that is pushed next.
     index: u64,
-    /// Index of the first frame on the stream, whose delta starts from 0.
-    first: u64,
+    /// What goes on the stream: the delta of the first one starts from 0.
+    range: Range,
     /// Bytes of the next frame that went out before.
     skip: usize,
     room: usize,
@@ -82,7 +97,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         out: &'a mut Scratch,
         layout: Layout,
-        first: u64,
+        range: Range,
         index: u64,
         skip: usize,
         waiting: bool,
@@ -92,7 +107,7 @@ impl<'a> Run<'a> {
             out,
             layout,
             index,
-            first,
+            range,
             skip,
             room,
             waiting,
@@ -108,7 +123,7 @@ impl<'a> Run<'a> {
             out,
             layout,
             index,
-            first: index,
+            range: Range { first: index, last: None },
             skip: 0,
             room: 0,
             waiting: true,
@@ -124,11 +139,14 @@ impl<'a> Run<'a> {
         if self.tap.is_some() {
             self.write_down(&frame);
         }
+        if self.is_over() {
+            return false;
+        }
         if self.is_full() {
             self.cut = true;
             return false;
         }
-        let restarts = self.index == self.first && self.index != 0;
+        let restarts = self.index == self.range.first && self.index != 0;
         let layout = self.layout;
         let lies = frame.wire.and_then(|wire| Some((wire, layout.as_it_lies(&wire, restarts)?)));
         // Whether everything that was shown fitted, and whether that is the whole frame.
@@ -155,7 +173,7 @@ impl<'a> Run<'a> {
             self.skip = 0;
         }
         self.cut = !kept;
-        kept && !self.is_full()
+        kept && !self.is_full() && !self.is_over()
     }
 
     /// So many bytes of payload of the first frame, or a few more, went out before: they need not be
@@ -184,10 +202,15 @@ impl<'a> Run<'a> {
     fn write_down(&mut self, frame: &FrameView<'_>) {
         // One more than what fits shows that there is more.
         let most = (self.room + 1).saturating_add(self.skip);
-        let most = (!self.is_full()).then_some(most);
+        let most = (!self.is_full() && !self.is_over()).then_some(most);
         if let Some(tap) = &mut self.tap {
             put_view(frame, most, tap);
         }
+    }
+
+    /// The last frame that goes on the stream was kept whole.
+    pub(super) fn is_over(&self) -> bool {
+        self.range.last.is_some_and(|last| self.index > last)
     }
 
     fn is_full(&self) -> bool {
@@ -232,5 +255,30 @@ impl<'a> Run<'a> {
             self.out.share(bytes.slice(from..from + n));
         }
         from + n == bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_small_pieces_is_one_slice_and_others_are_not_copied() {
+        let mut out = Scratch::default();
+        let [small, large] =
+            [MERGE_MAX, MERGE_MAX + 1].map(|n| Bytes::from(alloc::vec![n as u8; n]));
+        out.share(small.clone());
+        assert_eq!(out.chunks[0].as_ptr(), small.as_ptr(), "one alone is not a run");
+        out.share(small.clone());
+        out.copy(b"head");
+        out.share(small.clone());
+        out.share(large.clone());
+        out.share(small.clone());
+        out.flush();
+        let run = [&small[..], &small, b"head", &small].concat();
+        assert_eq!(out.chunks, [Bytes::from(run), large.clone(), small.clone()]);
+        assert_eq!(out.chunks[1].as_ptr(), large.as_ptr());
+        assert_eq!(out.chunks[2].as_ptr(), small.as_ptr());
+        assert_eq!(out.total, out.chunks.iter().map(Bytes::len).sum());
     }
 }

@@ -3,6 +3,8 @@
 //! within a track the newest group first, the oldest where it is ordered.
 //! (Control goes before all of them; see [`Machine::poll_write`](super::Machine::poll_write).)
 
+mod datagrams;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
 
@@ -16,24 +18,27 @@ use crate::stream::{Code, StreamId};
 #[derive(Debug)]
 struct Outgoing {
     token: Token,
-    first_frame: u64,
+    range: Range,
     /// What goes out next: this much of the head, then from this byte of this frame on.
     head: Head,
     head_sent: usize,
     frame: u64,
     skip: usize,
     stream: Option<StreamId>,
+    /// It is to go as a datagram, which names its subscription so.
+    datagram: Option<u64>,
     /// QUIC held it up and it has not caught up since.
     stalled: bool,
 }
 
-/// The groups of one served subscription.
+/// The groups of one served subscription, or the one of a FETCH.
 #[derive(Debug)]
 struct Track {
     urgency: Urgency,
     ordered: bool,
     groups: BTreeMap<u64, Outgoing>,
     unopened: BTreeSet<u64>,
+    datagrams: BTreeSet<u64>,
     writable: BTreeSet<u64>,
     /// Streams that groups had, ever.
     opened: u64,
@@ -50,6 +55,13 @@ struct Urgency {
 
 /// Tracks that share what there is: subscriber and publisher priority.
 type Class = (Reverse<u8>, Reverse<u8>);
+
+/// Frames of a group: from the first on, up to and with the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) last: Option<u64>,
+}
 
 /// Which group of which subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +98,7 @@ pub(super) struct Schedule {
     by_stream: BTreeMap<StreamId, Pick>,
     to_open: BTreeSet<(Urgency, Key)>,
     to_write: BTreeSet<(Urgency, Key)>,
+    to_send: BTreeSet<(Urgency, Key)>,
     /// Streams of which QUIC takes no more for now.
     parked: BTreeSet<StreamId>,
     /// By priorities: `served` of the track that was given bytes last.
@@ -102,6 +115,7 @@ impl Schedule {
             by_stream: BTreeMap::new(),
             to_open: BTreeSet::new(),
             to_write: BTreeSet::new(),
+            to_send: BTreeSet::new(),
             parked: BTreeSet::new(),
             clocks: BTreeMap::new(),
             released: VecDeque::new(),
@@ -118,6 +132,7 @@ impl Schedule {
             ordered,
             groups: BTreeMap::new(),
             unopened: BTreeSet::new(),
+            datagrams: BTreeSet::new(),
             writable: BTreeSet::new(),
             opened: 0,
         })
@@ -145,6 +160,7 @@ impl Schedule {
     pub(super) fn remove_track(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
         self.reorder(key, |track| {
             track.unopened.clear();
+            track.datagrams.clear();
             track.writable.clear();
         });
         let Some(track) = self.tracks.remove(key) else { return };
@@ -168,24 +184,23 @@ impl Schedule {
             return;
         }
         let mut dropped = None;
+        let range = Range { first: first_frame, last: None };
         self.reorder(pick.track, |track| {
-            let group = Outgoing {
-                token,
-                first_frame,
-                head,
-                head_sent: 0,
-                frame: first_frame,
-                skip: 0,
-                stream: None,
-                stalled: false,
-            };
-            track.groups.insert(pick.sequence, group);
+            track.groups.insert(pick.sequence, Outgoing::new(token, range, head));
             track.unopened.insert(pick.sequence);
             dropped = track.drop_one_past(max_pending);
         });
         if let Some(group) = dropped {
             self.released.push_back(released(group.token));
         }
+    }
+
+    /// Takes frames of a group as all that its track has, for a stream that is there.
+    pub(super) fn push_on(&mut self, pick: Pick, token: Token, frames: Range, id: StreamId) {
+        self.reorder(pick.track, |track| {
+            track.groups.insert(pick.sequence, Outgoing::new(token, frames, Head::new()));
+        });
+        self.opened(pick, id);
     }
 
     /// The cache has more of a group than it had.
@@ -196,6 +211,9 @@ impl Schedule {
             Some(id) if self.parked.contains(&id) => {}
             Some(_) => self.reorder(pick.track, |track| {
                 track.writable.insert(pick.sequence);
+            }),
+            None if group.datagram.is_some() => self.reorder(pick.track, |track| {
+                track.datagrams.insert(pick.sequence);
             }),
             None => {
                 let max_pending = self.max_pending;
@@ -242,8 +260,8 @@ impl Schedule {
             let sequence = track.best(&track.unopened)?;
             let group = &track.groups[&sequence];
             let pick = Pick { track: key, sequence };
-            let mut probe = Run::probe(scratch, self.layout, group.first_frame);
-            match source.frames(group.token, group.first_frame, &mut probe) {
+            let mut probe = Run::probe(scratch, self.layout, group.range.first);
+            match source.frames(group.token, group.range.first, &mut probe) {
                 Supply::End | Supply::More => return Some((pick, urgency.quic_priority())),
                 Supply::Gone(_) => {
                     self.release(pick, false);
@@ -292,18 +310,13 @@ impl Schedule {
             let stream = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
-            let mut run = Run::new(
-                scratch,
-                self.layout,
-                group.first_frame,
-                group.frame,
-                group.skip,
-                group.stalled,
-            );
+            let mut run =
+                Run::new(scratch, self.layout, group.range, group.frame, group.skip, group.stalled);
             let supply = source.frames(group.token, group.frame, &mut run);
-            let cut = run.was_cut();
+            let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
             match supply {
+                _ if over => return Some(Shown { pick, stream, fin: true, dry: false }),
                 Supply::End if !cut => {
                     return Some(Shown { pick, stream, fin: true, dry: false });
                 }
@@ -382,7 +395,10 @@ impl Schedule {
 
     /// Whether some group has bytes that were not taken yet.
     pub(super) fn owes(&self) -> bool {
-        !self.parked.is_empty() || !self.to_write.is_empty() || !self.to_open.is_empty()
+        !self.parked.is_empty()
+            || !self.to_write.is_empty()
+            || !self.to_open.is_empty()
+            || !self.to_send.is_empty()
     }
 
     /// Forgets a group. Its token is free.
@@ -390,6 +406,7 @@ impl Schedule {
         let mut group = None;
         self.reorder(pick.track, |track| {
             track.unopened.remove(&pick.sequence);
+            track.datagrams.remove(&pick.sequence);
             track.writable.remove(&pick.sequence);
             group = track.groups.remove(&pick.sequence);
         });
@@ -417,30 +434,44 @@ impl Schedule {
     /// Changes a track and its places in the two orders.
     fn reorder(&mut self, key: Key, change: impl FnOnce(&mut Track)) {
         let Some(track) = self.tracks.get_mut(key) else { return };
-        let before = track.urgency;
-        let (could_open, could_write) = (!track.unopened.is_empty(), !track.writable.is_empty());
+        let (before, could) = (track.urgency, track.can());
         change(track);
-        let (can_open, can_write) = (!track.unopened.is_empty(), !track.writable.is_empty());
-        if (before, could_open, could_write) == (track.urgency, can_open, can_write) {
+        let can = track.can();
+        if (before, could) == (track.urgency, can) {
             return;
         }
         self.to_open.remove(&(before, key));
         self.to_write.remove(&(before, key));
+        self.to_send.remove(&(before, key));
         let class = track.urgency.class();
         let joins = before.class() != class;
         if joins {
             track.urgency.served = 0;
         }
-        if joins || (!could_write && !could_open) {
+        if joins || could == [false; 3] {
             // Who was away gets no credit for it, and who is new owes nothing.
             let clock = self.clocks.get(&class).copied().unwrap_or(0);
             track.urgency.served = track.urgency.served.max(clock);
         }
-        if can_open {
-            self.to_open.insert((track.urgency, key));
+        let orders = [&mut self.to_open, &mut self.to_write, &mut self.to_send];
+        for (order, _) in orders.into_iter().zip(can).filter(|(_, can)| *can) {
+            order.insert((track.urgency, key));
         }
-        if can_write {
-            self.to_write.insert((track.urgency, key));
+    }
+}
+
+impl Outgoing {
+    fn new(token: Token, range: Range, head: Head) -> Self {
+        Self {
+            token,
+            range,
+            head,
+            head_sent: 0,
+            frame: range.first,
+            skip: 0,
+            stream: None,
+            datagram: None,
+            stalled: false,
         }
     }
 }
@@ -461,6 +492,11 @@ impl Track {
         if let Some(group) = self.groups.get_mut(&sequence) {
             group.stalled = false;
         }
+    }
+
+    /// Whether it has something to open, to write, and to send as a datagram.
+    fn can(&self) -> [bool; 3] {
+        [&self.unopened, &self.writable, &self.datagrams].map(|groups| !groups.is_empty())
     }
 
     fn best(&self, of: &BTreeSet<u64>) -> Option<u64> {

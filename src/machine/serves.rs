@@ -95,6 +95,8 @@ impl Core {
     pub(super) fn group_ready(&mut self, request: Key, sequence: u64) {
         if let Some(track) = self.serves.get_mut(request).and_then(|serving| serving.track) {
             self.schedule.ready(Pick { track, sequence });
+        } else {
+            self.supply_ready(request);
         }
     }
 

@@ -116,12 +116,6 @@ impl Subs {
         self.by_token.get(&token).copied()
     }
 
-    /// Whether the groups of this number need not wait for what their track is.
-    pub(super) fn is_informed(&self, number: u64) -> bool {
-        let sub = self.by_number(number).and_then(|key| self.slab.get(key));
-        sub.is_some_and(|sub| sub.info.is_some())
-    }
-
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.by_token.values().copied()
     }

@@ -1,5 +1,7 @@
 //! Broadcasts: tracks under one path, made by the application or on demand.
 
+mod supply;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::mem;
@@ -9,11 +11,15 @@ use std::task::{Poll, Waker};
 use super::Result;
 use super::budget::{Account, Cache};
 use super::origin::Place;
-use super::route::Route;
+use super::route::{Horizon, Route};
 use super::stats::TrackStats;
-use super::track::{self, Track, TrackConsumer, TrackProducer, Watch, WeakTrack};
+use super::track::{self, Track, TrackConsumer, TrackDynamic, TrackProducer, Watch, WeakTrack};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::{Error, Limits, Path, Subscription, TrackInfo};
+
+use supply::Desks;
+
+pub(crate) use supply::{Source, Supplier, cut_off};
 
 /// A collection of tracks that belongs to no origin. For one that does see
 /// [`OriginProducer::create_broadcast`](super::OriginProducer::create_broadcast).
@@ -56,6 +62,8 @@ struct State {
     withdrawn: u64,
     producers: usize,
     dynamics: usize,
+    /// The sessions that bring it.
+    desks: Desks,
     end: Option<Result<()>>,
     /// Where it is announced.
     places: Vec<Place>,
@@ -73,6 +81,8 @@ struct State {
 struct Debris {
     requests: Vec<TrackProducer>,
     tracks: Vec<Arc<track::Shared>>,
+    /// Handles that were not the last of their track.
+    spare: Vec<TrackProducer>,
 }
 
 impl State {
@@ -99,15 +109,24 @@ impl State {
 
     /// Enters a track. Sweeps dead ones and vain requests, so that there are never more than twice as
     /// many as live.
-    fn enter(&mut self, name: Arc<str>, track: &TrackProducer, debris: &mut Debris) {
+    fn enter(
+        &mut self,
+        name: Arc<str>,
+        track: WeakTrack,
+        account: Arc<Account>,
+        debris: &mut Debris,
+    ) {
         if self.tracks.len() >= self.sweep_at {
             self.withdraw(is_wanted, debris);
+            for track in self.desks.withdraw() {
+                self.forget_vain(track, debris);
+            }
             self.tracks.retain(|_, track| is_alive(track, debris));
             self.sweep_at = 2 * self.tracks.len().max(8);
             self.settle_accounts();
         }
-        self.accounts.push(track.account().clone());
-        self.tracks.insert(name, track.downgrade());
+        self.accounts.push(account);
+        self.tracks.insert(name, track);
     }
 
     /// Adds up what can't change any more.
@@ -130,6 +149,15 @@ impl State {
             } else {
                 self.forget(request, debris);
             }
+        }
+    }
+
+    /// Lets go of a source that nobody wants any more, and of its track if there is no other.
+    fn forget_vain(&mut self, track: TrackProducer, debris: &mut Debris) {
+        if track.is_only_source() {
+            self.forget(track, debris);
+        } else {
+            debris.spare.push(track);
         }
     }
 
@@ -333,7 +361,8 @@ impl BroadcastProducer {
         }
         let name = track.name.clone();
         let producer = TrackProducer::new(track, self.shared().cache.clone());
-        state.enter(name, &producer, &mut debris);
+        let (weak, account) = (producer.downgrade(), producer.account().clone());
+        state.enter(name, weak, account, &mut debris);
         Ok(producer)
     }
 
@@ -436,16 +465,6 @@ impl BroadcastProducer {
     pub fn is_clone(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.shared(), other.shared())
     }
-
-    /// Changes the route, and gives the places where it must change too.
-    pub(super) fn set_route(&self, route: Route) -> Vec<Place> {
-        let mut state = self.shared().lock();
-        if state.route == route {
-            return Vec::new();
-        }
-        state.route = route;
-        state.places.clone()
-    }
 }
 
 impl Clone for BroadcastProducer {
@@ -546,16 +565,16 @@ impl TrackRequest {
         self.track.unasked(waker)
     }
 
+    /// As [`TrackProducer::dynamic`], for who wants to answer for groups from the beginning on.
+    pub fn dynamic(&self) -> TrackDynamic {
+        self.track.dynamic()
+    }
+
     /// Begins the track. All who asked read it.
     pub fn accept(mut self, info: TrackInfo) -> Result<TrackProducer> {
         self.track.accept(info)?;
         self.track.begin_at(0);
         Ok(self.track)
-    }
-
-    /// The track as it stands: nothing is known of it yet, and its end is its refusal.
-    pub(super) fn into_producer(self) -> TrackProducer {
-        self.track
     }
 
     /// Refuses the track: all who asked get `error`.
@@ -586,16 +605,15 @@ impl BroadcastConsumer {
     /// Errors: [`Error::NotFound`] if there is neither, or after a clean end; the error of the end
     /// after any other.
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
-        self.find_track(name, Some(want))
+        self.find_track(name, Some(want), None)
     }
 
-    /// As [`subscribe_track`](Self::subscribe_track), but only to ask what the track is: nobody need
-    /// write it for that.
-    pub(super) fn ask_track(&self, name: &str) -> Result<TrackConsumer> {
-        self.find_track(name, None)
-    }
-
-    fn find_track(&self, name: &str, want: Option<Subscription>) -> Result<TrackConsumer> {
+    fn find_track(
+        &self,
+        name: &str,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+    ) -> Result<TrackConsumer> {
         let shared = &self.seat.shared;
         loop {
             let (mut debris, mut woken) = (Debris::default(), Woken::default());
@@ -604,7 +622,8 @@ impl BroadcastConsumer {
                 return Err(end.clone().err().unwrap_or(Error::NotFound));
             }
             let Some(track) = state.live(name, &mut debris) else {
-                if state.dynamics == 0 {
+                let supplied = !state.desks.is_empty();
+                if state.dynamics == 0 && !supplied {
                     return Err(Error::NotFound);
                 }
                 let name: Arc<str> = name.into();
@@ -613,9 +632,17 @@ impl BroadcastConsumer {
                     Some(want) => track.subscribe(want),
                     None => track.ask(),
                 };
-                state.enter(name, &track, &mut debris);
-                state.requests.push_back(track);
-                state.handlers.take(&mut woken);
+                if let Some(horizon) = horizon {
+                    consumer.stay_within(horizon);
+                }
+                let (weak, account) = (track.downgrade(), track.account().clone());
+                if supplied {
+                    state.ask_first(track, &mut woken)?;
+                } else {
+                    state.requests.push_back(track);
+                    state.handlers.take(&mut woken);
+                }
+                state.enter(name, weak, account, &mut debris);
                 state.demand.take(&mut woken);
                 drop(state);
                 woken.wake();
@@ -624,6 +651,10 @@ impl BroadcastConsumer {
             let withdrawn = state.withdrawn;
             drop(state);
             if let Some(consumer) = shared.join(&track, withdrawn, want.clone()) {
+                if let (Some(horizon), Some(track)) = (horizon, track.upgrade()) {
+                    consumer.stay_within(horizon);
+                    self.turn_away(&track, horizon)?;
+                }
                 return Ok(consumer);
             }
         }

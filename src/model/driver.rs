@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest};
+mod fetch;
+
+use super::broadcast::{Source, Supplier, cut_off};
 use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
@@ -17,24 +19,25 @@ use super::log;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
-use super::route::{Route, SessionId};
+use super::route::{Horizon, Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
-use super::stats::{count, tell};
-use super::track::{TrackConsumer, TrackProducer};
+use super::stats::{add, count, tell};
+use super::track::{GroupRequest, TrackConsumer, TrackDynamic};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 #[cfg(doc)]
 use crate::machine::Machine;
 use crate::machine::trace::Recorded;
 use crate::machine::{
-    Action, Command, Config, Event, GroupKey, Input, Open, PathInfo, RequestKey, Token, Write,
+    Action, Command, Config, Datagram, Event, GroupKey, Input, Open, PathInfo, RequestKey, Token,
+    Write,
 };
 use crate::path::Path;
 use crate::slab::Slab;
 use crate::stream::{Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timestamp};
-use crate::version::Version;
+use crate::version::{Agreed, Version};
 
 /// How long a track that a peer asked about is kept ready for the subscription that follows.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
@@ -51,6 +54,7 @@ pub struct Driver {
     inbox: Inbox,
     ready: ReadyList,
     shared: Arc<Shared>,
+    version: Version,
     id: SessionId,
     now: Instant,
     publish: Option<OriginConsumer>,
@@ -60,6 +64,8 @@ pub struct Driver {
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
+    /// Those that the machine lost and that are counted.
+    lost_datagrams: u64,
     /// The session is closed, and everything that came from the peer.
     is_over: bool,
 }
@@ -70,7 +76,12 @@ struct Inbox {
     consume: Option<OriginProducer>,
     remotes: Slab<Remote>,
     remote_by_path: BTreeMap<Path, Token>,
+    /// What the peer has no longer, unless it says in the same breath that it has it by another route:
+    /// so it goes on moq-lite 03 and 04.
+    ended: Option<Path>,
     asks: Slab<Ask>,
+    pasts: Slab<Past>,
+    fetches: Slab<Fetch>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
     /// How many of them there are.
@@ -95,17 +106,18 @@ impl Kept {
 
 /// A broadcast of the peer.
 struct Remote {
-    producer: BroadcastProducer,
-    dynamic: BroadcastDynamic,
+    supplier: Supplier,
     path: Path,
     waker: Waker,
 }
 
 /// A track of the peer that somebody here wants, or asks about.
 struct Ask {
-    track: TrackProducer,
+    track: Source,
     broadcast: Path,
     told: Told,
+    /// Groups that are coming.
+    open: usize,
     waker: Waker,
 }
 
@@ -118,12 +130,26 @@ enum Told {
     Subscription(Subscription),
 }
 
+/// Who answers for past groups of a track of the peer.
+struct Past {
+    dynamic: TrackDynamic,
+    broadcast: Path,
+    waker: Waker,
+}
+
+/// A group of the peer that was asked for and does not come yet.
+struct Fetch {
+    request: GroupRequest,
+    waker: Waker,
+}
+
 /// A group that the peer is sending.
 struct Receiving {
     key: GroupKey,
     group: GroupProducer,
     frame: Option<FrameProducer>,
-    ask: Token,
+    /// Where its track is, if it was subscribed.
+    ask: Option<Token>,
 }
 
 /// What a key of the ready list stands for; the rest of the key is a slot.
@@ -135,21 +161,21 @@ const REMOTE: u64 = 4;
 const ASK: u64 = 5;
 /// It has nothing to do but to look at the time again.
 const TIMER: u64 = 6;
+const PAST: u64 = 7;
+const FETCH: u64 = 8;
+const ANSWER: u64 = 9;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
 }
 
 impl Driver {
-    pub(super) fn new(
-        setup: &Setup,
-        side: Side,
-        version: Version,
-        now: Instant,
-    ) -> (Session, Self) {
+    pub(super) fn new(setup: &Setup, side: Side, agreed: Agreed, now: Instant) -> (Session, Self) {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
-        let mut config = Config::new(side, version);
+        // Those that share an ALPN are alike in what is asked here.
+        let version = agreed.version();
+        let mut config = Config::new(side, agreed);
         config.limits = setup.limits.clone();
         config.path = setup.path.clone();
         let publish_hop = setup.publish.as_ref().map(OriginConsumer::hop);
@@ -167,6 +193,7 @@ impl Driver {
             inbox: Inbox { consume: setup.consume.clone(), kept, ..Inbox::default() },
             ready,
             shared: shared.clone(),
+            version,
             id,
             now,
             publish: setup.publish.clone(),
@@ -174,6 +201,7 @@ impl Driver {
             described: VecDeque::new(),
             draining: None,
             close_time: setup.limits.close_time,
+            lost_datagrams: 0,
             is_over: false,
         };
         for cache in driver.caches() {
@@ -201,6 +229,9 @@ impl Driver {
             cache.advance(now);
         }
         self.machine.handle_timeout(now);
+        while let Some(request) = self.outbox.pop_due(now) {
+            self.machine.apply(Command::AnnouncementsReady { request });
+        }
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
             self.described.pop_front();
         }
@@ -218,9 +249,17 @@ impl Driver {
             self.model_changed(key);
             return true;
         }
-        match self.machine.poll_event() {
+        let event = self.machine.poll_event();
+        let lost = self.machine.lost_datagrams();
+        add(&self.shared.cells.lost_datagrams, lost - self.lost_datagrams);
+        self.lost_datagrams = lost;
+        if self.machine.version() != self.version {
+            self.version = self.machine.version();
+            self.shared.settle(self.version);
+        }
+        match event {
             Some(event) => self.event(event),
-            None => return false,
+            None => return self.settle_ended(),
         }
         true
     }
@@ -237,6 +276,11 @@ impl Driver {
         self.machine.poll_open(&mut self.outbox)
     }
 
+    /// The most urgent datagram now; see [`Machine::poll_datagram`].
+    pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        self.machine.poll_datagram(&mut self.outbox)
+    }
+
     /// The most urgent bytes now; see [`Machine::poll_write`].
     pub fn poll_write(&mut self) -> Option<Write<'_>> {
         self.machine.poll_write(&mut self.outbox)
@@ -249,7 +293,8 @@ impl Driver {
         // One session of an origin minds its cache for all.
         let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
-        [self.machine.poll_timeout(), described, expiry].into_iter().flatten().min()
+        let held = self.outbox.next_deadline();
+        [self.machine.poll_timeout(), described, expiry, held].into_iter().flatten().min()
     }
 
     /// Tells the handles what was counted and what there is, at the end of a turn.
@@ -287,7 +332,7 @@ impl Driver {
     /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something. A game loop
     /// looks here and never needs a waker.
     pub fn has_work(&self) -> bool {
-        !self.ready.is_empty() || self.machine.has_work()
+        !self.ready.is_empty() || self.machine.has_work() || self.inbox.ended.is_some()
     }
 
     /// Ready when the model changed: call [`work`](Driver::work). Otherwise the waker of `cx` is kept,
@@ -309,9 +354,12 @@ impl Driver {
     // ---- the peer did something --------------------------------------------------------------
 
     fn event(&mut self, event: Event) {
+        if !matches!(event, Event::Announced { .. }) {
+            self.settle_ended();
+        }
         match event {
             Event::Announced { path, hops, cost } => self.announced(path, hops, cost),
-            Event::Unannounced { path } => self.unannounced(&path),
+            Event::Unannounced { path } => self.inbox.ended = Some(path),
             Event::TrackInfo { subscription, info } => self.track_info(subscription, info),
             Event::Group { subscription, group, sequence, .. } => {
                 self.group(subscription, group, sequence);
@@ -328,8 +376,8 @@ impl Driver {
             Event::SubscribeEnded { subscription, result } => {
                 self.subscribe_ended(subscription, result);
             }
-            Event::AnnounceRequested { request, prefix, exclude } => {
-                self.announce_requested(request, &prefix, exclude);
+            Event::AnnounceRequested { request, prefix, exclude, hidden } => {
+                self.announce_requested(request, &prefix, exclude, hidden);
             }
             Event::SubscribeStarted { subscription, group } => {
                 if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
@@ -352,6 +400,19 @@ impl Driver {
             Event::TrackRequested { request, broadcast, track } => {
                 self.track_requested(request, &broadcast, &track);
             }
+            Event::Datagram { subscription, sequence, timestamp, payload } => {
+                let ask = self.inbox.asks.get_mut(subscription.into());
+                let cells = &self.shared.cells;
+                match ask.is_some_and(|ask| ask.track.ingest(sequence, timestamp, &payload)) {
+                    true => count(&cells.groups_received),
+                    false => count(&cells.lost_datagrams),
+                }
+            }
+            Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
+            Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
+                self.fetch_requested(request, &broadcast, &track, priority, sequence);
+            }
+            Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => {
                 let was_old = self.outbox.release(group);
@@ -368,7 +429,9 @@ impl Driver {
                 if let Err(error) = &result {
                     log::broke(self.id, "request", error);
                 }
-                self.outbox.end_request(request.slot());
+                if let Some(track) = self.outbox.end_request(request.slot()) {
+                    self.keep_described(track);
+                }
             }
             // New requests are refused by the machine; who runs a session looks at its end.
             Event::GoingAway { .. } => {}
@@ -382,15 +445,21 @@ impl Driver {
             cache.leave(self.id.0);
         }
         let inbox = std::mem::take(&mut self.inbox);
-        for mut receiving in inbox.groups.into_iter().flatten() {
+        for receiving in inbox.groups.into_iter().flatten() {
             count(&self.shared.cells.broken_groups);
-            receiving.group.abort(Error::SessionClosed);
+            cut_off(receiving.group, Error::SessionClosed);
         }
-        for mut ask in inbox.asks.into_values() {
-            ask.track.abort(Error::SessionClosed);
+        for fetch in inbox.fetches.into_values() {
+            fetch.request.reject(Error::SessionClosed);
         }
-        for mut remote in inbox.remotes.into_values() {
-            let _ = remote.producer.abort(Error::SessionClosed);
+        for mut past in inbox.pasts.into_values() {
+            past.dynamic.refuse(&Error::SessionClosed);
+        }
+        for ask in inbox.asks.into_values() {
+            ask.track.lose(Error::SessionClosed);
+        }
+        for remote in inbox.remotes.into_values() {
+            remote.supplier.leave(Err(Error::SessionClosed));
         }
         self.outbox = Outbox::default();
         self.publish = None;
@@ -406,23 +475,26 @@ impl Driver {
     // ---- broadcasts of the peer --------------------------------------------------------------
 
     fn announced(&mut self, path: Path, hops: Hops, cost: Cost) {
-        let Some(origin) = &self.inbox.consume else { return };
+        if self.inbox.ended.as_ref() != Some(&path) {
+            self.settle_ended();
+        }
+        self.inbox.ended = None;
+        let Some(origin) = self.inbox.consume.clone() else { return };
         let route = Route { hops, cost, session: Some(self.id) };
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
-            if let Some(remote) = self.inbox.remotes.get((*token).into()) {
-                origin.reroute(&remote.producer, route);
+            let remote = self.inbox.remotes.get_mut((*token).into());
+            if remote.is_some_and(|remote| remote.supplier.reroute(&route)) {
+                return;
             }
-            return;
+            self.unannounced(&path);
         }
         // A path outside of what was granted is none of ours.
-        let remote = origin.announce_remote(path.clone(), route);
-        let Ok((producer, dynamic)) = remote else { return };
+        let Ok(supplier) = origin.announce_remote(path.clone(), route) else { return };
         let token: Token = self
             .inbox
             .remotes
             .insert_with(|slot| Remote {
-                producer,
-                dynamic,
+                supplier,
                 path: path.clone(),
                 waker: self.ready.waker(ready_key(REMOTE, slot)),
             })
@@ -431,11 +503,17 @@ impl Driver {
         self.remote_changed(token.slot as usize);
     }
 
+    /// What ended did not come back at once.
+    fn settle_ended(&mut self) -> bool {
+        let ended = self.inbox.ended.take();
+        ended.inspect(|path| self.unannounced(path)).is_some()
+    }
+
     fn unannounced(&mut self, path: &Path) {
         let Some(token) = self.inbox.remote_by_path.remove(path) else { return };
-        if let Some(mut remote) = self.inbox.remotes.remove(token.into()) {
-            // Tracks that run end by themselves.
-            let _ = remote.producer.finish();
+        if let Some(remote) = self.inbox.remotes.remove(token.into()) {
+            // Tracks that run and that nobody else has end by themselves.
+            remote.supplier.leave(Ok(()));
         }
     }
 
@@ -443,19 +521,18 @@ impl Driver {
     fn remote_changed(&mut self, slot: usize) {
         let Some((_, remote)) = self.inbox.remotes.at(slot) else { return };
         let waker = remote.waker.clone();
-        let mut cx = Context::from_waker(&waker);
-        let Poll::Ready(Ok(request)) = remote.dynamic.poll_requested_track(&mut cx) else { return };
+        let Poll::Ready(source) = remote.supplier.poll_request(&waker) else { return };
         let path = remote.path.clone();
         // There may be more.
         waker.wake();
-        self.ask(path, request);
+        self.ask(path, source);
     }
 
-    fn ask(&mut self, broadcast: Path, request: TrackRequest) {
-        let track = request.into_producer();
+    fn ask(&mut self, broadcast: Path, track: Source) {
+        self.supply_past(broadcast.clone(), track.dynamic());
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
-        let ask = |slot| Ask { track, broadcast, told, waker: waker(slot) };
+        let ask = |slot| Ask { track, broadcast, told, open: 0, waker: waker(slot) };
         let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
@@ -464,6 +541,11 @@ impl Driver {
     fn ask_changed(&mut self, slot: usize) {
         let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
         let subscription = Token::from(key);
+        if ask.open == 0 && ask.track.is_superseded() {
+            self.inbox.asks.remove(key);
+            self.machine.apply(Command::Unsubscribe { subscription });
+            return;
+        }
         let waker = ask.waker.clone();
         let mut cx = Context::from_waker(&waker);
         while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
@@ -476,6 +558,14 @@ impl Driver {
                 }
                 return;
             }
+            if !ask.track.is_useful() {
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if let Some(ask) = self.inbox.asks.remove(key) {
+                    ask.track.lose(Error::Unroutable);
+                }
+                return;
+            }
+            let want = want.map(|want| ask.track.wanted(want));
             let told = want.map_or(Told::Question, Told::Subscription);
             // Who still asks may subscribe next, so that a subscription stays until nobody is there.
             if told == ask.told || (told == Told::Question && ask.told != Told::Nothing) {
@@ -499,46 +589,49 @@ impl Driver {
     }
 
     fn track_info(&mut self, subscription: Token, info: TrackInfo) {
-        if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
-            // It fails if the track ended meanwhile, which is told to its readers, and the second time.
-            let _ = ask.track.accept(info);
-            if self.inbox.kept.0.is_some() {
-                // Nor will it say what comes first.
-                ask.track.begin_at(0);
+        let Some(ask) = self.inbox.asks.get_mut(subscription.into()) else { return };
+        if let Err(error) = ask.track.accept(info) {
+            // It is another track under the same name.
+            self.machine.apply(Command::Unsubscribe { subscription });
+            if let Some(ask) = self.inbox.asks.remove(subscription.into()) {
+                ask.track.lose(error);
             }
+        } else if self.inbox.kept.0.is_some() {
+            // Nor will it say what comes first.
+            ask.track.begin_at(0);
         }
     }
 
     fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
-        let Some(mut ask) = self.inbox.asks.remove(subscription.into()) else { return };
+        let Some(ask) = self.inbox.asks.remove(subscription.into()) else { return };
         // If it was the answer to a question, a subscription may have followed that.
         self.machine.apply(Command::Unsubscribe { subscription });
-        let finished = match result {
-            Ok(Some(end)) => ask.track.finish_at(end).or_else(|_| ask.track.finish()),
-            Ok(None) => ask.track.finish(),
-            Err(error) => return ask.track.abort(error),
-        };
-        if finished.is_err() {
-            ask.track.abort(Error::Closed);
+        match result {
+            Ok(end) => ask.track.finish(end),
+            Err(error) => ask.track.lose(error),
         }
     }
 
     fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
-        let group = match self.inbox.asks.get_mut(subscription.into()) {
-            Some(ask) => ask.track.create_group(sequence),
-            None => Err(Error::Cancelled),
-        };
+        let ask = self.inbox.asks.get_mut(subscription.into());
+        let group = ask.ok_or(Error::Cancelled).and_then(|ask| {
+            let group = ask.track.create_group(sequence)?;
+            ask.open += 1;
+            Ok(group)
+        });
         match group {
-            Ok(group) => {
-                let slot = key.slot();
-                if slot >= self.inbox.groups.len() {
-                    self.inbox.groups.resize_with(slot + 1, || None);
-                }
-                let receiving = Receiving { key, group, frame: None, ask: subscription };
-                let before = self.inbox.groups[slot].replace(receiving);
-                self.inbox.receiving += usize::from(before.is_none());
-            }
+            Ok(group) => self.inbox.begin(key, group, Some(subscription)),
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+        }
+    }
+
+    /// A group comes no longer.
+    fn group_over(&mut self, ask: Option<Token>) {
+        if let Some(ask) = ask.and_then(|ask| self.inbox.asks.get_mut(ask.into())) {
+            ask.open -= 1;
+            if ask.open == 0 && ask.track.is_superseded() {
+                ask.waker.wake_by_ref();
+            }
         }
     }
 
@@ -552,15 +645,18 @@ impl Driver {
         let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
             return;
         };
-        let info = self.inbox.asks.get(receiving.ask.into()).and_then(|ask| ask.track.info());
+        let ask = receiving.ask.and_then(|ask| self.inbox.asks.get(ask.into()));
+        let info = ask.and_then(|ask| ask.track.info());
         let timescale = info.map(|info| info.timescale).unwrap_or_default();
         let now = timescale.of_micros(self.now.as_micros());
         if let Err(error) = hand(receiving, now) {
             receiving.group.abort(error.clone());
+            let ask = receiving.ask;
             self.inbox.groups[key.slot()] = None;
             self.inbox.receiving -= 1;
             count(&self.shared.cells.broken_groups);
             log::broke(self.id, "group", &error);
+            self.group_over(ask);
             self.machine.apply(Command::StopGroup { group: key, error });
         }
     }
@@ -582,11 +678,18 @@ impl Driver {
             Ok(()) => drop(receiving.group.finish()),
             Err(error) => receiving.group.abort(error),
         }
+        self.group_over(receiving.ask);
     }
 
     // ---- what the peer asks for --------------------------------------------------------------
 
-    fn announce_requested(&mut self, request: RequestKey, prefix: &Path, exclude: Hop) {
+    fn announce_requested(
+        &mut self,
+        request: RequestKey,
+        prefix: &Path,
+        exclude: Hop,
+        hidden: bool,
+    ) {
         self.peer = exclude;
         let Some(origin) = &self.publish else {
             self.machine.apply(Command::AcceptAnnounce {
@@ -596,22 +699,24 @@ impl Driver {
             });
             return;
         };
-        let reader = origin.reader(prefix, exclude, self.id);
+        let reader = origin.reader(prefix, exclude, self.id, hidden);
         let active = reader.active();
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let reader = self.outbox.add_reader(request, reader, waker);
         self.machine.apply(Command::AcceptAnnounce { request, reader, active });
     }
 
-    /// `find` looks in the broadcast.
+    /// Without a subscription the peer only asks what the track is: nobody need write it for that.
     fn find_track(
         &self,
         broadcast: &Path,
-        find: impl FnOnce(&BroadcastConsumer) -> Result<TrackConsumer, Error>,
+        track: &str,
+        want: Option<Subscription>,
     ) -> Result<TrackConsumer, Error> {
         let origin = self.publish.as_ref().ok_or(Error::Unroutable)?;
-        let broadcast = origin.route(broadcast, self.peer, self.id).ok_or(Error::Unroutable)?;
-        find(&broadcast)
+        let horizon = Horizon { exclude: self.peer, session: Some(self.id) };
+        let broadcast = origin.route(broadcast, horizon).ok_or(Error::Unroutable)?;
+        broadcast.serve_track(track, want, horizon)
     }
 
     fn subscribe_requested(
@@ -621,7 +726,7 @@ impl Driver {
         track: &str,
         want: Subscription,
     ) {
-        match self.find_track(broadcast, |it| it.subscribe_track(track, want)) {
+        match self.find_track(broadcast, track, Some(want)) {
             Ok(track) => {
                 self.outbox.add_serve(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
@@ -631,7 +736,7 @@ impl Driver {
     }
 
     fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
-        match self.find_track(broadcast, |it| it.ask_track(track)) {
+        match self.find_track(broadcast, track, None) {
             Ok(track) => {
                 self.outbox.add_describe(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
@@ -673,16 +778,21 @@ impl Driver {
                 self.machine.apply(command);
             }
             Next::Described(command, track) => {
-                if self.described.len() >= MAX_DESCRIBED {
-                    self.described.pop_front();
-                }
-                self.described.push_back((self.now + DESCRIBED_TIME, track));
+                self.keep_described(*track);
                 self.machine.apply(command);
             }
         }
         if more {
             self.outbox.wake(slot);
         }
+    }
+
+    /// Somebody may soon ask for a track again.
+    fn keep_described(&mut self, track: TrackConsumer) {
+        if self.described.len() >= MAX_DESCRIBED {
+            self.described.pop_front();
+        }
+        self.described.push_back((self.now + DESCRIBED_TIME, track));
     }
 
     /// The application wants something of the session itself.
@@ -717,9 +827,23 @@ impl Driver {
             }
             REMOTE => self.remote_changed(slot),
             ASK => self.ask_changed(slot),
+            PAST => self.past_changed(slot),
+            FETCH => self.fetch_changed(slot),
+            ANSWER => self.answer_changed(slot),
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
+    }
+}
+
+impl Inbox {
+    fn begin(&mut self, key: GroupKey, group: GroupProducer, ask: Option<Token>) {
+        let slot = key.slot();
+        if slot >= self.groups.len() {
+            self.groups.resize_with(slot + 1, || None);
+        }
+        let before = self.groups[slot].replace(Receiving { key, group, frame: None, ask });
+        self.receiving += usize::from(before.is_none());
     }
 }
 

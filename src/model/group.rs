@@ -45,8 +45,10 @@ impl From<u64> for Group {
 pub(crate) struct Kept {
     sequence: u64,
     /// Counts the groups of the track as they came.
-    arrival: u64,
+    arrival: AtomicU64,
     track: Weak<Shared>,
+    /// Sessions send it as a datagram where they can.
+    is_datagram: bool,
     charge: Charge,
     /// Consumers of applications, which keep the frames.
     pins: AtomicUsize,
@@ -96,14 +98,16 @@ impl Kept {
         arrival: u64,
         track: Weak<Shared>,
         account: Arc<Account>,
+        is_datagram: bool,
     ) -> Arc<Self> {
         let written = AtomicU64::new(account.cache().now().as_micros());
         // With the two counts of the `Arc` and its two places in the track's lists.
         let size = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
         Arc::new(Self {
             sequence,
-            arrival,
+            arrival: AtomicU64::new(arrival),
             track,
+            is_datagram,
             charge: Charge::new(account, size),
             pins: AtomicUsize::new(0),
             overdue: AtomicBool::new(false),
@@ -119,7 +123,17 @@ impl Kept {
     }
 
     pub(super) fn arrival(&self) -> u64 {
-        self.arrival
+        self.arrival.load(Ordering::Relaxed)
+    }
+
+    /// Sets its number in order of arrival. For who holds the track's lock.
+    pub(super) fn arrive(&self, arrival: u64) {
+        self.arrival.store(arrival, Ordering::Relaxed);
+    }
+
+    /// Whether it ended before it was whole.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(lock(&self.state).end, Some(Err(_)))
     }
 
     pub(super) fn first(&self) -> Option<Timestamp> {

@@ -36,7 +36,7 @@ pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use ready::ReadyList;
 pub use session::{Client, Server, Session};
 pub use stats::{SessionStats, TrackStats};
-pub use track::{Track, TrackConsumer, TrackProducer};
+pub use track::{GroupRequest, Track, TrackConsumer, TrackDynamic, TrackProducer};
 
 /// What a handle answers.
 pub type Result<T, E = crate::Error> = core::result::Result<T, E>;

@@ -6,10 +6,10 @@ use std::task::{Poll, Waker, ready};
 use std::vec;
 
 use super::Result;
-use super::broadcast::{BroadcastConsumer, BroadcastDynamic, BroadcastProducer};
+use super::broadcast::{BroadcastConsumer, BroadcastProducer, Supplier};
 use super::budget::Cache;
 use super::clock::Clock;
-use super::route::{Horizon, Route, SessionId};
+use super::route::{DOUBT_TIME, Horizon, Route, SessionId};
 use super::scope::Scope;
 use super::table::{Change, Reader, Table};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
@@ -129,7 +129,19 @@ impl Place {
         }
     }
 
-    fn reroute(&self, route: Route) {
+    /// Takes the way out of the table whose peer says that it has none any more.
+    pub(super) fn withdraw(&self) {
+        let Some(origin) = self.origin.upgrade() else { return };
+        let until = origin.cache.now() + DOUBT_TIME;
+        drop(origin.change(|state| {
+            let lost = state.table.remove(&self.path, self.id)?;
+            state.table.doubt(&self.path, &lost, until);
+            Some(lost)
+        }));
+    }
+
+    /// The broadcast comes by another route.
+    pub(super) fn reroute(&self, route: Route) {
         if let Some(origin) = self.origin.upgrade() {
             origin.change(|state| state.table.reroute(&self.path, self.id, route));
         }
@@ -155,7 +167,9 @@ impl OriginProducer {
     /// [`Error::Unauthorized`]. If the path is taken, the better route is shown and the other
     /// stands by; among broadcasts of this process that is the newest.
     pub fn create_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastProducer> {
-        self.announce(path, Route::default())
+        let broadcast = self.unannounced(path.into(), Route::default())?;
+        self.place(broadcast.path().clone(), &broadcast.consume())?;
+        Ok(broadcast)
     }
 
     /// Announces a broadcast from elsewhere under `path` too, until it ends. Again under the same path
@@ -173,35 +187,40 @@ impl OriginProducer {
         self.place(path, broadcast)
     }
 
-    fn announce(&self, path: impl Into<Path>, route: Route) -> Result<BroadcastProducer> {
-        let broadcast = self.unannounced(path.into(), route)?;
-        self.place(broadcast.path().clone(), &broadcast.consume())?;
-        Ok(broadcast)
-    }
-
-    /// Announces a broadcast that a peer has. Who hears of it may subscribe at once, from another
-    /// thread, so there is somebody who answers before it is announced.
-    pub(crate) fn announce_remote(
-        &self,
-        path: Path,
-        route: Route,
-    ) -> Result<(BroadcastProducer, BroadcastDynamic)> {
-        let broadcast = self.unannounced(path, route)?;
-        let dynamic = broadcast.dynamic();
-        self.place(broadcast.path().clone(), &broadcast.consume())?;
-        Ok((broadcast, dynamic))
+    /// Announces a broadcast that a peer has. If it is there already, with the same content, this is
+    /// another way to it; otherwise it is one of its own. Who hears of it may subscribe at once, from
+    /// another thread, so there is somebody who is asked before it is announced.
+    pub(crate) fn announce_remote(&self, path: Path, route: Route) -> Result<Supplier> {
+        let fresh = self.unannounced(path, route.clone())?;
+        let path = fresh.path();
+        let (mut supplier, place) = self.shared.change(|state| {
+            if route.hops.contains(self.shared.hop) {
+                return Err(Error::Unroutable);
+            }
+            let content = route.content();
+            let ways = state.table.ways(path).iter();
+            let joined = ways
+                .filter(|way| content.is_some() && way.route.content() == content)
+                .find_map(|way| {
+                    Some((way.broadcast.join(path, &self.shared.cache, &route)?, way.clone()))
+                });
+            let (supplier, id) = match joined {
+                Some((supplier, way)) => (supplier, state.table.join(path, way, route.clone())),
+                None => {
+                    let supplier = fresh.supply(route.clone());
+                    (supplier, state.table.insert(path, route.clone(), fresh.consume()))
+                }
+            };
+            let origin = Arc::downgrade(&self.shared);
+            Ok((supplier, Place { origin, path: path.clone(), id }))
+        })?;
+        supplier.settle(place);
+        Ok(supplier)
     }
 
     fn unannounced(&self, path: Path, route: Route) -> Result<BroadcastProducer> {
         let path = self.scope.absolute(&path).ok_or(Error::Unauthorized)?;
         Ok(BroadcastProducer::new(path, self.shared.cache.clone(), route))
-    }
-
-    /// Changes the route by which a broadcast comes, wherever it is announced.
-    pub(crate) fn reroute(&self, broadcast: &BroadcastProducer, route: Route) {
-        for place in broadcast.set_route(route.clone()) {
-            place.reroute(route.clone());
-        }
     }
 
     fn place(&self, path: Path, broadcast: &BroadcastConsumer) -> Result<()> {
@@ -331,14 +350,15 @@ impl OriginConsumer {
         ///
         /// `None`: every [`OriginProducer`] is gone and everything was told. What happens between two
         /// calls is coalesced: a broadcast that came and went is not mentioned, one that was replaced
-        /// is gone and then announced.
+        /// is gone and then announced. That the same content comes by another route is no change.
         next_announced => poll_announced, announced, try_announced() -> Option<Announce>
     }
 
     fn next_announced(&mut self, waker: Option<&Waker>) -> Poll<Option<Announce>> {
         let Self { shared, reader, slot } = self;
+        let now = shared.cache.now();
         shared.wait(slot, waker, |state| {
-            while let Some((path, change)) = reader.next(&mut state.table) {
+            while let Some((path, change)) = reader.next(&mut state.table, now) {
                 let broadcast = match change {
                     Change::Announced(way) => Some(way.broadcast),
                     Change::Gone => None,
@@ -417,21 +437,23 @@ impl OriginConsumer {
     }
 
     /// What a peer that is `exclude`, behind `session`, is to be told of what is below `prefix`.
-    /// Nothing if nothing there is allowed.
-    pub(crate) fn reader(&self, prefix: &Path, exclude: Hop, session: SessionId) -> AnnounceReader {
+    /// Nothing if nothing there is allowed. `hidden`: also of paths with a segment behind the prefix that
+    /// begins with a dot.
+    pub(crate) fn reader(
+        &self,
+        prefix: &Path,
+        exclude: Hop,
+        session: SessionId,
+        hidden: bool,
+    ) -> AnnounceReader {
         let scope = self.reader.scope().rooted(prefix).unwrap_or_else(Scope::nothing);
         let horizon = Horizon { exclude, session: Some(session) };
-        AnnounceReader::new(self.shared.clone(), Reader::new(scope, horizon))
+        AnnounceReader::new(self.shared.clone(), Reader::new(scope, horizon), hidden)
     }
 
     /// What the same peer's SUBSCRIBE is served from.
-    pub(crate) fn route(
-        &self,
-        path: &Path,
-        exclude: Hop,
-        session: SessionId,
-    ) -> Option<BroadcastConsumer> {
-        self.best(path, Horizon { exclude, session: Some(session) })
+    pub(super) fn route(&self, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
+        self.best(path, horizon)
     }
 
     fn best(&self, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
@@ -464,6 +486,7 @@ impl fmt::Debug for OriginConsumer {
 pub(crate) struct AnnounceReader {
     shared: Arc<Shared>,
     reader: Reader,
+    hidden: bool,
     slot: WaitSlot,
     /// What there was when the reader was made.
     initial: vec::IntoIter<Announcement>,
@@ -471,15 +494,16 @@ pub(crate) struct AnnounceReader {
 }
 
 impl AnnounceReader {
-    fn new(shared: Arc<Shared>, mut reader: Reader) -> Self {
-        let mut initial = Vec::new();
+    fn new(shared: Arc<Shared>, mut reader: Reader, hidden: bool) -> Self {
+        let (mut initial, now) = (Vec::new(), shared.cache.now());
         let mut state = lock(&shared.state);
-        while let Some((suffix, change)) = reader.next(&mut state.table) {
+        while let Some((suffix, change)) = next_shown(&mut reader, &mut state.table, hidden, now) {
             initial.push(announcement(suffix, change));
         }
         drop(state);
         let active = initial.len() as u64;
-        Self { shared, reader, slot: WaitSlot::default(), initial: initial.into_iter(), active }
+        let (slot, initial) = (WaitSlot::default(), initial.into_iter());
+        Self { shared, reader, hidden, slot, initial, active }
     }
 
     /// How many broadcasts there were when the reader was made.
@@ -494,10 +518,32 @@ impl AnnounceReader {
         if let Some(announcement) = self.initial.next() {
             return Poll::Ready(announcement);
         }
-        let Self { shared, reader, slot, .. } = self;
-        let (suffix, change) =
-            ready!(shared.wait(slot, waker, |state| reader.next(&mut state.table)));
+        let Self { shared, reader, hidden, slot, .. } = self;
+        let now = shared.cache.now();
+        let next = |state: &mut State| next_shown(reader, &mut state.table, *hidden, now);
+        let (suffix, change) = ready!(shared.wait(slot, waker, next));
         Poll::Ready(announcement(suffix, change))
+    }
+
+    /// When to ask again, although nobody wakes: a change is held until then.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.reader.deadline()
+    }
+}
+
+/// The next change that is not hidden, or is wanted all the same.
+fn next_shown<B: Clone>(
+    reader: &mut Reader,
+    table: &mut Table<B>,
+    hidden: bool,
+    now: Instant,
+) -> Option<(Path, Change<B>)> {
+    let is_shown = |path: &Path| hidden || !path.segments().any(|it| it.starts_with('.'));
+    loop {
+        let next = reader.next(table, now)?;
+        if is_shown(&next.0) {
+            return Some(next);
+        }
     }
 }
 
@@ -524,6 +570,9 @@ fn announcement(suffix: Path, change: Change<BroadcastConsumer>) -> Announcement
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::route::HOLD_TIME;
     use super::*;
     use crate::hop::Cost;
 
@@ -542,6 +591,10 @@ mod tests {
         }
     }
 
+    fn within(exclude: u64) -> Horizon {
+        Horizon { exclude: Hop::new(exclude), session: Some(ME) }
+    }
+
     /// What is read until nothing is left, as text with the cost.
     fn read(reader: &mut AnnounceReader) -> Vec<String> {
         let mut out = Vec::new();
@@ -554,8 +607,12 @@ mod tests {
         out
     }
 
+    fn announce(origin: &OriginProducer, path: &str, route: Route) -> Supplier {
+        origin.announce_remote(path.into(), route).unwrap()
+    }
+
     fn all(origin: &OriginProducer) -> AnnounceReader {
-        origin.consume().reader(&Path::root(), Hop::UNKNOWN, ME)
+        origin.consume().reader(&Path::root(), Hop::UNKNOWN, ME, true)
     }
 
     #[test]
@@ -564,7 +621,7 @@ mod tests {
         let first = origin.create_broadcast("room/a").unwrap();
         let _second = origin.create_broadcast("room/b").unwrap();
         let _outside = origin.create_broadcast("hall").unwrap();
-        let mut reader = origin.consume().reader(&Path::new("room"), Hop::UNKNOWN, ME);
+        let mut reader = origin.consume().reader(&Path::new("room"), Hop::UNKNOWN, ME, true);
         drop(first);
         let _third = origin.create_broadcast("room/c").unwrap();
         assert_eq!(reader.active(), 2);
@@ -573,25 +630,45 @@ mod tests {
     }
 
     #[test]
+    fn hidden_paths_are_told_to_who_asks_for_them() {
+        let origin = origin();
+        let reader = |prefix: &str, hidden| {
+            origin.consume().reader(&Path::new(prefix), Hop::UNKNOWN, ME, hidden)
+        };
+        let first = origin.create_broadcast("room/.stats/a").unwrap();
+        let _open = origin.create_broadcast("room/b.c").unwrap();
+        let (mut shown, mut all) = (reader("room", false), reader("room", true));
+        // What is named in the prefix is not hidden below it.
+        let mut named = reader("room/.stats", false);
+        assert_eq!([&shown, &all, &named].map(AnnounceReader::active), [1, 2, 1]);
+        let _second = origin.create_broadcast(".d").unwrap();
+        let _third = origin.create_broadcast("room/e").unwrap();
+        drop(first);
+        assert_eq!(read(&mut shown), ["+b.c 0", "+e 0"]);
+        assert_eq!(read(&mut all), ["+.stats/a 0", "+b.c 0", "+e 0", "-.stats/a"]);
+        assert_eq!(read(&mut named), ["+a 0", "-a"]);
+    }
+
+    #[test]
     fn a_peer_is_not_told_what_it_told_nor_what_came_through_it() {
         let origin = origin();
-        let _mine = origin.announce("mine", through(&[7], 0, ME.0)).unwrap();
-        let _looped = origin.announce("looped", through(&[8, 9], 0, 2)).unwrap();
-        let best = origin.announce("both", through(&[8], 0, ME.0)).unwrap();
-        let worse = origin.announce("both", through(&[9], 5, 2)).unwrap();
+        let _mine = announce(&origin, "mine", through(&[7], 0, ME.0));
+        let _looped = announce(&origin, "looped", through(&[8, 9], 0, 2));
+        let best = announce(&origin, "both", through(&[8], 0, ME.0));
+        let worse = announce(&origin, "both", through(&[9], 5, 2));
         let consumer = origin.consume();
-        let mut reader = consumer.reader(&Path::root(), Hop::new(8), ME);
+        let mut reader = consumer.reader(&Path::root(), Hop::new(8), ME, true);
         assert_eq!(reader.active(), 1);
         assert_eq!(read(&mut reader), ["+both 5"], "the next best is offered instead");
 
-        let served = |path: &str| consumer.route(&Path::new(path), Hop::new(8), ME);
+        let served = |path: &str| consumer.route(&Path::new(path), within(8));
         assert!(served("mine").is_none() && served("looped").is_none());
         assert!(served("both").unwrap().is_clone(&worse.consume()));
         assert!(consumer.get_broadcast("both").unwrap().is_clone(&best.consume()));
 
         drop(worse);
         assert_eq!(read(&mut reader), ["-both"]);
-        assert_eq!(consumer.reader(&Path::root(), Hop::UNKNOWN, SessionId(3)).active(), 3);
+        assert_eq!(consumer.reader(&Path::root(), Hop::UNKNOWN, SessionId(3), true).active(), 3);
     }
 
     #[test]
@@ -599,14 +676,19 @@ mod tests {
         let origin = origin();
         let mut reader = all(&origin);
         let mut consumer = origin.consume();
-        let broadcast = origin.announce("a", through(&[7], 1, 2)).unwrap();
+        let mut broadcast = announce(&origin, "a", through(&[7], 1, 2));
         assert_eq!(read(&mut reader), ["+a 1"]);
         assert!(consumer.try_announced().is_ready());
-        origin.reroute(&broadcast, through(&[7], 1, 2));
+        assert!(broadcast.reroute(&through(&[7], 1, 2)));
         assert_eq!(read(&mut reader), [""; 0]);
-        origin.reroute(&broadcast, through(&[7], 3, 2));
-        origin.reroute(&broadcast, through(&[7], 4, 2));
+        assert!(broadcast.reroute(&through(&[7], 3, 2)));
+        assert!(broadcast.reroute(&through(&[7], 4, 2)));
+        assert_eq!(read(&mut reader), [""; 0], "it is worse, which may pass");
+        origin.advance(reader.deadline().unwrap());
         assert_eq!(read(&mut reader), ["+a 4"]);
+        assert!(broadcast.reroute(&through(&[7], 2, 2)));
+        assert_eq!(read(&mut reader), ["+a 2"], "what is better is told at once");
+        assert_eq!(reader.deadline(), None);
         assert!(consumer.try_announced().is_pending(), "it is the same broadcast");
     }
 
@@ -614,28 +696,117 @@ mod tests {
     fn a_better_route_takes_over_and_the_loser_comes_back() {
         let origin = origin();
         let mut reader = all(&origin);
-        let far = origin.announce("a", through(&[7], 9, 2)).unwrap();
+        let far = announce(&origin, "a", through(&[7], 9, 2));
         assert_eq!(read(&mut reader), ["+a 9"]);
-        let mut near = origin.announce("a", through(&[8], 1, 3)).unwrap();
+        let mut near = announce(&origin, "a", through(&[8], 1, 3));
         assert_eq!(read(&mut reader), ["-a", "+a 1"]);
-        origin.reroute(&near, through(&[8], 20, 3));
+        assert!(near.reroute(&through(&[8], 20, 3)));
         assert_eq!(read(&mut reader), ["-a", "+a 9"]);
-        origin.reroute(&near, through(&[8], 2, 3));
+        assert!(near.reroute(&through(&[8], 2, 3)));
         assert_eq!(read(&mut reader), ["-a", "+a 2"]);
-        near.abort(Error::SessionClosed).unwrap();
+        near.leave(Err(Error::SessionClosed));
         assert_eq!(read(&mut reader), ["-a", "+a 9"]);
-        origin.reroute(&near, through(&[8], 0, 3));
-        assert_eq!(read(&mut reader), [""; 0], "what ended stays away");
         drop(far);
         assert_eq!(read(&mut reader), ["-a"]);
     }
 
     #[test]
+    fn ways_with_the_same_content_are_one_broadcast() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let mut consumer = origin.consume();
+        let far = announce(&origin, "a", through(&[7, 8], 5, 2));
+        assert_eq!(read(&mut reader), ["+a 5"]);
+        let near = announce(&origin, "a", through(&[7, 9], 1, 3));
+        assert!(near.consume().is_clone(&far.consume()));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        let anonymous = announce(&origin, "a", through(&[7, 0], 0, 4));
+        let other = announce(&origin, "a", through(&[6, 9], 9, 5));
+        assert!(!anonymous.consume().is_clone(&far.consume()));
+        assert!(!other.consume().is_clone(&far.consume()));
+        let seen = consumer.try_announced().map(|it| it.unwrap().broadcast.unwrap());
+        assert!(matches!(seen, Poll::Ready(it) if it.is_clone(&far.consume())));
+
+        near.leave(Ok(()));
+        assert_eq!(read(&mut reader), [""; 0], "the one that is left is worse");
+        origin.advance(reader.deadline().unwrap());
+        assert_eq!(read(&mut reader), ["+a 5"]);
+        assert!(consumer.try_announced().is_pending(), "nothing happened for who reads");
+        let mut last = far.consume();
+        assert!(last.try_closed().is_pending());
+        far.leave(Err(Error::SessionClosed));
+        assert_eq!(last.try_closed(), Poll::Ready(Err(Error::SessionClosed)));
+        assert_eq!(read(&mut reader), ["-a", "+a 9"], "another content is another broadcast");
+    }
+
+    #[test]
+    fn a_route_that_comes_back_in_time_was_never_gone() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let _far = announce(&origin, "a", through(&[7, 8], 5, 2));
+        let mut near = announce(&origin, "a", through(&[7, 9], 1, 3));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        let mut now = Instant::ZERO;
+        for _ in 0..100 {
+            near.leave(Ok(()));
+            assert_eq!(read(&mut reader), [""; 0]);
+            now = now + Duration::from_millis(20);
+            origin.advance(now);
+            near = announce(&origin, "a", through(&[7, 9], 1, 3));
+            assert_eq!(read(&mut reader), [""; 0]);
+            assert_eq!(reader.deadline(), None);
+        }
+        near.leave(Ok(()));
+        assert_eq!(read(&mut reader), [""; 0]);
+        let due = now + HOLD_TIME;
+        assert_eq!(reader.deadline(), Some(due));
+        origin.advance(due);
+        assert_eq!(read(&mut reader), ["+a 5"]);
+        origin.advance(due + HOLD_TIME);
+        assert_eq!(read(&mut reader), [""; 0]);
+    }
+
+    #[test]
+    fn a_peer_does_not_rely_on_who_relies_on_it() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let best = announce(&origin, "a", through(&[7, 8], 1, 2));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        let _back = announce(&origin, "a", through(&[7, 9], 2, ME.0));
+        let _far = announce(&origin, "a", through(&[7, 6], 5, 3));
+        assert_eq!(read(&mut reader), [""; 0]);
+        best.leave(Err(Error::SessionClosed));
+        assert_eq!(read(&mut reader), ["-a"], "the best leads back to the peer");
+        origin.advance(reader.deadline().unwrap());
+        assert_eq!(read(&mut reader), ["+a 5"], "the next best stood");
+    }
+
+    #[test]
+    fn what_goes_through_who_withdrew_is_not_told() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let best = announce(&origin, "a", through(&[7, 8], 1, 2));
+        let _around = announce(&origin, "a", through(&[7, 8, 9], 2, 3));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        best.leave(Ok(()));
+        assert_eq!(read(&mut reader), ["-a"]);
+        let seen = origin.consume().get_broadcast("a");
+        assert!(seen.is_some(), "who reads here need not know");
+        let again = announce(&origin, "a", through(&[7, 8], 1, 2));
+        origin.advance(Instant::ZERO + 2 * HOLD_TIME);
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        again.leave(Err(Error::SessionClosed));
+        assert_eq!(read(&mut reader), [""; 0], "it said nothing, so it may have it still");
+        origin.advance(reader.deadline().unwrap());
+        assert_eq!(read(&mut reader), ["+a 2"]);
+    }
+
+    #[test]
     fn own_broadcasts_do_not_come_back() {
         let (here, there) = (origin(), Origin::new(Hop::new(2)).produce());
-        let looped = here.announce("a", through(&[1, 7], 0, 2));
+        let looped = here.announce_remote("a".into(), through(&[1, 7], 0, 2)).map(drop);
         assert_eq!(looped.unwrap_err(), Error::Unroutable);
-        let from_here = there.announce("a", through(&[1], 0, 2)).unwrap();
+        let from_here = announce(&there, "a", through(&[1], 0, 2));
         let published = here.publish_broadcast("b", &from_here.consume());
         assert_eq!(published.unwrap_err(), Error::Unroutable);
         assert_eq!(all(&here).active(), 0);
@@ -644,13 +815,13 @@ mod tests {
     #[test]
     fn what_is_published_again_keeps_its_route() {
         let (here, there) = (origin(), Origin::new(Hop::new(2)).produce());
-        let broadcast = there.announce("a", through(&[7], 3, ME.0)).unwrap();
+        let mut broadcast = announce(&there, "a", through(&[7], 3, ME.0));
         here.publish_broadcast("a", &broadcast.consume()).unwrap();
         assert_eq!(all(&here).active(), 0, "the session that has it is not told");
-        let mut reader = here.consume().reader(&Path::root(), Hop::UNKNOWN, SessionId(2));
+        let mut reader = here.consume().reader(&Path::root(), Hop::UNKNOWN, SessionId(2), true);
         assert_eq!(read(&mut reader), ["+a 3"]);
-        there.reroute(&broadcast, through(&[7], 4, ME.0));
-        assert_eq!(read(&mut reader), ["+a 4"]);
+        assert!(broadcast.reroute(&through(&[7], 2, ME.0)));
+        assert_eq!(read(&mut reader), ["+a 2"]);
     }
 
     #[test]
@@ -658,9 +829,9 @@ mod tests {
         let origin = origin();
         let _broadcast = origin.create_broadcast("room/a").unwrap();
         let consumer = origin.consume().scope(&[Path::new("hall")]).unwrap();
-        let mut reader = consumer.reader(&Path::new("room"), Hop::UNKNOWN, ME);
+        let mut reader = consumer.reader(&Path::new("room"), Hop::UNKNOWN, ME, true);
         assert_eq!((reader.active(), reader.poll_next(None)), (0, Poll::Pending));
-        let above = consumer.reader(&Path::root(), Hop::UNKNOWN, ME);
+        let above = consumer.reader(&Path::root(), Hop::UNKNOWN, ME, true);
         assert_eq!(above.active(), 0);
     }
 
@@ -673,8 +844,8 @@ mod tests {
             let path = Path::new(&format!("room/{n}"));
             assert!(consumer.get_broadcast(&path).is_none());
             assert!(consumer.try_announced_broadcast(path.as_str()).is_pending());
-            assert!(consumer.route(&path, Hop::UNKNOWN, ME).is_none());
-            assert_eq!(consumer.reader(&path, Hop::UNKNOWN, ME).active(), 0);
+            assert!(consumer.route(&path, within(0)).is_none());
+            assert_eq!(consumer.reader(&path, Hop::UNKNOWN, ME, true).active(), 0);
             let deeper = consumer.scope(std::slice::from_ref(&path)).unwrap();
             assert!(deeper.with_root(&path).unwrap().clone().try_announced().is_pending());
             assert!(origin.with_root(&path).unwrap().scope(&[path]).is_some());

@@ -4,13 +4,14 @@ use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
 
-use super::group::GroupCursor;
+use super::group::{GroupConsumer, GroupCursor};
 use super::origin::AnnounceReader;
 use super::track::TrackConsumer;
 use crate::error::Error;
 use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
 use crate::slab::Slab;
-use crate::subscription::Subscription;
+use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Instant;
 
 /// What the peer asked for and is being given. Tables by slot of the request.
 #[derive(Default)]
@@ -19,6 +20,7 @@ pub(super) struct Outbox {
     serves: Vec<Option<Serve>>,
     /// How many of them there are.
     serving: usize,
+    answers: Vec<Option<Answer>>,
     groups: Slab<Sending>,
 }
 
@@ -27,6 +29,8 @@ struct Reader {
     request: RequestKey,
     reader: AnnounceReader,
     waker: Waker,
+    /// When to look again although nothing changes; `None` too if that was said.
+    deadline: Option<Instant>,
 }
 
 /// Who tells of news: of the track, and of its groups. All groups share one, because few of them wait
@@ -52,6 +56,18 @@ struct Serve {
     floor: u64,
     /// Groups that had nothing more.
     waiting: SmallVec<[Token; 4]>,
+}
+
+/// A group that the peer fetches.
+struct Answer {
+    request: RequestKey,
+    track: TrackConsumer,
+    priority: u8,
+    sequence: u64,
+    /// The group, once it is here. It is kept until all of it is out.
+    group: Option<GroupConsumer>,
+    /// Tells of the group, and of more of it.
+    waker: Waker,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +99,7 @@ pub(super) enum Next {
     /// This, and nothing else.
     Last(Command),
     /// This; the track is to be kept for the subscription that follows.
-    Described(Command, TrackConsumer),
+    Described(Command, Box<TrackConsumer>),
 }
 
 impl Outbox {
@@ -93,13 +109,25 @@ impl Outbox {
         reader: AnnounceReader,
         waker: Waker,
     ) -> Token {
-        put(&mut self.readers, request.slot(), Reader { request, reader, waker });
+        put(&mut self.readers, request.slot(), Reader { request, reader, waker, deadline: None });
         // One reader a request: the slot says it all.
         Token { slot: request.slot() as u32, generation: 0 }
     }
 
     pub(super) fn reader_request(&self, slot: usize) -> Option<RequestKey> {
         self.readers.get(slot)?.as_ref().map(|reader| reader.request)
+    }
+
+    /// When an announcement is due that is held now.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.readers.iter().flatten().filter_map(|reader| reader.deadline).min()
+    }
+
+    /// A request with announcements that were held and are due; each is named once.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<RequestKey> {
+        self.readers.iter_mut().flatten().find_map(|reader| {
+            reader.deadline.take_if(|deadline| *deadline <= now).map(|_| reader.request)
+        })
     }
 
     /// A track that the peer subscribed.
@@ -163,11 +191,55 @@ impl Outbox {
         }
     }
 
-    pub(super) fn end_request(&mut self, slot: usize) {
+    /// What is left of it: a track that somebody else may ask for soon.
+    pub(super) fn end_request(&mut self, slot: usize) -> Option<TrackConsumer> {
         if let Some(reader) = self.readers.get_mut(slot) {
             *reader = None;
         }
         self.end_serve(slot);
+        let mut track = self.answers.get_mut(slot)?.take()?.track;
+        track.cancel_fetch();
+        Some(track)
+    }
+
+    /// A group that the peer fetches.
+    pub(super) fn add_answer(
+        &mut self,
+        request: RequestKey,
+        track: TrackConsumer,
+        priority: u8,
+        sequence: u64,
+        waker: Waker,
+    ) {
+        let answer = Answer { request, track, priority, sequence, group: None, waker };
+        put(&mut self.answers, request.slot(), answer);
+    }
+
+    /// What the machine is to be told of a group that the peer fetches.
+    pub(super) fn next_answer(&mut self, slot: usize) -> Option<Command> {
+        let answer = self.answers.get_mut(slot)?.as_mut()?;
+        let (request, sequence) = (answer.request, answer.sequence);
+        if answer.group.is_some() {
+            return Some(Command::GroupReady { request, sequence });
+        }
+        match answer.track.poll_fetch(Some(&answer.waker), sequence, answer.priority) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(group)) => {
+                let cursor = group.cursor();
+                answer.group = Some(group);
+                // Of one that is not known yet only the default can be said.
+                let info = match answer.track.try_info() {
+                    Poll::Ready(Ok(info)) => info,
+                    _ => TrackInfo::default(),
+                };
+                let group = self.groups.insert(Sending { request, cursor, is_old: false }).into();
+                Some(Command::AcceptFetch { request, group, info })
+            }
+            Poll::Ready(Err(error)) => {
+                self.answers[slot] = None;
+                Some(Command::Refuse { request, error })
+            }
+        }
     }
 
     fn end_serve(&mut self, slot: usize) -> Option<Serve> {
@@ -210,7 +282,7 @@ impl Outbox {
                         let track = self.end_serve(slot)?.track;
                         return Some(Next::Described(
                             Command::AcceptTrack { request, info },
-                            track,
+                            Box::new(track),
                         ));
                     }
                     Poll::Ready(Err(error)) => error,
@@ -228,10 +300,13 @@ impl Outbox {
                         return Some(Next::Skipped(sequence >= serve.edge));
                     }
                     serve.lowest = serve.lowest.min(sequence);
+                    let is_datagram = cursor.is_datagram();
                     let group =
                         self.groups.insert(Sending { request, cursor, is_old: false }).into();
-                    let command = Command::Group { request, group, sequence, first_frame: 0 };
-                    return Some(Next::Command(command));
+                    return Some(Next::Command(match is_datagram {
+                        true => Command::Datagram { request, group, sequence },
+                        false => Command::Group { request, group, sequence, first_frame: 0 },
+                    }));
                 }
                 Poll::Ready(Ok(None)) => {
                     // Without an end of the track it is the subscription's own, which may move yet:
@@ -284,7 +359,13 @@ impl Source for Outbox {
         let Some(sending) = self.groups.get_mut(group.into()) else {
             return Supply::Gone(Error::Cancelled);
         };
-        let serve = self.serves.get_mut(sending.request.slot()).and_then(Option::as_mut);
+        let slot = sending.request.slot();
+        let answer = self.answers.get(slot).and_then(Option::as_ref);
+        if let Some(answer) = answer.filter(|answer| answer.request == sending.request) {
+            let (waker, skipped) = (Some(&answer.waker), run.skipped());
+            return sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
+        }
+        let serve = self.serves.get_mut(slot).and_then(Option::as_mut);
         let Some(serve) = serve.filter(|serve| serve.request == sending.request) else {
             return Supply::Gone(Error::Cancelled);
         };
@@ -304,7 +385,9 @@ impl Source for Outbox {
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
         let reader = self.readers.get_mut(reader.slot as usize)?.as_mut()?;
-        match reader.reader.poll_next(Some(&reader.waker)) {
+        let next = reader.reader.poll_next(Some(&reader.waker));
+        reader.deadline = reader.reader.deadline();
+        match next {
             Poll::Ready(announcement) => Some(announcement),
             Poll::Pending => None,
         }

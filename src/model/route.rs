@@ -1,6 +1,16 @@
 //! Routes: the ways to one broadcast, and which of them is the best.
 
+use std::time::Duration;
+
 use crate::hop::{Cost, Hop, Hops};
+
+/// How long peers are not told of a route that is no better than the one they know: what lost its way
+/// may lose the next one too, or find the old one again.
+pub(super) const HOLD_TIME: Duration = Duration::from_millis(300);
+
+/// How long peers are not told of a route through somebody who said that it has none. By then whoever
+/// told of it has said so too, or did not hear of it because it is wrong.
+pub(super) const DOUBT_TIME: Duration = Duration::from_secs(2);
 
 /// Names one session among all of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,8 +34,14 @@ impl Route {
         (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len())
     }
 
+    /// What tells that two routes bring the same: where both come from, if everybody on the way says who
+    /// it is.
+    pub(super) fn content(&self) -> Option<Hop> {
+        self.hops.as_slice().first().copied().filter(|_| !self.is_anonymous())
+    }
+
     /// Whether somebody on the way did not say who it is, so that a loop can't be excluded.
-    fn is_anonymous(&self) -> bool {
+    pub(super) fn is_anonymous(&self) -> bool {
         let silent_peer = self.session.is_some() && self.hops.is_empty();
         silent_peer || self.hops.as_slice().iter().any(|hop| !hop.is_known())
     }

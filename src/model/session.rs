@@ -15,7 +15,7 @@ use crate::machine::trace::Sink;
 use crate::path::Path;
 use crate::stream::Side;
 use crate::time::Instant;
-use crate::version::{Version, Versions};
+use crate::version::{Agreed, Version, Versions};
 
 /// What a session may read and write here, and how it behaves: the same for both ends.
 #[derive(Clone, Debug, Default)]
@@ -112,8 +112,10 @@ macro_rules! end {
             }
 
             $(#[$made])*
-            pub fn $make(&self, version: Version, now: Instant) -> (Session, Driver) {
-                Driver::new(&self.0, Side::$side, version, now)
+            ///
+            /// Give it what [`Versions::agreed`] says, or one version.
+            pub fn $make(&self, agreed: impl Into<Agreed>, now: Instant) -> (Session, Driver) {
+                Driver::new(&self.0, Side::$side, agreed.into(), now)
             }
         }
     };
@@ -160,9 +162,10 @@ impl Session {
         &self.handle.0
     }
 
-    /// What the session speaks.
+    /// What the session speaks. Where one ALPN stands for several, moq-lite 01 and 02, it is the most
+    /// wanted of them until set-up has settled it, which is before anything else is heard of the peer.
     pub fn version(&self) -> Version {
-        self.shared().version
+        lock(&self.shared().state).version
     }
 
     /// Closes the session at once, with the code of `error`.
@@ -191,6 +194,13 @@ impl Session {
     /// group without its first objects.
     pub fn refused_groups(&self) -> u64 {
         self.stats().refused_groups
+    }
+
+    /// Datagrams that the peer sent, that came, and that were of no use: malformed, of no subscription of
+    /// ours, doubled, too old, or more than [`Limits::datagrams`] at once. Those that the network lost
+    /// are not known.
+    pub fn lost_datagrams(&self) -> u64 {
+        self.stats().lost_datagrams
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
@@ -244,15 +254,15 @@ impl Drop for Handle {
 /// What a [`Driver`] and its handles share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    version: Version,
     pub(super) cells: SessionCells,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    version: Version,
     wish: Option<Wish>,
     closed: Option<Error>,
     waiters: Wakers,
@@ -267,8 +277,9 @@ pub(super) enum Wish {
 
 impl Shared {
     pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
-        let (cells, state) = Default::default();
-        Arc::new(Self { version, cells, state, driver })
+        let (wish, closed, waiters) = Default::default();
+        let state = Mutex::new(State { version, wish, closed, waiters });
+        Arc::new(Self { cells: SessionCells::default(), state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -289,6 +300,10 @@ impl Shared {
     /// The driver looks at the wish again, behind what waits now.
     pub(super) fn look_again(&self) {
         self.driver.wake_by_ref();
+    }
+
+    pub(super) fn settle(&self, version: Version) {
+        lock(&self.state).version = version;
     }
 
     pub(super) fn refuse_group(&self) {

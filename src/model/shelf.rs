@@ -1,6 +1,6 @@
 //! The groups that a track keeps, in both orders, and which of them it gives up.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub(super) struct Rules {
 pub(super) struct Shelf {
     by_sequence: VecDeque<Arc<Kept>>,
     by_arrival: VecDeque<Arc<Kept>>,
+    /// Groups that were asked for by number. They have no place in the two orders: no cursor meets them,
+    /// and none of them is the latest.
+    fetched: BTreeMap<u64, Arc<Kept>>,
     arrivals: u64,
     /// One past the highest sequence that ever was.
     edge: u64,
@@ -39,7 +42,7 @@ impl Shelf {
         self.edge
     }
 
-    /// Groups below it were given up; they don't come back.
+    /// Groups below it were given up; they come back only for those who ask by number.
     pub(super) fn floor(&self) -> u64 {
         self.floor
     }
@@ -58,7 +61,13 @@ impl Shelf {
         self.by_sequence.back()
     }
 
+    /// The group of this number, whichever way it came.
     pub(super) fn find(&self, sequence: u64) -> Option<&Arc<Kept>> {
+        self.fetched.get(&sequence).or_else(|| self.find_live(sequence))
+    }
+
+    /// The group of this number, if it has a place in the two orders.
+    pub(super) fn find_live(&self, sequence: u64) -> Option<&Arc<Kept>> {
         let group = self.by_sequence.get(self.position(sequence))?;
         (group.sequence() == sequence).then_some(group)
     }
@@ -87,12 +96,37 @@ impl Shelf {
         make: impl FnOnce(u64) -> Arc<Kept>,
     ) -> &Arc<Kept> {
         let group = make(self.arrivals);
+        let at = self.enter(group);
+        debug_assert_eq!(self.by_sequence[at].sequence(), sequence);
+        &self.by_sequence[at]
+    }
+
+    fn enter(&mut self, group: Arc<Kept>) -> usize {
+        let sequence = group.sequence();
         self.arrivals += 1;
         self.edge = self.edge.max(sequence + 1);
         self.by_arrival.push_back(group.clone());
         let at = self.position(sequence);
         self.by_sequence.insert(at, group);
-        &self.by_sequence[at]
+        at
+    }
+
+    /// Adds a group that was asked for by number. One that was there before comes back.
+    pub(super) fn insert_fetched(&mut self, group: Arc<Kept>) -> Option<Arc<Kept>> {
+        self.fetched.insert(group.sequence(), group)
+    }
+
+    /// A group that was asked for by number, which is not kept as such any longer.
+    pub(super) fn remove_fetched(&mut self, sequence: u64) -> Option<Arc<Kept>> {
+        self.fetched.remove(&sequence)
+    }
+
+    /// A group that was asked for by number comes by itself as well: it takes its place in the two orders.
+    pub(super) fn promote(&mut self, sequence: u64) {
+        if let Some(group) = self.fetched.remove(&sequence) {
+            group.arrive(self.arrivals);
+            self.enter(group);
+        }
     }
 
     fn remove(&mut self, at: usize) -> Option<Arc<Kept>> {
@@ -155,15 +189,50 @@ impl Shelf {
         });
         account.set_media_due(due);
 
+        let fetched_next = self.sweep_fetched(rules, now, dead);
+
         let mut freed = dead.iter().map(|(group, _)| group.used()).sum();
-        while self.by_sequence.len() > kept && self.is_past(account, kept, freed) {
-            let candidates = self.by_sequence.iter().take(self.by_sequence.len() - kept);
-            let at = candidates.clone().position(|group| !group.is_pinned()).unwrap_or(0);
-            let Some(group) = self.remove(at) else { break };
+        while self.is_past(account, kept, freed) {
+            let Some(group) = self.remove_one(kept) else { break };
             freed += group.used();
             dead.push((group, Error::Evicted));
         }
-        next
+        [next, fetched_next].into_iter().flatten().min()
+    }
+
+    /// Takes out what was asked for by number so long ago that it is too old by the clock. Media time
+    /// does not count: it was known to be old. When the next one gets too old is the answer.
+    fn sweep_fetched(&mut self, rules: &Rules, now: Instant, dead: &mut Dead) -> Option<Instant> {
+        let mut next = Instant::from_micros(u64::MAX);
+        self.fetched.retain(|_, group| {
+            let deadline = group.written() + rules.max_age;
+            if deadline > now {
+                next = next.min(deadline);
+                return true;
+            }
+            let stays = group.outlives_its_time();
+            if !stays {
+                dead.push((group.clone(), Error::Old));
+            }
+            stays
+        });
+        Some(next).filter(|next| *next != Instant::from_micros(u64::MAX))
+    }
+
+    /// Takes out the group that is missed least; the newest `kept` ones stay. Those that an application
+    /// reads go last, and those that can be asked for again before others.
+    fn remove_one(&mut self, kept: usize) -> Option<Arc<Kept>> {
+        let idle = self.fetched.iter().find(|(_, group)| !group.is_pinned());
+        if let Some(sequence) = idle.map(|(sequence, _)| *sequence) {
+            return self.fetched.remove(&sequence);
+        }
+        let count = self.by_sequence.len().saturating_sub(kept);
+        let idle = self.by_sequence.iter().take(count).position(|group| !group.is_pinned());
+        match idle {
+            Some(at) => self.remove(at),
+            None if self.fetched.is_empty() && count > 0 => self.remove(0),
+            None => self.fetched.pop_first().map(|(_, group)| group),
+        }
     }
 
     /// Whether a limit is still passed once `freed` bytes are gone.
@@ -174,7 +243,7 @@ impl Shelf {
             0 => 0,
             _ => self.latest().map_or(0, |group| group.used()),
         };
-        self.by_sequence.len() > limits.track_groups
+        self.by_sequence.len() + self.fetched.len() > limits.track_groups
             || cache.saturating_sub(freed) > limits.cache_bytes
             || track.saturating_sub(freed) > limits.track_bytes
                 && track.saturating_sub(freed).saturating_sub(newest()) > limits.track_bytes

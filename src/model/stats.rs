@@ -48,9 +48,9 @@ counters! {
     SessionStats,
     /// The numbers of a session.
     SessionCells {
-        /// Count of bytes of streams that QUIC took of us.
+        /// Count of bytes of streams and datagrams that QUIC took of us.
         bytes_sent,
-        /// Count of bytes of streams that QUIC gave us.
+        /// Count of bytes of streams and datagrams that QUIC gave us.
         bytes_received,
         /// Count of frames that QUIC took whole.
         frames_sent,
@@ -70,6 +70,9 @@ counters! {
         /// Count of streams that the peer sent and that were not wanted (moq-transport): another
         /// subgroup than 0, or a group without its first objects.
         refused_groups,
+        /// Count of datagrams of the peer that came and were of no use: malformed, of no subscription of
+        /// ours, doubled, too old, or more than [`Limits::datagrams`](crate::Limits::datagrams) at once.
+        lost_datagrams,
         /// Count of requests of the peer that this side refused for a reason of the model: no such
         /// broadcast or track, its error, not granted.
         refused_requests,

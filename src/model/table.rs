@@ -5,20 +5,24 @@
 //! between two reads costs nothing, and what is left to read is found without a queue per reader.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::route::{Horizon, Route};
+use super::route::{HOLD_TIME, Horizon, Route};
 use super::scope::Scope;
-use crate::Path;
+use crate::{Instant, Path};
 
 /// One way to a broadcast `B`.
 #[derive(Clone, Debug)]
 pub(super) struct Way<B> {
     /// The version at which it came: tells ways apart, and newer from older.
     id: u64,
+    /// The id of the first way to this very broadcast.
+    first: u64,
     pub(super) route: Route,
     pub(super) broadcast: B,
+    /// Until when peers are not told of it: somebody on the way says that there is none.
+    doubt: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -55,7 +59,16 @@ impl<B> Table<B> {
     pub(super) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
         let entry = self.touch(path);
         let id = entry.version;
-        entry.place(Way { id, route, broadcast });
+        entry.place(Way { id, first: id, route, broadcast, doubt: None });
+        id
+    }
+
+    /// Adds another way to the broadcast of `way`. Readers are told of a change between the two as one
+    /// of the route.
+    pub(super) fn join(&mut self, path: &Path, way: Way<B>, route: Route) -> u64 {
+        let entry = self.touch(path);
+        let id = entry.version;
+        entry.place(Way { id, route, doubt: None, ..way });
         id
     }
 
@@ -67,10 +80,22 @@ impl<B> Table<B> {
         Some(way)
     }
 
+    /// The last hop of `lost`, which was taken out, said that it has no way any more. So none of those
+    /// that go through it can be one, and whoever told them will say so too.
+    pub(super) fn doubt(&mut self, path: &Path, lost: &Way<B>, until: Instant) {
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        let Some(hop) = lost.route.hops.as_slice().last() else { return };
+        for way in entry.ways.iter_mut().filter(|way| way.first == lost.first) {
+            if way.route.hops.contains(*hop) {
+                way.doubt = Some(until);
+            }
+        }
+    }
+
     /// Changes the route of a way, if it is still there.
     pub(super) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
         if let Some(way) = self.entries.get_mut(path).and_then(|entry| entry.take(id)) {
-            self.touch(path).place(Way { route, ..way });
+            self.touch(path).place(Way { route, doubt: None, ..way });
         }
     }
 
@@ -122,6 +147,12 @@ impl<B> Table<B> {
 
 impl<B> Entry<B> {
     fn place(&mut self, way: Way<B>) {
+        if let Some(hop) = way.route.hops.as_slice().last() {
+            // Who has a way is believed again.
+            for other in self.ways.iter_mut().filter(|other| other.route.hops.contains(*hop)) {
+                other.doubt = None;
+            }
+        }
         let key = |way: &Way<B>| (way.route.rank(), Reverse(way.id));
         let at = self.ways.partition_point(|other| key(other) < key(&way));
         self.ways.insert(at, way);
@@ -140,8 +171,35 @@ pub(super) struct Reader {
     horizon: Horizon,
     /// Everything up to this version was read.
     seen: u64,
-    /// Id and route of what is there, as far as it was told; by whole path.
-    told: BTreeMap<Path, (u64, Route)>,
+    /// What is there, as far as it was told; by whole path.
+    told: BTreeMap<Path, Told>,
+    /// When to look again at what is held or in doubt.
+    later: BTreeSet<(Instant, Path)>,
+}
+
+/// What a reader was told of a path.
+#[derive(Clone, Debug)]
+struct Told {
+    /// Of the first way to the broadcast.
+    first: u64,
+    route: Route,
+    /// Whether it was told that it is gone, while another route is held.
+    gone: bool,
+    /// Until when a route is held that is no better.
+    held: Option<Instant>,
+}
+
+impl Told {
+    /// It is told that the broadcast is gone. What comes then has to stand for longer: others go through
+    /// the same, and their changes come from them one after the other.
+    fn take_back(&mut self, path: &Path, now: Instant, later: &mut BTreeSet<(Instant, Path)>) {
+        let until = now + 2 * HOLD_TIME;
+        if let Some(until) = self.held.replace(until) {
+            later.remove(&(until, path.clone()));
+        }
+        later.insert((until, path.clone()));
+        self.gone = true;
+    }
 }
 
 /// What is new at a path.
@@ -158,7 +216,7 @@ pub(super) enum Change<B> {
 impl Reader {
     /// A reader to which everything is new.
     pub(super) fn new(scope: Scope, horizon: Horizon) -> Self {
-        Self { scope, horizon, seen: 0, told: BTreeMap::new() }
+        Self { scope, horizon, seen: 0, told: BTreeMap::new(), later: BTreeSet::new() }
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -170,48 +228,126 @@ impl Reader {
         for path in self.told.keys() {
             table.believe(path);
         }
-        let Self { scope, horizon, seen, told } = self;
-        Self { scope: scope.clone(), horizon: *horizon, seen: *seen, told: told.clone() }
+        let Self { scope, horizon, seen, told, later } = self;
+        let (scope, told, later) = (scope.clone(), told.clone(), later.clone());
+        Self { scope, horizon: *horizon, seen: *seen, told, later }
+    }
+
+    /// When to ask again although nothing changes.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.later.first().map(|(at, _)| *at)
     }
 
     /// Frees what the table keeps for this reader.
     pub(super) fn forget<B>(&mut self, table: &mut Table<B>) {
+        self.later.clear();
         for path in std::mem::take(&mut self.told).keys() {
             table.disbelieve(path);
         }
     }
 
     /// The next change and its path, relative to the root of the scope.
-    pub(super) fn next<B: Clone>(&mut self, table: &mut Table<B>) -> Option<(Path, Change<B>)> {
+    ///
+    /// A peer hears [`HOLD_TIME`] later of a route that is no better than the one it knows. If the best
+    /// one leads back to the peer, it hears at once that the one it knows is gone: it must not be left
+    /// to rely on us while we rely on it.
+    pub(super) fn next<B: Clone>(
+        &mut self,
+        table: &mut Table<B>,
+        now: Instant,
+    ) -> Option<(Path, Change<B>)> {
         loop {
             let unseen = (Bound::Excluded(self.seen), Bound::Unbounded);
-            let (&version, path) = table.index.range(unseen).next()?;
-            let Some(name) = self.scope.relative(path) else {
+            let (path, version) = if self.deadline().is_some_and(|at| at <= now) {
+                (self.later.pop_first()?.1, self.seen)
+            } else {
+                let (version, path) = table.index.range(unseen).next()?;
+                (path.clone(), *version)
+            };
+            let Some(name) = self.scope.relative(&path) else {
                 self.seen = version;
                 continue;
             };
-            let path = path.clone();
-            let way = table.best(&path, self.horizon).cloned();
+            let is_peer = self.horizon.session.is_some();
+            let doubt = |way: &&Way<B>| way.doubt.filter(|until| is_peer && *until > now);
+            let ways = table.ways(&path);
+            let mut trusted = ways.iter().filter(|way| doubt(way).is_none());
+            let way = trusted.clone().find(|way| self.horizon.shows(&way.route)).cloned();
+            let leads_back = trusted.next().is_some_and(|way| !self.horizon.shows(&way.route));
+            let is_left = |told: &Told| ways.iter().any(|way| way.first == told.first);
+            if let Some(until) = ways.iter().filter_map(|way| doubt(&way)).min() {
+                self.later.insert((until, path.clone()));
+            }
             match (self.told.get_mut(&path), way) {
                 (None, None) => self.seen = version,
                 (None, Some(way)) => {
                     self.seen = version;
-                    self.told.insert(path.clone(), (way.id, way.route.clone()));
+                    let (first, route) = (way.first, way.route.clone());
+                    let told = Told { first, route, gone: false, held: None };
+                    self.told.insert(path.clone(), told);
                     table.believe(&path);
                     return Some((name, Change::Announced(way)));
                 }
-                (Some((id, route)), Some(way)) if *id == way.id => {
+                (Some(told), Some(way)) if told.first == way.first => {
                     self.seen = version;
-                    if *route != way.route {
-                        route.clone_from(&way.route);
-                        return Some((name, Change::Rerouted(way)));
+                    let is_news = told.gone || told.route != way.route;
+                    let is_better = way.route.rank() < told.route.rank();
+                    let until = told.held.unwrap_or(now + HOLD_TIME);
+                    if is_peer && is_news && !is_better && until > now {
+                        if leads_back && !told.gone {
+                            told.take_back(&path, now, &mut self.later);
+                            return Some((name, Change::Gone));
+                        }
+                        told.held = Some(until);
+                        self.later.insert((until, path));
+                        continue;
+                    }
+                    if let Some(until) = told.held.take() {
+                        self.later.remove(&(until, path));
+                    }
+                    if is_news {
+                        told.route.clone_from(&way.route);
+                        let was_gone = std::mem::take(&mut told.gone);
+                        let change = if was_gone { Change::Announced } else { Change::Rerouted };
+                        return Some((name, change(way)));
+                    }
+                }
+                // Nobody says who it is: it may be the old one on its way around.
+                (Some(told), Some(way))
+                    if is_peer
+                        && way.route.is_anonymous()
+                        && told.route.rank() < way.route.rank() =>
+                {
+                    self.seen = version;
+                    if !told.gone {
+                        told.take_back(&path, now, &mut self.later);
+                        return Some((name, Change::Gone));
+                    }
+                    if told.held.is_none_or(|until| until <= now) {
+                        let (first, route) = (way.first, way.route.clone());
+                        *told = Told { first, route, gone: false, held: None };
+                        return Some((name, Change::Announced(way)));
+                    }
+                }
+                // There are others, which may get trusted.
+                (Some(told), None) if is_peer && is_left(told) => {
+                    self.seen = version;
+                    if !told.gone {
+                        told.take_back(&path, now, &mut self.later);
+                        return Some((name, Change::Gone));
                     }
                 }
                 // `seen` stays, so that the next call announces what took its place, if anything.
-                (Some(_), _) => {
+                (Some(told), _) => {
+                    let was_gone = told.gone;
+                    if let Some(until) = told.held {
+                        self.later.remove(&(until, path.clone()));
+                    }
                     self.told.remove(&path);
                     table.disbelieve(&path);
-                    return Some((name, Change::Gone));
+                    if !was_gone {
+                        return Some((name, Change::Gone));
+                    }
                 }
             }
         }
@@ -235,7 +371,7 @@ mod tests {
     /// What a reader reads until it knows everything, as text.
     fn read(reader: &mut Reader, table: &mut Table<u32>) -> Vec<String> {
         let mut out = Vec::new();
-        while let Some((path, change)) = reader.next(table) {
+        while let Some((path, change)) = reader.next(table, Instant::ZERO) {
             out.push(match change {
                 Change::Announced(way) => format!("+{path} {}", way.broadcast),
                 Change::Gone => format!("-{path}"),

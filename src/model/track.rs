@@ -2,8 +2,11 @@
 
 mod consumer;
 mod demand;
+mod fetch;
+mod sources;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,6 +16,7 @@ use bytes::Bytes;
 use super::Result;
 use super::budget::{Account, Cache};
 use super::group::{Group, GroupProducer, Kept};
+use super::route::Route;
 use super::shelf::{Dead, Rules, Shelf};
 use super::stats::{TrackStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
@@ -22,8 +26,11 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
 
 use demand::{Changes, Demand};
+use fetch::Fetches;
+use sources::Sources;
 
 pub use consumer::TrackConsumer;
+pub use fetch::{GroupRequest, TrackDynamic};
 
 /// A track that is to be made: its name and what its publisher says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +105,10 @@ struct State {
     /// No group below will come, once that is known of a track from elsewhere.
     start: Option<u64>,
     demand: Demand,
+    /// Groups that somebody asked for and that are not here.
+    fetches: Fetches,
+    /// The sessions that bring it.
+    sources: Sources,
     deadline: Option<Instant>,
     /// Those who wait for groups.
     readers: Wakers,
@@ -211,6 +222,8 @@ impl State {
             self.readers.take(woken);
             self.followers.take(woken);
             self.demand.suppliers.take(woken);
+            let error = self.abort.as_ref().unwrap_or(&Error::Internal);
+            self.fetches.refuse_all(error, woken);
         }
     }
 }
@@ -224,6 +237,8 @@ pub struct TrackProducer {
     demand_slot: WaitSlot,
     /// The last changes of demand that were told.
     demand_seen: Changes,
+    /// Which of the sources it is; 0 for an application.
+    source: u64,
 }
 
 impl TrackProducer {
@@ -243,7 +258,7 @@ impl TrackProducer {
     fn of(shared: Arc<Shared>, demand_seen: Changes) -> Self {
         lock(&shared.state).producers += 1;
         let (woken, slot, demand_slot) = Default::default();
-        Self { shared, woken, slot, demand_slot, demand_seen }
+        Self { shared, woken, slot, demand_slot, demand_seen, source: 0 }
     }
 
     /// The track's name in its broadcast.
@@ -266,8 +281,15 @@ impl TrackProducer {
             }
             shared.info.set(info).map_err(|_| Error::Duplicate)?;
             state.followers.take(woken);
+            state.fetches.readers.take(woken);
             Ok(())
         })
+    }
+
+    /// A handle that answers for groups that are asked for by number and that are not here. While there
+    /// is one, [`TrackConsumer::fetch_group`] asks it; without one such groups are refused.
+    pub fn dynamic(&self) -> TrackDynamic {
+        TrackDynamic::new(self.shared.clone())
     }
 
     /// Says that no group below `start` will come. The first time counts.
@@ -286,17 +308,23 @@ impl TrackProducer {
     /// ([`Error::Old`]), and if the track ended before it.
     pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
         let Group { sequence } = group.into();
-        self.create(|_| sequence)
+        self.create(|_| sequence, false)
     }
 
     /// Begins the group behind the highest one that there ever was, or group 0. Fails if the track
     /// ended.
     pub fn append_group(&mut self) -> Result<GroupProducer> {
-        self.create(Shelf::edge)
+        self.create(Shelf::edge, false)
     }
 
-    fn create(&mut self, sequence: impl FnOnce(&Shelf) -> u64) -> Result<GroupProducer> {
-        let shared = &self.shared;
+    fn create(
+        &mut self,
+        sequence: impl FnOnce(&Shelf) -> u64,
+        is_datagram: bool,
+    ) -> Result<GroupProducer> {
+        let (shared, source) = (&self.shared, self.source);
+        // Outlives the lock.
+        let mut _replaced = None;
         shared.change(&mut self.woken, |state, woken| {
             let sequence = sequence(&state.shelf);
             if let Some(error) = &state.abort {
@@ -306,11 +334,24 @@ impl TrackProducer {
             if sequence >= state.end.unwrap_or(u64::MAX) {
                 return Err(Error::Closed);
             }
-            if state.shelf.find(sequence).is_some() {
+            if state.shelf.find_live(sequence).is_some() {
                 return Err(Error::Duplicate);
             }
             if sequence < state.shelf.floor() {
                 return Err(Error::Old);
+            }
+            if !state.sources.admits(source, sequence) {
+                return Err(Error::Cancelled);
+            }
+            match state.shelf.find(sequence).map(|copy| copy.is_broken()) {
+                Some(false) => {
+                    // Somebody fetched it: what is present stays.
+                    state.shelf.promote(sequence);
+                    state.readers.take(woken);
+                    return Err(Error::Duplicate);
+                }
+                Some(true) => _replaced = state.shelf.remove_fetched(sequence),
+                None => {}
             }
             if shared.info.get().is_none() {
                 shared.info.get_or_init(TrackInfo::default);
@@ -318,11 +359,15 @@ impl TrackProducer {
             }
             let group = state.shelf.insert(sequence, |arrival| {
                 let (track, account) = (Arc::downgrade(shared), shared.account.clone());
-                Kept::new(sequence, arrival, track, account)
+                Kept::new(sequence, arrival, track, account, is_datagram)
             });
             let group = GroupProducer::new(group.clone());
             count(&shared.account.tally().groups);
+            if source != 0 && state.sources.brought(source, sequence) {
+                state.demand.suppliers.take(woken);
+            }
             state.readers.take(woken);
+            state.fetches.readers.take(woken);
             Ok(group)
         })
     }
@@ -337,6 +382,29 @@ impl TrackProducer {
         let mut group = self.append_group()?;
         group.write_frame(timestamp, payload)?;
         group.finish()
+    }
+
+    /// Appends a group of one frame that sessions send as a QUIC datagram (moq-lite 05 and later): once,
+    /// without a stream, and lost if the network loses it. It is read as any other group.
+    ///
+    /// A datagram has at most 1,200 bytes with its header, and as many as the path takes. What is larger
+    /// goes as a group on a stream, as it does where there are no datagrams; the deployed peers drop it
+    /// instead. Fails as [`write_frame`](Self::write_frame).
+    pub fn write_datagram(
+        &mut self,
+        timestamp: impl Into<Timestamp>,
+        payload: impl Into<Bytes>,
+    ) -> Result<()> {
+        let mut group = self.create(Shelf::edge, true)?;
+        group.write_frame(timestamp, payload)?;
+        group.finish()
+    }
+
+    /// Adds what came as a datagram. `false` if there is no place for it.
+    pub(super) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
+        let Ok(mut group) = self.create(|_| sequence, true) else { return false };
+        let size = payload.len() as u64;
+        group.ingest(timestamp, size, payload).is_ok() && group.finish().is_ok()
     }
 
     /// Ends the track cleanly behind its last group. Groups that are open go on. Fails if the track
@@ -365,6 +433,7 @@ impl TrackProducer {
                 return Err(Error::ProtocolViolation("a group behind the end of its track"));
             }
             state.end = Some(end);
+            state.fetches.readers.take(woken);
             state.readers.take(woken);
             state.followers.take(woken);
             state.demand.suppliers.take(woken);
@@ -422,6 +491,31 @@ impl TrackProducer {
     /// The counts, which outlive the track.
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.shared.account
+    }
+
+    /// Makes it a source of the track, on behalf of `supplier`.
+    pub(super) fn attach(&mut self, supplier: u64) {
+        self.source = lock(&self.shared.state).sources.attach(supplier);
+    }
+
+    /// Whether no other source is attached.
+    pub(super) fn is_only_source(&self) -> bool {
+        lock(&self.shared.state).sources.is_only(self.source)
+    }
+
+    /// Whether a newer source has taken over.
+    pub(super) fn is_superseded(&self) -> bool {
+        lock(&self.shared.state).sources.is_superseded(self.source)
+    }
+
+    /// Groups that came before and are not here will not come any more.
+    pub(super) fn lose(&mut self, groups: Range<u64>) {
+        lock(&self.shared.state).sources.lose(groups);
+    }
+
+    /// What all handles share, to look at.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// A handle that keeps nothing alive.
@@ -533,6 +627,7 @@ impl Clone for TrackProducer {
 impl Drop for TrackProducer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut self.woken, |state, woken| {
+            state.sources.detach(self.source);
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {
@@ -606,6 +701,34 @@ impl WeakTrack {
 }
 
 impl Shared {
+    /// Another source of the track.
+    pub(super) fn supply(self: &Arc<Self>, supplier: u64) -> TrackProducer {
+        let mut producer = TrackProducer::of(self.clone(), Changes::default());
+        producer.attach(supplier);
+        producer
+    }
+
+    /// The supplier of the newest source.
+    pub(super) fn supplier(&self) -> Option<u64> {
+        lock(&self.state).sources.supplier()
+    }
+
+    /// Whether there is something to ask another source for.
+    pub(super) fn is_running(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_alive() && state.end.is_none() && state.demand.is_asked()
+    }
+
+    /// Whether all who read it may be given what comes by this route.
+    pub(super) fn suits_all(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_all(route)
+    }
+
+    /// Whether anybody who reads it may.
+    pub(super) fn suits_some(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_some(route)
+    }
+
     /// Whether [`WeakTrack::subscribe`] would succeed.
     pub(super) fn is_alive(&self) -> bool {
         lock(&self.state).is_alive()

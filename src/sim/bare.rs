@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use super::Endpoint;
-use crate::machine::{Action, Command, Event, Input, Machine, Open, Source, Write};
+use crate::machine::{Action, Command, Datagram, Event, Input, Machine, Open, Source, Write};
 use crate::stream::StreamId;
 use crate::time::Instant;
 
@@ -60,6 +60,10 @@ impl<S: Source> Endpoint for Bare<S> {
 
     fn poll_open(&mut self) -> Option<Open<'_>> {
         self.machine.poll_open(&mut self.source)
+    }
+
+    fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        self.machine.poll_datagram(&mut self.source)
     }
 
     fn poll_write(&mut self) -> Option<Write<'_>> {

@@ -1,7 +1,7 @@
 //! A [`Driver`] at the end of a link.
 
 use super::Endpoint;
-use crate::machine::{Action, Input, Open, Write};
+use crate::machine::{Action, Datagram, Input, Open, Write};
 use crate::model::Driver;
 use crate::stream::StreamId;
 use crate::time::Instant;
@@ -25,6 +25,10 @@ impl Endpoint for Driver {
 
     fn poll_open(&mut self) -> Option<Open<'_>> {
         Self::poll_open(self)
+    }
+
+    fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        Self::poll_datagram(self)
     }
 
     fn poll_write(&mut self) -> Option<Write<'_>> {

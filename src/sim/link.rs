@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 #[cfg(doc)]
-use crate::machine::{Machine, Open, Write};
+use crate::machine::{Datagram, Machine, Open, Write};
 
 /// How a connection behaves. Everything holds for each direction by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,12 @@ pub struct Link {
     /// were sent before it. Without it inputs come first, streams in the order of their ids, and RESET
     /// behind the bytes.
     pub shuffle: bool,
-    /// One in this many [`Open`] and [`Write`] guards is dropped without an answer. 0: none.
+    /// One in this many [`Open`], [`Write`] and [`Datagram`] guards is dropped without an answer. 0: none.
     pub drop_guards: u64,
+    /// Bytes of the largest datagram; 0, the default of all links: there are none.
+    pub max_datagram: usize,
+    /// One in this many datagrams is lost. 0: none.
+    pub lose_datagrams: u64,
 }
 
 impl Link {
@@ -54,6 +58,8 @@ impl Link {
             max_read: usize::MAX,
             shuffle: false,
             drop_guards: 0,
+            max_datagram: 0,
+            lose_datagrams: 0,
         }
     }
 
@@ -84,7 +90,17 @@ impl Link {
             max_read: 7,
             shuffle: true,
             drop_guards: 8,
+            max_datagram: 0,
+            lose_datagrams: 0,
         }
+    }
+
+    /// With datagrams of up to so many bytes, of which one in `lost` is lost; 0 is none.
+    #[must_use]
+    pub const fn datagrams(mut self, max: usize, lost: u64) -> Self {
+        self.max_datagram = max;
+        self.lose_datagrams = lost;
+        self
     }
 
     /// As [`hostile`](Self::hostile), and byte by byte.

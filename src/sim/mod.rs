@@ -24,7 +24,7 @@ pub use random::Random;
 pub use shelf::{Frame, Shelf};
 pub use trace::Trace;
 
-use crate::machine::{Action, Input, Open, Write};
+use crate::machine::{Action, Datagram, Input, Open, Write};
 use crate::stream::StreamId;
 use crate::time::Instant;
 
@@ -48,6 +48,11 @@ pub trait Endpoint {
 
     /// As [`Machine::poll_open`].
     fn poll_open(&mut self) -> Option<Open<'_>>;
+
+    /// As [`Machine::poll_datagram`]; one that sends none need not say so.
+    fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        None
+    }
 
     /// As [`Machine::poll_write`].
     fn poll_write(&mut self) -> Option<Write<'_>>;

@@ -33,6 +33,8 @@ pub struct Pair<C, S> {
 #[derive(Debug)]
 struct Net {
     link: Link,
+    /// There are datagrams, or there were.
+    datagrams: bool,
     random: Random,
     now: Instant,
     trace: Trace,
@@ -61,6 +63,12 @@ struct End {
     busy_until: Instant,
     /// What comes from the other end beside bytes of streams, in order.
     mail: VecDeque<(Instant, Mail)>,
+    /// Datagrams from the other end, in any order.
+    datagrams: Vec<(Instant, Bytes)>,
+    /// Was told how large they may be.
+    max_datagram: usize,
+    /// Was told that there is no room for one.
+    full: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,19 +98,20 @@ struct Half {
 }
 
 /// What can be tried at an instant, at one end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Deliver,
     Timeout,
     Work,
     Act,
     Open,
+    Send,
     Write,
 }
 
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
-const TASKS: [Task; 6] =
-    [Task::Deliver, Task::Timeout, Task::Work, Task::Act, Task::Open, Task::Write];
+const TASKS: [Task; 7] =
+    [Task::Deliver, Task::Timeout, Task::Work, Task::Act, Task::Open, Task::Send, Task::Write];
 
 /// Bytes that are on their way at once where there is a bandwidth.
 const PACKET: usize = 1_200;
@@ -146,17 +155,22 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
 
     /// Does one thing that can be done at this instant. `false`: there is none.
     pub fn step(&mut self) -> bool {
-        let mut tasks = [(Side::Client, Task::Deliver); 12];
-        for (i, slot) in tasks.iter_mut().enumerate() {
-            *slot = (SIDES[i % 2], TASKS[i / 2]);
+        let mut tasks = [(Side::Client, Task::Deliver); 2 * TASKS.len()];
+        let possible = TASKS.iter().filter(|task| self.net.datagrams || **task != Task::Send);
+        let possible = possible.flat_map(|task| SIDES.map(|side| (side, *task)));
+        let mut count = 0;
+        for (slot, task) in tasks.iter_mut().zip(possible) {
+            *slot = task;
+            count += 1;
         }
+        let tasks = &mut tasks[..count];
         if self.net.link.shuffle {
             for i in (1..tasks.len()).rev() {
                 let other = self.net.random.below(i as u64 + 1) as usize;
                 tasks.swap(i, other);
             }
         }
-        tasks.into_iter().any(|(side, task)| self.attempt(side, task))
+        tasks.iter().any(|(side, task)| self.attempt(*side, *task))
     }
 
     /// Does at most `count` things that can be done at this instant.
@@ -228,6 +242,20 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         self.net.halves.clear();
     }
 
+    /// When something happens next: at once, if an endpoint has work. For who joins several pairs.
+    pub fn next_event(&self) -> Option<Instant> {
+        if self.client.has_work() || self.server.has_work() {
+            return Some(self.net.now);
+        }
+        let next = [self.net.next_arrival(), self.next_deadline()].into_iter().flatten().min();
+        next.map(|at| at.max(self.net.now))
+    }
+
+    /// Moves the clock without doing anything. For who joins several pairs.
+    pub fn skip_to(&mut self, at: Instant) {
+        self.net.now = self.net.now.max(at);
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.client.poll_timeout().into_iter().chain(self.server.poll_timeout()).min()
     }
@@ -292,6 +320,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 None => false,
             },
             Task::Open => self.open(side),
+            Task::Send => self.send_datagram(side),
             Task::Write => self.write(side),
         }
     }
@@ -331,6 +360,9 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let ready: Vec<_> = ready.collect();
         let mail = self.net.end(side).mail.front().is_some_and(|(at, _)| *at <= now);
         let writable = self.net.writable(side);
+        if self.deliver_datagram(side) {
+            return true;
+        }
 
         let total = ready.len() + usize::from(mail) + writable.len();
         if total == 0 {
@@ -346,6 +378,26 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         } else {
             self.deliver_mail(side);
         }
+        true
+    }
+
+    /// Tells an end what there is to tell of datagrams.
+    fn deliver_datagram(&mut self, side: Side) -> bool {
+        let (now, max) = (self.net.now, self.net.link.max_datagram);
+        let end = self.net.end(side);
+        let input = if end.max_datagram != max {
+            end.max_datagram = max;
+            self.net.datagrams = true;
+            Input::MaxDatagram { bytes: max }
+        } else if end.full && end.busy_until <= now {
+            end.full = false;
+            Input::DatagramsAvailable
+        } else if let Some(at) = end.datagrams.iter().position(|(at, _)| *at <= now) {
+            Input::Datagram { bytes: end.datagrams.remove(at).1 }
+        } else {
+            return false;
+        };
+        self.give(side, input);
         true
     }
 
@@ -473,6 +525,32 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         true
     }
 
+    fn send_datagram(&mut self, side: Side) -> bool {
+        let Self { client, server, net } = self;
+        let endpoint: &mut dyn Endpoint = if side == Side::Client { client } else { server };
+        let Some(datagram) = endpoint.poll_datagram() else { return false };
+        if net.drops_guard() {
+            return true;
+        }
+        assert!(datagram.size() <= net.link.max_datagram, "larger than what there is room for");
+        let now = net.now;
+        if net.end(side).busy_until > now {
+            datagram.blocked();
+            net.end(side).full = true;
+            net.log(side, format_args!("-> datagram is blocked"));
+            return true;
+        }
+        let bytes = datagram.to_bytes();
+        datagram.sent();
+        net.log(side, format_args!("-> datagram {}", Hex(&bytes)));
+        net.occupy(side, bytes.len() as u64);
+        let at = net.arrival(side);
+        if !net.random.once_in(net.link.lose_datagrams) {
+            net.end(side.peer()).datagrams.push((at, bytes));
+        }
+        true
+    }
+
     fn write(&mut self, side: Side) -> bool {
         let Self { client, server, net } = self;
         let endpoint: &mut dyn Endpoint = if side == Side::Client { client } else { server };
@@ -548,8 +626,12 @@ impl Net {
             parked: BTreeSet::new(),
             busy_until: Instant::ZERO,
             mail: VecDeque::new(),
+            datagrams: Vec::new(),
+            max_datagram: 0,
+            full: false,
         };
         Self {
+            datagrams: false,
             random: Random::new(link.seed),
             now: Instant::ZERO,
             trace: Trace::new(),
@@ -584,13 +666,18 @@ impl Net {
         self.ends[sender as usize].busy_until.max(self.now) + self.link.latency + jitter
     }
 
-    fn send(&mut self, side: Side, id: StreamId, bytes: Bytes, fin: bool) {
-        let n = bytes.len() as u64;
+    /// The link is busy with so many bytes.
+    fn occupy(&mut self, side: Side, bytes: u64) {
         if let Some(bandwidth) = self.link.bandwidth {
-            let time = Duration::from_micros((n * 1_000).div_ceil(bandwidth.max(1)));
+            let time = Duration::from_micros((bytes * 1_000).div_ceil(bandwidth.max(1)));
             let start = self.ends[side as usize].busy_until.max(self.now);
             self.end(side).busy_until = start + time;
         }
+    }
+
+    fn send(&mut self, side: Side, id: StreamId, bytes: Bytes, fin: bool) {
+        let n = bytes.len() as u64;
+        self.occupy(side, n);
         self.end(side).window -= n;
         let at = self.arrival(side);
         let Some(half) = self.halves.get_mut(&(side.peer(), id)) else { return };
@@ -692,7 +779,9 @@ impl Net {
         });
         let open = self.ends.iter().filter(|end| !end.closed);
         let mail = open.clone().filter_map(|end| end.mail.front().map(|(at, _)| *at));
-        let busy = open.filter(|end| !end.parked.is_empty()).map(|end| end.busy_until);
-        streams.chain(mail).chain(busy).filter(|at| *at > self.now).min()
+        let datagrams = open.clone().flat_map(|end| end.datagrams.iter().map(|(at, _)| *at));
+        let busy = open.filter(|end| end.full || !end.parked.is_empty());
+        let busy = busy.map(|end| end.busy_until);
+        streams.chain(mail).chain(datagrams).chain(busy).filter(|at| *at > self.now).min()
     }
 }

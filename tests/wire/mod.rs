@@ -2,9 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 use smoq::coding::lite::{
-    Announce, AnnounceOk, AnnounceRequest, DatagramHead, Features, Fetch, FrameHead, Framed,
-    Goaway, GroupHeader, Probe, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest,
-    decode_track_info, encode_track_info, frame_message,
+    Announce, AnnounceInit, AnnounceOk, AnnounceRequest, DatagramHead, Features, Fetch, FrameHead,
+    Framed, Goaway, GroupHeader, Probe, SessionUpdate, Setup, Subscribe, SubscribeResponse,
+    SubscribeUpdate, TrackRequest, decode_track_info, encode_track_info, frame_message,
 };
 use smoq::{DecodeError, EncodeError, TrackInfo, Version};
 
@@ -12,6 +12,7 @@ use smoq::{DecodeError, EncodeError, TrackInfo, Version};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Announce,
+    AnnounceInit,
     AnnounceOk,
     AnnounceRequest,
     Datagram,
@@ -20,6 +21,7 @@ pub(crate) enum Kind {
     Goaway,
     Group,
     Probe,
+    SessionUpdate,
     Setup,
     Subscribe,
     SubscribeResponse,
@@ -32,6 +34,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Announce(Announce),
+    AnnounceInit(AnnounceInit),
     AnnounceOk(AnnounceOk),
     AnnounceRequest(AnnounceRequest),
     Datagram(DatagramHead),
@@ -40,6 +43,7 @@ pub(crate) enum Message {
     Goaway(Goaway),
     Group(GroupHeader),
     Probe(Probe),
+    SessionUpdate(SessionUpdate),
     Setup(Setup),
     Subscribe(Subscribe),
     SubscribeResponse(SubscribeResponse),
@@ -63,8 +67,9 @@ const MESSAGE_BYTES: usize = 64 << 10;
 const PATH_SEGMENTS: usize = 32;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Announce,
+        Self::AnnounceInit,
         Self::AnnounceOk,
         Self::AnnounceRequest,
         Self::Datagram,
@@ -73,6 +78,7 @@ impl Kind {
         Self::Goaway,
         Self::Group,
         Self::Probe,
+        Self::SessionUpdate,
         Self::Setup,
         Self::Subscribe,
         Self::SubscribeResponse,
@@ -89,10 +95,10 @@ impl Kind {
     ) -> Result<Option<Framed>, DecodeError> {
         let typed = match self {
             Self::Announce => Features::of(version).announce_ids,
-            Self::SubscribeResponse => true,
+            Self::SubscribeResponse => Features::of(version).typed_responses(),
             _ => false,
         };
-        frame_message(front, typed, MESSAGE_BYTES)
+        frame_message(front, version, typed, MESSAGE_BYTES)
     }
 
     pub(crate) fn decode_body(
@@ -106,6 +112,9 @@ impl Kind {
                 let message = Announce::decode_body(kind, body, version, PATH_SEGMENTS)?;
                 return Ok(message.map(Message::Announce));
             }
+            Self::AnnounceInit => {
+                Message::AnnounceInit(AnnounceInit::decode_body(body, version, PATH_SEGMENTS)?)
+            }
             Self::AnnounceOk => Message::AnnounceOk(AnnounceOk::decode_body(body, version)?),
             Self::AnnounceRequest => Message::AnnounceRequest(AnnounceRequest::decode_body(
                 body,
@@ -116,6 +125,9 @@ impl Kind {
             Self::Goaway => Message::Goaway(Goaway::decode_body(body, version)?),
             Self::Group => Message::Group(GroupHeader::decode_body(body, version)?),
             Self::Probe => Message::Probe(Probe::decode_body(body, version)?),
+            Self::SessionUpdate => {
+                Message::SessionUpdate(SessionUpdate::decode_body(body, version)?)
+            }
             Self::Setup => Message::Setup(Setup::decode_body(body, version)?),
             Self::Subscribe => {
                 Message::Subscribe(Subscribe::decode_body(body, version, PATH_SEGMENTS)?)
@@ -165,6 +177,7 @@ impl Message {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Announce(_) => Kind::Announce,
+            Self::AnnounceInit(_) => Kind::AnnounceInit,
             Self::AnnounceOk(_) => Kind::AnnounceOk,
             Self::AnnounceRequest(_) => Kind::AnnounceRequest,
             Self::Datagram(_) => Kind::Datagram,
@@ -173,6 +186,7 @@ impl Message {
             Self::Goaway(_) => Kind::Goaway,
             Self::Group(_) => Kind::Group,
             Self::Probe(_) => Kind::Probe,
+            Self::SessionUpdate(_) => Kind::SessionUpdate,
             Self::Setup(_) => Kind::Setup,
             Self::Subscribe(_) => Kind::Subscribe,
             Self::SubscribeResponse(_) => Kind::SubscribeResponse,
@@ -185,6 +199,7 @@ impl Message {
     pub(crate) fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         match self {
             Self::Announce(message) => message.encode(out, version),
+            Self::AnnounceInit(message) => message.encode(out, version),
             Self::AnnounceOk(message) => message.encode(out, version),
             Self::AnnounceRequest(message) => message.encode(out, version),
             Self::Datagram(head) => head.encode(version).map(|head| out.put_slice(&head)),
@@ -193,6 +208,7 @@ impl Message {
             Self::Goaway(message) => message.encode(out, version),
             Self::Group(message) => message.encode(out, version),
             Self::Probe(message) => message.encode(out, version),
+            Self::SessionUpdate(message) => message.encode(out, version),
             Self::Setup(message) => message.encode(out, version),
             Self::Subscribe(message) => message.encode(out, version),
             Self::SubscribeResponse(message) => message.encode(out, version),

@@ -38,6 +38,8 @@ pub fn transport() -> TransportConfig {
         // some memory before it is used.
         .max_concurrent_uni_streams(1_024_u32.into())
         .max_concurrent_bidi_streams(1_024_u32.into())
+        // Datagrams in there are out of reach for priorities and expiry; quinn's megabyte is a lot.
+        .datagram_send_buffer_size(64 << 10)
         // What was begun is finished first, as groups should be. The send window, which matters
         // even more, follows the path: see `connection.rs`.
         .send_fairness(false);

@@ -9,8 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::crypto::rustls::HandshakeData;
 use quinn_proto::{
-    ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, StreamEvent, VarInt,
-    WriteError,
+    ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, SendDatagramError,
+    StreamEvent, VarInt, WriteError,
 };
 use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{self, Code};
@@ -45,7 +45,8 @@ pub enum Event {
         id: ConnectionId,
         /// Its session. The endpoint keeps it as well: dropping this handle ends nothing.
         session: Session,
-        /// What was agreed on.
+        /// What TLS agreed on. Where that leaves several, moq-lite 01 and 02, the most wanted of them, and
+        /// [`Session::version`] says later which it is.
         version: Version,
         /// Where the peer is.
         remote: SocketAddr,
@@ -93,6 +94,8 @@ struct Moq {
     late: usize,
     /// What the driver was told.
     path: PathInfo,
+    /// How large a datagram may be, as the driver was told.
+    max_datagram: usize,
 }
 
 /// What a turn did.
@@ -204,8 +207,15 @@ impl Connection {
                 Quic::Connected => self.connected(now, events),
                 Quic::ConnectionLost { reason } => self.lost(now, reason, events),
                 Quic::Stream(event) => self.stream_event(now, event, turn),
-                // The version is looked up at Connected; datagrams are not used yet.
-                Quic::HandshakeDataReady | Quic::DatagramReceived | Quic::DatagramsUnblocked => {}
+                Quic::DatagramReceived => {
+                    while let Some(bytes) = self.quic.datagrams().recv() {
+                        turn.items += 1;
+                        self.input(now, Input::Datagram { bytes });
+                    }
+                }
+                Quic::DatagramsUnblocked => self.input(now, Input::DatagramsAvailable),
+                // The version is looked up at Connected.
+                Quic::HandshakeDataReady => {}
             }
         }
     }
@@ -216,11 +226,15 @@ impl Connection {
         let tls = self.quic.crypto_session().handshake_data();
         let tls = tls.and_then(|data| data.downcast::<HandshakeData>().ok());
         let alpn = tls.and_then(|tls| tls.protocol);
-        let Some(version) = alpn.and_then(|alpn| Version::from_alpn(&alpn)) else {
-            // Only a TLS configuration that offers something foreign leads here.
+        let versions = match &role {
+            Role::Client(client) => client.versions(),
+            Role::Server(server) => server.versions(),
+        };
+        let Some(agreed) = versions.agreed(alpn.as_deref()) else {
+            // A TLS configuration that offers something foreign leads here, or a peer without ALPN.
             log::no_version(self.id, self.quic.remote_address());
             let code = varint(smoq::Error::Version.session_code());
-            self.quic.close(now, code, Bytes::from_static(b"unknown ALPN"));
+            self.quic.close(now, code, Bytes::from_static(b"no version in common"));
             events
                 .push_back(Event::Failed { id: self.id, error: ConnectionError::VersionMismatch });
             return;
@@ -229,23 +243,24 @@ impl Connection {
             Role::Client(client) => {
                 let clock = client.clock();
                 let now = clock.instant(now);
-                (clock, client.connect(version, now))
+                (clock, client.connect(agreed, now))
             }
             Role::Server(server) => {
                 let clock = server.clock();
                 let now = clock.instant(now);
-                (clock, server.accept(version, now))
+                (clock, server.accept(agreed, now))
             }
         };
         let remote = self.quic.remote_address();
-        log::agreed(self.id, remote, version);
+        log::agreed(self.id, remote, session.version());
         events.push_back(Event::Connected {
             id: self.id,
+            version: session.version(),
             session: session.clone(),
-            version,
             remote,
         });
-        self.moq = Some(Moq { session, driver, clock, late: 0, path: PathInfo::default() });
+        let path = PathInfo::default();
+        self.moq = Some(Moq { session, driver, clock, late: 0, path, max_datagram: 0 });
     }
 
     /// The peer or the network ended the connection.
@@ -342,6 +357,12 @@ impl Connection {
     /// Lets the driver work, and does what it then wants done to QUIC.
     fn outputs(&mut self, now: Instant, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
+        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
+        if max_datagram != moq.max_datagram {
+            moq.max_datagram = max_datagram;
+            let input = Input::MaxDatagram { bytes: max_datagram };
+            moq.driver.handle(moq.clock.instant(now), input);
+        }
         let driver = &mut moq.driver;
         let before = turn.items;
 
@@ -366,6 +387,15 @@ impl Connection {
         if path.is_news_to(&moq.path) {
             moq.path = path;
             driver.handle(moq.clock.instant(now), Input::Path(path));
+        }
+        for _ in 0..PIECES {
+            let Some(datagram) = driver.poll_datagram() else { break };
+            turn.items += 1;
+            match self.quic.datagrams().send(datagram.to_bytes(), false) {
+                Err(SendDatagramError::Blocked(_)) => datagram.blocked(),
+                // The size was asked for above. Whatever else may be wrong, it is lost.
+                Ok(()) | Err(_) => datagram.sent(),
+            }
         }
         for _ in 0..PIECES {
             let Some(write) = driver.poll_write() else { break };

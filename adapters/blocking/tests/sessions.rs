@@ -22,9 +22,11 @@ use smoq_blocking::{Budget, Endpoint, Event, Step, config};
 
 #[test]
 fn every_version_publishes_and_subscribes() {
-    for version in Version::ALL {
+    for version in Version::ALL.into_iter().chain(Version::WIP) {
         let mut stage = Stage::new();
-        let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+        let every: Versions = Version::ALL.into_iter().chain(Version::WIP).collect();
+        let server = Server::new().with_publish(stage.origin.consume()).with_versions(every);
+        let mut pair = Pair::new(&server);
         let received = Origin::default().produce();
         let client = Client::new().with_versions(version).with_consume(received.clone());
         let session = pair.connect(&client);
@@ -200,6 +202,65 @@ fn one_datagram_in_twenty_lost() {
         let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
         assert_eq!(frame.payload(), vec![n as u8; 5_000]);
     }
+}
+
+/// A datagram goes once: what the network loses of it is a gap, and of a group on a stream it is not.
+#[test]
+fn what_is_lost_of_datagrams_is_not_sent_again() {
+    for (version, loses) in
+        [(Version::Lite06, true), (Version::Lite05, true), (Version::Lite04, false)]
+    {
+        let mut stage = Stage::new();
+        let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+        let received = Origin::default().produce();
+        let client = Client::new().with_versions(version).with_consume(received.clone());
+        let session = pair.connect(&client);
+        let mut video = pair.subscribe(&received, &mut stage);
+        // All arrive as long as nothing is lost.
+        for n in 0..10_u8 {
+            stage.track.write_datagram(0, vec![n; 100]).unwrap();
+            let frame = pair.until(|| ready(video.try_read_frame())).unwrap().unwrap();
+            assert_eq!(frame.payload(), vec![n; 100]);
+        }
+        // Larger than half a packet, so that each is lost or not by itself.
+        pair.client.set_filter(lossy_in(7, 3));
+        for n in 10..110_u8 {
+            stage.track.write_datagram(0, vec![n; 1_000]).unwrap();
+        }
+        stage.track.finish().unwrap();
+        let mut count = 0;
+        while let Some(mut group) = pair.until(|| ready(video.try_recv_group())).unwrap() {
+            let n = group.sequence() as u8;
+            if n >= 10 {
+                let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+                assert_eq!(frame.payload(), vec![n; 1_000]);
+                count += 1;
+            }
+        }
+        assert_eq!(count < 100, loses, "{version}: {count} came");
+        assert!(count > 30, "{version}: {count} came");
+        assert_eq!(session.lost_datagrams(), 0, "they did not come at all");
+    }
+}
+
+#[test]
+fn a_past_group_is_fetched() {
+    let mut stage = Stage::new();
+    let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
+    let received = Origin::default().produce();
+    let _session = pair.connect(&Client::new().with_consume(received.clone()));
+    for n in 0..5_u8 {
+        stage.track.write_frame(u64::from(n) * 10_000, vec![n; 300_000]).unwrap();
+    }
+    let mut origin = received.consume();
+    let broadcast = pair.until(|| ready(origin.try_announced_broadcast("room/alice"))).unwrap();
+    let mut video = broadcast.subscribe_track("video", Subscription::default()).unwrap();
+    let mut group = pair.until(|| ready(video.try_fetch_group(3))).unwrap();
+    let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+    assert_eq!(frame.payload(), vec![3; 300_000]);
+    assert!(pair.until(|| ready(group.try_next_frame())).unwrap().is_none());
+    let refused = pair.until(|| ready(video.try_fetch_group(5)));
+    assert_eq!(refused.err(), Some(Error::NotFound));
 }
 
 #[test]
@@ -437,6 +498,25 @@ fn what_fails_is_told() {
     }
 }
 
+/// 01 and 02 share an ALPN, so that it is settled behind the handshake.
+#[test]
+fn set_up_settles_on_a_version() {
+    use Version::{Lite01, Lite02};
+    let mut stage = Stage::new();
+    let server = Server::new().with_publish(stage.origin.consume()).with_versions(Lite01);
+    let mut pair = Pair::new(&server);
+    let received = Origin::default().produce();
+    let client = Client::new().with_versions([Lite02, Lite01]).with_consume(received.clone());
+    let session = pair.connect(&client);
+    assert_eq!(session.version(), Lite02, "the most wanted, until it is settled");
+    pair.subscribe(&received, &mut stage);
+    assert_eq!(session.version(), Lite01);
+
+    let mut session = pair.connect(&Client::new().with_versions(Lite02));
+    let error = pair.until(|| ready(session.try_closed()));
+    assert_eq!(error, Error::Version);
+}
+
 #[test]
 fn noise_on_the_socket_changes_nothing() {
     let mut pair = Pair::new(&Server::new());
@@ -617,8 +697,13 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
 }
 
 /// Keeps 19 datagrams of 20, which ones depends on `seed` alone.
-fn lossy(mut seed: u32) -> impl FnMut(&[u8]) -> bool {
-    move |_| random(&mut seed) % 20 != 0
+fn lossy(seed: u32) -> impl FnMut(&[u8]) -> bool {
+    lossy_in(seed, 20)
+}
+
+/// Loses one in `n`.
+fn lossy_in(mut seed: u32, n: u32) -> impl FnMut(&[u8]) -> bool {
+    move |_| random(&mut seed) % n != 0
 }
 
 /// Numerical Recipes' linear congruential generator.

@@ -18,6 +18,10 @@ pub const SEND_WINDOW: u64 = 2 << 20;
 /// Bytes that a peer may send ahead on one connection, and on one stream a quarter of it: 8 MiB.
 pub const RECEIVE_WINDOW: u32 = 8 << 20;
 
+/// Bytes of datagrams that wait in quinn: 64 KiB. As with [`SEND_WINDOW`], what is in there is out of
+/// reach; quinn's own default is 16 times that.
+pub const DATAGRAM_BUFFER: usize = 64 << 10;
+
 /// Streams of each direction that a peer may have open: 4,096, as
 /// [`Limits::group_streams`](smoq::Limits::group_streams).
 pub const STREAMS: u32 = 4_096;
@@ -35,6 +39,7 @@ pub fn transport() -> quinn::TransportConfig {
     transport
         .send_window(SEND_WINDOW)
         .send_fairness(false)
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW / 4))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))

@@ -11,7 +11,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{AcceptBi, AcceptUni, ConnectionError, OpenBi, OpenUni, ReadError, WriteError};
+use quinn::{
+    AcceptBi, AcceptUni, ConnectionError, OpenBi, OpenUni, ReadDatagram, ReadError, SendDatagram,
+    WriteError,
+};
 use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{Code, Dir};
 use smoq::{Clock, Driver, Error, Instant};
@@ -33,6 +36,8 @@ const ACCEPT_BI: usize = 1;
 const OPEN_UNI: usize = 2;
 const OPEN_BI: usize = 3;
 const LOST: usize = 4;
+const READ_DATAGRAM: usize = 5;
+const SEND_DATAGRAM: usize = 6;
 
 /// Drives until the session is over; `Ok` if that was no error.
 pub(crate) async fn drive(
@@ -51,13 +56,17 @@ pub(crate) async fn drive(
         open_uni: pin!(connection.open_uni()),
         open_bi: pin!(connection.open_bi()),
         lost: Lost::Watched(pin!(connection.closed())),
+        read_datagram: pin!(connection.read_datagram()),
+        send_datagram: None,
         streams,
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: 0,
         path: PathInfo::default(),
+        max_datagram: 0,
     };
-    for key in [ACCEPT_UNI, ACCEPT_BI, LOST] {
+    round.measure();
+    for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
     match poll_fn(|cx| round.poll(cx)).await {
@@ -157,12 +166,16 @@ struct Round<'p, 'c> {
     open_uni: Pin<&'p mut OpenUni<'c>>,
     open_bi: Pin<&'p mut OpenBi<'c>>,
     lost: Lost<'p>,
+    read_datagram: Pin<&'p mut ReadDatagram<'c>>,
+    /// A datagram that waits for room, and all others behind it.
+    send_datagram: Option<Pin<Box<SendDatagram<'c>>>>,
     streams: Streams,
     driver: Driver,
     timer: Timer,
     send_window: u64,
     /// What the driver was told.
     path: PathInfo,
+    max_datagram: usize,
 }
 
 impl Round<'_, '_> {
@@ -182,6 +195,7 @@ impl Round<'_, '_> {
                 self.act(action);
             }
             is_busy |= self.open();
+            is_busy |= self.send_datagrams();
             is_busy |= self.write(now);
             if is_busy {
                 continue;
@@ -233,6 +247,8 @@ impl Round<'_, '_> {
                 OPEN_UNI => self.driver.handle(now, Input::Available { dir: Dir::Uni }),
                 OPEN_BI => self.driver.handle(now, Input::Available { dir: Dir::Bi }),
                 LOST => self.notice_loss(),
+                READ_DATAGRAM => self.read_datagrams(now, &mut budget),
+                SEND_DATAGRAM => self.push_datagram(),
                 key => self.read_stream(key, now, &mut budget),
             }
         }
@@ -262,6 +278,22 @@ impl Round<'_, '_> {
             budget.spend(0);
             let id = self.streams.insert(stream);
             self.driver.handle(now, Input::Opened { id });
+        }
+    }
+
+    fn read_datagrams(&mut self, now: Instant, budget: &mut Budget) {
+        let waker = &self.wakers[READ_DATAGRAM];
+        let cx = &mut Context::from_waker(waker);
+        loop {
+            if !budget.is_left() {
+                waker.wake_by_ref();
+                return;
+            }
+            // An error is that of the connection, which is noticed by itself.
+            let Poll::Ready(Ok(bytes)) = self.read_datagram.as_mut().poll(cx) else { return };
+            self.read_datagram.set(self.connection.read_datagram());
+            budget.spend(bytes.len());
+            self.driver.handle(now, Input::Datagram { bytes });
         }
     }
 
@@ -386,6 +418,42 @@ impl Round<'_, '_> {
         budget.was_used()
     }
 
+    fn send_datagrams(&mut self) -> bool {
+        let mut budget = Budget::new();
+        while budget.is_left() && self.send_datagram.is_none() {
+            let Some(datagram) = self.driver.poll_datagram() else { break };
+            budget.spend(datagram.size());
+            let bytes = datagram.to_bytes();
+            datagram.sent();
+            if self.connection.datagram_send_buffer_space() < bytes.len() {
+                self.send_datagram = Some(Box::pin(self.connection.send_datagram_wait(bytes)));
+                self.push_datagram();
+            } else if self.connection.send_datagram(bytes).is_err() {
+                // It is lost, as it may be anywhere on its way: the path has become narrower.
+                self.measure();
+            }
+        }
+        budget.was_used()
+    }
+
+    /// Sends the datagram that waits, if there is room for it now.
+    fn push_datagram(&mut self) {
+        let Some(waiting) = &mut self.send_datagram else { return };
+        let cx = &mut Context::from_waker(&self.wakers[SEND_DATAGRAM]);
+        if waiting.as_mut().poll(cx).is_ready() {
+            self.send_datagram = None;
+        }
+    }
+
+    /// Tells the driver how large a datagram may be, which changes with what is known of the path.
+    fn measure(&mut self) {
+        let bytes = self.connection.max_datagram_size().unwrap_or(0);
+        if bytes != self.max_datagram {
+            self.max_datagram = bytes;
+            self.driver.handle(self.timer.now(), Input::MaxDatagram { bytes });
+        }
+    }
+
     fn write(&mut self, now: Instant) -> bool {
         let mut budget = Budget::new();
         while budget.is_left() {
@@ -435,6 +503,7 @@ impl Round<'_, '_> {
     /// What quinn holds is out of reach for priorities and expiry: two congestion windows keep the
     /// path busy.
     fn follow_path(&mut self, now: Instant) {
+        self.measure();
         let path = self.connection.stats().path;
         self.tell_path(now, path.rtt, path.cwnd);
         let window = (2 * path.cwnd).max(MIN_SEND_WINDOW);

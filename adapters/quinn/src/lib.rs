@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use quinn::crypto::rustls::HandshakeData;
-use smoq::{Client, Clock, Server, Session, Version, Versions};
+use smoq::{Agreed, Client, Clock, Server, Session, Versions};
 pub use smoq_tls;
 
 use crate::streams::{Streams, wire_code};
@@ -64,10 +64,10 @@ pub fn connect_in(
     client: &Client,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, Driving), Error> {
-    let version = agreed(&connection, client.versions())?;
-    log::agreed(&connection, version);
+    let agreed = agreed(&connection, client.versions())?;
+    log::agreed(&connection, agreed.version());
     let clock = client.clock();
-    let (session, driver) = client.connect(version, clock.instant(runtime.now()));
+    let (session, driver) = client.connect(agreed, clock.instant(runtime.now()));
     Ok((session, Driving::new(connection, driver, clock, runtime)))
 }
 
@@ -86,10 +86,10 @@ pub fn accept_in(
     server: &Server,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, Driving), Error> {
-    let version = agreed(&connection, server.versions())?;
-    log::agreed(&connection, version);
+    let agreed = agreed(&connection, server.versions())?;
+    log::agreed(&connection, agreed.version());
     let clock = server.clock();
-    let (session, driver) = server.accept(version, clock.instant(runtime.now()));
+    let (session, driver) = server.accept(agreed, clock.instant(runtime.now()));
     Ok((session, Driving::new(connection, driver, clock, runtime)))
 }
 
@@ -141,15 +141,14 @@ fn default_runtime(connection: &quinn::Connection) -> Result<Arc<dyn quinn::Runt
     runtime.ok_or(Error::NoRuntime)
 }
 
-fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Version, Error> {
+/// What TLS agreed on; without ALPN the set-up of the oldest versions decides, if they are spoken.
+fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Agreed, Error> {
     let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-    let version = data
-        .and_then(|data| data.protocol)
-        .and_then(|alpn| Version::from_alpn(&alpn))
-        .filter(|version| versions.contains(*version));
-    if version.is_none() {
+    let alpn = data.and_then(|data| data.protocol);
+    let agreed = versions.agreed(alpn.as_deref());
+    if agreed.is_none() {
         log::no_version(connection);
         connection.close(wire_code(smoq::Error::Version.session_code()), b"no version in common");
     }
-    version.ok_or(Error::Version)
+    agreed.ok_or(Error::Version)
 }

@@ -20,7 +20,7 @@ pub(crate) fn stream_code(code: VarInt) -> Code {
 }
 
 /// Keys of the ready list from this one on are streams'.
-pub(crate) const FIRST_STREAM: usize = 5;
+pub(crate) const FIRST_STREAM: usize = 7;
 
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 

@@ -299,9 +299,15 @@ impl Draft {
     /// The row of `version`, `None` if that is no draft of moq-transport.
     pub const fn of(version: Version) -> Option<&'static Self> {
         match version {
-            Version::Lite03 | Version::Lite04 | Version::Lite05 | Version::Lite06 => None,
             Version::Moqt16 => Some(&MOQT_16),
             Version::Moqt18 => Some(&MOQT_18),
+            Version::Lite01
+            | Version::Lite02
+            | Version::Lite03
+            | Version::Lite04
+            | Version::Lite05
+            | Version::Lite06
+            | Version::Lite07Wip => None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The Announce stream: a request for the broadcasts under a prefix, and its answers.
 
+use alloc::vec::Vec;
+
 use bytes::BytesMut;
 
 use super::{Features, HopsForm, decodable, encodable};
@@ -17,6 +19,9 @@ pub struct AnnounceRequest {
     /// Nothing that came through this hop; unknown excludes nothing. Only in 04 and 05, elsewhere it
     /// is not written.
     pub exclude: Hop,
+    /// Also paths with a segment behind the prefix that begins with a dot. Only in 07, elsewhere it is
+    /// not written.
+    pub hidden: bool,
 }
 
 impl AnnounceRequest {
@@ -26,25 +31,68 @@ impl AnnounceRequest {
         version: Version,
         max_segments: usize,
     ) -> Result<Self, DecodeError> {
-        Cursor::message(body, |cursor| {
+        let features = Features::of(version);
+        features.read(body, |cursor| {
             let prefix = cursor.path(max_segments)?;
-            let exclude = if Features::of(version).exclude_hop {
-                Hop::new(cursor.varint()?)
-            } else {
-                Hop::UNKNOWN
+            let exclude =
+                if features.exclude_hop { Hop::new(cursor.varint()?) } else { Hop::UNKNOWN };
+            let hidden = match features.hidden.then(|| cursor.u8()).transpose()? {
+                None | Some(0) => false,
+                Some(1) => true,
+                Some(_) => return Err(DecodeError::InvalidValue("hidden flag")),
             };
-            Ok(Self { prefix, exclude })
+            Ok(Self { prefix, exclude, hidden })
         })
     }
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
-        Writer::message(out, None, |writer| {
+        let features = Features::of(version);
+        features.write(out, None, |writer| {
             writer.path(&self.prefix)?;
-            if Features::of(version).exclude_hop {
+            if features.exclude_hop {
                 writer.varint(self.exclude.as_u64())?;
             }
+            if features.hidden {
+                writer.u8(self.hidden.into());
+            }
             Ok(())
+        })
+    }
+}
+
+/// ANNOUNCE_INIT (up to 02): the first answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnnounceInit {
+    /// What there is, relative to the prefix that was asked for.
+    pub suffixes: Vec<Path>,
+}
+
+impl AnnounceInit {
+    /// Reads the body of a message.
+    pub fn decode_body(
+        body: &[u8],
+        version: Version,
+        max_segments: usize,
+    ) -> Result<Self, DecodeError> {
+        let features = Features::of(version);
+        decodable(features.announce_init)?;
+        features.read(body, |cursor| {
+            let count = cursor.varint()?;
+            // Each takes a byte at least, so that no more are made than came.
+            let suffixes =
+                (0..count).map(|_| cursor.path(max_segments)).collect::<Result<_, _>>()?;
+            Ok(Self { suffixes })
+        })
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        let features = Features::of(version);
+        encodable(features.announce_init)?;
+        features.write(out, None, |writer| {
+            writer.varint(self.suffixes.len() as u64)?;
+            self.suffixes.iter().try_for_each(|suffix| writer.path(suffix))
         })
     }
 }
@@ -61,16 +109,18 @@ pub struct AnnounceOk {
 impl AnnounceOk {
     /// Reads the body of a message.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
-        decodable(Features::of(version).announce_ok)?;
-        Cursor::message(body, |cursor| {
+        let features = Features::of(version);
+        decodable(features.announce_ok)?;
+        features.read(body, |cursor| {
             Ok(Self { hop: Hop::new(cursor.varint()?), active: cursor.varint()? })
         })
     }
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
-        encodable(Features::of(version).announce_ok)?;
-        Writer::message(out, None, |writer| {
+        let features = Features::of(version);
+        encodable(features.announce_ok)?;
+        features.write(out, None, |writer| {
             writer.varint(self.hop.as_u64())?;
             Ok(writer.varint(self.active)?)
         })
@@ -80,8 +130,9 @@ impl AnnounceOk {
 /// One change of the set of broadcasts: ANNOUNCE up to 05, its typed successors from 06 on
 /// ([`Features::announce_ids`]).
 ///
-/// `hops` are as on the wire, see [`HopsForm`] for who is among them. A known hop that is there twice
-/// is not refused here: [`Hops::has_loop`].
+/// `suffix` and `hops` are as on the wire: behind what `bases` and `base` name of another announcement,
+/// which only 07 does and nobody must. As to `hops`, see [`HopsForm`] for who is among them. A known hop
+/// that is there twice is not refused here: [`Hops::has_loop`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announce {
     /// ANNOUNCE with status active (05: or restart), ANNOUNCE_START: the broadcast can be subscribed.
@@ -93,18 +144,20 @@ pub enum Announce {
         hops: Hops,
         /// What a path to it costs. Before 06 not written, and [`Cost::UNKNOWN`] on decoding.
         cost: Cost,
+        /// What stands in other announcements.
+        bases: Bases,
     },
     /// ANNOUNCE with status ended, up to 05.
     Ended {
         /// Relative to the prefix that was asked for.
         suffix: Path,
     },
-    /// ANNOUNCE_END, 06.
+    /// ANNOUNCE_END, 06+.
     EndedId {
         /// Which.
         id: u64,
     },
-    /// ANNOUNCE_UPDATE, 06: another way to the same broadcast.
+    /// ANNOUNCE_UPDATE, 06+: another way to the same broadcast.
     Update {
         /// Which.
         id: u64,
@@ -112,7 +165,45 @@ pub enum Announce {
         hops: Hops,
         /// What a path to it costs now.
         cost: Cost,
+        /// Whose last hops follow on `hops`.
+        base: Base,
     },
+}
+
+/// Another announcement of the same stream, and how much of it counts (07).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// How far back: 1 is the ANNOUNCE_START before this message, and so on. 0 is none. It must not have
+    /// ended.
+    pub back: u64,
+    /// Segments or hops; 0 if there is none.
+    pub keep: u64,
+}
+
+/// What an announcement shares with others (07).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bases {
+    /// Whose first segments go before the suffix.
+    pub path: Base,
+    /// Whose last hops follow on the hops.
+    pub hops: Base,
+}
+
+impl Base {
+    const fn new(back: u64, keep: u64) -> Result<Self, DecodeError> {
+        if back == 0 && keep > 0 {
+            return Err(DecodeError::InvalidValue("announce base"));
+        }
+        Ok(Self { back, keep })
+    }
+
+    const fn check(self, features: &Features) -> Result<(), EncodeError> {
+        match self {
+            Self { back: 0, keep: 0 } => Ok(()),
+            Self { back: 0, .. } => Err(EncodeError::InvalidValue("announce base")),
+            _ => encodable(features.announce_bases),
+        }
+    }
 }
 
 const ENDED: u8 = 0;
@@ -126,7 +217,7 @@ const UPDATE: u64 = 2;
 
 impl Announce {
     /// Reads the body of a message with the type that [`Framed::kind`](super::Framed::kind) says;
-    /// `None` is a message of an unknown type, to be skipped (06).
+    /// `None` is a message of an unknown type, to be skipped (06+).
     pub fn decode_body(
         kind: Option<u64>,
         body: &[u8],
@@ -135,22 +226,22 @@ impl Announce {
     ) -> Result<Option<Self>, DecodeError> {
         let features = Features::of(version);
         if !features.announce_ids {
-            return Cursor::message(body, |cursor| {
-                Self::decode_status(cursor, features, max_segments)
-            })
-            .map(Some);
+            return features
+                .read(body, |cursor| Self::decode_status(cursor, features, max_segments))
+                .map(Some);
         }
         let message = match kind {
-            Some(START) => Cursor::message(body, |cursor| {
-                let suffix = cursor.path(max_segments)?;
-                let hops = decode_hops(cursor, features.hops)?;
-                Ok(Self::Active { suffix, hops, cost: decode_cost(cursor)? })
+            Some(START) => features.read(body, |cursor| {
+                let (suffix, path) = decode_suffix(cursor, features, max_segments)?;
+                let (hops, base) = decode_chain(cursor, features)?;
+                let bases = Bases { path, hops: base };
+                Ok(Self::Active { suffix, hops, cost: decode_cost(cursor)?, bases })
             }),
-            Some(END) => Cursor::message(body, |cursor| Ok(Self::EndedId { id: cursor.varint()? })),
-            Some(UPDATE) => Cursor::message(body, |cursor| {
+            Some(END) => features.read(body, |cursor| Ok(Self::EndedId { id: cursor.varint()? })),
+            Some(UPDATE) => features.read(body, |cursor| {
                 let id = cursor.varint()?;
-                let hops = decode_hops(cursor, features.hops)?;
-                Ok(Self::Update { id, hops, cost: decode_cost(cursor)? })
+                let (hops, base) = decode_chain(cursor, features)?;
+                Ok(Self::Update { id, hops, cost: decode_cost(cursor)?, base })
             }),
             _ => return Ok(None),
         };
@@ -165,12 +256,11 @@ impl Announce {
         let status = cursor.u8()?;
         let suffix = cursor.path(max_segments)?;
         let hops = decode_hops(cursor, features.hops)?;
+        let (cost, bases) = (Cost::UNKNOWN, Bases::default());
         match status {
             ENDED => Ok(Self::Ended { suffix }),
-            ACTIVE => Ok(Self::Active { suffix, hops, cost: Cost::UNKNOWN }),
-            RESTART if features.announce_ok => {
-                Ok(Self::Active { suffix, hops, cost: Cost::UNKNOWN })
-            }
+            ACTIVE => Ok(Self::Active { suffix, hops, cost, bases }),
+            RESTART if features.announce_ok => Ok(Self::Active { suffix, hops, cost, bases }),
             _ => Err(DecodeError::InvalidValue("announce status")),
         }
     }
@@ -179,32 +269,33 @@ impl Announce {
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         let features = Features::of(version);
         match self {
-            Self::Active { suffix, hops, cost } if features.announce_ids => {
-                Writer::message(out, Some(START), |writer| {
-                    writer.path(suffix)?;
-                    encode_hops(writer, hops, features.hops)?;
+            Self::Active { suffix, hops, cost, bases } if features.announce_ids => {
+                features.write(out, Some(START), |writer| {
+                    encode_suffix(writer, features, suffix, bases.path)?;
+                    encode_chain(writer, features, hops, bases.hops)?;
                     encode_cost(writer, *cost)
                 })
             }
-            Self::Active { suffix, hops, .. } => Writer::message(out, None, |writer| {
+            Self::Active { suffix, hops, bases, .. } => features.write(out, None, |writer| {
+                encodable(*bases == Bases::default())?;
                 writer.u8(ACTIVE);
                 writer.path(suffix)?;
                 encode_hops(writer, hops, features.hops)
             }),
             Self::Ended { suffix } if !features.announce_ids => {
-                Writer::message(out, None, |writer| {
+                features.write(out, None, |writer| {
                     writer.u8(ENDED);
                     writer.path(suffix)?;
                     encode_hops(writer, &Hops::new(), features.hops)
                 })
             }
             Self::EndedId { id } if features.announce_ids => {
-                Writer::message(out, Some(END), |writer| Ok(writer.varint(*id)?))
+                features.write(out, Some(END), |writer| Ok(writer.varint(*id)?))
             }
-            Self::Update { id, hops, cost } if features.announce_ids => {
-                Writer::message(out, Some(UPDATE), |writer| {
+            Self::Update { id, hops, cost, base } if features.announce_ids => {
+                features.write(out, Some(UPDATE), |writer| {
                     writer.varint(*id)?;
-                    encode_hops(writer, hops, features.hops)?;
+                    encode_chain(writer, features, hops, *base)?;
                     encode_cost(writer, *cost)
                 })
             }
@@ -215,7 +306,62 @@ impl Announce {
     }
 }
 
+/// A suffix behind its base, if there are bases.
+fn decode_suffix(
+    cursor: &mut Cursor<'_>,
+    features: &Features,
+    max_segments: usize,
+) -> Result<(Path, Base), DecodeError> {
+    let mut base = Base::default();
+    if features.announce_bases {
+        base = Base::new(cursor.varint()?, cursor.varint()?)?;
+    }
+    Ok((cursor.path(max_segments)?, base))
+}
+
+fn encode_suffix(
+    writer: &mut Writer<'_>,
+    features: &Features,
+    suffix: &Path,
+    base: Base,
+) -> Result<(), EncodeError> {
+    base.check(features)?;
+    if features.announce_bases {
+        writer.varint(base.back)?;
+        writer.varint(base.keep)?;
+    }
+    writer.path(suffix)
+}
+
+/// Hops between the two parts of their base, if there are bases.
+fn decode_chain(cursor: &mut Cursor<'_>, features: &Features) -> Result<(Hops, Base), DecodeError> {
+    if !features.announce_bases {
+        return Ok((decode_hops(cursor, features.hops)?, Base::default()));
+    }
+    let back = cursor.varint()?;
+    let hops = decode_hops(cursor, features.hops)?;
+    Ok((hops, Base::new(back, cursor.varint()?)?))
+}
+
+fn encode_chain(
+    writer: &mut Writer<'_>,
+    features: &Features,
+    hops: &Hops,
+    base: Base,
+) -> Result<(), EncodeError> {
+    base.check(features)?;
+    if !features.announce_bases {
+        return encode_hops(writer, hops, features.hops);
+    }
+    writer.varint(base.back)?;
+    encode_hops(writer, hops, features.hops)?;
+    Ok(writer.varint(base.keep)?)
+}
+
 fn decode_hops(cursor: &mut Cursor<'_>, form: HopsForm) -> Result<Hops, DecodeError> {
+    if form == HopsForm::Absent {
+        return Ok(Hops::new());
+    }
     let count = cursor.varint()?;
     if count > Hops::MAX as u64 {
         return Err(DecodeError::TooMany);
@@ -226,6 +372,9 @@ fn decode_hops(cursor: &mut Cursor<'_>, form: HopsForm) -> Result<Hops, DecodeEr
 }
 
 fn encode_hops(writer: &mut Writer<'_>, hops: &Hops, form: HopsForm) -> Result<(), EncodeError> {
+    if form == HopsForm::Absent {
+        return Ok(());
+    }
     writer.varint(hops.len() as u64)?;
     if form != HopsForm::Count {
         for hop in hops.as_slice() {

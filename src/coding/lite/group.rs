@@ -4,7 +4,6 @@ use bytes::BytesMut;
 
 use super::{Features, decodable, encodable};
 use crate::coding::varint::{self, Head};
-use crate::coding::writer::Writer;
 use crate::coding::{BoundsExceeded, Cursor, DecodeError, EncodeError};
 use crate::time::Timestamp;
 use crate::version::Version;
@@ -23,7 +22,7 @@ pub struct GroupHeader {
 impl GroupHeader {
     /// Reads the body of a message.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
-        Cursor::message(body, |cursor| {
+        Features::of(version).read(body, |cursor| {
             let subscribe = cursor.varint()?;
             let sequence = cursor.varint()?;
             let first_frame =
@@ -36,7 +35,7 @@ impl GroupHeader {
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         let features = Features::of(version);
         encodable(features.frame_bounds || self.first_frame == 0)?;
-        Writer::message(out, None, |writer| {
+        Features::of(version).write(out, None, |writer| {
             writer.varint(self.subscribe)?;
             writer.varint(self.sequence)?;
             if features.frame_bounds {
@@ -72,19 +71,22 @@ impl FrameHead {
         if units > Timestamp::MAX.units() { Err(BoundsExceeded) } else { Ok(Timestamp::new(units)) }
     }
 
-    /// The head at `front`, of which the first 16 bytes are enough, and how many bytes it takes;
+    /// The head at `front`, of which the first
+    /// [`HEAD_BYTES`](super::HEAD_BYTES) are enough, and how many bytes it takes;
     /// `None` if more are needed.
     pub fn read(front: &[u8], version: Version) -> Result<Option<(Self, usize)>, DecodeError> {
-        Cursor::front(front, |cursor| {
-            let delta = if Features::of(version).timestamps { cursor.zigzag()? } else { 0 };
+        let features = Features::of(version);
+        Cursor::of(front, features.form).begin(|cursor| {
+            let delta = if features.timestamps { cursor.zigzag()? } else { 0 };
             Ok(Self { delta, size: cursor.varint()? })
         })
     }
 
     /// The bytes.
     pub fn encode(&self, version: Version) -> Result<Head<2>, EncodeError> {
-        let mut head = Head::new();
-        if Features::of(version).timestamps {
+        let features = Features::of(version);
+        let mut head = Head::of(features.form);
+        if features.timestamps {
             head.push(varint::zigzag(self.delta)?)?;
         }
         head.push(self.size)?;
@@ -106,8 +108,9 @@ pub struct DatagramHead {
 impl DatagramHead {
     /// The head of a whole datagram, and where the payload begins.
     pub fn decode(datagram: &[u8], version: Version) -> Result<(Self, usize), DecodeError> {
-        decodable(Features::of(version).datagrams)?;
-        let head = Cursor::front(datagram, |cursor| {
+        let features = Features::of(version);
+        decodable(features.datagrams)?;
+        let head = Cursor::of(datagram, features.form).begin(|cursor| {
             let subscribe = cursor.varint()?;
             let sequence = cursor.varint()?;
             let units = cursor.varint()?;
@@ -121,8 +124,9 @@ impl DatagramHead {
 
     /// The bytes.
     pub fn encode(&self, version: Version) -> Result<Head<3>, EncodeError> {
-        encodable(Features::of(version).datagrams)?;
-        let mut head = Head::new();
+        let features = Features::of(version);
+        encodable(features.datagrams)?;
+        let mut head = Head::of(features.form);
         head.push(self.subscribe)?;
         head.push(self.sequence)?;
         head.push(self.timestamp.units())?;

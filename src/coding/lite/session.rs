@@ -1,4 +1,4 @@
-//! What is about the session as a whole: PROBE and GOAWAY.
+//! What is about the session as a whole: PROBE, GOAWAY and SESSION_UPDATE.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -6,11 +6,10 @@ use core::time::Duration;
 use bytes::BytesMut;
 
 use super::{Features, decodable, encodable};
-use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::coding::{DecodeError, EncodeError};
 use crate::version::Version;
 
-/// PROBE: what the path to the subscriber can carry, as its publisher sees it.
+/// PROBE (03+): what the path to the subscriber can carry, as its publisher sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
     /// Bits a second, `None` if not known. `Some(0)` is written as 1.
@@ -23,9 +22,11 @@ pub struct Probe {
 impl Probe {
     /// Reads the body of a message.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
-        Cursor::message(body, |cursor| {
+        let features = Features::of(version);
+        decodable(features.probe)?;
+        features.read(body, |cursor| {
             let bitrate = Some(cursor.varint()?).filter(|&bitrate| bitrate > 0);
-            let rtt = if Features::of(version).rtt { Some(cursor.millis()?) } else { None };
+            let rtt = if features.rtt { Some(cursor.millis()?) } else { None };
             Ok(Self { bitrate, rtt: rtt.filter(|rtt| !rtt.is_zero()) })
         })
     }
@@ -33,9 +34,11 @@ impl Probe {
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         const MILLI: Duration = Duration::from_millis(1);
-        Writer::message(out, None, |writer| {
+        let features = Features::of(version);
+        encodable(features.probe)?;
+        features.write(out, None, |writer| {
             writer.varint(self.bitrate.map_or(0, |bitrate| bitrate.max(1)))?;
-            if Features::of(version).rtt {
+            if features.rtt {
                 writer.millis(self.rtt.map_or(Duration::ZERO, |rtt| rtt.max(MILLI)))?;
             }
             Ok(())
@@ -57,8 +60,9 @@ impl Goaway {
 
     /// Reads the body of a message.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
-        decodable(Features::of(version).goaway)?;
-        Cursor::message(body, |cursor| {
+        let features = Features::of(version);
+        decodable(features.goaway)?;
+        features.read(body, |cursor| {
             let uri = cursor.string()?;
             if uri.len() > Self::MAX_URI {
                 return Err(DecodeError::TooLong);
@@ -69,10 +73,39 @@ impl Goaway {
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
-        encodable(Features::of(version).goaway)?;
+        let features = Features::of(version);
+        encodable(features.goaway)?;
         if self.uri.len() > Self::MAX_URI {
             return Err(EncodeError::TooLong);
         }
-        Writer::message(out, None, |writer| Ok(writer.string(&self.uri)?))
+        features.write(out, None, |writer| Ok(writer.string(&self.uri)?))
+    }
+}
+
+/// SESSION_UPDATE (up to 02), on the stream of the set-up: what the sender can carry. No deployed peer
+/// sends it, and all ignore it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionUpdate {
+    /// Bits a second, `None` if not known. `Some(0)` is written as 1.
+    pub bitrate: Option<u64>,
+}
+
+impl SessionUpdate {
+    /// Reads the body of a message.
+    pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
+        let features = Features::of(version);
+        decodable(features.settles)?;
+        features.read(body, |cursor| {
+            Ok(Self { bitrate: Some(cursor.varint()?).filter(|&bitrate| bitrate > 0) })
+        })
+    }
+
+    /// Appends the whole message.
+    pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
+        let features = Features::of(version);
+        encodable(features.settles)?;
+        features.write(out, None, |writer| {
+            Ok(writer.varint(self.bitrate.map_or(0, |bitrate| bitrate.max(1)))?)
+        })
     }
 }

@@ -6,8 +6,7 @@ use bytes::BytesMut;
 use smallvec::SmallVec;
 
 use super::{Features, decodable, encodable};
-use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError, varint};
+use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::hop::Hop;
 use crate::version::Version;
 
@@ -41,8 +40,9 @@ impl Setup {
     /// Reads the body of a message. A parameter that is there twice is [`DecodeError::Duplicate`],
     /// which the deployed peers answer by closing the session.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
-        decodable(Features::of(version).setup)?;
-        Cursor::message(body, |cursor| {
+        let features = Features::of(version);
+        decodable(features.setup)?;
+        features.read(body, |cursor| {
             let count = cursor.varint()?;
             if count > MAX_PARAMETERS {
                 return Err(DecodeError::TooMany);
@@ -56,18 +56,19 @@ impl Setup {
                 }
                 seen.push(id);
                 let len = cursor.varint()?;
-                setup.decode_parameter(id, cursor.bytes(len)?)?;
+                setup.decode_parameter(id, cursor.sub(len)?)?;
             }
             Ok(setup)
         })
     }
 
-    fn decode_parameter(&mut self, id: u64, value: &[u8]) -> Result<(), DecodeError> {
-        let integer = || Cursor::message(value, Cursor::varint);
+    fn decode_parameter(&mut self, id: u64, value: Cursor<'_>) -> Result<(), DecodeError> {
+        let integer = || value.clone().whole(Cursor::varint);
         match id {
             PROBE => self.probe = Some(integer()?),
             PATH => {
-                let path = core::str::from_utf8(value).map_err(|_| DecodeError::InvalidString)?;
+                let bytes = value.clone().bytes(value.remaining() as u64)?;
+                let path = core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidString)?;
                 self.path = if path.is_empty() { None } else { Some(path.into()) };
             }
             ROLE => self.role = Some(integer()?),
@@ -80,19 +81,20 @@ impl Setup {
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
-        encodable(Features::of(version).setup)?;
+        let features = Features::of(version);
+        encodable(features.setup)?;
         let path = self.path.as_deref().filter(|path| !path.is_empty());
         let hop = if self.hop.is_known() { Some(self.hop.as_u64()) } else { None };
         let integers = [(PROBE, self.probe), (ROLE, self.role), (COST, self.cost), (HOP, hop)];
         let count = integers.iter().filter(|(_, value)| value.is_some()).count()
             + usize::from(path.is_some());
 
-        Writer::message(out, None, |writer| {
+        features.write(out, None, |writer| {
             writer.varint(count as u64)?;
             for (id, value) in integers {
                 if let Some(value) = value {
                     writer.varint(id)?;
-                    writer.varint(varint::len(value) as u64)?;
+                    writer.varint(features.form.len(value) as u64)?;
                     writer.varint(value)?;
                 }
             }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Features, encodable};
+use super::{Features, OkForm, decodable, encodable};
 use crate::coding::writer::Writer;
 use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::path::Path;
@@ -14,7 +14,8 @@ use crate::version::Version;
 
 /// SUBSCRIBE: the first message.
 ///
-/// From 06 on a `want.start` of `None` and of `Some(0)` are the same number, no floor, read as
+/// Up to 02 only the priority of `want` is written; what is read then wants the latest group, however
+/// old. From 06 on a `want.start` of `None` and of `Some(0)` are the same number, no floor, read as
 /// `None`, and `want.ordered` is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
@@ -40,7 +41,7 @@ impl Subscribe {
         version: Version,
         max_segments: usize,
     ) -> Result<Self, DecodeError> {
-        Cursor::message(body, |cursor| {
+        Features::of(version).read(body, |cursor| {
             let id = cursor.varint()?;
             let broadcast = cursor.path(max_segments)?;
             let track = cursor.string()?.into();
@@ -52,7 +53,7 @@ impl Subscribe {
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
-        Writer::message(out, None, |writer| {
+        Features::of(version).write(out, None, |writer| {
             writer.varint(self.id)?;
             writer.path(&self.broadcast)?;
             writer.string(&self.track)?;
@@ -61,7 +62,7 @@ impl Subscribe {
     }
 }
 
-/// SUBSCRIBE_UPDATE: the same as the end of [`Subscribe`].
+/// SUBSCRIBE_UPDATE (03+): the same as the end of [`Subscribe`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscribeUpdate {
     /// What is wanted now.
@@ -75,12 +76,16 @@ pub struct SubscribeUpdate {
 impl SubscribeUpdate {
     /// Reads the body of a message.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
-        Cursor::message(body, |cursor| Self::decode(cursor, version))
+        let features = Features::of(version);
+        decodable(features.group_bounds)?;
+        features.read(body, |cursor| Self::decode(cursor, version))
     }
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
-        Writer::message(out, None, |writer| {
+        let features = Features::of(version);
+        encodable(features.group_bounds)?;
+        features.write(out, None, |writer| {
             encode_want(writer, version, &self.want, self.frame_start, self.frame_end)
         })
     }
@@ -88,6 +93,10 @@ impl SubscribeUpdate {
     fn decode(cursor: &mut Cursor<'_>, version: Version) -> Result<Self, DecodeError> {
         let features = Features::of(version);
         let priority = cursor.u8()?;
+        if !features.group_bounds {
+            let want = Subscription { priority, max_age: Duration::MAX, ..Subscription::default() };
+            return Ok(Self { want, frame_start: 0, frame_end: None });
+        }
         let ordered = if features.ordered { cursor.u8()? != 0 } else { false };
         let max_age = cursor.millis()?;
         let start = if features.frame_bounds {
@@ -118,6 +127,9 @@ fn encode_want(
 ) -> Result<(), EncodeError> {
     let features = Features::of(version);
     writer.u8(want.priority);
+    if !features.group_bounds {
+        return encodable(frame_start == 0 && frame_end.is_none());
+    }
     if features.ordered {
         writer.u8(want.ordered.into());
     }
@@ -136,10 +148,12 @@ fn encode_want(
     Ok(writer.option(frame_end)?)
 }
 
-/// What the publisher says of a subscription; typed in every version.
+/// What the publisher says of a subscription; typed from 03 on, see
+/// [`Features::typed_responses`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscribeResponse {
-    /// SUBSCRIBE_OK, up to 04: always the first.
+    /// SUBSCRIBE_OK, up to 04: always the first. Only the priority is written on 01, nothing on 02; the
+    /// rest is as the deployed peers say it on decoding, and the priority 0 on 02.
     Ok {
         /// The deployed peers repeat the subscriber's.
         priority: u8,
@@ -161,8 +175,10 @@ pub enum SubscribeResponse {
     End {
         /// One past the last group. On 05 some peers name the last group itself.
         group: u64,
+        /// How many Group streams there were, on 07, where it must be given. Elsewhere not written.
+        streams: Option<u64>,
     },
-    /// SUBSCRIBE_DROP: groups that will not come. Sent by no deployed peer.
+    /// SUBSCRIBE_DROP, 03 to 06: groups that will not come. Sent by no deployed peer.
     Drop {
         /// The first of them.
         start: u64,
@@ -178,8 +194,19 @@ impl SubscribeResponse {
     const START: u64 = 0;
     const END: u64 = 1;
 
-    const fn drop_kind(features: &Features) -> u64 {
-        if features.subscribe_end { 2 } else { 1 }
+    const fn drop_kind(features: &Features) -> Option<u64> {
+        match features {
+            Features { stream_count: true, .. } => None,
+            Features { subscribe_end: true, .. } => Some(2),
+            Features { ok: OkForm::Typed, .. } => Some(1),
+            _ => None,
+        }
+    }
+
+    /// SUBSCRIBE_OK of versions that say no more than this.
+    const fn bare_ok(priority: u8) -> Self {
+        let (start, end) = (None, None);
+        Self::Ok { priority, ordered: false, max_age: Duration::ZERO, start, end }
     }
 
     /// Reads the body of a message with the type that [`Framed::kind`](super::Framed::kind) says.
@@ -189,8 +216,13 @@ impl SubscribeResponse {
         version: Version,
     ) -> Result<Self, DecodeError> {
         let features = Features::of(version);
+        match features.ok {
+            OkForm::Priority => return features.read(body, |it| it.u8().map(Self::bare_ok)),
+            OkForm::Empty => return features.read(body, |_| Ok(Self::bare_ok(0))),
+            OkForm::Typed => {}
+        }
         let kind = kind.ok_or(DecodeError::Truncated)?;
-        Cursor::message(body, |cursor| match kind {
+        features.read(body, |cursor| match kind {
             Self::OK if !features.subscribe_end => Ok(Self::Ok {
                 priority: cursor.u8()?,
                 ordered: cursor.u8()? != 0,
@@ -199,8 +231,12 @@ impl SubscribeResponse {
                 end: cursor.option()?,
             }),
             Self::START if features.subscribe_end => Ok(Self::Start { group: cursor.varint()? }),
-            Self::END if features.subscribe_end => Ok(Self::End { group: cursor.varint()? }),
-            kind if kind == Self::drop_kind(features) => Ok(Self::Drop {
+            Self::END if features.subscribe_end => {
+                let group = cursor.varint()?;
+                let streams = features.stream_count.then(|| cursor.varint()).transpose()?;
+                Ok(Self::End { group, streams })
+            }
+            kind if Some(kind) == Self::drop_kind(features) => Ok(Self::Drop {
                 start: cursor.varint()?,
                 end: cursor.varint()?,
                 code: cursor.varint()?,
@@ -215,8 +251,15 @@ impl SubscribeResponse {
         match *self {
             Self::Ok { priority, ordered, max_age, start, end } => {
                 encodable(!features.subscribe_end)?;
-                Writer::message(out, Some(Self::OK), |writer| {
+                let kind = features.typed_responses().then_some(Self::OK);
+                features.write(out, kind, |writer| {
+                    if features.ok == OkForm::Empty {
+                        return Ok(());
+                    }
                     writer.u8(priority);
+                    if features.ok == OkForm::Priority {
+                        return Ok(());
+                    }
                     writer.u8(ordered.into());
                     writer.millis(max_age)?;
                     writer.option(start)?;
@@ -225,14 +268,22 @@ impl SubscribeResponse {
             }
             Self::Start { group } => {
                 encodable(features.subscribe_end)?;
-                Writer::message(out, Some(Self::START), |writer| Ok(writer.varint(group)?))
+                features.write(out, Some(Self::START), |writer| Ok(writer.varint(group)?))
             }
-            Self::End { group } => {
+            Self::End { group, streams } => {
                 encodable(features.subscribe_end)?;
-                Writer::message(out, Some(Self::END), |writer| Ok(writer.varint(group)?))
+                let missing = EncodeError::InvalidValue("no stream count");
+                features.write(out, Some(Self::END), |writer| {
+                    writer.varint(group)?;
+                    if features.stream_count {
+                        writer.varint(streams.ok_or(missing)?)?;
+                    }
+                    Ok(())
+                })
             }
             Self::Drop { start, end, code } => {
-                Writer::message(out, Some(Self::drop_kind(features)), |writer| {
+                let kind = Self::drop_kind(features).ok_or(EncodeError::NotInVersion)?;
+                features.write(out, Some(kind), |writer| {
                     writer.varint(start)?;
                     writer.varint(end)?;
                     Ok(writer.varint(code)?)

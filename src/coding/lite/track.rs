@@ -5,8 +5,7 @@ use alloc::boxed::Box;
 use bytes::BytesMut;
 
 use super::{Features, decodable, encodable};
-use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::coding::{DecodeError, EncodeError};
 use crate::path::Path;
 use crate::subscription::TrackInfo;
 use crate::time::Timescale;
@@ -28,16 +27,18 @@ impl TrackRequest {
         version: Version,
         max_segments: usize,
     ) -> Result<Self, DecodeError> {
-        decodable(Features::of(version).track)?;
-        Cursor::message(body, |cursor| {
+        let features = Features::of(version);
+        decodable(features.track)?;
+        features.read(body, |cursor| {
             Ok(Self { broadcast: cursor.path(max_segments)?, track: cursor.string()?.into() })
         })
     }
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
-        encodable(Features::of(version).track)?;
-        Writer::message(out, None, |writer| {
+        let features = Features::of(version);
+        encodable(features.track)?;
+        features.write(out, None, |writer| {
             writer.path(&self.broadcast)?;
             Ok(writer.string(&self.track)?)
         })
@@ -48,7 +49,7 @@ impl TrackRequest {
 pub fn decode_track_info(body: &[u8], version: Version) -> Result<TrackInfo, DecodeError> {
     let features = Features::of(version);
     decodable(features.track)?;
-    Cursor::message(body, |cursor| {
+    features.read(body, |cursor| {
         let priority = cursor.u8()?;
         if features.ordered {
             cursor.u8()?;
@@ -68,7 +69,7 @@ pub fn encode_track_info(
 ) -> Result<(), EncodeError> {
     let features = Features::of(version);
     encodable(features.track)?;
-    Writer::message(out, None, |writer| {
+    features.write(out, None, |writer| {
         writer.u8(info.priority);
         if features.ordered {
             writer.u8(0);
@@ -78,7 +79,7 @@ pub fn encode_track_info(
     })
 }
 
-/// FETCH: asks for one group. The answer is bare frames.
+/// FETCH (03+): asks for one group. The answer is bare frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
     /// The whole path.
@@ -102,7 +103,9 @@ impl Fetch {
         version: Version,
         max_segments: usize,
     ) -> Result<Self, DecodeError> {
-        Cursor::message(body, |cursor| {
+        let features = Features::of(version);
+        decodable(features.probe)?;
+        features.read(body, |cursor| {
             let mut fetch = Self {
                 broadcast: cursor.path(max_segments)?,
                 track: cursor.string()?.into(),
@@ -111,7 +114,7 @@ impl Fetch {
                 frame_start: 0,
                 frame_end: None,
             };
-            if Features::of(version).frame_bounds {
+            if features.frame_bounds {
                 fetch.frame_start = cursor.varint()?;
                 fetch.frame_end = cursor.option()?;
             }
@@ -125,11 +128,12 @@ impl Fetch {
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         let features = Features::of(version);
+        encodable(features.probe)?;
         if self.is_backwards() {
             return Err(EncodeError::InvalidValue("frame end before frame start"));
         }
         encodable(features.frame_bounds || (self.frame_start == 0 && self.frame_end.is_none()))?;
-        Writer::message(out, None, |writer| {
+        features.write(out, None, |writer| {
             writer.path(&self.broadcast)?;
             writer.string(&self.track)?;
             writer.u8(self.priority);

@@ -31,7 +31,7 @@ use super::timers::Timer;
 use super::{Config, Control, Core, State};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
+    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message, request_id,
 };
 use crate::error::Error;
 use crate::limits::Limits;
@@ -57,7 +57,7 @@ enum Role {
     /// SUBSCRIBE_NAMESPACE of the peer, or what it is told unasked.
     Announcing(Announcing),
     /// PUBLISH_NAMESPACE of ours.
-    Announced(Path),
+    Announced,
     /// SUBSCRIBE_NAMESPACE of ours.
     Listening(names::Listening),
     /// PUBLISH_NAMESPACE of the peer.
@@ -168,7 +168,6 @@ impl Ietf {
 
     // ---- ends --------------------------------------------------------------------------------
 
-    /// Nothing more goes out on a request; it is free when the peer's half is over too.
     fn end(&mut self, core: &mut Core, key: Key) {
         self.ids.forget(key);
         if core.requests.withdraw(key) {
@@ -209,7 +208,14 @@ impl Ietf {
         let code = self.draft.request_code(error);
         match mem::take(self.role(key)) {
             Role::Serving => self.stop_serving(core, key, error),
-            Role::Offered if self.offers.is_open(key) => self.refuse(core, key, code),
+            Role::Offered if self.offers.is_open(key) => {
+                self.offers.remove(key);
+                self.refuse(core, key, code);
+            }
+            Role::Announcing(announcing) if announcing.is_unasked() => {
+                // Nobody asked, so nobody is to be told.
+                self.set_role(key, Role::Announcing(announcing));
+            }
             Role::Describing | Role::Announcing(_) => self.refuse(core, key, code),
             role => *self.role(key) = role,
         }
@@ -262,7 +268,7 @@ impl Ietf {
             return Look::Wait;
         }
         let is_cut = request.recv.has_fin();
-        let message = match self.hear(core, key) {
+        let (kind, body) = match read_message(&mut request.recv, self.draft, &core.limits) {
             Ok(Some(message)) => message,
             Ok(None) if is_cut => {
                 self.cancel(core, key, &Error::Cancelled);
@@ -271,9 +277,16 @@ impl Ietf {
             Ok(None) => return Look::Wait,
             Err(error) => return violation(core, &error),
         };
+        let (id, message) =
+            match (request_id(kind, &body, self.draft), Message::decode(kind, &body, self.draft)) {
+                (Ok(id), Ok(message)) => (id, Some(message)),
+                // Nothing here has such a name.
+                (Ok(id), Err(DecodeError::InvalidName)) => (id, None),
+                (Err(error), _) | (_, Err(error)) => return violation(core, &error),
+            };
         let on_control = core.requests.is_within(key);
         // Those on the control stream were looked at there.
-        if let Some(id) = first_id(&message).filter(|_| !on_control) {
+        if let Some(id) = id.filter(|_| !on_control) {
             if !self.accept_id(core, id) {
                 return Look::Wait;
             }
@@ -284,6 +297,11 @@ impl Ietf {
             self.refuse(core, key, code);
             return Look::Wait;
         }
+        let Some(message) = message else {
+            let code = self.draft.request_code(&Error::Unroutable);
+            self.refuse(core, key, code);
+            return Look::Wait;
+        };
         match message {
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it)
                 if !on_control =>
@@ -314,19 +332,6 @@ impl Ietf {
 const INVALID_REQUEST_ID: u64 = 0x4;
 const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 const TOO_MANY_REQUESTS: u64 = 0x7;
-
-/// The id that a request brings.
-fn first_id(message: &Message) -> Option<u64> {
-    match message {
-        Message::Subscribe(it) | Message::TrackStatus(it) => Some(it.id),
-        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => Some(it.id),
-        Message::PublishNamespace(it) => Some(it.id),
-        Message::Publish(it) => Some(it.id),
-        Message::Fetch(it) => Some(it.id),
-        Message::SubscribeTracks(it) => Some(it.id),
-        _ => None,
-    }
-}
 
 /// Bytes that are no message of the draft end the session.
 fn violation(core: &mut Core, error: &DecodeError) -> Look {
@@ -368,20 +373,28 @@ impl Dialect for Ietf {
     }
 
     fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look {
+        match self.role(key) {
+            Role::New => return self.look_at_new(core, key),
+            Role::Done => return self.look_at_done(core, key),
+            Role::Control => return self.look_at_control(core, key),
+            Role::Serving => return self.look_at_serving(core, key),
+            Role::Served => return self.look_at_served(core, key),
+            Role::Describing => return self.look_at_describing(core, key),
+            Role::Offered => return self.look_at_offered(core, key),
+            Role::Announced => return self.look_at_announced(core, key),
+            Role::Asking(sub) => {
+                let sub = *sub;
+                return self.look_at_asking(core, key, sub);
+            }
+            Role::Announcing(_) | Role::Listening(_) | Role::Hearing(_) => {}
+        }
+        // What these remember is lent for the look.
         let mut role = mem::take(self.role(key));
         let look = match &mut role {
-            Role::New => return self.look_at_new(core, key),
-            Role::Done => self.look_at_done(core, key),
-            Role::Control => self.look_at_control(core, key),
             Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
-            Role::Announced(path) => self.look_at_announced(core, key, path),
             Role::Listening(listening) => self.look_at_listening(core, key, listening),
             Role::Hearing(path) => self.look_at_hearing(core, key, path),
-            Role::Serving => self.look_at_serving(core, key),
-            Role::Served => self.look_at_served(core, key),
-            Role::Describing => self.look_at_describing(core, key),
-            Role::Asking(sub) => self.look_at_asking(core, key, *sub),
-            Role::Offered => self.look_at_offered(core, key),
+            _ => unreachable!("looked at above"),
         };
         // A look that ends a role leaves another one in its place.
         let alive = core.requests.get(key).is_some();
@@ -414,7 +427,15 @@ impl Dialect for Ietf {
                 let info = core.unsaid();
                 core.notices.push_back(Event::TrackInfo { subscription, info });
             }
-            Command::StartSubscribe { .. } => {}
+            Command::StartSubscribe { .. } | Command::CancelFetch { .. } => {}
+            Command::AcceptFetch { group, .. } => {
+                // Nobody fetches here, so that there is nothing to accept.
+                core.notices.push_back(Event::GroupReleased { group, sent: false });
+            }
+            Command::Fetch { fetch, .. } => {
+                let result = Err(Error::Unsupported);
+                core.notices.push_back(Event::FetchEnded { fetch, result });
+            }
             Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
             Command::Refuse { request, error } => self.refused(core, request.into(), &error),
             Command::Subscribe { subscription, broadcast, track, want } => {
@@ -441,6 +462,14 @@ impl Dialect for Ietf {
         self.subgroup_head(serving, sequence, first_frame)
     }
 
+    fn datagram_number(&self, _: &Serving) -> Option<u64> {
+        None
+    }
+
+    fn look_at_datagram(&mut self, _: &mut Core, _: Bytes) -> Option<Event> {
+        None
+    }
+
     fn say_ended(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
         self.say_done(core, key, streams);
     }
@@ -449,6 +478,10 @@ impl Dialect for Ietf {
 
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {
         self.left(core, sub, result);
+    }
+
+    fn finish(&mut self, core: &mut Core, key: Key) {
+        self.end(core, key);
     }
 
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {

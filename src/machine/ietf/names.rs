@@ -7,6 +7,7 @@ use super::super::app::Event;
 use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Ietf, Role, request_ended, request_key, violation};
+use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
     SubscribeNamespace, UNINTERESTED, Wanted,
@@ -33,6 +34,10 @@ pub(super) struct Announcing {
 impl Announcing {
     fn new(prefix: Path, unasked: bool) -> Self {
         Self { prefix, unasked, reader: None, ready: false, told: BTreeMap::new() }
+    }
+
+    pub(super) fn is_unasked(&self) -> bool {
+        self.unasked
     }
 }
 
@@ -74,17 +79,19 @@ impl Ietf {
                 request: request_key(key),
                 prefix: Path::root(),
                 exclude: Hop::UNKNOWN,
+                hidden: true,
             });
         }
-        if !(self.announces_unasked() && self.draft.request_streams) {
+        if !(self.is_early_moq_lite() && self.draft.request_streams) {
             self.heard.unasked = self.interests.iter().cloned().collect();
         }
         self.announce_all(core);
     }
 
-    /// `moq-lite` 0.16 and before: it tells unasked, and takes the SUBSCRIBE_NAMESPACE of draft 18 for a
-    /// fault. Its successors have the same name and know SOLICIT.
-    fn announces_unasked(&self) -> bool {
+    /// `moq-lite` 0.16 and before. It tells of broadcasts unasked, and closes the session on the
+    /// SUBSCRIBE_NAMESPACE of draft 18 and on filters with places. Its successors have the same name and
+    /// know SOLICIT.
+    pub(super) fn is_early_moq_lite(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| {
             !peer.solicit && peer.implementation.as_deref() == Some("moq-lite-rs")
         })
@@ -154,7 +161,8 @@ impl Ietf {
         } else {
             self.set_role(key, Role::Announcing(Announcing::new(prefix.clone(), false)));
             let (request, exclude) = (request_key(key), Hop::UNKNOWN);
-            return Look::Event(Event::AnnounceRequested { request, prefix, exclude });
+            let hidden = true;
+            return Look::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
         };
         self.refuse(core, key, code);
         Look::Wait
@@ -217,15 +225,15 @@ impl Ietf {
     }
 
     fn announce(&mut self, core: &mut Core, key: Key, announcing: &mut Announcing, suffix: Path) {
-        if announcing.told.contains_key(&suffix) {
-            // Another way to it, which the peer need not know.
+        if announcing.told.contains_key(&suffix) || (announcing.unasked && core.going_away) {
+            // Another way to it, which the peer need not know; or a request that it does not want.
             return;
         }
         let path = announcing.prefix.join(&suffix);
         let request = if announcing.unasked {
             let namespace = path.clone();
             let parameters = Default::default();
-            let request = self.open(core, Role::Announced(path.clone()), |id| {
+            let request = self.open(core, Role::Announced, |id| {
                 Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
             });
             // One that can't be said, as it is too deep, is none.
@@ -292,7 +300,7 @@ impl Ietf {
     }
 
     /// PUBLISH_NAMESPACE of ours: what the peer says of it changes nothing.
-    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key, _: &Path) -> Look {
+    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key) -> Look {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         if request.recv.reset().is_some() || request.recv.is_finished() {
             self.end(core, key);
@@ -336,6 +344,11 @@ impl Ietf {
         let hops: Hops = [Hop::UNKNOWN].into_iter().collect();
         let event = Event::Announced { path: path.clone(), hops, cost: Cost::UNKNOWN };
         (!echo).then_some(event)
+    }
+
+    /// Whether [`hear_of`](Self::hear_of) kept it.
+    pub(super) fn knows_of(&self, path: &Path) -> bool {
+        self.heard.live.contains_key(path)
     }
 
     /// One of the ways in which the peer said so is over.
@@ -395,6 +408,8 @@ impl Ietf {
                 core.violation("not an answer to SUBSCRIBE_NAMESPACE");
                 return Look::Wait;
             }
+            // A namespace that is no path here can't be subscribed.
+            Err(DecodeError::InvalidName) => None,
             Err(error) => return violation(core, &error),
         };
         event.map_or(Look::More, Look::Event)
@@ -413,7 +428,7 @@ impl Ietf {
         }
         let path = message.namespace;
         let event = self.hear_of(core, &path);
-        if !self.heard.live.contains_key(&path) {
+        if !self.knows_of(&path) {
             let code = self.draft.request_code(&Error::Limit("announcements"));
             self.refuse(core, key, code);
             return Look::Wait;

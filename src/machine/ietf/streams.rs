@@ -112,10 +112,8 @@ impl Ietf {
         let has_fin = stream.recv.has_fin();
         let mut front = [0; UniStream::MAX + OBJECT_FRONT];
         let front = stream.recv.peek(&mut front);
-        let (header, len) = match UniStream::read(front, self.draft)? {
-            Some((UniStream::Subgroup(header), len)) => (header, len),
-            Some(_) | None => return Ok(None),
-        };
+        let read = UniStream::read(front, self.draft)?;
+        let Some((UniStream::Subgroup(header), len)) = read else { return Ok(None) };
         let rest = &front[len..];
         let (first, status) = match ObjectHead::read(rest, header.properties, self.draft)? {
             Some((head, _)) => (head.delta, head.status),

@@ -52,12 +52,14 @@ pub(super) struct Offers {
 }
 
 #[derive(Debug)]
-struct Offer {
+pub(super) struct Offer {
     path: Path,
     track: Box<str>,
     alias: u64,
     properties: TrackProperties,
     accepted: bool,
+    /// Its broadcast was announced by it, or known before.
+    heard: bool,
     sub: Option<Key>,
 }
 
@@ -76,7 +78,7 @@ impl Offers {
         self.by_key.len() + self.by_name.len() + self.aliases.len()
     }
 
-    fn remove(&mut self, key: Key) -> Option<Offer> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<Offer> {
         let offer = self.by_key.remove(&key)?;
         self.aliases.remove(&offer.alias);
         let name = (offer.path.clone(), offer.track.clone());
@@ -88,10 +90,12 @@ impl Offers {
 }
 
 /// What the parameters of a SUBSCRIBE or REQUEST_UPDATE say. Without a filter a publisher begins with
-/// the latest group, from its start; with one, behind the largest object, which would take a FETCH to
-/// mend. Ages are left to this side: some peers know no timeouts.
-fn parameters_of(want: &Subscription) -> Parameters {
-    let start = want.start.map(|group| Location::new(group, 0));
+/// the latest group, from its start, or with more; with that for the latest, behind the largest object,
+/// which would take a FETCH to mend. Ages are left to this side: some peers know no timeouts.
+/// `filters`: whether the peer understands places.
+fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
+    let start = want.start.filter(|group| filters && (*group > 0 || want.end.is_some()));
+    let start = start.map(|group| Location::new(group, 0));
     let filter = match (start, want.end) {
         (Some(start), Some(end_group)) => Some(Filter::Range { start, end_group }),
         (Some(start), None) => Some(Filter::From(start)),
@@ -124,7 +128,7 @@ impl Ietf {
             return self.take_offer(core, token, offer, want);
         }
         let (namespace, track) = name;
-        let parameters = parameters_of(want);
+        let parameters = parameters_of(want, !self.is_early_moq_lite());
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         });
@@ -233,12 +237,9 @@ impl Ietf {
     }
 
     fn answered_by(&mut self, core: &mut Core, sub_key: Key, done: &PublishDone) {
-        let result = match self.draft.done_error(done.status) {
-            // `moq-lite` 0.16 says so where it means TRACK_ENDED.
-            Some(Error::Remote(code)) if code.as_u64() == 200 => Ok(()),
-            Some(error) => Err(error),
-            None => Ok(()),
-        };
+        // `moq-lite` 0.16 says 200 where it means TRACK_ENDED.
+        let error = self.draft.done_error(done.status).filter(|_| done.status != 200);
+        let result = error.map_or(Ok(()), Err);
         if let Some(sub) = core.subs.get_mut(sub_key) {
             // 0 is what peers write that do not count.
             sub.expected = done.streams.filter(|streams| *streams > 0);
@@ -274,6 +275,7 @@ impl Ietf {
                 alias: message.alias,
                 properties: message.properties,
                 accepted: false,
+                heard: false,
                 sub: None,
             };
             self.offers.by_key.insert(key, offer);
@@ -300,6 +302,10 @@ impl Ietf {
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.say(core, key, &Message::PublishOk(ok));
         core.notices.extend(self.hear_of(core, &path));
+        let heard = self.knows_of(&path);
+        if let Some(offer) = self.offers.by_key.get_mut(&key) {
+            offer.heard = heard;
+        }
     }
 
     /// Somebody wants what was offered.
@@ -308,10 +314,12 @@ impl Ietf {
         if offer.sub.is_some() {
             return core.refuse_sub(token, Error::Duplicate);
         }
-        let (alias, properties) = (offer.alias, offer.properties.clone());
+        let (alias, properties) = (offer.alias, offer.properties);
         let sub = core.subs.insert(Sub::new(token, key, want.priority));
         offer.sub = Some(sub);
-        let parameters = Parameters { forward: Some(true), ..parameters_of(want) };
+        // The order of groups can't be changed.
+        let parameters =
+            Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
         self.update(core, key, parameters);
         if let Look::Event(event) = self.begin_sub(core, sub, alias, &properties) {
             core.notices.push_back(event);
@@ -370,6 +378,9 @@ impl Ietf {
         }
         if !offer.accepted {
             return super::request_ended(key, Error::Cancelled);
+        }
+        if !offer.heard {
+            return Look::Wait;
         }
         self.hear_no_more(&offer.path).map_or(Look::Wait, Look::Event)
     }

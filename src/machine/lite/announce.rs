@@ -1,13 +1,16 @@
 //! Announcements, both ways (moq-lite, *Announce*).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::BytesMut;
 
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
-use super::super::dialect::Look;
+use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Lite, Role};
-use crate::coding::lite::{Announce, AnnounceOk, HopsForm};
+use crate::coding::lite::{Announce, AnnounceInit, AnnounceOk, Base, Bases, HopsForm};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
@@ -20,6 +23,10 @@ pub(super) struct Announcing {
     reader: Option<Token>,
     /// The reader may have news.
     ready: bool,
+    /// What there is at first, until that is said in ANNOUNCE_INIT.
+    initial: Option<u64>,
+    /// The answer that comes before announcements was given.
+    answered: bool,
     /// What the peer knows, with its id.
     told: BTreeMap<Path, u64>,
     next_id: u64,
@@ -29,10 +36,12 @@ pub(super) struct Announcing {
 #[derive(Debug)]
 pub(super) struct Listening {
     prefix: Path,
-    /// Who the peer says it is, where it does.
+    /// Who the peer says it is, where it does; there is one when what comes before announcements came.
     responder: Option<Hop>,
+    /// What ANNOUNCE_INIT had, as far as it was not looked at.
+    initial: VecDeque<Path>,
     live: BTreeMap<Path, Offer>,
-    by_id: BTreeMap<u64, Path>,
+    by_id: BTreeMap<u64, Named>,
     next_id: u64,
     /// Some were not kept for want of room: their ids are not known.
     overflowed: bool,
@@ -47,11 +56,20 @@ struct Offer {
     told: bool,
 }
 
+/// What an id of the peer stands for.
+#[derive(Debug)]
+struct Named {
+    suffix: Path,
+    /// As they were on the wire, for others to build on, where they may.
+    hops: Hops,
+}
+
 impl Listening {
     pub(super) fn new(prefix: Path) -> Self {
         Self {
             prefix,
             responder: None,
+            initial: VecDeque::new(),
             live: BTreeMap::new(),
             by_id: BTreeMap::new(),
             next_id: 0,
@@ -60,6 +78,9 @@ impl Listening {
         }
     }
 }
+
+/// What ANNOUNCE_INIT has at most, or little more: less than any peer takes.
+const INIT_BYTES: usize = 16 << 10;
 
 // ---- as publisher ----------------------------------------------------------------------------
 
@@ -74,14 +95,16 @@ impl Lite {
         if core.requests.get(key).is_none() {
             return;
         }
-        let (version, hop) = (self.version, self.hop);
+        let (version, features, hop) = (self.version, self.features, self.hop);
         let Role::Announcing(announcing) = self.role(key) else { return };
         if announcing.reader.is_some() {
             return;
         }
         announcing.reader = Some(reader);
         announcing.ready = true;
-        if self.features.announce_ok {
+        announcing.answered = !features.announce_init;
+        announcing.initial = features.announce_init.then_some(active);
+        if features.announce_ok {
             core.requests.write(key, |out| {
                 // A count that does not fit is one that nobody has.
                 let _ = AnnounceOk { hop, active }.encode(out, version);
@@ -109,6 +132,9 @@ impl Lite {
     ) {
         let mut role = core::mem::take(self.role(key));
         if let Role::Announcing(announcing) = &mut role {
+            if let (Some(reader), Some(active)) = (announcing.reader, announcing.initial.take()) {
+                self.announce_init(core, key, announcing, active, || source.announcement(reader));
+            }
             while let (Some(reader), true) = (announcing.reader, announcing.ready) {
                 if core.requests.owed(key) >= core.limits.owed_bytes {
                     break;
@@ -120,6 +146,42 @@ impl Lite {
             }
         }
         *self.role(key) = role;
+    }
+
+    /// What there is at first goes out in one message, unless it is too much: then the rest follows.
+    fn announce_init(
+        &self,
+        core: &mut Core,
+        key: Key,
+        announcing: &mut Announcing,
+        active: u64,
+        mut next: impl FnMut() -> Option<Announcement>,
+    ) {
+        let version = self.version;
+        let mut size = BytesMut::new();
+        for _ in 0..active {
+            match next() {
+                Some(Announcement::Active { suffix, hops, cost }) => {
+                    let message = Announce::Active { suffix, hops, cost, bases: Bases::default() };
+                    // One that can't be said would take the others with it.
+                    let fits = message.encode(&mut size, version).is_ok();
+                    if let (true, Announce::Active { suffix, .. }) = (fits, message) {
+                        announcing.told.insert(suffix, announcing.next_id);
+                        announcing.next_id += 1;
+                    }
+                }
+                Some(Announcement::Ended { suffix }) => drop(announcing.told.remove(&suffix)),
+                None => break,
+            }
+            if size.len() >= INIT_BYTES.min(core.limits.owed_bytes) {
+                break;
+            }
+        }
+        let suffixes = announcing.told.keys().cloned().collect();
+        announcing.answered = true;
+        core.requests.write(key, |out| {
+            let _ = AnnounceInit { suffixes }.encode(out, version);
+        });
     }
 
     fn announce(
@@ -137,19 +199,21 @@ impl Lite {
         };
         match change {
             Announcement::Active { suffix, mut hops, cost } => {
-                if features.hops != HopsForm::WithoutSender && hops.push(self.hop).is_err() {
+                let says_sender = matches!(features.hops, HopsForm::Count | HopsForm::WithSender);
+                if says_sender && hops.push(self.hop).is_err() {
                     return;
                 }
                 let known = announcing.told.get(&suffix).copied();
                 if let (Some(id), true) = (known, features.announce_ids) {
-                    write(Announce::Update { id, hops, cost });
+                    write(Announce::Update { id, hops, cost, base: Base::default() });
                     return;
                 }
                 if known.is_some() && !features.announce_ok {
                     // These versions take a second one for a fault.
                     write(Announce::Ended { suffix: suffix.clone() });
                 }
-                if write(Announce::Active { suffix: suffix.clone(), hops, cost }) {
+                let bases = Bases::default();
+                if write(Announce::Active { suffix: suffix.clone(), hops, cost, bases }) {
                     announcing.told.insert(suffix, announcing.next_id);
                     announcing.next_id += 1;
                 }
@@ -184,14 +248,20 @@ impl Lite {
         Look::Event(Event::RequestEnded { request, result: Err(error) })
     }
 
-    /// No more announcements: FIN, which is legal only behind ANNOUNCE_OK. Never RESET, which ends the
-    /// session of the deployed peers.
+    /// No more announcements: FIN, which is legal only behind ANNOUNCE_INIT or ANNOUNCE_OK. Never RESET,
+    /// which ends the session of the deployed peers.
     pub(super) fn finish_announcing(&mut self, core: &mut Core, key: Key, announcing: &Announcing) {
         let version = self.version;
-        if announcing.reader.is_none() && self.features.announce_ok {
-            let hop = self.hop;
+        if !announcing.answered {
+            let (features, hop) = (self.features, self.hop);
             core.requests.write(key, |out| {
-                let _ = AnnounceOk { hop, active: 0 }.encode(out, version);
+                let _ = match features.announce_init {
+                    true => AnnounceInit::default().encode(out, version),
+                    false if features.announce_ok => {
+                        AnnounceOk { hop, active: 0 }.encode(out, version)
+                    }
+                    false => Ok(()),
+                };
             });
         }
         self.finish(core, key);
@@ -241,32 +311,58 @@ impl Lite {
         key: Key,
         listening: &mut Listening,
     ) -> Result<Look, Error> {
-        let before_first = self.features.announce_ok && listening.responder.is_none();
+        if let Some(suffix) = listening.initial.pop_front() {
+            return Ok(self.offered(core, listening, suffix, Hops::new(), Cost::UNKNOWN));
+        }
+        let answers = self.features.announce_ok || self.features.announce_init;
+        let before_first = answers && listening.responder.is_none();
         let typed = self.features.announce_ids && !before_first;
-        let Some((kind, body)) = Self::next_message(core, key, typed)? else {
+        let Some((kind, body)) = self.next_message(core, key, typed)? else {
             return Ok(Look::Wait);
         };
+        let depth = core.limits.path_segments;
         if before_first {
-            listening.responder = Some(AnnounceOk::decode_body(&body, self.version)?.hop);
+            listening.responder = Some(if self.features.announce_init {
+                let init = AnnounceInit::decode_body(&body, self.version, depth)?;
+                listening.initial = init.suffixes.into();
+                Hop::UNKNOWN
+            } else {
+                AnnounceOk::decode_body(&body, self.version)?.hop
+            });
             return Ok(Look::More);
         }
-        let depth = core.limits.path_segments;
         let Some(message) = Announce::decode_body(kind, &body, self.version, depth)? else {
             return Ok(Look::More);
         };
         Ok(match message {
-            Announce::Active { suffix, hops, cost } => {
-                self.offered(core, listening, suffix, hops, cost)
+            Announce::Active { suffix, hops, cost, bases } => {
+                let suffix = listening.resolve_path(bases.path, &suffix, depth);
+                match suffix.zip(listening.resolve_hops(bases.hops, hops)) {
+                    Some((suffix, hops)) => self.offered(core, listening, suffix, hops, cost),
+                    None => {
+                        listening.next_id += 1;
+                        listening.unresolved(core)
+                    }
+                }
             }
             Announce::Ended { suffix } => listening.ended(&suffix),
             Announce::EndedId { id } => match listening.by_id.remove(&id) {
-                Some(suffix) => listening.ended(&suffix),
+                Some(named) => listening.ended(&named.suffix),
                 None => listening.unknown_id(core, id),
             },
-            Announce::Update { id, hops, cost } => match listening.by_id.get(&id).cloned() {
-                Some(suffix) => self.reconsider(core, listening, suffix, hops, cost),
-                None => listening.unknown_id(core, id),
-            },
+            Announce::Update { id, hops, cost, base } => {
+                let hops = listening.resolve_hops(base, hops);
+                match (listening.by_id.get_mut(&id), hops) {
+                    (Some(named), Some(hops)) => {
+                        let suffix = named.suffix.clone();
+                        named.hops =
+                            if self.features.announce_bases { hops.clone() } else { Hops::new() };
+                        self.reconsider(core, listening, suffix, hops, cost)
+                    }
+                    (None, _) => listening.unknown_id(core, id),
+                    (Some(_), None) => listening.unresolved(core),
+                }
+            }
         })
     }
 
@@ -292,7 +388,8 @@ impl Lite {
             return Look::More;
         }
         if self.features.announce_ids {
-            listening.by_id.insert(id, suffix.clone());
+            let kept = if self.features.announce_bases { hops.clone() } else { Hops::new() };
+            listening.by_id.insert(id, Named { suffix: suffix.clone(), hops: kept });
         }
         listening.live.insert(suffix.clone(), Offer { id, told: false });
         self.reconsider(core, listening, suffix, hops, cost)
@@ -327,7 +424,7 @@ impl Lite {
     /// The chain with the peer at its end; `None` if it came through us, twice through somebody, or
     /// through too many.
     fn chain(&self, core: &Core, listening: &Listening, mut hops: Hops) -> Option<Hops> {
-        if self.features.hops == HopsForm::WithoutSender {
+        if matches!(self.features.hops, HopsForm::WithoutSender | HopsForm::Absent) {
             let responder = listening.responder.unwrap_or(Hop::UNKNOWN);
             hops.push(responder).ok()?;
         }
@@ -348,6 +445,43 @@ impl Listening {
             }
             None => Look::More,
         }
+    }
+
+    /// What an announcement builds on, if it is live.
+    fn base(&self, base: Base) -> Option<&Named> {
+        self.by_id.get(&self.next_id.checked_sub(base.back)?)
+    }
+
+    /// A suffix behind the first segments of its base; `None` if there is no such base.
+    fn resolve_path(&self, base: Base, rest: &Path, max_segments: usize) -> Option<Path> {
+        if base.back == 0 {
+            return Some(rest.clone());
+        }
+        let suffix = &self.base(base)?.suffix;
+        let keep = usize::try_from(base.keep).ok()?;
+        let kept: Vec<_> = suffix.segments().take(keep).collect();
+        let path = Path::new(&kept.join("/")).join(rest);
+        let fits = kept.len() == keep && path.segments().nth(max_segments).is_none();
+        fits.then_some(path)
+    }
+
+    /// Hops before the last ones of their base; `None` if there is no such base, or they are too many.
+    fn resolve_hops(&self, base: Base, mut hops: Hops) -> Option<Hops> {
+        if base.back == 0 {
+            return Some(hops);
+        }
+        let chain = self.base(base)?.hops.as_slice();
+        let from = chain.len().checked_sub(usize::try_from(base.keep).ok()?)?;
+        chain[from..].iter().try_for_each(|hop| hops.push(*hop)).ok()?;
+        Some(hops)
+    }
+
+    /// A base that is not there: the peer's fault, unless we had no room to keep it.
+    fn unresolved(&self, core: &mut Core) -> Look {
+        if !self.overflowed {
+            core.violation("unknown announce base");
+        }
+        Look::More
     }
 
     /// An id that nothing has: the peer's fault, unless we had no room to keep it.

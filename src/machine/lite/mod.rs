@@ -1,15 +1,18 @@
-//! moq-lite, from 03 to 06: what each stream and message means.
+//! moq-lite, from 01 to 07: what each stream and message means.
 //!
 //! Roles say what a request is; `announce`, `publisher` and `subscriber` have a file each, for both
 //! ends.
 
 mod announce;
+mod datagram;
+mod fetch;
 mod publisher;
 mod question;
+mod settle;
 mod subscriber;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
@@ -27,16 +30,15 @@ use super::subs::Sub;
 use super::timers::Timer;
 use super::{Config, Control, Core, State};
 use crate::coding::lite::{
-    AnnounceRequest, BiStream, Features, Goaway, GroupHeader, Setup, Subscribe, TrackRequest,
-    UniStream, frame_message,
+    AnnounceRequest, BiStream, Features, Fetch, Goaway, GroupHeader, HEAD_BYTES, Setup, Subscribe,
+    TrackRequest, UniStream, frame_message,
 };
-use crate::coding::varint;
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::slab::Key;
 use crate::stream::Side;
 use crate::subscription::{Subscription, TrackInfo};
-use crate::version::Version;
+use crate::version::{Agreed, Version};
 
 use announce::{Announcing, Listening};
 
@@ -48,6 +50,10 @@ enum Role {
     New,
     /// Answered or given up. It goes when the peer's half is over; what comes on it is discarded.
     Done,
+    /// It settles which version is spoken (up to 02).
+    Settling,
+    /// It did, and stands for the session now.
+    Session,
     /// GOAWAY of the peer.
     Leaving,
     /// The peer hears of our broadcasts.
@@ -60,6 +66,12 @@ enum Role {
     Served,
     /// The peer asked what a track is.
     Describing,
+    /// The peer asked for a group.
+    Supplying,
+    /// We asked for a group.
+    Fetching(Token),
+    /// It comes: what is read is not the request's any more.
+    Fetched,
     /// We subscribed.
     Asking(Key),
     /// We asked what the track of a subscription is.
@@ -70,11 +82,16 @@ enum Role {
 
 #[derive(Debug)]
 pub(super) struct Lite {
+    side: Side,
+    agreed: Agreed,
+    /// The one of them that is spoken; before it is settled, the most wanted.
     version: Version,
     features: &'static Features,
     hop: Hop,
     /// What the peer said in SETUP; before it came, requests and groups wait.
     peer: Option<Setup>,
+    /// Requests of the peer that came before the version was settled.
+    early: BTreeSet<Key>,
     /// By slot of the request.
     roles: Vec<Role>,
     /// What we only asked about, until it is answered.
@@ -84,12 +101,16 @@ pub(super) struct Lite {
 
 impl Lite {
     pub(super) fn new(config: Config, core: &mut Core) -> Self {
-        let features = Features::of(config.version);
+        let version = config.agreed.version();
+        let features = Features::of(version);
         let mut lite = Self {
-            version: config.version,
+            side: config.side,
+            agreed: config.agreed,
+            version,
             features,
             hop: config.hop,
-            peer: if features.setup { None } else { Some(Setup::default()) },
+            peer: if features.setup || features.settles { None } else { Some(Setup::default()) },
+            early: BTreeSet::new(),
             roles: Vec::new(),
             questions: BTreeMap::new(),
             next_sub_id: 0,
@@ -100,16 +121,21 @@ impl Lite {
             let asks = config.side == Side::Client && !config.path.is_root();
             let path = asks.then(|| format!("/{}", config.path).into());
             let setup = Setup { hop: config.hop, path, ..Setup::default() };
-            setup.encode(send.buffer(), config.version).expect("hop ids and text always fit");
+            setup.encode(send.buffer(), version).expect("hop ids and text always fit");
             send.finish();
             core.control = Some(Control { send, ..Control::default() });
             core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
         }
+        if features.settles {
+            lite.begin_settling(core);
+        }
         for prefix in config.interests {
-            let request = AnnounceRequest { prefix: prefix.clone(), exclude: config.hop };
+            // The versions that may be settled on ask alike.
+            let request =
+                AnnounceRequest { prefix: prefix.clone(), exclude: config.hop, hidden: true };
             let mut message = BytesMut::new();
             BiStream::Announce.encode(&mut message);
-            if request.encode(&mut message, config.version).is_err() {
+            if request.encode(&mut message, version).is_err() {
                 // A prefix that is too deep to say has nothing under it.
                 continue;
             }
@@ -122,6 +148,9 @@ impl Lite {
 
     /// Reads what the stream is for and its first message, which come together or not at all.
     fn look_at_new_request(&mut self, core: &mut Core, key: Key) -> Look {
+        if self.peer.is_none() {
+            return self.look_at_early(core, key);
+        }
         let mut kind = None;
         match self.open_request(core, key, &mut kind) {
             Ok(look) => look,
@@ -149,14 +178,15 @@ impl Lite {
         let mut front = [0; 32];
         let front = request.recv.peek(&mut front);
         let need_more = if request.recv.has_fin() { Err(Error::Cancelled) } else { Ok(Look::Wait) };
-        let Some((kind, type_len)) = varint::read(front) else { return need_more };
+        let Some((kind, type_len)) = self.features.form.read(front) else { return need_more };
         let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
         *found = Some(kind);
-        if matches!(kind, BiStream::Fetch | BiStream::Probe) {
-            // Not served yet: an answer, not a fault.
+        if kind == BiStream::Probe || (kind == BiStream::Fetch && !self.features.fetch) {
+            // Not served: an answer, not a fault.
             return Err(Error::Cancelled);
         }
-        let framed = frame_message(&front[type_len..], false, core.limits.message_bytes)?;
+        let limit = core.limits.message_bytes;
+        let framed = frame_message(&front[type_len..], self.version, false, limit)?;
         let Some(framed) = framed else { return need_more };
         let head = type_len + framed.head;
         if request.recv.len() < head + framed.body {
@@ -179,7 +209,9 @@ impl Lite {
                 let setup = self.peer.as_ref().map_or(Hop::UNKNOWN, |peer| peer.hop);
                 let exclude = if self.features.exclude_hop { message.exclude } else { setup };
                 self.set_role(key, Role::Announcing(Announcing::default()));
-                Look::Event(Event::AnnounceRequested { request, prefix: message.prefix, exclude })
+                let hidden = message.hidden || !self.features.hidden;
+                let prefix = message.prefix;
+                Look::Event(Event::AnnounceRequested { request, prefix, exclude, hidden })
             }
             BiStream::Subscribe => {
                 let mut message = Subscribe::decode_body(&body, version, depth)?;
@@ -215,7 +247,11 @@ impl Lite {
                 core.requests.finish(key);
                 Look::Event(Event::GoingAway { uri: message.uri })
             }
-            BiStream::Fetch | BiStream::Probe => unreachable!("refused above"),
+            BiStream::Fetch => {
+                let message = Fetch::decode_body(&body, version, depth)?;
+                self.fetch_requested(core, key, message)
+            }
+            BiStream::Probe => unreachable!("refused above"),
         })
     }
 
@@ -243,12 +279,13 @@ impl Lite {
 
     /// The next whole message on a request, or `None` if more bytes are needed.
     fn next_message(
+        &self,
         core: &mut Core,
         key: Key,
         typed: bool,
     ) -> Result<Option<(Option<u64>, Bytes)>, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
-        Ok(read_message(&mut request.recv, typed, core.limits.message_bytes)?)
+        Ok(read_message(&mut request.recv, self.version, typed, core.limits.message_bytes)?)
     }
 
     fn refuse(&mut self, core: &mut Core, key: Key, error: &Error) {
@@ -261,15 +298,19 @@ impl Lite {
                 core.end_serving(key, error);
                 self.cancel(core, key, error);
             }
+            Role::Supplying => {
+                core.end_supply(key, error);
+                self.cancel(core, key, error);
+            }
             Role::Describing => self.cancel(core, key, error),
             role => *self.role(key) = role,
         }
     }
 
-    /// Questions that are open.
+    /// Questions that are open, and requests that wait.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        self.questions.len()
+        self.questions.len() + self.early.len()
     }
 
     // ---- roles -------------------------------------------------------------------------------
@@ -285,22 +326,15 @@ impl Lite {
     fn set_role(&mut self, key: Key, role: Role) {
         *self.role(key) = role;
     }
-
-    /// Nothing more goes out on a request; it is free when the peer's half is over too.
-    fn finish(&mut self, core: &mut Core, key: Key) {
-        if core.requests.withdraw(key) {
-            *self.role(key) = Role::New;
-        } else if core.requests.get(key).is_some() {
-            core.requests.finish(key);
-            self.set_role(key, Role::Done);
-            core.requests.queue_in(key);
-        }
-    }
 }
 
 impl Dialect for Lite {
     fn is_heard(&self) -> bool {
         self.peer.is_some()
+    }
+
+    fn reads_early(&self) -> bool {
+        self.features.settles
     }
 
     fn look_at_new_uni(&mut self, core: &mut Core, key: Key) -> Look {
@@ -310,8 +344,8 @@ impl Dialect for Lite {
             return Look::More;
         }
         if matches!(stream.state, Incoming::New) {
-            let mut front = [0; 8];
-            let Some((kind, len)) = varint::read(stream.recv.peek(&mut front)) else {
+            let mut front = [0; HEAD_BYTES];
+            let Some((kind, len)) = self.features.form.read(stream.recv.peek(&mut front)) else {
                 if stream.recv.has_fin() {
                     core.incoming.remove(key);
                 }
@@ -331,7 +365,8 @@ impl Dialect for Lite {
                 }
             }
         }
-        let message = read_message(&mut stream.recv, false, core.limits.message_bytes);
+        let limit = core.limits.message_bytes;
+        let message = read_message(&mut stream.recv, self.version, false, limit);
         let body = match message {
             Ok(Some((_, body))) => body,
             Ok(None) if !stream.recv.has_fin() => return Look::More,
@@ -356,12 +391,17 @@ impl Dialect for Lite {
         let look = match &mut role {
             Role::New => return self.look_at_new_request(core, key),
             Role::Done => self.look_at_done(core, key),
+            Role::Settling => self.look_at_settling(core, key),
+            Role::Session => self.look_at_session(core, key),
             Role::Leaving => self.look_at_goaway(core, key),
             Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
             Role::Listening(listening) => self.look_at_listening(core, key, listening),
             Role::Serving => self.look_at_serving(core, key),
             Role::Served => self.look_at_served(core, key),
             Role::Describing => self.look_at_describing(core, key),
+            Role::Supplying => self.look_at_supplying(core, key),
+            Role::Fetching(token) => self.look_at_fetching(core, key, *token),
+            Role::Fetched => Look::Wait,
             Role::Asking(sub) => self.look_at_asking(core, key, *sub),
             Role::Querying(sub) => self.look_at_querying(core, key, *sub),
             Role::Wondering(token) => self.look_at_wondering(core, key, *token),
@@ -380,7 +420,8 @@ impl Dialect for Lite {
         if let Some(code) = stream.recv.reset() {
             return Err(Error::from_stream_code(code));
         }
-        let message = read_message(&mut stream.recv, false, core.limits.message_bytes)?;
+        let limit = core.limits.message_bytes;
+        let message = read_message(&mut stream.recv, self.version, false, limit)?;
         let Some((_, body)) = message else {
             return if stream.recv.has_fin() { Err(Error::Cancelled) } else { Ok(None) };
         };
@@ -402,12 +443,28 @@ impl Dialect for Lite {
             Command::AcceptAnnounce { request, reader, active } => {
                 self.accept_announce(core, request.into(), reader, active);
             }
+            Command::AcceptFetch { request, group, info } => {
+                self.accept_fetch(core, request.into(), group, &info);
+            }
             Command::AcceptTrack { request, info } => {
                 self.accept_track(core, request.into(), &info)
             }
             Command::AnnouncementsReady { request } => self.announce_more(core, request.into()),
             Command::Describe { subscription, broadcast, track } => {
                 self.describe(core, subscription, broadcast, track);
+            }
+            Command::CancelFetch { fetch } => self.cancel_fetch(core, fetch),
+            Command::Fetch {
+                fetch,
+                broadcast,
+                track,
+                priority,
+                sequence: group,
+                first_frame: frame_start,
+                last_frame: frame_end,
+            } => {
+                let message = Fetch { broadcast, track, priority, group, frame_start, frame_end };
+                self.fetch(core, fetch, &message);
             }
             Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
             Command::StartSubscribe { request, group } => {
@@ -438,8 +495,16 @@ impl Dialect for Lite {
         self.begin_group(serving, sequence, first_frame)
     }
 
-    fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, _streams: u64) {
-        self.say_end(core, key, end);
+    fn datagram_number(&self, serving: &Serving) -> Option<u64> {
+        self.features.datagrams.then_some(serving.number)
+    }
+
+    fn look_at_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {
+        self.read_datagram(core, bytes)
+    }
+
+    fn say_ended(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
+        self.say_end(core, key, end, streams);
     }
 
     fn unask(&mut self, core: &mut Core, token: Token) {
@@ -461,16 +526,27 @@ impl Dialect for Lite {
             *self.role(key) = Role::New;
         }
     }
+
+    fn finish(&mut self, core: &mut Core, key: Key) {
+        if core.requests.withdraw(key) {
+            *self.role(key) = Role::New;
+        } else if core.requests.get(key).is_some() {
+            core.requests.finish(key);
+            self.set_role(key, Role::Done);
+            core.requests.queue_in(key);
+        }
+    }
 }
 
 /// Takes the next whole message off the front of a stream.
 fn read_message(
     recv: &mut Recv,
+    version: Version,
     typed: bool,
     limit: usize,
 ) -> Result<Option<(Option<u64>, Bytes)>, crate::DecodeError> {
-    let mut front = [0; 16];
-    let framed = frame_message(recv.peek(&mut front), typed, limit)?;
+    let mut front = [0; HEAD_BYTES];
+    let framed = frame_message(recv.peek(&mut front), version, typed, limit)?;
     match framed {
         Some(framed) if recv.len() >= framed.head + framed.body => {
             recv.skip(framed.head);

@@ -67,9 +67,10 @@ impl Lite {
         Some(Head::from_slice(&head))
     }
 
-    pub(super) fn say_end(&mut self, core: &mut Core, key: Key, end: u64) {
+    pub(super) fn say_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
         if self.features.subscribe_end {
-            self.respond(core, key, &SubscribeResponse::End { group: end });
+            let end = SubscribeResponse::End { group: end, streams: Some(streams) };
+            self.respond(core, key, &end);
         }
         core.serves.unconfirmed += 1;
         core.requests.finish(key);
@@ -115,7 +116,7 @@ impl Lite {
         if request.recv.is_finished() {
             return Err(Error::Cancelled);
         }
-        let Some((_, body)) = Self::next_message(core, key, false)? else { return Ok(Look::Wait) };
+        let Some((_, body)) = self.next_message(core, key, false)? else { return Ok(Look::Wait) };
         let mut want = SubscribeUpdate::decode_body(&body, self.version)?.want;
         self.floor(&mut want);
         core.update_serving(key, &want);

@@ -104,7 +104,8 @@ impl Lite {
             self.answered(core, sub_key, result);
             return Ok(Look::Wait);
         }
-        let Some((kind, body)) = Self::next_message(core, key, true)? else {
+        let typed = self.features.typed_responses();
+        let Some((kind, body)) = self.next_message(core, key, typed)? else {
             return Ok(Look::Wait);
         };
         let Some(sub) = core.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
@@ -123,11 +124,11 @@ impl Lite {
             }
             // It can't be taken back.
             SubscribeResponse::Start { .. } => {}
-            SubscribeResponse::End { group } => {
+            SubscribeResponse::End { group, streams } => {
                 sub.end = Some(group);
                 let loose = u64::from(self.features.loose_end);
                 let groups = |start: u64| group.saturating_sub(start) + loose;
-                sub.expected = Some(sub.start.map_or(0, groups));
+                sub.expected = streams.or(Some(sub.start.map_or(0, groups)));
             }
             // Gaps are silent with every deployed peer, so nothing hangs on being told of them.
             SubscribeResponse::Drop { .. } => {}
@@ -166,7 +167,7 @@ impl Lite {
         if request.recv.is_finished() {
             return Err(Error::Malformed(crate::DecodeError::Truncated));
         }
-        let message = Self::next_message(core, key, false)?;
+        let message = self.next_message(core, key, false)?;
         Ok(match message {
             Some((_, body)) => Some(decode_track_info(&body, self.version)?),
             None => None,

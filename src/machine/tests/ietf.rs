@@ -1,14 +1,31 @@
 //! moq-transport: two machines over links of every kind, and one against a peer made of bytes. The
-//! sections are those of draft-ietf-moq-transport-18.
+//! sections are named as in draft-ietf-moq-transport-18; where 16 differs, the test says so.
+
+mod names;
+mod requests;
+mod subscriptions;
+
+use alloc::boxed::Box;
+
+use bytes::BytesMut;
 
 use super::*;
+use crate::coding::ietf::*;
 use Version::{Moqt16, Moqt18};
 
 const DRAFTS: [Version; 2] = [Moqt16, Moqt18];
 
-/// Both ends want to hear of everything, and tell unasked.
+fn draft(version: Version) -> &'static Draft {
+    Draft::of(version).unwrap()
+}
+
+/// Both ends want to hear of everything, and are asked for everything.
+fn interested(side: Side, version: Version) -> Config {
+    Config { interests: vec![Path::root()], ..config(side, version) }
+}
+
 fn joined(version: Version, link: Link) -> Peers {
-    let end = |side| Config { interests: vec![Path::root()], ..config(side, version) };
+    let end = |side| interested(side, version);
     let mut pair = join(end(Side::Client), end(Side::Server), link);
     pair.run_until_idle();
     for events in [pair.server.take_events(), pair.client.take_events()] {
@@ -28,43 +45,264 @@ fn on_every_draft(test: impl Fn(Version, Peers)) {
     }
 }
 
-#[test]
-fn a_subscription_runs_to_its_end() {
-    on_every_draft(|version, mut pair| {
-        pair.client.apply(subscribe(3));
-        pair.run_until_idle();
-        let event = one(pair.server.take_events());
-        let Event::SubscribeRequested { request, broadcast, track, subscription } = event else {
-            panic!("{event:?}");
-        };
-        assert_eq!((broadcast, &*track), (path("demo"), "video"));
-        assert_eq!((subscription.priority, subscription.start), (127, None));
-        let info = TrackInfo { priority: 200, ..TrackInfo::default() };
-        pair.server.apply(Command::AcceptSubscribe { request, info: info.clone() });
-        let frames = [Frame::new(1000, "hello"), Frame::new(1040, "hi"), Frame::new(1020, "")];
-        for sequence in [4, 5, 7] {
-            pair.server.source.insert(token(sequence), frames.clone());
-            pair.server.apply(group(request, sequence.into()));
-        }
-        pair.run_until_idle();
-        pair.server.apply(Command::FinishSubscribe { request, end: 8 });
-        while pair.sleep_to_deadline() {}
+/// A machine whose peer writes messages: on the control stream (16), or on streams of their own.
+struct Talk {
+    lone: Lone,
+    version: Version,
+    control: Option<StreamId>,
+    /// The next request id of the peer.
+    next: u64,
+}
 
-        let heard = Heard::of(pair.client.take_events());
-        assert_eq!(heard.groups.keys().copied().collect::<Vec<_>>(), [(3, 4), (3, 5), (3, 7)]);
-        for group in heard.groups.values() {
-            let frames = frames.iter().map(|frame| {
-                let timestamp = (version == Moqt18).then_some(frame.timestamp.units());
-                (timestamp, frame.size, frame.bytes())
-            });
-            assert_eq!(group.frames, frames.collect::<Vec<_>>());
-            assert_eq!(group.result, Some(Ok(())));
+impl Talk {
+    /// A machine that was set up and heard the peer's set-up.
+    fn with(config: Config, setup: Setup) -> Self {
+        let (version, side) = (config.agreed.version(), config.side);
+        let mut lone = Lone::new(config);
+        let setup = Message::setup(setup, side.peer(), draft(version));
+        let setup = wire(version, &setup);
+        let control = (version == Moqt16).then(|| match side {
+            Side::Server => lone.open(Dir::Bi, &setup),
+            Side::Client => lone.own(Dir::Bi, 0),
+        });
+        match (version, side) {
+            (Moqt16, Side::Client) => lone.data(control.unwrap(), &setup),
+            (Moqt16, Side::Server) => {}
+            _ => drop(lone.open(Dir::Uni, &setup)),
         }
-        assert_eq!(heard.ended[&3], Ok(None));
-        assert_eq!(
-            pair.server.take_events().pop(),
-            Some(Event::RequestEnded { request, result: Ok(()) })
-        );
-        assert!(!pair.client.is_closed() && !pair.server.is_closed());
-    });
+        lone.actions.clear();
+        lone.sent.clear();
+        let next = if side == Side::Client { 1 } else { 0 };
+        Self { lone, version, control, next }
+    }
+
+    /// One that neither tells nor hears of broadcasts.
+    fn quiet(side: Side, version: Version) -> Self {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        Self::with(config(side, version), setup)
+    }
+
+    /// A request of the peer, and the stream to go on with.
+    fn ask(&mut self, make: impl FnOnce(u64) -> Message) -> StreamId {
+        let message = make(self.next);
+        self.next += 2;
+        let own = matches!(message, Message::SubscribeNamespace(_));
+        let bytes = wire(self.version, &message);
+        match self.control.filter(|_| !own) {
+            Some(control) => {
+                self.lone.data(control, &bytes);
+                control
+            }
+            None => self.lone.open(Dir::Bi, &bytes),
+        }
+    }
+
+    /// Another message of the peer on a stream.
+    fn say(&mut self, stream: StreamId, message: &Message) {
+        self.lone.data(stream, &wire(self.version, message));
+    }
+
+    /// What the machine wrote on a stream since the last call.
+    fn said(&mut self, stream: StreamId) -> Vec<Message> {
+        let (bytes, fin) = self.lone.sent.remove(&stream).unwrap_or_default();
+        if fin {
+            self.lone.sent.insert(stream, (vec![], true));
+        }
+        messages(self.version, &bytes)
+    }
+
+    fn said_one(&mut self, stream: StreamId) -> Message {
+        one(self.said(stream))
+    }
+
+    /// Whether the machine finished its half of a stream.
+    fn finished(&self, stream: StreamId) -> bool {
+        self.lone.sent.get(&stream).is_some_and(|(_, fin)| *fin)
+    }
+
+    /// What a reply is marked with.
+    fn id(&self, id: u64) -> Option<u64> {
+        (self.version == Moqt16).then_some(id)
+    }
+
+    /// The machine subscribes at the peer, and where.
+    fn subscribe(&mut self) -> (StreamId, Subscribe) {
+        self.lone.apply(subscribe(0));
+        let stream = self.control.unwrap_or(self.lone.own(Dir::Bi, 0));
+        let Message::Subscribe(asked) = self.said_one(stream) else { panic!("no SUBSCRIBE") };
+        (stream, asked)
+    }
+
+    /// The same, and the peer accepts under `alias`.
+    fn subscribed(&mut self, alias: u64, properties: TrackProperties) -> StreamId {
+        let (stream, asked) = self.subscribe();
+        let id = self.id(asked.id);
+        let parameters = Parameters::default();
+        let ok = SubscribeOk { id, alias, parameters, properties };
+        self.say(stream, &Message::SubscribeOk(ok));
+        let event = one(self.lone.events());
+        assert!(matches!(event, Event::TrackInfo { .. }), "{event:?}");
+        stream
+    }
+
+    fn error(&self, id: u64, code: u64) -> Message {
+        Message::RequestError(RequestError { id: self.id(id), code, ..RequestError::default() })
+    }
+
+    fn done(&self, id: u64, status: u64, streams: u64) -> Message {
+        let (id, streams) = (self.id(id), Some(streams));
+        Message::PublishDone(PublishDone { id, status, streams, ..PublishDone::default() })
+    }
+
+    fn closed_with(&mut self, code: u64) {
+        self.lone.closed_with(code);
+    }
+}
+
+fn wire(version: Version, message: &Message) -> String {
+    let mut out = BytesMut::new();
+    message.encode(&mut out, draft(version)).unwrap();
+    digits(&out)
+}
+
+fn messages(version: Version, mut bytes: &[u8]) -> Vec<Message> {
+    let mut out = vec![];
+    while !bytes.is_empty() {
+        let framed =
+            frame_message(bytes, draft(version), 1 << 16).unwrap().expect("whole messages");
+        let (body, rest) = bytes[framed.head..].split_at(framed.body);
+        out.push(Message::decode(framed.kind, body, draft(version)).unwrap());
+        bytes = rest;
+    }
+    out
+}
+
+/// SUBSCRIBE for `video` of `demo`.
+fn asks(id: u64) -> Message {
+    asks_with(id, Parameters::default())
+}
+
+fn asks_with(id: u64, parameters: Parameters) -> Message {
+    Message::Subscribe(Subscribe { id, namespace: path("demo"), track: "video".into(), parameters })
+}
+
+/// Set-up (*Session Initialization*).
+mod setup {
+    use super::*;
+
+    #[test]
+    fn what_is_said_first() {
+        for side in [Side::Client, Side::Server] {
+            let config = Config { path: path("room/a"), ..config(side, Moqt18) };
+            let mut lone = Lone::new(config);
+            let setup = lone.sent(lone.own(Dir::Uni, 0));
+            let expected =
+                if side == Side::Client { "af000009 01072f726f6f6d2f61" } else { "af000000" };
+            assert_eq!(setup, bytes(expected));
+        }
+        let mut client = Lone::new(config(Side::Client, Moqt16));
+        // MAX_REQUEST_ID: twice as many ids as requests may be open.
+        assert_eq!(client.sent(client.own(Dir::Bi, 0)), bytes("20 0006 01 02 80004000"));
+        let mut server = Lone::new(config(Side::Server, Moqt16));
+        assert!(server.sent.is_empty(), "the client comes first");
+        let control = server.open(Dir::Bi, "20 0003 01 02 0a");
+        assert_eq!(server.sent(control), bytes("21 0006 01 02 80004000"));
+    }
+
+    #[test]
+    fn nothing_is_read_before_it() {
+        let mut lone = Lone::new(config(Side::Server, Moqt18));
+        let request = lone.open(Dir::Bi, &wire(Moqt18, &asks(0)));
+        assert_eq!(lone.events(), []);
+        lone.open(Dir::Uni, "af000000");
+        assert_eq!(lone.events().len(), 2, "what is told unasked, and the subscription");
+        assert!(lone.sent(request).is_empty());
+    }
+
+    /// A group that comes before it waits without being work (found by fuzzing).
+    #[test]
+    fn a_group_before_it_waits() {
+        for version in DRAFTS {
+            let mut lone = Lone::new(config(Side::Server, version));
+            lone.open(Dir::Uni, "18 09 04 80 00 02 6869");
+            assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+        }
+    }
+
+    #[test]
+    fn it_must_come_in_time() {
+        for version in DRAFTS {
+            let mut lone = Lone::new(config(Side::Server, version));
+            lone.advance(Duration::from_secs(10));
+            assert_eq!(lone.closed_with(0x11), Error::Timeout);
+        }
+    }
+
+    #[test]
+    fn faults_in_it_end_the_session() {
+        for setup in ["af000000 af000000", "0b0003 020500", "af000001 81", "af000001 01"] {
+            let mut lone = Lone::new(config(Side::Server, Moqt18));
+            lone.open(Dir::Uni, setup);
+            lone.closed_with(0x3);
+        }
+        for setup in ["21 0003 01 02 0a", "03 0001 00", "20 0003 01 02 0a 20 0003 01 02 0a"] {
+            let mut lone = Lone::new(config(Side::Server, Moqt16));
+            lone.open(Dir::Bi, setup);
+            lone.closed_with(0x3);
+        }
+        let mut lone = Lone::new(config(Side::Server, Moqt18));
+        lone.open(Dir::Uni, "af000000");
+        lone.open(Dir::Uni, "af000000");
+        lone.closed_with(0x3);
+    }
+
+    /// *Control Streams*: it lasts as long as the session (16).
+    #[test]
+    fn the_control_stream_lasts() {
+        for reset in [false, true] {
+            let mut talk = Talk::quiet(Side::Server, Moqt16);
+            let control = talk.control.unwrap();
+            if reset {
+                talk.lone.reset(control, 0)
+            } else {
+                talk.lone.fin(control, "")
+            }
+            talk.closed_with(0x3);
+        }
+    }
+
+    /// *GOAWAY*: no requests after it; twice, or with a URI from a client, is a fault.
+    #[test]
+    fn goaway() {
+        for (version, side) in
+            DRAFTS.into_iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)])
+        {
+            let goaway = |uri: &str| {
+                let request = (version == Moqt18).then_some(0);
+                Message::Goaway(Goaway { uri: uri.into(), request, ..Goaway::default() })
+            };
+            let start = |message| {
+                let mut talk = Talk::quiet(side, version);
+                let stream = talk.control.unwrap_or(StreamId::new(side.peer(), Dir::Uni, 0));
+                talk.say(stream, &message);
+                (talk, stream)
+            };
+            let (mut talk, stream) = start(goaway(""));
+            assert_eq!(talk.lone.events(), [Event::GoingAway { uri: "".into() }]);
+            talk.lone.apply(subscribe(0));
+            let (subscription, result) = (token(0), Err(Error::GoingAway));
+            assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+            talk.say(stream, &goaway(""));
+            talk.closed_with(0x3);
+
+            let (mut talk, _) = start(goaway("moqt://b"));
+            match side {
+                Side::Client => {
+                    let uri: Box<str> = "moqt://b".into();
+                    assert_eq!(talk.lone.events(), [Event::GoingAway { uri }]);
+                }
+                Side::Server => talk.closed_with(0x3),
+            }
+        }
+    }
 }

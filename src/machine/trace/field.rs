@@ -20,7 +20,7 @@ use crate::path::Path;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
-use crate::version::Version;
+use crate::version::{Agreed, Version, Versions};
 
 /// Why a record can't be read.
 pub(super) type Bad = &'static str;
@@ -178,7 +178,7 @@ impl Field for Path {
 
 impl Field for Version {
     fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(self.alpn().as_bytes(), out);
+        put_bytes(self.name().as_bytes(), out);
     }
 
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
@@ -246,6 +246,19 @@ impl Field for Vec<Path> {
     }
 }
 
+impl Field for Agreed {
+    fn put(&self, out: &mut Vec<u8>) {
+        let versions: Vec<_> = self.iter().collect();
+        put_list(&versions, out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        let versions: Versions = take_list(from)?.into_iter().collect();
+        let alpn = versions.iter().next().map(|version| version.alpn().as_bytes());
+        versions.agreed(alpn).ok_or("no version")
+    }
+}
+
 impl Field for Hops {
     fn put(&self, out: &mut Vec<u8>) {
         put_list(self.as_slice(), out);
@@ -295,12 +308,12 @@ macro_rules! structs {
 }
 
 structs! {
-    Config { side, version, hop, path, interests, limits }
+    Config { side, agreed, hop, path, interests, limits }
     Cost { warm, cold }
     Limits {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
-        unbound_streams, unbound_time, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
+        unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
         close_time, straggler_time, max_age,
     }
     PathInfo { rtt, rate, max_datagram }
@@ -349,6 +362,9 @@ enums! {
         5 Stopped { id, code },
         6 Writable { id },
         7 Path(path),
+        8 Datagram { bytes },
+        9 DatagramsAvailable,
+        10 MaxDatagram { bytes },
     }
     Action {
         0 Close { code, reason },
@@ -359,7 +375,7 @@ enums! {
     }
     Event {
         0 Announced { path, hops, cost },
-        1 AnnounceRequested { request, prefix, exclude },
+        1 AnnounceRequested { request, prefix, exclude, hidden },
         2 Closed { error },
         3 Frame { group, timestamp, size, payload },
         4 GoingAway { uri },
@@ -377,6 +393,10 @@ enums! {
         16 TrackInfo { subscription, info },
         17 TrackRequested { request, broadcast, track },
         18 Unannounced { path },
+        19 Datagram { subscription, sequence, timestamp, payload },
+        20 FetchEnded { fetch, result },
+        21 FetchRequested { request, broadcast, track, priority, sequence, first_frame, last_frame },
+        22 FetchStarted { fetch, group },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -396,6 +416,10 @@ enums! {
         14 Subscribe { subscription, broadcast, track, want },
         15 Unsubscribe { subscription },
         16 UpdateSubscribe { subscription, want },
+        17 AcceptFetch { request, group, info },
+        18 CancelFetch { fetch },
+        19 Datagram { request, group, sequence },
+        20 Fetch { fetch, broadcast, track, priority, sequence, first_frame, last_frame },
     }
     Announcement {
         0 Active { suffix, hops, cost },

@@ -30,6 +30,8 @@
 //! | 10 | answer to `poll_open`: opened | stream |
 //! | 11 | answer to `poll_open`: blocked | |
 //! | 12 | answer to `poll_write` | bytes taken, whether it is blocked now |
+//! | 13 | `poll_datagram` | optional length, hash of the bytes |
+//! | 14 | answer to `poll_datagram` | whether it is blocked now |
 //!
 //! Source replies stand before the poll call that asked for them, and an answer directly behind its poll
 //! call; without one the guard was dropped. `now` is in microseconds. A view is 0 where the machine had
@@ -126,10 +128,12 @@ enum Kind {
     Opened,
     OpenBlocked,
     Taken,
+    Datagram,
+    DatagramTaken,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Start,
         Self::Input,
         Self::Time,
@@ -143,6 +147,8 @@ impl Kind {
         Self::Opened,
         Self::OpenBlocked,
         Self::Taken,
+        Self::Datagram,
+        Self::DatagramTaken,
     ];
 
     fn of(number: u8) -> Option<Self> {

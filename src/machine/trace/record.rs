@@ -5,14 +5,15 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
 
-use super::field::{Field, put_bytes, put_number};
+use super::field::{Bad, Field, Rest, put_bytes, put_number};
 use super::{Kind, MAGIC, Sink, hash};
 use crate::machine::{
-    Action, Announcement, Command, Config, Counts, Event, FrameView, Input, Machine, Open,
-    PathInfo, Run, Source, Supply, Token, Write,
+    Action, Announcement, Command, Config, Counts, Datagram, Event, FrameView, Input, Machine,
+    Open, PathInfo, Run, Source, Supply, Token, Write,
 };
 use crate::stream::{Dir, StreamId};
 use crate::time::Instant;
+use crate::version::Version;
 
 /// A [`Machine`] whose calls are recorded, if anybody wants that. Its calls are those of the machine.
 #[derive(Debug)]
@@ -101,6 +102,30 @@ impl Recorded {
         write
     }
 
+    /// As [`Machine::poll_datagram`].
+    pub fn poll_datagram(&mut self, source: &mut impl Source) -> Option<Datagram<'_>> {
+        let Some(recorder) = self.recorder.as_deref_mut() else {
+            return self.machine.poll_datagram(source);
+        };
+        let mut datagram = self.machine.poll_datagram(&mut Tap { source, recorder });
+        let shown = datagram.as_ref().map(Shown::of);
+        recorder.record(Kind::Datagram, |out| shown.put(out));
+        if let Some(datagram) = &mut datagram {
+            datagram.recorder = Some(recorder);
+        }
+        datagram
+    }
+
+    /// As [`Machine::lost_datagrams`].
+    pub fn lost_datagrams(&self) -> u64 {
+        self.machine.lost_datagrams()
+    }
+
+    /// As [`Machine::version`].
+    pub fn version(&self) -> Version {
+        self.machine.version()
+    }
+
     /// As [`Machine::poll_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.machine.poll_timeout()
@@ -139,7 +164,12 @@ impl Recorded {
 
 /// Puts a length and a hash in the place of the payload, which an input has already.
 pub(super) fn digested(mut event: Option<Event>) -> Option<Event> {
-    if let Some(Event::Frame { payload: bytes, .. } | Event::Payload { bytes, .. }) = &mut event {
+    if let Some(
+        Event::Frame { payload: bytes, .. }
+        | Event::Payload { bytes, .. }
+        | Event::Datagram { payload: bytes, .. },
+    ) = &mut event
+    {
         let mut digest = Vec::new();
         put_number(bytes.len() as u64, &mut digest);
         digest.extend(hash([&**bytes]));
@@ -173,11 +203,39 @@ impl Field for Offer {
         out.extend(self.hash.to_le_bytes());
     }
 
-    fn take(from: &mut super::field::Rest<'_>) -> Result<Self, super::field::Bad> {
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
         let (id, len, fin) = (Field::take(from)?, Field::take(from)?, Field::take(from)?);
-        let hash = from.bytes(8)?.iter().rev().fold(0, |hash, byte| hash << 8 | u64::from(*byte));
-        Ok(Self { id, len, fin, hash })
+        Ok(Self { id, len, fin, hash: take_hash(from)? })
     }
+}
+
+/// What [`Machine::poll_datagram`] gave, for comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    len: usize,
+    hash: u64,
+}
+
+impl Shown {
+    pub(super) fn of(datagram: &Datagram<'_>) -> Self {
+        let hash = hash([datagram.header(), datagram.payload()]);
+        Self { len: datagram.size(), hash: u64::from_le_bytes(hash) }
+    }
+}
+
+impl Field for Shown {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.len.put(out);
+        out.extend(self.hash.to_le_bytes());
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        Ok(Self { len: Field::take(from)?, hash: take_hash(from)? })
+    }
+}
+
+fn take_hash(from: &mut Rest<'_>) -> Result<u64, Bad> {
+    Ok(from.bytes(8)?.iter().rev().fold(0, |hash, byte| hash << 8 | u64::from(*byte)))
 }
 
 impl Field for (Dir, i32) {
@@ -186,7 +244,7 @@ impl Field for (Dir, i32) {
         self.1.put(out);
     }
 
-    fn take(from: &mut super::field::Rest<'_>) -> Result<Self, super::field::Bad> {
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
         Ok((Field::take(from)?, Field::take(from)?))
     }
 }
@@ -239,6 +297,10 @@ impl Recorder {
             bytes.put(out);
             blocked.put(out);
         });
+    }
+
+    pub(in crate::machine) fn datagram_taken(&mut self, blocked: bool) {
+        self.record(Kind::DatagramTaken, |out| blocked.put(out));
     }
 }
 

@@ -9,7 +9,7 @@ use core::fmt::Debug;
 use bytes::Bytes;
 
 use super::field::{Bad, Field, Rest};
-use super::record::{Offer, PIECES, UNSEEN, WIRE, digested};
+use super::record::{Offer, PIECES, Shown, UNSEEN, WIRE, digested};
 use super::{Kind, MAGIC, TraceError};
 use crate::machine::{
     Action, Announcement, Command, Config, Event, FrameView, Input, Machine, Run, Source, Supply,
@@ -17,6 +17,7 @@ use crate::machine::{
 };
 use crate::stream::{Dir, StreamId};
 use crate::time::{Instant, Timestamp};
+use crate::version::Version;
 
 /// Plays a trace on a machine of its own. As an iterator it gives what happens, until the trace ends or
 /// the machine does otherwise.
@@ -68,6 +69,13 @@ pub enum Step {
         /// The stream is finished behind them.
         fin: bool,
     },
+    /// A datagram was shown.
+    Datagram {
+        /// All of it.
+        bytes: Bytes,
+        /// QUIC took it: there was room, and the guard was not dropped.
+        sent: bool,
+    },
 }
 
 impl<'a> Replay<'a> {
@@ -89,6 +97,11 @@ impl<'a> Replay<'a> {
     /// What the machine was made with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What the machine that is replayed speaks; see [`Machine::version`].
+    pub fn version(&self) -> Version {
+        self.machine.version()
     }
 
     /// When it began.
@@ -160,8 +173,9 @@ impl<'a> Replay<'a> {
                 }
                 Kind::Open => self.open(record, one(body).map_err(bad)?)?,
                 Kind::Write => self.write(record, one(body).map_err(bad)?)?,
+                Kind::Datagram => self.datagram(record, one(body).map_err(bad)?)?,
                 Kind::Start => return Err(bad("it starts a second time")),
-                Kind::Opened | Kind::OpenBlocked | Kind::Taken => {
+                Kind::Opened | Kind::OpenBlocked | Kind::Taken | Kind::DatagramTaken => {
                     return Err(bad("an answer without a question"));
                 }
             };
@@ -209,6 +223,28 @@ impl<'a> Replay<'a> {
             }
             None => Step::NotOpened { dir },
         }))
+    }
+
+    fn datagram(
+        &mut self,
+        record: u64,
+        recorded: Option<Shown>,
+    ) -> Result<Option<Step>, TraceError> {
+        let answer = self.answer([Kind::DatagramTaken, Kind::DatagramTaken])?;
+        let bad = |what| TraceError::Malformed { record: record + 1, what };
+        let datagram = self.machine.poll_datagram(&mut self.script);
+        let shown = datagram.as_ref().map(Shown::of);
+        self.script.check(record)?;
+        same(record, &recorded, &shown)?;
+        let Some(datagram) = datagram else { return Ok(None) };
+        let bytes = datagram.to_bytes();
+        let blocked = answer.map(|(_, body)| one(body)).transpose().map_err(bad)?;
+        match blocked {
+            Some(false) => datagram.sent(),
+            Some(true) => datagram.blocked(),
+            None => {}
+        }
+        Ok(Some(Step::Datagram { bytes, sent: blocked == Some(false) }))
     }
 
     fn write(&mut self, record: u64, recorded: Option<Offer>) -> Result<Option<Step>, TraceError> {

@@ -74,6 +74,11 @@ impl GroupConsumer {
         Self { reading, page, index, slot, end_slot }
     }
 
+    /// A session's view of the group, which does not keep its frames by itself.
+    pub(crate) fn cursor(&self) -> GroupCursor {
+        GroupCursor::new(self.reading.group.clone())
+    }
+
     /// Its number in the track.
     pub fn sequence(&self) -> u64 {
         self.reading.group.sequence
@@ -281,6 +286,11 @@ impl GroupCursor {
     /// Its number in the track.
     pub(crate) fn sequence(&self) -> u64 {
         self.group.sequence
+    }
+
+    /// Whether it is to go as a datagram.
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.group.is_datagram
     }
 
     /// Shows `push` the frames from `from` on until it answers `false`, the open one last, all under

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::super::group::{GroupCursor, Kept};
+use super::super::route::Horizon;
 use super::super::wakers::{WaitSlot, Woken, lock, wait};
 use super::super::{Frame, GroupConsumer, Result, TrackStats};
+use super::fetch::Asker;
 use super::{Shared, State, closed, follow};
 use crate::subscription::{Subscription, TrackInfo};
 
@@ -24,6 +26,8 @@ pub struct TrackConsumer {
     cursor: Cursor,
     /// The group whose first frame `read_frame` waits for.
     reading: Option<GroupConsumer>,
+    /// The group that it asked for by number.
+    asker: Asker,
     slot: WaitSlot,
     follow_slot: WaitSlot,
 }
@@ -59,8 +63,15 @@ impl TrackConsumer {
         });
         let want = want.unwrap_or_default();
         let cursor = Cursor { want, start, arrival, next: start, skipped: 0 };
-        let (slot, follow_slot) = Default::default();
-        Self { shared, key, asks, cursor, reading: None, slot, follow_slot }
+        let (asker, slot, follow_slot) = Default::default();
+        Self { shared, key, asks, cursor, reading: None, asker, slot, follow_slot }
+    }
+
+    /// It is a peer that reads: the track may only come by routes within `horizon`.
+    pub(in super::super) fn stay_within(&self, horizon: Horizon) {
+        self.shared.change(&mut Woken::default(), |state, woken| {
+            state.demand.limit(self.key, horizon, woken);
+        });
     }
 
     /// The track's name in its broadcast.
@@ -91,7 +102,8 @@ impl TrackConsumer {
         self.reading = None;
     }
 
-    /// How many groups [`next_group`](Self::next_group) skipped as too old.
+    /// How many groups [`next_group`](Self::next_group) skipped: as too old, or because only a peer had
+    /// them that is gone.
     pub fn skipped(&self) -> u64 {
         self.cursor.skipped
     }
@@ -215,6 +227,7 @@ impl TrackConsumer {
             let at = state.shelf.position(cursor.next);
             let groups = state.shelf.by_sequence().iter().enumerate().skip(at);
             for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
+                cursor.skipped += state.sources.lost_of(cursor.next..group.sequence());
                 cursor.next = group.sequence() + 1;
                 if state.shelf.is_old(at, cursor.want.max_age, timescale) {
                     cursor.skipped += 1;
@@ -286,6 +299,41 @@ impl TrackConsumer {
             -> Result<Option<GroupConsumer>>
     }
 
+    fn fetch(&mut self, waker: Option<&Waker>, sequence: u64) -> Poll<Result<GroupConsumer>> {
+        self.poll_fetch(waker, sequence, self.cursor.want.priority)
+    }
+
+    wait! {
+        /// The group `sequence`, however old: from the cache, or else it is asked for, of the peer that
+        /// the track comes from (FETCH) or of a [`TrackDynamic`](super::TrackDynamic). All who ask for a
+        /// group share one request, and find it in the cache later on. No cursor moves.
+        ///
+        /// One group at a time: to ask for another one takes the request before back, and so does
+        /// dropping the reader, but not the future. Clones ask for themselves.
+        ///
+        /// Errors: [`Error::NotFound`](crate::Error::NotFound) if there is no such group or nobody to
+        /// ask, [`Error::Old`](crate::Error::Old) if it was given up and there is nobody to ask,
+        /// [`Error::Unsupported`](crate::Error::Unsupported) if the version of the session can't fetch
+        /// (moq-lite 05 and later can); else what whoever was asked says, or why the track was aborted.
+        fetch => poll_fetch_group, fetch_group, try_fetch_group(sequence: u64)
+            -> Result<GroupConsumer>
+    }
+
+    /// [`poll_fetch_group`](Self::poll_fetch_group) for a session, which has a priority of its own.
+    pub(crate) fn poll_fetch(
+        &mut self,
+        waker: Option<&Waker>,
+        sequence: u64,
+        priority: u8,
+    ) -> Poll<Result<GroupConsumer>> {
+        self.asker.poll(&self.shared, waker, sequence, priority)
+    }
+
+    /// Asks for no group any more.
+    pub(crate) fn cancel_fetch(&mut self) {
+        self.asker.leave(&self.shared);
+    }
+
     fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
         let (shared, slot) = (&self.shared, &mut self.follow_slot);
         follow(shared, slot, waker, |state| match (shared.info.get(), &state.abort) {
@@ -333,13 +381,14 @@ impl Clone for TrackConsumer {
             let want = (!asks).then(|| cursor.want.clone());
             state.demand.add(want, state.shelf.edge(), woken)
         });
-        let (slot, follow_slot) = Default::default();
-        Self { shared, key, asks, cursor, reading: self.reading.clone(), slot, follow_slot }
+        let (asker, slot, follow_slot) = Default::default();
+        Self { shared, key, asks, cursor, reading: self.reading.clone(), asker, slot, follow_slot }
     }
 }
 
 impl Drop for TrackConsumer {
     fn drop(&mut self) {
+        self.asker.leave(&self.shared);
         let _freed = self.shared.change(&mut Woken::default(), |state, woken| {
             state.demand.remove(self.key, state.shelf.edge(), woken);
             (state.readers.free(&mut self.slot), state.followers.free(&mut self.follow_slot))

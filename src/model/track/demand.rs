@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::route::{Horizon, Route};
 use super::super::wakers::{Wakers, Woken};
 use crate::subscription::Subscription;
 
@@ -10,6 +11,8 @@ use crate::subscription::Subscription;
 pub(super) struct Demand {
     /// What each wants; `None` if it only asks what the track is.
     wants: BTreeMap<u64, Option<Subscription>>,
+    /// Which routes it may not come by, for those who are peers.
+    horizons: BTreeMap<u64, Horizon>,
     last: u64,
     all: Option<Subscription>,
     changes: Changes,
@@ -62,6 +65,33 @@ impl Demand {
         let was_asked = self.is_asked();
         self.wants.remove(&key);
         self.update(was_asked, edge, woken);
+        self.horizons.remove(&key);
+        self.look_again(woken);
+    }
+
+    /// A peer wants it, and may only be given what comes by a route within its horizon.
+    pub(super) fn limit(&mut self, key: u64, horizon: Horizon, woken: &mut Woken) {
+        self.horizons.insert(key, horizon);
+        self.look_again(woken);
+    }
+
+    /// A source may be of use to nobody now, although what all want is the same.
+    fn look_again(&mut self, woken: &mut Woken) {
+        if !self.horizons.is_empty() {
+            self.changes.interest += 1;
+            self.suppliers.take(woken);
+        }
+    }
+
+    /// Whether all may be given what comes by this route.
+    pub(super) fn suits_all(&self, route: &Route) -> bool {
+        self.horizons.values().all(|horizon| horizon.shows(route))
+    }
+
+    /// Whether anybody may.
+    pub(super) fn suits_some(&self, route: &Route) -> bool {
+        let horizons = &self.horizons;
+        self.wants.keys().any(|key| horizons.get(key).is_none_or(|horizon| horizon.shows(route)))
     }
 
     fn update(&mut self, was_asked: bool, edge: u64, woken: &mut Woken) {

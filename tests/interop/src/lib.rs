@@ -15,6 +15,7 @@
 
 pub mod by_hand;
 pub mod certs;
+mod matrix;
 pub mod payload;
 pub mod peers;
 pub mod quic;

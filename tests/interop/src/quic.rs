@@ -74,7 +74,21 @@ pub fn alpn(connection: &quinn::Connection) -> Option<String> {
 }
 
 fn alpns(versions: &[&str]) -> Vec<Vec<u8>> {
-    versions.iter().map(|version| version.as_bytes().to_vec()).collect()
+    let mut alpns: Vec<_> = versions.iter().map(|name| alpn_of(name).as_bytes().to_vec()).collect();
+    alpns.dedup();
+    alpns
+}
+
+/// What 01 and 02 share.
+const MOQL: &str = "moql";
+
+fn alpn_of(name: &str) -> &str {
+    if matches!(name, "moq-lite-01" | "moq-lite-02") { MOQL } else { name }
+}
+
+/// The name of a version: its ALPN, unless that is not its alone.
+pub fn name(alpn: &str, own: &str) -> String {
+    if alpn == MOQL { own.to_owned() } else { alpn.to_owned() }
 }
 
 /// A free port of 127.0.0.1.

@@ -1,13 +1,14 @@
 //! smoq against the published peers and against itself, by both adapters.
 
 use smoq_interop::{
-    closes, matrix,
+    closes, direct, matrix,
     peers::{lite016, net03, smoq_blocking, smoq_quinn},
     relays, suite, tests,
 };
 
 const LITE: [&str; 4] = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03"];
 const OLD: [&str; 2] = ["moq-lite-03", "moq-lite-04"];
+const MOQL: [&str; 2] = ["moq-lite-02", "moq-lite-01"];
 
 tests! {
     versions_are_agreed_on_with_an_old_client:
@@ -18,6 +19,51 @@ tests! {
         suite::negotiation::<net03::Peer, smoq_blocking::Peer>(&LITE[1..3], &LITE, "moq-lite-05");
     versions_are_agreed_on_with_a_new_server:
         suite::negotiation::<smoq_quinn::Peer, net03::Peer>(&LITE[..2], &LITE, "moq-lite-06");
+    versions_are_settled_on_with_an_old_client:
+        suite::negotiation::<lite016::Peer, smoq_quinn::Peer>(&MOQL, &["moq-lite-01"], "moq-lite-01");
+    versions_are_settled_on_with_an_old_server:
+        suite::negotiation::<smoq_blocking::Peer, lite016::Peer>(&MOQL, &MOQL, "moq-lite-02");
+    versions_are_settled_on_with_a_new_client:
+        suite::negotiation::<net03::Peer, smoq_blocking::Peer>(&MOQL, &["moq-lite-01"], "moq-lite-01");
+    versions_are_settled_on_with_a_new_server:
+        suite::negotiation::<smoq_quinn::Peer, net03::Peer>(&MOQL, &MOQL, "moq-lite-02");
+}
+
+// The versions that few speak: each peer both ways, by one adapter or the other.
+matrix! {
+    lite016_to_smoq_blocking_in_01: lite016, smoq_blocking, "moq-lite-01";
+    lite016_to_smoq_quinn_in_02: lite016, smoq_quinn, "moq-lite-02";
+    smoq_blocking_to_net03_in_01: smoq_blocking, net03, "moq-lite-01";
+    smoq_quinn_to_net03_in_02: smoq_quinn, net03, "moq-lite-02";
+    smoq_quinn_to_net03_in_07: smoq_quinn, net03, "moq-lite-07-wip";
+    smoq_blocking_to_net03_in_07: smoq_blocking, net03, "moq-lite-07-wip";
+    net03_to_smoq_quinn_in_01: net03, smoq_quinn, "moq-lite-01";
+    net03_to_smoq_blocking_in_02: net03, smoq_blocking, "moq-lite-02";
+    net03_to_smoq_quinn_in_07: net03, smoq_quinn, "moq-lite-07-wip";
+    net03_to_smoq_blocking_in_07: net03, smoq_blocking, "moq-lite-07-wip";
+}
+
+// Nobody meets moq-lite 0.16 at a relay in 01 and 02: it announces there what it heard there, and without
+// hops that is a way like any other.
+direct! {
+    smoq_quinn_to_lite016_in_01: smoq_quinn, lite016, "moq-lite-01";
+    smoq_blocking_to_lite016_in_02: smoq_blocking, lite016, "moq-lite-02";
+}
+tests! {
+    smoq_quinn_to_a_relay_of_lite016_in_01:
+        suite::relay::<smoq_quinn::Peer, lite016::Peer, lite016::Peer>("moq-lite-01", "moq-lite-01");
+    smoq_blocking_to_a_relay_of_lite016_in_02:
+        suite::relay::<smoq_blocking::Peer, lite016::Peer, lite016::Peer>("moq-lite-02", "moq-lite-02");
+}
+
+// From one end of the table to the other.
+relays! {
+    lite016_01_smoq_quinn_net03_07: lite016, "moq-lite-01", smoq_quinn, net03, "moq-lite-07-wip";
+    net03_07_smoq_quinn_lite016_01: net03, "moq-lite-07-wip", smoq_quinn, lite016, "moq-lite-01";
+    net03_02_smoq_blocking_net03_07: net03, "moq-lite-02", smoq_blocking, net03, "moq-lite-07-wip";
+    net03_07_smoq_blocking_net03_02: net03, "moq-lite-07-wip", smoq_blocking, net03, "moq-lite-02";
+    net03_06_smoq_quinn_lite016_02: net03, "moq-lite-06", smoq_quinn, lite016, "moq-lite-02";
+    lite016_02_smoq_blocking_net03_06: lite016, "moq-lite-02", smoq_blocking, net03, "moq-lite-06";
 }
 
 matrix! {

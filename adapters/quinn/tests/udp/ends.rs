@@ -17,7 +17,7 @@ macro_rules! in_every_version {
         mod on_tokio {
             $(#[test] fn $test() {
                 let runtime = $crate::ends::on_this_thread();
-                for version in smoq::Version::ALL {
+                for version in smoq::Version::ALL.into_iter().chain(smoq::Version::WIP) {
                     println!("{version}");
                     runtime.block_on($crate::ends::bounded(super::$test(version)));
                 }
@@ -26,7 +26,7 @@ macro_rules! in_every_version {
         #[cfg(feature = "runtime-smol")]
         mod on_smol {
             $(#[test] fn $test() {
-                for version in smoq::Version::ALL {
+                for version in smoq::Version::ALL.into_iter().chain(smoq::Version::WIP) {
                     println!("{version}");
                     smol::block_on($crate::ends::bounded(super::$test(version)));
                 }
@@ -110,13 +110,31 @@ pub(crate) struct Side {
 
 /// A client and a server that speak `version`, and what drives them.
 pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
+    let versions = Versions::from(version);
+    let link = Link::new(&versions, &versions).await;
+    let (drivings, near, far) = pair_on(link, versions.clone(), versions);
+    assert_eq!((near.session.version(), far.session.version()), (version, version));
+    (drivings, near, far)
+}
+
+/// The same on a connection of its own, for these versions.
+pub(crate) fn pair_on(link: Link, client: Versions, server: Versions) -> (Drivings, Side, Side) {
     let (near, far) = (Origin::default().produce(), Origin::default().produce());
-    let client = Client::new().with_origin(&near).with_versions(version);
-    let server = Server::new().with_origin(&far).with_versions(version);
-    let link = Link::new(client.versions(), server.versions()).await;
+    pair_over(link, near, far, client, server)
+}
+
+/// The same for origins that are there.
+pub(crate) fn pair_over(
+    link: Link,
+    near: OriginProducer,
+    far: OriginProducer,
+    client: Versions,
+    server: Versions,
+) -> (Drivings, Side, Side) {
+    let client = Client::new().with_origin(&near).with_versions(client);
+    let server = Server::new().with_origin(&far).with_versions(server);
     let (near_session, client) = smoq_quinn::connect(link.client, &client).unwrap();
     let (far_session, server) = smoq_quinn::accept(link.server, &server).unwrap();
-    assert_eq!((near_session.version(), far_session.version()), (version, version));
     let endpoints = [link.dialing, link.listening];
     let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), endpoints };
     let near = Side { origin: near, session: near_session };

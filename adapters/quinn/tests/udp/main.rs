@@ -1,5 +1,6 @@
 //! Over real UDP on loopback.
 
+mod datagrams;
 mod ends;
 mod model;
 mod wire;

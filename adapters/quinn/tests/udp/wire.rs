@@ -1,6 +1,6 @@
 //! What the other end of the connection sees: codes and closes, against a bare quinn.
 
-use crate::ends::{Link, both, bounded, on_this_thread};
+use crate::ends::{Link, both, bounded, on_this_thread, pair_on};
 use quinn::{ConnectionError, ReadError, VarInt};
 use smoq::stream::Code;
 use smoq::{Client, Error, Origin, Server, Version, Versions};
@@ -79,6 +79,30 @@ fn a_version_that_was_not_asked_for_closes_the_connection() {
         let refused = smoq_quinn::connect(link.client, &client).err();
         assert_eq!(refused, Some(smoq_quinn::Error::Version));
         assert_eq!(application_code(link.server.closed().await), 0x15);
+    });
+}
+
+/// Where TLS agrees on nothing, and where it agrees on `moql`, set-up settles it.
+#[test]
+fn set_up_settles_on_a_version() {
+    use Version::{Lite01, Lite02};
+    on_tokio(async {
+        let (nothing, moql) = (Versions::from([]), Versions::from([Lite02, Lite01]));
+        for offered in [nothing, moql] {
+            let link = Link::new(&offered, &offered).await;
+            let (mut drivings, near, far) = pair_on(link, Versions::default(), Lite01.into());
+            assert_eq!(near.session.version(), Lite02, "the most wanted, until it is settled");
+            let _broadcast = far.origin.create_broadcast("live").unwrap();
+            let mut seen = near.origin.consume();
+            drivings.run(seen.announced_broadcast("live")).await.unwrap();
+            assert_eq!(near.session.version(), Lite01);
+            assert_eq!(far.session.version(), Lite01);
+        }
+        let moql = Versions::from(Lite01);
+        let link = Link::new(&moql, &moql).await;
+        let (mut drivings, near, far) = pair_on(link, Lite01.into(), Lite02.into());
+        assert_eq!(drivings.ended().await, [(); 2].map(|()| Err(Error::Version)));
+        drop((near, far));
     });
 }
 

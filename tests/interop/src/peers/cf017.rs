@@ -4,6 +4,9 @@
 //! crate's own programs do on its side: who dials offers its namespaces by PUBLISH_NAMESPACE and asks for others
 //! by SUBSCRIBE_NAMESPACE, who listens takes the one and answers the other.
 
+mod origin;
+mod read;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
@@ -16,24 +19,20 @@ use std::{
 use bytes::Bytes;
 use moq_transport::{
     coding::{KeyValuePairs, TrackNamespace, TrackNamespacePrefix},
-    data::ObjectStatus,
-    message::PublishDoneCode,
-    serve::{
-        ServeError, Subgroup, SubgroupReader, SubgroupWriter, SubgroupsReader, SubgroupsWriter,
-        TrackReader, TrackReaderMode,
-    },
+    serve::{ServeError, Subgroup, SubgroupWriter, SubgroupsWriter, TrackReader},
     session::{
-        NamespaceEvent, Publisher, Session, SessionError, Subscribe, Subscribed,
-        SubscribedNamespace, Subscriber, Transport,
+        NamespaceEvent, Publisher, Session, SessionError, SubscribedNamespace, Subscriber,
+        Transport,
     },
 };
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
+use self::{
+    origin::{Changes, Origin, Source, Tracks, Users, new_track, path_of},
+    read::read_track,
+};
 use super::{
-    Abilities, Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role,
+    Abilities, Announcement, Announcements, Code, Failure, Link, Listener, Options, Role,
     Subscription, known, lite016,
 };
 use crate::{quic, within};
@@ -130,149 +129,6 @@ impl super::Peer for Peer {
         let subscribed = within(format!("an answer for {what}"), opening).await.map_err(failure)?;
         Ok(Subscription::spawn(what, |report| read_track(subscribed, reader, report)))
     }
-}
-
-/// What is announced, by path.
-#[derive(Clone, Default)]
-struct Origin {
-    broadcasts: watch::Sender<Broadcasts>,
-}
-
-type Broadcasts = BTreeMap<String, Arc<Source>>;
-
-impl Origin {
-    fn get(&self, path: &str) -> Option<Arc<Source>> {
-        self.broadcasts.borrow().get(path).cloned()
-    }
-
-    fn insert(&self, path: String, source: Arc<Source>) {
-        self.broadcasts.send_modify(|broadcasts| {
-            broadcasts.insert(path, source);
-        });
-    }
-
-    /// Unless another has taken the path since.
-    fn remove(&self, path: &str, source: &Arc<Source>) {
-        self.broadcasts.send_if_modified(|broadcasts| {
-            let ours = broadcasts.get(path).is_some_and(|other| Arc::ptr_eq(other, source));
-            ours && broadcasts.remove(path).is_some()
-        });
-    }
-
-    fn changes(&self) -> Changes {
-        let mut now = self.broadcasts.subscribe();
-        now.mark_changed();
-        Changes { now, told: Broadcasts::new() }
-    }
-}
-
-/// What comes and goes in an origin.
-struct Changes {
-    now: watch::Receiver<Broadcasts>,
-    told: Broadcasts,
-}
-
-impl Changes {
-    /// The next path that is new (with its source) or gone; `None` once the origin is.
-    async fn next(&mut self) -> Option<(String, Option<Arc<Source>>)> {
-        loop {
-            let change = {
-                let now = self.now.borrow_and_update();
-                let same = |path: &String, source: &Arc<Source>, other: &Broadcasts| {
-                    other.get(path).is_some_and(|other| Arc::ptr_eq(source, other))
-                };
-                let gone = self.told.iter().find(|(path, source)| !same(path, source, &now));
-                let new = now.iter().find(|(path, source)| !same(path, source, &self.told));
-                match (gone, new) {
-                    (Some((path, _)), _) => Some((path.clone(), None)),
-                    (None, Some((path, source))) => Some((path.clone(), Some(source.clone()))),
-                    (None, None) => None,
-                }
-            };
-            match change {
-                Some((path, source)) => {
-                    match &source {
-                        Some(source) => self.told.insert(path.clone(), source.clone()),
-                        None => self.told.remove(&path),
-                    };
-                    return Some((path, source));
-                }
-                None => self.now.changed().await.ok()?,
-            }
-        }
-    }
-}
-
-/// Where a broadcast's tracks come from.
-struct Source {
-    /// The session, or zero for this peer itself.
-    from: u64,
-    tracks: Tracks,
-}
-
-enum Tracks {
-    Own(Mutex<HashMap<String, (TrackReader, Users)>>),
-    Elsewhere(Box<Subscriber>),
-}
-
-/// How many are subscribed to a track.
-type Users = Arc<watch::Sender<usize>>;
-
-/// One subscriber of a track, while it lives.
-struct User(Users);
-
-impl User {
-    fn new(users: &Users) -> Self {
-        users.send_modify(|users| *users += 1);
-        Self(users.clone())
-    }
-}
-
-impl Drop for User {
-    fn drop(&mut self) {
-        self.0.send_modify(|users| *users -= 1);
-    }
-}
-
-impl Source {
-    /// Serves one subscription to its end. One of another session's track has an own subscription there.
-    async fn serve(&self, subscribed: Subscribed) {
-        let path = path_of(&subscribed.track_namespace);
-        let name = subscribed.track_name.to_string_lossy().into_owned();
-        match &self.tracks {
-            Tracks::Own(tracks) => {
-                let found = tracks.lock().expect("no panic under this lock").get(&name).cloned();
-                match found {
-                    Some((reader, users)) => {
-                        let _user = User::new(&users);
-                        let _ = subscribed.serve(reader).await;
-                    }
-                    None => {
-                        let _ = subscribed.close(ServeError::NotFound);
-                    }
-                }
-            }
-            Tracks::Elsewhere(subscriber) => {
-                let (writer, reader) = new_track(&path, &name);
-                match Subscriber::clone(subscriber).subscribe_open(writer).await {
-                    Ok(_upstream) => {
-                        let _ = subscribed.serve(reader).await;
-                    }
-                    Err(err) => {
-                        let _ = subscribed.close(err);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn new_track(path: &str, name: &str) -> (moq_transport::serve::TrackWriter, TrackReader) {
-    moq_transport::serve::Track::new(TrackNamespace::from_utf8_path(path), name).produce()
-}
-
-fn path_of(namespace: &TrackNamespace) -> String {
-    namespace.to_utf8_path().trim_start_matches('/').to_owned()
 }
 
 /// Which side of the connection this is.
@@ -592,83 +448,6 @@ impl super::Writer for Writer {
     fn abort(self, code: u16) -> Result<(), Failure> {
         self.writer.close(ServeError::Closed(code.into())).map_err(failure)
     }
-}
-
-async fn read_track(
-    subscribed: Subscribe,
-    reader: TrackReader,
-    report: mpsc::UnboundedSender<Event>,
-) {
-    let mut groups = JoinSet::new();
-    let end = read_groups(reader, &report, &mut groups).await;
-    // The crate closes the track with the status of PUBLISH_DONE, whether it is a good one or not.
-    let ended = PublishDoneCode::TrackEnded as u64;
-    let end = match subscribed.publish_done() {
-        Some(done) if done.status_code == ended => Ok(()),
-        Some(done) => {
-            let code = u32::try_from(done.status_code).ok().map(Code::Done);
-            Err(Failure { text: done.reason.0, code })
-        }
-        None => Err(failure(end)),
-    };
-    let _ = report.send(Event::TrackEnd(end));
-    while groups.join_next().await.is_some() {}
-}
-
-/// Gives what the track was closed with.
-async fn read_groups(
-    reader: TrackReader,
-    report: &mpsc::UnboundedSender<Event>,
-    groups: &mut JoinSet<()>,
-) -> ServeError {
-    let mut subgroups: SubgroupsReader = match reader.mode().await {
-        Ok(TrackReaderMode::Subgroups(subgroups)) => subgroups,
-        Ok(_) => return ServeError::Mode,
-        Err(err) => return err,
-    };
-    for arrival in 0.. {
-        match subgroups.next().await {
-            Ok(Some(group)) => {
-                groups.spawn(read_group(arrival, group, report.clone()));
-            }
-            Ok(None) => return ServeError::Done,
-            Err(err) => return err,
-        }
-    }
-    unreachable!("an endless range")
-}
-
-async fn read_group(
-    arrival: usize,
-    mut group: SubgroupReader,
-    report: mpsc::UnboundedSender<Event>,
-) {
-    let mut begun = false;
-    let sequence = group.group_id;
-    let end = loop {
-        let object = group.next().await;
-        // An END_OF_TRACK alone is no group.
-        let marker =
-            matches!(&object, Ok(Some(object)) if object.status == ObjectStatus::EndOfTrack);
-        if marker && !begun {
-            return;
-        }
-        if !std::mem::replace(&mut begun, true) {
-            let _ = report.send(Event::Group { arrival, sequence });
-        }
-        match object {
-            Ok(Some(object)) if object.status != ObjectStatus::NormalObject => break Ok(()),
-            Ok(Some(mut object)) => match object.read_all().await {
-                Ok(payload) => {
-                    let _ = report.send(Event::Frame { arrival, payload, millis: None });
-                }
-                Err(err) => break Err(failure(err)),
-            },
-            Ok(None) => break Ok(()),
-            Err(err) => break Err(failure(err)),
-        }
-    };
-    let _ = report.send(Event::GroupEnd { arrival, end });
 }
 
 fn failure(err: ServeError) -> Failure {

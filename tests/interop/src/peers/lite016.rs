@@ -19,7 +19,8 @@ pub struct Peer {
 
 impl super::Peer for Peer {
     const NAME: &'static str = "moq-lite 0.16.3";
-    const VERSIONS: &'static [&'static str] = &["moq-lite-03", "moq-lite-04", "moqt-16", "moqt-18"];
+    const VERSIONS: &'static [&'static str] =
+        &["moq-lite-01", "moq-lite-02", "moq-lite-03", "moq-lite-04", "moqt-16", "moqt-18"];
 
     type Broadcast = Broadcast;
 
@@ -247,7 +248,9 @@ async fn read_track(mut track: moq_lite::TrackConsumer, report: mpsc::UnboundedS
 }
 
 fn parse(versions: &[&str]) -> moq_lite::Versions {
-    let parse = |version: &&str| moq_lite::Version::from_alpn(version).expect("a known version");
+    let by_name = |name: &&str| name.parse().ok();
+    let parse = |name: &&str| moq_lite::Version::from_alpn(name).or_else(|| by_name(name));
+    let parse = |name: &&str| parse(name).expect("a known version");
     versions.iter().map(parse).collect::<Vec<_>>().into()
 }
 
@@ -262,7 +265,7 @@ pub(super) fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::S
 }
 
 fn link(connection: quinn::Connection, session: moq_lite::Session) -> Link {
-    let version = session.version().alpn().to_owned();
+    let version = quic::name(session.version().alpn(), &session.version().to_string());
     // Dropping any clone of a session closes it, so the one that waits must live that long.
     let waiting = session.clone();
     let closed = async move {

@@ -93,10 +93,10 @@ impl std::error::Error for Failure {}
 pub struct Options {
     /// Higher is more urgent.
     pub priority: u8,
-    /// How old a group may be and still be wanted (not moq-lite 0.16; zero wants the newest
+    /// How old a group may be and still be wanted (not moq-lite 0.16 and moq-transport 0.17; zero wants the newest
     /// group alone).
     pub max_age: Duration,
-    /// The first group wanted (not moq-lite 0.16).
+    /// The first group wanted (not moq-lite 0.16 and moq-transport 0.17).
     pub start: Option<u64>,
 }
 
@@ -118,6 +118,8 @@ pub struct Abilities {
     pub tells_end: bool,
     /// As publisher: withdraws PUBLISH_NAMESPACE by nothing but the FIN of its stream.
     pub withdraws_by_fin: bool,
+    /// As publisher: withdraws also what it announced when it was asked.
+    pub withdraws_initial: bool,
     /// As publisher: refuses an unknown track with this code; `None` if a reset may overtake it.
     pub not_found: Option<u32>,
     /// As publisher: resets a group that was aborted with the application's code 9 with this code.
@@ -146,6 +148,7 @@ impl Abilities {
         newest_group: true,
         tells_end: true,
         withdraws_by_fin: false,
+        withdraws_initial: true,
         not_found: Some(0x33),
         aborted: 64 + 9,
         knows_end: true,
@@ -161,6 +164,11 @@ impl Abilities {
     pub const MOQT: Self = Self { not_found: Some(0x10), aborted: 0x1, ..Self::LITE };
 }
 
+/// Whether the version's frames have timestamps, as moq-lite has them from 05 on.
+fn has_timestamps(version: &str) -> bool {
+    !matches!(version, "moq-lite-01" | "moq-lite-02" | "moq-lite-03" | "moq-lite-04")
+}
+
 /// Whether the version is a draft of moq-transport.
 pub fn is_moqt(version: &str) -> bool {
     version.starts_with("moqt-")
@@ -170,7 +178,7 @@ pub fn is_moqt(version: &str) -> bool {
 pub trait Peer: Send + Sync + 'static {
     /// The crate and its release.
     const NAME: &'static str;
-    /// The versions that it speaks here, as ALPN.
+    /// The versions that it speaks here, by name: their ALPN, where they have one to themselves.
     const VERSIONS: &'static [&'static str];
 
     type Broadcast: Broadcast;
@@ -184,6 +192,12 @@ pub trait Peer: Send + Sync + 'static {
     fn refused_with(version: &str, code: u32) -> Option<Code> {
         let told = if is_moqt(version) { Code::Request(code) } else { Code::Stream(code) };
         Self::abilities(version).refusal_codes.then_some(told)
+    }
+
+    /// As subscriber: what its reader is told when the other side resets a group with `code`.
+    fn reset_with(version: &str, code: u32) -> Code {
+        let _ = version;
+        Code::Stream(code)
     }
 
     /// Listens on 127.0.0.1 for any number of sessions, each one of `versions`.

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options,
-    Role, Subscription, known,
+    Role, Subscription, has_timestamps, known,
 };
 use crate::{quic, within};
 
@@ -22,8 +22,17 @@ pub struct Peer {
 
 impl super::Peer for Peer {
     const NAME: &'static str = "moq-net 0.3.18";
-    const VERSIONS: &'static [&'static str] =
-        &["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06", "moqt-16", "moqt-18"];
+    const VERSIONS: &'static [&'static str] = &[
+        "moq-lite-01",
+        "moq-lite-02",
+        "moq-lite-03",
+        "moq-lite-04",
+        "moq-lite-05",
+        "moq-lite-06",
+        "moq-lite-07-wip",
+        "moqt-16",
+        "moqt-18",
+    ];
 
     type Broadcast = Broadcast;
 
@@ -41,8 +50,11 @@ impl super::Peer for Peer {
                 Abilities { timestamps: false, reset_codes: false, ..Abilities::MOQT }
             }
             "moqt-18" => Abilities { timestamps: true, withdraws_by_fin: true, ..Abilities::MOQT },
-            "moq-lite-03" | "moq-lite-04" => Abilities::LITE,
-            _ => Abilities { timestamps: true, ..Abilities::LITE },
+            // What it said in ANNOUNCE_INIT it does not remember.
+            "moq-lite-01" | "moq-lite-02" => {
+                Abilities { withdraws_initial: false, ..Abilities::LITE }
+            }
+            _ => Abilities { timestamps: has_timestamps(version), ..Abilities::LITE },
         }
     }
 
@@ -260,12 +272,14 @@ fn timestamp(clock: Clock) -> moq_net::Timestamp {
 }
 
 fn parse(versions: &[&str]) -> moq_net::Versions {
-    let parse = |version: &&str| moq_net::Version::from_alpn(version).expect("a known version");
+    let by_name = |name: &&str| name.parse().ok();
+    let parse = |name: &&str| moq_net::Version::from_alpn(name).or_else(|| by_name(name));
+    let parse = |name: &&str| parse(name).expect("a known version");
     versions.iter().map(parse).collect::<Vec<_>>().into()
 }
 
 fn link(connection: quinn::Connection, session: moq_net::Session) -> Link {
-    let version = session.version().alpn().to_owned();
+    let version = quic::name(session.version().alpn(), session.version().as_str());
     let waiting = session.clone();
     let closed = async move { failure(waiting.closed().await) };
     let closing = session.clone();

@@ -44,6 +44,10 @@ impl super::Peer for Peer {
         smoq_model::refused_with(version, code)
     }
 
+    fn reset_with(version: &str, code: u32) -> Code {
+        smoq_model::reset_with(version, code)
+    }
+
     fn serve(&self, role: Role, versions: &[&str]) -> Listener {
         known::<Self>(versions);
         let server = smoq_model::server(&self.origin, role, smoq_model::versions(versions));

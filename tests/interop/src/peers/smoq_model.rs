@@ -1,6 +1,7 @@
 //! What both peers of smoq share: everything but the connection.
 
 use bytes::Bytes;
+use smoq::coding::ietf::Draft;
 use smoq::{
     BroadcastProducer, Error, GroupProducer, Hop, OriginProducer, TrackProducer, Version, Versions,
 };
@@ -8,32 +9,49 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Options, Role,
-    Subscription, is_moqt,
+    Subscription, has_timestamps, is_moqt,
 };
 use crate::within;
 
-/// What smoq speaks, as ALPN.
-pub(super) const VERSIONS: [&str; Version::ALL.len()] = {
-    let mut names = [""; Version::ALL.len()];
+/// What smoq speaks, by name.
+pub(super) const VERSIONS: [&str; Version::ALL.len() + Version::WIP.len()] = {
+    let mut names = [""; Version::ALL.len() + Version::WIP.len()];
     let mut index = 0;
     while index < names.len() {
-        names[index] = Version::ALL[index].alpn();
+        names[index] = match index.checked_sub(Version::ALL.len()) {
+            Some(index) => Version::WIP[index].name(),
+            None => Version::ALL[index].name(),
+        };
         index += 1;
     }
     names
 };
 
 pub(super) fn abilities(version: &str) -> Abilities {
-    let timestamps = !matches!(version, "moq-lite-03" | "moq-lite-04" | "moqt-16");
+    let timestamps = has_timestamps(version) && version != "moqt-16";
     let common = if is_moqt(version) { Abilities::MOQT } else { Abilities::LITE };
-    Abilities { timestamps, ..common }
+    // The application's numbers are the same in all versions.
+    Abilities { timestamps, aborted: Abilities::LITE.aborted, ..common }
 }
 
-/// smoq has one number space for what ends a stream: that of moq-lite.
+fn draft(version: &str) -> Option<&'static Draft> {
+    Draft::of(version.parse().expect("a known version"))
+}
+
+/// smoq has one number space for what ends a stream or request: that of moq-lite.
 pub(super) fn refused_with(version: &str, code: u32) -> Option<Code> {
-    const DOES_NOT_EXIST: u32 = 0x10;
-    let own = if is_moqt(version) && code == DOES_NOT_EXIST { 0x33 } else { code };
-    Some(Code::Stream(own))
+    let own = draft(version).map(|draft| draft.request_error(code.into()));
+    Some(own.map_or(Code::Stream(code), |error| number(&error)))
+}
+
+pub(super) fn reset_with(version: &str, code: u32) -> Code {
+    let own = draft(version).map(|draft| draft.stream_error(code.into()));
+    own.map_or(Code::Stream(code), |error| number(&error))
+}
+
+fn number(error: &Error) -> Code {
+    let code = error.stream_code().as_u64();
+    Code::Stream(u32::try_from(code).expect("a code of 32 bits"))
 }
 
 /// An origin with a name of its own, by which loops are seen.

@@ -1,0 +1,305 @@
+//! Discovery (*Track Namespaces*): PUBLISH_NAMESPACE, SUBSCRIBE_NAMESPACE, NAMESPACE.
+
+use super::*;
+
+fn active(suffix: &str) -> Announcement {
+    let (hops, cost) = (Hops::new(), Cost { warm: 0, cold: 0 });
+    Announcement::Active { suffix: path(suffix), hops, cost }
+}
+
+fn ended(suffix: &str) -> Announcement {
+    Announcement::Ended { suffix: path(suffix) }
+}
+
+fn announced(name: &str) -> Event {
+    let hops = [Hop::UNKNOWN].into_iter().collect();
+    Event::Announced { path: path(name), hops, cost: Cost::UNKNOWN }
+}
+
+fn unannounced(name: &str) -> Event {
+    Event::Unannounced { path: path(name) }
+}
+
+fn names(id: u64, name: &str) -> Message {
+    let parameters = Parameters::default();
+    Message::PublishNamespace(PublishNamespace { id, namespace: path(name), parameters })
+}
+
+fn asks_for(id: u64, prefix: &str) -> Message {
+    let prefix = path(prefix);
+    Message::SubscribeNamespace(SubscribeNamespace { id, prefix, ..SubscribeNamespace::default() })
+}
+
+/// The request of the event that it is about.
+fn requested(event: Event) -> RequestKey {
+    match event {
+        Event::AnnounceRequested { request, .. } => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What one end has, the other hears of, both asked for and unasked, and once.
+#[test]
+fn broadcasts_are_heard_of() {
+    on_every_draft(|_, mut pair| {
+        for name in ["room/a", "room/b"] {
+            for (slot, side) in [(1, Side::Client), (2, Side::Server)] {
+                let end = if side == Side::Client { &mut pair.client } else { &mut pair.server };
+                end.source.announce(token(slot), active(name));
+            }
+        }
+        // Both ways at one end, one of them at the other.
+        let both = [RequestKey(0, 0), RequestKey(1, 0), RequestKey(2, 0)];
+        for request in both {
+            pair.client.apply(Command::AcceptAnnounce { request, reader: token(1), active: 0 });
+        }
+        pair.run_until_idle();
+        let heard = pair.server.take_events();
+        assert_eq!(heard.len(), 2, "{heard:?}");
+        for name in ["room/a", "room/b"] {
+            assert!(heard.contains(&announced(name)), "{heard:?}");
+        }
+        pair.client.source.announce(token(1), ended("room/a"));
+        for request in both {
+            pair.client.apply(Command::AnnouncementsReady { request });
+        }
+        pair.run_until_idle();
+        assert!(!pair.client.is_closed() && !pair.server.is_closed());
+    });
+}
+
+/// *PUBLISH_NAMESPACE* of ours: one request each, unless the peer asks us not to; withdrawn by a reset
+/// of both halves (18), PUBLISH_NAMESPACE_DONE (16).
+#[test]
+fn broadcasts_are_told_unasked() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, ..Setup::default() };
+        let mut talk = Talk::with(config(Side::Client, version), setup);
+        let request = requested(one(talk.lone.events()));
+        talk.lone.end.source.announce(token(7), active("room/a"));
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
+        let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
+        assert_eq!(talk.said_one(stream), names(0, "room/a"));
+        let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
+        talk.say(stream, &Message::RequestOk(ok));
+
+        talk.lone.actions.clear();
+        talk.lone.end.source.announce(token(7), ended("room/a"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        match version {
+            Moqt16 => {
+                let done = Message::PublishNamespaceDone(PublishNamespaceDone { id: 0 });
+                assert_eq!(talk.said_one(stream), done);
+            }
+            _ => assert_eq!(talk.lone.actions(), [reset(stream, 1), stop(stream, 1)]),
+        }
+        assert_eq!(Talk::quiet(Side::Client, version).lone.events(), [], "SOLICIT");
+    }
+}
+
+/// A refused announcement changes nothing else.
+#[test]
+fn a_refused_announcement_is_let_be() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, ..Setup::default() };
+        let mut talk = Talk::with(config(Side::Client, version), setup);
+        let request = requested(one(talk.lone.events()));
+        for name in ["a", "b"] {
+            talk.lone.end.source.announce(token(7), active(name));
+        }
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 2 });
+        let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
+        let refusal = talk.error(0, UNINTERESTED);
+        talk.say(stream, &refusal);
+        talk.said(stream);
+        talk.lone.end.source.announce(token(7), ended("a"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        assert_eq!(talk.said(stream), [], "there is nothing to withdraw");
+        assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// *PUBLISH_NAMESPACE* of the peer: accepted, and over with FIN, RESET (18) or its DONE (16).
+#[test]
+fn the_peer_tells_unasked() {
+    for version in DRAFTS {
+        let ends: &[u8] = if version == Moqt16 { &[0] } else { &[1, 2, 3] };
+        for end in ends {
+            let setup = Setup { solicit: true, ..Setup::default() };
+            let mut talk = Talk::with(interested(Side::Server, version), setup);
+            let stream = talk.ask(|id| names(id, "room/a"));
+            assert_eq!(talk.lone.events(), [announced("room/a")]);
+            let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
+            assert_eq!(talk.said_one(stream), Message::RequestOk(ok));
+            match end {
+                0 => {
+                    let done = PublishNamespaceDone { id: 0 };
+                    talk.say(stream, &Message::PublishNamespaceDone(done));
+                }
+                1 => talk.lone.fin(stream, ""),
+                2 => talk.lone.reset(stream, 1),
+                _ => talk.lone.stop(stream, 1),
+            }
+            assert_eq!(talk.lone.events(), [unannounced("room/a")]);
+        }
+    }
+}
+
+/// *SUBSCRIBE_NAMESPACE* of ours, and NAMESPACE: what is named twice, in whatever way, is one broadcast.
+#[test]
+fn a_broadcast_may_be_told_in_two_ways() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Client, version), setup);
+        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        let unasked = talk.ask(|id| names(id, "room/a"));
+        assert_eq!(talk.lone.events(), [announced("room/a")]);
+        let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
+        talk.say(listen, &Message::RequestOk(ok));
+        let suffix = path("room/a");
+        talk.say(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
+        talk.say(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
+        assert_eq!(talk.lone.events(), []);
+        match version {
+            Moqt16 => {
+                let done = PublishNamespaceDone { id: 1 };
+                talk.say(unasked, &Message::PublishNamespaceDone(done));
+            }
+            _ => talk.lone.reset(unasked, 1),
+        }
+        assert_eq!(talk.lone.events(), []);
+        talk.say(listen, &Message::NamespaceDone(NamespaceDone { suffix: suffix.clone() }));
+        assert_eq!(talk.lone.events(), [unannounced("room/a")]);
+        // What was never named ends nothing.
+        talk.say(listen, &Message::NamespaceDone(NamespaceDone { suffix }));
+        for name in ["b", "c"] {
+            talk.say(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+        }
+        assert_eq!(talk.lone.events(), [announced("b"), announced("c")]);
+        talk.lone.fin(listen, "");
+        assert_eq!(talk.lone.events(), [unannounced("b"), unannounced("c")]);
+        assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// The prefix is asked for on a stream of its own, in both drafts; not from 0.16 of moq-lite in 18.
+#[test]
+fn a_prefix_is_asked_for() {
+    for version in DRAFTS {
+        let talk = |implementation: Option<&str>| {
+            let implementation = implementation.map(Box::from);
+            let setup = Setup { max_request_id: 10, implementation, ..Setup::default() };
+            let config = Config { interests: vec![path("room")], ..config(Side::Client, version) };
+            let mut lone = Lone::new(config);
+            let stream = lone.own(Dir::Bi, u64::from(version == Moqt16));
+            assert_eq!(lone.sent(stream), "", "not before the peer's set-up");
+            let setup = wire(version, &Message::setup(setup, Side::Server, draft(version)));
+            match version {
+                Moqt16 => lone.data(lone.own(Dir::Bi, 0), &setup),
+                _ => drop(lone.open(Dir::Uni, &setup)),
+            }
+            lone.sent(stream)
+        };
+        assert_eq!(talk(None), wire(version, &asks_for(0, "room")));
+        assert_eq!(talk(Some("moq-lite-rs")).is_empty(), version == Moqt18);
+    }
+}
+
+/// *SUBSCRIBE_NAMESPACE* of the peer: REQUEST_OK, NAMESPACE and NAMESPACE_DONE until it ends its half.
+#[test]
+fn the_peer_asks_for_a_prefix() {
+    for version in DRAFTS {
+        for is_reset in [false, true] {
+            let mut talk = Talk::quiet(Side::Server, version);
+            let stream = talk.ask(|id| asks_for(id, "room"));
+            let request = match one(talk.lone.events()) {
+                Event::AnnounceRequested { request, prefix, exclude, .. } => {
+                    assert_eq!((prefix, exclude), (path("room"), Hop::UNKNOWN));
+                    request
+                }
+                other => panic!("{other:?}"),
+            };
+            for change in [active("a"), active("b"), active("a"), ended("a")] {
+                talk.lone.end.source.announce(token(3), change);
+            }
+            talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 2 });
+            let name = |suffix| Message::Namespace(Namespace { suffix: path(suffix) });
+            let done = Message::NamespaceDone(NamespaceDone { suffix: path("a") });
+            let ok = Message::RequestOk(RequestOk { id: talk.id(0), ..RequestOk::default() });
+            assert_eq!(talk.said(stream), [ok, name("a"), name("b"), done]);
+            if is_reset {
+                talk.lone.reset(stream, 1)
+            } else {
+                talk.lone.fin(stream, "")
+            }
+            let result = Err(Error::Cancelled);
+            assert_eq!(talk.lone.events(), [Event::RequestEnded { request, result }]);
+            assert!(talk.finished(stream));
+        }
+    }
+}
+
+/// Prefixes that overlap are refused (PREFIX_OVERLAP), and what can't be said in NAMESPACE is.
+#[test]
+fn prefixes_do_not_overlap() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        talk.ask(|id| asks_for(id, "room"));
+        assert_eq!(talk.lone.events().len(), 1);
+        for prefix in ["", "room", "room/a"] {
+            let id = talk.next;
+            let stream = talk.ask(|id| asks_for(id, prefix));
+            assert_eq!(talk.said_one(stream), talk.error(id, PREFIX_OVERLAP), "{prefix}");
+        }
+        talk.ask(|id| asks_for(id, "roo"));
+        assert_eq!(talk.lone.events().len(), 1);
+    }
+    let mut talk = Talk::quiet(Side::Server, Moqt16);
+    let stream = talk.ask(|id| {
+        let (prefix, wanted) = (path("room"), Wanted::Tracks);
+        let parameters = Parameters::default();
+        Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
+    });
+    assert_eq!(talk.said_one(stream), talk.error(0, NOT_SUPPORTED));
+}
+
+/// A relay tells us of our own broadcasts in turn; they are no news.
+#[test]
+fn an_echo_is_not_heard() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Client, version), setup);
+        let request = requested(one(talk.lone.events()));
+        talk.lone.end.source.announce(token(7), active("room/a"));
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
+        talk.ask(|id| names(id, "room/a"));
+        talk.ask(|id| names(id, "room/b"));
+        assert_eq!(talk.lone.events(), [announced("room/b")]);
+    }
+}
+
+/// No more broadcasts are remembered than allowed.
+#[test]
+fn announcements_have_a_limit() {
+    for version in DRAFTS {
+        let mut config = interested(Side::Client, version);
+        config.limits.announcements = 2;
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(config, setup);
+        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        for name in ["a", "b", "c"] {
+            talk.say(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+        }
+        assert_eq!(talk.lone.events(), [announced("a"), announced("b")]);
+        let stream = talk.ask(|id| names(id, "d"));
+        assert!(matches!(talk.said_one(stream), Message::RequestError(_)));
+        assert_eq!(talk.lone.events(), []);
+        // What was not kept is not lost: another way to it stays.
+        let done = |name| Message::NamespaceDone(NamespaceDone { suffix: path(name) });
+        talk.say(listen, &done("a"));
+        assert_eq!(talk.lone.events(), [unannounced("a")]);
+        talk.ask(|id| names(id, "c"));
+        talk.say(listen, &done("c"));
+        assert_eq!(talk.lone.events(), [announced("c")]);
+    }
+}

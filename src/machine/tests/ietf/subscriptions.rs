@@ -1,0 +1,663 @@
+//! Subscriptions, at both ends, and the streams of their groups (*Subscriptions*, *Data Streams*).
+
+use super::*;
+
+/// The whole life of a subscription.
+#[test]
+fn a_subscription_runs_to_its_end() {
+    on_every_draft(|version, mut pair| {
+        pair.client.apply(subscribe(3));
+        pair.run_until_idle();
+        let event = one(pair.server.take_events());
+        let Event::SubscribeRequested { request, broadcast, track, subscription } = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!((broadcast, &*track), (path("demo"), "video"));
+        assert_eq!((subscription.priority, subscription.start), (127, None));
+        let info = TrackInfo { priority: 200, ..TrackInfo::default() };
+        pair.server.apply(Command::AcceptSubscribe { request, info });
+        let frames = [Frame::new(1000, "hello"), Frame::new(1040, "hi"), Frame::new(1020, "")];
+        for sequence in [4, 5, 7] {
+            pair.server.source.insert(token(sequence), frames.clone());
+            pair.server.apply(group(request, sequence.into()));
+        }
+        pair.run_until_idle();
+        pair.server.apply(Command::FinishSubscribe { request, end: 8 });
+        while pair.sleep_to_deadline() {}
+
+        let heard = Heard::of(pair.client.take_events());
+        assert_eq!(heard.groups.keys().copied().collect::<Vec<_>>(), [(3, 4), (3, 5), (3, 7)]);
+        for group in heard.groups.values() {
+            let frames = frames.iter().map(|frame| {
+                let timestamp = (version == Moqt18).then_some(frame.timestamp.units());
+                (timestamp, frame.size, frame.bytes())
+            });
+            assert_eq!(group.frames, frames.collect::<Vec<_>>());
+            assert_eq!(group.result, Some(Ok(())));
+        }
+        assert_eq!(heard.ended[&3], Ok(None));
+        let last = pair.server.take_events().pop();
+        assert_eq!(last, Some(Event::RequestEnded { request, result: Ok(()) }));
+        assert!(!pair.client.is_closed() && !pair.server.is_closed());
+    });
+}
+
+/// Ends of all kinds leave nothing behind, in either machine.
+#[test]
+fn nothing_is_left_of_what_is_over() {
+    on_every_draft(|_, mut pair| {
+        while pair.sleep_to_deadline() {}
+        let before = (pair.client.machine.entries(), pair.server.machine.entries());
+        for end in 0..5 {
+            pair.client.apply(subscribe(end));
+            pair.run_until_idle();
+            let event = one(pair.server.take_events());
+            let Event::SubscribeRequested { request, .. } = event else { panic!("{event:?}") };
+            if end == 0 {
+                pair.server.apply(Command::Refuse { request, error: Error::NotFound });
+            } else {
+                let info = TrackInfo::default();
+                pair.server.apply(Command::AcceptSubscribe { request, info });
+                for sequence in 0..4 {
+                    pair.server.source.insert(token(sequence), [Frame::new(0, "frame")]);
+                    pair.server.apply(group(request, sequence.into()));
+                }
+                match end {
+                    1 => pair.server.apply(Command::FinishSubscribe { request, end: 4 }),
+                    2 => pair.server.apply(Command::Refuse { request, error: Error::App(3) }),
+                    3 => pair.client.apply(Command::Unsubscribe { subscription: token(end) }),
+                    _ => {
+                        pair.run_until_idle();
+                        pair.client.apply(Command::Unsubscribe { subscription: token(end) });
+                    }
+                }
+            }
+            while pair.sleep_to_deadline() {}
+            pair.run_until_idle();
+            let ended = pair.client.take_events().into_iter().find_map(|event| match event {
+                Event::SubscribeEnded { result, .. } => Some(result),
+                _ => None,
+            });
+            let expected = match end {
+                0 => Err(Error::NotFound),
+                1 => Ok(None),
+                2 => Err(Error::App(3)),
+                _ => Err(Error::Cancelled),
+            };
+            assert_eq!(ended, Some(expected), "end {end}");
+            pair.server.take_events();
+        }
+        let after = (pair.client.machine.entries(), pair.server.machine.entries());
+        assert_eq!(before, after);
+    });
+}
+
+/// Priorities go the drafts' way, 0 the most urgent, in SUBSCRIBE and on streams; a filter only where it
+/// says something.
+#[test]
+fn what_is_asked_for() {
+    for version in DRAFTS {
+        let asked = |want: Subscription| {
+            let mut talk = Talk::quiet(Side::Client, version);
+            talk.lone.apply(subscribe_with(0, want));
+            let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
+            let Message::Subscribe(asked) = talk.said_one(stream) else { panic!("no SUBSCRIBE") };
+            assert_eq!((asked.id, &asked.namespace, &*asked.track), (0, &path("demo"), "video"));
+            asked.parameters
+        };
+        let base = Subscription::default();
+        let ours = Parameters {
+            priority: Some(3),
+            order: Some(GroupOrder::Descending),
+            ..Parameters::default()
+        };
+        assert_eq!(asked(base.clone().priority(3)), ours);
+        assert_eq!(asked(base.clone().ordered(true)).order, Some(GroupOrder::Ascending));
+        assert_eq!(asked(base.clone().start(0)).filter, None);
+        let start = Location::new(300, 0);
+        assert_eq!(asked(base.clone().start(300)).filter, Some(Filter::From(start)));
+        let range = Filter::Range { start, end_group: 400 };
+        assert_eq!(asked(base.start(300).end(400)).filter, Some(range));
+    }
+    let mut talk = Talk::quiet(Side::Client, Moqt18);
+    talk.lone.apply(subscribe_with(0, Subscription::default().priority(255)));
+    let sent = talk.lone.sent(talk.lone.own(Dir::Bi, 0));
+    assert!(sent.contains("2000"), "SUBSCRIBER_PRIORITY 0: {sent}");
+}
+
+/// What the filters of a peer mean here: groups are sent whole.
+#[test]
+fn what_the_peer_asks_for() {
+    for version in DRAFTS {
+        let wanted = |parameters| {
+            let mut talk = Talk::quiet(Side::Server, version);
+            talk.ask(|id| asks_with(id, parameters));
+            match one(talk.lone.events()) {
+                Event::SubscribeRequested { subscription, .. } => subscription,
+                other => panic!("{other:?}"),
+            }
+        };
+        let base = Subscription::default().priority(127).max_age(Duration::MAX);
+        let with = |filter| Parameters { filter: Some(filter), ..Parameters::default() };
+        assert_eq!(wanted(Parameters::default()), base);
+        assert_eq!(wanted(with(Filter::NextObject)), base);
+        assert_eq!(wanted(with(Filter::NextGroup)), base);
+        let start = Location::new(300, 7);
+        assert_eq!(wanted(with(Filter::From(start))), base.clone().start(300));
+        let range = Filter::Range { start, end_group: 400 };
+        assert_eq!(wanted(with(range)), base.clone().start(300).end(400));
+        let parameters = Parameters {
+            priority: Some(200),
+            order: Some(GroupOrder::Ascending),
+            delivery_timeout: Some(ms(250)),
+            ..Parameters::default()
+        };
+        assert_eq!(wanted(parameters), base.priority(200).ordered(true).max_age(ms(250)));
+    }
+}
+
+/// FORWARD 0 is not served, nor is a range that ends before it begins.
+#[test]
+fn what_is_not_served_of_a_track() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let paused = Parameters { forward: Some(false), ..Parameters::default() };
+        let stream = talk.ask(|id| asks_with(id, paused));
+        assert_eq!(talk.said_one(stream), talk.error(0, NOT_SUPPORTED));
+    }
+    let mut talk = Talk::quiet(Side::Server, Moqt16);
+    let filter = Some(Filter::Range { start: Location::new(9, 0), end_group: 3 });
+    let stream = talk.ask(|id| asks_with(id, Parameters { filter, ..Parameters::default() }));
+    assert_eq!(talk.said_one(stream), talk.error(0, INVALID_RANGE));
+}
+
+/// The answers of a publisher, and how it ends: REQUEST_ERROR before it accepted, PUBLISH_DONE after.
+#[test]
+fn how_the_peer_is_served() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let requested = |talk: &mut Talk| match one(talk.lone.events()) {
+            Event::SubscribeRequested { request, .. } => request,
+            other => panic!("{other:?}"),
+        };
+        let stream = talk.ask(asks);
+        let request = requested(&mut talk);
+        talk.lone.apply(Command::Refuse { request, error: Error::Unroutable });
+        assert_eq!(talk.said_one(stream), talk.error(0, 0x10));
+        assert_eq!(talk.finished(stream), version == Moqt18);
+
+        let stream = talk.ask(asks);
+        let request = requested(&mut talk);
+        let info = TrackInfo { priority: 200, ..TrackInfo::default() };
+        talk.lone.apply(Command::AcceptSubscribe { request, info: info.clone() });
+        let Message::SubscribeOk(ok) = talk.said_one(stream) else { panic!("no SUBSCRIBE_OK") };
+        assert_eq!((ok.id, ok.alias), (talk.id(2), 2), "the alias is the id of the request");
+        assert_eq!(ok.parameters, Parameters::default(), "no largest object");
+        let said = TrackProperties {
+            max_cache: Some(info.max_age),
+            timescale: Some(info.timescale),
+            priority: Some(200),
+            order: Some(GroupOrder::Descending),
+            mandatory: None,
+        };
+        let properties = if version == Moqt18 { said } else { TrackProperties::default() };
+        assert_eq!(ok.properties, properties);
+
+        talk.lone.end.source.insert(token(7), [Frame::new(0, "hi"), Frame::new(20_000, "yo")]);
+        talk.lone.apply(group(request, 7));
+        let data = talk.lone.own(Dir::Uni, u64::from(version == Moqt18));
+        let expected = match version {
+            Moqt16 => "18 02 07 37 00 02 6869 00 02 796f fin",
+            _ => "59 02 07 37 00 02 1000 02 6869 00 04 10c04e20 02 796f fin",
+        };
+        assert_eq!(talk.lone.sent(data).replace(' ', ""), bytes(expected));
+        talk.lone.apply(Command::FinishSubscribe { request, end: 8 });
+        assert_eq!(talk.said_one(stream), talk.done(2, TRACK_ENDED, 1));
+
+        let stream = talk.ask(asks);
+        let request = requested_last(&mut talk);
+        talk.lone.apply(Command::AcceptSubscribe { request, info });
+        talk.said(stream);
+        talk.lone.apply(Command::Refuse { request, error: Error::Dropped });
+        assert_eq!(talk.said_one(stream), talk.done(4, 0x0, 0));
+        assert!(!talk.lone.end.is_closed());
+    }
+}
+
+fn requested_last(talk: &mut Talk) -> RequestKey {
+    match talk.lone.events().pop() {
+        Some(Event::SubscribeRequested { request, .. }) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// REQUEST_UPDATE changes the priority of what runs, and is answered.
+#[test]
+fn the_peer_changes_its_mind() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let stream = talk.ask(asks);
+        let request = requested_last(&mut talk);
+        talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        talk.said(stream);
+        let update = |talk: &mut Talk, parameters| {
+            let (id, existing) = (talk.next, talk.id(0));
+            talk.next += 2;
+            talk.say(stream, &Message::RequestUpdate(RequestUpdate { id, existing, parameters }));
+            talk.said_one(stream)
+        };
+        let parameters = Parameters { priority: Some(255), ..Parameters::default() };
+        let answer = update(&mut talk, parameters);
+        let ok = RequestOk { id: talk.id(2), ..RequestOk::default() };
+        assert_eq!(answer, Message::RequestOk(ok));
+        match one(talk.lone.events()) {
+            Event::SubscribeUpdated { subscription, .. } => assert_eq!(subscription.priority, 255),
+            other => panic!("{other:?}"),
+        }
+        let paused = Parameters { forward: Some(false), ..Parameters::default() };
+        let answer = update(&mut talk, paused);
+        assert_eq!(answer, talk.error(4, NOT_SUPPORTED));
+        assert_eq!(talk.lone.events(), []);
+    }
+    // One for a request that there is not (16).
+    let mut talk = Talk::quiet(Side::Server, Moqt16);
+    let control = talk.control.unwrap();
+    let update = RequestUpdate { id: 0, existing: Some(8), ..RequestUpdate::default() };
+    talk.say(control, &Message::RequestUpdate(update));
+    assert_eq!(talk.said_one(control), talk.error(0, 0x10));
+}
+
+/// A peer that wants no more: UNSUBSCRIBE (16), a reset of either half (18), or UNSUBSCRIBE as some
+/// still send it, which waits for FIN. FIN alone ends nothing.
+#[test]
+fn the_peer_unsubscribes() {
+    for (version, end) in [(Moqt16, 0), (Moqt18, 0), (Moqt18, 1), (Moqt18, 2), (Moqt18, 3)] {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let stream = talk.ask(asks);
+        let request = requested_last(&mut talk);
+        talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        match end {
+            0 => {
+                talk.lone.data(stream, if version == Moqt16 { "0a 0001 00" } else { "0a 0000" });
+                assert_eq!(talk.finished(stream), version == Moqt18);
+            }
+            1 => talk.lone.reset(stream, 1),
+            2 => talk.lone.stop(stream, 1),
+            _ => {
+                talk.lone.fin(stream, "");
+                assert_eq!(talk.lone.events(), []);
+                talk.lone.stop(stream, 1);
+            }
+        }
+        let result = Err(Error::Cancelled);
+        assert_eq!(talk.lone.events(), [Event::RequestEnded { request, result }]);
+    }
+}
+
+/// We unsubscribe: UNSUBSCRIBE (16), both halves reset (18).
+#[test]
+fn we_unsubscribe() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Client, version);
+        let stream = talk.subscribed(0, TrackProperties::default());
+        let actions = talk.lone.actions().len();
+        assert_eq!(actions, 0);
+        talk.lone.apply(Command::Unsubscribe { subscription: token(0) });
+        match version {
+            Moqt16 => {
+                let id = Some(0);
+                assert_eq!(talk.said_one(stream), Message::Unsubscribe(Unsubscribe { id }));
+            }
+            _ => assert_eq!(talk.lone.actions(), [reset(stream, 1), stop(stream, 1)]),
+        }
+    }
+}
+
+/// How a publisher of the peer's may end a subscription.
+#[test]
+fn how_a_subscription_ends() {
+    let refused = |talk: &Talk, code| talk.error(0, code);
+    for version in DRAFTS {
+        for (code, error) in [
+            (0x10, Error::NotFound),
+            (0x1, Error::Unauthorized),
+            (0x3, Error::Unsupported),
+            (0x2, Error::Timeout),
+            (404, Error::App(404 - 64)),
+        ] {
+            let mut talk = Talk::quiet(Side::Client, version);
+            let (stream, _) = talk.subscribe();
+            let refusal = refused(&talk, code);
+            talk.say(stream, &refusal);
+            let (subscription, result) = (token(0), Err(error));
+            assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+            assert_eq!(talk.said(stream), [], "nothing to take back");
+        }
+        // Statuses, 200 as 0.16 of moq-lite says it; without streams to wait for.
+        for (status, streams, result, waits) in [
+            (TRACK_ENDED, 0, Ok(None), true),
+            (0x3, 0, Ok(None), true),
+            (200, 0, Ok(None), true),
+            (0x0, 0, Err(Error::Internal), false),
+            (0x1, 0, Err(Error::Unauthorized), false),
+        ] {
+            let mut talk = Talk::quiet(Side::Client, version);
+            let stream = talk.subscribed(0, TrackProperties::default());
+            let done = talk.done(0, status, streams);
+            talk.say(stream, &done);
+            assert_eq!(talk.lone.events().is_empty(), waits, "{status:#x}");
+            if waits {
+                talk.lone.advance(Duration::from_secs(1));
+            }
+            let mut talk_again = Talk::quiet(Side::Client, version);
+            let stream = talk_again.subscribed(0, TrackProperties::default());
+            let done = talk_again.done(0, status, streams);
+            talk_again.say(stream, &done);
+            talk_again.lone.advance(Duration::from_secs(1));
+            let subscription = token(0);
+            assert_eq!(talk_again.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+        }
+    }
+    // A reset before any answer, and FIN without one (18).
+    for is_reset in [false, true] {
+        let mut talk = Talk::quiet(Side::Client, Moqt18);
+        let (stream, _) = talk.subscribe();
+        if is_reset {
+            talk.lone.reset(stream, 1)
+        } else {
+            talk.lone.fin(stream, "")
+        }
+        let error = match is_reset {
+            true => Error::Cancelled,
+            false => Error::ProtocolViolation("FIN without an answer"),
+        };
+        let (subscription, result) = (token(0), Err(error));
+        assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+    }
+}
+
+/// PUBLISH_DONE says how many streams there were; the end waits for them.
+#[test]
+fn the_end_waits_for_the_streams() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Client, version);
+        let stream = talk.subscribed(9, TrackProperties::default());
+        let done = talk.done(0, TRACK_ENDED, 2);
+        talk.say(stream, &done);
+        let first = talk.lone.open(Dir::Uni, "18 09 00 80 00 02 6869");
+        talk.lone.fin(first, "");
+        let events = talk.lone.events();
+        assert!(!events.iter().any(|it| matches!(it, Event::SubscribeEnded { .. })), "{events:?}");
+        let second = talk.lone.open(Dir::Uni, "18 09 01 80 00 02 6869");
+        talk.lone.fin(second, "");
+        let (subscription, result) = (token(0), Ok(None));
+        let last = talk.lone.events().pop();
+        assert_eq!(last, Some(Event::SubscribeEnded { subscription, result }));
+    }
+}
+
+/// *Track Alias*: one alias names one track, or the session ends (DUPLICATE_TRACK_ALIAS).
+#[test]
+fn aliases_are_unique() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Client, version);
+        let first = talk.subscribed(5, TrackProperties::default());
+        talk.lone.apply(subscribe(1));
+        let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
+        assert_eq!(stream == first, version == Moqt16);
+        let ok = SubscribeOk { id: talk.id(2), alias: 5, ..SubscribeOk::default() };
+        talk.say(stream, &Message::SubscribeOk(ok));
+        talk.closed_with(0x5);
+    }
+}
+
+/// A group may overtake the SUBSCRIBE_OK that names its alias: it is held, unread, for a while.
+#[test]
+fn a_group_waits_for_its_alias() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Client, version);
+        let (stream, _) = talk.subscribe();
+        let data = talk.lone.open(Dir::Uni, "18 09 04 80 00 02 6869");
+        assert_eq!(talk.lone.events(), []);
+        assert_eq!(talk.lone.end.read_limit(data), 0);
+        let ok = SubscribeOk { id: talk.id(0), alias: 9, ..SubscribeOk::default() };
+        talk.say(stream, &Message::SubscribeOk(ok));
+        assert_eq!(talk.lone.actions(), [Action::Resume { id: data }]);
+        let heard = Heard::of(talk.lone.events());
+        assert_eq!(heard.groups[&(0, 4)].frames, [(None, 2, b"hi".to_vec())]);
+
+        let mut talk = Talk::quiet(Side::Client, version);
+        talk.subscribe();
+        let data = talk.lone.open(Dir::Uni, "18 09 04 80 00 02 6869");
+        talk.lone.advance(Duration::from_secs(5));
+        assert_eq!(talk.lone.actions(), [stop(data, 2)]);
+    }
+}
+
+/// What still comes for a subscription that is over is stopped at once.
+#[test]
+fn retired_aliases_are_not_waited_for() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Client, version);
+        talk.subscribed(9, TrackProperties::default());
+        talk.lone.apply(Command::Unsubscribe { subscription: token(0) });
+        talk.lone.actions();
+        let data = talk.lone.open(Dir::Uni, "18 09 04 80 00 02 6869");
+        assert_eq!(talk.lone.actions(), [stop(data, 1)]);
+    }
+}
+
+/// *Subgroup Header*: a group is its subgroup 0, from the first object on. Others are refused, counted,
+/// and end nothing.
+#[test]
+fn other_subgroups_are_refused() {
+    let refused = [
+        "14 09 04 01 80 00 02 6869", // subgroup 1
+        "12 09 04 80 03 02 6869",    // the subgroup of its first object, which is 3
+        "18 09 04 80 03 02 6869",    // subgroup 0 from object 3 on
+        "38 09 04 03 02 6869",       // the same with the track's priority
+    ];
+    for version in DRAFTS {
+        for stream in refused {
+            let mut talk = Talk::quiet(Side::Client, version);
+            talk.subscribed(9, TrackProperties::default());
+            let data = talk.lone.open(Dir::Uni, stream);
+            assert_eq!(talk.lone.actions(), [stop(data, 1)], "{stream}");
+            let (subscription, sequence) = (token(0), 4);
+            assert_eq!(talk.lone.events(), [Event::GroupRefused { subscription, sequence }]);
+            let other = talk.lone.open(Dir::Uni, "12 09 05 80 00 02 6869");
+            talk.lone.fin(other, "");
+            assert_eq!(Heard::of(informed_events(&mut talk)).groups[&(0, 5)].result, Some(Ok(())));
+        }
+    }
+}
+
+/// The events of a subscription that was told what its track is.
+fn informed_events(talk: &mut Talk) -> Vec<Event> {
+    let mut events = vec![informed(0)];
+    events.extend(talk.lone.events());
+    events
+}
+
+/// *Object Header*: timestamps count what TIMESCALE says, and nothing without it; other properties are
+/// skipped; an empty object has a status.
+#[test]
+fn objects_of_a_group() {
+    for version in DRAFTS {
+        for timescale in [None, crate::Timescale::new(90_000)] {
+            let mut talk = Talk::quiet(Side::Client, version);
+            talk.subscribed(9, TrackProperties { timescale, ..TrackProperties::default() });
+            let data = talk.lone.open(Dir::Uni, "19 09 04 80 00 02 1007 02 6869");
+            talk.lone.data(data, "00 02 3c02 00 00");
+            talk.lone.fin(data, "00 00 01 78");
+            let heard = Heard::of(informed_events(&mut talk));
+            let group = &heard.groups[&(0, 4)];
+            let first = timescale.map(|_| 7);
+            let frames = [(first, 2, b"hi".to_vec()), (None, 0, vec![]), (None, 1, b"x".to_vec())];
+            assert_eq!(group.frames, frames);
+            assert_eq!(group.result, Some(Ok(())));
+        }
+    }
+}
+
+/// A long block of properties does not matter, and a block past the limit ends its group only.
+#[test]
+fn long_properties() {
+    let mut talk = Talk::quiet(Side::Client, Moqt18);
+    talk.subscribed(9, TrackProperties::default());
+    // One property of 3000 bytes (0x0d), then one of 5000.
+    let block = |len: usize| {
+        let head = format!("0d {:02x}{:02x}", 0x80 | len >> 8, len & 0xff);
+        let block = bytes(&head) + &"00".repeat(len);
+        let len = block.len() / 2;
+        format!("{:02x}{:02x}", 0x80 | len >> 8, len & 0xff) + &block
+    };
+    let data = talk.lone.open(Dir::Uni, "19 09 04 80 00");
+    talk.lone.data(data, &block(3000));
+    talk.lone.fin(data, "02 6869");
+    let data = talk.lone.open(Dir::Uni, "19 09 05 80 00");
+    talk.lone.fin(data, &(block(5000) + "026869"));
+    let heard = Heard::of(informed_events(&mut talk));
+    assert_eq!(heard.groups[&(0, 4)].result, Some(Ok(())));
+    assert!(heard.groups.get(&(0, 5)).is_none_or(|it| it.result != Some(Ok(()))));
+    assert!(!talk.lone.end.is_closed());
+}
+
+/// Gaps in a group, objects that break off, and statuses.
+#[test]
+fn ends_of_a_group() {
+    let ends = [
+        ("00 02 6869 00 00 03", None, Some(Ok(()))), // END_OF_GROUP, without FIN
+        ("00 02 6869 01 02 6869", None, Some(Err(Error::Lagged))), // object 1 is missing
+        ("00 02 6869 00 09 6869", Some(()), Some(Err(Error::WrongSize))),
+        ("00 02 6869", Some(()), Some(Ok(()))),
+    ];
+    for version in DRAFTS {
+        for (objects, fin, result) in ends.clone() {
+            let mut talk = Talk::quiet(Side::Client, version);
+            talk.subscribed(9, TrackProperties::default());
+            let data = talk.lone.open(Dir::Uni, "18 09 04 80");
+            match fin {
+                Some(()) => talk.lone.fin(data, objects),
+                None => talk.lone.data(data, objects),
+            }
+            let heard = Heard::of(informed_events(&mut talk));
+            assert_eq!(heard.groups[&(0, 4)].result, result, "{objects}");
+            assert_eq!(heard.ended.len(), 0);
+        }
+        // END_OF_TRACK in a group that there is not.
+        let mut talk = Talk::quiet(Side::Client, version);
+        let stream = talk.subscribed(9, TrackProperties::default());
+        talk.lone.open(Dir::Uni, "18 09 0a 80 00 00 04");
+        assert_eq!(talk.lone.events(), []);
+        let done = talk.done(0, TRACK_ENDED, 1);
+        talk.say(stream, &done);
+        let (subscription, result) = (token(0), Ok(Some(10)));
+        assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+    }
+}
+
+/// A property that must be understood and is not refuses the track (18).
+#[test]
+fn mandatory_properties_refuse_the_track() {
+    let mut talk = Talk::quiet(Side::Client, Moqt18);
+    let (stream, _) = talk.subscribe();
+    // SUBSCRIBE_OK, alias 9, no parameters, property 0x4000 = 1.
+    talk.lone.data(stream, "04 0006 09 00 c04000 01");
+    let (subscription, result) = (token(0), Err(Error::Unsupported));
+    assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+    assert!(!talk.lone.end.is_closed());
+}
+
+fn offers(id: u64, alias: u64) -> Message {
+    let (namespace, track) = (path("demo"), "video".into());
+    let (parameters, properties) = Default::default();
+    Message::Publish(Publish { id, namespace, track, alias, parameters, properties })
+}
+
+/// *PUBLISH*: accepted without forwarding, its broadcast is there; who subscribes is served by it; who
+/// leaves lets it be.
+#[test]
+fn the_peer_offers_a_track() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
+        let stream = talk.ask(|id| offers(id, 77));
+        let request = match one(talk.lone.events()) {
+            Event::TrackOffered { request, broadcast, track } => {
+                assert_eq!((broadcast, &*track), (path("demo"), "video"));
+                request
+            }
+            other => panic!("{other:?}"),
+        };
+        // What it sends unasked is not waited for.
+        let data = talk.lone.open(Dir::Uni, "18 404d 04 80 00 02 6869");
+        if version == Moqt16 {
+            assert_eq!(talk.lone.actions(), [stop(data, 1)]);
+        }
+        talk.lone.apply(Command::AcceptOffer { request });
+        let parameters = Parameters { forward: Some(false), ..Parameters::default() };
+        let ok = RequestOk { id: talk.id(0), parameters, ..RequestOk::default() };
+        let accepted = match version {
+            Moqt16 => Message::PublishOk(ok),
+            _ => Message::RequestOk(ok),
+        };
+        assert_eq!(talk.said_one(stream), accepted);
+        let hops = [Hop::UNKNOWN].into_iter().collect();
+        let announced = Event::Announced { path: path("demo"), hops, cost: Cost::UNKNOWN };
+        assert_eq!(talk.lone.events(), [announced]);
+
+        let update = |talk: &mut Talk| match talk.said_one(stream) {
+            Message::RequestUpdate(it) => {
+                assert_eq!(it.existing, talk.id(0));
+                it.parameters.forward
+            }
+            other => panic!("{other:?}"),
+        };
+        talk.lone.apply(subscribe(0));
+        assert_eq!(update(&mut talk), Some(true));
+        assert_eq!(talk.lone.events(), [informed(0)]);
+        let alias = if version == Moqt16 { "404d" } else { "4d" };
+        let data = talk.lone.open(Dir::Uni, &format!("18 {alias} 05 80 00 02 6869"));
+        talk.lone.fin(data, "");
+        let heard = Heard::of(informed_events(&mut talk));
+        assert_eq!(heard.groups[&(0, 5)].result, Some(Ok(())));
+
+        talk.lone.apply(Command::Unsubscribe { subscription: token(0) });
+        assert_eq!(update(&mut talk), Some(false));
+        talk.lone.events();
+        talk.lone.apply(subscribe(0));
+        assert_eq!(update(&mut talk), Some(true));
+        let done = talk.done(0, TRACK_ENDED, 1);
+        talk.say(stream, &done);
+        let gone = Event::Unannounced { path: path("demo") };
+        let events = talk.lone.events();
+        assert!(events.contains(&gone), "{events:?}");
+        talk.lone.advance(Duration::from_secs(1));
+        let (subscription, result) = (token(0), Ok(None));
+        assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+    }
+}
+
+/// An offer may be refused, or nobody may want any.
+#[test]
+fn an_offer_is_refused() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
+        let stream = talk.ask(|id| offers(id, 77));
+        let request = match one(talk.lone.events()) {
+            Event::TrackOffered { request, .. } => request,
+            other => panic!("{other:?}"),
+        };
+        talk.lone.apply(Command::Refuse { request, error: Error::Unauthorized });
+        assert_eq!(talk.said_one(stream), talk.error(0, 0x1));
+        // The names are free again.
+        talk.ask(|id| offers(id, 77));
+        assert_eq!(talk.lone.events().len(), 1);
+
+        let mut talk = Talk::quiet(Side::Server, version);
+        let stream = talk.ask(|id| offers(id, 77));
+        assert_eq!(talk.said_one(stream), talk.error(0, UNINTERESTED));
+    }
+}

@@ -1,0 +1,601 @@
+//! Broadcasts that come through sessions. Several sessions may have the same one: each has a desk, at
+//! which the tracks are asked for that it should bring, and a track moves when another desk gets better
+//! or its own is gone. Readers do not see it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use smallvec::SmallVec;
+
+use super::super::Result;
+use super::super::budget::Cache;
+use super::super::group::GroupProducer;
+use super::super::origin::Place;
+use super::super::route::{Horizon, Route};
+use super::super::track::{self, TrackConsumer, TrackDynamic, TrackProducer};
+use super::super::wakers::{WaitSlot, Wakers, Woken};
+use super::{BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_wanted};
+use crate::{Error, Path, Subscription, Timestamp, TrackInfo};
+
+/// The desks of a broadcast; none if it is the application's.
+#[derive(Default)]
+pub(super) struct Desks {
+    /// Best first.
+    list: Vec<Desk>,
+    last: u64,
+}
+
+/// Where one session is asked for tracks.
+struct Desk {
+    id: u64,
+    route: Route,
+    requests: VecDeque<Request>,
+    handler: Wakers,
+}
+
+/// A track to be brought.
+struct Request {
+    /// A source of it already, so that it does not end while it waits here.
+    track: TrackProducer,
+    tried: Tried,
+}
+
+/// The desks that could not bring a track.
+type Tried = SmallVec<[u64; 2]>;
+
+impl Desks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn insert(&mut self, id: u64, route: Route, requests: VecDeque<Request>, handler: Wakers) {
+        // As in the table: the newest first among equals.
+        let at = self.list.partition_point(|desk| {
+            desk.route.rank() < route.rank() || (desk.route.rank() == route.rank() && desk.id > id)
+        });
+        self.list.insert(at, Desk { id, route, requests, handler });
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut Desk> {
+        self.list.iter_mut().find(|desk| desk.id == id)
+    }
+
+    fn take(&mut self, id: u64) -> Option<Desk> {
+        let at = self.list.iter().position(|desk| desk.id == id)?;
+        Some(self.list.remove(at))
+    }
+
+    /// The desk that was asked for the track last, if it is still there.
+    fn current(&self, track: &track::Shared) -> Option<&Desk> {
+        let supplier = track.supplier()?;
+        self.list.iter().find(|desk| desk.id == supplier)
+    }
+
+    /// The best desk for all who read the track, or else for some, but for those that were tried.
+    fn best_for(&self, track: &track::Shared, tried: &[u64]) -> Option<&Desk> {
+        let mut open = self.list.iter().filter(|desk| !tried.contains(&desk.id));
+        let for_all = open.clone().find(|desk| track.suits_all(&desk.route));
+        for_all.or_else(|| open.find(|desk| track.suits_some(&desk.route)))
+    }
+
+    /// The desk that should be asked for a track that runs, if it is another one.
+    fn better_for(&self, track: &track::Shared) -> Option<u64> {
+        let best = self.best_for(track, &[])?;
+        let stays = |desk: &Desk| {
+            desk.id == best.id || !track.suits_all(&best.route) && track.suits_some(&desk.route)
+        };
+        let moves = !self.current(track).is_some_and(stays);
+        moves.then_some(best.id)
+    }
+
+    fn ask(&mut self, id: u64, request: Request, woken: &mut Woken) {
+        if let Some(desk) = self.find(id) {
+            desk.requests.push_back(request);
+            desk.handler.take(woken);
+        }
+    }
+
+    /// Takes out the requests that nobody wants any more.
+    pub(super) fn withdraw(&mut self) -> Vec<TrackProducer> {
+        let mut vain = Vec::new();
+        for desk in &mut self.list {
+            for request in std::mem::take(&mut desk.requests) {
+                if is_wanted(&request.track) {
+                    desk.requests.push_back(request);
+                } else {
+                    vain.push(request.track);
+                }
+            }
+        }
+        vain
+    }
+}
+
+impl State {
+    /// Asks a desk for a track of which nothing is there yet.
+    ///
+    /// Fails if there is none whose route all who read it may be given.
+    pub(super) fn ask_first(&mut self, mut track: TrackProducer, woken: &mut Woken) -> Result<()> {
+        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?.id;
+        track.attach(desk);
+        self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
+        Ok(())
+    }
+
+    /// Lets every running track come from the desk that is best for it now. The old source goes on until
+    /// the new one brings a group.
+    fn steer(&mut self, debris: &mut Debris, woken: &mut Woken) {
+        let tracks: Vec<_> = self.tracks.values().filter_map(|track| track.upgrade()).collect();
+        for track in &tracks {
+            if !track.is_running() {
+                continue;
+            }
+            if let Some(desk) = self.desks.better_for(track) {
+                let track = track.supply(desk);
+                self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
+            }
+        }
+        debris.tracks.extend(tracks);
+        if let Some(best) = self.desks.list.first() {
+            self.route = best.route.clone();
+        }
+    }
+
+    /// Asks another desk for a track that is not brought any more. If that was the last source and
+    /// nobody is left who could be asked, the track ends.
+    fn pass_on(&mut self, mut request: Request, debris: &mut Debris, woken: &mut Woken) {
+        let Request { track, tried } = &mut request;
+        if !track.is_only_source() {
+            debris.spare.push(request.track);
+            return;
+        }
+        let running = track.shared().is_running();
+        let next = self.desks.best_for(track.shared(), tried).filter(|_| running);
+        let desk = next.map(|desk| desk.id);
+        match desk {
+            Some(desk) => {
+                let next = track.shared().supply(desk);
+                let tried = std::mem::take(tried);
+                debris.spare.push(request.track);
+                self.desks.ask(desk, Request { track: next, tried }, woken);
+            }
+            None => debris.requests.push(request.track),
+        }
+    }
+}
+
+impl Shared {
+    /// Changes the desks, and tells those who published the broadcast elsewhere of its new route.
+    fn change<T>(
+        &self,
+        error: &Error,
+        change: impl FnOnce(&mut State, &mut Debris, &mut Woken) -> T,
+    ) -> T {
+        let (mut debris, mut woken) = (Debris::default(), Woken::default());
+        let mut state = self.lock();
+        let before = state.route.clone();
+        let result = change(&mut state, &mut debris, &mut woken);
+        let route = state.route.clone();
+        let places = if route == before { Vec::new() } else { state.places.clone() };
+        drop(state);
+        for place in places {
+            place.reroute(route.clone());
+        }
+        debris.refuse(error);
+        woken.wake();
+        result
+    }
+}
+
+impl BroadcastProducer {
+    /// Makes it one that comes through sessions, of which this is the first.
+    pub(in super::super) fn supply(&self, route: Route) -> Supplier {
+        let shared = self.shared();
+        Supplier::new(shared, &mut shared.lock(), route)
+    }
+}
+
+impl BroadcastConsumer {
+    /// Another session has the same content: it supplies this broadcast too, unless that has ended or
+    /// belongs elsewhere.
+    pub(in super::super) fn join(
+        &self,
+        path: &Path,
+        cache: &Arc<Cache>,
+        route: &Route,
+    ) -> Option<Supplier> {
+        let shared = &self.seat.shared;
+        let here = shared.path == *path && Arc::ptr_eq(&shared.cache, cache);
+        let mut state = shared.lock();
+        let live = here && state.end.is_none() && !state.desks.is_empty();
+        live.then(|| Supplier::new(shared, &mut state, route.clone()))
+    }
+
+    /// A track for a peer, which may only come by routes within its `horizon`. Without a subscription it
+    /// only asks what the track is.
+    ///
+    /// Errors: as [`subscribe_track`](Self::subscribe_track); [`Error::Unroutable`] if every route leads
+    /// back to a peer who reads it.
+    pub(in super::super) fn serve_track(
+        &self,
+        name: &str,
+        want: Option<Subscription>,
+        horizon: Horizon,
+    ) -> Result<TrackConsumer> {
+        self.find_track(name, want, Some(horizon))
+    }
+
+    /// Sees to it that a track does not come from a peer that begins to read it.
+    pub(super) fn turn_away(&self, track: &Arc<track::Shared>, horizon: Horizon) -> Result<()> {
+        self.seat.shared.change(&Error::Unroutable, |state, _, woken| {
+            let desks = &mut state.desks;
+            let current = desks.current(track);
+            if desks.is_empty() || current.is_some_and(|desk| horizon.shows(&desk.route)) {
+                return Ok(());
+            }
+            let mut shown = desks.list.iter().filter(|desk| horizon.shows(&desk.route));
+            let for_all = shown.clone().find(|desk| track.suits_all(&desk.route));
+            let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?.id;
+            desks.ask(desk, Request { track: track.supply(desk), tried: Tried::new() }, woken);
+            Ok(())
+        })
+    }
+}
+
+/// One session's part in a broadcast. Dropped it leaves with [`Error::Dropped`].
+pub(crate) struct Supplier {
+    writer: Writer,
+    desk: u64,
+    route: Route,
+    place: Option<Place>,
+    slot: WaitSlot,
+}
+
+impl Supplier {
+    fn new(shared: &Arc<Shared>, state: &mut State, route: Route) -> Self {
+        state.producers += 1;
+        state.desks.last += 1;
+        let desk = state.desks.last;
+        state.desks.insert(desk, route.clone(), VecDeque::new(), Wakers::default());
+        let writer = Writer(shared.clone());
+        Self { writer, desk, route, place: None, slot: WaitSlot::default() }
+    }
+
+    /// It stands in the table now: tracks that run come this way if it is the best.
+    pub(in super::super) fn settle(&mut self, place: Place) {
+        self.place = Some(place);
+        self.writer.0.change(&Error::Dropped, State::steer);
+    }
+
+    /// Changes the route. `false` if what comes by it is something else, so that this has to end.
+    pub(crate) fn reroute(&mut self, route: &Route) -> bool {
+        if route.content() != self.route.content() {
+            return false;
+        }
+        if self.route != *route {
+            self.route = route.clone();
+            self.writer.0.change(&Error::Dropped, |state, debris, woken| {
+                if let Some(desk) = state.desks.take(self.desk) {
+                    state.desks.insert(desk.id, route.clone(), desk.requests, desk.handler);
+                    state.steer(debris, woken);
+                }
+            });
+            if let Some(place) = &self.place {
+                place.reroute(route.clone());
+            }
+        }
+        true
+    }
+
+    /// The next track that is to be brought.
+    pub(crate) fn poll_request(&mut self, waker: &Waker) -> Poll<Source> {
+        let waker = waker.clone();
+        let mut debris = Debris::default();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = self.writer.0.lock();
+        while let Some(desk) = state.desks.find(self.desk) {
+            let Some(Request { track, tried }) = desk.requests.pop_front() else {
+                _displaced = desk.handler.register(&mut self.slot, waker);
+                break;
+            };
+            if is_wanted(&track) {
+                let broadcast = Arc::downgrade(&self.writer.0);
+                let from = track.latest().map(|latest| latest + 1);
+                let (desk, route) = (self.desk, self.route.clone());
+                let known = track.info().cloned();
+                return Poll::Ready(Source { track, desk, route, tried, broadcast, from, known });
+            }
+            state.forget_vain(track, &mut debris);
+        }
+        Poll::Pending
+    }
+
+    /// The session has it no longer: `Ok` if the peer said so, else why. If nobody else has it, the
+    /// broadcast ends.
+    pub(crate) fn leave(mut self, end: Result<()>) {
+        self.end(end);
+    }
+
+    fn end(&mut self, end: Result<()>) {
+        let Self { writer, desk, place, slot, .. } = self;
+        let error = end.clone().err().unwrap_or(Error::NotFound);
+        let was_withdrawn = end.is_ok();
+        let left = writer.0.change(&error, |state, debris, woken| {
+            let mut desk = state.desks.take(*desk)?;
+            for mut request in desk.requests {
+                request.tried.push(desk.id);
+                state.pass_on(request, debris, woken);
+            }
+            state.steer(debris, woken);
+            Some((state.desks.is_empty(), desk.handler.free(slot)))
+        });
+        if let Some((true, _)) = left {
+            // It may have ended before, which stands.
+            let _ = writer.0.end(end);
+        }
+        match place.take() {
+            Some(place) if was_withdrawn => place.withdraw(),
+            Some(place) => place.leave(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Supplier {
+    fn drop(&mut self) {
+        self.end(Err(Error::Dropped));
+    }
+}
+
+#[cfg(test)]
+impl Supplier {
+    pub(in super::super) fn consume(&self) -> BroadcastConsumer {
+        BroadcastConsumer { seat: super::Seat::closing(&self.writer.0) }
+    }
+}
+
+/// A track that a session brings.
+pub(crate) struct Source {
+    track: TrackProducer,
+    desk: u64,
+    /// By which it was asked for.
+    route: Route,
+    tried: Tried,
+    broadcast: Weak<Shared>,
+    /// If another source was there before: groups below came from it, or may come.
+    from: Option<u64>,
+    /// What another source said of the track before.
+    known: Option<TrackInfo>,
+}
+
+impl Source {
+    pub(crate) fn name(&self) -> &str {
+        self.track.name()
+    }
+
+    pub(crate) fn info(&self) -> Option<&TrackInfo> {
+        self.track.info()
+    }
+
+    /// As [`TrackProducer::dynamic`].
+    pub(crate) fn dynamic(&self) -> TrackDynamic {
+        self.track.dynamic()
+    }
+
+    /// As [`TrackProducer::poll_interest`].
+    pub(crate) fn poll_interest(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Subscription>, bool)> {
+        self.track.poll_interest(cx)
+    }
+
+    /// Whether anybody who reads the track may be given what this source brings. Two who read from each
+    /// other, and nobody else from them, would never end.
+    pub(crate) fn is_useful(&self) -> bool {
+        self.track.shared().suits_some(&self.route)
+    }
+
+    /// What to ask for if all readers want `want`: what was there before is not asked for again, but the
+    /// newest group that began is, which may have been cut off.
+    pub(crate) fn wanted(&self, want: Subscription) -> Subscription {
+        let Some(newest) = self.from.map(|from| from - 1) else { return want };
+        Subscription { start: Some(want.start.unwrap_or(newest).max(newest)), ..want }
+    }
+
+    /// What the peer says of the track. Fails if another source said something else.
+    pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
+        if self.known.as_ref().is_some_and(|known| *known != info) {
+            return Err(Error::Duplicate);
+        }
+        // It fails if the track ended meanwhile, which its readers know, and the second time.
+        let _ = self.track.accept(info);
+        Ok(())
+    }
+
+    /// Says that no group below `start` will come. Those that another source had begun to count are
+    /// lost then.
+    pub(crate) fn begin_at(&mut self, start: u64) {
+        self.track.begin_at(start);
+        if let Some(from) = self.from.filter(|from| *from < start) {
+            self.track.lose(from..start);
+        }
+    }
+
+    /// As [`TrackProducer::create_group`]; [`Error::Cancelled`] if a newer source brings it.
+    pub(crate) fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
+        let group = self.track.create_group(sequence)?;
+        self.tried.clear();
+        Ok(group)
+    }
+
+    /// As [`TrackProducer::ingest`].
+    pub(crate) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
+        let taken = self.track.ingest(sequence, timestamp, payload);
+        if taken {
+            self.tried.clear();
+        }
+        taken
+    }
+
+    /// The track ended before the group `end`, or behind its last one.
+    pub(crate) fn finish(mut self, end: Option<u64>) {
+        // Fails if another source told the end before, or it was aborted, which stands.
+        let _ = match end {
+            Some(end) => self.track.finish_at(end).or_else(|_| self.track.finish()),
+            None => self.track.finish(),
+        };
+    }
+
+    /// Ends the track for all.
+    pub(crate) fn abort(&mut self, error: Error) {
+        self.track.abort(error);
+    }
+
+    /// Whether a newer source has taken over: this one is not needed but for the groups that it began.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.track.is_superseded()
+    }
+
+    /// The session can't bring the track any more. Another one is asked for it, unless one is at it
+    /// already; if there is none, the track ends with `error`.
+    pub(crate) fn lose(self, error: Error) {
+        let Self { track, desk, mut tried, broadcast, .. } = self;
+        tried.push(desk);
+        let mut request = Request { track, tried };
+        match broadcast.upgrade() {
+            Some(broadcast) => broadcast.change(&error, |state, debris, woken| {
+                state.pass_on(request, debris, woken);
+            }),
+            None if request.track.is_only_source() => request.track.abort(error),
+            None => {}
+        }
+    }
+}
+
+/// Ends a group whose source is gone while it was open. This is the place to complete it instead, by a
+/// FETCH from where it stands, where the next source can.
+pub(crate) fn cut_off(mut group: GroupProducer, error: Error) {
+    group.abort(error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hop::Cost;
+    use crate::model::route::SessionId;
+    use crate::{Hop, Origin, OriginProducer};
+
+    fn origin() -> OriginProducer {
+        Origin::new(Hop::new(1)).produce()
+    }
+
+    /// A session that has the content of 7.
+    fn session(origin: &OriginProducer, id: u64, cost: u64) -> Supplier {
+        let hops = [7, 100 + id].into_iter().map(Hop::new).collect();
+        let cost = Cost { warm: cost, cold: cost };
+        let route = Route { hops, cost, session: Some(SessionId(id)) };
+        origin.announce_remote("a".into(), route).unwrap()
+    }
+
+    fn asked(supplier: &mut Supplier) -> Option<Source> {
+        match supplier.poll_request(Waker::noop()) {
+            Poll::Ready(source) => Some(source),
+            Poll::Pending => None,
+        }
+    }
+
+    fn behind(id: u64) -> Horizon {
+        Horizon { exclude: Hop::new(100 + id), session: Some(SessionId(id)) }
+    }
+
+    fn read(origin: &OriginProducer) -> TrackConsumer {
+        let broadcast = origin.consume().get_broadcast("a").unwrap();
+        broadcast.subscribe_track("video", Subscription::default()).unwrap()
+    }
+
+    #[test]
+    fn a_track_passes_on_until_nobody_is_left() {
+        let origin = origin();
+        let (mut near, mut far) = (session(&origin, 2, 1), session(&origin, 3, 2));
+        let mut reader = read(&origin);
+        assert!(asked(&mut far).is_none());
+        let mut source = asked(&mut near).expect("the best is asked");
+        source.accept(TrackInfo::default()).unwrap();
+        let group = source.create_group(4).unwrap();
+        cut_off(group, Error::SessionClosed);
+        source.lose(Error::SessionClosed);
+        near.leave(Err(Error::SessionClosed));
+        let mut source = asked(&mut far).expect("the next one is asked");
+        assert!(asked(&mut far).is_none(), "once");
+        assert_eq!(source.wanted(Subscription::default()).start, Some(4));
+        assert_eq!(source.wanted(Subscription::default().start(9)).start, Some(9));
+        source.accept(TrackInfo::default()).unwrap();
+        assert_eq!(source.create_group(4).unwrap_err(), Error::Duplicate);
+        source.create_group(5).unwrap().finish().unwrap();
+        let sequences = std::iter::from_fn(|| match reader.try_recv_group() {
+            Poll::Ready(Ok(group)) => group.map(|group| group.sequence()),
+            _ => None,
+        });
+        assert!(sequences.eq([4, 5]));
+        source.lose(Error::App(3));
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::App(3)))));
+    }
+
+    #[test]
+    fn a_better_session_is_asked_before_the_old_one_is_left() {
+        let origin = origin();
+        let mut far = session(&origin, 2, 5);
+        let mut reader = read(&origin);
+        let mut old = asked(&mut far).unwrap();
+        old.accept(TrackInfo::default()).unwrap();
+        drop(old.create_group(0).unwrap());
+        let mut near = session(&origin, 3, 1);
+        let mut new = asked(&mut near).expect("it is asked at once");
+        new.accept(TrackInfo::default()).unwrap();
+        assert_eq!(new.create_group(0).unwrap_err(), Error::Duplicate);
+        let open = old.create_group(1).unwrap();
+        assert!(!old.is_superseded(), "the new one brought nothing yet");
+        drop(new.create_group(2).unwrap());
+        assert!(old.is_superseded() && !new.is_superseded());
+        assert_eq!(old.create_group(3).unwrap_err(), Error::Cancelled);
+        drop((open, old));
+        assert!(reader.try_closed().is_pending());
+        drop(new.create_group(3).unwrap());
+
+        // Another track under the same name is none that could go on.
+        near.leave(Ok(()));
+        let mut other = asked(&mut far).unwrap();
+        let info = TrackInfo { priority: 9, ..TrackInfo::default() };
+        assert_eq!(other.accept(info).unwrap_err(), Error::Duplicate);
+        other.lose(Error::Duplicate);
+        assert!(reader.try_closed().is_pending(), "what runs goes on");
+        new.lose(Error::SessionClosed);
+        let mut last = asked(&mut far).expect("it is tried again");
+        last.accept(TrackInfo::default()).unwrap();
+        last.finish(Some(4));
+        assert_eq!(reader.try_finished(), Poll::Ready(Ok(4)));
+    }
+
+    #[test]
+    fn nobody_is_served_what_it_brings_itself() {
+        let origin = origin();
+        let mut near = session(&origin, 2, 1);
+        let broadcast = origin.consume().get_broadcast("a").unwrap();
+        let serve = |id| broadcast.serve_track("video", Some(Subscription::default()), behind(id));
+        assert_eq!(serve(2).unwrap_err(), Error::Unroutable);
+        let _reader = read(&origin);
+        let source = asked(&mut near).unwrap();
+        assert_eq!(serve(2).unwrap_err(), Error::Unroutable, "that it runs is no help");
+        let mut far = session(&origin, 3, 5);
+        assert!(asked(&mut far).is_none());
+        let peer = serve(2).unwrap();
+        let _other = asked(&mut far).expect("a way that does not lead back");
+        assert!(source.is_useful(), "for the application");
+        drop(_reader);
+        assert!(!source.is_useful(), "only the peer reads, which must not have it from itself");
+        drop(peer);
+    }
+}

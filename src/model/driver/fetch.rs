@@ -1,0 +1,104 @@
+//! FETCH, between the machine and the model: of groups that are asked of a track of the peer, and of
+//! groups that the peer asks for.
+
+use std::task::{Context, Poll};
+
+use super::super::track::TrackDynamic;
+use super::{ANSWER, Driver, FETCH, Fetch, PAST, Past, ready_key};
+use crate::error::Error;
+use crate::machine::{Command, GroupKey, RequestKey, Token};
+use crate::path::Path;
+
+impl Driver {
+    // ---- groups of the peer ------------------------------------------------------------------
+
+    /// Answers for past groups of a track of the peer, as long as there may be somebody who asks.
+    pub(super) fn supply_past(&mut self, broadcast: Path, dynamic: TrackDynamic) {
+        let waker = |slot| self.ready.waker(ready_key(PAST, slot));
+        let past = |slot| Past { dynamic, broadcast, waker: waker(slot) };
+        let (slot, _) = self.inbox.pasts.insert_with(past);
+        self.past_changed(slot as usize);
+    }
+
+    /// Somebody here may want a past group of a track of the peer, or nobody is left.
+    pub(super) fn past_changed(&mut self, slot: usize) {
+        while let Some((key, past)) = self.inbox.pasts.at(slot) {
+            let Poll::Ready(next) = past.dynamic.poll_supply(Some(&past.waker)) else {
+                return;
+            };
+            let Some(request) = next else {
+                self.inbox.pasts.remove(key);
+                return;
+            };
+            let (sequence, priority) = (request.sequence(), request.priority());
+            let (broadcast, track) = (past.broadcast.clone(), past.dynamic.name().into());
+            let waker = |slot| self.ready.waker(ready_key(FETCH, slot));
+            let fetch = |slot| Fetch { request, waker: waker(slot) };
+            let fetch: Token = self.inbox.fetches.insert_with(fetch).into();
+            self.machine.apply(Command::Fetch {
+                fetch,
+                broadcast,
+                track,
+                priority,
+                sequence,
+                first_frame: 0,
+                last_frame: None,
+            });
+            self.fetch_changed(fetch.slot as usize);
+        }
+    }
+
+    /// Those who wait for a group may have gone away.
+    pub(super) fn fetch_changed(&mut self, slot: usize) {
+        let Some((key, fetch)) = self.inbox.fetches.at(slot) else { return };
+        if fetch.request.poll_unused(&mut Context::from_waker(&fetch.waker)).is_ready() {
+            self.inbox.fetches.remove(key);
+            self.machine.apply(Command::CancelFetch { fetch: key.into() });
+        }
+    }
+
+    /// From now on it is a group like others.
+    pub(super) fn fetch_started(&mut self, fetch: Token, key: GroupKey) {
+        let fetch = self.inbox.fetches.remove(fetch.into());
+        match fetch.map_or(Err(Error::Cancelled), |fetch| fetch.request.accept()) {
+            Ok(group) => self.inbox.begin(key, group, None),
+            Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+        }
+    }
+
+    pub(super) fn fetch_ended(&mut self, fetch: Token, result: Result<(), Error>) {
+        if let Some(fetch) = self.inbox.fetches.remove(fetch.into()) {
+            fetch.request.reject(result.err().unwrap_or(Error::NotFound));
+        }
+    }
+
+    // ---- groups for the peer -----------------------------------------------------------------
+
+    pub(super) fn fetch_requested(
+        &mut self,
+        request: RequestKey,
+        broadcast: &Path,
+        track: &str,
+        priority: u8,
+        sequence: u64,
+    ) {
+        match self.find_track(broadcast, track, None) {
+            Ok(track) => {
+                let waker = self.ready.waker(ready_key(ANSWER, request.slot() as u32));
+                self.outbox.add_answer(request, track, priority, sequence, waker);
+                self.answer_changed(request.slot());
+            }
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    /// A group that the peer asked for is here, or has more.
+    pub(super) fn answer_changed(&mut self, slot: usize) {
+        if let Some(command) = self.outbox.next_answer(slot) {
+            if let Command::Refuse { error, .. } = &command {
+                self.count_refusal(error);
+            }
+            self.machine.apply(command);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Where the groups of a track come from when sessions supply it: one source, or two of the same
+//! content while the track moves from one to the other.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+/// So many ranges of lost groups are remembered, the newest.
+const MAX_LOST: usize = 16;
+
+/// The sources of a track. The application's own producer is none of them.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// Id and supplier, by age.
+    attached: SmallVec<[(u64, u64); 2]>,
+    last: u64,
+    /// The newest source that brought a group, and that group: older sources are not needed from there
+    /// on.
+    lead: Option<(u64, u64)>,
+    /// Groups that no later source had.
+    lost: SmallVec<[Range<u64>; 1]>,
+}
+
+impl Sources {
+    /// Adds one, and gives its id, which is never 0.
+    pub(super) fn attach(&mut self, supplier: u64) -> u64 {
+        self.last += 1;
+        self.attached.push((self.last, supplier));
+        self.last
+    }
+
+    pub(super) fn detach(&mut self, id: u64) {
+        self.attached.retain(|(other, _)| *other != id);
+        // Whoever is left may go on.
+        self.lead = self.lead.filter(|(lead, _)| *lead != id);
+    }
+
+    /// Who was asked last of those that are still attached.
+    pub(super) fn supplier(&self) -> Option<u64> {
+        self.attached.last().map(|(_, supplier)| *supplier)
+    }
+
+    /// Whether nobody but this one is attached.
+    pub(super) fn is_only(&self, id: u64) -> bool {
+        self.attached.iter().all(|(other, _)| *other == id)
+    }
+
+    /// Whether a newer source has taken over.
+    pub(super) fn is_superseded(&self, id: u64) -> bool {
+        self.lead.is_some_and(|(lead, _)| lead > id)
+    }
+
+    /// Whether this source may bring the group: not if a newer one has it or will have it.
+    pub(super) fn admits(&self, id: u64, sequence: u64) -> bool {
+        self.lead.is_none_or(|(lead, from)| lead <= id || sequence < from)
+    }
+
+    /// This source brought a group. `true`: it took over from older ones.
+    pub(super) fn brought(&mut self, id: u64, sequence: u64) -> bool {
+        if self.lead.is_some_and(|(lead, _)| lead >= id) {
+            return false;
+        }
+        self.lead = Some((id, sequence));
+        !self.is_only(id)
+    }
+
+    pub(super) fn lose(&mut self, groups: Range<u64>) {
+        if self.lost.len() == MAX_LOST {
+            self.lost.remove(0);
+        }
+        self.lost.push(groups);
+    }
+
+    /// How many of these groups, none of which is here, were lost.
+    pub(super) fn lost_of(&self, groups: Range<u64>) -> u64 {
+        let common = |lost: &Range<u64>| {
+            lost.end.min(groups.end).saturating_sub(lost.start.max(groups.start))
+        };
+        self.lost.iter().map(common).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_source_that_brings_a_group_leads() {
+        let mut sources = Sources::default();
+        let (old, new) = (sources.attach(7), sources.attach(8));
+        assert_eq!(sources.supplier(), Some(8));
+        assert!(sources.brought(old, 3));
+        assert!(sources.admits(new, 3) && sources.admits(old, 4));
+        assert!(!sources.is_superseded(old) && !sources.is_superseded(new), "nothing new came yet");
+        assert!(sources.brought(new, 5));
+        assert!(sources.is_superseded(old) && !sources.is_superseded(new));
+        assert!(sources.admits(old, 4) && !sources.admits(old, 5), "what began may end");
+        sources.detach(new);
+        assert!(sources.admits(old, 5) && sources.is_only(old), "it goes on alone");
+        assert_eq!(sources.supplier(), Some(7));
+    }
+
+    #[test]
+    fn lost_groups_are_counted_where_they_are_passed() {
+        let mut sources = Sources::default();
+        sources.lose(3..6);
+        assert_eq!(
+            [sources.lost_of(0..3), sources.lost_of(0..5), sources.lost_of(5..9)],
+            [0, 2, 1]
+        );
+        for n in 0..100 {
+            sources.lose(n * 10..n * 10 + 1);
+        }
+        assert_eq!(sources.lost_of(0..u64::MAX), MAX_LOST as u64);
+    }
+}

@@ -1,0 +1,374 @@
+//! Groups that are asked for by number, on a plain thread: who answers, who shares, what the cache keeps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use smoq::{
+    Broadcast, Error, GroupConsumer, Limits, Subscription, Track, TrackConsumer, TrackDynamic,
+    TrackProducer,
+};
+
+/// A track that gave up its first groups: 3 and 4 are left.
+fn track() -> (TrackProducer, TrackConsumer) {
+    let mut limits = Limits::default();
+    limits.track_groups = 2;
+    let mut track = Track::new("video").produce_within(limits);
+    for n in 0..5_u64 {
+        track.write_frame(n * 10, payload(n)).unwrap();
+    }
+    let reader = track.consume();
+    (track, reader)
+}
+
+fn payload(sequence: u64) -> Vec<u8> {
+    vec![sequence as u8; 10]
+}
+
+fn read(group: &mut GroupConsumer) -> Vec<Vec<u8>> {
+    let mut frames = vec![];
+    loop {
+        match group.try_read_frame() {
+            Poll::Ready(Ok(Some(frame))) => frames.push(frame.to_vec()),
+            Poll::Ready(Ok(None)) => return frames,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn fetched(reader: &mut TrackConsumer, sequence: u64) -> GroupConsumer {
+    match reader.try_fetch_group(sequence) {
+        Poll::Ready(Ok(group)) => group,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(reader: &mut TrackConsumer, sequence: u64) -> Error {
+    match reader.try_fetch_group(sequence) {
+        Poll::Ready(Err(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answer(dynamic: &mut TrackDynamic, sequence: u64) {
+    let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!("no request") };
+    assert_eq!(request.sequence(), sequence);
+    let mut group = request.accept().unwrap();
+    group.write_frame(sequence * 10, payload(sequence)).unwrap();
+    group.finish().unwrap();
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Count {
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn what_is_in_the_cache_is_there_at_once() {
+    let (_track, mut reader) = track();
+    for sequence in [3, 4] {
+        assert_eq!(read(&mut fetched(&mut reader, sequence)), [payload(sequence)]);
+    }
+}
+
+#[test]
+fn without_anybody_to_ask_it_is_refused() {
+    let (mut track, mut reader) = track();
+    assert_eq!(refused(&mut reader, 2), Error::Old);
+    assert_eq!(refused(&mut reader, 5), Error::NotFound);
+    track.create_group(7).unwrap().finish().unwrap();
+    assert_eq!(refused(&mut reader, 6), Error::NotFound);
+    track.finish().unwrap();
+    assert_eq!(refused(&mut reader, 8), Error::NotFound);
+    assert_eq!(read(&mut fetched(&mut reader, 7)).len(), 0);
+}
+
+#[test]
+fn a_request_is_shared_and_what_came_of_it_is_kept() {
+    let (track, mut reader) = track();
+    let mut dynamic = track.dynamic();
+    let mut other = reader.clone();
+    assert!(reader.try_fetch_group(1).is_pending());
+    assert!(other.try_fetch_group(1).is_pending());
+    answer(&mut dynamic, 1);
+    assert!(dynamic.try_requested_group().is_pending(), "one request for both");
+    for reader in [&mut reader, &mut other] {
+        assert_eq!(read(&mut fetched(reader, 1)), [payload(1)]);
+    }
+    // It displaced the oldest of what can go, and nobody is asked again.
+    assert_eq!(read(&mut fetched(&mut track.consume(), 1)), [payload(1)]);
+    assert!(dynamic.try_requested_group().is_pending());
+}
+
+/// Nobody who follows the track sees that an old group came back.
+#[test]
+fn no_cursor_moves_and_the_latest_stays_the_latest() {
+    let (mut track, mut reader) = track();
+    let mut dynamic = track.dynamic();
+    let from_start = Subscription::default().max_age(Duration::MAX).start(0);
+    let [mut arrivals, mut order] = [(); 2].map(|()| track.subscribe(from_start.clone()));
+    let next = |it: &mut TrackConsumer| match it.try_next_group() {
+        Poll::Ready(Ok(Some(group))) => Some(group.sequence()),
+        _ => None,
+    };
+    let recv = |it: &mut TrackConsumer| match it.try_recv_group() {
+        Poll::Ready(Ok(Some(group))) => Some(group.sequence()),
+        _ => None,
+    };
+    assert_eq!((next(&mut order), recv(&mut arrivals)), (Some(3), Some(3)));
+    // One that is behind all cursors, and one that nobody wrote yet.
+    for sequence in [1, 9] {
+        assert!(reader.try_fetch_group(sequence).is_pending());
+        answer(&mut dynamic, sequence);
+        assert_eq!(read(&mut fetched(&mut reader, sequence)), [payload(sequence)]);
+    }
+    let mut late = track.subscribe(from_start);
+    assert_eq!((track.latest(), reader.latest_group().unwrap().sequence()), (Some(4), 4));
+    assert_eq!(reader.latest_frame().unwrap().payload(), payload(4));
+    assert_eq!((next(&mut order), next(&mut order)), (Some(4), None));
+    assert_eq!((recv(&mut arrivals), recv(&mut arrivals)), (Some(4), None));
+    assert_ne!(next(&mut late), Some(1));
+    track.write_frame(50, payload(5)).unwrap();
+    assert_eq!(next(&mut order), Some(5), "the next number, whatever was fetched");
+    assert_eq!(recv(&mut arrivals), Some(5));
+}
+
+/// A track is the joint: what is present stays, whichever way the second copy comes.
+#[test]
+fn a_second_copy_is_dropped() {
+    // Fetched, and then it comes by itself.
+    let (mut track, mut reader) = track();
+    let mut dynamic = track.dynamic();
+    let mut live = track.consume();
+    assert!(live.try_next_group().is_ready());
+    assert!(reader.try_fetch_group(6).is_pending());
+    answer(&mut dynamic, 6);
+    let mut group = fetched(&mut reader, 6);
+    assert!(live.try_next_group().is_pending());
+    assert!(matches!(track.create_group(6), Err(Error::Duplicate)));
+    let Poll::Ready(Ok(Some(mut same))) = live.try_next_group() else { panic!("it came") };
+    assert_eq!((same.sequence(), read(&mut same)), (6, vec![payload(6)]));
+    assert_eq!((track.latest(), read(&mut group)), (Some(6), vec![payload(6)]));
+
+    // Asked for, and it comes by itself before the answer.
+    assert!(reader.try_fetch_group(8).is_pending());
+    let Poll::Ready(Ok(mut request)) = dynamic.try_requested_group() else { panic!() };
+    assert!(request.try_unused().is_pending());
+    let mut written = track.create_group(8).unwrap();
+    assert_eq!(fetched(&mut reader, 8).sequence(), 8);
+    assert!(request.try_unused().is_ready());
+    assert!(matches!(request.accept(), Err(Error::Duplicate)));
+    written.write_frame(0, "x").unwrap();
+    written.finish().unwrap();
+    assert_eq!(read(&mut fetched(&mut reader, 8)), [b"x"]);
+}
+
+/// A copy that is not whole is none.
+#[test]
+fn what_is_broken_is_asked_for_again() {
+    let (mut track, mut reader) = track();
+    track.create_group(5).unwrap().abort(Error::Lagged);
+    assert_eq!(fetched(&mut reader, 5).try_finished(), Poll::Ready(Err(Error::Lagged)));
+    let mut dynamic = track.dynamic();
+    assert!(reader.try_fetch_group(5).is_pending());
+    let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!() };
+    drop(request.accept().unwrap());
+    let broken = fetched(&mut reader, 5).try_finished();
+    assert_eq!(broken, Poll::Ready(Err(Error::Dropped)), "who asked sees what came of it");
+    assert!(reader.try_fetch_group(5).is_pending());
+    answer(&mut dynamic, 5);
+    assert_eq!(read(&mut fetched(&mut reader, 5)), [payload(5)]);
+    assert_eq!(read(&mut fetched(&mut reader, 5)), [payload(5)]);
+}
+
+#[test]
+fn a_refusal_is_for_all_who_asked_and_for_no_others() {
+    let (track, mut reader) = track();
+    let mut dynamic = track.dynamic();
+    let mut other = reader.clone();
+    for (refuse, error) in [(true, Error::App(7)), (false, Error::Dropped)] {
+        assert!(reader.try_fetch_group(0).is_pending());
+        assert!(other.try_fetch_group(0).is_pending());
+        let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!() };
+        if refuse {
+            request.reject(Error::App(7));
+        } else {
+            drop(request);
+        }
+        assert_eq!(refused(&mut reader, 0), error);
+        assert!(reader.try_fetch_group(0).is_pending(), "asked anew");
+        assert_eq!(refused(&mut other, 0), error);
+        answer(&mut dynamic, 0);
+        assert_eq!(read(&mut fetched(&mut reader, 0)), [payload(0)]);
+        // Out of the cache again.
+        for sequence in [1, 2] {
+            assert!(reader.try_fetch_group(sequence).is_pending());
+            answer(&mut dynamic, sequence);
+            fetched(&mut reader, sequence);
+        }
+    }
+    // Nobody is left to ask.
+    assert!(reader.try_fetch_group(0).is_pending());
+    let clone = dynamic.clone();
+    drop(dynamic);
+    assert!(reader.try_fetch_group(0).is_pending());
+    drop(clone);
+    assert_eq!(refused(&mut reader, 0), Error::NotFound);
+    assert_eq!(refused(&mut reader, 0), Error::Old, "and now it is known that there is nobody");
+}
+
+#[test]
+fn the_end_of_a_track_answers() {
+    let (mut aborted, mut reader) = track();
+    let mut dynamic = aborted.dynamic();
+    assert!(reader.try_fetch_group(1).is_pending());
+    let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!() };
+    let mut other = reader.clone();
+    assert!(other.try_fetch_group(2).is_pending());
+    aborted.abort(Error::SessionClosed);
+    assert_eq!(refused(&mut reader, 1), Error::SessionClosed);
+    assert_eq!(refused(&mut other, 2), Error::SessionClosed);
+    assert!(matches!(request.accept(), Err(Error::SessionClosed)));
+    assert!(matches!(dynamic.try_requested_group(), Poll::Ready(Err(Error::SessionClosed))));
+    assert_eq!(read(&mut fetched(&mut reader, 4)), [payload(4)], "what is there stays");
+
+    // A clean end is no end for what was before it, and the answers need no producer.
+    let (mut finished, mut reader) = track();
+    let mut dynamic = finished.dynamic();
+    let mut beyond = reader.clone();
+    assert!(beyond.try_fetch_group(5).is_pending());
+    finished.finish().unwrap();
+    drop(finished);
+    assert_eq!(refused(&mut beyond, 5), Error::NotFound);
+    assert!(reader.try_fetch_group(1).is_pending());
+    answer(&mut dynamic, 1);
+    assert_eq!(read(&mut fetched(&mut reader, 1)), [payload(1)]);
+}
+
+#[test]
+fn whoever_waits_is_woken() {
+    let (mut track, reader) = track();
+    let [asks, answers] = [(); 2].map(|()| Arc::new(Count::default()));
+    let [ask, serve] = [&asks, &answers].map(|count| Waker::from(count.clone()));
+    let (mut ask, mut serve) = (Context::from_waker(&ask), Context::from_waker(&serve));
+    let mut dynamic = track.dynamic();
+    assert!(dynamic.poll_requested_group(&mut serve).is_pending());
+
+    let mut reader = reader;
+    assert!(reader.poll_fetch_group(&mut ask, 1).is_pending());
+    assert_eq!((asks.take(), answers.take()), (0, 1));
+    let Poll::Ready(Ok(mut request)) = dynamic.poll_requested_group(&mut serve) else { panic!() };
+    assert!(request.poll_unused(&mut serve).is_pending());
+    let group = request.accept().unwrap();
+    assert_eq!(asks.take(), 1);
+    drop(group);
+
+    // Those who go away, by asking for another one or altogether.
+    for _ in 0..2 {
+        assert!(reader.poll_fetch_group(&mut ask, 2).is_pending());
+        let Poll::Ready(Ok(mut request)) = dynamic.try_requested_group() else { panic!() };
+        assert!(request.poll_unused(&mut serve).is_pending());
+        answers.take();
+        assert!(reader.poll_fetch_group(&mut ask, 0).is_pending());
+        assert_eq!(answers.take(), 1);
+        assert!(request.poll_unused(&mut serve).is_ready());
+    }
+    assert!(dynamic.poll_requested_group(&mut serve).is_ready(), "group 0");
+    assert!(dynamic.poll_requested_group(&mut serve).is_pending());
+
+    // By a group that comes by itself, by an end, by the last who could answer.
+    asks.take();
+    assert!(reader.poll_fetch_group(&mut ask, 5).is_pending());
+    track.append_group().unwrap().finish().unwrap();
+    assert_eq!(asks.take(), 1);
+    assert!(reader.poll_fetch_group(&mut ask, 5).is_ready());
+    assert!(reader.poll_fetch_group(&mut ask, 6).is_pending());
+    track.finish().unwrap();
+    assert_eq!(asks.take(), 1);
+    assert!(reader.poll_fetch_group(&mut ask, 0).is_pending());
+    drop(dynamic);
+    assert_eq!(asks.take(), 1);
+    assert!(reader.poll_fetch_group(&mut ask, 0).is_ready());
+}
+
+/// Requests that nobody wants any more are not handed out and do not pile up.
+#[test]
+fn requests_are_taken_back() {
+    let (track, mut reader) = track();
+    let mut dynamic = track.dynamic();
+    for sequence in [0, 1, 2, 0, 1] {
+        assert!(reader.try_fetch_group(sequence).is_pending());
+    }
+    let mut other = reader.clone();
+    assert!(other.try_fetch_group(2).is_pending());
+    drop(reader);
+    answer(&mut dynamic, 2);
+    assert!(dynamic.try_requested_group().is_pending());
+    assert_eq!(read(&mut fetched(&mut other, 2)), [payload(2)]);
+}
+
+/// The rules of the cache are the same for what was fetched.
+#[test]
+fn what_was_fetched_goes_by_the_limits_unless_it_is_read() {
+    let (mut track, mut reader) = track();
+    let mut dynamic = track.dynamic();
+    assert!(reader.try_fetch_group(1).is_pending());
+    answer(&mut dynamic, 1);
+    let mut held = fetched(&mut reader, 1);
+    for n in 5..9_u64 {
+        track.write_frame(n * 10, payload(n)).unwrap();
+    }
+    assert_eq!(read(&mut held), [payload(1)], "it is read");
+    drop(held);
+    track.write_frame(90, payload(9)).unwrap();
+    assert!(reader.try_fetch_group(1).is_pending(), "given up");
+    assert_eq!(read(&mut fetched(&mut reader.clone(), 9)), [payload(9)]);
+
+    // Bytes are given back.
+    let before = track.cached_bytes();
+    answer(&mut dynamic, 1);
+    let held = fetched(&mut reader, 1);
+    track.write_frame(100, payload(10)).unwrap();
+    drop(held);
+    track.write_frame(110, payload(11)).unwrap();
+    track.write_frame(120, payload(12)).unwrap();
+    assert_eq!(track.cached_bytes(), before);
+}
+
+/// Before a track is accepted nobody knows who answers for it.
+#[test]
+fn a_track_that_is_asked_for_answers_when_it_is_accepted() {
+    for answers in [true, false] {
+        let broadcast = Broadcast::new().produce();
+        let mut tracks = broadcast.dynamic();
+        let consumer = broadcast.consume();
+        let mut reader = consumer.subscribe_track("video", Subscription::default()).unwrap();
+        assert!(reader.try_fetch_group(3).is_pending());
+        let Poll::Ready(Ok(request)) = tracks.try_requested_track() else { panic!() };
+        let dynamic = answers.then(|| request.dynamic());
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        assert!(reader.poll_fetch_group(&mut Context::from_waker(&waker), 3).is_pending());
+        let _track = request.accept(Track::new("video").info).unwrap();
+        assert_eq!(count.take(), 1);
+        match dynamic {
+            Some(mut dynamic) => {
+                assert!(reader.try_fetch_group(3).is_pending());
+                answer(&mut dynamic, 3);
+                assert_eq!(read(&mut fetched(&mut reader, 3)), [payload(3)]);
+            }
+            None => assert_eq!(refused(&mut reader, 3), Error::NotFound),
+        }
+    }
+}

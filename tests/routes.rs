@@ -1,0 +1,271 @@
+//! Networks of relays on a virtual clock: which way is taken, how running subscriptions move from one
+//! way to another, and what is told of it.
+
+mod net;
+
+use std::task::Poll;
+use std::time::Duration;
+
+use net::{Net, received};
+use smoq::{
+    Error, GroupConsumer, OriginConsumer, Subscription, Timestamp, Track, TrackConsumer, Version,
+};
+
+const PUBLISHER: usize = 0;
+
+/// A publisher, two relays at it, and a reader at both relays.
+///
+/// Numbers of links: publisher to relays 0 and 1, relays to the reader 2 and 3.
+fn diamond(version: Version) -> Net {
+    let mut net = Net::new(4);
+    for (a, b) in [(0, 1), (0, 2), (1, 3), (2, 3)] {
+        net.link(a, b, version);
+    }
+    net
+}
+
+fn everything() -> Subscription {
+    Subscription::default().max_age(Duration::MAX).start(0)
+}
+
+/// A reader of the track `video` of `live` at a node, and the announcements that it has heard of.
+fn read(net: &Net, node: usize) -> (OriginConsumer, TrackConsumer) {
+    let mut consumer = net.origins[node].consume();
+    let Poll::Ready(Some(announce)) = consumer.try_announced() else { panic!("nothing announced") };
+    let broadcast = announce.broadcast.expect("it is there");
+    (consumer, broadcast.subscribe_track("video", everything()).unwrap())
+}
+
+/// All frames of a group that are there, and its end if it is known.
+fn frames(group: &mut GroupConsumer) -> (usize, Option<Result<(), Error>>) {
+    let mut count = 0;
+    loop {
+        match group.try_next_frame() {
+            Poll::Ready(Ok(Some(_))) => count += 1,
+            Poll::Ready(Ok(None)) => return (count, Some(Ok(()))),
+            Poll::Ready(Err(error)) => return (count, Some(Err(error))),
+            Poll::Pending => return (count, None),
+        }
+    }
+}
+
+fn is_quiet(announced: &mut OriginConsumer) -> bool {
+    announced.try_announced().is_pending()
+}
+
+/// Which of the two links to the reader of a [`diamond`] its subscription runs over.
+fn serving(net: &Net) -> usize {
+    let busy: Vec<_> = [2, 3].into_iter().filter(|link| net.subscribed(*link)).collect();
+    assert_eq!(busy.len(), 1, "one way at a time");
+    busy[0]
+}
+
+/// The session that brings a track dies: the reader goes on with what the other relay has, and sees
+/// nothing but that the open group was cut off.
+#[test]
+fn a_reader_survives_the_death_of_its_session() {
+    for version in [Version::Lite04, Version::Lite05, Version::Lite06] {
+        let mut net = diamond(version);
+        let mut broadcast = net.origins[PUBLISHER].create_broadcast("live").unwrap();
+        let mut track = broadcast.create_track(Track::new("video")).unwrap();
+        net.advance(500);
+        let (mut announced, mut reader) = read(&net, 3);
+        net.advance(500);
+        for n in 0..5_u64 {
+            track.write_frame(n, "whole").unwrap();
+        }
+        let mut open = track.append_group().unwrap();
+        open.write_frame(Timestamp::new(5), "first").unwrap();
+        net.advance(500);
+        let mut groups = received(&mut reader);
+        groups.sort_by_key(GroupConsumer::sequence);
+        assert!(groups.iter().map(GroupConsumer::sequence).eq(0..=5), "{version:?}");
+        assert_eq!(frames(&mut groups[5]), (1, None));
+
+        let dead = serving(&net);
+        net.cut(dead);
+        assert_eq!(frames(&mut groups[5]).1, Some(Err(Error::SessionClosed)), "{version:?}");
+        open.write_frame(Timestamp::new(6), "second").unwrap();
+        open.finish().unwrap();
+        for n in 6..9_u64 {
+            track.write_frame(n, "whole").unwrap();
+        }
+        net.advance(500);
+        let mut groups = received(&mut reader);
+        groups.sort_by_key(GroupConsumer::sequence);
+        assert!(groups.iter().map(GroupConsumer::sequence).eq(6..9), "{version:?} {groups:?}");
+        assert!(groups.iter_mut().all(|group| frames(group) == (1, Some(Ok(())))));
+        assert!(is_quiet(&mut announced), "{version:?}: it is the same broadcast");
+        assert_eq!(serving(&net), 5 - dead);
+        assert!(!net.subscribed(dead - 2), "{version:?}: nobody reads through the other relay");
+
+        track.finish().unwrap();
+        net.advance(2_500);
+        assert_eq!(reader.try_finished(), Poll::Ready(Ok(9)));
+        net.cut(5 - dead);
+        assert!(announced.try_announced().map(|it| it.unwrap().broadcast.is_none()).is_ready());
+    }
+}
+
+/// The same one step further away: a relay loses the publisher and goes on through the other relay, by
+/// way of the reader's own node. Nobody is told that anything ended.
+#[test]
+fn a_relay_that_loses_its_upstream_goes_on_through_another() {
+    for version in [Version::Lite04, Version::Lite06] {
+        let mut net = Net::new(4);
+        for (a, b) in [(0, 1), (0, 2), (1, 2), (1, 3)] {
+            net.link(a, b, version);
+        }
+        let mut broadcast = net.origins[PUBLISHER].create_broadcast("live").unwrap();
+        let mut track = broadcast.create_track(Track::new("video")).unwrap();
+        net.advance(500);
+        let (mut announced, mut reader) = read(&net, 3);
+        net.advance(500);
+        track.write_frame(0, "before").unwrap();
+        net.advance(200);
+        net.cut(0);
+        track.write_frame(1, "after").unwrap();
+        net.advance(1_000);
+        track.write_frame(2, "later").unwrap();
+        net.advance(200);
+        let sequences: Vec<_> = received(&mut reader).iter().map(|it| it.sequence()).collect();
+        assert_eq!(sequences, [0, 1, 2], "{version:?}");
+        assert!(is_quiet(&mut announced), "{version:?}");
+        assert!(net.subscribed(1) && net.subscribed(2) && net.subscribed(3));
+    }
+}
+
+/// A better way comes while a group is open: the group is finished by the old one, the next ones come by
+/// the new one, each once, and then the old subscription is dropped.
+#[test]
+fn a_better_route_takes_over_without_a_gap() {
+    for version in [Version::Lite04, Version::Lite05, Version::Lite06] {
+        let mut net = Net::new(4);
+        for (a, b) in [(0, 1), (1, 2), (2, 3)] {
+            net.link(a, b, version);
+        }
+        let mut broadcast = net.origins[PUBLISHER].create_broadcast("live").unwrap();
+        let mut track = broadcast.create_track(Track::new("video")).unwrap();
+        net.advance(500);
+        let (mut announced, mut reader) = read(&net, 3);
+        net.advance(500);
+        track.write_frame(0, "whole").unwrap();
+        let mut open = track.append_group().unwrap();
+        open.write_frame(Timestamp::new(1), "first").unwrap();
+        net.advance(200);
+        let mut groups = received(&mut reader);
+        groups.sort_by_key(GroupConsumer::sequence);
+        assert_eq!(groups.len(), 2, "{version:?}");
+        let mut group = groups.remove(1);
+
+        let direct = net.link(0, 3, version);
+        net.advance(500);
+        assert!(net.subscribed(2) && net.subscribed(direct), "{version:?}: both, for a while");
+        open.write_frame(Timestamp::new(2), "second").unwrap();
+        track.write_frame(3, "whole").unwrap();
+        net.advance(200);
+        open.write_frame(Timestamp::new(4), "third").unwrap();
+        open.finish().unwrap();
+        for n in 5..20_u64 {
+            track.write_frame(n, "whole").unwrap();
+            net.advance(10);
+        }
+        net.advance(500);
+        assert_eq!(frames(&mut group), (3, Some(Ok(()))), "{version:?}: finished by the old way");
+        let mut sequences: Vec<_> = received(&mut reader).iter().map(|it| it.sequence()).collect();
+        sequences.sort_unstable();
+        assert!(sequences.into_iter().eq(2..18), "{version:?}: each once");
+        assert!(is_quiet(&mut announced), "{version:?}");
+        assert!(net.subscribed(direct));
+        for old in 0..3 {
+            assert!(!net.subscribed(old), "{version:?}: link {old} is not needed any more");
+        }
+        assert_eq!(reader.skipped(), 0);
+    }
+}
+
+/// Another publisher under the same path is another broadcast, and so is whatever came through somebody
+/// who does not say who it is.
+#[test]
+fn other_content_ends_the_broadcast() {
+    let one_publisher = |version| diamond(version);
+    let two_publishers = |version| {
+        let mut net = Net::new(5);
+        for (a, b) in [(0, 1), (4, 2), (1, 3), (2, 3)] {
+            net.link(a, b, version);
+        }
+        net
+    };
+    for (mut net, version) in [
+        (one_publisher(Version::Lite03), Version::Lite03),
+        (two_publishers(Version::Lite04), Version::Lite04),
+        (two_publishers(Version::Lite06), Version::Lite06),
+    ] {
+        let mut publishers = vec![&net.origins[PUBLISHER]];
+        publishers.extend(net.origins.get(4));
+        let mut tracks = Vec::new();
+        for origin in publishers {
+            let mut broadcast = origin.create_broadcast("live").unwrap();
+            let track = broadcast.create_track(Track::new("video")).unwrap();
+            tracks.push((broadcast, track));
+        }
+        net.advance(500);
+        let (mut announced, mut reader) = read(&net, 3);
+        assert!(is_quiet(&mut announced));
+        net.advance(500);
+        for (_, track) in &mut tracks {
+            track.write_frame(0, "x").unwrap();
+        }
+        net.advance(200);
+        assert_eq!(received(&mut reader).len(), 1, "{version:?}");
+        let dead = serving(&net);
+        net.cut(dead);
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
+        let mut change = || announced.try_announced().map(|it| it.unwrap().broadcast);
+        assert!(matches!(change(), Poll::Ready(None)), "{version:?}: the old one is gone");
+        let Poll::Ready(Some(other)) = change() else { panic!("{version:?}: the new one") };
+        let mut reader = other.subscribe_track("video", everything()).unwrap();
+        net.advance(500);
+        assert_eq!(received(&mut reader).len(), 1, "{version:?}");
+    }
+}
+
+/// Groups that only the dead session had are counted by whoever reads on.
+#[test]
+fn groups_that_nobody_has_any_more_are_counted() {
+    let mut net = diamond(Version::Lite06);
+    // Two nodes that say that they have the same, and do not.
+    let hop = net.origins[PUBLISHER].hop();
+    let other = net.add(hop);
+    net.cut(1);
+    net.link(other, 2, Version::Lite06);
+    let mut tracks: Vec<_> = [PUBLISHER, other]
+        .into_iter()
+        .map(|node| {
+            let mut broadcast = net.origins[node].create_broadcast("live").unwrap();
+            let info = Track::new("video").max_age(Duration::from_secs(1));
+            (broadcast.create_track(info).unwrap(), broadcast)
+        })
+        .collect();
+    net.advance(500);
+    let (mut announced, mut reader) = read(&net, 3);
+    net.advance(500);
+    let dead = serving(&net);
+    let (first, second) = if dead == 2 { (0, 1) } else { (1, 0) };
+    tracks[first].0.write_frame(0, "x").unwrap();
+    net.advance(200);
+    let next = |reader: &mut TrackConsumer| match reader.try_next_group() {
+        Poll::Ready(Ok(Some(group))) => group.sequence(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(next(&mut reader), 0);
+    // What is older than the track keeps will not come.
+    for n in 0..=5_u64 {
+        tracks[second].0.write_frame(n * 10_000, "x").unwrap();
+    }
+    net.cut(dead);
+    net.advance(500);
+    assert_eq!(next(&mut reader), 5);
+    assert_eq!(reader.skipped(), 4);
+    assert!(is_quiet(&mut announced));
+}
