@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use smoq::sim::{Link, Pair};
-use smoq::{Client, Error, Instant, Limits, Origin, Server, Subscription, Versions};
+use smoq::{Client, Error, Instant, Limits, Origin, Server, Subscription, Version, Versions};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -43,7 +43,7 @@ impl Subscriber for Lines {
 
 #[test]
 fn sessions_refusals_and_limits_are_told_and_frames_are_not() {
-    for version in Versions::default().iter() {
+    for version in Versions::default().iter().chain(Version::WIP) {
         let lines = Lines::default();
         tracing::subscriber::with_default(lines.clone(), || {
             let (publisher, subscriber) =
@@ -79,7 +79,7 @@ fn sessions_refusals_and_limits_are_told_and_frames_are_not() {
             let found = lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
             assert!(found, "{version}: no {parts:?} in {lines:#?}");
         };
-        has(&["INFO smoq", "session started", "side=Client", version.alpn()]);
+        has(&["INFO smoq", "session started", "side=Client", version.name()]);
         has(&["INFO smoq", "session started", "side=Server"]);
         has(&["DEBUG smoq", "request refused", "not found"]);
         has(&["WARN smoq", "limit passed", "what=\"group\"", "frame too large"]);

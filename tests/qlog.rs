@@ -69,7 +69,7 @@ fn number(data: &Value, field: &str) -> u64 {
 
 #[test]
 fn every_version_has_its_messages_and_objects() {
-    for version in Versions::default().iter() {
+    for version in Versions::default().iter().chain(Version::WIP) {
         for link in [Link::perfect(), Link::hostile(1)] {
             let sides = ["client", "server"];
             let logs = traces(version, link).map(|trace| log(&trace));

@@ -109,7 +109,7 @@ fn replay(trace: &[u8]) -> Result<usize, TraceError> {
 
 #[test]
 fn a_session_replays_byte_for_byte() {
-    for version in Versions::default().iter() {
+    for version in Versions::default().iter().chain(Version::WIP) {
         for link in [Link::perfect(), Link::wide(1), Link::hostile(2)] {
             let mut world = World::new(version, link, usize::MAX);
             let _live = world.live();
@@ -216,7 +216,7 @@ fn what_is_no_trace_is_an_error() {
 /// The rule of [`Sink`].
 #[test]
 fn a_sink_that_takes_no_more_ends_the_trace_and_not_the_session() {
-    for version in Versions::default().iter() {
+    for version in Versions::default().iter().chain(Version::WIP) {
         let mut world = World::new(version, Link::wide(5), 40);
         let (_track, mut reader) = world.live();
         let near = world.sessions[0].stats();

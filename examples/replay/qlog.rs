@@ -78,6 +78,8 @@ impl Log {
         match step {
             Step::Input(Input::Data { id, bytes, .. }) => self.bytes(*id, false, bytes),
             Step::Wrote { id, bytes, .. } if !bytes.is_empty() => self.bytes(*id, true, bytes),
+            Step::Input(Input::Datagram { bytes }) => self.datagram(false, bytes),
+            Step::Datagram { bytes, sent: true } => self.datagram(true, bytes),
             Step::Input(Input::Reset { id, .. }) => drop(self.lanes.remove(&(*id, false))),
             Step::Action(Action::Reset { id, .. }) => drop(self.lanes.remove(&(*id, true))),
             _ => {}
@@ -138,6 +140,20 @@ impl Log {
             }
         }
         self.lanes.insert((id, created), lane);
+    }
+
+    /// A group of moq-lite of one frame.
+    fn datagram(&mut self, created: bool, bytes: &[u8]) {
+        let Ok((head, len)) = lite::DatagramHead::decode(bytes, self.version) else { return };
+        let data = json!({
+            "track_alias": head.subscribe,
+            "group_id": head.sequence,
+            "object_id": 0,
+            "publisher_priority": 0,
+            "object_payload_length": bytes.len() - len,
+            "end_of_group": true,
+        });
+        self.event("object_datagram", created, data);
     }
 
     /// Looks at the front of a lane; how many bytes of it are done, 0 if more are needed.

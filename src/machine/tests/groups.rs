@@ -321,7 +321,7 @@ fn a_group_that_lost_its_subscription_is_stopped() {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
         let stream = lone.open(Dir::Uni, &header(version));
-        let (id, bytes) = (lone.own(Dir::Bi, 0), hex(&info_bytes(version)));
+        let (id, bytes) = (lone.own(Dir::Bi, 0), hex(info_bytes(version)));
         lone.end.handle(lone.now, Input::Data { id, bytes, fin: false });
         assert!(lone.end.work() && lone.events() == [informed(0)]);
         lone.actions();
