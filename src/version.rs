@@ -78,6 +78,7 @@ impl Version {
     /// Whether a running subscription can be changed at the peer. moq-lite 03 and 04 have
     /// SUBSCRIBE_UPDATE, but `moq-lite` 0.16 takes it for a fault; moq-transport has REQUEST_UPDATE, but
     /// deployed peers do not answer it, or end the subscription.
+    #[cfg(feature = "std")]
     pub(crate) const fn updates_subscriptions(self) -> bool {
         matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
     }
