@@ -1,6 +1,7 @@
 //! Traces: what was recorded is what a bare machine does again, and whoever changes a byte is found out.
 
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use smoq::machine::trace::{Replay, Sink, Step, TraceError, TraceStopped};
@@ -141,6 +142,72 @@ fn a_session_replays_byte_for_byte() {
                 let counted = (stats.frames_received, stats.bytes_sent, stats.bytes_received);
                 assert_eq!((frames, sent, received), counted, "{version}");
             }
+        }
+    }
+}
+
+/// Groups that come as datagrams, and one that is asked for by number.
+#[test]
+fn datagrams_and_fetches_replay() {
+    for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
+        for (link, lost) in [(Link::perfect(), 0), (Link::wide(1), 4), (Link::hostile(2), 3)] {
+            let mut link = link.datagrams(1_200, lost);
+            // So that datagrams wait for room.
+            link.bandwidth = link.bandwidth.or(Some(20_000));
+            let mut world = World::new(version, link, usize::MAX);
+            let mut broadcast = world.origins[0].create_broadcast("live").unwrap();
+            let mut track = broadcast.create_track("video").unwrap();
+            for n in 0..2_u64 {
+                track.write_frame(n, "before anybody reads").unwrap();
+            }
+            world.settle();
+            let seen = world.origins[1].consume().get_broadcast("live").unwrap();
+            let want = Subscription::default().max_age(Duration::from_secs(60)).start(1);
+            let mut reader = seen.subscribe_track("video", want).unwrap();
+            world.settle();
+            for n in 2..12_u64 {
+                track.write_datagram(n, vec![n as u8; 100]).unwrap();
+            }
+            // Larger than any.
+            track.write_datagram(12, vec![12; 2_000]).unwrap();
+            assert!(reader.try_fetch_group(0).is_pending());
+            world.pair.advance(Duration::from_secs(3));
+            assert!(matches!(reader.try_fetch_group(0), Poll::Ready(Ok(_))), "{version}");
+            let stats = world.sessions.each_ref().map(|session| session.stats());
+            assert_eq!((stats[0].frames_sent, stats[0].groups_sent), (13, 13), "{version}");
+            assert_eq!(stats[1].frames_received, stats[1].groups_received);
+            drop(world.pair);
+
+            let mut found = [[0; 4]; 2];
+            for (trace, found) in world.traces.iter().zip(&mut found) {
+                for step in Replay::new(&trace.bytes()).unwrap() {
+                    match step.unwrap_or_else(|error| panic!("{version}: {error}")) {
+                        Step::Datagram { sent: true, .. } => found[0] += 1,
+                        Step::Datagram { sent: false, .. } => found[1] += 1,
+                        Step::Event(Event::Datagram { .. }) => found[2] += 1,
+                        Step::Event(Event::FetchRequested { .. } | Event::FetchStarted { .. }) => {
+                            found[3] += 1;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            let [near, far] = found;
+            assert_eq!((near[0], near[2], near[3]), (10, 0, 1), "{version}");
+            assert!(near[1] > 0, "{version}: there was room at once");
+            assert_eq!((far[0], far[3]), (0, 1), "{version}");
+            assert!(far[2] > 0 && (far[2] == 10) == (lost == 0), "{version}: {far:?}");
+            assert_eq!(stats[1].frames_received, far[2] + 3, "{version}");
+
+            let records = world.traces[0].records.lock().unwrap();
+            let shown = |it: &Vec<u8>| it[0] == 13 && it[1] > 1;
+            let at = records.iter().position(shown).unwrap();
+            let mut tampered = records.clone();
+            *tampered[at].last_mut().unwrap() ^= 1;
+            let result = replay(&tampered.concat());
+            let is_found =
+                matches!(result, Err(TraceError::Differs { record, .. }) if record == at as u64);
+            assert!(is_found, "{result:?}");
         }
     }
 }
