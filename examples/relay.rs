@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! relay --listen ADDR [--cert FILE --key FILE] [--version V]...
-//!       [--upstream URL]... [--fingerprint HEX | --insecure]
+//!       [--upstream URL]... [--fingerprint HEX | --insecure] [--trace DIR]
 //! ```
 //!
 //! Without a certificate it makes one, and prints what clients have to pin. It keeps trying to reach
-//! its upstreams. SIGTERM and ctrl-c end it: what is owed is sent, then everything is closed.
+//! its upstreams. `--trace` records each session into a file of its own in a directory that is there, to
+//! be looked at with the example `replay`. SIGTERM and ctrl-c end it: what is owed is sent, then everything is closed.
 
 mod common;
+#[path = "common/trace.rs"]
+mod trace;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -34,6 +37,7 @@ async fn main() -> Result<(), Failure> {
     let key: Option<PathBuf> = args.opt_value_from_str("--key")?;
     let versions = common::versions(&mut args)?;
     let trust = common::trust(&mut args)?;
+    let traces: Option<PathBuf> = args.opt_value_from_str("--trace")?;
     if let Some(unknown) = args.finish().first() {
         return Err(format!("what is {unknown:?}?").into());
     }
@@ -44,8 +48,14 @@ async fn main() -> Result<(), Failure> {
     };
 
     let origin = Origin::new(random_hop()?).produce();
-    let server = Server::new().with_origin(&origin).with_versions(versions.clone());
-    let client = Client::new().with_origin(&origin).with_versions(versions);
+    let mut server = Server::new().with_origin(&origin).with_versions(versions.clone());
+    let mut client = Client::new().with_origin(&origin).with_versions(versions);
+    if let Some(directory) = traces {
+        let files = trace::Files::in_directory(directory);
+        let more = files.clone();
+        server = server.with_trace(move || files.sink());
+        client = client.with_trace(move || more.sink());
+    }
     let endpoint = quinn::Endpoint::server(config::server(&identity, server.versions())?, listen)?;
     println!("listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint());
     std::io::stdout().flush()?;

@@ -12,7 +12,9 @@ fn example(name: &str) -> Command {
     BUILT.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet"]);
-        cargo.args(["--example", "clock", "--example", "demo", "--example", "relay"]);
+        for example in ["clock", "demo", "relay", "replay"] {
+            cargo.args(["--example", example]);
+        }
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
@@ -160,6 +162,76 @@ fn relays_find_each_other_again_and_end_politely() {
         upstream.terminate();
     }
     edge.terminate();
+}
+
+/// Where the last record ends that says that bytes were written.
+#[cfg(unix)]
+fn last_write(trace: &[u8]) -> usize {
+    const WRITE: u8 = 9;
+    let (mut at, mut found) = (8, None);
+    while at < trace.len() {
+        let kind = trace[at];
+        let mut len = 0;
+        for shift in (0..).step_by(7) {
+            at += 1;
+            len |= usize::from(trace[at] & 0x7f) << shift;
+            if trace[at] & 0x80 == 0 {
+                break;
+            }
+        }
+        let body = at + 1;
+        at = body + len;
+        if kind == WRITE && trace[body] == 1 {
+            found = Some(at);
+        }
+    }
+    found.expect("a session that wrote something")
+}
+
+/// Real sessions over UDP, in both dialects, played again without a network.
+#[cfg(unix)]
+#[test]
+fn sessions_of_a_relay_can_be_replayed() {
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("traces");
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    let relay = Relay::start("127.0.0.1:0", &["--trace", directory.to_str().unwrap()]);
+    let publisher = relay.clock("publish", &[]);
+    for version in ["moq-lite-06", "moqt-18", "moqt-16"] {
+        relay.clock("subscribe", &["--version", version, "--count", "1"]).rest();
+    }
+    drop(publisher);
+    relay.terminate();
+    let replay = |trace: &std::path::Path| {
+        let qlog = trace.with_extension("qlog");
+        let output = example("replay").arg(trace).arg("--qlog").arg(&qlog).output().unwrap();
+        (output, qlog)
+    };
+    let traces: Vec<_> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(traces.len(), 4);
+    for trace in traces {
+        let (output, qlog) = replay(&trace);
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stdout.starts_with(b"replay: ok"), "{output:?}");
+        let log: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(qlog).unwrap()).expect("JSON");
+        let events = log["traces"][0]["events"].as_array().unwrap();
+        for name in ["control_message_created", "control_message_parsed", "stream_type_set"] {
+            let name = format!("moqt:{name}");
+            assert!(events.iter().any(|event| event["name"] == *name), "no {name}");
+        }
+
+        // The hash of what was written last is another one.
+        let mut bytes = std::fs::read(&trace).unwrap();
+        let end = last_write(&bytes);
+        bytes[end - 1] ^= 0x55;
+        let tampered = trace.with_extension("tampered");
+        std::fs::write(&tampered, bytes).unwrap();
+        let (output, _) = replay(&tampered);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("record "), "{output:?}");
+    }
 }
 
 #[cfg(unix)]

@@ -7,6 +7,8 @@ use std::path::Path;
 mod coding;
 #[path = "../fuzz/src/session_bytes.rs"]
 mod session_bytes;
+#[path = "../fuzz/src/session_ops.rs"]
+mod session_ops;
 
 /// Runs `target` on each file of its two directories.
 fn replay(name: &str, target: fn(&[u8])) {
@@ -32,4 +34,9 @@ fn coding() {
 #[test]
 fn session_bytes() {
     replay("session_bytes", session_bytes::run);
+}
+
+#[test]
+fn session_ops() {
+    replay("session_ops", session_ops::run);
 }

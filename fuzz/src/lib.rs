@@ -3,6 +3,7 @@
 
 mod coding;
 mod session_bytes;
+mod session_ops;
 
 /// Decodes `data` as every message of every version.
 pub fn coding(data: &[u8]) {
@@ -12,4 +13,9 @@ pub fn coding(data: &[u8]) {
 /// Does what `data` says to one machine.
 pub fn session_bytes(data: &[u8]) {
     session_bytes::run(data);
+}
+
+/// Does what `data` says to two sessions and the applications at both ends.
+pub fn session_ops(data: &[u8]) {
+    session_ops::run(data);
 }

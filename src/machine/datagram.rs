@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Machine;
 use super::schedule::Pick;
+use super::trace::Recorder;
 
 /// What is kept of datagrams.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl Datagrams {
 pub struct Datagram<'a> {
     pub(super) machine: &'a mut Machine,
     pub(super) pick: Pick,
+    pub(super) recorder: Option<&'a mut Recorder>,
 }
 
 impl Datagram<'_> {
@@ -84,12 +86,21 @@ impl Datagram<'_> {
     /// QUIC took it, and may lose it.
     pub fn sent(self) {
         let bytes = self.size();
+        if let Some(recorder) = self.recorder {
+            recorder.datagram_taken(false);
+        }
+        let counts = &mut self.machine.core.counts;
+        counts.bytes_sent += bytes as u64;
+        counts.frames_sent += 1;
         self.machine.core.schedule.datagram_sent(self.pick, bytes);
     }
 
     /// QUIC has no room for it: none is wanted until
     /// [`Input::DatagramsAvailable`](super::Input::DatagramsAvailable).
     pub fn blocked(self) {
+        if let Some(recorder) = self.recorder {
+            recorder.datagram_taken(true);
+        }
         self.machine.core.datagrams.blocked = true;
     }
 }

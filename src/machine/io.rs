@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::counts::PathInfo;
 use crate::error::Error;
 use crate::hop::Cost;
 use crate::hop::Hops;
@@ -46,6 +47,9 @@ pub enum Input {
         /// Bytes, without what QUIC adds. 0 if the peer or the path takes none.
         bytes: usize,
     },
+    /// What QUIC knows of the way to the peer changed. Nothing is done about it but to tell it on; a few
+    /// times a second is enough.
+    Path(PathInfo),
     /// The peer opened a stream.
     Opened {
         /// Its id.

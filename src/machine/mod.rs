@@ -17,6 +17,7 @@
 //! woke up decides instead of the priorities. Equal inputs give equal outputs.
 
 mod app;
+mod counts;
 mod datagram;
 mod dialect;
 mod fetch;
@@ -32,6 +33,7 @@ mod serves;
 mod streams;
 mod subs;
 mod timers;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use app::{Command, Event, GroupKey, RequestKey};
+pub use counts::{Counts, PathInfo};
 pub use datagram::Datagram;
 pub use io::{Action, Announcement, FrameView, Input, Source, Supply, Token, WireFrame};
 pub use run::Run;
@@ -72,6 +75,7 @@ use serves::Serves;
 use streams::{Send, buffer};
 use subs::Subs;
 use timers::{Timer, Timers};
+use trace::Recorder;
 
 /// What a machine is made with.
 #[derive(Clone, Debug)]
@@ -158,6 +162,8 @@ struct Core {
     /// A stream of our own that carries the set-up.
     control: Option<Control>,
     no_credit: [bool; 2],
+    counts: Counts,
+    path: PathInfo,
     datagrams: Datagrams,
 }
 
@@ -202,6 +208,8 @@ impl Machine {
             notices: VecDeque::new(),
             control: None,
             no_credit: [false; 2],
+            counts: Counts::default(),
+            path: PathInfo::default(),
             datagrams: Datagrams::new(limits.datagrams),
             limits,
         };
@@ -230,17 +238,24 @@ impl Machine {
         match input {
             Input::Available { dir } => core.no_credit[dir as usize] = false,
             Input::Closed { error } => core.lose(error),
-            Input::Datagram { bytes } => core.datagrams.arrived(bytes),
+            Input::Datagram { bytes } => {
+                core.counts.bytes_received += bytes.len() as u64;
+                core.datagrams.arrived(bytes);
+            }
             Input::DatagramsAvailable => core.datagrams.blocked = false,
             Input::MaxDatagram { bytes } => core.datagrams.max = bytes,
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => core.incoming.opened(id, &mut core.actions),
             },
-            Input::Data { id, bytes, fin } => match core.carries_group_in(id) {
-                false => core.requests.stream_data(id, bytes, fin, &mut core.actions),
-                true => core.incoming.data(id, bytes, fin, &mut core.actions),
-            },
+            Input::Data { id, bytes, fin } => {
+                core.counts.bytes_received += bytes.len() as u64;
+                match core.carries_group_in(id) {
+                    false => core.requests.stream_data(id, bytes, fin, &mut core.actions),
+                    true => core.incoming.data(id, bytes, fin, &mut core.actions),
+                }
+            }
+            Input::Path(path) => core.path = path,
             Input::Reset { id, code } => match (core.carries_group_in(id), core.our_code(code)) {
                 (false, code) => core.requests.stream_reset(id, code),
                 (true, code) => core.incoming.reset(id, code),
@@ -322,6 +337,14 @@ impl Machine {
         if core.state == State::Closed {
             return core.notices.pop_front();
         }
+        let event = self.next_event();
+        let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
+        self.core.counts.frames_received += u64::from(is_frame);
+        event
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        let core = &mut self.core;
         if let Some(released) = core.schedule.released.pop_front() {
             return Some(speak!(self.dialect, it => it.group_released(core, released)));
         }
@@ -382,7 +405,7 @@ impl Machine {
             } else {
                 return None;
             };
-        Some(Open { machine: self, target, priority })
+        Some(Open { machine: self, target, priority, recorder: None })
     }
 
     /// The most urgent bytes now: control first, then groups by the priority rule, as slices of the
@@ -394,7 +417,7 @@ impl Machine {
         self.scratch.clear();
         let (target, id, fin) = self.next_write(source)?;
         let total = self.scratch.total;
-        Some(Write { machine: self, target, id, total, fin })
+        Some(Write { machine: self, target, id, total, fin, recorder: None })
     }
 
     /// The most urgent group to send as a datagram now. QUIC sends datagrams before the bytes of
@@ -407,7 +430,7 @@ impl Machine {
         }
         let max = core.datagrams.max;
         let pick = core.schedule.pick_datagram(source, &mut self.scratch, max)?;
-        Some(Datagram { machine: self, pick })
+        Some(Datagram { machine: self, pick, recorder: None })
     }
 
     /// Datagrams that came and were of no use: malformed, for nobody, or too many at once.
@@ -484,6 +507,16 @@ impl Machine {
             false => self.core.requests.read_limit(id),
             true => self.core.incoming.read_limit(id),
         }
+    }
+
+    /// What went through it so far.
+    pub fn counts(&self) -> Counts {
+        self.core.counts
+    }
+
+    /// What [`Input::Path`] said last; nothing once the connection is gone.
+    pub fn path(&self) -> PathInfo {
+        if self.core.is_cut_off() { PathInfo::default() } else { self.core.path }
     }
 
     /// Whether the session is over. What is left to pull is [`Action::Close`] and
@@ -606,6 +639,7 @@ pub struct Open<'a> {
     machine: &'a mut Machine,
     target: OpenTarget,
     priority: i32,
+    recorder: Option<&'a mut Recorder>,
 }
 
 impl Open<'_> {
@@ -624,6 +658,9 @@ impl Open<'_> {
 
     /// Here it is. Its priority follows as an [`Action::SetPriority`].
     pub fn opened(self, id: StreamId) {
+        if let Some(recorder) = self.recorder {
+            recorder.opened(id);
+        }
         let core = &mut self.machine.core;
         core.actions.push_back(Action::SetPriority { id, priority: self.priority });
         match self.target {
@@ -639,7 +676,11 @@ impl Open<'_> {
 
     /// There is no credit: none of this kind is wanted until [`Input::Available`].
     pub fn blocked(self) {
-        self.machine.core.no_credit[self.dir() as usize] = true;
+        let dir = self.dir();
+        if let Some(recorder) = self.recorder {
+            recorder.open_blocked();
+        }
+        self.machine.core.no_credit[dir as usize] = true;
     }
 }
 
@@ -659,6 +700,7 @@ pub struct Write<'a> {
     id: StreamId,
     total: usize,
     fin: bool,
+    recorder: Option<&'a mut Recorder>,
 }
 
 impl Write<'_> {
@@ -701,8 +743,12 @@ impl Write<'_> {
 
     fn done(self, bytes: usize, blocked: bool) {
         let n = bytes.min(self.total);
+        if let Some(recorder) = self.recorder {
+            recorder.taken(n, blocked);
+        }
         let fin = self.fin && n == self.total && !blocked;
         let Machine { core, scratch, .. } = &mut *self.machine;
+        core.counts.bytes_sent += n as u64;
         match self.target {
             WriteTarget::Control => {
                 if let Some(control) = &mut core.control {
@@ -711,7 +757,9 @@ impl Write<'_> {
                 }
             }
             WriteTarget::Request(key) => core.requests.taken(key, n, fin, blocked),
-            WriteTarget::Group(shown) => core.schedule.taken(shown, n, blocked, scratch),
+            WriteTarget::Group(shown) => {
+                core.counts.frames_sent += core.schedule.taken(shown, n, blocked, scratch);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::io::FrameView;
 use super::layout::Layout;
 use super::schedule::Range;
+use super::trace::put_view;
 
 /// Bytes that one guard shows at most.
 pub(super) const MAX_BURST: usize = 64 << 10;
@@ -88,6 +89,8 @@ pub struct Run<'a> {
     waiting: bool,
     offered: bool,
     cut: bool,
+    /// What is shown is written down here, if it is to be.
+    pub(super) tap: Option<Vec<u8>>,
 }
 
 impl<'a> Run<'a> {
@@ -100,7 +103,18 @@ impl<'a> Run<'a> {
         waiting: bool,
     ) -> Self {
         let room = MAX_BURST.saturating_sub(out.total);
-        Self { out, layout, index, range, skip, room, waiting, offered: false, cut: false }
+        Self {
+            out,
+            layout,
+            index,
+            range,
+            skip,
+            room,
+            waiting,
+            offered: false,
+            cut: false,
+            tap: None,
+        }
     }
 
     /// One that keeps nothing: to ask whether there is anything.
@@ -115,12 +129,16 @@ impl<'a> Run<'a> {
             waiting: true,
             offered: false,
             cut: false,
+            tap: None,
         }
     }
 
     /// Shows the next frame. `false`: show no more.
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
         self.offered = true;
+        if self.tap.is_some() {
+            self.write_down(&frame);
+        }
         if self.is_over() {
             return false;
         }
@@ -178,6 +196,16 @@ impl<'a> Run<'a> {
     /// The last frame shown was not kept whole.
     pub(super) fn was_cut(&self) -> bool {
         self.cut
+    }
+
+    #[cold]
+    fn write_down(&mut self, frame: &FrameView<'_>) {
+        // One more than what fits shows that there is more.
+        let most = (self.room + 1).saturating_add(self.skip);
+        let most = (!self.is_full() && !self.is_over()).then_some(most);
+        if let Some(tap) = &mut self.tap {
+            put_view(frame, most, tap);
+        }
     }
 
     /// The last frame that goes on the stream was kept whole.

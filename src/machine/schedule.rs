@@ -338,16 +338,16 @@ impl Schedule {
     }
 
     /// `n` of the bytes that `scratch` shows were taken; if those are all, FIN as well, if there is
-    /// one. `parked`: QUIC takes no more for now.
-    pub(super) fn taken(&mut self, shown: Shown, n: usize, parked: bool, scratch: &Scratch) {
+    /// one. `parked`: QUIC takes no more for now. How many frames are out whole with them.
+    pub(super) fn taken(&mut self, shown: Shown, n: usize, parked: bool, scratch: &Scratch) -> u64 {
         let (pick, ends) = (shown.pick, &scratch.ends);
         let all = n == scratch.total && !parked;
         let mut parked_stream = None;
+        let whole = ends.partition_point(|end| *end <= n);
         self.reorder(pick.track, |track| {
             let Some(group) = track.groups.get_mut(&pick.sequence) else { return };
             let head = n.min(group.head.len() - group.head_sent);
             group.head_sent += head;
-            let whole = ends.partition_point(|end| *end <= n);
             match whole.checked_sub(1) {
                 // Still inside the frame it was in.
                 None => group.skip += n - head,
@@ -372,6 +372,7 @@ impl Schedule {
         if all && shown.fin {
             self.release(pick, true);
         }
+        whole as u64
     }
 
     pub(super) fn writable(&mut self, id: StreamId) {

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use super::Result;
-use super::budget::Cache;
+use super::budget::{Account, Cache};
 use super::origin::Place;
 use super::route::{Horizon, Route};
+use super::stats::TrackStats;
 use super::track::{self, Track, TrackConsumer, TrackDynamic, TrackProducer, Watch, WeakTrack};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::{Error, Limits, Path, Subscription, TrackInfo};
@@ -49,6 +50,10 @@ struct Shared {
 struct State {
     /// Held weakly: a broadcast keeps no track alive.
     tracks: BTreeMap<Arc<str>, WeakTrack>,
+    /// What is counted of tracks that may still count, in `tracks` or not.
+    accounts: Vec<Arc<Account>>,
+    /// What was counted of all others.
+    counted: TrackStats,
     /// How many of `tracks` make it worth to look for dead ones.
     sweep_at: usize,
     /// Tracks that were asked for and not handed out yet, oldest first; each is in `tracks` too.
@@ -90,6 +95,12 @@ impl State {
         }
     }
 
+    fn stats(&self) -> TrackStats {
+        let mut stats = self.counted;
+        self.accounts.iter().for_each(|account| stats.add(&account.stats()));
+        stats
+    }
+
     /// The track of this name, if it lives.
     fn live(&self, name: &str, debris: &mut Debris) -> Option<WeakTrack> {
         let track = self.tracks.get(name)?;
@@ -98,7 +109,13 @@ impl State {
 
     /// Enters a track. Sweeps dead ones and vain requests, so that there are never more than twice as
     /// many as live.
-    fn enter(&mut self, name: Arc<str>, track: WeakTrack, debris: &mut Debris) {
+    fn enter(
+        &mut self,
+        name: Arc<str>,
+        track: WeakTrack,
+        account: Arc<Account>,
+        debris: &mut Debris,
+    ) {
         if self.tracks.len() >= self.sweep_at {
             self.withdraw(is_wanted, debris);
             for track in self.desks.withdraw() {
@@ -106,8 +123,22 @@ impl State {
             }
             self.tracks.retain(|_, track| is_alive(track, debris));
             self.sweep_at = 2 * self.tracks.len().max(8);
+            self.settle_accounts();
         }
+        self.accounts.push(account);
         self.tracks.insert(name, track);
+    }
+
+    /// Adds up what can't change any more.
+    fn settle_accounts(&mut self) {
+        let counted = &mut self.counted;
+        self.accounts.retain_mut(|account| match Arc::get_mut(account) {
+            Some(account) => {
+                counted.add(&account.stats());
+                false
+            }
+            None => true,
+        });
     }
 
     /// Takes back the requests that are not to be kept.
@@ -330,8 +361,14 @@ impl BroadcastProducer {
         }
         let name = track.name.clone();
         let producer = TrackProducer::new(track, self.shared().cache.clone());
-        state.enter(name, producer.downgrade(), &mut debris);
+        let (weak, account) = (producer.downgrade(), producer.account().clone());
+        state.enter(name, weak, account, &mut debris);
         Ok(producer)
+    }
+
+    /// What was written to all its tracks together, those that are gone as well, and what they hold.
+    pub fn stats(&self) -> TrackStats {
+        self.shared().lock().stats()
     }
 
     /// Makes a track with the first free name of `0suffix`, `1suffix` and so on.
@@ -557,6 +594,11 @@ impl BroadcastConsumer {
         &self.seat.shared.path
     }
 
+    /// As [`BroadcastProducer::stats`].
+    pub fn stats(&self) -> TrackStats {
+        self.seat.shared.lock().stats()
+    }
+
     /// Subscribes to a track: one that lives, or else one that a [`BroadcastDynamic`] is asked for,
     /// whose reader waits for the answer.
     ///
@@ -593,14 +635,14 @@ impl BroadcastConsumer {
                 if let Some(horizon) = horizon {
                     consumer.stay_within(horizon);
                 }
-                let weak = track.downgrade();
+                let (weak, account) = (track.downgrade(), track.account().clone());
                 if supplied {
                     state.ask_first(track, &mut woken)?;
                 } else {
                     state.requests.push_back(track);
                     state.handlers.take(&mut woken);
                 }
-                state.enter(name, weak, &mut debris);
+                state.enter(name, weak, account, &mut debris);
                 state.demand.take(&mut woken);
                 drop(state);
                 woken.wake();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
 
+use super::stats::{TrackCells, TrackStats, add};
 use super::track::Shared;
 use super::wakers::lock;
 use crate::limits::Limits;
@@ -124,6 +125,7 @@ pub(crate) struct Account {
     cache: Arc<Cache>,
     track: u64,
     used: AtomicU64,
+    tally: TrackCells,
     /// From this timestamp on the track has a group to give up by its media age.
     media_due: AtomicU64,
 }
@@ -132,7 +134,13 @@ impl Account {
     pub(crate) fn new(cache: Arc<Cache>) -> Arc<Self> {
         let track = cache.last_track.fetch_add(1, Ordering::Relaxed);
         let media_due = AtomicU64::new(u64::MAX);
-        Arc::new(Self { cache, track, used: AtomicU64::new(0), media_due })
+        Arc::new(Self {
+            cache,
+            track,
+            used: AtomicU64::new(0),
+            tally: TrackCells::default(),
+            media_due,
+        })
     }
 
     pub(crate) fn cache(&self) -> &Arc<Cache> {
@@ -145,6 +153,20 @@ impl Account {
 
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tally(&self) -> &TrackCells {
+        &self.tally
+    }
+
+    /// A frame of so many bytes of payload is complete.
+    pub(super) fn wrote(&self, bytes: usize) {
+        add(&self.tally.frames, 1);
+        add(&self.tally.bytes, bytes as u64);
+    }
+
+    pub(super) fn stats(&self) -> TrackStats {
+        TrackStats { cached_bytes: self.used(), ..self.tally.load() }
     }
 
     /// Whether a frame of this timestamp lets the track give up groups. Cheap, and `true` too often

@@ -15,16 +15,21 @@ use super::broadcast::{Source, Supplier, cut_off};
 use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
+use super::log;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
 use super::route::{Horizon, Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
+use super::stats::{add, count, tell};
 use super::track::{GroupRequest, TrackConsumer, TrackDynamic};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
+#[cfg(doc)]
+use crate::machine::Machine;
+use crate::machine::trace::Recorded;
 use crate::machine::{
-    Action, Command, Config, Datagram, Event, GroupKey, Input, Machine, Open, RequestKey, Token,
+    Action, Command, Config, Datagram, Event, GroupKey, Input, Open, PathInfo, RequestKey, Token,
     Write,
 };
 use crate::path::Path;
@@ -44,7 +49,7 @@ const MAX_DESCRIBED: usize = 64;
 /// It is owned by one task or loop. See the [machine](crate::machine) for the calls that it shares
 /// with it; what lies between machine and model is done by `work`.
 pub struct Driver {
-    machine: Machine,
+    machine: Recorded,
     outbox: Outbox,
     inbox: Inbox,
     ready: ReadyList,
@@ -59,6 +64,10 @@ pub struct Driver {
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
+    /// Those that the machine lost and that are counted.
+    lost_datagrams: u64,
+    /// The session is closed, and everything that came from the peer.
+    is_over: bool,
 }
 
 /// What comes from the peer.
@@ -75,6 +84,8 @@ struct Inbox {
     fetches: Slab<Fetch>,
     /// By slot of the machine's key.
     groups: Vec<Option<Receiving>>,
+    /// How many of them there are.
+    receiving: usize,
     kept: Kept,
 }
 
@@ -177,7 +188,7 @@ impl Driver {
         let ready = ReadyList::new();
         let shared = Shared::new(version, ready.waker(SESSION));
         let driver = Self {
-            machine: Machine::new(config, now),
+            machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
             inbox: Inbox { consume: setup.consume.clone(), kept, ..Inbox::default() },
             ready,
@@ -190,10 +201,13 @@ impl Driver {
             described: VecDeque::new(),
             draining: None,
             close_time: setup.limits.close_time,
+            lost_datagrams: 0,
+            is_over: false,
         };
         for cache in driver.caches() {
             cache.join(id.0, driver.ready.waker(ready_key(TIMER, 0)));
         }
+        log::started(id, side, version);
         (Session::new(shared), driver)
     }
 
@@ -236,7 +250,9 @@ impl Driver {
             return true;
         }
         let event = self.machine.poll_event();
-        self.shared.lose_datagrams(self.machine.lost_datagrams());
+        let lost = self.machine.lost_datagrams();
+        add(&self.shared.cells.lost_datagrams, lost - self.lost_datagrams);
+        self.lost_datagrams = lost;
         if self.machine.version() != self.version {
             self.version = self.machine.version();
             self.shared.settle(self.version);
@@ -272,12 +288,45 @@ impl Driver {
 
     /// When to call [`Driver::handle_timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        self.tell();
         let described = self.described.front().map(|(until, _)| *until);
         // One session of an origin minds its cache for all.
         let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         let held = self.outbox.next_deadline();
         [self.machine.poll_timeout(), described, expiry, held].into_iter().flatten().min()
+    }
+
+    /// Tells the handles what was counted and what there is, at the end of a turn.
+    fn tell(&self) {
+        let (cells, counts, path) =
+            (&self.shared.cells, self.machine.counts(), self.machine.path());
+        let path = if self.is_over { PathInfo::default() } else { path };
+        let serving = self.outbox.serving() + self.described.len();
+        let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
+        let is_recording = is_recording && !self.is_over;
+        if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
+            log::trace_stopped(self.id);
+        }
+        let rtt = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
+        for (cell, value) in [
+            (&cells.bytes_sent, counts.bytes_sent),
+            (&cells.bytes_received, counts.bytes_received),
+            (&cells.frames_sent, counts.frames_sent),
+            (&cells.frames_received, counts.frames_received),
+            (&cells.serving, serving as u64),
+            (&cells.reading, self.inbox.asks.len() as u64),
+            (&cells.announced, self.inbox.remotes.len() as u64),
+            (&cells.sending_groups, self.outbox.sending() as u64),
+            (&cells.receiving_groups, self.inbox.receiving as u64),
+            (&cells.trace_bytes, trace_bytes),
+            (&cells.recording, is_recording.into()),
+            (&cells.rtt_micros, rtt),
+            (&cells.send_rate, path.rate),
+            (&cells.max_datagram, path.max_datagram),
+        ] {
+            tell(cell, value);
+        }
     }
 
     /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something. A game loop
@@ -343,19 +392,20 @@ impl Driver {
             }
             Event::TrackOffered { request, broadcast, .. } => {
                 let origin = self.inbox.consume.as_ref();
-                let command = match origin.is_some_and(|origin| origin.allows(&broadcast)) {
-                    true => Command::AcceptOffer { request },
-                    false => Command::Refuse { request, error: Error::Unauthorized },
-                };
-                self.machine.apply(command);
+                match origin.is_some_and(|origin| origin.allows(&broadcast)) {
+                    true => self.machine.apply(Command::AcceptOffer { request }),
+                    false => self.refuse(request, Error::Unauthorized),
+                }
             }
             Event::TrackRequested { request, broadcast, track } => {
                 self.track_requested(request, &broadcast, &track);
             }
             Event::Datagram { subscription, sequence, timestamp, payload } => {
                 let ask = self.inbox.asks.get_mut(subscription.into());
-                if !ask.is_some_and(|ask| ask.track.ingest(sequence, timestamp, &payload)) {
-                    self.shared.drop_datagram();
+                let cells = &self.shared.cells;
+                match ask.is_some_and(|ask| ask.track.ingest(sequence, timestamp, &payload)) {
+                    true => count(&cells.groups_received),
+                    false => count(&cells.lost_datagrams),
                 }
             }
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
@@ -365,12 +415,20 @@ impl Driver {
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => {
-                self.outbox.release(group);
-                if !sent {
+                let was_old = self.outbox.release(group);
+                if sent {
+                    count(&self.shared.cells.groups_sent);
+                } else {
                     self.shared.skip_group();
                 }
+                if was_old && !sent {
+                    count(&self.shared.cells.expired_groups);
+                }
             }
-            Event::RequestEnded { request, .. } => {
+            Event::RequestEnded { request, result } => {
+                if let Err(error) = &result {
+                    log::broke(self.id, "request", error);
+                }
                 if let Some(track) = self.outbox.end_request(request.slot()) {
                     self.keep_described(track);
                 }
@@ -388,6 +446,7 @@ impl Driver {
         }
         let inbox = std::mem::take(&mut self.inbox);
         for receiving in inbox.groups.into_iter().flatten() {
+            count(&self.shared.cells.broken_groups);
             cut_off(receiving.group, Error::SessionClosed);
         }
         for fetch in inbox.fetches.into_values() {
@@ -405,6 +464,11 @@ impl Driver {
         self.outbox = Outbox::default();
         self.publish = None;
         self.described.clear();
+        if !self.is_over {
+            log::closed(self.id, &error);
+        }
+        self.is_over = true;
+        self.tell();
         self.shared.closed(error);
     }
 
@@ -589,6 +653,9 @@ impl Driver {
             receiving.group.abort(error.clone());
             let ask = receiving.ask;
             self.inbox.groups[key.slot()] = None;
+            self.inbox.receiving -= 1;
+            count(&self.shared.cells.broken_groups);
+            log::broke(self.id, "group", &error);
             self.group_over(ask);
             self.machine.apply(Command::StopGroup { group: key, error });
         }
@@ -600,6 +667,12 @@ impl Driver {
             return;
         }
         let Some(mut receiving) = slot.take() else { return };
+        self.inbox.receiving -= 1;
+        if let Err(error) = &result {
+            log::broke(self.id, "group", error);
+        }
+        let cells = &self.shared.cells;
+        count(if result.is_ok() { &cells.groups_received } else { &cells.broken_groups });
         match result {
             // It fails if the group was aborted meanwhile, which its readers know.
             Ok(()) => drop(receiving.group.finish()),
@@ -658,7 +731,7 @@ impl Driver {
                 self.outbox.add_serve(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
             }
-            Err(error) => self.machine.apply(Command::Refuse { request, error }),
+            Err(error) => self.refuse(request, error),
         }
     }
 
@@ -668,8 +741,18 @@ impl Driver {
                 self.outbox.add_describe(request, track, self.serve_wakers(request));
                 self.serve_changed(request.slot());
             }
-            Err(error) => self.machine.apply(Command::Refuse { request, error }),
+            Err(error) => self.refuse(request, error),
         }
+    }
+
+    fn refuse(&mut self, request: RequestKey, error: Error) {
+        self.count_refusal(&error);
+        self.machine.apply(Command::Refuse { request, error });
+    }
+
+    fn count_refusal(&self, error: &Error) {
+        count(&self.shared.cells.refused_requests);
+        log::refused(self.id, error);
     }
 
     fn serve_wakers(&self, request: RequestKey) -> ServeWakers {
@@ -685,9 +768,15 @@ impl Driver {
             Next::Skipped(missed) => {
                 if missed {
                     self.shared.skip_group();
+                    count(&self.shared.cells.expired_groups);
                 }
             }
-            Next::Command(command) | Next::Last(command) => self.machine.apply(command),
+            Next::Command(command) | Next::Last(command) => {
+                if let Command::Refuse { error, .. } = &command {
+                    self.count_refusal(error);
+                }
+                self.machine.apply(command);
+            }
             Next::Described(command, track) => {
                 self.keep_described(*track);
                 self.machine.apply(command);
@@ -753,7 +842,8 @@ impl Inbox {
         if slot >= self.groups.len() {
             self.groups.resize_with(slot + 1, || None);
         }
-        self.groups[slot] = Some(Receiving { key, group, frame: None, ask });
+        let before = self.groups[slot].replace(Receiving { key, group, frame: None, ask });
+        self.receiving += usize::from(before.is_none());
     }
 }
 

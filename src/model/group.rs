@@ -248,6 +248,7 @@ impl Kept {
 
     fn put(&self, state: &mut State, slot: Slot) {
         let units = slot.timestamp.units();
+        self.charge.account().wrote(slot.len());
         state.last = slot.timestamp;
         self.page(&mut state.pages, state.frames).put(state.frames, slot);
         if state.frames == 0 {

@@ -9,6 +9,7 @@ mod clock;
 mod driver;
 mod frame;
 mod group;
+mod log;
 mod origin;
 mod outbox;
 mod page;
@@ -17,6 +18,7 @@ mod route;
 mod scope;
 mod session;
 mod shelf;
+mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ pub use group::{Group, GroupConsumer, GroupProducer};
 pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use ready::ReadyList;
 pub use session::{Client, Server, Session};
+pub use stats::{SessionStats, TrackStats};
 pub use track::{GroupRequest, Track, TrackConsumer, TrackDynamic, TrackProducer};
 
 /// What a handle answers.

@@ -18,6 +18,8 @@ use crate::time::Instant;
 pub(super) struct Outbox {
     readers: Vec<Option<Reader>>,
     serves: Vec<Option<Serve>>,
+    /// How many of them there are.
+    serving: usize,
     answers: Vec<Option<Answer>>,
     groups: Slab<Sending>,
 }
@@ -84,6 +86,8 @@ enum Step {
 struct Sending {
     request: RequestKey,
     cursor: GroupCursor,
+    /// It was given up for its age.
+    is_old: bool,
 }
 
 /// What is to be told to the machine next.
@@ -148,6 +152,7 @@ impl Outbox {
 
     fn add(&mut self, request: RequestKey, track: TrackConsumer, wakers: ServeWakers, step: Step) {
         let (edge, floor, waiting) = (track.edge(), 0, SmallVec::new());
+        self.serving += 1;
         put(
             &mut self.serves,
             request.slot(),
@@ -191,9 +196,7 @@ impl Outbox {
         if let Some(reader) = self.readers.get_mut(slot) {
             *reader = None;
         }
-        if let Some(serve) = self.serves.get_mut(slot) {
-            *serve = None;
-        }
+        self.end_serve(slot);
         let mut track = self.answers.get_mut(slot)?.take()?.track;
         track.cancel_fetch();
         Some(track)
@@ -229,7 +232,7 @@ impl Outbox {
                     Poll::Ready(Ok(info)) => info,
                     _ => TrackInfo::default(),
                 };
-                let group = self.groups.insert(Sending { request, cursor }).into();
+                let group = self.groups.insert(Sending { request, cursor, is_old: false }).into();
                 Some(Command::AcceptFetch { request, group, info })
             }
             Poll::Ready(Err(error)) => {
@@ -239,9 +242,25 @@ impl Outbox {
         }
     }
 
-    /// The machine will not ask for the group again.
-    pub(super) fn release(&mut self, group: Token) {
-        self.groups.remove(group.into());
+    fn end_serve(&mut self, slot: usize) -> Option<Serve> {
+        let serve = self.serves.get_mut(slot)?.take()?;
+        self.serving -= 1;
+        Some(serve)
+    }
+
+    /// The machine will not ask for the group again. Whether it was given up for its age.
+    pub(super) fn release(&mut self, group: Token) -> bool {
+        self.groups.remove(group.into()).is_some_and(|sending| sending.is_old)
+    }
+
+    /// How many tracks the peer reads, or asks about.
+    pub(super) fn serving(&self) -> usize {
+        self.serving
+    }
+
+    /// How many groups are on their way.
+    pub(super) fn sending(&self) -> usize {
+        self.groups.len()
     }
 
     /// What the machine is to be told of the track of a request.
@@ -260,7 +279,7 @@ impl Outbox {
                         return Some(Next::Command(Command::AcceptSubscribe { request, info }));
                     }
                     Poll::Ready(Ok(info)) => {
-                        let track = self.serves[slot].take()?.track;
+                        let track = self.end_serve(slot)?.track;
                         return Some(Next::Described(
                             Command::AcceptTrack { request, info },
                             Box::new(track),
@@ -282,7 +301,8 @@ impl Outbox {
                     }
                     serve.lowest = serve.lowest.min(sequence);
                     let is_datagram = cursor.is_datagram();
-                    let group = self.groups.insert(Sending { request, cursor }).into();
+                    let group =
+                        self.groups.insert(Sending { request, cursor, is_old: false }).into();
                     return Some(Next::Command(match is_datagram {
                         true => Command::Datagram { request, group, sequence },
                         false => Command::Group { request, group, sequence, first_frame: 0 },
@@ -305,7 +325,7 @@ impl Outbox {
             },
             Step::Over => return None,
         };
-        self.serves[slot] = None;
+        self.end_serve(slot);
         Some(Next::Last(Command::Refuse { request, error }))
     }
 
@@ -313,7 +333,7 @@ impl Outbox {
     pub(super) fn group_ready(&mut self, slot: usize) -> Option<Command> {
         let serve = self.serves.get_mut(slot)?.as_mut()?;
         while let Some(token) = serve.waiting.pop() {
-            if let Some(Sending { request, cursor }) = self.groups.get(token.into()) {
+            if let Some(Sending { request, cursor, .. }) = self.groups.get(token.into()) {
                 let (request, sequence) = (*request, cursor.sequence());
                 return Some(Command::GroupReady { request, sequence });
             }
@@ -336,7 +356,7 @@ impl Serve {
 
 impl Source for Outbox {
     fn frames(&mut self, group: Token, from: u64, run: &mut Run<'_>) -> Supply {
-        let Some(sending) = self.groups.get(group.into()) else {
+        let Some(sending) = self.groups.get_mut(group.into()) else {
             return Supply::Gone(Error::Cancelled);
         };
         let slot = sending.request.slot();
@@ -350,11 +370,13 @@ impl Source for Outbox {
             return Supply::Gone(Error::Cancelled);
         };
         if run.is_waiting() && serve.track.is_old(sending.cursor.sequence()) {
+            sending.is_old = true;
             return Supply::Gone(Error::Old);
         }
         let waker = Some(&serve.wakers.groups);
         let skipped = run.skipped();
         let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
+        sending.is_old = supply == Supply::Gone(Error::Old);
         if supply == Supply::Pending && !serve.waiting.contains(&group) {
             serve.waiting.push(group);
         }

@@ -1,16 +1,17 @@
 //! The ends of a session that applications hold: what it is made of, and a handle to it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::clock::Clock;
 use super::driver::Driver;
 use super::origin::{OriginConsumer, OriginProducer};
+use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::machine::trace::Sink;
 use crate::path::Path;
 use crate::stream::Side;
 use crate::time::Instant;
@@ -24,7 +25,26 @@ pub(super) struct Setup {
     pub(super) versions: Versions,
     pub(super) limits: Limits,
     pub(super) path: Path,
+    pub(super) trace: Trace,
     clock: Clock,
+}
+
+/// Makes the sink of each session that is to be recorded.
+#[derive(Clone, Default)]
+pub(super) struct Trace(Option<Arc<MakeSink>>);
+
+type MakeSink = dyn Fn() -> Option<Box<dyn Sink>> + Send + Sync;
+
+impl Trace {
+    pub(super) fn sink(&self) -> Option<Box<dyn Sink>> {
+        self.0.as_ref().and_then(|sink| sink())
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Trace").field(&self.0.is_some()).finish()
+    }
 }
 
 macro_rules! end {
@@ -65,6 +85,17 @@ macro_rules! end {
             /// Bounds of the session. Those of the cache are the origin's.
             pub fn with_limits(mut self, limits: Limits) -> Self {
                 self.0.limits = limits;
+                self
+            }
+
+            /// Records each session: `sink` is called at its beginning, and what it gives is where the
+            /// [trace](crate::machine::trace) of that session goes; with `None` it is not recorded.
+            /// A sink that takes no more ends its trace, not the session. Default: nothing is recorded.
+            pub fn with_trace(
+                mut self,
+                sink: impl Fn() -> Option<Box<dyn Sink>> + Send + Sync + 'static,
+            ) -> Self {
+                self.0.trace = Trace(Some(Arc::new(sink)));
                 self
             }
 
@@ -148,24 +179,28 @@ impl Session {
         self.shared().wish(Wish::Drain);
     }
 
+    /// What the session did and holds. Takes no lock.
+    pub fn stats(&self) -> SessionStats {
+        self.shared().cells.load()
+    }
+
     /// Groups that this side was to send and did not send whole: too old for their subscriber,
     /// stopped by it, aborted or evicted.
     pub fn skipped_groups(&self) -> u64 {
-        self.shared().skipped.load(Ordering::Relaxed)
+        self.stats().skipped_groups
     }
 
     /// Streams that the peer sent and that were not wanted (moq-transport): another subgroup than 0, or a
     /// group without its first objects.
     pub fn refused_groups(&self) -> u64 {
-        self.shared().refused.load(Ordering::Relaxed)
+        self.stats().refused_groups
     }
 
     /// Datagrams that the peer sent, that came, and that were of no use: malformed, of no subscription of
     /// ours, doubled, too old, or more than [`Limits::datagrams`] at once. Those that the network lost
     /// are not known.
     pub fn lost_datagrams(&self) -> u64 {
-        let shared = self.shared();
-        shared.lost.load(Ordering::Relaxed) + shared.dropped.load(Ordering::Relaxed)
+        self.stats().lost_datagrams
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
@@ -219,11 +254,7 @@ impl Drop for Handle {
 /// What a [`Driver`] and its handles share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    skipped: AtomicU64,
-    refused: AtomicU64,
-    /// Datagrams: by the machine, and behind it.
-    lost: AtomicU64,
-    dropped: AtomicU64,
+    pub(super) cells: SessionCells,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
@@ -248,8 +279,7 @@ impl Shared {
     pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
         let (wish, closed, waiters) = Default::default();
         let state = Mutex::new(State { version, wish, closed, waiters });
-        let (skipped, refused, lost, dropped) = Default::default();
-        Arc::new(Self { skipped, refused, lost, dropped, state, driver })
+        Arc::new(Self { cells: SessionCells::default(), state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -277,20 +307,11 @@ impl Shared {
     }
 
     pub(super) fn refuse_group(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// So many in all.
-    pub(super) fn lose_datagrams(&self, lost: u64) {
-        self.lost.store(lost, Ordering::Relaxed);
-    }
-
-    pub(super) fn drop_datagram(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        count(&self.cells.refused_groups);
     }
 
     pub(super) fn skip_group(&self) {
-        self.skipped.fetch_add(1, Ordering::Relaxed);
+        count(&self.cells.skipped_groups);
     }
 
     pub(super) fn closed(&self, error: Error) {

@@ -18,6 +18,7 @@ use super::budget::{Account, Cache};
 use super::group::{Group, GroupProducer, Kept};
 use super::route::Route;
 use super::shelf::{Dead, Rules, Shelf};
+use super::stats::{TrackStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -135,6 +136,8 @@ impl Shared {
             result
         };
         for (group, why) in dead {
+            let tally = self.account.tally();
+            count(if why == Error::Old { &tally.expired_groups } else { &tally.evicted_groups });
             group.evict(why);
         }
         woken.wake();
@@ -359,6 +362,7 @@ impl TrackProducer {
                 Kept::new(sequence, arrival, track, account, is_datagram)
             });
             let group = GroupProducer::new(group.clone());
+            count(&shared.account.tally().groups);
             if source != 0 && state.sources.brought(source, sequence) {
                 state.demand.suppliers.take(woken);
             }
@@ -468,6 +472,11 @@ impl TrackProducer {
         self.shared.account.used()
     }
 
+    /// What was written to the track so far, and what it holds.
+    pub fn stats(&self) -> TrackStats {
+        self.shared.account.stats()
+    }
+
     /// What all readers want together: the highest priority, the greatest age, the widest bounds.
     /// `None` if nobody reads.
     pub fn subscription(&self) -> Option<Subscription> {
@@ -477,6 +486,11 @@ impl TrackProducer {
     /// Whether somebody reads the track or asks what it is.
     pub(super) fn is_asked(&self) -> bool {
         lock(&self.shared.state).demand.is_asked()
+    }
+
+    /// The counts, which outlive the track.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.shared.account
     }
 
     /// Makes it a source of the track, on behalf of `supplier`.

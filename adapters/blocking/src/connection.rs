@@ -12,11 +12,12 @@ use quinn_proto::{
     ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, SendDatagramError,
     StreamEvent, VarInt, WriteError,
 };
-use smoq::machine::{Action, Input};
+use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, Server, Session, Version};
 
 use crate::ending::{self, Closing, Sending};
+use crate::log;
 use crate::socket::Socket;
 
 /// Names a connection of an [`Endpoint`](crate::Endpoint), and no other one later.
@@ -91,6 +92,8 @@ struct Moq {
     clock: Clock,
     /// Turns since a deadline passed.
     late: usize,
+    /// What the driver was told.
+    path: PathInfo,
     /// How large a datagram may be, as the driver was told.
     max_datagram: usize,
 }
@@ -229,6 +232,7 @@ impl Connection {
         };
         let Some(agreed) = versions.agreed(alpn.as_deref()) else {
             // A TLS configuration that offers something foreign leads here, or a peer without ALPN.
+            log::no_version(self.id, self.quic.remote_address());
             let code = varint(smoq::Error::Version.session_code());
             self.quic.close(now, code, Bytes::from_static(b"no version in common"));
             events
@@ -248,17 +252,20 @@ impl Connection {
             }
         };
         let remote = self.quic.remote_address();
+        log::agreed(self.id, remote, session.version());
         events.push_back(Event::Connected {
             id: self.id,
             version: session.version(),
             session: session.clone(),
             remote,
         });
-        self.moq = Some(Moq { session, driver, clock, late: 0, max_datagram: 0 });
+        let path = PathInfo::default();
+        self.moq = Some(Moq { session, driver, clock, late: 0, path, max_datagram: 0 });
     }
 
     /// The peer or the network ended the connection.
     fn lost(&mut self, now: Instant, error: ConnectionError, events: &mut VecDeque<Event>) {
+        log::lost(self.id, &error);
         if self.role.take().is_some() {
             return events.push_back(Event::Failed { id: self.id, error });
         }
@@ -373,8 +380,14 @@ impl Connection {
         }
         // Bytes that quinn holds are out of reach for priorities and expiry. Two congestion
         // windows keep the path busy; quinn's default would hold ten megabytes.
-        let window = self.quic.congestion_state().window().saturating_mul(2).max(MIN_SEND_WINDOW);
-        self.quic.set_send_window(window);
+        let window = self.quic.congestion_state().window();
+        self.quic.set_send_window(window.saturating_mul(2).max(MIN_SEND_WINDOW));
+        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0) as u64;
+        let path = PathInfo::of_window(self.quic.rtt(), window, max_datagram);
+        if path.is_news_to(&moq.path) {
+            moq.path = path;
+            driver.handle(moq.clock.instant(now), Input::Path(path));
+        }
         for _ in 0..PIECES {
             let Some(datagram) = driver.poll_datagram() else { break };
             turn.items += 1;

@@ -47,6 +47,7 @@ pub mod config;
 mod connection;
 mod ending;
 mod endpoint;
+mod log;
 mod socket;
 
 pub use connection::{ConnectionId, Event};

@@ -49,6 +49,9 @@ fn every_version_publishes_and_subscribes() {
         }
         stage.track.finish().unwrap();
         assert!(pair.until(|| ready(video.try_next_group())).unwrap().is_none(), "{version}");
+        let stats = session.stats();
+        assert_eq!(stats.frames_received, 60, "{version}");
+        assert!(stats.rtt_micros > 0 && stats.send_rate > 0, "{version}: {stats:?}");
     }
 }
 

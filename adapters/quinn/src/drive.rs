@@ -15,10 +15,11 @@ use quinn::{
     AcceptBi, AcceptUni, ConnectionError, OpenBi, OpenUni, ReadDatagram, ReadError, SendDatagram,
     WriteError,
 };
-use smoq::machine::{Action, Input};
+use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{Code, Dir};
 use smoq::{Clock, Driver, Error, Instant};
 
+use crate::log;
 use crate::streams::{FIRST_STREAM, Stream, Streams, stream_code, wire_code};
 
 /// What one round may spend on each of reading, working and writing: one an item and one a KiB.
@@ -61,6 +62,7 @@ pub(crate) async fn drive(
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: 0,
+        path: PathInfo::default(),
         max_datagram: 0,
     };
     round.measure();
@@ -171,6 +173,8 @@ struct Round<'p, 'c> {
     driver: Driver,
     timer: Timer,
     send_window: u64,
+    /// What the driver was told.
+    path: PathInfo,
     max_datagram: usize,
 }
 
@@ -297,6 +301,7 @@ impl Round<'_, '_> {
         let Lost::Watched(lost) = &mut self.lost else { return };
         let cx = &mut Context::from_waker(&self.wakers[LOST]);
         if let Poll::Ready(error) = lost.as_mut().poll(cx) {
+            log::lost(self.connection, &error);
             self.lost = Lost::Reading(error);
         }
     }
@@ -490,20 +495,32 @@ impl Round<'_, '_> {
             }
         }
         if budget.was_used() {
-            self.follow_path();
+            self.follow_path(now);
         }
         budget.was_used()
     }
 
     /// What quinn holds is out of reach for priorities and expiry: two congestion windows keep the
     /// path busy.
-    fn follow_path(&mut self) {
+    fn follow_path(&mut self, now: Instant) {
         self.measure();
-        let window = (2 * self.connection.stats().path.cwnd).max(MIN_SEND_WINDOW);
+        let path = self.connection.stats().path;
+        self.tell_path(now, path.rtt, path.cwnd);
+        let window = (2 * path.cwnd).max(MIN_SEND_WINDOW);
         // Each change wakes the connection's task, so small ones are left out.
         if window.abs_diff(self.send_window) > self.send_window / 4 {
             self.connection.set_send_window(window);
             self.send_window = window;
+        }
+    }
+
+    /// Tells the driver of the path when that changed by much.
+    fn tell_path(&mut self, now: Instant, rtt: Duration, window: u64) {
+        let max_datagram = self.connection.max_datagram_size().unwrap_or(0) as u64;
+        let path = PathInfo::of_window(rtt, window, max_datagram);
+        if path.is_news_to(&self.path) {
+            self.path = path;
+            self.driver.handle(now, Input::Path(path));
         }
     }
 

@@ -19,6 +19,7 @@
 
 pub mod config;
 mod drive;
+mod log;
 mod streams;
 
 use std::fmt;
@@ -64,6 +65,7 @@ pub fn connect_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, Driving), Error> {
     let agreed = agreed(&connection, client.versions())?;
+    log::agreed(&connection, agreed.version());
     let clock = client.clock();
     let (session, driver) = client.connect(agreed, clock.instant(runtime.now()));
     Ok((session, Driving::new(connection, driver, clock, runtime)))
@@ -85,6 +87,7 @@ pub fn accept_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, Driving), Error> {
     let agreed = agreed(&connection, server.versions())?;
+    log::agreed(&connection, agreed.version());
     let clock = server.clock();
     let (session, driver) = server.accept(agreed, clock.instant(runtime.now()));
     Ok((session, Driving::new(connection, driver, clock, runtime)))
@@ -144,6 +147,7 @@ fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Agreed,
     let alpn = data.and_then(|data| data.protocol);
     let agreed = versions.agreed(alpn.as_deref());
     if agreed.is_none() {
+        log::no_version(connection);
         connection.close(wire_code(smoq::Error::Version.session_code()), b"no version in common");
     }
     agreed.ok_or(Error::Version)

@@ -88,13 +88,16 @@ impl Driver {
                 self.outbox.add_answer(request, track, priority, sequence, waker);
                 self.answer_changed(request.slot());
             }
-            Err(error) => self.machine.apply(Command::Refuse { request, error }),
+            Err(error) => self.refuse(request, error),
         }
     }
 
     /// A group that the peer asked for is here, or has more.
     pub(super) fn answer_changed(&mut self, slot: usize) {
         if let Some(command) = self.outbox.next_answer(slot) {
+            if let Command::Refuse { error, .. } = &command {
+                self.count_refusal(error);
+            }
             self.machine.apply(command);
         }
     }

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker, ready};
 use super::super::group::{GroupCursor, Kept};
 use super::super::route::Horizon;
 use super::super::wakers::{WaitSlot, Woken, lock, wait};
-use super::super::{Frame, GroupConsumer, Result};
+use super::super::{Frame, GroupConsumer, Result, TrackStats};
 use super::fetch::Asker;
 use super::{Shared, State, closed, follow};
 use crate::subscription::{Subscription, TrackInfo};
@@ -106,6 +106,11 @@ impl TrackConsumer {
     /// them that is gone.
     pub fn skipped(&self) -> u64 {
         self.cursor.skipped
+    }
+
+    /// What was written to the track so far, here or by the peer that it comes from, and what it holds.
+    pub fn stats(&self) -> TrackStats {
+        self.shared.account.stats()
     }
 
     /// The group with the highest sequence, now. No cursor moves.

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 
 use super::super::Result;
 use super::super::group::{GroupConsumer, GroupProducer, Kept};
+use super::super::stats::count;
 use super::super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use super::{Shared, State};
 use crate::error::Error;
@@ -343,6 +344,7 @@ impl GroupRequest {
             _replaced = state.shelf.insert_fetched(group.clone());
             let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
             state.fetches.close(*sequence, answer);
+            count(&shared.account.tally().groups);
             Ok(GroupProducer::new(group))
         })
     }

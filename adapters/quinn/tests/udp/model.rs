@@ -90,6 +90,11 @@ async fn both_sides_publish(version: Version) {
             })
             .await;
     }
+    for side in [&near, &far] {
+        let stats = side.session.stats();
+        assert_eq!((stats.frames_sent, stats.frames_received), (9, 9));
+        assert!(stats.rtt_micros > 0 && stats.send_rate > 0, "{stats:?}");
+    }
 }
 
 async fn a_late_reader_starts_at_the_latest_group(version: Version) {

@@ -1,0 +1,74 @@
+//! Traces in files, written by a thread that may wait for the disk.
+
+use std::fs::File;
+use std::io::Write;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smoq::machine::trace::{Sink, TraceStopped};
+use tokio::sync::mpsc::{Sender, channel};
+
+/// Bytes that are handed on at once.
+const CHUNK: usize = 64 << 10;
+/// So many chunks may wait for the disk: then the trace ends.
+const WAITING: usize = 64;
+
+/// Makes a file for each session.
+#[derive(Clone)]
+pub(crate) struct Files {
+    directory: Arc<PathBuf>,
+    last: Arc<AtomicU64>,
+}
+
+impl Files {
+    pub(crate) fn in_directory(directory: PathBuf) -> Self {
+        Self { directory: Arc::new(directory), last: Arc::default() }
+    }
+
+    /// `None` if there can't be a file: then the session is not recorded.
+    pub(crate) fn sink(&self) -> Option<Box<dyn Sink>> {
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        let name = format!("session-{}-{number}.trace", std::process::id());
+        let path = self.directory.join(name);
+        let mut file = File::create(&path)
+            .inspect_err(|error| eprintln!("no trace in {}: {error}", path.display()))
+            .ok()?;
+        let (chunks, mut written) = channel::<Vec<u8>>(WAITING);
+        tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = written.blocking_recv() {
+                if let Err(error) = file.write_all(&chunk) {
+                    eprintln!("the trace in {} ends: {error}", path.display());
+                    return;
+                }
+            }
+        });
+        Some(Box::new(Chunks { chunks, chunk: Vec::new() }))
+    }
+}
+
+/// Collects records into chunks.
+struct Chunks {
+    chunks: Sender<Vec<u8>>,
+    chunk: Vec<u8>,
+}
+
+impl Sink for Chunks {
+    fn write(&mut self, record: &[u8]) -> Result<(), TraceStopped> {
+        self.chunk.extend_from_slice(record);
+        if self.chunk.len() < CHUNK {
+            return Ok(());
+        }
+        self.chunks.try_send(mem::take(&mut self.chunk)).map_err(|_| TraceStopped)
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        if !self.chunk.is_empty() {
+            // It fails if the trace has ended before.
+            let _ = self.chunks.try_send(mem::take(&mut self.chunk));
+        }
+    }
+}

@@ -1,0 +1,783 @@
+//! Two sessions joined in memory, and applications at both ends that do anything that is legal, in any
+//! order, over links that are anything. What readers see is held against what was written: frames in
+//! order and as written, no group twice, a clean end only where there was one, everything where
+//! everything was asked for. Work comes to an end, and nothing is left when all let go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use smoq::machine::trace::{Replay, Sink};
+use smoq::sim::{Link, Pair};
+use smoq::{
+    BroadcastProducer, Client, Driver, Error, FrameProducer, GroupConsumer, GroupProducer, Instant,
+    Limits, Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer,
+    TrackProducer, Version,
+};
+
+pub(crate) fn run(data: &[u8]) {
+    let mut bytes = data.iter().copied();
+    let shape = Shape::of([(); 3].map(|()| bytes.next().unwrap_or(0)));
+    let mut ops = Vec::new();
+    while let (Some(kind), true) = (bytes.next(), ops.len() < MAX_OPS) {
+        ops.push(Op::of(kind, [(); 2].map(|()| bytes.next().unwrap_or(0))));
+    }
+    let story = Story(&shape, &ops);
+    let mut world = World::new(&shape);
+    if shape.is_under_way {
+        world.begin();
+    }
+    ops.iter().for_each(|op| world.step(*op));
+    world.finish();
+    drop(story);
+}
+
+const MAX_OPS: usize = 300;
+/// Far longer than a run: nothing is given up for its age, unless a reader says so.
+const LONG: Duration = Duration::from_secs(36_000);
+/// What a track is called says what its readers want.
+const NAMES: [&str; 4] = ["all-0", "all-1", "some-0", "some-1"];
+
+/// Tells what was done when a check fails.
+struct Story<'a>(&'a Shape, &'a [Op]);
+
+impl Drop for Story<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:?}", self.0);
+            self.1.iter().enumerate().for_each(|(at, op)| eprintln!("{at}: {op:?}"));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shape {
+    version: Version,
+    link: Link,
+    /// It begins with tracks that are announced and read.
+    is_under_way: bool,
+    /// Limits are soon reached: readers may miss what they asked for, and all else still holds.
+    is_tight: bool,
+}
+
+impl Shape {
+    fn of([version, kind, seed]: [u8; 3]) -> Self {
+        let count = Version::ALL.len() + Version::WIP.len();
+        let mut known = Version::ALL.into_iter().chain(Version::WIP);
+        let version = known.nth(usize::from(version) % count).expect("one of them");
+        let seed = u64::from(seed);
+        let mut link = match kind % 4 {
+            0 => Link::perfect(),
+            1 => Link::wide(seed),
+            2 => Link::hostile(seed),
+            _ => Link::byte_by_byte(seed),
+        };
+        // Set-up takes one in some versions; groups that nobody ends take the others.
+        link.uni_streams = link.uni_streams.min(2 + u64::from(kind >> 4));
+        Self { version, link, is_under_way: kind & 4 != 0, is_tight: kind & 8 != 0 }
+    }
+}
+
+/// One thing that somebody does. Numbers choose among what there is, so that each is always legal.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Announce {
+        side: usize,
+        path: u8,
+    },
+    EndBroadcast {
+        which: usize,
+        how: How,
+    },
+    CreateTrack {
+        broadcast: usize,
+        name: usize,
+    },
+    EndTrack {
+        which: usize,
+        how: How,
+    },
+    CreateGroup {
+        track: usize,
+        ahead: u8,
+    },
+    EndGroup {
+        which: usize,
+        how: How,
+    },
+    Write {
+        group: usize,
+        size: usize,
+    },
+    BeginFrame {
+        group: usize,
+        size: usize,
+    },
+    /// The rest of it, or a part.
+    Continue {
+        frame: usize,
+        size: usize,
+    },
+    DropFrame {
+        which: usize,
+    },
+    Subscribe {
+        side: usize,
+        path: u8,
+        name: usize,
+        want: u8,
+    },
+    Update {
+        reader: usize,
+        want: u8,
+    },
+    Unsubscribe {
+        which: usize,
+    },
+    Read {
+        reader: usize,
+        frames: usize,
+    },
+    Steps(usize),
+    Advance(Duration),
+    /// How much goes at a time, and how many guards are dropped.
+    Squeeze {
+        max: usize,
+        drops: u64,
+    },
+    EndSession {
+        side: usize,
+        how: How,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Finish,
+    Abort(u32),
+    Drop,
+}
+
+impl How {
+    fn of(byte: u8) -> Self {
+        match byte % 4 {
+            0 | 1 => Self::Finish,
+            2 => Self::Abort(u32::from(byte)),
+            _ => Self::Drop,
+        }
+    }
+}
+
+impl Op {
+    fn of(kind: u8, [a, b]: [u8; 2]) -> Self {
+        let (which, side) = (usize::from(a), usize::from(a & 1));
+        let how = How::of(b);
+        match kind % 32 {
+            0 => Self::Announce { side, path: b % 3 },
+            1 if a % 4 == 0 => Self::EndBroadcast { which, how },
+            2 => Self::CreateTrack { broadcast: which, name: usize::from(b) % NAMES.len() },
+            3 if a % 2 == 0 => Self::EndTrack { which, how },
+            3..9 => Self::CreateGroup { track: which, ahead: b },
+            9..14 => Self::EndGroup { which, how },
+            14 => Self::BeginFrame { group: which, size: usize::from(b) * 3 },
+            15 | 16 => Self::Continue { frame: which, size: usize::from(b) * 2 },
+            17 if a % 2 == 0 => Self::DropFrame { which },
+            1 | 17..22 => Self::Write { group: which, size: usize::from(b) * usize::from(b) / 80 },
+            22 => {
+                let (path, name) = (a / 2 % 3, usize::from(b) % NAMES.len());
+                Self::Subscribe { side, path, name, want: a ^ b }
+            }
+            23 => Self::Update { reader: which, want: b },
+            24 if a % 4 == 0 => Self::Unsubscribe { which },
+            24 | 25 => Self::Read { reader: which, frames: usize::from(b) },
+            26..29 => Self::Steps(usize::from(b)),
+            29 => Self::Advance(Duration::from_millis(1 << (b % 12))),
+            30 if a == 0xff => Self::EndSession { side: usize::from(b & 1), how: How::of(b >> 1) },
+            30 => Self::Squeeze { max: usize::from(a) * 8 + 1, drops: u64::from(b % 16) },
+            _ => Self::Advance(Duration::from_millis(u64::from(a))),
+        }
+    }
+}
+
+/// The frame `index` of a group: who wrote it stands in front, and all of it follows from that.
+fn payload(track: usize, sequence: u64, index: usize, size: usize) -> Vec<u8> {
+    let head = [track as u8, sequence as u8, index as u8];
+    let fill = (0..).map(|at: usize| (at * 31 + index * 7 + sequence as usize) as u8);
+    head.into_iter().chain(fill).take(3.max(size)).collect()
+}
+
+/// What was written, of one track.
+struct Written {
+    side: usize,
+    path: u8,
+    name: usize,
+    groups: BTreeMap<u64, WrittenGroup>,
+    end: Option<How>,
+}
+
+#[derive(Default)]
+struct WrittenGroup {
+    /// Timestamp and payload of those that are whole.
+    frames: Vec<(u64, Vec<u8>)>,
+    end: Option<Result<(), Error>>,
+    /// It fills a gap of a track that was finished: readers may have been told of the end.
+    is_late: bool,
+}
+
+/// A group that is being written: of which track, its number, and its handle.
+struct Writing {
+    track: usize,
+    sequence: u64,
+    group: GroupProducer,
+}
+
+/// A frame that is being written.
+struct Streaming {
+    track: usize,
+    sequence: u64,
+    timestamp: u64,
+    payload: Vec<u8>,
+    frame: FrameProducer,
+}
+
+struct Reader {
+    side: usize,
+    path: u8,
+    name: usize,
+    consumer: TrackConsumer,
+    /// From whose track the frames are, once one was seen.
+    track: Option<usize>,
+    seen: BTreeSet<u64>,
+    groups: Vec<(GroupConsumer, usize)>,
+    /// How each group ended.
+    ended: BTreeMap<u64, Result<(), Error>>,
+    end: Option<Result<(), Error>>,
+}
+
+/// The trace of one end.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    fn sink(&self) -> Box<dyn Sink> {
+        let bytes = self.0.clone();
+        Box::new(move |record: &[u8]| {
+            bytes.lock().unwrap().extend_from_slice(record);
+            Ok(())
+        })
+    }
+
+    /// A bare machine that is given the same does the same.
+    fn check(&self) {
+        let bytes = self.0.lock().unwrap();
+        let mut replay = Replay::new(&bytes).expect("a trace");
+        for step in &mut replay {
+            step.expect("what was recorded");
+        }
+        assert!(replay.is_closed());
+    }
+}
+
+struct World {
+    version: Version,
+    pair: Pair<Driver, Driver>,
+    sessions: [Session; 2],
+    /// What each end publishes, and what it sees of the other.
+    local: [OriginProducer; 2],
+    remote: [OriginProducer; 2],
+    broadcasts: Vec<(usize, u8, BroadcastProducer)>,
+    /// Producers, and which track of `written` that is.
+    tracks: Vec<(usize, TrackProducer)>,
+    written: Vec<Written>,
+    groups: Vec<Writing>,
+    frames: Vec<Streaming>,
+    readers: Vec<Reader>,
+    /// Somebody ended the session.
+    is_ending: bool,
+    is_tight: bool,
+    traces: [Kept; 2],
+    time: u64,
+}
+
+/// Limits that are soon reached.
+fn tight() -> Limits {
+    let mut limits = Limits::default();
+    limits.announcements = 2;
+    limits.subscriptions = 3;
+    limits.requests = 5;
+    limits.group_streams = 3;
+    limits.unbound_streams = 1;
+    limits.pending_groups = 2;
+    limits.stream_buffer = 64;
+    limits.owed_bytes = 64;
+    limits.track_groups = 4;
+    limits.cache_bytes = 20_000;
+    limits.group_frames = 4;
+    limits.frame_bytes = 600;
+    limits
+}
+
+fn path(side: usize, path: u8) -> String {
+    format!("{}/{path}", ["near", "far"][side])
+}
+
+/// The last one half of the time, so that one gets much; else any.
+fn choose(len: usize, which: usize) -> Option<usize> {
+    let last = len.checked_sub(1)?;
+    Some(if which < 128 { last } else { which % len })
+}
+
+fn take<T>(list: &mut Vec<T>, which: usize) -> Option<T> {
+    choose(list.len(), which).map(|at| list.remove(at))
+}
+
+fn pick<T>(list: &mut [T], which: usize) -> Option<&mut T> {
+    choose(list.len(), which).map(|at| &mut list[at])
+}
+
+fn wants(name: usize, want: u8) -> Subscription {
+    let all = Subscription::default().max_age(Duration::MAX).start(0).priority(want);
+    match (NAMES[name].starts_with("all"), want % 4) {
+        (true, _) | (_, 0) => all,
+        (_, 1) => Subscription::default().ordered(true),
+        (_, 2) => Subscription::default().start(u64::from(want) % 5).end(u64::from(want) % 7),
+        (_, _) => Subscription::default().max_age(Duration::from_millis(want.into())),
+    }
+}
+
+impl World {
+    fn new(shape: &Shape) -> Self {
+        let mut limits = if shape.is_tight { tight() } else { Limits::default() };
+        limits.max_age = LONG;
+        let origin = || Origin::default().limits(limits.clone()).produce();
+        let (local, remote) = ([origin(), origin()], [origin(), origin()]);
+        let client = Client::new().with_publish(local[0].consume()).with_consume(remote[0].clone());
+        let server = Server::new().with_publish(local[1].consume()).with_consume(remote[1].clone());
+        let traces = [Kept::default(), Kept::default()];
+        let [near, far] = traces.clone();
+        let client = client.with_trace(move || Some(near.sink()));
+        let server = server.with_trace(move || Some(far.sink()));
+        let (near, client) =
+            client.with_limits(limits.clone()).connect(shape.version, Instant::ZERO);
+        let (far, server) = server.with_limits(limits).accept(shape.version, Instant::ZERO);
+        Self {
+            version: shape.version,
+            pair: Pair::new(client, server, shape.link.clone()),
+            sessions: [near, far],
+            local,
+            remote,
+            broadcasts: Vec::new(),
+            tracks: Vec::new(),
+            written: Vec::new(),
+            groups: Vec::new(),
+            frames: Vec::new(),
+            readers: Vec::new(),
+            is_ending: false,
+            is_tight: shape.is_tight,
+            traces,
+            time: 0,
+        }
+    }
+
+    fn begin(&mut self) {
+        for (side, name) in [(0, 0), (1, 1), (0, 2)] {
+            self.step(Op::Announce { side, path: 0 });
+            let broadcast = self.broadcasts.len() - 1;
+            self.step(Op::CreateTrack { broadcast, name });
+            self.settle();
+            self.step(Op::Subscribe { side: 1 - side, path: 0, name, want: 0 });
+        }
+    }
+
+    fn step(&mut self, op: Op) {
+        match op {
+            Op::Announce { side, path: at } => {
+                // One broadcast a path, so that it is known whose frames a reader gets.
+                if self.broadcasts.iter().all(|(s, p, _)| (*s, *p) != (side, at)) {
+                    let broadcast = self.local[side].create_broadcast(&*path(side, at)).unwrap();
+                    self.broadcasts.push((side, at, broadcast));
+                }
+            }
+            Op::EndBroadcast { which, how } => {
+                let Some((.., mut broadcast)) = take(&mut self.broadcasts, which) else { return };
+                match how {
+                    How::Finish => broadcast.finish().unwrap(),
+                    How::Abort(code) => broadcast.abort(Error::App(code)).unwrap(),
+                    How::Drop => {}
+                }
+            }
+            Op::CreateTrack { broadcast, name } => self.create_track(broadcast, name),
+            Op::EndTrack { which, how } => {
+                let Some((at, mut track)) = take(&mut self.tracks, which) else { return };
+                match how {
+                    // It may have been finished before, and then it stays so.
+                    How::Finish => drop(track.finish()),
+                    How::Abort(code) => track.abort(Error::App(code)),
+                    How::Drop => {}
+                }
+                self.written[at].end.get_or_insert(how);
+                if how == How::Finish {
+                    // It is served as long as somebody holds on to it.
+                    self.tracks.push((at, track));
+                }
+            }
+            Op::CreateGroup { track, ahead } => {
+                let Some((at, track)) = pick(&mut self.tracks, track) else { return };
+                let edge = track.latest().map_or(0, |latest| latest + 1);
+                // The next one, or another one near by.
+                let sequence = match ahead % 8 {
+                    0 => edge + 2,
+                    1 => edge.saturating_sub(2),
+                    _ => edge,
+                };
+                if let Ok(producer) = track.create_group(sequence) {
+                    let is_late = self.written[*at].end.is_some();
+                    let group = WrittenGroup { is_late, ..WrittenGroup::default() };
+                    self.written[*at].groups.insert(sequence, group);
+                    self.groups.push(Writing { track: *at, sequence, group: producer });
+                }
+            }
+            Op::EndGroup { which, how } => {
+                let Some(writing) = take(&mut self.groups, which) else { return };
+                self.end_group(writing, how);
+            }
+            Op::Write { group, size } => {
+                self.time += 10;
+                let Some(Writing { track, sequence, group }) = pick(&mut self.groups, group) else {
+                    return;
+                };
+                let record = record(&mut self.written, *track, *sequence);
+                let payload = payload(*track, *sequence, record.frames.len(), size);
+                if group.write_frame(self.time, payload.clone()).is_ok() {
+                    record.frames.push((self.time, payload));
+                }
+            }
+            Op::BeginFrame { group, size } => {
+                self.time += 10;
+                let Some(Writing { track, sequence, group }) = pick(&mut self.groups, group) else {
+                    return;
+                };
+                let record = record(&mut self.written, *track, *sequence);
+                let payload = payload(*track, *sequence, record.frames.len(), size);
+                let Ok(frame) = group.create_frame(self.time, payload.len() as u64) else { return };
+                let (track, sequence, timestamp) = (*track, *sequence, self.time);
+                self.frames.push(Streaming { track, sequence, timestamp, payload, frame });
+            }
+            Op::Continue { frame, size } => {
+                let Some(Streaming { payload, frame: producer, .. }) =
+                    pick(&mut self.frames, frame)
+                else {
+                    return;
+                };
+                let from = payload.len() - producer.remaining() as usize;
+                let to = payload.len().min(from + size);
+                let wrote = producer.write(&payload[from..to]);
+                if wrote.is_err() || producer.remaining() == 0 {
+                    let Some(done) = take(&mut self.frames, frame) else { return };
+                    if wrote.is_ok() {
+                        let record = record(&mut self.written, done.track, done.sequence);
+                        record.frames.push((done.timestamp, done.payload));
+                    }
+                }
+            }
+            Op::DropFrame { which } => drop(take(&mut self.frames, which).map(|it| self.lose(it))),
+            Op::Subscribe { side, path: at, name, want } => {
+                let seen = self.remote[side].consume().get_broadcast(&*path(1 - side, at));
+                let want = wants(name, want);
+                let consumer = seen.and_then(|seen| seen.subscribe_track(NAMES[name], want).ok());
+                if let Some(consumer) = consumer {
+                    self.readers.push(Reader::new(side, at, name, consumer));
+                }
+            }
+            Op::Update { reader, want } => {
+                if let Some(reader) = pick(&mut self.readers, reader) {
+                    let want = wants(reader.name, want);
+                    if want.start != reader.consumer.subscription().start {
+                        // It goes there, back as well.
+                        reader.seen.clear();
+                    }
+                    reader.consumer.update(want);
+                }
+            }
+            Op::Unsubscribe { which } => drop(take(&mut self.readers, which)),
+            Op::Read { reader, frames } => {
+                if let Some(reader) = pick(&mut self.readers, reader) {
+                    reader.read(frames, self.version, &self.written);
+                }
+            }
+            Op::Steps(steps) => self.pair.steps(steps),
+            Op::Advance(time) => self.pair.advance(time),
+            Op::Squeeze { max, drops } => {
+                let link = self.pair.link();
+                (link.max_write, link.max_read, link.drop_guards) = (max, max, drops * 2);
+            }
+            Op::EndSession { side, how } => {
+                self.is_ending = true;
+                match how {
+                    How::Finish => self.sessions[side].drain(),
+                    How::Abort(code) => self.sessions[side].close(Error::App(code)),
+                    How::Drop => self.pair.disconnect(),
+                }
+            }
+        }
+    }
+
+    fn create_track(&mut self, broadcast: usize, name: usize) {
+        let Some((side, path, broadcast)) = pick(&mut self.broadcasts, broadcast) else { return };
+        let track = Track::new(NAMES[name]).timescale(1_000).max_age(LONG);
+        if let Ok(track) = broadcast.create_track(track) {
+            let (side, path) = (*side, *path);
+            self.tracks.push((self.written.len(), track));
+            let groups = BTreeMap::new();
+            self.written.push(Written { side, path, name, groups, end: None });
+        }
+    }
+
+    fn end_group(&mut self, Writing { track, sequence, mut group }: Writing, how: How) {
+        let end = match how {
+            How::Finish => group.finish(),
+            How::Abort(code) => {
+                group.abort(Error::App(code));
+                Err(Error::App(code))
+            }
+            // A frame that is being written holds it.
+            How::Drop
+                if self.frames.iter().any(|it| (it.track, it.sequence) == (track, sequence)) =>
+            {
+                return;
+            }
+            How::Drop => Err(Error::Dropped),
+        };
+        record(&mut self.written, track, sequence).end.get_or_insert(end);
+    }
+
+    /// A frame that does not become whole ends its group.
+    fn lose(&mut self, frame: Streaming) {
+        let record = record(&mut self.written, frame.track, frame.sequence);
+        record.end.get_or_insert(Err(Error::Dropped));
+    }
+
+    /// Lets everything happen that can, with all timers of requests and stragglers.
+    fn settle(&mut self) {
+        self.pair.run_until_idle();
+        self.pair.advance(Duration::from_secs(4));
+        self.pair.run_until_idle();
+    }
+
+    fn finish(mut self) {
+        let link = self.pair.link();
+        (link.max_write, link.max_read, link.drop_guards) = (1 << 16, 1 << 16, 0);
+        while let Some(frame) = self.frames.pop() {
+            self.lose(frame);
+        }
+        while let Some(writing) = self.groups.pop() {
+            self.end_group(writing, How::Drop);
+        }
+        self.settle();
+        self.check_sessions();
+        self.check_announced();
+        for mut reader in std::mem::take(&mut self.readers) {
+            reader.read(usize::MAX, self.version, &self.written);
+            self.check_reader(&reader);
+        }
+        self.tracks.clear();
+        self.broadcasts.clear();
+        self.settle();
+        self.check_nothing_is_left();
+        self.sessions[0].close(Error::SessionClosed);
+        self.settle();
+        for session in &mut self.sessions {
+            assert!(session.try_closed().is_ready(), "a session goes on");
+            assert_eq!(gauges(session), [0; 5]);
+        }
+        for trace in &self.traces {
+            trace.check();
+        }
+    }
+
+    fn check_sessions(&mut self) {
+        for session in &mut self.sessions {
+            let closed = session.try_closed();
+            assert!(self.is_ending || closed.is_pending(), "closed by itself: {closed:?}");
+        }
+    }
+
+    /// Each end sees what the other one publishes, and nothing else.
+    fn check_announced(&self) {
+        if self.is_ending || self.is_tight {
+            return;
+        }
+        for (side, remote) in self.remote.iter().enumerate() {
+            for at in 0..3 {
+                let is_there = self.broadcasts.iter().any(|it| (it.0, it.1) == (1 - side, at));
+                let seen = remote.consume().get_broadcast(&*path(1 - side, at));
+                assert_eq!(seen.is_some(), is_there, "{} seen by {side}", path(1 - side, at));
+            }
+        }
+    }
+
+    /// What must have come when everything has come that will.
+    fn check_reader(&self, reader: &Reader) {
+        let tracks = self.written.iter().enumerate().filter(|(_, it)| {
+            (it.side, it.path, it.name) == (1 - reader.side, reader.path, reader.name)
+        });
+        let tracks: Vec<_> = tracks.map(|(at, _)| at).collect();
+        if self.is_ending {
+            assert!(reader.end.is_some(), "a reader waits for a session that is over");
+            return;
+        }
+        if self.is_tight {
+            return;
+        }
+        let track = match (reader.track, &tracks[..]) {
+            (Some(track), _) => track,
+            (None, [only]) => *only,
+            (None, []) => {
+                assert!(matches!(reader.end, Some(Err(_))), "{:?} of no track", reader.end);
+                return;
+            }
+            // One of several, and it is not known which.
+            (None, _) => return,
+        };
+        let written = &self.written[track];
+        if !NAMES[reader.name].starts_with("all") || reader.was_refused() {
+            return;
+        }
+        match written.end {
+            Some(How::Abort(code)) => {
+                assert_eq!(reader.end, Some(Err(Error::App(code))), "the reason of the abort");
+            }
+            Some(How::Drop) => assert!(matches!(reader.end, Some(Err(_))), "{:?}", reader.end),
+            Some(How::Finish) => assert_eq!(reader.end, Some(Ok(())), "the end of the track"),
+            None => assert_eq!(reader.end, None, "the track goes on"),
+        }
+        if matches!(written.end, None | Some(How::Finish)) {
+            let asked_from = match self.asks_from_zero() {
+                true => &0,
+                false => reader.seen.first().unwrap_or(&u64::MAX),
+            };
+            for (sequence, group) in &written.groups {
+                let seen = reader.ended.get(sequence);
+                match &group.end {
+                    _ if group.is_late => {}
+                    // What was there before was not asked for.
+                    _ if seen.is_none() && sequence < asked_from => {}
+                    Some(Ok(())) => assert_eq!(seen, Some(&Ok(())), "group {sequence}"),
+                    Some(Err(Error::App(code))) => {
+                        let wanted = seen.is_none_or(|seen| *seen == Err(Error::App(*code)));
+                        assert!(wanted, "group {sequence}: {seen:?}, aborted with {code}");
+                    }
+                    _ => assert_ne!(seen, Some(&Ok(())), "group {sequence}"),
+                }
+            }
+        }
+    }
+
+    /// Whether a subscription can say that it wants everything. moq-lite 01 and 02 can't, and on
+    /// moq-transport that is left to the publisher.
+    fn asks_from_zero(&self) -> bool {
+        use Version::{Lite01, Lite02, Moqt16, Moqt18};
+        !matches!(self.version, Lite01 | Lite02 | Moqt16 | Moqt18)
+    }
+
+    fn check_nothing_is_left(&mut self) {
+        for origin in self.local.iter().chain(&self.remote) {
+            assert_eq!(origin.cached_bytes(), 0, "bytes in the cache");
+        }
+        for session in &self.sessions {
+            assert_eq!(gauges(session), [0; 5], "what is served, read, announced, sent, received");
+        }
+        let timers = (0..20).take_while(|_| self.pair.sleep_to_deadline()).count();
+        assert!(timers < 20, "an idle session has a timer");
+    }
+}
+
+fn gauges(session: &Session) -> [u64; 5] {
+    let stats = session.stats();
+    let groups = [stats.sending_groups, stats.receiving_groups];
+    [stats.serving, stats.reading, stats.announced, groups[0], groups[1]]
+}
+
+fn record(written: &mut [Written], track: usize, sequence: u64) -> &mut WrittenGroup {
+    written[track].groups.entry(sequence).or_default()
+}
+
+impl Reader {
+    fn new(side: usize, path: u8, name: usize, consumer: TrackConsumer) -> Self {
+        let (track, seen, groups, ended, end) = Default::default();
+        Self { side, path, name, consumer, track, seen, groups, ended, end }
+    }
+
+    /// It came when the track was not there any more, or not yet.
+    fn was_refused(&self) -> bool {
+        self.track.is_none() && matches!(self.end, Some(Err(_)))
+    }
+
+    /// Reads at most so many frames, as many as there are.
+    fn read(&mut self, mut frames: usize, version: Version, written: &[Written]) {
+        while self.end.is_none() {
+            match self.consumer.try_recv_group() {
+                Poll::Pending => break,
+                Poll::Ready(Ok(Some(group))) => {
+                    assert!(self.seen.insert(group.sequence()), "group {} twice", group.sequence());
+                    self.groups.push((group, 0));
+                }
+                Poll::Ready(Ok(None)) => self.end = Some(Ok(())),
+                Poll::Ready(Err(error)) => self.end = Some(Err(error)),
+            }
+        }
+        for (mut group, mut index) in std::mem::take(&mut self.groups) {
+            let sequence = group.sequence();
+            let end = loop {
+                if frames == 0 {
+                    break None;
+                }
+                frames -= 1;
+                match group.try_next_frame() {
+                    Poll::Pending => break None,
+                    Poll::Ready(Ok(Some(frame))) => {
+                        assert_eq!(frame.index(), index as u64);
+                        let (timestamp, payload) = (frame.timestamp().units(), frame.payload());
+                        self.check_frame(sequence, index, timestamp, payload, version, written);
+                        index += 1;
+                    }
+                    Poll::Ready(Ok(None)) => break Some(Ok(())),
+                    Poll::Ready(Err(error)) => break Some(Err(error)),
+                }
+            };
+            match end {
+                None => self.groups.push((group, index)),
+                Some(end) => {
+                    if let (Ok(()), Some(track)) = (&end, self.track) {
+                        let group = &written[track].groups[&sequence];
+                        let whole = index == group.frames.len() && group.end == Some(Ok(()));
+                        assert!(whole, "a clean end of group {sequence} behind {index} frames");
+                    }
+                    self.ended.insert(sequence, end);
+                }
+            }
+        }
+    }
+
+    fn check_frame(
+        &mut self,
+        sequence: u64,
+        index: usize,
+        timestamp: u64,
+        payload: &[u8],
+        version: Version,
+        written: &[Written],
+    ) {
+        let track = *self.track.get_or_insert(usize::from(payload[0]));
+        assert_eq!(usize::from(payload[0]), track, "a frame of another track");
+        let of = &written[track];
+        assert_eq!((of.side, of.path, of.name), (1 - self.side, self.path, self.name));
+        let frames = &of.groups.get(&sequence).expect("a group that was written").frames;
+        let (time, bytes) = frames.get(index).expect("a frame that was written");
+        assert!(bytes == payload, "frame {index} of group {sequence} is not what was written");
+        if matches!(version, Version::Lite05 | Version::Lite06 | Version::Lite07Wip) {
+            assert_eq!(timestamp, *time, "frame {index} of group {sequence}");
+        }
+    }
+}

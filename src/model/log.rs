@@ -1,0 +1,50 @@
+//! Events for `tracing`, in the target `smoq`, if the feature of that name is on: how sessions begin and
+//! end, what is refused, which limits are passed. None a frame or a group that comes as it should.
+
+use super::route::SessionId;
+use crate::error::Error;
+use crate::stream::Side;
+use crate::version::Version;
+
+/// One event, or nothing without the feature.
+macro_rules! event {
+    ($level:ident, $($field:ident = $value:expr),*; $message:literal) => {{
+        #[cfg(feature = "tracing")]
+        tracing::$level!(target: "smoq", $($field = $value),*, $message);
+        #[cfg(not(feature = "tracing"))]
+        let _ = ($(&$value),*);
+    }};
+}
+
+pub(super) fn started(session: SessionId, side: Side, version: Version) {
+    let (side, version) = (format_args!("{side:?}"), format_args!("{version}"));
+    event!(info, session = session.0, side = side, version = version; "session started");
+}
+
+pub(super) fn closed(session: SessionId, error: &Error) {
+    event!(info, session = session.0, reason = format_args!("{error}"); "session closed");
+}
+
+/// This side does not give the peer what it asked for.
+pub(super) fn refused(session: SessionId, error: &Error) {
+    event!(debug, session = session.0, reason = format_args!("{error}"); "request refused");
+}
+
+/// A group or request of the peer broke off. Worth a warning if that was because it asked too much.
+pub(super) fn broke(session: SessionId, what: &'static str, error: &Error) {
+    let reason = format_args!("{error}");
+    match error {
+        Error::Limit(_) | Error::FrameTooLarge | Error::GroupTooLarge => {
+            event!(warn, session = session.0, what = what, reason = reason; "limit passed");
+        }
+        Error::Malformed(_) | Error::WrongSize | Error::ProtocolViolation(_) => {
+            event!(warn, session = session.0, what = what, reason = reason; "malformed");
+        }
+        _ => {}
+    }
+}
+
+/// The sink of a trace took no more.
+pub(super) fn trace_stopped(session: SessionId) {
+    event!(warn, session = session.0, what = "trace"; "recording stopped");
+}
