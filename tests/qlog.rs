@@ -11,7 +11,8 @@ use smoq::{Client, Instant, Origin, Server, Subscription, Version, Versions};
 #[path = "../examples/replay/qlog.rs"]
 mod qlog;
 
-/// The traces of a publisher and of a subscriber, of two groups with two frames each.
+/// The traces of a publisher and of a subscriber, of two groups with two frames each, and of a datagram
+/// if the link takes some.
 fn traces(version: Version, link: Link) -> [Vec<u8>; 2] {
     let [near, far] = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
     let sink = |bytes: &Arc<Mutex<Vec<u8>>>| {
@@ -30,6 +31,7 @@ fn traces(version: Version, link: Link) -> [Vec<u8>; 2] {
     let server = Server::new().with_consume(subscriber.clone()).with_trace(sink(&far));
     let (_near, client) = client.connect(version, Instant::ZERO);
     let (_far, server) = server.accept(version, Instant::ZERO);
+    let has_datagrams = link.max_datagram > 0;
     let mut pair = Pair::new(client, server, link);
     let mut broadcast = publisher.create_broadcast("live").unwrap();
     let mut track = broadcast.create_track("video").unwrap();
@@ -43,6 +45,9 @@ fn traces(version: Version, link: Link) -> [Vec<u8>; 2] {
         group.write_frame(n, "frame").unwrap();
         group.write_frame(n, vec![1; 2_000]).unwrap();
         group.finish().unwrap();
+    }
+    if has_datagrams {
+        track.write_datagram(2_u64, "lone").unwrap();
     }
     pair.advance(Duration::from_secs(2));
     drop(pair);
@@ -128,6 +133,21 @@ fn every_version_has_its_messages_and_objects() {
             }
             let asked = named(events[1], "moqt:control_message_created");
             assert!(asked.iter().any(|it| it["message"]["type"] == "subscribe"), "{version}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_have_objects() {
+    for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
+        let link = Link::perfect().datagrams(1_200, 0);
+        let logs = traces(version, link).map(|trace| log(&trace));
+        for (log, way) in logs.iter().zip(["created", "parsed"]) {
+            let events = log["traces"][0]["events"].as_array().unwrap();
+            let objects = named(events, &format!("moqt:object_datagram_{way}"));
+            let [object] = objects[..] else { panic!("{version}: {objects:?}") };
+            let of = ["group_id", "object_id", "object_payload_length"].map(|f| number(object, f));
+            assert_eq!(of, [2, 0, 4], "{version}");
         }
     }
 }
