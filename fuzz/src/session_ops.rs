@@ -674,11 +674,9 @@ impl World {
         }
     }
 
-    /// Whether a subscription can say that it wants everything. moq-lite 01 and 02 can't, and on
-    /// moq-transport that is left to the publisher.
+    /// Whether a subscription can say that it wants everything. moq-lite 01 and 02 can't.
     fn asks_from_zero(&self) -> bool {
-        use Version::{Lite01, Lite02, Moqt16, Moqt18};
-        !matches!(self.version, Lite01 | Lite02 | Moqt16 | Moqt18)
+        !matches!(self.version, Version::Lite01 | Version::Lite02)
     }
 
     fn check_nothing_is_left(&mut self) {

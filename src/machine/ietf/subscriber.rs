@@ -92,9 +92,9 @@ impl Offers {
 /// What the parameters of a SUBSCRIBE or REQUEST_UPDATE say. Without a filter a publisher begins with
 /// the latest group, from its start, or with more; with that for the latest, behind the largest object,
 /// which would take a FETCH to mend. Ages are left to this side: some peers know no timeouts.
-/// `filters`: whether the peer understands places.
+/// `filters`: whether the peer understands places; where it begins is then left to it.
 fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
-    let start = want.start.filter(|group| filters && (*group > 0 || want.end.is_some()));
+    let start = want.start.filter(|_| filters);
     let start = start.map(|group| Location::new(group, 0));
     let filter = match (start, want.end) {
         (Some(start), Some(end_group)) => Some(Filter::Range { start, end_group }),

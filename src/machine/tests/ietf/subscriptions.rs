@@ -113,7 +113,8 @@ fn what_is_asked_for() {
         };
         assert_eq!(asked(base.clone().priority(3)), ours);
         assert_eq!(asked(base.clone().ordered(true)).order, Some(GroupOrder::Ascending));
-        assert_eq!(asked(base.clone().start(0)).filter, None);
+        let start = Location::new(0, 0);
+        assert_eq!(asked(base.clone().start(0)).filter, Some(Filter::From(start)));
         let start = Location::new(300, 0);
         assert_eq!(asked(base.clone().start(300)).filter, Some(Filter::From(start)));
         let range = Filter::Range { start, end_group: 400 };
