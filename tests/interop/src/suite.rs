@@ -108,6 +108,9 @@ pub async fn round_trip<P: Peer, S: Peer>(version: &str, dials: Dials) {
     assert_ended(&rest, end, ends::<P, S>(version));
 
     drop((broadcast, track));
+    if !P::abilities(version).tells_drop {
+        return;
+    }
     if notices_gone::<P, S>(version, dials) {
         news.gone(PATH).await;
     }
