@@ -108,9 +108,6 @@ pub async fn round_trip<P: Peer, S: Peer>(version: &str, dials: Dials) {
     assert_ended(&rest, end, ends::<P, S>(version));
 
     drop((broadcast, track));
-    if !P::abilities(version).tells_drop {
-        return;
-    }
     if notices_gone::<P, S>(version, dials) {
         news.gone(PATH).await;
     }
@@ -327,11 +324,18 @@ pub async fn dropped<P: Peer, S: Peer>(version: &str) {
     track.used().await.expect("a live track");
     track.write(&payload::sized_group(0, &[3])).expect("written");
     check(&subscription.next_group().await.expect("a group"), 0, &[3]);
-    drop((broadcast, track));
-    if notices_gone::<P, S>(version, Dials::Publisher) {
-        news.gone(PATH).await;
-    }
-    let (rest, end) = subscription.drain().await;
+    let (rest, end) = if P::abilities(version).mixes_messages {
+        drop(track);
+        let drained = subscription.drain().await;
+        drop(broadcast);
+        drained
+    } else {
+        drop((broadcast, track));
+        if notices_gone::<P, S>(version, Dials::Publisher) {
+            news.gone(PATH).await;
+        }
+        subscription.drain().await
+    };
     println!(
         "{} -> {} in {version}: dropped track: {}",
         P::NAME,
@@ -339,6 +343,9 @@ pub async fn dropped<P: Peer, S: Peer>(version: &str) {
         end.expect_err("an unfinished track")
     );
     assert!(rest.is_empty());
+    if P::abilities(version).mixes_messages && notices_gone::<P, S>(version, Dials::Publisher) {
+        news.gone(PATH).await;
+    }
 }
 
 /// The publisher's connection is closed: the same is seen.

@@ -39,8 +39,9 @@ impl super::Peer for Peer {
                 tells_end: false,
                 // In 18 a reset may overtake it.
                 own_end: !moqt18,
+                // 18 has a stream per request.
+                mixes_messages: !moqt18,
                 // In 16 seldom not.
-                tells_drop: moqt18,
                 withdraws_initial: moqt18,
                 withdraws_by_fin: moqt18,
                 not_found: (!moqt18).then_some(404),
