@@ -275,16 +275,17 @@ fn smoq_blocking(load: Load, threads: usize) {
     let read = load.clone().read(received);
     if threads == 2 {
         return thread::scope(|scope| {
-            // The client closes, and takes the track's reader along.
+            let (all_read, done) = tokio::sync::oneshot::channel::<()>();
             scope.spawn(|| {
-                let unused = async {
-                    let mut closed = track.clone();
+                // What is written is not yet read: the server goes when the client says so.
+                let served = async {
                     load.publish(track).await;
-                    closed.unused().await.unwrap();
+                    let _ = done.await;
                 };
-                listening.run_until(unused).unwrap();
+                listening.run_until(served).unwrap();
             });
             dialing.run_until(read).unwrap();
+            drop(all_read);
             drop(dialing);
         });
     }
