@@ -9,6 +9,7 @@ use super::io::Token;
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
+use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
 
@@ -17,9 +18,19 @@ use crate::time::Timestamp;
 pub struct RequestKey(pub(super) u32, pub(super) u32);
 
 impl RequestKey {
+    pub(super) const fn of(key: Key) -> Self {
+        Self(key.0, key.1)
+    }
+
     /// Small and dense: an index for a table beside the machine. Reused after the request ended.
     pub const fn slot(self) -> usize {
         self.0 as usize
+    }
+}
+
+impl From<RequestKey> for Key {
+    fn from(key: RequestKey) -> Self {
+        (key.0, key.1)
     }
 }
 
@@ -28,9 +39,19 @@ impl RequestKey {
 pub struct GroupKey(pub(super) u32, pub(super) u32);
 
 impl GroupKey {
+    pub(super) const fn of(key: Key) -> Self {
+        Self(key.0, key.1)
+    }
+
     /// Small and dense: an index for a table beside the machine. Reused after the group ended.
     pub const fn slot(self) -> usize {
         self.0 as usize
+    }
+}
+
+impl From<GroupKey> for Key {
+    fn from(key: GroupKey) -> Self {
+        (key.0, key.1)
     }
 }
 

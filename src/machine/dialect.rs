@@ -32,6 +32,13 @@ pub(super) enum Look {
     Wait,
 }
 
+impl Look {
+    /// A request of the peer is over.
+    pub(super) fn request_ended(key: Key, error: Error) -> Self {
+        Self::Event(Event::RequestEnded { request: RequestKey::of(key), result: Err(error) })
+    }
+}
+
 pub(super) trait Dialect {
     // ---- what a dialect reads and writes -----------------------------------------------------
 
@@ -164,7 +171,7 @@ pub(super) trait Dialect {
             }
             State::Group(reading) => {
                 let read = reading.read(&mut stream.recv, &core.limits);
-                let (owner, group) = (reading.owner, GroupKey(key.0, key.1));
+                let (owner, group) = (reading.owner, GroupKey::of(key));
                 match read {
                     Ok(Read::Frame { timestamp, size, payload }) => {
                         Look::Event(Event::Frame { group, timestamp, size, payload })
@@ -234,7 +241,7 @@ pub(super) trait Dialect {
         }
         let event = Event::Group {
             subscription: token,
-            group: GroupKey(key.0, key.1),
+            group: GroupKey::of(key),
             sequence: header.sequence,
             first_frame: header.first_frame,
         };
@@ -259,7 +266,7 @@ pub(super) trait Dialect {
             }
             Owner::Fetch(token) => self.fetch_ended(core, token, result.clone()),
         }
-        Look::Event(Event::GroupEnded { group: GroupKey(key.0, key.1), result })
+        Look::Event(Event::GroupEnded { group: GroupKey::of(key), result })
     }
 
     fn stop_group(&mut self, core: &mut Core, key: Key, error: &Error) {
@@ -288,7 +295,7 @@ pub(super) trait Dialect {
         }
         for key in &sub.active {
             core.incoming.stop(&mut core.actions, *key, &error);
-            let group = GroupKey(key.0, key.1);
+            let group = GroupKey::of(*key);
             core.notices.push_back(Event::GroupEnded { group, result: Err(error.clone()) });
         }
         self.leave(core, &sub, result.as_ref().map(|_| ()));
@@ -417,7 +424,7 @@ pub(super) trait Dialect {
         let streams = core.schedule.opened_streams(track);
         core.end_serving(key, &Error::Closed);
         self.say_ended(core, key, end, streams);
-        let request = RequestKey(key.0, key.1);
+        let request = RequestKey::of(key);
         core.notices.push_back(Event::RequestEnded { request, result: Ok(()) });
     }
 
@@ -437,7 +444,7 @@ pub(super) trait Dialect {
     fn cancel_fetch(&mut self, core: &mut Core, token: Token) {
         let Some(fetch) = core.fetches.ours(token) else { return };
         if let Some(key) = fetch.group {
-            let (group, result) = (GroupKey(key.0, key.1), Err(Error::Cancelled));
+            let (group, result) = (GroupKey::of(key), Err(Error::Cancelled));
             core.incoming.stop(&mut core.actions, key, &Error::Cancelled);
             core.notices.push_back(Event::GroupEnded { group, result });
         }
@@ -458,7 +465,7 @@ pub(super) trait Dialect {
             Ok(()) => self.finish(core, key),
             Err(error) => self.cancel(core, key, error),
         }
-        let request = RequestKey(key.0, key.1);
+        let request = RequestKey::of(key);
         core.notices.push_back(Event::RequestEnded { request, result });
     }
 }

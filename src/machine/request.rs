@@ -258,9 +258,11 @@ impl Requests {
         }
     }
 
-    /// Forgets the request if both halves are over.
+    /// Reads the rest for nothing, and forgets the request if both halves are over.
     pub(super) fn retire(&mut self, key: Key) -> bool {
-        let over = self.slab.get(key).is_some_and(|it| it.recv.is_over() && it.send.is_over());
+        let Some(request) = self.slab.get_mut(key) else { return false };
+        request.recv.discard();
+        let over = request.recv.is_over() && request.send.is_over();
         if over {
             self.remove(key);
         }

@@ -95,6 +95,22 @@ impl Core {
         true
     }
 
+    /// All is said, and FIN with it: the request stays until the peer ends its half.
+    pub(super) fn await_confirmation(&mut self, request: Key) {
+        self.serves.unconfirmed += 1;
+        self.requests.finish(request);
+        self.requests.queue_in(request);
+    }
+
+    /// Whether the peer now ended its half.
+    pub(super) fn is_confirmed(&mut self, request: Key) -> bool {
+        let Some(request) = self.requests.get(request) else { return false };
+        request.recv.discard();
+        let confirmed = request.recv.is_over() || request.given_up().is_some();
+        self.serves.unconfirmed -= usize::from(confirmed);
+        confirmed
+    }
+
     /// The cache has more of a group than it had.
     pub(super) fn group_ready(&mut self, request: Key, sequence: u64) {
         if let Some(track) = self.serves.get_mut(request).and_then(|serving| serving.track) {

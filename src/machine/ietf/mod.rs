@@ -19,7 +19,7 @@ use core::mem;
 
 use bytes::Bytes;
 
-use super::app::{Command, Event, RequestKey};
+use super::app::{Command, Event};
 use super::dialect::{Dialect, Look};
 use super::incoming::Header;
 use super::io::{Source, Token};
@@ -242,8 +242,6 @@ impl Ietf {
     }
 
     fn look_at_done(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        request.recv.discard();
         if core.requests.retire(key) {
             *self.role(key) = Role::New;
         }
@@ -495,16 +493,6 @@ impl Dialect for Ietf {
         core.requests.cancel(key, error, &mut core.actions);
         *self.role(key) = Role::New;
     }
-}
-
-/// Names a request in events.
-fn request_key(key: Key) -> RequestKey {
-    RequestKey(key.0, key.1)
-}
-
-/// Requests of the peer that are over.
-fn request_ended(key: Key, error: Error) -> Look {
-    Look::Event(Event::RequestEnded { request: request_key(key), result: Err(error) })
 }
 
 /// Where a table by request has something.

@@ -3,10 +3,10 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::super::Core;
-use super::super::app::Event;
+use super::super::app::{Event, RequestKey};
 use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
-use super::{Ietf, Role, request_ended, request_key, violation};
+use super::{Ietf, Role, violation};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
@@ -76,7 +76,7 @@ impl Ietf {
             self.set_role(key, Role::Announcing(Announcing::new(Path::root(), true)));
             self.heard.announcer = Some(key);
             core.notices.push_back(Event::AnnounceRequested {
-                request: request_key(key),
+                request: RequestKey::of(key),
                 prefix: Path::root(),
                 exclude: Hop::UNKNOWN,
                 hidden: true,
@@ -160,7 +160,7 @@ impl Ietf {
             self.draft.request_code(&Error::Limit("announce requests"))
         } else {
             self.set_role(key, Role::Announcing(Announcing::new(prefix.clone(), false)));
-            let (request, exclude) = (request_key(key), Hop::UNKNOWN);
+            let (request, exclude) = (RequestKey::of(key), Hop::UNKNOWN);
             let hidden = true;
             return Look::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
         };
@@ -280,7 +280,7 @@ impl Ietf {
             self.untell(&announcing.prefix.join(&suffix));
         }
         self.end(core, key);
-        request_ended(key, Error::Cancelled)
+        Look::request_ended(key, Error::Cancelled)
     }
 
     /// REQUEST_UPDATE where nothing can be changed, and nothing else may come.

@@ -3,11 +3,11 @@
 use core::time::Duration;
 
 use super::super::Core;
-use super::super::app::Event;
+use super::super::app::{Event, RequestKey};
 use super::super::dialect::{Dialect, Look};
 use super::super::layout::Head;
 use super::super::serves::Serving;
-use super::{Ietf, Role, request_ended, request_key, violation};
+use super::{Ietf, Role, violation};
 use crate::coding::ietf::{
     Filter, GroupOrder, Message, NOT_SUPPORTED, Parameters, RequestError, RequestOk,
     SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
@@ -73,7 +73,7 @@ impl Ietf {
         core.serves.insert(key, message.id, want.clone());
         self.set_role(key, Role::Serving);
         Look::Event(Event::SubscribeRequested {
-            request: request_key(key),
+            request: RequestKey::of(key),
             broadcast: message.namespace,
             track: message.track,
             subscription: want,
@@ -134,18 +134,13 @@ impl Ietf {
             return self.end(core, key);
         }
         self.ids.forget(key);
-        core.serves.unconfirmed += 1;
-        core.requests.finish(key);
+        core.await_confirmation(key);
         self.set_role(key, Role::Served);
-        core.requests.queue_in(key);
     }
 
     /// A subscription that ended cleanly goes when the peer ends its half too.
     pub(super) fn look_at_served(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        request.recv.discard();
-        if request.recv.is_over() || request.given_up().is_some() {
-            core.serves.unconfirmed -= 1;
+        if core.is_confirmed(key) {
             self.set_role(key, Role::Done);
             return self.look_at_done(core, key);
         }
@@ -178,7 +173,7 @@ impl Ietf {
             let error = Error::from_stream_code(code);
             core.end_serving(key, &error);
             self.end(core, key);
-            return request_ended(key, error);
+            return Look::request_ended(key, error);
         }
         let update = match self.hear(core, key) {
             Ok(None) => return Look::Wait,
@@ -187,7 +182,7 @@ impl Ietf {
                 // A cancel of older drafts, which some peers still send; they wait for FIN.
                 core.end_serving(key, &Error::Cancelled);
                 self.end(core, key);
-                return request_ended(key, Error::Cancelled);
+                return Look::request_ended(key, Error::Cancelled);
             }
             Ok(Some(_)) => {
                 core.violation("not a message of a subscription");
@@ -204,7 +199,7 @@ impl Ietf {
         core.update_serving(key, &want);
         let id = self.update_id(update.id);
         self.say(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
-        Look::Event(Event::SubscribeUpdated { request: request_key(key), subscription: want })
+        Look::Event(Event::SubscribeUpdated { request: RequestKey::of(key), subscription: want })
     }
 
     /// What the answer to an update is marked with.
@@ -224,7 +219,7 @@ impl Ietf {
     pub(super) fn asked_for_status(&mut self, key: Key, message: Subscribe) -> Look {
         self.set_role(key, Role::Describing);
         Look::Event(Event::TrackRequested {
-            request: request_key(key),
+            request: RequestKey::of(key),
             broadcast: message.namespace,
             track: message.track,
         })
@@ -252,6 +247,6 @@ impl Ietf {
         };
         let error = Error::from_stream_code(code);
         self.cancel(core, key, &error);
-        request_ended(key, error)
+        Look::request_ended(key, error)
     }
 }

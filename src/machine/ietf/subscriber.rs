@@ -4,11 +4,11 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use super::super::Core;
-use super::super::app::Event;
+use super::super::app::{Event, RequestKey};
 use super::super::dialect::{Dialect, Look};
 use super::super::io::Token;
 use super::super::subs::Sub;
-use super::{ByKey, DUPLICATE_TRACK_ALIAS, Ietf, Role, request_key, violation};
+use super::{ByKey, DUPLICATE_TRACK_ALIAS, Ietf, Role, violation};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Filter, GroupOrder, Location, Message, Parameters, Publish, PublishDone, RequestOk,
@@ -280,7 +280,7 @@ impl Ietf {
             };
             self.offers.by_key.insert(key, offer);
             self.set_role(key, Role::Offered);
-            let request = request_key(key);
+            let request = RequestKey::of(key);
             return Look::Event(Event::TrackOffered { request, broadcast, track });
         };
         self.refuse(core, key, code);
@@ -377,7 +377,7 @@ impl Ietf {
             }
         }
         if !offer.accepted {
-            return super::request_ended(key, Error::Cancelled);
+            return Look::request_ended(key, Error::Cancelled);
         }
         if !offer.heard {
             return Look::Wait;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::BytesMut;
 
 use super::super::Core;
-use super::super::app::{Event, RequestKey};
+use super::super::app::Event;
 use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Lite, Role};
@@ -244,8 +244,7 @@ impl Lite {
             None => return Look::Wait,
         };
         self.finish_announcing(core, key, announcing);
-        let request = RequestKey(key.0, key.1);
-        Look::Event(Event::RequestEnded { request, result: Err(error) })
+        Look::request_ended(key, error)
     }
 
     /// No more announcements: FIN, which is legal only behind ANNOUNCE_INIT or ANNOUNCE_OK. Never RESET,

@@ -24,7 +24,7 @@ impl Lite {
         core.fetches.insert_theirs(key, Supply::new(priority, group, range));
         self.set_role(key, Role::Supplying);
         Look::Event(Event::FetchRequested {
-            request: RequestKey(key.0, key.1),
+            request: RequestKey::of(key),
             broadcast,
             track,
             priority,
@@ -56,8 +56,7 @@ impl Lite {
         };
         core.end_supply(key, &error);
         self.cancel(core, key, &error);
-        let request = RequestKey(key.0, key.1);
-        Look::Event(Event::RequestEnded { request, result: Err(error) })
+        Look::request_ended(key, error)
     }
 }
 
@@ -117,7 +116,7 @@ impl Lite {
         let group = core.incoming.adopt(id, recv, reading);
         fetch.group = Some(group);
         self.set_role(key, Role::Fetched);
-        let group = GroupKey(group.0, group.1);
+        let group = GroupKey::of(group);
         Look::Event(Event::FetchStarted { fetch: token, group })
     }
 }

@@ -19,7 +19,7 @@ use core::mem;
 
 use bytes::{Bytes, BytesMut};
 
-use super::app::{Command, Event, GroupKey, RequestKey};
+use super::app::{Command, Event, RequestKey};
 use super::dialect::{Dialect, Look};
 use super::incoming::{Header, Part, State as Incoming};
 use super::io::{Source, Token};
@@ -198,7 +198,7 @@ impl Lite {
         request.recv.skip(head);
         let body = request.recv.take(framed.body);
         let (version, depth) = (self.version, core.limits.path_segments);
-        let request = RequestKey(key.0, key.1);
+        let request = RequestKey::of(key);
         Ok(match kind {
             BiStream::Announce => {
                 let message = AnnounceRequest::decode_body(&body, version, depth)?;
@@ -264,8 +264,6 @@ impl Lite {
     }
 
     fn look_at_done(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        request.recv.discard();
         if core.requests.retire(key) {
             *self.role(key) = Role::New;
         }
@@ -554,18 +552,6 @@ fn read_message(
         }
         _ if recv.has_fin() && recv.len() > 0 => Err(crate::DecodeError::Truncated),
         _ => Ok(None),
-    }
-}
-
-impl From<RequestKey> for Key {
-    fn from(key: RequestKey) -> Self {
-        (key.0, key.1)
-    }
-}
-
-impl From<GroupKey> for Key {
-    fn from(key: GroupKey) -> Self {
-        (key.0, key.1)
     }
 }
 

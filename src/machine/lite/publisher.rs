@@ -72,18 +72,13 @@ impl Lite {
             let end = SubscribeResponse::End { group: end, streams: Some(streams) };
             self.respond(core, key, &end);
         }
-        core.serves.unconfirmed += 1;
-        core.requests.finish(key);
+        core.await_confirmation(key);
         self.set_role(key, Role::Served);
-        core.requests.queue_in(key);
     }
 
     /// A subscription that ended cleanly goes when the peer confirms it by ending its half.
     pub(super) fn look_at_served(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        request.recv.discard();
-        if request.recv.is_over() || request.given_up().is_some() {
-            core.serves.unconfirmed -= 1;
+        if core.is_confirmed(key) {
             self.set_role(key, Role::Done);
             return self.look_at_done(core, key);
         }
@@ -102,8 +97,7 @@ impl Lite {
                 } else {
                     self.cancel(core, key, &error);
                 }
-                let request = RequestKey(key.0, key.1);
-                Look::Event(Event::RequestEnded { request, result: Err(error) })
+                Look::request_ended(key, error)
             }
         }
     }
@@ -120,7 +114,7 @@ impl Lite {
         let mut want = SubscribeUpdate::decode_body(&body, self.version)?.want;
         self.floor(&mut want);
         core.update_serving(key, &want);
-        let request = RequestKey(key.0, key.1);
+        let request = RequestKey::of(key);
         Ok(Look::Event(Event::SubscribeUpdated { request, subscription: want }))
     }
 
@@ -148,7 +142,6 @@ impl Lite {
             None => return Look::Wait,
         };
         self.cancel(core, key, &error);
-        let request = RequestKey(key.0, key.1);
-        Look::Event(Event::RequestEnded { request, result: Err(error) })
+        Look::request_ended(key, error)
     }
 }
