@@ -23,7 +23,8 @@ pub struct Limits {
     /// Bytes that all tracks of an origin keep together. Past it the track that writes gives up its own
     /// oldest groups; the newest of each live track stays, and is counted. Default 512 MiB.
     pub cache_bytes: u64,
-    /// Body of one control message. Past it the stream is reset. Default 64 KiB.
+    /// Body of one control message. Past it the stream is reset; in set-up and on moq-transport the
+    /// session closes. Default 64 KiB.
     pub message_bytes: usize,
     /// Segments of a path. Past it the message is malformed. Default 32.
     pub path_segments: usize,
@@ -54,7 +55,8 @@ pub struct Limits {
     /// Bytes of one stream that wait to be decoded, or a whole message if that is more; then QUIC's
     /// flow control holds the rest. Default 64 KiB.
     pub stream_buffer: usize,
-    /// Bytes owed on one request; then announcements wait in the origin, coalesced. Default 64 KiB.
+    /// Bytes owed on one request; then announcements wait in the origin, coalesced. On moq-transport a
+    /// peer that goes on asking at 64 times as much, and reads no answer, ends the session. Default 64 KiB.
     pub owed_bytes: usize,
     /// Hops of an announcement; a longer chain is ignored. Default 32; longer ones are malformed.
     pub hops: usize,

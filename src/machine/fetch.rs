@@ -106,14 +106,13 @@ impl Core {
         true
     }
 
-    /// Abandons what is left of the answer to a FETCH of the peer. `false` if there is none.
-    pub(super) fn end_supply(&mut self, request: Key, error: &Error) -> bool {
-        let Some(supply) = self.fetches.theirs.remove(&request) else { return false };
+    /// Abandons what is left of the answer to a FETCH of the peer.
+    pub(super) fn end_supply(&mut self, request: Key, error: &Error) {
+        let Some(supply) = self.fetches.theirs.remove(&request) else { return };
         if let Some(track) = supply.track {
             self.fetches.by_track.remove(&track);
             self.schedule.remove_track(track, error.stream_code(), &mut self.actions);
         }
-        true
     }
 
     /// The cache has more of the group that answers a FETCH of the peer.

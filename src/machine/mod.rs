@@ -582,6 +582,11 @@ impl Core {
 
     /// Closes for our own reason.
     fn close(&mut self, error: Error) {
+        let code = error.session_code();
+        self.close_as(error, code);
+    }
+
+    fn close_as(&mut self, error: Error, code: Code) {
         if self.state == State::Closed {
             return;
         }
@@ -589,7 +594,6 @@ impl Core {
             Error::ProtocolViolation(rule) => rule,
             _ => "",
         };
-        let code = error.session_code();
         self.end(error);
         self.actions.push_back(Action::Close { code, reason });
     }
@@ -616,12 +620,7 @@ impl Core {
 
     /// As [`violation`](Self::violation), with a session code of its own.
     fn violation_as(&mut self, code: u64, rule: &'static str) {
-        self.violation(rule);
-        for action in &mut self.actions {
-            if let Action::Close { code: it, .. } = action {
-                *it = Code::new(code);
-            }
-        }
+        self.close_as(Error::ProtocolViolation(rule), Code::new(code));
     }
 }
 

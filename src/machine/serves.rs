@@ -86,13 +86,12 @@ impl Serves {
 }
 
 impl Core {
-    /// Abandons what is left of a subscription of the peer. `false` if there is none.
-    pub(super) fn end_serving(&mut self, request: Key, error: &Error) -> bool {
-        let Some(serving) = self.serves.remove(request) else { return false };
+    /// Abandons what is left of a subscription of the peer.
+    pub(super) fn end_serving(&mut self, request: Key, error: &Error) {
+        let Some(serving) = self.serves.remove(request) else { return };
         if let Some(track) = serving.track {
             self.schedule.remove_track(track, error.stream_code(), &mut self.actions);
         }
-        true
     }
 
     /// All is said, and FIN with it: the request stays until the peer ends its half.

@@ -78,8 +78,7 @@ impl Ids {
 
     /// The next id of ours.
     fn take(&mut self, key: Key) -> u64 {
-        let id = self.ours;
-        self.ours += 2;
+        let id = self.skip();
         self.insert(id, key);
         id
     }
@@ -89,11 +88,10 @@ impl Ids {
         self.by_key.insert(key, id);
     }
 
-    /// Another id of ours, whose answer is for a request that has one.
-    pub(super) fn take_also(&mut self, key: Key) -> u64 {
+    /// Another id of ours, whose answer says nothing that is waited for.
+    pub(super) fn skip(&mut self) -> u64 {
         let id = self.ours;
         self.ours += 2;
-        self.by_id.insert(id, key);
         id
     }
 
@@ -115,13 +113,6 @@ impl Ids {
     pub(super) fn forget(&mut self, key: Key) {
         self.blocked.retain(|(blocked, _)| *blocked != key);
         if let Some(id) = self.by_key.remove(&key) {
-            self.by_id.remove(&id);
-        }
-    }
-
-    /// The answer to an id that a request has besides its own came.
-    fn answered(&mut self, id: u64, key: Key) {
-        if self.by_key.get(&key) != Some(&id) {
             self.by_id.remove(&id);
         }
     }
@@ -278,7 +269,6 @@ impl Ietf {
             | Kind::PublishOk
             | Kind::PublishDone => {
                 if let Some(request) = self.ids.find(id) {
-                    self.ids.answered(id, request);
                     core.requests.receive(request, whole, false);
                 }
             }

@@ -12,7 +12,7 @@ mod streams;
 mod subscriber;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
@@ -86,7 +86,7 @@ pub(super) struct Ietf {
     roles: Vec<Role>,
     ids: Ids,
     /// Requests that came before the peer's set-up.
-    early: Vec<Key>,
+    early: BTreeSet<Key>,
     interests: Vec<Path>,
     heard: Heard,
     offers: Offers,
@@ -102,7 +102,7 @@ impl Ietf {
             control: None,
             roles: Vec::new(),
             ids: Ids::new(config.side, &config.limits),
-            early: Vec::new(),
+            early: BTreeSet::new(),
             interests: config.interests,
             heard: Heard::default(),
             offers: Offers::default(),
@@ -216,7 +216,11 @@ impl Ietf {
                 // Nobody asked, so nobody is to be told.
                 self.set_role(key, Role::Announcing(announcing));
             }
-            Role::Describing | Role::Announcing(_) => self.refuse(core, key, code),
+            Role::Announcing(mut announcing) => {
+                self.forget_told(&mut announcing);
+                self.refuse(core, key, code);
+            }
+            Role::Describing => self.refuse(core, key, code),
             role => *self.role(key) = role,
         }
     }
@@ -257,7 +261,7 @@ impl Ietf {
             return Look::More;
         }
         if self.peer.is_none() {
-            self.early.push(key);
+            self.early.insert(key);
             return Look::Wait;
         }
         let Some(request) = core.requests.get(key) else { return Look::Wait };
@@ -331,6 +335,11 @@ const INVALID_REQUEST_ID: u64 = 0x4;
 const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 const TOO_MANY_REQUESTS: u64 = 0x7;
 
+/// How many times [`owed_bytes`](crate::Limits::owed_bytes) the answers may be that a peer leaves unread
+/// while it goes on asking: each message has one, and a stream may carry any number of messages. Not to
+/// read them would stop two ends that both ask for much.
+const MAX_UNREAD: usize = 64;
+
 /// Bytes that are no message of the draft end the session.
 fn violation(core: &mut Core, error: &DecodeError) -> Look {
     core.violation(match error {
@@ -371,6 +380,11 @@ impl Dialect for Ietf {
     }
 
     fn look_at_request(&mut self, core: &mut Core, key: Key) -> Look {
+        let unread = core.limits.owed_bytes.saturating_mul(MAX_UNREAD);
+        if core.requests.get(key).is_some() && core.requests.owed(key) > unread {
+            core.close(Error::Limit("answers that are not read"));
+            return Look::Wait;
+        }
         match self.role(key) {
             Role::New => return self.look_at_new(core, key),
             Role::Done => return self.look_at_done(core, key),

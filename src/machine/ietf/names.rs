@@ -173,9 +173,10 @@ impl Ietf {
             return;
         }
         let Role::Announcing(announcing) = self.role(key) else { return };
-        if announcing.reader.replace(reader).is_some() {
+        if announcing.reader.is_some() {
             return;
         }
+        announcing.reader = Some(reader);
         announcing.ready = true;
         if !announcing.unasked {
             let id = self.reply_id(key);
@@ -264,6 +265,13 @@ impl Ietf {
         self.untell(&announcing.prefix.join(suffix));
     }
 
+    /// What was told of on a request that is over; all of it was said on that request.
+    pub(super) fn forget_told(&mut self, announcing: &mut Announcing) {
+        for suffix in core::mem::take(&mut announcing.told).into_keys() {
+            self.untell(&announcing.prefix.join(&suffix));
+        }
+    }
+
     /// SUBSCRIBE_NAMESPACE of the peer: FIN or a reset ends it.
     pub(super) fn look_at_announcing(
         &mut self,
@@ -276,9 +284,7 @@ impl Ietf {
         if !is_over {
             return self.look_at_update(core, key);
         }
-        for suffix in core::mem::take(&mut announcing.told).into_keys() {
-            self.untell(&announcing.prefix.join(&suffix));
-        }
+        self.forget_told(announcing);
         self.end(core, key);
         Look::request_ended(key, Error::Cancelled)
     }
@@ -392,11 +398,14 @@ impl Ietf {
             Ok(Some(Message::Namespace(Namespace { suffix }))) => {
                 let path = listening.prefix.join(&suffix);
                 let room = listening.names.len() < core.limits.announcements;
-                if room && listening.names.insert(suffix) {
-                    self.hear_of(core, &path)
-                } else {
-                    None
+                let event = (room && listening.names.insert(suffix.clone()))
+                    .then(|| self.hear_of(core, &path))
+                    .flatten();
+                if !self.knows_of(&path) {
+                    // Its NAMESPACE_DONE must not end another way to it that comes later.
+                    listening.names.remove(&suffix);
                 }
+                event
             }
             Ok(Some(Message::NamespaceDone(NamespaceDone { suffix }))) => {
                 let path = listening.prefix.join(&suffix);

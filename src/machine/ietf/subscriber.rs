@@ -124,7 +124,8 @@ impl Ietf {
             return core.refuse_sub(token, error);
         }
         let name = (broadcast, track);
-        if let Some(offer) = self.offers.by_name.get(&name).copied() {
+        let offer = self.offers.by_name.get(&name).copied();
+        if let Some(offer) = offer.filter(|offer| !self.offers.is_open(*offer)) {
             return self.take_offer(core, token, offer, want);
         }
         let (namespace, track) = name;
@@ -315,26 +316,32 @@ impl Ietf {
             return core.refuse_sub(token, Error::Duplicate);
         }
         let (alias, properties) = (offer.alias, offer.properties);
-        let sub = core.subs.insert(Sub::new(token, key, want.priority));
-        offer.sub = Some(sub);
         // The order of groups can't be changed.
         let parameters =
             Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
-        self.update(core, key, parameters);
+        if !self.update(core, key, parameters) {
+            return core.refuse_sub(token, Error::Limit("requests"));
+        }
+        let sub = core.subs.insert(Sub::new(token, key, want.priority));
+        if let Some(offer) = self.offers.by_key.get_mut(&key) {
+            offer.sub = Some(sub);
+        }
         if let Look::Event(event) = self.begin_sub(core, sub, alias, &properties) {
             core.notices.push_back(event);
         }
     }
 
-    fn update(&mut self, core: &mut Core, key: Key, parameters: Parameters) {
+    /// `false` if the peer grants no more ids: what was agreed goes on.
+    fn update(&mut self, core: &mut Core, key: Key, parameters: Parameters) -> bool {
+        if !self.may_open() {
+            return false;
+        }
         let existing = self.reply_id(key);
-        let id = self.ids.take_also(key);
-        // It is not sent where the peer grants no more ids: what was agreed goes on.
-        let update = RequestUpdate { id, existing, parameters };
-        self.say(core, key, &Message::RequestUpdate(update));
+        let update = RequestUpdate { id: self.ids.skip(), existing, parameters };
+        self.say(core, key, &Message::RequestUpdate(update))
     }
 
-    /// Nobody wants it any more, but somebody may again.
+    /// Nobody wants it any more, but somebody may again. What the peer can't be told to keep is refused.
     fn leave_offer(&mut self, core: &mut Core, key: Key) {
         let Some(offer) = self.offers.by_key.get_mut(&key) else { return };
         offer.sub = None;

@@ -299,6 +299,8 @@ struct Lone {
     /// What it did to the connection, but for priorities.
     actions: Vec<Action>,
     priorities: BTreeMap<StreamId, i32>,
+    /// Whether the peer takes what is written.
+    reads: bool,
 }
 
 impl Lone {
@@ -313,6 +315,7 @@ impl Lone {
             sent: BTreeMap::new(),
             actions: vec![],
             priorities: BTreeMap::new(),
+            reads: true,
         };
         lone.run();
         lone
@@ -376,6 +379,10 @@ impl Lone {
             }
             if let Some(mut write) = self.end.poll_write() {
                 more = true;
+                if !self.reads {
+                    write.blocked(0);
+                    continue;
+                }
                 let (bytes, fin) = self.sent.entry(write.id()).or_default();
                 bytes.extend_from_slice(&write.chunks().concat());
                 *fin |= write.fin();

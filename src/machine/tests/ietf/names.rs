@@ -301,5 +301,47 @@ fn announcements_have_a_limit() {
         talk.ask(|id| names(id, "c"));
         talk.say(listen, &done("c"));
         assert_eq!(talk.lone.events(), [announced("c")]);
+        // Full by another way of telling: the end of what was not kept is no end of what came later.
+        talk.say(listen, &Message::Namespace(Namespace { suffix: path("d") }));
+        talk.say(listen, &done("b"));
+        assert_eq!(talk.lone.events(), [unannounced("b")]);
+        talk.ask(|id| names(id, "d"));
+        talk.say(listen, &done("d"));
+        assert_eq!(talk.lone.events(), [announced("d")]);
+    }
+}
+
+/// An accepted SUBSCRIBE_NAMESPACE is given up: what was told on it is no echo any more.
+#[test]
+fn what_was_told_is_forgotten_with_the_request() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
+        talk.ask(|id| asks_for(id, "room"));
+        let request = requested(one(talk.lone.events()));
+        talk.lone.end.source.announce(token(3), active("a"));
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 1 });
+        talk.lone.apply(Command::Refuse { request, error: Error::Unauthorized });
+        talk.lone.events();
+        talk.ask(|id| names(id, "room/a"));
+        assert_eq!(talk.lone.events(), [announced("room/a")]);
+    }
+}
+
+/// A second answer to SUBSCRIBE_NAMESPACE changes nothing.
+#[test]
+fn announcements_are_accepted_once() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let stream = talk.ask(|id| asks_for(id, "room"));
+        let request = requested(one(talk.lone.events()));
+        for reader in [token(3), token(4)] {
+            talk.lone.apply(Command::AcceptAnnounce { request, reader, active: 0 });
+        }
+        talk.said(stream);
+        talk.lone.end.source.announce(token(3), active("a"));
+        talk.lone.end.source.announce(token(4), active("b"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        assert_eq!(talk.said(stream), [Message::Namespace(Namespace { suffix: path("a") })]);
     }
 }

@@ -244,3 +244,30 @@ fn names_that_are_no_path_are_refused() {
         assert!(!talk.lone.end.is_closed());
     }
 }
+
+/// Each request and each update has an answer: who asks on and reads none of them goes, before the
+/// answers take more memory than that.
+#[test]
+fn answers_that_are_not_read_have_a_limit() {
+    for version in DRAFTS {
+        let mut config = config(Side::Server, version);
+        config.limits.owed_bytes = 100;
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(config, setup);
+        let stream = talk.ask(asks);
+        assert_eq!(talk.lone.events().len(), 1);
+        talk.lone.reads = false;
+        let mut asked = 0;
+        while !talk.lone.end.is_closed() {
+            let (id, existing) = (talk.next, talk.id(0));
+            talk.next += 2;
+            let parameters = Parameters { forward: Some(false), ..Parameters::default() };
+            let update = RequestUpdate { id, existing, parameters };
+            talk.say(stream, &Message::RequestUpdate(update));
+            talk.lone.events();
+            asked += 1;
+            assert!(asked < 6_400, "an answer takes a byte at least");
+        }
+        assert!(asked > 500, "{asked}: a peer may be slow");
+    }
+}

@@ -683,3 +683,63 @@ fn an_offer_is_refused() {
         assert_eq!(talk.said_one(stream), talk.error(0, UNINTERESTED));
     }
 }
+
+/// *MAX_REQUEST_ID* (16): an update takes an id as well, and none is taken that the peer does not grant.
+#[test]
+fn an_offer_is_not_taken_without_credit() {
+    let setup = Setup { max_request_id: 5, solicit: true, ..Setup::default() };
+    let mut talk = Talk::with(interested(Side::Server, Moqt16), setup);
+    let stream = talk.ask(|id| offers(id, 77));
+    let request = match one(talk.lone.events()) {
+        Event::TrackOffered { request, .. } => request,
+        other => panic!("{other:?}"),
+    };
+    talk.lone.apply(Command::AcceptOffer { request });
+    talk.lone.events();
+    talk.said(stream);
+    // 1 went for SUBSCRIBE_NAMESPACE, 3 goes for taking the offer; for leaving it there is none.
+    let ids = |talk: &mut Talk| -> Vec<u64> {
+        let id = |message| match message {
+            Message::RequestUpdate(it) => it.id,
+            other => panic!("{other:?}"),
+        };
+        talk.said(stream).into_iter().map(id).collect()
+    };
+    talk.lone.apply(subscribe(0));
+    assert_eq!(ids(&mut talk), [3]);
+    assert_eq!(talk.lone.events(), [informed(0)]);
+    talk.lone.apply(Command::Unsubscribe { subscription: token(0) });
+    assert_eq!(ids(&mut talk), []);
+    talk.lone.events();
+    talk.lone.apply(subscribe(1));
+    assert_eq!(ids(&mut talk), []);
+    let (subscription, result) = (token(1), Err(Error::Limit("requests")));
+    assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
+    talk.say(stream, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+    talk.lone.apply(subscribe(2));
+    assert_eq!(ids(&mut talk), [5]);
+}
+
+/// Who takes and leaves an offer again and again leaves nothing behind.
+#[test]
+fn updates_of_an_offer_are_not_remembered() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
+        talk.ask(|id| offers(id, 77));
+        let request = match one(talk.lone.events()) {
+            Event::TrackOffered { request, .. } => request,
+            other => panic!("{other:?}"),
+        };
+        talk.lone.apply(Command::AcceptOffer { request });
+        let mut entries = Vec::new();
+        for slot in 0..10 {
+            talk.lone.apply(subscribe(slot));
+            talk.lone.apply(Command::Unsubscribe { subscription: token(slot) });
+            talk.lone.events();
+            entries.push(talk.lone.end.machine.entries());
+        }
+        // But for the aliases' names, which are the same.
+        assert_eq!(entries[1], entries[9], "{entries:?}");
+    }
+}
