@@ -1,75 +1,28 @@
 //! A relay between two sessions on a virtual clock: what comes to it in whatever order goes on, and
 //! upstream it asks for what is asked of it.
 
+mod chain;
+
 use std::collections::BTreeSet;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use chain::Chain;
 use smoq::machine::{Command, Config, Event, Machine, Token};
-use smoq::sim::{Bare, Endpoint, Link, Pair, Shelf};
+use smoq::sim::{Bare, Endpoint, Link, Shelf};
 use smoq::stream::Side;
 use smoq::{
-    BroadcastProducer, Client, Driver, Error, Instant, Limits, Origin, OriginProducer, Path,
-    Server, Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
+    Error, Instant, Limits, Origin, Path, Server, Subscription, Track, TrackConsumer, Version,
 };
 
-/// A publisher, a relay, and somebody behind it.
-struct World<B: Endpoint> {
-    up: Pair<Driver, Driver>,
-    down: Pair<Driver, B>,
-    track: TrackProducer,
-    _broadcast: BroadcastProducer,
-    _sessions: Vec<Session>,
+fn video() -> Track {
+    Track::new("video")
 }
 
-impl<B: Endpoint> World<B> {
-    /// `join` makes the end behind the relay.
-    fn with(versions: [Version; 2], link: &Link, join: impl FnOnce(Version) -> B) -> Self {
-        let [up, down] = versions;
-        let [publisher, relay] = [(); 2].map(|()| Origin::default().produce());
-        let mut broadcast = publisher.create_broadcast("live").unwrap();
-        let track = broadcast.create_track(Track::new("video")).unwrap();
-        let client = Client::new().with_publish(publisher.consume());
-        let server = Server::new().with_origin(&relay);
-        let (a, publisher) = client.connect(up, Instant::ZERO);
-        let (b, relay_up) = server.accept(up, Instant::ZERO);
-        let (c, relay_down) = Client::new().with_origin(&relay).connect(down, Instant::ZERO);
-        let up = Pair::new(publisher, relay_up, link.clone());
-        let down = Pair::new(relay_down, join(down), link.clone());
-        let _sessions = vec![a, b, c];
-        let mut world = Self { up, down, track, _broadcast: broadcast, _sessions };
-        world.advance(500);
-        world
-    }
-
-    /// Both links in small steps, so that the relay passes on what it has.
-    fn advance(&mut self, millis: u64) {
-        for _ in 0..millis {
-            self.up.advance(Duration::from_millis(1));
-            self.down.advance(Duration::from_millis(1));
-        }
-    }
-
-    /// Groups at once, of which a publisher sends the newest first.
-    fn burst(&mut self, groups: u64) {
-        for n in 0..groups {
-            self.track.write_frame(n * 10, vec![n as u8; 300]).unwrap();
-        }
-    }
-}
-
-impl World<Driver> {
-    fn new(versions: [Version; 2], link: &Link) -> (Self, OriginProducer) {
-        let origin = Origin::default().produce();
-        let server = Server::new().with_consume(origin.clone());
-        let mut session = None;
-        let mut world = Self::with(versions, link, |version| {
-            let (handle, driver) = server.accept(version, Instant::ZERO);
-            session = Some(handle);
-            driver
-        });
-        world._sessions.extend(session);
-        (world, origin)
+/// Groups at once, of which a publisher sends the newest first.
+fn burst<B: Endpoint>(chain: &mut Chain<B>, groups: u64) {
+    for n in 0..groups {
+        chain.track.write_frame(n * 10, vec![n as u8; 300]).unwrap();
     }
 }
 
@@ -102,12 +55,12 @@ fn a_burst_that_comes_newest_first_is_relayed_whole() {
             Subscription::default().max_age(Duration::MAX).start(0),
             Subscription::default().max_age(Duration::from_secs(5)),
         ] {
-            let (mut world, origin) = World::new(versions, link);
+            let (mut chain, origin) = Chain::to_origin(versions, link, video());
             let seen = origin.consume().get_broadcast("live").expect("it was announced");
             let mut reader = seen.subscribe_track("video", want).unwrap();
-            world.advance(500);
-            world.burst(40);
-            world.advance(1_000);
+            chain.advance(500);
+            burst(&mut chain, 40);
+            chain.advance(1_000);
             let order = received(&mut reader);
             let in_order = order.windows(2).all(|pair| pair[0] < pair[1]);
             assert!(!in_order, "{versions:?}: the test means another order");
@@ -122,15 +75,15 @@ fn a_burst_that_comes_newest_first_is_relayed_whole() {
 #[test]
 fn a_late_reader_behind_a_relay_knows_when_it_has_everything() {
     for link in [Link::perfect(), Link::wide(3)] {
-        let (mut world, origin) = World::new([Version::Lite06; 2], &link);
-        world.burst(5);
+        let (mut chain, origin) = Chain::to_origin([Version::Lite06; 2], &link, video());
+        burst(&mut chain, 5);
         let seen = origin.consume().get_broadcast("live").expect("it was announced");
         let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
-        world.advance(500);
+        chain.advance(500);
         assert_eq!(received(&mut reader), [4], "the newest");
-        world.burst(1);
-        world.track.finish().unwrap();
-        world.advance(300);
+        burst(&mut chain, 1);
+        chain.track.finish().unwrap();
+        chain.advance(300);
         assert_eq!(received(&mut reader), [5]);
         assert_eq!(reader.try_finished(), Poll::Ready(Ok(6)));
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
@@ -152,23 +105,23 @@ fn what_is_written_between_question_and_subscription_is_not_lost() {
             config.interests = vec![Path::root()];
             Bare::new(Machine::new(config, Instant::ZERO), Shelf::new())
         };
-        let mut world = World::with(versions, &Link::wide(3), join);
+        let mut chain = Chain::with(versions, &Link::wide(3), video(), join);
         let subscription = Token::default();
         let (broadcast, track) = (Path::new("live"), "video".into());
-        world.down.server.apply(Command::Describe { subscription, broadcast, track });
-        world.advance(200);
+        chain.down.server.apply(Command::Describe { subscription, broadcast, track });
+        chain.advance(200);
         let told = |event: &Event| matches!(event, Event::TrackInfo { .. });
-        assert!(world.down.server.take_events().iter().any(told), "{versions:?}");
-        assert_eq!(world.track.try_used(), Poll::Pending, "a question is no demand");
+        assert!(chain.down.server.take_events().iter().any(told), "{versions:?}");
+        assert_eq!(chain.track.try_used(), Poll::Pending, "a question is no demand");
 
-        world.burst(20);
-        world.advance(200);
+        burst(&mut chain, 20);
+        chain.advance(200);
         let (broadcast, track) = (Path::new("live"), "video".into());
         let want = Subscription::default().max_age(Duration::from_secs(5)).start(0);
-        world.down.server.apply(Command::Subscribe { subscription, broadcast, track, want });
-        world.advance(500);
-        assert_eq!(world.track.try_used(), Poll::Ready(Ok(())));
-        let events = world.down.server.take_events();
+        chain.down.server.apply(Command::Subscribe { subscription, broadcast, track, want });
+        chain.advance(500);
+        assert_eq!(chain.track.try_used(), Poll::Ready(Ok(())));
+        let events = chain.down.server.take_events();
         let groups: BTreeSet<_> = events
             .iter()
             .filter_map(|event| match event {
@@ -188,14 +141,14 @@ fn a_question_about_nothing_is_refused_through_a_relay() {
         config.interests = vec![Path::root()];
         Bare::new(Machine::new(config, Instant::ZERO), Shelf::new())
     };
-    let mut world = World::with([Version::Lite06; 2], &Link::wide(3), join);
+    let mut chain = Chain::with([Version::Lite06; 2], &Link::wide(3), video(), join);
     let subscription = Token::default();
     let (broadcast, track) = (Path::new("live"), "subtitles".into());
-    world.down.server.apply(Command::Describe { subscription, broadcast, track });
-    world.advance(500);
+    chain.down.server.apply(Command::Describe { subscription, broadcast, track });
+    chain.advance(500);
     let result = Err(Error::NotFound);
     let ended = Event::SubscribeEnded { subscription, result };
-    assert!(world.down.server.take_events().contains(&ended));
+    assert!(chain.down.server.take_events().contains(&ended));
 }
 
 /// One session of an origin has a timer for what gets old in its cache. When it ends, another one is
