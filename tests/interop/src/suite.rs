@@ -324,18 +324,11 @@ pub async fn dropped<P: Peer, S: Peer>(version: &str) {
     track.used().await.expect("a live track");
     track.write(&payload::sized_group(0, &[3])).expect("written");
     check(&subscription.next_group().await.expect("a group"), 0, &[3]);
-    let (rest, end) = if P::abilities(version).mixes_messages {
-        drop(track);
-        let drained = subscription.drain().await;
-        drop(broadcast);
-        drained
-    } else {
-        drop((broadcast, track));
-        if notices_gone::<P, S>(version, Dials::Publisher) {
-            news.gone(PATH).await;
-        }
-        subscription.drain().await
-    };
+    drop((broadcast, track));
+    if notices_gone::<P, S>(version, Dials::Publisher) {
+        news.gone(PATH).await;
+    }
+    let (rest, end) = subscription.drain().await;
     println!(
         "{} -> {} in {version}: dropped track: {}",
         P::NAME,
@@ -343,9 +336,6 @@ pub async fn dropped<P: Peer, S: Peer>(version: &str) {
         end.expect_err("an unfinished track")
     );
     assert!(rest.is_empty());
-    if P::abilities(version).mixes_messages && notices_gone::<P, S>(version, Dials::Publisher) {
-        news.gone(PATH).await;
-    }
 }
 
 /// The publisher's connection is closed: the same is seen.

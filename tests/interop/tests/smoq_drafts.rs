@@ -1,5 +1,5 @@
 //! smoq in moq-transport against the published peers and against itself, by both adapters, and in what it
-//! relays between any two versions.
+//! relays between a draft and 03 to 06 or the other draft.
 
 use smoq_interop::{
     by_hand::Refusal,
@@ -71,7 +71,7 @@ closes! {
     smoq_blocking_smoq_quinn_18: smoq_blocking, smoq_quinn, "moqt-18";
 }
 
-// Every two versions of which one is a draft, by one adapter or the other; the others are in tests/smoq.rs.
+// Each draft with 03 to 06 and with the other draft, by one adapter or the other; moq-lite alone is in tests/smoq.rs.
 relays! {
     net03_03_smoq_quinn_net03_16: net03, "moq-lite-03", smoq_quinn, net03, "moqt-16";
     net03_03_smoq_blocking_net03_18: net03, "moq-lite-03", smoq_blocking, net03, "moqt-18";

@@ -1,6 +1,11 @@
 //! moq-lite 0.16.3, over web-transport-quinn 0.11.
 
-use std::{future::Future, net::SocketAddr, sync::Mutex};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{LazyLock, Mutex},
+    thread,
+};
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -39,8 +44,6 @@ impl super::Peer for Peer {
                 tells_end: false,
                 // In 18 a reset may overtake it.
                 own_end: !moqt18,
-                // 18 has a stream per request.
-                mixes_messages: !moqt18,
                 // In 16 seldom not.
                 withdraws_initial: moqt18,
                 withdraws_by_fin: moqt18,
@@ -69,7 +72,9 @@ impl super::Peer for Peer {
         Listener::spawn(quic::server_config(versions), move |connection| {
             let server = server.clone();
             async move {
-                let session = server.accept(transport(&connection)?).await.map_err(failure)?;
+                let transport = transport(&connection)?;
+                let accepting = async move { server.accept(transport).await };
+                let session = on_one_thread(accepting).await.map_err(failure)?;
                 Ok(link(connection, session))
             }
         })
@@ -82,7 +87,8 @@ impl super::Peer for Peer {
             .with_publish(role.publishes().then(|| self.origin.consume()))
             .with_consume(role.subscribes().then(|| self.origin.clone()))
             .with_versions(parse(versions));
-        let connecting = client.connect(transport(&connection)?);
+        let transport = transport(&connection)?;
+        let connecting = on_one_thread(async move { client.connect(transport).await });
         let session = within("moq-lite 0.16.3 to connect", connecting).await.map_err(failure)?;
         Ok(link(connection, session))
     }
@@ -136,6 +142,24 @@ impl super::Peer for Peer {
         let track = within(format!("a listener for {what}"), subscribing).await.map_err(failure)?;
         Ok(Subscription::spawn(what, |report| read_track(track, report)))
     }
+}
+
+/// Runs a handshake, and so all tasks that its session spawns, on the one thread of all such sessions.
+///
+/// On the control stream of draft 16 the peer queues the type and the body of an answer apart, without
+/// waiting between them, from as many tasks as it has requests. On one thread nothing comes between the
+/// two; on several, another task's message may.
+async fn on_one_thread<T: Send + 'static>(
+    handshake: impl Future<Output = T> + Send + 'static,
+) -> T {
+    static THREAD: LazyLock<tokio::runtime::Handle> = LazyLock::new(|| {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        handle
+    });
+    THREAD.spawn(handshake).await.expect("no panic in the handshake")
 }
 
 /// A broadcast published by moq-lite 0.16.3.
