@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use super::io::FrameView;
 use super::layout::Layout;
@@ -17,11 +18,11 @@ const MAX_CHUNKS: usize = 32;
 const COPY_MAX: usize = 256;
 /// More than the head of any frame takes.
 const HEAD_MAX: usize = 256;
-/// The same of pieces that follow each other: QUIC searches its list of slices for each packet. A
+/// The same of payloads that follow each other: QUIC searches its list of slices for each packet. A
 /// frame alone, as live media come, is not copied.
 const MERGE_MAX: usize = 2 << 10;
-/// What the arena is given at a time.
-const ARENA_STEP: usize = 16 << 10;
+/// What the arena is given at first, and at most: room for a guard's runs.
+const ARENA_STEPS: [usize; 2] = [1 << 10, 64 << 10];
 
 /// Memory for one guard, reused by the next.
 #[derive(Debug, Default)]
@@ -31,6 +32,10 @@ pub(super) struct Scratch {
     /// Where each whole frame ends, in bytes from the start of the run.
     pub(super) ends: Vec<usize>,
     arena: BytesMut,
+    /// What the arena was given last.
+    step: usize,
+    /// There is payload in the arena, and not only heads.
+    merging: bool,
 }
 
 impl Scratch {
@@ -39,26 +44,39 @@ impl Scratch {
         self.ends.clear();
         self.total = 0;
         self.arena.clear();
+        self.merging = false;
+        // As soon as QUIC holds none of it, all of the arena is used again.
+        let _ = self.arena.try_reclaim(self.step);
     }
 
     pub(super) fn copy(&mut self, bytes: &[u8]) {
         if self.arena.capacity() - self.arena.len() < bytes.len() {
+            let merging = self.merging;
             self.flush();
-            self.arena.reserve(ARENA_STEP.max(bytes.len()));
+            self.merging = merging;
+            let [least, most] = ARENA_STEPS;
+            self.step = (2 * self.step).clamp(least, most).max(bytes.len());
+            self.arena = BytesMut::with_capacity(self.step);
         }
         self.arena.extend_from_slice(bytes);
         self.total += bytes.len();
     }
 
+    /// Keeps the head of a frame.
+    fn head(&mut self, bytes: &[u8]) {
+        if self.arena.is_empty() {
+            self.gather();
+        }
+        self.copy(bytes);
+    }
+
+    /// Keeps payload that is worth a slice of its own if it stands alone.
     fn share(&mut self, bytes: Bytes) {
         if bytes.len() <= MERGE_MAX {
-            let follows_small = self.chunks.last().is_some_and(|last| last.len() <= MERGE_MAX);
-            if self.arena.is_empty() && follows_small {
-                let previous = self.chunks.pop().unwrap_or_default();
-                self.total -= previous.len();
-                self.copy(&previous);
+            if self.arena.is_empty() {
+                self.gather();
             }
-            if !self.arena.is_empty() {
+            if self.merging {
                 return self.copy(&bytes);
             }
         }
@@ -67,10 +85,23 @@ impl Scratch {
         self.chunks.push(bytes);
     }
 
+    /// More follows: what was kept last, a small payload and its head, is the begin of a run.
+    fn gather(&mut self) {
+        let small = self.chunks.iter().rev().take(2).take_while(|chunk| chunk.len() <= MERGE_MAX);
+        let kept = self.chunks.len() - small.count();
+        let run: SmallVec<[Bytes; 2]> = self.chunks.drain(kept..).collect();
+        for piece in &run {
+            self.merging = true;
+            self.total -= piece.len();
+            self.copy(piece);
+        }
+    }
+
     pub(super) fn flush(&mut self) {
         if !self.arena.is_empty() {
             self.chunks.push(self.arena.split().freeze());
         }
+        self.merging = false;
     }
 }
 
@@ -220,7 +251,7 @@ impl<'a> Run<'a> {
     fn head(&mut self, head: &[u8]) {
         let skipped = self.skip.min(head.len());
         self.skip -= skipped;
-        self.out.copy(&head[skipped..]);
+        self.out.head(&head[skipped..]);
         self.room = self.room.saturating_sub(head.len() - skipped);
     }
 
@@ -250,6 +281,7 @@ impl<'a> Run<'a> {
         let n = (bytes.len() - from).min(self.room);
         self.room -= n;
         if n <= COPY_MAX {
+            self.out.merging = true;
             self.out.copy(&bytes[from..from + n]);
         } else {
             self.out.share(bytes.slice(from..from + n));
@@ -262,15 +294,18 @@ impl<'a> Run<'a> {
 mod tests {
     use super::*;
 
+    fn pieces<const N: usize>(sizes: [usize; N]) -> [Bytes; N] {
+        sizes.map(|n| Bytes::from(alloc::vec![n as u8; n]))
+    }
+
     #[test]
-    fn a_run_of_small_pieces_is_one_slice_and_others_are_not_copied() {
-        let mut out = Scratch::default();
-        let [small, large] =
-            [MERGE_MAX, MERGE_MAX + 1].map(|n| Bytes::from(alloc::vec![n as u8; n]));
+    fn a_run_of_small_payloads_is_one_slice_and_others_are_not_copied() {
+        let mut out = Scratch { step: ARENA_STEPS[1], ..Scratch::default() };
+        let [small, large] = pieces([MERGE_MAX, MERGE_MAX + 1]);
         out.share(small.clone());
         assert_eq!(out.chunks[0].as_ptr(), small.as_ptr(), "one alone is not a run");
         out.share(small.clone());
-        out.copy(b"head");
+        out.head(b"head");
         out.share(small.clone());
         out.share(large.clone());
         out.share(small.clone());
@@ -280,5 +315,41 @@ mod tests {
         assert_eq!(out.chunks[1].as_ptr(), large.as_ptr());
         assert_eq!(out.chunks[2].as_ptr(), small.as_ptr());
         assert_eq!(out.total, out.chunks.iter().map(Bytes::len).sum());
+    }
+
+    #[test]
+    fn a_small_payload_behind_its_head_is_copied_only_when_another_frame_follows() {
+        let mut out = Scratch { step: ARENA_STEPS[1], ..Scratch::default() };
+        let [small, large] = pieces([1_200, MERGE_MAX + 1]);
+        out.head(b"1");
+        out.share(small.clone());
+        assert_eq!(out.chunks[1].as_ptr(), small.as_ptr());
+        out.head(b"2");
+        out.share(small.clone());
+        out.head(b"3");
+        out.share(large.clone());
+        out.flush();
+        let run = [b"1", &small[..], b"2", &small, b"3"].concat();
+        assert_eq!(out.chunks, [Bytes::from(run), large.clone()]);
+        assert_eq!(out.total, out.chunks.iter().map(Bytes::len).sum());
+    }
+
+    #[test]
+    fn the_arena_is_used_again_when_nothing_of_it_is_held() {
+        let mut out = Scratch::default();
+        let mut at = |held: &mut alloc::vec::Vec<Bytes>| {
+            out.clear();
+            out.copy(&[1; 600]);
+            out.flush();
+            held.extend(out.chunks.iter().cloned());
+            (out.chunks[0].as_ptr() as usize, out.step)
+        };
+        let mut held = Vec::new();
+        let first = at(&mut held);
+        held.clear();
+        assert_eq!(at(&mut held), first);
+        let (other, step) = at(&mut held);
+        assert_ne!(other, first.0, "QUIC holds the first");
+        assert_eq!(step, 2 * first.1);
     }
 }
