@@ -82,6 +82,12 @@ impl Version {
     pub(crate) const fn updates_subscriptions(self) -> bool {
         matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
     }
+
+    /// Whether FETCH can ask for a part of a group.
+    #[cfg(feature = "std")]
+    pub(crate) const fn fetches_parts(self) -> bool {
+        matches!(self, Self::Lite06 | Self::Lite07Wip)
+    }
 }
 
 impl fmt::Display for Version {

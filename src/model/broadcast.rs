@@ -19,7 +19,7 @@ use crate::{Error, Limits, Path, Subscription, TrackInfo};
 
 use supply::Desks;
 
-pub(crate) use supply::{Source, Supplier, cut_off};
+pub(crate) use supply::{Source, Supplier};
 
 /// A collection of tracks that belongs to no origin. For one that does see
 /// [`OriginProducer::create_broadcast`](super::OriginProducer::create_broadcast).

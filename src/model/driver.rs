@@ -10,11 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 mod fetch;
+mod receive;
 
-use super::broadcast::{Source, Supplier, cut_off};
+use super::broadcast::{Source, Supplier};
 use super::budget::Cache;
-use super::frame::FrameProducer;
-use super::group::GroupProducer;
 use super::log;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::outbox::{Next, Outbox, ServeWakers};
@@ -22,7 +21,7 @@ use super::ready::ReadyList;
 use super::route::{Horizon, Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
 use super::stats::{add, count, tell};
-use super::track::{GroupRequest, TrackConsumer, TrackDynamic};
+use super::track::{TrackConsumer, TrackDynamic, Wanted, cut_off};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 #[cfg(doc)]
@@ -36,8 +35,10 @@ use crate::path::Path;
 use crate::slab::Slab;
 use crate::stream::{Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
-use crate::time::{Instant, Timestamp};
+use crate::time::Instant;
 use crate::version::{Agreed, Version};
+
+use receive::Receiving;
 
 /// How long a track that a peer asked about is kept ready for the subscription that follows.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
@@ -137,19 +138,10 @@ struct Past {
     waker: Waker,
 }
 
-/// A group of the peer that was asked for and does not come yet.
+/// A group of the peer, or the rest of one, that was asked for and does not come yet.
 struct Fetch {
-    request: GroupRequest,
+    wanted: Wanted,
     waker: Waker,
-}
-
-/// A group that the peer is sending.
-struct Receiving {
-    key: GroupKey,
-    group: GroupProducer,
-    frame: Option<FrameProducer>,
-    /// Where its track is, if it was subscribed.
-    ask: Option<Token>,
 }
 
 /// What a key of the ready list stands for; the rest of the key is a slot.
@@ -445,13 +437,6 @@ impl Driver {
             cache.leave(self.id.0);
         }
         let inbox = std::mem::take(&mut self.inbox);
-        for receiving in inbox.groups.into_iter().flatten() {
-            count(&self.shared.cells.broken_groups);
-            cut_off(receiving.group, Error::SessionClosed);
-        }
-        for fetch in inbox.fetches.into_values() {
-            fetch.request.reject(Error::SessionClosed);
-        }
         for mut past in inbox.pasts.into_values() {
             past.dynamic.refuse(&Error::SessionClosed);
         }
@@ -460,6 +445,17 @@ impl Driver {
         }
         for remote in inbox.remotes.into_values() {
             remote.supplier.leave(Err(Error::SessionClosed));
+        }
+        // Last, when it is known whether another session goes on.
+        for receiving in inbox.groups.into_iter().flatten() {
+            count(&self.shared.cells.broken_groups);
+            cut_off(receiving.group, receiving.frame, Error::SessionClosed);
+        }
+        for fetch in inbox.fetches.into_values() {
+            match fetch.wanted {
+                Wanted::Group(request) => request.reject(Error::SessionClosed),
+                Wanted::Rest(rest) => rest.leave(),
+            }
         }
         self.outbox = Outbox::default();
         self.publish = None;
@@ -620,7 +616,7 @@ impl Driver {
             Ok(group)
         });
         match group {
-            Ok(group) => self.inbox.begin(key, group, Some(subscription)),
+            Ok(group) => self.inbox.begin(Receiving::new(key, group, Some(subscription))),
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
         }
     }
@@ -837,41 +833,13 @@ impl Driver {
 }
 
 impl Inbox {
-    fn begin(&mut self, key: GroupKey, group: GroupProducer, ask: Option<Token>) {
-        let slot = key.slot();
+    fn begin(&mut self, receiving: Receiving) {
+        let slot = receiving.key.slot();
         if slot >= self.groups.len() {
             self.groups.resize_with(slot + 1, || None);
         }
-        let before = self.groups[slot].replace(Receiving { key, group, frame: None, ask });
+        let before = self.groups[slot].replace(receiving);
         self.receiving += usize::from(before.is_none());
-    }
-}
-
-impl Receiving {
-    fn frame(
-        &mut self,
-        timestamp: Option<Timestamp>,
-        now: u64,
-        size: u64,
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        let timestamp = timestamp.unwrap_or(Timestamp::new(now));
-        self.frame = self.group.ingest(timestamp, size, payload)?;
-        self.settle()
-    }
-
-    fn payload(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some(frame) = &mut self.frame else { return Err(Error::WrongSize) };
-        frame.write(bytes)?;
-        self.settle()
-    }
-
-    /// A frame is over as soon as all its bytes are there.
-    fn settle(&mut self) -> Result<(), Error> {
-        match self.frame.take_if(|frame| frame.remaining() == 0) {
-            Some(frame) => frame.finish(),
-            None => Ok(()),
-        }
     }
 }
 

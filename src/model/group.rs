@@ -478,6 +478,21 @@ impl GroupProducer {
         Ok(None)
     }
 
+    /// The open frame comes anew, of `size` bytes: how many bytes of it are here. Fails with
+    /// [`Error::WrongSize`] if it is not the same frame.
+    pub(crate) fn resume_frame(&self, timestamp: Option<Timestamp>, size: u64) -> Result<u64> {
+        let state = lock(&self.group.state);
+        let same = |open: &&Open| {
+            open.size == size && timestamp.is_none_or(|it| it == open.start.timestamp)
+        };
+        state.open.as_ref().filter(same).map(|open| open.received).ok_or(Error::WrongSize)
+    }
+
+    /// The track of which it is, as long as somebody holds that.
+    pub(super) fn track(&self) -> Option<Arc<Shared>> {
+        self.group.track.upgrade()
+    }
+
     /// For the open frame, which holds one of us.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let group = &self.group;

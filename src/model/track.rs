@@ -3,6 +3,7 @@
 mod consumer;
 mod demand;
 mod fetch;
+mod rest;
 mod sources;
 
 use std::fmt;
@@ -27,10 +28,13 @@ use crate::time::{Instant, Timescale, Timestamp};
 
 use demand::{Changes, Demand};
 use fetch::Fetches;
+use rest::Rests;
 use sources::Sources;
 
 pub use consumer::TrackConsumer;
+pub(crate) use fetch::Wanted;
 pub use fetch::{GroupRequest, TrackDynamic};
+pub(crate) use rest::{Rest, cut_off};
 
 /// A track that is to be made: its name and what its publisher says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +111,8 @@ struct State {
     demand: Demand,
     /// Groups that somebody asked for and that are not here.
     fetches: Fetches,
+    /// Open groups that nobody brings.
+    rests: Rests,
     /// The sessions that bring it.
     sources: Sources,
     deadline: Option<Instant>,
@@ -129,12 +135,13 @@ impl Shared {
         change: impl FnOnce(&mut State, &mut Woken) -> T,
     ) -> T {
         let mut dead = Dead::new();
-        let result = {
+        let (result, lost) = {
             let mut state = lock(&self.state);
             let result = change(&mut state, woken);
             self.tidy(&mut state, &mut dead);
-            result
+            (result, state.rests.take_lost())
         };
+        lost.into_iter().for_each(Rest::give_up);
         for (group, why) in dead {
             let tally = self.account.tally();
             count(if why == Error::Old { &tally.expired_groups } else { &tally.evicted_groups });
@@ -224,6 +231,7 @@ impl State {
             self.demand.suppliers.take(woken);
             let error = self.abort.as_ref().unwrap_or(&Error::Internal);
             self.fetches.refuse_all(error, woken);
+            self.rests.lose();
         }
     }
 }

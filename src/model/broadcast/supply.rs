@@ -475,12 +475,6 @@ impl Source {
     }
 }
 
-/// Ends a group whose source is gone while it was open. This is the place to complete it instead, by a
-/// FETCH from where it stands, where the next source can.
-pub(crate) fn cut_off(mut group: GroupProducer, error: Error) {
-    group.abort(error);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -524,8 +518,7 @@ mod tests {
         assert!(asked(&mut far).is_none());
         let mut source = asked(&mut near).expect("the best is asked");
         source.accept(TrackInfo::default()).unwrap();
-        let group = source.create_group(4).unwrap();
-        cut_off(group, Error::SessionClosed);
+        drop(source.create_group(4).unwrap());
         source.lose(Error::SessionClosed);
         near.leave(Err(Error::SessionClosed));
         let mut source = asked(&mut far).expect("the next one is asked");

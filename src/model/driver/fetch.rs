@@ -3,8 +3,8 @@
 
 use std::task::{Context, Poll};
 
-use super::super::track::TrackDynamic;
-use super::{ANSWER, Driver, FETCH, Fetch, PAST, Past, ready_key};
+use super::super::track::{TrackDynamic, Wanted};
+use super::{ANSWER, Driver, FETCH, Fetch, PAST, Past, Receiving, ready_key};
 use crate::error::Error;
 use crate::machine::{Command, GroupKey, RequestKey, Token};
 use crate::path::Path;
@@ -26,14 +26,20 @@ impl Driver {
             let Poll::Ready(next) = past.dynamic.poll_supply(Some(&past.waker)) else {
                 return;
             };
-            let Some(request) = next else {
+            let Some((wanted, priority)) = next else {
                 self.inbox.pasts.remove(key);
                 return;
             };
-            let (sequence, priority) = (request.sequence(), request.priority());
+            let (sequence, first_frame) = match &wanted {
+                Wanted::Group(request) => (request.sequence(), 0),
+                Wanted::Rest(rest) if self.version.fetches_parts() => {
+                    (rest.sequence(), rest.first_frame())
+                }
+                Wanted::Rest(rest) => (rest.sequence(), 0),
+            };
             let (broadcast, track) = (past.broadcast.clone(), past.dynamic.name().into());
             let waker = |slot| self.ready.waker(ready_key(FETCH, slot));
-            let fetch = |slot| Fetch { request, waker: waker(slot) };
+            let fetch = |slot| Fetch { wanted, waker: waker(slot) };
             let fetch: Token = self.inbox.fetches.insert_with(fetch).into();
             self.machine.apply(Command::Fetch {
                 fetch,
@@ -41,7 +47,7 @@ impl Driver {
                 track,
                 priority,
                 sequence,
-                first_frame: 0,
+                first_frame,
                 last_frame: None,
             });
             self.fetch_changed(fetch.slot as usize);
@@ -51,7 +57,8 @@ impl Driver {
     /// Those who wait for a group may have gone away.
     pub(super) fn fetch_changed(&mut self, slot: usize) {
         let Some((key, fetch)) = self.inbox.fetches.at(slot) else { return };
-        if fetch.request.poll_unused(&mut Context::from_waker(&fetch.waker)).is_ready() {
+        let Wanted::Group(request) = &mut fetch.wanted else { return };
+        if request.poll_unused(&mut Context::from_waker(&fetch.waker)).is_ready() {
             self.inbox.fetches.remove(key);
             self.machine.apply(Command::CancelFetch { fetch: key.into() });
         }
@@ -59,16 +66,30 @@ impl Driver {
 
     /// From now on it is a group like others.
     pub(super) fn fetch_started(&mut self, fetch: Token, key: GroupKey) {
-        let fetch = self.inbox.fetches.remove(fetch.into());
-        match fetch.map_or(Err(Error::Cancelled), |fetch| fetch.request.accept()) {
-            Ok(group) => self.inbox.begin(key, group, None),
+        let receiving = match self.inbox.fetches.remove(fetch.into()).map(|fetch| fetch.wanted) {
+            Some(Wanted::Group(request)) => {
+                request.accept().map(|group| Receiving::new(key, group, None))
+            }
+            Some(Wanted::Rest(rest)) => {
+                let whole = !self.version.fetches_parts();
+                let known = if whole { rest.first_frame() } else { 0 };
+                Ok(Receiving::resume(key, rest, known))
+            }
+            None => Err(Error::Cancelled),
+        };
+        match receiving {
+            Ok(receiving) => self.inbox.begin(receiving),
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
         }
     }
 
     pub(super) fn fetch_ended(&mut self, fetch: Token, result: Result<(), Error>) {
-        if let Some(fetch) = self.inbox.fetches.remove(fetch.into()) {
-            fetch.request.reject(result.err().unwrap_or(Error::NotFound));
+        match self.inbox.fetches.remove(fetch.into()).map(|fetch| fetch.wanted) {
+            Some(Wanted::Group(request)) => {
+                request.reject(result.err().unwrap_or(Error::NotFound));
+            }
+            Some(Wanted::Rest(rest)) => rest.give_up(),
+            None => {}
         }
     }
 

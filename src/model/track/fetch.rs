@@ -9,7 +9,7 @@ use super::super::Result;
 use super::super::group::{GroupConsumer, GroupProducer, Kept};
 use super::super::stats::count;
 use super::super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
-use super::{Shared, State};
+use super::{Rest, Shared, State};
 use crate::error::Error;
 
 /// What came of a request, shared by all who asked. It keeps the group for those who were not told yet.
@@ -216,34 +216,36 @@ impl TrackDynamic {
         &self.shared.name
     }
 
-    /// The next request, or what `else_` says when there is none.
-    fn next<T>(
+    fn pop(&self, state: &mut State) -> Option<GroupRequest> {
+        let (sequence, open) = state.fetches.pop()?;
+        let (shared, answer) = (self.shared.clone(), open.answer.clone());
+        let (priority, slot) = (open.priority, WaitSlot::default());
+        Some(GroupRequest { shared, sequence, priority, answer, slot })
+    }
+
+    /// What `next` finds, now or when there is something new.
+    fn wait<T>(
         &mut self,
         waker: Option<&Waker>,
-        found: impl FnOnce(GroupRequest) -> T,
-        else_: impl FnOnce(&State) -> Poll<T>,
+        next: impl FnOnce(&Self, &mut State) -> Poll<T>,
     ) -> Poll<T> {
         let waker = waker.cloned();
         // Declared before the guard: dropped after the unlock.
         let _displaced;
         let mut state = lock(&self.shared.state);
-        if let Some((sequence, open)) = state.fetches.pop() {
-            let (shared, answer) = (self.shared.clone(), open.answer.clone());
-            let (priority, slot) = (open.priority, WaitSlot::default());
-            return Poll::Ready(found(GroupRequest { shared, sequence, priority, answer, slot }));
-        }
-        let answer = else_(&state);
-        if answer.is_pending() {
+        let next = next(self, &mut state);
+        if next.is_pending() {
             _displaced =
                 waker.and_then(|waker| state.demand.suppliers.register(&mut self.slot, waker));
         }
-        answer
+        next
     }
 
     fn request(&mut self, waker: Option<&Waker>) -> Poll<Result<GroupRequest>> {
-        self.next(waker, Ok, |state| match &state.abort {
-            Some(error) => Poll::Ready(Err(error.clone())),
-            None => Poll::Pending,
+        self.wait(waker, |this, state| match (this.pop(state), &state.abort) {
+            (Some(request), _) => Poll::Ready(Ok(request)),
+            (None, Some(error)) => Poll::Ready(Err(error.clone())),
+            (None, None) => Poll::Pending,
         })
     }
 
@@ -256,12 +258,20 @@ impl TrackDynamic {
             -> Result<GroupRequest>
     }
 
-    /// For a session: `None` when no more can come.
+    /// For a session: what is wanted of it, and how important it is; `None` when no more can come.
     pub(in super::super) fn poll_supply(
         &mut self,
         waker: Option<&Waker>,
-    ) -> Poll<Option<GroupRequest>> {
-        self.next(waker, Some, |state| {
+    ) -> Poll<Option<(Wanted, u8)>> {
+        self.wait(waker, |this, state| {
+            if let Some(rest) = state.rests.open.pop() {
+                let priority = state.demand.all().map_or(0, |want| want.priority);
+                return Poll::Ready(Some((Wanted::Rest(rest), priority)));
+            }
+            if let Some(request) = this.pop(state) {
+                let priority = request.priority();
+                return Poll::Ready(Some((Wanted::Group(request), priority)));
+            }
             let left = state.end.is_some() && !state.demand.is_asked();
             if left || state.abort.is_some() { Poll::Ready(None) } else { Poll::Pending }
         })
@@ -297,6 +307,14 @@ impl fmt::Debug for TrackDynamic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrackDynamic").field("name", &self.name()).finish_non_exhaustive()
     }
+}
+
+/// What a session is asked for beside what it brings by itself.
+pub(crate) enum Wanted {
+    /// That somebody asked for.
+    Group(GroupRequest),
+    /// That another session began.
+    Rest(Rest),
 }
 
 /// A group that somebody asked for by number. Dropped without an answer it is refused with

@@ -40,6 +40,10 @@ impl Sources {
         self.attached.last().map(|(_, supplier)| *supplier)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.attached.is_empty()
+    }
+
     /// Whether nobody but this one is attached.
     pub(super) fn is_only(&self, id: u64) -> bool {
         self.attached.iter().all(|(other, _)| *other == id)
