@@ -4,7 +4,7 @@
 //!
 //! - [`peers`]: `peers::lite016` (moq-lite 0.16.3), `peers::net03` (moq-net 0.3.18), `peers::cf017`
 //!   (moq-transport 0.17.0) and smoq itself by both of its adapters, behind one small trait, [`peers::Peer`].
-//! - [`suite`]: the tests, each written once and run with any peers.
+//! - [`suite`]: the tests, each written once and run with any peers; [`suite_modern`]: those of what came with moq-lite 05.
 //! - [`by_hand`]: a client of moq-transport that asks for what the peers never ask.
 //! - [`quic`]: the quinn endpoints that the peers use, for use by our own side as well.
 //! - [`certs`]: a self-signed certificate, and a verifier that accepts any.
@@ -20,6 +20,7 @@ pub mod payload;
 pub mod peers;
 pub mod quic;
 pub mod suite;
+pub mod suite_modern;
 
 use std::{future::Future, time::Duration};
 

@@ -11,6 +11,7 @@ pub mod smoq_blocking;
 pub mod smoq_quinn;
 
 mod link;
+mod modern;
 mod smoq_model;
 mod subscription;
 
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinSet};
 
 pub use link::{Accepted, Link, Listener};
+pub use modern::{Datagrams, Modern, ModernTrack};
 pub use subscription::{Event, Group, Subscription};
 
 use crate::within;

@@ -1,6 +1,10 @@
 //! moq-net 0.3.18, over web-transport-quinn 0.12.
 
-use std::{future::Future, net::SocketAddr, time::Instant};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -9,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Listener, Options,
-    Role, Subscription, has_timestamps, known,
+    Abilities, Announcement, Announcements, Clock, Code, Datagrams, Event, Failure, Group, Link,
+    Listener, Options, Role, Subscription, has_timestamps, known,
 };
 use crate::{quic, within};
 
@@ -128,15 +132,56 @@ impl super::Peer for Peer {
         let requested = self.origin.consume().request_broadcast(path);
         let broadcast =
             within(format!("an answer for {what}"), requested).await.map_err(failure)?;
-        let wanted = moq_net::track::Subscription::default()
-            .with_priority(options.priority)
-            .with_max_age(options.max_age)
-            .with_start(options.start.map(moq_net::track::Position::group));
-        let subscribing = broadcast.track(track).map_err(failure)?.subscribe(wanted);
+        let subscribing = broadcast.track(track).map_err(failure)?.subscribe(wanted(&options));
         let track = within(format!("an answer for {what}"), subscribing).await.map_err(failure)?;
+        let control = track.control();
         // The broadcast is held as long as the subscription, as an application would.
-        Ok(Subscription::spawn(what, |report| read_track(broadcast, track, report)))
+        Ok(Subscription::spawn(what, |report| read_track(broadcast, track, report))
+            .updating(move |options| control.update(wanted(options)).map_err(failure)))
     }
+}
+
+impl super::Modern for Peer {
+    async fn fetch(&self, path: &str, track: &str, sequence: u64) -> Result<Group, Failure> {
+        let requested = self.origin.consume().request_broadcast(path);
+        let broadcast = within("a broadcast", requested).await.map_err(failure)?;
+        let fetching = broadcast.track(track).map_err(failure)?.fetch_group(sequence, None);
+        let mut group = within("a group by number", fetching).await.map_err(failure)?;
+        let (mut frames, mut millis) = (Vec::new(), Vec::new());
+        let end = loop {
+            match within("a frame of it", group.read_frame()).await {
+                Ok(Some(frame)) => {
+                    frames.push(frame.payload);
+                    millis.push(frame.timestamp.as_scale(moq_net::Timescale::MILLI) as u64);
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(failure(error)),
+            }
+        };
+        Ok(Group { sequence: group.sequence, frames, millis, end })
+    }
+
+    async fn datagrams(&self, path: &str, track: &str) -> Result<Datagrams, Failure> {
+        let requested = self.origin.consume().request_broadcast(path);
+        let broadcast = within("a broadcast", requested).await.map_err(failure)?;
+        let subscribing = broadcast.track(track).map_err(failure)?.subscribe(None);
+        let mut track = within("an answer", subscribing).await.map_err(failure)?;
+        Ok(Datagrams::spawn(|report| async move {
+            let _broadcast = broadcast;
+            while let Ok(Some(datagram)) = track.recv_datagram().await {
+                if report.send((datagram.sequence, datagram.payload)).is_err() {
+                    return;
+                }
+            }
+        }))
+    }
+}
+
+fn wanted(options: &Options) -> moq_net::track::Subscription {
+    moq_net::track::Subscription::default()
+        .with_priority(options.priority)
+        .with_max_age(options.max_age)
+        .with_start(options.start.map(moq_net::track::Position::group))
 }
 
 impl Drop for Peer {
@@ -201,6 +246,21 @@ impl super::Track for Track {
 
     async fn unused(&self) -> Result<(), Failure> {
         within("the last subscriber to leave", self.producer.unused()).await.map_err(failure)
+    }
+}
+
+impl super::ModernTrack for Track {
+    fn datagram(&mut self, payload: Bytes) -> Result<(), Failure> {
+        self.producer.append_datagram(timestamp(self.clock), payload).map(drop).map_err(failure)
+    }
+
+    async fn wanted(&mut self, priority: u8, max_age: Duration) -> Result<(), Failure> {
+        let mut is = self.producer.subscription();
+        while is.is_none_or(|is| (is.priority, is.max_age) != (priority, max_age)) {
+            let change = self.producer.subscription_changed();
+            is = within("another subscription", change).await.map_err(failure)?;
+        }
+        Ok(())
     }
 }
 

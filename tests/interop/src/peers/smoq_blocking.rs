@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 
 use super::smoq_model::{self, Broadcast};
 use super::{
-    Abilities, Announcements, Code, Failure, Link, Listener, Options, Role, Subscription, known,
+    Abilities, Announcements, Code, Datagrams, Failure, Group, Link, Listener, Options, Role,
+    Subscription, known,
 };
 use crate::{quic, within};
 
@@ -107,6 +108,16 @@ impl super::Peer for Peer {
         options: Options,
     ) -> Result<Subscription, Failure> {
         smoq_model::subscribe(Self::NAME, &self.origin, path, track, &options)
+    }
+}
+
+impl super::Modern for Peer {
+    async fn fetch(&self, path: &str, track: &str, sequence: u64) -> Result<Group, Failure> {
+        smoq_model::fetch(&self.origin, path, track, sequence).await
+    }
+
+    async fn datagrams(&self, path: &str, track: &str) -> Result<Datagrams, Failure> {
+        smoq_model::datagrams(&self.origin, path, track)
     }
 }
 

@@ -1,15 +1,18 @@
 //! What both peers of smoq share: everything but the connection.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use smoq::coding::ietf::Draft;
 use smoq::{
-    BroadcastProducer, Error, GroupProducer, Hop, OriginProducer, TrackProducer, Version, Versions,
+    BroadcastProducer, Error, GroupProducer, Hop, OriginProducer, TrackConsumer, TrackProducer,
+    Version, Versions,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    Abilities, Announcement, Announcements, Clock, Code, Event, Failure, Link, Options, Role,
-    Subscription, has_timestamps, is_moqt,
+    Abilities, Announcement, Announcements, Clock, Code, Datagrams, Event, Failure, Group, Link,
+    Options, Role, Subscription, has_timestamps, is_moqt,
 };
 use crate::within;
 
@@ -134,11 +137,65 @@ pub(super) fn subscribe(
         .consume()
         .get_broadcast(path)
         .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
+    let track = broadcast.subscribe_track(track, wanted(options)).map_err(|err| failure(&err))?;
+    let (update, updates) = mpsc::unbounded_channel();
+    Ok(Subscription::spawn(what, |report| read_track(track, updates, report)).updating(
+        move |options| {
+            update.send(wanted(options)).map_err(|_| Failure::local("the track is over"))
+        },
+    ))
+}
+
+fn wanted(options: &Options) -> smoq::Subscription {
     let mut want =
         smoq::Subscription::default().priority(options.priority).max_age(options.max_age);
     want.start = options.start;
-    let track = broadcast.subscribe_track(track, want).map_err(|err| failure(&err))?;
-    Ok(Subscription::spawn(what, |report| read_track(track, report)))
+    want
+}
+
+fn reader(origin: &OriginProducer, path: &str, track: &str) -> Result<TrackConsumer, Failure> {
+    let broadcast = origin.consume().get_broadcast(path);
+    let broadcast = broadcast.ok_or_else(|| Failure::local("not announced"))?;
+    broadcast.subscribe_track(track, smoq::Subscription::default()).map_err(|err| failure(&err))
+}
+
+pub(super) async fn fetch(
+    origin: &OriginProducer,
+    path: &str,
+    track: &str,
+    sequence: u64,
+) -> Result<Group, Failure> {
+    let mut track = reader(origin, path, track)?;
+    let fetching = track.fetch_group(sequence);
+    let mut group = within("a group by number", fetching).await.map_err(|err| failure(&err))?;
+    let (mut frames, mut millis) = (Vec::new(), Vec::new());
+    let end = loop {
+        match within("a frame of it", group.next_frame()).await {
+            Ok(Some(frame)) => {
+                frames.push(frame.bytes());
+                millis.push(frame.timestamp().units());
+            }
+            Ok(None) => break Ok(()),
+            Err(err) => break Err(failure(&err)),
+        }
+    };
+    Ok(Group { sequence: group.sequence(), frames, millis, end })
+}
+
+pub(super) fn datagrams(
+    origin: &OriginProducer,
+    path: &str,
+    track: &str,
+) -> Result<Datagrams, Failure> {
+    let mut track = reader(origin, path, track)?;
+    Ok(Datagrams::spawn(|report| async move {
+        while let Ok(Some(mut group)) = track.recv_group().await {
+            let Ok(Some(frame)) = group.next_frame().await else { continue };
+            if report.send((group.sequence(), frame.bytes())).is_err() {
+                return;
+            }
+        }
+    }))
 }
 
 pub(super) fn broadcast(origin: &OriginProducer, path: &str) -> Broadcast {
@@ -213,6 +270,21 @@ impl super::Track for Track {
     }
 }
 
+impl super::ModernTrack for Track {
+    fn datagram(&mut self, payload: Bytes) -> Result<(), Failure> {
+        let millis = self.clock.millis();
+        self.producer.write_datagram(millis, payload).map_err(|err| failure(&err))
+    }
+
+    async fn wanted(&mut self, priority: u8, max_age: Duration) -> Result<(), Failure> {
+        let mut is = self.producer.subscription();
+        while is.is_none_or(|is| (is.priority, is.max_age) != (priority, max_age)) {
+            is = within("another subscription", self.producer.subscription_changed()).await;
+        }
+        Ok(())
+    }
+}
+
 /// A group written by smoq.
 pub struct Writer {
     producer: GroupProducer,
@@ -238,10 +310,20 @@ impl super::Writer for Writer {
     }
 }
 
-async fn read_track(mut track: smoq::TrackConsumer, report: mpsc::UnboundedSender<Event>) {
+async fn read_track(
+    mut track: TrackConsumer,
+    mut updates: mpsc::UnboundedReceiver<smoq::Subscription>,
+    report: mpsc::UnboundedSender<Event>,
+) {
     let mut groups = JoinSet::new();
     for arrival in 0.. {
-        let mut group = match track.recv_group().await {
+        let next = loop {
+            tokio::select! {
+                next = track.recv_group() => break next,
+                Some(want) = updates.recv() => track.update(want),
+            }
+        };
+        let mut group = match next {
             Ok(Some(group)) => group,
             Ok(None) => {
                 let _ = report.send(Event::TrackEnd(Ok(())));

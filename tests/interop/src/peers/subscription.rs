@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, future::Future};
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::Failure;
+use super::{Failure, Options};
 use crate::within;
 
 /// One step of a subscription. Groups are numbered by their arrival.
@@ -46,8 +46,12 @@ pub struct Subscription {
     incoming: mpsc::UnboundedReceiver<Event>,
     arrived: BTreeMap<usize, (Group, bool)>,
     end: Option<Result<(), Failure>>,
+    update: Option<Box<Update>>,
     _task: JoinSet<()>,
 }
+
+/// Changes what a subscription wants.
+type Update = dyn Fn(&Options) -> Result<(), Failure> + Send + Sync;
 
 impl Subscription {
     pub(super) fn spawn<F>(
@@ -60,7 +64,21 @@ impl Subscription {
         let (outgoing, incoming) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(task(outgoing));
-        Self { what, incoming, arrived: BTreeMap::new(), end: None, _task: tasks }
+        Self { what, incoming, arrived: BTreeMap::new(), end: None, update: None, _task: tasks }
+    }
+
+    /// With a way to change it.
+    pub(super) fn updating(
+        mut self,
+        update: impl Fn(&Options) -> Result<(), Failure> + Send + Sync + 'static,
+    ) -> Self {
+        self.update = Some(Box::new(update));
+        self
+    }
+
+    /// Changes what it wants, for a peer that can.
+    pub fn update(&self, options: &Options) -> Result<(), Failure> {
+        self.update.as_ref().ok_or_else(|| Failure::local("it can't be changed"))?(options)
     }
 
     /// The next step, or `None` after the last.

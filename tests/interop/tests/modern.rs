@@ -1,0 +1,52 @@
+//! What came with moq-lite 05: FETCH, datagrams, SUBSCRIBE_UPDATE, and subscriptions that move to another session;
+//! between smoq and moq-net, each of them as publisher, as relay and as subscriber, in 05, 06 and 07.
+
+use smoq_interop::{
+    peers::{net03, smoq_blocking, smoq_quinn},
+    suite_modern as suite, tests,
+};
+
+macro_rules! modern {
+    ($($name:ident: $p:ident, $up:literal, $r:ident, $s:ident, $down:literal;)*) => {$(
+        mod $name {
+            use super::*;
+            tests! {
+                fetches: suite::fetches::<$p::Peer, $r::Peer, $s::Peer>($up, $down);
+                datagrams: suite::datagrams::<$p::Peer, $r::Peer, $s::Peer>($up, $down);
+                updates: suite::updates::<$p::Peer, $r::Peer, $s::Peer>($up, $down);
+            }
+        }
+    )*};
+}
+
+modern! {
+    net03_smoq_quinn_net03_05: net03, "moq-lite-05", smoq_quinn, net03, "moq-lite-05";
+    net03_smoq_quinn_net03_06: net03, "moq-lite-06", smoq_quinn, net03, "moq-lite-06";
+    net03_smoq_blocking_net03_05: net03, "moq-lite-05", smoq_blocking, net03, "moq-lite-05";
+    net03_smoq_blocking_net03_06: net03, "moq-lite-06", smoq_blocking, net03, "moq-lite-06";
+    net03_smoq_quinn_net03_05_07: net03, "moq-lite-05", smoq_quinn, net03, "moq-lite-07-wip";
+    net03_smoq_blocking_net03_07_06: net03, "moq-lite-07-wip", smoq_blocking, net03, "moq-lite-06";
+    smoq_quinn_net03_smoq_quinn_05: smoq_quinn, "moq-lite-05", net03, smoq_quinn, "moq-lite-05";
+    smoq_blocking_net03_smoq_blocking_06: smoq_blocking, "moq-lite-06", net03, smoq_blocking, "moq-lite-06";
+    smoq_quinn_net03_smoq_blocking_07: smoq_quinn, "moq-lite-07-wip", net03, smoq_blocking, "moq-lite-07-wip";
+    net03_smoq_blocking_smoq_quinn_06: net03, "moq-lite-06", smoq_blocking, smoq_quinn, "moq-lite-06";
+    smoq_blocking_smoq_quinn_net03_06: smoq_blocking, "moq-lite-06", smoq_quinn, net03, "moq-lite-06";
+    smoq_quinn_smoq_blocking_net03_05: smoq_quinn, "moq-lite-05", smoq_blocking, net03, "moq-lite-05";
+}
+
+tests! {
+    net03_survives_relays_of_smoq_quinn_in_05:
+        suite::failover::<net03::Peer, smoq_quinn::Peer, net03::Peer>("moq-lite-05");
+    net03_survives_relays_of_smoq_quinn_in_06:
+        suite::failover::<net03::Peer, smoq_quinn::Peer, net03::Peer>("moq-lite-06");
+    net03_survives_relays_of_smoq_blocking_in_06:
+        suite::failover::<net03::Peer, smoq_blocking::Peer, net03::Peer>("moq-lite-06");
+    smoq_quinn_survives_relays_of_net03_in_05:
+        suite::failover::<smoq_quinn::Peer, net03::Peer, smoq_quinn::Peer>("moq-lite-05");
+    smoq_quinn_survives_relays_of_net03_in_06:
+        suite::failover::<smoq_quinn::Peer, net03::Peer, smoq_quinn::Peer>("moq-lite-06");
+    smoq_blocking_survives_relays_of_net03_in_06:
+        suite::failover::<smoq_blocking::Peer, net03::Peer, smoq_blocking::Peer>("moq-lite-06");
+    smoq_blocking_survives_relays_of_smoq_quinn_in_07:
+        suite::failover::<net03::Peer, smoq_quinn::Peer, smoq_blocking::Peer>("moq-lite-07-wip");
+}
