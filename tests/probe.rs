@@ -130,6 +130,7 @@ fn nobody_is_asked_without_a_handle() {
             // Who comes later hears what is known then, not what was.
             world.tell(2_000_000, 40);
             let mut probe = world.near.probe();
+            assert_eq!(probe.latest(), None, "{version}");
             world.advance(800);
             if is_asked {
                 let news = estimate(version, 2_000_000, 40);

@@ -49,7 +49,7 @@ fn the_first_report_is_what_is_known() {
         // What is below a millisecond is not unknown, nor is what QUIC can't count.
         lone.advance(ms(100));
         let rtt = Duration::from_micros(3);
-        lone.handle(Input::Path(PathInfo { rtt, rate: u64::MAX, max_datagram: 0 }));
+        lone.handle(Input::Path(PathInfo { rtt, rate: 1 << 61, max_datagram: 0 }));
         assert_eq!(
             lone.sent(id),
             bytes(match version {
@@ -136,6 +136,19 @@ fn news_are_told_as_one() {
     assert_eq!(lone.sent(id), bytes("05 8053ec60 28"));
 }
 
+/// What would be the same on the wire is no news: part of a millisecond is one.
+#[test]
+fn the_fastest_path_is_told_once() {
+    let mut lone = Lone::ready(Side::Server, Lite06);
+    let id = lone.open(Dir::Bi, "04");
+    for micros in [300, 1, 900, 1_999] {
+        let rtt = Duration::from_micros(micros);
+        lone.handle(Input::Path(PathInfo { rtt, rate: 625_000, max_datagram: 0 }));
+        assert_eq!(lone.sent(id), if micros == 300 { "05804c4b4001" } else { "" });
+        lone.advance(ms(1_000));
+    }
+}
+
 /// 7.8: if nothing is known any more, that is told once.
 #[test]
 fn what_is_not_known_any_more_is_taken_back_once() {
@@ -160,6 +173,8 @@ fn a_slow_peer_holds_one_report() {
     for step in 1..=100 {
         lone.advance(ms(1_000));
         lone.handle(path_of(100 + 100 * (step % 7), 40));
+        // It looks as if there were room, and there is none.
+        lone.handle(Input::Writable { id });
     }
     assert_eq!(lone.sent(id), "");
     lone.reads = true;
