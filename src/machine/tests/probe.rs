@@ -4,6 +4,9 @@ use super::*;
 
 const PROBING: [Version; 5] = [Lite03, Lite04, Lite05, Lite06, Lite07Wip];
 
+/// What a peer does on a stream.
+type Deed = fn(&mut Lone, StreamId);
+
 /// 5 Mbit/s, unless `percent` says otherwise.
 fn path_of(percent: u64, rtt: u64) -> Input {
     let rate = 625_000 * percent / 100;
@@ -190,7 +193,7 @@ fn a_slow_peer_holds_one_report() {
 #[test]
 fn what_ends_a_report_ends_nothing_else() {
     for version in PROBING {
-        let ends: [(fn(&mut Lone, StreamId), Option<u64>); 4] = [
+        let ends: [(Deed, Option<u64>); 4] = [
             (|lone, id| lone.data(id, "04 804c4b40 28"), Some(0x12)),
             (|lone, id| lone.reset(id, 7), Some(7)),
             (|lone, id| lone.stop(id, 7), Some(7)),
@@ -346,7 +349,7 @@ fn what_the_peer_says_is_told() {
 #[test]
 fn a_peer_that_ends_it_is_not_asked_again() {
     for version in PROBING {
-        let ends: [(fn(&mut Lone, StreamId), Error, Option<u64>); 4] = [
+        let ends: [(Deed, Error, Option<u64>); 4] = [
             (|lone, id| lone.fin(id, ""), Error::Unsupported, None),
             (|lone, id| lone.reset(id, 0x33), Error::NotFound, None),
             (|lone, id| lone.data(id, "00"), Error::Malformed(DecodeError::Truncated), Some(0x12)),
