@@ -25,6 +25,7 @@ pub use coding::{BoundsExceeded, DecodeError, EncodeError};
 pub use error::Error;
 pub use hop::{Cost, Hop, Hops, TooManyHops};
 pub use limits::Limits;
+pub use machine::PathEstimate;
 #[cfg(feature = "std")]
 pub use model::*;
 pub use path::Path;

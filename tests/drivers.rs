@@ -696,7 +696,8 @@ fn a_lost_connection_is_no_clean_end() {
     }
 }
 
-/// SETUP, parameter 2: the path of the URL that a client dialed, from 05 on (golden row G76).
+/// SETUP, parameter 2: the path of the URL that a client dialed, from 05 on (golden row G76). Parameter
+/// 1 stands before it.
 #[test]
 fn a_client_says_which_path_it_dialed() {
     for version in [Version::Lite05, Version::Lite06] {
@@ -706,7 +707,7 @@ fn a_client_says_which_path_it_dialed() {
         let id = StreamId::new(Side::Client, open.dir(), 0);
         open.opened(id);
         let mut write = driver.poll_write().expect("SETUP");
-        assert_eq!(write.chunks().concat(), b"\x01\x08\x01\x02\x05/room");
+        assert_eq!(write.chunks().concat(), b"\x01\x0b\x02\x01\x01\x01\x02\x05/room");
         assert!(write.fin());
     }
 }

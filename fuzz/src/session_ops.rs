@@ -9,10 +9,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smoq::machine::trace::{Replay, Sink};
-use smoq::sim::{Link, Pair};
+use smoq::machine::{Input, PathInfo};
+use smoq::sim::{Endpoint, Link, Pair};
 use smoq::{
     BroadcastProducer, Client, Driver, Error, FrameProducer, GroupConsumer, GroupProducer, Instant,
-    Limits, Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer,
+    Limits, Origin, OriginProducer, Probe, Server, Session, Subscription, Track, TrackConsumer,
     TrackProducer, Version,
 };
 
@@ -141,6 +142,11 @@ enum Op {
     },
     Steps(usize),
     Advance(Duration),
+    /// Asks for the other end's path, or not any more, and tells that end how it is.
+    Probe {
+        side: usize,
+        rate: u64,
+    },
     /// How much goes at a time, and how many guards are dropped.
     Squeeze {
         max: usize,
@@ -195,6 +201,7 @@ impl Op {
             29 => Self::Advance(Duration::from_millis(1 << (b % 12))),
             30 if a == 0xff => Self::EndSession { side: usize::from(b & 1), how: How::of(b >> 1) },
             30 => Self::Squeeze { max: usize::from(a) * 8 + 1, drops: u64::from(b % 16) },
+            _ if b % 4 == 0 => Self::Probe { side: usize::from(b >> 7), rate: u64::from(a) },
             _ => Self::Advance(Duration::from_millis(u64::from(a))),
         }
     }
@@ -293,6 +300,8 @@ struct World {
     groups: Vec<Writing>,
     frames: Vec<Streaming>,
     readers: Vec<Reader>,
+    /// Who wants to know of the other end's path, and how fast that was said to be.
+    probes: [(Option<Probe>, u64); 2],
     /// Somebody ended the session.
     is_ending: bool,
     is_tight: bool,
@@ -373,6 +382,7 @@ impl World {
             groups: Vec::new(),
             frames: Vec::new(),
             readers: Vec::new(),
+            probes: Default::default(),
             is_ending: false,
             is_tight: shape.is_tight,
             traces,
@@ -508,6 +518,20 @@ impl World {
             }
             Op::Steps(steps) => self.pair.steps(steps),
             Op::Advance(time) => self.pair.advance(time),
+            Op::Probe { side, rate } => {
+                let (probe, told) = &mut self.probes[side];
+                *probe = match probe.take() {
+                    Some(_) => None,
+                    None => Some(self.sessions[side].probe()),
+                };
+                *told = rate;
+                let path = PathInfo { rate, ..PathInfo::default() };
+                let now = self.pair.now();
+                match side {
+                    0 => Endpoint::handle(&mut self.pair.server, now, Input::Path(path)),
+                    _ => Endpoint::handle(&mut self.pair.client, now, Input::Path(path)),
+                }
+            }
             Op::Squeeze { max, drops } => {
                 let link = self.pair.link();
                 (link.max_write, link.max_read, link.drop_guards) = (max, max, drops * 2);
@@ -577,6 +601,7 @@ impl World {
         self.settle();
         self.check_sessions();
         self.check_announced();
+        self.check_probes();
         for mut reader in std::mem::take(&mut self.readers) {
             reader.read(usize::MAX, self.version, &self.written);
             self.check_reader(&reader);
@@ -613,6 +638,30 @@ impl World {
                 let is_there = self.broadcasts.iter().any(|it| (it.0, it.1) == (1 - side, at));
                 let seen = remote.consume().get_broadcast(&*path(1 - side, at));
                 assert_eq!(seen.is_some(), is_there, "{} seen by {side}", path(1 - side, at));
+            }
+        }
+    }
+
+    /// Who wants to know of the path knows what was told last, or that it can't.
+    fn check_probes(&mut self) {
+        if self.probes.iter().any(|(probe, _)| probe.is_some()) {
+            // The least change is told after 10 s.
+            self.pair.advance(Duration::from_secs(11));
+        }
+        let can_tell = (Version::Lite03..=Version::Lite07Wip).contains(&self.version);
+        for (probe, rate) in &mut self.probes {
+            let Some(mut probe) = probe.take() else { continue };
+            match probe.try_changed() {
+                Poll::Ready(Err(error)) => {
+                    let is_wrong = can_tell && !self.is_ending && !self.is_tight;
+                    assert!(!is_wrong, "no estimate: {error}");
+                }
+                _ if self.is_ending || self.is_tight => {}
+                _ => {
+                    assert!(can_tell);
+                    let bitrate = probe.latest().and_then(|estimate| estimate.bitrate);
+                    assert_eq!(bitrate, (*rate > 0).then_some(*rate * 8));
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
+use super::counts::PathEstimate;
 use super::io::Token;
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
@@ -97,6 +98,11 @@ pub enum Event {
         /// Of its frame.
         payload: Bytes,
     },
+    /// What the peer knows of the path to us, after [`Command::Probe`].
+    Estimate {
+        /// The newest.
+        estimate: PathEstimate,
+    },
     /// A FETCH of ours is over and its token free. Its group has ended before, if it began.
     FetchEnded {
         /// Which.
@@ -184,6 +190,12 @@ pub enum Event {
         group: GroupKey,
         /// At least one byte, at most what is missing.
         bytes: Bytes,
+    },
+    /// Nothing more will be heard of the path, however often [`Command::Probe`] asks.
+    ProbeEnded {
+        /// [`Error::Unsupported`] if the version or the peer can't tell, which it says in SETUP or by
+        /// FIN; else what the peer gave up with.
+        error: Error,
     },
     /// A request of the peer is over: it gave up, it broke a rule, or everything that was promised by
     /// [`Command::FinishSubscribe`] or [`Command::AcceptFetch`] is out. Nothing to answer; the key is free.
@@ -395,6 +407,9 @@ pub enum Command {
         /// Its number in the track.
         sequence: u64,
     },
+    /// Asks the peer what it knows of the path to us (moq-lite 03+, *Probe*): answered by
+    /// [`Event::Estimate`] now and then, until [`Command::Unprobe`], or by [`Event::ProbeEnded`].
+    Probe,
     /// Ends a request of the peer, answered or not, with the code of `error`.
     Refuse {
         /// Which.
@@ -430,6 +445,8 @@ pub enum Command {
         /// What is wanted.
         want: Subscription,
     },
+    /// Takes [`Command::Probe`] back, without an answer. It may be asked again.
+    Unprobe,
     /// Ends a subscription of ours, answered by [`Event::SubscribeEnded`], or a question.
     Unsubscribe {
         /// Which.

@@ -16,6 +16,15 @@ pub struct Counts {
     pub frames_received: u64,
 }
 
+/// What the peer says of the path from it to us (moq-lite, *PROBE*): an estimate, as its QUIC has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathEstimate {
+    /// Bits a second that it can send, at least 1. `None` if it does not know.
+    pub bitrate: Option<u64>,
+    /// Round-trip time in whole milliseconds, at least 1. `None` if it does not know, and on moq-lite 03.
+    pub rtt: Option<Duration>,
+}
+
 /// What QUIC knows of the way to the peer. The default is that nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathInfo {

@@ -63,6 +63,9 @@ pub(super) trait Dialect {
     /// Writes what [`Source`] has for a request that is about to be written.
     fn refill(&mut self, core: &mut Core, key: Key, source: &mut impl Source);
 
+    /// What is known of the path changed, or it is time to tell it again: tells who asked.
+    fn report_path(&mut self, _core: &mut Core) {}
+
     /// The peer's subscription is accepted.
     fn say_accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo);
 

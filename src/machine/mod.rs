@@ -45,7 +45,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use app::{Command, Event, GroupKey, RequestKey};
-pub use counts::{Counts, PathInfo};
+pub use counts::{Counts, PathEstimate, PathInfo};
 pub use datagram::Datagram;
 pub use io::{Action, Announcement, FrameView, Input, Source, Supply, Token, WireFrame};
 pub use run::Run;
@@ -122,7 +122,7 @@ pub struct Machine {
 /// The dialect of the version that was agreed on.
 #[derive(Debug)]
 enum Spoken {
-    Lite(Lite),
+    Lite(Box<Lite>),
     Ietf(Box<Ietf>),
 }
 
@@ -215,7 +215,7 @@ impl Machine {
         };
         let dialect = match core.draft {
             Some(draft) => Spoken::Ietf(Box::new(Ietf::new(config, draft, &mut core))),
-            None => Spoken::Lite(Lite::new(config, &mut core)),
+            None => Spoken::Lite(Box::new(Lite::new(config, &mut core))),
         };
         Self { core, dialect, scratch: Scratch::default() }
     }
@@ -255,7 +255,10 @@ impl Machine {
                     true => core.incoming.data(id, bytes, fin, &mut core.actions),
                 }
             }
-            Input::Path(path) => core.path = path,
+            Input::Path(path) => {
+                core.path = path;
+                speak!(self.dialect, it => it.report_path(core));
+            }
             Input::Reset { id, code } => match (core.carries_group_in(id), core.our_code(code)) {
                 (false, code) => core.requests.stream_reset(id, code),
                 (true, code) => core.incoming.reset(id, code),
@@ -287,6 +290,7 @@ impl Machine {
                 Timer::Handshake if speak!(self.dialect, it => it.is_heard()) => {}
                 Timer::Handshake => self.core.close(Error::Timeout),
                 Timer::Close => self.core.close(Error::SessionClosed),
+                Timer::Probe => speak!(self.dialect, it => it.report_path(&mut self.core)),
                 Timer::Unbound => self.core.unbound_timeout(),
                 Timer::Stragglers(key) => {
                     speak!(self.dialect, it => it.stragglers_timeout(&mut self.core, key));

@@ -5,13 +5,15 @@ use alloc::collections::BTreeSet;
 use crate::slab::Key;
 use crate::time::Instant;
 
-/// What a deadline is for. None of them is periodic.
+/// What a deadline is for. None of them is periodic but [`Timer::Probe`], while the peer wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// The peer's set-up did not come.
     Handshake,
     /// A graceful close took too long.
     Close,
+    /// The peer is to hear of the path.
+    Probe,
     /// The group stream that waits longest for its track waits too long.
     Unbound,
     /// A subscription is over but for groups that may still come.
@@ -24,6 +26,10 @@ pub(super) struct Timers(BTreeSet<(Instant, Timer)>);
 impl Timers {
     pub(super) fn set(&mut self, at: Instant, timer: Timer) {
         self.0.insert((at, timer));
+    }
+
+    pub(super) fn unset(&mut self, at: Instant, timer: Timer) {
+        self.0.remove(&(at, timer));
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

@@ -65,6 +65,8 @@ pub struct Driver {
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
+    /// The peer is asked what it knows of the path.
+    probing: bool,
     /// Those that the machine lost and that are counted.
     lost_datagrams: u64,
     /// The session is closed, and everything that came from the peer.
@@ -156,6 +158,7 @@ const TIMER: u64 = 6;
 const PAST: u64 = 7;
 const FETCH: u64 = 8;
 const ANSWER: u64 = 9;
+const PROBE: u64 = 10;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -178,7 +181,7 @@ impl Driver {
         }
         let kept = Kept((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
-        let shared = Shared::new(version, ready.waker(SESSION));
+        let shared = Shared::new(version, ready.waker(SESSION), ready.waker(ready_key(PROBE, 0)));
         let driver = Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
@@ -193,6 +196,7 @@ impl Driver {
             described: VecDeque::new(),
             draining: None,
             close_time: setup.limits.close_time,
+            probing: false,
             lost_datagrams: 0,
             is_over: false,
         };
@@ -400,6 +404,8 @@ impl Driver {
                     false => count(&cells.lost_datagrams),
                 }
             }
+            Event::Estimate { estimate } => self.shared.estimates.tell(estimate),
+            Event::ProbeEnded { error } => self.shared.estimates.end(error),
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
             Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
                 self.fetch_requested(request, &broadcast, &track, priority, sequence);
@@ -806,6 +812,14 @@ impl Driver {
         self.machine.apply(Command::Drain);
     }
 
+    /// Somebody wants to know of the path, or nobody any more.
+    fn probe_changed(&mut self) {
+        let wanted = self.shared.estimates.are_wanted();
+        if wanted != std::mem::replace(&mut self.probing, wanted) {
+            self.machine.apply(if wanted { Command::Probe } else { Command::Unprobe });
+        }
+    }
+
     fn model_changed(&mut self, key: u64) {
         let slot = (key & u64::from(u32::MAX)) as usize;
         match key >> 32 {
@@ -826,6 +840,7 @@ impl Driver {
             PAST => self.past_changed(slot),
             FETCH => self.fetch_changed(slot),
             ANSWER => self.answer_changed(slot),
+            PROBE => self.probe_changed(),
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 use super::clock::Clock;
 use super::driver::Driver;
 use super::origin::{OriginConsumer, OriginProducer};
+use super::probe::{Estimates, Probe};
 use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
@@ -184,6 +185,11 @@ impl Session {
         self.shared().cells.load()
     }
 
+    /// Asks the peer what it knows of the path from it to us, as long as there is a handle.
+    pub fn probe(&self) -> Probe {
+        Probe::new(self.handle.0.clone())
+    }
+
     /// Groups that this side was to send and did not send whole: too old for their subscriber,
     /// stopped by it, aborted or evicted.
     pub fn skipped_groups(&self) -> u64 {
@@ -255,6 +261,7 @@ impl Drop for Handle {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) cells: SessionCells,
+    pub(super) estimates: Estimates,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
@@ -276,10 +283,11 @@ pub(super) enum Wish {
 }
 
 impl Shared {
-    pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
+    pub(super) fn new(version: Version, driver: Waker, probe: Waker) -> Arc<Self> {
         let (wish, closed, waiters) = Default::default();
         let state = Mutex::new(State { version, wish, closed, waiters });
-        Arc::new(Self { cells: SessionCells::default(), state, driver })
+        let (cells, estimates) = (SessionCells::default(), Estimates::new(probe));
+        Arc::new(Self { cells, estimates, state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -315,6 +323,7 @@ impl Shared {
     }
 
     pub(super) fn closed(&self, error: Error) {
+        self.estimates.end(error.clone());
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
         state.closed.get_or_insert(error);

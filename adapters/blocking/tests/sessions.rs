@@ -264,6 +264,19 @@ fn a_past_group_is_fetched() {
 }
 
 #[test]
+fn the_peer_tells_of_the_path() {
+    let mut pair = Pair::new(&Server::new());
+    let dialed = pair.connect(&Client::new());
+    let accepted = pair.accepted();
+    for session in [&dialed, &accepted] {
+        let mut probe = session.probe();
+        let estimate = pair.until(|| ready(probe.try_changed())).unwrap();
+        assert!(estimate.bitrate.is_some() && estimate.rtt.is_some(), "{estimate:?}");
+        assert_eq!(probe.latest(), Some(estimate));
+    }
+}
+
+#[test]
 fn a_session_is_closed_with_its_code() {
     for server_closes in [true, false] {
         let mut pair = Pair::new(&Server::new());

@@ -22,7 +22,7 @@ const MAX_PARAMETERS: u64 = 64;
 /// SETUP: parameters, all of them optional; unknown ones are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
-    /// What the sender can do as to PROBE: 0 nothing, 1 report, 2 (and above) send more to find out.
+    /// What the sender can do as to PROBE: 0 nothing, 1 [report](Self::REPORT), 2 (and above) send more to find out.
     /// Absent is 0.
     pub probe: Option<u64>,
     /// The root of the session, with its query: from a client, where the transport carries no URL.
@@ -37,6 +37,9 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The sender tells what it knows of the path, see [`Setup::probe`].
+    pub const REPORT: u64 = 1;
+
     /// Reads the body of a message. A parameter that is there twice is [`DecodeError::Duplicate`],
     /// which the deployed peers answer by closing the session.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {

@@ -439,7 +439,10 @@ impl Dialect for Ietf {
                 let info = core.unsaid();
                 core.notices.push_back(Event::TrackInfo { subscription, info });
             }
-            Command::StartSubscribe { .. } | Command::CancelFetch { .. } => {}
+            Command::Probe => {
+                core.notices.push_back(Event::ProbeEnded { error: Error::Unsupported });
+            }
+            Command::StartSubscribe { .. } | Command::CancelFetch { .. } | Command::Unprobe => {}
             Command::AcceptFetch { group, .. } => {
                 // Nobody fetches here, so that there is nothing to accept.
                 core.notices.push_back(Event::GroupReleased { group, sent: false });

@@ -6,6 +6,7 @@
 mod announce;
 mod datagram;
 mod fetch;
+mod probe;
 mod publisher;
 mod question;
 mod settle;
@@ -41,6 +42,7 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::version::{Agreed, Version};
 
 use announce::{Announcing, Listening};
+use probe::{Probing, Reporting};
 
 /// What a request is.
 #[derive(Debug, Default)]
@@ -78,6 +80,12 @@ enum Role {
     Querying(Key),
     /// We asked what a track is, and did not subscribe.
     Wondering(Token),
+    /// The peer asked what we know of the path.
+    Reporting,
+    /// We asked what the peer knows of the path.
+    Probing,
+    /// We did, and do not want to know any more. The peer has not ended it.
+    Probed,
 }
 
 #[derive(Debug)]
@@ -97,6 +105,10 @@ pub(super) struct Lite {
     /// What we only asked about, until it is answered.
     questions: BTreeMap<Token, Key>,
     next_sub_id: u64,
+    /// The peer wants to know of the path.
+    reporting: Option<Reporting>,
+    /// We do.
+    probing: Probing,
 }
 
 impl Lite {
@@ -114,13 +126,17 @@ impl Lite {
             roles: Vec::new(),
             questions: BTreeMap::new(),
             next_sub_id: 0,
+            reporting: None,
+            probing: Probing::default(),
         };
         if features.setup {
             let mut send = Send::default();
             UniStream::Setup.encode(send.buffer());
             let asks = config.side == Side::Client && !config.path.is_root();
             let path = asks.then(|| format!("/{}", config.path).into());
-            let setup = Setup { hop: config.hop, path, ..Setup::default() };
+            // Adapters tell of the path. If one does not, the peer hears nothing.
+            let probe = Some(Setup::REPORT);
+            let setup = Setup { hop: config.hop, path, probe, ..Setup::default() };
             setup.encode(send.buffer(), version).expect("hop ids and text always fit");
             send.finish();
             core.control = Some(Control { send, ..Control::default() });
@@ -181,7 +197,10 @@ impl Lite {
         let Some((kind, type_len)) = self.features.form.read(front) else { return need_more };
         let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
         *found = Some(kind);
-        if kind == BiStream::Probe || (kind == BiStream::Fetch && !self.features.fetch) {
+        if kind == BiStream::Probe {
+            return self.probe_requested(core, key, type_len);
+        }
+        if kind == BiStream::Fetch && !self.features.fetch {
             // Not served: an answer, not a fault.
             return Err(Error::Cancelled);
         }
@@ -251,7 +270,7 @@ impl Lite {
                 let message = Fetch::decode_body(&body, version, depth)?;
                 self.fetch_requested(core, key, message)
             }
-            BiStream::Probe => unreachable!("refused above"),
+            BiStream::Probe => unreachable!("has no message"),
         })
     }
 
@@ -375,7 +394,10 @@ impl Dialect for Lite {
         };
         let setup = Setup::decode_body(&body, self.version);
         match (setup, &self.peer) {
-            (Ok(setup), None) => self.peer = Some(setup),
+            (Ok(setup), None) => {
+                self.peer = Some(setup);
+                self.open_probe(core);
+            }
             (Ok(_), Some(_)) => core.violation("second SETUP"),
             (Err(_), _) => core.violation("malformed SETUP"),
         }
@@ -403,6 +425,9 @@ impl Dialect for Lite {
             Role::Asking(sub) => self.look_at_asking(core, key, *sub),
             Role::Querying(sub) => self.look_at_querying(core, key, *sub),
             Role::Wondering(token) => self.look_at_wondering(core, key, *token),
+            Role::Reporting => self.look_at_reporting(core, key),
+            Role::Probing => self.look_at_probing(core, key),
+            Role::Probed => self.look_at_probed(core, key),
         };
         // A look that ends a role leaves another one in its place.
         let alive = core.requests.get(key).is_some();
@@ -464,6 +489,7 @@ impl Dialect for Lite {
                 let message = Fetch { broadcast, track, priority, group, frame_start, frame_end };
                 self.fetch(core, fetch, &message);
             }
+            Command::Probe => self.probe(core),
             Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
             Command::StartSubscribe { request, group } => {
                 self.start_subscribe(core, request.into(), group);
@@ -474,15 +500,22 @@ impl Dialect for Lite {
             Command::UpdateSubscribe { subscription, want } => {
                 self.update_subscribe(core, subscription, want);
             }
+            Command::Unprobe => self.unprobe(core),
             Command::AcceptOffer { .. } => {}
             other => unreachable!("{other:?} is the same in all dialects"),
         }
     }
 
     fn refill(&mut self, core: &mut Core, key: Key, source: &mut impl Source) {
-        if let Some(Role::Announcing(_)) = self.roles.get(key.0 as usize) {
-            self.refill_announcing(core, key, source);
+        match self.roles.get(key.0 as usize) {
+            Some(Role::Announcing(_)) => self.refill_announcing(core, key, source),
+            Some(Role::Reporting) => self.refill_reporting(core, key),
+            _ => {}
         }
+    }
+
+    fn report_path(&mut self, core: &mut Core) {
+        self.tell_path(core);
     }
 
     fn say_accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {

@@ -11,6 +11,7 @@ mod limits;
 mod pairs;
 mod points;
 mod priority;
+mod probe;
 mod session;
 mod settle;
 mod subscribe;

@@ -54,12 +54,14 @@ fn point_01_setup_is_the_first_stream_and_waits_for_nothing() {
                 (_, Side::Client) => "5111",
                 (_, Side::Server) => "6222",
             };
-            assert_eq!(digits(&write.chunks().concat()), bytes(&format!("01 05 01 05 02 {hop}")));
+            // G75, G80: it reports of the path, and who it is.
+            let setup = format!("01 08 02 01 01 01 05 02 {hop}");
+            assert_eq!(digits(&write.chunks().concat()), bytes(&setup));
             assert!(write.fin());
         }
-        // Also without a parameter.
+        // Also without a name.
         let mut lone = Lone::new(Config { hop: Hop::UNKNOWN, ..config(side, Lite06) });
-        assert_eq!(lone.sent(lone.own(Dir::Uni, 0)), bytes("01 01 00") + " fin");
+        assert_eq!(lone.sent(lone.own(Dir::Uni, 0)), bytes("01 04 01 01 01 01") + " fin");
     }
 }
 
@@ -414,9 +416,10 @@ fn point_16_long_integers_are_taken_and_long_messages_are_not() {
 fn point_17_unknown_stream_types_are_reset_and_the_session_lives() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
-        let bi = ["00", "07", "20", "5063 00", "fe0000ff0dad0200", "04"];
-        // TRACK and FETCH before 05, GOAWAY before 04.
-        let old = [(Lite05, "06 02 00 00"), (Lite05, "03 0b 00"), (Lite04, "05 01 00")];
+        let bi = ["00", "07", "20", "5063 00", "fe0000ff0dad0200"];
+        // TRACK and FETCH before 05, GOAWAY before 04, PROBE before 03.
+        let old =
+            [(Lite05, "06 02 00 00"), (Lite05, "03 0b 00"), (Lite04, "05 01 00"), (Lite03, "04")];
         let missing = old.iter().filter(|(since, _)| version < *since).map(|(_, bytes)| *bytes);
         for bytes in bi.into_iter().chain(missing) {
             let id = lone.open(Dir::Bi, bytes);

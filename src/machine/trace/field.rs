@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::limits::Limits;
 use crate::machine::{
-    Action, Announcement, Command, Config, Event, GroupKey, Input, PathInfo, RequestKey, Supply,
-    Token,
+    Action, Announcement, Command, Config, Event, GroupKey, Input, PathEstimate, PathInfo,
+    RequestKey, Supply, Token,
 };
 use crate::path::Path;
 use crate::stream::{Code, Dir, Side, StreamId};
@@ -316,6 +316,7 @@ structs! {
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
         close_time, straggler_time, max_age,
     }
+    PathEstimate { bitrate, rtt }
     PathInfo { rtt, rate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
@@ -397,6 +398,8 @@ enums! {
         20 FetchEnded { fetch, result },
         21 FetchRequested { request, broadcast, track, priority, sequence, first_frame, last_frame },
         22 FetchStarted { fetch, group },
+        23 Estimate { estimate },
+        24 ProbeEnded { error },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -420,6 +423,8 @@ enums! {
         18 CancelFetch { fetch },
         19 Datagram { request, group, sequence },
         20 Fetch { fetch, broadcast, track, priority, sequence, first_frame, last_frame },
+        21 Probe,
+        22 Unprobe,
     }
     Announcement {
         0 Active { suffix, hops, cost },

@@ -20,6 +20,7 @@ in_every_version! {
     many_groups
     large_frames
     a_frame_is_streamed
+    the_peer_tells_of_the_path
     a_close_carries_its_code
     what_was_written_before_a_drain_arrives
     so_do_the_frames_of_a_group_that_is_open
@@ -295,6 +296,21 @@ async fn a_frame_is_streamed(version: Version) {
             assert_eq!(bytes, b"early, l");
         })
         .await;
+}
+
+async fn the_peer_tells_of_the_path(version: Version) {
+    let (mut drivings, near, far) = pair(version).await;
+    for session in [&near.session, &far.session] {
+        let mut probe = session.probe();
+        let estimate = drivings.run(probe.changed()).await;
+        if !(Version::Lite03..=Version::Lite07Wip).contains(&version) {
+            assert_eq!(estimate, Err(Error::Unsupported));
+            continue;
+        }
+        let estimate = estimate.unwrap();
+        assert!(estimate.bitrate.is_some(), "{estimate:?}");
+        assert_eq!(estimate.rtt.is_some(), version > Version::Lite03, "{estimate:?}");
+    }
 }
 
 async fn a_close_carries_its_code(version: Version) {

@@ -1,0 +1,452 @@
+//! What the publisher knows of the path (wire-lite 6.13, 7.1, 7.8).
+
+use super::*;
+
+const PROBING: [Version; 5] = [Lite03, Lite04, Lite05, Lite06, Lite07Wip];
+
+/// What a peer does on a stream.
+type Deed = fn(&mut Lone, StreamId);
+
+/// 5 Mbit/s, unless `percent` says otherwise.
+fn path_of(percent: u64, rtt: u64) -> Input {
+    let rate = 625_000 * percent / 100;
+    Input::Path(PathInfo { rtt: ms(rtt), rate, max_datagram: 1_200 })
+}
+
+/// G57 to G59.
+fn first_bytes(version: Version) -> String {
+    bytes(match version {
+        Lite03 => "04 804c4b40",
+        Lite07Wip => "05 e04c4b40 28",
+        _ => "05 804c4b40 28",
+    })
+}
+
+/// A publisher that was asked, and told 5 Mbit/s and 40 ms.
+fn reporting(version: Version) -> (Lone, StreamId) {
+    let mut lone = Lone::ready(Side::Server, version);
+    lone.sent.clear();
+    let id = lone.open(Dir::Bi, "04");
+    lone.handle(path_of(100, 40));
+    assert_eq!(lone.sent(id), first_bytes(version), "{version}");
+    (lone, id)
+}
+
+// ---- as publisher ----------------------------------------------------------------------------
+
+/// 7.8: the first report at once, or as soon as there is something to say. 6.13: as G57 to G60.
+#[test]
+fn the_first_report_is_what_is_known() {
+    for version in PROBING {
+        let mut lone = Lone::ready(Side::Server, version);
+        lone.handle(path_of(100, 40));
+        assert_eq!(lone.end.poll_timeout(), timeout_of_set_up(version), "nobody asked");
+        let id = lone.open(Dir::Bi, "04");
+        assert_eq!(lone.sent(id), first_bytes(version));
+
+        let mut lone = Lone::ready(Side::Server, version);
+        let id = lone.open(Dir::Bi, "04");
+        lone.handle(path_of(0, 40));
+        // Of the round-trip time alone there is nothing to say on 03.
+        assert_eq!(lone.sent(id), if version == Lite03 { "" } else { "020028" });
+        // What is below a millisecond is not unknown, nor is what QUIC can't count.
+        lone.advance(ms(100));
+        let rtt = Duration::from_micros(3);
+        lone.handle(Input::Path(PathInfo { rtt, rate: 1 << 61, max_datagram: 0 }));
+        assert_eq!(
+            lone.sent(id),
+            bytes(match version {
+                Lite03 => "08 ffffffffffffffff",
+                Lite07Wip => "0a ff3fffffffffffffff 01",
+                _ => "09 ffffffffffffffff 01",
+            })
+        );
+        assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
+    }
+}
+
+/// SETUP is waited for, where there is one; the timer that remembers it stays until it is due.
+fn timeout_of_set_up(version: Version) -> Option<Instant> {
+    Features::of(version).setup.then(|| Instant::ZERO + ms(10_000))
+}
+
+/// 7.8: nothing for what did not change, but every 10 s.
+#[test]
+fn what_stays_the_same_is_told_every_ten_seconds() {
+    for version in PROBING {
+        let (mut lone, id) = reporting(version);
+        for _ in 0..3 {
+            lone.advance(ms(9_999));
+            assert_eq!(lone.sent(id), "", "{version}");
+            lone.advance(ms(1));
+            assert_eq!(lone.sent(id), first_bytes(version));
+        }
+    }
+}
+
+/// 7.8: a quarter at once, but for 0.1 s; less of the bitrate the later the smaller it is, and of the
+/// round-trip time with what comes next.
+#[test]
+fn changes_are_told_by_their_size() {
+    for (percent, rtt, due) in [
+        (125, 40, 100),
+        (75, 40, 100),
+        (1, 40, 100),
+        (400, 40, 100),
+        (0, 40, 100),
+        (100, 50, 100),
+        (100, 30, 100),
+        (100, 0, 100),
+        (100, 49, 10_000),
+        (100, 31, 10_000),
+        (120, 49, 2_080),
+        (110, 40, 6_040),
+        (90, 40, 6_040),
+        (101, 40, 9_604),
+    ] {
+        for early in [0, 50] {
+            let (mut lone, id) = reporting(Lite06);
+            lone.advance(ms(early));
+            lone.handle(path_of(percent, rtt));
+            let case = format!("{percent} % of the bitrate, {rtt} ms, from {early} ms on");
+            lone.advance(ms(due - early) - Duration::from_micros(1));
+            assert_eq!(lone.sent(id), "", "{case}");
+            lone.advance(Duration::from_micros(1));
+            assert_ne!(lone.sent(id), "", "{case}");
+        }
+    }
+}
+
+/// What went back is no news, and of many only the last is told.
+#[test]
+fn news_are_told_as_one() {
+    let (mut lone, id) = reporting(Lite06);
+    for step in 0..50 {
+        lone.handle(path_of(100 + 2 * step, 40));
+        lone.handle(path_of(100, 40 + step));
+    }
+    lone.handle(path_of(100, 40));
+    // One timer, not one each.
+    let timers = lone.end.machine.core.timers.len();
+    assert_eq!(timers, 2, "the other one is that of SETUP");
+    lone.advance(ms(9_999));
+    assert_eq!(lone.sent(id), "");
+    lone.advance(ms(2_000));
+    assert_eq!(lone.sent(id), first_bytes(Lite06));
+    // A change of 10 % that is old enough is told when it comes.
+    lone.advance(ms(7_000));
+    lone.handle(path_of(110, 40));
+    assert_eq!(lone.sent(id), bytes("05 8053ec60 28"));
+}
+
+/// What would be the same on the wire is no news: part of a millisecond is one.
+#[test]
+fn the_fastest_path_is_told_once() {
+    let mut lone = Lone::ready(Side::Server, Lite06);
+    let id = lone.open(Dir::Bi, "04");
+    for micros in [300, 1, 900, 1_999] {
+        let rtt = Duration::from_micros(micros);
+        lone.handle(Input::Path(PathInfo { rtt, rate: 625_000, max_datagram: 0 }));
+        assert_eq!(lone.sent(id), if micros == 300 { "05804c4b4001" } else { "" });
+        lone.advance(ms(1_000));
+    }
+}
+
+/// 7.8: if nothing is known any more, that is told once.
+#[test]
+fn what_is_not_known_any_more_is_taken_back_once() {
+    for version in PROBING {
+        let (mut lone, id) = reporting(version);
+        lone.advance(ms(100));
+        lone.handle(Input::Path(PathInfo::default()));
+        assert_eq!(lone.sent(id), if version == Lite03 { "0100" } else { "020000" });
+        lone.advance(ms(60_000));
+        assert_eq!(lone.sent(id), "");
+        assert_eq!(lone.end.poll_timeout(), None);
+        lone.handle(path_of(100, 40));
+        assert_eq!(lone.sent(id), first_bytes(version));
+    }
+}
+
+/// A peer that does not read holds one report, which is the newest once it does.
+#[test]
+fn a_slow_peer_holds_one_report() {
+    let (mut lone, id) = reporting(Lite06);
+    lone.reads = false;
+    for step in 1..=100 {
+        lone.advance(ms(1_000));
+        lone.handle(path_of(100 + 100 * (step % 7), 40));
+        // It looks as if there were room, and there is none.
+        lone.handle(Input::Writable { id });
+    }
+    assert_eq!(lone.sent(id), "");
+    lone.reads = true;
+    lone.handle(Input::Writable { id });
+    // The one that waited first, and the newest.
+    assert_eq!(lone.sent(id), bytes("05 80989680 28 05 80e4e1c0 28"));
+    lone.advance(ms(9_999));
+    assert_eq!(lone.sent(id), "");
+}
+
+/// Section 9, 10 and 11, 5: the subscriber writes its type and nothing more. All else ends the stream,
+/// and nothing but the stream.
+#[test]
+fn what_ends_a_report_ends_nothing_else() {
+    for version in PROBING {
+        let ends: [(Deed, Option<u64>); 4] = [
+            (|lone, id| lone.data(id, "04 804c4b40 28"), Some(0x12)),
+            (|lone, id| lone.reset(id, 7), Some(7)),
+            (|lone, id| lone.stop(id, 7), Some(7)),
+            (|lone, id| lone.fin(id, ""), None),
+        ];
+        for (end, code) in ends {
+            let mut lone = Lone::ready(Side::Server, version);
+            lone.advance(ms(10_000));
+            let before = lone.end.machine.entries();
+            for _ in 0..3 {
+                lone.handle(path_of(100, 40));
+                let id = lone.open(Dir::Bi, "04");
+                assert_eq!(lone.sent(id), first_bytes(version), "the one before is over");
+                assert!(lone.end.poll_timeout().is_some());
+                end(&mut lone, id);
+                let ours = lone.actions().into_iter().find(|it| matches!(it, Action::Reset { .. }));
+                assert_eq!(ours, code.map(|code| reset(id, code)), "{version}");
+                assert_eq!(lone.sent(id), if code.is_none() { " fin" } else { "" });
+                lone.reset(id, 7);
+                assert_eq!(lone.end.poll_timeout(), None, "nobody asks");
+                lone.handle(path_of(300, 40));
+                lone.advance(ms(20_000));
+                assert_eq!((lone.sent(id), lone.events()), (String::new(), vec![]));
+            }
+            assert_eq!(lone.end.machine.entries(), before, "{version}");
+            assert!(!lone.end.is_closed());
+        }
+        // All of it at once.
+        let mut lone = Lone::ready(Side::Server, version);
+        lone.handle(path_of(100, 40));
+        let id = lone.open(Dir::Bi, "04 00");
+        assert_eq!(lone.actions(), [reset(id, 0x12), stop(id, 0x12)]);
+        assert!(!lone.end.is_closed());
+    }
+}
+
+/// One stream is enough; the next one is for who ended the first.
+#[test]
+fn there_is_one_report_at_a_time() {
+    for version in PROBING {
+        let (mut lone, id) = reporting(version);
+        let second = lone.open(Dir::Bi, "04");
+        assert_eq!(lone.actions(), [reset(second, 0x30), stop(second, 0x30)]);
+        lone.advance(ms(10_000));
+        assert_eq!(lone.sent(id), first_bytes(version), "the first goes on");
+    }
+}
+
+#[test]
+fn a_session_that_drains_takes_no_probe() {
+    let mut lone = Lone::ready(Side::Server, Lite06);
+    // It owes an answer.
+    lone.reads = false;
+    lone.open(Dir::Bi, subscribe_bytes(Lite06));
+    let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.apply(start(request, 1));
+    lone.apply(Command::Drain);
+    let id = lone.open(Dir::Bi, "04");
+    assert_eq!(lone.actions(), [reset(id, 4), stop(id, 4)]);
+}
+
+// ---- as subscriber ---------------------------------------------------------------------------
+
+/// A subscriber that asked, and on which stream.
+fn probing(version: Version) -> (Lone, StreamId) {
+    let mut lone = Lone::new(config(Side::Client, version));
+    if Features::of(version).setup {
+        lone.open(Dir::Uni, "01 04 01 01 01 01");
+        lone.actions();
+    }
+    lone.apply(Command::Probe);
+    let id = lone.own(Dir::Bi, 0);
+    assert_eq!(lone.sent(id), "04", "G61");
+    (lone, id)
+}
+
+fn estimate(bitrate: Option<u64>, rtt: Option<u64>) -> Event {
+    Event::Estimate { estimate: PathEstimate { bitrate, rtt: rtt.map(ms) } }
+}
+
+fn ended(error: Error) -> Event {
+    Event::ProbeEnded { error }
+}
+
+/// 7.1: on 03 and 04 at once, later when SETUP says that the peer reports (G75).
+#[test]
+fn it_is_asked_when_it_is_known_who_can_answer() {
+    for version in PROBING {
+        let mut lone = Lone::new(config(Side::Client, version));
+        lone.apply(Command::Probe);
+        let id = lone.own(Dir::Bi, 0);
+        if Features::of(version).setup {
+            assert_eq!(lone.sent(id), "", "{version}");
+            // Increase is more than report.
+            lone.open(Dir::Uni, "01 04 01 01 01 02");
+        }
+        assert_eq!(lone.sent(id), "04", "{version}");
+        assert_eq!(lone.events(), []);
+        // Once.
+        lone.apply(Command::Probe);
+        assert_eq!(lone.opened[0][Dir::Bi as usize], 1);
+        assert_eq!(lone.end.poll_timeout(), timeout_of_set_up(version), "who asks has no timer");
+    }
+    for version in [Lite05, Lite06, Lite07Wip] {
+        for setup in ["01 01 00", "01 04 01 01 01 00"] {
+            for before in [true, false] {
+                let mut lone = Lone::new(config(Side::Client, version));
+                if before {
+                    lone.apply(Command::Probe);
+                }
+                lone.open(Dir::Uni, setup);
+                lone.apply(Command::Probe);
+                let expected = if before { 2 } else { 1 };
+                assert_eq!(lone.events(), vec![ended(Error::Unsupported); expected]);
+                assert_eq!(lone.opened[0][Dir::Bi as usize], 0);
+            }
+        }
+    }
+}
+
+/// Nobody says PROBE before 03, nor on moq-transport.
+#[test]
+fn where_there_is_no_probe_that_is_said() {
+    for version in [Lite01, Lite02, Version::Moqt16, Version::Moqt18] {
+        let mut end = machine(config(Side::Client, version));
+        end.apply(Command::Probe);
+        while end.work() {}
+        assert_eq!(end.take_events(), [ended(Error::Unsupported)], "{version}");
+        end.apply(Command::Unprobe);
+        while end.work() {}
+        assert_eq!(end.take_events(), [], "{version}");
+    }
+}
+
+/// 6.13: 0 is what is not known.
+#[test]
+fn what_the_peer_says_is_told() {
+    for version in PROBING {
+        let (mut lone, id) = probing(version);
+        lone.data(id, &first_bytes(version));
+        let rtt = |rtt| if version == Lite03 { None } else { Some(rtt) };
+        assert_eq!(lone.events(), [estimate(Some(5_000_000), rtt(40))]);
+        for byte in hex(if version == Lite03 { "01 01 01 00" } else { "02 01 00 02 00 01" }) {
+            lone.data(id, &format!("{byte:02x}"));
+        }
+        assert_eq!(lone.events(), [estimate(Some(1), None), estimate(None, rtt(1))]);
+        assert_eq!((lone.sent(id), lone.actions()), (String::new(), vec![]));
+    }
+}
+
+/// 7.1: not again in this session, whatever ended it.
+#[test]
+fn a_peer_that_ends_it_is_not_asked_again() {
+    for version in PROBING {
+        let ends: [(Deed, Error, Option<u64>); 4] = [
+            (|lone, id| lone.fin(id, ""), Error::Unsupported, None),
+            (|lone, id| lone.reset(id, 0x33), Error::NotFound, None),
+            (|lone, id| lone.data(id, "00"), Error::Malformed(DecodeError::Truncated), Some(0x12)),
+            (|lone, id| lone.fin(id, "02"), Error::Malformed(DecodeError::Truncated), Some(0x12)),
+        ];
+        for (end, error, code) in ends {
+            let (mut lone, id) = probing(version);
+            end(&mut lone, id);
+            let heard = one(lone.events());
+            let Event::ProbeEnded { error: heard } = heard else { panic!("{heard:?}") };
+            // Which of the faults of a message does not matter here.
+            let same = matches!((&heard, &error), (Error::Malformed(_), Error::Malformed(_)));
+            assert!(same || heard == error, "{version} {heard}");
+            assert_eq!(lone.sent(id), if code.is_none() { " fin" } else { "" });
+            let ours = lone.actions().into_iter().find(|it| matches!(it, Action::Reset { .. }));
+            assert_eq!(ours, code.map(|code| reset(id, code)));
+            lone.apply(Command::Unprobe);
+            lone.apply(Command::Probe);
+            assert_eq!(lone.events(), [ended(heard)]);
+            assert_eq!(lone.opened[0][Dir::Bi as usize], 1, "{version}");
+            assert!(!lone.end.is_closed());
+        }
+    }
+}
+
+/// FIN says that we are no longer interested. The next stream waits for the end of the one before.
+#[test]
+fn who_hears_no_more_says_so() {
+    for version in PROBING {
+        let (mut lone, id) = probing(version);
+        let before = lone.end.machine.entries();
+        lone.apply(Command::Unprobe);
+        assert_eq!(lone.sent(id), " fin", "{version}");
+        lone.apply(Command::Probe);
+        lone.data(id, &first_bytes(version));
+        assert_eq!((lone.events(), lone.opened[0][Dir::Bi as usize]), (vec![], 1));
+        lone.fin(id, "");
+        let id = lone.own(Dir::Bi, 1);
+        assert_eq!(lone.sent(id), "04");
+        lone.data(id, &first_bytes(version));
+        assert_eq!(lone.events().len(), 1);
+        lone.apply(Command::Unprobe);
+        lone.fin(id, "");
+        assert_eq!(lone.opened[0][Dir::Bi as usize], 2);
+        assert_eq!(lone.end.machine.entries() + 2, before, "a request and its stream");
+
+        // What was not sent is not asked.
+        let mut end = machine(config(Side::Client, version));
+        let before = end.machine.entries();
+        end.apply(Command::Probe);
+        end.apply(Command::Unprobe);
+        assert!(end.poll_write().is_none());
+        assert_eq!(end.machine.entries(), before);
+    }
+}
+
+// ---- both ------------------------------------------------------------------------------------
+
+/// Over every link: the first report, the changes, and nothing else.
+#[test]
+fn what_the_publisher_knows_is_heard() {
+    on_every_link(|version, link| {
+        let mut pair = pair(version, link);
+        let tell = |pair: &mut Peers, input: Input| {
+            let now = pair.now();
+            pair.server.handle(now, input);
+        };
+        tell(&mut pair, path_of(100, 40));
+        pair.run_until_idle();
+        pair.client.apply(Command::Probe);
+        pair.run_until_idle();
+        if version < Lite03 {
+            assert_eq!(pair.client.take_events(), [ended(Error::Unsupported)]);
+            return;
+        }
+        let rtt = |rtt| if version == Lite03 { None } else { Some(rtt) };
+        assert_eq!(pair.client.take_events(), [estimate(Some(5_000_000), rtt(40))], "{version}");
+        pair.advance(ms(9_000));
+        assert_eq!(pair.client.take_events(), []);
+        tell(&mut pair, path_of(200, 20));
+        pair.run_until_idle();
+        assert_eq!(pair.client.take_events(), [estimate(Some(10_000_000), rtt(20))]);
+        tell(&mut pair, path_of(10, 80));
+        pair.advance(ms(9_000));
+        assert_eq!(pair.client.take_events(), [estimate(Some(500_000), rtt(80))]);
+        assert_eq!(pair.server.take_events(), []);
+
+        pair.client.apply(Command::Unprobe);
+        pair.run_until_idle();
+        pair.client.apply(Command::Probe);
+        pair.run_until_idle();
+        assert_eq!(pair.client.take_events(), [estimate(Some(500_000), rtt(80))], "asked anew");
+        pair.client.apply(Command::Unprobe);
+        pair.advance(ms(20_000));
+        assert_eq!(pair.client.take_events(), []);
+        let [client, server] = [&pair.client, &pair.server].map(|end| end.machine.poll_timeout());
+        assert_eq!((client, server), (None, None), "{version}");
+        assert_eq!(pair.streams(Side::Client, Dir::Bi), 0);
+    });
+}

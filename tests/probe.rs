@@ -1,0 +1,200 @@
+//! What the peer knows of the path to us (PROBE), as applications hear it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use smoq::machine::{Input, PathInfo};
+use smoq::sim::{Endpoint, Link, Pair};
+use smoq::stream::{Dir, Side};
+use smoq::{Client, Driver, Error, Instant, PathEstimate, Server, Session, Version, Versions};
+
+/// The client subscribes, so that it asks; the server's path is what is told.
+struct World {
+    pair: Pair<Driver, Driver>,
+    near: Session,
+    far: Session,
+}
+
+impl World {
+    fn new(version: Version, link: Link) -> Self {
+        let (near, client) = Client::new().connect(version, Instant::ZERO);
+        let (far, server) = Server::new().accept(version, Instant::ZERO);
+        let mut pair = Pair::new(client, server, link);
+        // Set-up is over, and the timer that waits for it.
+        pair.advance(Duration::from_secs(11));
+        Self { pair, near, far }
+    }
+
+    fn tell(&mut self, rate: u64, millis: u64) {
+        let path = PathInfo { rtt: Duration::from_millis(millis), rate, max_datagram: 1_200 };
+        let now = self.pair.now();
+        Endpoint::handle(&mut self.pair.server, now, Input::Path(path));
+        self.advance(800);
+    }
+
+    fn advance(&mut self, millis: u64) {
+        self.pair.advance(Duration::from_millis(millis));
+    }
+
+    fn deadlines(&self) -> [Option<Instant>; 2] {
+        [self.pair.client.poll_timeout(), self.pair.server.poll_timeout()]
+    }
+}
+
+fn versions() -> impl Iterator<Item = Version> {
+    Versions::default().iter().chain(Version::WIP).collect::<Vec<_>>().into_iter()
+}
+
+fn can_probe(version: Version) -> bool {
+    (Version::Lite03..=Version::Lite07Wip).contains(&version)
+}
+
+fn links() -> [Link; 4] {
+    [Link::perfect(), Link::wide(3), Link::hostile(4), Link::byte_by_byte(5)]
+}
+
+/// `rate` in bytes a second, as adapters tell it.
+fn estimate(version: Version, rate: u64, millis: u64) -> PathEstimate {
+    let rtt = (version > Version::Lite03).then_some(Duration::from_millis(millis));
+    PathEstimate { bitrate: Some(rate * 8), rtt }
+}
+
+#[test]
+fn a_handle_hears_the_first_estimate_and_each_change() {
+    for version in versions().filter(|version| can_probe(*version)) {
+        for link in links() {
+            let mut world = World::new(version, link);
+            world.tell(1_000_000, 40);
+            let mut probe = world.near.probe();
+            assert_eq!((probe.try_changed(), probe.latest()), (Poll::Pending, None));
+            world.advance(800);
+            let first = estimate(version, 1_000_000, 40);
+            assert_eq!(probe.try_changed(), Poll::Ready(Ok(first)), "{version}");
+            assert_eq!((probe.try_changed(), probe.latest()), (Poll::Pending, Some(first)));
+
+            // The same again every 10 s is no news.
+            world.advance(25_000);
+            assert_eq!(probe.try_changed(), Poll::Pending, "{version}");
+            world.tell(2_000_000, 30);
+            let second = estimate(version, 2_000_000, 30);
+            assert_eq!(probe.try_changed(), Poll::Ready(Ok(second)), "{version}");
+            // Only the newest is given.
+            world.tell(500_000, 30);
+            world.tell(3_000_000, 30);
+            let third = estimate(version, 3_000_000, 30);
+            assert_eq!(probe.try_changed(), Poll::Ready(Ok(third)), "{version}");
+            // Less than a quarter is not worth it at once.
+            world.tell(3_300_000, 30);
+            assert_eq!(probe.try_changed(), Poll::Pending, "{version}");
+            world.advance(10_000);
+            let fourth = estimate(version, 3_300_000, 30);
+            assert_eq!(probe.try_changed(), Poll::Ready(Ok(fourth)), "{version}");
+
+            // Nothing is known any more.
+            world.tell(0, 0);
+            assert_eq!(probe.try_changed(), Poll::Ready(Ok(PathEstimate::default())));
+        }
+    }
+}
+
+/// Without a handle nothing is asked, and nothing waits for a time.
+#[test]
+fn nobody_is_asked_without_a_handle() {
+    for version in versions() {
+        for link in links() {
+            let mut world = World::new(version, link);
+            world.tell(1_000_000, 40);
+            world.advance(20_000);
+            assert_eq!(world.deadlines(), [None; 2], "{version}");
+            let before = world.pair.streams(Side::Client, Dir::Bi);
+            let sent = world.far.stats().bytes_sent;
+
+            let probe = world.near.probe();
+            let second = probe.clone();
+            world.advance(800);
+            let is_asked = can_probe(version);
+            let asked = world.pair.streams(Side::Client, Dir::Bi);
+            assert_eq!(asked, before + usize::from(is_asked), "{version}");
+            assert_eq!(world.deadlines()[1].is_some(), is_asked, "{version}");
+            drop(probe);
+            world.advance(800);
+            assert_eq!(world.pair.streams(Side::Client, Dir::Bi), asked, "one is left");
+            drop(second);
+            world.advance(800);
+            assert_eq!(world.pair.streams(Side::Client, Dir::Bi), before, "{version}");
+            assert_eq!(world.deadlines(), [None; 2], "{version}");
+            assert!(world.far.stats().bytes_sent - sent <= 10, "{version}: one report");
+
+            // Who comes later hears what is known then, not what was.
+            world.tell(2_000_000, 40);
+            let mut probe = world.near.probe();
+            assert_eq!(probe.latest(), None, "{version}");
+            world.advance(800);
+            if is_asked {
+                let news = estimate(version, 2_000_000, 40);
+                assert_eq!(probe.try_changed(), Poll::Ready(Ok(news)), "{version}");
+            }
+            // One that goes and one that comes at once leave it as it is.
+            drop(probe);
+            let mut probe = world.near.probe();
+            assert!(probe.try_changed().is_ready(), "{version}");
+        }
+    }
+}
+
+#[test]
+fn where_the_peer_can_not_tell_the_wait_says_so() {
+    for version in versions().filter(|version| !can_probe(*version)) {
+        let mut world = World::new(version, Link::wide(2));
+        world.tell(1_000_000, 40);
+        let mut probe = world.near.probe();
+        world.advance(800);
+        assert_eq!(probe.try_changed(), Poll::Ready(Err(Error::Unsupported)), "{version}");
+        drop(probe);
+        let mut probe = world.near.probe();
+        assert_eq!(probe.try_changed(), Poll::Ready(Err(Error::Unsupported)), "{version}");
+        assert_eq!(probe.latest(), None);
+    }
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_waits_is_woken_by_news_and_by_the_end() {
+    let mut world = World::new(Version::Lite06, Link::perfect());
+    let mut probe = world.near.probe();
+    let mut other = probe.clone();
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut cx = Context::from_waker(&waker);
+    assert!(probe.poll_changed(&mut cx).is_pending());
+    world.tell(1_000_000, 40);
+    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    let news = estimate(Version::Lite06, 1_000_000, 40);
+    assert_eq!(probe.poll_changed(&mut cx), Poll::Ready(Ok(news)));
+    assert_eq!(other.try_changed(), Poll::Ready(Ok(news)), "each handle by itself");
+    assert!(probe.poll_changed(&mut cx).is_pending());
+    world.tell(1_000_000, 40);
+    assert_eq!(count.0.load(Ordering::Relaxed), 1, "no news");
+
+    // A handle does not keep the session, and hears of its end.
+    let World { mut pair, near, far } = world;
+    drop(near);
+    pair.advance(Duration::from_secs(2));
+    assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    assert_eq!(probe.poll_changed(&mut cx), Poll::Ready(Err(Error::SessionClosed)));
+    assert_eq!(probe.latest(), None);
+    let mut late = far.probe();
+    assert_eq!(late.try_changed(), Poll::Ready(Err(Error::SessionClosed)));
+    drop(pair);
+    drop(late);
+}
