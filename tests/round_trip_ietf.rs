@@ -216,6 +216,18 @@ proptest! {
     }
 }
 
+/// What was not understood can't be said again: its value is not kept (Mandatory Track Properties, 18).
+#[test]
+fn a_property_that_must_be_understood_is_read_and_not_written() {
+    let bytes =
+        [0, 163, 216, 224, 0, 0, 0, 14, 0, 156, 8, 0, 32, 0, 19, 7, 0, 0, 0, 0, 0, 0, 0, 19, 0];
+    let draft = draft(Version::Moqt18);
+    let message = Message::decode(MessageType::RequestOk, &bytes, draft).unwrap();
+    let Message::RequestOk(ok) = &message else { panic!("{message:?}") };
+    assert!(ok.properties.mandatory.is_some());
+    assert!(message.encode(&mut BytesMut::new(), draft).is_err());
+}
+
 /// A tail of pairs has no count, and what GOAWAY has behind its URI is left out by some.
 fn may_end_sooner(kind: MessageType, version: Version) -> bool {
     let goaway = kind == MessageType::Goaway && version == Version::Moqt18;

@@ -70,7 +70,7 @@ pub struct TrackProperties {
     /// DEFAULT_PUBLISHER_GROUP_ORDER. Absent is ascending.
     pub order: Option<GroupOrder>,
     /// A property that has to be understood and is not: the track is of no use here
-    /// ([`UNSUPPORTED_EXTENSION`](super::UNSUPPORTED_EXTENSION)). Not written.
+    /// ([`UNSUPPORTED_EXTENSION`](super::UNSUPPORTED_EXTENSION)). Can't be written.
     pub mandatory: Option<u64>,
 }
 
@@ -107,6 +107,9 @@ impl TrackProperties {
     }
 
     pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        if self.mandatory.is_some() {
+            return Err(EncodeError::InvalidValue("property"));
+        }
         let mut previous = 0;
         let mut pair = |id, value| {
             writer.varint(id - previous)?;
