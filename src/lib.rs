@@ -11,6 +11,7 @@ pub mod machine;
 #[cfg(feature = "std")]
 pub mod model;
 mod path;
+mod peer;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod slab;
@@ -28,6 +29,7 @@ pub use limits::Limits;
 #[cfg(feature = "std")]
 pub use model::*;
 pub use path::Path;
+pub use peer::{Peer, Role};
 pub use subscription::{Subscription, TrackInfo};
 pub use time::{Instant, Timescale, Timestamp};
 pub use version::{Agreed, UnknownVersion, Version, Versions};

@@ -208,6 +208,10 @@ impl Ietf {
             core.violation("the control stream ended");
             return Look::Wait;
         }
+        if self.peer.is_some() && core.undecided {
+            self.early.insert(key);
+            return Look::Wait;
+        }
         let mut front = [0; 16];
         let front = request.recv.peek(&mut front);
         let framed = match frame_message(front, self.draft, core.limits.message_bytes) {
@@ -292,19 +296,14 @@ impl Ietf {
     fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Look {
         let setup = match Message::decode(kind, body, self.draft) {
             Ok(Message::ServerSetup(setup)) if self.side == Side::Client => setup,
-            Ok(Message::ClientSetup(setup)) if self.side == Side::Server => {
-                let Some(control) = self.control else { return Look::Wait };
-                let message = self.setup(None);
-                self.say(core, control, &message);
-                setup
-            }
+            Ok(Message::ClientSetup(setup)) if self.side == Side::Server => setup,
             Ok(_) => {
                 core.violation("not a set-up");
                 return Look::Wait;
             }
             Err(error) => return violation(core, &error),
         };
-        self.heard(core, setup);
+        self.set_up(core, setup);
         Look::More
     }
 

@@ -17,6 +17,7 @@ use crate::machine::{
     Token,
 };
 use crate::path::Path;
+use crate::peer::{Peer, Role};
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
@@ -113,6 +114,7 @@ numbers! {
     StreamId: StreamId::as_u64, |n| Some(Self::from_u64(n));
     Code: Code::as_u64, |n| Some(Self::new(n));
     Dir: |dir| dir as u64, |n| [Self::Bi, Self::Uni].get(n as usize).copied();
+    Role: Role::as_u64, |n| Some(Self::from_u64(n));
     Side: |side| side as u64, |n| [Self::Client, Self::Server].get(n as usize).copied();
 }
 
@@ -308,7 +310,7 @@ macro_rules! structs {
 }
 
 structs! {
-    Config { side, agreed, hop, path, interests, limits }
+    Config { side, agreed, hop, path, interests, limits, authority, role, cost, decides }
     Cost { warm, cold }
     Limits {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
@@ -316,6 +318,7 @@ structs! {
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
         close_time, straggler_time, max_age,
     }
+    Peer { path, authority, role, hop, cost }
     PathInfo { rtt, rate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
@@ -397,6 +400,7 @@ enums! {
         20 FetchEnded { fetch, result },
         21 FetchRequested { request, broadcast, track, priority, sequence, first_frame, last_frame },
         22 FetchStarted { fetch, group },
+        23 SetUp { peer },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -420,6 +424,7 @@ enums! {
         18 CancelFetch { fetch },
         19 Datagram { request, group, sequence },
         20 Fetch { fetch, broadcast, track, priority, sequence, first_frame, last_frame },
+        21 Accept { hop, interests },
     }
     Announcement {
         0 Active { suffix, hops, cost },
