@@ -177,6 +177,7 @@ impl Ietf {
             core.requests.queue_in(key);
         }
         self.begin_names(core);
+        self.unblock(core);
     }
 
     // ---- messages ----------------------------------------------------------------------------
