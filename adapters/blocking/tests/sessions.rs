@@ -13,12 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use smoq::{
-    BroadcastProducer, Client, Error, Limits, Origin, OriginProducer, Role, Server, Session,
-    SessionRequest, Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
+    BroadcastProducer, Client, Error, Limits, Origin, OriginProducer, Server, Session,
+    Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 use smoq_blocking::quinn_proto::ConnectionError;
 use smoq_blocking::smoq_tls::{Identity, Trust};
-use smoq_blocking::{Budget, ConnectionId, Endpoint, Event, Step, config};
+use smoq_blocking::{Budget, Endpoint, Event, Step, config};
 
 #[test]
 fn every_version_publishes_and_subscribes() {
@@ -517,57 +517,6 @@ fn set_up_settles_on_a_version() {
     assert_eq!(error, Error::Version);
 }
 
-/// The application decides: one client gets the part of the origin that it dialed, one is sent away, and
-/// one is forgotten.
-#[test]
-fn sessions_are_decided_on() {
-    let mut stage = Stage::new();
-    let mut pair = Pair::new(&Server::new());
-    pair.server.set_requests(true);
-    for error in [Some(Error::App(7)), None] {
-        pair.dial(&Client::new().with_path("elsewhere"));
-        let (request, id) = pair.requested();
-        assert_eq!(request.path().as_str(), "elsewhere");
-        match error.clone() {
-            Some(error) => request.reject(error),
-            None => drop(request),
-        }
-        let error = error.unwrap_or(Error::Unauthorized);
-        for end in [true, false] {
-            let closed = pair.until_both(|server, client| {
-                let event = if end { server.poll_event() } else { client.poll_event() };
-                event.filter(|event| !matches!(event, Event::Connected { .. }))
-            });
-            let Event::Closed { id: it, error: why } = closed else { panic!("{closed:?}") };
-            assert_eq!(why, error);
-            assert!(!end || it == id);
-        }
-    }
-
-    let received = Origin::default().produce();
-    let client = Client::new().with_path("room").with_consume(received.clone());
-    let mut session = pair.connect(&client);
-    let (request, id) = pair.requested();
-    assert_eq!((request.path().as_str(), request.role()), ("room", Role::Subscriber));
-    assert!(pair.server.session(id).is_none());
-    pair.until_quiet();
-    assert!(ready(received.consume().try_announced()).is_none(), "nothing before the decision");
-    let part = stage.origin.with_root(request.path()).unwrap();
-    let served = request.with_publish(part.consume()).accept();
-
-    let mut consumer = received.consume();
-    let broadcast = pair.until(|| ready(consumer.try_announced_broadcast("alice"))).unwrap();
-    let mut video = broadcast.subscribe_track("video", all()).unwrap();
-    pair.until(|| ready(stage.track.try_used())).unwrap();
-    stage.track.write_frame(0_u64, "hello").unwrap();
-    let frame = pair.until(|| ready(video.try_read_frame())).unwrap().unwrap();
-    assert_eq!(frame.payload(), b"hello");
-
-    // The session is its decider's.
-    drop(served);
-    assert_eq!(pair.until(|| ready(session.try_closed())), Error::SessionClosed);
-}
-
 #[test]
 fn noise_on_the_socket_changes_nothing() {
     let mut pair = Pair::new(&Server::new());
@@ -644,17 +593,6 @@ impl Pair {
             Event::Connected { session, remote, version, .. } => {
                 assert_eq!((remote, version), (self.addr(), session.version()));
                 session
-            }
-            event => panic!("{event:?}"),
-        }
-    }
-
-    fn requested(&mut self) -> (SessionRequest, ConnectionId) {
-        match self.until_both(|server, _| server.poll_event()) {
-            Event::Requested { id, request, remote, certificates } => {
-                assert_eq!(remote.ip(), loopback().ip());
-                assert!(certificates.is_empty(), "nobody asked for one");
-                (request, id)
             }
             event => panic!("{event:?}"),
         }
