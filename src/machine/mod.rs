@@ -97,12 +97,12 @@ pub struct Config {
     pub authority: Box<str>,
     /// What a client is there for. Told in SETUP of moq-lite.
     pub role: Role,
-    /// What the link costs, of a client: told in SETUP of moq-lite, and added to the cost of what is
-    /// announced here. `None`, the default, is what the peer says, or else 1.
+    /// What the link costs: it is added to the cost of what is announced here, and a client tells it in
+    /// SETUP of moq-lite. `None`, the default, is what the peer says, or else 1.
     pub cost: Option<u64>,
     /// Whether a server decides on the peer when its set-up is read, after [`Event::SetUp`]. Until
     /// [`Command::Accept`] the peer is as one that has not set up: nothing else of it is decoded, nothing
-    /// is sent to it, and [`Limits::handshake_time`] runs on.
+    /// is sent to it, and [`Limits::handshake_time`] runs on. Other commands are for afterwards.
     pub decides: bool,
     /// The prefixes whose broadcasts we want to hear of.
     pub interests: Vec<Path>,
@@ -235,7 +235,6 @@ impl Machine {
         };
         if core.undecided {
             core.timers.set(now + core.limits.handshake_time, Timer::Handshake);
-            core.requests.hold();
         }
         let dialect = match core.draft {
             Some(draft) => Spoken::Ietf(Box::new(Ietf::new(config, draft, &mut core))),

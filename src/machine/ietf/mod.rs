@@ -411,7 +411,6 @@ impl Dialect for Ietf {
 
     fn accept(&mut self, core: &mut Core, _: Hop, interests: Vec<Path>) {
         self.interests = interests;
-        core.requests.release();
         self.begin(core, Setup::default());
         if self.peer.is_some() {
             self.heard(core);

@@ -383,7 +383,7 @@ impl Dialect for Lite {
     fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>) {
         self.hop = hop;
         self.begin(core, Setup::default(), interests);
-        if self.peer.is_some() || !self.features.settles {
+        if self.peer.is_some() {
             self.heard(core);
         }
     }
