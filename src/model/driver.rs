@@ -243,9 +243,6 @@ impl Driver {
 
     /// The application takes the peer.
     fn accept(&mut self, origins: Origins) {
-        if self.is_over {
-            return;
-        }
         let (hop, interests) = terms(&origins);
         self.join(origins);
         self.machine.apply(Command::Accept { hop, interests });
