@@ -139,7 +139,7 @@ pub struct Machine {
 /// The dialect of the version that was agreed on.
 #[derive(Debug)]
 enum Spoken {
-    Lite(Lite),
+    Lite(Box<Lite>),
     Ietf(Box<Ietf>),
 }
 
@@ -238,7 +238,7 @@ impl Machine {
         }
         let dialect = match core.draft {
             Some(draft) => Spoken::Ietf(Box::new(Ietf::new(config, draft, &mut core))),
-            None => Spoken::Lite(Lite::new(config, &mut core)),
+            None => Spoken::Lite(Box::new(Lite::new(config, &mut core))),
         };
         Self { core, dialect, scratch: Scratch::default() }
     }

@@ -31,6 +31,7 @@ pub struct ConnectionId {
 /// What became of a connection, from [`Endpoint::poll_event`](crate::Endpoint::poll_event).
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a connection has one or two, and they do not stay")]
 pub enum Event {
     /// The session is over. After a close without an error the peer has acknowledged what was
     /// sent, or had a second to do so.
