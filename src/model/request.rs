@@ -51,8 +51,8 @@ impl SessionRequest {
     }
 
     wait! {
-        /// Until the client's set-up was read, which makes the answers below true. At once on moq-lite 03
-        /// and 04, which have none.
+        /// Until the client's set-up was read: before, nothing is known of it, and what is asked below has
+        /// the answers of one that says nothing. At once on moq-lite 03 and 04, which have no set-up.
         ///
         /// Errors: why the session is over, if the client went away, broke a rule or let too much time
         /// pass; afterwards as before.
@@ -102,8 +102,8 @@ impl SessionRequest {
     /// [`OriginConsumer::scope`] or with a root of its own by [`OriginConsumer::with_root`]. Default: what the
     /// [`Server`] has.
     ///
-    /// Times are told in those of [`Server::clock`]: a server that decides about the handles of one origin
-    /// should be made with that origin.
+    /// The session keeps the time of [`Server::clock`], so make the server with the origin whose parts are
+    /// handed out.
     pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
         self.origins.publish = Some(origin);
         self
