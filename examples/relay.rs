@@ -5,6 +5,9 @@
 //!       [--upstream URL]... [--fingerprint HEX | --insecure] [--trace DIR]
 //! ```
 //!
+//! A client that dials `moqt://HOST:PORT/PATH` is below `PATH`: it sees what is there, and publishes there, under
+//! paths without it. On moq-lite up to 04, which can't say what was dialed, all see everything.
+//!
 //! Without a certificate it makes one, and prints what clients have to pin. It keeps trying to reach
 //! its upstreams. `--trace` records each session into a file of its own in a directory that is there, to
 //! be looked at with the example `replay`. SIGTERM and ctrl-c end it: what is owed is sent, then everything is closed.
@@ -19,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::Failure;
-use smoq::{Client, Hop, Origin, Server, Session};
+use smoq::{Client, Error, Hop, Origin, OriginProducer, Server, Session};
 use smoq_quinn::smoq_tls::{Identity, Url};
 use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
@@ -71,7 +74,7 @@ async fn main() -> Result<(), Failure> {
         tokio::select! {
             _ = &mut end => break,
             Some(incoming) = endpoint.accept() => {
-                tasks.spawn(serve(incoming, server.clone(), stopping.clone()));
+                tasks.spawn(serve(incoming, server.clone(), origin.clone(), stopping.clone()));
             }
             // Sessions that ended are only waited for so that they are forgotten.
             Some(_) = tasks.join_next() => {}
@@ -92,12 +95,27 @@ fn random_hop() -> Result<Hop, Failure> {
     Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
 }
 
-async fn serve(incoming: quinn::Incoming, server: Server, mut stopping: watch::Receiver<bool>) {
+async fn serve(
+    incoming: quinn::Incoming,
+    server: Server,
+    origin: OriginProducer,
+    mut stopping: watch::Receiver<bool>,
+) {
     let peer = incoming.remote_address();
     let served = async {
         let connection = unless_stopped(&mut stopping, incoming).await??;
-        let (session, driving) = smoq_quinn::accept(connection, &server)?;
-        eprintln!("{peer} speaks {}", session.version());
+        let (mut request, mut driving) = smoq_quinn::request(connection, &server)?;
+        let asking = async {
+            tokio::select! {
+                ready = request.ready() => ready,
+                end = &mut driving => end.and(Err(Error::SessionClosed)),
+            }
+        };
+        unless_stopped(&mut stopping, asking).await??;
+        let root = request.path();
+        let part = origin.with_root(&root).ok_or("nothing is below the root")?;
+        let session = request.with_origin(&part).accept();
+        eprintln!("{peer} speaks {} below /{root}", session.version());
         Ok::<_, Failure>(drive(session, driving, stopping).await?)
     };
     match served.await {

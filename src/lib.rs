@@ -11,6 +11,7 @@ pub mod machine;
 #[cfg(feature = "std")]
 pub mod model;
 mod path;
+mod peer;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod slab;
@@ -29,6 +30,7 @@ pub use machine::PathEstimate;
 #[cfg(feature = "std")]
 pub use model::*;
 pub use path::Path;
+pub use peer::{Peer, Role};
 pub use subscription::{Subscription, TrackInfo};
 pub use time::{Instant, Timescale, Timestamp};
 pub use version::{Agreed, UnknownVersion, Version, Versions};

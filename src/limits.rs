@@ -60,7 +60,8 @@ pub struct Limits {
     pub owed_bytes: usize,
     /// Hops of an announcement; a longer chain is ignored. Default 32; longer ones are malformed.
     pub hops: usize,
-    /// How long the peer's SETUP may take (versions that have one). Past it the session closes with
+    /// How long the peer's SETUP may take (versions that have one), and the decision on it, if there is one
+    /// to make ([`Event::SetUp`](crate::machine::Event::SetUp)). Past it the session closes with
     /// [`Timeout`](crate::Error::Timeout). Default 10 s.
     pub handshake_time: Duration,
     /// How long a graceful close may flush what is owed. Default 1 s.

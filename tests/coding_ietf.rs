@@ -467,7 +467,8 @@ fn track_properties() {
     let some = TrackProperties { priority: Some(0), ..TrackProperties::default() };
     assert_eq!(encode(&ok(some), Moqt16), Err(EncodeError::NotInVersion));
     assert_eq!(encode(&ok(some), Moqt18).unwrap(), [7, 0, 4, 0, 0x0e, 0x80, 0xff]);
-    assert!(encode(&ok(mandatory), Moqt18).unwrap() == [7, 0, 1, 0], "not ours to write");
+    let not_ours = Err(EncodeError::InvalidValue("property"));
+    assert_eq!(encode(&ok(mandatory), Moqt18), not_ours);
     let with_priority = Message::SubscribeOk(SubscribeOk {
         id: Some(0),
         properties: some,

@@ -108,8 +108,14 @@ impl Relay {
     }
 
     fn clock(&self, role: &str, more: &[&str]) -> Running {
+        self.clock_below("", role, more)
+    }
+
+    /// A clock that dials a path.
+    fn clock_below(&self, path: &str, role: &str, more: &[&str]) -> Running {
         let mut clock = example("clock");
-        clock.args([role, &self.url(), "--fingerprint", &self.fingerprint]).args(more);
+        let url = self.url() + path;
+        clock.args([role, &url, "--fingerprint", &self.fingerprint]).args(more);
         Running::start(&mut clock)
     }
 
@@ -141,6 +147,24 @@ fn clock_through_a_relay_in_every_version() {
         let seconds: Vec<_> = printed.lines().map(second).collect();
         assert_eq!(seconds.len(), 3, "{printed}");
         assert!(seconds.windows(2).all(|two| two[1] == (two[0] + 1) % 3_600), "{printed}");
+    }
+    drop(publisher);
+}
+
+/// What is dialed is the root of the session.
+#[test]
+fn clocks_below_a_path_of_a_relay() {
+    let relay = Relay::start("127.0.0.1:0", &[]);
+    let publisher = relay.clock_below("towers/north", "publish", &[]);
+    for (version, path, name) in [
+        ("moq-lite-06", "", "towers/north/clock"),
+        ("moq-lite-05", "towers", "north/clock"),
+        ("moqt-18", "towers/north", "clock"),
+        // It can't say what it dialed.
+        ("moq-lite-04", "towers/north", "towers/north/clock"),
+    ] {
+        let more = ["--version", version, "--broadcast", name, "--count", "1"];
+        second(relay.clock_below(path, "subscribe", &more).rest().trim_end());
     }
     drop(publisher);
 }

@@ -333,3 +333,37 @@ fn groups_that_nobody_has_any_more_are_counted() {
     assert_eq!(reader.skipped(), 4);
     assert!(is_quiet(&mut announced));
 }
+
+/// wire-lite 7.3: the price of a link counts at both ends, and before the number of hops; 06 and later.
+#[test]
+fn a_cheap_detour_is_better_than_a_dear_link() {
+    const READER: usize = 2;
+    for (version, is_priced) in
+        [(Version::Lite07Wip, true), (Version::Lite06, true), (Version::Lite05, false)]
+    {
+        // Who dials each link, which is who knows its price.
+        for dials in 0..8 {
+            let mut net = Net::new(3);
+            let [direct, first, second] = [(0, READER, 10), (0, 1, 0), (1, READER, 3)]
+                .into_iter()
+                .enumerate()
+                .map(|(n, (a, b, cost))| match dials & (1 << n) {
+                    0 => net.link_for(a, b, version, cost),
+                    _ => net.link_for(b, a, version, cost),
+                })
+                .collect::<Vec<_>>()
+                .try_into()
+                .unwrap();
+            let mut broadcast = net.origins[PUBLISHER].create_broadcast("live").unwrap();
+            let mut track = broadcast.create_track(Track::new("video")).unwrap();
+            net.advance(500);
+            let (_announced, mut reader) = read(&net, READER);
+            net.advance(500);
+            let taken = [direct, first, second].map(|link| net.subscribed(link));
+            assert_eq!(taken, [!is_priced, is_priced, is_priced], "{version} {dials}");
+            track.write_frame(0, "x").unwrap();
+            net.advance(100);
+            assert_eq!(received(&mut reader).len(), 1);
+        }
+    }
+}

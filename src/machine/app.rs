@@ -2,6 +2,7 @@
 //! dialect and version.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -10,6 +11,7 @@ use super::io::Token;
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
+use crate::peer::Peer;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
@@ -205,6 +207,13 @@ pub enum Event {
         /// Whether it came to its end.
         result: Result<(), Error>,
     },
+    /// The peer's set-up was read, and [`Config::decides`](super::Config::decides): answer
+    /// [`Command::Accept`] or [`Command::Close`]. Where the version has no set-up, the first event.
+    /// [`Machine::version`](super::Machine::version) is settled by now.
+    SetUp {
+        /// What it says of itself.
+        peer: Peer,
+    },
     /// A subscription of ours is over and its token free. All its groups have ended before, those
     /// that trickled in late too.
     SubscribeEnded {
@@ -281,6 +290,15 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
+    /// Answers [`Event::SetUp`]: only now the peer hears of us, and what it asks for is looked at. Before
+    /// [`Event::SetUp`] it says that the peer is welcome whoever it is.
+    Accept {
+        /// Who we are in announcements, in the place of [`Config::hop`](super::Config::hop).
+        hop: Hop,
+        /// The prefixes whose broadcasts we want to hear of, in the place of
+        /// [`Config::interests`](super::Config::interests).
+        interests: Vec<Path>,
+    },
     /// Answers [`Event::AnnounceRequested`]: the first `active` calls of
     /// [`Source::announcement`](super::Source::announcement) with `reader` give that many active
     /// broadcasts.

@@ -15,6 +15,8 @@ use super::subs::Sub;
 use super::timers::Timer;
 use super::{Command, Core, State as Session};
 use crate::error::Error;
+use crate::hop::Hop;
+use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 
@@ -42,8 +44,12 @@ impl Look {
 pub(super) trait Dialect {
     // ---- what a dialect reads and writes -----------------------------------------------------
 
-    /// Whether the peer's set-up came, or there is none. Before, nothing else is decoded.
-    fn is_heard(&self) -> bool;
+    /// Whether the peer's set-up came, or there is none, and the application takes the peer. Before,
+    /// nothing else is decoded.
+    fn is_heard(&self, core: &Core) -> bool;
+
+    /// The application takes the peer: says what it was not to hear before, and goes on.
+    fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>);
 
     /// Reads what a unidirectional stream is for, and set-up.
     fn look_at_new_uni(&mut self, core: &mut Core, key: Key) -> Look;
@@ -97,7 +103,7 @@ pub(super) trait Dialect {
 
     /// Whether [`Dialect::poll_event`] may have something.
     fn has_events(&self, core: &Core) -> bool {
-        let heard = self.is_heard();
+        let heard = self.is_heard(core);
         core.incoming.has_new()
             || (heard || self.reads_early()) && core.requests.has_readable()
             || heard && (core.incoming.has_frames() || core.datagrams.has_arrived())
@@ -112,17 +118,19 @@ pub(super) trait Dialect {
         while core.state != Session::Closed {
             let look = if let Some(key) = core.incoming.next_new() {
                 self.look_at_new_uni(core, key)
-            } else if !self.is_heard() && !self.reads_early() {
+            } else if !self.is_heard(core) && !self.reads_early() {
                 return None;
             } else if let Some(key) = core.requests.next_readable() {
                 let look = self.look_at_request(core, key);
                 let starved = matches!(look, Look::Wait);
-                core.requests.consumed(key, starved, &mut core.actions);
+                // What waits for set-up is not in need of more.
+                let needs_more = starved && self.is_heard(core);
+                core.requests.consumed(key, needs_more, &mut core.actions);
                 if !starved {
                     core.requests.queue_in(key);
                 }
                 look
-            } else if !self.is_heard() {
+            } else if !self.is_heard(core) {
                 return None;
             } else if let Some(bytes) = core.datagrams.next() {
                 match self.look_at_datagram(core, bytes) {

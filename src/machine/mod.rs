@@ -57,6 +57,7 @@ use crate::error::Error;
 use crate::hop::Hop;
 use crate::limits::Limits;
 use crate::path::Path;
+use crate::peer::{Peer, Role};
 use crate::slab::Key;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
@@ -91,6 +92,18 @@ pub struct Config {
     /// What a client asks for: the path of the URL that it dialed. Told in SETUP, where the version has
     /// one. The root, the default, is not told.
     pub path: Path,
+    /// Host and port of that URL, of a client. Told where the version has a place for it (moq-transport,
+    /// AUTHORITY). Empty, the default, is not told.
+    pub authority: Box<str>,
+    /// What a client is there for. Told in SETUP of moq-lite.
+    pub role: Role,
+    /// What the link costs: it is added to the cost of what is announced here, and a client tells it in
+    /// SETUP of moq-lite. `None`, the default, is what the peer says, or else 1.
+    pub cost: Option<u64>,
+    /// Whether a server decides on the peer when its set-up is read, after [`Event::SetUp`]. Until
+    /// [`Command::Accept`] the peer is as one that has not set up: nothing else of it is decoded, nothing
+    /// is sent to it, and [`Limits::handshake_time`] runs on. Other commands are for afterwards.
+    pub decides: bool,
     /// The prefixes whose broadcasts we want to hear of.
     pub interests: Vec<Path>,
     /// Bounds.
@@ -105,6 +118,10 @@ impl Config {
             agreed: agreed.into(),
             hop: Hop::UNKNOWN,
             path: Path::root(),
+            authority: "".into(),
+            role: Role::Both,
+            cost: None,
+            decides: false,
             interests: Vec::new(),
             limits: Limits::default(),
         }
@@ -145,6 +162,8 @@ struct Core {
     limits: Limits,
     now: Instant,
     state: State,
+    /// The application has not said whether it takes the peer.
+    undecided: bool,
     /// Why the connection is gone, until that is told.
     lost: Option<Error>,
     requests: Requests,
@@ -195,6 +214,7 @@ impl Machine {
             draft: Draft::of(version),
             now,
             state: State::Open,
+            undecided: config.decides && config.side == Side::Server,
             lost: None,
             requests: Requests::new(limits.requests, buffer(&limits)),
             incoming: Incoming::new(&limits),
@@ -213,6 +233,9 @@ impl Machine {
             datagrams: Datagrams::new(limits.datagrams),
             limits,
         };
+        if core.undecided {
+            core.timers.set(now + core.limits.handshake_time, Timer::Handshake);
+        }
         let dialect = match core.draft {
             Some(draft) => Spoken::Ietf(Box::new(Ietf::new(config, draft, &mut core))),
             None => Spoken::Lite(Box::new(Lite::new(config, &mut core))),
@@ -287,7 +310,7 @@ impl Machine {
         self.core.now = self.core.now.max(now);
         while let Some(timer) = self.core.timers.due(now) {
             match timer {
-                Timer::Handshake if speak!(self.dialect, it => it.is_heard()) => {}
+                Timer::Handshake if speak!(self.dialect, it => it.is_heard(&self.core)) => {}
                 Timer::Handshake => self.core.close(Error::Timeout),
                 Timer::Close => self.core.close(Error::SessionClosed),
                 Timer::Probe => speak!(self.dialect, it => it.report_path(&mut self.core)),
@@ -303,6 +326,11 @@ impl Machine {
     pub fn apply(&mut self, command: Command) {
         match command {
             _ if self.core.state == State::Closed => {}
+            Command::Accept { hop, interests } => {
+                if core::mem::take(&mut self.core.undecided) {
+                    speak!(self.dialect, it => it.accept(&mut self.core, hop, interests));
+                }
+            }
             Command::Close { error } => self.core.close(error),
             Command::Drain => self.core.drain(),
             Command::AcceptSubscribe { request, info } => {
@@ -582,6 +610,14 @@ impl Core {
         self.lost = Some(error);
         self.timers.clear();
         self.actions.clear();
+    }
+
+    /// The peer's set-up was read. `true`: it goes on; otherwise the application decides.
+    fn takes(&mut self, peer: impl FnOnce() -> Peer) -> bool {
+        if self.undecided {
+            self.notices.push_back(Event::SetUp { peer: peer() });
+        }
+        !self.undecided
     }
 
     /// Closes for our own reason.

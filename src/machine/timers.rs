@@ -8,7 +8,7 @@ use crate::time::Instant;
 /// What a deadline is for. None of them is periodic but [`Timer::Probe`], while the peer wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The peer's set-up did not come.
+    /// The peer's set-up did not come, or the decision on it.
     Handshake,
     /// A graceful close took too long.
     Close,

@@ -18,6 +18,7 @@ use super::log;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
+use super::request::{Origins, SessionRequest};
 use super::route::{Horizon, Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
 use super::stats::{add, count, tell};
@@ -32,6 +33,7 @@ use crate::machine::{
     Write,
 };
 use crate::path::Path;
+use crate::peer::Role;
 use crate::slab::Slab;
 use crate::stream::{Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
@@ -160,38 +162,62 @@ const FETCH: u64 = 8;
 const ANSWER: u64 = 9;
 const PROBE: u64 = 10;
 
+/// Who a session with these origins is, and what it wants to hear of.
+fn terms(Origins { publish, consume }: &Origins) -> (Hop, Vec<Path>) {
+    let hop = publish.as_ref().map(OriginConsumer::hop);
+    let hop = hop.or(consume.as_ref().map(OriginProducer::hop));
+    let interests = consume.iter().flat_map(OriginProducer::allowed).cloned().collect();
+    (hop.unwrap_or_default(), interests)
+}
+
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
 }
 
 impl Driver {
     pub(super) fn new(setup: &Setup, side: Side, agreed: Agreed, now: Instant) -> (Session, Self) {
+        let mut config = Config::new(side, agreed);
+        (config.hop, config.interests) = terms(&setup.origins);
+        config.path = setup.path.clone();
+        config.authority = setup.authority.clone();
+        config.cost = setup.cost;
+        config.role = match setup.origins {
+            Origins { publish: Some(_), consume: None } => Role::Publisher,
+            Origins { publish: None, consume: Some(_) } => Role::Subscriber,
+            _ => Role::Both,
+        };
+        let mut driver = Self::begin(setup, config, now);
+        driver.join(setup.origins.clone());
+        (Session::new(driver.shared.clone()), driver)
+    }
+
+    pub(super) fn request(setup: &Setup, agreed: Agreed, now: Instant) -> (SessionRequest, Self) {
+        let config = Config { decides: true, ..Config::new(Side::Server, agreed) };
+        let mut driver = Self::begin(setup, config, now);
+        // Where there is no set-up it is known from the beginning what comes of it.
+        driver.work();
+        (SessionRequest::new(driver.shared.clone(), setup.origins.clone()), driver)
+    }
+
+    fn begin(setup: &Setup, config: Config, now: Instant) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
         // Those that share an ALPN are alike in what is asked here.
-        let version = agreed.version();
-        let mut config = Config::new(side, agreed);
-        config.limits = setup.limits.clone();
-        config.path = setup.path.clone();
-        let publish_hop = setup.publish.as_ref().map(OriginConsumer::hop);
-        let consume_hop = setup.consume.as_ref().map(OriginProducer::hop);
-        config.hop = publish_hop.or(consume_hop).unwrap_or_default();
-        if let Some(consume) = &setup.consume {
-            config.interests = consume.allowed().cloned().collect();
-        }
+        let version = config.agreed.version();
+        let config = Config { limits: setup.limits.clone(), ..config };
+        log::started(id, config.side, version);
         let kept = Kept((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
-        let shared = Shared::new(version, ready.waker(SESSION), ready.waker(ready_key(PROBE, 0)));
-        let driver = Self {
+        Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
-            inbox: Inbox { consume: setup.consume.clone(), kept, ..Inbox::default() },
+            inbox: Inbox { kept, ..Inbox::default() },
+            shared: Shared::new(version, ready.waker(SESSION), ready.waker(ready_key(PROBE, 0))),
             ready,
-            shared: shared.clone(),
             version,
             id,
             now,
-            publish: setup.publish.clone(),
+            publish: None,
             peer: Hop::UNKNOWN,
             described: VecDeque::new(),
             draining: None,
@@ -199,12 +225,23 @@ impl Driver {
             probing: false,
             lost_datagrams: 0,
             is_over: false,
-        };
-        for cache in driver.caches() {
-            cache.join(id.0, driver.ready.waker(ready_key(TIMER, 0)));
         }
-        log::started(id, side, version);
-        (Session::new(shared), driver)
+    }
+
+    /// The session may read and write these from now on.
+    fn join(&mut self, origins: Origins) {
+        self.publish = origins.publish;
+        self.inbox.consume = origins.consume;
+        for cache in self.caches() {
+            cache.join(self.id.0, self.ready.waker(ready_key(TIMER, 0)));
+        }
+    }
+
+    /// The application takes the peer.
+    fn accept(&mut self, origins: Origins) {
+        let (hop, interests) = terms(&origins);
+        self.join(origins);
+        self.machine.apply(Command::Accept { hop, interests });
     }
 
     // ---- inputs ------------------------------------------------------------------------------
@@ -342,6 +379,12 @@ impl Driver {
         self.machine.read_limit(id)
     }
 
+    /// Why the session is over, as soon as its handles know: what [`Session::closed`] gives, for who has
+    /// no handle.
+    pub fn closed(&self) -> Option<Error> {
+        self.shared.over()
+    }
+
     /// Whether the session is over: nothing comes but the last [`Action::Close`].
     pub fn is_closed(&self) -> bool {
         self.machine.is_closed()
@@ -411,6 +454,7 @@ impl Driver {
                 self.fetch_requested(request, &broadcast, &track, priority, sequence);
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
+            Event::SetUp { peer } => self.shared.set_up(peer),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => {
                 let was_old = self.outbox.release(group);
@@ -800,6 +844,7 @@ impl Driver {
     /// The application wants something of the session itself.
     fn wished(&mut self) {
         match self.shared.take_wish() {
+            Some(Wish::Accept(origins)) => return self.accept(origins),
             Some(Wish::Close(error)) => return self.machine.apply(Command::Close { error }),
             Some(Wish::Drain) => self.draining = self.draining.or(Some(self.now)),
             None => {}

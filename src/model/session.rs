@@ -8,12 +8,15 @@ use super::clock::Clock;
 use super::driver::Driver;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::probe::{Estimates, Probe};
+use super::request::{Origins, SessionRequest};
 use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
+use crate::hop::Cost;
 use crate::limits::Limits;
 use crate::machine::trace::Sink;
 use crate::path::Path;
+use crate::peer::Peer;
 use crate::stream::Side;
 use crate::time::Instant;
 use crate::version::{Agreed, Version, Versions};
@@ -21,11 +24,12 @@ use crate::version::{Agreed, Version, Versions};
 /// What a session may read and write here, and how it behaves: the same for both ends.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Setup {
-    pub(super) publish: Option<OriginConsumer>,
-    pub(super) consume: Option<OriginProducer>,
+    pub(super) origins: Origins,
     pub(super) versions: Versions,
     pub(super) limits: Limits,
     pub(super) path: Path,
+    pub(super) authority: Box<str>,
+    pub(super) cost: Option<u64>,
     pub(super) trace: Trace,
     clock: Clock,
 }
@@ -62,13 +66,13 @@ macro_rules! end {
 
             /// What the peer may hear of and subscribe to. Default: nothing.
             pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
-                self.0.publish = Some(origin);
+                self.0.origins.publish = Some(origin);
                 self
             }
 
             /// Where the broadcasts of the peer appear. Default: they are not asked for.
             pub fn with_consume(mut self, origin: OriginProducer) -> Self {
-                self.0.consume = Some(origin);
+                self.0.origins.consume = Some(origin);
                 self
             }
 
@@ -107,8 +111,9 @@ macro_rules! end {
 
             /// What turns the time of an adapter into that of the session.
             pub fn clock(&self) -> Clock {
-                let consume = self.0.consume.as_ref().map(OriginProducer::clock);
-                let publish = || self.0.publish.as_ref().map(OriginConsumer::clock);
+                let Origins { publish, consume } = &self.0.origins;
+                let consume = consume.as_ref().map(OriginProducer::clock);
+                let publish = || publish.as_ref().map(OriginConsumer::clock);
                 consume.or_else(publish).unwrap_or_else(|| self.0.clock.clone())
             }
 
@@ -131,9 +136,25 @@ end! {
 }
 
 impl Client {
-    /// The path of the URL that is dialed, which the peer is told from moq-lite 05 on. Default: none.
+    /// The path of the URL that is dialed, and its query if it has one: what the root of the session is to
+    /// be at the server. Told from moq-lite 05 on, and on moq-transport. Default: none.
     pub fn with_path(mut self, path: impl Into<Path>) -> Self {
         self.0.path = path.into();
+        self
+    }
+
+    /// Host and port of the URL that is dialed. Told on moq-transport. Default: none.
+    pub fn with_authority(mut self, authority: impl Into<Box<str>>) -> Self {
+        self.0.authority = authority.into();
+        self
+    }
+
+    /// What this link costs, as against others: it is added, at both ends, to the cost of what is announced
+    /// over it, and of several ways to a broadcast the cheapest is taken, before the shortest (moq-lite 06
+    /// and later, SETUP 4). 0 is a link that is free, [`Cost::MAX`] the largest cost. Default: 1, which is
+    /// not told.
+    pub fn with_cost(mut self, cost: u64) -> Self {
+        self.0.cost = Some(cost.min(Cost::MAX));
         self
     }
 }
@@ -144,6 +165,14 @@ end! {
     /// A session on a connection that was accepted, with the version that its ALPN agreed on. Pure:
     /// an adapter calls it, and then drives the [`Driver`].
     accept
+}
+
+impl Server {
+    /// As [`accept`](Self::accept), but what comes of the session is decided when the client has said what
+    /// it wants, and it is told nothing before.
+    pub fn request(&self, agreed: impl Into<Agreed>, now: Instant) -> (SessionRequest, Driver) {
+        Driver::request(&self.0, agreed.into(), now)
+    }
 }
 
 /// A handle to a running session.
@@ -166,7 +195,7 @@ impl Session {
     /// What the session speaks. Where one ALPN stands for several, moq-lite 01 and 02, it is the most
     /// wanted of them until set-up has settled it, which is before anything else is heard of the peer.
     pub fn version(&self) -> Version {
-        lock(&self.shared().state).version
+        self.shared().version()
     }
 
     /// Closes the session at once, with the code of `error`.
@@ -236,8 +265,7 @@ impl Clone for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.slot.is_used() {
-            let unused = lock(&self.handle.0.state).waiters.free(&mut self.slot);
-            drop(unused);
+            self.handle.0.forget(&mut self.slot);
         }
     }
 }
@@ -270,6 +298,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct State {
     version: Version,
+    /// What came of a peer that is to be decided on.
+    peer: Option<Peer>,
     wish: Option<Wish>,
     closed: Option<Error>,
     waiters: Wakers,
@@ -278,27 +308,63 @@ struct State {
 /// What the application wants of the session itself.
 #[derive(Clone, Debug)]
 pub(super) enum Wish {
+    Accept(Origins),
     Close(Error),
     Drain,
 }
 
 impl Shared {
     pub(super) fn new(version: Version, driver: Waker, probe: Waker) -> Arc<Self> {
-        let (wish, closed, waiters) = Default::default();
-        let state = Mutex::new(State { version, wish, closed, waiters });
+        let (peer, wish, closed, waiters) = Default::default();
+        let state = Mutex::new(State { version, peer, wish, closed, waiters });
         let (cells, estimates) = (SessionCells::default(), Estimates::new(probe));
         Arc::new(Self { cells, estimates, state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
-    fn wish(&self, wish: Wish) {
+    pub(super) fn wish(&self, wish: Wish) {
         let mut state = lock(&self.state);
         if state.closed.is_some() || matches!(state.wish, Some(Wish::Close(_))) {
             return;
         }
-        state.wish = Some(wish);
+        let displaced = state.wish.replace(wish);
         drop(state);
+        drop(displaced);
         self.driver.wake_by_ref();
+    }
+
+    pub(super) fn version(&self) -> Version {
+        lock(&self.state).version
+    }
+
+    /// Until the peer's set-up was read, for who decides on it.
+    pub(super) fn wait_peer(
+        &self,
+        slot: &mut WaitSlot,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Peer, Error>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.state);
+        if let Some(error) = &state.closed {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if let Some(peer) = &state.peer {
+            return Poll::Ready(Ok(peer.clone()));
+        }
+        _displaced = waker.and_then(|waker| state.waiters.register(slot, waker));
+        Poll::Pending
+    }
+
+    /// Whoever waited in `slot` does so no longer.
+    pub(super) fn forget(&self, slot: &mut WaitSlot) {
+        let unused = lock(&self.state).waiters.free(slot);
+        drop(unused);
+    }
+
+    pub(super) fn set_up(&self, peer: Peer) {
+        self.change(|state| state.peer = Some(peer));
     }
 
     pub(super) fn take_wish(&self) -> Option<Wish> {
@@ -324,11 +390,26 @@ impl Shared {
 
     pub(super) fn closed(&self, error: Error) {
         self.estimates.end(error.clone());
+        // Dropped behind the unlock, with the origins that it may have.
+        let _unfulfilled = self.change(|state| {
+            state.closed.get_or_insert(error);
+            state.wish.take()
+        });
+    }
+
+    /// Why the session is over, if it is.
+    pub(super) fn over(&self) -> Option<Error> {
+        lock(&self.state).closed.clone()
+    }
+
+    /// Changes the state, then wakes all who wait.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
-        state.closed.get_or_insert(error);
+        let result = change(&mut state);
         state.waiters.take(&mut woken);
         drop(state);
         woken.wake();
+        result
     }
 }

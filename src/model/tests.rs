@@ -523,6 +523,7 @@ fn handles_cross_threads() {
     is_send_and_sync::<super::FrameConsumer>();
     is_send_and_sync::<Frame>();
     is_send_and_sync::<super::ReadyList>();
+    is_send_and_sync::<super::SessionRequest>();
     fn is_send<T: Send>() {}
     is_send::<GroupCursor>();
 }

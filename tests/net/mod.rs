@@ -48,7 +48,16 @@ impl Net {
 
     /// Joins two nodes, so many milliseconds apart.
     pub(crate) fn link_over(&mut self, a: usize, b: usize, version: Version, millis: u64) -> usize {
-        let (client, server) = (Client::new(), Server::new());
+        self.join(Client::new(), a, b, version, millis)
+    }
+
+    /// Joins two nodes, 5 ms apart, by a link that costs so much, as the first one says.
+    pub(crate) fn link_for(&mut self, a: usize, b: usize, version: Version, cost: u64) -> usize {
+        self.join(Client::new().with_cost(cost), a, b, version, 5)
+    }
+
+    fn join(&mut self, client: Client, a: usize, b: usize, version: Version, millis: u64) -> usize {
+        let server = Server::new();
         let now = Instant::from_millis(self.now);
         let (one, client) = client.with_origin(&self.origins[a]).connect(version, now);
         let (two, server) = server.with_origin(&self.origins[b]).accept(version, now);

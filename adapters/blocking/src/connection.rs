@@ -14,7 +14,8 @@ use quinn_proto::{
 };
 use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{self, Code};
-use smoq::{Client, Clock, Driver, Server, Session, Version};
+use smoq::{Client, Clock, Driver, Server, Session, SessionRequest, Version};
+use smoq_tls::rustls::pki_types::CertificateDer;
 
 use crate::ending::{self, Closing, Sending};
 use crate::log;
@@ -30,6 +31,7 @@ pub struct ConnectionId {
 /// What became of a connection, from [`Endpoint::poll_event`](crate::Endpoint::poll_event).
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a connection has one or two, and they do not stay")]
 pub enum Event {
     /// The session is over. After a close without an error the peer has acknowledged what was
     /// sent, or had a second to do so.
@@ -51,6 +53,20 @@ pub enum Event {
         /// Where the peer is.
         remote: SocketAddr,
     },
+    /// A client wants a session and has said what it is for: accept or reject it. Only if that is wanted,
+    /// by [`Endpoint::set_requests`](crate::Endpoint::set_requests); then it stands for `Connected`.
+    Requested {
+        /// Which connection.
+        id: ConnectionId,
+        /// The decision. It waits no longer than
+        /// [`Limits::handshake_time`](smoq::Limits::handshake_time). The session belongs to whoever accepts
+        /// it: the endpoint keeps none.
+        request: SessionRequest,
+        /// Where the client is.
+        remote: SocketAddr,
+        /// Who the client is, its own certificate first, if the TLS configuration asks for that.
+        certificates: Vec<CertificateDer<'static>>,
+    },
     /// There never was a session.
     Failed {
         /// Which connection.
@@ -64,6 +80,8 @@ pub enum Event {
 pub(crate) enum Role {
     Client(Client),
     Server(Server),
+    /// One whose application decides on each session.
+    Request(Server),
 }
 
 pub(crate) struct Connection {
@@ -87,7 +105,10 @@ pub(crate) struct Connection {
 }
 
 struct Moq {
-    session: Session,
+    /// Unless it is somebody else's.
+    session: Option<Session>,
+    /// Until it can be decided.
+    request: Option<SessionRequest>,
     driver: Driver,
     clock: Clock,
     /// Turns since a deadline passed.
@@ -147,7 +168,7 @@ impl Connection {
     }
 
     pub(crate) fn session(&self) -> Option<&Session> {
-        self.moq.as_ref().map(|moq| &moq.session)
+        self.moq.as_ref()?.session.as_ref()
     }
 
     /// When the earlier of the two state machines wants [`turn`](Self::turn) to be called.
@@ -176,6 +197,7 @@ impl Connection {
         }
         self.inputs(now, events, &mut turn);
         self.outputs(now, &mut turn);
+        self.requested(events);
         self.time_passed(now, &mut turn);
         self.endings(now, events, &mut turn);
         self.packets(now, socket, &mut turn);
@@ -228,7 +250,7 @@ impl Connection {
         let alpn = tls.and_then(|tls| tls.protocol);
         let versions = match &role {
             Role::Client(client) => client.versions(),
-            Role::Server(server) => server.versions(),
+            Role::Server(server) | Role::Request(server) => server.versions(),
         };
         let Some(agreed) = versions.agreed(alpn.as_deref()) else {
             // A TLS configuration that offers something foreign leads here, or a peer without ALPN.
@@ -239,28 +261,47 @@ impl Connection {
                 .push_back(Event::Failed { id: self.id, error: ConnectionError::VersionMismatch });
             return;
         };
-        let (clock, (session, driver)) = match role {
+        let (remote, version) = (self.quic.remote_address(), agreed.version());
+        let clock = match &role {
+            Role::Client(client) => client.clock(),
+            Role::Server(server) | Role::Request(server) => server.clock(),
+        };
+        let now = clock.instant(now);
+        let (session, request, driver) = match role {
             Role::Client(client) => {
-                let clock = client.clock();
-                let now = clock.instant(now);
-                (clock, client.connect(agreed, now))
+                let (session, driver) = client.connect(agreed, now);
+                (Some(session), None, driver)
             }
             Role::Server(server) => {
-                let clock = server.clock();
-                let now = clock.instant(now);
-                (clock, server.accept(agreed, now))
+                let (session, driver) = server.accept(agreed, now);
+                (Some(session), None, driver)
+            }
+            Role::Request(server) => {
+                let (request, driver) = server.request(agreed, now);
+                (None, Some(request), driver)
             }
         };
-        let remote = self.quic.remote_address();
-        log::agreed(self.id, remote, session.version());
-        events.push_back(Event::Connected {
-            id: self.id,
-            version: session.version(),
-            session: session.clone(),
-            remote,
-        });
+        log::agreed(self.id, remote, version);
+        if let Some(session) = session.clone() {
+            events.push_back(Event::Connected { id: self.id, session, version, remote });
+        }
         let path = PathInfo::default();
-        self.moq = Some(Moq { session, driver, clock, late: 0, path, max_datagram: 0 });
+        self.moq = Some(Moq { session, request, driver, clock, late: 0, path, max_datagram: 0 });
+    }
+
+    /// Hands the decision on a client to the application, as soon as there is something to decide.
+    fn requested(&mut self, events: &mut VecDeque<Event>) {
+        let Some(moq) = &mut self.moq else { return };
+        let is_ready = |request: &mut SessionRequest| request.try_ready() == Poll::Ready(Ok(()));
+        let Some(request) = moq.request.take_if(is_ready) else { return };
+        let certificates = self.quic.crypto_session().peer_identity();
+        let certificates = certificates.and_then(|it| it.downcast().ok());
+        events.push_back(Event::Requested {
+            id: self.id,
+            request,
+            remote: self.quic.remote_address(),
+            certificates: certificates.map(|it| *it).unwrap_or_default(),
+        });
     }
 
     /// The peer or the network ended the connection.
@@ -426,7 +467,7 @@ impl Connection {
             self.quic.close(now, *code, reason.clone());
             self.closing = None;
         }
-        if let Poll::Ready(error) = moq.session.try_closed() {
+        if let Some(error) = moq.driver.closed() {
             self.moq = None;
             events.push_back(Event::Closed { id: self.id, error });
         }

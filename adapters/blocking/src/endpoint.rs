@@ -27,6 +27,8 @@ use crate::socket::{Datagram, Socket};
 pub struct Endpoint {
     quic: quinn_proto::Endpoint,
     server: Option<Server>,
+    /// Whether the application decides on the server's sessions.
+    requests: bool,
     socket: Socket,
     /// By quinn's handle, which is small and dense.
     connections: Vec<Option<Connection>>,
@@ -141,6 +143,7 @@ impl Endpoint {
         Ok(Self {
             quic: quinn_proto::Endpoint::new(config, None, !socket.may_fragment(), None),
             server: None,
+            requests: false,
             socket,
             connections: Vec::new(),
             ready: VecDeque::new(),
@@ -190,6 +193,13 @@ impl Endpoint {
         self.server = Some(server.clone());
     }
 
+    /// Whether the application decides on each connection that it accepts from now on, when the client has
+    /// said what it wants: [`poll_event`](Self::poll_event) gives [`Event::Requested`] then, and an event
+    /// that is not looked at is a session that is rejected. Default: no, every client is accepted.
+    pub fn set_requests(&mut self, requests: bool) {
+        self.requests = requests;
+    }
+
     /// Dials `remote`, whose certificate must be for `name`. What becomes of it is told by
     /// [`poll_event`](Self::poll_event).
     pub fn dial(
@@ -230,7 +240,7 @@ impl Endpoint {
     }
 
     /// The session of a connection, once it is [`Event::Connected`] and until it is
-    /// [`Event::Closed`].
+    /// [`Event::Closed`]. One that was [`Event::Requested`] is with whoever accepted it.
     pub fn session(&self, id: ConnectionId) -> Option<&Session> {
         let connection = self.connections.get(id.slot)?.as_ref()?;
         connection.session().filter(|_| connection.id() == id)
@@ -397,7 +407,8 @@ impl Endpoint {
 
     fn accept(&mut self, incoming: Incoming, now: Instant, mut answer: Vec<u8>) {
         let Some(server) = &self.server else { return self.quic.ignore(incoming) };
-        let role = Role::Server(server.clone());
+        let make = if self.requests { Role::Request } else { Role::Server };
+        let role = make(server.clone());
         if self.open >= self.max_connections {
             let packet = self.quic.refuse(incoming, &mut answer);
             return self.respond(packet, &answer);

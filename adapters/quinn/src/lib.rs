@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use quinn::crypto::rustls::HandshakeData;
-use smoq::{Agreed, Client, Clock, Server, Session, Versions};
+use smoq::{Agreed, Client, Clock, Server, Session, SessionRequest, Versions};
 pub use smoq_tls;
 
 use crate::streams::{Streams, wire_code};
@@ -91,6 +91,50 @@ pub fn accept_in(
     let clock = server.clock();
     let (session, driver) = server.accept(agreed, clock.instant(runtime.now()));
     Ok((session, Driving::new(connection, driver, clock, runtime)))
+}
+
+/// As [`accept`], but what comes of the session is decided when the client has said what it wants, and it
+/// is told nothing before. Address and certificate of the client are the connection's to tell.
+///
+/// [`Driving`] must be polled meanwhile: it is what reads what the client says, and what closes the
+/// connection if it is rejected.
+///
+/// ```no_run
+/// # async fn example(connection: quinn::Connection, server: smoq::Server)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// let peer = connection.remote_address();
+/// let (mut request, driving) = smoq_quinn::request(connection, &server)?;
+/// // tokio::spawn(driving), smol::spawn(driving), and then:
+/// request.ready().await?;
+/// if !peer.ip().is_loopback() || !request.role().publishes() {
+///     request.reject(smoq::Error::Unauthorized);
+///     return Ok(());
+/// }
+/// let mut session = request.accept();
+/// session.closed().await;
+/// # drop(driving);
+/// # Ok(())
+/// # }
+/// ```
+pub fn request(
+    connection: quinn::Connection,
+    server: &Server,
+) -> Result<(SessionRequest, Driving), Error> {
+    let runtime = default_runtime(&connection)?;
+    request_in(connection, server, runtime)
+}
+
+/// As [`request`], with the runtime for timers named.
+pub fn request_in(
+    connection: quinn::Connection,
+    server: &Server,
+    runtime: Arc<dyn quinn::Runtime>,
+) -> Result<(SessionRequest, Driving), Error> {
+    let agreed = agreed(&connection, server.versions())?;
+    log::agreed(&connection, agreed.version());
+    let clock = server.clock();
+    let (request, driver) = server.request(agreed, clock.instant(runtime.now()));
+    Ok((request, Driving::new(connection, driver, clock, runtime)))
 }
 
 /// Drives one connection until it is over: spawn it, or poll it with others.

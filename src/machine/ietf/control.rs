@@ -190,7 +190,7 @@ impl Ietf {
     }
 
     /// Sends what waited for ids.
-    fn unblock(&mut self, core: &mut Core) {
+    pub(super) fn unblock(&mut self, core: &mut Core) {
         while self.ids.ours < self.ids.limit {
             let Some((key, mut message)) = self.ids.blocked.pop_front() else { break };
             if let Some(id) = first_id_mut(&mut message) {
@@ -206,6 +206,10 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         if request.given_up().is_some() || request.recv.is_finished() {
             core.violation("the control stream ended");
+            return Look::Wait;
+        }
+        if self.peer.is_some() && core.undecided {
+            self.early.insert(key);
             return Look::Wait;
         }
         let mut front = [0; 16];
@@ -292,19 +296,14 @@ impl Ietf {
     fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Look {
         let setup = match Message::decode(kind, body, self.draft) {
             Ok(Message::ServerSetup(setup)) if self.side == Side::Client => setup,
-            Ok(Message::ClientSetup(setup)) if self.side == Side::Server => {
-                let Some(control) = self.control else { return Look::Wait };
-                let message = self.setup(None);
-                self.say(core, control, &message);
-                setup
-            }
+            Ok(Message::ClientSetup(setup)) if self.side == Side::Server => setup,
             Ok(_) => {
                 core.violation("not a set-up");
                 return Look::Wait;
             }
             Err(error) => return violation(core, &error),
         };
-        self.heard(core, setup);
+        self.set_up(core, setup);
         Look::More
     }
 

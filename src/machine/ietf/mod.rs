@@ -34,8 +34,10 @@ use crate::coding::ietf::{
     Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message, request_id,
 };
 use crate::error::Error;
+use crate::hop::Hop;
 use crate::limits::Limits;
 use crate::path::Path;
+use crate::peer::Peer;
 use crate::slab::Key;
 use crate::stream::Side;
 use crate::subscription::TrackInfo;
@@ -87,6 +89,8 @@ pub(super) struct Ietf {
     ids: Ids,
     /// Requests that came before the peer's set-up.
     early: BTreeSet<Key>,
+    /// The peer's own control stream, if more came on it before the application decided.
+    early_stream: Option<Key>,
     interests: Vec<Path>,
     heard: Heard,
     offers: Offers,
@@ -103,43 +107,77 @@ impl Ietf {
             roles: Vec::new(),
             ids: Ids::new(config.side, &config.limits),
             early: BTreeSet::new(),
+            early_stream: None,
             interests: config.interests,
             heard: Heard::default(),
             offers: Offers::default(),
             retired: Retired::default(),
         };
         core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
-        let asks = config.side == Side::Client && !config.path.is_root();
-        let path = asks.then(|| Box::from(format!("/{}", config.path)));
-        if draft.request_streams {
-            let mut send = Send::default();
-            ietf.setup(path).encode(send.buffer(), draft).expect("a path fits, as it was dialed");
-            core.control = Some(Control { send, ..Control::default() });
-        } else if config.side == Side::Client {
+        let is_client = config.side == Side::Client;
+        let path = is_client && !config.path.is_root();
+        let authority = is_client && !config.authority.is_empty();
+        let setup = Setup {
+            path: path.then(|| Box::from(format!("/{}", config.path))),
+            authority: authority.then_some(config.authority),
+            ..Setup::default()
+        };
+        if !draft.request_streams && is_client {
             let key = core.requests.open();
             ietf.control = Some(key);
             ietf.set_role(key, Role::Control);
-            let setup = ietf.setup(path);
+            let setup = ietf.setup(setup);
             ietf.say(core, key, &setup);
+        } else if !core.undecided {
+            ietf.begin(core, setup);
         }
         ietf
     }
 
+    /// What we say of ourselves on a stream of our own, where that has one.
+    fn begin(&self, core: &mut Core, setup: Setup) {
+        if self.draft.request_streams {
+            let mut send = Send::default();
+            let setup = self.setup(setup);
+            setup.encode(send.buffer(), self.draft).expect("a URL fits, as it was dialed");
+            core.control = Some(Control { send, ..Control::default() });
+        }
+    }
+
     /// What we say of ourselves.
-    fn setup(&self, path: Option<Box<str>>) -> Message {
-        let max_request_id = self.ids.granted();
-        let setup = Setup { path, max_request_id, ..Setup::default() };
+    fn setup(&self, setup: Setup) -> Message {
+        let setup = Setup { max_request_id: self.ids.granted(), ..setup };
         Message::setup(setup, self.side, self.draft)
     }
 
-    /// The peer's set-up came: what waited for it goes on.
-    fn heard(&mut self, core: &mut Core, setup: Setup) {
+    /// The peer's set-up came.
+    fn set_up(&mut self, core: &mut Core, setup: Setup) {
         self.ids.grant(setup.max_request_id);
-        self.peer = Some(setup);
+        let setup = self.peer.insert(setup);
+        let peer = || Peer {
+            path: setup.path.clone().unwrap_or_default(),
+            authority: setup.authority.clone().unwrap_or_default(),
+            ..Peer::default()
+        };
+        if core.takes(peer) {
+            self.heard(core);
+        }
+    }
+
+    /// What waited for the peer's set-up goes on.
+    fn heard(&mut self, core: &mut Core) {
+        if let Some(control) = self.control.filter(|_| self.side == Side::Server) {
+            let setup = self.setup(Setup::default());
+            self.say(core, control, &setup);
+        }
+        if let Some(stream) = self.early_stream.take() {
+            core.incoming.queue(stream);
+        }
         for key in mem::take(&mut self.early) {
             core.requests.queue_in(key);
         }
         self.begin_names(core);
+        self.unblock(core);
     }
 
     // ---- messages ----------------------------------------------------------------------------
@@ -260,7 +298,7 @@ impl Ietf {
             self.set_role(key, Role::Control);
             return Look::More;
         }
-        if self.peer.is_none() {
+        if !self.is_heard(core) {
             self.early.insert(key);
             return Look::Wait;
         }
@@ -367,8 +405,16 @@ fn read_message(
 }
 
 impl Dialect for Ietf {
-    fn is_heard(&self) -> bool {
-        self.peer.is_some()
+    fn is_heard(&self, core: &Core) -> bool {
+        self.peer.is_some() && !core.undecided
+    }
+
+    fn accept(&mut self, core: &mut Core, _: Hop, interests: Vec<Path>) {
+        self.interests = interests;
+        self.begin(core, Setup::default());
+        if self.peer.is_some() {
+            self.heard(core);
+        }
     }
 
     fn reads_early(&self) -> bool {

@@ -55,6 +55,10 @@ impl Ietf {
             core.incoming.remove(key);
             return Look::More;
         }
+        if self.peer.is_some() && core.undecided {
+            self.early_stream = Some(key);
+            return Look::More;
+        }
         let (kind, body) = match read_message(&mut stream.recv, self.draft, &core.limits) {
             Ok(Some(message)) => message,
             Ok(None) => return Look::More,
@@ -66,7 +70,7 @@ impl Ietf {
                 return Look::Wait;
             }
             Ok(Message::Setup(setup)) => {
-                self.heard(core, setup);
+                self.set_up(core, setup);
                 Look::More
             }
             Ok(Message::Goaway(goaway)) => self.going_away(core, goaway),

@@ -409,7 +409,8 @@ impl Lite {
         match chain {
             Some(hops) => {
                 offer.told = true;
-                let link = self.peer.as_ref().and_then(|peer| peer.cost).unwrap_or(1);
+                let said = self.peer.as_ref().and_then(|peer| peer.cost);
+                let link = self.cost.or(said).unwrap_or(1);
                 let cost = if self.features.announce_ids { cost.add(link) } else { cost };
                 Look::Event(Event::Announced { path, hops, cost })
             }

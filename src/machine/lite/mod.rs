@@ -35,7 +35,9 @@ use crate::coding::lite::{
     TrackRequest, UniStream, frame_message,
 };
 use crate::error::Error;
-use crate::hop::Hop;
+use crate::hop::{Cost, Hop};
+use crate::path::Path;
+use crate::peer::{self, Peer};
 use crate::slab::Key;
 use crate::stream::Side;
 use crate::subscription::{Subscription, TrackInfo};
@@ -96,6 +98,8 @@ pub(super) struct Lite {
     version: Version,
     features: &'static Features,
     hop: Hop,
+    /// Our own price for the link.
+    cost: Option<u64>,
     /// What the peer said in SETUP; before it came, requests and groups wait.
     peer: Option<Setup>,
     /// Requests of the peer that came before the version was settled.
@@ -121,7 +125,8 @@ impl Lite {
             version,
             features,
             hop: config.hop,
-            peer: if features.setup || features.settles { None } else { Some(Setup::default()) },
+            cost: config.cost.map(|cost| cost.min(Cost::MAX)),
+            peer: None,
             early: BTreeSet::new(),
             roles: Vec::new(),
             questions: BTreeMap::new(),
@@ -129,26 +134,44 @@ impl Lite {
             reporting: None,
             probing: Probing::default(),
         };
-        if features.setup {
-            let mut send = Send::default();
-            UniStream::Setup.encode(send.buffer());
-            let asks = config.side == Side::Client && !config.path.is_root();
-            let path = asks.then(|| format!("/{}", config.path).into());
-            // Adapters tell of the path. If one does not, the peer hears nothing.
-            let probe = Some(Setup::REPORT);
-            let setup = Setup { hop: config.hop, path, probe, ..Setup::default() };
-            setup.encode(send.buffer(), version).expect("hop ids and text always fit");
-            send.finish();
-            core.control = Some(Control { send, ..Control::default() });
-            core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
-        }
         if features.settles {
             lite.begin_settling(core);
+        } else if features.setup {
+            core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+        } else {
+            lite.set_up(core, Setup::default());
         }
-        for prefix in config.interests {
+        if !core.undecided {
+            let is_client = config.side == Side::Client;
+            let path = is_client && !config.path.is_root();
+            let role = config.role.as_u64();
+            let setup = Setup {
+                path: path.then(|| format!("/{}", config.path).into()),
+                role: (is_client && role != 0).then_some(role),
+                cost: lite.cost.filter(|_| is_client),
+                ..Setup::default()
+            };
+            lite.begin(core, setup, config.interests);
+        }
+        lite
+    }
+
+    /// Says what we are, and what we want to hear of.
+    fn begin(&mut self, core: &mut Core, setup: Setup, interests: Vec<Path>) {
+        let version = self.version;
+        if self.features.setup {
+            let mut send = Send::default();
+            UniStream::Setup.encode(send.buffer());
+            // Adapters tell of the path. If one does not, the peer hears nothing.
+            let setup = Setup { hop: self.hop, probe: Some(Setup::REPORT), ..setup };
+            setup.encode(send.buffer(), version).expect("such numbers and text always fit");
+            send.finish();
+            core.control = Some(Control { send, ..Control::default() });
+        }
+        for prefix in interests {
             // The versions that may be settled on ask alike.
             let request =
-                AnnounceRequest { prefix: prefix.clone(), exclude: config.hop, hidden: true };
+                AnnounceRequest { prefix: prefix.clone(), exclude: self.hop, hidden: true };
             let mut message = BytesMut::new();
             BiStream::Announce.encode(&mut message);
             if request.encode(&mut message, version).is_err() {
@@ -157,14 +180,40 @@ impl Lite {
             }
             let key = core.requests.open();
             core.requests.write(key, |out| out.extend_from_slice(&message));
-            lite.set_role(key, Role::Listening(Listening::new(prefix)));
+            self.set_role(key, Role::Listening(Listening::new(prefix)));
         }
-        lite
+    }
+
+    /// The peer's set-up came, or there is none.
+    fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        let setup = self.peer.insert(setup);
+        let peer = || Peer {
+            path: setup.path.clone().unwrap_or_default(),
+            role: setup.role.map(peer::Role::from_u64).unwrap_or_default(),
+            hop: setup.hop,
+            cost: setup.cost,
+            ..Peer::default()
+        };
+        if core.takes(peer) {
+            self.heard(core);
+        }
+    }
+
+    /// What waited for the peer's set-up goes on.
+    fn heard(&mut self, core: &mut Core) {
+        core.requests.release();
+        for key in mem::take(&mut self.early) {
+            if matches!(self.role(key), Role::Session) {
+                self.say_settled(core, key);
+            }
+            core.requests.queue_in(key);
+        }
+        self.open_probe(core);
     }
 
     /// Reads what the stream is for and its first message, which come together or not at all.
     fn look_at_new_request(&mut self, core: &mut Core, key: Key) -> Look {
-        if self.peer.is_none() {
+        if !self.is_heard(core) {
             return self.look_at_early(core, key);
         }
         let mut kind = None;
@@ -346,8 +395,16 @@ impl Lite {
 }
 
 impl Dialect for Lite {
-    fn is_heard(&self) -> bool {
-        self.peer.is_some()
+    fn is_heard(&self, core: &Core) -> bool {
+        self.peer.is_some() && !core.undecided
+    }
+
+    fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>) {
+        self.hop = hop;
+        self.begin(core, Setup::default(), interests);
+        if self.peer.is_some() {
+            self.heard(core);
+        }
     }
 
     fn reads_early(&self) -> bool {
@@ -394,10 +451,7 @@ impl Dialect for Lite {
         };
         let setup = Setup::decode_body(&body, self.version);
         match (setup, &self.peer) {
-            (Ok(setup), None) => {
-                self.peer = Some(setup);
-                self.open_probe(core);
-            }
+            (Ok(setup), None) => self.set_up(core, setup),
             (Ok(_), Some(_)) => core.violation("second SETUP"),
             (Err(_), _) => core.violation("malformed SETUP"),
         }

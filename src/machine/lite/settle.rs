@@ -4,7 +4,7 @@
 //! those of the peer, which may overtake it, wait. Behind it the stream stands for the session.
 
 use super::super::Core;
-use super::super::dialect::Look;
+use super::super::dialect::{Dialect, Look};
 use super::super::timers::Timer;
 use super::{Lite, Role};
 use crate::coding::DecodeError;
@@ -90,21 +90,21 @@ impl Lite {
     }
 
     fn settle(&mut self, core: &mut Core, key: Key, version: Version) {
-        if self.side == Side::Server {
-            core.requests.write(key, |out| {
-                let setup = ServerSetup { version: Some(version) };
-                setup.encode(out).expect("a version that was settled on has a number");
-            });
-        }
         self.version = version;
         core.version = version;
         self.features = Features::of(version);
-        self.peer = Some(Setup::default());
         self.set_role(key, Role::Session);
-        core.requests.queue_in(key);
-        core.requests.release();
-        for key in core::mem::take(&mut self.early) {
-            core.requests.queue_in(key);
+        self.early.insert(key);
+        self.set_up(core, Setup::default());
+    }
+
+    /// SERVER_SETUP, the answer to CLIENT_SETUP.
+    pub(super) fn say_settled(&mut self, core: &mut Core, key: Key) {
+        if self.side == Side::Server {
+            core.requests.write(key, |out| {
+                let setup = ServerSetup { version: Some(self.version) };
+                setup.encode(out).expect("a version that was settled on has a number");
+            });
         }
     }
 
@@ -113,6 +113,10 @@ impl Lite {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         if request.given_up().is_some() || request.recv.is_finished() {
             core.close(Error::SessionClosed);
+            return Look::Wait;
+        }
+        if !self.is_heard(core) {
+            self.early.insert(key);
             return Look::Wait;
         }
         let update = self.next_message(core, key, false).and_then(|message| {

@@ -1,5 +1,6 @@
 //! Machines in pairs, over links of every kind, and alone against a peer made of bytes.
 
+mod accept;
 mod announce;
 mod datagrams;
 mod fetch;

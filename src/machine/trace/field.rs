@@ -17,6 +17,7 @@ use crate::machine::{
     RequestKey, Supply, Token,
 };
 use crate::path::Path;
+use crate::peer::{Peer, Role};
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
@@ -113,6 +114,7 @@ numbers! {
     StreamId: StreamId::as_u64, |n| Some(Self::from_u64(n));
     Code: Code::as_u64, |n| Some(Self::new(n));
     Dir: |dir| dir as u64, |n| [Self::Bi, Self::Uni].get(n as usize).copied();
+    Role: Role::as_u64, |n| Some(Self::from_u64(n));
     Side: |side| side as u64, |n| [Self::Client, Self::Server].get(n as usize).copied();
 }
 
@@ -308,7 +310,7 @@ macro_rules! structs {
 }
 
 structs! {
-    Config { side, agreed, hop, path, interests, limits }
+    Config { side, agreed, hop, path, interests, limits, authority, role, cost, decides }
     Cost { warm, cold }
     Limits {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
@@ -317,6 +319,7 @@ structs! {
         close_time, straggler_time, max_age,
     }
     PathEstimate { bitrate, rtt }
+    Peer { path, authority, role, hop, cost }
     PathInfo { rtt, rate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
@@ -400,6 +403,7 @@ enums! {
         22 FetchStarted { fetch, group },
         23 Estimate { estimate },
         24 ProbeEnded { error },
+        25 SetUp { peer },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -425,6 +429,7 @@ enums! {
         20 Fetch { fetch, broadcast, track, priority, sequence, first_frame, last_frame },
         21 Probe,
         22 Unprobe,
+        23 Accept { hop, interests },
     }
     Announcement {
         0 Active { suffix, hops, cost },

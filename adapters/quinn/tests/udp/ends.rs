@@ -7,7 +7,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use smoq::{Client, Error, Origin, OriginProducer, Server, Session, Version, Versions};
+use smoq::{
+    Client, Error, Origin, OriginProducer, Server, Session, SessionRequest, Version, Versions,
+};
 use smoq_quinn::smoq_tls::{Identity, Trust};
 use smoq_quinn::{Driving, config};
 
@@ -139,6 +141,19 @@ pub(crate) fn pair_over(
     let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), endpoints };
     let near = Side { origin: near, session: near_session };
     (drivings, near, Side { origin: far, session: far_session })
+}
+
+/// A client, and what a server is asked about it.
+pub(crate) async fn asked(version: Version, client: Client) -> (Drivings, Session, SessionRequest) {
+    let versions = Versions::from(version);
+    let link = Link::new(&versions, &versions).await;
+    let (client, server) =
+        (client.with_versions(versions.clone()), Server::new().with_versions(versions));
+    let (session, client) = smoq_quinn::connect(link.client, &client).unwrap();
+    let (request, server) = smoq_quinn::request(link.server, &server).unwrap();
+    let endpoints = [link.dialing, link.listening];
+    let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), endpoints };
+    (drivings, session, request)
 }
 
 /// The futures of both sides. They are polled as long as something else is waited for.

@@ -3,4 +3,5 @@
 mod datagrams;
 mod ends;
 mod model;
+mod requests;
 mod wire;

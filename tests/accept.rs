@@ -1,0 +1,255 @@
+//! Sessions that the server decides on: what it knows of the client, and what it hands it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use smoq::machine::trace::{Replay, Sink, Step};
+use smoq::machine::{Command, Event};
+use smoq::sim::{Link, Pair};
+use smoq::{
+    Client, Driver, Error, Hop, Instant, Origin, OriginConsumer, OriginProducer, Path, Role,
+    Server, Session, SessionRequest, Version,
+};
+
+/// What a version tells of a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tells {
+    Nothing,
+    Url,
+    All,
+}
+
+fn tells(version: Version) -> Tells {
+    match version {
+        Version::Lite01 | Version::Lite02 | Version::Lite03 | Version::Lite04 => Tells::Nothing,
+        Version::Moqt16 | Version::Moqt18 => Tells::Url,
+        _ => Tells::All,
+    }
+}
+
+struct World {
+    pair: Pair<Driver, Driver>,
+    client: Session,
+    /// Until it is decided.
+    request: Option<SessionRequest>,
+}
+
+impl World {
+    fn new(version: Version, link: Link, client: &Client, server: &Server) -> Self {
+        let (session, client) = client.connect(version, Instant::ZERO);
+        let (request, server) = server.request(version, Instant::ZERO);
+        Self { pair: Pair::new(client, server, link), client: session, request: Some(request) }
+    }
+
+    /// The request, when it can be decided.
+    fn ready(&mut self) -> SessionRequest {
+        let mut request = self.request.take().expect("it is not decided");
+        self.settle();
+        assert_eq!(request.try_ready(), Poll::Ready(Ok(())));
+        request
+    }
+
+    fn settle(&mut self) {
+        self.pair.advance(Duration::from_millis(800));
+    }
+}
+
+fn on_every_version(test: impl Fn(Version, Link)) {
+    for version in Version::ALL.into_iter().chain(Version::WIP) {
+        for link in [Link::perfect(), Link::wide(1), Link::hostile(2)] {
+            println!("{version} {link:?}");
+            test(version, link);
+        }
+    }
+}
+
+fn names(origin: &OriginProducer) -> Vec<String> {
+    let mut announced = origin.consume();
+    let next = |announced: &mut OriginConsumer| match announced.try_announced() {
+        Poll::Ready(Some(announce)) => Some(announce.path.to_string()),
+        _ => None,
+    };
+    std::iter::from_fn(|| next(&mut announced)).collect()
+}
+
+/// The server knows what the client says, and so much of its origin is the client's as it says.
+#[test]
+fn a_client_sees_its_part_of_the_origin() {
+    on_every_version(|version, link| {
+        let [mine, theirs] = [1, 2].map(|hop| Origin::new(Hop::new(hop)).produce());
+        let kept: Vec<_> = ["room/a/alice", "room/b/bob", "lobby", "room/a"]
+            .into_iter()
+            .map(|path| mine.create_broadcast(path).unwrap())
+            .collect();
+        let client = Client::new()
+            .with_path("room/a?token=7")
+            .with_authority("relay.example:443")
+            .with_cost(3)
+            .with_origin(&theirs);
+        let carol = theirs.create_broadcast("up/carol").unwrap();
+        let dave = theirs.create_broadcast("dave").unwrap();
+        let mut world = World::new(version, link, &client, &Server::new());
+        let request = world.ready();
+        assert_eq!(names(&theirs).len(), 2, "nothing is told before");
+
+        let told = tells(version);
+        let url = if told == Tells::Nothing { ("", "") } else { ("room/a", "token=7") };
+        assert_eq!((request.path(), request.query()), (Path::new(url.0), url.1));
+        let authority = if told == Tells::Url { "relay.example:443" } else { "" };
+        assert_eq!(request.authority(), authority);
+        assert_eq!(request.version(), version);
+        assert_eq!(request.role(), Role::Both);
+        let (hop, cost) = if told == Tells::All { (2, Some(3)) } else { (0, None) };
+        assert_eq!((request.hop(), request.cost()), (Hop::new(hop), cost));
+
+        let part = mine.with_root("room/a").unwrap();
+        let session = request
+            .with_publish(part.consume())
+            .with_consume(part.scope(&["up".into()]).unwrap())
+            .accept();
+        assert_eq!(session.version(), version);
+        world.settle();
+        // What the client has itself, and what is below its root.
+        let mut seen = names(&theirs);
+        seen.retain(|name| !["up/carol", "dave"].contains(&&**name));
+        seen.sort();
+        assert_eq!(seen, ["", "alice"], "{version}");
+        let mut seen = names(&mine);
+        seen.sort();
+        assert_eq!(seen, ["lobby", "room/a", "room/a/alice", "room/a/up/carol", "room/b/bob"]);
+        assert_eq!(session.stats().announced, 1);
+
+        // It is an ordinary session.
+        drop((carol, dave, kept));
+        world.settle();
+        assert!(names(&mine).is_empty() && names(&theirs).is_empty());
+        session.drain();
+        world.settle();
+        assert_eq!(world.client.try_closed(), Poll::Ready(Error::SessionClosed));
+    });
+}
+
+/// Who decides nothing about origins hands out those of the server.
+#[test]
+fn the_server_has_the_defaults() {
+    let [mine, theirs] = [1, 2].map(|hop| Origin::new(Hop::new(hop)).produce());
+    let _kept = mine.create_broadcast("live").unwrap();
+    let client = Client::new().with_consume(theirs.clone());
+    let server = Server::new().with_origin(&mine);
+    let mut world = World::new(Version::Lite06, Link::perfect(), &client, &server);
+    let request = world.ready();
+    assert_eq!((request.role(), request.hop()), (Role::Subscriber, Hop::new(2)));
+    assert!(request.role().subscribes() && !request.role().publishes());
+    let _session = request.accept();
+    world.settle();
+    assert_eq!(names(&theirs), ["live"]);
+}
+
+#[test]
+fn a_client_hears_why_it_is_refused() {
+    on_every_version(|version, link| {
+        let origin = Origin::default().produce();
+        let client = Client::new().with_publish(origin.consume());
+        for (error, heard) in [
+            (Some(Error::Unauthorized), Error::Unauthorized),
+            (Some(Error::App(404)), Error::App(404)),
+            (Some(Error::Cancelled), Error::SessionClosed),
+            // Dropped without a decision.
+            (None, Error::Unauthorized),
+        ] {
+            let mut world = World::new(version, link.clone(), &client, &Server::new());
+            let request = world.ready();
+            let is_publisher = request.role() == Role::Publisher;
+            assert_eq!(is_publisher, tells(version) == Tells::All, "{version}");
+            match error {
+                Some(error) => request.reject(error),
+                None => drop(request),
+            }
+            world.settle();
+            assert_eq!(world.client.try_closed(), Poll::Ready(heard), "{version}");
+            assert!(world.pair.server.is_closed());
+        }
+    });
+}
+
+#[test]
+fn a_decision_that_does_not_come_is_a_timeout() {
+    on_every_version(|version, link| {
+        let mut world = World::new(version, link, &Client::new(), &Server::new());
+        let mut request = world.ready();
+        world.pair.advance(Duration::from_secs(10));
+        assert_eq!(request.try_ready(), Poll::Ready(Err(Error::Timeout)), "{version}");
+        assert_eq!(world.client.try_closed(), Poll::Ready(Error::Timeout), "{version}");
+        // Too late, which the session says.
+        let origin = Origin::default().produce();
+        let mut session = request.with_origin(&origin).accept();
+        world.settle();
+        assert_eq!(session.try_closed(), Poll::Ready(Error::Timeout));
+    });
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Who waits is woken by the set-up, and by the end of the connection.
+#[test]
+fn the_wait_ends_with_the_client() {
+    on_every_version(|version, link| {
+        for leaves in [false, true] {
+            let (_session, client) = Client::new().connect(version, Instant::ZERO);
+            let (mut request, server) = Server::new().request(version, Instant::ZERO);
+            let count = Arc::new(Count::default());
+            let waker = Waker::from(count.clone());
+            let mut cx = Context::from_waker(&waker);
+            let at_once = matches!(version, Version::Lite03 | Version::Lite04);
+            assert_eq!(request.poll_ready(&mut cx).is_ready(), at_once, "{version}");
+            let mut pair = Pair::new(client, server, link.clone());
+            if leaves {
+                pair.disconnect();
+            }
+            pair.advance(Duration::from_millis(800));
+            assert_eq!(count.0.load(Ordering::Relaxed), usize::from(!at_once), "{version}");
+            let end = if leaves { Err(Error::Disconnected) } else { Ok(()) };
+            assert_eq!(request.poll_ready(&mut cx), Poll::Ready(end), "{version}");
+        }
+    });
+}
+
+/// What is decided is in the trace, and replays.
+#[test]
+fn decisions_are_recorded() {
+    on_every_version(|version, link| {
+        let records = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let kept = records.clone();
+        let origin = Origin::new(Hop::new(5)).produce();
+        let server = Server::new().with_origin(&origin).with_trace(move || {
+            let kept = kept.clone();
+            let sink: Box<dyn Sink> = Box::new(move |record: &[u8]| {
+                kept.lock().unwrap().extend_from_slice(record);
+                Ok(())
+            });
+            Some(sink)
+        });
+        let mut world = World::new(version, link, &Client::new().with_path("room"), &server);
+        let _session = world.ready().accept();
+        world.settle();
+        drop(world.pair);
+        let trace = records.lock().unwrap().clone();
+        let steps = Replay::new(&trace).unwrap();
+        assert!(steps.config().decides);
+        let steps: Vec<_> = steps.collect::<Result<_, _>>().unwrap();
+        let told = steps.iter().position(|it| matches!(it, Step::Event(Event::SetUp { .. })));
+        let taken = steps.iter().position(
+            |it| matches!(it, Step::Command(Command::Accept { hop, .. }) if *hop == Hop::new(5)),
+        );
+        assert!(told.is_some() && told < taken, "{version}");
+    });
+}
