@@ -17,7 +17,9 @@ use super::{Command, Core, State as Session};
 use crate::error::Error;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
+use crate::time::Instant;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -80,6 +82,14 @@ pub(super) trait Dialect {
 
     /// Takes the question what a track is back, if it is open.
     fn unask(&mut self, core: &mut Core, token: Token);
+
+    /// GOAWAY, where there is one; the session closes at `deadline`.
+    fn say_going_away(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant);
+
+    /// Whether nothing of a request of ours went out yet.
+    fn is_unsent(&self, core: &Core, key: Key) -> bool {
+        core.requests.is_unopened(key)
+    }
 
     /// A subscription of ours is over: its requests go.
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>);

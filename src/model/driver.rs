@@ -14,6 +14,7 @@ mod fetch;
 use super::broadcast::{Source, Supplier, cut_off};
 use super::budget::Cache;
 use super::frame::FrameProducer;
+use super::goaway::Goaway;
 use super::group::GroupProducer;
 use super::log;
 use super::origin::{OriginConsumer, OriginProducer};
@@ -61,6 +62,8 @@ pub struct Driver {
     /// What the peer may not be sent back: itself.
     peer: Hop,
     described: VecDeque<(Instant, TrackConsumer)>,
+    /// One of both said GOAWAY: what comes from the peer is better had elsewhere.
+    is_parting: bool,
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
@@ -186,7 +189,8 @@ impl Driver {
         }
         let kept = Kept((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
-        let shared = Shared::new(version, ready.waker(SESSION));
+        let goaway_time = setup.limits.goaway_time;
+        let shared = Shared::new(side, goaway_time, version, ready.waker(SESSION));
         let driver = Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
@@ -199,6 +203,7 @@ impl Driver {
             publish: setup.publish.clone(),
             peer: Hop::UNKNOWN,
             described: VecDeque::new(),
+            is_parting: false,
             draining: None,
             close_time: setup.limits.close_time,
             lost_datagrams: 0,
@@ -433,8 +438,13 @@ impl Driver {
                     self.keep_described(track);
                 }
             }
-            // New requests are refused by the machine; who runs a session looks at its end.
-            Event::GoingAway { .. } => {}
+            Event::GoingAway { uri, timeout } => {
+                log::going_away(self.id, &uri);
+                self.part();
+                let timeout = timeout.into_iter();
+                self.shared
+                    .going_away(timeout.fold(Goaway::default().redirect(uri), Goaway::timeout));
+            }
             Event::Closed { error } => self.close(error),
         }
     }
@@ -480,6 +490,7 @@ impl Driver {
         }
         self.inbox.ended = None;
         let Some(origin) = self.inbox.consume.clone() else { return };
+        let cost = if self.is_parting { Cost::DRAINED } else { cost };
         let route = Route { hops, cost, session: Some(self.id) };
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
             let remote = self.inbox.remotes.get_mut((*token).into());
@@ -501,6 +512,17 @@ impl Driver {
             .into();
         self.inbox.remote_by_path.insert(path, token);
         self.remote_changed(token.slot as usize);
+    }
+
+    /// New requests of either side are refused by the machine. What runs goes on, unless somebody else has
+    /// it too.
+    fn part(&mut self) {
+        self.is_parting = true;
+        for token in self.inbox.remote_by_path.values() {
+            if let Some(remote) = self.inbox.remotes.get_mut((*token).into()) {
+                remote.supplier.drain();
+            }
+        }
     }
 
     /// What ended did not come back at once.
@@ -797,7 +819,12 @@ impl Driver {
 
     /// The application wants something of the session itself.
     fn wished(&mut self) {
-        match self.shared.take_wish() {
+        let (goaway, wish) = self.shared.take_wish();
+        if let Some((uri, timeout)) = goaway {
+            self.machine.apply(Command::GoAway { uri, timeout });
+            self.part();
+        }
+        match wish {
             Some(Wish::Close(error)) => return self.machine.apply(Command::Close { error }),
             Some(Wish::Drain) => self.draining = self.draining.or(Some(self.now)),
             None => {}

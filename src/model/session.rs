@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::driver::Driver;
+use super::goaway::Goaway;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
@@ -179,6 +181,24 @@ impl Session {
         self.shared().wish(Wish::Drain);
     }
 
+    /// Asks the peer to go elsewhere (GOAWAY, moq-lite 04+ and moq-transport). New requests are refused
+    /// from now on in both directions, and what runs goes on: our own readers move to another session
+    /// that has the same content, if there is one. When nothing runs any more the session goes on as if
+    /// [drained](Self::drain); [`Error::SessionClosed`] is its end. At the deadline it closes: with
+    /// [`Error::GoawayTimeout`] if the peer still reads something. On versions without GOAWAY the peer is
+    /// not told, and the rest is the same.
+    ///
+    /// Keep a clone: when the last one is dropped, or [`drain`](Self::drain) is called, what is owed is
+    /// all that is still sent. A second call only makes the deadline earlier, if it does.
+    ///
+    /// Errors: [`Error::Limit`] if the URI has more than [`Goaway::MAX_URI`] bytes;
+    /// [`Error::Unsupported`] if a client names one. Then nothing was done.
+    pub fn go_away(&self, goaway: Goaway) -> Result<(), Error> {
+        goaway.check(self.shared().side)?;
+        self.shared().go_away(goaway);
+        Ok(())
+    }
+
     /// What the session did and holds. Takes no lock.
     pub fn stats(&self) -> SessionStats {
         self.shared().cells.load()
@@ -213,6 +233,31 @@ impl Session {
         }
         _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));
         Poll::Pending
+    }
+
+    fn wait_going_away(&mut self, waker: Option<&Waker>) -> Poll<Result<Goaway, Error>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.handle.0.state);
+        if let Some(goaway) = &state.peer_goes {
+            return Poll::Ready(Ok(goaway.clone()));
+        }
+        if let Some(error) = &state.closed {
+            return Poll::Ready(Err(error.clone()));
+        }
+        _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));
+        Poll::Pending
+    }
+
+    wait! {
+        /// Until the peer asks us to go elsewhere: what it says. New requests to it fail with
+        /// [`Error::GoingAway`], and readers move to another session that has the same content, if there
+        /// is one; what else runs goes on until the peer closes, so a new session should be made before.
+        /// Asked again it says the same.
+        ///
+        /// Errors: why the session is over, if the peer never said so.
+        wait_going_away => poll_going_away, going_away, try_going_away() -> Result<Goaway, Error>
     }
 
     wait! {
@@ -255,6 +300,8 @@ impl Drop for Handle {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) cells: SessionCells,
+    side: Side,
+    goaway_time: Duration,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
@@ -263,7 +310,9 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct State {
     version: Version,
+    goaway: Option<(Box<str>, Duration)>,
     wish: Option<Wish>,
+    peer_goes: Option<Goaway>,
     closed: Option<Error>,
     waiters: Wakers,
 }
@@ -276,10 +325,16 @@ pub(super) enum Wish {
 }
 
 impl Shared {
-    pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
-        let (wish, closed, waiters) = Default::default();
-        let state = Mutex::new(State { version, wish, closed, waiters });
-        Arc::new(Self { cells: SessionCells::default(), state, driver })
+    pub(super) fn new(
+        side: Side,
+        goaway_time: Duration,
+        version: Version,
+        driver: Waker,
+    ) -> Arc<Self> {
+        let (goaway, wish, peer_goes, closed, waiters) = Default::default();
+        let state = State { version, goaway, wish, peer_goes, closed, waiters };
+        let (cells, state) = (SessionCells::default(), Mutex::new(state));
+        Arc::new(Self { cells, side, goaway_time, state, driver })
     }
 
     /// The last wish counts, but nothing softens a close.
@@ -293,8 +348,29 @@ impl Shared {
         self.driver.wake_by_ref();
     }
 
-    pub(super) fn take_wish(&self) -> Option<Wish> {
-        lock(&self.state).wish.take()
+    /// What the first says counts, but for an earlier deadline.
+    fn go_away(&self, goaway: Goaway) {
+        let timeout = goaway.timeout.unwrap_or(self.goaway_time);
+        let mut state = lock(&self.state);
+        let (_, first) = state.goaway.get_or_insert((goaway.uri.unwrap_or_default(), timeout));
+        *first = timeout.min(*first);
+        drop(state);
+        self.driver.wake_by_ref();
+    }
+
+    /// Both are to be done, in this order.
+    pub(super) fn take_wish(&self) -> (Option<(Box<str>, Duration)>, Option<Wish>) {
+        let mut state = lock(&self.state);
+        (state.goaway.take(), state.wish.take())
+    }
+
+    pub(super) fn going_away(&self, goaway: Goaway) {
+        let mut woken = Woken::default();
+        let mut state = lock(&self.state);
+        state.peer_goes = Some(goaway);
+        state.waiters.take(&mut woken);
+        drop(state);
+        woken.wake();
     }
 
     /// The driver looks at the wish again, behind what waits now.

@@ -65,6 +65,11 @@ impl Ids {
         self.by_key.get(&key).copied().unwrap_or_default()
     }
 
+    /// The smallest id of the peer that was not looked at.
+    pub(super) fn unprocessed(&self) -> u64 {
+        self.theirs
+    }
+
     pub(super) fn find(&self, id: u64) -> Option<Key> {
         self.by_id.get(&id).copied()
     }
@@ -191,7 +196,7 @@ impl Ietf {
 
     /// Sends what waited for ids.
     fn unblock(&mut self, core: &mut Core) {
-        while self.ids.ours < self.ids.limit {
+        while self.ids.ours < self.ids.limit && !core.going_away {
             let Some((key, mut message)) = self.ids.blocked.pop_front() else { break };
             if let Some(id) = first_id_mut(&mut message) {
                 *id = self.ids.ours;

@@ -3,6 +3,7 @@
 mod announce;
 mod datagrams;
 mod fetch;
+mod goaway;
 mod groups;
 mod hostile;
 mod ietf;

@@ -314,7 +314,7 @@ structs! {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
-        close_time, straggler_time, max_age,
+        close_time, straggler_time, max_age, goaway_time,
     }
     PathInfo { rtt, rate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
@@ -378,7 +378,7 @@ enums! {
         1 AnnounceRequested { request, prefix, exclude, hidden },
         2 Closed { error },
         3 Frame { group, timestamp, size, payload },
-        4 GoingAway { uri },
+        4 GoingAway { uri, timeout },
         5 Group { subscription, group, sequence, first_frame },
         6 GroupEnded { group, result },
         7 GroupRefused { subscription, sequence },
@@ -420,6 +420,7 @@ enums! {
         18 CancelFetch { fetch },
         19 Datagram { request, group, sequence },
         20 Fetch { fetch, broadcast, track, priority, sequence, first_frame, last_frame },
+        21 GoAway { uri, timeout },
     }
     Announcement {
         0 Active { suffix, hops, cost },
@@ -457,6 +458,7 @@ enums! {
         22 Version,
         23 Unsupported,
         24 WrongSize,
+        25 GoawayTimeout,
     }
     DecodeError {
         0 Short,
