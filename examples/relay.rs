@@ -7,7 +7,8 @@
 //!
 //! Without a certificate it makes one, and prints what clients have to pin. It keeps trying to reach
 //! its upstreams. `--trace` records each session into a file of its own in a directory that is there, to
-//! be looked at with the example `replay`. SIGTERM and ctrl-c end it: what is owed is sent, then everything is closed.
+//! be looked at with the example `replay`. SIGTERM and ctrl-c end it: everybody is asked to go elsewhere
+//! (GOAWAY); who is still there half a second later is sent what is owed, and after a second everything is closed.
 
 mod common;
 #[path = "common/trace.rs"]
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::Failure;
-use smoq::{Client, Hop, Origin, Server, Session};
+use smoq::{Client, Goaway, Hop, Origin, Server, Session};
 use smoq_quinn::smoq_tls::{Identity, Url};
 use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
@@ -27,6 +28,9 @@ use tokio::task::JoinSet;
 
 /// Pauses between attempts to reach an upstream: doubled each time, from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// How long peers have to go elsewhere when the relay stops, and in which time everything is over.
+const STOP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -146,7 +150,8 @@ async fn unless_stopped<F: IntoFuture>(
     }
 }
 
-/// Drives a session until it ends by itself, or is drained because the relay stops.
+/// Drives a session until it ends by itself, or the relay stops: then it is asked to go, and drained if it
+/// does not.
 async fn drive(
     session: Session,
     mut driving: Driving,
@@ -154,7 +159,11 @@ async fn drive(
 ) -> Result<(), smoq::Error> {
     tokio::select! {
         end = &mut driving => return end,
-        _ = stopping.wait_for(|stop| *stop) => session.drain(),
+        _ = stopping.wait_for(|stop| *stop) => session.go_away(Goaway::default().timeout(STOP.1))?,
+    }
+    tokio::select! {
+        end = &mut driving => return end,
+        () = tokio::time::sleep(STOP.0) => session.drain(),
     }
     driving.await
 }
