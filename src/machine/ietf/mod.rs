@@ -165,10 +165,14 @@ impl Ietf {
     fn hear(&self, core: &mut Core, key: Key) -> Result<Option<Message>, DecodeError> {
         let limits = &core.limits;
         let Some(request) = core.requests.get(key) else { return Ok(None) };
-        let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? else {
-            return Ok(None);
-        };
-        Message::decode(kind, &body, self.draft).map(Some)
+        while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
+            match Message::decode(kind, &body, self.draft)? {
+                // This request alone should go elsewhere (18). Until it does, it goes on.
+                Message::Goaway(_) if self.draft.request_streams => {}
+                message => return Ok(Some(message)),
+            }
+        }
+        Ok(None)
     }
 
     /// What a reply is marked with, where replies are.

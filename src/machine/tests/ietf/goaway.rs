@@ -165,6 +165,19 @@ fn a_peer_that_leaves_closes_it() {
     });
 }
 
+/// 18: on the stream of a request it is about that one, which goes on until somebody ends it.
+#[test]
+fn one_of_a_request_changes_nothing() {
+    let mut talk = Talk::quiet(Side::Client, Moqt18);
+    let stream = talk.subscribed(4, TrackProperties::default());
+    let (uri, timeout) = ("moqt://b".into(), ms(1_000));
+    talk.say(stream, &Message::Goaway(Goaway { uri, timeout, request: None }));
+    assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]));
+    talk.lone.apply(subscribe(1));
+    assert!(talk.lone.events().is_empty(), "the session goes on");
+    assert!(matches!(talk.said_one(talk.lone.own(Dir::Bi, 1)), Message::Subscribe(_)));
+}
+
 /// *Maximum Request ID* (16): what waits for ids when GOAWAY comes is never said.
 #[test]
 fn requests_that_wait_for_ids_are_none() {
