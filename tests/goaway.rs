@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use net::{Net, received};
+use smoq::coding::lite::Announce;
 use smoq::sim::{Link, Pair};
 use smoq::{
     BroadcastProducer, Client, Driver, Error, Goaway, GroupConsumer, Hop, Instant, Origin,
@@ -50,6 +51,11 @@ struct World {
 
 impl World {
     fn new(version: Version, sessions: usize) -> Self {
+        Self::over(version, sessions, 0)
+    }
+
+    /// Over links where what is sent later may come up to so many milliseconds earlier.
+    fn over(version: Version, sessions: usize, jitter: u64) -> Self {
         let [origin, seen] = [7, 8].map(|hop| Origin::new(Hop::new(hop)).produce());
         let mut broadcast = origin.create_broadcast("live").unwrap();
         let track = broadcast.create_track(Track::new("video").max_age(seconds(60))).unwrap();
@@ -63,8 +69,9 @@ impl World {
             let (publisher, server) = server.accept(version, Instant::ZERO);
             world.readers.push(reader);
             world.publishers.push(publisher);
-            let mut link = Link::perfect();
+            let mut link = if jitter > 0 { Link::wide(jitter) } else { Link::perfect() };
             link.latency = Duration::from_millis(5);
+            link.jitter = Duration::from_millis(jitter);
             world.pairs.push(Pair::new(client, server, link));
         }
         world.advance(500);
@@ -104,7 +111,7 @@ impl Read {
     fn check(&mut self, groups: u64, what: &str) {
         self.0.sort_by_key(GroupConsumer::sequence);
         let sequences = self.0.iter().map(GroupConsumer::sequence);
-        assert!(sequences.eq(0..groups), "{what}: {:?}", self.0);
+        assert!(sequences.clone().eq(0..groups), "{what}: {:?}", sequences.collect::<Vec<_>>());
         for group in &mut self.0 {
             let frame = group.try_next_frame();
             assert!(matches!(frame, Poll::Ready(Ok(Some(_)))), "{what}: {frame:?}");
@@ -121,9 +128,9 @@ impl Read {
 fn a_reader_moves_to_the_other_session() {
     for version in every_version().filter(|it| knows_content(*it)) {
         // It makes no difference who goes.
-        for reader_goes in [false, true] {
-            let what = format!("{version}, {reader_goes}");
-            let mut world = World::new(version, 2);
+        for (reader_goes, jitter) in [(false, 0), (true, 0), (false, 30), (true, 25)] {
+            let what = format!("{version}, {reader_goes}, {jitter}");
+            let mut world = World::over(version, 2, jitter);
             let mut announced = world.seen.consume();
             assert!(announced.try_announced().is_ready());
             let mut reader = world.subscribe();
@@ -152,6 +159,8 @@ fn a_reader_moves_to_the_other_session() {
                 world.advance(10);
                 read.more(&mut reader);
             }
+            world.advance(200);
+            read.more(&mut reader);
             read.check(58, &what);
             assert!(announced.try_announced().is_pending(), "{what}: it is the same broadcast");
             assert_eq!(world.serving(), 1 - old, "{what}");
@@ -204,6 +213,46 @@ fn a_relay_moves_its_readers() {
             assert_eq!(closed, Poll::Ready(Error::SessionClosed), "{what}");
         }
         assert!(net.subscribed(5 - old) && !net.subscribed(old - 2), "{what}");
+    }
+}
+
+/// What the peer says later of its ways changes nothing: they are those of a session that goes.
+#[test]
+fn a_way_that_gets_better_is_still_the_last_choice() {
+    for version in every_version().filter(|it| knows_content(*it)) {
+        // 0 publishes. It is two links away from relay 1, and three from relay 2. Node 3 is at both.
+        let mut net = Net::new(8);
+        for (a, b) in [(0, 5), (5, 1), (0, 6), (6, 7), (7, 2), (3, 1), (3, 2), (3, 4)] {
+            net.link(a, b, version);
+        }
+        let _live = net.origins[0].create_broadcast("live").unwrap();
+        // Of somebody without a name, so that nobody knows another way to it: it keeps the session.
+        let nameless = net.add(Hop::UNKNOWN);
+        net.link(nameless, 1, version);
+        let mut other = net.origins[nameless].create_broadcast("other").unwrap();
+        let _other = other.create_track("video").unwrap();
+        net.advance(2_000);
+        let reader = net.origins[3].consume().get_broadcast("other").unwrap();
+        let _reader = reader.subscribe_track("video", everything()).unwrap();
+        net.advance(100);
+        net.session(5, 1).go_away(Goaway::default().timeout(seconds(30))).unwrap();
+        net.advance(1_000);
+        let is_new = |net: &mut Net| {
+            let mut told = net.told().into_iter().filter(|(from, to, _)| (*from, *to) == (3, 4));
+            told.any(|(.., messages)| {
+                messages.iter().any(|message| match message {
+                    Announce::Active { hops, .. } | Announce::Update { hops, .. } => {
+                        hops.as_slice().first() == Some(&Hop::new(1))
+                    }
+                    Announce::Ended { .. } | Announce::EndedId { .. } => false,
+                })
+            })
+        };
+        assert!(is_new(&mut net), "{version}: 4 hears that it comes another way");
+        net.link(0, 1, version);
+        net.advance(2_000);
+        assert!(!is_new(&mut net), "{version}");
+        assert!(net.session(5, 3).try_closed().is_pending());
     }
 }
 

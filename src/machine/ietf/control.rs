@@ -196,7 +196,7 @@ impl Ietf {
 
     /// Sends what waited for ids.
     fn unblock(&mut self, core: &mut Core) {
-        while self.ids.ours < self.ids.limit && !core.going_away {
+        while self.ids.ours < self.ids.limit {
             let Some((key, mut message)) = self.ids.blocked.pop_front() else { break };
             if let Some(id) = first_id_mut(&mut message) {
                 *id = self.ids.ours;

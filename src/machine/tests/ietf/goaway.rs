@@ -165,6 +165,30 @@ fn a_peer_that_leaves_closes_it() {
     });
 }
 
+/// It is owed: no session closes by itself before it is out.
+#[test]
+fn it_goes_out_before_the_session_closes() {
+    for version in DRAFTS {
+        let (mut talk, ..) = serving(version);
+        let control = control(&talk);
+        talk.lone.reads = false;
+        talk.lone.apply(go_away("", 5_000));
+        talk.lone.advance(ms(2_000));
+        match version {
+            Moqt16 => talk.say(control, &Message::Unsubscribe(Unsubscribe { id: Some(0) })),
+            _ => talk.lone.reset(StreamId::new(Side::Client, Dir::Bi, 0), 1),
+        }
+        assert_eq!(talk.lone.events().len(), 1, "the subscription is over");
+        assert!(!talk.lone.end.is_closed(), "{version}");
+        talk.lone.reads = true;
+        for id in [control, StreamId::new(Side::Client, Dir::Bi, 0)] {
+            talk.lone.handle(Input::Writable { id });
+        }
+        assert!(talk.said(control).contains(&goaway(version, "", 5_000, 2)));
+        assert_eq!(talk.lone.closed_with(0), Error::SessionClosed);
+    }
+}
+
 /// 18: on the stream of a request it is about that one, which goes on until somebody ends it.
 #[test]
 fn one_of_a_request_changes_nothing() {
