@@ -176,7 +176,11 @@ fn it_goes_out_before_the_session_closes() {
         talk.lone.advance(ms(2_000));
         match version {
             Moqt16 => talk.say(control, &Message::Unsubscribe(Unsubscribe { id: Some(0) })),
-            _ => talk.lone.reset(StreamId::new(Side::Client, Dir::Bi, 0), 1),
+            _ => {
+                // So that nothing else is owed.
+                talk.lone.stop(StreamId::new(Side::Client, Dir::Bi, 0), 1);
+                talk.lone.reset(StreamId::new(Side::Client, Dir::Bi, 0), 1);
+            }
         }
         assert_eq!(talk.lone.events().len(), 1, "the subscription is over");
         assert!(!talk.lone.end.is_closed(), "{version}");
