@@ -34,7 +34,8 @@ impl Goaway {
 
     /// Names where the peer should go instead; nothing if `uri` is empty.
     pub fn redirect(mut self, uri: impl Into<Box<str>>) -> Self {
-        self.uri = Some(uri.into()).filter(|uri: &Box<str>| !uri.is_empty());
+        let uri = uri.into();
+        self.uri = if uri.is_empty() { None } else { Some(uri) };
         self
     }
 
