@@ -61,6 +61,8 @@ async fn main() -> Result<(), Failure> {
         client = client.with_trace(move || more.sink());
     }
     let endpoint = quinn::Endpoint::server(config::server(&identity, server.versions())?, listen)?;
+    // Before anybody knows that there is something to end.
+    let mut end = std::pin::pin!(terminated()?);
     println!("listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint());
     std::io::stdout().flush()?;
 
@@ -70,7 +72,6 @@ async fn main() -> Result<(), Failure> {
         let config = config::client(&trust, client.versions())?;
         tasks.spawn(join_upstream(url, config, client.clone(), stopping.clone()));
     }
-    let mut end = std::pin::pin!(terminated()?);
     loop {
         tokio::select! {
             _ = &mut end => break,
