@@ -10,7 +10,8 @@
 //!
 //! Without a certificate it makes one, and prints what clients have to pin. It keeps trying to reach
 //! its upstreams. `--trace` records each session into a file of its own in a directory that is there, to
-//! be looked at with the example `replay`. SIGTERM and ctrl-c end it: what is owed is sent, then everything is closed.
+//! be looked at with the example `replay`. SIGTERM and ctrl-c end it: everybody is asked to go elsewhere
+//! (GOAWAY); who is still there half a second later is sent what is owed, and after a second everything is closed.
 
 mod common;
 #[path = "common/trace.rs"]
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::Failure;
-use smoq::{Client, Error, Hop, Origin, OriginProducer, Server, Session};
+use smoq::{Client, Error, Goaway, Hop, Origin, OriginProducer, Server, Session};
 use smoq_quinn::smoq_tls::{Identity, Url};
 use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
@@ -30,6 +31,9 @@ use tokio::task::JoinSet;
 
 /// Pauses between attempts to reach an upstream: doubled each time, from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// How long peers have to go elsewhere when the relay stops, and in which time everything is over.
+const STOP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -60,6 +64,8 @@ async fn main() -> Result<(), Failure> {
         client = client.with_trace(move || more.sink());
     }
     let endpoint = quinn::Endpoint::server(config::server(&identity, server.versions())?, listen)?;
+    // Before anybody knows that there is something to end.
+    let mut end = std::pin::pin!(terminated()?);
     println!("listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint());
     std::io::stdout().flush()?;
 
@@ -69,7 +75,6 @@ async fn main() -> Result<(), Failure> {
         let config = config::client(&trust, client.versions())?;
         tasks.spawn(join_upstream(url, config, client.clone(), stopping.clone()));
     }
-    let mut end = std::pin::pin!(terminated()?);
     loop {
         tokio::select! {
             _ = &mut end => break,
@@ -164,7 +169,8 @@ async fn unless_stopped<F: IntoFuture>(
     }
 }
 
-/// Drives a session until it ends by itself, or is drained because the relay stops.
+/// Drives a session until it ends by itself, or the relay stops: then it is asked to go, and drained if it
+/// does not.
 async fn drive(
     session: Session,
     mut driving: Driving,
@@ -172,7 +178,11 @@ async fn drive(
 ) -> Result<(), smoq::Error> {
     tokio::select! {
         end = &mut driving => return end,
-        _ = stopping.wait_for(|stop| *stop) => session.drain(),
+        _ = stopping.wait_for(|stop| *stop) => session.go_away(Goaway::default().timeout(STOP.1))?,
+    }
+    tokio::select! {
+        end = &mut driving => return end,
+        () = tokio::time::sleep(STOP.0) => session.drain(),
     }
     driving.await
 }

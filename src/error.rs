@@ -40,6 +40,9 @@ pub enum Error {
     /// The peer asked for no new requests.
     #[error("the peer is going away")]
     GoingAway,
+    /// The peer was asked to leave, and what it asked for did not end in time.
+    #[error("did not leave in time")]
+    GoawayTimeout,
     /// A group is larger than [`Limits::group_bytes`](crate::Limits::group_bytes) or
     /// [`Limits::group_frames`](crate::Limits::group_frames).
     #[error("group too large")]
@@ -109,6 +112,7 @@ impl Error {
             Self::NotFound => 0x33,
             Self::Old => 0x34,
             Self::Disconnected
+            | Self::GoawayTimeout
             | Self::ProtocolViolation(_)
             | Self::SessionClosed
             | Self::Unauthorized
@@ -154,6 +158,7 @@ impl Error {
             Self::ProtocolViolation(_) | Self::Malformed(_) | Self::Duplicate | Self::WrongSize => {
                 0x3
             }
+            Self::GoawayTimeout => 0x10,
             Self::Timeout => 0x11,
             Self::Version => 0x15,
             _ => 0x1,
@@ -167,7 +172,7 @@ impl Error {
             0x1 => Self::Internal,
             0x2 => Self::Unauthorized,
             0x3 => Self::ProtocolViolation("says the peer"),
-            0x10 => Self::GoingAway,
+            0x10 => Self::GoawayTimeout,
             0x11 => Self::Timeout,
             0x15 => Self::Version,
             n => Self::app(n).unwrap_or(Self::Remote(code)),

@@ -109,6 +109,9 @@ impl Cost {
     /// The largest cost that the wire can carry: a route that is being drained.
     pub const MAX: u64 = (1 << 62) - 1;
 
+    /// Of a route whose session is about to end: whatever else there is goes first.
+    pub const DRAINED: Self = Self { warm: Self::MAX, cold: Self::MAX };
+
     /// What a route counts as whose version can't say: free when the content flows there already, and
     /// the last choice otherwise.
     pub const UNKNOWN: Self = Self { warm: 0, cold: Self::MAX };

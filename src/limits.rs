@@ -66,6 +66,9 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// How long a graceful close may flush what is owed. Default 1 s.
     pub close_time: Duration,
+    /// How long a peer that was told GOAWAY may go on with what it asked for, unless the caller says.
+    /// Past it the session closes with [`GoawayTimeout`](crate::Error::GoawayTimeout). Default 10 s.
+    pub goaway_time: Duration,
     /// How long group streams are still accepted after the end of their subscription is known.
     /// Default 1 s.
     pub straggler_time: Duration,
@@ -100,6 +103,7 @@ impl Default for Limits {
             hops: 32,
             handshake_time: Duration::from_secs(10),
             close_time: Duration::from_secs(1),
+            goaway_time: Duration::from_secs(10),
             straggler_time: Duration::from_secs(1),
             max_age: Duration::from_secs(5),
         }

@@ -273,6 +273,21 @@ fn a_relay_does_not_wait_for_who_never_answers() {
     assert!(begun.elapsed().as_secs() < 8);
 }
 
+/// Who reads on after GOAWAY is not waited for.
+#[cfg(unix)]
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long an end takes")]
+fn a_relay_does_not_wait_for_who_stays() {
+    let relay = Relay::start("127.0.0.1:0", &[]);
+    let _publisher = relay.clock("publish", &[]);
+    let mut subscriber = relay.clock("subscribe", &[]);
+    second(&subscriber.line());
+    let begun = std::time::Instant::now();
+    relay.terminate();
+    // It takes one second, and what QUIC adds to be sure that its last word is heard.
+    assert!(begun.elapsed().as_secs() < 5);
+}
+
 #[test]
 fn demo_loses_nothing() {
     let printed = Running::start(&mut example("demo")).rest();

@@ -434,6 +434,9 @@ impl<'a> World<'a> {
                 }
             }
             (4, _) if choice == 0xff => Command::Drain,
+            (4, _) if choice == 0xfe => {
+                Command::GoAway { uri: "moqt://b".into(), timeout: Duration::from_millis(sequence) }
+            }
             (5, _) if choice == 0xff => Command::Close { error: self.choices.error() },
             (4..7, Some(request)) => Command::AcceptSubscribe { request, info },
             (7, Some(request)) if choice % 2 == 0 => Command::AcceptOffer { request },

@@ -12,9 +12,9 @@ use smoq::machine::trace::{Replay, Sink};
 use smoq::machine::{Input, PathInfo};
 use smoq::sim::{Endpoint, Link, Pair};
 use smoq::{
-    BroadcastProducer, Client, Driver, Error, FrameProducer, GroupConsumer, GroupProducer, Instant,
-    Limits, Origin, OriginProducer, Probe, Server, Session, Subscription, Track, TrackConsumer,
-    TrackProducer, Version,
+    BroadcastProducer, Client, Driver, Error, FrameProducer, Goaway, GroupConsumer, GroupProducer,
+    Instant, Limits, Origin, OriginProducer, Probe, Server, Session, Subscription, Track,
+    TrackConsumer, TrackProducer, Version,
 };
 
 pub(crate) fn run(data: &[u8]) {
@@ -156,6 +156,10 @@ enum Op {
         side: usize,
         how: How,
     },
+    GoAway {
+        side: usize,
+        timeout: Duration,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +204,10 @@ impl Op {
             26..29 => Self::Steps(usize::from(b)),
             29 => Self::Advance(Duration::from_millis(1 << (b % 12))),
             30 if a == 0xff => Self::EndSession { side: usize::from(b & 1), how: How::of(b >> 1) },
+            30 if a == 0xfe => {
+                let timeout = Duration::from_millis(u64::from(b >> 1) * 20);
+                Self::GoAway { side: usize::from(b & 1), timeout }
+            }
             30 => Self::Squeeze { max: usize::from(a) * 8 + 1, drops: u64::from(b % 16) },
             _ if b % 4 == 0 => Self::Probe { side: usize::from(b >> 7), rate: u64::from(a) },
             _ => Self::Advance(Duration::from_millis(u64::from(a))),
@@ -535,6 +543,12 @@ impl World {
             Op::Squeeze { max, drops } => {
                 let link = self.pair.link();
                 (link.max_write, link.max_read, link.drop_guards) = (max, max, drops * 2);
+            }
+            Op::GoAway { side, timeout } => {
+                // Over before anything is checked.
+                self.is_ending = true;
+                let goaway = Goaway::default().timeout(timeout);
+                self.sessions[side].go_away(goaway).expect("it names no place");
             }
             Op::EndSession { side, how } => {
                 self.is_ending = true;

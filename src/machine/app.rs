@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -152,6 +153,8 @@ pub enum Event {
     GoingAway {
         /// Where to go instead; empty if it does not say.
         uri: Box<str>,
+        /// How long it waits, if it says so (moq-transport 18).
+        timeout: Option<Duration>,
     },
     /// A group of one of our subscriptions begins.
     Group {
@@ -406,6 +409,16 @@ pub enum Command {
         request: RequestKey,
         /// Groups from this one on do not exist.
         end: u64,
+    },
+    /// Asks the peer to leave (GOAWAY, moq-lite 04+ and moq-transport), and refuses its new requests. When
+    /// what runs both ways is over it goes on as [`Command::Drain`]. Once told it can only be hastened.
+    GoAway {
+        /// Where to go instead; empty for nowhere in particular. Left out if it is of a client, or has more
+        /// than 8,192 bytes.
+        uri: Box<str>,
+        /// When the session closes at the latest: with [`Error::GoawayTimeout`] if something that the peer
+        /// asked for still runs.
+        timeout: Duration,
     },
     /// A group for a served subscription. The machine opens, sends and ends it when it may.
     Group {

@@ -19,7 +19,9 @@ use crate::hop::Hop;
 use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
+use crate::time::Instant;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -89,6 +91,14 @@ pub(super) trait Dialect {
 
     /// Takes the question what a track is back, if it is open.
     fn unask(&mut self, core: &mut Core, token: Token);
+
+    /// GOAWAY, where there is one; the session closes at `deadline`.
+    fn say_going_away(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant);
+
+    /// Whether nothing of a request of ours went out yet.
+    fn is_unsent(&self, core: &Core, key: Key) -> bool {
+        core.requests.is_unopened(key)
+    }
 
     /// A subscription of ours is over: its requests go.
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>);

@@ -3,9 +3,9 @@
 
 use alloc::collections::BTreeMap;
 
+use super::Core;
 use super::io::Token;
 use super::schedule::{Pick, Range};
-use super::{Core, State};
 use crate::error::Error;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
@@ -67,6 +67,16 @@ impl Fetches {
         self.ours.remove(&token)
     }
 
+    /// Whether the peer waits for one.
+    pub(super) fn has_theirs(&self) -> bool {
+        !self.theirs.is_empty()
+    }
+
+    /// All of ours.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (Token, Key)> + '_ {
+        self.ours.iter().map(|(token, fetch)| (*token, fetch.request))
+    }
+
     /// Everything that is remembered.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
@@ -77,7 +87,7 @@ impl Fetches {
 impl Core {
     /// Why a FETCH of ours can't be made now.
     pub(super) fn admit_fetch(&self, token: Token) -> Result<(), Error> {
-        if self.going_away || self.state == State::Draining {
+        if self.going_away || self.state.is_ending() {
             return Err(Error::GoingAway);
         }
         if self.fetches.ours.len() >= self.limits.requests {

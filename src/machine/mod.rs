@@ -25,6 +25,7 @@ mod ietf;
 mod incoming;
 mod io;
 mod layout;
+mod leave;
 mod lite;
 mod request;
 mod run;
@@ -189,6 +190,9 @@ struct Core {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
+    /// The peer was told to leave; what runs goes on.
+    Leaving,
+    /// What is owed goes out, and nothing more.
     Draining,
     /// The connection is gone, but what it brought is not told yet.
     Lost,
@@ -314,6 +318,7 @@ impl Machine {
                 Timer::Handshake => self.core.close(Error::Timeout),
                 Timer::Close => self.core.close(Error::SessionClosed),
                 Timer::Probe => speak!(self.dialect, it => it.report_path(&mut self.core)),
+                Timer::Leave => self.core.leave_timeout(),
                 Timer::Unbound => self.core.unbound_timeout(),
                 Timer::Stragglers(key) => {
                     speak!(self.dialect, it => it.stragglers_timeout(&mut self.core, key));
@@ -333,6 +338,11 @@ impl Machine {
             }
             Command::Close { error } => self.core.close(error),
             Command::Drain => self.core.drain(),
+            Command::GoAway { uri, timeout } => {
+                if let Some(deadline) = self.core.begin_to_leave(timeout) {
+                    speak!(self.dialect, it => it.say_going_away(&mut self.core, uri, deadline));
+                }
+            }
             Command::AcceptSubscribe { request, info } => {
                 speak!(self.dialect, it => it.accept_subscribe(&mut self.core, request.into(), &info));
             }
@@ -398,6 +408,9 @@ impl Machine {
 
     /// The next small thing to do to the connection. `None` until something else is called.
     pub fn poll_action(&mut self) -> Option<Action> {
+        if self.has_left() {
+            self.core.drain();
+        }
         if self.core.state == State::Draining && self.is_flushed() {
             self.core.close(Error::SessionClosed);
         }
@@ -523,6 +536,7 @@ impl Machine {
             || (!core.datagrams.blocked && core.schedule.has_datagrams())
             || (credit(Dir::Uni) && core.schedule.has_unopened())
             || (core.state == State::Draining && self.is_flushed())
+            || self.has_left()
     }
 
     fn has_events(&self) -> bool {
@@ -576,6 +590,7 @@ impl Machine {
     fn is_flushed(&self) -> bool {
         let core = &self.core;
         !core.requests.owes()
+            && core.control.as_ref().is_none_or(|control| !control.send.has_work())
             && !core.schedule.owes()
             && core.schedule.released.is_empty()
             && core.serves.unconfirmed == 0
@@ -648,7 +663,7 @@ impl Core {
     }
 
     fn drain(&mut self) {
-        if self.state == State::Open {
+        if matches!(self.state, State::Open | State::Leaving) {
             self.state = State::Draining;
             self.timers.set(self.now + self.limits.close_time, Timer::Close);
         }

@@ -213,10 +213,14 @@ impl Requests {
         }
     }
 
+    /// Whether nothing of a request can have gone out, for want of a stream.
+    pub(super) fn is_unopened(&self, key: Key) -> bool {
+        self.slab.get(key).is_some_and(|request| request.way == Way::Stream(None))
+    }
+
     /// Forgets a request of which nothing can have gone out. `false` if something may have.
     pub(super) fn withdraw(&mut self, key: Key) -> bool {
-        let unseen = self.slab.get(key).is_some_and(|request| request.way == Way::Stream(None));
-        unseen && self.remove(key).is_some()
+        self.is_unopened(key) && self.remove(key).is_some()
     }
 
     /// Gives our half to the schedule of groups: for the request it is over. `None` if it is, or if the

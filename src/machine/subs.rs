@@ -3,9 +3,9 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::Core;
 use super::app::Event;
 use super::io::Token;
-use super::{Core, State};
 use crate::error::Error;
 use crate::slab::{Key, Slab};
 use crate::subscription::TrackInfo;
@@ -116,6 +116,10 @@ impl Subs {
         self.by_token.get(&token).copied()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_token.is_empty()
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.by_token.values().copied()
     }
@@ -130,7 +134,7 @@ impl Subs {
 impl Core {
     /// Why a subscription of ours can't be made now.
     pub(super) fn admit(&self, token: Token) -> Result<(), Error> {
-        if self.going_away || self.state == State::Draining {
+        if self.going_away || self.state.is_ending() {
             return Err(Error::GoingAway);
         }
         if self.subs.slab.len() >= self.limits.subscriptions {

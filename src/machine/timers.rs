@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Close,
     /// The peer is to hear of the path.
     Probe,
+    /// The peer was to leave by now.
+    Leave,
     /// The group stream that waits longest for its track waits too long.
     Unbound,
     /// A subscription is over but for groups that may still come.
@@ -30,6 +32,17 @@ impl Timers {
 
     pub(super) fn unset(&mut self, at: Instant, timer: Timer) {
         self.0.remove(&(at, timer));
+    }
+
+    /// As [`set`](Self::set), but for one that is set already: then the earlier time counts.
+    pub(super) fn hasten(&mut self, at: Instant, timer: Timer) {
+        if let Some(set) = self.0.iter().find(|(_, it)| *it == timer).copied() {
+            if set.0 <= at {
+                return;
+            }
+            self.0.remove(&set);
+        }
+        self.set(at, timer);
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

@@ -14,13 +14,14 @@ mod receive;
 
 use super::broadcast::{Source, Supplier};
 use super::budget::Cache;
+use super::goaway::Goaway;
 use super::log;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
 use super::request::{Origins, SessionRequest};
 use super::route::{Horizon, Route, SessionId};
-use super::session::{Session, Setup, Shared, Wish};
+use super::session::{End, Session, Setup, Shared, Wishes};
 use super::stats::{add, count, tell};
 use super::track::{TrackConsumer, TrackDynamic, Wanted, cut_off};
 use crate::error::Error;
@@ -64,6 +65,8 @@ pub struct Driver {
     /// What the peer may not be sent back: itself.
     peer: Hop,
     described: VecDeque<(Instant, TrackConsumer)>,
+    /// One of both said GOAWAY: what comes from the peer is better had elsewhere.
+    is_parting: bool,
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
@@ -208,11 +211,13 @@ impl Driver {
         log::started(id, config.side, version);
         let kept = Kept((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
+        let probe = ready.waker(ready_key(PROBE, 0));
+        let shared = Shared::new(&config, ready.waker(SESSION), probe);
         Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
             inbox: Inbox { kept, ..Inbox::default() },
-            shared: Shared::new(version, ready.waker(SESSION), ready.waker(ready_key(PROBE, 0))),
+            shared,
             ready,
             version,
             id,
@@ -220,6 +225,7 @@ impl Driver {
             publish: None,
             peer: Hop::UNKNOWN,
             described: VecDeque::new(),
+            is_parting: false,
             draining: None,
             close_time: setup.limits.close_time,
             probing: false,
@@ -475,8 +481,13 @@ impl Driver {
                     self.keep_described(track);
                 }
             }
-            // New requests are refused by the machine; who runs a session looks at its end.
-            Event::GoingAway { .. } => {}
+            Event::GoingAway { uri, timeout } => {
+                log::going_away(self.id, &uri);
+                self.part();
+                let timeout = timeout.into_iter();
+                self.shared
+                    .going_away(timeout.fold(Goaway::default().redirect(uri), Goaway::timeout));
+            }
             Event::Closed { error } => self.close(error),
         }
     }
@@ -526,6 +537,7 @@ impl Driver {
         }
         self.inbox.ended = None;
         let Some(origin) = self.inbox.consume.clone() else { return };
+        let cost = if self.is_parting { Cost::DRAINED } else { cost };
         let route = Route { hops, cost, session: Some(self.id) };
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
             let remote = self.inbox.remotes.get_mut((*token).into());
@@ -547,6 +559,17 @@ impl Driver {
             .into();
         self.inbox.remote_by_path.insert(path, token);
         self.remote_changed(token.slot as usize);
+    }
+
+    /// New requests of either side are refused by the machine. What runs goes on, unless somebody else has
+    /// it too.
+    fn part(&mut self) {
+        self.is_parting = true;
+        for token in self.inbox.remote_by_path.values() {
+            if let Some(remote) = self.inbox.remotes.get_mut((*token).into()) {
+                remote.supplier.drain();
+            }
+        }
     }
 
     /// What ended did not come back at once.
@@ -843,10 +866,17 @@ impl Driver {
 
     /// The application wants something of the session itself.
     fn wished(&mut self) {
-        match self.shared.take_wish() {
-            Some(Wish::Accept(origins)) => return self.accept(origins),
-            Some(Wish::Close(error)) => return self.machine.apply(Command::Close { error }),
-            Some(Wish::Drain) => self.draining = self.draining.or(Some(self.now)),
+        let Wishes { accept, goaway, end } = self.shared.take_wishes();
+        if let Some(origins) = accept {
+            self.accept(origins);
+        }
+        if let Some((uri, timeout)) = goaway {
+            self.machine.apply(Command::GoAway { uri, timeout });
+            self.part();
+        }
+        match end {
+            Some(End::Close(error)) => return self.machine.apply(Command::Close { error }),
+            Some(End::Drain) => self.draining = self.draining.or(Some(self.now)),
             None => {}
         }
         let Some(since) = self.draining else { return };

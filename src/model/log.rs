@@ -25,6 +25,11 @@ pub(super) fn closed(session: SessionId, error: &Error) {
     event!(info, session = session.0, reason = format_args!("{error}"); "session closed");
 }
 
+/// The peer said GOAWAY.
+pub(super) fn going_away(session: SessionId, uri: &str) {
+    event!(info, session = session.0, uri = uri; "peer goes away");
+}
+
 /// This side does not give the peer what it asked for.
 pub(super) fn refused(session: SessionId, error: &Error) {
     event!(debug, session = session.0, reason = format_args!("{error}"); "request refused");

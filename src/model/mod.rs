@@ -8,6 +8,7 @@ mod budget;
 mod clock;
 mod driver;
 mod frame;
+mod goaway;
 mod group;
 mod log;
 mod origin;
@@ -33,6 +34,7 @@ pub use broadcast::{
 pub use clock::Clock;
 pub use driver::Driver;
 pub use frame::{Frame, FrameConsumer, FrameProducer};
+pub use goaway::Goaway;
 pub use group::{Group, GroupConsumer, GroupProducer};
 pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
 pub use probe::Probe;

@@ -1,13 +1,14 @@
 //! A session that a peer wants, until the application has decided on it.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::origin::{OriginConsumer, OriginProducer};
 #[cfg(doc)]
 use super::session::Server;
-use super::session::{Session, Shared, Wish};
+use super::session::{End, Session, Shared};
 use super::wakers::{WaitSlot, wait};
 use crate::error::Error;
 use crate::hop::Hop;
@@ -125,18 +126,19 @@ impl SessionRequest {
     ///
     /// If the session is over by now, that is what its [`closed`](Session::closed) says.
     pub fn accept(mut self) -> Session {
-        self.decide(Wish::Accept(self.origins.clone()));
+        self.is_decided = true;
+        self.shared.accept(mem::take(&mut self.origins));
         Session::new(self.shared.clone())
     }
 
     /// Sends the client away, with the [session code](Error::session_code) of `error`.
     pub fn reject(mut self, error: Error) {
-        self.decide(Wish::Close(error));
+        self.refuse(error);
     }
 
-    fn decide(&mut self, wish: Wish) {
-        if !std::mem::replace(&mut self.is_decided, true) {
-            self.shared.wish(wish);
+    fn refuse(&mut self, error: Error) {
+        if !mem::replace(&mut self.is_decided, true) {
+            self.shared.end(End::Close(error));
         }
     }
 }
@@ -146,7 +148,7 @@ impl Drop for SessionRequest {
         if self.slot.is_used() {
             self.shared.forget(&mut self.slot);
         }
-        self.decide(Wish::Close(Error::Unauthorized));
+        self.refuse(Error::Unauthorized);
     }
 }
 

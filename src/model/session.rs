@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::driver::Driver;
+use super::goaway::Goaway;
 use super::origin::{OriginConsumer, OriginProducer};
 use super::probe::{Estimates, Probe};
 use super::request::{Origins, SessionRequest};
@@ -14,6 +16,7 @@ use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
 use crate::hop::Cost;
 use crate::limits::Limits;
+use crate::machine::Config;
 use crate::machine::trace::Sink;
 use crate::path::Path;
 use crate::peer::Peer;
@@ -200,13 +203,31 @@ impl Session {
 
     /// Closes the session at once, with the code of `error`.
     pub fn close(&self, error: Error) {
-        self.shared().wish(Wish::Close(error));
+        self.shared().end(End::Close(error));
     }
 
     /// Closes the session when everything that is owed was sent, at the latest after
     /// [`Limits::close_time`]. New requests of the peer are refused meanwhile.
     pub fn drain(&self) {
-        self.shared().wish(Wish::Drain);
+        self.shared().end(End::Drain);
+    }
+
+    /// Asks the peer to go elsewhere (GOAWAY, moq-lite 04+ and moq-transport). New requests are refused
+    /// from now on in both directions, and what runs goes on: our own readers move to another session
+    /// that has the same content, if there is one. When nothing runs any more the session goes on as if
+    /// [drained](Self::drain); [`Error::SessionClosed`] is its end. At the deadline it closes: with
+    /// [`Error::GoawayTimeout`] if the peer still reads something. On versions without GOAWAY the peer is
+    /// not told, and the rest is the same.
+    ///
+    /// Keep a clone: when the last one is dropped, or [`drain`](Self::drain) is called, what is owed is
+    /// all that is still sent. A second call only makes the deadline earlier, if it does.
+    ///
+    /// Errors: [`Error::Limit`] if the URI has more than [`Goaway::MAX_URI`] bytes;
+    /// [`Error::Unsupported`] if a client names one. Then nothing was done.
+    pub fn go_away(&self, goaway: Goaway) -> Result<(), Error> {
+        goaway.check(self.shared().side)?;
+        self.shared().go_away(goaway);
+        Ok(())
     }
 
     /// What the session did and holds. Takes no lock.
@@ -250,6 +271,31 @@ impl Session {
         Poll::Pending
     }
 
+    fn wait_going_away(&mut self, waker: Option<&Waker>) -> Poll<Result<Goaway, Error>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.handle.0.state);
+        if let Some(goaway) = &state.peer_goes {
+            return Poll::Ready(Ok(goaway.clone()));
+        }
+        if let Some(error) = &state.closed {
+            return Poll::Ready(Err(error.clone()));
+        }
+        _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));
+        Poll::Pending
+    }
+
+    wait! {
+        /// Until the peer asks us to go elsewhere: what it says. New requests to it fail with
+        /// [`Error::GoingAway`], and readers move to another session that has the same content, if there
+        /// is one; what else runs goes on until the peer closes, so a new session should be made before.
+        /// Asked again it says the same.
+        ///
+        /// Errors: why the session is over, if the peer never said so.
+        wait_going_away => poll_going_away, going_away, try_going_away() -> Result<Goaway, Error>
+    }
+
     wait! {
         /// Until the session is over: why. [`Error::SessionClosed`] if nothing was wrong.
         wait_closed => poll_closed, closed, try_closed() -> Error
@@ -281,7 +327,7 @@ struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.wish(Wish::Drain);
+        self.0.end(End::Drain);
     }
 }
 
@@ -290,6 +336,8 @@ impl Drop for Handle {
 pub(super) struct Shared {
     pub(super) cells: SessionCells,
     pub(super) estimates: Estimates,
+    side: Side,
+    goaway_time: Duration,
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
@@ -300,37 +348,63 @@ struct State {
     version: Version,
     /// What came of a peer that is to be decided on.
     peer: Option<Peer>,
-    wish: Option<Wish>,
+    wishes: Wishes,
+    peer_goes: Option<Goaway>,
     closed: Option<Error>,
     waiters: Wakers,
 }
 
-/// What the application wants of the session itself.
-#[derive(Clone, Debug)]
-pub(super) enum Wish {
-    Accept(Origins),
+/// What the application wants of the session itself, to be done in this order.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// It takes the peer.
+    pub(super) accept: Option<Origins>,
+    /// A place to go to, and how long there is for that.
+    pub(super) goaway: Option<(Box<str>, Duration)>,
+    pub(super) end: Option<End>,
+}
+
+#[derive(Debug)]
+pub(super) enum End {
     Close(Error),
     Drain,
 }
 
 impl Shared {
-    pub(super) fn new(version: Version, driver: Waker, probe: Waker) -> Arc<Self> {
-        let (peer, wish, closed, waiters) = Default::default();
-        let state = Mutex::new(State { version, peer, wish, closed, waiters });
-        let (cells, estimates) = (SessionCells::default(), Estimates::new(probe));
-        Arc::new(Self { cells, estimates, state, driver })
+    pub(super) fn new(config: &Config, driver: Waker, probe: Waker) -> Arc<Self> {
+        let (peer, wishes, peer_goes, closed, waiters) = Default::default();
+        let version = config.agreed.version();
+        let state = Mutex::new(State { version, peer, wishes, peer_goes, closed, waiters });
+        Arc::new(Self {
+            cells: SessionCells::default(),
+            estimates: Estimates::new(probe),
+            side: config.side,
+            goaway_time: config.limits.goaway_time,
+            state,
+            driver,
+        })
+    }
+
+    fn wish(&self, wish: impl FnOnce(&mut Wishes)) {
+        let mut state = lock(&self.state);
+        if state.closed.is_some() {
+            return;
+        }
+        wish(&mut state.wishes);
+        drop(state);
+        self.driver.wake_by_ref();
+    }
+
+    pub(super) fn accept(&self, origins: Origins) {
+        self.wish(|wishes| wishes.accept = Some(origins));
     }
 
     /// The last wish counts, but nothing softens a close.
-    pub(super) fn wish(&self, wish: Wish) {
-        let mut state = lock(&self.state);
-        if state.closed.is_some() || matches!(state.wish, Some(Wish::Close(_))) {
-            return;
-        }
-        let displaced = state.wish.replace(wish);
-        drop(state);
-        drop(displaced);
-        self.driver.wake_by_ref();
+    pub(super) fn end(&self, end: End) {
+        self.wish(|wishes| match wishes.end {
+            Some(End::Close(_)) => {}
+            _ => wishes.end = Some(end),
+        });
     }
 
     pub(super) fn version(&self) -> Version {
@@ -367,8 +441,22 @@ impl Shared {
         self.change(|state| state.peer = Some(peer));
     }
 
-    pub(super) fn take_wish(&self) -> Option<Wish> {
-        lock(&self.state).wish.take()
+    /// What the first says counts, but for an earlier deadline.
+    fn go_away(&self, goaway: Goaway) {
+        let timeout = goaway.timeout.unwrap_or(self.goaway_time);
+        self.wish(|wishes| {
+            let first = (goaway.uri.unwrap_or_default(), timeout);
+            let (_, first) = wishes.goaway.get_or_insert(first);
+            *first = timeout.min(*first);
+        });
+    }
+
+    pub(super) fn take_wishes(&self) -> Wishes {
+        std::mem::take(&mut lock(&self.state).wishes)
+    }
+
+    pub(super) fn going_away(&self, goaway: Goaway) {
+        self.change(|state| state.peer_goes = Some(goaway));
     }
 
     /// The driver looks at the wish again, behind what waits now.
@@ -393,7 +481,7 @@ impl Shared {
         // Dropped behind the unlock, with the origins that it may have.
         let _unfulfilled = self.change(|state| {
             state.closed.get_or_insert(error);
-            state.wish.take()
+            std::mem::take(&mut state.wishes)
         });
     }
 

@@ -25,7 +25,7 @@ struct Joined {
     ends: [usize; 2],
     pair: Pair<Tap, Tap>,
     up: bool,
-    _sessions: [Session; 2],
+    sessions: [Session; 2],
 }
 
 impl Net {
@@ -67,8 +67,14 @@ impl Net {
         let server = Tap::new(server, Side::Server, version);
         let mut pair = Pair::new(client, server, link);
         pair.advance(Duration::from_millis(self.now));
-        self.links.push(Joined { ends: [a, b], pair, up: true, _sessions: [one, two] });
+        self.links.push(Joined { ends: [a, b], pair, up: true, sessions: [one, two] });
         self.links.len() - 1
+    }
+
+    /// The session of a link, as one of its two nodes has it.
+    pub(crate) fn session(&mut self, link: usize, node: usize) -> &mut Session {
+        let Joined { ends, sessions, .. } = &mut self.links[link];
+        &mut sessions[usize::from(ends[1] == node)]
     }
 
     /// The connection of a link breaks, and both ends see it.

@@ -65,6 +65,11 @@ impl Ids {
         self.by_key.get(&key).copied().unwrap_or_default()
     }
 
+    /// The smallest id of the peer that was not looked at.
+    pub(super) fn unprocessed(&self) -> u64 {
+        self.theirs
+    }
+
     pub(super) fn find(&self, id: u64) -> Option<Key> {
         self.by_id.get(&id).copied()
     }

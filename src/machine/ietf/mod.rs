@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -24,14 +25,16 @@ use super::dialect::{Dialect, Look};
 use super::incoming::Header;
 use super::io::{Source, Token};
 use super::layout::Head;
+use super::leave::redirect;
 use super::serves::Serving;
 use super::streams::{Recv, Send};
 use super::subs::Sub;
 use super::timers::Timer;
-use super::{Config, Control, Core, State};
+use super::{Config, Control, Core};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message, request_id,
+    Draft, Goaway, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
+    request_id,
 };
 use crate::error::Error;
 use crate::hop::Hop;
@@ -41,6 +44,7 @@ use crate::peer::Peer;
 use crate::slab::Key;
 use crate::stream::Side;
 use crate::subscription::TrackInfo;
+use crate::time::Instant;
 
 use control::Ids;
 use names::{Announcing, Heard};
@@ -95,6 +99,8 @@ pub(super) struct Ietf {
     heard: Heard,
     offers: Offers,
     retired: Retired,
+    /// GOAWAY, until the peer has set up: where to, and the deadline.
+    parting: Option<(Box<str>, Instant)>,
 }
 
 impl Ietf {
@@ -112,6 +118,7 @@ impl Ietf {
             heard: Heard::default(),
             offers: Offers::default(),
             retired: Retired::default(),
+            parting: None,
         };
         core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
         let is_client = config.side == Side::Client;
@@ -178,6 +185,9 @@ impl Ietf {
         }
         self.begin_names(core);
         self.unblock(core);
+        if let Some((uri, deadline)) = self.parting.take() {
+            self.say_going_away(core, uri, deadline);
+        }
     }
 
     // ---- messages ----------------------------------------------------------------------------
@@ -193,10 +203,14 @@ impl Ietf {
     fn hear(&self, core: &mut Core, key: Key) -> Result<Option<Message>, DecodeError> {
         let limits = &core.limits;
         let Some(request) = core.requests.get(key) else { return Ok(None) };
-        let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? else {
-            return Ok(None);
-        };
-        Message::decode(kind, &body, self.draft).map(Some)
+        while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
+            match Message::decode(kind, &body, self.draft)? {
+                // This request alone should go elsewhere (18). Until it does, it goes on.
+                Message::Goaway(_) if self.draft.request_streams => {}
+                message => return Ok(Some(message)),
+            }
+        }
+        Ok(None)
     }
 
     /// What a reply is marked with, where replies are.
@@ -332,7 +346,7 @@ impl Ietf {
             }
             self.ids.insert(id, key);
         }
-        if core.state == State::Draining {
+        if core.state.is_ending() {
             let code = self.draft.request_code(&Error::GoingAway);
             self.refuse(core, key, code);
             return Look::Wait;
@@ -536,6 +550,30 @@ impl Dialect for Ietf {
     }
 
     fn unask(&mut self, _: &mut Core, _: Token) {}
+
+    fn say_going_away(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant) {
+        if self.peer.is_none() {
+            self.parting = Some((uri, deadline));
+            return;
+        }
+        // Zero would be no bound.
+        let timeout = (deadline - core.now).max(Duration::from_millis(1));
+        let request = self.draft.goaway_request.then(|| self.ids.unprocessed());
+        let uri = redirect(self.side, uri);
+        let message = Message::Goaway(Goaway { uri, timeout, request });
+        if let Some(control) = &mut core.control {
+            let encoded = message.encode(control.send.buffer(), self.draft);
+            encoded.expect("what is too long was left out");
+        } else if let Some(control) = self.control {
+            self.say(core, control, &message);
+        }
+        // Nothing confirms it.
+        core.serves.unread_until = Some(core.now + core.limits.close_time);
+    }
+
+    fn is_unsent(&self, core: &Core, key: Key) -> bool {
+        core.requests.is_unopened(key) || self.ids.is_blocked(key)
+    }
 
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {
         self.left(core, sub, result);

@@ -1,10 +1,10 @@
 //! What comes on unidirectional streams: set-up and GOAWAY, and subgroups (*Data Streams*).
 
 use super::super::Core;
-use super::super::app::Event;
 use super::super::dialect::Look;
 use super::super::incoming::{Header, Part, State};
 use super::super::layout::Layout;
+use super::super::leave::obey;
 use super::{Ietf, read_message, violation};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{Goaway, Message, ObjectHead, ObjectStatus, UniStream};
@@ -91,15 +91,12 @@ impl Ietf {
     }
 
     pub(super) fn going_away(&mut self, core: &mut Core, goaway: Goaway) -> Look {
-        if core::mem::replace(&mut core.going_away, true) {
-            core.violation("second GOAWAY");
-            return Look::Wait;
-        }
         if self.side == Side::Server && !goaway.uri.is_empty() {
             core.violation("GOAWAY of a client with a URI");
             return Look::Wait;
         }
-        Look::Event(Event::GoingAway { uri: goaway.uri })
+        let timeout = Some(goaway.timeout).filter(|timeout| !timeout.is_zero());
+        obey(self, core, goaway.uri, timeout)
     }
 
     /// Reads a subgroup's header, and looks at its first object: a group is one subgroup, 0, from its

@@ -25,11 +25,12 @@ use super::dialect::{Dialect, Look};
 use super::incoming::{Header, Part, State as Incoming};
 use super::io::{Source, Token};
 use super::layout::{Head, Layout};
+use super::leave::{obey, redirect};
 use super::serves::Serving;
 use super::streams::{Recv, Send};
 use super::subs::Sub;
 use super::timers::Timer;
-use super::{Config, Control, Core, State};
+use super::{Config, Control, Core};
 use crate::coding::lite::{
     AnnounceRequest, BiStream, Features, Fetch, Goaway, GroupHeader, HEAD_BYTES, Setup, Subscribe,
     TrackRequest, UniStream, frame_message,
@@ -41,6 +42,7 @@ use crate::peer::{self, Peer};
 use crate::slab::Key;
 use crate::stream::Side;
 use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Instant;
 use crate::version::{Agreed, Version};
 
 use announce::{Announcing, Listening};
@@ -60,6 +62,8 @@ enum Role {
     Session,
     /// GOAWAY of the peer.
     Leaving,
+    /// GOAWAY of ours, which the peer has not confirmed by ending its half.
+    Parting,
     /// The peer hears of our broadcasts.
     Announcing(Announcing),
     /// We hear of the peer's.
@@ -260,7 +264,7 @@ impl Lite {
         if request.recv.len() < head + framed.body {
             return need_more;
         }
-        if core.state == State::Draining && kind != BiStream::Goaway {
+        if core.state.is_ending() && kind != BiStream::Goaway {
             return Err(Error::GoingAway);
         }
         request.recv.skip(head);
@@ -307,13 +311,9 @@ impl Lite {
             }
             BiStream::Goaway => {
                 let message = Goaway::decode_body(&body, version)?;
-                if mem::replace(&mut core.going_away, true) {
-                    core.violation("second GOAWAY");
-                    return Ok(Look::Wait);
-                }
                 self.set_role(key, Role::Leaving);
                 core.requests.finish(key);
-                Look::Event(Event::GoingAway { uri: message.uri })
+                obey(self, core, message.uri, None)
             }
             BiStream::Fetch => {
                 let message = Fetch::decode_body(&body, version, depth)?;
@@ -471,7 +471,7 @@ impl Dialect for Lite {
             Role::Announcing(announcing) => self.look_at_announcing(core, key, announcing),
             Role::Listening(listening) => self.look_at_listening(core, key, listening),
             Role::Serving => self.look_at_serving(core, key),
-            Role::Served => self.look_at_served(core, key),
+            Role::Served | Role::Parting => self.look_at_served(core, key),
             Role::Describing => self.look_at_describing(core, key),
             Role::Supplying => self.look_at_supplying(core, key),
             Role::Fetching(token) => self.look_at_fetching(core, key, *token),
@@ -594,6 +594,20 @@ impl Dialect for Lite {
 
     fn unask(&mut self, core: &mut Core, token: Token) {
         self.take_back(core, token);
+    }
+
+    fn say_going_away(&mut self, core: &mut Core, uri: Box<str>, _: Instant) {
+        if !self.features.goaway {
+            return;
+        }
+        let (version, uri) = (self.version, redirect(self.side, uri));
+        let key = core.requests.open();
+        core.requests.write(key, |out| {
+            BiStream::Goaway.encode(out);
+            Goaway { uri }.encode(out, version).expect("what is too long was left out");
+        });
+        core.await_confirmation(key);
+        self.set_role(key, Role::Parting);
     }
 
     fn leave(&mut self, core: &mut Core, sub: &Sub, result: Result<(), &Error>) {

@@ -5,11 +5,11 @@
 
 use core::time::Duration;
 
+use super::super::Core;
 use super::super::app::Event;
 use super::super::counts::PathInfo;
 use super::super::dialect::{Dialect, Look};
 use super::super::timers::Timer;
-use super::super::{Core, State};
 use super::{Lite, Role};
 use crate::coding::lite::{BiStream, Features, Probe, Setup};
 use crate::coding::varint;
@@ -85,7 +85,7 @@ impl Lite {
         key: Key,
         type_len: usize,
     ) -> Result<Look, Error> {
-        if core.state == State::Draining {
+        if core.state.is_ending() {
             return Err(Error::GoingAway);
         }
         if self.reporting.is_some() {

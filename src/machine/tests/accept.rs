@@ -272,7 +272,7 @@ fn what_comes_meanwhile_is_held() {
     lone.data(control, &moqt(Moqt18, &Message::Goaway(Goaway::default())));
     assert_eq!(lone.events(), []);
     lone.apply(accept());
-    assert!(lone.events().contains(&Event::GoingAway { uri: "".into() }));
+    assert!(lone.events().contains(&Event::GoingAway { uri: "".into(), timeout: None }));
 }
 
 /// wire-lite 6.2, parameter 3: a client says which direction it uses, if it is one; what has no name is

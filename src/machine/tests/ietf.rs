@@ -1,6 +1,7 @@
 //! moq-transport: two machines over links of every kind, and one against a peer made of bytes. The
 //! sections are named as in draft-ietf-moq-transport-18; where 16 differs, the test says so.
 
+mod goaway;
 mod names;
 mod requests;
 mod subscriptions;
@@ -288,7 +289,7 @@ mod setup {
                 (talk, stream)
             };
             let (mut talk, stream) = start(goaway(""));
-            assert_eq!(talk.lone.events(), [Event::GoingAway { uri: "".into() }]);
+            assert_eq!(talk.lone.events(), [Event::GoingAway { uri: "".into(), timeout: None }]);
             talk.lone.apply(subscribe(0));
             let (subscription, result) = (token(0), Err(Error::GoingAway));
             assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
@@ -299,7 +300,7 @@ mod setup {
             match side {
                 Side::Client => {
                     let uri: Box<str> = "moqt://b".into();
-                    assert_eq!(talk.lone.events(), [Event::GoingAway { uri }]);
+                    assert_eq!(talk.lone.events(), [Event::GoingAway { uri, timeout: None }]);
                 }
                 Side::Server => talk.closed_with(0x3),
             }

@@ -4,6 +4,7 @@ mod accept;
 mod announce;
 mod datagrams;
 mod fetch;
+mod goaway;
 mod groups;
 mod hostile;
 mod ietf;

@@ -98,7 +98,10 @@ fn goaway_stops_new_requests() {
         lone.events();
         let requests = lone.opened[0][Dir::Bi as usize];
         let id = lone.open(Dir::Bi, "05 13 12 68747470733a2f2f622e6578616d706c652f");
-        assert_eq!(one(lone.events()), Event::GoingAway { uri: "https://b.example/".into() });
+        assert_eq!(
+            one(lone.events()),
+            Event::GoingAway { uri: "https://b.example/".into(), timeout: None }
+        );
         lone.fin(id, "");
         assert_eq!(lone.sent(id), " fin");
         lone.apply(subscribe(1));

@@ -316,7 +316,7 @@ structs! {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
-        close_time, straggler_time, max_age,
+        close_time, straggler_time, max_age, goaway_time,
     }
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost }
@@ -382,7 +382,7 @@ enums! {
         1 AnnounceRequested { request, prefix, exclude, hidden },
         2 Closed { error },
         3 Frame { group, timestamp, size, payload },
-        4 GoingAway { uri },
+        4 GoingAway { uri, timeout },
         5 Group { subscription, group, sequence, first_frame },
         6 GroupEnded { group, result },
         7 GroupRefused { subscription, sequence },
@@ -430,6 +430,7 @@ enums! {
         21 Probe,
         22 Unprobe,
         23 Accept { hop, interests },
+        24 GoAway { uri, timeout },
     }
     Announcement {
         0 Active { suffix, hops, cost },
@@ -467,6 +468,7 @@ enums! {
         22 Version,
         23 Unsupported,
         24 WrongSize,
+        25 GoawayTimeout,
     }
     DecodeError {
         0 Short,

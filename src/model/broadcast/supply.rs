@@ -16,7 +16,7 @@ use super::super::route::{Horizon, Route};
 use super::super::track::{self, TrackConsumer, TrackDynamic, TrackProducer};
 use super::super::wakers::{WaitSlot, Wakers, Woken};
 use super::{BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_wanted};
-use crate::{Error, Path, Subscription, Timestamp, TrackInfo};
+use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
 
 /// The desks of a broadcast; none if it is the application's.
 #[derive(Default)]
@@ -288,6 +288,12 @@ impl Supplier {
         true
     }
 
+    /// The session is about to end: every other way is better.
+    pub(crate) fn drain(&mut self) {
+        let route = Route { cost: Cost::DRAINED, ..self.route.clone() };
+        self.reroute(&route);
+    }
+
     /// The next track that is to be brought.
     pub(crate) fn poll_request(&mut self, waker: &Waker) -> Poll<Source> {
         let waker = waker.clone();
@@ -478,7 +484,6 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hop::Cost;
     use crate::model::route::SessionId;
     use crate::{Hop, Origin, OriginProducer};
 

@@ -1,0 +1,231 @@
+//! GOAWAY that is sent (*GOAWAY*, *Session Migration*, *Termination*).
+
+use super::*;
+
+fn go_away(uri: &str, millis: u64) -> Command {
+    Command::GoAway { uri: uri.into(), timeout: ms(millis) }
+}
+
+/// Where the machine says it: on its control stream.
+fn control(talk: &Talk) -> StreamId {
+    talk.control.unwrap_or(talk.lone.own(Dir::Uni, 0))
+}
+
+fn goaway(version: Version, uri: &str, millis: u64, request: u64) -> Message {
+    let is_18 = version == Moqt18;
+    let timeout = if is_18 { ms(millis) } else { Duration::ZERO };
+    Message::Goaway(Goaway { uri: uri.into(), timeout, request: is_18.then_some(request) })
+}
+
+/// The peer subscribes, and is accepted.
+fn serving(version: Version) -> (Talk, StreamId, RequestKey) {
+    let mut talk = Talk::quiet(Side::Server, version);
+    let stream = talk.ask(asks);
+    let Some(Event::SubscribeRequested { request, .. }) = talk.lone.events().pop() else {
+        panic!("no subscription")
+    };
+    talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    talk.said(stream);
+    (talk, stream, request)
+}
+
+/// On the control stream; clients name no place. 18: how long, and the first request of the peer that
+/// was not processed, which has the peer's parity.
+#[test]
+fn what_is_said() {
+    for (version, side) in
+        DRAFTS.into_iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)])
+    {
+        for (uri, millis, told) in [("moqt://b", 5_000, 5_000), ("", 0, 1)] {
+            let mut talk = Talk::quiet(side, version);
+            let control = control(&talk);
+            let expected = |uri, request| goaway(version, uri, told, request);
+            talk.lone.apply(go_away(uri, millis));
+            match side {
+                Side::Client => assert_eq!(talk.said_one(control), expected("", 1)),
+                Side::Server => assert_eq!(talk.said_one(control), expected(uri, 0)),
+            }
+        }
+        let mut talk = Talk::quiet(side, version);
+        for _ in 0..3 {
+            talk.ask(asks);
+        }
+        let control = control(&talk);
+        talk.lone.apply(go_away(&"x".repeat(8_193), 5_000));
+        let request = if side == Side::Client { 7 } else { 6 };
+        assert_eq!(talk.said(control).pop(), Some(goaway(version, "", 5_000, request)));
+    }
+}
+
+/// *Session Initialization*: a session that is not set up says nothing, and it waits for that.
+#[test]
+fn it_is_said_behind_setup() {
+    for version in DRAFTS {
+        let mut lone = Lone::new(config(Side::Server, version));
+        lone.apply(go_away("", 20_000));
+        lone.advance(ms(2_000));
+        assert!(!lone.end.is_closed());
+        let (control, setup) = match version {
+            Moqt16 => (lone.open(Dir::Bi, "20 0003 01 02 0a"), 1),
+            _ => (lone.own(Dir::Uni, 0), 1),
+        };
+        if version == Moqt18 {
+            lone.open(Dir::Uni, "af000000");
+        }
+        let sent = lone.sent.remove(&control).unwrap().0;
+        let said = messages(version, &sent).split_off(setup);
+        assert_eq!(said, [goaway(version, "", 18_000, 0)]);
+        lone.advance(ms(1_000));
+        assert_eq!(lone.closed_with(0), Error::SessionClosed);
+    }
+}
+
+/// What runs goes on, what is new is refused with GOING_AWAY where the draft has that.
+#[test]
+fn new_requests_are_refused() {
+    for version in DRAFTS {
+        let (mut talk, stream, request) = serving(version);
+        let control = control(&talk);
+        talk.lone.apply(go_away("", 5_000));
+        talk.said(control);
+        let next = talk.next;
+        let refused = talk.ask(asks);
+        let code = if version == Moqt18 { 0x6 } else { 0x0 };
+        assert_eq!(talk.said_one(refused), talk.error(next, code));
+        assert_eq!(talk.lone.events(), []);
+        talk.lone.apply(subscribe(0));
+        let ended = Event::SubscribeEnded { subscription: token(0), result: Err(Error::GoingAway) };
+        assert_eq!(talk.lone.events(), [ended]);
+
+        talk.lone.end.source.begin(token(0));
+        talk.lone.end.source.push(token(0), Frame::new(0, "x"));
+        talk.lone.apply(group(request, 0));
+        assert_eq!(talk.lone.events().len(), 0);
+        talk.lone.apply(Command::FinishSubscribe { request, end: 1 });
+        assert!(!talk.lone.end.is_closed());
+        // The end of the group, and with it that of the subscription.
+        talk.lone.end.source.end(token(0), Ok(()));
+        talk.lone.apply(Command::GroupReady { request, sequence: 0 });
+        assert!(matches!(talk.said_one(stream), Message::PublishDone(_)));
+        talk.lone.advance(ms(1_000));
+        assert_eq!(talk.lone.closed_with(0), Error::SessionClosed);
+    }
+}
+
+/// *Termination*: GOAWAY_TIMEOUT. A second call only makes it earlier, and says nothing.
+#[test]
+fn the_deadline() {
+    for version in DRAFTS {
+        let (mut talk, ..) = serving(version);
+        let control = control(&talk);
+        for millis in [5_000, 7_000, 3_000, 4_000] {
+            talk.lone.apply(go_away("", millis));
+        }
+        assert_eq!(talk.said_one(control), goaway(version, "", 5_000, 2));
+        talk.lone.advance(ms(2_999));
+        assert!(!talk.lone.end.is_closed());
+        talk.lone.advance(ms(1));
+        talk.closed_with(0x10);
+    }
+}
+
+/// Nothing confirms it, and there are peers that lose what they have not read when the session closes.
+#[test]
+fn an_idle_peer_has_time_to_read_it() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        talk.lone.apply(go_away("", 5_000));
+        talk.lone.advance(ms(999));
+        assert!(!talk.lone.end.is_closed());
+        talk.lone.advance(ms(1));
+        assert_eq!(talk.lone.closed_with(0), Error::SessionClosed);
+    }
+}
+
+/// Both machines: the peer hears all of it, obeys, and the session closes cleanly.
+#[test]
+fn a_peer_that_leaves_closes_it() {
+    on_every_draft(|version, mut pair| {
+        pair.client.apply(subscribe(0));
+        accept_all(&mut pair);
+        pair.run_until_idle();
+        pair.client.take_events();
+        pair.server.apply(go_away("moqt://b", 60_000));
+        pair.run_until_idle();
+        let timeout = (version == Moqt18).then_some(ms(60_000));
+        let told = Event::GoingAway { uri: "moqt://b".into(), timeout };
+        assert_eq!(one(pair.client.take_events()), told);
+        assert!(!pair.server.is_closed());
+        pair.client.apply(Command::Unsubscribe { subscription: token(0) });
+        pair.advance(ms(2_500));
+        let closed = Event::Closed { error: Error::SessionClosed };
+        for end in [&mut pair.server, &mut pair.client] {
+            assert_eq!(end.take_events().pop(), Some(closed.clone()));
+        }
+    });
+}
+
+/// It is owed: no session closes by itself before it is out.
+#[test]
+fn it_goes_out_before_the_session_closes() {
+    for version in DRAFTS {
+        let (mut talk, ..) = serving(version);
+        let control = control(&talk);
+        talk.lone.reads = false;
+        talk.lone.apply(go_away("", 5_000));
+        talk.lone.advance(ms(2_000));
+        match version {
+            Moqt16 => talk.say(control, &Message::Unsubscribe(Unsubscribe { id: Some(0) })),
+            _ => {
+                // So that nothing else is owed.
+                talk.lone.stop(StreamId::new(Side::Client, Dir::Bi, 0), 1);
+                talk.lone.reset(StreamId::new(Side::Client, Dir::Bi, 0), 1);
+            }
+        }
+        assert_eq!(talk.lone.events().len(), 1, "the subscription is over");
+        assert!(!talk.lone.end.is_closed(), "{version}");
+        talk.lone.reads = true;
+        for id in [control, StreamId::new(Side::Client, Dir::Bi, 0)] {
+            talk.lone.handle(Input::Writable { id });
+        }
+        assert!(talk.said(control).contains(&goaway(version, "", 5_000, 2)));
+        assert_eq!(talk.lone.closed_with(0), Error::SessionClosed);
+    }
+}
+
+/// 18: on the stream of a request it is about that one, which goes on until somebody ends it.
+#[test]
+fn one_of_a_request_changes_nothing() {
+    let mut talk = Talk::quiet(Side::Client, Moqt18);
+    let stream = talk.subscribed(4, TrackProperties::default());
+    let (uri, timeout) = ("moqt://b".into(), ms(1_000));
+    talk.say(stream, &Message::Goaway(Goaway { uri, timeout, request: None }));
+    assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]));
+    talk.lone.apply(subscribe(1));
+    assert!(talk.lone.events().is_empty(), "the session goes on");
+    assert!(matches!(talk.said_one(talk.lone.own(Dir::Bi, 1)), Message::Subscribe(_)));
+}
+
+/// *Maximum Request ID* (16): what waits for ids when GOAWAY comes is never said.
+#[test]
+fn requests_that_wait_for_ids_are_none() {
+    let setup = Setup { max_request_id: 1, solicit: true, ..Setup::default() };
+    let mut talk = Talk::with(config(Side::Client, Moqt16), setup);
+    let control = control(&talk);
+    for slot in 0..2 {
+        talk.lone.apply(subscribe(slot));
+    }
+    assert!(matches!(talk.said_one(control), Message::Subscribe(_)), "one id");
+    assert_eq!(talk.lone.events(), []);
+    talk.say(control, &goaway(Moqt16, "", 0, 0));
+    let result = Err(Error::GoingAway);
+    assert_eq!(
+        talk.lone.events(),
+        [
+            Event::GoingAway { uri: "".into(), timeout: None },
+            Event::SubscribeEnded { subscription: token(1), result }
+        ]
+    );
+    talk.say(control, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+    assert_eq!(talk.said(control), []);
+}
