@@ -40,6 +40,10 @@ pub struct Limits {
     /// Requests of the peer that are open at once, of all kinds. Past it the new one is reset.
     /// Default 8,192.
     pub requests: usize,
+    /// Broadcasts of an origin that were asked for by name and that nobody answered for yet; of each
+    /// session, those that its peer is to be asked for and was not yet. Past it the new one is refused with
+    /// [`Limit`](crate::Error::Limit). Default 1,024.
+    pub broadcast_requests: usize,
     /// Group streams of the peer that are open at once. Past it the new one is stopped.
     /// Default 4,096.
     pub group_streams: usize,
@@ -89,6 +93,7 @@ impl Default for Limits {
             announce_requests: 64,
             subscriptions: 4_096,
             requests: 8_192,
+            broadcast_requests: 1_024,
             group_streams: 4_096,
             unbound_streams: 64,
             unbound_time: Duration::from_secs(5),

@@ -10,16 +10,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 mod fetch;
+mod held;
 
 use super::broadcast::{Source, Supplier, cut_off};
 use super::budget::Cache;
 use super::frame::FrameProducer;
 use super::group::GroupProducer;
 use super::log;
-use super::origin::{OriginConsumer, OriginProducer};
+use super::origin::{OriginConsumer, OriginProducer, PeerDoor};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
-use super::route::{Horizon, Route, SessionId};
+use super::route::{Reach, Route, SessionId};
 use super::session::{Session, Setup, Shared, Wish};
 use super::stats::{add, count, tell};
 use super::track::{GroupRequest, TrackConsumer, TrackDynamic};
@@ -33,11 +34,12 @@ use crate::machine::{
     Write,
 };
 use crate::path::Path;
-use crate::slab::Slab;
+use crate::slab::{Key, Slab};
 use crate::stream::{Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timestamp};
 use crate::version::{Agreed, Version};
+use held::{Asks, Held};
 
 /// How long a track that a peer asked about is kept ready for the subscription that follows.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
@@ -61,6 +63,7 @@ pub struct Driver {
     /// What the peer may not be sent back: itself.
     peer: Hop,
     described: VecDeque<(Instant, TrackConsumer)>,
+    held: Held,
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
@@ -74,6 +77,8 @@ pub struct Driver {
 #[derive(Default)]
 struct Inbox {
     consume: Option<OriginProducer>,
+    /// Where broadcasts are asked for that the peer did not announce.
+    door: Option<PeerDoor>,
     remotes: Slab<Remote>,
     remote_by_path: BTreeMap<Path, Token>,
     /// What the peer has no longer, unless it says in the same breath that it has it by another route:
@@ -109,12 +114,16 @@ struct Remote {
     supplier: Supplier,
     path: Path,
     waker: Waker,
+    /// Otherwise it was asked for, and goes when nobody reads it.
+    is_announced: bool,
 }
 
 /// A track of the peer that somebody here wants, or asks about.
 struct Ask {
     track: Source,
     broadcast: Path,
+    /// Who has an eye on whether it is read.
+    remote: Waker,
     told: Told,
     /// Groups that are coming.
     open: usize,
@@ -164,6 +173,8 @@ const TIMER: u64 = 6;
 const PAST: u64 = 7;
 const FETCH: u64 = 8;
 const ANSWER: u64 = 9;
+const HELD: u64 = 10;
+const DOOR: u64 = 11;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -186,11 +197,13 @@ impl Driver {
         }
         let kept = Kept((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
-        let shared = Shared::new(version, ready.waker(SESSION));
-        let driver = Self {
+        let door = setup.consume.as_ref().map(|origin| origin.open_door(id));
+        let peer = door.as_ref().map(|door| door.name().clone());
+        let shared = Shared::new(version, ready.waker(SESSION), peer);
+        let mut driver = Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
-            inbox: Inbox { consume: setup.consume.clone(), kept, ..Inbox::default() },
+            inbox: Inbox { consume: setup.consume.clone(), door, kept, ..Inbox::default() },
             ready,
             shared: shared.clone(),
             version,
@@ -199,6 +212,7 @@ impl Driver {
             publish: setup.publish.clone(),
             peer: Hop::UNKNOWN,
             described: VecDeque::new(),
+            held: Held::new(),
             draining: None,
             close_time: setup.limits.close_time,
             lost_datagrams: 0,
@@ -207,6 +221,7 @@ impl Driver {
         for cache in driver.caches() {
             cache.join(id.0, driver.ready.waker(ready_key(TIMER, 0)));
         }
+        driver.door_changed();
         log::started(id, side, version);
         (Session::new(shared), driver)
     }
@@ -302,7 +317,7 @@ impl Driver {
         let (cells, counts, path) =
             (&self.shared.cells, self.machine.counts(), self.machine.path());
         let path = if self.is_over { PathInfo::default() } else { path };
-        let serving = self.outbox.serving() + self.described.len();
+        let serving = self.outbox.serving() + self.described.len() + self.held.len();
         let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
         let is_recording = is_recording && !self.is_over;
         if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
@@ -385,10 +400,12 @@ impl Driver {
                 }
             }
             Event::SubscribeRequested { request, broadcast, track, subscription } => {
-                self.subscribe_requested(request, &broadcast, &track, subscription);
+                self.requested(request, &broadcast, &track, Asks::Subscribe(subscription));
             }
             Event::SubscribeUpdated { request, subscription } => {
-                self.outbox.update(request.slot(), subscription);
+                if !self.update_held(request.slot(), &subscription) {
+                    self.outbox.update(request.slot(), subscription);
+                }
             }
             Event::TrackOffered { request, broadcast, .. } => {
                 let origin = self.inbox.consume.as_ref();
@@ -398,7 +415,7 @@ impl Driver {
                 }
             }
             Event::TrackRequested { request, broadcast, track } => {
-                self.track_requested(request, &broadcast, &track);
+                self.requested(request, &broadcast, &track, Asks::Describe);
             }
             Event::Datagram { subscription, sequence, timestamp, payload } => {
                 let ask = self.inbox.asks.get_mut(subscription.into());
@@ -410,7 +427,7 @@ impl Driver {
             }
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
             Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
-                self.fetch_requested(request, &broadcast, &track, priority, sequence);
+                self.requested(request, &broadcast, &track, Asks::Fetch { priority, sequence });
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
@@ -429,6 +446,7 @@ impl Driver {
                 if let Err(error) = &result {
                     log::broke(self.id, "request", error);
                 }
+                self.held.remove(&request.slot());
                 if let Some(track) = self.outbox.end_request(request.slot()) {
                     self.keep_described(track);
                 }
@@ -462,6 +480,7 @@ impl Driver {
             remote.supplier.leave(Err(Error::SessionClosed));
         }
         self.outbox = Outbox::default();
+        self.held.clear();
         self.publish = None;
         self.described.clear();
         if !self.is_over {
@@ -480,7 +499,11 @@ impl Driver {
         }
         self.inbox.ended = None;
         let Some(origin) = self.inbox.consume.clone() else { return };
-        let route = Route { hops, cost, session: Some(self.id) };
+        let reach = match self.version.announces_prefixes() {
+            true => Reach::Prefix,
+            false => Reach::Exact,
+        };
+        let route = Route { hops, cost, session: Some(self.id), reach };
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
             let remote = self.inbox.remotes.get_mut((*token).into());
             if remote.is_some_and(|remote| remote.supplier.reroute(&route)) {
@@ -497,6 +520,7 @@ impl Driver {
                 supplier,
                 path: path.clone(),
                 waker: self.ready.waker(ready_key(REMOTE, slot)),
+                is_announced: true,
             })
             .into();
         self.inbox.remote_by_path.insert(path, token);
@@ -517,22 +541,29 @@ impl Driver {
         }
     }
 
-    /// Somebody here wants a track of the peer.
+    /// Somebody here wants a track of the peer, or nobody wants the broadcast any more.
     fn remote_changed(&mut self, slot: usize) {
-        let Some((_, remote)) = self.inbox.remotes.at(slot) else { return };
+        let Some((key, remote)) = self.inbox.remotes.at(slot) else { return };
         let waker = remote.waker.clone();
-        let Poll::Ready(source) = remote.supplier.poll_request(&waker) else { return };
-        let path = remote.path.clone();
-        // There may be more.
-        waker.wake();
-        self.ask(path, source);
+        match remote.supplier.poll_request(&waker) {
+            Poll::Ready(source) => {
+                let path = remote.path.clone();
+                // There may be more.
+                waker.wake_by_ref();
+                self.ask(path, waker, source);
+            }
+            Poll::Pending if !remote.is_announced && remote.supplier.is_vacant(&waker) => {
+                self.inbox.remotes.remove(key);
+            }
+            Poll::Pending => {}
+        }
     }
 
-    fn ask(&mut self, broadcast: Path, track: Source) {
+    fn ask(&mut self, broadcast: Path, remote: Waker, track: Source) {
         self.supply_past(broadcast.clone(), track.dynamic());
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
-        let ask = |slot| Ask { track, broadcast, told, open: 0, waker: waker(slot) };
+        let ask = |slot| Ask { track, broadcast, remote, told, open: 0, waker: waker(slot) };
         let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
@@ -542,7 +573,7 @@ impl Driver {
         let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
         let subscription = Token::from(key);
         if ask.open == 0 && ask.track.is_superseded() {
-            self.inbox.asks.remove(key);
+            self.inbox.end_ask(key);
             self.machine.apply(Command::Unsubscribe { subscription });
             return;
         }
@@ -554,13 +585,13 @@ impl Driver {
                 self.machine.apply(Command::Unsubscribe { subscription });
                 if !matches!(ask.told, Told::Subscription(_)) {
                     // Nothing is to come that would have to be waited for.
-                    self.inbox.asks.remove(key);
+                    self.inbox.end_ask(key);
                 }
                 return;
             }
             if !ask.track.is_useful() {
                 self.machine.apply(Command::Unsubscribe { subscription });
-                if let Some(ask) = self.inbox.asks.remove(key) {
+                if let Some(ask) = self.inbox.end_ask(key) {
                     ask.track.lose(Error::Unroutable);
                 }
                 return;
@@ -593,7 +624,7 @@ impl Driver {
         if let Err(error) = ask.track.accept(info) {
             // It is another track under the same name.
             self.machine.apply(Command::Unsubscribe { subscription });
-            if let Some(ask) = self.inbox.asks.remove(subscription.into()) {
+            if let Some(ask) = self.inbox.end_ask(subscription.into()) {
                 ask.track.lose(error);
             }
         } else if self.inbox.kept.0.is_some() {
@@ -603,7 +634,7 @@ impl Driver {
     }
 
     fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
-        let Some(ask) = self.inbox.asks.remove(subscription.into()) else { return };
+        let Some(ask) = self.inbox.end_ask(subscription.into()) else { return };
         // If it was the answer to a question, a subscription may have followed that.
         self.machine.apply(Command::Unsubscribe { subscription });
         match result {
@@ -699,50 +730,11 @@ impl Driver {
             });
             return;
         };
-        let reader = origin.reader(prefix, exclude, self.id, hidden);
+        let reader = origin.reader(prefix, self.horizon(), hidden);
         let active = reader.active();
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let reader = self.outbox.add_reader(request, reader, waker);
         self.machine.apply(Command::AcceptAnnounce { request, reader, active });
-    }
-
-    /// Without a subscription the peer only asks what the track is: nobody need write it for that.
-    fn find_track(
-        &self,
-        broadcast: &Path,
-        track: &str,
-        want: Option<Subscription>,
-    ) -> Result<TrackConsumer, Error> {
-        let origin = self.publish.as_ref().ok_or(Error::Unroutable)?;
-        let horizon = Horizon { exclude: self.peer, session: Some(self.id) };
-        let broadcast = origin.route(broadcast, horizon).ok_or(Error::Unroutable)?;
-        broadcast.serve_track(track, want, horizon)
-    }
-
-    fn subscribe_requested(
-        &mut self,
-        request: RequestKey,
-        broadcast: &Path,
-        track: &str,
-        want: Subscription,
-    ) {
-        match self.find_track(broadcast, track, Some(want)) {
-            Ok(track) => {
-                self.outbox.add_serve(request, track, self.serve_wakers(request));
-                self.serve_changed(request.slot());
-            }
-            Err(error) => self.refuse(request, error),
-        }
-    }
-
-    fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
-        match self.find_track(broadcast, track, None) {
-            Ok(track) => {
-                self.outbox.add_describe(request, track, self.serve_wakers(request));
-                self.serve_changed(request.slot());
-            }
-            Err(error) => self.refuse(request, error),
-        }
     }
 
     fn refuse(&mut self, request: RequestKey, error: Error) {
@@ -830,6 +822,8 @@ impl Driver {
             PAST => self.past_changed(slot),
             FETCH => self.fetch_changed(slot),
             ANSWER => self.answer_changed(slot),
+            HELD => self.held_changed(slot),
+            DOOR => self.door_changed(),
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
@@ -837,6 +831,12 @@ impl Driver {
 }
 
 impl Inbox {
+    fn end_ask(&mut self, key: Key) -> Option<Ask> {
+        let ask = self.asks.remove(key)?;
+        ask.remote.wake_by_ref();
+        Some(ask)
+    }
+
     fn begin(&mut self, key: GroupKey, group: GroupProducer, ask: Option<Token>) {
         let slot = key.slot();
         if slot >= self.groups.len() {

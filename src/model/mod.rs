@@ -32,7 +32,9 @@ pub use clock::Clock;
 pub use driver::Driver;
 pub use frame::{Frame, FrameConsumer, FrameProducer};
 pub use group::{Group, GroupConsumer, GroupProducer};
-pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
+pub use origin::{
+    Announce, BroadcastRequest, Origin, OriginConsumer, OriginDynamic, OriginProducer,
+};
 pub use ready::ReadyList;
 pub use session::{Client, Server, Session};
 pub use stats::{SessionStats, TrackStats};

@@ -4,19 +4,25 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Waker};
 
+mod dynamic;
 mod reader;
+mod request;
 
 use super::Result;
 use super::broadcast::{BroadcastConsumer, BroadcastProducer, Supplier};
 use super::budget::Cache;
 use super::clock::Clock;
-use super::route::{DOUBT_TIME, Horizon, Route, SessionId};
+use super::route::{DOUBT_TIME, Horizon, Reach, Route};
 use super::scope::Scope;
 use super::table::{Change, Reader, Table};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::{Error, Hop, Instant, Limits, Path};
 
+use request::Requests;
+
+pub use dynamic::{BroadcastRequest, OriginDynamic};
 pub(crate) use reader::AnnounceReader;
+pub(crate) use request::{Asking, Found, PeerDoor, PeerName};
 
 /// A collection of broadcasts, each under a path: what sessions publish from and consume into.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +49,7 @@ impl Origin {
 
     /// Makes its first producer, with a cache and a clock of its own.
     pub fn produce(self) -> OriginProducer {
-        let state = State { table: Table::default(), producers: 1, waiters: Wakers::default() };
+        let state = State { producers: 1, ..State::default() };
         let shared = Shared {
             hop: self.hop,
             cache: Cache::new(self.limits),
@@ -62,8 +68,11 @@ struct Shared {
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     table: Table<BroadcastConsumer>,
+    /// What is asked for that is not in the table.
+    requests: Requests,
     producers: usize,
     /// Who waits for any change of the table, or for the last producer to go.
     waiters: Wakers,
@@ -73,9 +82,19 @@ impl Shared {
     /// Changes the state, then wakes all who wait.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut woken = Woken::default();
+        let result = self.quietly(|state| {
+            state.waiters.take(&mut woken);
+            change(state)
+        });
+        woken.wake();
+        result
+    }
+
+    /// Changes what concerns requests, then wakes those whom it concerns.
+    fn quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = lock(&self.state);
         let result = change(&mut state);
-        state.waiters.take(&mut woken);
+        let mut woken = state.requests.take_due();
         drop(state);
         woken.wake();
         result
@@ -127,7 +146,10 @@ impl Place {
     pub(super) fn leave(&self) {
         if let Some(origin) = self.origin.upgrade() {
             // Dropped here and not under the lock: it may be the last handle of its broadcast.
-            drop(origin.change(|state| state.table.remove(&self.path, self.id)));
+            drop(origin.change(|state| {
+                let known = state.requests.forget(&self.path, self.id);
+                (state.table.remove(&self.path, self.id), known)
+            }));
         }
     }
 
@@ -213,6 +235,7 @@ impl OriginProducer {
                     (supplier, state.table.insert(path, route.clone(), fresh.consume()))
                 }
             };
+            state.requests.announced(path);
             let origin = Arc::downgrade(&self.shared);
             Ok((supplier, Place { origin, path: path.clone(), id }))
         })?;
@@ -234,7 +257,10 @@ impl OriginProducer {
                 if route.hops.contains(self.shared.hop) {
                     return Err(Error::Unroutable);
                 }
-                let id = state.table.insert(&path, route.clone(), broadcast.clone());
+                // Elsewhere it is one broadcast, whatever is below it there.
+                let route = Route { reach: Reach::Exact, ..route.clone() };
+                let id = state.table.insert(&path, route, broadcast.clone());
+                state.requests.announced(&path);
                 Ok(Place { origin: Arc::downgrade(&self.shared), path, id })
             })
         })
@@ -335,6 +361,8 @@ pub struct OriginConsumer {
     shared: Arc<Shared>,
     reader: Reader,
     slot: WaitSlot,
+    /// The broadcast that it asked for and that is not there yet.
+    asking: Option<Asking>,
 }
 
 impl OriginConsumer {
@@ -344,7 +372,8 @@ impl OriginConsumer {
     }
 
     fn new(shared: Arc<Shared>, scope: Scope) -> Self {
-        Self { shared, reader: Reader::new(scope, Horizon::default()), slot: WaitSlot::default() }
+        let reader = Reader::new(scope, Horizon::default());
+        Self { shared, reader, slot: WaitSlot::default(), asking: None }
     }
 
     wait! {
@@ -357,7 +386,7 @@ impl OriginConsumer {
     }
 
     fn next_announced(&mut self, waker: Option<&Waker>) -> Poll<Option<Announce>> {
-        let Self { shared, reader, slot } = self;
+        let Self { shared, reader, slot, .. } = self;
         let now = shared.cache.now();
         shared.wait(slot, waker, |state| {
             while let Some((path, change)) = reader.next(&mut state.table, now) {
@@ -390,7 +419,7 @@ impl OriginConsumer {
         waker: Option<&Waker>,
         path: &str,
     ) -> Poll<Option<BroadcastConsumer>> {
-        let Self { shared, reader, slot } = self;
+        let Self { shared, reader, slot, .. } = self;
         let Some(path) = reader.scope().absolute(&path.into()) else { return Poll::Ready(None) };
         shared.wait(slot, waker, |state| {
             let way = state.table.best(&path, Horizon::default());
@@ -438,24 +467,19 @@ impl OriginConsumer {
         &self.shared.cache
     }
 
-    /// What a peer that is `exclude`, behind `session`, is to be told of what is below `prefix`.
-    /// Nothing if nothing there is allowed. `hidden`: also of paths with a segment behind the prefix that
+    /// What a peer with this horizon is to be told of what is below `prefix`. Nothing if nothing there is allowed. `hidden`: also of paths with a segment behind the prefix that
     /// begins with a dot.
-    pub(crate) fn reader(
-        &self,
-        prefix: &Path,
-        exclude: Hop,
-        session: SessionId,
-        hidden: bool,
-    ) -> AnnounceReader {
+    pub(super) fn reader(&self, prefix: &Path, horizon: Horizon, hidden: bool) -> AnnounceReader {
         let scope = self.reader.scope().rooted(prefix).unwrap_or_else(Scope::nothing);
-        let horizon = Horizon { exclude, session: Some(session) };
         AnnounceReader::new(self.shared.clone(), Reader::new(scope, horizon), hidden)
     }
 
     /// What the same peer's SUBSCRIBE is served from.
-    pub(super) fn route(&self, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
-        self.best(path, horizon)
+    ///
+    /// Errors: as [`request_broadcast`](Self::request_broadcast), at once.
+    pub(super) fn route(&self, path: &Path, horizon: Horizon) -> Result<Found> {
+        let path = self.reader.scope().absolute(path).ok_or(Error::Unroutable)?;
+        self.shared.request(path, horizon)
     }
 
     fn best(&self, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
@@ -468,7 +492,7 @@ impl OriginConsumer {
 impl Clone for OriginConsumer {
     fn clone(&self) -> Self {
         let reader = self.reader.fork(&mut lock(&self.shared.state).table);
-        Self { shared: self.shared.clone(), reader, slot: WaitSlot::default() }
+        Self { shared: self.shared.clone(), reader, slot: WaitSlot::default(), asking: None }
     }
 }
 

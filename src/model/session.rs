@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
+use super::broadcast::BroadcastConsumer;
 use super::clock::Clock;
 use super::driver::Driver;
-use super::origin::{OriginConsumer, OriginProducer};
+use super::origin::{OriginConsumer, OriginProducer, PeerName};
 use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
@@ -179,6 +180,18 @@ impl Session {
         self.shared().wish(Wish::Drain);
     }
 
+    /// A broadcast of the peer, by its path there, whether the peer announced it or not: on versions where
+    /// a prefix can't be announced, and for who knows better. Whether the peer has it is known when a track
+    /// is asked for, whose reader gets the error. It ends when nobody has a handle to it nor reads a track of
+    /// it, and with the session.
+    ///
+    /// Errors: [`Error::Unauthorized`] outside of the origin that [`Client::with_consume`] was given, or
+    /// without one; [`Error::SessionClosed`]; [`Error::Limit`] past [`Limits::broadcast_requests`] that the
+    /// driver did not look at yet.
+    pub fn request_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastConsumer, Error> {
+        self.shared().peer.as_ref().ok_or(Error::Unauthorized)?.request(&path.into())
+    }
+
     /// What the session did and holds. Takes no lock.
     pub fn stats(&self) -> SessionStats {
         self.shared().cells.load()
@@ -258,6 +271,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
+    /// Who is asked for what it did not announce; nobody if nothing is consumed.
+    peer: Option<PeerName>,
 }
 
 #[derive(Debug)]
@@ -276,10 +291,10 @@ pub(super) enum Wish {
 }
 
 impl Shared {
-    pub(super) fn new(version: Version, driver: Waker) -> Arc<Self> {
+    pub(super) fn new(version: Version, driver: Waker, peer: Option<PeerName>) -> Arc<Self> {
         let (wish, closed, waiters) = Default::default();
         let state = Mutex::new(State { version, wish, closed, waiters });
-        Arc::new(Self { cells: SessionCells::default(), state, driver })
+        Arc::new(Self { cells: SessionCells::default(), state, driver, peer })
     }
 
     /// The last wish counts, but nothing softens a close.

@@ -314,7 +314,7 @@ structs! {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
-        close_time, straggler_time, max_age,
+        close_time, straggler_time, max_age, broadcast_requests,
     }
     PathInfo { rtt, rate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }

@@ -103,8 +103,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::super::broadcast::Supplier;
-    use super::super::super::route::{HOLD_TIME, Horizon, Route, SessionId};
-    use super::super::{Origin, OriginProducer};
+    use super::super::super::route::{HOLD_TIME, Horizon, Reach, Route, SessionId};
+    use super::super::{Found, Origin, OriginConsumer, OriginProducer};
     use super::*;
     use crate::hop::Cost;
     use crate::{Error, Hop};
@@ -121,11 +121,27 @@ mod tests {
             hops: hops.iter().copied().map(Hop::new).collect(),
             cost: Cost { warm: cost, cold: cost },
             session: Some(SessionId(session)),
+            reach: Reach::Exact,
         }
     }
 
     fn within(exclude: u64) -> Horizon {
-        Horizon { exclude: Hop::new(exclude), session: Some(ME) }
+        Horizon { exclude: Hop::new(exclude), session: Some(ME), on_demand: false }
+    }
+
+    fn route(
+        consumer: &OriginConsumer,
+        path: &Path,
+        horizon: Horizon,
+    ) -> Option<BroadcastConsumer> {
+        match consumer.route(path, horizon) {
+            Ok(Found::Here(broadcast)) => Some(broadcast),
+            _ => None,
+        }
+    }
+
+    fn behind(session: u64) -> Horizon {
+        Horizon { session: Some(SessionId(session)), ..Horizon::default() }
     }
 
     /// What is read until nothing is left, as text with the cost.
@@ -145,7 +161,7 @@ mod tests {
     }
 
     fn all(origin: &OriginProducer) -> AnnounceReader {
-        origin.consume().reader(&Path::root(), Hop::UNKNOWN, ME, true)
+        origin.consume().reader(&Path::root(), within(0), true)
     }
 
     #[test]
@@ -154,7 +170,7 @@ mod tests {
         let first = origin.create_broadcast("room/a").unwrap();
         let _second = origin.create_broadcast("room/b").unwrap();
         let _outside = origin.create_broadcast("hall").unwrap();
-        let mut reader = origin.consume().reader(&Path::new("room"), Hop::UNKNOWN, ME, true);
+        let mut reader = origin.consume().reader(&Path::new("room"), within(0), true);
         drop(first);
         let _third = origin.create_broadcast("room/c").unwrap();
         assert_eq!(reader.active(), 2);
@@ -165,9 +181,8 @@ mod tests {
     #[test]
     fn hidden_paths_are_told_to_who_asks_for_them() {
         let origin = origin();
-        let reader = |prefix: &str, hidden| {
-            origin.consume().reader(&Path::new(prefix), Hop::UNKNOWN, ME, hidden)
-        };
+        let reader =
+            |prefix: &str, hidden| origin.consume().reader(&Path::new(prefix), within(0), hidden);
         let first = origin.create_broadcast("room/.stats/a").unwrap();
         let _open = origin.create_broadcast("room/b.c").unwrap();
         let (mut shown, mut all) = (reader("room", false), reader("room", true));
@@ -190,18 +205,18 @@ mod tests {
         let best = announce(&origin, "both", through(&[8], 0, ME.0));
         let worse = announce(&origin, "both", through(&[9], 5, 2));
         let consumer = origin.consume();
-        let mut reader = consumer.reader(&Path::root(), Hop::new(8), ME, true);
+        let mut reader = consumer.reader(&Path::root(), within(8), true);
         assert_eq!(reader.active(), 1);
         assert_eq!(read(&mut reader), ["+both 5"], "the next best is offered instead");
 
-        let served = |path: &str| consumer.route(&Path::new(path), within(8));
+        let served = |path: &str| route(&consumer, &Path::new(path), within(8));
         assert!(served("mine").is_none() && served("looped").is_none());
         assert!(served("both").unwrap().is_clone(&worse.consume()));
         assert!(consumer.get_broadcast("both").unwrap().is_clone(&best.consume()));
 
         drop(worse);
         assert_eq!(read(&mut reader), ["-both"]);
-        assert_eq!(consumer.reader(&Path::root(), Hop::UNKNOWN, SessionId(3), true).active(), 3);
+        assert_eq!(consumer.reader(&Path::root(), behind(3), true).active(), 3);
     }
 
     #[test]
@@ -351,7 +366,7 @@ mod tests {
         let mut broadcast = announce(&there, "a", through(&[7], 3, ME.0));
         here.publish_broadcast("a", &broadcast.consume()).unwrap();
         assert_eq!(all(&here).active(), 0, "the session that has it is not told");
-        let mut reader = here.consume().reader(&Path::root(), Hop::UNKNOWN, SessionId(2), true);
+        let mut reader = here.consume().reader(&Path::root(), behind(2), true);
         assert_eq!(read(&mut reader), ["+a 3"]);
         assert!(broadcast.reroute(&through(&[7], 2, ME.0)));
         assert_eq!(read(&mut reader), ["+a 2"]);
@@ -362,9 +377,9 @@ mod tests {
         let origin = origin();
         let _broadcast = origin.create_broadcast("room/a").unwrap();
         let consumer = origin.consume().scope(&[Path::new("hall")]).unwrap();
-        let mut reader = consumer.reader(&Path::new("room"), Hop::UNKNOWN, ME, true);
+        let mut reader = consumer.reader(&Path::new("room"), within(0), true);
         assert_eq!((reader.active(), reader.poll_next(None)), (0, Poll::Pending));
-        let above = consumer.reader(&Path::root(), Hop::UNKNOWN, ME, true);
+        let above = consumer.reader(&Path::root(), within(0), true);
         assert_eq!(above.active(), 0);
     }
 
@@ -377,8 +392,8 @@ mod tests {
             let path = Path::new(&format!("room/{n}"));
             assert!(consumer.get_broadcast(&path).is_none());
             assert!(consumer.try_announced_broadcast(path.as_str()).is_pending());
-            assert!(consumer.route(&path, within(0)).is_none());
-            assert_eq!(consumer.reader(&path, Hop::UNKNOWN, ME, true).active(), 0);
+            assert!(route(&consumer, &path, within(0)).is_none());
+            assert_eq!(consumer.reader(&path, within(0), true).active(), 0);
             let deeper = consumer.scope(std::slice::from_ref(&path)).unwrap();
             assert!(deeper.with_root(&path).unwrap().clone().try_announced().is_pending());
             assert!(origin.with_root(&path).unwrap().scope(&[path]).is_some());
