@@ -8,7 +8,7 @@ use std::thread::{self, Thread};
 
 use smoq::{
     BroadcastConsumer, BroadcastRequest, Error, Hop, Limits, Origin, OriginConsumer, OriginDynamic,
-    OriginProducer, Path, Subscription,
+    OriginProducer, Path,
 };
 
 struct Unpark(Thread);
@@ -57,6 +57,7 @@ fn refused(reader: &mut OriginConsumer, path: &str) -> Error {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
 fn threads_ask_and_one_answers() {
     let origin = origin();
     let mut store = origin.dynamic("archive").unwrap();
@@ -138,6 +139,7 @@ fn the_announced_broadcast_comes_first_and_the_longest_prefix_next() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
 fn who_asked_gets_what_is_announced_meanwhile() {
     let origin = origin();
     let store = origin.dynamic("a").unwrap();
@@ -183,6 +185,7 @@ fn a_request_that_nobody_wants_is_taken_back() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
 fn endings_of_a_request() {
     let origin = origin();
     let mut reader = origin.consume();

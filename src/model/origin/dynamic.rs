@@ -135,23 +135,23 @@ impl fmt::Debug for OriginDynamic {
 pub struct BroadcastRequest {
     origin: OriginProducer,
     /// The whole path.
+    whole: Path,
     path: Path,
-    name: Path,
     slot: WaitSlot,
     is_answered: bool,
 }
 
 impl BroadcastRequest {
-    fn new(origin: OriginProducer, path: Path) -> Self {
+    fn new(origin: OriginProducer, whole: Path) -> Self {
         // It is below a prefix that was allowed.
-        let name = origin.scope.relative(&path).unwrap_or_default();
-        Self { origin, path, name, slot: WaitSlot::default(), is_answered: false }
+        let path = origin.scope.relative(&whole).unwrap_or_default();
+        Self { origin, whole, path, slot: WaitSlot::default(), is_answered: false }
     }
 
     /// What is asked for, relative to the root of the producer that [`OriginProducer::dynamic`] was called
     /// on.
     pub fn path(&self) -> &Path {
-        &self.name
+        &self.path
     }
 
     wait! {
@@ -162,7 +162,7 @@ impl BroadcastRequest {
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
         let waker = waker.cloned();
         let mut state = lock(&self.origin.shared.state);
-        let Some(asked) = state.requests.wanted(&self.path) else { return Poll::Ready(()) };
+        let Some(asked) = state.requests.wanted(&self.whole) else { return Poll::Ready(()) };
         let unused = waker.and_then(|waker| asked.unused.register(&mut self.slot, waker));
         drop(state);
         drop(unused);
@@ -173,7 +173,7 @@ impl BroadcastRequest {
     /// reads it any more ([`BroadcastProducer::unused`]) it can be finished, and is asked for anew.
     pub fn accept(self) -> Result<BroadcastProducer> {
         let cache = self.origin.cache().clone();
-        let broadcast = BroadcastProducer::new(self.path.clone(), cache, Route::default());
+        let broadcast = BroadcastProducer::new(self.whole.clone(), cache, Route::default());
         self.accept_broadcast(&broadcast.consume())?;
         Ok(broadcast)
     }
@@ -185,7 +185,7 @@ impl BroadcastRequest {
     /// Errors, which those who asked get too: [`Error::Unroutable`] if it came through this very origin by
     /// way of a peer; why it ended if it did, [`Error::Closed`] for a clean end.
     pub fn accept_broadcast(mut self, broadcast: &BroadcastConsumer) -> Result<()> {
-        let (origin, path) = (&self.origin, &self.path);
+        let (origin, path) = (&self.origin, &self.whole);
         let place = Arc::downgrade(&origin.shared);
         let result: Result<_> = origin.shared.quietly(|state| {
             let id = state.table.spare_id();
@@ -217,7 +217,7 @@ impl BroadcastRequest {
 
     fn refuse(&mut self, error: Error) {
         self.is_answered = true;
-        drop(self.origin.shared.quietly(|state| state.requests.answer(&self.path, Err(error))));
+        drop(self.origin.shared.quietly(|state| state.requests.answer(&self.whole, Err(error))));
     }
 }
 
@@ -231,6 +231,6 @@ impl Drop for BroadcastRequest {
 
 impl fmt::Debug for BroadcastRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BroadcastRequest").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("BroadcastRequest").field("path", &self.whole).finish_non_exhaustive()
     }
 }

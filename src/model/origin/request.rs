@@ -231,16 +231,16 @@ impl Shared {
                     });
                     (asking, None)
                 }
-                Some(Asked::Peer(peer, route)) => match requests.find(&path, Some(peer)) {
+                Some(Asked::Peer(peer, route)) => {
                     // By another route it may lead back to who asks.
-                    Some(broadcast) if broadcast.route() == route => {
-                        (Ok(Found::Here(broadcast)), None)
+                    let known = requests.served.get(&(path.clone(), Some(peer)));
+                    let known = known.filter(|served| served.broadcast.route() == route);
+                    if let Some(broadcast) = known.and_then(|served| served.broadcast.live()) {
+                        return (Ok(Found::Here(broadcast)), None);
                     }
-                    _ => {
-                        let (result, displaced) = self.ask_peer(state, path, peer, route);
-                        (result.map(Found::Here), displaced)
-                    }
-                },
+                    let (result, displaced) = self.ask_peer(state, path, peer, route);
+                    (result.map(Found::Here), displaced)
+                }
             }
         });
         found
