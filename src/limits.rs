@@ -72,6 +72,11 @@ pub struct Limits {
     /// How long group streams are still accepted after the end of their subscription is known.
     /// Default 1 s.
     pub straggler_time: Duration,
+    /// How long a track of the peer is read on after its last reader went: who comes back by then, or wants
+    /// the same, has it at once. Then it is cancelled. Half of [`subscriptions`](Self::subscriptions) may be
+    /// read on so at once. Default 0 s, because what nobody reads takes
+    /// bandwidth from what somebody does; a relay, whose readers change channels, wants some seconds.
+    pub linger_time: Duration,
     /// How long groups are kept, by media time against the newest frame and by wall clock, of a track
     /// that does not say it: one that nobody accepted yet, or of a peer whose version has no TRACK_INFO.
     /// The newest group of a live track stays. Default 5 s.
@@ -105,6 +110,7 @@ impl Default for Limits {
             handshake_time: Duration::from_secs(10),
             close_time: Duration::from_secs(1),
             straggler_time: Duration::from_secs(1),
+            linger_time: Duration::ZERO,
             max_age: Duration::from_secs(5),
         }
     }

@@ -353,7 +353,7 @@ fn a_relay_asks_a_session_of_its_choice() {
         let mut store = row.store();
         let mut relay = row.origins[1].dynamic("archive").unwrap();
         row.advance(200);
-        let mut reader = row.read(PATH);
+        let reader = row.read(PATH);
         row.advance(200);
         let asked = request(&mut relay).expect("the relay is asked");
         let [_, upstream] = &row.sessions[0];

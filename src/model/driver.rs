@@ -11,6 +11,7 @@ use std::time::Duration;
 
 mod fetch;
 mod held;
+mod linger;
 
 use super::broadcast::{Source, Supplier, cut_off};
 use super::budget::Cache;
@@ -40,6 +41,7 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timestamp};
 use crate::version::{Agreed, Version};
 use held::{Asks, Held};
+use linger::{Idle, Lingering};
 
 /// How long a track that a peer asked about is kept ready for the subscription that follows.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
@@ -85,6 +87,7 @@ struct Inbox {
     /// so it goes on moq-lite 03 and 04.
     ended: Option<Path>,
     asks: Slab<Ask>,
+    lingering: Lingering,
     pasts: Slab<Past>,
     fetches: Slab<Fetch>,
     /// By slot of the machine's key.
@@ -127,6 +130,8 @@ struct Ask {
     told: Told,
     /// Groups that are coming.
     open: usize,
+    /// If nobody reads it, and it is read on.
+    idle: Option<Idle>,
     waker: Waker,
 }
 
@@ -195,6 +200,7 @@ impl Driver {
         if let Some(consume) = &setup.consume {
             config.interests = consume.allowed().cloned().collect();
         }
+        let lingering = Lingering::new(&setup.limits);
         let kept = Kept((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
         let door = setup.consume.as_ref().map(|origin| origin.open_door(id));
@@ -203,7 +209,13 @@ impl Driver {
         let mut driver = Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
-            inbox: Inbox { consume: setup.consume.clone(), door, kept, ..Inbox::default() },
+            inbox: Inbox {
+                consume: setup.consume.clone(),
+                door,
+                lingering,
+                kept,
+                ..Inbox::default()
+            },
             ready,
             shared: shared.clone(),
             version,
@@ -247,6 +259,7 @@ impl Driver {
         while let Some(request) = self.outbox.pop_due(now) {
             self.machine.apply(Command::AnnouncementsReady { request });
         }
+        self.linger(now);
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
             self.described.pop_front();
         }
@@ -309,7 +322,9 @@ impl Driver {
         let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         let held = self.outbox.next_deadline();
-        [self.machine.poll_timeout(), described, expiry, held].into_iter().flatten().min()
+        let lingering = self.inbox.lingering.next_deadline();
+        let deadlines = [self.machine.poll_timeout(), described, lingering, expiry, held];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Tells the handles what was counted and what there is, at the end of a turn.
@@ -563,7 +578,8 @@ impl Driver {
         self.supply_past(broadcast.clone(), track.dynamic());
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
-        let ask = |slot| Ask { track, broadcast, remote, told, open: 0, waker: waker(slot) };
+        let ask =
+            |slot| Ask { track, broadcast, remote, told, open: 0, idle: None, waker: waker(slot) };
         let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
@@ -581,14 +597,11 @@ impl Driver {
         let mut cx = Context::from_waker(&waker);
         while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
             if !is_asked {
-                ask.track.abort(Error::Cancelled);
-                self.machine.apply(Command::Unsubscribe { subscription });
-                if !matches!(ask.told, Told::Subscription(_)) {
-                    // Nothing is to come that would have to be waited for.
-                    self.inbox.end_ask(key);
-                }
-                return;
+                self.unwanted(key);
+                // It is looked at again, for who comes back.
+                return waker.wake_by_ref();
             }
+            self.inbox.lingering.end(key, ask);
             if !ask.track.is_useful() {
                 self.machine.apply(Command::Unsubscribe { subscription });
                 if let Some(ask) = self.inbox.end_ask(key) {
@@ -832,7 +845,8 @@ impl Driver {
 
 impl Inbox {
     fn end_ask(&mut self, key: Key) -> Option<Ask> {
-        let ask = self.asks.remove(key)?;
+        let mut ask = self.asks.remove(key)?;
+        self.lingering.end(key, &mut ask);
         ask.remote.wake_by_ref();
         Some(ask)
     }

@@ -315,6 +315,7 @@ structs! {
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
         close_time, straggler_time, max_age, broadcast_requests,
+        linger_time,
     }
     PathInfo { rtt, rate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }

@@ -471,9 +471,9 @@ impl Source {
         };
     }
 
-    /// Ends the track for all.
-    pub(crate) fn abort(&mut self, error: Error) {
-        self.track.abort(error);
+    /// Ends the track for all, unless somebody came meanwhile.
+    pub(crate) fn abort_unasked(&mut self, error: Error) -> bool {
+        self.track.abort_unasked(error)
     }
 
     /// Whether a newer source has taken over: this one is not needed but for the groups that it began.
