@@ -441,3 +441,68 @@ impl Drop for PeerDoor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hop, Origin, Subscription, TrackInfo};
+
+    const PEER: SessionId = SessionId(7);
+
+    fn asked(door: &mut PeerDoor) -> Option<(Path, Supplier)> {
+        match door.poll_asked(Waker::noop()) {
+            Poll::Ready(asked) => Some(asked),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_broadcast_of_a_peer_lasts_as_long_as_somebody_reads() {
+        let origin = Origin::new(Hop::new(1)).produce().with_root("org").unwrap();
+        let mut door = origin.open_door(PEER);
+        let peer = door.name().clone();
+        let one = peer.request(&Path::new("a")).unwrap();
+        assert!(peer.request(&Path::new("a")).unwrap().is_clone(&one), "there is one for all");
+        let (path, mut supplier) = asked(&mut door).unwrap();
+        assert_eq!((path.as_str(), one.path().as_str()), ("a", "org/a"));
+        assert!(asked(&mut door).is_none());
+        let mut is_vacant = || supplier.is_vacant(Waker::noop());
+        assert!(!is_vacant());
+        let reader = one.subscribe_track("video", Subscription::default()).unwrap();
+        drop(one);
+        assert!(!is_vacant(), "a track is read");
+        let again = peer.request(&Path::new("a")).unwrap();
+        drop(reader);
+        assert!(!is_vacant());
+        // Nobody wants the track any more, so it is not asked for.
+        assert!(supplier.poll_request(Waker::noop()).is_pending());
+        drop(again);
+        assert!(supplier.is_vacant(Waker::noop()));
+        let other = peer.request(&Path::new("a")).unwrap();
+        assert!(!other.is_closed(), "it is another one");
+        drop(door);
+        assert_eq!(other.clone().try_closed(), Poll::Ready(Err(Error::SessionClosed)));
+        assert_eq!(peer.request(&Path::new("a")).err(), Some(Error::SessionClosed));
+    }
+
+    #[test]
+    fn a_track_is_not_cut_off_from_who_comes_in_the_last_instant() {
+        let origin = Origin::new(Hop::new(1)).produce();
+        let mut door = origin.open_door(PEER);
+        let broadcast = door.name().request(&Path::new("a")).unwrap();
+        let (_, mut supplier) = asked(&mut door).unwrap();
+        let read = || broadcast.subscribe_track("video", Subscription::default()).unwrap();
+        let first = read();
+        let Poll::Ready(mut source) = supplier.poll_request(Waker::noop()) else { panic!() };
+        source.accept(TrackInfo::default()).unwrap();
+        drop(first);
+        // The session has seen that nobody reads, and is about to cancel.
+        let mut late = read();
+        assert!(!source.abort_unasked(Error::Cancelled));
+        assert!(late.try_recv_group().is_pending());
+        drop(late);
+        assert!(source.abort_unasked(Error::Cancelled));
+        drop(read());
+        assert!(supplier.poll_request(Waker::noop()).is_pending(), "another one that nobody wants");
+    }
+}
