@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::Failure;
-use smoq::{Client, Error, Goaway, Hop, Origin, OriginProducer, Server, Session};
+use smoq::{Client, Error, Goaway, Hop, Limits, Origin, OriginProducer, Server, Session};
 use smoq_quinn::smoq_tls::{Identity, Url};
 use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ use tokio::task::JoinSet;
 
 /// Pauses between attempts to reach an upstream: doubled each time, from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How long a track is kept coming that nobody reads any more: somebody who zaps comes back.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// How long peers have to go elsewhere when the relay stops, and in which time everything is over.
 const STOP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
@@ -55,8 +57,11 @@ async fn main() -> Result<(), Failure> {
     };
 
     let origin = Origin::new(random_hop()?).produce();
+    let mut limits = Limits::default();
+    limits.linger_time = LINGER;
     let mut server = Server::new().with_origin(&origin).with_versions(versions.clone());
     let mut client = Client::new().with_origin(&origin).with_versions(versions);
+    (server, client) = (server.with_limits(limits.clone()), client.with_limits(limits));
     if let Some(directory) = traces {
         let files = trace::Files::in_directory(directory);
         let more = files.clone();

@@ -40,6 +40,10 @@ pub struct Limits {
     /// Requests of the peer that are open at once, of all kinds. Past it the new one is reset.
     /// Default 8,192.
     pub requests: usize,
+    /// Broadcasts of an origin that were asked for by name and that nobody answered for yet; of each
+    /// session, those that its peer is to be asked for and was not yet. Past it the new one is refused with
+    /// [`Limit`](crate::Error::Limit). Default 1,024.
+    pub broadcast_requests: usize,
     /// Group streams of the peer that are open at once. Past it the new one is stopped.
     /// Default 4,096.
     pub group_streams: usize,
@@ -72,6 +76,11 @@ pub struct Limits {
     /// How long group streams are still accepted after the end of their subscription is known.
     /// Default 1 s.
     pub straggler_time: Duration,
+    /// How long a track of the peer is read on after its last reader went: who comes back by then, or wants
+    /// the same, has it at once. Then it is cancelled. Half of [`subscriptions`](Self::subscriptions) may be
+    /// read on so at once. Default 0 s, because what nobody reads takes
+    /// bandwidth from what somebody does; a relay, whose readers change channels, wants some seconds.
+    pub linger_time: Duration,
     /// How long groups are kept, by media time against the newest frame and by wall clock, of a track
     /// that does not say it: one that nobody accepted yet, or of a peer whose version has no TRACK_INFO.
     /// The newest group of a live track stays. Default 5 s.
@@ -93,6 +102,7 @@ impl Default for Limits {
             announce_requests: 64,
             subscriptions: 4_096,
             requests: 8_192,
+            broadcast_requests: 1_024,
             group_streams: 4_096,
             unbound_streams: 64,
             unbound_time: Duration::from_secs(5),
@@ -105,6 +115,7 @@ impl Default for Limits {
             close_time: Duration::from_secs(1),
             goaway_time: Duration::from_secs(10),
             straggler_time: Duration::from_secs(1),
+            linger_time: Duration::ZERO,
             max_age: Duration::from_secs(5),
         }
     }

@@ -75,6 +75,13 @@ impl Version {
         }
     }
 
+    /// Whether what is announced leads to everything below it as well (moq-lite 06, *Announce*;
+    /// moq-transport, *Track Namespaces*), and not to one broadcast.
+    #[cfg(feature = "std")]
+    pub(crate) const fn announces_prefixes(self) -> bool {
+        matches!(self, Self::Lite06 | Self::Lite07Wip | Self::Moqt16 | Self::Moqt18)
+    }
+
     /// Whether a running subscription can be changed at the peer. moq-lite 03 and 04 have
     /// SUBSCRIBE_UPDATE, but `moq-lite` 0.16 takes it for a fault; moq-transport has REQUEST_UPDATE, but
     /// deployed peers do not answer it, or end the subscription.

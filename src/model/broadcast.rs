@@ -5,6 +5,7 @@ mod supply;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
@@ -43,6 +44,8 @@ impl Broadcast {
 struct Shared {
     path: Path,
     cache: Arc<Cache>,
+    /// How many consumers there are, but for those that only know of it.
+    readers: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -74,6 +77,8 @@ struct State {
     demand: Wakers,
     /// Who waits for requests.
     handlers: Wakers,
+    /// Who waits for the last reader to go.
+    vacancy: Wakers,
 }
 
 /// What was let go of under the lock, to be dropped after it.
@@ -218,14 +223,22 @@ impl Shared {
 
     /// Ends it: first unannounced, then requests refused, then who waits is told.
     fn end(&self, end: Result<()>) -> Result<()> {
+        self.end_if(end, |_| true)
+    }
+
+    /// As [`end`](Self::end), if it `may` end; else it fails with [`Error::Cancelled`].
+    fn end_if(&self, end: Result<()>, may: impl FnOnce(&mut State) -> bool) -> Result<()> {
         let (mut debris, mut woken) = (Debris::default(), Woken::default());
         let mut state = self.lock();
         state.open()?;
+        if !may(&mut state) {
+            return Err(Error::Cancelled);
+        }
         state.end = Some(end.clone());
         let places = mem::take(&mut state.places);
         state.withdraw(|_| false, &mut debris);
-        let State { closing, demand, handlers, .. } = &mut *state;
-        for waiting in [closing, demand, handlers] {
+        let State { closing, demand, handlers, vacancy, .. } = &mut *state;
+        for waiting in [closing, demand, handlers, vacancy] {
             waiting.take(&mut woken);
         }
         drop(state);
@@ -326,7 +339,7 @@ pub struct BroadcastProducer {
 impl BroadcastProducer {
     pub(super) fn new(path: Path, cache: Arc<Cache>, route: Route) -> Self {
         let state = Mutex::new(State { producers: 1, route, ..State::default() });
-        Self::of(Writer(Arc::new(Shared { path, cache, state })))
+        Self::of(Writer(Arc::new(Shared { path, cache, readers: AtomicUsize::new(0), state })))
     }
 
     fn of(writer: Writer) -> Self {
@@ -392,7 +405,7 @@ impl BroadcastProducer {
 
     /// A reader of the broadcast.
     pub fn consume(&self) -> BroadcastConsumer {
-        BroadcastConsumer { seat: Seat::closing(self.shared()) }
+        BroadcastConsumer::of(self.shared())
     }
 
     /// Unannounces it, with a clean end. Its tracks end by themselves.
@@ -586,9 +599,32 @@ impl TrackRequest {
 /// Reads tracks.
 pub struct BroadcastConsumer {
     seat: Seat,
+    /// Whether it is one of the readers that are counted.
+    reads: bool,
 }
 
 impl BroadcastConsumer {
+    fn of(shared: &Arc<Shared>) -> Self {
+        shared.readers.fetch_add(1, Ordering::Relaxed);
+        Self { seat: Seat::closing(shared), reads: true }
+    }
+
+    /// One that knows of the broadcast, and is no reason to keep it.
+    pub(super) fn knows(&self) -> Self {
+        Self { seat: Seat::closing(&self.seat.shared), reads: false }
+    }
+
+    /// A reader of it, unless it ended.
+    pub(super) fn live(&self) -> Option<Self> {
+        // Counted first: from then on it does not end for want of readers.
+        Some(self.clone()).filter(|reader| !reader.is_closed())
+    }
+
+    /// By which route it comes.
+    pub(super) fn route(&self) -> Route {
+        self.seat.shared.lock().route.clone()
+    }
+
     /// The whole path in the origin that it was made in, roots included; empty if there is none.
     pub fn path(&self) -> &Path {
         &self.seat.shared.path
@@ -694,7 +730,18 @@ impl BroadcastConsumer {
 
 impl Clone for BroadcastConsumer {
     fn clone(&self) -> Self {
-        Self { seat: Seat::closing(&self.seat.shared) }
+        Self::of(&self.seat.shared)
+    }
+}
+
+impl Drop for BroadcastConsumer {
+    fn drop(&mut self) {
+        let shared = &self.seat.shared;
+        if self.reads && shared.readers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut woken = Woken::default();
+            shared.lock().vacancy.take(&mut woken);
+            woken.wake();
+        }
     }
 }
 

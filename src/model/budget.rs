@@ -43,6 +43,10 @@ impl Cache {
         })
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The latest time that anybody told.
     pub(crate) fn now(&self) -> Instant {
         Instant::from_micros(self.now.load(Ordering::Relaxed))

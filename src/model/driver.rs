@@ -10,17 +10,19 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 mod fetch;
+mod held;
+mod linger;
 mod receive;
 
 use super::broadcast::{Source, Supplier};
 use super::budget::Cache;
 use super::goaway::Goaway;
 use super::log;
-use super::origin::{OriginConsumer, OriginProducer};
+use super::origin::{OriginConsumer, OriginProducer, PeerDoor};
 use super::outbox::{Next, Outbox, ServeWakers};
 use super::ready::ReadyList;
-use super::request::{Origins, SessionRequest};
-use super::route::{Horizon, Route, SessionId};
+use super::request::{SessionRequest, Terms};
+use super::route::{Reach, Route, SessionId};
 use super::session::{End, Session, Setup, Shared, Wishes};
 use super::stats::{add, count, tell};
 use super::track::{TrackConsumer, TrackDynamic, Wanted, cut_off};
@@ -34,12 +36,13 @@ use crate::machine::{
     Write,
 };
 use crate::path::Path;
-use crate::peer::Role;
-use crate::slab::Slab;
+use crate::slab::{Key, Slab};
 use crate::stream::{Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Instant;
 use crate::version::{Agreed, Version};
+use held::{Asks, Held};
+use linger::{Idle, Lingering};
 
 use receive::Receiving;
 
@@ -67,6 +70,7 @@ pub struct Driver {
     described: VecDeque<(Instant, TrackConsumer)>,
     /// One of both said GOAWAY: what comes from the peer is better had elsewhere.
     is_parting: bool,
+    held: Held,
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
@@ -82,12 +86,15 @@ pub struct Driver {
 #[derive(Default)]
 struct Inbox {
     consume: Option<OriginProducer>,
+    /// Where broadcasts are asked for that the peer did not announce.
+    door: Option<PeerDoor>,
     remotes: Slab<Remote>,
     remote_by_path: BTreeMap<Path, Token>,
     /// What the peer has no longer, unless it says in the same breath that it has it by another route:
     /// so it goes on moq-lite 03 and 04.
     ended: Option<Path>,
     asks: Slab<Ask>,
+    lingering: Lingering,
     pasts: Slab<Past>,
     fetches: Slab<Fetch>,
     /// By slot of the machine's key.
@@ -117,15 +124,21 @@ struct Remote {
     supplier: Supplier,
     path: Path,
     waker: Waker,
+    /// Otherwise it was asked for, and goes when nobody reads it.
+    is_announced: bool,
 }
 
 /// A track of the peer that somebody here wants, or asks about.
 struct Ask {
     track: Source,
     broadcast: Path,
+    /// Who has an eye on whether it is read.
+    remote: Waker,
     told: Told,
     /// Groups that are coming.
     open: usize,
+    /// If nobody reads it, and it is read on.
+    idle: Option<Idle>,
     waker: Waker,
 }
 
@@ -164,14 +177,8 @@ const PAST: u64 = 7;
 const FETCH: u64 = 8;
 const ANSWER: u64 = 9;
 const PROBE: u64 = 10;
-
-/// Who a session with these origins is, and what it wants to hear of.
-fn terms(Origins { publish, consume }: &Origins) -> (Hop, Vec<Path>) {
-    let hop = publish.as_ref().map(OriginConsumer::hop);
-    let hop = hop.or(consume.as_ref().map(OriginProducer::hop));
-    let interests = consume.iter().flat_map(OriginProducer::allowed).cloned().collect();
-    (hop.unwrap_or_default(), interests)
-}
+const HELD: u64 = 11;
+const DOOR: u64 = 12;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -180,17 +187,15 @@ fn ready_key(kind: u64, slot: u32) -> u64 {
 impl Driver {
     pub(super) fn new(setup: &Setup, side: Side, agreed: Agreed, now: Instant) -> (Session, Self) {
         let mut config = Config::new(side, agreed);
-        (config.hop, config.interests) = terms(&setup.origins);
+        (config.hop, config.interests) = setup.origins.said();
         config.path = setup.path.clone();
         config.authority = setup.authority.clone();
         config.cost = setup.cost;
-        config.role = match setup.origins {
-            Origins { publish: Some(_), consume: None } => Role::Publisher,
-            Origins { publish: None, consume: Some(_) } => Role::Subscriber,
-            _ => Role::Both,
-        };
+        config.role = setup.origins.role();
         let mut driver = Self::begin(setup, config, now);
-        driver.join(setup.origins.clone());
+        let terms = setup.origins.clone().open(driver.id);
+        driver.shared.know(&terms);
+        driver.join(terms);
         (Session::new(driver.shared.clone()), driver)
     }
 
@@ -199,7 +204,7 @@ impl Driver {
         let mut driver = Self::begin(setup, config, now);
         // Where there is no set-up it is known from the beginning what comes of it.
         driver.work();
-        (SessionRequest::new(driver.shared.clone(), setup.origins.clone()), driver)
+        (SessionRequest::new(driver.shared.clone(), driver.id, setup.origins.clone()), driver)
     }
 
     fn begin(setup: &Setup, config: Config, now: Instant) -> Self {
@@ -216,7 +221,7 @@ impl Driver {
         Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
-            inbox: Inbox { kept, ..Inbox::default() },
+            inbox: Inbox { lingering: Lingering::new(&setup.limits), kept, ..Inbox::default() },
             shared,
             ready,
             version,
@@ -226,6 +231,7 @@ impl Driver {
             peer: Hop::UNKNOWN,
             described: VecDeque::new(),
             is_parting: false,
+            held: Held::new(),
             draining: None,
             close_time: setup.limits.close_time,
             probing: false,
@@ -235,18 +241,21 @@ impl Driver {
     }
 
     /// The session may read and write these from now on.
-    fn join(&mut self, origins: Origins) {
+    fn join(&mut self, terms: Terms) {
+        let Terms { origins, door } = terms;
         self.publish = origins.publish;
         self.inbox.consume = origins.consume;
+        self.inbox.door = door;
         for cache in self.caches() {
             cache.join(self.id.0, self.ready.waker(ready_key(TIMER, 0)));
         }
+        self.door_changed();
     }
 
     /// The application takes the peer.
-    fn accept(&mut self, origins: Origins) {
-        let (hop, interests) = terms(&origins);
-        self.join(origins);
+    fn accept(&mut self, terms: Terms) {
+        let (hop, interests) = terms.origins.said();
+        self.join(terms);
         self.machine.apply(Command::Accept { hop, interests });
     }
 
@@ -271,6 +280,7 @@ impl Driver {
         while let Some(request) = self.outbox.pop_due(now) {
             self.machine.apply(Command::AnnouncementsReady { request });
         }
+        self.linger(now);
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
             self.described.pop_front();
         }
@@ -333,7 +343,9 @@ impl Driver {
         let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         let held = self.outbox.next_deadline();
-        [self.machine.poll_timeout(), described, expiry, held].into_iter().flatten().min()
+        let lingering = self.inbox.lingering.next_deadline();
+        let deadlines = [self.machine.poll_timeout(), described, lingering, expiry, held];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Tells the handles what was counted and what there is, at the end of a turn.
@@ -341,7 +353,7 @@ impl Driver {
         let (cells, counts, path) =
             (&self.shared.cells, self.machine.counts(), self.machine.path());
         let path = if self.is_over { PathInfo::default() } else { path };
-        let serving = self.outbox.serving() + self.described.len();
+        let serving = self.outbox.serving() + self.described.len() + self.held.len();
         let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
         let is_recording = is_recording && !self.is_over;
         if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
@@ -430,10 +442,12 @@ impl Driver {
                 }
             }
             Event::SubscribeRequested { request, broadcast, track, subscription } => {
-                self.subscribe_requested(request, &broadcast, &track, subscription);
+                self.requested(request, &broadcast, &track, Asks::Subscribe(subscription));
             }
             Event::SubscribeUpdated { request, subscription } => {
-                self.outbox.update(request.slot(), subscription);
+                if !self.update_held(request.slot(), &subscription) {
+                    self.outbox.update(request.slot(), subscription);
+                }
             }
             Event::TrackOffered { request, broadcast, .. } => {
                 let origin = self.inbox.consume.as_ref();
@@ -443,7 +457,7 @@ impl Driver {
                 }
             }
             Event::TrackRequested { request, broadcast, track } => {
-                self.track_requested(request, &broadcast, &track);
+                self.requested(request, &broadcast, &track, Asks::Describe);
             }
             Event::Datagram { subscription, sequence, timestamp, payload } => {
                 let ask = self.inbox.asks.get_mut(subscription.into());
@@ -457,7 +471,7 @@ impl Driver {
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
             Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
-                self.fetch_requested(request, &broadcast, &track, priority, sequence);
+                self.requested(request, &broadcast, &track, Asks::Fetch { priority, sequence });
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
             Event::SetUp { peer } => self.shared.set_up(peer),
@@ -477,6 +491,7 @@ impl Driver {
                 if let Err(error) = &result {
                     log::broke(self.id, "request", error);
                 }
+                self.held.remove(&request.slot());
                 if let Some(track) = self.outbox.end_request(request.slot()) {
                     self.keep_described(track);
                 }
@@ -519,6 +534,7 @@ impl Driver {
             }
         }
         self.outbox = Outbox::default();
+        self.held.clear();
         self.publish = None;
         self.described.clear();
         if !self.is_over {
@@ -538,7 +554,11 @@ impl Driver {
         self.inbox.ended = None;
         let Some(origin) = self.inbox.consume.clone() else { return };
         let cost = if self.is_parting { Cost::DRAINED } else { cost };
-        let route = Route { hops, cost, session: Some(self.id) };
+        let reach = match self.version.announces_prefixes() {
+            true => Reach::Prefix,
+            false => Reach::Exact,
+        };
+        let route = Route { hops, cost, session: Some(self.id), reach };
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
             let remote = self.inbox.remotes.get_mut((*token).into());
             if remote.is_some_and(|remote| remote.supplier.reroute(&route)) {
@@ -555,6 +575,7 @@ impl Driver {
                 supplier,
                 path: path.clone(),
                 waker: self.ready.waker(ready_key(REMOTE, slot)),
+                is_announced: true,
             })
             .into();
         self.inbox.remote_by_path.insert(path, token);
@@ -586,22 +607,30 @@ impl Driver {
         }
     }
 
-    /// Somebody here wants a track of the peer.
+    /// Somebody here wants a track of the peer, or nobody wants the broadcast any more.
     fn remote_changed(&mut self, slot: usize) {
-        let Some((_, remote)) = self.inbox.remotes.at(slot) else { return };
+        let Some((key, remote)) = self.inbox.remotes.at(slot) else { return };
         let waker = remote.waker.clone();
-        let Poll::Ready(source) = remote.supplier.poll_request(&waker) else { return };
-        let path = remote.path.clone();
-        // There may be more.
-        waker.wake();
-        self.ask(path, source);
+        match remote.supplier.poll_request(&waker) {
+            Poll::Ready(source) => {
+                let path = remote.path.clone();
+                // There may be more.
+                waker.wake_by_ref();
+                self.ask(path, waker, source);
+            }
+            Poll::Pending if !remote.is_announced && remote.supplier.is_vacant(&waker) => {
+                self.inbox.remotes.remove(key);
+            }
+            Poll::Pending => {}
+        }
     }
 
-    fn ask(&mut self, broadcast: Path, track: Source) {
+    fn ask(&mut self, broadcast: Path, remote: Waker, track: Source) {
         self.supply_past(broadcast.clone(), track.dynamic());
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
-        let ask = |slot| Ask { track, broadcast, told, open: 0, waker: waker(slot) };
+        let ask =
+            |slot| Ask { track, broadcast, remote, told, open: 0, idle: None, waker: waker(slot) };
         let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
@@ -611,7 +640,7 @@ impl Driver {
         let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
         let subscription = Token::from(key);
         if ask.open == 0 && ask.track.is_superseded() {
-            self.inbox.asks.remove(key);
+            self.inbox.end_ask(key);
             self.machine.apply(Command::Unsubscribe { subscription });
             return;
         }
@@ -619,17 +648,14 @@ impl Driver {
         let mut cx = Context::from_waker(&waker);
         while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
             if !is_asked {
-                ask.track.abort(Error::Cancelled);
-                self.machine.apply(Command::Unsubscribe { subscription });
-                if !matches!(ask.told, Told::Subscription(_)) {
-                    // Nothing is to come that would have to be waited for.
-                    self.inbox.asks.remove(key);
-                }
-                return;
+                self.unwanted(key);
+                // It is looked at again, for who comes back.
+                return waker.wake_by_ref();
             }
+            self.inbox.lingering.end(key, ask);
             if !ask.track.is_useful() {
                 self.machine.apply(Command::Unsubscribe { subscription });
-                if let Some(ask) = self.inbox.asks.remove(key) {
+                if let Some(ask) = self.inbox.end_ask(key) {
                     ask.track.lose(Error::Unroutable);
                 }
                 return;
@@ -662,7 +688,7 @@ impl Driver {
         if let Err(error) = ask.track.accept(info) {
             // It is another track under the same name.
             self.machine.apply(Command::Unsubscribe { subscription });
-            if let Some(ask) = self.inbox.asks.remove(subscription.into()) {
+            if let Some(ask) = self.inbox.end_ask(subscription.into()) {
                 ask.track.lose(error);
             }
         } else if self.inbox.kept.0.is_some() {
@@ -672,7 +698,7 @@ impl Driver {
     }
 
     fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
-        let Some(ask) = self.inbox.asks.remove(subscription.into()) else { return };
+        let Some(ask) = self.inbox.end_ask(subscription.into()) else { return };
         // If it was the answer to a question, a subscription may have followed that.
         self.machine.apply(Command::Unsubscribe { subscription });
         match result {
@@ -768,50 +794,11 @@ impl Driver {
             });
             return;
         };
-        let reader = origin.reader(prefix, exclude, self.id, hidden);
+        let reader = origin.reader(prefix, self.horizon(), hidden);
         let active = reader.active();
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let reader = self.outbox.add_reader(request, reader, waker);
         self.machine.apply(Command::AcceptAnnounce { request, reader, active });
-    }
-
-    /// Without a subscription the peer only asks what the track is: nobody need write it for that.
-    fn find_track(
-        &self,
-        broadcast: &Path,
-        track: &str,
-        want: Option<Subscription>,
-    ) -> Result<TrackConsumer, Error> {
-        let origin = self.publish.as_ref().ok_or(Error::Unroutable)?;
-        let horizon = Horizon { exclude: self.peer, session: Some(self.id) };
-        let broadcast = origin.route(broadcast, horizon).ok_or(Error::Unroutable)?;
-        broadcast.serve_track(track, want, horizon)
-    }
-
-    fn subscribe_requested(
-        &mut self,
-        request: RequestKey,
-        broadcast: &Path,
-        track: &str,
-        want: Subscription,
-    ) {
-        match self.find_track(broadcast, track, Some(want)) {
-            Ok(track) => {
-                self.outbox.add_serve(request, track, self.serve_wakers(request));
-                self.serve_changed(request.slot());
-            }
-            Err(error) => self.refuse(request, error),
-        }
-    }
-
-    fn track_requested(&mut self, request: RequestKey, broadcast: &Path, track: &str) {
-        match self.find_track(broadcast, track, None) {
-            Ok(track) => {
-                self.outbox.add_describe(request, track, self.serve_wakers(request));
-                self.serve_changed(request.slot());
-            }
-            Err(error) => self.refuse(request, error),
-        }
     }
 
     fn refuse(&mut self, request: RequestKey, error: Error) {
@@ -867,8 +854,8 @@ impl Driver {
     /// The application wants something of the session itself.
     fn wished(&mut self) {
         let Wishes { accept, goaway, end } = self.shared.take_wishes();
-        if let Some(origins) = accept {
-            self.accept(origins);
+        if let Some(terms) = accept {
+            self.accept(terms);
         }
         if let Some((uri, timeout)) = goaway {
             self.machine.apply(Command::GoAway { uri, timeout });
@@ -916,6 +903,8 @@ impl Driver {
             FETCH => self.fetch_changed(slot),
             ANSWER => self.answer_changed(slot),
             PROBE => self.probe_changed(),
+            HELD => self.held_changed(slot),
+            DOOR => self.door_changed(),
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
@@ -923,6 +912,13 @@ impl Driver {
 }
 
 impl Inbox {
+    fn end_ask(&mut self, key: Key) -> Option<Ask> {
+        let mut ask = self.asks.remove(key)?;
+        self.lingering.end(key, &mut ask);
+        ask.remote.wake_by_ref();
+        Some(ask)
+    }
+
     fn begin(&mut self, receiving: Receiving) {
         let slot = receiving.key.slot();
         if slot >= self.groups.len() {

@@ -36,7 +36,9 @@ pub use driver::Driver;
 pub use frame::{Frame, FrameConsumer, FrameProducer};
 pub use goaway::Goaway;
 pub use group::{Group, GroupConsumer, GroupProducer};
-pub use origin::{Announce, Origin, OriginConsumer, OriginProducer};
+pub use origin::{
+    Announce, BroadcastRequest, Origin, OriginConsumer, OriginDynamic, OriginProducer,
+};
 pub use probe::Probe;
 pub use ready::ReadyList;
 pub use request::SessionRequest;

@@ -5,7 +5,8 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::origin::{OriginConsumer, OriginProducer};
+use super::origin::{OriginConsumer, OriginProducer, PeerDoor};
+use super::route::SessionId;
 #[cfg(doc)]
 use super::session::Server;
 use super::session::{End, Session, Shared};
@@ -28,6 +29,7 @@ use crate::version::Version;
 pub struct SessionRequest {
     shared: Arc<Shared>,
     slot: WaitSlot,
+    id: SessionId,
     origins: Origins,
     /// What came of the peer, once that was waited for.
     peer: Peer,
@@ -41,10 +43,42 @@ pub(super) struct Origins {
     pub(super) consume: Option<OriginProducer>,
 }
 
+impl Origins {
+    /// Who a session with these is, and what it wants to hear of.
+    pub(super) fn said(&self) -> (Hop, Vec<Path>) {
+        let Self { publish, consume } = self;
+        let hop = publish.as_ref().map(OriginConsumer::hop);
+        let hop = hop.or(consume.as_ref().map(OriginProducer::hop));
+        let interests = consume.iter().flat_map(OriginProducer::allowed).cloned().collect();
+        (hop.unwrap_or_default(), interests)
+    }
+
+    pub(super) fn role(&self) -> Role {
+        match self {
+            Self { publish: Some(_), consume: None } => Role::Publisher,
+            Self { publish: None, consume: Some(_) } => Role::Subscriber,
+            _ => Role::Both,
+        }
+    }
+
+    /// From now on the peer of `session` can be asked for broadcasts.
+    pub(super) fn open(self, session: SessionId) -> Terms {
+        let door = self.consume.as_ref().map(|origin| origin.open_door(session));
+        Terms { origins: self, door }
+    }
+}
+
+/// What a session may read and write, and where the broadcasts of its peer are asked for.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) origins: Origins,
+    pub(super) door: Option<PeerDoor>,
+}
+
 impl SessionRequest {
-    pub(super) fn new(shared: Arc<Shared>, origins: Origins) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: SessionId, origins: Origins) -> Self {
         let (slot, peer, is_decided) = Default::default();
-        Self { shared, slot, origins, peer, is_decided }
+        Self { shared, slot, id, origins, peer, is_decided }
     }
 
     fn wait_ready(&mut self, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
@@ -127,7 +161,7 @@ impl SessionRequest {
     /// If the session is over by now, that is what its [`closed`](Session::closed) says.
     pub fn accept(mut self) -> Session {
         self.is_decided = true;
-        self.shared.accept(mem::take(&mut self.origins));
+        self.shared.accept(mem::take(&mut self.origins).open(self.id));
         Session::new(self.shared.clone())
     }
 

@@ -25,13 +25,27 @@ pub(crate) struct Route {
     pub(crate) cost: Cost,
     /// The session that announced it, if it came from a peer.
     pub(crate) session: Option<SessionId>,
+    pub(crate) reach: Reach,
+}
+
+/// What a route leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The broadcast at its path.
+    #[default]
+    Exact,
+    /// That, and whatever is asked for below.
+    Prefix,
+    /// Nothing but what is asked for, there and below.
+    OnDemand,
 }
 
 impl Route {
     /// Smaller is better: identified before anonymous, lower cost, local first, fewer hops. Between
     /// equals the newest is best, which only the table knows.
     pub(super) fn rank(&self) -> impl Ord + use<> {
-        (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len())
+        let is_empty = self.reach == Reach::OnDemand;
+        (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len(), is_empty)
     }
 
     /// What tells that two routes bring the same: where both come from, if everybody on the way says who
@@ -48,17 +62,23 @@ impl Route {
 }
 
 /// Which routes a reader may be given (split horizon): none that leads back through `exclude`, none
-/// that `session` announced itself. The default is all.
+/// that `session` announced itself. The default is all that lead to a broadcast.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Horizon {
     pub(super) exclude: Hop,
     pub(super) session: Option<SessionId>,
+    /// Whether it knows that a route may lead to what is below its path and to nothing at it.
+    pub(super) on_demand: bool,
 }
 
 impl Horizon {
     pub(super) fn shows(&self, route: &Route) -> bool {
         let own = self.session.is_some() && self.session == route.session;
-        !own && !route.hops.contains(self.exclude)
+        self.understands(route) && !own && !route.hops.contains(self.exclude)
+    }
+
+    pub(super) fn understands(&self, route: &Route) -> bool {
+        self.on_demand || route.reach != Reach::OnDemand
     }
 }
 
@@ -71,6 +91,7 @@ mod tests {
             hops: hops.iter().copied().map(Hop::new).collect(),
             cost: Cost { warm: cost, cold: cost },
             session: session.map(SessionId),
+            reach: Reach::Exact,
         }
     }
 
@@ -95,11 +116,15 @@ mod tests {
 
     #[test]
     fn horizon_hides_own_routes_and_the_excluded_hop() {
-        let horizon = Horizon { exclude: Hop::new(8), session: Some(SessionId(1)) };
+        let session = Some(SessionId(1));
+        let horizon = Horizon { exclude: Hop::new(8), session, on_demand: false };
         assert!(horizon.shows(&route(&[], 0, None)));
         assert!(horizon.shows(&route(&[7], 0, Some(2))));
         assert!(!horizon.shows(&route(&[7], 0, Some(1))));
         assert!(!horizon.shows(&route(&[8, 7], 0, Some(2))));
         assert!(Horizon::default().shows(&route(&[0], 0, Some(1))), "unknown excludes nothing");
+        let empty = Route { reach: Reach::OnDemand, ..route(&[], 0, None) };
+        assert!(!horizon.shows(&empty), "there is no broadcast at its path");
+        assert!(Horizon { on_demand: true, ..horizon }.shows(&empty));
     }
 }

@@ -1,16 +1,17 @@
 //! The ends of a session that applications hold: what it is made of, and a handle to it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::broadcast::BroadcastConsumer;
 use super::clock::Clock;
 use super::driver::Driver;
 use super::goaway::Goaway;
-use super::origin::{OriginConsumer, OriginProducer};
+use super::origin::{OriginConsumer, OriginProducer, PeerName};
 use super::probe::{Estimates, Probe};
-use super::request::{Origins, SessionRequest};
+use super::request::{Origins, SessionRequest, Terms};
 use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::error::Error;
@@ -230,6 +231,18 @@ impl Session {
         Ok(())
     }
 
+    /// A broadcast of the peer, by its path there, whether the peer announced it or not: on versions where
+    /// a prefix can't be announced, and for who knows better. Whether the peer has it is known when a track
+    /// is asked for, whose reader gets the error. It ends when nobody has a handle to it nor reads a track of
+    /// it, and with the session.
+    ///
+    /// Errors: [`Error::Unauthorized`] outside of the origin that [`Client::with_consume`] was given, or
+    /// without one; [`Error::SessionClosed`]; [`Error::Limit`] past [`Limits::broadcast_requests`] that the
+    /// driver did not look at yet.
+    pub fn request_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastConsumer, Error> {
+        self.shared().peer.get().ok_or(Error::Unauthorized)?.request(&path.into())
+    }
+
     /// What the session did and holds. Takes no lock.
     pub fn stats(&self) -> SessionStats {
         self.shared().cells.load()
@@ -341,6 +354,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Tells the driver of a wish.
     driver: Waker,
+    /// Who is asked for what it did not announce; nobody if nothing is consumed.
+    peer: OnceLock<PeerName>,
 }
 
 #[derive(Debug)]
@@ -358,7 +373,7 @@ struct State {
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     /// It takes the peer.
-    pub(super) accept: Option<Origins>,
+    pub(super) accept: Option<Terms>,
     /// A place to go to, and how long there is for that.
     pub(super) goaway: Option<(Box<str>, Duration)>,
     pub(super) end: Option<End>,
@@ -382,6 +397,7 @@ impl Shared {
             goaway_time: config.limits.goaway_time,
             state,
             driver,
+            peer: OnceLock::new(),
         })
     }
 
@@ -395,8 +411,17 @@ impl Shared {
         self.driver.wake_by_ref();
     }
 
-    pub(super) fn accept(&self, origins: Origins) {
-        self.wish(|wishes| wishes.accept = Some(origins));
+    /// The session may read and write these.
+    pub(super) fn accept(&self, terms: Terms) {
+        self.know(&terms);
+        self.wish(|wishes| wishes.accept = Some(terms));
+    }
+
+    /// Where the broadcasts of the peer are asked for.
+    pub(super) fn know(&self, terms: &Terms) {
+        if let Some(door) = &terms.door {
+            let _ = self.peer.set(door.name().clone());
+        }
     }
 
     /// The last wish counts, but nothing softens a close.

@@ -78,7 +78,8 @@ counters! {
         refused_requests,
         /// Gauge of tracks that the peer reads, or asks about.
         serving,
-        /// Gauge of tracks of the peer that are read here, or asked about.
+        /// Gauge of tracks of the peer that are read here, or asked about, or linger
+        /// ([`Limits::linger_time`](crate::Limits::linger_time)).
         reading,
         /// Gauge of broadcasts that the peer offers.
         announced,

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::route::{HOLD_TIME, Horizon, Route};
+use super::route::{HOLD_TIME, Horizon, Reach, Route};
 use super::scope::Scope;
 use crate::{Instant, Path};
 
@@ -16,7 +16,7 @@ use crate::{Instant, Path};
 #[derive(Clone, Debug)]
 pub(super) struct Way<B> {
     /// The version at which it came: tells ways apart, and newer from older.
-    id: u64,
+    pub(super) id: u64,
     /// The id of the first way to this very broadcast.
     first: u64,
     pub(super) route: Route,
@@ -107,6 +107,26 @@ impl<B> Table<B> {
     /// The best way to a path within a horizon.
     pub(super) fn best(&self, path: &Path, horizon: Horizon) -> Option<&Way<B>> {
         self.ways(path).iter().find(|way| horizon.shows(&way.route))
+    }
+
+    /// The ways that lead to what is asked for at or below their own path, where that covers `path`: the
+    /// nearest path first, and of one path the best.
+    pub(super) fn covering<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Way<B>> {
+        let above = |path: &str| match path.rfind('/') {
+            Some(at) => Some(at),
+            None => (!path.is_empty()).then_some(0),
+        };
+        let text = path.as_str();
+        let ends = std::iter::successors(Some(text.len()), move |end| above(&text[..*end]));
+        let paths = ends.map(move |end| &text[..end]);
+        let ways = paths.filter_map(|path| self.entries.get(path)).flat_map(|entry| &entry.ways);
+        ways.filter(|way| way.route.reach != Reach::Exact)
+    }
+
+    /// An id that no way has.
+    pub(super) fn spare_id(&mut self) -> u64 {
+        self.version += 1;
+        self.version
     }
 
     /// Moves a path to the end of the index.
@@ -271,7 +291,8 @@ impl Reader {
             let is_peer = self.horizon.session.is_some();
             let doubt = |way: &&Way<B>| way.doubt.filter(|until| is_peer && *until > now);
             let ways = table.ways(&path);
-            let mut trusted = ways.iter().filter(|way| doubt(way).is_none());
+            let understood = ways.iter().filter(|way| self.horizon.understands(&way.route));
+            let mut trusted = understood.filter(|way| doubt(way).is_none());
             let way = trusted.clone().find(|way| self.horizon.shows(&way.route)).cloned();
             let leads_back = trusted.next().is_some_and(|way| !self.horizon.shows(&way.route));
             let is_left = |told: &Told| ways.iter().any(|way| way.first == told.first);
@@ -486,12 +507,12 @@ mod tests {
         let best = table.insert(&path, through(7, 1), 1);
         let worse = Route { cost: Cost { warm: 5, cold: 5 }, ..through(8, 2) };
         table.insert(&path, worse, 2);
-        let horizon = Horizon { exclude: Hop::new(7), session: None };
+        let horizon = Horizon { exclude: Hop::new(7), ..Horizon::default() };
         let mut reader = Reader::new(Scope::default(), horizon);
         assert_eq!(read(&mut reader, &mut table), ["+a 2"]);
         table.remove(&path, best);
         assert_eq!(read(&mut reader, &mut table), [""; 0]);
-        let horizon = Horizon { exclude: Hop::UNKNOWN, session: Some(SessionId(2)) };
+        let horizon = Horizon { session: Some(SessionId(2)), ..Horizon::default() };
         assert_eq!(read(&mut Reader::new(Scope::default(), horizon), &mut table), [""; 0]);
     }
 }

@@ -455,6 +455,17 @@ impl TrackProducer {
         self.shared.change(&mut self.woken, |state, woken| state.stop(error, woken));
     }
 
+    /// Ends the track unless somebody asked for it meanwhile.
+    pub(super) fn abort_unasked(&mut self, error: Error) -> bool {
+        self.shared.change(&mut self.woken, |state, woken| {
+            let is_vain = !state.demand.is_asked();
+            if is_vain {
+                state.stop(error, woken);
+            }
+            is_vain
+        })
+    }
+
     /// Reads the track from its latest group on, as [`Subscription::default`] says.
     pub fn consume(&self) -> TrackConsumer {
         self.subscribe(Subscription::default())

@@ -316,7 +316,7 @@ structs! {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
-        close_time, straggler_time, max_age, goaway_time,
+        close_time, straggler_time, max_age, goaway_time, broadcast_requests, linger_time,
     }
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost }

@@ -3,6 +3,7 @@
 //! or its own is gone. Readers do not see it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -12,10 +13,12 @@ use super::super::Result;
 use super::super::budget::Cache;
 use super::super::group::GroupProducer;
 use super::super::origin::Place;
-use super::super::route::{Horizon, Route};
+use super::super::route::{Horizon, Reach, Route};
 use super::super::track::{self, TrackConsumer, TrackDynamic, TrackProducer};
 use super::super::wakers::{WaitSlot, Wakers, Woken};
-use super::{BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_wanted};
+use super::{
+    BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_alive, is_wanted,
+};
 use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
 
 /// The desks of a broadcast; none if it is the application's.
@@ -180,7 +183,8 @@ impl Shared {
         let places = if route == before { Vec::new() } else { state.places.clone() };
         drop(state);
         for place in places {
-            place.reroute(route.clone());
+            // Elsewhere it is one broadcast, whatever is below it here.
+            place.reroute(Route { reach: Reach::Exact, ..route.clone() });
         }
         debris.refuse(error);
         woken.wake();
@@ -250,6 +254,7 @@ pub(crate) struct Supplier {
     route: Route,
     place: Option<Place>,
     slot: WaitSlot,
+    vacancy: WaitSlot,
 }
 
 impl Supplier {
@@ -259,7 +264,8 @@ impl Supplier {
         let desk = state.desks.last;
         state.desks.insert(desk, route.clone(), VecDeque::new(), Wakers::default());
         let writer = Writer(shared.clone());
-        Self { writer, desk, route, place: None, slot: WaitSlot::default() }
+        let (slot, vacancy) = Default::default();
+        Self { writer, desk, route, place: None, slot, vacancy }
     }
 
     /// It stands in the table now: tracks that run come this way if it is the best.
@@ -318,6 +324,21 @@ impl Supplier {
         Poll::Pending
     }
 
+    /// Ends a broadcast that was never announced, when nobody has a handle to it nor reads a track of it.
+    /// Whoever finds it from then on sees that it ended.
+    pub(crate) fn is_vacant(&mut self, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let (mut debris, mut displaced) = (Debris::default(), None);
+        let slot = &mut self.vacancy;
+        let ended = self.writer.0.end_if(Err(Error::Unroutable), |state| {
+            displaced = state.vacancy.register(slot, waker);
+            let mut tracks = state.tracks.values();
+            let is_vacant = self.writer.0.readers.load(Ordering::Relaxed) == 0;
+            is_vacant && !tracks.any(|track| is_alive(track, &mut debris))
+        });
+        ended.is_ok()
+    }
+
     /// The session has it no longer: `Ok` if the peer said so, else why. If nobody else has it, the
     /// broadcast ends.
     pub(crate) fn leave(mut self, end: Result<()>) {
@@ -325,7 +346,7 @@ impl Supplier {
     }
 
     fn end(&mut self, end: Result<()>) {
-        let Self { writer, desk, place, slot, .. } = self;
+        let Self { writer, desk, place, slot, vacancy, .. } = self;
         let error = end.clone().err().unwrap_or(Error::NotFound);
         let was_withdrawn = end.is_ok();
         let left = writer.0.change(&error, |state, debris, woken| {
@@ -335,7 +356,8 @@ impl Supplier {
                 state.pass_on(request, debris, woken);
             }
             state.steer(debris, woken);
-            Some((state.desks.is_empty(), desk.handler.free(slot)))
+            let wakers = (desk.handler.free(slot), state.vacancy.free(vacancy));
+            Some((state.desks.is_empty(), wakers))
         });
         if let Some((true, _)) = left {
             // It may have ended before, which stands.
@@ -358,7 +380,7 @@ impl Drop for Supplier {
 #[cfg(test)]
 impl Supplier {
     pub(in super::super) fn consume(&self) -> BroadcastConsumer {
-        BroadcastConsumer { seat: super::Seat::closing(&self.writer.0) }
+        BroadcastConsumer::of(&self.writer.0)
     }
 }
 
@@ -455,9 +477,9 @@ impl Source {
         };
     }
 
-    /// Ends the track for all.
-    pub(crate) fn abort(&mut self, error: Error) {
-        self.track.abort(error);
+    /// Ends the track for all, unless somebody came meanwhile.
+    pub(crate) fn abort_unasked(&mut self, error: Error) -> bool {
+        self.track.abort_unasked(error)
     }
 
     /// Whether a newer source has taken over: this one is not needed but for the groups that it began.
@@ -495,7 +517,7 @@ mod tests {
     fn session(origin: &OriginProducer, id: u64, cost: u64) -> Supplier {
         let hops = [7, 100 + id].into_iter().map(Hop::new).collect();
         let cost = Cost { warm: cost, cold: cost };
-        let route = Route { hops, cost, session: Some(SessionId(id)) };
+        let route = Route { hops, cost, session: Some(SessionId(id)), ..Route::default() };
         origin.announce_remote("a".into(), route).unwrap()
     }
 
@@ -507,7 +529,7 @@ mod tests {
     }
 
     fn behind(id: u64) -> Horizon {
-        Horizon { exclude: Hop::new(100 + id), session: Some(SessionId(id)) }
+        Horizon { exclude: Hop::new(100 + id), session: Some(SessionId(id)), on_demand: false }
     }
 
     fn read(origin: &OriginProducer) -> TrackConsumer {

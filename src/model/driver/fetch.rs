@@ -4,9 +4,9 @@
 use std::task::{Context, Poll};
 
 use super::super::track::{TrackDynamic, Wanted};
-use super::{ANSWER, Driver, FETCH, Fetch, PAST, Past, Receiving, ready_key};
+use super::{Driver, FETCH, Fetch, PAST, Past, Receiving, ready_key};
 use crate::error::Error;
-use crate::machine::{Command, GroupKey, RequestKey, Token};
+use crate::machine::{Command, GroupKey, Token};
 use crate::path::Path;
 
 impl Driver {
@@ -94,24 +94,6 @@ impl Driver {
     }
 
     // ---- groups for the peer -----------------------------------------------------------------
-
-    pub(super) fn fetch_requested(
-        &mut self,
-        request: RequestKey,
-        broadcast: &Path,
-        track: &str,
-        priority: u8,
-        sequence: u64,
-    ) {
-        match self.find_track(broadcast, track, None) {
-            Ok(track) => {
-                let waker = self.ready.waker(ready_key(ANSWER, request.slot() as u32));
-                self.outbox.add_answer(request, track, priority, sequence, waker);
-                self.answer_changed(request.slot());
-            }
-            Err(error) => self.refuse(request, error),
-        }
-    }
 
     /// A group that the peer asked for is here, or has more.
     pub(super) fn answer_changed(&mut self, slot: usize) {

@@ -1,0 +1,236 @@
+//! Who answers for broadcasts below a prefix that nobody announced.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use super::super::Result;
+use super::super::broadcast::{BroadcastConsumer, BroadcastProducer};
+use super::super::route::{Reach, Route};
+use super::super::wakers::{WaitSlot, lock, wait};
+use super::{OriginProducer, Place};
+use crate::{Error, Path};
+
+impl OriginProducer {
+    /// A handle that answers for broadcasts at `prefix` and below that nobody announced. While there is
+    /// one they can be asked for: by [`OriginConsumer::request_broadcast`](super::OriginConsumer), and by
+    /// peers, who simply subscribe. Where several prefixes cover a path the longest is asked, of several
+    /// handles for the same one the newest.
+    ///
+    /// Peers are told of the prefix where the version has a way to say it, which are moq-lite 06 and later
+    /// and moq-transport; on others they have to know. The broadcasts themselves are not announced.
+    ///
+    /// `prefix` is relative to [`root`](Self::root). Outside of [`allowed`](Self::allowed):
+    /// [`Error::Unauthorized`].
+    ///
+    /// ```
+    /// use std::task::Poll;
+    ///
+    /// use smoq::{Origin, Subscription};
+    ///
+    /// let origin = Origin::default().produce();
+    /// let mut store = origin.dynamic("archive")?;
+    ///
+    /// // Somebody asks, here or at the other end of a session.
+    /// let mut reader = origin.consume();
+    /// assert!(reader.try_request_broadcast("archive/1969").is_pending());
+    ///
+    /// // `requested_broadcast().await`, in a task of the store.
+    /// let Poll::Ready(request) = store.try_requested_broadcast() else { panic!("it was asked") };
+    /// assert_eq!(request.path().as_str(), "archive/1969");
+    /// let mut broadcast = request.accept()?;
+    /// let _video = broadcast.create_track("video")?;
+    ///
+    /// let Poll::Ready(found) = reader.try_request_broadcast("archive/1969") else { panic!() };
+    /// let _video = found?.subscribe_track("video", Subscription::default())?;
+    /// # Ok::<(), smoq::Error>(())
+    /// ```
+    pub fn dynamic(&self, prefix: impl Into<Path>) -> Result<OriginDynamic> {
+        let prefix = self.scope.absolute(&prefix.into()).ok_or(Error::Unauthorized)?;
+        let route = Route { reach: Reach::OnDemand, ..Route::default() };
+        // It only stands for the route: nobody finds it.
+        let nothing = BroadcastProducer::new(prefix.clone(), self.cache().clone(), route.clone());
+        let handler = self.shared.change(|state| {
+            let id = state.table.insert(&prefix, route, nothing.consume());
+            state.requests.open_handler(id);
+            id
+        });
+        Ok(OriginDynamic { origin: self.clone(), prefix, handler, slot: WaitSlot::default() })
+    }
+}
+
+/// Answers for broadcasts that are asked for and that nobody announced.
+///
+/// When the last clone is dropped, requests that still wait are refused with [`Error::Unroutable`], and so
+/// are new ones. What was accepted stays.
+pub struct OriginDynamic {
+    origin: OriginProducer,
+    /// The whole path.
+    prefix: Path,
+    handler: u64,
+    slot: WaitSlot,
+}
+
+impl OriginDynamic {
+    wait! {
+        /// The next broadcast that somebody wants, first come first served. All who want it share one
+        /// request; one that nobody wants any more is not given.
+        next_request => poll_requested_broadcast, requested_broadcast, try_requested_broadcast()
+            -> BroadcastRequest
+    }
+
+    fn next_request(&mut self, waker: Option<&Waker>) -> Poll<BroadcastRequest> {
+        let waker = waker.cloned();
+        let mut state = lock(&self.origin.shared.state);
+        if let Some(path) = state.requests.hand_out(self.handler) {
+            drop(state);
+            return Poll::Ready(BroadcastRequest::new(self.origin.clone(), path));
+        }
+        let unused = waker.and_then(|waker| {
+            state.requests.handler(self.handler)?.waiters.register(&mut self.slot, waker)
+        });
+        drop(state);
+        drop(unused);
+        Poll::Pending
+    }
+}
+
+impl Clone for OriginDynamic {
+    fn clone(&self) -> Self {
+        if let Some(handler) = lock(&self.origin.shared.state).requests.handler(self.handler) {
+            handler.handles += 1;
+        }
+        let (origin, prefix) = (self.origin.clone(), self.prefix.clone());
+        Self { origin, prefix, handler: self.handler, slot: WaitSlot::default() }
+    }
+}
+
+impl Drop for OriginDynamic {
+    fn drop(&mut self) {
+        let Self { origin, prefix, handler, slot } = self;
+        let mut state = lock(&origin.shared.state);
+        let Some(found) = state.requests.handler(*handler) else { return };
+        let waker = found.waiters.free(slot);
+        found.handles -= 1;
+        let is_last = found.handles == 0;
+        drop(state);
+        drop(waker);
+        if is_last {
+            // What comes back is dropped after the unlock.
+            drop(origin.shared.change(|state| {
+                let closed = state.requests.close_handler(*handler, &Error::Unroutable);
+                (state.table.remove(prefix, *handler), closed)
+            }));
+        }
+    }
+}
+
+impl fmt::Debug for OriginDynamic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OriginDynamic").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// A broadcast that somebody wants. Dropped without an answer it is refused with [`Error::Dropped`].
+pub struct BroadcastRequest {
+    origin: OriginProducer,
+    /// The whole path.
+    whole: Path,
+    path: Path,
+    slot: WaitSlot,
+    is_answered: bool,
+}
+
+impl BroadcastRequest {
+    fn new(origin: OriginProducer, whole: Path) -> Self {
+        // It is below a prefix that was allowed.
+        let path = origin.scope.relative(&whole).unwrap_or_default();
+        Self { origin, whole, path, slot: WaitSlot::default(), is_answered: false }
+    }
+
+    /// What is asked for, relative to the root of the producer that [`OriginProducer::dynamic`] was called
+    /// on.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    wait! {
+        /// Until all who want it went away.
+        wait_unused => poll_unused, unused, try_unused() -> ()
+    }
+
+    fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
+        let waker = waker.cloned();
+        let mut state = lock(&self.origin.shared.state);
+        let Some(asked) = state.requests.wanted(&self.whole) else { return Poll::Ready(()) };
+        let unused = waker.and_then(|waker| asked.unused.register(&mut self.slot, waker));
+        drop(state);
+        drop(unused);
+        Poll::Pending
+    }
+
+    /// Begins the broadcast, unannounced: who asked gets it, and who asks as long as it lives. When nobody
+    /// reads it any more ([`BroadcastProducer::unused`]) it can be finished, and is asked for anew.
+    pub fn accept(self) -> Result<BroadcastProducer> {
+        let cache = self.origin.cache().clone();
+        let broadcast = BroadcastProducer::new(self.whole.clone(), cache, Route::default());
+        self.accept_broadcast(&broadcast.consume())?;
+        Ok(broadcast)
+    }
+
+    /// Answers with a broadcast from elsewhere: of another origin, or one that
+    /// [`Session::request_broadcast`](crate::Session::request_broadcast) gives, which is how a relay asks
+    /// upstream. It is not kept for that: one that comes through a session goes when nobody reads it.
+    ///
+    /// Errors, which those who asked get too: [`Error::Unroutable`] if it came through this very origin by
+    /// way of a peer; why it ended if it did, [`Error::Closed`] for a clean end.
+    pub fn accept_broadcast(mut self, broadcast: &BroadcastConsumer) -> Result<()> {
+        let (origin, path) = (&self.origin, &self.whole);
+        let place = Arc::downgrade(&origin.shared);
+        let result: Result<_> = origin.shared.quietly(|state| {
+            let id = state.table.spare_id();
+            broadcast.settle(|route| {
+                if route.hops.contains(origin.hop()) {
+                    return Err(Error::Unroutable);
+                }
+                Ok(Place { origin: place, path: path.clone(), id })
+            })?;
+            let displaced = state.requests.serve(path, None, id, broadcast);
+            Ok((state.requests.answer(path, Ok(broadcast.clone())), displaced))
+        });
+        match result {
+            Ok(_) => {
+                self.is_answered = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.refuse(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses the broadcast: all who asked get `error`.
+    pub fn reject(mut self, error: Error) {
+        self.refuse(error);
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.is_answered = true;
+        drop(self.origin.shared.quietly(|state| state.requests.answer(&self.whole, Err(error))));
+    }
+}
+
+impl Drop for BroadcastRequest {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.refuse(Error::Dropped);
+        }
+    }
+}
+
+impl fmt::Debug for BroadcastRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BroadcastRequest").field("path", &self.whole).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! Tracks of a peer that nobody reads any more are read on for a while, and then cancelled.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use smoq::machine::{Announcement, Command, Config, Event, Machine, RequestKey, Token};
+use smoq::sim::{Bare, Frame, Link, Pair, Shelf};
+use smoq::stream::Side;
+use smoq::{
+    Cost, Driver, Hop, Hops, Instant, Limits, Origin, OriginProducer, Server, Session,
+    Subscription, TrackConsumer, TrackInfo, Version,
+};
+
+/// A publisher that counts what it is asked, and a reader.
+struct Reading {
+    pair: Pair<Bare<Shelf>, Driver>,
+    origin: OriginProducer,
+    session: Option<Session>,
+    /// The subscriptions that run.
+    running: Vec<RequestKey>,
+    /// All that there ever were.
+    subscribed: usize,
+    groups: u64,
+}
+
+impl Reading {
+    fn new(version: Version, limits: Limits) -> Self {
+        let origin = Origin::new(Hop::new(2)).produce();
+        let config = Config::new(Side::Client, version);
+        let publisher = Bare::new(Machine::new(config, Instant::ZERO), Shelf::new());
+        let server = Server::new().with_consume(origin.clone()).with_limits(limits);
+        let (session, driver) = server.accept(version, Instant::ZERO);
+        let pair = Pair::new(publisher, driver, Link::wide(3));
+        let (session, running) = (Some(session), Vec::new());
+        let mut reading = Self { pair, origin, session, running, subscribed: 0, groups: 0 };
+        reading.advance(500);
+        reading
+    }
+
+    fn advance(&mut self, millis: u64) {
+        for _ in 0..millis / 10 {
+            self.pair.advance(Duration::from_millis(10));
+            self.answer();
+        }
+    }
+
+    fn answer(&mut self) {
+        let publisher = &mut self.pair.client;
+        for event in publisher.take_events() {
+            match event {
+                Event::AnnounceRequested { request, .. } => {
+                    let reader = Token { slot: 1, generation: 0 };
+                    let hops = [Hop::new(1)].into_iter().collect::<Hops>();
+                    let (suffix, cost) = ("live".into(), Cost::default());
+                    publisher.source.announce(reader, Announcement::Active { suffix, hops, cost });
+                    publisher.apply(Command::AcceptAnnounce { request, reader, active: 1 });
+                }
+                Event::TrackRequested { request, .. } => {
+                    publisher.apply(Command::AcceptTrack { request, info: TrackInfo::default() });
+                }
+                Event::SubscribeRequested { request, .. } => {
+                    self.subscribed += 1;
+                    self.running.push(request);
+                    let info = TrackInfo::default();
+                    publisher.apply(Command::AcceptSubscribe { request, info });
+                }
+                Event::RequestEnded { request, .. } => {
+                    self.running.retain(|running| *running != request);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A group on every subscription that runs.
+    fn write(&mut self) {
+        self.groups += 1;
+        let publisher = &mut self.pair.client;
+        for (n, request) in self.running.iter().enumerate() {
+            let sequence = self.groups;
+            let group = Token { slot: n as u32, generation: sequence as u32 };
+            publisher.source.insert(group, [Frame::new(sequence, "frame")]);
+            publisher.apply(Command::Group { request: *request, group, sequence, first_frame: 0 });
+        }
+    }
+
+    fn read(&self, track: &str) -> TrackConsumer {
+        let broadcast = self.origin.consume().get_broadcast("live").expect("it was announced");
+        broadcast.subscribe_track(track, Subscription::default()).unwrap()
+    }
+
+    fn reading(&self) -> u64 {
+        self.session.as_ref().unwrap().stats().reading
+    }
+}
+
+fn limits(linger: Duration) -> Limits {
+    let mut limits = Limits::default();
+    limits.linger_time = linger;
+    limits
+}
+
+const VERSIONS: [Version; 6] = [
+    Version::Lite02,
+    Version::Lite03,
+    Version::Lite05,
+    Version::Lite06,
+    Version::Moqt16,
+    Version::Moqt18,
+];
+
+#[test]
+fn who_comes_back_in_time_shares_the_subscription() {
+    for version in VERSIONS {
+        let mut reading = Reading::new(version, limits(Duration::from_secs(5)));
+        let reader = reading.read("video");
+        reading.advance(200);
+        assert_eq!((reading.subscribed, reading.running.len()), (1, 1), "{version}");
+        drop(reader);
+        for _ in 0..3 {
+            reading.advance(4_000);
+            reading.write();
+            reading.advance(200);
+            let back = reading.read("video");
+            let latest = back.latest_group().map(|group| group.sequence());
+            assert_eq!(latest, Some(reading.groups), "{version}: warm");
+            reading.advance(2_000);
+            assert_eq!((reading.subscribed, reading.running.len()), (1, 1), "{version}");
+        }
+        reading.advance(4_500);
+        assert_eq!((reading.running.len(), reading.reading()), (1, 1), "{version}");
+        reading.advance(2_000);
+        assert_eq!((reading.running.len(), reading.reading()), (0, 0), "{version}");
+        assert_eq!(reading.pair.server.poll_timeout(), None, "{version}: no timer is left");
+        let mut reader = reading.read("video");
+        reading.advance(200);
+        assert_eq!((reading.subscribed, reading.running.len()), (2, 1), "{version}");
+        reading.write();
+        reading.advance(200);
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(Some(_)))), "{version}");
+    }
+}
+
+#[test]
+fn without_a_time_it_is_cancelled_at_once() {
+    for version in VERSIONS {
+        let mut reading = Reading::new(version, Limits::default());
+        for n in 1..=3 {
+            let reader = reading.read("video");
+            reading.advance(200);
+            assert_eq!((reading.subscribed, reading.running.len()), (n, 1), "{version}");
+            drop(reader);
+            reading.advance(200);
+            assert_eq!((reading.running.len(), reading.reading()), (0, 0), "{version}");
+        }
+    }
+}
+
+#[test]
+fn half_of_the_subscriptions_may_linger() {
+    let mut limits = limits(Duration::from_secs(5));
+    limits.subscriptions = 4;
+    let mut reading = Reading::new(Version::Lite06, limits);
+    let tracks = ["a", "b", "c"].map(|name| reading.read(name));
+    reading.advance(200);
+    assert_eq!(reading.running.len(), 3);
+    drop(tracks);
+    reading.advance(200);
+    assert_eq!(reading.running.len(), 2);
+}
+
+#[test]
+fn the_end_of_the_session_or_of_its_origin_does_not_wait() {
+    for version in VERSIONS {
+        let mut reading = Reading::new(version, limits(Duration::from_secs(60)));
+        let reader = reading.read("video");
+        reading.advance(200);
+        drop(reader);
+        reading.advance(200);
+        assert_eq!(reading.running.len(), 1, "{version}");
+        reading.session = None;
+        reading.advance(2_000);
+        assert!(reading.pair.server.is_closed(), "{version}");
+        assert_eq!(reading.pair.server.poll_timeout(), None, "{version}");
+    }
+}

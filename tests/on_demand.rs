@@ -1,0 +1,380 @@
+//! Broadcasts that nobody announced, between sessions on a virtual clock: a peer asks for one by name,
+//! and whoever answers for its prefix is asked, through as many relays as it takes.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use smoq::sim::{Link, Pair};
+use smoq::{
+    BroadcastRequest, Client, Driver, Error, Hop, Instant, Limits, Origin, OriginConsumer,
+    OriginDynamic, OriginProducer, Server, Session, Subscription, Timestamp, TrackConsumer,
+    Version,
+};
+
+const PATH: &str = "archive/1969";
+
+/// Nodes in a row, the store first: each serves the next one what its origin has.
+struct Row {
+    origins: Vec<OriginProducer>,
+    links: Vec<Pair<Driver, Driver>>,
+    /// Of each link, the end that serves and the end that reads.
+    sessions: Vec<[Session; 2]>,
+}
+
+impl Row {
+    fn new(versions: &[Version]) -> Self {
+        let limited = |n: usize| {
+            let mut limits = Limits::default();
+            limits.broadcast_requests = 4;
+            Origin::new(Hop::new(1 + n as u64)).limits(limits).produce()
+        };
+        let origins: Vec<_> = (0..=versions.len()).map(limited).collect();
+        let mut row = Self { origins, links: Vec::new(), sessions: Vec::new() };
+        for (n, version) in versions.iter().enumerate() {
+            let client = Client::new().with_publish(row.origins[n].consume());
+            let server = Server::new().with_consume(row.origins[n + 1].clone());
+            let (serves, a) = client.connect(*version, Instant::ZERO);
+            let (reads, b) = server.accept(*version, Instant::ZERO);
+            row.links.push(Pair::new(a, b, Link::wide(3)));
+            row.sessions.push([serves, reads]);
+        }
+        row.advance(200);
+        row
+    }
+
+    /// All links in small steps, so that relays pass on what they have.
+    fn advance(&mut self, millis: u64) {
+        if let [link] = &mut *self.links {
+            return link.advance(Duration::from_millis(millis));
+        }
+        for _ in 0..millis {
+            for link in &mut self.links {
+                link.advance(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn store(&self) -> OriginDynamic {
+        self.origins[0].dynamic("archive").unwrap()
+    }
+
+    /// A track at the end of the row, asked for by name.
+    fn read(&self, path: &str) -> TrackConsumer {
+        let [_, session] = self.sessions.last().unwrap();
+        let broadcast = session.request_broadcast(path).unwrap();
+        broadcast.subscribe_track("video", Subscription::default()).unwrap()
+    }
+
+    /// Nothing is served, read, or known of the peers that was only asked for.
+    fn assert_rest(&self, announced: u64) {
+        for [serves, reads] in &self.sessions {
+            let (serves, reads) = (serves.stats(), reads.stats());
+            let open =
+                (serves.serving, serves.sending_groups, reads.reading, reads.receiving_groups);
+            assert_eq!(open, (0, 0, 0, 0));
+            assert_eq!(reads.announced, announced);
+        }
+    }
+}
+
+fn every() -> impl Iterator<Item = Version> {
+    Version::ALL.into_iter().chain(Version::WIP)
+}
+
+fn says_prefixes(version: Version) -> bool {
+    matches!(version, Version::Lite06 | Version::Lite07Wip | Version::Moqt16 | Version::Moqt18)
+}
+
+fn request(store: &mut OriginDynamic) -> Option<BroadcastRequest> {
+    match store.try_requested_broadcast() {
+        Poll::Ready(request) => Some(request),
+        Poll::Pending => None,
+    }
+}
+
+fn error(reader: &mut TrackConsumer) -> Error {
+    match reader.try_recv_group() {
+        Poll::Ready(Err(error)) => error,
+        Poll::Ready(Ok(_)) => panic!("a group, or an end"),
+        Poll::Pending => panic!("no answer"),
+    }
+}
+
+fn heard(consumer: &mut OriginConsumer) -> Vec<String> {
+    std::iter::from_fn(|| match consumer.try_announced() {
+        Poll::Ready(change) => change.map(|change| {
+            format!("{}{}", if change.broadcast.is_some() { '+' } else { '-' }, change.path)
+        }),
+        Poll::Pending => None,
+    })
+    .collect()
+}
+
+#[test]
+fn a_peer_reads_what_nobody_announced() {
+    for version in every() {
+        let mut row = Row::new(&[version]);
+        let mut store = row.store();
+        row.advance(200);
+        let mut reader = row.read(PATH);
+        let [_, session] = &row.sessions[0];
+        let again = session.request_broadcast(PATH).unwrap();
+        let mut audio = again.subscribe_track("audio", Subscription::default()).unwrap();
+        drop(again);
+        row.advance(3_000);
+        let asked = request(&mut store).expect("the peer asks");
+        assert_eq!(asked.path().as_str(), PATH, "{version}");
+        assert!(request(&mut store).is_none(), "{version}: one request for all");
+        assert!(reader.try_recv_group().is_pending(), "{version}: it waits");
+        assert!(row.sessions[0][0].stats().serving >= 2, "{version}");
+
+        let mut broadcast = asked.accept().unwrap();
+        let mut video = broadcast.create_track("video").unwrap();
+        row.advance(200);
+        assert_eq!(error(&mut audio), Error::NotFound, "{version}");
+        video.write_frame(Timestamp::new(0), "moon").unwrap();
+        row.advance(200);
+        let frame = reader.latest_frame().unwrap_or_else(|| panic!("{version}: no frame"));
+        assert_eq!(frame.payload(), b"moon");
+        assert!(heard(&mut row.origins[1].consume()).iter().all(|path| path == "+archive"));
+        drop((reader, audio, store));
+        row.advance(3_000);
+        assert_eq!(broadcast.try_unused(), Poll::Ready(()), "{version}");
+        row.assert_rest(0);
+    }
+}
+
+/// moq-lite 06, *Announce*, and moq-transport, *Track Namespaces*: what is announced leads to everything
+/// below.
+#[test]
+fn a_prefix_is_announced_where_the_version_can_say_it() {
+    for version in every() {
+        let mut row = Row::new(&[version]);
+        let mut store = row.store();
+        row.advance(700);
+        let mut there = row.origins[1].consume();
+        let mut reader = row.origins[1].consume();
+        if !says_prefixes(version) {
+            assert_eq!(heard(&mut there), [""; 0], "{version}: it would be one broadcast");
+            let refused = reader.try_request_broadcast(PATH);
+            assert!(matches!(refused, Poll::Ready(Err(Error::Unroutable))), "{version}");
+            continue;
+        }
+        assert_eq!(heard(&mut there), ["+archive"], "{version}");
+        let Poll::Ready(Ok(found)) = reader.try_request_broadcast(PATH) else {
+            panic!("{version}: the peer answers for it")
+        };
+        let track = found.subscribe_track("video", Subscription::default()).unwrap();
+        row.advance(200);
+        assert_eq!(request(&mut store).unwrap().path().as_str(), PATH, "{version}");
+        drop((found, track, store));
+        row.advance(3_000);
+        assert_eq!(heard(&mut there), ["-archive"], "{version}");
+        let refused = reader.try_request_broadcast(PATH);
+        assert!(matches!(refused, Poll::Ready(Err(Error::Unroutable))), "{version}");
+        row.assert_rest(0);
+    }
+}
+
+/// A broadcast at the prefix itself is one like others, and a peer hears nothing new of it when somebody
+/// answers for what is below.
+#[test]
+fn a_broadcast_may_stand_at_the_prefix() {
+    for version in every() {
+        let mut row = Row::new(&[version]);
+        let mut there = row.origins[1].consume();
+        let broadcast = row.origins[0].create_broadcast("archive").unwrap();
+        row.advance(700);
+        assert_eq!(heard(&mut there), ["+archive"], "{version}");
+        let store = row.store();
+        row.advance(3_000);
+        assert_eq!(heard(&mut there), [""; 0], "{version}");
+        drop(broadcast);
+        row.advance(3_000);
+        // The prefix is left. Told in one breath that is another route to what is there.
+        let (left, known) = (heard(&mut there), row.origins[1].consume().get_broadcast("archive"));
+        let ended = ["-archive", "+archive"];
+        match says_prefixes(version) {
+            true => assert!(known.is_some() && (left.is_empty() || left == ended), "{version}"),
+            false => assert!(known.is_none() && left == ended[..1], "{version}"),
+        }
+        drop(store);
+    }
+}
+
+#[test]
+fn a_refusal_comes_with_its_code() {
+    for version in every() {
+        let mut row = Row::new(&[version]);
+        let mut store = row.store();
+        let mut reader = row.read(PATH);
+        row.advance(200);
+        request(&mut store).unwrap().reject(Error::NotFound);
+        row.advance(200);
+        assert_eq!(error(&mut reader), Error::NotFound, "{version}");
+        // Nobody answers at all.
+        let mut reader = row.read("elsewhere/1969");
+        row.advance(200);
+        let none = [Error::Unroutable, Error::NotFound];
+        assert!(none.contains(&error(&mut reader)), "{version}");
+        // Who answered goes away.
+        let mut reader = row.read(PATH);
+        row.advance(200);
+        drop(store);
+        row.advance(200);
+        assert!(none.contains(&error(&mut reader)), "{version}");
+        assert!(row.sessions[0][0].stats().refused_requests >= 3, "{version}");
+        drop(reader);
+        row.advance(3_000);
+        row.assert_rest(0);
+    }
+    let mut row = Row::new(&[Version::Lite06]);
+    let mut store = row.store();
+    let mut reader = row.read(PATH);
+    row.advance(200);
+    request(&mut store).unwrap().reject(Error::App(7));
+    row.advance(200);
+    assert_eq!(error(&mut reader), Error::App(7));
+}
+
+#[test]
+fn a_peer_that_gives_up_takes_its_request_back() {
+    for version in every() {
+        let mut row = Row::new(&[version]);
+        let mut store = row.store();
+        let reader = row.read(PATH);
+        row.advance(200);
+        drop(reader);
+        row.advance(200);
+        assert!(request(&mut store).is_none(), "{version}: nobody wants it");
+        let reader = row.read(PATH);
+        row.advance(200);
+        let mut asked = request(&mut store).expect("asked anew");
+        assert!(asked.try_unused().is_pending(), "{version}");
+        // With the session goes what it asked for.
+        row.sessions[0][1].close(Error::Cancelled);
+        row.advance(200);
+        assert!(asked.try_unused().is_ready(), "{version}");
+        drop(reader);
+        let [_, session] = &row.sessions[0];
+        assert_eq!(session.request_broadcast(PATH).err(), Some(Error::SessionClosed));
+    }
+}
+
+#[test]
+fn a_peer_asks_for_no_more_than_the_limit() {
+    for version in every() {
+        let mut row = Row::new(&[version]);
+        let mut store = row.store();
+        let mut readers = Vec::new();
+        for n in 0..5 {
+            readers.push(row.read(&format!("archive/{n}")));
+            row.advance(200);
+        }
+        let open = readers.iter_mut().map(|reader| reader.try_recv_group().is_pending());
+        assert!(open.eq([true, true, true, true, false]), "{version}");
+        let asked = std::iter::from_fn(|| request(&mut store)).count();
+        assert_eq!(asked, 4, "{version}");
+    }
+}
+
+/// FETCH is held as well, beside the TRACK and the SUBSCRIBE of the same track.
+#[test]
+fn a_fetch_waits_for_its_broadcast() {
+    for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
+        let mut row = Row::new(&[version]);
+        let mut store = row.store();
+        let mut reader = row.read(PATH);
+        assert!(reader.try_fetch_group(3).is_pending());
+        row.advance(200);
+        assert!(reader.try_fetch_group(3).is_pending());
+        assert!(row.sessions[0][0].stats().serving >= 2, "{version}");
+        let mut broadcast = request(&mut store).unwrap().accept().unwrap();
+        let mut video = broadcast.create_track("video").unwrap();
+        let mut past = video.create_group(3).unwrap();
+        past.write_frame(Timestamp::new(0), "past").unwrap();
+        past.finish().unwrap();
+        video.write_frame(Timestamp::new(1), "now").unwrap();
+        row.advance(400);
+        let Poll::Ready(Ok(group)) = reader.try_fetch_group(3) else { panic!("{version}") };
+        assert_eq!(group.sequence(), 3);
+    }
+}
+
+/// Where prefixes are announced, relays need no help: they pass the prefix on, and what is asked for
+/// below it. Each asks once, however many read.
+#[test]
+fn relays_route_by_prefix() {
+    for version in every().filter(|version| says_prefixes(*version)) {
+        let mut row = Row::new(&[version; 3]);
+        let mut store = row.store();
+        row.advance(2_000);
+        let [mut one, mut two] = [(); 2].map(|()| {
+            let mut consumer = row.origins[3].consume();
+            let Poll::Ready(Ok(found)) = consumer.try_request_broadcast(PATH) else {
+                panic!("{version}: the prefix came through")
+            };
+            found.subscribe_track("video", Subscription::default()).unwrap()
+        });
+        // And somebody at the first relay.
+        let mut near = row.origins[1].consume();
+        let Poll::Ready(Ok(found)) = near.try_request_broadcast(PATH) else { panic!("{version}") };
+        let mut near = found.subscribe_track("video", Subscription::default()).unwrap();
+        drop(found);
+        row.advance(400);
+        let asked = request(&mut store).unwrap();
+        assert_eq!(asked.path().as_str(), PATH);
+        let mut broadcast = asked.accept().unwrap();
+        let mut video = broadcast.create_track("video").unwrap();
+        video.write_frame(Timestamp::new(0), "moon").unwrap();
+        row.advance(400);
+        for reader in [&mut one, &mut two, &mut near] {
+            assert!(reader.latest_frame().is_some(), "{version}");
+        }
+        // What was asked about is kept for two seconds.
+        row.advance(3_000);
+        for [serves, _] in &row.sessions {
+            assert_eq!(serves.stats().serving, 1, "{version}: once on each link");
+        }
+        drop((one, two, near));
+        row.advance(3_000);
+        row.assert_rest(1);
+        assert_eq!(broadcast.try_unused(), Poll::Ready(()));
+    }
+}
+
+/// On all versions a relay can answer for a prefix itself and ask upstream by name.
+#[test]
+fn a_relay_asks_a_session_of_its_choice() {
+    let older = [Version::Lite03, Version::Lite05];
+    for versions in [older, [Version::Lite04, Version::Lite06], [Version::Moqt18, Version::Lite03]]
+    {
+        let mut row = Row::new(&versions);
+        let mut store = row.store();
+        let mut relay = row.origins[1].dynamic("archive").unwrap();
+        row.advance(200);
+        let reader = row.read(PATH);
+        row.advance(200);
+        let asked = request(&mut relay).expect("the relay is asked");
+        let [_, upstream] = &row.sessions[0];
+        let found = upstream.request_broadcast(asked.path()).unwrap();
+        asked.accept_broadcast(&found).unwrap();
+        drop(found);
+        row.advance(200);
+        let mut broadcast = request(&mut store).expect("the store is asked").accept().unwrap();
+        let mut video = broadcast.create_track("video").unwrap();
+        video.write_frame(Timestamp::new(0), "moon").unwrap();
+        row.advance(400);
+        assert!(reader.latest_frame().is_some(), "{versions:?}");
+        drop(reader);
+        row.advance(3_000);
+        assert_eq!(broadcast.try_unused(), Poll::Ready(()));
+        // The answer is not kept for nobody: the relay is asked anew.
+        let again = row.read(PATH);
+        row.advance(200);
+        assert!(request(&mut relay).is_some(), "{versions:?}");
+        drop((again, relay, store));
+        row.advance(3_000);
+        row.assert_rest(0);
+    }
+}
