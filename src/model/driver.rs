@@ -2,49 +2,44 @@
 //! [`Source`](crate::machine::Source) that the machine reads from, and joins the peer to the origins
 //! of this side. Adapters drive it, and nothing else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 mod fetch;
 mod held;
+mod inbox;
 mod linger;
 mod receive;
+mod serve;
 
-use super::broadcast::{Source, Supplier};
 use super::budget::Cache;
 use super::goaway::Goaway;
 use super::log;
-use super::origin::{OriginConsumer, OriginProducer, PeerDoor};
-use super::outbox::{Next, Outbox, ServeWakers};
+use super::origin::{OriginConsumer, OriginProducer};
+use super::outbox::Outbox;
 use super::ready::ReadyList;
 use super::request::{SessionRequest, Terms};
-use super::route::{Reach, Route, SessionId};
+use super::route::SessionId;
 use super::session::{End, Session, Setup, Shared, Wishes};
 use super::stats::{add, count, tell};
-use super::track::{TrackConsumer, TrackDynamic, Wanted, cut_off};
+use super::track::{TrackConsumer, Wanted, cut_off};
 use crate::error::Error;
-use crate::hop::{Cost, Hop, Hops};
+use crate::hop::Hop;
 #[cfg(doc)]
 use crate::machine::Machine;
 use crate::machine::trace::Recorded;
-use crate::machine::{
-    Action, Command, Config, Datagram, Event, GroupKey, Input, Open, PathInfo, RequestKey, Token,
-    Write,
-};
-use crate::path::Path;
-use crate::slab::{Key, Slab};
+use crate::machine::{Action, Command, Config, Datagram, Event, Input, Open, PathInfo, Write};
 use crate::stream::{Side, StreamId};
-use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Instant;
 use crate::version::{Agreed, Version};
-use held::{Asks, Held};
-use linger::{Idle, Lingering};
 
-use receive::Receiving;
+use held::{Asks, Held};
+use inbox::{Inbox, Kept};
+use linger::Lingering;
 
 /// How long a track that a peer asked about is kept ready for the subscription that follows.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
@@ -80,88 +75,6 @@ pub struct Driver {
     lost_datagrams: u64,
     /// The session is closed, and everything that came from the peer.
     is_over: bool,
-}
-
-/// What comes from the peer.
-#[derive(Default)]
-struct Inbox {
-    consume: Option<OriginProducer>,
-    /// Where broadcasts are asked for that the peer did not announce.
-    door: Option<PeerDoor>,
-    remotes: Slab<Remote>,
-    remote_by_path: BTreeMap<Path, Token>,
-    /// What the peer has no longer, unless it says in the same breath that it has it by another route:
-    /// so it goes on moq-lite 03 and 04.
-    ended: Option<Path>,
-    asks: Slab<Ask>,
-    lingering: Lingering,
-    pasts: Slab<Past>,
-    fetches: Slab<Fetch>,
-    /// By slot of the machine's key.
-    groups: Vec<Option<Receiving>>,
-    /// How many of them there are.
-    receiving: usize,
-    kept: Kept,
-}
-
-/// How long groups are kept, on versions where a subscription can't be changed and START is not told.
-#[derive(Clone, Copy, Default)]
-struct Kept(Option<Duration>);
-
-impl Kept {
-    /// What the peer is asked for when `want` is wanted. Where a subscription can't be changed that must
-    /// do for all who join later: readers leave out themselves what is too old or too far for them.
-    fn lasting(self, want: Subscription) -> Subscription {
-        match self.0 {
-            Some(kept) => Subscription { max_age: want.max_age.max(kept), end: None, ..want },
-            None => want,
-        }
-    }
-}
-
-/// A broadcast of the peer.
-struct Remote {
-    supplier: Supplier,
-    path: Path,
-    waker: Waker,
-    /// Otherwise it was asked for, and goes when nobody reads it.
-    is_announced: bool,
-}
-
-/// A track of the peer that somebody here wants, or asks about.
-struct Ask {
-    track: Source,
-    broadcast: Path,
-    /// Who has an eye on whether it is read.
-    remote: Waker,
-    told: Told,
-    /// Groups that are coming.
-    open: usize,
-    /// If nobody reads it, and it is read on.
-    idle: Option<Idle>,
-    waker: Waker,
-}
-
-/// What the peer was told that we want of a track.
-#[derive(PartialEq, Eq)]
-enum Told {
-    Nothing,
-    /// To know what it is.
-    Question,
-    Subscription(Subscription),
-}
-
-/// Who answers for past groups of a track of the peer.
-struct Past {
-    dynamic: TrackDynamic,
-    broadcast: Path,
-    waker: Waker,
-}
-
-/// A group of the peer, or the rest of one, that was asked for and does not come yet.
-struct Fetch {
-    wanted: Wanted,
-    waker: Waker,
 }
 
 /// What a key of the ready list stands for; the rest of the key is a slot.
@@ -545,312 +458,6 @@ impl Driver {
         self.shared.closed(error);
     }
 
-    // ---- broadcasts of the peer --------------------------------------------------------------
-
-    fn announced(&mut self, path: Path, hops: Hops, cost: Cost) {
-        if self.inbox.ended.as_ref() != Some(&path) {
-            self.settle_ended();
-        }
-        self.inbox.ended = None;
-        let Some(origin) = self.inbox.consume.clone() else { return };
-        let cost = if self.is_parting { Cost::DRAINED } else { cost };
-        let reach = match self.version.announces_prefixes() {
-            true => Reach::Prefix,
-            false => Reach::Exact,
-        };
-        let route = Route { hops, cost, session: Some(self.id), reach };
-        if let Some(token) = self.inbox.remote_by_path.get(&path) {
-            let remote = self.inbox.remotes.get_mut((*token).into());
-            if remote.is_some_and(|remote| remote.supplier.reroute(&route)) {
-                return;
-            }
-            self.unannounced(&path);
-        }
-        // A path outside of what was granted is none of ours.
-        let Ok(supplier) = origin.announce_remote(path.clone(), route) else { return };
-        let token: Token = self
-            .inbox
-            .remotes
-            .insert_with(|slot| Remote {
-                supplier,
-                path: path.clone(),
-                waker: self.ready.waker(ready_key(REMOTE, slot)),
-                is_announced: true,
-            })
-            .into();
-        self.inbox.remote_by_path.insert(path, token);
-        self.remote_changed(token.slot as usize);
-    }
-
-    /// New requests of either side are refused by the machine. What runs goes on, unless somebody else has
-    /// it too.
-    fn part(&mut self) {
-        self.is_parting = true;
-        for token in self.inbox.remote_by_path.values() {
-            if let Some(remote) = self.inbox.remotes.get_mut((*token).into()) {
-                remote.supplier.drain();
-            }
-        }
-    }
-
-    /// What ended did not come back at once.
-    fn settle_ended(&mut self) -> bool {
-        let ended = self.inbox.ended.take();
-        ended.inspect(|path| self.unannounced(path)).is_some()
-    }
-
-    fn unannounced(&mut self, path: &Path) {
-        let Some(token) = self.inbox.remote_by_path.remove(path) else { return };
-        if let Some(remote) = self.inbox.remotes.remove(token.into()) {
-            // Tracks that run and that nobody else has end by themselves.
-            remote.supplier.leave(Ok(()));
-        }
-    }
-
-    /// Somebody here wants a track of the peer, or nobody wants the broadcast any more.
-    fn remote_changed(&mut self, slot: usize) {
-        let Some((key, remote)) = self.inbox.remotes.at(slot) else { return };
-        let waker = remote.waker.clone();
-        match remote.supplier.poll_request(&waker) {
-            Poll::Ready(source) => {
-                let path = remote.path.clone();
-                // There may be more.
-                waker.wake_by_ref();
-                self.ask(path, waker, source);
-            }
-            Poll::Pending if !remote.is_announced && remote.supplier.is_vacant(&waker) => {
-                self.inbox.remotes.remove(key);
-            }
-            Poll::Pending => {}
-        }
-    }
-
-    fn ask(&mut self, broadcast: Path, remote: Waker, track: Source) {
-        self.supply_past(broadcast.clone(), track.dynamic());
-        let waker = |slot| self.ready.waker(ready_key(ASK, slot));
-        let told = Told::Nothing;
-        let ask =
-            |slot| Ask { track, broadcast, remote, told, open: 0, idle: None, waker: waker(slot) };
-        let token = Token::from(self.inbox.asks.insert_with(ask));
-        self.ask_changed(token.slot as usize);
-    }
-
-    /// Those who want a track of the peer want it otherwise, or are no longer there.
-    fn ask_changed(&mut self, slot: usize) {
-        let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
-        let subscription = Token::from(key);
-        if ask.open == 0 && ask.track.is_superseded() {
-            self.inbox.end_ask(key);
-            self.machine.apply(Command::Unsubscribe { subscription });
-            return;
-        }
-        let waker = ask.waker.clone();
-        let mut cx = Context::from_waker(&waker);
-        while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
-            if !is_asked {
-                self.unwanted(key);
-                // It is looked at again, for who comes back.
-                return waker.wake_by_ref();
-            }
-            self.inbox.lingering.end(key, ask);
-            if !ask.track.is_useful() {
-                self.machine.apply(Command::Unsubscribe { subscription });
-                if let Some(ask) = self.inbox.end_ask(key) {
-                    ask.track.lose(Error::Unroutable);
-                }
-                return;
-            }
-            let want = want.map(|want| ask.track.wanted(want));
-            let told = want.map_or(Told::Question, Told::Subscription);
-            // Who still asks may subscribe next, so that a subscription stays until nobody is there.
-            if told == ask.told || (told == Told::Question && ask.told != Told::Nothing) {
-                continue;
-            }
-            let was_subscribed = matches!(ask.told, Told::Subscription(_));
-            let (broadcast, track) = (ask.broadcast.clone(), ask.track.name().into());
-            let command = match &told {
-                Told::Subscription(want) if was_subscribed => {
-                    Command::UpdateSubscribe { subscription, want: want.clone() }
-                }
-                Told::Subscription(want) => {
-                    let want = self.inbox.kept.lasting(want.clone());
-                    Command::Subscribe { subscription, broadcast, track, want }
-                }
-                _ => Command::Describe { subscription, broadcast, track },
-            };
-            ask.told = told;
-            self.machine.apply(command);
-        }
-    }
-
-    fn track_info(&mut self, subscription: Token, info: TrackInfo) {
-        let Some(ask) = self.inbox.asks.get_mut(subscription.into()) else { return };
-        if let Err(error) = ask.track.accept(info) {
-            // It is another track under the same name.
-            self.machine.apply(Command::Unsubscribe { subscription });
-            if let Some(ask) = self.inbox.end_ask(subscription.into()) {
-                ask.track.lose(error);
-            }
-        } else if self.inbox.kept.0.is_some() {
-            // Nor will it say what comes first.
-            ask.track.begin_at(0);
-        }
-    }
-
-    fn subscribe_ended(&mut self, subscription: Token, result: Result<Option<u64>, Error>) {
-        let Some(ask) = self.inbox.end_ask(subscription.into()) else { return };
-        // If it was the answer to a question, a subscription may have followed that.
-        self.machine.apply(Command::Unsubscribe { subscription });
-        match result {
-            Ok(end) => ask.track.finish(end),
-            Err(error) => ask.track.lose(error),
-        }
-    }
-
-    fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
-        let ask = self.inbox.asks.get_mut(subscription.into());
-        let group = ask.ok_or(Error::Cancelled).and_then(|ask| {
-            let group = ask.track.create_group(sequence)?;
-            ask.open += 1;
-            Ok(group)
-        });
-        match group {
-            Ok(group) => self.inbox.begin(Receiving::new(key, group, Some(subscription))),
-            Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
-        }
-    }
-
-    /// A group comes no longer.
-    fn group_over(&mut self, ask: Option<Token>) {
-        if let Some(ask) = ask.and_then(|ask| self.inbox.asks.get_mut(ask.into())) {
-            ask.open -= 1;
-            if ask.open == 0 && ask.track.is_superseded() {
-                ask.waker.wake_by_ref();
-            }
-        }
-    }
-
-    /// Hands bytes to a group; if it can't take them, the peer need not send more.
-    fn receive(
-        &mut self,
-        key: GroupKey,
-        hand: impl FnOnce(&mut Receiving, u64) -> Result<(), Error>,
-    ) {
-        let slot = self.inbox.groups.get_mut(key.slot());
-        let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
-            return;
-        };
-        let ask = receiving.ask.and_then(|ask| self.inbox.asks.get(ask.into()));
-        let info = ask.and_then(|ask| ask.track.info());
-        let timescale = info.map(|info| info.timescale).unwrap_or_default();
-        let now = timescale.of_micros(self.now.as_micros());
-        if let Err(error) = hand(receiving, now) {
-            receiving.group.abort(error.clone());
-            let ask = receiving.ask;
-            self.inbox.groups[key.slot()] = None;
-            self.inbox.receiving -= 1;
-            count(&self.shared.cells.broken_groups);
-            log::broke(self.id, "group", &error);
-            self.group_over(ask);
-            self.machine.apply(Command::StopGroup { group: key, error });
-        }
-    }
-
-    fn group_ended(&mut self, key: GroupKey, result: Result<(), Error>) {
-        let Some(slot) = self.inbox.groups.get_mut(key.slot()) else { return };
-        if slot.as_ref().is_none_or(|receiving| receiving.key != key) {
-            return;
-        }
-        let Some(mut receiving) = slot.take() else { return };
-        self.inbox.receiving -= 1;
-        if let Err(error) = &result {
-            log::broke(self.id, "group", error);
-        }
-        let cells = &self.shared.cells;
-        count(if result.is_ok() { &cells.groups_received } else { &cells.broken_groups });
-        match result {
-            // It fails if the group was aborted meanwhile, which its readers know.
-            Ok(()) => drop(receiving.group.finish()),
-            Err(error) => receiving.group.abort(error),
-        }
-        self.group_over(receiving.ask);
-    }
-
-    // ---- what the peer asks for --------------------------------------------------------------
-
-    fn announce_requested(
-        &mut self,
-        request: RequestKey,
-        prefix: &Path,
-        exclude: Hop,
-        hidden: bool,
-    ) {
-        self.peer = exclude;
-        let Some(origin) = &self.publish else {
-            self.machine.apply(Command::AcceptAnnounce {
-                request,
-                reader: Token::default(),
-                active: 0,
-            });
-            return;
-        };
-        let reader = origin.reader(prefix, self.horizon(), hidden);
-        let active = reader.active();
-        let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
-        let reader = self.outbox.add_reader(request, reader, waker);
-        self.machine.apply(Command::AcceptAnnounce { request, reader, active });
-    }
-
-    fn refuse(&mut self, request: RequestKey, error: Error) {
-        self.count_refusal(&error);
-        self.machine.apply(Command::Refuse { request, error });
-    }
-
-    fn count_refusal(&self, error: &Error) {
-        count(&self.shared.cells.refused_requests);
-        log::refused(self.id, error);
-    }
-
-    fn serve_wakers(&self, request: RequestKey) -> ServeWakers {
-        let waker = |kind| self.ready.waker(ready_key(kind, request.slot() as u32));
-        ServeWakers { track: waker(SERVE), groups: waker(GROUPS) }
-    }
-
-    /// A track that the peer reads has news.
-    fn serve_changed(&mut self, slot: usize) {
-        let Some(next) = self.outbox.next_for(slot) else { return };
-        let more = matches!(next, Next::Skipped(_) | Next::Command(_));
-        match next {
-            Next::Skipped(missed) => {
-                if missed {
-                    self.shared.skip_group();
-                    count(&self.shared.cells.expired_groups);
-                }
-            }
-            Next::Command(command) | Next::Last(command) => {
-                if let Command::Refuse { error, .. } = &command {
-                    self.count_refusal(error);
-                }
-                self.machine.apply(command);
-            }
-            Next::Described(command, track) => {
-                self.keep_described(*track);
-                self.machine.apply(command);
-            }
-        }
-        if more {
-            self.outbox.wake(slot);
-        }
-    }
-
-    /// Somebody may soon ask for a track again.
-    fn keep_described(&mut self, track: TrackConsumer) {
-        if self.described.len() >= MAX_DESCRIBED {
-            self.described.pop_front();
-        }
-        self.described.push_back((self.now + DESCRIBED_TIME, track));
-    }
-
     /// The application wants something of the session itself.
     fn wished(&mut self) {
         let Wishes { accept, goaway, end } = self.shared.take_wishes();
@@ -908,24 +515,6 @@ impl Driver {
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
-    }
-}
-
-impl Inbox {
-    fn end_ask(&mut self, key: Key) -> Option<Ask> {
-        let mut ask = self.asks.remove(key)?;
-        self.lingering.end(key, &mut ask);
-        ask.remote.wake_by_ref();
-        Some(ask)
-    }
-
-    fn begin(&mut self, receiving: Receiving) {
-        let slot = receiving.key.slot();
-        if slot >= self.groups.len() {
-            self.groups.resize_with(slot + 1, || None);
-        }
-        let before = self.groups[slot].replace(receiving);
-        self.receiving += usize::from(before.is_none());
     }
 }
 

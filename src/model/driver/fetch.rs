@@ -4,7 +4,9 @@
 use std::task::{Context, Poll};
 
 use super::super::track::{TrackDynamic, Wanted};
-use super::{Driver, FETCH, Fetch, PAST, Past, Receiving, ready_key};
+use super::inbox::{Fetch, Past};
+use super::receive::Receiving;
+use super::{Driver, FETCH, PAST, ready_key};
 use crate::error::Error;
 use crate::machine::{Command, GroupKey, Token};
 use crate::path::Path;

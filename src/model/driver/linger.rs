@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Ask, Driver, Told};
+use super::Driver;
+use super::inbox::{Ask, Told};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::Command;

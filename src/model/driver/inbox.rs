@@ -1,0 +1,356 @@
+//! What comes from the peer: its broadcasts, the tracks of them that somebody here wants, their groups.
+
+use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::super::broadcast::{Source, Supplier};
+use super::super::log;
+use super::super::origin::{OriginProducer, PeerDoor};
+use super::super::route::{Reach, Route};
+use super::super::stats::count;
+use super::super::track::{TrackDynamic, Wanted};
+use super::linger::{Idle, Lingering};
+use super::receive::Receiving;
+use super::{ASK, Driver, REMOTE, ready_key};
+use crate::error::Error;
+use crate::hop::{Cost, Hops};
+use crate::machine::{Command, GroupKey, Token};
+use crate::path::Path;
+use crate::slab::{Key, Slab};
+use crate::subscription::{Subscription, TrackInfo};
+
+/// What comes from the peer.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) consume: Option<OriginProducer>,
+    /// Where broadcasts are asked for that the peer did not announce.
+    pub(super) door: Option<PeerDoor>,
+    pub(super) remotes: Slab<Remote>,
+    pub(super) remote_by_path: BTreeMap<Path, Token>,
+    /// What the peer has no longer, unless it says in the same breath that it has it by another route:
+    /// so it goes on moq-lite 03 and 04.
+    pub(super) ended: Option<Path>,
+    pub(super) asks: Slab<Ask>,
+    pub(super) lingering: Lingering,
+    pub(super) pasts: Slab<Past>,
+    pub(super) fetches: Slab<Fetch>,
+    /// By slot of the machine's key.
+    pub(super) groups: Vec<Option<Receiving>>,
+    /// How many of them there are.
+    pub(super) receiving: usize,
+    pub(super) kept: Kept,
+}
+
+/// How long groups are kept, on versions where a subscription can't be changed and START is not told.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Kept(pub(super) Option<Duration>);
+
+impl Kept {
+    /// What the peer is asked for when `want` is wanted. Where a subscription can't be changed that must
+    /// do for all who join later: readers leave out themselves what is too old or too far for them.
+    fn lasting(self, want: Subscription) -> Subscription {
+        match self.0 {
+            Some(kept) => Subscription { max_age: want.max_age.max(kept), end: None, ..want },
+            None => want,
+        }
+    }
+}
+
+/// A broadcast of the peer.
+pub(super) struct Remote {
+    pub(super) supplier: Supplier,
+    pub(super) path: Path,
+    pub(super) waker: Waker,
+    /// Otherwise it was asked for, and goes when nobody reads it.
+    pub(super) is_announced: bool,
+}
+
+/// A track of the peer that somebody here wants, or asks about.
+pub(super) struct Ask {
+    pub(super) track: Source,
+    pub(super) broadcast: Path,
+    /// Who has an eye on whether it is read.
+    pub(super) remote: Waker,
+    pub(super) told: Told,
+    /// Groups that are coming.
+    pub(super) open: usize,
+    /// If nobody reads it, and it is read on.
+    pub(super) idle: Option<Idle>,
+    pub(super) waker: Waker,
+}
+
+/// What the peer was told that we want of a track.
+#[derive(PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    /// To know what it is.
+    Question,
+    Subscription(Subscription),
+}
+
+/// Who answers for past groups of a track of the peer.
+pub(super) struct Past {
+    pub(super) dynamic: TrackDynamic,
+    pub(super) broadcast: Path,
+    pub(super) waker: Waker,
+}
+
+/// A group of the peer, or the rest of one, that was asked for and does not come yet.
+pub(super) struct Fetch {
+    pub(super) wanted: Wanted,
+    pub(super) waker: Waker,
+}
+
+impl Inbox {
+    pub(super) fn end_ask(&mut self, key: Key) -> Option<Ask> {
+        let mut ask = self.asks.remove(key)?;
+        self.lingering.end(key, &mut ask);
+        ask.remote.wake_by_ref();
+        Some(ask)
+    }
+
+    pub(super) fn begin(&mut self, receiving: Receiving) {
+        let slot = receiving.key.slot();
+        if slot >= self.groups.len() {
+            self.groups.resize_with(slot + 1, || None);
+        }
+        let before = self.groups[slot].replace(receiving);
+        self.receiving += usize::from(before.is_none());
+    }
+}
+
+impl Driver {
+    pub(super) fn announced(&mut self, path: Path, hops: Hops, cost: Cost) {
+        if self.inbox.ended.as_ref() != Some(&path) {
+            self.settle_ended();
+        }
+        self.inbox.ended = None;
+        let Some(origin) = self.inbox.consume.clone() else { return };
+        let cost = if self.is_parting { Cost::DRAINED } else { cost };
+        let reach = match self.version.announces_prefixes() {
+            true => Reach::Prefix,
+            false => Reach::Exact,
+        };
+        let route = Route { hops, cost, session: Some(self.id), reach };
+        if let Some(token) = self.inbox.remote_by_path.get(&path) {
+            let remote = self.inbox.remotes.get_mut((*token).into());
+            if remote.is_some_and(|remote| remote.supplier.reroute(&route)) {
+                return;
+            }
+            self.unannounced(&path);
+        }
+        // A path outside of what was granted is none of ours.
+        let Ok(supplier) = origin.announce_remote(path.clone(), route) else { return };
+        let token: Token = self
+            .inbox
+            .remotes
+            .insert_with(|slot| Remote {
+                supplier,
+                path: path.clone(),
+                waker: self.ready.waker(ready_key(REMOTE, slot)),
+                is_announced: true,
+            })
+            .into();
+        self.inbox.remote_by_path.insert(path, token);
+        self.remote_changed(token.slot as usize);
+    }
+
+    /// New requests of either side are refused by the machine. What runs goes on, unless somebody else has
+    /// it too.
+    pub(super) fn part(&mut self) {
+        self.is_parting = true;
+        for token in self.inbox.remote_by_path.values() {
+            if let Some(remote) = self.inbox.remotes.get_mut((*token).into()) {
+                remote.supplier.drain();
+            }
+        }
+    }
+
+    /// What ended did not come back at once.
+    pub(super) fn settle_ended(&mut self) -> bool {
+        let ended = self.inbox.ended.take();
+        ended.inspect(|path| self.unannounced(path)).is_some()
+    }
+
+    pub(super) fn unannounced(&mut self, path: &Path) {
+        let Some(token) = self.inbox.remote_by_path.remove(path) else { return };
+        if let Some(remote) = self.inbox.remotes.remove(token.into()) {
+            // Tracks that run and that nobody else has end by themselves.
+            remote.supplier.leave(Ok(()));
+        }
+    }
+
+    /// Somebody here wants a track of the peer, or nobody wants the broadcast any more.
+    pub(super) fn remote_changed(&mut self, slot: usize) {
+        let Some((key, remote)) = self.inbox.remotes.at(slot) else { return };
+        let waker = remote.waker.clone();
+        match remote.supplier.poll_request(&waker) {
+            Poll::Ready(source) => {
+                let path = remote.path.clone();
+                // There may be more.
+                waker.wake_by_ref();
+                self.ask(path, waker, source);
+            }
+            Poll::Pending if !remote.is_announced && remote.supplier.is_vacant(&waker) => {
+                self.inbox.remotes.remove(key);
+            }
+            Poll::Pending => {}
+        }
+    }
+
+    pub(super) fn ask(&mut self, broadcast: Path, remote: Waker, track: Source) {
+        self.supply_past(broadcast.clone(), track.dynamic());
+        let waker = |slot| self.ready.waker(ready_key(ASK, slot));
+        let told = Told::Nothing;
+        let ask =
+            |slot| Ask { track, broadcast, remote, told, open: 0, idle: None, waker: waker(slot) };
+        let token = Token::from(self.inbox.asks.insert_with(ask));
+        self.ask_changed(token.slot as usize);
+    }
+
+    /// Those who want a track of the peer want it otherwise, or are no longer there.
+    pub(super) fn ask_changed(&mut self, slot: usize) {
+        let Some((key, ask)) = self.inbox.asks.at(slot) else { return };
+        let subscription = Token::from(key);
+        if ask.open == 0 && ask.track.is_superseded() {
+            self.inbox.end_ask(key);
+            self.machine.apply(Command::Unsubscribe { subscription });
+            return;
+        }
+        let waker = ask.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while let Poll::Ready((want, is_asked)) = ask.track.poll_interest(&mut cx) {
+            if !is_asked {
+                self.unwanted(key);
+                // It is looked at again, for who comes back.
+                return waker.wake_by_ref();
+            }
+            self.inbox.lingering.end(key, ask);
+            if !ask.track.is_useful() {
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if let Some(ask) = self.inbox.end_ask(key) {
+                    ask.track.lose(Error::Unroutable);
+                }
+                return;
+            }
+            let want = want.map(|want| ask.track.wanted(want));
+            let told = want.map_or(Told::Question, Told::Subscription);
+            // Who still asks may subscribe next, so that a subscription stays until nobody is there.
+            if told == ask.told || (told == Told::Question && ask.told != Told::Nothing) {
+                continue;
+            }
+            let was_subscribed = matches!(ask.told, Told::Subscription(_));
+            let (broadcast, track) = (ask.broadcast.clone(), ask.track.name().into());
+            let command = match &told {
+                Told::Subscription(want) if was_subscribed => {
+                    Command::UpdateSubscribe { subscription, want: want.clone() }
+                }
+                Told::Subscription(want) => {
+                    let want = self.inbox.kept.lasting(want.clone());
+                    Command::Subscribe { subscription, broadcast, track, want }
+                }
+                _ => Command::Describe { subscription, broadcast, track },
+            };
+            ask.told = told;
+            self.machine.apply(command);
+        }
+    }
+
+    pub(super) fn track_info(&mut self, subscription: Token, info: TrackInfo) {
+        let Some(ask) = self.inbox.asks.get_mut(subscription.into()) else { return };
+        if let Err(error) = ask.track.accept(info) {
+            // It is another track under the same name.
+            self.machine.apply(Command::Unsubscribe { subscription });
+            if let Some(ask) = self.inbox.end_ask(subscription.into()) {
+                ask.track.lose(error);
+            }
+        } else if self.inbox.kept.0.is_some() {
+            // Nor will it say what comes first.
+            ask.track.begin_at(0);
+        }
+    }
+
+    pub(super) fn subscribe_ended(
+        &mut self,
+        subscription: Token,
+        result: Result<Option<u64>, Error>,
+    ) {
+        let Some(ask) = self.inbox.end_ask(subscription.into()) else { return };
+        // If it was the answer to a question, a subscription may have followed that.
+        self.machine.apply(Command::Unsubscribe { subscription });
+        match result {
+            Ok(end) => ask.track.finish(end),
+            Err(error) => ask.track.lose(error),
+        }
+    }
+
+    pub(super) fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
+        let ask = self.inbox.asks.get_mut(subscription.into());
+        let group = ask.ok_or(Error::Cancelled).and_then(|ask| {
+            let group = ask.track.create_group(sequence)?;
+            ask.open += 1;
+            Ok(group)
+        });
+        match group {
+            Ok(group) => self.inbox.begin(Receiving::new(key, group, Some(subscription))),
+            Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+        }
+    }
+
+    /// A group comes no longer.
+    pub(super) fn group_over(&mut self, ask: Option<Token>) {
+        if let Some(ask) = ask.and_then(|ask| self.inbox.asks.get_mut(ask.into())) {
+            ask.open -= 1;
+            if ask.open == 0 && ask.track.is_superseded() {
+                ask.waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Hands bytes to a group; if it can't take them, the peer need not send more.
+    pub(super) fn receive(
+        &mut self,
+        key: GroupKey,
+        hand: impl FnOnce(&mut Receiving, u64) -> Result<(), Error>,
+    ) {
+        let slot = self.inbox.groups.get_mut(key.slot());
+        let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
+            return;
+        };
+        let ask = receiving.ask.and_then(|ask| self.inbox.asks.get(ask.into()));
+        let info = ask.and_then(|ask| ask.track.info());
+        let timescale = info.map(|info| info.timescale).unwrap_or_default();
+        let now = timescale.of_micros(self.now.as_micros());
+        if let Err(error) = hand(receiving, now) {
+            receiving.group.abort(error.clone());
+            let ask = receiving.ask;
+            self.inbox.groups[key.slot()] = None;
+            self.inbox.receiving -= 1;
+            count(&self.shared.cells.broken_groups);
+            log::broke(self.id, "group", &error);
+            self.group_over(ask);
+            self.machine.apply(Command::StopGroup { group: key, error });
+        }
+    }
+
+    pub(super) fn group_ended(&mut self, key: GroupKey, result: Result<(), Error>) {
+        let Some(slot) = self.inbox.groups.get_mut(key.slot()) else { return };
+        if slot.as_ref().is_none_or(|receiving| receiving.key != key) {
+            return;
+        }
+        let Some(mut receiving) = slot.take() else { return };
+        self.inbox.receiving -= 1;
+        if let Err(error) = &result {
+            log::broke(self.id, "group", error);
+        }
+        let cells = &self.shared.cells;
+        count(if result.is_ok() { &cells.groups_received } else { &cells.broken_groups });
+        match result {
+            // It fails if the group was aborted meanwhile, which its readers know.
+            Ok(()) => drop(receiving.group.finish()),
+            Err(error) => receiving.group.abort(error),
+        }
+        self.group_over(receiving.ask);
+    }
+}
