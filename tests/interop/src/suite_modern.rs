@@ -98,6 +98,39 @@ pub async fn updates<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
     }
 }
 
+/// The side that listens says GOAWAY: the other one hears where to go, what runs goes on, nothing new begins,
+/// and then the session is over.
+pub async fn goes_away<P: Peer, S: Peer>(version: &str) {
+    const ELSEWHERE: &str = "moqt://elsewhere.example/";
+    log();
+    println!("{} -> {} in {version}", P::NAME, S::NAME);
+    let (publisher, subscriber) = (P::new(), S::new());
+    let mut listener = publisher.serve(Role::Publish, &[version]);
+    let link = subscriber.dial(Role::Subscribe, listener.addr(), &[version]).await;
+    let link = link.expect("a session");
+    let accepted = listener.accepted().await.expect("a session");
+    let mut broadcast = publisher.broadcast(PATH).expect("a broadcast");
+    let mut track = broadcast.track("video").expect("a track");
+    broadcast.announce().expect("announced");
+    subscriber.announcements().announced(PATH).await;
+    let subscribing = subscriber.subscribe(PATH, "video", Options::default());
+    let mut subscription = subscribing.await.expect("a subscription");
+    track.used().await.expect("a live track");
+    let mut passes = async |sequence| {
+        track.write(&payload::sized_group(sequence, &[1_000])).expect("written");
+        let group = subscription.next_group().await.expect("a group");
+        assert_eq!((group.sequence, group.end), (sequence, Ok(())));
+    };
+    passes(0).await;
+
+    accepted.go_away(ELSEWHERE, Duration::from_secs(1)).expect("said");
+    assert_eq!(link.going_away().await.as_deref(), Some(ELSEWHERE));
+    passes(1).await;
+    drop(subscription);
+    println!("closed: {}", link.closed().await);
+    println!("closed: {}", accepted.closed().await);
+}
+
 /// A publisher at two relays, and a subscriber at both: one relay goes away, another one comes, the first one's
 /// twin goes away. The subscription runs on, no group comes twice, and each that is written when things are
 /// quiet arrives.

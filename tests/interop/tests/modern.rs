@@ -1,5 +1,6 @@
 //! What came with moq-lite 05: FETCH, datagrams, SUBSCRIBE_UPDATE, and subscriptions that move to another session;
-//! between smoq and moq-net, each of them as publisher, as relay and as subscriber, in 05, 06 and 07.
+//! between smoq and moq-net, each of them as publisher, as relay and as subscriber, in 05, 06 and 07. And GOAWAY,
+//! which is also in 04 and in moq-transport.
 
 use smoq_interop::{
     peers::{net03, smoq_blocking, smoq_quinn},
@@ -49,4 +50,21 @@ tests! {
         suite::failover::<smoq_blocking::Peer, net03::Peer, smoq_blocking::Peer>("moq-lite-06");
     smoq_blocking_survives_relays_of_smoq_quinn_in_07:
         suite::failover::<net03::Peer, smoq_quinn::Peer, smoq_blocking::Peer>("moq-lite-07-wip");
+}
+
+tests! {
+    net03_sends_smoq_quinn_away_in_04: suite::goes_away::<net03::Peer, smoq_quinn::Peer>("moq-lite-04");
+    net03_sends_smoq_blocking_away_in_05: suite::goes_away::<net03::Peer, smoq_blocking::Peer>("moq-lite-05");
+    net03_sends_smoq_quinn_away_in_06: suite::goes_away::<net03::Peer, smoq_quinn::Peer>("moq-lite-06");
+    net03_sends_smoq_blocking_away_in_07: suite::goes_away::<net03::Peer, smoq_blocking::Peer>("moq-lite-07-wip");
+    net03_sends_smoq_quinn_away_in_16: suite::goes_away::<net03::Peer, smoq_quinn::Peer>("moqt-16");
+    net03_sends_smoq_blocking_away_in_18: suite::goes_away::<net03::Peer, smoq_blocking::Peer>("moqt-18");
+    smoq_blocking_sends_net03_away_in_04: suite::goes_away::<smoq_blocking::Peer, net03::Peer>("moq-lite-04");
+    smoq_quinn_sends_net03_away_in_05: suite::goes_away::<smoq_quinn::Peer, net03::Peer>("moq-lite-05");
+    smoq_blocking_sends_net03_away_in_06: suite::goes_away::<smoq_blocking::Peer, net03::Peer>("moq-lite-06");
+    smoq_quinn_sends_net03_away_in_07: suite::goes_away::<smoq_quinn::Peer, net03::Peer>("moq-lite-07-wip");
+    smoq_blocking_sends_net03_away_in_16: suite::goes_away::<smoq_blocking::Peer, net03::Peer>("moqt-16");
+    smoq_quinn_sends_net03_away_in_18: suite::goes_away::<smoq_quinn::Peer, net03::Peer>("moqt-18");
+    smoq_quinn_sends_smoq_blocking_away_in_06:
+        suite::goes_away::<smoq_quinn::Peer, smoq_blocking::Peer>("moq-lite-06");
 }

@@ -3,6 +3,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use tokio::{
@@ -14,6 +15,13 @@ use super::Failure;
 use crate::{PATIENCE, quic, within};
 
 pub(super) type Closing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub(super) type Hearing = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
+/// GOAWAY, of a peer that has it.
+struct Leaving {
+    say: Box<dyn Fn(&str, Duration) -> Result<(), Failure> + Send + Sync>,
+    hear: Box<dyn Fn() -> Hearing + Send + Sync>,
+}
 
 /// One established session of a peer. Dropping it closes the session at once.
 pub struct Link {
@@ -23,6 +31,7 @@ pub struct Link {
     closed: watch::Receiver<Option<Failure>>,
     close_reason: Arc<OnceLock<quinn::ConnectionError>>,
     skipped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+    leaving: Option<Leaving>,
     /// Of a link that has a socket to itself: closes it when it is dropped.
     _socket: Option<Box<dyn Send + Sync>>,
 }
@@ -49,6 +58,7 @@ impl Link {
             close: Box::new(close),
             closed: observed,
             skipped: None,
+            leaving: None,
             _socket: None,
         }
     }
@@ -63,6 +73,16 @@ impl Link {
     /// With a count of the groups that the peer was to send and did not send whole.
     pub(super) fn counting(mut self, skipped: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.skipped = Some(Box::new(skipped));
+        self
+    }
+
+    /// With GOAWAY, said and heard.
+    pub(super) fn leaving(
+        mut self,
+        say: impl Fn(&str, Duration) -> Result<(), Failure> + Send + Sync + 'static,
+        hear: impl Fn() -> Hearing + Send + Sync + 'static,
+    ) -> Self {
+        self.leaving = Some(Leaving { say: Box::new(say), hear: Box::new(hear) });
         self
     }
 
@@ -102,6 +122,18 @@ impl Link {
     /// one second; moq-lite 0.16 has only the abrupt one).
     pub async fn close(&self) -> Result<(), Failure> {
         within("the session to close", (self.close)()).await
+    }
+
+    /// Asks the other side to go to `uri` within `timeout`.
+    pub fn go_away(&self, uri: &str, timeout: Duration) -> Result<(), Failure> {
+        let leaving = self.leaving.as_ref().ok_or_else(|| Failure::local("no GOAWAY"))?;
+        (leaving.say)(uri, timeout)
+    }
+
+    /// Waits for the other side's GOAWAY: where to go, or `None` if the session ended without.
+    pub async fn going_away(&self) -> Option<String> {
+        let leaving = self.leaving.as_ref()?;
+        within("GOAWAY", (leaving.hear)()).await
     }
 
     /// Waits for the session's end, whichever side ends it; gives the peer's reason.

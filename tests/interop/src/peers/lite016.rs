@@ -42,8 +42,8 @@ impl super::Peer for Peer {
             Abilities {
                 newest_group: false,
                 tells_end: false,
-                // In 18 a reset may overtake it.
-                own_end: !moqt18,
+                own_end: true,
+                loses_own_end: moqt18,
                 // In 16 seldom not.
                 withdraws_initial: moqt18,
                 withdraws_by_fin: moqt18,

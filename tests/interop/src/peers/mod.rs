@@ -121,6 +121,8 @@ pub struct Abilities {
     /// As publisher: tells a clean end by a status of its own, where it does not tell it in the version's
     /// terms.
     pub own_end: bool,
+    /// As publisher: a reset of the stream may overtake that status.
+    pub loses_own_end: bool,
     /// As publisher: withdraws PUBLISH_NAMESPACE by nothing but the FIN of its stream.
     pub withdraws_by_fin: bool,
     /// As publisher: withdraws also what it announced when it was asked.
@@ -155,6 +157,7 @@ impl Abilities {
         newest_group: true,
         tells_end: true,
         own_end: false,
+        loses_own_end: false,
         withdraws_by_fin: false,
         withdraws_initial: true,
         not_found: Some(0x33),

@@ -92,7 +92,7 @@ pub(super) fn client(origin: &OriginProducer, role: Role, versions: Versions) ->
 
 pub(super) fn link(session: smoq::Session) -> Link {
     let version = session.version().to_string();
-    let (aborting, draining, counting) = (session.clone(), session.clone(), session.clone());
+    let [aborting, draining, counting, leaving, hearing] = [(); 5].map(|()| session.clone());
     let abort = move || aborting.close(Error::Cancelled);
     let close = move || -> super::link::Closing {
         let mut session = draining.clone();
@@ -106,7 +106,19 @@ pub(super) fn link(session: smoq::Session) -> Link {
     };
     let mut waiting = session;
     let closed = async move { session_failure(&waiting.closed().await) };
-    Link::new(version, abort, close, closed).counting(move || counting.skipped_groups())
+    let say = move |uri: &str, timeout| {
+        let goaway = smoq::Goaway::default().redirect(uri).timeout(timeout);
+        leaving.go_away(goaway).map_err(|err| session_failure(&err))
+    };
+    let hear = move || -> super::link::Hearing {
+        let mut session = hearing.clone();
+        Box::pin(async move {
+            Some(session.going_away().await.ok()?.uri.map(String::from).unwrap_or_default())
+        })
+    };
+    Link::new(version, abort, close, closed)
+        .counting(move || counting.skipped_groups())
+        .leaving(say, hear)
 }
 
 pub(super) fn announcements(name: &'static str, origin: &OriginProducer) -> Announcements {
