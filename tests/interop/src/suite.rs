@@ -2,7 +2,9 @@
 //!
 //! Where a peer does something of its own, the test says so by its name.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use tokio::task::JoinSet;
 
 use crate::{
     by_hand::{Client, Refusal},
@@ -461,6 +463,63 @@ pub async fn meeting<A: Peer, R: Peer, B: Peer>(version_a: &str, version_b: &str
     println!("{}: track of a peer that left: {}", B::NAME, end.expect_err("an unfinished track"));
     if R::abilities(version_b).unsubscribes {
         b_track.unused().await.expect("no subscriber left");
+    }
+}
+
+/// Old and new peers at one relay at once, each in a version of its own: everybody publishes, and everybody reads
+/// from everybody.
+pub async fn everybody<R: Peer>() {
+    log();
+    let relay = R::new();
+    let listener = relay.serve(Role::Both, R::VERSIONS);
+    let addr = listener.addr();
+    let paths: Vec<_> = R::VERSIONS.iter().map(|version| format!("room/{version}")).collect();
+    let (mut publishers, mut subscribers) = (JoinSet::new(), JoinSet::new());
+    for version in R::VERSIONS {
+        let paths = paths.clone();
+        // The old ones in the versions that were theirs.
+        if lite016::Peer::VERSIONS.contains(version) && !is_moqt(version) {
+            publishers.spawn(publish_for_ever::<lite016::Peer>(addr, version));
+            subscribers.spawn(read_all::<lite016::Peer>(addr, version, paths));
+        } else {
+            publishers.spawn(publish_for_ever::<net03::Peer>(addr, version));
+            subscribers.spawn(read_all::<net03::Peer>(addr, version, paths));
+        }
+    }
+    while let Some(read) = subscribers.join_next().await {
+        read.expect("everything");
+    }
+}
+
+async fn publish_for_ever<P: Peer>(addr: SocketAddr, version: &str) {
+    let publisher = P::new();
+    let _link = publisher.dial(Role::Publish, addr, &[version]).await.expect("a session");
+    let mut broadcast = publisher.broadcast(&format!("room/{version}")).expect("a broadcast");
+    let mut track = broadcast.track("video").expect("a track");
+    broadcast.announce().expect("announced");
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    for sequence in 0.. {
+        ticks.tick().await;
+        track.write(&payload::sized_group(sequence, &[100, 1_000])).expect("written");
+    }
+}
+
+async fn read_all<S: Peer>(addr: SocketAddr, version: &str, paths: Vec<String>) {
+    let subscriber = S::new();
+    let _link = subscriber.dial(Role::Subscribe, addr, &[version]).await.expect("a session");
+    let mut news = subscriber.announcements();
+    let mut missing: BTreeSet<_> = paths.iter().cloned().map(Announcement::Announced).collect();
+    while !missing.is_empty() {
+        missing.remove(&news.next().await);
+    }
+    for path in paths {
+        let mut subscription =
+            subscriber.subscribe(&path, "video", options()).await.expect("a subscription");
+        for _ in 0..3 {
+            let group = subscription.next_group().await;
+            let group = group.unwrap_or_else(|| panic!("{path} ended in {version}"));
+            check(&group, group.sequence, &[100, 1_000]);
+        }
     }
 }
 

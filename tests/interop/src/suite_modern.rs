@@ -98,6 +98,37 @@ pub async fn updates<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
     }
 }
 
+/// The subscriber asks what the publisher knows of the path, and is told while groups are sent.
+pub async fn probes<P: Peer, S: Peer>(version: &str) {
+    log();
+    println!("{} -> {} in {version}", P::NAME, S::NAME);
+    let (publisher, subscriber) = (P::new(), S::new());
+    let listener = publisher.serve(Role::Publish, &[version]);
+    let link = subscriber.dial(Role::Subscribe, listener.addr(), &[version]).await;
+    let link = link.expect("a session");
+    let mut broadcast = publisher.broadcast(PATH).expect("a broadcast");
+    let mut track = broadcast.track("video").expect("a track");
+    broadcast.announce().expect("announced");
+    subscriber.announcements().announced(PATH).await;
+    let subscribing = subscriber.subscribe(PATH, "video", Options::default());
+    let mut subscription = subscribing.await.expect("a subscription");
+    track.used().await.expect("a live track");
+    let sending = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        for sequence in 0.. {
+            ticks.tick().await;
+            track.write(&payload::sized_group(sequence, &[20_000])).expect("written");
+            subscription.next_group().await.expect("a group");
+        }
+    };
+    let bitrate = tokio::select! {
+        bitrate = link.probe() => bitrate.expect("an estimate"),
+        () = sending => unreachable!("it goes on"),
+    };
+    println!("{bitrate} bits a second");
+    assert!(bitrate > 100_000, "{bitrate}");
+}
+
 /// The side that listens says GOAWAY: the other one hears where to go, what runs goes on, nothing new begins,
 /// and then the session is over.
 pub async fn goes_away<P: Peer, S: Peer>(version: &str) {

@@ -1,10 +1,10 @@
 //! What came with moq-lite 05: FETCH, datagrams, SUBSCRIBE_UPDATE, and subscriptions that move to another session;
 //! between smoq and moq-net, each of them as publisher, as relay and as subscriber, in 05, 06 and 07. And GOAWAY,
-//! which is also in 04 and in moq-transport.
+//! which is also in 04 and in moq-transport, and PROBE, which is in 03.
 
 use smoq_interop::{
     peers::{net03, smoq_blocking, smoq_quinn},
-    suite_modern as suite, tests,
+    suite as suite_all, suite_modern as suite, tests,
 };
 
 macro_rules! modern {
@@ -33,6 +33,11 @@ modern! {
     net03_smoq_blocking_smoq_quinn_06: net03, "moq-lite-06", smoq_blocking, smoq_quinn, "moq-lite-06";
     smoq_blocking_smoq_quinn_net03_06: smoq_blocking, "moq-lite-06", smoq_quinn, net03, "moq-lite-06";
     smoq_quinn_smoq_blocking_net03_05: smoq_quinn, "moq-lite-05", smoq_blocking, net03, "moq-lite-05";
+}
+
+tests! {
+    everybody_at_a_relay_of_smoq_quinn: suite_all::everybody::<smoq_quinn::Peer>();
+    everybody_at_a_relay_of_smoq_blocking: suite_all::everybody::<smoq_blocking::Peer>();
 }
 
 tests! {
@@ -67,4 +72,15 @@ tests! {
     smoq_quinn_sends_net03_away_in_18: suite::goes_away::<smoq_quinn::Peer, net03::Peer>("moqt-18");
     smoq_quinn_sends_smoq_blocking_away_in_06:
         suite::goes_away::<smoq_quinn::Peer, smoq_blocking::Peer>("moq-lite-06");
+}
+
+tests! {
+    smoq_quinn_asks_net03_of_the_path_in_03: suite::probes::<net03::Peer, smoq_quinn::Peer>("moq-lite-03");
+    smoq_blocking_asks_net03_of_the_path_in_05: suite::probes::<net03::Peer, smoq_blocking::Peer>("moq-lite-05");
+    smoq_quinn_asks_net03_of_the_path_in_06: suite::probes::<net03::Peer, smoq_quinn::Peer>("moq-lite-06");
+    net03_asks_smoq_quinn_of_the_path_in_03: suite::probes::<smoq_quinn::Peer, net03::Peer>("moq-lite-03");
+    net03_asks_smoq_blocking_of_the_path_in_04: suite::probes::<smoq_blocking::Peer, net03::Peer>("moq-lite-04");
+    net03_asks_smoq_quinn_of_the_path_in_06: suite::probes::<smoq_quinn::Peer, net03::Peer>("moq-lite-06");
+    net03_asks_smoq_blocking_of_the_path_in_07:
+        suite::probes::<smoq_blocking::Peer, net03::Peer>("moq-lite-07-wip");
 }

@@ -16,6 +16,7 @@ use crate::{PATIENCE, quic, within};
 
 pub(super) type Closing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 pub(super) type Hearing = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+pub(super) type Probing = Pin<Box<dyn Future<Output = Option<u64>> + Send>>;
 
 /// GOAWAY, of a peer that has it.
 struct Leaving {
@@ -32,6 +33,7 @@ pub struct Link {
     close_reason: Arc<OnceLock<quinn::ConnectionError>>,
     skipped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     leaving: Option<Leaving>,
+    probe: Option<Box<dyn Fn() -> Probing + Send + Sync>>,
     /// Of a link that has a socket to itself: closes it when it is dropped.
     _socket: Option<Box<dyn Send + Sync>>,
 }
@@ -59,6 +61,7 @@ impl Link {
             closed: observed,
             skipped: None,
             leaving: None,
+            probe: None,
             _socket: None,
         }
     }
@@ -73,6 +76,12 @@ impl Link {
     /// With a count of the groups that the peer was to send and did not send whole.
     pub(super) fn counting(mut self, skipped: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.skipped = Some(Box::new(skipped));
+        self
+    }
+
+    /// With PROBE: what the other side knows of the path from it, in bits a second.
+    pub(super) fn probing(mut self, probe: impl Fn() -> Probing + Send + Sync + 'static) -> Self {
+        self.probe = Some(Box::new(probe));
         self
     }
 
@@ -122,6 +131,11 @@ impl Link {
     /// one second; moq-lite 0.16 has only the abrupt one).
     pub async fn close(&self) -> Result<(), Failure> {
         within("the session to close", (self.close)()).await
+    }
+
+    /// Waits until the other side said how fast it can send, in bits a second; `None` if it does not.
+    pub async fn probe(&self) -> Option<u64> {
+        within("an estimate of the path", (self.probe.as_ref()?)()).await
     }
 
     /// Asks the other side to go to `uri` within `timeout`.

@@ -352,7 +352,7 @@ pub trait Writer: Send + 'static {
 }
 
 /// A change in what is announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Announcement {
     Announced(String),
     /// Still announced, by another way (moq-net only).

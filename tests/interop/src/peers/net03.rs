@@ -342,11 +342,22 @@ fn link(connection: quinn::Connection, session: moq_net::Session) -> Link {
     let version = quic::name(session.version().alpn(), session.version().as_str());
     let waiting = session.clone();
     let closed = async move { failure(waiting.closed().await) };
-    let [closing, leaving, hearing] = [(); 3].map(|()| session.clone());
+    let [closing, leaving, hearing, probing] = [(); 4].map(|()| session.clone());
     let abort = move || session.abort(moq_net::Error::Cancel);
     let close = move || -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> {
         let session = closing.clone();
         Box::pin(async move { session.close().await.map_err(failure) })
+    };
+    let probe = move || -> super::link::Probing {
+        let bandwidth = probing.recv_bandwidth();
+        Box::pin(async move {
+            let mut bandwidth = bandwidth?;
+            loop {
+                if let Some(bitrate) = bandwidth.changed().await.ok()? {
+                    return Some(bitrate.as_bps());
+                }
+            }
+        })
     };
     let say = move |uri: &str, timeout| {
         let goaway = moq_net::goaway::Goaway::redirect(uri).with_timeout(timeout);
@@ -356,7 +367,7 @@ fn link(connection: quinn::Connection, session: moq_net::Session) -> Link {
         let goaway = hearing.draining();
         Box::pin(async move { goaway.recv().await.map(|goaway| goaway.uri().to_owned()) })
     };
-    Link::new(version, abort, close, closed).over(connection).leaving(say, hear)
+    Link::new(version, abort, close, closed).over(connection).leaving(say, hear).probing(probe)
 }
 
 fn failure(err: moq_net::Error) -> Failure {

@@ -92,7 +92,8 @@ pub(super) fn client(origin: &OriginProducer, role: Role, versions: Versions) ->
 
 pub(super) fn link(session: smoq::Session) -> Link {
     let version = session.version().to_string();
-    let [aborting, draining, counting, leaving, hearing] = [(); 5].map(|()| session.clone());
+    let [aborting, draining, counting, leaving, hearing, probing] =
+        [(); 6].map(|()| session.clone());
     let abort = move || aborting.close(Error::Cancelled);
     let close = move || -> super::link::Closing {
         let mut session = draining.clone();
@@ -116,7 +117,18 @@ pub(super) fn link(session: smoq::Session) -> Link {
             Some(session.going_away().await.ok()?.uri.map(String::from).unwrap_or_default())
         })
     };
+    let probe = move || -> super::link::Probing {
+        let mut probe = probing.probe();
+        Box::pin(async move {
+            loop {
+                if let Some(bitrate) = probe.changed().await.ok()?.bitrate {
+                    return Some(bitrate);
+                }
+            }
+        })
+    };
     Link::new(version, abort, close, closed)
+        .probing(probe)
         .counting(move || counting.skipped_groups())
         .leaving(say, hear)
 }
