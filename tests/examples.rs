@@ -1,18 +1,31 @@
 //! The networked examples, run as their users run them.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Once;
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 /// An example, ready to be given arguments.
 fn example(name: &str) -> Command {
+    // This test is target/PROFILE/deps/NAME.
+    let test = std::env::current_exe().unwrap();
+    let built = test.ancestors().nth(2).unwrap().join("examples");
     // Once and before anything runs: what waits for a compiler is late for everything else.
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
+        let examples = ["clock", "demo", "relay", "replay"];
+        // `cargo test` builds them, unless it was asked for this test alone.
+        let sources =
+            ["Cargo.lock", "src", "adapters", "examples"].map(|name| newest(name.as_ref()));
+        let source = sources.into_iter().max().unwrap();
+        if examples.iter().all(|name| newest(&built.join(name)) > source) {
+            return;
+        }
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet"]);
-        for example in ["clock", "demo", "relay", "replay"] {
+        for example in examples {
             cargo.args(["--example", example]);
         }
         if !cfg!(debug_assertions) {
@@ -20,10 +33,17 @@ fn example(name: &str) -> Command {
         }
         assert!(cargo.status().unwrap().success());
     });
-    // This test is target/PROFILE/deps/NAME.
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    Command::new(profile.join("examples").join(name))
+    Command::new(built.join(name))
+}
+
+/// When the file, or the newest one in the directory, was written last; never if there is none.
+fn newest(path: &Path) -> SystemTime {
+    let Ok(found) = path.metadata() else { return SystemTime::UNIX_EPOCH };
+    if found.is_file() {
+        return found.modified().unwrap();
+    }
+    let files = path.read_dir().unwrap().map(|file| newest(&file.unwrap().path()));
+    files.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 #[expect(clippy::disallowed_methods, reason = "two pipes are read at once")]

@@ -241,7 +241,7 @@ impl Lite {
         found: &mut Option<BiStream>,
     ) -> Result<Look, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
-        if request.given_up().is_some() {
+        if request.recv.reset().is_some() {
             return Err(Error::Cancelled);
         }
         let mut front = [0; 32];
@@ -250,6 +250,10 @@ impl Lite {
         let Some((kind, type_len)) = self.features.form.read(front) else { return need_more };
         let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
         *found = Some(kind);
+        // Who says GOAWAY need not listen: `moq-net` stops our half at once.
+        if request.given_up().is_some() && kind != BiStream::Goaway {
+            return Err(Error::Cancelled);
+        }
         if kind == BiStream::Probe {
             return self.probe_requested(core, key, type_len);
         }

@@ -51,6 +51,18 @@ fn it_is_said_once_on_a_stream_of_its_own() {
     }
 }
 
+/// 4.2: nothing is written behind GOAWAY, so who says it may stop the other half at once (`moq-net` does).
+#[test]
+fn it_is_heard_of_who_does_not_listen() {
+    for version in TOLD {
+        let mut lone = Lone::ready(Side::Client, version);
+        let id = lone.open(Dir::Bi, "");
+        lone.stop(id, 0);
+        lone.fin(id, "05 13 12 68747470733a2f2f622e6578616d706c652f");
+        assert_eq!(one(lone.events()), told(URI), "{version}");
+    }
+}
+
 /// 4.2: who does not answer is not waited for.
 #[test]
 fn an_idle_peer_has_the_time_of_a_drain() {
