@@ -99,7 +99,7 @@ impl Peer {
     }
 
     fn turn(&mut self) {
-        while self.driver.work() {}
+        while self.driver.work(smoq::Instant::ZERO) {}
         while let Some(action) = self.driver.poll_action() {
             let _ = black_box(action);
         }

@@ -431,7 +431,7 @@ fn the_end_of_a_track_goes_behind_its_groups() {
         let driver = &mut world.pair.client;
         let (mut priorities, mut written) = (BTreeMap::new(), Vec::new());
         while driver.has_work() {
-            while driver.work() {}
+            while driver.work(Instant::ZERO) {}
             while let Some(action) = driver.poll_action() {
                 if let Action::SetPriority { id, priority } = action {
                     priorities.insert(id, priority);
@@ -602,7 +602,7 @@ fn a_close_behind_data_does_not_swallow_it() {
         // Everything is sent, but nothing that arrives is looked at before the connection is gone.
         let now = Instant::from_millis(10_000);
         let driver = &mut world.pair.client;
-        while driver.work() {}
+        while driver.work(now) {}
         let open = driver.poll_open().expect("a stream for the group");
         let id = StreamId::new(Side::Client, open.dir(), 7);
         open.opened(id);
@@ -617,7 +617,7 @@ fn a_close_behind_data_does_not_swallow_it() {
         server.handle(now, Input::Closed { error: Error::SessionClosed });
         assert!(!server.is_closed());
         while server.has_work() {
-            server.work();
+            server.work(now);
         }
         assert!(server.is_closed());
         let (frames, end) = frames(&mut next_group(&mut reader));

@@ -410,6 +410,6 @@ fn what_may_be_said() {
     world.advance(500);
     assert_eq!(world.publishers[0].try_going_away(), Poll::Ready(Ok(Goaway::default())));
     assert_eq!(world.readers[0].try_going_away(), Poll::Ready(Ok(uri(Goaway::MAX_URI))));
-    world.advance(1_500);
+    world.advance(1_510);
     assert_eq!(world.readers[0].try_closed(), Poll::Ready(Error::GoawayTimeout));
 }

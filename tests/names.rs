@@ -71,7 +71,7 @@ fn use_everything() {
     let client = Client::new().with_origin(&origin).with_versions(Versions::from(Version::Lite06));
     let (session, mut driver): (Session, Driver) = client.connect(Version::Lite06, Instant::ZERO);
     assert!(driver.has_work());
-    while driver.work() {}
+    while driver.work(Instant::ZERO) {}
     assert_eq!(session.version(), Version::Lite06);
     let server = Server::new().with_publish(origin.consume()).with_consume(origin.clone());
     let (mut other, driver) = server.accept(Version::Lite03, Instant::ZERO);

@@ -60,7 +60,7 @@ impl World {
     fn said(&mut self, stream: StreamId) -> Vec<Message> {
         let mut said = Vec::new();
         while self.driver.has_work() {
-            while self.driver.work() {}
+            while self.driver.work(Instant::ZERO) {}
             while self.driver.poll_action().is_some() {}
             while let Some(open) = self.driver.poll_open() {
                 let id = StreamId::new(Side::Server, open.dir(), 0);

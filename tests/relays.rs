@@ -168,7 +168,7 @@ fn the_timer_of_a_cache_passes_to_another_session() {
         track.write_frame(n, "x").unwrap();
     }
     for driver in [&mut first, &mut second] {
-        while driver.work() {}
+        while driver.work(Instant::ZERO) {}
     }
     let due = Some(Instant::from_millis(1_000));
     assert_eq!((first.poll_timeout(), second.poll_timeout()), (due, None));
@@ -176,7 +176,7 @@ fn the_timer_of_a_cache_passes_to_another_session() {
     assert!(second.poll_wake(&mut cx).is_pending());
     drop(first);
     assert!(second.poll_wake(&mut cx).is_ready(), "it sleeps without a timer otherwise");
-    while second.work() {}
+    while second.work(Instant::ZERO) {}
     assert_eq!(second.poll_timeout(), due);
     let before = origin.cached_bytes();
     second.handle_timeout(Instant::from_millis(1_000));

@@ -69,6 +69,8 @@ pub enum Input {
         /// Its reason.
         code: Code,
     },
+    /// Time passed, and nothing else is to be told: what is commanded next happens now.
+    Time,
     /// A stream takes bytes again after [`Write::blocked`](super::Write::blocked).
     Writable {
         /// Which stream.

@@ -270,6 +270,7 @@ impl Machine {
                 core.datagrams.arrived(bytes);
             }
             Input::DatagramsAvailable => core.datagrams.blocked = false,
+            Input::Time => {}
             Input::MaxDatagram { bytes } => core.datagrams.max = bytes,
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),

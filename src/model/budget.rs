@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use super::stats::{TrackCells, TrackStats, add};
 use super::track::Shared;
@@ -12,12 +13,20 @@ use super::wakers::lock;
 use crate::limits::Limits;
 use crate::time::{Instant, Timestamp};
 
+/// The time is told at least so often by whoever is busy. After a longer pause, what was written since it
+/// was told last is as old as the end of the pause: writing ended it.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// One cache: the bytes and the clock of all tracks of an origin.
 ///
 /// Its locks are the last in the order: nothing is called while one is held.
 pub(crate) struct Cache {
     limits: Limits,
     now: AtomicU64,
+    /// Counts what empties the list below.
+    turn: AtomicU64,
+    /// Tracks that were written since the time was told and a session had nothing to do, each once.
+    fresh: Mutex<Vec<Weak<Shared>>>,
     used: AtomicU64,
     last_track: AtomicU64,
     /// Who could have a timer for the deadlines: the sessions of the origin, and how to wake them. The
@@ -35,6 +44,8 @@ impl Cache {
         Arc::new(Self {
             limits,
             now: AtomicU64::new(0),
+            turn: AtomicU64::new(1),
+            fresh: Mutex::default(),
             used: AtomicU64::new(0),
             last_track: AtomicU64::new(0),
             minders: Mutex::default(),
@@ -97,7 +108,36 @@ impl Cache {
 
     /// Moves the clock forward, never back.
     pub(crate) fn tell(&self, now: Instant) {
-        self.now.fetch_max(now.as_micros(), Ordering::Relaxed);
+        let before = Instant::from_micros(self.now.fetch_max(now.as_micros(), Ordering::Relaxed));
+        if before >= now {
+            return;
+        }
+        let fresh = std::mem::take(&mut *lock(&self.fresh));
+        if !fresh.is_empty() {
+            self.turn.fetch_add(1, Ordering::Relaxed);
+        }
+        if now > before + PAUSE {
+            fresh.iter().filter_map(Weak::upgrade).for_each(|track| track.restamp(before, now));
+        }
+    }
+
+    /// Whoever told the time has nothing to do now: what was written until here was written at that time.
+    pub(crate) fn pause(&self) {
+        let mut fresh = lock(&self.fresh);
+        if !fresh.is_empty() {
+            fresh.clear();
+            self.turn.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Something was written to a track, for the first time since the time was told.
+    fn freshen(&self, track: Weak<Shared>) {
+        let mut fresh = lock(&self.fresh);
+        if fresh.len() == fresh.capacity() {
+            // Where nobody tells the time they would stay.
+            fresh.retain(|track| track.strong_count() > 0);
+        }
+        fresh.push(track);
     }
 
     /// Moves the clock forward, never back, and gives up what got too old.
@@ -130,6 +170,8 @@ pub(crate) struct Account {
     track: u64,
     used: AtomicU64,
     tally: TrackCells,
+    /// In which turn of the cache the track was written last.
+    turn: AtomicU64,
     /// From this timestamp on the track has a group to give up by its media age.
     media_due: AtomicU64,
 }
@@ -143,6 +185,7 @@ impl Account {
             track,
             used: AtomicU64::new(0),
             tally: TrackCells::default(),
+            turn: AtomicU64::new(0),
             media_due,
         })
     }
@@ -161,6 +204,17 @@ impl Account {
 
     pub(super) fn tally(&self) -> &TrackCells {
         &self.tally
+    }
+
+    /// Something is written to `track`, of which this is the account: the time for that. If it turns out to
+    /// have been told long ago, it is set right.
+    pub(crate) fn stamp(&self, track: &Weak<Shared>) -> Instant {
+        let turn = self.cache.turn.load(Ordering::Relaxed);
+        if self.turn.load(Ordering::Relaxed) != turn {
+            self.turn.store(turn, Ordering::Relaxed);
+            self.cache.freshen(track.clone());
+        }
+        self.cache.now()
     }
 
     /// A frame of so many bytes of payload is complete.

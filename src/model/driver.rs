@@ -116,7 +116,7 @@ impl Driver {
         let config = Config { decides: true, ..Config::new(Side::Server, agreed) };
         let mut driver = Self::begin(setup, config, now);
         // Where there is no set-up it is known from the beginning what comes of it.
-        driver.work();
+        driver.work(now);
         (SessionRequest::new(driver.shared.clone(), driver.id, setup.origins.clone()), driver)
     }
 
@@ -176,10 +176,7 @@ impl Driver {
 
     /// Tells what the connection did; see [`Machine::handle`].
     pub fn handle(&mut self, now: Instant, input: Input) {
-        self.now = self.now.max(now);
-        for cache in self.caches() {
-            cache.tell(now);
-        }
+        self.pass_to(now);
         self.machine.handle(now, input);
     }
 
@@ -204,9 +201,27 @@ impl Driver {
         consume.into_iter().chain(self.publish.as_ref().map(OriginConsumer::cache))
     }
 
+    /// The clocks of the origins go forward; no deadline is looked at yet. Whether it is later than before.
+    fn pass_to(&mut self, now: Instant) -> bool {
+        let is_later = now > self.now;
+        if is_later {
+            self.now = now;
+            for cache in self.caches() {
+                cache.tell(now);
+            }
+        }
+        is_later
+    }
+
     /// Does one bounded piece of the work between the machine and the model. `false`: there is none
     /// until something changes.
-    pub fn work(&mut self) -> bool {
+    ///
+    /// What the application did since the last call is taken to be done `now`, and not when the time was
+    /// told last: a session may have been idle.
+    pub fn work(&mut self, now: Instant) -> bool {
+        if self.pass_to(now) {
+            self.machine.handle(now, Input::Time);
+        }
         if let Some(key) = self.ready.pop() {
             self.model_changed(key);
             return true;
@@ -221,7 +236,11 @@ impl Driver {
         }
         match event {
             Some(event) => self.event(event),
-            None => return self.settle_ended(),
+            None if self.settle_ended() => {}
+            None => {
+                self.caches().for_each(|cache| cache.pause());
+                return false;
+            }
         }
         true
     }

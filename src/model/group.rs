@@ -100,7 +100,7 @@ impl Kept {
         account: Arc<Account>,
         is_datagram: bool,
     ) -> Arc<Self> {
-        let written = AtomicU64::new(account.cache().now().as_micros());
+        let written = AtomicU64::new(account.stamp(&track).as_micros());
         // With the two counts of the `Arc` and its two places in the track's lists.
         let size = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
         Arc::new(Self {
@@ -146,6 +146,12 @@ impl Kept {
 
     pub(super) fn written(&self) -> Instant {
         Instant::from_micros(self.written.load(Ordering::Relaxed))
+    }
+
+    /// What was written at `before` was so `now`.
+    pub(super) fn restamp(&self, before: Instant, now: Instant) {
+        let (before, now) = (before.as_micros(), now.as_micros());
+        let _ = self.written.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Bytes that the group holds.
@@ -263,7 +269,7 @@ impl Kept {
 
     fn touch(&self, state: &mut State) {
         state.changed = true;
-        let now = self.charge.account().cache().now();
+        let now = self.charge.account().stamp(&self.track);
         self.written.store(now.as_micros(), Ordering::Relaxed);
     }
 

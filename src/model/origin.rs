@@ -300,6 +300,8 @@ impl OriginProducer {
     /// Moves the origin's time forward, never back, and drops what expired. For origins without a
     /// session: each session does the same.
     pub fn advance(&self, now: Instant) {
+        // Who tells the time by hand told it before writing.
+        self.shared.cache.pause();
         self.shared.cache.advance(now);
     }
 

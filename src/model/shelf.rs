@@ -51,6 +51,11 @@ impl Shelf {
         &self.by_sequence
     }
 
+    /// All groups, whichever way they came.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Kept>> {
+        self.by_sequence.iter().chain(self.fetched.values())
+    }
+
     /// The number that the next group gets in order of arrival.
     pub(super) fn arrivals(&self) -> u64 {
         self.arrivals

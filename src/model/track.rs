@@ -156,6 +156,13 @@ impl Shared {
         self.change(&mut Woken::default(), |_, _| ());
     }
 
+    /// The time was told late: what is taken to be written at `before` was so `now`.
+    pub(super) fn restamp(&self, before: Instant, now: Instant) {
+        for group in lock(&self.state).shelf.all() {
+            group.restamp(before, now);
+        }
+    }
+
     /// The cache says that the deadline has passed, and forgot it.
     pub(super) fn expire(self: &Arc<Self>) {
         self.change(&mut Woken::default(), |state, _| state.deadline = None);

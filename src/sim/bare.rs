@@ -47,7 +47,7 @@ impl<S: Source> Endpoint for Bare<S> {
         self.machine.handle_timeout(now);
     }
 
-    fn work(&mut self) -> bool {
+    fn work(&mut self, _: Instant) -> bool {
         let event = if self.events.len() < self.room { self.machine.poll_event() } else { None };
         let any = event.is_some();
         self.events.extend(event);

@@ -15,8 +15,8 @@ impl Endpoint for Driver {
         Self::handle_timeout(self, now);
     }
 
-    fn work(&mut self) -> bool {
-        Self::work(self)
+    fn work(&mut self, now: Instant) -> bool {
+        Self::work(self, now)
     }
 
     fn poll_action(&mut self) -> Option<Action> {

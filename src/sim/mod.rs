@@ -40,8 +40,8 @@ pub trait Endpoint {
     fn handle_timeout(&mut self, now: Instant);
 
     /// One bounded piece of what the endpoint does by itself, such as to pull an event. `false`: there
-    /// was nothing to do.
-    fn work(&mut self) -> bool;
+    /// was nothing to do. As [`Driver::work`](crate::Driver::work).
+    fn work(&mut self, now: Instant) -> bool;
 
     /// As [`Machine::poll_action`].
     fn poll_action(&mut self) -> Option<Action>;

@@ -311,7 +311,10 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 }
                 due
             }
-            Task::Work => self.at(side).work(),
+            Task::Work => {
+                let now = self.net.now;
+                self.at(side).work(now)
+            }
             Task::Act => match self.at(side).poll_action() {
                 Some(action) => {
                     self.net.act(side, action);

@@ -119,7 +119,7 @@ struct Busy {
 impl Endpoint for Busy {
     fn handle(&mut self, _: Instant, _: Input) {}
     fn handle_timeout(&mut self, _: Instant) {}
-    fn work(&mut self) -> bool {
+    fn work(&mut self, _: Instant) -> bool {
         self.works
     }
     fn poll_action(&mut self) -> Option<Action> {

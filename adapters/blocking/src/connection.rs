@@ -407,7 +407,8 @@ impl Connection {
         let driver = &mut moq.driver;
         let before = turn.items;
 
-        turn.items += (0..PIECES).take_while(|_| driver.work()).count();
+        let time = moq.clock.instant(now);
+        turn.items += (0..PIECES).take_while(|_| driver.work(time)).count();
         while let Some(action) = self.moq.as_mut().and_then(|moq| moq.driver.poll_action()) {
             turn.items += 1;
             self.act(now, action, turn);

@@ -184,12 +184,12 @@ impl Round<'_, '_> {
             let now = self.timer.now();
             // All inputs come before the first write: else the order of wakes beats priorities.
             let mut is_busy = self.read(now);
-            is_busy |= self.work();
+            is_busy |= self.work(now);
             while let Some(action) = self.driver.poll_action() {
                 is_busy = true;
                 if let Action::Close { code, reason } = action {
                     // Handles hear of it now: nothing is driven after this.
-                    while self.driver.work() {}
+                    while self.driver.work(now) {}
                     return Poll::Ready(End::Close { code, reason });
                 }
                 self.act(action);
@@ -348,9 +348,9 @@ impl Round<'_, '_> {
         self.streams.forget_done(id);
     }
 
-    fn work(&mut self) -> bool {
+    fn work(&mut self, now: Instant) -> bool {
         let mut budget = Budget::new();
-        while budget.is_left() && self.driver.work() {
+        while budget.is_left() && self.driver.work(now) {
             budget.spend(0);
         }
         budget.was_used()

@@ -323,7 +323,7 @@ fn a_group_that_lost_its_subscription_is_stopped() {
         let stream = lone.open(Dir::Uni, &header(version));
         let (id, bytes) = (lone.own(Dir::Bi, 0), hex(info_bytes(version)));
         lone.end.handle(lone.now, Input::Data { id, bytes, fin: false });
-        assert!(lone.end.work() && lone.events() == [informed(0)]);
+        assert!(lone.end.work(lone.now) && lone.events() == [informed(0)]);
         lone.actions();
         lone.apply(Command::Unsubscribe { subscription: token(0) });
         assert!(lone.actions().contains(&stop(stream, 1)));

@@ -329,7 +329,7 @@ fn pending_groups() {
         end.handle(Instant::ZERO, Input::Opened { id });
         let bytes = hex(&format!("02 08 00 00 00 7f {ordered:02x} 00 00 00"));
         end.handle(Instant::ZERO, Input::Data { id, bytes, fin: false });
-        while end.work() {}
+        while end.work(Instant::ZERO) {}
         let Event::SubscribeRequested { request, .. } = one(end.take_events()) else { panic!() };
         end.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
         let order = if ordered == 0 { [3, 4, 5, 2, 1] } else { [2, 3, 4, 5, 6] };
@@ -337,7 +337,7 @@ fn pending_groups() {
             end.source.insert(token(sequence), []);
             end.apply(group(request, sequence.into()));
         }
-        while end.work() {}
+        while end.work(Instant::ZERO) {}
         let mut released: Vec<_> = end
             .take_events()
             .into_iter()

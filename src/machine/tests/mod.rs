@@ -363,7 +363,7 @@ impl Lone {
         // A call that gives nothing may tidy up, and so let another one give something.
         let mut nothing = 0;
         while nothing < 2 {
-            let mut more = self.end.work();
+            let mut more = self.end.work(self.now);
             while let Some(action) = self.end.poll_action() {
                 more = true;
                 match action {

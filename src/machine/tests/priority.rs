@@ -197,7 +197,7 @@ fn an_update_reorders_what_is_open() {
     let stream = StreamId::new(Side::Client, Dir::Bi, 0);
     let (bytes, fin) = (hex("05 03 00 00 00 00"), false);
     served.lone.end.handle(Instant::ZERO, Input::Data { id: stream, bytes, fin });
-    while served.lone.end.work() {}
+    while served.lone.end.work(served.lone.now) {}
     let id = StreamId::new(Side::Server, Dir::Uni, 1_001);
     let action = served.lone.end.poll_action();
     assert_eq!(action, Some(Action::SetPriority { id, priority: 3 << 8 | 7 }));
@@ -220,7 +220,7 @@ fn an_update_brings_no_debt_along() {
     let stream = StreamId::new(Side::Client, Dir::Bi, 0);
     let (bytes, fin) = (hex("05 02 00 00 00 00"), false);
     served.lone.end.handle(Instant::ZERO, Input::Data { id: stream, bytes, fin });
-    while served.lone.end.work() {}
+    while served.lone.end.work(served.lone.now) {}
     let order = served.written(1_000, 20_000);
     assert!(order.len() >= 18, "they take turns: {order:?}");
 }

@@ -321,10 +321,10 @@ fn where_there_is_no_probe_that_is_said() {
     for version in [Lite01, Lite02, Version::Moqt16, Version::Moqt18] {
         let mut end = machine(config(Side::Client, version));
         end.apply(Command::Probe);
-        while end.work() {}
+        while end.work(Instant::ZERO) {}
         assert_eq!(end.take_events(), [ended(Error::Unsupported)], "{version}");
         end.apply(Command::Unprobe);
-        while end.work() {}
+        while end.work(Instant::ZERO) {}
         assert_eq!(end.take_events(), [], "{version}");
     }
 }

@@ -369,6 +369,7 @@ enums! {
         8 Datagram { bytes },
         9 DatagramsAvailable,
         10 MaxDatagram { bytes },
+        11 Time,
     }
     Action {
         0 Close { code, reason },

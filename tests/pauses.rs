@@ -1,0 +1,106 @@
+//! What an application does after a pause is done then, and not when the time was told last. Each in the order of
+//! the run loop in the README: inputs, work, deadlines, outputs.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use smoq::sim::{Link, Pair};
+use smoq::{
+    BroadcastProducer, Client, Driver, Goaway, Hop, Instant, Origin, OriginProducer, Server,
+    Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
+};
+
+const PAUSE: Duration = Duration::from_secs(20);
+
+struct World {
+    pair: Pair<Driver, Driver>,
+    session: Session,
+    track: TrackProducer,
+    reader: TrackConsumer,
+    _held: (Session, BroadcastProducer, [OriginProducer; 2]),
+}
+
+/// A client whose track the server reads. From here on nothing happens for a while.
+fn paused(version: Version) -> World {
+    let origins = [7, 8].map(|hop| Origin::new(Hop::new(hop)).produce());
+    let mut broadcast = origins[0].create_broadcast("live").unwrap();
+    let track = broadcast.create_track(Track::new("video")).unwrap();
+    let (session, client) =
+        Client::new().with_publish(origins[0].consume()).connect(version, Instant::ZERO);
+    let (other, server) =
+        Server::new().with_consume(origins[1].clone()).accept(version, Instant::ZERO);
+    let mut pair = Pair::new(client, server, Link::wide(3));
+    pair.advance(Duration::from_millis(500));
+    let seen = origins[1].consume().get_broadcast("live").unwrap();
+    let want = Subscription::default().max_age(Duration::from_secs(60));
+    let reader = seen.subscribe_track("video", want).unwrap();
+    pair.advance(Duration::from_millis(500));
+    World { pair, session, track, reader, _held: (other, broadcast, origins) }
+}
+
+impl World {
+    /// The client's turn, the first one after the pause: the simulator, which has turns all the time, is left
+    /// behind.
+    fn turn(&mut self) {
+        let now = self.pair.now() + PAUSE;
+        let driver = &mut self.pair.client;
+        while driver.work(now) {}
+        driver.handle_timeout(now);
+        self.pair.advance(Duration::from_secs(1));
+    }
+
+    fn read(&mut self) -> Option<u64> {
+        match self.reader.try_recv_group() {
+            Poll::Ready(Ok(group)) => group.map(|group| group.sequence()),
+            _ => None,
+        }
+    }
+}
+
+fn versions() -> impl Iterator<Item = Version> {
+    Version::ALL.into_iter().chain(Version::WIP)
+}
+
+#[test]
+fn a_group_that_ends_a_pause_is_not_old() {
+    for version in versions() {
+        let mut world = paused(version);
+        for n in 0..2 {
+            world.track.write_frame(n, "first for a long time").unwrap();
+        }
+        // Not even if it is not the newest of a live track.
+        world.track.finish().unwrap();
+        world.turn();
+        let mut groups = [world.read(), world.read()];
+        groups.sort();
+        assert_eq!(groups, [Some(0), Some(1)], "{version}");
+        assert_eq!(world.session.skipped_groups(), 0);
+    }
+}
+
+#[test]
+fn a_drain_that_ends_a_pause_has_its_time() {
+    for version in versions() {
+        let mut world = paused(version);
+        world.track.write_frame(1, "the last").unwrap();
+        world.track.finish().unwrap();
+        world.session.drain();
+        world.turn();
+        assert_eq!(world.read(), Some(0), "{version}");
+    }
+}
+
+#[test]
+fn a_goaway_that_ends_a_pause_has_its_time() {
+    for version in versions() {
+        let mut world = paused(version);
+        let timeout = Duration::from_secs(5);
+        world.session.go_away(Goaway::default().timeout(timeout)).unwrap();
+        let now = world.pair.now() + PAUSE;
+        let driver = &mut world.pair.client;
+        while driver.work(now) {}
+        driver.handle_timeout(now + (timeout - Duration::from_millis(1)));
+        while driver.work(now) {}
+        assert!(world.session.try_closed().is_pending(), "{version}");
+    }
+}
