@@ -367,3 +367,33 @@ fn a_cheap_detour_is_better_than_a_dear_link() {
         }
     }
 }
+
+/// The relay that loses the publisher fed the one that it goes on through: neither has the rest of the
+/// group from the other. It is not waited for.
+#[test]
+fn nobody_waits_for_a_rest_that_only_who_waits_has() {
+    for version in [Version::Lite07Wip, Version::Lite06] {
+        let mut net = Net::new(3);
+        let direct = net.link_for(PUBLISHER, 1, version, 1);
+        net.link_for(1, 2, version, 1);
+        net.link_for(PUBLISHER, 2, version, 10);
+        let mut broadcast = net.origins[PUBLISHER].create_broadcast("live").unwrap();
+        let mut track = broadcast.create_track(Track::new("video")).unwrap();
+        net.advance(500);
+        let (_announced, mut reader) = read(&net, 1);
+        let (_announced, mut behind) = read(&net, 2);
+        net.advance(500);
+        let mut open = track.append_group().unwrap();
+        open.write_frame(0, "first").unwrap();
+        net.advance(500);
+        let mut groups: Vec<_> = received(&mut reader);
+        groups.extend(received(&mut behind));
+        assert_eq!(groups.iter_mut().map(frames).collect::<Vec<_>>(), [(1, None), (1, None)]);
+        net.cut(direct);
+        open.write_frame(1, "second").unwrap();
+        open.finish().unwrap();
+        net.advance(60_000);
+        let ends: Vec<_> = groups.iter_mut().map(frames).collect();
+        assert!(ends.iter().all(|(_, end)| end.is_some()), "{version}: {ends:?}");
+    }
+}

@@ -513,8 +513,8 @@ impl TrackProducer {
     }
 
     /// Makes it a source of the track, on behalf of `supplier`.
-    pub(super) fn attach(&mut self, supplier: u64) {
-        self.source = lock(&self.shared.state).sources.attach(supplier);
+    pub(super) fn attach(&mut self, supplier: u64, route: &Route) {
+        self.source = lock(&self.shared.state).sources.attach(supplier, route);
     }
 
     /// Whether no other source is attached.
@@ -721,9 +721,9 @@ impl WeakTrack {
 
 impl Shared {
     /// Another source of the track.
-    pub(super) fn supply(self: &Arc<Self>, supplier: u64) -> TrackProducer {
+    pub(super) fn supply(self: &Arc<Self>, supplier: u64, route: &Route) -> TrackProducer {
         let mut producer = TrackProducer::of(self.clone(), Changes::default());
-        producer.attach(supplier);
+        producer.attach(supplier, route);
         producer
     }
 

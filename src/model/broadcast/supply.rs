@@ -83,13 +83,13 @@ impl Desks {
     }
 
     /// The desk that should be asked for a track that runs, if it is another one.
-    fn better_for(&self, track: &track::Shared) -> Option<u64> {
+    fn better_for(&self, track: &track::Shared) -> Option<&Desk> {
         let best = self.best_for(track, &[])?;
         let stays = |desk: &Desk| {
             desk.id == best.id || !track.suits_all(&best.route) && track.suits_some(&desk.route)
         };
         let moves = !self.current(track).is_some_and(stays);
-        moves.then_some(best.id)
+        moves.then_some(best)
     }
 
     fn ask(&mut self, id: u64, request: Request, woken: &mut Woken) {
@@ -120,8 +120,9 @@ impl State {
     ///
     /// Fails if there is none whose route all who read it may be given.
     pub(super) fn ask_first(&mut self, mut track: TrackProducer, woken: &mut Woken) -> Result<()> {
-        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?.id;
-        track.attach(desk);
+        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?;
+        track.attach(desk.id, &desk.route);
+        let desk = desk.id;
         self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
         Ok(())
     }
@@ -135,7 +136,7 @@ impl State {
                 continue;
             }
             if let Some(desk) = self.desks.better_for(track) {
-                let track = track.supply(desk);
+                let (desk, track) = (desk.id, track.supply(desk.id, &desk.route));
                 self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             }
         }
@@ -155,10 +156,9 @@ impl State {
         }
         let running = track.shared().is_running();
         let next = self.desks.best_for(track.shared(), tried).filter(|_| running);
-        let desk = next.map(|desk| desk.id);
-        match desk {
-            Some(desk) => {
-                let next = track.shared().supply(desk);
+        let next = next.map(|desk| (desk.id, track.shared().supply(desk.id, &desk.route)));
+        match next {
+            Some((desk, next)) => {
                 let tried = std::mem::take(tried);
                 debris.spare.push(request.track);
                 self.desks.ask(desk, Request { track: next, tried }, woken);
@@ -240,8 +240,9 @@ impl BroadcastConsumer {
             }
             let mut shown = desks.list.iter().filter(|desk| horizon.shows(&desk.route));
             let for_all = shown.clone().find(|desk| track.suits_all(&desk.route));
-            let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?.id;
-            desks.ask(desk, Request { track: track.supply(desk), tried: Tried::new() }, woken);
+            let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?;
+            let (desk, track) = (desk.id, track.supply(desk.id, &desk.route));
+            desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             Ok(())
         })
     }
