@@ -647,6 +647,9 @@ impl Drop for TrackProducer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut self.woken, |state, woken| {
             state.sources.detach(self.source);
+            if state.sources.is_empty() {
+                state.rests.lose();
+            }
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {
@@ -725,6 +728,11 @@ impl Shared {
         let mut producer = TrackProducer::of(self.clone(), Changes::default());
         producer.attach(supplier, route);
         producer
+    }
+
+    /// Lets it come from a source that was asked before and brought nothing yet. `false` if there is none.
+    pub(super) fn prefer(&self, supplier: u64, route: &Route) -> bool {
+        lock(&self.state).sources.prefer(supplier, route)
     }
 
     /// The supplier of the newest source.

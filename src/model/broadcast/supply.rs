@@ -135,7 +135,8 @@ impl State {
             if !track.is_running() {
                 continue;
             }
-            if let Some(desk) = self.desks.better_for(track) {
+            let better = self.desks.better_for(track);
+            if let Some(desk) = better.filter(|desk| !track.prefer(desk.id, &desk.route)) {
                 let (desk, track) = (desk.id, track.supply(desk.id, &desk.route));
                 self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             }
@@ -598,6 +599,41 @@ mod tests {
         last.accept(TrackInfo::default()).unwrap();
         last.finish(Some(4));
         assert_eq!(reader.try_finished(), Poll::Ready(Ok(4)));
+    }
+
+    #[test]
+    fn the_rest_of_a_group_is_not_waited_for_when_the_last_source_of_a_finished_track_goes() {
+        let origin = origin();
+        let mut far = session(&origin, 2, 5);
+        let reader = read(&origin);
+        let mut old = asked(&mut far).unwrap();
+        old.accept(TrackInfo::default()).unwrap();
+        let mut near = session(&origin, 3, 1);
+        let mut new = asked(&mut near).unwrap();
+        let open = new.create_group(0).unwrap();
+        let mut group = open.consume();
+        new.finish(Some(1));
+        drop(reader);
+        track::cut_off(open, None, Error::SessionClosed);
+        assert!(group.try_next_frame().is_pending(), "the other one may have it");
+        old.lose(Error::Cancelled);
+        assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
+    }
+
+    #[test]
+    fn a_way_that_gets_better_and_worse_is_asked_once() {
+        let origin = origin();
+        let (mut near, mut far) = (session(&origin, 2, 1), session(&origin, 3, 5));
+        let _reader = read(&origin);
+        let mut sources = Vec::new();
+        for n in 0..20 {
+            let cost = if n % 2 == 0 { 1 } else { 9 };
+            let route = Route { cost: Cost { warm: cost, cold: cost }, ..near.route.clone() };
+            near.reroute(&route);
+            sources.extend(asked(&mut near));
+            sources.extend(asked(&mut far));
+        }
+        assert_eq!(sources.len(), 2);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const MAX_LOST: usize = 16;
 /// The sources of a track. The application's own producer is none of them.
 #[derive(Default)]
 pub(super) struct Sources {
-    /// By age.
+    /// Who was asked last stands last.
     attached: SmallVec<[Attached; 2]>,
     last: u64,
     /// The newest source that brought a group, and that group: older sources are not needed from there
@@ -37,6 +37,17 @@ impl Sources {
         let route = Box::new(route.clone());
         self.attached.push(Attached { id: self.last, supplier, route });
         self.last
+    }
+
+    /// Asks a supplier again that was asked and brought nothing yet. `false` if there is none.
+    pub(super) fn prefer(&mut self, supplier: u64, route: &Route) -> bool {
+        let lead = self.lead.map_or(0, |(lead, _)| lead);
+        let mut sources = self.attached.iter();
+        let at = sources.position(|source| source.supplier == supplier && source.id > lead);
+        let Some(mut source) = at.map(|at| self.attached.remove(at)) else { return false };
+        (*source.route).clone_from(route);
+        self.attached.push(source);
+        true
     }
 
     pub(super) fn detach(&mut self, id: u64) {
