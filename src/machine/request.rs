@@ -467,6 +467,10 @@ impl Requests {
         } else {
             // Behind the others; the dialect may have more to say by then.
             self.queue_out(key);
+            // So may what is said on this one unasked, and waited for room.
+            if let Some(local) = self.local {
+                self.queue_out(local);
+            }
         }
     }
 
