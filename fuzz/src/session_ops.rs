@@ -40,6 +40,8 @@ const LONG: Duration = Duration::from_secs(36_000);
 /// What a track is called says what its readers want.
 /// From here on paths are not announced.
 const ON_DEMAND: u8 = 3;
+/// Below which they are answered for, at each side.
+const STORES: [&str; 2] = ["near/store", "far/store"];
 const NAMES: [&str; 4] = ["all-0", "all-1", "some-0", "some-1"];
 
 /// Tells what was done when a check fails.
@@ -363,7 +365,8 @@ fn tight() -> Limits {
 }
 
 fn path(side: usize, path: u8) -> String {
-    format!("{}/{path}", ["near", "far"][side])
+    let prefix = if path < ON_DEMAND { ["near", "far"][side] } else { STORES[side] };
+    format!("{prefix}/{path}")
 }
 
 /// The last one half of the time, so that one gets much; else any.
@@ -546,7 +549,7 @@ impl World {
                 let store = &mut self.stores[side];
                 *store = match store.take() {
                     Some(_) => None,
-                    None => Some(self.local[side].dynamic(["near", "far"][side]).unwrap()),
+                    None => Some(self.local[side].dynamic(STORES[side]).unwrap()),
                 };
             }
             Op::Answer { which, how } => {
