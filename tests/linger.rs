@@ -7,7 +7,7 @@ use smoq::machine::{Announcement, Command, Config, Event, Machine, RequestKey, T
 use smoq::sim::{Bare, Frame, Link, Pair, Shelf};
 use smoq::stream::Side;
 use smoq::{
-    Cost, Driver, Hop, Hops, Instant, Limits, Origin, OriginProducer, Server, Session,
+    Cost, Driver, Goaway, Hop, Hops, Instant, Limits, Origin, OriginProducer, Server, Session,
     Subscription, TrackConsumer, TrackInfo, Version,
 };
 
@@ -182,5 +182,34 @@ fn the_end_of_the_session_or_of_its_origin_does_not_wait() {
         reading.advance(2_000);
         assert!(reading.pair.server.is_closed(), "{version}");
         assert_eq!(reading.pair.server.poll_timeout(), None, "{version}");
+    }
+}
+
+/// What nobody reads is no reason to stay.
+#[test]
+fn who_is_asked_to_leave_does_not_linger() {
+    for version in VERSIONS {
+        for is_peer in [false, true] {
+            let mut reading = Reading::new(version, limits(Duration::from_secs(60)));
+            let [kept, reader] = ["audio", "video"].map(|name| reading.read(name));
+            reading.advance(200);
+            drop(reader);
+            reading.advance(200);
+            assert_eq!(reading.running.len(), 2, "{version}");
+            let timeout = Duration::from_secs(5);
+            if is_peer {
+                reading.pair.client.apply(Command::GoAway { uri: "".into(), timeout });
+            } else {
+                let session = reading.session.as_ref().unwrap();
+                session.go_away(Goaway::default().timeout(timeout)).unwrap();
+            }
+            reading.advance(200);
+            // moq-lite up to 03 has no GOAWAY: the peer hears nothing of it.
+            let hears = !is_peer || version >= Version::Lite05;
+            assert_eq!(reading.running.len(), if hears { 1 } else { 2 }, "{version} {is_peer}");
+            drop(kept);
+            reading.advance(1_500);
+            assert!(reading.pair.server.is_closed() || !hears, "{version} {is_peer}");
+        }
     }
 }

@@ -368,3 +368,45 @@ fn a_cheap_detour_is_better_than_a_dear_link() {
         }
     }
 }
+
+/// The relay that loses the publisher feeds the one that it goes on through, at once or by way of a
+/// third: neither has the rest of the group but from the other. It is not waited for.
+#[test]
+fn nobody_waits_for_a_rest_that_only_who_waits_has() {
+    let near = [(PUBLISHER, 1, 1), (1, 2, 1), (PUBLISHER, 2, 10)];
+    let far = [(PUBLISHER, 1, 1), (1, 3, 1), (3, 2, 1), (1, 2, 5), (PUBLISHER, 2, 10)];
+    for version in [Version::Lite07Wip, Version::Lite06] {
+        for links in [&near[..], &far] {
+            let mut net = Net::new(4);
+            for (a, b, cost) in links {
+                net.link_for(*a, *b, version, *cost);
+            }
+            let mut broadcast = net.origins[PUBLISHER].create_broadcast("live").unwrap();
+            let mut track = broadcast.create_track(Track::new("video")).unwrap();
+            net.advance(500);
+            let mut readers = [1, 2].map(|node| read(&net, node));
+            net.advance(500);
+            let mut open = track.append_group().unwrap();
+            open.write_frame(0, "first").unwrap();
+            net.advance(500);
+            let groups = readers.iter_mut().flat_map(|(_, reader)| received(reader));
+            let mut groups: Vec<_> = groups.collect();
+            let seen = |groups: &mut [GroupConsumer]| groups.iter_mut().map(frames).collect();
+            let before: Vec<_> = seen(&mut groups);
+            assert_eq!(before, [(1, None), (1, None)], "{version}");
+            net.cut(0);
+            open.write_frame(1, "second").unwrap();
+            open.finish().unwrap();
+            net.advance(60_000);
+            let ends: Vec<_> = seen(&mut groups);
+            assert!(ends.iter().all(|(_, end)| end.is_some()), "{version}: {ends:?}");
+            // What comes then comes the other way.
+            track.write_frame(2, "whole").unwrap();
+            net.advance(500);
+            for (_, reader) in &mut readers {
+                let mut group = received(reader).pop().expect("it goes on");
+                assert_eq!(frames(&mut group), (1, Some(Ok(()))), "{version}");
+            }
+        }
+    }
+}

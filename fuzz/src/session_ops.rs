@@ -12,9 +12,9 @@ use smoq::machine::trace::{Replay, Sink};
 use smoq::machine::{Input, PathInfo};
 use smoq::sim::{Endpoint, Link, Pair};
 use smoq::{
-    BroadcastProducer, Client, Driver, Error, FrameProducer, Goaway, GroupConsumer, GroupProducer,
-    Instant, Limits, Origin, OriginProducer, Probe, Server, Session, Subscription, Track,
-    TrackConsumer, TrackProducer, Version,
+    BroadcastProducer, BroadcastRequest, Client, Driver, Error, FrameProducer, Goaway,
+    GroupConsumer, GroupProducer, Instant, Limits, Origin, OriginDynamic, OriginProducer, Probe,
+    Server, Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
 };
 
 pub(crate) fn run(data: &[u8]) {
@@ -38,6 +38,10 @@ const MAX_OPS: usize = 300;
 /// Far longer than a run: nothing is given up for its age, unless a reader says so.
 const LONG: Duration = Duration::from_secs(36_000);
 /// What a track is called says what its readers want.
+/// From here on paths are not announced.
+const ON_DEMAND: u8 = 3;
+/// Below which they are answered for, at each side.
+const STORES: [&str; 2] = ["near/store", "far/store"];
 const NAMES: [&str; 4] = ["all-0", "all-1", "some-0", "some-1"];
 
 /// Tells what was done when a check fails.
@@ -129,6 +133,22 @@ enum Op {
         name: usize,
         want: u8,
     },
+    /// Somebody answers for what is not announced, or nobody any more.
+    Store {
+        side: usize,
+    },
+    /// Looks at what was asked for, and answers one: finished is accepted.
+    Answer {
+        which: usize,
+        how: How,
+    },
+    /// As `Subscribe`, but for a path that is only answered for: asked of the session, or of the origin.
+    Ask {
+        side: usize,
+        path: u8,
+        name: usize,
+        want: u8,
+    },
     Update {
         reader: usize,
         want: u8,
@@ -210,7 +230,12 @@ impl Op {
             }
             30 => Self::Squeeze { max: usize::from(a) * 8 + 1, drops: u64::from(b % 16) },
             _ if b % 4 == 0 => Self::Probe { side: usize::from(b >> 7), rate: u64::from(a) },
-            _ => Self::Advance(Duration::from_millis(u64::from(a))),
+            _ if a % 4 == 0 => Self::Store { side: usize::from(a >> 2 & 1) },
+            _ if a % 4 == 1 => Self::Answer { which, how: How::of(b >> 2) },
+            _ => {
+                let (path, name) = (ON_DEMAND + (a >> 2 & 1), usize::from(b >> 2) % NAMES.len());
+                Self::Ask { side: usize::from(a >> 3 & 1), path, name, want: a ^ b }
+            }
         }
     }
 }
@@ -308,6 +333,9 @@ struct World {
     groups: Vec<Writing>,
     frames: Vec<Streaming>,
     readers: Vec<Reader>,
+    /// Who answers for what is not announced, and for what.
+    stores: [Option<OriginDynamic>; 2],
+    asked: Vec<(usize, BroadcastRequest)>,
     /// Who wants to know of the other end's path, and how fast that was said to be.
     probes: [(Option<Probe>, u64); 2],
     /// Somebody ended the session.
@@ -323,6 +351,7 @@ fn tight() -> Limits {
     limits.announcements = 2;
     limits.subscriptions = 3;
     limits.requests = 5;
+    limits.broadcast_requests = 1;
     limits.group_streams = 3;
     limits.unbound_streams = 1;
     limits.pending_groups = 2;
@@ -336,7 +365,8 @@ fn tight() -> Limits {
 }
 
 fn path(side: usize, path: u8) -> String {
-    format!("{}/{path}", ["near", "far"][side])
+    let prefix = if path < ON_DEMAND { ["near", "far"][side] } else { STORES[side] };
+    format!("{prefix}/{path}")
 }
 
 /// The last one half of the time, so that one gets much; else any.
@@ -390,6 +420,8 @@ impl World {
             groups: Vec::new(),
             frames: Vec::new(),
             readers: Vec::new(),
+            stores: Default::default(),
+            asked: Vec::new(),
             probes: Default::default(),
             is_ending: false,
             is_tight: shape.is_tight,
@@ -406,6 +438,11 @@ impl World {
             self.settle();
             self.step(Op::Subscribe { side: 1 - side, path: 0, name, want: 0 });
         }
+        self.step(Op::Store { side: 1 });
+        self.step(Op::Ask { side: 0, path: ON_DEMAND, name: 0, want: 0 });
+        self.settle();
+        self.step(Op::Answer { which: 0, how: How::Finish });
+        self.step(Op::CreateTrack { broadcast: 0, name: 0 });
     }
 
     fn step(&mut self, op: Op) {
@@ -505,6 +542,46 @@ impl World {
                 let want = wants(name, want);
                 let consumer = seen.and_then(|seen| seen.subscribe_track(NAMES[name], want).ok());
                 if let Some(consumer) = consumer {
+                    self.readers.push(Reader::new(side, at, name, consumer));
+                }
+            }
+            Op::Store { side } => {
+                let store = &mut self.stores[side];
+                *store = match store.take() {
+                    Some(_) => None,
+                    None => Some(self.local[side].dynamic(STORES[side]).unwrap()),
+                };
+            }
+            Op::Answer { which, how } => {
+                for (side, store) in self.stores.iter_mut().enumerate() {
+                    let Some(store) = store else { continue };
+                    while let Poll::Ready(request) = store.try_requested_broadcast() {
+                        self.asked.push((side, request));
+                    }
+                }
+                let Some((side, request)) = take(&mut self.asked, which) else { return };
+                match how {
+                    How::Finish => {
+                        let at = request.path().as_str().bytes().last().unwrap() - b'0';
+                        let broadcast = request.accept().unwrap();
+                        self.broadcasts.push((side, at, broadcast));
+                    }
+                    How::Abort(code) => request.reject(Error::App(code)),
+                    How::Drop => {}
+                }
+            }
+            Op::Ask { side, path: at, name, want } => {
+                let whole = path(1 - side, at);
+                let found = match want % 2 {
+                    0 => self.sessions[side].request_broadcast(&*whole),
+                    _ => match self.remote[side].consume().try_request_broadcast(&whole) {
+                        Poll::Ready(found) => found,
+                        Poll::Pending => panic!("nobody answers here"),
+                    },
+                };
+                let want = wants(name, want);
+                let consumer = found.and_then(|found| found.subscribe_track(NAMES[name], want));
+                if let Ok(consumer) = consumer {
                     self.readers.push(Reader::new(side, at, name, consumer));
                 }
             }
@@ -609,6 +686,8 @@ impl World {
         while let Some(frame) = self.frames.pop() {
             self.lose(frame);
         }
+        // Who still waits for a broadcast is refused.
+        (self.stores, self.asked) = Default::default();
         while let Some(writing) = self.groups.pop() {
             self.end_group(writing, How::Drop);
         }

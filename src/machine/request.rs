@@ -97,6 +97,9 @@ pub(super) struct Requests {
     buffer: usize,
 }
 
+/// No request has this key.
+const NOWHERE: Key = (u32::MAX, u32::MAX);
+
 /// Control bytes that one guard shows at most.
 const MAX_OFFER: usize = 16 << 10;
 
@@ -139,6 +142,20 @@ impl Requests {
     /// A request of ours within another one.
     pub(super) fn open_within(&mut self, carrier: Key) -> Key {
         self.slab.insert(Request::new(Way::Within(carrier), false))
+    }
+
+    /// One that waits for what it will travel within: nothing goes out before [`Requests::bind`].
+    pub(super) fn open_unbound(&mut self) -> Key {
+        self.slab.insert(Request::new(Way::Within(NOWHERE), false))
+    }
+
+    /// From now on the request travels within `carrier`, if it waited for that.
+    pub(super) fn bind(&mut self, key: Key, carrier: Key) {
+        if let Some(request) = self.slab.get_mut(key) {
+            if request.way == Way::Within(NOWHERE) {
+                request.way = Way::Within(carrier);
+            }
+        }
     }
 
     /// A request that the peer knows nothing of, and that opens others: it is looked at when there is
@@ -450,6 +467,10 @@ impl Requests {
         } else {
             // Behind the others; the dialect may have more to say by then.
             self.queue_out(key);
+            // So may what is said on this one unasked, and waited for room.
+            if let Some(local) = self.local {
+                self.queue_out(local);
+            }
         }
     }
 

@@ -132,6 +132,10 @@ impl Kept {
     }
 
     /// Whether it ended before it was whole.
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.state).end.is_none()
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         matches!(lock(&self.state).end, Some(Err(_)))
     }

@@ -520,8 +520,8 @@ impl TrackProducer {
     }
 
     /// Makes it a source of the track, on behalf of `supplier`.
-    pub(super) fn attach(&mut self, supplier: u64) {
-        self.source = lock(&self.shared.state).sources.attach(supplier);
+    pub(super) fn attach(&mut self, supplier: u64, route: &Route) {
+        self.source = lock(&self.shared.state).sources.attach(supplier, route);
     }
 
     /// Whether no other source is attached.
@@ -654,6 +654,9 @@ impl Drop for TrackProducer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut self.woken, |state, woken| {
             state.sources.detach(self.source);
+            if state.sources.is_empty() {
+                state.rests.lose();
+            }
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {
@@ -728,10 +731,15 @@ impl WeakTrack {
 
 impl Shared {
     /// Another source of the track.
-    pub(super) fn supply(self: &Arc<Self>, supplier: u64) -> TrackProducer {
+    pub(super) fn supply(self: &Arc<Self>, supplier: u64, route: &Route) -> TrackProducer {
         let mut producer = TrackProducer::of(self.clone(), Changes::default());
-        producer.attach(supplier);
+        producer.attach(supplier, route);
         producer
+    }
+
+    /// Lets it come from a source that was asked before and brought nothing yet. `false` if there is none.
+    pub(super) fn prefer(&self, supplier: u64, route: &Route) -> bool {
+        lock(&self.state).sources.prefer(supplier, route)
     }
 
     /// The supplier of the newest source.

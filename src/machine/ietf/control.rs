@@ -148,26 +148,28 @@ impl Ietf {
         role: Role,
         make: impl FnOnce(u64) -> Message,
     ) -> Option<Key> {
-        match self.control.filter(|_| !self.draft.request_streams) {
-            Some(control) => {
-                let key = core.requests.open_within(control);
-                self.set_role(key, role);
-                // The id is not known to the peer before the message goes out, so a placeholder does.
-                let message = make(self.ids.ours);
-                if !self.may_open() {
-                    let mut trial = bytes::BytesMut::new();
-                    if message.encode(&mut trial, self.draft).is_err() {
-                        core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
-                        *self.role(key) = Role::New;
-                        return None;
-                    }
-                    self.ids.blocked.push_back((key, message));
-                    return Some(key);
-                }
-                self.send_request(core, key, message)
-            }
-            None => self.open_stream(core, role, make),
+        if self.draft.request_streams {
+            return self.open_stream(core, role, make);
         }
+        let key = match self.control {
+            Some(control) => core.requests.open_within(control),
+            // The client has not opened it. Nor did it grant ids, so that the request waits below.
+            None => core.requests.open_unbound(),
+        };
+        self.set_role(key, role);
+        // The id is not known to the peer before the message goes out, so a placeholder does.
+        let message = make(self.ids.ours);
+        if self.may_open() {
+            return self.send_request(core, key, message);
+        }
+        let mut trial = bytes::BytesMut::new();
+        if message.encode(&mut trial, self.draft).is_err() {
+            core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
+            *self.role(key) = Role::New;
+            return None;
+        }
+        self.ids.blocked.push_back((key, message));
+        Some(key)
     }
 
     /// A request of ours on a stream of its own.
@@ -200,6 +202,9 @@ impl Ietf {
             let Some((key, mut message)) = self.ids.blocked.pop_front() else { break };
             if let Some(id) = first_id_mut(&mut message) {
                 *id = self.ids.ours;
+            }
+            if let Some(control) = self.control {
+                core.requests.bind(key, control);
             }
             self.send_request(core, key, message);
         }

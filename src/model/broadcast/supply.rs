@@ -83,13 +83,13 @@ impl Desks {
     }
 
     /// The desk that should be asked for a track that runs, if it is another one.
-    fn better_for(&self, track: &track::Shared) -> Option<u64> {
+    fn better_for(&self, track: &track::Shared) -> Option<&Desk> {
         let best = self.best_for(track, &[])?;
         let stays = |desk: &Desk| {
             desk.id == best.id || !track.suits_all(&best.route) && track.suits_some(&desk.route)
         };
         let moves = !self.current(track).is_some_and(stays);
-        moves.then_some(best.id)
+        moves.then_some(best)
     }
 
     fn ask(&mut self, id: u64, request: Request, woken: &mut Woken) {
@@ -120,8 +120,9 @@ impl State {
     ///
     /// Fails if there is none whose route all who read it may be given.
     pub(super) fn ask_first(&mut self, mut track: TrackProducer, woken: &mut Woken) -> Result<()> {
-        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?.id;
-        track.attach(desk);
+        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?;
+        track.attach(desk.id, &desk.route);
+        let desk = desk.id;
         self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
         Ok(())
     }
@@ -134,8 +135,9 @@ impl State {
             if !track.is_running() {
                 continue;
             }
-            if let Some(desk) = self.desks.better_for(track) {
-                let track = track.supply(desk);
+            let better = self.desks.better_for(track);
+            if let Some(desk) = better.filter(|desk| !track.prefer(desk.id, &desk.route)) {
+                let (desk, track) = (desk.id, track.supply(desk.id, &desk.route));
                 self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             }
         }
@@ -155,10 +157,9 @@ impl State {
         }
         let running = track.shared().is_running();
         let next = self.desks.best_for(track.shared(), tried).filter(|_| running);
-        let desk = next.map(|desk| desk.id);
-        match desk {
-            Some(desk) => {
-                let next = track.shared().supply(desk);
+        let next = next.map(|desk| (desk.id, track.shared().supply(desk.id, &desk.route)));
+        match next {
+            Some((desk, next)) => {
                 let tried = std::mem::take(tried);
                 debris.spare.push(request.track);
                 self.desks.ask(desk, Request { track: next, tried }, woken);
@@ -240,8 +241,9 @@ impl BroadcastConsumer {
             }
             let mut shown = desks.list.iter().filter(|desk| horizon.shows(&desk.route));
             let for_all = shown.clone().find(|desk| track.suits_all(&desk.route));
-            let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?.id;
-            desks.ask(desk, Request { track: track.supply(desk), tried: Tried::new() }, woken);
+            let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?;
+            let (desk, track) = (desk.id, track.supply(desk.id, &desk.route));
+            desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             Ok(())
         })
     }
@@ -597,6 +599,41 @@ mod tests {
         last.accept(TrackInfo::default()).unwrap();
         last.finish(Some(4));
         assert_eq!(reader.try_finished(), Poll::Ready(Ok(4)));
+    }
+
+    #[test]
+    fn the_rest_of_a_group_is_not_waited_for_when_the_last_source_of_a_finished_track_goes() {
+        let origin = origin();
+        let mut far = session(&origin, 2, 5);
+        let reader = read(&origin);
+        let mut old = asked(&mut far).unwrap();
+        old.accept(TrackInfo::default()).unwrap();
+        let mut near = session(&origin, 3, 1);
+        let mut new = asked(&mut near).unwrap();
+        let open = new.create_group(0).unwrap();
+        let mut group = open.consume();
+        new.finish(Some(1));
+        drop(reader);
+        track::cut_off(open, None, Error::SessionClosed);
+        assert!(group.try_next_frame().is_pending(), "the other one may have it");
+        old.lose(Error::Cancelled);
+        assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
+    }
+
+    #[test]
+    fn a_way_that_gets_better_and_worse_is_asked_once() {
+        let origin = origin();
+        let (mut near, mut far) = (session(&origin, 2, 1), session(&origin, 3, 5));
+        let _reader = read(&origin);
+        let mut sources = Vec::new();
+        for n in 0..20 {
+            let cost = if n % 2 == 0 { 1 } else { 9 };
+            let route = Route { cost: Cost { warm: cost, cold: cost }, ..near.route.clone() };
+            near.reroute(&route);
+            sources.extend(asked(&mut near));
+            sources.extend(asked(&mut far));
+        }
+        assert_eq!(sources.len(), 2);
     }
 
     #[test]

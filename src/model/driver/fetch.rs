@@ -16,6 +16,10 @@ impl Driver {
 
     /// Answers for past groups of a track of the peer, as long as there may be somebody who asks.
     pub(super) fn supply_past(&mut self, broadcast: Path, dynamic: TrackDynamic) {
+        // It may have come from here before, until there was a better way.
+        if self.inbox.pasts.iter().any(|past| past.dynamic.is_clone(&dynamic)) {
+            return;
+        }
         let waker = |slot| self.ready.waker(ready_key(PAST, slot));
         let past = |slot| Past { dynamic, broadcast, waker: waker(slot) };
         let (slot, _) = self.inbox.pasts.insert_with(past);
@@ -105,5 +109,22 @@ impl Driver {
             }
             self.machine.apply(command);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Instant, Server, Track, Version};
+
+    #[test]
+    fn a_track_that_comes_back_is_answered_for_once() {
+        let (_session, mut driver) = Server::new().accept(Version::Lite06, Instant::ZERO);
+        let tracks = ["video", "audio"].map(|name| Track::new(name).produce());
+        for _ in 0..100 {
+            for track in &tracks {
+                driver.supply_past("live".into(), track.dynamic());
+            }
+        }
+        assert_eq!(driver.inbox.pasts.len(), 2);
     }
 }

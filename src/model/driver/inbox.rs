@@ -165,6 +165,7 @@ impl Driver {
                 remote.supplier.drain();
             }
         }
+        self.stop_lingering();
     }
 
     /// What ended did not come back at once.

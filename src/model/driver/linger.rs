@@ -92,6 +92,18 @@ impl Driver {
         }
     }
 
+    /// Reads nothing on from now on: the session is to end, and who comes back goes elsewhere.
+    pub(super) fn stop_lingering(&mut self) {
+        let lingering = &mut self.inbox.lingering;
+        lingering.max = 0;
+        for (_, key) in std::mem::take(&mut lingering.due) {
+            if let Some(ask) = self.inbox.asks.get_mut(key) {
+                ask.idle = None;
+            }
+            self.cancel(key);
+        }
+    }
+
     fn cancel(&mut self, key: Key) {
         let Some(ask) = self.inbox.asks.get_mut(key) else { return };
         if !ask.track.abort_unasked(Error::Cancelled) {

@@ -79,6 +79,11 @@ impl GroupConsumer {
         GroupCursor::new(self.reading.group.clone())
     }
 
+    /// Whether more may come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.reading.group.is_open()
+    }
+
     /// Its number in the track.
     pub fn sequence(&self) -> u64 {
         self.reading.group.sequence

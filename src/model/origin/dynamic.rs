@@ -182,6 +182,10 @@ impl BroadcastRequest {
     /// [`Session::request_broadcast`](crate::Session::request_broadcast) gives, which is how a relay asks
     /// upstream. It is not kept for that: one that comes through a session goes when nobody reads it.
     ///
+    /// Upstream must have an end. Relays in a ring that all answer by asking the next one wait for
+    /// each other for ever, and go on to when nobody else wants it: no version says by whom a request came.
+    /// A prefix that is announced is asked for on the way back to who announced it, which is no ring.
+    ///
     /// Errors, which those who asked get too: [`Error::Unroutable`] if it came through this very origin by
     /// way of a peer; why it ended if it did, [`Error::Closed`] for a clean end.
     pub fn accept_broadcast(mut self, broadcast: &BroadcastConsumer) -> Result<()> {

@@ -320,13 +320,28 @@ impl TrackConsumer {
     }
 
     /// [`poll_fetch_group`](Self::poll_fetch_group) for a session, which has a priority of its own.
+    ///
+    /// [`Error::Unroutable`] if the group is open and may come from the peer itself, who would wait for
+    /// what it is to bring.
     pub(crate) fn poll_fetch(
         &mut self,
         waker: Option<&Waker>,
         sequence: u64,
         priority: u8,
     ) -> Poll<Result<GroupConsumer>> {
-        self.asker.poll(&self.shared, waker, sequence, priority)
+        let found = self.asker.poll(&self.shared, waker, sequence, priority);
+        match found {
+            Poll::Ready(Ok(group)) if group.is_open() && self.leads_back() => {
+                Poll::Ready(Err(crate::Error::Unroutable))
+            }
+            found => found,
+        }
+    }
+
+    /// Whether some of it comes by a route that a peer may not be given.
+    fn leads_back(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.demand.horizon(self.key).is_some_and(|horizon| state.sources.any_beyond(horizon))
     }
 
     /// Asks for no group any more.

@@ -75,6 +75,11 @@ impl Demand {
         self.look_again(woken);
     }
 
+    /// What a peer who wants it is limited to.
+    pub(super) fn horizon(&self, key: u64) -> Option<&Horizon> {
+        self.horizons.get(&key)
+    }
+
     /// A source may be of use to nobody now, although what all want is the same.
     fn look_again(&mut self, woken: &mut Woken) {
         if !self.horizons.is_empty() {

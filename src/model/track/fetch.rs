@@ -216,6 +216,11 @@ impl TrackDynamic {
         &self.shared.name
     }
 
+    /// Whether both answer for the same track.
+    pub(in super::super) fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     fn pop(&self, state: &mut State) -> Option<GroupRequest> {
         let (sequence, open) = state.fetches.pop()?;
         let (shared, answer) = (self.shared.clone(), open.answer.clone());

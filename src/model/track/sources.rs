@@ -5,14 +5,16 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::super::route::{Horizon, Route};
+
 /// So many ranges of lost groups are remembered, the newest.
 const MAX_LOST: usize = 16;
 
 /// The sources of a track. The application's own producer is none of them.
 #[derive(Default)]
 pub(super) struct Sources {
-    /// Id and supplier, by age.
-    attached: SmallVec<[(u64, u64); 2]>,
+    /// Who was asked last stands last.
+    attached: SmallVec<[Attached; 2]>,
     last: u64,
     /// The newest source that brought a group, and that group: older sources are not needed from there
     /// on.
@@ -21,23 +23,42 @@ pub(super) struct Sources {
     lost: SmallVec<[Range<u64>; 1]>,
 }
 
+struct Attached {
+    id: u64,
+    supplier: u64,
+    /// By which it was asked for.
+    route: Box<Route>,
+}
+
 impl Sources {
     /// Adds one, and gives its id, which is never 0.
-    pub(super) fn attach(&mut self, supplier: u64) -> u64 {
+    pub(super) fn attach(&mut self, supplier: u64, route: &Route) -> u64 {
         self.last += 1;
-        self.attached.push((self.last, supplier));
+        let route = Box::new(route.clone());
+        self.attached.push(Attached { id: self.last, supplier, route });
         self.last
     }
 
+    /// Asks a supplier again that was asked and brought nothing yet. `false` if there is none.
+    pub(super) fn prefer(&mut self, supplier: u64, route: &Route) -> bool {
+        let lead = self.lead.map_or(0, |(lead, _)| lead);
+        let mut sources = self.attached.iter();
+        let at = sources.position(|source| source.supplier == supplier && source.id > lead);
+        let Some(mut source) = at.map(|at| self.attached.remove(at)) else { return false };
+        (*source.route).clone_from(route);
+        self.attached.push(source);
+        true
+    }
+
     pub(super) fn detach(&mut self, id: u64) {
-        self.attached.retain(|(other, _)| *other != id);
+        self.attached.retain(|source| source.id != id);
         // Whoever is left may go on.
         self.lead = self.lead.filter(|(lead, _)| *lead != id);
     }
 
     /// Who was asked last of those that are still attached.
     pub(super) fn supplier(&self) -> Option<u64> {
-        self.attached.last().map(|(_, supplier)| *supplier)
+        self.attached.last().map(|source| source.supplier)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -46,7 +67,12 @@ impl Sources {
 
     /// Whether nobody but this one is attached.
     pub(super) fn is_only(&self, id: u64) -> bool {
-        self.attached.iter().all(|(other, _)| *other == id)
+        self.attached.iter().all(|source| source.id == id)
+    }
+
+    /// Whether some of it comes by a route beyond the horizon.
+    pub(super) fn any_beyond(&self, horizon: &Horizon) -> bool {
+        self.attached.iter().any(|source| !horizon.shows(&source.route))
     }
 
     /// Whether a newer source has taken over.
@@ -91,7 +117,8 @@ mod tests {
     #[test]
     fn the_newest_source_that_brings_a_group_leads() {
         let mut sources = Sources::default();
-        let (old, new) = (sources.attach(7), sources.attach(8));
+        let route = Route::default();
+        let (old, new) = (sources.attach(7, &route), sources.attach(8, &route));
         assert_eq!(sources.supplier(), Some(8));
         assert!(sources.brought(old, 3));
         assert!(sources.admits(new, 3) && sources.admits(old, 4));

@@ -68,6 +68,26 @@ fn broadcasts_are_heard_of() {
     });
 }
 
+/// Limits::owed_bytes: what is told unasked waits for room on the control stream (16), and goes when there
+/// is some.
+#[test]
+fn what_waits_for_room_is_told() {
+    for version in DRAFTS {
+        let mut config = config(Side::Client, version);
+        config.limits.owed_bytes = 1;
+        let setup = Setup { max_request_id: 1_000, ..Setup::default() };
+        let mut talk = Talk::with(config, setup);
+        let request = requested(one(talk.lone.events()));
+        for name in ["a", "b", "c"] {
+            talk.lone.end.source.announce(token(7), active(name));
+        }
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 3 });
+        let streams = [0, 1, 2].map(|n| talk.control.unwrap_or(talk.lone.own(Dir::Bi, n)));
+        let said: Vec<_> = streams.into_iter().flat_map(|stream| talk.said(stream)).collect();
+        assert_eq!(said, [names(0, "a"), names(2, "b"), names(4, "c")], "{version}");
+    }
+}
+
 /// *PUBLISH_NAMESPACE* of ours: one request each, unless the peer asks us not to; withdrawn by a reset
 /// of both halves (18), PUBLISH_NAMESPACE_DONE (16).
 #[test]

@@ -743,3 +743,22 @@ fn updates_of_an_offer_are_not_remembered() {
         assert_eq!(entries[1], entries[9], "{entries:?}");
     }
 }
+
+/// *Control Messages* (16): the client opens the control stream. What a server asks for before waits for
+/// that, and for the ids that it grants.
+#[test]
+fn a_server_may_ask_before_the_client_set_up() {
+    for version in DRAFTS {
+        for link in links() {
+            let mut pair = join(config(Side::Client, version), config(Side::Server, version), link);
+            pair.server.apply(subscribe(0));
+            pair.server.apply(subscribe(1));
+            pair.server.apply(Command::Unsubscribe { subscription: token(0) });
+            pair.run_until_idle();
+            let asked = pair.client.take_events().into_iter();
+            let asked = asked.filter(|it| matches!(it, Event::SubscribeRequested { .. })).count();
+            assert_eq!(asked, 1, "{version}");
+            assert!(!pair.client.is_closed() && !pair.server.is_closed(), "{version}");
+        }
+    }
+}
