@@ -42,6 +42,27 @@ fn assert_test(named: &str) {
     assert!(attributes.contains("test]") || attributes.contains("test("), "{named} is no test");
 }
 
+/// All names in the code, public ones among them.
+fn names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut dirs =
+        ["src", "adapters/quinn/src", "adapters/blocking/src"].map(String::from).to_vec();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&dir)).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{dir}/{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push(path);
+            } else {
+                let text = read(&path);
+                let words = text.split(|it: char| !it.is_alphanumeric() && it != '_');
+                names.extend(words.map(str::to_owned));
+            }
+        }
+    }
+    names
+}
+
 /// A small fault, as docs/mutations.txt has it.
 #[derive(Default)]
 struct Fault {
@@ -78,13 +99,16 @@ fn faults() -> BTreeMap<String, Fault> {
 #[test]
 fn each_feature_has_its_test_and_its_fault() {
     let text = read("docs/features.md");
-    let faults = faults();
+    let (faults, names) = (faults(), names());
     let mut named = BTreeSet::new();
     let rows = rows(&text, 4);
     assert!(rows.len() > 60, "{} rows", rows.len());
     for row in rows {
-        let [feature, name, tests, breaks] = row[..] else { unreachable!() };
-        assert!(quoted(name).next().is_some(), "{feature}: no public name");
+        let [feature, public, tests, breaks] = row[..] else { unreachable!() };
+        assert!(quoted(public).next().is_some(), "{feature}: no public name");
+        for name in quoted(public).flat_map(|name| name.split("::")) {
+            assert!(names.contains(name), "{feature}: nothing is called {name}");
+        }
         let tests: Vec<_> = quoted(tests).collect();
         assert!(!tests.is_empty(), "{feature}: no test");
         tests.iter().for_each(|test| assert_test(test));
