@@ -32,7 +32,7 @@ pub struct Limits {
     /// further ones are not kept. Default 16,384.
     pub announcements: usize,
     /// Requests of the peer to hear of broadcasts that are open at once; each remembers what it was
-    /// told. Past it the new one is reset. Default 64.
+    /// told. Past it the new one is refused, on moq-lite by an answer without broadcasts. Default 64.
     pub announce_requests: usize,
     /// Subscriptions in each direction. Past it: [`Limit`](crate::Error::Limit) for the new one.
     /// Default 4,096.

@@ -68,6 +68,7 @@ fn groups_come_in_both_orders() {
     assert_eq!(received(&mut reader.clone()), [5, 7, 6]);
     assert_eq!(ordered(&mut reader), [5, 6, 7]);
     write(&mut track, 4, 0);
+    assert_eq!(track.latest(), Some(7), "the highest, not the last");
     write(&mut track, 9, 0);
     assert_eq!(ordered(&mut reader), [9], "4 comes late");
     assert_eq!(received(&mut reader), [5, 7, 6, 4, 9], "a cursor of its own");

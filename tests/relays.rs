@@ -70,6 +70,55 @@ fn a_burst_that_comes_newest_first_is_relayed_whole() {
     });
 }
 
+/// However many read a track, each link carries it once.
+#[test]
+fn all_readers_share_one_subscription() {
+    in_all_versions(|versions, link| {
+        let (mut chain, origin) = Chain::to_origin(versions, link, video());
+        let seen = [&origin, &chain.relay].map(|it| it.consume().get_broadcast("live").unwrap());
+        let want = Subscription::default().max_age(Duration::from_secs(5));
+        // Three behind one session, one at the relay itself.
+        let subscribe = |at: usize| seen[at].subscribe_track("video", want.clone()).unwrap();
+        let mut readers = [0, 0, 0, 1].map(subscribe);
+        chain.advance(500);
+        burst(&mut chain, 10);
+        chain.advance(1_000);
+        for reader in &mut readers {
+            let all: BTreeSet<_> = received(reader).into_iter().collect();
+            assert!(all.into_iter().eq(0..10), "{versions:?}");
+        }
+        // The publisher's end, and the relay's end of the link behind it.
+        for at in [0, 2] {
+            let stats = chain.sessions[at].stats();
+            assert_eq!((stats.groups_sent, stats.skipped_groups), (10, 0), "{versions:?}");
+        }
+    });
+}
+
+/// SUBSCRIBE_UPDATE: what readers want together is asked for as far as the publisher, whenever it changes.
+#[test]
+fn what_readers_want_together_is_asked_for_upstream() {
+    for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
+        let (mut chain, origin) = Chain::to_origin([version; 2], &Link::wide(3), video());
+        let seen = origin.consume().get_broadcast("live").expect("it was announced");
+        let wanted = |chain: &mut Chain<_>| {
+            chain.advance(500);
+            let want = chain.track.subscription().expect("somebody reads");
+            (want.priority, want.max_age.as_secs())
+        };
+        let want = Subscription::default().priority(3);
+        let mut first = seen.subscribe_track("video", want).unwrap();
+        assert_eq!(wanted(&mut chain), (3, 0), "{version}");
+        let want = Subscription::default().priority(9).max_age(Duration::from_secs(2));
+        let second = seen.subscribe_track("video", want).unwrap();
+        assert_eq!(wanted(&mut chain), (9, 2), "{version}");
+        first.update(Subscription::default().priority(11));
+        assert_eq!(wanted(&mut chain), (11, 2), "{version}");
+        drop(second);
+        assert_eq!(wanted(&mut chain), (11, 0), "{version}");
+    }
+}
+
 /// START goes through the relay: who joins late knows where its groups begin and needs no time for
 /// stragglers at the end.
 #[test]

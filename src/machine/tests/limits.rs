@@ -109,6 +109,28 @@ fn message_bytes() {
     }
 }
 
+/// Set-up that is too long ends the session, before its body came.
+#[test]
+fn message_bytes_of_set_up() {
+    for version in LITE.into_iter().filter(|it| *it <= Lite02 || *it >= Lite05) {
+        for (limit, fits) in [(300, true), (299, false)] {
+            let config = limited(Side::Server, version, |limits| limits.message_bytes = limit);
+            let mut lone = Lone::new(config);
+            match version {
+                Lite01 | Lite02 => lone.open(Dir::Bi, "20 012c"),
+                Lite07Wip => lone.open(Dir::Uni, "01 812c"),
+                _ => lone.open(Dir::Uni, "01 412c"),
+            };
+            if fits {
+                assert_eq!((lone.events(), lone.actions()), (vec![], vec![]), "{version}");
+            } else {
+                let malformed = Error::ProtocolViolation("malformed SETUP");
+                assert_eq!(lone.closed_with(3), malformed, "{version}");
+            }
+        }
+    }
+}
+
 /// A message that is not whole behind one that is: the buffer is read on.
 #[test]
 fn large_messages_one_behind_the_other() {
@@ -190,6 +212,29 @@ fn announcements() {
         lone.data(id, &end("04", "65"));
         assert_eq!(lone.events().len(), 2);
         assert_eq!(lone.actions(), []);
+    }
+}
+
+/// Past it a request to hear of broadcasts is answered with nothing: deployed peers take a reset for the end
+/// of the session (point 6). One that ended makes room.
+#[test]
+fn announce_requests() {
+    for version in LITE {
+        let limit = |limits: &mut Limits| limits.announce_requests = 2;
+        let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
+        let ids = [(); 3].map(|()| lone.open(Dir::Bi, ask_bytes(version)));
+        assert_eq!(lone.events().len(), 2);
+        let nothing = nothing_announced(version).replace("5234", "6222").replace("9234", "a222");
+        assert_eq!(lone.sent(ids[2]), bytes(&nothing) + " fin", "{version}");
+        assert!(ids[..2].iter().all(|id| lone.sent(*id).is_empty()));
+        assert_eq!(lone.actions(), []);
+        // Other requests are not concerned.
+        lone.open(Dir::Bi, &subscribe_request(version, 0));
+        assert!(matches!(one(lone.events()), Event::SubscribeRequested { .. }));
+        lone.stop(ids[0], 1);
+        assert!(matches!(one(lone.events()), Event::RequestEnded { .. }));
+        lone.open(Dir::Bi, ask_bytes(version));
+        assert!(matches!(one(lone.events()), Event::AnnounceRequested { .. }));
     }
 }
 

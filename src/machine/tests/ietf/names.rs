@@ -283,6 +283,26 @@ fn prefixes_do_not_overlap() {
     assert_eq!(talk.said_one(stream), talk.error(0, NOT_SUPPORTED));
 }
 
+/// Past it a request to hear of broadcasts is refused, and the others go on.
+#[test]
+fn requests_to_hear_have_a_limit() {
+    for version in DRAFTS {
+        let mut config = config(Side::Server, version);
+        config.limits.announce_requests = 2;
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(config, setup);
+        for prefix in ["a", "b"] {
+            talk.ask(|id| asks_for(id, prefix));
+            requested(one(talk.lone.events()));
+        }
+        let id = talk.next;
+        let stream = talk.ask(|id| asks_for(id, "c"));
+        let code = if version == Moqt16 { 0x0 } else { 0x9 };
+        assert_eq!(talk.said_one(stream), talk.error(id, code), "{version}");
+        assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]));
+    }
+}
+
 /// A relay tells us of our own broadcasts in turn; they are no news.
 #[test]
 fn an_echo_is_not_heard() {

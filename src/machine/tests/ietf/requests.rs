@@ -245,6 +245,28 @@ fn names_that_are_no_path_are_refused() {
     }
 }
 
+/// The head of a message that is longer than it may be ends the session.
+#[test]
+fn messages_have_a_limit() {
+    for version in DRAFTS {
+        for (size, fits) in [("012c", true), ("012d", false)] {
+            let mut config = config(Side::Server, version);
+            config.limits.message_bytes = 300;
+            let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+            let mut talk = Talk::with(config, setup);
+            let head = format!("03 {size}");
+            match talk.control {
+                Some(control) => talk.lone.data(control, &head),
+                None => drop(talk.lone.open(Dir::Bi, &head)),
+            }
+            match fits {
+                true => assert!(!talk.lone.end.is_closed()),
+                false => talk.closed_with(0x3),
+            }
+        }
+    }
+}
+
 /// Each request and each update has an answer: who asks on and reads none of them goes, before the
 /// answers take more memory than that.
 #[test]

@@ -1,0 +1,152 @@
+//! docs/features.md says what there is: each test that it names is there, each limit has its row, and each
+//! fault that it names can be made, once, where docs/mutations.txt says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The cells of all rows with so many columns, but for the heads of tables.
+fn rows(text: &str, columns: usize) -> Vec<Vec<&str>> {
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        let Some(row) = line.strip_prefix("| ").and_then(|row| row.strip_suffix('|')) else {
+            continue;
+        };
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        if cells.len() == columns && !["feature", "limit"].contains(&cells[0]) {
+            rows.push(cells);
+        }
+    }
+    rows
+}
+
+/// `path` or `path::test`.
+fn assert_test(named: &str) {
+    let Some((path, name)) = named.split_once(".rs::") else {
+        read(named);
+        return;
+    };
+    let text = read(&format!("{path}.rs"));
+    let at = text.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{named} is not there"));
+    let attributes = text[..at].rsplit("\n\n").next().unwrap_or_default();
+    assert!(attributes.contains("test]") || attributes.contains("test("), "{named} is no test");
+}
+
+/// All names in the code, public ones among them.
+fn names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut dirs =
+        ["src", "adapters/quinn/src", "adapters/blocking/src"].map(String::from).to_vec();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&dir)).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{dir}/{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push(path);
+            } else {
+                let text = read(&path);
+                let words = text.split(|it: char| !it.is_alphanumeric() && it != '_');
+                names.extend(words.map(str::to_owned));
+            }
+        }
+    }
+    names
+}
+
+/// A small fault, as docs/mutations.txt has it.
+#[derive(Default)]
+struct Fault {
+    file: String,
+    test: String,
+    from: Vec<String>,
+    to: Vec<String>,
+}
+
+fn faults() -> BTreeMap<String, Fault> {
+    let text = read("docs/mutations.txt");
+    let mut faults = BTreeMap::new();
+    let mut last = String::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if !line.starts_with(' ') {
+            last = line.to_owned();
+            assert!(faults.insert(last.clone(), Fault::default()).is_none(), "{line} twice");
+            continue;
+        }
+        let fault = faults.get_mut(&last).expect("a name before the first line");
+        match line.split_at(5.min(line.len())) {
+            ("  in ", file) => fault.file = file.to_owned(),
+            ("  by ", test) => fault.test = test.to_owned(),
+            _ => match line.split_at(4) {
+                ("  - ", text) => fault.from.push(text.to_owned()),
+                ("  + ", text) => fault.to.push(text.to_owned()),
+                _ => panic!("{line}"),
+            },
+        }
+    }
+    faults
+}
+
+#[test]
+fn each_feature_has_its_test_and_its_fault() {
+    let text = read("docs/features.md");
+    let (faults, names) = (faults(), names());
+    let mut named = BTreeSet::new();
+    let rows = rows(&text, 4);
+    assert!(rows.len() > 60, "{} rows", rows.len());
+    for row in rows {
+        let [feature, public, tests, breaks] = row[..] else { unreachable!() };
+        assert!(quoted(public).next().is_some(), "{feature}: no public name");
+        for name in quoted(public).flat_map(|name| name.split("::")) {
+            assert!(names.contains(name), "{feature}: nothing is called {name}");
+        }
+        let tests: Vec<_> = quoted(tests).collect();
+        assert!(!tests.is_empty(), "{feature}: no test");
+        tests.iter().for_each(|test| assert_test(test));
+        for fault in quoted(breaks) {
+            let known = faults.get(fault).unwrap_or_else(|| panic!("{fault} is no mutation"));
+            assert!(tests.contains(&&*known.test), "{fault} is for another test than these");
+            named.insert(fault);
+        }
+    }
+    let unnamed: Vec<_> = faults.keys().filter(|fault| !named.contains(&***fault)).collect();
+    assert!(unnamed.is_empty(), "no feature breaks with {unnamed:?}");
+}
+
+#[test]
+fn each_limit_has_its_test() {
+    let limits = read("src/limits.rs");
+    let fields = limits.lines().filter_map(|line| line.trim().strip_prefix("pub "));
+    let fields = fields.filter_map(|field| Some(field.split_once(": ")?.0));
+    let fields: BTreeSet<_> = fields.collect();
+    assert!(fields.len() > 20, "{fields:?}");
+    let text = read("docs/features.md");
+    let mut named = BTreeSet::new();
+    for row in rows(&text, 3) {
+        let [limit, _, tests] = row[..] else { unreachable!() };
+        named.extend(quoted(limit));
+        assert!(quoted(tests).next().is_some(), "{limit} has no test");
+        quoted(tests).for_each(assert_test);
+    }
+    assert_eq!(named, fields);
+}
+
+#[test]
+fn each_fault_can_be_made_once() {
+    for (name, Fault { file, test, from, to }) in faults() {
+        assert!(!from.is_empty() && from != to, "{name} changes nothing");
+        let count = read(&file).matches(&from.join("\n")).count();
+        assert_eq!(count, 1, "{name}: so often its text is in {file}");
+        assert!(test.contains(".rs::"), "{name}: no test");
+        assert_test(&test);
+    }
+}
