@@ -18,9 +18,11 @@ pub(super) type Closing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Sen
 pub(super) type Hearing = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 pub(super) type Probing = Pin<Box<dyn Future<Output = Option<u64>> + Send>>;
 
+type Say = dyn Fn(&str, Duration) -> Result<(), Failure> + Send + Sync;
+
 /// GOAWAY, of a peer that has it.
 struct Leaving {
-    say: Box<dyn Fn(&str, Duration) -> Result<(), Failure> + Send + Sync>,
+    say: Box<Say>,
     hear: Box<dyn Fn() -> Hearing + Send + Sync>,
 }
 
