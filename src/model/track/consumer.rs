@@ -321,8 +321,8 @@ impl TrackConsumer {
 
     /// [`poll_fetch_group`](Self::poll_fetch_group) for a session, which has a priority of its own.
     ///
-    /// [`Error::Unroutable`] if the group is open and may come from the peer itself, who would wait for
-    /// what it is to bring.
+    /// [`Error::Unroutable`](crate::Error::Unroutable) if the group is open and may come from the peer
+    /// itself, who would wait for what it is to bring.
     pub(crate) fn poll_fetch(
         &mut self,
         waker: Option<&Waker>,
