@@ -112,13 +112,12 @@ impl Cache {
         if before >= now {
             return;
         }
+        if now <= before + PAUSE {
+            return self.pause();
+        }
         let fresh = std::mem::take(&mut *lock(&self.fresh));
-        if !fresh.is_empty() {
-            self.turn.fetch_add(1, Ordering::Relaxed);
-        }
-        if now > before + PAUSE {
-            fresh.iter().filter_map(Weak::upgrade).for_each(|track| track.restamp(before, now));
-        }
+        self.turn.fetch_add(1, Ordering::Relaxed);
+        fresh.iter().filter_map(Weak::upgrade).for_each(|track| track.restamp(before, now));
     }
 
     /// Whoever told the time has nothing to do now: what was written until here was written at that time.
@@ -286,5 +285,29 @@ impl Drop for Charge {
         let bytes = *self.bytes.get_mut();
         self.account.used.fetch_sub(bytes, Ordering::Relaxed);
         self.account.cache.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_cache_remembers_what_was_written_without_allocating() {
+        let cache = Cache::new(Limits::default());
+        let account = Account::new(cache.clone());
+        let place = || {
+            let fresh = lock(&cache.fresh);
+            (fresh.len(), fresh.as_ptr())
+        };
+        account.stamp(&Weak::new());
+        let (_, list) = place();
+        for n in 1..100 {
+            assert_eq!(place(), (1, list));
+            cache.tell(Instant::from_millis(n * 20));
+            assert_eq!(place(), (0, list));
+            account.stamp(&Weak::new());
+            account.stamp(&Weak::new());
+        }
     }
 }
