@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+mod census;
 pub mod coding;
 mod error;
 mod hop;

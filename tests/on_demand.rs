@@ -21,6 +21,39 @@ struct Row {
     sessions: Vec<[Session; 2]>,
 }
 
+impl Drop for Row {
+    /// When all that a test published and read is gone, nothing is left.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.advance(5_000);
+        for (link, sessions) in self.links.iter_mut().zip(&self.sessions) {
+            let [a, b] = [(); 2].map(|()| Origin::default().produce());
+            let (fresh, _sessions) = join(sessions[0].version(), &a, &b);
+            link.assert_unused(fresh);
+        }
+        self.links.clear();
+        for origin in &self.origins {
+            let census = origin.census();
+            assert!(census.is_empty(), "an origin remembers behind the end: {census:?}");
+        }
+    }
+}
+
+/// The first serves, the second reads.
+fn join(
+    version: Version,
+    serves: &OriginProducer,
+    reads: &OriginProducer,
+) -> (Pair<Driver, Driver>, [Session; 2]) {
+    let client = Client::new().with_publish(serves.consume());
+    let server = Server::new().with_consume(reads.clone());
+    let (serves, a) = client.connect(version, Instant::ZERO);
+    let (reads, b) = server.accept(version, Instant::ZERO);
+    (Pair::new(a, b, Link::wide(3)), [serves, reads])
+}
+
 impl Row {
     fn new(versions: &[Version]) -> Self {
         let limited = |n: usize| {
@@ -31,12 +64,9 @@ impl Row {
         let origins: Vec<_> = (0..=versions.len()).map(limited).collect();
         let mut row = Self { origins, links: Vec::new(), sessions: Vec::new() };
         for (n, version) in versions.iter().enumerate() {
-            let client = Client::new().with_publish(row.origins[n].consume());
-            let server = Server::new().with_consume(row.origins[n + 1].clone());
-            let (serves, a) = client.connect(*version, Instant::ZERO);
-            let (reads, b) = server.accept(*version, Instant::ZERO);
-            row.links.push(Pair::new(a, b, Link::wide(3)));
-            row.sessions.push([serves, reads]);
+            let (link, sessions) = join(*version, &row.origins[n], &row.origins[n + 1]);
+            row.links.push(link);
+            row.sessions.push(sessions);
         }
         row.advance(200);
         row

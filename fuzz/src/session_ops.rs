@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use smoq::machine::trace::{Replay, Sink};
 use smoq::machine::{Input, PathInfo};
-use smoq::sim::{Endpoint, Link, Pair};
+use smoq::sim::{Census, Endpoint, Link, Pair};
 use smoq::{
     BroadcastProducer, BroadcastRequest, Client, Driver, Error, FrameProducer, Goaway,
     GroupConsumer, GroupProducer, Instant, Limits, Origin, OriginDynamic, OriginProducer, Probe,
@@ -26,6 +26,7 @@ pub(crate) fn run(data: &[u8]) {
     }
     let story = Story(&shape, &ops);
     let mut world = World::new(&shape);
+    world.unused = World::new(&shape).settled_census();
     if shape.is_under_way {
         world.begin();
     }
@@ -342,6 +343,8 @@ struct World {
     is_ending: bool,
     is_tight: bool,
     traces: [Kept; 2],
+    /// What both ends and all origins remember when nothing was done.
+    unused: Vec<Census>,
     time: u64,
 }
 
@@ -426,6 +429,7 @@ impl World {
             is_ending: false,
             is_tight: shape.is_tight,
             traces,
+            unused: Vec::new(),
             time: 0,
         }
     }
@@ -673,6 +677,20 @@ impl World {
         record.end.get_or_insert(Err(Error::Dropped));
     }
 
+    fn settled_census(&mut self) -> Vec<Census> {
+        let link = self.pair.link();
+        (link.max_write, link.max_read, link.drop_guards) = (1 << 16, 1 << 16, 0);
+        while self.pair.sleep_to_deadline() {}
+        self.census()
+    }
+
+    /// What both ends and all origins remember.
+    fn census(&self) -> Vec<Census> {
+        let drivers = [&self.pair.client, &self.pair.server].map(Driver::census);
+        let origins = self.local.iter().chain(&self.remote).map(OriginProducer::census);
+        drivers.into_iter().chain(origins).collect()
+    }
+
     /// Lets everything happen that can, with all timers of requests and stragglers.
     fn settle(&mut self) {
         self.pair.run_until_idle();
@@ -708,6 +726,9 @@ impl World {
         for session in &mut self.sessions {
             assert!(session.try_closed().is_ready(), "a session goes on");
             assert_eq!(gauges(session), [0; 5]);
+        }
+        for census in self.census() {
+            assert!(census.is_empty(), "behind the end: {census:?}");
         }
         for trace in &self.traces {
             trace.check();
@@ -830,6 +851,11 @@ impl World {
         }
         let timers = (0..20).take_while(|_| self.pair.sleep_to_deadline()).count();
         assert!(timers < 20, "an idle session has a timer");
+        if !self.is_ending {
+            for (census, unused) in self.census().iter().zip(&self.unused) {
+                assert_eq!(census.beyond(unused), [], "as if nothing had been done");
+            }
+        }
     }
 }
 

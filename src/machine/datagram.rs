@@ -1,5 +1,7 @@
 //! QUIC datagrams: those that came and wait to be looked at, and the guard of one that goes out.
 
+use crate::census::census;
+
 use alloc::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
@@ -26,6 +28,10 @@ impl Datagrams {
     pub(super) fn new(room: usize) -> Self {
         let (arrived, max, blocked, lost) = Default::default();
         Self { arrived, room, max, blocked, lost }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.arrived = VecDeque::new();
     }
 
     pub(super) fn arrived(&mut self, bytes: Bytes) {
@@ -104,3 +110,5 @@ impl Datagram<'_> {
         self.machine.core.datagrams.blocked = true;
     }
 }
+
+census! { Datagrams { counts: arrived; plain: room, max, blocked, lost; } }

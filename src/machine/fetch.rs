@@ -6,6 +6,7 @@ use alloc::collections::BTreeMap;
 use super::Core;
 use super::io::Token;
 use super::schedule::{Pick, Range};
+use crate::census::census;
 use crate::error::Error;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
@@ -133,3 +134,5 @@ impl Core {
         }
     }
 }
+
+census! { Fetches { counts: theirs, by_track, ours; } }

@@ -10,6 +10,7 @@ use super::io::{Action, Token};
 use super::layout::{Item, Layout};
 use super::streams::{Recv, buffer};
 use super::timers::Timer;
+use crate::census::census;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::slab::{Key, Slab};
@@ -385,3 +386,10 @@ impl Reading {
         Ok(Read::Frame { timestamp: head.timestamp, size: head.size, payload })
     }
 }
+
+census! { each Stream { within: recv; plain: id, state, queued; } }
+census! { Incoming {
+    counts: by_stream, new, frames, held;
+    within: streams;
+    plain: turn, max_streams, buffer;
+} }

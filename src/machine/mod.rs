@@ -36,6 +36,24 @@ mod subs;
 mod timers;
 pub mod trace;
 
+census! { Control { within: send; plain: stream, parked; } }
+census! { Core {
+    counts: lost, timers, actions, notices;
+    within: requests, incoming, subs, serves, fetches, schedule, control, datagrams;
+    plain: version, draft, limits, now, state, undecided, going_away, no_credit, counts, path;
+} }
+census! { Machine { within: core, dialect, scratch; } }
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for Spoken {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        match self {
+            Self::Lite(lite) => lite.count(name, census),
+            Self::Ietf(ietf) => ietf.count(name, census),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +71,7 @@ pub use run::Run;
 
 pub use crate::hop::Cost;
 
+use crate::census::census;
 use crate::coding::ietf::Draft;
 use crate::error::Error;
 use crate::hop::Hop;
@@ -378,7 +397,9 @@ impl Machine {
     pub fn poll_event(&mut self) -> Option<Event> {
         let core = &mut self.core;
         if core.state == State::Closed {
-            return core.notices.pop_front();
+            let closed = core.notices.pop_front();
+            self.forget();
+            return closed;
         }
         let event = self.next_event();
         let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
@@ -398,11 +419,14 @@ impl Machine {
             speak!(self.dialect, it => it.poll_event(core)).or_else(|| core.notices.pop_front());
         if event.is_none() && core.state == State::Lost {
             speak!(self.dialect, it => it.nothing_follows(core));
-            if core.notices.is_empty() {
-                let error = core.lost.take().unwrap_or(Error::SessionClosed);
-                core.end(error);
+            if !core.notices.is_empty() {
+                return core.notices.pop_front();
             }
-            return core.notices.pop_front();
+            let error = core.lost.take().unwrap_or(Error::SessionClosed);
+            core.end(error);
+            let closed = core.notices.pop_front();
+            self.forget();
+            return closed;
         }
         event
     }
@@ -571,6 +595,19 @@ impl Machine {
     /// pulled.
     pub fn is_closed(&self) -> bool {
         self.core.state == State::Closed
+    }
+
+    /// The end was told: nobody asks for anything of it again.
+    fn forget(&mut self) {
+        let core = &mut self.core;
+        core.requests = Requests::new(0, 0);
+        core.incoming = Incoming::new(&core.limits);
+        (core.subs, core.serves, core.fetches) = Default::default();
+        core.schedule = Schedule::new(Layout::of(core.version), 0);
+        core.control = None;
+        core.datagrams.forget();
+        self.scratch = Scratch::default();
+        speak!(self.dialect, it => it.forget());
     }
 
     /// Everything that is remembered, but for announcements.

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use super::io::Action;
 use super::schedule::CONTROL_PRIORITY;
 use super::streams::{Recv, Send};
+use crate::census::census;
 use crate::error::Error;
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
@@ -547,3 +548,13 @@ impl Requests {
         self.slab.len() + self.by_stream.len() + queues
     }
 }
+
+census! { each Request {
+    within: recv, send;
+    plain: way, parked, queued_in, queued_out, theirs, stopped;
+} }
+census! { Requests {
+    counts: by_stream, readable, writable, unopened, held, local, parked, theirs;
+    within: slab;
+    plain: max_theirs, buffer;
+} }

@@ -1,5 +1,7 @@
 //! A run: what one [`Write`](super::Write) shows, as slices of the cache with headers between.
 
+use crate::census::census;
+
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
@@ -289,6 +291,8 @@ impl<'a> Run<'a> {
         from + n == bytes.len()
     }
 }
+
+census! { Scratch { counts: chunks, ends; plain: total, arena, step, merging; } }
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use core::cmp::Reverse;
 use super::io::{Action, Source, Supply, Token};
 use super::layout::{Head, Layout};
 use super::run::{Run, Scratch};
+use crate::census::census;
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
@@ -55,6 +56,14 @@ struct Urgency {
 
 /// Tracks that share what there is: subscriber and publisher priority.
 type Class = (Reverse<u8>, Reverse<u8>);
+
+/// What tracks of equal priorities have in common.
+#[derive(Debug, Default)]
+struct Clock {
+    tracks: usize,
+    /// That of the track that was given bytes last.
+    served: u64,
+}
 
 /// Frames of a group: from the first on, up to and with the last.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +110,8 @@ pub(super) struct Schedule {
     to_send: BTreeSet<(Urgency, Key)>,
     /// Streams of which QUIC takes no more for now.
     parked: BTreeSet<StreamId>,
-    /// By priorities: `served` of the track that was given bytes last.
-    clocks: BTreeMap<Class, u64>,
+    /// By priorities, for those that some track has.
+    clocks: BTreeMap<Class, Clock>,
     pub(super) released: VecDeque<Released>,
 }
 
@@ -123,12 +132,11 @@ impl Schedule {
     }
 
     pub(super) fn add_track(&mut self, subscriber: u8, publisher: u8, ordered: bool) -> Key {
+        let (subscriber, publisher) = (Reverse(subscriber), Reverse(publisher));
+        let urgency = Urgency { subscriber, publisher, served: 0 };
+        self.clocks.entry(urgency.class()).or_default().tracks += 1;
         self.tracks.insert(Track {
-            urgency: Urgency {
-                subscriber: Reverse(subscriber),
-                publisher: Reverse(publisher),
-                served: 0,
-            },
+            urgency,
             ordered,
             groups: BTreeMap::new(),
             unopened: BTreeSet::new(),
@@ -164,6 +172,7 @@ impl Schedule {
             track.writable.clear();
         });
         let Some(track) = self.tracks.remove(key) else { return };
+        self.leave_class(track.urgency.class());
         for group in track.groups.into_values() {
             if let Some(id) = group.stream {
                 self.forget_stream(id);
@@ -365,9 +374,7 @@ impl Schedule {
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
-        if let Some(track) = self.tracks.get(pick.track) {
-            self.clocks.insert(track.urgency.class(), track.urgency.served);
-        }
+        self.set_clock(pick.track);
         self.parked.extend(parked_stream);
         if all && shown.fin {
             self.release(pick, true);
@@ -447,15 +454,36 @@ impl Schedule {
         let joins = before.class() != class;
         if joins {
             track.urgency.served = 0;
+            self.clocks.entry(class).or_default().tracks += 1;
         }
         if joins || could == [false; 3] {
             // Who was away gets no credit for it, and who is new owes nothing.
-            let clock = self.clocks.get(&class).copied().unwrap_or(0);
+            let clock = self.clocks.get(&class).map_or(0, |clock| clock.served);
             track.urgency.served = track.urgency.served.max(clock);
         }
         let orders = [&mut self.to_open, &mut self.to_write, &mut self.to_send];
         for (order, _) in orders.into_iter().zip(can).filter(|(_, can)| *can) {
             order.insert((track.urgency, key));
+        }
+        if joins {
+            self.leave_class(before.class());
+        }
+    }
+
+    /// The track was given bytes.
+    fn set_clock(&mut self, track: Key) {
+        let Some(Track { urgency, .. }) = self.tracks.get(track) else { return };
+        if let Some(clock) = self.clocks.get_mut(&urgency.class()) {
+            clock.served = urgency.served;
+        }
+    }
+
+    fn leave_class(&mut self, class: Class) {
+        if let Some(clock) = self.clocks.get_mut(&class) {
+            clock.tracks -= 1;
+            if clock.tracks == 0 {
+                self.clocks.remove(&class);
+            }
         }
     }
 }
@@ -517,3 +545,13 @@ impl Urgency {
 
 /// Control streams go before every group.
 pub(super) const CONTROL_PRIORITY: i32 = 1 << 16;
+
+census! { each Track {
+    counts: groups, unopened, datagrams, writable;
+    plain: urgency, ordered, opened;
+} }
+census! { Schedule {
+    counts: by_stream, to_open, to_write, to_send, parked, clocks, released;
+    within: tracks;
+    plain: layout, max_pending;
+} }

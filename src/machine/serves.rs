@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::Core;
 use super::schedule::Pick;
+use crate::census::census;
 use crate::error::Error;
 use crate::slab::Key;
 use crate::subscription::Subscription;
@@ -129,3 +130,6 @@ impl Core {
         }
     }
 }
+
+census! { each Serving { plain: request, number, want, publisher, track, start, ending; } }
+census! { Serves { counts: by_track, unconfirmed; within: by_slot; plain: len, unread_until; } }

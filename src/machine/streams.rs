@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::census::census;
 use crate::limits::Limits;
 use crate::stream::Code;
 
@@ -214,3 +215,6 @@ impl Send {
         self.fin_sent |= fin;
     }
 }
+
+census! { Recv { counts: chunks; plain: len, fin, reset, held; } }
+census! { Send { counts: buffer; plain: fin, fin_sent, reset; } }

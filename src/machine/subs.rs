@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::Core;
 use super::app::Event;
 use super::io::Token;
+use crate::census::census;
 use crate::error::Error;
 use crate::slab::{Key, Slab};
 use crate::subscription::TrackInfo;
@@ -169,3 +170,9 @@ impl Core {
         Some(Event::TrackInfo { subscription, info })
     }
 }
+
+census! { each Sub {
+    counts: active;
+    plain: token, number, request, query, priority, info, timed, start, end, seen, expected, result, late;
+} }
+census! { Subs { counts: by_number, by_token; within: slab; } }

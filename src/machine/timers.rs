@@ -68,3 +68,11 @@ impl Timers {
         self.0.clear();
     }
 }
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Entries for Timers {
+    fn entries(&self) -> usize {
+        let Self(set) = self;
+        set.len()
+    }
+}

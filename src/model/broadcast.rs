@@ -16,6 +16,7 @@ use super::route::{Horizon, Route};
 use super::stats::TrackStats;
 use super::track::{self, Track, TrackConsumer, TrackDynamic, TrackProducer, Watch, WeakTrack};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use crate::census::census;
 use crate::{Error, Limits, Path, Subscription, TrackInfo};
 
 use supply::Desks;
@@ -748,6 +749,20 @@ impl Drop for BroadcastConsumer {
 impl fmt::Debug for BroadcastConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BroadcastConsumer").field("path", self.path()).finish_non_exhaustive()
+    }
+}
+
+census! { State {
+    counts: accounts, requests, producers, dynamics, places, closing, demand, handlers, vacancy;
+    within: tracks, desks;
+    plain: counted, sweep_at, withdrawn, end, route;
+} }
+census! { each Shared { within: state; plain: path, cache, readers; } }
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for BroadcastConsumer {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        self.seat.shared.count(name, census);
     }
 }
 

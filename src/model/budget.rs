@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::stats::{TrackCells, TrackStats, add};
 use super::track::Shared;
 use super::wakers::lock;
+use crate::census::census;
 use crate::limits::Limits;
 use crate::time::{Instant, Timestamp};
 
@@ -287,6 +288,11 @@ impl Drop for Charge {
         self.account.cache.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
+
+census! { Cache {
+    counts: fresh, minders, deadlines;
+    plain: limits, now, turn, used, last_track, minder;
+} }
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ use super::route::SessionId;
 use super::session::{End, Session, Setup, Shared, Wishes};
 use super::stats::{add, count, tell};
 use super::track::{TrackConsumer, Wanted, cut_off};
+use crate::census::census;
 use crate::error::Error;
 use crate::hop::Hop;
 #[cfg(doc)]
@@ -546,5 +547,20 @@ impl Drop for Driver {
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}
+
+census! { Driver {
+    counts: ready, described, held;
+    within: machine, outbox, inbox, shared;
+    plain: version, id, now, publish, peer, is_parting, draining, close_time, probing, lost_datagrams,
+        is_over;
+} }
+
+#[cfg(any(test, feature = "sim"))]
+impl Driver {
+    /// What the session remembers, for tests.
+    pub fn census(&self) -> crate::sim::Census {
+        crate::sim::Census::of(self)
     }
 }

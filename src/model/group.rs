@@ -17,6 +17,7 @@ use super::frame::{Frame, FrameProducer};
 use super::page::{Buffer, FrameStart, Page, Pieces, Slot};
 use super::track::Shared;
 use super::wakers::{Wakers, Woken, lock};
+use crate::census::census;
 use crate::error::Error;
 use crate::time::{Instant, Timestamp};
 
@@ -569,3 +570,13 @@ impl fmt::Debug for GroupProducer {
         f.debug_struct("GroupProducer").field("sequence", &self.sequence()).finish_non_exhaustive()
     }
 }
+
+census! { each Kept {
+    counts: pins;
+    within: state;
+    plain: sequence, arrival, track, is_datagram, charge, overdue, first, newest, written;
+} }
+census! { State {
+    counts: pages, open, producers, readers, finishers;
+    plain: frames, bytes, last, buffer, end, evicted, changed;
+} }

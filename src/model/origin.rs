@@ -16,6 +16,7 @@ use super::route::{DOUBT_TIME, Horizon, Reach, Route};
 use super::scope::Scope;
 use super::table::{Change, Reader, Table};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use crate::census::census;
 use crate::{Error, Hop, Instant, Limits, Path};
 
 use request::Requests;
@@ -507,5 +508,16 @@ impl Drop for OriginConsumer {
 impl fmt::Debug for OriginConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OriginConsumer").field("scope", self.reader.scope()).finish_non_exhaustive()
+    }
+}
+
+census! { State { counts: waiters; within: table, requests; plain: producers; } }
+census! { Shared { within: cache, state; plain: hop, clock; } }
+
+#[cfg(any(test, feature = "sim"))]
+impl OriginProducer {
+    /// What the origin remembers with all that is announced there, for tests.
+    pub fn census(&self) -> crate::sim::Census {
+        crate::sim::Census::of(&*self.shared)
     }
 }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::group::{GroupConsumer, GroupCursor};
 use super::origin::AnnounceReader;
 use super::track::TrackConsumer;
+use crate::census::census;
 use crate::error::Error;
 use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
 use crate::slab::Slab;
@@ -400,3 +401,12 @@ fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
     }
     table[slot] = Some(value);
 }
+
+census! { each Reader { counts: deadline; within: reader; plain: request, waker; } }
+census! { each Serve {
+    counts: waiting;
+    plain: request, track, wakers, step, started, lowest, edge, floor;
+} }
+census! { each Answer { counts: group; plain: request, track, priority, sequence, waker; } }
+census! { each Sending { plain: request, cursor, is_old; } }
+census! { Outbox { within: readers, serves, answers, groups; plain: serving; } }

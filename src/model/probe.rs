@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 use super::Result;
 use super::session::Shared;
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use crate::census::census;
 use crate::error::Error;
 use crate::machine::PathEstimate;
 
@@ -158,3 +159,6 @@ impl Estimates {
         woken.wake();
     }
 }
+
+census! { State { counts: handles, waiters; plain: latest, news, over; } }
+census! { Estimates { within: state; plain: driver; } }

@@ -124,6 +124,14 @@ impl Wake for Key {
     }
 }
 
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Entries for ReadyList {
+    fn entries(&self) -> usize {
+        let Self { shared } = self;
+        lock(&shared.state).queue.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;

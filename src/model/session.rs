@@ -14,6 +14,7 @@ use super::probe::{Estimates, Probe};
 use super::request::{Origins, SessionRequest, Terms};
 use super::stats::{SessionCells, SessionStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use crate::census::census;
 use crate::error::Error;
 use crate::hop::Cost;
 use crate::limits::Limits;
@@ -526,3 +527,7 @@ impl Shared {
         result
     }
 }
+
+census! { Wishes { counts: accept, goaway, end; } }
+census! { State { counts: waiters; within: wishes; plain: version, peer, peer_goes, closed; } }
+census! { Shared { within: estimates, state; plain: cells, side, goaway_time, driver, peer; } }

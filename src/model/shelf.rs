@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::budget::Account;
 use super::group::Kept;
+use crate::census::census;
 use crate::error::Error;
 use crate::time::{Instant, Timescale, Timestamp};
 
@@ -254,3 +255,9 @@ impl Shelf {
                 && track.saturating_sub(freed).saturating_sub(newest()) > limits.track_bytes
     }
 }
+
+census! { Shelf {
+    counts: by_arrival;
+    within: by_sequence, fetched;
+    plain: arrivals, edge, floor;
+} }

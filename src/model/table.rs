@@ -10,6 +10,7 @@ use std::ops::Bound;
 
 use super::route::{HOLD_TIME, Horizon, Reach, Route};
 use super::scope::Scope;
+use crate::census::census;
 use crate::{Instant, Path};
 
 /// One way to a broadcast `B`.
@@ -382,6 +383,11 @@ impl<B> Table<B> {
         (self.entries.len(), self.index.len())
     }
 }
+
+census! { Table<super::broadcast::BroadcastConsumer> { counts: index; within: entries; plain: version; } }
+census! { each Entry<super::broadcast::BroadcastConsumer> { counts: believers; within: ways; plain: version; } }
+census! { each Way<super::broadcast::BroadcastConsumer> { within: broadcast; plain: id, first, route, doubt; } }
+census! { Reader { counts: told, later; plain: scope, horizon, seen; } }
 
 #[cfg(test)]
 mod tests {

@@ -21,6 +21,7 @@ use super::route::Route;
 use super::shelf::{Dead, Rules, Shelf};
 use super::stats::{TrackStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use crate::census::census;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::subscription::{Subscription, TrackInfo};
@@ -802,5 +803,29 @@ impl Drop for Watch {
                 let _freed = lock(&shared.state).demand.suppliers.free(&mut self.slot);
             }
         }
+    }
+}
+
+census! { State {
+    counts: producers, deadline, readers, followers;
+    within: shelf, demand, fetches, rests, sources;
+    plain: end, abort, start;
+} }
+census! { each Shared { within: state; plain: name, info, account; } }
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for WeakTrack {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        if let Some(track) = self.upgrade() {
+            track.count(name, census);
+        }
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl TrackProducer {
+    /// What the track remembers, for tests.
+    pub fn census(&self) -> crate::sim::Census {
+        crate::sim::Census::of(&*self.shared)
     }
 }

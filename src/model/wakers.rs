@@ -121,6 +121,14 @@ macro_rules! wait {
 }
 pub(crate) use wait;
 
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Entries for Wakers {
+    fn entries(&self) -> usize {
+        let Self { list, last: _, freed: _ } = self;
+        list.iter().filter(|(_, waker)| waker.is_some()).count()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! A [`Driver`] at the end of a link.
 
-use super::Endpoint;
+use super::{Census, Endpoint};
 use crate::machine::{Action, Datagram, Input, Open, Write};
 use crate::model::Driver;
 use crate::stream::StreamId;
@@ -49,5 +49,9 @@ impl Endpoint for Driver {
 
     fn is_closed(&self) -> bool {
         Self::is_closed(self)
+    }
+
+    fn census(&self) -> Census {
+        Self::census(self)
     }
 }

@@ -17,6 +17,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+pub use crate::census::Census;
 pub use bare::Bare;
 pub use link::Link;
 pub use pair::Pair;
@@ -68,4 +69,10 @@ pub trait Endpoint {
 
     /// As [`Machine::is_closed`].
     fn is_closed(&self) -> bool;
+
+    /// What it remembers, if it counts that: nothing when the connection is gone, which is checked when
+    /// a [`Pair`] is dropped.
+    fn census(&self) -> Census {
+        Census::default()
+    }
 }

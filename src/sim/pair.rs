@@ -21,7 +21,7 @@ use crate::time::Instant;
 /// The clock stands still until [`run_until_idle`](Self::run_until_idle),
 /// [`advance`](Self::advance) or [`sleep_to_deadline`](Self::sleep_to_deadline) move it.
 #[derive(Debug)]
-pub struct Pair<C, S> {
+pub struct Pair<C: Endpoint, S: Endpoint> {
     /// The end that dialed.
     pub client: C,
     /// The end that was dialed.
@@ -117,6 +117,8 @@ const TASKS: [Task; 7] =
 const PACKET: usize = 1_200;
 /// Steps in which the clock stands still; far more than any run needs that comes to an end.
 const MAX_STEPS: u64 = 10_000_000;
+/// Deadlines one after the other of a session that does nothing.
+const MAX_TIMERS: usize = 50;
 /// Steps in a row in which nothing goes over the link in either direction.
 const MAX_SILENT_STEPS: u64 = 100_000;
 
@@ -134,6 +136,11 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     /// What happened so far.
     pub const fn trace(&self) -> &Trace {
         &self.net.trace
+    }
+
+    /// Keeps no line of what happened so far: for who counts what is allocated.
+    pub fn forget_trace(&mut self) {
+        self.net.trace = Trace::new();
     }
 
     /// How the connection behaves from now on. What was promised before still holds: windows and
@@ -230,6 +237,27 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         self.net.now = self.net.now.max(at);
         self.run_until_idle();
         true
+    }
+
+    /// Goes on until nothing is left to wait for, and checks that both ends remember no more than those
+    /// of `fresh`, which are made alike and did nothing. If one of them is closed there is nothing to check.
+    ///
+    /// # Panics
+    ///
+    /// If an end remembers something else, and as [`run_until_idle`](Self::run_until_idle).
+    pub fn assert_unused(&mut self, mut fresh: Self) {
+        for pair in [&mut *self, &mut fresh] {
+            pair.net.link = Link::perfect();
+            let timers = (0..MAX_TIMERS).take_while(|_| pair.sleep_to_deadline()).count();
+            assert!(timers < MAX_TIMERS, "an idle session has a timer");
+        }
+        if self.client.is_closed() || self.server.is_closed() {
+            return;
+        }
+        for side in SIDES {
+            let left = self.at(side).census().beyond(&fresh.at(side).census());
+            assert!(left.is_empty(), "the {side:?} remembers, and would unused: {left:?}");
+        }
     }
 
     /// The connection breaks, at both ends at once.
@@ -608,6 +636,21 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         net.log(side, format_args!("-> {id}: write {}/{total}{end}", Hex(&bytes)));
         net.send(side, id, bytes.freeze(), fin);
         true
+    }
+}
+
+#[cfg(feature = "std")]
+impl<C: Endpoint, S: Endpoint> Drop for Pair<C, S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.disconnect();
+        self.run_until_idle();
+        for side in SIDES {
+            let census = self.at(side).census();
+            assert!(census.is_empty(), "the {side:?} remembers behind the end: {census:?}");
+        }
     }
 }
 

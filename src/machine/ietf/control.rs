@@ -6,6 +6,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::Core;
 use super::super::dialect::Look;
 use super::{ByKey, Ietf, Role, TOO_MANY_REQUESTS, violation};
+use crate::census::census;
 use crate::coding::ietf::{
     MaxRequestId, Message, MessageType, PublishNamespaceCancel, PublishNamespaceDone, RequestError,
     Unsubscribe, frame_message, request_id,
@@ -125,6 +126,10 @@ impl Ids {
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
         self.by_id.len() + self.by_key.len() + self.blocked.len() + self.ahead.len()
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        (self.by_id, self.by_key, self.ahead, self.blocked) = Default::default();
     }
 
     /// Whether the request was not sent for want of ids.
@@ -399,3 +404,8 @@ fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
         _ => None,
     }
 }
+
+census! { Ids {
+    counts: by_id, by_key, blocked;
+    plain: ours, limit, theirs, ahead, granted, window, parity;
+} }

@@ -31,6 +31,7 @@ use super::streams::{Recv, Send};
 use super::subs::Sub;
 use super::timers::Timer;
 use super::{Config, Control, Core};
+use crate::census::census;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Draft, Goaway, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
@@ -281,6 +282,13 @@ impl Ietf {
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
         self.ids.entries() + self.early.len() + self.offers.entries()
+    }
+
+    /// The session is over, and that was told.
+    pub(super) fn forget(&mut self) {
+        self.ids.forget_all();
+        (self.roles, self.early, self.early_stream, self.interests) = Default::default();
+        (self.heard, self.offers, self.retired, self.parting) = Default::default();
     }
 
     // ---- roles -------------------------------------------------------------------------------
@@ -598,3 +606,22 @@ impl Dialect for Ietf {
 
 /// Where a table by request has something.
 type ByKey<T> = BTreeMap<Key, T>;
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for Role {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        match self {
+            Self::New | Self::Done => return,
+            Self::Announcing(announcing) => announcing.count("Role.announcing", census),
+            Self::Listening(listening) => listening.count("Role.listening", census),
+            _ => {}
+        }
+        census.add(name, 1);
+    }
+}
+
+census! { Ietf {
+    counts: early, early_stream, parting;
+    within: roles, ids, heard, offers;
+    plain: draft, side, peer, control, interests, retired;
+} }

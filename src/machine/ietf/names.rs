@@ -7,6 +7,7 @@ use super::super::app::{Event, RequestKey};
 use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Ietf, Role, violation};
+use crate::census::census;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
@@ -459,3 +460,7 @@ impl Ietf {
         self.hear_no_more(path).map_or(Look::Wait, Look::Event)
     }
 }
+
+census! { each Announcing { counts: told; plain: prefix, unasked, reader, ready; } }
+census! { each Listening { counts: names; plain: prefix, over; } }
+census! { Heard { counts: live, told, unasked; plain: announcer; } }

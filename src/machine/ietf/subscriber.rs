@@ -9,6 +9,7 @@ use super::super::dialect::{Dialect, Look};
 use super::super::io::Token;
 use super::super::subs::Sub;
 use super::{ByKey, DUPLICATE_TRACK_ALIAS, Ietf, Role, violation};
+use crate::census::census;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Filter, GroupOrder, Location, Message, Parameters, Publish, PublishDone, RequestOk,
@@ -392,3 +393,6 @@ impl Ietf {
         self.hear_no_more(&offer.path).map_or(Look::Wait, Look::Event)
     }
 }
+
+census! { each Offer { plain: path, track, alias, properties, accepted, heard, sub; } }
+census! { Offers { counts: by_name, aliases; within: by_key; } }

@@ -10,6 +10,7 @@ use super::super::app::Event;
 use super::super::dialect::{Dialect, Look};
 use super::super::io::{Announcement, Source, Token};
 use super::{Lite, Role};
+use crate::census::census;
 use crate::coding::lite::{Announce, AnnounceInit, AnnounceOk, Base, Bases, HopsForm};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
@@ -492,3 +493,9 @@ impl Listening {
         Look::More
     }
 }
+
+census! { each Announcing { counts: told; plain: reader, ready, initial, answered, next_id; } }
+census! { each Listening {
+    counts: initial, live, by_id;
+    plain: prefix, responder, next_id, overflowed, over;
+} }

@@ -31,6 +31,7 @@ use super::streams::{Recv, Send};
 use super::subs::Sub;
 use super::timers::Timer;
 use super::{Config, Control, Core};
+use crate::census::census;
 use crate::coding::lite::{
     AnnounceRequest, BiStream, Features, Fetch, Goaway, GroupHeader, HEAD_BYTES, Setup, Subscribe,
     TrackRequest, UniStream, frame_message,
@@ -383,6 +384,12 @@ impl Lite {
         self.questions.len() + self.early.len()
     }
 
+    /// The session is over, and that was told.
+    pub(super) fn forget(&mut self) {
+        (self.early, self.roles, self.questions) = Default::default();
+        (self.reporting, self.probing) = Default::default();
+    }
+
     // ---- roles -------------------------------------------------------------------------------
 
     fn role(&mut self, key: Key) -> &mut Role {
@@ -662,3 +669,22 @@ fn read_message(
 
 /// Text of a message that is kept.
 type Text = Box<str>;
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for Role {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        match self {
+            Self::New | Self::Done => return,
+            Self::Announcing(announcing) => announcing.count("Role.announcing", census),
+            Self::Listening(listening) => listening.count("Role.listening", census),
+            _ => {}
+        }
+        census.add(name, 1);
+    }
+}
+
+census! { Lite {
+    counts: early, questions;
+    within: roles, reporting, probing;
+    plain: side, agreed, version, features, hop, cost, peer, next_sub_id;
+} }

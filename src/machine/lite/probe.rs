@@ -11,6 +11,7 @@ use super::super::counts::PathInfo;
 use super::super::dialect::{Dialect, Look};
 use super::super::timers::Timer;
 use super::{Lite, Role};
+use crate::census::census;
 use crate::coding::lite::{BiStream, Features, Probe, Setup};
 use crate::coding::varint;
 use crate::error::Error;
@@ -250,3 +251,6 @@ impl Lite {
         Look::Wait
     }
 }
+
+census! { each Reporting { counts: timer; plain: request, told; } }
+census! { Probing { counts: wanted, request; plain: over; } }

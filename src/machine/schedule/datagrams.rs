@@ -103,9 +103,7 @@ impl Schedule {
             track.datagrams.remove(&pick.sequence);
             track.urgency.served = track.urgency.served.saturating_add(bytes as u64);
         });
-        if let Some(track) = self.tracks.get(pick.track) {
-            self.clocks.insert(track.urgency.class(), track.urgency.served);
-        }
+        self.set_clock(pick.track);
         self.release(pick, true);
     }
 

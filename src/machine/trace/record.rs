@@ -7,6 +7,7 @@ use core::mem;
 
 use super::field::{Bad, Field, Rest, put_bytes, put_number};
 use super::{Kind, MAGIC, Sink, hash};
+use crate::census::census;
 use crate::machine::{
     Action, Announcement, Command, Config, Counts, Datagram, Event, FrameView, Input, Machine,
     Open, PathInfo, Run, Source, Supply, Token, Write,
@@ -378,3 +379,5 @@ pub(in crate::machine) fn put_view(frame: &FrameView<'_>, most: Option<usize>, o
     put_number(seen.len() as u64, out);
     seen.iter().for_each(|piece| put_bytes(piece, out));
 }
+
+census! { Recorded { within: machine; plain: recorder; } }

@@ -19,6 +19,7 @@ use super::super::wakers::{WaitSlot, Wakers, Woken};
 use super::{
     BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_alive, is_wanted,
 };
+use crate::census::census;
 use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
 
 /// The desks of a broadcast; none if it is the application's.
@@ -504,6 +505,10 @@ impl Source {
         }
     }
 }
+
+census! { each Request { plain: track, tried; } }
+census! { each Desk { counts: handler; within: requests; plain: id, route; } }
+census! { Desks { within: list; plain: last; } }
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use super::super::track::{TrackDynamic, Wanted};
 use super::linger::{Idle, Lingering};
 use super::receive::Receiving;
 use super::{ASK, Driver, REMOTE, ready_key};
+use crate::census::census;
 use crate::error::Error;
 use crate::hop::{Cost, Hops};
 use crate::machine::{Command, GroupKey, Token};
@@ -355,3 +356,13 @@ impl Driver {
         self.group_over(receiving.ask);
     }
 }
+
+census! { each Remote { plain: supplier, path, waker, is_announced; } }
+census! { each Ask { counts: open, idle; plain: track, broadcast, remote, told, waker; } }
+census! { each Past { plain: dynamic, broadcast, waker; } }
+census! { each Fetch { plain: wanted, waker; } }
+census! { Inbox {
+    counts: remote_by_path, ended;
+    within: remotes, asks, lingering, pasts, fetches, groups;
+    plain: consume, door, receiving, kept;
+} }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Driver;
 use super::inbox::{Ask, Told};
+use crate::census::census;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::Command;
@@ -118,3 +119,5 @@ impl Driver {
         }
     }
 }
+
+census! { Lingering { counts: due; plain: time, max; } }

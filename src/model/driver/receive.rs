@@ -3,6 +3,7 @@
 use super::super::frame::FrameProducer;
 use super::super::group::GroupProducer;
 use super::super::track::Rest;
+use crate::census::census;
 use crate::error::Error;
 use crate::machine::{GroupKey, Token};
 use crate::time::Timestamp;
@@ -79,3 +80,5 @@ impl Receiving {
         }
     }
 }
+
+census! { each Receiving { plain: key, group, frame, ask, known; } }

@@ -9,6 +9,7 @@ use super::super::broadcast::BroadcastConsumer;
 use super::super::table::{Change, Reader, Table};
 use super::super::wakers::{WaitSlot, lock};
 use super::{Shared, State};
+use crate::census::census;
 use crate::machine::Announcement;
 use crate::{Instant, Path};
 
@@ -97,6 +98,8 @@ fn announcement(suffix: Path, change: Change<BroadcastConsumer>) -> Announcement
         Change::Gone => Announcement::Ended { suffix },
     }
 }
+
+census! { AnnounceReader { counts: initial; within: reader; plain: shared, hidden, slot, active; } }
 
 #[cfg(test)]
 mod tests {

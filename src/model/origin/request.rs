@@ -12,6 +12,7 @@ use super::super::scope::Scope;
 use super::super::table::Table;
 use super::super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use super::{OriginConsumer, OriginProducer, Place, Shared, State};
+use crate::census::census;
 use crate::{Error, Path};
 
 /// Why one more broadcast can't be asked for.
@@ -447,6 +448,12 @@ impl Drop for PeerDoor {
         }
     }
 }
+
+census! { each Handler { counts: handles, queue, waiters; } }
+census! { each Pending { counts: askers, waiters, unused; plain: handler, is_out, answer; } }
+census! { each Served { within: broadcast; plain: id; } }
+census! { each Peer { counts: asked, waiters; } }
+census! { Requests { within: handlers, pending, served, peers; plain: due; } }
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::route::{Horizon, Route};
 use super::super::wakers::{Wakers, Woken};
+use crate::census::census;
 use crate::subscription::Subscription;
 
 /// What all consumers of a track want together.
@@ -120,3 +121,5 @@ impl Demand {
         }
     }
 }
+
+census! { Demand { counts: wants, horizons, suppliers; plain: last, all, changes; } }

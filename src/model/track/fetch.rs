@@ -10,6 +10,7 @@ use super::super::group::{GroupConsumer, GroupProducer, Kept};
 use super::super::stats::count;
 use super::super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use super::{Rest, Shared, State};
+use crate::census::census;
 use crate::error::Error;
 
 /// What came of a request, shared by all who asked. It keeps the group for those who were not told yet.
@@ -422,3 +423,5 @@ impl fmt::Debug for GroupRequest {
         f.debug_struct("GroupRequest").field("sequence", &self.sequence).finish_non_exhaustive()
     }
 }
+
+census! { Fetches { counts: by_sequence, queue, dynamics, readers; plain: last; } }

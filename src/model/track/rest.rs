@@ -8,6 +8,7 @@ use super::super::frame::FrameProducer;
 use super::super::group::GroupProducer;
 use super::super::wakers::Woken;
 use super::Shared;
+use crate::census::census;
 use crate::error::Error;
 
 /// Those that nobody took yet, and those that are to be aborted as soon as no lock is held.
@@ -85,3 +86,5 @@ impl Shared {
         });
     }
 }
+
+census! { Rests { counts: open, lost; } }

@@ -1,6 +1,8 @@
 //! Where the groups of a track come from when sessions supply it: one source, or two of the same
 //! content while the track moves from one to the other.
 
+use crate::census::census;
+
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -109,6 +111,8 @@ impl Sources {
         self.lost.iter().map(common).sum()
     }
 }
+
+census! { Sources { counts: attached; plain: last, lead, lost; } }
 
 #[cfg(test)]
 mod tests {
