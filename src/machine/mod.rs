@@ -604,7 +604,7 @@ impl Machine {
         core.incoming = Incoming::new(&core.limits);
         (core.subs, core.serves, core.fetches) = Default::default();
         core.schedule = Schedule::new(Layout::of(core.version), 0);
-        core.control = None;
+        (core.control, core.lost) = Default::default();
         core.datagrams.forget();
         self.scratch = Scratch::default();
         speak!(self.dialect, it => it.forget());

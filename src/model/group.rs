@@ -77,9 +77,11 @@ struct State {
     /// Why the pages are gone.
     evicted: Option<Error>,
     producers: usize,
-    /// Whether readers have something to see.
+    /// Whether there is something to see for those who read what comes, and for those who read whole frames.
     changed: bool,
+    completed: bool,
     readers: Wakers,
+    wholes: Wakers,
     /// Those who only wait for the end.
     finishers: Wakers,
 }
@@ -190,8 +192,10 @@ impl Kept {
             let mut state = lock(&self.state);
             state.end.get_or_insert(Err(why.clone()));
             state.evicted = Some(why);
-            state.readers.take(&mut woken);
-            state.finishers.take(&mut woken);
+            let State { readers, wholes, finishers, .. } = &mut *state;
+            for waiting in [readers, wholes, finishers] {
+                waiting.take(&mut woken);
+            }
             (mem::take(&mut state.pages), state.open.take(), mem::take(&mut state.buffer))
         };
         drop(freed);
@@ -209,6 +213,9 @@ impl Kept {
             let result = change(&mut state);
             if mem::take(&mut state.changed) {
                 state.readers.take(woken);
+                if mem::take(&mut state.completed) {
+                    state.wholes.take(woken);
+                }
                 if state.end.is_some() {
                     state.finishers.take(woken);
                 }
@@ -269,6 +276,7 @@ impl Kept {
             self.newest.fetch_max(units, Ordering::Relaxed);
         }
         state.frames += 1;
+        state.completed = true;
         self.touch(state);
     }
 
@@ -363,7 +371,7 @@ impl State {
     fn stop(&mut self, end: Result<()>) {
         if self.end.is_none() {
             self.end = Some(end);
-            self.changed = true;
+            (self.changed, self.completed) = (true, true);
         }
     }
 
@@ -577,6 +585,6 @@ census! { each Kept {
     plain: sequence, arrival, track, is_datagram, charge, overdue, first, newest, written;
 } }
 census! { State {
-    counts: pages, open, producers, readers, finishers;
-    plain: frames, bytes, last, buffer, end, evicted, changed;
+    counts: pages, open, producers, readers, wholes, finishers;
+    plain: frames, bytes, last, buffer, end, evicted, changed, completed;
 } }

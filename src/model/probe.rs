@@ -160,5 +160,5 @@ impl Estimates {
     }
 }
 
-census! { State { counts: handles, waiters; plain: latest, news, over; } }
+census! { State { counts: waiters; plain: handles, latest, news, over; } }
 census! { Estimates { within: state; plain: driver; } }

@@ -186,11 +186,17 @@ impl Server {
 pub struct Session {
     handle: Arc<Handle>,
     slot: WaitSlot,
+    leave_slot: WaitSlot,
 }
 
 impl Session {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { handle: Arc::new(Handle(shared)), slot: WaitSlot::default() }
+        Self::of(Arc::new(Handle(shared)))
+    }
+
+    fn of(handle: Arc<Handle>) -> Self {
+        let (slot, leave_slot) = Default::default();
+        Self { handle, slot, leave_slot }
     }
 
     fn shared(&self) -> &Shared {
@@ -281,7 +287,7 @@ impl Session {
         if let Some(error) = &state.closed {
             return Poll::Ready(error.clone());
         }
-        _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));
+        _displaced = waker.and_then(|waker| state.closing.register(&mut self.slot, waker));
         Poll::Pending
     }
 
@@ -296,7 +302,7 @@ impl Session {
         if let Some(error) = &state.closed {
             return Poll::Ready(Err(error.clone()));
         }
-        _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));
+        _displaced = waker.and_then(|waker| state.leaving.register(&mut self.leave_slot, waker));
         Poll::Pending
     }
 
@@ -318,14 +324,18 @@ impl Session {
 
 impl Clone for Session {
     fn clone(&self) -> Self {
-        Self { handle: self.handle.clone(), slot: WaitSlot::default() }
+        Self::of(self.handle.clone())
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.slot.is_used() {
-            self.handle.0.forget(&mut self.slot);
+        let Self { handle, slot, leave_slot } = self;
+        if slot.is_used() || leave_slot.is_used() {
+            let mut state = lock(&handle.0.state);
+            let unused = (state.closing.free(slot), state.leaving.free(leave_slot));
+            drop(state);
+            drop(unused);
         }
     }
 }
@@ -367,7 +377,10 @@ struct State {
     wishes: Wishes,
     peer_goes: Option<Goaway>,
     closed: Option<Error>,
-    waiters: Wakers,
+    /// Who waits for the peer to be known, for the peer to go, and for the end.
+    deciding: Wakers,
+    leaving: Wakers,
+    closing: Wakers,
 }
 
 /// What the application wants of the session itself, to be done in this order.
@@ -388,9 +401,19 @@ pub(super) enum End {
 
 impl Shared {
     pub(super) fn new(config: &Config, driver: Waker, probe: Waker) -> Arc<Self> {
-        let (peer, wishes, peer_goes, closed, waiters) = Default::default();
         let version = config.agreed.version();
-        let state = Mutex::new(State { version, peer, wishes, peer_goes, closed, waiters });
+        let (peer, wishes, peer_goes, closed) = Default::default();
+        let (deciding, leaving, closing) = Default::default();
+        let state = Mutex::new(State {
+            version,
+            peer,
+            wishes,
+            peer_goes,
+            closed,
+            deciding,
+            leaving,
+            closing,
+        });
         Arc::new(Self {
             cells: SessionCells::default(),
             estimates: Estimates::new(probe),
@@ -453,18 +476,21 @@ impl Shared {
         if let Some(peer) = &state.peer {
             return Poll::Ready(Ok(peer.clone()));
         }
-        _displaced = waker.and_then(|waker| state.waiters.register(slot, waker));
+        _displaced = waker.and_then(|waker| state.deciding.register(slot, waker));
         Poll::Pending
     }
 
-    /// Whoever waited in `slot` does so no longer.
+    /// Whoever waited for the peer in `slot` does so no longer.
     pub(super) fn forget(&self, slot: &mut WaitSlot) {
-        let unused = lock(&self.state).waiters.free(slot);
+        let unused = lock(&self.state).deciding.free(slot);
         drop(unused);
     }
 
     pub(super) fn set_up(&self, peer: Peer) {
-        self.change(|state| state.peer = Some(peer));
+        self.change(|state, woken| {
+            state.peer = Some(peer);
+            state.deciding.take(woken);
+        });
     }
 
     /// What the first says counts, but for an earlier deadline.
@@ -482,7 +508,10 @@ impl Shared {
     }
 
     pub(super) fn going_away(&self, goaway: Goaway) {
-        self.change(|state| state.peer_goes = Some(goaway));
+        self.change(|state, woken| {
+            state.peer_goes = Some(goaway);
+            state.leaving.take(woken);
+        });
     }
 
     /// The driver looks at the wish again, behind what waits now.
@@ -505,8 +534,12 @@ impl Shared {
     pub(super) fn closed(&self, error: Error) {
         self.estimates.end(error.clone());
         // Dropped behind the unlock, with the origins that it may have.
-        let _unfulfilled = self.change(|state| {
+        let _unfulfilled = self.change(|state, woken| {
             state.closed.get_or_insert(error);
+            let State { deciding, leaving, closing, .. } = state;
+            for waiting in [deciding, leaving, closing] {
+                waiting.take(woken);
+            }
             std::mem::take(&mut state.wishes)
         });
     }
@@ -516,12 +549,11 @@ impl Shared {
         lock(&self.state).closed.clone()
     }
 
-    /// Changes the state, then wakes all who wait.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    /// Changes the state, then wakes those whom `change` put on the list.
+    fn change<T>(&self, change: impl FnOnce(&mut State, &mut Woken) -> T) -> T {
         let mut woken = Woken::default();
         let mut state = lock(&self.state);
-        let result = change(&mut state);
-        state.waiters.take(&mut woken);
+        let result = change(&mut state, &mut woken);
         drop(state);
         woken.wake();
         result
@@ -529,5 +561,9 @@ impl Shared {
 }
 
 census! { Wishes { counts: accept, goaway, end; } }
-census! { State { counts: waiters; within: wishes; plain: version, peer, peer_goes, closed; } }
+census! { State {
+    counts: deciding, leaving, closing;
+    within: wishes;
+    plain: version, peer, peer_goes, closed;
+} }
 census! { Shared { within: estimates, state; plain: cells, side, goaway_time, driver, peer; } }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::super::page::Page;
 use super::super::wakers::{WaitSlot, lock, wait};
 use super::super::{Frame, FrameConsumer, Result};
-use super::Kept;
+use super::{Kept, State};
 use crate::error::Error;
 use crate::machine::{FrameView, Supply};
 
@@ -56,6 +56,7 @@ pub struct GroupConsumer {
     page: Option<Arc<Page>>,
     index: u64,
     slot: WaitSlot,
+    whole_slot: WaitSlot,
     end_slot: WaitSlot,
 }
 
@@ -70,8 +71,8 @@ impl GroupConsumer {
     }
 
     fn with(reading: Reading, page: Option<Arc<Page>>, index: u64) -> Self {
-        let (slot, end_slot) = Default::default();
-        Self { reading, page, index, slot, end_slot }
+        let (slot, whole_slot, end_slot) = Default::default();
+        Self { reading, page, index, slot, whole_slot, end_slot }
     }
 
     /// A session's view of the group, which does not keep its frames by itself.
@@ -121,7 +122,7 @@ impl GroupConsumer {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     _displaced =
-                        waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+                        waker.and_then(|waker| state.wholes.register(&mut self.whole_slot, waker));
                     return Poll::Pending;
                 }
             }
@@ -258,10 +259,11 @@ impl Clone for GroupConsumer {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        if self.slot.is_used() || self.end_slot.is_used() {
-            let mut state = lock(&self.reading.group.state);
-            let freed =
-                (state.readers.free(&mut self.slot), state.finishers.free(&mut self.end_slot));
+        let Self { reading, slot, whole_slot, end_slot, .. } = self;
+        if slot.is_used() || whole_slot.is_used() || end_slot.is_used() {
+            let mut state = lock(&reading.group.state);
+            let State { readers, wholes, finishers, .. } = &mut *state;
+            let freed = (readers.free(slot), wholes.free(whole_slot), finishers.free(end_slot));
             drop(state);
             drop(freed);
         }
