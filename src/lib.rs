@@ -1,4 +1,62 @@
-#![doc = include_str!("../README.md")]
+//! Media over QUIC as a state machine: you bring the QUIC stack, the clock and the loop.
+//!
+//! smoq speaks moq-lite 01 to 07 and the IETF's moq-transport drafts 16 and 18, as publisher,
+//! subscriber and relay. A [`Machine`](machine::Machine) takes what one QUIC connection does and
+//! gives back writes, actions and deadlines. On top of it, producers and consumers publish and read
+//! broadcasts, tracks, groups and frames, on any async executor or without one. Nothing in this crate
+//! does I/O, spawns a task or reads a clock, so equal inputs give equal outputs. An adapter connects
+//! it to QUIC: [`smoq-quinn`](https://docs.rs/smoq-quinn) for tokio and smol,
+//! [`smoq-blocking`](https://docs.rs/smoq-blocking) for game loops and threads, or your own.
+//!
+//! # Layers
+//!
+//! | layer | start at | what it does |
+//! |---|---|---|
+//! | model | [`Origin`], [`BroadcastProducer`], [`TrackProducer`], [`TrackConsumer`] | publishes and reads, with a bounded cache |
+//! | sessions | [`Client`], [`Server`], [`Session`] | connect origins to a peer |
+//! | driver | [`Driver`] | runs one session: an adapter passes it inputs and takes its outputs |
+//! | [`machine`] | [`Machine`](machine::Machine) | the protocol without the model; `no_std` with `alloc` |
+//! | [`coding`] | [`coding::lite`], [`coding::ietf`] | the messages of every version; `no_std` with `alloc` |
+//!
+//! Each layer uses only those below it. [`Limits`] bounds what peers and applications can make it
+//! hold, and [`Error`] is what operations and sessions end with.
+//!
+//! # Example
+//!
+//! Publish a frame and read it back. Between two processes the code is the same; there a session
+//! connects the two origins.
+//!
+//! ```
+//! use smoq::{Client, Origin, Subscription, Timestamp, Track};
+//!
+//! let origin = Origin::default().produce();
+//! let mut broadcast = origin.create_broadcast("room/alice")?;
+//! let mut video = broadcast.create_track(Track::new("video").timescale(90_000))?;
+//! video.write_frame(Timestamp::new(3_000), "key frame")?;
+//!
+//! let alice = origin.consume().get_broadcast("room/alice").expect("alice is announced");
+//! let mut video = alice.subscribe_track("video", Subscription::default())?;
+//! let frame = video.latest_frame().expect("a complete frame");
+//! assert_eq!(frame.payload(), b"key frame");
+//!
+//! // A session of this client serves the origin to its peer. An adapter dials and drives it.
+//! let client = Client::new().with_publish(origin.consume());
+//! # drop(client);
+//! # Ok::<(), smoq::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! - `std` (default): the model, sessions and the driver. Without it [`machine`] and [`coding`]
+//!   remain, for `no_std` with `alloc`.
+//! - `tracing`: events of sessions, refusals and exceeded limits for the [`tracing`] crate. There is
+//!   no event per frame.
+//! - `sim`: the module [`sim`], which connects two sessions in memory on a virtual clock, for tests
+//!   and benchmarks. It is not covered by semantic versioning.
+//!
+//! [`tracing`]: https://docs.rs/tracing
+#![cfg_attr(feature = "sim", doc = "[`sim`]: crate::sim")]
+#![cfg_attr(not(feature = "sim"), doc = "[`sim`]: https://docs.rs/smoq/latest/smoq/sim/")]
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -35,3 +93,8 @@ pub use peer::{Peer, Role};
 pub use subscription::{Subscription, TrackInfo};
 pub use time::{Instant, Timescale, Timestamp};
 pub use version::{Agreed, UnknownVersion, Version, Versions};
+
+/// Compiles and runs the examples of the README.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -69,3 +69,8 @@ pub enum Error {
     #[error(transparent)]
     Url(#[from] smoq_tls::InvalidUrl),
 }
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -196,3 +196,8 @@ fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Agreed,
     }
     agreed.ok_or(Error::Version)
 }
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -74,3 +74,8 @@ fn provider() -> Arc<CryptoProvider> {
 fn wire<'a>(alpns: impl IntoIterator<Item = &'a str>) -> Vec<Vec<u8>> {
     alpns.into_iter().map(|alpn| alpn.as_bytes().to_vec()).collect()
 }
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
