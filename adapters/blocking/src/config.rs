@@ -8,6 +8,39 @@ use quinn_proto::{ClientConfig, ServerConfig, TransportConfig};
 use smoq::Versions;
 use smoq_tls::{Error, Identity, Trust, rustls};
 
+/// Bytes that a connection may have handed to QUIC and not yet seen acknowledged: 2 MiB, until a session
+/// follows the path.
+///
+/// What is in there can't be reordered by priority or dropped by age any more, so it should be about two
+/// bandwidth-delay products: this is 80 Mbit/s at 100 ms. quinn's own default is five times that.
+pub const SEND_WINDOW: u64 = 2 << 20;
+
+/// Bytes that a peer may send ahead on one connection, and on one stream a quarter of it: 8 MiB.
+pub const RECEIVE_WINDOW: u32 = 8 << 20;
+
+/// Bytes of datagrams that wait in QUIC: 64 KiB. As with [`SEND_WINDOW`], what is in there is out of reach;
+/// quinn's own default is 16 times that.
+pub const DATAGRAM_BUFFER: usize = 64 << 10;
+
+/// Streams of each direction that a peer may have open at most: 4,096, as
+/// [`Limits::group_streams`](smoq::Limits::group_streams).
+///
+/// QUIC reserves memory for each stream that a peer may open, so a connection begins with
+/// [`FIRST_UNI_STREAMS`] and [`FIRST_BIDI_STREAMS`]. They become four times as many whenever the peer uses
+/// more than half, before the peer has to wait. They are not lowered again: that would free nothing.
+pub const STREAMS: u32 = 4_096;
+
+/// Unidirectional streams, each a group, that a peer may have open on a new connection: 512.
+pub const FIRST_UNI_STREAMS: u32 = 512;
+
+/// Bidirectional streams, each a request, that a peer may have open on a new connection: 256.
+pub const FIRST_BIDI_STREAMS: u32 = 256;
+
+/// Silence after which a connection is given up: 10 s. An idle one says something every 3 s.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+
 /// A client that believes whom `trust` says and offers `versions`, with [`transport`].
 pub fn client(trust: &Trust, versions: &Versions) -> Result<ClientConfig, Error> {
     let tls = smoq_tls::client(trust, versions.alpns())?;
@@ -26,23 +59,22 @@ pub fn server(identity: &Identity, versions: &Versions) -> Result<ServerConfig, 
     Ok(config)
 }
 
-/// How QUIC should move live media. A connection is given up after 10 s of silence; an idle one says
-/// something every 3 s.
+/// How QUIC should move live media, see the constants here.
+///
+/// `send_fairness` is off: what was begun is finished first, as groups should be.
 pub fn transport() -> TransportConfig {
-    let idle = Duration::from_secs(10).try_into().expect("10 s fit a varint");
+    let idle = IDLE_TIMEOUT.try_into().expect("10 s fit a varint");
     let mut transport = TransportConfig::default();
     transport
+        .send_window(SEND_WINDOW)
+        .send_fairness(false)
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .receive_window(RECEIVE_WINDOW.into())
+        .stream_receive_window((RECEIVE_WINDOW / 4).into())
+        .max_concurrent_bidi_streams(FIRST_BIDI_STREAMS.into())
+        .max_concurrent_uni_streams(FIRST_UNI_STREAMS.into())
         .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(Duration::from_secs(3)))
-        // A group is a stream: quinn's 100 would stall a few tracks of short groups. Each costs
-        // some memory before it is used.
-        .max_concurrent_uni_streams(1_024_u32.into())
-        .max_concurrent_bidi_streams(1_024_u32.into())
-        // Datagrams in there are out of reach for priorities and expiry; quinn's megabyte is a lot.
-        .datagram_send_buffer_size(64 << 10)
-        // What was begun is finished first, as groups should be. The send window, which matters
-        // even more, follows the path: see `connection.rs`.
-        .send_fairness(false);
+        .keep_alive_interval(Some(KEEP_ALIVE));
     transport
 }
 

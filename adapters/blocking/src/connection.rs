@@ -9,14 +9,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::crypto::rustls::HandshakeData;
 use quinn_proto::{
-    ConnectionError, ConnectionHandle, Dir, EndpointEvent, ReadError, SendDatagramError,
-    StreamEvent, VarInt, WriteError,
+    ConnectionError, ConnectionHandle, Dir, EndpointEvent, FinishError, ReadError,
+    SendDatagramError, StreamEvent, VarInt, WriteError,
 };
 use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, Server, Session, SessionRequest, Version};
 use smoq_tls::rustls::pki_types::CertificateDer;
 
+use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS, STREAMS};
+use crate::dialing::Unreachable;
 use crate::ending::{self, Closing, Sending};
 use crate::log;
 use crate::socket::Socket;
@@ -24,6 +26,7 @@ use crate::socket::Socket;
 /// Names a connection of an [`Endpoint`](crate::Endpoint), and no other one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
+    /// Where the connection is, unless it is one of several attempts to reach a host.
     pub(crate) slot: usize,
     pub(crate) serial: u64,
 }
@@ -74,6 +77,14 @@ pub enum Event {
         /// Why.
         error: ConnectionError,
     },
+    /// No address of a host could be reached that was dialed by
+    /// [`Endpoint::dial_any`](crate::Endpoint::dial_any) or [`Endpoint::connect`](crate::Endpoint::connect).
+    Unreachable {
+        /// Which connection.
+        id: ConnectionId,
+        /// Which addresses were tried, and why each failed.
+        error: Unreachable,
+    },
 }
 
 /// What starts a session on a connection when TLS has agreed on a version.
@@ -86,11 +97,16 @@ pub(crate) enum Role {
 
 pub(crate) struct Connection {
     id: ConnectionId,
+    handle: ConnectionHandle,
+    /// If it is one of several attempts to reach a host: which host, and which address this is.
+    pub(crate) attempt: Option<(ConnectionId, SocketAddr)>,
     pub(crate) quic: quinn_proto::Connection,
     /// Given up for `moq` when the handshake is through.
     role: Option<Role>,
     moq: Option<Moq>,
     sending: Sending,
+    /// Streams that the peer may have open, bidirectional and unidirectional.
+    allowed: [u32; 2],
     /// The session has ended; QUIC shall end behind what was sent.
     closing: Option<Closing>,
     /// QUIC has ended; the session shall hear of it behind what was received, or at this time.
@@ -144,16 +160,20 @@ const MIN_SEND_WINDOW: u64 = 128 << 10;
 impl Connection {
     pub(crate) fn new(
         id: ConnectionId,
+        handle: ConnectionHandle,
         quic: quinn_proto::Connection,
         role: Role,
         waker: Waker,
     ) -> Self {
         Self {
             id,
+            handle,
+            attempt: None,
             quic,
             role: Some(role),
             moq: None,
             sending: Sending::default(),
+            allowed: [FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS],
             closing: None,
             lost: None,
             drained: None,
@@ -202,7 +222,7 @@ impl Connection {
         self.endings(now, events, &mut turn);
         self.packets(now, socket, &mut turn);
         // Ids that the connection wants or gives back; an answer may have packets to send.
-        let handle = ConnectionHandle(self.id.slot);
+        let handle = self.handle;
         while let Some(event) = self.quic.poll_endpoint_events() {
             if event.is_drained() {
                 self.drained = Some(event);
@@ -257,8 +277,8 @@ impl Connection {
             log::no_version(self.id, self.quic.remote_address());
             let code = varint(smoq::Error::Version.session_code());
             self.quic.close(now, code, Bytes::from_static(b"no version in common"));
-            events
-                .push_back(Event::Failed { id: self.id, error: ConnectionError::VersionMismatch });
+            let (id, error) = (self.id, ConnectionError::VersionMismatch);
+            events.push_back(Event::Failed { id, error });
             return;
         };
         let (remote, version) = (self.quic.remote_address(), agreed.version());
@@ -310,6 +330,9 @@ impl Connection {
         if self.role.take().is_some() {
             return events.push_back(Event::Failed { id: self.id, error });
         }
+        if self.moq.is_none() {
+            return;
+        }
         let error = match error {
             ConnectionError::ApplicationClosed(close) => {
                 smoq::Error::from_session_code(Code::new(close.error_code.into_inner()))
@@ -331,11 +354,15 @@ impl Connection {
                     // What came with the opening is not reported again.
                     self.read(now, id, turn);
                 }
+                self.allow_streams(dir);
             }
             StreamEvent::Readable { id } => self.read(now, id, turn),
             StreamEvent::Writable { id } => self.input(now, Input::Writable { id: moq_id(id) }),
             StreamEvent::Stopped { id, error_code } => {
-                self.sending.done(id);
+                if self.sending.done(id) {
+                    // QUIC keeps a stream that is stopped until that is answered.
+                    let _ = self.quic.send_stream(id).reset(error_code);
+                }
                 self.input(now, Input::Stopped { id: moq_id(id), code: stream_code(error_code) });
             }
             StreamEvent::Available { dir } => {
@@ -345,7 +372,20 @@ impl Connection {
                 };
                 self.input(now, Input::Available { dir });
             }
-            StreamEvent::Finished { id } => self.sending.done(id),
+            StreamEvent::Finished { id } => {
+                self.sending.done(id);
+            }
+        }
+    }
+
+    /// Lets the peer open more streams if it uses more than half of what it may: QUIC reserves memory for
+    /// all, used or not.
+    fn allow_streams(&mut self, dir: Dir) {
+        let allowed = &mut self.allowed[dir as usize];
+        let open = self.quic.streams().remote_open_streams(dir);
+        if open > u64::from(*allowed / 2) && *allowed < STREAMS {
+            *allowed = STREAMS.min(*allowed * 4);
+            self.quic.set_max_concurrent_streams(dir, (*allowed).into());
         }
     }
 
@@ -531,6 +571,22 @@ impl Connection {
         turn.again = true;
     }
 
+    /// Whether the handshake is not through and did not fail.
+    pub(crate) fn is_dialing(&self) -> bool {
+        self.role.is_some()
+    }
+
+    /// It is the attempt that reached the host, and has its name from now on.
+    pub(crate) fn win(&mut self, id: ConnectionId) {
+        (self.id, self.attempt) = (id, None);
+    }
+
+    /// Gives up a handshake. Nobody hears of it.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        (self.role, self.attempt) = (None, None);
+        self.quic.close(now, VarInt::from_u32(0), Bytes::new());
+    }
+
     /// Says goodbye, once and without waiting for an answer.
     pub(crate) fn abandon(&mut self, now: Instant, socket: &mut Socket) {
         self.quic.close(now, VarInt::from_u32(0), Bytes::new());
@@ -569,9 +625,16 @@ fn write_stream(
     let taken = if len == 0 { Ok(0) } else { stream.write_chunks(write.chunks()).map(|w| w.bytes) };
     match taken {
         Ok(taken) => {
-            // It fails only on a stream that the peer stopped, which was or will be reported.
-            if fin && taken == len && stream.finish().is_ok() {
-                sending.finished(id);
+            if fin && taken == len {
+                match stream.finish() {
+                    Ok(()) => sending.finished(id),
+                    // That is or will be reported. QUIC keeps the stream until it is answered.
+                    Err(FinishError::Stopped(code)) => {
+                        sending.done(id);
+                        let _ = stream.reset(code);
+                    }
+                    Err(FinishError::ClosedStream) => {}
+                }
             }
             // After a short write the driver offers the rest again, until it fails: quinn reports
             // as writable only what has failed.

@@ -43,10 +43,10 @@ impl Sending {
         }
     }
 
-    /// The peer has all of it, or need not have it.
-    pub(crate) fn done(&mut self, id: StreamId) {
-        self.open.remove(&id);
+    /// The peer has all of it, or need not have it. Gives whether its end was not written yet.
+    pub(crate) fn done(&mut self, id: StreamId) -> bool {
         self.finished.remove(&id);
+        self.open.remove(&id)
     }
 
     /// Whether the peer has acknowledged everything. To be asked only when nothing is written any

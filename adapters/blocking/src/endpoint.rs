@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +15,11 @@ use quinn_proto::{
     ClientConfig, ConnectionHandle, DatagramEvent, EndpointConfig, Incoming, ServerConfig, Transmit,
 };
 use smoq::{Client, ReadyList, Server, Session};
+use smoq_tls::Buffers;
 
 use crate::Error;
 use crate::connection::{Connection, ConnectionId, Event, Role};
+use crate::dialing::{DialError, Hosts};
 use crate::socket::{Datagram, Socket};
 
 /// One UDP socket and the MoQ sessions on it, dialed and accepted.
@@ -31,7 +33,8 @@ pub struct Endpoint {
     requests: bool,
     socket: Socket,
     /// By quinn's handle, which is small and dense.
-    connections: Vec<Option<Connection>>,
+    pub(crate) connections: Vec<Option<Connection>>,
+    pub(crate) hosts: Hosts,
     /// Whose turn it is. A step costs what stands here and not what is connected.
     ready: VecDeque<Job>,
     /// Whether `Job::Receive` stands there.
@@ -45,10 +48,10 @@ pub struct Endpoint {
     interrupt: Waker,
     interrupted: bool,
     unblock: Arc<Unblock>,
-    events: VecDeque<Event>,
+    pub(crate) events: VecDeque<Event>,
     poll: mio::Poll,
     polled: mio::Events,
-    serial: u64,
+    pub(crate) serial: u64,
     open: usize,
     max_connections: usize,
 }
@@ -146,6 +149,7 @@ impl Endpoint {
             requests: false,
             socket,
             connections: Vec::new(),
+            hosts: Hosts::default(),
             ready: VecDeque::new(),
             receiving: false,
             timers: BTreeSet::new(),
@@ -171,19 +175,20 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// A socket that dials `moqt://HOST[:PORT]`: [`new`](Self::new) and [`dial`](Self::dial).
+    /// A socket that dials `moqt://HOST[:PORT]`: [`new`](Self::new) and [`dial_any`](Self::dial_any).
     ///
     /// Resolving a host name blocks.
     pub fn connect(url: &str, config: ClientConfig, client: &Client) -> Result<Self, Error> {
         let url: smoq_tls::Url = url.parse()?;
-        let remote = (url.host(), url.port()).to_socket_addrs()?.next();
-        let remote = remote.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let local = match remote {
-            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        let remotes: Vec<_> = (url.host(), url.port()).to_socket_addrs()?.collect();
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let mut endpoint = if remotes.iter().any(SocketAddr::is_ipv6) {
+            // A machine that knows the address may not know the family.
+            Self::new((Ipv6Addr::UNSPECIFIED, 0).into()).or_else(|_| Self::new(v4))?
+        } else {
+            Self::new(v4)?
         };
-        let mut endpoint = Self::new((local, 0).into())?;
-        endpoint.dial(remote, url.host(), config, &client.clone().with_path(url.path()))?;
+        endpoint.dial_any(remotes, url.host(), config, &client.clone().with_path(url.path()));
         Ok(endpoint)
     }
 
@@ -209,13 +214,36 @@ impl Endpoint {
         config: ClientConfig,
         client: &Client,
     ) -> Result<ConnectionId, Error> {
-        let remote = match (self.local_addr()?, remote) {
+        let remote = self.reachable(remote)?;
+        let (handle, quic) = self.quic.connect(clock(), config, remote, name)?;
+        Ok(self.insert(handle, quic, Role::Client(client.clone())))
+    }
+
+    /// An address in the form that the socket knows.
+    fn reachable(&self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        Ok(match (self.local_addr()?, remote) {
             // A socket for IPv6 knows IPv4 addresses in mapped form only.
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
             _ => remote,
-        };
-        let (handle, quic) = self.quic.connect(clock(), config, remote, name)?;
-        Ok(self.insert(handle, quic, Role::Client(client.clone())))
+        })
+    }
+
+    /// Begins a handshake; gives its place.
+    pub(crate) fn begin(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        name: &str,
+        config: ClientConfig,
+        role: Role,
+    ) -> Result<usize, DialError> {
+        let local = self.local_addr();
+        if local.as_ref().is_ok_and(SocketAddr::is_ipv4) && remote.is_ipv6() {
+            return Err(DialError::Family);
+        }
+        let remote = self.reachable(remote).unwrap_or(remote);
+        let (handle, quic) = self.quic.connect(now, config, remote, name)?;
+        Ok(self.insert(handle, quic, role).slot)
     }
 
     /// Past so many connections further ones are refused. Default 16,384.
@@ -234,6 +262,12 @@ impl Endpoint {
         self.socket.local_addr()
     }
 
+    /// How many bytes the system holds for the socket. If that is less than
+    /// [`SOCKET_BUFFER`](smoq_tls::SOCKET_BUFFER) and many clients may dial at once, the operator should know.
+    pub fn buffers(&self) -> Buffers {
+        self.socket.buffers()
+    }
+
     /// Connections that are being made, open, or closing.
     pub fn connections(&self) -> usize {
         self.open
@@ -242,8 +276,14 @@ impl Endpoint {
     /// The session of a connection, once it is [`Event::Connected`] and until it is
     /// [`Event::Closed`]. One that was [`Event::Requested`] is with whoever accepted it.
     pub fn session(&self, id: ConnectionId) -> Option<&Session> {
-        let connection = self.connections.get(id.slot)?.as_ref()?;
-        connection.session().filter(|_| connection.id() == id)
+        self.connections[self.slot(id)?].as_ref()?.session()
+    }
+
+    /// Where a connection is.
+    pub(crate) fn slot(&self, id: ConnectionId) -> Option<usize> {
+        let slot = self.hosts.reached.get(&id).copied().unwrap_or(id.slot);
+        let connection = self.connections.get(slot)?.as_ref()?;
+        (connection.id() == id).then_some(slot)
     }
 
     /// What became of connections since the last call. Nobody has to ask: of many thousand
@@ -306,7 +346,9 @@ impl Endpoint {
             return Ok(());
         }
         let now = clock();
-        let timer = self.timers.first().map(|(at, _)| at.saturating_duration_since(now));
+        let timers = self.timers.first().map(|(at, _)| *at).into_iter();
+        let timer = timers.chain(self.hosts.poll_timeout()).min();
+        let timer = timer.map(|at| at.saturating_duration_since(now));
         let timeout = timer.into_iter().chain(timeout).min();
         // Asked for always, "writable" would end the wait after each packet that left.
         let stuck = self.socket.is_stuck();
@@ -367,6 +409,7 @@ impl Endpoint {
             self.set_timer(slot, None);
             self.queue(slot);
         }
+        self.attempt_due(now);
         self.take_woken();
     }
 
@@ -437,10 +480,11 @@ impl Endpoint {
 
     fn insert(
         &mut self,
-        ConnectionHandle(slot): ConnectionHandle,
+        handle: ConnectionHandle,
         quic: quinn_proto::Connection,
         role: Role,
     ) -> ConnectionId {
+        let ConnectionHandle(slot) = handle;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, || None);
         }
@@ -448,7 +492,7 @@ impl Endpoint {
         self.open += 1;
         let id = ConnectionId { slot, serial: self.serial };
         self.connections[slot] =
-            Some(Connection::new(id, quic, role, self.woken.waker(slot as u64)));
+            Some(Connection::new(id, handle, quic, role, self.woken.waker(slot as u64)));
         self.queue(slot);
         id
     }
@@ -456,12 +500,19 @@ impl Endpoint {
     /// A connection's turn.
     fn turn(&mut self, slot: usize, now: Instant) -> usize {
         let Some(connection) = &mut self.connections[slot] else { return 0 };
+        let (attempt, before) = (connection.attempt, self.events.len());
         let turn = connection.turn(now, &mut self.quic, &mut self.socket, &mut self.events);
         // While it stands on a list it is not put on another one.
         connection.queued = turn.stuck || turn.again;
-        let timer = connection.poll_timeout();
+        let (timer, id) = (connection.poll_timeout(), connection.id());
+        if let Some(attempt) = attempt {
+            for event in self.events.split_off(before) {
+                self.attempted(now, slot, attempt, event);
+            }
+        }
         if turn.drained {
             self.set_timer(slot, None);
+            self.hosts.reached.remove(&id);
             self.connections[slot] = None;
             self.open -= 1;
             return turn.items;
@@ -476,7 +527,7 @@ impl Endpoint {
         turn.items
     }
 
-    fn queue(&mut self, slot: usize) {
+    pub(crate) fn queue(&mut self, slot: usize) {
         if let Some(connection) = &mut self.connections[slot] {
             if !std::mem::replace(&mut connection.queued, true) {
                 self.ready.push_back(Job::Connection(slot));
@@ -504,7 +555,7 @@ impl fmt::Debug for Endpoint {
 
 /// The one place where this crate looks at the clock.
 #[expect(clippy::disallowed_methods, reason = "an adapter is where time comes from")]
-fn clock() -> Instant {
+pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 

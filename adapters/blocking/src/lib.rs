@@ -45,12 +45,14 @@
 
 pub mod config;
 mod connection;
+mod dialing;
 mod ending;
 mod endpoint;
 mod log;
 mod socket;
 
 pub use connection::{ConnectionId, Event};
+pub use dialing::{DialError, Unreachable};
 pub use endpoint::{Budget, Endpoint, Step};
 pub use quinn_proto;
 pub use smoq_tls;

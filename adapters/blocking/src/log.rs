@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use quinn_proto::ConnectionError;
 use smoq::Version;
+use smoq_tls::Buffers;
 
 use crate::connection::ConnectionId;
 
@@ -28,4 +29,11 @@ pub(crate) fn no_version(id: ConnectionId, remote: SocketAddr) {
 
 pub(crate) fn lost(id: ConnectionId, error: &ConnectionError) {
     event!(debug, connection = id.serial, reason = format_args!("{error}"); "connection lost");
+}
+
+pub(crate) fn buffers(buffers: &Buffers) {
+    if buffers.is_short() {
+        let (receive, send) = (buffers.receive, buffers.send);
+        event!(warn, receive = receive, send = send; "socket buffers are small, bursts may be lost");
+    }
 }

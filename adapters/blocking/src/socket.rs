@@ -1,14 +1,17 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 use quinn_proto::{EcnCodepoint, Transmit};
-use quinn_udp::{RecvMeta, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
+use smoq_tls::Buffers;
+
+use crate::log;
 
 /// Messages that one system call may receive, each of one datagram or, where the kernel merges
-/// them (GRO), of many from one sender.
-const BATCH: usize = 8;
+/// them (GRO), of many from one sender. As many as the system has a call for.
+const BATCH: usize = BATCH_SIZE;
 /// The largest such message: what an IP packet can be.
 const MESSAGE: usize = 64 << 10;
 /// Datagrams that one system call may send to one address (GSO).
@@ -26,6 +29,7 @@ pub(crate) struct Socket {
     inbox: VecDeque<(RecvMeta, BytesMut)>,
     outgoing: Vec<u8>,
     stuck: Option<Transmit>,
+    buffers: Buffers,
     pub(crate) filter: Option<Filter>,
     /// How often it is to pretend that it is full.
     #[cfg(test)]
@@ -42,7 +46,8 @@ pub(crate) struct Datagram {
 
 impl Socket {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(addr)?;
+        let (socket, buffers) = smoq_tls::bind(addr)?;
+        log::buffers(&buffers);
         // Sets it non-blocking as well.
         let offload = UdpSocketState::new((&socket).into())?;
         Ok(Self {
@@ -52,6 +57,7 @@ impl Socket {
             inbox: VecDeque::new(),
             outgoing: Vec::new(),
             stuck: None,
+            buffers,
             filter: None,
             #[cfg(test)]
             refusals: 0,
@@ -60,6 +66,11 @@ impl Socket {
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.local_addr()
+    }
+
+    /// What the system granted.
+    pub(crate) fn buffers(&self) -> Buffers {
+        self.buffers
     }
 
     /// Whether IP may split what is sent: then packet sizes can't be probed.

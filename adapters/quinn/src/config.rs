@@ -22,9 +22,19 @@ pub const RECEIVE_WINDOW: u32 = 8 << 20;
 /// reach; quinn's own default is 16 times that.
 pub const DATAGRAM_BUFFER: usize = 64 << 10;
 
-/// Streams of each direction that a peer may have open: 4,096, as
+/// Streams of each direction that a peer may have open at most: 4,096, as
 /// [`Limits::group_streams`](smoq::Limits::group_streams).
+///
+/// QUIC reserves memory for each stream that a peer may open, so a connection begins with
+/// [`FIRST_UNI_STREAMS`] and [`FIRST_BIDI_STREAMS`]. A session raises them fourfold whenever the peer uses
+/// more than half, before the peer has to wait. They are not lowered again: that would free nothing.
 pub const STREAMS: u32 = 4_096;
+
+/// Unidirectional streams, each a group, that a peer may have open on a new connection: 512.
+pub const FIRST_UNI_STREAMS: u32 = 512;
+
+/// Bidirectional streams, each a request, that a peer may have open on a new connection: 256.
+pub const FIRST_BIDI_STREAMS: u32 = 256;
 
 /// Silence after which a connection is given up: 10 s. An idle one says something every 3 s.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,8 +52,8 @@ pub fn transport() -> quinn::TransportConfig {
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW / 4))
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
-        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
+        .max_concurrent_bidi_streams(VarInt::from_u32(FIRST_BIDI_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(FIRST_UNI_STREAMS))
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT.as_millis() as u32).into()))
         .keep_alive_interval(Some(KEEP_ALIVE));
     transport

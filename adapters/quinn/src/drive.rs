@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::{
     AcceptBi, AcceptUni, ConnectionError, OpenBi, OpenUni, ReadDatagram, ReadError, SendDatagram,
-    WriteError,
+    VarInt, WriteError,
 };
 use smoq::machine::{Action, Input, PathInfo};
-use smoq::stream::{Code, Dir};
+use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
 
 use crate::log;
@@ -182,6 +182,7 @@ impl Round<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..ROUNDS {
             let now = self.timer.now();
+            self.streams.look_for_stops(now);
             // All inputs come before the first write: else the order of wakes beats priorities.
             let mut is_busy = self.read(now);
             is_busy |= self.work(now);
@@ -194,7 +195,7 @@ impl Round<'_, '_> {
                 }
                 self.act(action);
             }
-            is_busy |= self.open();
+            is_busy |= self.open(now);
             is_busy |= self.send_datagrams();
             is_busy |= self.write(now);
             if is_busy {
@@ -214,7 +215,8 @@ impl Round<'_, '_> {
                 }
                 Lost::Told(error) => return Poll::Ready(End::Lost(error.clone())),
             }
-            if self.timer.poll(self.driver.poll_timeout(), cx).is_pending()
+            let deadlines = [self.driver.poll_timeout(), self.streams.next_look()];
+            if self.timer.poll(deadlines.into_iter().flatten().min(), cx).is_pending()
                 && self.driver.poll_wake(cx).is_pending()
                 && self.streams.ready.poll_ready(cx).is_pending()
             {
@@ -267,16 +269,14 @@ impl Round<'_, '_> {
             let stream = if key == ACCEPT_UNI {
                 let Poll::Ready(Ok(recv)) = self.accept_uni.as_mut().poll(cx) else { return };
                 self.accept_uni.set(self.connection.accept_uni());
-                Stream::incoming(recv)
+                Stream::incoming_uni(recv)
             } else {
-                let Poll::Ready(Ok((send, recv))) = self.accept_bi.as_mut().poll(cx) else {
-                    return;
-                };
+                let Poll::Ready(Ok(halves)) = self.accept_bi.as_mut().poll(cx) else { return };
                 self.accept_bi.set(self.connection.accept_bi());
-                Stream::bi(send, recv)
+                Stream::incoming_bi(halves)
             };
             budget.spend(0);
-            let id = self.streams.insert(stream);
+            let id = self.streams.insert(stream, now);
             self.driver.handle(now, Input::Opened { id });
         }
     }
@@ -313,13 +313,6 @@ impl Round<'_, '_> {
         if std::mem::take(&mut stream.is_blocked) {
             self.driver.handle(now, Input::Writable { id });
         }
-        if let Some(Poll::Ready(stopped)) = stream.stopped.as_mut().map(|s| s.as_mut().poll(cx)) {
-            stream.stopped = None;
-            if let Ok(Some(code)) = stopped {
-                stream.reset(code);
-                self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
-            }
-        }
         while let Some(recv) = &mut stream.recv {
             if !budget.is_left() {
                 waker.wake_by_ref();
@@ -341,11 +334,21 @@ impl Round<'_, '_> {
             if let Input::Data { bytes, fin: false, .. } = &input {
                 budget.spend(bytes.len());
             } else {
-                stream.recv = None;
+                // A request that is given up may end in both directions at once.
+                (stream.recv, stream.is_doubtful) = (None, true);
             }
             self.driver.handle(now, input);
         }
+        if let Some(code) = stream.poll_stopped(cx) {
+            self.stopped(now, id, code);
+        }
         self.streams.forget_done(id);
+    }
+
+    /// The peer does not want what we send on a stream.
+    fn stopped(&mut self, now: Instant, id: StreamId, code: VarInt) {
+        self.streams.reset(id, code);
+        self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
     }
 
     fn work(&mut self, now: Instant) -> bool {
@@ -364,9 +367,11 @@ impl Round<'_, '_> {
         else {
             return;
         };
+        if let Action::Reset { code, .. } = action {
+            return self.streams.reset(id, wire_code(code.to_http3()));
+        }
         let Some((stream, waker)) = self.streams.by_id(id) else { return };
         match action {
-            Action::Reset { code, .. } => stream.reset(wire_code(code.to_http3())),
             Action::Stop { code, .. } => {
                 if let Some(mut recv) = stream.recv.take() {
                     // It fails if the peer ended it already.
@@ -384,7 +389,7 @@ impl Round<'_, '_> {
         self.streams.forget_done(id);
     }
 
-    fn open(&mut self) -> bool {
+    fn open(&mut self, now: Instant) -> bool {
         let mut budget = Budget::new();
         while budget.is_left() {
             let Some(open) = self.driver.poll_open() else { break };
@@ -396,7 +401,7 @@ impl Round<'_, '_> {
                 }
                 Dir::Bi => {
                     let cx = &mut Context::from_waker(&self.wakers[OPEN_BI]);
-                    self.open_bi.as_mut().poll(cx).map_ok(|(send, recv)| Stream::bi(send, recv))
+                    self.open_bi.as_mut().poll(cx).map_ok(Stream::bi)
                 }
             };
             match stream {
@@ -409,7 +414,7 @@ impl Round<'_, '_> {
                         // A stream that was just opened can't have been stopped.
                         let _ = send.set_priority(open.priority());
                     }
-                    open.opened(self.streams.insert(stream));
+                    open.opened(self.streams.insert(stream, now));
                 }
                 // Without credit, or without a connection, which is noticed by itself.
                 _ => open.blocked(),
@@ -478,14 +483,14 @@ impl Round<'_, '_> {
                 Poll::Ready(Ok(n)) => {
                     write.accepted(n);
                     if n == len && fin {
-                        self.streams.finish(id);
+                        if let Some(code) = self.streams.finish(id) {
+                            self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
+                        }
                     }
                 }
                 Poll::Ready(Err(WriteError::Stopped(code))) => {
                     drop(write);
-                    stream.reset(code);
-                    self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
-                    self.streams.forget_done(id);
+                    self.stopped(now, id, code);
                 }
                 Poll::Ready(Err(_)) => write.blocked(0),
                 Poll::Pending => {

@@ -7,19 +7,26 @@
 //! use smoq_quinn::{config, smoq_tls::Trust};
 //!
 //! let client = Client::new();
-//! let mut endpoint = quinn::Endpoint::client("[::]:0".parse()?)?;
-//! endpoint.set_default_client_config(config::client(&Trust::WebRoots, client.versions())?);
-//! let connection = endpoint.connect("192.0.2.1:443".parse()?, "relay.example")?.await?;
+//! let config = config::client(&Trust::WebRoots, client.versions())?;
+//! let addresses = ["[2001:db8::1]:443".parse()?, "192.0.2.1:443".parse()?];
+//! let (endpoint, connection) = smoq_quinn::dial("relay.example", addresses, config).await?;
 //! let (session, driving) = smoq_quinn::connect(connection, &client)?;
 //! // tokio::spawn(driving), smol::spawn(driving), or here:
 //! driving.await?;
+//! endpoint.wait_idle().await;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Connections of any other [`quinn::Endpoint`] will do as well. [`dial`] tries all addresses of a host, and
+//! [`listen`] has socket buffers for many clients at once.
 
+mod allowance;
 pub mod config;
 mod drive;
+mod endpoint;
 mod log;
+mod stops;
 mod streams;
 
 use std::fmt;
@@ -28,6 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+pub use endpoint::{DialError, Unreachable, dial, dial_in, listen, listen_in};
 use quinn::crypto::rustls::HandshakeData;
 use smoq::{Agreed, Client, Clock, Server, Session, SessionRequest, Versions};
 pub use smoq_tls;
@@ -144,7 +152,8 @@ pub fn request_in(
 /// packets.
 ///
 /// It sets the connection's send window to two congestion windows, so that little is out of reach for
-/// priorities and expiry.
+/// priorities and expiry, and raises the number of streams that the peer may open as the peer uses them, up
+/// to [`config::STREAMS`].
 ///
 /// Dropping it closes the connection at once with code 0. To finish what is owed drop the session
 /// instead, or call its `drain`, and keep polling.

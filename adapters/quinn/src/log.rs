@@ -2,6 +2,7 @@
 
 use quinn::{Connection, ConnectionError};
 use smoq::Version;
+use smoq_tls::Buffers;
 
 /// One event, or nothing without the feature.
 macro_rules! event {
@@ -27,4 +28,11 @@ pub(crate) fn no_version(connection: &Connection) {
 pub(crate) fn lost(connection: &Connection, error: &ConnectionError) {
     let id = connection.stable_id();
     event!(debug, connection = id, reason = format_args!("{error}"); "connection lost");
+}
+
+pub(crate) fn buffers(buffers: &Buffers) {
+    if buffers.is_short() {
+        let (receive, send) = (buffers.receive, buffers.send);
+        event!(warn, receive = receive, send = send; "socket buffers are small, bursts may be lost");
+    }
 }

@@ -1,11 +1,14 @@
-//! TLS 1.3 for the QUIC adapters of [smoq](https://crates.io/crates/smoq): who a server says that it
-//! is ([`Identity`]), whom a client believes ([`Trust`]), and what to dial ([`Url`]).
+//! What the QUIC adapters of [smoq](https://crates.io/crates/smoq) share. TLS 1.3: who a server says that
+//! it is ([`Identity`]) and whom a client believes ([`Trust`]). Dialing: what ([`Url`]), which of its
+//! addresses when ([`Race`]), and from which socket ([`bind`]).
 //!
 //! [`client`] and [`server`] make the rustls configurations that any QUIC stack on rustls takes.
 //! The cryptography is *ring*'s.
 
 mod fingerprint;
 mod identity;
+mod race;
+mod socket;
 mod trust;
 mod url;
 
@@ -13,9 +16,11 @@ use std::sync::Arc;
 
 pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use identity::Identity;
+pub use race::{ATTEMPT_DELAY, Race, Unreachable};
 pub use rustls;
 use rustls::crypto::CryptoProvider;
 use rustls::version::TLS13;
+pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
 pub use url::{InvalidUrl, Url};
 
