@@ -70,6 +70,30 @@ fn both_forms_of_a_code_are_understood() {
     });
 }
 
+/// A request that waits and whose peer says nothing but STOP_SENDING is over.
+#[test]
+fn a_request_that_is_only_stopped_is_over() {
+    on_tokio(async {
+        let near = Origin::default().produce();
+        let mut broadcast = near.create_broadcast("demo/bbb").unwrap();
+        let mut track = broadcast.create_track("video").unwrap();
+        let server = Server::new().with_publish(near.consume()).with_versions(Version::Lite04);
+        let link = Link::new(server.versions(), server.versions()).await;
+        let (session, driving) = smoq_quinn::accept(link.server, &server).unwrap();
+        let peer = async {
+            let (mut send, mut recv) = link.client.open_bi().await.unwrap();
+            send.write_all(SUBSCRIBE).await.unwrap();
+            track.used().await.unwrap();
+            recv.stop(0u32.into()).unwrap();
+            track.unused().await.unwrap();
+            link.client.close(0u32.into(), b"");
+        };
+        let (ended, ()) = both(driving, peer).await;
+        assert_eq!(ended, Ok(()));
+        drop(session);
+    });
+}
+
 #[test]
 fn a_version_that_was_not_asked_for_closes_the_connection() {
     on_tokio(async {
