@@ -132,7 +132,8 @@ fn a_dial_that_is_dropped_is_given_up() {
         {
             let addresses = [alive, dead.1];
             let mut dialing = pin!(dial("localhost", addresses, client(&identity, None)));
-            poll_fn(|cx| Poll::Ready(assert!(dialing.as_mut().poll(cx).is_pending()))).await;
+            let waits = poll_fn(|cx| Poll::Ready(dialing.as_mut().poll(cx).is_pending())).await;
+            assert!(waits);
         }
         let incoming = server.accept().await.unwrap();
         let refused = incoming.await.unwrap_err();
