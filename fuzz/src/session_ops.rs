@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use smoq::machine::trace::{Replay, Sink};
 use smoq::machine::{Input, PathInfo};
-use smoq::sim::{Census, Endpoint, Link, Pair};
+use smoq::sim::{Alarm, Census, Endpoint, Link, Pair};
 use smoq::{
     BroadcastProducer, BroadcastRequest, Client, Driver, Error, FrameProducer, Goaway,
     GroupConsumer, GroupProducer, Instant, Limits, Origin, OriginDynamic, OriginProducer, Probe,
@@ -287,10 +287,12 @@ struct Reader {
     path: u8,
     name: usize,
     consumer: TrackConsumer,
+    /// It asks for groups only when it was woken, and so for the frames of each.
+    alarm: Alarm,
     /// From whose track the frames are, once one was seen.
     track: Option<usize>,
     seen: BTreeSet<u64>,
-    groups: Vec<(GroupConsumer, usize)>,
+    groups: Vec<(GroupConsumer, usize, Alarm)>,
     /// How each group ended.
     ended: BTreeMap<u64, Result<(), Error>>,
     end: Option<Result<(), Error>>,
@@ -597,6 +599,8 @@ impl World {
                         reader.seen.clear();
                     }
                     reader.consumer.update(want);
+                    // What it wants now may be there.
+                    reader.alarm = Alarm::new();
                 }
             }
             Op::Unsubscribe { which } => drop(take(&mut self.readers, which)),
@@ -871,8 +875,8 @@ fn record(written: &mut [Written], track: usize, sequence: u64) -> &mut WrittenG
 
 impl Reader {
     fn new(side: usize, path: u8, name: usize, consumer: TrackConsumer) -> Self {
-        let (track, seen, groups, ended, end) = Default::default();
-        Self { side, path, name, consumer, track, seen, groups, ended, end }
+        let (alarm, track, seen, groups, ended, end) = Default::default();
+        Self { side, path, name, consumer, alarm, track, seen, groups, ended, end }
     }
 
     /// It came when the track was not there any more, or not yet.
@@ -883,24 +887,24 @@ impl Reader {
     /// Reads at most so many frames, as many as there are.
     fn read(&mut self, mut frames: usize, version: Version, written: &[Written]) {
         while self.end.is_none() {
-            match self.consumer.try_recv_group() {
+            match self.alarm.poll(|cx| self.consumer.poll_recv_group(cx)) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Some(group))) => {
                     assert!(self.seen.insert(group.sequence()), "group {} twice", group.sequence());
-                    self.groups.push((group, 0));
+                    self.groups.push((group, 0, Alarm::new()));
                 }
                 Poll::Ready(Ok(None)) => self.end = Some(Ok(())),
                 Poll::Ready(Err(error)) => self.end = Some(Err(error)),
             }
         }
-        for (mut group, mut index) in std::mem::take(&mut self.groups) {
+        for (mut group, mut index, mut alarm) in std::mem::take(&mut self.groups) {
             let sequence = group.sequence();
             let end = loop {
                 if frames == 0 {
                     break None;
                 }
                 frames -= 1;
-                match group.try_next_frame() {
+                match alarm.poll(|cx| group.poll_next_frame(cx)) {
                     Poll::Pending => break None,
                     Poll::Ready(Ok(Some(frame))) => {
                         assert_eq!(frame.index(), index as u64);
@@ -913,7 +917,7 @@ impl Reader {
                 }
             };
             match end {
-                None => self.groups.push((group, index)),
+                None => self.groups.push((group, index, alarm)),
                 Some(end) => {
                     if let (Ok(()), Some(track)) = (&end, self.track) {
                         let group = &written[track].groups[&sequence];

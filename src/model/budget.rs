@@ -289,9 +289,10 @@ impl Drop for Charge {
     }
 }
 
+// What is in `fresh` may be gone: it is swept when it is full, and by whoever tells the time.
 census! { Cache {
-    counts: fresh, minders, deadlines;
-    plain: limits, now, turn, used, last_track, minder;
+    counts: minders, deadlines;
+    plain: limits, now, turn, fresh, used, last_track, minder;
 } }
 
 #[cfg(test)]

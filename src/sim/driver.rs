@@ -1,5 +1,7 @@
 //! A [`Driver`] at the end of a link.
 
+use core::task::{Context, Poll};
+
 use super::{Census, Endpoint};
 use crate::machine::{Action, Datagram, Input, Open, Write};
 use crate::model::Driver;
@@ -49,6 +51,10 @@ impl Endpoint for Driver {
 
     fn is_closed(&self) -> bool {
         Self::is_closed(self)
+    }
+
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Self::poll_wake(self, cx)
     }
 
     fn census(&self) -> Census {

@@ -5,6 +5,7 @@
 //! For tests and benches of anything that drives a [`Machine`]: implement [`Endpoint`], or join
 //! [`Bare`] machines. Outside semver.
 
+mod alarm;
 mod bare;
 #[cfg(feature = "std")]
 mod driver;
@@ -18,12 +19,15 @@ mod trace;
 mod tests;
 
 pub use crate::census::Census;
+pub use alarm::Alarm;
 pub use bare::Bare;
 pub use link::Link;
 pub use pair::Pair;
 pub use random::Random;
 pub use shelf::{Frame, Shelf};
 pub use trace::Trace;
+
+use core::task::{Context, Poll};
 
 use crate::machine::{Action, Datagram, Input, Open, Write};
 use crate::stream::StreamId;
@@ -69,6 +73,11 @@ pub trait Endpoint {
 
     /// As [`Machine::is_closed`].
     fn is_closed(&self) -> bool;
+
+    /// As [`Driver::poll_wake`](crate::Driver::poll_wake), of one that is woken by what nobody told it.
+    fn poll_wake(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 
     /// What it remembers, if it counts that: nothing when the connection is gone, which is checked when
     /// a [`Pair`] is dropped.

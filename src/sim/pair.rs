@@ -5,18 +5,22 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
+use core::task::Context;
 use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::trace::Hex;
-use super::{Endpoint, Link, Random, Trace};
+use super::{Alarm, Endpoint, Link, Random, Trace};
 use crate::error::Error;
 use crate::machine::{Action, Input};
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
 
 /// Two endpoints joined by a [`Link`].
+///
+/// As in an adapter, an end has its turn when it is told something, when a deadline is due, and when it is
+/// woken, and never otherwise.
 ///
 /// The clock stands still until [`run_until_idle`](Self::run_until_idle),
 /// [`advance`](Self::advance) or [`sleep_to_deadline`](Self::sleep_to_deadline) move it.
@@ -47,6 +51,9 @@ struct Net {
 #[derive(Debug)]
 struct End {
     closed: bool,
+    /// It has its turn. It ends when there is nothing to do, and then the alarm begins the next one.
+    awake: bool,
+    alarm: Alarm,
     /// Streams opened, ever, by kind.
     opened: [u64; 2],
     /// Streams that may have been opened, ever, by kind.
@@ -297,6 +304,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 for side in SIDES {
                     let busy = self.at(side).has_work();
                     assert!(!busy, "{side:?} has work but gives nothing:\n{}", self.tail());
+                    self.rest(side);
                 }
                 return;
             }
@@ -309,6 +317,31 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
             );
         }
         panic!("{} does not come to an end:\n{}", self.who(), self.tail());
+    }
+
+    /// The turn of an end is over.
+    fn rest(&mut self, side: Side) {
+        let end = self.net.end(side);
+        end.awake = false;
+        end.alarm.rang();
+        let waker = end.alarm.waker();
+        let wakes = self.at(side).poll_wake(&mut Context::from_waker(&waker));
+        assert!(wakes.is_pending(), "{side:?} is woken and has no work:\n{}", self.tail());
+    }
+
+    /// Whether an end has its turn, or has a reason to have one.
+    fn is_awake(&mut self, side: Side) -> bool {
+        let end = self.net.end(side);
+        end.awake |= end.alarm.rang();
+        if end.awake || !self.at(side).has_work() {
+            return self.net.end(side).awake;
+        }
+        // A test told it something by itself, which needs no waker.
+        let waker = self.net.end(side).alarm.waker();
+        let wakes = self.at(side).poll_wake(&mut Context::from_waker(&waker));
+        assert!(wakes.is_pending(), "{side:?} has work and was not woken:\n{}", self.tail());
+        self.net.end(side).awake = true;
+        true
     }
 
     fn who(&mut self) -> String {
@@ -329,12 +362,16 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     }
 
     fn attempt(&mut self, side: Side, task: Task) -> bool {
+        if !matches!(task, Task::Deliver | Task::Timeout) && !self.is_awake(side) {
+            return false;
+        }
         match task {
             Task::Deliver => self.deliver(side),
             Task::Timeout => {
                 let now = self.net.now;
                 let due = self.at(side).poll_timeout().is_some_and(|at| at <= now);
                 if due {
+                    self.net.end(side).awake = true;
                     self.at(side).handle_timeout(now);
                 }
                 due
@@ -369,6 +406,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
             Input::Writable { id } => self.net.log(side, format_args!("<- {id}: writable")),
             other => self.net.log(side, format_args!("<- {other:?}")),
         }
+        self.net.end(side).awake = true;
         self.at(side).handle(now, input);
     }
 
@@ -661,6 +699,8 @@ impl Net {
     fn new(link: Link) -> Self {
         let end = || End {
             closed: false,
+            awake: true,
+            alarm: Alarm::new(),
             opened: [0; 2],
             credit: [Dir::Bi, Dir::Uni].map(|dir| match dir {
                 Dir::Bi => link.bi_streams,

@@ -318,6 +318,23 @@ fn the_most_urgent_datagram_goes_first() {
     assert_eq!(order, ["080400", "080200", "070300", "070100"]);
 }
 
+/// Among equal tracks the one that was given fewer bytes.
+#[test]
+fn equal_tracks_take_turns_with_datagrams() {
+    let (mut lone, first) = serving(Lite06, 1_200);
+    lone.open(Dir::Bi, "02 09 08 00 00 7f 00 00 00 00 00");
+    let Event::SubscribeRequested { request: second, .. } = one(lone.events()) else { panic!() };
+    lone.end.apply(Command::AcceptSubscribe { request: second, info: TrackInfo::default() });
+    for slot in 1..7 {
+        let size = if slot < 4 { 300 } else { 100 };
+        lone.end.source.insert(token(slot), [Frame::new(0, vec![1; size])]);
+        lone.end.apply(datagram(if slot < 4 { first } else { second }, slot));
+    }
+    let order: Vec<_> = std::iter::from_fn(|| sent(&mut lone)).map(|(head, _)| head).collect();
+    // The first one, and then the second one until it has as much.
+    assert_eq!(order, ["070300", "080600", "080500", "080400", "070200", "070100"]);
+}
+
 /// Over links of every kind, with and without loss: each group once at most, none mixed up.
 #[test]
 fn datagrams_and_groups_arrive_side_by_side() {
