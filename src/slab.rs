@@ -72,9 +72,14 @@ impl<T> Slab<T> {
         Some(((slot as u32, *generation), value.as_mut()?))
     }
 
-    #[cfg(any(test, feature = "std"))]
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|(_, value)| value.as_ref())
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|(_, value)| value.as_mut())
     }
 
     #[cfg(feature = "std")]

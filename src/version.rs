@@ -90,6 +90,13 @@ impl Version {
         matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
     }
 
+    /// Whether relays say with an end and a beginning in one breath that they have the same by another route,
+    /// and hops say whether that may be so.
+    #[cfg(feature = "std")]
+    pub(crate) const fn ends_to_reroute(self) -> bool {
+        matches!(self, Self::Lite04)
+    }
+
     /// Whether FETCH can ask for a part of a group.
     #[cfg(feature = "std")]
     pub(crate) const fn fetches_parts(self) -> bool {

@@ -13,8 +13,8 @@ use smoq::machine::{Input, PathInfo};
 use smoq::sim::{Alarm, Census, Endpoint, Link, Pair};
 use smoq::{
     BroadcastProducer, BroadcastRequest, Client, Driver, Error, FrameProducer, Goaway,
-    GroupConsumer, GroupProducer, Instant, Limits, Origin, OriginDynamic, OriginProducer, Probe,
-    Server, Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
+    GroupConsumer, GroupProducer, Hop, Instant, Limits, Origin, OriginDynamic, OriginProducer,
+    Probe, Server, Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
 };
 
 pub(crate) fn run(data: &[u8]) {
@@ -65,11 +65,14 @@ struct Shape {
     is_under_way: bool,
     /// Limits are soon reached: readers may miss what they asked for, and all else still holds.
     is_tight: bool,
+    /// Whether the two say who they are.
+    are_known: bool,
 }
 
 impl Shape {
     fn of([version, kind, seed]: [u8; 3]) -> Self {
         let count = Version::ALL.len() + Version::WIP.len();
+        let are_known = usize::from(version) / count % 2 == 1;
         let mut known = Version::ALL.into_iter().chain(Version::WIP);
         let version = known.nth(usize::from(version) % count).expect("one of them");
         let seed = u64::from(seed);
@@ -81,13 +84,14 @@ impl Shape {
         };
         // Set-up takes one in some versions; groups that nobody ends take the others.
         link.uni_streams = link.uni_streams.min(2 + u64::from(kind >> 4));
-        Self { version, link, is_under_way: kind & 4 != 0, is_tight: kind & 8 != 0 }
+        Self { version, link, is_under_way: kind & 4 != 0, is_tight: kind & 8 != 0, are_known }
     }
 }
 
 /// One thing that somebody does. Numbers choose among what there is, so that each is always legal.
 #[derive(Clone, Copy, Debug)]
 enum Op {
+    /// If there is one at the path, it is replaced, and lives on.
     Announce {
         side: usize,
         path: u8,
@@ -329,6 +333,7 @@ struct World {
     /// What each end publishes, and what it sees of the other.
     local: [OriginProducer; 2],
     remote: [OriginProducer; 2],
+    /// Those that live; of those at one path the last one is shown.
     broadcasts: Vec<(usize, u8, BroadcastProducer)>,
     /// Producers, and which track of `written` that is.
     tracks: Vec<(usize, TrackProducer)>,
@@ -402,8 +407,9 @@ impl World {
     fn new(shape: &Shape) -> Self {
         let mut limits = if shape.is_tight { tight() } else { Limits::default() };
         limits.max_age = LONG;
-        let origin = || Origin::default().limits(limits.clone()).produce();
-        let (local, remote) = ([origin(), origin()], [origin(), origin()]);
+        let origin = |hop| Origin::new(Hop::new(hop)).limits(limits.clone()).produce();
+        let hops = if shape.are_known { [7, 8] } else { [0, 0] };
+        let (local, remote) = (hops.map(origin), [0, 0].map(origin));
         let client = Client::new().with_publish(local[0].consume()).with_consume(remote[0].clone());
         let server = Server::new().with_publish(local[1].consume()).with_consume(remote[1].clone());
         let traces = [Kept::default(), Kept::default()];
@@ -454,11 +460,8 @@ impl World {
     fn step(&mut self, op: Op) {
         match op {
             Op::Announce { side, path: at } => {
-                // One broadcast a path, so that it is known whose frames a reader gets.
-                if self.broadcasts.iter().all(|(s, p, _)| (*s, *p) != (side, at)) {
-                    let broadcast = self.local[side].create_broadcast(&*path(side, at)).unwrap();
-                    self.broadcasts.push((side, at, broadcast));
-                }
+                let broadcast = self.local[side].create_broadcast(&*path(side, at)).unwrap();
+                self.broadcasts.push((side, at, broadcast));
             }
             Op::EndBroadcast { which, how } => {
                 let Some((.., mut broadcast)) = take(&mut self.broadcasts, which) else { return };
@@ -746,11 +749,28 @@ impl World {
         }
     }
 
-    /// Each end sees what the other one publishes, and nothing else.
-    fn check_announced(&self) {
+    /// Each end sees what the other one publishes, and nothing else; where one was replaced it is the
+    /// newest one.
+    fn check_announced(&mut self) {
         if self.is_ending || self.is_tight {
             return;
         }
+        let mut newest: BTreeMap<_, _> =
+            self.broadcasts.iter_mut().map(|(side, at, it)| ((*side, *at), it)).collect();
+        newest.retain(|(_, at), _| *at < ON_DEMAND);
+        let marked = newest.into_iter().map(|((side, at), broadcast)| {
+            let track = broadcast.create_track("newest").unwrap();
+            let seen = self.remote[1 - side].consume().get_broadcast(&*path(side, at));
+            let seen = seen.unwrap_or_else(|| panic!("{} is not seen", path(side, at)));
+            (seen.subscribe_track("newest", Subscription::default()), track)
+        });
+        let marked: Vec<_> = marked.collect();
+        self.settle();
+        for (reader, _track) in marked {
+            let refused = reader.unwrap().try_closed();
+            assert!(refused.is_pending(), "an older one is seen: {refused:?}");
+        }
+        self.settle();
         for (side, remote) in self.remote.iter().enumerate() {
             for at in 0..3 {
                 let is_there = self.broadcasts.iter().any(|it| (it.0, it.1) == (1 - side, at));

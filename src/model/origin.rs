@@ -1,5 +1,6 @@
 //! Origins: the table of broadcasts by path, and who is told of its changes.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Waker};
@@ -14,7 +15,7 @@ use super::budget::Cache;
 use super::clock::Clock;
 use super::route::{DOUBT_TIME, Horizon, Reach, Route};
 use super::scope::Scope;
-use super::table::{Change, Reader, Table};
+use super::table::{Change, Reader, Table, Way};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::census::census;
 use crate::{Error, Hop, Instant, Limits, Path};
@@ -29,8 +30,9 @@ pub(crate) use request::{Asking, Found, PeerDoor, PeerName};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Origin {
-    /// Who this is in the hops of announcements. It should be random, below 2^53, and the same for
-    /// all sessions of the origin. Default: [`Hop::UNKNOWN`], by which no loop can be seen.
+    /// Who this is in the hops of announcements. It should be random, below 2^53, the same for
+    /// all sessions of the origin, and another one when the process starts again: what has the same
+    /// first hop is taken for the same content. Default: [`Hop::UNKNOWN`], by which no loop can be seen.
     pub hop: Hop,
     /// Bounds for all that is cached here.
     pub limits: Limits,
@@ -129,6 +131,26 @@ impl Shared {
     }
 }
 
+/// The ways to what `route` brings too, the newest broadcast first: same first hop, and everybody on the way
+/// says who it is. None of the broadcast that the way `over` led to and of older ones: who tells of the new
+/// route says that it is another. Nor of one that its publisher brings itself by another session, if this
+/// comes from the publisher itself: it would not dial twice for one thing, so it was started again.
+fn same_content<'a, B>(
+    ways: &'a [Way<B>],
+    route: &Route,
+    over: Option<u64>,
+) -> impl Iterator<Item = &'a Way<B>> + use<'a, B> {
+    let over = ways.iter().find(|way| Some(way.id) == over).map(|way| way.first);
+    let restarted = |way: &&Way<B>| route.is_direct() && way.route.is_direct();
+    let content = route.content();
+    let same = |way: &&Way<B>| content.is_some() && way.route.content() == content;
+    let restarted = ways.iter().filter(same).filter(restarted).map(|way| way.first).max();
+    let bound = over.max(restarted).unwrap_or(0);
+    let mut same: Vec<_> = ways.iter().filter(same).filter(|way| way.first > bound).collect();
+    same.sort_by_key(|way| Reverse(way.first));
+    same.into_iter()
+}
+
 /// Where a broadcast stands in the table of an origin.
 #[derive(Clone)]
 pub(super) struct Place {
@@ -189,8 +211,9 @@ impl OriginProducer {
     /// or when its last producer is dropped.
     ///
     /// `path` is relative to [`root`](Self::root). Outside of [`allowed`](Self::allowed):
-    /// [`Error::Unauthorized`]. If the path is taken, the better route is shown and the other
-    /// stands by; among broadcasts of this process that is the newest.
+    /// [`Error::Unauthorized`]. If the path is taken, this one is shown from now on, here and to peers, who
+    /// hear of an end and a beginning; the other stands by until this one ends. Of broadcasts of peers the
+    /// newest is shown too, unless somebody on the way to it does not say who it is.
     pub fn create_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastProducer> {
         let broadcast = self.unannounced(path.into(), Route::default())?;
         self.place(broadcast.path().clone(), &broadcast.consume())?;
@@ -216,19 +239,30 @@ impl OriginProducer {
     /// another way to it; otherwise it is one of its own. Who hears of it may subscribe at once, from
     /// another thread, so there is somebody who is asked before it is announced.
     pub(crate) fn announce_remote(&self, path: Path, route: Route) -> Result<Supplier> {
+        self.announce(path, route, None)
+    }
+
+    /// As [`announce_remote`](Self::announce_remote), of a peer that says in the same breath that what it
+    /// had is over: this is not that.
+    pub(crate) fn announce_anew(
+        &self,
+        path: Path,
+        route: Route,
+        over: &Supplier,
+    ) -> Result<Supplier> {
+        self.announce(path, route, over.place().map(|place| place.id))
+    }
+
+    fn announce(&self, path: Path, route: Route, over: Option<u64>) -> Result<Supplier> {
         let fresh = self.unannounced(path, route.clone())?;
         let path = fresh.path();
         let (mut supplier, place) = self.shared.change(|state| {
             if route.hops.contains(self.shared.hop) {
                 return Err(Error::Unroutable);
             }
-            let content = route.content();
-            let ways = state.table.ways(path).iter();
-            let joined = ways
-                .filter(|way| content.is_some() && way.route.content() == content)
-                .find_map(|way| {
-                    Some((way.broadcast.join(path, &self.shared.cache, &route)?, way.clone()))
-                });
+            let joined = same_content(state.table.ways(path), &route, over).find_map(|way| {
+                Some((way.broadcast.join(path, &self.shared.cache, &route)?, way.clone()))
+            });
             let (supplier, id) = match joined {
                 Some((supplier, way)) => (supplier, state.table.join(path, way, route.clone())),
                 None => {

@@ -40,12 +40,67 @@ pub(crate) enum Reach {
     OnDemand,
 }
 
+/// What is known of where a route leads. Better first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// To a broadcast of this process, which lives.
+    Local,
+    /// Through peers that all say who they are, so that it does not lead back here.
+    Known,
+    /// To a peer that does not say who it is, and not further, as far as is known.
+    Near,
+    /// Through somebody who does not say who it is: it may be anything that is known here, on its way around.
+    Far,
+    /// Through a session that is about to end.
+    Drained,
+}
+
+impl Standing {
+    /// Whether a newer broadcast is better than an older one of the same standing, whatever the routes cost.
+    pub(super) fn counts_age(self) -> bool {
+        matches!(self, Self::Known | Self::Near)
+    }
+}
+
 impl Route {
     /// Smaller is better: identified before anonymous, lower cost, local first, fewer hops. Between
     /// equals the newest is best, which only the table knows.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let is_empty = self.reach == Reach::OnDemand;
         (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len(), is_empty)
+    }
+
+    /// What goes before the rank where routes lead to several broadcasts.
+    pub(super) fn standing(&self) -> Standing {
+        if self.session.is_none() {
+            Standing::Local
+        } else if self.cost == Cost::DRAINED {
+            Standing::Drained
+        } else if !self.is_anonymous() {
+            Standing::Known
+        } else if self.hops.len() <= 1 {
+            Standing::Near
+        } else {
+            Standing::Far
+        }
+    }
+
+    /// Whether the peer that announced it is its publisher, as far as the route tells.
+    pub(super) fn is_direct(&self) -> bool {
+        self.session.is_some() && self.hops.len() == 1
+    }
+
+    /// Whether `other` brings what this brings, if the peer that had this has `other` now and did not say
+    /// that anything ended: only the price changed, or both are known to come from the same.
+    pub(super) fn continues(&self, other: &Self) -> bool {
+        self.hops == other.hops || self.content().is_some() && self.content() == other.content()
+    }
+
+    /// Whether this may be what `gone` brought, on its way around: it says nothing that excludes it, and
+    /// came further.
+    pub(super) fn may_echo(&self, gone: &Self) -> bool {
+        let is_further = self.hops.len() > gone.hops.len();
+        self.is_anonymous() && (is_further || !gone.is_anonymous())
     }
 
     /// What tells that two routes bring the same: where both come from, if everybody on the way says who

@@ -18,12 +18,22 @@ use crate::{Instant, Path};
 pub(super) struct Way<B> {
     /// The version at which it came: tells ways apart, and newer from older.
     pub(super) id: u64,
-    /// The id of the first way to this very broadcast.
-    first: u64,
+    /// The id of the first way to this very broadcast: tells broadcasts apart, and newer from older.
+    pub(super) first: u64,
     pub(super) route: Route,
     pub(super) broadcast: B,
     /// Until when peers are not told of it: somebody on the way says that there is none.
     doubt: Option<Instant>,
+}
+
+impl<B> Way<B> {
+    /// Smaller is better. Of one broadcast that is the better route, of several broadcasts the newest one:
+    /// what was there before may have lost its publisher, and no route tells.
+    fn order(&self) -> impl Ord + use<B> {
+        let standing = self.route.standing();
+        let age = if standing.counts_age() { Reverse(self.first) } else { Reverse(0) };
+        (standing, age, self.route.rank(), Reverse(self.id))
+    }
 }
 
 #[derive(Debug)]
@@ -170,12 +180,13 @@ impl<B> Entry<B> {
     fn place(&mut self, way: Way<B>) {
         if let Some(hop) = way.route.hops.as_slice().last() {
             // Who has a way is believed again.
-            for other in self.ways.iter_mut().filter(|other| other.route.hops.contains(*hop)) {
-                other.doubt = None;
+            for other in self.ways.iter_mut().filter(|other| other.first == way.first) {
+                if other.route.hops.contains(*hop) {
+                    other.doubt = None;
+                }
             }
         }
-        let key = |way: &Way<B>| (way.route.rank(), Reverse(way.id));
-        let at = self.ways.partition_point(|other| key(other) < key(&way));
+        let at = self.ways.partition_point(|other| other.order() < way.order());
         self.ways.insert(at, way);
     }
 
@@ -335,11 +346,7 @@ impl Reader {
                     }
                 }
                 // Nobody says who it is: it may be the old one on its way around.
-                (Some(told), Some(way))
-                    if is_peer
-                        && way.route.is_anonymous()
-                        && told.route.rank() < way.route.rank() =>
-                {
+                (Some(told), Some(way)) if is_peer && way.route.may_echo(&told.route) => {
                     self.seen = version;
                     if !told.gone {
                         told.take_back(&path, now, &mut self.later);
@@ -499,8 +506,11 @@ mod tests {
         assert_eq!(read(&mut reader, &mut table), ["~a 1"]);
         let standby = table.insert(&path, through(9, 2), 2);
         assert_eq!(read(&mut reader, &mut table), ["-a", "+a 2"]);
-        table.reroute(&path, standby, Route { cost: Cost { warm: 1, cold: 1 }, ..through(9, 2) });
-        assert_eq!(read(&mut reader, &mut table), ["-a", "+a 1"], "it fell behind");
+        let dear = Route { cost: Cost { warm: 9, cold: 9 }, ..through(9, 2) };
+        table.reroute(&path, standby, dear.clone());
+        assert_eq!(read(&mut reader, &mut table), ["~a 2"], "it is the newer broadcast still");
+        table.reroute(&path, standby, Route { cost: Cost::DRAINED, ..dear });
+        assert_eq!(read(&mut reader, &mut table), ["-a", "+a 1"], "it is about to end");
         table.remove(&path, id);
         table.reroute(&path, id, through(1, 1));
         assert_eq!(table.ways(&path).len(), 1, "what is gone can't be rerouted");

@@ -379,7 +379,7 @@ impl Ietf {
         let reply = |code| RequestError { id: Some(id), code, ..RequestError::default() };
         let message = match self.role(key) {
             Role::Asking(_) | Role::Offered => Message::Unsubscribe(Unsubscribe { id: Some(id) }),
-            Role::Announced => Message::PublishNamespaceDone(PublishNamespaceDone { id }),
+            Role::Announced(_) => Message::PublishNamespaceDone(PublishNamespaceDone { id }),
             Role::Hearing(_) => Message::PublishNamespaceCancel(PublishNamespaceCancel {
                 id,
                 code,

@@ -64,7 +64,7 @@ enum Role {
     /// SUBSCRIBE_NAMESPACE of the peer, or what it is told unasked.
     Announcing(Announcing),
     /// PUBLISH_NAMESPACE of ours.
-    Announced,
+    Announced(Path),
     /// SUBSCRIBE_NAMESPACE of ours.
     Listening(names::Listening),
     /// PUBLISH_NAMESPACE of the peer.
@@ -461,7 +461,10 @@ impl Dialect for Ietf {
             Role::Served => return self.look_at_served(core, key),
             Role::Describing => return self.look_at_describing(core, key),
             Role::Offered => return self.look_at_offered(core, key),
-            Role::Announced => return self.look_at_announced(core, key),
+            Role::Announced(path) => {
+                let path = path.clone();
+                return self.look_at_announced(core, key, &path);
+            }
             Role::Asking(sub) => {
                 let sub = *sub;
                 return self.look_at_asking(core, key, sub);

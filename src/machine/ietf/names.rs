@@ -54,16 +54,33 @@ pub(super) struct Listening {
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     live: BTreeMap<Path, Known>,
-    /// Paths that we told the peer of, in how many ways: it may tell us of them in turn.
-    told: BTreeMap<Path, usize>,
+    /// Paths that we told the peer of: it may tell us of them in turn.
+    told: BTreeMap<Path, Told>,
+    /// Those that we took back: if it tells of one still when all was said, that was not in turn.
+    taken_back: BTreeSet<Path>,
     announcer: Option<Key>,
     /// Prefixes that were not asked for yet.
     unasked: BTreeSet<Path>,
 }
 
+/// What the peer was told of a path.
+#[derive(Debug, Default)]
+struct Told {
+    /// In how many ways.
+    ways: usize,
+    /// It took note. What it names before that is its own.
+    is_heard: bool,
+}
+
 #[derive(Debug)]
 struct Known {
     ways: usize,
+    /// How many of them name it; the others are its tracks.
+    names: usize,
+    /// How many name what was there before: their ends say nothing new.
+    old: usize,
+    /// Whether one ended that named what is there: if another one begins, it names another broadcast.
+    has_ended: bool,
     /// The application was told; our own broadcasts are kept to themselves.
     told: bool,
 }
@@ -98,6 +115,14 @@ impl Ietf {
         })
     }
 
+    /// Whether the peer may name this because we did. All who know SOLICIT leave that out, and others can't
+    /// before they answered; what `moq-lite` says on several streams need not come in order.
+    fn may_echo(&self, path: &Path) -> bool {
+        let Some(told) = self.heard.told.get(path) else { return false };
+        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
+        !solicits && (told.is_heard || self.is_early_moq_lite())
+    }
+
     /// Goes on with what waited for room.
     pub(super) fn announce_all(&mut self, core: &mut Core) {
         while self.may_open() {
@@ -122,17 +147,39 @@ impl Ietf {
     }
 
     fn tell(&mut self, path: Path) {
-        *self.heard.told.entry(path).or_default() += 1;
+        self.heard.told.entry(path).or_default().ways += 1;
     }
 
     fn untell(&mut self, path: &Path) {
-        if let Some(ways) = self.heard.told.get_mut(path) {
-            *ways -= 1;
-            if *ways == 0 {
+        if let Some(told) = self.heard.told.get_mut(path) {
+            told.ways -= 1;
+            if told.ways == 0 {
                 self.heard.told.remove(path);
+                if self.heard.live.get(path).is_some_and(|known| !known.told) {
+                    self.heard.taken_back.insert(path.clone());
+                }
             }
         }
     }
+
+    /// All was said for now: what the peer tells of, and we do not, is its own.
+    fn believe(&mut self, core: &mut Core) {
+        while let Some(path) = self.heard.taken_back.pop_first() {
+            if self.heard.told.contains_key(&path) {
+                continue;
+            }
+            if let Some(known) = self.heard.live.get_mut(&path) {
+                if !core::mem::replace(&mut known.told, true) {
+                    core.notices.push_back(announced(path));
+                }
+            }
+        }
+    }
+}
+
+fn announced(path: Path) -> Event {
+    let hops: Hops = [Hop::UNKNOWN].into_iter().collect();
+    Event::Announced { path, hops, cost: Cost::UNKNOWN }
 }
 
 // ---- as publisher ----------------------------------------------------------------------------
@@ -219,7 +266,10 @@ impl Ietf {
                     Some(Announcement::Ended { suffix }) => {
                         self.withdraw(core, key, announcing, &suffix);
                     }
-                    None => announcing.ready = false,
+                    None => {
+                        announcing.ready = false;
+                        self.believe(core);
+                    }
                 }
             }
         }
@@ -235,7 +285,7 @@ impl Ietf {
         let request = if announcing.unasked {
             let namespace = path.clone();
             let parameters = Default::default();
-            let request = self.open(core, Role::Announced, |id| {
+            let request = self.open(core, Role::Announced(path.clone()), |id| {
                 Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
             });
             // One that can't be said, as it is too deep, is none.
@@ -286,6 +336,7 @@ impl Ietf {
             return self.look_at_update(core, key);
         }
         self.forget_told(announcing);
+        self.believe(core);
         self.end(core, key);
         Look::request_ended(key, Error::Cancelled)
     }
@@ -306,8 +357,8 @@ impl Ietf {
         }
     }
 
-    /// PUBLISH_NAMESPACE of ours: what the peer says of it changes nothing.
-    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key) -> Look {
+    /// PUBLISH_NAMESPACE of ours. That the peer took note is all that its answer changes.
+    pub(super) fn look_at_announced(&mut self, core: &mut Core, key: Key, path: &Path) -> Look {
         let Some(request) = core.requests.get(key) else { return Look::Wait };
         if request.recv.reset().is_some() || request.recv.is_finished() {
             self.end(core, key);
@@ -315,7 +366,12 @@ impl Ietf {
         }
         match self.hear(core, key) {
             Ok(None) => Look::Wait,
-            Ok(Some(Message::RequestOk(_))) => Look::More,
+            Ok(Some(Message::RequestOk(_))) => {
+                if let Some(told) = self.heard.told.get_mut(path) {
+                    told.is_heard = true;
+                }
+                Look::More
+            }
             Ok(Some(Message::RequestError(_))) => {
                 self.end(core, key);
                 Look::Wait
@@ -337,19 +393,36 @@ impl Ietf {
         !self.interests.is_empty()
     }
 
-    /// The peer said in one more way that there is a broadcast.
-    pub(super) fn hear_of(&mut self, core: &Core, path: &Path) -> Option<Event> {
-        let echo = self.heard.told.contains_key(path);
+    /// The peer said in one more way that there is a broadcast: it named it, or offered a track of it.
+    pub(super) fn hear_of(
+        &mut self,
+        core: &mut Core,
+        path: &Path,
+        is_named: bool,
+    ) -> Option<Event> {
+        let echo = self.may_echo(path);
+        let event = announced(path.clone());
         if let Some(known) = self.heard.live.get_mut(path) {
+            let was_named = known.names;
             known.ways += 1;
+            known.names += usize::from(is_named);
+            if !is_named || !core::mem::take(&mut known.has_ended) {
+                return None;
+            }
+            known.old = was_named;
+            if core::mem::replace(&mut known.told, !echo) {
+                core.notices.push_back(Event::Unannounced { path: path.clone() });
+            }
+            // Behind that.
+            core.notices.extend((!echo).then_some(event));
             return None;
         }
         if self.heard.live.len() >= core.limits.announcements {
             return None;
         }
-        self.heard.live.insert(path.clone(), Known { ways: 1, told: !echo });
-        let hops: Hops = [Hop::UNKNOWN].into_iter().collect();
-        let event = Event::Announced { path: path.clone(), hops, cost: Cost::UNKNOWN };
+        let names = usize::from(is_named);
+        let known = Known { ways: 1, names, old: 0, has_ended: false, told: !echo };
+        self.heard.live.insert(path.clone(), known);
         (!echo).then_some(event)
     }
 
@@ -359,10 +432,17 @@ impl Ietf {
     }
 
     /// One of the ways in which the peer said so is over.
-    pub(super) fn hear_no_more(&mut self, path: &Path) -> Option<Event> {
+    pub(super) fn hear_no_more(&mut self, path: &Path, is_named: bool) -> Option<Event> {
         let known = self.heard.live.get_mut(path)?;
         known.ways -= 1;
         if known.ways > 0 {
+            if is_named {
+                known.names -= 1;
+                match known.old {
+                    0 => known.has_ended = true,
+                    _ => known.old -= 1,
+                }
+            }
             return None;
         }
         let known = self.heard.live.remove(path)?;
@@ -381,7 +461,7 @@ impl Ietf {
                 self.end(core, key);
                 return Look::Wait;
             };
-            let event = self.hear_no_more(&listening.prefix.join(&suffix));
+            let event = self.hear_no_more(&listening.prefix.join(&suffix), true);
             return event.map_or(Look::More, Look::Event);
         }
         let Some(request) = core.requests.get(key) else { return Look::Wait };
@@ -400,7 +480,7 @@ impl Ietf {
                 let path = listening.prefix.join(&suffix);
                 let room = listening.names.len() < core.limits.announcements;
                 let event = (room && listening.names.insert(suffix.clone()))
-                    .then(|| self.hear_of(core, &path))
+                    .then(|| self.hear_of(core, &path, true))
                     .flatten();
                 if !self.knows_of(&path) {
                     // Its NAMESPACE_DONE must not end another way to it that comes later.
@@ -412,7 +492,7 @@ impl Ietf {
                 let path = listening.prefix.join(&suffix);
                 // One that was never named is the peer's fault, but a harmless one that is seen in the
                 // field.
-                listening.names.remove(&suffix).then(|| self.hear_no_more(&path)).flatten()
+                listening.names.remove(&suffix).then(|| self.hear_no_more(&path, true)).flatten()
             }
             Ok(Some(_)) => {
                 core.violation("not an answer to SUBSCRIBE_NAMESPACE");
@@ -437,7 +517,7 @@ impl Ietf {
             return Look::Wait;
         }
         let path = message.namespace;
-        let event = self.hear_of(core, &path);
+        let event = self.hear_of(core, &path, true);
         if !self.knows_of(&path) {
             let code = self.draft.request_code(&Error::Limit("announcements"));
             self.refuse(core, key, code);
@@ -457,7 +537,7 @@ impl Ietf {
             return self.look_at_update(core, key);
         }
         self.end(core, key);
-        self.hear_no_more(path).map_or(Look::Wait, Look::Event)
+        self.hear_no_more(path, true).map_or(Look::Wait, Look::Event)
     }
 }
 

@@ -303,7 +303,8 @@ impl Ietf {
         let parameters = Parameters { forward: Some(false), ..Parameters::default() };
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.say(core, key, &Message::PublishOk(ok));
-        core.notices.extend(self.hear_of(core, &path));
+        let event = self.hear_of(core, &path, false);
+        core.notices.extend(event);
         let heard = self.knows_of(&path);
         if let Some(offer) = self.offers.by_key.get_mut(&key) {
             offer.heard = heard;
@@ -390,7 +391,7 @@ impl Ietf {
         if !offer.heard {
             return Look::Wait;
         }
-        self.hear_no_more(&offer.path).map_or(Look::Wait, Look::Event)
+        self.hear_no_more(&offer.path, false).map_or(Look::Wait, Look::Event)
     }
 }
 

@@ -28,9 +28,17 @@ pub(super) struct Announcing {
     initial: Option<u64>,
     /// The answer that comes before announcements was given.
     answered: bool,
-    /// What the peer knows, with its id.
-    told: BTreeMap<Path, u64>,
+    /// What the peer knows.
+    told: BTreeMap<Path, Said>,
     next_id: u64,
+}
+
+/// An announcement of ours.
+#[derive(Debug, Default)]
+struct Said {
+    id: u64,
+    /// Its hops on the wire, where another route is told by an end and a beginning.
+    hops: Hops,
 }
 
 /// What the peer tells us of its broadcasts.
@@ -167,7 +175,8 @@ impl Lite {
                     // One that can't be said would take the others with it.
                     let fits = message.encode(&mut size, version).is_ok();
                     if let (true, Announce::Active { suffix, .. }) = (fits, message) {
-                        announcing.told.insert(suffix, announcing.next_id);
+                        let said = Said { id: announcing.next_id, ..Said::default() };
+                        announcing.told.insert(suffix, said);
                         announcing.next_id += 1;
                     }
                 }
@@ -204,23 +213,33 @@ impl Lite {
                 if says_sender && hops.push(self.hop).is_err() {
                     return;
                 }
-                let known = announcing.told.get(&suffix).copied();
-                if let (Some(id), true) = (known, features.announce_ids) {
-                    write(Announce::Update { id, hops, cost, base: Base::default() });
+                let mut said = Said { id: announcing.next_id, hops: Hops::new() };
+                let known = announcing.told.get(&suffix);
+                if let (Some(Said { id, .. }), true) = (known, features.announce_ids) {
+                    write(Announce::Update { id: *id, hops, cost, base: Base::default() });
                     return;
                 }
-                if known.is_some() && !features.announce_ok {
-                    // These versions take a second one for a fault.
-                    write(Announce::Ended { suffix: suffix.clone() });
+                if !features.announce_ok {
+                    // These versions take a second one for a fault, and an end and a beginning of the same
+                    // hops for another broadcast. Where they can't name hops it is left out.
+                    let says_hops = features.hops == HopsForm::WithSender;
+                    if says_hops {
+                        said.hops.clone_from(&hops);
+                    }
+                    match known {
+                        Some(known) if !says_hops || known.hops == hops => return,
+                        Some(_) => drop(write(Announce::Ended { suffix: suffix.clone() })),
+                        None => {}
+                    }
                 }
                 let bases = Bases::default();
                 if write(Announce::Active { suffix: suffix.clone(), hops, cost, bases }) {
-                    announcing.told.insert(suffix, announcing.next_id);
+                    announcing.told.insert(suffix, said);
                     announcing.next_id += 1;
                 }
             }
             Announcement::Ended { suffix } => {
-                let Some(id) = announcing.told.remove(&suffix) else { return };
+                let Some(Said { id, .. }) = announcing.told.remove(&suffix) else { return };
                 write(if features.announce_ids {
                     Announce::EndedId { id }
                 } else {

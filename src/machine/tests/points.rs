@@ -197,9 +197,8 @@ fn point_07_an_active_announcement_is_not_repeated() {
         assert_eq!(
             lone.sent(id),
             bytes(match version {
-                Lite01 | Lite02 => "03 00 01 61 03 01 01 61",
-                Lite03 => "04 00 01 61 00 04 01 01 61 01",
-                Lite04 => "04 00 01 61 00 06 01 01 61 01 6222",
+                // The hops are the same, which there are no words for.
+                Lite01 | Lite02 | Lite03 | Lite04 => "",
                 Lite05 => "04 01 01 61 00",
                 Lite06 => "02 04 00 00 00 00",
                 _ => "02 06 00 00 00 00 00 00",

@@ -277,9 +277,20 @@ impl Supplier {
         self.writer.0.change(&Error::Dropped, State::steer);
     }
 
+    /// Where it stands in the table.
+    pub(in super::super) fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// Whether the peer says with an end and a beginning in one breath that it has the same by `route`, where
+    /// it has no other way to say it. An end that changes nothing is one.
+    pub(crate) fn is_rerouted(&self, route: &Route) -> bool {
+        self.route.hops != route.hops && self.route.continues(route)
+    }
+
     /// Changes the route. `false` if what comes by it is something else, so that this has to end.
     pub(crate) fn reroute(&mut self, route: &Route) -> bool {
-        if route.content() != self.route.content() {
+        if !self.route.continues(route) {
             return false;
         }
         if self.route != *route {

@@ -15,13 +15,15 @@ impl Driver {
     // ---- groups of the peer ------------------------------------------------------------------
 
     /// Answers for past groups of a track of the peer, as long as there may be somebody who asks.
-    pub(super) fn supply_past(&mut self, broadcast: Path, dynamic: TrackDynamic) {
+    pub(super) fn supply_past(&mut self, broadcast: Path, of: Token, dynamic: TrackDynamic) {
         // It may have come from here before, until there was a better way.
-        if self.inbox.pasts.iter().any(|past| past.dynamic.is_clone(&dynamic)) {
+        let is_same = |past: &&mut Past| past.dynamic.is_clone(&dynamic);
+        if let Some(past) = self.inbox.pasts.iter_mut().find(is_same) {
+            past.of = of;
             return;
         }
         let waker = |slot| self.ready.waker(ready_key(PAST, slot));
-        let past = |slot| Past { dynamic, broadcast, waker: waker(slot) };
+        let past = |slot| Past { dynamic, broadcast, of, waker: waker(slot) };
         let (slot, _) = self.inbox.pasts.insert_with(past);
         self.past_changed(slot as usize);
     }
@@ -36,6 +38,14 @@ impl Driver {
                 self.inbox.pasts.remove(key);
                 return;
             };
+            if self.inbox.remotes.get(past.of.into()).is_none() {
+                // By its path another broadcast would be asked.
+                match wanted {
+                    Wanted::Group(request) => request.reject(Error::NotFound),
+                    Wanted::Rest(rest) => rest.give_up(),
+                }
+                continue;
+            }
             let (sequence, first_frame) = match &wanted {
                 Wanted::Group(request) => (request.sequence(), 0),
                 Wanted::Rest(rest) if self.version.fetches_parts() => {
@@ -114,6 +124,7 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use crate::machine::Token;
     use crate::{Instant, Server, Track, Version};
 
     #[test]
@@ -122,7 +133,7 @@ mod tests {
         let tracks = ["video", "audio"].map(|name| Track::new(name).produce());
         for _ in 0..100 {
             for track in &tracks {
-                driver.supply_past("live".into(), track.dynamic());
+                driver.supply_past("live".into(), Token::default(), track.dynamic());
             }
         }
         assert_eq!(driver.inbox.pasts.len(), 2);

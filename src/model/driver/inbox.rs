@@ -29,8 +29,8 @@ pub(super) struct Inbox {
     pub(super) door: Option<PeerDoor>,
     pub(super) remotes: Slab<Remote>,
     pub(super) remote_by_path: BTreeMap<Path, Token>,
-    /// What the peer has no longer, unless it says in the same breath that it has it by another route:
-    /// so it goes on moq-lite 03 and 04.
+    /// What the peer has no longer. If it says in the same breath what it has there now, the one takes the
+    /// place of the other, and nothing that is older is shown between.
     pub(super) ended: Option<Path>,
     pub(super) asks: Slab<Ask>,
     pub(super) lingering: Lingering,
@@ -71,6 +71,8 @@ pub(super) struct Remote {
 pub(super) struct Ask {
     pub(super) track: Source,
     pub(super) broadcast: Path,
+    /// The peer's broadcast that it is of. When that is gone, its path may stand for another one.
+    pub(super) of: Token,
     /// Who has an eye on whether it is read.
     pub(super) remote: Waker,
     pub(super) told: Told,
@@ -94,6 +96,8 @@ pub(super) enum Told {
 pub(super) struct Past {
     pub(super) dynamic: TrackDynamic,
     pub(super) broadcast: Path,
+    /// As [`Ask::of`].
+    pub(super) of: Token,
     pub(super) waker: Waker,
 }
 
@@ -123,7 +127,8 @@ impl Inbox {
 
 impl Driver {
     pub(super) fn announced(&mut self, path: Path, hops: Hops, cost: Cost) {
-        if self.inbox.ended.as_ref() != Some(&path) {
+        let has_ended = self.inbox.ended.as_ref() == Some(&path);
+        if !has_ended {
             self.settle_ended();
         }
         self.inbox.ended = None;
@@ -134,15 +139,28 @@ impl Driver {
             false => Reach::Exact,
         };
         let route = Route { hops, cost, session: Some(self.id), reach };
+        let ends_to_reroute = self.version.ends_to_reroute();
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
             let remote = self.inbox.remotes.get_mut((*token).into());
-            if remote.is_some_and(|remote| remote.supplier.reroute(&route)) {
+            let is_same = remote.is_some_and(|Remote { supplier, .. }| {
+                let may_be_same = !has_ended || ends_to_reroute && supplier.is_rerouted(&route);
+                may_be_same && supplier.reroute(&route)
+            });
+            if is_same {
                 return;
             }
-            self.unannounced(&path);
+        }
+        // Ended behind the announcement, so that nobody is shown what stood by for it.
+        let over = self.take_remote(&path);
+        let announced = match &over {
+            Some(over) => origin.announce_anew(path.clone(), route, &over.supplier),
+            None => origin.announce_remote(path.clone(), route),
+        };
+        if let Some(over) = over {
+            over.supplier.leave(Ok(()));
         }
         // A path outside of what was granted is none of ours.
-        let Ok(supplier) = origin.announce_remote(path.clone(), route) else { return };
+        let Ok(supplier) = announced else { return };
         let token: Token = self
             .inbox
             .remotes
@@ -176,11 +194,15 @@ impl Driver {
     }
 
     pub(super) fn unannounced(&mut self, path: &Path) {
-        let Some(token) = self.inbox.remote_by_path.remove(path) else { return };
-        if let Some(remote) = self.inbox.remotes.remove(token.into()) {
+        if let Some(remote) = self.take_remote(path) {
             // Tracks that run and that nobody else has end by themselves.
             remote.supplier.leave(Ok(()));
         }
+    }
+
+    fn take_remote(&mut self, path: &Path) -> Option<Remote> {
+        let token = self.inbox.remote_by_path.remove(path)?;
+        self.inbox.remotes.remove(token.into())
     }
 
     /// Somebody here wants a track of the peer, or nobody wants the broadcast any more.
@@ -192,7 +214,7 @@ impl Driver {
                 let path = remote.path.clone();
                 // There may be more.
                 waker.wake_by_ref();
-                self.ask(path, waker, source);
+                self.ask(path, key.into(), waker, source);
             }
             Poll::Pending if !remote.is_announced && remote.supplier.is_vacant(&waker) => {
                 self.inbox.remotes.remove(key);
@@ -201,12 +223,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn ask(&mut self, broadcast: Path, remote: Waker, track: Source) {
-        self.supply_past(broadcast.clone(), track.dynamic());
+    pub(super) fn ask(&mut self, broadcast: Path, of: Token, remote: Waker, track: Source) {
+        self.supply_past(broadcast.clone(), of, track.dynamic());
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
-        let ask =
-            |slot| Ask { track, broadcast, remote, told, open: 0, idle: None, waker: waker(slot) };
+        let ask = |slot| {
+            let (open, idle, waker) = (0, None, waker(slot));
+            Ask { track, broadcast, of, remote, told, open, idle, waker }
+        };
         let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
     }
@@ -243,6 +267,14 @@ impl Driver {
                 continue;
             }
             let was_subscribed = matches!(ask.told, Told::Subscription(_));
+            if !was_subscribed && self.inbox.remotes.get(ask.of.into()).is_none() {
+                // By its path another broadcast would be asked.
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if let Some(ask) = self.inbox.end_ask(key) {
+                    ask.track.lose(Error::NotFound);
+                }
+                return;
+            }
             let (broadcast, track) = (ask.broadcast.clone(), ask.track.name().into());
             let command = match &told {
                 Told::Subscription(want) if was_subscribed => {

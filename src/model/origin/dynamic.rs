@@ -199,7 +199,7 @@ impl BroadcastRequest {
                 }
                 Ok(Place { origin: place, path: path.clone(), id })
             })?;
-            let displaced = state.requests.serve(path, None, id, broadcast);
+            let displaced = state.requests.serve(path, None, [id, 0], broadcast);
             Ok((state.requests.answer(path, Ok(broadcast.clone())), displaced))
         });
         match result {

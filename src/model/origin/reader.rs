@@ -205,8 +205,8 @@ mod tests {
         let origin = origin();
         let _mine = announce(&origin, "mine", through(&[7], 0, ME.0));
         let _looped = announce(&origin, "looped", through(&[8, 9], 0, 2));
-        let best = announce(&origin, "both", through(&[8], 0, ME.0));
         let worse = announce(&origin, "both", through(&[9], 5, 2));
+        let best = announce(&origin, "both", through(&[8], 0, ME.0));
         let consumer = origin.consume();
         let mut reader = consumer.reader(&Path::root(), within(8), true);
         assert_eq!(reader.active(), 1);
@@ -244,21 +244,71 @@ mod tests {
     }
 
     #[test]
-    fn a_better_route_takes_over_and_the_loser_comes_back() {
+    fn a_newer_broadcast_takes_over_and_the_older_one_comes_back() {
         let origin = origin();
         let mut reader = all(&origin);
-        let far = announce(&origin, "a", through(&[7], 9, 2));
-        assert_eq!(read(&mut reader), ["+a 9"]);
-        let mut near = announce(&origin, "a", through(&[8], 1, 3));
-        assert_eq!(read(&mut reader), ["-a", "+a 1"]);
-        assert!(near.reroute(&through(&[8], 20, 3)));
-        assert_eq!(read(&mut reader), ["-a", "+a 9"]);
-        assert!(near.reroute(&through(&[8], 2, 3)));
+        let old = announce(&origin, "a", through(&[7], 1, 2));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        let mut new = announce(&origin, "a", through(&[8, 9], 9, 3));
+        assert_eq!(read(&mut reader), ["-a", "+a 9"], "whatever it costs");
+        assert!(new.reroute(&through(&[8, 9], 20, 3)));
+        assert_eq!(read(&mut reader), [""; 0]);
+        origin.advance(reader.deadline().unwrap());
+        assert_eq!(read(&mut reader), ["+a 20"]);
+        new.drain();
+        assert_eq!(read(&mut reader), ["-a", "+a 1"], "it is about to end");
+        assert!(new.reroute(&through(&[8, 9], 2, 3)));
         assert_eq!(read(&mut reader), ["-a", "+a 2"]);
-        near.leave(Err(Error::SessionClosed));
-        assert_eq!(read(&mut reader), ["-a", "+a 9"]);
-        drop(far);
+        // Who does not say who it is may bring the old one on its way around.
+        let around = announce(&origin, "a", through(&[0, 6], 0, 4));
+        assert_eq!(read(&mut reader), [""; 0]);
+        drop(around);
+        new.leave(Err(Error::SessionClosed));
+        assert_eq!(read(&mut reader), ["-a", "+a 1"]);
+        drop(old);
         assert_eq!(read(&mut reader), ["-a"]);
+    }
+
+    #[test]
+    fn what_is_told_to_be_over_is_not_joined() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let first = announce(&origin, "a", through(&[7, 8], 1, 2));
+        let second = announce(&origin, "a", through(&[7, 9], 2, 3));
+        assert!(first.consume().is_clone(&second.consume()));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        // 8 says that it is over and that there is one; then 9 says the same.
+        let again = |over: Supplier, route: Route| {
+            let new = origin.announce_anew("a".into(), route, &over).unwrap();
+            over.leave(Ok(()));
+            new
+        };
+        let first = again(first, through(&[7, 8], 1, 2));
+        assert_eq!(read(&mut reader), ["-a", "+a 1"]);
+        assert!(!first.consume().is_clone(&second.consume()));
+        let old = second.consume();
+        let second = again(second, through(&[7, 9], 2, 3));
+        assert!(first.consume().is_clone(&second.consume()), "both have the new one");
+        assert!(old.is_closed());
+        assert_eq!(read(&mut reader), [""; 0]);
+    }
+
+    #[test]
+    fn a_publisher_that_dials_again_was_started_again() {
+        let origin = origin();
+        let mut reader = all(&origin);
+        let old = announce(&origin, "a", through(&[7], 1, 2));
+        let through_it = announce(&origin, "a", through(&[7, 9], 2, 3));
+        assert!(old.consume().is_clone(&through_it.consume()));
+        assert_eq!(read(&mut reader), ["+a 1"]);
+        let new = announce(&origin, "a", through(&[7], 1, 4));
+        assert!(!new.consume().is_clone(&old.consume()));
+        assert_eq!(read(&mut reader), ["-a", "+a 1"]);
+        // What comes from elsewhere is of the newest.
+        let other = announce(&origin, "a", through(&[7, 6], 2, 5));
+        assert!(other.consume().is_clone(&new.consume()));
+        old.leave(Err(Error::SessionClosed));
+        assert_eq!(read(&mut reader), [""; 0]);
     }
 
     #[test]
@@ -272,9 +322,7 @@ mod tests {
         assert!(near.consume().is_clone(&far.consume()));
         assert_eq!(read(&mut reader), ["+a 1"]);
         let anonymous = announce(&origin, "a", through(&[7, 0], 0, 4));
-        let other = announce(&origin, "a", through(&[6, 9], 9, 5));
         assert!(!anonymous.consume().is_clone(&far.consume()));
-        assert!(!other.consume().is_clone(&far.consume()));
         let seen = consumer.try_announced().map(|it| it.unwrap().broadcast.unwrap());
         assert!(matches!(seen, Poll::Ready(it) if it.is_clone(&far.consume())));
 
@@ -287,7 +335,9 @@ mod tests {
         assert!(last.try_closed().is_pending());
         far.leave(Err(Error::SessionClosed));
         assert_eq!(last.try_closed(), Poll::Ready(Err(Error::SessionClosed)));
-        assert_eq!(read(&mut reader), ["-a", "+a 9"], "another content is another broadcast");
+        assert_eq!(read(&mut reader), ["-a"]);
+        origin.advance(reader.deadline().unwrap());
+        assert_eq!(read(&mut reader), ["+a 0"], "it is another broadcast");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::super::Result;
 use super::super::broadcast::{BroadcastConsumer, BroadcastProducer, Supplier};
 use super::super::route::{Horizon, Reach, Route, SessionId};
 use super::super::scope::Scope;
-use super::super::table::Table;
+use super::super::table::{Table, Way};
 use super::super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use super::{OriginConsumer, OriginProducer, Place, Shared, State};
 use crate::census::census;
@@ -56,6 +56,8 @@ type Answer = Arc<OnceLock<Result<BroadcastConsumer>>>;
 
 pub(super) struct Served {
     id: u64,
+    /// The announcement under which it was asked for, if there was one: under another one it is another.
+    under: u64,
     /// Who only knows of it.
     broadcast: BroadcastConsumer,
 }
@@ -126,10 +128,10 @@ impl Requests {
         &mut self,
         path: &Path,
         session: Option<SessionId>,
-        id: u64,
+        [id, under]: [u64; 2],
         broadcast: &BroadcastConsumer,
     ) -> Option<Served> {
-        let served = Served { id, broadcast: broadcast.knows() };
+        let served = Served { id, under, broadcast: broadcast.knows() };
         self.served.insert((path.clone(), session), served)
     }
 
@@ -156,7 +158,8 @@ impl Requests {
         ways.find_map(|way| match way.route.session {
             None => Some(Asked::Handler(way.id)),
             Some(peer) if self.peers.contains_key(&peer) => {
-                Some(Asked::Peer(peer, Route { reach: Reach::Exact, ..way.route.clone() }))
+                let route = Route { reach: Reach::Exact, ..way.route.clone() };
+                Some(Asked::Peer(peer, way.first, route))
             }
             Some(_) => None,
         })
@@ -206,7 +209,8 @@ impl Requests {
 /// Who can be asked for a broadcast that is not there.
 enum Asked {
     Handler(u64),
-    Peer(SessionId, Route),
+    /// And the announcement that says so.
+    Peer(SessionId, u64, Route),
 }
 
 impl Shared {
@@ -232,14 +236,15 @@ impl Shared {
                     });
                     (asking, None)
                 }
-                Some(Asked::Peer(peer, route)) => {
+                Some(Asked::Peer(peer, under, route)) => {
                     // By another route it may lead back to who asks.
                     let known = requests.served.get(&(path.clone(), Some(peer)));
+                    let known = known.filter(|served| served.under == under);
                     let known = known.filter(|served| served.broadcast.route() == route);
                     if let Some(broadcast) = known.and_then(|served| served.broadcast.live()) {
                         return (Ok(Found::Here(broadcast)), None);
                     }
-                    let (result, displaced) = self.ask_peer(state, path, peer, route);
+                    let (result, displaced) = self.ask_peer(state, path, peer, under, route);
                     (result.map(Found::Here), displaced)
                 }
             }
@@ -253,6 +258,7 @@ impl Shared {
         state: &mut State,
         path: Path,
         peer: SessionId,
+        under: u64,
         route: Route,
     ) -> (Result<BroadcastConsumer>, Option<Served>) {
         let State { table, requests, .. } = state;
@@ -269,7 +275,7 @@ impl Shared {
         supplier.settle(Place { origin: Arc::downgrade(self), path: path.clone(), id });
         queue.asked.push_back((path.clone(), supplier));
         queue.waiters.take(&mut requests.due);
-        let displaced = requests.serve(&path, Some(peer), id, &broadcast);
+        let displaced = requests.serve(&path, Some(peer), [id, under], &broadcast);
         (Ok(broadcast), displaced)
     }
 }
@@ -379,11 +385,19 @@ impl PeerName {
             let mut ways = state.table.ways(&path).iter();
             let announced = ways.find(|way| way.route.session == Some(self.session));
             let known = announced.map(|way| way.broadcast.clone());
-            if let Some(known) = known.or_else(|| state.requests.find(&path, Some(self.session))) {
+            if let Some(known) = known {
                 return (Ok(known), None);
             }
-            let route = Route { session: Some(self.session), ..Route::default() };
-            origin.ask_peer(state, path, self.session, route)
+            let session = Some(self.session);
+            let is_own = |way: &&Way<_>| way.route.session == session;
+            let under = state.table.covering(&path).find(is_own).map_or(0, |way| way.first);
+            let served = state.requests.served.get(&(path.clone(), session));
+            let served = served.filter(|served| [0, under].contains(&served.under));
+            if let Some(known) = served.and_then(|served| served.broadcast.live()) {
+                return (Ok(known), None);
+            }
+            let route = Route { session, ..Route::default() };
+            origin.ask_peer(state, path, self.session, under, route)
         });
         broadcast
     }

@@ -303,7 +303,8 @@ fn requests_to_hear_have_a_limit() {
     }
 }
 
-/// A relay tells us of our own broadcasts in turn; they are no news.
+/// A relay tells us of our own broadcasts in turn; they are no news. It can't before it knows of them, and does
+/// not when they are gone.
 #[test]
 fn an_echo_is_not_heard() {
     for version in DRAFTS {
@@ -312,9 +313,65 @@ fn an_echo_is_not_heard() {
         let request = requested(one(talk.lone.events()));
         talk.lone.end.source.announce(token(7), active("room/a"));
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
+        let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
+        let Some(Message::PublishNamespace(told)) = talk.said(stream).pop() else { panic!() };
+        let ok = RequestOk { id: talk.id(told.id), ..RequestOk::default() };
+        talk.say(stream, &Message::RequestOk(ok));
         talk.ask(|id| names(id, "room/a"));
         talk.ask(|id| names(id, "room/b"));
         assert_eq!(talk.lone.events(), [announced("room/b")]);
+        // It took that back, and heard that it is gone here: this is its own.
+        talk.lone.end.source.announce(token(7), ended("room/a"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        assert_eq!(talk.lone.events(), [announced("room/a")]);
+    }
+}
+
+/// Both tell of a path before they hear of the other's.
+#[test]
+fn what_is_named_before_an_answer_is_no_echo() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Client, version), setup);
+        let request = requested(one(talk.lone.events()));
+        talk.lone.end.source.announce(token(7), active("room/a"));
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
+        talk.ask(|id| names(id, "room/a"));
+        assert_eq!(talk.lone.events(), [announced("room/a")]);
+    }
+}
+
+/// A peer that says everything in two ways ends and begins each of them when it has another broadcast.
+#[test]
+fn a_broadcast_that_is_named_twice_is_replaced_once() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Client, version), setup);
+        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        let suffix = || path("room/a");
+        let named = Message::Namespace(Namespace { suffix: suffix() });
+        let done = Message::NamespaceDone(NamespaceDone { suffix: suffix() });
+        talk.say(listen, &named);
+        let unasked = talk.ask(|id| names(id, "room/a"));
+        assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
+        talk.say(listen, &done);
+        assert_eq!(talk.lone.events(), [], "{version}");
+        talk.say(listen, &named);
+        let replaced = [unannounced("room/a"), announced("room/a")];
+        assert_eq!(talk.lone.events(), replaced, "{version}");
+        // The other way, which told of the old one until now.
+        match version {
+            Moqt16 => {
+                let id = 1;
+                talk.say(unasked, &Message::PublishNamespaceDone(PublishNamespaceDone { id }));
+            }
+            _ => talk.lone.fin(unasked, ""),
+        }
+        talk.ask(|id| names(id, "room/a"));
+        assert_eq!(talk.lone.events(), [], "{version}: that is the same one");
+        talk.say(listen, &done);
+        talk.say(listen, &named);
+        assert_eq!(talk.lone.events(), replaced, "{version}");
     }
 }
 
