@@ -72,7 +72,7 @@ impl<T> Slab<T> {
         Some(((slot as u32, *generation), value.as_mut()?))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|(_, value)| value.as_ref())
     }

@@ -543,4 +543,4 @@ impl Ietf {
 
 census! { each Announcing { counts: told; plain: prefix, unasked, reader, ready; } }
 census! { each Listening { counts: names; plain: prefix, over; } }
-census! { Heard { counts: live, told, unasked; plain: announcer; } }
+census! { Heard { counts: live, told, taken_back, unasked; plain: announcer; } }

@@ -465,7 +465,7 @@ impl Drop for PeerDoor {
 
 census! { each Handler { counts: handles, queue, waiters; } }
 census! { each Pending { counts: askers, waiters, unused; plain: handler, is_out, answer; } }
-census! { each Served { within: broadcast; plain: id; } }
+census! { each Served { within: broadcast; plain: id, under; } }
 census! { each Peer { counts: asked, waiters; } }
 census! { Requests { within: handlers, pending, served, peers; plain: due; } }
 
