@@ -40,10 +40,18 @@ pub struct Limits {
     /// Requests of the peer that are open at once, of all kinds. Past it the new one is reset.
     /// Default 8,192.
     pub requests: usize,
-    /// Broadcasts of an origin that were asked for by name and that nobody answered for yet; of each
-    /// session, those that its peer is to be asked for and was not yet. Past it the new one is refused with
-    /// [`Limit`](crate::Error::Limit). Default 1,024.
+    /// Broadcasts of an origin that one session, or the application, asked for by name and that nobody
+    /// answered for yet; also those that it asked for at one peer whose session has not taken them yet. Past
+    /// it the new one is refused with [`Limit`](crate::Error::Limit); others do not notice. Default 1,024.
     pub broadcast_requests: usize,
+    /// Broadcasts of an origin that one session asked for by name, that were answered, and that are still
+    /// there under that name. Past it the new one is refused with [`Limit`](crate::Error::Limit).
+    /// Default 16,384.
+    pub broadcast_answers: usize,
+    /// How long a request may wait for its answer: for a broadcast, a track or a group, here or from the
+    /// peer. Then all who wait for it get [`Timeout`](crate::Error::Timeout), and it is withdrawn.
+    /// Default 10 s.
+    pub answer_time: Duration,
     /// Group streams of the peer that are open at once. Past it the new one is stopped.
     /// Default 4,096.
     pub group_streams: usize,
@@ -103,6 +111,8 @@ impl Default for Limits {
             subscriptions: 4_096,
             requests: 8_192,
             broadcast_requests: 1_024,
+            broadcast_answers: 16_384,
+            answer_time: Duration::from_secs(10),
             group_streams: 4_096,
             unbound_streams: 64,
             unbound_time: Duration::from_secs(5),

@@ -80,6 +80,18 @@ impl Path {
         Self(text.into())
     }
 
+    /// The text of this path and of all above it, the longest first.
+    #[cfg(feature = "std")]
+    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &str> {
+        let above = |text: &str| match text.rfind('/') {
+            Some(at) => Some(at),
+            None => (!text.is_empty()).then_some(0),
+        };
+        let text = &*self.0;
+        let ends = core::iter::successors(Some(text.len()), move |end| above(&text[..*end]));
+        ends.map(move |end| &text[..end])
+    }
+
     fn suffix_text(&self, prefix: &Self) -> Option<&str> {
         if prefix.is_root() {
             return Some(&self.0);

@@ -97,6 +97,12 @@ impl Version {
         matches!(self, Self::Lite04)
     }
 
+    /// Whether groups can be asked for by number (FETCH); elsewhere it is refused.
+    #[cfg(feature = "std")]
+    pub(crate) const fn fetches(self) -> bool {
+        matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
+    }
+
     /// Whether FETCH can ask for a part of a group.
     #[cfg(feature = "std")]
     pub(crate) const fn fetches_parts(self) -> bool {

@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use smoq::{
-    BroadcastConsumer, BroadcastRequest, Error, Hop, Limits, Origin, OriginConsumer, OriginDynamic,
-    OriginProducer, Path,
+    BroadcastConsumer, BroadcastRequest, Error, Hop, Instant, Limits, Origin, OriginConsumer,
+    OriginDynamic, OriginProducer, Path, Subscription, TrackInfo,
 };
 
 struct Unpark(Thread);
@@ -240,4 +241,179 @@ fn paths_are_those_of_the_handles() {
     let mut scoped = origin.consume().scope(&["org/archive/x".into()]).unwrap();
     found(&mut scoped, "org/archive/x");
     assert_eq!(refused(&mut scoped, "org/archive/y"), Error::Unauthorized);
+}
+
+/// `Limits::answer_time`.
+const ANSWER_MILLIS: u64 = 10_000;
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn ask(reader: &mut OriginConsumer, path: &str) {
+    assert!(reader.try_request_broadcast(path).is_pending(), "{path} is there already");
+}
+
+/// One broadcast may answer for any number of paths, which those choose who ask: each is known as long as
+/// somebody has something that came by it.
+#[test]
+fn a_path_that_nobody_reads_any_more_is_forgotten() {
+    let (origin, other) = (origin(), Origin::new(Hop::new(9)).produce());
+    let mut store = origin.dynamic("archive").unwrap();
+    let mut one = other.create_broadcast("one").unwrap();
+    let mut video = one.create_track("video").unwrap();
+    video.write_frame(0, "moon").unwrap();
+    let mut reader = origin.consume();
+    let answer = |reader: &mut OriginConsumer, store: &mut OriginDynamic, path: &str| {
+        ask(reader, path);
+        request(store).expect("asked").accept_broadcast(&one.consume()).unwrap();
+    };
+    answer(&mut reader, &mut store, "archive/a");
+    let first = found(&mut reader, "archive/a");
+    let track = found(&mut origin.consume(), "archive/a")
+        .subscribe_track("video", Subscription::default())
+        .unwrap();
+    drop(first);
+    let last = track.clone();
+    drop(track);
+    assert!(request(&mut store).is_none());
+    drop(found(&mut origin.consume(), "archive/a"));
+    assert!(last.latest_frame().is_some());
+    drop(last);
+    ask(&mut reader, "archive/a");
+    let asked = request(&mut store).expect("nobody reads it: it is asked for anew");
+    // Whoever asked goes without taking the answer.
+    drop(reader);
+    asked.accept_broadcast(&one.consume()).unwrap();
+    let mut reader = origin.consume();
+    ask(&mut reader, "archive/a");
+    assert!(request(&mut store).is_some(), "that was forgotten too");
+    // What ended is asked for anew, also by who still has it.
+    answer(&mut reader, &mut store, "archive/b");
+    let kept = found(&mut reader, "archive/b");
+    one.finish().unwrap();
+    ask(&mut reader, "archive/b");
+    let mut broadcast = request(&mut store).unwrap().accept().unwrap();
+    drop(kept);
+    assert!(found(&mut reader, "archive/b").is_clone(&broadcast.consume()), "not by the old one");
+    broadcast.finish().unwrap();
+}
+
+#[test]
+fn a_request_that_is_not_answered_in_time_is_given_up() {
+    let origin = origin();
+    let mut store = origin.dynamic("archive").unwrap();
+    origin.advance(Instant::from_millis(5_000));
+    let [mut queued, mut out, mut late] = [(); 3].map(|()| origin.consume());
+    ask(&mut out, "archive/out");
+    let mut asked = request(&mut store).unwrap();
+    ask(&mut queued, "archive/queued");
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let polled = out.poll_request_broadcast(&mut Context::from_waker(&waker), "archive/out");
+    assert!(polled.is_pending());
+    origin.advance(Instant::from_millis(9_000));
+    ask(&mut late, "archive/late");
+    origin.advance(Instant::from_millis(5_000 + ANSWER_MILLIS - 1));
+    assert!(asked.try_unused().is_pending());
+    assert_eq!(count.0.load(Ordering::Relaxed), 0);
+    origin.advance(Instant::from_millis(5_000 + ANSWER_MILLIS));
+    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    assert_eq!(refused(&mut out, "archive/out"), Error::Timeout);
+    assert_eq!(refused(&mut queued, "archive/queued"), Error::Timeout);
+    assert!(asked.try_unused().is_ready(), "nobody waits for it");
+    ask(&mut late, "archive/late");
+    let next = request(&mut store).expect("the time of that one is not over");
+    assert_eq!(next.path().as_str(), "archive/late");
+    assert!(request(&mut store).is_none());
+    // An answer that comes late is one for who asks now.
+    let broadcast = asked.accept().unwrap();
+    assert!(found(&mut out, "archive/out").is_clone(&broadcast.consume()));
+    drop((next, broadcast));
+    ask(&mut out, "archive/out");
+    assert!(request(&mut store).is_some());
+}
+
+#[test]
+fn a_track_and_a_group_that_nobody_answers_for_are_given_up() {
+    let origin = origin();
+    let mut broadcast = origin.create_broadcast("live").unwrap();
+    let mut dynamic = broadcast.dynamic();
+    let consumer = broadcast.consume();
+    let mut readers = ["queued", "out"].map(|name| {
+        let reader = consumer.subscribe_track(name, Subscription::default()).unwrap();
+        (name, reader)
+    });
+    let Poll::Ready(Ok(_queued)) = dynamic.try_requested_track() else { panic!("asked") };
+    let mut past = broadcast.create_track("past").unwrap();
+    let mut groups = past.dynamic();
+    past.create_group(9).unwrap().finish().unwrap();
+    let mut fetching = past.consume();
+    assert!(fetching.try_fetch_group(3).is_pending());
+    let Poll::Ready(Ok(mut group)) = groups.try_requested_group() else { panic!("asked") };
+    origin.advance(Instant::from_millis(ANSWER_MILLIS - 1));
+    assert!(readers.iter_mut().all(|(_, reader)| reader.try_recv_group().is_pending()));
+    assert!(fetching.try_fetch_group(3).is_pending());
+    assert!(group.try_unused().is_pending());
+    origin.advance(Instant::from_millis(ANSWER_MILLIS));
+    for (name, reader) in &mut readers {
+        assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::Timeout))), "{name}");
+    }
+    assert!(matches!(fetching.try_fetch_group(3), Poll::Ready(Err(Error::Timeout))));
+    assert!(group.try_unused().is_ready());
+    assert!(matches!(group.accept(), Ok(_) | Err(_)));
+    assert!(dynamic.try_requested_track().is_pending(), "what was given up is not handed out");
+    // It is asked for anew, and what was accepted has no such time.
+    let mut again = consumer.subscribe_track("queued", Subscription::default()).unwrap();
+    let Poll::Ready(Ok(asked)) = dynamic.try_requested_track() else { panic!("asked anew") };
+    let track = asked.accept(TrackInfo::default()).unwrap();
+    origin.advance(Instant::from_millis(10 * ANSWER_MILLIS));
+    assert!(again.try_recv_group().is_pending());
+    drop((track, readers));
+}
+
+/// Whoever waits is served by whoever is best now, and not by who was so when it began.
+#[test]
+fn a_request_moves_to_a_handle_with_a_longer_prefix() {
+    let origin = origin();
+    let mut wide = origin.dynamic("").unwrap();
+    let mut reader = origin.consume();
+    for is_out in [false, true] {
+        ask(&mut reader, "a/b/c");
+        let mut out = is_out.then(|| request(&mut wide).unwrap());
+        let mut near = origin.dynamic("a/b").unwrap();
+        assert!(request(&mut wide).is_none(), "it was taken back");
+        if let Some(out) = &mut out {
+            assert!(out.try_unused().is_ready(), "nobody waits for that any more");
+        }
+        // Its prefix is no other than that of the path; it does not cover the next one.
+        let aside = origin.dynamic("a/bc").unwrap();
+        let asked = request(&mut near).expect("the nearest is asked");
+        ask(&mut reader, "a/b/c");
+        let late = out.map(|out| out.accept().unwrap());
+        ask(&mut reader, "a/b/c");
+        let broadcast = asked.accept().unwrap();
+        assert!(found(&mut reader, "a/b/c").is_clone(&broadcast.consume()));
+        drop((late, aside));
+    }
+    // Back, when the nearest goes; and to the newest for the same prefix.
+    let mut near = origin.dynamic("a/b").unwrap();
+    ask(&mut reader, "a/b/d");
+    let mut newer = origin.dynamic("a/b").unwrap();
+    assert!(request(&mut near).is_none());
+    drop(newer.clone());
+    let kept = newer.clone();
+    drop((newer, near));
+    newer = kept;
+    assert!(request(&mut wide).is_none());
+    drop(newer);
+    let asked = request(&mut wide).expect("the only one that is left");
+    drop(wide);
+    let broadcast = asked.accept().unwrap();
+    assert!(found(&mut reader, "a/b/d").is_clone(&broadcast.consume()));
 }

@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use super::Result;
 use super::budget::{Account, Cache};
-use super::origin::Place;
+use super::origin::{Place, Stay};
 use super::route::{Horizon, Route};
 use super::stats::TrackStats;
 use super::track::{self, Track, TrackConsumer, TrackDynamic, TrackProducer, Watch, WeakTrack};
@@ -168,7 +168,10 @@ impl State {
     }
 
     fn forget(&mut self, request: TrackProducer, debris: &mut Debris) {
-        self.tracks.remove(request.name());
+        // One that was given up may have a successor by this name.
+        if self.tracks.get(request.name()).is_some_and(|track| track.is_of(&request)) {
+            self.tracks.remove(request.name());
+        }
         self.withdrawn += 1;
         debris.requests.push(request);
     }
@@ -510,7 +513,8 @@ impl BroadcastDynamic {
 
     wait! {
         /// The next track that somebody wants, first come first served. All who want a track share one
-        /// request; one that nobody wants any more is not given.
+        /// request; one that nobody wants any more is not given. It is to be answered within
+        /// [`Limits::answer_time`].
         ///
         /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
         next_request => poll_requested_track, requested_track, try_requested_track()
@@ -602,23 +606,37 @@ pub struct BroadcastConsumer {
     seat: Seat,
     /// Whether it is one of the readers that are counted.
     reads: bool,
+    /// What keeps the path that it was asked for by.
+    stay: Option<Arc<Stay>>,
 }
 
 impl BroadcastConsumer {
     fn of(shared: &Arc<Shared>) -> Self {
         shared.readers.fetch_add(1, Ordering::Relaxed);
-        Self { seat: Seat::closing(shared), reads: true }
+        Self { seat: Seat::closing(shared), reads: true, stay: None }
     }
 
     /// One that knows of the broadcast, and is no reason to keep it.
     pub(super) fn knows(&self) -> Self {
-        Self { seat: Seat::closing(&self.seat.shared), reads: false }
+        Self { seat: Seat::closing(&self.seat.shared), reads: false, stay: None }
     }
 
-    /// A reader of it, unless it ended.
-    pub(super) fn live(&self) -> Option<Self> {
-        // Counted first: from then on it does not end for want of readers.
-        Some(self.clone()).filter(|reader| !reader.is_closed())
+    /// One that came by a path that it was asked for by, and keeps that.
+    pub(super) fn with_stay(mut self, stay: Option<Arc<Stay>>) -> Self {
+        self.stay = stay;
+        self
+    }
+
+    pub(super) fn stay(&self) -> Option<&Arc<Stay>> {
+        self.stay.as_ref()
+    }
+
+    /// By which route it comes.
+    ///
+    /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
+    pub(super) fn open_route(&self) -> Result<Route> {
+        let state = self.seat.shared.lock();
+        state.open().map(|()| state.route.clone())
     }
 
     /// By which route it comes.
@@ -642,7 +660,7 @@ impl BroadcastConsumer {
     /// Errors: [`Error::NotFound`] if there is neither, or after a clean end; the error of the end
     /// after any other.
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
-        self.find_track(name, Some(want), None)
+        self.find_track(name, Some(want), None).map(|track| track.with_stay(self.stay()))
     }
 
     fn find_track(
@@ -676,6 +694,7 @@ impl BroadcastConsumer {
                 if supplied {
                     state.ask_first(track, &mut woken)?;
                 } else {
+                    track.expect_answer(&mut woken);
                     state.requests.push_back(track);
                     state.handlers.take(&mut woken);
                 }
@@ -723,7 +742,9 @@ impl BroadcastConsumer {
         let mut state = self.seat.shared.lock();
         state.open()?;
         let place = announce(&state.route)?;
-        state.places.retain(Place::exists);
+        if state.places.len() == state.places.capacity() {
+            state.places.retain(Place::exists);
+        }
         state.places.push(place);
         Ok(())
     }
@@ -731,7 +752,7 @@ impl BroadcastConsumer {
 
 impl Clone for BroadcastConsumer {
     fn clone(&self) -> Self {
-        Self::of(&self.seat.shared)
+        Self::of(&self.seat.shared).with_stay(self.stay.clone())
     }
 }
 

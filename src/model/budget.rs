@@ -18,6 +18,15 @@ use crate::time::{Instant, Timestamp};
 /// was told last is as old as the end of the pause: writing ended it.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What the clock of a [`Cache`] concerns: a track, or the requests of an origin.
+pub(crate) trait Timed: Send + Sync {
+    /// The time was told late: what is taken to have happened at `before` did so `now`.
+    fn restamp(&self, before: Instant, now: Instant);
+
+    /// The deadline that it scheduled has passed, and is forgotten.
+    fn expire(self: Arc<Self>);
+}
+
 /// One cache: the bytes and the clock of all tracks of an origin.
 ///
 /// Its locks are the last in the order: nothing is called while one is held.
@@ -26,18 +35,19 @@ pub(crate) struct Cache {
     now: AtomicU64,
     /// Counts what empties the list below.
     turn: AtomicU64,
-    /// Tracks that were written since the time was told and a session had nothing to do, each once.
-    fresh: Mutex<Vec<Weak<Shared>>>,
+    /// Those that were changed since the time was told and a session had nothing to do, each once.
+    fresh: Mutex<Vec<Weak<dyn Timed>>>,
     used: AtomicU64,
-    last_track: AtomicU64,
+    /// The last id of a [`Timed`].
+    last_timed: AtomicU64,
     /// Who could have a timer for the deadlines: the sessions of the origin, and how to wake them. The
     /// first one does, so that not all wake for the same groups.
     minders: Mutex<BTreeMap<u64, Waker>>,
     /// The first of them, for a look without the lock; `u64::MAX` if there is none.
     minder: AtomicU64,
-    /// When each track has a group to give up by the clock, at most one entry for a track. It may be
+    /// When each [`Timed`] has something to give up by the clock, at most one entry for each. It may be
     /// early, never late.
-    deadlines: Mutex<BTreeMap<(Instant, u64), Weak<Shared>>>,
+    deadlines: Mutex<BTreeMap<(Instant, u64), Weak<dyn Timed>>>,
 }
 
 impl Cache {
@@ -48,7 +58,7 @@ impl Cache {
             turn: AtomicU64::new(1),
             fresh: Mutex::default(),
             used: AtomicU64::new(0),
-            last_track: AtomicU64::new(0),
+            last_timed: AtomicU64::new(0),
             minders: Mutex::default(),
             minder: AtomicU64::new(u64::MAX),
             deadlines: Mutex::default(),
@@ -118,7 +128,7 @@ impl Cache {
         }
         let fresh = std::mem::take(&mut *lock(&self.fresh));
         self.turn.fetch_add(1, Ordering::Relaxed);
-        fresh.iter().filter_map(Weak::upgrade).for_each(|track| track.restamp(before, now));
+        fresh.iter().filter_map(Weak::upgrade).for_each(|timed| timed.restamp(before, now));
     }
 
     /// Whoever told the time has nothing to do now: what was written until here was written at that time.
@@ -130,27 +140,68 @@ impl Cache {
         }
     }
 
-    /// Something was written to a track, for the first time since the time was told.
-    fn freshen(&self, track: Weak<Shared>) {
+    /// An id for [`schedule`](Self::schedule).
+    pub(crate) fn timed_id(&self) -> u64 {
+        self.last_timed.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Something happens to `timed`, which keeps its own `turn`: the time for that. If it turns out to have
+    /// been told long ago, it is set right.
+    pub(crate) fn stamp(
+        &self,
+        turn: &AtomicU64,
+        timed: impl FnOnce() -> Weak<dyn Timed>,
+    ) -> Instant {
+        let now = self.turn.load(Ordering::Relaxed);
+        if turn.load(Ordering::Relaxed) != now {
+            turn.store(now, Ordering::Relaxed);
+            self.freshen(timed());
+        }
+        self.now()
+    }
+
+    /// Something changed, for the first time since the time was told.
+    fn freshen(&self, timed: Weak<dyn Timed>) {
         let mut fresh = lock(&self.fresh);
         if fresh.len() == fresh.capacity() {
             // Where nobody tells the time they would stay.
-            fresh.retain(|track| track.strong_count() > 0);
+            fresh.retain(|timed| timed.strong_count() > 0);
         }
-        fresh.push(track);
+        fresh.push(timed);
+    }
+
+    /// Moves the deadline of a [`Timed`] from `old` to `new`. `true`: it is the next of all now.
+    pub(crate) fn schedule(
+        &self,
+        id: u64,
+        old: Option<Instant>,
+        new: Option<(Instant, Weak<dyn Timed>)>,
+    ) -> bool {
+        let mut deadlines = lock(&self.deadlines);
+        if let Some(old) = old {
+            deadlines.remove(&(old, id));
+        }
+        let Some((at, timed)) = new else { return false };
+        deadlines.insert((at, id), timed);
+        deadlines.first_key_value().is_some_and(|(first, _)| *first == (at, id))
+    }
+
+    /// Who is to be woken because the next deadline is earlier than before.
+    pub(crate) fn minder(&self) -> Option<Waker> {
+        lock(&self.minders).values().next().cloned()
     }
 
     /// Moves the clock forward, never back, and gives up what got too old.
     pub(crate) fn advance(&self, now: Instant) {
         self.tell(now);
-        while let Some(track) = self.pop_due(self.now()) {
-            if let Some(track) = track.upgrade() {
-                track.expire();
+        while let Some(timed) = self.pop_due(self.now()) {
+            if let Some(timed) = timed.upgrade() {
+                timed.expire();
             }
         }
     }
 
-    fn pop_due(&self, now: Instant) -> Option<Weak<Shared>> {
+    fn pop_due(&self, now: Instant) -> Option<Weak<dyn Timed>> {
         let mut deadlines = lock(&self.deadlines);
         let entry = deadlines.first_entry().filter(|entry| entry.key().0 <= now)?;
         Some(entry.remove())
@@ -167,7 +218,8 @@ impl fmt::Debug for Cache {
 #[derive(Debug)]
 pub(crate) struct Account {
     cache: Arc<Cache>,
-    track: u64,
+    /// What the cache knows the track's deadlines by: that of its groups, and that of answers.
+    timed: [u64; 2],
     used: AtomicU64,
     tally: TrackCells,
     /// In which turn of the cache the track was written last.
@@ -178,11 +230,11 @@ pub(crate) struct Account {
 
 impl Account {
     pub(crate) fn new(cache: Arc<Cache>) -> Arc<Self> {
-        let track = cache.last_track.fetch_add(1, Ordering::Relaxed);
+        let timed = [(); 2].map(|()| cache.timed_id());
         let media_due = AtomicU64::new(u64::MAX);
         Arc::new(Self {
             cache,
-            track,
+            timed,
             used: AtomicU64::new(0),
             tally: TrackCells::default(),
             turn: AtomicU64::new(0),
@@ -209,12 +261,7 @@ impl Account {
     /// Something is written to `track`, of which this is the account: the time for that. If it turns out to
     /// have been told long ago, it is set right.
     pub(crate) fn stamp(&self, track: &Weak<Shared>) -> Instant {
-        let turn = self.cache.turn.load(Ordering::Relaxed);
-        if self.turn.load(Ordering::Relaxed) != turn {
-            self.turn.store(turn, Ordering::Relaxed);
-            self.cache.freshen(track.clone());
-        }
-        self.cache.now()
+        self.cache.stamp(&self.turn, || track.clone())
     }
 
     /// A frame of so many bytes of payload is complete.
@@ -239,16 +286,23 @@ impl Account {
         self.media_due.store(due.map_or(u64::MAX, Timestamp::units), Ordering::Relaxed);
     }
 
-    /// Moves the track's deadline from `old` to `new`.
+    /// Moves the deadline of the track's groups from `old` to `new`.
     pub(crate) fn schedule(&self, old: Option<Instant>, new: Option<(Instant, Weak<Shared>)>) {
-        let mut deadlines = lock(&self.cache.deadlines);
-        if let Some(old) = old {
-            deadlines.remove(&(old, self.track));
-        }
-        if let Some((at, track)) = new {
-            deadlines.insert((at, self.track), track);
-        }
+        self.cache.schedule(self.timed[0], old, new.map(timed));
     }
+
+    /// As [`schedule`](Self::schedule), for those who wait for an answer. `true`: it is the next of all now.
+    pub(crate) fn schedule_answers(
+        &self,
+        old: Option<Instant>,
+        new: Option<(Instant, Weak<Shared>)>,
+    ) -> bool {
+        self.cache.schedule(self.timed[1], old, new.map(timed))
+    }
+}
+
+fn timed((at, track): (Instant, Weak<Shared>)) -> (Instant, Weak<dyn Timed>) {
+    (at, track)
 }
 
 /// Bytes held of an [`Account`], given back on drop.
@@ -292,7 +346,7 @@ impl Drop for Charge {
 // What is in `fresh` may be gone: it is swept when it is full, and by whoever tells the time.
 census! { Cache {
     counts: minders, deadlines;
-    plain: limits, now, turn, fresh, used, last_track, minder;
+    plain: limits, now, turn, fresh, used, last_timed, minder;
 } }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+mod answers;
 mod fetch;
 mod held;
 mod inbox;
@@ -38,6 +39,7 @@ use crate::stream::{Side, StreamId};
 use crate::time::Instant;
 use crate::version::{Agreed, Version};
 
+use answers::Unanswered;
 use held::{Asks, Held};
 use inbox::{Inbox, Kept};
 use linger::Lingering;
@@ -135,7 +137,12 @@ impl Driver {
         Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
             outbox: Outbox::default(),
-            inbox: Inbox { lingering: Lingering::new(&setup.limits), kept, ..Inbox::default() },
+            inbox: Inbox {
+                lingering: Lingering::new(&setup.limits),
+                unanswered: Unanswered::new(&setup.limits),
+                kept,
+                ..Inbox::default()
+            },
             shared,
             ready,
             version,
@@ -192,6 +199,7 @@ impl Driver {
             self.machine.apply(Command::AnnouncementsReady { request });
         }
         self.linger(now);
+        self.give_up(now);
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
             self.described.pop_front();
         }
@@ -277,7 +285,9 @@ impl Driver {
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         let held = self.outbox.next_deadline();
         let lingering = self.inbox.lingering.next_deadline();
-        let deadlines = [self.machine.poll_timeout(), described, lingering, expiry, held];
+        let unanswered = self.inbox.unanswered.next_deadline();
+        let deadlines =
+            [self.machine.poll_timeout(), described, lingering, unanswered, expiry, held];
         deadlines.into_iter().flatten().min()
     }
 

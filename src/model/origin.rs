@@ -2,10 +2,12 @@
 
 use std::cmp::Reverse;
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
 mod dynamic;
+mod peer;
 mod reader;
 mod request;
 
@@ -13,7 +15,7 @@ use super::Result;
 use super::broadcast::{BroadcastConsumer, BroadcastProducer, Supplier};
 use super::budget::Cache;
 use super::clock::Clock;
-use super::route::{DOUBT_TIME, Horizon, Reach, Route};
+use super::route::{DOUBT_TIME, Horizon, Reach, Route, SessionId};
 use super::scope::Scope;
 use super::table::{Change, Reader, Table, Way};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
@@ -23,8 +25,9 @@ use crate::{Error, Hop, Instant, Limits, Path};
 use request::Requests;
 
 pub use dynamic::{BroadcastRequest, OriginDynamic};
+pub(crate) use peer::{PeerDoor, PeerName};
 pub(crate) use reader::AnnounceReader;
-pub(crate) use request::{Asking, Found, PeerDoor, PeerName};
+pub(crate) use request::{Asking, Found, Stay};
 
 /// A collection of broadcasts, each under a path: what sessions publish from and consume into.
 #[derive(Clone, Debug, Default)]
@@ -53,9 +56,12 @@ impl Origin {
     /// Makes its first producer, with a cache and a clock of its own.
     pub fn produce(self) -> OriginProducer {
         let state = State { producers: 1, ..State::default() };
+        let cache = Cache::new(self.limits);
         let shared = Shared {
             hop: self.hop,
-            cache: Cache::new(self.limits),
+            timed: cache.timed_id(),
+            turn: AtomicU64::new(0),
+            cache,
             clock: Clock::default(),
             state: Mutex::new(state),
         };
@@ -67,8 +73,19 @@ impl Origin {
 struct Shared {
     hop: Hop,
     cache: Arc<Cache>,
+    /// What the cache knows its deadlines by.
+    timed: u64,
+    /// In which turn of the cache something was asked for last.
+    turn: AtomicU64,
     clock: Clock,
     state: Mutex<State>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.cache.schedule(self.timed, state.requests.scheduled, None);
+    }
 }
 
 #[derive(Default)]
@@ -83,7 +100,7 @@ struct State {
 
 impl Shared {
     /// Changes the state, then wakes all who wait.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut woken = Woken::default();
         let result = self.quietly(|state| {
             state.waiters.take(&mut woken);
@@ -94,11 +111,13 @@ impl Shared {
     }
 
     /// Changes what concerns requests, then wakes those whom it concerns.
-    fn quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn quietly<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = lock(&self.state);
         let result = change(&mut state);
-        let mut woken = state.requests.take_due();
+        self.schedule(&mut state);
+        let (mut woken, debris) = state.requests.take_rest();
         drop(state);
+        drop(debris);
         woken.wake();
         result
     }
@@ -151,12 +170,22 @@ fn same_content<'a, B>(
     same.into_iter()
 }
 
-/// Where a broadcast stands in the table of an origin.
+/// Where an origin has a broadcast.
 #[derive(Clone)]
 pub(super) struct Place {
     origin: Weak<Shared>,
     path: Path,
     id: u64,
+    entry: Entry,
+}
+
+/// How a broadcast came to its [`Place`].
+#[derive(Clone, Copy)]
+enum Entry {
+    /// It stands in the table.
+    Announced,
+    /// It was asked for, of a session or of somebody here.
+    Requested(Option<SessionId>),
 }
 
 impl Place {
@@ -165,14 +194,17 @@ impl Place {
         self.origin.strong_count() > 0
     }
 
-    /// Takes the broadcast out of the table.
+    /// Takes the broadcast out of the origin.
     pub(super) fn leave(&self) {
-        if let Some(origin) = self.origin.upgrade() {
-            // Dropped here and not under the lock: it may be the last handle of its broadcast.
-            drop(origin.change(|state| {
-                let known = state.requests.forget(&self.path, self.id);
-                (state.table.remove(&self.path, self.id), known)
-            }));
+        let Some(origin) = self.origin.upgrade() else { return };
+        // Dropped here and not under the lock: it may be the last handle of its broadcast.
+        match self.entry {
+            Entry::Announced => {
+                drop(origin.change(|state| state.table.remove(&self.path, self.id)))
+            }
+            Entry::Requested(session) => {
+                drop(origin.quietly(|state| state.requests.forget(&self.path, session, self.id)));
+            }
         }
     }
 
@@ -190,7 +222,11 @@ impl Place {
     /// The broadcast comes by another route.
     pub(super) fn reroute(&self, route: Route) {
         if let Some(origin) = self.origin.upgrade() {
-            origin.change(|state| state.table.reroute(&self.path, self.id, route));
+            origin.change(|state| {
+                let reach = route.reach;
+                state.table.reroute(&self.path, self.id, route);
+                state.requests.look_again(&self.path, reach);
+            });
         }
     }
 }
@@ -260,6 +296,7 @@ impl OriginProducer {
             if route.hops.contains(self.shared.hop) {
                 return Err(Error::Unroutable);
             }
+            let reach = route.reach;
             let joined = same_content(state.table.ways(path), &route, over).find_map(|way| {
                 Some((way.broadcast.join(path, &self.shared.cache, &route)?, way.clone()))
             });
@@ -270,9 +307,10 @@ impl OriginProducer {
                     (supplier, state.table.insert(path, route.clone(), fresh.consume()))
                 }
             };
-            state.requests.announced(path);
+            state.requests.look_again(path, reach);
             let origin = Arc::downgrade(&self.shared);
-            Ok((supplier, Place { origin, path: path.clone(), id }))
+            let entry = Entry::Announced;
+            Ok((supplier, Place { origin, path: path.clone(), id, entry }))
         })?;
         supplier.settle(place);
         Ok(supplier)
@@ -295,8 +333,9 @@ impl OriginProducer {
                 // Elsewhere it is one broadcast, whatever is below it there.
                 let route = Route { reach: Reach::Exact, ..route.clone() };
                 let id = state.table.insert(&path, route, broadcast.clone());
-                state.requests.announced(&path);
-                Ok(Place { origin: Arc::downgrade(&self.shared), path, id })
+                state.requests.look_again(&path, Reach::Exact);
+                let (origin, entry) = (Arc::downgrade(&self.shared), Entry::Announced);
+                Ok(Place { origin, path, id, entry })
             })
         })
     }
@@ -332,8 +371,8 @@ impl OriginProducer {
         self.scope.absolute(path).is_some()
     }
 
-    /// Moves the origin's time forward, never back, and drops what expired. For origins without a
-    /// session: each session does the same.
+    /// Moves the origin's time forward, never back, drops what expired and gives up what was not answered
+    /// in time. For origins without a session: each session does the same.
     pub fn advance(&self, now: Instant) {
         // Who tells the time by hand told it before writing.
         self.shared.cache.pause();
@@ -546,7 +585,7 @@ impl fmt::Debug for OriginConsumer {
 }
 
 census! { State { counts: waiters; within: table, requests; plain: producers; } }
-census! { Shared { within: cache, state; plain: hop, clock; } }
+census! { Shared { within: cache, state; plain: hop, timed, turn, clock; } }
 
 #[cfg(any(test, feature = "sim"))]
 impl OriginProducer {

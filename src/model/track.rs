@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Result;
-use super::budget::{Account, Cache};
+use super::budget::{Account, Cache, Timed};
 use super::group::{Group, GroupProducer, Kept};
 use super::route::Route;
 use super::shelf::{Dead, Rules, Shelf};
@@ -117,6 +117,10 @@ struct State {
     /// The sessions that bring it.
     sources: Sources,
     deadline: Option<Instant>,
+    /// When a track that was asked for, and that nobody accepted, is given up.
+    answer_due: Option<Instant>,
+    /// The deadline for answers that the cache knows of.
+    answer_deadline: Option<Instant>,
     /// Those who wait for groups.
     readers: Wakers,
     /// Those who wait for the track to be accepted or to end.
@@ -140,6 +144,7 @@ impl Shared {
             let mut state = lock(&self.state);
             let result = change(&mut state, woken);
             self.tidy(&mut state, &mut dead);
+            self.schedule_answers(&mut state, woken);
             (result, state.rests.take_lost())
         };
         lost.into_iter().for_each(Rest::give_up);
@@ -157,16 +162,25 @@ impl Shared {
         self.change(&mut Woken::default(), |_, _| ());
     }
 
-    /// The time was told late: what is taken to be written at `before` was so `now`.
-    pub(super) fn restamp(&self, before: Instant, now: Instant) {
-        for group in lock(&self.state).shelf.all() {
-            group.restamp(before, now);
+    /// Lets the cache know when the first of those who wait for an answer has waited long enough.
+    fn schedule_answers(self: &Arc<Self>, state: &mut State, woken: &mut Woken) {
+        if self.info.get().is_some() || state.abort.is_some() || state.end.is_some() {
+            state.answer_due = None;
+        }
+        let next = state.answer_due.into_iter().chain(state.fetches.next_due()).min();
+        let old = std::mem::replace(&mut state.answer_deadline, next);
+        if old == next {
+            return;
+        }
+        if self.account.schedule_answers(old, next.map(|at| (at, Arc::downgrade(self)))) {
+            // It may not have been told the time for long, nor of this deadline.
+            woken.push(self.account.cache().minder());
         }
     }
 
-    /// The cache says that the deadline has passed, and forgot it.
-    pub(super) fn expire(self: &Arc<Self>) {
-        self.change(&mut Woken::default(), |state, _| state.deadline = None);
+    /// When somebody has waited long enough who asks now.
+    fn answer_due(self: &Arc<Self>) -> Instant {
+        self.account.stamp(&Arc::downgrade(self)) + self.account.limits().answer_time
     }
 
     fn tidy(self: &Arc<Self>, state: &mut State, dead: &mut Dead) {
@@ -190,11 +204,43 @@ impl Shared {
     }
 }
 
+impl Timed for Shared {
+    fn restamp(&self, before: Instant, now: Instant) {
+        let mut state = lock(&self.state);
+        for group in state.shelf.all() {
+            group.restamp(before, now);
+        }
+        // An entry that is too early in the cache is as good.
+        let time = self.account.limits().answer_time;
+        if state.answer_due == Some(before + time) {
+            state.answer_due = Some(now + time);
+        }
+        state.fetches.put_off(before + time, now + time);
+    }
+
+    fn expire(self: Arc<Self>) {
+        let now = self.account.cache().now();
+        self.change(&mut Woken::default(), |state, woken| {
+            state.deadline = state.deadline.filter(|at| *at > now);
+            state.answer_deadline = state.answer_deadline.filter(|at| *at > now);
+            if state.fetches.give_up(now, woken) {
+                state.demand.suppliers.take(woken);
+            }
+            if state.answer_due.is_some_and(|due| due <= now) {
+                state.stop(Error::Timeout, woken);
+            }
+        });
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         if state.deadline.is_some() {
             self.account.schedule(state.deadline, None);
+        }
+        if state.answer_deadline.is_some() {
+            self.account.schedule_answers(state.answer_deadline, None);
         }
     }
 }
@@ -269,6 +315,14 @@ impl TrackProducer {
     /// A track of which nothing is known yet: consumers wait until it is accepted or aborted.
     pub(crate) fn requested(name: Arc<str>, cache: Arc<Cache>) -> Self {
         Self::of(Shared::new(name, cache), Changes::default())
+    }
+
+    /// From now on there is a time by which it must be accepted.
+    pub(super) fn expect_answer(&self, woken: &mut Woken) {
+        let due = self.shared.answer_due();
+        let mut state = lock(&self.shared.state);
+        state.answer_due = Some(due);
+        self.shared.schedule_answers(&mut state, woken);
     }
 
     fn of(shared: Arc<Shared>, demand_seen: Changes) -> Self {
@@ -510,9 +564,10 @@ impl TrackProducer {
         lock(&self.shared.state).demand.all().cloned()
     }
 
-    /// Whether somebody reads the track or asks what it is.
+    /// Whether somebody reads the track or asks what it is, and it was not given up.
     pub(super) fn is_asked(&self) -> bool {
-        lock(&self.shared.state).demand.is_asked()
+        let state = lock(&self.shared.state);
+        state.abort.is_none() && state.demand.is_asked()
     }
 
     /// The counts, which outlive the track.
@@ -523,6 +578,14 @@ impl TrackProducer {
     /// Makes it a source of the track, on behalf of `supplier`.
     pub(super) fn attach(&mut self, supplier: u64, route: &Route) {
         self.source = lock(&self.shared.state).sources.attach(supplier, route);
+    }
+
+    /// As [`Source::meet`](super::broadcast::Source::meet).
+    pub(super) fn meet(&self) {
+        self.shared.change(&mut Woken::default(), |state, _| {
+            state.sources.meet(self.source);
+            state.settle_rests();
+        });
     }
 
     /// Whether no other source is attached.
@@ -655,9 +718,7 @@ impl Drop for TrackProducer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut self.woken, |state, woken| {
             state.sources.detach(self.source);
-            if state.sources.is_empty() {
-                state.rests.lose();
-            }
+            state.settle_rests();
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {
@@ -722,6 +783,11 @@ impl WeakTrack {
         let consumer = TrackConsumer::new(shared.clone(), want);
         // Asked last: from now on the producers see a reader.
         shared.is_alive().then_some(consumer)
+    }
+
+    /// Whether it is that track.
+    pub(super) fn is_of(&self, track: &TrackProducer) -> bool {
+        self.0.as_ptr() == Arc::as_ptr(&track.shared)
     }
 
     /// The track, to look at. It may be the last handle: not to be dropped under a lock.
@@ -807,7 +873,7 @@ impl Drop for Watch {
 }
 
 census! { State {
-    counts: producers, deadline, readers, followers;
+    counts: producers, deadline, answer_due, answer_deadline, readers, followers;
     within: shelf, demand, fetches, rests, sources;
     plain: end, abort, start;
 } }

@@ -84,6 +84,11 @@ impl Wakers {
 pub(crate) struct Woken(List);
 
 impl Woken {
+    /// One more, that waits on no list.
+    pub(crate) fn push(&mut self, waker: Option<Waker>) {
+        self.0.push((u64::MAX, waker));
+    }
+
     pub(crate) fn wake(&mut self) {
         for (_, waker) in self.0.drain(..) {
             if let Some(waker) = waker {

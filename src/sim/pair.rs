@@ -3,7 +3,6 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::mem;
 use core::task::Context;
 use core::time::Duration;
@@ -39,12 +38,17 @@ struct Net {
     link: Link,
     /// There are datagrams, or there were.
     datagrams: bool,
+    datagrams_sent: u64,
     random: Random,
     now: Instant,
     trace: Trace,
     ends: [End; 2],
     /// Each direction of each stream that is not over, by who receives it.
     halves: BTreeMap<(Side, StreamId), Half>,
+    /// When something comes next on those on which something is on its way.
+    due: BTreeSet<(Instant, Side, StreamId)>,
+    /// How many times a stream was looked at.
+    looks: u64,
 }
 
 /// What the QUIC of one end knows.
@@ -64,14 +68,18 @@ struct End {
     known: [u64; 2],
     /// Bytes that may be sent on all streams together.
     window: u64,
+    /// Streams on which something came that it can be given now.
+    ready: BTreeSet<StreamId>,
     /// Streams that took no more.
     parked: BTreeSet<StreamId>,
+    /// Those of them that would take bytes now, as far as the stream is concerned.
+    writable: BTreeSet<StreamId>,
     /// When what was written is on its way.
     busy_until: Instant,
     /// What comes from the other end beside bytes of streams, in order.
     mail: VecDeque<(Instant, Mail)>,
-    /// Datagrams from the other end, in any order.
-    datagrams: Vec<(Instant, Bytes)>,
+    /// Datagrams from the other end, by when they arrive and by number.
+    datagrams: BTreeMap<(Instant, u64), Bytes>,
     /// Was told how large they may be.
     max_datagram: usize,
     /// Was told that there is no room for one.
@@ -102,6 +110,8 @@ struct Half {
     /// The receiver found a read limit of 0, and waits to hear that it should read on.
     held: bool,
     priority: i32,
+    /// Its entry in [`Net::due`].
+    due: Option<Instant>,
 }
 
 /// What can be tried at an instant, at one end.
@@ -167,6 +177,12 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         ids.into_iter().filter(|id| (id.initiator(), id.dir()) == (side, dir)).count()
     }
 
+    /// How many times a stream was looked at so far. It grows with what is sent, and not with the streams
+    /// that exist.
+    pub const fn looks(&self) -> u64 {
+        self.net.looks
+    }
+
     /// Does one thing that can be done at this instant. `false`: there is none.
     pub fn step(&mut self) -> bool {
         let mut tasks = [(Side::Client, Task::Deliver); 2 * TASKS.len()];
@@ -207,7 +223,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         loop {
             self.exhaust();
             match self.net.next_arrival() {
-                Some(at) => self.net.now = at,
+                Some(at) => self.net.pass_to(at),
                 None => return,
             }
         }
@@ -224,11 +240,11 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
             self.exhaust();
             let next = [self.net.next_arrival(), self.next_deadline()].into_iter().flatten().min();
             match next {
-                Some(at) if at <= target => self.net.now = self.net.now.max(at),
+                Some(at) if at <= target => self.net.pass_to(at),
                 _ => break,
             }
         }
-        self.net.now = target;
+        self.net.pass_to(target);
         self.exhaust();
     }
 
@@ -241,7 +257,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     pub fn sleep_to_deadline(&mut self) -> bool {
         self.run_until_idle();
         let Some(at) = self.next_deadline() else { return false };
-        self.net.now = self.net.now.max(at);
+        self.net.pass_to(at);
         self.run_until_idle();
         true
     }
@@ -272,7 +288,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         for side in SIDES {
             let input = Input::Closed { error: Error::Disconnected };
             self.give(side, input);
-            self.net.end(side).closed = true;
+            self.net.shut(side);
         }
         self.net.halves.clear();
     }
@@ -288,7 +304,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
 
     /// Moves the clock without doing anything. For who joins several pairs.
     pub fn skip_to(&mut self, at: Instant) {
-        self.net.now = self.net.now.max(at);
+        self.net.pass_to(at);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -418,32 +434,29 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
             return false;
         }
         let now = self.net.now;
-        let arrived = |half: &Half| {
-            let bytes = half.wire.front().is_some_and(|(at, _)| *at <= now);
-            let fin = half.wire.is_empty() && half.fin.is_some_and(|at| at <= now);
-            let reset = half.reset.is_some_and(|(at, _)| at <= now);
-            reset || (!half.held && (bytes || fin)) || (half.stopped && (bytes || fin))
-        };
-        let halves = self.net.halves.range((side, FIRST)..=(side, LAST));
-        let ready = halves.filter(|(_, half)| arrived(half)).map(|((_, id), _)| *id);
-        let ready: Vec<_> = ready.collect();
-        let mail = self.net.end(side).mail.front().is_some_and(|(at, _)| *at <= now);
-        let writable = self.net.writable(side);
         if self.deliver_datagram(side) {
             return true;
         }
-
-        let total = ready.len() + usize::from(mail) + writable.len();
+        let end = &self.net.ends[side as usize];
+        let mail = end.mail.front().is_some_and(|(at, _)| *at <= now);
+        let takes = end.busy_until <= now && end.window > 0;
+        let writable = if takes { end.writable.len() } else { 0 };
+        let total = end.ready.len() + usize::from(mail) + writable;
         if total == 0 {
             return false;
         }
         let shuffle = self.net.link.shuffle;
         let choice = if shuffle { self.net.random.below(total as u64) as usize } else { 0 };
-        if let Some(id) = ready.get(choice) {
-            self.deliver_stream(side, *id);
-        } else if let Some(id) = writable.get(choice - ready.len()) {
-            self.net.end(side).parked.remove(id);
-            self.give(side, Input::Writable { id: *id });
+        let end = &self.net.ends[side as usize];
+        if let Some(id) = end.ready.iter().nth(choice).copied() {
+            self.deliver_stream(side, id);
+            self.net.look(side, id);
+        } else if choice - end.ready.len() < writable {
+            let id = end.writable.iter().nth(choice - end.ready.len()).copied();
+            let id = id.expect("there are as many");
+            self.net.end(side).parked.remove(&id);
+            self.net.look_parked(side, id);
+            self.give(side, Input::Writable { id });
         } else {
             self.deliver_mail(side);
         }
@@ -461,8 +474,8 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         } else if end.full && end.busy_until <= now {
             end.full = false;
             Input::DatagramsAvailable
-        } else if let Some(at) = end.datagrams.iter().position(|(at, _)| *at <= now) {
-            Input::Datagram { bytes: end.datagrams.remove(at).1 }
+        } else if let Some(entry) = end.datagrams.first_entry().filter(|it| it.key().0 <= now) {
+            Input::Datagram { bytes: entry.remove() }
         } else {
             return false;
         };
@@ -538,7 +551,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let net = &mut self.net;
         match mail {
             Mail::Closed(code) => {
-                net.end(side).closed = true;
+                net.shut(side);
                 self.give(side, Input::Closed { error: Error::from_session_code(code) });
             }
             Mail::Credit(dir) => {
@@ -552,6 +565,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 let Some(half) = net.halves.get_mut(&(side.peer(), id)) else { return };
                 if half.reset.is_none() {
                     half.stop_heard = true;
+                    net.look_parked(side, id);
                     self.give(side, Input::Stopped { id, code });
                 }
             }
@@ -560,6 +574,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 if let Some(half) = net.halves.get_mut(&(side.peer(), id)) {
                     half.window += bytes;
                 }
+                net.look_parked(side, id);
             }
         }
     }
@@ -615,7 +630,9 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         net.occupy(side, bytes.len() as u64);
         let at = net.arrival(side);
         if !net.random.once_in(net.link.lose_datagrams) {
-            net.end(side.peer()).datagrams.push((at, bytes));
+            net.datagrams_sent += 1;
+            let number = net.datagrams_sent;
+            net.end(side.peer()).datagrams.insert((at, number), bytes);
         }
         true
     }
@@ -673,6 +690,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         };
         net.log(side, format_args!("-> {id}: write {}/{total}{end}", Hex(&bytes)));
         net.send(side, id, bytes.freeze(), fin);
+        net.look_parked(side, id);
         true
     }
 }
@@ -692,9 +710,6 @@ impl<C: Endpoint, S: Endpoint> Drop for Pair<C, S> {
     }
 }
 
-const FIRST: StreamId = StreamId::from_u64(0);
-const LAST: StreamId = StreamId::from_u64(u64::MAX);
-
 impl Net {
     fn new(link: Link) -> Self {
         let end = || End {
@@ -709,20 +724,25 @@ impl Net {
             waits: [false; 2],
             known: [0; 2],
             window: link.connection_window,
+            ready: BTreeSet::new(),
             parked: BTreeSet::new(),
+            writable: BTreeSet::new(),
             busy_until: Instant::ZERO,
             mail: VecDeque::new(),
-            datagrams: Vec::new(),
+            datagrams: BTreeMap::new(),
             max_datagram: 0,
             full: false,
         };
         Self {
             datagrams: false,
+            datagrams_sent: 0,
             random: Random::new(link.seed),
             now: Instant::ZERO,
             trace: Trace::new(),
             ends: [end(), end()],
             halves: BTreeMap::new(),
+            due: BTreeSet::new(),
+            looks: 0,
             link,
         }
     }
@@ -734,6 +754,63 @@ impl Net {
 
     fn end(&mut self, side: Side) -> &mut End {
         &mut self.ends[side as usize]
+    }
+
+    /// Moves the clock, never back.
+    fn pass_to(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        while self.due.first().is_some_and(|(at, ..)| *at <= self.now) {
+            if let Some((_, side, id)) = self.due.pop_first() {
+                self.look(side, id);
+            }
+        }
+    }
+
+    /// Sees what one direction of a stream has for its receiver, now or next.
+    fn look(&mut self, side: Side, id: StreamId) {
+        self.looks += 1;
+        let (now, end) = (self.now, &mut self.ends[side as usize]);
+        let half = self.halves.get_mut(&(side, id)).filter(|_| !end.closed);
+        let Some(half) = half else {
+            end.ready.remove(&id);
+            return;
+        };
+        let came = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let front = half.wire.front().map(|(at, _)| *at);
+        let reset = half.reset.map(|(at, _)| at);
+        let data = came(front) || (front.is_none() && came(half.fin));
+        let is_ready = came(reset) || (data && (!half.held || half.stopped));
+        match is_ready {
+            true => end.ready.insert(id),
+            false => end.ready.remove(&id),
+        };
+        let coming = [front, half.fin, reset].into_iter().flatten();
+        let due = coming.filter(|at| *at > now).min();
+        let before = mem::replace(&mut half.due, due);
+        if before != due {
+            self.due.extend(due.map(|at| (at, side, id)));
+            before.map(|at| self.due.remove(&(at, side, id)));
+        }
+    }
+
+    /// Sees whether a stream that took no more takes something again.
+    fn look_parked(&mut self, side: Side, id: StreamId) {
+        self.looks += 1;
+        let half = self.halves.get(&(side.peer(), id));
+        let takes = half.is_none_or(|half| half.window > 0 || half.stop_heard);
+        let end = &mut self.ends[side as usize];
+        match takes && end.parked.contains(&id) {
+            true => end.writable.insert(id),
+            false => end.writable.remove(&id),
+        };
+    }
+
+    /// An end is closed: nothing comes there any more.
+    fn shut(&mut self, side: Side) {
+        let end = self.end(side);
+        end.closed = true;
+        end.ready.clear();
+        self.due.retain(|(_, receiver, _)| *receiver != side);
     }
 
     fn drops_guard(&mut self) -> bool {
@@ -776,6 +853,7 @@ impl Net {
         if fin {
             half.fin = Some(at);
         }
+        self.look(side.peer(), id);
     }
 
     /// The receiver read bytes: the sender may send as many.
@@ -793,9 +871,11 @@ impl Net {
         match action {
             Action::Close { code, reason } => {
                 self.log(side, format_args!("-> close {code} {reason}"));
-                self.end(side).closed = true;
+                self.shut(side);
                 self.post(side.peer(), Mail::Closed(code));
                 self.halves.retain(|(receiver, _), _| *receiver != side);
+                let sender = self.end(side.peer());
+                sender.writable.clone_from(&sender.parked);
             }
             Action::Reset { id, code } => {
                 self.log(side, format_args!("-> {id}: reset {code}"));
@@ -807,6 +887,7 @@ impl Net {
                     if !mem::replace(&mut half.stopped, true) {
                         self.post(side.peer(), Mail::Stop(id, code));
                     }
+                    self.look(side, id);
                 }
             }
             Action::SetPriority { id, priority } => {
@@ -819,6 +900,7 @@ impl Net {
                 self.log(side, format_args!("-> {id}: resume"));
                 if let Some(half) = self.halves.get_mut(&(side, id)) {
                     half.held = false;
+                    self.look(side, id);
                 }
             }
         }
@@ -826,16 +908,21 @@ impl Net {
 
     fn reset(&mut self, side: Side, id: StreamId, code: Code) {
         self.end(side).parked.remove(&id);
+        self.look_parked(side, id);
         let at = self.arrival(side);
         if let Some(half) = self.halves.get_mut(&(side.peer(), id)) {
             // A RESET behind FIN says nothing new to who has everything.
             half.reset.get_or_insert((at, code));
+            self.look(side.peer(), id);
         }
     }
 
     /// One direction is over. The credit for a stream comes back with its last one.
     fn drop_half(&mut self, receiver: Side, id: StreamId) {
         let Some(half) = self.halves.remove(&(receiver, id)) else { return };
+        half.due.map(|at| self.due.remove(&(at, receiver, id)));
+        self.look(receiver, id);
+        self.look_parked(receiver.peer(), id);
         let unread = half.wire.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         self.read(receiver, id, unread);
         if !self.halves.contains_key(&(receiver.peer(), id)) {
@@ -843,31 +930,21 @@ impl Net {
         }
     }
 
-    /// Streams that were parked and would take bytes.
-    fn writable(&self, side: Side) -> Vec<StreamId> {
-        let end = &self.ends[side as usize];
-        if end.busy_until > self.now || end.window == 0 {
-            return Vec::new();
-        }
-        let takes = |id: &&StreamId| {
-            let half = self.halves.get(&(side.peer(), **id));
-            half.is_none_or(|half| half.window > 0 || half.stop_heard)
-        };
-        end.parked.iter().filter(takes).copied().collect()
-    }
-
     /// When the next thing arrives or becomes possible, if that is later.
     fn next_arrival(&self) -> Option<Instant> {
-        let halves = self.halves.iter().filter(|((side, _), _)| !self.ends[*side as usize].closed);
-        let streams = halves.flat_map(|(_, half)| {
-            let bytes = half.wire.front().map(|(at, _)| *at);
-            bytes.into_iter().chain(half.fin).chain(half.reset.map(|(at, _)| at))
-        });
+        let streams = self.due.first().map(|(at, ..)| *at);
         let open = self.ends.iter().filter(|end| !end.closed);
         let mail = open.clone().filter_map(|end| end.mail.front().map(|(at, _)| *at));
-        let datagrams = open.clone().flat_map(|end| end.datagrams.iter().map(|(at, _)| *at));
+        let later = |end: &End| end.datagrams.range((self.now, u64::MAX)..).next().map(|it| it.0.0);
+        let datagrams = open.clone().filter_map(later);
         let busy = open.filter(|end| end.full || !end.parked.is_empty());
         let busy = busy.map(|end| end.busy_until);
-        streams.chain(mail).chain(datagrams).chain(busy).filter(|at| *at > self.now).min()
+        streams
+            .into_iter()
+            .chain(mail)
+            .chain(datagrams)
+            .chain(busy)
+            .filter(|at| *at > self.now)
+            .min()
     }
 }

@@ -156,3 +156,31 @@ fn work_that_gives_nothing_is_seen() {
 fn work_without_end_is_seen() {
     Pair::new(bare(Side::Client), Busy { works: true }, Link::perfect()).run_until_idle();
 }
+
+/// What a connection costs to simulate grows with what is sent over it, and not with the streams that are
+/// open.
+#[test]
+fn streams_that_are_idle_are_free() {
+    let looks = |idle: u64| {
+        let link = Link { uni_streams: 1 << 20, bi_streams: 1 << 20, ..Link::wide(1) };
+        let (mut pair, request) = subscribed(link);
+        for slot in 0..idle {
+            // Groups that are open, and of which nothing more comes.
+            let slot = u32::try_from(slot + 100).unwrap();
+            pair.server.source.push(token(slot), Frame::new(0, vec![1; 1]));
+            let (group, sequence) = (token(slot), u64::from(slot));
+            pair.server.apply(Command::Group { request, group, sequence, first_frame: 0 });
+        }
+        pair.run_until_idle();
+        assert_eq!(pair.streams(Side::Server, Dir::Uni) as u64, idle);
+        let before = pair.looks();
+        for slot in 0..10 {
+            give(&mut pair, request, slot, 300);
+            pair.run_until_idle();
+            pair.advance(Duration::from_millis(10));
+        }
+        pair.looks() - before
+    };
+    let (few, many) = (looks(20), looks(200));
+    assert!(many <= few + few / 4, "{few} looks with 20 idle streams, {many} with 200");
+}

@@ -229,7 +229,7 @@ impl BroadcastConsumer {
         want: Option<Subscription>,
         horizon: Horizon,
     ) -> Result<TrackConsumer> {
-        self.find_track(name, want, Some(horizon))
+        self.find_track(name, want, Some(horizon)).map(|track| track.with_stay(self.stay()))
     }
 
     /// Sees to it that a track does not come from a peer that begins to read it.
@@ -424,6 +424,11 @@ impl Source {
     /// As [`TrackProducer::dynamic`].
     pub(crate) fn dynamic(&self) -> TrackDynamic {
         self.track.dynamic()
+    }
+
+    /// Its session has it, and is asked for the rest of groups if it can be.
+    pub(crate) fn meet(&self) {
+        self.track.meet();
     }
 
     /// As [`TrackProducer::poll_interest`].
@@ -633,6 +638,42 @@ mod tests {
         track::cut_off(open, None, Error::SessionClosed);
         assert!(group.try_next_frame().is_pending(), "the other one may have it");
         old.lose(Error::Cancelled);
+        assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
+    }
+
+    /// moq-lite 03 and 04 and moq-transport have no FETCH that could complete a group.
+    #[test]
+    fn the_rest_of_a_group_goes_to_a_session_that_can_fetch_it() {
+        let origin = origin();
+        let mut sessions = [(2, 9), (3, 5), (4, 3)].map(|(id, cost)| session(&origin, id, cost));
+        let _reader = read(&origin);
+        let mut sources = Vec::new();
+        let mut near = session(&origin, 5, 1);
+        // Each is asked when it is the best; those that were asked before stay.
+        sources.extend(sessions.iter_mut().filter_map(asked));
+        let mut new = asked(&mut near).expect("the best");
+        new.accept(TrackInfo::default()).unwrap();
+        new.meet();
+        let old = sources.pop().expect("the best before");
+        old.meet();
+        let (mut unable, mut able) = (old.dynamic(), old.dynamic());
+        able.take_rests();
+        let begin = |source: &mut Source, sequence| source.create_group(sequence).unwrap();
+        let open = begin(&mut new, 0);
+        let mut group = open.consume();
+        track::cut_off(open, None, Error::SessionClosed);
+        assert!(unable.poll_supply(None).is_pending(), "it would refuse it");
+        let taken = able.poll_supply(None);
+        let Poll::Ready(Some((track::Wanted::Rest(rest), _))) = taken else { panic!("no rest") };
+        assert!(group.try_next_frame().is_pending());
+        // It was asked and has not got it, and nobody is left.
+        rest.leave();
+        assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
+        // The next one has nobody who can from the beginning.
+        drop(able);
+        let open = begin(&mut new, 1);
+        let mut group = open.consume();
+        track::cut_off(open, None, Error::SessionClosed);
         assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
     }
 

@@ -55,8 +55,11 @@ impl Driver {
             };
             let (broadcast, track) = (past.broadcast.clone(), past.dynamic.name().into());
             let waker = |slot| self.ready.waker(ready_key(FETCH, slot));
-            let fetch = |slot| Fetch { wanted, waker: waker(slot) };
-            let fetch: Token = self.inbox.fetches.insert_with(fetch).into();
+            let answer_due = self.inbox.unanswered.due(self.now);
+            let fetch = |slot| Fetch { wanted, answer_due, waker: waker(slot) };
+            let key = self.inbox.fetches.insert_with(fetch);
+            self.inbox.unanswered.expect_group(key, answer_due);
+            let fetch = Token::from(key);
             self.machine.apply(Command::Fetch {
                 fetch,
                 broadcast,
@@ -75,14 +78,14 @@ impl Driver {
         let Some((key, fetch)) = self.inbox.fetches.at(slot) else { return };
         let Wanted::Group(request) = &mut fetch.wanted else { return };
         if request.poll_unused(&mut Context::from_waker(&fetch.waker)).is_ready() {
-            self.inbox.fetches.remove(key);
+            self.inbox.end_fetch(key);
             self.machine.apply(Command::CancelFetch { fetch: key.into() });
         }
     }
 
     /// From now on it is a group like others.
     pub(super) fn fetch_started(&mut self, fetch: Token, key: GroupKey) {
-        let receiving = match self.inbox.fetches.remove(fetch.into()).map(|fetch| fetch.wanted) {
+        let receiving = match self.inbox.end_fetch(fetch.into()).map(|fetch| fetch.wanted) {
             Some(Wanted::Group(request)) => {
                 request.accept().map(|group| Receiving::new(key, group, None))
             }
@@ -100,11 +103,12 @@ impl Driver {
     }
 
     pub(super) fn fetch_ended(&mut self, fetch: Token, result: Result<(), Error>) {
-        match self.inbox.fetches.remove(fetch.into()).map(|fetch| fetch.wanted) {
+        match self.inbox.end_fetch(fetch.into()).map(|fetch| fetch.wanted) {
             Some(Wanted::Group(request)) => {
                 request.reject(result.err().unwrap_or(Error::NotFound));
             }
-            Some(Wanted::Rest(rest)) => rest.give_up(),
+            // Somebody else may have it.
+            Some(Wanted::Rest(rest)) => rest.leave(),
             None => {}
         }
     }

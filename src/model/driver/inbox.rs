@@ -10,6 +10,7 @@ use super::super::origin::{OriginProducer, PeerDoor};
 use super::super::route::{Reach, Route};
 use super::super::stats::count;
 use super::super::track::{TrackDynamic, Wanted};
+use super::answers::Unanswered;
 use super::linger::{Idle, Lingering};
 use super::receive::Receiving;
 use super::{ASK, Driver, REMOTE, ready_key};
@@ -20,6 +21,7 @@ use crate::machine::{Command, GroupKey, Token};
 use crate::path::Path;
 use crate::slab::{Key, Slab};
 use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Instant;
 
 /// What comes from the peer.
 #[derive(Default)]
@@ -34,6 +36,7 @@ pub(super) struct Inbox {
     pub(super) ended: Option<Path>,
     pub(super) asks: Slab<Ask>,
     pub(super) lingering: Lingering,
+    pub(super) unanswered: Unanswered,
     pub(super) pasts: Slab<Past>,
     pub(super) fetches: Slab<Fetch>,
     /// By slot of the machine's key.
@@ -80,6 +83,8 @@ pub(super) struct Ask {
     pub(super) open: usize,
     /// If nobody reads it, and it is read on.
     pub(super) idle: Option<Idle>,
+    /// When it is given up, as long as the peer did not answer.
+    pub(super) answer_due: Option<Instant>,
     pub(super) waker: Waker,
 }
 
@@ -104,6 +109,8 @@ pub(super) struct Past {
 /// A group of the peer, or the rest of one, that was asked for and does not come yet.
 pub(super) struct Fetch {
     pub(super) wanted: Wanted,
+    /// When it is given up.
+    pub(super) answer_due: Instant,
     pub(super) waker: Waker,
 }
 
@@ -111,8 +118,15 @@ impl Inbox {
     pub(super) fn end_ask(&mut self, key: Key) -> Option<Ask> {
         let mut ask = self.asks.remove(key)?;
         self.lingering.end(key, &mut ask);
+        self.unanswered.end_track(key, &mut ask);
         ask.remote.wake_by_ref();
         Some(ask)
+    }
+
+    pub(super) fn end_fetch(&mut self, key: Key) -> Option<Fetch> {
+        let fetch = self.fetches.remove(key)?;
+        self.unanswered.end_group(key, &fetch);
+        Some(fetch)
     }
 
     pub(super) fn begin(&mut self, receiving: Receiving) {
@@ -224,12 +238,18 @@ impl Driver {
     }
 
     pub(super) fn ask(&mut self, broadcast: Path, of: Token, remote: Waker, track: Source) {
-        self.supply_past(broadcast.clone(), of, track.dynamic());
+        let mut dynamic = track.dynamic();
+        if self.version.fetches() {
+            dynamic.take_rests();
+        }
+        self.supply_past(broadcast.clone(), of, dynamic);
+        track.meet();
         let waker = |slot| self.ready.waker(ready_key(ASK, slot));
         let told = Told::Nothing;
+        let (open, idle, answer_due) = Default::default();
         let ask = |slot| {
-            let (open, idle, waker) = (0, None, waker(slot));
-            Ask { track, broadcast, of, remote, told, open, idle, waker }
+            let waker = waker(slot);
+            Ask { track, broadcast, of, remote, told, open, idle, answer_due, waker }
         };
         let token = Token::from(self.inbox.asks.insert_with(ask));
         self.ask_changed(token.slot as usize);
@@ -286,13 +306,16 @@ impl Driver {
                 }
                 _ => Command::Describe { subscription, broadcast, track },
             };
-            ask.told = told;
+            if std::mem::replace(&mut ask.told, told) == Told::Nothing {
+                self.inbox.unanswered.expect_track(key, ask, self.now);
+            }
             self.machine.apply(command);
         }
     }
 
     pub(super) fn track_info(&mut self, subscription: Token, info: TrackInfo) {
         let Some(ask) = self.inbox.asks.get_mut(subscription.into()) else { return };
+        self.inbox.unanswered.end_track(subscription.into(), ask);
         if let Err(error) = ask.track.accept(info) {
             // It is another track under the same name.
             self.machine.apply(Command::Unsubscribe { subscription });
@@ -390,11 +413,11 @@ impl Driver {
 }
 
 census! { each Remote { plain: supplier, path, waker, is_announced; } }
-census! { each Ask { counts: open, idle; plain: track, broadcast, of, remote, told, waker; } }
-census! { each Past { plain: dynamic, broadcast, of, waker; } }
-census! { each Fetch { plain: wanted, waker; } }
+census! { each Ask { counts: open, idle, answer_due; plain: track, broadcast, remote, told, waker; } }
+census! { each Past { plain: dynamic, broadcast, waker; } }
+census! { each Fetch { plain: wanted, answer_due, waker; } }
 census! { Inbox {
     counts: remote_by_path, ended;
-    within: remotes, asks, lingering, pasts, fetches, groups;
+    within: remotes, asks, lingering, unanswered, pasts, fetches, groups;
     plain: consume, door, receiving, kept;
 } }

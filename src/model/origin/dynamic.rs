@@ -8,7 +8,8 @@ use super::super::Result;
 use super::super::broadcast::{BroadcastConsumer, BroadcastProducer};
 use super::super::route::{Reach, Route};
 use super::super::wakers::{WaitSlot, lock, wait};
-use super::{OriginProducer, Place};
+use super::request::Stay;
+use super::{Entry, OriginProducer, Place};
 use crate::{Error, Path};
 
 impl OriginProducer {
@@ -52,7 +53,8 @@ impl OriginProducer {
         let nothing = BroadcastProducer::new(prefix.clone(), self.cache().clone(), route.clone());
         let handler = self.shared.change(|state| {
             let id = state.table.insert(&prefix, route, nothing.consume());
-            state.requests.open_handler(id);
+            state.requests.open_handler(&prefix, id);
+            state.requests.look_again(&prefix, Reach::OnDemand);
             id
         });
         Ok(OriginDynamic { origin: self.clone(), prefix, handler, slot: WaitSlot::default() })
@@ -61,8 +63,8 @@ impl OriginProducer {
 
 /// Answers for broadcasts that are asked for and that nobody announced.
 ///
-/// When the last clone is dropped, requests that still wait are refused with [`Error::Unroutable`], and so
-/// are new ones. What was accepted stays.
+/// When the last clone is dropped, requests that still wait go to whoever else answers for them, or are
+/// refused with [`Error::Unroutable`], and so are new ones. What was accepted stays.
 pub struct OriginDynamic {
     origin: OriginProducer,
     /// The whole path.
@@ -74,7 +76,8 @@ pub struct OriginDynamic {
 impl OriginDynamic {
     wait! {
         /// The next broadcast that somebody wants, first come first served. All who want it share one
-        /// request; one that nobody wants any more is not given.
+        /// request; one that nobody wants any more is not given. It is to be answered within
+        /// [`Limits::answer_time`](crate::Limits::answer_time).
         next_request => poll_requested_broadcast, requested_broadcast, try_requested_broadcast()
             -> BroadcastRequest
     }
@@ -82,9 +85,9 @@ impl OriginDynamic {
     fn next_request(&mut self, waker: Option<&Waker>) -> Poll<BroadcastRequest> {
         let waker = waker.cloned();
         let mut state = lock(&self.origin.shared.state);
-        if let Some(path) = state.requests.hand_out(self.handler) {
+        if let Some((path, number)) = state.requests.hand_out(self.handler) {
             drop(state);
-            return Poll::Ready(BroadcastRequest::new(self.origin.clone(), path));
+            return Poll::Ready(BroadcastRequest::new(self.origin.clone(), path, number));
         }
         let unused = waker.and_then(|waker| {
             state.requests.handler(self.handler)?.waiters.register(&mut self.slot, waker)
@@ -118,8 +121,8 @@ impl Drop for OriginDynamic {
         if is_last {
             // What comes back is dropped after the unlock.
             drop(origin.shared.change(|state| {
-                let closed = state.requests.close_handler(*handler, &Error::Unroutable);
-                (state.table.remove(prefix, *handler), closed)
+                let removed = state.table.remove(prefix, *handler);
+                (removed, state.requests.close_handler(prefix, *handler))
             }));
         }
     }
@@ -137,15 +140,17 @@ pub struct BroadcastRequest {
     /// The whole path.
     whole: Path,
     path: Path,
+    /// Tells it from others for the path.
+    number: u64,
     slot: WaitSlot,
     is_answered: bool,
 }
 
 impl BroadcastRequest {
-    fn new(origin: OriginProducer, whole: Path) -> Self {
+    fn new(origin: OriginProducer, whole: Path, number: u64) -> Self {
         // It is below a prefix that was allowed.
         let path = origin.scope.relative(&whole).unwrap_or_default();
-        Self { origin, whole, path, slot: WaitSlot::default(), is_answered: false }
+        Self { origin, whole, path, number, slot: WaitSlot::default(), is_answered: false }
     }
 
     /// What is asked for, relative to the root of the producer that [`OriginProducer::dynamic`] was called
@@ -155,14 +160,17 @@ impl BroadcastRequest {
     }
 
     wait! {
-        /// Until all who want it went away.
+        /// Until all who want it went away, or ask somebody else: a handle with a longer prefix that came
+        /// later, or nobody, because it took too long.
         wait_unused => poll_unused, unused, try_unused() -> ()
     }
 
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
         let waker = waker.cloned();
         let mut state = lock(&self.origin.shared.state);
-        let Some(asked) = state.requests.wanted(&self.whole) else { return Poll::Ready(()) };
+        let Some(asked) = state.requests.wanted(&self.whole, self.number) else {
+            return Poll::Ready(());
+        };
         let unused = waker.and_then(|waker| asked.unused.register(&mut self.slot, waker));
         drop(state);
         drop(unused);
@@ -171,47 +179,64 @@ impl BroadcastRequest {
 
     /// Begins the broadcast, unannounced: who asked gets it, and who asks as long as it lives. When nobody
     /// reads it any more ([`BroadcastProducer::unused`]) it can be finished, and is asked for anew.
-    pub fn accept(self) -> Result<BroadcastProducer> {
-        let cache = self.origin.cache().clone();
-        let broadcast = BroadcastProducer::new(self.whole.clone(), cache, Route::default());
-        self.accept_broadcast(&broadcast.consume())?;
-        Ok(broadcast)
+    ///
+    /// If the request is no longer wanted, because somebody else was asked for the path instead, nobody
+    /// finds the broadcast.
+    pub fn accept(mut self) -> Result<BroadcastProducer> {
+        self.is_answered = true;
+        let (origin, path, number) = (&self.origin, &self.whole, self.number);
+        let cache = origin.cache().clone();
+        let broadcast = BroadcastProducer::new(path.clone(), cache, Route::default());
+        let consumer = broadcast.consume();
+        let result: Result<_> = origin.shared.quietly(|state| {
+            if !state.requests.may_answer(path, number) {
+                return Ok(None);
+            }
+            let (id, asker) = (state.table.spare_id(), state.requests.asker(path));
+            consumer.settle(|_| Ok(place(origin, path, id)))?;
+            let displaced = state.requests.serve(path, None, [id, 0], asker, &consumer, None);
+            Ok(Some((state.requests.answer(path, number, Ok(consumer.clone())), displaced)))
+        });
+        result.map(|_| broadcast)
     }
 
     /// Answers with a broadcast from elsewhere: of another origin, or one that
     /// [`Session::request_broadcast`](crate::Session::request_broadcast) gives, which is how a relay asks
-    /// upstream. It is not kept for that: one that comes through a session goes when nobody reads it.
+    /// upstream. It is found under this path as long as somebody has a handle to it, or to a track, that
+    /// came by this path; then it is asked for anew. One that comes through a session goes when nobody reads
+    /// it.
     ///
-    /// Upstream must have an end. Relays in a ring that all answer by asking the next one wait for
-    /// each other for ever, and go on to when nobody else wants it: no version says by whom a request came.
-    /// A prefix that is announced is asked for on the way back to who announced it, which is no ring.
+    /// Upstream must have an end. Relays in a ring that all answer by asking the next one wait for each
+    /// other until [`Limits::answer_time`](crate::Limits::answer_time) is over: no version says by whom a
+    /// request came. A prefix that is announced is asked for on the way back to who announced it, which is no
+    /// ring.
     ///
     /// Errors, which those who asked get too: [`Error::Unroutable`] if it came through this very origin by
     /// way of a peer; why it ended if it did, [`Error::Closed`] for a clean end.
     pub fn accept_broadcast(mut self, broadcast: &BroadcastConsumer) -> Result<()> {
-        let (origin, path) = (&self.origin, &self.whole);
-        let place = Arc::downgrade(&origin.shared);
-        let result: Result<_> = origin.shared.quietly(|state| {
-            let id = state.table.spare_id();
-            broadcast.settle(|route| {
-                if route.hops.contains(origin.hop()) {
-                    return Err(Error::Unroutable);
-                }
-                Ok(Place { origin: place, path: path.clone(), id })
-            })?;
-            let displaced = state.requests.serve(path, None, [id, 0], broadcast);
-            Ok((state.requests.answer(path, Ok(broadcast.clone())), displaced))
+        let (origin, path, number) = (&self.origin, &self.whole, self.number);
+        let checked = broadcast.open_route().and_then(|route| {
+            let came_from_here = route.hops.contains(origin.hop());
+            if came_from_here { Err(Error::Unroutable) } else { Ok(()) }
         });
-        match result {
-            Ok(_) => {
-                self.is_answered = true;
-                Ok(())
-            }
-            Err(error) => {
-                self.refuse(error.clone());
-                Err(error)
-            }
+        if let Err(error) = checked {
+            self.refuse(error.clone());
+            return Err(error);
         }
+        // Declared before the answer is given: the last handle that came by this path forgets it, after the
+        // unlock.
+        let _answered = origin.shared.quietly(|state| {
+            let (id, asker) = (state.table.spare_id(), state.requests.asker(path));
+            let stay = Stay::new(place(origin, path, id), broadcast.stay());
+            let given = broadcast.clone().with_stay(Some(stay.clone()));
+            let displaced = state.requests.may_answer(path, number).then(|| {
+                let stay = Some(Arc::downgrade(&stay));
+                state.requests.serve(path, None, [id, 0], asker, broadcast, stay)
+            });
+            (state.requests.answer(path, number, Ok(given)), displaced, stay)
+        });
+        self.is_answered = true;
+        Ok(())
     }
 
     /// Refuses the broadcast: all who asked get `error`.
@@ -221,7 +246,8 @@ impl BroadcastRequest {
 
     fn refuse(&mut self, error: Error) {
         self.is_answered = true;
-        drop(self.origin.shared.quietly(|state| state.requests.answer(&self.whole, Err(error))));
+        let (path, number) = (&self.whole, self.number);
+        drop(self.origin.shared.quietly(|state| state.requests.answer(path, number, Err(error))));
     }
 }
 
@@ -237,4 +263,9 @@ impl fmt::Debug for BroadcastRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BroadcastRequest").field("path", &self.whole).finish_non_exhaustive()
     }
+}
+
+fn place(origin: &OriginProducer, path: &Path, id: u64) -> Place {
+    let (origin, entry) = (Arc::downgrade(&origin.shared), Entry::Requested(None));
+    Place { origin, path: path.clone(), id, entry }
 }

@@ -1,51 +1,80 @@
 //! Broadcasts that are asked for by name: announced ones, else those that somebody answers for.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 
 use super::super::Result;
-use super::super::broadcast::{BroadcastConsumer, BroadcastProducer, Supplier};
+use super::super::broadcast::BroadcastConsumer;
+use super::super::budget::Timed;
 use super::super::route::{Horizon, Reach, Route, SessionId};
-use super::super::scope::Scope;
-use super::super::table::{Table, Way};
+use super::super::table::Table;
 use super::super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
-use super::{OriginConsumer, OriginProducer, Place, Shared, State};
+use super::peer::Peer;
+use super::{OriginConsumer, Place, Shared, State};
 use crate::census::census;
-use crate::{Error, Path};
+use crate::{Error, Instant, Limits, Path};
 
 /// Why one more broadcast can't be asked for.
-const TOO_MANY: Error = Error::Limit("requests for broadcasts");
+pub(super) const TOO_MANY: Error = Error::Limit("requests for broadcasts");
+
+/// Who asks: a session, on behalf of its peer, or the application.
+pub(super) type Asker = Option<SessionId>;
 
 /// What is asked for that is not announced, who answers, and what was answered.
 #[derive(Default)]
 pub(super) struct Requests {
     /// By id of their way in the table.
     handlers: BTreeMap<u64, Handler>,
+    /// The handlers of each prefix; the newest is asked.
+    prefixes: BTreeMap<Path, BTreeSet<u64>>,
     pending: BTreeMap<Path, Pending>,
+    /// All that is pending, by when it is given up.
+    due: BTreeSet<(Instant, Path)>,
+    /// The deadline that the cache knows of.
+    pub(super) scheduled: Option<Instant>,
     /// Broadcasts that are found without being announced, by the session that brings them.
-    served: BTreeMap<(Path, Option<SessionId>), Served>,
+    served: BTreeMap<(Path, Asker), Served>,
+    shares: BTreeMap<Asker, Share>,
     /// The sessions that can be asked.
-    peers: BTreeMap<SessionId, Peer>,
+    pub(super) peers: BTreeMap<SessionId, Peer>,
+    last: u64,
     /// Who is to be woken after the unlock.
-    due: Woken,
+    pub(super) woken: Woken,
+    /// What is to be dropped after it.
+    pub(super) debris: Vec<BroadcastConsumer>,
+}
+
+/// How many requests of one who asks are not answered, and how many of the answers are still there.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    asked: usize,
+    answered: usize,
 }
 
 /// Who answers for a prefix.
 pub(super) struct Handler {
     pub(super) handles: usize,
-    /// What was not handed out yet.
-    queue: VecDeque<Path>,
+    /// What was not handed out yet, the oldest first.
+    queue: BTreeMap<u64, Path>,
+    /// All that it is asked for and did not answer.
+    asked: BTreeSet<Path>,
     pub(super) waiters: Wakers,
 }
 
 /// A broadcast that was asked for and is not there.
 pub(super) struct Pending {
-    handler: u64,
+    /// Of the request that can answer.
+    number: u64,
+    /// Who asked first.
+    asker: Asker,
+    /// `None` if it is gone.
+    handler: Option<u64>,
     askers: usize,
     /// Whether there is a `BroadcastRequest`, which stays until it is answered.
     is_out: bool,
+    due: Instant,
     answer: Answer,
     waiters: Wakers,
     /// Who waits for the last asker to go.
@@ -58,70 +87,311 @@ pub(super) struct Served {
     id: u64,
     /// The announcement under which it was asked for, if there was one: under another one it is another.
     under: u64,
+    asker: Asker,
     /// Who only knows of it.
     broadcast: BroadcastConsumer,
+    /// What keeps it here; `None`: the broadcast itself, until it ends.
+    stay: Option<Weak<Stay>>,
 }
 
-/// What a session was asked for and did not take yet.
-#[derive(Default)]
-struct Peer {
-    asked: VecDeque<(Path, Supplier)>,
-    waiters: Wakers,
+impl Served {
+    /// Whether it is still there.
+    fn is_live(&self) -> bool {
+        let stays = self.stay.as_ref().is_none_or(|stay| stay.strong_count() > 0);
+        stays && !self.broadcast.is_closed()
+    }
+
+    /// The broadcast, if it is still there; else what may be to be dropped after the unlock.
+    fn live(&self) -> Result<BroadcastConsumer, Option<BroadcastConsumer>> {
+        let stay = self.stay.as_ref().map(|stay| stay.upgrade().ok_or(None)).transpose()?;
+        // Counted first: from then on it does not end for want of readers.
+        let found = self.broadcast.clone().with_stay(stay);
+        if found.is_closed() { Err(Some(found)) } else { Ok(found) }
+    }
+}
+
+/// Keeps a broadcast under the path that it was asked for by. All handles that came by that path share it;
+/// with the last of them, which is never dropped under a lock, the path is forgotten.
+pub(crate) struct Stay {
+    place: Place,
+    /// Of the path by which the answer was asked for itself.
+    _within: Option<Arc<Self>>,
+}
+
+impl Stay {
+    pub(super) fn new(place: Place, within: Option<&Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { place, _within: within.cloned() })
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.place.leave();
+    }
+}
+
+/// The paths below `path`, but for itself.
+fn below(path: &Path) -> (String, String) {
+    match path.is_root() {
+        true => (String::new(), char::MAX.to_string()),
+        // The character behind the slash.
+        false => (format!("{path}/"), format!("{path}0")),
+    }
 }
 
 impl Requests {
-    pub(super) fn take_due(&mut self) -> Woken {
-        std::mem::take(&mut self.due)
+    /// Who is to be woken and what is to be dropped after the unlock.
+    pub(super) fn take_rest(&mut self) -> (Woken, Vec<BroadcastConsumer>) {
+        (std::mem::take(&mut self.woken), std::mem::take(&mut self.debris))
     }
 
-    pub(super) fn open_handler(&mut self, id: u64) {
-        let handler = Handler { handles: 1, queue: VecDeque::new(), waiters: Wakers::default() };
-        self.handlers.insert(id, handler);
+    // ---- handlers ----------------------------------------------------------------------------
+
+    pub(super) fn open_handler(&mut self, prefix: &Path, id: u64) {
+        let (queue, asked, waiters) = Default::default();
+        self.handlers.insert(id, Handler { handles: 1, queue, asked, waiters });
+        self.prefixes.entry(prefix.clone()).or_default().insert(id);
     }
 
     pub(super) fn handler(&mut self, id: u64) -> Option<&mut Handler> {
         self.handlers.get_mut(&id)
     }
 
-    /// Nobody answers there any more.
-    pub(super) fn close_handler(&mut self, id: u64, error: &Error) -> impl Sized + use<> {
-        let handler = self.handlers.remove(&id);
-        let queue = handler.as_ref().map(|handler| handler.queue.clone()).unwrap_or_default();
-        queue.iter().for_each(|path| drop(self.answer(path, Err(error.clone()))));
-        handler.map(|handler| handler.waiters)
+    /// Nobody answers there any more: what it did not hand out goes to the next one.
+    pub(super) fn close_handler(&mut self, prefix: &Path, id: u64) -> impl Sized + use<> {
+        if let Some(ids) = self.prefixes.get_mut(prefix) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.prefixes.remove(prefix);
+            }
+        }
+        let mut handler = self.handlers.remove(&id)?;
+        for path in std::mem::take(&mut handler.asked) {
+            let Some(pending) = self.pending.get_mut(&path) else { continue };
+            pending.handler = None;
+            if pending.is_out {
+                // It can be answered still; who asked may find another way.
+                pending.waiters.take(&mut self.woken);
+            } else {
+                self.settle(&path);
+            }
+        }
+        Some(handler.waiters)
     }
 
-    /// The next path that a handler is asked for.
-    pub(super) fn hand_out(&mut self, handler: u64) -> Option<Path> {
-        let path = self.handlers.get_mut(&handler)?.queue.pop_front()?;
+    /// The next path that a handler is asked for, and the number of the request.
+    pub(super) fn hand_out(&mut self, handler: u64) -> Option<(Path, u64)> {
+        let (number, path) = self.handlers.get_mut(&handler)?.queue.pop_first()?;
         self.pending.get_mut(&path)?.is_out = true;
-        Some(path)
+        Some((path, number))
     }
 
-    /// The request for a path, if anybody still wants it.
-    pub(super) fn wanted(&mut self, path: &Path) -> Option<&mut Pending> {
-        self.pending.get_mut(path).filter(|pending| pending.askers > 0)
+    /// The handler of this process that is to be asked for `path`.
+    fn nearest(&self, path: &Path) -> Option<u64> {
+        path.ancestors().find_map(|prefix| self.prefixes.get(prefix)?.last().copied())
     }
 
-    /// There may be an answer for who asked for `path`.
-    pub(super) fn announced(&mut self, path: &Path) {
+    /// Something changed at `path`: who asked for a broadcast there, or below if that is in reach, may be
+    /// better served now.
+    pub(super) fn look_again(&mut self, path: &Path, reach: Reach) {
         if let Some(pending) = self.pending.get_mut(path) {
-            pending.waiters.take(&mut self.due);
+            pending.waiters.take(&mut self.woken);
+        }
+        if reach == Reach::Exact {
+            return;
+        }
+        // What is asked of a handler with a longer prefix stays there.
+        let (from, to) = below(path);
+        let mut concerned = BTreeSet::new();
+        for id in path.ancestors().filter_map(|prefix| self.prefixes.get(prefix)).flatten() {
+            let Some(handler) = self.handlers.get(id) else { continue };
+            let range = (Bound::Included(&*from), Bound::Excluded(&*to));
+            concerned.extend(handler.asked.get(path).cloned());
+            concerned.extend(handler.asked.range::<str, _>(range).cloned());
+        }
+        concerned.iter().for_each(|path| self.settle(path));
+    }
+
+    /// Asks the nearest handler, if that is another one than before, and lets those who asked look again.
+    fn settle(&mut self, path: &Path) {
+        let nearest = self.nearest(path);
+        let Some(pending) = self.pending.get_mut(path) else { return };
+        pending.waiters.take(&mut self.woken);
+        if pending.handler == nearest {
+            return;
+        }
+        if let Some(old) = pending.handler.and_then(|handler| self.handlers.get_mut(&handler)) {
+            old.queue.remove(&pending.number);
+            old.asked.remove(path);
+        }
+        if std::mem::take(&mut pending.is_out) {
+            pending.unused.take(&mut self.woken);
+        }
+        pending.handler = nearest;
+        self.last += 1;
+        pending.number = self.last;
+        if let Some(handler) = nearest.and_then(|handler| self.handlers.get_mut(&handler)) {
+            handler.queue.insert(self.last, path.clone());
+            handler.asked.insert(path.clone());
+            handler.waiters.take(&mut self.woken);
         }
     }
 
-    /// Tells those who asked. What comes back is to be dropped after the unlock.
+    // ---- what is asked for -------------------------------------------------------------------
+
+    /// The request of this number for a path, if anybody still wants it.
+    pub(super) fn wanted(&mut self, path: &Path, number: u64) -> Option<&mut Pending> {
+        let pending = self.pending.get_mut(path);
+        pending.filter(|pending| pending.number == number && pending.askers > 0)
+    }
+
+    /// Whether the request of this number can still answer for a path, or nobody else is asked for it.
+    pub(super) fn may_answer(&self, path: &Path, number: u64) -> bool {
+        match self.pending.get(path) {
+            Some(pending) => pending.number == number,
+            None => !self.served.get(&(path.clone(), None)).is_some_and(Served::is_live),
+        }
+    }
+
+    /// Asks a handler, or joins those who did.
+    fn ask(&mut self, path: &Path, handler: u64, asker: Asker, due: Instant) -> Result<Answer> {
+        if let Some(pending) = self.pending.get_mut(path) {
+            if pending.askers == 0 {
+                self.due.remove(&(pending.due, path.clone()));
+                self.due.insert((due, path.clone()));
+                pending.due = due;
+            }
+            pending.askers += 1;
+            return Ok(pending.answer.clone());
+        }
+        let found = self.handlers.get_mut(&handler).ok_or(Error::Unroutable)?;
+        self.last += 1;
+        let number = self.last;
+        found.queue.insert(number, path.clone());
+        found.asked.insert(path.clone());
+        found.waiters.take(&mut self.woken);
+        let (answer, waiters, unused) = Default::default();
+        let (handler, askers, is_out) = (Some(handler), 1, false);
+        let pending =
+            Pending { number, asker, handler, askers, is_out, due, answer, waiters, unused };
+        let answer = pending.answer.clone();
+        self.pending.insert(path.clone(), pending);
+        self.due.insert((due, path.clone()));
+        self.shares.entry(asker).or_default().asked += 1;
+        Ok(answer)
+    }
+
+    /// Whether one more broadcast may be asked for.
+    fn admit(&self, asker: Asker, limits: &Limits) -> Result<()> {
+        let share = self.shares.get(&asker).copied().unwrap_or_default();
+        if share.asked >= limits.broadcast_requests {
+            return Err(TOO_MANY);
+        }
+        self.admit_answer(asker, limits)
+    }
+
+    pub(super) fn admit_answer(&self, asker: Asker, limits: &Limits) -> Result<()> {
+        let answered = self.shares.get(&asker).map_or(0, |share| share.answered);
+        match asker.is_some() && answered >= limits.broadcast_answers {
+            true => Err(Error::Limit("broadcasts by request")),
+            false => Ok(()),
+        }
+    }
+
+    fn discharge(&mut self, asker: Asker, asked: usize, answered: usize) {
+        if let Some(share) = self.shares.get_mut(&asker) {
+            share.asked -= asked;
+            share.answered -= answered;
+            if share.asked + share.answered == 0 {
+                self.shares.remove(&asker);
+            }
+        }
+    }
+
+    /// Forgets a request.
+    fn close(&mut self, path: &Path) -> Option<Pending> {
+        let mut pending = self.pending.remove(path)?;
+        pending.waiters.take(&mut self.woken);
+        pending.unused.take(&mut self.woken);
+        self.due.remove(&(pending.due, path.clone()));
+        if let Some(handler) = pending.handler.and_then(|handler| self.handlers.get_mut(&handler)) {
+            handler.queue.remove(&pending.number);
+            handler.asked.remove(path);
+        }
+        self.discharge(pending.asker, 1, 0);
+        Some(pending)
+    }
+
+    /// Tells those who asked, if the request of this number is still the one that can. What comes back is to
+    /// be dropped after the unlock.
     pub(super) fn answer(
         &mut self,
         path: &Path,
+        number: u64,
         answer: Result<BroadcastConsumer>,
     ) -> impl Sized + use<> {
-        let mut pending = self.pending.remove(path)?;
-        pending.waiters.take(&mut self.due);
-        pending.unused.take(&mut self.due);
-        let unused = pending.answer.set(answer).err();
-        Some((pending, unused))
+        if self.pending.get(path).is_none_or(|pending| pending.number != number) {
+            return (None, Some(answer));
+        }
+        let pending = self.close(path);
+        let unused = pending.as_ref().and_then(|pending| pending.answer.set(answer).err());
+        (pending, unused)
     }
+
+    /// Who asked for the path first.
+    pub(super) fn asker(&self, path: &Path) -> Asker {
+        self.pending.get(path)?.asker
+    }
+
+    /// One who asked waits no longer.
+    fn leave(&mut self, asking: &mut Asking) -> impl Sized + use<> {
+        let pending = self.pending.get_mut(&asking.path)?;
+        if !Arc::ptr_eq(&pending.answer, &asking.answer) {
+            return None;
+        }
+        let waker = pending.waiters.free(&mut asking.slot);
+        pending.askers -= 1;
+        if pending.askers > 0 {
+            return Some((waker, None));
+        }
+        if pending.is_out {
+            pending.unused.take(&mut self.woken);
+            return Some((waker, None));
+        }
+        Some((waker, self.close(&asking.path)))
+    }
+
+    /// When the first of those who ask have waited long enough.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Gives up what was asked for too long ago. What comes back is to be dropped after the unlock.
+    fn give_up(&mut self, now: Instant) -> Vec<Pending> {
+        let mut late = Vec::new();
+        while let Some((_, path)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
+            let Some(pending) = self.close(&path) else { break };
+            let _ = pending.answer.set(Err(Error::Timeout));
+            late.push(pending);
+        }
+        late
+    }
+
+    /// What was to be given up at `before` is so at `now`.
+    fn put_off(&mut self, before: Instant, now: Instant) {
+        let Self { due, pending, .. } = self;
+        let from = (before, Path::root());
+        let late = due.range(from..).take_while(|(at, _)| *at == before).cloned();
+        for (at, path) in late.collect::<Vec<_>>() {
+            due.remove(&(at, path.clone()));
+            if let Some(pending) = pending.get_mut(&path) {
+                pending.due = now;
+            }
+            due.insert((now, path));
+        }
+    }
+
+    // ---- what was answered -------------------------------------------------------------------
 
     /// From now on the broadcast is found. What was found before is to be dropped after the unlock.
     pub(super) fn serve(
@@ -129,21 +399,51 @@ impl Requests {
         path: &Path,
         session: Option<SessionId>,
         [id, under]: [u64; 2],
+        asker: Asker,
         broadcast: &BroadcastConsumer,
+        stay: Option<Weak<Stay>>,
     ) -> Option<Served> {
-        let served = Served { id, under, broadcast: broadcast.knows() };
-        self.served.insert((path.clone(), session), served)
+        let served = Served { id, under, asker, broadcast: broadcast.knows(), stay };
+        self.shares.entry(asker).or_default().answered += 1;
+        let displaced = self.served.insert((path.clone(), session), served)?;
+        self.discharge(displaced.asker, 0, 1);
+        Some(displaced)
     }
 
-    /// The broadcast that was entered with this id has ended.
-    pub(super) fn forget(&mut self, path: &Path, id: u64) -> Option<Served> {
-        let at = (path.clone(), None)..=(path.clone(), Some(SessionId(u64::MAX)));
-        let key = self.served.range(at).find(|(_, served)| served.id == id)?.0.clone();
-        self.served.remove(&key)
+    /// What was entered with this id is over.
+    pub(super) fn forget(
+        &mut self,
+        path: &Path,
+        session: Option<SessionId>,
+        id: u64,
+    ) -> Option<Served> {
+        let key = (path.clone(), session);
+        if self.served.get(&key)?.id != id {
+            return None;
+        }
+        let served = self.served.remove(&key)?;
+        self.discharge(served.asker, 0, 1);
+        Some(served)
     }
 
-    fn find(&self, path: &Path, session: Option<SessionId>) -> Option<BroadcastConsumer> {
-        self.served.get(&(path.clone(), session))?.broadcast.live()
+    /// As [`find`](Self::find), if it was asked for without an announcement or under this one.
+    pub(super) fn find_under(
+        &mut self,
+        path: &Path,
+        session: Option<SessionId>,
+        under: u64,
+    ) -> Option<BroadcastConsumer> {
+        let served = self.served.get(&(path.clone(), session))?;
+        [0, under].contains(&served.under).then(|| self.find(path, session)).flatten()
+    }
+
+    pub(super) fn find(
+        &mut self,
+        path: &Path,
+        session: Option<SessionId>,
+    ) -> Option<BroadcastConsumer> {
+        let found = self.served.get(&(path.clone(), session))?.live();
+        found.map_err(|dead| self.debris.extend(dead)).ok()
     }
 
     /// Who is to be asked for a broadcast that is not there.
@@ -164,46 +464,6 @@ impl Requests {
             Some(_) => None,
         })
     }
-
-    /// Asks a handler, or joins those who did. Fails past `limit`.
-    fn ask(&mut self, path: &Path, handler: u64, limit: usize) -> Result<Answer> {
-        if let Some(pending) = self.pending.get_mut(path) {
-            pending.askers += 1;
-            return Ok(pending.answer.clone());
-        }
-        if self.pending.len() >= limit {
-            return Err(TOO_MANY);
-        }
-        let found = self.handlers.get_mut(&handler).ok_or(Error::Unroutable)?;
-        found.queue.push_back(path.clone());
-        found.waiters.take(&mut self.due);
-        let (answer, waiters, unused) = Default::default();
-        let pending = Pending { handler, askers: 1, is_out: false, answer, waiters, unused };
-        let answer = pending.answer.clone();
-        self.pending.insert(path.clone(), pending);
-        Ok(answer)
-    }
-
-    /// One who asked waits no longer.
-    fn leave(&mut self, asking: &mut Asking) -> impl Sized + use<> {
-        let pending = self.pending.get_mut(&asking.path)?;
-        if !Arc::ptr_eq(&pending.answer, &asking.answer) {
-            return None;
-        }
-        let waker = pending.waiters.free(&mut asking.slot);
-        pending.askers -= 1;
-        if pending.askers > 0 {
-            return Some((waker, None));
-        }
-        if pending.is_out {
-            pending.unused.take(&mut self.due);
-            return Some((waker, None));
-        }
-        if let Some(handler) = self.handlers.get_mut(&pending.handler) {
-            handler.queue.retain(|path| *path != asking.path);
-        }
-        Some((waker, self.pending.remove(&asking.path)))
-    }
 }
 
 /// Who can be asked for a broadcast that is not there.
@@ -213,70 +473,103 @@ enum Asked {
     Peer(SessionId, u64, Route),
 }
 
+/// What there is of a broadcast, and what is to be dropped after the unlock.
+type Look = (Result<There>, Option<Served>);
+
+/// Where a broadcast is to be had.
+enum There {
+    Here(BroadcastConsumer),
+    Handler(u64),
+}
+
 impl Shared {
     /// The broadcast at the whole path `path`, or who was asked for it: an announced one first, then one
     /// that was accepted, then whoever answers for the longest prefix.
     pub(super) fn request(self: &Arc<Self>, path: Path, horizon: Horizon) -> Result<Found> {
+        let asker = horizon.session;
         // The second one is dropped after the unlock.
         let (found, _displaced) = self.quietly(|state| {
-            let State { table, requests, .. } = state;
-            if let Some(way) = table.best(&path, horizon) {
-                return (Ok(Found::Here(way.broadcast.clone())), None);
-            }
-            if let Some(broadcast) = requests.find(&path, None) {
-                return (Ok(Found::Here(broadcast)), None);
-            }
-            match requests.choose(table, &path, horizon) {
-                None => (Err(Error::Unroutable), None),
-                Some(Asked::Handler(handler)) => {
-                    let limit = self.cache.limits().broadcast_requests;
-                    let asking = requests.ask(&path, handler, limit).map(|answer| {
-                        let (shared, slot) = (self.clone(), WaitSlot::default());
-                        Found::Asked(Asking { shared, path, horizon, answer, slot })
-                    });
-                    (asking, None)
+            let (there, displaced) = self.look(state, &path, horizon);
+            let asking = there.and_then(|there| {
+                let handler = match there {
+                    There::Here(broadcast) => return Ok(Found::Here(broadcast)),
+                    There::Handler(handler) => handler,
+                };
+                if !state.requests.pending.contains_key(&path) {
+                    state.requests.admit(asker, self.cache.limits())?;
                 }
-                Some(Asked::Peer(peer, under, route)) => {
-                    // By another route it may lead back to who asks.
-                    let known = requests.served.get(&(path.clone(), Some(peer)));
-                    let known = known.filter(|served| served.under == under);
-                    let known = known.filter(|served| served.broadcast.route() == route);
-                    if let Some(broadcast) = known.and_then(|served| served.broadcast.live()) {
-                        return (Ok(Found::Here(broadcast)), None);
-                    }
-                    let (result, displaced) = self.ask_peer(state, path, peer, under, route);
-                    (result.map(Found::Here), displaced)
-                }
-            }
+                let due = self.stamp() + self.cache.limits().answer_time;
+                let answer = state.requests.ask(&path, handler, asker, due)?;
+                let (shared, slot) = (self.clone(), WaitSlot::default());
+                Ok(Found::Asked(Asking { shared, path, horizon, answer, slot }))
+            });
+            (asking, displaced)
         });
         found
     }
 
-    /// A broadcast that a session brings, if its peer has it, which is known when a track is asked for.
-    fn ask_peer(
-        self: &Arc<Self>,
-        state: &mut State,
-        path: Path,
-        peer: SessionId,
-        under: u64,
-        route: Route,
-    ) -> (Result<BroadcastConsumer>, Option<Served>) {
+    fn look(self: &Arc<Self>, state: &mut State, path: &Path, horizon: Horizon) -> Look {
         let State { table, requests, .. } = state;
-        let Some(queue) = requests.peers.get_mut(&peer) else {
-            return (Err(Error::SessionClosed), None);
-        };
-        if queue.asked.len() >= self.cache.limits().broadcast_requests {
-            return (Err(TOO_MANY), None);
+        if let Some(way) = table.best(path, horizon) {
+            return (Ok(There::Here(way.broadcast.clone())), None);
         }
-        let fresh = BroadcastProducer::new(path.clone(), self.cache.clone(), route.clone());
-        let broadcast = fresh.consume();
-        let mut supplier = fresh.supply(route);
-        let id = table.spare_id();
-        supplier.settle(Place { origin: Arc::downgrade(self), path: path.clone(), id });
-        queue.asked.push_back((path.clone(), supplier));
-        queue.waiters.take(&mut requests.due);
-        let displaced = requests.serve(&path, Some(peer), [id, under], &broadcast);
-        (Ok(broadcast), displaced)
+        if let Some(broadcast) = requests.find(path, None) {
+            return (Ok(There::Here(broadcast)), None);
+        }
+        match requests.choose(table, path, horizon) {
+            None => (Err(Error::Unroutable), None),
+            Some(Asked::Handler(handler)) => (Ok(There::Handler(handler)), None),
+            Some(Asked::Peer(peer, under, route)) => {
+                // By another route it may lead back to who asks.
+                let known = requests.served.get(&(path.clone(), Some(peer)));
+                let known = known.filter(|served| served.under == under);
+                if known.is_some_and(|served| served.broadcast.route() == route) {
+                    if let Some(broadcast) = requests.find(path, Some(peer)) {
+                        return (Ok(There::Here(broadcast)), None);
+                    }
+                }
+                let asker = horizon.session;
+                let (result, displaced) =
+                    self.ask_peer(state, path.clone(), (peer, under), route, asker);
+                (result.map(There::Here), displaced)
+            }
+        }
+    }
+
+    /// The time, for a deadline.
+    fn stamp(self: &Arc<Self>) -> Instant {
+        self.cache.stamp(&self.turn, || Arc::downgrade(self) as Weak<dyn Timed>)
+    }
+
+    /// Lets the cache know of the next deadline.
+    pub(super) fn schedule(self: &Arc<Self>, state: &mut State) {
+        let requests = &mut state.requests;
+        let next = requests.next_due();
+        let old = std::mem::replace(&mut requests.scheduled, next);
+        if old == next {
+            return;
+        }
+        let new = next.map(|at| (at, Arc::downgrade(self) as Weak<dyn Timed>));
+        if self.cache.schedule(self.timed, old, new) {
+            // It may not have been told the time for long, nor of this deadline.
+            requests.woken.push(self.cache.minder());
+        }
+    }
+}
+
+impl Timed for Shared {
+    fn restamp(&self, before: Instant, now: Instant) {
+        let time = self.cache.limits().answer_time;
+        // An entry that is too early in the cache is as good.
+        lock(&self.state).requests.put_off(before + time, now + time);
+    }
+
+    fn expire(self: Arc<Self>) {
+        let now = self.cache.now();
+        drop(self.quietly(|state| {
+            state.requests.scheduled = None;
+            state.requests.give_up(now)
+        }));
     }
 }
 
@@ -298,24 +591,29 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// The broadcast, also if somebody announced it meanwhile.
+    /// The answer, or what there is to be had of somebody better by now.
     pub(crate) fn poll(&mut self, waker: Option<&Waker>) -> Poll<Result<BroadcastConsumer>> {
+        let Self { shared, path, horizon, answer, slot } = self;
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
-        let _unused;
-        let mut state = lock(&self.shared.state);
-        if let Some(answer) = self.answer.get() {
-            return Poll::Ready(answer.clone());
-        }
-        let horizon = Horizon { on_demand: false, ..self.horizon };
-        if let Some(way) = state.table.best(&self.path, horizon) {
-            return Poll::Ready(Ok(way.broadcast.clone()));
-        }
-        let pending = state.requests.pending.get_mut(&self.path);
-        _unused = waker
-            .zip(pending)
-            .and_then(|(waker, pending)| pending.waiters.register(&mut self.slot, waker));
-        Poll::Pending
+        // Both are dropped after the unlock.
+        let (result, _displaced, _unused) = shared.quietly(|state| {
+            if let Some(answer) = answer.get() {
+                return (Poll::Ready(answer.clone()), None, None);
+            }
+            let (there, displaced) = shared.look(state, path, *horizon);
+            if let Ok(There::Here(broadcast)) = there {
+                return (Poll::Ready(Ok(broadcast)), displaced, None);
+            }
+            let Some(pending) = state.requests.pending.get_mut(path) else {
+                return (Poll::Ready(Err(Error::Unroutable)), displaced, None);
+            };
+            if let (None, false, Err(error)) = (pending.handler, pending.is_out, there.map(drop)) {
+                return (Poll::Ready(Err(error)), displaced, None);
+            }
+            let unused = waker.and_then(|waker| pending.waiters.register(slot, waker));
+            (Poll::Pending, displaced, unused)
+        });
+        result
     }
 }
 
@@ -333,9 +631,12 @@ impl OriginConsumer {
         /// of it (moq-lite 06 and later, moq-transport). The longest prefix is asked. Whether a peer has it
         /// is known when a track is asked for.
         ///
-        /// The request stands until it is answered, another path is asked for, or this handle is dropped.
+        /// The request stands until it is answered, another path is asked for, or this handle is dropped. When
+        /// somebody better appears meanwhile, who announces it or answers for a longer prefix, that one is
+        /// asked instead.
         ///
         /// Errors: [`Error::Unroutable`], at once, if nobody answers for it; that of who was asked;
+        /// [`Error::Timeout`] if nobody answered within [`Limits::answer_time`](crate::Limits::answer_time);
         /// [`Error::Limit`] past [`Limits::broadcast_requests`](crate::Limits::broadcast_requests);
         /// [`Error::Unauthorized`] outside of what this handle sees.
         next_requested => poll_request_broadcast, request_broadcast, try_request_broadcast(
@@ -368,168 +669,14 @@ impl OriginConsumer {
     }
 }
 
-/// The peer of one session, to be asked for broadcasts that it need not have announced.
-#[derive(Clone)]
-pub(crate) struct PeerName {
-    origin: Weak<Shared>,
-    scope: Scope,
-    session: SessionId,
-}
-
-impl PeerName {
-    /// Errors: [`Error::Unauthorized`], [`Error::SessionClosed`], [`Error::Limit`].
-    pub(crate) fn request(&self, path: &Path) -> Result<BroadcastConsumer> {
-        let path = self.scope.absolute(path).ok_or(Error::Unauthorized)?;
-        let origin = self.origin.upgrade().ok_or(Error::SessionClosed)?;
-        let (broadcast, _displaced) = origin.quietly(|state| {
-            let mut ways = state.table.ways(&path).iter();
-            let announced = ways.find(|way| way.route.session == Some(self.session));
-            let known = announced.map(|way| way.broadcast.clone());
-            if let Some(known) = known {
-                return (Ok(known), None);
-            }
-            let session = Some(self.session);
-            let is_own = |way: &&Way<_>| way.route.session == session;
-            let under = state.table.covering(&path).find(is_own).map_or(0, |way| way.first);
-            let served = state.requests.served.get(&(path.clone(), session));
-            let served = served.filter(|served| [0, under].contains(&served.under));
-            if let Some(known) = served.and_then(|served| served.broadcast.live()) {
-                return (Ok(known), None);
-            }
-            let route = Route { session, ..Route::default() };
-            origin.ask_peer(state, path, self.session, under, route)
-        });
-        broadcast
-    }
-}
-
-impl fmt::Debug for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PeerName").field(&self.session).finish()
-    }
-}
-
-/// Where a session is asked for broadcasts that its peer did not announce. Dropped, it can't be asked any
-/// more.
-pub(crate) struct PeerDoor {
-    name: PeerName,
-    slot: WaitSlot,
-}
-
-impl fmt::Debug for PeerDoor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PeerDoor").field(&self.name.session).finish()
-    }
-}
-
-impl OriginProducer {
-    pub(crate) fn open_door(&self, session: SessionId) -> PeerDoor {
-        lock(&self.shared.state).requests.peers.insert(session, Peer::default());
-        let origin = Arc::downgrade(&self.shared);
-        let name = PeerName { origin, scope: self.scope.clone(), session };
-        PeerDoor { name, slot: WaitSlot::default() }
-    }
-}
-
-impl PeerDoor {
-    pub(crate) fn name(&self) -> &PeerName {
-        &self.name
-    }
-
-    /// The next broadcast that the peer is to be asked for, by its path there.
-    pub(crate) fn poll_asked(&mut self, waker: &Waker) -> Poll<(Path, Supplier)> {
-        let PeerName { origin, scope, session } = &self.name;
-        let Some(origin) = origin.upgrade() else { return Poll::Pending };
-        let waker = waker.clone();
-        // Declared before the guard: dropped after the unlock.
-        let _displaced;
-        let mut state = lock(&origin.state);
-        let Some(peer) = state.requests.peers.get_mut(session) else { return Poll::Pending };
-        if let Some((path, supplier)) = peer.asked.pop_front() {
-            return Poll::Ready((scope.relative(&path).unwrap_or_default(), supplier));
-        }
-        _displaced = peer.waiters.register(&mut self.slot, waker);
-        Poll::Pending
-    }
-}
-
-impl Drop for PeerDoor {
-    fn drop(&mut self) {
-        let Some(origin) = self.name.origin.upgrade() else { return };
-        let peer = lock(&origin.state).requests.peers.remove(&self.name.session);
-        for (_, supplier) in peer.map(|peer| peer.asked).into_iter().flatten() {
-            supplier.leave(Err(Error::SessionClosed));
-        }
-    }
-}
-
-census! { each Handler { counts: handles, queue, waiters; } }
-census! { each Pending { counts: askers, waiters, unused; plain: handler, is_out, answer; } }
-census! { each Served { within: broadcast; plain: id, under; } }
-census! { each Peer { counts: asked, waiters; } }
-census! { Requests { within: handlers, pending, served, peers; plain: due; } }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Hop, Origin, Subscription, TrackInfo};
-
-    const PEER: SessionId = SessionId(7);
-
-    fn asked(door: &mut PeerDoor) -> Option<(Path, Supplier)> {
-        match door.poll_asked(Waker::noop()) {
-            Poll::Ready(asked) => Some(asked),
-            Poll::Pending => None,
-        }
-    }
-
-    #[test]
-    fn a_broadcast_of_a_peer_lasts_as_long_as_somebody_reads() {
-        let origin = Origin::new(Hop::new(1)).produce().with_root("org").unwrap();
-        let mut door = origin.open_door(PEER);
-        let peer = door.name().clone();
-        let one = peer.request(&Path::new("a")).unwrap();
-        assert!(peer.request(&Path::new("a")).unwrap().is_clone(&one), "there is one for all");
-        let (path, mut supplier) = asked(&mut door).unwrap();
-        assert_eq!((path.as_str(), one.path().as_str()), ("a", "org/a"));
-        assert!(asked(&mut door).is_none());
-        let mut is_vacant = || supplier.is_vacant(Waker::noop());
-        assert!(!is_vacant());
-        let reader = one.subscribe_track("video", Subscription::default()).unwrap();
-        drop(one);
-        assert!(!is_vacant(), "a track is read");
-        let again = peer.request(&Path::new("a")).unwrap();
-        drop(reader);
-        assert!(!is_vacant());
-        // Nobody wants the track any more, so it is not asked for.
-        assert!(supplier.poll_request(Waker::noop()).is_pending());
-        drop(again);
-        assert!(supplier.is_vacant(Waker::noop()));
-        let other = peer.request(&Path::new("a")).unwrap();
-        assert!(!other.is_closed(), "it is another one");
-        drop(door);
-        assert_eq!(other.clone().try_closed(), Poll::Ready(Err(Error::SessionClosed)));
-        assert_eq!(peer.request(&Path::new("a")).err(), Some(Error::SessionClosed));
-    }
-
-    #[test]
-    fn a_track_is_not_cut_off_from_who_comes_in_the_last_instant() {
-        let origin = Origin::new(Hop::new(1)).produce();
-        let mut door = origin.open_door(PEER);
-        let broadcast = door.name().request(&Path::new("a")).unwrap();
-        let (_, mut supplier) = asked(&mut door).unwrap();
-        let read = || broadcast.subscribe_track("video", Subscription::default()).unwrap();
-        let first = read();
-        let Poll::Ready(mut source) = supplier.poll_request(Waker::noop()) else { panic!() };
-        source.accept(TrackInfo::default()).unwrap();
-        drop(first);
-        // The session has seen that nobody reads, and is about to cancel.
-        let mut late = read();
-        assert!(!source.abort_unasked(Error::Cancelled));
-        assert!(late.try_recv_group().is_pending());
-        drop(late);
-        assert!(source.abort_unasked(Error::Cancelled));
-        drop(read());
-        assert!(supplier.poll_request(Waker::noop()).is_pending(), "another one that nobody wants");
-    }
-}
+census! { each Handler { counts: handles, queue, asked, waiters; } }
+census! { each Pending {
+    counts: askers, waiters, unused;
+    plain: number, asker, handler, is_out, due, answer;
+} }
+census! { each Served { within: broadcast; plain: id, under, asker, stay; } }
+census! { Requests {
+    counts: prefixes, due, scheduled, shares, debris;
+    within: handlers, pending, served, peers;
+    plain: last, woken;
+} }

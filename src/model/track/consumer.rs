@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::super::group::{GroupCursor, Kept};
+use super::super::origin::Stay;
 use super::super::route::Horizon;
 use super::super::wakers::{WaitSlot, Woken, lock, wait};
 use super::super::{Frame, GroupConsumer, Result, TrackStats};
@@ -30,6 +31,8 @@ pub struct TrackConsumer {
     asker: Asker,
     slot: WaitSlot,
     follow_slot: WaitSlot,
+    /// What keeps the path by which its broadcast was asked for.
+    stay: Option<Arc<Stay>>,
 }
 
 /// Where a reader stands.
@@ -63,8 +66,14 @@ impl TrackConsumer {
         });
         let want = want.unwrap_or_default();
         let cursor = Cursor { want, start, arrival, next: start, skipped: 0 };
-        let (asker, slot, follow_slot) = Default::default();
-        Self { shared, key, asks, cursor, reading: None, asker, slot, follow_slot }
+        let (asker, slot, follow_slot, stay) = Default::default();
+        Self { shared, key, asks, cursor, reading: None, asker, slot, follow_slot, stay }
+    }
+
+    /// It came by a path that its broadcast was asked for by, and keeps that.
+    pub(in super::super) fn with_stay(mut self, stay: Option<&Arc<Stay>>) -> Self {
+        self.stay = stay.cloned();
+        self
     }
 
     /// It is a peer that reads: the track may only come by routes within `horizon`.
@@ -397,7 +406,8 @@ impl Clone for TrackConsumer {
             state.demand.add(want, state.shelf.edge(), woken)
         });
         let (asker, slot, follow_slot) = Default::default();
-        Self { shared, key, asks, cursor, reading: self.reading.clone(), asker, slot, follow_slot }
+        let (reading, stay) = (self.reading.clone(), self.stay.clone());
+        Self { shared, key, asks, cursor, reading, asker, slot, follow_slot, stay }
     }
 }
 

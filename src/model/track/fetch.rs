@@ -1,6 +1,6 @@
 //! Groups that are asked for by number (FETCH): who asks, and who answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
@@ -12,6 +12,7 @@ use super::super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use super::{Rest, Shared, State};
 use crate::census::census;
 use crate::error::Error;
+use crate::time::Instant;
 
 /// What came of a request, shared by all who asked. It keeps the group for those who were not told yet.
 type Answer = OnceLock<Result<GroupConsumer>>;
@@ -22,6 +23,8 @@ pub(super) struct Fetches {
     by_sequence: BTreeMap<u64, Open>,
     /// Those that were not handed out, the oldest first.
     queue: BTreeMap<u64, u64>,
+    /// All of them, by when they are given up.
+    due: BTreeSet<(Instant, u64)>,
     last: u64,
     dynamics: usize,
     /// Those who asked.
@@ -34,16 +37,18 @@ struct Open {
     priority: u8,
     /// Its place in the queue.
     number: u64,
+    due: Instant,
 }
 
 impl Fetches {
     /// Asks for a group, with all others who ask for it.
-    fn join(&mut self, sequence: u64, priority: u8) -> Asking {
-        let last = &mut self.last;
+    fn join(&mut self, sequence: u64, priority: u8, due: Instant) -> Asking {
+        let Self { last, due: all, .. } = self;
         let open = self.by_sequence.entry(sequence).or_insert_with(|| {
             *last += 1;
+            all.insert((due, sequence));
             let answer = Arc::default();
-            Open { answer, askers: 0, priority, number: *last }
+            Open { answer, askers: 0, priority, number: *last, due }
         });
         if open.askers == 0 {
             self.queue.insert(open.number, sequence);
@@ -70,8 +75,42 @@ impl Fetches {
             return false;
         };
         self.queue.remove(&open.number);
+        self.due.remove(&(open.due, sequence));
         self.by_sequence.remove(&sequence);
         true
+    }
+
+    /// When the first of those who ask has waited long enough.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Refuses those that were asked for too long ago. Whether there were any.
+    pub(super) fn give_up(&mut self, now: Instant, woken: &mut Woken) -> bool {
+        let mut any = false;
+        while let Some((_, sequence)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            let Some(open) = self.by_sequence.get(&sequence) else { break };
+            let answer = open.answer.clone();
+            let _ = answer.set(Err(Error::Timeout));
+            self.close(sequence, &answer);
+            any = true;
+        }
+        if any {
+            self.readers.take(woken);
+        }
+        any
+    }
+
+    /// What was to be given up at `before` is so at `now`.
+    pub(super) fn put_off(&mut self, before: Instant, now: Instant) {
+        let late: Vec<_> = self.due.range((before, 0)..=(before, u64::MAX)).copied().collect();
+        for (at, sequence) in late {
+            self.due.remove(&(at, sequence));
+            self.due.insert((now, sequence));
+            if let Some(open) = self.by_sequence.get_mut(&sequence) {
+                open.due = now;
+            }
+        }
     }
 
     /// Hands out the oldest request.
@@ -84,6 +123,7 @@ impl Fetches {
     fn refuse_queued(&mut self, error: &Error, woken: &mut Woken) {
         for (_, sequence) in std::mem::take(&mut self.queue) {
             if let Some(open) = self.by_sequence.remove(&sequence) {
+                self.due.remove(&(open.due, sequence));
                 let _ = open.answer.set(Err(error.clone()));
             }
         }
@@ -93,6 +133,7 @@ impl Fetches {
     /// Refuses all.
     pub(super) fn refuse_all(&mut self, error: &Error, woken: &mut Woken) {
         self.queue.clear();
+        self.due.clear();
         for open in std::mem::take(&mut self.by_sequence).into_values() {
             let _ = open.answer.set(Err(error.clone()));
         }
@@ -141,7 +182,8 @@ impl Asker {
                 return (answer, None);
             };
             if self.asking.is_none() && state.fetches.dynamics > 0 {
-                self.asking = Some(state.fetches.join(sequence, priority));
+                let due = shared.answer_due();
+                self.asking = Some(state.fetches.join(sequence, priority, due));
                 state.demand.suppliers.take(woken);
             }
             let displaced =
@@ -201,6 +243,8 @@ impl State {
 pub struct TrackDynamic {
     shared: Arc<Shared>,
     slot: WaitSlot,
+    /// If it is a session's that can be asked for the rest of a group.
+    taker: Option<u64>,
 }
 
 impl TrackDynamic {
@@ -209,7 +253,13 @@ impl TrackDynamic {
             state.fetches.dynamics += 1;
             state.fetches.readers.take(woken);
         });
-        Self { shared, slot: WaitSlot::default() }
+        Self { shared, slot: WaitSlot::default(), taker: None }
+    }
+
+    /// For a session: it can be asked for the rest of groups too, which not all can.
+    pub(in super::super) fn take_rests(&mut self) {
+        let taker = || lock(&self.shared.state).rests.open_taker();
+        self.taker = Some(self.taker.unwrap_or_else(taker));
     }
 
     /// The track's name in its broadcast.
@@ -270,11 +320,13 @@ impl TrackDynamic {
         waker: Option<&Waker>,
     ) -> Poll<Option<(Wanted, u8)>> {
         self.wait(waker, |this, state| {
-            if let Some(rest) = state.rests.open.pop() {
+            if let Some(rest) = this.taker.and_then(|taker| state.rests.take(taker)) {
                 let priority = state.demand.all().map_or(0, |want| want.priority);
                 return Poll::Ready(Some((Wanted::Rest(rest), priority)));
             }
-            if let Some(request) = this.pop(state) {
+            // Not by a session that would refuse it, if there is another one.
+            let takes = this.taker.is_some() || !state.rests.has_takers();
+            if let Some(request) = takes.then(|| this.pop(state)).flatten() {
                 let priority = request.priority();
                 return Poll::Ready(Some((Wanted::Group(request), priority)));
             }
@@ -301,6 +353,11 @@ impl Drop for TrackDynamic {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut Woken::default(), |state, woken| {
             state.fetches.dynamics -= 1;
+            if let Some(taker) = self.taker {
+                state.rests.close_taker(taker);
+                state.settle_rests();
+                state.demand.suppliers.take(woken);
+            }
             if state.fetches.dynamics == 0 {
                 state.fetches.refuse_queued(&Error::NotFound, woken);
             }
@@ -424,4 +481,4 @@ impl fmt::Debug for GroupRequest {
     }
 }
 
-census! { Fetches { counts: by_sequence, queue, dynamics, readers; plain: last; } }
+census! { Fetches { counts: by_sequence, queue, due, dynamics, readers; plain: last; } }

@@ -28,6 +28,8 @@ pub(super) struct Sources {
 struct Attached {
     id: u64,
     supplier: u64,
+    /// Whether its session knows of it.
+    met: bool,
     /// By which it was asked for.
     route: Box<Route>,
 }
@@ -37,7 +39,7 @@ impl Sources {
     pub(super) fn attach(&mut self, supplier: u64, route: &Route) -> u64 {
         self.last += 1;
         let route = Box::new(route.clone());
-        self.attached.push(Attached { id: self.last, supplier, route });
+        self.attached.push(Attached { id: self.last, supplier, met: false, route });
         self.last
     }
 
@@ -50,6 +52,18 @@ impl Sources {
         (*source.route).clone_from(route);
         self.attached.push(source);
         true
+    }
+
+    /// The session of this one knows of it.
+    pub(super) fn meet(&mut self, id: u64) {
+        if let Some(source) = self.attached.iter_mut().find(|source| source.id == id) {
+            source.met = true;
+        }
+    }
+
+    /// Whether there is one of which nobody knows yet what it can do.
+    pub(super) fn any_unmet(&self) -> bool {
+        self.attached.iter().any(|source| !source.met)
     }
 
     pub(super) fn detach(&mut self, id: u64) {
