@@ -3,31 +3,40 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use smoq::{
     BroadcastConsumer, BroadcastRequest, Error, Hop, Instant, Limits, Origin, OriginConsumer,
     OriginDynamic, OriginProducer, Path, Subscription, TrackInfo,
 };
 
-struct Unpark(Thread);
+struct Unpark(Thread, AtomicBool);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
+        self.1.store(true, Ordering::Relaxed);
         self.0.unpark();
     }
 }
 
 /// All the executor that it takes.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
+    let waker = Waker::from(unpark.clone());
     let (mut future, mut cx) = (pin!(future), Context::from_waker(&waker));
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
+            Poll::Pending => {
+                let woken = (0..20).any(|_| {
+                    thread::park_timeout(Duration::from_millis(100));
+                    unpark.1.swap(false, Ordering::Relaxed)
+                });
+                assert!(woken, "nobody wakes who waits for {}", std::any::type_name::<T>());
+            }
         }
     }
 }

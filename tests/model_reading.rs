@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -383,23 +383,31 @@ fn names_and_infos_are_seen_by_readers() {
     assert_eq!((Some(&info), info.timescale.units(), info.priority), (track.info(), 90_000, 9));
 }
 
-struct Unpark(std::thread::Thread);
+struct Unpark(std::thread::Thread, AtomicBool);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
+        self.1.store(true, Ordering::Relaxed);
         self.0.unpark();
     }
 }
 
 /// Runs a future on this thread. Nobody but its waker ends a pause of it.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let unpark = Arc::new(Unpark(std::thread::current(), AtomicBool::new(false)));
+    let waker = unpark.clone().into();
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
+            Poll::Pending => {
+                let woken = (0..20).any(|_| {
+                    std::thread::park_timeout(Duration::from_millis(100));
+                    unpark.1.swap(false, Ordering::Relaxed)
+                });
+                assert!(woken, "nobody wakes who waits for {}", std::any::type_name::<T>());
+            }
         }
     }
 }

@@ -49,6 +49,8 @@ struct Net {
     due: BTreeSet<(Instant, Side, StreamId)>,
     /// How many times a stream was looked at.
     looks: u64,
+    /// Deadlines in a row at which nothing went over the link.
+    silent_deadlines: u64,
 }
 
 /// What the QUIC of one end knows.
@@ -133,11 +135,15 @@ const TASKS: [Task; 7] =
 /// Bytes that are on their way at once where there is a bandwidth.
 const PACKET: usize = 1_200;
 /// Steps in which the clock stands still; far more than any run needs that comes to an end.
-const MAX_STEPS: u64 = 10_000_000;
+const MAX_STEPS: u64 = 2_000_000;
 /// Deadlines one after the other of a session that does nothing.
 const MAX_TIMERS: usize = 50;
 /// Steps in a row in which nothing goes over the link in either direction.
 const MAX_SILENT_STEPS: u64 = 100_000;
+/// Instants at which something happens in one call, and deadlines in a row at which nothing goes over the
+/// link.
+const MAX_INSTANTS: u64 = 1_000_000;
+const MAX_SILENT_DEADLINES: u64 = 10_000;
 
 impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     /// Joins two endpoints, at the instant 0.
@@ -220,13 +226,14 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     /// If that takes too many steps, or an endpoint says that it has work and gives nothing: it names
     /// who is busy.
     pub fn run_until_idle(&mut self) {
-        loop {
+        for _ in 0..MAX_INSTANTS {
             self.exhaust();
             match self.net.next_arrival() {
                 Some(at) => self.net.pass_to(at),
                 None => return,
             }
         }
+        panic!("{} sends without end:\n{}", self.who(), self.tail());
     }
 
     /// Goes on until `time` has passed, with everything that falls due.
@@ -236,6 +243,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     /// As [`run_until_idle`](Self::run_until_idle).
     pub fn advance(&mut self, time: Duration) {
         let target = self.net.now + time;
+        let mut instants = 0;
         loop {
             self.exhaust();
             let next = [self.net.next_arrival(), self.next_deadline()].into_iter().flatten().min();
@@ -243,6 +251,8 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 Some(at) if at <= target => self.net.pass_to(at),
                 _ => break,
             }
+            instants += 1;
+            assert!(instants < MAX_INSTANTS, "{} never sleeps:\n{}", self.who(), self.tail());
         }
         self.net.pass_to(target);
         self.exhaust();
@@ -257,8 +267,17 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     pub fn sleep_to_deadline(&mut self) -> bool {
         self.run_until_idle();
         let Some(at) = self.next_deadline() else { return false };
+        let before = self.net.trace.lines().len();
         self.net.pass_to(at);
         self.run_until_idle();
+        let is_silent = self.net.trace.lines().len() == before;
+        self.net.silent_deadlines = if is_silent { self.net.silent_deadlines + 1 } else { 0 };
+        assert!(
+            self.net.silent_deadlines < MAX_SILENT_DEADLINES,
+            "one deadline follows the other, the next one is {:?}:\n{}",
+            self.next_deadline(),
+            self.tail()
+        );
         true
     }
 
@@ -743,6 +762,7 @@ impl Net {
             halves: BTreeMap::new(),
             due: BTreeSet::new(),
             looks: 0,
+            silent_deadlines: 0,
             link,
         }
     }

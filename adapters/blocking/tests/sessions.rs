@@ -604,6 +604,7 @@ impl Pair {
         self.client.dial(addr, "localhost", config, client).unwrap();
     }
 
+    #[track_caller]
     fn connect(&mut self, client: &Client) -> Session {
         self.dial(client);
         match self.until_both(|_, client| client.poll_event()) {
@@ -615,6 +616,7 @@ impl Pair {
         }
     }
 
+    #[track_caller]
     fn accepted(&mut self) -> Session {
         match self.until_both(|server, _| server.poll_event()) {
             Event::Connected { session, .. } => session,
@@ -622,6 +624,7 @@ impl Pair {
         }
     }
 
+    #[track_caller]
     fn failed(&mut self) -> ConnectionError {
         match self.until_both(|_, client| client.poll_event()) {
             Event::Failed { error, .. } => error,
@@ -630,6 +633,7 @@ impl Pair {
     }
 
     /// Subscribes to the track of `stage` that comes out at `origin`, and sees it arrive there.
+    #[track_caller]
     fn subscribe(&mut self, origin: &OriginProducer, stage: &mut Stage) -> TrackConsumer {
         let mut origin = origin.consume();
         let broadcast = self.until(|| ready(origin.try_announced_broadcast("room/alice"))).unwrap();
@@ -639,37 +643,41 @@ impl Pair {
         track
     }
 
+    #[track_caller]
     fn until<T>(&mut self, mut done: impl FnMut() -> Option<T>) -> T {
         self.until_step(|_, _| done())
     }
 
+    #[track_caller]
     fn until_both<T>(
         &mut self,
         mut done: impl FnMut(&mut Endpoint, &mut Endpoint) -> Option<T>,
     ) -> T {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut patience = Patience::new();
         loop {
             if let Some(value) = done(&mut self.server, &mut self.client) {
                 return value;
             }
-            assert!(Instant::now() < deadline, "nothing for 30 s");
-            self.step();
+            let (server, client) = self.step();
+            patience.check(server.items + client.items);
         }
     }
 
     /// `done` is told what the server's and the client's step did.
+    #[track_caller]
     fn until_step<T>(&mut self, mut done: impl FnMut(Step, Step) -> Option<T>) -> T {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut patience = Patience::new();
         loop {
             let (server, client) = self.step();
             if let Some(value) = done(server, client) {
                 return value;
             }
-            assert!(Instant::now() < deadline, "nothing for 30 s");
+            patience.check(server.items + client.items);
         }
     }
 
     /// Until nothing happens any more, late acknowledgements included.
+    #[track_caller]
     fn until_quiet(&mut self) {
         let mut quiet = 0;
         self.until_step(|server, client| {
@@ -686,6 +694,31 @@ impl Pair {
             self.client.wait(Some(Duration::from_millis(1))).unwrap();
         }
         steps
+    }
+}
+
+/// A wait that fails instead of hanging. Its failure names the line that waits.
+struct Patience {
+    begun: Instant,
+    progress: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { begun: now, progress: now }
+    }
+
+    /// Both ends did so many things.
+    #[track_caller]
+    fn check(&mut self, items: usize) {
+        let now = Instant::now();
+        if items > 0 {
+            self.progress = now;
+        }
+        let (quiet, whole) = (now - self.progress, now - self.begun);
+        assert!(quiet < Duration::from_secs(3), "waits here in vain: nothing happens");
+        assert!(whole < Duration::from_secs(30), "waits here in vain: it never comes");
     }
 }
 
