@@ -42,7 +42,7 @@ impl Driver {
                 // By its path another broadcast would be asked.
                 match wanted {
                     Wanted::Group(request) => request.reject(Error::NotFound),
-                    Wanted::Rest(rest) => rest.give_up(),
+                    Wanted::Rest(rest) => rest.leave(),
                 }
                 continue;
             }

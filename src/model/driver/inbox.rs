@@ -413,8 +413,8 @@ impl Driver {
 }
 
 census! { each Remote { plain: supplier, path, waker, is_announced; } }
-census! { each Ask { counts: open, idle, answer_due; plain: track, broadcast, remote, told, waker; } }
-census! { each Past { plain: dynamic, broadcast, waker; } }
+census! { each Ask { counts: open, idle, answer_due; plain: track, broadcast, of, remote, told, waker; } }
+census! { each Past { plain: dynamic, broadcast, of, waker; } }
 census! { each Fetch { plain: wanted, answer_due, waker; } }
 census! { Inbox {
     counts: remote_by_path, ended;
