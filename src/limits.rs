@@ -2,6 +2,9 @@
 
 use core::time::Duration;
 
+use crate::error::Error;
+use crate::path::Path;
+
 /// Bounds on memory, work and time. Each is enforced with a typed error for exactly the stream,
 /// subscription or session that went past it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +29,21 @@ pub struct Limits {
     /// Body of one control message. Past it the stream is reset; in set-up and on moq-transport the
     /// session closes. Default 64 KiB.
     pub message_bytes: usize,
-    /// Segments of a path. Past it the message is malformed. Default 32.
+    /// Segments of a path. Past it the message is malformed; an announcement is not kept. Default 32.
     pub path_segments: usize,
+    /// Bytes of a path, a prefix or a track name, on the wire and from an application. Past it:
+    /// [`Limit`](crate::Error::Limit) for what has that name; an announcement of the peer is not kept. The root
+    /// of a handle does not count. Default 4,096, which is what moq-transport allows.
+    pub path_bytes: usize,
     /// Broadcasts that the peer may have announced at once under one prefix that we asked for. Past it
     /// further ones are not kept. Default 16,384.
     pub announcements: usize,
     /// Requests of the peer to hear of broadcasts that are open at once; each remembers what it was
     /// told. Past it the new one is refused, on moq-lite by an answer without broadcasts. Default 64.
     pub announce_requests: usize,
+    /// Broadcasts that the peer may have been told of at once, on all its requests for announcements. Past it
+    /// it is told of no others; when an eighth is free again, it is. Default 131,072.
+    pub told_announcements: usize,
     /// Subscriptions in each direction. Past it: [`Limit`](crate::Error::Limit) for the new one.
     /// Default 4,096.
     pub subscriptions: usize,
@@ -106,8 +116,10 @@ impl Default for Limits {
             cache_bytes: 512 << 20,
             message_bytes: 64 << 10,
             path_segments: 32,
+            path_bytes: 4_096,
             announcements: 16_384,
             announce_requests: 64,
+            told_announcements: 131_072,
             subscriptions: 4_096,
             requests: 8_192,
             broadcast_requests: 1_024,
@@ -127,6 +139,47 @@ impl Default for Limits {
             straggler_time: Duration::from_secs(1),
             linger_time: Duration::ZERO,
             max_age: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a path, or a prefix, is short enough.
+    ///
+    /// Errors: [`Error::Limit`] past [`path_bytes`](Self::path_bytes).
+    pub(crate) fn check_path(&self, path: &Path) -> Result<(), Error> {
+        match path.as_str().len() <= self.path_bytes {
+            true => Ok(()),
+            false => Err(Error::Limit("bytes of a path")),
+        }
+    }
+
+    /// Whether the name of a track is short enough.
+    ///
+    /// Errors: as for [`check_path`](Self::check_path).
+    pub(crate) fn check_track(&self, name: &str) -> Result<(), Error> {
+        match name.len() <= self.path_bytes {
+            true => Ok(()),
+            false => Err(Error::Limit("bytes of a track name")),
+        }
+    }
+
+    /// Whether the names of a broadcast and of a track in it are short enough.
+    ///
+    /// Errors: as for [`check_path`](Self::check_path).
+    pub(crate) fn check_names(&self, broadcast: &Path, track: &str) -> Result<(), Error> {
+        self.check_path(broadcast)?;
+        self.check_track(track)
+    }
+
+    /// Whether the path of a URL is short enough, whatever query follows.
+    ///
+    /// Errors: as for [`check_path`](Self::check_path).
+    pub(crate) fn check_url(&self, url: Option<&str>) -> Result<(), Error> {
+        let path = url.and_then(|url| url.split('?').next()).unwrap_or_default();
+        match path.trim_matches('/').len() <= self.path_bytes {
+            true => Ok(()),
+            false => Err(Error::Limit("bytes of a path")),
         }
     }
 }

@@ -80,9 +80,9 @@ impl Path {
         Self(text.into())
     }
 
-    /// The text of this path and of all above it, the longest first.
+    /// The texts of this path and of all that cover it: itself first, the root last.
     #[cfg(feature = "std")]
-    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn covering(&self) -> impl Iterator<Item = &str> {
         let above = |text: &str| match text.rfind('/') {
             Some(at) => Some(at),
             None => (!text.is_empty()).then_some(0),
@@ -92,7 +92,8 @@ impl Path {
         ends.map(move |end| &text[..end])
     }
 
-    fn suffix_text(&self, prefix: &Self) -> Option<&str> {
+    /// As [`Path::strip_prefix`], without a copy.
+    pub(crate) fn suffix_text(&self, prefix: &Self) -> Option<&str> {
         if prefix.is_root() {
             return Some(&self.0);
         }
@@ -169,6 +170,14 @@ mod tests {
         assert_eq!(Path::new("demo/x/y").strip_prefix(&demo), Some(Path::new("x/y")));
         assert_eq!(demo.strip_prefix(&demo), Some(Path::root()));
         assert_eq!(demo.strip_prefix(&Path::root()), Some(demo.clone()));
+    }
+
+    #[test]
+    #[cfg(feature = "std")]
+    fn what_covers_a_path() {
+        let covering = |path| Path::new(path).covering().map(String::from).collect::<Vec<_>>();
+        assert_eq!(covering("a/bc/d"), ["a/bc/d", "a/bc", "a", ""]);
+        assert_eq!(covering(""), [""]);
     }
 
     #[test]

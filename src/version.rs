@@ -82,6 +82,24 @@ impl Version {
         matches!(self, Self::Lite06 | Self::Lite07Wip | Self::Moqt16 | Self::Moqt18)
     }
 
+    /// Whether a peer is told at first how many broadcasts it will be told of (moq-lite 05+, ANNOUNCE_OK).
+    #[cfg(feature = "std")]
+    pub(crate) const fn counts_announcements(self) -> bool {
+        matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
+    }
+
+    /// Whether it is of moq-lite, and not of moq-transport.
+    #[cfg(feature = "std")]
+    pub(crate) const fn is_lite(self) -> bool {
+        !matches!(self, Self::Moqt16 | Self::Moqt18)
+    }
+
+    /// Whether announcements say who they came through (moq-lite 03+).
+    #[cfg(feature = "std")]
+    pub(crate) const fn announces_hops(self) -> bool {
+        !matches!(self, Self::Lite01 | Self::Lite02 | Self::Moqt16 | Self::Moqt18)
+    }
+
     /// Whether a running subscription can be changed at the peer. moq-lite 03 and 04 have
     /// SUBSCRIBE_UPDATE, but `moq-lite` 0.16 takes it for a fault; moq-transport has REQUEST_UPDATE, but
     /// deployed peers do not answer it, or end the subscription.

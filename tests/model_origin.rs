@@ -266,7 +266,7 @@ fn one_path_can_be_waited_for() {
     let _above = origin.create_broadcast("a").unwrap();
     assert!(consumer.poll_announced_broadcast(&mut cx, path).is_pending());
     let there = origin.create_broadcast("a/b").unwrap();
-    assert_eq!(bell.rung(), 2);
+    assert_eq!(bell.rung(), 1, "what is above it is something else");
     let Poll::Ready(Some(found)) = consumer.poll_announced_broadcast(&mut cx, path) else {
         panic!("it was announced");
     };

@@ -12,6 +12,8 @@ pub mod varint;
 mod writer;
 
 pub use cursor::Cursor;
+#[cfg(feature = "std")]
+pub(crate) use writer::MAX_SEGMENTS;
 
 /// A value does not fit in 62 bits, which is all that a variable-length integer of QUIC can carry
 /// (RFC 9000 section 16).

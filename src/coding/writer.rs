@@ -9,7 +9,7 @@ use super::{BoundsExceeded, EncodeError};
 use crate::path::Path;
 
 /// Segments of a path that the deployed peers take.
-const MAX_SEGMENTS: usize = 32;
+pub(crate) const MAX_SEGMENTS: usize = 32;
 
 /// Appends the fields of one message.
 pub(super) struct Writer<'a> {

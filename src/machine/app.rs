@@ -304,7 +304,8 @@ pub enum Command {
     },
     /// Answers [`Event::AnnounceRequested`]: the first `active` calls of
     /// [`Source::announcement`](super::Source::announcement) with `reader` give that many active
-    /// broadcasts.
+    /// broadcasts, each of which the version can say. From moq-lite 05 on the peer is told how many; before, so
+    /// many go into ANNOUNCE_INIT at most, and on moq-transport it means nothing.
     AcceptAnnounce {
         /// Which.
         request: RequestKey,

@@ -201,6 +201,10 @@ pub struct WireFrame<'a> {
     pub head_len: usize,
 }
 
+/// Bytes of announcements that are written before QUIC takes any: what was read is remembered, and can't be
+/// coalesced any more.
+pub(super) const AHEAD: usize = 2 << 10;
+
 /// One change of the set of broadcasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {

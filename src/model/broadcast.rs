@@ -364,9 +364,11 @@ impl BroadcastProducer {
     /// Makes a track. Readers who asked for it before are served by it.
     ///
     /// Errors: [`Error::Duplicate`] if there is a live one with the name, or a
-    /// [`TrackRequest`]; after the end, its error, [`Error::Closed`] for a clean end.
+    /// [`TrackRequest`]; [`Error::Limit`] past [`Limits::path_bytes`]; after the end, its error,
+    /// [`Error::Closed`] for a clean end.
     pub fn create_track(&mut self, track: impl Into<Track>) -> Result<TrackProducer> {
         let track = track.into();
+        self.shared().cache.limits().check_track(&track.name)?;
         let mut debris = Debris::default();
         let mut state = self.shared().lock();
         state.open()?;
@@ -658,7 +660,7 @@ impl BroadcastConsumer {
     /// whose reader waits for the answer.
     ///
     /// Errors: [`Error::NotFound`] if there is neither, or after a clean end; the error of the end
-    /// after any other.
+    /// after any other; [`Error::Limit`] past [`Limits::path_bytes`].
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
         self.find_track(name, Some(want), None).map(|track| track.with_stay(self.stay()))
     }
@@ -670,6 +672,7 @@ impl BroadcastConsumer {
         horizon: Option<Horizon>,
     ) -> Result<TrackConsumer> {
         let shared = &self.seat.shared;
+        shared.cache.limits().check_track(name)?;
         loop {
             let (mut debris, mut woken) = (Debris::default(), Woken::default());
             let mut state = shared.lock();

@@ -72,6 +72,7 @@ pub struct Driver {
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
+    path_bytes: usize,
     /// The peer is asked what it knows of the path.
     probing: bool,
     /// Those that the machine lost and that are counted.
@@ -136,7 +137,7 @@ impl Driver {
         let shared = Shared::new(&config, ready.waker(SESSION), probe);
         Self {
             machine: Recorded::new(config, now, setup.trace.sink()),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(setup.limits.told_announcements),
             inbox: Inbox {
                 lingering: Lingering::new(&setup.limits),
                 unanswered: Unanswered::new(&setup.limits),
@@ -155,6 +156,7 @@ impl Driver {
             held: Held::new(),
             draining: None,
             close_time: setup.limits.close_time,
+            path_bytes: setup.limits.path_bytes,
             probing: false,
             lost_datagrams: 0,
             is_over: false,
@@ -247,6 +249,9 @@ impl Driver {
             Some(event) => self.event(event),
             None if self.settle_ended() => {}
             None => {
+                if self.outbox.take_short() {
+                    log::broke(self.id, "announcements", &Error::Limit("announcements told"));
+                }
                 self.caches().for_each(|cache| cache.pause());
                 return false;
             }
@@ -523,11 +528,7 @@ impl Driver {
         let slot = (key & u64::from(u32::MAX)) as usize;
         match key >> 32 {
             SESSION => self.wished(),
-            READER => {
-                if let Some(request) = self.outbox.reader_request(slot) {
-                    self.machine.apply(Command::AnnouncementsReady { request });
-                }
-            }
+            READER => self.announcements_changed(slot),
             SERVE => self.serve_changed(slot),
             GROUPS => {
                 while let Some(command) = self.outbox.group_ready(slot) {
@@ -563,8 +564,8 @@ impl fmt::Debug for Driver {
 census! { Driver {
     counts: ready, described, held;
     within: machine, outbox, inbox, shared;
-    plain: version, id, now, publish, peer, is_parting, draining, close_time, probing, lost_datagrams,
-        is_over;
+    plain: version, id, now, publish, peer, is_parting, draining, close_time, path_bytes, probing,
+        lost_datagrams, is_over;
 } }
 
 #[cfg(any(test, feature = "sim"))]

@@ -17,8 +17,8 @@ use super::budget::Cache;
 use super::clock::Clock;
 use super::route::{DOUBT_TIME, Horizon, Reach, Route, SessionId};
 use super::scope::Scope;
-use super::table::{Change, Reader, Table, Way};
-use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
+use super::table::{Change, Reader, Room, Speech, Table, Way};
+use super::wakers::{WaitSlot, Woken, lock, wait};
 use crate::census::census;
 use crate::{Error, Hop, Instant, Limits, Path};
 
@@ -94,17 +94,16 @@ struct State {
     /// What is asked for that is not in the table.
     requests: Requests,
     producers: usize,
-    /// Who waits for any change of the table, or for the last producer to go.
-    waiters: Wakers,
 }
 
 impl Shared {
-    /// Changes the state, then wakes all who wait.
+    /// Changes the state, then wakes those who wait for what changed.
     fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut woken = Woken::default();
         let result = self.quietly(|state| {
-            state.waiters.take(&mut woken);
-            change(state)
+            let result = change(state);
+            woken = state.table.take_due();
+            result
         });
         woken.wake();
         result
@@ -122,31 +121,74 @@ impl Shared {
         result
     }
 
-    /// What `ready` gives, or else leaves the waker.
-    fn wait<T>(
+    /// What `next` gives, or else leaves the waker wherever `reader` listens. Others get the lock in between if
+    /// there is much to read.
+    fn read<T>(
         &self,
-        slot: &mut WaitSlot,
+        reader: &mut Reader,
+        waker: Option<&Waker>,
+        mut next: impl FnMut(&mut Reader, &mut State) -> Option<T>,
+    ) -> Poll<T> {
+        let waker = waker.cloned();
+        loop {
+            let mut state = lock(&self.state);
+            if let Some(value) = next(reader, &mut state) {
+                return Poll::Ready(value);
+            }
+            if reader.is_paused() {
+                continue;
+            }
+            let spare = waker.and_then(|waker| reader.wait(&mut state.table, waker));
+            drop(state);
+            drop(spare);
+            return Poll::Pending;
+        }
+    }
+
+    /// Takes what a reader left out of the state.
+    fn forget(&self, reader: &mut Reader) {
+        let mut state = lock(&self.state);
+        let spare = reader.forget(&mut state.table);
+        drop(state);
+        drop(spare);
+    }
+}
+
+/// A handle's wish for what is at one path.
+#[derive(Default)]
+struct Seek(Option<(Path, WaitSlot)>);
+
+impl Seek {
+    /// What `ready` gives, or else leaves the waker at `path`, and nowhere else.
+    fn wait<T>(
+        &mut self,
+        shared: &Shared,
+        path: Path,
         waker: Option<&Waker>,
         ready: impl FnOnce(&mut State) -> Option<T>,
     ) -> Poll<T> {
         let waker = waker.cloned();
-        let mut state = lock(&self.state);
+        // Declared before the guard: dropped after the unlock.
+        let (_spare, _former);
+        let mut state = lock(&shared.state);
         if let Some(value) = ready(&mut state) {
+            _former = self.end(&mut state);
             return Poll::Ready(value);
         }
-        let unused = waker.and_then(|waker| state.waiters.register(slot, waker));
-        drop(state);
-        drop(unused);
+        let Some(waker) = waker else { return Poll::Pending };
+        let is_known = self.0.as_ref().is_some_and(|(known, _)| *known == path);
+        if !is_known {
+            _former = self.end(&mut state);
+            state.table.seek(&path);
+            self.0 = Some((path, WaitSlot::default()));
+        }
+        _spare = self.0.as_mut().and_then(|(path, slot)| state.table.wait_at(path, slot, waker));
         Poll::Pending
     }
 
-    /// Takes what a reader left out of the state.
-    fn forget(&self, reader: &mut Reader, slot: &mut WaitSlot) {
-        let mut state = lock(&self.state);
-        reader.forget(&mut state.table);
-        let waker = state.waiters.free(slot);
-        drop(state);
-        drop(waker);
+    fn end(&mut self, state: &mut State) -> Option<Waker> {
+        let (path, mut slot) = self.0.take()?;
+        state.table.give_up(&path, &mut slot)
     }
 }
 
@@ -247,9 +289,10 @@ impl OriginProducer {
     /// or when its last producer is dropped.
     ///
     /// `path` is relative to [`root`](Self::root). Outside of [`allowed`](Self::allowed):
-    /// [`Error::Unauthorized`]. If the path is taken, this one is shown from now on, here and to peers, who
-    /// hear of an end and a beginning; the other stands by until this one ends. Of broadcasts of peers the
-    /// newest is shown too, unless somebody on the way to it does not say who it is.
+    /// [`Error::Unauthorized`]; [`Error::Limit`] past [`Limits::path_bytes`]. If the path is taken, this one is
+    /// shown from now on, here and to peers, who hear of an end and a beginning; the other stands by until this
+    /// one ends. Of broadcasts of peers the newest is shown too, unless somebody on the way to it does not say
+    /// who it is.
     pub fn create_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastProducer> {
         let broadcast = self.unannounced(path.into(), Route::default())?;
         self.place(broadcast.path().clone(), &broadcast.consume())?;
@@ -259,15 +302,15 @@ impl OriginProducer {
     /// Announces a broadcast from elsewhere under `path` too, until it ends. Again under the same path
     /// does nothing.
     ///
-    /// Errors: [`Error::Unauthorized`] as for [`create_broadcast`](Self::create_broadcast);
-    /// [`Error::Unroutable`] if it came through this very origin by way of a peer; why it ended if it
+    /// Errors: [`Error::Unauthorized`] and [`Error::Limit`] as for
+    /// [`create_broadcast`](Self::create_broadcast); [`Error::Unroutable`] if it came through this very origin by way of a peer; why it ended if it
     /// did, [`Error::Closed`] for a clean end.
     pub fn publish_broadcast(
         &self,
         path: impl Into<Path>,
         broadcast: &BroadcastConsumer,
     ) -> Result<()> {
-        let path = self.scope.absolute(&path.into()).ok_or(Error::Unauthorized)?;
+        let path = self.absolute(&path.into())?;
         self.place(path, broadcast)
     }
 
@@ -316,8 +359,14 @@ impl OriginProducer {
         Ok(supplier)
     }
 
+    /// The whole path of what is called `path` here.
+    fn absolute(&self, path: &Path) -> Result<Path> {
+        self.shared.cache.limits().check_path(path)?;
+        self.scope.absolute(path).ok_or(Error::Unauthorized)
+    }
+
     fn unannounced(&self, path: Path, route: Route) -> Result<BroadcastProducer> {
-        let path = self.scope.absolute(&path).ok_or(Error::Unauthorized)?;
+        let path = self.absolute(&path)?;
         Ok(BroadcastProducer::new(path, self.shared.cache.clone(), route))
     }
 
@@ -412,7 +461,7 @@ impl Drop for OriginProducer {
         state.producers -= 1;
         if state.producers == 0 {
             drop(state);
-            self.shared.change(|_| ());
+            self.shared.change(|state| state.table.wake_all());
         }
     }
 }
@@ -436,7 +485,7 @@ pub struct Announce {
 pub struct OriginConsumer {
     shared: Arc<Shared>,
     reader: Reader,
-    slot: WaitSlot,
+    seek: Seek,
     /// The broadcast that it asked for and that is not there yet.
     asking: Option<Asking>,
 }
@@ -448,8 +497,8 @@ impl OriginConsumer {
     }
 
     fn new(shared: Arc<Shared>, scope: Scope) -> Self {
-        let reader = Reader::new(scope, Horizon::default());
-        Self { shared, reader, slot: WaitSlot::default(), asking: None }
+        let reader = Reader::new(scope, Horizon::default(), Speech::default());
+        Self { shared, reader, seek: Seek::default(), asking: None }
     }
 
     wait! {
@@ -462,10 +511,10 @@ impl OriginConsumer {
     }
 
     fn next_announced(&mut self, waker: Option<&Waker>) -> Poll<Option<Announce>> {
-        let Self { shared, reader, slot, .. } = self;
+        let Self { shared, reader, .. } = self;
         let now = shared.cache.now();
-        shared.wait(slot, waker, |state| {
-            while let Some((path, change)) = reader.next(&mut state.table, now) {
+        shared.read(reader, waker, |reader, state| {
+            while let Some((path, change)) = reader.next(&mut state.table, now, Room::ENDLESS) {
                 let broadcast = match change {
                     Change::Announced(way) => Some(way.broadcast),
                     Change::Gone => None,
@@ -473,7 +522,7 @@ impl OriginConsumer {
                 };
                 return Some(Some(Announce { path, broadcast }));
             }
-            (state.producers == 0).then_some(None)
+            (state.producers == 0 && !reader.is_paused()).then_some(None)
         })
     }
 
@@ -495,9 +544,9 @@ impl OriginConsumer {
         waker: Option<&Waker>,
         path: &str,
     ) -> Poll<Option<BroadcastConsumer>> {
-        let Self { shared, reader, slot, .. } = self;
+        let Self { shared, reader, seek, .. } = self;
         let Some(path) = reader.scope().absolute(&path.into()) else { return Poll::Ready(None) };
-        shared.wait(slot, waker, |state| {
+        seek.wait(shared, path.clone(), waker, |state| {
             let way = state.table.best(&path, Horizon::default());
             let found = way.map(|way| way.broadcast.clone());
             (found.is_some() || state.producers == 0).then_some(found)
@@ -543,11 +592,11 @@ impl OriginConsumer {
         &self.shared.cache
     }
 
-    /// What a peer with this horizon is to be told of what is below `prefix`. Nothing if nothing there is allowed. `hidden`: also of paths with a segment behind the prefix that
-    /// begins with a dot.
-    pub(super) fn reader(&self, prefix: &Path, horizon: Horizon, hidden: bool) -> AnnounceReader {
+    /// What a peer with this horizon is to be told of what is below `prefix`, as far as it can be told.
+    /// Nothing if nothing there is allowed.
+    pub(super) fn reader(&self, prefix: &Path, horizon: Horizon, speech: Speech) -> AnnounceReader {
         let scope = self.reader.scope().rooted(prefix).unwrap_or_else(Scope::nothing);
-        AnnounceReader::new(self.shared.clone(), Reader::new(scope, horizon), hidden)
+        AnnounceReader::new(self.shared.clone(), Reader::new(scope, horizon, speech))
     }
 
     /// What the same peer's SUBSCRIBE is served from.
@@ -568,13 +617,15 @@ impl OriginConsumer {
 impl Clone for OriginConsumer {
     fn clone(&self) -> Self {
         let reader = self.reader.fork(&mut lock(&self.shared.state).table);
-        Self { shared: self.shared.clone(), reader, slot: WaitSlot::default(), asking: None }
+        Self { shared: self.shared.clone(), reader, seek: Seek::default(), asking: None }
     }
 }
 
 impl Drop for OriginConsumer {
     fn drop(&mut self) {
-        self.shared.forget(&mut self.reader, &mut self.slot);
+        self.shared.forget(&mut self.reader);
+        let former = self.seek.end(&mut lock(&self.shared.state));
+        drop(former);
     }
 }
 
@@ -584,7 +635,7 @@ impl fmt::Debug for OriginConsumer {
     }
 }
 
-census! { State { counts: waiters; within: table, requests; plain: producers; } }
+census! { State { within: table, requests; plain: producers; } }
 census! { Shared { within: cache, state; plain: hop, timed, turn, clock; } }
 
 #[cfg(any(test, feature = "sim"))]

@@ -1,11 +1,13 @@
 //! What a session sends, as the machine reads it: groups and announcements, pinned by nothing.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
 
 use super::group::{GroupConsumer, GroupCursor};
 use super::origin::AnnounceReader;
+use super::table::Room;
 use super::track::TrackConsumer;
 use crate::census::census;
 use crate::error::Error;
@@ -17,7 +19,13 @@ use crate::time::Instant;
 /// What the peer asked for and is being given. Tables by slot of the request.
 #[derive(Default)]
 pub(super) struct Outbox {
-    readers: Vec<Option<Reader>>,
+    /// Few, and all are looked at for their deadlines.
+    readers: BTreeMap<usize, Reader>,
+    /// Broadcasts that the peer was told of by all of them, and how many that may be.
+    told: usize,
+    max_told: usize,
+    /// It was too many for one more, and nobody said so yet.
+    is_short: bool,
     serves: Vec<Option<Serve>>,
     /// How many of them there are.
     serving: usize,
@@ -30,8 +38,19 @@ struct Reader {
     request: RequestKey,
     reader: AnnounceReader,
     waker: Waker,
+    state: Reading,
     /// When to look again although nothing changes; `None` too if that was said.
     deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// It counts what there is, which the peer is told at first.
+    Counts,
+    /// It need not, or has done so, and the machine was not told.
+    Begins,
+    /// The machine reads it.
+    Reads,
 }
 
 /// Who tells of news: of the track, and of its groups. All groups share one, because few of them wait
@@ -104,29 +123,73 @@ pub(super) enum Next {
 }
 
 impl Outbox {
+    pub(super) fn new(max_told: usize) -> Self {
+        Self { max_told, ..Self::default() }
+    }
+
+    /// What one request of the peer is to be told. `is_counted`: first how much there is.
     pub(super) fn add_reader(
         &mut self,
         request: RequestKey,
         reader: AnnounceReader,
         waker: Waker,
-    ) -> Token {
-        put(&mut self.readers, request.slot(), Reader { request, reader, waker, deadline: None });
-        // One reader a request: the slot says it all.
-        Token { slot: request.slot() as u32, generation: 0 }
+        is_counted: bool,
+    ) {
+        let state = if is_counted { Reading::Counts } else { Reading::Begins };
+        let slot = request.slot();
+        self.readers.insert(slot, Reader { request, reader, waker, state, deadline: None });
     }
 
-    pub(super) fn reader_request(&self, slot: usize) -> Option<RequestKey> {
-        self.readers.get(slot)?.as_ref().map(|reader| reader.request)
+    /// What the machine is to be told of a reader that may have news.
+    pub(super) fn next_for_reader(&mut self, slot: usize) -> Option<Command> {
+        let room = self.room();
+        let Reader { request, reader, waker, state, .. } = self.readers.get_mut(&slot)?;
+        // Where it is not counted it is not told.
+        let mut active = u64::MAX;
+        if *state == Reading::Counts {
+            let Some(count) = reader.promise(room.left) else {
+                waker.wake_by_ref();
+                return None;
+            };
+            (active, *state) = (count, Reading::Begins);
+        }
+        let request = *request;
+        if std::mem::replace(state, Reading::Reads) == Reading::Reads {
+            return Some(Command::AnnouncementsReady { request });
+        }
+        // One reader a request: the slot says it all.
+        let reader = Token { slot: slot as u32, generation: 0 };
+        Some(Command::AcceptAnnounce { request, reader, active })
+    }
+
+    /// Whether the peer could not be told of something for want of room, since this was asked last.
+    pub(super) fn take_short(&mut self) -> bool {
+        std::mem::take(&mut self.is_short)
+    }
+
+    fn room(&self) -> Room {
+        Room { left: self.max_told.saturating_sub(self.told), all: self.max_told }
+    }
+
+    /// What a reader has told changed from `before` to `after`. Where there is room again, who had none looks
+    /// again.
+    fn count_told(&mut self, before: usize, after: usize) {
+        let was_wide = self.room().is_wide();
+        self.told = self.told + after - before;
+        if !was_wide && self.room().is_wide() {
+            let short = self.readers.values().filter(|it| it.reader.is_short());
+            short.for_each(|it| it.waker.wake_by_ref());
+        }
     }
 
     /// When an announcement is due that is held now.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.readers.iter().flatten().filter_map(|reader| reader.deadline).min()
+        self.readers.values().filter_map(|reader| reader.deadline).min()
     }
 
     /// A request with announcements that were held and are due; each is named once.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<RequestKey> {
-        self.readers.iter_mut().flatten().find_map(|reader| {
+        self.readers.values_mut().find_map(|reader| {
             reader.deadline.take_if(|deadline| *deadline <= now).map(|_| reader.request)
         })
     }
@@ -194,8 +257,8 @@ impl Outbox {
 
     /// What is left of it: a track that somebody else may ask for soon.
     pub(super) fn end_request(&mut self, slot: usize) -> Option<TrackConsumer> {
-        if let Some(reader) = self.readers.get_mut(slot) {
-            *reader = None;
+        if let Some(reader) = self.readers.remove(&slot) {
+            self.count_told(reader.reader.told(), 0);
         }
         self.end_serve(slot);
         let mut track = self.answers.get_mut(slot)?.take()?.track;
@@ -385,9 +448,15 @@ impl Source for Outbox {
     }
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
-        let reader = self.readers.get_mut(reader.slot as usize)?.as_mut()?;
-        let next = reader.reader.poll_next(Some(&reader.waker));
-        reader.deadline = reader.reader.deadline();
+        let room = self.room();
+        let Reader { reader, waker, deadline, .. } =
+            self.readers.get_mut(&(reader.slot as usize))?;
+        let (before, was_short) = (reader.told(), reader.is_short());
+        let next = reader.poll_next(Some(waker), room);
+        *deadline = reader.deadline();
+        self.is_short |= reader.is_short() && !was_short;
+        let after = reader.told();
+        self.count_told(before, after);
         match next {
             Poll::Ready(announcement) => Some(announcement),
             Poll::Pending => None,
@@ -402,11 +471,11 @@ fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
     table[slot] = Some(value);
 }
 
-census! { each Reader { counts: deadline; within: reader; plain: request, waker; } }
+census! { each Reader { counts: deadline; within: reader; plain: request, waker, state; } }
 census! { each Serve {
     counts: waiting;
     plain: request, track, wakers, step, started, lowest, edge, floor;
 } }
 census! { each Answer { counts: group; plain: request, track, priority, sequence, waker; } }
 census! { each Sending { plain: request, cursor, is_old; } }
-census! { Outbox { within: readers, serves, answers, groups; plain: serving; } }
+census! { Outbox { counts: told; within: readers, serves, answers, groups; plain: max_told, is_short, serving; } }

@@ -11,12 +11,14 @@ pub(super) struct Scope {
     root: Path,
     /// Relative to the root; none is below another.
     allowed: Arc<[Path]>,
+    /// The same with the root.
+    prefixes: Arc<[Path]>,
 }
 
 impl Default for Scope {
     /// Everything.
     fn default() -> Self {
-        Self { root: Path::root(), allowed: [Path::root()].into() }
+        Self::of(Path::root(), vec![Path::root()])
     }
 }
 
@@ -27,6 +29,11 @@ impl Scope {
 
     pub(super) fn allowed(&self) -> impl Iterator<Item = &Path> {
         self.allowed.iter()
+    }
+
+    /// The whole paths of what is allowed, each with all that is below; none is below another.
+    pub(super) fn prefixes(&self) -> &Arc<[Path]> {
+        &self.prefixes
     }
 
     /// The whole path of what is called `path` here; `None` if it is not allowed.
@@ -53,21 +60,26 @@ impl Scope {
 
     /// Moves the root down to `prefix`; `None` if nothing below it is allowed.
     pub(super) fn rooted(&self, prefix: &Path) -> Option<Self> {
-        let Self { allowed, root } = self.narrowed(std::slice::from_ref(prefix))?;
+        let Self { allowed, root, .. } = self.narrowed(std::slice::from_ref(prefix))?;
         let allowed = allowed.iter().filter_map(|path| path.strip_prefix(prefix)).collect();
         Self::new(root.join(prefix), allowed)
     }
 
     /// Nothing at all.
     pub(super) fn nothing() -> Self {
-        Self { root: Path::root(), allowed: [].into() }
+        Self::of(Path::root(), Vec::new())
     }
 
     fn new(root: Path, mut allowed: Vec<Path>) -> Option<Self> {
         // By segments, not by text: so all that a prefix covers follows it directly.
         allowed.sort_by(|a, b| a.segments().cmp(b.segments()));
         allowed.dedup_by(|later, earlier| later.has_prefix(earlier));
-        (!allowed.is_empty()).then(|| Self { root, allowed: allowed.into() })
+        (!allowed.is_empty()).then(|| Self::of(root, allowed))
+    }
+
+    fn of(root: Path, allowed: Vec<Path>) -> Self {
+        let prefixes = allowed.iter().map(|path| root.join(path)).collect();
+        Self { root, allowed: allowed.into(), prefixes }
     }
 
     fn allows(&self, path: &Path) -> bool {
@@ -104,6 +116,7 @@ mod tests {
         let scope = Scope::default().narrowed(&paths(&["a/b", "c"])).unwrap();
         let inside = scope.rooted(&Path::new("a")).unwrap();
         assert_eq!((inside.root().as_str(), allowed(&inside)), ("a", vec!["b"]));
+        assert_eq!(inside.prefixes()[..], paths(&["a/b"]));
         assert_eq!(inside.absolute(&Path::new("b/x")), Some(Path::new("a/b/x")));
         assert_eq!(inside.absolute(&Path::new("x")), None);
         assert_eq!(inside.relative(&Path::new("a/b/x")), Some(Path::new("b/x")));

@@ -216,6 +216,11 @@ const END: u64 = 1;
 const UPDATE: u64 = 2;
 
 impl Announce {
+    /// Whether a message with this type takes the next id.
+    pub(crate) const fn takes_id(kind: Option<u64>) -> bool {
+        matches!(kind, Some(START))
+    }
+
     /// Reads the body of a message with the type that [`Framed::kind`](super::Framed::kind) says;
     /// `None` is a message of an unknown type, to be skipped (06+).
     pub fn decode_body(

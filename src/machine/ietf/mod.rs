@@ -160,6 +160,9 @@ impl Ietf {
 
     /// The peer's set-up came.
     fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        if core.limits.check_url(setup.path.as_deref()).is_err() {
+            return core.violation("a path that is too long");
+        }
         self.ids.grant(setup.max_request_id);
         let setup = self.peer.insert(setup);
         let peer = || Peer {
@@ -364,6 +367,11 @@ impl Ietf {
             self.refuse(core, key, code);
             return Look::Wait;
         };
+        if let Err(error) = check_names(&message, &core.limits) {
+            let code = self.draft.request_code(&error);
+            self.refuse(core, key, code);
+            return Look::Wait;
+        }
         match message {
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it)
                 if !on_control =>
@@ -399,6 +407,21 @@ const TOO_MANY_REQUESTS: u64 = 0x7;
 /// while it goes on asking: each message has one, and a stream may carry any number of messages. Not to
 /// read them would stop two ends that both ask for much.
 const MAX_UNREAD: usize = 64;
+
+/// Whether the names in a request are short enough.
+fn check_names(message: &Message, limits: &Limits) -> Result<(), Error> {
+    match message {
+        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
+            limits.check_path(&it.prefix)
+        }
+        Message::PublishNamespace(it) => limits.check_path(&it.namespace),
+        Message::Subscribe(it) | Message::TrackStatus(it) => {
+            limits.check_names(&it.namespace, &it.track)
+        }
+        Message::Publish(it) => limits.check_names(&it.namespace, &it.track),
+        _ => Ok(()),
+    }
+}
 
 /// Bytes that are no message of the draft end the session.
 fn violation(core: &mut Core, error: &DecodeError) -> Look {

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use super::super::Core;
 use super::super::app::{Event, RequestKey};
 use super::super::dialect::{Dialect, Look};
-use super::super::io::{Announcement, Source, Token};
+use super::super::io::{AHEAD, Announcement, Source, Token};
 use super::{Ietf, Role, violation};
 use crate::census::census;
 use crate::coding::DecodeError;
@@ -254,7 +254,7 @@ impl Ietf {
         if let Role::Announcing(announcing) = &mut role {
             while let (Some(reader), true) = (announcing.reader, announcing.ready) {
                 let writer = self.control.filter(|_| announcing.unasked).unwrap_or(key);
-                let is_full = core.requests.owed(writer) >= core.limits.owed_bytes
+                let is_full = core.requests.owed(writer) >= core.limits.owed_bytes.min(AHEAD)
                     || announcing.unasked && (core.requests.wants_stream() || !self.may_open());
                 if is_full {
                     break;
@@ -282,6 +282,9 @@ impl Ietf {
             return;
         }
         let path = announcing.prefix.join(&suffix);
+        if core.limits.check_path(&path).is_err() {
+            return;
+        }
         let request = if announcing.unasked {
             let namespace = path.clone();
             let parameters = Default::default();
@@ -478,7 +481,9 @@ impl Ietf {
             }
             Ok(Some(Message::Namespace(Namespace { suffix }))) => {
                 let path = listening.prefix.join(&suffix);
-                let room = listening.names.len() < core.limits.announcements;
+                // One that is too long can't be asked for.
+                let room = listening.names.len() < core.limits.announcements
+                    && core.limits.check_path(&path).is_ok();
                 let event = (room && listening.names.insert(suffix.clone()))
                     .then(|| self.hear_of(core, &path, true))
                     .flatten();

@@ -8,10 +8,12 @@ use bytes::BytesMut;
 use super::super::Core;
 use super::super::app::Event;
 use super::super::dialect::{Dialect, Look};
-use super::super::io::{Announcement, Source, Token};
+use super::super::io::{AHEAD, Announcement, Source, Token};
 use super::{Lite, Role};
 use crate::census::census;
-use crate::coding::lite::{Announce, AnnounceInit, AnnounceOk, Base, Bases, HopsForm};
+use crate::coding::lite::{
+    Announce, AnnounceInit, AnnounceOk, Base, Bases, HEAD_BYTES, HopsForm, frame_message,
+};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
@@ -52,8 +54,10 @@ pub(super) struct Listening {
     live: BTreeMap<Path, Offer>,
     by_id: BTreeMap<u64, Named>,
     next_id: u64,
-    /// Some were not kept for want of room: their ids are not known.
+    /// Some were not kept: their ids are not known.
     overflowed: bool,
+    /// Bytes to come of a message that is too long.
+    skipped: usize,
     over: bool,
 }
 
@@ -83,6 +87,7 @@ impl Listening {
             by_id: BTreeMap::new(),
             next_id: 0,
             overflowed: false,
+            skipped: 0,
             over: false,
         }
     }
@@ -90,6 +95,9 @@ impl Listening {
 
 /// What ANNOUNCE_INIT has at most, or little more: less than any peer takes.
 const INIT_BYTES: usize = 16 << 10;
+
+/// Bytes of a message that is skipped at most: more than that no peer takes, nor writes.
+const MAX_SKIPPED: usize = 64 << 20;
 
 // ---- as publisher ----------------------------------------------------------------------------
 
@@ -145,7 +153,7 @@ impl Lite {
                 self.announce_init(core, key, announcing, active, || source.announcement(reader));
             }
             while let (Some(reader), true) = (announcing.reader, announcing.ready) {
-                if core.requests.owed(key) >= core.limits.owed_bytes {
+                if core.requests.owed(key) >= core.limits.owed_bytes.min(AHEAD) {
                     break;
                 }
                 match source.announcement(reader) {
@@ -159,7 +167,7 @@ impl Lite {
 
     /// What there is at first goes out in one message, unless it is too much: then the rest follows.
     fn announce_init(
-        &self,
+        &mut self,
         core: &mut Core,
         key: Key,
         announcing: &mut Announcing,
@@ -167,18 +175,24 @@ impl Lite {
         mut next: impl FnMut() -> Option<Announcement>,
     ) {
         let version = self.version;
-        let mut size = BytesMut::new();
+        let (mut size, mut large) = (BytesMut::new(), None);
         for _ in 0..active {
             match next() {
                 Some(Announcement::Active { suffix, hops, cost }) => {
-                    let message = Announce::Active { suffix, hops, cost, bases: Bases::default() };
-                    // One that can't be said would take the others with it.
-                    let fits = message.encode(&mut size, version).is_ok();
-                    if let (true, Announce::Active { suffix, .. }) = (fits, message) {
-                        let said = Said { id: announcing.next_id, ..Said::default() };
-                        announcing.told.insert(suffix, said);
-                        announcing.next_id += 1;
+                    // One that can't be said would take the others with it, and one that is large may.
+                    let before = size.len();
+                    let message = AnnounceInit { suffixes: [suffix.clone()].into() };
+                    let fits = core.limits.check_path(&suffix).is_ok();
+                    if !fits || message.encode(&mut size, version).is_err() {
+                        continue;
                     }
+                    if size.len() - before > INIT_BYTES {
+                        large = Some(Announcement::Active { suffix, hops, cost });
+                        break;
+                    }
+                    let said = Said { id: announcing.next_id, ..Said::default() };
+                    announcing.told.insert(suffix, said);
+                    announcing.next_id += 1;
                 }
                 Some(Announcement::Ended { suffix }) => drop(announcing.told.remove(&suffix)),
                 None => break,
@@ -192,6 +206,9 @@ impl Lite {
         core.requests.write(key, |out| {
             let _ = AnnounceInit { suffixes }.encode(out, version);
         });
+        if let Some(large) = large {
+            self.announce(core, key, announcing, large);
+        }
     }
 
     fn announce(
@@ -202,7 +219,7 @@ impl Lite {
         change: Announcement,
     ) {
         let (version, features) = (self.version, self.features);
-        let mut write = |message: Announce| {
+        let write = |core: &mut Core, message: Announce| {
             let mut result = Ok(());
             core.requests.write(key, |out| result = message.encode(out, version));
             result.is_ok()
@@ -210,13 +227,15 @@ impl Lite {
         match change {
             Announcement::Active { suffix, mut hops, cost } => {
                 let says_sender = matches!(features.hops, HopsForm::Count | HopsForm::WithSender);
-                if says_sender && hops.push(self.hop).is_err() {
-                    return;
+                let is_full = says_sender && hops.push(self.hop).is_err();
+                if is_full || core.limits.check_path(&suffix).is_err() {
+                    // It can't be said. Nor does what the peer knows of it hold any more.
+                    return self.announce(core, key, announcing, Announcement::Ended { suffix });
                 }
                 let mut said = Said { id: announcing.next_id, hops: Hops::new() };
                 let known = announcing.told.get(&suffix);
                 if let (Some(Said { id, .. }), true) = (known, features.announce_ids) {
-                    write(Announce::Update { id: *id, hops, cost, base: Base::default() });
+                    write(core, Announce::Update { id: *id, hops, cost, base: Base::default() });
                     return;
                 }
                 if !features.announce_ok {
@@ -228,23 +247,25 @@ impl Lite {
                     }
                     match known {
                         Some(known) if !says_hops || known.hops == hops => return,
-                        Some(_) => drop(write(Announce::Ended { suffix: suffix.clone() })),
+                        Some(_) => drop(write(core, Announce::Ended { suffix: suffix.clone() })),
                         None => {}
                     }
                 }
                 let bases = Bases::default();
-                if write(Announce::Active { suffix: suffix.clone(), hops, cost, bases }) {
+                if write(core, Announce::Active { suffix: suffix.clone(), hops, cost, bases }) {
                     announcing.told.insert(suffix, said);
                     announcing.next_id += 1;
                 }
             }
             Announcement::Ended { suffix } => {
                 let Some(Said { id, .. }) = announcing.told.remove(&suffix) else { return };
-                write(if features.announce_ids {
-                    Announce::EndedId { id }
-                } else {
-                    Announce::Ended { suffix }
-                });
+                write(
+                    core,
+                    match features.announce_ids {
+                        true => Announce::EndedId { id },
+                        false => Announce::Ended { suffix },
+                    },
+                );
             }
         }
     }
@@ -333,13 +354,22 @@ impl Lite {
         if let Some(suffix) = listening.initial.pop_front() {
             return Ok(self.offered(core, listening, suffix, Hops::new(), Cost::UNKNOWN));
         }
+        if !self.skip(core, key, listening) {
+            return Ok(Look::Wait);
+        }
         let answers = self.features.announce_ok || self.features.announce_init;
         let before_first = answers && listening.responder.is_none();
         let typed = self.features.announce_ids && !before_first;
+        let is_counted = before_first && self.features.announce_ok;
+        if !is_counted && self.begin_to_skip(core, key, typed, listening)? {
+            listening.responder.get_or_insert(Hop::UNKNOWN);
+            return Ok(Look::More);
+        }
         let Some((kind, body)) = self.next_message(core, key, typed)? else {
             return Ok(Look::Wait);
         };
-        let depth = core.limits.path_segments;
+        // One path that is too deep is one path: it is looked at below.
+        let depth = usize::MAX;
         if before_first {
             listening.responder = Some(if self.features.announce_init {
                 let init = AnnounceInit::decode_body(&body, self.version, depth)?;
@@ -355,7 +385,8 @@ impl Lite {
         };
         Ok(match message {
             Announce::Active { suffix, hops, cost, bases } => {
-                let suffix = listening.resolve_path(bases.path, &suffix, depth);
+                let most = core.limits.path_segments;
+                let suffix = listening.resolve_path(bases.path, &suffix, most);
                 match suffix.zip(listening.resolve_hops(bases.hops, hops)) {
                     Some((suffix, hops)) => self.offered(core, listening, suffix, hops, cost),
                     None => {
@@ -385,6 +416,39 @@ impl Lite {
         })
     }
 
+    /// An announcement that is too long for us is left out, or ANNOUNCE_INIT, and no other: `true` if there is
+    /// one.
+    fn begin_to_skip(
+        &self,
+        core: &mut Core,
+        key: Key,
+        typed: bool,
+        listening: &mut Listening,
+    ) -> Result<bool, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(false) };
+        let mut front = [0; HEAD_BYTES];
+        let front = request.recv.peek(&mut front);
+        let framed = frame_message(front, self.version, typed, MAX_SKIPPED)?;
+        let Some(framed) = framed.filter(|it| it.body > core.limits.message_bytes) else {
+            return Ok(false);
+        };
+        request.recv.skip(framed.head);
+        listening.skipped = framed.body;
+        listening.next_id += u64::from(Announce::takes_id(framed.kind));
+        listening.overflowed = true;
+        Ok(true)
+    }
+
+    /// Whether nothing of what is skipped is to come any more.
+    fn skip(&self, core: &mut Core, key: Key, listening: &mut Listening) -> bool {
+        if let Some(request) = core.requests.get(key).filter(|_| listening.skipped > 0) {
+            let n = request.recv.len().min(listening.skipped);
+            request.recv.skip(n);
+            listening.skipped -= n;
+        }
+        listening.skipped == 0
+    }
+
     fn offered(
         &mut self,
         core: &mut Core,
@@ -402,7 +466,11 @@ impl Lite {
         }
         let id = listening.next_id;
         listening.next_id += 1;
-        if listening.live.len() >= core.limits.announcements {
+        let path = listening.prefix.join(&suffix);
+        // What can't be asked for by its whole path is of no use.
+        let is_sayable = core.limits.check_path(&path).is_ok()
+            && path.segments().nth(core.limits.path_segments).is_none();
+        if !is_sayable || listening.live.len() >= core.limits.announcements {
             listening.overflowed = true;
             return Look::More;
         }
@@ -516,5 +584,5 @@ impl Listening {
 census! { each Announcing { counts: told; plain: reader, ready, initial, answered, next_id; } }
 census! { each Listening {
     counts: initial, live, by_id;
-    plain: prefix, responder, next_id, overflowed, over;
+    plain: prefix, responder, next_id, overflowed, skipped, over;
 } }

@@ -191,6 +191,9 @@ impl Lite {
 
     /// The peer's set-up came, or there is none.
     fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        if core.limits.check_url(setup.path.as_deref()).is_err() {
+            return core.violation("a path that is too long");
+        }
         let setup = self.peer.insert(setup);
         let peer = || Peer {
             path: setup.path.clone().unwrap_or_default(),
@@ -279,6 +282,7 @@ impl Lite {
         Ok(match kind {
             BiStream::Announce => {
                 let message = AnnounceRequest::decode_body(&body, version, depth)?;
+                core.limits.check_path(&message.prefix)?;
                 let announcing = |role: &&Role| matches!(role, Role::Announcing(_));
                 if self.roles.iter().filter(announcing).count() >= core.limits.announce_requests {
                     return Err(Error::Limit("announce requests"));
@@ -292,6 +296,7 @@ impl Lite {
             }
             BiStream::Subscribe => {
                 let mut message = Subscribe::decode_body(&body, version, depth)?;
+                core.limits.check_names(&message.broadcast, &message.track)?;
                 self.floor(&mut message.want);
                 if core.serves.len() >= core.limits.subscriptions {
                     return Err(Error::Limit("subscriptions"));
@@ -307,6 +312,7 @@ impl Lite {
             }
             BiStream::Track => {
                 let message = TrackRequest::decode_body(&body, version, depth)?;
+                core.limits.check_names(&message.broadcast, &message.track)?;
                 self.set_role(key, Role::Describing);
                 Look::Event(Event::TrackRequested {
                     request,
@@ -322,6 +328,7 @@ impl Lite {
             }
             BiStream::Fetch => {
                 let message = Fetch::decode_body(&body, version, depth)?;
+                core.limits.check_names(&message.broadcast, &message.track)?;
                 self.fetch_requested(core, key, message)
             }
             BiStream::Probe => unreachable!("has no message"),

@@ -180,6 +180,85 @@ fn path_segments() {
     }
 }
 
+/// Past it the request is refused, or the announcement left out, and nothing else is.
+#[test]
+fn path_bytes() {
+    use crate::coding::lite::{Announce, AnnounceInit, Bases};
+
+    let limit = |limits: &mut Limits| {
+        (limits.path_bytes, limits.path_segments, limits.message_bytes) = (5, 2, 40);
+    };
+    for version in LITE {
+        for (names, fits) in [
+            ("05 6161616161 05 6262626262", true),
+            ("06 616161616161 01 62", false),
+            ("01 61 06 626262626262", false),
+        ] {
+            let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
+            let body = hex(&format!("00 {names} {}", wanted_bytes(version)));
+            let id = lone.open(Dir::Bi, &format!("02 {:02x} {}", body.len(), digits(&body)));
+            assert_eq!(lone.events().len(), usize::from(fits));
+            let refused = vec![reset(id, 0x30), stop(id, 0x30)];
+            assert_eq!(lone.actions(), if fits { vec![] } else { refused });
+        }
+        let listener = || {
+            let config = limited(Side::Client, version, limit);
+            let lone = Lone::ready_with(Config { interests: vec![Path::root()], ..config });
+            let id = lone.own(Dir::Bi, 0);
+            (lone, id)
+        };
+        // Too long for a path, too deep, and too long for a message.
+        let names = ["a", "bbbbbb", "c/c/c", &"d".repeat(50), "e"];
+        let (mut lone, id) = listener();
+        lone.data(id, nothing_announced(version));
+        let tell = |lone: &mut Lone, message: Announce| {
+            let mut bytes = BytesMut::new();
+            message.encode(&mut bytes, version).unwrap();
+            for piece in bytes.chunks(7) {
+                let bytes = Bytes::copy_from_slice(piece);
+                lone.handle(Input::Data { id, bytes, fin: false });
+            }
+        };
+        for name in names {
+            let (hops, cost, bases) = (Hops::new(), Cost::UNKNOWN, Bases::default());
+            tell(&mut lone, Announce::Active { suffix: path(name), hops, cost, bases });
+        }
+        let told = |events: Vec<Event>| -> Vec<String> {
+            let path = |event| match event {
+                Event::Announced { path, .. } => format!("+{path}"),
+                Event::Unannounced { path } => format!("-{path}"),
+                other => panic!("{other:?}"),
+            };
+            events.into_iter().map(path).collect()
+        };
+        assert_eq!(told(lone.events()), ["+a", "+e"], "{version}");
+        for (id, name) in (0..).zip(names) {
+            tell(
+                &mut lone,
+                match Features::of(version).announce_ids {
+                    true => Announce::EndedId { id },
+                    false => Announce::Ended { suffix: path(name) },
+                },
+            );
+        }
+        assert_eq!(told(lone.events()), ["-a", "-e"], "{version}");
+        assert_eq!(lone.actions(), []);
+        if Features::of(version).announce_init {
+            for names in [&["a", "bbbbbb", "c/c/c", "e"][..], &["x"; 50]] {
+                let (mut lone, id) = listener();
+                let suffixes = names.iter().copied().map(path).collect();
+                let mut bytes = BytesMut::new();
+                AnnounceInit { suffixes }.encode(&mut bytes, version).unwrap();
+                lone.handle(Input::Data { id, bytes: bytes.freeze(), fin: false });
+                lone.data(id, "03 01 01 7a");
+                let expected: &[&str] =
+                    if names.len() < 50 { &["+a", "+e", "+z"] } else { &["+z"] };
+                assert_eq!(told(lone.events()), expected);
+            }
+        }
+    }
+}
+
 /// Past it announcements are dropped; what is known goes on, and ids still count.
 #[test]
 fn announcements() {

@@ -27,7 +27,7 @@ use alloc::{format, vec};
 use core::time::Duration;
 use std::println;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::*;
 use crate::DecodeError;

@@ -317,7 +317,7 @@ structs! {
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
         close_time, straggler_time, max_age, goaway_time, broadcast_requests, linger_time,
-        broadcast_answers, answer_time,
+        broadcast_answers, answer_time, path_bytes, told_announcements,
     }
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost }

@@ -7,10 +7,13 @@ use std::task::{Poll, Waker};
 use super::super::broadcast::BroadcastConsumer;
 use super::super::origin::{Asking, Found};
 use super::super::route::Horizon;
+use super::super::table::Speech;
 use super::super::track::TrackConsumer;
 use super::inbox::Remote;
 use super::{ANSWER, DOOR, Driver, HELD, REMOTE, ready_key};
+use crate::coding::MAX_SEGMENTS;
 use crate::error::Error;
+use crate::hop::Hops;
 use crate::machine::{RequestKey, Token};
 use crate::path::Path;
 use crate::subscription::Subscription;
@@ -44,6 +47,15 @@ impl Driver {
     pub(super) fn horizon(&self) -> Horizon {
         let on_demand = self.version.announces_prefixes();
         Horizon { exclude: self.peer, session: Some(self.id), on_demand }
+    }
+
+    /// What the peer can be told of.
+    pub(super) fn speech(&self, hidden: bool) -> Speech {
+        // Who hears of a broadcast has to be in its chain, or is added to it by who hears.
+        let hops = if self.version.announces_hops() { Hops::MAX - 1 } else { Hops::MAX };
+        // What more moq-transport can't say is left out by the machine, which counts nothing there.
+        let segments = if self.version.is_lite() { MAX_SEGMENTS } else { usize::MAX };
+        Speech { hidden, bytes: self.path_bytes, segments, hops }
     }
 
     /// The peer wants something of a track.

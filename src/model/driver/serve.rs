@@ -27,11 +27,18 @@ impl Driver {
             });
             return;
         };
-        let reader = origin.reader(prefix, self.horizon(), hidden);
-        let active = reader.active();
+        let reader = origin.reader(prefix, self.horizon(), self.speech(hidden));
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
-        let reader = self.outbox.add_reader(request, reader, waker);
-        self.machine.apply(Command::AcceptAnnounce { request, reader, active });
+        let is_counted = self.version.counts_announcements();
+        self.outbox.add_reader(request, reader, waker, is_counted);
+        self.announcements_changed(request.slot());
+    }
+
+    /// There may be something to tell the peer on a request for announcements.
+    pub(super) fn announcements_changed(&mut self, slot: usize) {
+        if let Some(command) = self.outbox.next_for_reader(slot) {
+            self.machine.apply(command);
+        }
     }
 
     pub(super) fn refuse(&mut self, request: RequestKey, error: Error) {

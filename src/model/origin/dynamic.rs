@@ -22,7 +22,7 @@ impl OriginProducer {
     /// and moq-transport; on others they have to know. The broadcasts themselves are not announced.
     ///
     /// `prefix` is relative to [`root`](Self::root). Outside of [`allowed`](Self::allowed):
-    /// [`Error::Unauthorized`].
+    /// [`Error::Unauthorized`]; [`Error::Limit`] past [`Limits::path_bytes`](crate::Limits::path_bytes).
     ///
     /// ```
     /// use std::task::Poll;
@@ -47,7 +47,7 @@ impl OriginProducer {
     /// # Ok::<(), smoq::Error>(())
     /// ```
     pub fn dynamic(&self, prefix: impl Into<Path>) -> Result<OriginDynamic> {
-        let prefix = self.scope.absolute(&prefix.into()).ok_or(Error::Unauthorized)?;
+        let prefix = self.absolute(&prefix.into())?;
         let route = Route { reach: Reach::OnDemand, ..Route::default() };
         // It only stands for the route: nobody finds it.
         let nothing = BroadcastProducer::new(prefix.clone(), self.cache().clone(), route.clone());

@@ -85,8 +85,9 @@ pub(crate) struct PeerName {
 impl PeerName {
     /// Errors: [`Error::Unauthorized`], [`Error::SessionClosed`], [`Error::Limit`].
     pub(crate) fn request(&self, path: &Path) -> Result<BroadcastConsumer> {
-        let path = self.scope.absolute(path).ok_or(Error::Unauthorized)?;
         let origin = self.origin.upgrade().ok_or(Error::SessionClosed)?;
+        origin.cache.limits().check_path(path)?;
+        let path = self.scope.absolute(path).ok_or(Error::Unauthorized)?;
         let (broadcast, _displaced) = origin.quietly(|state| {
             let mut ways = state.table.ways(&path).iter();
             let announced = ways.find(|way| way.route.session == Some(self.session));

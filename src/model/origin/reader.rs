@@ -3,90 +3,122 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
-use std::vec;
 
 use super::super::broadcast::BroadcastConsumer;
-use super::super::table::{Change, Reader, Table};
-use super::super::wakers::{WaitSlot, lock};
-use super::{Shared, State};
+use super::super::table::{Change, Reader, Room};
+use super::super::wakers::lock;
+use super::Shared;
 use crate::census::census;
+use crate::hop::{Cost, Hop, Hops};
 use crate::machine::Announcement;
 use crate::{Instant, Path};
 
 /// What one ANNOUNCE request of a peer is answered with.
+///
+/// The peer is told at first how many broadcasts there are, and waits for that many. They are read when they
+/// can go out, and by then some may be gone. Then something else takes their place that no peer can use: a
+/// broadcast whose chain has no room for the peer that would have to be in it, and which ends at once.
 pub(crate) struct AnnounceReader {
     shared: Arc<Shared>,
     reader: Reader,
-    hidden: bool,
-    slot: WaitSlot,
-    /// What there was when the reader was made.
-    initial: vec::IntoIter<Announcement>,
-    active: u64,
+    /// How many active ones the peer still waits for.
+    promised: u64,
+    /// Names that were looked at for those that take the place of others, and for their ends.
+    stand_ins: (u64, u64),
 }
 
 impl AnnounceReader {
-    pub(super) fn new(shared: Arc<Shared>, mut reader: Reader, hidden: bool) -> Self {
-        let (mut initial, now) = (Vec::new(), shared.cache.now());
-        let mut state = lock(&shared.state);
-        while let Some((suffix, change)) = next_shown(&mut reader, &mut state.table, hidden, now) {
-            initial.push(announcement(suffix, change));
-        }
-        drop(state);
-        let active = initial.len() as u64;
-        let (slot, initial) = (WaitSlot::default(), initial.into_iter());
-        Self { shared, reader, hidden, slot, initial, active }
+    pub(super) fn new(shared: Arc<Shared>, reader: Reader) -> Self {
+        Self { shared, reader, promised: 0, stand_ins: (0, 0) }
     }
 
-    /// How many broadcasts there were when the reader was made.
-    pub(crate) fn active(&self) -> u64 {
-        self.active
+    /// How many broadcasts there are, at most `most`: from now on that many are promised. `None`: it is to be
+    /// asked again, and others may have the lock by then.
+    pub(crate) fn promise(&mut self, most: usize) -> Option<u64> {
+        let now = self.shared.cache.now();
+        self.promised = self.reader.count(&mut lock(&self.shared.state).table, now, most)?;
+        Some(self.promised)
     }
 
-    /// First exactly as many active ones as [`active`](Self::active) says, even if they went
-    /// meanwhile; then what changed, coalesced. Active for one that is active: its hops or cost
-    /// changed.
-    pub(crate) fn poll_next(&mut self, waker: Option<&Waker>) -> Poll<Announcement> {
-        if let Some(announcement) = self.initial.next() {
+    /// First as many active ones as were promised, then what changed, coalesced. Active for one that is
+    /// active: its hops or cost changed. Without `room` there are no others than those that the peer knows.
+    pub(crate) fn poll_next(&mut self, waker: Option<&Waker>, room: Room) -> Poll<Announcement> {
+        if let Some(announcement) = self.stand_in() {
             return Poll::Ready(announcement);
         }
-        let Self { shared, reader, hidden, slot, .. } = self;
+        let Self { shared, reader, promised, .. } = self;
         let now = shared.cache.now();
-        let next = |state: &mut State| next_shown(reader, &mut state.table, *hidden, now);
-        let (suffix, change) = ready!(shared.wait(slot, waker, next));
-        Poll::Ready(announcement(suffix, change))
+        let next = ready!(shared.read(reader, waker, |reader, state| {
+            match reader.next(&mut state.table, now, room) {
+                Some((suffix, change)) => Some(Some(announcement(suffix, change))),
+                // All was read, and some of it was gone.
+                None => (*promised > 0 && reader.knows_all()).then_some(None),
+            }
+        }));
+        match next {
+            Some(announcement) => {
+                let is_active = matches!(announcement, Announcement::Active { .. });
+                self.promised -= u64::from(is_active && self.promised > 0);
+                Poll::Ready(announcement)
+            }
+            None => self.poll_next(waker, room),
+        }
+    }
+
+    /// One in the place of one that is gone, or its end.
+    fn stand_in(&mut self) -> Option<Announcement> {
+        let is_missing = self.promised > 0 && self.reader.knows_all();
+        loop {
+            let (begun, ended) = self.stand_ins;
+            let number = match is_missing {
+                true => begun,
+                false if ended < begun => ended,
+                false => return None,
+            };
+            let suffix = Path::new(&format!("gone/{number}"));
+            match is_missing {
+                true => self.stand_ins.0 += 1,
+                false => self.stand_ins.1 += 1,
+            }
+            if self.reader.was_told_of(&suffix) {
+                continue;
+            }
+            return Some(match is_missing {
+                true => {
+                    self.promised -= 1;
+                    let hops = [Hop::UNKNOWN; Hops::MAX].into_iter().collect();
+                    Announcement::Active { suffix, hops, cost: Cost::UNKNOWN }
+                }
+                false => Announcement::Ended { suffix },
+            });
+        }
     }
 
     /// When to ask again, although nobody wakes: a change is held until then.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.reader.deadline()
     }
-}
 
-/// The next change that is not hidden, or is wanted all the same.
-fn next_shown<B: Clone>(
-    reader: &mut Reader,
-    table: &mut Table<B>,
-    hidden: bool,
-    now: Instant,
-) -> Option<(Path, Change<B>)> {
-    let is_shown = |path: &Path| hidden || !path.segments().any(|it| it.starts_with('.'));
-    loop {
-        let next = reader.next(table, now)?;
-        if is_shown(&next.0) {
-            return Some(next);
-        }
+    /// How many broadcasts the peer was told of that it does not know to be gone.
+    pub(crate) fn told(&self) -> usize {
+        self.reader.told()
+    }
+
+    /// Whether there was no room for something.
+    pub(crate) fn is_short(&self) -> bool {
+        self.reader.is_short()
     }
 }
 
 impl fmt::Debug for AnnounceReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnnounceReader").field("active", &self.active).finish_non_exhaustive()
+        f.debug_struct("AnnounceReader").field("promised", &self.promised).finish_non_exhaustive()
     }
 }
 
 impl Drop for AnnounceReader {
     fn drop(&mut self) {
-        self.shared.forget(&mut self.reader, &mut self.slot);
+        self.shared.forget(&mut self.reader);
     }
 }
 
@@ -99,7 +131,7 @@ fn announcement(suffix: Path, change: Change<BroadcastConsumer>) -> Announcement
     }
 }
 
-census! { AnnounceReader { counts: initial; within: reader; plain: shared, hidden, slot, active; } }
+census! { AnnounceReader { within: reader; plain: shared, promised, stand_ins; } }
 
 #[cfg(test)]
 mod tests {
@@ -107,6 +139,7 @@ mod tests {
 
     use super::super::super::broadcast::Supplier;
     use super::super::super::route::{HOLD_TIME, Horizon, Reach, Route, SessionId};
+    use super::super::super::table::Speech;
     use super::super::{Found, Origin, OriginConsumer, OriginProducer};
     use super::*;
     use crate::hop::Cost;
@@ -150,7 +183,7 @@ mod tests {
     /// What is read until nothing is left, as text with the cost.
     fn read(reader: &mut AnnounceReader) -> Vec<String> {
         let mut out = Vec::new();
-        while let Poll::Ready(announcement) = reader.poll_next(None) {
+        while let Poll::Ready(announcement) = reader.poll_next(None, Room::ENDLESS) {
             out.push(match announcement {
                 Announcement::Active { suffix, cost, .. } => format!("+{suffix} {}", cost.warm),
                 Announcement::Ended { suffix } => format!("-{suffix}"),
@@ -163,41 +196,90 @@ mod tests {
         origin.announce_remote(path.into(), route).unwrap()
     }
 
-    fn all(origin: &OriginProducer) -> AnnounceReader {
-        origin.consume().reader(&Path::root(), within(0), true)
+    /// How many broadcasts the peer is told that there are.
+    fn count(reader: &mut AnnounceReader) -> u64 {
+        std::iter::repeat_with(|| reader.promise(usize::MAX)).flatten().next().unwrap()
     }
 
+    fn all(origin: &OriginProducer) -> AnnounceReader {
+        origin.consume().reader(&Path::root(), within(0), Speech::default())
+    }
+
+    /// moq-lite 05, ANNOUNCE_OK: as many active ones follow as it says.
     #[test]
-    fn the_initial_set_is_frozen_and_exact() {
+    fn as_many_follow_as_were_promised_whatever_goes_meanwhile() {
         let origin = origin();
         let first = origin.create_broadcast("room/a").unwrap();
         let _second = origin.create_broadcast("room/b").unwrap();
         let _outside = origin.create_broadcast("hall").unwrap();
-        let mut reader = origin.consume().reader(&Path::new("room"), within(0), true);
-        drop(first);
-        let _third = origin.create_broadcast("room/c").unwrap();
-        assert_eq!(reader.active(), 2);
-        assert_eq!(read(&mut reader), ["+a 0", "+b 0", "-a", "+c 0"]);
-        assert_eq!(reader.active(), 2);
+        let third = origin.create_broadcast("room/gone/1").unwrap();
+        let fourth = origin.create_broadcast("room/z").unwrap();
+        let _fifth = origin.create_broadcast("room/gone/0").unwrap();
+        let mut reader = origin.consume().reader(&Path::new("room"), within(0), Speech::default());
+        assert_eq!(count(&mut reader), 5);
+        drop((first, third));
+        let _sixth = origin.create_broadcast("room/c").unwrap();
+        let mut next = || match reader.poll_next(None, Room::ENDLESS) {
+            Poll::Ready(Announcement::Active { suffix, hops, .. }) => {
+                assert!(hops.is_empty() || hops.len() == Hops::MAX);
+                format!("{}{suffix}", if hops.is_empty() { "+" } else { "full " })
+            }
+            Poll::Ready(Announcement::Ended { suffix }) => format!("-{suffix}"),
+            Poll::Pending => "".into(),
+        };
+        assert_eq!([next(), next()], ["+b", "+gone/0"]);
+        drop(fourth);
+        // Nobody can use a chain without room for itself, and the names are not those of others.
+        assert_eq!([next(), next(), next()], ["full gone/1", "full gone/2", "full gone/3"]);
+        assert_eq!([next(), next(), next()], ["-gone/1", "-gone/2", "-gone/3"]);
+        assert_eq!([next(), next()], ["+c", ""], "what came was not promised");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_counted() {
+        let origin = origin();
+        let _good = origin.create_broadcast("room/good").unwrap();
+        let _long = origin.create_broadcast("room/that-is-long").unwrap();
+        let _deep = origin.create_broadcast("room/a/b/c").unwrap();
+        let _full = announce(&origin, "room/full", through(&[7, 8, 9], 0, 2));
+        let best = announce(&origin, "room/best", through(&[7, 8, 9], 0, 2));
+        let _next_best = announce(&origin, "room/best", through(&[7], 5, 3));
+        let _own = announce(&origin, "room/own", through(&[6], 0, ME.0));
+        let speech = Speech { hidden: true, bytes: 9, segments: 2, hops: 2 };
+        let reader = |prefix| origin.consume().reader(&Path::new(prefix), within(0), speech);
+        let mut room = reader("room");
+        assert_eq!(count(&mut room), 2);
+        assert_eq!(read(&mut room), ["+best 5", "+good 0"]);
+        assert_eq!(count(&mut reader("")), 2, "it calls them by longer names");
+        let mut deeper = reader("room/a");
+        assert_eq!(count(&mut deeper), 1);
+        assert_eq!(read(&mut deeper), ["+b/c 0"]);
+        drop(best);
+        assert_eq!(read(&mut room), [""; 0]);
     }
 
     #[test]
     fn hidden_paths_are_told_to_who_asks_for_them() {
         let origin = origin();
-        let reader =
-            |prefix: &str, hidden| origin.consume().reader(&Path::new(prefix), within(0), hidden);
+        let reader = |prefix: &str, hidden| {
+            let speech = Speech { hidden, ..Speech::default() };
+            origin.consume().reader(&Path::new(prefix), within(0), speech)
+        };
         let first = origin.create_broadcast("room/.stats/a").unwrap();
         let _open = origin.create_broadcast("room/b.c").unwrap();
         let (mut shown, mut all) = (reader("room", false), reader("room", true));
         // What is named in the prefix is not hidden below it.
         let mut named = reader("room/.stats", false);
-        assert_eq!([&shown, &all, &named].map(AnnounceReader::active), [1, 2, 1]);
-        let _second = origin.create_broadcast(".d").unwrap();
+        assert_eq!([&mut shown, &mut all, &mut named].map(count), [1, 2, 1]);
+        assert_eq!(read(&mut shown), ["+b.c 0"]);
+        assert_eq!(read(&mut all), ["+.stats/a 0", "+b.c 0"]);
+        assert_eq!(read(&mut named), ["+a 0"]);
+        let _second = origin.create_broadcast("room/.d").unwrap();
         let _third = origin.create_broadcast("room/e").unwrap();
         drop(first);
-        assert_eq!(read(&mut shown), ["+b.c 0", "+e 0"]);
-        assert_eq!(read(&mut all), ["+.stats/a 0", "+b.c 0", "+e 0", "-.stats/a"]);
-        assert_eq!(read(&mut named), ["+a 0", "-a"]);
+        assert_eq!(read(&mut shown), ["+e 0"]);
+        assert_eq!(read(&mut all), ["+.d 0", "+e 0", "-.stats/a"]);
+        assert_eq!(read(&mut named), ["-a"]);
     }
 
     #[test]
@@ -208,8 +290,8 @@ mod tests {
         let worse = announce(&origin, "both", through(&[9], 5, 2));
         let best = announce(&origin, "both", through(&[8], 0, ME.0));
         let consumer = origin.consume();
-        let mut reader = consumer.reader(&Path::root(), within(8), true);
-        assert_eq!(reader.active(), 1);
+        let mut reader = consumer.reader(&Path::root(), within(8), Speech::default());
+        assert_eq!(count(&mut reader), 1);
         assert_eq!(read(&mut reader), ["+both 5"], "the next best is offered instead");
 
         let served = |path: &str| route(&consumer, &Path::new(path), within(8));
@@ -219,7 +301,7 @@ mod tests {
 
         drop(worse);
         assert_eq!(read(&mut reader), ["-both"]);
-        assert_eq!(consumer.reader(&Path::root(), behind(3), true).active(), 3);
+        assert_eq!(count(&mut consumer.reader(&Path::root(), behind(3), Speech::default())), 3);
     }
 
     #[test]
@@ -393,6 +475,9 @@ mod tests {
         assert_eq!(read(&mut reader), ["-a"]);
         let seen = origin.consume().get_broadcast("a");
         assert!(seen.is_some(), "who reads here need not know");
+        let mut late = all(&origin);
+        assert_eq!((count(&mut late), read(&mut late)), (0, vec![]));
+        assert!(late.deadline().is_some(), "it may get trusted");
         let again = announce(&origin, "a", through(&[7, 8], 1, 2));
         origin.advance(Instant::ZERO + 2 * HOLD_TIME);
         assert_eq!(read(&mut reader), ["+a 1"]);
@@ -410,7 +495,7 @@ mod tests {
         let from_here = announce(&there, "a", through(&[1], 0, 2));
         let published = here.publish_broadcast("b", &from_here.consume());
         assert_eq!(published.unwrap_err(), Error::Unroutable);
-        assert_eq!(all(&here).active(), 0);
+        assert_eq!(count(&mut all(&here)), 0);
     }
 
     #[test]
@@ -418,8 +503,8 @@ mod tests {
         let (here, there) = (origin(), Origin::new(Hop::new(2)).produce());
         let mut broadcast = announce(&there, "a", through(&[7], 3, ME.0));
         here.publish_broadcast("a", &broadcast.consume()).unwrap();
-        assert_eq!(all(&here).active(), 0, "the session that has it is not told");
-        let mut reader = here.consume().reader(&Path::root(), behind(2), true);
+        assert_eq!(count(&mut all(&here)), 0, "the session that has it is not told");
+        let mut reader = here.consume().reader(&Path::root(), behind(2), Speech::default());
         assert_eq!(read(&mut reader), ["+a 3"]);
         assert!(broadcast.reroute(&through(&[7], 2, ME.0)));
         assert_eq!(read(&mut reader), ["+a 2"]);
@@ -430,10 +515,10 @@ mod tests {
         let origin = origin();
         let _broadcast = origin.create_broadcast("room/a").unwrap();
         let consumer = origin.consume().scope(&[Path::new("hall")]).unwrap();
-        let mut reader = consumer.reader(&Path::new("room"), within(0), true);
-        assert_eq!((reader.active(), reader.poll_next(None)), (0, Poll::Pending));
-        let above = consumer.reader(&Path::root(), within(0), true);
-        assert_eq!(above.active(), 0);
+        let mut reader = consumer.reader(&Path::new("room"), within(0), Speech::default());
+        assert_eq!((count(&mut reader), reader.poll_next(None, Room::ENDLESS)), (0, Poll::Pending));
+        let mut above = consumer.reader(&Path::root(), within(0), Speech::default());
+        assert_eq!(count(&mut above), 0);
     }
 
     #[test]
@@ -446,17 +531,20 @@ mod tests {
             assert!(consumer.get_broadcast(&path).is_none());
             assert!(consumer.try_announced_broadcast(path.as_str()).is_pending());
             assert!(route(&consumer, &path, within(0)).is_none());
-            assert_eq!(consumer.reader(&path, within(0), true).active(), 0);
+            assert_eq!(count(&mut consumer.reader(&path, within(0), Speech::default())), 0);
             let deeper = consumer.scope(std::slice::from_ref(&path)).unwrap();
             assert!(deeper.with_root(&path).unwrap().clone().try_announced().is_pending());
             assert!(origin.with_root(&path).unwrap().scope(&[path]).is_some());
         }
-        let told = all(&origin);
-        assert_eq!(lock(&origin.shared.state).table.sizes(), (1, 1));
+        let sizes = || lock(&origin.shared.state).table.sizes();
+        assert_eq!(sizes(), (1, 0, 0));
+        let mut told = all(&origin);
+        assert_eq!(read(&mut told), ["+kept 0"]);
+        assert_eq!(sizes(), (1, 1, 0));
         drop(kept);
-        assert_eq!(lock(&origin.shared.state).table.sizes(), (1, 1), "one reader believes in it");
+        assert_eq!(sizes(), (1, 1, 1), "one reader believes in it");
         drop(told);
-        assert_eq!(lock(&origin.shared.state).table.sizes(), (0, 0));
+        assert_eq!(sizes(), (0, 0, 0));
         assert_eq!(lock(&origin.shared.state).producers, 1);
     }
 

@@ -188,7 +188,7 @@ impl Requests {
 
     /// The handler of this process that is to be asked for `path`.
     fn nearest(&self, path: &Path) -> Option<u64> {
-        path.ancestors().find_map(|prefix| self.prefixes.get(prefix)?.last().copied())
+        path.covering().find_map(|prefix| self.prefixes.get(prefix)?.last().copied())
     }
 
     /// Something changed at `path`: who asked for a broadcast there, or below if that is in reach, may be
@@ -203,7 +203,7 @@ impl Requests {
         // What is asked of a handler with a longer prefix stays there.
         let (from, to) = below(path);
         let mut concerned = BTreeSet::new();
-        for id in path.ancestors().filter_map(|prefix| self.prefixes.get(prefix)).flatten() {
+        for id in path.covering().filter_map(|prefix| self.prefixes.get(prefix)).flatten() {
             let Some(handler) = self.handlers.get(id) else { continue };
             let range = (Bound::Included(&*from), Bound::Excluded(&*to));
             concerned.extend(handler.asked.get(path).cloned());
@@ -637,7 +637,8 @@ impl OriginConsumer {
         ///
         /// Errors: [`Error::Unroutable`], at once, if nobody answers for it; that of who was asked;
         /// [`Error::Timeout`] if nobody answered within [`Limits::answer_time`](crate::Limits::answer_time);
-        /// [`Error::Limit`] past [`Limits::broadcast_requests`](crate::Limits::broadcast_requests);
+        /// [`Error::Limit`] past [`Limits::broadcast_requests`](crate::Limits::broadcast_requests) or
+        /// [`Limits::path_bytes`](crate::Limits::path_bytes);
         /// [`Error::Unauthorized`] outside of what this handle sees.
         next_requested => poll_request_broadcast, request_broadcast, try_request_broadcast(
             path: &str
@@ -649,7 +650,9 @@ impl OriginConsumer {
         waker: Option<&Waker>,
         path: &str,
     ) -> Poll<Result<BroadcastConsumer>> {
-        let absolute = self.reader.scope().absolute(&path.into());
+        let path = Path::from(path);
+        self.shared.cache.limits().check_path(&path)?;
+        let absolute = self.reader.scope().absolute(&path);
         let Some(path) = absolute else { return Poll::Ready(Err(Error::Unauthorized)) };
         let asking = match &mut self.asking {
             Some(asking) if asking.path == path => asking,

@@ -408,6 +408,33 @@ fn announcements_have_a_limit() {
     }
 }
 
+/// Limits::path_bytes: who asks is refused, and what is told left out.
+#[test]
+fn names_have_a_limit() {
+    for version in DRAFTS {
+        let mut config = interested(Side::Client, version);
+        config.limits.path_bytes = 5;
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(config, setup);
+        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        for name in ["a", "bb/bbb", "c"] {
+            talk.say(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+        }
+        let done = NamespaceDone { suffix: path("bb/bbb") };
+        talk.say(listen, &Message::NamespaceDone(done));
+        assert_eq!(talk.lone.events(), [announced("a"), announced("c")]);
+        let stream = talk.ask(|id| names(id, "dd/ddd"));
+        assert!(matches!(talk.said_one(stream), Message::RequestError(_)));
+        let stream = talk.ask(|id| names(id, "d/ddd"));
+        assert!(matches!(talk.said_one(stream), Message::RequestOk(_)));
+        assert_eq!(talk.lone.events(), [announced("d/ddd")]);
+        for (prefix, fits) in [("ee/eee", false), ("e/eee", true)] {
+            talk.ask(|id| asks_for(id, prefix));
+            assert_eq!(talk.lone.events().len(), usize::from(fits), "{version}");
+        }
+    }
+}
+
 /// An accepted SUBSCRIBE_NAMESPACE is given up: what was told on it is no echo any more.
 #[test]
 fn what_was_told_is_forgotten_with_the_request() {
