@@ -70,7 +70,8 @@ pub struct Limits {
     pub unbound_streams: usize,
     /// How long a group stream may wait for what its track is. Default 5 s.
     pub unbound_time: Duration,
-    /// Datagrams of the peer that wait to be looked at. Past it the oldest is lost. Default 1,024.
+    /// Datagrams of the peer that wait to be looked at, and bytes of them, in units of the 1,200 that one may
+    /// have. Past it the oldest is lost. Default 1,024.
     pub datagrams: usize,
     /// Groups that wait to be sent on one subscription; the least wanted is skipped. Default 256.
     pub pending_groups: usize,

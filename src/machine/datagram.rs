@@ -7,7 +7,8 @@ use alloc::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::Machine;
-use super::schedule::Pick;
+use super::schedule::{MAX_DATAGRAM, Pick};
+use super::streams::SMALL;
 use super::trace::Recorder;
 
 /// What is kept of datagrams.
@@ -16,6 +17,8 @@ pub(super) struct Datagrams {
     /// Those that came, and how many may wait.
     arrived: VecDeque<Bytes>,
     room: usize,
+    /// Bytes of those that came.
+    bytes: usize,
     /// How large one may be that goes out.
     pub(super) max: usize,
     /// QUIC takes none for now.
@@ -26,8 +29,8 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     pub(super) fn new(room: usize) -> Self {
-        let (arrived, max, blocked, lost) = Default::default();
-        Self { arrived, room, max, blocked, lost }
+        let (arrived, bytes, max, blocked, lost) = Default::default();
+        Self { arrived, room, bytes, max, blocked, lost }
     }
 
     pub(super) fn forget(&mut self) {
@@ -35,15 +38,25 @@ impl Datagrams {
     }
 
     pub(super) fn arrived(&mut self, bytes: Bytes) {
+        // One that waits behind another would keep all of its packet.
+        let is_small = bytes.len() < SMALL && !self.arrived.is_empty();
+        let bytes = if is_small { Bytes::copy_from_slice(&bytes) } else { bytes };
+        self.bytes += bytes.len();
         self.arrived.push_back(bytes);
-        if self.arrived.len() > self.room {
-            self.arrived.pop_front();
+        // Nobody may send larger ones than `MAX_DATAGRAM`.
+        let most = self.room.saturating_mul(MAX_DATAGRAM);
+        while self.arrived.len() > self.room || self.bytes > most {
+            if self.next().is_none() {
+                return;
+            }
             self.lost += 1;
         }
     }
 
     pub(super) fn next(&mut self) -> Option<Bytes> {
-        self.arrived.pop_front()
+        let bytes = self.arrived.pop_front()?;
+        self.bytes -= bytes.len();
+        Some(bytes)
     }
 
     pub(super) fn has_arrived(&self) -> bool {
@@ -111,4 +124,4 @@ impl Datagram<'_> {
     }
 }
 
-census! { Datagrams { counts: arrived; plain: room, max, blocked, lost; } }
+census! { Datagrams { counts: arrived, bytes; plain: room, max, blocked, lost; } }

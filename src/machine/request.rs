@@ -35,6 +35,8 @@ pub(super) struct Request {
     pub(super) recv: Recv,
     pub(super) send: Send,
     way: Way,
+    /// When it was made, among those that want a stream.
+    turn: u64,
     /// QUIC takes no more for now.
     parked: bool,
     queued_in: bool,
@@ -51,6 +53,7 @@ impl Request {
             recv,
             send,
             way,
+            turn: 0,
             parked: false,
             queued_in: false,
             queued_out: false,
@@ -87,9 +90,11 @@ pub(super) struct Requests {
     by_stream: BTreeMap<StreamId, Key>,
     readable: VecDeque<Key>,
     writable: VecDeque<Key>,
-    unopened: VecDeque<Key>,
+    /// Requests of ours that want a stream, by their turn.
+    unopened: BTreeMap<u64, Key>,
     /// Those that must not open yet, while any must not.
-    held: Option<VecDeque<Key>>,
+    held: Option<BTreeMap<u64, Key>>,
+    last_turn: u64,
     local: Option<Key>,
     /// How many wait for QUIC to take more.
     parked: usize,
@@ -111,8 +116,9 @@ impl Requests {
             by_stream: BTreeMap::new(),
             readable: VecDeque::new(),
             writable: VecDeque::new(),
-            unopened: VecDeque::new(),
+            unopened: BTreeMap::new(),
             held: None,
+            last_turn: 0,
             local: None,
             parked: 0,
             theirs: 0,
@@ -125,8 +131,10 @@ impl Requests {
 
     /// A request of ours on a stream of its own, which opens when there is credit.
     pub(super) fn open(&mut self) -> Key {
-        let key = self.slab.insert(Request::new(Way::Stream(None), false));
-        self.held.as_mut().unwrap_or(&mut self.unopened).push_back(key);
+        self.last_turn += 1;
+        let request = Request { turn: self.last_turn, ..Request::new(Way::Stream(None), false) };
+        let key = self.slab.insert(request);
+        self.held.as_mut().unwrap_or(&mut self.unopened).insert(self.last_turn, key);
         key
     }
 
@@ -410,7 +418,7 @@ impl Requests {
 
     /// The stream that was wanted is there.
     pub(super) fn stream_granted(&mut self, id: StreamId) {
-        let Some(key) = self.unopened.pop_front() else { return };
+        let Some((_, key)) = self.unopened.pop_first() else { return };
         if let Some(request) = self.slab.get_mut(key) {
             request.way = Way::Stream(Some(id));
             self.by_stream.insert(id, key);
@@ -525,8 +533,8 @@ impl Requests {
         match request.way {
             Way::Stream(Some(id)) => drop(self.by_stream.remove(&id)),
             Way::Stream(None) => {
-                self.unopened.retain(|unopened| *unopened != key);
-                self.held.iter_mut().for_each(|held| held.retain(|held| *held != key));
+                self.unopened.remove(&request.turn);
+                self.held.iter_mut().for_each(|held| _ = held.remove(&request.turn));
             }
             Way::Within(_) | Way::Local => {}
         }
@@ -543,7 +551,7 @@ impl Requests {
     /// Everything that is remembered.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        let held = self.held.as_ref().map_or(0, VecDeque::len);
+        let held = self.held.as_ref().map_or(0, BTreeMap::len);
         let queues = self.readable.len() + self.writable.len() + self.unopened.len() + held;
         self.slab.len() + self.by_stream.len() + queues
     }
@@ -551,10 +559,10 @@ impl Requests {
 
 census! { each Request {
     within: recv, send;
-    plain: way, parked, queued_in, queued_out, theirs, stopped;
+    plain: way, turn, parked, queued_in, queued_out, theirs, stopped;
 } }
 census! { Requests {
     counts: by_stream, readable, writable, unopened, held, local, parked, theirs;
     within: slab;
-    plain: max_theirs, buffer;
+    plain: last_turn, max_theirs, buffer;
 } }

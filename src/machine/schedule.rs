@@ -5,6 +5,8 @@
 
 mod datagrams;
 
+pub(super) use datagrams::MAX_DATAGRAM;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
 

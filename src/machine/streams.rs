@@ -1,6 +1,7 @@
 //! What every stream needs: bytes that came in and wait to be decoded, bytes that wait to go out.
 
 use alloc::collections::VecDeque;
+use core::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -19,10 +20,21 @@ pub(super) fn buffer(limits: &Limits) -> usize {
 /// Stream type, message type and length at their longest.
 const MESSAGE_HEAD: usize = 24;
 
-/// The peer's half of a stream: appended to as it comes, decoded when an event is pulled.
+/// Chunks below are copied together: one keeps a `Bytes` and all of the packet that brought it.
+pub(super) const SMALL: usize = 512;
+/// How much memory of what was decoded may stay behind bytes that wait.
+const SLACK: usize = 4;
+
+/// The peer's half of a stream: appended to as it comes, decoded when an event is pulled. Its memory is a
+/// small multiple of the bytes that wait, however small the pieces are in which they come.
 #[derive(Debug, Default)]
 pub(super) struct Recv {
+    /// As they came, unless they were small.
     chunks: VecDeque<Bytes>,
+    /// Small ones, behind all others.
+    tail: BytesMut,
+    /// The most that `tail` has held.
+    peak: usize,
     len: usize,
     fin: bool,
     reset: Option<Code>,
@@ -38,13 +50,59 @@ impl Recv {
         }
         self.fin = fin;
         self.len += bytes.len();
-        if !bytes.is_empty() {
-            self.chunks.push_back(bytes);
+        match bytes.len() {
+            0 => {}
+            1..SMALL => self.append(&bytes),
+            _ => {
+                self.freeze();
+                self.chunks.push_back(bytes);
+            }
         }
         if self.len >= limit {
             self.held = true;
         }
         self.len <= limit.saturating_add(ONE_READ)
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.tail.is_empty() {
+            self.tail = BytesMut::from(bytes);
+        } else {
+            self.tail.extend_from_slice(bytes);
+        }
+        self.peak = self.peak.max(self.tail.len());
+    }
+
+    /// What is small has something large behind it.
+    fn freeze(&mut self) {
+        self.compact();
+        if !self.tail.is_empty() {
+            self.peak = 0;
+            self.chunks.push_back(mem::take(&mut self.tail).freeze());
+        }
+    }
+
+    /// Gives back the memory of what was decoded.
+    fn compact(&mut self) {
+        if self.tail.len() * SLACK < self.peak {
+            self.peak = self.tail.len();
+            self.tail = BytesMut::from(&self.tail[..]);
+        }
+    }
+
+    /// What is here has to wait: it keeps no packet and no memory that it does not need.
+    fn settle(&mut self) {
+        if self.chunks.len() == 1 && self.len < SMALL {
+            let mut whole = BytesMut::with_capacity(self.len);
+            whole.extend_from_slice(&self.chunks[0]);
+            whole.extend_from_slice(&self.tail);
+            (self.tail, self.peak) = (whole, self.len);
+            self.chunks.clear();
+        }
+        self.compact();
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
+        }
     }
 
     /// The peer gave up. If everything came before, that says nothing.
@@ -61,8 +119,9 @@ impl Recv {
     }
 
     pub(super) fn discard(&mut self) {
-        self.chunks.clear();
-        self.len = 0;
+        self.chunks = VecDeque::new();
+        self.tail = BytesMut::new();
+        (self.len, self.peak) = (0, 0);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -94,11 +153,15 @@ impl Recv {
 
     pub(super) fn hold(&mut self) {
         self.held = true;
+        self.settle();
     }
 
     /// Whether the stream is to be read on from now, after it was held: there is room again, or what
     /// is there is not enough to go on (`starved`).
     pub(super) fn release(&mut self, limit: usize, starved: bool) -> bool {
+        if starved {
+            self.settle();
+        }
         let release = self.held && (starved || self.len <= limit / 2);
         if release {
             self.held = false;
@@ -109,7 +172,7 @@ impl Recv {
     /// The first bytes, as many as there are and fit.
     pub(super) fn peek<'a>(&self, into: &'a mut [u8]) -> &'a [u8] {
         let mut filled = 0;
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]) {
             let n = chunk.len().min(into.len() - filled);
             into[filled..filled + n].copy_from_slice(&chunk[..n]);
             filled += n;
@@ -124,7 +187,7 @@ impl Recv {
         debug_assert!(n <= self.len);
         self.len -= n;
         while n > 0 {
-            let Some(front) = self.chunks.front_mut() else { return };
+            let Some(front) = self.chunks.front_mut() else { return self.tail.advance(n) };
             let step = n.min(front.len());
             front.advance(step);
             n -= step;
@@ -137,22 +200,28 @@ impl Recv {
     /// The first `n` bytes, which are there, in one piece.
     pub(super) fn take(&mut self, n: usize) -> Bytes {
         debug_assert!(n <= self.len);
-        match self.chunks.front() {
-            Some(front) if front.len() >= n => self.take_some(n),
-            _ => {
-                let mut whole = BytesMut::with_capacity(n);
-                while whole.len() < n {
-                    let piece = self.take_some(n - whole.len());
-                    whole.extend_from_slice(&piece);
-                }
-                whole.freeze()
-            }
+        if self.chunks.front().map_or(self.tail.len(), Bytes::len) >= n {
+            return self.take_some(n);
         }
+        let mut whole = BytesMut::with_capacity(n);
+        while whole.len() < n {
+            let piece = self.take_some(n - whole.len());
+            whole.extend_from_slice(&piece);
+        }
+        whole.freeze()
     }
 
     /// At most `max` bytes, as they lie.
     pub(super) fn take_some(&mut self, max: usize) -> Bytes {
-        let Some(front) = self.chunks.front_mut() else { return Bytes::new() };
+        let Some(front) = self.chunks.front_mut() else {
+            let n = max.min(self.tail.len());
+            self.len -= n;
+            if n < self.tail.len() {
+                return self.tail.split_to(n).freeze();
+            }
+            self.peak = 0;
+            return mem::take(&mut self.tail).freeze();
+        };
         let n = max.min(front.len());
         let piece = front.split_to(n);
         if front.is_empty() {
@@ -160,6 +229,12 @@ impl Recv {
         }
         self.len -= n;
         piece
+    }
+
+    /// How many chunks lie as they came, and how much memory is behind the others.
+    #[cfg(test)]
+    fn cost(&self) -> (usize, usize) {
+        (self.chunks.len(), self.peak)
     }
 }
 
@@ -216,5 +291,79 @@ impl Send {
     }
 }
 
-census! { Recv { counts: chunks; plain: len, fin, reset, held; } }
+census! { Recv { counts: chunks, tail; plain: peak, len, fin, reset, held; } }
 census! { Send { counts: buffer; plain: fin, fin_sent, reset; } }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const LIMIT: usize = 64 << 10;
+
+    fn in_pieces(pieces: impl IntoIterator<Item = usize>) -> (Recv, Vec<u8>) {
+        let (mut recv, mut all) = (Recv::default(), Vec::new());
+        for (n, len) in pieces.into_iter().enumerate() {
+            let piece: Vec<u8> = (0..len).map(|at| (n * 31 + at) as u8).collect();
+            all.extend_from_slice(&piece);
+            assert!(recv.push(piece.into(), false, LIMIT));
+        }
+        (recv, all)
+    }
+
+    #[test]
+    fn what_comes_in_any_pieces_is_read_in_any_pieces() {
+        for pieces in
+            [[1; 12], [511; 12], [512; 12], [1, 600, 2, 3, 1_400, 0, 5, 700, 800, 1, 1, 9]]
+        {
+            for step in [1, 2, 7, 500, 513, 4_000] {
+                let (mut recv, all) = in_pieces(pieces);
+                let mut read = Vec::new();
+                let mut turn = 0;
+                while recv.len() > 0 {
+                    let n = step.min(recv.len());
+                    assert_eq!(recv.peek(&mut [0; 4_000][..n]), &all[read.len()..][..n]);
+                    turn += 1;
+                    match turn % 4 {
+                        0 => read.extend_from_slice(&recv.take(n)),
+                        1 => read.extend_from_slice(&recv.take_some(n)),
+                        2 => {
+                            read.extend_from_slice(&all[read.len()..][..n]);
+                            recv.skip(n);
+                        }
+                        _ => recv.settle(),
+                    }
+                }
+                assert_eq!(read, all, "{pieces:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn small_chunks_keep_no_packets_and_large_ones_are_not_copied() {
+        let (recv, _) = in_pieces(core::iter::repeat_n(1, 60_000));
+        assert_eq!(recv.cost(), (0, 60_000));
+        let large = Bytes::from(alloc::vec![7; SMALL]);
+        let mut recv = Recv::default();
+        recv.push(large.clone(), false, LIMIT);
+        assert_eq!(recv.take(SMALL).as_ptr(), large.as_ptr());
+    }
+
+    #[test]
+    fn the_rest_of_something_large_that_waits_keeps_little() {
+        let packet = Bytes::from(alloc::vec![7; 1_400]);
+        let mut recv = Recv::default();
+        recv.push(packet.clone(), false, LIMIT);
+        recv.skip(1_399);
+        recv.release(LIMIT, true);
+        assert_eq!(recv.cost(), (0, 1));
+        drop(recv);
+        assert!(packet.is_unique());
+        let (mut recv, all) = in_pieces(core::iter::repeat_n(1, 60_000));
+        recv.skip(59_999);
+        recv.release(LIMIT, true);
+        assert_eq!(recv.cost(), (0, 1));
+        assert_eq!(recv.take(1), all[59_999..]);
+    }
+}

@@ -12,7 +12,7 @@ use crate::coding::lite::{DatagramHead, FrameHead};
 use crate::version::Version;
 
 /// What a sender must not exceed (moq-lite, *Datagrams*), however much the path takes.
-const MAX_DATAGRAM: usize = 1_200;
+pub(in super::super) const MAX_DATAGRAM: usize = 1_200;
 
 impl Schedule {
     /// Takes a group that is to go as a datagram; `number` is what it names its subscription by. `head`
