@@ -149,6 +149,7 @@ mod counting {
         [A: Array<Item: Counted>] SmallVec<A>, it => it.iter();
         [K, V: Counted] BTreeMap<K, V>, it => it.values();
         [T: Counted] Slab<T>, it => it.iter();
+        [T: Counted, const N: usize] [T; N], it => it.iter();
         [T: Counted] Option<T>, it => it.iter();
         [T: Counted + ?Sized] Box<T>, it => core::iter::once(&**it);
         [T: Counted + ?Sized] &T, it => core::iter::once(*it);

@@ -1,6 +1,6 @@
 //! What can go wrong, and the numbers that stand for it on the wire.
 
-use crate::coding::DecodeError;
+use crate::coding::{DecodeError, EncodeError};
 use crate::stream::Code;
 
 /// Why something ended, or was refused.
@@ -86,9 +86,26 @@ pub enum Error {
     /// The peer can't do that, or it has something that we must understand and do not.
     #[error("not supported")]
     Unsupported,
+    /// The named thing has no form on the wire, in any version or in that of the session: a group number
+    /// above [`Group::MAX`](crate::Group::MAX), a name that moq-transport can't say.
+    #[error("the wire can't carry {0}")]
+    Unrepresentable(&'static str),
     /// A frame ended before its declared size, or went past it.
     #[error("frame shorter or longer than declared")]
     WrongSize,
+}
+
+impl From<EncodeError> for Error {
+    /// Why a request can't be made: its message can't be written.
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::NotInVersion => Self::Unsupported,
+            EncodeError::BoundsExceeded => Self::Unrepresentable("a number above 2^62-1"),
+            EncodeError::TooLong => Self::Unrepresentable("a name that long"),
+            EncodeError::TooMany => Self::Unrepresentable("a path of more than 32 segments"),
+            EncodeError::InvalidValue(what) => Self::Unrepresentable(what),
+        }
+    }
 }
 
 /// First number of the application's codes, in both registries.
@@ -118,7 +135,7 @@ impl Error {
             | Self::Unauthorized
             | Self::Version => 0x3,
             Self::Timeout => 0x2,
-            Self::Unroutable => 0x36,
+            Self::Unroutable | Self::Unrepresentable(_) => 0x36,
             Self::WrongSize => 0x37,
         })
     }

@@ -78,11 +78,6 @@ impl<T> Slab<T> {
     }
 
     #[cfg(feature = "std")]
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|(_, value)| value.as_mut())
-    }
-
-    #[cfg(feature = "std")]
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
         self.slots.into_iter().filter_map(|(_, value)| value)
     }

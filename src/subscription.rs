@@ -57,6 +57,22 @@ impl Subscription {
         self.end = Some(group);
         self
     }
+
+    /// The same with group numbers that the wire can carry; no group has a higher one.
+    #[cfg(feature = "std")]
+    pub(crate) fn cut(self) -> Self {
+        let cut = |group: Option<u64>| group.map(|group| group.min(crate::Group::MAX));
+        Self { start: cut(self.start), end: cut(self.end), ..self }
+    }
+
+    /// Fails for group numbers that [`cut`](Self::cut) would change.
+    #[cfg(feature = "std")]
+    pub(crate) fn check(&self) -> Result<(), crate::Error> {
+        [self.start, self.end]
+            .into_iter()
+            .flatten()
+            .try_for_each(|group| crate::Group::check(group).map(|_| ()))
+    }
 }
 
 /// What a publisher says of a track, fixed for the track's life (moq-lite 05+, TRACK_INFO).

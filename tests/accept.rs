@@ -115,7 +115,9 @@ fn a_client_sees_its_part_of_the_origin() {
         let mut seen = names(&theirs);
         seen.retain(|name| !["up/carol", "dave"].contains(&&**name));
         seen.sort();
-        assert_eq!(seen, ["", "alice"], "{version}");
+        // On 16 a broadcast at the root can't be asked for, and so it is not told.
+        let root = (version != Version::Moqt16).then_some("");
+        assert!(seen.iter().eq(root.iter().chain(&["alice"])), "{version}: {seen:?}");
         let mut seen = names(&mine);
         seen.sort();
         assert_eq!(seen, ["lobby", "room/a", "room/a/alice", "room/a/up/carol", "room/b/bob"]);

@@ -4,8 +4,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smoq::{
-    Error, Frame, GroupConsumer, GroupProducer, Limits, Result, Subscription, Track, TrackConsumer,
-    TrackProducer,
+    Error, Frame, Group, GroupConsumer, GroupProducer, Limits, Result, Subscription, Track,
+    TrackConsumer, TrackProducer,
 };
 
 fn track() -> (TrackProducer, TrackConsumer) {
@@ -176,8 +176,7 @@ fn an_end_can_be_told_ahead() {
     track.create_group(2).unwrap();
     assert_eq!(track.create_group(3).unwrap_err(), Error::Closed);
     assert_eq!(sequences(&mut reader), (vec![2], Poll::Ready(Ok(()))));
-    track.create_group(1).unwrap();
-    assert_eq!(sequences(&mut reader), (vec![1], Poll::Ready(Ok(()))));
+    assert_eq!(track.create_group(1).unwrap_err(), Error::Closed, "readers were told the end");
 
     let (mut track, mut reader) = self::track();
     track.create_group(5).unwrap();
@@ -270,7 +269,54 @@ fn any_declared_size_is_an_answer_and_not_a_panic() {
         assert_eq!(result, expected);
     }
     assert!(track.cached_bytes() < 200_000);
-    track.create_group(u64::MAX - 1).unwrap();
-    assert_eq!(track.append_group().unwrap_err(), Error::Closed);
-    assert_eq!(track.create_group(u64::MAX).unwrap_err(), Error::Closed);
+    track.create_group(Group::MAX).unwrap();
+    assert!(matches!(track.append_group(), Err(Error::Unrepresentable(_))));
+    assert!(matches!(track.create_group(u64::MAX), Err(Error::Unrepresentable(_))));
+}
+
+#[test]
+fn a_finished_track_takes_no_group_in_a_gap_either() {
+    let (mut track, mut reader) = track();
+    let mut other = track.clone();
+    for sequence in [0, 4] {
+        track.create_group(sequence).unwrap().finish().unwrap();
+    }
+    track.finish().unwrap();
+    assert_eq!(sequences(&mut reader), (vec![0, 4], Poll::Ready(Ok(()))));
+    for writer in [&mut track, &mut other] {
+        for sequence in [0, 2, 4, 5] {
+            assert_eq!(writer.create_group(sequence).unwrap_err(), Error::Closed, "{sequence}");
+        }
+        assert_eq!(writer.append_group().unwrap_err(), Error::Closed);
+        assert_eq!(writer.write_frame(0, "late").unwrap_err(), Error::Closed);
+        assert_eq!(writer.write_datagram(0, "late").unwrap_err(), Error::Closed);
+    }
+    assert_eq!(sequences(&mut reader), (vec![], Poll::Ready(Ok(()))), "what was said holds");
+}
+
+#[test]
+fn a_track_that_ends_later_takes_groups_until_readers_are_told() {
+    let (mut track, mut reader) = track();
+    track.create_group(0).unwrap().finish().unwrap();
+    track.finish_at(4).unwrap();
+    assert_eq!(track.create_group(4).unwrap_err(), Error::Closed);
+    track.create_group(2).unwrap().finish().unwrap();
+    assert_eq!(sequences(&mut reader), (vec![0, 2], Poll::Pending));
+    track.create_group(1).unwrap().finish().unwrap();
+    assert_eq!(sequences(&mut reader), (vec![1], Poll::Pending));
+    track.create_group(3).unwrap().finish().unwrap();
+    assert_eq!(sequences(&mut reader), (vec![3], Poll::Ready(Ok(()))));
+}
+
+/// Who answers for past groups goes on after the end.
+#[test]
+fn a_finished_track_is_fetched_from() {
+    let (mut track, mut reader) = track();
+    let mut dynamic = track.dynamic();
+    track.create_group(4).unwrap().finish().unwrap();
+    track.finish().unwrap();
+    assert!(reader.try_fetch_group(2).is_pending());
+    let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!("it was asked") };
+    request.accept().unwrap().finish().unwrap();
+    assert!(matches!(reader.try_fetch_group(2), Poll::Ready(Ok(group)) if group.sequence() == 2));
 }

@@ -361,7 +361,8 @@ fn a_track_that_is_asked_for_answers_when_it_is_accepted() {
         let waker = Waker::from(count.clone());
         assert!(reader.poll_fetch_group(&mut Context::from_waker(&waker), 3).is_pending());
         let _track = request.accept(Track::new("video").info).unwrap();
-        assert_eq!(count.take(), 1);
+        // With somebody to ask nothing is known yet.
+        assert_eq!(count.take(), usize::from(!answers));
         match dynamic {
             Some(mut dynamic) => {
                 assert!(reader.try_fetch_group(3).is_pending());

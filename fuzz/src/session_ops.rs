@@ -266,8 +266,6 @@ struct WrittenGroup {
     /// Timestamp and payload of those that are whole.
     frames: Vec<(u64, Vec<u8>)>,
     end: Option<Result<(), Error>>,
-    /// It fills a gap of a track that was finished: readers may have been told of the end.
-    is_late: bool,
 }
 
 /// A group that is being written: of which track, its number, and its handle.
@@ -496,9 +494,10 @@ impl World {
                     _ => edge,
                 };
                 if let Ok(producer) = track.create_group(sequence) {
-                    let is_late = self.written[*at].end.is_some();
-                    let group = WrittenGroup { is_late, ..WrittenGroup::default() };
-                    self.written[*at].groups.insert(sequence, group);
+                    let written = &mut self.written[*at];
+                    // Readers were told the end, and would not see what fills a gap.
+                    assert_ne!(written.end, Some(How::Finish), "group {sequence}");
+                    written.groups.insert(sequence, WrittenGroup::default());
                     self.groups.push(Writing { track: *at, sequence, group: producer });
                 }
             }
@@ -847,7 +846,6 @@ impl World {
             for (sequence, group) in &written.groups {
                 let seen = reader.ended.get(sequence);
                 match &group.end {
-                    _ if group.is_late => {}
                     // What was there before was not asked for.
                     _ if seen.is_none() && sequence < asked_from => {}
                     Some(Ok(())) => assert_eq!(seen, Some(&Ok(())), "group {sequence}"),

@@ -2,7 +2,7 @@
 
 mod supply;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,9 @@ use super::budget::{Account, Cache};
 use super::origin::{Place, Stay};
 use super::route::{Horizon, Route};
 use super::stats::TrackStats;
-use super::track::{self, Track, TrackConsumer, TrackDynamic, TrackProducer, Watch, WeakTrack};
+use super::track::{
+    self, Occupancy, OccupancySlots, Track, TrackConsumer, TrackDynamic, TrackProducer, WeakTrack,
+};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
 use crate::census::census;
 use crate::{Error, Limits, Path, Subscription, TrackInfo};
@@ -47,6 +49,8 @@ struct Shared {
     cache: Arc<Cache>,
     /// How many consumers there are, but for those that only know of it.
     readers: AtomicUsize,
+    /// Its tracks tell there whether they live and are read.
+    occupancy: Arc<Occupancy>,
     state: Mutex<State>,
 }
 
@@ -61,7 +65,7 @@ struct State {
     /// How many of `tracks` make it worth to look for dead ones.
     sweep_at: usize,
     /// Tracks that were asked for and not handed out yet, oldest first; each is in `tracks` too.
-    requests: VecDeque<TrackProducer>,
+    requests: Requests,
     /// How many requests were taken back.
     withdrawn: u64,
     producers: usize,
@@ -74,12 +78,36 @@ struct State {
     route: Route,
     /// Who waits for the end.
     closing: Wakers,
-    /// Who waits for somebody to read.
-    demand: Wakers,
     /// Who waits for requests.
     handlers: Wakers,
     /// Who waits for the last reader to go.
     vacancy: Wakers,
+}
+
+/// Tracks that were asked for, the oldest first, each found by its name.
+#[derive(Default)]
+struct Requests {
+    by_turn: BTreeMap<u64, TrackProducer>,
+    turns: BTreeMap<Arc<str>, u64>,
+    last: u64,
+}
+
+impl Requests {
+    fn push(&mut self, track: TrackProducer) {
+        self.last += 1;
+        self.turns.insert(track.shared_name().clone(), self.last);
+        self.by_turn.insert(self.last, track);
+    }
+
+    fn pop(&mut self) -> Option<TrackProducer> {
+        let (_, track) = self.by_turn.pop_first()?;
+        self.turns.remove(track.name());
+        Some(track)
+    }
+
+    fn take(&mut self, name: &str) -> Option<TrackProducer> {
+        self.by_turn.remove(&self.turns.remove(name)?)
+    }
 }
 
 /// What was let go of under the lock, to be dropped after it.
@@ -149,9 +177,9 @@ impl State {
 
     /// Takes back the requests that are not to be kept.
     fn withdraw(&mut self, keep: impl Fn(&TrackProducer) -> bool, debris: &mut Debris) {
-        for request in mem::take(&mut self.requests) {
+        for request in mem::take(&mut self.requests).by_turn.into_values() {
             if keep(&request) {
-                self.requests.push_back(request);
+                self.requests.push(request);
             } else {
                 self.forget(request, debris);
             }
@@ -212,17 +240,10 @@ impl Shared {
         track: &WeakTrack,
         withdrawn: u64,
         want: Option<Subscription>,
+        horizon: Option<Horizon>,
     ) -> Option<TrackConsumer> {
-        let consumer = track.subscribe(want)?;
-        let mut woken = Woken::default();
-        let mut state = self.lock();
-        if state.withdrawn != withdrawn {
-            return None;
-        }
-        state.demand.take(&mut woken);
-        drop(state);
-        woken.wake();
-        Some(consumer)
+        let consumer = track.subscribe(want, horizon)?;
+        (self.lock().withdrawn == withdrawn).then_some(consumer)
     }
 
     /// Ends it: first unannounced, then requests refused, then who waits is told.
@@ -241,10 +262,11 @@ impl Shared {
         state.end = Some(end.clone());
         let places = mem::take(&mut state.places);
         state.withdraw(|_| false, &mut debris);
-        let State { closing, demand, handlers, vacancy, .. } = &mut *state;
-        for waiting in [closing, demand, handlers, vacancy] {
+        let State { closing, handlers, vacancy, .. } = &mut *state;
+        for waiting in [closing, handlers, vacancy] {
             waiting.take(&mut woken);
         }
+        self.occupancy.end(&mut woken);
         drop(state);
         places.iter().for_each(Place::leave);
         debris.refuse(&end.err().unwrap_or(Error::NotFound));
@@ -335,21 +357,19 @@ impl Drop for Writer {
 pub struct BroadcastProducer {
     writer: Writer,
     closing: Seat,
-    demand: Seat,
-    /// The track that is waited for to be unused.
-    busy: Option<Watch>,
+    occupancy: OccupancySlots,
 }
 
 impl BroadcastProducer {
     pub(super) fn new(path: Path, cache: Arc<Cache>, route: Route) -> Self {
         let state = Mutex::new(State { producers: 1, route, ..State::default() });
-        Self::of(Writer(Arc::new(Shared { path, cache, readers: AtomicUsize::new(0), state })))
+        let (readers, occupancy) = Default::default();
+        Self::of(Writer(Arc::new(Shared { path, cache, readers, occupancy, state })))
     }
 
     fn of(writer: Writer) -> Self {
         let closing = Seat::closing(&writer.0);
-        let demand = Seat::new(&writer.0, |state| &mut state.demand);
-        Self { writer, closing, demand, busy: None }
+        Self { writer, closing, occupancy: OccupancySlots::default() }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -373,13 +393,13 @@ impl BroadcastProducer {
         let mut state = self.shared().lock();
         state.open()?;
         if state.live(&track.name, &mut debris).is_some() {
-            let asked = state.requests.iter().position(|request| *request.name() == *track.name);
-            let request = asked.and_then(|at| state.requests.remove(at)).ok_or(Error::Duplicate);
+            let request = state.requests.take(&track.name).ok_or(Error::Duplicate);
             drop(state);
             return TrackRequest { track: request? }.accept(track.info);
         }
         let name = track.name.clone();
-        let producer = TrackProducer::new(track, self.shared().cache.clone());
+        let Shared { cache, occupancy, .. } = &**self.shared();
+        let producer = TrackProducer::new(track, cache.clone(), occupancy.clone());
         let (weak, account) = (producer.downgrade(), producer.account().clone());
         state.enter(name, weak, account, &mut debris);
         Ok(producer)
@@ -438,20 +458,18 @@ impl BroadcastProducer {
     }
 
     wait! {
-        /// Until somebody reads a track of it, or asks for one. Readers that the application makes from
-        /// its own [`TrackProducer`] are seen as well, but wake nobody.
+        /// Until somebody reads a track of it, or asks for one.
         ///
         /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
         wait_used => poll_used, used, try_used() -> Result<()>
     }
 
     fn wait_used(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        // Registered before looking: who comes later wakes, and who came before is seen.
-        let ended = self.demand.wait(waker, |state| state.open().err());
-        if let Poll::Ready(error) = ended {
-            return Poll::Ready(Err(error));
-        }
-        if self.busy_track(None).is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let shared = &self.writer.0;
+        let used = shared.occupancy.wait(&mut self.occupancy, waker, true);
+        // Looked at last: a later end takes the waker.
+        shared.lock().open()?;
+        used.map(Ok)
     }
 
     wait! {
@@ -461,28 +479,18 @@ impl BroadcastProducer {
     }
 
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
-        let busy = self.busy_track(waker);
-        if busy.is_none() {
-            return Poll::Ready(());
-        }
-        if waker.is_some() {
-            self.busy = busy;
-        }
-        Poll::Pending
-    }
-
-    /// Some track with a reader, at which the waker was left.
-    fn busy_track(&self, waker: Option<&Waker>) -> Option<Watch> {
-        let tracks: Vec<_> = self.shared().lock().tracks.values().cloned().collect();
-        tracks.into_iter().find_map(|track| {
-            let mut watch = Watch::new(track);
-            watch.unused(waker).is_pending().then_some(watch)
-        })
+        self.writer.0.occupancy.wait(&mut self.occupancy, waker, false)
     }
 
     /// Whether both publish the same broadcast.
     pub fn is_clone(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.shared(), other.shared())
+    }
+}
+
+impl Drop for BroadcastProducer {
+    fn drop(&mut self) {
+        self.writer.0.occupancy.free(&mut self.occupancy);
     }
 }
 
@@ -530,7 +538,7 @@ impl BroadcastDynamic {
                 return Some(Err(error));
             }
             loop {
-                let track = state.requests.pop_front()?;
+                let track = state.requests.pop()?;
                 if is_wanted(&track) {
                     return Some(Ok(TrackRequest { track }));
                 }
@@ -660,8 +668,10 @@ impl BroadcastConsumer {
     /// whose reader waits for the answer.
     ///
     /// Errors: [`Error::NotFound`] if there is neither, or after a clean end; the error of the end
-    /// after any other; [`Error::Limit`] past [`Limits::path_bytes`].
+    /// after any other; [`Error::Limit`] past [`Limits::path_bytes`]; [`Error::Unrepresentable`] for group
+    /// numbers above [`Group::MAX`](crate::Group::MAX).
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
+        want.check()?;
         self.find_track(name, Some(want), None).map(|track| track.with_stay(self.stay()))
     }
 
@@ -680,38 +690,33 @@ impl BroadcastConsumer {
                 return Err(end.clone().err().unwrap_or(Error::NotFound));
             }
             let Some(track) = state.live(name, &mut debris) else {
-                let supplied = !state.desks.is_empty();
-                if state.dynamics == 0 && !supplied {
-                    return Err(Error::NotFound);
-                }
-                let name: Arc<str> = name.into();
-                let track = TrackProducer::requested(name.clone(), shared.cache.clone());
-                let consumer = match want {
-                    Some(want) => track.subscribe(want),
-                    None => track.ask(),
+                let desk = match state.desks.is_empty() {
+                    true if state.dynamics == 0 => return Err(Error::NotFound),
+                    true => None,
+                    false => Some(state.desks.first_for(horizon).ok_or(Error::Unroutable)?),
                 };
-                if let Some(horizon) = horizon {
-                    consumer.stay_within(horizon);
-                }
+                let name: Arc<str> = name.into();
+                let (cache, occupancy) = (shared.cache.clone(), shared.occupancy.clone());
+                let track = TrackProducer::requested(name.clone(), cache, occupancy);
+                let consumer = track.read(want, horizon, &mut woken);
                 let (weak, account) = (track.downgrade(), track.account().clone());
-                if supplied {
-                    state.ask_first(track, &mut woken)?;
-                } else {
-                    track.expect_answer(&mut woken);
-                    state.requests.push_back(track);
-                    state.handlers.take(&mut woken);
+                match desk {
+                    Some(desk) => state.ask_first(desk, track, &mut woken),
+                    None => {
+                        track.expect_answer(&mut woken);
+                        state.requests.push(track);
+                        state.handlers.take(&mut woken);
+                    }
                 }
                 state.enter(name, weak, account, &mut debris);
-                state.demand.take(&mut woken);
                 drop(state);
                 woken.wake();
                 return Ok(consumer);
             };
             let withdrawn = state.withdrawn;
             drop(state);
-            if let Some(consumer) = shared.join(&track, withdrawn, want.clone()) {
+            if let Some(consumer) = shared.join(&track, withdrawn, want.clone(), horizon) {
                 if let (Some(horizon), Some(track)) = (horizon, track.upgrade()) {
-                    consumer.stay_within(horizon);
                     self.turn_away(&track, horizon)?;
                 }
                 return Ok(consumer);
@@ -777,11 +782,12 @@ impl fmt::Debug for BroadcastConsumer {
 }
 
 census! { State {
-    counts: accounts, requests, producers, dynamics, places, closing, demand, handlers, vacancy;
-    within: tracks, desks;
+    counts: accounts, producers, dynamics, places, closing, handlers, vacancy;
+    within: tracks, requests, desks;
     plain: counted, sweep_at, withdrawn, end, route;
 } }
-census! { each Shared { within: state; plain: path, cache, readers; } }
+census! { Requests { counts: by_turn, turns; plain: last; } }
+census! { each Shared { within: occupancy, state; plain: path, cache, readers; } }
 
 #[cfg(any(test, feature = "sim"))]
 impl crate::census::Counted for BroadcastConsumer {
@@ -796,7 +802,7 @@ mod tests {
 
     fn sizes(broadcast: &BroadcastProducer) -> (usize, usize) {
         let state = broadcast.shared().lock();
-        (state.tracks.len(), state.requests.len())
+        (state.tracks.len(), state.requests.by_turn.len())
     }
 
     #[test]
@@ -812,9 +818,7 @@ mod tests {
             let (tracks, requests) = sizes(&broadcast);
             assert!(tracks <= 16 && requests <= 16, "{tracks} tracks, {requests} requests");
         }
-        assert!(
-            lock(&broadcast.shared().state).requests.iter().any(|track| track.name() == "kept")
-        );
+        assert!(lock(&broadcast.shared().state).requests.turns.contains_key("kept"));
         drop(kept);
     }
 
@@ -831,12 +835,13 @@ mod tests {
             (state.tracks["video"].clone(), state.withdrawn)
         };
         let (track, withdrawn) = find();
-        let join = || broadcast.shared().join(&track, withdrawn, Some(Subscription::default()));
+        let join =
+            || broadcast.shared().join(&track, withdrawn, Some(Subscription::default()), None);
         assert!(join().is_some(), "others share it");
         drop(asker);
         assert!(join().is_some(), "it waits for the handler still");
         // Held, as it is between the look and the drop of what was withdrawn.
-        let _held = lock(&broadcast.shared().state).requests.front().cloned();
+        let _held = lock(&broadcast.shared().state).requests.by_turn.values().next().cloned();
         assert!(dynamic.try_requested_track().is_pending());
         assert!(join().is_none());
         let _again = consumer.subscribe_track("video", Subscription::default()).unwrap();

@@ -85,7 +85,7 @@ pub struct Driver {
 const SESSION: u64 = 0;
 const READER: u64 = 1;
 const SERVE: u64 = 2;
-const GROUPS: u64 = 3;
+const GROUP: u64 = 3;
 const REMOTE: u64 = 4;
 const ASK: u64 = 5;
 /// It has nothing to do but to look at the time again.
@@ -530,8 +530,8 @@ impl Driver {
             SESSION => self.wished(),
             READER => self.announcements_changed(slot),
             SERVE => self.serve_changed(slot),
-            GROUPS => {
-                while let Some(command) = self.outbox.group_ready(slot) {
+            GROUP => {
+                if let Some(command) = self.outbox.group_ready(slot) {
                     self.machine.apply(command);
                 }
             }

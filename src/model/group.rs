@@ -18,6 +18,7 @@ use super::page::{Buffer, FrameStart, Page, Pieces, Slot};
 use super::track::Shared;
 use super::wakers::{Wakers, Woken, lock};
 use crate::census::census;
+use crate::coding::varint;
 use crate::error::Error;
 use crate::time::{Instant, Timestamp};
 
@@ -34,6 +35,20 @@ const EAGER_PIECES: usize = 16;
 pub struct Group {
     /// Counts up in the track; gaps are allowed.
     pub sequence: u64,
+}
+
+impl Group {
+    /// The highest number that a group can have: one past it, where a track may end, is the largest that
+    /// the wire can carry.
+    pub const MAX: u64 = varint::MAX - 1;
+
+    /// Fails for a number that no version can carry.
+    pub(crate) fn check(sequence: u64) -> Result<u64> {
+        match sequence {
+            ..=Self::MAX => Ok(sequence),
+            _ => Err(Error::Unrepresentable("a group number above 2^62-2")),
+        }
+    }
 }
 
 impl From<u64> for Group {
@@ -237,7 +252,7 @@ impl Kept {
         let limits = self.charge.account().limits();
         let start = FrameStart::new(state.last, timestamp, size);
         let error = match start {
-            Some(start) if size <= limits.frame_bytes => {
+            Some(start) if size <= limits.frame_bytes.min(varint::MAX) => {
                 let bytes = state.bytes.saturating_add(size);
                 if bytes <= limits.group_bytes && state.frames < limits.group_frames {
                     state.bytes = bytes;

@@ -10,6 +10,8 @@ mod driver;
 mod frame;
 mod goaway;
 mod group;
+#[cfg(test)]
+mod growth;
 mod log;
 mod origin;
 mod outbox;

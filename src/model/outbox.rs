@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
-use smallvec::SmallVec;
-
 use super::group::{GroupConsumer, GroupCursor};
 use super::origin::AnnounceReader;
 use super::table::Room;
@@ -31,6 +29,8 @@ pub(super) struct Outbox {
     serving: usize,
     answers: Vec<Option<Answer>>,
     groups: Slab<Sending>,
+    /// Who tells of more of a group, by slot of the group: made once a slot.
+    group_wakers: Vec<Waker>,
 }
 
 /// Announcements for the peer.
@@ -53,18 +53,11 @@ enum Reading {
     Reads,
 }
 
-/// Who tells of news: of the track, and of its groups. All groups share one, because few of them wait
-/// at once.
-pub(super) struct ServeWakers {
-    pub(super) track: Waker,
-    pub(super) groups: Waker,
-}
-
 /// A track that the peer reads, or asks what it is.
 struct Serve {
     request: RequestKey,
     track: TrackConsumer,
-    wakers: ServeWakers,
+    waker: Waker,
     step: Step,
     /// Whether the subscriber was told the first group.
     started: bool,
@@ -74,8 +67,6 @@ struct Serve {
     edge: u64,
     /// Groups below are not wanted any more.
     floor: u64,
-    /// Groups that had nothing more.
-    waiting: SmallVec<[Token; 4]>,
 }
 
 /// A group that the peer fetches.
@@ -86,7 +77,7 @@ struct Answer {
     sequence: u64,
     /// The group, once it is here. It is kept until all of it is out.
     group: Option<GroupConsumer>,
-    /// Tells of the group, and of more of it.
+    /// Tells of the group.
     waker: Waker,
 }
 
@@ -195,43 +186,21 @@ impl Outbox {
     }
 
     /// A track that the peer subscribed.
-    pub(super) fn add_serve(
-        &mut self,
-        request: RequestKey,
-        track: TrackConsumer,
-        wakers: ServeWakers,
-    ) {
-        self.add(request, track, wakers, Step::Accept);
+    pub(super) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        self.add(request, track, waker, Step::Accept);
     }
 
     /// A track that the peer asks about.
-    pub(super) fn add_describe(
-        &mut self,
-        request: RequestKey,
-        track: TrackConsumer,
-        wakers: ServeWakers,
-    ) {
-        self.add(request, track, wakers, Step::Describe);
+    pub(super) fn add_describe(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        self.add(request, track, waker, Step::Describe);
     }
 
-    fn add(&mut self, request: RequestKey, track: TrackConsumer, wakers: ServeWakers, step: Step) {
-        let (edge, floor, waiting) = (track.edge(), 0, SmallVec::new());
+    fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: Step) {
+        let (edge, floor) = (track.edge(), 0);
         self.serving += 1;
-        put(
-            &mut self.serves,
-            request.slot(),
-            Serve {
-                request,
-                track,
-                wakers,
-                step,
-                started: false,
-                lowest: u64::MAX,
-                edge,
-                floor,
-                waiting,
-            },
-        );
+        let (started, lowest) = (false, u64::MAX);
+        let serve = Serve { request, track, waker, step, started, lowest, edge, floor };
+        put(&mut self.serves, request.slot(), serve);
     }
 
     fn serve(&mut self, slot: usize) -> Option<&mut Serve> {
@@ -244,14 +213,14 @@ impl Outbox {
             serve.floor = want.start.unwrap_or(0);
             want.start = serve.track.subscription().start;
             serve.track.update(want);
-            serve.wakers.track.wake_by_ref();
+            serve.waker.wake_by_ref();
         }
     }
 
     /// Looks at the track again, soon.
     pub(super) fn wake(&mut self, slot: usize) {
         if let Some(serve) = self.serve(slot) {
-            serve.wakers.track.wake_by_ref();
+            serve.waker.wake_by_ref();
         }
     }
 
@@ -280,11 +249,15 @@ impl Outbox {
     }
 
     /// What the machine is to be told of a group that the peer fetches.
-    pub(super) fn next_answer(&mut self, slot: usize) -> Option<Command> {
+    pub(super) fn next_answer(
+        &mut self,
+        slot: usize,
+        group_waker: impl FnOnce(usize) -> Waker,
+    ) -> Option<Command> {
         let answer = self.answers.get_mut(slot)?.as_mut()?;
         let (request, sequence) = (answer.request, answer.sequence);
         if answer.group.is_some() {
-            return Some(Command::GroupReady { request, sequence });
+            return None;
         }
         match answer.track.poll_fetch(Some(&answer.waker), sequence, answer.priority) {
             Poll::Pending => None,
@@ -296,7 +269,7 @@ impl Outbox {
                     Poll::Ready(Ok(info)) => info,
                     _ => TrackInfo::default(),
                 };
-                let group = self.groups.insert(Sending { request, cursor, is_old: false }).into();
+                let group = self.send(Sending { request, cursor, is_old: false }, group_waker);
                 Some(Command::AcceptFetch { request, group, info })
             }
             Poll::Ready(Err(error)) => {
@@ -304,6 +277,16 @@ impl Outbox {
                 Some(Command::Refuse { request, error })
             }
         }
+    }
+
+    /// A group that the machine reads from now on; `waker` makes the one that tells of more of what is in a
+    /// slot.
+    fn send(&mut self, sending: Sending, waker: impl FnOnce(usize) -> Waker) -> Token {
+        let key = self.groups.insert(sending);
+        if key.0 as usize == self.group_wakers.len() {
+            self.group_wakers.push(waker(self.group_wakers.len()));
+        }
+        key.into()
     }
 
     fn end_serve(&mut self, slot: usize) -> Option<Serve> {
@@ -328,7 +311,11 @@ impl Outbox {
     }
 
     /// What the machine is to be told of the track of a request.
-    pub(super) fn next_for(&mut self, slot: usize) -> Option<Next> {
+    pub(super) fn next_for(
+        &mut self,
+        slot: usize,
+        group_waker: impl FnOnce(usize) -> Waker,
+    ) -> Option<Next> {
         let serve = self.serves.get_mut(slot)?.as_mut()?;
         let request = serve.request;
         if let Some(group) = serve.start() {
@@ -336,7 +323,7 @@ impl Outbox {
         }
         let error = match serve.step {
             Step::Describe | Step::Accept => {
-                match serve.track.poll_info(&mut Context::from_waker(&serve.wakers.track)) {
+                match serve.track.poll_info(&mut Context::from_waker(&serve.waker)) {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(info)) if serve.step == Step::Accept => {
                         serve.step = Step::Groups;
@@ -352,7 +339,7 @@ impl Outbox {
                     Poll::Ready(Err(error)) => error,
                 }
             }
-            Step::Groups => match serve.track.poll_recv_cursor(Some(&serve.wakers.track)) {
+            Step::Groups => match serve.track.poll_recv_cursor(Some(&serve.waker)) {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Some(cursor))) => {
                     let sequence = cursor.sequence();
@@ -365,8 +352,7 @@ impl Outbox {
                     }
                     serve.lowest = serve.lowest.min(sequence);
                     let is_datagram = cursor.is_datagram();
-                    let group =
-                        self.groups.insert(Sending { request, cursor, is_old: false }).into();
+                    let group = self.send(Sending { request, cursor, is_old: false }, group_waker);
                     return Some(Next::Command(match is_datagram {
                         true => Command::Datagram { request, group, sequence },
                         false => Command::Group { request, group, sequence, first_frame: 0 },
@@ -375,7 +361,7 @@ impl Outbox {
                 Poll::Ready(Ok(None)) => {
                     // Without an end of the track it is the subscription's own, which may move yet:
                     // the track's is waited for.
-                    let mut cx = Context::from_waker(&serve.wakers.track);
+                    let mut cx = Context::from_waker(&serve.waker);
                     match (serve.track.end(), serve.track.poll_closed(&mut cx)) {
                         (Some(end), _) => {
                             serve.step = Step::Over;
@@ -393,16 +379,10 @@ impl Outbox {
         Some(Next::Last(Command::Refuse { request, error }))
     }
 
-    /// A group of a track that may have more now; `None` when all were given.
+    /// A group that may have more now.
     pub(super) fn group_ready(&mut self, slot: usize) -> Option<Command> {
-        let serve = self.serves.get_mut(slot)?.as_mut()?;
-        while let Some(token) = serve.waiting.pop() {
-            if let Some(Sending { request, cursor, .. }) = self.groups.get(token.into()) {
-                let (request, sequence) = (*request, cursor.sequence());
-                return Some(Command::GroupReady { request, sequence });
-            }
-        }
-        None
+        let (_, Sending { request, cursor, .. }) = self.groups.at(slot)?;
+        Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
     }
 }
 
@@ -420,30 +400,28 @@ impl Serve {
 
 impl Source for Outbox {
     fn frames(&mut self, group: Token, from: u64, run: &mut Run<'_>) -> Supply {
+        #[cfg(test)]
+        super::growth::look();
         let Some(sending) = self.groups.get_mut(group.into()) else {
             return Supply::Gone(Error::Cancelled);
         };
         let slot = sending.request.slot();
         let answer = self.answers.get(slot).and_then(Option::as_ref);
-        if let Some(answer) = answer.filter(|answer| answer.request == sending.request) {
-            let (waker, skipped) = (Some(&answer.waker), run.skipped());
-            return sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
-        }
-        let serve = self.serves.get_mut(slot).and_then(Option::as_mut);
-        let Some(serve) = serve.filter(|serve| serve.request == sending.request) else {
+        let is_answer = answer.is_some_and(|answer| answer.request == sending.request);
+        let serve = self.serves.get(slot).and_then(Option::as_ref);
+        let serve = serve.filter(|serve| serve.request == sending.request);
+        if serve.is_none() && !is_answer {
             return Supply::Gone(Error::Cancelled);
-        };
-        if run.is_waiting() && serve.track.is_old(sending.cursor.sequence()) {
+        }
+        // A fetched group has no age.
+        let aging = serve.filter(|_| !is_answer && run.is_waiting());
+        if aging.is_some_and(|serve| serve.track.is_old(sending.cursor.sequence())) {
             sending.is_old = true;
             return Supply::Gone(Error::Old);
         }
-        let waker = Some(&serve.wakers.groups);
-        let skipped = run.skipped();
+        let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
         let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
-        sending.is_old = supply == Supply::Gone(Error::Old);
-        if supply == Supply::Pending && !serve.waiting.contains(&group) {
-            serve.waiting.push(group);
-        }
+        sending.is_old = !is_answer && supply == Supply::Gone(Error::Old);
         supply
     }
 
@@ -473,9 +451,12 @@ fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
 
 census! { each Reader { counts: deadline; within: reader; plain: request, waker, state; } }
 census! { each Serve {
-    counts: waiting;
-    plain: request, track, wakers, step, started, lowest, edge, floor;
+    plain: request, track, waker, step, started, lowest, edge, floor;
 } }
 census! { each Answer { counts: group; plain: request, track, priority, sequence, waker; } }
 census! { each Sending { plain: request, cursor, is_old; } }
-census! { Outbox { counts: told; within: readers, serves, answers, groups; plain: max_told, is_short, serving; } }
+census! { Outbox {
+    counts: told;
+    within: readers, serves, answers, groups;
+    plain: max_told, is_short, serving, group_wakers;
+} }

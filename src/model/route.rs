@@ -62,10 +62,13 @@ impl Standing {
     }
 }
 
+/// Smaller is better.
+pub(super) type Rank = (bool, Cost, bool, usize, bool);
+
 impl Route {
     /// Smaller is better: identified before anonymous, lower cost, local first, fewer hops. Between
     /// equals the newest is best, which only the table knows.
-    pub(super) fn rank(&self) -> impl Ord + use<> {
+    pub(super) fn rank(&self) -> Rank {
         let is_empty = self.reach == Reach::OnDemand;
         (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len(), is_empty)
     }
@@ -128,6 +131,8 @@ pub(super) struct Horizon {
 
 impl Horizon {
     pub(super) fn shows(&self, route: &Route) -> bool {
+        #[cfg(test)]
+        super::growth::look();
         let own = self.session.is_some() && self.session == route.session;
         self.understands(route) && !own && !route.hops.contains(self.exclude)
     }

@@ -30,6 +30,8 @@ pub(super) struct Shelf {
     /// Groups that were asked for by number. They have no place in the two orders: no cursor meets them,
     /// and none of them is the latest.
     fetched: BTreeMap<u64, Arc<Kept>>,
+    /// None of them was written before.
+    oldest_fetched: Option<Instant>,
     arrivals: u64,
     /// One past the highest sequence that ever was.
     edge: u64,
@@ -119,6 +121,9 @@ impl Shelf {
 
     /// Adds a group that was asked for by number. One that was there before comes back.
     pub(super) fn insert_fetched(&mut self, group: Arc<Kept>) -> Option<Arc<Kept>> {
+        let written = group.written();
+        self.oldest_fetched =
+            Some(self.oldest_fetched.map_or(written, |oldest| oldest.min(written)));
         self.fetched.insert(group.sequence(), group)
     }
 
@@ -209,20 +214,30 @@ impl Shelf {
     /// Takes out what was asked for by number so long ago that it is too old by the clock. Media time
     /// does not count: it was known to be old. When the next one gets too old is the answer.
     fn sweep_fetched(&mut self, rules: &Rules, now: Instant, dead: &mut Dead) -> Option<Instant> {
-        let mut next = Instant::from_micros(u64::MAX);
+        if self.fetched.is_empty() {
+            self.oldest_fetched = None;
+        }
+        let oldest = self.oldest_fetched?;
+        if oldest + rules.max_age > now {
+            return Some(oldest + rules.max_age).filter(|at| *at != Instant::from_micros(u64::MAX));
+        }
+        let (mut next, mut oldest) = (None::<Instant>, None::<Instant>);
+        let earlier = |of: &mut Option<Instant>, at| *of = Some(of.map_or(at, |of| of.min(at)));
         self.fetched.retain(|_, group| {
             let deadline = group.written() + rules.max_age;
-            if deadline > now {
-                next = next.min(deadline);
-                return true;
-            }
-            let stays = group.outlives_its_time();
+            let stays = deadline > now || group.outlives_its_time();
             if !stays {
                 dead.push((group.clone(), Error::Old));
+                return false;
             }
-            stays
+            earlier(&mut oldest, group.written());
+            if deadline > now {
+                earlier(&mut next, deadline);
+            }
+            true
         });
-        Some(next).filter(|next| *next != Instant::from_micros(u64::MAX))
+        self.oldest_fetched = oldest;
+        next.filter(|next| *next != Instant::from_micros(u64::MAX))
     }
 
     /// Takes out the group that is missed least; the newest `kept` ones stay. Those that an application
@@ -259,5 +274,5 @@ impl Shelf {
 census! { Shelf {
     counts: by_arrival;
     within: by_sequence, fetched;
-    plain: arrivals, edge, floor;
+    plain: oldest_fetched, arrivals, edge, floor;
 } }

@@ -21,7 +21,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 fn track(cache: &Arc<Cache>, max_age: Duration) -> TrackProducer {
-    TrackProducer::new(Track::new("t").max_age(max_age), cache.clone())
+    TrackProducer::new(Track::new("t").max_age(max_age), cache.clone(), Arc::default())
 }
 
 fn everything() -> Subscription {
@@ -195,9 +195,9 @@ fn reading_takes_no_lock_while_there_is_something_to_read() {
 #[test]
 fn a_requested_track_waits_for_its_publisher() {
     let cache = Cache::new(Limits::default());
-    let mut producer = TrackProducer::requested("t".into(), cache.clone());
+    let mut producer = TrackProducer::requested("t".into(), cache.clone(), Arc::default());
     let weak = producer.downgrade();
-    let mut reader = weak.subscribe(Some(everything())).unwrap();
+    let mut reader = weak.subscribe(Some(everything()), None).unwrap();
     let (wakes, waker) = Wakes::new();
     let mut cx = std::task::Context::from_waker(&waker);
     assert!(reader.poll_info(&mut cx).is_pending());
@@ -208,19 +208,19 @@ fn a_requested_track_waits_for_its_publisher() {
     assert_eq!(producer.accept(TrackInfo::default()), Err(Error::Duplicate));
 
     producer.finish().unwrap();
-    assert!(weak.subscribe(Some(everything())).is_some(), "somebody holds on to it");
+    assert!(weak.subscribe(Some(everything()), None).is_some(), "somebody holds on to it");
     drop(producer);
-    assert!(weak.subscribe(Some(everything())).is_none());
+    assert!(weak.subscribe(Some(everything()), None).is_none());
 
-    let mut refused = TrackProducer::requested("t".into(), cache.clone());
+    let mut refused = TrackProducer::requested("t".into(), cache.clone(), Arc::default());
     let mut reader = refused.consume();
     refused.abort(Error::NotFound);
-    assert!(refused.downgrade().subscribe(Some(everything())).is_none());
+    assert!(refused.downgrade().subscribe(Some(everything()), None).is_none());
     assert_eq!(reader.try_info(), Poll::Ready(Err(Error::NotFound)));
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::NotFound))));
     assert_eq!(refused.accept(TrackInfo::default()), Err(Error::NotFound));
 
-    let mut eager = TrackProducer::requested("t".into(), cache);
+    let mut eager = TrackProducer::requested("t".into(), cache, Arc::default());
     eager.write_frame(0, "x".as_bytes()).unwrap();
     assert_eq!(eager.info(), Some(&TrackInfo::default()));
 }
@@ -495,7 +495,7 @@ fn a_start_is_what_no_group_can_come_below() {
     assert_eq!(own.subscribe(young).start(), Some(8), "what is not too old");
 
     // A track from elsewhere: it says itself.
-    let mut relayed = TrackProducer::requested("t".into(), cache);
+    let mut relayed = TrackProducer::requested("t".into(), cache, Arc::default());
     let reader = relayed.subscribe(everything());
     write(&mut relayed, 30);
     write(&mut relayed, 29);

@@ -3,6 +3,7 @@
 mod consumer;
 mod demand;
 mod fetch;
+mod occupancy;
 mod rest;
 mod sources;
 
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use super::Result;
 use super::budget::{Account, Cache, Timed};
 use super::group::{Group, GroupProducer, Kept};
-use super::route::Route;
+use super::route::{Horizon, Route};
 use super::shelf::{Dead, Rules, Shelf};
 use super::stats::{TrackStats, count};
 use super::wakers::{WaitSlot, Wakers, Woken, lock, wait};
@@ -29,12 +30,14 @@ use crate::time::{Instant, Timescale, Timestamp};
 
 use demand::{Changes, Demand};
 use fetch::Fetches;
+use occupancy::Standing;
 use rest::Rests;
 use sources::Sources;
 
 pub use consumer::TrackConsumer;
 pub(crate) use fetch::Wanted;
 pub use fetch::{GroupRequest, TrackDynamic};
+pub(crate) use occupancy::{Occupancy, OccupancySlots};
 pub(crate) use rest::{Rest, cut_off};
 
 /// A track that is to be made: its name and what its publisher says of it.
@@ -81,7 +84,7 @@ impl Track {
 
     /// As [`produce`](Self::produce), with other limits than the default ones.
     pub fn produce_within(self, limits: Limits) -> TrackProducer {
-        TrackProducer::new(self, Cache::new(limits))
+        TrackProducer::new(self, Cache::new(limits), Arc::default())
     }
 }
 
@@ -97,6 +100,8 @@ pub(crate) struct Shared {
     /// Unknown until the publisher accepted. Set under the lock.
     info: OnceLock<TrackInfo>,
     account: Arc<Account>,
+    /// Where it tells whether it lives and is read.
+    occupancy: Arc<Occupancy>,
     state: Mutex<State>,
 }
 
@@ -110,6 +115,8 @@ struct State {
     /// No group below will come, once that is known of a track from elsewhere.
     start: Option<u64>,
     demand: Demand,
+    /// What was told of it.
+    standing: Standing,
     /// Groups that somebody asked for and that are not here.
     fetches: Fetches,
     /// Open groups that nobody brings.
@@ -128,13 +135,24 @@ struct State {
 }
 
 impl Shared {
-    fn new(name: Arc<str>, cache: Arc<Cache>) -> Arc<Self> {
+    fn new(name: Arc<str>, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Arc<Self> {
         let (info, account) = (OnceLock::new(), Account::new(cache));
-        Arc::new(Self { name, info, account, state: Mutex::default() })
+        Arc::new(Self { name, info, account, occupancy, state: Mutex::default() })
     }
 
     /// Changes the state, gives up old groups, and wakes whom `change` put on the list.
     fn change<T>(
+        self: &Arc<Self>,
+        woken: &mut Woken,
+        change: impl FnOnce(&mut State, &mut Woken) -> T,
+    ) -> T {
+        let result = self.change_quietly(woken, change);
+        woken.wake();
+        result
+    }
+
+    /// As [`change`](Self::change), but wakes nobody yet.
+    fn change_quietly<T>(
         self: &Arc<Self>,
         woken: &mut Woken,
         change: impl FnOnce(&mut State, &mut Woken) -> T,
@@ -145,6 +163,7 @@ impl Shared {
             let result = change(&mut state, woken);
             self.tidy(&mut state, &mut dead);
             self.schedule_answers(&mut state, woken);
+            self.tell_standing(&mut state, woken);
             (result, state.rests.take_lost())
         };
         lost.into_iter().for_each(Rest::give_up);
@@ -153,8 +172,14 @@ impl Shared {
             count(if why == Error::Old { &tally.expired_groups } else { &tally.evicted_groups });
             group.evict(why);
         }
-        woken.wake();
         result
+    }
+
+    fn tell_standing(&self, state: &mut State, woken: &mut Woken) {
+        let is_live = state.is_alive();
+        let now = Standing { is_live, is_read: is_live && state.demand.all().is_some() };
+        let before = std::mem::replace(&mut state.standing, now);
+        self.occupancy.tell(before, now, woken);
     }
 
     /// Gives up what is too old or too much.
@@ -223,9 +248,7 @@ impl Timed for Shared {
         self.change(&mut Woken::default(), |state, woken| {
             state.deadline = state.deadline.filter(|at| *at > now);
             state.answer_deadline = state.answer_deadline.filter(|at| *at > now);
-            if state.fetches.give_up(now, woken) {
-                state.demand.suppliers.take(woken);
-            }
+            state.fetches.give_up(now, woken);
             if state.answer_due.is_some_and(|due| due <= now) {
                 state.stop(Error::Timeout, woken);
             }
@@ -277,12 +300,24 @@ impl State {
         }
     }
 
+    /// A reader goes away. A source may be of use to nobody then, although what all want is the same.
+    fn leave(&mut self, key: u64, woken: &mut Woken) {
+        self.demand.remove(key, self.shelf.edge(), woken);
+        let Self { demand, sources, fetches, .. } = self;
+        if !demand.is_asked() {
+            fetches.handlers.take(woken);
+        } else if !sources.routes().all(|route| demand.suits_some(route)) {
+            demand.look_again(woken);
+        }
+    }
+
     fn stop(&mut self, error: Error, woken: &mut Woken) {
         if !self.is_over() {
             self.abort = Some(error);
             self.readers.take(woken);
             self.followers.take(woken);
             self.demand.suppliers.take(woken);
+            self.fetches.handlers.take(woken);
             let error = self.abort.as_ref().unwrap_or(&Error::Internal);
             self.fetches.refuse_all(error, woken);
             self.rests.lose();
@@ -305,16 +340,18 @@ pub struct TrackProducer {
 
 impl TrackProducer {
     /// A track in a cache.
-    pub(crate) fn new(track: Track, cache: Arc<Cache>) -> Self {
-        let shared = Shared::new(track.name, cache);
+    pub(crate) fn new(track: Track, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Self {
+        let shared = Shared::new(track.name, cache, occupancy);
         let _ = shared.info.set(track.info);
         lock(&shared.state).start = Some(0);
-        Self::of(shared, Changes::default())
+        // Nobody reads it yet, so that nobody is woken.
+        Self::of(shared, Changes::default(), &mut Woken::default())
     }
 
     /// A track of which nothing is known yet: consumers wait until it is accepted or aborted.
-    pub(crate) fn requested(name: Arc<str>, cache: Arc<Cache>) -> Self {
-        Self::of(Shared::new(name, cache), Changes::default())
+    pub(crate) fn requested(name: Arc<str>, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Self {
+        let shared = Shared::new(name, cache, occupancy);
+        Self::of(shared, Changes::default(), &mut Woken::default())
     }
 
     /// From now on there is a time by which it must be accepted.
@@ -325,14 +362,22 @@ impl TrackProducer {
         self.shared.schedule_answers(&mut state, woken);
     }
 
-    fn of(shared: Arc<Shared>, demand_seen: Changes) -> Self {
-        lock(&shared.state).producers += 1;
+    fn of(shared: Arc<Shared>, demand_seen: Changes, tell: &mut Woken) -> Self {
+        {
+            let mut state = lock(&shared.state);
+            state.producers += 1;
+            shared.tell_standing(&mut state, tell);
+        }
         let (woken, slot, demand_slot) = Default::default();
         Self { shared, woken, slot, demand_slot, demand_seen, source: 0 }
     }
 
     /// The track's name in its broadcast.
     pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    pub(super) fn shared_name(&self) -> &Arc<str> {
         &self.shared.name
     }
 
@@ -351,7 +396,7 @@ impl TrackProducer {
             }
             shared.info.set(info).map_err(|_| Error::Duplicate)?;
             state.followers.take(woken);
-            state.fetches.readers.take(woken);
+            state.fetches.settle(woken);
             Ok(())
         })
     }
@@ -375,14 +420,15 @@ impl TrackProducer {
     /// Begins a group by its number, in any order.
     ///
     /// Fails if there is one already ([`Error::Duplicate`]), if it was given up before
-    /// ([`Error::Old`]), and if the track ended before it.
+    /// ([`Error::Old`]), if the track ended before it, or has finished ([`Error::Closed`]), and above
+    /// [`Group::MAX`] ([`Error::Unrepresentable`]).
     pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
         let Group { sequence } = group.into();
         self.create(|_| sequence, false)
     }
 
-    /// Begins the group behind the highest one that there ever was, or group 0. Fails if the track
-    /// ended.
+    /// Begins the group after the highest one that there ever was, or group 0. Fails if the track
+    /// ended, and after [`Group::MAX`] ([`Error::Unrepresentable`]).
     pub fn append_group(&mut self) -> Result<GroupProducer> {
         self.create(Shelf::edge, false)
     }
@@ -400,8 +446,11 @@ impl TrackProducer {
             if let Some(error) = &state.abort {
                 return Err(error.clone());
             }
-            // The last number can't be: one past it must be one as well.
-            if sequence >= state.end.unwrap_or(u64::MAX) {
+            Group::check(sequence)?;
+            // Readers of a finished track were told that it has nothing more. What a session brings may be
+            // late, when another one knew the end.
+            let is_closed = source == 0 && state.is_finished();
+            if is_closed || state.end.is_some_and(|end| sequence >= end) {
                 return Err(Error::Closed);
             }
             if state.shelf.find_live(sequence).is_some() {
@@ -426,6 +475,7 @@ impl TrackProducer {
             if shared.info.get().is_none() {
                 shared.info.get_or_init(TrackInfo::default);
                 state.followers.take(woken);
+                state.fetches.settle(woken);
             }
             let group = state.shelf.insert(sequence, |arrival| {
                 let (track, account) = (Arc::downgrade(shared), shared.account.clone());
@@ -437,7 +487,7 @@ impl TrackProducer {
                 state.demand.suppliers.take(woken);
             }
             state.readers.take(woken);
-            state.fetches.readers.take(woken);
+            state.fetches.came(sequence, woken);
             Ok(group)
         })
     }
@@ -477,15 +527,16 @@ impl TrackProducer {
         group.ingest(timestamp, size, payload).is_ok() && group.finish().is_ok()
     }
 
-    /// Ends the track cleanly behind its last group. Groups that are open go on. Fails if the track
-    /// ended before.
+    /// Ends the track cleanly after its last group. Groups that are open go on; no other one can be
+    /// written, not even in a gap. Fails if the track ended before.
     pub fn finish(&mut self) -> Result<()> {
         self.end_at(Shelf::edge)
     }
 
-    /// Ends the track cleanly before the group `end`; those below that are missing may still be
-    /// written. Fails if the track ended before, or has a later group
-    /// ([`Error::ProtocolViolation`]).
+    /// Ends the track cleanly before the group `end`. Those below that are missing may still be written
+    /// until the last of them, `end - 1`, has begun: then readers are told the end. Fails if the track ended
+    /// before, or has a later group ([`Error::ProtocolViolation`]), and if `end` is more than one past
+    /// [`Group::MAX`] ([`Error::Unrepresentable`]).
     pub fn finish_at(&mut self, end: u64) -> Result<()> {
         self.end_at(|_| end)
     }
@@ -493,6 +544,7 @@ impl TrackProducer {
     fn end_at(&mut self, end: impl FnOnce(&Shelf) -> u64) -> Result<()> {
         self.shared.change(&mut self.woken, |state, woken| {
             let end = end(&state.shelf);
+            end.checked_sub(1).map_or(Ok(0), Group::check)?;
             if let Some(error) = &state.abort {
                 return Err(error.clone());
             }
@@ -503,7 +555,7 @@ impl TrackProducer {
                 return Err(Error::ProtocolViolation("a group behind the end of its track"));
             }
             state.end = Some(end);
-            state.fetches.readers.take(woken);
+            state.fetches.end_at(end, woken);
             state.readers.take(woken);
             state.followers.take(woken);
             state.demand.suppliers.take(woken);
@@ -533,14 +585,22 @@ impl TrackProducer {
         self.subscribe(Subscription::default())
     }
 
-    /// Reads the track.
+    /// Reads the track. What `want` says of groups above [`Group::MAX`] is cut to that.
     pub fn subscribe(&self, want: Subscription) -> TrackConsumer {
-        TrackConsumer::new(self.shared.clone(), Some(want))
+        let mut woken = Woken::default();
+        let consumer = self.read(Some(want), None, &mut woken);
+        woken.wake();
+        consumer
     }
 
-    /// Asks what the track is, and wants nothing of it yet.
-    pub(super) fn ask(&self) -> TrackConsumer {
-        TrackConsumer::new(self.shared.clone(), None)
+    /// Reads the track, or only asks what it is, and leaves it to the caller to wake.
+    pub(super) fn read(
+        &self,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+        woken: &mut Woken,
+    ) -> TrackConsumer {
+        TrackConsumer::new(self.shared.clone(), want, horizon, woken)
     }
 
     /// The highest sequence that there ever was.
@@ -596,6 +656,12 @@ impl TrackProducer {
     /// Whether a newer source has taken over.
     pub(super) fn is_superseded(&self) -> bool {
         lock(&self.shared.state).sources.is_superseded(self.source)
+    }
+
+    /// Whether anybody who reads the track may be given what this source brings.
+    pub(super) fn is_useful(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.sources.route(self.source).is_none_or(|route| state.demand.suits_some(route))
     }
 
     /// Groups that came before and are not here will not come any more.
@@ -710,7 +776,10 @@ impl TrackProducer {
 
 impl Clone for TrackProducer {
     fn clone(&self) -> Self {
-        Self::of(self.shared.clone(), self.demand_seen)
+        let mut woken = Woken::default();
+        let clone = Self::of(self.shared.clone(), self.demand_seen, &mut woken);
+        woken.wake();
+        clone
     }
 }
 
@@ -778,9 +847,15 @@ pub(crate) struct WeakTrack(Weak<Shared>);
 impl WeakTrack {
     /// Reads the track, or only asks what it is, if somebody still writes or was asked to write it, or
     /// ended it cleanly and holds on to it.
-    pub(crate) fn subscribe(&self, want: Option<Subscription>) -> Option<TrackConsumer> {
+    pub(super) fn subscribe(
+        &self,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+    ) -> Option<TrackConsumer> {
         let shared = self.0.upgrade()?;
-        let consumer = TrackConsumer::new(shared.clone(), want);
+        let mut woken = Woken::default();
+        let consumer = TrackConsumer::new(shared.clone(), want, horizon, &mut woken);
+        woken.wake();
         // Asked last: from now on the producers see a reader.
         shared.is_alive().then_some(consumer)
     }
@@ -798,8 +873,13 @@ impl WeakTrack {
 
 impl Shared {
     /// Another source of the track.
-    pub(super) fn supply(self: &Arc<Self>, supplier: u64, route: &Route) -> TrackProducer {
-        let mut producer = TrackProducer::of(self.clone(), Changes::default());
+    pub(super) fn supply(
+        self: &Arc<Self>,
+        supplier: u64,
+        route: &Route,
+        woken: &mut Woken,
+    ) -> TrackProducer {
+        let mut producer = TrackProducer::of(self.clone(), Changes::default(), woken);
         producer.attach(supplier, route);
         producer
     }
@@ -836,48 +916,12 @@ impl Shared {
     }
 }
 
-/// Waits until nobody reads a track, and keeps nothing alive.
-pub(super) struct Watch {
-    track: WeakTrack,
-    slot: WaitSlot,
-}
-
-impl Watch {
-    pub(super) fn new(track: WeakTrack) -> Self {
-        Self { track, slot: WaitSlot::default() }
-    }
-
-    /// Until nobody reads the track, or nobody writes it.
-    pub(super) fn unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
-        let Some(shared) = self.track.upgrade() else { return Poll::Ready(()) };
-        let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
-        let _displaced;
-        let mut state = lock(&shared.state);
-        if state.demand.all().is_none() || !state.is_alive() {
-            return Poll::Ready(());
-        }
-        _displaced = waker.and_then(|waker| state.demand.suppliers.register(&mut self.slot, waker));
-        Poll::Pending
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if self.slot.is_used() {
-            if let Some(shared) = self.track.upgrade() {
-                let _freed = lock(&shared.state).demand.suppliers.free(&mut self.slot);
-            }
-        }
-    }
-}
-
 census! { State {
     counts: producers, deadline, answer_due, answer_deadline, readers, followers;
     within: shelf, demand, fetches, rests, sources;
-    plain: end, abort, start;
+    plain: end, abort, start, standing;
 } }
-census! { each Shared { within: state; plain: name, info, account; } }
+census! { each Shared { within: state; plain: name, info, account, occupancy; } }
 
 #[cfg(any(test, feature = "sim"))]
 impl crate::census::Counted for WeakTrack {

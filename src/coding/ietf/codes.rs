@@ -89,7 +89,7 @@ impl Draft {
             Error::GoingAway => codes.request_going_away.unwrap_or(INTERNAL_ERROR),
             Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
             Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
-            Error::NotFound | Error::Unroutable => DOES_NOT_EXIST,
+            Error::NotFound | Error::Unroutable | Error::Unrepresentable(_) => DOES_NOT_EXIST,
             Error::Old => INVALID_RANGE,
             Error::Timeout => TIMEOUT,
             Error::Unauthorized => UNAUTHORIZED,

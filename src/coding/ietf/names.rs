@@ -43,6 +43,13 @@ pub(super) fn read_target(cursor: &mut Cursor<'_>) -> Result<(Path, Box<str>), D
     Ok((namespace, read_name(cursor, len)?))
 }
 
+impl Draft {
+    /// Whether a broadcast may have this path, as far as that it has fields at all.
+    pub(crate) fn has_namespace(&self, path: &Path) -> bool {
+        self.empty_namespace || !path.is_root()
+    }
+}
+
 fn min_fields(draft: &Draft) -> u64 {
     u64::from(!draft.empty_namespace)
 }
@@ -97,13 +104,21 @@ pub(super) fn write_part(writer: &mut Writer<'_>, path: &Path) -> Result<(), Enc
     write_fields(writer, path).map(|_| ())
 }
 
+/// Draft 16 has no broadcast at the root: only prefixes and suffixes may be empty.
+fn sayable(namespace: &Path, draft: &Draft) -> Result<(), EncodeError> {
+    match draft.has_namespace(namespace) {
+        true => Ok(()),
+        false => Err(EncodeError::InvalidValue("a broadcast at the root before draft 17")),
+    }
+}
+
 /// The namespace of a broadcast.
 pub(super) fn write_namespace(
     writer: &mut Writer<'_>,
     path: &Path,
     draft: &Draft,
 ) -> Result<(), EncodeError> {
-    super::encodable(draft.empty_namespace || !path.is_root())?;
+    sayable(path, draft)?;
     write_part(writer, path)
 }
 
@@ -114,7 +129,7 @@ pub(super) fn write_full_name(
     name: &str,
     draft: &Draft,
 ) -> Result<(), EncodeError> {
-    super::encodable(draft.empty_namespace || !namespace.is_root())?;
+    sayable(namespace, draft)?;
     write_target(writer, namespace, name)
 }
 
@@ -169,7 +184,7 @@ fn unescape(field: &str) -> Result<Cow<'_, str>, EncodeError> {
             '\\' => match chars.next() {
                 Some(c @ ('/' | '\\')) => c,
                 // As a plain backslash it would come back as two, which is another path.
-                _ => return Err(EncodeError::InvalidValue("backslash in a path")),
+                _ => return Err(EncodeError::InvalidValue("a backslash in a path")),
             },
             c => c,
         });

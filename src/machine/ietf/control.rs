@@ -1,12 +1,13 @@
 //! Request ids, and the control stream of the drafts up to 16: messages of all requests one behind the
 //! other, each with the id of its request.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::super::Core;
 use super::super::dialect::Look;
 use super::{ByKey, Ietf, Role, TOO_MANY_REQUESTS, violation};
 use crate::census::census;
+use crate::coding::EncodeError;
 use crate::coding::ietf::{
     MaxRequestId, Message, MessageType, PublishNamespaceCancel, PublishNamespaceDone, RequestError,
     Unsubscribe, frame_message, request_id,
@@ -32,8 +33,10 @@ pub(super) struct Ids {
     granted: u64,
     window: u64,
     parity: u64,
-    /// Requests of ours that wait for the peer to grant more, with what they will say.
-    blocked: VecDeque<(Key, Message)>,
+    /// Requests of ours that wait for the peer to grant more, by their turn, with what they will say.
+    blocked: BTreeMap<u64, (Key, Message)>,
+    turns: BTreeMap<Key, u64>,
+    last_turn: u64,
 }
 
 /// Ids that are remembered because those below them were left out.
@@ -54,7 +57,9 @@ impl Ids {
             granted: window,
             window,
             parity,
-            blocked: VecDeque::new(),
+            blocked: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            last_turn: 0,
         }
     }
 
@@ -117,7 +122,9 @@ impl Ids {
     }
 
     pub(super) fn forget(&mut self, key: Key) {
-        self.blocked.retain(|(blocked, _)| *blocked != key);
+        if let Some(turn) = self.turns.remove(&key) {
+            self.blocked.remove(&turn);
+        }
         if let Some(id) = self.by_key.remove(&key) {
             self.by_id.remove(&id);
         }
@@ -125,16 +132,33 @@ impl Ids {
 
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        self.by_id.len() + self.by_key.len() + self.blocked.len() + self.ahead.len()
+        self.by_id.len()
+            + self.by_key.len()
+            + self.blocked.len()
+            + self.turns.len()
+            + self.ahead.len()
     }
 
     pub(super) fn forget_all(&mut self) {
-        (self.by_id, self.by_key, self.ahead, self.blocked) = Default::default();
+        (self.by_id, self.by_key, self.ahead) = Default::default();
+        (self.blocked, self.turns) = Default::default();
     }
 
     /// Whether the request was not sent for want of ids.
     pub(super) fn is_blocked(&self, key: Key) -> bool {
-        self.blocked.iter().any(|(blocked, _)| *blocked == key)
+        self.turns.contains_key(&key)
+    }
+
+    fn block(&mut self, key: Key, message: Message) {
+        self.last_turn += 1;
+        self.turns.insert(key, self.last_turn);
+        self.blocked.insert(self.last_turn, (key, message));
+    }
+
+    fn pop_blocked(&mut self) -> Option<(Key, Message)> {
+        let (_, (key, message)) = self.blocked.pop_first()?;
+        self.turns.remove(&key);
+        Some((key, message))
     }
 }
 
@@ -152,7 +176,7 @@ impl Ietf {
         core: &mut Core,
         role: Role,
         make: impl FnOnce(u64) -> Message,
-    ) -> Option<Key> {
+    ) -> Result<Key, EncodeError> {
         if self.draft.request_streams {
             return self.open_stream(core, role, make);
         }
@@ -168,13 +192,13 @@ impl Ietf {
             return self.send_request(core, key, message);
         }
         let mut trial = bytes::BytesMut::new();
-        if message.encode(&mut trial, self.draft).is_err() {
+        if let Err(error) = message.encode(&mut trial, self.draft) {
             core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
             *self.role(key) = Role::New;
-            return None;
+            return Err(error);
         }
-        self.ids.blocked.push_back((key, message));
-        Some(key)
+        self.ids.block(key, message);
+        Ok(key)
     }
 
     /// A request of ours on a stream of its own.
@@ -183,7 +207,7 @@ impl Ietf {
         core: &mut Core,
         role: Role,
         make: impl FnOnce(u64) -> Message,
-    ) -> Option<Key> {
+    ) -> Result<Key, EncodeError> {
         let key = core.requests.open();
         self.set_role(key, role);
         let message = make(self.ids.ours);
@@ -191,27 +215,34 @@ impl Ietf {
     }
 
     /// The message has the next id of ours already.
-    fn send_request(&mut self, core: &mut Core, key: Key, message: Message) -> Option<Key> {
-        if self.say(core, key, &message) {
+    fn send_request(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        message: Message,
+    ) -> Result<Key, EncodeError> {
+        let said = self.try_say(core, key, &message);
+        if said.is_ok() {
             self.ids.take(key);
-            return Some(key);
+        } else {
+            core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
+            *self.role(key) = Role::New;
         }
-        core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
-        *self.role(key) = Role::New;
-        None
+        said.map(|()| key)
     }
 
     /// Sends what waited for ids.
     pub(super) fn unblock(&mut self, core: &mut Core) {
         while self.ids.ours < self.ids.limit {
-            let Some((key, mut message)) = self.ids.blocked.pop_front() else { break };
+            let Some((key, mut message)) = self.ids.pop_blocked() else { break };
             if let Some(id) = first_id_mut(&mut message) {
                 *id = self.ids.ours;
             }
             if let Some(control) = self.control {
                 core.requests.bind(key, control);
             }
-            self.send_request(core, key, message);
+            // Tried before.
+            let _ = self.send_request(core, key, message);
         }
         self.announce_all(core);
     }
@@ -406,6 +437,6 @@ fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
 }
 
 census! { Ids {
-    counts: by_id, by_key, blocked;
-    plain: ours, limit, theirs, ahead, granted, window, parity;
+    counts: by_id, by_key, blocked, turns;
+    plain: ours, limit, theirs, ahead, granted, window, parity, last_turn;
 } }

@@ -32,11 +32,11 @@ use super::subs::Sub;
 use super::timers::Timer;
 use super::{Config, Control, Core};
 use crate::census::census;
-use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Draft, Goaway, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
     request_id,
 };
+use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::limits::Limits;
@@ -198,9 +198,13 @@ impl Ietf {
 
     /// Encodes a message behind what waits on a request. `false` if it can't be written.
     fn say(&self, core: &mut Core, key: Key, message: &Message) -> bool {
+        self.try_say(core, key, message).is_ok()
+    }
+
+    fn try_say(&self, core: &mut Core, key: Key, message: &Message) -> Result<(), EncodeError> {
         let mut result = Ok(());
         core.requests.write(key, |out| result = message.encode(out, self.draft));
-        result.is_ok()
+        result
     }
 
     /// The next whole message on a request.

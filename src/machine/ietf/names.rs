@@ -133,7 +133,7 @@ impl Ietf {
                 over: false,
             });
             // A prefix that is too deep to say has nothing under it.
-            self.open_stream(core, role, |id| {
+            let _ = self.open_stream(core, role, |id| {
                 Message::SubscribeNamespace(SubscribeNamespace {
                     id,
                     prefix,
@@ -282,7 +282,8 @@ impl Ietf {
             return;
         }
         let path = announcing.prefix.join(&suffix);
-        if core.limits.check_path(&path).is_err() {
+        // A suffix may be empty, but nothing could be asked for there.
+        if core.limits.check_path(&path).is_err() || !self.draft.has_namespace(&path) {
             return;
         }
         let request = if announcing.unasked {
@@ -292,10 +293,8 @@ impl Ietf {
                 Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
             });
             // One that can't be said, as it is too deep, is none.
-            if request.is_none() {
-                return;
-            }
-            request
+            let Ok(request) = request else { return };
+            Some(request)
         } else {
             let message = Message::Namespace(Namespace { suffix: suffix.clone() });
             if !self.say(core, key, &message) {
@@ -481,9 +480,10 @@ impl Ietf {
             }
             Ok(Some(Message::Namespace(Namespace { suffix }))) => {
                 let path = listening.prefix.join(&suffix);
-                // One that is too long can't be asked for.
+                // One that is too long, or none at all, can't be asked for.
                 let room = listening.names.len() < core.limits.announcements
-                    && core.limits.check_path(&path).is_ok();
+                    && core.limits.check_path(&path).is_ok()
+                    && self.draft.has_namespace(&path);
                 let event = (room && listening.names.insert(suffix.clone()))
                     .then(|| self.hear_of(core, &path, true))
                     .flatten();

@@ -134,8 +134,9 @@ impl Ietf {
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         });
-        let Some(request) = request else {
-            return core.refuse_sub(token, Error::Limit("path segments"));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return core.refuse_sub(token, error.into()),
         };
         let sub = core.subs.insert(Sub::new(token, request, want.priority));
         self.set_role(request, Role::Asking(sub));

@@ -9,7 +9,6 @@ use super::super::io::Token;
 use super::super::layout::Layout;
 use super::super::schedule::Range;
 use super::{Lite, Role};
-use crate::coding::EncodeError;
 use crate::coding::lite::{BiStream, Fetch as Message};
 use crate::error::Error;
 use crate::slab::Key;
@@ -83,12 +82,7 @@ impl Lite {
         });
         if let Err(error) = result {
             core.requests.cancel(request, &Error::Cancelled, &mut core.actions);
-            return Err(match error {
-                EncodeError::NotInVersion | EncodeError::InvalidValue(_) => Error::Unsupported,
-                EncodeError::TooMany => Error::Limit("path segments"),
-                // No group can have such a number.
-                EncodeError::BoundsExceeded | EncodeError::TooLong => Error::NotFound,
-            });
+            return Err(error.into());
         }
         let range = Range { first: message.frame_start, last: message.frame_end };
         let fetch = Fetch { request, priority: message.priority, range, group: None };

@@ -5,6 +5,7 @@ use super::super::app::Event;
 use super::super::dialect::{Dialect, Look};
 use super::super::io::Token;
 use super::{Lite, Role, Text};
+use crate::coding::EncodeError;
 use crate::coding::lite::{BiStream, TrackRequest};
 use crate::error::Error;
 use crate::path::Path;
@@ -25,15 +26,21 @@ impl Lite {
         if self.questions.len() >= core.limits.subscriptions {
             return core.refuse_sub(token, Error::Limit("subscriptions"));
         }
-        let Some(key) = self.ask(core, broadcast, track) else {
-            return core.refuse_sub(token, Error::Limit("path segments"));
+        let key = match self.ask(core, broadcast, track) {
+            Ok(key) => key,
+            Err(error) => return core.refuse_sub(token, error.into()),
         };
         self.questions.insert(token, key);
         self.set_role(key, Role::Wondering(token));
     }
 
-    /// Sends TRACK. `None` if it can't say the names.
-    pub(super) fn ask(&mut self, core: &mut Core, broadcast: Path, track: Text) -> Option<Key> {
+    /// Sends TRACK.
+    pub(super) fn ask(
+        &mut self,
+        core: &mut Core,
+        broadcast: Path,
+        track: Text,
+    ) -> Result<Key, EncodeError> {
         let version = self.version;
         let key = core.requests.open();
         let mut result = Ok(());
@@ -41,11 +48,11 @@ impl Lite {
             BiStream::Track.encode(out);
             result = TrackRequest { broadcast, track }.encode(out, version);
         });
-        if result.is_err() {
+        if let Err(error) = result {
             core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
-            return None;
+            return Err(error);
         }
-        Some(key)
+        Ok(key)
     }
 
     /// Takes the question back, if it is open.

@@ -29,7 +29,10 @@ impl Lite {
         let version = self.version;
         // A question that is open already does.
         let query = match self.questions.remove(&token) {
-            None if self.features.track => self.ask(core, broadcast.clone(), track.clone()),
+            None if self.features.track => {
+                // If it can't be said, neither can what follows.
+                self.ask(core, broadcast.clone(), track.clone()).ok()
+            }
             query => query,
         };
         let id = self.next_sub_id;
@@ -41,12 +44,12 @@ impl Lite {
             BiStream::Subscribe.encode(out);
             result = message.encode(out, version);
         });
-        if result.is_err() {
+        if let Err(error) = result {
             core.requests.cancel(request, &Error::Cancelled, &mut core.actions);
             if let Some(query) = query {
                 core.requests.cancel(query, &Error::Cancelled, &mut core.actions);
             }
-            return core.refuse_sub(token, Error::Limit("path segments"));
+            return core.refuse_sub(token, error.into());
         }
         self.next_sub_id += 1;
         let sub = Sub { number: Some(id), query, ..Sub::new(token, request, priority) };
@@ -68,7 +71,7 @@ impl Lite {
         let version = self.version;
         core.requests.write(sub.request, |out| {
             let message = SubscribeUpdate { want, frame_start: 0, frame_end: None };
-            // Durations and group numbers are cut to what fits.
+            // Durations are cut to what fits, and larger numbers are refused where they are written.
             let _ = message.encode(out, version);
         });
     }

@@ -471,6 +471,7 @@ enums! {
         23 Unsupported,
         24 WrongSize,
         25 GoawayTimeout,
+        26 Unrepresentable(what),
     }
     DecodeError {
         0 Short,

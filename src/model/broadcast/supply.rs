@@ -2,7 +2,8 @@
 //! which the tracks are asked for that it should bring, and a track moves when another desk gets better
 //! or its own is gone. Readers do not see it.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -13,20 +14,19 @@ use super::super::Result;
 use super::super::budget::Cache;
 use super::super::group::GroupProducer;
 use super::super::origin::Place;
-use super::super::route::{Horizon, Reach, Route};
+use super::super::route::{Horizon, Rank, Reach, Route};
 use super::super::track::{self, TrackConsumer, TrackDynamic, TrackProducer};
 use super::super::wakers::{WaitSlot, Wakers, Woken};
-use super::{
-    BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_alive, is_wanted,
-};
+use super::{BroadcastConsumer, BroadcastProducer, Debris, Shared, State, Writer, is_wanted};
 use crate::census::census;
 use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
 
 /// The desks of a broadcast; none if it is the application's.
 #[derive(Default)]
 pub(super) struct Desks {
-    /// Best first.
-    list: Vec<Desk>,
+    by_id: BTreeMap<u64, Desk>,
+    /// Best first; as in the table, the newest first among equals.
+    order: BTreeSet<(Rank, Reverse<u64>)>,
     last: u64,
 }
 
@@ -48,37 +48,57 @@ struct Request {
 /// The desks that could not bring a track.
 type Tried = SmallVec<[u64; 2]>;
 
+impl Desk {
+    fn place(&self) -> (Rank, Reverse<u64>) {
+        (self.route.rank(), Reverse(self.id))
+    }
+}
+
 impl Desks {
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.by_id.is_empty()
     }
 
-    fn insert(&mut self, id: u64, route: Route, requests: VecDeque<Request>, handler: Wakers) {
-        // As in the table: the newest first among equals.
-        let at = self.list.partition_point(|desk| {
-            desk.route.rank() < route.rank() || (desk.route.rank() == route.rank() && desk.id > id)
-        });
-        self.list.insert(at, Desk { id, route, requests, handler });
+    fn open(&mut self, route: Route) -> u64 {
+        self.last += 1;
+        let (requests, handler) = Default::default();
+        self.insert(Desk { id: self.last, route, requests, handler });
+        self.last
+    }
+
+    fn insert(&mut self, desk: Desk) {
+        self.order.insert(desk.place());
+        self.by_id.insert(desk.id, desk);
     }
 
     fn find(&mut self, id: u64) -> Option<&mut Desk> {
-        self.list.iter_mut().find(|desk| desk.id == id)
+        self.by_id.get_mut(&id)
     }
 
     fn take(&mut self, id: u64) -> Option<Desk> {
-        let at = self.list.iter().position(|desk| desk.id == id)?;
-        Some(self.list.remove(at))
+        let desk = self.by_id.remove(&id)?;
+        self.order.remove(&desk.place());
+        Some(desk)
+    }
+
+    fn best_first(&self) -> impl Iterator<Item = &Desk> + Clone {
+        self.order.iter().filter_map(|(_, Reverse(id))| self.by_id.get(id))
+    }
+
+    /// The best desk for a reader of whom only this is known.
+    pub(super) fn first_for(&self, horizon: Option<Horizon>) -> Option<u64> {
+        let shows = |desk: &&Desk| horizon.is_none_or(|horizon| horizon.shows(&desk.route));
+        self.best_first().find(shows).map(|desk| desk.id)
     }
 
     /// The desk that was asked for the track last, if it is still there.
     fn current(&self, track: &track::Shared) -> Option<&Desk> {
-        let supplier = track.supplier()?;
-        self.list.iter().find(|desk| desk.id == supplier)
+        self.by_id.get(&track.supplier()?)
     }
 
     /// The best desk for all who read the track, or else for some, but for those that were tried.
     fn best_for(&self, track: &track::Shared, tried: &[u64]) -> Option<&Desk> {
-        let mut open = self.list.iter().filter(|desk| !tried.contains(&desk.id));
+        let mut open = self.best_first().filter(|desk| !tried.contains(&desk.id));
         let for_all = open.clone().find(|desk| track.suits_all(&desk.route));
         for_all.or_else(|| open.find(|desk| track.suits_some(&desk.route)))
     }
@@ -103,7 +123,7 @@ impl Desks {
     /// Takes out the requests that nobody wants any more.
     pub(super) fn withdraw(&mut self) -> Vec<TrackProducer> {
         let mut vain = Vec::new();
-        for desk in &mut self.list {
+        for desk in self.by_id.values_mut() {
             for request in std::mem::take(&mut desk.requests) {
                 if is_wanted(&request.track) {
                     desk.requests.push_back(request);
@@ -118,14 +138,11 @@ impl Desks {
 
 impl State {
     /// Asks a desk for a track of which nothing is there yet.
-    ///
-    /// Fails if there is none whose route all who read it may be given.
-    pub(super) fn ask_first(&mut self, mut track: TrackProducer, woken: &mut Woken) -> Result<()> {
-        let desk = self.desks.best_for(track.shared(), &[]).ok_or(Error::Unroutable)?;
-        track.attach(desk.id, &desk.route);
-        let desk = desk.id;
-        self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
-        Ok(())
+    pub(super) fn ask_first(&mut self, desk: u64, mut track: TrackProducer, woken: &mut Woken) {
+        if let Some(found) = self.desks.find(desk) {
+            track.attach(desk, &found.route);
+            self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
+        }
     }
 
     /// Lets every running track come from the desk that is best for it now. The old source goes on until
@@ -138,12 +155,12 @@ impl State {
             }
             let better = self.desks.better_for(track);
             if let Some(desk) = better.filter(|desk| !track.prefer(desk.id, &desk.route)) {
-                let (desk, track) = (desk.id, track.supply(desk.id, &desk.route));
+                let (desk, track) = (desk.id, track.supply(desk.id, &desk.route, woken));
                 self.desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             }
         }
         debris.tracks.extend(tracks);
-        if let Some(best) = self.desks.list.first() {
+        if let Some(best) = self.desks.best_first().next() {
             self.route = best.route.clone();
         }
     }
@@ -158,7 +175,7 @@ impl State {
         }
         let running = track.shared().is_running();
         let next = self.desks.best_for(track.shared(), tried).filter(|_| running);
-        let next = next.map(|desk| (desk.id, track.shared().supply(desk.id, &desk.route)));
+        let next = next.map(|desk| (desk.id, track.shared().supply(desk.id, &desk.route, woken)));
         match next {
             Some((desk, next)) => {
                 let tried = std::mem::take(tried);
@@ -240,10 +257,11 @@ impl BroadcastConsumer {
             if desks.is_empty() || current.is_some_and(|desk| horizon.shows(&desk.route)) {
                 return Ok(());
             }
-            let mut shown = desks.list.iter().filter(|desk| horizon.shows(&desk.route));
+            let mut shown = desks.best_first().filter(|desk| horizon.shows(&desk.route));
             let for_all = shown.clone().find(|desk| track.suits_all(&desk.route));
             let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?;
-            let (desk, track) = (desk.id, track.supply(desk.id, &desk.route));
+            let (desk, track) = (desk.id, track.supply(desk.id, &desk.route, woken));
+            drop(shown);
             desks.ask(desk, Request { track, tried: Tried::new() }, woken);
             Ok(())
         })
@@ -263,9 +281,7 @@ pub(crate) struct Supplier {
 impl Supplier {
     fn new(shared: &Arc<Shared>, state: &mut State, route: Route) -> Self {
         state.producers += 1;
-        state.desks.last += 1;
-        let desk = state.desks.last;
-        state.desks.insert(desk, route.clone(), VecDeque::new(), Wakers::default());
+        let desk = state.desks.open(route.clone());
         let writer = Writer(shared.clone());
         let (slot, vacancy) = Default::default();
         Self { writer, desk, route, place: None, slot, vacancy }
@@ -297,7 +313,7 @@ impl Supplier {
             self.route = route.clone();
             self.writer.0.change(&Error::Dropped, |state, debris, woken| {
                 if let Some(desk) = state.desks.take(self.desk) {
-                    state.desks.insert(desk.id, route.clone(), desk.requests, desk.handler);
+                    state.desks.insert(Desk { route: route.clone(), ..desk });
                     state.steer(debris, woken);
                 }
             });
@@ -329,9 +345,8 @@ impl Supplier {
             if is_wanted(&track) {
                 let broadcast = Arc::downgrade(&self.writer.0);
                 let from = track.latest().map(|latest| latest + 1);
-                let (desk, route) = (self.desk, self.route.clone());
-                let known = track.info().cloned();
-                return Poll::Ready(Source { track, desk, route, tried, broadcast, from, known });
+                let (desk, known) = (self.desk, track.info().cloned());
+                return Poll::Ready(Source { track, desk, tried, broadcast, from, known });
             }
             state.forget_vain(track, &mut debris);
         }
@@ -342,13 +357,12 @@ impl Supplier {
     /// Whoever finds it from then on sees that it ended.
     pub(crate) fn is_vacant(&mut self, waker: &Waker) -> bool {
         let waker = waker.clone();
-        let (mut debris, mut displaced) = (Debris::default(), None);
+        let mut displaced = None;
         let slot = &mut self.vacancy;
         let ended = self.writer.0.end_if(Err(Error::Unroutable), |state| {
             displaced = state.vacancy.register(slot, waker);
-            let mut tracks = state.tracks.values();
             let is_vacant = self.writer.0.readers.load(Ordering::Relaxed) == 0;
-            is_vacant && !tracks.any(|track| is_alive(track, &mut debris))
+            is_vacant && !self.writer.0.occupancy.has_live()
         });
         ended.is_ok()
     }
@@ -402,8 +416,6 @@ impl Supplier {
 pub(crate) struct Source {
     track: TrackProducer,
     desk: u64,
-    /// By which it was asked for.
-    route: Route,
     tried: Tried,
     broadcast: Weak<Shared>,
     /// If another source was there before: groups below came from it, or may come.
@@ -442,7 +454,7 @@ impl Source {
     /// Whether anybody who reads the track may be given what this source brings. Two who read from each
     /// other, and nobody else from them, would never end.
     pub(crate) fn is_useful(&self) -> bool {
-        self.track.shared().suits_some(&self.route)
+        self.track.is_useful()
     }
 
     /// What to ask for if all readers want `want`: what was there before is not asked for again, but the
@@ -524,7 +536,7 @@ impl Source {
 
 census! { each Request { plain: track, tried; } }
 census! { each Desk { counts: handler; within: requests; plain: id, route; } }
-census! { Desks { within: list; plain: last; } }
+census! { Desks { counts: order; within: by_id; plain: last; } }
 
 #[cfg(test)]
 mod tests {

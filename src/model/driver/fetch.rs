@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::super::track::{TrackDynamic, Wanted};
 use super::inbox::{Fetch, Past};
 use super::receive::Receiving;
-use super::{Driver, FETCH, PAST, ready_key};
+use super::{Driver, FETCH, GROUP, PAST, ready_key};
 use crate::error::Error;
 use crate::machine::{Command, GroupKey, Token};
 use crate::path::Path;
@@ -17,15 +17,17 @@ impl Driver {
     /// Answers for past groups of a track of the peer, as long as there may be somebody who asks.
     pub(super) fn supply_past(&mut self, broadcast: Path, of: Token, dynamic: TrackDynamic) {
         // It may have come from here before, until there was a better way.
-        let is_same = |past: &&mut Past| past.dynamic.is_clone(&dynamic);
-        if let Some(past) = self.inbox.pasts.iter_mut().find(is_same) {
+        let track = dynamic.track_id();
+        let known = self.inbox.past_tracks.get(&track).copied();
+        if let Some(past) = known.and_then(|key| self.inbox.pasts.get_mut(key)) {
             past.of = of;
             return;
         }
         let waker = |slot| self.ready.waker(ready_key(PAST, slot));
         let past = |slot| Past { dynamic, broadcast, of, waker: waker(slot) };
-        let (slot, _) = self.inbox.pasts.insert_with(past);
-        self.past_changed(slot as usize);
+        let key = self.inbox.pasts.insert_with(past);
+        self.inbox.past_tracks.insert(track, key);
+        self.past_changed(key.0 as usize);
     }
 
     /// Somebody here may want a past group of a track of the peer, or nobody is left.
@@ -35,7 +37,8 @@ impl Driver {
                 return;
             };
             let Some((wanted, priority)) = next else {
-                self.inbox.pasts.remove(key);
+                let past = self.inbox.pasts.remove(key);
+                past.inspect(|past| _ = self.inbox.past_tracks.remove(&past.dynamic.track_id()));
                 return;
             };
             if self.inbox.remotes.get(past.of.into()).is_none() {
@@ -115,9 +118,10 @@ impl Driver {
 
     // ---- groups for the peer -----------------------------------------------------------------
 
-    /// A group that the peer asked for is here, or has more.
+    /// A group that the peer asked for is here.
     pub(super) fn answer_changed(&mut self, slot: usize) {
-        if let Some(command) = self.outbox.next_answer(slot) {
+        let waker = |slot| self.ready.waker(ready_key(GROUP, slot as u32));
+        if let Some(command) = self.outbox.next_answer(slot, waker) {
             if let Command::Refuse { error, .. } = &command {
                 self.count_refusal(error);
             }

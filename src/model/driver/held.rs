@@ -126,11 +126,11 @@ impl Driver {
         let slot = request.slot();
         match asks {
             Asks::Subscribe(_) => {
-                self.outbox.add_serve(request, track, self.serve_wakers(request));
+                self.outbox.add_serve(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
             }
             Asks::Describe => {
-                self.outbox.add_describe(request, track, self.serve_wakers(request));
+                self.outbox.add_describe(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
             }
             Asks::Fetch { priority, sequence } => {

@@ -38,6 +38,8 @@ pub(super) struct Inbox {
     pub(super) lingering: Lingering,
     pub(super) unanswered: Unanswered,
     pub(super) pasts: Slab<Past>,
+    /// The tracks of them.
+    pub(super) past_tracks: BTreeMap<usize, Key>,
     pub(super) fetches: Slab<Fetch>,
     /// By slot of the machine's key.
     pub(super) groups: Vec<Option<Receiving>>,
@@ -417,7 +419,7 @@ census! { each Ask { counts: open, idle, answer_due; plain: track, broadcast, of
 census! { each Past { plain: dynamic, broadcast, of, waker; } }
 census! { each Fetch { plain: wanted, answer_due, waker; } }
 census! { Inbox {
-    counts: remote_by_path, ended;
+    counts: remote_by_path, ended, past_tracks;
     within: remotes, asks, lingering, unanswered, pasts, fetches, groups;
     plain: consume, door, receiving, kept;
 } }

@@ -1,10 +1,12 @@
 //! What the peer asks for.
 
+use std::task::Waker;
+
 use super::super::log;
-use super::super::outbox::{Next, ServeWakers};
+use super::super::outbox::Next;
 use super::super::stats::count;
 use super::super::track::TrackConsumer;
-use super::{DESCRIBED_TIME, Driver, GROUPS, MAX_DESCRIBED, READER, SERVE, ready_key};
+use super::{DESCRIBED_TIME, Driver, GROUP, MAX_DESCRIBED, READER, SERVE, ready_key};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::machine::{Command, RequestKey, Token};
@@ -51,14 +53,14 @@ impl Driver {
         log::refused(self.id, error);
     }
 
-    pub(super) fn serve_wakers(&self, request: RequestKey) -> ServeWakers {
-        let waker = |kind| self.ready.waker(ready_key(kind, request.slot() as u32));
-        ServeWakers { track: waker(SERVE), groups: waker(GROUPS) }
+    pub(super) fn serve_waker(&self, request: RequestKey) -> Waker {
+        self.ready.waker(ready_key(SERVE, request.slot() as u32))
     }
 
     /// A track that the peer reads has news.
     pub(super) fn serve_changed(&mut self, slot: usize) {
-        let Some(next) = self.outbox.next_for(slot) else { return };
+        let waker = |slot| self.ready.waker(ready_key(GROUP, slot as u32));
+        let Some(next) = self.outbox.next_for(slot, waker) else { return };
         let more = matches!(next, Next::Skipped(_) | Next::Command(_));
         match next {
             Next::Skipped(missed) => {

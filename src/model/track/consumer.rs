@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
-use super::super::group::{GroupCursor, Kept};
+use super::super::group::{Group, GroupCursor, Kept};
 use super::super::origin::Stay;
 use super::super::route::Horizon;
 use super::super::wakers::{WaitSlot, Woken, lock, wait};
@@ -49,13 +49,20 @@ struct Cursor {
 }
 
 impl TrackConsumer {
-    /// One that only asks what the track is has no `want`.
-    pub(super) fn new(shared: Arc<Shared>, want: Option<Subscription>) -> Self {
+    /// One that only asks what the track is has no `want`; what a peer reads comes only by routes within
+    /// its `horizon`. Who is to be told of it is left to the caller to wake.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+        woken: &mut Woken,
+    ) -> Self {
+        let want = want.map(Subscription::cut);
         let asks = want.is_none();
-        let (key, (start, arrival)) = shared.change(&mut Woken::default(), |state, woken| {
+        let (key, (start, arrival)) = shared.change_quietly(woken, |state, woken| {
             let want = want.clone();
             let start = want.as_ref().and_then(|want| want.start);
-            let key = state.demand.add(want, state.shelf.edge(), woken);
+            let key = state.demand.add(want, horizon, state.shelf.edge(), woken);
             let shelf = &state.shelf;
             let start = match (start, shelf.latest()) {
                 (Some(start), _) => (start, 0),
@@ -76,13 +83,6 @@ impl TrackConsumer {
         self
     }
 
-    /// It is a peer that reads: the track may only come by routes within `horizon`.
-    pub(in super::super) fn stay_within(&self, horizon: Horizon) {
-        self.shared.change(&mut Woken::default(), |state, woken| {
-            state.demand.limit(self.key, horizon, woken);
-        });
-    }
-
     /// The track's name in its broadcast.
     pub fn name(&self) -> &str {
         &self.shared.name
@@ -93,13 +93,15 @@ impl TrackConsumer {
         &self.cursor.want
     }
 
-    /// Changes what this reader wants. Another [`start`](Subscription::start) moves it there.
+    /// Changes what this reader wants. Another [`start`](Subscription::start) moves it there. What it says
+    /// of groups above [`Group::MAX`](crate::Group::MAX) is cut to that.
     pub fn update(&mut self, want: Subscription) {
+        let want = want.cut();
         if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
             self.start_at(start);
         }
         self.shared.change(&mut Woken::default(), |state, woken| {
-            state.demand.set(self.key, Some(want.clone()), state.shelf.edge(), woken);
+            state.demand.set(self.key, want.clone(), state.shelf.edge(), woken);
         });
         self.asks = false;
         self.cursor.want = want;
@@ -289,7 +291,9 @@ impl TrackConsumer {
         sequence: u64,
     ) -> Poll<Result<Option<GroupConsumer>>> {
         self.group(waker, |_, state, _| {
-            let never = state.end.is_some_and(|end| sequence >= end) || state.is_finished();
+            let never = state.end.is_some_and(|end| sequence >= end)
+                || state.is_finished()
+                || Group::check(sequence).is_err();
             match state.shelf.find(sequence) {
                 Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
                 None if sequence < state.shelf.floor() || never => Poll::Ready(Ok(None)),
@@ -309,6 +313,7 @@ impl TrackConsumer {
     }
 
     fn fetch(&mut self, waker: Option<&Waker>, sequence: u64) -> Poll<Result<GroupConsumer>> {
+        Group::check(sequence)?;
         self.poll_fetch(waker, sequence, self.cursor.want.priority)
     }
 
@@ -323,7 +328,8 @@ impl TrackConsumer {
         /// Errors: [`Error::NotFound`](crate::Error::NotFound) if there is no such group or nobody to
         /// ask, [`Error::Old`](crate::Error::Old) if it was given up and there is nobody to ask,
         /// [`Error::Unsupported`](crate::Error::Unsupported) if the version of the session can't fetch
-        /// (moq-lite 05 and later can); else what whoever was asked says, or why the track was aborted.
+        /// (moq-lite 05 and later can), [`Error::Unrepresentable`](crate::Error::Unrepresentable) above
+        /// [`Group::MAX`](crate::Group::MAX); else what whoever was asked says, or why the track was aborted.
         fetch => poll_fetch_group, fetch_group, try_fetch_group(sequence: u64)
             -> Result<GroupConsumer>
     }
@@ -338,6 +344,9 @@ impl TrackConsumer {
         sequence: u64,
         priority: u8,
     ) -> Poll<Result<GroupConsumer>> {
+        if Group::check(sequence).is_err() {
+            return Poll::Ready(Err(crate::Error::NotFound));
+        }
         let found = self.asker.poll(&self.shared, waker, sequence, priority);
         match found {
             Poll::Ready(Ok(group)) if group.is_open() && self.leads_back() => {
@@ -350,7 +359,7 @@ impl TrackConsumer {
     /// Whether some of it comes by a route that a peer may not be given.
     fn leads_back(&self) -> bool {
         let state = lock(&self.shared.state);
-        state.demand.horizon(self.key).is_some_and(|horizon| state.sources.any_beyond(horizon))
+        state.demand.horizon(self.key).is_some_and(|horizon| state.sources.any_beyond(&horizon))
     }
 
     /// Asks for no group any more.
@@ -403,7 +412,7 @@ impl Clone for TrackConsumer {
         let asks = self.asks;
         let key = shared.change(&mut Woken::default(), |state, woken| {
             let want = (!asks).then(|| cursor.want.clone());
-            state.demand.add(want, state.shelf.edge(), woken)
+            state.demand.add(want, state.demand.horizon(self.key), state.shelf.edge(), woken)
         });
         let (asker, slot, follow_slot) = Default::default();
         let (reading, stay) = (self.reading.clone(), self.stay.clone());
@@ -415,7 +424,7 @@ impl Drop for TrackConsumer {
     fn drop(&mut self) {
         self.asker.leave(&self.shared);
         let _freed = self.shared.change(&mut Woken::default(), |state, woken| {
-            state.demand.remove(self.key, state.shelf.edge(), woken);
+            state.leave(self.key, woken);
             (state.readers.free(&mut self.slot), state.followers.free(&mut self.follow_slot))
         });
     }

@@ -17,7 +17,8 @@ use crate::time::Instant;
 /// What came of a request, shared by all who asked. It keeps the group for those who were not told yet.
 type Answer = OnceLock<Result<GroupConsumer>>;
 
-/// Requests that are not answered.
+/// Requests that are not answered. Each has lists of its own of who waits, so that one more is told to
+/// nobody but those who answer, and an answer to nobody but those who asked for that group.
 #[derive(Default)]
 pub(super) struct Fetches {
     by_sequence: BTreeMap<u64, Open>,
@@ -27,8 +28,8 @@ pub(super) struct Fetches {
     due: BTreeSet<(Instant, u64)>,
     last: u64,
     dynamics: usize,
-    /// Those who asked.
-    pub(super) readers: Wakers,
+    /// Those who answer.
+    pub(super) handlers: Wakers,
 }
 
 struct Open {
@@ -38,46 +39,87 @@ struct Open {
     /// Its place in the queue.
     number: u64,
     due: Instant,
+    /// Those who asked.
+    readers: Wakers,
+    /// Who it was handed out to.
+    taker: Wakers,
+}
+
+impl Open {
+    fn is(&self, answer: &Arc<Answer>) -> bool {
+        Arc::ptr_eq(&self.answer, answer)
+    }
+
+    fn refuse(mut self, error: &Error, woken: &mut Woken) {
+        let _ = self.answer.set(Err(error.clone()));
+        self.readers.take(woken);
+        self.taker.take(woken);
+    }
 }
 
 impl Fetches {
     /// Asks for a group, with all others who ask for it.
-    fn join(&mut self, sequence: u64, priority: u8, due: Instant) -> Asking {
-        let Self { last, due: all, .. } = self;
+    fn join(&mut self, sequence: u64, priority: u8, due: Instant, woken: &mut Woken) -> Asking {
         let open = self.by_sequence.entry(sequence).or_insert_with(|| {
-            *last += 1;
-            all.insert((due, sequence));
-            let answer = Arc::default();
-            Open { answer, askers: 0, priority, number: *last, due }
+            self.last += 1;
+            self.queue.insert(self.last, sequence);
+            self.due.insert((due, sequence));
+            self.handlers.take(woken);
+            let (answer, askers, readers, taker) = Default::default();
+            Open { answer, askers, priority, number: self.last, due, readers, taker }
         });
-        if open.askers == 0 {
-            self.queue.insert(open.number, sequence);
-        }
         open.askers += 1;
         open.priority = open.priority.max(priority);
-        Asking { sequence, answer: open.answer.clone() }
+        Asking { sequence, answer: open.answer.clone(), slot: WaitSlot::default() }
     }
 
-    /// Asks no longer. `true` if nobody does.
-    fn leave(&mut self, asking: &Asking) -> bool {
-        let open = self.by_sequence.get_mut(&asking.sequence);
-        let Some(open) = open.filter(|open| Arc::ptr_eq(&open.answer, &asking.answer)) else {
-            return false;
-        };
+    /// The request of this answer, if it is still open.
+    fn open(&mut self, sequence: u64, answer: &Arc<Answer>) -> Option<&mut Open> {
+        self.by_sequence.get_mut(&sequence).filter(|open| open.is(answer))
+    }
+
+    /// Asks no longer. What comes back is to be dropped after the unlock.
+    fn leave(&mut self, asking: &mut Asking, woken: &mut Woken) -> Option<Waker> {
+        let open = self.open(asking.sequence, &asking.answer)?;
         open.askers -= 1;
-        open.askers == 0 && self.close(asking.sequence, &asking.answer)
+        let freed = open.readers.free(&mut asking.slot);
+        if open.askers == 0 {
+            self.close(asking.sequence, &asking.answer, woken);
+        }
+        freed
     }
 
-    /// Forgets a request, if it is that one.
-    fn close(&mut self, sequence: u64, answer: &Arc<Answer>) -> bool {
-        let open = self.by_sequence.get(&sequence);
-        let Some(open) = open.filter(|open| Arc::ptr_eq(&open.answer, answer)) else {
-            return false;
-        };
+    fn take(&mut self, sequence: u64) -> Option<Open> {
+        let open = self.by_sequence.remove(&sequence)?;
         self.queue.remove(&open.number);
         self.due.remove(&(open.due, sequence));
-        self.by_sequence.remove(&sequence);
-        true
+        Some(open)
+    }
+
+    /// Forgets a request, if it is that one, and tells whoever waits for it.
+    fn close(&mut self, sequence: u64, answer: &Arc<Answer>, woken: &mut Woken) {
+        if self.open(sequence, answer).is_none() {
+            return;
+        }
+        if let Some(mut open) = self.take(sequence) {
+            open.readers.take(woken);
+            open.taker.take(woken);
+        }
+    }
+
+    /// The group came by itself: those who asked for it find it.
+    pub(super) fn came(&mut self, sequence: u64, woken: &mut Woken) {
+        if let Some(open) = self.by_sequence.get_mut(&sequence) {
+            open.readers.take(woken);
+        }
+    }
+
+    /// There is no group from `end` on.
+    pub(super) fn end_at(&mut self, end: u64, woken: &mut Woken) {
+        for open in self.by_sequence.range_mut(end..).map(|(_, open)| open) {
+            open.readers.take(woken);
+        }
+        self.handlers.take(woken);
     }
 
     /// When the first of those who ask has waited long enough.
@@ -85,20 +127,14 @@ impl Fetches {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Refuses those that were asked for too long ago. Whether there were any.
-    pub(super) fn give_up(&mut self, now: Instant, woken: &mut Woken) -> bool {
-        let mut any = false;
+    /// Refuses those that were asked for too long ago.
+    pub(super) fn give_up(&mut self, now: Instant, woken: &mut Woken) {
         while let Some((_, sequence)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
-            let Some(open) = self.by_sequence.get(&sequence) else { break };
-            let answer = open.answer.clone();
-            let _ = answer.set(Err(Error::Timeout));
-            self.close(sequence, &answer);
-            any = true;
+            self.due.pop_first();
+            if let Some(open) = self.take(sequence) {
+                open.refuse(&Error::Timeout, woken);
+            }
         }
-        if any {
-            self.readers.take(woken);
-        }
-        any
     }
 
     /// What was to be given up at `before` is so at `now`.
@@ -119,15 +155,30 @@ impl Fetches {
         self.by_sequence.get(&sequence).map(|open| (sequence, open))
     }
 
+    /// The track was accepted: without anybody to ask, what is not here is nowhere.
+    pub(super) fn settle(&mut self, woken: &mut Woken) {
+        if self.dynamics == 0 {
+            for sequence in self.queue.values() {
+                if let Some(open) = self.by_sequence.get_mut(sequence) {
+                    open.readers.take(woken);
+                }
+            }
+        }
+    }
+
+    /// Whether somebody was handed the request.
+    fn is_taken(&self, asking: &Asking) -> bool {
+        let open = self.by_sequence.get(&asking.sequence);
+        open.is_some_and(|open| open.is(&asking.answer) && !self.queue.contains_key(&open.number))
+    }
+
     /// Refuses those that nobody took.
     fn refuse_queued(&mut self, error: &Error, woken: &mut Woken) {
         for (_, sequence) in std::mem::take(&mut self.queue) {
-            if let Some(open) = self.by_sequence.remove(&sequence) {
-                self.due.remove(&(open.due, sequence));
-                let _ = open.answer.set(Err(error.clone()));
+            if let Some(open) = self.take(sequence) {
+                open.refuse(error, woken);
             }
         }
-        self.readers.take(woken);
     }
 
     /// Refuses all.
@@ -135,22 +186,22 @@ impl Fetches {
         self.queue.clear();
         self.due.clear();
         for open in std::mem::take(&mut self.by_sequence).into_values() {
-            let _ = open.answer.set(Err(error.clone()));
+            open.refuse(error, woken);
         }
-        self.readers.take(woken);
     }
 }
 
 struct Asking {
     sequence: u64,
     answer: Arc<Answer>,
+    /// Its place among those who asked for the same.
+    slot: WaitSlot,
 }
 
 /// What a reader of a track asks for by number.
 #[derive(Default)]
 pub(super) struct Asker {
     asking: Option<Asking>,
-    slot: WaitSlot,
 }
 
 impl Asker {
@@ -169,25 +220,27 @@ impl Asker {
         // Dropped after the unlock, and so is what `change` gives back.
         let mut over = None;
         let (answer, _displaced) = shared.change(&mut Woken::default(), |state, woken| {
-            let asked = self.asking.as_ref().map(|asking| asking.answer.get().cloned());
-            let answer = match asked {
-                Some(Some(answer)) => Poll::Ready(answer),
-                asked => state.fetched(shared, sequence, asked.is_some()),
+            let asking = self.asking.as_ref();
+            let answer = match asking.and_then(|asking| asking.answer.get().cloned()) {
+                Some(answer) => Poll::Ready(answer),
+                None => {
+                    let is_taken = asking.is_some_and(|asking| state.fetches.is_taken(asking));
+                    state.fetched(shared, sequence, is_taken)
+                }
             };
             let Poll::Pending = answer else {
                 over = self.asking.take();
-                if over.as_ref().is_some_and(|asking| state.fetches.leave(asking)) {
-                    state.demand.suppliers.take(woken);
-                }
-                return (answer, None);
+                let freed = over.as_mut().and_then(|over| state.fetches.leave(over, woken));
+                return (answer, freed);
             };
-            if self.asking.is_none() && state.fetches.dynamics > 0 {
-                let due = shared.answer_due();
-                self.asking = Some(state.fetches.join(sequence, priority, due));
-                state.demand.suppliers.take(woken);
-            }
-            let displaced =
-                waker.and_then(|waker| state.fetches.readers.register(&mut self.slot, waker));
+            let fetches = &mut state.fetches;
+            let asking = self.asking.get_or_insert_with(|| {
+                fetches.join(sequence, priority, shared.answer_due(), woken)
+            });
+            let open = fetches.open(sequence, &asking.answer);
+            let displaced = waker
+                .zip(open)
+                .and_then(|(waker, open)| open.readers.register(&mut asking.slot, waker));
             (answer, displaced)
         });
         answer
@@ -195,28 +248,21 @@ impl Asker {
 
     /// Asks no longer.
     pub(super) fn leave(&mut self, shared: &Arc<Shared>) {
-        let asking = self.asking.take();
-        if asking.is_none() && !self.slot.is_used() {
-            return;
-        }
-        let _freed = shared.change(&mut Woken::default(), |state, woken| {
-            if asking.as_ref().is_some_and(|asking| state.fetches.leave(asking)) {
-                state.demand.suppliers.take(woken);
-            }
-            state.fetches.readers.free(&mut self.slot)
-        });
+        let Some(mut asking) = self.asking.take() else { return };
+        let _freed = shared
+            .change(&mut Woken::default(), |state, woken| state.fetches.leave(&mut asking, woken));
     }
 }
 
 impl State {
-    /// What can be said of the group `sequence` without asking anybody. `is_asked`: somebody was.
+    /// What can be said of the group `sequence` without asking anybody. `is_taken`: somebody was.
     fn fetched(
         &self,
         shared: &Shared,
         sequence: u64,
-        is_asked: bool,
+        is_taken: bool,
     ) -> Poll<Result<GroupConsumer>> {
-        let is_answered = is_asked || self.fetches.dynamics > 0;
+        let is_answered = is_taken || self.fetches.dynamics > 0;
         if let Some(group) = self.shelf.find(sequence) {
             if !is_answered || self.abort.is_some() || !group.is_broken() {
                 return Poll::Ready(Ok(GroupConsumer::new(group.clone())));
@@ -229,7 +275,7 @@ impl State {
             return Poll::Ready(Err(Error::NotFound));
         }
         if is_answered || shared.info.get().is_none() {
-            // Before it is accepted nobody knows who answers.
+            // Before it is accepted nobody knows whether somebody answers.
             return Poll::Pending;
         }
         Poll::Ready(Err(if sequence < self.shelf.floor() { Error::Old } else { Error::NotFound }))
@@ -249,10 +295,7 @@ pub struct TrackDynamic {
 
 impl TrackDynamic {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        shared.change(&mut Woken::default(), |state, woken| {
-            state.fetches.dynamics += 1;
-            state.fetches.readers.take(woken);
-        });
+        lock(&shared.state).fetches.dynamics += 1;
         Self { shared, slot: WaitSlot::default(), taker: None }
     }
 
@@ -267,9 +310,9 @@ impl TrackDynamic {
         &self.shared.name
     }
 
-    /// Whether both answer for the same track.
-    pub(in super::super) fn is_clone(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+    /// Another one than that of any other track, as long as the handle lives.
+    pub(in super::super) fn track_id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
     }
 
     fn pop(&self, state: &mut State) -> Option<GroupRequest> {
@@ -292,7 +335,7 @@ impl TrackDynamic {
         let next = next(self, &mut state);
         if next.is_pending() {
             _displaced =
-                waker.and_then(|waker| state.demand.suppliers.register(&mut self.slot, waker));
+                waker.and_then(|waker| state.fetches.handlers.register(&mut self.slot, waker));
         }
         next
     }
@@ -356,12 +399,12 @@ impl Drop for TrackDynamic {
             if let Some(taker) = self.taker {
                 state.rests.close_taker(taker);
                 state.settle_rests();
-                state.demand.suppliers.take(woken);
+                state.fetches.handlers.take(woken);
             }
             if state.fetches.dynamics == 0 {
                 state.fetches.refuse_queued(&Error::NotFound, woken);
             }
-            state.demand.suppliers.free(&mut self.slot)
+            state.fetches.handlers.free(&mut self.slot)
         });
     }
 }
@@ -406,42 +449,43 @@ impl GroupRequest {
     ///
     /// Fails if it came by another way meanwhile ([`Error::Duplicate`]), which answers as well, and if
     /// the track was aborted.
-    pub fn accept(self) -> Result<GroupProducer> {
-        let Self { shared, sequence, answer, .. } = &self;
-        // Outlives the lock.
-        let mut _replaced = None;
+    pub fn accept(mut self) -> Result<GroupProducer> {
+        let Self { shared, sequence, answer, slot, .. } = &mut self;
+        let (shared, sequence, answer) = (&*shared, &*sequence, &*answer);
+        // Both outlive the lock.
+        let (mut _replaced, mut _freed) = (None, None);
         shared.change(&mut Woken::default(), |state, woken| {
             if let Some(error) = &state.abort {
                 return Err(error.clone());
             }
-            state.fetches.readers.take(woken);
+            _freed = state.fetches.open(*sequence, answer).and_then(|open| open.taker.free(slot));
             if let Some(group) = state.shelf.find(*sequence).filter(|group| !group.is_broken()) {
                 let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
-                state.fetches.close(*sequence, answer);
+                state.fetches.close(*sequence, answer, woken);
                 return Err(Error::Duplicate);
             }
             let (track, account) = (Arc::downgrade(shared), shared.account.clone());
             let group = Kept::new(*sequence, u64::MAX, track, account, false);
             _replaced = state.shelf.insert_fetched(group.clone());
             let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
-            state.fetches.close(*sequence, answer);
+            state.fetches.close(*sequence, answer, woken);
             count(&shared.account.tally().groups);
             Ok(GroupProducer::new(group))
         })
     }
 
     /// Refuses it: all who asked get `error`.
-    pub fn reject(self, error: Error) {
+    pub fn reject(mut self, error: Error) {
         self.refuse(error);
     }
 
-    fn refuse(&self, error: Error) {
-        let Self { shared, sequence, answer, .. } = self;
-        shared.change(&mut Woken::default(), |state, woken| {
-            if answer.set(Err(error)).is_ok() {
-                state.fetches.close(*sequence, answer);
-                state.fetches.readers.take(woken);
-            }
+    fn refuse(&mut self, error: Error) {
+        let Self { shared, sequence, answer, slot, .. } = self;
+        let _freed = shared.change(&mut Woken::default(), |state, woken| {
+            answer.set(Err(error)).ok()?;
+            let freed = state.fetches.open(*sequence, answer)?.taker.free(slot);
+            state.fetches.close(*sequence, answer, woken);
+            freed
         });
     }
 
@@ -455,11 +499,10 @@ impl GroupRequest {
         // Declared before the guard: dropped after the unlock.
         let _displaced;
         let mut state = lock(&self.shared.state);
-        let open = state.fetches.by_sequence.get(&self.sequence);
-        if !open.is_some_and(|open| Arc::ptr_eq(&open.answer, &self.answer)) {
+        let Some(open) = state.fetches.open(self.sequence, &self.answer) else {
             return Poll::Ready(());
-        }
-        _displaced = waker.and_then(|waker| state.demand.suppliers.register(&mut self.slot, waker));
+        };
+        _displaced = waker.and_then(|waker| open.taker.register(&mut self.slot, waker));
         Poll::Pending
     }
 }
@@ -468,9 +511,6 @@ impl Drop for GroupRequest {
     fn drop(&mut self) {
         if self.answer.get().is_none() {
             self.refuse(Error::Dropped);
-        }
-        if self.slot.is_used() {
-            let _freed = lock(&self.shared.state).demand.suppliers.free(&mut self.slot);
         }
     }
 }
@@ -481,4 +521,5 @@ impl fmt::Debug for GroupRequest {
     }
 }
 
-census! { Fetches { counts: by_sequence, queue, due, dynamics, readers; plain: last; } }
+census! { Fetches { counts: queue, due, dynamics, handlers; within: by_sequence; plain: last; } }
+census! { each Open { counts: askers, readers, taker; plain: answer, priority, number, due; } }

@@ -126,7 +126,7 @@ impl Shared {
         self.change(&mut Woken::default(), |state, woken| {
             state.rests.open.push(rest);
             state.settle_rests();
-            state.demand.suppliers.take(woken);
+            state.fetches.handlers.take(woken);
         });
     }
 }

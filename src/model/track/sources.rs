@@ -81,6 +81,16 @@ impl Sources {
         self.attached.is_empty()
     }
 
+    /// By which route this one was asked for.
+    pub(super) fn route(&self, id: u64) -> Option<&Route> {
+        self.attached.iter().find(|source| source.id == id).map(|source| &*source.route)
+    }
+
+    /// Those of all.
+    pub(super) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.attached.iter().map(|source| &*source.route)
+    }
+
     /// Whether nobody but this one is attached.
     pub(super) fn is_only(&self, id: u64) -> bool {
         self.attached.iter().all(|source| source.id == id)
