@@ -3,17 +3,30 @@
 //!
 //! `cargo run --example custom_executor -- [GROUPS]`
 
-use std::error::Error;
+#[path = "common/report.rs"]
+mod report;
+
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::process::ExitCode;
+use std::task::{self, Waker};
 use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
 
 use smoq::{Client, Origin, OriginConsumer, ReadyList, Server, Subscription, Track, TrackProducer};
 use smoq_blocking::smoq_tls::{Identity, Trust};
-use smoq_blocking::{Budget, Endpoint, config};
+use smoq_blocking::{Budget, Endpoint, Event, config};
 
-type Outcome = Result<(), Box<dyn Error>>;
+/// An executor of one screen runs the async API of smoq, between a publisher and a subscriber
+#[derive(Parser)]
+#[command(name = "custom_executor", version)]
+struct Options {
+    /// How many groups to send
+    #[arg(default_value_t = 10)]
+    groups: u64,
+}
 
 /// Tasks, and which of them were woken. Only those are polled.
 #[derive(Default)]
@@ -23,24 +36,28 @@ struct Executor<'a> {
 }
 
 struct Task<'a> {
-    future: Pin<Box<dyn Future<Output = Outcome> + 'a>>,
+    future: Pin<Box<dyn Future<Output = Result<()>> + 'a>>,
     waker: Waker,
     done: bool,
 }
 
 impl<'a> Executor<'a> {
-    fn spawn(&mut self, future: impl Future<Output = Outcome> + 'a) {
+    fn spawn(&mut self, future: impl Future<Output = Result<()>> + 'a) {
         let waker = self.woken.waker(self.tasks.len() as u64);
         waker.wake_by_ref();
         self.tasks.push(Task { future: Box::pin(future), waker, done: false });
     }
 
     /// Polls the tasks that were woken; `true` when all tasks are done.
-    fn run_woken(&mut self) -> Result<bool, Box<dyn Error>> {
+    fn run_woken(&mut self) -> Result<bool> {
         while let Some(key) = self.woken.pop() {
             let task = &mut self.tasks[key as usize];
             if !task.done
-                && task.future.as_mut().poll(&mut Context::from_waker(&task.waker))?.is_ready()
+                && task
+                    .future
+                    .as_mut()
+                    .poll(&mut task::Context::from_waker(&task.waker))?
+                    .is_ready()
             {
                 task.done = true;
             }
@@ -49,9 +66,11 @@ impl<'a> Executor<'a> {
     }
 }
 
-fn main() -> Outcome {
-    let groups = std::env::args().nth(1).map_or(Ok(10), |arg| arg.parse())?;
+fn main() -> ExitCode {
+    report::exit_code(run(Options::parse().groups))
+}
 
+fn run(groups: u64) -> Result<()> {
     // One socket that listens and dials itself: the groups below cross a real UDP socket twice.
     let (published, received) = (Origin::default().produce(), Origin::default().produce());
     let server = Server::new().with_publish(published.consume());
@@ -59,8 +78,10 @@ fn main() -> Outcome {
     let identity = Identity::self_signed(["localhost"])?;
     let listen = config::server(&identity, server.versions())?;
     let dial = config::client(&Trust::from(identity.fingerprint()), client.versions())?;
-    let mut net = Endpoint::bind(([127, 0, 0, 1], 0).into(), listen, &server)?;
-    net.dial(net.local_addr()?, "localhost", dial, &client)?;
+    let local = ([127, 0, 0, 1], 0).into();
+    let mut net = Endpoint::bind(local, listen, &server)
+        .with_context(|| format!("can't listen on {local}"))?;
+    let dialed = net.dial(net.local_addr()?, "localhost", dial, &client)?;
 
     let mut broadcast = published.create_broadcast("clock")?;
     let mut executor = Executor::default();
@@ -69,16 +90,28 @@ fn main() -> Outcome {
 
     let waker = net.waker();
     while !executor.run_woken()? {
-        net.step(Budget::items(256))?;
+        net.step(Budget::items(256)).context("the socket is of no use any more")?;
+        while let Some(event) = net.poll_event() {
+            match event {
+                Event::Closed { error, .. } => bail!("the session ended: {error}"),
+                Event::Failed { error, .. } => bail!("there is no session: {error}"),
+                _ => {}
+            }
+        }
         // Wakes of the network's own making need no system call: asked for before the wait only.
-        if executor.woken.poll_ready(&mut Context::from_waker(&waker)).is_pending() {
+        if executor.woken.poll_ready(&mut task::Context::from_waker(&waker)).is_pending() {
             net.wait(Some(Duration::from_secs(10)))?;
         }
+    }
+    net.session(dialed).inspect(|session| session.drain());
+    while net.connections() > 0 {
+        net.step(Budget::items(256))?;
+        net.wait(None)?;
     }
     Ok(())
 }
 
-async fn publish(mut track: TrackProducer, groups: u64) -> Outcome {
+async fn publish(mut track: TrackProducer, groups: u64) -> Result<()> {
     track.used().await?;
     for number in 0..groups {
         track.write_frame(number, format!("tick {number}"))?;
@@ -88,14 +121,16 @@ async fn publish(mut track: TrackProducer, groups: u64) -> Outcome {
     Ok(())
 }
 
-async fn subscribe(mut origin: OriginConsumer, groups: u64) -> Outcome {
-    let broadcast = origin.announced_broadcast("clock").await.ok_or("no broadcast")?;
+async fn subscribe(mut origin: OriginConsumer, groups: u64) -> Result<()> {
+    let broadcast = origin.announced_broadcast("clock").await;
+    let broadcast = broadcast.context("nothing can be announced any more")?;
     let want = Subscription::default().ordered(true).max_age(Duration::MAX);
     let mut track = broadcast.subscribe_track("ticks", want)?;
     let mut seen = 0;
-    while let Some(frame) = track.read_frame().await? {
-        println!("{}", std::str::from_utf8(frame.payload())?);
+    while let Some(frame) = track.read_frame().await.context("the track broke off")? {
+        println!("{}", String::from_utf8_lossy(frame.payload()));
         seen += 1;
     }
-    if seen == groups { Ok(()) } else { Err(format!("{seen} of {groups} groups").into()) }
+    ensure!(seen == groups, "{seen} groups came instead of {groups}");
+    Ok(())
 }

@@ -3,56 +3,94 @@
 //! come. One datagram in twenty is dropped on purpose.
 //!
 //! `cargo run --release --example game_loop -- [SECONDS]`
+//!
+//! SIGTERM and SIGINT end the game early, as if its time were over: with what was seen until then.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "a game looks at the clock and waits for its frames"
 )]
 
-use std::error::Error;
+#[path = "common/report.rs"]
+mod report;
+
 use std::fmt;
 use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use smoq::{
     BroadcastProducer, Client, Origin, OriginConsumer, Server, Subscription, Track, TrackConsumer,
     TrackProducer,
 };
 use smoq_blocking::smoq_tls::{Identity, Trust};
-use smoq_blocking::{Budget, Endpoint, config};
+use smoq_blocking::{Budget, ConnectionId, Endpoint, Event, config};
 
 const PLAYERS: usize = 32;
 const FRAME: Duration = Duration::from_micros(16_667);
 /// What the network may take of a frame, on each of the two sockets.
 const BUDGET: Budget = Budget::time(Duration::from_millis(3));
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let seconds: u64 = std::env::args().nth(1).map_or(Ok(3), |arg| arg.parse())?;
+/// A game: one server and 32 players on one thread, over UDP that loses one datagram in twenty
+#[derive(Parser)]
+#[command(name = "game_loop", version)]
+struct Options {
+    /// How long to play
+    #[arg(default_value_t = 3)]
+    seconds: u64,
+}
+
+fn main() -> ExitCode {
+    report::exit_code(run(Options::parse().seconds))
+}
+
+fn run(seconds: u64) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("can't catch signals")?;
+    }
+    let is_stopped = || stop.load(Ordering::Relaxed);
     let mut game = Game::new()?;
 
     // The lobby: until everyone has seen everyone.
     let patience = Instant::now() + Duration::from_secs(30);
-    while game.views().any(|view| view.seen == 0) {
+    while game.views().any(|view| view.seen == 0) && !is_stopped() {
         game.frame()?;
-        if Instant::now() > patience {
-            return Err("somebody saw nothing".into());
-        }
+        ensure!(
+            Instant::now() <= patience,
+            "after 30 s somebody has seen nothing: {}",
+            game.blind()
+        );
     }
+    println!("everybody is there");
     game.forget_statistics();
-    for _ in 0..seconds * 60 {
+    let mut frames = 0;
+    while frames < seconds.saturating_mul(60) && !is_stopped() {
         game.frame()?;
+        frames += 1;
     }
-    println!("{} frames, {PLAYERS} players, 1 datagram in 20 dropped", seconds * 60);
-    println!("server  {}", game.server_cost);
-    println!("players {}", game.player_cost);
+    if is_stopped() {
+        eprintln!("stopped by a signal after {frames} frames");
+    }
+    if frames > 0 {
+        println!("{frames} frames, {PLAYERS} players, 1 datagram in 20 dropped");
+        println!("server  {}", game.server_cost);
+        println!("players {}", game.player_cost);
+    }
     for (number, (player, of_player)) in game.players.iter().zip(&game.of_players).enumerate() {
         println!("player {number:2} saw {}; was seen in {of_player}", player.world);
     }
-    if game.views().any(|view| view.seen == 0) {
-        return Err("somebody saw nothing".into());
+    if is_stopped() {
+        return game.leave();
     }
+    ensure!(game.views().all(|view| view.seen > 0), "somebody saw nothing: {}", game.blind());
 
     // All are still connected, but nobody has anything to say: nothing is ready, nothing costs.
     game.settle()?;
@@ -61,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         game.server_cost.measure(&mut game.server_net)?;
     }
     println!("nobody speaks: server {}", game.server_cost);
-    Ok(())
+    game.leave()
 }
 
 struct Game {
@@ -80,20 +118,23 @@ struct Game {
 
 /// What a player publishes, and what it sees of the world.
 struct Player {
+    connection: ConnectionId,
     position: Channel,
     world: View,
 }
 
 impl Game {
-    fn new() -> Result<Self, Box<dyn Error>> {
+    fn new() -> Result<Self> {
         let (world, everyone) = (Origin::default().produce(), Origin::default().produce());
         let server = Server::new().with_publish(world.consume()).with_consume(everyone.clone());
         let identity = Identity::self_signed(["localhost"])?;
         let listen = config::server(&identity, server.versions())?;
         let dial = config::client(&Trust::from(identity.fingerprint()), server.versions())?;
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server_net = Endpoint::bind(local, listen, &server)?;
-        let mut player_net = Endpoint::new(local)?;
+        let mut server_net = Endpoint::bind(local, listen, &server)
+            .with_context(|| format!("can't listen on {local}"))?;
+        let mut player_net =
+            Endpoint::new(local).with_context(|| format!("can't have a socket on {local}"))?;
         server_net.set_filter(lossy(1));
         player_net.set_filter(lossy(2));
 
@@ -102,10 +143,12 @@ impl Game {
             let path = format!("player/{number}");
             let (mine, theirs) = (Origin::default().produce(), Origin::default().produce());
             let client = Client::new().with_publish(mine.consume()).with_consume(theirs.clone());
-            player_net.dial(server_net.local_addr()?, "localhost", dial.clone(), &client)?;
+            let address = server_net.local_addr()?;
+            let connection = player_net.dial(address, "localhost", dial.clone(), &client)?;
             of_players.push(View::new(everyone.consume(), path.clone()));
             let position = Channel::new(mine.create_broadcast(path)?)?;
-            players.push(Player { position, world: View::new(theirs.consume(), "world".into()) });
+            let world = View::new(theirs.consume(), "world".into());
+            players.push(Player { connection, position, world });
         }
         Ok(Self {
             number: 0,
@@ -121,7 +164,7 @@ impl Game {
     }
 
     /// One frame of the game: read the newest, write the new, let the network run for its time.
-    fn frame(&mut self) -> Result<(), Box<dyn Error>> {
+    fn frame(&mut self) -> Result<()> {
         self.number += 1;
         // A position is the number of the frame in which it was true: so its age can be told.
         for player in &mut self.players {
@@ -134,6 +177,18 @@ impl Game {
 
         self.server_cost.measure(&mut self.server_net)?;
         self.player_cost.measure(&mut self.player_net)?;
+        while let Some(event) = self.player_net.poll_event() {
+            let of = |id| self.players.iter().position(|player| player.connection == id);
+            match event {
+                Event::Closed { id, error } => {
+                    bail!("the session of player {} ended: {error}", of(id).unwrap_or_default());
+                }
+                Event::Failed { id, error } => {
+                    bail!("player {} can't join: {error}", of(id).unwrap_or_default());
+                }
+                _ => {}
+            }
+        }
 
         let next = self.began + FRAME * self.number as u32;
         thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -141,7 +196,7 @@ impl Game {
     }
 
     /// Lets the last acknowledgements and repetitions come through.
-    fn settle(&mut self) -> Result<(), Box<dyn Error>> {
+    fn settle(&mut self) -> Result<()> {
         let mut quiet = 0;
         while quiet < 100 {
             let items = self.server_net.step(BUDGET)?.items + self.player_net.step(BUDGET)?.items;
@@ -149,6 +204,27 @@ impl Game {
             self.server_net.wait(Some(Duration::from_millis(2)))?;
         }
         Ok(())
+    }
+
+    /// Ends what is published, and the sessions when that is told.
+    fn leave(&mut self) -> Result<()> {
+        self.world.finish()?;
+        for player in &mut self.players {
+            player.position.finish()?;
+            self.player_net.session(player.connection).inspect(|session| session.drain());
+        }
+        while self.player_net.connections() > 0 {
+            self.server_net.step(BUDGET)?;
+            self.player_net.step(BUDGET)?;
+            self.player_net.wait(Some(Duration::from_millis(2)))?;
+        }
+        Ok(())
+    }
+
+    /// The paths that nobody saw anything of.
+    fn blind(&self) -> String {
+        let unseen = self.views().filter(|view| view.seen == 0);
+        unseen.map(|view| &*view.path).collect::<Vec<_>>().join(", ")
     }
 
     fn views(&self) -> impl Iterator<Item = &View> {
@@ -167,18 +243,23 @@ impl Game {
 /// A broadcast with one track, each state of which is a group: old ones are worth nothing.
 struct Channel {
     track: TrackProducer,
-    _broadcast: BroadcastProducer,
+    broadcast: BroadcastProducer,
 }
 
 impl Channel {
     fn new(mut broadcast: BroadcastProducer) -> smoq::Result<Self> {
         let track = Track::new("state").max_age(Duration::from_millis(500));
-        Ok(Self { track: broadcast.create_track(track)?, _broadcast: broadcast })
+        Ok(Self { track: broadcast.create_track(track)?, broadcast })
     }
 
     fn write(&mut self, state: &[u64]) -> smoq::Result<()> {
         let bytes: Vec<u8> = state.iter().flat_map(|number| number.to_be_bytes()).collect();
         self.track.write_frame(state[0] * 1_000 / 60, bytes)
+    }
+
+    fn finish(&mut self) -> smoq::Result<()> {
+        self.track.finish()?;
+        self.broadcast.finish()
     }
 }
 
@@ -199,11 +280,16 @@ impl View {
 
     /// In which frame it was that the newest state was true. Never waits.
     fn look(&mut self, now: u64) -> Option<u64> {
-        if self.track.is_none() {
-            let Poll::Ready(broadcast) = self.origin.try_announced_broadcast(&self.path) else {
-                return None;
-            };
-            self.track = broadcast?.subscribe_track("state", Subscription::default()).ok();
+        // Whoever comes back, or in place of another one, is another broadcast.
+        while let Poll::Ready(Some(change)) = self.origin.try_announced() {
+            if change.path.as_str() != self.path {
+                continue;
+            }
+            if self.track.is_some() {
+                eprintln!("{} left, waiting for it to come back", self.path);
+            }
+            let want = Subscription::default();
+            self.track = change.broadcast.and_then(|it| it.subscribe_track("state", want).ok());
         }
         let state = self.track.as_ref()?.latest_frame()?;
         let then = u64::from_be_bytes(*state.payload().first_chunk()?);
@@ -232,9 +318,9 @@ struct Cost {
 }
 
 impl Cost {
-    fn measure(&mut self, net: &mut Endpoint) -> std::io::Result<()> {
+    fn measure(&mut self, net: &mut Endpoint) -> Result<()> {
         let begin = Instant::now();
-        let items = net.step(BUDGET)?.items;
+        let items = net.step(BUDGET).context("the socket is of no use any more")?.items;
         let time = begin.elapsed();
         self.steps += 1;
         self.items += items;

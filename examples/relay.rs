@@ -1,28 +1,36 @@
 //! A relay: any number of sessions around one origin.
 //!
 //! ```text
-//! relay --listen ADDR [--cert FILE --key FILE] [--version V]...
-//!       [--upstream URL]... [--fingerprint HEX | --insecure] [--trace DIR]
+//! relay --listen ADDR [--cert FILE --key FILE] [--version VERSION]...
+//!       [--upstream URL]... [--fingerprint HEX... | --insecure] [--trace DIR]
 //! ```
 //!
 //! A client that dials `moqt://HOST:PORT/PATH` is below `PATH`: it sees what is there, and publishes there, under
 //! paths without it. On moq-lite up to 04, which can't say what was dialed, all see everything.
 //!
 //! Without a certificate it makes one, and prints what clients have to pin. It keeps trying to reach
-//! its upstreams. `--trace` records each session into a file of its own in a directory that is there, to
-//! be looked at with the example `replay`. SIGTERM and ctrl-c end it: everybody is asked to go elsewhere
+//! its upstreams. `--trace` records each session into a file of its own in that directory, to
+//! be looked at with the example `replay`. SIGTERM and SIGINT end it: everybody is asked to go elsewhere
 //! (GOAWAY); who is still there half a second later is sent what is owed, and after a second everything is closed.
 
-mod common;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/report.rs"]
+mod report;
+#[path = "common/signals.rs"]
+mod signals;
 #[path = "common/trace.rs"]
 mod trace;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use common::Failure;
+use anyhow::{Context, Result, anyhow};
+use clap::Parser;
 use smoq::{Client, Error, Goaway, Hop, Limits, Origin, OriginProducer, Server, Session};
 use smoq_quinn::smoq_tls::{Identity, Url};
 use smoq_quinn::{Driving, config};
@@ -37,23 +45,40 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long peers have to go elsewhere when the relay stops, and in which time everything is over.
 const STOP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 
+/// A relay: any number of sessions around one origin
+#[derive(Parser)]
+#[command(name = "relay", version, disable_version_flag = true)]
+struct Options {
+    /// Where to accept sessions; port 0 lets the system choose one, which is printed
+    #[arg(long, value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The certificate chain in PEM form; without one a certificate is made, and its fingerprint printed
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key in PEM form
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// A relay to join, moqt://HOST[:PORT][/PATH], any number of times
+    #[arg(long = "upstream", value_name = "URL")]
+    upstreams: Vec<Url>,
+    /// A directory for the recordings of all sessions; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    peer: peer::PeerOptions,
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
-    let mut args = pico_args::Arguments::from_env();
-    let listen: SocketAddr = args.value_from_str("--listen")?;
-    let upstreams: Vec<Url> = args.values_from_str("--upstream")?;
-    let cert: Option<PathBuf> = args.opt_value_from_str("--cert")?;
-    let key: Option<PathBuf> = args.opt_value_from_str("--key")?;
-    let versions = common::versions(&mut args)?;
-    let trust = common::trust(&mut args)?;
-    let traces: Option<PathBuf> = args.opt_value_from_str("--trace")?;
-    if let Some(unknown) = args.finish().first() {
-        return Err(format!("what is {unknown:?}?").into());
-    }
+async fn main() -> ExitCode {
+    report::exit_code(run(peer::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
+    let Options { listen, cert, key, upstreams, trace, peer } = options;
+    let (versions, trust) = (peer.versions(), peer.trust());
     let identity = match (cert, key) {
         (Some(cert), Some(key)) => Identity::from_pem_files(cert, key)?,
-        (None, None) => Identity::self_signed(["localhost"])?,
-        _ => return Err("--cert and --key go together".into()),
+        _ => Identity::self_signed(["localhost"])?,
     };
 
     let origin = Origin::new(random_hop()?).produce();
@@ -62,17 +87,20 @@ async fn main() -> Result<(), Failure> {
     let mut server = Server::new().with_origin(&origin).with_versions(versions.clone());
     let mut client = Client::new().with_origin(&origin).with_versions(versions);
     (server, client) = (server.with_limits(limits.clone()), client.with_limits(limits));
-    if let Some(directory) = traces {
-        let files = trace::Files::in_directory(directory);
+    if let Some(directory) = trace {
+        let files = trace::Files::in_directory(directory)?;
         let more = files.clone();
         server = server.with_trace(move || files.sink());
         client = client.with_trace(move || more.sink());
     }
-    let endpoint = quinn::Endpoint::server(config::server(&identity, server.versions())?, listen)?;
+    let endpoint = quinn::Endpoint::server(config::server(&identity, server.versions())?, listen)
+        .with_context(|| format!("can't listen on {listen}"))?;
     // Before anybody knows that there is something to end.
-    let mut end = std::pin::pin!(terminated()?);
-    println!("listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint());
-    std::io::stdout().flush()?;
+    let mut end = pin!(signals::stopped()?);
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint())
+        .and_then(|()| stdout.flush())
+        .context("can't print the address")?;
 
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -82,7 +110,10 @@ async fn main() -> Result<(), Failure> {
     }
     loop {
         tokio::select! {
-            _ = &mut end => break,
+            signal = &mut end => {
+                eprintln!("stopped by {signal}");
+                break;
+            }
             Some(incoming) = endpoint.accept() => {
                 tasks.spawn(serve(incoming, server.clone(), origin.clone(), stopping.clone()));
             }
@@ -98,9 +129,9 @@ async fn main() -> Result<(), Failure> {
 }
 
 /// Not zero, below 2^53 so that JavaScript can read it, and unlikely to be anybody else's.
-fn random_hop() -> Result<Hop, Failure> {
-    let random =
-        ring::rand::generate(&ring::rand::SystemRandom::new()).map_err(|_| "no randomness")?;
+fn random_hop() -> Result<Hop> {
+    let random = ring::rand::generate(&ring::rand::SystemRandom::new())
+        .map_err(|_| anyhow!("the system gives no random numbers"))?;
     let random: [u8; 8] = random.expose();
     Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
 }
@@ -123,15 +154,12 @@ async fn serve(
         };
         unless_stopped(&mut stopping, asking).await??;
         let root = request.path();
-        let part = origin.with_root(&root).ok_or("nothing is below the root")?;
+        let part = origin.with_root(&root).with_context(|| format!("nothing is below /{root}"))?;
         let session = request.with_origin(&part).accept();
         eprintln!("{peer} speaks {} below /{root}", session.version());
-        Ok::<_, Failure>(drive(session, driving, stopping).await?)
+        anyhow::Ok(drive(session, driving, stopping).await?)
     };
-    match served.await {
-        Ok(()) => eprintln!("{peer} left"),
-        Err(error) => eprintln!("{peer} lost: {error}"),
-    }
+    tell_end(peer, served.await);
 }
 
 async fn join_upstream(
@@ -143,7 +171,7 @@ async fn join_upstream(
     let mut pause = RETRY.0;
     while !*stopping.borrow() {
         let joined = async {
-            let dialing = common::dial(&url, config.clone());
+            let dialing = peer::dial(&url, config.clone());
             let (endpoint, connection) = unless_stopped(&mut stopping, dialing).await??;
             let (session, driving) =
                 smoq_quinn::connect(connection, &client.clone().with_path(url.path()))?;
@@ -151,15 +179,19 @@ async fn join_upstream(
             pause = RETRY.0;
             let end = drive(session, driving, stopping.clone()).await;
             endpoint.wait_idle().await;
-            Ok::<_, Failure>(end?)
+            anyhow::Ok(end?)
         };
-        match joined.await {
-            Ok(()) => eprintln!("{url} left"),
-            Err(error) => eprintln!("{url} lost: {error}"),
-        }
+        tell_end(&url, joined.await);
         // An error would be that nobody can stop us any more; then the pause is all there is.
         let _ = tokio::time::timeout(pause, stopping.wait_for(|stop| *stop)).await;
         pause = RETRY.1.min(pause * 2);
+    }
+}
+
+fn tell_end(whose: impl std::fmt::Display, end: Result<()>) {
+    match end {
+        Ok(()) => eprintln!("{whose} left"),
+        Err(error) => eprintln!("{whose} lost: {}", report::sentence(&error)),
     }
 }
 
@@ -167,10 +199,10 @@ async fn join_upstream(
 async fn unless_stopped<F: IntoFuture>(
     stopping: &mut watch::Receiver<bool>,
     future: F,
-) -> Result<F::Output, Failure> {
+) -> Result<F::Output> {
     tokio::select! {
         output = future.into_future() => Ok(output),
-        _ = stopping.wait_for(|stop| *stop) => Err("the relay stops".into()),
+        _ = stopping.wait_for(|stop| *stop) => Err(anyhow!("the relay stops")),
     }
 }
 
@@ -180,7 +212,7 @@ async fn drive(
     session: Session,
     mut driving: Driving,
     mut stopping: watch::Receiver<bool>,
-) -> Result<(), smoq::Error> {
+) -> smoq::Result<()> {
     tokio::select! {
         end = &mut driving => return end,
         _ = stopping.wait_for(|stop| *stop) => session.go_away(Goaway::default().timeout(STOP.1))?,
@@ -190,24 +222,4 @@ async fn drive(
         () = tokio::time::sleep(STOP.0) => session.drain(),
     }
     driving.await
-}
-
-/// Resolves at SIGTERM or ctrl-c; both are caught from now on.
-#[cfg(unix)]
-fn terminated() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-/// Resolves at ctrl-c.
-#[cfg(not(unix))]
-fn terminated() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

@@ -14,7 +14,7 @@ pub enum Error {
     #[error("application code {0}")]
     App(u32),
     /// A number from the peer that has no name here.
-    #[error("code {0} from the peer")]
+    #[error("code {0} from the peer, which has no name here")]
     Remote(Code),
     /// Nobody wants it any more.
     #[error("cancelled")]
@@ -23,35 +23,35 @@ pub enum Error {
     #[error("already closed")]
     Closed,
     /// The connection was lost without a word from the peer.
-    #[error("disconnected")]
+    #[error("the connection was lost")]
     Disconnected,
     /// The last producer went away without finishing it.
     #[error("dropped before it was finished")]
     Dropped,
     /// There is one with this name or sequence already.
-    #[error("there is one already")]
+    #[error("there is one with this name or number already")]
     Duplicate,
     /// It had to make room for newer groups.
-    #[error("evicted from the cache")]
+    #[error("evicted from the cache for newer groups")]
     Evicted,
     /// A frame is larger than [`Limits::frame_bytes`](crate::Limits::frame_bytes).
-    #[error("frame too large")]
+    #[error("the frame is larger than the limit frame_bytes")]
     FrameTooLarge,
     /// The peer asked for no new requests.
     #[error("the peer is going away")]
     GoingAway,
     /// The peer was asked to leave, and what it asked for did not end in time.
-    #[error("did not leave in time")]
+    #[error("asked to leave, the peer did not in time")]
     GoawayTimeout,
     /// A group is larger than [`Limits::group_bytes`](crate::Limits::group_bytes) or
     /// [`Limits::group_frames`](crate::Limits::group_frames).
-    #[error("group too large")]
+    #[error("the group is larger than the limit group_bytes or group_frames")]
     GroupTooLarge,
     /// A bug of ours or of the peer, without a better name.
-    #[error("internal error")]
+    #[error("internal error, here or at the peer")]
     Internal,
     /// The reader fell too far behind.
-    #[error("too far behind")]
+    #[error("the reader fell too far behind")]
     Lagged,
     /// A limit was reached, of this side or of the peer.
     #[error("too many {0}")]
@@ -60,22 +60,22 @@ pub enum Error {
     #[error("malformed: {0}")]
     Malformed(#[from] DecodeError),
     /// The broadcast is there, the track is not.
-    #[error("not found")]
+    #[error("no such track or group")]
     NotFound,
     /// Older than the subscriber or the publisher allows.
-    #[error("expired by age")]
+    #[error("older than the subscriber or the publisher allows")]
     Old,
     /// The peer broke a rule that ends the session.
     #[error("protocol violation: {0}")]
     ProtocolViolation(&'static str),
     /// The session that it came through ended.
-    #[error("session closed")]
+    #[error("the session is over")]
     SessionClosed,
     /// Something did not come in time.
     #[error("timed out")]
     Timeout,
     /// A path outside of what was granted.
-    #[error("not authorized")]
+    #[error("the path is outside of what was granted")]
     Unauthorized,
     /// No route leads to the broadcast.
     #[error("no such broadcast")]
@@ -84,7 +84,7 @@ pub enum Error {
     #[error("no version in common")]
     Version,
     /// The peer can't do that, or it has something that we must understand and do not.
-    #[error("not supported")]
+    #[error("the peer or this side does not support it")]
     Unsupported,
     /// The named thing has no form on the wire, in any version or in that of the session: a group number
     /// above [`Group::MAX`](crate::Group::MAX), a name that moq-transport can't say.

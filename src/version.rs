@@ -52,6 +52,11 @@ impl Version {
     /// Those in progress, which are spoken only if they are asked for.
     pub const WIP: [Self; 1] = [Self::Lite07Wip];
 
+    /// Every version that can be asked for: [`ALL`](Self::ALL), then [`WIP`](Self::WIP).
+    pub fn known() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain(Self::WIP)
+    }
+
     /// The ALPN identifier. 01 and 02 share one, and are told apart by set-up.
     pub const fn alpn(self) -> &'static str {
         match self {
@@ -134,17 +139,47 @@ impl fmt::Display for Version {
     }
 }
 
-/// The text is not the name of a version that is spoken here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a version that is spoken here")]
+/// The text names no version that is spoken here; the message lists those that are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownVersion;
 
+impl fmt::Display for UnknownVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown version, known are ")?;
+        for (at, version) in Version::known().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{version}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for UnknownVersion {}
+
+/// How drafts and other implementations begin the names of the versions of a family, and how we do.
+const SPELLINGS: [(&str, &str); 6] = [
+    ("draft-lcurley-moq-lite-", "moq-lite-"),
+    ("moq-lite-draft-", "moq-lite-"),
+    ("draft-ietf-moq-transport-", "moqt-"),
+    ("moq-transport-draft-", "moqt-"),
+    ("moq-transport-", "moqt-"),
+    ("moqt-draft-", "moqt-"),
+];
+
+/// The name of a version, in upper or lower case. Besides [`Version::name`] the spellings of the drafts and
+/// of other implementations are known: `moq-transport-18`, `moq-transport-draft-18`,
+/// `draft-ietf-moq-transport-18`, `moqt-draft-18`, and `moq-lite-draft-06`, `draft-lcurley-moq-lite-06`.
 impl FromStr for Version {
     type Err = UnknownVersion;
 
-    fn from_str(name: &str) -> Result<Self, UnknownVersion> {
-        let mut known = Self::ALL.into_iter().chain(Self::WIP);
-        known.find(|version| version.name() == name).ok_or(UnknownVersion)
+    fn from_str(text: &str) -> Result<Self, UnknownVersion> {
+        let text = text.to_ascii_lowercase();
+        let respelled = SPELLINGS.iter().find_map(|(theirs, ours)| {
+            let number = text.strip_prefix(theirs)?;
+            Self::known().find(|version| version.name().strip_prefix(ours) == Some(number))
+        });
+        let named = || Self::known().find(|version| version.name() == text);
+        respelled.or_else(named).ok_or(UnknownVersion)
     }
 }
 
@@ -230,5 +265,56 @@ impl FromIterator<Version> for Versions {
             }
         }
         Self(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_we_and_others_spell_them() {
+        for version in Version::known() {
+            assert_eq!(version.name().parse(), Ok(version));
+            assert_eq!(version.name().to_uppercase().parse(), Ok(version));
+        }
+        for (name, version) in [
+            ("moq-transport-18", Version::Moqt18),
+            ("moq-transport-draft-18", Version::Moqt18),
+            ("draft-ietf-moq-transport-18", Version::Moqt18),
+            ("moqt-draft-18", Version::Moqt18),
+            ("MOQ-Transport-16", Version::Moqt16),
+            ("moq-lite-draft-05", Version::Lite05),
+            ("draft-lcurley-moq-lite-06", Version::Lite06),
+            ("draft-lcurley-moq-lite-07-wip", Version::Lite07Wip),
+        ] {
+            assert_eq!(name.parse(), Ok(version), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_answered_with_those_that_are_known() {
+        for name in [
+            "",
+            "18",
+            "moql",
+            "moq-lite",
+            "moq-lite-",
+            "moq-lite-6",
+            "moq-lite-07",
+            "moq-lite-99",
+            "moq-lite-06 ",
+            "moqt-17",
+            "moq-transport-",
+            "moq-transport-06",
+            "moq-transport-moqt-18",
+            "draft-ietf-moq-transport-draft-18",
+        ] {
+            assert_eq!(name.parse::<Version>(), Err(UnknownVersion), "{name}");
+        }
+        let told = UnknownVersion.to_string();
+        assert!(Version::known().all(|version| told.contains(version.name())), "{told}");
     }
 }

@@ -1,12 +1,13 @@
 //! Traces in files, written by a thread that may wait for the disk.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::Context;
 use smoq::machine::trace::{Sink, TraceStopped};
 use tokio::sync::mpsc::{Sender, channel};
 
@@ -23,8 +24,13 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn in_directory(directory: PathBuf) -> Self {
-        Self { directory: Arc::new(directory), last: Arc::default() }
+    /// Makes the directory if it is not there, and fails if no file can be made in it.
+    pub(crate) fn in_directory(directory: PathBuf) -> anyhow::Result<Self> {
+        let no_traces = || format!("can't write traces to the directory {}", directory.display());
+        fs::create_dir_all(&directory).with_context(no_traces)?;
+        let probe = directory.join(format!("session-{}.probe", std::process::id()));
+        File::create(&probe).and_then(|_| fs::remove_file(probe)).with_context(no_traces)?;
+        Ok(Self { directory: Arc::new(directory), last: Arc::default() })
     }
 
     /// `None` if there can't be a file: then the session is not recorded.

@@ -10,11 +10,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Error, Result, bail};
 use ring::digest::{Context as Hash, Digest, SHA256};
 use smoq::{GroupProducer, Limits, Origin, OriginProducer, Subscription, Track};
+use tokio::runtime::Runtime;
 
-use crate::Failure;
-use crate::net::{self, BROADCAST, MakeReader, Relay};
+use crate::net::{self, BROADCAST, MakeReader, Relay, Stopped};
 
 const TRACK: &str = "file";
 const READERS: usize = 4;
@@ -32,7 +33,7 @@ const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3_600);
 enum News {
     Sent(Digest),
     Received(Digest),
-    Failed(Failure),
+    Failed(Error),
 }
 
 /// How far the readers are.
@@ -42,12 +43,27 @@ struct Audience {
     done: AtomicUsize,
 }
 
-pub(crate) fn run(path: &Path) -> Result<String, Failure> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let _inside = runtime.enter();
-    let relay = Relay::start(limits(len))?;
+pub(crate) fn run(path: &Path) -> Result<String> {
+    let unreadable = || format!("can't read {}", path.display());
+    let file = File::open(path).with_context(unreadable)?;
+    let meta = file.metadata().with_context(unreadable)?;
+    if meta.is_dir() {
+        bail!("can't read {}: it is a directory", path.display());
+    }
+    let len = meta.len();
+    net::with_relay(limits(len), |runtime, relay, stopped| {
+        send(runtime, relay, stopped, file, len)
+            .with_context(|| format!("can't send {}", path.display()))
+    })
+}
+
+fn send(
+    runtime: &Runtime,
+    relay: &Relay,
+    stopped: Stopped,
+    file: File,
+    len: u64,
+) -> Result<String> {
     let audience = Arc::new(Audience::default());
     let (news, heard) = channel();
     let reader = || make_reader(Arc::clone(&audience), news.clone());
@@ -58,8 +74,11 @@ pub(crate) fn run(path: &Path) -> Result<String, Failure> {
     }
     let (there, threaded) = (relay.clone(), vec![reader(), reader()]);
     let other_news = news.clone();
+    let stop_news = news.clone();
+    runtime.spawn(async move { tell(&stop_news, Err(stopped.await)) });
     thread::spawn(move || tell(&other_news, there.subscribe_all(threaded)));
     let begun = Instant::now();
+    let relay = relay.clone();
     thread::spawn(move || tell(&news, publish(&relay, file, &audience, &news)));
 
     let mut sent = None;
@@ -81,11 +100,11 @@ pub(crate) fn run(path: &Path) -> Result<String, Failure> {
         received.iter().filter(|hash| Some(hash.as_ref()) != sent.as_ref().map(AsRef::as_ref));
     match differ.count() {
         0 => Ok(format!("{len} bytes to {READERS} subscribers in {:.1?}", begun.elapsed())),
-        n => Err(format!("{n} of {READERS} subscribers got something else").into()),
+        n => bail!("{n} of {READERS} subscribers got something else"),
     }
 }
 
-fn tell(news: &Sender<News>, result: Result<(), Failure>) {
+fn tell(news: &Sender<News>, result: Result<()>) {
     if let Err(error) = result {
         // Nobody listens any more after the first failure.
         let _ = news.send(News::Failed(error));
@@ -104,12 +123,7 @@ fn limits(len: u64) -> Limits {
     limits
 }
 
-fn publish(
-    relay: &Relay,
-    mut file: File,
-    audience: &Audience,
-    news: &Sender<News>,
-) -> Result<(), Failure> {
+fn publish(relay: &Relay, mut file: File, audience: &Audience, news: &Sender<News>) -> Result<()> {
     let origin = Origin::default().limits(relay.limits().clone()).produce();
     let mut broadcast = origin.create_broadcast(BROADCAST)?;
     let mut track = broadcast.create_track(Track::new(TRACK).max_age(FOR_EVER))?;
@@ -166,7 +180,7 @@ fn make_reader(audience: Arc<Audience>, news: Sender<News>) -> MakeReader {
     })
 }
 
-async fn receive(origin: &OriginProducer, audience: &Audience) -> Result<Digest, Failure> {
+async fn receive(origin: &OriginProducer, audience: &Audience) -> Result<Digest> {
     let all = Subscription::default().ordered(true).start(0).max_age(FOR_EVER);
     let mut track = net::find(origin).await?.subscribe_track(TRACK, all)?;
     track.info().await?;

@@ -9,15 +9,16 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, bail};
 use smoq::{
     BroadcastProducer, Error, GroupProducer, Limits, Origin, Subscription, TrackConsumer,
     TrackProducer,
 };
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::Failure;
 use crate::content::{AUDIO, Plan, VIDEO};
-use crate::net::{self, BROADCAST, MakeReader, Relay};
+use crate::net::{self, BROADCAST, MakeReader, Relay, Stopped};
 
 const SECONDS: u64 = 5;
 /// Subscribers on tokio, the last two of them special, and in a loop on one thread.
@@ -102,10 +103,10 @@ enum News {
     Begun(Instant),
     /// A subscriber saw the end.
     Done,
-    Failed(Failure),
+    Failed(anyhow::Error),
 }
 
-fn tell(news: &Sender<News>, result: Result<(), Failure>) {
+fn tell(news: &Sender<News>, result: Result<()>) {
     if let Err(error) = result {
         // Nobody listens any more after the first failure.
         let _ = news.send(News::Failed(error));
@@ -121,10 +122,11 @@ struct Stage {
     is_over: AtomicBool,
 }
 
-pub(crate) fn run() -> Result<String, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let _inside = runtime.enter();
-    let relay = Relay::start(Limits::default())?;
+pub(crate) fn run() -> Result<String> {
+    net::with_relay(Limits::default(), play)
+}
+
+fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
     let stage = Arc::new(Stage {
         epoch: Instant::now(),
         begun: watch::Sender::new(None),
@@ -132,6 +134,8 @@ pub(crate) fn run() -> Result<String, Failure> {
         is_over: AtomicBool::new(false),
     });
     let (news, heard) = channel();
+    let stop_news = news.clone();
+    runtime.spawn(async move { tell(&stop_news, Err(stopped.await)) });
     let mut seats = Vec::new();
     let mut seat = |kind, name: String| {
         let seat = Seat { name, kind, is_here: false.into(), recent: Mutex::default() };
@@ -177,11 +181,11 @@ pub(crate) fn run() -> Result<String, Failure> {
         println!("memory: {memory} resident, of all {} ends together", seats.len() + 2);
     }
     if all.lost > 0 {
-        return Err(format!("{} frames were lost", all.lost).into());
+        bail!("{} frames were lost", all.lost);
     }
     let unsent = relay.skipped_groups(seats.len() as u64);
     if all.unsent > unsent {
-        return Err(format!("{} groups did not come, {unsent} were skipped", all.unsent).into());
+        bail!("{} groups did not come, {unsent} were skipped", all.unsent);
     }
     let Counts { frames, skipped, .. } = all;
     Ok(format!("{frames} frames delivered, {skipped} skipped by rule, none lost"))
@@ -195,11 +199,7 @@ fn sum<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Counts {
 }
 
 /// Prints every second until all subscribers saw the end; gives what each got.
-fn watch_them(
-    seats: &[Arc<Seat>],
-    stage: &Stage,
-    news: &Receiver<News>,
-) -> Result<Vec<Counts>, Failure> {
+fn watch_them(seats: &[Arc<Seat>], stage: &Stage, news: &Receiver<News>) -> Result<Vec<Counts>> {
     let mut totals = vec![Counts::default(); seats.len()];
     let (mut begun, mut second, mut missing) = (None, 1, seats.len());
     let limit = stage.epoch + PATIENCE;
@@ -210,7 +210,7 @@ fn watch_them(
             Ok(News::Begun(at)) => begun = Some(at),
             Ok(News::Done) => missing -= 1,
             Err(_) if tick == limit => {
-                return Err(format!("{missing} subscribers never saw the end").into());
+                bail!("{missing} of {} subscribers did not see the end in time", seats.len());
             }
             Err(_) => {
                 print_second(second, seats, &mut totals);
@@ -258,18 +258,13 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(broadcast: &mut BroadcastProducer, plan: &'static Plan) -> Result<Self, Failure> {
+    fn new(broadcast: &mut BroadcastProducer, plan: &'static Plan) -> Result<Self> {
         let track = broadcast.create_track(plan.name)?;
         Ok(Self { plan, track, group: None, next: 0 })
     }
 
     /// Writes what is due; gives when the next frame is, unless that was the last one.
-    fn turn(
-        &mut self,
-        stage: &Stage,
-        begun: Instant,
-        now: Instant,
-    ) -> Result<Option<Instant>, Failure> {
+    fn turn(&mut self, stage: &Stage, begun: Instant, now: Instant) -> Result<Option<Instant>> {
         let Self { plan, track, group, next } = self;
         while *next < SECONDS * plan.rate {
             let since_begin = Duration::from_micros(*next * 1_000_000 / plan.rate);
@@ -296,7 +291,7 @@ impl Feed {
     }
 }
 
-fn publish(relay: &Relay, stage: &Stage, news: &Sender<News>) -> Result<(), Failure> {
+fn publish(relay: &Relay, stage: &Stage, news: &Sender<News>) -> Result<()> {
     let origin = Origin::default().produce();
     let mut broadcast = origin.create_broadcast(BROADCAST)?;
     let mut feeds = [Feed::new(&mut broadcast, &VIDEO)?, Feed::new(&mut broadcast, &AUDIO)?];
@@ -348,12 +343,7 @@ fn make_reader(seat: Arc<Seat>, stage: Arc<Stage>, news: Sender<News>) -> MakeRe
 }
 
 /// Reads a track to its end, and counts.
-async fn read(
-    plan: &Plan,
-    mut track: TrackConsumer,
-    seat: &Seat,
-    stage: &Stage,
-) -> Result<(), Failure> {
+async fn read(plan: &Plan, mut track: TrackConsumer, seat: &Seat, stage: &Stage) -> Result<()> {
     let mut missing = None;
     let mut expected = None;
     let mut gaps = Vec::new();

@@ -7,25 +7,36 @@
 //!
 //! The relay is quinn on tokio. The publisher is a plain thread that steps its network in a loop. Half
 //! of the subscribers are on tokio, half share a thread in a loop. The last line is `demo: ok`, or what
-//! was lost: neither delivered nor skipped by rule.
+//! was lost: neither delivered nor skipped by rule. SIGTERM and SIGINT end it early, which is no success: nobody knows
+//! then what would have come.
 #![allow(clippy::disallowed_methods, reason = "an application has clocks and threads")]
 
 mod content;
 mod file;
 mod live;
 mod net;
+#[path = "../common/report.rs"]
+mod report;
+#[path = "../common/signals.rs"]
+mod signals;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Anything that ends the demo early.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use clap::Parser;
+
+/// Live media through a relay, all in one process, over real UDP on loopback
+#[derive(Parser)]
+#[command(name = "demo", version)]
+struct Options {
+    /// Sends this file, in order and whole, instead of five seconds of video and audio
+    file: Option<PathBuf>,
+}
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    let result = match (args.next(), args.next()) {
-        (None, _) => live::run(),
-        (Some(path), None) => file::run(path.as_ref()),
-        _ => Err("usage: demo [FILE]".into()),
+    let result = match Options::parse().file {
+        None => live::run(),
+        Some(path) => file::run(&path),
     };
     match result {
         Ok(summary) => {
@@ -33,7 +44,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            println!("demo: FAILED, {error}");
+            println!("demo: FAILED, {}", report::sentence(&error));
             ExitCode::FAILURE
         }
     }

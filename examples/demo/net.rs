@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, anyhow, bail};
 use smoq::{BroadcastConsumer, Client, Limits, Origin, OriginProducer, Server, Session};
 use smoq_blocking::{Budget, Endpoint};
 use smoq_quinn::config;
 use smoq_quinn::smoq_tls::{Identity, Trust};
+use tokio::runtime::Runtime;
 
-use crate::Failure;
+use crate::{report, signals};
 
 /// The one broadcast there is.
 pub(crate) const BROADCAST: &str = "demo";
@@ -22,6 +24,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 /// Where a relay is, how to know it, and the limits of everyone around it.
 #[derive(Clone)]
 pub(crate) struct Relay {
+    endpoint: quinn::Endpoint,
     address: SocketAddr,
     trust: Trust,
     limits: Limits,
@@ -31,16 +34,41 @@ pub(crate) struct Relay {
     fed_by: Arc<OnceLock<Session>>,
 }
 
+/// Runs something around a relay, on tokio, and tells it of SIGTERM and SIGINT. In the end, whatever that is,
+/// the relay closes all its sessions and waits until their peers heard of it.
+pub(crate) fn with_relay<T>(
+    limits: Limits,
+    run: impl FnOnce(&Runtime, &Relay, Stopped) -> Result<T>,
+) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("there is no tokio runtime")?;
+    let _inside = runtime.enter();
+    let stopped = signals::stopped()?;
+    let stopped = Box::pin(async move { anyhow!("stopped by {}", stopped.await) });
+    let relay = Relay::start(limits)?;
+    let result = run(&runtime, &relay, stopped);
+    relay.endpoint.close(0_u32.into(), b"");
+    runtime.block_on(relay.endpoint.wait_idle());
+    result
+}
+
+/// Resolves when the demo is asked to end, with a word on that.
+pub(crate) type Stopped = Pin<Box<dyn Future<Output = anyhow::Error> + Send>>;
+
 impl Relay {
     /// Starts one on the current tokio runtime.
-    pub(crate) fn start(limits: Limits) -> Result<Self, Failure> {
+    fn start(limits: Limits) -> Result<Self> {
         let identity = Identity::self_signed(["localhost"])?;
         let origin = Origin::default().limits(limits.clone()).produce();
         let server = Server::new().with_origin(&origin).with_limits(limits.clone());
         let config = config::server(&identity, server.versions())?;
-        let endpoint = quinn::Endpoint::server(config, LOOPBACK)?;
+        let endpoint = quinn::Endpoint::server(config, LOOPBACK)
+            .with_context(|| format!("can't listen on {LOOPBACK}"))?;
         let address = endpoint.local_addr()?;
         let relay = Self {
+            endpoint: endpoint.clone(),
             address,
             trust: identity.fingerprint().into(),
             limits,
@@ -52,9 +80,15 @@ impl Relay {
             while let Some(incoming) = endpoint.accept().await {
                 let (server, sessions) = (server.clone(), Arc::clone(&sessions));
                 tokio::spawn(async move {
-                    let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
-                    lock(&sessions).push(session);
-                    Ok::<_, Failure>(driving.await?)
+                    let peer = incoming.remote_address();
+                    let served = async {
+                        let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+                        lock(&sessions).push(session);
+                        anyhow::Ok(driving.await?)
+                    };
+                    if let Err(error) = served.await {
+                        eprintln!("the relay lost {peer}: {}", report::sentence(&error));
+                    }
                 });
             }
         });
@@ -85,8 +119,8 @@ impl Relay {
     pub(crate) fn publish(
         &self,
         origin: &OriginProducer,
-        mut turn: impl FnMut(Instant) -> Result<Option<Instant>, Failure>,
-    ) -> Result<(), Failure> {
+        mut turn: impl FnMut(Instant) -> Result<Option<Instant>>,
+    ) -> Result<()> {
         let client = Client::new().with_publish(origin.consume()).with_limits(self.limits.clone());
         let tls = smoq_blocking::config::client(&self.trust, client.versions())?;
         let mut net = Endpoint::new(LOOPBACK)?;
@@ -111,14 +145,19 @@ impl Relay {
     }
 
     /// Reads on the current tokio runtime, until the reader is done.
-    pub(crate) async fn subscribe(self, reader: MakeReader) -> Result<(), Failure> {
+    pub(crate) async fn subscribe(self, reader: MakeReader) -> Result<()> {
         let (origin, client) = self.consumer();
         let mut endpoint = quinn::Endpoint::client(LOOPBACK)?;
         endpoint.set_default_client_config(config::client(&self.trust, client.versions())?);
-        let connection = endpoint.connect(self.address, "localhost")?.await?;
+        let address = self.address;
+        let connecting = endpoint.connect(address, "localhost")?;
+        let connection = connecting.await.with_context(|| format!("can't reach {address}"))?;
         let (session, mut driving) = smoq_quinn::connect(connection, &client)?;
         tokio::select! {
-            _ = &mut driving => return Err("the relay closed the session".into()),
+            end = &mut driving => match end {
+                Ok(()) => bail!("the relay closed the session"),
+                Err(error) => bail!("the session with the relay ended: {error}"),
+            },
             done = reader(origin) => done?,
         }
         drop(session);
@@ -126,7 +165,7 @@ impl Relay {
     }
 
     /// Reads in one loop on this thread, each reader from a session of its own, until all are done.
-    pub(crate) fn subscribe_all(&self, readers: Vec<MakeReader>) -> Result<(), Failure> {
+    pub(crate) fn subscribe_all(&self, readers: Vec<MakeReader>) -> Result<()> {
         let mut net = Endpoint::new(LOOPBACK)?;
         let mut reading = Vec::new();
         for reader in readers {
@@ -158,13 +197,13 @@ fn lock(sessions: &Mutex<Vec<Session>>) -> MutexGuard<'_, Vec<Session>> {
 }
 
 /// An application that reads. It needs no runtime, so any loop can poll it.
-pub(crate) type Reader = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub(crate) type Reader = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// Begins to read from an origin.
 pub(crate) type MakeReader = Box<dyn FnOnce(OriginProducer) -> Reader + Send>;
 
 /// Waits for the broadcast.
-pub(crate) async fn find(origin: &OriginProducer) -> Result<BroadcastConsumer, Failure> {
+pub(crate) async fn find(origin: &OriginProducer) -> Result<BroadcastConsumer> {
     let broadcast = origin.consume().announced_broadcast(BROADCAST).await;
-    Ok(broadcast.ok_or("nothing can be announced any more")?)
+    broadcast.context("nothing can be announced any more")
 }

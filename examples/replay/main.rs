@@ -9,38 +9,38 @@
 //! prints each step. `relay --trace DIR` makes traces.
 
 mod qlog;
+#[path = "../common/report.rs"]
+mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
+use clap::Parser;
 use smoq::machine::trace::Replay;
 
-/// Anything that ends it early.
-type Failure = Box<dyn std::error::Error>;
-
-fn main() -> ExitCode {
-    match run() {
-        Ok(summary) => {
-            println!("{summary}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("replay: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Plays the trace of a session again, on a bare machine, without network and clock
+#[derive(Parser)]
+#[command(name = "replay", version)]
+struct Options {
+    /// What `relay --trace` recorded
+    trace: PathBuf,
+    /// Writes the messages and objects of the session there, as qlog
+    #[arg(long, value_name = "FILE")]
+    qlog: Option<PathBuf>,
+    /// Prints each step
+    #[arg(long)]
+    steps: bool,
 }
 
-fn run() -> Result<String, Failure> {
-    let mut args = pico_args::Arguments::from_env();
-    let qlog: Option<PathBuf> = args.opt_value_from_str("--qlog")?;
-    let prints = args.contains("--steps");
-    let file: PathBuf = args.free_from_str()?;
-    if let Some(unknown) = args.finish().first() {
-        return Err(format!("what is {unknown:?}?").into());
-    }
-    let trace = std::fs::read(&file)?;
-    let mut replay = Replay::new(&trace)?;
+fn main() -> ExitCode {
+    report::exit_code(run(Options::parse()))
+}
+
+fn run(Options { trace: file, qlog, steps: prints }: Options) -> Result<()> {
+    let trace = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
+    let name = file.display();
+    let mut replay = Replay::new(&trace).with_context(|| format!("{name} is no trace"))?;
     let mut log = qlog::Log::new(replay.config(), replay.start());
     let mut steps = 0_u64;
     let mut result = Ok(());
@@ -59,9 +59,11 @@ fn run() -> Result<String, Failure> {
         steps += 1;
     }
     if let Some(qlog) = qlog {
-        std::fs::write(qlog, log.finish().to_string())?;
+        std::fs::write(&qlog, log.finish().to_string())
+            .with_context(|| format!("can't write {}", qlog.display()))?;
     }
-    result?;
-    let version = replay.version();
-    Ok(format!("replay: ok, {version}, {} records, {steps} steps", replay.records()))
+    result.with_context(|| format!("{name} can't be replayed"))?;
+    let (version, records) = (replay.version(), replay.records());
+    println!("replay: ok, {version}, {records} records, {steps} steps");
+    Ok(())
 }

@@ -62,10 +62,10 @@ pub use smoq_tls;
 #[non_exhaustive]
 pub enum Error {
     /// QUIC can't dial this address or name, or has no connection ids left.
-    #[error("can't dial")]
+    #[error("this address or name can't be dialed")]
     Connect(#[from] quinn_proto::ConnectError),
     /// The socket can't be used, or the host name not be resolved.
-    #[error("socket")]
+    #[error("the socket can't be used, or the host name not be resolved")]
     Io(#[from] std::io::Error),
     /// Not a URL to dial.
     #[error(transparent)]

@@ -47,10 +47,10 @@ use crate::streams::{Streams, wire_code};
 #[non_exhaustive]
 pub enum Error {
     /// `quinn::default_runtime` finds none here: name one, or turn on a feature of this crate.
-    #[error("no async runtime")]
+    #[error("no async runtime is known here, and none was named")]
     NoRuntime,
     /// TLS agreed on no protocol, or on one that was not asked for. Closed with 0x15.
-    #[error("no version in common")]
+    #[error("the peer speaks no version that was asked for")]
     Version,
 }
 

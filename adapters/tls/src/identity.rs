@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::Path;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{Error, Fingerprint};
@@ -23,9 +23,16 @@ impl Identity {
     }
 
     /// Reads PEM files: the chain, the server's own certificate first, and the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] and [`Error::Pem`], which name the file.
     pub fn from_pem_files(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, Error> {
-        let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<_, _>>()?;
-        Self::new(chain, PrivateKeyDer::from_pem_file(key)?)
+        let chain = read(cert.as_ref(), "certificate chain", |pem| {
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
+            if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) }
+        })?;
+        Self::new(chain, read(key.as_ref(), "private key", PrivateKeyDer::from_pem_slice)?)
     }
 
     /// A new self-signed certificate (ECDSA P-256) for DNS names or IP addresses.
@@ -34,12 +41,10 @@ impl Identity {
     /// as this value.
     pub fn self_signed(names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Error> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
-        let mut params = CertificateParams::new(names)?;
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "smoq development");
-        let key = KeyPair::generate()?;
-        let chain = vec![params.self_signed(&key)?.into()];
-        Self::new(chain, rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+        let made = make_self_signed(&names);
+        let (certificate, key) = made.map_err(|source| Error::Certificate { names, source })?;
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        Self::new(vec![certificate], key.into())
     }
 
     /// In DER, the server's own certificate first.
@@ -56,6 +61,25 @@ impl Identity {
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.chain[0])
     }
+}
+
+fn make_self_signed(names: &[String]) -> Result<(CertificateDer<'static>, KeyPair), rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "smoq development");
+    let key = KeyPair::generate()?;
+    Ok((params.self_signed(&key)?.into(), key))
+}
+
+/// Reads a file as `parse` understands it; an error names the file.
+fn read<T>(
+    file: &Path,
+    item: &'static str,
+    parse: impl FnOnce(&[u8]) -> Result<T, pem::Error>,
+) -> Result<T, Error> {
+    let text =
+        std::fs::read(file).map_err(|source| Error::Read { item, file: file.into(), source })?;
+    parse(&text).map_err(|source| Error::Pem { item, file: file.into(), source })
 }
 
 impl Clone for Identity {

@@ -12,6 +12,8 @@ mod socket;
 mod trust;
 mod url;
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use fingerprint::{Fingerprint, InvalidFingerprint};
@@ -19,29 +21,52 @@ pub use identity::Identity;
 pub use race::{ATTEMPT_DELAY, Race, Unreachable};
 pub use rustls;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem;
 use rustls::version::TLS13;
 pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
 pub use url::{InvalidUrl, Url};
 
-/// Why there is no TLS configuration.
+/// Why there is no TLS configuration. [`source`](std::error::Error::source) has the details.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A development certificate could not be made, most likely for a name that is no DNS name.
-    #[error("no certificate could be made")]
-    Certificate(#[from] rcgen::Error),
-    /// A certificate or key file could not be read as PEM.
-    #[error("not a PEM file that can be used")]
-    Pem(#[from] rustls::pki_types::pem::Error),
-    /// The file has no certificate in it.
-    #[error("no certificate in the file")]
+    #[error("can't make a self-signed certificate for {}", .names.join(", "))]
+    Certificate {
+        /// What it was to be for.
+        names: Vec<String>,
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// A certificate or key file could not be read.
+    #[error("can't read the {item} from {}", .file.display())]
+    Read {
+        /// "certificate chain" or "private key".
+        item: &'static str,
+        /// Where it should be.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A certificate or key file is no PEM, or nothing of the kind is in it.
+    #[error("no {item} in PEM form in {}", .file.display())]
+    Pem {
+        /// "certificate chain" or "private key".
+        item: &'static str,
+        /// Where it should be.
+        file: PathBuf,
+        /// Why not.
+        source: pem::Error,
+    },
+    /// [`Identity::new`] was given an empty chain.
+    #[error("the certificate chain is empty")]
     NoCertificate,
     /// [`Trust::Roots`] has no root.
-    #[error("no root to trust")]
+    #[error("no root certificate to trust")]
     NoRoots(#[from] rustls::client::VerifierBuilderError),
-    /// The certificates and the key do not fit together.
-    #[error("certificate or key can't be used")]
+    /// The certificates and the key do not fit together, or are of no use for TLS.
+    #[error("the certificate chain and its private key can't be used together")]
     Tls(#[from] rustls::Error),
 }
 

@@ -6,7 +6,7 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
 use crate::{Error, Fingerprint};
 
@@ -55,6 +55,11 @@ impl Trust {
     }
 }
 
+/// The certificate is another one.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate with the fingerprint {0} is not one of those that are pinned")]
+struct NotPinned(Fingerprint);
+
 /// Looks at the certificate's bytes only; `None` believes all.
 #[derive(Debug)]
 struct Pins {
@@ -73,7 +78,9 @@ impl ServerCertVerifier for Pins {
     ) -> Result<ServerCertVerified, rustls::Error> {
         match &self.pinned {
             Some(pinned) if !pinned.contains(&Fingerprint::of(end_entity)) => {
-                Err(CertificateError::ApplicationVerificationFailure.into())
+                let reason = NotPinned(Fingerprint::of(end_entity));
+                // As an error of the certificate rustls would print it in its `Debug` form.
+                Err(OtherError(Arc::new(reason)).into())
             }
             _ => Ok(ServerCertVerified::assertion()),
         }

@@ -107,8 +107,53 @@ fn an_identity_is_read_from_files() {
     let identity = Identity::from_pem_files(&cert_file, &key_file).unwrap();
     assert!(is_believed(&Trust::from(Fingerprint::of(certificate.der())), &identity));
 
-    let wrong = Identity::from_pem_files(&key_file, &key_file);
-    assert!(matches!(wrong, Err(smoq_tls::Error::NoCertificate)));
-    let missing = Identity::from_pem_files(dir.join("no-such-file"), &key_file);
-    assert!(matches!(missing, Err(smoq_tls::Error::Pem(_))));
+    // Each error names the file, and says what should be in it.
+    let absent = dir.join("no-such-file");
+    for (cert, key, text, reason) in [
+        (
+            &absent,
+            &key_file,
+            format!("can't read the certificate chain from {}", absent.display()),
+            "",
+        ),
+        (&cert_file, &absent, format!("can't read the private key from {}", absent.display()), ""),
+        (
+            &key_file,
+            &key_file,
+            format!("no certificate chain in PEM form in {}", key_file.display()),
+            "no items found",
+        ),
+        (
+            &cert_file,
+            &cert_file,
+            format!("no private key in PEM form in {}", cert_file.display()),
+            "no items found",
+        ),
+    ] {
+        let error = Identity::from_pem_files(cert, key).unwrap_err();
+        assert_eq!(error.to_string(), text);
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(!source.is_empty() && source.contains(reason), "{source}");
+    }
+    assert!(matches!(
+        Identity::new(Vec::new(), identity.key().clone_key()),
+        Err(smoq_tls::Error::NoCertificate)
+    ));
+}
+
+#[test]
+fn who_is_not_pinned_is_named() {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let other = Identity::self_signed(["localhost"]).unwrap();
+    let client = smoq_tls::client(&Trust::from(other.fingerprint()), ["a"]).unwrap();
+    let error = handshake(client, smoq_tls::server(&identity, ["a"]).unwrap()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&identity.fingerprint().to_string()), "{text}");
+    assert!(text.contains("is not one of those that are pinned"), "{text}");
+}
+
+#[test]
+fn a_name_that_is_none_is_named() {
+    let error = Identity::self_signed(["localhost", "no\u{e9}"]).unwrap_err();
+    assert!(error.to_string().contains("localhost, no\u{e9}"), "{error}");
 }

@@ -1,111 +1,11 @@
 //! The networked examples, run as their users run them.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Once;
-use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+mod run;
+#[cfg(unix)]
+mod signals;
+mod told;
 
-/// An example, ready to be given arguments.
-fn example(name: &str) -> Command {
-    // This test is target/PROFILE/deps/NAME.
-    let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().nth(2).unwrap().join("examples");
-    // Once and before anything runs: what waits for a compiler is late for everything else.
-    static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        let examples = ["clock", "demo", "relay", "replay"];
-        // `cargo test` builds them, unless it was asked for this test alone.
-        let sources =
-            ["Cargo.lock", "src", "adapters", "examples"].map(|name| newest(name.as_ref()));
-        let source = sources.into_iter().max().unwrap();
-        if examples.iter().all(|name| newest(&built.join(name)) > source) {
-            return;
-        }
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet"]);
-        for example in examples {
-            cargo.args(["--example", example]);
-        }
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().unwrap().success());
-    });
-    Command::new(built.join(name))
-}
-
-/// When the file, or the newest one in the directory, was written last; never if there is none.
-fn newest(path: &Path) -> SystemTime {
-    let Ok(found) = path.metadata() else { return SystemTime::UNIX_EPOCH };
-    if found.is_file() {
-        return found.modified().unwrap();
-    }
-    let files = path.read_dir().unwrap().map(|file| newest(&file.unwrap().path()));
-    files.max().unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-#[expect(clippy::disallowed_methods, reason = "two pipes are read at once")]
-fn reading(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut text = Vec::new();
-        // What was read until it broke is better than nothing.
-        let _ = pipe.read_to_end(&mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    })
-}
-
-/// A process that does not outlive its test. If the test fails, it shows what it printed.
-struct Running {
-    command: String,
-    child: Child,
-    out: BufReader<ChildStdout>,
-    printed: String,
-    /// Reads along what goes to stderr, so that the process never waits for us.
-    err: Option<JoinHandle<String>>,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let err = child.stderr.take().unwrap();
-        let err = reading(err);
-        let command = format!("{command:?}");
-        Self { command, child, out, printed: String::new(), err: Some(err) }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        self.printed += &line;
-        line.trim_end().to_owned()
-    }
-
-    /// The rest of what it prints, when it has ended by itself, without an error.
-    fn rest(mut self) -> String {
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        self.printed += &rest;
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status} of {}", self.command);
-        rest
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It fails if the process has ended, as most have.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let err = self.err.take().and_then(|err| err.join().ok()).unwrap_or_default();
-        if thread::panicking() {
-            let _ = self.out.read_to_string(&mut self.printed);
-            eprintln!("{} printed:\n{}and to stderr:\n{err}", self.command, self.printed);
-        }
-    }
-}
+use run::{Running, example};
 
 struct Relay {
     running: Running,
@@ -142,8 +42,7 @@ impl Relay {
     /// As a service manager ends it.
     #[cfg(unix)]
     fn terminate(self) {
-        let pid = self.running.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.running.signal("TERM");
         assert_eq!(self.running.rest(), "");
     }
 }

@@ -1,0 +1,254 @@
+//! A clock: one end publishes the time (UTC), the others print it.
+//!
+//! ```text
+//! clock publish|subscribe moqt://HOST:PORT [--broadcast NAME] [--count SECONDS]
+//!       [--version VERSION]... [--fingerprint HEX... | --insecure]
+//! ```
+//!
+//! The track `seconds` has a group a minute: first a frame `YYYY-MM-DD HH:MM:`, then every second a
+//! frame `SS`. It is the same as that of the other implementations' clock, so either end can be theirs.
+//!
+//! A subscriber waits for the broadcast, and waits again when it ends: it prints the time to stdout, and to stderr
+//! what becomes of the broadcast. Only the end of its session, SIGTERM or SIGINT end it. A publisher that is ended by
+//! one of these finishes the broadcast first, so that subscribers hear of it at once.
+#![allow(clippy::disallowed_methods, reason = "a clock reads the clock")]
+
+#[path = "../common/peer.rs"]
+mod peer;
+#[path = "../common/report.rs"]
+mod report;
+#[path = "../common/signals.rs"]
+mod signals;
+mod time;
+
+use std::io::Write;
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Error, Result, anyhow};
+use clap::{Parser, ValueEnum};
+use smoq::{
+    BroadcastConsumer, BroadcastProducer, Client, GroupProducer, Origin, OriginConsumer,
+    OriginProducer, Path, Subscription, Timestamp,
+};
+use smoq_quinn::config;
+use smoq_quinn::smoq_tls::Url;
+use tokio::time::{Instant, sleep, sleep_until};
+
+const TRACK: &str = "seconds";
+/// When to ask again for a track that could not be read, although its broadcast is still there.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// A clock: one end publishes the time (UTC), the others print it
+#[derive(Parser)]
+#[command(name = "clock", version, disable_version_flag = true)]
+struct Options {
+    /// What to do with the time
+    role: Role,
+    /// A relay, moqt://HOST[:PORT][/PATH]
+    url: Url,
+    /// The path of the broadcast
+    #[arg(long, value_name = "NAME", default_value = "clock")]
+    broadcast: Path,
+    /// Ends after so many seconds instead of never
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    #[command(flatten)]
+    peer: peer::PeerOptions,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    Publish,
+    Subscribe,
+}
+
+/// What asks us to end, and how that is called.
+type Stop<'a> = Pin<&'a mut dyn Future<Output = &'static str>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    report::exit_code(run(peer::parse()).await)
+}
+
+async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<()> {
+    let mut stop: Stop = pin!(signals::stopped()?);
+    let origin = Origin::default().produce();
+    let client = Client::new().with_versions(peer.versions()).with_path(url.path());
+    let client = match role {
+        Role::Publish => client.with_publish(origin.consume()),
+        Role::Subscribe => client.with_consume(origin.clone()),
+    };
+    let config = config::client(&peer.trust(), client.versions())?;
+    let (endpoint, connection) = tokio::select! {
+        dialed = peer::dial(&url, config) => dialed?,
+        signal = &mut stop => {
+            eprintln!("stopped by {signal} before {url} answered");
+            return Ok(());
+        }
+    };
+    let (session, mut driving) = smoq_quinn::connect(connection, &client)
+        .with_context(|| format!("no session with {url}"))?;
+    eprintln!("{url} speaks {}", session.version());
+
+    let count = count.unwrap_or(u64::MAX);
+    let work = async {
+        match role {
+            Role::Publish => {
+                let made = origin.create_broadcast(broadcast.clone());
+                let made = made.with_context(|| format!("can't publish {broadcast}"))?;
+                publish(made, count, stop).await
+            }
+            Role::Subscribe => tokio::select! {
+                done = subscribe(&origin, &broadcast, count) => done,
+                signal = stop => {
+                    eprintln!("stopped by {signal}");
+                    Ok(())
+                }
+            },
+        }
+    };
+    tokio::select! {
+        end = &mut driving => return Err(ended(&url, end)),
+        done = work => done?,
+    }
+    // What was written last is still on its way.
+    drop(session);
+    driving.await.or_else(|error| Err(ended(&url, Err(error))))?;
+    endpoint.wait_idle().await;
+    Ok(())
+}
+
+/// Why there is no session any more, as a sentence.
+fn ended(url: &Url, end: smoq::Result<()>) -> Error {
+    match end {
+        Ok(()) => anyhow!("{url} closed the session"),
+        Err(error) => Error::new(error).context(format!("the session with {url} ended")),
+    }
+}
+
+async fn publish(mut broadcast: BroadcastProducer, count: u64, mut stop: Stop<'_>) -> Result<()> {
+    let mut track = broadcast.create_track(TRACK)?;
+    let begun = Instant::now();
+    let mut ticks = time::Ticks::new(unix_time());
+    let mut next = begun;
+    let mut group: Option<GroupProducer> = None;
+    for _ in 0..count {
+        tokio::select! {
+            () = sleep_until(next) => {}
+            signal = &mut stop => {
+                eprintln!("stopped by {signal}");
+                break;
+            }
+        }
+        let tick = ticks.tick(unix_time(), begun.elapsed());
+        // In the track's default timescale.
+        let timestamp = Timestamp::new(tick.timestamp);
+        if let Some((sequence, minute)) = tick.begins {
+            if let Some(mut full) = group.replace(track.create_group(sequence)?) {
+                full.finish()?;
+            }
+            group.iter_mut().try_for_each(|group| group.write_frame(timestamp, minute.clone()))?;
+        }
+        if let Some(group) = &mut group {
+            group.write_frame(timestamp, tick.second)?;
+        }
+        next = begun + tick.next;
+    }
+    if let Some(mut last) = group {
+        last.finish()?;
+    }
+    track.finish()?;
+    broadcast.finish()?;
+    Ok(())
+}
+
+/// The time since 1970 by the wall's clock, which is set now and then.
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Prints the seconds of one broadcast after the other, until there were enough.
+async fn subscribe(origin: &OriginProducer, path: &Path, count: u64) -> Result<()> {
+    let mut left = count;
+    let mut origin = origin.consume();
+    eprintln!("waiting for {path}");
+    let mut broadcast = next(&mut origin, path).await?;
+    loop {
+        eprintln!("{path} is there");
+        let end = tokio::select! {
+            end = show(&broadcast, &mut left) => end?,
+            newer = next(&mut origin, path) => {
+                eprintln!("{path} was replaced");
+                broadcast = newer?;
+                continue;
+            }
+        };
+        if left == 0 {
+            return Ok(());
+        }
+        let is_broken = end.is_err();
+        match end {
+            Ok(()) => eprintln!("{path} ended, waiting for it to come back"),
+            Err(error) => eprintln!("{path} broke off: {error}; waiting for it to come back"),
+        }
+        broadcast = tokio::select! {
+            newer = next(&mut origin, path) => newer?,
+            // Only the track broke off: the broadcast may still be there.
+            () = sleep(AGAIN), if is_broken => match origin.try_announced_broadcast(path.as_str()) {
+                Poll::Ready(Some(same)) => same,
+                _ => next(&mut origin, path).await?,
+            },
+        };
+    }
+}
+
+/// The broadcast that begins next under this path.
+async fn next(origin: &mut OriginConsumer, path: &Path) -> Result<BroadcastConsumer> {
+    loop {
+        let change = origin.announced().await.context("nothing can be announced any more")?;
+        if let (true, Some(broadcast)) = (change.path == *path, change.broadcast) {
+            return Ok(broadcast);
+        }
+    }
+}
+
+/// Prints the track of one broadcast until its end, or until there were enough. Fails if nothing can be printed;
+/// what the track fails with is what it gives.
+async fn show(broadcast: &BroadcastConsumer, left: &mut u64) -> Result<smoq::Result<()>> {
+    let mut track = match broadcast.subscribe_track(TRACK, Subscription::default()) {
+        Ok(track) => track,
+        Err(error) => return Ok(Err(error)),
+    };
+    loop {
+        let mut group = match track.next_group().await {
+            Ok(Some(group)) => group,
+            Ok(None) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut minute = None;
+        loop {
+            let frame = match group.read_frame().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    // The next minute may be whole.
+                    eprintln!("a minute broke off: {error}");
+                    break;
+                }
+            };
+            let text = String::from_utf8_lossy(&frame).into_owned();
+            let Some(minute) = &minute else {
+                minute = Some(text);
+                continue;
+            };
+            writeln!(std::io::stdout(), "{minute}{text}").context("can't print the time")?;
+            *left -= 1;
+            if *left == 0 {
+                return Ok(Ok(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How examples end when they are asked to, and what others see of it.
+
+use crate::run::{Running, example};
+use crate::{Relay, second};
+
+const VERSIONS: [&str; 9] = [
+    "moq-lite-01",
+    "moq-lite-02",
+    "moq-lite-03",
+    "moq-lite-04",
+    "moq-lite-05",
+    "moq-lite-06",
+    "moq-lite-07-wip",
+    "moqt-16",
+    "moqt-18",
+];
+
+/// Subscribers in all versions hear of the end at once, as a clean one, and show whoever comes next.
+#[test]
+fn a_clock_that_is_stopped_ends_its_broadcast_and_the_next_one_is_shown() {
+    let all: Vec<_> = VERSIONS.iter().flat_map(|version| ["--version", version]).collect();
+    let mut relay = Relay::start("127.0.0.1:0", &all);
+    let mut subscribers = VERSIONS.map(|version| relay.clock("subscribe", &["--version", version]));
+    for subscriber in &mut subscribers {
+        subscriber.says("waiting for clock");
+    }
+    for (version, signal) in
+        [("moq-lite-06", "TERM"), ("moqt-18", "INT"), ("moq-lite-02", "TERM"), ("moqt-16", "INT")]
+    {
+        let mut publisher = relay.clock("publish", &["--version", version]);
+        for subscriber in &mut subscribers {
+            subscriber.says("clock is there");
+            second(&subscriber.line());
+        }
+        publisher.says("speaks");
+        publisher.signal(signal);
+        let ended = publisher.end();
+        assert!(ended.status.success(), "{version}: {}", ended.status);
+        assert_eq!(ended.err.trim_end(), format!("stopped by SIG{signal}"));
+        // It closed its session without an error: one that was lost is found out much later.
+        relay.running.says(" left");
+        assert!(!relay.running.said().contains(" lost"), "{}", relay.running.said());
+        for subscriber in &mut subscribers {
+            let said = subscriber.says("waiting for it to come back");
+            assert!(said.starts_with("clock ended"), "after {version}: {said}");
+        }
+    }
+    // A subscriber goes as quietly, and only the end of its session is an error.
+    let [first, others @ ..] = subscribers;
+    first.signal("INT");
+    let ended = first.end();
+    assert!(ended.status.success(), "{}", ended.status);
+    assert_eq!(ended.err.trim_end(), "stopped by SIGINT");
+    let url = relay.url();
+    relay.terminate();
+    for other in others {
+        let ended = other.end();
+        assert_eq!(ended.status.code(), Some(1));
+        assert_eq!(ended.err.trim_end(), format!("clock: {url} closed the session"));
+    }
+}
+
+/// Also when there is nothing to end yet.
+#[test]
+fn a_clock_that_still_dials_can_be_stopped() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("moqt://{}/", silent.local_addr().unwrap());
+    let clock = Running::start(example("clock").args(["subscribe", &url, "--insecure"]));
+    // Its first packet: signals are caught by now.
+    silent.recv(&mut [0; 2_000]).unwrap();
+    clock.signal("TERM");
+    let ended = clock.end();
+    assert!(ended.status.success(), "{}", ended.status);
+    assert_eq!(ended.err.trim_end(), format!("stopped by SIGTERM before {url} answered"));
+}
+
+#[test]
+fn a_game_that_is_stopped_says_how_it_went() {
+    for signal in ["TERM", "INT"] {
+        let mut game = Running::start(example("game_loop").arg("100000"));
+        assert_eq!(game.line(), "everybody is there");
+        game.signal(signal);
+        let ended = game.end();
+        assert!(ended.status.success(), "{}", ended.status);
+        assert!(ended.err.starts_with("stopped by a signal after "), "{}", ended.err);
+        assert!(ended.out.contains("player 31 saw"), "{}", ended.out);
+    }
+}
+
+#[test]
+fn a_demo_that_is_stopped_says_so() {
+    for signal in ["TERM", "INT"] {
+        let mut demo = Running::start(&mut example("demo"));
+        demo.line();
+        demo.signal(signal);
+        let ended = demo.end();
+        assert_eq!(ended.status.code(), Some(1));
+        let last = ended.out.lines().last().unwrap_or_default();
+        assert_eq!(last, format!("demo: FAILED, stopped by SIG{signal}"));
+    }
+}
+
+/// The listening socket is free again, for both signals.
+#[test]
+fn a_relay_ends_at_both_signals() {
+    let mut address = "127.0.0.1:0".to_owned();
+    for signal in ["TERM", "INT"] {
+        let relay = Relay::start(&address, &[]);
+        address.clone_from(&relay.address);
+        relay.running.signal(signal);
+        let ended = relay.running.end();
+        assert!(ended.status.success(), "{}", ended.status);
+        assert_eq!(ended.err.trim_end(), format!("stopped by SIG{signal}"));
+    }
+}
