@@ -32,7 +32,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use smoq::{Client, Error, Goaway, Hop, Limits, Origin, OriginProducer, Server, Session};
-use smoq_quinn::smoq_tls::{Identity, Url};
+use smoq_quinn::smoq_tls::{Identity, SOCKET_BUFFER, Url};
 use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -93,8 +93,16 @@ async fn run(options: Options) -> Result<()> {
         server = server.with_trace(move || files.sink());
         client = client.with_trace(move || more.sink());
     }
-    let endpoint = quinn::Endpoint::server(config::server(&identity, server.versions())?, listen)
-        .with_context(|| format!("can't listen on {listen}"))?;
+    let config = config::server(&identity, server.versions())?;
+    let (endpoint, buffers) =
+        smoq_quinn::listen(listen, config).with_context(|| format!("can't listen on {listen}"))?;
+    if buffers.is_short() {
+        eprintln!(
+            "the system lets this socket hold {} bytes that came and {} that go, not {SOCKET_BUFFER}: \
+             many clients that dial at once may time out",
+            buffers.receive, buffers.send
+        );
+    }
     // Before anybody knows that there is something to end.
     let mut end = pin!(signals::stopped()?);
     let mut stdout = std::io::stdout();

@@ -84,30 +84,19 @@ impl TypedValueParser for VersionParser {
     }
 }
 
-/// Connects from a socket of its own.
+/// Connects from a socket of its own, to the address of the host that answers first.
 pub(crate) async fn dial(
     url: &Url,
     config: quinn::ClientConfig,
 ) -> anyhow::Result<(quinn::Endpoint, quinn::Connection)> {
-    let (host, port) = (url.host(), url.port());
-    let reaching = || format!("can't reach {url}");
-    let mut addresses = tokio::net::lookup_host((host, port))
+    let host = url.host();
+    let addresses = tokio::net::lookup_host((host, url.port()))
         .await
         .with_context(|| format!("the host {host} has no address"))
-        .with_context(reaching)?;
-    let address = addresses
-        .next()
-        .with_context(|| format!("the host {host} has no address"))
-        .with_context(reaching)?;
+        .with_context(|| format!("can't reach {url}"))?;
     let begun = Instant::now();
-    let connected = async {
-        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let endpoint = quinn::Endpoint::client(any.parse()?)?;
-        let connection = endpoint.connect_with(config, address, host)?.await?;
-        Ok((endpoint, connection))
-    };
-    let connected: anyhow::Result<_> = connected.await;
-    connected
-        .with_context(|| format!("tried {address} for {:.1} s", begun.elapsed().as_secs_f64()))
-        .with_context(reaching)
+    let dialed = smoq_quinn::dial(host, addresses, config).await;
+    dialed.with_context(|| {
+        format!("can't reach {url}, tried for {:.1} s", begun.elapsed().as_secs_f64())
+    })
 }

@@ -110,6 +110,6 @@ fn a_relay_ends_at_both_signals() {
         relay.running.signal(signal);
         let ended = relay.running.end();
         assert!(ended.status.success(), "{}", ended.status);
-        assert_eq!(ended.err.trim_end(), format!("stopped by SIG{signal}"));
+        assert_eq!(ended.err.lines().last(), Some(&*format!("stopped by SIG{signal}")));
     }
 }
