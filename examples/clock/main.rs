@@ -116,7 +116,7 @@ async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<(
     }
     // What was written last is still on its way.
     drop(session);
-    driving.await.or_else(|error| Err(ended(&url, Err(error))))?;
+    driving.await.map_err(|error| ended(&url, Err(error)))?;
     endpoint.wait_idle().await;
     Ok(())
 }
