@@ -282,7 +282,7 @@ impl Ietf {
             return;
         }
         let path = announcing.prefix.join(&suffix);
-        // A suffix may be empty, but nothing could be asked for there.
+        // A suffix may be empty, but nothing could be asked for at the root of draft 16.
         if core.limits.check_path(&path).is_err() || !self.draft.has_namespace(&path) {
             return;
         }
@@ -480,7 +480,7 @@ impl Ietf {
             }
             Ok(Some(Message::Namespace(Namespace { suffix }))) => {
                 let path = listening.prefix.join(&suffix);
-                // One that is too long, or none at all, can't be asked for.
+                // What is too long, or the root of draft 16, can't be asked for.
                 let room = listening.names.len() < core.limits.announcements
                     && core.limits.check_path(&path).is_ok()
                     && self.draft.has_namespace(&path);
