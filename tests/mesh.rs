@@ -9,7 +9,7 @@ use std::time::Duration;
 use net::{Net, received};
 use smoq::coding::lite::Announce;
 use smoq::sim::Random;
-use smoq::{Subscription, Track, Version};
+use smoq::{Hop, Subscription, Track, Version};
 
 const RELAYS: usize = 10;
 const PUBLISHER: usize = RELAYS;
@@ -43,6 +43,7 @@ fn shapes() -> Vec<Edges> {
 
 struct Mesh {
     net: Net,
+    version: Version,
     /// Over the longest of the shortest ways, in milliseconds.
     round_trip: u64,
 }
@@ -70,7 +71,7 @@ impl Mesh {
             times.into_iter().max().unwrap_or_default()
         };
         let diameter = (0..=RELAYS).map(far).max().unwrap_or_default();
-        Self { net, round_trip: 2 * diameter }
+        Self { net, version, round_trip: 2 * diameter }
     }
 
     fn having(&self) -> usize {
@@ -213,4 +214,42 @@ fn a_withdrawal_does_not_go_around_for_long_where_nobody_is_known() {
         assert!(most <= 4, "shape {n}: {example}");
         assert!(mesh.is_quiet(), "shape {n}");
     }
+}
+
+/// Two publishers have other content under one path. Each relay shows the one that it heard of last, and
+/// tells of it; nobody changes its mind for ever. When one ends, everybody has the other.
+#[test]
+fn two_publishers_of_one_path_come_to_rest() {
+    in_all_shapes(2, |mesh, what| {
+        let second = mesh.net.add(Hop::new(100));
+        let to_second = mesh.net.link(second, RELAYS / 2, mesh.version);
+        let publish = |net: &Net, node: usize| net.origins[node].create_broadcast("live").unwrap();
+        for at_once in [false, true] {
+            let mut one = publish(&mesh.net, PUBLISHER);
+            if !at_once {
+                mesh.net.advance(2_000);
+            }
+            let mut two = publish(&mesh.net, second);
+            mesh.net.advance(5_000);
+            assert_eq!(mesh.having(), RELAYS, "{what}");
+            assert!(mesh.is_quiet(), "{what}, at once: {at_once}");
+            if at_once {
+                let joins_relays = |link: &usize| *link != to_second && *link + 1 != to_second;
+                let spare = |link: &usize| mesh.net.is_connected_without(*link);
+                let links = 0..mesh.net.links();
+                let cut = links.filter(joins_relays).find(spare).expect("there are ways around");
+                mesh.net.cut(cut);
+                mesh.net.advance(5_000);
+                assert_eq!(mesh.having(), RELAYS, "{what}");
+                assert!(mesh.is_quiet(), "{what}, without a link");
+            }
+            one.finish().unwrap();
+            mesh.net.advance(5_000);
+            assert_eq!(mesh.having(), RELAYS, "{what}");
+            assert!(mesh.is_quiet(), "{what}, with one left");
+            two.finish().unwrap();
+            mesh.net.advance(5_000);
+            assert_eq!(mesh.having(), 0, "{what}");
+        }
+    });
 }

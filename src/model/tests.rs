@@ -319,7 +319,7 @@ fn a_track_keeps_so_many_groups() {
 
 #[test]
 fn a_track_keeps_so_many_bytes_beside_the_newest_group() {
-    let cache = small_cache(|limits| limits.track_bytes = 20_000);
+    let cache = small_cache(|limits| limits.track_bytes = 22_000);
     let mut producer = track(&cache, ms(100));
     for _ in 0..10 {
         producer.write_frame(0, vec![0; 6_000]).unwrap();
@@ -391,7 +391,7 @@ fn nothing_is_counted_after_the_last_handle() {
 
 #[test]
 fn threads_may_read_what_is_given_up() {
-    let cache = small_cache(|limits| limits.track_bytes = 20_000);
+    let cache = small_cache(|limits| limits.track_bytes = 22_000);
     let mut producer = track(&cache, ms(100));
     let readers: Vec<_> = (0..3).map(|_| producer.subscribe(everything())).collect();
     std::thread::scope(|scope| {

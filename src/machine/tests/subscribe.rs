@@ -402,8 +402,10 @@ fn subscriptions_do_not_mix() {
             pair.steps(7);
         }
         let mut heard = Heard::default();
-        let mut requests = vec![];
+        let (mut requests, mut rounds) = (vec![], 0);
         while requests.len() < 5 {
+            assert!(rounds < 10, "{} of 5 subscriptions came", requests.len());
+            rounds += 1;
             pair.run_until_idle();
             for event in pair.server.take_events() {
                 match event {
