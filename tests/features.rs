@@ -45,8 +45,9 @@ fn assert_test(named: &str) {
 /// All names in the code, public ones among them.
 fn names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut dirs =
-        ["src", "adapters/quinn/src", "adapters/blocking/src"].map(String::from).to_vec();
+    let mut dirs = ["src", "adapters/quinn/src", "adapters/blocking/src", "adapters/tls/src"]
+        .map(String::from)
+        .to_vec();
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&dir)).unwrap() {
             let entry = entry.unwrap();

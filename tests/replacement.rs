@@ -123,11 +123,12 @@ impl Clock {
 }
 
 struct World {
-    net: Net,
     row: Vec<Version>,
     viewers: Vec<Viewer>,
     clocks: Vec<Clock>,
     what: String,
+    /// Last, because it sees that nothing of the others is left.
+    net: Net,
 }
 
 impl World {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::broadcast::Supplier;
 use super::budget::Cache;
-use super::route::{Horizon, Reach, Route, SessionId};
+use super::route::{Horizon, Route, SessionId};
 use super::track::{Track, TrackConsumer, TrackProducer};
 use super::{Client, Driver, GroupProducer, Origin, OriginProducer, Server};
 use crate::sim::{Link, Pair};
@@ -86,7 +86,7 @@ fn a_route_is_held_against_all_readers_for_the_same() {
 fn session(origin: &OriginProducer, id: u64) -> Supplier {
     let hops = [7, 100_000 + id].into_iter().map(Hop::new).collect();
     let cost = Cost { warm: id, cold: id };
-    let route = Route { hops, cost, session: Some(SessionId(id)), reach: Reach::Exact };
+    let route = Route { hops, cost, session: Some(SessionId(id)), ..Route::default() };
     origin.announce_remote("a".into(), route).unwrap()
 }
 

@@ -20,7 +20,7 @@ use super::scope::Scope;
 use super::table::{Change, Reader, Room, Speech, Table, Way};
 use super::wakers::{WaitSlot, Woken, lock, wait};
 use crate::census::census;
-use crate::{Error, Hop, Instant, Limits, Path};
+use crate::{Cost, Error, Hop, Instant, Limits, Path};
 
 use request::Requests;
 
@@ -194,15 +194,18 @@ impl Seek {
 
 /// The ways to what `route` brings too, the newest broadcast first: same first hop, and everybody on the way
 /// says who it is. None of the broadcast that the way `over` led to and of older ones: who tells of the new
-/// route says that it is another. Nor of one that its publisher brings itself by another session, if this
-/// comes from the publisher itself: it would not dial twice for one thing, so it was started again.
+/// route says that it is another. Nor of one that its publisher brings itself by another session, if the
+/// publisher dialed again: it would not do that for one thing, so it was started again. Only if one of
+/// both says that the old session is about to end (GOAWAY) it is known to live.
 fn same_content<'a, B>(
     ways: &'a [Way<B>],
     route: &Route,
     over: Option<u64>,
 ) -> impl Iterator<Item = &'a Way<B>> + use<'a, B> {
     let over = ways.iter().find(|way| Some(way.id) == over).map(|way| way.first);
-    let restarted = |way: &&Way<B>| route.is_direct() && way.route.is_direct();
+    let dials_again = route.accepted && route.is_direct();
+    let lives = |way: &Way<B>| way.route.cost == Cost::DRAINED;
+    let restarted = |way: &&Way<B>| dials_again && way.route.is_direct() && !lives(way);
     let content = route.content();
     let same = |way: &&Way<B>| content.is_some() && way.route.content() == content;
     let restarted = ways.iter().filter(same).filter(restarted).map(|way| way.first).max();

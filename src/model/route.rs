@@ -25,6 +25,8 @@ pub(crate) struct Route {
     pub(crate) cost: Cost,
     /// The session that announced it, if it came from a peer.
     pub(crate) session: Option<SessionId>,
+    /// Whether the peer dialed that session, as a publisher does that was started again.
+    pub(crate) accepted: bool,
     pub(crate) reach: Reach,
 }
 
@@ -151,7 +153,7 @@ mod tests {
             hops: hops.iter().copied().map(Hop::new).collect(),
             cost: Cost { warm: cost, cold: cost },
             session: session.map(SessionId),
-            reach: Reach::Exact,
+            ..Route::default()
         }
     }
 

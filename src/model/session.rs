@@ -360,7 +360,7 @@ impl Drop for Handle {
 pub(super) struct Shared {
     pub(super) cells: SessionCells,
     pub(super) estimates: Estimates,
-    side: Side,
+    pub(super) side: Side,
     goaway_time: Duration,
     state: Mutex<State>,
     /// Tells the driver of a wish.

@@ -40,11 +40,16 @@ pub(super) struct Way<B> {
 
 impl<B> Way<B> {
     /// Smaller is better. Of one broadcast that is the better route, of several broadcasts the newest one:
-    /// what was there before may have lost its publisher, and no route tells.
-    fn order(&self) -> impl Ord + use<B> {
+    /// what was there before may have lost its publisher, and no route tells. `by_age`: else of all the better
+    /// route.
+    fn order(&self, by_age: bool) -> impl Ord + use<B> {
         let standing = self.route.standing();
-        let age = if standing.counts_age() { Reverse(self.first) } else { Reverse(0) };
-        (standing, age, self.route.rank(), Reverse(self.id))
+        let counts = by_age && standing.counts_age();
+        let age = if counts { Reverse(self.first) } else { Reverse(0) };
+        // All relays agree about that as well. A publisher that was started again is next to the relay.
+        let far = !by_age && !self.route.is_direct();
+        let publisher = self.route.hops.as_slice().first().filter(|_| far).copied();
+        (standing, age, self.route.rank(), publisher, Reverse(self.id))
     }
 }
 
@@ -56,7 +61,14 @@ struct Entry<B> {
     ways: Vec<Way<B>>,
     /// Readers that were told of a broadcast here and not yet of its end.
     believers: usize,
+    /// How often a way came, changed or went while there were several broadcasts, up to [`MAX_CHANGES`].
+    changes: u8,
 }
+
+/// How many changes there may be at a path with several broadcasts before the better route decides, and not age.
+/// Relays that hear of two live broadcasts from each other might never agree which is newer; about routes they
+/// do.
+const MAX_CHANGES: u8 = 32;
 
 /// All paths with a way, and those without that some reader still believes in.
 ///
@@ -90,7 +102,7 @@ impl<B> Table<B> {
     pub(super) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
         let entry = self.touch(path);
         let id = entry.version;
-        entry.place(Way { id, first: id, route, broadcast, doubt: None });
+        entry.change(|it| it.place(Way { id, first: id, route, broadcast, doubt: None }));
         id
     }
 
@@ -99,13 +111,13 @@ impl<B> Table<B> {
     pub(super) fn join(&mut self, path: &Path, way: Way<B>, route: Route) -> u64 {
         let entry = self.touch(path);
         let id = entry.version;
-        entry.place(Way { id, route, doubt: None, ..way });
+        entry.change(|it| it.place(Way { id, route, doubt: None, ..way }));
         id
     }
 
     /// Takes a way out; the next best takes over.
     pub(super) fn remove(&mut self, path: &Path, id: u64) -> Option<Way<B>> {
-        let way = self.entries.get_mut(path)?.take(id)?;
+        let way = self.entries.get_mut(path)?.change(|it| it.take(id))?;
         self.touch(path);
         self.prune(path);
         Some(way)
@@ -125,8 +137,12 @@ impl<B> Table<B> {
 
     /// Changes the route of a way, if it is still there.
     pub(super) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
-        if let Some(way) = self.entries.get_mut(path).and_then(|entry| entry.take(id)) {
-            self.touch(path).place(Way { route, doubt: None, ..way });
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        let is_there = entry.change(|it| {
+            it.take(id).map(|way| it.place(Way { route, doubt: None, ..way })).is_some()
+        });
+        if is_there {
+            self.touch(path);
         }
     }
 
@@ -190,6 +206,7 @@ impl<B> Table<B> {
             version: 0,
             ways: Vec::new(),
             believers: 0,
+            changes: 0,
         });
         self.changes.enter(path, entry.version, self.version);
         entry.version = self.version;
@@ -265,8 +282,27 @@ impl<B> Entry<B> {
                 }
             }
         }
-        let at = self.ways.partition_point(|other| other.order() < way.order());
+        let by_age = self.counts_age();
+        let at = self.ways.partition_point(|other| other.order(by_age) < way.order(by_age));
         self.ways.insert(at, way);
+    }
+
+    fn counts_age(&self) -> bool {
+        self.changes < MAX_CHANGES
+    }
+
+    /// Changes the ways, and counts that if they lead to several broadcasts.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
+        let several = |it: &Self| it.ways.windows(2).any(|pair| pair[0].first != pair[1].first);
+        let were_several = several(self);
+        let result = change(self);
+        if (were_several || several(self)) && self.counts_age() {
+            self.changes += 1;
+            if !self.counts_age() {
+                self.ways.sort_by(|one, other| one.order(false).cmp(&other.order(false)));
+            }
+        }
+        result
     }
 
     fn take(&mut self, id: u64) -> Option<Way<B>> {
@@ -688,7 +724,7 @@ impl<B> Table<B> {
 }
 
 census! { Table<super::broadcast::BroadcastConsumer> { within: entries, changes; plain: version, looks; } }
-census! { each Entry<super::broadcast::BroadcastConsumer> { counts: believers; within: ways; plain: version; } }
+census! { each Entry<super::broadcast::BroadcastConsumer> { counts: believers; within: ways; plain: version, changes; } }
 census! { each Way<super::broadcast::BroadcastConsumer> { within: broadcast; plain: id, first, route, doubt; } }
 census! { Reader {
     counts: told, later;

@@ -118,7 +118,7 @@ fn without_a_runtime_there_is_an_error() {
     let polled =
         dialing.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     let Poll::Ready(Err(error)) = polled else { panic!("it waits for nothing") };
-    assert!(error.to_string().ends_with("no async runtime"), "{error}");
+    assert!(error.to_string().contains("no async runtime"), "{error}");
     let config = config::server(&identity, Server::new().versions()).unwrap();
     assert!(listen(loopback(), config).is_err());
 }

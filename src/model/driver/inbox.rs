@@ -20,6 +20,7 @@ use crate::hop::{Cost, Hops};
 use crate::machine::{Command, GroupKey, Token};
 use crate::path::Path;
 use crate::slab::{Key, Slab};
+use crate::stream::Side;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Instant;
 
@@ -154,7 +155,8 @@ impl Driver {
             true => Reach::Prefix,
             false => Reach::Exact,
         };
-        let route = Route { hops, cost, session: Some(self.id), reach };
+        let accepted = self.shared.side == Side::Server;
+        let route = Route { hops, cost, session: Some(self.id), accepted, reach };
         let ends_to_reroute = self.version.ends_to_reroute();
         if let Some(token) = self.inbox.remote_by_path.get(&path) {
             let remote = self.inbox.remotes.get_mut((*token).into());

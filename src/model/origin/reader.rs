@@ -138,7 +138,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::super::broadcast::Supplier;
-    use super::super::super::route::{HOLD_TIME, Horizon, Reach, Route, SessionId};
+    use super::super::super::route::{HOLD_TIME, Horizon, Route, SessionId};
     use super::super::super::table::Speech;
     use super::super::{Found, Origin, OriginConsumer, OriginProducer};
     use super::*;
@@ -157,7 +157,7 @@ mod tests {
             hops: hops.iter().copied().map(Hop::new).collect(),
             cost: Cost { warm: cost, cold: cost },
             session: Some(SessionId(session)),
-            reach: Reach::Exact,
+            ..Route::default()
         }
     }
 
@@ -383,7 +383,12 @@ mod tests {
         let through_it = announce(&origin, "a", through(&[7, 9], 2, 3));
         assert!(old.consume().is_clone(&through_it.consume()));
         assert_eq!(read(&mut reader), ["+a 1"]);
-        let new = announce(&origin, "a", through(&[7], 1, 4));
+        let dialed = announce(&origin, "a", through(&[7], 1, 8));
+        assert!(dialed.consume().is_clone(&old.consume()), "we dialed both");
+        drop(dialed);
+        read(&mut reader);
+        let again = |session| Route { accepted: true, ..through(&[7], 1, session) };
+        let new = announce(&origin, "a", again(4));
         assert!(!new.consume().is_clone(&old.consume()));
         assert_eq!(read(&mut reader), ["-a", "+a 1"]);
         // What comes from elsewhere is of the newest.
