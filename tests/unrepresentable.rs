@@ -78,8 +78,9 @@ impl Chain {
         Self { links, origins, sessions }
     }
 
+    /// Long enough for each link to wait for stragglers once.
     fn run(&mut self) {
-        for _ in 0..150 {
+        for _ in 0..300 {
             self.links.iter_mut().for_each(|link| link.advance(Duration::from_millis(10)));
         }
     }
