@@ -299,7 +299,7 @@ impl<B> Entry<B> {
         if (were_several || several(self)) && self.counts_age() {
             self.changes += 1;
             if !self.counts_age() {
-                self.ways.sort_by(|one, other| one.order(false).cmp(&other.order(false)));
+                self.ways.sort_by_key(|way| way.order(false));
             }
         }
         result
