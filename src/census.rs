@@ -4,7 +4,7 @@
 //! not mentioned does not compile, so a new list can't be left out. Tests compare the count of what was
 //! used with the count of what is new: the difference is what was left behind.
 
-/// Says what each field of a structure adds to its [`Census`].
+/// Says what each field of a structure adds to its `Census`.
 ///
 /// `counts`: so many entries. `within`: what the structures in it count, and one for each of them that is
 /// made with `each`. `plain`: nothing, because it holds a value and no entries.
