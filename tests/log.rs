@@ -81,8 +81,8 @@ fn sessions_refusals_and_limits_are_told_and_frames_are_not() {
         };
         has(&["INFO smoq", "session started", "side=Client", version.name()]);
         has(&["INFO smoq", "session started", "side=Server"]);
-        has(&["DEBUG smoq", "request refused", "not found"]);
-        has(&["WARN smoq", "limit passed", "what=\"group\"", "frame too large"]);
+        has(&["DEBUG smoq", "request refused", "no such track or group"]);
+        has(&["WARN smoq", "limit passed", "what=\"group\"", "the frame is larger than"]);
         has(&["INFO smoq", "session closed", "application code 5"]);
         assert_eq!(lines.iter().filter(|line| line.contains("session closed")).count(), 2);
     }
