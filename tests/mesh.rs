@@ -216,8 +216,8 @@ fn a_withdrawal_does_not_go_around_for_long_where_nobody_is_known() {
     }
 }
 
-/// Two publishers have other content under one path. Each relay shows the one that it heard of last, and
-/// tells of it; nobody changes its mind for ever. When one ends, everybody has the other.
+/// Two publishers have other content under one path. A relay shows the newer one, or after many changes the one
+/// with the better route, so that all relays come to rest. When one publisher ends, every relay has the other.
 #[test]
 fn two_publishers_of_one_path_come_to_rest() {
     in_all_shapes(2, |mesh, what| {
