@@ -60,6 +60,33 @@ fn a_clock_that_is_stopped_ends_its_broadcast_and_the_next_one_is_shown() {
     }
 }
 
+/// Nobody tells the relay that the first publisher is gone: its session is lost only after the idle timeout.
+#[test]
+fn a_clock_that_is_killed_and_started_again_is_shown_at_once() {
+    let all: Vec<_> = VERSIONS.iter().flat_map(|version| ["--version", version]).collect();
+    let mut relay = Relay::start("127.0.0.1:0", &all);
+    let mut subscribers = ["moq-lite-01", "moq-lite-04", "moq-lite-06", "moqt-18"]
+        .map(|version| relay.clock("subscribe", &["--version", version]));
+    for subscriber in &mut subscribers {
+        subscriber.says("waiting for clock");
+    }
+    for version in ["moq-lite-06", "moq-lite-02", "moqt-18"] {
+        for _ in 0..2 {
+            let publisher = relay.clock("publish", &["--version", version]);
+            for subscriber in &mut subscribers {
+                subscriber.says("clock is there");
+                second(&subscriber.line());
+            }
+            publisher.signal("KILL");
+            publisher.end();
+        }
+    }
+    // It happened while every session of a killed publisher was still there.
+    relay.running.signal("TERM");
+    relay.running.says("stopped by SIGTERM");
+    assert!(!relay.running.said().contains(" lost"), "{}", relay.running.said());
+}
+
 /// Also when there is nothing to end yet.
 #[test]
 fn a_clock_that_still_dials_can_be_stopped() {

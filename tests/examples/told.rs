@@ -143,9 +143,12 @@ fn a_directory_for_traces_is_made() {
     let _ = std::fs::remove_dir_all(&directory);
     let traces = directory.join("of/today");
     let relay = Relay::start("127.0.0.1:0", &["--trace", traces.to_str().unwrap()]);
-    relay.clock("subscribe", &[]).says("speaks");
+    let mut subscriber = relay.clock("subscribe", &[]);
+    let _publisher = relay.clock("publish", &[]);
+    // The relay has both sessions by then, and each has its file.
+    subscriber.says("clock is there");
     let made: Vec<_> = traces.read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
-    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(made.len(), 2, "{made:?}");
 }
 
 #[test]
