@@ -216,6 +216,55 @@ fn a_relay_moves_its_readers() {
     }
 }
 
+/// A publisher that is asked to leave dials again before it does. It was not started again, so nobody hears of an
+/// end, at the relay or after it.
+#[test]
+fn a_publisher_that_dials_again_when_asked_to_leave_brings_the_same() {
+    for version in every_version().filter(|it| knows_content(*it)) {
+        for publisher_leaves in [false, true] {
+            let mut net = Net::new(3);
+            let old = net.link(0, 1, version);
+            net.link(2, 1, version);
+            let mut broadcast = net.origins[0].create_broadcast("live").unwrap();
+            let mut track = broadcast.create_track(Track::new("video")).unwrap();
+            net.advance(500);
+            let mut viewers = [1, 2].map(|node| {
+                let mut announced = net.origins[node].consume();
+                let Poll::Ready(Some(announce)) = announced.try_announced() else {
+                    panic!("{version}")
+                };
+                let live = announce.broadcast.unwrap();
+                let reader = live.subscribe_track("video", everything()).unwrap();
+                (announced, reader, Read::default())
+            });
+            net.advance(500);
+            for n in 0..60 {
+                match n {
+                    20 => {
+                        let node = usize::from(!publisher_leaves);
+                        let goaway = Goaway::default().timeout(seconds(30));
+                        net.session(old, node).go_away(goaway).unwrap();
+                    }
+                    25 => _ = net.link(0, 1, version),
+                    _ => {}
+                }
+                track.write_frame(n, "x").unwrap();
+                net.advance(10);
+                viewers.iter_mut().for_each(|(_, reader, read)| read.more(reader));
+            }
+            net.advance(200);
+            for (announced, reader, read) in &mut viewers {
+                read.more(reader);
+                let what = format!("{version}, {publisher_leaves}");
+                read.check(60, &what);
+                assert!(announced.try_announced().is_pending(), "{what}: it did not end");
+            }
+            let closed = net.session(old, 1).try_closed();
+            assert_eq!(closed, Poll::Ready(Error::SessionClosed), "{version}");
+        }
+    }
+}
+
 /// What the peer says later of its ways changes nothing: they are those of a session that goes.
 #[test]
 fn a_way_that_gets_better_is_still_the_last_choice() {

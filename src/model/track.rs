@@ -454,6 +454,11 @@ impl TrackProducer {
                 return Err(Error::Closed);
             }
             if state.shelf.find_live(sequence).is_some() {
+                // An older source was sooner. This one has shown that it brings groups, and need not win.
+                let next = state.shelf.edge();
+                if source != 0 && state.sources.brought(source, next) {
+                    state.demand.suppliers.take(woken);
+                }
                 return Err(Error::Duplicate);
             }
             if sequence < state.shelf.floor() {

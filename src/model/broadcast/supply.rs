@@ -146,7 +146,7 @@ impl State {
     }
 
     /// Lets every running track come from the desk that is best for it now. The old source goes on until
-    /// the new one brings a group.
+    /// the new one brings a group, which may be one that is here already.
     fn steer(&mut self, debris: &mut Debris, woken: &mut Woken) {
         let tracks: Vec<_> = self.tracks.values().filter_map(|track| track.upgrade()).collect();
         for track in &tracks {
@@ -610,11 +610,15 @@ mod tests {
         let mut near = session(&origin, 3, 1);
         let mut new = asked(&mut near).expect("it is asked at once");
         new.accept(TrackInfo::default()).unwrap();
-        assert_eq!(new.create_group(0).unwrap_err(), Error::Duplicate);
         let open = old.create_group(1).unwrap();
         assert!(!old.is_superseded(), "the new one brought nothing yet");
+        assert_eq!(new.create_group(0).unwrap_err(), Error::Duplicate);
+        assert!(
+            old.is_superseded() && !new.is_superseded(),
+            "it need not be sooner to bring a group"
+        );
+        assert_eq!(old.create_group(2).unwrap_err(), Error::Cancelled);
         drop(new.create_group(2).unwrap());
-        assert!(old.is_superseded() && !new.is_superseded());
         assert_eq!(old.create_group(3).unwrap_err(), Error::Cancelled);
         drop((open, old));
         assert!(reader.try_closed().is_pending());
