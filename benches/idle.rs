@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use smoq::{Client, Origin, Server};
 use smoq_blocking::Endpoint;
-use smoq_quinn::smoq_tls::{Buffers, Identity, Trust};
+use smoq_quinn::smoq_quic::{Buffers, Identity, Trust};
 
 /// Clients that share a socket.
 const PER_SOCKET: usize = 50;

@@ -21,7 +21,7 @@ use smoq::{
     Client, GroupConsumer, Origin, OriginProducer, Server, Subscription, Track, TrackProducer,
 };
 use smoq_blocking::{Budget, Endpoint};
-use smoq_quinn::smoq_tls::{Identity, Trust};
+use smoq_quinn::smoq_quic::{Identity, Trust};
 use tokio::sync::Semaphore;
 
 /// Payload of a group.

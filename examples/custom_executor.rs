@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
 use smoq::{Client, Origin, OriginConsumer, ReadyList, Server, Subscription, Track, TrackProducer};
-use smoq_blocking::smoq_tls::{Identity, Trust};
+use smoq_blocking::smoq_quic::{Identity, Trust};
 use smoq_blocking::{Budget, Endpoint, Event, config};
 
 /// An executor of one screen runs the async API of smoq, between a publisher and a subscriber

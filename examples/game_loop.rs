@@ -30,7 +30,7 @@ use smoq::{
     BroadcastProducer, Client, Origin, OriginConsumer, Server, Subscription, Track, TrackConsumer,
     TrackProducer,
 };
-use smoq_blocking::smoq_tls::{Identity, Trust};
+use smoq_blocking::smoq_quic::{Identity, Trust};
 use smoq_blocking::{Budget, ConnectionId, Endpoint, Event, config};
 
 const PLAYERS: usize = 32;

@@ -32,7 +32,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use smoq::{Client, Error, Goaway, Hop, Limits, Origin, OriginProducer, Server, Session};
-use smoq_quinn::smoq_tls::{Identity, SOCKET_BUFFER, Url};
+use smoq_quinn::smoq_quic::{Identity, SOCKET_BUFFER, Url};
 use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

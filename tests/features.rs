@@ -45,7 +45,7 @@ fn assert_test(named: &str) {
 /// All names in the code, public ones among them.
 fn names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut dirs = ["src", "adapters/quinn/src", "adapters/blocking/src", "adapters/tls/src"]
+    let mut dirs = ["src", "adapters/quinn/src", "adapters/blocking/src", "adapters/quic/src"]
         .map(String::from)
         .to_vec();
     while let Some(dir) = dirs.pop() {

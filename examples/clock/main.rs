@@ -34,7 +34,7 @@ use smoq::{
     OriginProducer, Path, Subscription, Timestamp,
 };
 use smoq_quinn::config;
-use smoq_quinn::smoq_tls::Url;
+use smoq_quinn::smoq_quic::Url;
 use tokio::time::{Instant, sleep, sleep_until};
 
 const TRACK: &str = "seconds";

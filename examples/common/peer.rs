@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, Command, Parser};
 use smoq::{Version, Versions};
-use smoq_quinn::smoq_tls::{Fingerprint, Trust, Url};
+use smoq_quinn::smoq_quic::{Fingerprint, Trust, Url};
 use tokio::time::Instant;
 
 /// Options of everybody who dials or is dialed.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use smoq::{BroadcastConsumer, Client, Limits, Origin, OriginProducer, Server, Session};
 use smoq_blocking::{Budget, Endpoint};
 use smoq_quinn::config;
-use smoq_quinn::smoq_tls::{Identity, Trust};
+use smoq_quinn::smoq_quic::{Identity, Trust};
 use tokio::runtime::Runtime;
 
 use crate::{report, signals};

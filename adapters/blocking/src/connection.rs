@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn_proto::crypto::rustls::HandshakeData;
 use quinn_proto::{
     ConnectionError, ConnectionHandle, Dir, EndpointEvent, FinishError, ReadError,
     SendDatagramError, StreamEvent, VarInt, WriteError,
@@ -15,11 +14,15 @@ use quinn_proto::{
 use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, Server, Session, SessionRequest, Version};
-use smoq_tls::rustls::pki_types::CertificateDer;
+use smoq_quic::rustls::pki_types::CertificateDer;
+use smoq_quic::{
+    FLUSH_TIMEOUT, StreamAllowance, quic_code, quic_stream_code, quic_stream_id, send_window,
+    session_error, stream_code, stream_id,
+};
 
-use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS, STREAMS};
+use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
 use crate::dialing::Unreachable;
-use crate::ending::{self, Closing, Sending};
+use crate::ending::{Closing, Sending};
 use crate::log;
 use crate::socket::Socket;
 
@@ -106,7 +109,7 @@ pub(crate) struct Connection {
     moq: Option<Moq>,
     sending: Sending,
     /// Streams that the peer may have open, bidirectional and unidirectional.
-    allowed: [u32; 2],
+    allowed: [StreamAllowance; 2],
     /// The session has ended; QUIC shall end behind what was sent.
     closing: Option<Closing>,
     /// QUIC has ended; the session shall hear of it behind what was received, or at this time.
@@ -154,8 +157,6 @@ const PIECES: usize = 16;
 const BURSTS: usize = 4;
 /// Turns that a deadline may wait for what came in before it.
 const LATE: usize = 64;
-/// Below this quinn would be starved between two turns.
-const MIN_SEND_WINDOW: u64 = 128 << 10;
 
 impl Connection {
     pub(crate) fn new(
@@ -173,7 +174,7 @@ impl Connection {
             role: Some(role),
             moq: None,
             sending: Sending::default(),
-            allowed: [FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS],
+            allowed: [FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS].map(StreamAllowance::new),
             closing: None,
             lost: None,
             drained: None,
@@ -266,16 +267,14 @@ impl Connection {
     fn connected(&mut self, now: Instant, events: &mut VecDeque<Event>) {
         let Some(role) = self.role.take() else { return };
         let tls = self.quic.crypto_session().handshake_data();
-        let tls = tls.and_then(|data| data.downcast::<HandshakeData>().ok());
-        let alpn = tls.and_then(|tls| tls.protocol);
         let versions = match &role {
             Role::Client(client) => client.versions(),
             Role::Server(server) | Role::Request(server) => server.versions(),
         };
-        let Some(agreed) = versions.agreed(alpn.as_deref()) else {
+        let Some(agreed) = smoq_quic::agreed(tls, versions) else {
             // A TLS configuration that offers something foreign leads here, or a peer without ALPN.
             log::no_version(self.id, self.quic.remote_address());
-            let code = varint(smoq::Error::Version.session_code());
+            let code = quic_code(smoq::Error::Version.session_code());
             self.quic.close(now, code, Bytes::from_static(b"no version in common"));
             let (id, error) = (self.id, ConnectionError::VersionMismatch);
             events.push_back(Event::Failed { id, error });
@@ -333,14 +332,7 @@ impl Connection {
         if self.moq.is_none() {
             return;
         }
-        let error = match error {
-            ConnectionError::ApplicationClosed(close) => {
-                smoq::Error::from_session_code(Code::new(close.error_code.into_inner()))
-            }
-            ConnectionError::TimedOut => smoq::Error::Timeout,
-            _ => smoq::Error::Disconnected,
-        };
-        self.lost = Some((error, now + ending::TIME));
+        self.lost = Some((session_error(&error), now + FLUSH_TIMEOUT));
     }
 
     fn stream_event(&mut self, now: Instant, event: StreamEvent, turn: &mut Turn) {
@@ -350,20 +342,23 @@ impl Connection {
                     if dir == Dir::Bi {
                         self.sending.opened(id);
                     }
-                    self.input(now, Input::Opened { id: moq_id(id) });
+                    self.input(now, Input::Opened { id: stream_id(id) });
                     // What came with the opening is not reported again.
                     self.read(now, id, turn);
                 }
                 self.allow_streams(dir);
             }
             StreamEvent::Readable { id } => self.read(now, id, turn),
-            StreamEvent::Writable { id } => self.input(now, Input::Writable { id: moq_id(id) }),
+            StreamEvent::Writable { id } => self.input(now, Input::Writable { id: stream_id(id) }),
             StreamEvent::Stopped { id, error_code } => {
                 if self.sending.done(id) {
                     // QUIC keeps a stream that is stopped until that is answered.
                     let _ = self.quic.send_stream(id).reset(error_code);
                 }
-                self.input(now, Input::Stopped { id: moq_id(id), code: stream_code(error_code) });
+                self.input(
+                    now,
+                    Input::Stopped { id: stream_id(id), code: stream_code(error_code) },
+                );
             }
             StreamEvent::Available { dir } => {
                 let dir = match dir {
@@ -378,14 +373,11 @@ impl Connection {
         }
     }
 
-    /// Lets the peer open more streams if it uses more than half of what it may: QUIC reserves memory for
-    /// all, used or not.
+    /// Lets the peer open more streams if it needs them.
     fn allow_streams(&mut self, dir: Dir) {
-        let allowed = &mut self.allowed[dir as usize];
         let open = self.quic.streams().remote_open_streams(dir);
-        if open > u64::from(*allowed / 2) && *allowed < STREAMS {
-            *allowed = STREAMS.min(*allowed * 4);
-            self.quic.set_max_concurrent_streams(dir, (*allowed).into());
+        if let Some(limit) = self.allowed[dir as usize].raise(open) {
+            self.quic.set_max_concurrent_streams(dir, limit.into());
         }
     }
 
@@ -399,34 +391,36 @@ impl Connection {
     /// flow control then holds the peer.
     fn read(&mut self, now: Instant, id: quinn_proto::StreamId, turn: &mut Turn) {
         let Some(Moq { driver, clock, .. }) = &mut self.moq else { return };
-        let (now, moq_id) = (clock.instant(now), moq_id(id));
+        let (now, stream_id) = (clock.instant(now), stream_id(id));
         let mut stream = self.quic.recv_stream(id);
-        if driver.read_limit(moq_id) == 0 {
+        if driver.read_limit(stream_id) == 0 {
             // A reset is heard all the same; of the rest `Action::Resume` reminds us.
             if let Ok(Some(code)) = stream.received_reset() {
-                driver.handle(now, Input::Reset { id: moq_id, code: stream_code(code) });
+                driver.handle(now, Input::Reset { id: stream_id, code: stream_code(code) });
             }
             return;
         }
         // The end was read before, or we stopped it: nothing to say.
         let Ok(mut chunks) = stream.read(true) else { return };
         loop {
-            let limit = driver.read_limit(moq_id);
+            let limit = driver.read_limit(stream_id);
             if limit == 0 {
                 break;
             }
             turn.items += 1;
             match chunks.next(limit) {
                 Ok(Some(chunk)) => {
-                    driver.handle(now, Input::Data { id: moq_id, bytes: chunk.bytes, fin: false });
+                    driver
+                        .handle(now, Input::Data { id: stream_id, bytes: chunk.bytes, fin: false });
                 }
                 Ok(None) => {
-                    driver.handle(now, Input::Data { id: moq_id, bytes: Bytes::new(), fin: true });
+                    driver
+                        .handle(now, Input::Data { id: stream_id, bytes: Bytes::new(), fin: true });
                     break;
                 }
                 Err(ReadError::Blocked) => break,
                 Err(ReadError::Reset(code)) => {
-                    driver.handle(now, Input::Reset { id: moq_id, code: stream_code(code) });
+                    driver.handle(now, Input::Reset { id: stream_id, code: stream_code(code) });
                     break;
                 }
             }
@@ -463,7 +457,7 @@ impl Connection {
         // Bytes that quinn holds are out of reach for priorities and expiry. Two congestion
         // windows keep the path busy; quinn's default would hold ten megabytes.
         let window = self.quic.congestion_state().window();
-        self.quic.set_send_window(window.saturating_mul(2).max(MIN_SEND_WINDOW));
+        self.quic.set_send_window(send_window(window));
         let max_datagram = self.quic.datagrams().max_size().unwrap_or(0) as u64;
         let path = PathInfo::of_window(self.quic.rtt(), window, max_datagram);
         if path.is_news_to(&moq.path) {
@@ -533,7 +527,7 @@ impl Connection {
     fn act(&mut self, now: Instant, action: Action, turn: &mut Turn) {
         match action {
             Action::Close { code, reason } => {
-                let (wire, reason) = (varint(code), Bytes::from_static(reason.as_bytes()));
+                let (wire, reason) = (quic_code(code), Bytes::from_static(reason.as_bytes()));
                 if code == Code::default() {
                     self.closing = Some(Closing::new(now, wire, reason));
                 } else {
@@ -541,15 +535,15 @@ impl Connection {
                 }
             }
             Action::Reset { id, code } => {
-                self.sending.done(quic_id(id));
-                let _ = self.quic.send_stream(quic_id(id)).reset(wire_code(code));
+                self.sending.done(quic_stream_id(id));
+                let _ = self.quic.send_stream(quic_stream_id(id)).reset(quic_stream_code(code));
             }
-            Action::Resume { id } => self.read(now, quic_id(id), turn),
+            Action::Resume { id } => self.read(now, quic_stream_id(id), turn),
             Action::SetPriority { id, priority } => {
-                let _ = self.quic.send_stream(quic_id(id)).set_priority(priority);
+                let _ = self.quic.send_stream(quic_stream_id(id)).set_priority(priority);
             }
             Action::Stop { id, code } => {
-                let _ = self.quic.recv_stream(quic_id(id)).stop(wire_code(code));
+                let _ = self.quic.recv_stream(quic_stream_id(id)).stop(quic_stream_code(code));
             }
             // The enum may grow; what is unknown here is not needed for correctness.
             _ => {}
@@ -609,7 +603,7 @@ fn open_stream(
     let Some(id) = quic.streams().open(dir) else { return open.blocked() };
     let _ = quic.send_stream(id).set_priority(open.priority());
     sending.opened(id);
-    open.opened(moq_id(id));
+    open.opened(stream_id(id));
 }
 
 fn write_stream(
@@ -617,7 +611,7 @@ fn write_stream(
     sending: &mut Sending,
     mut write: smoq::machine::Write<'_>,
 ) {
-    let id = quic_id(write.id());
+    let id = quic_stream_id(write.id());
     let mut stream = quic.send_stream(id);
     // Asked before quinn takes bytes out of the slice.
     let (len, fin) = (write.len(), write.fin());
@@ -644,40 +638,5 @@ fn write_stream(
         Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => {
             write.blocked(0);
         }
-    }
-}
-
-fn moq_id(id: quinn_proto::StreamId) -> stream::StreamId {
-    stream::StreamId::from_u64(VarInt::from(id).into_inner())
-}
-
-fn quic_id(id: stream::StreamId) -> quinn_proto::StreamId {
-    VarInt::from_u64(id.as_u64()).unwrap_or(VarInt::MAX).into()
-}
-
-/// On streams the deployed peers put codes in the form of HTTP/3, although there is none here;
-/// only the session's own code goes as it is.
-fn wire_code(code: Code) -> VarInt {
-    varint(code.to_http3())
-}
-
-fn stream_code(wire: VarInt) -> Code {
-    Code::new(wire.into_inner()).from_http3()
-}
-
-fn varint(code: Code) -> VarInt {
-    VarInt::from_u64(code.as_u64()).unwrap_or(VarInt::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stream_codes_are_read_in_both_forms_and_sent_in_one() {
-        let mapped = VarInt::from_u64(0x52e4_a40f_a8db + 7).unwrap();
-        assert_eq!(wire_code(Code::new(7)), mapped);
-        assert_eq!(stream_code(mapped), Code::new(7));
-        assert_eq!(stream_code(VarInt::from_u32(7)), Code::new(7));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use quinn_proto::{ClientConfig, ConnectError, ConnectionError};
 use smoq::Client;
-use smoq_tls::Race;
+use smoq_quic::Race;
 
 use crate::Endpoint;
 use crate::connection::{ConnectionId, Event, Role};
@@ -28,7 +28,7 @@ pub enum DialError {
 }
 
 /// No address of a host could be reached: which were tried, and why each failed.
-pub type Unreachable = smoq_tls::Unreachable<DialError>;
+pub type Unreachable = smoq_quic::Unreachable<DialError>;
 
 /// The hosts that are being dialed.
 #[derive(Default)]
@@ -66,7 +66,7 @@ impl Endpoint {
     /// Dials `name` by one of its addresses `remotes`, in the way of RFC 8305 ("Happy Eyeballs").
     ///
     /// IPv6 and IPv4 take turns, IPv6 first. An address that does not answer within
-    /// [250 ms](smoq_tls::ATTEMPT_DELAY) is joined by the next one, and one that fails is followed by it at
+    /// [250 ms](smoq_quic::ATTEMPT_DELAY) is joined by the next one, and one that fails is followed by it at
     /// once; the first handshake that completes wins, and the others are closed. `name` is the name that the
     /// server's certificate must be for. An endpoint that dials both families is bound to `[::]`; one on an
     /// IPv4 address passes over IPv6.

@@ -1,14 +1,11 @@
 //! How a connection ends without losing what was sent.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::{StreamId, VarInt, WriteError};
-
-/// How long an end may wait: ours until the peer has acknowledged what was sent before it, the peer's
-/// until what came before it is read.
-pub(crate) const TIME: Duration = Duration::from_secs(1);
+use smoq_quic::FLUSH_TIMEOUT;
 
 /// A close that waits: a CONNECTION_CLOSE overtakes what is under way.
 pub(crate) struct Closing {
@@ -20,7 +17,7 @@ pub(crate) struct Closing {
 
 impl Closing {
     pub(crate) fn new(now: Instant, code: VarInt, reason: Bytes) -> Self {
-        Self { code, reason, until: now + TIME }
+        Self { code, reason, until: now + FLUSH_TIMEOUT }
     }
 }
 

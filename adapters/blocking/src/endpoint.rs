@@ -15,7 +15,7 @@ use quinn_proto::{
     ClientConfig, ConnectionHandle, DatagramEvent, EndpointConfig, Incoming, ServerConfig, Transmit,
 };
 use smoq::{Client, ReadyList, Server, Session};
-use smoq_tls::Buffers;
+use smoq_quic::Buffers;
 
 use crate::Error;
 use crate::connection::{Connection, ConnectionId, Event, Role};
@@ -179,7 +179,7 @@ impl Endpoint {
     ///
     /// Resolving a host name blocks.
     pub fn connect(url: &str, config: ClientConfig, client: &Client) -> Result<Self, Error> {
-        let url: smoq_tls::Url = url.parse()?;
+        let url: smoq_quic::Url = url.parse()?;
         let remotes: Vec<_> = (url.host(), url.port()).to_socket_addrs()?.collect();
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let mut endpoint = if remotes.iter().any(SocketAddr::is_ipv6) {
@@ -263,7 +263,7 @@ impl Endpoint {
     }
 
     /// How many bytes the system holds for the socket. If that is less than
-    /// [`SOCKET_BUFFER`](smoq_tls::SOCKET_BUFFER) and many clients may dial at once, the operator should know.
+    /// [`SOCKET_BUFFER`](smoq_quic::SOCKET_BUFFER) and many clients may dial at once, the operator should know.
     pub fn buffers(&self) -> Buffers {
         self.socket.buffers()
     }

@@ -13,7 +13,7 @@
 //! use std::time::Duration;
 //!
 //! use smoq::{Client, Origin, Subscription, Track};
-//! use smoq_blocking::{Budget, Endpoint, config, smoq_tls::Trust};
+//! use smoq_blocking::{Budget, Endpoint, config, smoq_quic::Trust};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (mine, theirs) = (Origin::default().produce(), Origin::default().produce());
@@ -43,7 +43,6 @@
 //! [`smoq::Driver`] by quinn-proto. Start at [`Endpoint::step`] in `endpoint.rs`; what one
 //! connection does in its turn is `connection.rs`; packets go through `socket.rs`.
 
-pub mod config;
 mod connection;
 mod dialing;
 mod ending;
@@ -55,7 +54,7 @@ pub use connection::{ConnectionId, Event};
 pub use dialing::{DialError, Unreachable};
 pub use endpoint::{Budget, Endpoint, Step};
 pub use quinn_proto;
-pub use smoq_tls;
+pub use smoq_quic::{self, config};
 
 /// Why there is no endpoint or no connection.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +68,7 @@ pub enum Error {
     Io(#[from] std::io::Error),
     /// Not a URL to dial.
     #[error(transparent)]
-    Url(#[from] smoq_tls::InvalidUrl),
+    Url(#[from] smoq_quic::InvalidUrl),
 }
 
 /// Compiles and runs the example of the README.

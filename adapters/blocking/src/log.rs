@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use quinn_proto::ConnectionError;
 use smoq::Version;
-use smoq_tls::Buffers;
+use smoq_quic::Buffers;
 
 use crate::connection::ConnectionId;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::BytesMut;
 use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
-use smoq_tls::Buffers;
+use smoq_quic::Buffers;
 
 use crate::log;
 
@@ -46,7 +46,7 @@ pub(crate) struct Datagram {
 
 impl Socket {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let (socket, buffers) = smoq_tls::bind(addr)?;
+        let (socket, buffers) = smoq_quic::bind(addr)?;
         log::buffers(&buffers);
         // Sets it non-blocking as well.
         let offload = UdpSocketState::new((&socket).into())?;

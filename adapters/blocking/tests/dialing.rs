@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smoq::{Client, Server};
 use smoq_blocking::quinn_proto::{ClientConfig, ConnectionError};
-use smoq_blocking::smoq_tls::{Identity, Trust};
+use smoq_blocking::smoq_quic::{Identity, Trust};
 use smoq_blocking::{Budget, ConnectionId, DialError, Endpoint, Event, config};
 
 fn loopback() -> SocketAddr {

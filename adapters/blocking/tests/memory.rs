@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use smoq::{Client, Server, Session};
-use smoq_blocking::smoq_tls::{Identity, Trust};
+use smoq_blocking::smoq_quic::{Identity, Trust};
 use smoq_blocking::{Budget, Endpoint, Event, config};
 
 /// Both ends of a connection are here, and both have the same limits: each is below 100 KiB. With all

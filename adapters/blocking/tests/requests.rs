@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use smoq::{Client, Error, Origin, Role, Server, Session, SessionRequest, Subscription, Track};
 use smoq_blocking::quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use smoq_blocking::quinn_proto::{ClientConfig, ServerConfig};
-use smoq_blocking::smoq_tls::rustls::crypto::{WebPkiSupportedAlgorithms, ring};
-use smoq_blocking::smoq_tls::rustls::pki_types::{CertificateDer, UnixTime};
-use smoq_blocking::smoq_tls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use smoq_blocking::smoq_tls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use smoq_blocking::smoq_tls::rustls::{
+use smoq_blocking::smoq_quic::rustls::crypto::{WebPkiSupportedAlgorithms, ring};
+use smoq_blocking::smoq_quic::rustls::pki_types::{CertificateDer, UnixTime};
+use smoq_blocking::smoq_quic::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use smoq_blocking::smoq_quic::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use smoq_blocking::smoq_quic::rustls::{
     self, DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::HandshakeSignatureValid,
 };
-use smoq_blocking::smoq_tls::{self, Identity, Trust};
+use smoq_blocking::smoq_quic::{self, Identity, Trust};
 use smoq_blocking::{Budget, ConnectionId, Endpoint, Event, config};
 
 /// A socket that listens and asks, and one that dials.
@@ -167,7 +167,7 @@ fn a_client_may_show_a_certificate() {
     let alice = Identity::self_signed(["alice"]).unwrap();
     let (chain, key) = (alice.chain().to_vec(), alice.key().clone_key());
     let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).unwrap();
-    let mut tls = smoq_tls::client(&pair.trust, server.versions().alpns()).unwrap();
+    let mut tls = smoq_quic::tls::client(&pair.trust, server.versions().alpns()).unwrap();
     tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
     let tls = QuicClientConfig::try_from(tls).unwrap();
     pair.dial_with(&Client::new(), ClientConfig::new(Arc::new(tls)));

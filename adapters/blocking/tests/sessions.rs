@@ -17,7 +17,7 @@ use smoq::{
     Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 use smoq_blocking::quinn_proto::ConnectionError;
-use smoq_blocking::smoq_tls::{Identity, Trust};
+use smoq_blocking::smoq_quic::{Identity, Trust};
 use smoq_blocking::{Budget, Endpoint, Event, Step, config};
 
 #[test]

@@ -3,29 +3,33 @@
 use std::time::Duration;
 
 use smoq::Instant;
+use smoq_quic::StreamAllowance;
 
-use crate::config::STREAMS;
-
-/// How many streams of one direction the peer may have open. QUIC reserves memory for all of them, so they
-/// are few at first, and become four times as many when the peer uses more than half.
+/// How many streams of one direction the peer uses, and may use.
 ///
-/// A stream that has ended counts for two to four round trips more: QUIC gives its place to another one when the
-/// peer has acknowledged the end, and the peer hears of it after that.
+/// quinn does not tell how many are open, so they are counted here. A stream that has ended counts for two to
+/// four round trips more: QUIC allows another one when the peer has acknowledged the end, and the peer learns
+/// of that later still.
 pub(crate) struct Allowance {
-    limit: u32,
+    allowed: StreamAllowance,
     open: u32,
-    /// Streams that ended in this period and in the one before. Each is two round trips.
+    /// Streams that ended in this period and in the one before. A period is two round trips.
     ended: [u32; 2],
     /// When this period and the next one end.
     until: [Instant; 2],
 }
 
 impl Allowance {
-    pub(crate) fn new(limit: u32) -> Self {
-        Self { limit, open: 0, ended: [0; 2], until: [Instant::ZERO; 2] }
+    pub(crate) fn new(first: u32) -> Self {
+        Self {
+            allowed: StreamAllowance::new(first),
+            open: 0,
+            ended: [0; 2],
+            until: [Instant::ZERO; 2],
+        }
     }
 
-    /// The peer opened a stream. Gives the limit if it is to be raised.
+    /// The peer opened a stream. Returns the new limit if it has to be raised.
     pub(crate) fn opened(&mut self, now: Instant, rtt: impl FnOnce() -> Duration) -> Option<u32> {
         if now >= self.until[0] {
             let period = 2 * rtt();
@@ -34,11 +38,7 @@ impl Allowance {
         }
         self.open += 1;
         let used = self.open + self.ended[0] + self.ended[1];
-        if used <= self.limit / 2 || self.limit >= STREAMS {
-            return None;
-        }
-        self.limit = STREAMS.min(self.limit * 4);
-        Some(self.limit)
+        self.allowed.raise(used.into())
     }
 
     /// A stream that the peer opened is over.
@@ -51,6 +51,7 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::STREAMS;
 
     fn rtt() -> Duration {
         Duration::from_millis(100)

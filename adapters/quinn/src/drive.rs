@@ -18,18 +18,15 @@ use quinn::{
 use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
+use smoq_quic::{FLUSH_TIMEOUT, quic_stream_code, send_window, session_error, stream_code};
 
 use crate::log;
-use crate::streams::{FIRST_STREAM, Stream, Streams, stream_code, wire_code};
+use crate::streams::{FIRST_STREAM, Stream, Streams};
 
 /// What one round may spend on each of reading, working and writing: one an item and one a KiB.
 const ROUND: usize = 256;
 /// Rounds until other tasks have their turn.
 const ROUNDS: usize = 4;
-/// Below this quinn would run dry between two turns.
-const MIN_SEND_WINDOW: u64 = 128 << 10;
-/// How long the peer may take to acknowledge what was sent before a clean close.
-const FLUSH: Duration = Duration::from_secs(1);
 
 const ACCEPT_UNI: usize = 0;
 const ACCEPT_BI: usize = 1;
@@ -77,12 +74,11 @@ pub(crate) async fn drive(
             round.streams.close(code, reason.as_bytes());
             outcome(code)
         }
-        End::Lost(ConnectionError::TimedOut) => Err(Error::Timeout),
         End::Lost(ConnectionError::LocallyClosed) => Ok(()),
         End::Lost(ConnectionError::ApplicationClosed(close)) => {
             outcome(Code::new(close.error_code.into_inner()))
         }
-        End::Lost(_) => Err(Error::Disconnected),
+        End::Lost(error) => Err(session_error(&error)),
     }
 }
 
@@ -209,7 +205,7 @@ impl Round<'_, '_> {
                 Lost::Watched(_) => {}
                 Lost::Reading(error) => {
                     let error = error.clone();
-                    self.driver.handle(now, closed(&error));
+                    self.driver.handle(now, Input::Closed { error: session_error(&error) });
                     self.lost = Lost::Told(error);
                     continue;
                 }
@@ -368,14 +364,14 @@ impl Round<'_, '_> {
             return;
         };
         if let Action::Reset { code, .. } = action {
-            return self.streams.reset(id, wire_code(code.to_http3()));
+            return self.streams.reset(id, quic_stream_code(code));
         }
         let Some((stream, waker)) = self.streams.by_id(id) else { return };
         match action {
             Action::Stop { code, .. } => {
                 if let Some(mut recv) = stream.recv.take() {
                     // It fails if the peer ended it already.
-                    let _ = recv.stop(wire_code(code.to_http3()));
+                    let _ = recv.stop(quic_stream_code(code));
                 }
             }
             Action::SetPriority { priority, .. } => {
@@ -511,7 +507,7 @@ impl Round<'_, '_> {
         self.measure();
         let path = self.connection.stats().path;
         self.tell_path(now, path.rtt, path.cwnd);
-        let window = (2 * path.cwnd).max(MIN_SEND_WINDOW);
+        let window = send_window(path.cwnd);
         // Each change wakes the connection's task, so small ones are left out.
         if window.abs_diff(self.send_window) > self.send_window / 4 {
             self.connection.set_send_window(window);
@@ -531,7 +527,7 @@ impl Round<'_, '_> {
 
     /// Waits until the peer has what was sent: a close overtakes what is under way.
     async fn flush(&mut self) {
-        let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH);
+        let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH_TIMEOUT);
         let mut flushed = pin!(self.streams.flushed());
         poll_fn(|cx| match flushed.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
@@ -539,15 +535,4 @@ impl Round<'_, '_> {
         })
         .await;
     }
-}
-
-fn closed(error: &ConnectionError) -> Input {
-    let error = match error {
-        ConnectionError::ApplicationClosed(close) => {
-            Error::from_session_code(Code::new(close.error_code.into_inner()))
-        }
-        ConnectionError::TimedOut => Error::Timeout,
-        _ => Error::Disconnected,
-    };
-    Input::Closed { error }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use quinn::{ClientConfig, Connecting, Connection, Endpoint, EndpointConfig, ServerConfig};
-use smoq_tls::{Buffers, Race};
+use smoq_quic::{Buffers, Race};
 
 use crate::log;
 
@@ -28,12 +28,12 @@ pub enum DialError {
 }
 
 /// No address of a host could be reached: which were tried, and why each failed.
-pub type Unreachable = smoq_tls::Unreachable<DialError>;
+pub type Unreachable = smoq_quic::Unreachable<DialError>;
 
 /// Listens on `local`, with socket buffers for bursts of clients.
 ///
 /// The second value is what the system granted; if that is less than
-/// [`SOCKET_BUFFER`](smoq_tls::SOCKET_BUFFER) and many clients may dial at once, the operator should know.
+/// [`SOCKET_BUFFER`](smoq_quic::SOCKET_BUFFER) and many clients may dial at once, the operator should know.
 /// Port 0 lets the system choose one; `[::]` takes IPv4 as well.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ pub fn listen_in(
 /// Connects to `host` by one of its `addresses`, in the way of RFC 8305 ("Happy Eyeballs").
 ///
 /// IPv6 and IPv4 take turns, IPv6 first. An address that does not answer within
-/// [250 ms](smoq_tls::ATTEMPT_DELAY) is joined by the next one, and one that fails is followed by it at once;
+/// [250 ms](smoq_quic::ATTEMPT_DELAY) is joined by the next one, and one that fails is followed by it at once;
 /// the first handshake that completes wins, and the others are closed. `host` is the name that the server's
 /// certificate must be for. Resolving it is the caller's: `tokio::net::lookup_host`, or
 /// [`ToSocketAddrs`](std::net::ToSocketAddrs), which blocks.
@@ -65,7 +65,7 @@ pub fn listen_in(
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use smoq_quinn::{config, smoq_tls::{Trust, Url}};
+/// use smoq_quinn::{config, smoq_quic::{Trust, Url}};
 ///
 /// let client = smoq::Client::new();
 /// let url: Url = "moqt://relay.example".parse()?;
@@ -185,7 +185,7 @@ fn bind(
     config: Option<ServerConfig>,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> io::Result<(Endpoint, Buffers)> {
-    let (socket, buffers) = smoq_tls::bind(local)?;
+    let (socket, buffers) = smoq_quic::bind(local)?;
     log::buffers(&buffers);
     let endpoint = Endpoint::new(EndpointConfig::default(), config, socket, runtime)?;
     Ok((endpoint, buffers))

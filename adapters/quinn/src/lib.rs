@@ -4,7 +4,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use smoq::Client;
-//! use smoq_quinn::{config, smoq_tls::Trust};
+//! use smoq_quinn::{config, smoq_quic::Trust};
 //!
 //! let client = Client::new();
 //! let config = config::client(&Trust::WebRoots, client.versions())?;
@@ -22,7 +22,6 @@
 //! [`listen`] has socket buffers for many clients at once.
 
 mod allowance;
-pub mod config;
 mod drive;
 mod endpoint;
 mod log;
@@ -36,11 +35,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub use endpoint::{DialError, Unreachable, dial, dial_in, listen, listen_in};
-use quinn::crypto::rustls::HandshakeData;
 use smoq::{Agreed, Client, Clock, Server, Session, SessionRequest, Versions};
-pub use smoq_tls;
+pub use smoq_quic::{self, config};
 
-use crate::streams::{Streams, wire_code};
+use crate::streams::Streams;
 
 /// Why a connection did not become a session. It is closed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -189,19 +187,20 @@ impl fmt::Debug for Driving {
 fn default_runtime(connection: &quinn::Connection) -> Result<Arc<dyn quinn::Runtime>, Error> {
     let runtime = quinn::default_runtime();
     if runtime.is_none() {
-        connection.close(wire_code(smoq::Error::Internal.session_code()), b"no runtime");
+        connection.close(smoq_quic::quic_code(smoq::Error::Internal.session_code()), b"no runtime");
     }
     runtime.ok_or(Error::NoRuntime)
 }
 
 /// What TLS agreed on; without ALPN the set-up of the oldest versions decides, if they are spoken.
 fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Agreed, Error> {
-    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-    let alpn = data.and_then(|data| data.protocol);
-    let agreed = versions.agreed(alpn.as_deref());
+    let agreed = smoq_quic::agreed(connection.handshake_data(), versions);
     if agreed.is_none() {
         log::no_version(connection);
-        connection.close(wire_code(smoq::Error::Version.session_code()), b"no version in common");
+        connection.close(
+            smoq_quic::quic_code(smoq::Error::Version.session_code()),
+            b"no version in common",
+        );
     }
     agreed.ok_or(Error::Version)
 }

@@ -2,7 +2,7 @@
 
 use quinn::{Connection, ConnectionError};
 use smoq::Version;
-use smoq_tls::Buffers;
+use smoq_quic::Buffers;
 
 /// One event, or nothing without the feature.
 macro_rules! event {

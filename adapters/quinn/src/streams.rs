@@ -13,16 +13,6 @@ use crate::allowance::Allowance;
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
 use crate::stops::{Stops, Unwatched};
 
-/// A code as quinn takes it.
-pub(crate) fn wire_code(code: Code) -> VarInt {
-    VarInt::from_u64(code.as_u64()).unwrap_or(VarInt::MAX)
-}
-
-/// A code from RESET_STREAM or STOP_SENDING, in either of the forms that peers send.
-pub(crate) fn stream_code(code: VarInt) -> Code {
-    Code::new(code.into_inner()).from_http3()
-}
-
 /// Keys of the ready list from this one on are streams'.
 pub(crate) const FIRST_STREAM: usize = 7;
 
@@ -45,7 +35,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     fn new(id: quinn::StreamId, send: Option<SendStream>, recv: Option<RecvStream>) -> Self {
-        let id = StreamId::from_u64(VarInt::from(id).into_inner());
+        let id = smoq_quic::stream_id(id);
         let (is_peers, is_blocked, is_doubtful) = (false, false, false);
         Self { id, recv, send, stopped: None, is_peers, is_blocked, is_doubtful }
     }
@@ -264,7 +254,7 @@ impl Streams {
     /// Closes the connection unless that was done already.
     pub(crate) fn close(&self, code: Code, reason: &[u8]) {
         if self.connection.close_reason().is_none() {
-            self.connection.close(wire_code(code), reason);
+            self.connection.close(smoq_quic::quic_code(code), reason);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quinn::{ConnectionError, Endpoint};
 use smoq::{Client, Server};
-use smoq_quinn::smoq_tls::{Buffers, Identity, Trust};
+use smoq_quinn::smoq_quic::{Buffers, Identity, Trust};
 use smoq_quinn::{DialError, config, dial, listen};
 
 fn on_tokio(test: impl Future<Output = ()>) {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use smoq::{Client, Server};
 use smoq_quinn::config;
-use smoq_quinn::smoq_tls::{Identity, Trust};
+use smoq_quinn::smoq_quic::{Identity, Trust};
 
 /// How many bytes this thread has more afterwards.
 fn growth(work: impl FnOnce()) -> i64 {

@@ -2,7 +2,7 @@
 
 use quinn_proto::Dir;
 use smoq::{Origin, Subscription, Track};
-use smoq_tls::{Identity, Trust};
+use smoq_quic::{Identity, Trust};
 
 use super::*;
 use crate::config;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smoq::Versions;
-use smoq_tls::Identity;
+use smoq_quic::Identity;
 
 use super::*;
 use crate::config;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use smoq::{
     Client, Error, Origin, OriginProducer, Server, Session, SessionRequest, Version, Versions,
 };
-use smoq_quinn::smoq_tls::{Identity, Trust};
+use smoq_quinn::smoq_quic::{Identity, Trust};
 use smoq_quinn::{Driving, config};
 
 /// Makes a module per runtime, with a test per function that runs it in every version.

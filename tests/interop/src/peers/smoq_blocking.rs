@@ -11,7 +11,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use ::smoq_blocking::{Budget, Endpoint, Event, config, smoq_tls as tls};
+use ::smoq_blocking::{Budget, Endpoint, Event, config, smoq_quic as tls};
 use smoq::OriginProducer;
 use tokio::sync::mpsc;
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ::smoq_quinn::{config, smoq_tls as tls};
+use ::smoq_quinn::{config, smoq_quic as tls};
 use smoq::OriginProducer;
 
 use super::smoq_model::{self, Broadcast};

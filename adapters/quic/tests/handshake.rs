@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-use smoq_tls::{Fingerprint, Identity, Trust, rustls};
+use smoq_quic::{Fingerprint, Identity, Trust, rustls};
 
 /// The agreed ALPN, or why either side gave up.
 fn handshake(client: ClientConfig, server: ServerConfig) -> Result<Option<Vec<u8>>, rustls::Error> {
@@ -27,16 +27,16 @@ fn handshake(client: ClientConfig, server: ServerConfig) -> Result<Option<Vec<u8
 }
 
 fn is_believed(trust: &Trust, identity: &Identity) -> bool {
-    let client = smoq_tls::client(trust, ["a"]).unwrap();
-    handshake(client, smoq_tls::server(identity, ["a"]).unwrap()).is_ok()
+    let client = smoq_quic::tls::client(trust, ["a"]).unwrap();
+    handshake(client, smoq_quic::tls::server(identity, ["a"]).unwrap()).is_ok()
 }
 
 #[test]
 fn the_server_chooses_the_protocol() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let agree = |offered: &[&'static str], spoken: &[&'static str]| {
-        let client = smoq_tls::client(&Trust::Insecure, offered.iter().copied()).unwrap();
-        handshake(client, smoq_tls::server(&identity, spoken.iter().copied()).unwrap())
+        let client = smoq_quic::tls::client(&Trust::Insecure, offered.iter().copied()).unwrap();
+        handshake(client, smoq_quic::tls::server(&identity, spoken.iter().copied()).unwrap())
     };
     assert_eq!(agree(&["a", "b"], &["b", "a"]), Ok(Some(b"b".to_vec())));
     assert_eq!(agree(&["a"], &["b", "a"]), Ok(Some(b"a".to_vec())));
@@ -60,14 +60,14 @@ fn a_pinned_certificate_is_no_use_without_its_key() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let thief = Identity::self_signed(["localhost"]).unwrap();
     let stolen = Identity::new(identity.chain().to_vec(), thief.key().clone_key()).unwrap();
-    assert!(matches!(smoq_tls::server(&stolen, ["a"]), Err(smoq_tls::Error::Tls(_))));
+    assert!(matches!(smoq_quic::tls::server(&stolen, ["a"]), Err(smoq_quic::Error::Tls(_))));
 
     let key = rustls::crypto::ring::sign::any_supported_type(thief.key()).unwrap();
     let shown = CertifiedKey::new(identity.chain().to_vec(), key);
-    let mut server = smoq_tls::server(&identity, ["a"]).unwrap();
+    let mut server = smoq_quic::tls::server(&identity, ["a"]).unwrap();
     server.cert_resolver = Arc::new(SingleCertAndKey::from(shown));
     for trust in [Trust::from(identity.fingerprint()), Trust::Insecure] {
-        let client = smoq_tls::client(&trust, ["a"]).unwrap();
+        let client = smoq_quic::tls::client(&trust, ["a"]).unwrap();
         assert!(handshake(client, server.clone()).is_err(), "{trust:?}");
     }
 }
@@ -90,7 +90,7 @@ fn roots_want_the_name() {
 #[test]
 fn no_roots_is_an_error() {
     let trust = Trust::Roots(RootCertStore::empty());
-    assert!(matches!(smoq_tls::client(&trust, ["a"]), Err(smoq_tls::Error::NoRoots(_))));
+    assert!(matches!(smoq_quic::tls::client(&trust, ["a"]), Err(smoq_quic::Error::NoRoots(_))));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn an_identity_is_read_from_files() {
     }
     assert!(matches!(
         Identity::new(Vec::new(), identity.key().clone_key()),
-        Err(smoq_tls::Error::NoCertificate)
+        Err(smoq_quic::Error::NoCertificate)
     ));
 }
 
@@ -145,8 +145,8 @@ fn an_identity_is_read_from_files() {
 fn who_is_not_pinned_is_named() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let other = Identity::self_signed(["localhost"]).unwrap();
-    let client = smoq_tls::client(&Trust::from(other.fingerprint()), ["a"]).unwrap();
-    let error = handshake(client, smoq_tls::server(&identity, ["a"]).unwrap()).unwrap_err();
+    let client = smoq_quic::tls::client(&Trust::from(other.fingerprint()), ["a"]).unwrap();
+    let error = handshake(client, smoq_quic::tls::server(&identity, ["a"]).unwrap()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(&identity.fingerprint().to_string()), "{text}");
     assert!(text.contains("is not one of those that are pinned"), "{text}");

@@ -1,28 +1,33 @@
-//! What the QUIC adapters of [smoq](https://crates.io/crates/smoq) share. TLS 1.3: who a server says that
-//! it is ([`Identity`]) and whom a client believes ([`Trust`]). Dialing: what ([`Url`]), which of its
-//! addresses when ([`Race`]), and from which socket ([`bind`]).
+//! Everything that the QUIC adapters of [smoq](https://crates.io/crates/smoq) share.
 //!
-//! [`client`] and [`server`] make the rustls configurations that any QUIC stack on rustls takes.
-//! The cryptography is *ring*'s.
+//! - [`config`] and [`tls`]: QUIC and TLS configurations from an [`Identity`] or a [`Trust`];
+//! - dialing: [`Url`], [`Race`] (RFC 8305, "Happy Eyeballs") and [`bind`], a UDP socket with large buffers;
+//! - the rules of a session on a connection: [`agreed`], [`send_window`], [`StreamAllowance`],
+//!   [`FLUSH_TIMEOUT`], and how codes and errors are mapped.
 
+pub mod config;
 mod fingerprint;
 mod identity;
 mod race;
+mod session;
 mod socket;
+pub mod tls;
 mod trust;
 mod url;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use identity::Identity;
+pub use quinn_proto;
 pub use race::{ATTEMPT_DELAY, Race, Unreachable};
 pub use rustls;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem;
-use rustls::version::TLS13;
+pub use session::{
+    FLUSH_TIMEOUT, StreamAllowance, agreed, quic_code, quic_stream_code, quic_stream_id,
+    send_window, session_error, stream_code, stream_id,
+};
 pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
 pub use url::{InvalidUrl, Url};
@@ -68,41 +73,6 @@ pub enum Error {
     /// The certificates and the key do not fit together, or are of no use for TLS.
     #[error("the certificate chain and its private key can't be used together")]
     Tls(#[from] rustls::Error),
-}
-
-/// The configuration of a client that offers `alpns`, the most wanted first.
-pub fn client<'a>(
-    trust: &Trust,
-    alpns: impl IntoIterator<Item = &'a str>,
-) -> Result<rustls::ClientConfig, Error> {
-    let builder = rustls::ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(trust.verifier(&provider())?);
-    let mut config = builder.with_no_client_auth();
-    config.alpn_protocols = wire(alpns);
-    Ok(config)
-}
-
-/// The configuration of a server that chooses among `alpns`, the most wanted first.
-pub fn server<'a>(
-    identity: &Identity,
-    alpns: impl IntoIterator<Item = &'a str>,
-) -> Result<rustls::ServerConfig, Error> {
-    let mut config = rustls::ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(identity.chain().to_vec(), identity.key().clone_key())?;
-    config.alpn_protocols = wire(alpns);
-    Ok(config)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn wire<'a>(alpns: impl IntoIterator<Item = &'a str>) -> Vec<Vec<u8>> {
-    alpns.into_iter().map(|alpn| alpn.as_bytes().to_vec()).collect()
 }
 
 /// Compiles and runs the example of the README.

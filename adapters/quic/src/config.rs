@@ -1,0 +1,96 @@
+//! QUIC configurations that suit live media.
+//!
+//! quinn and quinn-proto share these types: `quinn::ClientConfig` is [`quinn_proto::ClientConfig`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn_proto::{ClientConfig, ServerConfig, TransportConfig};
+use smoq::Versions;
+
+use crate::{Error, Identity, Trust, tls};
+
+/// Bytes per connection that QUIC may hold unacknowledged before the session measures the path: 2 MiB.
+///
+/// The session can neither reorder nor drop bytes that QUIC has taken, so the window should be about two
+/// bandwidth-delay products. 2 MiB are two of 80 Mbit/s at 100 ms; quinn's default is 10 MB. During a session
+/// [`send_window`](crate::send_window) follows the congestion window instead.
+pub const SEND_WINDOW: u64 = 2 << 20;
+
+/// Bytes that a peer may send ahead on one connection: 8 MiB. One stream may use a quarter of it.
+pub const RECEIVE_WINDOW: u32 = 8 << 20;
+
+/// Bytes of datagrams that QUIC queues before it sends them: 64 KiB. quinn's default is 1 MiB.
+pub const DATAGRAM_BUFFER: usize = 64 << 10;
+
+/// Streams of one direction that a peer may have open at most: 4,096, the default of
+/// [`Limits::group_streams`](smoq::Limits::group_streams).
+///
+/// QUIC allocates memory for each stream that a peer may open, so a connection starts with
+/// [`FIRST_UNI_STREAMS`] and [`FIRST_BIDI_STREAMS`]. [`StreamAllowance`](crate::StreamAllowance) raises them.
+pub const STREAMS: u32 = 4_096;
+
+/// Unidirectional streams that a peer may have open on a new connection: 512. Each carries one group.
+pub const FIRST_UNI_STREAMS: u32 = 512;
+
+/// Bidirectional streams that a peer may have open on a new connection: 256. Each carries one request.
+pub const FIRST_BIDI_STREAMS: u32 = 256;
+
+/// A connection that receives nothing for this long is lost: 10 s.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An idle connection sends a packet this often, so that it does not time out: 3 s.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(3);
+
+/// The transport parameters of both adapters: the constants of this module.
+///
+/// `send_fairness` is off, so that QUIC finishes the stream that it began before it starts the next one of
+/// the same priority.
+pub fn transport() -> TransportConfig {
+    let idle = IDLE_TIMEOUT.try_into().expect("10 s fit a varint");
+    let mut transport = TransportConfig::default();
+    transport
+        .send_window(SEND_WINDOW)
+        .send_fairness(false)
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .receive_window(RECEIVE_WINDOW.into())
+        .stream_receive_window((RECEIVE_WINDOW / 4).into())
+        .max_concurrent_bidi_streams(FIRST_BIDI_STREAMS.into())
+        .max_concurrent_uni_streams(FIRST_UNI_STREAMS.into())
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    transport
+}
+
+/// A client that accepts the servers that `trust` names and offers the ALPNs of `versions`, with
+/// [`transport`].
+///
+/// # Errors
+///
+/// As [`tls::client`].
+pub fn client(trust: &Trust, versions: &Versions) -> Result<ClientConfig, Error> {
+    let tls = tls::client(trust, versions.alpns())?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(unsuitable)?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport()));
+    Ok(config)
+}
+
+/// A server with the certificate of `identity` that chooses among the ALPNs of `versions`, with
+/// [`transport`].
+///
+/// # Errors
+///
+/// As [`tls::server`].
+pub fn server(identity: &Identity, versions: &Versions) -> Result<ServerConfig, Error> {
+    let tls = tls::server(identity, versions.alpns())?;
+    let crypto = QuicServerConfig::try_from(tls).map_err(unsuitable)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport()));
+    Ok(config)
+}
+
+fn unsuitable(error: NoInitialCipherSuite) -> Error {
+    rustls::Error::General(error.to_string()).into()
+}
