@@ -1,5 +1,4 @@
-//! One connection: quinn-proto's state machine below, smoq's above, and the turn that carries
-//! everything between the two.
+//! One connection: quinn-proto's state machine, smoq's, and the turn that connects the two.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,149 +12,84 @@ use quinn_proto::{
 };
 use smoq::machine::{Action, Input, PathInfo};
 use smoq::stream::{self, Code};
-use smoq::{Client, Clock, Driver, Server, Session, SessionRequest, Version};
-use smoq_quic::rustls::pki_types::CertificateDer;
+use smoq::{Client, Clock, Driver, Server, Session, SessionRequest};
 use smoq_quic::{
     FLUSH_TIMEOUT, StreamAllowance, quic_code, quic_stream_code, quic_stream_id, send_window,
     session_error, stream_code, stream_id,
 };
 
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
-use crate::dialing::Unreachable;
 use crate::ending::{Closing, Sending};
+use crate::event::{ConnectionId, Event};
 use crate::log;
 use crate::socket::Socket;
 
-/// Names a connection of an [`Endpoint`](crate::Endpoint), and no other one later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId {
-    /// Where the connection is, unless it is one of several attempts to reach a host.
-    pub(crate) slot: usize,
-    pub(crate) serial: u64,
-}
-
-/// What became of a connection, from [`Endpoint::poll_event`](crate::Endpoint::poll_event).
-#[derive(Debug)]
-#[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "a connection has one or two, and they do not stay")]
-pub enum Event {
-    /// The session is over. After a close without an error the peer has acknowledged what was
-    /// sent, or had a second to do so.
-    Closed {
-        /// Which connection.
-        id: ConnectionId,
-        /// Why.
-        error: smoq::Error,
-    },
-    /// The handshake is through.
-    Connected {
-        /// Which connection.
-        id: ConnectionId,
-        /// Its session. The endpoint keeps it as well: dropping this handle ends nothing.
-        session: Session,
-        /// What TLS agreed on. Where that leaves several, moq-lite 01 and 02, the most wanted of them, and
-        /// [`Session::version`] says later which it is.
-        version: Version,
-        /// Where the peer is.
-        remote: SocketAddr,
-    },
-    /// A client wants a session and has said what it is for: accept or reject it. Only if that is wanted,
-    /// by [`Endpoint::set_requests`](crate::Endpoint::set_requests); then it stands for `Connected`.
-    Requested {
-        /// Which connection.
-        id: ConnectionId,
-        /// The decision. It waits no longer than
-        /// [`Limits::handshake_time`](smoq::Limits::handshake_time). The session belongs to whoever accepts
-        /// it: the endpoint keeps none.
-        request: SessionRequest,
-        /// Where the client is.
-        remote: SocketAddr,
-        /// Who the client is, its own certificate first, if the TLS configuration asks for that.
-        certificates: Vec<CertificateDer<'static>>,
-    },
-    /// There never was a session.
-    Failed {
-        /// Which connection.
-        id: ConnectionId,
-        /// Why.
-        error: ConnectionError,
-    },
-    /// No address of a host could be reached that was dialed by
-    /// [`Endpoint::dial_any`](crate::Endpoint::dial_any) or [`Endpoint::connect`](crate::Endpoint::connect).
-    Unreachable {
-        /// Which connection.
-        id: ConnectionId,
-        /// Which addresses were tried, and why each failed.
-        error: Unreachable,
-    },
-}
-
-/// What starts a session on a connection when TLS has agreed on a version.
+/// Starts the session of a connection when TLS has agreed on a version.
 pub(crate) enum Role {
     Client(Client),
     Server(Server),
-    /// One whose application decides on each session.
+    /// A server whose application accepts or rejects each session.
     Request(Server),
 }
 
 pub(crate) struct Connection {
     id: ConnectionId,
     handle: ConnectionHandle,
-    /// If it is one of several attempts to reach a host: which host, and which address this is.
+    /// The host and the address, if this is one of several attempts to reach a host.
     pub(crate) attempt: Option<(ConnectionId, SocketAddr)>,
     pub(crate) quic: quinn_proto::Connection,
-    /// Given up for `moq` when the handshake is through.
+    /// Taken when the handshake is complete.
     role: Option<Role>,
     moq: Option<Moq>,
     sending: Sending,
     /// Streams that the peer may have open, bidirectional and unidirectional.
     allowed: [StreamAllowance; 2],
-    /// The session has ended; QUIC shall end behind what was sent.
+    /// The session has ended. QUIC closes when everything was acknowledged.
     closing: Option<Closing>,
-    /// QUIC has ended; the session shall hear of it behind what was received, or at this time.
+    /// QUIC has ended. The session learns of it when everything that was received is read, or at this time.
     lost: Option<(smoq::Error, Instant)>,
-    /// QUIC has forgotten the connection; so shall the endpoint, when the session has ended.
+    /// QUIC has forgotten the connection. The endpoint forgets it when the session has ended.
     drained: Option<EndpointEvent>,
     waker: Waker,
-    /// Whether it is on the endpoint's list of ready connections.
+    /// Whether it is in the endpoint's queue of ready connections.
     pub(crate) queued: bool,
-    /// Under which time it is among the endpoint's timers.
+    /// Its entry in the endpoint's timers.
     pub(crate) timer: Option<Instant>,
 }
 
 struct Moq {
-    /// Unless it is somebody else's.
+    /// `None` if the application alone has the session.
     session: Option<Session>,
-    /// Until it can be decided.
+    /// Until the client's SETUP was read.
     request: Option<SessionRequest>,
     driver: Driver,
     clock: Clock,
     /// Turns since a deadline passed.
     late: usize,
-    /// What the driver was told.
+    /// The path as it was last reported to the driver.
     path: PathInfo,
-    /// How large a datagram may be, as the driver was told.
+    /// The size of datagrams as it was last reported to the driver.
     max_datagram: usize,
 }
 
-/// What a turn did.
+/// The result of one turn.
 #[derive(Default)]
 pub(crate) struct Turn {
     pub(crate) items: usize,
-    /// There is more to do at once.
+    /// There is more to do right away.
     pub(crate) again: bool,
-    /// The socket was full: go on when it takes packets again.
+    /// The socket takes no packets: continue when it does.
     pub(crate) stuck: bool,
-    /// QUIC has forgotten the connection: so shall we.
+    /// The connection can be forgotten.
     pub(crate) drained: bool,
 }
 
-/// Pieces of each kind of work in one turn. With the constant below it bounds how long a turn takes,
-/// hence how far a step goes past its budget.
+/// Items of each kind of work in one turn. With `BURSTS` it bounds how long a turn takes, and so how far a step
+/// exceeds its budget.
 const PIECES: usize = 16;
 /// Packet batches in one turn.
 const BURSTS: usize = 4;
-/// Turns that a deadline may wait for what came in before it.
+/// Turns that a deadline may wait for input that arrived before it.
 const LATE: usize = 64;
 
 impl Connection {
@@ -192,7 +126,7 @@ impl Connection {
         self.moq.as_ref()?.session.as_ref()
     }
 
-    /// When the earlier of the two state machines wants [`turn`](Self::turn) to be called.
+    /// When to call [`turn`](Self::turn) if nothing else happens.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let moq = self.moq.as_ref();
         let moq = moq.and_then(|moq| moq.clock.deadline(moq.driver.poll_timeout()?));
@@ -201,10 +135,9 @@ impl Connection {
         [self.quic.poll_timeout(), moq, closing, lost].into_iter().flatten().min()
     }
 
-    /// Does some of what is ready, in the one order that keeps priorities: *everything* that QUIC
-    /// has to say goes in before the first byte is chosen for sending. quinn reports streams that
-    /// can be written again the last first; whoever answers each report at once sends in that
-    /// order, and not in the order of urgency.
+    /// Does part of the work that is ready. *All* events of QUIC are handled before the first byte is chosen for
+    /// sending, because quinn reports writable streams in no useful order: answering each report at once
+    /// would send in that order and not by priority.
     pub(crate) fn turn(
         &mut self,
         now: Instant,
@@ -222,7 +155,7 @@ impl Connection {
         self.time_passed(now, &mut turn);
         self.endings(now, events, &mut turn);
         self.packets(now, socket, &mut turn);
-        // Ids that the connection wants or gives back; an answer may have packets to send.
+        // Connection ids that are requested or retired. The answer may have packets to send.
         let handle = self.handle;
         while let Some(event) = self.quic.poll_endpoint_events() {
             if event.is_drained() {
@@ -241,7 +174,7 @@ impl Connection {
         turn
     }
 
-    /// Hands all that QUIC has to say to the driver.
+    /// Passes all events of QUIC to the driver.
     fn inputs(&mut self, now: Instant, events: &mut VecDeque<Event>, turn: &mut Turn) {
         use quinn_proto::Event as Quic;
         while let Some(event) = self.quic.poll() {
@@ -257,13 +190,13 @@ impl Connection {
                     }
                 }
                 Quic::DatagramsUnblocked => self.input(now, Input::DatagramsAvailable),
-                // The version is looked up at Connected.
+                // The version is read at `Connected`.
                 Quic::HandshakeDataReady => {}
             }
         }
     }
 
-    /// TLS is through: the agreed version decides which session this is.
+    /// The handshake is complete: starts the session in the agreed version.
     fn connected(&mut self, now: Instant, events: &mut VecDeque<Event>) {
         let Some(role) = self.role.take() else { return };
         let tls = self.quic.crypto_session().handshake_data();
@@ -272,7 +205,7 @@ impl Connection {
             Role::Server(server) | Role::Request(server) => server.versions(),
         };
         let Some(agreed) = smoq_quic::agreed(tls, versions) else {
-            // A TLS configuration that offers something foreign leads here, or a peer without ALPN.
+            // The TLS configuration offered a foreign protocol, or the peer has no ALPN.
             log::no_version(self.id, self.quic.remote_address());
             let code = quic_code(smoq::Error::Version.session_code());
             self.quic.close(now, code, Bytes::from_static(b"no version in common"));
@@ -308,7 +241,7 @@ impl Connection {
         self.moq = Some(Moq { session, request, driver, clock, late: 0, path, max_datagram: 0 });
     }
 
-    /// Hands the decision on a client to the application, as soon as there is something to decide.
+    /// Reports the session request when the client's SETUP was read.
     fn requested(&mut self, events: &mut VecDeque<Event>) {
         let Some(moq) = &mut self.moq else { return };
         let is_ready = |request: &mut SessionRequest| request.try_ready() == Poll::Ready(Ok(()));
@@ -343,7 +276,7 @@ impl Connection {
                         self.sending.opened(id);
                     }
                     self.input(now, Input::Opened { id: stream_id(id) });
-                    // What came with the opening is not reported again.
+                    // Data that arrived with the stream is not reported separately.
                     self.read(now, id, turn);
                 }
                 self.allow_streams(dir);
@@ -352,7 +285,7 @@ impl Connection {
             StreamEvent::Writable { id } => self.input(now, Input::Writable { id: stream_id(id) }),
             StreamEvent::Stopped { id, error_code } => {
                 if self.sending.done(id) {
-                    // QUIC keeps a stream that is stopped until that is answered.
+                    // QUIC keeps a stopped stream until it is reset.
                     let _ = self.quic.send_stream(id).reset(error_code);
                 }
                 self.input(
@@ -387,20 +320,20 @@ impl Connection {
         }
     }
 
-    /// Reads a stream as far as the driver takes it. What it doesn't take stays in quinn, whose
-    /// flow control then holds the peer.
+    /// Reads a stream as far as the driver's read limit allows. The rest stays in quinn, whose flow control
+    /// holds the peer.
     fn read(&mut self, now: Instant, id: quinn_proto::StreamId, turn: &mut Turn) {
         let Some(Moq { driver, clock, .. }) = &mut self.moq else { return };
         let (now, stream_id) = (clock.instant(now), stream_id(id));
         let mut stream = self.quic.recv_stream(id);
         if driver.read_limit(stream_id) == 0 {
-            // A reset is heard all the same; of the rest `Action::Resume` reminds us.
+            // A reset is reported nevertheless. `Action::Resume` continues the data.
             if let Ok(Some(code)) = stream.received_reset() {
                 driver.handle(now, Input::Reset { id: stream_id, code: stream_code(code) });
             }
             return;
         }
-        // The end was read before, or we stopped it: nothing to say.
+        // The stream was read to its end before, or stopped by us.
         let Ok(mut chunks) = stream.read(true) else { return };
         loop {
             let limit = driver.read_limit(stream_id);
@@ -425,11 +358,11 @@ impl Connection {
                 }
             }
         }
-        // Gives credit back. Whether that makes a packet need not be asked: every turn sends.
+        // Returns flow-control credit. The result does not matter, because every turn sends packets.
         let _ = chunks.finalize();
     }
 
-    /// Lets the driver work, and does what it then wants done to QUIC.
+    /// Lets the driver work and carries out its output.
     fn outputs(&mut self, now: Instant, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
         let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
@@ -454,8 +387,6 @@ impl Connection {
             turn.items += 1;
             open_stream(&mut self.quic, &mut self.sending, open);
         }
-        // Bytes that quinn holds are out of reach for priorities and expiry. Two congestion
-        // windows keep the path busy; quinn's default would hold ten megabytes.
         let window = self.quic.congestion_state().window();
         self.quic.set_send_window(send_window(window));
         let max_datagram = self.quic.datagrams().max_size().unwrap_or(0) as u64;
@@ -469,7 +400,7 @@ impl Connection {
             turn.items += 1;
             match self.quic.datagrams().send(datagram.to_bytes(), false) {
                 Err(SendDatagramError::Blocked(_)) => datagram.blocked(),
-                // The size was asked for above. Whatever else may be wrong, it is lost.
+                // The size was checked above. After any other error the datagram is lost.
                 Ok(()) | Err(_) => datagram.sent(),
             }
         }
@@ -479,17 +410,17 @@ impl Connection {
             write_stream(&mut self.quic, &mut self.sending, write);
         }
 
-        // What came out may have made room for more. If nothing came out, only news will change
-        // that: the application's through the waker, the peer's through a packet.
+        // Output may have made room for more. Without output only the application (through the waker) or
+        // the peer (through a packet) can change anything.
         let mut cx = Context::from_waker(&self.waker);
         turn.again |= driver.poll_wake(&mut cx).is_ready();
         turn.again |= turn.items > before && driver.has_work();
     }
 
-    /// Lets QUIC's end and the session's follow each other, none before what it would cut off.
+    /// Ends the session after QUIC, and QUIC after the session, without cutting anything off.
     fn endings(&mut self, now: Instant, events: &mut VecDeque<Event>, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
-        // While there is work, what was received may not be read up yet.
+        // While there is work, received data may still be unread.
         if let Some((error, _)) = self.lost.take_if(|(_, until)| !turn.again || *until <= now) {
             moq.driver.handle(moq.clock.instant(now), Input::Closed { error });
             turn.again = true;
@@ -508,8 +439,8 @@ impl Connection {
         }
     }
 
-    /// Tells the driver of deadlines: behind what came in before them, or a stall of this thread
-    /// would be taken for one of the peer. Who is always busy has deadlines too.
+    /// Handles deadlines, after the input that arrived before them: a stall of this thread must not be taken for
+    /// one of the peer.
     fn time_passed(&mut self, now: Instant, turn: &mut Turn) {
         let Some(Moq { driver, clock, late, .. }) = &mut self.moq else { return };
         let now = clock.instant(now);
@@ -523,7 +454,7 @@ impl Connection {
         }
     }
 
-    /// The errors that are not looked at all say that the stream is closed already.
+    /// Carries out an action. The errors that are ignored all say that the stream is closed already.
     fn act(&mut self, now: Instant, action: Action, turn: &mut Turn) {
         match action {
             Action::Close { code, reason } => {
@@ -545,12 +476,12 @@ impl Connection {
             Action::Stop { id, code } => {
                 let _ = self.quic.recv_stream(quic_stream_id(id)).stop(quic_stream_code(code));
             }
-            // The enum may grow; what is unknown here is not needed for correctness.
+            // Actions that are added later are hints.
             _ => {}
         }
     }
 
-    /// Sends what quinn has to send, a few bursts of it.
+    /// Sends up to `BURSTS` bursts of packets.
     fn packets(&mut self, now: Instant, socket: &mut Socket, turn: &mut Turn) {
         for _ in 0..BURSTS {
             if socket.is_stuck() {
@@ -565,23 +496,23 @@ impl Connection {
         turn.again = true;
     }
 
-    /// Whether the handshake is not through and did not fail.
+    /// Whether the handshake is in progress.
     pub(crate) fn is_dialing(&self) -> bool {
         self.role.is_some()
     }
 
-    /// It is the attempt that reached the host, and has its name from now on.
+    /// This attempt reached the host: the connection has the host's id from now on.
     pub(crate) fn win(&mut self, id: ConnectionId) {
         (self.id, self.attempt) = (id, None);
     }
 
-    /// Gives up a handshake. Nobody hears of it.
+    /// Gives up the handshake without an event.
     pub(crate) fn give_up(&mut self, now: Instant) {
         (self.role, self.attempt) = (None, None);
         self.quic.close(now, VarInt::from_u32(0), Bytes::new());
     }
 
-    /// Says goodbye, once and without waiting for an answer.
+    /// Sends one CONNECTION_CLOSE and waits for nothing.
     pub(crate) fn abandon(&mut self, now: Instant, socket: &mut Socket) {
         self.quic.close(now, VarInt::from_u32(0), Bytes::new());
         if !socket.is_stuck() {
@@ -599,7 +530,7 @@ fn open_stream(
         stream::Dir::Bi => Dir::Bi,
         stream::Dir::Uni => Dir::Uni,
     };
-    // Without credit now, `StreamEvent::Available` tells when there is.
+    // `StreamEvent::Available` reports new credit.
     let Some(id) = quic.streams().open(dir) else { return open.blocked() };
     let _ = quic.send_stream(id).set_priority(open.priority());
     sending.opened(id);
@@ -613,16 +544,16 @@ fn write_stream(
 ) {
     let id = quic_stream_id(write.id());
     let mut stream = quic.send_stream(id);
-    // Asked before quinn takes bytes out of the slice.
+    // Read before quinn takes bytes out of the slice.
     let (len, fin) = (write.len(), write.fin());
-    // A FIN alone needs no window, but an empty write fails where there is none.
+    // A FIN alone needs no window, but an empty write would fail without one.
     let taken = if len == 0 { Ok(0) } else { stream.write_chunks(write.chunks()).map(|w| w.bytes) };
     match taken {
         Ok(taken) => {
             if fin && taken == len {
                 match stream.finish() {
                     Ok(()) => sending.finished(id),
-                    // That is or will be reported. QUIC keeps the stream until it is answered.
+                    // The event is reported separately. QUIC keeps the stream until it is reset.
                     Err(FinishError::Stopped(code)) => {
                         sending.done(id);
                         let _ = stream.reset(code);
@@ -630,11 +561,11 @@ fn write_stream(
                     Err(FinishError::ClosedStream) => {}
                 }
             }
-            // After a short write the driver offers the rest again, until it fails: quinn reports
-            // as writable only what has failed.
+            // After a short write the driver offers the rest until a write fails: quinn reports a stream as
+            // writable only after that.
             write.accepted(taken);
         }
-        // A stopped stream takes no more; the driver hears of it by its own input.
+        // The driver learns of STOP_SENDING by its own input.
         Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => {
             write.blocked(0);
         }

@@ -1,78 +1,27 @@
 //! Dialing a host that has several addresses.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use quinn_proto::{ClientConfig, ConnectError, ConnectionError};
+use quinn_proto::ClientConfig;
 use smoq::Client;
 use smoq_quic::Race;
 
-use crate::Endpoint;
-use crate::connection::{ConnectionId, Event, Role};
-use crate::endpoint::clock;
-
-/// Why there is no connection to one address.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// The address is an IPv6 one, and the endpoint is bound to an IPv4 address.
-    #[error("the socket is for IPv4 only")]
-    Family,
-    /// QUIC can't dial this address or this name.
-    #[error("{0}")]
-    Connect(#[from] ConnectError),
-    /// The handshake failed, or nobody answered.
-    #[error("{0}")]
-    Connection(#[from] ConnectionError),
-}
-
-/// No address of a host could be reached: which were tried, and why each failed.
-pub type Unreachable = smoq_quic::Unreachable<DialError>;
-
-/// The hosts that are being dialed.
-#[derive(Default)]
-pub(crate) struct Hosts {
-    hosts: BTreeMap<ConnectionId, Host>,
-    /// When the next address of a host is due.
-    timers: BTreeSet<(Instant, ConnectionId)>,
-    /// Where the connections to those are that were reached.
-    pub(crate) reached: BTreeMap<ConnectionId, usize>,
-}
-
-struct Host {
-    name: String,
-    config: ClientConfig,
-    client: Client,
-    race: Race<DialError>,
-    attempts: Vec<usize>,
-    timer: Option<Instant>,
-}
-
-impl Hosts {
-    /// When the next address is due.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
-    }
-
-    fn take(&mut self, id: ConnectionId) -> Option<Host> {
-        let host = self.hosts.remove(&id)?;
-        host.timer.map(|at| self.timers.remove(&(at, id)));
-        Some(host)
-    }
-}
+use crate::connection::Role;
+use crate::endpoint::{Endpoint, clock};
+use crate::event::{ConnectionId, Event};
+use crate::hosts::Host;
 
 impl Endpoint {
-    /// Dials `name` by one of its addresses `remotes`, in the way of RFC 8305 ("Happy Eyeballs").
+    /// Dials `name` at all of its addresses `remotes`, as RFC 8305 ("Happy Eyeballs") recommends.
     ///
-    /// IPv6 and IPv4 take turns, IPv6 first. An address that does not answer within
-    /// [250 ms](smoq_quic::ATTEMPT_DELAY) is joined by the next one, and one that fails is followed by it at
-    /// once; the first handshake that completes wins, and the others are closed. `name` is the name that the
-    /// server's certificate must be for. An endpoint that dials both families is bound to `[::]`; one on an
-    /// IPv4 address passes over IPv6.
+    /// IPv6 and IPv4 alternate, IPv6 first. The next address is dialed when the last one failed, or has not
+    /// answered within [250 ms](smoq_quic::ATTEMPT_DELAY). The first handshake that completes wins, and the
+    /// others are closed. The server's certificate must be for `name`. An endpoint that dials both families
+    /// is bound to `[::]`; one that is bound to an IPv4 address skips IPv6.
     ///
-    /// What becomes of it is told by [`poll_event`](Self::poll_event): [`Event::Connected`] once, or
-    /// [`Event::Unreachable`] with what was tried. [`cancel`](Self::cancel) ends it before.
+    /// [`poll_event`](Self::poll_event) reports one [`Event::Connected`] or
+    /// [`Event::Unreachable`]. [`cancel`](Self::cancel) gives up before that.
     pub fn dial_any(
         &mut self,
         remotes: impl IntoIterator<Item = SocketAddr>,
@@ -89,9 +38,9 @@ impl Endpoint {
         id
     }
 
-    /// Gives up a connection that was dialed and is not connected yet. There will be no event of it.
+    /// Gives up a connection that was dialed and is not connected yet. It is not reported any more.
     ///
-    /// One that is connected is ended by its [`Session`](smoq::Session), and stays as it is here.
+    /// A connection that is established is not affected: close its [`Session`](smoq::Session) instead.
     pub fn cancel(&mut self, id: ConnectionId) {
         let attempts = match self.hosts.take(id) {
             Some(host) => host.attempts,
@@ -144,7 +93,7 @@ impl Endpoint {
         self.hosts.hosts.insert(id, host);
     }
 
-    /// What the connection in `slot` said, which was an attempt to reach the host `id` by `address`.
+    /// Handles an event of the connection in `slot`, which is an attempt to reach the host `id` at `address`.
     pub(crate) fn attempted(
         &mut self,
         now: Instant,
@@ -175,7 +124,7 @@ impl Endpoint {
                 }
                 return;
             }
-            // At once after `Connected`.
+            // It ended right after `Connected`.
             Event::Closed { error, .. } => Event::Closed { id, error },
             other => other,
         };

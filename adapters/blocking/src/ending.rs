@@ -1,4 +1,4 @@
-//! How a connection ends without losing what was sent.
+//! Closing a connection without losing what was sent.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -7,11 +7,11 @@ use bytes::Bytes;
 use quinn_proto::{StreamId, VarInt, WriteError};
 use smoq_quic::FLUSH_TIMEOUT;
 
-/// A close that waits: a CONNECTION_CLOSE overtakes what is under way.
+/// A close that waits for acknowledgements, because CONNECTION_CLOSE discards what is in flight.
 pub(crate) struct Closing {
     pub(crate) code: VarInt,
     pub(crate) reason: Bytes,
-    /// When it waits no more.
+    /// When it stops waiting.
     pub(crate) until: Instant,
 }
 
@@ -21,11 +21,11 @@ impl Closing {
     }
 }
 
-/// The halves on which we send.
+/// The sending halves of streams.
 #[derive(Default)]
 pub(crate) struct Sending {
     open: BTreeSet<StreamId>,
-    /// Those of which the peer may not have everything.
+    /// Finished, and not acknowledged completely.
     finished: BTreeSet<StreamId>,
 }
 
@@ -40,21 +40,20 @@ impl Sending {
         }
     }
 
-    /// The peer has all of it, or need not have it. Gives whether its end was not written yet.
+    /// The peer has all of the stream, or does not need it. Returns whether it was still open.
     pub(crate) fn done(&mut self, id: StreamId) -> bool {
         self.finished.remove(&id);
         self.open.remove(&id)
     }
 
-    /// Whether the peer has acknowledged everything. To be asked only when nothing is written any
-    /// more: it leaves a send window of one byte, with which a stream takes more exactly when
-    /// nothing is unacknowledged.
+    /// Whether the peer has acknowledged everything. Nothing can be written after this was called: it leaves a
+    /// send window of one byte, with which a stream takes bytes exactly when nothing is unacknowledged.
     pub(crate) fn is_delivered(&self, quic: &mut quinn_proto::Connection) -> bool {
         if !self.finished.is_empty() {
             return false;
         }
         quic.set_send_window(1);
-        // A stream may be without credit of its own: then another one has to tell.
+        // A stream may lack flow-control credit of its own. Then another one has to answer.
         let mut probes = self.open.iter().map(|id| quic.send_stream(*id).write_chunks(&mut []));
         self.open.is_empty() || probes.any(|probe| probe != Err(WriteError::Blocked))
     }

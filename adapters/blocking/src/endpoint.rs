@@ -1,4 +1,4 @@
-//! The socket, its connections, and whose turn it is.
+//! The socket, its connections, and the order of their turns.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -17,33 +17,34 @@ use quinn_proto::{
 use smoq::{Client, ReadyList, Server, Session};
 use smoq_quic::Buffers;
 
-use crate::Error;
-use crate::connection::{Connection, ConnectionId, Event, Role};
-use crate::dialing::{DialError, Hosts};
+use crate::connection::{Connection, Role};
+use crate::error::{DialError, Error};
+use crate::event::{ConnectionId, Event};
+use crate::hosts::Hosts;
 use crate::socket::{Datagram, Socket};
 
 /// One UDP socket and the MoQ sessions on it, dialed and accepted.
 ///
-/// Nothing happens outside of [`step`](Self::step) and [`run_until`](Self::run_until). Dropping it
-/// tells the peers of all connections, once, that it is gone; [`Session::drain`] is the polite way.
+/// Nothing happens outside of [`step`](Self::step) and [`run_until`](Self::run_until). Dropping the endpoint sends one
+/// CONNECTION_CLOSE on each connection; [`Session::drain`] ends a session without losing data.
 pub struct Endpoint {
     quic: quinn_proto::Endpoint,
     server: Option<Server>,
-    /// Whether the application decides on the server's sessions.
+    /// Whether the application accepts or rejects each session of the server.
     requests: bool,
     socket: Socket,
-    /// By quinn's handle, which is small and dense.
+    /// Indexed by quinn's handle, which is small and dense.
     pub(crate) connections: Vec<Option<Connection>>,
     pub(crate) hosts: Hosts,
-    /// Whose turn it is. A step costs what stands here and not what is connected.
+    /// The next turns. A step costs what is queued here, not what is connected.
     ready: VecDeque<Job>,
-    /// Whether `Job::Receive` stands there.
+    /// Whether `Job::Receive` is queued.
     receiving: bool,
-    /// When the connections want a turn without being asked.
+    /// Deadlines of connections.
     timers: BTreeSet<(Instant, usize)>,
-    /// Connections whose packets the socket did not take.
+    /// Connections whose packets the socket did not accept.
     stuck: Vec<usize>,
-    /// What the application's threads woke: connections by their slot, and `INTERRUPT`.
+    /// Connections that the application woke, by slot, and `INTERRUPT`.
     woken: ReadyList,
     interrupt: Waker,
     interrupted: bool,
@@ -56,20 +57,19 @@ pub struct Endpoint {
     max_connections: usize,
 }
 
-/// A turn to be given.
+/// A turn.
 enum Job {
-    /// To the socket: receive.
+    /// Of the socket: receive.
     Receive,
-    /// To the connection in this slot.
+    /// Of the connection in this slot.
     Connection(usize),
 }
 
 /// How much one [`Endpoint::step`] may do.
 ///
-/// It is looked at between turns, and a turn does at least something: the smallest budget makes
-/// progress, and no budget is exceeded by more than one turn: at most 64 datagrams received, or
-/// one connection's few dozen pieces of work. (Measured with one connection at 2 Gbit/s: of steps
-/// with 500 us the longest took 720 us of CPU time.)
+/// It is checked between turns, so it is exceeded by at most one turn: 64 datagrams received, or a few dozen items
+/// of one connection. The smallest budget makes progress. (Measured with one connection at 2 Gbit/s: the longest of
+/// all steps of 500 us took 720 us of CPU time.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     items: usize,
@@ -77,8 +77,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// At most `items` pieces: a datagram or event that comes in, an event for the application, a
-    /// stream opened or written, a burst of packets sent.
+    /// At most `items` items: a datagram received, an event handled, a stream opened or written, a burst of packets
+    /// sent.
     pub const fn items(items: usize) -> Self {
         Self { items, time: Duration::MAX }
     }
@@ -88,38 +88,38 @@ impl Budget {
         Self { items: usize::MAX, time }
     }
 
-    /// Both limits, whichever is reached first.
+    /// Adds a limit on items; the limit that is reached first counts.
     #[must_use]
     pub const fn and_items(self, items: usize) -> Self {
         Self { items, ..self }
     }
 }
 
-/// What one [`Endpoint::step`] did.
+/// The work of one [`Endpoint::step`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// Pieces of work, as [`Budget::items`] counts them.
+    /// Items of work, as [`Budget::items`] counts them.
     pub items: usize,
-    /// Turns: how often a connection was looked at, or the socket.
+    /// Turns of the socket and of connections.
     pub turns: usize,
-    /// The budget ended before the work did; who was not reached is first in the next step.
+    /// There is more work. The next step continues with it.
     pub more: bool,
 }
 
 /// Datagrams received in one turn.
 const DATAGRAMS: usize = 64;
-/// Events that wait for [`Endpoint::poll_event`]; the oldest give way.
+/// Events that are kept for [`Endpoint::poll_event`]; the oldest are dropped.
 const EVENTS: usize = 4_096;
-/// What [`Endpoint::run_until`] does at once before it looks at its future again.
+/// The work of [`Endpoint::run_until`] between two polls of its future.
 const SLICE: Budget = Budget::items(1_024);
 
 const SOCKET: mio::Token = mio::Token(0);
 const WAKER: mio::Token = mio::Token(1);
-/// The key of [`Endpoint::waker`]; no slot goes so far.
+/// The key of [`Endpoint::waker`]. No slot has this number.
 const INTERRUPT: u64 = u64::MAX;
 
-/// Ends a wait on the poll, which costs a system call: so only while there is a wait.
+/// Ends a wait on the socket. Waking costs a system call, so it is done only while there is a wait.
 struct Unblock {
     poll: mio::Waker,
     waiting: AtomicBool,
@@ -128,14 +128,18 @@ struct Unblock {
 impl Wake for Unblock {
     fn wake(self: Arc<Self>) {
         if self.waiting.swap(false, Ordering::AcqRel) {
-            // Fails only when the system has no resources left; timers end the wait then.
+            // It fails only if the system is out of resources. Then a timer ends the wait.
             let _ = self.poll.wake();
         }
     }
 }
 
 impl Endpoint {
-    /// A socket that neither listens nor has dialed yet. Port 0 lets the system choose one.
+    /// Opens a socket that neither listens nor dials yet. The system chooses a port for port 0.
+    ///
+    /// # Errors
+    ///
+    /// The address can't be used.
     pub fn new(local: SocketAddr) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let mut socket = Socket::bind(local)?;
@@ -160,7 +164,7 @@ impl Endpoint {
             unblock: Arc::new(Unblock { poll: waker, waiting: AtomicBool::new(false) }),
             events: VecDeque::new(),
             poll,
-            // The socket and the waker: there is nothing else.
+            // The socket and the waker.
             polled: mio::Events::with_capacity(2),
             serial: 0,
             open: 0,
@@ -168,22 +172,31 @@ impl Endpoint {
         })
     }
 
-    /// A socket that listens: [`new`](Self::new) and [`listen`](Self::listen).
+    /// Opens a socket that listens: [`new`](Self::new) and [`listen`](Self::listen).
+    ///
+    /// # Errors
+    ///
+    /// The address can't be used.
     pub fn bind(local: SocketAddr, config: ServerConfig, server: &Server) -> io::Result<Self> {
         let mut endpoint = Self::new(local)?;
         endpoint.listen(config, server);
         Ok(endpoint)
     }
 
-    /// A socket that dials `moqt://HOST[:PORT]`: [`new`](Self::new) and [`dial_any`](Self::dial_any).
+    /// Opens a socket and dials `moqt://HOST[:PORT]`: [`new`](Self::new) and [`dial_any`](Self::dial_any).
     ///
-    /// Resolving a host name blocks.
+    /// Resolving the host name blocks.
+    ///
+    /// # Errors
+    ///
+    /// The URL can't be parsed, the host name can't be resolved, or there is no socket. A host that does not answer
+    /// is an [`Event`].
     pub fn connect(url: &str, config: ClientConfig, client: &Client) -> Result<Self, Error> {
         let url: smoq_quic::Url = url.parse()?;
         let remotes: Vec<_> = (url.host(), url.port()).to_socket_addrs()?.collect();
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let mut endpoint = if remotes.iter().any(SocketAddr::is_ipv6) {
-            // A machine that knows the address may not know the family.
+            // The machine may not support IPv6.
             Self::new((Ipv6Addr::UNSPECIFIED, 0).into()).or_else(|_| Self::new(v4))?
         } else {
             Self::new(v4)?
@@ -198,15 +211,18 @@ impl Endpoint {
         self.server = Some(server.clone());
     }
 
-    /// Whether the application decides on each connection that it accepts from now on, when the client has
-    /// said what it wants: [`poll_event`](Self::poll_event) gives [`Event::Requested`] then, and an event
-    /// that is not looked at is a session that is rejected. Default: no, every client is accepted.
+    /// Whether the application accepts or rejects each session of the server after the client's SETUP:
+    /// [`poll_event`](Self::poll_event) then returns [`Event::Requested`]. An event that is dropped rejects its
+    /// session. Default: every client is accepted.
     pub fn set_requests(&mut self, requests: bool) {
         self.requests = requests;
     }
 
-    /// Dials `remote`, whose certificate must be for `name`. What becomes of it is told by
-    /// [`poll_event`](Self::poll_event).
+    /// Dials `remote`, whose certificate must be for `name`. [`poll_event`](Self::poll_event) reports the result.
+    ///
+    /// # Errors
+    ///
+    /// QUIC can't dial this address or name.
     pub fn dial(
         &mut self,
         remote: SocketAddr,
@@ -219,7 +235,7 @@ impl Endpoint {
         Ok(self.insert(handle, quic, Role::Client(client.clone())))
     }
 
-    /// An address in the form that the socket knows.
+    /// The address in the form that the socket takes.
     fn reachable(&self, remote: SocketAddr) -> io::Result<SocketAddr> {
         Ok(match (self.local_addr()?, remote) {
             // A socket for IPv6 knows IPv4 addresses in mapped form only.
@@ -228,7 +244,7 @@ impl Endpoint {
         })
     }
 
-    /// Begins a handshake; gives its place.
+    /// Begins a handshake. Returns its slot.
     pub(crate) fn begin(
         &mut self,
         now: Instant,
@@ -246,59 +262,56 @@ impl Endpoint {
         Ok(self.insert(handle, quic, role).slot)
     }
 
-    /// Past so many connections further ones are refused. Default 16,384.
+    /// The number of connections above which further ones are refused. Default 16,384.
     pub fn set_max_connections(&mut self, max: usize) {
         self.max_connections = max;
     }
 
-    /// Shows every datagram that arrives to `keep`, and drops it on `false`: a bad network for
-    /// tests and demonstrations.
+    /// Passes every received datagram to `keep`, and drops it on `false`: a lossy network for tests and
+    /// demonstrations.
     pub fn set_filter(&mut self, keep: impl FnMut(&[u8]) -> bool + Send + 'static) {
         self.socket.filter = Some(Box::new(keep));
     }
 
-    /// Where the socket is bound.
+    /// The address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// How many bytes the system holds for the socket. If that is less than
-    /// [`SOCKET_BUFFER`](smoq_quic::SOCKET_BUFFER) and many clients may dial at once, the operator should know.
+    /// The sizes of the socket's buffers. Tell the operator if they [are short](Buffers::is_short) and many clients
+    /// may dial at once.
     pub fn buffers(&self) -> Buffers {
         self.socket.buffers()
     }
 
-    /// Connections that are being made, open, or closing.
+    /// The number of connections, with those that are being made or closed.
     pub fn connections(&self) -> usize {
         self.open
     }
 
-    /// The session of a connection, once it is [`Event::Connected`] and until it is
-    /// [`Event::Closed`]. One that was [`Event::Requested`] is with whoever accepted it.
+    /// The session of a connection between [`Event::Connected`] and [`Event::Closed`]. `None` for a session that was
+    /// [`Event::Requested`]: only the application has that.
     pub fn session(&self, id: ConnectionId) -> Option<&Session> {
         self.connections[self.slot(id)?].as_ref()?.session()
     }
 
-    /// Where a connection is.
+    /// The slot of a connection.
     pub(crate) fn slot(&self, id: ConnectionId) -> Option<usize> {
         let slot = self.hosts.reached.get(&id).copied().unwrap_or(id.slot);
         let connection = self.connections.get(slot)?.as_ref()?;
         (connection.id() == id).then_some(slot)
     }
 
-    /// What became of connections since the last call. Nobody has to ask: of many thousand
-    /// unasked events the oldest are forgotten.
+    /// The next change of a connection. An application need not call this: only the newest 4,096 events are kept.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Does what is ready, at most `budget`, and never waits.
-    ///
-    /// The cost is that of what is ready: connections where nothing happens are not looked at.
+    /// Does what is ready, at most `budget` of it, and never waits. Connections where nothing happens cost nothing.
     ///
     /// # Errors
     ///
-    /// The socket can't be read any more. Trouble of one connection is an [`Event`].
+    /// The socket can't be read any more. An error of one connection is an [`Event`] instead.
     pub fn step(&mut self, budget: Budget) -> io::Result<Step> {
         let begun = clock();
         let mut now = begun;
@@ -310,7 +323,7 @@ impl Endpoint {
                 Job::Receive => self.receive(now)?,
                 Job::Connection(slot) => self.turn(slot, now),
             };
-            // The one look at the clock in a turn; everything below is told the time.
+            // The clock is read once per turn.
             now = clock();
             if step.items >= budget.items || now - begun >= budget.time {
                 break;
@@ -322,8 +335,12 @@ impl Endpoint {
         Ok(step)
     }
 
-    /// Waits until there is something for [`step`](Self::step), somebody used the
-    /// [`waker`](Self::waker), or `timeout` is over.
+    /// Waits until [`step`](Self::step) has something to do, the [`waker`](Self::waker) was used, or `timeout` has
+    /// passed.
+    ///
+    /// # Errors
+    ///
+    /// The system can't wait on the socket.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let result = self.sleep(timeout);
         self.take_woken();
@@ -332,7 +349,7 @@ impl Endpoint {
     }
 
     fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // Said before the list is looked at: who comes too late for the look sees it.
+        // Set before the list is read, so that a waker that comes after the read sees it.
         self.unblock.waiting.store(true, Ordering::Release);
         let result = self.sleep_unless_ready(timeout);
         self.unblock.waiting.store(false, Ordering::Release);
@@ -350,12 +367,12 @@ impl Endpoint {
         let timer = timers.chain(self.hosts.poll_timeout()).min();
         let timer = timer.map(|at| at.saturating_duration_since(now));
         let timeout = timer.into_iter().chain(timeout).min();
-        // Asked for always, "writable" would end the wait after each packet that left.
+        // Otherwise "writable" would end the wait after each packet.
         let stuck = self.socket.is_stuck();
         if stuck {
             self.listen_for(mio::Interest::READABLE | mio::Interest::WRITABLE)?;
         }
-        // What it tells does not matter: the next step looks at everything that it can tell of.
+        // The events themselves do not matter: the next step checks the socket and the waker.
         let polled = self.poll.poll(&mut self.polled, timeout);
         if stuck {
             self.listen_for(mio::Interest::READABLE)?;
@@ -367,13 +384,17 @@ impl Endpoint {
         self.poll.registry().reregister(self.socket.source(), SOCKET, interest)
     }
 
-    /// Ends the current or else the next [`wait`](Self::wait), from any thread.
+    /// A waker that ends the current or else the next [`wait`](Self::wait), from any thread.
     pub fn waker(&self) -> Waker {
         self.interrupt.clone()
     }
 
-    /// Steps and waits until `future` is done. The future is polled on this thread, in between;
+    /// Steps and waits until `future` is ready. The future is polled on this thread between steps;
     /// `std::future::pending()` runs until an error.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step) and [`wait`](Self::wait).
     pub fn run_until<F: Future>(&mut self, future: F) -> io::Result<F::Output> {
         let mut future = pin!(future);
         let waker = self.waker();
@@ -390,7 +411,7 @@ impl Endpoint {
         }
     }
 
-    /// Puts everyone on the list of the ready who has become so since the last step.
+    /// Queues everything that has become ready since the last step.
     fn collect(&mut self, now: Instant) {
         if self.socket.is_stuck() {
             self.socket.retry();
@@ -398,7 +419,7 @@ impl Endpoint {
         if !self.socket.is_stuck() {
             self.ready.extend(self.stuck.drain(..).map(Job::Connection));
         }
-        // Whether the socket has something is known only by asking it.
+        // Only a read shows whether the socket has something.
         if !std::mem::replace(&mut self.receiving, true) {
             self.ready.push_back(Job::Receive);
         }
@@ -422,7 +443,7 @@ impl Endpoint {
         }
     }
 
-    /// The socket's turn: hands datagrams to the connections that quinn names.
+    /// The socket's turn: passes datagrams to the connections that quinn names.
     fn receive(&mut self, now: Instant) -> io::Result<usize> {
         self.receiving = false;
         for items in 0..DATAGRAMS {
@@ -442,7 +463,7 @@ impl Endpoint {
                 None => {}
             }
         }
-        // There may be more; but first those who have something to read now.
+        // There may be more, after the turns of the connections that have data now.
         self.receiving = true;
         self.ready.push_back(Job::Receive);
         Ok(DATAGRAMS)

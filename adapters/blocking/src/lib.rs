@@ -47,29 +47,17 @@ mod connection;
 mod dialing;
 mod ending;
 mod endpoint;
+mod error;
+mod event;
+mod hosts;
 mod log;
 mod socket;
 
-pub use connection::{ConnectionId, Event};
-pub use dialing::{DialError, Unreachable};
 pub use endpoint::{Budget, Endpoint, Step};
+pub use error::{DialError, Error, Unreachable};
+pub use event::{ConnectionId, Event};
 pub use quinn_proto;
 pub use smoq_quic::{self, config};
-
-/// Why there is no endpoint or no connection.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// QUIC can't dial this address or name, or has no connection ids left.
-    #[error("this address or name can't be dialed")]
-    Connect(#[from] quinn_proto::ConnectError),
-    /// The socket can't be used, or the host name not be resolved.
-    #[error("the socket can't be used, or the host name not be resolved")]
-    Io(#[from] std::io::Error),
-    /// Not a URL to dial.
-    #[error(transparent)]
-    Url(#[from] smoq_quic::InvalidUrl),
-}
 
 /// Compiles and runs the example of the README.
 #[cfg(doctest)]

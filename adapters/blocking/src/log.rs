@@ -1,4 +1,4 @@
-//! Events for `tracing`, if the feature of that name is on. What a session does is told by smoq itself.
+//! Events for the `tracing` crate, with the feature of that name. smoq itself reports the events of sessions.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use quinn_proto::ConnectionError;
 use smoq::Version;
 use smoq_quic::Buffers;
 
-use crate::connection::ConnectionId;
+use crate::event::ConnectionId;
 
 /// One event, or nothing without the feature.
 macro_rules! event {

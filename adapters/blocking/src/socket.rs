@@ -68,7 +68,7 @@ impl Socket {
         self.io.local_addr()
     }
 
-    /// What the system granted.
+    /// The buffer sizes that the system granted.
     pub(crate) fn buffers(&self) -> Buffers {
         self.buffers
     }

@@ -67,7 +67,7 @@ fn connected(dialing: &mut Endpoint, id: ConnectionId, event: Event) -> SocketAd
 
 /// Attempts that nobody answers never fail here: only one that begins beside them gets through.
 #[test]
-fn an_address_that_does_not_answer_is_joined_by_the_next() {
+fn the_next_address_is_dialed_when_one_does_not_answer() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let ((mut server, alive), dead) = (listen(&identity), [silent(), silent()]);
     let mut dialing = Endpoint::new(loopback()).unwrap();
@@ -84,7 +84,7 @@ fn an_address_that_does_not_answer_is_joined_by_the_next() {
 
 /// A closed port, an IPv6 address for an IPv4 socket, and both through an endpoint for both families.
 #[test]
-fn an_address_that_fails_is_followed_by_the_next() {
+fn the_next_address_is_dialed_when_one_fails() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let (mut server, alive) = listen(&identity);
     let closed = silent().1;
@@ -137,7 +137,7 @@ fn a_host_without_an_address_is_unreachable() {
 }
 
 #[test]
-fn a_dial_that_is_cancelled_says_nothing() {
+fn a_cancelled_dial_is_not_reported() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let ((mut server, alive), dead) = (listen(&identity), silent());
     let mut dialing = Endpoint::new(loopback()).unwrap();

@@ -1,4 +1,4 @@
-//! What an idle connection costs: bytes of heap, counted.
+//! The heap that an idle connection takes, in bytes.
 #![expect(clippy::disallowed_methods, reason = "a deadline instead of a hang")]
 
 use std::net::Ipv4Addr;

@@ -29,7 +29,7 @@ struct Pair {
     trust: Trust,
 }
 
-/// What a server is asked.
+/// Requests of a server.
 struct Asked {
     id: ConnectionId,
     request: SessionRequest,
@@ -130,7 +130,7 @@ fn an_accepted_client_gets_the_part_that_it_dialed() {
 }
 
 #[test]
-fn a_client_that_is_not_accepted_hears_why() {
+fn a_rejected_client_learns_why() {
     let mut pair = Pair::plain(&Server::new());
     for error in [Some(Error::App(7)), None] {
         pair.dial(&Client::new());

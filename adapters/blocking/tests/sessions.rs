@@ -144,7 +144,7 @@ fn another_thread_ends_the_wait_by_writing() {
     let writing = thread::spawn(move || {
         for n in 0..50_u64 {
             stage.track.write_frame(n, n.to_be_bytes().to_vec()).unwrap();
-            // The next one is written when this one was seen: no wake can hide behind another.
+            // The next one is written after this one was read, so that each wake is needed.
             thread::park();
         }
         stage
@@ -206,7 +206,7 @@ fn one_datagram_in_twenty_lost() {
 
 /// A datagram goes once: what the network loses of it is a gap, and of a group on a stream it is not.
 #[test]
-fn what_is_lost_of_datagrams_is_not_sent_again() {
+fn lost_datagrams_are_not_sent_again() {
     for (version, loses) in
         [(Version::Lite06, true), (Version::Lite05, true), (Version::Lite04, false)]
     {
@@ -264,7 +264,7 @@ fn a_past_group_is_fetched() {
 }
 
 #[test]
-fn the_peer_tells_of_the_path() {
+fn the_peer_reports_the_path() {
     let mut pair = Pair::new(&Server::new());
     let dialed = pair.connect(&Client::new());
     let accepted = pair.accepted();
@@ -378,9 +378,9 @@ fn a_drained_session_does_not_wait_for_ever() {
     assert!((900..5_000).contains(&waited.as_millis()), "{waited:?}");
 }
 
-/// What was acknowledged may still lie in QUIC when the close comes in.
+/// Data that QUIC acknowledged may still be unread when the close arrives.
 #[test]
-fn what_came_before_the_end_is_read_before_it() {
+fn data_that_came_before_the_end_is_read_first() {
     let mut stage = Stage::new();
     let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
     pair.budget = Budget::items(1);
@@ -410,10 +410,10 @@ fn what_came_before_the_end_is_read_before_it() {
     assert!(ready(group.try_next_frame()).unwrap().unwrap().is_none());
 }
 
-/// A group that comes behind the end of its track is waited for, but not for long. That its reader was
+/// A group that arrives after the end of its track is waited for, but not for long. That its reader was
 /// busy elsewhere must not count as waiting.
 #[test]
-fn a_late_step_looks_at_what_came_in_time() {
+fn a_late_step_handles_input_before_deadlines() {
     let mut stage = Stage::new();
     let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
     let received = Origin::default().produce();
@@ -484,7 +484,7 @@ fn one_socket_dials_itself() {
 }
 
 #[test]
-fn what_fails_is_told() {
+fn failed_connections_are_reported() {
     // Not the certificate that is pinned.
     let mut pair = Pair::new(&Server::new());
     pair.trust = Identity::self_signed(["localhost"]).unwrap().fingerprint().into();
@@ -515,7 +515,7 @@ fn what_fails_is_told() {
     assert!(error.to_string().starts_with("can't reach 127.0.0.1: 127.0.0.1:0: "), "{error}");
 }
 
-/// 01 and 02 share an ALPN, so that it is settled behind the handshake.
+/// 01 and 02 share an ALPN, so the version is settled after the handshake.
 #[test]
 fn set_up_settles_on_a_version() {
     use Version::{Lite01, Lite02};
@@ -563,7 +563,7 @@ fn needs_no_async_runtime() {
     }
 }
 
-/// What is published: one broadcast with one track.
+/// A publisher: one broadcast with one track.
 struct Stage {
     origin: OriginProducer,
     track: TrackProducer,

@@ -3,9 +3,9 @@ use std::str::FromStr;
 
 use rustls::pki_types::CertificateDer;
 
-/// SHA-256 of a certificate in DER: what `serverCertificateHashes` of WebTransport is as well.
+/// The SHA-256 of a certificate in DER, as `serverCertificateHashes` of WebTransport takes it too.
 ///
-/// As text 64 hexadecimal digits; on reading, upper case and colons between bytes are taken too.
+/// The text form is 64 hexadecimal digits. Upper case and colons between bytes are accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 

@@ -7,14 +7,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{Error, Fingerprint};
 
-/// Who a server is: its certificate chain and the key.
+/// The certificate chain of a server and its private key.
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Identity {
-    /// A chain in DER, the server's own certificate first, and its key.
+    /// Takes a chain in DER, the server's own certificate first, and its key.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -37,8 +37,7 @@ impl Identity {
 
     /// A new self-signed certificate (ECDSA P-256) for DNS names or IP addresses.
     ///
-    /// For development: clients must pin its [`fingerprint`](Self::fingerprint), and it lives as long
-    /// as this value.
+    /// For development: clients must pin its [`fingerprint`](Self::fingerprint). Nothing is stored.
     pub fn self_signed(names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Error> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         let made = make_self_signed(&names);
@@ -47,7 +46,7 @@ impl Identity {
         Self::new(vec![certificate], key.into())
     }
 
-    /// In DER, the server's own certificate first.
+    /// The chain in DER, the server's own certificate first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
@@ -57,7 +56,7 @@ impl Identity {
         &self.key
     }
 
-    /// What a client pins.
+    /// The fingerprint of the certificate, for clients that pin it.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.chain[0])
     }
@@ -71,7 +70,7 @@ fn make_self_signed(names: &[String]) -> Result<(CertificateDer<'static>, KeyPai
     Ok((params.self_signed(&key)?.into(), key))
 }
 
-/// Reads a file as `parse` understands it; an error names the file.
+/// Reads a file with `parse`. Errors name the file.
 fn read<T>(
     file: &Path,
     item: &'static str,

@@ -32,16 +32,16 @@ pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
 pub use url::{InvalidUrl, Url};
 
-/// Why there is no TLS configuration. [`source`](std::error::Error::source) has the details.
+/// Why a TLS configuration could not be made. [`source`](std::error::Error::source) has the details.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A development certificate could not be made, most likely for a name that is no DNS name.
+    /// A self-signed certificate could not be made, most likely because a name is not a DNS name.
     #[error("can't make a self-signed certificate for {}", .names.join(", "))]
     Certificate {
-        /// What it was to be for.
+        /// The names of the certificate.
         names: Vec<String>,
-        /// Why not.
+        /// The cause.
         source: rcgen::Error,
     },
     /// A certificate or key file could not be read.
@@ -49,19 +49,19 @@ pub enum Error {
     Read {
         /// "certificate chain" or "private key".
         item: &'static str,
-        /// Where it should be.
+        /// The file.
         file: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A certificate or key file is no PEM, or nothing of the kind is in it.
+    /// A certificate or key file is not PEM, or does not contain the item.
     #[error("no {item} in PEM form in {}", .file.display())]
     Pem {
         /// "certificate chain" or "private key".
         item: &'static str,
-        /// Where it should be.
+        /// The file.
         file: PathBuf,
-        /// Why not.
+        /// The cause.
         source: pem::Error,
     },
     /// [`Identity::new`] was given an empty chain.
@@ -70,7 +70,7 @@ pub enum Error {
     /// [`Trust::Roots`] has no root.
     #[error("no root certificate to trust")]
     NoRoots(#[from] rustls::client::VerifierBuilderError),
-    /// The certificates and the key do not fit together, or are of no use for TLS.
+    /// The certificates and the key do not match, or can't be used for TLS.
     #[error("the certificate chain and its private key can't be used together")]
     Tls(#[from] rustls::Error),
 }

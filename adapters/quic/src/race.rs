@@ -1,4 +1,4 @@
-//! Which address of a host is dialed when.
+//! The order and timing in which the addresses of a host are dialed.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,30 +9,30 @@ use std::time::{Duration, Instant};
 /// section 8 recommends.
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The addresses of one host, and which of them is to be dialed when (RFC 8305, "Happy Eyeballs").
+/// Decides which address of a host is dialed when (RFC 8305, "Happy Eyeballs").
 ///
 /// The families alternate, IPv6 first; within a family the order is the caller's. An attempt that fails
 /// is followed by the next one at once, any other after [`ATTEMPT_DELAY`]. The first handshake that
-/// completes wins, and its caller drops the race.
+/// completes wins, and the caller drops the race.
 ///
 /// It does no I/O and reads no clock. Call [`poll`](Self::poll) until it gives nothing, then wait for an
 /// attempt to end or for [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
 pub struct Race<E> {
     waiting: VecDeque<SocketAddr>,
-    /// How many attempts were begun and have not failed.
+    /// Attempts that were started and have not failed.
     running: usize,
-    /// Until when nothing more is begun.
+    /// When the next attempt may start.
     pause: Option<Instant>,
     failed: Vec<(SocketAddr, E)>,
 }
 
 impl<E> Race<E> {
-    /// All of `addresses`, each once.
+    /// A race of all `addresses`. Duplicates are dialed once.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         let mut families = [VecDeque::new(), VecDeque::new()];
         for address in addresses {
-            // An IPv4 address may come in the form that an IPv6 socket gives it.
+            // An IPv4 address may be in the mapped form of an IPv6 socket.
             let address = match address.ip().to_canonical() {
                 ip if ip == address.ip() => address,
                 ip => (ip, address.port()).into(),
@@ -51,7 +51,7 @@ impl<E> Race<E> {
         Self { waiting, running: 0, pause: None, failed: Vec::new() }
     }
 
-    /// An address to dial now. It counts as being dialed until [`failed`](Self::failed) says otherwise.
+    /// The next address to dial now. It counts as running until [`failed`](Self::failed) is called.
     pub fn poll(&mut self, now: Instant) -> Option<SocketAddr> {
         if self.pause.is_some_and(|until| now < until) {
             return None;
@@ -62,24 +62,24 @@ impl<E> Race<E> {
         Some(address)
     }
 
-    /// When [`poll`](Self::poll) gives the next address; `None` if no address is left.
+    /// When [`poll`](Self::poll) returns the next address; `None` if no address is left.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.pause.filter(|_| !self.waiting.is_empty())
     }
 
-    /// An attempt failed: the next one may begin at once.
+    /// An attempt failed: the next one may start at once.
     pub fn failed(&mut self, address: SocketAddr, error: E) {
         self.running = self.running.saturating_sub(1);
         self.pause = None;
         self.failed.push((address, error));
     }
 
-    /// Whether all addresses were dialed in vain.
+    /// Whether all attempts have failed.
     pub fn is_lost(&self) -> bool {
         self.waiting.is_empty() && self.running == 0
     }
 
-    /// What became of the attempts that failed, for the caller who gives up `host`.
+    /// The errors of all attempts, for a caller that gives up `host`.
     pub fn into_error(self, host: &str) -> Unreachable<E> {
         Unreachable { host: host.into(), tried: self.failed }
     }
@@ -87,7 +87,7 @@ impl<E> Race<E> {
 
 /// No address of a host could be reached.
 ///
-/// It is shown with every address that was tried, in the order in which they failed, and why each did.
+/// `Display` lists every address that was tried, in the order in which they failed, with its error.
 #[derive(Debug)]
 pub struct Unreachable<E> {
     /// The name that was dialed.

@@ -88,7 +88,7 @@ pub fn quic_code(code: Code) -> VarInt {
     VarInt::from_u64(code.as_u64()).unwrap_or(VarInt::MAX)
 }
 
-/// What a session is told of the end of its connection.
+/// The error that a session ends with when its connection was lost.
 pub fn session_error(error: &ConnectionError) -> Error {
     match error {
         ConnectionError::ApplicationClosed(close) => {

@@ -1,29 +1,29 @@
-//! UDP sockets with room for bursts.
+//! UDP sockets with buffers for bursts.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Bytes that the system is asked to hold for a socket, in each direction: 4 MiB.
+/// The buffer size that is requested for a socket, in each direction: 4 MiB.
 ///
-/// It is what a thousand clients send that dial at once; the 208 KiB that Linux gives unasked hold the
-/// first packet of fewer than a hundred. Linux grants no more than `net.core.rmem_max` and
-/// `net.core.wmem_max`, which many systems set to 208 KiB as well.
+/// It holds the first packets of a thousand clients that dial at once. Linux's default of 208 KiB holds those of
+/// fewer than a hundred. Linux grants no more than `net.core.rmem_max` and `net.core.wmem_max`, which many
+/// systems set to 208 KiB.
 pub const SOCKET_BUFFER: usize = 4 << 20;
 
-/// Bytes that the system holds for a socket.
+/// Sizes of a socket's buffers in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
-    /// Of datagrams that arrived and were not received yet. Those that find no room are lost.
+    /// For datagrams that arrived and were not read yet. Datagrams that find no room are lost.
     pub receive: usize,
-    /// Of datagrams that were sent and have not left yet.
+    /// For datagrams that were sent and have not left yet.
     pub send: usize,
 }
 
 impl Buffers {
-    /// Raises the buffers of `socket` towards [`SOCKET_BUFFER`], as far as the system lets it, and gives
-    /// what they are now. Buffers that are larger already stay as they are.
+    /// Raises the buffers of `socket` to [`SOCKET_BUFFER`], or as far as the system allows, and returns their sizes.
+    /// Larger buffers are left as they are.
     pub fn raise(socket: &UdpSocket) -> Self {
         let socket = socket2::SockRef::from(socket);
         raise(|| socket.recv_buffer_size(), |bytes| socket.set_recv_buffer_size(bytes));
@@ -39,19 +39,19 @@ impl Buffers {
 
 fn raise(size: impl Fn() -> io::Result<usize>, set: impl Fn(usize) -> io::Result<()>) {
     let mut wanted = SOCKET_BUFFER;
-    // Linux takes any size and grants what it may; others refuse what is too much.
+    // Linux accepts any size and grants what is allowed; other systems refuse a size that is too large.
     while wanted > usable(size()) && set(wanted).is_err() {
         wanted /= 2;
     }
 }
 
-/// Linux tells twice what was asked for, as its bookkeeping takes the other half.
+/// Linux reports twice the usable size, because it counts its bookkeeping.
 fn usable(size: io::Result<usize>) -> usize {
     size.unwrap_or(0) / if cfg!(target_os = "linux") { 2 } else { 1 }
 }
 
-/// A UDP socket on `local`, with [raised](Buffers::raise) buffers. One on the unspecified IPv6 address takes
-/// IPv4 as well, where the system knows such sockets.
+/// Opens a UDP socket on `local` with [raised](Buffers::raise) buffers. A socket on the unspecified IPv6 address takes
+/// IPv4 as well, where the system supports that.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ fn usable(size: io::Result<usize>) -> usize {
 pub fn bind(local: SocketAddr) -> io::Result<(UdpSocket, Buffers)> {
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
     if local.ip().is_unspecified() && local.is_ipv6() {
-        // Without it the socket is for IPv6 alone, which is what such a system can do.
+        // If it fails, the system supports only sockets for IPv6 alone.
         let _ = socket.set_only_v6(false);
     }
     socket.bind(&local.into())?;

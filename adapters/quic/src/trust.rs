@@ -10,18 +10,18 @@ use rustls::{DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
 use crate::{Error, Fingerprint};
 
-/// Which servers a client believes.
+/// The servers that a client accepts.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Trust {
-    /// Those with a certificate for their name from one of Mozilla's roots, compiled in.
+    /// Servers with a certificate for their name from one of Mozilla's roots, which are compiled in.
     #[default]
     WebRoots,
-    /// Those with a certificate for their name from one of these roots.
+    /// Servers with a certificate for their name from one of these roots.
     Roots(RootCertStore),
-    /// Those whose certificate has one of these fingerprints, whatever it says of names and dates.
+    /// Servers whose certificate has one of these fingerprints, whatever its names and dates.
     Pinned(Vec<Fingerprint>),
-    /// Everyone who answers: encrypted, but to whom is unknown. For development.
+    /// Any server. The connection is encrypted, but the server is not authenticated. For development.
     Insecure,
 }
 
@@ -55,12 +55,12 @@ impl Trust {
     }
 }
 
-/// The certificate is another one.
+/// The certificate is not one of the pinned ones.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate with the fingerprint {0} is not one of those that are pinned")]
 struct NotPinned(Fingerprint);
 
-/// Looks at the certificate's bytes only; `None` believes all.
+/// Compares fingerprints only; `None` accepts any certificate.
 #[derive(Debug)]
 struct Pins {
     pinned: Option<Vec<Fingerprint>>,
@@ -79,7 +79,7 @@ impl ServerCertVerifier for Pins {
         match &self.pinned {
             Some(pinned) if !pinned.contains(&Fingerprint::of(end_entity)) => {
                 let reason = NotPinned(Fingerprint::of(end_entity));
-                // As an error of the certificate rustls would print it in its `Debug` form.
+                // rustls would print a certificate error in its `Debug` form.
                 Err(OtherError(Arc::new(reason)).into())
             }
             _ => Ok(ServerCertVerified::assertion()),

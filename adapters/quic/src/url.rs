@@ -1,9 +1,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// `moqt://HOST[:PORT][/PATH]`: a server to reach by raw QUIC.
+/// `moqt://HOST[:PORT][/PATH]`: the address of a server on raw QUIC.
 ///
-/// Without a port it is 443. User, query and fragment are not taken.
+/// The default port is 443. A user, a query or a fragment is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
     host: String,
@@ -17,7 +17,7 @@ pub struct Url {
 pub struct InvalidUrl;
 
 impl Url {
-    /// A DNS name or an IP address, an IPv6 one without brackets: what TLS is told as well.
+    /// A DNS name or an IP address, IPv6 without brackets. The server's certificate must be for it.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -27,7 +27,7 @@ impl Url {
         self.port
     }
 
-    /// What follows the port, without slashes at its ends; may be empty.
+    /// The path without slashes at its ends. It may be empty.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn other_texts_are_rejected() {
         for text in [
             "",
             "relay.example:4443",

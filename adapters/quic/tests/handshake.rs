@@ -1,4 +1,4 @@
-//! TLS handshakes in memory: who is believed, and what is agreed.
+//! TLS handshakes in memory: which servers are accepted, and which protocol is agreed on.
 
 use std::sync::Arc;
 
@@ -142,7 +142,7 @@ fn an_identity_is_read_from_files() {
 }
 
 #[test]
-fn who_is_not_pinned_is_named() {
+fn an_unpinned_certificate_is_named() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let other = Identity::self_signed(["localhost"]).unwrap();
     let client = smoq_quic::tls::client(&Trust::from(other.fingerprint()), ["a"]).unwrap();
@@ -153,7 +153,7 @@ fn who_is_not_pinned_is_named() {
 }
 
 #[test]
-fn a_name_that_is_none_is_named() {
+fn an_invalid_name_is_named() {
     let error = Identity::self_signed(["localhost", "no\u{e9}"]).unwrap_err();
     assert!(error.to_string().contains("localhost, no\u{e9}"), "{error}");
 }

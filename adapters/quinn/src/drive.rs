@@ -1,8 +1,8 @@
 //! The loop between one quinn connection and one [`Driver`].
 //!
-//! Everything that quinn can announce has a waker that puts its key on one ready list and wakes the
-//! task; a round polls what is on the list and nothing else. The futures that lose their place when they
-//! are dropped (accepting, opening, the end of the connection) are kept pinned in the one future.
+//! Each source of events in quinn has a waker of its own, which puts its key on a ready list and wakes the
+//! task. A round polls the sources on the list and no others. Futures that must not be dropped while they wait
+//! (accepting, opening, the end of the connection) are pinned in the driving future.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -23,9 +23,9 @@ use smoq_quic::{FLUSH_TIMEOUT, quic_stream_code, send_window, session_error, str
 use crate::log;
 use crate::streams::{FIRST_STREAM, Stream, Streams};
 
-/// What one round may spend on each of reading, working and writing: one an item and one a KiB.
+/// The budget of one round for each of reading, working and writing: one per item and one per KiB.
 const ROUND: usize = 256;
-/// Rounds until other tasks have their turn.
+/// Rounds before the task yields.
 const ROUNDS: usize = 4;
 
 const ACCEPT_UNI: usize = 0;
@@ -36,7 +36,7 @@ const LOST: usize = 4;
 const READ_DATAGRAM: usize = 5;
 const SEND_DATAGRAM: usize = 6;
 
-/// Drives until the session is over; `Ok` if that was no error.
+/// Drives the session to its end. `Ok` is a close without an error, by either side.
 pub(crate) async fn drive(
     streams: Streams,
     driver: Driver,
@@ -86,22 +86,23 @@ fn outcome(code: Code) -> Result<(), Error> {
     if code == Code::default() { Ok(()) } else { Err(Error::from_session_code(code)) }
 }
 
-/// How it ended.
+/// How the session ended.
 enum End {
     Close { code: Code, reason: &'static str },
     Lost(ConnectionError),
 }
 
-/// Whether the connection is still there.
+/// The state of the connection.
 enum Lost<'a> {
+    /// It is open as far as anybody knows.
     Watched(Pin<&'a mut (dyn Future<Output = ConnectionError> + Send + 'a)>),
-    /// It is not, but what it brought is not read up yet.
+    /// It is lost, but what it received before that has not been read completely.
     Reading(ConnectionError),
-    /// The driver was told.
+    /// It is lost, and the driver knows.
     Told(ConnectionError),
 }
 
-/// A bound on one kind of work in one round.
+/// The rest of the budget for one kind of work in one round.
 struct Budget(usize);
 
 impl Budget {
@@ -138,7 +139,7 @@ impl Timer {
     fn poll(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = deadline else { return Poll::Pending };
         if self.deadline.replace(at) != deadline {
-            // What the system can't represent is too far away to wait for.
+            // A time that the system can't represent is too far away to wait for.
             let Some(at) = self.clock.deadline(at) else { return Poll::Pending };
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(at),
@@ -147,13 +148,13 @@ impl Timer {
         }
         let Some(timer) = &mut self.timer else { return Poll::Pending };
         ready!(timer.as_mut().poll(cx));
-        // A timer that fired has to be set again, even to the same time.
+        // A timer that fired has to be reset, even to the same time.
         self.deadline = None;
         Poll::Ready(())
     }
 }
 
-/// All that a round needs. `'p` is the pinned futures, `'c` the connection that they borrow.
+/// The state of the loop. `'p` is the lifetime of the pinned futures, `'c` that of the connection they borrow.
 struct Round<'p, 'c> {
     connection: &'c quinn::Connection,
     wakers: [Waker; FIRST_STREAM],
@@ -163,13 +164,13 @@ struct Round<'p, 'c> {
     open_bi: Pin<&'p mut OpenBi<'c>>,
     lost: Lost<'p>,
     read_datagram: Pin<&'p mut ReadDatagram<'c>>,
-    /// A datagram that waits for room, and all others behind it.
+    /// A datagram that waits for room in quinn. All later ones wait for it.
     send_datagram: Option<Pin<Box<SendDatagram<'c>>>>,
     streams: Streams,
     driver: Driver,
     timer: Timer,
     send_window: u64,
-    /// What the driver was told.
+    /// The path as it was last reported to the driver.
     path: PathInfo,
     max_datagram: usize,
 }
@@ -179,13 +180,14 @@ impl Round<'_, '_> {
         for _ in 0..ROUNDS {
             let now = self.timer.now();
             self.streams.look_for_stops(now);
-            // All inputs come before the first write: else the order of wakes beats priorities.
+            // All inputs come before the first write. Otherwise streams would be written in the order in
+            // which they woke up, and not by priority.
             let mut is_busy = self.read(now);
             is_busy |= self.work(now);
             while let Some(action) = self.driver.poll_action() {
                 is_busy = true;
                 if let Action::Close { code, reason } = action {
-                    // Handles hear of it now: nothing is driven after this.
+                    // Informs the handles: the driver does not run after this.
                     while self.driver.work(now) {}
                     return Poll::Ready(End::Close { code, reason });
                 }
@@ -197,7 +199,7 @@ impl Round<'_, '_> {
             if is_busy {
                 continue;
             }
-            // Behind what came in before: else a stall of ours would be taken for one of the peer.
+            // After all inputs: a stall of this process must not be taken for one of the peer.
             if self.time_passed(now) {
                 continue;
             }
@@ -219,13 +221,13 @@ impl Round<'_, '_> {
                 return Poll::Pending;
             }
         }
-        // Who is always busy has deadlines too.
+        // Deadlines count for a session that is always busy as well.
         self.time_passed(self.timer.now());
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Tells the driver if a deadline has passed.
+    /// Handles deadlines that have passed. Returns whether there was one.
     fn time_passed(&mut self, now: Instant) -> bool {
         let is_late = self.driver.poll_timeout().is_some_and(|at| at <= now);
         if is_late {
@@ -234,7 +236,7 @@ impl Round<'_, '_> {
         is_late
     }
 
-    /// Hands in what is ready.
+    /// Passes everything that is ready to the driver.
     fn read(&mut self, now: Instant) -> bool {
         let mut budget = Budget::new();
         while budget.is_left() {
@@ -261,7 +263,7 @@ impl Round<'_, '_> {
                 waker.wake_by_ref();
                 return;
             }
-            // An error is that of the connection, which is noticed by itself.
+            // An error here is the end of the connection, which `lost` reports.
             let stream = if key == ACCEPT_UNI {
                 let Poll::Ready(Ok(recv)) = self.accept_uni.as_mut().poll(cx) else { return };
                 self.accept_uni.set(self.connection.accept_uni());
@@ -285,7 +287,7 @@ impl Round<'_, '_> {
                 waker.wake_by_ref();
                 return;
             }
-            // An error is that of the connection, which is noticed by itself.
+            // An error here is the end of the connection, which `lost` reports.
             let Poll::Ready(Ok(bytes)) = self.read_datagram.as_mut().poll(cx) else { return };
             self.read_datagram.set(self.connection.read_datagram());
             budget.spend(bytes.len());
@@ -316,8 +318,8 @@ impl Round<'_, '_> {
             }
             let limit = self.driver.read_limit(id);
             if limit == 0 {
-                // Parked until `Action::Resume`. A reset is heard then: `received_reset` would leave
-                // a waker behind in quinn for every stream that is read to its end after it.
+                // Parked until `Action::Resume`, which also finds a reset. `received_reset` would keep a
+                // waker in quinn for every stream that is read to its end afterwards.
                 break;
             }
             let Poll::Ready(read) = pin!(recv.read_chunk(limit, true)).poll(cx) else { break };
@@ -330,7 +332,7 @@ impl Round<'_, '_> {
             if let Input::Data { bytes, fin: false, .. } = &input {
                 budget.spend(bytes.len());
             } else {
-                // A request that is given up may end in both directions at once.
+                // A peer that gives up a request may end both directions at once.
                 (stream.recv, stream.is_doubtful) = (None, true);
             }
             self.driver.handle(now, input);
@@ -341,7 +343,7 @@ impl Round<'_, '_> {
         self.streams.forget_done(id);
     }
 
-    /// The peer does not want what we send on a stream.
+    /// The peer sent STOP_SENDING.
     fn stopped(&mut self, now: Instant, id: StreamId, code: VarInt) {
         self.streams.reset(id, code);
         self.driver.handle(now, Input::Stopped { id, code: stream_code(code) });
@@ -370,13 +372,13 @@ impl Round<'_, '_> {
         match action {
             Action::Stop { code, .. } => {
                 if let Some(mut recv) = stream.recv.take() {
-                    // It fails if the peer ended it already.
+                    // It fails if the peer has ended the stream already.
                     let _ = recv.stop(quic_stream_code(code));
                 }
             }
             Action::SetPriority { priority, .. } => {
                 if let Some(send) = &stream.send {
-                    // It fails if it is stopped, which the next write tells.
+                    // It fails if the stream was stopped, which the next write reports.
                     let _ = send.set_priority(priority);
                 }
             }
@@ -407,12 +409,12 @@ impl Round<'_, '_> {
                         Dir::Bi => self.open_bi.set(self.connection.open_bi()),
                     }
                     if let Some(send) = &stream.send {
-                        // A stream that was just opened can't have been stopped.
+                        // A new stream can't have been stopped.
                         let _ = send.set_priority(open.priority());
                     }
                     open.opened(self.streams.insert(stream, now));
                 }
-                // Without credit, or without a connection, which is noticed by itself.
+                // There is no credit, or the connection is lost, which `lost` reports.
                 _ => open.blocked(),
             }
         }
@@ -430,7 +432,7 @@ impl Round<'_, '_> {
                 self.send_datagram = Some(Box::pin(self.connection.send_datagram_wait(bytes)));
                 self.push_datagram();
             } else if self.connection.send_datagram(bytes).is_err() {
-                // It is lost, as it may be anywhere on its way: the path has become narrower.
+                // The path takes less than before. The datagram is lost, as it may be anywhere on its way.
                 self.measure();
             }
         }
@@ -446,7 +448,7 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Tells the driver how large a datagram may be, which changes with what is known of the path.
+    /// Reports the size of datagrams, which changes as quinn probes the path.
     fn measure(&mut self) {
         let bytes = self.connection.max_datagram_size().unwrap_or(0);
         if bytes != self.max_datagram {
@@ -501,21 +503,20 @@ impl Round<'_, '_> {
         budget.was_used()
     }
 
-    /// What quinn holds is out of reach for priorities and expiry: two congestion windows keep the
-    /// path busy.
+    /// Adapts the send window and reports the path.
     fn follow_path(&mut self, now: Instant) {
         self.measure();
         let path = self.connection.stats().path;
         self.tell_path(now, path.rtt, path.cwnd);
         let window = send_window(path.cwnd);
-        // Each change wakes the connection's task, so small ones are left out.
+        // Each change wakes quinn's task for the connection, so small ones are skipped.
         if window.abs_diff(self.send_window) > self.send_window / 4 {
             self.connection.set_send_window(window);
             self.send_window = window;
         }
     }
 
-    /// Tells the driver of the path when that changed by much.
+    /// Reports the path if it changed enough to matter.
     fn tell_path(&mut self, now: Instant, rtt: Duration, window: u64) {
         let max_datagram = self.connection.max_datagram_size().unwrap_or(0) as u64;
         let path = PathInfo::of_window(rtt, window, max_datagram);
@@ -525,7 +526,7 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Waits until the peer has what was sent: a close overtakes what is under way.
+    /// Waits until the peer has acknowledged everything, because a close discards what is in flight.
     async fn flush(&mut self) {
         let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH_TIMEOUT);
         let mut flushed = pin!(self.streams.flushed());

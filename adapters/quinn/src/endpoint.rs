@@ -1,4 +1,4 @@
-//! Endpoints: sockets to listen on and to dial from.
+//! Endpoints to listen on and to dial from.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,38 +12,38 @@ use smoq_quic::{Buffers, Race};
 
 use crate::log;
 
-/// Why there is no connection to one address.
+/// Why one address could not be reached.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// There is no socket to dial from, most likely because the machine does not speak this family.
+    /// No socket could be opened, most likely because the machine does not support this address family.
     #[error("{0}")]
     Socket(#[from] io::Error),
     /// QUIC can't dial this address or this name.
     #[error("{0}")]
     Connect(#[from] quinn::ConnectError),
-    /// The handshake failed, or nobody answered.
+    /// The handshake failed or timed out.
     #[error("{0}")]
     Connection(#[from] quinn::ConnectionError),
 }
 
-/// No address of a host could be reached: which were tried, and why each failed.
+/// No address of a host could be reached: the addresses that were tried, and why each failed.
 pub type Unreachable = smoq_quic::Unreachable<DialError>;
 
 /// Listens on `local`, with socket buffers for bursts of clients.
 ///
-/// The second value is what the system granted; if that is less than
-/// [`SOCKET_BUFFER`](smoq_quic::SOCKET_BUFFER) and many clients may dial at once, the operator should know.
-/// Port 0 lets the system choose one; `[::]` takes IPv4 as well.
+/// The second value is the size of the buffers that the system granted. Tell the operator if it
+/// [is short](Buffers::is_short) and many clients may dial at once. The system chooses a port for port 0;
+/// `[::]` accepts IPv4 as well.
 ///
 /// # Errors
 ///
-/// The address can't be used, or there is no runtime.
+/// The address can't be used, or there is no async runtime.
 pub fn listen(local: SocketAddr, config: ServerConfig) -> io::Result<(Endpoint, Buffers)> {
     listen_in(local, config, default_runtime()?)
 }
 
-/// As [`listen`], with the runtime for the socket named.
+/// As [`listen`], with an explicit runtime.
 pub fn listen_in(
     local: SocketAddr,
     config: ServerConfig,
@@ -52,15 +52,14 @@ pub fn listen_in(
     bind(local, Some(config), runtime)
 }
 
-/// Connects to `host` by one of its `addresses`, in the way of RFC 8305 ("Happy Eyeballs").
+/// Connects to `host` at one of its `addresses`, as RFC 8305 ("Happy Eyeballs") recommends.
 ///
-/// IPv6 and IPv4 take turns, IPv6 first. An address that does not answer within
-/// [250 ms](smoq_quic::ATTEMPT_DELAY) is joined by the next one, and one that fails is followed by it at once;
-/// the first handshake that completes wins, and the others are closed. `host` is the name that the server's
-/// certificate must be for. Resolving it is the caller's: `tokio::net::lookup_host`, or
-/// [`ToSocketAddrs`](std::net::ToSocketAddrs), which blocks.
+/// IPv6 and IPv4 alternate, IPv6 first. The next address is dialed when the last one failed, or has not answered
+/// within [250 ms](smoq_quic::ATTEMPT_DELAY). The first handshake that completes wins, and the others are closed.
+/// The server's certificate must be for `host`. The caller resolves the name, with `tokio::net::lookup_host` or
+/// the blocking [`ToSocketAddrs`](std::net::ToSocketAddrs).
 ///
-/// The connection has an endpoint of its own. Keep that as long as the connection; at the end
+/// The connection has an endpoint of its own. Keep it as long as the connection; at the end
 /// [`Endpoint::wait_idle`] waits for the last packets. Dropping the future gives up all attempts.
 ///
 /// ```no_run
@@ -96,7 +95,7 @@ pub async fn dial(
     }
 }
 
-/// As [`dial`], with the runtime for sockets and timers named.
+/// As [`dial`], with an explicit runtime for sockets and timers.
 pub async fn dial_in(
     host: &str,
     addresses: impl IntoIterator<Item = SocketAddr>,
@@ -138,7 +137,7 @@ pub async fn dial_in(
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // A timer that fired has to be set again, even to the same time.
+            // A timer that fired has to be reset, even to the same time.
             timer.as_mut().reset(at);
         }
     })
@@ -146,14 +145,14 @@ pub async fn dial_in(
     won.ok_or_else(|| race.into_error(host))
 }
 
-/// A handshake that is under way. Dropping it closes the connection.
+/// A handshake in progress. Dropping it closes the connection.
 struct Attempt {
     address: SocketAddr,
     endpoint: Endpoint,
     connecting: Connecting,
 }
 
-/// What attempts go out from: one socket for each family, as a machine may know only one of them.
+/// The endpoints to dial from, one for each address family, because a machine may support only one.
 struct Sockets<'a> {
     runtime: &'a Arc<dyn quinn::Runtime>,
     v6: Option<Endpoint>,

@@ -1,5 +1,5 @@
-//! [smoq] over [quinn]: give a connection, get a [`Session`] and one future that
-//! drives it. Nothing is spawned here; any executor will do that has a [`quinn::Runtime`].
+//! [smoq] over [quinn]: turns a connection into a [`Session`] and one future that drives it. Nothing is spawned
+//! here; any executor with a [`quinn::Runtime`] will do.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! Connections of any other [`quinn::Endpoint`] will do as well. [`dial`] tries all addresses of a host, and
-//! [`listen`] has socket buffers for many clients at once.
+//! Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, and [`listen`] opens a
+//! socket whose buffers hold bursts of clients.
 
 mod allowance;
 mod drive;
@@ -40,22 +40,25 @@ pub use smoq_quic::{self, config};
 
 use crate::streams::Streams;
 
-/// Why a connection did not become a session. It is closed then.
+/// Why a connection did not become a session. The connection is closed; others are unaffected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// `quinn::default_runtime` finds none here: name one, or turn on a feature of this crate.
-    #[error("no async runtime is known here, and none was named")]
+    /// `quinn::default_runtime` finds no runtime: pass one, or enable a feature of this crate.
+    #[error("no async runtime was found, and none was passed")]
     NoRuntime,
-    /// TLS agreed on no protocol, or on one that was not asked for. Closed with 0x15.
-    #[error("the peer speaks no version that was asked for")]
+    /// TLS agreed on no version, or on one that was not offered. The connection is closed with 0x15.
+    #[error("the peer speaks no version that was offered")]
     Version,
 }
 
-/// Joins a connection that was dialed to the origins of `client`, in the version that TLS agreed on.
+/// Starts a session of `client` on a connection that was dialed, in the version that TLS agreed on.
 ///
-/// The handshake must be done: `quinn::Connecting` was awaited. Timers are quinn's of the runtime
-/// that this is called in.
+/// The handshake must be complete: await `quinn::Connecting` first. Timers are those of the current runtime.
+///
+/// # Errors
+///
+/// See [`Error`].
 pub fn connect(
     connection: quinn::Connection,
     client: &Client,
@@ -64,7 +67,7 @@ pub fn connect(
     connect_in(connection, client, runtime)
 }
 
-/// As [`connect`], with the runtime for timers named.
+/// As [`connect`], with an explicit runtime for timers.
 pub fn connect_in(
     connection: quinn::Connection,
     client: &Client,
@@ -77,16 +80,19 @@ pub fn connect_in(
     Ok((session, Driving::new(connection, driver, clock, runtime)))
 }
 
-/// Joins a connection that was accepted to the origins of `server`, in the version that TLS agreed on.
+/// Starts a session of `server` on a connection that was accepted, in the version that TLS agreed on.
 ///
-/// The handshake must be done: `quinn::Connecting` was awaited. Timers are quinn's of the runtime
-/// that this is called in.
+/// The handshake must be complete: await `quinn::Connecting` first. Timers are those of the current runtime.
+///
+/// # Errors
+///
+/// See [`Error`].
 pub fn accept(connection: quinn::Connection, server: &Server) -> Result<(Session, Driving), Error> {
     let runtime = default_runtime(&connection)?;
     accept_in(connection, server, runtime)
 }
 
-/// As [`accept`], with the runtime for timers named.
+/// As [`accept`], with an explicit runtime for timers.
 pub fn accept_in(
     connection: quinn::Connection,
     server: &Server,
@@ -99,11 +105,10 @@ pub fn accept_in(
     Ok((session, Driving::new(connection, driver, clock, runtime)))
 }
 
-/// As [`accept`], but what comes of the session is decided when the client has said what it wants, and it
-/// is told nothing before. Address and certificate of the client are the connection's to tell.
+/// As [`accept`], but the application accepts or rejects the session after it has read the client's SETUP. The
+/// client receives nothing before that. The connection knows the client's address and certificate.
 ///
-/// [`Driving`] must be polled meanwhile: it is what reads what the client says, and what closes the
-/// connection if it is rejected.
+/// Poll [`Driving`] meanwhile: it reads the SETUP, and closes the connection if the session is rejected.
 ///
 /// ```no_run
 /// # async fn example(connection: quinn::Connection, server: smoq::Server)
@@ -130,7 +135,7 @@ pub fn request(
     request_in(connection, server, runtime)
 }
 
-/// As [`request`], with the runtime for timers named.
+/// As [`request`], with an explicit runtime for timers.
 pub fn request_in(
     connection: quinn::Connection,
     server: &Server,
@@ -143,18 +148,16 @@ pub fn request_in(
     Ok((request, Driving::new(connection, driver, clock, runtime)))
 }
 
-/// Drives one connection until it is over: spawn it, or poll it with others.
+/// Drives one connection to its end: spawn it, or poll it with other futures.
 ///
-/// Gives `Ok` if either side closed without an error, and why not otherwise. After a close of our own
-/// what was sent is given up to a second to arrive; `quinn::Endpoint::wait_idle` waits for the last
-/// packets.
+/// Resolves to `Ok` if either side closed the session without an error. After a close of this side the peer has up
+/// to a second to acknowledge what was sent; `quinn::Endpoint::wait_idle` waits for the last packets.
 ///
-/// It sets the connection's send window to two congestion windows, so that little is out of reach for
-/// priorities and expiry, and raises the number of streams that the peer may open as the peer uses them, up
-/// to [`config::STREAMS`].
+/// It sets the connection's send window to [`smoq_quic::send_window`], and raises the number of streams that the
+/// peer may open as the peer uses them, up to [`config::STREAMS`].
 ///
-/// Dropping it closes the connection at once with code 0. To finish what is owed drop the session
-/// instead, or call its `drain`, and keep polling.
+/// Dropping it closes the connection at once with code 0. To finish what was written drop the session, or
+/// call its `drain`, and keep polling.
 #[must_use = "nothing is sent or received while nobody polls it"]
 pub struct Driving(Pin<Box<dyn Future<Output = Result<(), smoq::Error>> + Send>>);
 
@@ -192,7 +195,7 @@ fn default_runtime(connection: &quinn::Connection) -> Result<Arc<dyn quinn::Runt
     runtime.ok_or(Error::NoRuntime)
 }
 
-/// What TLS agreed on; without ALPN the set-up of the oldest versions decides, if they are spoken.
+/// The version that TLS agreed on. Closes the connection if there is none.
 fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Agreed, Error> {
     let agreed = smoq_quic::agreed(connection.handshake_data(), versions);
     if agreed.is_none() {

@@ -1,4 +1,4 @@
-//! Events for `tracing`, if the feature of that name is on. What a session does is told by smoq itself.
+//! Events for the `tracing` crate, with the feature of that name. smoq itself reports the events of sessions.
 
 use quinn::{Connection, ConnectionError};
 use smoq::Version;

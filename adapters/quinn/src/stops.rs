@@ -1,11 +1,11 @@
-//! How a request whose sender has nothing to write hears of STOP_SENDING.
+//! How STOP_SENDING is noticed on a request that has nothing to write.
 //!
-//! quinn tells that by `SendStream::stopped`, and from the first poll of it on keeps a record in the
-//! connection. Only an end that the peer acknowledges, or its STOP_SENDING, removes the record; the reset of
-//! a stream leaves it for the life of the connection. Most requests that are reset are young, refused or
-//! given up soon. So a request is watched only after a while, and until then asked when something else
-//! happens to it; and when a connection has left too many records behind, it watches no more and looks
-//! whether there was any STOP_SENDING.
+//! quinn reports it by `SendStream::stopped`. From the first poll on quinn keeps a record in the connection, which
+//! is removed when the peer acknowledges the end of the stream or sends STOP_SENDING. If we reset the stream, the
+//! record stays for the life of the connection. Most requests that are reset are young: they were refused,
+//! or withdrawn soon. So a request is watched only after a while; until then its state is checked when something
+//! else happens on it. A connection that has left too many records watches no more and polls the counter of
+//! STOP_SENDING frames instead.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,17 +13,16 @@ use std::time::Duration;
 use smoq::Instant;
 use smoq::stream::StreamId;
 
-/// How old a request is when it is watched, and from then on the time between two looks if it is not.
+/// The age at which a request is watched, and the interval of polls if it is not watched.
 pub(crate) const AGE: Duration = Duration::from_millis(500);
-/// Records that a connection may leave behind. Each is about a hundred bytes.
+/// Records that a connection may leave in quinn. Each takes about 100 bytes.
 const RECORDS: usize = 256;
 
-/// The requests that are not watched.
+/// The requests that are not watched, ordered by time.
 #[derive(Default)]
 pub(crate) struct Stops {
-    /// The next to look at is the first.
     unwatched: VecDeque<Unwatched>,
-    /// Streams that were watched and then reset.
+    /// Streams that were watched and then reset: each left a record.
     records: usize,
 }
 
@@ -31,44 +30,44 @@ pub(crate) struct Stops {
 #[derive(Clone, Copy)]
 pub(crate) struct Unwatched {
     pub(crate) id: StreamId,
-    /// When it is to be looked at.
+    /// When to check it.
     at: Instant,
-    /// The STOP_SENDING frames that had come when it was looked at last.
+    /// The number of STOP_SENDING frames at the last check.
     pub(crate) heard: u64,
 }
 
 impl Stops {
-    /// A request begins, or was looked at when so many STOP_SENDING frames had come.
+    /// Adds a request that is new, or that was checked when the counter of STOP_SENDING frames was `heard`.
     pub(crate) fn push(&mut self, id: StreamId, now: Instant, heard: u64) {
         self.unwatched.push_back(Unwatched { id, at: now + AGE, heard });
     }
 
-    /// How many there are.
+    /// The number of requests.
     pub(crate) fn len(&self) -> usize {
         self.unwatched.len()
     }
 
-    /// Leaves out those that `keep` does not want.
+    /// Keeps only the requests for which `keep` is true.
     pub(crate) fn retain(&mut self, keep: impl Fn(StreamId) -> bool) {
         self.unwatched.retain(|one| keep(one.id));
     }
 
-    /// Whether the next one may be watched.
+    /// Whether one more request may be watched.
     pub(crate) fn may_watch(&self) -> bool {
         self.records < RECORDS
     }
 
-    /// A stream was reset that was watched.
+    /// A stream that was watched was reset.
     pub(crate) fn left_record(&mut self) {
         self.records += 1;
     }
 
-    /// The one to look at first, and when.
+    /// The next request to check, and when.
     pub(crate) fn first(&self) -> Option<(StreamId, Instant)> {
         self.unwatched.front().map(|first| (first.id, first.at))
     }
 
-    /// Takes the [`first`](Self::first) off the list.
+    /// Removes [`first`](Self::first).
     pub(crate) fn pop(&mut self) -> Option<Unwatched> {
         self.unwatched.pop_front()
     }

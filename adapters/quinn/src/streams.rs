@@ -13,23 +13,23 @@ use crate::allowance::Allowance;
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
 use crate::stops::{Stops, Unwatched};
 
-/// Keys of the ready list from this one on are streams'.
+/// The first key of the ready list that stands for a stream.
 pub(crate) const FIRST_STREAM: usize = 7;
 
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
-/// What is left of a stream.
+/// A stream with the halves that are not over.
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) recv: Option<RecvStream>,
     pub(crate) send: Option<SendStream>,
-    /// STOP_SENDING of a request that is watched: see [`Stops`].
+    /// Resolves at STOP_SENDING, if the stream is watched: see [`Stops`].
     stopped: Option<Stopped>,
     /// Whether the peer opened it.
     is_peers: bool,
-    /// quinn has a waker of ours for when `send` takes more.
+    /// quinn will wake the stream when `send` takes more.
     pub(crate) is_blocked: bool,
-    /// There may have been a STOP_SENDING that nobody told of.
+    /// A STOP_SENDING may have arrived unnoticed.
     pub(crate) is_doubtful: bool,
 }
 
@@ -56,7 +56,7 @@ impl Stream {
         Self { is_peers: true, ..Self::bi(halves) }
     }
 
-    /// What a STOP_SENDING said that came lately, with `cx` for the next one if the stream is watched.
+    /// The code of a STOP_SENDING that has arrived. Registers `cx` for one to come if the stream is watched.
     pub(crate) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Option<VarInt> {
         if let Some(stopped) = &mut self.stopped {
             let Poll::Ready(told) = stopped.as_mut().poll(cx) else { return None };
@@ -69,7 +69,7 @@ impl Stream {
         match pin!(self.send.as_mut()?.write_chunks(&mut [])).poll(cx) {
             Poll::Ready(Err(WriteError::Stopped(code))) => Some(code),
             Poll::Ready(_) => None,
-            // quinn does not say as long as nothing can be written. Asked again then.
+            // quinn reports it only when something can be written. Asked again then.
             Poll::Pending => {
                 (self.is_blocked, self.is_doubtful) = (true, true);
                 None
@@ -78,7 +78,7 @@ impl Stream {
     }
 }
 
-/// A place for a stream. Its waker stays for the next one: at worst that is polled in vain.
+/// A slot for a stream. The next stream in it uses the same waker, and may be polled once too often.
 struct Slot {
     waker: Waker,
     stream: Option<Stream>,
@@ -119,7 +119,7 @@ impl Streams {
         }
     }
 
-    /// Keeps `stream` and marks it ready: nobody looked into it yet.
+    /// Stores `stream` and marks it ready, because it may have data already.
     pub(crate) fn insert(&mut self, stream: Stream, now: Instant) -> StreamId {
         let id = stream.id;
         match (stream.is_peers, id.dir()) {
@@ -151,24 +151,24 @@ impl Streams {
 
     fn watch_later(&mut self, id: StreamId, now: Instant) {
         self.stops.push(id, now, 0);
-        // Those that have ended are not kept until their time would have come.
+        // Entries of streams that have ended are removed before their time comes.
         if self.stops.len() > 16 + 2 * self.by_id.len() {
             self.stops.retain(|id| is_sending(&self.slots, &self.by_id, id));
         }
     }
 
-    /// A stream by its number, with its waker.
+    /// A stream and its waker, by stream id.
     pub(crate) fn by_id(&mut self, id: StreamId) -> Option<(&mut Stream, &Waker)> {
         let slot = *self.by_id.get(&id)?;
         self.slots[slot].get()
     }
 
-    /// A stream by the key that its waker put on the ready list.
+    /// A stream and its waker, by the key on the ready list.
     pub(crate) fn by_key(&mut self, key: usize) -> Option<(&mut Stream, &Waker)> {
         self.slots.get_mut(key - FIRST_STREAM)?.get()
     }
 
-    /// Frees a place in which both halves are done.
+    /// Frees the slot of a stream whose halves are both over.
     pub(crate) fn forget_done(&mut self, id: StreamId) {
         let Some(&slot) = self.by_id.get(&id) else { return };
         let place = &mut self.slots[slot].stream;
@@ -183,12 +183,12 @@ impl Streams {
         }
     }
 
-    /// Abandons our half. A `SendStream` that is just dropped would say that it is complete.
+    /// Resets our half. Dropping a `SendStream` would finish it instead.
     pub(crate) fn reset(&mut self, id: StreamId, code: VarInt) {
         let Some((stream, _)) = self.by_id(id) else { return };
         let was_watched = stream.stopped.take().is_some();
         if let Some(mut send) = stream.send.take() {
-            // It fails if the peer has everything already.
+            // It fails if the peer has acknowledged everything already.
             let _ = send.reset(code);
         }
         if was_watched {
@@ -197,7 +197,7 @@ impl Streams {
         self.forget_done(id);
     }
 
-    /// When to [`look_for_stops`](Self::look_for_stops) next.
+    /// When to call [`look_for_stops`](Self::look_for_stops) next.
     pub(crate) fn next_look(&mut self) -> Option<Instant> {
         loop {
             let (id, at) = self.stops.first()?;
@@ -208,7 +208,7 @@ impl Streams {
         }
     }
 
-    /// Looks at the requests whose time has come: see [`Stops`].
+    /// Checks the requests that are due: see [`Stops`].
     pub(crate) fn look_for_stops(&mut self, now: Instant) {
         while self.next_look().is_some_and(|at| at <= now) {
             let Some(Unwatched { id, heard, .. }) = self.stops.pop() else { return };
@@ -228,11 +228,11 @@ impl Streams {
         }
     }
 
-    /// Resolves when the peer has acknowledged everything, or the connection is lost. Nothing can be
-    /// written any more.
+    /// Resolves when the peer has acknowledged everything, or the connection is lost. Nothing can be written
+    /// after this was called.
     pub(crate) async fn flushed(&mut self) {
         while let Some(send) = self.finished.pop_front() {
-            // It does not matter whether the peer has it or does not want it.
+            // Whether the peer has it all or does not want it makes no difference.
             let _ = send.stopped().await;
         }
         // With a window of one byte a stream takes more exactly when nothing is unacknowledged.
@@ -240,7 +240,7 @@ impl Streams {
         poll_fn(|cx| {
             let streams = self.slots.iter_mut().filter_map(|slot| slot.stream.as_mut());
             let mut open = streams.filter_map(|stream| stream.send.as_mut()).peekable();
-            // A stream may be without credit of its own: then another one has to tell.
+            // A stream may lack flow-control credit of its own. Then another one has to answer.
             if open.peek().is_none()
                 || open.any(|send| pin!(send.write_chunks(&mut [])).poll(cx).is_ready())
             {
@@ -258,16 +258,16 @@ impl Streams {
         }
     }
 
-    /// Ends our half cleanly. Gives the code of a STOP_SENDING that came first: then it is reset.
+    /// Finishes our half. If a STOP_SENDING came first, the half is reset and the code is returned.
     pub(crate) fn finish(&mut self, id: StreamId) -> Option<VarInt> {
-        // Acknowledged ones need no memory any more.
+        // Streams that were acknowledged need not be kept any more.
         while self.finished.front().is_some_and(|send| send.priority().is_err()) {
             self.finished.pop_front();
         }
         let (stream, _) = self.by_id(id)?;
         stream.stopped = None;
         let mut send = stream.send.take()?;
-        // It says nothing of a stream that was stopped, which then is not finished.
+        // It does not fail for a stream that was stopped, although that is not finished.
         let _ = send.finish();
         let stopped = stopped_first(&mut send);
         match stopped {
@@ -284,14 +284,14 @@ fn is_sending(slots: &[Slot], by_id: &HashMap<StreamId, usize>, id: StreamId) ->
     stream.is_some_and(|stream| stream.send.is_some())
 }
 
-/// What a STOP_SENDING said that came before the end of a stream that was just finished.
+/// The code of a STOP_SENDING that came before the end of a stream that was just finished.
 fn stopped_first(send: &mut SendStream) -> Option<VarInt> {
     let cx = &mut Context::from_waker(Waker::noop());
     let probe = pin!(send.write_chunks(&mut [])).poll(cx);
     match probe {
         Poll::Ready(Err(WriteError::Stopped(code))) => Some(code),
         Poll::Ready(_) => None,
-        // Without a window that says nothing. The record that this leaves goes with the end.
+        // Inconclusive without a window. The record that `stopped` creates is removed with the stream.
         Poll::Pending => match pin!(send.stopped()).poll(cx) {
             Poll::Ready(told) => told.ok().flatten(),
             Poll::Pending => None,

@@ -64,7 +64,7 @@ fn silent() -> (UdpSocket, SocketAddr) {
 /// Attempts that nobody answers never fail here: only one that begins beside them gets through. Nobody
 /// listens on IPv6, or the machine does not know it.
 #[test]
-fn an_address_that_does_not_answer_is_joined_by_the_next() {
+fn the_next_address_is_dialed_when_one_does_not_answer() {
     on_tokio(async {
         let identity = Identity::self_signed(["localhost"]).unwrap();
         let ((server, alive, _), dead) = (serve(&identity), silent());
@@ -123,7 +123,7 @@ fn without_a_runtime_there_is_an_error() {
     assert!(listen(loopback(), config).is_err());
 }
 
-/// What is dropped sends no handshake any more: the server, which looks only then, sees it closed.
+/// A dropped attempt sends no more handshake packets: the server, which accepts only then, sees it closed.
 #[test]
 fn a_dial_that_is_dropped_is_given_up() {
     on_tokio(async {

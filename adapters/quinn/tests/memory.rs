@@ -1,4 +1,4 @@
-//! What an idle connection costs: bytes of heap, counted.
+//! The heap that an idle connection takes, in bytes.
 
 use std::net::Ipv4Addr;
 

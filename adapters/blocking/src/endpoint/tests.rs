@@ -1,4 +1,4 @@
-//! What only an endpoint itself can see: its socket, and the streams of its connections.
+//! Tests of the socket and of the streams of connections, which are private to an endpoint.
 
 use quinn_proto::Dir;
 use smoq::{Origin, Subscription, Track};
@@ -8,7 +8,7 @@ use super::*;
 use crate::config;
 
 #[test]
-fn who_met_a_full_socket_goes_on_when_it_is_not_full_any_more() {
+fn a_connection_continues_when_the_socket_takes_packets_again() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let server = Server::new();
     let listen = config::server(&identity, server.versions()).unwrap();
@@ -95,7 +95,7 @@ fn streams_leave_nothing_however_they_end() {
             });
             count.sum::<u64>()
         };
-        // What is open while nothing is asked for.
+        // The streams that are open while there is no request.
         let mut idle = u64::MAX;
         for n in 0..30_u64 {
             let want = Subscription::default();

@@ -65,7 +65,7 @@ impl Pair {
         (id, send, recv)
     }
 
-    /// What the streams say that are on the ready list.
+    /// The inputs from all streams on the ready list.
     fn stopped(&mut self) -> Vec<(StreamId, u64)> {
         let mut stopped = Vec::new();
         while let Some(key) = self.streams.ready.pop() {
@@ -118,7 +118,7 @@ fn an_end_that_was_acknowledged_is_forgotten() {
 /// A request that is given up by STOP_SENDING alone: a young one is found when it gets old, one that is
 /// watched tells by itself.
 #[test]
-fn a_request_hears_of_a_stop_that_comes_alone() {
+fn a_lone_stop_sending_is_noticed() {
     with_pair(|mut pair| async move {
         let (young, _send, mut recv) = pair.request(Instant::ZERO).await;
         recv.stop(5u32.into()).unwrap();
@@ -198,12 +198,12 @@ fn the_peer_is_allowed_more_streams_as_it_uses_them() {
 enum End {
     Finished,
     Reset,
-    /// By who reads it.
+    /// By the side that reads it.
     Stopped,
 }
 use End::{Finished, Reset, Stopped};
 
-/// A stream: who opened it, and how the halves end that we write and read.
+/// A stream: the side that opened it, and how our two halves end.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     is_ours: bool,

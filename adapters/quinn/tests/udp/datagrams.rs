@@ -58,7 +58,7 @@ async fn groups_go_as_datagrams(version: Version) {
         .await;
 }
 
-/// Whoever waits for room is woken, and nothing else waits for it.
+/// A datagram that waits for room is sent when there is room, and nothing else waits for it.
 async fn more_datagrams_than_fit_at_once(version: Version) {
     let (mut drivings, near, far) = pair(version).await;
     let mut broadcast = near.origin.create_broadcast("live").unwrap();

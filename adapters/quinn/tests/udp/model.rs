@@ -20,7 +20,7 @@ in_every_version! {
     many_groups
     large_frames
     a_frame_is_streamed
-    the_peer_tells_of_the_path
+    the_peer_reports_the_path
     a_close_carries_its_code
     what_was_written_before_a_drain_arrives
     so_do_the_frames_of_a_group_that_is_open
@@ -182,7 +182,7 @@ async fn a_reader_that_leaves_is_noticed(version: Version) {
             let there = consumer.recv_group().await.unwrap().unwrap();
             drop((there, consumer));
             track.unused().await.unwrap();
-            // The group that nobody reads any more is no obstacle for who comes next.
+            // A group that is no longer read does not block the next reader.
             let mut consumer = subscribe(&far, "live", "video", all()).await;
             track.used().await.unwrap();
             group.finish().unwrap();
@@ -298,7 +298,7 @@ async fn a_frame_is_streamed(version: Version) {
         .await;
 }
 
-async fn the_peer_tells_of_the_path(version: Version) {
+async fn the_peer_reports_the_path(version: Version) {
     let (mut drivings, near, far) = pair(version).await;
     for session in [&near.session, &far.session] {
         let mut probe = session.probe();

@@ -6,7 +6,7 @@ use crate::ends::{asked, in_every_version};
 
 in_every_version! {
     an_accepted_client_gets_its_part
-    a_rejected_client_hears_why
+    a_rejected_client_learns_why
     a_client_that_leaves_is_noticed
 }
 
@@ -37,7 +37,7 @@ async fn an_accepted_client_gets_its_part(version: Version) {
     drop(served);
 }
 
-async fn a_rejected_client_hears_why(version: Version) {
+async fn a_rejected_client_learns_why(version: Version) {
     for (error, heard) in [(Some(Error::App(7)), Error::App(7)), (None, Error::Unauthorized)] {
         let (mut drivings, mut session, mut request) = asked(version, Client::new()).await;
         drivings.run(request.ready()).await.unwrap();

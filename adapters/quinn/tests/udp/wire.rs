@@ -1,4 +1,4 @@
-//! What the other end of the connection sees: codes and closes, against a bare quinn.
+//! Codes and closes as the other end of the connection sees them: a bare quinn.
 
 use crate::ends::{Link, both, bounded, on_this_thread, pair_on};
 use quinn::{ConnectionError, ReadError, VarInt};

@@ -1,0 +1,73 @@
+//! Events of connections, as an endpoint reports them.
+
+use std::net::SocketAddr;
+
+use quinn_proto::ConnectionError;
+use smoq::{Session, SessionRequest, Version};
+use smoq_quic::rustls::pki_types::CertificateDer;
+
+use crate::error::Unreachable;
+
+/// Identifies a connection of an [`Endpoint`](crate::Endpoint). An id is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// The connection's slot, or `usize::MAX` while several addresses of a host are dialed.
+    pub(crate) slot: usize,
+    pub(crate) serial: u64,
+}
+
+/// A change of a connection, from [`Endpoint::poll_event`](crate::Endpoint::poll_event).
+#[derive(Debug)]
+#[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a connection has one or two, which are read soon")]
+pub enum Event {
+    /// The session ended. If it ended without an error, the peer has acknowledged everything that was sent,
+    /// or had a second to do so.
+    Closed {
+        /// The connection.
+        id: ConnectionId,
+        /// Why it ended.
+        error: smoq::Error,
+    },
+    /// The handshake is complete.
+    Connected {
+        /// The connection.
+        id: ConnectionId,
+        /// Its session. The endpoint keeps a handle as well, so dropping this one ends nothing.
+        session: Session,
+        /// The version that TLS agreed on. moq-lite 01 and 02 share an ALPN: then it is the preferred one, and
+        /// [`Session::version`] returns the final one after SETUP.
+        version: Version,
+        /// The peer's address.
+        remote: SocketAddr,
+    },
+    /// A client asks for a session: accept or reject it. It is reported instead of `Connected` if
+    /// [`Endpoint::set_requests`](crate::Endpoint::set_requests) asks for that.
+    Requested {
+        /// The connection.
+        id: ConnectionId,
+        /// The request. It times out after
+        /// [`Limits::handshake_time`](smoq::Limits::handshake_time). The endpoint keeps no handle to a session
+        /// that is accepted here.
+        request: SessionRequest,
+        /// The client's address.
+        remote: SocketAddr,
+        /// The client's certificates, its own first, if the TLS configuration asks for them.
+        certificates: Vec<CertificateDer<'static>>,
+    },
+    /// The handshake failed.
+    Failed {
+        /// The connection.
+        id: ConnectionId,
+        /// Why it failed.
+        error: ConnectionError,
+    },
+    /// No address of a host could be reached that was dialed by
+    /// [`Endpoint::dial_any`](crate::Endpoint::dial_any) or [`Endpoint::connect`](crate::Endpoint::connect).
+    Unreachable {
+        /// The connection.
+        id: ConnectionId,
+        /// The addresses that were tried, and why each failed.
+        error: Unreachable,
+    },
+}
