@@ -64,6 +64,8 @@ extern crate alloc;
 mod census;
 pub mod coding;
 mod error;
+#[cfg(all(feature = "std", any(doc, doctest)))]
+pub mod guide;
 mod hop;
 mod limits;
 pub mod machine;
