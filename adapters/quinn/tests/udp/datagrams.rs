@@ -86,8 +86,8 @@ async fn more_datagrams_than_fit_at_once(version: Version) {
                 assert_eq!(group.read_frame().await.unwrap().unwrap(), vec![n as u8; 1_000]);
                 count += 1;
             }
-            // The kernel may lose some.
-            assert!(count >= 100, "{count} came");
+            // The kernel may lose some, but more arrived than fit into quinn's queue at once.
+            assert!(count > 64, "{count} arrived");
         })
         .await;
 }
