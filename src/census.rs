@@ -1,13 +1,14 @@
-//! What is remembered: one count of everything that a session, a track or an origin holds.
+//! A census of memory: one count of every entry that a session, a track or an origin holds.
 //!
-//! Every structure says of each of its fields what that adds to the count ([`census!`]). A field that is
-//! not mentioned does not compile, so a new list can't be left out. Tests compare the count of what was
-//! used with the count of what is new: the difference is what was left behind.
+//! Each structure lists all of its fields ([`census!`]) and how each of them is counted. A field that is
+//! missing from the list does not compile, so no new collection is left out. Tests compare the census of a
+//! used session with that of an unused one: the difference is a leak.
 
-/// Says what each field of a structure adds to its `Census`.
+/// Implements `Counted` for a structure by listing all of its fields.
 ///
-/// `counts`: so many entries. `within`: what the structures in it count, and one for each of them that is
-/// made with `each`. `plain`: nothing, because it holds a value and no entries.
+/// `counts`: fields with entries of their own. `within`: fields whose structures are counted recursively.
+/// `plain`: fields without entries. With `each`, every instance of the structure counts as one entry
+/// itself.
 macro_rules! census {
     (each $type:ident $(<$of:ty>)? { $($rest:tt)* }) => {
         $crate::census::census!(@impl [1] $type [$(<$of>)?] { $($rest)* });
@@ -57,12 +58,12 @@ mod counting {
 
     use crate::slab::Slab;
 
-    /// How many entries there are, by structure and field; those without any are left out.
+    /// The number of entries by structure and field. Fields without entries are left out.
     #[derive(Clone, Default, PartialEq, Eq)]
     pub struct Census(BTreeMap<&'static str, usize>);
 
     impl Census {
-        /// What `counted` remembers.
+        /// The census of `counted`.
         pub(crate) fn of(counted: &impl Counted) -> Self {
             let mut census = Self::default();
             counted.count("", &mut census);
@@ -75,12 +76,13 @@ mod counting {
             }
         }
 
-        /// Whether nothing is remembered.
+        /// Whether there are no entries at all.
         pub fn is_empty(&self) -> bool {
             self.0.is_empty()
         }
 
-        /// Where it differs from what `unused` remembers: how much there is here, and how much there.
+        /// The fields whose counts differ from those of `unused`, with both counts: this one's and the
+        /// other's.
         pub fn beyond(&self, unused: &Self) -> Vec<(&'static str, usize, usize)> {
             let count = |census: &Self, name| census.0.get(name).copied().unwrap_or(0);
             let names: BTreeSet<_> = self.0.keys().chain(unused.0.keys()).copied().collect();
@@ -98,11 +100,11 @@ mod counting {
 
     /// A structure, or a list of structures.
     pub(crate) trait Counted {
-        /// Adds what it remembers; `name` is that of the field that holds it.
+        /// Adds the entries of this value to `census`. `name` is the name of the field that holds it.
         fn count(&self, name: &'static str, census: &mut Census);
     }
 
-    /// A list of values.
+    /// A collection of values.
     pub(crate) trait Entries {
         fn entries(&self) -> usize;
     }

@@ -1,102 +1,102 @@
-//! What can go wrong, and the numbers that stand for it on the wire.
+//! What can go wrong, and the error codes that stand for it on the wire.
 
 use crate::coding::{DecodeError, EncodeError};
 use crate::stream::Code;
 
-/// Why something ended, or was refused.
+/// Why something ended or was refused.
 ///
-/// [`Error::stream_code`] and [`Error::session_code`] give the numbers of moq-lite 06, *Error Codes*,
-/// which are the same for every version; a received number is advice and never decides what happens.
+/// [`Error::stream_code`] and [`Error::session_code`] give the codes of moq-lite 06, *Error Codes*, for all
+/// versions of moq-lite. A received code is only informative: it never decides what happens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The application's own code (64 and up on the wire, less 64 here).
-    #[error("application code {0}")]
+    /// An error code of the application. On the wire it is 64 higher.
+    #[error("application error code {0}")]
     App(u32),
-    /// A number from the peer that has no name here.
-    #[error("code {0} from the peer, which has no name here")]
+    /// A code from the peer that is not registered.
+    #[error("the peer sent the unregistered error code {0}")]
     Remote(Code),
-    /// Nobody wants it any more.
+    /// The subscriber or the publisher does not want it any more.
     #[error("cancelled")]
     Cancelled,
-    /// It was finished or closed before.
+    /// It was already finished or closed.
     #[error("already closed")]
     Closed,
-    /// The connection was lost without a word from the peer.
+    /// The connection was lost without a close from the peer.
     #[error("the connection was lost")]
     Disconnected,
-    /// The last producer went away without finishing it.
+    /// The last producer was dropped without finishing it.
     #[error("dropped before it was finished")]
     Dropped,
-    /// There is one with this name or sequence already.
-    #[error("there is one with this name or number already")]
+    /// The name or sequence number is already in use.
+    #[error("the name or number is already in use")]
     Duplicate,
-    /// It had to make room for newer groups.
-    #[error("evicted from the cache for newer groups")]
+    /// The cache evicted it to make room for newer groups.
+    #[error("evicted from the cache to make room for newer groups")]
     Evicted,
-    /// A frame is larger than [`Limits::frame_bytes`](crate::Limits::frame_bytes).
+    /// The frame is larger than [`Limits::frame_bytes`](crate::Limits::frame_bytes).
     #[error("the frame is larger than the limit frame_bytes")]
     FrameTooLarge,
-    /// The peer asked for no new requests.
+    /// The peer sent GOAWAY and takes no new requests.
     #[error("the peer is going away")]
     GoingAway,
-    /// The peer was asked to leave, and what it asked for did not end in time.
-    #[error("asked to leave, the peer did not in time")]
+    /// The peer received GOAWAY and did not end its requests in time.
+    #[error("the peer did not end its requests in time after GOAWAY")]
     GoawayTimeout,
-    /// A group is larger than [`Limits::group_bytes`](crate::Limits::group_bytes) or
+    /// The group is larger than [`Limits::group_bytes`](crate::Limits::group_bytes) or
     /// [`Limits::group_frames`](crate::Limits::group_frames).
     #[error("the group is larger than the limit group_bytes or group_frames")]
     GroupTooLarge,
-    /// A bug of ours or of the peer, without a better name.
+    /// A bug, in this crate or at the peer, or an error of the peer that has no better code.
     #[error("internal error, here or at the peer")]
     Internal,
     /// The reader fell too far behind.
     #[error("the reader fell too far behind")]
     Lagged,
-    /// A limit was reached, of this side or of the peer.
+    /// A limit of this side or of the peer was reached. The string says on what.
     #[error("too many {0}")]
     Limit(&'static str),
-    /// The bytes of one stream or message are not what the version allows.
+    /// The bytes of one stream or message violate the format of the version.
     #[error("malformed: {0}")]
     Malformed(#[from] DecodeError),
-    /// The broadcast is there, the track is not.
+    /// The broadcast exists, but the track or the group does not.
     #[error("no such track or group")]
     NotFound,
-    /// Older than the subscriber or the publisher allows.
+    /// It is older than the subscriber or the publisher allows.
     #[error("older than the subscriber or the publisher allows")]
     Old,
-    /// The peer broke a rule that ends the session.
+    /// The peer broke a rule of the protocol, and the session ended.
     #[error("protocol violation: {0}")]
     ProtocolViolation(&'static str),
-    /// The session that it came through ended.
-    #[error("the session is over")]
+    /// The session that it came through has ended.
+    #[error("the session has ended")]
     SessionClosed,
-    /// Something did not come in time.
+    /// Something did not happen in time.
     #[error("timed out")]
     Timeout,
-    /// A path outside of what was granted.
+    /// The path is outside of what this session was granted.
     #[error("the path is outside of what was granted")]
     Unauthorized,
     /// No route leads to the broadcast.
-    #[error("no such broadcast")]
+    #[error("no route leads to the broadcast")]
     Unroutable,
-    /// No version in common, or an unknown ALPN identifier.
-    #[error("no version in common")]
+    /// The two sides have no version in common, or the ALPN identifier is unknown.
+    #[error("the two sides have no version in common")]
     Version,
-    /// The peer can't do that, or it has something that we must understand and do not.
+    /// One side does not support the request, or a feature that the request requires.
     #[error("the peer or this side does not support it")]
     Unsupported,
-    /// The named thing has no form on the wire, in any version or in that of the session: a group number
-    /// above [`Group::MAX`](crate::Group::MAX), a name that moq-transport can't say.
-    #[error("the wire can't carry {0}")]
+    /// The named value has no encoding, in any version or in that of the session. Examples are a group
+    /// number above [`Group::MAX`](crate::Group::MAX) and a name that moq-transport can't encode.
+    #[error("the wire format can't carry {0}")]
     Unrepresentable(&'static str),
-    /// A frame ended before its declared size, or went past it.
-    #[error("frame shorter or longer than declared")]
+    /// A frame was shorter or longer than its declared size.
+    #[error("the frame is shorter or longer than its declared size")]
     WrongSize,
 }
 
 impl From<EncodeError> for Error {
-    /// Why a request can't be made: its message can't be written.
+    /// The reason why a message can't be encoded, as the error of the request that needs it.
     fn from(error: EncodeError) -> Self {
         match error {
             EncodeError::NotInVersion => Self::Unsupported,
@@ -108,11 +108,11 @@ impl From<EncodeError> for Error {
     }
 }
 
-/// First number of the application's codes, in both registries.
+/// The first code that belongs to the application, for streams and for sessions.
 const APP: u64 = 64;
 
 impl Error {
-    /// The number for RESET_STREAM and STOP_SENDING.
+    /// The code for RESET_STREAM and STOP_SENDING.
     pub fn stream_code(&self) -> Code {
         Code::new(match self {
             Self::App(code) => APP + u64::from(*code),
@@ -140,7 +140,7 @@ impl Error {
         })
     }
 
-    /// What a RESET_STREAM or STOP_SENDING with this number means.
+    /// The meaning of a code in RESET_STREAM or STOP_SENDING.
     pub fn from_stream_code(code: Code) -> Self {
         match code.as_u64() {
             0x0 => Self::Internal,
@@ -161,7 +161,7 @@ impl Error {
         }
     }
 
-    /// The number for closing the session.
+    /// The code for closing the session.
     pub fn session_code(&self) -> Code {
         Code::new(match self {
             Self::App(code) => APP + u64::from(*code),
@@ -182,13 +182,13 @@ impl Error {
         })
     }
 
-    /// Why the peer closed the session with this number.
+    /// The meaning of the code with which the peer closed the session.
     pub fn from_session_code(code: Code) -> Self {
         match code.as_u64() {
             0x0 => Self::SessionClosed,
             0x1 => Self::Internal,
             0x2 => Self::Unauthorized,
-            0x3 => Self::ProtocolViolation("says the peer"),
+            0x3 => Self::ProtocolViolation("reported by the peer"),
             0x10 => Self::GoawayTimeout,
             0x11 => Self::Timeout,
             0x15 => Self::Version,
@@ -196,7 +196,7 @@ impl Error {
         }
     }
 
-    /// A number that no registry names.
+    /// An error for a code that is not registered.
     pub(crate) fn other(code: u64) -> Self {
         Self::app(code).unwrap_or(Self::Remote(Code::new(code)))
     }
@@ -211,11 +211,11 @@ impl Error {
 mod tests {
     use super::*;
 
-    /// wire-lite 5.1: every number that has a name comes back as the number it was.
+    /// moq-lite 06, *Error Codes*: a relay forwards every registered code unchanged.
     #[test]
     fn stream_codes_survive_a_relay() {
         for code in (0..0x50).chain([64, 65, 64 + u64::from(u32::MAX), Code::MAX.as_u64()]) {
-            // 0x31 is only received; 0x12 carries no detail to restore.
+            // 0x31 is only received. 0x12 carries no detail that could be restored.
             let back = Error::from_stream_code(Code::new(code)).stream_code().as_u64();
             let expected = if code == 0x31 { 0x2 } else { code };
             assert_eq!(back, expected, "{code:#x}");

@@ -1,20 +1,20 @@
-//! Hops: the relays that an announcement came through, which is how loops are seen.
+//! Hops: the origins and relays that an announcement passed through. They make loops visible.
 
 use core::fmt;
 
 use smallvec::SmallVec;
 
-/// The id of an origin or relay, below 2^62. 0 stands for one that did not say who it is.
+/// The id of an origin or relay, below 2^62. 0 is an unknown hop, which did not identify itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hop(u64);
 
 impl Hop {
-    /// A hop that did not say who it is.
+    /// A hop that did not identify itself.
     pub const UNKNOWN: Self = Self(0);
     /// The largest id that the wire can carry.
     pub const MAX: Self = Self((1 << 62) - 1);
 
-    /// Cuts `id` to the largest that the wire can carry.
+    /// A hop with this id, clamped to [`Hop::MAX`].
     pub const fn new(id: u64) -> Self {
         if id > Self::MAX.0 { Self::MAX } else { Self(id) }
     }
@@ -24,7 +24,7 @@ impl Hop {
         self.0
     }
 
-    /// Whether it said who it is.
+    /// Whether the hop identified itself.
     pub const fn is_known(self) -> bool {
         self.0 != 0
     }
@@ -36,25 +36,29 @@ impl fmt::Display for Hop {
     }
 }
 
-/// The chain of hops of an announcement, its origin first and the nearest sender last.
+/// The chain of hops of an announcement: its origin first, the nearest sender last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Hops(SmallVec<[Hop; 4]>);
 
-/// A chain would be longer than [`Hops::MAX`].
+/// The chain would be longer than [`Hops::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {} hops", Hops::MAX)]
 pub struct TooManyHops;
 
 impl Hops {
-    /// The longest chain that the deployed implementations accept.
+    /// The longest chain that deployed implementations accept.
     pub const MAX: usize = 32;
 
-    /// An announcement that went through nobody yet.
+    /// An empty chain, for an announcement that has not passed any hop.
     pub const fn new() -> Self {
         Self(SmallVec::new_const())
     }
 
-    /// Appends the hop that sends next.
+    /// Appends the next hop.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyHops`] if the chain has [`Hops::MAX`] hops already. The chain is unchanged.
     pub fn push(&mut self, hop: Hop) -> Result<(), TooManyHops> {
         if self.0.len() >= Self::MAX {
             return Err(TooManyHops);
@@ -63,7 +67,7 @@ impl Hops {
         Ok(())
     }
 
-    /// Whether a known `hop` is in the chain; an unknown one never is.
+    /// Whether the chain contains `hop`. It never contains an unknown one.
     pub fn contains(&self, hop: Hop) -> bool {
         hop.is_known() && self.0.contains(&hop)
     }
@@ -73,50 +77,50 @@ impl Hops {
         &self.0
     }
 
-    /// How many hops.
+    /// The number of hops.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it went through nobody yet.
+    /// Whether there are no hops.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether some known hop is there twice, which only a loop can do.
+    /// Whether a known hop occurs twice, which only happens in a loop.
     pub fn has_loop(&self) -> bool {
         self.0.iter().enumerate().any(|(i, hop)| hop.is_known() && self.0[..i].contains(hop))
     }
 }
 
 impl FromIterator<Hop> for Hops {
-    /// Keeps the first [`Hops::MAX`].
+    /// Keeps the first [`Hops::MAX`] hops.
     fn from_iter<I: IntoIterator<Item = Hop>>(hops: I) -> Self {
         Self(hops.into_iter().take(Self::MAX).collect())
     }
 }
 
-/// What a route costs (moq-lite 06+), added up link by link.
+/// The cost of a route (moq-lite 06+): the sum over its links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost {
-    /// When the content flows there already.
+    /// The cost if the content already flows along the route.
     pub warm: u64,
-    /// When it does not flow yet.
+    /// The cost if it does not flow yet.
     pub cold: u64,
 }
 
 impl Cost {
-    /// The largest cost that the wire can carry: a route that is being drained.
+    /// The largest cost that the wire can carry, which marks a route that is being drained.
     pub const MAX: u64 = (1 << 62) - 1;
 
-    /// Of a route whose session is about to end: whatever else there is goes first.
+    /// The cost of a route whose session is about to end. Every other route is preferred.
     pub const DRAINED: Self = Self { warm: Self::MAX, cold: Self::MAX };
 
-    /// What a route counts as whose version can't say: free when the content flows there already, and
-    /// the last choice otherwise.
+    /// The cost assumed for versions that do not carry one: free if the content already flows, and the last
+    /// choice otherwise.
     pub const UNKNOWN: Self = Self { warm: 0, cold: Self::MAX };
 
-    /// This and one more link.
+    /// The cost with one more link, clamped to [`Cost::MAX`].
     #[must_use]
     pub const fn add(self, link: u64) -> Self {
         Self {

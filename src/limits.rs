@@ -1,108 +1,118 @@
-//! Everything that a peer or an application could let grow has a limit here.
+//! Limits on everything that a peer or an application can make grow.
 
 use core::time::Duration;
 
 use crate::error::Error;
 use crate::path::Path;
 
-/// Bounds on memory, work and time. Each is enforced with a typed error for exactly the stream,
-/// subscription or session that went past it.
+/// Limits on memory, work and time.
+///
+/// Exceeding one causes a typed error for exactly the stream, subscription or session that exceeded it.
+/// Sizes are in bytes, counts in items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of payload in one frame. Past it: [`FrameTooLarge`](crate::Error::FrameTooLarge) for its
-    /// group. Default 32 MiB, as the deployed peers.
+    /// Bytes of payload in one frame. A larger frame ends its group with
+    /// [`FrameTooLarge`](crate::Error::FrameTooLarge). Default 32 MiB, as in deployed peers.
     pub frame_bytes: u64,
-    /// Frames in one group. Past it: [`GroupTooLarge`](crate::Error::GroupTooLarge). Default 8,192.
-    pub group_frames: u64,
-    /// Payload bytes in one group. Past it: [`GroupTooLarge`](crate::Error::GroupTooLarge).
-    /// Default 32 MiB.
-    pub group_bytes: u64,
-    /// Groups that one track keeps; the oldest goes first. Default 1,024.
-    pub track_groups: usize,
-    /// Bytes that one track keeps, the newest group apart; the oldest group goes first.
-    /// Default 64 MiB.
-    pub track_bytes: u64,
-    /// Bytes that all tracks of an origin keep together. Past it the track that writes gives up its own
-    /// oldest groups; the newest of each live track stays, and is counted. Default 512 MiB.
-    pub cache_bytes: u64,
-    /// Body of one control message. Past it the stream is reset; in set-up and on moq-transport the
-    /// session closes. Default 64 KiB.
-    pub message_bytes: usize,
-    /// Segments of a path. Past it the message is malformed; an announcement is not kept. Default 32.
-    pub path_segments: usize,
-    /// Bytes of a path, a prefix or a track name, on the wire and from an application. Past it:
-    /// [`Limit`](crate::Error::Limit) for what has that name; an announcement of the peer is not kept. The root
-    /// of a handle does not count. Default 4,096, which is what moq-transport allows.
-    pub path_bytes: usize,
-    /// Broadcasts that the peer may have announced at once under one prefix that we asked for. Past it
-    /// further ones are not kept. Default 16,384.
-    pub announcements: usize,
-    /// Requests of the peer to hear of broadcasts that are open at once; each remembers what it was
-    /// told. Past it the new one is refused, on moq-lite by an answer without broadcasts. Default 64.
-    pub announce_requests: usize,
-    /// Broadcasts that the peer may have been told of at once, on all its requests for announcements. Past it
-    /// it is told of no others; when an eighth is free again, it is. Default 131,072.
-    pub told_announcements: usize,
-    /// Subscriptions in each direction. Past it: [`Limit`](crate::Error::Limit) for the new one.
-    /// Default 4,096.
-    pub subscriptions: usize,
-    /// Requests of the peer that are open at once, of all kinds. Past it the new one is reset.
+    /// Frames in one group. A longer group ends with [`GroupTooLarge`](crate::Error::GroupTooLarge).
     /// Default 8,192.
+    pub group_frames: u64,
+    /// Bytes of payload in one group. A larger group ends with
+    /// [`GroupTooLarge`](crate::Error::GroupTooLarge). Default 32 MiB.
+    pub group_bytes: u64,
+    /// Groups that a track keeps in its cache. Beyond it the oldest group is evicted. Default 1,024.
+    pub track_groups: usize,
+    /// Bytes that a track keeps in its cache, not counting the newest group. Beyond it the oldest group is
+    /// evicted. Default 64 MiB.
+    pub track_bytes: u64,
+    /// Bytes that all tracks of an origin keep together. Beyond it the track that writes evicts its own
+    /// oldest groups. The newest group of each live track stays, and is counted. Default 512 MiB.
+    pub cache_bytes: u64,
+    /// Bytes in the body of one control message. A longer message resets its stream. During the handshake,
+    /// and on moq-transport, it closes the session. Default 64 KiB.
+    pub message_bytes: usize,
+    /// Segments of a path. A message with a longer path is malformed, and an announcement of such a path is
+    /// ignored. Default 32.
+    pub path_segments: usize,
+    /// Bytes of a path, a prefix or a track name, from the peer and from the application. A request with a
+    /// longer name fails with [`Limit`](crate::Error::Limit), and an announcement of such a path is
+    /// ignored. The root of a scoped handle does not count. Default 4,096, the maximum of moq-transport.
+    pub path_bytes: usize,
+    /// Broadcasts that the peer has announced at the same time under one prefix that this side requested.
+    /// Further announcements are ignored. Default 16,384.
+    pub announcements: usize,
+    /// Announce requests of the peer that are open at the same time. Each of them records what was
+    /// announced on it. Beyond it a new one is refused; on moq-lite the refusal is an answer without
+    /// broadcasts. Default 64.
+    pub announce_requests: usize,
+    /// Broadcasts that are announced to the peer at the same time, over all of its announce requests.
+    /// Beyond it no others are announced until an eighth of the limit is free again. Default 131,072.
+    pub told_announcements: usize,
+    /// Subscriptions that are open at the same time, in each direction. A new one fails with
+    /// [`Limit`](crate::Error::Limit). Default 4,096.
+    pub subscriptions: usize,
+    /// Requests of the peer, of all kinds, that are open at the same time. A new one is reset. Default
+    /// 8,192.
     pub requests: usize,
-    /// Broadcasts of an origin that one session, or the application, asked for by name and that nobody
-    /// answered for yet; also those that it asked for at one peer whose session has not taken them yet. Past
-    /// it the new one is refused with [`Limit`](crate::Error::Limit); others do not notice. Default 1,024.
+    /// Broadcasts that one session, or the application, has requested by name from an origin and that are
+    /// not answered yet. Requests to a specific peer count as well until its session has taken them. A new
+    /// request fails with [`Limit`](crate::Error::Limit); other sessions are unaffected. Default 1,024.
     pub broadcast_requests: usize,
-    /// Broadcasts of an origin that one session asked for by name, that were answered, and that are still
-    /// there under that name. Past it the new one is refused with [`Limit`](crate::Error::Limit).
-    /// Default 16,384.
+    /// Broadcasts that one session requested by name from an origin, that were answered, and that still
+    /// exist under that name. A new request fails with [`Limit`](crate::Error::Limit). Default 16,384.
     pub broadcast_answers: usize,
-    /// How long a request may wait for its answer: for a broadcast, a track or a group, here or from the
-    /// peer. Then all who wait for it get [`Timeout`](crate::Error::Timeout), and it is withdrawn.
-    /// Default 10 s.
+    /// How long a request for a broadcast, a track or a group may wait for its answer, from this side or
+    /// from the peer. After that everyone who waits for it gets [`Timeout`](crate::Error::Timeout), and the
+    /// request is withdrawn. Default 10 s.
     pub answer_time: Duration,
-    /// Group streams of the peer that are open at once. Past it the new one is stopped.
-    /// Default 4,096.
+    /// Group streams of the peer that are open at the same time. A new one is stopped. Default 4,096.
     pub group_streams: usize,
-    /// Group streams of tracks that are not known yet (TRACK_INFO), held without reading on.
-    /// Past it the oldest is stopped. Default 64.
+    /// Group streams of the peer that wait for the TRACK_INFO of their track. They are not read any further
+    /// until it arrives. Beyond it the oldest one is stopped. Default 64.
     pub unbound_streams: usize,
-    /// How long a group stream may wait for what its track is. Default 5 s.
+    /// How long a group stream may wait for the TRACK_INFO of its track. After that it is stopped. Default
+    /// 5 s.
     pub unbound_time: Duration,
-    /// Datagrams of the peer that wait to be looked at, and bytes of them, in units of the 1,200 that one may
-    /// have. Past it the oldest is lost. Default 1,024.
+    /// Datagrams of the peer that wait to be decoded. Their total size is limited as well, to this many
+    /// times 1,200 bytes. Beyond it the oldest ones are dropped. Default 1,024.
     pub datagrams: usize,
-    /// Groups that wait to be sent on one subscription; the least wanted is skipped. Default 256.
+    /// Groups that wait to be sent on one subscription. Beyond it the one with the lowest priority is
+    /// skipped. Default 256.
     pub pending_groups: usize,
-    /// Bytes of one stream that wait to be decoded, or a whole message if that is more; then QUIC's
-    /// flow control holds the rest. Default 64 KiB.
+    /// Bytes of one stream that wait to be decoded, or one whole message if that is longer. Beyond it
+    /// QUIC's flow control holds the peer. Default 64 KiB.
     pub stream_buffer: usize,
-    /// Bytes owed on one request; then announcements wait in the origin, coalesced. On moq-transport a
-    /// peer that goes on asking at 64 times as much, and reads no answer, ends the session. Default 64 KiB.
+    /// Bytes that wait to be sent on one request. Beyond it announcements wait in the origin, where they
+    /// are coalesced. On moq-transport the session ends at 64 times this limit, when a peer keeps sending
+    /// requests without reading the answers. Default 64 KiB.
     pub owed_bytes: usize,
-    /// Hops of an announcement; a longer chain is ignored. Default 32; longer ones are malformed.
+    /// Hops of an announcement. A longer chain is ignored. Default 32, the protocol's maximum: chains
+    /// beyond that are malformed.
     pub hops: usize,
-    /// How long the peer's SETUP may take (versions that have one), and the decision on it, if there is one
-    /// to make ([`Event::SetUp`](crate::machine::Event::SetUp)). Past it the session closes with
-    /// [`Timeout`](crate::Error::Timeout). Default 10 s.
+    /// How long the peer's SETUP may take, in versions that have one, and then the application's decision
+    /// on it, if there is one to make ([`Event::SetUp`](crate::machine::Event::SetUp)). After that the
+    /// session closes with [`Timeout`](crate::Error::Timeout). Default 10 s.
     pub handshake_time: Duration,
-    /// How long a graceful close may flush what is owed. Default 1 s.
+    /// How long a graceful close may take to flush what waits to be sent. After that the session closes
+    /// without it. Default 1 s.
     pub close_time: Duration,
-    /// How long a peer that was told GOAWAY may go on with what it asked for, unless the caller says.
-    /// Past it the session closes with [`GoawayTimeout`](crate::Error::GoawayTimeout). Default 10 s.
+    /// How long a peer that received GOAWAY may continue its requests, unless the caller passes another
+    /// time. After that the session closes with [`GoawayTimeout`](crate::Error::GoawayTimeout). Default 10
+    /// s.
     pub goaway_time: Duration,
-    /// How long group streams are still accepted after the end of their subscription is known.
-    /// Default 1 s.
+    /// How long group streams are still accepted once the end of their subscription is known. Later ones
+    /// are stopped. Default 1 s.
     pub straggler_time: Duration,
-    /// How long a track of the peer is read on after its last reader went: who comes back by then, or wants
-    /// the same, has it at once. Then it is cancelled. Half of [`subscriptions`](Self::subscriptions) may be
-    /// read on so at once. Default 0 s, because what nobody reads takes
-    /// bandwidth from what somebody does; a relay, whose readers change channels, wants some seconds.
+    /// How long a subscription to a track of the peer continues after the track lost its last reader. A
+    /// reader that arrives in that time gets the track at once; after it the subscription is cancelled. At
+    /// most half of [`subscriptions`](Self::subscriptions) continue without a reader at the same time.
+    /// Default 0 s, because an unread track takes bandwidth from the others. A relay whose readers switch
+    /// channels sets a few seconds.
     pub linger_time: Duration,
-    /// How long groups are kept, by media time against the newest frame and by wall clock, of a track
-    /// that does not say it: one that nobody accepted yet, or of a peer whose version has no TRACK_INFO.
-    /// The newest group of a live track stays. Default 5 s.
+    /// How long the groups of a track are kept if nothing else says so: before the track is accepted, or
+    /// when the peer's version has no TRACK_INFO. The age is measured in media time against the newest
+    /// frame, and by the clock. The newest group of a live track stays. Default 5 s.
     pub max_age: Duration,
 }
 
@@ -145,9 +155,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Whether a path, or a prefix, is short enough.
+    /// Checks the length of a path or a prefix.
     ///
-    /// Errors: [`Error::Limit`] past [`path_bytes`](Self::path_bytes).
+    /// # Errors
+    ///
+    /// [`Error::Limit`] beyond [`path_bytes`](Self::path_bytes).
     pub(crate) fn check_path(&self, path: &Path) -> Result<(), Error> {
         match path.as_str().len() <= self.path_bytes {
             true => Ok(()),
@@ -155,9 +167,11 @@ impl Limits {
         }
     }
 
-    /// Whether the name of a track is short enough.
+    /// Checks the length of a track name.
     ///
-    /// Errors: as for [`check_path`](Self::check_path).
+    /// # Errors
+    ///
+    /// As [`check_path`](Self::check_path).
     pub(crate) fn check_track(&self, name: &str) -> Result<(), Error> {
         match name.len() <= self.path_bytes {
             true => Ok(()),
@@ -165,17 +179,21 @@ impl Limits {
         }
     }
 
-    /// Whether the names of a broadcast and of a track in it are short enough.
+    /// Checks the lengths of a broadcast's path and of a track name.
     ///
-    /// Errors: as for [`check_path`](Self::check_path).
+    /// # Errors
+    ///
+    /// As [`check_path`](Self::check_path).
     pub(crate) fn check_names(&self, broadcast: &Path, track: &str) -> Result<(), Error> {
         self.check_path(broadcast)?;
         self.check_track(track)
     }
 
-    /// Whether the path of a URL is short enough, whatever query follows.
+    /// Checks the length of the path of a URL, not counting its query.
     ///
-    /// Errors: as for [`check_path`](Self::check_path).
+    /// # Errors
+    ///
+    /// As [`check_path`](Self::check_path).
     pub(crate) fn check_url(&self, url: Option<&str>) -> Result<(), Error> {
         let path = url.and_then(|url| url.split('?').next()).unwrap_or_default();
         match path.trim_matches('/').len() <= self.path_bytes {

@@ -1,19 +1,19 @@
-//! Broadcast paths: text in segments, always normalised.
+//! Broadcast paths: text in segments, always normalized.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
 use core::fmt;
 
-/// A path of a broadcast, or a prefix of paths: segments joined by single slashes.
+/// The path of a broadcast, or a prefix of paths: segments joined by single slashes.
 ///
-/// Leading, trailing and repeated slashes disappear on construction and on decoding
-/// (moq-lite, *Path*), so equal paths are equal text. Cloning shares the text.
+/// Leading, trailing and repeated slashes are removed on construction and on decoding (moq-lite, *Path*),
+/// so equal paths are equal text. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(Arc<str>);
 
 impl Path {
-    /// Normalises `path`. The empty path is the root.
+    /// Normalizes `path`. The empty path is the root.
     pub fn new(path: &str) -> Self {
         let mut clean = String::new();
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
@@ -32,7 +32,7 @@ impl Path {
         Self(clean.into())
     }
 
-    /// The root, which is a prefix of everything.
+    /// The root, which is a prefix of every path.
     pub fn root() -> Self {
         Self("".into())
     }
@@ -47,7 +47,7 @@ impl Path {
         self.0.is_empty()
     }
 
-    /// The segments from the first to the last; none for the root.
+    /// The segments in order. The root has none.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|segment| !segment.is_empty())
     }
@@ -57,7 +57,7 @@ impl Path {
         self.suffix_text(prefix).is_some()
     }
 
-    /// What follows `prefix`, or `None` if the first segments are others.
+    /// The part after `prefix`, or `None` if the path does not begin with the segments of `prefix`.
     pub fn strip_prefix(&self, prefix: &Self) -> Option<Self> {
         if prefix.is_root() {
             return Some(self.clone());
@@ -65,7 +65,7 @@ impl Path {
         self.suffix_text(prefix).map(|suffix| Self(suffix.into()))
     }
 
-    /// This path with the segments of `suffix` behind its own.
+    /// This path followed by the segments of `suffix`.
     pub fn join(&self, suffix: &Self) -> Self {
         if suffix.is_root() {
             return self.clone();
@@ -80,7 +80,7 @@ impl Path {
         Self(text.into())
     }
 
-    /// The texts of this path and of all that cover it: itself first, the root last.
+    /// The texts of this path and of all of its prefixes: the path itself first, the root last.
     #[cfg(feature = "std")]
     pub(crate) fn covering(&self) -> impl Iterator<Item = &str> {
         let above = |text: &str| match text.rfind('/') {
@@ -92,7 +92,7 @@ impl Path {
         ends.map(move |end| &text[..end])
     }
 
-    /// As [`Path::strip_prefix`], without a copy.
+    /// Like [`Path::strip_prefix`], without a copy.
     pub(crate) fn suffix_text(&self, prefix: &Self) -> Option<&str> {
         if prefix.is_root() {
             return Some(&self.0);
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slashes_are_normalised() {
+    fn slashes_are_normalized() {
         assert_eq!(Path::new("//a///b/"), Path::new("a/b"));
         assert!(Path::new("///").is_root());
         assert_eq!(Path::new("/a/").as_str(), "a");
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "std")]
-    fn what_covers_a_path() {
+    fn the_prefixes_of_a_path_are_listed_from_longest_to_root() {
         let covering = |path| Path::new(path).covering().map(String::from).collect::<Vec<_>>();
         assert_eq!(covering("a/bc/d"), ["a/bc/d", "a/bc", "a", ""]);
         assert_eq!(covering(""), [""]);

@@ -1,32 +1,32 @@
-//! What a peer says of itself when it sets up, before anything else.
+//! How a peer describes itself in its SETUP.
 
 use alloc::boxed::Box;
 
 use crate::hop::Hop;
 
-/// What a peer says of itself when it sets up. The default is one that says nothing, which is all that a
-/// peer of moq-lite 01 to 04 can do.
+/// How a peer describes itself in its SETUP. The default describes nothing, as does every peer of moq-lite
+/// 01 to 04, which have no such message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// What a client dialed: the path of the URL and its query, as they came (moq-lite 05+, SETUP 2;
+    /// The path of the URL that the client dialed, with its query, unchanged (moq-lite 05+, SETUP 2;
     /// moq-transport, PATH).
     pub path: Box<str>,
-    /// Host and port of the URL that a client dialed (moq-transport, AUTHORITY).
+    /// Host and port of the URL that the client dialed (moq-transport, AUTHORITY).
     pub authority: Box<str>,
-    /// What a client is there for (moq-lite 05+, SETUP 3).
+    /// Which directions the client uses (moq-lite 05+, SETUP 3).
     pub role: Role,
-    /// Who it is in announcements (moq-lite 05+, SETUP 5).
+    /// The peer's id in announcements (moq-lite 05+, SETUP 5).
     pub hop: Hop,
-    /// What the link costs, if the client that dialed it says so (moq-lite 05+, SETUP 4).
+    /// The cost of the link, if the client that dialed it sent one (moq-lite 05+, SETUP 4).
     pub cost: Option<u64>,
 }
 
-/// Which directions of a session a client uses. It is a hint, with which a server can refuse early what
-/// would lead to nothing; nobody is held to it.
+/// Which directions of a session a client uses. It is a hint that lets a server refuse a pointless session
+/// early, and is not enforced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Both, or it does not say.
+    /// Both, or the client did not say.
     #[default]
     Both,
     /// It only publishes.
@@ -46,12 +46,12 @@ impl Role {
         !matches!(self, Self::Publisher)
     }
 
-    /// The number on the wire; 0, which is not sent, for both (moq-lite, *SETUP*).
+    /// The number on the wire. 0, which is not sent, stands for both (moq-lite, *SETUP*).
     pub(crate) const fn as_u64(self) -> u64 {
         self as u64
     }
 
-    /// What a number on the wire means: both, where it has no name.
+    /// The role with this number. An unknown number stands for both.
     pub(crate) const fn from_u64(number: u64) -> Self {
         match number {
             1 => Self::Publisher,

@@ -1,8 +1,8 @@
-//! Slots that are reused, with a generation so that an old key finds nothing.
+//! Slots that are reused, with generations, so that a stale key finds nothing.
 
 use alloc::vec::Vec;
 
-/// A slot and which use of it is meant.
+/// The index of a slot, and the generation of its value.
 pub(crate) type Key = (u32, u32);
 
 /// Values in numbered slots. Iteration is in the order of the slots.
@@ -31,7 +31,7 @@ impl<T> Slab<T> {
         self.insert_with(|_| value)
     }
 
-    /// Inserts what `make` gives for the slot that it will have.
+    /// Inserts the value that `make` returns for its slot index.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(u32) -> T) -> Key {
         if let Some(slot) = self.free.pop() {
             let entry = &mut self.slots[slot as usize];
@@ -65,7 +65,7 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// Whatever is in `slot` now, and its key.
+    /// The value in `slot`, of any generation, and its key.
     #[cfg(feature = "std")]
     pub(crate) fn at(&mut self, slot: usize) -> Option<(Key, &mut T)> {
         let (generation, value) = self.slots.get_mut(slot)?;

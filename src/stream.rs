@@ -1,4 +1,4 @@
-//! Names for what a QUIC connection has: sides, streams and codes.
+//! The parts of a QUIC connection: sides, streams and error codes.
 
 use core::fmt;
 
@@ -21,7 +21,7 @@ impl Side {
     }
 }
 
-/// Whether bytes flow one way or both ways.
+/// Whether bytes flow in one direction or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dir {
     /// Both ends send.
@@ -30,7 +30,7 @@ pub enum Dir {
     Uni,
 }
 
-/// A QUIC stream id (RFC 9000 section 2.1): opaque, but for who opened it and its direction.
+/// A QUIC stream id (RFC 9000 section 2.1). Only its initiator and its direction have a meaning here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(u64);
 
@@ -62,7 +62,7 @@ impl StreamId {
         if self.0 & 2 == 0 { Dir::Bi } else { Dir::Uni }
     }
 
-    /// Who opened it.
+    /// The side that opened it.
     pub const fn initiator(self) -> Side {
         if self.0 & 1 == 0 { Side::Client } else { Side::Server }
     }
@@ -74,7 +74,7 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// An application error code as QUIC carries it: 62 bits, larger ones are cut to the largest.
+/// An application error code of QUIC: at most 62 bits. Larger numbers are clamped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(u64);
 
@@ -92,15 +92,15 @@ impl Code {
         self.0
     }
 
-    /// The form that RESET_STREAM and STOP_SENDING carry (WebTransport over HTTP/3, section 4.4),
-    /// on raw QUIC as well: the deployed peers understand no other. A code of more than 32 bits has
-    /// no such form and stays as it is.
+    /// The form that RESET_STREAM and STOP_SENDING carry (WebTransport over HTTP/3, section 4.4). It is
+    /// used on raw QUIC as well, because deployed peers understand no other. A code of more than 32 bits
+    /// has no such form and stays as it is.
     #[must_use]
     pub const fn to_http3(self) -> Self {
         if self.0 > u32::MAX as u64 { self } else { Self(HTTP3_FIRST + self.0 + self.0 / 30) }
     }
 
-    /// The code in a RESET_STREAM or STOP_SENDING, in either form.
+    /// The code in a RESET_STREAM or STOP_SENDING, whichever form it has.
     #[must_use]
     pub const fn from_http3(self) -> Self {
         let last = HTTP3_FIRST + u32::MAX as u64 + u32::MAX as u64 / 30;
@@ -108,12 +108,12 @@ impl Code {
             return self;
         }
         let offset = self.0 - HTTP3_FIRST;
-        // Every 31st value is reserved by HTTP/3 and stands for no code.
+        // HTTP/3 reserves every 31st value, which stands for no code.
         if offset % 31 == 30 { self } else { Self(offset - offset / 31) }
     }
 }
 
-/// What HTTP/3 maps the WebTransport code 0 to.
+/// The HTTP/3 code that stands for the WebTransport code 0.
 const HTTP3_FIRST: u64 = 0x52e4_a40f_a8db;
 
 impl From<u32> for Code {

@@ -1,4 +1,4 @@
-//! What a subscriber asks of a track, and what its publisher says of it.
+//! What a subscriber requests of a track, and what its publisher declares about it.
 
 use core::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::time::Timescale;
 pub struct Subscription {
     /// Higher is more important. Default 127.
     pub priority: u8,
-    /// Oldest group first instead of newest first. A wish: the deployed peers ignore it.
+    /// Oldest group first instead of newest first. Deployed peers ignore it. Default `false`.
     pub ordered: bool,
-    /// Groups older than this are skipped, measured in media time against the newest frame.
-    /// Zero, the default, is only the latest group; `Duration::MAX` is no bound.
+    /// Groups older than this are skipped. The age is measured in media time against the newest frame.
+    /// Zero, the default, requests only the latest group; `Duration::MAX` sets no bound.
     pub max_age: Duration,
-    /// The first group wanted. Default: the latest.
+    /// The first group. Default: the latest.
     pub start: Option<u64>,
-    /// The last group wanted, inclusive. Default: no end.
+    /// The last group, inclusive. Default: no end.
     pub end: Option<u64>,
 }
 
@@ -58,14 +58,14 @@ impl Subscription {
         self
     }
 
-    /// The same with group numbers that the wire can carry; no group has a higher one.
+    /// The same, with group numbers clamped to those that the wire can carry.
     #[cfg(feature = "std")]
     pub(crate) fn cut(self) -> Self {
         let cut = |group: Option<u64>| group.map(|group| group.min(crate::Group::MAX));
         Self { start: cut(self.start), end: cut(self.end), ..self }
     }
 
-    /// Fails for group numbers that [`cut`](Self::cut) would change.
+    /// Fails if [`cut`](Self::cut) would change a group number.
     #[cfg(feature = "std")]
     pub(crate) fn check(&self) -> Result<(), crate::Error> {
         [self.start, self.end]
@@ -75,15 +75,15 @@ impl Subscription {
     }
 }
 
-/// What a publisher says of a track, fixed for the track's life (moq-lite 05+, TRACK_INFO).
+/// What a publisher declares about a track, fixed for its lifetime (moq-lite 05+, TRACK_INFO).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrackInfo {
     /// Breaks ties between subscriptions of equal priority; higher is more important. Default 127.
     pub priority: u8,
-    /// How long groups are kept. Default 5 s.
+    /// How long the publisher keeps groups. Default 5 s.
     pub max_age: Duration,
-    /// Units of frame timestamps. Default: milliseconds.
+    /// The units of frame timestamps. Default: milliseconds.
     pub timescale: Timescale,
 }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 /// A point on the caller's clock, in whole microseconds since an epoch that the caller chose.
 ///
-/// The core never reads a clock. Adapters convert once a turn; simulations count.
+/// The core never reads a clock. An adapter converts its clock once per turn, and a simulation counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
@@ -19,7 +19,7 @@ impl Instant {
         Self(micros)
     }
 
-    /// The instant `millis` milliseconds after the epoch, at most the last representable one.
+    /// The instant `millis` milliseconds after the epoch, clamped to the last representable one.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000))
     }
@@ -29,7 +29,7 @@ impl Instant {
         self.0
     }
 
-    /// The time that passed since `earlier`, zero if `earlier` is later.
+    /// The time from `earlier` to this instant, or zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -53,17 +53,18 @@ impl Sub for Instant {
     }
 }
 
-/// Units per second of the timestamps of a track, 1 to 2^62-1.
+/// Units per second of a track's timestamps, 1 to 2^62-1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timescale(u64);
 
 impl Timescale {
-    /// A thousand units a second: the default, and what frames without a timestamp are given.
+    /// A thousand units per second: the default, and the timescale of versions without timestamps.
     pub const MILLIS: Self = Self(1_000);
-    /// A million units a second.
+    /// A million units per second.
     pub const MICROS: Self = Self(1_000_000);
 
-    /// `None` for 0 and for values that no version can carry.
+    /// The timescale with this many units per second; `None` for 0 and for values that no version can
+    /// carry.
     pub const fn new(units_per_second: u64) -> Option<Self> {
         if units_per_second == 0 || units_per_second >= 1 << 62 {
             None
@@ -77,13 +78,13 @@ impl Timescale {
         self.0
     }
 
-    /// `value` units as microseconds, saturating.
+    /// Converts `value` units to microseconds, saturating.
     pub const fn to_micros(self, value: u64) -> u64 {
         let micros = value as u128 * 1_000_000 / self.0 as u128;
         if micros > u64::MAX as u128 { u64::MAX } else { micros as u64 }
     }
 
-    /// The largest number of units that are not longer than `micros` microseconds.
+    /// Converts microseconds to whole units, rounding down and saturating.
     pub const fn of_micros(self, micros: u64) -> u64 {
         let units = micros as u128 * self.0 as u128 / 1_000_000;
         if units > u64::MAX as u128 { u64::MAX } else { units as u64 }
@@ -96,14 +97,14 @@ impl Default for Timescale {
     }
 }
 
-/// When a frame is to be shown: units of its track's [`Timescale`], at most 2^61-1.
+/// The presentation time of a frame, in units of its track's [`Timescale`], at most 2^61-1.
 ///
-/// It says nothing about when the frame was sent, which is an [`Instant`].
+/// It is unrelated to the time when the frame was sent, which is an [`Instant`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The first moment of the media.
+    /// The start of the media.
     pub const ZERO: Self = Self(0);
     /// The largest timestamp that the wire can carry as a delta (moq-lite, FRAME).
     pub const MAX: Self = Self((1 << 61) - 1);

@@ -1,22 +1,23 @@
-//! Which protocol a connection speaks, and how that is agreed.
+//! Protocol versions, and how two sides agree on one.
 
 use core::fmt;
 use core::str::FromStr;
 
 use smallvec::SmallVec;
 
-/// A protocol version, agreed by ALPN, and by set-up where several share one.
+/// A protocol version, agreed by ALPN. Versions that share an ALPN identifier are told apart by the SETUP
+/// exchange.
 ///
-/// The order is by age within a dialect: a later one is greater. All of moq-transport come behind all of
-/// moq-lite.
+/// Within a dialect a later version compares greater. All versions of moq-transport compare greater than
+/// those of moq-lite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Version {
-    /// moq-lite 01: agreed by set-up, announcements without hops.
+    /// moq-lite 01: negotiated by SETUP, announcements without hops.
     Lite01,
     /// moq-lite 02: as 01, but SUBSCRIBE_OK is empty.
     Lite02,
-    /// moq-lite 03: no set-up, hops as a count.
+    /// moq-lite 03: no SETUP, hops as a count.
     Lite03,
     /// moq-lite 04: hop ids, GOAWAY.
     Lite04,
@@ -24,8 +25,9 @@ pub enum Version {
     Lite05,
     /// moq-lite 06: announce ids, route cost, frame bounds.
     Lite06,
-    /// moq-lite 07 as `moq-net` 0.3.18 has it: another form of integers, stream counts. It still changes
-    /// under its one ALPN, so it is spoken only with peers of that time, and only if it is asked for.
+    /// moq-lite 07 as implemented by `moq-net` 0.3.18: another encoding of integers, stream counts. The
+    /// draft still changes under the same ALPN identifier. This version therefore works only with peers of
+    /// that release, and is offered only on request.
     Lite07Wip,
     /// moq-transport draft 16: requests share one control stream.
     Moqt16,
@@ -33,11 +35,12 @@ pub enum Version {
     Moqt18,
 }
 
-/// The ALPN of 01 and 02, and of who offers none.
+/// The ALPN identifier of 01 and 02, and of peers that offer none.
 const MOQL: &str = "moql";
 
 impl Version {
-    /// Every version that is spoken unasked, the most wanted first: all but those in progress.
+    /// The versions that are offered by default, in order of preference. Drafts in progress are not among
+    /// them.
     pub const ALL: [Self; 8] = [
         Self::Lite06,
         Self::Lite05,
@@ -49,15 +52,15 @@ impl Version {
         Self::Moqt16,
     ];
 
-    /// Those in progress, which are spoken only if they are asked for.
+    /// The drafts in progress, which are offered only on request.
     pub const WIP: [Self; 1] = [Self::Lite07Wip];
 
-    /// Every version that can be asked for: [`ALL`](Self::ALL), then [`WIP`](Self::WIP).
+    /// Every version: [`ALL`](Self::ALL), then [`WIP`](Self::WIP).
     pub fn known() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().chain(Self::WIP)
     }
 
-    /// The ALPN identifier. 01 and 02 share one, and are told apart by set-up.
+    /// The ALPN identifier. 01 and 02 share one and are told apart by the SETUP exchange.
     pub const fn alpn(self) -> &'static str {
         match self {
             Self::Lite01 | Self::Lite02 => MOQL,
@@ -65,7 +68,7 @@ impl Version {
         }
     }
 
-    /// The version's name: its ALPN identifier, where it has one to itself.
+    /// The version's name. It is the ALPN identifier, except for 01 and 02, which share one.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lite01 => "moq-lite-01",
@@ -80,53 +83,54 @@ impl Version {
         }
     }
 
-    /// Whether what is announced leads to everything below it as well (moq-lite 06, *Announce*;
-    /// moq-transport, *Track Namespaces*), and not to one broadcast.
+    /// Whether an announced path covers everything below it (moq-lite 06, *Announce*; moq-transport, *Track
+    /// Namespaces*) instead of a single broadcast.
     #[cfg(feature = "std")]
     pub(crate) const fn announces_prefixes(self) -> bool {
         matches!(self, Self::Lite06 | Self::Lite07Wip | Self::Moqt16 | Self::Moqt18)
     }
 
-    /// Whether a peer is told at first how many broadcasts it will be told of (moq-lite 05+, ANNOUNCE_OK).
+    /// Whether the first answer to an announce request says how many announcements follow at once (moq-lite
+    /// 05+, ANNOUNCE_OK).
     #[cfg(feature = "std")]
     pub(crate) const fn counts_announcements(self) -> bool {
         matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
     }
 
-    /// Whether it is of moq-lite, and not of moq-transport.
+    /// Whether it is a version of moq-lite rather than of moq-transport.
     #[cfg(feature = "std")]
     pub(crate) const fn is_lite(self) -> bool {
         !matches!(self, Self::Moqt16 | Self::Moqt18)
     }
 
-    /// Whether announcements say who they came through (moq-lite 03+).
+    /// Whether announcements carry hops (moq-lite 03+).
     #[cfg(feature = "std")]
     pub(crate) const fn announces_hops(self) -> bool {
         !matches!(self, Self::Lite01 | Self::Lite02 | Self::Moqt16 | Self::Moqt18)
     }
 
-    /// Whether a running subscription can be changed at the peer. moq-lite 03 and 04 have
-    /// SUBSCRIBE_UPDATE, but `moq-lite` 0.16 takes it for a fault; moq-transport has REQUEST_UPDATE, but
+    /// Whether this side may change a running subscription. moq-lite 03 and 04 have SUBSCRIBE_UPDATE, but
+    /// `moq-lite` 0.16 ends the subscription that it updates. moq-transport has REQUEST_UPDATE, but
     /// deployed peers do not answer it, or end the subscription.
     #[cfg(feature = "std")]
     pub(crate) const fn updates_subscriptions(self) -> bool {
         matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
     }
 
-    /// Whether relays say with an end and a beginning in one breath that they have the same by another route,
-    /// and hops say whether that may be so.
+    /// Whether a relay announces a change of route as an end directly followed by a beginning, with hops
+    /// that show whether it may be the same content.
     #[cfg(feature = "std")]
     pub(crate) const fn ends_to_reroute(self) -> bool {
         matches!(self, Self::Lite04)
     }
 
-    /// Whether groups can be asked for by number (FETCH); elsewhere it is refused.
+    /// Whether groups can be requested by number (FETCH).
     #[cfg(feature = "std")]
     pub(crate) const fn fetches(self) -> bool {
         matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
     }
 
-    /// Whether FETCH can ask for a part of a group.
+    /// Whether FETCH can request part of a group.
     #[cfg(feature = "std")]
     pub(crate) const fn fetches_parts(self) -> bool {
         matches!(self, Self::Lite06 | Self::Lite07Wip)
@@ -139,13 +143,13 @@ impl fmt::Display for Version {
     }
 }
 
-/// The text names no version that is spoken here; the message lists those that are.
+/// The text does not name a version of this crate. The message lists those that exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownVersion;
 
 impl fmt::Display for UnknownVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unknown version, known are ")?;
+        f.write_str("unknown version; the known versions are ")?;
         for (at, version) in Version::known().enumerate() {
             let separator = if at == 0 { "" } else { ", " };
             write!(f, "{separator}{version}")?;
@@ -156,7 +160,7 @@ impl fmt::Display for UnknownVersion {
 
 impl core::error::Error for UnknownVersion {}
 
-/// How drafts and other implementations begin the names of the versions of a family, and how we do.
+/// Prefixes of version names in drafts and other implementations, and the corresponding prefix here.
 const SPELLINGS: [(&str, &str); 6] = [
     ("draft-lcurley-moq-lite-", "moq-lite-"),
     ("moq-lite-draft-", "moq-lite-"),
@@ -166,9 +170,9 @@ const SPELLINGS: [(&str, &str); 6] = [
     ("moqt-draft-", "moqt-"),
 ];
 
-/// The name of a version, in upper or lower case. Besides [`Version::name`] the spellings of the drafts and
-/// of other implementations are known: `moq-transport-18`, `moq-transport-draft-18`,
-/// `draft-ietf-moq-transport-18`, `moqt-draft-18`, and `moq-lite-draft-06`, `draft-lcurley-moq-lite-06`.
+/// Parses the name of a version, in upper or lower case. Besides [`Version::name`], the spellings of the
+/// drafts and of other implementations are accepted: `moq-transport-18`, `moq-transport-draft-18`,
+/// `draft-ietf-moq-transport-18`, `moqt-draft-18`, `moq-lite-draft-06` and `draft-lcurley-moq-lite-06`.
 impl FromStr for Version {
     type Err = UnknownVersion;
 
@@ -183,20 +187,20 @@ impl FromStr for Version {
     }
 }
 
-/// Versions that an endpoint is willing to speak, the most wanted first. Default: [`Version::ALL`].
+/// The versions that an endpoint offers, in order of preference. Default: [`Version::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versions(SmallVec<[Version; 4]>);
 
 impl Versions {
-    /// The identifiers to offer in TLS, in order.
+    /// The ALPN identifiers to offer in TLS, in order.
     pub fn alpns(&self) -> impl Iterator<Item = &'static str> + '_ {
         let alpns = self.0.iter().map(|version| version.alpn()).enumerate();
         let is_new = |at: usize, alpn| self.0[..at].iter().all(|before| before.alpn() != alpn);
         alpns.filter(move |&(at, alpn)| is_new(at, alpn)).map(|(_, alpn)| alpn)
     }
 
-    /// What TLS agreed on with this identifier, or with none, which is as `moql`. `None` if nothing of
-    /// it is among these.
+    /// The versions that an ALPN identifier stands for. No identifier counts as `moql`. `None` if none of
+    /// them is in this list.
     pub fn agreed(&self, alpn: Option<&[u8]>) -> Option<Agreed> {
         let alpn = alpn.unwrap_or(MOQL.as_bytes());
         let mut list = self.iter().filter(|version| version.alpn().as_bytes() == alpn);
@@ -216,17 +220,18 @@ impl Versions {
     }
 }
 
-/// What an ALPN identifier agreed on: a version, or several that share it, of which set-up takes one.
+/// What an ALPN identifier stands for: one version, or several that share it and are told apart by the
+/// SETUP exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreed(SmallVec<[Version; 2]>);
 
 impl Agreed {
-    /// The most wanted of them: what is spoken, unless set-up takes another one.
+    /// The preferred one, which is spoken unless the SETUP exchange selects another.
     pub fn version(&self) -> Version {
         self.0[0]
     }
 
-    /// All of them, the most wanted first.
+    /// All of them, in order of preference.
     pub fn iter(&self) -> impl Iterator<Item = Version> + '_ {
         self.0.iter().copied()
     }
@@ -275,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_we_and_others_spell_them() {
+    fn names_parse_in_our_spelling_and_in_those_of_others() {
         for version in Version::known() {
             assert_eq!(version.name().parse(), Ok(version));
             assert_eq!(version.name().to_uppercase().parse(), Ok(version));
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_answered_with_those_that_are_known() {
+    fn the_error_for_an_unknown_name_lists_the_known_versions() {
         for name in [
             "",
             "18",
@@ -314,7 +319,7 @@ mod tests {
         ] {
             assert_eq!(name.parse::<Version>(), Err(UnknownVersion), "{name}");
         }
-        let told = UnknownVersion.to_string();
-        assert!(Version::known().all(|version| told.contains(version.name())), "{told}");
+        let message = UnknownVersion.to_string();
+        assert!(Version::known().all(|version| message.contains(version.name())), "{message}");
     }
 }

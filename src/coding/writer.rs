@@ -11,6 +11,11 @@ use crate::path::Path;
 /// Segments of a path that the deployed peers take.
 pub(crate) const MAX_SEGMENTS: usize = 32;
 
+/// For messages and fields that only some versions have.
+pub(super) const fn encodable(in_version: bool) -> Result<(), EncodeError> {
+    if in_version { Ok(()) } else { Err(EncodeError::NotInVersion) }
+}
+
 /// Appends the fields of one message.
 pub(super) struct Writer<'a> {
     out: &'a mut BytesMut,

@@ -42,43 +42,6 @@ const CANCELLED: u64 = 0x1;
 const DELIVERY_TIMEOUT: u64 = 0x2;
 const SESSION_CLOSED: u64 = 0x3;
 
-/// Numbers that are not the same in all drafts; `None` where there is none.
-#[derive(Debug)]
-pub(super) struct Codes {
-    /// EXCESSIVE_LOAD, in all registries but that of the session.
-    excessive_load: Option<u64>,
-    /// REQUEST_ERROR GOING_AWAY.
-    request_going_away: Option<u64>,
-    /// PUBLISH_DONE EXPIRED.
-    done_expired: u64,
-    /// PUBLISH_DONE TOO_FAR_BEHIND.
-    done_too_far_behind: u64,
-    /// Reset GOING_AWAY.
-    reset_going_away: Option<u64>,
-    /// Reset TOO_FAR_BEHIND.
-    reset_too_far_behind: Option<u64>,
-}
-
-impl Codes {
-    pub(super) const MOQT_16: Self = Self {
-        excessive_load: None,
-        request_going_away: None,
-        done_expired: 0x5,
-        done_too_far_behind: 0x6,
-        reset_going_away: None,
-        reset_too_far_behind: None,
-    };
-
-    pub(super) const MOQT_18: Self = Self {
-        excessive_load: Some(0x9),
-        request_going_away: Some(0x6),
-        done_expired: 0x6,
-        done_too_far_behind: 0x5,
-        reset_going_away: Some(0x4),
-        reset_too_far_behind: Some(0x5),
-    };
-}
-
 impl Draft {
     /// The number for REQUEST_ERROR.
     pub fn request_code(&self, error: &Error) -> u64 {

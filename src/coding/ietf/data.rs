@@ -3,7 +3,8 @@
 use bytes::BytesMut;
 
 use super::draft::Draft;
-use super::{flip, properties};
+use super::fields::{encodable, flip};
+use super::properties;
 use crate::coding::varint::Head;
 use crate::coding::writer::Writer;
 use crate::coding::{Cursor, DecodeError, EncodeError};
@@ -71,9 +72,9 @@ impl UniStream {
                 writer.varint(FETCH)?;
                 Ok(writer.varint(*request)?)
             }
-            Self::Setup => super::encodable(draft.request_streams),
+            Self::Setup => encodable(draft.request_streams),
             Self::Padding => {
-                super::encodable(draft.padding)?;
+                encodable(draft.padding)?;
                 Ok(writer.varint(PADDING)?)
             }
         })

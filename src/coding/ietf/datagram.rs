@@ -2,7 +2,8 @@
 
 use super::data::ObjectStatus;
 use super::draft::Draft;
-use super::{flip, properties};
+use super::fields::flip;
+use super::properties;
 use crate::coding::varint::Head;
 use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::time::Timestamp;

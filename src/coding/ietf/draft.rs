@@ -1,6 +1,5 @@
 //! What each draft has.
 
-use super::codes::Codes;
 use crate::coding::varint::Form;
 use crate::version::Version;
 
@@ -294,6 +293,43 @@ static MOQT_18: Draft = Draft {
         (0x34, Messages::of(&[RequestUpdate])),
     ],
 };
+
+/// Error codes that differ between drafts; `None` where a draft has none.
+#[derive(Debug)]
+pub(super) struct Codes {
+    /// EXCESSIVE_LOAD, in all registries except that of the session.
+    pub(super) excessive_load: Option<u64>,
+    /// GOING_AWAY in REQUEST_ERROR.
+    pub(super) request_going_away: Option<u64>,
+    /// EXPIRED in PUBLISH_DONE.
+    pub(super) done_expired: u64,
+    /// TOO_FAR_BEHIND in PUBLISH_DONE.
+    pub(super) done_too_far_behind: u64,
+    /// GOING_AWAY in RESET_STREAM and STOP_SENDING.
+    pub(super) reset_going_away: Option<u64>,
+    /// TOO_FAR_BEHIND in RESET_STREAM and STOP_SENDING.
+    pub(super) reset_too_far_behind: Option<u64>,
+}
+
+impl Codes {
+    const MOQT_16: Self = Self {
+        excessive_load: None,
+        request_going_away: None,
+        done_expired: 0x5,
+        done_too_far_behind: 0x6,
+        reset_going_away: None,
+        reset_too_far_behind: None,
+    };
+
+    const MOQT_18: Self = Self {
+        excessive_load: Some(0x9),
+        request_going_away: Some(0x6),
+        done_expired: 0x6,
+        done_too_far_behind: 0x5,
+        reset_going_away: Some(0x4),
+        reset_too_far_behind: Some(0x5),
+    };
+}
 
 impl Draft {
     /// The row of `version`, `None` if that is no draft of moq-transport.

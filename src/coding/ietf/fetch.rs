@@ -1,10 +1,155 @@
-//! What the answer to a FETCH is made of (*Fetch Header*).
+//! FETCH, its answer, and the objects on the stream of the answer (*FETCH*, *Fetch Header*).
 
-use super::draft::Draft;
-use super::{GroupOrder, Location, flip, properties};
+use alloc::boxed::Box;
+
+use super::draft::{Draft, MessageType};
+use super::fields::{Codec, GroupOrder, Location, Read, Written, flip, layout};
+use super::parameters::Parameters;
+use super::properties::TrackProperties;
+use super::{names, properties};
 use crate::coding::varint::Head;
+use crate::coding::writer::Writer;
 use crate::coding::{Cursor, DecodeError, EncodeError};
+use crate::path::Path;
 use crate::time::Timestamp;
+
+/// FETCH: requests objects that were published before (*FETCH*).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Request id.
+    pub id: u64,
+    /// Which objects.
+    pub target: FetchTarget,
+    /// How they are delivered.
+    pub parameters: Parameters,
+}
+
+layout!(Fetch { id, target, parameters });
+
+/// The objects that a FETCH requests (*Fetch Types*).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchTarget {
+    /// A range of a track.
+    Standalone {
+        /// The broadcast.
+        namespace: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// The first object.
+        start: Location,
+        /// The last object. It may be before `start`: the receiver answers that with INVALID_RANGE, which
+        /// fails one request and not the session.
+        end: FetchEnd,
+    },
+    /// Relative Joining Fetch: the objects before a subscription's first one, from the start of a group.
+    Relative {
+        /// Request id of the subscription.
+        joins: u64,
+        /// How far that group is before the group of the largest object.
+        groups_back: u64,
+    },
+    /// Absolute Joining Fetch: the objects before a subscription's first one, from the start of a group
+    /// given by number.
+    Absolute {
+        /// Request id of the subscription.
+        joins: u64,
+        /// The first group.
+        group: u64,
+    },
+}
+
+impl FetchTarget {
+    const STANDALONE: u64 = 1;
+    const RELATIVE: u64 = 2;
+    const ABSOLUTE: u64 = 3;
+}
+
+impl Codec for FetchTarget {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        Ok(match cursor.varint()? {
+            Self::STANDALONE => {
+                let (namespace, track) = names::read_full_name(cursor, draft)?;
+                let start = Location::read(cursor)?;
+                Self::Standalone {
+                    namespace,
+                    track,
+                    start,
+                    end: FetchEnd::read(cursor, kind, draft)?,
+                }
+            }
+            Self::RELATIVE => {
+                Self::Relative { joins: cursor.varint()?, groups_back: cursor.varint()? }
+            }
+            Self::ABSOLUTE => Self::Absolute { joins: cursor.varint()?, group: cursor.varint()? },
+            _ => return Err(DecodeError::InvalidValue("fetch type")),
+        })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        match self {
+            Self::Standalone { namespace, track, start, end } => {
+                writer.varint(Self::STANDALONE)?;
+                names::write_full_name(writer, namespace, track, draft)?;
+                start.write(writer)?;
+                end.write(writer, kind, draft)
+            }
+            Self::Relative { joins, groups_back: group } | Self::Absolute { joins, group } => {
+                let relative = matches!(self, Self::Relative { .. });
+                writer.varint(if relative { Self::RELATIVE } else { Self::ABSOLUTE })?;
+                writer.varint(*joins)?;
+                Ok(writer.varint(*group)?)
+            }
+        }
+    }
+}
+
+/// The end of a fetched range, inclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchEnd {
+    /// The last group.
+    pub group: u64,
+    /// The last object of it, `None` for all of them.
+    pub object: Option<u64>,
+}
+
+impl Codec for FetchEnd {
+    /// On the wire the object is one higher, and 0 stands for the whole group.
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
+        Ok(Self { group: cursor.varint()?, object: cursor.option()? })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
+        writer.varint(self.group)?;
+        Ok(writer.option(self.object)?)
+    }
+}
+
+/// FETCH_OK: the range of the answer (*FETCH_OK*). The objects come on a stream of their own, before or
+/// after this message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchOk {
+    /// The request that is answered, up to 16. Later the stream identifies it.
+    pub id: Option<u64>,
+    /// Whether `end` is the end of the track.
+    pub end_of_track: bool,
+    /// The end of the range that the answer covers.
+    pub end: FetchEnd,
+    /// No parameter of this crate is allowed here.
+    pub parameters: Parameters,
+    /// Properties of the track.
+    pub properties: TrackProperties,
+}
+
+layout!(FetchOk { id, end_of_track, end, parameters, properties });
+
+/// FETCH_CANCEL, up to 16. Later a fetch is cancelled by resetting its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchCancel {
+    /// Request id of the FETCH.
+    pub id: u64,
+}
+
+layout!(FetchCancel { id });
 
 /// The bits of a record's flags.
 const SUBGROUP_MODE: u64 = 0x03;

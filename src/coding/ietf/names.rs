@@ -7,7 +7,8 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-use super::Draft;
+use super::draft::{Draft, MessageType};
+use super::fields::{Codec, Read, Written};
 use crate::coding::writer::Writer;
 use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::path::Path;
@@ -18,9 +19,15 @@ const MAX_FIELDS: u64 = 32;
 /// Bytes of the longest full track name: the fields of its namespace and the name itself.
 pub(super) const MAX_FULL_NAME: usize = 4_096;
 
-/// A prefix or suffix, which may always be empty.
-pub(super) fn read_part(cursor: &mut Cursor<'_>) -> Result<Path, DecodeError> {
-    Ok(read_fields(cursor, 0)?.0)
+/// A prefix or suffix. Unlike the namespace of a broadcast it may be empty in every draft.
+impl Codec for Path {
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
+        Ok(read_fields(cursor, 0)?.0)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
+        write_fields(writer, self).map(|_| ())
+    }
 }
 
 /// The namespace of a broadcast.
@@ -99,11 +106,6 @@ fn read_fields(cursor: &mut Cursor<'_>, min_fields: u64) -> Result<(Path, usize)
     Ok((Path::from(text), total))
 }
 
-/// A prefix or suffix.
-pub(super) fn write_part(writer: &mut Writer<'_>, path: &Path) -> Result<(), EncodeError> {
-    write_fields(writer, path).map(|_| ())
-}
-
 /// Draft 16 has no broadcast at the root: only prefixes and suffixes may be empty.
 fn sayable(namespace: &Path, draft: &Draft) -> Result<(), EncodeError> {
     match draft.has_namespace(namespace) {
@@ -119,7 +121,7 @@ pub(super) fn write_namespace(
     draft: &Draft,
 ) -> Result<(), EncodeError> {
     sayable(path, draft)?;
-    write_part(writer, path)
+    write_fields(writer, path).map(|_| ())
 }
 
 /// A namespace and the name of a track in it.

@@ -3,8 +3,7 @@
 use core::time::Duration;
 
 use super::draft::{Draft, MessageType};
-use super::names;
-use super::{GroupOrder, Location, encodable, flip};
+use super::fields::{Codec, GroupOrder, Location, encodable, flip};
 use crate::coding::writer::Writer;
 use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::path::Path;
@@ -59,8 +58,8 @@ pub struct Parameters {
     pub prefix: Option<Path>,
 }
 
-impl Parameters {
-    pub(super) fn read(
+impl Codec for Parameters {
+    fn read(
         cursor: &mut Cursor<'_>,
         kind: MessageType,
         draft: &Draft,
@@ -81,64 +80,17 @@ impl Parameters {
                 return Err(DecodeError::Duplicate);
             }
             if messages.contains(kind) {
-                parameters.read_one(id, cursor, draft)?;
+                parameters.read_one(id, cursor, kind, draft)?;
             } else if draft.typed_parameters {
                 return Err(DecodeError::InvalidValue("parameter in this message"));
             } else {
-                left_out.read_one(id, cursor, draft)?;
+                left_out.read_one(id, cursor, kind, draft)?;
             }
         }
         Ok(parameters)
     }
 
-    fn read_one(
-        &mut self,
-        id: u64,
-        cursor: &mut Cursor<'_>,
-        draft: &Draft,
-    ) -> Result<(), DecodeError> {
-        match id {
-            DELIVERY_TIMEOUT => {
-                let timeout = cursor.millis()?;
-                if timeout.is_zero() && !draft.typed_parameters {
-                    return Err(DecodeError::InvalidValue("delivery timeout"));
-                }
-                self.delivery_timeout = Some(timeout);
-            }
-            AUTHORIZATION_TOKEN => {
-                cursor.block()?;
-            }
-            RENDEZVOUS_TIMEOUT => self.rendezvous_timeout = Some(cursor.millis()?),
-            SUBGROUP_DELIVERY_TIMEOUT => self.subgroup_delivery_timeout = Some(cursor.millis()?),
-            EXPIRES => self.expires = Some(cursor.millis()?),
-            LARGEST_OBJECT if draft.typed_parameters => {
-                self.largest = Some(Location::read(cursor)?)
-            }
-            LARGEST_OBJECT => self.largest = Some(cursor.block()?.whole(Location::read)?),
-            FILL_TIMEOUT => self.fill_timeout = Some(cursor.millis()?),
-            FORWARD => {
-                self.forward = Some(match read_byte(cursor, draft)? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(DecodeError::InvalidValue("forward")),
-                });
-            }
-            SUBSCRIBER_PRIORITY => self.priority = Some(flip(read_byte(cursor, draft)?)),
-            SUBSCRIPTION_FILTER => {
-                self.filter = Some(cursor.block()?.whole(|value| Filter::read(value, draft))?);
-            }
-            GROUP_ORDER => {
-                self.order = Some(GroupOrder::from_u64(read_byte(cursor, draft)?.into())?);
-            }
-            NEW_GROUP_REQUEST => self.new_group = Some(cursor.varint()?),
-            TRACK_NAMESPACE_PREFIX => self.prefix = Some(names::read_part(cursor)?),
-            // The table of the draft has only these.
-            _ => return Err(DecodeError::UnknownParameter(id)),
-        }
-        Ok(())
-    }
-
-    pub(super) fn write(
+    fn write(
         &self,
         writer: &mut Writer<'_>,
         kind: MessageType,
@@ -209,10 +161,60 @@ impl Parameters {
             }
             if let Some(prefix) = &self.prefix {
                 begin(writer, TRACK_NAMESPACE_PREFIX)?;
-                names::write_part(writer, prefix)?;
+                prefix.write(writer, kind, draft)?;
             }
             Ok(count)
         })
+    }
+}
+
+impl Parameters {
+    fn read_one(
+        &mut self,
+        id: u64,
+        cursor: &mut Cursor<'_>,
+        kind: MessageType,
+        draft: &Draft,
+    ) -> Result<(), DecodeError> {
+        match id {
+            DELIVERY_TIMEOUT => {
+                let timeout = cursor.millis()?;
+                if timeout.is_zero() && !draft.typed_parameters {
+                    return Err(DecodeError::InvalidValue("delivery timeout"));
+                }
+                self.delivery_timeout = Some(timeout);
+            }
+            AUTHORIZATION_TOKEN => {
+                cursor.block()?;
+            }
+            RENDEZVOUS_TIMEOUT => self.rendezvous_timeout = Some(cursor.millis()?),
+            SUBGROUP_DELIVERY_TIMEOUT => self.subgroup_delivery_timeout = Some(cursor.millis()?),
+            EXPIRES => self.expires = Some(cursor.millis()?),
+            LARGEST_OBJECT if draft.typed_parameters => {
+                self.largest = Some(Location::read(cursor)?)
+            }
+            LARGEST_OBJECT => self.largest = Some(cursor.block()?.whole(Location::read)?),
+            FILL_TIMEOUT => self.fill_timeout = Some(cursor.millis()?),
+            FORWARD => {
+                self.forward = Some(match read_byte(cursor, draft)? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(DecodeError::InvalidValue("forward")),
+                });
+            }
+            SUBSCRIBER_PRIORITY => self.priority = Some(flip(read_byte(cursor, draft)?)),
+            SUBSCRIPTION_FILTER => {
+                self.filter = Some(cursor.block()?.whole(|value| Filter::read(value, draft))?);
+            }
+            GROUP_ORDER => {
+                self.order = Some(GroupOrder::from_u64(read_byte(cursor, draft)?.into())?);
+            }
+            NEW_GROUP_REQUEST => self.new_group = Some(cursor.varint()?),
+            TRACK_NAMESPACE_PREFIX => self.prefix = Some(Path::read(cursor, kind, draft)?),
+            // The table of the draft has only these.
+            _ => return Err(DecodeError::UnknownParameter(id)),
+        }
+        Ok(())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use super::draft::Draft;
-use super::{GroupOrder, flip};
+use super::draft::{Draft, MessageType};
+use super::fields::{Codec, GroupOrder, Read, Written, flip};
 use crate::coding::cursor::from_millis;
 use crate::coding::varint::{Form, Head};
 use crate::coding::writer::{Writer, to_millis};
@@ -74,9 +74,9 @@ pub struct TrackProperties {
     pub mandatory: Option<u64>,
 }
 
-impl TrackProperties {
-    /// All that is left.
-    pub(super) fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Self, DecodeError> {
+impl Codec for TrackProperties {
+    /// They extend to the end of the message.
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
         let mut properties = Self::default();
         read_pairs(cursor, |id, value| {
             match (id, value) {
@@ -106,7 +106,7 @@ impl TrackProperties {
         Ok(properties)
     }
 
-    pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
         if self.mandatory.is_some() {
             return Err(EncodeError::InvalidValue("property"));
         }

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use smallvec::SmallVec;
 
 use super::draft::{Draft, MessageType};
+use super::fields::Codec;
 use super::properties::Value;
 use crate::coding::writer::Writer;
 use crate::coding::{Cursor, DecodeError, EncodeError};
@@ -31,12 +32,8 @@ pub struct Setup {
     pub solicit: bool,
 }
 
-impl Setup {
-    pub(super) fn read(
-        cursor: &mut Cursor<'_>,
-        _: MessageType,
-        draft: &Draft,
-    ) -> Result<Self, DecodeError> {
+impl Codec for Setup {
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Result<Self, DecodeError> {
         let mut setup = Self::default();
         let mut options = if draft.request_streams { None } else { Some(cursor.varint()?) };
         let mut seen = SmallVec::<[u64; 5]>::new();
@@ -54,6 +51,20 @@ impl Setup {
         Ok(setup)
     }
 
+    fn write(
+        &self,
+        writer: &mut Writer<'_>,
+        _: MessageType,
+        draft: &Draft,
+    ) -> Result<(), EncodeError> {
+        if draft.request_streams {
+            return self.write_counted(writer, draft).map(|_| ());
+        }
+        writer.behind(|writer| self.write_counted(writer, draft))
+    }
+}
+
+impl Setup {
     /// Whether the option is known.
     fn read_option(
         &mut self,
@@ -72,18 +83,6 @@ impl Setup {
             _ => return Ok(false),
         }
         Ok(true)
-    }
-
-    pub(super) fn write(
-        &self,
-        writer: &mut Writer<'_>,
-        _: MessageType,
-        draft: &Draft,
-    ) -> Result<(), EncodeError> {
-        if draft.request_streams {
-            return self.write_counted(writer, draft).map(|_| ());
-        }
-        writer.behind(|writer| self.write_counted(writer, draft))
     }
 
     /// Gives how many.

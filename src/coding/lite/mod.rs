@@ -16,7 +16,7 @@ mod track;
 use bytes::{BufMut, BytesMut};
 
 use super::varint::Form;
-use super::writer::Writer;
+use super::writer::{Writer, encodable};
 use super::{Cursor, DecodeError, EncodeError};
 use crate::version::Version;
 
@@ -348,9 +348,4 @@ pub fn frame_message(
 /// For messages that only some versions have.
 const fn decodable(in_version: bool) -> Result<(), DecodeError> {
     if in_version { Ok(()) } else { Err(DecodeError::NotInVersion) }
-}
-
-/// For messages and fields that only some versions have.
-const fn encodable(in_version: bool) -> Result<(), EncodeError> {
-    if in_version { Ok(()) } else { Err(EncodeError::NotInVersion) }
 }

@@ -1,0 +1,152 @@
+//! Fields that several messages share.
+
+use alloc::boxed::Box;
+
+use super::draft::{Draft, MessageType};
+use crate::coding::writer::Writer;
+pub(super) use crate::coding::writer::encodable;
+use crate::coding::{Cursor, DecodeError, EncodeError};
+
+pub(super) type Read<T> = Result<T, DecodeError>;
+pub(super) type Written = Result<(), EncodeError>;
+
+/// The position of an object in its track, ordered by group and then by object (*Location Structure*).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    /// Number of the group.
+    pub group: u64,
+    /// Number of the object in the group.
+    pub object: u64,
+}
+
+impl Location {
+    /// The position of an object in a group.
+    pub const fn new(group: u64, object: u64) -> Self {
+        Self { group, object }
+    }
+
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { group: cursor.varint()?, object: cursor.varint()? })
+    }
+
+    pub(super) fn write(self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.varint(self.group)?;
+        Ok(writer.varint(self.object)?)
+    }
+}
+
+/// Which of several groups is delivered first (*Group Order*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupOrder {
+    /// The oldest.
+    Ascending = 1,
+    /// The newest.
+    Descending = 2,
+}
+
+impl GroupOrder {
+    pub(super) const fn from_u64(order: u64) -> Result<Self, DecodeError> {
+        match order {
+            1 => Ok(Self::Ascending),
+            2 => Ok(Self::Descending),
+            _ => Err(DecodeError::InvalidValue("group order")),
+        }
+    }
+}
+
+/// Converts a priority between the wire, where 0 is the most urgent, and this crate, where 255 is.
+pub(super) const fn flip(priority: u8) -> u8 {
+    u8::MAX - priority
+}
+
+/// A message, or a field whose type determines its encoding.
+pub(super) trait Codec: Sized {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self>;
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written;
+}
+
+/// Implements [`Codec`] for a message whose fields follow each other on the wire in this order.
+macro_rules! layout {
+    ($message:ident { $($field:ident),* }) => {
+        impl Codec for $message {
+            fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+                Ok(Self { $($field: Codec::read(cursor, kind, draft)?),* })
+            }
+
+            fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+                $(self.$field.write(writer, kind, draft)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+pub(super) use layout;
+
+/// A variable-length integer.
+impl Codec for u64 {
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
+        cursor.varint()
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
+        Ok(writer.varint(*self)?)
+    }
+}
+
+/// The id of the request that a message refers to. From 17 on it is not on the wire, because the message
+/// is on the stream of its request.
+impl Codec for Option<u64> {
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
+        if draft.request_streams { Ok(None) } else { cursor.varint().map(Some) }
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
+        if draft.request_streams {
+            return Ok(());
+        }
+        Ok(writer.varint(self.ok_or(EncodeError::InvalidValue("request id"))?)?)
+    }
+}
+
+/// A flag of one byte.
+impl Codec for bool {
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
+        match cursor.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::InvalidValue("end of track")),
+        }
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
+        writer.u8((*self).into());
+        Ok(())
+    }
+}
+
+/// A reason phrase: text for humans (*Reason Phrase Structure*).
+impl Codec for Box<str> {
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
+        read_text(cursor, MAX_REASON)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
+        write_text(writer, self, MAX_REASON)
+    }
+}
+
+/// Bytes of the longest reason phrase.
+const MAX_REASON: usize = 1_024;
+
+/// Bytes of the longest URI (*GOAWAY*).
+pub(super) const MAX_URI: usize = 8_192;
+
+pub(super) fn read_text(cursor: &mut Cursor<'_>, max: usize) -> Read<Box<str>> {
+    let text = cursor.string()?;
+    if text.len() > max { Err(DecodeError::TooLong) } else { Ok(text.into()) }
+}
+
+pub(super) fn write_text(writer: &mut Writer<'_>, text: &str, max: usize) -> Written {
+    if text.len() > max { Err(EncodeError::TooLong) } else { Ok(writer.string(text)?) }
+}

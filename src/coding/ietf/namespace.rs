@@ -1,0 +1,161 @@
+//! Announcements: who publishes which namespaces, and who wants to know about them.
+
+use alloc::boxed::Box;
+
+use super::draft::{Draft, MessageType};
+use super::fields::{Codec, Read, Written, encodable, layout};
+use super::names;
+use super::parameters::Parameters;
+use crate::coding::writer::Writer;
+use crate::coding::{Cursor, DecodeError};
+use crate::path::Path;
+
+/// PUBLISH_NAMESPACE: announces a broadcast, and everything below its path (*PUBLISH_NAMESPACE*).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishNamespace {
+    /// Request id.
+    pub id: u64,
+    /// The broadcast.
+    pub namespace: Path,
+    /// No parameter of this crate is allowed here.
+    pub parameters: Parameters,
+}
+
+impl Codec for PublishNamespace {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        Ok(Self {
+            id: cursor.varint()?,
+            namespace: names::read_namespace(cursor, draft)?,
+            parameters: Parameters::read(cursor, kind, draft)?,
+        })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        writer.varint(self.id)?;
+        names::write_namespace(writer, &self.namespace, draft)?;
+        self.parameters.write(writer, kind, draft)
+    }
+}
+
+/// PUBLISH_NAMESPACE_DONE, up to 16: the publisher withdraws the announcement. Later it ends the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishNamespaceDone {
+    /// Request id of the announcement.
+    pub id: u64,
+}
+
+layout!(PublishNamespaceDone { id });
+
+/// PUBLISH_NAMESPACE_CANCEL, up to 16: the subscriber does not want the announcement any more. Later it
+/// resets the stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishNamespaceCancel {
+    /// Request id of the announcement.
+    pub id: u64,
+    /// Why: [`Draft::request_error`].
+    pub code: u64,
+    /// Text for humans, at most 1,024 bytes.
+    pub reason: Box<str>,
+}
+
+layout!(PublishNamespaceCancel { id, code, reason });
+
+/// SUBSCRIBE_NAMESPACE: requests announcements under a prefix (*SUBSCRIBE_NAMESPACE*).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscribeNamespace {
+    /// Request id.
+    pub id: u64,
+    /// The prefix of the broadcasts.
+    pub prefix: Path,
+    /// What the answer consists of. From 18 on only [`Wanted::Namespaces`]: SUBSCRIBE_TRACKS requests the
+    /// tracks.
+    pub wanted: Wanted,
+    /// FORWARD, up to 16.
+    pub parameters: Parameters,
+}
+
+impl Codec for SubscribeNamespace {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        Ok(Self {
+            id: cursor.varint()?,
+            prefix: Codec::read(cursor, kind, draft)?,
+            wanted: if has_wanted(kind, draft) {
+                Wanted::read(cursor)?
+            } else {
+                Wanted::Namespaces
+            },
+            parameters: Parameters::read(cursor, kind, draft)?,
+        })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        writer.varint(self.id)?;
+        self.prefix.write(writer, kind, draft)?;
+        if has_wanted(kind, draft) {
+            writer.varint(self.wanted as u64)?;
+        } else {
+            encodable(self.wanted == Wanted::Namespaces)?;
+        }
+        self.parameters.write(writer, kind, draft)
+    }
+}
+
+/// Whether the message has the field Subscribe Options: up to 17, and in the former message that peers
+/// still send on 18.
+fn has_wanted(kind: MessageType, draft: &Draft) -> bool {
+    draft.wanted || kind == MessageType::FormerSubscribeNamespace
+}
+
+/// What a SUBSCRIBE_NAMESPACE requests (*Subscribe Options*).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// A PUBLISH for each track.
+    Tracks = 0,
+    /// A NAMESPACE for each broadcast.
+    #[default]
+    Namespaces = 1,
+    /// Both.
+    Both = 2,
+}
+
+impl Wanted {
+    fn read(cursor: &mut Cursor<'_>) -> Read<Self> {
+        match cursor.varint()? {
+            0 => Ok(Self::Tracks),
+            1 => Ok(Self::Namespaces),
+            2 => Ok(Self::Both),
+            _ => Err(DecodeError::InvalidValue("subscribe options")),
+        }
+    }
+}
+
+/// SUBSCRIBE_TRACKS (18+): requests a PUBLISH for each track under a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscribeTracks {
+    /// Request id.
+    pub id: u64,
+    /// The prefix of the tracks' broadcasts.
+    pub prefix: Path,
+    /// FORWARD.
+    pub parameters: Parameters,
+}
+
+layout!(SubscribeTracks { id, prefix, parameters });
+
+/// NAMESPACE: a broadcast exists under the requested prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// The path without the requested prefix. It may be empty.
+    pub suffix: Path,
+}
+
+layout!(Namespace { suffix });
+
+/// NAMESPACE_DONE: a broadcast that a NAMESPACE announced has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceDone {
+    /// The path without the requested prefix. It may be empty.
+    pub suffix: Path,
+}
+
+layout!(NamespaceDone { suffix });

@@ -1,0 +1,118 @@
+//! Messages that are the same for all kinds of requests: updates, answers, and the bound on their number.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::draft::{Draft, MessageType};
+use super::fields::{Codec, MAX_URI, Read, Written, encodable, layout, read_text, write_text};
+use super::parameters::Parameters;
+use super::properties::TrackProperties;
+use super::{codes, names};
+use crate::coding::writer::Writer;
+use crate::coding::{Cursor, EncodeError};
+use crate::path::Path;
+
+/// REQUEST_UPDATE: changes a request (*REQUEST_UPDATE*). It is itself a request, with an id of its own, and
+/// is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestUpdate {
+    /// Request id of the update.
+    pub id: u64,
+    /// The request that it changes, up to 16. Later it is the request of the stream.
+    pub existing: Option<u64>,
+    /// What changes. A parameter that is absent keeps its value.
+    pub parameters: Parameters,
+}
+
+layout!(RequestUpdate { id, existing, parameters });
+
+/// REQUEST_OK and PUBLISH_OK: a request is accepted (*REQUEST_OK*).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestOk {
+    /// The request that is answered, up to 16. Later the stream identifies it.
+    pub id: Option<u64>,
+    /// What the responder declares about it.
+    pub parameters: Parameters,
+    /// Properties of the track, in the answer to TRACK_STATUS (18+).
+    pub properties: TrackProperties,
+}
+
+impl Codec for RequestOk {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        let id = Codec::read(cursor, kind, draft)?;
+        let parameters = Parameters::read(cursor, kind, draft)?;
+        let properties = if draft.ok_properties {
+            Codec::read(cursor, kind, draft)?
+        } else {
+            TrackProperties::default()
+        };
+        Ok(Self { id, parameters, properties })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        self.id.write(writer, kind, draft)?;
+        self.parameters.write(writer, kind, draft)?;
+        encodable(draft.ok_properties || self.properties == TrackProperties::default())?;
+        self.properties.write(writer, kind, draft)
+    }
+}
+
+/// REQUEST_ERROR: a request is refused (*REQUEST_ERROR*).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestError {
+    /// The request that is answered, up to 16. Later the stream identifies it.
+    pub id: Option<u64>,
+    /// Why: [`Draft::request_error`].
+    pub code: u64,
+    /// How long to wait before the next attempt; `None`: do not try again. On the wire it is 0 for `None`,
+    /// and otherwise one more than the milliseconds.
+    pub retry: Option<Duration>,
+    /// Text for humans, at most 1,024 bytes.
+    pub reason: Box<str>,
+    /// Present if and only if the code is [`REDIRECT`](super::REDIRECT) (18+).
+    pub redirect: Option<Redirect>,
+}
+
+impl Codec for RequestError {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        let id = Codec::read(cursor, kind, draft)?;
+        let code = cursor.varint()?;
+        let retry = cursor.option_millis()?;
+        let reason = Codec::read(cursor, kind, draft)?;
+        let redirect = if draft.redirect && code == codes::REDIRECT {
+            let uri = read_text(cursor, MAX_URI)?;
+            let (namespace, track) = names::read_target(cursor)?;
+            Some(Redirect { uri, namespace, track })
+        } else {
+            None
+        };
+        Ok(Self { id, code, retry, reason, redirect })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        self.id.write(writer, kind, draft)?;
+        writer.varint(self.code)?;
+        writer.option_millis(self.retry)?;
+        self.reason.write(writer, kind, draft)?;
+        if !draft.redirect {
+            return encodable(self.redirect.is_none());
+        }
+        if self.redirect.is_some() != (self.code == codes::REDIRECT) {
+            return Err(EncodeError::InvalidValue("redirect"));
+        }
+        let Some(redirect) = &self.redirect else { return Ok(()) };
+        write_text(writer, &redirect.uri, MAX_URI)?;
+        names::write_target(writer, &redirect.namespace, &redirect.track)
+    }
+}
+
+/// Where to send the request instead (*Redirect*).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirect {
+    /// Empty for this session.
+    pub uri: Box<str>,
+    /// The broadcast.
+    pub namespace: Path,
+    /// Name of the track. If namespace and name are empty, it is the same track.
+    pub track: Box<str>,
+}

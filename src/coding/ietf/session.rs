@@ -1,0 +1,74 @@
+//! Messages about the session as a whole: GOAWAY and the bound on request ids.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::draft::{Draft, MessageType};
+use super::fields::{Codec, MAX_URI, Read, Written, encodable, layout, read_text, write_text};
+use crate::coding::Cursor;
+use crate::coding::writer::Writer;
+
+/// GOAWAY: the receiver must make no new requests (*GOAWAY*).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Goaway {
+    /// Where to connect instead, at most [`Goaway::MAX_URI`] bytes; empty for the same URI. A client must
+    /// leave it empty.
+    pub uri: Box<str>,
+    /// How long the sender waits before it closes; zero is no bound (17+).
+    pub timeout: Duration,
+    /// The first request of the receiver that was not processed. Required on the control stream of 18,
+    /// absent everywhere else.
+    pub request: Option<u64>,
+}
+
+impl Goaway {
+    /// Bytes of the longest URI that the drafts allow.
+    pub const MAX_URI: usize = MAX_URI;
+}
+
+impl Codec for Goaway {
+    /// Fields at the end may be missing, because deployed peers omit those that they do not implement.
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
+        let mut goaway = Self { uri: read_text(cursor, Self::MAX_URI)?, ..Self::default() };
+        if draft.goaway_timeout && cursor.remaining() > 0 {
+            goaway.timeout = cursor.millis()?;
+        }
+        if draft.goaway_request && cursor.remaining() > 0 {
+            goaway.request = Some(cursor.varint()?);
+        }
+        Ok(goaway)
+    }
+
+    /// Drafts without a timeout lose it silently: a receiver that leaves at once needs none.
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
+        write_text(writer, &self.uri, Self::MAX_URI)?;
+        if draft.goaway_timeout {
+            writer.millis(self.timeout)?;
+        }
+        encodable(draft.goaway_request || self.request.is_none())?;
+        if let Some(request) = self.request {
+            writer.varint(request)?;
+        }
+        Ok(())
+    }
+}
+
+/// MAX_REQUEST_ID, up to 16: raises the bound on the receiver's request ids. Later QUIC's stream credit
+/// bounds requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxRequestId {
+    /// Request ids must be below it. It must be larger than each bound before.
+    pub max: u64,
+}
+
+layout!(MaxRequestId { max });
+
+/// REQUESTS_BLOCKED, up to 16: the sender has more requests than the bound allows. The receiver may ignore
+/// it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestsBlocked {
+    /// The bound that it reached.
+    pub max: u64,
+}
+
+layout!(RequestsBlocked { max });
