@@ -1,4 +1,4 @@
-//! Reading fields one behind the other.
+//! Reading one field after the other.
 
 use core::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::path::Path;
 
 /// Reads fields from the front of contiguous bytes.
 ///
-/// Where the bytes end before the field does, the answer is [`DecodeError::Short`]; inside of a
-/// message, which is whole before it is read, that becomes [`DecodeError::Truncated`].
+/// If the bytes end within a field, the result is [`DecodeError::Short`]. A message is complete before it
+/// is read, so inside of one this becomes [`DecodeError::Truncated`].
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     rest: &'a [u8],
@@ -17,7 +17,7 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Starts at the front of `bytes`; integers are in QUIC's form.
+    /// Starts at the front of `bytes`, with integers in QUIC's form.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self::of(bytes, Form::Quic)
     }
@@ -27,7 +27,7 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes, form }
     }
 
-    /// Reads all of it, and nothing behind it.
+    /// Reads everything; bytes that remain are an error.
     pub(super) fn whole<T>(
         mut self,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
@@ -40,8 +40,8 @@ impl<'a> Cursor<'a> {
         Ok(message)
     }
 
-    /// Reads what may not be all there yet: `None` if more bytes are needed, else the value and how
-    /// many bytes it took.
+    /// Reads a value that may be incomplete: `None` if more bytes are needed, otherwise the value and the
+    /// number of bytes consumed.
     pub(super) fn begin<T>(
         mut self,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
@@ -54,12 +54,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Bytes that were not read yet.
+    /// The number of bytes that remain.
     pub const fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    /// [`DecodeError::TrailingBytes`] unless everything was read.
+    /// Ends the reading.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::TrailingBytes`] if bytes remain.
     pub const fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
     }
@@ -86,7 +90,7 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    /// Bytes behind their length, to be read on their own.
+    /// A length and that many bytes, to be read on their own.
     pub(super) fn block(&mut self) -> Result<Self, DecodeError> {
         let len = self.varint()?;
         self.sub(len)
@@ -97,13 +101,17 @@ impl<'a> Cursor<'a> {
         Ok(Self { rest: self.bytes(len)?, form: self.form })
     }
 
-    /// UTF-8 text behind its length in bytes.
+    /// UTF-8 text, preceded by its length in bytes.
     pub fn string(&mut self) -> Result<&'a str, DecodeError> {
         let len = self.varint()?;
         core::str::from_utf8(self.bytes(len)?).map_err(|_| DecodeError::InvalidString)
     }
 
-    /// A path, normalised; [`DecodeError::TooMany`] if it has more segments than `max_segments`.
+    /// A path, normalized.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::TooMany`] if it has more than `max_segments` segments.
     pub fn path(&mut self, max_segments: usize) -> Result<Path, DecodeError> {
         let text = self.string()?;
         let mut segments = text.split('/').filter(|segment| !segment.is_empty());
@@ -113,17 +121,17 @@ impl<'a> Cursor<'a> {
         Ok(Path::new(text))
     }
 
-    /// An integer that may be absent: 0, or one more than the value.
+    /// An optional integer: 0 for `None`, otherwise one more than the value.
     pub fn option(&mut self) -> Result<Option<u64>, DecodeError> {
         Ok(self.varint()?.checked_sub(1))
     }
 
-    /// Whole milliseconds. [`varint::MAX`] and above stand for no bound: [`Duration::MAX`].
+    /// Whole milliseconds. [`varint::MAX`] and larger values stand for no bound: [`Duration::MAX`].
     pub fn millis(&mut self) -> Result<Duration, DecodeError> {
         self.varint().map(from_millis)
     }
 
-    /// Whole milliseconds that may be absent. [`varint::MAX`] - 1 and above stand for no bound.
+    /// Optional whole milliseconds. [`varint::MAX`] - 1 and larger values stand for no bound.
     pub(super) fn option_millis(&mut self) -> Result<Option<Duration>, DecodeError> {
         Ok(self.option()?.map(|millis| match millis {
             LONGEST_OPTION.. => Duration::MAX,
@@ -137,7 +145,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// One more is the largest number.
+/// The largest optional integer. On the wire it is one higher.
 const LONGEST_OPTION: u64 = varint::MAX - 1;
 
 pub(super) const fn from_millis(millis: u64) -> Duration {

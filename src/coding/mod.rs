@@ -1,9 +1,9 @@
-//! The bytes of the protocol: integers, messages and frames of every version, without any state.
+//! The encoding of the protocol: integers, messages and frames of every version, without any state.
 //!
-//! Decoding is total: whatever the bytes are, the answer is a value or a [`DecodeError`], and no more
-//! memory is taken than the bytes themselves fill. A stream's front is read by what can answer "need
-//! more" ([`lite::frame_message`], [`lite::FrameHead::read`] and their like in [`ietf`]); a message's
-//! body only when all of it is there.
+//! Decoding is total: any bytes give a value or a [`DecodeError`], and the memory used is proportional to
+//! the bytes. The front of a stream is read by functions that can return "more bytes are needed"
+//! ([`lite::frame_message`], [`lite::FrameHead::read`] and their counterparts in [`ietf`]). The body of a
+//! message is read only when it is complete.
 
 pub mod cursor;
 pub mod ietf;
@@ -15,55 +15,54 @@ pub use cursor::Cursor;
 #[cfg(feature = "std")]
 pub(crate) use writer::MAX_SEGMENTS;
 
-/// A value does not fit in 62 bits, which is all that a variable-length integer of QUIC can carry
-/// (RFC 9000 section 16).
+/// A value does not fit in 62 bits, the size of QUIC's variable-length integers (RFC 9000 section 16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a value does not fit in 62 bits")]
+#[error("the value does not fit in 62 bits")]
 pub struct BoundsExceeded;
 
-/// What is wrong with received bytes.
+/// Why received bytes can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The bytes end before the value does, and more may come: only [`Cursor`] says so.
-    #[error("need more bytes")]
+    /// The bytes end within the value, and more may come. Only [`Cursor`] returns it.
+    #[error("more bytes are needed")]
     Short,
-    /// A message ends before its last field does.
-    #[error("message shorter than its fields")]
+    /// The message ends before its last field.
+    #[error("the message ends before its last field")]
     Truncated,
-    /// A message goes on behind its last field.
-    #[error("message longer than its fields")]
+    /// The message continues after its last field.
+    #[error("the message continues after its last field")]
     TrailingBytes,
-    /// Text that is not UTF-8.
-    #[error("text is not UTF-8")]
+    /// The text is not UTF-8.
+    #[error("the text is not UTF-8")]
     InvalidString,
-    /// The named field has a value that the version does not allow.
+    /// The version does not allow the value of the named field.
     #[error("invalid {0}")]
     InvalidValue(&'static str),
-    /// A namespace or track name of moq-transport that has no counterpart here: it is not UTF-8, or a
-    /// field of the namespace is empty or ends with a slash. That concerns one message, not the session.
-    #[error("name is not text")]
+    /// A namespace or track name of moq-transport has no counterpart in this crate: it is not UTF-8, or a
+    /// field of the namespace is empty or ends with a slash. This concerns one message, not the session.
+    #[error("the name can't be represented as text")]
     InvalidName,
-    /// No message of this type belongs here.
+    /// The type of the message is unknown, or not allowed on its stream.
     #[error("unknown message type {0:#x}")]
     UnknownMessage(u64),
-    /// A parameter of a message that the version does not have, where unknown ones are not skipped.
+    /// The version does not have the parameter, and does not allow unknown ones.
     #[error("unknown parameter {0:#x}")]
     UnknownParameter(u64),
     /// A message or text is longer than its limit.
-    #[error("too long")]
+    #[error("the message or text is too long")]
     TooLong,
-    /// More hops, path segments or parameters than allowed.
-    #[error("too many elements")]
+    /// There are more hops, path segments or parameters than allowed.
+    #[error("there are too many elements")]
     TooMany,
-    /// A parameter is there twice.
-    #[error("duplicate parameter")]
+    /// A parameter occurs twice.
+    #[error("a parameter occurs twice")]
     Duplicate,
     /// A number is out of its range.
-    #[error("number out of range")]
+    #[error("a number is out of range")]
     BoundsExceeded,
-    /// The version has no such message.
-    #[error("not in this version")]
+    /// The version does not have the message.
+    #[error("the version does not have the message")]
     NotInVersion,
 }
 
@@ -73,23 +72,23 @@ impl From<BoundsExceeded> for DecodeError {
     }
 }
 
-/// Why something can't be written. Nothing was written then.
+/// Why a message can't be encoded. Nothing is written in that case.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// A number does not fit in 62 bits.
     #[error("{}", BoundsExceeded)]
     BoundsExceeded,
-    /// Text is longer than what peers take.
-    #[error("too long")]
+    /// The text is longer than peers accept.
+    #[error("the message or text is too long")]
     TooLong,
-    /// More path segments than what peers take.
-    #[error("too many elements")]
+    /// The path has more segments than peers accept.
+    #[error("the path has too many segments")]
     TooMany,
-    /// The version has no such message, or no field that could say this.
-    #[error("not in this version")]
+    /// The version does not have the message, or a field for one of its values.
+    #[error("the version can't express the message")]
     NotInVersion,
-    /// The named field has a value that no version allows.
+    /// No version allows the value of the named field.
     #[error("invalid {0}")]
     InvalidValue(&'static str),
 }

@@ -1,6 +1,6 @@
-//! Variable-length integers in their two forms, and signed numbers folded into them.
+//! Variable-length integers in two forms, and the folding of signed numbers.
 //!
-//! The functions are for QUIC's form (RFC 9000 section 16), [`Form`] is for both.
+//! The functions handle QUIC's form (RFC 9000 section 16), and [`Form`] handles both.
 
 use core::fmt;
 use core::ops::Deref;
@@ -9,11 +9,12 @@ use bytes::BufMut;
 
 use super::BoundsExceeded;
 
-/// The largest value of QUIC's form, 2^62-1. Messages are not written with more in any form, because
-/// deployed peers do not take more.
+/// The largest value of QUIC's form, 2^62-1. Messages are written with no larger value in any form, because
+/// deployed peers accept none.
 pub const MAX: u64 = (1 << 62) - 1;
 
-/// Bytes of the shortest form of `value`: 1, 2, 4 or 8, and 8 for what can't be written.
+/// The number of bytes of the shortest form of `value`: 1, 2, 4 or 8. It is 8 for values that are too
+/// large.
 pub const fn len(value: u64) -> usize {
     match value {
         0..=0x3f => 1,
@@ -25,7 +26,13 @@ pub const fn len(value: u64) -> usize {
 
 /// Appends the shortest form of `value`.
 ///
-/// Panics, as every method of [`BufMut`], if `out` can't grow and is full.
+/// # Errors
+///
+/// [`BoundsExceeded`] above [`MAX`]. Nothing is written then.
+///
+/// # Panics
+///
+/// If `out` is full and can't grow, like every method of [`BufMut`].
 pub fn write(out: &mut impl BufMut, value: u64) -> Result<(), BoundsExceeded> {
     if value > MAX {
         return Err(BoundsExceeded);
@@ -39,8 +46,8 @@ pub fn write(out: &mut impl BufMut, value: u64) -> Result<(), BoundsExceeded> {
     Ok(())
 }
 
-/// The value at the start of `bytes` and how many bytes it takes, or `None` if it ends behind them.
-/// Longer forms than the shortest are taken as well.
+/// The value at the start of `bytes` and the number of its bytes, or `None` if more bytes are needed. It
+/// need not be in its shortest form.
 pub fn read(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let len = 1 << (first >> 6);
@@ -50,21 +57,21 @@ pub fn read(bytes: &[u8]) -> Option<(u64, usize)> {
     Some((value, len))
 }
 
-/// How the length of an integer is said in its first byte.
+/// How the first byte encodes the length of an integer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// By the two highest bits: 1, 2, 4 or 8 bytes for at most 62 bits (RFC 9000 section 16).
+    /// In the two highest bits: 1, 2, 4 or 8 bytes for at most 62 bits (RFC 9000 section 16).
     #[default]
     Quic,
-    /// By the leading ones: 1 to 9 bytes for 64 bits (moq-transport 17+, *Variable-Length Integers*).
-    /// The form of 7 bytes is read, but not written: draft 17 does not have it.
+    /// In the number of leading ones: 1 to 9 bytes for 64 bits (moq-transport 17+, *Variable-Length
+    /// Integers*). The form of 7 bytes is read but not written, because draft 17 does not have it.
     LeadingOnes,
-    /// The same, but at most 62 bits, as the deployed peers take it (moq-lite 07).
+    /// The same with at most 62 bits, which is what deployed peers accept (moq-lite 07).
     LeadingOnes62,
 }
 
 impl Form {
-    /// The largest value that the form can carry.
+    /// The largest value of the form.
     pub const fn max(self) -> u64 {
         match self {
             Self::Quic | Self::LeadingOnes62 => MAX,
@@ -72,7 +79,7 @@ impl Form {
         }
     }
 
-    /// Bytes of `value` as [`Form::write`] writes it.
+    /// The number of bytes that [`Form::write`] writes for `value`.
     pub const fn len(self, value: u64) -> usize {
         match self {
             Self::Quic => len(value),
@@ -87,7 +94,13 @@ impl Form {
 
     /// Appends the shortest form of `value` that all drafts have.
     ///
-    /// Panics, as every method of [`BufMut`], if `out` can't grow and is full.
+    /// # Errors
+    ///
+    /// [`BoundsExceeded`] above [`Form::max`]. Nothing is written then.
+    ///
+    /// # Panics
+    ///
+    /// If `out` is full and can't grow, like every method of [`BufMut`].
     pub fn write(self, out: &mut impl BufMut, value: u64) -> Result<(), BoundsExceeded> {
         match self {
             Self::Quic => return write(out, value),
@@ -107,9 +120,9 @@ impl Form {
         Ok(())
     }
 
-    /// The value at the start of `bytes` and how many bytes it takes, or `None` if it ends behind
-    /// them. Longer forms than the shortest are taken as well, and values above [`Form::max`], which
-    /// [`Cursor`](super::Cursor) refuses.
+    /// The value at the start of `bytes` and the number of its bytes, or `None` if more bytes are needed.
+    /// The value need not be in its shortest form, and may be above [`Form::max`], which
+    /// [`Cursor`](super::Cursor) rejects.
     pub fn read(self, bytes: &[u8]) -> Option<(u64, usize)> {
         if self == Self::Quic {
             return read(bytes);
@@ -123,19 +136,19 @@ impl Form {
     }
 }
 
-/// Folds a signed number of at most 62 bits, -2^61 to 2^61-1, so that small ones stay short
-/// whatever their sign (moq-lite 05+, FRAME).
+/// Folds a signed number, -2^61 to 2^61-1, into an unsigned one that is small if the absolute value is
+/// small (moq-lite 05+, FRAME).
 pub const fn zigzag(value: i64) -> Result<u64, BoundsExceeded> {
     let folded = (value << 1 ^ value >> 63) as u64;
     if value < -(1 << 61) || value >= 1 << 61 { Err(BoundsExceeded) } else { Ok(folded) }
 }
 
-/// Undoes [`zigzag`]. What was read as a variable-length integer always gives a value in its range.
+/// The inverse of [`zigzag`]. Every variable-length integer gives a value in its range.
 pub const fn unzigzag(folded: u64) -> i64 {
     (folded >> 1) as i64 ^ -((folded & 1) as i64)
 }
 
-/// At most `N` integers in their shortest form, on the stack: what stands before a payload.
+/// At most `N` integers in their shortest form, on the stack: the fields before a payload.
 #[derive(Clone, Copy)]
 pub struct Head<const N: usize> {
     bytes: [[u8; 9]; N],
@@ -148,7 +161,7 @@ impl<const N: usize> Head<N> {
         Self { bytes: [[0; 9]; N], len: 0, form }
     }
 
-    /// At most `N` times.
+    /// Appends an integer. There is room for `N` of them.
     pub(super) fn push(&mut self, value: u64) -> Result<(), BoundsExceeded> {
         if value > MAX {
             return Err(BoundsExceeded);
@@ -158,7 +171,7 @@ impl<const N: usize> Head<N> {
         Ok(())
     }
 
-    /// One raw byte; it counts as an integer.
+    /// Appends a raw byte, which takes the room of an integer.
     pub(super) fn push_u8(&mut self, byte: u8) {
         self.bytes.as_flattened_mut()[self.len] = byte;
         self.len += 1;

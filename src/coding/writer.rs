@@ -1,4 +1,4 @@
-//! Writing fields one behind the other: the counterpart of [`Cursor`](super::Cursor).
+//! Writing one field after the other: the counterpart of [`Cursor`](super::Cursor).
 
 use core::time::Duration;
 
@@ -8,10 +8,10 @@ use super::varint::{self, Form, Head};
 use super::{BoundsExceeded, EncodeError};
 use crate::path::Path;
 
-/// Segments of a path that the deployed peers take.
+/// The largest number of path segments that deployed peers accept.
 pub(crate) const MAX_SEGMENTS: usize = 32;
 
-/// For messages and fields that only some versions have.
+/// Fails for messages and fields that the version does not have.
 pub(super) const fn encodable(in_version: bool) -> Result<(), EncodeError> {
     if in_version { Ok(()) } else { Err(EncodeError::NotInVersion) }
 }
@@ -23,8 +23,8 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Appends a whole message to `out`: its type if it has one, the length of its body, and the body
-    /// that `write` appends. If that fails, `out` is as before.
+    /// Appends a whole message to `out`: its type if it has one, the length of its body, and the body that
+    /// `write` appends. On an error `out` is unchanged.
     pub(super) fn message(
         out: &mut BytesMut,
         form: Form,
@@ -38,13 +38,13 @@ impl Writer<'_> {
             head.push(kind)?;
         }
         head.push((out.len() - start) as u64)?;
-        // The length is known only now, and its own length with it.
+        // The length, and the length of its encoding, are known only after the body is written.
         out.put_slice(&head);
         out[start..].rotate_right(head.len());
         Ok(())
     }
 
-    /// Appends what `write` appends. If that fails, `out` is as before.
+    /// Appends the fields that `write` appends. On an error `out` is unchanged.
     pub(super) fn bare(
         out: &mut BytesMut,
         form: Form,
@@ -58,8 +58,8 @@ impl Writer<'_> {
         result
     }
 
-    /// Appends a whole control message of moq-transport: its type, the length of its body in two
-    /// bytes, and the body that `write` appends. If that fails, `out` is as before.
+    /// Appends a whole control message of moq-transport: its type, the length of its body in two bytes, and
+    /// the body that `write` appends. On an error `out` is unchanged.
     pub(super) fn control(
         out: &mut BytesMut,
         form: Form,
@@ -78,20 +78,20 @@ impl Writer<'_> {
         })
     }
 
-    /// Appends what `write` appends behind its length.
+    /// Appends the fields that `write` appends, preceded by their length.
     pub(super) fn block(
         &mut self,
         write: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
-        self.behind(|writer| {
+        self.prefixed(|writer| {
             let start = writer.out.len();
             write(writer)?;
             Ok((writer.out.len() - start) as u64)
         })
     }
 
-    /// Appends what `write` appends behind the number that it then says.
-    pub(super) fn behind(
+    /// Appends the fields that `write` appends, preceded by the number that it returns.
+    pub(super) fn prefixed(
         &mut self,
         write: impl FnOnce(&mut Writer<'_>) -> Result<u64, EncodeError>,
     ) -> Result<(), EncodeError> {
@@ -139,13 +139,14 @@ impl Writer<'_> {
         self.varint(to_millis(duration))
     }
 
-    /// The longest time is a millisecond shorter than that of [`Writer::millis`].
+    /// The longest duration is a millisecond shorter than that of [`Writer::millis`], because 0 stands for
+    /// `None`.
     pub(super) fn option_millis(&mut self, value: Option<Duration>) -> Result<(), BoundsExceeded> {
         self.option(value.map(|duration| to_millis(duration).min(varint::MAX - 1)))
     }
 }
 
-/// Whole milliseconds, at most [`varint::MAX`].
+/// Whole milliseconds, at most [`varint::MAX`], which stands for no bound.
 pub(super) fn to_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(varint::MAX).min(varint::MAX)
 }

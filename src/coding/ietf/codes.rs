@@ -1,7 +1,7 @@
-//! The drafts' numbers for what went wrong (*Error Codes*), and ours.
+//! The error codes of the drafts (*Error Codes*) and the [`Error`]s that they stand for.
 //!
-//! Numbers of 64 and above are the application's, as in moq-lite; no draft has assigned them. A number
-//! without a name here is [`Error::Remote`] and goes on as the number that it is.
+//! Codes of 64 and above belong to the application, as in moq-lite; no draft assigns them. A code that is
+//! not registered becomes [`Error::Remote`], so that a relay forwards it unchanged.
 
 use super::draft::Draft;
 use crate::error::Error;
@@ -9,22 +9,22 @@ use crate::stream::Code;
 
 /// PUBLISH_DONE: the track has ended.
 pub const TRACK_ENDED: u64 = 0x2;
-/// PUBLISH_DONE: all that the subscription asked for was sent.
+/// PUBLISH_DONE: everything that the subscription requested was sent.
 pub const SUBSCRIPTION_ENDED: u64 = 0x3;
 
-/// REQUEST_ERROR: not done here.
+/// REQUEST_ERROR: the request is not supported.
 pub const NOT_SUPPORTED: u64 = 0x3;
-/// REQUEST_ERROR: there is nothing in this range, or it ends before it begins.
+/// REQUEST_ERROR: the range is empty, or nothing was published in it.
 pub const INVALID_RANGE: u64 = 0x11;
-/// REQUEST_ERROR: nobody here wants it.
+/// REQUEST_ERROR: the receiver has no use for the offer.
 pub const UNINTERESTED: u64 = 0x20;
-/// REQUEST_ERROR: a namespace subscription of this session covers it already.
+/// REQUEST_ERROR: another namespace subscription of this session overlaps with it.
 pub const PREFIX_OVERLAP: u64 = 0x30;
-/// REQUEST_ERROR: a joining FETCH names a subscription that is none.
+/// REQUEST_ERROR: a joining FETCH names a request that is not a subscription.
 pub const INVALID_JOINING_REQUEST_ID: u64 = 0x32;
-/// REQUEST_ERROR (18+): a track has a property that must be understood and is not.
+/// REQUEST_ERROR (18+): the track has a mandatory property that the receiver does not know.
 pub const UNSUPPORTED_EXTENSION: u64 = 0x33;
-/// REQUEST_ERROR (18+): it is elsewhere, see [`Redirect`](super::Redirect).
+/// REQUEST_ERROR (18+): the track is elsewhere, see [`Redirect`](super::Redirect).
 pub const REDIRECT: u64 = 0x34;
 
 const INTERNAL_ERROR: u64 = 0x0;
@@ -34,16 +34,16 @@ const DOES_NOT_EXIST: u64 = 0x10;
 const MALFORMED_TRACK: u64 = 0x12;
 const DUPLICATE_SUBSCRIPTION: u64 = 0x19;
 
-/// PUBLISH_DONE.
+/// Of PUBLISH_DONE.
 const GOING_AWAY: u64 = 0x4;
 
-/// Resets.
+/// Of RESET_STREAM and STOP_SENDING.
 const CANCELLED: u64 = 0x1;
 const DELIVERY_TIMEOUT: u64 = 0x2;
 const SESSION_CLOSED: u64 = 0x3;
 
 impl Draft {
-    /// The number for REQUEST_ERROR.
+    /// The code for REQUEST_ERROR. A draft without a matching code gets INTERNAL_ERROR.
     pub fn request_code(&self, error: &Error) -> u64 {
         let codes = &self.codes;
         match error {
@@ -57,11 +57,12 @@ impl Draft {
             Error::Timeout => TIMEOUT,
             Error::Unauthorized => UNAUTHORIZED,
             Error::Unsupported => NOT_SUPPORTED,
+            // Codes are informative, so an error without a code of its own is reported as INTERNAL_ERROR.
             _ => INTERNAL_ERROR,
         }
     }
 
-    /// What a REQUEST_ERROR with this number means.
+    /// The meaning of a code in REQUEST_ERROR.
     pub fn request_error(&self, code: u64) -> Error {
         let codes = &self.codes;
         match code {
@@ -77,7 +78,7 @@ impl Draft {
         }
     }
 
-    /// The status for PUBLISH_DONE when a subscription ends with an error; without one see
+    /// The status for PUBLISH_DONE when a subscription ends with an error. Without an error it is
     /// [`TRACK_ENDED`].
     pub fn done_code(&self, error: &Error) -> u64 {
         let codes = &self.codes;
@@ -93,8 +94,8 @@ impl Draft {
         }
     }
 
-    /// Why PUBLISH_DONE with this status ends a subscription, `None` if as it should: [`TRACK_ENDED`],
-    /// [`SUBSCRIPTION_ENDED`].
+    /// The error that a status in PUBLISH_DONE stands for. [`TRACK_ENDED`] and [`SUBSCRIPTION_ENDED`] are a
+    /// regular end, and give `None`.
     pub fn done_error(&self, status: u64) -> Option<Error> {
         let codes = &self.codes;
         Some(match status {
@@ -109,7 +110,7 @@ impl Draft {
         })
     }
 
-    /// The number for RESET_STREAM and STOP_SENDING.
+    /// The code for RESET_STREAM and STOP_SENDING.
     pub fn stream_code(&self, error: &Error) -> Code {
         let codes = &self.codes;
         Code::new(match error {
@@ -129,7 +130,7 @@ impl Draft {
         })
     }
 
-    /// What a RESET_STREAM or STOP_SENDING with this number means.
+    /// The meaning of a code in RESET_STREAM or STOP_SENDING.
     pub fn stream_error(&self, code: Code) -> Error {
         let codes = &self.codes;
         let number = code.as_u64();
@@ -145,20 +146,21 @@ impl Draft {
         }
     }
 
-    /// The number for closing the session. All drafts here have those of moq-lite.
+    /// The code for closing the session. For our errors all drafts here have the same codes as moq-lite.
     pub fn session_code(&self, error: &Error) -> Code {
         error.session_code()
     }
 
-    /// Why the peer closed the session with this number.
+    /// The meaning of the code with which the peer closed the session.
     pub fn session_error(&self, code: Code) -> Error {
         let rule = match code.as_u64() {
-            0x4 => "invalid request id, says the peer",
-            0x5 => "duplicate track alias, says the peer",
-            0x6 => "malformed key-value pair, says the peer",
-            0x7 if !self.request_streams => "too many requests, says the peer",
-            0x8 | 0x9 => "invalid path, says the peer",
-            0x19 | 0x1a => "invalid authority, says the peer",
+            0x4 => "invalid request id reported by the peer",
+            0x5 => "duplicate track alias reported by the peer",
+            0x6 => "malformed key-value pair reported by the peer",
+            // From 17 on QUIC's stream credit bounds requests, and the code has another meaning.
+            0x7 if !self.request_streams => "too many requests reported by the peer",
+            0x8 | 0x9 => "invalid path reported by the peer",
+            0x19 | 0x1a => "invalid authority reported by the peer",
             _ => return Error::from_session_code(code),
         };
         Error::ProtocolViolation(rule)

@@ -1,4 +1,4 @@
-//! What unidirectional streams begin with, and the objects of a subgroup (*Data Streams*).
+//! Headers of unidirectional streams, and the objects of a subgroup (*Data Streams*).
 
 use bytes::BytesMut;
 
@@ -14,7 +14,7 @@ const FETCH: u64 = 0x05;
 const SETUP: u64 = 0x2f00;
 const PADDING: u64 = 0x132b_3e28;
 
-/// The bits of a subgroup stream's type.
+/// The bits in the type of a subgroup stream (*Subgroup Header*).
 const PROPERTIES: u64 = 0x01;
 const SUBGROUP_ID_MODE: u64 = 0x06;
 const END_OF_GROUP: u64 = 0x08;
@@ -27,20 +27,20 @@ const ZERO: u64 = 0x00;
 const FIRST: u64 = 0x02;
 const EXPLICIT: u64 = 0x04;
 
-/// What a unidirectional stream is for.
+/// The purpose of a unidirectional stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UniStream {
-    /// SUBGROUP_HEADER: objects follow, see [`ObjectHead`].
+    /// SUBGROUP_HEADER: objects follow, each with an [`ObjectHead`].
     Subgroup(SubgroupHeader),
     /// FETCH_HEADER: the answer to a FETCH follows, see [`FetchRecords`](super::FetchRecords).
     Fetch {
         /// Request id of the FETCH.
         request: u64,
     },
-    /// The control stream of a side (17+). It begins with the SETUP message, whose type this was:
-    /// nothing is to be skipped.
+    /// The control stream of one side (17+). This type is also the type of the SETUP message that it begins
+    /// with, so no bytes are consumed.
     Setup,
-    /// Bytes without a meaning (18+).
+    /// Padding, which is to be discarded (18+).
     Padding,
 }
 
@@ -48,12 +48,18 @@ impl UniStream {
     /// Bytes of the longest header.
     pub const MAX: usize = 37;
 
-    /// What stands at `front`, of which [`UniStream::MAX`] bytes are enough, and how many bytes it
-    /// takes; `None` if more are needed. A type that the draft does not have is
-    /// [`DecodeError::UnknownMessage`].
+    /// Reads the header at `front` and the number of its bytes. The first [`UniStream::MAX`] bytes are
+    /// enough; `None` if more are needed.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::UnknownMessage`] for a type that the draft does not have, which ends the session
+    /// (*Data Streams*).
     pub fn read(front: &[u8], draft: &Draft) -> Result<Option<(Self, usize)>, DecodeError> {
         let stream = Cursor::of(front, draft.varint).begin(|cursor| match cursor.varint()? {
             FETCH => Ok(Self::Fetch { request: cursor.varint()? }),
+            // The control stream begins with the SETUP message, whose type is that of the stream. It is
+            // read again as a message, so that one function reads all of them.
             SETUP if draft.request_streams => Ok(Self::Setup),
             PADDING if draft.padding => Ok(Self::Padding),
             kind if kind & SUBGROUP != 0 && kind & !draft.subgroup_bits == 0 => {
@@ -64,7 +70,7 @@ impl UniStream {
         Ok(stream.map(|(stream, len)| (stream, if stream == Self::Setup { 0 } else { len })))
     }
 
-    /// Appends it. Nothing for [`UniStream::Setup`], where the message does that.
+    /// Appends the header. [`UniStream::Setup`] has none of its own: its message follows.
     pub fn encode(&self, out: &mut BytesMut, draft: &Draft) -> Result<(), EncodeError> {
         Writer::bare(out, draft.varint, |writer| match self {
             Self::Subgroup(header) => header.write(writer, draft),
@@ -81,29 +87,30 @@ impl UniStream {
     }
 }
 
-/// SUBGROUP_HEADER.
+/// SUBGROUP_HEADER (*Subgroup Header*).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubgroupHeader {
-    /// The track, as SUBSCRIBE_OK or PUBLISH named it.
+    /// The number of the track from SUBSCRIBE_OK or PUBLISH.
     pub alias: u64,
     /// Number of the group in the track.
     pub group: u64,
-    /// Number of the subgroup in the group; `None`: that of its first object.
+    /// Number of the subgroup in the group. `None`: the number of its first object.
     pub subgroup: Option<u64>,
-    /// Of the objects; higher is more important. `None`: the default of the track.
+    /// Priority of the objects; higher is more important. `None`: the track's DEFAULT_PUBLISHER_PRIORITY.
     pub priority: Option<u8>,
-    /// The objects have properties: [`ObjectHead::read`].
+    /// Whether each object has a block of properties, see [`ObjectHead::read`].
     pub properties: bool,
-    /// If the stream ends with FIN, its last object is the last of the group.
+    /// Whether the last object before a FIN of the stream is the last of its group.
     pub end_of_group: bool,
-    /// The first object on the stream is the first of the subgroup that there ever was (18+; before,
-    /// neither written nor read).
+    /// Whether the first object on the stream is the first that was ever published in the subgroup (18+).
+    /// Up to 17 it is neither written nor read.
     pub first_object: bool,
 }
 
 impl SubgroupHeader {
     fn read(kind: u64, cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
         let mode = kind & SUBGROUP_ID_MODE;
+        // All other combinations of bits are valid types. This one is reserved (*Subgroup Header*).
         if mode == SUBGROUP_ID_MODE {
             return Err(DecodeError::UnknownMessage(kind));
         }
@@ -138,6 +145,7 @@ impl SubgroupHeader {
             | bit(self.properties, PROPERTIES)
             | bit(self.end_of_group, END_OF_GROUP)
             | bit(self.priority.is_none(), DEFAULT_PRIORITY)
+            // A bit that the draft does not have is left out. It carries only a hint.
             | bit(self.first_object, FIRST_OBJECT) & draft.subgroup_bits;
         writer.varint(kind)?;
         writer.varint(self.alias)?;
@@ -152,47 +160,53 @@ impl SubgroupHeader {
     }
 }
 
-/// What an object says of what follows it.
+/// The status of an object (*Object Status*).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ObjectStatus {
-    /// An object as others.
+    /// A regular object.
     #[default]
     Normal = 0,
-    /// The group has no object here or behind.
+    /// The end of the group: no object has this number or a higher one.
     EndOfGroup = 3,
-    /// The track has no object here or behind.
+    /// The end of the track: no object has this location or a higher one.
     EndOfTrack = 4,
 }
 
-/// What stands before a payload on a subgroup stream.
+/// The fields before a payload on a subgroup stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ObjectHead {
-    /// Objects that are left out between the one before it on the stream and this one; before the
-    /// first, its number: [`ObjectHead::number`].
+    /// The number of objects left out since the one before it on the stream. For the first object on a
+    /// stream it is the object's number, see [`ObjectHead::number`].
     pub delta: u64,
-    /// The property that is read here (LOC); others are skipped.
+    /// The timestamp property (LOC). Other properties are skipped.
     pub timestamp: Option<Timestamp>,
-    /// Bytes of payload.
+    /// Bytes of the payload.
     pub size: u64,
-    /// Without payload and properties if not [`ObjectStatus::Normal`].
+    /// A status other than [`ObjectStatus::Normal`] excludes payload and properties.
     pub status: ObjectStatus,
 }
 
 impl ObjectHead {
-    /// Bytes of the longest head that is taken. Without properties 27 are enough.
+    /// Bytes of the longest head that is accepted. Without properties 27 are enough.
     pub const MAX: usize = properties::MAX_BLOCK as usize + 36;
 
-    /// The object's number in the group if that of the one before it on the stream is `previous`.
+    /// The object's number in its group. `previous` is the number of the object before it on the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::BoundsExceeded`] if the number overflows.
     pub fn number(&self, previous: Option<u64>) -> Result<u64, DecodeError> {
+        // Object numbers on a stream are strictly increasing, so the difference is one less than the
+        // distance.
         let next = previous.map_or(Some(0), |previous| previous.checked_add(1));
         next.and_then(|next| next.checked_add(self.delta)).ok_or(DecodeError::BoundsExceeded)
     }
 
-    /// The head at `front`, and how many bytes it takes; `None` if more are needed. `properties` is
-    /// what the stream's header says.
+    /// Reads the head at `front` and the number of its bytes; `None` if more are needed. `properties` is
+    /// from the stream's header.
     ///
-    /// A long block of properties must be there as a whole, so if a short piece of what has come is
-    /// not enough, try with [`ObjectHead::MAX`] bytes of it.
+    /// A block of properties is read as a whole. A caller that passes only a short prefix of its data tries
+    /// again with [`ObjectHead::MAX`] bytes.
     pub fn read(
         front: &[u8],
         properties: bool,
@@ -211,9 +225,10 @@ impl ObjectHead {
         })
     }
 
-    /// The bytes. `properties` is what the stream's header says; without them there is no timestamp.
+    /// The encoded head. `properties` is from the stream's header; without them a timestamp is refused.
     pub fn encode(&self, properties: bool, draft: &Draft) -> Result<Head<6>, EncodeError> {
         let is_normal = self.status == ObjectStatus::Normal;
+        // A status describes an absence: it has neither payload nor properties (*Object Status*).
         if self.timestamp.is_some() && !(properties && is_normal) || self.size > 0 && !is_normal {
             return Err(EncodeError::InvalidValue("object"));
         }
@@ -223,6 +238,7 @@ impl ObjectHead {
             properties::push_object(&mut head, draft.varint, self.timestamp)?;
         }
         head.push(self.size)?;
+        // The status is on the wire only if there is no payload.
         if self.size == 0 {
             head.push(self.status as u64)?;
         }

@@ -1,4 +1,4 @@
-//! Objects in datagrams (*Datagrams*).
+//! Objects in datagrams (*Object Datagram*).
 
 use super::data::ObjectStatus;
 use super::draft::Draft;
@@ -8,7 +8,7 @@ use crate::coding::varint::Head;
 use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::time::Timestamp;
 
-/// The bits of a datagram's type.
+/// The bits in the type of a datagram.
 const PROPERTIES: u64 = 0x01;
 const END_OF_GROUP: u64 = 0x02;
 const ZERO_OBJECT_ID: u64 = 0x04;
@@ -17,28 +17,30 @@ const STATUS: u64 = 0x20;
 
 const PADDING: u64 = 0x132b_3e29;
 
-/// OBJECT_DATAGRAM: what stands before the payload of a datagram, which is one object.
+/// OBJECT_DATAGRAM: the fields before the payload of a datagram. A datagram is one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramHead {
-    /// The track, as SUBSCRIBE_OK or PUBLISH named it.
+    /// The number of the track from SUBSCRIBE_OK or PUBLISH.
     pub alias: u64,
     /// Number of the group in the track.
     pub group: u64,
     /// Number of the object in the group.
     pub object: u64,
-    /// Higher is more important. `None`: the default of the track.
+    /// Higher is more important. `None`: the track's DEFAULT_PUBLISHER_PRIORITY.
     pub priority: Option<u8>,
-    /// The object is the last of its group. Not for objects without payload.
+    /// Whether the object is the last of its group. Not possible for an object without payload, because the
+    /// type's bits for it and for a status exclude each other.
     pub end_of_group: bool,
-    /// The property that is read here (LOC); others are skipped.
+    /// The timestamp property (LOC). Other properties are skipped.
     pub timestamp: Option<Timestamp>,
-    /// Without payload and properties if not [`ObjectStatus::Normal`].
+    /// A status other than [`ObjectStatus::Normal`] excludes payload and properties.
     pub status: ObjectStatus,
 }
 
 impl DatagramHead {
-    /// The head of a whole datagram, and where the payload begins; `None` if it is padding (18+).
+    /// Reads the head of a whole datagram and the position of its payload; `None` for padding (18+).
     pub fn decode(datagram: &[u8], draft: &Draft) -> Result<Option<(Self, usize)>, DecodeError> {
+        // A datagram is complete, so missing bytes are an error and not a reason to wait.
         let mut cursor = Cursor::of(datagram, draft.varint);
         let head = Self::read(&mut cursor, draft).map_err(|error| match error {
             DecodeError::Short => DecodeError::Truncated,
@@ -50,6 +52,7 @@ impl DatagramHead {
     fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Option<Self>, DecodeError> {
         const ALL: u64 = PROPERTIES | END_OF_GROUP | ZERO_OBJECT_ID | DEFAULT_PRIORITY | STATUS;
         let kind = cursor.varint()?;
+        // Padding carries nothing, whatever follows.
         if kind == PADDING && draft.padding {
             return Ok(None);
         }
@@ -75,21 +78,23 @@ impl DatagramHead {
             if has(PROPERTIES) && status != ObjectStatus::Normal {
                 return Err(DecodeError::InvalidValue("properties of a status"));
             }
+            // No payload may follow a status.
             cursor.clone().finish()?;
         }
         let end_of_group = has(END_OF_GROUP);
         Ok(Some(Self { alias, group, object, priority, end_of_group, timestamp, status }))
     }
 
-    /// The bytes that stand before a payload of this `size`.
+    /// The encoded head for a payload of `size` bytes.
     pub fn encode(&self, size: usize, draft: &Draft) -> Result<Head<8>, EncodeError> {
         let is_normal = self.status == ObjectStatus::Normal;
+        // An empty object is written with a status, which excludes the bit for the end of the group.
         if !is_normal && (size > 0 || self.timestamp.is_some()) || self.end_of_group && size == 0 {
             return Err(EncodeError::InvalidValue("datagram"));
         }
         let bit = |is_set, bit| if is_set { bit } else { 0 };
         let mut head = Head::of(draft.varint);
-        // An empty object has a status, as some peers take no payload of no bytes.
+        // An empty object is written with a status, because some peers refuse an empty payload.
         head.push(
             bit(self.timestamp.is_some(), PROPERTIES)
                 | bit(self.end_of_group, END_OF_GROUP)

@@ -1,51 +1,52 @@
-//! What each draft has.
+//! The table of drafts.
 
 use crate::coding::varint::Form;
 use crate::version::Version;
 
-/// What a draft has: a row of the table. A message asks here, never for the version itself.
+/// A row of the table: the properties of one draft. Messages depend on a row, never on the version itself.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Draft {
-    /// How integers are written.
+    /// The encoding of integers. From 17 on it is not that of QUIC.
     pub varint: Form,
-    /// A stream for each request, and SETUP on a unidirectional stream of each side, without a count
-    /// of options (17+). Before, all is on one bidirectional stream: it begins with CLIENT_SETUP and
-    /// SERVER_SETUP, replies name their request by its id, and MAX_REQUEST_ID bounds the ids.
+    /// Each request has a stream of its own, and each side sends SETUP on a unidirectional stream, without
+    /// a count of options (17+). Up to 16 everything is on one bidirectional stream: it begins with
+    /// CLIENT_SETUP and SERVER_SETUP, answers name their request by its id, and MAX_REQUEST_ID bounds the
+    /// ids.
     pub request_streams: bool,
-    /// Values of message parameters are written by the type of the parameter (17+). Before, they are
-    /// an integer if the parameter's id is even, and bytes if it is odd.
+    /// The type of a message parameter determines the encoding of its value (17+). Up to 16 the value is an
+    /// integer if the type is even, and bytes if it is odd.
     pub typed_parameters: bool,
-    /// A namespace may have no fields wherever there is one (17+). Before, only a prefix or suffix.
+    /// Any namespace may have no fields (17+). Up to 16 only a prefix or suffix may.
     pub empty_namespace: bool,
-    /// SUBSCRIBE_NAMESPACE says what is wanted: [`Wanted`](super::Wanted) (16, 17).
+    /// SUBSCRIBE_NAMESPACE has the field Subscribe Options, see [`Wanted`](super::Wanted) (16, 17).
     pub wanted: bool,
-    /// The end of a range in a location filter is written as a difference (17+).
+    /// The end of the range in a location filter is a difference to its start (17+).
     pub filter_deltas: bool,
-    /// REQUEST_ERROR can say where to go instead (18+).
+    /// REQUEST_ERROR may carry a redirect (18+).
     pub redirect: bool,
     /// REQUEST_OK ends with track properties (18+).
     pub ok_properties: bool,
-    /// Track properties of the ids 0x4000 to 0x7fff must be understood (18+).
+    /// A receiver must understand track properties with types 0x4000 to 0x7fff (18+).
     pub mandatory_properties: bool,
-    /// Whether to write track properties. All drafts here have them, but on 16 there are peers that
-    /// fail on them: there they are for whoever knows the peer.
+    /// Whether to write track properties. All drafts here have them, but some deployed peers of 16 fail on
+    /// them. A caller that knows its peer may write them all the same.
     pub write_properties: bool,
-    /// GOAWAY says how long it gives (17+).
+    /// GOAWAY has a timeout (17+).
     pub goaway_timeout: bool,
-    /// GOAWAY on a control stream says which requests were not processed (18).
+    /// GOAWAY on a control stream names the first request that was not processed (18).
     pub goaway_request: bool,
-    /// Group and object in the answer to a fetch are written as differences (18+).
+    /// Group and object numbers in the answer to a FETCH are differences (18+).
     pub fetch_deltas: bool,
-    /// Bits that the type of a subgroup stream may have.
+    /// The bits that the type of a subgroup stream may have.
     pub subgroup_bits: u64,
-    /// Streams of padding (18+).
+    /// There are padding streams and datagrams (18+).
     pub padding: bool,
-    /// Numbers of errors, where they differ.
+    /// The error codes that differ between drafts.
     pub(super) codes: Codes,
-    /// Types of messages; of two numbers for one, the first is written.
+    /// The message types. If one of them has two numbers, the first is written.
     pub(super) messages: &'static [(u64, MessageType)],
-    /// Ids of message parameters in ascending order, and the messages that may have them.
+    /// The types of message parameters in ascending order, and the messages that may carry them.
     pub(super) parameters: &'static [(u64, Messages)],
 }
 
@@ -69,7 +70,7 @@ impl Messages {
     }
 }
 
-/// What a control message is.
+/// The type of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the drafts' names in our spelling")]
@@ -93,7 +94,7 @@ pub enum MessageType {
     PublishBlocked,
     Goaway,
     SubscribeNamespace,
-    /// SUBSCRIBE_NAMESPACE as 16 and 17 have it, in a draft that has another form.
+    /// SUBSCRIBE_NAMESPACE in the form of 16 and 17, on a later draft.
     FormerSubscribeNamespace,
     SubscribeTracks,
     MaxRequestId,
@@ -114,17 +115,18 @@ use MessageType::{
 };
 
 impl MessageType {
-    /// The type with this number, if `draft` has it.
+    /// The type with this number, `None` if `draft` does not have it.
     pub fn from_u64(number: u64, draft: &Draft) -> Option<Self> {
         draft.messages.iter().find(|(id, _)| *id == number).map(|(_, kind)| *kind)
     }
 
-    /// The number on the wire, if `draft` has one.
+    /// The number on the wire, `None` if `draft` does not have the type.
     pub fn number(self, draft: &Draft) -> Option<u64> {
         draft.messages.iter().find(|(_, kind)| *kind == self).map(|(id, _)| *id)
     }
 
-    /// Whether the first field of the body is a request id.
+    /// Whether the body begins with a request id. From 17 on answers have none, because the stream
+    /// identifies the request.
     pub(super) const fn has_request_id(self, draft: &Draft) -> bool {
         match self {
             ClientSetup | ServerSetup | Setup | Goaway | MaxRequestId | RequestsBlocked
@@ -244,25 +246,25 @@ static MOQT_18: Draft = Draft {
         (0x06, PublishNamespace),
         (0x07, RequestOk),
         (0x08, Namespace),
-        // Not in the draft, but sent by peers: a cancel.
+        // Not part of the draft: some peers cancel with it.
         (0x0a, Unsubscribe),
         (0x0b, PublishDone),
         (0x0d, TrackStatus),
         (0x0e, NamespaceDone),
         (0x0f, PublishBlocked),
         (0x10, Goaway),
-        // Not in the draft either, but what `moq-lite` 0.16 asks with.
+        // Not part of the draft: `moq-lite` 0.16 sends this form.
         (0x11, FormerSubscribeNamespace),
         (0x16, Fetch),
         (0x18, FetchOk),
         (0x1d, Publish),
-        // PUBLISH_OK: in the draft's table, but its text answers with REQUEST_OK.
+        // PUBLISH_OK is in the draft's table of types, but its text answers PUBLISH with REQUEST_OK.
         (0x1e, RequestOk),
         (0x50, SubscribeNamespace),
         (0x51, SubscribeTracks),
         (0x2f00, Setup),
     ],
-    // REQUEST_OK also has what PUBLISH_OK had.
+    // REQUEST_OK replaces PUBLISH_OK and carries its parameters.
     parameters: &[
         (0x02, Messages::of(&[RequestOk, Subscribe, RequestUpdate])),
         (
@@ -287,7 +289,7 @@ static MOQT_18: Draft = Draft {
         (0x10, Messages::of(&[Subscribe, RequestUpdate, Publish, RequestOk, SubscribeTracks])),
         (0x20, Messages::of(&[Subscribe, Fetch, RequestUpdate, RequestOk])),
         (0x21, Messages::of(&[Subscribe, RequestOk, RequestUpdate])),
-        // In SUBSCRIBE_OK only because some peers write it there.
+        // The draft does not allow it in SUBSCRIBE_OK, but some peers write it there.
         (0x22, Messages::of(&[Subscribe, RequestOk, Fetch, SubscribeOk])),
         (0x32, Messages::of(&[RequestOk, Subscribe, RequestUpdate])),
         (0x34, Messages::of(&[RequestUpdate])),
@@ -332,7 +334,7 @@ impl Codes {
 }
 
 impl Draft {
-    /// The row of `version`, `None` if that is no draft of moq-transport.
+    /// The row of `version`, `None` for versions of moq-lite.
     pub const fn of(version: Version) -> Option<&'static Self> {
         match version {
             Version::Moqt16 => Some(&MOQT_16),

@@ -151,7 +151,7 @@ pub struct FetchCancel {
 
 layout!(FetchCancel { id });
 
-/// The bits of a record's flags.
+/// The bits in the flags of a record.
 const SUBGROUP_MODE: u64 = 0x03;
 const OBJECT: u64 = 0x04;
 const GROUP: u64 = 0x08;
@@ -165,63 +165,66 @@ const SAME: u64 = 0x01;
 const NEXT: u64 = 0x02;
 const EXPLICIT: u64 = 0x03;
 
-/// Flags that are no flags: the end of a range without objects.
+/// Two values of the flags mark the end of a range without objects instead.
 const ABSENT: u64 = 0x8c;
 const UNKNOWN: u64 = 0x10c;
 
-/// An object that was fetched: what stands before its payload.
+/// The fields before the payload of a fetched object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchObject {
     /// Which object.
     pub location: Location,
-    /// Its subgroup; `None` if it was a datagram.
+    /// Its subgroup, `None` if it was published as a datagram.
     pub subgroup: Option<u64>,
-    /// Of its publisher; higher is more important.
+    /// The publisher's priority; higher is more important.
     pub priority: u8,
-    /// The property that is read here (LOC); others are skipped.
+    /// The timestamp property (LOC). Other properties are skipped.
     pub timestamp: Option<Timestamp>,
     /// Bytes of payload.
     pub size: u64,
 }
 
-/// One record.
+/// A record in the answer to a FETCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchRecord {
     /// An object; its payload follows.
     Object(FetchObject),
-    /// End of Non-Existent Range: there is nothing behind the record before, up to and including this.
+    /// End of Non-Existent Range: no object exists between the previous record and this location,
+    /// inclusive.
     Absent(Location),
-    /// End of Unknown Range: as [`FetchRecord::Absent`], but there may be.
+    /// End of Unknown Range: it is unknown whether objects exist in that range.
     Unknown(Location),
 }
 
-/// Reads or writes the records of one answer, each of which refers to the one before it.
+/// Reads or writes the records of one answer. Each record refers to the one before it, so this holds the
+/// state between them.
 #[derive(Clone, Debug)]
 pub struct FetchRecords {
     draft: &'static Draft,
     order: GroupOrder,
     location: Option<Location>,
-    /// Of the objects, not of the ranges between them.
+    /// The subgroup of the last object. Ranges have none and leave it unchanged.
     subgroup: Option<u64>,
     priority: Option<u8>,
-    /// The record before is an object with a subgroup. Readers do not agree on what can be left out
-    /// behind others, so all is written there.
+    /// Whether the previous record is an object with a subgroup. Implementations disagree about which
+    /// fields may be omitted after other records, so all of them are written there.
     after_object: bool,
 }
 
 impl FetchRecords {
-    /// Bytes of the longest record that is taken, without payload. Without properties 56 are enough.
+    /// Bytes of the longest record that is accepted, without payload. Without properties 56 are enough.
     pub const MAX: usize = properties::MAX_BLOCK as usize + 9 * 6 + 2;
 
-    /// Before the first record. `order` is what the FETCH asked for, by default ascending.
+    /// The state before the first record. `order` is the GROUP_ORDER of the FETCH, by default ascending.
     pub const fn new(order: GroupOrder, draft: &'static Draft) -> Self {
         Self { draft, order, location: None, subgroup: None, priority: None, after_object: false }
     }
 
-    /// The record at `front`, and how many bytes it takes; `None` if more are needed.
+    /// Reads the record at `front` and the number of its bytes; `None` if more are needed, which leaves the
+    /// state unchanged.
     ///
-    /// A long block of properties must be there as a whole, so if a short piece of what has come is
-    /// not enough, try with [`FetchRecords::MAX`] bytes of it.
+    /// A block of properties is read as a whole. A caller that passes only a short prefix of its data tries
+    /// again with [`FetchRecords::MAX`] bytes.
     pub fn read(&mut self, front: &[u8]) -> Result<Option<(FetchRecord, usize)>, DecodeError> {
         let read = Cursor::of(front, self.draft.varint).begin(|cursor| self.read_record(cursor))?;
         if let Some((record, _)) = &read {
@@ -244,6 +247,7 @@ impl FetchRecords {
         } else {
             self.location.ok_or(NOTHING_BEFORE)?.group
         };
+        // An object that was a datagram has no subgroup, whatever the other bits are.
         let subgroup = match flags & SUBGROUP_MODE {
             _ if flags & DATAGRAM != 0 => None,
             ZERO => Some(0),
@@ -255,8 +259,10 @@ impl FetchRecords {
             _ => Some(cursor.varint()?),
         };
         let object = if flags & OBJECT == 0 {
+            // The number after the previous object's, even if the group has changed (*Fetch Header*).
             self.location.ok_or(NOTHING_BEFORE)?.object.checked_add(1)
         } else if flags & GROUP == 0 && self.draft.fetch_deltas {
+            // Within a group the number is a difference from 18 on. In another group it is absolute.
             let previous = self.location.ok_or(NOTHING_BEFORE)?.object;
             previous.checked_add(cursor.varint()?)
         } else {
@@ -274,7 +280,8 @@ impl FetchRecords {
         Ok(FetchRecord::Object(FetchObject { location, subgroup, priority, timestamp, size }))
     }
 
-    /// The group that a field says.
+    /// The group number that a field stands for: from 18 on the distance to the previous group, less one,
+    /// in the order of the answer.
     fn group(&self, field: u64) -> Option<u64> {
         match (self.location, self.order) {
             (Some(previous), GroupOrder::Ascending) if self.draft.fetch_deltas => {
@@ -287,7 +294,7 @@ impl FetchRecords {
         }
     }
 
-    /// The field for a group, which is not that of the record before.
+    /// The inverse of [`group`](Self::group), for a group other than that of the previous record.
     fn group_field(&self, group: u64) -> Option<u64> {
         match (self.location, self.order) {
             (Some(previous), GroupOrder::Ascending) if self.draft.fetch_deltas => {
@@ -306,6 +313,8 @@ impl FetchRecords {
                 self.location = Some(object.location);
                 self.subgroup = object.subgroup.or(self.subgroup);
                 self.priority = Some(object.priority);
+                // Ranges and datagrams have no subgroup. A reader may take the last one as known or not, so
+                // the writer does not rely on it.
                 self.after_object = object.subgroup.is_some();
             }
             FetchRecord::Absent(end) | FetchRecord::Unknown(end) => {
@@ -315,8 +324,11 @@ impl FetchRecords {
         }
     }
 
-    /// The bytes of the next record. One that is not in the order of the answer, where the draft has no
-    /// form for that, is an error.
+    /// The encoded record.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::InvalidValue`] if the record is out of order and the draft can't express that.
     pub fn encode(&mut self, record: &FetchRecord) -> Result<Head<10>, EncodeError> {
         let mut head = Head::of(self.draft.varint);
         match record {
@@ -345,7 +357,8 @@ impl FetchRecords {
             Some(previous) if self.draft.fetch_deltas => {
                 Some(number.checked_sub(previous.object).ok_or(OUT_OF_ORDER)?)
             }
-            // In another group always said, although the next number need not be.
+            // In another group the number is always written. Without it an object would get the number
+            // after the previous object's, and readers do not agree on that.
             _ => Some(number),
         };
         let known = self.subgroup.filter(|_| self.after_object);

@@ -116,7 +116,7 @@ messages! {
 }
 
 impl Message {
-    /// The SETUP message that `from` sends. Up to 16 the two sides have messages of their own.
+    /// The SETUP message that `from` sends. Up to 16 each side has its own.
     pub const fn setup(setup: Setup, from: Side, draft: &Draft) -> Self {
         match from {
             _ if draft.request_streams => Self::Setup(setup),

@@ -1,7 +1,7 @@
-//! Namespaces and track names, and the paths that they are here (*Track Naming*).
+//! Namespaces and track names, and their form as paths (*Track Naming*).
 //!
-//! A broadcast's path is its namespace: one field between two slashes. A slash or backslash inside of a
-//! field is written behind a backslash, as the deployed peers do.
+//! A broadcast's path is its namespace: each field is a segment. A slash or backslash inside a field is
+//! escaped with a backslash, as deployed peers do.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -13,7 +13,7 @@ use crate::coding::writer::Writer;
 use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::path::Path;
 
-/// Fields of the longest namespace.
+/// The largest number of fields in a namespace.
 const MAX_FIELDS: u64 = 32;
 
 /// Bytes of the longest full track name: the fields of its namespace and the name itself.
@@ -44,14 +44,14 @@ pub(super) fn read_full_name(
     Ok((namespace, read_name(cursor, len)?))
 }
 
-/// As [`read_full_name`], where nothing at all has a meaning as well.
+/// Like [`read_full_name`], but the namespace may be empty in every draft.
 pub(super) fn read_target(cursor: &mut Cursor<'_>) -> Result<(Path, Box<str>), DecodeError> {
     let (namespace, len) = read_fields(cursor, 0)?;
     Ok((namespace, read_name(cursor, len)?))
 }
 
 impl Draft {
-    /// Whether a broadcast may have this path, as far as that it has fields at all.
+    /// Whether a broadcast can have this path. Up to 16 a namespace needs a field, so the root is excluded.
     pub(crate) fn has_namespace(&self, path: &Path) -> bool {
         self.empty_namespace || !path.is_root()
     }
@@ -64,15 +64,17 @@ fn min_fields(draft: &Draft) -> u64 {
 fn read_name(cursor: &mut Cursor<'_>, namespace_len: usize) -> Result<Box<str>, DecodeError> {
     let len = cursor.varint()?;
     let name = cursor.bytes(len)?;
+    // The limit is on the namespace and the name together. A longer one ends the session (*Track Naming*).
     if namespace_len + name.len() > MAX_FULL_NAME {
         return Err(DecodeError::TooLong);
     }
     Ok(core::str::from_utf8(name).map_err(|_| DecodeError::InvalidName)?.into())
 }
 
-/// The path, and the bytes of all fields.
+/// Reads the fields of a namespace as a path, and their size in bytes.
 fn read_fields(cursor: &mut Cursor<'_>, min_fields: u64) -> Result<(Path, usize), DecodeError> {
     let count = cursor.varint()?;
+    // Checked before the fields are read, so that a count reserves no memory.
     if count > MAX_FIELDS {
         return Err(DecodeError::TooMany);
     }
@@ -89,7 +91,7 @@ fn read_fields(cursor: &mut Cursor<'_>, min_fields: u64) -> Result<(Path, usize)
             return Err(DecodeError::TooLong);
         }
         let field = core::str::from_utf8(field).map_err(|_| DecodeError::InvalidName)?;
-        // A slash at the end of a segment is not kept in paths, whatever is before it.
+        // Paths drop slashes at the end of a segment, even escaped ones, so such a field has no path.
         if field.is_empty() || field.ends_with('/') {
             return Err(DecodeError::InvalidName);
         }
@@ -106,8 +108,8 @@ fn read_fields(cursor: &mut Cursor<'_>, min_fields: u64) -> Result<(Path, usize)
     Ok((Path::from(text), total))
 }
 
-/// Draft 16 has no broadcast at the root: only prefixes and suffixes may be empty.
-fn sayable(namespace: &Path, draft: &Draft) -> Result<(), EncodeError> {
+/// Up to 16 there is no broadcast at the root: only prefixes and suffixes may be empty.
+fn check_namespace(namespace: &Path, draft: &Draft) -> Result<(), EncodeError> {
     match draft.has_namespace(namespace) {
         true => Ok(()),
         false => Err(EncodeError::InvalidValue("a broadcast at the root before draft 17")),
@@ -120,7 +122,7 @@ pub(super) fn write_namespace(
     path: &Path,
     draft: &Draft,
 ) -> Result<(), EncodeError> {
-    sayable(path, draft)?;
+    check_namespace(path, draft)?;
     write_fields(writer, path).map(|_| ())
 }
 
@@ -131,11 +133,11 @@ pub(super) fn write_full_name(
     name: &str,
     draft: &Draft,
 ) -> Result<(), EncodeError> {
-    sayable(namespace, draft)?;
+    check_namespace(namespace, draft)?;
     write_target(writer, namespace, name)
 }
 
-/// As [`write_full_name`], where nothing at all has a meaning as well.
+/// Like [`write_full_name`], but the namespace may be empty in every draft.
 pub(super) fn write_target(
     writer: &mut Writer<'_>,
     namespace: &Path,
@@ -147,7 +149,7 @@ pub(super) fn write_target(
     Ok(writer.string(name)?)
 }
 
-/// Gives the bytes of all fields.
+/// Returns the size of all fields in bytes.
 fn write_fields(writer: &mut Writer<'_>, path: &Path) -> Result<usize, EncodeError> {
     let count = fields(path).count() as u64;
     if count > MAX_FIELDS {
@@ -163,7 +165,7 @@ fn write_fields(writer: &mut Writer<'_>, path: &Path) -> Result<usize, EncodeErr
     if total > MAX_FULL_NAME { Err(EncodeError::TooLong) } else { Ok(total) }
 }
 
-/// The fields as the path has them, with their backslashes.
+/// The fields of a path, still escaped.
 fn fields(path: &Path) -> impl Iterator<Item = &str> {
     let mut escaped = false;
     let fields = path.as_str().split(move |c| {
@@ -171,7 +173,7 @@ fn fields(path: &Path) -> impl Iterator<Item = &str> {
         escaped = c == '\\' && !escaped;
         ends
     });
-    // The root has no field, where `split` sees an empty one; no other path has empty ones.
+    // Splitting the root yields one empty field, which does not exist. No other path has empty fields.
     fields.filter(|field| !field.is_empty())
 }
 
@@ -185,7 +187,7 @@ fn unescape(field: &str) -> Result<Cow<'_, str>, EncodeError> {
         text.push(match c {
             '\\' => match chars.next() {
                 Some(c @ ('/' | '\\')) => c,
-                // As a plain backslash it would come back as two, which is another path.
+                // Written as a plain backslash, it would come back as two, which is another path.
                 _ => return Err(EncodeError::InvalidValue("a backslash in a path")),
             },
             c => c,

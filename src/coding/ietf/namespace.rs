@@ -119,6 +119,7 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    // Any other value ends the session (*Subscribe Options*).
     fn read(cursor: &mut Cursor<'_>) -> Read<Self> {
         match cursor.varint()? {
             0 => Ok(Self::Tracks),

@@ -1,4 +1,4 @@
-//! Message parameters (*Message Parameters*) and the location filters among them.
+//! Message parameters (*Message Parameters*), among them location filters.
 
 use core::time::Duration;
 
@@ -22,39 +22,41 @@ const GROUP_ORDER: u64 = 0x22;
 const NEW_GROUP_REQUEST: u64 = 0x32;
 const TRACK_NAMESPACE_PREFIX: u64 = 0x34;
 
-/// Parameters in one message at most.
+/// The largest number of parameters in one message. The drafts have no limit, but deployed peers accept no
+/// more.
 const MAX_PARAMETERS: u64 = 64;
 
-/// What a message says beyond its fixed fields. `None` is not said.
+/// The parameters of a message. `None` is an absent parameter.
 ///
-/// A parameter that the draft does not have in a message is refused on encoding. On decoding, one that
-/// the draft does not have at all is [`DecodeError::UnknownParameter`]; in the wrong message it is left
-/// out up to 16 and refused from 17 on. Authorization tokens are skipped.
+/// A parameter that the draft does not allow in a message can't be encoded. On decoding, a type that the
+/// draft does not have is [`DecodeError::UnknownParameter`]. In the wrong message a known parameter is
+/// ignored up to 16, and an error from 17 on. Authorization tokens are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
-    /// DELIVERY_TIMEOUT: objects older than this are not worth sending. Not 0 up to 16.
+    /// DELIVERY_TIMEOUT: objects older than this need not be sent. 0 is invalid up to 16, and no timeout
+    /// from 17 on.
     pub delivery_timeout: Option<Duration>,
     /// RENDEZVOUS_TIMEOUT (17+): how long to wait for a publisher.
     pub rendezvous_timeout: Option<Duration>,
-    /// SUBGROUP_DELIVERY_TIMEOUT (18+).
+    /// SUBGROUP_DELIVERY_TIMEOUT (18+): the same for a whole subgroup, from its end on.
     pub subgroup_delivery_timeout: Option<Duration>,
-    /// EXPIRES: when the subscription ends by itself; zero, as absent, is never.
+    /// EXPIRES: when the subscription ends by itself. Absent or zero: never.
     pub expires: Option<Duration>,
-    /// LARGEST_OBJECT: of what was published so far; absent if nothing was.
+    /// LARGEST_OBJECT: the location of the largest object published so far. Absent: nothing was published.
     pub largest: Option<Location>,
-    /// FILL_TIMEOUT (18+): how long to wait for what is not in the cache.
+    /// FILL_TIMEOUT (18+): how long to wait for objects that are not in the cache.
     pub fill_timeout: Option<Duration>,
-    /// FORWARD: whether objects are to be sent. Absent is yes.
+    /// FORWARD: whether to send objects. Absent: yes.
     pub forward: Option<bool>,
-    /// SUBSCRIBER_PRIORITY; higher is more important, as everywhere here. Absent is 127.
+    /// SUBSCRIBER_PRIORITY; higher is more important. Absent: 127 (128 on the wire).
     pub priority: Option<u8>,
-    /// SUBSCRIPTION_FILTER: what of the track. Absent is all that is published from now on.
+    /// SUBSCRIPTION_FILTER: the part of the track. Absent: everything that is published from now on.
     pub filter: Option<Filter>,
-    /// GROUP_ORDER: which group comes first. Absent is the publisher's choice, and ascending in FETCH.
+    /// GROUP_ORDER: which group comes first. Absent: the publisher's choice, or ascending for a FETCH.
     pub order: Option<GroupOrder>,
-    /// NEW_GROUP_REQUEST: begin a group behind this one.
+    /// NEW_GROUP_REQUEST: asks the publisher to begin a group after this one.
     pub new_group: Option<u64>,
-    /// TRACK_NAMESPACE_PREFIX (18+): another prefix for SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS.
+    /// TRACK_NAMESPACE_PREFIX (18+): a new prefix for a SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS.
     pub prefix: Option<Path>,
 }
 
@@ -69,22 +71,25 @@ impl Codec for Parameters {
             return Err(DecodeError::TooMany);
         }
         let mut parameters = Self::default();
-        let mut left_out = Self::default();
+        let mut ignored = Self::default();
         let mut id = 0_u64;
         for index in 0..count {
             let delta = cursor.varint()?;
             id = id.checked_add(delta).ok_or(DecodeError::BoundsExceeded)?;
             let row = draft.parameters.iter().find(|(known, _)| *known == id);
             let (_, messages) = row.ok_or(DecodeError::UnknownParameter(id))?;
+            // Only authorization tokens may be repeated (*Message Parameters*).
             if delta == 0 && index > 0 && id != AUTHORIZATION_TOKEN {
                 return Err(DecodeError::Duplicate);
             }
             if messages.contains(kind) {
                 parameters.read_one(id, cursor, kind, draft)?;
+            // From 17 on the encoding of a value depends on its type, and a parameter in the wrong message
+            // ends the session. Up to 16 it is ignored, but its value is still checked.
             } else if draft.typed_parameters {
                 return Err(DecodeError::InvalidValue("parameter in this message"));
             } else {
-                left_out.read_one(id, cursor, kind, draft)?;
+                ignored.read_one(id, cursor, kind, draft)?;
             }
         }
         Ok(parameters)
@@ -96,10 +101,11 @@ impl Codec for Parameters {
         kind: MessageType,
         draft: &Draft,
     ) -> Result<(), EncodeError> {
-        writer.behind(|writer| {
+        writer.prefixed(|writer| {
             let mut count = 0;
             let mut previous = 0;
-            // In ascending order.
+            // Must be called in ascending order of types, because each is written as a difference to the
+            // one before.
             let mut begin = |writer: &mut Writer<'_>, id: u64| {
                 let row = draft.parameters.iter().find(|(known, _)| *known == id);
                 encodable(row.is_some_and(|(_, messages)| messages.contains(kind)))?;
@@ -109,6 +115,7 @@ impl Codec for Parameters {
                 Ok::<_, EncodeError>(())
             };
             if let Some(timeout) = self.delivery_timeout {
+                // Up to 16 the value 0 is invalid, and from 17 on it stands for no timeout.
                 if timeout.as_millis() == 0 && !draft.typed_parameters {
                     return Err(EncodeError::InvalidValue("delivery timeout"));
                 }
@@ -129,6 +136,7 @@ impl Codec for Parameters {
             }
             if let Some(largest) = self.largest {
                 begin(writer, LARGEST_OBJECT)?;
+                // Up to 16 the parity of a type determines the encoding, and an odd type has bytes.
                 if draft.typed_parameters {
                     largest.write(writer)?;
                 } else {
@@ -211,14 +219,14 @@ impl Parameters {
             }
             NEW_GROUP_REQUEST => self.new_group = Some(cursor.varint()?),
             TRACK_NAMESPACE_PREFIX => self.prefix = Some(Path::read(cursor, kind, draft)?),
-            // The table of the draft has only these.
+            // The tables of the drafts have no other types.
             _ => return Err(DecodeError::UnknownParameter(id)),
         }
         Ok(())
     }
 }
 
-/// A number of one byte: that byte, or an integer where parameters are not typed.
+/// Reads a number of one byte. Up to 16 it is written as an integer (*Message Parameters*).
 fn read_byte(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<u8, DecodeError> {
     if draft.typed_parameters {
         return cursor.u8();
@@ -235,22 +243,22 @@ fn write_byte(writer: &mut Writer<'_>, byte: u8, draft: &Draft) -> Result<(), En
     }
 }
 
-/// What of a track a subscription is for (*Subscription Filters*). Counted from the largest object at
-/// the publisher; if there is none, from the first to come.
+/// The part of a track that a subscription covers (*Subscription Filters*). Relative filters count from the
+/// largest object at the publisher, or from the first one to come if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// Largest Object: what comes behind the largest object.
+    /// Largest Object: everything after the largest object.
     NextObject,
-    /// Next Group Start: the groups behind that of the largest object.
+    /// Next Group Start: the groups after that of the largest object.
     NextGroup,
-    /// AbsoluteStart: from here on.
+    /// AbsoluteStart: everything from this location on.
     From(Location),
     /// AbsoluteRange: from `start` to the end of a group.
     Range {
         /// The first object.
         start: Location,
-        /// The last group. Where it is before `start`, which up to 16 can be written, the range is
-        /// empty: the answer is INVALID_RANGE.
+        /// The last group. Up to 16 it can be before `start`. Such a range is empty, and is answered with
+        /// INVALID_RANGE.
         end_group: u64,
     },
 }
@@ -269,6 +277,7 @@ impl Filter {
             Self::RANGE => {
                 let start = Location::read(cursor)?;
                 let base = if draft.filter_deltas { start.group } else { 0 };
+                // Up to 16 the end of a range is absolute, and from 17 on it is relative to the start.
                 let end_group = base.checked_add(cursor.varint()?);
                 Self::Range { start, end_group: end_group.ok_or(DecodeError::BoundsExceeded)? }
             }

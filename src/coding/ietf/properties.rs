@@ -15,23 +15,25 @@ const TIMESCALE: u64 = 0x08;
 const DEFAULT_PUBLISHER_PRIORITY: u64 = 0x0e;
 const DEFAULT_PUBLISHER_GROUP_ORDER: u64 = 0x22;
 
-/// Track properties that must be understood, where the draft says so.
+/// Types of track properties that a receiver must understand, in drafts that have them.
 const MANDATORY: core::ops::RangeInclusive<u64> = 0x4000..=0x7fff;
 
-/// LOC, *Timestamp*: the one property of objects that is read here.
+/// LOC, *Timestamp*: the only object property that this crate uses.
 const TIMESTAMP: u64 = 0x10;
 
-/// Bytes of the longest value of a property.
+/// Bytes of the longest value (*Key-Value-Pair Structure*).
 const MAX_VALUE: u64 = 65_535;
 
-/// Key-value pairs with their types as differences: an integer behind an even type, bytes behind an odd
-/// one. `each` gets the integers; what is left is read to its end.
+/// Reads key-value pairs to the end of `cursor` and passes each to `each`. Types are written as
+/// differences. The value of an even type is an integer, that of an odd one is bytes (*Key-Value-Pair
+/// Structure*).
 pub(super) fn read_pairs(
     cursor: &mut Cursor<'_>,
     mut each: impl FnMut(u64, Value<'_>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let mut id = 0_u64;
     while cursor.remaining() > 0 {
+        // The sum of the differences must fit in 64 bits (*Key-Value-Pair Structure*).
         id = id.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
         each(id, Value::read(id, cursor)?)?;
     }
@@ -48,6 +50,7 @@ pub(super) enum Value<'a> {
 impl<'a> Value<'a> {
     pub(super) fn read(id: u64, cursor: &mut Cursor<'a>) -> Result<Self, DecodeError> {
         if id % 2 == 0 {
+            // Both encodings are self-delimiting, so unknown types can be skipped.
             return Ok(Self::Integer(cursor.varint()?));
         }
         let len = cursor.varint()?;
@@ -58,19 +61,19 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Track properties: what a publisher says of a track. Others than these are skipped.
+/// Track properties: what the publisher declares about a track. Unknown ones are skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrackProperties {
-    /// MAX_CACHE_DURATION: how long objects may be kept. Absent is as long as one likes.
+    /// MAX_CACHE_DURATION: how long objects may be cached. Absent: without bound.
     pub max_cache: Option<Duration>,
     /// TIMESCALE of the timestamps (LOC). Absent: the objects have none.
     pub timescale: Option<Timescale>,
-    /// DEFAULT_PUBLISHER_PRIORITY; higher is more important. Absent is 127.
+    /// DEFAULT_PUBLISHER_PRIORITY; higher is more important. Absent: 127 (128 on the wire).
     pub priority: Option<u8>,
-    /// DEFAULT_PUBLISHER_GROUP_ORDER. Absent is ascending.
+    /// DEFAULT_PUBLISHER_GROUP_ORDER. Absent: ascending.
     pub order: Option<GroupOrder>,
-    /// A property that has to be understood and is not: the track is of no use here
-    /// ([`UNSUPPORTED_EXTENSION`](super::UNSUPPORTED_EXTENSION)). Can't be written.
+    /// The type of a mandatory property that this crate does not know. The track must not be used then
+    /// ([`UNSUPPORTED_EXTENSION`](super::UNSUPPORTED_EXTENSION)). It can't be encoded.
     pub mandatory: Option<u64>,
 }
 
@@ -96,6 +99,8 @@ impl Codec for TrackProperties {
                 (DEFAULT_PUBLISHER_GROUP_ORDER, Value::Integer(order)) => {
                     properties.order = Some(GroupOrder::from_u64(order)?);
                 }
+                // The property is only reported. Whether it makes the track unusable depends on the
+                // message.
                 _ if draft.mandatory_properties && MANDATORY.contains(&id) => {
                     properties.mandatory.get_or_insert(id);
                 }
@@ -132,11 +137,12 @@ impl Codec for TrackProperties {
     }
 }
 
-/// Bytes of the longest block of properties of an object that is taken.
+/// Bytes of the longest block of object properties that is accepted. A block is read as a whole, so its
+/// size must have a bound.
 pub(super) const MAX_BLOCK: u64 = 4_096;
 
-/// The block of an object's properties: its length and the pairs. Gives the timestamp, and whether
-/// there was any pair at all.
+/// Reads the block of an object's properties: its length and the pairs. Returns the timestamp, and whether
+/// there was any pair.
 pub(super) fn read_object(
     cursor: &mut Cursor<'_>,
 ) -> Result<(Option<Timestamp>, bool), DecodeError> {
@@ -160,7 +166,7 @@ pub(super) fn read_object(
     Ok((timestamp, len > 0))
 }
 
-/// At most three integers.
+/// Appends a block of at most three integers: its length, and the timestamp if there is one.
 pub(super) fn push_object<const N: usize>(
     head: &mut Head<N>,
     form: Form,

@@ -1,4 +1,4 @@
-//! CLIENT_SETUP, SERVER_SETUP and SETUP: what each side says of itself before anything else.
+//! CLIENT_SETUP, SERVER_SETUP and SETUP: how each side describes itself (*Setup Options*).
 
 use alloc::boxed::Box;
 
@@ -16,25 +16,26 @@ const AUTHORITY: u64 = 0x05;
 const IMPLEMENTATION: u64 = 0x07;
 const SOLICIT: u64 = 0x40b5a;
 
-/// Set-up options, all of them optional. Unknown ones and authorization tokens are skipped.
+/// Setup options, all of them optional. Unknown ones and authorization tokens are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
-    /// PATH: the path of the URI with its query: from a client, where the transport carries no URL.
+    /// PATH: path and query of the URI. Sent by a client on transports that do not carry a URL.
     pub path: Option<Box<str>>,
-    /// AUTHORITY: host and port of the URI, as [`Setup::path`].
+    /// AUTHORITY: host and port of the URI. Sent like [`Setup::path`].
     pub authority: Option<Box<str>>,
-    /// MAX_REQUEST_ID (up to 16): the receiver's request ids must be below it. 0 is the default.
-    /// Elsewhere neither written nor read.
+    /// MAX_REQUEST_ID (up to 16): the receiver's request ids must be below it. With the default 0 it may
+    /// send no request at all. From 17 on neither written nor read.
     pub max_request_id: u64,
-    /// MOQT_IMPLEMENTATION: which software this is.
+    /// MOQT_IMPLEMENTATION: the name of the software.
     pub implementation: Option<Box<str>>,
-    /// SOLICIT, an option of deployed peers: announce nothing that was not asked for.
+    /// SOLICIT, an extension of deployed peers: the receiver must announce only what was requested.
     pub solicit: bool,
 }
 
 impl Codec for Setup {
     fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Result<Self, DecodeError> {
         let mut setup = Self::default();
+        // From 17 on options extend to the end of the message. Up to 16 their number precedes them.
         let mut options = if draft.request_streams { None } else { Some(cursor.varint()?) };
         let mut seen = SmallVec::<[u64; 5]>::new();
         let mut id = 0_u64;
@@ -42,6 +43,7 @@ impl Codec for Setup {
             options = options.map(|left| left - 1);
             id = id.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
             if setup.read_option(id, Value::read(id, cursor)?, draft)? {
+                // An unknown option may be repeated, a known one may not (*Setup Options*).
                 if seen.contains(&id) {
                     return Err(DecodeError::Duplicate);
                 }
@@ -60,12 +62,12 @@ impl Codec for Setup {
         if draft.request_streams {
             return self.write_counted(writer, draft).map(|_| ());
         }
-        writer.behind(|writer| self.write_counted(writer, draft))
+        writer.prefixed(|writer| self.write_counted(writer, draft))
     }
 }
 
 impl Setup {
-    /// Whether the option is known.
+    /// Stores the option if it is a known one, and returns whether it is.
     fn read_option(
         &mut self,
         id: u64,
@@ -85,7 +87,7 @@ impl Setup {
         Ok(true)
     }
 
-    /// Gives how many.
+    /// Returns the number of options written.
     fn write_counted(&self, writer: &mut Writer<'_>, draft: &Draft) -> Result<u64, EncodeError> {
         let mut count = 0;
         let mut previous = 0;
@@ -99,6 +101,7 @@ impl Setup {
             begin(writer, PATH)?;
             writer.string(path)?;
         }
+        // The default 0 need not be written.
         if self.max_request_id > 0 && !draft.request_streams {
             begin(writer, MAX_REQUEST_ID)?;
             writer.varint(self.max_request_id)?;

@@ -70,6 +70,7 @@ impl Codec for Unsubscribe {
     }
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        // From 17 on a subscription is cancelled by resetting its stream.
         encodable(!draft.request_streams)?;
         self.id.write(writer, kind, draft)
     }

@@ -11,16 +11,16 @@ use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
 use crate::version::Version;
 
-/// ANNOUNCE_REQUEST (also ANNOUNCE_PLEASE, INTEREST): which broadcasts to announce.
+/// ANNOUNCE_REQUEST (also ANNOUNCE_PLEASE, INTEREST): requests announcements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnnounceRequest {
-    /// Only paths under it.
+    /// Only paths under this prefix.
     pub prefix: Path,
-    /// Nothing that came through this hop; unknown excludes nothing. Only in 04 and 05, elsewhere it
-    /// is not written.
+    /// Excludes broadcasts that came through this hop; an unknown hop excludes nothing. Only in 04 and 05;
+    /// in other versions it is not written.
     pub exclude: Hop,
-    /// Also paths with a segment behind the prefix that begins with a dot. Only in 07, elsewhere it is
-    /// not written.
+    /// Includes paths with a segment after the prefix that begins with a dot. Only in 07; in other versions
+    /// it is not written.
     pub hidden: bool,
 }
 
@@ -61,10 +61,10 @@ impl AnnounceRequest {
     }
 }
 
-/// ANNOUNCE_INIT (up to 02): the first answer.
+/// ANNOUNCE_INIT (up to 02): the first answer, with all current broadcasts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnnounceInit {
-    /// What there is, relative to the prefix that was asked for.
+    /// The paths without the requested prefix.
     pub suffixes: Vec<Path>,
 }
 
@@ -79,7 +79,8 @@ impl AnnounceInit {
         decodable(features.announce_init)?;
         features.read(body, |cursor| {
             let count = cursor.varint()?;
-            // Each takes a byte at least, so that no more are made than came.
+            // A path takes at least one byte, so a large count fails before it allocates more than was
+            // received.
             let suffixes =
                 (0..count).map(|_| cursor.path(max_segments)).collect::<Result<_, _>>()?;
             Ok(Self { suffixes })
@@ -100,9 +101,10 @@ impl AnnounceInit {
 /// ANNOUNCE_OK (05+): the first answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnnounceOk {
-    /// Who announces; the receiver puts it behind the hops of every announcement.
+    /// The sender's hop. The receiver appends it to the hops of every announcement.
     pub hop: Hop,
-    /// How many announcements follow at once. The deployed peers send it right and do not rely on it.
+    /// The number of announcements that follow at once. Deployed peers send the right number and do not
+    /// rely on it.
     pub active: u64,
 }
 
@@ -127,65 +129,65 @@ impl AnnounceOk {
     }
 }
 
-/// One change of the set of broadcasts: ANNOUNCE up to 05, its typed successors from 06 on
+/// A change in the set of broadcasts: ANNOUNCE up to 05, its typed successors from 06 on
 /// ([`Features::announce_ids`]).
 ///
-/// `suffix` and `hops` are as on the wire: behind what `bases` and `base` name of another announcement,
-/// which only 07 does and nobody must. As to `hops`, see [`HopsForm`] for who is among them. A known hop
-/// that is there twice is not refused here: [`Hops::has_loop`].
+/// `suffix` and `hops` are as on the wire. On 07 they may be relative to another announcement, named by
+/// `bases` and `base`. [`HopsForm`] says whether the sender is among the hops. A hop that occurs twice is
+/// not refused here, see [`Hops::has_loop`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announce {
-    /// ANNOUNCE with status active (05: or restart), ANNOUNCE_START: the broadcast can be subscribed.
-    /// From 06 on the first of a stream has id 0, the next 1 and so on.
+    /// ANNOUNCE with status active (05: or restart), ANNOUNCE_START: the broadcast is available. From 06 on
+    /// they are numbered on each stream, beginning with 0.
     Active {
-        /// Relative to the prefix that was asked for.
+        /// The path without the requested prefix.
         suffix: Path,
-        /// Who it came through.
+        /// The hops that the announcement passed.
         hops: Hops,
-        /// What a path to it costs. Before 06 not written, and [`Cost::UNKNOWN`] on decoding.
+        /// The cost of the route. Before 06 it is not written, and decoded as [`Cost::UNKNOWN`].
         cost: Cost,
-        /// What stands in other announcements.
+        /// The parts taken from other announcements.
         bases: Bases,
     },
     /// ANNOUNCE with status ended, up to 05.
     Ended {
-        /// Relative to the prefix that was asked for.
+        /// The path without the requested prefix.
         suffix: Path,
     },
     /// ANNOUNCE_END, 06+.
     EndedId {
-        /// Which.
+        /// The number of the announcement.
         id: u64,
     },
-    /// ANNOUNCE_UPDATE, 06+: another way to the same broadcast.
+    /// ANNOUNCE_UPDATE, 06+: another route to the same broadcast.
     Update {
-        /// Which.
+        /// The number of the announcement.
         id: u64,
-        /// Who it comes through now.
+        /// The hops of the new route.
         hops: Hops,
-        /// What a path to it costs now.
+        /// The cost of the new route.
         cost: Cost,
-        /// Whose last hops follow on `hops`.
+        /// The announcement whose last hops follow `hops`.
         base: Base,
     },
 }
 
-/// Another announcement of the same stream, and how much of it counts (07).
+/// A reference to another announcement of the same stream, and how much of it to take (07).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Base {
-    /// How far back: 1 is the ANNOUNCE_START before this message, and so on. 0 is none. It must not have
-    /// ended.
+    /// How far back it is: 1 is the last ANNOUNCE_START before this message. 0 is no reference. The
+    /// announcement must not have ended.
     pub back: u64,
-    /// Segments or hops; 0 if there is none.
+    /// The number of segments or hops to take; 0 without a reference.
     pub keep: u64,
 }
 
-/// What an announcement shares with others (07).
+/// The parts that an announcement takes from others (07).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bases {
-    /// Whose first segments go before the suffix.
+    /// The announcement whose first segments precede the suffix.
     pub path: Base,
-    /// Whose last hops follow on the hops.
+    /// The announcement whose last hops follow the hops.
     pub hops: Base,
 }
 
@@ -208,7 +210,7 @@ impl Base {
 
 const ENDED: u8 = 0;
 const ACTIVE: u8 = 1;
-/// 05: sent by nobody, taken by the deployed peers as active.
+/// Only in 05. Deployed peers never send it, and treat it as active.
 const RESTART: u8 = 2;
 
 const START: u64 = 0;
@@ -216,13 +218,13 @@ const END: u64 = 1;
 const UPDATE: u64 = 2;
 
 impl Announce {
-    /// Whether a message with this type takes the next id.
+    /// Whether a message of this type takes the next announcement number.
     pub(crate) const fn takes_id(kind: Option<u64>) -> bool {
         matches!(kind, Some(START))
     }
 
-    /// Reads the body of a message with the type that [`Framed::kind`](super::Framed::kind) says;
-    /// `None` is a message of an unknown type, to be skipped (06+).
+    /// Reads the body of a message with the type from [`Framed::kind`](super::Framed::kind). `None` is a
+    /// message of an unknown type, which is skipped (06+).
     pub fn decode_body(
         kind: Option<u64>,
         body: &[u8],
@@ -311,7 +313,7 @@ impl Announce {
     }
 }
 
-/// A suffix behind its base, if there are bases.
+/// A path, preceded by the reference for its first segments if the version has references.
 fn decode_suffix(
     cursor: &mut Cursor<'_>,
     features: &Features,
@@ -338,7 +340,7 @@ fn encode_suffix(
     writer.path(suffix)
 }
 
-/// Hops between the two parts of their base, if there are bases.
+/// Hops, with the reference for the last of them split around them if the version has references.
 fn decode_chain(cursor: &mut Cursor<'_>, features: &Features) -> Result<(Hops, Base), DecodeError> {
     if !features.announce_bases {
         return Ok((decode_hops(cursor, features.hops)?, Base::default()));

@@ -1,4 +1,4 @@
-//! Media: the heads of groups, frames and datagrams.
+//! Media: the fields before the payload of groups, frames and datagrams.
 
 use bytes::BytesMut;
 
@@ -8,14 +8,14 @@ use crate::coding::{BoundsExceeded, Cursor, DecodeError, EncodeError};
 use crate::time::Timestamp;
 use crate::version::Version;
 
-/// GROUP: the message behind the type of a Group stream. Frames follow until the stream ends.
+/// GROUP: the message after the type of a Group stream. Frames follow until the stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupHeader {
     /// The subscription that it belongs to.
     pub subscribe: u64,
     /// Number of the group in the track.
     pub sequence: u64,
-    /// Index in the group of the first frame that follows. Before 06 only 0.
+    /// The index in the group of the first frame that follows. Always 0 before 06.
     pub first_frame: u64,
 }
 
@@ -31,7 +31,7 @@ impl GroupHeader {
         })
     }
 
-    /// Appends the whole message, without the stream's type.
+    /// Appends the whole message, without the type of the stream.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         let features = Features::of(version);
         encodable(features.frame_bounds || self.first_frame == 0)?;
@@ -46,34 +46,36 @@ impl GroupHeader {
     }
 }
 
-/// FRAME: what stands before a payload on a Group stream and in the answer to FETCH.
+/// FRAME: the fields before a payload, on a Group stream and in the answer to FETCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHead {
-    /// Timestamp less that of the frame before it on the same stream, 0 before the first. Before 05
-    /// not written, and 0 on reading.
+    /// The difference to the timestamp of the previous frame on the stream, or to 0 for the first one.
+    /// Before 05 it is not written, and decoded as 0.
     pub delta: i64,
-    /// Bytes of payload.
+    /// Bytes of the payload.
     pub size: u64,
 }
 
 impl FrameHead {
-    /// The head of a frame that follows one of timestamp `previous`, [`Timestamp::ZERO`] if it is the
-    /// first on its stream.
+    /// The head of a frame. `previous` is the timestamp of the frame before it on its stream, or
+    /// [`Timestamp::ZERO`] for the first one.
     pub const fn between(previous: Timestamp, timestamp: Timestamp, size: u64) -> Self {
-        // Both are below 2^61.
+        // Both are below 2^61, so the difference fits.
         Self { delta: timestamp.units() as i64 - previous.units() as i64, size }
     }
 
-    /// The frame's timestamp if that of the frame before it is `previous`; an error if it is negative
-    /// or above [`Timestamp::MAX`].
+    /// The frame's timestamp, from that of the previous frame.
+    ///
+    /// # Errors
+    ///
+    /// [`BoundsExceeded`] if it is negative or above [`Timestamp::MAX`].
     pub fn timestamp(&self, previous: Timestamp) -> Result<Timestamp, BoundsExceeded> {
         let units = previous.units().checked_add_signed(self.delta).ok_or(BoundsExceeded)?;
         if units > Timestamp::MAX.units() { Err(BoundsExceeded) } else { Ok(Timestamp::new(units)) }
     }
 
-    /// The head at `front`, of which the first
-    /// [`HEAD_BYTES`](super::HEAD_BYTES) are enough, and how many bytes it takes;
-    /// `None` if more are needed.
+    /// Reads the head at `front` and the number of its bytes. The first [`HEAD_BYTES`](super::HEAD_BYTES)
+    /// bytes are enough; `None` if more are needed.
     pub fn read(front: &[u8], version: Version) -> Result<Option<(Self, usize)>, DecodeError> {
         let features = Features::of(version);
         Cursor::of(front, features.form).begin(|cursor| {
@@ -82,7 +84,7 @@ impl FrameHead {
         })
     }
 
-    /// The bytes.
+    /// The encoded head.
     pub fn encode(&self, version: Version) -> Result<Head<2>, EncodeError> {
         let features = Features::of(version);
         let mut head = Head::of(features.form);
@@ -94,19 +96,19 @@ impl FrameHead {
     }
 }
 
-/// What stands before the payload of a datagram (05+), which is a whole group of one frame.
+/// The fields before the payload of a datagram (05+). A datagram is a whole group of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramHead {
     /// The subscription that it belongs to.
     pub subscribe: u64,
     /// Number of the group in the track.
     pub sequence: u64,
-    /// Of its frame.
+    /// The timestamp of its frame. It is absolute, because no other frame precedes it.
     pub timestamp: Timestamp,
 }
 
 impl DatagramHead {
-    /// The head of a whole datagram, and where the payload begins.
+    /// Reads the head of a whole datagram and the position of its payload.
     pub fn decode(datagram: &[u8], version: Version) -> Result<(Self, usize), DecodeError> {
         let features = Features::of(version);
         decodable(features.datagrams)?;
@@ -122,7 +124,7 @@ impl DatagramHead {
         head.ok_or(DecodeError::Truncated)
     }
 
-    /// The bytes.
+    /// The encoded head.
     pub fn encode(&self, version: Version) -> Result<Head<3>, EncodeError> {
         let features = Features::of(version);
         encodable(features.datagrams)?;

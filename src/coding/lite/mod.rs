@@ -1,9 +1,8 @@
-//! moq-lite: its messages, and what each version has of them.
+//! moq-lite: its messages, and the differences between versions.
 //!
-//! Every message has `encode`, which appends the whole message (type, length, body), and
-//! `decode_body`, for the body that [`frame_message`] found. Fields that a version can't carry are
-//! refused on encoding where leaving them out would change the meaning, and have their default on
-//! decoding.
+//! Every message has `encode`, which appends the whole message (type, length, body), and `decode_body` for
+//! a body that [`frame_message`] found. A field that a version can't carry has its default value on
+//! decoding. On encoding it is refused if its absence would change the meaning.
 
 mod announce;
 mod group;
@@ -28,86 +27,87 @@ pub use setup::Setup;
 pub use subscribe::{Subscribe, SubscribeResponse, SubscribeUpdate};
 pub use track::{Fetch, TrackRequest, decode_track_info, encode_track_info};
 
-/// What a version has. A message asks here, never for the version itself.
+/// The features of one version. Messages depend on them, never on the version itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Features {
-    /// Announcements may say what they share with an earlier one of the stream.
+    /// Announcements may refer to an earlier one on the stream for a part that they share.
     pub announce_bases: bool,
-    /// Announcements are typed, named by number when they change, and have a cost.
+    /// Announcements have a type, a number for later changes, and a cost.
     pub announce_ids: bool,
-    /// ANNOUNCE_INIT comes before the first announcement and has what there is already.
+    /// ANNOUNCE_INIT, with all current broadcasts, precedes the first announcement.
     pub announce_init: bool,
-    /// ANNOUNCE_OK comes before the first announcement and says how many follow at once.
+    /// ANNOUNCE_OK, with the number of current broadcasts, precedes the first announcement.
     pub announce_ok: bool,
-    /// Datagrams, each with a whole group of one frame.
+    /// There are datagrams, each of them a whole group of one frame.
     pub datagrams: bool,
-    /// The announce request says which hop to leave out.
+    /// The announce request names a hop to exclude.
     pub exclude_hop: bool,
-    /// FETCH is answered; before, it is only defined.
+    /// Peers answer FETCH. It is defined in earlier versions but not answered.
     pub fetch: bool,
-    /// How integers are written.
+    /// The encoding of integers.
     pub form: Form,
-    /// SUBSCRIBE, FETCH and GROUP say where in a group to start, and Group Start is a floor instead of
+    /// SUBSCRIBE, FETCH and GROUP name frames within a group, and Group Start is a minimum instead of an
+    /// option.
     /// an option.
     pub frame_bounds: bool,
-    /// GOAWAY.
+    /// There is GOAWAY.
     pub goaway: bool,
-    /// SUBSCRIBE says which groups are wanted and how old they may be, and there is SUBSCRIBE_UPDATE.
+    /// SUBSCRIBE has a range of groups and a maximum age, and there is SUBSCRIBE_UPDATE.
     pub group_bounds: bool,
-    /// The announce request says whether paths with a segment that begins with a dot are wanted.
+    /// The announce request says whether to include paths with a segment that begins with a dot.
     pub hidden: bool,
-    /// How hops are announced.
+    /// How announcements carry hops.
     pub hops: HopsForm,
-    /// Some peers name the last group in END, not the number behind it.
+    /// Some peers send the number of the last group in END instead of the number after it.
     pub loose_end: bool,
-    /// How SUBSCRIBE_OK is written.
+    /// The form of SUBSCRIBE_OK.
     pub ok: OkForm,
-    /// There is an Ordered byte, which the deployed peers ignore.
+    /// Some messages have an Ordered byte, which deployed peers ignore.
     pub ordered: bool,
-    /// There are Probe streams, and Fetch streams, for which see `fetch` as well.
+    /// There are Probe and Fetch streams. For the latter see also `fetch`.
     pub probe: bool,
     /// PROBE reports the round-trip time.
     pub rtt: bool,
-    /// CLIENT_SETUP and SERVER_SETUP on the client's first stream settle which version it is.
+    /// CLIENT_SETUP and SERVER_SETUP on the client's first stream negotiate the version.
     pub settles: bool,
-    /// Both sides begin with SETUP on a stream of its own.
+    /// Each side sends SETUP on a stream of its own.
     pub setup: bool,
-    /// END says how many streams there were.
+    /// END carries the number of streams of the subscription.
     pub stream_count: bool,
-    /// A subscription is answered by START and END; before, by SUBSCRIBE_OK.
+    /// START and END answer a subscription. Before, it is SUBSCRIBE_OK.
     pub subscribe_end: bool,
-    /// Frames have timestamps.
+    /// Frames carry timestamps.
     pub timestamps: bool,
-    /// TRACK and TRACK_INFO.
+    /// There are TRACK and TRACK_INFO.
     pub track: bool,
 }
 
-/// How the hops of an announcement are written.
+/// How announcements carry hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HopsForm {
-    /// Not at all; there are none on decoding.
+    /// Not at all. There are none on decoding.
     Absent,
-    /// Only how many; all are unknown on decoding.
+    /// Only as their number. All of them are unknown on decoding.
     Count,
-    /// Their ids, and the sender is the last.
+    /// As ids. The sender is the last of them.
     WithSender,
-    /// Their ids without the sender, which ANNOUNCE_OK names.
+    /// As ids, without the sender, which is in ANNOUNCE_OK.
     WithoutSender,
 }
 
-/// How SUBSCRIBE_OK is written, up to 04.
+/// The form of SUBSCRIBE_OK, up to 04.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OkForm {
-    /// The priority, without a type: the one answer that there is.
+    /// Only the priority, without a type, since no other answer exists.
     Priority,
-    /// Nothing, without a type.
+    /// An empty message without a type.
     Empty,
-    /// All of it, with a type.
+    /// All fields, with a type.
     Typed,
 }
 
-/// A version of another dialect has none of it.
+/// A version of the other dialect has none of these features.
 const NOT_LITE: Features = Features {
     announce_bases: false,
     announce_ids: false,
@@ -185,7 +185,7 @@ const LITE_07: Features = Features {
 };
 
 impl Features {
-    /// The row of `version`; that of a version of another dialect has nothing.
+    /// The features of `version`; none of them for a version of moq-transport.
     pub const fn of(version: Version) -> &'static Self {
         match version {
             Version::Lite01 => &LITE_01,
@@ -199,12 +199,12 @@ impl Features {
         }
     }
 
-    /// Whether what the publisher says of a subscription has a type, as [`frame_message`] wants to know.
+    /// Whether the answers on a Subscribe stream have a type, for [`frame_message`].
     pub const fn typed_responses(&self) -> bool {
         matches!(self.ok, OkForm::Typed)
     }
 
-    /// Reads a whole message: all of `body`, and nothing behind it.
+    /// Reads a whole message. Bytes after its last field are an error.
     fn read<'a, T>(
         &self,
         body: &'a [u8],
@@ -213,7 +213,7 @@ impl Features {
         Cursor::of(body, self.form).whole(read)
     }
 
-    /// Appends a whole message, as [`Writer::message`].
+    /// Appends a whole message, see [`Writer::message`].
     fn write(
         &self,
         out: &mut BytesMut,
@@ -224,21 +224,21 @@ impl Features {
     }
 }
 
-/// What a bidirectional stream is for: the integer that it begins with.
+/// The purpose of a bidirectional stream: the integer at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum BiStream {
-    /// An announce request, answered by announcements.
+    /// An announce request, and the announcements that answer it.
     Announce = 1,
     /// A subscription.
     Subscribe = 2,
     /// One group, or a part of it.
     Fetch = 3,
-    /// Reports of what the path can carry.
+    /// Reports about the path.
     Probe = 4,
     /// GOAWAY.
     Goaway = 5,
-    /// What a track is.
+    /// The properties of a track.
     Track = 6,
 }
 
@@ -246,7 +246,7 @@ impl BiStream {
     const ALL: [Self; 6] =
         [Self::Announce, Self::Subscribe, Self::Fetch, Self::Probe, Self::Goaway, Self::Track];
 
-    /// The type with this number, if `version` has it.
+    /// The type with this number, `None` if `version` does not have it.
     pub fn from_u64(kind: u64, version: Version) -> Option<Self> {
         Self::ALL.into_iter().find(|stream| stream.as_u64() == kind && stream.is_in(version))
     }
@@ -256,8 +256,8 @@ impl BiStream {
         self as u64
     }
 
-    /// Whether `version` defines it. Opening a type that it does not have ends the session with some
-    /// peers. FETCH is defined before it is answered, see [`Features::fetch`].
+    /// Whether `version` defines it. Opening an undefined type makes some peers close the session. FETCH is
+    /// defined before peers answer it, see [`Features::fetch`].
     pub const fn is_in(self, version: Version) -> bool {
         let features = Features::of(version);
         match self {
@@ -274,18 +274,18 @@ impl BiStream {
     }
 }
 
-/// What a unidirectional stream is for: the integer that it begins with.
+/// The purpose of a unidirectional stream: the integer at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum UniStream {
-    /// The frames of one group, for one subscription.
+    /// The frames of one group for one subscription.
     Group = 0,
     /// SETUP.
     Setup = 1,
 }
 
 impl UniStream {
-    /// The type with this number, if `version` has it.
+    /// The type with this number, `None` if `version` does not have it.
     pub fn from_u64(kind: u64, version: Version) -> Option<Self> {
         [Self::Group, Self::Setup]
             .into_iter()
@@ -311,10 +311,10 @@ impl UniStream {
     }
 }
 
-/// Where a message lies at the front of a stream.
+/// The frame of a message at the front of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framed {
-    /// Its type, if messages on this stream have one.
+    /// Its type, if messages on the stream have one.
     pub kind: Option<u64>,
     /// Bytes before the body.
     pub head: usize,
@@ -322,12 +322,15 @@ pub struct Framed {
     pub body: usize,
 }
 
-/// Bytes that two integers take at most, in every form.
+/// The most bytes that two integers take, in every form.
 pub const HEAD_BYTES: usize = 18;
 
-/// Finds the length-prefixed message at `front`, of which the first [`HEAD_BYTES`] are enough; `None`
-/// if more are needed. `typed` messages begin with a type. A body of more than `limit` bytes is
-/// [`DecodeError::TooLong`].
+/// Finds the length-prefixed message at `front`. The first [`HEAD_BYTES`] bytes are enough; `None` if more
+/// are needed. `typed` messages begin with a type.
+///
+/// # Errors
+///
+/// [`DecodeError::TooLong`] for a body of more than `limit` bytes.
 pub fn frame_message(
     front: &[u8],
     version: Version,
@@ -345,7 +348,7 @@ pub fn frame_message(
     }
 }
 
-/// For messages that only some versions have.
+/// Fails for messages that the version does not have.
 const fn decodable(in_version: bool) -> Result<(), DecodeError> {
     if in_version { Ok(()) } else { Err(DecodeError::NotInVersion) }
 }

@@ -1,4 +1,4 @@
-//! What is about the session as a whole: PROBE, GOAWAY and SESSION_UPDATE.
+//! Messages about the session as a whole: PROBE, GOAWAY and SESSION_UPDATE.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -9,13 +9,13 @@ use super::{Features, decodable, encodable};
 use crate::coding::{DecodeError, EncodeError};
 use crate::version::Version;
 
-/// PROBE (03+): what the path to the subscriber can carry, as its publisher sees it.
+/// PROBE (03+): the capacity of the path to the subscriber, as measured by the publisher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
-    /// Bits a second, `None` if not known. `Some(0)` is written as 1.
+    /// Bits per second, `None` if unknown. `Some(0)` is written as 1, because 0 stands for `None`.
     pub bitrate: Option<u64>,
-    /// Round-trip time, `None` if not known. Written in whole milliseconds, at least 1; not written
-    /// on 03.
+    /// Round-trip time, `None` if unknown. It is written in whole milliseconds, at least 1 because 0 stands
+    /// for `None`. Not written on 03.
     pub rtt: Option<Duration>,
 }
 
@@ -46,16 +46,16 @@ impl Probe {
     }
 }
 
-/// GOAWAY (04+): make no new requests here.
+/// GOAWAY (04+): the receiver must make no new requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Goaway {
-    /// Where to go instead, at most [`Goaway::MAX_URI`] bytes; empty if the sender does not say.
-    /// Clients leave it empty.
+    /// Where to connect instead, at most [`Goaway::MAX_URI`] bytes; empty for the same URI. A client leaves
+    /// it empty.
     pub uri: Box<str>,
 }
 
 impl Goaway {
-    /// Bytes of the longest URI that peers take.
+    /// Bytes of the longest URI that peers accept.
     pub const MAX_URI: usize = 8_192;
 
     /// Reads the body of a message.
@@ -82,11 +82,11 @@ impl Goaway {
     }
 }
 
-/// SESSION_UPDATE (up to 02), on the stream of the set-up: what the sender can carry. No deployed peer
-/// sends it, and all ignore it.
+/// SESSION_UPDATE (up to 02), on the setup stream: the capacity of the sender. Deployed peers never send
+/// it, and ignore it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionUpdate {
-    /// Bits a second, `None` if not known. `Some(0)` is written as 1.
+    /// Bits per second, `None` if unknown. `Some(0)` is written as 1, because 0 stands for `None`.
     pub bitrate: Option<u64>,
 }
 

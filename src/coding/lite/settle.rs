@@ -1,7 +1,8 @@
-//! CLIENT_SETUP and SERVER_SETUP: which version is spoken, where the ALPN does not say it (up to 02).
+//! CLIENT_SETUP and SERVER_SETUP: negotiation of the version if the ALPN identifier does not determine it
+//! (up to 02).
 //!
-//! The messages have the shape of those of moq-transport 14, whose versions stand in the same list; the
-//! parameters mean something only there.
+//! The messages have the form of those in moq-transport 14, and its versions may be in the same list.
+//! Parameters have a meaning only there.
 
 use alloc::vec::Vec;
 
@@ -16,7 +17,7 @@ use crate::version::Version;
 const CLIENT_SETUP: u64 = 0x20;
 const SERVER_SETUP: u64 = 0x21;
 
-/// The number by which these messages name `version`, if they can settle on it.
+/// The number of `version` in these messages, if they can negotiate it.
 const fn code(version: Version) -> Option<u64> {
     match version {
         Version::Lite01 => Some(0xff0d_ad01),
@@ -32,19 +33,23 @@ fn from_code(number: u64) -> Option<Version> {
 /// CLIENT_SETUP: the first message of a client, on its first bidirectional stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientSetup {
-    /// What the client speaks, the most wanted first. On reading, without those unknown here.
+    /// The client's versions in order of preference. Unknown ones are left out on decoding.
     pub versions: Vec<Version>,
 }
 
-/// SERVER_SETUP: the answer.
+/// SERVER_SETUP: the answer to CLIENT_SETUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerSetup {
-    /// One of those that the client speaks; `None` is one that is not known here.
+    /// One of the client's versions; `None` is an unknown version.
     pub version: Option<Version>,
 }
 
-/// Finds the message at `front`, of which the first [`HEAD_BYTES`](super::HEAD_BYTES) are enough; `None`
-/// if more are needed. A body of more than `limit` bytes is [`DecodeError::TooLong`].
+/// Finds the message at `front`. The first [`HEAD_BYTES`](super::HEAD_BYTES) bytes are enough; `None` if
+/// more are needed.
+///
+/// # Errors
+///
+/// [`DecodeError::TooLong`] for a body of more than `limit` bytes.
 pub fn frame_settle(front: &[u8], limit: usize) -> Result<Option<Framed>, DecodeError> {
     let head = Cursor::new(front).begin(|cursor| {
         let kind = cursor.varint()?;
@@ -61,13 +66,13 @@ pub fn frame_settle(front: &[u8], limit: usize) -> Result<Option<Framed>, Decode
 }
 
 impl ClientSetup {
-    /// Reads the body of a message with the type that [`Framed::kind`] says.
+    /// Reads the body of a message with the type from [`Framed::kind`].
     pub fn decode_body(kind: Option<u64>, body: &[u8]) -> Result<Self, DecodeError> {
         expect(kind, CLIENT_SETUP)?;
         Cursor::new(body).whole(|cursor| {
             let mut versions = Vec::new();
             for _ in 0..cursor.varint()? {
-                // Few are known, so that few are kept.
+                // Only known versions are kept, each once, so a long list needs no memory.
                 let version = from_code(cursor.varint()?);
                 versions.extend(version.filter(|it| !versions.contains(it)));
             }
@@ -89,7 +94,7 @@ impl ClientSetup {
 }
 
 impl ServerSetup {
-    /// Reads the body of a message with the type that [`Framed::kind`] says.
+    /// Reads the body of a message with the type from [`Framed::kind`].
     pub fn decode_body(kind: Option<u64>, body: &[u8]) -> Result<Self, DecodeError> {
         expect(kind, SERVER_SETUP)?;
         Cursor::new(body).whole(|cursor| {
@@ -116,7 +121,7 @@ fn expect(kind: Option<u64>, expected: u64) -> Result<(), DecodeError> {
     }
 }
 
-/// Even ids have an integer, odd ones bytes behind their length.
+/// Parameters with even ids have an integer as their value, those with odd ids bytes with their length.
 fn skip_parameters(cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
     for _ in 0..cursor.varint()? {
         if cursor.varint()? % 2 == 0 {

@@ -1,4 +1,4 @@
-//! SETUP: what each side says of itself before anything else (05+).
+//! SETUP: how each side describes itself (05+).
 
 use alloc::boxed::Box;
 
@@ -16,32 +16,35 @@ const ROLE: u64 = 3;
 const COST: u64 = 4;
 const HOP: u64 = 5;
 
-/// Parameters that the deployed peers take in one message.
+/// The largest number of parameters that deployed peers accept in one message.
 const MAX_PARAMETERS: u64 = 64;
 
-/// SETUP: parameters, all of them optional; unknown ones are skipped.
+/// SETUP: parameters, all of them optional. Unknown ones are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
-    /// What the sender can do as to PROBE: 0 nothing, 1 [report](Self::REPORT), 2 (and above) send more to find out.
-    /// Absent is 0.
+    /// The sender's abilities for PROBE: 0 for none, 1 to [report](Self::REPORT), 2 and above to increase
+    /// the rate as well in order to measure. Absent: 0.
     pub probe: Option<u64>,
-    /// The root of the session, with its query: from a client, where the transport carries no URL.
-    /// Empty is absent.
+    /// The root of the session, with its query. Sent by a client on transports that do not carry a URL.
+    /// Empty counts as absent.
     pub path: Option<Box<str>>,
-    /// A hint of a client: 1 only publishes, 2 only subscribes. All else is both.
+    /// A hint of the client: 1 if it only publishes, 2 if it only subscribes. Any other value is both.
     pub role: Option<u64>,
-    /// What the link costs. Absent is 1; 0 is a free link.
+    /// The cost of the link. Absent: 1. A free link has 0.
     pub cost: Option<u64>,
-    /// The sender's hop, unknown if it does not say.
+    /// The sender's hop. Absent: unknown.
     pub hop: Hop,
 }
 
 impl Setup {
-    /// The sender tells what it knows of the path, see [`Setup::probe`].
+    /// The sender reports its measurements of the path, see [`Setup::probe`].
     pub const REPORT: u64 = 1;
 
-    /// Reads the body of a message. A parameter that is there twice is [`DecodeError::Duplicate`],
-    /// which the deployed peers answer by closing the session.
+    /// Reads the body of a message.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Duplicate`] if a parameter occurs twice, for which deployed peers close the session.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
         let features = Features::of(version);
         decodable(features.setup)?;

@@ -1,4 +1,4 @@
-//! The Subscribe stream.
+//! The Subscribe stream: a subscription, its updates, and the publisher's answers.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -12,25 +12,25 @@ use crate::path::Path;
 use crate::subscription::Subscription;
 use crate::version::Version;
 
-/// SUBSCRIBE: the first message.
+/// SUBSCRIBE: the first message on the stream.
 ///
-/// Up to 02 only the priority of `want` is written; what is read then wants the latest group, however
-/// old. From 06 on a `want.start` of `None` and of `Some(0)` are the same number, no floor, read as
-/// `None`, and `want.ordered` is not written.
+/// Up to 02 only the priority of `want` is written. The rest is decoded as a request for the latest group,
+/// whatever its age. From 06 on a `want.start` of `None` and of `Some(0)` are both written as 0, which sets
+/// no minimum and is decoded as `None`; `want.ordered` is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
-    /// Names the subscription in GROUP headers: counted from 0 by each subscriber, never reused.
+    /// The number of the subscription in GROUP messages. Each subscriber counts from 0 and never reuses
+    /// one.
     pub id: u64,
     /// The whole path.
     pub broadcast: Path,
     /// Name of the track.
     pub track: Box<str>,
-    /// What is wanted.
+    /// The requested groups and their priority.
     pub want: Subscription,
-    /// First frame wanted of the group `want.start`. Before 06 only 0.
+    /// The first frame of group `want.start`. Must be 0 before 06.
     pub frame_start: u64,
-    /// Last frame wanted, inclusive, of the group `want.end`, which must be given then. Before 06
-    /// only `None`.
+    /// The last frame of group `want.end`, inclusive; it requires a `want.end`. Must be `None` before 06.
     pub frame_end: Option<u64>,
 }
 
@@ -62,10 +62,10 @@ impl Subscribe {
     }
 }
 
-/// SUBSCRIBE_UPDATE (03+): the same as the end of [`Subscribe`].
+/// SUBSCRIBE_UPDATE (03+): replaces the last fields of [`Subscribe`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscribeUpdate {
-    /// What is wanted now.
+    /// The requested groups and their priority from now on.
     pub want: Subscription,
     /// As [`Subscribe::frame_start`].
     pub frame_start: u64,
@@ -148,43 +148,42 @@ fn encode_want(
     Ok(writer.option(frame_end)?)
 }
 
-/// What the publisher says of a subscription; typed from 03 on, see
-/// [`Features::typed_responses`].
+/// An answer of the publisher. From 03 on it has a type, see [`Features::typed_responses`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscribeResponse {
-    /// SUBSCRIBE_OK, up to 04: always the first. Only the priority is written on 01, nothing on 02; the
-    /// rest is as the deployed peers say it on decoding, and the priority 0 on 02.
+    /// SUBSCRIBE_OK, up to 04: always the first answer. 01 carries only the priority and 02 nothing. Absent
+    /// fields are decoded as deployed peers would send them, and the priority on 02 as 0.
     Ok {
-        /// The deployed peers repeat the subscriber's.
+        /// Deployed peers repeat the priority of the subscriber.
         priority: u8,
-        /// The deployed peers say `false`.
+        /// Deployed peers send `false`.
         ordered: bool,
-        /// The deployed peers say 0.
+        /// Deployed peers send 0.
         max_age: Duration,
-        /// The first group, `None` if not known.
+        /// The first group, `None` if unknown.
         start: Option<u64>,
-        /// The last group, inclusive, `None` if not known.
+        /// The last group, inclusive, `None` if unknown.
         end: Option<u64>,
     },
-    /// START (also SUBSCRIBE_OK), 05+: at most once.
+    /// START (also SUBSCRIBE_OK), 05+: sent at most once.
     Start {
-        /// No group before this one comes.
+        /// The first group. No earlier one follows.
         group: u64,
     },
-    /// SUBSCRIBE_END, 05+.
+    /// SUBSCRIBE_END, 05+: the subscription is complete.
     End {
-        /// One past the last group. On 05 some peers name the last group itself.
+        /// The number after the last group. On 05 some peers send the number of the last group itself.
         group: u64,
-        /// How many Group streams there were, on 07, where it must be given. Elsewhere not written.
+        /// The number of Group streams. Required on 07, and not written in other versions.
         streams: Option<u64>,
     },
-    /// SUBSCRIBE_DROP, 03 to 06: groups that will not come. Sent by no deployed peer.
+    /// SUBSCRIBE_DROP, 03 to 06: groups that will not be delivered. Deployed peers never send it.
     Drop {
         /// The first of them.
         start: u64,
         /// The last of them, inclusive.
         end: u64,
-        /// Why, a stream error code.
+        /// The reason as a stream error code.
         code: u64,
     },
 }
@@ -203,13 +202,13 @@ impl SubscribeResponse {
         }
     }
 
-    /// SUBSCRIBE_OK of versions that say no more than this.
+    /// SUBSCRIBE_OK of a version that carries no more than the priority.
     const fn bare_ok(priority: u8) -> Self {
         let (start, end) = (None, None);
         Self::Ok { priority, ordered: false, max_age: Duration::ZERO, start, end }
     }
 
-    /// Reads the body of a message with the type that [`Framed::kind`](super::Framed::kind) says.
+    /// Reads the body of a message with the type from [`Framed::kind`](super::Framed::kind).
     pub fn decode_body(
         kind: Option<u64>,
         body: &[u8],

@@ -1,4 +1,4 @@
-//! The Track and Fetch streams: what a track is, and one group of it.
+//! The Track and Fetch streams: the properties of a track, and one of its groups.
 
 use alloc::boxed::Box;
 
@@ -11,7 +11,7 @@ use crate::subscription::TrackInfo;
 use crate::time::Timescale;
 use crate::version::Version;
 
-/// TRACK (05+): asks for TRACK_INFO.
+/// TRACK (05+): requests TRACK_INFO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackRequest {
     /// The whole path.
@@ -79,7 +79,7 @@ pub fn encode_track_info(
     })
 }
 
-/// FETCH (03+): asks for one group. The answer is bare frames.
+/// FETCH (03+): requests one group. The answer consists of frames only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
     /// The whole path.
@@ -90,9 +90,9 @@ pub struct Fetch {
     pub priority: u8,
     /// Number of the group.
     pub group: u64,
-    /// First frame wanted. Before 06 only 0.
+    /// The first frame. Must be 0 before 06.
     pub frame_start: u64,
-    /// Last frame wanted, inclusive and not before `frame_start`. Before 06 only `None`.
+    /// The last frame, inclusive and not before `frame_start`. Must be `None` before 06.
     pub frame_end: Option<u64>,
 }
 
