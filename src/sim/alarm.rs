@@ -1,19 +1,19 @@
-//! Polling only what was woken.
+//! Polling only after a wake-up.
 
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 
-/// Whoever waits with it is asked again only after it was woken, as by an executor: a wake-up that is lost
-/// is so seen by whoever reads.
+/// A reader that is polled again only after it was woken, as by an executor. A test with it notices a lost
+/// wake-up.
 #[derive(Clone, Debug)]
-pub struct Alarm(Arc<Rang>);
+pub struct Alarm(Arc<Signal>);
 
 #[derive(Debug)]
-struct Rang(AtomicBool);
+struct Signal(AtomicBool);
 
-impl Wake for Rang {
+impl Wake for Signal {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -21,27 +21,27 @@ impl Wake for Rang {
 
 impl Default for Alarm {
     fn default() -> Self {
-        Self(Arc::new(Rang(AtomicBool::new(true))))
+        Self(Arc::new(Signal(AtomicBool::new(true))))
     }
 }
 
 impl Alarm {
-    /// One that rang, so that what it is for is asked once.
+    /// An alarm that has been woken already, so that the first poll takes place.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What wakes it.
+    /// The waker that sets it.
     pub fn waker(&self) -> Waker {
         self.0.clone().into()
     }
 
-    /// Whether it was woken since the last time.
+    /// Whether it was woken since the last call.
     pub fn rang(&mut self) -> bool {
         self.0.0.swap(false, Ordering::Relaxed)
     }
 
-    /// Asks `poll`, if it was woken since that was pending.
+    /// Calls `poll` if the alarm was woken since `poll` last returned pending.
     pub fn poll<T>(&mut self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         if !self.rang() {
             return Poll::Pending;

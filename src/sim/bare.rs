@@ -1,4 +1,4 @@
-//! A machine without anything above it.
+//! A machine without a driver.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -8,21 +8,21 @@ use crate::machine::{Action, Command, Datagram, Event, Input, Machine, Open, Sou
 use crate::stream::StreamId;
 use crate::time::Instant;
 
-/// A [`Machine`] with its source. What it tells is kept for whoever looks.
+/// A [`Machine`] with its source. It collects the events for a test to inspect.
 #[derive(Debug)]
 pub struct Bare<S> {
     /// The machine.
     pub machine: Machine,
-    /// Where it reads what it sends.
+    /// The source of the frames that it sends.
     pub source: S,
     /// The events that were pulled, in order.
     pub events: Vec<Event>,
-    /// No event is pulled while this many are kept: an application that does not keep up.
+    /// The number of events to collect. No further event is pulled then, as by a slow application.
     pub room: usize,
 }
 
 impl<S> Bare<S> {
-    /// One with room for any number of events.
+    /// An endpoint that collects any number of events.
     pub const fn new(machine: Machine, source: S) -> Self {
         Self { machine, source, events: Vec::new(), room: usize::MAX }
     }

@@ -1,49 +1,50 @@
-//! What lies between the two ends.
+//! The link between two endpoints.
 
 use core::time::Duration;
 
 #[cfg(doc)]
 use crate::machine::{Datagram, Machine, Open, Write};
 
-/// How a connection behaves. Everything holds for each direction by itself.
+/// The properties of a connection. Each applies to both directions separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Link {
-    /// What all chances below are drawn from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// From one end to the other.
+    /// The time from one end to the other.
     pub latency: Duration,
-    /// On top of it, up to this much, by chance, for each write: streams overtake each other.
+    /// A random delay of up to this much is added for each write, so that streams overtake each other.
     pub jitter: Duration,
-    /// Bytes of one stream that the other end has not read.
+    /// Bytes of one stream that may be sent and not read yet.
     pub stream_window: u64,
-    /// Bytes of all streams that the other end has not read.
+    /// Bytes of all streams that may be sent and not read yet.
     pub connection_window: u64,
-    /// Unidirectional streams of one end that exist at once. The credit comes back when the other end
-    /// is done with one.
+    /// Unidirectional streams of one end that are open at the same time. The credit for a stream returns
+    /// when the other end is done with it.
     pub uni_streams: u64,
-    /// Bidirectional streams of one end that exist at once.
+    /// Bidirectional streams of one end that are open at the same time.
     pub bi_streams: u64,
-    /// Bytes a millisecond; `None` is without bound. A write is on its way when the one before it is.
+    /// Bytes per millisecond; `None` is unlimited. A write departs after the one before it.
     pub bandwidth: Option<u64>,
-    /// Bytes that one [`Write`] takes at most; by chance fewer where [`shuffle`](Self::shuffle) is set.
+    /// The most bytes that one [`Write`] accepts. With [`shuffle`](Self::shuffle) a random number up to it.
     pub max_write: usize,
-    /// Bytes that the machine is given at once, at most; by chance fewer with `shuffle`.
+    /// The most bytes in one [`Input::Data`](crate::machine::Input::Data). With `shuffle` a random number
+    /// up to it.
     pub max_read: usize,
-    /// What can happen at an instant happens in any order: streams, calls, RESET before the bytes that
-    /// were sent before it. Without it inputs come first, streams in the order of their ids, and RESET
-    /// behind the bytes.
+    /// Whatever can happen at an instant happens in a random order: streams, calls, and RESET before bytes
+    /// that were sent earlier. Otherwise inputs come first, streams in the order of their ids, and RESET
+    /// after the bytes.
     pub shuffle: bool,
-    /// One in this many [`Open`], [`Write`] and [`Datagram`] guards is dropped without an answer. 0: none.
+    /// One in this many [`Open`], [`Write`] and [`Datagram`] guards is dropped unanswered; 0 for none.
     pub drop_guards: u64,
-    /// Bytes of the largest datagram; 0, the default of all links: there are none.
+    /// Bytes of the largest datagram. With 0, the default of all links, there are none.
     pub max_datagram: usize,
-    /// One in this many datagrams is lost. 0: none.
+    /// One in this many datagrams is lost; 0 for none.
     pub lose_datagrams: u64,
 }
 
 impl Link {
-    /// Fast, wide, and in order.
+    /// A fast and wide link that keeps the order.
     pub const fn perfect() -> Self {
         Self {
             seed: 0,
@@ -63,7 +64,8 @@ impl Link {
         }
     }
 
-    /// A wide-area link: 25 ms one way, and up to 5 more, so that streams overtake each other.
+    /// A wide-area link: 25 ms in each direction and up to 5 ms of jitter, so that streams overtake each
+    /// other.
     pub const fn wide(seed: u64) -> Self {
         Self {
             seed,
@@ -74,8 +76,8 @@ impl Link {
         }
     }
 
-    /// Everything that may go badly without breaking a promise of QUIC: tiny windows, two
-    /// unidirectional streams at once, few bytes at a time, any order, guards that are dropped.
+    /// Everything that QUIC allows to go badly: tiny windows, two unidirectional streams, few bytes at a
+    /// time, any order, dropped guards.
     pub const fn hostile(seed: u64) -> Self {
         Self {
             seed,
@@ -95,7 +97,7 @@ impl Link {
         }
     }
 
-    /// With datagrams of up to so many bytes, of which one in `lost` is lost; 0 is none.
+    /// The same link with datagrams of up to `max` bytes. One in `lost` of them is lost; 0 for none.
     #[must_use]
     pub const fn datagrams(mut self, max: usize, lost: u64) -> Self {
         self.max_datagram = max;
@@ -103,7 +105,7 @@ impl Link {
         self
     }
 
-    /// As [`hostile`](Self::hostile), and byte by byte.
+    /// Like [`hostile`](Self::hostile), and byte by byte.
     pub const fn byte_by_byte(seed: u64) -> Self {
         Self { max_write: 1, max_read: 1, ..Self::hostile(seed) }
     }

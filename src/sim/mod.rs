@@ -1,9 +1,9 @@
-//! Two endpoints joined in memory, without QUIC: a link with windows, stream credit, bandwidth,
-//! reordering and faults, on a clock that only moves when it is told to. The same seed gives the
-//! same run, line by line of its [`Trace`].
+//! Two endpoints joined in memory, without QUIC: a link with windows, stream credit, bandwidth, reordering
+//! and faults, and a clock that only a test moves. The same seed gives the same run, line by line of its
+//! [`Trace`].
 //!
-//! For tests and benches of anything that drives a [`Machine`]: implement [`Endpoint`], or join
-//! [`Bare`] machines. Outside semver.
+//! It serves tests and benches of anything that drives a [`Machine`]: implement [`Endpoint`], or join
+//! [`Bare`] machines. It is outside of semver.
 
 mod alarm;
 mod bare;
@@ -36,7 +36,7 @@ use crate::time::Instant;
 #[cfg(doc)]
 use crate::machine::Machine;
 
-/// What stands at one end of a [`Link`]: the calls of a [`Machine`], which knows its own source.
+/// One end of a [`Link`]: the calls of a [`Machine`] without the source, which the endpoint owns.
 pub trait Endpoint {
     /// As [`Machine::handle`].
     fn handle(&mut self, now: Instant, input: Input);
@@ -44,8 +44,8 @@ pub trait Endpoint {
     /// As [`Machine::handle_timeout`].
     fn handle_timeout(&mut self, now: Instant);
 
-    /// One bounded piece of what the endpoint does by itself, such as to pull an event. `false`: there
-    /// was nothing to do. As [`Driver::work`](crate::Driver::work).
+    /// Performs one bounded step of the endpoint's own work, such as pulling an event. `false`: there was
+    /// nothing to do. See [`Driver::work`](crate::Driver::work).
     fn work(&mut self, now: Instant) -> bool;
 
     /// As [`Machine::poll_action`].
@@ -54,7 +54,7 @@ pub trait Endpoint {
     /// As [`Machine::poll_open`].
     fn poll_open(&mut self) -> Option<Open<'_>>;
 
-    /// As [`Machine::poll_datagram`]; one that sends none need not say so.
+    /// As [`Machine::poll_datagram`]. An endpoint without datagrams need not implement it.
     fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
         None
     }
@@ -65,7 +65,7 @@ pub trait Endpoint {
     /// As [`Machine::poll_timeout`].
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// As [`Machine::has_work`]: `false` once each of the calls above gave nothing.
+    /// As [`Machine::has_work`]: `false` once none of the calls above returns anything.
     fn has_work(&self) -> bool;
 
     /// As [`Machine::read_limit`].
@@ -74,13 +74,14 @@ pub trait Endpoint {
     /// As [`Machine::is_closed`].
     fn is_closed(&self) -> bool;
 
-    /// As [`Driver::poll_wake`](crate::Driver::poll_wake), of one that is woken by what nobody told it.
+    /// As [`Driver::poll_wake`](crate::Driver::poll_wake), for an endpoint that handles of its model can
+    /// wake.
     fn poll_wake(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 
-    /// What it remembers, if it counts that: nothing when the connection is gone, which is checked when
-    /// a [`Pair`] is dropped.
+    /// The census of the endpoint, if it has one. It must be empty once the connection is gone, which
+    /// dropping a [`Pair`] checks.
     fn census(&self) -> Census {
         Census::default()
     }

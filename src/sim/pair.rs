@@ -18,11 +18,10 @@ use crate::time::Instant;
 
 /// Two endpoints joined by a [`Link`].
 ///
-/// As in an adapter, an end has its turn when it is told something, when a deadline is due, and when it is
-/// woken, and never otherwise.
+/// As in an adapter, an end runs only when it has an input, when a deadline is due, and when it is woken.
 ///
-/// The clock stands still until [`run_until_idle`](Self::run_until_idle),
-/// [`advance`](Self::advance) or [`sleep_to_deadline`](Self::sleep_to_deadline) move it.
+/// The clock moves only in [`run_until_idle`](Self::run_until_idle), [`advance`](Self::advance) and
+/// [`sleep_to_deadline`](Self::sleep_to_deadline).
 #[derive(Debug)]
 pub struct Pair<C: Endpoint, S: Endpoint> {
     /// The end that dialed.
@@ -32,59 +31,59 @@ pub struct Pair<C: Endpoint, S: Endpoint> {
     net: Net,
 }
 
-/// Everything but the endpoints.
+/// Everything except the endpoints.
 #[derive(Debug)]
 struct Net {
     link: Link,
-    /// There are datagrams, or there were.
+    /// Whether there are datagrams, or were before.
     datagrams: bool,
     datagrams_sent: u64,
     random: Random,
     now: Instant,
     trace: Trace,
     ends: [End; 2],
-    /// Each direction of each stream that is not over, by who receives it.
+    /// Each open direction of each stream, by its receiver.
     halves: BTreeMap<(Side, StreamId), Half>,
-    /// When something comes next on those on which something is on its way.
+    /// When the next thing arrives, for each direction with something in flight.
     due: BTreeSet<(Instant, Side, StreamId)>,
-    /// How many times a stream was looked at.
+    /// How often the state of a stream was updated.
     looks: u64,
-    /// Deadlines in a row at which nothing went over the link.
+    /// Consecutive deadlines without any traffic.
     silent_deadlines: u64,
 }
 
-/// What the QUIC of one end knows.
+/// The QUIC state of one end.
 #[derive(Debug)]
 struct End {
     closed: bool,
-    /// It has its turn. It ends when there is nothing to do, and then the alarm begins the next one.
+    /// Whether the end is running. It stops when there is nothing to do, and the alarm restarts it.
     awake: bool,
     alarm: Alarm,
-    /// Streams opened, ever, by kind.
+    /// The number of streams opened so far, by kind.
     opened: [u64; 2],
-    /// Streams that may have been opened, ever, by kind.
+    /// The number of streams that could be opened so far, by kind.
     credit: [u64; 2],
-    /// Was refused a stream and waits for credit.
+    /// Whether a stream was refused, so that the end waits for credit, by kind.
     waits: [bool; 2],
-    /// Streams of the other end that this one was told of, by kind.
+    /// The number of streams of the other end that were reported to this one, by kind.
     known: [u64; 2],
     /// Bytes that may be sent on all streams together.
     window: u64,
-    /// Streams on which something came that it can be given now.
+    /// Streams with something to deliver to this end now.
     ready: BTreeSet<StreamId>,
-    /// Streams that took no more.
+    /// Streams that blocked.
     parked: BTreeSet<StreamId>,
-    /// Those of them that would take bytes now, as far as the stream is concerned.
+    /// Blocked streams whose own window has room again.
     writable: BTreeSet<StreamId>,
-    /// When what was written is on its way.
+    /// When everything written so far has departed.
     busy_until: Instant,
-    /// What comes from the other end beside bytes of streams, in order.
+    /// What arrives from the other end apart from stream data, in order.
     mail: VecDeque<(Instant, Mail)>,
-    /// Datagrams from the other end, by when they arrive and by number.
+    /// Datagrams from the other end, by arrival and number.
     datagrams: BTreeMap<(Instant, u64), Bytes>,
-    /// Was told how large they may be.
+    /// The last maximum size of datagrams that was reported to it.
     max_datagram: usize,
-    /// Was told that there is no room for one.
+    /// Whether a datagram was refused for lack of room.
     full: bool,
 }
 
@@ -99,24 +98,24 @@ enum Mail {
 /// One direction of a stream.
 #[derive(Debug, Default)]
 struct Half {
-    /// What was sent and not read, with its arrival.
+    /// Data that was sent and not read yet, with its arrival.
     wire: VecDeque<(Instant, Bytes)>,
     fin: Option<Instant>,
     reset: Option<(Instant, Code)>,
     /// Bytes that may be sent.
     window: u64,
-    /// The sender heard STOP: what it writes goes nowhere.
-    stop_heard: bool,
-    /// The receiver does not want it.
+    /// Whether the sender received STOP_SENDING. Its writes are discarded from then on.
+    stop_received: bool,
+    /// Whether the receiver sent STOP_SENDING.
     stopped: bool,
-    /// The receiver found a read limit of 0, and waits to hear that it should read on.
+    /// Whether the receiver's read limit was 0, so that it must ask to resume.
     held: bool,
     priority: i32,
     /// Its entry in [`Net::due`].
     due: Option<Instant>,
 }
 
-/// What can be tried at an instant, at one end.
+/// A step of one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Deliver,
@@ -132,64 +131,63 @@ const SIDES: [Side; 2] = [Side::Client, Side::Server];
 const TASKS: [Task; 7] =
     [Task::Deliver, Task::Timeout, Task::Work, Task::Act, Task::Open, Task::Send, Task::Write];
 
-/// Bytes that are on their way at once where there is a bandwidth.
+/// Bytes that depart at once on a link with a bandwidth.
 const PACKET: usize = 1_200;
-/// Steps in which the clock stands still; far more than any run needs that comes to an end.
+/// Steps without moving the clock, far more than a run needs that ends.
 const MAX_STEPS: u64 = 2_000_000;
-/// Deadlines one after the other of a session that does nothing.
+/// Deadlines in a row of an idle session.
 const MAX_TIMERS: usize = 50;
-/// Steps in a row in which nothing goes over the link in either direction.
+/// Steps in a row without any traffic.
 const MAX_SILENT_STEPS: u64 = 100_000;
-/// Instants at which something happens in one call, and deadlines in a row at which nothing goes over the
-/// link.
+/// Instants in one call, and deadlines in a row without any traffic.
 const MAX_INSTANTS: u64 = 1_000_000;
 const MAX_SILENT_DEADLINES: u64 = 10_000;
 
 impl<C: Endpoint, S: Endpoint> Pair<C, S> {
-    /// Joins two endpoints, at the instant 0.
+    /// Joins two endpoints at instant 0.
     pub fn new(client: C, server: S, link: Link) -> Self {
         Self { client, server, net: Net::new(link) }
     }
 
-    /// What time it is.
+    /// The current time.
     pub const fn now(&self) -> Instant {
         self.net.now
     }
 
-    /// What happened so far.
+    /// The trace of the run so far.
     pub const fn trace(&self) -> &Trace {
         &self.net.trace
     }
 
-    /// Keeps no line of what happened so far: for who counts what is allocated.
+    /// Discards the trace so far, for tests that count allocations.
     pub fn forget_trace(&mut self) {
         self.net.trace = Trace::new();
     }
 
-    /// How the connection behaves from now on. What was promised before still holds: windows and
-    /// stream credit only come back as they are used.
+    /// The link, to change its properties. Windows and stream credit that were granted before remain.
     pub const fn link(&mut self) -> &mut Link {
         &mut self.net.link
     }
 
-    /// What `side` asked for with [`Action::SetPriority`] for its half of a stream that is not over.
+    /// The priority that `side` last set with [`Action::SetPriority`] for its half of a stream, `None` if
+    /// the half is closed.
     pub fn priority(&self, side: Side, id: StreamId) -> Option<i32> {
         self.net.halves.get(&(side.peer(), id)).map(|half| half.priority)
     }
 
-    /// Streams that `side` opened and that are not over.
+    /// The number of open streams that `side` opened.
     pub fn streams(&self, side: Side, dir: Dir) -> usize {
         let ids: BTreeSet<_> = self.net.halves.keys().map(|(_, id)| *id).collect();
         ids.into_iter().filter(|id| (id.initiator(), id.dir()) == (side, dir)).count()
     }
 
-    /// How many times a stream was looked at so far. It grows with what is sent, and not with the streams
-    /// that exist.
+    /// How often the state of a stream was updated so far. It grows with the traffic, not with the number
+    /// of open streams.
     pub const fn looks(&self) -> u64 {
         self.net.looks
     }
 
-    /// Does one thing that can be done at this instant. `false`: there is none.
+    /// Performs one step that is possible at this instant. `false`: there is none.
     pub fn step(&mut self) -> bool {
         let mut tasks = [(Side::Client, Task::Deliver); 2 * TASKS.len()];
         let possible = TASKS.iter().filter(|task| self.net.datagrams || **task != Task::Send);
@@ -209,7 +207,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         tasks.iter().any(|(side, task)| self.attempt(*side, *task))
     }
 
-    /// Does at most `count` things that can be done at this instant.
+    /// Performs at most `count` steps that are possible at this instant.
     pub fn steps(&mut self, count: usize) {
         for _ in 0..count {
             if !self.step() {
@@ -218,13 +216,13 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         }
     }
 
-    /// Goes on until nothing is on its way and nothing can be done. The clock moves with what arrives,
-    /// not to the deadlines of the endpoints.
+    /// Runs until nothing is in flight and nothing can be done. The clock moves to arrivals, but not to the
+    /// deadlines of the endpoints.
     ///
     /// # Panics
     ///
-    /// If that takes too many steps, or an endpoint says that it has work and gives nothing: it names
-    /// who is busy.
+    /// If that takes too many steps, or if an endpoint has work and yields nothing. The message names the
+    /// endpoint.
     pub fn run_until_idle(&mut self) {
         for _ in 0..MAX_INSTANTS {
             self.exhaust();
@@ -233,10 +231,10 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 None => return,
             }
         }
-        panic!("{} sends without end:\n{}", self.who(), self.tail());
+        panic!("{} never stops sending:\n{}", self.busy_ends(), self.last_lines());
     }
 
-    /// Goes on until `time` has passed, with everything that falls due.
+    /// Runs until `time` has passed, with all arrivals and deadlines in it.
     ///
     /// # Panics
     ///
@@ -252,14 +250,19 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 _ => break,
             }
             instants += 1;
-            assert!(instants < MAX_INSTANTS, "{} never sleeps:\n{}", self.who(), self.tail());
+            assert!(
+                instants < MAX_INSTANTS,
+                "{} never becomes idle:\n{}",
+                self.busy_ends(),
+                self.last_lines()
+            );
         }
         self.net.pass_to(target);
         self.exhaust();
     }
 
-    /// Goes on until nothing happens, then sleeps to the next deadline and goes on until nothing
-    /// happens. `false`: there is no deadline.
+    /// Runs until idle, moves the clock to the next deadline, and runs until idle again. `false`: there is
+    /// no deadline.
     ///
     /// # Panics
     ///
@@ -274,19 +277,19 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         self.net.silent_deadlines = if is_silent { self.net.silent_deadlines + 1 } else { 0 };
         assert!(
             self.net.silent_deadlines < MAX_SILENT_DEADLINES,
-            "one deadline follows the other, the next one is {:?}:\n{}",
+            "deadlines follow each other without any traffic, the next one is {:?}:\n{}",
             self.next_deadline(),
-            self.tail()
+            self.last_lines()
         );
         true
     }
 
-    /// Goes on until nothing is left to wait for, and checks that both ends remember no more than those
-    /// of `fresh`, which are made alike and did nothing. If one of them is closed there is nothing to check.
+    /// Runs until there is nothing left to wait for, and checks that both ends hold no more state than
+    /// those of `fresh`, an identical pair that did nothing. A closed pair is not checked.
     ///
     /// # Panics
     ///
-    /// If an end remembers something else, and as [`run_until_idle`](Self::run_until_idle).
+    /// If an end holds other state, and as [`run_until_idle`](Self::run_until_idle).
     pub fn assert_unused(&mut self, mut fresh: Self) {
         for pair in [&mut *self, &mut fresh] {
             pair.net.link = Link::perfect();
@@ -298,21 +301,21 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         }
         for side in SIDES {
             let left = self.at(side).census().beyond(&fresh.at(side).census());
-            assert!(left.is_empty(), "the {side:?} remembers, and would unused: {left:?}");
+            assert!(left.is_empty(), "state of the {side:?}, here and unused: {left:?}");
         }
     }
 
-    /// The connection breaks, at both ends at once.
+    /// Breaks the connection at both ends.
     pub fn disconnect(&mut self) {
         for side in SIDES {
             let input = Input::Closed { error: Error::Disconnected };
             self.give(side, input);
-            self.net.shut(side);
+            self.net.close_end(side);
         }
         self.net.halves.clear();
     }
 
-    /// When something happens next: at once, if an endpoint has work. For who joins several pairs.
+    /// The time of the next step: now, if an endpoint has work. For tests that join several pairs.
     pub fn next_event(&self) -> Option<Instant> {
         if self.client.has_work() || self.server.has_work() {
             return Some(self.net.now);
@@ -321,7 +324,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         next.map(|at| at.max(self.net.now))
     }
 
-    /// Moves the clock without doing anything. For who joins several pairs.
+    /// Moves the clock and does nothing else. For tests that join several pairs.
     pub fn skip_to(&mut self, at: Instant) {
         self.net.pass_to(at);
     }
@@ -334,57 +337,57 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let mut silent = 0;
         for _ in 0..MAX_STEPS {
             let before = self.net.trace.lines().len();
-            // A call that gives nothing may tidy up, and so let another one give something.
+            // A call that yields nothing may clean up, and so enable another one.
             if !self.step() && !self.step() {
                 for side in SIDES {
                     let busy = self.at(side).has_work();
-                    assert!(!busy, "{side:?} has work but gives nothing:\n{}", self.tail());
-                    self.rest(side);
+                    assert!(!busy, "{side:?} has work but yields nothing:\n{}", self.last_lines());
+                    self.end_turn(side);
                 }
                 return;
             }
             silent = if self.net.trace.lines().len() == before { silent + 1 } else { 0 };
             assert!(
                 silent < MAX_SILENT_STEPS,
-                "{} is busy with nothing:\n{}",
-                self.who(),
-                self.tail()
+                "{} works without any traffic:\n{}",
+                self.busy_ends(),
+                self.last_lines()
             );
         }
-        panic!("{} does not come to an end:\n{}", self.who(), self.tail());
+        panic!("{} never becomes idle:\n{}", self.busy_ends(), self.last_lines());
     }
 
-    /// The turn of an end is over.
-    fn rest(&mut self, side: Side) {
+    /// Ends the turn of an end.
+    fn end_turn(&mut self, side: Side) {
         let end = self.net.end(side);
         end.awake = false;
         end.alarm.rang();
         let waker = end.alarm.waker();
         let wakes = self.at(side).poll_wake(&mut Context::from_waker(&waker));
-        assert!(wakes.is_pending(), "{side:?} is woken and has no work:\n{}", self.tail());
+        assert!(wakes.is_pending(), "{side:?} is woken and has no work:\n{}", self.last_lines());
     }
 
-    /// Whether an end has its turn, or has a reason to have one.
+    /// Whether an end is running, or has a reason to.
     fn is_awake(&mut self, side: Side) -> bool {
         let end = self.net.end(side);
         end.awake |= end.alarm.rang();
         if end.awake || !self.at(side).has_work() {
             return self.net.end(side).awake;
         }
-        // A test told it something by itself, which needs no waker.
+        // A test called it directly, which needs no waker.
         let waker = self.net.end(side).alarm.waker();
         let wakes = self.at(side).poll_wake(&mut Context::from_waker(&waker));
-        assert!(wakes.is_pending(), "{side:?} has work and was not woken:\n{}", self.tail());
+        assert!(wakes.is_pending(), "{side:?} has work and was not woken:\n{}", self.last_lines());
         self.net.end(side).awake = true;
         true
     }
 
-    fn who(&mut self) -> String {
+    fn busy_ends(&mut self) -> String {
         let [client, server] = SIDES.map(|side| self.at(side).has_work());
         format!("(client has work: {client}, server has work: {server})")
     }
 
-    fn tail(&self) -> String {
+    fn last_lines(&self) -> String {
         let lines = self.net.trace.lines();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
@@ -447,7 +450,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
 
     // ---- in ----------------------------------------------------------------------------------
 
-    /// Tells an end one thing that arrived or became possible.
+    /// Delivers one input to an end.
     fn deliver(&mut self, side: Side) -> bool {
         if self.net.end(side).closed {
             return false;
@@ -469,12 +472,12 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let end = &self.net.ends[side as usize];
         if let Some(id) = end.ready.iter().nth(choice).copied() {
             self.deliver_stream(side, id);
-            self.net.look(side, id);
+            self.net.update_ready(side, id);
         } else if choice - end.ready.len() < writable {
             let id = end.writable.iter().nth(choice - end.ready.len()).copied();
             let id = id.expect("there are as many");
             self.net.end(side).parked.remove(&id);
-            self.net.look_parked(side, id);
+            self.net.update_writable(side, id);
             self.give(side, Input::Writable { id });
         } else {
             self.deliver_mail(side);
@@ -482,7 +485,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         true
     }
 
-    /// Tells an end what there is to tell of datagrams.
+    /// Delivers one input about datagrams to an end.
     fn deliver_datagram(&mut self, side: Side) -> bool {
         let (now, max) = (self.net.now, self.net.link.max_datagram);
         let end = self.net.end(side);
@@ -505,7 +508,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     fn deliver_stream(&mut self, side: Side, id: StreamId) {
         let (known, kind) = (self.net.end(side).known, id.dir() as usize);
         if id.initiator() != side && id.as_u64() >> 2 >= known[kind] {
-            // A stream opens all before it (RFC 9000 section 2.1).
+            // A stream opens all streams of its kind with lower ids (RFC 9000 section 2.1).
             let opened = StreamId::new(id.initiator(), id.dir(), known[kind]);
             self.net.end(side).known[kind] += 1;
             return self.give(side, Input::Opened { id: opened });
@@ -555,7 +558,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 half.wire.pop_front();
             }
         }
-        // FIN may come with the last bytes, or alone.
+        // FIN arrives with the last bytes, or alone.
         let ends = half.wire.is_empty() && half.fin.is_some_and(|at| at <= now);
         let fin = ends && (bytes.is_empty() || !(net.link.shuffle && net.random.once_in(2)));
         net.read(side, id, bytes.len() as u64);
@@ -570,7 +573,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let net = &mut self.net;
         match mail {
             Mail::Closed(code) => {
-                net.shut(side);
+                net.close_end(side);
                 self.give(side, Input::Closed { error: Error::from_session_code(code) });
             }
             Mail::Credit(dir) => {
@@ -583,8 +586,8 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
             Mail::Stop(id, code) => {
                 let Some(half) = net.halves.get_mut(&(side.peer(), id)) else { return };
                 if half.reset.is_none() {
-                    half.stop_heard = true;
-                    net.look_parked(side, id);
+                    half.stop_received = true;
+                    net.update_writable(side, id);
                     self.give(side, Input::Stopped { id, code });
                 }
             }
@@ -593,7 +596,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 if let Some(half) = net.halves.get_mut(&(side.peer(), id)) {
                     half.window += bytes;
                 }
-                net.look_parked(side, id);
+                net.update_writable(side, id);
             }
         }
     }
@@ -635,7 +638,10 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         if net.drops_guard() {
             return true;
         }
-        assert!(datagram.size() <= net.link.max_datagram, "larger than what there is room for");
+        assert!(
+            datagram.size() <= net.link.max_datagram,
+            "the datagram is larger than the maximum"
+        );
         let now = net.now;
         if net.end(side).busy_until > now {
             datagram.blocked();
@@ -671,7 +677,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
             write.accepted(total);
             return true;
         };
-        if half.reset.is_some() || half.stop_heard {
+        if half.reset.is_some() || half.stop_received {
             write.accepted(total);
             net.log(side, format_args!("-> {id}: {total} bytes go nowhere"));
             if fin {
@@ -709,7 +715,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         };
         net.log(side, format_args!("-> {id}: write {}/{total}{end}", Hex(&bytes)));
         net.send(side, id, bytes.freeze(), fin);
-        net.look_parked(side, id);
+        net.update_writable(side, id);
         true
     }
 }
@@ -724,7 +730,7 @@ impl<C: Endpoint, S: Endpoint> Drop for Pair<C, S> {
         self.run_until_idle();
         for side in SIDES {
             let census = self.at(side).census();
-            assert!(census.is_empty(), "the {side:?} remembers behind the end: {census:?}");
+            assert!(census.is_empty(), "the {side:?} holds state after the end: {census:?}");
         }
     }
 }
@@ -776,18 +782,18 @@ impl Net {
         &mut self.ends[side as usize]
     }
 
-    /// Moves the clock, never back.
+    /// Moves the clock, never backwards.
     fn pass_to(&mut self, at: Instant) {
         self.now = self.now.max(at);
         while self.due.first().is_some_and(|(at, ..)| *at <= self.now) {
             if let Some((_, side, id)) = self.due.pop_first() {
-                self.look(side, id);
+                self.update_ready(side, id);
             }
         }
     }
 
-    /// Sees what one direction of a stream has for its receiver, now or next.
-    fn look(&mut self, side: Side, id: StreamId) {
+    /// Updates whether one direction of a stream has something for its receiver, now or later.
+    fn update_ready(&mut self, side: Side, id: StreamId) {
         self.looks += 1;
         let (now, end) = (self.now, &mut self.ends[side as usize]);
         let half = self.halves.get_mut(&(side, id)).filter(|_| !end.closed);
@@ -813,11 +819,11 @@ impl Net {
         }
     }
 
-    /// Sees whether a stream that took no more takes something again.
-    fn look_parked(&mut self, side: Side, id: StreamId) {
+    /// Updates whether a blocked stream has room again.
+    fn update_writable(&mut self, side: Side, id: StreamId) {
         self.looks += 1;
         let half = self.halves.get(&(side.peer(), id));
-        let takes = half.is_none_or(|half| half.window > 0 || half.stop_heard);
+        let takes = half.is_none_or(|half| half.window > 0 || half.stop_received);
         let end = &mut self.ends[side as usize];
         match takes && end.parked.contains(&id) {
             true => end.writable.insert(id),
@@ -825,8 +831,8 @@ impl Net {
         };
     }
 
-    /// An end is closed: nothing comes there any more.
-    fn shut(&mut self, side: Side) {
+    /// Closes an end, which receives nothing from then on.
+    fn close_end(&mut self, side: Side) {
         let end = self.end(side);
         end.closed = true;
         end.ready.clear();
@@ -849,7 +855,7 @@ impl Net {
         self.ends[sender as usize].busy_until.max(self.now) + self.link.latency + jitter
     }
 
-    /// The link is busy with so many bytes.
+    /// Occupies the link for the time that this many bytes take.
     fn occupy(&mut self, side: Side, bytes: u64) {
         if let Some(bandwidth) = self.link.bandwidth {
             let time = Duration::from_micros((bytes * 1_000).div_ceil(bandwidth.max(1)));
@@ -865,7 +871,7 @@ impl Net {
         let at = self.arrival(side);
         let Some(half) = self.halves.get_mut(&(side.peer(), id)) else { return };
         half.window -= n;
-        // In order within the stream.
+        // Bytes arrive in order within a stream.
         let at = half.wire.back().map_or(at, |(before, _)| at.max(*before));
         if n > 0 {
             half.wire.push_back((at, bytes));
@@ -873,10 +879,10 @@ impl Net {
         if fin {
             half.fin = Some(at);
         }
-        self.look(side.peer(), id);
+        self.update_ready(side.peer(), id);
     }
 
-    /// The receiver read bytes: the sender may send as many.
+    /// The receiver read bytes, so the sender may send as many.
     fn read(&mut self, receiver: Side, id: StreamId, bytes: u64) {
         if bytes > 0 {
             self.post(receiver.peer(), Mail::Window(id, bytes));
@@ -891,7 +897,7 @@ impl Net {
         match action {
             Action::Close { code, reason } => {
                 self.log(side, format_args!("-> close {code} {reason}"));
-                self.shut(side);
+                self.close_end(side);
                 self.post(side.peer(), Mail::Closed(code));
                 self.halves.retain(|(receiver, _), _| *receiver != side);
                 let sender = self.end(side.peer());
@@ -907,7 +913,7 @@ impl Net {
                     if !mem::replace(&mut half.stopped, true) {
                         self.post(side.peer(), Mail::Stop(id, code));
                     }
-                    self.look(side, id);
+                    self.update_ready(side, id);
                 }
             }
             Action::SetPriority { id, priority } => {
@@ -920,7 +926,7 @@ impl Net {
                 self.log(side, format_args!("-> {id}: resume"));
                 if let Some(half) = self.halves.get_mut(&(side, id)) {
                     half.held = false;
-                    self.look(side, id);
+                    self.update_ready(side, id);
                 }
             }
         }
@@ -928,21 +934,21 @@ impl Net {
 
     fn reset(&mut self, side: Side, id: StreamId, code: Code) {
         self.end(side).parked.remove(&id);
-        self.look_parked(side, id);
+        self.update_writable(side, id);
         let at = self.arrival(side);
         if let Some(half) = self.halves.get_mut(&(side.peer(), id)) {
-            // A RESET behind FIN says nothing new to who has everything.
+            // A RESET after FIN means nothing to a receiver that has everything.
             half.reset.get_or_insert((at, code));
-            self.look(side.peer(), id);
+            self.update_ready(side.peer(), id);
         }
     }
 
-    /// One direction is over. The credit for a stream comes back with its last one.
+    /// Removes one direction of a stream. The credit for a stream returns with its last direction.
     fn drop_half(&mut self, receiver: Side, id: StreamId) {
         let Some(half) = self.halves.remove(&(receiver, id)) else { return };
         half.due.map(|at| self.due.remove(&(at, receiver, id)));
-        self.look(receiver, id);
-        self.look_parked(receiver.peer(), id);
+        self.update_ready(receiver, id);
+        self.update_writable(receiver.peer(), id);
         let unread = half.wire.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         self.read(receiver, id, unread);
         if !self.halves.contains_key(&(receiver.peer(), id)) {
@@ -950,7 +956,7 @@ impl Net {
         }
     }
 
-    /// When the next thing arrives or becomes possible, if that is later.
+    /// When the next thing arrives or becomes possible, if that is later than now.
     fn next_arrival(&self) -> Option<Instant> {
         let streams = self.due.first().map(|(at, ..)| *at);
         let open = self.ends.iter().filter(|end| !end.closed);

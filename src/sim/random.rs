@@ -1,4 +1,4 @@
-//! Numbers that look random and follow from a seed.
+//! Pseudo-random numbers from a seed.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -19,12 +19,12 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// A number below `end`, 0 if that is 0.
+    /// A number below `end`, or 0 if `end` is 0.
     pub const fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.next() % end }
     }
 
-    /// `true` once in `n` times; never if `n` is 0.
+    /// `true` once in `n` times, or never if `n` is 0.
     pub const fn once_in(&mut self, n: u64) -> bool {
         n > 0 && self.below(n) == 0
     }

@@ -1,4 +1,4 @@
-//! A source made of vectors.
+//! A source that holds its groups in vectors.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -15,11 +15,11 @@ use crate::version::Version;
 /// A frame of a [`Shelf`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// When it is to be shown.
+    /// The presentation time.
     pub timestamp: Timestamp,
-    /// Bytes that it will have.
+    /// The size of the whole payload.
     pub size: u64,
-    /// Those of them that are there.
+    /// The part of the payload that exists so far.
     pub payload: Vec<Bytes>,
 }
 
@@ -31,7 +31,7 @@ impl Frame {
         Self { timestamp: Timestamp::new(timestamp), size, payload: Vec::from([payload]) }
     }
 
-    /// The payload in one piece.
+    /// The payload as one vector.
     pub fn bytes(&self) -> Vec<u8> {
         self.payload.concat()
     }
@@ -43,10 +43,10 @@ struct Group {
     end: Option<Result<(), Error>>,
 }
 
-/// Groups and announcements that a test put there, by token.
+/// Groups and announcements that a test provides, by token.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
-    /// Whole frames are shown as they lie on the wire, [`FrameView::wire`]. Default: in pieces.
+    /// Shows whole frames in their wire format, [`FrameView::wire`]. By default they are shown in pieces.
     pub as_wire: bool,
     groups: BTreeMap<Token, Group>,
     announcements: BTreeMap<Token, VecDeque<Announcement>>,
@@ -54,22 +54,22 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// An empty one.
+    /// An empty source.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A group that has no frame yet.
+    /// Creates a group without frames.
     pub fn begin(&mut self, group: Token) {
         self.groups.entry(group).or_default();
     }
 
-    /// Puts a frame behind the others of a group.
+    /// Appends a frame to a group.
     pub fn push(&mut self, group: Token, frame: Frame) {
         self.groups.entry(group).or_default().frames.push(frame);
     }
 
-    /// Puts more payload behind what the last frame of a group has.
+    /// Appends payload to the last frame of a group.
     ///
     /// # Panics
     ///
@@ -79,24 +79,24 @@ impl Shelf {
         frames.last_mut().expect("a frame that begins").payload.push(payload.into());
     }
 
-    /// Ends a group: cleanly behind its frames, or with nothing left of it.
+    /// Ends a group: after its frames, or with an error that makes all of it unavailable.
     pub fn end(&mut self, group: Token, result: Result<(), Error>) {
         self.groups.entry(group).or_default().end = Some(result);
     }
 
-    /// A whole group.
+    /// Adds a whole group.
     pub fn insert(&mut self, group: Token, frames: impl IntoIterator<Item = Frame>) {
         let group = self.groups.entry(group).or_default();
         group.frames.extend(frames);
         group.end = Some(Ok(()));
     }
 
-    /// What a reader of announcements hears next.
+    /// Adds the next announcement for a reader.
     pub fn announce(&mut self, reader: Token, announcement: Announcement) {
         self.announcements.entry(reader).or_default().push_back(announcement);
     }
 
-    /// The groups that were asked for and answered with [`Supply::Gone`], in order.
+    /// The groups that were requested and answered with [`Supply::Gone`], in order.
     pub fn told_gone(&self) -> &[Token] {
         &self.gone
     }
@@ -139,7 +139,8 @@ fn show(group: &Group, from: u64, as_wire: bool, run: &mut Run<'_>) -> Supply {
     if group.end.is_some() { Supply::End } else { Supply::Pending }
 }
 
-/// A whole frame as moq-lite 05 and later write it, and the lengths of its timestamp delta and head.
+/// A whole frame in the format of moq-lite 05 and 06, with the sizes of its timestamp delta and of its
+/// head.
 fn on_wire(frame: &Frame, previous: Timestamp) -> Option<(Bytes, usize, usize)> {
     let payload = frame.bytes();
     let head = FrameHead::between(previous, frame.timestamp, frame.size);

@@ -1,4 +1,4 @@
-//! The link keeps its promises, and sees who does not keep theirs.
+//! The link keeps the guarantees of QUIC and detects endpoints that break the contract.
 
 use alloc::vec;
 
@@ -19,7 +19,7 @@ fn token(slot: u32) -> Token {
     Token { slot, generation: 0 }
 }
 
-/// A pair in which the client subscribed, and the request at the server.
+/// A pair with a subscription of the client, and the server's key for it.
 fn subscribed(link: Link) -> (Pair<Bare<Shelf>, Bare<Shelf>>, RequestKey) {
     let mut pair = Pair::new(bare(Side::Client), bare(Side::Server), link);
     let (broadcast, track) = (Path::new("a"), "b".into());
@@ -41,14 +41,14 @@ fn give(pair: &mut Pair<Bare<Shelf>, Bare<Shelf>>, request: RequestKey, slot: u3
     pair.server.apply(Command::Group { request, group, sequence, first_frame: 0 });
 }
 
-/// The groups that ended at the client, in order.
+/// The number of groups that ended at the client.
 fn ended(pair: &mut Pair<Bare<Shelf>, Bare<Shelf>>) -> usize {
     let events = pair.client.take_events();
     events.iter().filter(|it| matches!(it, Event::GroupEnded { result: Ok(()), .. })).count()
 }
 
 #[test]
-fn stream_credit_is_kept_and_comes_back() {
+fn stream_credit_is_enforced_and_returns() {
     for seed in 0..5 {
         let (mut pair, request) = subscribed(Link::hostile(seed));
         for slot in 0..10 {
@@ -73,7 +73,7 @@ fn bandwidth_takes_time_and_the_newest_group_goes_first() {
     pair.advance(Duration::from_millis(500));
     assert_eq!(ended(&mut pair), 0);
     give(&mut pair, request, 1, 1_000);
-    // A packet that is under way, the group, and the way.
+    // The packet in flight, the group, and the latency.
     pair.advance(Duration::from_millis(120 + 101 + 20));
     assert_eq!(ended(&mut pair), 1);
     pair.run_until_idle();
@@ -83,9 +83,9 @@ fn bandwidth_takes_time_and_the_newest_group_goes_first() {
     assert!(time < Duration::from_millis(1_345), "{time:?}");
 }
 
-/// Windows hold the sender when nobody reads, and let it go on as they are read.
+/// Windows block the sender while nobody reads, and let it continue afterwards.
 #[test]
-fn windows_hold_the_sender() {
+fn windows_block_the_sender() {
     let (mut pair, request) = subscribed(Link { stream_window: 1_000, ..Link::perfect() });
     pair.client.room = 0;
     give(&mut pair, request, 0, 1_000_000);
@@ -100,7 +100,7 @@ fn windows_hold_the_sender() {
 }
 
 #[test]
-fn the_seed_decides() {
+fn the_seed_determines_the_run() {
     let run = |seed| {
         let (mut pair, request) = subscribed(Link::hostile(seed));
         give(&mut pair, request, 0, 200);
@@ -111,7 +111,7 @@ fn the_seed_decides() {
     assert_ne!(run(1), run(2));
 }
 
-/// An endpoint that says that it has something to do, or does something without end.
+/// An endpoint that claims to have work, or works forever.
 struct Busy {
     works: bool,
 }
@@ -146,26 +146,25 @@ impl Endpoint for Busy {
 }
 
 #[test]
-#[should_panic(expected = "Client has work but gives nothing")]
-fn work_that_gives_nothing_is_seen() {
+#[should_panic(expected = "Client has work but yields nothing")]
+fn an_endpoint_with_work_that_yields_nothing_is_detected() {
     Pair::new(Busy { works: false }, bare(Side::Server), Link::perfect()).run_until_idle();
 }
 
 #[test]
-#[should_panic(expected = "is busy with nothing")]
-fn work_without_end_is_seen() {
+#[should_panic(expected = "works without any traffic")]
+fn an_endpoint_that_works_forever_is_detected() {
     Pair::new(bare(Side::Client), Busy { works: true }, Link::perfect()).run_until_idle();
 }
 
-/// What a connection costs to simulate grows with what is sent over it, and not with the streams that are
-/// open.
+/// The cost of simulating a connection grows with its traffic, not with its open streams.
 #[test]
-fn streams_that_are_idle_are_free() {
+fn idle_streams_cost_nothing_to_simulate() {
     let looks = |idle: u64| {
         let link = Link { uni_streams: 1 << 20, bi_streams: 1 << 20, ..Link::wide(1) };
         let (mut pair, request) = subscribed(link);
         for slot in 0..idle {
-            // Groups that are open, and of which nothing more comes.
+            // Open groups without further data.
             let slot = u32::try_from(slot + 100).unwrap();
             pair.server.source.push(token(slot), Frame::new(0, vec![1; 1]));
             let (group, sequence) = (token(slot), u64::from(slot));
@@ -182,5 +181,5 @@ fn streams_that_are_idle_are_free() {
         pair.looks() - before
     };
     let (few, many) = (looks(20), looks(200));
-    assert!(many <= few + few / 4, "{few} looks with 20 idle streams, {many} with 200");
+    assert!(many <= few + few / 4, "{few} updates with 20 idle streams, {many} with 200");
 }

@@ -1,10 +1,10 @@
-//! What happened, as lines for people.
+//! A readable record of a run.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-/// One line for each input, action, opened stream and write of a run.
+/// One line for each input, action, opened stream and write.
 #[derive(Clone, Debug)]
 pub struct Trace {
     lines: Vec<String>,
@@ -30,7 +30,7 @@ impl Trace {
         &self.lines
     }
 
-    /// Of all lines (FNV-1a): equal runs have equal hashes.
+    /// A hash of all lines (FNV-1a). Equal runs have equal hashes.
     pub const fn hash(&self) -> u64 {
         self.hash
     }
@@ -42,7 +42,7 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Bytes as hexadecimal digits, with how many they are where not all are shown.
+/// Bytes in hexadecimal, followed by their number if some are omitted.
 pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
