@@ -1,4 +1,4 @@
-//! Sessions that the server decides on: what it knows of the client, and what it hands it.
+//! Sessions that the server accepts or rejects, knowing how the client described itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,26 +13,26 @@ use smoq::{
     Server, Session, SessionRequest, Version,
 };
 
-/// What a version tells of a client.
+/// What a client of a version can declare in its SETUP.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tells {
+enum Declared {
     Nothing,
     Url,
     All,
 }
 
-fn tells(version: Version) -> Tells {
+fn declared(version: Version) -> Declared {
     match version {
-        Version::Lite01 | Version::Lite02 | Version::Lite03 | Version::Lite04 => Tells::Nothing,
-        Version::Moqt16 | Version::Moqt18 => Tells::Url,
-        _ => Tells::All,
+        Version::Lite01 | Version::Lite02 | Version::Lite03 | Version::Lite04 => Declared::Nothing,
+        Version::Moqt16 | Version::Moqt18 => Declared::Url,
+        _ => Declared::All,
     }
 }
 
 struct World {
     pair: Pair<Driver, Driver>,
     client: Session,
-    /// Until it is decided.
+    /// `None` once it was decided.
     request: Option<SessionRequest>,
 }
 
@@ -43,9 +43,9 @@ impl World {
         Self { pair: Pair::new(client, server, link), client: session, request: Some(request) }
     }
 
-    /// The request, when it can be decided.
+    /// The request, as soon as it can be decided.
     fn ready(&mut self) -> SessionRequest {
-        let mut request = self.request.take().expect("it is not decided");
+        let mut request = self.request.take().expect("the request was decided already");
         self.settle();
         assert_eq!(request.try_ready(), Poll::Ready(Ok(())));
         request
@@ -74,9 +74,9 @@ fn names(origin: &OriginProducer) -> Vec<String> {
     std::iter::from_fn(|| next(&mut announced)).collect()
 }
 
-/// The server knows what the client says, and so much of its origin is the client's as it says.
+/// The server knows what the client declared, and hands it a part of its origin.
 #[test]
-fn a_client_sees_its_part_of_the_origin() {
+fn a_client_sees_only_the_part_of_the_origin_it_was_granted() {
     on_every_version(|version, link| {
         let [mine, theirs] = [1, 2].map(|hop| Origin::new(Hop::new(hop)).produce());
         let kept: Vec<_> = ["room/a/alice", "room/b/bob", "lobby", "room/a"]
@@ -92,16 +92,16 @@ fn a_client_sees_its_part_of_the_origin() {
         let dave = theirs.create_broadcast("dave").unwrap();
         let mut world = World::new(version, link, &client, &Server::new());
         let request = world.ready();
-        assert_eq!(names(&theirs).len(), 2, "nothing is told before");
+        assert_eq!(names(&theirs).len(), 2, "nothing is announced before the decision");
 
-        let told = tells(version);
-        let url = if told == Tells::Nothing { ("", "") } else { ("room/a", "token=7") };
+        let declares = declared(version);
+        let url = if declares == Declared::Nothing { ("", "") } else { ("room/a", "token=7") };
         assert_eq!((request.path(), request.query()), (Path::new(url.0), url.1));
-        let authority = if told == Tells::Url { "relay.example:443" } else { "" };
+        let authority = if declares == Declared::Url { "relay.example:443" } else { "" };
         assert_eq!(request.authority(), authority);
         assert_eq!(request.version(), version);
         assert_eq!(request.role(), Role::Both);
-        let (hop, cost) = if told == Tells::All { (2, Some(3)) } else { (0, None) };
+        let (hop, cost) = if declares == Declared::All { (2, Some(3)) } else { (0, None) };
         assert_eq!((request.hop(), request.cost()), (Hop::new(hop), cost));
 
         let part = mine.with_root("room/a").unwrap();
@@ -111,11 +111,11 @@ fn a_client_sees_its_part_of_the_origin() {
             .accept();
         assert_eq!(session.version(), version);
         world.settle();
-        // What the client has itself, and what is below its root.
+        // The client sees its own broadcast and everything below its root.
         let mut seen = names(&theirs);
         seen.retain(|name| !["up/carol", "dave"].contains(&&**name));
         seen.sort();
-        // On 16 a broadcast at the root can't be asked for, and so it is not told.
+        // On 16 a broadcast at the root can't be requested, so it is not announced.
         let root = (version != Version::Moqt16).then_some("");
         assert!(seen.iter().eq(root.iter().chain(&["alice"])), "{version}: {seen:?}");
         let mut seen = names(&mine);
@@ -133,9 +133,9 @@ fn a_client_sees_its_part_of_the_origin() {
     });
 }
 
-/// Who decides nothing about origins hands out those of the server.
+/// A request that is accepted without origins gets the origins of the server.
 #[test]
-fn the_server_has_the_defaults() {
+fn a_request_accepted_without_origins_gets_those_of_the_server() {
     let [mine, theirs] = [1, 2].map(|hop| Origin::new(Hop::new(hop)).produce());
     let _kept = mine.create_broadcast("live").unwrap();
     let client = Client::new().with_consume(theirs.clone());
@@ -150,41 +150,41 @@ fn the_server_has_the_defaults() {
 }
 
 #[test]
-fn a_client_hears_why_it_is_refused() {
+fn a_refused_client_gets_the_reason() {
     on_every_version(|version, link| {
         let origin = Origin::default().produce();
         let client = Client::new().with_publish(origin.consume());
-        for (error, heard) in [
+        for (error, received) in [
             (Some(Error::Unauthorized), Error::Unauthorized),
             (Some(Error::App(404)), Error::App(404)),
             (Some(Error::Cancelled), Error::SessionClosed),
-            // Dropped without a decision.
+            // A request that is dropped without a decision is refused.
             (None, Error::Unauthorized),
         ] {
             let mut world = World::new(version, link.clone(), &client, &Server::new());
             let request = world.ready();
             let is_publisher = request.role() == Role::Publisher;
-            assert_eq!(is_publisher, tells(version) == Tells::All, "{version}");
+            assert_eq!(is_publisher, declared(version) == Declared::All, "{version}");
             match error {
                 Some(error) => request.reject(error),
                 None => drop(request),
             }
             world.settle();
-            assert_eq!(world.client.try_closed(), Poll::Ready(heard), "{version}");
+            assert_eq!(world.client.try_closed(), Poll::Ready(received), "{version}");
             assert!(world.pair.server.is_closed());
         }
     });
 }
 
 #[test]
-fn a_decision_that_does_not_come_is_a_timeout() {
+fn a_missing_decision_times_out() {
     on_every_version(|version, link| {
         let mut world = World::new(version, link, &Client::new(), &Server::new());
         let mut request = world.ready();
         world.pair.advance(Duration::from_secs(10));
         assert_eq!(request.try_ready(), Poll::Ready(Err(Error::Timeout)), "{version}");
         assert_eq!(world.client.try_closed(), Poll::Ready(Error::Timeout), "{version}");
-        // Too late, which the session says.
+        // A late decision gets the error of the session.
         let origin = Origin::default().produce();
         let mut session = request.with_origin(&origin).accept();
         world.settle();
@@ -201,9 +201,9 @@ impl Wake for Count {
     }
 }
 
-/// Who waits is woken by the set-up, and by the end of the connection.
+/// A waiting server is woken by the SETUP and by the end of the connection.
 #[test]
-fn the_wait_ends_with_the_client() {
+fn the_wait_for_a_request_ends_when_the_client_leaves() {
     on_every_version(|version, link| {
         for leaves in [false, true] {
             let (_session, client) = Client::new().connect(version, Instant::ZERO);
@@ -225,9 +225,9 @@ fn the_wait_ends_with_the_client() {
     });
 }
 
-/// What is decided is in the trace, and replays.
+/// Decisions are in the trace and replay.
 #[test]
-fn decisions_are_recorded() {
+fn decisions_are_recorded_and_replayed() {
     on_every_version(|version, link| {
         let records = Arc::new(std::sync::Mutex::new(Vec::new()));
         let kept = records.clone();
@@ -248,10 +248,10 @@ fn decisions_are_recorded() {
         let steps = Replay::new(&trace).unwrap();
         assert!(steps.config().decides);
         let steps: Vec<_> = steps.collect::<Result<_, _>>().unwrap();
-        let told = steps.iter().position(|it| matches!(it, Step::Event(Event::SetUp { .. })));
+        let announced = steps.iter().position(|it| matches!(it, Step::Event(Event::SetUp { .. })));
         let taken = steps.iter().position(
             |it| matches!(it, Step::Command(Command::Accept { hop, .. }) if *hop == Hop::new(5)),
         );
-        assert!(told.is_some() && told < taken, "{version}");
+        assert!(announced.is_some() && announced < taken, "{version}");
     });
 }

@@ -16,14 +16,14 @@ use smoq::{
 
 use unread::UnreadServer;
 
-/// Of somebody who takes names of any length.
+/// Limits of a peer that accepts names of any length.
 fn boundless() -> Limits {
     let mut limits = Limits::default();
     limits.path_bytes = usize::MAX;
     limits
 }
 
-/// What is announced now.
+/// The paths that are announced now.
 fn announced(origin: &mut OriginConsumer) -> Vec<String> {
     let mut live = BTreeSet::new();
     while let Poll::Ready(Some(announce)) = origin.try_announced() {
@@ -35,7 +35,7 @@ fn announced(origin: &mut OriginConsumer) -> Vec<String> {
     live.into_iter().collect()
 }
 
-/// A publisher with limits of its own, a relay, and a reader behind it.
+/// A publisher with limits of its own, a relay, and a reader behind the relay.
 struct Line {
     publisher: OriginProducer,
     relay: OriginProducer,
@@ -46,7 +46,7 @@ struct Line {
 }
 
 impl Line {
-    /// The relay puts what comes below `root`.
+    /// The relay puts the publisher's broadcasts below `root`.
     fn new(
         up: Version,
         down: Version,
@@ -79,10 +79,9 @@ impl Line {
     }
 }
 
-/// A path that is too long for some is left out, whether it is among those at first or comes later, and so
-/// is its end. Everything else goes its way.
+/// A path that is too long is left out, at first and later, and so is its end. All others are announced.
 #[test]
-fn one_long_path_takes_no_other_away() {
+fn one_long_path_affects_no_other() {
     for version in Version::known() {
         for (up, down) in
             [(version, Version::Lite06), (Version::Lite06, version), (version, version)]
@@ -101,8 +100,8 @@ fn one_long_path_takes_no_other_away() {
                     line.settle();
                     let mut expected = vec!["a", "later", "m", "z"];
                     let case = format!("{up} to {down}, {bytes} bytes, at first: {is_first}");
-                    let mut heard = line.reader.consume();
-                    let found: Vec<_> = announced(&mut heard)
+                    let mut consumer = line.reader.consume();
+                    let found: Vec<_> = announced(&mut consumer)
                         .into_iter()
                         .map(|path| path.split('/').next().unwrap().to_owned())
                         .collect();
@@ -122,9 +121,9 @@ fn one_long_path_takes_no_other_away() {
     }
 }
 
-/// What a root adds does not take the others away either, from those behind it.
+/// A relay's root that makes a path too long for the next hop affects no other path.
 #[test]
-fn a_root_makes_no_path_too_long_for_others() {
+fn a_root_that_makes_a_path_too_long_affects_no_other() {
     for version in Version::known() {
         let long = "x".repeat(4_096);
         let deep = vec!["y"; 32].join("/");
@@ -138,9 +137,9 @@ fn a_root_makes_no_path_too_long_for_others() {
     }
 }
 
-/// The application is told at once, at the call.
+/// The application gets the error at the call.
 #[test]
-fn a_name_that_is_too_long_is_refused_where_it_is_given() {
+fn a_name_that_is_too_long_is_refused_at_the_call() {
     let origin = Origin::default().produce();
     let fits = "x".repeat(4_096);
     let long = "x".repeat(4_097);
@@ -150,8 +149,10 @@ fn a_name_that_is_too_long_is_refused_where_it_is_given() {
     let mut broadcast = origin.create_broadcast(&*fits).unwrap();
     assert_eq!(origin.publish_broadcast(&*long, &broadcast.consume()).err(), too_long);
     let mut reader = origin.consume();
-    let Poll::Ready(asked) = reader.try_request_broadcast(&long) else { panic!("it waits") };
-    assert_eq!(asked.err(), too_long);
+    let Poll::Ready(result) = reader.try_request_broadcast(&long) else {
+        panic!("the request waits")
+    };
+    assert_eq!(result.err(), too_long);
     assert!(reader.get_broadcast(&*long).is_none());
     let too_long = Some(Error::Limit("bytes of a track name"));
     assert_eq!(broadcast.create_track(&*long).err(), too_long);
@@ -186,16 +187,16 @@ fn written(peer: &mut UnreadServer) -> Vec<u8> {
     }
 }
 
-/// moq-lite 05, ANNOUNCE_OK: as many announcements follow as it says, and those are active.
+/// moq-lite 05, ANNOUNCE_OK: exactly the promised number of announcements follows, all of them active.
 #[test]
-fn the_count_is_what_follows() {
+fn as_many_announcements_follow_as_announce_ok_promises() {
     for version in Version::known().filter(|it| (Version::Lite05..=Version::Lite07Wip).contains(it))
     {
         for n in [0, 1, 1_000] {
             let origin = Origin::default().produce();
             let mut kept: Vec<_> =
                 (0..n).map(|at| origin.create_broadcast(format!("room/{at}")).unwrap()).collect();
-            // With the root they are too deep and too long.
+            // With the root in front these paths have too many segments or too many bytes.
             let inside = origin.with_root("org").unwrap();
             for unsayable in ["s/".repeat(32), "x".repeat(4_096)] {
                 kept.push(inside.create_broadcast(unsayable).unwrap());
@@ -221,9 +222,9 @@ fn the_count_is_what_follows() {
     }
 }
 
-/// Limits::told_announcements: the peer is told of no others, of all ends, and then of the others.
+/// Limits::told_announcements: the peer learns of all ends, and then of the broadcasts that were left out.
 #[test]
-fn who_is_told_of_much_is_told_the_rest_when_some_has_ended() {
+fn broadcasts_beyond_the_limit_are_announced_when_others_have_ended() {
     for version in Version::known() {
         let mut limits = Limits::default();
         limits.told_announcements = 8;

@@ -1,4 +1,4 @@
-//! When the clock of the examples ticks and what it shows, by clocks that are set as tests like.
+//! The clock of the examples: when it ticks and what it shows while the wall clock is changed.
 
 #[path = "../examples/clock/time.rs"]
 mod time;
@@ -22,8 +22,8 @@ fn dates() {
     }
 }
 
-/// Lets a clock tick, each time when it said that it would; `set` says by how many milliseconds the wall's
-/// clock is set before the tick of that number.
+/// Lets the clock tick at the times that it requests. `set` returns by how many milliseconds the wall clock
+/// is changed before each tick.
 fn run(count: u64, set: impl Fn(u64) -> i64) -> Vec<Tick> {
     // 12:34:56.789 on a day in 2024.
     let mut wall = 1_709_210_096_789_u64;
@@ -41,7 +41,7 @@ fn run(count: u64, set: impl Fn(u64) -> i64) -> Vec<Tick> {
     made
 }
 
-/// What must be true whatever the wall's clock does.
+/// What holds however the wall clock is changed.
 fn check(ticks: &[Tick]) {
     let groups: Vec<_> = ticks.iter().filter_map(|tick| tick.begins.as_ref()).collect();
     assert!(groups.windows(2).all(|two| two[0].0 < two[1].0), "{groups:?}");
@@ -57,7 +57,7 @@ fn shown(ticks: &[Tick]) -> Vec<&str> {
 }
 
 #[test]
-fn it_ticks_when_a_second_begins() {
+fn the_clock_ticks_at_the_start_of_each_second() {
     let ticks = run(6, |_| 0);
     check(&ticks);
     assert_eq!(shown(&ticks), ["56", "57", "58", "59", "00", "01"]);
@@ -70,29 +70,29 @@ fn it_ticks_when_a_second_begins() {
     assert_eq!(ticks[5].next, Duration::from_millis(5_211));
 }
 
-/// By seconds within a minute, over its edge, by an hour, by years.
+/// By seconds within a minute, across a minute, by an hour, and by years.
 #[test]
-fn a_clock_that_is_set_back_ticks_on() {
+fn a_clock_that_is_set_back_keeps_ticking() {
     for seconds in [1, 2, 5, 59, 60, 3_600, 50 * 365 * 86_400] {
         let ticks = run(200, |number| if number == 3 { -seconds * 1_000 } else { 0 });
         check(&ticks);
         let expected = 96_i64 + 3 - seconds;
         assert_eq!(ticks[3].second, format!("{:02}", (1_709_210_000 + expected).rem_euclid(60)));
     }
-    // Also by a part of a second, each second, and to the beginning of time.
+    // Also by part of a second, on each second, and to the epoch.
     check(&run(200, |_| -150));
     check(&run(200, |_| -1_000));
     check(&run(3, |number| if number == 1 { -1_709_210_097_000 } else { 0 }));
 }
 
 #[test]
-fn a_clock_that_is_set_forward_goes_on_from_there() {
+fn a_clock_that_is_set_forward_continues_from_there() {
     let ticks = run(200, |number| if number == 2 { 3_600_000 } else { 0 });
     check(&ticks);
     assert_eq!(shown(&ticks[..4]), ["56", "57", "58", "59"]);
     let minute = 1_709_210_096 / 60;
     assert_eq!(ticks[2].begins, Some((minute + 60, "2024-02-29 13:34:".into())));
-    // And back again, by a clock that was wrong for a while: no number is used twice.
+    // And back again, after the clock was wrong for a while. No number is used twice.
     check(&run(400, |number| {
         [0, 3_600_000, -3_600_000][match number {
             70 => 1,
@@ -102,9 +102,9 @@ fn a_clock_that_is_set_forward_goes_on_from_there() {
     }));
 }
 
-/// A timer that ends a little early shows the second that it is for, and no second twice.
+/// A timer that ends slightly early shows the second that it was set for, and no second twice.
 #[test]
-fn a_slow_clock_skips_nothing() {
+fn a_slow_clock_skips_no_second() {
     let ticks = run(200, |number| if number == 0 { 0 } else { -10 });
     check(&ticks);
     let seconds: Vec<u64> = ticks.iter().map(|tick| tick.second.parse().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The rules of moq-lite's messages, one by one: what is refused, what is tolerated, what is left out.
+//! The rules of moq-lite's messages: which bytes are refused, tolerated and ignored.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use smoq::{
 
 use Version::{Lite01, Lite02, Lite03, Lite04, Lite05, Lite06, Lite07Wip};
 
-/// The bytes that `encode` appends, or its error; after an error there must be none.
+/// The bytes that `encode` appends, or its error. On an error nothing may be appended.
 fn bytes(
     encode: impl FnOnce(&mut BytesMut, Version) -> Result<(), EncodeError>,
     version: Version,
 ) -> Result<Vec<u8>, EncodeError> {
     let mut out = BytesMut::new();
     let result = encode(&mut out, version);
-    assert!(result.is_ok() || out.is_empty(), "something was written");
+    assert!(result.is_ok() || out.is_empty(), "a failed encode wrote bytes");
     result.map(|()| out.to_vec())
 }
 
@@ -40,7 +40,7 @@ fn announce(
     Announce::decode_body(kind, body, version, 32)
 }
 
-/// A text behind its length.
+/// A text with its length.
 fn text(text: &str) -> Vec<u8> {
     let mut out = BytesMut::new();
     varint::write(&mut out, text.len() as u64).unwrap();
@@ -80,7 +80,7 @@ fn a_message_above_the_limit_is_refused_by_its_head() {
 }
 
 #[test]
-fn stream_types_of_versions() {
+fn each_version_has_its_stream_types() {
     let bi =
         |version| (0..100).filter_map(|kind| BiStream::from_u64(kind, version)).collect::<Vec<_>>();
     use BiStream::{Announce, Fetch, Goaway, Probe, Subscribe, Track};
@@ -105,25 +105,25 @@ fn stream_types_of_versions() {
 }
 
 #[test]
-fn paths_are_normalised_when_read() {
+fn paths_are_normalized_on_decoding() {
     assert_eq!(request(&text("//a///b/")).unwrap().prefix, Path::new("a/b"));
     assert!(request(&text("///")).unwrap().prefix.is_root());
 }
 
 #[test]
-fn track_names_are_left_alone() {
+fn track_names_are_not_normalized() {
     let body = [text("/a/"), text("/b//c/")].concat();
     let request = TrackRequest::decode_body(&body, Lite05, 32).unwrap();
     assert_eq!(request, TrackRequest { broadcast: Path::new("a"), track: "/b//c/".into() });
 }
 
 #[test]
-fn paths_have_a_number_of_segments() {
+fn paths_have_a_maximum_number_of_segments() {
     let most = ["x"; 32].join("/");
     assert_eq!(request(&text(&most)).unwrap().prefix, Path::new(&most));
     let more = format!("{most}/x");
     assert_eq!(request(&text(&more)), Err(DecodeError::TooMany));
-    // Slashes that disappear make no segment.
+    // Slashes that are removed add no segment.
     assert_eq!(request(&text(&"/".repeat(100))).unwrap().prefix, Path::root());
     assert_eq!(AnnounceRequest::decode_body(&text("a/b"), Lite06, 1), Err(DecodeError::TooMany));
 
@@ -137,7 +137,7 @@ fn paths_have_a_number_of_segments() {
 }
 
 #[test]
-fn text_is_utf8() {
+fn text_must_be_utf8() {
     assert_eq!(request(&[2, b'a', 0xff]), Err(DecodeError::InvalidString));
     assert_eq!(
         TrackRequest::decode_body(&[0, 1, 0x80], Lite05, 32),
@@ -147,7 +147,7 @@ fn text_is_utf8() {
 }
 
 #[test]
-fn a_declared_count_is_not_believed() {
+fn a_declared_count_reserves_no_memory() {
     const HUGE: [u8; 8] = [0xff; 8];
     assert_eq!(request(&HUGE), Err(DecodeError::Truncated));
     assert_eq!(Goaway::decode_body(&HUGE, Lite04), Err(DecodeError::Truncated));
@@ -165,11 +165,11 @@ fn a_declared_count_is_not_believed() {
 }
 
 #[test]
-fn chains_have_a_number_of_hops() {
+fn hop_chains_have_a_maximum_length() {
     let body = |count: u8| [&[1, 0, count][..], &vec![7; count.into()]].concat();
     for version in [Lite04, Lite05] {
         let Ok(Some(Announce::Active { hops, .. })) = announce(None, &body(32), version) else {
-            panic!("32 hops are allowed")
+            panic!("32 hops must be accepted")
         };
         assert_eq!(hops.len(), 32);
         assert_eq!(announce(None, &body(33), version), Err(DecodeError::TooMany));
@@ -178,7 +178,7 @@ fn chains_have_a_number_of_hops() {
 }
 
 #[test]
-fn on_03_hops_are_only_counted() {
+fn on_03_only_the_number_of_hops_is_carried() {
     let bases = Bases::default();
     let active =
         Announce::Active { suffix: Path::root(), hops: hops(3), cost: Cost::default(), bases };
@@ -196,7 +196,7 @@ fn hops_of_an_ended_broadcast_are_ignored() {
 }
 
 #[test]
-fn announce_status() {
+fn unknown_announce_statuses_are_refused() {
     let invalid = Err(DecodeError::InvalidValue("announce status"));
     for version in [Lite03, Lite04] {
         assert_eq!(announce(None, &[2, 0, 0], version), invalid);
@@ -212,7 +212,7 @@ fn unknown_announce_messages_are_skipped_on_06() {
 }
 
 #[test]
-fn announcements_by_number_only_on_06() {
+fn announcements_have_numbers_from_06_on() {
     let end = Announce::EndedId { id: 0 };
     let update =
         Announce::Update { id: 0, hops: Hops::new(), cost: Cost::default(), base: Base::default() };
@@ -226,7 +226,7 @@ fn announcements_by_number_only_on_06() {
 }
 
 #[test]
-fn what_a_version_lacks_is_neither_written_nor_read() {
+fn messages_that_a_version_lacks_are_neither_written_nor_read() {
     let no = DecodeError::NotInVersion;
     for version in [Lite03, Lite04] {
         assert_eq!(Setup::decode_body(&[0], version), Err(no.clone()));
@@ -282,7 +282,7 @@ fn a_frame_end_needs_a_group_end() {
 }
 
 #[test]
-fn a_fetch_does_not_go_backwards() {
+fn a_fetch_must_not_end_before_its_start() {
     let invalid = DecodeError::InvalidValue("frame end before frame start");
     assert_eq!(Fetch::decode_body(&[0, 0, 0, 0, 2, 2], Lite06, 32), Err(invalid));
     assert!(Fetch::decode_body(&[0, 0, 0, 0, 2, 3], Lite06, 32).is_ok());
@@ -294,12 +294,12 @@ fn a_fetch_does_not_go_backwards() {
 fn any_ordered_byte_but_zero_is_true() {
     let update = SubscribeUpdate::decode_body(&[0, 2, 0, 0, 0], Lite04).unwrap();
     assert!(update.want.ordered);
-    // On TRACK_INFO nobody asks.
+    // In TRACK_INFO its value is ignored.
     assert!(decode_track_info(&[127, 9, 0, 1], Lite05).is_ok());
 }
 
 #[test]
-fn group_start_is_a_floor_on_06() {
+fn group_start_is_a_minimum_on_06() {
     let update =
         |body: &[u8], version| SubscribeUpdate::decode_body(body, version).unwrap().want.start;
     assert_eq!(update(&[0, 0, 0, 0, 0, 0], Lite06), None);
@@ -308,7 +308,7 @@ fn group_start_is_a_floor_on_06() {
 }
 
 #[test]
-fn durations_are_whole_milliseconds_and_the_largest_is_no_bound() {
+fn durations_are_whole_milliseconds_and_the_largest_means_unbounded() {
     let written = |max_age| {
         let want = Subscription::default().max_age(max_age);
         bytes(|out, v| SubscribeUpdate { want, ..Default::default() }.encode(out, v), Lite06)
@@ -354,7 +354,7 @@ fn a_track_has_a_timescale() {
 }
 
 #[test]
-fn setup_skips_what_it_does_not_know() {
+fn setup_skips_unknown_parameters() {
     let setup = Setup::decode_body(&[3, 9, 2, 0xff, 0xff, 1, 1, 2, 2, 0], Lite05).unwrap();
     assert_eq!(setup, Setup { probe: Some(2), ..Setup::default() });
 }
@@ -367,7 +367,7 @@ fn setup_integers_fill_their_parameter() {
 }
 
 #[test]
-fn setup_has_a_number_of_parameters() {
+fn setup_has_a_maximum_number_of_parameters() {
     let body = |count: u8| {
         let ids = (0..count).flat_map(|id| [0x40, id + 100, 0]);
         [0x40, count].into_iter().chain(ids).collect::<Vec<_>>()
@@ -384,7 +384,7 @@ fn an_empty_setup_path_is_none() {
 }
 
 #[test]
-fn a_measured_nothing_is_not_unknown() {
+fn a_measured_zero_is_not_unknown() {
     let nothing = Probe { bitrate: Some(0), rtt: Some(Duration::ZERO) };
     assert_eq!(bytes(|out, v| nothing.encode(out, v), Lite04), Ok(vec![2, 1, 1]));
     assert_eq!(bytes(|out, v| nothing.encode(out, v), Lite03), Ok(vec![1, 1]));
@@ -392,7 +392,7 @@ fn a_measured_nothing_is_not_unknown() {
 }
 
 #[test]
-fn a_goaway_uri_has_a_length() {
+fn a_goaway_uri_has_a_maximum_length() {
     let uri = "x".repeat(Goaway::MAX_URI);
     assert!(Goaway::decode_body(&text(&uri), Lite05).is_ok());
     let longer = Goaway { uri: format!("{uri}x").into() };
@@ -414,7 +414,7 @@ fn numbers_above_62_bits_are_refused() {
             frame_end: None,
         };
         assert_eq!(bytes(|out, v| subscribe.encode(out, v), version), bounds);
-        // One more than the value is written.
+        // The value is written as one more.
         let want = Subscription::default().end(varint::MAX);
         let update = SubscribeUpdate { want, ..Default::default() };
         let has_update = Features::of(version).group_bounds;
@@ -430,7 +430,7 @@ fn numbers_above_62_bits_are_refused() {
 }
 
 #[test]
-fn timestamps_run_from_frame_to_frame() {
+fn timestamps_are_differences_to_the_previous_frame() {
     let edge = Timestamp::MAX;
     for (previous, timestamp) in
         [(Timestamp::ZERO, edge), (edge, Timestamp::ZERO), (Timestamp::new(40), Timestamp::new(20))]
@@ -453,7 +453,7 @@ fn before_05_frames_have_no_timestamp() {
 }
 
 #[test]
-fn a_datagram_timestamp_is_one_of_ours() {
+fn a_datagram_timestamp_has_at_most_61_bits() {
     let datagram = |timestamp: u64| [&[0, 0][..], &(timestamp | 3 << 62).to_be_bytes()].concat();
     let last = Timestamp::MAX.units();
     let (head, payload) = DatagramHead::decode(&datagram(last), Lite06).unwrap();
@@ -462,7 +462,7 @@ fn a_datagram_timestamp_is_one_of_ours() {
 }
 
 #[test]
-fn up_to_02_only_a_priority_is_asked_for() {
+fn up_to_02_subscribe_carries_only_the_priority() {
     let want = Subscription::default().priority(3).start(4).end(9).ordered(true);
     let (broadcast, track) = (Path::new("a"), "b".into());
     let subscribe = Subscribe { id: 0, broadcast, track, want, frame_start: 0, frame_end: None };
@@ -496,7 +496,7 @@ fn from_03_on_there_is_no_announce_init() {
 }
 
 #[test]
-fn bases_only_on_07() {
+fn announcements_refer_to_others_only_on_07() {
     let (suffix, hops, cost) = (Path::root(), Hops::new(), Cost::default());
     let bases = |back, keep| Bases { path: Base::default(), hops: Base { back, keep } };
     let active =
@@ -531,7 +531,7 @@ fn the_hidden_flag_is_0_or_1() {
 }
 
 #[test]
-fn set_up_is_found_by_its_head() {
+fn the_versioned_setup_is_found_by_its_head() {
     assert_eq!(frame_settle(&[], 10), Ok(None));
     assert_eq!(frame_settle(&[0x20, 0], 10), Ok(None));
     let framed = Framed { kind: Some(0x20), head: 3, body: 9 };
@@ -541,8 +541,8 @@ fn set_up_is_found_by_its_head() {
 }
 
 #[test]
-fn set_up_skips_what_it_does_not_know() {
-    // A version of moq-transport, 02, 7; then an even and an odd parameter.
+fn the_versioned_setup_skips_unknown_versions_and_parameters() {
+    // A version of moq-transport, 02 and 7; then a parameter with an even id and one with an odd id.
     let body = [
         &[3][..],
         &(0xff00_000e_u64 | 3 << 62).to_be_bytes(),

@@ -1,5 +1,4 @@
-//! The rules of moq-transport's messages, one by one: what is refused, what is tolerated, what is left
-//! out.
+//! The rules of moq-transport's messages: which bytes are refused, tolerated and ignored.
 
 use std::time::Duration;
 
@@ -20,11 +19,11 @@ fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
 }
 
-/// The bytes of the whole message, or the error; after an error there must be none.
+/// The bytes of the whole message, or the error. On an error nothing may be appended.
 fn encode(message: &Message, version: Version) -> Result<Vec<u8>, EncodeError> {
     let mut out = BytesMut::new();
     let result = message.encode(&mut out, draft(version));
-    assert!(result.is_ok() || out.is_empty(), "something was written");
+    assert!(result.is_ok() || out.is_empty(), "a failed encode wrote bytes");
     result.map(|()| out.to_vec())
 }
 
@@ -32,7 +31,7 @@ fn decode(kind: MessageType, body: &[u8], version: Version) -> Result<Message, D
     Message::decode(kind, body, draft(version))
 }
 
-/// SUBSCRIBE of id 0 and "a" / "b" with this parameter block.
+/// Reads SUBSCRIBE with id 0 for track "b" of "a", with this parameter block.
 fn subscribe(block: &[u8], version: Version) -> Result<Parameters, DecodeError> {
     let body = [b"\0\x01\x01a\x01b", block].concat();
     match decode(MessageType::Subscribe, &body, version)? {
@@ -41,7 +40,7 @@ fn subscribe(block: &[u8], version: Version) -> Result<Parameters, DecodeError> 
     }
 }
 
-/// PUBLISH_NAMESPACE of id 0 with these fields.
+/// Reads PUBLISH_NAMESPACE with id 0 and these fields.
 fn namespace(fields: &[&[u8]], version: Version) -> Result<Path, DecodeError> {
     let draft = draft(version);
     let mut body = BytesMut::from(&[0][..]);
@@ -63,7 +62,7 @@ fn publish_namespace(path: &str) -> Message {
 }
 
 #[test]
-fn only_drafts_have_a_row() {
+fn only_versions_of_moq_transport_have_a_row() {
     for version in Version::ALL {
         assert_eq!(Draft::of(version).is_some(), version >= Moqt16, "{version}");
     }
@@ -71,7 +70,7 @@ fn only_drafts_have_a_row() {
 }
 
 #[test]
-fn messages_of_drafts() {
+fn each_draft_has_its_messages() {
     let numbers = |version| {
         let is_there = |number: &u64| MessageType::from_u64(*number, draft(version)).is_some();
         (0..0x3000).filter(is_there).collect::<Vec<_>>()
@@ -98,18 +97,18 @@ fn a_body_above_the_limit_is_refused_by_its_head() {
 }
 
 #[test]
-fn a_body_has_65535_bytes_at_most() {
+fn a_body_has_at_most_65535_bytes() {
     let setup = |len: usize| {
         let implementation = Some("x".repeat(len).into());
         Message::Setup(Setup { implementation, ..Setup::default() })
     };
-    // Type and length of the option are in it.
+    // The type and the length of the option count as well.
     assert_eq!(encode(&setup(65_531), Moqt18).unwrap().len(), 4 + 65_535);
     assert_eq!(encode(&setup(65_532), Moqt18), Err(EncodeError::TooLong));
 }
 
 #[test]
-fn setup_is_named_by_side_where_there_is_one_control_stream() {
+fn up_to_16_each_side_has_its_own_setup_message() {
     let kind = |side, version| Message::setup(Setup::default(), side, draft(version)).kind();
     assert_eq!(kind(Side::Client, Moqt16), MessageType::ClientSetup);
     assert_eq!(kind(Side::Server, Moqt16), MessageType::ServerSetup);
@@ -118,8 +117,8 @@ fn setup_is_named_by_side_where_there_is_one_control_stream() {
 }
 
 #[test]
-fn setup_options_that_are_unknown_are_skipped() {
-    // 0x03 twice, 0x3f twice, an even one, then SOLICIT.
+fn unknown_setup_options_are_skipped() {
+    // 0x03 twice, 0x3f twice, an even one, and then SOLICIT.
     let mut body = b"\x03\x01a\0\x01b\x3c\x01c\0\x01d\x01\x05".to_vec();
     let solicit = 0x40b5a - 0x40;
     draft(Moqt18).varint.write(&mut body, solicit).unwrap();
@@ -127,7 +126,7 @@ fn setup_options_that_are_unknown_are_skipped() {
     let read = decode(MessageType::Setup, &body, Moqt18);
     assert_eq!(read, Ok(Message::Setup(Setup { solicit: true, ..Setup::default() })));
 
-    // MAX_REQUEST_ID is one of them where requests are not counted.
+    // MAX_REQUEST_ID is unknown in drafts without a bound on ids.
     let read = decode(MessageType::Setup, &[2, 9], Moqt18);
     assert_eq!(read, Ok(Message::Setup(Setup::default())));
     let message = Message::Setup(Setup { max_request_id: 9, ..Setup::default() });
@@ -135,7 +134,7 @@ fn setup_options_that_are_unknown_are_skipped() {
 }
 
 #[test]
-fn setup_options_that_are_known_come_once() {
+fn known_setup_options_must_not_repeat() {
     let twice = decode(MessageType::Setup, b"\x01\x01a\0\x01b", Moqt18);
     assert_eq!(twice, Err(DecodeError::Duplicate));
     let invalid = decode(MessageType::Setup, b"\x01\x01\xff", Moqt18);
@@ -153,14 +152,14 @@ fn unknown_parameters_are_an_error() {
     for version in [Moqt16, Moqt18] {
         assert_eq!(subscribe(&[1, 0x24, 0], version), Err(DecodeError::UnknownParameter(0x24)));
     }
-    // Of 18 only.
+    // A parameter that only 18 has.
     assert_eq!(subscribe(&[1, 0x06, 9], Moqt16), Err(DecodeError::UnknownParameter(0x06)));
     let timeout = subscribe(&[1, 0x06, 9], Moqt18).unwrap().subgroup_delivery_timeout;
     assert_eq!(timeout, Some(Duration::from_millis(9)));
 }
 
 #[test]
-fn parameters_come_once_but_for_tokens() {
+fn parameters_must_not_repeat_except_tokens() {
     for version in [Moqt16, Moqt18] {
         assert_eq!(subscribe(&[2, 0x10, 1, 0, 1], version), Err(DecodeError::Duplicate));
         assert_eq!(subscribe(&[2, 3, 1, 7, 0, 1, 8], version), Ok(Parameters::default()));
@@ -176,9 +175,9 @@ fn values_out_of_range_are_an_error() {
         assert!(subscribe(&[1, 0x10, 2], version).is_err(), "FORWARD 2");
         assert!(subscribe(&[1, 0x22, 0], version).is_err(), "GROUP_ORDER 0");
         assert!(subscribe(&[1, 0x22, 3], version).is_err(), "GROUP_ORDER 3");
-        assert!(subscribe(&[1, 0x21, 1, 5], version).is_err(), "a filter that is not there");
-        assert!(subscribe(&[1, 0x21, 2, 2, 0], version).is_err(), "a filter with more behind it");
-        assert!(subscribe(&[1, 0x21, 2, 3, 0], version).is_err(), "a filter cut off");
+        assert!(subscribe(&[1, 0x21, 1, 5], version).is_err(), "an unknown filter");
+        assert!(subscribe(&[1, 0x21, 2, 2, 0], version).is_err(), "a filter with trailing bytes");
+        assert!(subscribe(&[1, 0x21, 2, 3, 0], version).is_err(), "a truncated filter");
     }
     let priority = |block| subscribe(block, Moqt16).map(|parameters| parameters.priority);
     assert_eq!(priority(&[1, 0x20, 0x40, 0xff]), Ok(Some(0)));
@@ -189,7 +188,7 @@ fn values_out_of_range_are_an_error() {
 }
 
 #[test]
-fn parameters_of_other_messages() {
+fn parameters_in_the_wrong_message_are_ignored_up_to_16() {
     // LARGEST_OBJECT in SUBSCRIBE.
     assert_eq!(subscribe(&[1, 0x09, 2, 7, 7], Moqt16), Ok(Parameters::default()));
     let refused = DecodeError::InvalidValue("parameter in this message");
@@ -213,10 +212,10 @@ fn parameters_of_other_messages() {
 }
 
 #[test]
-fn the_end_of_a_range_filter() {
+fn the_end_of_a_range_filter_is_relative_from_17_on() {
     let filter = |block, version| subscribe(block, version).map(|parameters| parameters.filter);
     let range = |end_group| Some(Filter::Range { start: Location::new(9, 0), end_group });
-    assert_eq!(filter(&[1, 0x21, 4, 4, 9, 0, 3], Moqt16), Ok(range(3)), "before its start");
+    assert_eq!(filter(&[1, 0x21, 4, 4, 9, 0, 3], Moqt16), Ok(range(3)), "an end before the start");
     assert_eq!(filter(&[1, 0x21, 4, 4, 9, 0, 3], Moqt18), Ok(range(12)));
     let over = [&[1, 0x21, 12, 4, 9, 0][..], &[0xff; 9]].concat();
     assert_eq!(filter(&over, Moqt18), Err(DecodeError::BoundsExceeded));
@@ -248,7 +247,7 @@ fn fields_of_a_namespace_are_segments() {
                 panic!("{path}")
             };
             assert_eq!(again.namespace, read);
-            // The fields are there as they were.
+            // The fields are written unchanged.
             let at = bytes.windows(fields[0].len()).position(|window| window == fields[0]);
             assert!(at.is_some(), "{path}");
         }
@@ -256,7 +255,7 @@ fn fields_of_a_namespace_are_segments() {
 }
 
 #[test]
-fn namespaces_that_are_no_path_concern_one_message() {
+fn namespaces_without_a_path_concern_one_message() {
     for version in [Moqt16, Moqt18] {
         for fields in [&[&b"\xff"[..]][..], &[b"a", b""], &[b"a/"], &[b"/", b"a"]] {
             assert_eq!(namespace(fields, version), Err(DecodeError::InvalidName), "{fields:?}");
@@ -264,13 +263,13 @@ fn namespaces_that_are_no_path_concern_one_message() {
     }
     let track = decode(MessageType::Subscribe, b"\x07\x01\x01a\x01\xff\0", Moqt18);
     assert_eq!(track, Err(DecodeError::InvalidName));
-    // It can be answered.
+    // The request can be answered, because its id is readable.
     let id = request_id(MessageType::Subscribe, b"\x07\x01\x01a\x01\xff\0", draft(Moqt18));
     assert_eq!(id, Ok(Some(7)));
 }
 
 #[test]
-fn paths_that_are_no_namespace_are_not_written() {
+fn paths_without_a_namespace_are_not_written() {
     for version in [Moqt16, Moqt18] {
         for path in [r"a\b", r"a\", r"a\/b\"] {
             assert_eq!(
@@ -307,7 +306,7 @@ fn namespaces_have_limits() {
 }
 
 #[test]
-fn empty_namespaces() {
+fn namespaces_may_be_empty_from_17_on() {
     assert!(matches!(namespace(&[], Moqt16), Err(DecodeError::InvalidValue(_))));
     assert_eq!(namespace(&[], Moqt18), Ok(Path::root()));
     let at_the_root = EncodeError::InvalidValue("a broadcast at the root before draft 17");
@@ -323,7 +322,7 @@ fn empty_namespaces() {
 }
 
 #[test]
-fn what_a_namespace_subscription_wants() {
+fn subscribe_options_exist_up_to_17() {
     let want = |wanted| {
         Message::SubscribeNamespace(SubscribeNamespace { wanted, ..SubscribeNamespace::default() })
     };
@@ -336,7 +335,7 @@ fn what_a_namespace_subscription_wants() {
 }
 
 #[test]
-fn replies_name_their_request_up_to_16() {
+fn answers_carry_the_request_id_up_to_16() {
     let ok = |id| Message::RequestOk(RequestOk { id, ..RequestOk::default() });
     assert_eq!(encode(&ok(Some(5)), Moqt16).unwrap(), [7, 0, 2, 5, 0]);
     assert_eq!(encode(&ok(None), Moqt16), Err(EncodeError::InvalidValue("request id")));
@@ -349,7 +348,7 @@ fn replies_name_their_request_up_to_16() {
 }
 
 #[test]
-fn publish_ok_became_request_ok() {
+fn publish_ok_is_written_as_request_ok_on_18() {
     let ok = Message::PublishOk(RequestOk {
         id: Some(5),
         parameters: Parameters { forward: Some(true), ..Parameters::default() },
@@ -362,7 +361,7 @@ fn publish_ok_became_request_ok() {
 }
 
 #[test]
-fn unsubscribe_is_taken_where_it_is_not_written() {
+fn unsubscribe_is_read_but_not_written_on_18() {
     let read = |body: &[u8], version| decode(MessageType::Unsubscribe, body, version);
     let unsubscribe = |id| Message::Unsubscribe(Unsubscribe { id });
     assert_eq!(read(&[], Moqt18), Ok(unsubscribe(None)));
@@ -372,7 +371,7 @@ fn unsubscribe_is_taken_where_it_is_not_written() {
 }
 
 #[test]
-fn redirects_come_with_their_code() {
+fn a_redirect_requires_its_code() {
     let error = |code, redirect: Option<Redirect>| {
         Message::RequestError(RequestError {
             id: Some(0),
@@ -390,12 +389,12 @@ fn redirects_come_with_their_code() {
     let read = |body: &[u8]| decode(MessageType::RequestError, body, Moqt18);
     assert_eq!(read(&[0x34, 0, 0]), Err(DecodeError::Truncated));
     assert_eq!(read(&[0x10, 0, 0, 0, 0, 0]), Err(DecodeError::TrailingBytes));
-    // Without a meaning there.
+    // On 16 the code has no meaning.
     assert!(decode(MessageType::RequestError, &[0, 0x34, 0, 0], Moqt16).is_ok());
 }
 
 #[test]
-fn when_to_ask_again() {
+fn the_retry_interval_is_optional() {
     for (wire, retry) in [(0, None), (1, Some(0)), (11, Some(10))] {
         let retry = retry.map(Duration::from_millis);
         let error = Message::RequestError(RequestError { retry, ..RequestError::default() });
@@ -412,7 +411,7 @@ fn texts_have_limits() {
     let mut bytes = encode(&error(1_024), Moqt18).unwrap();
     assert!(decode(MessageType::RequestError, &bytes[3..], Moqt18).is_ok());
     assert_eq!(encode(&error(1_025), Moqt18), Err(EncodeError::TooLong));
-    // The length is in the second and third of its two bytes.
+    // The length is in the second and third byte.
     bytes[6] += 1;
     bytes.push(b'x');
     assert_eq!(decode(MessageType::RequestError, &bytes[3..], Moqt18), Err(DecodeError::TooLong));
@@ -424,7 +423,7 @@ fn texts_have_limits() {
 }
 
 #[test]
-fn goaway_is_taken_with_less() {
+fn goaway_may_lack_its_last_fields() {
     let read = |body: &[u8], version| decode(MessageType::Goaway, body, version);
     let timeout = Duration::from_millis(5);
     let goaway =
@@ -438,7 +437,7 @@ fn goaway_is_taken_with_less() {
 }
 
 #[test]
-fn track_properties() {
+fn known_track_properties_are_read_and_others_skipped() {
     let read = |tail: &[u8], version| {
         let head = if version == Moqt16 { &[0, 0, 0][..] } else { &[0, 0] };
         match decode(MessageType::SubscribeOk, &[head, tail].concat(), version)? {
@@ -448,15 +447,15 @@ fn track_properties() {
     };
     let none = Ok(TrackProperties::default());
     for version in [Moqt16, Moqt18] {
-        // 0x02, 0x0b with bytes, and 0x0b again.
+        // 0x02, then 0x0b with bytes twice.
         assert_eq!(read(&[2, 7, 9, 2, 8, 8, 0, 0], version), none);
         assert_eq!(read(&[0x0b, 3, 8, 8], version), Err(DecodeError::Truncated));
-        assert!(read(&[8, 0], version).is_err(), "no units in a second");
-        assert!(read(&[0x22, 3], version).is_err(), "an order that is not there");
+        assert!(read(&[8, 0], version).is_err(), "a timescale of zero");
+        assert!(read(&[0x22, 3], version).is_err(), "an unknown order");
     }
     assert_eq!(read(&[0x0e, 0x41, 0], Moqt16), Err(DecodeError::BoundsExceeded));
     assert_eq!(read(&[0x0e, 0x81, 0], Moqt18), Err(DecodeError::BoundsExceeded));
-    // 0x4000 must be understood, 0x8000 need not be.
+    // 0x4000 must be understood, but 0x8000 need not be.
     let mandatory = TrackProperties { mandatory: Some(0x4000), ..TrackProperties::default() };
     assert_eq!(read(&[0xc0, 0x40, 0, 0], Moqt18), Ok(mandatory));
     assert_eq!(read(&[0x80, 0, 0x40, 0, 0], Moqt16), none);
@@ -479,7 +478,7 @@ fn track_properties() {
 }
 
 #[test]
-fn types_of_data_streams() {
+fn each_draft_has_its_types_of_data_streams() {
     let types = |version| {
         let is_there = |kind: &u8| UniStream::read(&[*kind, 0, 0, 0, 0], draft(version)).is_ok();
         (0..0x80).filter(is_there).collect::<Vec<_>>()
@@ -506,7 +505,7 @@ fn types_of_data_streams() {
 }
 
 #[test]
-fn the_first_object_of_a_subgroup_is_told_where_it_can_be() {
+fn the_first_object_flag_is_written_from_18_on() {
     let header = SubgroupHeader {
         alias: 1,
         group: 2,
@@ -528,11 +527,11 @@ fn objects() {
     for version in [Moqt16, Moqt18] {
         let draft = draft(version);
         let read = |front: &[u8], properties| ObjectHead::read(front, properties, draft);
-        assert!(read(&[0, 0, 1], false).is_err(), "a status that is not there");
+        assert!(read(&[0, 0, 1], false).is_err(), "an unknown status");
         assert!(read(&[0, 2, 0x3c, 2, 0, 3], true).is_err(), "properties of a status");
         let end = ObjectHead { status: ObjectStatus::EndOfGroup, ..ObjectHead::default() };
         assert_eq!(read(&[0, 0, 0, 3], true), Ok(Some((end, 4))));
-        // 0x0b with bytes that go past the block.
+        // 0x0b with bytes that extend past the block.
         assert_eq!(read(&[0, 2, 0x0b, 2, 0, 0, 0], true), Err(DecodeError::Truncated));
 
         let long = |len: u64| {
@@ -575,7 +574,7 @@ fn datagrams() {
             [&(0..0x10).collect::<Vec<_>>()[..], &status].concat()
         );
 
-        assert!(read(&[0x0d, 0, 0, 0, 7]).is_err(), "properties without any");
+        assert!(read(&[0x0d, 0, 0, 0, 7]).is_err(), "an empty block of properties");
         assert!(read(&[0x2d, 0, 0, 2, 0x3c, 0, 3]).is_err(), "properties of a status");
         assert_eq!(read(&[0x2c, 0, 0, 3, 0]), Err(DecodeError::TrailingBytes));
         let head = DatagramHead {
@@ -596,7 +595,7 @@ fn datagrams() {
 }
 
 #[test]
-fn the_first_record_of_a_fetch_says_all() {
+fn the_first_record_of_a_fetch_has_all_fields() {
     for version in [Moqt16, Moqt18] {
         for flags in [0x00, 0x0c, 0x14, 0x18, 0x1d, 0x1e] {
             let mut records = FetchRecords::new(GroupOrder::Ascending, draft(version));
@@ -607,7 +606,7 @@ fn the_first_record_of_a_fetch_says_all() {
 }
 
 #[test]
-fn a_fetch_goes_in_one_direction_where_groups_are_differences() {
+fn fetched_groups_must_be_in_order_where_they_are_differences() {
     let object = |group| {
         FetchRecord::Object(FetchObject {
             location: Location::new(group, 0),
@@ -629,14 +628,14 @@ fn a_fetch_goes_in_one_direction_where_groups_are_differences() {
     assert_eq!(both(GroupOrder::Descending, Moqt18, 4), Ok(()));
     assert_eq!(both(GroupOrder::Ascending, Moqt16, 4), Ok(()));
 
-    // Three groups down from the second.
+    // Three groups below the second one.
     let mut records = FetchRecords::new(GroupOrder::Descending, draft(Moqt18));
     records.read(&[0x1c, 2, 0, 0, 0]).unwrap();
     assert_eq!(records.read(&[0x0c, 2, 0, 0]), Err(DecodeError::BoundsExceeded));
 }
 
 #[test]
-fn errors_and_their_numbers() {
+fn errors_map_to_the_codes_of_the_draft() {
     let named = [
         Error::Internal,
         Error::Unauthorized,
@@ -658,7 +657,7 @@ fn errors_and_their_numbers() {
         for error in [Error::Internal, Error::Cancelled, Error::Old, Error::SessionClosed] {
             assert_eq!(draft.stream_error(draft.stream_code(&error)), error);
         }
-        // A number goes through as it came.
+        // A number passes through unchanged.
         for number in 0..0x60 {
             let code = Code::new(number);
             assert_eq!(draft.stream_code(&draft.stream_error(code)), code, "{number:#x}");
@@ -677,7 +676,7 @@ fn errors_and_their_numbers() {
     assert_eq!(of_18.session_error(Code::new(0)), Error::SessionClosed);
 }
 
-/// `moq-lite` 0.16 asks in the form of 16 where 18 has another one.
+/// `moq-lite` 0.16 sends the form of 16 on 18, which has another one.
 #[test]
 fn the_former_subscribe_namespace_is_read_in_18() {
     let body = [0x00, 0x01, 0x04, b'r', b'o', b'o', b'm', 0x01, 0x00];

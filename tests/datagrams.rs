@@ -1,4 +1,4 @@
-//! Groups of one frame as datagrams, from an application through a relay to another one.
+//! Groups of one frame in datagrams, from a publisher through a relay to a subscriber.
 
 use std::collections::BTreeMap;
 use std::task::Poll;
@@ -10,7 +10,7 @@ use smoq::{
     Subscription, Timestamp, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 
-/// A publisher, a relay, and a subscriber behind it.
+/// A publisher, a relay, and a subscriber behind the relay.
 struct World {
     up: Pair<Driver, Driver>,
     down: Pair<Driver, Driver>,
@@ -36,7 +36,7 @@ impl World {
         let mut up = Pair::new(publisher, relay_up, up_link);
         let mut down = Pair::new(relay_down, driver, down_link);
         advance(&mut up, &mut down, 300);
-        let seen = subscriber.consume().get_broadcast("live").expect("it was announced");
+        let seen = subscriber.consume().get_broadcast("live").expect("the broadcast was announced");
         let want = Subscription::default().max_age(Duration::from_secs(60));
         let reader = seen.subscribe_track("video", want).unwrap();
         advance(&mut up, &mut down, 300);
@@ -48,7 +48,7 @@ impl World {
         advance(&mut self.up, &mut self.down, millis);
     }
 
-    /// What came, by sequence: timestamp and payload of each frame.
+    /// The timestamp and payload of each received frame, by sequence.
     fn received(&mut self) -> BTreeMap<u64, Vec<(Timestamp, Vec<u8>)>> {
         let mut groups = BTreeMap::new();
         while let Poll::Ready(Ok(Some(mut group))) = self.reader.try_recv_group() {
@@ -62,7 +62,7 @@ impl World {
         groups
     }
 
-    /// Datagrams that went over each of the links.
+    /// The number of datagrams sent over each of the links.
     fn sent(&self) -> [usize; 2] {
         let count =
             |lines: &[String]| lines.iter().filter(|it| it.contains("-> datagram ")).count();
@@ -86,7 +86,7 @@ fn payload(n: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_relay_passes_datagrams_on_as_datagrams() {
+fn a_relay_forwards_datagrams_as_datagrams() {
     for up in Versions::default().iter() {
         for down in Versions::default().iter() {
             for link in [Link::perfect(), Link::wide(3)] {
@@ -107,7 +107,7 @@ fn a_relay_passes_datagrams_on_as_datagrams() {
                 }
                 let expected = [
                     if has_datagrams(up) { 10 } else { 0 },
-                    // What came as a group on a stream goes on as one.
+                    // A group that arrives on a stream is forwarded on a stream.
                     if has_datagrams(up) && has_datagrams(down) { 10 } else { 0 },
                 ];
                 assert_eq!(world.sent(), expected, "{up} {down}");
@@ -116,9 +116,9 @@ fn a_relay_passes_datagrams_on_as_datagrams() {
     }
 }
 
-/// Each path for itself: what is too large for it goes on a stream.
+/// Each link decides for itself: a group that is too large for a datagram goes on a stream.
 #[test]
-fn what_does_not_fit_goes_on_a_stream() {
+fn a_group_too_large_for_a_datagram_goes_on_a_stream() {
     for version in [Version::Lite05, Version::Lite06] {
         for (max, sent) in [([1_200, 100], [10, 5]), ([0, 1_200], [0, 0]), ([100, 0], [5, 0])] {
             let links = max.map(|max| Link::wide(3).datagrams(max, 0));
@@ -132,7 +132,7 @@ fn what_does_not_fit_goes_on_a_stream() {
             assert!(received.iter().all(|(n, frames)| frames[0].1 == payload(*n)));
             assert_eq!(world.sent(), sent);
         }
-        // Larger than any datagram, and not a small group at all.
+        // Larger than any datagram, and larger than a small group.
         let mut world =
             World::new([version; 2], [(); 2].map(|()| Link::wide(1).datagrams(9_000, 0)));
         world.track.write_datagram(0, vec![1; 200_000]).unwrap();
@@ -142,9 +142,9 @@ fn what_does_not_fit_goes_on_a_stream() {
     }
 }
 
-/// What the network loses is not asked for, and nobody waits for it longer than for a straggler.
+/// A lost datagram is not requested again, and delays the end no longer than a straggler does.
 #[test]
-fn lost_datagrams_are_gaps() {
+fn lost_datagrams_leave_gaps() {
     for version in [Version::Lite05, Version::Lite06] {
         let mut world = World::new([version; 2], [0, 1].map(|n| Link::wide(n).datagrams(1_200, 4)));
         for n in 0..40 {
@@ -164,7 +164,7 @@ fn lost_datagrams_are_gaps() {
     }
 }
 
-/// Groups and datagrams share the numbers of the track.
+/// Groups and datagrams share the sequence numbers of the track.
 #[test]
 fn datagrams_are_numbered_with_the_groups() {
     let link = Link::perfect().datagrams(1_200, 0);
@@ -176,14 +176,14 @@ fn datagrams_are_numbered_with_the_groups() {
     assert_eq!(world.track.latest(), Some(2));
     assert!(world.received().keys().copied().eq(0..3));
     assert_eq!(world.sent(), [2, 2]);
-    // Late joiners find them in the cache, and are sent them as well.
+    // Late joiners find them in the cache, and receive them as well.
     assert_eq!(world.reader.latest_frame().unwrap().payload(), b"c");
     world.track.finish().unwrap();
     assert_eq!(world.track.write_datagram(3, "d"), Err(Error::Closed));
 }
 
 #[test]
-fn a_datagram_has_the_limits_of_a_frame() {
+fn a_datagram_is_subject_to_the_limits_of_a_frame() {
     let mut limits = Limits::default();
     limits.frame_bytes = 5;
     let mut track = Track::new("video").produce_within(limits);
@@ -195,9 +195,9 @@ fn a_datagram_has_the_limits_of_a_frame() {
     assert_eq!(frame.payload(), b"12345");
 }
 
-/// A slow path holds datagrams up; what gets too old meanwhile is not sent late.
+/// Datagrams that become too old on a slow link are skipped.
 #[test]
-fn what_waits_too_long_is_skipped() {
+fn datagrams_that_wait_too_long_are_skipped() {
     let mut slow = Link::perfect().datagrams(1_200, 0);
     slow.bandwidth = Some(20);
     let fast = Link::perfect().datagrams(1_200, 0);
@@ -210,7 +210,7 @@ fn what_waits_too_long_is_skipped() {
     }
     world.advance(2_000);
     let received = world.received();
-    assert!(received.contains_key(&59), "the newest comes: {:?}", received.keys());
+    assert!(received.contains_key(&59), "the newest arrives: {:?}", received.keys());
     assert!(received.len() < 30, "{} came", received.len());
     let skipped = world.sessions[0].skipped_groups();
     assert_eq!(received.len() as u64 + skipped, 60, "{:?}", received.keys());

@@ -1,5 +1,5 @@
-//! Sessions joined in memory on a virtual clock: what an application sees of its peer, in every
-//! version, over links from perfect to hostile. Nothing here has a runtime, a socket or a thread.
+//! Two sessions joined in memory on a virtual clock: what each application sees of its peer, in every
+//! version, over links from perfect to hostile. There is no runtime, socket or thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ struct World {
 }
 
 impl Drop for World {
-    /// When all that a test published and read is gone, nothing is left.
+    /// Once everything that a test published and read is gone, no state may remain.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let [publisher, subscriber] = [(); 2].map(|()| Origin::default().produce());
@@ -66,7 +66,7 @@ impl World {
         Self { pair, publisher, subscriber, sessions, limits }
     }
 
-    /// Lets everything happen that can, with time for what is under way.
+    /// Runs until everything in flight has arrived and was handled.
     fn settle(&mut self) {
         self.pair.advance(Duration::from_millis(800));
     }
@@ -76,11 +76,12 @@ impl World {
         let mut broadcast = self.publisher.create_broadcast("live").unwrap();
         let track = broadcast.create_track(Track::new("video").timescale(1_000)).unwrap();
         self.settle();
-        let seen = self.subscriber.consume().get_broadcast("live").expect("it was announced");
+        let seen =
+            self.subscriber.consume().get_broadcast("live").expect("the broadcast was announced");
         (broadcast, track, seen)
     }
 
-    /// The same, subscribed by somebody who wants everything.
+    /// The same, with a subscriber for all groups.
     fn subscribed(&mut self) -> (BroadcastProducer, TrackProducer, TrackConsumer) {
         let (broadcast, track, seen) = self.live();
         let reader = seen.subscribe_track("video", everything()).unwrap();
@@ -112,7 +113,7 @@ fn in_every_version(test: impl Fn(Version, Link)) {
 /// Timestamp and payload.
 type Frame = (u64, Vec<u8>);
 
-/// All frames of a group that ended, or how it failed behind them.
+/// All frames of a group that ended, and its result.
 fn frames(group: &mut GroupConsumer) -> (Vec<Frame>, Result<(), Error>) {
     let mut frames = Vec::new();
     loop {
@@ -122,7 +123,7 @@ fn frames(group: &mut GroupConsumer) -> (Vec<Frame>, Result<(), Error>) {
             }
             Poll::Ready(Ok(None)) => return (frames, Ok(())),
             Poll::Ready(Err(error)) => return (frames, Err(error)),
-            Poll::Pending => panic!("group {} goes on", group.sequence()),
+            Poll::Pending => panic!("group {} has not ended", group.sequence()),
         }
     }
 }
@@ -130,7 +131,7 @@ fn frames(group: &mut GroupConsumer) -> (Vec<Frame>, Result<(), Error>) {
 fn next_group(track: &mut TrackConsumer) -> GroupConsumer {
     match track.try_recv_group() {
         Poll::Ready(Ok(Some(group))) => group,
-        other => panic!("no group but {other:?}"),
+        other => panic!("not a group: {other:?}"),
     }
 }
 
@@ -188,9 +189,9 @@ fn announcements_come_and_go() {
     });
 }
 
-/// A reader on another thread is as fast as a waker that subscribes itself.
+/// A reader on another thread can be as fast as a waker that subscribes at once.
 #[test]
-fn who_hears_of_a_broadcast_may_subscribe_at_once() {
+fn a_waker_may_subscribe_to_an_announced_broadcast_at_once() {
     struct Eager(OriginConsumer, Mutex<Vec<Result<TrackConsumer, Error>>>);
 
     impl Wake for Eager {
@@ -212,7 +213,8 @@ fn who_hears_of_a_broadcast_may_subscribe_at_once() {
         let mut track = broadcast.create_track("video").unwrap();
         world.publisher.publish_broadcast("live", &broadcast.consume()).unwrap();
         world.settle();
-        let mut reader = eager.1.lock().unwrap().pop().expect("it was told").expect("subscribed");
+        let mut reader =
+            eager.1.lock().unwrap().pop().expect("the waker was called").expect("subscribed");
         track.write_frame(7, "seven").unwrap();
         world.settle();
         let (frames, end) = frames(&mut next_group(&mut reader));
@@ -221,7 +223,7 @@ fn who_hears_of_a_broadcast_may_subscribe_at_once() {
 }
 
 #[test]
-fn what_was_there_before_the_session_is_announced() {
+fn broadcasts_from_before_the_session_are_announced() {
     for version in every_version() {
         let (near, far) = (Origin::default().produce(), Origin::default().produce());
         let broadcasts: Vec<_> =
@@ -232,13 +234,13 @@ fn what_was_there_before_the_session_is_announced() {
         let (_far_session, server) = server.accept(version, Instant::ZERO);
         Pair::new(client, server, Link::hostile(5)).advance(Duration::from_secs(5));
         let seen = far.consume();
-        // The pair is gone, and with it everything that came through it.
+        // The pair is gone, and with it all broadcasts that came through it.
         assert!(broadcasts.iter().all(|it| seen.get_broadcast(it.path().as_str()).is_none()));
     }
 }
 
 #[test]
-fn an_unknown_track_is_refused_and_nothing_else_is() {
+fn an_unknown_track_is_refused_and_affects_nothing_else() {
     in_every_version(|version, link| {
         let mut world = World::new(version, link);
         let (_broadcast, mut track, seen) = world.live();
@@ -252,7 +254,7 @@ fn an_unknown_track_is_refused_and_nothing_else_is() {
     });
 }
 
-/// The endings table, row group: each cell as the peer's reader sees it.
+/// The rows of the endings table for groups: each cell as the peer's reader sees it.
 #[test]
 fn a_group_ends_for_the_peer_as_it_ended_here() {
     in_every_version(|version, link| {
@@ -275,7 +277,7 @@ fn a_group_ends_for_the_peer_as_it_ended_here() {
     });
 }
 
-/// The endings table, row track.
+/// The row of the endings table for tracks.
 #[test]
 fn a_track_ends_for_the_peer_as_it_ended_here() {
     in_every_version(|version, link| {
@@ -290,7 +292,7 @@ fn a_track_ends_for_the_peer_as_it_ended_here() {
                 track.abort(Error::App(9));
                 world.settle();
                 assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::App(9)))));
-                // What was there stays readable.
+                // Frames that had arrived remain readable.
                 assert!(matches!(there.try_next_frame(), Poll::Ready(Ok(Some(_)))));
             } else {
                 track.finish().unwrap();
@@ -318,7 +320,7 @@ fn the_last_reader_leaving_ends_the_subscription_upstream() {
         assert_eq!(track.try_unused(), Poll::Pending, "{version}");
         drop(second);
         world.settle();
-        // Whoever asked what the track is holds it for longer, but does not read it.
+        // A request for the track's information keeps the track for longer, but does not read it.
         assert_eq!(track.try_unused(), Poll::Ready(Ok(())), "{version}");
     });
 }
@@ -351,7 +353,7 @@ fn a_streamed_frame_is_forwarded_before_its_end() {
     });
 }
 
-/// A reader that wants only the newest gets only the newest, and the subscription goes on.
+/// A reader that wants only the newest group gets only the newest, and the subscription continues.
 #[test]
 fn old_groups_are_skipped_and_counted() {
     for version in [Version::Lite05, Version::Lite06] {
@@ -372,7 +374,7 @@ fn old_groups_are_skipped_and_counted() {
             received += 1;
             last = last.max(Some(group.sequence()));
         }
-        assert_eq!(last, Some(99), "the newest always comes");
+        assert_eq!(last, Some(99), "the newest group always arrives");
         assert_eq!(received + world.sessions[0].skipped_groups(), 100, "{version}");
         assert!(received < 100, "one stream at a time is too slow for all of them");
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
@@ -403,10 +405,11 @@ fn a_lost_connection_ends_everything_that_came_through_it() {
 }
 
 #[test]
-fn a_drained_session_delivers_what_it_owes() {
+fn a_drained_session_delivers_pending_groups() {
     in_every_version(|version, link| {
         if version == Version::Moqt16 {
-            // Nothing tells that a subscriber has read all: there adapters wait for QUIC to deliver it.
+            // This version does not confirm that a subscriber has everything. Its adapters wait for QUIC's
+            // delivery instead.
             return;
         }
         let mut world = World::new(version, link);
@@ -425,9 +428,9 @@ fn a_drained_session_delivers_what_it_owes() {
     });
 }
 
-/// 03 and 04 do not say how many groups there are, so that stragglers are waited for.
+/// 03 and 04 do not carry the number of groups, so the subscriber waits for stragglers.
 #[test]
-fn a_track_that_ended_before_the_close_ended_well() {
+fn a_track_that_ended_before_the_close_ended_cleanly() {
     for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, mut reader) = world.subscribed();
@@ -442,11 +445,11 @@ fn a_track_that_ended_before_the_close_ended_well() {
     }
 }
 
-/// The deployed peers drop groups that come in after the end of their subscription, so the end must
-/// not overtake what QUIC still holds of them.
+/// Deployed peers drop groups that arrive after the end of their subscription, so the end must not overtake
+/// groups that QUIC still holds.
 #[test]
-fn the_end_of_a_track_goes_behind_its_groups() {
-    // On draft 16 the end shares a stream with all requests, and says how many groups to wait for.
+fn the_end_of_a_track_follows_its_groups() {
+    // On draft 16 the end shares a stream with all requests, and carries the number of streams to wait for.
     for version in every_version().filter(|version| *version != Version::Moqt16) {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, _reader) = world.subscribed();
@@ -458,7 +461,7 @@ fn the_end_of_a_track_goes_behind_its_groups() {
             if !driver.has_work() {
                 break;
             }
-            assert!(round < 10_000, "the driver has work and gives nothing");
+            assert!(round < 10_000, "the driver has work and yields nothing");
             while driver.work(Instant::ZERO) {}
             while let Some(action) = driver.poll_action() {
                 if let Action::SetPriority { id, priority } = action {
@@ -480,14 +483,14 @@ fn the_end_of_a_track_goes_behind_its_groups() {
         };
         assert_eq!((group.dir(), subscription.dir()), (Dir::Uni, Dir::Bi));
         assert_eq!(priorities[&group], priorities[&subscription], "{version}");
-        // What was written here never arrives, so the other end waits for it.
+        // Data written here never arrives, so the other end keeps waiting for it.
         world.pair.disconnect();
     }
 }
 
-/// 0.16 sends STOP_SENDING behind the FIN of its answer, and both may come in at once.
+/// `moq-lite` 0.16 sends STOP_SENDING after the FIN of its answer, and both may arrive together.
 #[test]
-fn stop_sending_behind_an_answer_is_no_failure() {
+fn stop_sending_after_an_answer_is_no_failure() {
     let version = Version::Lite04;
     let mut machine = Machine::new(Config::new(Side::Client, version), Instant::ZERO);
     let subscription = Token::default();
@@ -512,8 +515,8 @@ fn stop_sending_behind_an_answer_is_no_failure() {
     machine.handle(Instant::ZERO, Input::Stopped { id, code: Code::default() });
     assert!(matches!(machine.poll_event(), Some(Event::TrackInfo { .. })));
     assert_eq!(machine.poll_event(), None);
-    // Groups may still come for a while.
-    let deadline = machine.poll_timeout().expect("an end of the waiting");
+    // Groups may still arrive for a while.
+    let deadline = machine.poll_timeout().expect("a deadline for stragglers");
     machine.handle_timeout(deadline);
     assert_eq!(
         machine.poll_event(),
@@ -532,12 +535,12 @@ fn stop_sending_behind_an_answer_is_no_failure() {
     }
 }
 
-/// 03 and 04 can't change a subscription.
+/// 03 and 04 can't update a subscription.
 #[test]
-fn who_joins_a_subscription_gets_what_the_first_did_not_want() {
+fn a_second_reader_gets_groups_that_the_first_did_not_want() {
     for version in every_version() {
         let mut link = Link::wide(9);
-        // One, besides that on which draft 18 has its control stream.
+        // One stream, in addition to the control stream of draft 18.
         link.uni_streams = if version == Version::Moqt18 { 2 } else { 1 };
         let mut world = World::new(version, link);
         let (_broadcast, mut track, seen) = world.live();
@@ -570,25 +573,25 @@ fn a_close_carries_its_code() {
     }
 }
 
-/// An idle session has no timer: nothing wakes it until somebody does something.
+/// An idle session has no timer and is not woken until something happens.
 #[test]
-fn idle_costs_nothing() {
+fn an_idle_session_costs_nothing() {
     for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, _track, _reader) = world.subscribed();
-        // What was asked about a track is forgotten, the handshake's deadline passes.
+        // Cached track information expires, and the deadline of the handshake passes.
         world.pair.advance(Duration::from_secs(30));
-        assert!(!world.pair.sleep_to_deadline(), "{version} waits for a time");
+        assert!(!world.pair.sleep_to_deadline(), "{version} has a timer");
     }
 }
 
-/// A subscriber whose link takes nothing costs its publisher no more than the cache may hold.
+/// A publisher whose subscriber's link accepts nothing holds no more than the cache may hold.
 #[test]
 fn a_stalled_peer_stays_within_the_budget() {
     let mut limits = Limits::default();
     limits.cache_bytes = 1 << 20;
     let mut link = Link::perfect();
-    // A thousandth of what is written.
+    // A thousandth of the bytes that are written.
     link.bandwidth = Some(1);
     let mut world = World::with_limits(Version::Lite06, link, limits);
     let (_broadcast, mut track, seen) = world.live();
@@ -603,10 +606,10 @@ fn a_stalled_peer_stays_within_the_budget() {
     drop(stalled);
 }
 
-/// 06 says where a track ends, so nothing has to be waited for. (05 says it too, but some of its peers
-/// name the last group and some the one behind it; 03 and 04 do not say.)
+/// 06 carries the end of a track, so there is nothing to wait for. (05 does as well, but its peers disagree
+/// about the number; 03 and 04 do not.)
 #[test]
-fn the_end_of_a_track_is_known_when_its_last_group_is() {
+fn the_end_of_a_track_is_known_with_its_last_group() {
     for link in [Link::perfect(), Link::wide(4)] {
         let mut world = World::new(Version::Lite06, link);
         let (_broadcast, mut track, mut reader) = world.subscribed();
@@ -622,14 +625,14 @@ fn the_end_of_a_track_is_known_when_its_last_group_is() {
     }
 }
 
-/// What came before the end of the connection is told before it, even if both came at once.
+/// Data that arrived before the end of the connection is delivered first, even if both arrive together.
 #[test]
-fn a_close_behind_data_does_not_swallow_it() {
+fn data_that_arrives_with_a_close_is_delivered() {
     for version in every_version() {
         let mut world = World::new(version, Link::perfect());
         let (_broadcast, mut track, mut reader) = world.subscribed();
         track.write_frame(1, "the last words").unwrap();
-        // Everything is sent, but nothing that arrives is looked at before the connection is gone.
+        // Everything is sent, but nothing that arrives is handled before the connection is gone.
         let now = Instant::from_millis(10_000);
         let driver = &mut world.pair.client;
         while driver.work(now) {}
@@ -650,7 +653,7 @@ fn a_close_behind_data_does_not_swallow_it() {
             if !server.has_work() {
                 break;
             }
-            assert!(round < 10_000, "the server has work and gives nothing");
+            assert!(round < 10_000, "the server has work and yields nothing");
             server.work(now);
         }
         assert!(server.is_closed());
@@ -660,9 +663,10 @@ fn a_close_behind_data_does_not_swallow_it() {
     }
 }
 
-/// 03 and 04 have no TRACK_INFO, nor draft 16 properties that peers take: how long groups are kept is then for this side to say.
+/// 03 and 04 have no TRACK_INFO, and peers of draft 16 accept no properties. The subscriber then decides
+/// how long groups are kept.
 #[test]
-fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
+fn a_track_without_a_maximum_age_gets_the_local_limit() {
     let mut limits = Limits::default();
     limits.max_age = Duration::from_secs(1);
     for version in every_version() {
@@ -675,9 +679,9 @@ fn a_track_that_does_not_say_how_long_it_lasts_has_our_limit() {
     }
 }
 
-/// A subscription with a last group stays when that was sent, and still hears how the track ends.
+/// A subscription with a last group stays open after that group, and learns how the track ends.
 #[test]
-fn a_bounded_subscription_hears_of_the_end_of_the_track() {
+fn a_bounded_subscription_learns_of_the_end_of_the_track() {
     in_every_version(|version, link| {
         for abort in [false, true] {
             let mut world = World::new(version, link.clone());
@@ -695,12 +699,15 @@ fn a_bounded_subscription_hears_of_the_end_of_the_track() {
             }
             world.pair.advance(Duration::from_secs(4));
             assert_eq!(world.sessions[0].skipped_groups(), 0, "{version}");
-            assert!(track.try_unused().is_ready(), "{version}, {abort}: nobody is told");
+            assert!(
+                track.try_unused().is_ready(),
+                "{version}, {abort}: the publisher has a reader"
+            );
         }
     });
 }
 
-/// A change of mind moves nothing back: what was sent is not sent again.
+/// An update of the subscription does not send groups again.
 #[test]
 fn an_update_does_not_send_groups_again() {
     in_every_version(|version, link| {
@@ -721,7 +728,7 @@ fn an_update_does_not_send_groups_again() {
 
 /// A connection that broke is not a session that was closed.
 #[test]
-fn a_lost_connection_is_no_clean_end() {
+fn a_lost_connection_is_not_a_clean_end() {
     let mut world = World::new(Version::Lite06, Link::perfect());
     world.pair.disconnect();
     world.settle();
@@ -730,10 +737,10 @@ fn a_lost_connection_is_no_clean_end() {
     }
 }
 
-/// SETUP, parameter 2: the path of the URL that a client dialed, from 05 on (golden row G76). Parameter
-/// 1 stands before it.
+/// SETUP, parameter 2: the path of the URL that a client dialed, from 05 on (golden row G76). Parameter 1
+/// precedes it.
 #[test]
-fn a_client_says_which_path_it_dialed() {
+fn a_client_sends_the_path_that_it_dialed() {
     for version in [Version::Lite05, Version::Lite06] {
         let client = Client::new().with_path("room");
         let (_session, mut driver) = client.connect(version, Instant::ZERO);

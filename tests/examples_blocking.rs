@@ -1,20 +1,20 @@
-//! The examples that need nobody else run to their end.
+//! The examples that need no peer run to their end.
 
 #[path = "examples/run.rs"]
-#[allow(dead_code, reason = "these need less than the others")]
+#[allow(dead_code, reason = "these tests use only some of it")]
 mod run;
 
 use run::{Running, example};
 
 #[test]
-fn game_loop() {
+fn the_game_loop_runs() {
     let printed = Running::start(example("game_loop").arg("2")).rest();
     assert!(printed.contains("player 31 saw"), "{printed}");
     assert!(printed.contains("nobody speaks"), "{printed}");
 }
 
 #[test]
-fn custom_executor() {
+fn the_custom_executor_runs() {
     let printed = Running::start(example("custom_executor").arg("7")).rest();
     let ticks: Vec<_> = printed.lines().collect();
     let expected: Vec<_> = (0..7).map(|n| format!("tick {n}")).collect();

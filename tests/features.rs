@@ -1,5 +1,5 @@
-//! docs/features.md says what there is: each test that it names is there, each limit has its row, and each
-//! fault that it names can be made, once, where docs/mutations.txt says.
+//! Checks docs/features.md: each test that it names exists, each limit has a row, and each fault that it
+//! names is in docs/mutations.txt and can be applied exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,12 +10,12 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The cells of all rows with so many columns, but for the heads of tables.
+/// The cells of all rows with this many columns, without the heads of tables.
 fn rows(text: &str, columns: usize) -> Vec<Vec<&str>> {
     let mut rows = Vec::new();
     for line in text.lines() {
@@ -37,12 +37,12 @@ fn assert_test(named: &str) {
         return;
     };
     let text = read(&format!("{path}.rs"));
-    let at = text.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{named} is not there"));
+    let at = text.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{named} does not exist"));
     let attributes = text[..at].rsplit("\n\n").next().unwrap_or_default();
-    assert!(attributes.contains("test]") || attributes.contains("test("), "{named} is no test");
+    assert!(attributes.contains("test]") || attributes.contains("test("), "{named} is not a test");
 }
 
-/// All names in the code, public ones among them.
+/// All words in the source code, among them all public names.
 fn names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut dirs = ["src", "adapters/quinn/src", "adapters/blocking/src", "adapters/quic/src"]
@@ -64,7 +64,7 @@ fn names() -> BTreeSet<String> {
     names
 }
 
-/// A small fault, as docs/mutations.txt has it.
+/// A small fault from docs/mutations.txt.
 #[derive(Default)]
 struct Fault {
     file: String,
@@ -98,7 +98,7 @@ fn faults() -> BTreeMap<String, Fault> {
 }
 
 #[test]
-fn each_feature_has_its_test_and_its_fault() {
+fn each_feature_names_tests_and_a_fault() {
     let text = read("docs/features.md");
     let (faults, names) = (faults(), names());
     let mut named = BTreeSet::new();
@@ -108,23 +108,24 @@ fn each_feature_has_its_test_and_its_fault() {
         let [feature, public, tests, breaks] = row[..] else { unreachable!() };
         assert!(quoted(public).next().is_some(), "{feature}: no public name");
         for name in quoted(public).flat_map(|name| name.split("::")) {
-            assert!(names.contains(name), "{feature}: nothing is called {name}");
+            assert!(names.contains(name), "{feature}: {name} does not exist");
         }
         let tests: Vec<_> = quoted(tests).collect();
         assert!(!tests.is_empty(), "{feature}: no test");
         tests.iter().for_each(|test| assert_test(test));
         for fault in quoted(breaks) {
-            let known = faults.get(fault).unwrap_or_else(|| panic!("{fault} is no mutation"));
-            assert!(tests.contains(&&*known.test), "{fault} is for another test than these");
+            let known =
+                faults.get(fault).unwrap_or_else(|| panic!("{fault} is not in docs/mutations.txt"));
+            assert!(tests.contains(&&*known.test), "the test of {fault} is not among these");
             named.insert(fault);
         }
     }
     let unnamed: Vec<_> = faults.keys().filter(|fault| !named.contains(&***fault)).collect();
-    assert!(unnamed.is_empty(), "no feature breaks with {unnamed:?}");
+    assert!(unnamed.is_empty(), "no feature names the faults {unnamed:?}");
 }
 
 #[test]
-fn each_limit_has_its_test() {
+fn each_limit_names_a_test() {
     let limits = read("src/limits.rs");
     let fields = limits.lines().filter_map(|line| line.trim().strip_prefix("pub "));
     let fields = fields.filter_map(|field| Some(field.split_once(": ")?.0));
@@ -142,11 +143,11 @@ fn each_limit_has_its_test() {
 }
 
 #[test]
-fn each_fault_can_be_made_once() {
+fn each_fault_can_be_applied_once() {
     for (name, Fault { file, test, from, to }) in faults() {
         assert!(!from.is_empty() && from != to, "{name} changes nothing");
         let count = read(&file).matches(&from.join("\n")).count();
-        assert_eq!(count, 1, "{name}: so often its text is in {file}");
+        assert_eq!(count, 1, "{name}: occurrences of its text in {file}");
         assert!(test.contains(".rs::"), "{name}: no test");
         assert_test(&test);
     }

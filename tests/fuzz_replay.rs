@@ -1,4 +1,4 @@
-//! What fuzzing kept, replayed: the corpus, and every input that once failed.
+//! Replays the fuzzing corpus and every input that once failed.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ mod session_bytes;
 #[path = "../fuzz/src/session_ops.rs"]
 mod session_ops;
 
-/// Runs `target` on each file of its two directories.
+/// Runs `target` on each file of its corpus and its regressions.
 fn replay(name: &str, target: fn(&[u8])) {
     for directory in ["corpus", "regressions"] {
         let directory =
@@ -22,21 +22,21 @@ fn replay(name: &str, target: fn(&[u8])) {
             target(&fs::read(file).unwrap());
             files += 1;
         }
-        assert!(files > 0, "nothing in {}", directory.display());
+        assert!(files > 0, "no file in {}", directory.display());
     }
 }
 
 #[test]
-fn coding() {
+fn the_corpus_of_coding_passes() {
     replay("coding", coding::run);
 }
 
 #[test]
-fn session_bytes() {
+fn the_corpus_of_session_bytes_passes() {
     replay("session_bytes", session_bytes::run);
 }
 
 #[test]
-fn session_ops() {
+fn the_corpus_of_session_ops_passes() {
     replay("session_ops", session_ops::run);
 }

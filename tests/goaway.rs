@@ -1,4 +1,4 @@
-//! GOAWAY between sessions on a virtual clock: who goes, who stays, and what readers see of it.
+//! GOAWAY between sessions on a virtual clock: who leaves, who stays, and what readers notice.
 
 mod net;
 
@@ -19,14 +19,14 @@ fn every_version() -> impl Iterator<Item = Version> {
     Version::ALL.into_iter().chain(Version::WIP)
 }
 
-/// Whether the version has the message.
-fn tells(version: Version) -> bool {
+/// Whether the version has GOAWAY.
+fn has_goaway(version: Version) -> bool {
     !matches!(version, Version::Lite01 | Version::Lite02 | Version::Lite03)
 }
 
-/// Whether announcements say who they came through, so that two ways are known to bring the same.
-fn knows_content(version: Version) -> bool {
-    tells(version) && !matches!(version, Version::Moqt16 | Version::Moqt18)
+/// Whether announcements carry hops, so that two routes are known to lead to the same content.
+fn announces_hops(version: Version) -> bool {
+    has_goaway(version) && !matches!(version, Version::Moqt16 | Version::Moqt18)
 }
 
 fn everything() -> Subscription {
@@ -37,7 +37,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// One who publishes, one who reads, and a session between them, or two.
+/// A publisher, a reader, and one or two sessions between them.
 struct World {
     /// The reader is the client.
     pairs: Vec<Pair<Driver, Driver>>,
@@ -54,7 +54,7 @@ impl World {
         Self::over(version, sessions, 0)
     }
 
-    /// Over links where what is sent later may come up to so many milliseconds earlier.
+    /// With links on which later data may arrive up to this many milliseconds earlier.
     fn over(version: Version, sessions: usize, jitter: u64) -> Self {
         let [origin, seen] = [7, 8].map(|hop| Origin::new(Hop::new(hop)).produce());
         let mut broadcast = origin.create_broadcast("live").unwrap();
@@ -89,16 +89,16 @@ impl World {
         broadcast.subscribe_track("video", everything()).unwrap()
     }
 
-    /// The session that is read from.
+    /// The index of the session that serves the reader.
     fn serving(&self) -> usize {
         let reads = |session: &Session| session.stats().reading > 0;
         let busy: Vec<_> = (0..self.readers.len()).filter(|it| reads(&self.readers[*it])).collect();
-        assert_eq!(busy.len(), 1, "one at a time");
+        assert_eq!(busy.len(), 1, "one session serves at a time");
         busy[0]
     }
 }
 
-/// What a reader got, in order.
+/// The groups that a reader received, in order.
 #[derive(Default)]
 struct Read(Vec<GroupConsumer>);
 
@@ -107,7 +107,7 @@ impl Read {
         self.0.extend(received(reader));
     }
 
-    /// Each group once, and whole.
+    /// Checks that each group arrived once and whole.
     fn check(&mut self, groups: u64, what: &str) {
         self.0.sort_by_key(GroupConsumer::sequence);
         let sequences = self.0.iter().map(GroupConsumer::sequence);
@@ -122,12 +122,12 @@ impl Read {
     }
 }
 
-/// Two ways to the same content: the reader goes over to the other one, and loses nothing, a group that
-/// is open least of all. Then the session is over, cleanly and long before the deadline.
+/// With two routes to the same content the reader moves to the other one and loses nothing, not even part
+/// of an open group. Then the session ends, cleanly and long before the deadline.
 #[test]
 fn a_reader_moves_to_the_other_session() {
-    for version in every_version().filter(|it| knows_content(*it)) {
-        // It makes no difference who goes.
+    for version in every_version().filter(|it| announces_hops(*it)) {
+        // It makes no difference which side leaves.
         for (reader_goes, jitter) in [(false, 0), (true, 0), (false, 30), (true, 25)] {
             let what = format!("{version}, {reader_goes}, {jitter}");
             let mut world = World::over(version, 2, jitter);
@@ -162,7 +162,7 @@ fn a_reader_moves_to_the_other_session() {
             world.advance(200);
             read.more(&mut reader);
             read.check(58, &what);
-            assert!(announced.try_announced().is_pending(), "{what}: it is the same broadcast");
+            assert!(announced.try_announced().is_pending(), "{what}: the broadcast stays the same");
             assert_eq!(world.serving(), 1 - old, "{what}");
             for session in [&mut world.readers[old], &mut world.publishers[old]] {
                 let closed = session.try_closed();
@@ -174,12 +174,12 @@ fn a_reader_moves_to_the_other_session() {
     }
 }
 
-/// A relay that reads from two: who reads behind it sees nothing.
+/// A relay with two sources moves its readers, and they do not notice.
 #[test]
-fn a_relay_moves_its_readers() {
-    for version in every_version().filter(|it| knows_content(*it)) {
+fn a_relay_moves_its_readers_to_the_other_route() {
+    for version in every_version().filter(|it| announces_hops(*it)) {
         let what = version.to_string();
-        // A publisher, two relays at it, a relay that dials both, and a reader there.
+        // A publisher, two relays connected to it, a relay that dials both, and a reader of that one.
         let mut net = Net::new(5);
         for (a, b) in [(0, 1), (0, 2), (3, 1), (3, 2), (3, 4)] {
             net.link(a, b, version);
@@ -205,7 +205,7 @@ fn a_relay_moves_its_readers() {
             read.more(&mut reader);
         }
         read.check(60, &what);
-        assert!(announced.try_announced().is_pending(), "{what}: nobody is told that it ended");
+        assert!(announced.try_announced().is_pending(), "{what}: no end is announced");
         let told = net.session(old, 3).try_going_away();
         assert_eq!(told, Poll::Ready(Ok(Goaway::default().redirect("moqt://b"))), "{what}");
         for node in [old - 1, 3] {
@@ -216,11 +216,11 @@ fn a_relay_moves_its_readers() {
     }
 }
 
-/// A publisher that is asked to leave dials again before it does. It was not started again, so nobody hears of an
-/// end, at the relay or after it.
+/// A publisher that received GOAWAY dials again before it leaves. It was not restarted, so no end is
+/// announced, at the relay or after it.
 #[test]
-fn a_publisher_that_dials_again_when_asked_to_leave_brings_the_same() {
-    for version in every_version().filter(|it| knows_content(*it)) {
+fn a_publisher_that_dials_again_after_goaway_has_the_same_broadcast() {
+    for version in every_version().filter(|it| announces_hops(*it)) {
         for publisher_leaves in [false, true] {
             let mut net = Net::new(3);
             let old = net.link(0, 1, version);
@@ -257,7 +257,7 @@ fn a_publisher_that_dials_again_when_asked_to_leave_brings_the_same() {
                 read.more(reader);
                 let what = format!("{version}, {publisher_leaves}");
                 read.check(60, &what);
-                assert!(announced.try_announced().is_pending(), "{what}: it did not end");
+                assert!(announced.try_announced().is_pending(), "{what}: no end is announced");
             }
             let closed = net.session(old, 1).try_closed();
             assert_eq!(closed, Poll::Ready(Error::SessionClosed), "{version}");
@@ -265,17 +265,18 @@ fn a_publisher_that_dials_again_when_asked_to_leave_brings_the_same() {
     }
 }
 
-/// What the peer says later of its ways changes nothing: they are those of a session that goes.
+/// A later announcement of the peer does not improve the routes of a session that leaves.
 #[test]
-fn a_way_that_gets_better_is_still_the_last_choice() {
-    for version in every_version().filter(|it| knows_content(*it)) {
-        // 0 publishes. It is two links away from relay 1, and three from relay 2. Node 3 is at both.
+fn a_route_of_a_leaving_session_stays_the_last_choice() {
+    for version in every_version().filter(|it| announces_hops(*it)) {
+        // 0 publishes. It is two links away from relay 1 and three from relay 2. Node 3 is connected to
+        // both.
         let mut net = Net::new(8);
         for (a, b) in [(0, 5), (5, 1), (0, 6), (6, 7), (7, 2), (3, 1), (3, 2), (3, 4)] {
             net.link(a, b, version);
         }
         let _live = net.origins[0].create_broadcast("live").unwrap();
-        // Of somebody without a name, so that nobody knows another way to it: it keeps the session.
+        // Its hop is unknown, so no other route to its content is known and it keeps the session.
         let nameless = net.add(Hop::UNKNOWN);
         net.link(nameless, 1, version);
         let mut other = net.origins[nameless].create_broadcast("other").unwrap();
@@ -297,7 +298,7 @@ fn a_way_that_gets_better_is_still_the_last_choice() {
                 })
             })
         };
-        assert!(is_new(&mut net), "{version}: 4 hears that it comes another way");
+        assert!(is_new(&mut net), "{version}: 4 learns of the other route");
         net.link(0, 1, version);
         net.advance(2_000);
         assert!(!is_new(&mut net), "{version}");
@@ -305,9 +306,10 @@ fn a_way_that_gets_better_is_still_the_last_choice() {
     }
 }
 
-/// Without another way what runs goes on, what is new is refused, and at the deadline the session is over.
+/// Without another route, running subscriptions continue, new requests are refused, and at the deadline the
+/// session ends.
 #[test]
-fn who_stays_is_closed_in_time() {
+fn a_peer_that_stays_is_closed_at_the_deadline() {
     for version in every_version() {
         let mut world = World::new(version, 1);
         let mut reader = world.subscribe();
@@ -316,12 +318,13 @@ fn who_stays_is_closed_in_time() {
         world.publishers[0].go_away(goaway.clone()).unwrap();
         world.advance(100);
         let heard = world.readers[0].try_going_away();
-        match (tells(version), version) {
+        match (has_goaway(version), version) {
             (false, _) => assert!(heard.is_pending(), "{version}"),
             (true, Version::Moqt18) => assert_eq!(heard, Poll::Ready(Ok(goaway)), "{version}"),
             (true, _) => assert_eq!(heard, Poll::Ready(Ok(Goaway::default())), "{version}"),
         }
-        let broadcast = world.seen.consume().get_broadcast("live").expect("it is there still");
+        let broadcast =
+            world.seen.consume().get_broadcast("live").expect("the broadcast still exists");
         let mut refused = broadcast.subscribe_track("audio", everything()).unwrap();
         let mut read = Read::default();
         for n in 0..20 {
@@ -341,8 +344,8 @@ fn who_stays_is_closed_in_time() {
     }
 }
 
-/// Where nobody knows that two ways bring the same, what runs goes on by the old one, and what is new
-/// comes by the other.
+/// If two routes are not known to lead to the same content, running subscriptions stay on the old one and
+/// new ones use the other.
 #[test]
 fn new_readers_take_the_other_session() {
     for version in [Version::Moqt16, Version::Moqt18] {
@@ -372,10 +375,10 @@ fn new_readers_take_the_other_session() {
     }
 }
 
-/// When the last reader goes the session does, whoever is to blame; `drain` and the last clone hasten it, and
-/// what is told is told all the same.
+/// The session ends with its last subscription, whichever side leaves. `drain` and the drop of the last
+/// clone hasten the end. Pending announcements are still sent.
 #[test]
-fn it_ends_with_what_runs() {
+fn a_leaving_session_ends_with_its_last_subscription() {
     for version in every_version() {
         for how in 0..3 {
             let mut world = World::new(version, 1);
@@ -399,7 +402,7 @@ fn it_ends_with_what_runs() {
             let mut session = world.readers.pop().unwrap();
             assert_eq!(session.try_closed(), Poll::Ready(Error::SessionClosed), "{version} {how}");
             let heard = session.try_going_away();
-            match tells(version) {
+            match has_goaway(version) {
                 true => assert!(matches!(heard, Poll::Ready(Ok(_))), "{version} {how}: {heard:?}"),
                 false => assert_eq!(heard, Poll::Ready(Err(Error::SessionClosed)), "{version}"),
             }
@@ -416,9 +419,9 @@ impl Wake for Count {
     }
 }
 
-/// Who waits for it is woken, each clone, and it stays said.
+/// Every clone that waits for GOAWAY is woken, and GOAWAY stays known.
 #[test]
-fn waiting_for_it() {
+fn waiters_for_goaway_are_woken_once_each() {
     let mut world = World::new(Version::Lite06, 1);
     let mut sessions = [world.readers[0].clone(), world.readers[0].clone()];
     let counts = [(); 2].map(|()| Arc::new(Count::default()));
@@ -439,9 +442,9 @@ fn waiting_for_it() {
     assert!(matches!(world.publishers[0].try_going_away(), Poll::Ready(Err(_))));
 }
 
-/// What can't be said is refused, and does nothing.
+/// An invalid GOAWAY is refused and has no effect.
 #[test]
-fn what_may_be_said() {
+fn invalid_goaway_messages_are_refused() {
     let mut world = World::new(Version::Lite06, 1);
     let uri = |len: usize| Goaway::default().redirect("x".repeat(len));
     let long = Error::Limit("bytes of a URI");
@@ -454,7 +457,7 @@ fn what_may_be_said() {
     assert_eq!(world.serving(), 0);
     assert_eq!(world.readers[0].go_away(uri(0)), Ok(()));
     assert_eq!(world.publishers[0].go_away(uri(Goaway::MAX_URI)), Ok(()));
-    // Those of the second are not told.
+    // A second GOAWAY is not sent.
     assert_eq!(world.publishers[0].go_away(Goaway::default().timeout(seconds(2))), Ok(()));
     world.advance(500);
     assert_eq!(world.publishers[0].try_going_away(), Poll::Ready(Ok(Goaway::default())));

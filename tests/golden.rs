@@ -1,4 +1,4 @@
-//! Bytes that the deployed implementations write and read, and the values that they stand for.
+//! Bytes that deployed implementations write and read, and the values that they stand for.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ mod wire;
 
 use wire::{Decoded, Kind, Message};
 
-/// One piece of a row.
+/// A part of a row.
 #[derive(Debug)]
 enum Part {
     Bi(BiStream),
@@ -29,7 +29,7 @@ enum Part {
 }
 
 impl Part {
-    /// Checks that `front` begins with this, and says how long it is.
+    /// Checks that `front` begins with this part, and returns the number of its bytes.
     fn check(&self, front: &[u8], version: Version) -> usize {
         match self {
             Self::Bi(stream) => {
@@ -92,7 +92,7 @@ fn hops(ids: &[u64]) -> Hops {
     ids.iter().copied().map(Hop::new).collect()
 }
 
-/// "cam", as versions without costs say it.
+/// "cam", as encoded by versions without costs.
 fn active_cam(ids: &[u64]) -> Part {
     let (hops, cost, bases) = (hops(ids), Cost::UNKNOWN, Bases::default());
     announce(Announce::Active { suffix: Path::new("cam"), hops, cost, bases })
@@ -182,7 +182,7 @@ fn bases(path: (u64, u64), hops: (u64, u64)) -> Bases {
     Bases { path: base(path), hops: base(hops) }
 }
 
-/// What the row says.
+/// The expected parts of a row.
 fn expected(id: &str) -> Vec<Part> {
     use Part::{Bi, Payload, Uni};
     let active = |suffix: &str, ids: &[u64], warm, cold| {
@@ -329,7 +329,7 @@ fn expected(id: &str) -> Vec<Part> {
             announce(Announce::EndedId { id: 1 }),
             based("room/b", (0, 0), &[0x5555, 0x2222], (0, 0)),
         ],
-        _ => panic!("the table has a row that is not here"),
+        _ => panic!("the table has an unknown row"),
     }
 }
 
@@ -350,7 +350,7 @@ fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// Of `03,04` or `03..07`.
+/// Parses `03,04` or `03..07`.
 fn parse_versions(text: &str) -> Vec<Version> {
     let numbers: Vec<u8> = match text.split_once("..") {
         Some((first, last)) => (first.parse().unwrap()..=last.parse().unwrap()).collect(),
@@ -369,11 +369,11 @@ fn parse_hex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn golden_bytes() {
+fn golden_bytes_decode_and_encode() {
     let mut checked = 0;
     let mut kinds = Vec::new();
     for Row { id, versions, bytes } in rows() {
-        // Those that are wrong on purpose, and those of set-up, have tests of their own.
+        // Invalid rows and those of the versioned SETUP have tests of their own.
         if ["G01", "G02", "G03", "G04", "G82", "G83"].contains(&id) {
             continue;
         }
@@ -389,9 +389,9 @@ fn golden_bytes() {
                     kinds.push(message.kind());
                 }
             }
-            assert_eq!(at, bytes.len(), "{id}: bytes are left");
+            assert_eq!(at, bytes.len(), "{id}: bytes remain");
             if id == "G19" {
-                // Status 2 is taken for active, and never sent.
+                // Status 2 is read as active and never written.
                 encoded[1] = 2;
             }
             assert_eq!(encoded[..], bytes[..], "{id} on {version}");
@@ -399,7 +399,7 @@ fn golden_bytes() {
         }
     }
     assert_eq!(checked, 146, "rows and their versions");
-    assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)), "every message has a row");
+    assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)), "every message needs a row");
 }
 
 #[test]
@@ -412,7 +412,7 @@ fn a_setup_parameter_twice_is_an_error() {
 }
 
 #[test]
-fn a_base_is_there_to_keep_something_of() {
+fn a_base_without_a_reference_must_be_zero() {
     let row = rows().into_iter().find(|row| row.id == "G83").unwrap();
     for version in row.versions {
         let result = Kind::Announce.decode(&row.bytes, version);
@@ -421,7 +421,7 @@ fn a_base_is_there_to_keep_something_of() {
 }
 
 #[test]
-fn settling_on_a_version() {
+fn the_versioned_setup_selects_a_version() {
     use Version::{Lite01, Lite02};
     let mut checked = 0;
     for Row { id, bytes, .. } in rows() {
@@ -436,7 +436,7 @@ fn settling_on_a_version() {
         if matches!(id, "G01" | "G02") {
             let setup = ClientSetup::decode_body(framed.kind, body).unwrap();
             assert_eq!(setup.versions, [Lite02, Lite01]);
-            // Ours says nothing of what only another dialect reads.
+            // Ours has no parameters, which only another dialect reads.
             setup.encode(&mut encoded).unwrap();
             assert_eq!(encoded[..], parse_hex("20001202c0000000ff0dad02c0000000ff0dad0100"));
         } else {
@@ -451,9 +451,9 @@ fn settling_on_a_version() {
     assert_eq!(checked, 4);
 }
 
-/// wire-lite 8.2: RFC 9000 appendix A.1 and the edges between the lengths.
+/// moq-lite, *Variable-Length Integers*: RFC 9000 appendix A.1 and the limits of each length.
 #[test]
-fn varints() {
+fn varints_in_quic_form() {
     for (value, hex) in [
         (0, "00"),
         (37, "25"),
@@ -484,7 +484,7 @@ fn varints() {
     assert_eq!(varint::read(&[0x40, 0x25]), Some((37, 2)), "a longer form");
 }
 
-/// moq-transport 17, the table of examples, and the edges between the lengths.
+/// moq-transport 17, the table of examples, and the limits of each length.
 #[test]
 fn varints_by_leading_ones() {
     let form = Form::LeadingOnes62;

@@ -1,5 +1,5 @@
-//! Bytes of moq-transport that its text or deployed implementations have, and the values that they
-//! stand for.
+//! Bytes from the drafts of moq-transport and from deployed implementations, and the values that they stand
+//! for.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use smoq::coding::ietf::{
 };
 use smoq::{DecodeError, Path, Timescale, Timestamp, Version};
 
-/// One piece of a row.
+/// A part of a row.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there are few")]
 enum Part {
@@ -26,13 +26,13 @@ enum Part {
     /// The head of an object on a stream with properties.
     WithProperties(ObjectHead),
     Record(FetchRecord),
-    /// The head of a datagram, and how many bytes follow.
+    /// The head of a datagram, and the number of bytes that follow.
     Datagram(DatagramHead, usize),
     Payload(&'static [u8]),
 }
 
 impl Part {
-    /// Checks that `front` begins with this, and says how long it is.
+    /// Checks that `front` begins with this part, and returns the number of its bytes.
     fn check(&self, front: &[u8], draft: &'static Draft, records: &mut FetchRecords) -> usize {
         match self {
             Self::Integer(value) => {
@@ -116,13 +116,13 @@ fn parameters(change: impl FnOnce(&mut Parameters)) -> Parameters {
     parameters
 }
 
-/// To "live/video".
+/// SUBSCRIBE for "live/video".
 fn subscribe(id: u64, change: impl FnOnce(&mut Parameters)) -> Vec<Part> {
     let (namespace, track) = (Path::new("live"), "video".into());
     message(Message::Subscribe(Subscribe { id, namespace, track, parameters: parameters(change) }))
 }
 
-/// As the deployed peer that is meant asks for what comes next.
+/// The parameters with which `moq-net` requests everything from now on.
 fn as_moq_net(parameters: &mut Parameters) {
     parameters.forward = Some(true);
     parameters.priority = Some(128);
@@ -138,7 +138,7 @@ fn largest(group: u64, object: u64) -> Parameters {
     parameters(|parameters| parameters.largest = Some(Location::new(group, object)))
 }
 
-/// Wire priority 128.
+/// The priority on the wire is 128.
 fn header(alias: u64, group: u64) -> SubgroupHeader {
     SubgroupHeader {
         alias,
@@ -155,7 +155,7 @@ fn stream(header: SubgroupHeader) -> Part {
     Part::Stream(UniStream::Subgroup(header))
 }
 
-/// Wire priority 128.
+/// The priority on the wire is 128.
 fn datagram(group: u64) -> DatagramHead {
     DatagramHead {
         alias: 1,
@@ -183,7 +183,7 @@ fn record(group: u64, number: u64, priority: u8, size: u64) -> Part {
     }))
 }
 
-/// Of the three namespaces in the table.
+/// The path of the three namespaces in the table.
 fn conference() -> Path {
     Path::new("conference")
 }
@@ -196,12 +196,12 @@ fn sports() -> Path {
     Path::new("live/sports")
 }
 
-/// The reply's request id, on the drafts that write it.
+/// The request id of an answer, in drafts that write it.
 fn reply(id: u64, version: Version) -> Option<u64> {
     Some(id).filter(|_| version == Version::Moqt16)
 }
 
-/// What the row says.
+/// The expected parts of a row.
 fn expected(id: &str, version: Version) -> Vec<Part> {
     let error = |code, retry, reason: &str| RequestError {
         id: reply(1, version),
@@ -444,11 +444,11 @@ fn expected(id: &str, version: Version) -> Vec<Part> {
             Part::Record(FetchRecord::Unknown(Location::new(5, 2))),
         ],
         "G125" => subscribe(0, |_| {}),
-        _ => panic!("the table has a row that is not here"),
+        _ => panic!("the table has an unknown row"),
     }
 }
 
-/// Rows that are a piece of a message, as the message that has nothing else.
+/// Extends a row that is part of a message to a whole message.
 fn whole(id: &str, bytes: &[u8]) -> Vec<u8> {
     let subscribe = |parameters: &[u8]| {
         let body = [b"\0\x01\x04live\x05video", parameters].concat();
@@ -458,22 +458,22 @@ fn whole(id: &str, bytes: &[u8]) -> Vec<u8> {
         "G019" => [&[0xaf, 0, 0, bytes.len() as u8], bytes].concat(),
         "G031" => subscribe(bytes),
         "G125" => subscribe(&[&[1], bytes].concat()),
-        // The last of it is of a later draft, and has its own test.
+        // Its last part belongs to a later draft and has a test of its own.
         "G117" => bytes[..8].into(),
         _ => bytes.into(),
     }
 }
 
-/// What is written for rows of which something is skipped, or written otherwise.
+/// The encoding of rows that are not written as they are read.
 fn written(id: &str, bytes: &[u8]) -> Vec<u8> {
     match id {
         // Eight bytes instead of seven.
         "G006" => parse_hex("fe008998abc66bc0"),
-        // Without the option, property or token.
+        // The option, property or token is skipped.
         "G019" => parse_hex("af000000"),
         "G041" => parse_hex("0400050501090a03"),
         "G100" => parse_hex("11010080000004deadbeef"),
-        // Object 0 is left out.
+        // Object number 0 is omitted.
         "G105" => parse_hex("04010280deadbeef"),
         "G108" => parse_hex("0c0100deadbeef"),
         "G125" => parse_hex("03000e0001046c69766505766964656f00"),
@@ -509,7 +509,7 @@ fn parse_hex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn golden_bytes() {
+fn golden_bytes_decode_and_encode() {
     let mut checked = 0;
     for Row { id, versions, bytes } in rows() {
         let bytes = whole(id, &bytes);
@@ -524,7 +524,7 @@ fn golden_bytes() {
                 at += part.check(&bytes[at..], draft, &mut reads);
                 part.encode(&mut encoded, draft, &mut writes);
             }
-            assert_eq!(at, bytes.len(), "{id}: bytes are left");
+            assert_eq!(at, bytes.len(), "{id}: bytes remain");
             assert_eq!(encoded[..], written(id, &bytes)[..], "{id} on {version}");
             checked += 1;
         }
@@ -533,7 +533,7 @@ fn golden_bytes() {
 }
 
 #[test]
-fn a_kind_of_range_of_a_later_draft_is_an_error() {
+fn a_range_type_of_a_later_draft_is_an_error() {
     let row = rows().into_iter().find(|row| row.id == "G117").unwrap();
     for version in row.versions {
         let mut records = FetchRecords::new(GroupOrder::Ascending, Draft::of(version).unwrap());
@@ -543,7 +543,7 @@ fn a_kind_of_range_of_a_later_draft_is_an_error() {
 }
 
 #[test]
-fn fetch_cancel() {
+fn fetch_cancel_exists_up_to_16() {
     let draft = Draft::of(Version::Moqt16).unwrap();
     let mut out = BytesMut::new();
     Message::FetchCancel(FetchCancel { id: 300 }).encode(&mut out, draft).unwrap();

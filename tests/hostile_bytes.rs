@@ -1,5 +1,5 @@
-//! Whatever bytes come, decoding ends with a value or an error, and takes memory for bytes that came,
-//! never for bytes that were promised.
+//! Decoding any bytes ends with a value or an error. The memory that it takes is proportional to the bytes
+//! received, not to the lengths that they claim.
 
 use bytes::BytesMut;
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ mod wire;
 
 use wire::{Decoded, Kind};
 
-/// Bytes that are likely to be lengths and counts, as they are or as the body of a message.
+/// Bytes that look like lengths and counts, on their own or as the body of a message.
 fn hostile() -> impl Strategy<Value = BytesMut> {
     let byte =
         prop_oneof![Just(0xff_u8), Just(0xbf), Just(0x7f), Just(b'/'), 0..=40_u8, any::<u8>()];
@@ -35,15 +35,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn hostile_bytes_do_no_harm(bytes in hostile()) {
+    fn decoding_hostile_bytes_is_total_and_bounded(bytes in hostile()) {
         for version in Version::ALL.into_iter().chain(Version::WIP) {
             for kind in Kind::ALL {
                 let mut decoded = Ok(Decoded::Short);
                 let counted =
                     allocation_counter::measure(|| decoded = kind.decode(&bytes, version));
                 let taken = counted.bytes_total as usize;
-                // Text that is cleaned and then shared is copied twice; an id may be one byte here and
-                // eight there; and 03 says only how many hops there are.
+                // Normalized text is copied twice, an id may take one byte on the wire and eight in memory,
+                // and 03 sends only the number of hops.
                 let allowed = 8 * (bytes.len() + Hops::MAX) + 64;
                 prop_assert!(taken <= allowed, "{:?}: {} bytes for {}", kind, taken, bytes.len());
 
@@ -51,7 +51,7 @@ proptest! {
                 prop_assert_eq!(message.kind(), kind);
                 let mut again = BytesMut::new();
                 message.encode(&mut again, version).unwrap();
-                // One form of integers has a length that is only read.
+                // One form of integers has a length that is read but not written.
                 let is_short = again.len() <= len || Features::of(version).form != Form::Quic;
                 prop_assert!(is_short && len <= bytes.len());
                 prop_assert_eq!(kind.decode(&again, version), Ok(Decoded::Message(message, again.len())));

@@ -1,6 +1,7 @@
-//! Nothing is left of what is over: after a thousand rounds of everything that a session can be asked for,
-//! the allocator has given out as much as after ten. What [`Census`](smoq::sim::Census) counts is checked where
-//! scenarios end (`tests/drivers.rs`, `tests/net`, `fuzz/src/session_ops.rs`); this is for what nobody counts.
+//! No memory remains after use: after a thousand rounds of everything that a session can do, as much is
+//! allocated as after ten. Scenarios check the [`Census`](smoq::sim::Census) at their end
+//! (`tests/drivers.rs`, `tests/net`, `fuzz/src/session_ops.rs`). This test covers whatever the census does
+//! not count.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -32,8 +33,8 @@ impl World {
         Self { pair, origins, sessions: [one, two], round: 0 }
     }
 
-    /// A broadcast comes, with tracks that are read, fetched from, asked about, refused and left, and goes.
-    /// What it is called has no end.
+    /// A broadcast begins, its tracks are read, fetched from, queried, refused and abandoned, and it ends.
+    /// Its name is different each time.
     fn round(&mut self) {
         self.round += 1;
         let name = format!("live {:>9}", self.round);
@@ -45,7 +46,8 @@ impl World {
         let mut listener = self.origins[1].consume();
         assert!(listener.poll_announced_broadcast(&mut cx, &name).is_pending());
         self.pair.advance(Duration::from_millis(50));
-        let seen = self.origins[1].consume().get_broadcast(&*name).expect("it was announced");
+        let seen =
+            self.origins[1].consume().get_broadcast(&*name).expect("the broadcast was announced");
         let want = Subscription::default().priority((self.round % 256) as u8);
         let mut readers = ["video", "asked", "never"].map(|track| {
             let mut reader = seen.subscribe_track(track, want.clone()).unwrap();
@@ -77,20 +79,20 @@ impl World {
         drop((frame, group));
         self.pair.advance(Duration::from_millis(50));
         drop((readers, other, groups, asked, dynamic, probe, video, broadcast));
-        // Tracks that were asked about are kept for two seconds; what is held and doubted for less.
+        // Track information is cached for two seconds, and held routes for less.
         self.pair.advance(Duration::from_secs(5));
-        // What the simulator remembers is not what is looked for.
+        // The simulator's own memory is excluded.
         self.pair.forget_trace();
     }
 }
 
 #[test]
-fn as_much_is_allocated_after_a_thousand_rounds() {
+fn a_thousand_rounds_leave_no_memory_behind() {
     for version in
         [Version::Lite03, Version::Lite05, Version::Lite06, Version::Moqt16, Version::Moqt18]
     {
         let mut world = World::new(version);
-        // Every priority once, so that every list has been as long as it gets.
+        // Every priority occurs once, so that every list has reached its final size.
         (0..300).for_each(|_| world.round());
         let info = measure(|| (0..500).for_each(|_| world.round()));
         assert_eq!(info.bytes_current, 0, "{version}: {info:?}");

@@ -1,4 +1,4 @@
-//! Tracks of a peer that nobody reads any more are read on for a while, and then cancelled.
+//! Subscriptions without readers continue for a while, and are then cancelled.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use smoq::{
     Subscription, TrackConsumer, TrackInfo, Version,
 };
 
-/// A publisher that counts what it is asked, and a reader.
+/// A publisher that counts the requests for its tracks, and a reader.
 struct Reading {
     pair: Pair<Bare<Shelf>, Driver>,
     origin: OriginProducer,
     session: Option<Session>,
-    /// The subscriptions that run.
+    /// The running subscriptions.
     running: Vec<RequestKey>,
-    /// All that there ever were.
+    /// The number of subscriptions so far.
     subscribed: usize,
     groups: u64,
 }
@@ -72,7 +72,7 @@ impl Reading {
         }
     }
 
-    /// A group on every subscription that runs.
+    /// Writes a group on every running subscription.
     fn write(&mut self) {
         self.groups += 1;
         let publisher = &mut self.pair.client;
@@ -85,7 +85,8 @@ impl Reading {
     }
 
     fn read(&self, track: &str) -> TrackConsumer {
-        let broadcast = self.origin.consume().get_broadcast("live").expect("it was announced");
+        let broadcast =
+            self.origin.consume().get_broadcast("live").expect("the broadcast was announced");
         broadcast.subscribe_track(track, Subscription::default()).unwrap()
     }
 
@@ -110,7 +111,7 @@ const VERSIONS: [Version; 6] = [
 ];
 
 #[test]
-fn who_comes_back_in_time_shares_the_subscription() {
+fn a_reader_that_returns_in_time_shares_the_subscription() {
     for version in VERSIONS {
         let mut reading = Reading::new(version, limits(Duration::from_secs(5)));
         let reader = reading.read("video");
@@ -142,7 +143,7 @@ fn who_comes_back_in_time_shares_the_subscription() {
 }
 
 #[test]
-fn without_a_time_it_is_cancelled_at_once() {
+fn without_linger_time_a_subscription_is_cancelled_at_once() {
     for version in VERSIONS {
         let mut reading = Reading::new(version, Limits::default());
         for n in 1..=3 {
@@ -157,7 +158,7 @@ fn without_a_time_it_is_cancelled_at_once() {
 }
 
 #[test]
-fn half_of_the_subscriptions_may_linger() {
+fn at_most_half_of_the_subscriptions_linger() {
     let mut limits = limits(Duration::from_secs(5));
     limits.subscriptions = 4;
     let mut reading = Reading::new(Version::Lite06, limits);
@@ -170,7 +171,7 @@ fn half_of_the_subscriptions_may_linger() {
 }
 
 #[test]
-fn the_end_of_the_session_or_of_its_origin_does_not_wait() {
+fn lingering_does_not_delay_the_end_of_a_session_or_an_origin() {
     for version in VERSIONS {
         let mut reading = Reading::new(version, limits(Duration::from_secs(60)));
         let reader = reading.read("video");
@@ -185,9 +186,9 @@ fn the_end_of_the_session_or_of_its_origin_does_not_wait() {
     }
 }
 
-/// What nobody reads is no reason to stay.
+/// A subscription without readers does not delay leaving.
 #[test]
-fn who_is_asked_to_leave_does_not_linger() {
+fn a_leaving_session_has_no_lingering_subscriptions() {
     for version in VERSIONS {
         for is_peer in [false, true] {
             let mut reading = Reading::new(version, limits(Duration::from_secs(60)));
@@ -204,7 +205,7 @@ fn who_is_asked_to_leave_does_not_linger() {
                 session.go_away(Goaway::default().timeout(timeout)).unwrap();
             }
             reading.advance(200);
-            // moq-lite up to 03 has no GOAWAY: the peer hears nothing of it.
+            // moq-lite up to 03 has no GOAWAY, so the peer does not learn of it.
             let hears = !is_peer || version >= Version::Lite05;
             assert_eq!(reading.running.len(), if hears { 1 } else { 2 }, "{version} {is_peer}");
             drop(kept);

@@ -1,4 +1,4 @@
-//! What `tracing` hears of sessions, with the feature of that name.
+//! The events that sessions emit with the feature `tracing`.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Keeps each event as a line: level, target, fields.
+/// Records each event as a line: level, target, fields.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -42,7 +42,7 @@ impl Subscriber for Lines {
 }
 
 #[test]
-fn sessions_refusals_and_limits_are_told_and_frames_are_not() {
+fn sessions_refusals_and_limits_emit_events_and_frames_do_not() {
     for version in Versions::default().iter().chain(Version::WIP) {
         let lines = Lines::default();
         tracing::subscriber::with_default(lines.clone(), || {
@@ -83,7 +83,7 @@ fn sessions_refusals_and_limits_are_told_and_frames_are_not() {
         has(&["INFO smoq", "session started", "side=Server"]);
         has(&["DEBUG smoq", "request refused", "no such track or group"]);
         has(&["WARN smoq", "limit passed", "what=\"group\"", "the frame is larger than"]);
-        has(&["INFO smoq", "session closed", "application code 5"]);
+        has(&["INFO smoq", "session closed", "application error code 5"]);
         assert_eq!(lines.iter().filter(|line| line.contains("session closed")).count(), 2);
     }
 }

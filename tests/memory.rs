@@ -1,4 +1,4 @@
-//! What the cache takes of the allocator, which is the only counter that can't be fooled.
+//! The memory that the cache takes, measured at the allocator.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,8 +20,8 @@ fn everything() -> Subscription {
     Subscription::default().max_age(Duration::MAX).start(0)
 }
 
-/// Writes so many groups of `frames` frames, none of which gets old, and checks the track's count on
-/// the way.
+/// Writes `groups` groups of `frames` frames that do not expire, and checks the track's own count
+/// meanwhile.
 fn publish(track: &mut TrackProducer, groups: u64, frames: u64) {
     for _ in 0..groups {
         let mut group = track.append_group().unwrap();
@@ -34,7 +34,7 @@ fn publish(track: &mut TrackProducer, groups: u64, frames: u64) {
     }
 }
 
-/// Past the count of the cache by at most a quarter, and nothing is left behind.
+/// The memory exceeds the cache's own count by at most a quarter, and all of it is freed.
 fn assert_bounded(publish: impl FnOnce()) {
     let info = measure(publish);
     assert!(info.bytes_max < BUDGET + BUDGET / 4, "{info:?}");
@@ -42,17 +42,17 @@ fn assert_bounded(publish: impl FnOnce()) {
 }
 
 #[test]
-fn nobody_reads() {
+fn an_unread_track_is_bounded() {
     assert_bounded(|| publish(&mut track(), 100_000, 1));
 }
 
 #[test]
-fn nobody_reads_groups_of_many_frames() {
+fn an_unread_track_of_small_frames_is_bounded() {
     assert_bounded(|| publish(&mut track(), 5_000, 30));
 }
 
 #[test]
-fn a_reader_stalls_for_ever() {
+fn a_stalled_reader_is_bounded() {
     assert_bounded(|| {
         let mut track = track();
         let mut reader = track.subscribe(everything());
@@ -64,7 +64,7 @@ fn a_reader_stalls_for_ever() {
 }
 
 #[test]
-fn a_reader_takes_every_group_and_reads_none() {
+fn groups_held_but_not_read_are_bounded() {
     const GROUPS: usize = 10_000;
     let mut held: Vec<GroupConsumer> = Vec::with_capacity(GROUPS);
     let mut track = track();
@@ -76,7 +76,7 @@ fn a_reader_takes_every_group_and_reads_none() {
             held.push(group);
         }
     });
-    // What it holds of an evicted group is an empty shell, which is counted too.
+    // An evicted group that a reader holds is an empty shell, which counts too.
     assert!(info.bytes_max < BUDGET + 640 * GROUPS as u64, "{info:?}");
     assert!(track.cached_bytes() * 5 / 4 > info.bytes_current as u64, "{info:?}");
     assert!(matches!(held[0].try_next_frame(), Poll::Ready(Err(Error::Evicted))));
@@ -86,7 +86,7 @@ fn a_reader_takes_every_group_and_reads_none() {
 }
 
 #[test]
-fn readers_that_come_and_go_leave_nothing() {
+fn readers_leave_no_memory_behind() {
     let mut track = track();
     publish(&mut track, 3, 3);
     let mut cx = Context::from_waker(Waker::noop());
@@ -104,7 +104,7 @@ fn readers_that_come_and_go_leave_nothing() {
     assert_eq!((info.count_current, info.bytes_current), (0, 0), "{info:?}");
 }
 
-/// One group to 100 readers who wait for each frame, and read it when it is there.
+/// Delivers one group to 100 readers that wait for each frame and read it when it arrives.
 fn deliver(track: &mut TrackProducer, readers: &mut [TrackConsumer], frames: u64, payload: &Bytes) {
     let mut cx = Context::from_waker(Waker::noop());
     let mut group = track.append_group().unwrap();
@@ -131,7 +131,7 @@ fn deliver(track: &mut TrackProducer, readers: &mut [TrackConsumer], frames: u64
 }
 
 #[test]
-fn nothing_is_allocated_per_delivery() {
+fn delivery_does_not_allocate() {
     let mut track = track();
     let mut readers: Vec<_> = (0..100).map(|_| track.subscribe(everything())).collect();
     let payload = Bytes::from(vec![1; SIZE]);
@@ -142,7 +142,7 @@ fn nothing_is_allocated_per_delivery() {
         measure(|| deliver(&mut track, readers, frames, &payload)).count_total
     };
     let (short, long) = (count(&mut readers, 3), count(&mut readers, 30));
-    // Two pages more, and their place in the group's list.
+    // Two more pages, and their entry in the group's list.
     assert!(long <= short + 3, "{short} for 3 frames, {long} for 30");
     let few = count(&mut readers[..10], 30);
     assert!(

@@ -1,4 +1,4 @@
-//! Ten relays with many ways around: how fast they agree, and how little they say for it.
+//! Ten relays with many routes between them: how fast they agree, and how few messages that takes.
 
 mod net;
 
@@ -13,12 +13,12 @@ use smoq::{Hop, Subscription, Track, Version};
 
 const RELAYS: usize = 10;
 const PUBLISHER: usize = RELAYS;
-/// As long as routes are held.
+/// The time for which routes are held, in milliseconds.
 const HOLD: u64 = 300;
 
 type Edges = Vec<(usize, usize)>;
 
-/// A ring and some chords; a grid; everybody with everybody; and some by chance, connected.
+/// A ring with chords, a grid, a complete graph, and some random connected graphs.
 fn shapes() -> Vec<Edges> {
     let ring: Edges = (0..RELAYS).map(|n| (n, (n + 1) % RELAYS)).collect();
     let chords = [&ring[..], &[(0, 5), (2, 7), (3, 8), (1, 4)]].concat();
@@ -44,7 +44,7 @@ fn shapes() -> Vec<Edges> {
 struct Mesh {
     net: Net,
     version: Version,
-    /// Over the longest of the shortest ways, in milliseconds.
+    /// The longest of the shortest round trips, in milliseconds.
     round_trip: u64,
 }
 
@@ -58,7 +58,7 @@ impl Mesh {
             net.link_over(a, b, version, millis);
             links.push((a, b, millis));
         }
-        // From everybody to everybody.
+        // The distances between all pairs.
         let far = |from: usize| {
             let mut times = [u64::MAX / 4; RELAYS + 1];
             times[from] = 0;
@@ -79,8 +79,8 @@ impl Mesh {
         relays.iter().filter(|it| it.consume().get_broadcast("live").is_some()).count()
     }
 
-    /// Checks what was said, and gives the most updates on one link in one direction. An ended and an
-    /// active at once are how moq-lite 04 says one.
+    /// Checks the announcements, and returns the most updates on one link in one direction. On moq-lite 04
+    /// an end directly followed by a beginning is an update.
     fn check_told(&mut self) -> (usize, String) {
         let mut most = (0, String::new());
         for (from, to, messages) in self.net.told() {
@@ -107,7 +107,7 @@ impl Mesh {
         most
     }
 
-    /// A minute in which nobody says anything.
+    /// Whether no announcement is sent for a minute.
     fn is_quiet(&mut self) -> bool {
         let before = self.net.sent();
         self.net.advance(60_000);
@@ -127,7 +127,7 @@ fn in_all_shapes(seeds: u64, test: impl Fn(&mut Mesh, &str)) {
 }
 
 #[test]
-fn a_withdrawal_is_told_twice_at_most() {
+fn a_withdrawal_is_announced_at_most_twice() {
     in_all_shapes(3, |mesh, what| {
         let mut broadcast = mesh.net.origins[PUBLISHER].create_broadcast("live").unwrap();
         mesh.net.advance(2_000);
@@ -135,7 +135,7 @@ fn a_withdrawal_is_told_twice_at_most() {
         mesh.check_told();
         assert!(mesh.is_quiet(), "{what}");
         broadcast.finish().unwrap();
-        // What is told when the hold is over may still go around a small loop.
+        // Held routes that are announced late may still circulate in a small loop.
         mesh.net.advance(2 * mesh.round_trip + HOLD);
         assert_eq!(mesh.having(), 0, "{what}");
         mesh.net.advance(5_000);
@@ -146,9 +146,9 @@ fn a_withdrawal_is_told_twice_at_most() {
     });
 }
 
-/// A link that is in use breaks: everybody goes on reading, each group once, and little is said.
+/// A link in use breaks. All readers continue and receive each group once, with few announcements.
 #[test]
-fn a_link_that_breaks_is_routed_around() {
+fn a_broken_link_is_routed_around() {
     in_all_shapes(2, |mesh, what| {
         let mut broadcast = mesh.net.origins[PUBLISHER].create_broadcast("live").unwrap();
         let mut track = broadcast.create_track(Track::new("video")).unwrap();
@@ -158,9 +158,9 @@ fn a_link_that_breaks_is_routed_around() {
             .map(|origin| {
                 let mut announced = origin.consume();
                 let Poll::Ready(Some(announce)) = announced.try_announced() else {
-                    panic!("{what}: not announced")
+                    panic!("{what}: no announcement")
                 };
-                let broadcast = announce.broadcast.expect("it is there");
+                let broadcast = announce.broadcast.expect("the broadcast is live");
                 let want = Subscription::default().max_age(Duration::MAX).start(0);
                 (announced, broadcast.subscribe_track("video", want).unwrap(), Vec::new())
             })
@@ -185,10 +185,10 @@ fn a_link_that_breaks_is_routed_around() {
         for (node, (announced, _, sequences)) in readers.iter_mut().enumerate() {
             sequences.sort_unstable();
             assert!(sequences.iter().copied().eq(0..50), "{what}: {node} has {sequences:?}");
-            assert!(announced.try_announced().is_pending(), "{what}: {node} saw it");
+            assert!(announced.try_announced().is_pending(), "{what}: {node} noticed it");
         }
         let (most, example) = mesh.check_told();
-        // A way that is found while others still look may be lost again, once.
+        // A route that is found while others still search may be lost once more.
         assert!(most <= 4, "{what}: {example}");
         drop(readers);
         mesh.net.advance(5_000);
@@ -197,10 +197,10 @@ fn a_link_that_breaks_is_routed_around() {
     });
 }
 
-/// On moq-lite 03 nobody says who it is, so that no loop is seen but by its growing number of hops. That it
-/// is told late keeps it from growing.
+/// moq-lite 03 carries no hop ids, so a loop is visible only by its growing number of hops. Late
+/// announcements keep it from growing.
 #[test]
-fn a_withdrawal_does_not_go_around_for_long_where_nobody_is_known() {
+fn a_withdrawal_does_not_circulate_without_hop_ids() {
     for (n, edges) in shapes().iter().enumerate() {
         let mut mesh = Mesh::new(edges, Version::Lite03, 1);
         let mut broadcast = mesh.net.origins[PUBLISHER].create_broadcast("live").unwrap();
@@ -216,8 +216,9 @@ fn a_withdrawal_does_not_go_around_for_long_where_nobody_is_known() {
     }
 }
 
-/// Two publishers have other content under one path. A relay shows the newer one, or after many changes the one
-/// with the better route, so that all relays come to rest. When one publisher ends, every relay has the other.
+/// Two publishers have different content under one path. A relay shows the newer one, or after many changes
+/// the one with the better route, so that all relays come to rest. When one publisher ends, all relays show
+/// the other.
 #[test]
 fn two_publishers_of_one_path_come_to_rest() {
     in_all_shapes(2, |mesh, what| {

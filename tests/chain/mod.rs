@@ -1,4 +1,4 @@
-//! A publisher, a relay, and somebody behind it, on one virtual clock.
+//! A publisher, a relay, and an end behind the relay, on one virtual clock.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
@@ -13,16 +13,16 @@ use smoq::{
 pub(crate) struct Chain<B: Endpoint> {
     pub(crate) up: Pair<Driver, Driver>,
     pub(crate) down: Pair<Driver, B>,
-    /// What is published: a track of the broadcast `live`.
+    /// The published track, of the broadcast `live`.
     pub(crate) track: TrackProducer,
     pub(crate) relay: OriginProducer,
-    /// The publisher's first.
+    /// The sessions, beginning with the publisher's.
     pub(crate) sessions: Vec<Session>,
     _broadcast: BroadcastProducer,
 }
 
 impl<B: Endpoint> Chain<B> {
-    /// `join` makes the end behind the relay.
+    /// `join` creates the end behind the relay.
     pub(crate) fn with(
         versions: [Version; 2],
         link: &Link,
@@ -46,7 +46,7 @@ impl<B: Endpoint> Chain<B> {
         chain
     }
 
-    /// Both links in small steps, so that the relay passes on what it has.
+    /// Advances both links in small steps, so that the relay can forward what it receives.
     pub(crate) fn advance(&mut self, millis: u64) {
         for _ in 0..millis {
             self.up.advance(Duration::from_millis(1));
@@ -56,7 +56,7 @@ impl<B: Endpoint> Chain<B> {
 }
 
 impl Chain<Driver> {
-    /// Behind the relay is an origin that hears of everything.
+    /// The end behind the relay is an origin that receives all announcements.
     pub(crate) fn to_origin(
         versions: [Version; 2],
         link: &Link,

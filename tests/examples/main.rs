@@ -1,4 +1,4 @@
-//! The networked examples, run as their users run them.
+//! The networked examples, run the way their users run them.
 
 mod run;
 #[cfg(unix)]
@@ -39,7 +39,7 @@ impl Relay {
         Running::start(&mut clock)
     }
 
-    /// As a service manager ends it.
+    /// Ends a process the way a service manager does.
     #[cfg(unix)]
     fn terminate(self) {
         self.running.signal("TERM");
@@ -47,7 +47,7 @@ impl Relay {
     }
 }
 
-/// Seconds of the hour in `YYYY-MM-DD HH:MM:SS`.
+/// The second of the hour in `YYYY-MM-DD HH:MM:SS`.
 fn second(line: &str) -> u32 {
     let (date, time) = line.split_once(' ').unwrap();
     assert_eq!((date.len(), time.len()), (10, 8), "{line}");
@@ -56,7 +56,7 @@ fn second(line: &str) -> u32 {
 }
 
 #[test]
-fn clock_through_a_relay_in_every_version() {
+fn a_clock_runs_through_a_relay_in_every_version() {
     let relay = Relay::start("127.0.0.1:0", &[]);
     let publisher = relay.clock("publish", &[]);
     let subscribers = ["moq-lite-03", "moq-lite-04", "moq-lite-05", "moq-lite-06"]
@@ -70,16 +70,16 @@ fn clock_through_a_relay_in_every_version() {
     drop(publisher);
 }
 
-/// What is dialed is the root of the session.
+/// The dialed path is the root of the session.
 #[test]
-fn clocks_below_a_path_of_a_relay() {
+fn a_dialed_path_is_the_root_of_the_session() {
     let relay = Relay::start("127.0.0.1:0", &[]);
     let publisher = relay.clock_below("towers/north", "publish", &[]);
     for (version, path, name) in [
         ("moq-lite-06", "", "towers/north/clock"),
         ("moq-lite-05", "towers", "north/clock"),
         ("moqt-18", "towers/north", "clock"),
-        // It can't say what it dialed.
+        // This version has no field for the dialed path.
         ("moq-lite-04", "towers/north", "towers/north/clock"),
     ] {
         let more = ["--version", version, "--broadcast", name, "--count", "1"];
@@ -90,7 +90,7 @@ fn clocks_below_a_path_of_a_relay() {
 
 #[cfg(unix)]
 #[test]
-fn relays_find_each_other_again_and_end_politely() {
+fn relays_reconnect_and_close_cleanly() {
     let upstream = Relay::start("127.0.0.1:0", &[]);
     let address = upstream.address.clone();
     let edge = Relay::start("127.0.0.1:0", &["--insecure", "--upstream", &upstream.url()]);
@@ -107,7 +107,7 @@ fn relays_find_each_other_again_and_end_politely() {
     edge.terminate();
 }
 
-/// Where the last record ends that says that bytes were written.
+/// The position of the last record about written bytes.
 #[cfg(unix)]
 fn last_write(trace: &[u8]) -> usize {
     const WRITE: u8 = 9;
@@ -128,10 +128,10 @@ fn last_write(trace: &[u8]) -> usize {
             found = Some(at);
         }
     }
-    found.expect("a session that wrote something")
+    found.expect("a session with written bytes")
 }
 
-/// Real sessions over UDP, in both dialects, played again without a network.
+/// Real sessions over UDP, in both dialects, replayed without a network.
 #[cfg(unix)]
 #[test]
 fn sessions_of_a_relay_can_be_replayed() {
@@ -165,7 +165,7 @@ fn sessions_of_a_relay_can_be_replayed() {
             assert!(events.iter().any(|event| event["name"] == *name), "no {name}");
         }
 
-        // The hash of what was written last is another one.
+        // A changed byte changes the hash of the written data.
         let mut bytes = std::fs::read(&trace).unwrap();
         let end = last_write(&bytes);
         bytes[end - 1] ^= 0x55;
@@ -180,35 +180,35 @@ fn sessions_of_a_relay_can_be_replayed() {
 #[cfg(unix)]
 #[test]
 #[expect(clippy::disallowed_methods, reason = "how long an end takes")]
-fn a_relay_does_not_wait_for_who_never_answers() {
+fn a_relay_does_not_wait_for_a_silent_peer() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let upstream = format!("moqt://{}/", silent.local_addr().unwrap());
     let relay = Relay::start("127.0.0.1:0", &["--insecure", "--upstream", &upstream]);
-    // It dials: what comes is its first packet.
+    // The first packet of a client that dials.
     silent.recv(&mut [0; 2_000]).unwrap();
     let begun = std::time::Instant::now();
     relay.terminate();
-    // QUIC would give up after 10 s.
+    // QUIC alone would give up after 10 s.
     assert!(begun.elapsed().as_secs() < 8);
 }
 
-/// Who reads on after GOAWAY is not waited for.
+/// A relay does not wait for a client that stays after GOAWAY.
 #[cfg(unix)]
 #[test]
 #[expect(clippy::disallowed_methods, reason = "how long an end takes")]
-fn a_relay_does_not_wait_for_who_stays() {
+fn a_relay_does_not_wait_for_a_client_that_stays() {
     let relay = Relay::start("127.0.0.1:0", &[]);
     let _publisher = relay.clock("publish", &[]);
     let mut subscriber = relay.clock("subscribe", &[]);
     second(&subscriber.line());
     let begun = std::time::Instant::now();
     relay.terminate();
-    // It takes one second, and what QUIC adds to be sure that its last word is heard.
+    // One second, and the time that QUIC takes to deliver the close.
     assert!(begun.elapsed().as_secs() < 5);
 }
 
 #[test]
-fn demo_loses_nothing() {
+fn the_demo_loses_nothing() {
     let printed = Running::start(&mut example("demo")).rest();
     assert!(printed.lines().last().is_some_and(|last| last.starts_with("demo: ok")), "{printed}");
     // A slow machine takes more seconds, with two lines each.
@@ -218,9 +218,9 @@ fn demo_loses_nothing() {
 }
 
 #[test]
-fn demo_sends_a_file_whole() {
+fn demo_sends_a_whole_file() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-file");
-    // Not a multiple of any frame or group.
+    // The size is no multiple of a frame or a group.
     let content: Vec<u8> =
         (0..3_333_333_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(&path, content).unwrap();

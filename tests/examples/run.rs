@@ -1,4 +1,4 @@
-//! Examples as processes, whose lines are waited for.
+//! Running examples as processes and waiting for their lines.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -8,26 +8,26 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// When to give up on a line. Nothing here takes so long.
+/// How long to wait for a line, far longer than any of them takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An example, ready to be given arguments.
+/// The command of an example, without arguments.
 pub(crate) fn example(name: &str) -> Command {
     // This test is target/PROFILE/deps/NAME.
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("examples");
-    // Once and before anything runs: what waits for a compiler is late for everything else.
+    // Examples are built once, before any of them runs, because a build would delay running ones.
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
-        // `cargo test` builds them, unless it was asked for this test alone.
+        // `cargo test` builds them, except when it runs this test alone.
         let all = ["clock", "custom_executor", "demo", "game_loop", "relay", "replay"];
         if all.iter().all(|name| is_fresh(&built.join(name))) {
             return;
         }
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--examples"]);
-        // What Cargo tells a test of its package: as the build scripts of dependencies look at these, they would
-        // all be built anew, and once more when Cargo is called as usual.
+        // Cargo sets variables for the tests of a package. Build scripts of dependencies depend on them, so
+        // with them everything would be built again, and once more by the next ordinary build.
         let told = std::env::vars_os().map(|(name, _)| name).filter(|name| {
             let name = name.to_string_lossy();
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -43,12 +43,12 @@ pub(crate) fn example(name: &str) -> Command {
     Command::new(built.join(name))
 }
 
-/// Whether it is younger than all that it was made of, as Cargo wrote it down: `BINARY: FILE FILE`.
+/// Whether the binary is newer than all of its sources, which Cargo lists in a file: `BINARY: FILE FILE`.
 fn is_fresh(built: &Path) -> bool {
     let Some(made) = modified(built) else { return false };
     let Ok(list) = std::fs::read_to_string(built.with_extension("d")) else { return false };
     let Some((_, files)) = list.split_once(": ") else { return false };
-    // A space in a name is written with a backslash before it.
+    // A space in a name is escaped with a backslash.
     let files = files.trim_end().replace("\\ ", "\0");
     let mut files = files.split(' ').map(|file| file.replace('\0', " "));
     files.all(|file| modified(file.as_ref()).is_some_and(|at| at <= made))
@@ -58,7 +58,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     path.metadata().and_then(|meta| meta.modified()).ok()
 }
 
-/// The lines of a pipe, read by a thread so that the process never waits for us.
+/// The lines of a pipe. A thread reads them, so that the process never blocks.
 struct Lines {
     lines: Receiver<String>,
     seen: String,
@@ -82,12 +82,12 @@ impl Lines {
         Self { lines, seen: String::new() }
     }
 
-    /// `None` at the end.
+    /// The next line, `None` at the end.
     fn next(&mut self) -> Option<String> {
         let line = match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => panic!("neither a line nor the end"),
+            Err(RecvTimeoutError::Timeout) => panic!("no line and no end in time"),
         };
         self.seen += &line;
         self.seen.push('\n');
@@ -101,7 +101,7 @@ impl Lines {
     }
 }
 
-/// A process that does not outlive its test. If the test fails, it shows what it printed.
+/// A running process, which is killed with its test. A failed test prints the output.
 pub(crate) struct Running {
     command: String,
     child: Child,
@@ -109,10 +109,10 @@ pub(crate) struct Running {
     err: Lines,
 }
 
-/// What a process left behind.
+/// A process that has ended.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// What was not read before, of each.
+    /// The output that was not read yet.
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -130,18 +130,18 @@ impl Running {
         self.out.next().unwrap_or_default()
     }
 
-    /// The next line on stderr that has `words` in it.
+    /// The next line on stderr that contains `words`.
     pub(crate) fn says(&mut self, words: &str) -> String {
         loop {
             let line = self.err.next();
-            let line = line.unwrap_or_else(|| panic!("{} never says {words:?}", self.command));
+            let line = line.unwrap_or_else(|| panic!("{} never printed {words:?}", self.command));
             if line.contains(words) {
                 return line;
             }
         }
     }
 
-    /// What it said on stderr, as far as it was read.
+    /// The part of stderr that was read so far.
     pub(crate) fn said(&self) -> &str {
         &self.err.seen
     }
@@ -153,13 +153,13 @@ impl Running {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for the process to end.
     pub(crate) fn end(mut self) -> Ended {
         let (out, err) = (self.out.rest(), self.err.rest());
         Ended { status: self.child.wait().unwrap(), out, err }
     }
 
-    /// The rest of what it prints, when it has ended by itself, without an error.
+    /// Waits for the process to end successfully, and returns the rest of its output.
     pub(crate) fn rest(mut self) -> String {
         let rest = self.out.rest();
         let status = self.child.wait().unwrap();
@@ -170,7 +170,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It fails if the process has ended, as most have.
+        // It fails if the process has ended already, which is the usual case.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

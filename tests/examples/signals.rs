@@ -1,4 +1,4 @@
-//! How examples end when they are asked to, and what others see of it.
+//! How examples end on a signal, and what their peers see.
 
 use crate::run::{Running, example};
 use crate::{Relay, second};
@@ -15,9 +15,9 @@ const VERSIONS: [&str; 9] = [
     "moqt-18",
 ];
 
-/// Subscribers in all versions hear of the end at once, as a clean one, and show whoever comes next.
+/// Subscribers in all versions see a clean end at once, and then show the next clock.
 #[test]
-fn a_clock_that_is_stopped_ends_its_broadcast_and_the_next_one_is_shown() {
+fn a_stopped_clock_ends_its_broadcast_and_the_next_clock_is_shown() {
     let all: Vec<_> = VERSIONS.iter().flat_map(|version| ["--version", version]).collect();
     let mut relay = Relay::start("127.0.0.1:0", &all);
     let mut subscribers = VERSIONS.map(|version| relay.clock("subscribe", &["--version", version]));
@@ -37,7 +37,7 @@ fn a_clock_that_is_stopped_ends_its_broadcast_and_the_next_one_is_shown() {
         let ended = publisher.end();
         assert!(ended.status.success(), "{version}: {}", ended.status);
         assert_eq!(ended.err.trim_end(), format!("stopped by SIG{signal}"));
-        // It closed its session without an error: one that was lost is found out much later.
+        // It closed its session without an error. A lost session would be noticed much later.
         relay.running.says(" left");
         assert!(!relay.running.said().contains(" lost"), "{}", relay.running.said());
         for subscriber in &mut subscribers {
@@ -45,7 +45,7 @@ fn a_clock_that_is_stopped_ends_its_broadcast_and_the_next_one_is_shown() {
             assert!(said.starts_with("clock ended"), "after {version}: {said}");
         }
     }
-    // A subscriber goes as quietly, and only the end of its session is an error.
+    // A subscriber leaves just as cleanly. Only the end of its session is an error.
     let [first, others @ ..] = subscribers;
     first.signal("INT");
     let ended = first.end();
@@ -60,9 +60,10 @@ fn a_clock_that_is_stopped_ends_its_broadcast_and_the_next_one_is_shown() {
     }
 }
 
-/// Nobody tells the relay that the first publisher is gone: its session is lost only after the idle timeout.
+/// The relay does not learn that the first publisher is gone: its session is lost only after the idle
+/// timeout.
 #[test]
-fn a_clock_that_is_killed_and_started_again_is_shown_at_once() {
+fn a_killed_and_restarted_clock_is_shown_at_once() {
     let all: Vec<_> = VERSIONS.iter().flat_map(|version| ["--version", version]).collect();
     let mut relay = Relay::start("127.0.0.1:0", &all);
     let mut subscribers = ["moq-lite-01", "moq-lite-04", "moq-lite-06", "moqt-18"]
@@ -81,19 +82,19 @@ fn a_clock_that_is_killed_and_started_again_is_shown_at_once() {
             publisher.end();
         }
     }
-    // It happened while every session of a killed publisher was still there.
+    // All of this happened while the session of each killed publisher still existed.
     relay.running.signal("TERM");
     relay.running.says("stopped by SIGTERM");
     assert!(!relay.running.said().contains(" lost"), "{}", relay.running.said());
 }
 
-/// Also when there is nothing to end yet.
+/// This also works before there is a session.
 #[test]
-fn a_clock_that_still_dials_can_be_stopped() {
+fn a_clock_can_be_stopped_while_it_dials() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let url = format!("moqt://{}/", silent.local_addr().unwrap());
     let clock = Running::start(example("clock").args(["subscribe", &url, "--insecure"]));
-    // Its first packet: signals are caught by now.
+    // After its first packet the process handles signals.
     silent.recv(&mut [0; 2_000]).unwrap();
     clock.signal("TERM");
     let ended = clock.end();
@@ -102,7 +103,7 @@ fn a_clock_that_still_dials_can_be_stopped() {
 }
 
 #[test]
-fn a_game_that_is_stopped_says_how_it_went() {
+fn a_stopped_game_prints_a_summary() {
     for signal in ["TERM", "INT"] {
         let mut game = Running::start(example("game_loop").arg("100000"));
         assert_eq!(game.line(), "everybody is there");
@@ -115,7 +116,7 @@ fn a_game_that_is_stopped_says_how_it_went() {
 }
 
 #[test]
-fn a_demo_that_is_stopped_says_so() {
+fn a_stopped_demo_reports_the_signal() {
     for signal in ["TERM", "INT"] {
         let mut demo = Running::start(&mut example("demo"));
         demo.line();
@@ -127,9 +128,9 @@ fn a_demo_that_is_stopped_says_so() {
     }
 }
 
-/// The listening socket is free again, for both signals.
+/// The listening socket is free again after both signals.
 #[test]
-fn a_relay_ends_at_both_signals() {
+fn a_relay_ends_on_both_signals() {
     let mut address = "127.0.0.1:0".to_owned();
     for signal in ["TERM", "INT"] {
         let relay = Relay::start(&address, &[]);

@@ -1,4 +1,4 @@
-//! What a person reads: help, versions, and errors that name what they are about.
+//! Texts for people: help, versions, and errors that name their cause.
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,23 @@ fn run(name: &str, args: &[&str]) -> Ended {
     Running::start(example(name).args(args)).end()
 }
 
-/// Fails with one line, which has all of these words in it.
+/// Runs an example that must fail with one line that contains all of these words.
 fn fails(name: &str, args: &[&str], words: &[&str]) {
     let ended = run(name, args);
     assert_eq!(ended.status.code(), Some(1), "{name} {args:?}: {}{}", ended.out, ended.err);
     let lines: Vec<_> = ended.err.lines().collect();
-    let [line] = lines[..] else { panic!("{name} {args:?} says more than a line: {}", ended.err) };
+    let [line] = lines[..] else {
+        panic!("{name} {args:?} printed more than one line: {}", ended.err)
+    };
     assert!(line.starts_with(&format!("{name}: ")), "{line}");
     for word in words {
-        assert!(line.contains(word), "{name} {args:?}: nothing of {word:?} in: {line}");
+        assert!(line.contains(word), "{name} {args:?}: {word:?} is missing in: {line}");
     }
-    // Not as `Debug` prints it.
+    // Not in the form of `Debug`.
     assert!(!line.contains(['{', '"']) && !line.contains("Error("), "{line}");
 }
 
-/// A file of our own, in a directory that all of these tests share.
+/// A file in a directory that these tests share.
 fn file(name: &str, content: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("told");
     std::fs::create_dir_all(&directory).unwrap();
@@ -34,7 +36,7 @@ fn file(name: &str, content: &str) -> PathBuf {
 }
 
 #[test]
-fn help_lists_what_there_is() {
+fn help_lists_all_options() {
     let versions = ["moq-lite-01", "moq-lite-06", "moq-lite-07-wip", "moqt-16", "moqt-18"];
     let peer = [&["--version", "--fingerprint", "--insecure"][..], &versions].concat();
     let relay = [&["--listen", "--cert", "--key", "--upstream", "--trace"][..], &peer].concat();
@@ -62,7 +64,7 @@ fn help_lists_what_there_is() {
 }
 
 #[test]
-fn what_is_mistyped_is_named_with_what_is_known() {
+fn a_mistyped_argument_is_named_with_the_valid_ones() {
     let listen = ["--listen", "127.0.0.1:0"];
     let url = ["publish", "moqt://127.0.0.1:1/"];
     for (name, common, wrong, words) in [
@@ -98,9 +100,9 @@ fn what_is_mistyped_is_named_with_what_is_known() {
     }
 }
 
-/// Ours, those of the drafts, and those of others.
+/// Our names, those of the drafts, and those of other implementations.
 #[test]
-fn versions_are_known_by_several_names() {
+fn versions_have_several_names() {
     let relay = Relay::start("127.0.0.1:0", &["--version", "MOQ-Transport-18"]);
     for name in ["moqt-18", "moq-transport-18", "moq-transport-draft-18"] {
         let mut clock = relay.clock("subscribe", &["--version", name]);
@@ -109,7 +111,7 @@ fn versions_are_known_by_several_names() {
 }
 
 #[test]
-fn a_file_that_is_of_no_use_is_named() {
+fn an_unusable_file_is_named() {
     let listen = ["--listen", "127.0.0.1:0"];
     let empty = file("empty.pem", "nothing\n");
     let broken =
@@ -138,36 +140,36 @@ fn a_file_that_is_of_no_use_is_named() {
 }
 
 #[test]
-fn a_directory_for_traces_is_made() {
+fn a_missing_directory_for_traces_is_created() {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("told-traces");
     let _ = std::fs::remove_dir_all(&directory);
     let traces = directory.join("of/today");
     let relay = Relay::start("127.0.0.1:0", &["--trace", traces.to_str().unwrap()]);
     let mut subscriber = relay.clock("subscribe", &[]);
     let _publisher = relay.clock("publish", &[]);
-    // The relay has both sessions by then, and each has its file.
+    // The relay has both sessions by now, and each of them has its file.
     subscriber.says("clock is there");
     let made: Vec<_> = traces.read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(made.len(), 2, "{made:?}");
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     fails("relay", &["--listen", &address], &["can't listen", &address, "in use"]);
 }
 
 #[test]
-fn a_host_that_is_not_there_is_named() {
+fn an_unknown_host_is_named() {
     let url = "moqt://no-such-host.invalid:4443/";
     let words = ["can't reach", url, "the host no-such-host.invalid has no address: "];
     fails("clock", &["subscribe", url, "--insecure"], &words);
 }
 
-/// It says for how long it was tried as well.
+/// The error also says for how long it tried.
 #[test]
-fn a_port_where_nobody_answers_is_named() {
+fn an_unreachable_port_is_named() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let url = format!("moqt://localhost:{}/", address.port());
@@ -176,7 +178,7 @@ fn a_port_where_nobody_answers_is_named() {
 }
 
 #[test]
-fn a_relay_that_is_another_one_is_named() {
+fn a_relay_with_another_certificate_is_named() {
     let relay = Relay::start("127.0.0.1:0", &["--version", "moq-lite-06"]);
     let url = relay.url();
     let pin = "00".repeat(32);
@@ -188,7 +190,7 @@ fn a_relay_that_is_another_one_is_named() {
         "not one of those that are pinned",
     ];
     fails("clock", &["subscribe", &url, "--fingerprint", &pin], &words);
-    // Nobody has certified it.
+    // No authority has certified it.
     fails("clock", &["subscribe", &url], &["can't reach", &url, "certificate"]);
     let other = ["subscribe", &url, "--insecure", "--version", "moqt-18"];
     fails("clock", &other, &["can't reach", &url, "protocol"]);

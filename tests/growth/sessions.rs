@@ -208,7 +208,7 @@ fn datagrams_of_a_session() {
 }
 
 #[test]
-fn an_unanswered_fetch_costs_the_same_each() {
+fn each_unanswered_fetch_costs_the_same() {
     for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
         assert_flat("fetches of a track", 50, |n| {
             let mut world = World::new(version);
@@ -238,7 +238,7 @@ fn an_unanswered_fetch_costs_the_same_each() {
 }
 
 #[test]
-fn one_more_subscription_of_a_session_costs_the_same() {
+fn each_subscription_of_a_session_costs_the_same() {
     for version in [Version::Lite03, Version::Lite06, Version::Moqt16, Version::Moqt18] {
         assert_flat("subscriptions of a session", 30, |n| {
             let mut world = World::new(version);
@@ -259,7 +259,7 @@ fn one_more_subscription_of_a_session_costs_the_same() {
 }
 
 #[test]
-fn one_more_reader_behind_a_session_costs_it_nothing() {
+fn more_readers_of_a_track_cost_its_session_nothing() {
     for n in [30, 300] {
         let mut world = World::new(Version::Lite06);
         let read = |world: &World| world.seen.subscribe_track("video", Subscription::default());
@@ -299,14 +299,14 @@ fn held_by_requests(version: Version, streams: u64, early: bool) -> usize {
             }
         }
     });
-    assert!(taken > 10_000 * streams as usize, "{taken} bytes were taken");
+    assert!(taken > 10_000 * streams as usize, "only {taken} bytes were accepted");
     let held = held.bytes_current as usize;
-    assert!(held < 4 * taken, "{version}: {held} bytes are held for {taken}");
+    assert!(held < 4 * taken, "{version}: {held} bytes are held for {taken} received ones");
     held
 }
 
 #[test]
-fn small_chunks_take_little_more_than_their_bytes() {
+fn small_chunks_hold_little_more_than_their_bytes() {
     for version in [Version::Lite01, Version::Lite04, Version::Lite06, Version::Moqt18] {
         for early in [false, true] {
             let held = |n| held_by_requests(version, n as u64, early);
@@ -316,7 +316,7 @@ fn small_chunks_take_little_more_than_their_bytes() {
 }
 
 #[test]
-fn datagrams_that_wait_keep_no_packets() {
+fn waiting_datagrams_hold_no_packets() {
     for n in [100, 1_000] {
         let (_session, mut driver) = Server::new().accept(Version::Lite06, Instant::ZERO);
         let held = measure(|| {

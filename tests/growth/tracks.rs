@@ -98,7 +98,7 @@ fn requests_for_tracks() {
 }
 
 #[test]
-fn readers_that_want_the_same_wake_nobody() {
+fn readers_with_equal_subscriptions_wake_nobody() {
     for n in [1_000, 10_000] {
         let mut broadcast = Broadcast::new().produce();
         let mut track = broadcast.create_track("video").unwrap();
@@ -119,7 +119,7 @@ fn readers_that_want_the_same_wake_nobody() {
 }
 
 #[test]
-fn readers_take_the_same_memory_each() {
+fn each_reader_takes_the_same_memory() {
     assert_flat("readers of a track", 1_000, |n| {
         let track = Track::new("t").produce();
         let cost = measure(|| drop((0..n).map(|_| track.consume()).collect::<Vec<_>>()));
@@ -128,7 +128,7 @@ fn readers_take_the_same_memory_each() {
 }
 
 #[test]
-fn whether_a_broadcast_is_used_is_known_without_looking_at_its_tracks() {
+fn the_use_of_a_broadcast_is_known_without_visiting_its_tracks() {
     for n in [100, 1_000] {
         let mut broadcast = Broadcast::new().produce();
         let make = |n: usize| broadcast.create_track(format!("{n}").as_str()).unwrap();
@@ -149,7 +149,7 @@ fn whether_a_broadcast_is_used_is_known_without_looking_at_its_tracks() {
 }
 
 #[test]
-fn who_waits_for_a_reader_hears_of_the_end() {
+fn a_producer_that_waits_for_a_reader_is_woken_by_the_end() {
     let mut broadcast = Broadcast::new().produce();
     let mut other = broadcast.clone();
     let used = Wakes::new();
@@ -160,7 +160,7 @@ fn who_waits_for_a_reader_hears_of_the_end() {
 }
 
 #[test]
-fn an_answer_wakes_only_those_who_asked_for_it() {
+fn an_answer_wakes_only_the_readers_that_requested_it() {
     let mut track = Track::new("t").produce();
     let mut dynamic = track.dynamic();
     track.append_group().unwrap().finish().unwrap();
@@ -192,7 +192,7 @@ fn an_answer_wakes_only_those_who_asked_for_it() {
 }
 
 #[test]
-fn who_answers_hears_that_nobody_asks_any_more() {
+fn a_dynamic_handler_learns_that_the_last_reader_left() {
     let track = Track::new("t").produce();
     let mut dynamic = track.dynamic();
     let mut readers: Vec<_> = (0..10).map(|_| track.consume()).collect();
