@@ -1,4 +1,4 @@
-//! How frames, groups and tracks end, seen by who reads them.
+//! How frames, groups and tracks end, as their readers see it.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn group() -> (TrackProducer, GroupProducer, GroupConsumer) {
     (track, group, reader)
 }
 
-/// The payloads of the frames that are there, and what comes behind them.
+/// The payloads of all frames that are there, and the result after them.
 fn drain(group: &mut GroupConsumer) -> (Vec<Vec<u8>>, Poll<Result<Option<Frame>>>) {
     let mut frames = Vec::new();
     loop {
@@ -54,11 +54,11 @@ fn sequences(track: &mut TrackConsumer) -> (Vec<u64>, Poll<Result<()>>) {
 }
 
 #[test]
-fn a_finished_frame_is_there() {
+fn a_finished_frame_is_readable() {
     let (_track, mut group, mut reader) = group();
     let mut frame = group.create_frame(0, 4).unwrap();
     frame.write(b"ab").unwrap();
-    assert!(reader.try_next_frame().is_pending(), "only whole frames");
+    assert!(reader.try_next_frame().is_pending(), "only whole frames are returned");
     frame.write(b"cd").unwrap();
     assert_eq!(frame.remaining(), 0);
     frame.finish().unwrap();
@@ -97,7 +97,7 @@ fn a_dropped_frame_ends_its_group() {
 }
 
 #[test]
-fn a_group_does_not_finish_behind_half_a_frame() {
+fn a_group_does_not_finish_after_half_a_frame() {
     let (_track, mut group, mut reader) = group();
     let mut frame = group.create_frame(0, 4).unwrap();
     assert_eq!(group.create_frame(0, 1).unwrap_err(), Error::Duplicate);
@@ -120,7 +120,7 @@ fn a_finished_group_ends_cleanly() {
 }
 
 #[test]
-fn an_aborted_group_gives_what_it_has_and_then_the_reason() {
+fn an_aborted_group_yields_its_frames_and_then_the_reason() {
     let (_track, mut group, mut reader) = group();
     group.write_frame(0, "a".as_bytes()).unwrap();
     group.abort(Error::App(9));
@@ -139,13 +139,13 @@ fn the_last_writer_of_a_group_ends_it() {
     let mut frame = second.create_frame(0, 1).unwrap();
     drop(second);
     frame.write(b"c").unwrap();
-    assert!(reader.try_finished().is_pending(), "an open frame is a writer");
+    assert!(reader.try_finished().is_pending(), "an open frame counts as a writer");
     drop(frame);
     assert_end(&mut reader, &[b"a", b"b", b"c"], Err(Error::Dropped));
 }
 
 #[test]
-fn a_finished_track_ends_behind_its_last_group() {
+fn a_finished_track_ends_after_its_last_group() {
     let (mut track, mut reader) = track();
     let mut open = track.append_group().unwrap();
     track.write_frame(0, "x".as_bytes()).unwrap();
@@ -163,11 +163,11 @@ fn a_finished_track_ends_behind_its_last_group() {
     assert_eq!(track.finish(), Err(Error::Closed));
     open.write_frame(0, "late".as_bytes()).unwrap();
     track.abort(Error::Cancelled);
-    assert_eq!(reader.try_closed(), Poll::Ready(Ok(())), "it had ended");
+    assert_eq!(reader.try_closed(), Poll::Ready(Ok(())), "the end had been reached before");
 }
 
 #[test]
-fn an_end_can_be_told_ahead() {
+fn an_end_can_be_declared_in_advance() {
     let (mut track, mut reader) = track();
     track.write_frame(0, "x".as_bytes()).unwrap();
     track.finish_at(3).unwrap();
@@ -176,7 +176,7 @@ fn an_end_can_be_told_ahead() {
     track.create_group(2).unwrap();
     assert_eq!(track.create_group(3).unwrap_err(), Error::Closed);
     assert_eq!(sequences(&mut reader), (vec![2], Poll::Ready(Ok(()))));
-    assert_eq!(track.create_group(1).unwrap_err(), Error::Closed, "readers were told the end");
+    assert_eq!(track.create_group(1).unwrap_err(), Error::Closed, "readers know the end already");
 
     let (mut track, mut reader) = self::track();
     track.create_group(5).unwrap();
@@ -184,11 +184,11 @@ fn an_end_can_be_told_ahead() {
     track.finish_at(9).unwrap();
     assert_eq!(sequences(&mut reader), (vec![5], Poll::Pending));
     drop(track);
-    assert_eq!(sequences(&mut reader), (vec![], Poll::Ready(Ok(()))), "nobody is left to write");
+    assert_eq!(sequences(&mut reader), (vec![], Poll::Ready(Ok(()))), "no writer is left");
 }
 
 #[test]
-fn an_aborted_track_gives_what_it_has_and_then_the_reason() {
+fn an_aborted_track_yields_its_groups_and_then_the_reason() {
     let (mut track, mut reader) = track();
     let mut group = track.append_group().unwrap();
     let mut begun = group.consume();
@@ -203,7 +203,7 @@ fn an_aborted_track_gives_what_it_has_and_then_the_reason() {
     assert_eq!(sequences(&mut reader), (vec![0], Poll::Ready(Err(Error::App(1)))));
     assert!(matches!(reader.try_get_group(0), Poll::Ready(Ok(Some(_)))));
     assert!(matches!(reader.try_get_group(1), Poll::Ready(Err(Error::App(1)))));
-    // Aborts don't cascade.
+    // An abort of the track does not affect its groups.
     group.write_frame(0, "x".as_bytes()).unwrap();
     group.finish().unwrap();
     assert_end(&mut begun, &[b"x"], Ok(()));
@@ -254,7 +254,7 @@ fn frames_and_groups_have_limits() {
 }
 
 #[test]
-fn any_declared_size_is_an_answer_and_not_a_panic() {
+fn no_declared_size_causes_a_panic() {
     let mut limits = Limits::default();
     limits.frame_bytes = u64::MAX;
     limits.group_bytes = u64::MAX;
@@ -275,7 +275,7 @@ fn any_declared_size_is_an_answer_and_not_a_panic() {
 }
 
 #[test]
-fn a_finished_track_takes_no_group_in_a_gap_either() {
+fn a_finished_track_accepts_no_group_in_a_gap() {
     let (mut track, mut reader) = track();
     let mut other = track.clone();
     for sequence in [0, 4] {
@@ -291,11 +291,11 @@ fn a_finished_track_takes_no_group_in_a_gap_either() {
         assert_eq!(writer.write_frame(0, "late").unwrap_err(), Error::Closed);
         assert_eq!(writer.write_datagram(0, "late").unwrap_err(), Error::Closed);
     }
-    assert_eq!(sequences(&mut reader), (vec![], Poll::Ready(Ok(()))), "what was said holds");
+    assert_eq!(sequences(&mut reader), (vec![], Poll::Ready(Ok(()))), "the announced end stays");
 }
 
 #[test]
-fn a_track_that_ends_later_takes_groups_until_readers_are_told() {
+fn a_track_with_a_later_end_accepts_groups_up_to_it() {
     let (mut track, mut reader) = track();
     track.create_group(0).unwrap().finish().unwrap();
     track.finish_at(4).unwrap();
@@ -308,15 +308,15 @@ fn a_track_that_ends_later_takes_groups_until_readers_are_told() {
     assert_eq!(sequences(&mut reader), (vec![3], Poll::Ready(Ok(()))));
 }
 
-/// Who answers for past groups goes on after the end.
+/// A dynamic handler of past groups outlives the end of the track.
 #[test]
-fn a_finished_track_is_fetched_from() {
+fn groups_of_a_finished_track_can_be_fetched() {
     let (mut track, mut reader) = track();
     let mut dynamic = track.dynamic();
     track.create_group(4).unwrap().finish().unwrap();
     track.finish().unwrap();
     assert!(reader.try_fetch_group(2).is_pending());
-    let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!("it was asked") };
+    let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!("no request") };
     request.accept().unwrap().finish().unwrap();
     assert!(matches!(reader.try_fetch_group(2), Poll::Ready(Ok(group)) if group.sequence() == 2));
 }

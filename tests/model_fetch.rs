@@ -1,4 +1,5 @@
-//! Groups that are asked for by number, on a plain thread: who answers, who shares, what the cache keeps.
+//! Fetching groups by number on a plain thread: who answers, who shares an answer, and what the cache
+//! keeps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use smoq::{
     TrackProducer,
 };
 
-/// A track that gave up its first groups: 3 and 4 are left.
+/// A track that evicted its first groups: 3 and 4 remain.
 fn track() -> (TrackProducer, TrackConsumer) {
     let mut limits = Limits::default();
     limits.track_groups = 2;
@@ -75,7 +76,7 @@ impl Count {
 }
 
 #[test]
-fn what_is_in_the_cache_is_there_at_once() {
+fn a_cached_group_is_available_at_once() {
     let (_track, mut reader) = track();
     for sequence in [3, 4] {
         assert_eq!(read(&mut fetched(&mut reader, sequence)), [payload(sequence)]);
@@ -83,7 +84,7 @@ fn what_is_in_the_cache_is_there_at_once() {
 }
 
 #[test]
-fn without_anybody_to_ask_it_is_refused() {
+fn without_a_handler_a_fetch_is_refused() {
     let (mut track, mut reader) = track();
     assert_eq!(refused(&mut reader, 2), Error::Old);
     assert_eq!(refused(&mut reader, 5), Error::NotFound);
@@ -95,25 +96,25 @@ fn without_anybody_to_ask_it_is_refused() {
 }
 
 #[test]
-fn a_request_is_shared_and_what_came_of_it_is_kept() {
+fn a_request_is_shared_and_its_answer_is_cached() {
     let (track, mut reader) = track();
     let mut dynamic = track.dynamic();
     let mut other = reader.clone();
     assert!(reader.try_fetch_group(1).is_pending());
     assert!(other.try_fetch_group(1).is_pending());
     answer(&mut dynamic, 1);
-    assert!(dynamic.try_requested_group().is_pending(), "one request for both");
+    assert!(dynamic.try_requested_group().is_pending(), "both share one request");
     for reader in [&mut reader, &mut other] {
         assert_eq!(read(&mut fetched(reader, 1)), [payload(1)]);
     }
-    // It displaced the oldest of what can go, and nobody is asked again.
+    // It evicted the oldest group that may go. Another reader finds it without a request.
     assert_eq!(read(&mut fetched(&mut track.consume(), 1)), [payload(1)]);
     assert!(dynamic.try_requested_group().is_pending());
 }
 
-/// Nobody who follows the track sees that an old group came back.
+/// A reader that follows the track does not notice that an old group returned.
 #[test]
-fn no_cursor_moves_and_the_latest_stays_the_latest() {
+fn a_fetch_moves_no_cursor_and_not_the_latest_group() {
     let (mut track, mut reader) = track();
     let mut dynamic = track.dynamic();
     let from_start = Subscription::default().max_age(Duration::MAX).start(0);
@@ -127,7 +128,7 @@ fn no_cursor_moves_and_the_latest_stays_the_latest() {
         _ => None,
     };
     assert_eq!((next(&mut order), recv(&mut arrivals)), (Some(3), Some(3)));
-    // One that is behind all cursors, and one that nobody wrote yet.
+    // One that is before all cursors, and one that was not written yet.
     for sequence in [1, 9] {
         assert!(reader.try_fetch_group(sequence).is_pending());
         answer(&mut dynamic, sequence);
@@ -140,14 +141,14 @@ fn no_cursor_moves_and_the_latest_stays_the_latest() {
     assert_eq!((recv(&mut arrivals), recv(&mut arrivals)), (Some(4), None));
     assert_ne!(next(&mut late), Some(1));
     track.write_frame(50, payload(5)).unwrap();
-    assert_eq!(next(&mut order), Some(5), "the next number, whatever was fetched");
+    assert_eq!(next(&mut order), Some(5), "the next number is unaffected by the fetch");
     assert_eq!(recv(&mut arrivals), Some(5));
 }
 
-/// A track is the joint: what is present stays, whichever way the second copy comes.
+/// The first copy of a group stays, however the second one arrives.
 #[test]
 fn a_second_copy_is_dropped() {
-    // Fetched, and then it comes by itself.
+    // A group is fetched, and is then written.
     let (mut track, mut reader) = track();
     let mut dynamic = track.dynamic();
     let mut live = track.consume();
@@ -157,11 +158,11 @@ fn a_second_copy_is_dropped() {
     let mut group = fetched(&mut reader, 6);
     assert!(live.try_next_group().is_pending());
     assert!(matches!(track.create_group(6), Err(Error::Duplicate)));
-    let Poll::Ready(Ok(Some(mut same))) = live.try_next_group() else { panic!("it came") };
+    let Poll::Ready(Ok(Some(mut same))) = live.try_next_group() else { panic!("no group") };
     assert_eq!((same.sequence(), read(&mut same)), (6, vec![payload(6)]));
     assert_eq!((track.latest(), read(&mut group)), (Some(6), vec![payload(6)]));
 
-    // Asked for, and it comes by itself before the answer.
+    // A group is requested, and is written before the answer.
     assert!(reader.try_fetch_group(8).is_pending());
     let Poll::Ready(Ok(mut request)) = dynamic.try_requested_group() else { panic!() };
     assert!(request.try_unused().is_pending());
@@ -174,9 +175,9 @@ fn a_second_copy_is_dropped() {
     assert_eq!(read(&mut fetched(&mut reader, 8)), [b"x"]);
 }
 
-/// A copy that is not whole is none.
+/// An incomplete copy does not count as a copy.
 #[test]
-fn what_is_broken_is_asked_for_again() {
+fn a_broken_copy_is_requested_again() {
     let (mut track, mut reader) = track();
     track.create_group(5).unwrap().abort(Error::Lagged);
     assert_eq!(fetched(&mut reader, 5).try_finished(), Poll::Ready(Err(Error::Lagged)));
@@ -185,7 +186,11 @@ fn what_is_broken_is_asked_for_again() {
     let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!() };
     drop(request.accept().unwrap());
     let broken = fetched(&mut reader, 5).try_finished();
-    assert_eq!(broken, Poll::Ready(Err(Error::Dropped)), "who asked sees what came of it");
+    assert_eq!(
+        broken,
+        Poll::Ready(Err(Error::Dropped)),
+        "the reader that requested it sees the failure"
+    );
     assert!(reader.try_fetch_group(5).is_pending());
     answer(&mut dynamic, 5);
     assert_eq!(read(&mut fetched(&mut reader, 5)), [payload(5)]);
@@ -193,7 +198,7 @@ fn what_is_broken_is_asked_for_again() {
 }
 
 #[test]
-fn a_refusal_is_for_all_who_asked_and_for_no_others() {
+fn a_refusal_is_only_for_the_readers_that_waited() {
     let (track, mut reader) = track();
     let mut dynamic = track.dynamic();
     let mut other = reader.clone();
@@ -207,29 +212,29 @@ fn a_refusal_is_for_all_who_asked_and_for_no_others() {
             drop(request);
         }
         assert_eq!(refused(&mut reader, 0), error);
-        assert!(reader.try_fetch_group(0).is_pending(), "asked anew");
+        assert!(reader.try_fetch_group(0).is_pending(), "it is requested again");
         assert_eq!(refused(&mut other, 0), error);
         answer(&mut dynamic, 0);
         assert_eq!(read(&mut fetched(&mut reader, 0)), [payload(0)]);
-        // Out of the cache again.
+        // Fills the cache, so that the group is evicted.
         for sequence in [1, 2] {
             assert!(reader.try_fetch_group(sequence).is_pending());
             answer(&mut dynamic, sequence);
             fetched(&mut reader, sequence);
         }
     }
-    // Nobody is left to ask.
+    // The last handler leaves.
     assert!(reader.try_fetch_group(0).is_pending());
     let clone = dynamic.clone();
     drop(dynamic);
     assert!(reader.try_fetch_group(0).is_pending());
     drop(clone);
     assert_eq!(refused(&mut reader, 0), Error::NotFound);
-    assert_eq!(refused(&mut reader, 0), Error::Old, "and now it is known that there is nobody");
+    assert_eq!(refused(&mut reader, 0), Error::Old, "no handler is left");
 }
 
 #[test]
-fn the_end_of_a_track_answers() {
+fn the_end_of_a_track_answers_all_fetches() {
     let (mut aborted, mut reader) = track();
     let mut dynamic = aborted.dynamic();
     assert!(reader.try_fetch_group(1).is_pending());
@@ -241,9 +246,9 @@ fn the_end_of_a_track_answers() {
     assert_eq!(refused(&mut other, 2), Error::SessionClosed);
     assert!(matches!(request.accept(), Err(Error::SessionClosed)));
     assert!(matches!(dynamic.try_requested_group(), Poll::Ready(Err(Error::SessionClosed))));
-    assert_eq!(read(&mut fetched(&mut reader, 4)), [payload(4)], "what is there stays");
+    assert_eq!(read(&mut fetched(&mut reader, 4)), [payload(4)], "a cached group stays");
 
-    // A clean end is no end for what was before it, and the answers need no producer.
+    // A clean end does not affect earlier groups, and the answers need no producer.
     let (mut finished, mut reader) = track();
     let mut dynamic = finished.dynamic();
     let mut beyond = reader.clone();
@@ -257,7 +262,7 @@ fn the_end_of_a_track_answers() {
 }
 
 #[test]
-fn whoever_waits_is_woken() {
+fn readers_that_wait_for_a_fetch_are_woken() {
     let (mut track, reader) = track();
     let [asks, answers] = [(); 2].map(|()| Arc::new(Count::default()));
     let [ask, serve] = [&asks, &answers].map(|count| Waker::from(count.clone()));
@@ -274,7 +279,7 @@ fn whoever_waits_is_woken() {
     assert_eq!(asks.take(), 1);
     drop(group);
 
-    // Those who go away, by asking for another one or altogether.
+    // Readers that leave, by requesting another group or altogether.
     for _ in 0..2 {
         assert!(reader.poll_fetch_group(&mut ask, 2).is_pending());
         let Poll::Ready(Ok(mut request)) = dynamic.try_requested_group() else { panic!() };
@@ -287,7 +292,7 @@ fn whoever_waits_is_woken() {
     assert!(dynamic.poll_requested_group(&mut serve).is_ready(), "group 0");
     assert!(dynamic.poll_requested_group(&mut serve).is_pending());
 
-    // By a group that comes by itself, by an end, by the last who could answer.
+    // A wait ends with a group that is written, with the end of the track, and with the last handler.
     asks.take();
     assert!(reader.poll_fetch_group(&mut ask, 5).is_pending());
     track.append_group().unwrap().finish().unwrap();
@@ -302,9 +307,9 @@ fn whoever_waits_is_woken() {
     assert!(reader.poll_fetch_group(&mut ask, 0).is_ready());
 }
 
-/// Requests that nobody wants any more are not handed out and do not pile up.
+/// Unwanted requests are not handed out and do not accumulate.
 #[test]
-fn requests_are_taken_back() {
+fn requests_are_withdrawn() {
     let (track, mut reader) = track();
     let mut dynamic = track.dynamic();
     for sequence in [0, 1, 2, 0, 1] {
@@ -318,9 +323,9 @@ fn requests_are_taken_back() {
     assert_eq!(read(&mut fetched(&mut other, 2)), [payload(2)]);
 }
 
-/// The rules of the cache are the same for what was fetched.
+/// Fetched groups are subject to the same limits of the cache.
 #[test]
-fn what_was_fetched_goes_by_the_limits_unless_it_is_read() {
+fn fetched_groups_are_evicted_unless_they_are_read() {
     let (mut track, mut reader) = track();
     let mut dynamic = track.dynamic();
     assert!(reader.try_fetch_group(1).is_pending());
@@ -329,13 +334,13 @@ fn what_was_fetched_goes_by_the_limits_unless_it_is_read() {
     for n in 5..9_u64 {
         track.write_frame(n * 10, payload(n)).unwrap();
     }
-    assert_eq!(read(&mut held), [payload(1)], "it is read");
+    assert_eq!(read(&mut held), [payload(1)], "a group with a reader stays");
     drop(held);
     track.write_frame(90, payload(9)).unwrap();
-    assert!(reader.try_fetch_group(1).is_pending(), "given up");
+    assert!(reader.try_fetch_group(1).is_pending(), "it was evicted");
     assert_eq!(read(&mut fetched(&mut reader.clone(), 9)), [payload(9)]);
 
-    // Bytes are given back.
+    // Their bytes are released.
     let before = track.cached_bytes();
     answer(&mut dynamic, 1);
     let held = fetched(&mut reader, 1);
@@ -346,9 +351,9 @@ fn what_was_fetched_goes_by_the_limits_unless_it_is_read() {
     assert_eq!(track.cached_bytes(), before);
 }
 
-/// Before a track is accepted nobody knows who answers for it.
+/// Before a track is accepted, it is unknown whether a handler exists.
 #[test]
-fn a_track_that_is_asked_for_answers_when_it_is_accepted() {
+fn a_requested_track_answers_fetches_once_it_is_accepted() {
     for answers in [true, false] {
         let broadcast = Broadcast::new().produce();
         let mut tracks = broadcast.dynamic();
@@ -361,7 +366,7 @@ fn a_track_that_is_asked_for_answers_when_it_is_accepted() {
         let waker = Waker::from(count.clone());
         assert!(reader.poll_fetch_group(&mut Context::from_waker(&waker), 3).is_pending());
         let _track = request.accept(Track::new("video").info).unwrap();
-        // With somebody to ask nothing is known yet.
+        // With a handler the answer is still open.
         assert_eq!(count.take(), usize::from(!answers));
         match dynamic {
             Some(mut dynamic) => {

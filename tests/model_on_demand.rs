@@ -1,4 +1,4 @@
-//! Broadcasts that are asked for by name, without a runtime and without a session.
+//! Broadcasts that are requested by name, without a runtime and without a session.
 
 use std::future::Future;
 use std::pin::pin;
@@ -22,7 +22,7 @@ impl Wake for Unpark {
     }
 }
 
-/// All the executor that it takes.
+/// A minimal executor.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
     let waker = Waker::from(unpark.clone());
@@ -35,7 +35,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
                     thread::park_timeout(Duration::from_millis(100));
                     unpark.1.swap(false, Ordering::Relaxed)
                 });
-                assert!(woken, "nobody wakes who waits for {}", std::any::type_name::<T>());
+                assert!(woken, "no wake-up for a waiter of {}", std::any::type_name::<T>());
             }
         }
     }
@@ -68,7 +68,7 @@ fn refused(reader: &mut OriginConsumer, path: &str) -> Error {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
-fn threads_ask_and_one_answers() {
+fn many_threads_request_and_one_answers() {
     let origin = origin();
     let mut store = origin.dynamic("archive").unwrap();
     let readers: Vec<_> = (0..8)
@@ -90,40 +90,40 @@ fn threads_ask_and_one_answers() {
         let found = reader.join().unwrap();
         assert!(kept.iter().any(|broadcast| broadcast.consume().is_clone(&found)));
     }
-    assert!(request(&mut store).is_none(), "what lives is not asked for again");
+    assert!(request(&mut store).is_none(), "a live broadcast is not requested again");
 }
 
 #[test]
-fn all_who_want_a_path_share_one_request() {
+fn readers_of_a_path_share_one_request() {
     let origin = origin();
     let mut store = origin.dynamic("archive").unwrap();
     let (mut one, mut two) = (origin.consume(), origin.consume());
     for reader in [&mut one, &mut two] {
         assert!(reader.try_request_broadcast("archive/a").is_pending());
-        assert!(reader.try_request_broadcast("archive/a").is_pending(), "asked once");
+        assert!(reader.try_request_broadcast("archive/a").is_pending(), "it waits");
     }
-    let asked = request(&mut store).expect("asked for");
+    let asked = request(&mut store).expect("no request");
     assert_eq!(asked.path(), &Path::new("archive/a"));
     assert!(request(&mut store).is_none());
-    // It is joined also when it is out.
+    // Another reader joins the request even after it was handed out.
     let mut three = origin.consume();
     assert!(three.try_request_broadcast("archive/a").is_pending());
     let mut broadcast = asked.accept().unwrap();
     for reader in [&mut one, &mut two, &mut three] {
         assert!(found(reader, "archive/a").is_clone(&broadcast.consume()));
     }
-    // It is there for who comes later, and not announced.
+    // Later readers find the broadcast, although it is not announced.
     assert!(found(&mut origin.consume(), "archive/a").is_clone(&broadcast.consume()));
     assert!(origin.consume().try_announced().is_pending());
     assert!(origin.consume().get_broadcast("archive/a").is_none());
-    assert!(origin.consume().get_broadcast("archive").is_none(), "the prefix is no broadcast");
+    assert!(origin.consume().get_broadcast("archive").is_none(), "the prefix is not a broadcast");
     broadcast.finish().unwrap();
     assert!(one.try_request_broadcast("archive/a").is_pending());
-    assert!(request(&mut store).is_some(), "what ended is asked for anew");
+    assert!(request(&mut store).is_some(), "an ended broadcast is requested again");
 }
 
 #[test]
-fn the_announced_broadcast_comes_first_and_the_longest_prefix_next() {
+fn an_announced_broadcast_comes_before_a_handler() {
     let origin = origin();
     assert_eq!(refused(&mut origin.consume(), "a/b/c"), Error::Unroutable);
     let mut all = origin.dynamic("").unwrap();
@@ -139,7 +139,7 @@ fn the_announced_broadcast_comes_first_and_the_longest_prefix_next() {
     }
     let announced = origin.create_broadcast("a/b/c").unwrap();
     assert!(found(&mut reader, "a/b/c").is_clone(&announced.consume()));
-    // Of two for the same prefix the newest is asked, and then the other one.
+    // Of two handlers with the same prefix the newer one is asked, and then the other.
     let mut newer = origin.dynamic("a/b").unwrap();
     assert!(reader.try_request_broadcast("a/b/d").is_pending());
     assert!(request(&mut near).is_none() && request(&mut newer).is_some());
@@ -150,7 +150,7 @@ fn the_announced_broadcast_comes_first_and_the_longest_prefix_next() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
-fn who_asked_gets_what_is_announced_meanwhile() {
+fn a_waiting_reader_gets_a_broadcast_announced_meanwhile() {
     let origin = origin();
     let store = origin.dynamic("a").unwrap();
     let mut reader = origin.consume();
@@ -162,7 +162,7 @@ fn who_asked_gets_what_is_announced_meanwhile() {
 }
 
 #[test]
-fn a_request_that_nobody_wants_is_taken_back() {
+fn an_unwanted_request_is_withdrawn() {
     let origin = Origin::new(Hop::new(1))
         .limits({
             let mut limits = Limits::default();
@@ -174,7 +174,7 @@ fn a_request_that_nobody_wants_is_taken_back() {
     for n in 0..1_000 {
         let mut reader = origin.consume();
         assert!(reader.try_request_broadcast(&format!("never/{n}")).is_pending());
-        // The one before is taken back.
+        // The request for the previous path is withdrawn.
         assert!(reader.try_request_broadcast(&format!("again/{n}")).is_pending());
     }
     assert!(request(&mut store).is_none());
@@ -184,19 +184,23 @@ fn a_request_that_nobody_wants_is_taken_back() {
     assert!(two.try_request_broadcast("two").is_pending());
     let over = Error::Limit("requests for broadcasts");
     assert_eq!(refused(&mut three, "three"), over);
-    assert!(three.try_request_broadcast("two").is_pending(), "it is one more who wants the same");
+    assert!(three.try_request_broadcast("two").is_pending(), "it shares a request");
     let mut asked = request(&mut store).unwrap();
     assert!(asked.try_unused().is_pending());
     drop(one);
     assert!(asked.try_unused().is_ready());
-    assert_eq!(refused(&mut three, "three"), over, "it is out and has to be answered");
+    assert_eq!(
+        refused(&mut three, "three"),
+        over,
+        "a request that was handed out counts until it is answered"
+    );
     asked.reject(Error::App(3));
     assert!(three.try_request_broadcast("three").is_pending());
 }
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
-fn endings_of_a_request() {
+fn each_ending_of_a_request_reaches_its_reader() {
     let origin = origin();
     let mut reader = origin.consume();
     let mut store = origin.dynamic("a").unwrap();
@@ -217,12 +221,12 @@ fn endings_of_a_request() {
     ask(&mut reader);
     let other = store.clone();
     drop(store);
-    assert!(reader.try_request_broadcast("a/b").is_pending(), "there is a clone");
+    assert!(reader.try_request_broadcast("a/b").is_pending(), "a clone of the handler is left");
     let waiting = thread::spawn(move || block_on(reader.request_broadcast("a/b")));
     drop(other);
     assert_eq!(waiting.join().unwrap().err(), Some(Error::Unroutable));
 
-    // What was handed out can be answered still, and what was accepted stays.
+    // A request that was handed out can still be answered, and an accepted broadcast stays.
     let mut reader = origin.consume();
     let mut store = origin.dynamic("a").unwrap();
     ask(&mut reader);
@@ -236,7 +240,7 @@ fn endings_of_a_request() {
 }
 
 #[test]
-fn paths_are_those_of_the_handles() {
+fn requests_use_the_paths_of_their_handles() {
     let origin = origin();
     let rooted = origin.with_root("org").unwrap();
     assert!(origin.scope(&["a".into()]).unwrap().dynamic("b").is_err());
@@ -265,13 +269,13 @@ impl Wake for Count {
 }
 
 fn ask(reader: &mut OriginConsumer, path: &str) {
-    assert!(reader.try_request_broadcast(path).is_pending(), "{path} is there already");
+    assert!(reader.try_request_broadcast(path).is_pending(), "{path} exists already");
 }
 
-/// One broadcast may answer for any number of paths, which those choose who ask: each is known as long as
-/// somebody has something that came by it.
+/// One broadcast may answer for any number of paths, which readers choose. Each path is remembered only as
+/// long as somebody holds what it led to.
 #[test]
-fn a_path_that_nobody_reads_any_more_is_forgotten() {
+fn an_unread_path_is_forgotten() {
     let (origin, other) = (origin(), Origin::new(Hop::new(9)).produce());
     let mut store = origin.dynamic("archive").unwrap();
     let mut one = other.create_broadcast("one").unwrap();
@@ -295,26 +299,29 @@ fn a_path_that_nobody_reads_any_more_is_forgotten() {
     assert!(last.latest_frame().is_some());
     drop(last);
     ask(&mut reader, "archive/a");
-    let asked = request(&mut store).expect("nobody reads it: it is asked for anew");
-    // Whoever asked goes without taking the answer.
+    let asked = request(&mut store).expect("the forgotten path is requested again");
+    // The reader leaves without taking the answer.
     drop(reader);
     asked.accept_broadcast(&one.consume()).unwrap();
     let mut reader = origin.consume();
     ask(&mut reader, "archive/a");
-    assert!(request(&mut store).is_some(), "that was forgotten too");
-    // What ended is asked for anew, also by who still has it.
+    assert!(request(&mut store).is_some(), "the path is forgotten as well");
+    // An ended broadcast is requested again, even by a reader that still holds it.
     answer(&mut reader, &mut store, "archive/b");
     let kept = found(&mut reader, "archive/b");
     one.finish().unwrap();
     ask(&mut reader, "archive/b");
     let mut broadcast = request(&mut store).unwrap().accept().unwrap();
     drop(kept);
-    assert!(found(&mut reader, "archive/b").is_clone(&broadcast.consume()), "not by the old one");
+    assert!(
+        found(&mut reader, "archive/b").is_clone(&broadcast.consume()),
+        "the new answer, not the old one"
+    );
     broadcast.finish().unwrap();
 }
 
 #[test]
-fn a_request_that_is_not_answered_in_time_is_given_up() {
+fn a_request_without_an_answer_times_out() {
     let origin = origin();
     let mut store = origin.dynamic("archive").unwrap();
     origin.advance(Instant::from_millis(5_000));
@@ -335,12 +342,12 @@ fn a_request_that_is_not_answered_in_time_is_given_up() {
     assert_eq!(count.0.load(Ordering::Relaxed), 1);
     assert_eq!(refused(&mut out, "archive/out"), Error::Timeout);
     assert_eq!(refused(&mut queued, "archive/queued"), Error::Timeout);
-    assert!(asked.try_unused().is_ready(), "nobody waits for it");
+    assert!(asked.try_unused().is_ready(), "no reader waits for it");
     ask(&mut late, "archive/late");
-    let next = request(&mut store).expect("the time of that one is not over");
+    let next = request(&mut store).expect("the deadline of the other request has not passed");
     assert_eq!(next.path().as_str(), "archive/late");
     assert!(request(&mut store).is_none());
-    // An answer that comes late is one for who asks now.
+    // A late answer serves the readers that ask now.
     let broadcast = asked.accept().unwrap();
     assert!(found(&mut out, "archive/out").is_clone(&broadcast.consume()));
     drop((next, broadcast));
@@ -349,7 +356,7 @@ fn a_request_that_is_not_answered_in_time_is_given_up() {
 }
 
 #[test]
-fn a_track_and_a_group_that_nobody_answers_for_are_given_up() {
+fn requests_for_tracks_and_groups_time_out() {
     let origin = origin();
     let mut broadcast = origin.create_broadcast("live").unwrap();
     let mut dynamic = broadcast.dynamic();
@@ -376,17 +383,17 @@ fn a_track_and_a_group_that_nobody_answers_for_are_given_up() {
     assert!(matches!(fetching.try_fetch_group(3), Poll::Ready(Err(Error::Timeout))));
     assert!(group.try_unused().is_ready());
     assert!(matches!(group.accept(), Ok(_) | Err(_)));
-    assert!(dynamic.try_requested_track().is_pending(), "what was given up is not handed out");
-    // It is asked for anew, and what was accepted has no such time.
+    assert!(dynamic.try_requested_track().is_pending(), "an expired request is not handed out");
+    // The track is requested again. Once accepted it has no deadline.
     let mut again = consumer.subscribe_track("queued", Subscription::default()).unwrap();
-    let Poll::Ready(Ok(asked)) = dynamic.try_requested_track() else { panic!("asked anew") };
+    let Poll::Ready(Ok(asked)) = dynamic.try_requested_track() else { panic!("no second request") };
     let track = asked.accept(TrackInfo::default()).unwrap();
     origin.advance(Instant::from_millis(10 * ANSWER_MILLIS));
     assert!(again.try_recv_group().is_pending());
     drop((track, readers));
 }
 
-/// Whoever waits is served by whoever is best now, and not by who was so when it began.
+/// A reader is served by the best handler at the time, not by the one that was best when it asked.
 #[test]
 fn a_request_moves_to_a_handle_with_a_longer_prefix() {
     let origin = origin();
@@ -396,13 +403,13 @@ fn a_request_moves_to_a_handle_with_a_longer_prefix() {
         ask(&mut reader, "a/b/c");
         let mut out = is_out.then(|| request(&mut wide).unwrap());
         let mut near = origin.dynamic("a/b").unwrap();
-        assert!(request(&mut wide).is_none(), "it was taken back");
+        assert!(request(&mut wide).is_none(), "the request moved away");
         if let Some(out) = &mut out {
-            assert!(out.try_unused().is_ready(), "nobody waits for that any more");
+            assert!(out.try_unused().is_ready(), "no reader waits for it any more");
         }
-        // Its prefix is no other than that of the path; it does not cover the next one.
+        // Its prefix shares text with the path but not all segments, and does not cover it.
         let aside = origin.dynamic("a/bc").unwrap();
-        let asked = request(&mut near).expect("the nearest is asked");
+        let asked = request(&mut near).expect("no request at the longest prefix");
         ask(&mut reader, "a/b/c");
         let late = out.map(|out| out.accept().unwrap());
         ask(&mut reader, "a/b/c");
@@ -410,7 +417,7 @@ fn a_request_moves_to_a_handle_with_a_longer_prefix() {
         assert!(found(&mut reader, "a/b/c").is_clone(&broadcast.consume()));
         drop((late, aside));
     }
-    // Back, when the nearest goes; and to the newest for the same prefix.
+    // The request moves back when that handler leaves, to the newest one with the same prefix.
     let mut near = origin.dynamic("a/b").unwrap();
     ask(&mut reader, "a/b/d");
     let mut newer = origin.dynamic("a/b").unwrap();
@@ -421,7 +428,7 @@ fn a_request_moves_to_a_handle_with_a_longer_prefix() {
     newer = kept;
     assert!(request(&mut wide).is_none());
     drop(newer);
-    let asked = request(&mut wide).expect("the only one that is left");
+    let asked = request(&mut wide).expect("no request at the last handler");
     drop(wide);
     let broadcast = asked.accept().unwrap();
     assert!(found(&mut reader, "a/b/d").is_clone(&broadcast.consume()));

@@ -1,4 +1,4 @@
-//! Origins and broadcasts as an application sees them: without a runtime, on plain threads.
+//! Origins and broadcasts as an application sees them, without a runtime, on plain threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use smoq::{
     Track, TrackInfo,
 };
 
-/// Counts how often it was woken.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
 struct Bell(AtomicUsize);
 
@@ -34,7 +34,7 @@ fn origin() -> OriginProducer {
     Origin::new(Hop::new(1)).produce()
 }
 
-/// What `consumer` hears until it knows everything: `+path` and `-path`, `end` at the end.
+/// The announcements that `consumer` receives now: `+path` and `-path`, and `end` at the end.
 fn heard(consumer: &mut OriginConsumer) -> Vec<String> {
     let mut out = Vec::new();
     loop {
@@ -81,7 +81,7 @@ fn a_broadcast_is_announced_until_it_ends_in_any_way() {
 }
 
 #[test]
-fn only_the_last_producer_unannounces() {
+fn only_the_last_producer_ends_the_announcement() {
     let origin = origin();
     let mut consumer = origin.consume();
     let first = origin.create_broadcast("a").unwrap();
@@ -90,7 +90,7 @@ fn only_the_last_producer_unannounces() {
     assert_eq!(heard(&mut consumer), ["+a"]);
     drop(first);
     drop(second);
-    assert_eq!(heard(&mut consumer), [""; 0], "a dynamic handle is a producer");
+    assert_eq!(heard(&mut consumer), [""; 0], "a dynamic handle counts as a producer");
     drop(dynamic);
     assert_eq!(heard(&mut consumer), ["-a"]);
 }
@@ -111,14 +111,14 @@ fn announcements_end_with_the_last_producer_of_the_origin() {
     assert_eq!(bell.rung(), 1);
     assert_eq!(heard(&mut consumer), ["end"]);
     let mut late = consumer.consume();
-    assert_eq!(heard(&mut late), ["+a", "end"], "first everything is told");
+    assert_eq!(heard(&mut late), ["+a", "end"], "all announcements precede the end");
     drop(broadcast);
     assert_eq!(heard(&mut late), ["-a", "end"]);
     assert!(matches!(late.try_announced_broadcast("a"), Poll::Ready(None)));
 }
 
 #[test]
-fn a_clone_goes_on_and_a_fresh_consumer_begins() {
+fn a_clone_continues_and_a_new_consumer_starts_over() {
     let origin = origin();
     let mut first = origin.consume();
     let _a = origin.create_broadcast("a").unwrap();
@@ -142,11 +142,7 @@ fn changes_between_two_reads_are_coalesced() {
     assert_eq!(heard(&mut consumer), ["+a"]);
     drop(old);
     let _new = origin.create_broadcast("a").unwrap();
-    assert_eq!(
-        heard(&mut consumer),
-        ["-a", "+a"],
-        "another one, which must not be taken for the old"
-    );
+    assert_eq!(heard(&mut consumer), ["-a", "+a"], "a new broadcast is not the old one");
 }
 
 #[test]
@@ -163,15 +159,15 @@ fn a_change_wakes_each_waiter_once_and_try_registers_nothing() {
     let broadcast = origin.create_broadcast("a").unwrap();
     assert_eq!(bell.rung(), 1);
     drop(broadcast);
-    assert_eq!(bell.rung(), 1, "it waits no more");
+    assert_eq!(bell.rung(), 1, "the waiter was unregistered");
     assert!(consumer.poll_announced(&mut cx).is_pending());
     drop(consumer);
     let _broadcast = origin.create_broadcast("a").unwrap();
-    assert_eq!(bell.rung(), 1, "it is gone");
+    assert_eq!(bell.rung(), 1, "a dropped waiter is not woken");
 }
 
 #[test]
-fn scopes_only_take_away() {
+fn scopes_only_restrict() {
     let origin = origin();
     let narrow = origin.scope(&paths(&["room/1", "demo"])).unwrap();
     assert_eq!(narrow.create_broadcast("room/2").unwrap_err(), Error::Unauthorized);
@@ -185,7 +181,7 @@ fn scopes_only_take_away() {
 
     assert_eq!(heard(&mut narrow.consume()), ["+demo", "+room/1/x"]);
     let mut consumer = origin.consume().scope(&paths(&["room/1"])).unwrap();
-    assert_eq!(heard(&mut consumer), ["+room/1/x"], "the prefix stays in the path");
+    assert_eq!(heard(&mut consumer), ["+room/1/x"], "the prefix is still part of the path");
     assert!(consumer.get_broadcast("room/1/x").is_some());
     assert!(consumer.get_broadcast("room/2").is_none());
     assert!(matches!(consumer.try_announced_broadcast("room/2"), Poll::Ready(None)));
@@ -196,7 +192,7 @@ fn scopes_only_take_away() {
 }
 
 #[test]
-fn roots_are_added_and_taken_off() {
+fn roots_are_prepended_and_removed() {
     let origin = origin();
     let room = origin.with_root("/room/").unwrap();
     assert_eq!(room.root().as_str(), "room");
@@ -206,7 +202,7 @@ fn roots_are_added_and_taken_off() {
     assert_eq!(heard(&mut room.consume()), ["+alice"]);
     let mut consumer = origin.consume().with_root("room/alice").unwrap();
     assert_eq!(consumer.root().as_str(), "room/alice");
-    assert_eq!(heard(&mut consumer), ["+"], "the root itself");
+    assert_eq!(heard(&mut consumer), ["+"], "the broadcast at the root itself");
     assert!(consumer.get_broadcast("").is_some());
     assert!(consumer.get_broadcast("x").is_none());
 
@@ -219,7 +215,7 @@ fn roots_are_added_and_taken_off() {
 }
 
 #[test]
-fn the_newest_of_two_local_broadcasts_is_shown_and_the_other_stands_by() {
+fn the_newer_of_two_local_broadcasts_is_announced() {
     let origin = origin();
     let mut consumer = origin.consume();
     let old = origin.create_broadcast("a").unwrap();
@@ -235,7 +231,7 @@ fn the_newest_of_two_local_broadcasts_is_shown_and_the_other_stands_by() {
 }
 
 #[test]
-fn one_broadcast_can_stand_in_many_places() {
+fn one_broadcast_can_have_many_paths() {
     let (here, there) = (origin(), Origin::new(Hop::new(2)).produce());
     let mut broadcast = here.create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
@@ -256,7 +252,7 @@ fn one_broadcast_can_stand_in_many_places() {
 }
 
 #[test]
-fn one_path_can_be_waited_for() {
+fn a_reader_can_wait_for_one_path() {
     let origin = origin();
     let mut consumer = origin.consume();
     let (bell, waker) = bell();
@@ -266,16 +262,16 @@ fn one_path_can_be_waited_for() {
     let _above = origin.create_broadcast("a").unwrap();
     assert!(consumer.poll_announced_broadcast(&mut cx, path).is_pending());
     let there = origin.create_broadcast("a/b").unwrap();
-    assert_eq!(bell.rung(), 1, "what is above it is something else");
+    assert_eq!(bell.rung(), 1, "a broadcast above the path does not count");
     let Poll::Ready(Some(found)) = consumer.poll_announced_broadcast(&mut cx, path) else {
-        panic!("it was announced");
+        panic!("no broadcast");
     };
     assert!(found.is_clone(&there.consume()));
-    assert_eq!(heard(&mut consumer), ["+a", "+a/b"], "the announcements are not used up");
+    assert_eq!(heard(&mut consumer), ["+a", "+a/b"], "the wait consumes no announcements");
 }
 
 #[test]
-fn waits_are_futures_of_no_runtime() {
+fn waits_are_futures_without_a_runtime() {
     fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
         std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))
     }
@@ -300,7 +296,7 @@ fn waits_are_futures_of_no_runtime() {
 }
 
 #[test]
-fn names_of_live_tracks_are_taken() {
+fn names_of_live_tracks_are_unique() {
     let mut broadcast = origin().create_broadcast("a").unwrap();
     let video = broadcast.create_track("video").unwrap();
     assert_eq!(broadcast.create_track("video").err(), Some(Error::Duplicate));
@@ -310,11 +306,11 @@ fn names_of_live_tracks_are_taken() {
     drop(first);
     assert_eq!(broadcast.unique_track(".mp4").unwrap().name(), "0.mp4");
     drop(video);
-    assert!(broadcast.create_track("video").is_ok(), "a dead track leaves its name");
+    assert!(broadcast.create_track("video").is_ok(), "the name of an ended track is free");
 }
 
 #[test]
-fn a_broadcast_keeps_no_track_alive() {
+fn a_broadcast_does_not_keep_tracks_alive() {
     let mut broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let video = broadcast.create_track("video").unwrap();
@@ -323,9 +319,9 @@ fn a_broadcast_keeps_no_track_alive() {
     assert_eq!(consumer.subscribe_track("video", any()).err(), Some(Error::NotFound));
 }
 
-/// The row of the table of endings.
+/// The rows of the endings table for broadcasts.
 #[test]
-fn endings_of_a_broadcast() {
+fn each_ending_of_a_broadcast_reaches_its_readers() {
     type End = fn(BroadcastProducer);
     let cases: [(End, Result<(), Error>, Error, Error); 3] = [
         (|mut b| b.finish().unwrap(), Ok(()), Error::NotFound, Error::NotFound),
@@ -340,7 +336,7 @@ fn endings_of_a_broadcast() {
         assert!(consumer.try_closed().is_pending() && !consumer.is_closed());
         let mut waiting = None;
         if refused != Error::Dropped {
-            // A dynamic handle would keep it from being dropped.
+            // A dynamic handle keeps the broadcast alive.
             let dynamic = broadcast.dynamic();
             waiting = Some((consumer.subscribe_track("audio", any()).unwrap(), dynamic));
         }
@@ -358,7 +354,7 @@ fn endings_of_a_broadcast() {
             assert_eq!(track.try_info(), Poll::Ready(Err(queued)));
             assert!(matches!(dynamic.try_requested_track(), Poll::Ready(Err(_))));
         }
-        // Nothing cascades: the track goes on, for who reads it already.
+        // An end does not affect the tracks: existing readers continue.
         video.write_frame(0, "still here").unwrap();
         let Poll::Ready(Ok(Some(frame))) = running.try_read_frame() else { panic!("a frame") };
         assert_eq!(frame.payload(), b"still here");
@@ -399,7 +395,7 @@ fn without_a_dynamic_handle_unknown_tracks_are_not_found() {
 }
 
 #[test]
-fn requests_are_shared_and_come_in_order() {
+fn requests_are_shared_and_ordered() {
     let broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
@@ -410,13 +406,13 @@ fn requests_are_shared_and_come_in_order() {
     let _two = consumer.subscribe_track("two", any()).unwrap();
     let mut again = consumer.subscribe_track("one", any().priority(9)).unwrap();
 
-    let Poll::Ready(Ok(one)) = dynamic.try_requested_track() else { panic!("one was asked for") };
+    let Poll::Ready(Ok(one)) = dynamic.try_requested_track() else { panic!("no request for one") };
     assert_eq!(one.name(), "one");
-    assert_eq!(one.subscription().unwrap().priority, 9, "what all want together");
-    let Poll::Ready(Ok(two)) = dynamic.try_requested_track() else { panic!("two was asked for") };
+    assert_eq!(one.subscription().unwrap().priority, 9, "the combined subscription");
+    let Poll::Ready(Ok(two)) = dynamic.try_requested_track() else { panic!("no request for two") };
     assert_eq!(two.name(), "two");
     let mut late = consumer.subscribe_track("one", any()).unwrap();
-    assert!(dynamic.try_requested_track().is_pending(), "who comes before the answer shares it");
+    assert!(dynamic.try_requested_track().is_pending(), "readers before the answer share it");
 
     let mut track = one.accept(TrackInfo::default()).unwrap();
     track.write_frame(0, "hello").unwrap();
@@ -430,13 +426,13 @@ fn requests_are_shared_and_come_in_order() {
 }
 
 #[test]
-fn a_request_is_refused_by_a_code_or_by_a_drop_and_can_be_made_again() {
+fn a_refused_request_can_be_made_again() {
     let broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
     for refuse in [true, false] {
         let mut asker = consumer.subscribe_track("video", any()).unwrap();
-        let Poll::Ready(Ok(request)) = dynamic.try_requested_track() else { panic!("asked for") };
+        let Poll::Ready(Ok(request)) = dynamic.try_requested_track() else { panic!("no request") };
         if refuse {
             request.reject(Error::App(4));
             assert_eq!(asker.try_info(), Poll::Ready(Err(Error::App(4))));
@@ -448,7 +444,7 @@ fn a_request_is_refused_by_a_code_or_by_a_drop_and_can_be_made_again() {
 }
 
 #[test]
-fn a_request_that_nobody_waits_for_is_withdrawn() {
+fn an_unwanted_track_request_is_withdrawn() {
     let broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
@@ -459,7 +455,7 @@ fn a_request_that_nobody_waits_for_is_withdrawn() {
     let _gone = consumer.subscribe_track("gone", any()).unwrap();
     assert!(
         matches!(dynamic.try_requested_track(), Poll::Ready(Ok(_))),
-        "it can be asked for again"
+        "it can be requested again"
     );
 
     let (bell, waker) = bell();
@@ -472,7 +468,7 @@ fn a_request_that_nobody_waits_for_is_withdrawn() {
 }
 
 #[test]
-fn a_track_made_by_hand_answers_who_asked_before() {
+fn a_created_track_answers_earlier_requests() {
     let mut broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
@@ -486,7 +482,7 @@ fn a_track_made_by_hand_answers_who_asked_before() {
     assert_eq!(broadcast.create_track("video").err(), Some(Error::Duplicate));
 
     let _asker = consumer.subscribe_track("audio", any()).unwrap();
-    let Poll::Ready(Ok(_handed_out)) = dynamic.try_requested_track() else { panic!("asked for") };
+    let Poll::Ready(Ok(_handed_out)) = dynamic.try_requested_track() else { panic!("no request") };
     assert_eq!(broadcast.create_track("audio").err(), Some(Error::Duplicate));
 }
 
@@ -501,7 +497,7 @@ fn the_clock_of_an_origin_has_one_epoch() {
 }
 
 #[test]
-fn a_broadcast_knows_whether_somebody_reads() {
+fn a_broadcast_knows_whether_it_is_read() {
     let mut broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let (used, used_waker) = bell();
@@ -518,17 +514,14 @@ fn a_broadcast_knows_whether_somebody_reads() {
     assert_eq!(broadcast.poll_used(&mut used_cx), Poll::Ready(Ok(())));
     let second = consumer.subscribe_track("audio", any()).unwrap();
     assert!(broadcast.poll_unused(&mut unused_cx).is_pending());
-    assert!(
-        broadcast.try_unused().is_pending(),
-        "which registers nothing, and unregisters nothing"
-    );
+    assert!(broadcast.try_unused().is_pending(), "trying neither registers nor unregisters");
     drop((first, second));
     assert!(unused.rung() >= 1);
     assert!(broadcast.poll_unused(&mut unused_cx).is_ready());
 
     let dynamic = broadcast.dynamic();
     let asked = consumer.subscribe_track("other", any()).unwrap();
-    assert_eq!(broadcast.try_used(), Poll::Ready(Ok(())), "a request counts");
+    assert_eq!(broadcast.try_used(), Poll::Ready(Ok(())), "a request counts as a reader");
     drop(asked);
     assert!(broadcast.try_unused().is_ready());
     drop(dynamic);
@@ -538,7 +531,10 @@ fn a_broadcast_knows_whether_somebody_reads() {
     assert!(broadcast.poll_unused(&mut unused_cx).is_pending());
     drop(audio);
     assert_eq!(unused.rung(), before + 1);
-    assert!(broadcast.poll_unused(&mut unused_cx).is_ready(), "nobody writes what it reads");
+    assert!(
+        broadcast.poll_unused(&mut unused_cx).is_ready(),
+        "a track without a writer does not count"
+    );
 
     assert!(broadcast.poll_used(&mut used_cx).is_pending());
     let before = used.rung();
@@ -548,7 +544,7 @@ fn a_broadcast_knows_whether_somebody_reads() {
 }
 
 #[test]
-fn waiters_for_one_thing_are_not_woken_for_another() {
+fn waiters_are_woken_only_for_their_event() {
     let mut broadcast = origin().create_broadcast("a").unwrap();
     let mut consumer = broadcast.consume();
     let mut clone = broadcast.clone();
@@ -562,12 +558,12 @@ fn waiters_for_one_thing_are_not_woken_for_another() {
     let _reader = consumer.subscribe_track("video", any()).unwrap();
     assert_eq!(bell.rung(), 0);
     let _request = consumer.subscribe_track("audio", any()).unwrap();
-    assert_eq!(bell.rung(), 1, "only the handler of requests");
+    assert_eq!(bell.rung(), 1, "only the handler of requests is woken");
     broadcast.finish().unwrap();
     assert_eq!(bell.rung(), 3);
 }
 
-/// A waker may do anything, so none runs under a lock.
+/// A waker may run any code, so none is called with a lock held.
 #[test]
 fn wakers_may_use_the_handles_that_wake_them() {
     struct Nosy(OriginConsumer, BroadcastProducer, AtomicUsize);
@@ -606,10 +602,10 @@ fn wakers_may_use_the_handles_that_wake_them() {
     woken(4);
 }
 
-/// Askers that come and go race with the handler that withdraws what nobody wants: whoever stays is
-/// served, and nobody hears of a request that was withdrawn.
+/// Readers that come and go race with the handler that withdraws unwanted requests. Every reader that stays
+/// is served, and nobody sees a withdrawn request.
 #[test]
-fn requests_survive_askers_on_many_threads() {
+fn requests_survive_readers_on_many_threads() {
     let broadcast = origin().create_broadcast("a").unwrap();
     let mut dynamic = broadcast.dynamic();
     let consumer = broadcast.consume();
@@ -631,7 +627,7 @@ fn requests_survive_askers_on_many_threads() {
         .collect();
     while askers.iter().any(|asker| !asker.is_finished()) {
         if let Poll::Ready(Ok(request)) = dynamic.try_requested_track() {
-            // Accepted and dropped at once: the next asker asks again.
+            // Accepted and dropped at once: the next reader requests it again.
             drop(request.accept(TrackInfo::default()).unwrap());
         }
     }
@@ -640,7 +636,7 @@ fn requests_survive_askers_on_many_threads() {
     }
 }
 
-/// Everything at once from many threads: no deadlock, and nothing is left at the end.
+/// Everything from many threads at once: no deadlock, and no state remains.
 #[test]
 fn origins_are_shared_between_threads() {
     let origin = origin();
@@ -676,7 +672,7 @@ fn origins_are_shared_between_threads() {
 }
 
 #[test]
-fn advancing_an_origin_gives_up_what_is_old() {
+fn advancing_an_origin_evicts_old_groups() {
     let origin = origin();
     let mut broadcast = origin.create_broadcast("a").unwrap();
     let mut track = broadcast.create_track("video").unwrap();

@@ -1,4 +1,4 @@
-//! Reading: cursors, what is skipped, parts of frames, and who is woken.
+//! Reading: cursors, skipped groups, parts of frames, and wake-ups.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -68,10 +68,10 @@ fn groups_come_in_both_orders() {
     assert_eq!(received(&mut reader.clone()), [5, 7, 6]);
     assert_eq!(ordered(&mut reader), [5, 6, 7]);
     write(&mut track, 4, 0);
-    assert_eq!(track.latest(), Some(7), "the highest, not the last");
+    assert_eq!(track.latest(), Some(7), "the highest number, not the last one written");
     write(&mut track, 9, 0);
-    assert_eq!(ordered(&mut reader), [9], "4 comes late");
-    assert_eq!(received(&mut reader), [5, 7, 6, 4, 9], "a cursor of its own");
+    assert_eq!(ordered(&mut reader), [9], "4 is before the cursor");
+    assert_eq!(received(&mut reader), [5, 7, 6, 4, 9], "arrival order has its own cursor");
     assert_eq!(track.create_group(4).unwrap_err(), Error::Duplicate);
     assert_eq!(track.append_group().unwrap().sequence(), 10);
     assert_eq!(track.latest(), Some(10));
@@ -93,7 +93,7 @@ fn a_new_reader_starts_at_the_latest_group() {
 }
 
 #[test]
-fn clones_start_where_the_original_stands() {
+fn clones_start_at_the_cursor_of_the_original() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
     let mut group = track.append_group().unwrap();
@@ -116,7 +116,7 @@ fn clones_start_where_the_original_stands() {
 }
 
 #[test]
-fn a_reader_moves_to_where_it_wants() {
+fn a_reader_can_move_its_cursor() {
     let mut track = Track::new("t").produce();
     for sequence in 0..5 {
         write(&mut track, sequence, 0);
@@ -127,17 +127,17 @@ fn a_reader_moves_to_where_it_wants() {
     reader.update(everything().start(1).end(3));
     assert_eq!(ordered(&mut reader), [1, 2, 3]);
     reader.update(everything().start(1));
-    assert_eq!(ordered(&mut reader), [4], "the start did not change, so the cursor stays");
+    assert_eq!(ordered(&mut reader), [4], "the cursor stays while the start does");
 }
 
 #[test]
-fn too_old_groups_are_skipped_and_counted() {
+fn old_groups_are_skipped_and_counted() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(Subscription::default().max_age(Duration::from_millis(100)));
     for sequence in 0..5 {
         write(&mut track, sequence, sequence * 50);
     }
-    // Group 1 ended at 100, which is 100 before the newest frame; group 2 at 150.
+    // Group 1 ended at 100, which is 100 before the newest frame. Group 2 ended at 150.
     assert_eq!(ordered(&mut reader), [2, 3, 4]);
     assert_eq!(reader.skipped(), 2);
     let mut newest = track.consume();
@@ -151,13 +151,13 @@ fn too_old_groups_are_skipped_and_counted() {
 }
 
 #[test]
-fn a_group_is_waited_for_by_number() {
+fn a_reader_can_wait_for_a_group_by_number() {
     let mut track = Track::new("t").produce();
     let mut reader = track.consume();
     assert!(reader.try_get_group(3).is_pending());
     write(&mut track, 3, 0);
     assert_eq!(ready(reader.try_get_group(3)).unwrap().sequence(), 3);
-    assert!(reader.try_get_group(2).is_pending(), "it may come late");
+    assert!(reader.try_get_group(2).is_pending(), "it may still arrive");
     track.finish().unwrap();
     assert!(matches!(reader.try_get_group(2), Poll::Ready(Ok(None))));
     assert!(matches!(reader.try_get_group(4), Poll::Ready(Ok(None))));
@@ -165,13 +165,13 @@ fn a_group_is_waited_for_by_number() {
 }
 
 #[test]
-fn the_newest_is_there_at_once() {
+fn the_newest_frame_is_available_at_once() {
     let mut track = Track::new("t").produce();
     let reader = track.consume();
     assert!(reader.latest_frame().is_none() && reader.latest_group().is_none());
     write(&mut track, 0, 0);
     let mut group = track.append_group().unwrap();
-    assert_eq!(text(&reader.latest_frame().unwrap()), "0", "the newer group has none");
+    assert_eq!(text(&reader.latest_frame().unwrap()), "0", "the newer group has no frame");
     group.write_frame(1, "a".as_bytes()).unwrap();
     let _open = group.create_frame(2, 9).unwrap();
     assert_eq!(text(&reader.latest_frame().unwrap()), "a");
@@ -230,7 +230,7 @@ fn frames_keep_their_payload_and_timestamp() {
 }
 
 #[test]
-fn a_large_frame_is_read_while_it_comes() {
+fn a_large_frame_is_read_while_it_arrives() {
     let mut track = Track::new("t").produce();
     let mut group = track.append_group().unwrap();
     let mut reader = group.consume();
@@ -252,14 +252,14 @@ fn a_large_frame_is_read_while_it_comes() {
     };
     assert_eq!((read(&mut frame), read(&mut late)), (199_990, 199_990));
     assert!(matches!(frame.try_read_chunk(), Poll::Ready(Ok(None))));
-    // A frame that is whole already reads the same way.
+    // A complete frame is read the same way.
     let mut again = ready(group.consume().try_start_frame()).unwrap();
     assert_eq!(read(&mut again), 200_000);
     assert!(matches!(reader.try_start_frame(), Poll::Ready(Ok(None))));
 }
 
 #[test]
-fn the_part_of_an_aborted_frame_is_read_before_the_reason() {
+fn part_of_an_aborted_frame_is_readable_before_the_reason() {
     let mut track = Track::new("t").produce();
     let mut group = track.append_group().unwrap();
     let mut reader = group.consume();
@@ -273,7 +273,7 @@ fn the_part_of_an_aborted_frame_is_read_before_the_reason() {
 }
 
 #[test]
-fn only_who_waits_is_woken_and_once() {
+fn only_waiting_readers_are_woken_and_once() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
     let (wakes, waker) = Wakes::new();
@@ -290,28 +290,28 @@ fn only_who_waits_is_woken_and_once() {
     assert!(frames.poll_finished(&mut Context::from_waker(&other)).is_pending());
     assert!(frames.poll_next_frame(&mut cx).is_pending());
     track.append_group().unwrap();
-    assert_eq!(wakes.take(), 0, "it does not wait for groups now");
+    assert_eq!(wakes.take(), 0, "the reader waits for no group");
     group.write_frame(0, "x".as_bytes()).unwrap();
     assert_eq!((wakes.take(), others.take()), (1, 0));
     group.write_frame(0, "y".as_bytes()).unwrap();
-    assert_eq!(wakes.take(), 0, "it was told");
+    assert_eq!(wakes.take(), 0, "it was woken before");
     ready(frames.try_next_frame()).unwrap();
     ready(frames.try_next_frame()).unwrap();
     assert!(frames.try_next_frame().is_pending());
     group.write_frame(0, "z".as_bytes()).unwrap();
-    assert_eq!(wakes.take(), 0, "trying registers nothing");
+    assert_eq!(wakes.take(), 0, "trying does not register");
     ready(frames.try_next_frame()).unwrap();
     assert!(frames.poll_next_frame(&mut cx).is_pending());
     drop(frames);
     group.write_frame(0, "z".as_bytes()).unwrap();
-    assert_eq!((wakes.take(), others.take()), (0, 0), "it is gone");
+    assert_eq!((wakes.take(), others.take()), (0, 0), "the waiters are gone");
     assert_eq!(group.create_frame(0, u64::MAX).unwrap_err(), Error::FrameTooLarge);
     track.finish().unwrap();
     assert_eq!((wakes.take(), others.take()), (0, 1));
 }
 
 #[test]
-fn waits_are_futures_too() {
+fn waits_exist_as_futures() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
     let (wakes, waker) = Wakes::new();
@@ -337,7 +337,7 @@ fn waits_are_futures_too() {
 }
 
 #[test]
-fn a_writer_hears_what_readers_want() {
+fn a_writer_sees_the_combined_subscription() {
     let mut track = Track::new("t").produce();
     let (wakes, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
@@ -362,7 +362,7 @@ fn a_writer_hears_what_readers_want() {
     assert!(track.poll_subscription_changed(&mut cx).is_pending());
     let c = b.clone();
     drop(b);
-    assert_eq!(wakes.take(), 0, "together they want the same");
+    assert_eq!(wakes.take(), 0, "the combined subscription did not change");
     a.update(Subscription::default().priority(1));
     assert_eq!(wakes.take(), 1);
     assert_eq!(track.subscription().unwrap().end, None);
@@ -373,13 +373,15 @@ fn a_writer_hears_what_readers_want() {
 }
 
 #[test]
-fn names_and_infos_are_seen_by_readers() {
+fn readers_see_names_and_infos() {
     let track = Track::from("t").timescale(0).priority(9).max_age(Duration::from_secs(1));
     assert_eq!(track.info.timescale.units(), 1);
     let track = track.timescale(90_000).produce();
     let mut reader = track.consume();
     assert_eq!((track.name(), reader.name()), ("t", "t"));
-    let Poll::Ready(Ok(info)) = reader.try_info() else { panic!("known from the start") };
+    let Poll::Ready(Ok(info)) = reader.try_info() else {
+        panic!("the info is known from the start")
+    };
     assert_eq!((Some(&info), info.timescale.units(), info.priority), (track.info(), 90_000, 9));
 }
 
@@ -392,7 +394,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs a future on this thread. Nobody but its waker ends a pause of it.
+/// Runs a future on this thread. Only its waker ends a pause.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let unpark = Arc::new(Unpark(std::thread::current(), AtomicBool::new(false)));
     let waker = unpark.clone().into();
@@ -406,14 +408,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
                     std::thread::park_timeout(Duration::from_millis(100));
                     unpark.1.swap(false, Ordering::Relaxed)
                 });
-                assert!(woken, "nobody wakes who waits for {}", std::any::type_name::<T>());
+                assert!(woken, "no wake-up for a waiter of {}", std::any::type_name::<T>());
             }
         }
     }
 }
 
 #[test]
-fn readers_on_other_threads_miss_nothing() {
+fn readers_on_other_threads_receive_everything() {
     const GROUPS: u64 = 300;
     const FRAMES: u64 = 40;
     let mut track = Track::new("t").produce();

@@ -1,5 +1,5 @@
-//! The names that users of moq-lite 0.16 know, and that none of them needs a runtime: everything is
-//! built, used, waited for and dropped on a plain thread.
+//! The names that users of `moq-lite` 0.16 know. None of them needs a runtime: everything is built, used,
+//! awaited and dropped on a plain thread.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,16 +15,16 @@ use smoq::{
     TrackConsumer, TrackInfo, TrackProducer, TrackRequest, Version, Versions,
 };
 
-/// Polls a future once, as any executor would.
+/// Polls a future once, as an executor does.
 fn once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// What must be ready.
+/// The output of a future that must be ready.
 fn now<F: Future>(future: F) -> F::Output {
     match once(future) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits"),
+        Poll::Pending => panic!("the future is pending"),
     }
 }
 

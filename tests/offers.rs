@@ -1,5 +1,6 @@
-//! What a peer of moq-transport 18 does that no session of ours would: it offers tracks by PUBLISH, and
-//! sends more subgroups than one. Written by hand, because the published peers do not do it to us.
+//! Behavior of a peer of moq-transport 18 that our sessions never show: it offers tracks by PUBLISH, and
+//! sends more than one subgroup. The test writes the bytes, because published implementations do not do
+//! this towards us.
 
 use std::task::Poll;
 
@@ -18,7 +19,7 @@ fn draft() -> &'static Draft {
     Draft::of(DRAFT).unwrap()
 }
 
-/// A server whose client is written by the test.
+/// A server whose client is the test.
 struct World {
     origin: OriginProducer,
     session: Session,
@@ -50,20 +51,20 @@ impl World {
         self.driver.handle(Instant::ZERO, Input::Data { id, bytes, fin });
     }
 
-    /// A whole group of one frame.
+    /// Sends a whole group of one frame.
     fn group(&mut self, header: &[u8]) {
         let id = self.open(Dir::Uni, header);
         self.data(id, &[0x00, 0x02, b'h', b'i'], true);
     }
 
-    /// Lets the driver do what it can; what it wrote on the stream.
+    /// Lets the driver run, and returns what it wrote on the stream.
     fn said(&mut self, stream: StreamId) -> Vec<Message> {
         let mut said = Vec::new();
         for round in 0.. {
             if !self.driver.has_work() {
                 break;
             }
-            assert!(round < 10_000, "the driver has work and gives nothing");
+            assert!(round < 10_000, "the driver has work and yields nothing");
             while self.driver.work(Instant::ZERO) {}
             while self.driver.poll_action().is_some() {}
             while let Some(open) = self.driver.poll_open() {
@@ -106,7 +107,7 @@ fn offer(id: u64, path: &str) -> Vec<u8> {
     }))
 }
 
-/// The whether and when of forwarding that the driver told.
+/// The FORWARD parameters of these messages.
 fn forwards(messages: &[Message]) -> Vec<Option<bool>> {
     let forward = |message: &Message| match message {
         Message::RequestOk(ok) => ok.parameters.forward,
@@ -117,13 +118,14 @@ fn forwards(messages: &[Message]) -> Vec<Option<bool>> {
 }
 
 #[test]
-fn an_offered_track_is_there_and_flows_while_somebody_reads_it() {
+fn an_offered_track_flows_while_it_is_read() {
     let mut world = World::new("room");
     let offer = offer(0, "room/alice");
     let stream = world.open(Dir::Bi, &offer);
-    assert_eq!(forwards(&world.said(stream)), [Some(false)], "accepted, nothing to send yet");
+    assert_eq!(forwards(&world.said(stream)), [Some(false)], "accepted without forwarding");
 
-    let broadcast = world.origin.consume().get_broadcast("room/alice").expect("it was offered");
+    let broadcast =
+        world.origin.consume().get_broadcast("room/alice").expect("the track was offered");
     let mut reader = broadcast.subscribe_track("video", Subscription::default()).unwrap();
     assert_eq!(forwards(&world.said(stream)), [Some(true)]);
     world.group(&[0x18, 0x07, 0x00, 0x80]);
@@ -133,7 +135,7 @@ fn an_offered_track_is_there_and_flows_while_somebody_reads_it() {
     assert_eq!(frame.payload(), b"hi");
 
     drop(reader);
-    assert_eq!(forwards(&world.said(stream)), [Some(false)], "nobody reads it any more");
+    assert_eq!(forwards(&world.said(stream)), [Some(false)], "the last reader left");
     let mut reader = broadcast.subscribe_track("video", Subscription::default()).unwrap();
     assert_eq!(forwards(&world.said(stream)), [Some(true)]);
     let done = PublishDone { status: TRACK_ENDED, streams: Some(1), ..PublishDone::default() };
@@ -142,12 +144,12 @@ fn an_offered_track_is_there_and_flows_while_somebody_reads_it() {
     world.said(stream);
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(Some(_)))));
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
-    assert!(world.origin.consume().get_broadcast("room/alice").is_none(), "the offer is over");
+    assert!(world.origin.consume().get_broadcast("room/alice").is_none(), "the offer ended");
     assert!(world.session.try_closed().is_pending());
 }
 
 #[test]
-fn an_offer_outside_of_what_was_granted_is_refused() {
+fn an_offer_outside_the_granted_scope_is_refused() {
     let mut world = World::new("room");
     let offer = offer(0, "hall/bob");
     let stream = world.open(Dir::Bi, &offer);

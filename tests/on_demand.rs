@@ -1,5 +1,5 @@
-//! Broadcasts that nobody announced, between sessions on a virtual clock: a peer asks for one by name,
-//! and whoever answers for its prefix is asked, through as many relays as it takes.
+//! Broadcasts that were not announced, between sessions on a virtual clock. A peer requests one by name,
+//! and the request reaches the handler of its prefix through any number of relays.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use smoq::{
 
 const PATH: &str = "archive/1969";
 
-/// Nodes in a row, the store first: each serves the next one what its origin has.
+/// Nodes in a row, beginning with the store. Each serves the origin of its node to the next.
 struct Row {
     origins: Vec<OriginProducer>,
     links: Vec<Pair<Driver, Driver>>,
-    /// Of each link, the end that serves and the end that reads.
+    /// The two sessions of each link: the serving end and the reading end.
     sessions: Vec<[Session; 2]>,
 }
 
 impl Drop for Row {
-    /// When all that a test published and read is gone, nothing is left.
+    /// Once everything that a test published and read is gone, no state may remain.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
@@ -36,12 +36,12 @@ impl Drop for Row {
         self.links.clear();
         for origin in &self.origins {
             let census = origin.census();
-            assert!(census.is_empty(), "an origin remembers behind the end: {census:?}");
+            assert!(census.is_empty(), "an origin holds state after the end: {census:?}");
         }
     }
 }
 
-/// The first serves, the second reads.
+/// The first origin serves, the second one reads.
 fn join(
     version: Version,
     serves: &OriginProducer,
@@ -72,7 +72,7 @@ impl Row {
         row
     }
 
-    /// All links in small steps, so that relays pass on what they have.
+    /// Advances all links in small steps, so that relays can forward what they receive.
     fn advance(&mut self, millis: u64) {
         if let [link] = &mut *self.links {
             return link.advance(Duration::from_millis(millis));
@@ -88,14 +88,14 @@ impl Row {
         self.origins[0].dynamic("archive").unwrap()
     }
 
-    /// A track at the end of the row, asked for by name.
+    /// A track at the end of the row, requested by name.
     fn read(&self, path: &str) -> TrackConsumer {
         let [_, session] = self.sessions.last().unwrap();
         let broadcast = session.request_broadcast(path).unwrap();
         broadcast.subscribe_track("video", Subscription::default()).unwrap()
     }
 
-    /// Nothing is served, read, or known of the peers that was only asked for.
+    /// Checks that no session serves or reads, and that only `announced` broadcasts are known.
     fn assert_rest(&self, announced: u64) {
         for [serves, reads] in &self.sessions {
             let (serves, reads) = (serves.stats(), reads.stats());
@@ -125,7 +125,7 @@ fn request(store: &mut OriginDynamic) -> Option<BroadcastRequest> {
 fn error(reader: &mut TrackConsumer) -> Error {
     match reader.try_recv_group() {
         Poll::Ready(Err(error)) => error,
-        Poll::Ready(Ok(_)) => panic!("a group, or an end"),
+        Poll::Ready(Ok(_)) => panic!("neither a group nor an end is expected"),
         Poll::Pending => panic!("no answer"),
     }
 }
@@ -141,7 +141,7 @@ fn heard(consumer: &mut OriginConsumer) -> Vec<String> {
 }
 
 #[test]
-fn a_peer_reads_what_nobody_announced() {
+fn a_peer_reads_a_broadcast_that_was_not_announced() {
     for version in every() {
         let mut row = Row::new(&[version]);
         let mut store = row.store();
@@ -152,10 +152,10 @@ fn a_peer_reads_what_nobody_announced() {
         let mut audio = again.subscribe_track("audio", Subscription::default()).unwrap();
         drop(again);
         row.advance(3_000);
-        let asked = request(&mut store).expect("the peer asks");
+        let asked = request(&mut store).expect("no request of the peer");
         assert_eq!(asked.path().as_str(), PATH, "{version}");
-        assert!(request(&mut store).is_none(), "{version}: one request for all");
-        assert!(reader.try_recv_group().is_pending(), "{version}: it waits");
+        assert!(request(&mut store).is_none(), "{version}: readers share one request");
+        assert!(reader.try_recv_group().is_pending(), "{version}: the reader waits");
         assert!(row.sessions[0][0].stats().serving >= 2, "{version}");
 
         let mut broadcast = asked.accept().unwrap();
@@ -174,10 +174,10 @@ fn a_peer_reads_what_nobody_announced() {
     }
 }
 
-/// moq-lite 06, *Announce*, and moq-transport, *Track Namespaces*: what is announced leads to everything
-/// below.
+/// moq-lite 06, *Announce*, and moq-transport, *Track Namespaces*: an announced path covers everything
+/// below it.
 #[test]
-fn a_prefix_is_announced_where_the_version_can_say_it() {
+fn a_prefix_is_announced_where_paths_cover_those_below() {
     for version in every() {
         let mut row = Row::new(&[version]);
         let mut store = row.store();
@@ -185,14 +185,14 @@ fn a_prefix_is_announced_where_the_version_can_say_it() {
         let mut there = row.origins[1].consume();
         let mut reader = row.origins[1].consume();
         if !says_prefixes(version) {
-            assert_eq!(heard(&mut there), [""; 0], "{version}: it would be one broadcast");
+            assert_eq!(heard(&mut there), [""; 0], "{version}: here it would be a broadcast");
             let refused = reader.try_request_broadcast(PATH);
             assert!(matches!(refused, Poll::Ready(Err(Error::Unroutable))), "{version}");
             continue;
         }
         assert_eq!(heard(&mut there), ["+archive"], "{version}");
         let Poll::Ready(Ok(found)) = reader.try_request_broadcast(PATH) else {
-            panic!("{version}: the peer answers for it")
+            panic!("{version}: the prefix is not requested from the peer")
         };
         let track = found.subscribe_track("video", Subscription::default()).unwrap();
         row.advance(200);
@@ -206,10 +206,10 @@ fn a_prefix_is_announced_where_the_version_can_say_it() {
     }
 }
 
-/// A broadcast at the prefix itself is one like others, and a peer hears nothing new of it when somebody
-/// answers for what is below.
+/// A broadcast at the prefix itself is an ordinary one. A handler for paths below it causes no
+/// announcement.
 #[test]
-fn a_broadcast_may_stand_at_the_prefix() {
+fn a_broadcast_may_have_the_path_of_a_prefix() {
     for version in every() {
         let mut row = Row::new(&[version]);
         let mut there = row.origins[1].consume();
@@ -221,7 +221,8 @@ fn a_broadcast_may_stand_at_the_prefix() {
         assert_eq!(heard(&mut there), [""; 0], "{version}");
         drop(broadcast);
         row.advance(3_000);
-        // The prefix is left. Told in one breath that is another route to what is there.
+        // Only the prefix is left. In versions where an end and a beginning are a change of route, the
+        // broadcast seems to continue.
         let (left, known) = (heard(&mut there), row.origins[1].consume().get_broadcast("archive"));
         let ended = ["-archive", "+archive"];
         match says_prefixes(version) {
@@ -242,12 +243,12 @@ fn a_refusal_comes_with_its_code() {
         request(&mut store).unwrap().reject(Error::NotFound);
         row.advance(200);
         assert_eq!(error(&mut reader), Error::NotFound, "{version}");
-        // Nobody answers at all.
+        // No handler covers the path.
         let mut reader = row.read("elsewhere/1969");
         row.advance(200);
         let none = [Error::Unroutable, Error::NotFound];
         assert!(none.contains(&error(&mut reader)), "{version}");
-        // Who answered goes away.
+        // The handler leaves.
         let mut reader = row.read(PATH);
         row.advance(200);
         drop(store);
@@ -268,7 +269,7 @@ fn a_refusal_comes_with_its_code() {
 }
 
 #[test]
-fn a_peer_that_gives_up_takes_its_request_back() {
+fn a_peer_that_gives_up_withdraws_its_request() {
     for version in every() {
         let mut row = Row::new(&[version]);
         let mut store = row.store();
@@ -276,12 +277,12 @@ fn a_peer_that_gives_up_takes_its_request_back() {
         row.advance(200);
         drop(reader);
         row.advance(200);
-        assert!(request(&mut store).is_none(), "{version}: nobody wants it");
+        assert!(request(&mut store).is_none(), "{version}: the request was withdrawn");
         let reader = row.read(PATH);
         row.advance(200);
-        let mut asked = request(&mut store).expect("asked anew");
+        let mut asked = request(&mut store).expect("no second request");
         assert!(asked.try_unused().is_pending(), "{version}");
-        // With the session goes what it asked for.
+        // The end of the session withdraws its requests.
         row.sessions[0][1].close(Error::Cancelled);
         row.advance(200);
         assert!(asked.try_unused().is_ready(), "{version}");
@@ -292,7 +293,7 @@ fn a_peer_that_gives_up_takes_its_request_back() {
 }
 
 #[test]
-fn a_peer_asks_for_no_more_than_the_limit() {
+fn requests_of_a_peer_are_limited() {
     for version in every() {
         let mut row = Row::new(&[version]);
         let mut store = row.store();
@@ -308,7 +309,7 @@ fn a_peer_asks_for_no_more_than_the_limit() {
     }
 }
 
-/// FETCH is held as well, beside the TRACK and the SUBSCRIBE of the same track.
+/// FETCH waits as well, besides TRACK and SUBSCRIBE of the same track.
 #[test]
 fn a_fetch_waits_for_its_broadcast() {
     for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
@@ -331,8 +332,8 @@ fn a_fetch_waits_for_its_broadcast() {
     }
 }
 
-/// Where prefixes are announced, relays need no help: they pass the prefix on, and what is asked for
-/// below it. Each asks once, however many read.
+/// Where prefixes are announced, relays need no handler: they forward the prefix, and the requests below
+/// it. Each asks once, for any number of readers.
 #[test]
 fn relays_route_by_prefix() {
     for version in every().filter(|version| says_prefixes(*version)) {
@@ -342,11 +343,11 @@ fn relays_route_by_prefix() {
         let [mut one, mut two] = [(); 2].map(|()| {
             let mut consumer = row.origins[3].consume();
             let Poll::Ready(Ok(found)) = consumer.try_request_broadcast(PATH) else {
-                panic!("{version}: the prefix came through")
+                panic!("{version}: the prefix was not forwarded")
             };
             found.subscribe_track("video", Subscription::default()).unwrap()
         });
-        // And somebody at the first relay.
+        // Another reader is at the first relay.
         let mut near = row.origins[1].consume();
         let Poll::Ready(Ok(found)) = near.try_request_broadcast(PATH) else { panic!("{version}") };
         let mut near = found.subscribe_track("video", Subscription::default()).unwrap();
@@ -361,10 +362,10 @@ fn relays_route_by_prefix() {
         for reader in [&mut one, &mut two, &mut near] {
             assert!(reader.latest_frame().is_some(), "{version}");
         }
-        // What was asked about is kept for two seconds.
+        // Track information is cached for two seconds.
         row.advance(3_000);
         for [serves, _] in &row.sessions {
-            assert_eq!(serves.stats().serving, 1, "{version}: once on each link");
+            assert_eq!(serves.stats().serving, 1, "{version}: one subscription per link");
         }
         drop((one, two, near));
         row.advance(3_000);
@@ -373,9 +374,9 @@ fn relays_route_by_prefix() {
     }
 }
 
-/// On all versions a relay can answer for a prefix itself and ask upstream by name.
+/// On all versions a relay can handle a prefix itself and request upstream by name.
 #[test]
-fn a_relay_asks_a_session_of_its_choice() {
+fn a_relay_may_request_from_a_session_of_its_choice() {
     let older = [Version::Lite03, Version::Lite05];
     for versions in [older, [Version::Lite04, Version::Lite06], [Version::Moqt18, Version::Lite03]]
     {
@@ -385,13 +386,13 @@ fn a_relay_asks_a_session_of_its_choice() {
         row.advance(200);
         let reader = row.read(PATH);
         row.advance(200);
-        let asked = request(&mut relay).expect("the relay is asked");
+        let asked = request(&mut relay).expect("no request at the relay");
         let [_, upstream] = &row.sessions[0];
         let found = upstream.request_broadcast(asked.path()).unwrap();
         asked.accept_broadcast(&found).unwrap();
         drop(found);
         row.advance(200);
-        let mut broadcast = request(&mut store).expect("the store is asked").accept().unwrap();
+        let mut broadcast = request(&mut store).expect("no request at the store").accept().unwrap();
         let mut video = broadcast.create_track("video").unwrap();
         video.write_frame(Timestamp::new(0), "moon").unwrap();
         row.advance(400);
@@ -399,7 +400,7 @@ fn a_relay_asks_a_session_of_its_choice() {
         drop(reader);
         row.advance(3_000);
         assert_eq!(broadcast.try_unused(), Poll::Ready(()));
-        // The answer is not kept for nobody: the relay is asked anew.
+        // An answer without readers is not kept: the relay is asked again.
         let again = row.read(PATH);
         row.advance(200);
         assert!(request(&mut relay).is_some(), "{versions:?}");

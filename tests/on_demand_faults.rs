@@ -1,5 +1,5 @@
-//! Broadcasts on demand where somebody does not play along: requests that nobody answers, one peer that asks
-//! for too much, relays that ask each other in a ring, and handlers that come when somebody waits already.
+//! Broadcasts on demand with faulty participants: requests without an answer, a peer with too many
+//! requests, relays that ask each other in a ring, and handlers that appear while readers wait.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// `reader` dials `store` and may ask there.
+/// `reader` dials `store` and may request broadcasts there.
 fn join(version: Version, reader: &OriginProducer, store: &OriginProducer) -> Joined {
     let client = Client::new().with_consume(reader.clone());
     let server = Server::new().with_publish(store.consume());
@@ -52,25 +52,25 @@ impl Joined {
         broadcast.subscribe_track("video", Subscription::default()).unwrap()
     }
 
-    /// Nothing is served or read, and nothing is waited for.
+    /// Checks that no session serves or reads, and that no deadline is left.
     fn assert_rest(&self, what: &str) {
         let (asks, serves) = (self.asks.stats(), self.serves.stats());
         assert_eq!((asks.reading, serves.serving), (0, 0), "{what}");
         let deadlines = [self.pair.client.poll_timeout(), self.pair.server.poll_timeout()];
-        assert_eq!(deadlines, [None; 2], "{what}: nothing is waited for");
+        assert_eq!(deadlines, [None; 2], "{what}: no deadline is left");
     }
 }
 
 fn error(reader: &mut TrackConsumer) -> Option<Error> {
     match reader.try_recv_group() {
         Poll::Ready(Err(error)) => Some(error),
-        Poll::Ready(Ok(_)) => panic!("a group, or an end"),
+        Poll::Ready(Ok(_)) => panic!("neither a group nor an end is expected"),
         Poll::Pending => None,
     }
 }
 
 #[test]
-fn one_peer_that_fills_its_share_harms_nobody_else() {
+fn a_peer_at_its_limit_affects_no_other() {
     for version in every() {
         let mut limits = Limits::default();
         limits.broadcast_requests = 8;
@@ -88,10 +88,10 @@ fn one_peer_that_fills_its_share_harms_nobody_else() {
             })
             .collect();
         let over = many.pop().map(|mut track| error(&mut track).is_some());
-        assert_eq!(over, Some(true), "{version}: its share is full");
+        assert_eq!(over, Some(true), "{version}: the limit is reached");
         assert!(many.iter_mut().all(|track| error(track).is_none()), "{version}");
         let mut one = modest.read("archive/mine");
-        // Of what was asked for already it is one more who waits.
+        // Another reader of a path that was requested already needs no request.
         let mut same = modest.read("archive/3");
         modest.pair.run_until_idle();
         assert_eq!((error(&mut one), error(&mut same)), (None, None), "{version}");
@@ -103,7 +103,7 @@ fn one_peer_that_fills_its_share_harms_nobody_else() {
         });
         let asked: Vec<_> = asked.collect();
         assert_eq!(asked.len(), 8 + 2, "{version}");
-        // With an answer there is room again.
+        // An answer makes room again.
         drop(asked);
         greedy.pair.run_until_idle();
         let mut next = greedy.read("archive/next");
@@ -112,9 +112,9 @@ fn one_peer_that_fills_its_share_harms_nobody_else() {
     }
 }
 
-/// A store that keeps what it accepted lets no peer fill it.
+/// A peer can't fill a store that keeps everything it accepted.
 #[test]
-fn what_a_peer_asked_for_and_got_is_counted() {
+fn answered_requests_of_a_peer_are_counted() {
     for version in every() {
         let mut limits = Limits::default();
         limits.broadcast_answers = 2;
@@ -128,18 +128,22 @@ fn what_a_peer_asked_for_and_got_is_counted() {
             let mut track = link.read(path);
             link.pair.run_until_idle();
             let Poll::Ready(asked) = handler.try_requested_broadcast() else {
-                assert!(error(&mut track).is_some(), "{version}: an answer");
+                assert!(error(&mut track).is_some(), "{version}: no answer");
                 return false;
             };
             kept.push(asked.accept().unwrap());
             link.pair.run_until_idle();
-            assert_eq!(error(&mut track), Some(Error::NotFound), "{version}: it has no track");
+            assert_eq!(
+                error(&mut track),
+                Some(Error::NotFound),
+                "{version}: the broadcast has no track"
+            );
             true
         };
         let [greedy, modest] = &mut links;
         let got = ["archive/a", "archive/b", "archive/c"].map(|path| ask(greedy, path));
         assert_eq!(got, [true, true, false], "{version}");
-        assert!(ask(modest, "archive/d"), "{version}: it is for another");
+        assert!(ask(modest, "archive/d"), "{version}: the other peer has a limit of its own");
         let mut here = store.consume();
         assert!(here.try_request_broadcast("archive/e").is_pending());
         // One of them ends.
@@ -151,7 +155,8 @@ fn what_a_peer_asked_for_and_got_is_counted() {
     }
 }
 
-/// Nodes that ask each other for `archive`: `n` dials `n + 1`, and asks there for what it is asked for.
+/// Nodes that request `archive` from each other: `n` dials `n + 1`, and requests there whatever is
+/// requested of it.
 struct Ring {
     nodes: Vec<OriginProducer>,
     handlers: Vec<smoq::OriginDynamic>,
@@ -166,7 +171,7 @@ impl Ring {
         links.iter_mut().for_each(|link| link.pair.run_until_idle());
         let handlers = nodes.iter().map(|node| node.dynamic("archive").unwrap()).collect();
         let mut ring = Self { nodes, handlers, links };
-        // Prefixes are told.
+        // Lets prefixes be announced.
         ring.advance(5_000);
         ring
     }
@@ -176,7 +181,7 @@ impl Ring {
             for (handler, link) in self.handlers.iter_mut().zip(&self.links) {
                 while let Poll::Ready(request) = handler.try_requested_broadcast() {
                     let found = link.asks.request_broadcast(request.path().clone()).unwrap();
-                    // It may be refused: where prefixes are announced, the way is known to lead back.
+                    // It may be refused: where prefixes are announced, the route is known to lead back.
                     let _ = request.accept_broadcast(&found);
                 }
             }
@@ -194,14 +199,14 @@ impl Ring {
             }
             self.advance(50);
         }
-        panic!("nobody answers for {path}");
+        panic!("no answer for {path}");
     }
 }
 
-/// No version says through whom a request came, so relays whose applications ask each other can't know that
-/// they wait for themselves.
+/// No version carries through whom a request came, so relays in a ring can't know that they wait for
+/// themselves.
 #[test]
-fn a_ring_of_relays_collapses() {
+fn a_ring_of_relays_times_out() {
     let sizes = every().map(|version| (3, version));
     for (size, version) in sizes.chain([(2, Version::Lite05), (5, Version::Lite05)]) {
         let what = format!("{size} of {version}");
@@ -209,7 +214,7 @@ fn a_ring_of_relays_collapses() {
         let mut readers: Vec<_> = (0..4).map(|n| ring.read(&format!("archive/{n}"))).collect();
         ring.advance(ANSWER_MILLIS / 2);
         assert!(ring.links.iter().any(|link| link.asks.stats().reading > 0), "{what}: no ring");
-        // One reader goes before, the others see the end.
+        // One reader leaves early, and the others see the end.
         readers.pop();
         ring.advance(ANSWER_MILLIS);
         for reader in &mut readers {
@@ -221,9 +226,9 @@ fn a_ring_of_relays_collapses() {
     }
 }
 
-/// A peer that takes SUBSCRIBE, TRACK and whatever else, and says nothing.
+/// A peer that accepts SUBSCRIBE, TRACK and all else, and never answers.
 #[test]
-fn a_peer_that_never_answers_is_not_waited_for_without_end() {
+fn requests_to_a_silent_peer_time_out() {
     for version in every() {
         let here = origin(1);
         let client = Client::new().with_consume(here.clone());
@@ -242,7 +247,10 @@ fn a_peer_that_never_answers_is_not_waited_for_without_end() {
         assert_eq!(error(&mut track), Some(Error::Timeout), "{version}");
         pair.advance(millis(5_000));
         let is_over = |event: &Event| matches!(event, Event::RequestEnded { .. });
-        assert!(pair.server.take_events().iter().any(is_over), "{version}: it is told");
+        assert!(
+            pair.server.take_events().iter().any(is_over),
+            "{version}: no end of the subscription"
+        );
         assert_eq!(session.stats().reading, 0, "{version}");
         drop((track, broadcast));
         pair.advance(millis(5_000));
@@ -251,21 +259,21 @@ fn a_peer_that_never_answers_is_not_waited_for_without_end() {
     }
 }
 
-/// The application that answers for a prefix takes the request and does nothing with it.
+/// An application accepts a request for a broadcast and does nothing with it.
 #[test]
-fn an_application_that_never_answers_a_peer() {
+fn requests_to_a_silent_application_time_out() {
     for version in every() {
         let (store, reader) = (origin(1), origin(2));
         let mut handler = store.dynamic("archive").unwrap();
         let mut link = join(version, &reader, &store);
         link.pair.run_until_idle();
-        // It waits for the broadcast, and in the other one for the track.
+        // One reader waits for the broadcast, and the other one for the track.
         let mut waiting = [link.read("archive/a"), link.read("archive/b")];
         link.pair.run_until_idle();
         let mut requests: Vec<_> = (0..2)
             .map(|_| match handler.try_requested_broadcast() {
                 Poll::Ready(request) => request,
-                Poll::Pending => panic!("{version}: it was asked for"),
+                Poll::Pending => panic!("{version}: no request"),
             })
             .collect();
         let broadcast = requests.pop().unwrap().accept().unwrap();
@@ -286,8 +294,8 @@ fn an_application_that_never_answers_a_peer() {
     }
 }
 
-/// A peer asks for something that an application answers for, and then another peer announces a longer
-/// prefix: who waits is served from there.
+/// A peer requests a path of an application's handler, and then another peer announces a longer prefix.
+/// Waiting readers are served from there.
 #[test]
 fn a_request_moves_to_a_peer_that_announces_a_longer_prefix() {
     for version in every().filter(|version| says_prefixes(*version)) {
@@ -304,7 +312,7 @@ fn a_request_moves_to_a_peer_that_announces_a_longer_prefix() {
             up.pair.advance(millis(50));
             down.pair.advance(millis(50));
         }
-        assert!(asked.try_unused().is_ready(), "{version}: it has a better one");
+        assert!(asked.try_unused().is_ready(), "{version}: the better route took over");
         let Poll::Ready(moved) = store.try_requested_broadcast() else { panic!("{version}") };
         let mut broadcast = moved.accept().unwrap();
         let mut video = broadcast.create_track("video").unwrap();

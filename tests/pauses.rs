@@ -1,5 +1,5 @@
-//! What an application does after a pause is done then, and not when the time was told last. Each in the order of
-//! the run loop in the README: inputs, work, deadlines, outputs.
+//! What an application does after a pause happens at that time, not at the last time that was reported. All
+//! tests use the order of the run loop in the README: inputs, work, deadlines, outputs.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -20,7 +20,7 @@ struct World {
     _held: (Session, BroadcastProducer, [OriginProducer; 2]),
 }
 
-/// A client whose track the server reads. From here on nothing happens for a while.
+/// A client whose track the server reads. Nothing happens for a while from here on.
 fn paused(version: Version) -> World {
     let origins = [7, 8].map(|hop| Origin::new(Hop::new(hop)).produce());
     let mut broadcast = origins[0].create_broadcast("live").unwrap();
@@ -39,8 +39,8 @@ fn paused(version: Version) -> World {
 }
 
 impl World {
-    /// The client's turn, the first one after the pause: the simulator, which has turns all the time, is left
-    /// behind.
+    /// The first turn of the client after the pause. The simulator is not used, because it takes turns all
+    /// the time.
     fn turn(&mut self) {
         let now = self.pair.now() + PAUSE;
         let driver = &mut self.pair.client;
@@ -62,13 +62,13 @@ fn versions() -> impl Iterator<Item = Version> {
 }
 
 #[test]
-fn a_group_that_ends_a_pause_is_not_old() {
+fn a_group_written_after_a_pause_is_not_old() {
     for version in versions() {
         let mut world = paused(version);
         for n in 0..2 {
             world.track.write_frame(n, "first for a long time").unwrap();
         }
-        // Not even if it is not the newest of a live track.
+        // The same for a group that is not the newest of a live track.
         world.track.finish().unwrap();
         world.turn();
         let mut groups = [world.read(), world.read()];
@@ -79,7 +79,7 @@ fn a_group_that_ends_a_pause_is_not_old() {
 }
 
 #[test]
-fn a_drain_that_ends_a_pause_has_its_time() {
+fn a_drain_after_a_pause_has_its_full_time() {
     for version in versions() {
         let mut world = paused(version);
         world.track.write_frame(1, "the last").unwrap();
@@ -91,7 +91,7 @@ fn a_drain_that_ends_a_pause_has_its_time() {
 }
 
 #[test]
-fn a_goaway_that_ends_a_pause_has_its_time() {
+fn a_goaway_after_a_pause_has_its_full_time() {
     for version in versions() {
         let mut world = paused(version);
         let timeout = Duration::from_secs(5);

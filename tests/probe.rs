@@ -1,4 +1,4 @@
-//! What the peer knows of the path to us (PROBE), as applications hear it.
+//! The peer's view of the path to us (PROBE), as applications see it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use smoq::sim::{Endpoint, Link, Pair};
 use smoq::stream::{Dir, Side};
 use smoq::{Client, Driver, Error, Instant, PathEstimate, Server, Session, Version, Versions};
 
-/// The client subscribes, so that it asks; the server's path is what is told.
+/// The client subscribes to PROBE, and the server reports its path.
 struct World {
     pair: Pair<Driver, Driver>,
     near: Session,
@@ -22,7 +22,7 @@ impl World {
         let (near, client) = Client::new().connect(version, Instant::ZERO);
         let (far, server) = Server::new().accept(version, Instant::ZERO);
         let mut pair = Pair::new(client, server, link);
-        // Set-up is over, and the timer that waits for it.
+        // The handshake is over, and its timer too.
         pair.advance(Duration::from_secs(11));
         Self { pair, near, far }
     }
@@ -55,14 +55,14 @@ fn links() -> [Link; 4] {
     [Link::perfect(), Link::wide(3), Link::hostile(4), Link::byte_by_byte(5)]
 }
 
-/// `rate` in bytes a second, as adapters tell it.
+/// `rate` in bytes per second, as adapters report it.
 fn estimate(version: Version, rate: u64, millis: u64) -> PathEstimate {
     let rtt = (version > Version::Lite03).then_some(Duration::from_millis(millis));
     PathEstimate { bitrate: Some(rate * 8), rtt }
 }
 
 #[test]
-fn a_handle_hears_the_first_estimate_and_each_change() {
+fn a_handle_receives_the_first_estimate_and_each_change() {
     for version in versions().filter(|version| can_probe(*version)) {
         for link in links() {
             let mut world = World::new(version, link);
@@ -74,34 +74,34 @@ fn a_handle_hears_the_first_estimate_and_each_change() {
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(first)), "{version}");
             assert_eq!((probe.try_changed(), probe.latest()), (Poll::Pending, Some(first)));
 
-            // The same again every 10 s is no news.
+            // The same estimate, repeated every 10 s, is not a change.
             world.advance(25_000);
             assert_eq!(probe.try_changed(), Poll::Pending, "{version}");
             world.tell(2_000_000, 30);
             let second = estimate(version, 2_000_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(second)), "{version}");
-            // Only the newest is given.
+            // Only the newest estimate is delivered.
             world.tell(500_000, 30);
             world.tell(3_000_000, 30);
             let third = estimate(version, 3_000_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(third)), "{version}");
-            // Less than a quarter is not worth it at once.
+            // A change of less than a quarter is not reported at once.
             world.tell(3_300_000, 30);
             assert_eq!(probe.try_changed(), Poll::Pending, "{version}");
             world.advance(10_000);
             let fourth = estimate(version, 3_300_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(fourth)), "{version}");
 
-            // Nothing is known any more.
+            // The path is unknown again.
             world.tell(0, 0);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(PathEstimate::default())));
         }
     }
 }
 
-/// Without a handle nothing is asked, and nothing waits for a time.
+/// Without a handle there is no request and no timer.
 #[test]
-fn nobody_is_asked_without_a_handle() {
+fn without_a_handle_nothing_is_requested() {
     for version in versions() {
         for link in links() {
             let mut world = World::new(version, link);
@@ -120,14 +120,14 @@ fn nobody_is_asked_without_a_handle() {
             assert_eq!(world.deadlines()[1].is_some(), is_asked, "{version}");
             drop(probe);
             world.advance(800);
-            assert_eq!(world.pair.streams(Side::Client, Dir::Bi), asked, "one is left");
+            assert_eq!(world.pair.streams(Side::Client, Dir::Bi), asked, "one handle is left");
             drop(second);
             world.advance(800);
             assert_eq!(world.pair.streams(Side::Client, Dir::Bi), before, "{version}");
             assert_eq!(world.deadlines(), [None; 2], "{version}");
             assert!(world.far.stats().bytes_sent - sent <= 10, "{version}: one report");
 
-            // Who comes later hears what is known then, not what was.
+            // A later handle sees the current estimate, not an old one.
             world.tell(2_000_000, 40);
             let mut probe = world.near.probe();
             assert_eq!(probe.latest(), None, "{version}");
@@ -136,7 +136,7 @@ fn nobody_is_asked_without_a_handle() {
                 let news = estimate(version, 2_000_000, 40);
                 assert_eq!(probe.try_changed(), Poll::Ready(Ok(news)), "{version}");
             }
-            // One that goes and one that comes at once leave it as it is.
+            // Replacing a handle by another one keeps the stream.
             drop(probe);
             let mut probe = world.near.probe();
             assert!(probe.try_changed().is_ready(), "{version}");
@@ -145,7 +145,7 @@ fn nobody_is_asked_without_a_handle() {
 }
 
 #[test]
-fn where_the_peer_can_not_tell_the_wait_says_so() {
+fn waiting_fails_if_the_version_has_no_probe() {
     for version in versions().filter(|version| !can_probe(*version)) {
         let mut world = World::new(version, Link::wide(2));
         world.tell(1_000_000, 40);
@@ -169,7 +169,7 @@ impl Wake for Count {
 }
 
 #[test]
-fn who_waits_is_woken_by_news_and_by_the_end() {
+fn a_waiter_is_woken_by_changes_and_by_the_end() {
     let mut world = World::new(Version::Lite06, Link::perfect());
     let mut probe = world.near.probe();
     let mut other = probe.clone();
@@ -181,12 +181,12 @@ fn who_waits_is_woken_by_news_and_by_the_end() {
     assert_eq!(count.0.load(Ordering::Relaxed), 1);
     let news = estimate(Version::Lite06, 1_000_000, 40);
     assert_eq!(probe.poll_changed(&mut cx), Poll::Ready(Ok(news)));
-    assert_eq!(other.try_changed(), Poll::Ready(Ok(news)), "each handle by itself");
+    assert_eq!(other.try_changed(), Poll::Ready(Ok(news)), "each handle sees every change");
     assert!(probe.poll_changed(&mut cx).is_pending());
     world.tell(1_000_000, 40);
-    assert_eq!(count.0.load(Ordering::Relaxed), 1, "no news");
+    assert_eq!(count.0.load(Ordering::Relaxed), 1, "no change");
 
-    // A handle does not keep the session, and hears of its end.
+    // A handle does not keep the session alive, and learns of its end.
     let World { mut pair, near, far } = world;
     drop(near);
     pair.advance(Duration::from_secs(2));

@@ -1,4 +1,4 @@
-//! What `examples/replay` writes as qlog: every version, and what the schemas want.
+//! The qlog output of `examples/replay`: every version, and the requirements of the schemas.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use smoq::{Client, Instant, Origin, Server, Subscription, Version, Versions};
 #[path = "../examples/replay/qlog.rs"]
 mod qlog;
 
-/// The traces of a publisher and of a subscriber, of two groups with two frames each, and of a datagram
-/// if the link takes some.
+/// The traces of a publisher and of a subscriber, with two groups of two frames each, and a datagram if the
+/// link carries them.
 fn traces(version: Version, link: Link) -> [Vec<u8>; 2] {
     let [near, far] = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
     let sink = |bytes: &Arc<Mutex<Vec<u8>>>| {
@@ -61,7 +61,7 @@ fn log(trace: &[u8]) -> Value {
         let step = step.unwrap();
         log.step(replay.now(), &step);
     }
-    serde_json::from_str(&log.finish().to_string()).expect("what was written can be read")
+    serde_json::from_str(&log.finish().to_string()).expect("the output is valid JSON")
 }
 
 fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
@@ -116,7 +116,7 @@ fn every_version_has_its_messages_and_objects() {
                     types.iter().filter(|it| it["stream_type"] == "subgroup_header").count() == 2
                 );
             }
-            // What one side makes the other one understands.
+            // Messages that one side creates are parsed by the other.
             for (from, to) in [(0, 1), (1, 0)] {
                 let types = |events: &[Value], way| {
                     let messages = named(events, &format!("moqt:control_message_{way}"));

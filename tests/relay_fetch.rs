@@ -1,4 +1,4 @@
-//! FETCH between drivers on a virtual clock, through a relay: what it does not have it asks upstream.
+//! FETCH through a relay, on a virtual clock: the relay fetches upstream the groups that it does not have.
 
 mod chain;
 
@@ -18,7 +18,7 @@ fn video() -> Track {
     Track::new("video").max_age(Duration::from_secs(3_600)).priority(9)
 }
 
-/// Groups of two frames, the second one large.
+/// Writes groups of two frames, the second of them large.
 fn write<B: Endpoint>(chain: &mut Chain<B>, groups: std::ops::Range<u64>) {
     for n in groups {
         let mut group = chain.track.create_group(n).unwrap();
@@ -33,7 +33,7 @@ fn reading(versions: [Version; 2], link: &Link) -> (Chain<Driver>, TrackConsumer
     reading_behind(0, versions, link)
 }
 
-/// The reader joins when so many groups are there.
+/// A reader behind the relay that joins after `first` groups.
 fn reading_behind(
     groups: u64,
     versions: [Version; 2],
@@ -41,7 +41,7 @@ fn reading_behind(
 ) -> (Chain<Driver>, TrackConsumer) {
     let (mut chain, origin) = Chain::to_origin(versions, link, video());
     write(&mut chain, 0..groups);
-    let seen = origin.consume().get_broadcast("live").expect("it was announced");
+    let seen = origin.consume().get_broadcast("live").expect("the broadcast was announced");
     let reader = seen.subscribe_track("video", Subscription::default()).unwrap();
     chain.advance(200);
     (chain, reader)
@@ -104,7 +104,7 @@ fn request(dynamic: &mut smoq::TrackDynamic) -> GroupRequest {
 }
 
 #[test]
-fn a_relay_fetches_what_it_does_not_have() {
+fn a_relay_fetches_groups_that_it_lacks() {
     in_all_versions(|versions, link| {
         let (mut chain, mut reader) = reading_behind(3, versions, link);
         write(&mut chain, 3..6);
@@ -124,19 +124,19 @@ fn a_relay_fetches_what_it_does_not_have() {
         match (up, down) {
             (true, true) => fetch_whole(&mut chain, &mut reader, missing),
             (_, false) => {
-                // Known at once.
+                // The answer is known at once.
                 let answer = reader.try_fetch_group(missing);
                 chain.advance(1);
                 let answer =
                     if answer.is_pending() { reader.try_fetch_group(missing) } else { answer };
                 assert!(matches!(answer, Poll::Ready(Err(Error::Unsupported))), "{answer:?}");
             }
-            // What a relay can't do has no code of its own.
+            // There is no code for what a relay can't do.
             (false, true) => {
                 assert_eq!(fetch(&mut chain, &mut reader, missing).unwrap_err(), Error::Internal);
             }
         }
-        // Whoever follows the track sees nothing of it, and it goes on.
+        // A reader that follows the track does not notice, and continues.
         assert_eq!(hear(&mut reader), before);
         write(&mut chain, 6..7);
         chain.advance(300);
@@ -144,13 +144,13 @@ fn a_relay_fetches_what_it_does_not_have() {
     });
 }
 
-/// Everything is asked for once: of the relay by its sessions, of the publisher by the relay.
+/// Every group is requested once: from the relay by its sessions, and from the publisher by the relay.
 #[test]
-fn all_who_want_a_group_share_one_request() {
+fn readers_of_a_group_share_one_request() {
     for version in FETCHING {
         let (mut chain, mut reader) = reading([version; 2], &Link::wide(3));
         let mut dynamic = requests(&chain.track);
-        // Two behind one session, one at the relay itself.
+        // Two readers behind one session, and one at the relay itself.
         let mut other = reader.clone();
         let seen = chain.relay.consume().get_broadcast("live").unwrap();
         let mut third = seen.subscribe_track("video", Subscription::default()).unwrap();
@@ -161,7 +161,7 @@ fn all_who_want_a_group_share_one_request() {
         let asked = request(&mut dynamic);
         assert_eq!((asked.sequence(), asked.priority()), (70, 127));
         assert!(dynamic.try_requested_group().is_pending());
-        // It is passed on while it comes.
+        // The relay forwards it while it arrives.
         let mut group = asked.accept().unwrap();
         group.write_frame(5, "first").unwrap();
         chain.advance(300);
@@ -177,17 +177,17 @@ fn all_who_want_a_group_share_one_request() {
         for group in &mut groups {
             assert_eq!(group.try_finished(), Poll::Ready(Ok(1)));
         }
-        // And kept: nobody asks again.
+        // The relay caches it, and does not request it again.
         drop(groups);
         fetch(&mut chain, &mut third, 70).unwrap();
         fetch(&mut chain, &mut reader, 70).unwrap();
         assert!(dynamic.try_requested_group().is_pending());
-        assert_eq!(chain.track.latest(), None, "nobody wrote it by itself");
+        assert_eq!(chain.track.latest(), None, "the group was never written as a live one");
     }
 }
 
 #[test]
-fn refusals_come_through_as_they_were_said() {
+fn refusals_are_forwarded_unchanged() {
     for version in FETCHING {
         let (mut chain, mut reader) = reading([version; 2], &Link::wide(3));
         write(&mut chain, 0..3);
@@ -199,7 +199,7 @@ fn refusals_come_through_as_they_were_said() {
             request(&mut dynamic).reject(error.clone());
             assert_eq!(fetch(&mut chain, &mut reader, 3).unwrap_err(), error);
         }
-        // One that breaks off on its way is no group.
+        // A group that breaks off on its way is an error.
         assert!(reader.try_fetch_group(3).is_pending());
         chain.advance(200);
         let mut group = request(&mut dynamic).accept().unwrap();
@@ -213,14 +213,14 @@ fn refusals_come_through_as_they_were_said() {
 }
 
 #[test]
-fn what_nobody_wants_any_more_is_taken_back_upstream() {
+fn unwanted_fetches_are_withdrawn_upstream() {
     let (mut chain, mut reader) = reading([Version::Lite06; 2], &Link::wide(3));
     let mut dynamic = requests(&chain.track);
     assert!(reader.try_fetch_group(3).is_pending());
     chain.advance(200);
     let mut asked = request(&mut dynamic);
     assert!(asked.try_unused().is_pending());
-    // By asking for another one.
+    // By requesting another group.
     assert!(reader.try_fetch_group(4).is_pending());
     chain.advance(200);
     assert!(asked.try_unused().is_ready());
@@ -228,7 +228,7 @@ fn what_nobody_wants_any_more_is_taken_back_upstream() {
 }
 
 #[test]
-fn the_end_of_a_session_is_the_end_of_what_it_was_asked() {
+fn the_end_of_a_session_ends_its_fetches() {
     let (mut chain, mut reader) = reading([Version::Lite06; 2], &Link::wide(3));
     let mut dynamic = requests(&chain.track);
     let mut begun = reader.clone();
@@ -248,9 +248,9 @@ fn the_end_of_a_session_is_the_end_of_what_it_was_asked() {
     assert_eq!(fetch(&mut chain, &mut reader, 4).unwrap_err(), Error::SessionClosed);
 }
 
-/// A track that came to its end has its past still.
+/// Past groups of a track stay available after its end.
 #[test]
-fn past_groups_are_fetched_behind_the_end() {
+fn past_groups_are_fetched_after_the_end() {
     for version in FETCHING {
         let (mut chain, mut reader) = reading([version; 2], &Link::wide(3));
         write(&mut chain, 0..6);
@@ -265,9 +265,9 @@ fn past_groups_are_fetched_behind_the_end() {
     }
 }
 
-/// What moq-net does: it asks what the track is and fetches, and subscribes to nothing.
+/// `moq-net` requests the track's information and fetches, without a subscription.
 #[test]
-fn a_fetch_needs_no_subscription_and_is_none() {
+fn a_fetch_needs_no_subscription() {
     for version in FETCHING {
         let mut chain =
             Chain::with([Version::Lite06, version], &Link::wide(3), video(), |version| {
@@ -294,12 +294,12 @@ fn a_fetch_needs_no_subscription_and_is_none() {
             assert_eq!(events.pop(), Some(Event::FetchEnded { fetch, result }), "{events:?}");
             let count = |it: &&Event| matches!(it, Event::Frame { .. });
             assert_eq!(events.iter().filter(count).count(), if sequence == 9 { 0 } else { 2 });
-            assert_eq!(chain.track.try_used(), Poll::Pending, "a fetch is no subscription");
+            assert_eq!(chain.track.try_used(), Poll::Pending, "a fetch is not a subscription");
         }
-        // What it asked about goes when nobody asks again.
+        // Track information expires without further requests.
         chain.advance(3_000);
         assert_eq!(chain.relay.cached_bytes(), 0);
-        // Nothing is there of that name.
+        // There is no track of that name.
         let fetch = Token::default();
         for (broadcast, track) in [("live", "audio"), ("dead", "video")] {
             chain.down.server.apply(Command::Fetch {

@@ -1,5 +1,5 @@
-//! A relay between two sessions on a virtual clock: what comes to it in whatever order goes on, and
-//! upstream it asks for what is asked of it.
+//! A relay between two sessions on a virtual clock: it forwards groups in any order of arrival, and
+//! requests upstream what is requested of it.
 
 mod chain;
 
@@ -19,14 +19,14 @@ fn video() -> Track {
     Track::new("video")
 }
 
-/// Groups at once, of which a publisher sends the newest first.
+/// Writes groups at once. A publisher sends the newest first.
 fn burst<B: Endpoint>(chain: &mut Chain<B>, groups: u64) {
     for n in 0..groups {
         chain.track.write_frame(n * 10, vec![n as u8; 300]).unwrap();
     }
 }
 
-/// Takes the sequences of the groups that are there, in the order in which they came.
+/// The sequence numbers of the groups that are there, in order of arrival.
 fn received(reader: &mut TrackConsumer) -> Vec<u64> {
     std::iter::from_fn(|| match reader.try_recv_group() {
         Poll::Ready(Ok(group)) => group.map(|group| group.sequence()),
@@ -46,10 +46,10 @@ fn in_all_versions(test: impl Fn([Version; 2], &Link)) {
     }
 }
 
-/// The first group to come to a relay is not the first that will: START must not say so, because what
-/// is below the start that a peer was told is dropped.
+/// The first group to arrive at a relay is not the lowest one that will. START must take that into account,
+/// because peers drop groups below it.
 #[test]
-fn a_burst_that_comes_newest_first_is_relayed_whole() {
+fn a_burst_with_the_newest_group_first_is_relayed_whole() {
     in_all_versions(|versions, link| {
         for want in [
             Subscription::default().max_age(Duration::MAX).start(0),
@@ -63,21 +63,21 @@ fn a_burst_that_comes_newest_first_is_relayed_whole() {
             chain.advance(1_000);
             let order = received(&mut reader);
             let in_order = order.windows(2).all(|pair| pair[0] < pair[1]);
-            assert!(!in_order, "{versions:?}: the test means another order");
+            assert!(!in_order, "{versions:?}: the groups must arrive in another order");
             let all: BTreeSet<_> = order.iter().copied().collect();
             assert!(all.into_iter().eq(0..40), "{versions:?}: {order:?}");
         }
     });
 }
 
-/// However many read a track, each link carries it once.
+/// Each link carries a track once, for any number of readers.
 #[test]
 fn all_readers_share_one_subscription() {
     in_all_versions(|versions, link| {
         let (mut chain, origin) = Chain::to_origin(versions, link, video());
         let seen = [&origin, &chain.relay].map(|it| it.consume().get_broadcast("live").unwrap());
         let want = Subscription::default().max_age(Duration::from_secs(5));
-        // Three behind one session, one at the relay itself.
+        // Three readers behind one session, and one at the relay itself.
         let subscribe = |at: usize| seen[at].subscribe_track("video", want.clone()).unwrap();
         let mut readers = [0, 0, 0, 1].map(subscribe);
         chain.advance(500);
@@ -87,7 +87,7 @@ fn all_readers_share_one_subscription() {
             let all: BTreeSet<_> = received(reader).into_iter().collect();
             assert!(all.into_iter().eq(0..10), "{versions:?}");
         }
-        // The publisher's end, and the relay's end of the link behind it.
+        // At the publisher, and at the relay for the link after it.
         for at in [0, 2] {
             let stats = chain.sessions[at].stats();
             assert_eq!((stats.groups_sent, stats.skipped_groups), (10, 0), "{versions:?}");
@@ -95,15 +95,16 @@ fn all_readers_share_one_subscription() {
     });
 }
 
-/// SUBSCRIBE_UPDATE: what readers want together is asked for as far as the publisher, whenever it changes.
+/// SUBSCRIBE_UPDATE: the combined subscription of all readers is requested as far as the publisher,
+/// whenever it changes.
 #[test]
-fn what_readers_want_together_is_asked_for_upstream() {
+fn the_combined_subscription_is_requested_upstream() {
     for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
         let (mut chain, origin) = Chain::to_origin([version; 2], &Link::wide(3), video());
         let seen = origin.consume().get_broadcast("live").expect("it was announced");
         let wanted = |chain: &mut Chain<_>| {
             chain.advance(500);
-            let want = chain.track.subscription().expect("somebody reads");
+            let want = chain.track.subscription().expect("no subscription");
             (want.priority, want.max_age.as_secs())
         };
         let want = Subscription::default().priority(3);
@@ -119,8 +120,8 @@ fn what_readers_want_together_is_asked_for_upstream() {
     }
 }
 
-/// START goes through the relay: who joins late knows where its groups begin and needs no time for
-/// stragglers at the end.
+/// START passes through the relay: a late reader knows the first group and need not wait for stragglers at
+/// the end.
 #[test]
 fn a_late_reader_behind_a_relay_knows_when_it_has_everything() {
     for link in [Link::perfect(), Link::wide(3)] {
@@ -129,7 +130,7 @@ fn a_late_reader_behind_a_relay_knows_when_it_has_everything() {
         let seen = origin.consume().get_broadcast("live").expect("it was announced");
         let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
         chain.advance(500);
-        assert_eq!(received(&mut reader), [4], "the newest");
+        assert_eq!(received(&mut reader), [4], "only the newest group");
         burst(&mut chain, 1);
         chain.track.finish().unwrap();
         chain.advance(300);
@@ -139,10 +140,10 @@ fn a_late_reader_behind_a_relay_knows_when_it_has_everything() {
     }
 }
 
-/// moq-net asks what a track is, and subscribes when it knows. Meanwhile nobody reads, so that nothing
-/// decides which groups are too old for whoever does.
+/// `moq-net` requests the track's information before it subscribes. Nobody reads in the meantime, so no
+/// groups may be dropped as too old.
 #[test]
-fn what_is_written_between_question_and_subscription_is_not_lost() {
+fn groups_between_track_info_and_subscription_are_not_lost() {
     for versions in [
         [Version::Lite05; 2],
         [Version::Lite06; 2],
@@ -161,7 +162,11 @@ fn what_is_written_between_question_and_subscription_is_not_lost() {
         chain.advance(200);
         let told = |event: &Event| matches!(event, Event::TrackInfo { .. });
         assert!(chain.down.server.take_events().iter().any(told), "{versions:?}");
-        assert_eq!(chain.track.try_used(), Poll::Pending, "a question is no demand");
+        assert_eq!(
+            chain.track.try_used(),
+            Poll::Pending,
+            "a request for information is not a reader"
+        );
 
         burst(&mut chain, 20);
         chain.advance(200);
@@ -182,9 +187,9 @@ fn what_is_written_between_question_and_subscription_is_not_lost() {
     }
 }
 
-/// What is not there is refused at the question, as far upstream as it takes to know.
+/// A request for information about a missing track is refused by the first node upstream that knows.
 #[test]
-fn a_question_about_nothing_is_refused_through_a_relay() {
+fn track_info_of_a_missing_track_is_refused_through_a_relay() {
     let join = |version| {
         let mut config = Config::new(Side::Server, version);
         config.interests = vec![Path::root()];
@@ -200,8 +205,8 @@ fn a_question_about_nothing_is_refused_through_a_relay() {
     assert!(chain.down.server.take_events().contains(&ended));
 }
 
-/// One session of an origin has a timer for what gets old in its cache. When it ends, another one is
-/// woken to have it.
+/// One session of an origin has the timer of its cache. When that session ends, another one is woken to
+/// take it over.
 #[test]
 fn the_timer_of_a_cache_passes_to_another_session() {
     let mut limits = Limits::default();
@@ -224,7 +229,7 @@ fn the_timer_of_a_cache_passes_to_another_session() {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(second.poll_wake(&mut cx).is_pending());
     drop(first);
-    assert!(second.poll_wake(&mut cx).is_ready(), "it sleeps without a timer otherwise");
+    assert!(second.poll_wake(&mut cx).is_ready(), "the other session must be woken");
     while second.work(Instant::ZERO) {}
     assert_eq!(second.poll_timeout(), due);
     let before = origin.cached_bytes();

@@ -1,6 +1,6 @@
-//! A broadcast is replaced by another one under its path, or its publisher dies without a word and starts
-//! again while its old session is not given up: everybody hears of an end and a beginning, at once, and has the
-//! new one from then on, whatever becomes of the old one.
+//! A broadcast is replaced by another one under its path, or its publisher dies and restarts while its old
+//! session is still open. All readers see an end and a beginning at once, and stay with the new broadcast
+//! whatever happens to the old one.
 
 mod net;
 
@@ -25,7 +25,7 @@ const EVERY: [Version; 9] = [
     Version::Moqt18,
 ];
 
-/// What the publisher calls itself, and what it calls itself when it is started again.
+/// The hop of the publisher, and its hop after the restart.
 const HOPS: [[Hop; 2]; 4] = [
     [Hop::UNKNOWN, Hop::UNKNOWN],
     [Hop::new(1_000), Hop::new(1_001)],
@@ -33,8 +33,8 @@ const HOPS: [[Hop; 2]; 4] = [
     [Hop::UNKNOWN, Hop::new(1_001)],
 ];
 
-/// The versions of the links of a row of nodes, the publisher first and a reader last: none, one and three
-/// relays between, of one version and of several.
+/// The versions of the links of a row of nodes, from the publisher to a reader: with none, one and three
+/// relays, of one version and of several.
 fn rows() -> Vec<Vec<Version>> {
     let mut rows = Vec::new();
     for (n, version) in EVERY.into_iter().enumerate() {
@@ -47,12 +47,12 @@ fn rows() -> Vec<Vec<Version>> {
     rows
 }
 
-/// Somebody who reads at a node, and waits for the broadcast to come back whenever it is gone.
+/// A reader at a node that waits for the broadcast to return whenever it ends.
 struct Viewer {
     announced: OriginConsumer,
     reader: Option<TrackConsumer>,
     groups: Vec<GroupConsumer>,
-    /// Whether it came or went.
+    /// For each announcement, whether it was a beginning.
     told: Vec<bool>,
     seen: Vec<String>,
 }
@@ -88,7 +88,7 @@ impl Viewer {
         });
     }
 
-    /// What it was told since the last time, and which publisher the last frame was of.
+    /// The announcements since the last call, and the publisher of the last frame.
     fn take(&mut self) -> (Vec<bool>, Option<String>) {
         let last = self.seen.last().map(|text| text[..1].to_owned());
         self.seen.clear();
@@ -100,7 +100,7 @@ fn latest() -> Subscription {
     Subscription::default().max_age(Duration::from_secs(5))
 }
 
-/// A broadcast with a clock in it, whose numbers begin with 0.
+/// A broadcast with a clock, whose groups begin with 0.
 struct Clock {
     name: &'static str,
     broadcast: BroadcastProducer,
@@ -127,12 +127,12 @@ struct World {
     viewers: Vec<Viewer>,
     clocks: Vec<Clock>,
     what: String,
-    /// Last, because it sees that nothing of the others is left.
+    /// The last field, because its drop checks that no state of the others remains.
     net: Net,
 }
 
 impl World {
-    /// A row of nodes: the publisher is node 0, and somebody reads at every other node.
+    /// A row of nodes: node 0 publishes, and every other node has a reader.
     fn new(row: &[Version], hop: Hop) -> Self {
         let mut net = Net::new(0);
         net.add(hop);
@@ -150,7 +150,7 @@ impl World {
         world
     }
 
-    /// All clocks tick, and all look.
+    /// All clocks tick, and all viewers read.
     fn run(&mut self, millis: u64) {
         for _ in 0..millis / 20 {
             self.clocks.iter_mut().for_each(Clock::tick);
@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    /// Whoever comes only now has the new one too.
+    /// A new reader gets the new broadcast too.
     #[track_caller]
     fn expect_late(&mut self, name: &str) {
         let viewers = (1..=self.row.len()).map(|node| Viewer::new(&self.net, node)).collect();
@@ -183,20 +183,20 @@ impl World {
         self.expect(&[], name);
     }
 
-    /// The publisher starts again, at a node of the row, with the hop that it claims.
+    /// Restarts the publisher at a node of the row, with this hop.
     fn restart(&mut self, at: usize, hop: Hop, name: &'static str) -> usize {
         let node = self.net.add(hop);
         self.clocks.push(Clock::new(&self.net, node, name));
         let version = self.row[at - 1];
         match version {
-            // One that reads as well is told of its predecessor before it can say a word, and may repeat that.
+            // A publisher that reads as well is told about its predecessor first, and may repeat that.
             Version::Moqt16 | Version::Moqt18 => self.net.publish(node, at, version, 7),
             _ => self.net.link_for(node, at, version, 7),
         }
     }
 }
 
-/// How the old broadcast ends, long after it was replaced.
+/// The endings of the old broadcast, long after it was replaced.
 const ENDS: [fn(&mut Clock); 3] = [
     |clock| clock.broadcast.finish().unwrap(),
     |clock| clock.broadcast.abort(Error::App(3)).unwrap(),
@@ -204,7 +204,7 @@ const ENDS: [fn(&mut Clock); 3] = [
 ];
 
 #[test]
-fn a_replaced_broadcast_ends_and_begins_for_everybody() {
+fn a_replaced_broadcast_ends_and_begins_for_every_reader() {
     for (n, row) in rows().iter().enumerate() {
         for [hop, _] in &HOPS[..2] {
             let mut world = World::new(row, *hop);
@@ -212,7 +212,7 @@ fn a_replaced_broadcast_ends_and_begins_for_everybody() {
             world.run(1_000);
             world.expect(&[false, true], "b");
             world.expect_late("b");
-            // It lived until now.
+            // The old broadcast lived until now.
             let mut old = world.clocks.remove(0);
             ENDS[n % ENDS.len()](&mut old);
             drop(old);
@@ -223,7 +223,7 @@ fn a_replaced_broadcast_ends_and_begins_for_everybody() {
 }
 
 #[test]
-fn many_replacements_at_once_are_one() {
+fn replacements_at_the_same_instant_are_one() {
     for row in rows() {
         for [hop, _] in &HOPS[..2] {
             let mut world = World::new(&row, *hop);
@@ -242,7 +242,7 @@ fn many_replacements_at_once_are_one() {
 }
 
 #[test]
-fn a_restarted_publisher_is_seen_at_once_while_its_old_session_lives() {
+fn a_restarted_publisher_is_seen_before_its_old_session_ends() {
     for row in rows() {
         for [old, new] in HOPS {
             let mut world = World::new(&row, old);
@@ -253,7 +253,7 @@ fn a_restarted_publisher_is_seen_at_once_while_its_old_session_lives() {
             world.run(1_000);
             world.expect(&[false, true], "b");
             world.expect_late("b");
-            // The old session is given up at last.
+            // The old session is finally lost.
             world.net.cut(0);
             world.run(3_000);
             world.expect(&[], "b");
@@ -261,9 +261,9 @@ fn a_restarted_publisher_is_seen_at_once_while_its_old_session_lives() {
     }
 }
 
-/// It may be an hour or an instant: what is told of the one that was does not hold back the other.
+/// Restarts an hour or an instant apart: the announcement of one does not delay the next.
 #[test]
-fn a_publisher_that_restarts_again_and_again_is_seen_each_time() {
+fn every_restart_of_a_publisher_is_seen() {
     for row in rows() {
         for [old, new] in HOPS {
             let mut world = World::new(&row, old);
@@ -286,9 +286,9 @@ fn a_publisher_that_restarts_again_and_again_is_seen_each_time() {
     }
 }
 
-/// The old session ends in the instant in which the new one comes, before it or behind it.
+/// The old session ends at the instant at which the new one arrives, before or after it.
 #[test]
-fn a_publisher_that_comes_back_by_another_session_is_told_once() {
+fn a_publisher_that_returns_by_another_session_is_announced_once() {
     for row in rows() {
         for [old, new] in HOPS {
             for is_first in [true, false] {
@@ -312,8 +312,8 @@ fn a_publisher_that_comes_back_by_another_session_is_told_once() {
     }
 }
 
-/// The new process finds another relay. Where hops are known those who are at the old relay see the new one
-/// too; otherwise it could be the old one on its way around.
+/// The new process dials another relay. Where hops are known, readers at the old relay see the new
+/// broadcast too. Otherwise it might be the old one on its way around a loop.
 #[test]
 fn a_publisher_may_restart_at_another_relay() {
     let versions = [Version::Lite04, Version::Lite05, Version::Lite06, Version::Lite07Wip];

@@ -1,4 +1,4 @@
-//! What is written is read as it was; what is cut off or put behind it is noticed.
+//! Encoded messages decode to the same value, and truncated or extended ones are errors.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ mod wire;
 
 use wire::{Decoded, Kind, Message};
 
-/// Any integer that can be written; small ones and edges are likely.
+/// Any integer that can be written. Small ones and those at the limits are likely.
 fn integer() -> impl Strategy<Value = u64> {
     prop_oneof![
         0..=0x3f_u64,
@@ -37,7 +37,7 @@ fn integer() -> impl Strategy<Value = u64> {
     ]
 }
 
-/// What can be written as one more than it is.
+/// An integer that can be written as one more.
 fn optional() -> impl Strategy<Value = Option<u64>> {
     option::of(integer().prop_map(|value| value.min(varint::MAX - 1)))
 }
@@ -180,7 +180,7 @@ fn fetch(version: Version) -> BoxedStrategy<Message> {
         .boxed()
 }
 
-/// Any message of `kind` that survives being written in `version`; `None` if it has none.
+/// Any message of `kind` that survives encoding in `version`; `None` if the version has none.
 fn message(kind: Kind, version: Version) -> Option<BoxedStrategy<Message>> {
     let features = *Features::of(version);
     let is_there = match kind {
@@ -265,7 +265,7 @@ fn message(kind: Kind, version: Version) -> Option<BoxedStrategy<Message>> {
     })
 }
 
-/// Every kind of message that some version has, with that version.
+/// Every kind of message of each version.
 fn any_message() -> impl Strategy<Value = (Version, Message)> {
     let versions = Version::ALL.into_iter().chain(Version::WIP);
     let pairs = versions.flat_map(|version| Kind::ALL.map(|kind| (kind, version)));
@@ -286,8 +286,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_is_read((version, message) in any_message(), tail in vec(any::<u8>(), 0..4)) {
-        // Appended, not written over what is there.
+    fn encoded_messages_decode_to_the_same_value((version, message) in any_message(), tail in vec(any::<u8>(), 0..4)) {
+        // The message is appended after other bytes.
         let mut bytes = BytesMut::from(&b"before"[..]);
         message.encode(&mut bytes, version).unwrap();
         let len = bytes.len() - 6;
@@ -298,9 +298,9 @@ proptest! {
     }
 
     #[test]
-    fn a_part_of_a_stream_is_short((version, message) in any_message()) {
+    fn part_of_a_message_needs_more_bytes((version, message) in any_message()) {
         let bytes = encode(&message, version);
-        // A datagram is whole when it comes.
+        // A datagram is always complete.
         let expected =
             if message.kind() == Kind::Datagram { Err(DecodeError::Truncated) } else { Ok(Decoded::Short) };
         for len in 0..bytes.len() {

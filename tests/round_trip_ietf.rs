@@ -1,4 +1,4 @@
-//! What is written for moq-transport is read as it was; what is cut off or put behind it is noticed.
+//! Encoded messages of moq-transport decode to the same value, and truncated or extended ones are errors.
 
 use bytes::BytesMut;
 use proptest::collection::vec;
@@ -40,7 +40,7 @@ fn object() -> impl Strategy<Value = (bool, ObjectHead)> {
     )
 }
 
-/// Records in an order that every draft can write: groups and objects go up.
+/// Records in an order that every draft can write: ascending groups and objects.
 fn records(order: GroupOrder) -> impl Strategy<Value = Vec<FetchRecord>> {
     let steps = (0..4_u64, 0..300_u64, 0..6_u8, prop::option::of(0..3_u64), 0..3_u8, timestamp());
     (vec((steps, integer()), 1..12), integer(), integer()).prop_map(move |(steps, group, first)| {
@@ -79,8 +79,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_is_read((version, message) in any_message(), tail in vec(any::<u8>(), 0..4)) {
-        // Appended, not written over what is there.
+    fn encoded_messages_decode_to_the_same_value((version, message) in any_message(), tail in vec(any::<u8>(), 0..4)) {
+        // The message is appended after other bytes.
         let mut bytes = BytesMut::from(&b"before"[..]);
         message.encode(&mut bytes, draft(version)).unwrap();
         let end = bytes.len();
@@ -108,7 +108,7 @@ proptest! {
         for len in head..bytes.len() {
             match Message::decode(kind, &bytes[head..len], draft) {
                 Err(error) => prop_assert_eq!(error, DecodeError::Truncated, "{} bytes", len),
-                // What runs to the end of the message may end sooner.
+                // A message whose last part has no length may end earlier.
                 Ok(cut) => {
                     prop_assert!(may_end_sooner(kind, version), "{} bytes of {:?}", len, message);
                     prop_assert_ne!(cut, message.clone());
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn a_request_id_is_found_without_the_message((version, message) in any_message()) {
+    fn a_request_id_is_read_without_the_message((version, message) in any_message()) {
         let draft = draft(version);
         let bytes = encode(&message, version);
         let Framed { kind, head, .. } = frame_message(&bytes, draft, 65_535).unwrap().unwrap();
@@ -200,9 +200,9 @@ proptest! {
         }
     }
 
-    /// Whatever the bytes are: an answer, and one that can be written again.
+    /// Any bytes: decoding ends with a result, and a value can be encoded again.
     #[test]
-    fn bytes_of_any_kind(version in version(), bytes in vec(prop_oneof![0..0x30_u8, any::<u8>()], 0..60)) {
+    fn decoding_any_bytes_ends_with_a_result(version in version(), bytes in vec(prop_oneof![0..0x30_u8, any::<u8>()], 0..60)) {
         let draft = draft(version);
         for number in 0..0x60 {
             let Some(kind) = MessageType::from_u64(number, draft) else { continue };
@@ -216,9 +216,10 @@ proptest! {
     }
 }
 
-/// What was not understood can't be said again: its value is not kept (Mandatory Track Properties, 18).
+/// An unknown mandatory property can't be written again, because its value is not kept (Mandatory Track
+/// Properties, 18).
 #[test]
-fn a_property_that_must_be_understood_is_read_and_not_written() {
+fn an_unknown_mandatory_property_is_read_and_not_written() {
     let bytes =
         [0, 163, 216, 224, 0, 0, 0, 14, 0, 156, 8, 0, 32, 0, 19, 7, 0, 0, 0, 0, 0, 0, 0, 19, 0];
     let draft = draft(Version::Moqt18);
@@ -228,7 +229,7 @@ fn a_property_that_must_be_understood_is_read_and_not_written() {
     assert!(message.encode(&mut BytesMut::new(), draft).is_err());
 }
 
-/// A tail of pairs has no count, and what GOAWAY has behind its URI is left out by some.
+/// Pairs at the end have no count, and some peers omit the fields after the URI in GOAWAY.
 fn may_end_sooner(kind: MessageType, version: Version) -> bool {
     let goaway = kind == MessageType::Goaway && version == Version::Moqt18;
     goaway || ends_with_pairs(kind, version) || kind == MessageType::Setup

@@ -1,5 +1,5 @@
-//! Networks of relays on a virtual clock: which way is taken, how running subscriptions move from one
-//! way to another, and what is told of it.
+//! Networks of relays on a virtual clock: the route that is used, how running subscriptions move to another
+//! one, and what is announced.
 
 mod net;
 
@@ -13,7 +13,7 @@ use smoq::{
 
 const PUBLISHER: usize = 0;
 
-/// A publisher, two relays at it, and a reader at both relays.
+/// A publisher, two relays connected to it, and a reader connected to both relays.
 ///
 /// Numbers of links: publisher to relays 0 and 1, relays to the reader 2 and 3.
 fn diamond(version: Version) -> Net {
@@ -28,15 +28,15 @@ fn everything() -> Subscription {
     Subscription::default().max_age(Duration::MAX).start(0)
 }
 
-/// A reader of the track `video` of `live` at a node, and the announcements that it has heard of.
+/// A reader of the track `video` of `live` at a node, and its announcements.
 fn read(net: &Net, node: usize) -> (OriginConsumer, TrackConsumer) {
     let mut consumer = net.origins[node].consume();
     let Poll::Ready(Some(announce)) = consumer.try_announced() else { panic!("nothing announced") };
-    let broadcast = announce.broadcast.expect("it is there");
+    let broadcast = announce.broadcast.expect("the broadcast is live");
     (consumer, broadcast.subscribe_track("video", everything()).unwrap())
 }
 
-/// All frames of a group that are there, and its end if it is known.
+/// The number of frames of a group that are there, and its end if it is known.
 fn frames(group: &mut GroupConsumer) -> (usize, Option<Result<(), Error>>) {
     let mut count = 0;
     loop {
@@ -53,15 +53,15 @@ fn is_quiet(announced: &mut OriginConsumer) -> bool {
     announced.try_announced().is_pending()
 }
 
-/// Which of the two links to the reader of a [`diamond`] its subscription runs over.
+/// The link to the reader of a [`diamond`] that carries its subscription.
 fn serving(net: &Net) -> usize {
     let busy: Vec<_> = [2, 3].into_iter().filter(|link| net.subscribed(*link)).collect();
-    assert_eq!(busy.len(), 1, "one way at a time");
+    assert_eq!(busy.len(), 1, "one link serves at a time");
     busy[0]
 }
 
-/// The session that brings a track dies: the reader goes on with what the other relay has. The rest of
-/// the open group is fetched there where the version can; else the group is cut off.
+/// The session that serves a track dies, and the reader continues with the other relay. The rest of the
+/// open group is fetched there if the version can; otherwise the group is aborted.
 #[test]
 fn a_reader_survives_the_death_of_its_session() {
     for version in [Version::Lite04, Version::Lite05, Version::Lite06] {
@@ -103,9 +103,9 @@ fn a_reader_survives_the_death_of_its_session() {
         groups.sort_by_key(GroupConsumer::sequence);
         assert!(groups.iter().map(GroupConsumer::sequence).eq(6..9), "{version:?} {groups:?}");
         assert!(groups.iter_mut().all(|group| frames(group) == (1, Some(Ok(())))));
-        assert!(is_quiet(&mut announced), "{version:?}: it is the same broadcast");
+        assert!(is_quiet(&mut announced), "{version:?}: the broadcast stays the same");
         assert_eq!(serving(&net), 5 - dead);
-        assert!(!net.subscribed(dead - 2), "{version:?}: nobody reads through the other relay");
+        assert!(!net.subscribed(dead - 2), "{version:?}: no reader uses the other relay");
 
         track.finish().unwrap();
         net.advance(2_500);
@@ -115,10 +115,10 @@ fn a_reader_survives_the_death_of_its_session() {
     }
 }
 
-/// Several groups are open when the session dies, one of them in the middle of a frame that a reader has
-/// begun to read: each goes on from its first missing byte, and nobody sees a seam.
+/// Several groups are open when the session dies, one of them within a frame that is being read. Each
+/// continues at its first missing byte, and readers notice nothing.
 #[test]
-fn open_groups_go_on_from_the_first_missing_byte() {
+fn open_groups_continue_at_the_first_missing_byte() {
     for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
         let mut net = diamond(version);
         let mut broadcast = net.origins[PUBLISHER].create_broadcast("live").unwrap();
@@ -140,7 +140,7 @@ fn open_groups_go_on_from_the_first_missing_byte() {
         groups.sort_by_key(GroupConsumer::sequence);
         assert_eq!(frames(&mut groups[1]).0, 2);
         let Poll::Ready(Ok(Some(mut streamed))) = groups[1].try_start_frame() else {
-            panic!("the frame is on its way");
+            panic!("the frame has not arrived");
         };
         let mut read = Vec::new();
         let mut more = |read: &mut Vec<u8>| {
@@ -160,21 +160,21 @@ fn open_groups_go_on_from_the_first_missing_byte() {
         net.advance(500);
         more(&mut read);
         assert_eq!(read, payload, "{version:?}");
-        // Of the first and the third nothing was read yet.
+        // Nothing was read of the first and the third group yet.
         let counts: Vec<_> = groups.iter_mut().map(frames).collect();
         assert_eq!(
             counts,
             [(2, Some(Ok(()))), (1, Some(Ok(()))), (4, Some(Ok(())))],
             "{version:?}"
         );
-        assert!(received(&mut reader).is_empty(), "no group twice");
+        assert!(received(&mut reader).is_empty(), "no group arrives twice");
     }
 }
 
-/// The same one step further away: a relay loses the publisher and goes on through the other relay, by
-/// way of the reader's own node. Nobody is told that anything ended.
+/// The same one link further away: a relay loses the publisher and continues through the other relay, by
+/// way of the reader's node. No end is announced.
 #[test]
-fn a_relay_that_loses_its_upstream_goes_on_through_another() {
+fn a_relay_that_loses_its_upstream_continues_through_another() {
     for version in [Version::Lite04, Version::Lite06] {
         let mut net = Net::new(4);
         for (a, b) in [(0, 1), (0, 2), (1, 2), (1, 3)] {
@@ -199,8 +199,8 @@ fn a_relay_that_loses_its_upstream_goes_on_through_another() {
     }
 }
 
-/// A better way comes while a group is open: the group is finished by the old one, the next ones come by
-/// the new one, each once, and then the old subscription is dropped.
+/// A better route appears while a group is open. The old route completes the group, the new one brings the
+/// next ones, each group arrives once, and then the old subscription ends.
 #[test]
 fn a_better_route_takes_over_without_a_gap() {
     for version in [Version::Lite04, Version::Lite05, Version::Lite06] {
@@ -224,7 +224,10 @@ fn a_better_route_takes_over_without_a_gap() {
 
         let direct = net.link(0, 3, version);
         net.advance(500);
-        assert!(net.subscribed(2) && net.subscribed(direct), "{version:?}: both, for a while");
+        assert!(
+            net.subscribed(2) && net.subscribed(direct),
+            "{version:?}: both routes are used for a while"
+        );
         open.write_frame(Timestamp::new(2), "second").unwrap();
         track.write_frame(3, "whole").unwrap();
         net.advance(200);
@@ -235,21 +238,25 @@ fn a_better_route_takes_over_without_a_gap() {
             net.advance(10);
         }
         net.advance(500);
-        assert_eq!(frames(&mut group), (3, Some(Ok(()))), "{version:?}: finished by the old way");
+        assert_eq!(
+            frames(&mut group),
+            (3, Some(Ok(()))),
+            "{version:?}: completed by the old route"
+        );
         let mut sequences: Vec<_> = received(&mut reader).iter().map(|it| it.sequence()).collect();
         sequences.sort_unstable();
-        assert!(sequences.into_iter().eq(2..18), "{version:?}: each once");
+        assert!(sequences.into_iter().eq(2..18), "{version:?}: each group arrives once");
         assert!(is_quiet(&mut announced), "{version:?}");
         assert!(net.subscribed(direct));
         for old in 0..3 {
-            assert!(!net.subscribed(old), "{version:?}: link {old} is not needed any more");
+            assert!(!net.subscribed(old), "{version:?}: link {old} is still in use");
         }
         assert_eq!(reader.skipped(), 0);
     }
 }
 
-/// Another publisher under the same path is another broadcast, and so is whatever came through somebody
-/// who does not say who it is.
+/// Another publisher under the same path has another broadcast. So does a route through a node with an
+/// unknown hop.
 #[test]
 fn other_content_ends_the_broadcast() {
     let one_publisher = |version| diamond(version);
@@ -286,19 +293,22 @@ fn other_content_ends_the_broadcast() {
         net.cut(dead);
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
         let mut change = || announced.try_announced().map(|it| it.unwrap().broadcast);
-        assert!(matches!(change(), Poll::Ready(None)), "{version:?}: the old one is gone");
-        let Poll::Ready(Some(other)) = change() else { panic!("{version:?}: the new one") };
+        assert!(
+            matches!(change(), Poll::Ready(None)),
+            "{version:?}: the old broadcast did not end"
+        );
+        let Poll::Ready(Some(other)) = change() else { panic!("{version:?}: no new broadcast") };
         let mut reader = other.subscribe_track("video", everything()).unwrap();
         net.advance(500);
         assert_eq!(received(&mut reader).len(), 1, "{version:?}");
     }
 }
 
-/// Groups that only the dead session had are counted by whoever reads on.
+/// Groups that only the dead session had count as lost for each reader.
 #[test]
-fn groups_that_nobody_has_any_more_are_counted() {
+fn lost_groups_are_counted() {
     let mut net = diamond(Version::Lite06);
-    // Two nodes that say that they have the same, and do not.
+    // Two nodes that claim to have the same content, and do not.
     let hop = net.origins[PUBLISHER].hop();
     let other = net.add(hop);
     net.cut(1);
@@ -323,26 +333,26 @@ fn groups_that_nobody_has_any_more_are_counted() {
         other => panic!("{other:?}"),
     };
     assert_eq!(next(&mut reader), 0);
-    // What is older than the track keeps will not come.
+    // Groups older than the track's cache will not arrive.
     for n in 0..=5_u64 {
         tracks[second].0.write_frame(n * 10_000, "x").unwrap();
     }
     net.cut(dead);
     net.advance(500);
-    assert_eq!(next(&mut reader), 4, "it was the latest until a moment ago");
+    assert_eq!(next(&mut reader), 4, "the latest group at the time");
     assert_eq!(reader.skipped(), 3);
     assert_eq!(next(&mut reader), 5);
     assert!(is_quiet(&mut announced));
 }
 
-/// wire-lite 7.3: the price of a link counts at both ends, and before the number of hops; 06 and later.
+/// moq-lite 06, *Route Cost*: both ends add the cost of a link, and it precedes the number of hops.
 #[test]
-fn a_cheap_detour_is_better_than_a_dear_link() {
+fn a_cheap_detour_is_preferred_to_an_expensive_link() {
     const READER: usize = 2;
     for (version, is_priced) in
         [(Version::Lite07Wip, true), (Version::Lite06, true), (Version::Lite05, false)]
     {
-        // Who dials each link, which is who knows its price.
+        // The dialing end of each link declares its cost.
         for dials in 0..8 {
             let mut net = Net::new(3);
             let [direct, first, second] = [(0, READER, 10), (0, 1, 0), (1, READER, 3)]
@@ -369,10 +379,10 @@ fn a_cheap_detour_is_better_than_a_dear_link() {
     }
 }
 
-/// The relay that loses the publisher feeds the one that it goes on through, at once or by way of a
-/// third: neither has the rest of the group but from the other. It is not waited for.
+/// The relay that loses the publisher feeds the one through which it continues, directly or through a
+/// third. Neither can get the rest of the group from anyone else, so they do not wait for it.
 #[test]
-fn nobody_waits_for_a_rest_that_only_who_waits_has() {
+fn relays_do_not_wait_for_each_others_partial_groups() {
     let near = [(PUBLISHER, 1, 1), (1, 2, 1), (PUBLISHER, 2, 10)];
     let far = [(PUBLISHER, 1, 1), (1, 3, 1), (3, 2, 1), (1, 2, 5), (PUBLISHER, 2, 10)];
     for version in [Version::Lite07Wip, Version::Lite06] {
@@ -400,11 +410,11 @@ fn nobody_waits_for_a_rest_that_only_who_waits_has() {
             net.advance(60_000);
             let ends: Vec<_> = seen(&mut groups);
             assert!(ends.iter().all(|(_, end)| end.is_some()), "{version}: {ends:?}");
-            // What comes then comes the other way.
+            // Later groups arrive through the other relay.
             track.write_frame(2, "whole").unwrap();
             net.advance(500);
             for (_, reader) in &mut readers {
-                let mut group = received(reader).pop().expect("it goes on");
+                let mut group = received(reader).pop().expect("no further group");
                 assert_eq!(frames(&mut group), (1, Some(Ok(()))), "{version}");
             }
         }

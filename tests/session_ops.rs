@@ -1,4 +1,4 @@
-//! Anything that applications may do, in any order, over any link and in every version.
+//! Any operations of applications, in any order, over any link and in every version.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn readers_see_what_was_written(shape: [u8; 3], ops in vec(any::<[u8; 3]>(), 0..150)) {
+    fn readers_receive_what_was_written(shape: [u8; 3], ops in vec(any::<[u8; 3]>(), 0..150)) {
         session_ops::run(&[&shape[..], ops.as_flattened()].concat());
     }
 }

@@ -1,4 +1,4 @@
-//! What a session speaks, and how long it lasts.
+//! The version of a session, and its lifetime.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use smoq::sim::{Link, Pair};
 use smoq::{Client, Instant, Origin, Server, Version, Versions};
 
-/// What is offered to TLS, and what its choice leaves.
+/// The identifiers offered in TLS, and the versions that remain after its choice.
 #[test]
 fn alpn_agrees_on_a_version() {
     let all = Versions::default();
@@ -14,10 +14,11 @@ fn alpn_agrees_on_a_version() {
     let expected = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"];
     assert_eq!(offered, [&expected[..], &["moqt-18", "moqt-16"]].concat());
     for version in Version::ALL {
-        let agreed = all.agreed(Some(version.alpn().as_bytes())).expect("it was offered");
+        let agreed =
+            all.agreed(Some(version.alpn().as_bytes())).expect("the identifier was offered");
         let left: Vec<_> = agreed.iter().collect();
         match version {
-            // Set-up takes one of them.
+            // The SETUP exchange selects one of them.
             Version::Lite01 | Version::Lite02 => {
                 assert_eq!(left, [Version::Lite02, Version::Lite01])
             }
@@ -25,7 +26,7 @@ fn alpn_agrees_on_a_version() {
         }
         assert_eq!(version.name().parse(), Ok(version));
     }
-    assert_eq!(all.agreed(None), all.agreed(Some(b"moql")), "who has no ALPN is of that time");
+    assert_eq!(all.agreed(None), all.agreed(Some(b"moql")), "no ALPN counts as the old one");
     for unknown in ["moq-lite-07-wip", "moq-lite-08", "moqt-17", "h3", ""] {
         assert_eq!(all.agreed(Some(unknown.as_bytes())), None);
     }
@@ -35,7 +36,10 @@ fn alpn_agrees_on_a_version() {
     assert!(pinned.agreed(Some(b"moq-lite-05")).is_some());
     assert_eq!((pinned.agreed(Some(b"moq-lite-06")), pinned.agreed(None)), (None, None));
     let wip = Versions::from(Version::Lite07Wip);
-    assert!(wip.agreed(Some(b"moq-lite-07-wip")).is_some(), "if it is asked for");
+    assert!(
+        wip.agreed(Some(b"moq-lite-07-wip")).is_some(),
+        "drafts in progress are offered on request"
+    );
 }
 
 #[test]

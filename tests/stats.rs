@@ -1,4 +1,4 @@
-//! Counters: what they say of a run is what happened, and nothing is left of gauges at the end.
+//! Counters match what happened, and gauges are zero at the end.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -49,10 +49,10 @@ fn gauges(stats: &SessionStats) -> [u64; 8] {
 }
 
 #[test]
-fn a_session_counts_what_it_did_and_holds_nothing_at_the_end() {
+fn counters_match_and_gauges_return_to_zero() {
     for version in Versions::default().iter().chain(Version::WIP) {
         for mut link in [Link::perfect(), Link::wide(3), Link::hostile(4)] {
-            // One for the set-up, one for the group that stays open.
+            // One stream for SETUP and one for the group that stays open.
             link.uni_streams = link.uni_streams.max(4);
             let mut world = World::new(version, link);
             let mut broadcast = world.publisher.create_broadcast("live").unwrap();
@@ -86,7 +86,7 @@ fn a_session_counts_what_it_did_and_holds_nothing_at_the_end() {
             assert_eq!(near.bytes_sent, far.bytes_received, "{version}");
             assert_eq!(far.bytes_sent, near.bytes_received, "{version}");
             assert!(near.bytes_sent > 3 * 701 && far.bytes_sent < 1_000, "{near:?} {far:?}");
-            assert!(near.refused_requests >= 1, "the track that is not there: {near:?}");
+            assert!(near.refused_requests >= 1, "the missing track: {near:?}");
             assert_eq!((near.sending_groups, far.receiving_groups), (1, 1));
             assert_eq!((far.reading, near.serving.min(1)), (1, 1), "{version}");
             assert_eq!(
@@ -94,7 +94,7 @@ fn a_session_counts_what_it_did_and_holds_nothing_at_the_end() {
                 (20_000, 1_000, 1_200)
             );
 
-            // What the subscriber holds is what was written.
+            // The subscriber caches everything that was written.
             let (written, seen_stats) = (track.stats(), reader.stats());
             assert_eq!((written.groups, written.frames, written.bytes), (4, 7, 3 * 701 + 4));
             assert_eq!((seen_stats.groups, seen_stats.frames, seen_stats.bytes), (4, 7, 2_107));
@@ -119,7 +119,7 @@ fn a_session_counts_what_it_did_and_holds_nothing_at_the_end() {
 }
 
 #[test]
-fn a_lost_connection_leaves_no_gauge_behind() {
+fn a_lost_connection_resets_all_gauges() {
     for version in Versions::default().iter().chain(Version::WIP) {
         let mut world = World::new(version, Link::wide(6));
         let mut broadcast = world.publisher.create_broadcast("live").unwrap();
@@ -162,7 +162,7 @@ fn old_groups_are_counted_as_expired() {
 }
 
 #[test]
-fn a_track_counts_what_it_gives_up_and_why() {
+fn a_track_counts_evicted_groups_by_reason() {
     let mut limits = Limits::default();
     limits.track_groups = 2;
     let mut track: TrackProducer =
@@ -183,7 +183,7 @@ fn a_track_counts_what_it_gives_up_and_why() {
 }
 
 #[test]
-fn a_broadcast_counts_tracks_that_are_gone() {
+fn a_broadcast_counts_ended_tracks() {
     let origin = Origin::default().produce();
     let mut broadcast = origin.create_broadcast("b").unwrap();
     let mut sum = TrackStats::default();
@@ -196,5 +196,5 @@ fn a_broadcast_counts_tracks_that_are_gone() {
     }
     let stats = broadcast.stats();
     assert_eq!((stats.groups, stats.frames, stats.bytes), (sum.groups, sum.frames, sum.bytes));
-    assert_eq!(stats.cached_bytes, 0, "all tracks are gone");
+    assert_eq!(stats.cached_bytes, 0, "all tracks have ended");
 }

@@ -1,4 +1,4 @@
-//! Traces: what was recorded is what a bare machine does again, and whoever changes a byte is found out.
+//! Traces: a bare machine replays a recording exactly, and any changed byte is detected.
 
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -12,7 +12,7 @@ use smoq::{
     TrackProducer, Version, Versions,
 };
 
-/// Where a test keeps a trace: each record by itself, and at most so many.
+/// A bounded store for the records of a trace.
 #[derive(Clone)]
 struct Kept {
     records: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -68,7 +68,7 @@ impl World {
         self.pair.advance(Duration::from_millis(800));
     }
 
-    /// A track with groups of all kinds of frames, and who reads it.
+    /// A track with groups of all kinds of frames, and a reader.
     fn live(&mut self) -> (TrackProducer, TrackConsumer) {
         let mut broadcast = self.origins[0].create_broadcast("live").unwrap();
         let mut track = broadcast.create_track("video").unwrap();
@@ -102,7 +102,7 @@ impl World {
     }
 }
 
-/// Plays a trace to its end; how many steps there were.
+/// Replays a trace to its end, and returns the number of steps.
 fn replay(trace: &[u8]) -> Result<usize, TraceError> {
     let steps: Result<Vec<_>, _> = Replay::new(trace)?.collect();
     steps.map(|steps| steps.len())
@@ -119,7 +119,7 @@ fn a_session_replays_byte_for_byte() {
             assert_eq!(stats.recording, 1);
             world.sessions[0].drain();
             world.pair.advance(Duration::from_secs(3));
-            // Its drivers tell what was recorded last.
+            // The drivers write their last records when they are dropped.
             drop(world.pair);
             for (trace, session) in world.traces.iter().zip(&world.sessions) {
                 let bytes = trace.bytes();
@@ -138,7 +138,7 @@ fn a_session_replays_byte_for_byte() {
                 }
                 assert!(again.is_closed());
                 assert_eq!(again.version(), version);
-                // What is replayed is what was counted.
+                // The replay has the same counters.
                 let counted = (stats.frames_received, stats.bytes_sent, stats.bytes_received);
                 assert_eq!((frames, sent, received), counted, "{version}");
             }
@@ -146,7 +146,7 @@ fn a_session_replays_byte_for_byte() {
     }
 }
 
-/// Groups that come as datagrams, and one that is asked for by number.
+/// Groups in datagrams, and a group that is fetched.
 #[test]
 fn datagrams_and_fetches_replay() {
     for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
@@ -168,7 +168,7 @@ fn datagrams_and_fetches_replay() {
             for n in 2..12_u64 {
                 track.write_datagram(n, vec![n as u8; 100]).unwrap();
             }
-            // Larger than any.
+            // Larger than any datagram.
             track.write_datagram(12, vec![12; 2_000]).unwrap();
             assert!(reader.try_fetch_group(0).is_pending());
             world.pair.advance(Duration::from_secs(3));
@@ -194,7 +194,7 @@ fn datagrams_and_fetches_replay() {
             }
             let [near, far] = found;
             assert_eq!((near[0], near[2], near[3]), (10, 0, 1), "{version}");
-            assert!(near[1] > 0, "{version}: there was room at once");
+            assert!(near[1] > 0, "{version}: no datagram was sent");
             assert_eq!((far[0], far[3]), (0, 1), "{version}");
             assert!(far[2] > 0 && (far[2] == 10) == (lost == 0), "{version}: {far:?}");
             assert_eq!(stats[1].frames_received, far[2] + 3, "{version}");
@@ -213,7 +213,7 @@ fn datagrams_and_fetches_replay() {
 }
 
 #[test]
-fn the_same_session_makes_the_same_trace() {
+fn equal_sessions_have_equal_traces() {
     let run = |version, seed| {
         let mut world = World::new(version, Link::hostile(seed), usize::MAX);
         let _live = world.live();
@@ -226,13 +226,13 @@ fn the_same_session_makes_the_same_trace() {
 }
 
 #[test]
-fn a_change_of_any_record_is_found() {
+fn a_change_of_any_record_is_detected() {
     for version in [Version::Lite05, Version::Moqt16] {
         let mut world = World::new(version, Link::perfect(), usize::MAX);
         let _live = world.live();
         let records = world.traces[1].records.lock().unwrap().clone();
         let mut found = [0; 2];
-        // An output with another last byte; an input that is left out.
+        // An output with another last byte, or an input that is left out.
         for (at, record) in records.iter().enumerate().skip(1).step_by(3) {
             let is_output = matches!(record[0], 6..=9);
             let mut tampered = records.clone();
@@ -246,7 +246,7 @@ fn a_change_of_any_record_is_found() {
                 }
                 Err(TraceError::Malformed { .. } | TraceError::Truncated { .. }) => found[1] += 1,
                 Err(other) => panic!("{other}"),
-                // An input can be changed without a consequence, an output can't.
+                // A changed input may have no consequence, but a changed output is an error.
                 Ok(_) => assert!(!is_output, "record {at} is {:?}", records[at]),
             }
             if record[0] == 1 && record.len() > 40 {
@@ -260,14 +260,14 @@ fn a_change_of_any_record_is_found() {
 }
 
 #[test]
-fn what_is_no_trace_is_an_error() {
+fn bytes_that_are_not_a_trace_are_an_error() {
     let mut world = World::new(Version::Lite06, Link::perfect(), usize::MAX);
     let _live = world.live();
     let trace = world.traces[0].bytes();
     for text in [&b""[..], b"smoqtrc", b"smoqtrc\x02", b"a trace"] {
         assert_eq!(Replay::new(text).err(), Some(TraceError::NotATrace));
     }
-    // Cut anywhere it is a shorter trace, or one that ends in the middle of a record.
+    // Cut anywhere, it is a shorter trace or one that ends within a record.
     let whole = replay(&trace).unwrap();
     for cut in (0..trace.len()).step_by(397) {
         match replay(&trace[..cut]) {
@@ -280,9 +280,9 @@ fn what_is_no_trace_is_an_error() {
     }
 }
 
-/// The rule of [`Sink`].
+/// The contract of [`Sink`].
 #[test]
-fn a_sink_that_takes_no_more_ends_the_trace_and_not_the_session() {
+fn a_full_sink_ends_the_trace_and_not_the_session() {
     for version in Versions::default().iter().chain(Version::WIP) {
         let mut world = World::new(version, Link::wide(5), 40);
         let (_track, mut reader) = world.live();
@@ -294,8 +294,11 @@ fn a_sink_that_takes_no_more_ends_the_trace_and_not_the_session() {
             std::task::Poll::Ready(Ok(Some(group))) => Some(group.sequence()),
             _ => None,
         });
-        // The one that was aborted need not come.
-        assert!(groups.count() >= 3, "{version}: the session goes on");
-        assert!(replay(&world.traces[0].bytes()).unwrap() > 0, "what was written can be replayed");
+        // The aborted group need not arrive.
+        assert!(groups.count() >= 3, "{version}: the session must continue");
+        assert!(
+            replay(&world.traces[0].bytes()).unwrap() > 0,
+            "the part written before can be replayed"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the wire can't carry is refused where it is written, and harms nobody else.
+//! Values that the wire format can't carry are refused at the call and affect nothing else.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn is_refused<T>(result: Result<T, Error>) -> bool {
 }
 
 #[test]
-fn group_numbers_have_an_end() {
+fn group_numbers_have_a_maximum() {
     for number in TOO_HIGH {
         let mut track = Track::new("t").produce();
         assert!(is_refused(track.create_group(number)), "{number}");
@@ -24,7 +24,9 @@ fn group_numbers_have_an_end() {
             assert!(is_refused(track.finish_at(number)), "{number}");
         }
         let mut reader = track.consume();
-        let Poll::Ready(fetched) = reader.try_fetch_group(number) else { panic!("it waits") };
+        let Poll::Ready(fetched) = reader.try_fetch_group(number) else {
+            panic!("the fetch waits")
+        };
         assert!(is_refused(fetched), "{number}");
         assert!(matches!(reader.try_get_group(number), Poll::Ready(Ok(None))), "{number}");
         track.append_group().unwrap();
@@ -39,14 +41,14 @@ fn group_numbers_have_an_end() {
 }
 
 #[test]
-fn subscriptions_name_groups_that_there_can_be() {
+fn subscriptions_are_limited_to_valid_group_numbers() {
     let mut broadcast = smoq::Broadcast::new().produce();
     let track = broadcast.create_track("t").unwrap();
     for number in TOO_HIGH {
         let wants = [Subscription::default().start(number), Subscription::default().end(number)];
         for want in wants {
             assert!(is_refused(broadcast.consume().subscribe_track("t", want.clone())), "{number}");
-            // Where there is no way to refuse, nothing is changed by less.
+            // Calls that can't fail clamp the number without changing the result.
             let mut reader = track.consume();
             reader.update(want);
             let cut = reader.subscription();
@@ -56,7 +58,7 @@ fn subscriptions_name_groups_that_there_can_be() {
     }
 }
 
-/// A publisher, a relay and a reader, as many links as versions.
+/// A publisher, a relay and a reader, with one link per version.
 struct Chain {
     links: Vec<Pair<Driver, Driver>>,
     origins: Vec<OriginProducer>,
@@ -78,7 +80,7 @@ impl Chain {
         Self { links, origins, sessions }
     }
 
-    /// Long enough for each link to wait for stragglers once.
+    /// Runs long enough for each link to wait for stragglers once.
     fn run(&mut self) {
         for _ in 0..300 {
             self.links.iter_mut().for_each(|link| link.advance(Duration::from_millis(10)));
@@ -106,13 +108,14 @@ fn groups(reader: &mut TrackConsumer) -> Vec<u64> {
 }
 
 #[test]
-fn the_highest_group_reaches_readers_and_so_does_its_end() {
+fn the_highest_group_and_its_end_reach_readers() {
     for versions in chains() {
         let mut chain = Chain::new(&versions);
         let mut broadcast = chain.origins[0].create_broadcast("live").unwrap();
         let mut track = broadcast.create_track("video").unwrap();
         chain.run();
-        let seen = chain.reader().consume().get_broadcast("live").expect("it was announced");
+        let seen =
+            chain.reader().consume().get_broadcast("live").expect("the broadcast was announced");
         let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
         chain.run();
         let mut group = track.create_group(Group::MAX).unwrap();
@@ -127,7 +130,7 @@ fn the_highest_group_reaches_readers_and_so_does_its_end() {
 
 /// moq-transport 16 and 18, *Track Naming*: a namespace has at most 32 fields, and a full name 4,096 bytes.
 #[test]
-fn names_that_moq_transport_cannot_say_are_refused_and_nothing_else_is() {
+fn names_that_moq_transport_cannot_encode_affect_nothing_else() {
     let paths = [vec!["x"; 33].join("/"), "a\\b".to_owned()];
     for version in [Version::Moqt16, Version::Moqt18] {
         let mut chain = Chain::new(&[version]);
@@ -147,7 +150,7 @@ fn names_that_moq_transport_cannot_say_are_refused_and_nothing_else_is() {
     }
 }
 
-/// Draft 16 has no namespace without fields where something could be asked for; 18 has.
+/// Draft 16 has no namespace without fields for requests; 18 has.
 #[test]
 fn a_broadcast_at_the_root_is_readable_or_not_announced() {
     for versions in chains() {

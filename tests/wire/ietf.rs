@@ -1,4 +1,4 @@
-//! Any message of moq-transport that survives being written.
+//! Any message of moq-transport that survives encoding.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
 }
 
-/// Any integer that is written; small ones and the edges of both forms are likely.
+/// Any integer that can be written. Small ones and those at the limits of both forms are likely.
 pub(crate) fn integer() -> impl Strategy<Value = u64> {
     let edges = [6, 7, 14, 21, 28, 30, 35, 42, 49, 56, 62];
     let edges = edges.into_iter().flat_map(|bits| [(1 << bits) - 1, 1 << bits]);
@@ -30,7 +30,7 @@ pub(crate) fn integer() -> impl Strategy<Value = u64> {
     prop_oneof![0..=0xff_u64, 0..0x8000_u64, 0..=varint::MAX, prop::sample::select(edges)]
 }
 
-/// What can be written as one more than it is.
+/// An integer that can be written as one more.
 fn below_max() -> impl Strategy<Value = u64> {
     integer().prop_map(|value| value.min(varint::MAX - 1))
 }
@@ -39,7 +39,7 @@ fn millis() -> impl Strategy<Value = Duration> {
     below_max().prop_map(Duration::from_millis)
 }
 
-/// Fields with what has to be escaped in them.
+/// A field of a namespace, with characters that must be escaped.
 fn field() -> impl Strategy<Value = String> {
     r"(\\/|\\\\|[a-z.é ]){0,6}[a-zé]".prop_map(String::from)
 }
@@ -189,13 +189,13 @@ fn error(version: Version) -> impl Strategy<Value = RequestError> {
     )
 }
 
-/// On the drafts where replies have one.
+/// The request id of an answer, on drafts where answers have one.
 fn reply_id(version: Version) -> impl Strategy<Value = Option<u64>> {
     let has_id = version == Version::Moqt16;
     integer().prop_map(move |id| Some(id).filter(|_| has_id))
 }
 
-/// Any message of the type; `None` if the draft does not have it, or does not write it.
+/// Any message of the type; `None` if the draft does not have or write it.
 pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrategy<Message>> {
     let is_received_only = version == Version::Moqt18
         && matches!(kind, MessageType::Unsubscribe | MessageType::FormerSubscribeNamespace);
@@ -317,7 +317,7 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
     })
 }
 
-/// Every message that some draft has, with that draft.
+/// Every message of each draft.
 pub(crate) fn any_message() -> impl Strategy<Value = (Version, Message)> {
     let pairs = DRAFTS.into_iter().flat_map(|version| {
         (0..=0x2f00).filter_map(move |number| {

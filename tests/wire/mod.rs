@@ -1,4 +1,4 @@
-//! Every message of every version as one type, for what holds of all of them.
+//! All messages of all versions as one type, for tests that apply to all of them.
 
 use bytes::{BufMut, BytesMut};
 use smoq::coding::lite::{
@@ -8,7 +8,7 @@ use smoq::coding::lite::{
 };
 use smoq::{DecodeError, EncodeError, TrackInfo, Version};
 
-/// Which message; the decoder has to know, as on the wire.
+/// The kind of a message. The decoder must know it, as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Announce,
@@ -52,12 +52,12 @@ pub(crate) enum Message {
     TrackRequest(TrackRequest),
 }
 
-/// What a front of bytes is.
+/// The result of decoding a prefix of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// A message, and how many bytes it takes.
+    /// A message and the number of its bytes.
     Message(Message, usize),
-    /// A message of an unknown type, and how many bytes to skip.
+    /// A message of an unknown type, and the number of bytes to skip.
     Skip(usize),
     /// More bytes are needed.
     Short,
@@ -87,7 +87,7 @@ impl Kind {
         Self::TrackRequest,
     ];
 
-    /// Where the message of this kind at `front` lies.
+    /// Finds the message of this kind at `front`.
     pub(crate) fn frame(
         self,
         front: &[u8],
@@ -146,7 +146,7 @@ impl Kind {
         }))
     }
 
-    /// Decodes what stands at `front`; of a datagram, all of it.
+    /// Decodes the message at `front`, or a whole datagram.
     pub(crate) fn decode(self, front: &[u8], version: Version) -> Result<Decoded, DecodeError> {
         match self {
             Self::Datagram => {

@@ -1,5 +1,5 @@
-//! A program without the standard library that uses `smoq::coding` and `smoq::machine`. That it
-//! links is the test: with std anywhere in the tree there would be two panic handlers (E0152).
+//! A program without the standard library that uses `smoq::coding` and `smoq::machine`. Linking it is the
+//! test: with std anywhere in the tree there would be two panic handlers (E0152).
 #![no_std]
 
 extern crate alloc;
@@ -15,7 +15,7 @@ use smoq::{Instant, Version};
 
 struct NoMemory;
 
-// SAFETY: it never gives memory out, so there is none to misuse.
+// SAFETY: it never returns memory.
 unsafe impl GlobalAlloc for NoMemory {
     unsafe fn alloc(&self, _: Layout) -> *mut u8 {
         ptr::null_mut()
@@ -32,8 +32,8 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Makes a machine and drives it a little, so that nothing of it is left out by the linker.
-// SAFETY: the name is ours alone.
+/// Creates a machine and drives it a little, so that the linker drops none of it.
+// SAFETY: no other item has this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn smoq_drive(now: u64) -> bool {
     let now = Instant::from_micros(now);
