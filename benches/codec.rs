@@ -1,4 +1,4 @@
-//! Coding: what one message or frame head costs, and how often it allocates.
+//! The cost of encoding and decoding one message or frame head, and its allocations.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn announce() -> Announce {
     }
 }
 
-/// The whole bytes of one message.
+/// The bytes of one message.
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
     let mut out = BytesMut::with_capacity(256);
     encode(&mut out);

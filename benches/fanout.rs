@@ -28,8 +28,8 @@ impl FanOut {
         Self { track, readers, payload: vec![7; SIZE].into(), timestamp: 0 }
     }
 
-    /// Writes one group frame by frame, each read by everyone before the next. How long the reading
-    /// took.
+    /// Writes one group frame by frame. All readers read each frame before the next. Returns the time spent
+    /// reading.
     fn group(&mut self) -> Duration {
         let mut cx = Context::from_waker(Waker::noop());
         let mut spent = Duration::ZERO;
@@ -76,7 +76,7 @@ fn fan_out(c: &mut Criterion) {
         });
         let per_delivery = allocated.count_total as f64 / (100 * deliveries) as f64;
         println!(
-            "{readers} readers: {per_delivery:.4} allocations a delivery, {} a group",
+            "{readers} readers: {per_delivery:.4} allocations per delivery, {} per group",
             allocated.count_total / 100
         );
         bench.throughput(Throughput::Elements(deliveries));

@@ -1,12 +1,13 @@
-//! What idle connections cost a server, and whether many get in that dial at once.
+//! The cost of idle connections for a server, and how many of many clients connect when all dial at once.
 //!
 //! ```text
 //! cargo bench -p smoq-benches --bench idle [-- [quinn|blocking]... [--connections N]]
 //! ```
 //!
 //! The server is a process of its own, and its resident memory is read before and after (Linux only). All
-//! clients dial at once; how many get in, and in what time, is printed as well. Then one of them opens two
-//! thousand streams at once, to show how often a burst of groups waits for QUIC to allow more.
+//! clients dial at once, and the number of those that connect is printed with the time that it took. Then
+//! one of them opens two thousand streams at once, to show how often a burst of groups waits for QUIC to
+//! allow more.
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::future::poll_fn;
@@ -32,15 +33,15 @@ fn main() {
     while let Some(arg) = args.next() {
         match &*arg {
             "--bench" => {}
-            "--serve" => return serve(&args.next().expect("by whom?")),
-            // As `cargo bench -- --test` does.
+            "--serve" => return serve(&args.next().expect("the name of an adapter")),
+            // Cargo passes it for `cargo bench -- --test`.
             "--test" => connections = 10,
             "--connections" => {
                 let n = args.next().and_then(|n| n.parse().ok());
                 connections = n.expect("--connections N");
             }
             "quinn" | "blocking" => who.push(arg),
-            other => panic!("what is {other:?}?"),
+            other => panic!("unknown argument {other:?}"),
         }
     }
     if who.is_empty() {
@@ -68,15 +69,15 @@ impl Served {
             .spawn()
             .expect("a process");
         let mut line = String::new();
-        let output = child.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut line).expect("where it listens");
+        let output = child.stdout.take().expect("stdout is a pipe");
+        BufReader::new(output).read_line(&mut line).expect("the address of the server");
         let mut words = line.split_whitespace();
         let addr = words.next().and_then(|addr| addr.parse().ok()).expect("an address");
         let pin = words.next().and_then(|pin| pin.parse().ok()).expect("a fingerprint");
         Self { child, addr, trust: Trust::Pinned(vec![pin]) }
     }
 
-    /// Its resident memory, where the system tells.
+    /// Its resident memory, on systems that report it.
     fn kib(&self) -> Option<u64> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).ok()?;
@@ -99,14 +100,14 @@ fn runtime() -> tokio::runtime::Runtime {
 fn measure(who: &str, connections: usize) {
     let served = Served::by(who);
     runtime().block_on(async {
-        // The first one costs what is there once.
+        // The first connection includes one-time costs.
         let warm = up(&served, 1).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         let before = served.kib();
         let begun = Instant::now();
         let kept = up(&served, connections).await;
         let time = begun.elapsed();
-        // Sessions say what they have to say.
+        // Sessions finish their handshakes.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let each = served
             .kib()
@@ -114,13 +115,15 @@ fn measure(who: &str, connections: usize) {
             .map(|(after, before)| after.saturating_sub(before) as f64 / kept.len().max(1) as f64);
         let (n, time) = (kept.len(), time.as_secs_f64());
         let each = each.map_or("-".into(), |kib| format!("{kib:.1}"));
-        println!("idle {who}: {n} of {connections} in, {time:.2} s, {each} KiB a connection");
+        println!(
+            "idle {who}: {n} of {connections} connected in {time:.2} s, {each} KiB per connection"
+        );
         burst(who, &served).await;
         drop((warm, kept));
     });
 }
 
-/// So many sessions that are dialed at once, without those that failed.
+/// Dials this many sessions at once, and returns those that succeeded.
 async fn up(served: &Served, connections: usize) -> Vec<(smoq::Session, quinn::Endpoint)> {
     let origin = Origin::default().produce();
     let client = Client::new().with_consume(origin);
@@ -132,7 +135,7 @@ async fn up(served: &Served, connections: usize) -> Vec<(smoq::Session, quinn::E
             let any = (Ipv4Addr::UNSPECIFIED, 0).into();
             endpoint = Some(quinn::Endpoint::client(any).expect("a socket"));
         }
-        let endpoint = endpoint.clone().expect("it was made");
+        let endpoint = endpoint.clone().expect("an endpoint");
         let (client, config, addr) = (client.clone(), config.clone(), served.addr);
         dialing.push(tokio::spawn(async move {
             let connecting = endpoint.connect_with(config, addr, "localhost").ok()?;
@@ -165,7 +168,7 @@ async fn burst(who: &str, served: &Served) {
         })
         .await
         .expect("a stream");
-        // Not a whole header yet: so the server keeps it.
+        // The header is incomplete, so the server keeps the stream open.
         stream.write_all(&[0; 1]).await.expect("room");
         kept.push(stream);
     }
@@ -182,7 +185,7 @@ fn serve(who: &str) {
         println!("{addr} {}", identity.fingerprint());
         std::io::stdout().flush().expect("a pipe");
         if buffers.is_short() {
-            eprintln!("the system grants {} bytes to receive", buffers.receive);
+            eprintln!("the system grants a receive buffer of {} bytes", buffers.receive);
         }
     };
     if who == "quinn" {
@@ -206,6 +209,6 @@ fn serve(who: &str) {
         let mut endpoint = Endpoint::bind(any, config, &server).expect("a socket");
         tell(endpoint.local_addr().expect("it is bound"), endpoint.buffers());
         let forever: std::io::Result<()> = endpoint.run_until(std::future::pending());
-        forever.expect("a socket that works");
+        forever.expect("a working socket");
     }
 }

@@ -1,2 +1,2 @@
-//! Nothing but benches: `cargo bench -p smoq-benches`. A crate of its own, so that nobody else builds
-//! what they need.
+//! A crate with benches only: `cargo bench -p smoq-benches`. Its dependencies are not built by any other
+//! command.

@@ -1,4 +1,4 @@
-//! Fan-out to sessions: one track, N drivers, and a transport that takes everything at once.
+//! Fan-out to sessions: one track, N drivers, and a transport that accepts everything at once.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use smoq::{
 const FRAMES: u64 = 30;
 const VERSION: Version = Version::Lite06;
 
-/// A publisher whose peers subscribed and take whatever there is.
+/// A publisher whose peers have subscribed and read everything.
 struct FanOut {
     _origin: OriginProducer,
     _broadcast: BroadcastProducer,
@@ -46,8 +46,8 @@ impl FanOut {
         Self { _origin: origin, _broadcast: broadcast, track, sessions, payload, timestamp: 0 }
     }
 
-    /// Writes one group frame by frame, each sent to everyone before the next. How long the sending
-    /// took.
+    /// Writes one group frame by frame. Each frame is sent to all peers before the next. Returns the time
+    /// spent sending.
     fn group(&mut self) -> Duration {
         let mut spent = Duration::ZERO;
         let mut group = self.track.append_group().unwrap();
@@ -138,9 +138,9 @@ fn fan_out(c: &mut Criterion) {
                 }
             });
             let taken = state.sessions[0].taken - before;
-            assert!(taken > 100 * FRAMES * size as u64, "only {taken} bytes were taken");
+            assert!(taken > 100 * FRAMES * size as u64, "only {taken} bytes were accepted");
             let per_delivery = allocated.count_total as f64 / (100 * deliveries) as f64;
-            println!("{sessions} sessions: {per_delivery:.4} allocations a delivery");
+            println!("{sessions} sessions: {per_delivery:.4} allocations per delivery");
             bench.throughput(Throughput::Elements(deliveries));
             bench.bench_function(BenchmarkId::from_parameter(sessions), |b| {
                 b.iter_custom(|n| (0..n).map(|_| state.group()).sum());

@@ -1,12 +1,12 @@
-//! Bulk over real UDP on loopback: quinn alone, and both adapters, doing the same.
+//! Bulk transfer over real UDP on loopback: quinn alone and both adapters, with the same load.
 //!
 //! ```text
-//! cargo bench -p smoq-benches --bench udp [-- [WHO]... [--mib N] [--rounds N] [--frame BYTES] [--threads N]]
+//! cargo bench -p smoq-benches --bench udp [-- [NAME]... [--mib N] [--rounds N] [--frame BYTES] [--threads N]]
 //! ```
 //!
-//! Groups of 1 MiB, a stream each, from a server to a client in the same process: both on one thread, or
-//! on two. The contestants take turns, so that a machine whose speed drifts drifts for all of them; what
-//! is printed is the median of the rounds. CPU time is that of both ends.
+//! The load is groups of 1 MiB, one per stream, from a server to a client in the same process, on one
+//! thread or on two. The contestants alternate, so that a change in the speed of the machine affects all of
+//! them. The median of the rounds is printed. CPU time is that of both ends.
 
 use std::fmt;
 use std::future::Future;
@@ -26,10 +26,10 @@ use tokio::sync::Semaphore;
 
 /// Payload of a group.
 const GROUP: usize = 1 << 20;
-/// Groups that may be written and not read. More would fill the cache.
+/// Groups that may be written before they are read. More would fill the cache.
 const AHEAD: usize = 8;
 
-/// What is sent.
+/// The load.
 #[derive(Clone)]
 struct Load {
     frame: Bytes,
@@ -52,7 +52,7 @@ impl Load {
         self.groups * self.frames() * self.frame.len()
     }
 
-    /// Writes all of it to a track.
+    /// Writes the whole load to a track.
     async fn publish(self, mut track: TrackProducer) {
         track.used().await.unwrap();
         for _ in 0..self.groups {
@@ -66,7 +66,7 @@ impl Load {
         track.finish().unwrap();
     }
 
-    /// Reads all of it from what the peer publishes.
+    /// Reads the whole load from the peer's broadcast.
     async fn read(self, origin: OriginProducer) {
         let broadcast = origin.consume().announced_broadcast("live").await.unwrap();
         let want = Subscription::default().max_age(Duration::MAX).start(0);
@@ -88,7 +88,7 @@ async fn read_group(mut group: GroupConsumer) -> usize {
     bytes
 }
 
-/// Both ends of a session, before there is a connection.
+/// Both ends of a session before they are connected.
 struct Ends {
     _broadcast: smoq::BroadcastProducer,
     track: TrackProducer,
@@ -121,7 +121,7 @@ impl Ends {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
-    /// quinn, no protocol on it: streams of frames written 64 KiB at a time.
+    /// quinn without a protocol on top: streams of frames, written 64 KiB at a time.
     Quinn,
     SmoqQuinn,
     SmoqBlocking,
@@ -196,7 +196,7 @@ async fn dial(
 fn quinn_alone(load: Load, threads: usize) {
     let Ends { server, client, identity, .. } = Ends::new();
     let trust = Trust::from(identity.fingerprint());
-    // TLS as the others have it, and the transport that quinn has by default.
+    // The same TLS as the others, with quinn's default transport.
     let mut listening = smoq_quinn::config::server(&identity, server.versions()).unwrap();
     listening.transport_config(Arc::default());
     let mut dialing = smoq_quinn::config::client(&trust, client.versions()).unwrap();
@@ -277,7 +277,7 @@ fn smoq_blocking(load: Load, threads: usize) {
         return thread::scope(|scope| {
             let (all_read, done) = tokio::sync::oneshot::channel::<()>();
             scope.spawn(|| {
-                // What is written is not yet read: the server goes when the client says so.
+                // Written data may not be read yet, so the server ends when the client says so.
                 let served = async {
                     load.publish(track).await;
                     let _ = done.await;
@@ -302,7 +302,7 @@ fn smoq_blocking(load: Load, threads: usize) {
     }
 }
 
-/// What one run took.
+/// The result of one run.
 #[derive(Clone, Copy)]
 struct Figures {
     gbit_a_second: f64,
@@ -325,10 +325,10 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-/// What this process has used, in steps of 10 ms; nothing where the system does not say.
+/// The CPU time of this process, in steps of 10 ms; zero on systems that do not report it.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name in parentheses: fields 14 and 15, in hundredths of a second.
+    // Fields 14 and 15, counted after the name in parentheses, in hundredths of a second.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(10 * ticks)
@@ -347,7 +347,7 @@ fn main() {
         let mut number = || args.next().and_then(|n| n.parse().ok()).expect("a number");
         match &*arg {
             "--bench" => {}
-            // Does it run at all?
+            // A quick check that it runs.
             "--test" => (mib, rounds) = (4, 1),
             "--mib" => mib = number(),
             "--rounds" => rounds = number(),
@@ -358,7 +358,7 @@ fn main() {
     }
     let is_chosen = |who: &Who| chosen.is_empty() || chosen.contains(&who.to_string());
     let contestants: Vec<_> = Who::ALL.into_iter().filter(is_chosen).collect();
-    println!("{mib} MiB, median of {rounds}: Gbit/s (least to most), CPU seconds a GB");
+    println!("{mib} MiB, median of {rounds}: Gbit/s (least to most), CPU seconds per GB");
     for size in sizes {
         for threads in threads.iter().copied() {
             println!("\n{size} B frames, {threads} thread(s)");

@@ -1,5 +1,5 @@
-//! An executor of one screen, alone in the process: no tokio, no smol, no thread. It runs the async
-//! API of smoq, while smoq-blocking steps the network in between.
+//! A minimal executor, alone in the process: no tokio, no smol, no thread. It runs the async API of smoq,
+//! while smoq-blocking steps the network in between.
 //!
 //! `cargo run --example custom_executor -- [GROUPS]`
 
@@ -19,7 +19,7 @@ use smoq::{Client, Origin, OriginConsumer, ReadyList, Server, Subscription, Trac
 use smoq_blocking::smoq_quic::{Identity, Trust};
 use smoq_blocking::{Budget, Endpoint, Event, config};
 
-/// An executor of one screen runs the async API of smoq, between a publisher and a subscriber
+/// A minimal executor runs the async API of smoq between a publisher and a subscriber
 #[derive(Parser)]
 #[command(name = "custom_executor", version)]
 struct Options {
@@ -28,7 +28,7 @@ struct Options {
     groups: u64,
 }
 
-/// Tasks, and which of them were woken. Only those are polled.
+/// Tasks, and the list of those that were woken. Only these are polled.
 #[derive(Default)]
 struct Executor<'a> {
     tasks: Vec<Task<'a>>,
@@ -48,7 +48,7 @@ impl<'a> Executor<'a> {
         self.tasks.push(Task { future: Box::pin(future), waker, done: false });
     }
 
-    /// Polls the tasks that were woken; `true` when all tasks are done.
+    /// Polls the woken tasks. Returns `true` once all tasks are done.
     fn run_woken(&mut self) -> Result<bool> {
         while let Some(key) = self.woken.pop() {
             let task = &mut self.tasks[key as usize];
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn run(groups: u64) -> Result<()> {
-    // One socket that listens and dials itself: the groups below cross a real UDP socket twice.
+    // One socket that listens and dials itself, so the groups below cross a real UDP socket twice.
     let (published, received) = (Origin::default().produce(), Origin::default().produce());
     let server = Server::new().with_publish(published.consume());
     let client = Client::new().with_consume(received.clone());
@@ -90,20 +90,21 @@ fn run(groups: u64) -> Result<()> {
 
     let waker = net.waker();
     while !executor.run_woken()? {
-        net.step(Budget::items(256)).context("the socket is of no use any more")?;
+        net.step(Budget::items(256)).context("the socket failed")?;
         while let Some(event) = net.poll_event() {
             match event {
                 Event::Closed { error, .. } => bail!("the session ended: {error}"),
-                Event::Failed { error, .. } => bail!("there is no session: {error}"),
+                Event::Failed { error, .. } => bail!("can't establish a session: {error}"),
                 _ => {}
             }
         }
-        // Wakes of the network's own making need no system call: asked for before the wait only.
+        // Wake-ups caused by the network's own step need no system call, so the list is checked only before
+        // the wait.
         if executor.woken.poll_ready(&mut task::Context::from_waker(&waker)).is_pending() {
             net.wait(Some(Duration::from_secs(10)))?;
         }
     }
-    // Everything came: dropping the socket tells both ends that it is over.
+    // Everything has arrived. Dropping the socket ends both sessions.
     Ok(())
 }
 
@@ -119,14 +120,14 @@ async fn publish(mut track: TrackProducer, groups: u64) -> Result<()> {
 
 async fn subscribe(mut origin: OriginConsumer, groups: u64) -> Result<()> {
     let broadcast = origin.announced_broadcast("clock").await;
-    let broadcast = broadcast.context("nothing can be announced any more")?;
+    let broadcast = broadcast.context("the origin has ended")?;
     let want = Subscription::default().ordered(true).max_age(Duration::MAX);
     let mut track = broadcast.subscribe_track("ticks", want)?;
     let mut seen = 0;
-    while let Some(frame) = track.read_frame().await.context("the track broke off")? {
+    while let Some(frame) = track.read_frame().await.context("the track was aborted")? {
         println!("{}", String::from_utf8_lossy(frame.payload()));
         seen += 1;
     }
-    ensure!(seen == groups, "{seen} groups came instead of {groups}");
+    ensure!(seen == groups, "received {seen} groups instead of {groups}");
     Ok(())
 }

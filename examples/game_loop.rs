@@ -1,15 +1,12 @@
-//! A game: one server and 32 players on one thread, no async. Sixty times a second the players say
-//! where they are, the server tells everyone where all are, and everybody reads the newest that has
-//! come. One datagram in twenty is dropped on purpose.
+//! A game: one server and 32 players on one thread, without async. Sixty times per second each player
+//! publishes its position, the server publishes all positions, and everyone reads the newest state that has
+//! arrived. One datagram in twenty is dropped deliberately.
 //!
 //! `cargo run --release --example game_loop -- [SECONDS]`
 //!
-//! SIGTERM and SIGINT end the game early, as if its time were over: with what was seen until then.
+//! SIGTERM and SIGINT end the game early, with the results so far.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a game looks at the clock and waits for its frames"
-)]
+#![expect(clippy::disallowed_methods, reason = "a game reads the clock and waits for its frames")]
 
 #[path = "common/report.rs"]
 mod report;
@@ -35,7 +32,7 @@ use smoq_blocking::{Budget, ConnectionId, Endpoint, Event, config};
 
 const PLAYERS: usize = 32;
 const FRAME: Duration = Duration::from_micros(16_667);
-/// What the network may take of a frame, on each of the two sockets.
+/// The time per frame for the network, on each of the two sockets.
 const BUDGET: Budget = Budget::time(Duration::from_millis(3));
 
 /// A game: one server and 32 players on one thread, over UDP that loses one datagram in twenty
@@ -63,13 +60,9 @@ fn run(seconds: u64) -> Result<()> {
     let patience = Instant::now() + Duration::from_secs(30);
     while game.views().any(|view| view.seen == 0) && !is_stopped() {
         game.frame()?;
-        ensure!(
-            Instant::now() <= patience,
-            "after 30 s somebody has seen nothing: {}",
-            game.blind()
-        );
+        ensure!(Instant::now() <= patience, "after 30 s a path was not seen: {}", game.blind());
     }
-    println!("everybody is there");
+    println!("all players have joined");
     game.forget_statistics();
     let mut frames = 0;
     while frames < seconds.saturating_mul(60) && !is_stopped() {
@@ -90,33 +83,33 @@ fn run(seconds: u64) -> Result<()> {
     if is_stopped() {
         return game.leave();
     }
-    ensure!(game.views().all(|view| view.seen > 0), "somebody saw nothing: {}", game.blind());
+    ensure!(game.views().all(|view| view.seen > 0), "these paths were not seen: {}", game.blind());
 
-    // All are still connected, but nobody has anything to say: nothing is ready, nothing costs.
+    // All players are still connected, but publish nothing: nothing is ready, and nothing costs.
     game.settle()?;
     game.forget_statistics();
     for _ in 0..60 {
         game.server_cost.measure(&mut game.server_net)?;
     }
-    println!("nobody speaks: server {}", game.server_cost);
+    println!("idle: server {}", game.server_cost);
     game.leave()
 }
 
 struct Game {
     number: u64,
     began: Instant,
-    /// What the server publishes, and what it sees of the players.
+    /// The state that the server publishes, and its view of the players.
     world: Channel,
     of_players: Vec<View>,
     players: Vec<Player>,
-    /// All players share one socket here; each has a connection of its own.
+    /// All players share one socket. Each has a connection of its own.
     server_net: Endpoint,
     player_net: Endpoint,
     server_cost: Cost,
     player_cost: Cost,
 }
 
-/// What a player publishes, and what it sees of the world.
+/// The position that a player publishes, and its view of the world.
 struct Player {
     connection: ConnectionId,
     position: Channel,
@@ -134,7 +127,7 @@ impl Game {
         let mut server_net = Endpoint::bind(local, listen, &server)
             .with_context(|| format!("can't listen on {local}"))?;
         let mut player_net =
-            Endpoint::new(local).with_context(|| format!("can't have a socket on {local}"))?;
+            Endpoint::new(local).with_context(|| format!("can't open a socket on {local}"))?;
         server_net.set_filter(lossy(1));
         player_net.set_filter(lossy(2));
 
@@ -163,10 +156,10 @@ impl Game {
         })
     }
 
-    /// One frame of the game: read the newest, write the new, let the network run for its time.
+    /// One frame of the game: read the newest states, write new ones, and run the network.
     fn frame(&mut self) -> Result<()> {
         self.number += 1;
-        // A position is the number of the frame in which it was true: so its age can be told.
+        // A position is the number of its frame, so its age is known.
         for player in &mut self.players {
             player.world.look(self.number);
             player.position.write(&[self.number])?;
@@ -195,7 +188,7 @@ impl Game {
         Ok(())
     }
 
-    /// Lets the last acknowledgements and repetitions come through.
+    /// Lets the last acknowledgements and retransmissions arrive.
     fn settle(&mut self) -> Result<()> {
         let mut quiet = 0;
         while quiet < 100 {
@@ -206,7 +199,7 @@ impl Game {
         Ok(())
     }
 
-    /// Ends what is published, and the sessions when that is told.
+    /// Ends all broadcasts, and then the sessions.
     fn leave(&mut self) -> Result<()> {
         self.world.finish()?;
         for player in &mut self.players {
@@ -221,7 +214,7 @@ impl Game {
         Ok(())
     }
 
-    /// The paths that nobody saw anything of.
+    /// The paths of which nothing was seen.
     fn blind(&self) -> String {
         let unseen = self.views().filter(|view| view.seen == 0);
         unseen.map(|view| &*view.path).collect::<Vec<_>>().join(", ")
@@ -240,7 +233,7 @@ impl Game {
     }
 }
 
-/// A broadcast with one track, each state of which is a group: old ones are worth nothing.
+/// A broadcast with one track. Each state is a group, since old ones are worthless.
 struct Channel {
     track: TrackProducer,
     broadcast: BroadcastProducer,
@@ -263,7 +256,7 @@ impl Channel {
     }
 }
 
-/// The newest state of somebody else's channel, and how often and how old it was.
+/// The newest state of another channel, how often it was seen, and how old it was.
 struct View {
     origin: OriginConsumer,
     path: String,
@@ -278,9 +271,9 @@ impl View {
         Self { origin, path, track: None, newest: None, seen: 0, oldest: 0 }
     }
 
-    /// In which frame it was that the newest state was true. Never waits.
+    /// The frame of the newest state. Never waits.
     fn look(&mut self, now: u64) -> Option<u64> {
-        // Whoever comes back, or in place of another one, is another broadcast.
+        // A player that returns has a new broadcast under the same path.
         while let Poll::Ready(Some(change)) = self.origin.try_announced() {
             if change.path.as_str() != self.path {
                 continue;
@@ -307,7 +300,7 @@ impl fmt::Display for View {
     }
 }
 
-/// What the steps of one endpoint cost.
+/// The cost of the steps of one endpoint.
 #[derive(Default)]
 struct Cost {
     steps: u32,
@@ -320,7 +313,7 @@ struct Cost {
 impl Cost {
     fn measure(&mut self, net: &mut Endpoint) -> Result<()> {
         let begin = Instant::now();
-        let items = net.step(BUDGET).context("the socket is of no use any more")?.items;
+        let items = net.step(BUDGET).context("the socket failed")?.items;
         let time = begin.elapsed();
         self.steps += 1;
         self.items += items;
@@ -340,7 +333,7 @@ impl fmt::Display for Cost {
     }
 }
 
-/// Keeps 19 datagrams of 20.
+/// Keeps 19 of 20 datagrams.
 fn lossy(mut seed: u32) -> impl FnMut(&[u8]) -> bool {
     move |_| {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -5,13 +5,15 @@
 //!       [--upstream URL]... [--fingerprint HEX... | --insecure] [--trace DIR]
 //! ```
 //!
-//! A client that dials `moqt://HOST:PORT/PATH` is below `PATH`: it sees what is there, and publishes there, under
-//! paths without it. On moq-lite up to 04, which can't say what was dialed, all see everything.
+//! A client that dials `moqt://HOST:PORT/PATH` is confined to `PATH`: it sees only broadcasts below it, and
+//! publishes below it, with paths relative to it. moq-lite up to 04 does not carry the dialed path, so
+//! those clients see everything.
 //!
-//! Without a certificate it makes one, and prints what clients have to pin. It keeps trying to reach
-//! its upstreams. `--trace` records each session into a file of its own in that directory, to
-//! be looked at with the example `replay`. SIGTERM and SIGINT end it: everybody is asked to go elsewhere
-//! (GOAWAY); who is still there half a second later is sent what is owed, and after a second everything is closed.
+//! Without a certificate the relay creates one and prints its fingerprint for clients to pin. It keeps
+//! trying to reach its upstreams. `--trace` records each session into a file of its own in that directory,
+//! for the example `replay`. SIGTERM and SIGINT end the relay: it asks all peers to leave (GOAWAY). After
+//! half a second it sends pending data to those that are still connected, and after a second it closes
+//! everything.
 
 #[path = "common/peer.rs"]
 mod peer;
@@ -37,12 +39,12 @@ use smoq_quinn::{Driving, config};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Pauses between attempts to reach an upstream: doubled each time, from the first to the last.
+/// Pauses between attempts to reach an upstream. They double each time, from the first value to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-/// How long a track is kept coming that nobody reads any more: somebody who zaps comes back.
+/// How long a track without readers continues, for readers that switch channels and return.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long peers have to go elsewhere when the relay stops, and in which time everything is over.
+/// When the relay stops: how long peers have to leave, and how long all of it may take.
 const STOP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 
 /// A relay: any number of sessions around one origin
@@ -58,10 +60,10 @@ struct Options {
     /// The private key in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// A relay to join, moqt://HOST[:PORT][/PATH], any number of times
+    /// An upstream relay, moqt://HOST[:PORT][/PATH]; may be repeated
     #[arg(long = "upstream", value_name = "URL")]
     upstreams: Vec<Url>,
-    /// A directory for the recordings of all sessions; it is made if it is not there
+    /// A directory for the recordings of all sessions; created if necessary
     #[arg(long, value_name = "DIR")]
     trace: Option<PathBuf>,
     #[command(flatten)]
@@ -103,7 +105,7 @@ async fn run(options: Options) -> Result<()> {
             buffers.receive, buffers.send
         );
     }
-    // Before anybody knows that there is something to end.
+    // Signals are caught before anyone learns the address.
     let mut end = pin!(signals::stopped()?);
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint())
@@ -125,7 +127,7 @@ async fn run(options: Options) -> Result<()> {
             Some(incoming) = endpoint.accept() => {
                 tasks.spawn(serve(incoming, server.clone(), origin.clone(), stopping.clone()));
             }
-            // Sessions that ended are only waited for so that they are forgotten.
+            // Ended sessions are removed from the set.
             Some(_) = tasks.join_next() => {}
         }
     }
@@ -136,10 +138,10 @@ async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Not zero, below 2^53 so that JavaScript can read it, and unlikely to be anybody else's.
+/// Nonzero, below 2^53 so that JavaScript can represent it, and practically unique.
 fn random_hop() -> Result<Hop> {
     let random = ring::rand::generate(&ring::rand::SystemRandom::new())
-        .map_err(|_| anyhow!("the system gives no random numbers"))?;
+        .map_err(|_| anyhow!("the system has no random numbers"))?;
     let random: [u8; 8] = random.expose();
     Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
 }
@@ -162,7 +164,7 @@ async fn serve(
         };
         unless_stopped(&mut stopping, asking).await??;
         let root = request.path();
-        let part = origin.with_root(&root).with_context(|| format!("nothing is below /{root}"))?;
+        let part = origin.with_root(&root).with_context(|| format!("no access below /{root}"))?;
         let session = request.with_origin(&part).accept();
         eprintln!("{peer} speaks {} below /{root}", session.version());
         anyhow::Ok(drive(session, driving, stopping).await?)
@@ -190,7 +192,7 @@ async fn join_upstream(
             anyhow::Ok(end?)
         };
         tell_end(&url, joined.await);
-        // An error would be that nobody can stop us any more; then the pause is all there is.
+        // It fails only if the sender is gone. Then only the pause counts.
         let _ = tokio::time::timeout(pause, stopping.wait_for(|stop| *stop)).await;
         pause = RETRY.1.min(pause * 2);
     }
@@ -210,12 +212,12 @@ async fn unless_stopped<F: IntoFuture>(
 ) -> Result<F::Output> {
     tokio::select! {
         output = future.into_future() => Ok(output),
-        _ = stopping.wait_for(|stop| *stop) => Err(anyhow!("the relay stops")),
+        _ = stopping.wait_for(|stop| *stop) => Err(anyhow!("the relay is stopping")),
     }
 }
 
-/// Drives a session until it ends by itself, or the relay stops: then it is asked to go, and drained if it
-/// does not.
+/// Drives a session until it ends, or until the relay stops. Then the peer is asked to leave, and the
+/// session is drained if it does not.
 async fn drive(
     session: Session,
     mut driving: Driving,

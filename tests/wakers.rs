@@ -1,5 +1,6 @@
-//! Who waits is woken by what it waits for, once, and nobody else is: one row for each wait of the model and
-//! each cause of its end. Nothing here asks again by itself, so a wake-up that is lost is seen.
+//! Each waiter is woken once by the event that it waits for, and no other waiter is woken. There is a row
+//! for each wait of the model and each event that ends it. Waiters never poll on their own, so a lost
+//! wake-up is detected.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -28,7 +29,7 @@ impl Wake for Wakes {
     }
 }
 
-/// Polls once; whether that was ready.
+/// Polls once, and returns whether the result was ready.
 type Polled = Box<dyn FnMut(&mut Context<'_>) -> bool>;
 
 struct Waiting {
@@ -43,7 +44,7 @@ impl Waiting {
     }
 }
 
-/// Those who wait, and those who wait for something else.
+/// Waiters that must be woken, and others that must not.
 #[derive(Default)]
 struct Case {
     waiting: Vec<Waiting>,
@@ -57,32 +58,32 @@ impl Case {
         waiting
     }
 
-    /// It waits, and is to be woken.
+    /// Adds a waiter that must be woken.
     fn waits(&mut self, poll: impl FnMut(&mut Context<'_>) -> bool + 'static) {
-        self.waiting.push(Self::begin("it", poll));
+        self.waiting.push(Self::begin("the waiter", poll));
     }
 
-    /// It waits, and is not to be woken.
+    /// Adds a waiter that must not be woken.
     fn other(&mut self, what: &'static str, poll: impl FnMut(&mut Context<'_>) -> bool + 'static) {
         self.others.push(Self::begin(what, poll));
     }
 
-    /// What gives back all that is to be kept until the end.
+    /// Runs `cause`, which returns what must live until the end, and checks all waiters.
     fn check(mut self, cause: impl FnOnce() -> Box<dyn Any>) {
         let _kept = cause();
         for waiting in &mut self.waiting {
-            assert_eq!(waiting.wakes.0.load(Ordering::Relaxed), 1, "so often it was woken");
-            assert!(waiting.poll(), "it was woken for nothing");
+            assert_eq!(waiting.wakes.0.load(Ordering::Relaxed), 1, "number of wake-ups");
+            assert!(waiting.poll(), "a wake-up without a result");
         }
         for other in &mut self.others {
             let wakes = other.wakes.0.load(Ordering::Relaxed);
             assert_eq!(wakes, 0, "{} was woken", other.what);
-            assert!(!other.poll(), "{} has a reason", other.what);
+            assert!(!other.poll(), "{} became ready", other.what);
         }
     }
 }
 
-/// The waits that have a row, and what is wrong.
+/// The waits that have a row, and the rows that failed.
 #[derive(Default)]
 struct Table {
     waits: BTreeSet<&'static str>,
@@ -90,7 +91,7 @@ struct Table {
 }
 
 impl Table {
-    /// `make` says who waits, and gives the cause, which gives what is to be kept.
+    /// `make` creates the waiters and returns the cause, which returns what must live until the end.
     fn row<C, K>(&mut self, wait: &'static str, cause: &str, make: impl FnOnce(&mut Case) -> C)
     where
         C: FnOnce() -> K,
@@ -120,7 +121,7 @@ fn everything() -> Subscription {
 
 // ---- groups and frames -------------------------------------------------------------------------
 
-/// A group that is read, and all others who wait at its track and elsewhere.
+/// A group with a reader, and waiters for other events at its track and elsewhere.
 fn group(case: &mut Case) -> (TrackProducer, GroupProducer) {
     let mut track = track();
     let group = track.append_group().unwrap();
@@ -133,7 +134,7 @@ fn group(case: &mut Case) -> (TrackProducer, GroupProducer) {
     let mut reader = track.subscribe(everything().start(2));
     case.other("a reader of groups", move |cx| reader.poll_recv_group(cx).is_ready());
     let mut reader = track.consume();
-    case.other("one who waits for the end of the track", move |cx| {
+    case.other("a reader that waits for the end of the track", move |cx| {
         reader.poll_closed(cx).is_ready()
     });
     let mut producer = track.clone();
@@ -141,7 +142,7 @@ fn group(case: &mut Case) -> (TrackProducer, GroupProducer) {
     (track, group)
 }
 
-/// Whoever reads the group in the way of `wait`: what a frame, its parts and the ends do.
+/// Rows for a reader of the group: frames, parts of frames, and the ends.
 fn groups(table: &mut Table) {
     macro_rules! whole_frames {
         ($($wait:literal, $poll:ident($($arg:expr)?);)*) => {$(
@@ -150,7 +151,7 @@ fn groups(table: &mut Table) {
                 let mut reader = group.consume();
                 case.waits(move |cx| reader.$poll(cx $(, $arg)?).is_ready());
                 let mut reader = group.consume();
-                case.other("one who waits for the end", move |cx| reader.poll_finished(cx).is_ready());
+                case.other("a reader that waits for the end", move |cx| reader.poll_finished(cx).is_ready());
                 move || (group.write_frame(0, "a"), group, track)
             });
             table.row($wait, "an open frame gets its last byte", |case| {
@@ -173,7 +174,7 @@ fn groups(table: &mut Table) {
                 case.waits(move |cx| reader.$poll(cx $(, $arg)?).is_ready());
                 move || (group.abort(Error::Cancelled), group, track)
             });
-            table.row($wait, "the last writer of the group is gone", |case| {
+            table.row($wait, "the last writer of the group is dropped", |case| {
                 let (track, group) = group(case);
                 let other = group.clone();
                 let mut reader = group.consume();
@@ -203,7 +204,7 @@ fn groups(table: &mut Table) {
                     (group, track)
                 }
             });
-            table.row($wait, "the group is given up for its bytes", |case| {
+            table.row($wait, "the group is evicted for its bytes", |case| {
                 let mut limits = Limits::default();
                 limits.track_bytes = 2_000;
                 let mut track = Track::new("video").produce_within(limits);
@@ -211,7 +212,7 @@ fn groups(table: &mut Table) {
                 let mut reader = group.consume();
                 case.waits(move |cx| reader.$poll(cx $(, $arg)?).is_ready());
                 move || {
-                    // Those that nobody reads would go first.
+                    // Groups without a reader would be evicted first.
                     let mut others = Vec::new();
                     for _ in 0..9 {
                         let mut other = track.append_group().unwrap();
@@ -228,7 +229,7 @@ fn groups(table: &mut Table) {
         "GroupConsumer::poll_read_frame", poll_read_frame();
         "GroupConsumer::poll_get_frame", poll_get_frame(0);
     }
-    table.row("GroupConsumer::poll_next_frame", "the group is given up for its age", |case| {
+    table.row("GroupConsumer::poll_next_frame", "the group is evicted for its age", |case| {
         let origin = Origin::default().produce();
         let mut broadcast = origin.create_broadcast("live").unwrap();
         let info = Track::new("video").max_age(Duration::from_secs(1));
@@ -240,7 +241,7 @@ fn groups(table: &mut Table) {
             let mut reader = track.subscribe(everything().start(2));
             move |cx| reader.poll_recv_group(cx).is_ready()
         });
-        // A session's reader keeps no group; one that is dropped again does not either.
+        // A session's reader does not keep its group in the cache. Neither does a reader that was dropped.
         assert!(reader.try_recv_group().is_ready());
         drop(reader);
         let mut reader = track.subscribe(everything());
@@ -255,7 +256,7 @@ fn groups(table: &mut Table) {
             case.waits(move |cx| reader.poll_start_frame(cx).is_ready());
             if starts {
                 let mut reader = group.consume();
-                case.other("one who reads whole frames", move |cx| {
+                case.other("a reader of whole frames", move |cx| {
                     reader.poll_next_frame(cx).is_ready()
                 });
             }
@@ -281,7 +282,7 @@ fn groups(table: &mut Table) {
         move || (group.abort(Error::Cancelled), group, track)
     });
 
-    for cause in ["bytes are written", "the group is aborted", "its writer is gone"] {
+    for cause in ["bytes are written", "the group is aborted", "its writer is dropped"] {
         table.row("FrameConsumer::poll_read_chunk", cause, |case| {
             let (track, mut group) = group(case);
             let mut frame = group.create_frame(0, 900).unwrap();
@@ -290,11 +291,11 @@ fn groups(table: &mut Table) {
             case.waits(move |cx| reader.poll_read_chunk(cx).is_ready());
             if cause == "bytes are written" {
                 let mut reader = group.consume();
-                case.other("one who reads whole frames", move |cx| {
+                case.other("a reader of whole frames", move |cx| {
                     reader.poll_next_frame(cx).is_ready()
                 });
                 let mut reader = group.consume();
-                case.other("one who waits for the end", move |cx| {
+                case.other("a reader that waits for the end", move |cx| {
                     reader.poll_finished(cx).is_ready()
                 });
             }
@@ -331,7 +332,7 @@ fn groups(table: &mut Table) {
 fn tracks(table: &mut Table) {
     macro_rules! readers {
         ($($wait:literal, $poll:ident($($arg:expr)?);)*) => {$(
-            for cause in ["a group begins", "finish", "abort", "drop", "drop behind the end"] {
+            for cause in ["a group begins", "finish", "abort", "drop", "drop after the end"] {
                 table.row($wait, cause, |case| {
                     let mut track = track();
                     let elsewhere = Track::new("audio").produce();
@@ -343,13 +344,13 @@ fn tracks(table: &mut Table) {
                     case.other("a reader of another track", move |cx| reader.$poll(cx $(, $arg)?).is_ready());
                     if cause == "a group begins" {
                         let mut reader = track.consume();
-                        case.other("one who waits for the end", move |cx| reader.poll_closed(cx).is_ready());
+                        case.other("a reader that waits for the end", move |cx| reader.poll_closed(cx).is_ready());
                         let mut writer = track.clone();
                         case.other("a writer", move |cx| writer.poll_unused(cx).is_ready());
                     }
                     let mut waits = track.subscribe(everything());
-                    if cause == "drop behind the end" {
-                        // Group 0 may come until then.
+                    if cause == "drop after the end" {
+                        // Group 0 may still arrive until then.
                         assert!(waits.try_recv_group().is_pending());
                     }
                     move || {
@@ -390,7 +391,7 @@ fn tracks(table: &mut Table) {
                     reader.poll_read_frame(cx).is_ready()
                 });
                 let mut reader = group.consume();
-                case.other("one who waits for the end", move |cx| {
+                case.other("a reader that waits for the end", move |cx| {
                     reader.poll_finished(cx).is_ready()
                 });
             }
@@ -411,13 +412,17 @@ fn tracks(table: &mut Table) {
         case.waits(move |cx| reader.poll_get_group(cx, 7).is_ready());
         move || (track.finish_at(7), track)
     });
-    table.row("TrackConsumer::poll_get_group", "the last writer is gone behind the end", |case| {
-        let mut track = track();
-        track.finish_at(7).unwrap();
-        let mut reader = track.consume();
-        case.waits(move |cx| reader.poll_get_group(cx, 6).is_ready());
-        move || drop(track)
-    });
+    table.row(
+        "TrackConsumer::poll_get_group",
+        "the last writer is dropped after the end",
+        |case| {
+            let mut track = track();
+            track.finish_at(7).unwrap();
+            let mut reader = track.consume();
+            case.waits(move |cx| reader.poll_get_group(cx, 6).is_ready());
+            move || drop(track)
+        },
+    );
     for cause in ["finish", "finish_at", "abort", "drop"] {
         let end = move |mut track: TrackProducer| {
             match cause {
@@ -443,7 +448,7 @@ fn tracks(table: &mut Table) {
         table.row("TrackProducer::poll_closed", cause, |case| {
             let track = track();
             if cause == "drop" {
-                // It would be no end while this one lives.
+                // The track does not end while this one lives.
                 let mut reader = track.consume();
                 case.waits(move |cx| reader.poll_closed(cx).is_ready());
                 return Box::new(move || end(track)) as Box<dyn FnOnce() -> Option<TrackProducer>>;
@@ -454,9 +459,9 @@ fn tracks(table: &mut Table) {
         });
     }
 
-    // What readers want.
+    // The combined subscription.
     let limited = || Subscription::default().priority(3);
-    table.row("TrackProducer::poll_used", "somebody reads", |case| {
+    table.row("TrackProducer::poll_used", "the first reader", |case| {
         let track = track();
         let mut writer = track.clone();
         case.waits(move |cx| writer.poll_used(cx).is_ready());
@@ -464,7 +469,7 @@ fn tracks(table: &mut Table) {
         case.other("a writer of another track", move |cx| writer.poll_used(cx).is_ready());
         move || (track.consume(), track)
     });
-    table.row("TrackProducer::poll_unused", "the last reader goes", |case| {
+    table.row("TrackProducer::poll_unused", "the last reader leaves", |case| {
         let track = track();
         let (one, other) = (track.consume(), track.consume());
         drop(other);
@@ -489,7 +494,7 @@ fn tracks(table: &mut Table) {
             move || (track.abort(Error::Cancelled), track, reader)
         });
     }
-    for cause in ["another want", "a reader", "no reader"] {
+    for cause in ["another subscription", "a reader", "no reader"] {
         table.row("TrackProducer::poll_subscription_changed", cause, |case| {
             let track = track();
             let mut reader = (cause != "a reader").then(|| track.subscribe(limited()));
@@ -500,7 +505,9 @@ fn tracks(table: &mut Table) {
             case.other("a reader of groups", move |cx| waits.poll_recv_group(cx).is_ready());
             move || {
                 match cause {
-                    "another want" => reader.as_mut().unwrap().update(limited().priority(200)),
+                    "another subscription" => {
+                        reader.as_mut().unwrap().update(limited().priority(200))
+                    }
                     "a reader" => reader = Some(track.subscribe(limited())),
                     _ => drop(reader.take()),
                 }
@@ -509,8 +516,8 @@ fn tracks(table: &mut Table) {
         });
     }
 
-    // Groups by number.
-    for cause in ["accept", "reject", "drop", "abort of the track", "it comes by itself"] {
+    // Fetched groups.
+    for cause in ["accept", "reject", "drop", "abort of the track", "the group is written"] {
         table.row("TrackConsumer::poll_fetch_group", cause, |case| {
             let mut track = track();
             track.finish_at(100).unwrap_or_default();
@@ -541,7 +548,7 @@ fn tracks(table: &mut Table) {
             }
         });
     }
-    for cause in ["the last who answers is gone", "nobody answers any more"] {
+    for cause in ["the last handler is dropped", "all handlers have ended"] {
         table.row("TrackConsumer::poll_fetch_group", cause, |case| {
             let track = track();
             let dynamic = track.dynamic();
@@ -553,12 +560,12 @@ fn tracks(table: &mut Table) {
             }
         });
     }
-    table.row("TrackDynamic::poll_requested_group", "somebody asks", |case| {
+    table.row("TrackDynamic::poll_requested_group", "a request", |case| {
         let track = track();
         let mut dynamic = track.dynamic();
         case.waits(move |cx| dynamic.poll_requested_group(cx).is_ready());
         let mut reader = track.consume();
-        // Once it is there the writer's wait for readers is not asked.
+        // Once the group exists, the writer's wait for readers does not matter.
         let mut waits = track.consume();
         case.other("a reader of groups", move |cx| waits.poll_recv_group(cx).is_ready());
         move || (reader.try_fetch_group(5).is_pending(), reader, track)
@@ -569,8 +576,12 @@ fn tracks(table: &mut Table) {
         case.waits(move |cx| dynamic.poll_requested_group(cx).is_ready());
         move || (track.abort(Error::Cancelled), track)
     });
-    for cause in ["the last asker goes", "it asks for another group", "it comes by itself", "abort"]
-    {
+    for cause in [
+        "the last reader leaves",
+        "the reader requests another group",
+        "the group is written",
+        "abort",
+    ] {
         table.row("GroupRequest::poll_unused", cause, |case| {
             let mut track = track();
             let mut dynamic = track.dynamic();
@@ -582,8 +593,8 @@ fn tracks(table: &mut Table) {
                 let mut group = None;
                 let mut reader = Some(reader);
                 match cause {
-                    "the last asker goes" => drop(reader.take()),
-                    "it asks for another group" => {
+                    "the last reader leaves" => drop(reader.take()),
+                    "the reader requests another group" => {
                         assert!(reader.as_mut().unwrap().try_fetch_group(6).is_pending());
                     }
                     "abort" => track.abort(Error::Cancelled),
@@ -619,7 +630,7 @@ fn broadcasts(table: &mut Table) {
             }
             let other = Broadcast::new().produce();
             let mut consumer = other.consume();
-            case.other("who waits elsewhere", move |cx| consumer.poll_closed(cx).is_ready());
+            case.other("a waiter elsewhere", move |cx| consumer.poll_closed(cx).is_ready());
             move || (end(cause, broadcast), other)
         });
     }
@@ -644,7 +655,7 @@ fn broadcasts(table: &mut Table) {
         });
     }
     for is_asked in [false, true] {
-        let cause = if is_asked { "a track is asked for" } else { "a track is read" };
+        let cause = if is_asked { "a track is requested" } else { "a track is read" };
         table.row("BroadcastProducer::poll_used", cause, |case| {
             let mut broadcast = Broadcast::new().produce();
             let track = (!is_asked).then(|| broadcast.create_track("video").unwrap());
@@ -653,10 +664,10 @@ fn broadcasts(table: &mut Table) {
             let mut waits = broadcast.clone();
             case.waits(move |cx| waits.poll_used(cx).is_ready());
             let mut waits = broadcast.consume();
-            case.other("who waits for the end", move |cx| waits.poll_closed(cx).is_ready());
+            case.other("a waiter for the end", move |cx| waits.poll_closed(cx).is_ready());
             if !is_asked {
                 let mut dynamic = broadcast.dynamic();
-                case.other("who answers", move |cx| dynamic.poll_requested_track(cx).is_ready());
+                case.other("a handler", move |cx| dynamic.poll_requested_track(cx).is_ready());
             }
             move || {
                 let reader = consumer.subscribe_track("video", Subscription::default()).unwrap();
@@ -664,7 +675,8 @@ fn broadcasts(table: &mut Table) {
             }
         });
     }
-    for cause in ["the last reader goes", "the track is aborted", "the track's writer is gone"] {
+    for cause in ["the last reader leaves", "the track is aborted", "the track's writer is dropped"]
+    {
         table.row("BroadcastProducer::poll_unused", cause, |case| {
             let mut broadcast = Broadcast::new().produce();
             let mut track = broadcast.create_track("video").unwrap();
@@ -674,7 +686,7 @@ fn broadcasts(table: &mut Table) {
             move || {
                 let (mut reader, mut kept) = (Some(reader), None);
                 match cause {
-                    "the last reader goes" => drop(reader.take()),
+                    "the last reader leaves" => drop(reader.take()),
                     "the track is aborted" => track.abort(Error::Cancelled),
                     _ => return (reader, kept, broadcast),
                 }
@@ -683,29 +695,35 @@ fn broadcasts(table: &mut Table) {
             }
         });
     }
-    table.row("BroadcastDynamic::poll_requested_track", "a track is asked for", |case| {
+    table.row("BroadcastDynamic::poll_requested_track", "a track is requested", |case| {
         let broadcast = Broadcast::new().produce();
         let mut dynamic = broadcast.dynamic();
         case.waits(move |cx| dynamic.poll_requested_track(cx).is_ready());
         let consumer = broadcast.consume();
         let mut waits = broadcast.consume();
-        case.other("who waits for the end", move |cx| waits.poll_closed(cx).is_ready());
+        case.other("a waiter for the end", move |cx| waits.poll_closed(cx).is_ready());
         move || (consumer.subscribe_track("video", Subscription::default()), broadcast)
     });
-    table.row("TrackRequest::poll_unused", "the last reader goes", |case| {
+    table.row("TrackRequest::poll_unused", "the last reader leaves", |case| {
         let broadcast = Broadcast::new().produce();
         let mut dynamic = broadcast.dynamic();
         let reader = broadcast.consume().subscribe_track("video", Subscription::default()).unwrap();
         let Poll::Ready(Ok(mut request)) = dynamic.try_requested_track() else { panic!() };
         case.waits(move |cx| request.poll_unused(cx).is_ready());
-        case.other("who answers", move |cx| dynamic.poll_requested_track(cx).is_ready());
+        case.other("a handler", move |cx| dynamic.poll_requested_track(cx).is_ready());
         move || {
             drop(reader);
             broadcast
         }
     });
-    for cause in ["accept", "reject", "drop", "a group is written", "it is made", "nobody answers"]
-    {
+    for cause in [
+        "accept",
+        "reject",
+        "drop",
+        "a group is written",
+        "the track is created",
+        "no handler is left",
+    ] {
         table.row("TrackConsumer::poll_info", cause, |case| {
             let mut broadcast = Broadcast::new().produce();
             let mut dynamic = broadcast.dynamic();
@@ -721,7 +739,7 @@ fn broadcasts(table: &mut Table) {
                     let Poll::Ready(Ok(request)) = dynamic.try_requested_track() else { panic!() };
                     request
                 });
-            if cause != "nobody answers" {
+            if cause != "no handler is left" {
                 let mut reader = subscribe(&broadcast, "audio");
                 case.other("a reader of another track", move |cx| reader.poll_info(cx).is_ready());
             }
@@ -737,10 +755,10 @@ fn broadcasts(table: &mut Table) {
                         kept.push(Box::new(track));
                     }
                     ("reject", Some(request)) => request.reject(Error::NotFound),
-                    ("it is made", _) => {
+                    ("the track is created", _) => {
                         kept.push(Box::new(broadcast.create_track("video").unwrap()));
                     }
-                    ("nobody answers", _) => {
+                    ("no handler is left", _) => {
                         drop(dynamic);
                         return (kept, None, broadcast);
                     }
@@ -759,10 +777,10 @@ fn origin() -> OriginProducer {
 }
 
 fn origins(table: &mut Table) {
-    for cause in ["announced", "gone", "the last producer is gone"] {
+    for cause in ["announced", "ended", "the last producer is dropped"] {
         table.row("OriginConsumer::poll_announced", cause, |case| {
             let origin = origin();
-            let mut live = (cause == "gone").then(|| origin.create_broadcast("live").unwrap());
+            let mut live = (cause == "ended").then(|| origin.create_broadcast("live").unwrap());
             for _ in 0..2 {
                 let mut consumer = origin.consume();
                 while consumer.try_announced().is_ready() {}
@@ -770,18 +788,18 @@ fn origins(table: &mut Table) {
             }
             let elsewhere = self::origin();
             let mut consumer = elsewhere.consume();
-            case.other("who listens elsewhere", move |cx| consumer.poll_announced(cx).is_ready());
+            case.other("a listener elsewhere", move |cx| consumer.poll_announced(cx).is_ready());
             move || {
                 match cause {
                     "announced" => live = Some(origin.create_broadcast("live").unwrap()),
-                    "gone" => live.as_mut().unwrap().finish().unwrap(),
+                    "ended" => live.as_mut().unwrap().finish().unwrap(),
                     _ => return (live, None, elsewhere),
                 }
                 (live, Some(origin), elsewhere)
             }
         });
     }
-    for cause in ["announced", "the last producer is gone"] {
+    for cause in ["announced", "the last producer is dropped"] {
         table.row("OriginConsumer::poll_announced_broadcast", cause, |case| {
             let origin = origin();
             let mut consumer = origin.consume();
@@ -793,26 +811,26 @@ fn origins(table: &mut Table) {
             }
         });
     }
-    for cause in ["accept", "reject", "drop", "announced", "nobody answers"] {
+    for cause in ["accept", "reject", "drop", "announced", "no handler is left"] {
         table.row("OriginConsumer::poll_request_broadcast", cause, |case| {
             let origin = origin();
             let mut dynamic = origin.dynamic("store").unwrap();
             let mut consumer = origin.consume();
             case.waits(move |cx| consumer.poll_request_broadcast(cx, "store/a").is_ready());
-            let request = (cause != "nobody answers").then(|| {
+            let request = (cause != "no handler is left").then(|| {
                 let Poll::Ready(request) = dynamic.try_requested_broadcast() else { panic!() };
                 request
             });
-            if cause != "nobody answers" {
+            if cause != "no handler is left" {
                 let mut consumer = origin.consume();
-                case.other("who asks for another", move |cx| {
+                case.other("a reader of another path", move |cx| {
                     consumer.poll_request_broadcast(cx, "store/b").is_ready()
                 });
             }
             if matches!(cause, "accept" | "reject" | "drop") {
                 let mut consumer = origin.consume();
                 while consumer.try_announced().is_ready() {}
-                case.other("who listens", move |cx| consumer.poll_announced(cx).is_ready());
+                case.other("a listener", move |cx| consumer.poll_announced(cx).is_ready());
             }
             move || {
                 let mut kept: Vec<Box<dyn Any>> = Vec::new();
@@ -823,7 +841,7 @@ fn origins(table: &mut Table) {
                         kept.push(Box::new(origin.create_broadcast("store/a").unwrap()));
                         kept.push(Box::new(request));
                     }
-                    ("nobody answers", _) => {
+                    ("no handler is left", _) => {
                         drop(dynamic);
                         return (kept, None, origin);
                     }
@@ -833,21 +851,19 @@ fn origins(table: &mut Table) {
             }
         });
     }
-    table.row("OriginDynamic::poll_requested_broadcast", "somebody asks", |case| {
+    table.row("OriginDynamic::poll_requested_broadcast", "a request", |case| {
         let origin = origin();
         let mut dynamic = origin.dynamic("store").unwrap();
         case.waits(move |cx| dynamic.poll_requested_broadcast(cx).is_ready());
         let mut other = origin.dynamic("other").unwrap();
         let mut consumer = origin.consume();
         while consumer.try_announced().is_ready() {}
-        case.other("who listens", move |cx| consumer.poll_announced(cx).is_ready());
-        case.other("who answers elsewhere", move |cx| {
-            other.poll_requested_broadcast(cx).is_ready()
-        });
+        case.other("a listener", move |cx| consumer.poll_announced(cx).is_ready());
+        case.other("another handler", move |cx| other.poll_requested_broadcast(cx).is_ready());
         let mut consumer = origin.consume();
         move || (consumer.try_request_broadcast("store/a").is_pending(), consumer, origin)
     });
-    for cause in ["the last asker goes", "it asks for another"] {
+    for cause in ["the last reader leaves", "the reader requests another path"] {
         table.row("BroadcastRequest::poll_unused", cause, |case| {
             let origin = origin();
             let mut dynamic = origin.dynamic("store").unwrap();
@@ -858,7 +874,7 @@ fn origins(table: &mut Table) {
             move || {
                 let mut consumer = Some(consumer);
                 match cause {
-                    "the last asker goes" => drop(consumer.take()),
+                    "the last reader leaves" => drop(consumer.take()),
                     _ => {
                         let other = consumer.as_mut().unwrap().try_request_broadcast("store/b");
                         assert!(other.is_pending());
@@ -894,7 +910,7 @@ fn asked(version: Version) -> (Pair<Driver, Driver>, Session, SessionRequest) {
 }
 
 fn sessions(table: &mut Table) {
-    for cause in ["closed here", "closed there", "drained", "lost"] {
+    for cause in ["closed locally", "closed by the peer", "drained", "lost"] {
         for (wait, is_closed) in
             [("Session::poll_closed", true), ("Session::poll_going_away", false)]
         {
@@ -907,12 +923,12 @@ fn sessions(table: &mut Table) {
                 });
                 let mut elsewhere = self::joined(Version::Lite06);
                 let mut session = elsewhere.sessions[0].clone();
-                case.other("who waits elsewhere", move |cx| session.poll_closed(cx).is_ready());
+                case.other("a waiter elsewhere", move |cx| session.poll_closed(cx).is_ready());
                 elsewhere.pair.run_until_idle();
                 move || {
                     match cause {
-                        "closed here" => joined.sessions[0].close(Error::Cancelled),
-                        "closed there" => joined.sessions[1].close(Error::Cancelled),
+                        "closed locally" => joined.sessions[0].close(Error::Cancelled),
+                        "closed by the peer" => joined.sessions[1].close(Error::Cancelled),
                         "drained" => joined.sessions[1].drain(),
                         _ => joined.pair.disconnect(),
                     }
@@ -922,9 +938,9 @@ fn sessions(table: &mut Table) {
             });
         }
     }
-    table.row("Session::poll_going_away", "the peer goes", |case| {
+    table.row("Session::poll_going_away", "the peer sends GOAWAY", |case| {
         let mut joined = joined(Version::Lite06);
-        // Something runs, so that it does not end at once.
+        // A running subscription keeps the session from ending at once.
         let mut broadcast = joined.origins[1].create_broadcast("live").unwrap();
         let track = broadcast.create_track("video").unwrap();
         joined.pair.run_until_idle();
@@ -934,14 +950,14 @@ fn sessions(table: &mut Table) {
         let mut session = joined.sessions[0].clone();
         case.waits(move |cx| session.poll_going_away(cx).is_ready());
         let mut session = joined.sessions[0].clone();
-        case.other("who waits for the end", move |cx| session.poll_closed(cx).is_ready());
+        case.other("a waiter for the end", move |cx| session.poll_closed(cx).is_ready());
         move || {
             joined.sessions[1].go_away(Goaway::default()).unwrap();
             joined.pair.run_until_idle();
             (reader, seen, track, broadcast, joined)
         }
     });
-    for cause in ["set-up came", "lost"] {
+    for cause in ["the SETUP arrives", "lost"] {
         table.row("SessionRequest::poll_ready", cause, |case| {
             let (mut pair, client, mut request) = asked(Version::Lite06);
             case.waits(move |cx| request.poll_ready(cx).is_ready());
@@ -955,7 +971,7 @@ fn sessions(table: &mut Table) {
             }
         });
     }
-    for cause in ["the peer tells", "the session ends"] {
+    for cause in ["the peer sends PROBE", "the session ends"] {
         table.row("Probe::poll_changed", cause, |case| {
             let mut joined = joined(Version::Lite06);
             let mut probe = joined.sessions[0].probe();
@@ -963,12 +979,12 @@ fn sessions(table: &mut Table) {
             while probe.try_changed().is_ready() {}
             case.waits(move |cx| probe.poll_changed(cx).is_ready());
             let mut session = joined.sessions[0].clone();
-            if cause == "the peer tells" {
-                case.other("who waits for the end", move |cx| session.poll_closed(cx).is_ready());
+            if cause == "the peer sends PROBE" {
+                case.other("a waiter for the end", move |cx| session.poll_closed(cx).is_ready());
             }
             move || {
                 match cause {
-                    "the peer tells" => {
+                    "the peer sends PROBE" => {
                         let path = PathInfo { rate: 99_000, ..PathInfo::default() };
                         let now = joined.pair.now();
                         joined.pair.server.handle(now, smoq::machine::Input::Path(path));
@@ -993,7 +1009,7 @@ fn sessions(table: &mut Table) {
     drivers(table);
 }
 
-/// What an application does that its session has to do something for.
+/// Rows for operations of an application after which its session has work.
 fn drivers(table: &mut Table) {
     type Act = fn(&mut Joined) -> Box<dyn Any>;
     let acts: [(&str, Act); 9] = [
@@ -1005,10 +1021,10 @@ fn drivers(table: &mut Table) {
             it.sessions[0].drain();
             Box::new(())
         }),
-        ("going away", |it| Box::new(it.sessions[0].go_away(Goaway::default()))),
+        ("GOAWAY", |it| Box::new(it.sessions[0].go_away(Goaway::default()))),
         ("a probe", |it| Box::new(it.sessions[0].probe())),
         ("a broadcast", |it| Box::new(it.origins[0].create_broadcast("new").unwrap())),
-        ("a broadcast is asked of the peer", |it| {
+        ("a broadcast is requested from the peer", |it| {
             Box::new(it.sessions[0].request_broadcast("there/unknown").unwrap())
         }),
         ("a track of the peer is read", |it| {
@@ -1016,7 +1032,7 @@ fn drivers(table: &mut Table) {
             Box::new(seen.subscribe_track("other", Subscription::default()).unwrap())
         }),
         ("a prefix", |it| Box::new(it.origins[0].dynamic("store").unwrap())),
-        ("the last handle is gone", |it| {
+        ("the last handle is dropped", |it| {
             let (fresh, _) = Client::new().connect(Version::Lite06, Instant::ZERO);
             drop(std::mem::replace(&mut it.sessions[0], fresh));
             Box::new(())
@@ -1073,7 +1089,7 @@ fn drivers(table: &mut Table) {
 
 // ---- the table ---------------------------------------------------------------------------------
 
-/// The waits that there are: each `poll_x` of a `wait!`, and each public one that takes a context.
+/// All waits that exist: each `poll_x` of a `wait!`, and each public function that takes a context.
 fn known() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model")];
@@ -1094,7 +1110,7 @@ fn known() -> BTreeSet<String> {
                 let waits = line.trim().split_once(" => poll_").map(|(_, rest)| rest);
                 let public = line.trim().strip_prefix("pub fn poll_");
                 let public = public.filter(|rest| rest.contains("cx: &mut Context"));
-                // `wait!` itself names none.
+                // The definition of `wait!` itself has no name.
                 if let Some(rest) = waits.or(public).filter(|_| !line.contains('$')) {
                     let name = rest.split([',', '(']).next().unwrap();
                     known.insert(format!("{of}::poll_{name}"));
@@ -1106,7 +1122,7 @@ fn known() -> BTreeSet<String> {
 }
 
 #[test]
-fn who_waits_is_woken_once_and_nobody_else() {
+fn each_waiter_is_woken_once_and_no_other() {
     let mut table = Table::default();
     groups(&mut table);
     tracks(&mut table);

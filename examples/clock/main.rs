@@ -5,12 +5,12 @@
 //!       [--version VERSION]... [--fingerprint HEX... | --insecure]
 //! ```
 //!
-//! The track `seconds` has a group a minute: first a frame `YYYY-MM-DD HH:MM:`, then every second a
-//! frame `SS`. It is the same as that of the other implementations' clock, so either end can be theirs.
+//! The track `seconds` has one group per minute: first a frame `YYYY-MM-DD HH:MM:`, then a frame `SS` every
+//! second. Other implementations have the same clock, so either end can be one of theirs.
 //!
-//! A subscriber waits for the broadcast, and waits again when it ends: it prints the time to stdout, and to stderr
-//! what becomes of the broadcast. Only the end of its session, SIGTERM or SIGINT end it. A publisher that is ended by
-//! one of these finishes the broadcast first, so that subscribers hear of it at once.
+//! A subscriber waits for the broadcast, and waits again when it ends. It prints the time to stdout, and
+//! the state of the broadcast to stderr. Only the end of its session, SIGTERM or SIGINT end it. A publisher
+//! that receives one of these signals finishes the broadcast first, so that subscribers notice at once.
 #![allow(clippy::disallowed_methods, reason = "a clock reads the clock")]
 
 #[path = "../common/peer.rs"]
@@ -38,7 +38,7 @@ use smoq_quinn::smoq_quic::Url;
 use tokio::time::{Instant, sleep, sleep_until};
 
 const TRACK: &str = "seconds";
-/// When to ask again for a track that could not be read, although its broadcast is still there.
+/// When to try again if the track could not be read although its broadcast is still live.
 const AGAIN: Duration = Duration::from_secs(3);
 
 /// A clock: one end publishes the time (UTC), the others print it
@@ -52,7 +52,7 @@ struct Options {
     /// The path of the broadcast
     #[arg(long, value_name = "NAME", default_value = "clock")]
     broadcast: Path,
-    /// Ends after so many seconds instead of never
+    /// Ends after this many seconds instead of never
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ enum Role {
     Subscribe,
 }
 
-/// What asks us to end, and how that is called.
+/// Resolves to the name of the signal that stops the program.
 type Stop<'a> = Pin<&'a mut dyn Future<Output = &'static str>>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -114,14 +114,14 @@ async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<(
         end = &mut driving => return Err(ended(&url, end)),
         done = work => done?,
     }
-    // What was written last is still on its way.
+    // The last frames are still in flight.
     drop(session);
     driving.await.map_err(|error| ended(&url, Err(error)))?;
     endpoint.wait_idle().await;
     Ok(())
 }
 
-/// Why there is no session any more, as a sentence.
+/// The reason why the session is gone, as a sentence.
 fn ended(url: &Url, end: smoq::Result<()>) -> Error {
     match end {
         Ok(()) => anyhow!("{url} closed the session"),
@@ -165,19 +165,19 @@ async fn publish(mut broadcast: BroadcastProducer, count: u64, mut stop: Stop<'_
     Ok(())
 }
 
-/// The time since 1970 by the wall's clock, which is set now and then.
+/// The time since 1970 by the wall clock, which may be adjusted.
 fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Prints the seconds of one broadcast after the other, until there were enough.
+/// Prints the seconds of one broadcast after the other, `count` of them.
 async fn subscribe(origin: &OriginProducer, path: &Path, count: u64) -> Result<()> {
     let mut left = count;
     let mut origin = origin.consume();
     eprintln!("waiting for {path}");
     let mut broadcast = next(&mut origin, path).await?;
     loop {
-        eprintln!("{path} is there");
+        eprintln!("{path} is live");
         let end = tokio::select! {
             end = show(&broadcast, &mut left) => end?,
             newer = next(&mut origin, path) => {
@@ -192,11 +192,11 @@ async fn subscribe(origin: &OriginProducer, path: &Path, count: u64) -> Result<(
         let is_broken = end.is_err();
         match end {
             Ok(()) => eprintln!("{path} ended, waiting for it to come back"),
-            Err(error) => eprintln!("{path} broke off: {error}; waiting for it to come back"),
+            Err(error) => eprintln!("{path} was aborted: {error}; waiting for it to come back"),
         }
         broadcast = tokio::select! {
             newer = next(&mut origin, path) => newer?,
-            // Only the track broke off: the broadcast may still be there.
+            // If only the track was aborted, the broadcast may still be live.
             () = sleep(AGAIN), if is_broken => match origin.try_announced_broadcast(path.as_str()) {
                 Poll::Ready(Some(same)) => same,
                 _ => next(&mut origin, path).await?,
@@ -205,18 +205,18 @@ async fn subscribe(origin: &OriginProducer, path: &Path, count: u64) -> Result<(
     }
 }
 
-/// The broadcast that begins next under this path.
+/// The next broadcast that begins under this path.
 async fn next(origin: &mut OriginConsumer, path: &Path) -> Result<BroadcastConsumer> {
     loop {
-        let change = origin.announced().await.context("nothing can be announced any more")?;
+        let change = origin.announced().await.context("the origin has ended")?;
         if let (true, Some(broadcast)) = (change.path == *path, change.broadcast) {
             return Ok(broadcast);
         }
     }
 }
 
-/// Prints the track of one broadcast until its end, or until there were enough. Fails if nothing can be printed;
-/// what the track fails with is what it gives.
+/// Prints the track of one broadcast until its end, or `left` seconds of it. The inner result is that of
+/// the track. The outer one is an error if nothing can be printed.
 async fn show(broadcast: &BroadcastConsumer, left: &mut u64) -> Result<smoq::Result<()>> {
     let mut track = match broadcast.subscribe_track(TRACK, Subscription::default()) {
         Ok(track) => track,
@@ -234,8 +234,8 @@ async fn show(broadcast: &BroadcastConsumer, left: &mut u64) -> Result<smoq::Res
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
-                    // The next minute may be whole.
-                    eprintln!("a minute broke off: {error}");
+                    // The next minute may be complete.
+                    eprintln!("a minute was aborted: {error}");
                     break;
                 }
             };

@@ -1,15 +1,15 @@
-//! When the clock ticks, and what it shows then. Told the time, it never asks for it.
+//! When the clock ticks and what it shows. The time is an argument.
 
 use std::time::Duration;
 
-/// A tick before a full second by less than this shows that second: while a system adjusts its clock, a second
-/// there is a little longer or shorter than that of a timer.
+/// A tick that is early by less than this shows the next second. While a system adjusts its clock, the
+/// seconds of that clock and of a timer differ slightly.
 const EARLY: Duration = Duration::from_millis(20);
 
-/// Says what to publish. When it ticks, and the timestamps, are of a clock that only goes forward; what it
-/// shows is of the wall's, which may be set back and forth meanwhile.
+/// Determines what to publish. The times of the ticks and the timestamps follow a clock that never goes
+/// back. The text follows the wall clock, which may be changed at any time.
 pub(crate) struct Ticks {
-    /// What the wall's clock said at the beginning, since 1970.
+    /// The wall clock at the beginning, since 1970.
     began: Duration,
     group: Option<Minute>,
 }
@@ -18,37 +18,38 @@ pub(crate) struct Ticks {
 #[derive(Clone, Copy)]
 struct Minute {
     sequence: u64,
-    /// Since 1970, by the wall's clock.
+    /// By the wall clock, since 1970.
     shown: u64,
 }
 
-/// One second that is shown.
+/// The output for one second.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tick {
-    /// A group that begins now: its number, which is always above that of the one before, and its first frame.
+    /// A group that begins now: its number, which is higher than the last one, and its first frame.
     pub(crate) begins: Option<(u64, String)>,
     /// The frame: `SS`.
     pub(crate) second: String,
-    /// Of all frames of this tick, in milliseconds; never goes back.
+    /// The timestamp of all frames of this tick, in milliseconds. It never goes back.
     pub(crate) timestamp: u64,
-    /// When the next one is due, since the beginning.
+    /// The time of the next tick, since the beginning.
     pub(crate) next: Duration,
 }
 
 impl Ticks {
-    /// `wall`: the time since 1970, as the wall's clock has it.
+    /// `wall` is the time since 1970 by the wall clock.
     pub(crate) fn new(wall: Duration) -> Self {
         Self { began: wall, group: None }
     }
 
-    /// `wall` as for [`new`](Self::new), and the time since then on a clock that is never set.
+    /// `wall` is as for [`new`](Self::new). `since_begin` is the time since then on a clock that is never
+    /// changed.
     pub(crate) fn tick(&mut self, wall: Duration, since_begin: Duration) -> Tick {
         let second = (wall + EARLY).as_secs();
         let minute = second / 60;
         let begins = match self.group {
             Some(group) if group.shown == minute => None,
             before => {
-                // The number of the minute, unless that was passed before the clock was set back.
+                // The number of the minute, or the previous number if the clock was set back.
                 let sequence = before.map_or(minute, |before| minute.max(before.sequence + 1));
                 self.group = Some(Minute { sequence, shown: minute });
                 Some((sequence, date_and_minute(minute)))
@@ -65,7 +66,7 @@ impl Ticks {
 
 /// `YYYY-MM-DD HH:MM:` of a minute since 1970, in the Gregorian calendar.
 pub(crate) fn date_and_minute(minute: u64) -> String {
-    // Years that begin in March have their leap day at the end; eras of 400 of them are all alike.
+    // With years that begin in March, the leap day is the last day. Every era of 400 years is the same.
     let days = minute / (24 * 60) + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

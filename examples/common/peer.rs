@@ -1,4 +1,4 @@
-//! What the examples that dial share: the options for versions and trust, and the dialing itself.
+//! Options for versions and trust, and dialing, shared by the examples.
 
 use std::ffi::OsStr;
 
@@ -10,18 +10,18 @@ use smoq::{Version, Versions};
 use smoq_quinn::smoq_quic::{Fingerprint, Trust, Url};
 use tokio::time::Instant;
 
-/// Options of everybody who dials or is dialed.
+/// The options of examples that dial or listen.
 #[derive(Args)]
 pub(crate) struct PeerOptions {
-    /// A version to speak instead of all, any number of times, the most wanted first. Without a value:
-    /// prints that of the program, as -V
+    /// A version to use, most preferred first; may be repeated. Default: all of them. Without a value:
+    /// print the version of the program, like -V
     #[arg(long = "version", value_name = "VERSION", value_parser = VersionParser)]
     #[arg(num_args = 0..=1, default_missing_value = "")]
     versions: Vec<Version>,
-    /// SHA-256 of a certificate to trust instead of Mozilla's roots, any number of times
+    /// SHA-256 of a certificate to trust instead of Mozilla's roots; may be repeated
     #[arg(long = "fingerprint", value_name = "HEX", conflicts_with = "insecure")]
     fingerprints: Vec<Fingerprint>,
-    /// Trusts every server that is dialed, whoever it is
+    /// Trusts any certificate
     #[arg(long)]
     insecure: bool,
     /// Print version
@@ -30,7 +30,7 @@ pub(crate) struct PeerOptions {
 }
 
 impl PeerOptions {
-    /// All versions, unless some are asked for.
+    /// The requested versions, by default all.
     pub(crate) fn versions(&self) -> Versions {
         match &*self.versions {
             [] => Versions::default(),
@@ -38,7 +38,7 @@ impl PeerOptions {
         }
     }
 
-    /// The web's roots, unless something else is asked for.
+    /// The requested trust, by default the roots of the web.
     pub(crate) fn trust(&self) -> Trust {
         match (self.insecure, &*self.fingerprints) {
             (true, _) => Trust::Insecure,
@@ -48,7 +48,7 @@ impl PeerOptions {
     }
 }
 
-/// What the command line says. Ends the program if that is nothing, or a question.
+/// Parses the command line. Ends the program if it is invalid or asks for help or the version.
 pub(crate) fn parse<T: Parser>() -> T {
     T::try_parse().unwrap_or_else(|error| {
         if error.kind() == ErrorKind::DisplayVersion {
@@ -59,7 +59,8 @@ pub(crate) fn parse<T: Parser>() -> T {
     })
 }
 
-/// Any spelling that [`Version`] reads; the help lists ours. No value is a question for the program's own.
+/// Accepts any spelling that [`Version`] parses, and lists ours in the help. Without a value it asks for
+/// the version of the program.
 #[derive(Clone)]
 struct VersionParser;
 
@@ -84,7 +85,7 @@ impl TypedValueParser for VersionParser {
     }
 }
 
-/// Connects from a socket of its own, to the address of the host that answers first.
+/// Connects from a new socket, to the address of the host that answers first.
 pub(crate) async fn dial(
     url: &Url,
     config: quinn::ClientConfig,
@@ -97,6 +98,6 @@ pub(crate) async fn dial(
     let begun = Instant::now();
     let dialed = smoq_quinn::dial(host, addresses, config).await;
     dialed.with_context(|| {
-        format!("can't reach {url}, tried for {:.1} s", begun.elapsed().as_secs_f64())
+        format!("can't reach {url} after trying for {:.1} s", begun.elapsed().as_secs_f64())
     })
 }

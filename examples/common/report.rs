@@ -1,9 +1,9 @@
-//! How an example ends: with an exit code, and after an error with one line for a person.
+//! How an example ends: with an exit code, and after an error with one line for people.
 
 use std::process::ExitCode;
 
-/// Prints an error and its causes: `NAME: what was tried: why it failed: why that was`.
-#[allow(dead_code, reason = "the demo ends in words of its own")]
+/// Prints an error and its causes: `NAME: operation: cause: cause of the cause`.
+#[allow(dead_code, reason = "the demo prints its own result")]
 pub(crate) fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -14,7 +14,7 @@ pub(crate) fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// An error and its causes. Some errors tell their cause themselves: it is not repeated then.
+/// An error and its causes. A cause that an error already includes is not repeated.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut told = String::new();
     let mut last = String::new();

@@ -1,8 +1,8 @@
-//! What asks a program to end.
+//! Signals that end a program.
 
 use anyhow::Context;
 
-/// Resolves at the first SIGTERM or SIGINT (ctrl-c) and says which; both are caught from now on.
+/// Resolves to the name of the first SIGTERM or SIGINT (ctrl-c). Both are caught from now on.
 #[cfg(unix)]
 pub(crate) fn stopped() -> anyhow::Result<impl Future<Output = &'static str>> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -11,12 +11,12 @@ use anyhow::Context;
 use smoq::machine::trace::{Sink, TraceStopped};
 use tokio::sync::mpsc::{Sender, channel};
 
-/// Bytes that are handed on at once.
+/// The number of bytes handed to the thread at once.
 const CHUNK: usize = 64 << 10;
-/// So many chunks may wait for the disk: then the trace ends.
+/// The number of chunks that may wait for the disk. Beyond it the trace ends.
 const WAITING: usize = 64;
 
-/// Makes a file for each session.
+/// Creates a file for each session.
 #[derive(Clone)]
 pub(crate) struct Files {
     directory: Arc<PathBuf>,
@@ -24,7 +24,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Makes the directory if it is not there, and fails if no file can be made in it.
+    /// Creates the directory if necessary, and fails if files can't be created in it.
     pub(crate) fn in_directory(directory: PathBuf) -> anyhow::Result<Self> {
         let no_traces = || format!("can't write traces to the directory {}", directory.display());
         fs::create_dir_all(&directory).with_context(no_traces)?;
@@ -33,7 +33,7 @@ impl Files {
         Ok(Self { directory: Arc::new(directory), last: Arc::default() })
     }
 
-    /// `None` if there can't be a file: then the session is not recorded.
+    /// `None` if the file can't be created. The session is not recorded then.
     pub(crate) fn sink(&self) -> Option<Box<dyn Sink>> {
         let number = self.last.fetch_add(1, Ordering::Relaxed);
         let name = format!("session-{}-{number}.trace", std::process::id());

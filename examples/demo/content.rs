@@ -1,17 +1,17 @@
-//! What is sent: frames whose every byte can be checked.
+//! The content of the demo: frames in which every byte can be checked.
 
 use std::sync::LazyLock;
 
 use smoq::bytes::Bytes;
 
-/// A track of a constant rate, a group a second.
+/// A track with a constant rate and one group per second.
 pub(crate) struct Plan {
     pub(crate) name: &'static str,
-    /// Frames a second, which is frames a group.
+    /// Frames per second, and so frames per group.
     pub(crate) rate: u64,
     /// Bytes of the first frame of a group.
     pub(crate) key: usize,
-    /// Bytes of the others.
+    /// Bytes of the other frames.
     pub(crate) delta: usize,
 }
 
@@ -20,9 +20,9 @@ pub(crate) const VIDEO: Plan = Plan { name: "video", rate: 30, key: 107_200, del
 /// 64 kbit/s.
 pub(crate) const AUDIO: Plan = Plan { name: "audio", rate: 50, key: 160, delta: 160 };
 
-/// Of every frame: which one it is, and when it was sent.
+/// The header of a frame: its index, and when it was sent.
 const HEADER: usize = 16;
-/// A prime, so that a piece in the wrong place does not look right.
+/// A prime, so that a misplaced piece is detected.
 const PERIOD: usize = 65_521;
 
 static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -53,7 +53,7 @@ impl Plan {
         frame.into()
     }
 
-    /// When the `index`-th frame was sent, if this is the frame and not a byte of it is wrong.
+    /// When the `index`-th frame was sent, or `None` if any byte of the frame is wrong.
     pub(crate) fn check(&self, index: u64, frame: &[u8]) -> Option<u64> {
         let (head, body) = frame.split_at_checked(HEADER)?;
         let (found, sent) = head.split_at(8);

@@ -1,4 +1,4 @@
-//! A file from one publisher to four subscribers: in order and whole, whatever the pace.
+//! A file from one publisher to four subscribers, in order and complete, at any pace.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,24 +19,24 @@ use crate::net::{self, BROADCAST, MakeReader, Relay, Stopped};
 
 const TRACK: &str = "file";
 const READERS: usize = 4;
-/// Bytes of a frame, and frames of a group.
+/// Bytes per frame.
 const FRAME: u64 = 16 << 10;
 const GROUP: u64 = 64;
 /// 200 Mbit/s.
 const BYTES_PER_SECOND: u128 = 25_000_000;
-/// How often the publisher looks whether something is due.
+/// How often the publisher checks what is due.
 const TICK: Duration = Duration::from_millis(2);
-/// Nothing gets too old.
+/// No group expires.
 const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// What the threads and tasks tell.
+/// Messages from the threads and tasks.
 enum News {
     Sent(Digest),
     Received(Digest),
     Failed(Error),
 }
 
-/// How far the readers are.
+/// The progress of the readers.
 #[derive(Default)]
 struct Audience {
     attached: AtomicUsize,
@@ -100,18 +100,18 @@ fn send(
         received.iter().filter(|hash| Some(hash.as_ref()) != sent.as_ref().map(AsRef::as_ref));
     match differ.count() {
         0 => Ok(format!("{len} bytes to {READERS} subscribers in {:.1?}", begun.elapsed())),
-        n => bail!("{n} of {READERS} subscribers got something else"),
+        n => bail!("{n} of {READERS} subscribers received other bytes"),
     }
 }
 
 fn tell(news: &Sender<News>, result: Result<()>) {
     if let Err(error) = result {
-        // Nobody listens any more after the first failure.
+        // After the first failure nobody receives any more.
         let _ = news.send(News::Failed(error));
     }
 }
 
-/// Everything must have room for the whole file.
+/// Limits with room for the whole file.
 fn limits(len: u64) -> Limits {
     let mut limits = Limits::default();
     let groups = (len / (FRAME * GROUP)) as usize + 1;
@@ -187,7 +187,7 @@ async fn receive(origin: &OriginProducer, audience: &Audience) -> Result<Digest>
     audience.attached.fetch_add(1, Ordering::Relaxed);
 
     let mut hash = Hash::new(&SHA256);
-    // Groups travel side by side, so one may be here before an earlier one.
+    // Groups travel in parallel, so one may arrive before an earlier one.
     let (mut early, mut next) = (BTreeMap::new(), 0);
     while let Some(mut group) = track.recv_group().await? {
         let mut frames = Vec::new();

@@ -21,29 +21,29 @@ use crate::content::{AUDIO, Plan, VIDEO};
 use crate::net::{self, BROADCAST, MakeReader, Relay, Stopped};
 
 const SECONDS: u64 = 5;
-/// Subscribers on tokio, the last two of them special, and in a loop on one thread.
+/// The number of subscribers on tokio, of which the last two are special, and in a loop on one thread.
 const ON_TOKIO: usize = 10;
 const ON_THREAD: usize = 10;
-/// One subscriber comes only now,
+/// When the late subscriber joins.
 const LATE: Duration = Duration::from_millis(2_500);
-/// and one does not read from the first of these times to the second.
+/// The period in which the stalled subscriber does not read.
 const STALL: [Duration; 2] = [Duration::from_millis(1_200), Duration::from_millis(3_800)];
-/// What is older than this is not worth waiting for.
+/// Older groups are not worth waiting for.
 const MAX_AGE: Duration = Duration::from_millis(500);
-/// When to give up on what is still missing.
+/// When to give up on missing frames.
 const PATIENCE: Duration = Duration::from_secs(SECONDS + 10);
 
-/// What one subscriber, or some of them, got in some time.
+/// The frames that one or more subscribers received in a period.
 #[derive(Clone, Default)]
 struct Counts {
     groups: u64,
     frames: u64,
     bytes: u64,
-    /// Frames that were skipped by rule: too old when their turn came, or behind newer ones.
+    /// Frames that were skipped by rule: too old, or superseded by newer ones.
     skipped: u64,
-    /// Groups among them that never came: whoever was to send them must have skipped them.
+    /// Groups among the skipped ones that never arrived, so that a sender must have skipped them.
     unsent: u64,
-    /// Frames that were neither delivered nor skipped by rule, or not as they were sent.
+    /// Frames that were neither delivered nor skipped by rule, or that differ from what was sent.
     lost: u64,
     latencies: Vec<Duration>,
 }
@@ -68,7 +68,7 @@ impl Counts {
 
 const HEAD: &str = "groups  frames  Mbit/s  p50 ms  p99 ms  skipped";
 
-/// A line under [`HEAD`], with the rate over so many seconds.
+/// A line below [`HEAD`], with the rate over this many seconds.
 struct Line<'a>(&'a Counts, u64);
 
 impl fmt::Display for Line<'_> {
@@ -83,21 +83,21 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// A subscriber, as far as the others care.
-struct Seat {
+/// A subscriber, as the other threads see it.
+struct Subscriber {
     name: String,
     kind: &'static str,
     is_here: AtomicBool,
     recent: Mutex<Counts>,
 }
 
-impl Seat {
+impl Subscriber {
     fn recent(&self) -> MutexGuard<'_, Counts> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the threads and tasks tell.
+/// Messages from the threads and tasks.
 enum News {
     /// The first frame is being sent.
     Begun(Instant),
@@ -108,12 +108,12 @@ enum News {
 
 fn tell(news: &Sender<News>, result: Result<()>) {
     if let Err(error) = result {
-        // Nobody listens any more after the first failure.
+        // After the first failure nobody receives any more.
         let _ = news.send(News::Failed(error));
     }
 }
 
-/// What all threads and tasks know.
+/// The state that all threads and tasks share.
 struct Stage {
     epoch: Instant,
     /// When the first frame was sent.
@@ -136,12 +136,12 @@ fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
     let (news, heard) = channel();
     let stop_news = news.clone();
     runtime.spawn(async move { tell(&stop_news, Err(stopped.await)) });
-    let mut seats = Vec::new();
-    let mut seat = |kind, name: String| {
-        let seat = Seat { name, kind, is_here: false.into(), recent: Mutex::default() };
-        let seat = Arc::new(seat);
-        seats.push(Arc::clone(&seat));
-        make_reader(seat, Arc::clone(&stage), news.clone())
+    let mut subscribers = Vec::new();
+    let mut subscriber = |kind, name: String| {
+        let subscriber = Subscriber { name, kind, is_here: false.into(), recent: Mutex::default() };
+        let subscriber = Arc::new(subscriber);
+        subscribers.push(Arc::clone(&subscriber));
+        make_reader(subscriber, Arc::clone(&stage), news.clone())
     };
 
     for n in 0..ON_TOKIO {
@@ -151,7 +151,7 @@ fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
             _ => ("tokio", format!("tokio {n}")),
         };
         let (relay, stage, news) = (relay.clone(), Arc::clone(&stage), news.clone());
-        let reader = seat(kind, name);
+        let reader = subscriber(kind, name);
         runtime.spawn(async move {
             if kind == "late" {
                 stage.until(LATE).await;
@@ -159,33 +159,34 @@ fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
             tell(&news, relay.subscribe(reader).await);
         });
     }
-    let readers = (0..ON_THREAD).map(|n| seat("blocking", format!("blocking {n}"))).collect();
+    let readers = (0..ON_THREAD).map(|n| subscriber("blocking", format!("blocking {n}"))).collect();
     let (there, other_news) = (relay.clone(), news.clone());
     thread::spawn(move || tell(&other_news, there.subscribe_all(readers)));
     let shared = Arc::clone(&stage);
     let there = relay.clone();
     thread::spawn(move || tell(&news, publish(&there, &shared, &news)));
 
-    println!("5 Mbit/s of video and 64 kbit/s of audio, to {} subscribers", seats.len());
+    println!("5 Mbit/s of video and 64 kbit/s of audio, to {} subscribers", subscribers.len());
     println!("{:<26}{HEAD}", "");
-    let totals = watch_them(&seats, &stage, &heard)?;
+    let totals = watch_them(&subscribers, &stage, &heard)?;
     println!("\n{:<26}{HEAD}", "in all");
     for kind in ["tokio", "blocking", "stalled", "late"] {
-        let of_kind = || seats.iter().zip(&totals).filter(|(seat, _)| seat.kind == kind);
+        let of_kind =
+            || subscribers.iter().zip(&totals).filter(|(subscriber, _)| subscriber.kind == kind);
         let name = format!("{kind} ({})", of_kind().count());
         println!("{name:<26}{}", Line(&sum(of_kind().map(|(_, counts)| counts)), SECONDS));
     }
     let all = sum(&totals);
     println!("{:<26}{}", "everyone", Line(&all, SECONDS));
     if let Some(memory) = resident_memory() {
-        println!("memory: {memory} resident, of all {} ends together", seats.len() + 2);
+        println!("memory: {memory} resident, of all {} ends together", subscribers.len() + 2);
     }
     if all.lost > 0 {
         bail!("{} frames were lost", all.lost);
     }
-    let unsent = relay.skipped_groups(seats.len() as u64);
+    let unsent = relay.skipped_groups(subscribers.len() as u64);
     if all.unsent > unsent {
-        bail!("{} groups did not come, {unsent} were skipped", all.unsent);
+        bail!("{} groups did not arrive, {unsent} were skipped", all.unsent);
     }
     let Counts { frames, skipped, .. } = all;
     Ok(format!("{frames} frames delivered, {skipped} skipped by rule, none lost"))
@@ -198,10 +199,14 @@ fn sum<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Counts {
     })
 }
 
-/// Prints every second until all subscribers saw the end; gives what each got.
-fn watch_them(seats: &[Arc<Seat>], stage: &Stage, news: &Receiver<News>) -> Result<Vec<Counts>> {
-    let mut totals = vec![Counts::default(); seats.len()];
-    let (mut begun, mut second, mut missing) = (None, 1, seats.len());
+/// Prints a line every second until all subscribers saw the end. Returns the totals of each.
+fn watch_them(
+    subscribers: &[Arc<Subscriber>],
+    stage: &Stage,
+    news: &Receiver<News>,
+) -> Result<Vec<Counts>> {
+    let mut totals = vec![Counts::default(); subscribers.len()];
+    let (mut begun, mut second, mut missing) = (None, 1, subscribers.len());
     let limit = stage.epoch + PATIENCE;
     while missing > 0 {
         let tick = begun.map_or(limit, |begun| begun + Duration::from_secs(second)).min(limit);
@@ -210,33 +215,37 @@ fn watch_them(seats: &[Arc<Seat>], stage: &Stage, news: &Receiver<News>) -> Resu
             Ok(News::Begun(at)) => begun = Some(at),
             Ok(News::Done) => missing -= 1,
             Err(_) if tick == limit => {
-                bail!("{missing} of {} subscribers did not see the end in time", seats.len());
+                bail!("{missing} of {} subscribers did not see the end in time", subscribers.len());
             }
             Err(_) => {
-                print_second(second, seats, &mut totals);
+                print_second(second, subscribers, &mut totals);
                 second += 1;
             }
         }
     }
-    print_second(second, seats, &mut totals);
+    print_second(second, subscribers, &mut totals);
     stage.is_over.store(true, Ordering::Relaxed);
     Ok(totals)
 }
 
-/// What everyone and the one who is worst off got since the last time.
-fn print_second(second: u64, seats: &[Arc<Seat>], totals: &mut [Counts]) {
-    let recent: Vec<_> = seats.iter().map(|seat| std::mem::take(&mut *seat.recent())).collect();
+/// Prints the frames of the last second, for all subscribers and for the worst one.
+fn print_second(second: u64, subscribers: &[Arc<Subscriber>], totals: &mut [Counts]) {
+    let recent: Vec<_> =
+        subscribers.iter().map(|subscriber| std::mem::take(&mut *subscriber.recent())).collect();
     println!("{:<26}{}", format!("{second} s, everyone"), Line(&sum(&recent), 1));
-    let here = seats.iter().zip(&recent).filter(|(seat, _)| seat.is_here.load(Ordering::Relaxed));
+    let here = subscribers
+        .iter()
+        .zip(&recent)
+        .filter(|(subscriber, _)| subscriber.is_here.load(Ordering::Relaxed));
     let worst = here.min_by_key(|(_, counts)| (counts.frames, Reverse(counts.latency(99))));
-    if let Some((seat, counts)) = worst {
-        println!("{:<26}{}", format!("     {}", seat.name), Line(counts, 1));
+    if let Some((subscriber, counts)) = worst {
+        println!("{:<26}{}", format!("     {}", subscriber.name), Line(counts, 1));
     }
     totals.iter_mut().zip(&recent).for_each(|(total, recent)| total.add(recent));
 }
 
 impl Stage {
-    /// Waits until so long after the first frame.
+    /// Waits until this long after the first frame.
     async fn until(&self, after: Duration) {
         let mut begun = self.begun.subscribe();
         if let Ok(Some(begun)) = begun.wait_for(Option::is_some).await.map(|begun| *begun) {
@@ -249,7 +258,7 @@ impl Stage {
     }
 }
 
-/// One track as it is written.
+/// One track on the sending side.
 struct Feed {
     plan: &'static Plan,
     track: TrackProducer,
@@ -263,7 +272,7 @@ impl Feed {
         Ok(Self { plan, track, group: None, next: 0 })
     }
 
-    /// Writes what is due; gives when the next frame is, unless that was the last one.
+    /// Writes the frames that are due. Returns when the next one is due, or `None` after the last.
     fn turn(&mut self, stage: &Stage, begun: Instant, now: Instant) -> Result<Option<Instant>> {
         let Self { plan, track, group, next } = self;
         while *next < SECONDS * plan.rate {
@@ -301,7 +310,7 @@ fn publish(relay: &Relay, stage: &Stage, news: &Sender<News>) -> Result<()> {
         if stage.is_over.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        // All but the late one.
+        // All except the late one.
         if stage.here.load(Ordering::Relaxed) < ON_TOKIO + ON_THREAD - 1 {
             return Ok(Some(soon));
         }
@@ -321,7 +330,7 @@ fn publish(relay: &Relay, stage: &Stage, news: &Sender<News>) -> Result<()> {
     })
 }
 
-fn make_reader(seat: Arc<Seat>, stage: Arc<Stage>, news: Sender<News>) -> MakeReader {
+fn make_reader(subscriber: Arc<Subscriber>, stage: Arc<Stage>, news: Sender<News>) -> MakeReader {
     Box::new(|origin| {
         Box::pin(async move {
             let broadcast = net::find(&origin).await?;
@@ -330,11 +339,11 @@ fn make_reader(seat: Arc<Seat>, stage: Arc<Stage>, news: Sender<News>) -> MakeRe
             let mut audio = broadcast.subscribe_track(AUDIO.name, want)?;
             video.info().await?;
             audio.info().await?;
-            seat.is_here.store(true, Ordering::Relaxed);
+            subscriber.is_here.store(true, Ordering::Relaxed);
             stage.here.fetch_add(1, Ordering::Relaxed);
             let (video, audio) = tokio::join!(
-                read(&VIDEO, video, &seat, &stage),
-                read(&AUDIO, audio, &seat, &stage)
+                read(&VIDEO, video, &subscriber, &stage),
+                read(&AUDIO, audio, &subscriber, &stage)
             );
             video.and(audio)?;
             Ok(news.send(News::Done)?)
@@ -342,8 +351,13 @@ fn make_reader(seat: Arc<Seat>, stage: Arc<Stage>, news: Sender<News>) -> MakeRe
     })
 }
 
-/// Reads a track to its end, and counts.
-async fn read(plan: &Plan, mut track: TrackConsumer, seat: &Seat, stage: &Stage) -> Result<()> {
+/// Reads a track to its end and counts its frames.
+async fn read(
+    plan: &Plan,
+    mut track: TrackConsumer,
+    subscriber: &Subscriber,
+    stage: &Stage,
+) -> Result<()> {
     let mut missing = None;
     let mut expected = None;
     let mut gaps = Vec::new();
@@ -355,14 +369,14 @@ async fn read(plan: &Plan, mut track: TrackConsumer, seat: &Seat, stage: &Stage)
         expected = Some(group.sequence() + 1);
         let skipped = (gap.end - gap.start) * plan.rate;
         *missing = missing.saturating_sub(skipped);
-        seat.recent().skipped += skipped;
+        subscriber.recent().skipped += skipped;
         gaps.extend(gap);
         forget_late(&mut gaps, &mut track);
         loop {
             match group.next_frame().await {
                 Ok(Some(frame)) => {
                     let now = stage.micros(Instant::now());
-                    let mut recent = seat.recent();
+                    let mut recent = subscriber.recent();
                     if let Some(sent) = plan.check(index, frame.payload()) {
                         recent.frames += 1;
                         recent.bytes += frame.len() as u64;
@@ -372,21 +386,26 @@ async fn read(plan: &Plan, mut track: TrackConsumer, seat: &Seat, stage: &Stage)
                     index += 1;
                 }
                 Ok(None) => {
-                    seat.recent().groups += 1;
+                    subscriber.recent().groups += 1;
                     break;
                 }
                 Err(Error::Old | Error::Evicted | Error::Lagged) => {
-                    seat.recent().skipped += end - index;
+                    subscriber.recent().skipped += end - index;
                     *missing = missing.saturating_sub(end - index);
                     break;
                 }
-                // Whatever else it is, what did not come counts as lost.
+                // Frames that did not arrive count as lost, whatever the error is.
                 Err(error) => {
-                    eprintln!("{}: {} group {}: {error}", seat.name, plan.name, group.sequence());
+                    eprintln!(
+                        "{}: {} group {}: {error}",
+                        subscriber.name,
+                        plan.name,
+                        group.sequence()
+                    );
                     break;
                 }
             }
-            if seat.kind == "stalled" {
+            if subscriber.kind == "stalled" {
                 let begun = *stage.begun.borrow();
                 let since = begun.map(|begun| begun.elapsed());
                 if since.is_some_and(|since| STALL[0] < since && since < STALL[1]) {
@@ -396,21 +415,21 @@ async fn read(plan: &Plan, mut track: TrackConsumer, seat: &Seat, stage: &Stage)
         }
     }
     forget_late(&mut gaps, &mut track);
-    seat.recent().unsent += gaps.len() as u64;
+    subscriber.recent().unsent += gaps.len() as u64;
     let missing = missing.unwrap_or(SECONDS * plan.rate);
     if missing > 0 {
-        eprintln!("{}: {missing} frames of {} are missing", seat.name, plan.name);
+        eprintln!("{}: {missing} frames of {} are missing", subscriber.name, plan.name);
     }
-    seat.recent().lost += missing;
+    subscriber.recent().lost += missing;
     Ok(())
 }
 
-/// Of groups that were passed over keeps those that did not come later.
+/// Removes from `gaps` the groups that arrived late.
 fn forget_late(gaps: &mut Vec<u64>, track: &mut TrackConsumer) {
     gaps.retain(|gap| !matches!(track.try_get_group(*gap), Poll::Ready(Ok(Some(_)))));
 }
 
-/// As the system says, where it does.
+/// The resident memory, on systems that report it.
 fn resident_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -5,10 +5,10 @@
 //! cargo run --release --example demo FILE      a file, in order and whole
 //! ```
 //!
-//! The relay is quinn on tokio. The publisher is a plain thread that steps its network in a loop. Half
-//! of the subscribers are on tokio, half share a thread in a loop. The last line is `demo: ok`, or what
-//! was lost: neither delivered nor skipped by rule. SIGTERM and SIGINT end it early, which is no success: nobody knows
-//! then what would have come.
+//! The relay is quinn on tokio. The publisher is a plain thread that steps its network in a loop. Half of
+//! the subscribers are on tokio, and half share a thread in a loop. The last line is `demo: ok`, or the
+//! number of frames that were neither delivered nor skipped by rule. SIGTERM and SIGINT end the demo early
+//! with a failure, because the result is unknown then.
 #![allow(clippy::disallowed_methods, reason = "an application has clocks and threads")]
 
 mod content;

@@ -1,4 +1,4 @@
-//! The network of the demo: a relay, and the loops of a publisher and of readers, whoever they are.
+//! The network of the demo: a relay, and the loops of the publisher and of the readers.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,26 +16,26 @@ use tokio::runtime::Runtime;
 
 use crate::{report, signals};
 
-/// The one broadcast there is.
+/// The only broadcast.
 pub(crate) const BROADCAST: &str = "demo";
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Where a relay is, how to know it, and the limits of everyone around it.
+/// The address of the relay, its fingerprint, and the limits of all sessions around it.
 #[derive(Clone)]
 pub(crate) struct Relay {
     endpoint: quinn::Endpoint,
     address: SocketAddr,
     trust: Trust,
     limits: Limits,
-    /// What it serves.
+    /// The sessions that it serves.
     sessions: Arc<Mutex<Vec<Session>>>,
-    /// What it is fed by.
+    /// The session of the publisher.
     fed_by: Arc<OnceLock<Session>>,
 }
 
-/// Runs something around a relay, on tokio, and tells it of SIGTERM and SIGINT. In the end, whatever that is,
-/// the relay closes all its sessions and waits until their peers heard of it.
+/// Runs something around a relay on tokio, and reports SIGTERM and SIGINT to it. At the end the relay
+/// closes all of its sessions and waits until their peers have noticed.
 pub(crate) fn with_relay<T>(
     limits: Limits,
     run: impl FnOnce(&Runtime, &Relay, Stopped) -> Result<T>,
@@ -43,7 +43,7 @@ pub(crate) fn with_relay<T>(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("there is no tokio runtime")?;
+        .context("can't create a tokio runtime")?;
     let _inside = runtime.enter();
     let stopped = signals::stopped()?;
     let stopped = Box::pin(async move { anyhow!("stopped by {}", stopped.await) });
@@ -54,11 +54,11 @@ pub(crate) fn with_relay<T>(
     result
 }
 
-/// Resolves when the demo is asked to end, with a word on that.
+/// Resolves to an error that names the signal, when the demo is asked to end.
 pub(crate) type Stopped = Pin<Box<dyn Future<Output = anyhow::Error> + Send>>;
 
 impl Relay {
-    /// Starts one on the current tokio runtime.
+    /// Starts a relay on the current tokio runtime.
     fn start(limits: Limits) -> Result<Self> {
         let identity = Identity::self_signed(["localhost"])?;
         let origin = Origin::default().limits(limits.clone()).produce();
@@ -95,13 +95,13 @@ impl Relay {
         Ok(relay)
     }
 
-    /// What everyone is limited to.
+    /// The limits of all sessions.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Groups that somebody was to send and skipped by rule. Each that the relay was not sent is missed
-    /// by all its `subscribers`.
+    /// Groups that a sender skipped by rule. A group that the publisher did not send to the relay is
+    /// missing at all `subscribers`.
     pub(crate) fn skipped_groups(&self, subscribers: u64) -> u64 {
         let sent: u64 = lock(&self.sessions).iter().map(Session::skipped_groups).sum();
         sent + subscribers * self.fed_by.get().map_or(0, Session::skipped_groups)
@@ -114,8 +114,8 @@ impl Relay {
         (origin, client)
     }
 
-    /// Publishes an origin in a loop on this thread. `turn` is told the time, writes what is due, and
-    /// says when it wants to be called again; `None` ends.
+    /// Publishes an origin in a loop on this thread. `turn` gets the time, writes the frames that are due,
+    /// and returns when to be called again, or `None` to end.
     pub(crate) fn publish(
         &self,
         origin: &OriginProducer,
@@ -205,5 +205,5 @@ pub(crate) type MakeReader = Box<dyn FnOnce(OriginProducer) -> Reader + Send>;
 /// Waits for the broadcast.
 pub(crate) async fn find(origin: &OriginProducer) -> Result<BroadcastConsumer> {
     let broadcast = origin.consume().announced_broadcast(BROADCAST).await;
-    broadcast.context("nothing can be announced any more")
+    broadcast.context("the origin has ended")
 }

@@ -1,12 +1,12 @@
-//! Plays the trace of a session again, on a bare machine, without network and clock.
+//! Replays the trace of a session on a bare machine, without network or clock.
 //!
 //! ```text
 //! replay TRACE [--qlog FILE] [--steps]
 //! ```
 //!
-//! Ends with 1 where the machine does something else than what was recorded, or the trace is none, and
-//! says where. `--qlog` writes the messages and objects of the session as qlog, up to there; `--steps`
-//! prints each step. `relay --trace DIR` makes traces.
+//! Exits with 1 and the position if the machine deviates from the recording, or if the file is not a trace.
+//! `--qlog` writes the messages and objects of the session as qlog, up to that position. `--steps` prints
+//! each step. `relay --trace DIR` creates traces.
 
 mod qlog;
 #[path = "../common/report.rs"]
@@ -19,13 +19,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use smoq::machine::trace::Replay;
 
-/// Plays the trace of a session again, on a bare machine, without network and clock
+/// Replays the trace of a session on a bare machine, without network or clock
 #[derive(Parser)]
 #[command(name = "replay", version)]
 struct Options {
-    /// What `relay --trace` recorded
+    /// A file recorded by `relay --trace`
     trace: PathBuf,
-    /// Writes the messages and objects of the session there, as qlog
+    /// Writes the messages and objects of the session to this file, as qlog
     #[arg(long, value_name = "FILE")]
     qlog: Option<PathBuf>,
     /// Prints each step
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn run(Options { trace: file, qlog, steps: prints }: Options) -> Result<()> {
     let trace = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
     let name = file.display();
-    let mut replay = Replay::new(&trace).with_context(|| format!("{name} is no trace"))?;
+    let mut replay = Replay::new(&trace).with_context(|| format!("{name} is not a trace"))?;
     let mut log = qlog::Log::new(replay.config(), replay.start());
     let mut steps = 0_u64;
     let mut result = Ok(());

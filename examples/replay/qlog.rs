@@ -1,8 +1,8 @@
 //! A replayed session as qlog (draft-ietf-quic-qlog-main-schema), with the events of
 //! draft-pardue-moq-qlog-moq-events.
 //!
-//! The draft names what moq-transport has. For moq-lite its events are used as well: a GROUP stream is a
-//! subgroup, its subscription the track alias, a frame an object.
+//! The draft has names for moq-transport. Its events are used for moq-lite as well: a GROUP stream is a
+//! subgroup, its subscription is the track alias, and a frame is an object.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +23,9 @@ pub(crate) struct Log {
     draft: Option<&'static ietf::Draft>,
     start: Instant,
     now: Instant,
-    /// By stream, and whether we send.
+    /// By stream and direction.
     lanes: BTreeMap<(StreamId, bool), Lane>,
-    /// What bidirectional streams of moq-lite are for.
+    /// The purpose of each bidirectional stream of moq-lite.
     kinds: BTreeMap<StreamId, lite::BiStream>,
     events: Vec<Value>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Log {
 /// One direction of a stream.
 #[derive(Default)]
 struct Lane {
-    /// What came and is not understood yet.
+    /// Received bytes that are not parsed yet.
     bytes: Vec<u8>,
     state: State,
 }
@@ -42,14 +42,14 @@ struct Lane {
 enum State {
     #[default]
     Start,
-    /// What settles the version is next (moq-lite up to 02).
+    /// The messages that negotiate the version are next (moq-lite up to 02).
     Settle,
-    /// Control messages; how many there were.
+    /// Control messages, and the number of them so far.
     Messages(u64),
     /// The header of a group of moq-lite is next.
     GroupHeader,
     Objects(Objects),
-    /// Nothing that has an event.
+    /// Data without events.
     Ignored,
 }
 
@@ -57,11 +57,11 @@ enum State {
 struct Objects {
     group: u64,
     subgroup: u64,
-    /// The objects have properties (moq-transport).
+    /// Whether the objects have properties (moq-transport).
     properties: bool,
-    /// Number of the last one.
+    /// The number of the last object.
     last: Option<u64>,
-    /// Bytes of its payload that have not come.
+    /// Bytes of its payload that are missing.
     missing: u64,
 }
 
@@ -129,7 +129,7 @@ impl Log {
             let before = lane.bytes.len();
             match self.understand(id, created, &mut lane) {
                 Ok(taken) => drop(lane.bytes.drain(..taken)),
-                // What can't be read has no event.
+                // Unreadable data has no event.
                 Err(_) => lane.state = State::Ignored,
             }
             if matches!(lane.state, State::Ignored) {
@@ -142,7 +142,7 @@ impl Log {
         self.lanes.insert((id, created), lane);
     }
 
-    /// A group of moq-lite of one frame.
+    /// A group of moq-lite with one frame.
     fn datagram(&mut self, created: bool, bytes: &[u8]) {
         let Ok((head, len)) = lite::DatagramHead::decode(bytes, self.version) else { return };
         let data = json!({
@@ -156,7 +156,7 @@ impl Log {
         self.event("object_datagram", created, data);
     }
 
-    /// Looks at the front of a lane; how many bytes of it are done, 0 if more are needed.
+    /// Parses the front of a lane. Returns the number of bytes consumed, 0 if more are needed.
     fn understand(
         &mut self,
         id: StreamId,
@@ -168,7 +168,7 @@ impl Log {
                 let (state, taken) = self.begin(id, created, &lane.bytes)?;
                 lane.state = state;
                 if taken == 0 && matches!(lane.state, State::Messages(_) | State::Settle) {
-                    // There is no type before them.
+                    // These messages are not preceded by a stream type.
                     return self.understand(id, created, lane);
                 }
                 Ok(taken)
@@ -227,7 +227,7 @@ impl Log {
         self.event("stream_type_set", created, data);
     }
 
-    /// The type of a stream.
+    /// Parses the type of a stream.
     fn begin(
         &mut self,
         id: StreamId,
@@ -238,11 +238,11 @@ impl Log {
         match (self.draft, id.dir()) {
             (Some(_), Dir::Bi) => Ok((State::Messages(0), 0)),
             (Some(draft), Dir::Uni) => self.begin_uni(id, created, front, draft),
-            // The client's first one settles the version; the ids of QUIC are in order.
+            // The client's first stream negotiates the version. QUIC's stream ids are in order.
             (None, Dir::Bi) if lite::Features::of(self.version).settles && id.as_u64() == 0 => {
                 Ok((State::Settle, 0))
             }
-            // The answer on a stream that the other side opened has no type.
+            // The answer on a stream of the other side has no type.
             (None, Dir::Bi) if !is_ours => Ok((State::Messages(0), 0)),
             (None, dir) => {
                 let Some((number, len)) = smoq::coding::varint::read(front) else {
@@ -354,7 +354,7 @@ impl Log {
         self.event("control_message", created, data);
     }
 
-    /// CLIENT_SETUP or SERVER_SETUP, which says what is spoken from here on.
+    /// CLIENT_SETUP or SERVER_SETUP, which determines the version from here on.
     fn settle(&mut self, id: StreamId, created: bool, front: &[u8]) -> Result<usize, DecodeError> {
         let Some(framed) = lite::frame_settle(front, MAX_MESSAGE)? else { return Ok(0) };
         let end = framed.head + framed.body;
@@ -430,7 +430,7 @@ fn is_typed(
     }
 }
 
-/// What a message of moq-lite is called, and what is in it.
+/// The name and the fields of a message of moq-lite.
 fn lite_message(
     stream: Option<lite::BiStream>,
     is_request: bool,
@@ -491,7 +491,7 @@ fn lite_message(
         }
         (Some(BiStream::Goaway), _) => ("goaway", show(lite::Goaway::decode_body(body, version)?)),
         (Some(BiStream::Probe), _) => ("probe", show(lite::Probe::decode_body(body, version)?)),
-        // Frames, without a group's header.
+        // Frames without the header of a group.
         (Some(BiStream::Fetch), false) => return Err(DecodeError::NotInVersion),
     })
 }

@@ -1,9 +1,9 @@
 //! The networked examples, run the way their users run them.
 
+mod messages;
 mod run;
 #[cfg(unix)]
 mod signals;
-mod told;
 
 use run::{Running, example};
 

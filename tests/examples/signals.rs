@@ -29,7 +29,7 @@ fn a_stopped_clock_ends_its_broadcast_and_the_next_clock_is_shown() {
     {
         let mut publisher = relay.clock("publish", &["--version", version]);
         for subscriber in &mut subscribers {
-            subscriber.says("clock is there");
+            subscriber.says("clock is live");
             second(&subscriber.line());
         }
         publisher.says("speaks");
@@ -75,7 +75,7 @@ fn a_killed_and_restarted_clock_is_shown_at_once() {
         for _ in 0..2 {
             let publisher = relay.clock("publish", &["--version", version]);
             for subscriber in &mut subscribers {
-                subscriber.says("clock is there");
+                subscriber.says("clock is live");
                 second(&subscriber.line());
             }
             publisher.signal("KILL");
@@ -106,7 +106,7 @@ fn a_clock_can_be_stopped_while_it_dials() {
 fn a_stopped_game_prints_a_summary() {
     for signal in ["TERM", "INT"] {
         let mut game = Running::start(example("game_loop").arg("100000"));
-        assert_eq!(game.line(), "everybody is there");
+        assert_eq!(game.line(), "all players have joined");
         game.signal(signal);
         let ended = game.end();
         assert!(ended.status.success(), "{}", ended.status);

@@ -129,7 +129,7 @@ fn an_unusable_file_is_named() {
     fails("relay", &[&listen[..], &["--trace", &below]].concat(), &["traces", &below, "directory"]);
     fails("relay", &[&listen[..], &["--trace", empty]].concat(), &["traces", empty, "exists"]);
     fails("replay", &["no/such.trace"], &["can't read", "no/such.trace", "No such file"]);
-    fails("replay", &[empty], &[empty, "is no trace"]);
+    fails("replay", &[empty], &[empty, "is not a trace"]);
     let ended = run("demo", &["no/such.file"]);
     assert_eq!(ended.status.code(), Some(1));
     assert!(
@@ -148,7 +148,7 @@ fn a_missing_directory_for_traces_is_created() {
     let mut subscriber = relay.clock("subscribe", &[]);
     let _publisher = relay.clock("publish", &[]);
     // The relay has both sessions by now, and each of them has its file.
-    subscriber.says("clock is there");
+    subscriber.says("clock is live");
     let made: Vec<_> = traces.read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(made.len(), 2, "{made:?}");
 }
@@ -173,7 +173,7 @@ fn an_unreachable_port_is_named() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let url = format!("moqt://localhost:{}/", address.port());
-    let words = ["can't reach", &url, "tried for ", "timed out"];
+    let words = ["can't reach", &url, "after trying for ", "timed out"];
     fails("clock", &["publish", &url, "--insecure"], &words);
 }
 
