@@ -231,11 +231,11 @@ async fn burst_from<P: Peer, S: Peer>(
     // - moq-lite 0.16 knows no subscription any more for a group that arrives after the end;
     // - moq-net 0.3 tells its reader of the end as soon as the newest group is there, which with its own
     //   publisher is seldom before the others, with smoq's often.
-    let told_late = S::NAME == OLD || S::NAME == net03::Peer::NAME;
+    let ends_late = S::NAME == OLD || S::NAME == net03::Peer::NAME;
     // moq-lite 0.16 asks for a max age of 0, where a version can say that, by which the others send it
     // only what was the newest group when a stream could be opened.
     let skips = S::NAME == OLD && sender != OLD && !is_moqt(version);
-    if ends && !told_late {
+    if ends && !ends_late {
         track.finish().expect("finished");
     }
     while groups.len() < BURST_END as usize {
@@ -247,7 +247,7 @@ async fn burst_from<P: Peer, S: Peer>(
         }
     }
     if ends {
-        if told_late {
+        if ends_late {
             track.finish().expect("finished");
         }
         let (rest, end) = subscription.drain().await;
