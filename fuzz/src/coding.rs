@@ -1,4 +1,4 @@
-//! Decoding is total, and what it says is what encoding says.
+//! Decoding is total, and encoding a decoded value gives the same value again.
 
 use bytes::BytesMut;
 use smoq::coding::ietf::{
@@ -36,10 +36,10 @@ fn check(kind: Kind, data: &[u8], version: Version) {
     assert!(matches!(cut, Ok(Decoded::Short) | Err(DecodeError::Truncated)), "{cut:?}");
 
     let mut again = BytesMut::new();
-    message.encode(&mut again, version).expect("what was read can be written");
-    // But for the form of seven bytes, which is only read.
+    message.encode(&mut again, version).expect("a decoded message can be encoded");
+    // Except for the form of seven bytes, which is only read.
     if Features::of(version).form == Form::Quic {
-        assert!(again.len() <= len, "what is written is as short as can be");
+        assert!(again.len() <= len, "the encoding is the shortest one");
     }
     assert_eq!(kind.decode(&again, version), Ok(Decoded::Message(message, again.len())));
 }
@@ -57,9 +57,9 @@ fn check_message(data: &[u8], draft: &Draft) {
     let mut written = BytesMut::new();
     match message.encode(&mut written, draft) {
         Ok(()) => {}
-        // Larger integers than are written, and the message that is only read.
+        // Integers too large to be written, and the message that is only read.
         Err(EncodeError::BoundsExceeded | EncodeError::NotInVersion) => return,
-        Err(error) => panic!("what was read can be written: {error}"),
+        Err(error) => panic!("a decoded message can't be encoded: {error}"),
     }
     let framed = frame_message(&written, draft, 65_535).unwrap().expect("a whole message");
     let read = Message::decode(framed.kind, &written[framed.head..], draft).unwrap();
@@ -101,7 +101,7 @@ fn check_fetch(data: &[u8], draft: &'static Draft) {
 /// A datagram of moq-transport.
 fn check_datagram(data: &[u8], draft: &Draft) {
     let Ok(Some((head, at))) = DatagramHead::decode(data, draft) else { return };
-    // A payload of no bytes is read, but not written with what follows from the type.
+    // An empty payload is read, but can't be written with every type.
     let Ok(written) = head.encode(data.len() - at, draft) else { return };
     let again = [&written, &data[at..]].concat();
     assert_eq!(DatagramHead::decode(&again, draft), Ok(Some((head, written.len()))));

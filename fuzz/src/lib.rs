@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets, without libfuzzer: `tests/fuzz_replay.rs` of the crate runs them on
-//! everything that was kept.
+//! The bodies of the fuzz targets, without libFuzzer. `tests/fuzz_replay.rs` of the crate runs them on the
+//! corpus and on the regressions.
 
 mod coding;
 mod session_bytes;
@@ -10,12 +10,12 @@ pub fn coding(data: &[u8]) {
     coding::run(data);
 }
 
-/// Does what `data` says to one machine.
+/// Runs the operations encoded in `data` on one machine.
 pub fn session_bytes(data: &[u8]) {
     session_bytes::run(data);
 }
 
-/// Does what `data` says to two sessions and the applications at both ends.
+/// Runs the operations encoded in `data` on two sessions and the applications at both ends.
 pub fn session_ops(data: &[u8]) {
     session_ops::run(data);
 }

@@ -1,5 +1,5 @@
-//! One machine against a peer, an adapter, an application and a cache that do anything. Nothing panics,
-//! every call comes to an end, and what comes out keeps the machine's promises.
+//! One machine against a peer, an adapter, an application and a cache that do anything. No call panics, all
+//! work ends, and outputs keep the guarantees of the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -43,14 +43,14 @@ const LITE: [Version; 8] = [
 const DRAFTS: [Version; 2] = [Version::Moqt18, Version::Moqt16];
 
 const MAX_OPS: usize = 2_000;
-/// Calls after which a machine that is asked until it has nothing must have nothing.
+/// The number of calls after which a machine must have no more work.
 const MAX_CALLS: usize = 100_000;
 
-/// The rest of the input, from which everything is chosen.
+/// The rest of the input, which determines all choices.
 struct Choices<'a>(&'a [u8]);
 
 impl Choices<'_> {
-    /// 0 when the input is at its end.
+    /// 0 at the end of the input.
     fn byte(&mut self) -> u8 {
         let Some((byte, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
@@ -75,13 +75,13 @@ impl Choices<'_> {
             3 => Error::Old,
             4 => Error::NotFound,
             5 => Error::GoingAway,
-            6 => Error::ProtocolViolation("said the application"),
+            6 => Error::ProtocolViolation("reported by the application"),
             _ => Error::Internal,
         }
     }
 }
 
-/// A cache that says anything, but never the same for ever.
+/// A cache that answers anything, but not the same forever.
 struct Anything {
     state: u64,
     quiet: bool,
@@ -145,14 +145,14 @@ struct World<'a> {
     source: Anything,
     side: Side,
     now: Instant,
-    /// Streams that exist, of both sides, and how many of each kind.
+    /// The streams of both sides, and the number of each kind.
     streams: Vec<StreamId>,
     opened: [[u64; 2]; 2],
-    /// Our halves that may be written.
+    /// Our halves of streams that may be written.
     open: BTreeSet<StreamId>,
     stopped: BTreeSet<StreamId>,
     requests: Vec<RequestKey>,
-    /// Groups that come in, what is missing of the frame that began last, and for whom.
+    /// Incoming groups: the missing bytes of the last frame, and the subscription.
     groups: BTreeMap<GroupKey, (u64, Token)>,
     old_groups: Vec<GroupKey>,
     subscriptions: BTreeSet<Token>,
@@ -227,7 +227,7 @@ impl<'a> World<'a> {
             13 => drop(self.open()),
             14 => drop((self.datagram(), self.write())),
             _ => {
-                // The source may never come to an end: a few calls of each.
+                // The source may never end, so each is called only a few times.
                 for _ in 0..8 {
                     self.event();
                     self.action();
@@ -240,7 +240,7 @@ impl<'a> World<'a> {
         self.closed |= self.machine.is_closed();
     }
 
-    /// Everything that is there is taken; then there must be nothing.
+    /// Takes all outputs, after which there must be none.
     fn finish(&mut self) {
         self.choices.0 = &[];
         self.source.quiet = true;
@@ -250,9 +250,9 @@ impl<'a> World<'a> {
                 break;
             }
         }
-        assert!(!self.machine.has_work(), "it does not come to an end");
+        assert!(!self.machine.has_work(), "the machine still has work");
         if self.machine.is_closed() {
-            assert!(self.ended, "the end was not told");
+            assert!(self.ended, "no event for the end");
             assert_eq!(self.machine.poll_timeout(), None);
         } else {
             self.machine.apply(Command::Close { error: Error::Internal });
@@ -285,7 +285,7 @@ impl<'a> World<'a> {
     fn data_on(&mut self, id: StreamId) {
         let shape = self.choices.byte();
         let bytes = match shape & 0x7f {
-            // Much more than the input has.
+            // Far more than is in the input.
             0x7f => vec![0; 70_000].into(),
             0x60.. if Draft::of(self.version).is_some() => self.message(),
             len => self.choices.bytes(usize::from(len)),
@@ -294,7 +294,7 @@ impl<'a> World<'a> {
         self.machine.handle(self.now, Input::Data { id, bytes, fin: shape & 0x80 != 0 });
     }
 
-    /// Something that a peer of moq-transport may say, which bytes alone seldom are.
+    /// A message that a peer of moq-transport may send. Random bytes rarely are one.
     fn message(&mut self) -> Bytes {
         let draft = Draft::of(self.version).expect("a draft");
         let (kind, n) = (self.choices.below(24), u64::from(self.choices.byte()));
@@ -362,19 +362,19 @@ impl<'a> World<'a> {
                 let request = id.is_none().then_some(n);
                 Message::Goaway(Goaway { request, ..Goaway::default() })
             }
-            // A subgroup: header, and objects without properties.
+            // A subgroup: its header, and objects without properties.
             _ => {
                 let group = vec![0x18, n as u8 & 0x3f, code as u8 & 0x3f, 0, 0, 2, 1, 2, 0, 0, 0];
                 return group.into();
             }
         };
         let mut out = BytesMut::new();
-        // What a draft does not have is nothing.
+        // A message that the draft does not have stays empty.
         let _ = message.encode(&mut out, draft);
         out.freeze()
     }
 
-    /// One that exists, mostly the last ones; or none.
+    /// An existing stream, mostly one of the last, or a new one.
     fn stream(&mut self) -> StreamId {
         let choice = usize::from(self.choices.byte());
         let back = self.streams.len().checked_sub(1 + choice);
@@ -487,20 +487,20 @@ impl<'a> World<'a> {
 
     fn event(&mut self) -> bool {
         let Some(event) = self.machine.poll_event() else { return false };
-        assert!(!self.ended, "{event:?} behind the end");
+        assert!(!self.ended, "{event:?} after the end");
         match event {
             Event::Announced { path, hops, .. } => {
                 assert!(!hops.has_loop());
                 self.announced.insert(path);
             }
-            // With two prefixes a path may be known twice.
+            // With two prefixes a path may be announced twice.
             Event::Unannounced { path } => drop(self.announced.remove(&path)),
             Event::AnnounceRequested { request, .. }
             | Event::FetchRequested { request, .. }
             | Event::SubscribeRequested { request, .. }
             | Event::TrackOffered { request, .. }
             | Event::TrackRequested { request, .. } => {
-                assert!(!self.requests.contains(&request), "a key in use");
+                assert!(!self.requests.contains(&request), "the key is in use");
                 self.requests.push(request);
             }
             Event::SubscribeUpdated { request, .. } => assert!(self.requests.contains(&request)),
@@ -527,19 +527,19 @@ impl<'a> World<'a> {
                 self.old_groups.push(group);
             }
             Event::Frame { group, size, payload, .. } => {
-                let (missing, _) = self.groups.get_mut(&group).expect("a group that runs");
-                assert_eq!(*missing, 0, "the frame before is not whole");
+                let (missing, _) = self.groups.get_mut(&group).expect("an open group");
+                assert_eq!(*missing, 0, "the previous frame is incomplete");
                 *missing = size.checked_sub(payload.len() as u64).expect("at most its size");
             }
             Event::Payload { group, bytes } => {
-                let (missing, _) = self.groups.get_mut(&group).expect("a group that runs");
+                let (missing, _) = self.groups.get_mut(&group).expect("an open group");
                 assert!(!bytes.is_empty());
                 *missing = missing.checked_sub(bytes.len() as u64).expect("at most its size");
             }
             Event::GroupEnded { group, result } => {
-                // One that was stopped may have ended before.
+                // A stopped group may have ended before.
                 if let Some((missing, _)) = self.groups.remove(&group) {
-                    assert!(result.is_err() || missing == 0, "not whole");
+                    assert!(result.is_err() || missing == 0, "an incomplete frame");
                 }
             }
             Event::SubscribeEnded { subscription, .. } => {
@@ -556,7 +556,7 @@ impl<'a> World<'a> {
         let Some(action) = self.machine.poll_action() else { return false };
         match action {
             Action::Close { .. } => assert!(self.machine.is_closed()),
-            Action::Reset { id, .. } => assert!(self.open.remove(&id), "{id} is over"),
+            Action::Reset { id, .. } => assert!(self.open.remove(&id), "{id} is closed"),
             Action::Stop { id, .. } => {
                 assert!(self.streams.contains(&id));
                 assert!(self.stopped.insert(id), "{id} was stopped before");
@@ -572,9 +572,9 @@ impl<'a> World<'a> {
     fn open(&mut self) -> bool {
         let answer = self.choices.byte();
         let Some(open) = self.machine.poll_open(&mut self.source) else { return false };
-        assert!(!self.closed, "a stream behind the end");
+        assert!(!self.closed, "a stream after the end");
         match answer {
-            // Dropped without an answer; the choices end with 0, so that this does, too.
+            // Dropped without an answer. The choices end with 0, so this ends as well.
             0xf0.. => {}
             0xe0.. => open.blocked(),
             _ => {
@@ -591,7 +591,7 @@ impl<'a> World<'a> {
 
     fn datagram(&mut self) -> bool {
         let Some(datagram) = self.machine.poll_datagram(&mut self.source) else { return false };
-        assert!(!self.closed, "a datagram behind the end");
+        assert!(!self.closed, "a datagram after the end");
         assert!(datagram.size() < 0x20 << 3 && !datagram.header().is_empty());
         match self.choices.byte() {
             0xf0.. => {}
@@ -604,10 +604,10 @@ impl<'a> World<'a> {
     fn write(&mut self) -> bool {
         let answer = self.choices.byte();
         let Some(mut write) = self.machine.poll_write(&mut self.source) else { return false };
-        assert!(!self.closed, "bytes behind the end");
+        assert!(!self.closed, "bytes after the end");
         let (id, len, fin) = (write.id(), write.len(), write.fin());
-        assert!(self.open.contains(&id), "{id} is over");
-        assert!(len > 0 || fin, "nothing is not offered");
+        assert!(self.open.contains(&id), "{id} is closed");
+        assert!(len > 0 || fin, "an empty write");
         assert_eq!(write.chunks().iter().map(Bytes::len).sum::<usize>(), len);
         match answer {
             0xf0.. => {}
@@ -623,7 +623,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Limits that are soon reached.
+/// Small limits.
 fn small() -> Limits {
     let mut limits = Limits::default();
     limits.frame_bytes = 50;

@@ -1,7 +1,7 @@
-//! Two sessions joined in memory, and applications at both ends that do anything that is legal, in any
-//! order, over links that are anything. What readers see is held against what was written: frames in
-//! order and as written, no group twice, a clean end only where there was one, everything where
-//! everything was asked for. Work comes to an end, and nothing is left when all let go.
+//! Two sessions joined in memory, with applications at both ends that do anything legal, in any order, over
+//! any link. What readers receive is compared with what was written: frames in order and unchanged, no
+//! group twice, a clean end only where there was one, and everything if everything was requested. All work
+//! ends, and no state is left once everything is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -36,16 +36,16 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 const MAX_OPS: usize = 300;
-/// Far longer than a run: nothing is given up for its age, unless a reader says so.
+/// Far longer than a run: nothing expires unless a reader requests it.
 const LONG: Duration = Duration::from_secs(36_000);
-/// What a track is called says what its readers want.
-/// From here on paths are not announced.
+/// The names of the tracks determine the subscriptions of their readers.
+/// The first path that is not announced.
 const ON_DEMAND: u8 = 3;
-/// Below which they are answered for, at each side.
+/// The prefixes of the handlers for such paths, one for each side.
 const STORES: [&str; 2] = ["near/store", "far/store"];
 const NAMES: [&str; 4] = ["all-0", "all-1", "some-0", "some-1"];
 
-/// Tells what was done when a check fails.
+/// Prints the operations when a check fails.
 struct Story<'a>(&'a Shape, &'a [Op]);
 
 impl Drop for Story<'_> {
@@ -61,11 +61,11 @@ impl Drop for Story<'_> {
 struct Shape {
     version: Version,
     link: Link,
-    /// It begins with tracks that are announced and read.
+    /// Whether the run begins with tracks that are announced and read.
     is_under_way: bool,
-    /// Limits are soon reached: readers may miss what they asked for, and all else still holds.
+    /// Whether limits are small: readers may then miss groups, and everything else must hold.
     is_tight: bool,
-    /// Whether the two say who they are.
+    /// Whether both sides have a known hop.
     are_known: bool,
 }
 
@@ -82,16 +82,16 @@ impl Shape {
             2 => Link::hostile(seed),
             _ => Link::byte_by_byte(seed),
         };
-        // Set-up takes one in some versions; groups that nobody ends take the others.
+        // In some versions SETUP takes a stream, and groups that are never ended take the others.
         link.uni_streams = link.uni_streams.min(2 + u64::from(kind >> 4));
         Self { version, link, is_under_way: kind & 4 != 0, is_tight: kind & 8 != 0, are_known }
     }
 }
 
-/// One thing that somebody does. Numbers choose among what there is, so that each is always legal.
+/// An operation. Numbers choose among the existing objects, so it is always legal.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// If there is one at the path, it is replaced, and lives on.
+    /// If the path has a broadcast, it is replaced but stays alive.
     Announce {
         side: usize,
         path: u8,
@@ -124,7 +124,7 @@ enum Op {
         group: usize,
         size: usize,
     },
-    /// The rest of it, or a part.
+    /// The rest of the frame, or part of it.
     Continue {
         frame: usize,
         size: usize,
@@ -138,16 +138,16 @@ enum Op {
         name: usize,
         want: u8,
     },
-    /// Somebody answers for what is not announced, or nobody any more.
+    /// Registers or drops a handler for paths that are not announced.
     Store {
         side: usize,
     },
-    /// Looks at what was asked for, and answers one: finished is accepted.
+    /// Takes the pending requests, and answers one. `Finish` accepts it.
     Answer {
         which: usize,
         how: How,
     },
-    /// As `Subscribe`, but for a path that is only answered for: asked of the session, or of the origin.
+    /// Like `Subscribe`, but for a path with only a handler: requested from the session or from the origin.
     Ask {
         side: usize,
         path: u8,
@@ -167,12 +167,12 @@ enum Op {
     },
     Steps(usize),
     Advance(Duration),
-    /// Asks for the other end's path, or not any more, and tells that end how it is.
+    /// Starts or stops PROBE, and reports the path at the other end.
     Probe {
         side: usize,
         rate: u64,
     },
-    /// How much goes at a time, and how many guards are dropped.
+    /// Changes how much is written at once, and how many guards are dropped.
     Squeeze {
         max: usize,
         drops: u64,
@@ -245,14 +245,14 @@ impl Op {
     }
 }
 
-/// The frame `index` of a group: who wrote it stands in front, and all of it follows from that.
+/// Frame `index` of a group. The payload follows from its origin, which it begins with.
 fn payload(track: usize, sequence: u64, index: usize, size: usize) -> Vec<u8> {
     let head = [track as u8, sequence as u8, index as u8];
     let fill = (0..).map(|at: usize| (at * 31 + index * 7 + sequence as usize) as u8);
     head.into_iter().chain(fill).take(3.max(size)).collect()
 }
 
-/// What was written, of one track.
+/// The written groups of one track.
 struct Written {
     side: usize,
     path: u8,
@@ -263,19 +263,19 @@ struct Written {
 
 #[derive(Default)]
 struct WrittenGroup {
-    /// Timestamp and payload of those that are whole.
+    /// Timestamp and payload of the complete frames.
     frames: Vec<(u64, Vec<u8>)>,
     end: Option<Result<(), Error>>,
 }
 
-/// A group that is being written: of which track, its number, and its handle.
+/// An open group: its track, its number, and its handle.
 struct Writing {
     track: usize,
     sequence: u64,
     group: GroupProducer,
 }
 
-/// A frame that is being written.
+/// An open frame.
 struct Streaming {
     track: usize,
     sequence: u64,
@@ -289,13 +289,13 @@ struct Reader {
     path: u8,
     name: usize,
     consumer: TrackConsumer,
-    /// It asks for groups only when it was woken, and so for the frames of each.
+    /// The reader is polled only after it was woken, for groups and for the frames of each.
     alarm: Alarm,
-    /// From whose track the frames are, once one was seen.
+    /// The track that wrote the frames, once one was seen.
     track: Option<usize>,
     seen: BTreeSet<u64>,
     groups: Vec<(GroupConsumer, usize, Alarm)>,
-    /// How each group ended.
+    /// The end of each group.
     ended: BTreeMap<u64, Result<(), Error>>,
     end: Option<Result<(), Error>>,
 }
@@ -313,12 +313,12 @@ impl Kept {
         })
     }
 
-    /// A bare machine that is given the same does the same.
+    /// A bare machine with the same inputs has the same outputs.
     fn check(&self) {
         let bytes = self.0.lock().unwrap();
         let mut replay = Replay::new(&bytes).expect("a trace");
         for step in &mut replay {
-            step.expect("what was recorded");
+            step.expect("a recorded step");
         }
         assert!(replay.is_closed());
     }
@@ -328,32 +328,32 @@ struct World {
     version: Version,
     pair: Pair<Driver, Driver>,
     sessions: [Session; 2],
-    /// What each end publishes, and what it sees of the other.
+    /// The origin of each end, and its view of the other one.
     local: [OriginProducer; 2],
     remote: [OriginProducer; 2],
-    /// Those that live; of those at one path the last one is shown.
+    /// The live broadcasts. Of those at one path the last one is announced.
     broadcasts: Vec<(usize, u8, BroadcastProducer)>,
-    /// Producers, and which track of `written` that is.
+    /// Producers with the index of their track in `written`.
     tracks: Vec<(usize, TrackProducer)>,
     written: Vec<Written>,
     groups: Vec<Writing>,
     frames: Vec<Streaming>,
     readers: Vec<Reader>,
-    /// Who answers for what is not announced, and for what.
+    /// The handlers for paths that are not announced.
     stores: [Option<OriginDynamic>; 2],
     asked: Vec<(usize, BroadcastRequest)>,
-    /// Who wants to know of the other end's path, and how fast that was said to be.
+    /// The PROBE handles, and the last rate reported for each.
     probes: [(Option<Probe>, u64); 2],
-    /// Somebody ended the session.
+    /// Whether an application has ended the session.
     is_ending: bool,
     is_tight: bool,
     traces: [Kept; 2],
-    /// What both ends and all origins remember when nothing was done.
+    /// The census of both ends and of all origins before the first operation.
     unused: Vec<Census>,
     time: u64,
 }
 
-/// Limits that are soon reached.
+/// Small limits.
 fn tight() -> Limits {
     let mut limits = Limits::default();
     limits.announcements = 2;
@@ -377,7 +377,7 @@ fn path(side: usize, path: u8) -> String {
     format!("{prefix}/{path}")
 }
 
-/// The last one half of the time, so that one gets much; else any.
+/// The last one half of the time, so that one object gets much, and otherwise any.
 fn choose(len: usize, which: usize) -> Option<usize> {
     let last = len.checked_sub(1)?;
     Some(if which < 128 { last } else { which % len })
@@ -473,21 +473,21 @@ impl World {
             Op::EndTrack { which, how } => {
                 let Some((at, mut track)) = take(&mut self.tracks, which) else { return };
                 match how {
-                    // It may have been finished before, and then it stays so.
+                    // A track that was finished before stays finished.
                     How::Finish => drop(track.finish()),
                     How::Abort(code) => track.abort(Error::App(code)),
                     How::Drop => {}
                 }
                 self.written[at].end.get_or_insert(how);
                 if how == How::Finish {
-                    // It is served as long as somebody holds on to it.
+                    // The track is served as long as its producer lives.
                     self.tracks.push((at, track));
                 }
             }
             Op::CreateGroup { track, ahead } => {
                 let Some((at, track)) = pick(&mut self.tracks, track) else { return };
                 let edge = track.latest().map_or(0, |latest| latest + 1);
-                // The next one, or another one near by.
+                // The next one, or one near it.
                 let sequence = match ahead % 8 {
                     0 => edge + 2,
                     1 => edge.saturating_sub(2),
@@ -495,7 +495,7 @@ impl World {
                 };
                 if let Ok(producer) = track.create_group(sequence) {
                     let written = &mut self.written[*at];
-                    // Readers were told the end, and would not see what fills a gap.
+                    // Readers know the end and would not receive a group in a gap.
                     assert_ne!(written.end, Some(How::Finish), "group {sequence}");
                     written.groups.insert(sequence, WrittenGroup::default());
                     self.groups.push(Writing { track: *at, sequence, group: producer });
@@ -584,7 +584,7 @@ impl World {
                     0 => self.sessions[side].request_broadcast(&*whole),
                     _ => match self.remote[side].consume().try_request_broadcast(&whole) {
                         Poll::Ready(found) => found,
-                        Poll::Pending => panic!("nobody answers here"),
+                        Poll::Pending => panic!("this never waits"),
                     },
                 };
                 let want = wants(name, want);
@@ -597,11 +597,11 @@ impl World {
                 if let Some(reader) = pick(&mut self.readers, reader) {
                     let want = wants(reader.name, want);
                     if want.start != reader.consumer.subscription().start {
-                        // It goes there, back as well.
+                        // The cursor moves, backwards as well.
                         reader.seen.clear();
                     }
                     reader.consumer.update(want);
-                    // What it wants now may be there.
+                    // The groups that it wants now may exist already.
                     reader.alarm = Alarm::new();
                 }
             }
@@ -632,10 +632,10 @@ impl World {
                 (link.max_write, link.max_read, link.drop_guards) = (max, max, drops * 2);
             }
             Op::GoAway { side, timeout } => {
-                // Over before anything is checked.
+                // The session is closed before anything is checked.
                 self.is_ending = true;
                 let goaway = Goaway::default().timeout(timeout);
-                self.sessions[side].go_away(goaway).expect("it names no place");
+                self.sessions[side].go_away(goaway).expect("a GOAWAY without a URI");
             }
             Op::EndSession { side, how } => {
                 self.is_ending = true;
@@ -666,7 +666,7 @@ impl World {
                 group.abort(Error::App(code));
                 Err(Error::App(code))
             }
-            // A frame that is being written holds it.
+            // An open frame keeps the group.
             How::Drop
                 if self.frames.iter().any(|it| (it.track, it.sequence) == (track, sequence)) =>
             {
@@ -677,7 +677,7 @@ impl World {
         record(&mut self.written, track, sequence).end.get_or_insert(end);
     }
 
-    /// A frame that does not become whole ends its group.
+    /// An incomplete frame ends its group.
     fn lose(&mut self, frame: Streaming) {
         let record = record(&mut self.written, frame.track, frame.sequence);
         record.end.get_or_insert(Err(Error::Dropped));
@@ -690,14 +690,14 @@ impl World {
         self.census()
     }
 
-    /// What both ends and all origins remember.
+    /// The census of both ends and of all origins.
     fn census(&self) -> Vec<Census> {
         let drivers = [&self.pair.client, &self.pair.server].map(Driver::census);
         let origins = self.local.iter().chain(&self.remote).map(OriginProducer::census);
         drivers.into_iter().chain(origins).collect()
     }
 
-    /// Lets everything happen that can, with all timers of requests and stragglers.
+    /// Runs until everything has happened, including the timers of requests and stragglers.
     fn settle(&mut self) {
         self.pair.run_until_idle();
         self.pair.advance(Duration::from_secs(4));
@@ -710,7 +710,7 @@ impl World {
         while let Some(frame) = self.frames.pop() {
             self.lose(frame);
         }
-        // Who still waits for a broadcast is refused.
+        // Readers that still wait for a broadcast are refused.
         (self.stores, self.asked) = Default::default();
         while let Some(writing) = self.groups.pop() {
             self.end_group(writing, How::Drop);
@@ -730,11 +730,11 @@ impl World {
         self.sessions[0].close(Error::SessionClosed);
         self.settle();
         for session in &mut self.sessions {
-            assert!(session.try_closed().is_ready(), "a session goes on");
+            assert!(session.try_closed().is_ready(), "a session is still open");
             assert_eq!(gauges(session), [0; 5]);
         }
         for census in self.census() {
-            assert!(census.is_empty(), "behind the end: {census:?}");
+            assert!(census.is_empty(), "state after the end: {census:?}");
         }
         for trace in &self.traces {
             trace.check();
@@ -744,12 +744,11 @@ impl World {
     fn check_sessions(&mut self) {
         for session in &mut self.sessions {
             let closed = session.try_closed();
-            assert!(self.is_ending || closed.is_pending(), "closed by itself: {closed:?}");
+            assert!(self.is_ending || closed.is_pending(), "closed without a reason: {closed:?}");
         }
     }
 
-    /// Each end sees what the other one publishes, and nothing else; where one was replaced it is the
-    /// newest one.
+    /// Each end sees exactly the broadcasts of the other one, and at a path with several the newest.
     fn check_announced(&mut self) {
         if self.is_ending || self.is_tight {
             return;
@@ -760,29 +759,29 @@ impl World {
         let marked = newest.into_iter().map(|((side, at), broadcast)| {
             let track = broadcast.create_track("newest").unwrap();
             let seen = self.remote[1 - side].consume().get_broadcast(&*path(side, at));
-            let seen = seen.unwrap_or_else(|| panic!("{} is not seen", path(side, at)));
+            let seen = seen.unwrap_or_else(|| panic!("{} is not visible", path(side, at)));
             (seen.subscribe_track("newest", Subscription::default()), track)
         });
         let marked: Vec<_> = marked.collect();
         self.settle();
         for (reader, _track) in marked {
             let refused = reader.unwrap().try_closed();
-            assert!(refused.is_pending(), "an older one is seen: {refused:?}");
+            assert!(refused.is_pending(), "an older broadcast is visible: {refused:?}");
         }
         self.settle();
         for (side, remote) in self.remote.iter().enumerate() {
             for at in 0..3 {
                 let is_there = self.broadcasts.iter().any(|it| (it.0, it.1) == (1 - side, at));
                 let seen = remote.consume().get_broadcast(&*path(1 - side, at));
-                assert_eq!(seen.is_some(), is_there, "{} seen by {side}", path(1 - side, at));
+                assert_eq!(seen.is_some(), is_there, "{} visible at {side}", path(1 - side, at));
             }
         }
     }
 
-    /// Who wants to know of the path knows what was told last, or that it can't.
+    /// A PROBE handle knows the last report, or that there is none.
     fn check_probes(&mut self) {
         if self.probes.iter().any(|(probe, _)| probe.is_some()) {
-            // The least change is told after 10 s.
+            // The smallest change is reported after 10 s.
             self.pair.advance(Duration::from_secs(11));
         }
         let can_tell = (Version::Lite03..=Version::Lite07Wip).contains(&self.version);
@@ -803,14 +802,14 @@ impl World {
         }
     }
 
-    /// What must have come when everything has come that will.
+    /// Checks that a reader has everything that must have arrived.
     fn check_reader(&self, reader: &Reader) {
         let tracks = self.written.iter().enumerate().filter(|(_, it)| {
             (it.side, it.path, it.name) == (1 - reader.side, reader.path, reader.name)
         });
         let tracks: Vec<_> = tracks.map(|(at, _)| at).collect();
         if self.is_ending {
-            assert!(reader.end.is_some(), "a reader waits for a session that is over");
+            assert!(reader.end.is_some(), "a reader waits for a closed session");
             return;
         }
         if self.is_tight {
@@ -820,10 +819,10 @@ impl World {
             (Some(track), _) => track,
             (None, [only]) => *only,
             (None, []) => {
-                assert!(matches!(reader.end, Some(Err(_))), "{:?} of no track", reader.end);
+                assert!(matches!(reader.end, Some(Err(_))), "{:?} of a missing track", reader.end);
                 return;
             }
-            // One of several, and it is not known which.
+            // One of several tracks, and it is unknown which.
             (None, _) => return,
         };
         let written = &self.written[track];
@@ -836,7 +835,7 @@ impl World {
             }
             Some(How::Drop) => assert!(matches!(reader.end, Some(Err(_))), "{:?}", reader.end),
             Some(How::Finish) => assert_eq!(reader.end, Some(Ok(())), "the end of the track"),
-            None => assert_eq!(reader.end, None, "the track goes on"),
+            None => assert_eq!(reader.end, None, "the track has not ended"),
         }
         if matches!(written.end, None | Some(How::Finish)) {
             let asked_from = match self.asks_from_zero() {
@@ -846,7 +845,7 @@ impl World {
             for (sequence, group) in &written.groups {
                 let seen = reader.ended.get(sequence);
                 match &group.end {
-                    // What was there before was not asked for.
+                    // Earlier groups were not requested.
                     _ if seen.is_none() && sequence < asked_from => {}
                     Some(Ok(())) => assert_eq!(seen, Some(&Ok(())), "group {sequence}"),
                     Some(Err(Error::App(code))) => {
@@ -859,7 +858,7 @@ impl World {
         }
     }
 
-    /// Whether a subscription can say that it wants everything. moq-lite 01 and 02 can't.
+    /// Whether a subscription can request all groups. moq-lite 01 and 02 can't.
     fn asks_from_zero(&self) -> bool {
         !matches!(self.version, Version::Lite01 | Version::Lite02)
     }
@@ -869,13 +868,13 @@ impl World {
             assert_eq!(origin.cached_bytes(), 0, "bytes in the cache");
         }
         for session in &self.sessions {
-            assert_eq!(gauges(session), [0; 5], "what is served, read, announced, sent, received");
+            assert_eq!(gauges(session), [0; 5], "serving, reading, announced, sent, received");
         }
         let timers = (0..20).take_while(|_| self.pair.sleep_to_deadline()).count();
         assert!(timers < 20, "an idle session has a timer");
         if !self.is_ending {
             for (census, unused) in self.census().iter().zip(&self.unused) {
-                assert_eq!(census.beyond(unused), [], "as if nothing had been done");
+                assert_eq!(census.beyond(unused), [], "state that was not there before");
             }
         }
     }
@@ -897,12 +896,12 @@ impl Reader {
         Self { side, path, name, consumer, alarm, track, seen, groups, ended, end }
     }
 
-    /// It came when the track was not there any more, or not yet.
+    /// The track had ended before the subscription arrived, or did not exist yet.
     fn was_refused(&self) -> bool {
         self.track.is_none() && matches!(self.end, Some(Err(_)))
     }
 
-    /// Reads at most so many frames, as many as there are.
+    /// Reads up to this many frames.
     fn read(&mut self, mut frames: usize, version: Version, written: &[Written]) {
         while self.end.is_none() {
             match self.alarm.poll(|cx| self.consumer.poll_recv_group(cx)) {
@@ -940,7 +939,7 @@ impl Reader {
                     if let (Ok(()), Some(track)) = (&end, self.track) {
                         let group = &written[track].groups[&sequence];
                         let whole = index == group.frames.len() && group.end == Some(Ok(()));
-                        assert!(whole, "a clean end of group {sequence} behind {index} frames");
+                        assert!(whole, "a clean end of group {sequence} after {index} frames");
                     }
                     self.ended.insert(sequence, end);
                 }
@@ -963,7 +962,10 @@ impl Reader {
         assert_eq!((of.side, of.path, of.name), (1 - self.side, self.path, self.name));
         let frames = &of.groups.get(&sequence).expect("a group that was written").frames;
         let (time, bytes) = frames.get(index).expect("a frame that was written");
-        assert!(bytes == payload, "frame {index} of group {sequence} is not what was written");
+        assert!(
+            bytes == payload,
+            "frame {index} of group {sequence} differs from what was written"
+        );
         if matches!(version, Version::Lite05 | Version::Lite06 | Version::Lite07Wip) {
             assert_eq!(timestamp, *time, "frame {index} of group {sequence}");
         }

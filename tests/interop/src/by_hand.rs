@@ -1,15 +1,15 @@
-//! A client of moq-transport that is written by hand, for what the peers never ask each other.
+//! A hand-written client of moq-transport, for requests that the peers never send each other.
 
 use bytes::{Buf, BufMut};
 use quinn::{Connection, ReadError, ReadExactError, RecvStream, SendStream};
 
 use crate::{peers::Listener, quic, within};
 
-/// A session in draft 16 or 18 that asks for tracks and looks at the refusals.
+/// A session in draft 16 or 18 that requests tracks and records the refusals.
 pub struct Client {
     connection: Connection,
     draft: Draft,
-    /// In 16 everything is on one stream, in 18 the set-up is, which must stay open.
+    /// In 16 everything is on one stream. In 18 SETUP is, and the stream must stay open.
     control: (SendStream, Option<RecvStream>),
 }
 
@@ -19,17 +19,17 @@ enum Draft {
     D18,
 }
 
-/// What came instead of a subscription.
+/// The refusal of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// REQUEST_ERROR, with its code.
     Error(u64),
-    /// RESET_STREAM, with the code on the wire, if it overtook that.
+    /// RESET_STREAM, with the code on the wire, if it overtook REQUEST_ERROR.
     Reset(u64),
 }
 
 impl Client {
-    /// Connects, with an empty set-up but for what the draft demands.
+    /// Connects with a SETUP that has only what the draft demands.
     pub async fn connect(listener: &Listener, version: &str) -> Self {
         let draft = match version {
             "moqt-16" => Draft::D16,
@@ -85,26 +85,26 @@ impl Client {
         };
         let body = match answer {
             Ok((0x05, body)) => body,
-            Ok((kind, _)) => panic!("not REQUEST_ERROR but {kind:#x}"),
+            Ok((kind, _)) => panic!("expected REQUEST_ERROR, got {kind:#x}"),
             Err(ReadExactError::ReadError(ReadError::Reset(code))) => {
                 return Refusal::Reset(code.into_inner());
             }
-            Err(error) => panic!("no answer but {error}"),
+            Err(error) => panic!("expected an answer, got {error}"),
         };
         let mut body = &body[..];
         let code = self.draft.varint(&mut body);
         let _retry = self.draft.varint(&mut body);
         let reason = self.draft.varint(&mut body);
-        assert_eq!(body.len() as u64, reason, "something behind the reason");
+        assert_eq!(body.len() as u64, reason, "bytes after the reason");
         Refusal::Error(code)
     }
 
-    /// Whether the session is still there.
+    /// Whether the session is open.
     pub fn is_open(&self) -> bool {
         self.connection.close_reason().is_none()
     }
 
-    /// The answer to a request, without its id; what else comes on the stream is passed over.
+    /// The answer to a request, without its id. Other messages on the stream are skipped.
     async fn answer_16(recv: &mut RecvStream, id: u64) -> Result<(u64, Vec<u8>), ReadExactError> {
         const ANSWERS: [u64; 2] = [0x04, 0x05];
         loop {
@@ -118,7 +118,7 @@ impl Client {
 }
 
 impl Draft {
-    /// A message's type and body. Its type takes one byte where it matters.
+    /// The type and body of a message. The types that matter take one byte.
     async fn message(self, recv: &mut RecvStream) -> Result<(u64, Vec<u8>), ReadExactError> {
         let mut head = [0; 3];
         recv.read_exact(&mut head).await?;
@@ -127,7 +127,7 @@ impl Draft {
         Ok((head[0].into(), body))
     }
 
-    /// The form of RFC 9000 in 16; in 18 the leading ones of the first byte count the bytes to follow.
+    /// The form of RFC 9000 in 16. In 18 the leading ones of the first byte count the bytes that follow.
     fn varint(self, buf: &mut impl Buf) -> u64 {
         let first = buf.get_u8();
         let (more, value) = match self {

@@ -3,15 +3,17 @@
 //! Raw QUIC means: no HTTP/3, no WebTransport, the ALPN is the version (`moq-lite-04`).
 //!
 //! - [`peers`]: `peers::lite016` (moq-lite 0.16.3), `peers::net03` (moq-net 0.3.18), `peers::cf017`
-//!   (moq-transport 0.17.0) and smoq itself by both of its adapters, behind one small trait, [`peers::Peer`].
-//! - [`suite`]: the tests, each written once and run with any peers; [`suite_modern`]: those of what came with moq-lite 05.
-//! - [`by_hand`]: a client of moq-transport that asks for what the peers never ask.
-//! - [`quic`]: the quinn endpoints that the peers use, for use by our own side as well.
+//!   (moq-transport 0.17.0) and smoq itself with both of its adapters, behind one small trait,
+//! [`peers::Peer`].
+//! - [`suite`]: the tests, each written once and run with any peers; [`suite_modern`]: those for the
+//!   features of moq-lite 05.
+//! - [`by_hand`]: a client of moq-transport for requests that the peers never send.
+//! - [`quic`]: the quinn endpoints that the peers use, for our own side as well.
 //! - [`certs`]: a self-signed certificate, and a verifier that accepts any.
 //! - [`payload`]: cheap deterministic frames.
 //!
-//! Every wait is bounded: [`within`] panics after [`PATIENCE`] and says what was waited for. Only
-//! the peers' own refusals and errors come back as a [`peers::Failure`].
+//! Every wait is bounded: [`within`] panics after [`PATIENCE`] and names the event. Only the peers' own
+//! refusals and errors are returned as a [`peers::Failure`].
 
 pub mod by_hand;
 pub mod certs;
@@ -27,7 +29,7 @@ use std::{future::Future, time::Duration};
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Awaits `future`, panicking with the name of what was waited for after [`PATIENCE`].
+/// Awaits `future`, and panics with `what` after [`PATIENCE`].
 pub async fn within<T>(what: impl std::fmt::Display, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,

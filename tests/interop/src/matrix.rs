@@ -11,7 +11,7 @@ macro_rules! tests {
     )*};
 }
 
-/// All tests of `P` and `S` in one version that need nobody between.
+/// All tests of `P` and `S` in one version without a relay.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! direct_tests {
@@ -29,7 +29,7 @@ macro_rules! direct_tests {
     };
 }
 
-/// All tests of a publisher and a subscriber in one version, but for those with a relay.
+/// All tests of a publisher and a subscriber in one version, without a relay.
 #[macro_export]
 macro_rules! direct {
     ($($name:ident: $publisher:ident, $subscriber:ident, $version:literal;)*) => {$(
@@ -63,7 +63,7 @@ macro_rules! matrix {
     )*};
 }
 
-/// A session that the publisher closes gently delivers what was written before.
+/// A session that the publisher closes gracefully delivers everything written before.
 #[macro_export]
 macro_rules! closes {
     ($($name:ident: $publisher:ident, $subscriber:ident, $version:literal;)*) => {

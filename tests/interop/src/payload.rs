@@ -1,4 +1,4 @@
-//! Frames whose content follows from a seed and a length, cheap to make and to compare.
+//! Frames whose content follows from a seed and a length, cheap to create and to compare.
 
 use bytes::Bytes;
 

@@ -1,6 +1,6 @@
 //! Tests for any two or three peers, to be instantiated by [`matrix!`](crate::matrix!).
 //!
-//! Where a peer does something of its own, the test says so by its name.
+//! Where one peer deviates, the test names it.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -64,8 +64,8 @@ fn publish<P: Peer>(publisher: &P) -> (P::Broadcast, <P::Broadcast as Broadcast>
     (broadcast, track)
 }
 
-/// For groups one by one, which are the newest when they are written: no other has to be young enough.
-/// In 03 and 04 moq-net waits so long for stragglers behind a track's end, as no count tells it that
+/// Options for single groups, each the newest when it is written, so that older ones need no time. In 03
+/// and 04 moq-net waits as long for stragglers after the end of a track, because no count tells it that
 /// there are none.
 fn options() -> Options {
     Options { max_age: Duration::from_millis(300), ..Options::default() }
@@ -81,7 +81,7 @@ fn check(group: &Group, sequence: u64, sizes: &[usize]) {
     payload::check(sequence, &group.frames, sizes);
 }
 
-/// Announce, refuse what is unknown, 100 groups one by one, a clean end, unannounce.
+/// Announce, refuse unknown names, 100 single groups, a clean end, unannounce.
 pub async fn round_trip<P: Peer, S: Peer>(version: &str, dials: Dials) {
     let (publisher, subscriber) = (P::new(), S::new());
     let session = connect(&publisher, &subscriber, version, dials).await;
@@ -116,7 +116,7 @@ pub async fn round_trip<P: Peer, S: Peer>(version: &str, dials: Dials) {
     drop(session);
 }
 
-/// Whether a clean end of the publisher's is one for the subscriber.
+/// Whether a subscriber sees the publisher's clean end as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
     Always,
@@ -151,25 +151,25 @@ fn notices_gone<P: Peer, S: Peer>(version: &str, dials: Dials) -> bool {
     subscriber.notices_gone && publisher.withdraws_initial && (subscriber.hears_fin || !by_fin)
 }
 
-/// Nothing came any more but, where the end is told as a failure, that failure.
+/// Checks that nothing follows, except for the failure where a clean end is reported as one.
 fn assert_ended(rest: &[Group], end: Result<(), Failure>, ends: Ends) {
     if ends == Ends::Always || ends == Ends::Sometimes && end.is_ok() {
         assert_eq!(rest.len(), 0, "groups after the last");
         assert_eq!(end, Ok(()));
     } else {
-        // It may take the mark of the end for a group that breaks off.
+        // It may take the marker of the end for a group that is aborted.
         let empty = |group: &Group| group.frames.is_empty() && group.end.is_err();
         assert!(rest.iter().all(empty), "groups after the last");
         println!("a finished track: {}", end.expect_err("a clean end is not known"));
     }
 }
 
-/// The group before the burst, and where the burst ends.
+/// The group before the burst, and the number after the burst.
 const PACED: u64 = 1;
 const BURST_END: u64 = PACED + 100;
 
-/// After a first group, 100 small ones at once arrive in any order. What is missing in the end
-/// was skipped by a rule, and a publisher that counts has counted it.
+/// After a first group, 100 small ones written at once arrive in any order. Missing groups were skipped by
+/// a rule, and a publisher that counts has counted them.
 pub async fn burst<P: Peer, S: Peer>(version: &str) {
     let (publisher, subscriber) = (P::new(), S::new());
     let session = connect(&publisher, &subscriber, version, Dials::Publisher).await;
@@ -189,7 +189,7 @@ pub async fn burst<P: Peer, S: Peer>(version: &str) {
     }
 }
 
-/// The same through a third peer, each side in a version of its own, but without the track's end.
+/// The same through a relay, with a version for each side, but without the end of the track.
 pub async fn relayed_burst<P: Peer, R: Peer, S: Peer>(up: &str, down: &str) {
     log();
     let (publisher, relay, subscriber) = (P::new(), R::new(), S::new());
@@ -201,7 +201,8 @@ pub async fn relayed_burst<P: Peer, R: Peer, S: Peer>(up: &str, down: &str) {
     burst_from(&publisher, R::NAME, &subscriber, down, false).await;
 }
 
-/// `sender` is who sends to the subscriber in `version`: the publisher or a relay. Gives how many came complete.
+/// `sender` sends to the subscriber in `version`: the publisher or a relay. Returns the number of complete
+/// groups.
 async fn burst_from<P: Peer, S: Peer>(
     publisher: &P,
     sender: &str,
@@ -214,12 +215,12 @@ async fn burst_from<P: Peer, S: Peer>(
     let mut news = subscriber.announcements();
     let (_broadcast, mut track) = publish(publisher);
     news.announced(PATH).await;
-    // Nothing is too old on a slow machine.
+    // Nothing expires, even on a slow machine.
     let patient = Options { max_age: Duration::from_secs(1), ..Options::default() };
     let mut subscription = subscribe(subscriber, patient).await;
     track.used().await.expect("a live track");
-    // A subscriber joins at the newest group, and the peers' publishers tell of demand before they have
-    // read all of it: the burst begins when one group went the whole way.
+    // A subscriber joins at the newest group, and publishers report demand before they have read all of the
+    // request. So the burst begins after one group has arrived.
     let mut groups = Vec::new();
     for sequence in 0..PACED {
         track.write(&payload::sized_group(sequence, &SMALL)).expect("written");
@@ -227,13 +228,14 @@ async fn burst_from<P: Peer, S: Peer>(
     }
     let burst = (PACED..BURST_END).map(|sequence| payload::sized_group(sequence, &SMALL));
     track.write_all(burst, Duration::ZERO).await.expect("written");
-    // Who is told of the end before it has all groups may lose some, so these are told late:
-    // - moq-lite 0.16 knows no subscription any more for a group that arrives after the end;
-    // - moq-net 0.3 tells its reader of the end as soon as the newest group is there, which with its own
-    //   publisher is seldom before the others, with smoq's often.
+    // A subscriber that learns of the end before it has all groups may lose some, so these peers learn of
+    // it late:
+    // - moq-lite 0.16 drops the subscription at its end, and so later groups.
+    // - moq-net 0.3 reports the end to its reader with the newest group, which with its own publisher is
+    //   rarely before the others, but often with smoq's.
     let ends_late = S::NAME == OLD || S::NAME == net03::Peer::NAME;
-    // moq-lite 0.16 asks for a max age of 0, where a version can say that, by which the others send it
-    // only what was the newest group when a stream could be opened.
+    // moq-lite 0.16 requests a maximum age of 0, where the version has the field. The others then send it
+    // only groups that are the newest when a stream can be opened.
     let skips = S::NAME == OLD && sender != OLD && !is_moqt(version);
     if ends && !ends_late {
         track.finish().expect("finished");
@@ -269,8 +271,8 @@ async fn burst_from<P: Peer, S: Peer>(
     count
 }
 
-/// A late subscriber starts at the newest group; frames arrive while their group is open; gaps in
-/// the sequence and aborts of groups and tracks are seen.
+/// A late subscriber starts at the newest group. Frames arrive while their group is open. Gaps in the
+/// sequence and aborts of groups and tracks are visible.
 pub async fn partial<P: Peer, S: Peer>(version: &str) {
     let (publisher, subscriber) = (P::new(), S::new());
     let _session = connect(&publisher, &subscriber, version, Dials::Subscriber).await;
@@ -291,7 +293,7 @@ pub async fn partial<P: Peer, S: Peer>(version: &str) {
 
     let mut open = track.create(7).expect("a group");
     open.frame(payload::frame(7, 5000)).expect("written");
-    // Before it there may be the groups of before, from who has no newest group to join at.
+    // A publisher that does not start at the newest group may send earlier groups first.
     let arrival = loop {
         match subscription.event().await.expect("a step") {
             Event::Group { arrival, sequence: 7 } => break arrival,
@@ -306,7 +308,7 @@ pub async fn partial<P: Peer, S: Peer>(version: &str) {
     };
     assert_eq!(payload, payload::frame(7, 5000));
 
-    // moq-net tells the end of an aborted group only when a newer one exists.
+    // moq-net reports the end of an aborted group only when a newer one exists.
     open.abort(9).expect("aborted");
     track.at(100_000);
     track.write(&payload::sized_group(8, &[10])).expect("written");
@@ -328,8 +330,8 @@ pub async fn partial<P: Peer, S: Peer>(version: &str) {
             let code = S::reset_with(version, publishes.aborted);
             assert_eq!(end.code, subscribes.reset_codes.then_some(code));
         }
-        // To a reader of moq-net a group that is older than the max age ends well, whatever
-        // came over the wire; in that case it has heard of the newer group first.
+        // A reader of moq-net sees a clean end of any group above the maximum age, whatever arrived. It
+        // knows of the newer group by then.
         Ok(()) => assert_eq!(S::NAME, net03::Peer::NAME),
     }
 
@@ -343,7 +345,7 @@ pub async fn partial<P: Peer, S: Peer>(version: &str) {
     assert!(subscription.event().await.is_none());
 }
 
-/// Everything of the publisher is dropped unfinished: both the track's and the broadcast's end are seen.
+/// The publisher drops everything unfinished. The ends of track and broadcast are visible.
 pub async fn dropped<P: Peer, S: Peer>(version: &str) {
     let (publisher, subscriber) = (P::new(), S::new());
     let _session = connect(&publisher, &subscriber, version, Dials::Publisher).await;
@@ -368,7 +370,7 @@ pub async fn dropped<P: Peer, S: Peer>(version: &str) {
     assert!(rest.is_empty());
 }
 
-/// The publisher's connection is closed: the same is seen.
+/// The publisher's connection is closed. The same ends are visible.
 pub async fn vanished<P: Peer, S: Peer>(version: &str) {
     let (publisher, subscriber) = (P::new(), S::new());
     let session = connect(&publisher, &subscriber, version, Dials::Subscriber).await;
@@ -454,7 +456,7 @@ pub async fn meeting<A: Peer, R: Peer, B: Peer>(version_a: &str, version_b: &str
     b_track.write(&payload::sized_group(0, &[200])).expect("written");
     check(&in_a.next_group().await.expect("a group"), 0, &[200]);
     check(&in_b.next_group().await.expect("a group"), 0, &[100]);
-    // The relay has both broadcasts still when the session of one is lost.
+    // The relay still has both broadcasts when the session of one is lost.
     to_a.abort();
     if R::abilities(version_a).notices_gone && notices_gone::<R, B>(version_b, Dials::Subscriber) {
         at_b.gone("room/a").await;
@@ -466,8 +468,8 @@ pub async fn meeting<A: Peer, R: Peer, B: Peer>(version_a: &str, version_b: &str
     }
 }
 
-/// Old and new peers at one relay at once, each in a version of its own: everybody publishes, and everybody reads
-/// from everybody.
+/// Old and new peers at one relay, each in a version of its own. Every peer publishes and reads from all
+/// others.
 pub async fn everybody<R: Peer>() {
     log();
     let relay = R::new();
@@ -477,7 +479,7 @@ pub async fn everybody<R: Peer>() {
     let (mut publishers, mut subscribers) = (JoinSet::new(), JoinSet::new());
     for version in R::VERSIONS {
         let paths = paths.clone();
-        // The old ones in the versions that were theirs.
+        // The older peers use the versions of their time.
         if lite016::Peer::VERSIONS.contains(version) && !is_moqt(version) {
             publishers.spawn(publish_for_ever::<lite016::Peer>(addr, version));
             subscribers.spawn(read_all::<lite016::Peer>(addr, version, paths));
@@ -523,8 +525,8 @@ async fn read_all<S: Peer>(addr: SocketAddr, version: &str, paths: Vec<String>) 
     }
 }
 
-/// moq-lite 0.16 as subscriber in moq-transport takes SUBSCRIBE_OK for malformed if it names the largest object
-/// of a track that has one. The session goes on.
+/// As a subscriber in moq-transport, moq-lite 0.16 treats SUBSCRIBE_OK with the largest object as
+/// malformed. The session continues.
 pub async fn largest_object_fails<P: Peer>(version: &str) {
     let (publisher, subscriber) = (P::new(), lite016::Peer::new());
     let session = connect(&publisher, &subscriber, version, Dials::Subscriber).await;
@@ -534,19 +536,21 @@ pub async fn largest_object_fails<P: Peer>(version: &str) {
     news.announced(PATH).await;
     let (_, end) = subscribe(&subscriber, options()).await.drain().await;
     assert_eq!(end.expect_err("a failure").text, "invalid value");
-    // An answer, if a refusal.
+    // An answer, even if it is a refusal.
     assert_eq!(subscriber.refused(PATH, "nothing").await.text, "cancelled");
     drop(session);
 }
 
-/// moq-lite 0.16 in draft 18 asks for namespaces as in draft 17 and ends the session of who asks as in 18.
+/// In draft 18, moq-lite 0.16 sends SUBSCRIBE_NAMESPACE in the form of 17, and closes the session of a peer
+/// that sends the form of 18.
 pub async fn asking_ends_the_session<S: Peer>() {
     let (publisher, subscriber) = (lite016::Peer::new(), S::new());
     let session = connect(&publisher, &subscriber, "moqt-18", Dials::Subscriber).await;
     println!("{}: {}", S::NAME, session.link.closed().await);
 }
 
-/// An unknown broadcast and an unknown track are refused on the wire, by one of these, and the session goes on.
+/// An unknown broadcast and an unknown track are refused on the wire, by one of these refusals, and the
+/// session continues.
 pub async fn refused<P: Peer>(version: &str, refusals: &[Refusal]) {
     let publisher = P::new();
     let listener = publisher.serve(Role::Publish, &[version]);
@@ -557,17 +561,17 @@ pub async fn refused<P: Peer>(version: &str, refusals: &[Refusal]) {
     println!("{} in {version}: {broadcast:?} and {track:?}", P::NAME);
     assert!(refusals.contains(&broadcast), "a broadcast refused by {broadcast:?}");
     assert!(refusals.contains(&track), "a track refused by {track:?}");
-    assert!(client.is_open(), "the session goes on");
+    assert!(client.is_open(), "the session must stay open");
 }
 
-/// What was written and ended before a gentle close arrives.
+/// Everything written and finished before a graceful close arrives.
 pub async fn gentle_close<P: Peer, S: Peer>(version: &str) {
     let (publisher, subscriber) = (P::new(), S::new());
     let session = connect(&publisher, &subscriber, version, Dials::Publisher).await;
     let mut news = subscriber.announcements();
     let (_broadcast, mut track) = publish(&publisher);
     news.announced(PATH).await;
-    // A close waits for a second, which must be longer than moq-net waits for stragglers.
+    // A close waits for one second, which must be longer than moq-net waits for stragglers.
     let mut subscription = subscribe(&subscriber, options()).await;
     track.write(&payload::sized_group(0, &[1])).expect("written");
     check(&subscription.next_group().await.expect("a group"), 0, &[1]);

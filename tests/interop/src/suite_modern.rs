@@ -1,4 +1,4 @@
-//! Tests of what came with moq-lite 05, for any peers that have it, directly and through a relay.
+//! Tests for the features of moq-lite 05, for any peers that have them, directly and through a relay.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
 
 const PATH: &str = "live/cam";
 
-/// A publisher of one track, a relay, and a subscriber that has heard of it.
+/// A publisher of one track, a relay, and a subscriber that knows the broadcast.
 struct Relayed<P: Modern, R, S> {
     _publisher: P,
     _relay: R,
@@ -46,7 +46,7 @@ impl<P: Modern, R: Peer, S: Peer> Relayed<P, R, S> {
     }
 }
 
-/// Groups that are over are fetched by number, also by two readers at once; one that never was is refused.
+/// Past groups are fetched by number, also by two readers at once. A group that never existed is refused.
 pub async fn fetches<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
     let mut net = Relayed::<P, R, S>::new(up, down).await;
     for sequence in 0..5 {
@@ -59,17 +59,17 @@ pub async fn fetches<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
         assert_eq!((group.sequence, &group.end), (sequence, &Ok(())));
         payload::check(sequence, &group.frames, &payload::SIZES);
     }
-    // Again: what is in a cache on the way need not be asked for.
+    // Once more: a group in a cache on the way needs no request.
     assert_eq!(fetch(1).await.expect("a past group").end, Ok(()));
     net.track.finish().expect("finished");
     let never = fetch(17).await;
-    println!("a group behind the end: {never:?}");
+    println!("a group after the end: {never:?}");
     assert!(
         never.is_err() || never.is_ok_and(|group| group.end.is_err() && group.frames.is_empty())
     );
 }
 
-/// What goes as datagrams arrives as such, with its number.
+/// Datagrams arrive as datagrams, with their number.
 pub async fn datagrams<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
     let mut net = Relayed::<P, R, S>::new(up, down).await;
     let mut datagrams = net.subscriber.datagrams(PATH, "video").await.expect("a subscription");
@@ -80,7 +80,7 @@ pub async fn datagrams<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
     }
 }
 
-/// The publisher hears what its subscriber wants, at once and whenever it changes, and goes on sending.
+/// The publisher sees the combined subscription, at once and after each change, and keeps sending.
 pub async fn updates<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
     let mut net = Relayed::<P, R, S>::new(up, down).await;
     let mut options =
@@ -98,7 +98,7 @@ pub async fn updates<P: Modern, R: Peer, S: Modern>(up: &str, down: &str) {
     }
 }
 
-/// The subscriber asks what the publisher knows of the path, and is told while groups are sent.
+/// The subscriber requests the publisher's estimate of the path, and receives it while groups are sent.
 pub async fn probes<P: Peer, S: Peer>(version: &str) {
     log();
     println!("{} -> {} in {version}", P::NAME, S::NAME);
@@ -123,14 +123,14 @@ pub async fn probes<P: Peer, S: Peer>(version: &str) {
     };
     let bitrate = tokio::select! {
         bitrate = link.probe() => bitrate.expect("an estimate"),
-        () = sending => unreachable!("it goes on"),
+        () = sending => unreachable!("it never ends"),
     };
-    println!("{bitrate} bits a second");
+    println!("{bitrate} bits per second");
     assert!(bitrate > 100_000, "{bitrate}");
 }
 
-/// The side that listens says GOAWAY: the other one hears where to go, what runs goes on, nothing new begins,
-/// and then the session is over.
+/// The listening side sends GOAWAY. The other side gets the URI, running subscriptions continue, new
+/// requests fail, and then the session ends.
 pub async fn goes_away<P: Peer, S: Peer>(version: &str) {
     const ELSEWHERE: &str = "moqt://elsewhere.example/";
     log();
@@ -162,9 +162,9 @@ pub async fn goes_away<P: Peer, S: Peer>(version: &str) {
     println!("closed: {}", accepted.closed().await);
 }
 
-/// A publisher at two relays, and a subscriber at both: one relay goes away, another one comes, the first one's
-/// twin goes away. The subscription runs on, no group comes twice, and each that is written when things are
-/// quiet arrives.
+/// A publisher at two relays, and a subscriber at both. One relay leaves, a third one joins, and the second
+/// one leaves. The subscription continues, no group arrives twice, and each group that is written between
+/// the changes arrives.
 pub async fn failover<P: Modern, R: Peer, S: Modern>(version: &str) {
     log();
     println!("{} -> two of {} -> {} in {version}", P::NAME, R::NAME, S::NAME);
@@ -190,7 +190,7 @@ pub async fn failover<P: Modern, R: Peer, S: Modern>(version: &str) {
     track.used().await.expect("a live track");
     let mut sequence = 0;
     let mut seen = Vec::new();
-    // Writes until one of its groups is here: while a way is changed the reader may have to do without.
+    // Writes until one of its groups has arrived. While the route changes, the reader may miss some.
     let mut goes_on = async |what: &str| {
         let begin = sequence;
         let mut ticks = tokio::time::interval(Duration::from_millis(50));
@@ -215,7 +215,7 @@ pub async fn failover<P: Modern, R: Peer, S: Modern>(version: &str) {
                 }
             }
         };
-        within(format!("a group behind {begin}: {what}"), arrived).await;
+        within(format!("a group after {begin}: {what}"), arrived).await;
     };
     goes_on("by the first relay").await;
     let second = join().await;

@@ -1,6 +1,6 @@
-//! What came with moq-lite 05: FETCH, datagrams, SUBSCRIBE_UPDATE, and subscriptions that move to another session;
-//! between smoq and moq-net, each of them as publisher, as relay and as subscriber, in 05, 06 and 07. And GOAWAY,
-//! which is also in 04 and in moq-transport, and PROBE, which is in 03.
+//! Features of moq-lite 05: FETCH, datagrams, SUBSCRIBE_UPDATE, and subscriptions that move to another
+//! session, between smoq and moq-net, each of them as publisher, relay and subscriber, in 05, 06 and 07.
+//! Also GOAWAY, which 04 and moq-transport have as well, and PROBE, which exists since 03.
 
 use smoq_interop::{
     peers::{net03, smoq_blocking, smoq_quinn},

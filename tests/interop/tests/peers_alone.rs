@@ -1,7 +1,7 @@
-//! The harness proved on itself: each peer against each peer, in every version that they share.
+//! Tests of the harness itself: each peer with each peer, in every version that they share.
 //!
-//! What is asserted in the suite about codes is what the two crates do to each other; `NOTES.md` beside
-//! this package's manifest has it as a table.
+//! The codes in the assertions are those that the two crates send each other. `NOTES.md` in this package
+//! lists them in a table.
 
 use smoq_interop::{
     direct, matrix,
@@ -42,7 +42,8 @@ matrix! {
     cf017_to_cf017_in_18: cf017, cf017, "moqt-18";
 }
 
-// moq-lite 0.16 relays no draft: it does not notice what is gone. In 18 it has only itself to speak to.
+// moq-lite 0.16 relays no draft, because it does not notice the end of broadcasts. In 18 it can only talk
+// to itself.
 direct! {
     lite016_to_lite016_in_16: lite016, lite016, "moqt-16";
     lite016_to_lite016_in_18: lite016, lite016, "moqt-18";

@@ -1,5 +1,5 @@
-//! SUBSCRIBE written by hand: what no announcement led to is refused on the wire, by everyone, and
-//! the session goes on.
+//! Hand-written SUBSCRIBE messages: every peer refuses tracks that were never announced, and the session
+//! continues.
 
 use bytes::BytesMut;
 use quinn::{Connection, ReadError, VarInt};
@@ -54,9 +54,9 @@ async fn refusal(
     loop {
         match within("an answer", recv.read_chunk(usize::MAX, true)).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("{broadcast}:{track} ended well"),
+            Ok(None) => panic!("{broadcast}:{track} ended cleanly"),
             Err(ReadError::Reset(code)) => return mapped(code),
-            Err(error) => panic!("no refusal but {error}"),
+            Err(error) => panic!("expected a refusal, got {error}"),
         }
     }
 }
@@ -82,12 +82,12 @@ async fn refused<P: Peer>(version: &str, unroutable: u64, not_found: u64) {
     assert_eq!(unknown.as_u64(), unroutable, "{} about a broadcast", P::NAME);
     let unknown = refusal(&connection, version, 1, ("live/cam", "nothing")).await;
     assert_eq!(unknown.as_u64(), not_found, "{} about a track", P::NAME);
-    assert!(connection.close_reason().is_none(), "the session goes on");
+    assert!(connection.close_reason().is_none(), "the session must stay open");
 }
 
 /// DOES_NOT_EXIST.
 const UNKNOWN: &[Refusal] = &[Refusal::Error(0x10)];
-/// moq-lite 0.16 has a code of its own, and in 18 sends a reset with 0 (mapped) right behind it.
+/// moq-lite 0.16 has a code of its own, and in 18 sends a reset with 0 (mapped) directly after it.
 const OLD_UNKNOWN: &[Refusal] = &[Refusal::Error(404), Refusal::Reset(0x52e4_a40f_a8db)];
 
 tests! {

@@ -1,4 +1,4 @@
-//! smoq against the published peers and against itself, by both adapters.
+//! smoq with the published peers and with itself, with both adapters.
 
 use smoq_interop::{
     closes, direct, matrix,
@@ -29,7 +29,7 @@ tests! {
         suite::negotiation::<smoq_quinn::Peer, net03::Peer>(&MOQL, &MOQL, "moq-lite-02");
 }
 
-// The versions that few speak: each peer both ways, by one adapter or the other.
+// Versions that few peers speak: each peer in both directions, with one of the adapters.
 matrix! {
     lite016_to_smoq_blocking_in_01: lite016, smoq_blocking, "moq-lite-01";
     lite016_to_smoq_quinn_in_02: lite016, smoq_quinn, "moq-lite-02";
@@ -43,8 +43,8 @@ matrix! {
     net03_to_smoq_blocking_in_07: net03, smoq_blocking, "moq-lite-07-wip";
 }
 
-// Nobody meets moq-lite 0.16 at a relay in 01 and 02: it announces there what it heard there, and without
-// hops that is a way like any other.
+// moq-lite 0.16 is not tested with others at a relay in 01 and 02: it announces back what the relay
+// announced, and without hops that is a valid route.
 direct! {
     smoq_quinn_to_lite016_in_01: smoq_quinn, lite016, "moq-lite-01";
     smoq_blocking_to_lite016_in_02: smoq_blocking, lite016, "moq-lite-02";
@@ -109,7 +109,7 @@ matrix! {
     net03_to_smoq_blocking_in_06: net03, smoq_blocking, "moq-lite-06";
 }
 
-// Not to moq-lite 0.16, which throws away what it has not read yet when the session closes.
+// Not to moq-lite 0.16, which drops unread data when the session closes.
 closes! {
     smoq_quinn_net03_03: smoq_quinn, net03, "moq-lite-03";
     smoq_quinn_net03_04: smoq_quinn, net03, "moq-lite-04";

@@ -1,5 +1,5 @@
-//! smoq in moq-transport against the published peers and against itself, by both adapters, and in what it
-//! relays between a draft and 03 to 06 or the other draft.
+//! smoq in moq-transport with the published peers and with itself, with both adapters, and as a relay
+//! between a draft and 03 to 06 or the other draft.
 
 use smoq_interop::{
     by_hand::Refusal,
@@ -23,7 +23,7 @@ tests! {
     smoq_blocking_refuses_in_18: suite::refused::<smoq_blocking::Peer>("moqt-18", UNKNOWN);
 }
 
-// Among smoq itself, each draft by each adapter on either side.
+// smoq with itself, in each draft with each adapter on either side.
 matrix! {
     smoq_quinn_to_smoq_quinn_in_18: smoq_quinn, smoq_quinn, "moqt-18";
     smoq_quinn_to_smoq_blocking_in_16: smoq_quinn, smoq_blocking, "moqt-16";
@@ -43,7 +43,7 @@ matrix! {
     cf017_to_smoq_blocking_in_18: cf017, smoq_blocking, "moqt-18";
 }
 
-// moq-lite 0.16 relays no draft. In 18 it asks for namespaces in the form of 16, and is not asked.
+// moq-lite 0.16 relays no draft. In 18 it sends SUBSCRIBE_NAMESPACE in the form of 16, and is not sent any.
 direct! {
     lite016_to_smoq_quinn_in_16: lite016, smoq_quinn, "moqt-16";
     lite016_to_smoq_quinn_in_18: lite016, smoq_quinn, "moqt-18";
@@ -53,7 +53,7 @@ direct! {
     lite016_to_smoq_blocking_in_16: lite016, smoq_blocking, "moqt-16";
 }
 
-// It takes a SUBSCRIBE_OK only if that names no largest object.
+// It accepts a SUBSCRIBE_OK only without the largest object.
 direct! {
     smoq_quinn_to_lite016_in_16: smoq_quinn, lite016, "moqt-16";
     smoq_blocking_to_lite016_in_16: smoq_blocking, lite016, "moqt-16";
@@ -71,7 +71,8 @@ closes! {
     smoq_blocking_smoq_quinn_18: smoq_blocking, smoq_quinn, "moqt-18";
 }
 
-// Each draft with 03 to 06 and with the other draft, by one adapter or the other; moq-lite alone is in tests/smoq.rs.
+// Each draft with 03 to 06 and with the other draft, with one of the adapters. Tests with moq-lite alone
+// are in tests/smoq.rs.
 relays! {
     net03_03_smoq_quinn_net03_16: net03, "moq-lite-03", smoq_quinn, net03, "moqt-16";
     net03_03_smoq_blocking_net03_18: net03, "moq-lite-03", smoq_blocking, net03, "moqt-18";
@@ -102,7 +103,7 @@ relays! {
     cf017_18_smoq_quinn_cf017_18: cf017, "moqt-18", smoq_quinn, cf017, "moqt-18";
 }
 
-// What moq-lite 0.16 publishes in a draft can be relayed to anyone.
+// Tracks that moq-lite 0.16 publishes in a draft can be relayed to any peer.
 tests! {
     lite016_16_smoq_quinn_net03_06:
         suite::relay::<lite016::Peer, smoq_quinn::Peer, net03::Peer>("moqt-16", "moq-lite-06");

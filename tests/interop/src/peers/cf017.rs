@@ -1,8 +1,8 @@
 //! Cloudflare's moq-transport 0.17.0, over web-transport-quinn 0.11.
 //!
-//! The crate has sessions and tracks but no origin, so there is a small one here. Each session does what the
-//! crate's own programs do on its side: who dials offers its namespaces by PUBLISH_NAMESPACE and asks for others
-//! by SUBSCRIBE_NAMESPACE, who listens takes the one and answers the other.
+//! The crate has sessions and tracks but no origin, so there is a small one here. Each session does what
+//! the crate's own programs do on its side. The dialing side offers its namespaces by PUBLISH_NAMESPACE and
+//! requests others by SUBSCRIBE_NAMESPACE. The listening side accepts the former and answers the latter.
 
 mod origin;
 mod read;
@@ -119,7 +119,7 @@ impl super::Peer for Peer {
         let source = self
             .origin
             .get(path)
-            .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
+            .ok_or_else(|| Failure::local("not announced, so the peer sends no request"))?;
         let Tracks::Elsewhere(subscriber) = &source.tracks else {
             return Err(Failure::local("a track of this origin's own"));
         };
@@ -191,7 +191,7 @@ fn run(
     Link::new("moqt-18".to_owned(), abort, close, ended).over(connection)
 }
 
-/// Subscriptions for namespaces that were not offered by PUBLISH_NAMESPACE.
+/// Serves subscriptions for namespaces that were not offered by PUBLISH_NAMESPACE.
 async fn serve_tracks(origin: Origin, mut publisher: Publisher) {
     let mut serving = JoinSet::new();
     while let Some(subscribed) = publisher.subscribed().await {
@@ -207,7 +207,7 @@ async fn serve_tracks(origin: Origin, mut publisher: Publisher) {
     }
 }
 
-/// PUBLISH_NAMESPACE for all that the origin has, but what came from this session.
+/// Sends PUBLISH_NAMESPACE for everything in the origin except what came from this session.
 async fn offer(origin: Origin, id: u64, mut publisher: Publisher) {
     let mut refusing = publisher.clone();
     let mut changes = origin.changes();
@@ -219,7 +219,7 @@ async fn offer(origin: Origin, id: u64, mut publisher: Publisher) {
                 Some(change) => change,
                 None => return,
             },
-            // Dropped, that is refused: who is offered everything need not ask.
+            // Dropping it refuses it: the peer gets all offers without a request.
             Some(_) = refusing.subscribed_namespace() => continue,
         };
         match source {
@@ -234,7 +234,7 @@ async fn offer(origin: Origin, id: u64, mut publisher: Publisher) {
                     let mut tracks = JoinSet::new();
                     loop {
                         tokio::select! {
-                            // Its sender goes, it tells nothing.
+                            // The crate does not report that its sender is gone.
                             _ = withdrawn.changed() => break,
                             subscribed = offer.subscribed() => match subscribed {
                                 Ok(Some(subscribed)) => {
@@ -245,7 +245,7 @@ async fn offer(origin: Origin, id: u64, mut publisher: Publisher) {
                             },
                         }
                     }
-                    // Withdrawn before the tracks end, as they may go on.
+                    // Withdrawn before the tracks end, as they may continue.
                     drop(offer);
                     while tracks.join_next().await.is_some() {}
                 });
@@ -256,7 +256,7 @@ async fn offer(origin: Origin, id: u64, mut publisher: Publisher) {
     }
 }
 
-/// An answer to each SUBSCRIBE_NAMESPACE.
+/// Answers each SUBSCRIBE_NAMESPACE.
 async fn answer(origin: Origin, id: u64, mut publisher: Publisher) {
     let mut answering = JoinSet::new();
     while let Some(asked) = publisher.subscribed_namespace().await {
@@ -285,7 +285,7 @@ async fn feed(mut changes: Changes, id: u64, mut asked: SubscribedNamespace) {
     }
 }
 
-/// SUBSCRIBE_NAMESPACE for everything.
+/// Sends SUBSCRIBE_NAMESPACE for everything.
 async fn ask(origin: Origin, id: u64, subscriber: Subscriber) {
     let mut asking = subscriber.clone();
     let asked = asking.subscribe_namespace(TrackNamespacePrefix::new(), KeyValuePairs::default());
@@ -294,7 +294,7 @@ async fn ask(origin: Origin, id: u64, subscriber: Subscriber) {
     loop {
         let event = tokio::select! {
             event = asked.next() => event,
-            // Dropped, that is refused: who asked for everything need not be offered it.
+            // Dropping it refuses it: this side requested everything already.
             Some(_) = refusing.published_namespace() => continue,
         };
         match event {
@@ -313,7 +313,7 @@ async fn ask(origin: Origin, id: u64, subscriber: Subscriber) {
     }
 }
 
-/// Takes what is offered by PUBLISH_NAMESPACE.
+/// Accepts offers by PUBLISH_NAMESPACE.
 async fn take(origin: Origin, id: u64, mut subscriber: Subscriber) {
     let mut offers = JoinSet::new();
     while let Some(mut offered) = subscriber.published_namespace().await {
@@ -366,9 +366,9 @@ impl Drop for Broadcast {
 
 /// A track published by moq-transport 0.17.0.
 pub struct Track {
-    /// None once the track has ended.
+    /// `None` once the track has ended.
     writer: Option<SubgroupsWriter>,
-    /// Without a reader there is nothing to write to.
+    /// Writing requires a reader.
     _reader: TrackReader,
     users: Users,
     next: u64,
@@ -392,7 +392,7 @@ impl super::Track for Track {
     fn at(&mut self, _millis: u64) {}
 
     fn finish(&mut self) -> Result<(), Failure> {
-        // Dropped, that is ended well.
+        // Dropping it is a clean end.
         self.writer.take().map(drop).ok_or_else(|| Failure::local("the track has ended"))
     }
 

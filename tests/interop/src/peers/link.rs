@@ -40,7 +40,7 @@ pub struct Link {
     _socket: Option<Box<dyn Send + Sync>>,
 }
 
-/// What a [`Listener`] reports for each connection.
+/// The result of each connection to a [`Listener`].
 pub type Accepted = Result<Arc<Link>, Failure>;
 
 impl Link {
@@ -68,26 +68,26 @@ impl Link {
         }
     }
 
-    /// With the QUIC connection below, where the peer is on quinn.
+    /// Adds the QUIC connection, for peers on quinn.
     pub(super) fn over(self, connection: quinn::Connection) -> Self {
         let close_reason = self.close_reason.clone();
         tokio::spawn(async move { close_reason.set(connection.closed().await) });
         self
     }
 
-    /// With a count of the groups that the peer was to send and did not send whole.
+    /// Adds the number of groups that the peer did not send completely.
     pub(super) fn counting(mut self, skipped: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.skipped = Some(Box::new(skipped));
         self
     }
 
-    /// With PROBE: what the other side knows of the path from it, in bits a second.
+    /// Adds PROBE: the other side's estimate of the path, in bits per second.
     pub(super) fn probing(mut self, probe: impl Fn() -> Probing + Send + Sync + 'static) -> Self {
         self.probe = Some(Box::new(probe));
         self
     }
 
-    /// With GOAWAY, said and heard.
+    /// Adds GOAWAY in both directions.
     pub(super) fn leaving(
         mut self,
         say: impl Fn(&str, Duration) -> Result<(), Failure> + Send + Sync + 'static,
@@ -97,26 +97,26 @@ impl Link {
         self
     }
 
-    /// With what holds its socket open.
+    /// Adds a value that keeps the socket open.
     pub(super) fn holding(mut self, socket: impl Send + Sync + 'static) -> Self {
         self._socket = Some(Box::new(socket));
         self
     }
 
-    /// The version that was agreed on, as the peer names it.
+    /// The agreed version, as the peer names it.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// How many groups the session was to send and did not send whole, from a peer that counts.
+    /// How many groups the session did not send completely, from a peer that counts.
     pub fn skipped_groups(&self) -> Option<u64> {
         self.skipped.as_ref().map(|skipped| skipped())
     }
 
     /// The application code of the other side's CONNECTION_CLOSE, if it is known.
     ///
-    /// For printing, not for asserting: peers answer a close with a close of their own, and quinn
-    /// keeps the last. The other side's own quinn connection tells what *it* was sent.
+    /// For printing, not for assertions: peers answer a close with a close of their own, and quinn keeps
+    /// the last. The quinn connection of the other side knows the code that *it* received.
     pub fn close_code(&self) -> Option<u64> {
         match self.close_reason.get()? {
             quinn::ConnectionError::ApplicationClosed(close) => Some(close.error_code.into_inner()),
@@ -129,30 +129,30 @@ impl Link {
         (self.abort)();
     }
 
-    /// Closes the session the peer's gentlest way (moq-net delivers what is queued, for at most
-    /// one second; moq-lite 0.16 has only the abrupt one).
+    /// Closes the session in the peer's most graceful way (moq-net delivers what is queued, for at most one
+    /// second; moq-lite 0.16 only closes abruptly).
     pub async fn close(&self) -> Result<(), Failure> {
         within("the session to close", (self.close)()).await
     }
 
-    /// Waits until the other side said how fast it can send, in bits a second; `None` if it does not.
+    /// Waits until the other side has reported its rate, in bits per second; `None` if it does not.
     pub async fn probe(&self) -> Option<u64> {
         within("an estimate of the path", (self.probe.as_ref()?)()).await
     }
 
-    /// Asks the other side to go to `uri` within `timeout`.
+    /// Asks the other side to move to `uri` within `timeout`.
     pub fn go_away(&self, uri: &str, timeout: Duration) -> Result<(), Failure> {
         let leaving = self.leaving.as_ref().ok_or_else(|| Failure::local("no GOAWAY"))?;
         (leaving.say)(uri, timeout)
     }
 
-    /// Waits for the other side's GOAWAY: where to go, or `None` if the session ended without.
+    /// Waits for the other side's GOAWAY and its URI; `None` if the session ended without it.
     pub async fn going_away(&self) -> Option<String> {
         let leaving = self.leaving.as_ref()?;
         within("GOAWAY", (leaving.hear)()).await
     }
 
-    /// Waits for the session's end, whichever side ends it; gives the peer's reason.
+    /// Waits for the session's end, on either side, and returns the peer's reason.
     pub async fn closed(&self) -> Failure {
         let mut closed = self.closed.clone();
         let wait = closed.wait_for(Option::is_some);
@@ -186,7 +186,7 @@ pub struct Listener {
 
 type Links = Arc<Mutex<Vec<Arc<Link>>>>;
 
-/// Where the sessions of a [`Listener`] come from.
+/// Where the sessions of a [`Listener`] arrive.
 #[derive(Clone)]
 pub(super) struct Arrivals {
     links: Links,
@@ -216,7 +216,7 @@ impl Drop for QuinnSocket {
 }
 
 impl Listener {
-    /// A listener of whatever kind: `open` gives its address and what holds its socket open.
+    /// A listener of any kind: `open` returns its address and a value that keeps its socket open.
     pub(super) fn new<S: Send + 'static>(open: impl FnOnce(Arrivals) -> (SocketAddr, S)) -> Self {
         let links = Links::default();
         let (report, accepted) = mpsc::unbounded_channel();
@@ -224,7 +224,7 @@ impl Listener {
         Self { addr, links, accepted, _socket: Box::new(socket) }
     }
 
-    /// A listener that makes sessions of the connections of a quinn endpoint.
+    /// A listener that creates sessions from the connections of a quinn endpoint.
     pub(super) fn spawn<F>(
         config: quinn::ServerConfig,
         handshake: impl Fn(quinn::Connection) -> F + Send + Sync + 'static,

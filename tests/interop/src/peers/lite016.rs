@@ -36,15 +36,16 @@ impl super::Peer for Peer {
     fn abilities(version: &str) -> Abilities {
         let moqt18 = version == "moqt-18";
         if is_moqt(version) {
-            // An early form of the drafts: it serves what it has from the first group on, tells the end by a
-            // status of its own, and takes anything behind SUBSCRIBE_OK, PUBLISH_DONE as well, for a failure.
-            // Its own task for an announced broadcast keeps that broadcast alive.
+            // An early implementation of the drafts: it serves groups from the first one in its cache,
+            // signals the end with a status of its own, and treats any message after SUBSCRIBE_OK, even
+            // PUBLISH_DONE, as a failure. Its own task for an announced broadcast keeps that broadcast
+            // alive.
             Abilities {
                 newest_group: false,
                 tells_end: false,
                 own_end: true,
                 loses_own_end: moqt18,
-                // In 16 seldom not.
+                // In 16 it usually does, but not always.
                 withdraws_initial: moqt18,
                 withdraws_by_fin: moqt18,
                 not_found: (!moqt18).then_some(404),
@@ -58,7 +59,7 @@ impl super::Peer for Peer {
                 ..Abilities::MOQT
             }
         } else {
-            // Resets with 0 whatever it was given.
+            // It resets with 0, whatever the code is.
             Abilities { not_found: Some(13), aborted: 0, ..Abilities::LITE }
         }
     }
@@ -128,9 +129,9 @@ impl super::Peer for Peer {
             .origin
             .consume()
             .get_broadcast(path)
-            .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
+            .ok_or_else(|| Failure::local("not announced, so the peer sends no request"))?;
         let wanted = moq_lite::Track { name: track.to_owned(), priority: options.priority };
-        // In moq-transport it announces a broadcast before it listens for what is asked of it.
+        // In moq-transport it announces a broadcast before it listens for requests.
         let subscribing = async {
             loop {
                 match broadcast.subscribe_track(&wanted) {
@@ -144,11 +145,11 @@ impl super::Peer for Peer {
     }
 }
 
-/// Runs a handshake, and so all tasks that its session spawns, on the one thread of all such sessions.
+/// Runs a handshake, and so all tasks that its session spawns, on one thread shared by all such sessions.
 ///
-/// On the control stream of draft 16 the peer queues the type and the body of an answer apart, without
-/// waiting between them, from as many tasks as it has requests. On one thread nothing comes between the
-/// two; on several, another task's message may.
+/// On the control stream of draft 16 the peer queues the type and the body of an answer separately, without
+/// waiting in between, from one task per request. On one thread nothing can get in between. On several
+/// threads, messages of other tasks can.
 async fn on_one_thread<T: Send + 'static>(
     handshake: impl Future<Output = T> + Send + 'static,
 ) -> T {
@@ -284,8 +285,8 @@ fn parse(versions: &[&str]) -> moq_lite::Versions {
     versions.iter().map(parse).collect::<Vec<_>>().into()
 }
 
-/// A raw QUIC session in the shape that this release of the transport wants: as though a
-/// CONNECT had been answered with the ALPN.
+/// A raw QUIC session in the form that this release of the transport requires: as if a CONNECT had been
+/// answered with the ALPN.
 pub(super) fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::Session, Failure> {
     let alpn = quic::alpn(connection).ok_or_else(|| Failure::local("no ALPN"))?;
     let url: url::Url = "moqt://localhost".parse().expect("a URL");
@@ -296,7 +297,7 @@ pub(super) fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::S
 
 fn link(connection: quinn::Connection, session: moq_lite::Session) -> Link {
     let version = quic::name(session.version().alpn(), &session.version().to_string());
-    // Dropping any clone of a session closes it, so the one that waits must live that long.
+    // Dropping any clone of a session closes it, so the waiting clone must live that long.
     let waiting = session.clone();
     let closed = async move {
         match waiting.closed().await {

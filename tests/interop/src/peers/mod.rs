@@ -1,8 +1,7 @@
 //! One interface over the peers.
 //!
-//! A [`Peer`] is one origin with any number of sessions. What a session does with the origin is
-//! its [`Role`]: publish from it, subscribe into it, or both, and a peer whose sessions do
-//! both is a relay.
+//! A [`Peer`] is one origin with any number of sessions. The [`Role`] of a session says whether it
+//! publishes from the origin, subscribes into it, or both. A peer whose sessions do both is a relay.
 
 pub mod cf017;
 pub mod lite016;
@@ -30,14 +29,14 @@ pub use subscription::{Event, Group, Subscription};
 
 use crate::within;
 
-/// What a session does with its peer's origin.
+/// How a session uses its peer's origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Announces the origin's broadcasts to the other side.
     Publish,
     /// Inserts the other side's broadcasts into the origin.
     Subscribe,
-    /// Both: what a relay's sessions do.
+    /// Both, as in a relay.
     Both,
 }
 
@@ -51,12 +50,12 @@ impl Role {
     }
 }
 
-/// Why something ended or was refused, in the peer's words.
+/// Why something ended or was refused, as the peer reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The peer's error as text.
     pub text: String,
-    /// The code, if the peer says that it came from the other side.
+    /// The code, if the peer reports that it came from the other side.
     pub code: Option<Code>,
 }
 
@@ -95,8 +94,8 @@ impl std::error::Error for Failure {}
 pub struct Options {
     /// Higher is more urgent.
     pub priority: u8,
-    /// How old a group may be and still be wanted (not moq-lite 0.16 and moq-transport 0.17; zero wants the newest
-    /// group alone).
+    /// The maximum age of a group (not in moq-lite 0.16 and moq-transport 0.17). Zero requests only the
+    /// newest group.
     pub max_age: Duration,
     /// The first group wanted (not moq-lite 0.16 and moq-transport 0.17).
     pub start: Option<u64>,
@@ -108,7 +107,8 @@ impl Default for Options {
     }
 }
 
-/// What a peer does in a version, where peers differ. A test asks this instead of leaving out what fails.
+/// The behavior of a peer in a version, where peers differ. Tests use it instead of skipping cases that
+/// fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// As either: frames arrive with the publisher's timestamps.
@@ -116,23 +116,22 @@ pub struct Abilities {
 
     /// As publisher: a subscriber that comes late gets the newest group from its start.
     pub newest_group: bool,
-    /// As publisher: tells a clean end in the version's own terms.
+    /// As publisher: signals a clean end as the version defines it.
     pub tells_end: bool,
-    /// As publisher: tells a clean end by a status of its own, where it does not tell it in the version's
-    /// terms.
+    /// As publisher: signals a clean end with a status of its own, if not as the version defines it.
     pub own_end: bool,
     /// As publisher: a reset of the stream may overtake that status.
     pub loses_own_end: bool,
-    /// As publisher: withdraws PUBLISH_NAMESPACE by nothing but the FIN of its stream.
+    /// As publisher: withdraws PUBLISH_NAMESPACE only by the FIN of its stream.
     pub withdraws_by_fin: bool,
-    /// As publisher: withdraws also what it announced when it was asked.
+    /// As publisher: also withdraws what it announced in answer to a request.
     pub withdraws_initial: bool,
     /// As publisher: refuses an unknown track with this code; `None` if a reset may overtake it.
     pub not_found: Option<u32>,
     /// As publisher: resets a group that was aborted with the application's code 9 with this code.
     pub aborted: u32,
 
-    /// As subscriber: tells a clean end from a failure.
+    /// As subscriber: distinguishes a clean end from a failure.
     pub knows_end: bool,
     /// As subscriber: understands [`own_end`](Self::own_end).
     pub knows_own_end: bool,
@@ -140,18 +139,18 @@ pub struct Abilities {
     pub notices_gone: bool,
     /// As subscriber: ends its tracks when the session is lost.
     pub ends_with_session: bool,
-    /// As a subscriber that listens: takes the FIN of a PUBLISH_NAMESPACE for its withdrawal.
+    /// As a listening subscriber: treats the FIN of a PUBLISH_NAMESPACE as its withdrawal.
     pub hears_fin: bool,
-    /// As subscriber: lets the publisher know that nobody reads any more.
+    /// As subscriber: lets the publisher know that no reader is left.
     pub unsubscribes: bool,
-    /// As subscriber: tells the reader with which code a subscription was refused.
+    /// As subscriber: reports the code with which a subscription was refused.
     pub refusal_codes: bool,
-    /// As subscriber: tells the reader with which code a group was reset.
+    /// As subscriber: reports the code with which a group was reset.
     pub reset_codes: bool,
 }
 
 impl Abilities {
-    /// What is asked of a peer in moq-lite. (Timestamps came with 05.)
+    /// The default for a peer in moq-lite. (Timestamps were added in 05.)
     pub const LITE: Self = Self {
         timestamps: false,
         newest_group: true,
@@ -172,7 +171,7 @@ impl Abilities {
         reset_codes: true,
     };
 
-    /// What is asked of a peer in moq-transport.
+    /// The default for a peer in moq-transport.
     pub const MOQT: Self = Self { not_found: Some(0x10), aborted: 0x1, ..Self::LITE };
 }
 
@@ -190,23 +189,24 @@ pub fn is_moqt(version: &str) -> bool {
 pub trait Peer: Send + Sync + 'static {
     /// The crate and its release.
     const NAME: &'static str;
-    /// The versions that it speaks here, by name: their ALPN, where they have one to themselves.
+    /// The names of the versions that it speaks here: their ALPN identifiers, except where versions share
+    /// one.
     const VERSIONS: &'static [&'static str];
 
     type Broadcast: Broadcast;
 
     fn new() -> Self;
 
-    /// What it does in one of its versions.
+    /// Its behavior in one of its versions.
     fn abilities(version: &str) -> Abilities;
 
-    /// As subscriber: what its reader is told when the other side refuses a subscription with `code`.
+    /// As subscriber: the code that its reader sees when the other side refuses a subscription with `code`.
     fn refused_with(version: &str, code: u32) -> Option<Code> {
         let told = if is_moqt(version) { Code::Request(code) } else { Code::Stream(code) };
         Self::abilities(version).refusal_codes.then_some(told)
     }
 
-    /// As subscriber: what its reader is told when the other side resets a group with `code`.
+    /// As subscriber: the code that its reader sees when the other side resets a group with `code`.
     fn reset_with(version: &str, code: u32) -> Code {
         let _ = version;
         Code::Stream(code)
@@ -223,10 +223,10 @@ pub trait Peer: Send + Sync + 'static {
         versions: &[&str],
     ) -> impl Future<Output = Result<Link, Failure>> + Send;
 
-    /// A broadcast that nobody sees before [`Broadcast::announce`].
+    /// A broadcast that is invisible until [`Broadcast::announce`].
     fn broadcast(&self, path: &str) -> Result<Self::Broadcast, Failure>;
 
-    /// What is announced in this origin, now and from now on.
+    /// The announcements in this origin, now and from now on.
     fn announcements(&self) -> Announcements;
 
     /// Subscribes to a track of a broadcast that is announced now; never waits for an
@@ -238,7 +238,7 @@ pub trait Peer: Send + Sync + 'static {
         options: Options,
     ) -> impl Future<Output = Result<Subscription, Failure>> + Send;
 
-    /// Subscribes and expects to be refused without a single group; gives the refusal.
+    /// Subscribes and expects a refusal without a single group, which it returns.
     fn refused(&self, path: &str, track: &str) -> impl Future<Output = Failure> + Send {
         async move {
             let (groups, end) = match self.subscribe(path, track, Options::default()).await {
@@ -276,8 +276,8 @@ pub trait Track: Send + 'static {
     /// Opens the group with this sequence number.
     fn create(&mut self, sequence: u64) -> Result<Self::Group, Failure>;
 
-    /// From now on frames bear this timestamp instead of the time since the track was made.
-    /// No effect on a peer without timestamps.
+    /// From now on frames carry this timestamp instead of the time since the track was created. No effect
+    /// on a peer without timestamps.
     fn at(&mut self, millis: u64);
 
     /// No more groups: a clean end. Keep the track until subscribers have seen it.
@@ -292,7 +292,7 @@ pub trait Track: Send + 'static {
     /// Waits until no subscriber is left.
     fn unused(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Appends a finished group of `frames`; gives its sequence number.
+    /// Appends a finished group of `frames`, and returns its sequence number.
     fn write(&mut self, frames: &[Bytes]) -> Result<u64, Failure> {
         let mut group = self.append()?;
         for frame in frames {
@@ -322,7 +322,7 @@ pub trait Track: Send + 'static {
     }
 }
 
-/// What the frames of a peer with timestamps bear, in milliseconds.
+/// The timestamps of frames, in milliseconds, for peers that have them.
 #[derive(Clone, Copy)]
 enum Clock {
     Since(Instant),
@@ -342,8 +342,8 @@ impl Clock {
     }
 }
 
-/// A group that is being written. End it by [`finish`](Writer::finish) or
-/// [`abort`](Writer::abort): what a plain drop does differs between the peers.
+/// A group that is being written. End it with [`finish`](Writer::finish) or [`abort`](Writer::abort): the
+/// peers differ in what a plain drop does.
 pub trait Writer: Send + 'static {
     fn sequence(&self) -> u64;
     fn frame(&mut self, payload: Bytes) -> Result<(), Failure>;
@@ -351,16 +351,16 @@ pub trait Writer: Send + 'static {
     fn abort(self, code: u16) -> Result<(), Failure>;
 }
 
-/// A change in what is announced.
+/// A change of the announcements.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Announcement {
     Announced(String),
-    /// Still announced, by another way (moq-net only).
+    /// Still announced, by another route (moq-net only).
     Updated(String),
     Gone(String),
 }
 
-/// The announcements of an origin, in the order in which the peer tells them.
+/// The announcements of an origin, in the peer's order.
 pub struct Announcements {
     peer: &'static str,
     seen: Vec<Announcement>,
@@ -387,19 +387,19 @@ impl Announcements {
         self.next_for("any announcement").await
     }
 
-    /// Waits until `path` is announced, passing over everything else.
+    /// Waits until `path` is announced, skipping everything else.
     pub async fn announced(&mut self, path: &str) {
         let want = Announcement::Announced(path.to_owned());
         while self.next_for(format!("{path} to be announced")).await != want {}
     }
 
-    /// Waits until `path` is no longer announced, passing over everything else.
+    /// Waits until `path` is no longer announced, skipping everything else.
     pub async fn gone(&mut self, path: &str) {
         let want = Announcement::Gone(path.to_owned());
         while self.next_for(format!("{path} to be unannounced")).await != want {}
     }
 
-    /// Everything that was awaited so far.
+    /// All announcements so far.
     pub fn seen(&self) -> &[Announcement] {
         &self.seen
     }

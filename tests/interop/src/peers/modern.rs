@@ -1,4 +1,4 @@
-//! What came with moq-lite 05, of the peers that have it.
+//! Features of moq-lite 05, for the peers that have them.
 
 use std::{future::Future, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{Broadcast, Failure, Group, Peer, Track};
 use crate::within;
 
-/// A peer that has past groups by number, datagrams, and subscriptions that change.
+/// A peer with groups by number, datagrams, and subscriptions that can be changed.
 pub trait Modern: Peer<Broadcast: Broadcast<Track: ModernTrack>> {
     /// One group of a track that is announced now, from the cache or by FETCH.
     fn fetch(
@@ -31,7 +31,7 @@ pub trait ModernTrack: Track {
     /// Appends a group of one frame as a datagram.
     fn datagram(&mut self, payload: Bytes) -> Result<(), Failure>;
 
-    /// Waits until all subscribers together want `priority` and `max_age`.
+    /// Waits until the combined subscription has this `priority` and `max_age`.
     fn wanted(
         &mut self,
         priority: u8,
@@ -39,7 +39,7 @@ pub trait ModernTrack: Track {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// Datagrams as they come; dropping it unsubscribes.
+/// Datagrams as they arrive. Dropping it unsubscribes.
 pub struct Datagrams {
     incoming: mpsc::UnboundedReceiver<(u64, Bytes)>,
     _task: JoinSet<()>,
@@ -56,8 +56,8 @@ impl Datagrams {
         Self { incoming, _task: tasks }
     }
 
-    /// Number and payload of the next one.
+    /// Number and payload of the next datagram.
     pub async fn next(&mut self) -> (u64, Bytes) {
-        within("a datagram", self.incoming.recv()).await.expect("the track goes on")
+        within("a datagram", self.incoming.recv()).await.expect("the track has not ended")
     }
 }

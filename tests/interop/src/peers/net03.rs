@@ -50,11 +50,11 @@ impl super::Peer for Peer {
     fn abilities(version: &str) -> Abilities {
         match version {
             "moqt-16" => {
-                // Sends timestamps without their scale, and reads none then. Knows no reset codes.
+                // Sends timestamps without their scale, and reads none then. Reports no reset codes.
                 Abilities { timestamps: false, reset_codes: false, ..Abilities::MOQT }
             }
             "moqt-18" => Abilities { timestamps: true, withdraws_by_fin: true, ..Abilities::MOQT },
-            // What it said in ANNOUNCE_INIT it does not remember.
+            // It forgets the broadcasts that it sent in ANNOUNCE_INIT.
             "moq-lite-01" | "moq-lite-02" => {
                 Abilities { withdraws_initial: false, ..Abilities::LITE }
             }
@@ -374,7 +374,7 @@ fn failure(err: moq_net::Error) -> Failure {
     let code = match &err {
         moq_net::Error::Stream(err) => Some(Code::Stream(err.to_code())),
         moq_net::Error::Session(err) => Some(Code::Session(err.to_code())),
-        // The codes of REQUEST_ERROR, as far as they occur here.
+        // The codes of REQUEST_ERROR that occur here.
         moq_net::Error::NotFound => Some(Code::Request(0x10)),
         moq_net::Error::Remote(code) => Some(Code::Request(*code)),
         _ => None,

@@ -1,4 +1,4 @@
-//! smoq itself, by its adapter smoq-blocking: a plain thread runs the blocking loop of each socket.
+//! smoq itself, with its adapter smoq-blocking: a plain thread runs the blocking loop of each socket.
 
 use std::{
     io,

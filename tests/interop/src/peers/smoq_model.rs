@@ -1,4 +1,4 @@
-//! What both peers of smoq share: everything but the connection.
+//! Everything that both peers of smoq share, which is all but the connection.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::within;
 
-/// What smoq speaks, by name.
+/// The names of the versions that smoq speaks.
 pub(super) const VERSIONS: [&str; Version::ALL.len() + Version::WIP.len()] = {
     let mut names = [""; Version::ALL.len() + Version::WIP.len()];
     let mut index = 0;
@@ -33,7 +33,7 @@ pub(super) const VERSIONS: [&str; Version::ALL.len() + Version::WIP.len()] = {
 pub(super) fn abilities(version: &str) -> Abilities {
     let timestamps = has_timestamps(version) && version != "moqt-16";
     let common = if is_moqt(version) { Abilities::MOQT } else { Abilities::LITE };
-    // The application's numbers are the same in all versions.
+    // Application codes are the same in all versions.
     Abilities { timestamps, aborted: Abilities::LITE.aborted, knows_own_end: true, ..common }
 }
 
@@ -41,7 +41,7 @@ fn draft(version: &str) -> Option<&'static Draft> {
     Draft::of(version.parse().expect("a known version"))
 }
 
-/// smoq has one number space for what ends a stream or request: that of moq-lite.
+/// smoq has one registry for the codes of streams and requests, that of moq-lite.
 pub(super) fn refused_with(version: &str, code: u32) -> Option<Code> {
     let own = draft(version).map(|draft| draft.request_error(code.into()));
     Some(own.map_or(Code::Stream(code), |error| number(&error)))
@@ -57,7 +57,7 @@ fn number(error: &Error) -> Code {
     Code::Stream(u32::try_from(code).expect("a code of 32 bits"))
 }
 
-/// An origin with a name of its own, by which loops are seen.
+/// An origin with a hop of its own, so that loops are detected.
 pub(super) fn origin() -> OriginProducer {
     use std::sync::atomic::{AtomicU64, Ordering};
     static LAST: AtomicU64 = AtomicU64::new(1 << 40);
@@ -160,12 +160,12 @@ pub(super) fn subscribe(
     let broadcast = origin
         .consume()
         .get_broadcast(path)
-        .ok_or_else(|| Failure::local("not announced: the peer asks nobody"))?;
+        .ok_or_else(|| Failure::local("not announced, so the peer sends no request"))?;
     let track = broadcast.subscribe_track(track, wanted(options)).map_err(|err| failure(&err))?;
     let (update, updates) = mpsc::unbounded_channel();
     Ok(Subscription::spawn(what, |report| read_track(track, updates, report)).updating(
         move |options| {
-            update.send(wanted(options)).map_err(|_| Failure::local("the track is over"))
+            update.send(wanted(options)).map_err(|_| Failure::local("the track has ended"))
         },
     ))
 }
@@ -378,7 +378,7 @@ async fn read_track(
     while groups.join_next().await.is_some() {}
 }
 
-/// smoq's errors do not tell which side they began at: the code is what goes or went over the wire.
+/// smoq's errors do not tell on which side they occurred. The code is the one on the wire.
 pub(super) fn failure(err: &Error) -> Failure {
     let code = u32::try_from(err.stream_code().as_u64()).ok();
     Failure { text: err.to_string(), code: code.map(Code::Stream) }

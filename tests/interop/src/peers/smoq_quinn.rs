@@ -1,4 +1,4 @@
-//! smoq itself, by its adapter smoq-quinn on tokio.
+//! smoq itself, with its adapter smoq-quinn on tokio.
 
 use std::net::SocketAddr;
 

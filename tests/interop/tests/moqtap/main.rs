@@ -1,7 +1,7 @@
-//! A second opinion on the bytes of moq-transport: those of moqtap-codec 0.9.0.
+//! The bytes of moq-transport, compared with those of another codec, moqtap-codec 0.9.0.
 //!
-//! Left out is where that codec is known to differ from all others: it ends a range without objects in
-//! the answer to FETCH with a length.
+//! One known deviation of that codec is excluded: it writes a length after a range without objects in the
+//! answer to FETCH.
 
 use bytes::{Buf, BytesMut};
 use moqtap_codec::{draft16, draft18};
@@ -21,30 +21,30 @@ mod wire;
 use mapping::{as_16, as_18, int, ints};
 use wire::{any_message, datagram, draft, integer, subgroup, timestamp};
 
-/// What moqtap refuses although it can be written is left out.
+/// Removes what moqtap refuses although it is valid.
 fn agreed(mut message: Message) -> Message {
     match &mut message {
-        // An end before the start is an error of the request; here it is one of the bytes.
+        // An end before the start is an error of the request. moqtap treats it as malformed.
         Message::Fetch(Fetch { target: FetchTarget::Standalone { start, end, .. }, .. })
             if end.group <= start.group =>
         {
             *end = FetchEnd { group: start.group, object: None };
         }
-        // Not of the draft, but sent by peers.
+        // Not part of the draft, but some peers send it.
         Message::SubscribeOk(ok) => ok.parameters.order = None,
         _ => {}
     }
     message
 }
 
-/// Both write the same, but for 18 moqtap has integers of seven bytes where ours have eight.
+/// Checks that both write the same. In 18 moqtap writes integers of seven bytes where ours have eight.
 fn same_bytes(ours: &[u8], theirs: &[u8], version: Version) {
     if version == Version::Moqt16 || ours.len() <= theirs.len() {
         assert_eq!(ours, theirs);
     }
 }
 
-/// Bytes that both write for the message, after each has read those of the other.
+/// Returns the bytes that both write for the message, after each has read those of the other.
 fn check(message: &Message, version: Version) {
     let draft = draft(version);
     let mut ours = BytesMut::new();
@@ -186,7 +186,7 @@ fn stream() -> impl Strategy<Value = (Version, SubgroupHeader, Vec<ObjectHead>)>
     })
 }
 
-/// Flags and fields of a record, of which the flags say which are there.
+/// Flags and fields of a record. The flags say which fields are present.
 type Fields = (u8, [u64; 3], u8, Option<Timestamp>, u64);
 
 fn fields() -> impl Strategy<Value = Fields> {
@@ -194,14 +194,14 @@ fn fields() -> impl Strategy<Value = Fields> {
     let id = || prop_oneof![0..4_u64, 0..1_000_u64, integer()];
     (flags, (id(), id(), id()), any::<u8>(), timestamp(), integer()).prop_map(
         |(flags, ids, priority, timestamp, size)| {
-            // A block of properties is there if the flag is.
+            // A block of properties is present if the flag is set.
             let timestamp = if flags & 0x20 == 0 { None } else { timestamp };
             (flags, ids.into(), priority, timestamp, size)
         },
     )
 }
 
-/// As bytes, and as ours reads them.
+/// The bytes of a record, in the form that our decoder reads.
 fn record_bytes(fields: &Fields, version: Version) -> Vec<u8> {
     let (flags, [group, subgroup, number], priority, timestamp, size) = *fields;
     let flags = u64::from(flags);
@@ -300,8 +300,8 @@ proptest! {
         }
     }
 
-    /// Records with any flags: both read the same, or both refuse. What ours then writes of it, they
-    /// read as the same again.
+    /// Records with any flags: both codecs read the same value, or both refuse. They read what ours writes
+    /// for it as the same value again.
     #[test]
     fn fetch_records_of_16(records in vec(fields(), 1..6)) {
         use draft16::data_stream::{FetchObjectHeader, FetchObjectReader};
@@ -315,8 +315,7 @@ proptest! {
             let header = FetchObjectHeader::decode(&mut &bytes[..]).unwrap();
             let read = ours.read(&bytes);
             let resolved = theirs.resolve(&header);
-            // A priority that was never said is refused by ours alone, and a subgroup behind a datagram
-            // by theirs alone.
+            // Only ours refuses a priority that was never set, and only theirs a subgroup after a datagram.
             let (Ok(Some((FetchRecord::Object(object), len))), Ok(theirs)) = (read, resolved) else {
                 break;
             };

@@ -1,4 +1,4 @@
-//! Our messages as moqtap has them.
+//! Our messages in the types of moqtap.
 
 use moqtap_codec::kvp::{KeyValuePair, KvpValue};
 use moqtap_codec::types::TrackNamespace;
@@ -13,7 +13,7 @@ pub(crate) fn int(value: u64) -> VarInt {
     VarInt::from_u64(value).unwrap()
 }
 
-/// Integers one behind the other, none in seven bytes.
+/// Integers one after the other, none of them in seven bytes.
 pub(crate) fn ints(values: &[u64], version: Version) -> Vec<u8> {
     let mut out = Vec::new();
     for &value in values {
@@ -28,7 +28,7 @@ pub(crate) fn ints(values: &[u64], version: Version) -> Vec<u8> {
     out
 }
 
-/// The fields of a path, without what escapes in them.
+/// The fields of a path, without escapes.
 fn namespace(path: &Path) -> TrackNamespace {
     let mut fields = Vec::new();
     let mut field = Vec::new();
@@ -46,7 +46,7 @@ fn namespace(path: &Path) -> TrackNamespace {
     TrackNamespace(fields)
 }
 
-/// Key-value pairs from what is there.
+/// Key-value pairs of the fields that are present.
 struct Pairs(Vec<KeyValuePair>);
 
 impl Pairs {
@@ -74,7 +74,7 @@ fn parameters(of: &Parameters, version: Version) -> Vec<KeyValuePair> {
     pairs.int(0x08, millis(of.expires));
     let largest = of.largest.map(|at| match version {
         Version::Moqt16 => ints(&[at.group, at.object], version),
-        // Kept in moqtap's own shortest form.
+        // Stored in moqtap's shortest form.
         _ => {
             let mut out = Vec::new();
             int(at.group).encode_moqt::<Moqt18>(&mut out);
@@ -129,7 +129,7 @@ fn options(of: &Setup) -> Vec<KeyValuePair> {
     pairs.0
 }
 
-/// Group and object as they end a range on the wire.
+/// The group and object of the end of a range, as on the wire.
 fn end(end: FetchEnd) -> (VarInt, VarInt) {
     (int(end.group), int(end.object.map_or(0, |object| object + 1)))
 }
@@ -138,7 +138,7 @@ fn streams(streams: Option<u64>) -> VarInt {
     int(streams.unwrap_or((1 << 62) - 1))
 }
 
-/// What is the same in both of moqtap's modules: a FETCH.
+/// FETCH, which is the same in both of moqtap's modules.
 macro_rules! fetch {
     ($module:ident, $fetch:expr, $version:expr) => {{
         use $module::message::{Fetch, FetchPayload, FetchType};

@@ -1,4 +1,4 @@
-//! The origin that moq-transport 0.17.0 does not have.
+//! The origin that moq-transport 0.17.0 lacks.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +12,7 @@ use moq_transport::{
 };
 use tokio::sync::watch;
 
-/// What is announced, by path.
+/// The announced broadcasts, by path.
 #[derive(Clone, Default)]
 pub(super) struct Origin {
     pub(super) broadcasts: watch::Sender<Broadcasts>,
@@ -25,7 +25,7 @@ impl Origin {
         self.broadcasts.borrow().get(path).cloned()
     }
 
-    /// What is this peer's own stays: a relay may tell it to us again.
+    /// The peer's own broadcast stays, because a relay may announce it back.
     pub(super) fn insert(&self, path: String, source: Arc<Source>) {
         self.broadcasts.send_if_modified(|broadcasts| {
             let own = broadcasts.get(&path).is_some_and(|known| known.from == 0);
@@ -36,7 +36,7 @@ impl Origin {
         });
     }
 
-    /// Unless another has taken the path since.
+    /// Removes the broadcast unless another one has taken the path since.
     pub(super) fn remove(&self, path: &str, source: &Arc<Source>) {
         self.broadcasts.send_if_modified(|broadcasts| {
             let ours = broadcasts.get(path).is_some_and(|other| Arc::ptr_eq(other, source));
@@ -51,14 +51,14 @@ impl Origin {
     }
 }
 
-/// What comes and goes in an origin.
+/// The changes in an origin.
 pub(super) struct Changes {
     now: watch::Receiver<Broadcasts>,
     told: Broadcasts,
 }
 
 impl Changes {
-    /// The next path that is new (with its source) or gone; `None` once the origin is.
+    /// The next path that is new (with its source) or gone; `None` after the origin's end.
     pub(super) async fn next(&mut self) -> Option<(String, Option<Arc<Source>>)> {
         loop {
             let change = {
@@ -88,7 +88,7 @@ impl Changes {
     }
 }
 
-/// Where a broadcast's tracks come from.
+/// The source of a broadcast's tracks.
 pub(super) struct Source {
     /// The session, or zero for this peer itself.
     pub(super) from: u64,
@@ -100,10 +100,10 @@ pub(super) enum Tracks {
     Elsewhere(Box<Subscriber>),
 }
 
-/// How many are subscribed to a track.
+/// The number of subscribers of a track.
 pub(super) type Users = Arc<watch::Sender<usize>>;
 
-/// One subscriber of a track, while it lives.
+/// One subscriber of a track, as long as it lives.
 pub(super) struct User(Users);
 
 impl User {
@@ -120,7 +120,7 @@ impl Drop for User {
 }
 
 impl Source {
-    /// Serves one subscription to its end. One of another session's track has an own subscription there.
+    /// Serves one subscription to its end. A track of another session gets a subscription of its own there.
     pub(super) async fn serve(&self, subscribed: Subscribed) {
         let path = path_of(&subscribed.track_namespace);
         let name = subscribed.track_name.to_string_lossy().into_owned();
@@ -129,7 +129,8 @@ impl Source {
                 let found = tracks.lock().expect("no panic under this lock").get(&name).cloned();
                 match found {
                     Some((reader, users)) => {
-                        // Fixed before the test hears of the subscriber: what it writes then is behind it.
+                        // Determined before the test sees the subscriber, so that everything it writes then
+                        // comes later.
                         let largest = reader.largest_location();
                         let _user = User::new(&users);
                         let _ = subscribed.serve_with_largest_location(reader, largest).await;

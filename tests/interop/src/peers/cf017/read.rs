@@ -1,4 +1,4 @@
-//! What a subscription with moq-transport 0.17.0 brings, as events.
+//! The events of a subscription with moq-transport 0.17.0.
 
 use moq_transport::{
     data::ObjectStatus,
@@ -18,7 +18,7 @@ pub(super) async fn read_track(
 ) {
     let mut groups = JoinSet::new();
     let end = read_groups(reader, &report, &mut groups).await;
-    // The crate closes the track with the status of PUBLISH_DONE, whether it is a good one or not.
+    // The crate closes the track with the status of PUBLISH_DONE, even if that is a clean end.
     let ended = PublishDoneCode::TrackEnded as u64;
     let end = match subscribed.publish_done() {
         Some(done) if done.status_code == ended => Ok(()),
@@ -32,7 +32,7 @@ pub(super) async fn read_track(
     while groups.join_next().await.is_some() {}
 }
 
-/// Gives what the track was closed with.
+/// Returns the status with which the track was closed.
 async fn read_groups(
     reader: TrackReader,
     report: &mpsc::UnboundedSender<Event>,
@@ -64,7 +64,7 @@ async fn read_group(
     let sequence = group.group_id;
     let end = loop {
         let object = group.next().await;
-        // An END_OF_TRACK alone is no group.
+        // An END_OF_TRACK alone is not a group.
         let marker =
             matches!(&object, Ok(Some(object)) if object.status == ObjectStatus::EndOfTrack);
         if marker && !begun {
