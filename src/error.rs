@@ -1,4 +1,4 @@
-//! What can go wrong, and the error codes that stand for it on the wire.
+//! Errors, and their codes on the wire.
 
 use crate::coding::{DecodeError, EncodeError};
 use crate::stream::Code;

@@ -1,10 +1,10 @@
-//! What a subscriber requests of a track, and what its publisher declares about it.
+//! Requests of a subscriber for a track, and declarations of its publisher.
 
 use core::time::Duration;
 
 use crate::time::Timescale;
 
-/// What a subscriber wants of a track (moq-lite, SUBSCRIBE).
+/// The part of a track that a subscriber wants, and its priority (moq-lite, SUBSCRIBE).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subscription {
@@ -75,7 +75,7 @@ impl Subscription {
     }
 }
 
-/// What a publisher declares about a track, fixed for its lifetime (moq-lite 05+, TRACK_INFO).
+/// The properties of a track that its publisher declares, fixed for its lifetime (moq-lite 05+, TRACK_INFO).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrackInfo {

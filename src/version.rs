@@ -220,7 +220,7 @@ impl Versions {
     }
 }
 
-/// What an ALPN identifier stands for: one version, or several that share it and are told apart by the
+/// The versions that an ALPN identifier stands for: one, or several that share it and are told apart by the
 /// SETUP exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreed(SmallVec<[Version; 2]>);

@@ -13,7 +13,7 @@ use smoq::{
     Server, Session, SessionRequest, Version,
 };
 
-/// What a client of a version can declare in its SETUP.
+/// The fields that a client of a version can send in its SETUP.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Declared {
     Nothing,

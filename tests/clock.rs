@@ -41,7 +41,7 @@ fn run(count: u64, set: impl Fn(u64) -> i64) -> Vec<Tick> {
     made
 }
 
-/// What holds however the wall clock is changed.
+/// Checks the ticks, which must be right however the wall clock is changed.
 fn check(ticks: &[Tick]) {
     let groups: Vec<_> = ticks.iter().filter_map(|tick| tick.begins.as_ref()).collect();
     assert!(groups.windows(2).all(|two| two[0].0 < two[1].0), "{groups:?}");

@@ -1,4 +1,4 @@
-//! Two sessions joined in memory on a virtual clock: what each application sees of its peer, in every
+//! Two sessions joined in memory on a virtual clock: the view of each application on its peer, in every
 //! version, over links from perfect to hostile. There is no runtime, socket or thread.
 
 use std::collections::BTreeMap;

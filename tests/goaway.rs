@@ -206,8 +206,8 @@ fn a_relay_moves_its_readers_to_the_other_route() {
         }
         read.check(60, &what);
         assert!(announced.try_announced().is_pending(), "{what}: no end is announced");
-        let told = net.session(old, 3).try_going_away();
-        assert_eq!(told, Poll::Ready(Ok(Goaway::default().redirect("moqt://b"))), "{what}");
+        let received = net.session(old, 3).try_going_away();
+        assert_eq!(received, Poll::Ready(Ok(Goaway::default().redirect("moqt://b"))), "{what}");
         for node in [old - 1, 3] {
             let closed = net.session(old, node).try_closed();
             assert_eq!(closed, Poll::Ready(Error::SessionClosed), "{what}");
@@ -288,8 +288,9 @@ fn a_route_of_a_leaving_session_stays_the_last_choice() {
         net.session(5, 1).go_away(Goaway::default().timeout(seconds(30))).unwrap();
         net.advance(1_000);
         let is_new = |net: &mut Net| {
-            let mut told = net.told().into_iter().filter(|(from, to, _)| (*from, *to) == (3, 4));
-            told.any(|(.., messages)| {
+            let mut announced_to_4 =
+                net.announced().into_iter().filter(|(from, to, _)| (*from, *to) == (3, 4));
+            announced_to_4.any(|(.., messages)| {
                 messages.iter().any(|message| match message {
                     Announce::Active { hops, .. } | Announce::Update { hops, .. } => {
                         hops.as_slice().first() == Some(&Hop::new(1))
@@ -317,11 +318,11 @@ fn a_peer_that_stays_is_closed_at_the_deadline() {
         let goaway = Goaway::default().timeout(seconds(3));
         world.publishers[0].go_away(goaway.clone()).unwrap();
         world.advance(100);
-        let heard = world.readers[0].try_going_away();
+        let received = world.readers[0].try_going_away();
         match (has_goaway(version), version) {
-            (false, _) => assert!(heard.is_pending(), "{version}"),
-            (true, Version::Moqt18) => assert_eq!(heard, Poll::Ready(Ok(goaway)), "{version}"),
-            (true, _) => assert_eq!(heard, Poll::Ready(Ok(Goaway::default())), "{version}"),
+            (false, _) => assert!(received.is_pending(), "{version}"),
+            (true, Version::Moqt18) => assert_eq!(received, Poll::Ready(Ok(goaway)), "{version}"),
+            (true, _) => assert_eq!(received, Poll::Ready(Ok(Goaway::default())), "{version}"),
         }
         let broadcast =
             world.seen.consume().get_broadcast("live").expect("the broadcast still exists");
@@ -401,10 +402,12 @@ fn a_leaving_session_ends_with_its_last_subscription() {
             world.advance(2_500);
             let mut session = world.readers.pop().unwrap();
             assert_eq!(session.try_closed(), Poll::Ready(Error::SessionClosed), "{version} {how}");
-            let heard = session.try_going_away();
+            let received = session.try_going_away();
             match has_goaway(version) {
-                true => assert!(matches!(heard, Poll::Ready(Ok(_))), "{version} {how}: {heard:?}"),
-                false => assert_eq!(heard, Poll::Ready(Err(Error::SessionClosed)), "{version}"),
+                true => {
+                    assert!(matches!(received, Poll::Ready(Ok(_))), "{version} {how}: {received:?}")
+                }
+                false => assert_eq!(received, Poll::Ready(Err(Error::SessionClosed)), "{version}"),
             }
         }
     }
@@ -432,13 +435,13 @@ fn waiters_for_goaway_are_woken_once_each() {
     world.publishers[0].go_away(Goaway::default().redirect("moqt://b")).unwrap();
     world.advance(10);
     assert!(counts.iter().all(|count| count.0.load(Ordering::Relaxed) == 1));
-    let told = Poll::Ready(Ok(Goaway::default().redirect("moqt://b")));
+    let received = Poll::Ready(Ok(Goaway::default().redirect("moqt://b")));
     for session in &mut sessions {
-        assert_eq!(session.try_going_away(), told);
+        assert_eq!(session.try_going_away(), received);
     }
     world.advance(2_000);
     assert!(sessions[0].try_closed().is_ready());
-    assert_eq!(sessions[0].try_going_away(), told);
+    assert_eq!(sessions[0].try_going_away(), received);
     assert!(matches!(world.publishers[0].try_going_away(), Poll::Ready(Err(_))));
 }
 

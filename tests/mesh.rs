@@ -81,9 +81,9 @@ impl Mesh {
 
     /// Checks the announcements, and returns the most updates on one link in one direction. On moq-lite 04
     /// an end directly followed by a beginning is an update.
-    fn check_told(&mut self) -> (usize, String) {
+    fn check_announced(&mut self) -> (usize, String) {
         let mut most = (0, String::new());
-        for (from, to, messages) in self.net.told() {
+        for (from, to, messages) in self.net.announced() {
             let mut updates = 0;
             for (n, message) in messages.iter().enumerate() {
                 match message {
@@ -132,7 +132,7 @@ fn a_withdrawal_is_announced_at_most_twice() {
         let mut broadcast = mesh.net.origins[PUBLISHER].create_broadcast("live").unwrap();
         mesh.net.advance(2_000);
         assert_eq!(mesh.having(), RELAYS, "{what}");
-        mesh.check_told();
+        mesh.check_announced();
         assert!(mesh.is_quiet(), "{what}");
         broadcast.finish().unwrap();
         // Held routes that are announced late may still circulate in a small loop.
@@ -140,7 +140,7 @@ fn a_withdrawal_is_announced_at_most_twice() {
         assert_eq!(mesh.having(), 0, "{what}");
         mesh.net.advance(5_000);
         assert_eq!(mesh.having(), 0, "{what}");
-        let (most, example) = mesh.check_told();
+        let (most, example) = mesh.check_announced();
         assert!(most <= 2, "{what}: {example}");
         assert!(mesh.is_quiet(), "{what}");
     });
@@ -166,7 +166,7 @@ fn a_broken_link_is_routed_around() {
             })
             .collect();
         mesh.net.advance(1_000);
-        mesh.check_told();
+        mesh.check_announced();
         let used =
             |link: &usize| mesh.net.subscribed(*link) && mesh.net.is_connected_without(*link);
         let broken = (0..mesh.net.links()).find(used).expect("a link that is used");
@@ -187,7 +187,7 @@ fn a_broken_link_is_routed_around() {
             assert!(sequences.iter().copied().eq(0..50), "{what}: {node} has {sequences:?}");
             assert!(announced.try_announced().is_pending(), "{what}: {node} noticed it");
         }
-        let (most, example) = mesh.check_told();
+        let (most, example) = mesh.check_announced();
         // A route that is found while others still search may be lost once more.
         assert!(most <= 4, "{what}: {example}");
         drop(readers);
@@ -206,11 +206,11 @@ fn a_withdrawal_does_not_circulate_without_hop_ids() {
         let mut broadcast = mesh.net.origins[PUBLISHER].create_broadcast("live").unwrap();
         mesh.net.advance(5_000);
         assert_eq!(mesh.having(), RELAYS, "shape {n}");
-        mesh.check_told();
+        mesh.check_announced();
         broadcast.finish().unwrap();
         mesh.net.advance(5_000);
         assert_eq!(mesh.having(), 0, "shape {n}");
-        let (most, example) = mesh.check_told();
+        let (most, example) = mesh.check_announced();
         assert!(most <= 4, "shape {n}: {example}");
         assert!(mesh.is_quiet(), "shape {n}");
     }

@@ -11,23 +11,23 @@ use smoq::{
 
 /// A waker that counts its wake-ups.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct Wakes(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl Bell {
-    fn rung(&self) -> usize {
+impl Wakes {
+    fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-fn bell() -> (Arc<Bell>, Waker) {
-    let bell = Arc::new(Bell::default());
-    (bell.clone(), Waker::from(bell))
+fn counting_waker() -> (Arc<Wakes>, Waker) {
+    let wakes = Arc::new(Wakes::default());
+    (wakes.clone(), Waker::from(wakes))
 }
 
 fn origin() -> OriginProducer {
@@ -35,7 +35,7 @@ fn origin() -> OriginProducer {
 }
 
 /// The announcements that `consumer` receives now: `+path` and `-path`, and `end` at the end.
-fn heard(consumer: &mut OriginConsumer) -> Vec<String> {
+fn changes(consumer: &mut OriginConsumer) -> Vec<String> {
     let mut out = Vec::new();
     loop {
         match consumer.try_announced() {
@@ -72,10 +72,10 @@ fn a_broadcast_is_announced_until_it_ends_in_any_way() {
     for end in ends {
         let broadcast = origin.create_broadcast("room/alice").unwrap();
         assert_eq!(broadcast.path().as_str(), "room/alice");
-        assert_eq!(heard(&mut consumer), ["+room/alice"]);
+        assert_eq!(changes(&mut consumer), ["+room/alice"]);
         assert!(consumer.get_broadcast("room/alice").is_some());
         end(broadcast);
-        assert_eq!(heard(&mut consumer), ["-room/alice"]);
+        assert_eq!(changes(&mut consumer), ["-room/alice"]);
         assert!(consumer.get_broadcast("room/alice").is_none());
     }
 }
@@ -87,12 +87,12 @@ fn only_the_last_producer_ends_the_announcement() {
     let first = origin.create_broadcast("a").unwrap();
     let second = first.clone();
     let dynamic = first.dynamic();
-    assert_eq!(heard(&mut consumer), ["+a"]);
+    assert_eq!(changes(&mut consumer), ["+a"]);
     drop(first);
     drop(second);
-    assert_eq!(heard(&mut consumer), [""; 0], "a dynamic handle counts as a producer");
+    assert_eq!(changes(&mut consumer), [""; 0], "a dynamic handle counts as a producer");
     drop(dynamic);
-    assert_eq!(heard(&mut consumer), ["-a"]);
+    assert_eq!(changes(&mut consumer), ["-a"]);
 }
 
 #[test]
@@ -101,19 +101,19 @@ fn announcements_end_with_the_last_producer_of_the_origin() {
     let mut consumer = origin.consume();
     let second = origin.clone();
     let broadcast = second.create_broadcast("a").unwrap();
-    let (bell, waker) = bell();
+    let (wakes, waker) = counting_waker();
     let mut cx = Context::from_waker(&waker);
     assert!(consumer.poll_announced(&mut cx).is_ready());
     assert!(consumer.poll_announced(&mut cx).is_pending());
     drop(origin);
-    assert_eq!(heard(&mut consumer), [""; 0]);
+    assert_eq!(changes(&mut consumer), [""; 0]);
     drop(second);
-    assert_eq!(bell.rung(), 1);
-    assert_eq!(heard(&mut consumer), ["end"]);
+    assert_eq!(wakes.count(), 1);
+    assert_eq!(changes(&mut consumer), ["end"]);
     let mut late = consumer.consume();
-    assert_eq!(heard(&mut late), ["+a", "end"], "all announcements precede the end");
+    assert_eq!(changes(&mut late), ["+a", "end"], "all announcements precede the end");
     drop(broadcast);
-    assert_eq!(heard(&mut late), ["-a", "end"]);
+    assert_eq!(changes(&mut late), ["-a", "end"]);
     assert!(matches!(late.try_announced_broadcast("a"), Poll::Ready(None)));
 }
 
@@ -122,12 +122,12 @@ fn a_clone_continues_and_a_new_consumer_starts_over() {
     let origin = origin();
     let mut first = origin.consume();
     let _a = origin.create_broadcast("a").unwrap();
-    assert_eq!(heard(&mut first), ["+a"]);
+    assert_eq!(changes(&mut first), ["+a"]);
     let _b = origin.create_broadcast("b").unwrap();
     let mut clone = first.clone();
-    assert_eq!(heard(&mut clone), ["+b"]);
-    assert_eq!(heard(&mut first), ["+b"]);
-    assert_eq!(heard(&mut first.consume()), ["+a", "+b"]);
+    assert_eq!(changes(&mut clone), ["+b"]);
+    assert_eq!(changes(&mut first), ["+b"]);
+    assert_eq!(changes(&mut first.consume()), ["+a", "+b"]);
 }
 
 #[test]
@@ -137,19 +137,19 @@ fn changes_between_two_reads_are_coalesced() {
     for _ in 0..10_000 {
         drop(origin.create_broadcast("flicker").unwrap());
     }
-    assert_eq!(heard(&mut consumer), [""; 0]);
+    assert_eq!(changes(&mut consumer), [""; 0]);
     let old = origin.create_broadcast("a").unwrap();
-    assert_eq!(heard(&mut consumer), ["+a"]);
+    assert_eq!(changes(&mut consumer), ["+a"]);
     drop(old);
     let _new = origin.create_broadcast("a").unwrap();
-    assert_eq!(heard(&mut consumer), ["-a", "+a"], "a new broadcast is not the old one");
+    assert_eq!(changes(&mut consumer), ["-a", "+a"], "a new broadcast is not the old one");
 }
 
 #[test]
 fn a_change_wakes_each_waiter_once_and_try_registers_nothing() {
     let origin = origin();
     let mut consumer = origin.consume();
-    let (bell, waker) = bell();
+    let (wakes, waker) = counting_waker();
     let mut cx = Context::from_waker(&waker);
     for _ in 0..3 {
         assert!(consumer.poll_announced(&mut cx).is_pending());
@@ -157,13 +157,13 @@ fn a_change_wakes_each_waiter_once_and_try_registers_nothing() {
     let mut other = origin.consume();
     assert!(other.try_announced().is_pending());
     let broadcast = origin.create_broadcast("a").unwrap();
-    assert_eq!(bell.rung(), 1);
+    assert_eq!(wakes.count(), 1);
     drop(broadcast);
-    assert_eq!(bell.rung(), 1, "the waiter was unregistered");
+    assert_eq!(wakes.count(), 1, "the waiter was unregistered");
     assert!(consumer.poll_announced(&mut cx).is_pending());
     drop(consumer);
     let _broadcast = origin.create_broadcast("a").unwrap();
-    assert_eq!(bell.rung(), 1, "a dropped waiter is not woken");
+    assert_eq!(wakes.count(), 1, "a dropped waiter is not woken");
 }
 
 #[test]
@@ -179,16 +179,16 @@ fn scopes_only_restrict() {
     assert!(narrow.scope(&paths(&["room/2"])).is_none());
     assert!(narrow.scope(&paths(&["room"])).unwrap().allowed().eq(&paths(&["room/1"])));
 
-    assert_eq!(heard(&mut narrow.consume()), ["+demo", "+room/1/x"]);
+    assert_eq!(changes(&mut narrow.consume()), ["+demo", "+room/1/x"]);
     let mut consumer = origin.consume().scope(&paths(&["room/1"])).unwrap();
-    assert_eq!(heard(&mut consumer), ["+room/1/x"], "the prefix is still part of the path");
+    assert_eq!(changes(&mut consumer), ["+room/1/x"], "the prefix is still part of the path");
     assert!(consumer.get_broadcast("room/1/x").is_some());
     assert!(consumer.get_broadcast("room/2").is_none());
     assert!(matches!(consumer.try_announced_broadcast("room/2"), Poll::Ready(None)));
     assert!(consumer.scope(&paths(&["room/2"])).is_none());
     drop(outside);
     drop(one);
-    assert_eq!(heard(&mut consumer), ["-room/1/x"]);
+    assert_eq!(changes(&mut consumer), ["-room/1/x"]);
 }
 
 #[test]
@@ -198,11 +198,11 @@ fn roots_are_prepended_and_removed() {
     assert_eq!(room.root().as_str(), "room");
     let alice = room.create_broadcast("alice").unwrap();
     assert_eq!(alice.path().as_str(), "room/alice");
-    assert_eq!(heard(&mut origin.consume()), ["+room/alice"]);
-    assert_eq!(heard(&mut room.consume()), ["+alice"]);
+    assert_eq!(changes(&mut origin.consume()), ["+room/alice"]);
+    assert_eq!(changes(&mut room.consume()), ["+alice"]);
     let mut consumer = origin.consume().with_root("room/alice").unwrap();
     assert_eq!(consumer.root().as_str(), "room/alice");
-    assert_eq!(heard(&mut consumer), ["+"], "the broadcast at the root itself");
+    assert_eq!(changes(&mut consumer), ["+"], "the broadcast at the root itself");
     assert!(consumer.get_broadcast("").is_some());
     assert!(consumer.get_broadcast("x").is_none());
 
@@ -219,15 +219,15 @@ fn the_newer_of_two_local_broadcasts_is_announced() {
     let origin = origin();
     let mut consumer = origin.consume();
     let old = origin.create_broadcast("a").unwrap();
-    assert_eq!(heard(&mut consumer), ["+a"]);
+    assert_eq!(changes(&mut consumer), ["+a"]);
     let new = origin.create_broadcast("a").unwrap();
-    assert_eq!(heard(&mut consumer), ["-a", "+a"]);
+    assert_eq!(changes(&mut consumer), ["-a", "+a"]);
     assert!(consumer.get_broadcast("a").unwrap().is_clone(&new.consume()));
     drop(new);
-    assert_eq!(heard(&mut consumer), ["-a", "+a"]);
+    assert_eq!(changes(&mut consumer), ["-a", "+a"]);
     assert!(consumer.get_broadcast("a").unwrap().is_clone(&old.consume()));
     drop(old);
-    assert_eq!(heard(&mut consumer), ["-a"]);
+    assert_eq!(changes(&mut consumer), ["-a"]);
 }
 
 #[test]
@@ -238,36 +238,36 @@ fn one_broadcast_can_have_many_paths() {
     here.publish_broadcast("b", &consumer).unwrap();
     there.publish_broadcast("c", &consumer).unwrap();
     there.publish_broadcast("c", &consumer).unwrap();
-    let (mut hears, mut elsewhere) = (here.consume(), there.consume());
-    assert_eq!(heard(&mut hears), ["+a", "+b"]);
-    assert_eq!(heard(&mut elsewhere), ["+c"]);
+    let (mut here_consumer, mut elsewhere) = (here.consume(), there.consume());
+    assert_eq!(changes(&mut here_consumer), ["+a", "+b"]);
+    assert_eq!(changes(&mut elsewhere), ["+c"]);
     broadcast.finish().unwrap();
-    assert_eq!(heard(&mut hears), ["-a", "-b"]);
-    assert_eq!(heard(&mut elsewhere), ["-c"]);
+    assert_eq!(changes(&mut here_consumer), ["-a", "-b"]);
+    assert_eq!(changes(&mut elsewhere), ["-c"]);
     assert_eq!(there.publish_broadcast("d", &consumer).unwrap_err(), Error::Closed);
     let mut aborted = here.create_broadcast("a").unwrap();
     aborted.abort(Error::App(1)).unwrap();
     assert_eq!(there.publish_broadcast("d", &aborted.consume()).unwrap_err(), Error::App(1));
-    assert_eq!(heard(&mut elsewhere), [""; 0]);
+    assert_eq!(changes(&mut elsewhere), [""; 0]);
 }
 
 #[test]
 fn a_reader_can_wait_for_one_path() {
     let origin = origin();
     let mut consumer = origin.consume();
-    let (bell, waker) = bell();
+    let (wakes, waker) = counting_waker();
     let mut cx = Context::from_waker(&waker);
     let path = "a/b";
     assert!(consumer.poll_announced_broadcast(&mut cx, path).is_pending());
     let _above = origin.create_broadcast("a").unwrap();
     assert!(consumer.poll_announced_broadcast(&mut cx, path).is_pending());
     let there = origin.create_broadcast("a/b").unwrap();
-    assert_eq!(bell.rung(), 1, "a broadcast above the path does not count");
+    assert_eq!(wakes.count(), 1, "a broadcast above the path does not count");
     let Poll::Ready(Some(found)) = consumer.poll_announced_broadcast(&mut cx, path) else {
         panic!("no broadcast");
     };
     assert!(found.is_clone(&there.consume()));
-    assert_eq!(heard(&mut consumer), ["+a", "+a/b"], "the wait consumes no announcements");
+    assert_eq!(changes(&mut consumer), ["+a", "+a/b"], "the wait consumes no announcements");
 }
 
 #[test]
@@ -340,12 +340,12 @@ fn each_ending_of_a_broadcast_reaches_its_readers() {
             let dynamic = broadcast.dynamic();
             waiting = Some((consumer.subscribe_track("audio", any()).unwrap(), dynamic));
         }
-        let (bell, waker) = bell();
+        let (wakes, waker) = counting_waker();
         assert!(consumer.poll_closed(&mut Context::from_waker(&waker)).is_pending());
 
         end(broadcast);
 
-        assert_eq!(bell.rung(), 1);
+        assert_eq!(wakes.count(), 1);
         assert!(consumer.is_closed());
         assert_eq!(consumer.try_closed(), Poll::Ready(closed));
         assert_eq!(consumer.subscribe_track("video", any()).err(), Some(refused.clone()));
@@ -399,10 +399,10 @@ fn requests_are_shared_and_ordered() {
     let broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
-    let (bell, waker) = bell();
+    let (wakes, waker) = counting_waker();
     assert!(dynamic.poll_requested_track(&mut Context::from_waker(&waker)).is_pending());
     let mut first = consumer.subscribe_track("one", any().priority(3)).unwrap();
-    assert_eq!(bell.rung(), 1);
+    assert_eq!(wakes.count(), 1);
     let _two = consumer.subscribe_track("two", any()).unwrap();
     let mut again = consumer.subscribe_track("one", any().priority(9)).unwrap();
 
@@ -431,14 +431,14 @@ fn a_refused_request_can_be_made_again() {
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
     for refuse in [true, false] {
-        let mut asker = consumer.subscribe_track("video", any()).unwrap();
+        let mut reader = consumer.subscribe_track("video", any()).unwrap();
         let Poll::Ready(Ok(request)) = dynamic.try_requested_track() else { panic!("no request") };
         if refuse {
             request.reject(Error::App(4));
-            assert_eq!(asker.try_info(), Poll::Ready(Err(Error::App(4))));
+            assert_eq!(reader.try_info(), Poll::Ready(Err(Error::App(4))));
         } else {
             drop(request);
-            assert_eq!(asker.try_info(), Poll::Ready(Err(Error::Dropped)));
+            assert_eq!(reader.try_info(), Poll::Ready(Err(Error::Dropped)));
         }
     }
 }
@@ -458,11 +458,11 @@ fn an_unwanted_track_request_is_withdrawn() {
         "it can be requested again"
     );
 
-    let (bell, waker) = bell();
+    let (wakes, waker) = counting_waker();
     let mut cx = Context::from_waker(&waker);
     assert!(request.poll_unused(&mut cx).is_pending());
     drop(kept);
-    assert_eq!(bell.rung(), 1);
+    assert_eq!(wakes.count(), 1);
     assert!(request.poll_unused(&mut cx).is_ready());
     assert_eq!(request.subscription(), None);
 }
@@ -500,8 +500,8 @@ fn the_clock_of_an_origin_has_one_epoch() {
 fn a_broadcast_knows_whether_it_is_read() {
     let mut broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
-    let (used, used_waker) = bell();
-    let (unused, unused_waker) = bell();
+    let (used, used_waker) = counting_waker();
+    let (unused, unused_waker) = counting_waker();
     let mut used_cx = Context::from_waker(&used_waker);
     let mut unused_cx = Context::from_waker(&unused_waker);
     let _video = broadcast.create_track("video").unwrap();
@@ -510,13 +510,13 @@ fn a_broadcast_knows_whether_it_is_read() {
     assert!(broadcast.poll_used(&mut used_cx).is_pending());
 
     let first = consumer.subscribe_track("video", any()).unwrap();
-    assert_eq!(used.rung(), 1);
+    assert_eq!(used.count(), 1);
     assert_eq!(broadcast.poll_used(&mut used_cx), Poll::Ready(Ok(())));
     let second = consumer.subscribe_track("audio", any()).unwrap();
     assert!(broadcast.poll_unused(&mut unused_cx).is_pending());
     assert!(broadcast.try_unused().is_pending(), "trying neither registers nor unregisters");
     drop((first, second));
-    assert!(unused.rung() >= 1);
+    assert!(unused.count() >= 1);
     assert!(broadcast.poll_unused(&mut unused_cx).is_ready());
 
     let dynamic = broadcast.dynamic();
@@ -527,19 +527,19 @@ fn a_broadcast_knows_whether_it_is_read() {
     drop(dynamic);
 
     let _reader = consumer.subscribe_track("audio", any()).unwrap();
-    let before = unused.rung();
+    let before = unused.count();
     assert!(broadcast.poll_unused(&mut unused_cx).is_pending());
     drop(audio);
-    assert_eq!(unused.rung(), before + 1);
+    assert_eq!(unused.count(), before + 1);
     assert!(
         broadcast.poll_unused(&mut unused_cx).is_ready(),
         "a track without a writer does not count"
     );
 
     assert!(broadcast.poll_used(&mut used_cx).is_pending());
-    let before = used.rung();
+    let before = used.count();
     broadcast.finish().unwrap();
-    assert_eq!(used.rung(), before + 1);
+    assert_eq!(used.count(), before + 1);
     assert_eq!(broadcast.poll_used(&mut used_cx), Poll::Ready(Err(Error::Closed)));
 }
 
@@ -549,18 +549,18 @@ fn waiters_are_woken_only_for_their_event() {
     let mut consumer = broadcast.consume();
     let mut clone = broadcast.clone();
     let mut dynamic = broadcast.dynamic();
-    let (bell, waker) = bell();
+    let (wakes, waker) = counting_waker();
     let mut cx = Context::from_waker(&waker);
     assert!(consumer.poll_closed(&mut cx).is_pending());
     assert!(clone.poll_closed(&mut cx).is_pending());
     assert!(dynamic.poll_requested_track(&mut cx).is_pending());
     let _video = broadcast.create_track("video").unwrap();
     let _reader = consumer.subscribe_track("video", any()).unwrap();
-    assert_eq!(bell.rung(), 0);
+    assert_eq!(wakes.count(), 0);
     let _request = consumer.subscribe_track("audio", any()).unwrap();
-    assert_eq!(bell.rung(), 1, "only the handler of requests is woken");
+    assert_eq!(wakes.count(), 1, "only the handler of requests is woken");
     broadcast.finish().unwrap();
-    assert_eq!(bell.rung(), 3);
+    assert_eq!(wakes.count(), 3);
 }
 
 /// A waker may run any code, so none is called with a lock held.
@@ -586,7 +586,7 @@ fn wakers_may_use_the_handles_that_wake_them() {
     let mut cx = Context::from_waker(&waker);
     let woken = |times| assert_eq!(nosy.2.load(Ordering::SeqCst), times);
 
-    assert_eq!(heard(&mut waiting), ["+a"]);
+    assert_eq!(changes(&mut waiting), ["+a"]);
     assert!(waiting.poll_announced(&mut cx).is_pending());
     let _b = origin.create_broadcast("b").unwrap();
     woken(1);
@@ -610,7 +610,7 @@ fn requests_survive_readers_on_many_threads() {
     let mut dynamic = broadcast.dynamic();
     let consumer = broadcast.consume();
     #[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
-    let askers: Vec<_> = (0..4)
+    let readers: Vec<_> = (0..4)
         .map(|_| {
             let consumer = consumer.clone();
             std::thread::spawn(move || {
@@ -625,14 +625,14 @@ fn requests_survive_readers_on_many_threads() {
             })
         })
         .collect();
-    while askers.iter().any(|asker| !asker.is_finished()) {
+    while readers.iter().any(|reader| !reader.is_finished()) {
         if let Poll::Ready(Ok(request)) = dynamic.try_requested_track() {
             // Accepted and dropped at once: the next reader requests it again.
             drop(request.accept(TrackInfo::default()).unwrap());
         }
     }
-    for asker in askers {
-        asker.join().unwrap();
+    for reader in readers {
+        reader.join().unwrap();
     }
 }
 
@@ -665,9 +665,9 @@ fn origins_are_shared_between_threads() {
         .collect();
     let others: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
     for other in others {
-        assert_eq!(heard(&mut other.consume()), [""; 0]);
+        assert_eq!(changes(&mut other.consume()), [""; 0]);
     }
-    assert_eq!(heard(&mut origin.consume()), [""; 0]);
+    assert_eq!(changes(&mut origin.consume()), [""; 0]);
     assert_eq!(origin.cached_bytes(), 0);
 }
 

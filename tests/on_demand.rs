@@ -130,7 +130,7 @@ fn error(reader: &mut TrackConsumer) -> Error {
     }
 }
 
-fn heard(consumer: &mut OriginConsumer) -> Vec<String> {
+fn changes(consumer: &mut OriginConsumer) -> Vec<String> {
     std::iter::from_fn(|| match consumer.try_announced() {
         Poll::Ready(change) => change.map(|change| {
             format!("{}{}", if change.broadcast.is_some() { '+' } else { '-' }, change.path)
@@ -166,7 +166,7 @@ fn a_peer_reads_a_broadcast_that_was_not_announced() {
         row.advance(200);
         let frame = reader.latest_frame().unwrap_or_else(|| panic!("{version}: no frame"));
         assert_eq!(frame.payload(), b"moon");
-        assert!(heard(&mut row.origins[1].consume()).iter().all(|path| path == "+archive"));
+        assert!(changes(&mut row.origins[1].consume()).iter().all(|path| path == "+archive"));
         drop((reader, audio, store));
         row.advance(3_000);
         assert_eq!(broadcast.try_unused(), Poll::Ready(()), "{version}");
@@ -185,12 +185,12 @@ fn a_prefix_is_announced_where_paths_cover_those_below() {
         let mut there = row.origins[1].consume();
         let mut reader = row.origins[1].consume();
         if !says_prefixes(version) {
-            assert_eq!(heard(&mut there), [""; 0], "{version}: here it would be a broadcast");
+            assert_eq!(changes(&mut there), [""; 0], "{version}: here it would be a broadcast");
             let refused = reader.try_request_broadcast(PATH);
             assert!(matches!(refused, Poll::Ready(Err(Error::Unroutable))), "{version}");
             continue;
         }
-        assert_eq!(heard(&mut there), ["+archive"], "{version}");
+        assert_eq!(changes(&mut there), ["+archive"], "{version}");
         let Poll::Ready(Ok(found)) = reader.try_request_broadcast(PATH) else {
             panic!("{version}: the prefix is not requested from the peer")
         };
@@ -199,7 +199,7 @@ fn a_prefix_is_announced_where_paths_cover_those_below() {
         assert_eq!(request(&mut store).unwrap().path().as_str(), PATH, "{version}");
         drop((found, track, store));
         row.advance(3_000);
-        assert_eq!(heard(&mut there), ["-archive"], "{version}");
+        assert_eq!(changes(&mut there), ["-archive"], "{version}");
         let refused = reader.try_request_broadcast(PATH);
         assert!(matches!(refused, Poll::Ready(Err(Error::Unroutable))), "{version}");
         row.assert_rest(0);
@@ -215,15 +215,16 @@ fn a_broadcast_may_have_the_path_of_a_prefix() {
         let mut there = row.origins[1].consume();
         let broadcast = row.origins[0].create_broadcast("archive").unwrap();
         row.advance(700);
-        assert_eq!(heard(&mut there), ["+archive"], "{version}");
+        assert_eq!(changes(&mut there), ["+archive"], "{version}");
         let store = row.store();
         row.advance(3_000);
-        assert_eq!(heard(&mut there), [""; 0], "{version}");
+        assert_eq!(changes(&mut there), [""; 0], "{version}");
         drop(broadcast);
         row.advance(3_000);
         // Only the prefix is left. In versions where an end and a beginning are a change of route, the
         // broadcast seems to continue.
-        let (left, known) = (heard(&mut there), row.origins[1].consume().get_broadcast("archive"));
+        let (left, known) =
+            (changes(&mut there), row.origins[1].consume().get_broadcast("archive"));
         let ended = ["-archive", "+archive"];
         match says_prefixes(version) {
             true => assert!(known.is_some() && (left.is_empty() || left == ended), "{version}"),

@@ -160,8 +160,8 @@ fn groups_between_track_info_and_subscription_are_not_lost() {
         let (broadcast, track) = (Path::new("live"), "video".into());
         chain.down.server.apply(Command::Describe { subscription, broadcast, track });
         chain.advance(200);
-        let told = |event: &Event| matches!(event, Event::TrackInfo { .. });
-        assert!(chain.down.server.take_events().iter().any(told), "{versions:?}");
+        let is_track_info = |event: &Event| matches!(event, Event::TrackInfo { .. });
+        assert!(chain.down.server.take_events().iter().any(is_track_info), "{versions:?}");
         assert_eq!(
             chain.track.try_used(),
             Poll::Pending,

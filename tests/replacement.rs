@@ -53,20 +53,20 @@ struct Viewer {
     reader: Option<TrackConsumer>,
     groups: Vec<GroupConsumer>,
     /// For each announcement, whether it was a beginning.
-    told: Vec<bool>,
+    changes: Vec<bool>,
     seen: Vec<String>,
 }
 
 impl Viewer {
     fn new(net: &Net, node: usize) -> Self {
         let announced = net.origins[node].consume();
-        Self { announced, reader: None, groups: vec![], told: vec![], seen: vec![] }
+        Self { announced, reader: None, groups: vec![], changes: vec![], seen: vec![] }
     }
 
     fn look(&mut self) {
         while let Poll::Ready(Some(change)) = self.announced.try_announced() {
             assert_eq!(change.path.as_str(), "live");
-            self.told.push(change.broadcast.is_some());
+            self.changes.push(change.broadcast.is_some());
             self.groups.clear();
             self.reader = change.broadcast.map(|it| it.subscribe_track("clock", latest()).unwrap());
         }
@@ -92,7 +92,7 @@ impl Viewer {
     fn take(&mut self) -> (Vec<bool>, Option<String>) {
         let last = self.seen.last().map(|text| text[..1].to_owned());
         self.seen.clear();
-        (std::mem::take(&mut self.told), last)
+        (std::mem::take(&mut self.changes), last)
     }
 }
 
@@ -160,9 +160,9 @@ impl World {
     }
 
     #[track_caller]
-    fn expect(&mut self, told: &[bool], name: &str) {
+    fn expect(&mut self, changes: &[bool], name: &str) {
         for (node, viewer) in self.viewers.iter_mut().enumerate() {
-            let expected = (told.to_vec(), Some(name.to_owned()));
+            let expected = (changes.to_vec(), Some(name.to_owned()));
             assert_eq!(viewer.take(), expected, "{}, node {}", self.what, node + 1);
         }
     }

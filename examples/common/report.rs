@@ -16,15 +16,15 @@ pub(crate) fn exit_code(result: anyhow::Result<()>) -> ExitCode {
 
 /// An error and its causes. A cause that an error already includes is not repeated.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+    let mut sentence = String::new();
     let mut last = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if told.is_empty() {
-            told.clone_from(&cause);
+        if sentence.is_empty() {
+            sentence.clone_from(&cause);
         } else if !last.contains(&cause) {
-            told = format!("{told}: {cause}");
+            sentence = format!("{sentence}: {cause}");
         }
         last = cause;
     }
-    told
+    sentence
 }

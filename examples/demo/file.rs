@@ -65,7 +65,7 @@ fn send(
     len: u64,
 ) -> Result<String> {
     let audience = Arc::new(Audience::default());
-    let (news, heard) = channel();
+    let (news, inbox) = channel();
     let reader = || make_reader(Arc::clone(&audience), news.clone());
 
     for reader in [reader(), reader()] {
@@ -84,7 +84,7 @@ fn send(
     let mut sent = None;
     let mut received = Vec::new();
     while sent.is_none() || received.len() < READERS {
-        match heard.recv()? {
+        match inbox.recv()? {
             News::Sent(hash) => {
                 println!("sent      sha256:{}", hex(&hash));
                 sent = Some(hash);

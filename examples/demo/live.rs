@@ -133,7 +133,7 @@ fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
         here: AtomicUsize::new(0),
         is_over: AtomicBool::new(false),
     });
-    let (news, heard) = channel();
+    let (news, inbox) = channel();
     let stop_news = news.clone();
     runtime.spawn(async move { tell(&stop_news, Err(stopped.await)) });
     let mut subscribers = Vec::new();
@@ -168,7 +168,7 @@ fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
 
     println!("5 Mbit/s of video and 64 kbit/s of audio, to {} subscribers", subscribers.len());
     println!("{:<26}{HEAD}", "");
-    let totals = watch_them(&subscribers, &stage, &heard)?;
+    let totals = watch_them(&subscribers, &stage, &inbox)?;
     println!("\n{:<26}{HEAD}", "in all");
     for kind in ["tokio", "blocking", "stalled", "late"] {
         let of_kind =

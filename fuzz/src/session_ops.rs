@@ -614,12 +614,12 @@ impl World {
             Op::Steps(steps) => self.pair.steps(steps),
             Op::Advance(time) => self.pair.advance(time),
             Op::Probe { side, rate } => {
-                let (probe, told) = &mut self.probes[side];
+                let (probe, reported) = &mut self.probes[side];
                 *probe = match probe.take() {
                     Some(_) => None,
                     None => Some(self.sessions[side].probe()),
                 };
-                *told = rate;
+                *reported = rate;
                 let path = PathInfo { rate, ..PathInfo::default() };
                 let now = self.pair.now();
                 match side {

@@ -77,7 +77,7 @@ struct End {
     writable: BTreeSet<StreamId>,
     /// When everything written so far has departed.
     busy_until: Instant,
-    /// What arrives from the other end apart from stream data, in order.
+    /// Arrivals from the other end apart from stream data, in order.
     mail: VecDeque<(Instant, Mail)>,
     /// Datagrams from the other end, by arrival and number.
     datagrams: BTreeMap<(Instant, u64), Bytes>,

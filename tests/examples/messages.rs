@@ -28,7 +28,7 @@ fn fails(name: &str, args: &[&str], words: &[&str]) {
 
 /// A file in a directory that these tests share.
 fn file(name: &str, content: &str) -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("told");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("messages");
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join(name);
     std::fs::write(&path, content).unwrap();
@@ -141,7 +141,7 @@ fn an_unusable_file_is_named() {
 
 #[test]
 fn a_missing_directory_for_traces_is_created() {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("told-traces");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("messages-traces");
     let _ = std::fs::remove_dir_all(&directory);
     let traces = directory.join("of/today");
     let relay = Relay::start("127.0.0.1:0", &["--trace", traces.to_str().unwrap()]);

@@ -28,11 +28,11 @@ pub(crate) fn example(name: &str) -> Command {
         cargo.args(["build", "--quiet", "--examples"]);
         // Cargo sets variables for the tests of a package. Build scripts of dependencies depend on them, so
         // with them everything would be built again, and once more by the next ordinary build.
-        let told = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let cargo_variables = std::env::vars_os().map(|(name, _)| name).filter(|name| {
             let name = name.to_string_lossy();
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
         });
-        told.for_each(|name| {
+        cargo_variables.for_each(|name| {
             cargo.env_remove(name);
         });
         if !cfg!(debug_assertions) {

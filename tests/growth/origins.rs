@@ -51,7 +51,11 @@ fn paths(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("archive/{n}")).collect()
 }
 
-fn askers(origin: &OriginProducer, paths: &[String], waker: &Waker) -> Vec<OriginConsumer> {
+fn waiting_readers(
+    origin: &OriginProducer,
+    paths: &[String],
+    waker: &Waker,
+) -> Vec<OriginConsumer> {
     let ask = |path: &String| {
         let mut reader = origin.consume();
         let mut cx = Context::from_waker(waker);
@@ -68,7 +72,7 @@ fn requested_paths_of_one_broadcast() {
         let (origin, other, paths) = (origin(), origin(), paths(count));
         let mut store = origin.dynamic("archive").unwrap();
         let one = other.create_broadcast("one").unwrap();
-        let mut readers = askers(&origin, &paths, Waker::noop());
+        let mut readers = waiting_readers(&origin, &paths, Waker::noop());
         let mut found = Vec::with_capacity(count);
         let enter = cost(count, || {
             for (reader, path) in readers.iter_mut().zip(&paths) {
@@ -87,7 +91,7 @@ fn requested_paths_of_one_broadcast() {
         });
         let leave = cost(count, || drop((readers, found)));
         // Once more, but the broadcast ends before its readers leave.
-        let mut readers = askers(&origin, &paths, Waker::noop());
+        let mut readers = waiting_readers(&origin, &paths, Waker::noop());
         paths.iter().for_each(|_| next(&mut store).accept_broadcast(&one.consume()).unwrap());
         let take =
             |(reader, path): (&mut OriginConsumer, &String)| reader.try_request_broadcast(path);
@@ -125,7 +129,7 @@ fn unanswered_requests_for_broadcasts() {
         let mut store = origin.dynamic("archive").unwrap();
         let wakes = Wakes::new();
         let mut readers = Vec::new();
-        let ask = cost(count, || readers = askers(&origin, &paths, &wakes.waker));
+        let ask = cost(count, || readers = waiting_readers(&origin, &paths, &wakes.waker));
         // Broadcasts and handlers that do not match a request wake no reader.
         let others = cost(count, || {
             for _ in 0..count {
@@ -192,7 +196,7 @@ fn a_deadline_of_an_origin_wakes_one_of_its_sessions() {
         }
         let _store = origin.dynamic("archive").unwrap();
         let before = wakes.count();
-        let _asking = askers(&origin, &paths(10), Waker::noop());
+        let _waiting = waiting_readers(&origin, &paths(10), Waker::noop());
         assert!(wakes.count() - before <= 1, "{} of {count} woken", wakes.count() - before);
         let close = cost(count, || drop(drivers));
         vec![open, close]
@@ -246,11 +250,11 @@ fn requests_of_many_readers_for_broadcasts() {
         limits.broadcast_requests = n;
         let origin = Origin::default().limits(limits).produce();
         let mut store = origin.dynamic("store").unwrap();
-        let mut asking: Vec<_> = (0..n).map(|_| origin.consume()).collect();
+        let mut readers: Vec<_> = (0..n).map(|_| origin.consume()).collect();
         let mut requests = Vec::new();
-        for (at, asking) in asking.iter_mut().enumerate() {
+        for (at, readers) in readers.iter_mut().enumerate() {
             let path = format!("store/{at}");
-            assert!(asking.poll_request_broadcast(&mut wakes.context(), &path).is_pending());
+            assert!(readers.poll_request_broadcast(&mut wakes.context(), &path).is_pending());
             while let Poll::Ready(request) = store.poll_requested_broadcast(&mut wakes.context()) {
                 requests.push(request);
             }

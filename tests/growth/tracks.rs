@@ -164,31 +164,31 @@ fn an_answer_wakes_only_the_readers_that_requested_it() {
     let mut track = Track::new("t").produce();
     let mut dynamic = track.dynamic();
     track.append_group().unwrap().finish().unwrap();
-    let mut askers: Vec<_> = (0..100).map(|_| (track.consume(), Wakes::new())).collect();
-    for (n, (reader, wakes)) in askers.iter_mut().enumerate() {
+    let mut readers: Vec<_> = (0..100).map(|_| (track.consume(), Wakes::new())).collect();
+    for (n, (reader, wakes)) in readers.iter_mut().enumerate() {
         // Two readers request each group.
         let poll = reader.poll_fetch_group(&mut wakes.context(), 1_000 + n as u64 / 2);
         assert!(poll.is_pending());
     }
-    let woken = |askers: &[(_, Wakes)]| {
-        let woken = askers.iter().enumerate().filter(|(_, (_, wakes))| wakes.count() > 0);
+    let woken = |readers: &[(_, Wakes)]| {
+        let woken = readers.iter().enumerate().filter(|(_, (_, wakes))| wakes.count() > 0);
         woken.map(|(n, _)| n).collect::<Vec<_>>()
     };
     let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!("no request") };
     let mut group = request.accept().unwrap();
-    assert_eq!(woken(&askers), [0, 1]);
+    assert_eq!(woken(&readers), [0, 1]);
     group.finish().unwrap();
     let Poll::Ready(Ok(request)) = dynamic.try_requested_group() else { panic!("no request") };
     request.reject(smoq::Error::NotFound);
-    assert_eq!(woken(&askers), [0, 1, 2, 3]);
+    assert_eq!(woken(&readers), [0, 1, 2, 3]);
     // A requested group may also arrive without an answer.
     drop(track.create_group(1_002).unwrap());
-    assert_eq!(woken(&askers), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(woken(&readers), [0, 1, 2, 3, 4, 5]);
     track.finish_at(1_048).unwrap();
-    assert_eq!(woken(&askers), [0, 1, 2, 3, 4, 5, 96, 97, 98, 99]);
-    assert!(askers.iter().all(|(_, wakes)| wakes.count() <= 1), "each is woken at most once");
+    assert_eq!(woken(&readers), [0, 1, 2, 3, 4, 5, 96, 97, 98, 99]);
+    assert!(readers.iter().all(|(_, wakes)| wakes.count() <= 1), "each is woken at most once");
     drop(dynamic);
-    assert_eq!(woken(&askers).len(), 100, "no handler is left");
+    assert_eq!(woken(&readers).len(), 100, "no handler is left");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Announcements: who publishes which namespaces, and who wants to know about them.
+//! Announcements of namespaces, and requests for them.
 
 use alloc::boxed::Box;
 
@@ -67,7 +67,7 @@ pub struct SubscribeNamespace {
     pub id: u64,
     /// The prefix of the broadcasts.
     pub prefix: Path,
-    /// What the answer consists of. From 18 on only [`Wanted::Namespaces`]: SUBSCRIBE_TRACKS requests the
+    /// The contents of the answer. From 18 on only [`Wanted::Namespaces`]: SUBSCRIBE_TRACKS requests the
     /// tracks.
     pub wanted: Wanted,
     /// FORWARD, up to 16.
@@ -106,7 +106,7 @@ fn has_wanted(kind: MessageType, draft: &Draft) -> bool {
     draft.wanted || kind == MessageType::FormerSubscribeNamespace
 }
 
-/// What a SUBSCRIBE_NAMESPACE requests (*Subscribe Options*).
+/// The contents of the answer to a SUBSCRIBE_NAMESPACE (*Subscribe Options*).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
     /// A PUBLISH for each track.

@@ -61,7 +61,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Track properties: what the publisher declares about a track. Unknown ones are skipped.
+/// Track properties: declarations of the publisher about a track. Unknown ones are skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrackProperties {
     /// MAX_CACHE_DURATION: how long objects may be cached. Absent: without bound.

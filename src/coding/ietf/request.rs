@@ -20,7 +20,7 @@ pub struct RequestUpdate {
     pub id: u64,
     /// The request that it changes, up to 16. Later it is the request of the stream.
     pub existing: Option<u64>,
-    /// What changes. A parameter that is absent keeps its value.
+    /// The changes. A parameter that is absent keeps its value.
     pub parameters: Parameters,
 }
 
@@ -31,7 +31,7 @@ layout!(RequestUpdate { id, existing, parameters });
 pub struct RequestOk {
     /// The request that is answered, up to 16. Later the stream identifies it.
     pub id: Option<u64>,
-    /// What the responder declares about it.
+    /// Parameters of the responder.
     pub parameters: Parameters,
     /// Properties of the track, in the answer to TRACK_STATUS (18+).
     pub properties: TrackProperties,

@@ -4,7 +4,7 @@
 //!
 //! - [`peers`]: `peers::lite016` (moq-lite 0.16.3), `peers::net03` (moq-net 0.3.18), `peers::cf017`
 //!   (moq-transport 0.17.0) and smoq itself with both of its adapters, behind one small trait,
-//! [`peers::Peer`].
+//!   [`peers::Peer`].
 //! - [`suite`]: the tests, each written once and run with any peers; [`suite_modern`]: those for the
 //!   features of moq-lite 05.
 //! - [`by_hand`]: a client of moq-transport for requests that the peers never send.
