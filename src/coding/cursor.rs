@@ -2,9 +2,14 @@
 
 use core::time::Duration;
 
-use super::DecodeError;
+use super::error::DecodeError;
 use super::varint::{self, Form};
 use crate::path::Path;
+
+/// Fails for messages that the version does not have.
+pub(super) const fn decodable(in_version: bool) -> Result<(), DecodeError> {
+    if in_version { Ok(()) } else { Err(DecodeError::NotInVersion) }
+}
 
 /// Reads fields from the front of contiguous bytes.
 ///

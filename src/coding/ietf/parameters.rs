@@ -3,9 +3,10 @@
 use core::time::Duration;
 
 use super::draft::{Draft, MessageType};
-use super::fields::{Codec, GroupOrder, Location, encodable, flip};
+use super::fields::{Codec, GroupOrder, Location, Read, Written, encodable, flip};
+use crate::coding::cursor::Cursor;
+use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::path::Path;
 
 const DELIVERY_TIMEOUT: u64 = 0x02;
@@ -61,11 +62,7 @@ pub struct Parameters {
 }
 
 impl Codec for Parameters {
-    fn read(
-        cursor: &mut Cursor<'_>,
-        kind: MessageType,
-        draft: &Draft,
-    ) -> Result<Self, DecodeError> {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
         let count = cursor.varint()?;
         if count > MAX_PARAMETERS {
             return Err(DecodeError::TooMany);
@@ -84,9 +81,9 @@ impl Codec for Parameters {
             }
             if messages.contains(kind) {
                 parameters.read_one(id, cursor, kind, draft)?;
-            // From 17 on the encoding of a value depends on its type, and a parameter in the wrong message
-            // ends the session. Up to 16 it is ignored, but its value is still checked.
             } else if draft.typed_parameters {
+                // From 17 on a parameter in the wrong message ends the session. Up to 16 it is ignored,
+                // but its value is still checked (*Message Parameters*).
                 return Err(DecodeError::InvalidValue("parameter in this message"));
             } else {
                 ignored.read_one(id, cursor, kind, draft)?;
@@ -95,12 +92,7 @@ impl Codec for Parameters {
         Ok(parameters)
     }
 
-    fn write(
-        &self,
-        writer: &mut Writer<'_>,
-        kind: MessageType,
-        draft: &Draft,
-    ) -> Result<(), EncodeError> {
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         writer.prefixed(|writer| {
             let mut count = 0;
             let mut previous = 0;
@@ -183,7 +175,7 @@ impl Parameters {
         cursor: &mut Cursor<'_>,
         kind: MessageType,
         draft: &Draft,
-    ) -> Result<(), DecodeError> {
+    ) -> Read<()> {
         match id {
             DELIVERY_TIMEOUT => {
                 let timeout = cursor.millis()?;

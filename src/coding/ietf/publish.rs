@@ -7,8 +7,9 @@ use super::fields::{Codec, Read, Written};
 use super::names;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
+use crate::coding::cursor::Cursor;
+use crate::coding::varint;
 use crate::coding::writer::Writer;
-use crate::coding::{Cursor, varint};
 use crate::path::Path;
 
 /// PUBLISH: offers a track without a SUBSCRIBE for it (*PUBLISH*).

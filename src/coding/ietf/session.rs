@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::draft::{Draft, MessageType};
 use super::fields::{Codec, MAX_URI, Read, Written, encodable, layout, read_text, write_text};
-use crate::coding::Cursor;
+use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 
 /// GOAWAY: the receiver must make no new requests (*GOAWAY*).

@@ -5,10 +5,11 @@ use alloc::boxed::Box;
 use smallvec::SmallVec;
 
 use super::draft::{Draft, MessageType};
-use super::fields::Codec;
+use super::fields::{Codec, Read, Written};
 use super::properties::Value;
+use crate::coding::cursor::Cursor;
+use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError};
 
 const PATH: u64 = 0x01;
 const MAX_REQUEST_ID: u64 = 0x02;
@@ -33,7 +34,7 @@ pub struct Setup {
 }
 
 impl Codec for Setup {
-    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Result<Self, DecodeError> {
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
         let mut setup = Self::default();
         // From 17 on options extend to the end of the message. Up to 16 their number precedes them.
         let mut options = if draft.request_streams { None } else { Some(cursor.varint()?) };
@@ -53,12 +54,7 @@ impl Codec for Setup {
         Ok(setup)
     }
 
-    fn write(
-        &self,
-        writer: &mut Writer<'_>,
-        _: MessageType,
-        draft: &Draft,
-    ) -> Result<(), EncodeError> {
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
         if draft.request_streams {
             return self.write_counted(writer, draft).map(|_| ());
         }

@@ -7,7 +7,7 @@ use super::fields::{Codec, Read, Written, encodable, layout};
 use super::names;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
-use crate::coding::Cursor;
+use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::path::Path;
 

@@ -4,9 +4,11 @@ use alloc::vec::Vec;
 
 use bytes::BytesMut;
 
-use super::{Features, HopsForm, decodable, encodable};
-use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError};
+use super::features::{Features, HopsForm};
+use crate::coding::cursor::Cursor;
+use crate::coding::cursor::decodable;
+use crate::coding::error::{DecodeError, EncodeError};
+use crate::coding::writer::{Writer, encodable};
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
 use crate::version::Version;

@@ -2,9 +2,12 @@
 
 use bytes::BytesMut;
 
-use super::{Features, decodable, encodable};
+use super::features::Features;
+use crate::coding::cursor::Cursor;
+use crate::coding::cursor::decodable;
+use crate::coding::error::{BoundsExceeded, DecodeError, EncodeError};
 use crate::coding::varint::{self, Head};
-use crate::coding::{BoundsExceeded, Cursor, DecodeError, EncodeError};
+use crate::coding::writer::encodable;
 use crate::time::Timestamp;
 use crate::version::Version;
 

@@ -5,8 +5,10 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Features, decodable, encodable};
-use crate::coding::{DecodeError, EncodeError};
+use super::features::Features;
+use crate::coding::cursor::decodable;
+use crate::coding::error::{DecodeError, EncodeError};
+use crate::coding::writer::encodable;
 use crate::version::Version;
 
 /// PROBE (03+): the capacity of the path to the subscriber, as measured by the publisher.

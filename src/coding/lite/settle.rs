@@ -8,10 +8,11 @@ use alloc::vec::Vec;
 
 use bytes::BytesMut;
 
-use super::Framed;
+use super::stream::Framed;
+use crate::coding::cursor::Cursor;
+use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::varint::Form;
 use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError};
 use crate::version::Version;
 
 const CLIENT_SETUP: u64 = 0x20;

@@ -5,8 +5,11 @@ use alloc::boxed::Box;
 use bytes::BytesMut;
 use smallvec::SmallVec;
 
-use super::{Features, decodable, encodable};
-use crate::coding::{Cursor, DecodeError, EncodeError};
+use super::features::Features;
+use crate::coding::cursor::Cursor;
+use crate::coding::cursor::decodable;
+use crate::coding::error::{DecodeError, EncodeError};
+use crate::coding::writer::encodable;
 use crate::hop::Hop;
 use crate::version::Version;
 

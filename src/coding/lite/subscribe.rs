@@ -5,9 +5,11 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Features, OkForm, decodable, encodable};
-use crate::coding::writer::Writer;
-use crate::coding::{Cursor, DecodeError, EncodeError};
+use super::features::{Features, OkForm};
+use crate::coding::cursor::Cursor;
+use crate::coding::cursor::decodable;
+use crate::coding::error::{DecodeError, EncodeError};
+use crate::coding::writer::{Writer, encodable};
 use crate::path::Path;
 use crate::subscription::Subscription;
 use crate::version::Version;

@@ -4,8 +4,10 @@ use alloc::boxed::Box;
 
 use bytes::BytesMut;
 
-use super::{Features, decodable, encodable};
-use crate::coding::{DecodeError, EncodeError};
+use super::features::Features;
+use crate::coding::cursor::decodable;
+use crate::coding::error::{DecodeError, EncodeError};
+use crate::coding::writer::encodable;
 use crate::path::Path;
 use crate::subscription::TrackInfo;
 use crate::time::Timescale;
