@@ -1,0 +1,17 @@
+//! What all rooms of the model build on: waiting, routes, the clock and counters.
+
+mod clock;
+mod counters;
+mod ready_list;
+mod route;
+#[cfg(test)]
+mod steps;
+mod wakers;
+
+pub use clock::Clock;
+pub(crate) use counters::{add, count, counters, set};
+pub use ready_list::ReadyList;
+pub(crate) use route::{DOUBT_TIME, HOLD_TIME, Horizon, Rank, Reach, Route, SessionId};
+#[cfg(test)]
+pub(crate) use steps::{count_step, steps};
+pub(crate) use wakers::{DeferredWakes, WaitSlot, Wakers, lock, wait};

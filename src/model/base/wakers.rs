@@ -1,0 +1,192 @@
+//! Who waits for a change, and how they are woken: outside of every lock, in order, without
+//! allocating.
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// Enters a lock, also after a panic inside of it: every change under a lock here is complete before
+/// anything that could panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The place of one handle in one [`Wakers`].
+#[derive(Debug, Default)]
+pub(crate) struct WaitSlot(u64);
+
+impl WaitSlot {
+    /// Whether it may hold a waker. One that never waited needs no lock on drop.
+    pub(crate) fn is_used(&self) -> bool {
+        self.0 != 0
+    }
+}
+
+type List = Vec<(u64, Option<Waker>)>;
+
+/// Waiters in the order in which they registered, at most one for each [`WaitSlot`].
+///
+/// It lies under a lock, but wakers are foreign code: they are cloned before the lock is taken, and
+/// dropped and woken after it is released.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    /// Sorted by the number in the slot.
+    list: List,
+    last: u64,
+    freed: usize,
+}
+
+impl Wakers {
+    /// Waits with `waker`. What comes back is to be dropped after the unlock.
+    #[must_use = "to be dropped after the unlock"]
+    pub(crate) fn register(&mut self, slot: &mut WaitSlot, waker: Waker) -> Option<Waker> {
+        if let Some(held) = self.find(slot) {
+            let known = held.as_ref().is_some_and(|held| held.will_wake(&waker));
+            return if known { Some(waker) } else { held.replace(waker) };
+        }
+        self.last += 1;
+        slot.0 = self.last;
+        self.list.push((self.last, Some(waker)));
+        None
+    }
+
+    /// Waits no longer. What comes back is to be dropped after the unlock.
+    #[must_use = "to be dropped after the unlock"]
+    pub(crate) fn free(&mut self, slot: &mut WaitSlot) -> Option<Waker> {
+        let waker = self.find(slot)?.take();
+        *slot = WaitSlot::default();
+        self.freed += 1;
+        if self.freed * 2 > self.list.len() {
+            self.list.retain(|(_, waker)| waker.is_some());
+            self.freed = 0;
+        }
+        waker
+    }
+
+    /// Moves all waiters to `woken`, whose memory becomes that of the next ones.
+    pub(crate) fn take(&mut self, woken: &mut DeferredWakes) {
+        self.freed = 0;
+        if woken.0.is_empty() {
+            mem::swap(&mut self.list, &mut woken.0);
+        } else {
+            woken.0.append(&mut self.list);
+        }
+    }
+
+    fn find(&mut self, slot: &WaitSlot) -> Option<&mut Option<Waker>> {
+        let at = self.list.binary_search_by_key(&slot.0, |(id, _)| *id).ok()?;
+        Some(&mut self.list[at].1)
+    }
+}
+
+/// Waiters that are to be woken after the unlock; empty it is the spare list for the next time.
+#[derive(Debug, Default)]
+pub(crate) struct DeferredWakes(List);
+
+impl DeferredWakes {
+    /// One more, that waits on no list.
+    pub(crate) fn push(&mut self, waker: Option<Waker>) {
+        self.0.push((u64::MAX, waker));
+    }
+
+    pub(crate) fn wake(&mut self) {
+        for (_, waker) in self.0.drain(..) {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Writes the three public forms of a wait, given the one function behind them, which takes
+/// `Option<&Waker>`.
+macro_rules! wait {
+    ($(#[$doc:meta])* $inner:ident => $poll:ident, $wait:ident, $try:ident
+        ($($arg:ident: $kind:ty),*) -> $out:ty) => {
+        $(#[$doc])*
+        ///
+        /// `Pending` leaves the waker of `cx` behind, in the place of an earlier one.
+        #[inline]
+        pub fn $poll(&mut self, cx: &mut std::task::Context<'_>, $($arg: $kind),*) -> Poll<$out> {
+            self.$inner(Some(cx.waker()), $($arg),*)
+        }
+
+        #[doc = concat!("Awaits [`", stringify!($poll), "`](Self::", stringify!($poll), ").")]
+        pub async fn $wait(&mut self, $($arg: $kind),*) -> $out {
+            std::future::poll_fn(|cx| self.$poll(cx, $($arg),*)).await
+        }
+
+        #[doc = concat!("[`", stringify!($poll), "`](Self::", stringify!($poll), ") for callers ")]
+        /// who ask again by themselves: it registers nothing.
+        #[inline]
+        pub fn $try(&mut self, $($arg: $kind),*) -> Poll<$out> {
+            self.$inner(None, $($arg),*)
+        }
+    };
+}
+
+pub(crate) use wait;
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Entries for Wakers {
+    fn entries(&self) -> usize {
+        let Self { list, last: _, freed: _ } = self;
+        list.iter().filter(|(_, waker)| waker.is_some()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Log(Arc<Mutex<Vec<u32>>>, u32);
+
+    impl Wake for Log {
+        fn wake(self: Arc<Self>) {
+            lock(&self.0).push(self.1);
+        }
+    }
+
+    #[test]
+    fn wakes_in_order_of_registration_and_only_who_waits() {
+        let log = Arc::default();
+        let wakers: Vec<Waker> =
+            (0..9).map(|n| Arc::new(Log(Arc::clone(&log), n)).into()).collect();
+        let mut list = Wakers::default();
+        let mut slots: Vec<WaitSlot> = wakers.iter().map(|_| WaitSlot::default()).collect();
+        for (slot, waker) in slots.iter_mut().zip(&wakers).rev() {
+            assert!(list.register(slot, waker.clone()).is_none());
+        }
+        for gone in [1, 3, 4, 5, 6, 7] {
+            assert!(
+                list.free(&mut slots[gone]).is_some_and(|waker| waker.will_wake(&wakers[gone]))
+            );
+        }
+        // Again with another waker: the place stays, the waker is the new one.
+        let old = list.register(&mut slots[8], wakers[1].clone());
+        assert!(old.is_some_and(|waker| waker.will_wake(&wakers[8])));
+        let mut woken = DeferredWakes::default();
+        list.take(&mut woken);
+        woken.wake();
+        assert_eq!(*lock(&log), [1, 2, 0]);
+        assert!(list.free(&mut slots[0]).is_none(), "was taken");
+    }
+
+    #[test]
+    fn the_list_stays_as_long_as_there_are_waiters() {
+        let mut list = Wakers::default();
+        let mut stays = WaitSlot::default();
+        assert!(list.register(&mut stays, Waker::noop().clone()).is_none());
+        for _ in 0..1_000 {
+            let mut slot = WaitSlot::default();
+            assert!(list.register(&mut slot, Waker::noop().clone()).is_none());
+            assert!(list.register(&mut slot, Waker::noop().clone()).is_some(), "known");
+            assert!(list.free(&mut slot).is_some());
+        }
+        assert!(list.list.len() <= 2);
+        assert!(list.find(&stays).is_some_and(|waker| waker.is_some()));
+    }
+}

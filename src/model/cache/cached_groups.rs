@@ -1,0 +1,282 @@
+//! The groups that a track keeps, in both orders, and which of them it gives up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::budget::Account;
+use crate::census::census;
+use crate::model::cache::group::CachedGroup;
+use crate::{Error, Instant, Timescale, Timestamp};
+
+/// Groups that are given up, to be evicted after the unlock, and why.
+pub(crate) type Evictions = SmallVec<[(Arc<CachedGroup>, Error); 2]>;
+
+/// How long groups are kept.
+pub(crate) struct RetentionRules {
+    pub(crate) max_age: Duration,
+    pub(crate) timescale: Timescale,
+    /// Whether the newest group stays whatever its age.
+    pub(crate) is_live: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CachedGroups {
+    by_sequence: VecDeque<Arc<CachedGroup>>,
+    by_arrival: VecDeque<Arc<CachedGroup>>,
+    /// Groups that were asked for by number. They have no place in the two orders: no cursor meets them,
+    /// and none of them is the latest.
+    fetched: BTreeMap<u64, Arc<CachedGroup>>,
+    /// None of them was written before.
+    oldest_fetched: Option<Instant>,
+    arrivals: u64,
+    /// One past the highest sequence that ever was.
+    edge: u64,
+    /// Groups below it were given up.
+    floor: u64,
+}
+
+impl CachedGroups {
+    /// One past the highest sequence that ever was.
+    pub(crate) fn edge(&self) -> u64 {
+        self.edge
+    }
+
+    /// Groups below it were given up; they come back only for those who ask by number.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub(crate) fn by_sequence(&self) -> &VecDeque<Arc<CachedGroup>> {
+        &self.by_sequence
+    }
+
+    /// All groups, whichever way they came.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<CachedGroup>> {
+        self.by_sequence.iter().chain(self.fetched.values())
+    }
+
+    /// The number that the next group gets in order of arrival.
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// The group with the highest sequence.
+    pub(crate) fn latest(&self) -> Option<&Arc<CachedGroup>> {
+        self.by_sequence.back()
+    }
+
+    /// The group of this number, whichever way it came.
+    pub(crate) fn find(&self, sequence: u64) -> Option<&Arc<CachedGroup>> {
+        self.fetched.get(&sequence).or_else(|| self.find_live(sequence))
+    }
+
+    /// The group of this number, if it has a place in the two orders.
+    pub(crate) fn find_live(&self, sequence: u64) -> Option<&Arc<CachedGroup>> {
+        let group = self.by_sequence.get(self.position(sequence))?;
+        (group.sequence() == sequence).then_some(group)
+    }
+
+    /// Where the first group at or behind `sequence` is.
+    pub(crate) fn position(&self, sequence: u64) -> usize {
+        match self.latest() {
+            Some(latest) if latest.sequence() < sequence => self.by_sequence.len(),
+            _ => self.by_sequence.partition_point(|group| group.sequence() < sequence),
+        }
+    }
+
+    /// Groups in the order in which they came, from the `arrival`-th on.
+    pub(crate) fn arrived(&self, arrival: u64) -> impl Iterator<Item = &Arc<CachedGroup>> {
+        let at = match self.by_arrival.back() {
+            Some(last) if last.arrival() < arrival => self.by_arrival.len(),
+            _ => self.by_arrival.partition_point(|group| group.arrival() < arrival),
+        };
+        self.by_arrival.range(at..)
+    }
+
+    /// Adds a group that is not there yet, made by `make` from its number in order of arrival.
+    pub(crate) fn insert(
+        &mut self,
+        sequence: u64,
+        make: impl FnOnce(u64) -> Arc<CachedGroup>,
+    ) -> &Arc<CachedGroup> {
+        let group = make(self.arrivals);
+        let at = self.enter(group);
+        debug_assert_eq!(self.by_sequence[at].sequence(), sequence);
+        &self.by_sequence[at]
+    }
+
+    fn enter(&mut self, group: Arc<CachedGroup>) -> usize {
+        let sequence = group.sequence();
+        self.arrivals += 1;
+        self.edge = self.edge.max(sequence + 1);
+        self.by_arrival.push_back(group.clone());
+        let at = self.position(sequence);
+        self.by_sequence.insert(at, group);
+        at
+    }
+
+    /// Adds a group that was asked for by number. One that was there before comes back.
+    pub(crate) fn insert_fetched(&mut self, group: Arc<CachedGroup>) -> Option<Arc<CachedGroup>> {
+        let written = group.written();
+        self.oldest_fetched =
+            Some(self.oldest_fetched.map_or(written, |oldest| oldest.min(written)));
+        self.fetched.insert(group.sequence(), group)
+    }
+
+    /// A group that was asked for by number, which is not kept as such any longer.
+    pub(crate) fn remove_fetched(&mut self, sequence: u64) -> Option<Arc<CachedGroup>> {
+        self.fetched.remove(&sequence)
+    }
+
+    /// A group that was asked for by number comes by itself as well: it takes its place in the two orders.
+    pub(crate) fn promote(&mut self, sequence: u64) {
+        if let Some(group) = self.fetched.remove(&sequence) {
+            group.arrive(self.arrivals);
+            self.enter(group);
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Arc<CachedGroup>> {
+        let group = self.by_sequence.remove(at)?;
+        self.floor = self.floor.max(group.sequence() + 1);
+        if let Ok(at) = self.by_arrival.binary_search_by_key(&group.arrival(), |g| g.arrival()) {
+            self.by_arrival.remove(at);
+        }
+        Some(group)
+    }
+
+    /// Whether the group at `at` is older in media time than `max_age`: it ended when the next one
+    /// began.
+    pub(crate) fn is_old(&self, at: usize, max_age: Duration, timescale: Timescale) -> bool {
+        let (Some(newest), Some(end)) = (self.newest(), self.end_of(at)) else { return false };
+        let age = timescale.to_micros(newest.units().saturating_sub(end.units()));
+        Duration::from_micros(age) >= max_age
+    }
+
+    /// The newest timestamp of the latest group that has one.
+    fn newest(&self) -> Option<Timestamp> {
+        self.by_sequence.iter().rev().find_map(|group| group.newest())
+    }
+
+    /// The first timestamp behind the group at `at`.
+    fn end_of(&self, at: usize) -> Option<Timestamp> {
+        self.by_sequence.iter().skip(at + 1).find_map(|group| group.first())
+    }
+
+    /// Takes out what is too old, oldest first, and then the oldest until the rest fits the limits;
+    /// groups that an application reads only if nothing else is left. When the next one gets too old
+    /// by the clock is the answer.
+    pub(crate) fn sweep(
+        &mut self,
+        rules: &RetentionRules,
+        account: &Account,
+        dead: &mut Evictions,
+    ) -> Option<Instant> {
+        let kept = usize::from(rules.is_live);
+        let now = account.cache().now();
+        let mut at = 0;
+        let mut next = None;
+        while at + kept < self.by_sequence.len() {
+            let group = &self.by_sequence[at];
+            let deadline = group.written() + rules.max_age;
+            if deadline > now && !self.is_old(at, rules.max_age, rules.timescale) {
+                next =
+                    Some(deadline).filter(|deadline| *deadline != Instant::from_micros(u64::MAX));
+                break;
+            }
+            if group.outlives_its_time() {
+                at += 1;
+            } else {
+                dead.extend(self.remove(at).map(|group| (group, Error::Old)));
+            }
+        }
+        let max_age = u64::try_from(rules.max_age.as_micros()).unwrap_or(u64::MAX);
+        let due = self.end_of(at).filter(|_| next.is_some()).map(|end| {
+            Timestamp::new(end.units().saturating_add(rules.timescale.of_micros(max_age)))
+        });
+        account.set_media_due(due);
+
+        let fetched_next = self.sweep_fetched(rules, now, dead);
+
+        let mut freed = dead.iter().map(|(group, _)| group.used()).sum();
+        while self.is_past(account, kept, freed) {
+            let Some(group) = self.remove_one(kept) else { break };
+            freed += group.used();
+            dead.push((group, Error::Evicted));
+        }
+        [next, fetched_next].into_iter().flatten().min()
+    }
+
+    /// Takes out what was asked for by number so long ago that it is too old by the clock. Media time
+    /// does not count: it was known to be old. When the next one gets too old is the answer.
+    fn sweep_fetched(
+        &mut self,
+        rules: &RetentionRules,
+        now: Instant,
+        dead: &mut Evictions,
+    ) -> Option<Instant> {
+        if self.fetched.is_empty() {
+            self.oldest_fetched = None;
+        }
+        let oldest = self.oldest_fetched?;
+        if oldest + rules.max_age > now {
+            return Some(oldest + rules.max_age).filter(|at| *at != Instant::from_micros(u64::MAX));
+        }
+        let (mut next, mut oldest) = (None::<Instant>, None::<Instant>);
+        let earlier = |of: &mut Option<Instant>, at| *of = Some(of.map_or(at, |of| of.min(at)));
+        self.fetched.retain(|_, group| {
+            let deadline = group.written() + rules.max_age;
+            let stays = deadline > now || group.outlives_its_time();
+            if !stays {
+                dead.push((group.clone(), Error::Old));
+                return false;
+            }
+            earlier(&mut oldest, group.written());
+            if deadline > now {
+                earlier(&mut next, deadline);
+            }
+            true
+        });
+        self.oldest_fetched = oldest;
+        next.filter(|next| *next != Instant::from_micros(u64::MAX))
+    }
+
+    /// Takes out the group that is missed least; the newest `kept` ones stay. Those that an application
+    /// reads go last, and those that can be asked for again before others.
+    fn remove_one(&mut self, kept: usize) -> Option<Arc<CachedGroup>> {
+        let idle = self.fetched.iter().find(|(_, group)| !group.is_pinned());
+        if let Some(sequence) = idle.map(|(sequence, _)| *sequence) {
+            return self.fetched.remove(&sequence);
+        }
+        let count = self.by_sequence.len().saturating_sub(kept);
+        let idle = self.by_sequence.iter().take(count).position(|group| !group.is_pinned());
+        match idle {
+            Some(at) => self.remove(at),
+            None if self.fetched.is_empty() && count > 0 => self.remove(0),
+            None => self.fetched.pop_first().map(|(_, group)| group),
+        }
+    }
+
+    /// Whether a limit is still passed once `freed` bytes are gone.
+    fn is_past(&self, account: &Account, kept: usize, freed: u64) -> bool {
+        let limits = account.limits();
+        let (track, cache) = (account.used(), account.cache().used());
+        let newest = || match kept {
+            0 => 0,
+            _ => self.latest().map_or(0, |group| group.used()),
+        };
+        self.by_sequence.len() + self.fetched.len() > limits.track_groups
+            || cache.saturating_sub(freed) > limits.cache_bytes
+            || track.saturating_sub(freed) > limits.track_bytes
+                && track.saturating_sub(freed).saturating_sub(newest()) > limits.track_bytes
+    }
+}
+
+census! { CachedGroups {
+    counts: by_arrival;
+    within: by_sequence, fetched;
+    plain: oldest_fetched, arrivals, edge, floor;
+} }

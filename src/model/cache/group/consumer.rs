@@ -1,0 +1,326 @@
+//! Reading a group: its frames whole, or one while it arrives.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker, ready};
+
+use bytes::Bytes;
+
+use super::cached_group::{CachedGroup, GroupState};
+use super::cursor::GroupCursor;
+use crate::model::Result;
+use crate::model::base::{WaitSlot, lock, wait};
+use crate::model::cache::frame::Frame;
+use crate::model::cache::page::Page;
+use crate::{Error, Timestamp};
+
+/// A group that is read; if by an application, its frames stay in the cache meanwhile.
+struct GroupHandle {
+    group: Arc<CachedGroup>,
+    is_pin: bool,
+}
+
+impl GroupHandle {
+    fn new(group: Arc<CachedGroup>, is_pin: bool) -> Self {
+        group.pins.fetch_add(usize::from(is_pin), Ordering::SeqCst);
+        Self { group, is_pin }
+    }
+}
+
+impl Clone for GroupHandle {
+    fn clone(&self) -> Self {
+        Self::new(self.group.clone(), self.is_pin)
+    }
+}
+
+impl Drop for GroupHandle {
+    fn drop(&mut self) {
+        let group = &self.group;
+        let was_last = self.is_pin && group.pins.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && group.overdue.load(Ordering::SeqCst) {
+            if let Some(owner) = group.owner.upgrade() {
+                owner.sweep();
+            }
+        }
+    }
+}
+
+/// Reads a group, frame by frame in order. A clone goes on from where the original stands.
+///
+/// As long as it lives the group's frames stay, unless the track runs out of memory; then reading
+/// fails with [`Error::Evicted`].
+pub struct GroupConsumer {
+    reading: GroupHandle,
+    /// The page of the last frame that was read, for which no lock is needed.
+    page: Option<Arc<Page>>,
+    index: u64,
+    slot: WaitSlot,
+    whole_slot: WaitSlot,
+    end_slot: WaitSlot,
+}
+
+impl GroupConsumer {
+    pub(crate) fn new(group: Arc<CachedGroup>) -> Self {
+        Self::with(GroupHandle::new(group, true), None, 0)
+    }
+
+    /// One that does not keep the group's frames.
+    pub(crate) fn unpinned(group: Arc<CachedGroup>) -> Self {
+        Self::with(GroupHandle::new(group, false), None, 0)
+    }
+
+    fn with(reading: GroupHandle, page: Option<Arc<Page>>, index: u64) -> Self {
+        let (slot, whole_slot, end_slot) = Default::default();
+        Self { reading, page, index, slot, whole_slot, end_slot }
+    }
+
+    /// A session's view of the group, which does not keep its frames by itself.
+    pub(crate) fn cursor(&self) -> GroupCursor {
+        GroupCursor::new(self.reading.group.clone())
+    }
+
+    /// Whether more may come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.reading.group.is_open()
+    }
+
+    /// Its number in the track.
+    pub fn sequence(&self) -> u64 {
+        self.reading.group.sequence
+    }
+
+    /// The number of the frame that is read next.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The frame `index`, if it is on the page of the last one: what needs no lock.
+    #[inline]
+    fn at_hand(&self, index: u64) -> Option<Frame> {
+        self.page.as_ref().and_then(|page| Frame::on(page, index))
+    }
+
+    fn frame(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
+        match self.at_hand(index) {
+            Some(frame) => Poll::Ready(Ok(Some(frame))),
+            None => self.turn(waker, index),
+        }
+    }
+
+    /// Goes to the page of the frame `index`.
+    #[cold]
+    fn turn(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
+        let waker = waker.cloned();
+        let page = {
+            // Declared before the guard: dropped after the unlock.
+            let _displaced;
+            let mut state = lock(&self.reading.group.state);
+            match state.page(index) {
+                Poll::Ready(Ok(Some(page))) => page.clone(),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    _displaced =
+                        waker.and_then(|waker| state.wholes.register(&mut self.whole_slot, waker));
+                    return Poll::Pending;
+                }
+            }
+        };
+        let frame = Frame::on(&page, index);
+        self.page = Some(page);
+        Poll::Ready(Ok(frame))
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
+        // Apart, so that what is at hand is not moved about with what is not.
+        if let Some(frame) = self.at_hand(self.index) {
+            self.index += 1;
+            return Poll::Ready(Ok(Some(frame)));
+        }
+        let frame = self.turn(waker, self.index);
+        self.index += u64::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
+        frame
+    }
+
+    wait! {
+        /// The next frame, whole; `None` at the clean end.
+        ///
+        /// Takes no lock while there is a next frame on the page of the last one.
+        next => poll_next_frame, next_frame, try_next_frame() -> Result<Option<Frame>>
+    }
+
+    fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Bytes>>> {
+        let frame = ready!(self.next(waker))?;
+        Poll::Ready(Ok(frame.map(|frame| frame.bytes())))
+    }
+
+    wait! {
+        /// The payload of the next frame, whole; `None` at the clean end.
+        read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Bytes>>
+    }
+
+    wait! {
+        /// The frame `index`, whole; `None` if the group ends before it. The cursor stays.
+        frame => poll_get_frame, get_frame, try_get_frame(index: u64) -> Result<Option<Frame>>
+    }
+
+    fn start(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<FrameConsumer>>> {
+        let waker = waker.cloned();
+        let (timestamp, size) = {
+            // Declared before the guard: dropped after the unlock.
+            let _displaced;
+            let mut state = lock(&self.reading.group.state);
+            match (state.page(self.index), &state.open) {
+                (Poll::Ready(Ok(Some(page))), _) => match page.slot(self.index) {
+                    Some(slot) => (slot.timestamp, slot.len() as u64),
+                    None => return Poll::Ready(Err(Error::Internal)),
+                },
+                (Poll::Ready(Ok(None)), _) => return Poll::Ready(Ok(None)),
+                (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(error)),
+                (Poll::Pending, Some(open)) if self.index == state.frames => {
+                    (open.start.timestamp, open.size)
+                }
+                (Poll::Pending, _) => {
+                    _displaced =
+                        waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+                    return Poll::Pending;
+                }
+            }
+        };
+        let frame = FrameConsumer::new(self.clone(), self.index, timestamp, size);
+        self.index += 1;
+        Poll::Ready(Ok(Some(frame)))
+    }
+
+    wait! {
+        /// The next frame as soon as it begins, to be read while it comes; `None` at the clean end.
+        start => poll_start_frame, start_frame, try_start_frame() -> Result<Option<FrameConsumer>>
+    }
+
+    /// Bytes of the frame `index` from `offset` on, which is before its end.
+    pub(crate) fn piece(
+        &mut self,
+        index: u64,
+        offset: u64,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Bytes>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.reading.group.state);
+        let is_open = index == state.frames;
+        if let Some(open) = state.open().filter(|_| is_open) {
+            if let Some(piece) = open.pieces.piece(offset) {
+                return Poll::Ready(Ok(piece));
+            }
+        }
+        match state.page(index) {
+            Poll::Ready(Ok(page)) => {
+                let piece = page.and_then(|page| page.slot(index)?.piece(offset));
+                Poll::Ready(piece.ok_or(Error::Internal))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                _displaced = waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+                Poll::Pending
+            }
+        }
+    }
+
+    fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.reading.group.state);
+        match &state.end {
+            Some(Ok(())) => Poll::Ready(Ok(state.frames)),
+            Some(Err(error)) => Poll::Ready(Err(error.clone())),
+            None => {
+                _displaced =
+                    waker.and_then(|waker| state.finishers.register(&mut self.end_slot, waker));
+                Poll::Pending
+            }
+        }
+    }
+
+    wait! {
+        /// How many frames the group has, once it ended cleanly; else why it ended.
+        end => poll_finished, finished, try_finished() -> Result<u64>
+    }
+}
+
+impl Clone for GroupConsumer {
+    fn clone(&self) -> Self {
+        Self::with(self.reading.clone(), self.page.clone(), self.index)
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        let Self { reading, slot, whole_slot, end_slot, .. } = self;
+        if slot.is_used() || whole_slot.is_used() || end_slot.is_used() {
+            let mut state = lock(&reading.group.state);
+            let GroupState { readers, wholes, finishers, .. } = &mut *state;
+            let freed = (readers.free(slot), wholes.free(whole_slot), finishers.free(end_slot));
+            drop(state);
+            drop(freed);
+        }
+    }
+}
+
+impl fmt::Debug for GroupConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupConsumer")
+            .field("sequence", &self.sequence())
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads one frame while it comes.
+#[derive(Clone, Debug)]
+pub struct FrameConsumer {
+    group: GroupConsumer,
+    index: u64,
+    timestamp: Timestamp,
+    size: u64,
+    offset: u64,
+}
+
+impl FrameConsumer {
+    pub(crate) fn new(group: GroupConsumer, index: u64, timestamp: Timestamp, size: u64) -> Self {
+        Self { group, index, timestamp, size, offset: 0 }
+    }
+
+    /// When it is to be shown, in units of the track's timescale.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Its number in the group, from 0.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Bytes of payload that were declared.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn chunk(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Bytes>>> {
+        if self.offset == self.size {
+            return Poll::Ready(Ok(None));
+        }
+        let chunk = std::task::ready!(self.group.piece(self.index, self.offset, waker))?;
+        self.offset += chunk.len() as u64;
+        Poll::Ready(Ok(Some(chunk)))
+    }
+
+    wait! {
+        /// The next bytes of the payload, at least one; `None` when all were given. Fails with the
+        /// reason if the group is aborted before the frame is complete.
+        chunk => poll_read_chunk, read_chunk, try_read_chunk() -> Result<Option<Bytes>>
+    }
+}

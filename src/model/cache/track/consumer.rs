@@ -1,0 +1,445 @@
+//! Reading a track.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Poll, Waker, ready};
+
+use super::group_fetcher::GroupFetcher;
+use super::state::{TrackShared, TrackState, closed, follow};
+use crate::model::Result;
+use crate::model::base::{DeferredWakes, Horizon, WaitSlot, lock, wait};
+use crate::model::cache::frame::Frame;
+use crate::model::cache::group::CachedGroup;
+use crate::model::cache::group::Group;
+use crate::model::cache::group::GroupConsumer;
+use crate::model::cache::group::GroupCursor;
+use crate::model::cache::stats::TrackStats;
+use crate::{Subscription, TrackInfo};
+
+/// Something that lives as long as any handle that has it.
+pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
+
+/// Reads a track, group by group. A clone goes on from where the original stands.
+///
+/// A new one begins at the latest group, unless [`Subscription::start`] says otherwise.
+/// [`recv_group`](Self::recv_group) and [`next_group`](Self::next_group) are cursors of their own; use
+/// the one that fits.
+pub struct TrackConsumer {
+    shared: Arc<TrackShared>,
+    /// Key of what it wants in the track's table.
+    key: u64,
+    /// Whether it only asks what the track is.
+    asks: bool,
+    cursor: GroupPosition,
+    /// The group whose first frame `read_frame` waits for.
+    reading: Option<GroupConsumer>,
+    /// The group that it asked for by number.
+    asker: GroupFetcher,
+    slot: WaitSlot,
+    follow_slot: WaitSlot,
+    /// What keeps the path by which its broadcast was asked for.
+    stay: Option<KeepAlive>,
+}
+
+/// Where a reader stands.
+#[derive(Clone)]
+struct GroupPosition {
+    want: Subscription,
+    /// Groups below are not wanted.
+    start: u64,
+    /// Where `recv_group` stands, in order of arrival.
+    arrival: u64,
+    /// Where `next_group` stands.
+    next: u64,
+    skipped: u64,
+}
+
+impl TrackConsumer {
+    /// One that only asks what the track is has no `want`; what a peer reads comes only by routes within
+    /// its `horizon`. Who is to be told of it is left to the caller to wake.
+    pub(crate) fn new(
+        shared: Arc<TrackShared>,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+        woken: &mut DeferredWakes,
+    ) -> Self {
+        let want = want.map(Subscription::cut);
+        let asks = want.is_none();
+        let (key, (start, arrival)) = shared.change_quietly(woken, |state, woken| {
+            let want = want.clone();
+            let start = want.as_ref().and_then(|want| want.start);
+            let key = state.demand.add(want, horizon, state.shelf.edge(), woken);
+            let shelf = &state.shelf;
+            let start = match (start, shelf.latest()) {
+                (Some(start), _) => (start, 0),
+                (None, Some(latest)) => (latest.sequence(), latest.arrival()),
+                (None, None) => (shelf.floor(), shelf.arrivals()),
+            };
+            (key, start)
+        });
+        let want = want.unwrap_or_default();
+        let cursor = GroupPosition { want, start, arrival, next: start, skipped: 0 };
+        let (asker, slot, follow_slot, stay) = Default::default();
+        Self { shared, key, asks, cursor, reading: None, asker, slot, follow_slot, stay }
+    }
+
+    /// It came by a path that its broadcast was asked for by, and keeps that.
+    pub(crate) fn with_stay(mut self, stay: Option<&KeepAlive>) -> Self {
+        self.stay = stay.cloned();
+        self
+    }
+
+    /// The track's name in its broadcast.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What this reader wants.
+    pub fn subscription(&self) -> &Subscription {
+        &self.cursor.want
+    }
+
+    /// Changes what this reader wants. Another [`start`](Subscription::start) moves it there. What it says
+    /// of groups above [`Group::MAX`](crate::Group::MAX) is cut to that.
+    pub fn update(&mut self, want: Subscription) {
+        let want = want.cut();
+        if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
+            self.start_at(start);
+        }
+        self.shared.change(&mut DeferredWakes::default(), |state, woken| {
+            state.demand.set(self.key, want.clone(), state.shelf.edge(), woken);
+        });
+        self.asks = false;
+        self.cursor.want = want;
+    }
+
+    /// Goes on with the group `sequence`, or with the first one behind it; back as well.
+    pub fn start_at(&mut self, sequence: u64) {
+        self.cursor =
+            GroupPosition { start: sequence, next: sequence, arrival: 0, ..self.cursor.clone() };
+        self.reading = None;
+    }
+
+    /// How many groups [`next_group`](Self::next_group) skipped: as too old, or because only a peer had
+    /// them that is gone.
+    pub fn skipped(&self) -> u64 {
+        self.cursor.skipped
+    }
+
+    /// What was written to the track so far, here or by the peer that it comes from, and what it holds.
+    pub fn stats(&self) -> TrackStats {
+        self.shared.account.stats()
+    }
+
+    /// The group with the highest sequence, now. No cursor moves.
+    pub fn latest_group(&self) -> Option<GroupConsumer> {
+        lock(&self.shared.state).shelf.latest().cloned().map(GroupConsumer::new)
+    }
+
+    /// The newest complete frame, now: the last one of the latest group that has one. No cursor moves.
+    pub fn latest_frame(&self) -> Option<Frame> {
+        let state = lock(&self.shared.state);
+        state.shelf.by_sequence().iter().rev().find_map(|group| group.latest_frame())
+    }
+
+    /// One past the highest sequence that there ever was.
+    pub(crate) fn edge(&self) -> u64 {
+        lock(&self.shared.state).shelf.edge()
+    }
+
+    /// Below which group none will be read, as soon as there is a group that is: what a subscriber is
+    /// told as START. Lower ones that are too old now can't get younger.
+    pub(crate) fn start(&self) -> Option<u64> {
+        let timescale = self.shared.timescale();
+        let state = lock(&self.shared.state);
+        let (shelf, want) = (&state.shelf, &self.cursor.want);
+        if shelf.edge() <= self.cursor.start {
+            return None;
+        }
+        let from = match (state.start, state.is_over()) {
+            (None, false) => return None,
+            (start, _) => start.unwrap_or(0).max(self.cursor.start).max(shelf.floor()),
+        };
+        let first = shelf.position(from);
+        let groups = shelf.by_sequence();
+        let old = (first..groups.len()).take_while(|at| shelf.is_old(*at, want.max_age, timescale));
+        // The newest is never old.
+        Some(old.last().map_or(from, |at| groups[at + 1].sequence()))
+    }
+
+    /// Whether a group is older than [`Subscription::max_age`] allows.
+    pub(crate) fn is_old(&self, sequence: u64) -> bool {
+        let timescale = self.shared.timescale();
+        let shelf = &lock(&self.shared.state).shelf;
+        shelf.is_old(shelf.position(sequence), self.cursor.want.max_age, timescale)
+    }
+
+    /// The sequence that the track ends before, if it ended cleanly.
+    pub fn end(&self) -> Option<u64> {
+        lock(&self.shared.state).end
+    }
+
+    /// Asks `find` for a group, under the lock, and gives it the cursor and the first sequence that is
+    /// not wanted.
+    fn group<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        find: impl FnOnce(&mut GroupPosition, &TrackState, u64) -> Poll<Result<Option<T>>>,
+    ) -> Poll<Result<Option<T>>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.shared.state);
+        let end = self.cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
+        let limit = end.min(state.end.unwrap_or(u64::MAX));
+        let answer = find(&mut self.cursor, &state, limit);
+        if answer.is_pending() {
+            _displaced = waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+        }
+        answer
+    }
+
+    /// `make` runs under the lock, so that nothing is given up before a group is pinned.
+    fn arrived<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        make: fn(Arc<CachedGroup>) -> T,
+    ) -> Poll<Result<Option<T>>> {
+        self.group(waker, |cursor, state, limit| {
+            let wanted = cursor.start..limit;
+            let mut groups = state.shelf.arrived(cursor.arrival);
+            let group = groups.find(|group| wanted.contains(&group.sequence()));
+            cursor.arrival = group.map_or(state.shelf.arrivals(), |group| group.arrival() + 1);
+            match group {
+                Some(group) => Poll::Ready(Ok(Some(make(group.clone())))),
+                None => state.no_more(limit).map_ok(|()| None),
+            }
+        })
+    }
+
+    fn recv(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
+        self.arrived(waker, GroupConsumer::new)
+    }
+
+    wait! {
+        /// The next group in the order in which they come, late ones as well, each once; `None` when
+        /// the track ended cleanly.
+        recv => poll_recv_group, recv_group, try_recv_group() -> Result<Option<GroupConsumer>>
+    }
+
+    /// [`poll_recv_group`](Self::poll_recv_group) for a session.
+    pub(crate) fn poll_recv_cursor(
+        &mut self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<GroupCursor>>> {
+        self.arrived(waker, GroupCursor::new)
+    }
+
+    fn in_order<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        make: fn(Arc<CachedGroup>) -> T,
+    ) -> Poll<Result<Option<T>>> {
+        let timescale = self.shared.timescale();
+        self.group(waker, |cursor, state, limit| {
+            let at = state.shelf.position(cursor.next);
+            let groups = state.shelf.by_sequence().iter().enumerate().skip(at);
+            for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
+                cursor.skipped += state.sources.lost_of(cursor.next..group.sequence());
+                cursor.next = group.sequence() + 1;
+                if state.shelf.is_old(at, cursor.want.max_age, timescale) {
+                    cursor.skipped += 1;
+                } else {
+                    return Poll::Ready(Ok(Some(make(group.clone()))));
+                }
+            }
+            if cursor.next >= limit {
+                return Poll::Ready(Ok(None));
+            }
+            state.no_more(limit).map_ok(|()| None)
+        })
+    }
+
+    fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
+        self.in_order(waker, GroupConsumer::new)
+    }
+
+    wait! {
+        /// The next group in increasing sequence: over gaps, without those that come late, and
+        /// without those older than [`Subscription::max_age`], which are
+        /// [counted](Self::skipped). `None` when the track ended cleanly.
+        next => poll_next_group, next_group, try_next_group() -> Result<Option<GroupConsumer>>
+    }
+
+    fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
+        loop {
+            if self.reading.is_none() {
+                self.reading = ready!(self.in_order(waker, GroupConsumer::unpinned))?;
+            }
+            let Some(group) = &mut self.reading else { return Poll::Ready(Ok(None)) };
+            let frame = ready!(group.next(waker));
+            self.reading = None;
+            // A group that ended without a frame is no end for the track.
+            if let Ok(Some(frame)) = frame {
+                return Poll::Ready(Ok(Some(frame)));
+            }
+        }
+    }
+
+    wait! {
+        /// The first frame of the [next group](Self::next_group) that has one: for tracks of groups
+        /// of one frame. `None` when the track ended cleanly.
+        read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Frame>>
+    }
+
+    fn find(
+        &mut self,
+        waker: Option<&Waker>,
+        sequence: u64,
+    ) -> Poll<Result<Option<GroupConsumer>>> {
+        self.group(waker, |_, state, _| {
+            let never = state.end.is_some_and(|end| sequence >= end)
+                || state.is_finished()
+                || Group::check(sequence).is_err();
+            match state.shelf.find(sequence) {
+                Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
+                None if sequence < state.shelf.floor() || never => Poll::Ready(Ok(None)),
+                None => match &state.abort {
+                    Some(error) => Poll::Ready(Err(error.clone())),
+                    None => Poll::Pending,
+                },
+            }
+        })
+    }
+
+    wait! {
+        /// The group `sequence`, as soon as it begins; `None` if it was given up or can't come any
+        /// more. No cursor moves.
+        find => poll_get_group, get_group, try_get_group(sequence: u64)
+            -> Result<Option<GroupConsumer>>
+    }
+
+    fn fetch(&mut self, waker: Option<&Waker>, sequence: u64) -> Poll<Result<GroupConsumer>> {
+        Group::check(sequence)?;
+        self.poll_fetch(waker, sequence, self.cursor.want.priority)
+    }
+
+    wait! {
+        /// The group `sequence`, however old: from the cache, or else it is asked for, of the peer that
+        /// the track comes from (FETCH) or of a [`TrackDynamic`](super::TrackDynamic). All who ask for a
+        /// group share one request, and find it in the cache later on. No cursor moves.
+        ///
+        /// One group at a time: to ask for another one takes the request before back, and so does
+        /// dropping the reader, but not the future. Clones ask for themselves.
+        ///
+        /// Errors: [`Error::NotFound`](crate::Error::NotFound) if there is no such group or nobody to
+        /// ask, [`Error::Old`](crate::Error::Old) if it was given up and there is nobody to ask,
+        /// [`Error::Unsupported`](crate::Error::Unsupported) if the version of the session can't fetch
+        /// (moq-lite 05 and later can), [`Error::Unrepresentable`](crate::Error::Unrepresentable) above
+        /// [`Group::MAX`](crate::Group::MAX); else what whoever was asked says, or why the track was aborted.
+        fetch => poll_fetch_group, fetch_group, try_fetch_group(sequence: u64)
+            -> Result<GroupConsumer>
+    }
+
+    /// [`poll_fetch_group`](Self::poll_fetch_group) for a session, which has a priority of its own.
+    ///
+    /// [`Error::Unroutable`](crate::Error::Unroutable) if the group is open and may come from the peer
+    /// itself, who would wait for what it is to bring.
+    pub(crate) fn poll_fetch(
+        &mut self,
+        waker: Option<&Waker>,
+        sequence: u64,
+        priority: u8,
+    ) -> Poll<Result<GroupConsumer>> {
+        if Group::check(sequence).is_err() {
+            return Poll::Ready(Err(crate::Error::NotFound));
+        }
+        let found = self.asker.poll(&self.shared, waker, sequence, priority);
+        match found {
+            Poll::Ready(Ok(group)) if group.is_open() && self.leads_back() => {
+                Poll::Ready(Err(crate::Error::Unroutable))
+            }
+            found => found,
+        }
+    }
+
+    /// Whether some of it comes by a route that a peer may not be given.
+    fn leads_back(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.demand.horizon(self.key).is_some_and(|horizon| state.sources.any_beyond(&horizon))
+    }
+
+    /// Asks for no group any more.
+    pub(crate) fn cancel_fetch(&mut self) {
+        self.asker.leave(&self.shared);
+    }
+
+    fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
+        let (shared, slot) = (&self.shared, &mut self.follow_slot);
+        follow(shared, slot, waker, |state| match (shared.info.get(), &state.abort) {
+            (Some(info), _) => Poll::Ready(Ok(info.clone())),
+            (None, Some(error)) => Poll::Ready(Err(error.clone())),
+            (None, None) => Poll::Pending,
+        })
+    }
+
+    wait! {
+        /// What the publisher says of the track, as soon as it accepted; else why it did not.
+        accepted => poll_info, info, try_info() -> Result<TrackInfo>
+    }
+
+    fn finish(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
+        follow(&self.shared, &mut self.follow_slot, waker, |state| {
+            match (state.end, &state.abort) {
+                (Some(end), _) => Poll::Ready(Ok(end)),
+                (None, Some(error)) => Poll::Ready(Err(error.clone())),
+                (None, None) => Poll::Pending,
+            }
+        })
+    }
+
+    wait! {
+        /// The sequence that the track ends before, as soon as it is known; else why it was aborted.
+        finish => poll_finished, finished, try_finished() -> Result<u64>
+    }
+
+    fn close(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        follow(&self.shared, &mut self.follow_slot, waker, closed)
+    }
+
+    wait! {
+        /// Until the track has ended: cleanly, or why not.
+        close => poll_closed, closed, try_closed() -> Result<()>
+    }
+}
+
+impl Clone for TrackConsumer {
+    fn clone(&self) -> Self {
+        let (shared, cursor) = (self.shared.clone(), self.cursor.clone());
+        let asks = self.asks;
+        let key = shared.change(&mut DeferredWakes::default(), |state, woken| {
+            let want = (!asks).then(|| cursor.want.clone());
+            state.demand.add(want, state.demand.horizon(self.key), state.shelf.edge(), woken)
+        });
+        let (asker, slot, follow_slot) = Default::default();
+        let (reading, stay) = (self.reading.clone(), self.stay.clone());
+        Self { shared, key, asks, cursor, reading, asker, slot, follow_slot, stay }
+    }
+}
+
+impl Drop for TrackConsumer {
+    fn drop(&mut self) {
+        self.asker.leave(&self.shared);
+        let _freed = self.shared.change(&mut DeferredWakes::default(), |state, woken| {
+            state.leave(self.key, woken);
+            (state.readers.free(&mut self.slot), state.followers.free(&mut self.follow_slot))
+        });
+    }
+}
+
+impl fmt::Debug for TrackConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackConsumer").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! Requesting a group by its number (FETCH).
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use super::pending_fetches::FetchTicket;
+use super::state::{TrackShared, TrackState};
+use crate::Error;
+use crate::model::Result;
+use crate::model::base::DeferredWakes;
+use crate::model::cache::group::GroupConsumer;
+
+/// What a reader of a track asks for by number.
+#[derive(Default)]
+pub(crate) struct GroupFetcher {
+    asking: Option<FetchTicket>,
+}
+
+impl GroupFetcher {
+    /// The group `sequence`: from the cache, or else as somebody answers.
+    pub(crate) fn poll(
+        &mut self,
+        shared: &Arc<TrackShared>,
+        waker: Option<&Waker>,
+        sequence: u64,
+        priority: u8,
+    ) -> Poll<Result<GroupConsumer>> {
+        if self.asking.as_ref().is_some_and(|asking| asking.sequence != sequence) {
+            self.leave(shared);
+        }
+        let waker = waker.cloned();
+        // Dropped after the unlock, and so is what `change` gives back.
+        let mut over = None;
+        let (answer, _displaced) = shared.change(&mut DeferredWakes::default(), |state, woken| {
+            let asking = self.asking.as_ref();
+            let answer = match asking.and_then(|asking| asking.answer.get().cloned()) {
+                Some(answer) => Poll::Ready(answer),
+                None => {
+                    let is_taken = asking.is_some_and(|asking| state.fetches.is_taken(asking));
+                    state.fetched(shared, sequence, is_taken)
+                }
+            };
+            let Poll::Pending = answer else {
+                over = self.asking.take();
+                let freed = over.as_mut().and_then(|over| state.fetches.leave(over, woken));
+                return (answer, freed);
+            };
+            let fetches = &mut state.fetches;
+            let asking = self.asking.get_or_insert_with(|| {
+                fetches.join(sequence, priority, shared.answer_due(), woken)
+            });
+            let open = fetches.open(sequence, &asking.answer);
+            let displaced = waker
+                .zip(open)
+                .and_then(|(waker, open)| open.readers.register(&mut asking.slot, waker));
+            (answer, displaced)
+        });
+        answer
+    }
+
+    /// Asks no longer.
+    pub(crate) fn leave(&mut self, shared: &Arc<TrackShared>) {
+        let Some(mut asking) = self.asking.take() else { return };
+        let _freed = shared.change(&mut DeferredWakes::default(), |state, woken| {
+            state.fetches.leave(&mut asking, woken)
+        });
+    }
+}
+
+impl TrackState {
+    /// What can be said of the group `sequence` without asking anybody. `is_taken`: somebody was.
+    fn fetched(
+        &self,
+        shared: &TrackShared,
+        sequence: u64,
+        is_taken: bool,
+    ) -> Poll<Result<GroupConsumer>> {
+        let is_answered = is_taken || self.fetches.dynamics > 0;
+        if let Some(group) = self.shelf.find(sequence) {
+            if !is_answered || self.abort.is_some() || !group.is_broken() {
+                return Poll::Ready(Ok(GroupConsumer::new(group.clone())));
+            }
+        }
+        if let Some(error) = &self.abort {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if self.end.is_some_and(|end| sequence >= end) {
+            return Poll::Ready(Err(Error::NotFound));
+        }
+        if is_answered || shared.info.get().is_none() {
+            // Before it is accepted nobody knows whether somebody answers.
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(if sequence < self.shelf.floor() { Error::Old } else { Error::NotFound }))
+    }
+}

@@ -1,0 +1,82 @@
+//! Tracks: groups by number, from any number of writers to any number of readers.
+
+mod consumer;
+mod demand;
+mod dynamic;
+mod group_fetcher;
+mod occupancy;
+mod partial_groups;
+mod pending_fetches;
+mod producer;
+mod state;
+mod track_upstreams;
+mod weak;
+
+pub(crate) use consumer::KeepAlive;
+pub use consumer::TrackConsumer;
+pub use dynamic::{GroupRequest, TrackDynamic};
+pub(crate) use dynamic::{PartialGroup, UpstreamFetch};
+pub(crate) use occupancy::{Occupancy, OccupancySlots};
+pub use producer::TrackProducer;
+pub(crate) use state::TrackShared;
+pub(crate) use weak::WeakTrack;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::cache::budget::Cache;
+use crate::{Limits, Timescale, TrackInfo};
+
+/// A track that is to be made: its name and what its publisher says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// Its name in the broadcast.
+    pub name: Arc<str>,
+    /// Fixed for the track's life.
+    pub info: TrackInfo,
+}
+
+impl Track {
+    /// A track of this name, with the defaults of [`TrackInfo`].
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), info: TrackInfo::default() }
+    }
+
+    /// Sets the units of timestamps per second. What no version can carry is cut to what it can.
+    #[must_use]
+    pub fn timescale(mut self, units_per_second: u64) -> Self {
+        let units = units_per_second.clamp(1, (1 << 62) - 1);
+        self.info.timescale = Timescale::new(units).unwrap_or_default();
+        self
+    }
+
+    /// Sets [`TrackInfo::priority`].
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.info.priority = priority;
+        self
+    }
+
+    /// Sets [`TrackInfo::max_age`].
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.info.max_age = max_age;
+        self
+    }
+
+    /// A track that stands alone, in no broadcast, with a cache of its own.
+    pub fn produce(self) -> TrackProducer {
+        self.produce_within(Limits::default())
+    }
+
+    /// As [`produce`](Self::produce), with other limits than the default ones.
+    pub fn produce_within(self, limits: Limits) -> TrackProducer {
+        TrackProducer::new(self, Cache::new(limits), Arc::default())
+    }
+}
+
+impl From<&str> for Track {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}

@@ -1,0 +1,105 @@
+//! How many tracks of a broadcast live, and how many of them are read: told by the tracks, so that nobody
+//! has to look at all of them.
+
+use std::sync::Mutex;
+use std::task::{Poll, Waker};
+
+use crate::census::census;
+use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock};
+
+/// The counts of one broadcast, or of a track that stands alone. Its lock is taken under all others.
+#[derive(Debug, Default)]
+pub(crate) struct Occupancy(Mutex<OccupancyState>);
+
+#[derive(Debug, Default)]
+struct OccupancyState {
+    live: usize,
+    read: usize,
+    /// Who waits for the first reader.
+    used: Wakers,
+    /// Who waits for the last one to go.
+    unused: Wakers,
+}
+
+/// What one track told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TrackStatus {
+    pub(crate) is_live: bool,
+    /// It lives, and somebody reads it.
+    pub(crate) is_read: bool,
+}
+
+/// A place to wait at.
+#[derive(Debug, Default)]
+pub(crate) struct OccupancySlots {
+    used: WaitSlot,
+    unused: WaitSlot,
+}
+
+impl Occupancy {
+    pub(crate) fn tell(&self, before: TrackStatus, now: TrackStatus, woken: &mut DeferredWakes) {
+        if before == now {
+            return;
+        }
+        let mut counts = lock(&self.0);
+        let was_read = counts.read > 0;
+        counts.live = counts.live + usize::from(now.is_live) - usize::from(before.is_live);
+        counts.read = counts.read + usize::from(now.is_read) - usize::from(before.is_read);
+        match (was_read, counts.read > 0) {
+            (false, true) => counts.used.take(woken),
+            (true, false) => counts.unused.take(woken),
+            _ => {}
+        }
+    }
+
+    /// Whether a track lives.
+    pub(crate) fn has_live(&self) -> bool {
+        lock(&self.0).live > 0
+    }
+
+    /// Until a track is read, or until none is.
+    pub(crate) fn wait(
+        &self,
+        slots: &mut OccupancySlots,
+        waker: Option<&Waker>,
+        read: bool,
+    ) -> Poll<()> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut counts = lock(&self.0);
+        if (counts.read > 0) == read {
+            return Poll::Ready(());
+        }
+        let (list, slot) = match read {
+            true => (&mut counts.used, &mut slots.used),
+            false => (&mut counts.unused, &mut slots.unused),
+        };
+        _displaced = waker.and_then(|waker| list.register(slot, waker));
+        Poll::Pending
+    }
+
+    /// Who waits for a reader is told that none is waited for any more.
+    pub(crate) fn end(&self, woken: &mut DeferredWakes) {
+        lock(&self.0).used.take(woken);
+    }
+
+    /// Nobody waits there any more.
+    pub(crate) fn free(&self, slots: &mut OccupancySlots) {
+        if slots.used.is_used() || slots.unused.is_used() {
+            let mut counts = lock(&self.0);
+            let freed = (counts.used.free(&mut slots.used), counts.unused.free(&mut slots.unused));
+            drop(counts);
+            drop(freed);
+        }
+    }
+}
+
+census! { OccupancyState { counts: live, read, used, unused; } }
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for Occupancy {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        self.0.count(name, census);
+    }
+}

@@ -1,0 +1,332 @@
+//! What all handles of a track share.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Poll, Waker};
+
+use super::demand::Demand;
+use super::occupancy::{Occupancy, TrackStatus};
+use super::partial_groups::{OpenPart, PartialGroups};
+use super::pending_fetches::PendingFetches;
+use super::track_upstreams::TrackUpstreams;
+use crate::census::census;
+use crate::model::Result;
+use crate::model::base::{DeferredWakes, Route, WaitSlot, Wakers, count, lock};
+use crate::model::cache::budget::{Account, Cache, CacheMember};
+use crate::model::cache::cached_groups::{CachedGroups, Evictions, RetentionRules};
+use crate::{Error, Instant, Timescale, TrackInfo};
+
+/// What all handles of a track share.
+pub(crate) struct TrackShared {
+    pub(super) name: Arc<str>,
+    /// Unknown until the publisher accepted. Set under the lock.
+    pub(super) info: OnceLock<TrackInfo>,
+    pub(super) account: Arc<Account>,
+    /// Where it tells whether it lives and is read.
+    occupancy: Arc<Occupancy>,
+    pub(super) state: Mutex<TrackState>,
+}
+
+#[derive(Default)]
+pub(super) struct TrackState {
+    pub(super) shelf: CachedGroups,
+    /// No group from this sequence on.
+    pub(super) end: Option<u64>,
+    pub(super) abort: Option<Error>,
+    pub(super) producers: usize,
+    /// No group below will come, once that is known of a track from elsewhere.
+    pub(super) start: Option<u64>,
+    pub(super) demand: Demand,
+    /// What was told of it.
+    standing: TrackStatus,
+    /// Groups that somebody asked for and that are not here.
+    pub(super) fetches: PendingFetches,
+    /// Open groups that nobody brings.
+    pub(super) rests: PartialGroups,
+    /// The sessions that bring it.
+    pub(super) sources: TrackUpstreams,
+    deadline: Option<Instant>,
+    /// When a track that was asked for, and that nobody accepted, is given up.
+    pub(super) answer_due: Option<Instant>,
+    /// The deadline for answers that the cache knows of.
+    answer_deadline: Option<Instant>,
+    /// Those who wait for groups.
+    pub(super) readers: Wakers,
+    /// Those who wait for the track to be accepted or to end.
+    pub(super) followers: Wakers,
+}
+
+impl TrackShared {
+    pub(super) fn new(name: Arc<str>, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Arc<Self> {
+        let (info, account) = (OnceLock::new(), Account::new(cache));
+        Arc::new(Self { name, info, account, occupancy, state: Mutex::default() })
+    }
+
+    /// The track as the cache and its groups know it.
+    pub(super) fn member(self: &Arc<Self>) -> Weak<dyn CacheMember> {
+        Arc::downgrade(self) as Weak<dyn CacheMember>
+    }
+
+    /// Changes the state, gives up old groups, and wakes whom `change` put on the list.
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        woken: &mut DeferredWakes,
+        change: impl FnOnce(&mut TrackState, &mut DeferredWakes) -> T,
+    ) -> T {
+        let result = self.change_quietly(woken, change);
+        woken.wake();
+        result
+    }
+
+    /// As [`change`](Self::change), but wakes nobody yet.
+    pub(super) fn change_quietly<T>(
+        self: &Arc<Self>,
+        woken: &mut DeferredWakes,
+        change: impl FnOnce(&mut TrackState, &mut DeferredWakes) -> T,
+    ) -> T {
+        let mut dead = Evictions::new();
+        let (result, lost) = {
+            let mut state = lock(&self.state);
+            let result = change(&mut state, woken);
+            self.tidy(&mut state, &mut dead);
+            self.schedule_answers(&mut state, woken);
+            self.tell_standing(&mut state, woken);
+            (result, state.rests.take_lost())
+        };
+        lost.into_iter().for_each(OpenPart::give_up);
+        for (group, why) in dead {
+            let tally = self.account.tally();
+            count(if why == Error::Old { &tally.expired_groups } else { &tally.evicted_groups });
+            group.evict(why);
+        }
+        result
+    }
+
+    pub(super) fn tell_standing(&self, state: &mut TrackState, woken: &mut DeferredWakes) {
+        let is_live = state.is_alive();
+        let now = TrackStatus { is_live, is_read: is_live && state.demand.all().is_some() };
+        let before = std::mem::replace(&mut state.standing, now);
+        self.occupancy.tell(before, now, woken);
+    }
+
+    /// Lets the cache know when the first of those who wait for an answer has waited long enough.
+    pub(super) fn schedule_answers(
+        self: &Arc<Self>,
+        state: &mut TrackState,
+        woken: &mut DeferredWakes,
+    ) {
+        if self.info.get().is_some() || state.abort.is_some() || state.end.is_some() {
+            state.answer_due = None;
+        }
+        let next = state.answer_due.into_iter().chain(state.fetches.next_due()).min();
+        let old = std::mem::replace(&mut state.answer_deadline, next);
+        if old == next {
+            return;
+        }
+        if self.account.schedule_answers(old, next.map(|at| (at, self.member()))) {
+            // It may not have been told the time for long, nor of this deadline.
+            woken.push(self.account.cache().minder());
+        }
+    }
+
+    /// When somebody has waited long enough who asks now.
+    pub(super) fn answer_due(self: &Arc<Self>) -> Instant {
+        self.account.stamp(&self.member()) + self.account.limits().answer_time
+    }
+
+    fn tidy(self: &Arc<Self>, state: &mut TrackState, dead: &mut Evictions) {
+        let max_age = self.info.get().map(|info| info.max_age);
+        let rules = RetentionRules {
+            max_age: max_age.unwrap_or(self.account.limits().max_age),
+            timescale: self.timescale(),
+            is_live: !state.is_over(),
+        };
+        let next = state.shelf.sweep(&rules, &self.account, dead);
+        // One that is too early is as good and spares the index.
+        if next.is_some_and(|next| state.deadline.is_none_or(|deadline| next < deadline)) {
+            let entry = next.map(|at| (at, self.member()));
+            self.account.schedule(state.deadline, entry);
+            state.deadline = next;
+        }
+    }
+
+    pub(super) fn timescale(&self) -> Timescale {
+        self.info.get().map_or(Timescale::default(), |info| info.timescale)
+    }
+}
+
+impl CacheMember for TrackShared {
+    fn sweep(self: Arc<Self>) {
+        self.change(&mut DeferredWakes::default(), |_, _| ());
+    }
+
+    fn restamp(&self, before: Instant, now: Instant) {
+        let mut state = lock(&self.state);
+        for group in state.shelf.all() {
+            group.restamp(before, now);
+        }
+        // An entry that is too early in the cache is as good.
+        let time = self.account.limits().answer_time;
+        if state.answer_due == Some(before + time) {
+            state.answer_due = Some(now + time);
+        }
+        state.fetches.put_off(before + time, now + time);
+    }
+
+    fn expire(self: Arc<Self>) {
+        let now = self.account.cache().now();
+        self.change(&mut DeferredWakes::default(), |state, woken| {
+            state.deadline = state.deadline.filter(|at| *at > now);
+            state.answer_deadline = state.answer_deadline.filter(|at| *at > now);
+            state.fetches.give_up(now, woken);
+            if state.answer_due.is_some_and(|due| due <= now) {
+                state.stop(Error::Timeout, woken);
+            }
+        });
+    }
+}
+
+impl Drop for TrackShared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.deadline.is_some() {
+            self.account.schedule(state.deadline, None);
+        }
+        if state.answer_deadline.is_some() {
+            self.account.schedule_answers(state.answer_deadline, None);
+        }
+    }
+}
+
+impl fmt::Debug for TrackShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Track").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl TrackState {
+    /// Rests that nobody can be asked for are lost.
+    pub(super) fn settle_rests(&mut self) {
+        if self.sources.is_empty() || self.abort.is_some() {
+            self.rests.lose();
+        } else if !self.sources.any_unmet() {
+            self.rests.lose_tried();
+        }
+    }
+
+    /// Whether it ended cleanly and all groups up to the end came or can come no more.
+    pub(super) fn is_finished(&self) -> bool {
+        self.end.is_some_and(|end| self.shelf.edge() >= end || self.producers == 0)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.abort.is_some() || self.is_finished()
+    }
+
+    /// Whether somebody writes it or was asked to, or ended it cleanly and holds on to it.
+    fn is_alive(&self) -> bool {
+        self.producers > 0 && self.abort.is_none()
+    }
+
+    /// What is told to readers who have all there is, of groups below `limit`.
+    pub(super) fn no_more(&self, limit: u64) -> Poll<Result<()>> {
+        if self.shelf.edge() >= limit || self.is_finished() {
+            return Poll::Ready(Ok(()));
+        }
+        match &self.abort {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// A reader goes away. A source may be of use to nobody then, although what all want is the same.
+    pub(super) fn leave(&mut self, key: u64, woken: &mut DeferredWakes) {
+        self.demand.remove(key, self.shelf.edge(), woken);
+        let Self { demand, sources, fetches, .. } = self;
+        if !demand.is_asked() {
+            fetches.handlers.take(woken);
+        } else if !sources.routes().all(|route| demand.suits_some(route)) {
+            demand.look_again(woken);
+        }
+    }
+
+    pub(super) fn stop(&mut self, error: Error, woken: &mut DeferredWakes) {
+        if !self.is_over() {
+            self.abort = Some(error);
+            self.readers.take(woken);
+            self.followers.take(woken);
+            self.demand.suppliers.take(woken);
+            self.fetches.handlers.take(woken);
+            let error = self.abort.as_ref().unwrap_or(&Error::Internal);
+            self.fetches.refuse_all(error, woken);
+            self.rests.lose();
+        }
+    }
+}
+
+/// Waits for the track to be accepted or to end.
+pub(super) fn follow<T>(
+    shared: &TrackShared,
+    slot: &mut WaitSlot,
+    waker: Option<&Waker>,
+    ask: impl FnOnce(&TrackState) -> Poll<T>,
+) -> Poll<T> {
+    let waker = waker.cloned();
+    // Declared before the guard: dropped after the unlock.
+    let _displaced;
+    let mut state = lock(&shared.state);
+    let answer = ask(&state);
+    if answer.is_pending() {
+        _displaced = waker.and_then(|waker| state.followers.register(slot, waker));
+    }
+    answer
+}
+
+pub(super) fn closed(state: &TrackState) -> Poll<Result<()>> {
+    match &state.abort {
+        Some(error) => Poll::Ready(Err(error.clone())),
+        None if state.end.is_some() => Poll::Ready(Ok(())),
+        None => Poll::Pending,
+    }
+}
+
+impl TrackShared {
+    /// Lets it come from a source that was asked before and brought nothing yet. `false` if there is none.
+    pub(crate) fn prefer(&self, supplier: u64, route: &Route) -> bool {
+        lock(&self.state).sources.prefer(supplier, route)
+    }
+
+    /// The supplier of the newest source.
+    pub(crate) fn supplier(&self) -> Option<u64> {
+        lock(&self.state).sources.supplier()
+    }
+
+    /// Whether there is something to ask another source for.
+    pub(crate) fn is_running(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_alive() && state.end.is_none() && state.demand.is_asked()
+    }
+
+    /// Whether all who read it may be given what comes by this route.
+    pub(crate) fn suits_all(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_all(route)
+    }
+
+    /// Whether anybody who reads it may.
+    pub(crate) fn suits_some(&self, route: &Route) -> bool {
+        lock(&self.state).demand.suits_some(route)
+    }
+
+    /// Whether [`WeakTrack::subscribe`] would succeed.
+    pub(crate) fn is_alive(&self) -> bool {
+        lock(&self.state).is_alive()
+    }
+}
+
+census! { TrackState {
+    counts: producers, deadline, answer_due, answer_deadline, readers, followers;
+    within: shelf, demand, fetches, rests, sources;
+    plain: end, abort, start, standing;
+} }
+
+census! { each TrackShared { within: state; plain: name, info, account, occupancy; } }

@@ -1,0 +1,340 @@
+//! What all handles of a broadcast share.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
+
+use super::upstreams::Upstreams;
+use crate::census::census;
+use crate::model::Result;
+use crate::model::base::{DeferredWakes, Horizon, Route, WaitSlot, Wakers, lock};
+use crate::model::cache::{
+    Account, Cache, Occupancy, TrackConsumer, TrackProducer, TrackShared, TrackStats, WeakTrack,
+};
+use crate::model::routing::registration::Registration;
+use crate::{Error, Path, Subscription};
+
+/// What all handles of a broadcast share.
+pub(super) struct BroadcastShared {
+    pub(super) path: Path,
+    pub(super) cache: Arc<Cache>,
+    /// How many consumers there are, but for those that only know of it.
+    pub(super) readers: AtomicUsize,
+    /// Its tracks tell there whether they live and are read.
+    pub(super) occupancy: Arc<Occupancy>,
+    pub(super) state: Mutex<BroadcastState>,
+}
+
+#[derive(Default)]
+pub(super) struct BroadcastState {
+    /// Held weakly: a broadcast keeps no track alive.
+    pub(super) tracks: BTreeMap<Arc<str>, WeakTrack>,
+    /// What is counted of tracks that may still count, in `tracks` or not.
+    pub(super) accounts: Vec<Arc<Account>>,
+    /// What was counted of all others.
+    pub(super) counted: TrackStats,
+    /// How many of `tracks` make it worth to look for dead ones.
+    pub(super) sweep_at: usize,
+    /// Tracks that were asked for and not handed out yet, oldest first; each is in `tracks` too.
+    pub(super) requests: TrackRequests,
+    /// How many requests were taken back.
+    pub(super) withdrawn: u64,
+    pub(super) producers: usize,
+    pub(super) dynamics: usize,
+    /// The sessions that bring it.
+    pub(super) desks: Upstreams,
+    pub(super) end: Option<Result<()>>,
+    /// Where it is announced.
+    pub(super) places: Vec<Registration>,
+    pub(super) route: Route,
+    /// Who waits for the end.
+    pub(super) closing: Wakers,
+    /// Who waits for requests.
+    pub(super) handlers: Wakers,
+    /// Who waits for the last reader to go.
+    pub(super) vacancy: Wakers,
+}
+
+/// Tracks that were asked for, the oldest first, each found by its name.
+#[derive(Default)]
+pub(super) struct TrackRequests {
+    pub(super) by_turn: BTreeMap<u64, TrackProducer>,
+    pub(super) turns: BTreeMap<Arc<str>, u64>,
+    last: u64,
+}
+
+impl TrackRequests {
+    pub(super) fn push(&mut self, track: TrackProducer) {
+        self.last += 1;
+        self.turns.insert(track.shared_name().clone(), self.last);
+        self.by_turn.insert(self.last, track);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<TrackProducer> {
+        let (_, track) = self.by_turn.pop_first()?;
+        self.turns.remove(track.name());
+        Some(track)
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Option<TrackProducer> {
+        self.by_turn.remove(&self.turns.remove(name)?)
+    }
+}
+
+/// What was let go of under the lock, to be dropped after it.
+#[derive(Default)]
+pub(super) struct DeferredDrops {
+    pub(super) requests: Vec<TrackProducer>,
+    pub(super) tracks: Vec<Arc<TrackShared>>,
+    /// Handles that were not the last of their track.
+    pub(super) spare: Vec<TrackProducer>,
+}
+
+impl BroadcastState {
+    /// Why no track can be made any more.
+    pub(super) fn open(&self) -> Result<()> {
+        match &self.end {
+            None => Ok(()),
+            Some(Ok(())) => Err(Error::Closed),
+            Some(Err(error)) => Err(error.clone()),
+        }
+    }
+
+    pub(super) fn stats(&self) -> TrackStats {
+        let mut stats = self.counted;
+        self.accounts.iter().for_each(|account| stats.add(&account.stats()));
+        stats
+    }
+
+    /// The track of this name, if it lives.
+    pub(super) fn live(&self, name: &str, debris: &mut DeferredDrops) -> Option<WeakTrack> {
+        let track = self.tracks.get(name)?;
+        is_alive(track, debris).then(|| track.clone())
+    }
+
+    /// Enters a track. Sweeps dead ones and vain requests, so that there are never more than twice as
+    /// many as live.
+    pub(super) fn enter(
+        &mut self,
+        name: Arc<str>,
+        track: WeakTrack,
+        account: Arc<Account>,
+        debris: &mut DeferredDrops,
+    ) {
+        if self.tracks.len() >= self.sweep_at {
+            self.withdraw(TrackProducer::is_asked, debris);
+            for track in self.desks.withdraw() {
+                self.forget_vain(track, debris);
+            }
+            self.tracks.retain(|_, track| is_alive(track, debris));
+            self.sweep_at = 2 * self.tracks.len().max(8);
+            self.settle_accounts();
+        }
+        self.accounts.push(account);
+        self.tracks.insert(name, track);
+    }
+
+    /// Adds up what can't change any more.
+    fn settle_accounts(&mut self) {
+        let counted = &mut self.counted;
+        self.accounts.retain_mut(|account| match Arc::get_mut(account) {
+            Some(account) => {
+                counted.add(&account.stats());
+                false
+            }
+            None => true,
+        });
+    }
+
+    /// Takes back the requests that are not to be kept.
+    pub(super) fn withdraw(
+        &mut self,
+        keep: impl Fn(&TrackProducer) -> bool,
+        debris: &mut DeferredDrops,
+    ) {
+        for request in mem::take(&mut self.requests).by_turn.into_values() {
+            if keep(&request) {
+                self.requests.push(request);
+            } else {
+                self.forget(request, debris);
+            }
+        }
+    }
+
+    /// Lets go of a source that nobody wants any more, and of its track if there is no other.
+    pub(super) fn forget_vain(&mut self, track: TrackProducer, debris: &mut DeferredDrops) {
+        if track.is_only_source() {
+            self.forget(track, debris);
+        } else {
+            debris.spare.push(track);
+        }
+    }
+
+    pub(super) fn forget(&mut self, request: TrackProducer, debris: &mut DeferredDrops) {
+        // One that was given up may have a successor by this name.
+        if self.tracks.get(request.name()).is_some_and(|track| track.is_of(request.shared())) {
+            self.tracks.remove(request.name());
+        }
+        self.withdrawn += 1;
+        debris.requests.push(request);
+    }
+}
+
+fn is_alive(track: &WeakTrack, debris: &mut DeferredDrops) -> bool {
+    track.upgrade().is_some_and(|track| {
+        let alive = track.is_alive();
+        debris.tracks.push(track);
+        alive
+    })
+}
+
+impl DeferredDrops {
+    /// Tells those who still wait for a request why it is not answered.
+    pub(super) fn refuse(self, error: &Error) {
+        for mut request in self.requests {
+            request.abort(error.clone());
+        }
+    }
+}
+
+impl BroadcastShared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BroadcastState> {
+        lock(&self.state)
+    }
+
+    /// Reads a track that lived when so many requests were `withdrawn`. `None` if it died meanwhile,
+    /// or may be a request that was withdrawn just before it had a reader again.
+    ///
+    /// Not for under the lock, as it wakes who supplies the track.
+    pub(super) fn join(
+        &self,
+        track: &WeakTrack,
+        withdrawn: u64,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+    ) -> Option<TrackConsumer> {
+        let consumer = track.subscribe(want, horizon)?;
+        (self.lock().withdrawn == withdrawn).then_some(consumer)
+    }
+
+    /// Ends it: first unannounced, then requests refused, then who waits is told.
+    pub(super) fn end(&self, end: Result<()>) -> Result<()> {
+        self.end_if(end, |_| true)
+    }
+
+    /// As [`end`](Self::end), if it `may` end; else it fails with [`Error::Cancelled`].
+    pub(super) fn end_if(
+        &self,
+        end: Result<()>,
+        may: impl FnOnce(&mut BroadcastState) -> bool,
+    ) -> Result<()> {
+        let (mut debris, mut woken) = (DeferredDrops::default(), DeferredWakes::default());
+        let mut state = self.lock();
+        state.open()?;
+        if !may(&mut state) {
+            return Err(Error::Cancelled);
+        }
+        state.end = Some(end.clone());
+        let places = mem::take(&mut state.places);
+        state.withdraw(|_| false, &mut debris);
+        let BroadcastState { closing, handlers, vacancy, .. } = &mut *state;
+        for waiting in [closing, handlers, vacancy] {
+            waiting.take(&mut woken);
+        }
+        self.occupancy.end(&mut woken);
+        drop(state);
+        places.iter().for_each(Registration::leave);
+        debris.refuse(&end.err().unwrap_or(Error::NotFound));
+        woken.wake();
+        Ok(())
+    }
+}
+
+/// A handle's place to wait at, on one of the lists of the state.
+pub(super) struct Waiter {
+    pub(super) shared: Arc<BroadcastShared>,
+    slot: WaitSlot,
+    list: fn(&mut BroadcastState) -> &mut Wakers,
+}
+
+impl Waiter {
+    pub(super) fn new(
+        shared: &Arc<BroadcastShared>,
+        list: fn(&mut BroadcastState) -> &mut Wakers,
+    ) -> Self {
+        Self { shared: shared.clone(), slot: WaitSlot::default(), list }
+    }
+
+    /// To be woken at the end only.
+    pub(super) fn closing(shared: &Arc<BroadcastShared>) -> Self {
+        Self::new(shared, |state| &mut state.closing)
+    }
+
+    /// What `ready` gives, or else leaves the waker.
+    pub(super) fn wait<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        ready: impl FnOnce(&mut BroadcastState) -> Option<T>,
+    ) -> Poll<T> {
+        let waker = waker.cloned();
+        let mut state = self.shared.lock();
+        if let Some(value) = ready(&mut state) {
+            return Poll::Ready(value);
+        }
+        let unused =
+            waker.and_then(|waker| (self.list)(&mut state).register(&mut self.slot, waker));
+        drop(state);
+        drop(unused);
+        Poll::Pending
+    }
+
+    pub(super) fn closed(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        self.wait(waker, |state| state.end.clone())
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if self.slot.is_used() {
+            let mut state = self.shared.lock();
+            let waker = (self.list)(&mut state).free(&mut self.slot);
+            drop(state);
+            drop(waker);
+        }
+    }
+}
+
+/// Counts a handle that keeps the broadcast going.
+pub(super) struct ProducerGuard(pub(super) Arc<BroadcastShared>);
+
+impl Clone for ProducerGuard {
+    fn clone(&self) -> Self {
+        self.0.lock().producers += 1;
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for ProducerGuard {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.producers -= 1;
+        let last = state.producers == 0;
+        drop(state);
+        if last {
+            // It may have ended before, which stands.
+            let _ = self.0.end(Err(Error::Dropped));
+        }
+    }
+}
+
+census! { BroadcastState {
+    counts: accounts, producers, dynamics, places, closing, handlers, vacancy;
+    within: tracks, requests, desks;
+    plain: counted, sweep_at, withdrawn, end, route;
+} }
+
+census! { TrackRequests { counts: by_turn, turns; plain: last; } }
+
+census! { each BroadcastShared { within: occupancy, state; plain: path, cache, readers; } }

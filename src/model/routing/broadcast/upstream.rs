@@ -1,0 +1,309 @@
+//! A session that has a broadcast, and the tracks that it is asked for.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use super::consumer::BroadcastConsumer;
+use super::producer::BroadcastProducer;
+use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard};
+use super::upstreams::{FailedUpstreams, UpstreamEntry, UpstreamRequest};
+use crate::model::Result;
+use crate::model::base::{Route, WaitSlot};
+use crate::model::cache::{Cache, GroupProducer, TrackDynamic, TrackProducer, WeakTrack};
+use crate::model::routing::registration::Registration;
+use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
+
+impl BroadcastProducer {
+    /// Makes it one that comes through sessions, of which this is the first.
+    pub(crate) fn supply(&self, route: Route) -> Upstream {
+        let shared = self.shared();
+        Upstream::new(shared, &mut shared.lock(), route)
+    }
+}
+
+impl BroadcastConsumer {
+    /// Another session has the same content: it supplies this broadcast too, unless that has ended or
+    /// belongs elsewhere.
+    pub(crate) fn join(&self, path: &Path, cache: &Arc<Cache>, route: &Route) -> Option<Upstream> {
+        let shared = &self.seat.shared;
+        let here = shared.path == *path && Arc::ptr_eq(&shared.cache, cache);
+        let mut state = shared.lock();
+        let live = here && state.end.is_none() && !state.desks.is_empty();
+        live.then(|| Upstream::new(shared, &mut state, route.clone()))
+    }
+}
+
+/// One session's part in a broadcast. Dropped it leaves with [`Error::Dropped`].
+pub(crate) struct Upstream {
+    writer: ProducerGuard,
+    desk: u64,
+    route: Route,
+    place: Option<Registration>,
+    slot: WaitSlot,
+    vacancy: WaitSlot,
+}
+
+impl Upstream {
+    fn new(shared: &Arc<BroadcastShared>, state: &mut BroadcastState, route: Route) -> Self {
+        state.producers += 1;
+        let desk = state.desks.open(route.clone());
+        let writer = ProducerGuard(shared.clone());
+        let (slot, vacancy) = Default::default();
+        Self { writer, desk, route, place: None, slot, vacancy }
+    }
+
+    /// It stands in the table now: tracks that run come this way if it is the best.
+    pub(crate) fn settle(&mut self, place: Registration) {
+        self.place = Some(place);
+        self.writer.0.change(&Error::Dropped, BroadcastState::steer);
+    }
+
+    /// Where it stands in the table.
+    pub(crate) fn place(&self) -> Option<&Registration> {
+        self.place.as_ref()
+    }
+
+    /// Whether the peer says with an end and a beginning in one breath that it has the same by `route`, where
+    /// it has no other way to say it. An end that changes nothing is one.
+    pub(crate) fn is_rerouted(&self, route: &Route) -> bool {
+        self.route.hops != route.hops && self.route.continues(route)
+    }
+
+    /// Changes the route. `false` if what comes by it is something else, so that this has to end.
+    pub(crate) fn reroute(&mut self, route: &Route) -> bool {
+        if !self.route.continues(route) {
+            return false;
+        }
+        if self.route != *route {
+            self.route = route.clone();
+            self.writer.0.change(&Error::Dropped, |state, debris, woken| {
+                if let Some(desk) = state.desks.take(self.desk) {
+                    state.desks.insert(UpstreamEntry { route: route.clone(), ..desk });
+                    state.steer(debris, woken);
+                }
+            });
+            if let Some(place) = &self.place {
+                place.reroute(route.clone());
+            }
+        }
+        true
+    }
+
+    /// The session is about to end: every other way is better.
+    pub(crate) fn drain(&mut self) {
+        let route = Route { cost: Cost::DRAINED, ..self.route.clone() };
+        self.reroute(&route);
+    }
+
+    /// The next track that is to be brought.
+    pub(crate) fn poll_request(&mut self, waker: &Waker) -> Poll<UpstreamTrack> {
+        let waker = waker.clone();
+        let mut debris = DeferredDrops::default();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = self.writer.0.lock();
+        while let Some(desk) = state.desks.find(self.desk) {
+            let Some(UpstreamRequest { track, tried }) = desk.requests.pop_front() else {
+                _displaced = desk.handler.register(&mut self.slot, waker);
+                break;
+            };
+            if track.is_asked() {
+                let broadcast = Arc::downgrade(&self.writer.0);
+                let from = track.latest().map(|latest| latest + 1);
+                let (desk, known) = (self.desk, track.info().cloned());
+                return Poll::Ready(UpstreamTrack { track, desk, tried, broadcast, from, known });
+            }
+            state.forget_vain(track, &mut debris);
+        }
+        Poll::Pending
+    }
+
+    /// Ends a broadcast that was never announced, when nobody has a handle to it nor reads a track of it.
+    /// Whoever finds it from then on sees that it ended.
+    pub(crate) fn is_vacant(&mut self, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let mut displaced = None;
+        let slot = &mut self.vacancy;
+        let ended = self.writer.0.end_if(Err(Error::Unroutable), |state| {
+            displaced = state.vacancy.register(slot, waker);
+            let is_vacant = self.writer.0.readers.load(Ordering::Relaxed) == 0;
+            is_vacant && !self.writer.0.occupancy.has_live()
+        });
+        ended.is_ok()
+    }
+
+    /// The session has it no longer: `Ok` if the peer said so, else why. If nobody else has it, the
+    /// broadcast ends.
+    pub(crate) fn leave(mut self, end: Result<()>) {
+        self.end(end);
+    }
+
+    fn end(&mut self, end: Result<()>) {
+        let Self { writer, desk, place, slot, vacancy, .. } = self;
+        let error = end.clone().err().unwrap_or(Error::NotFound);
+        let was_withdrawn = end.is_ok();
+        let left = writer.0.change(&error, |state, debris, woken| {
+            let mut desk = state.desks.take(*desk)?;
+            for mut request in desk.requests {
+                request.tried.push(desk.id);
+                state.pass_on(request, debris, woken);
+            }
+            state.steer(debris, woken);
+            let wakers = (desk.handler.free(slot), state.vacancy.free(vacancy));
+            Some((state.desks.is_empty(), wakers))
+        });
+        if let Some((true, _)) = left {
+            // It may have ended before, which stands.
+            let _ = writer.0.end(end);
+        }
+        match place.take() {
+            Some(place) if was_withdrawn => place.withdraw(),
+            Some(place) => place.leave(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.end(Err(Error::Dropped));
+    }
+}
+
+#[cfg(test)]
+impl Upstream {
+    pub(crate) fn consume(&self) -> BroadcastConsumer {
+        BroadcastConsumer::of(&self.writer.0)
+    }
+}
+
+/// A track that a session brings.
+pub(crate) struct UpstreamTrack {
+    track: TrackProducer,
+    desk: u64,
+    tried: FailedUpstreams,
+    broadcast: Weak<BroadcastShared>,
+    /// If another source was there before: groups below came from it, or may come.
+    from: Option<u64>,
+    /// What another source said of the track before.
+    known: Option<TrackInfo>,
+}
+
+impl UpstreamTrack {
+    pub(crate) fn name(&self) -> &str {
+        self.track.name()
+    }
+
+    pub(crate) fn info(&self) -> Option<&TrackInfo> {
+        self.track.info()
+    }
+
+    /// A handle to the track that keeps nothing alive.
+    pub(crate) fn downgrade(&self) -> WeakTrack {
+        self.track.downgrade()
+    }
+
+    /// As [`TrackProducer::dynamic`].
+    pub(crate) fn dynamic(&self) -> TrackDynamic {
+        self.track.dynamic()
+    }
+
+    /// Its session has it, and is asked for the rest of groups if it can be.
+    pub(crate) fn meet(&self) {
+        self.track.meet();
+    }
+
+    /// As [`TrackProducer::poll_interest`].
+    pub(crate) fn poll_interest(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Subscription>, bool)> {
+        self.track.poll_interest(cx)
+    }
+
+    /// Whether anybody who reads the track may be given what this source brings. Two who read from each
+    /// other, and nobody else from them, would never end.
+    pub(crate) fn is_useful(&self) -> bool {
+        self.track.is_useful()
+    }
+
+    /// What to ask for if all readers want `want`: what was there before is not asked for again, but the
+    /// newest group that began is, which may have been cut off.
+    pub(crate) fn wanted(&self, want: Subscription) -> Subscription {
+        let Some(newest) = self.from.map(|from| from - 1) else { return want };
+        Subscription { start: Some(want.start.unwrap_or(newest).max(newest)), ..want }
+    }
+
+    /// What the peer says of the track. Fails if another source said something else.
+    pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
+        if self.known.as_ref().is_some_and(|known| *known != info) {
+            return Err(Error::Duplicate);
+        }
+        // It fails if the track ended meanwhile, which its readers know, and the second time.
+        let _ = self.track.accept(info);
+        Ok(())
+    }
+
+    /// Says that no group below `start` will come. Those that another source had begun to count are
+    /// lost then.
+    pub(crate) fn begin_at(&mut self, start: u64) {
+        self.track.begin_at(start);
+        if let Some(from) = self.from.filter(|from| *from < start) {
+            self.track.lose(from..start);
+        }
+    }
+
+    /// As [`TrackProducer::create_group`]; [`Error::Cancelled`] if a newer source brings it.
+    pub(crate) fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
+        let group = self.track.create_group(sequence)?;
+        self.tried.clear();
+        Ok(group)
+    }
+
+    /// As [`TrackProducer::ingest`].
+    pub(crate) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
+        let taken = self.track.ingest(sequence, timestamp, payload);
+        if taken {
+            self.tried.clear();
+        }
+        taken
+    }
+
+    /// The track ended before the group `end`, or behind its last one.
+    pub(crate) fn finish(mut self, end: Option<u64>) {
+        // Fails if another source told the end before, or it was aborted, which stands.
+        let _ = match end {
+            Some(end) => self.track.finish_at(end).or_else(|_| self.track.finish()),
+            None => self.track.finish(),
+        };
+    }
+
+    /// Ends the track for all, unless somebody came meanwhile.
+    pub(crate) fn abort_unasked(&mut self, error: Error) -> bool {
+        self.track.abort_unasked(error)
+    }
+
+    /// Whether a newer source has taken over: this one is not needed but for the groups that it began.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.track.is_superseded()
+    }
+
+    /// The session can't bring the track any more. Another one is asked for it, unless one is at it
+    /// already; if there is none, the track ends with `error`.
+    pub(crate) fn lose(self, error: Error) {
+        let Self { track, desk, mut tried, broadcast, .. } = self;
+        tried.push(desk);
+        let mut request = UpstreamRequest { track, tried };
+        match broadcast.upgrade() {
+            Some(broadcast) => broadcast.change(&error, |state, debris, woken| {
+                state.pass_on(request, debris, woken);
+            }),
+            None if request.track.is_only_source() => request.track.abort(error),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,505 @@
+//! Broadcasts that were requested by path: who is asked, who waits, and what was answered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock, Weak};
+
+use crate::census::census;
+use crate::model::Result;
+use crate::model::base::{DeferredWakes, Horizon, Reach, Route, SessionId, WaitSlot, Wakers};
+use crate::model::cache::KeepAlive;
+use crate::model::routing::broadcast::BroadcastConsumer;
+use crate::model::routing::broadcast::Upstream;
+use crate::model::routing::registration::RegistrationGuard;
+use crate::model::routing::table::RoutingTable;
+use crate::{Error, Instant, Limits, Path};
+
+/// Why one more broadcast can't be asked for.
+pub(crate) const TOO_MANY: Error = Error::Limit("requests for broadcasts");
+
+/// Who asks: a session, on behalf of its peer, or the application.
+pub(crate) type Requester = Option<SessionId>;
+
+/// What is asked for that is not announced, who answers, and what was answered.
+#[derive(Default)]
+pub(crate) struct BroadcastRequests {
+    /// By id of their way in the table.
+    handlers: BTreeMap<u64, RequestHandler>,
+    /// The handlers of each prefix; the newest is asked.
+    prefixes: BTreeMap<Path, BTreeSet<u64>>,
+    pub(super) pending: BTreeMap<Path, PendingRequest>,
+    /// All that is pending, by when it is given up.
+    due: BTreeSet<(Instant, Path)>,
+    /// The deadline that the cache knows of.
+    pub(crate) scheduled: Option<Instant>,
+    /// Broadcasts that are found without being announced, by the session that brings them.
+    pub(super) served: BTreeMap<(Path, Requester), ServedBroadcast>,
+    shares: BTreeMap<Requester, RequesterShare>,
+    /// The sessions that can be asked.
+    pub(crate) peers: BTreeMap<SessionId, PeerQueue>,
+    last: u64,
+    /// Who is to be woken after the unlock.
+    pub(crate) woken: DeferredWakes,
+    /// What is to be dropped after it.
+    pub(crate) debris: Vec<BroadcastConsumer>,
+}
+
+/// How many requests of one who asks are not answered, and how many of the answers are still there.
+#[derive(Clone, Copy, Default)]
+struct RequesterShare {
+    asked: usize,
+    answered: usize,
+}
+
+/// Who answers for a prefix.
+pub(crate) struct RequestHandler {
+    pub(crate) handles: usize,
+    /// What was not handed out yet, the oldest first.
+    queue: BTreeMap<u64, Path>,
+    /// All that it is asked for and did not answer.
+    asked: BTreeSet<Path>,
+    pub(crate) waiters: Wakers,
+}
+
+/// A broadcast that was asked for and is not there.
+pub(crate) struct PendingRequest {
+    /// Of the request that can answer.
+    number: u64,
+    /// Who asked first.
+    asker: Requester,
+    /// `None` if it is gone.
+    pub(super) handler: Option<u64>,
+    askers: usize,
+    /// Whether there is a `BroadcastRequest`, which stays until it is answered.
+    pub(super) is_out: bool,
+    due: Instant,
+    answer: RequestAnswer,
+    pub(super) waiters: Wakers,
+    /// Who waits for the last asker to go.
+    pub(crate) unused: Wakers,
+}
+
+pub(super) type RequestAnswer = Arc<OnceLock<Result<BroadcastConsumer>>>;
+
+pub(crate) struct ServedBroadcast {
+    id: u64,
+    /// The announcement under which it was asked for, if there was one: under another one it is another.
+    pub(super) under: u64,
+    asker: Requester,
+    /// Who only knows of it.
+    pub(super) broadcast: BroadcastConsumer,
+    /// What keeps it here; `None`: the broadcast itself, until it ends.
+    stay: Option<Weak<RegistrationGuard>>,
+}
+
+impl ServedBroadcast {
+    /// Whether it is still there.
+    fn is_live(&self) -> bool {
+        let stays = self.stay.as_ref().is_none_or(|stay| stay.strong_count() > 0);
+        stays && !self.broadcast.is_closed()
+    }
+
+    /// The broadcast, if it is still there; else what may be to be dropped after the unlock.
+    fn live(&self) -> Result<BroadcastConsumer, Option<BroadcastConsumer>> {
+        let stay = match &self.stay {
+            Some(stay) => Some(stay.upgrade().ok_or(None)? as KeepAlive),
+            None => None,
+        };
+        // Counted first: from then on it does not end for want of readers.
+        let found = self.broadcast.clone().with_stay(stay);
+        if found.is_closed() { Err(Some(found)) } else { Ok(found) }
+    }
+}
+
+/// The paths below `path`, but for itself.
+fn below(path: &Path) -> (String, String) {
+    match path.is_root() {
+        true => (String::new(), char::MAX.to_string()),
+        // The character behind the slash.
+        false => (format!("{path}/"), format!("{path}0")),
+    }
+}
+
+impl BroadcastRequests {
+    /// Who is to be woken and what is to be dropped after the unlock.
+    pub(crate) fn take_rest(&mut self) -> (DeferredWakes, Vec<BroadcastConsumer>) {
+        (std::mem::take(&mut self.woken), std::mem::take(&mut self.debris))
+    }
+
+    // ---- handlers ----------------------------------------------------------------------------
+
+    pub(crate) fn open_handler(&mut self, prefix: &Path, id: u64) {
+        let (queue, asked, waiters) = Default::default();
+        self.handlers.insert(id, RequestHandler { handles: 1, queue, asked, waiters });
+        self.prefixes.entry(prefix.clone()).or_default().insert(id);
+    }
+
+    pub(crate) fn handler(&mut self, id: u64) -> Option<&mut RequestHandler> {
+        self.handlers.get_mut(&id)
+    }
+
+    /// Nobody answers there any more: what it did not hand out goes to the next one.
+    pub(crate) fn close_handler(&mut self, prefix: &Path, id: u64) -> impl Sized + use<> {
+        if let Some(ids) = self.prefixes.get_mut(prefix) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.prefixes.remove(prefix);
+            }
+        }
+        let mut handler = self.handlers.remove(&id)?;
+        for path in std::mem::take(&mut handler.asked) {
+            let Some(pending) = self.pending.get_mut(&path) else { continue };
+            pending.handler = None;
+            if pending.is_out {
+                // It can be answered still; who asked may find another way.
+                pending.waiters.take(&mut self.woken);
+            } else {
+                self.settle(&path);
+            }
+        }
+        Some(handler.waiters)
+    }
+
+    /// The next path that a handler is asked for, and the number of the request.
+    pub(crate) fn hand_out(&mut self, handler: u64) -> Option<(Path, u64)> {
+        let (number, path) = self.handlers.get_mut(&handler)?.queue.pop_first()?;
+        self.pending.get_mut(&path)?.is_out = true;
+        Some((path, number))
+    }
+
+    /// The handler of this process that is to be asked for `path`.
+    fn nearest(&self, path: &Path) -> Option<u64> {
+        path.covering().find_map(|prefix| self.prefixes.get(prefix)?.last().copied())
+    }
+
+    /// Something changed at `path`: who asked for a broadcast there, or below if that is in reach, may be
+    /// better served now.
+    pub(crate) fn look_again(&mut self, path: &Path, reach: Reach) {
+        if let Some(pending) = self.pending.get_mut(path) {
+            pending.waiters.take(&mut self.woken);
+        }
+        if reach == Reach::Exact {
+            return;
+        }
+        // What is asked of a handler with a longer prefix stays there.
+        let (from, to) = below(path);
+        let mut concerned = BTreeSet::new();
+        for id in path.covering().filter_map(|prefix| self.prefixes.get(prefix)).flatten() {
+            let Some(handler) = self.handlers.get(id) else { continue };
+            let range = (Bound::Included(&*from), Bound::Excluded(&*to));
+            concerned.extend(handler.asked.get(path).cloned());
+            concerned.extend(handler.asked.range::<str, _>(range).cloned());
+        }
+        concerned.iter().for_each(|path| self.settle(path));
+    }
+
+    /// Asks the nearest handler, if that is another one than before, and lets those who asked look again.
+    fn settle(&mut self, path: &Path) {
+        let nearest = self.nearest(path);
+        let Some(pending) = self.pending.get_mut(path) else { return };
+        pending.waiters.take(&mut self.woken);
+        if pending.handler == nearest {
+            return;
+        }
+        if let Some(old) = pending.handler.and_then(|handler| self.handlers.get_mut(&handler)) {
+            old.queue.remove(&pending.number);
+            old.asked.remove(path);
+        }
+        if std::mem::take(&mut pending.is_out) {
+            pending.unused.take(&mut self.woken);
+        }
+        pending.handler = nearest;
+        self.last += 1;
+        pending.number = self.last;
+        if let Some(handler) = nearest.and_then(|handler| self.handlers.get_mut(&handler)) {
+            handler.queue.insert(self.last, path.clone());
+            handler.asked.insert(path.clone());
+            handler.waiters.take(&mut self.woken);
+        }
+    }
+
+    // ---- what is asked for -------------------------------------------------------------------
+
+    /// The request of this number for a path, if anybody still wants it.
+    pub(crate) fn wanted(&mut self, path: &Path, number: u64) -> Option<&mut PendingRequest> {
+        let pending = self.pending.get_mut(path);
+        pending.filter(|pending| pending.number == number && pending.askers > 0)
+    }
+
+    /// Whether the request of this number can still answer for a path, or nobody else is asked for it.
+    pub(crate) fn may_answer(&self, path: &Path, number: u64) -> bool {
+        match self.pending.get(path) {
+            Some(pending) => pending.number == number,
+            None => !self.served.get(&(path.clone(), None)).is_some_and(ServedBroadcast::is_live),
+        }
+    }
+
+    /// Asks a handler, or joins those who did.
+    pub(super) fn ask(
+        &mut self,
+        path: &Path,
+        handler: u64,
+        asker: Requester,
+        due: Instant,
+    ) -> Result<RequestAnswer> {
+        if let Some(pending) = self.pending.get_mut(path) {
+            if pending.askers == 0 {
+                self.due.remove(&(pending.due, path.clone()));
+                self.due.insert((due, path.clone()));
+                pending.due = due;
+            }
+            pending.askers += 1;
+            return Ok(pending.answer.clone());
+        }
+        let found = self.handlers.get_mut(&handler).ok_or(Error::Unroutable)?;
+        self.last += 1;
+        let number = self.last;
+        found.queue.insert(number, path.clone());
+        found.asked.insert(path.clone());
+        found.waiters.take(&mut self.woken);
+        let (answer, waiters, unused) = Default::default();
+        let (handler, askers, is_out) = (Some(handler), 1, false);
+        let pending =
+            PendingRequest { number, asker, handler, askers, is_out, due, answer, waiters, unused };
+        let answer = pending.answer.clone();
+        self.pending.insert(path.clone(), pending);
+        self.due.insert((due, path.clone()));
+        self.shares.entry(asker).or_default().asked += 1;
+        Ok(answer)
+    }
+
+    /// Whether one more broadcast may be asked for.
+    pub(super) fn admit(&self, asker: Requester, limits: &Limits) -> Result<()> {
+        let share = self.shares.get(&asker).copied().unwrap_or_default();
+        if share.asked >= limits.broadcast_requests {
+            return Err(TOO_MANY);
+        }
+        self.admit_answer(asker, limits)
+    }
+
+    pub(crate) fn admit_answer(&self, asker: Requester, limits: &Limits) -> Result<()> {
+        let answered = self.shares.get(&asker).map_or(0, |share| share.answered);
+        match asker.is_some() && answered >= limits.broadcast_answers {
+            true => Err(Error::Limit("broadcasts by request")),
+            false => Ok(()),
+        }
+    }
+
+    fn discharge(&mut self, asker: Requester, asked: usize, answered: usize) {
+        if let Some(share) = self.shares.get_mut(&asker) {
+            share.asked -= asked;
+            share.answered -= answered;
+            if share.asked + share.answered == 0 {
+                self.shares.remove(&asker);
+            }
+        }
+    }
+
+    /// Forgets a request.
+    fn close(&mut self, path: &Path) -> Option<PendingRequest> {
+        let mut pending = self.pending.remove(path)?;
+        pending.waiters.take(&mut self.woken);
+        pending.unused.take(&mut self.woken);
+        self.due.remove(&(pending.due, path.clone()));
+        if let Some(handler) = pending.handler.and_then(|handler| self.handlers.get_mut(&handler)) {
+            handler.queue.remove(&pending.number);
+            handler.asked.remove(path);
+        }
+        self.discharge(pending.asker, 1, 0);
+        Some(pending)
+    }
+
+    /// Tells those who asked, if the request of this number is still the one that can. What comes back is to
+    /// be dropped after the unlock.
+    pub(crate) fn answer(
+        &mut self,
+        path: &Path,
+        number: u64,
+        answer: Result<BroadcastConsumer>,
+    ) -> impl Sized + use<> {
+        if self.pending.get(path).is_none_or(|pending| pending.number != number) {
+            return (None, Some(answer));
+        }
+        let pending = self.close(path);
+        let unused = pending.as_ref().and_then(|pending| pending.answer.set(answer).err());
+        (pending, unused)
+    }
+
+    /// Who asked for the path first.
+    pub(crate) fn asker(&self, path: &Path) -> Requester {
+        self.pending.get(path)?.asker
+    }
+
+    /// One who asked waits no longer.
+    pub(super) fn leave(
+        &mut self,
+        path: &Path,
+        answer: &RequestAnswer,
+        slot: &mut WaitSlot,
+    ) -> impl Sized + use<> {
+        let pending = self.pending.get_mut(path)?;
+        if !Arc::ptr_eq(&pending.answer, answer) {
+            return None;
+        }
+        let waker = pending.waiters.free(slot);
+        pending.askers -= 1;
+        if pending.askers > 0 {
+            return Some((waker, None));
+        }
+        if pending.is_out {
+            pending.unused.take(&mut self.woken);
+            return Some((waker, None));
+        }
+        Some((waker, self.close(path)))
+    }
+
+    /// When the first of those who ask have waited long enough.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Gives up what was asked for too long ago. What comes back is to be dropped after the unlock.
+    pub(super) fn give_up(&mut self, now: Instant) -> Vec<PendingRequest> {
+        let mut late = Vec::new();
+        while let Some((_, path)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
+            let Some(pending) = self.close(&path) else { break };
+            let _ = pending.answer.set(Err(Error::Timeout));
+            late.push(pending);
+        }
+        late
+    }
+
+    /// What was to be given up at `before` is so at `now`.
+    pub(super) fn put_off(&mut self, before: Instant, now: Instant) {
+        let Self { due, pending, .. } = self;
+        let from = (before, Path::root());
+        let late = due.range(from..).take_while(|(at, _)| *at == before).cloned();
+        for (at, path) in late.collect::<Vec<_>>() {
+            due.remove(&(at, path.clone()));
+            if let Some(pending) = pending.get_mut(&path) {
+                pending.due = now;
+            }
+            due.insert((now, path));
+        }
+    }
+
+    // ---- what was answered -------------------------------------------------------------------
+
+    /// From now on the broadcast is found. What was found before is to be dropped after the unlock.
+    pub(crate) fn serve(
+        &mut self,
+        path: &Path,
+        session: Option<SessionId>,
+        [id, under]: [u64; 2],
+        asker: Requester,
+        broadcast: &BroadcastConsumer,
+        stay: Option<Weak<RegistrationGuard>>,
+    ) -> Option<ServedBroadcast> {
+        let served = ServedBroadcast { id, under, asker, broadcast: broadcast.knows(), stay };
+        self.shares.entry(asker).or_default().answered += 1;
+        let displaced = self.served.insert((path.clone(), session), served)?;
+        self.discharge(displaced.asker, 0, 1);
+        Some(displaced)
+    }
+
+    /// What was entered with this id is over.
+    pub(crate) fn forget(
+        &mut self,
+        path: &Path,
+        session: Option<SessionId>,
+        id: u64,
+    ) -> Option<ServedBroadcast> {
+        let key = (path.clone(), session);
+        if self.served.get(&key)?.id != id {
+            return None;
+        }
+        let served = self.served.remove(&key)?;
+        self.discharge(served.asker, 0, 1);
+        Some(served)
+    }
+
+    /// As [`find`](Self::find), if it was asked for without an announcement or under this one.
+    pub(crate) fn find_under(
+        &mut self,
+        path: &Path,
+        session: Option<SessionId>,
+        under: u64,
+    ) -> Option<BroadcastConsumer> {
+        let served = self.served.get(&(path.clone(), session))?;
+        [0, under].contains(&served.under).then(|| self.find(path, session)).flatten()
+    }
+
+    pub(crate) fn find(
+        &mut self,
+        path: &Path,
+        session: Option<SessionId>,
+    ) -> Option<BroadcastConsumer> {
+        let found = self.served.get(&(path.clone(), session))?.live();
+        found.map_err(|dead| self.debris.extend(dead)).ok()
+    }
+
+    /// Who is to be asked for a broadcast that is not there.
+    pub(super) fn choose(
+        &self,
+        table: &RoutingTable<BroadcastConsumer>,
+        path: &Path,
+        horizon: Horizon,
+    ) -> Option<RequestTarget> {
+        let shown = Horizon { on_demand: true, ..horizon };
+        let mut ways = table.covering(path).filter(|way| shown.shows(&way.route));
+        ways.find_map(|way| match way.route.session {
+            None => Some(RequestTarget::Handler(way.id)),
+            Some(peer) if self.peers.contains_key(&peer) => {
+                let route = Route { reach: Reach::Exact, ..way.route.clone() };
+                Some(RequestTarget::Peer(peer, way.first, route))
+            }
+            Some(_) => None,
+        })
+    }
+}
+
+/// Who can be asked for a broadcast that is not there.
+pub(super) enum RequestTarget {
+    Handler(u64),
+    /// And the announcement that says so.
+    Peer(SessionId, u64, Route),
+}
+
+census! { each RequestHandler { counts: handles, queue, asked, waiters; } }
+
+census! { each PendingRequest {
+    counts: askers, waiters, unused;
+    plain: number, asker, handler, is_out, due, answer;
+} }
+
+census! { each ServedBroadcast { within: broadcast; plain: id, under, asker, stay; } }
+
+census! { BroadcastRequests {
+    counts: prefixes, due, scheduled, shares, debris;
+    within: handlers, pending, served, peers;
+    plain: last, woken;
+} }
+
+/// What a session was asked for and did not take yet.
+#[derive(Default)]
+pub(crate) struct PeerQueue {
+    pub(super) asked: VecDeque<(Path, Upstream, Requester)>,
+    /// How many of them each wants who asked.
+    pub(super) shares: BTreeMap<Requester, usize>,
+    pub(super) waiters: Wakers,
+}
+
+impl PeerQueue {
+    pub(super) fn take(&mut self) -> Option<(Path, Upstream)> {
+        let (path, supplier, asker) = self.asked.pop_front()?;
+        if let Some(share) = self.shares.get_mut(&asker) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&asker);
+            }
+        }
+        Some((path, supplier))
+    }
+}
+
+census! { each PeerQueue { counts: asked, shares, waiters; } }

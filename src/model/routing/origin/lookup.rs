@@ -1,0 +1,197 @@
+//! Looking a broadcast up, and requesting it where it is not announced.
+
+use std::sync::{Arc, Weak};
+use std::task::{Poll, Waker};
+
+use super::broadcast_requests::{
+    RequestAnswer, RequestTarget, Requester, ServedBroadcast, TOO_MANY,
+};
+use super::shared::{OriginShared, OriginState};
+use crate::model::Result;
+use crate::model::base::{Horizon, Route, SessionId, WaitSlot};
+use crate::model::cache::CacheMember;
+use crate::model::routing::broadcast::BroadcastConsumer;
+use crate::model::routing::broadcast::BroadcastProducer;
+use crate::model::routing::registration::{Registration, RegistrationKind};
+use crate::{Error, Instant, Path};
+
+/// What there is of a broadcast, and what is to be dropped after the unlock.
+type Lookup = (Result<Located>, Option<ServedBroadcast>);
+
+/// Where a broadcast is to be had.
+enum Located {
+    Here(BroadcastConsumer),
+    Handler(u64),
+}
+
+impl OriginShared {
+    /// The broadcast at the whole path `path`, or who was asked for it: an announced one first, then one
+    /// that was accepted, then whoever answers for the longest prefix.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        path: Path,
+        horizon: Horizon,
+    ) -> Result<RoutedBroadcast> {
+        let asker = horizon.session;
+        // The second one is dropped after the unlock.
+        let (found, _displaced) = self.quietly(|state| {
+            let (there, displaced) = self.look(state, &path, horizon);
+            let asking = there.and_then(|there| {
+                let handler = match there {
+                    Located::Here(broadcast) => return Ok(RoutedBroadcast::Here(broadcast)),
+                    Located::Handler(handler) => handler,
+                };
+                if !state.requests.pending.contains_key(&path) {
+                    state.requests.admit(asker, self.cache.limits())?;
+                }
+                let due = self.stamp() + self.cache.limits().answer_time;
+                let answer = state.requests.ask(&path, handler, asker, due)?;
+                let (shared, slot) = (self.clone(), WaitSlot::default());
+                Ok(RoutedBroadcast::Pending(PendingBroadcast {
+                    shared,
+                    path,
+                    horizon,
+                    answer,
+                    slot,
+                }))
+            });
+            (asking, displaced)
+        });
+        found
+    }
+
+    fn look(self: &Arc<Self>, state: &mut OriginState, path: &Path, horizon: Horizon) -> Lookup {
+        let OriginState { table, requests, .. } = state;
+        if let Some(way) = table.best(path, horizon) {
+            return (Ok(Located::Here(way.broadcast.clone())), None);
+        }
+        if let Some(broadcast) = requests.find(path, None) {
+            return (Ok(Located::Here(broadcast)), None);
+        }
+        match requests.choose(table, path, horizon) {
+            None => (Err(Error::Unroutable), None),
+            Some(RequestTarget::Handler(handler)) => (Ok(Located::Handler(handler)), None),
+            Some(RequestTarget::Peer(peer, under, route)) => {
+                // By another route it may lead back to who asks.
+                let known = requests.served.get(&(path.clone(), Some(peer)));
+                let known = known.filter(|served| served.under == under);
+                if known.is_some_and(|served| served.broadcast.route() == route) {
+                    if let Some(broadcast) = requests.find(path, Some(peer)) {
+                        return (Ok(Located::Here(broadcast)), None);
+                    }
+                }
+                let asker = horizon.session;
+                let (result, displaced) =
+                    self.ask_peer(state, path.clone(), (peer, under), route, asker);
+                (result.map(Located::Here), displaced)
+            }
+        }
+    }
+
+    /// The time, for a deadline.
+    fn stamp(self: &Arc<Self>) -> Instant {
+        self.cache.stamp(&self.turn, || Arc::downgrade(self) as Weak<dyn CacheMember>)
+    }
+
+    /// Lets the cache know of the next deadline.
+    pub(crate) fn schedule(self: &Arc<Self>, state: &mut OriginState) {
+        let requests = &mut state.requests;
+        let next = requests.next_due();
+        let old = std::mem::replace(&mut requests.scheduled, next);
+        if old == next {
+            return;
+        }
+        let new = next.map(|at| (at, Arc::downgrade(self) as Weak<dyn CacheMember>));
+        if self.cache.schedule(self.timed, old, new) {
+            // It may not have been told the time for long, nor of this deadline.
+            requests.woken.push(self.cache.minder());
+        }
+    }
+}
+
+/// What there is of a broadcast that is asked for.
+pub(crate) enum RoutedBroadcast {
+    /// All of it.
+    Here(BroadcastConsumer),
+    /// A request that somebody is to answer.
+    Pending(PendingBroadcast),
+}
+
+/// Waits for the answer to a request. Dropped it takes its part in the request back.
+pub(crate) struct PendingBroadcast {
+    shared: Arc<OriginShared>,
+    pub(super) path: Path,
+    horizon: Horizon,
+    answer: RequestAnswer,
+    slot: WaitSlot,
+}
+
+impl PendingBroadcast {
+    /// The answer, or what there is to be had of somebody better by now.
+    pub(crate) fn poll(&mut self, waker: Option<&Waker>) -> Poll<Result<BroadcastConsumer>> {
+        let Self { shared, path, horizon, answer, slot } = self;
+        let waker = waker.cloned();
+        // Both are dropped after the unlock.
+        let (result, _displaced, _unused) = shared.quietly(|state| {
+            if let Some(answer) = answer.get() {
+                return (Poll::Ready(answer.clone()), None, None);
+            }
+            let (there, displaced) = shared.look(state, path, *horizon);
+            if let Ok(Located::Here(broadcast)) = there {
+                return (Poll::Ready(Ok(broadcast)), displaced, None);
+            }
+            let Some(pending) = state.requests.pending.get_mut(path) else {
+                return (Poll::Ready(Err(Error::Unroutable)), displaced, None);
+            };
+            if let (None, false, Err(error)) = (pending.handler, pending.is_out, there.map(drop)) {
+                return (Poll::Ready(Err(error)), displaced, None);
+            }
+            let unused = waker.and_then(|waker| pending.waiters.register(slot, waker));
+            (Poll::Pending, displaced, unused)
+        });
+        result
+    }
+}
+
+impl Drop for PendingBroadcast {
+    fn drop(&mut self) {
+        let Self { shared, path, answer, slot, .. } = self;
+        drop(shared.quietly(|state| state.requests.leave(path, answer, slot)));
+    }
+}
+
+impl OriginShared {
+    /// A broadcast that a session brings, if its peer has it, which is known when a track is asked for;
+    /// `under` is the announcement that says so, or 0. The second one is to be dropped after the unlock.
+    pub(crate) fn ask_peer(
+        self: &Arc<Self>,
+        state: &mut OriginState,
+        path: Path,
+        (peer, under): (SessionId, u64),
+        route: Route,
+        asker: Requester,
+    ) -> (Result<BroadcastConsumer>, Option<ServedBroadcast>) {
+        let (OriginState { table, requests, .. }, limits) = (state, self.cache.limits());
+        if let Err(error) = requests.admit_answer(asker, limits) {
+            return (Err(error), None);
+        }
+        let Some(queue) = requests.peers.get_mut(&peer) else {
+            return (Err(Error::SessionClosed), None);
+        };
+        let share = queue.shares.get(&asker).copied().unwrap_or_default();
+        if share >= limits.broadcast_requests {
+            return (Err(TOO_MANY), None);
+        }
+        queue.shares.insert(asker, share + 1);
+        let fresh = BroadcastProducer::new(path.clone(), self.cache.clone(), route.clone());
+        let broadcast = fresh.consume();
+        let mut supplier = fresh.supply(route);
+        let (id, entry) = (table.spare_id(), RegistrationKind::Requested(Some(peer)));
+        let origin = Arc::downgrade(self);
+        supplier.settle(Registration { origin, path: path.clone(), id, entry });
+        queue.asked.push_back((path.clone(), supplier, asker));
+        queue.waiters.take(&mut requests.woken);
+        let displaced = requests.serve(&path, Some(peer), [id, under], asker, &broadcast, None);
+        (Ok(broadcast), displaced)
+    }
+}

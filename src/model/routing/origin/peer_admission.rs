@@ -1,0 +1,174 @@
+//! Broadcasts that are asked of the peer of one session, whether it announced them or not.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::task::{Poll, Waker};
+
+use super::broadcast_requests::PeerQueue;
+use super::producer::OriginProducer;
+use super::shared::OriginShared;
+use crate::model::Result;
+use crate::model::base::{Route, SessionId, WaitSlot, lock};
+use crate::model::routing::broadcast::BroadcastConsumer;
+use crate::model::routing::broadcast::Upstream;
+use crate::model::routing::scope::Scope;
+use crate::model::routing::table::RouteEntry;
+use crate::{Error, Path};
+
+/// The peer of one session, to be asked for broadcasts that it need not have announced.
+#[derive(Clone)]
+pub(crate) struct PeerRequester {
+    origin: Weak<OriginShared>,
+    scope: Scope,
+    session: SessionId,
+}
+
+impl PeerRequester {
+    /// Errors: [`Error::Unauthorized`], [`Error::SessionClosed`], [`Error::Limit`].
+    pub(crate) fn request(&self, path: &Path) -> Result<BroadcastConsumer> {
+        let origin = self.origin.upgrade().ok_or(Error::SessionClosed)?;
+        origin.cache.limits().check_path(path)?;
+        let path = self.scope.absolute(path).ok_or(Error::Unauthorized)?;
+        let (broadcast, _displaced) = origin.quietly(|state| {
+            let mut ways = state.table.ways(&path).iter();
+            let announced = ways.find(|way| way.route.session == Some(self.session));
+            if let Some(known) = announced.map(|way| way.broadcast.clone()) {
+                return (Ok(known), None);
+            }
+            let session = Some(self.session);
+            let is_own = |way: &&RouteEntry<_>| way.route.session == session;
+            let under = state.table.covering(&path).find(is_own).map_or(0, |way| way.first);
+            if let Some(known) = state.requests.find_under(&path, session, under) {
+                return (Ok(known), None);
+            }
+            let route = Route { session, ..Route::default() };
+            origin.ask_peer(state, path, (self.session, under), route, None)
+        });
+        broadcast
+    }
+}
+
+impl fmt::Debug for PeerRequester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeerRequester").field(&self.session).finish()
+    }
+}
+
+/// Where a session is asked for broadcasts that its peer did not announce. Dropped, it can't be asked any
+/// more.
+pub(crate) struct PeerAdmission {
+    name: PeerRequester,
+    slot: WaitSlot,
+}
+
+impl fmt::Debug for PeerAdmission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeerAdmission").field(&self.name.session).finish()
+    }
+}
+
+impl OriginProducer {
+    pub(crate) fn open_door(&self, session: SessionId) -> PeerAdmission {
+        lock(&self.shared.state).requests.peers.insert(session, PeerQueue::default());
+        let origin = Arc::downgrade(&self.shared);
+        let name = PeerRequester { origin, scope: self.scope.clone(), session };
+        PeerAdmission { name, slot: WaitSlot::default() }
+    }
+}
+
+impl PeerAdmission {
+    pub(crate) fn name(&self) -> &PeerRequester {
+        &self.name
+    }
+
+    /// The next broadcast that the peer is to be asked for, by its path there.
+    pub(crate) fn poll_asked(&mut self, waker: &Waker) -> Poll<(Path, Upstream)> {
+        let PeerRequester { origin, scope, session } = &self.name;
+        let Some(origin) = origin.upgrade() else { return Poll::Pending };
+        let waker = waker.clone();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&origin.state);
+        let Some(peer) = state.requests.peers.get_mut(session) else { return Poll::Pending };
+        if let Some((path, supplier)) = peer.take() {
+            return Poll::Ready((scope.relative(&path).unwrap_or_default(), supplier));
+        }
+        _displaced = peer.waiters.register(&mut self.slot, waker);
+        Poll::Pending
+    }
+}
+
+impl Drop for PeerAdmission {
+    fn drop(&mut self) {
+        let Some(origin) = self.name.origin.upgrade() else { return };
+        let peer = lock(&origin.state).requests.peers.remove(&self.name.session);
+        for (_, supplier, _) in peer.map(|peer| peer.asked).into_iter().flatten() {
+            supplier.leave(Err(Error::SessionClosed));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hop, Origin, Subscription, TrackInfo};
+
+    const PEER: SessionId = SessionId(7);
+
+    fn asked(door: &mut PeerAdmission) -> Option<(Path, Upstream)> {
+        match door.poll_asked(Waker::noop()) {
+            Poll::Ready(asked) => Some(asked),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_broadcast_of_a_peer_lasts_as_long_as_somebody_reads() {
+        let origin = Origin::new(Hop::new(1)).produce().with_root("org").unwrap();
+        let mut door = origin.open_door(PEER);
+        let peer = door.name().clone();
+        let one = peer.request(&Path::new("a")).unwrap();
+        assert!(peer.request(&Path::new("a")).unwrap().is_clone(&one), "there is one for all");
+        let (path, mut supplier) = asked(&mut door).unwrap();
+        assert_eq!((path.as_str(), one.path().as_str()), ("a", "org/a"));
+        assert!(asked(&mut door).is_none());
+        let mut is_vacant = || supplier.is_vacant(Waker::noop());
+        assert!(!is_vacant());
+        let reader = one.subscribe_track("video", Subscription::default()).unwrap();
+        drop(one);
+        assert!(!is_vacant(), "a track is read");
+        let again = peer.request(&Path::new("a")).unwrap();
+        drop(reader);
+        assert!(!is_vacant());
+        // Nobody wants the track any more, so it is not asked for.
+        assert!(supplier.poll_request(Waker::noop()).is_pending());
+        drop(again);
+        assert!(supplier.is_vacant(Waker::noop()));
+        let other = peer.request(&Path::new("a")).unwrap();
+        assert!(!other.is_closed(), "it is another one");
+        drop(door);
+        assert_eq!(other.clone().try_closed(), Poll::Ready(Err(Error::SessionClosed)));
+        assert_eq!(peer.request(&Path::new("a")).err(), Some(Error::SessionClosed));
+    }
+
+    #[test]
+    fn a_track_is_not_cut_off_from_who_comes_in_the_last_instant() {
+        let origin = Origin::new(Hop::new(1)).produce();
+        let mut door = origin.open_door(PEER);
+        let broadcast = door.name().request(&Path::new("a")).unwrap();
+        let (_, mut supplier) = asked(&mut door).unwrap();
+        let read = || broadcast.subscribe_track("video", Subscription::default()).unwrap();
+        let first = read();
+        let Poll::Ready(mut source) = supplier.poll_request(Waker::noop()) else { panic!() };
+        source.accept(TrackInfo::default()).unwrap();
+        drop(first);
+        // The session has seen that nobody reads, and is about to cancel.
+        let mut late = read();
+        assert!(!source.abort_unasked(Error::Cancelled));
+        assert!(late.try_recv_group().is_pending());
+        drop(late);
+        assert!(source.abort_unasked(Error::Cancelled));
+        drop(read());
+        assert!(supplier.poll_request(Waker::noop()).is_pending(), "another one that nobody wants");
+    }
+}

@@ -1,0 +1,189 @@
+//! What all handles of an origin share.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use super::broadcast_requests::BroadcastRequests;
+use crate::census::census;
+use crate::model::base::{Clock, DOUBT_TIME, DeferredWakes, Route, WaitSlot, lock};
+use crate::model::cache::{Cache, CacheMember};
+use crate::model::routing::broadcast::BroadcastConsumer;
+use crate::model::routing::registration::{Registration, RegistrationKind, Registry};
+use crate::model::routing::table::RoutingTable;
+use crate::model::routing::table::TableReader;
+use crate::{Hop, Instant, Path};
+
+/// What all handles of an origin share.
+pub(super) struct OriginShared {
+    pub(super) hop: Hop,
+    pub(super) cache: Arc<Cache>,
+    /// What the cache knows its deadlines by.
+    pub(super) timed: u64,
+    /// In which turn of the cache something was asked for last.
+    pub(super) turn: AtomicU64,
+    pub(super) clock: Clock,
+    pub(super) state: Mutex<OriginState>,
+}
+
+impl Drop for OriginShared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.cache.schedule(self.timed, state.requests.scheduled, None);
+    }
+}
+
+#[derive(Default)]
+pub(super) struct OriginState {
+    pub(super) table: RoutingTable<BroadcastConsumer>,
+    /// What is asked for that is not in the table.
+    pub(super) requests: BroadcastRequests,
+    pub(super) producers: usize,
+}
+
+impl OriginShared {
+    /// Changes the state, then wakes those who wait for what changed.
+    pub(super) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut OriginState) -> T) -> T {
+        let mut woken = DeferredWakes::default();
+        let result = self.quietly(|state| {
+            let result = change(state);
+            woken = state.table.take_due();
+            result
+        });
+        woken.wake();
+        result
+    }
+
+    /// Changes what concerns requests, then wakes those whom it concerns.
+    pub(super) fn quietly<T>(self: &Arc<Self>, change: impl FnOnce(&mut OriginState) -> T) -> T {
+        let mut state = lock(&self.state);
+        let result = change(&mut state);
+        self.schedule(&mut state);
+        let (mut woken, debris) = state.requests.take_rest();
+        drop(state);
+        drop(debris);
+        woken.wake();
+        result
+    }
+
+    /// What `next` gives, or else leaves the waker wherever `reader` listens. Others get the lock in between if
+    /// there is much to read.
+    pub(super) fn read<T>(
+        &self,
+        reader: &mut TableReader,
+        waker: Option<&Waker>,
+        mut next: impl FnMut(&mut TableReader, &mut OriginState) -> Option<T>,
+    ) -> Poll<T> {
+        let waker = waker.cloned();
+        loop {
+            let mut state = lock(&self.state);
+            if let Some(value) = next(reader, &mut state) {
+                return Poll::Ready(value);
+            }
+            if reader.is_paused() {
+                continue;
+            }
+            let spare = waker.and_then(|waker| reader.wait(&mut state.table, waker));
+            drop(state);
+            drop(spare);
+            return Poll::Pending;
+        }
+    }
+
+    /// Takes what a reader left out of the state.
+    pub(super) fn forget(&self, reader: &mut TableReader) {
+        let mut state = lock(&self.state);
+        let spare = reader.forget(&mut state.table);
+        drop(state);
+        drop(spare);
+    }
+}
+
+/// A handle's wish for what is at one path.
+#[derive(Default)]
+pub(super) struct PathWatch(Option<(Path, WaitSlot)>);
+
+impl PathWatch {
+    /// What `ready` gives, or else leaves the waker at `path`, and nowhere else.
+    pub(super) fn wait<T>(
+        &mut self,
+        shared: &OriginShared,
+        path: Path,
+        waker: Option<&Waker>,
+        ready: impl FnOnce(&mut OriginState) -> Option<T>,
+    ) -> Poll<T> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let (_spare, _former);
+        let mut state = lock(&shared.state);
+        if let Some(value) = ready(&mut state) {
+            _former = self.end(&mut state);
+            return Poll::Ready(value);
+        }
+        let Some(waker) = waker else { return Poll::Pending };
+        let is_known = self.0.as_ref().is_some_and(|(known, _)| *known == path);
+        if !is_known {
+            _former = self.end(&mut state);
+            state.table.seek(&path);
+            self.0 = Some((path, WaitSlot::default()));
+        }
+        _spare = self.0.as_mut().and_then(|(path, slot)| state.table.wait_at(path, slot, waker));
+        Poll::Pending
+    }
+
+    pub(super) fn end(&mut self, state: &mut OriginState) -> Option<Waker> {
+        let (path, mut slot) = self.0.take()?;
+        state.table.give_up(&path, &mut slot)
+    }
+}
+
+census! { OriginState { within: table, requests; plain: producers; } }
+
+census! { OriginShared { within: cache, state; plain: hop, timed, turn, clock; } }
+
+impl CacheMember for OriginShared {
+    fn restamp(&self, before: Instant, now: Instant) {
+        let time = self.cache.limits().answer_time;
+        // An entry that is too early in the cache is as good.
+        lock(&self.state).requests.put_off(before + time, now + time);
+    }
+
+    fn expire(self: Arc<Self>) {
+        let now = self.cache.now();
+        drop(self.quietly(|state| {
+            state.requests.scheduled = None;
+            state.requests.give_up(now)
+        }));
+    }
+}
+
+impl Registry for OriginShared {
+    fn leave(self: Arc<Self>, at: &Registration) {
+        // Dropped here and not under the lock: it may be the last handle of its broadcast.
+        match at.entry {
+            RegistrationKind::Announced => {
+                drop(self.change(|state| state.table.remove(&at.path, at.id)));
+            }
+            RegistrationKind::Requested(session) => {
+                drop(self.quietly(|state| state.requests.forget(&at.path, session, at.id)));
+            }
+        }
+    }
+
+    fn withdraw(self: Arc<Self>, at: &Registration) {
+        let until = self.cache.now() + DOUBT_TIME;
+        drop(self.change(|state| {
+            let lost = state.table.remove(&at.path, at.id)?;
+            state.table.doubt(&at.path, &lost, until);
+            Some(lost)
+        }));
+    }
+
+    fn reroute(self: Arc<Self>, at: &Registration, route: Route) {
+        self.change(|state| {
+            let reach = route.reach;
+            state.table.reroute(&at.path, at.id, route);
+            state.requests.look_again(&at.path, reach);
+        });
+    }
+}

@@ -1,0 +1,94 @@
+//! What the peer was asked for and has not answered: given up when it takes too long.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Driver;
+use crate::census::census;
+use crate::machine::Command;
+use crate::model::cache::UpstreamFetch;
+use crate::slab::Key;
+use crate::{Error, Instant, Limits};
+
+/// Requests without an answer, by when they are given up.
+#[derive(Default)]
+pub(crate) struct AnswerDeadlines {
+    due: BTreeSet<(Instant, PendingAnswer)>,
+    time: Duration,
+}
+
+/// A request to the peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum PendingAnswer {
+    /// SUBSCRIBE or TRACK, by key of the `RemoteTrack`.
+    Track(Key),
+    /// FETCH, by key of the `OutgoingFetch`.
+    Group(Key),
+}
+
+impl AnswerDeadlines {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { due: BTreeSet::new(), time: limits.answer_time }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The peer is asked for a track now. Once for each `RemoteTrack`, whatever is asked of the track later.
+    pub(crate) fn expect_track(&mut self, key: Key, due: &mut Option<Instant>, now: Instant) {
+        let due = *due.insert(now + self.time);
+        self.due.insert((due, PendingAnswer::Track(key)));
+    }
+
+    /// It answered, or is not asked any more.
+    pub(crate) fn end_track(&mut self, key: Key, due: &mut Option<Instant>) {
+        if let Some(due) = due.take() {
+            self.due.remove(&(due, PendingAnswer::Track(key)));
+        }
+    }
+
+    /// By when a group that the peer is asked for must come.
+    pub(crate) fn due(&self, now: Instant) -> Instant {
+        now + self.time
+    }
+
+    pub(crate) fn expect_group(&mut self, key: Key, due: Instant) {
+        self.due.insert((due, PendingAnswer::Group(key)));
+    }
+
+    pub(crate) fn end_group(&mut self, key: Key, due: Instant) {
+        self.due.remove(&(due, PendingAnswer::Group(key)));
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<PendingAnswer> {
+        self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.pop_first().map(|(_, asked)| asked)
+    }
+}
+
+impl Driver {
+    /// Withdraws what the peer did not answer in time, and lets somebody else be asked.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        while let Some(asked) = self.inbox.unanswered.pop(now) {
+            match asked {
+                PendingAnswer::Track(key) => {
+                    self.machine.apply(Command::Unsubscribe { subscription: key.into() });
+                    if let Some(ask) = self.inbox.end_ask(key) {
+                        ask.track.lose(Error::Timeout);
+                    }
+                }
+                PendingAnswer::Group(key) => {
+                    self.machine.apply(Command::CancelFetch { fetch: key.into() });
+                    match self.inbox.end_fetch(key).map(|fetch| fetch.wanted) {
+                        Some(UpstreamFetch::Group(request)) => request.reject(Error::Timeout),
+                        Some(UpstreamFetch::PartialGroup(rest)) => rest.leave(),
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+census! { AnswerDeadlines { counts: due; plain: time; } }

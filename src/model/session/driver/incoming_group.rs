@@ -1,0 +1,93 @@
+//! A group that the peer is sending, and what comes of it.
+
+use crate::census::census;
+use crate::machine::{GroupKey, Token};
+use crate::model::Result;
+use crate::model::cache::{FrameProducer, GroupProducer, PartialGroup, WeakTrack};
+use crate::{Error, Timestamp};
+
+pub(crate) struct IncomingGroup {
+    pub(crate) key: GroupKey,
+    track: WeakTrack,
+    pub(crate) group: GroupProducer,
+    pub(crate) frame: Option<FrameProducer>,
+    /// Where its track is, if it was subscribed.
+    pub(crate) ask: Option<Token>,
+    known: ReceivedPart,
+}
+
+/// What comes although it is here, because the group was begun by another session.
+#[derive(Default)]
+struct ReceivedPart {
+    /// Whole frames.
+    frames: u64,
+    /// Bytes of payload of the frame that comes.
+    bytes: u64,
+    /// The next frame is the open one.
+    resumes: bool,
+}
+
+impl IncomingGroup {
+    pub(crate) fn new(
+        key: GroupKey,
+        track: WeakTrack,
+        group: GroupProducer,
+        ask: Option<Token>,
+    ) -> Self {
+        Self { key, track, group, frame: None, ask, known: ReceivedPart::default() }
+    }
+
+    /// Goes on with a group of which the first `frames` come although they are here.
+    pub(crate) fn resume(key: GroupKey, rest: PartialGroup, frames: u64) -> Self {
+        let (track, group, frame) = rest.into_parts();
+        let known = ReceivedPart { frames, bytes: 0, resumes: frame.is_some() };
+        Self { key, track, group, frame, ask: None, known }
+    }
+
+    pub(crate) fn frame(
+        &mut self,
+        timestamp: Option<Timestamp>,
+        now: u64,
+        size: u64,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        if let Some(frames) = self.known.frames.checked_sub(1) {
+            self.known = ReceivedPart { frames, bytes: size, ..self.known };
+            return self.payload(payload);
+        }
+        if std::mem::take(&mut self.known.resumes) {
+            self.known.bytes = self.group.resume_frame(timestamp, size)?;
+            return self.payload(payload);
+        }
+        let timestamp = timestamp.unwrap_or(Timestamp::new(now));
+        self.frame = self.group.ingest(timestamp, size, payload)?;
+        self.settle()
+    }
+
+    pub(crate) fn payload(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let known = self.known.bytes.min(bytes.len() as u64);
+        self.known.bytes -= known;
+        let bytes = &bytes[known as usize..];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let Some(frame) = &mut self.frame else { return Err(Error::WrongSize) };
+        frame.write(bytes)?;
+        self.settle()
+    }
+
+    /// The session is over: another one that has the track is asked for the rest.
+    pub(crate) fn cut_off(self, error: Error) {
+        PartialGroup::cut_off(self.track, self.group, self.frame, error);
+    }
+
+    /// A frame is over as soon as all its bytes are there.
+    fn settle(&mut self) -> Result<(), Error> {
+        match self.frame.take_if(|frame| frame.remaining() == 0) {
+            Some(frame) => frame.finish(),
+            None => Ok(()),
+        }
+    }
+}
+
+census! { each IncomingGroup { plain: key, track, group, frame, ask, known; } }

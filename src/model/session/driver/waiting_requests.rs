@@ -1,0 +1,158 @@
+//! Broadcasts that were asked for by name: requests of the peer that wait for one, and those that this
+//! side wants of the peer without having heard of them.
+
+use std::collections::BTreeMap;
+use std::task::{Poll, Waker};
+
+use super::inbox::RemoteBroadcast;
+use super::{ANSWER, DOOR, Driver, HELD, REMOTE, ready_key};
+use crate::coding::MAX_SEGMENTS;
+use crate::machine::{RequestKey, Token};
+use crate::model::base::Horizon;
+use crate::model::cache::TrackConsumer;
+use crate::model::routing::{AnnounceFilter, BroadcastConsumer, PendingBroadcast, RoutedBroadcast};
+use crate::{Error, Hops, Path, Subscription};
+
+/// Requests of the peer, by slot, for broadcasts that somebody was asked for.
+pub(crate) type WaitingRequests = BTreeMap<usize, WaitingRequest>;
+
+/// A request that waits for its broadcast.
+pub(crate) struct WaitingRequest {
+    request: RequestKey,
+    track: Box<str>,
+    asks: TrackRequestKind,
+    asking: PendingBroadcast,
+    waker: Waker,
+}
+
+/// What the peer wants of a track.
+pub(crate) enum TrackRequestKind {
+    Subscribe(Subscription),
+    /// To know what it is.
+    Describe,
+    Fetch {
+        priority: u8,
+        sequence: u64,
+    },
+}
+
+impl Driver {
+    // ---- what the peer asks for --------------------------------------------------------------
+
+    pub(crate) fn horizon(&self) -> Horizon {
+        let on_demand = self.version.announces_prefixes();
+        Horizon { exclude: self.peer, session: Some(self.id), on_demand }
+    }
+
+    /// What the peer can be told of.
+    pub(crate) fn speech(&self, hidden: bool) -> AnnounceFilter {
+        // Who hears of a broadcast has to be in its chain, or is added to it by who hears.
+        let hops = if self.version.announces_hops() { Hops::MAX - 1 } else { Hops::MAX };
+        // What more moq-transport can't say is left out by the machine, which counts nothing there.
+        let segments = if self.version.is_lite() { MAX_SEGMENTS } else { usize::MAX };
+        AnnounceFilter { hidden, bytes: self.path_bytes, segments, hops }
+    }
+
+    /// The peer wants something of a track.
+    pub(crate) fn requested(
+        &mut self,
+        request: RequestKey,
+        broadcast: &Path,
+        track: &str,
+        asks: TrackRequestKind,
+    ) {
+        let horizon = Horizon { on_demand: false, ..self.horizon() };
+        let origin = self.publish.as_ref().ok_or(Error::Unroutable);
+        match origin.and_then(|origin| origin.route(broadcast, horizon)) {
+            Ok(RoutedBroadcast::Here(broadcast)) => self.serve(request, &broadcast, track, asks),
+            Ok(RoutedBroadcast::Pending(asking)) => {
+                let slot = request.slot();
+                let waker = self.ready.waker(ready_key(HELD, slot as u32));
+                let waiting = WaitingRequest { request, track: track.into(), asks, asking, waker };
+                self.held.insert(slot, waiting);
+                self.held_changed(slot);
+            }
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    /// Somebody may have answered for a broadcast.
+    pub(crate) fn held_changed(&mut self, slot: usize) {
+        let Some(waiting) = self.held.get_mut(&slot) else { return };
+        let Poll::Ready(answer) = waiting.asking.poll(Some(&waiting.waker)) else { return };
+        let Some(WaitingRequest { request, track, asks, .. }) = self.held.remove(&slot) else {
+            return;
+        };
+        match answer {
+            Ok(broadcast) => self.serve(request, &broadcast, &track, asks),
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    /// The peer changed what it wants, before there was anything to give.
+    pub(crate) fn update_held(&mut self, slot: usize, want: &Subscription) -> bool {
+        let waiting = self.held.get_mut(&slot);
+        if let Some(WaitingRequest { asks: TrackRequestKind::Subscribe(asked), .. }) = waiting {
+            asked.clone_from(want);
+            return true;
+        }
+        false
+    }
+
+    /// Without a subscription the peer only asks what the track is: nobody need write it for that.
+    fn serve(
+        &mut self,
+        request: RequestKey,
+        broadcast: &BroadcastConsumer,
+        track: &str,
+        asks: TrackRequestKind,
+    ) {
+        let horizon = self.horizon();
+        let find = |want| broadcast.serve_track(track, want, horizon);
+        let found = match &asks {
+            TrackRequestKind::Subscribe(want) => find(Some(want.clone())),
+            TrackRequestKind::Describe | TrackRequestKind::Fetch { .. } => find(None),
+        };
+        match found {
+            Ok(track) => self.serve_track(request, track, asks),
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    fn serve_track(&mut self, request: RequestKey, track: TrackConsumer, asks: TrackRequestKind) {
+        let slot = request.slot();
+        match asks {
+            TrackRequestKind::Subscribe(_) => {
+                self.outbox.add_serve(request, track, self.serve_waker(request));
+                self.serve_changed(slot);
+            }
+            TrackRequestKind::Describe => {
+                self.outbox.add_describe(request, track, self.serve_waker(request));
+                self.serve_changed(slot);
+            }
+            TrackRequestKind::Fetch { priority, sequence } => {
+                let waker = self.ready.waker(ready_key(ANSWER, slot as u32));
+                self.outbox.add_answer(request, track, priority, sequence, waker);
+                self.answer_changed(slot);
+            }
+        }
+    }
+
+    // ---- broadcasts of the peer --------------------------------------------------------------
+
+    /// Somebody here wants a broadcast that the peer did not announce.
+    pub(crate) fn door_changed(&mut self) {
+        let waker = self.ready.waker(ready_key(DOOR, 0));
+        let door = self.inbox.door.as_mut();
+        let Some(Poll::Ready((path, supplier))) = door.map(|door| door.poll_asked(&waker)) else {
+            return;
+        };
+        // There may be more.
+        waker.wake();
+        let waker = |slot| self.ready.waker(ready_key(REMOTE, slot));
+        let remote =
+            |slot| RemoteBroadcast { supplier, path, waker: waker(slot), is_announced: false };
+        let token = Token::from(self.inbox.remotes.insert_with(remote));
+        self.remote_changed(token.slot as usize);
+    }
+}

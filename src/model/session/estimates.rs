@@ -1,0 +1,90 @@
+//! What a driver and its probes share.
+
+use std::sync::Mutex;
+use std::task::Waker;
+
+use crate::census::census;
+use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock};
+use crate::{Error, PathEstimate};
+
+/// What the driver of a session and its [`Probe`]s share.
+#[derive(Debug)]
+pub(crate) struct PathEstimates {
+    pub(super) state: Mutex<EstimateState>,
+    /// Tells the driver that there is a handle now, or none any more.
+    driver: Waker,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct EstimateState {
+    handles: usize,
+    pub(super) latest: Option<PathEstimate>,
+    /// How often the latest was another one.
+    pub(super) news: u64,
+    pub(super) over: Option<Error>,
+    pub(super) waiters: Wakers,
+}
+
+impl PathEstimates {
+    pub(crate) fn new(driver: Waker) -> Self {
+        Self { state: Mutex::default(), driver }
+    }
+
+    pub(super) fn join(&self) {
+        let mut state = lock(&self.state);
+        state.handles += 1;
+        let is_first = state.handles == 1;
+        drop(state);
+        if is_first {
+            self.driver.wake_by_ref();
+        }
+    }
+
+    pub(super) fn leave(&self, slot: &mut WaitSlot) {
+        let mut state = lock(&self.state);
+        let unused = state.waiters.free(slot);
+        state.handles -= 1;
+        let was_last = state.handles == 0;
+        drop(state);
+        drop(unused);
+        if was_last {
+            self.driver.wake_by_ref();
+        }
+    }
+
+    /// Whether the peer should be asked. If not, what it said grows old, and is forgotten.
+    pub(crate) fn are_wanted(&self) -> bool {
+        let mut state = lock(&self.state);
+        if state.handles == 0 {
+            state.latest = None;
+        }
+        state.handles > 0
+    }
+
+    pub(crate) fn tell(&self, estimate: PathEstimate) {
+        let mut woken = DeferredWakes::default();
+        let mut state = lock(&self.state);
+        if state.handles == 0 || state.latest == Some(estimate) {
+            return;
+        }
+        state.latest = Some(estimate);
+        state.news += 1;
+        state.waiters.take(&mut woken);
+        drop(state);
+        woken.wake();
+    }
+
+    pub(crate) fn end(&self, error: Error) {
+        let mut woken = DeferredWakes::default();
+        let mut state = lock(&self.state);
+        state.over.get_or_insert(error);
+        state.latest = None;
+        state.waiters.take(&mut woken);
+        drop(state);
+        woken.wake();
+    }
+}
+
+census! { EstimateState { counts: waiters; plain: handles, latest, news, over; } }
+
+census! { PathEstimates { within: state; plain: driver; } }

@@ -1,0 +1,44 @@
+//! The origins that a session publishes from and consumes into.
+
+use crate::model::base::SessionId;
+use crate::model::routing::{OriginConsumer, OriginProducer, PeerAdmission};
+use crate::{Hop, Path, Role};
+
+/// What a session may read and write.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SessionOrigins {
+    pub(crate) publish: Option<OriginConsumer>,
+    pub(crate) consume: Option<OriginProducer>,
+}
+
+impl SessionOrigins {
+    /// Who a session with these is, and what it wants to hear of.
+    pub(crate) fn said(&self) -> (Hop, Vec<Path>) {
+        let Self { publish, consume } = self;
+        let hop = publish.as_ref().map(OriginConsumer::hop);
+        let hop = hop.or(consume.as_ref().map(OriginProducer::hop));
+        let interests = consume.iter().flat_map(OriginProducer::allowed).cloned().collect();
+        (hop.unwrap_or_default(), interests)
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self { publish: Some(_), consume: None } => Role::Publisher,
+            Self { publish: None, consume: Some(_) } => Role::Subscriber,
+            _ => Role::Both,
+        }
+    }
+
+    /// From now on the peer of `session` can be asked for broadcasts.
+    pub(crate) fn open(self, session: SessionId) -> AdmittedOrigins {
+        let door = self.consume.as_ref().map(|origin| origin.open_door(session));
+        AdmittedOrigins { origins: self, door }
+    }
+}
+
+/// What a session may read and write, and where the broadcasts of its peer are asked for.
+#[derive(Debug)]
+pub(crate) struct AdmittedOrigins {
+    pub(crate) origins: SessionOrigins,
+    pub(crate) door: Option<PeerAdmission>,
+}

@@ -1,0 +1,232 @@
+//! What a driver and its handles share.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::estimates::PathEstimates;
+use super::goaway::Goaway;
+use super::origins::AdmittedOrigins;
+use super::stats::SessionCells;
+use crate::census::census;
+use crate::machine::Config;
+use crate::model::Result;
+use crate::model::base::{DeferredWakes, WaitSlot, Wakers, count, lock};
+use crate::model::routing::PeerRequester;
+use crate::stream::Side;
+use crate::{Error, Peer, Version};
+
+/// What a [`Driver`] and its handles share.
+#[derive(Debug)]
+pub(crate) struct SessionShared {
+    pub(crate) cells: SessionCells,
+    pub(crate) estimates: PathEstimates,
+    pub(crate) side: Side,
+    goaway_time: Duration,
+    pub(super) state: Mutex<SessionState>,
+    /// Tells the driver of a wish.
+    driver: Waker,
+    /// Who is asked for what it did not announce; nobody if nothing is consumed.
+    pub(super) peer: OnceLock<PeerRequester>,
+}
+
+#[derive(Debug)]
+pub(super) struct SessionState {
+    version: Version,
+    /// What came of a peer that is to be decided on.
+    peer: Option<Peer>,
+    wishes: SessionCommands,
+    pub(super) peer_goes: Option<Goaway>,
+    pub(super) closed: Option<Error>,
+    /// Who waits for the peer to be known, for the peer to go, and for the end.
+    deciding: Wakers,
+    pub(super) leaving: Wakers,
+    pub(super) closing: Wakers,
+}
+
+/// What the application wants of the session itself, to be done in this order.
+#[derive(Debug, Default)]
+pub(crate) struct SessionCommands {
+    /// It takes the peer.
+    pub(crate) accept: Option<AdmittedOrigins>,
+    /// A place to go to, and how long there is for that.
+    pub(crate) goaway: Option<(Box<str>, Duration)>,
+    pub(crate) end: Option<SessionEnd>,
+}
+
+#[derive(Debug)]
+pub(crate) enum SessionEnd {
+    Close(Error),
+    Drain,
+}
+
+impl SessionShared {
+    pub(crate) fn new(config: &Config, driver: Waker, probe: Waker) -> Arc<Self> {
+        let version = config.agreed.version();
+        let (peer, wishes, peer_goes, closed) = Default::default();
+        let (deciding, leaving, closing) = Default::default();
+        let state = Mutex::new(SessionState {
+            version,
+            peer,
+            wishes,
+            peer_goes,
+            closed,
+            deciding,
+            leaving,
+            closing,
+        });
+        Arc::new(Self {
+            cells: SessionCells::default(),
+            estimates: PathEstimates::new(probe),
+            side: config.side,
+            goaway_time: config.limits.goaway_time,
+            state,
+            driver,
+            peer: OnceLock::new(),
+        })
+    }
+
+    fn wish(&self, wish: impl FnOnce(&mut SessionCommands)) {
+        let mut state = lock(&self.state);
+        if state.closed.is_some() {
+            return;
+        }
+        wish(&mut state.wishes);
+        drop(state);
+        self.driver.wake_by_ref();
+    }
+
+    /// The session may read and write these.
+    pub(crate) fn accept(&self, terms: AdmittedOrigins) {
+        self.know(&terms);
+        self.wish(|wishes| wishes.accept = Some(terms));
+    }
+
+    /// Where the broadcasts of the peer are asked for.
+    pub(crate) fn know(&self, terms: &AdmittedOrigins) {
+        if let Some(door) = &terms.door {
+            let _ = self.peer.set(door.name().clone());
+        }
+    }
+
+    /// The last wish counts, but nothing softens a close.
+    pub(crate) fn end(&self, end: SessionEnd) {
+        self.wish(|wishes| match wishes.end {
+            Some(SessionEnd::Close(_)) => {}
+            _ => wishes.end = Some(end),
+        });
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        lock(&self.state).version
+    }
+
+    /// Until the peer's set-up was read, for who decides on it.
+    pub(crate) fn wait_peer(
+        &self,
+        slot: &mut WaitSlot,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Peer, Error>> {
+        let waker = waker.cloned();
+        // Declared before the guard: dropped after the unlock.
+        let _displaced;
+        let mut state = lock(&self.state);
+        if let Some(error) = &state.closed {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if let Some(peer) = &state.peer {
+            return Poll::Ready(Ok(peer.clone()));
+        }
+        _displaced = waker.and_then(|waker| state.deciding.register(slot, waker));
+        Poll::Pending
+    }
+
+    /// Whoever waited for the peer in `slot` does so no longer.
+    pub(crate) fn forget(&self, slot: &mut WaitSlot) {
+        let unused = lock(&self.state).deciding.free(slot);
+        drop(unused);
+    }
+
+    pub(crate) fn set_up(&self, peer: Peer) {
+        self.change(|state, woken| {
+            state.peer = Some(peer);
+            state.deciding.take(woken);
+        });
+    }
+
+    /// What the first says counts, but for an earlier deadline.
+    pub(super) fn go_away(&self, goaway: Goaway) {
+        let timeout = goaway.timeout.unwrap_or(self.goaway_time);
+        self.wish(|wishes| {
+            let first = (goaway.uri.unwrap_or_default(), timeout);
+            let (_, first) = wishes.goaway.get_or_insert(first);
+            *first = timeout.min(*first);
+        });
+    }
+
+    pub(crate) fn take_wishes(&self) -> SessionCommands {
+        std::mem::take(&mut lock(&self.state).wishes)
+    }
+
+    pub(crate) fn going_away(&self, goaway: Goaway) {
+        self.change(|state, woken| {
+            state.peer_goes = Some(goaway);
+            state.leaving.take(woken);
+        });
+    }
+
+    /// The driver looks at the wish again, behind what waits now.
+    pub(crate) fn look_again(&self) {
+        self.driver.wake_by_ref();
+    }
+
+    pub(crate) fn settle(&self, version: Version) {
+        lock(&self.state).version = version;
+    }
+
+    pub(crate) fn refuse_group(&self) {
+        count(&self.cells.refused_groups);
+    }
+
+    pub(crate) fn skip_group(&self) {
+        count(&self.cells.skipped_groups);
+    }
+
+    pub(crate) fn closed(&self, error: Error) {
+        self.estimates.end(error.clone());
+        // Dropped behind the unlock, with the origins that it may have.
+        let _unfulfilled = self.change(|state, woken| {
+            state.closed.get_or_insert(error);
+            let SessionState { deciding, leaving, closing, .. } = state;
+            for waiting in [deciding, leaving, closing] {
+                waiting.take(woken);
+            }
+            std::mem::take(&mut state.wishes)
+        });
+    }
+
+    /// Why the session is over, if it is.
+    pub(crate) fn over(&self) -> Option<Error> {
+        lock(&self.state).closed.clone()
+    }
+
+    /// Changes the state, then wakes those whom `change` put on the list.
+    fn change<T>(&self, change: impl FnOnce(&mut SessionState, &mut DeferredWakes) -> T) -> T {
+        let mut woken = DeferredWakes::default();
+        let mut state = lock(&self.state);
+        let result = change(&mut state, &mut woken);
+        drop(state);
+        woken.wake();
+        result
+    }
+}
+
+census! { SessionCommands { counts: accept, goaway, end; } }
+
+census! { SessionState {
+    counts: deciding, leaving, closing;
+    within: wishes;
+    plain: version, peer, peer_goes, closed;
+} }
+
+census! { SessionShared { within: estimates, state; plain: cells, side, goaway_time, driver, peer; } }
