@@ -11,7 +11,7 @@ mod wakers;
 pub use clock::Clock;
 pub(crate) use counters::{add, count, counters, set};
 pub use ready_list::ReadyList;
-pub(crate) use route::{DOUBT_TIME, HOLD_TIME, Horizon, Rank, Reach, Route, SessionId};
+pub(crate) use route::{HOLD_TIME, Horizon, Rank, Reach, Route, SUSPECT_TIME, SessionId};
 #[cfg(test)]
 pub(crate) use steps::{count_step, steps};
 pub(crate) use wakers::{DeferredWakes, WaitSlot, Wakers, lock, wait};

@@ -10,7 +10,7 @@ pub(crate) const HOLD_TIME: Duration = Duration::from_millis(300);
 
 /// How long peers are not told of a route through somebody who said that it has none. By then whoever
 /// told of it has said so too, or did not hear of it because it is wrong.
-pub(crate) const DOUBT_TIME: Duration = Duration::from_secs(2);
+pub(crate) const SUSPECT_TIME: Duration = Duration::from_secs(2);
 
 /// Names one session among all of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +76,7 @@ impl Route {
     }
 
     /// What goes before the rank where routes lead to several broadcasts.
-    pub(crate) fn standing(&self) -> RouteClass {
+    pub(crate) fn status(&self) -> RouteClass {
         if self.session.is_none() {
             RouteClass::Local
         } else if self.cost == Cost::DRAINED {

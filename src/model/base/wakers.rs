@@ -63,13 +63,13 @@ impl Wakers {
         waker
     }
 
-    /// Moves all waiters to `woken`, whose memory becomes that of the next ones.
-    pub(crate) fn take(&mut self, woken: &mut DeferredWakes) {
+    /// Moves all waiters to `wakes`, whose memory becomes that of the next ones.
+    pub(crate) fn take(&mut self, wakes: &mut DeferredWakes) {
         self.freed = 0;
-        if woken.0.is_empty() {
-            mem::swap(&mut self.list, &mut woken.0);
+        if wakes.0.is_empty() {
+            mem::swap(&mut self.list, &mut wakes.0);
         } else {
-            woken.0.append(&mut self.list);
+            wakes.0.append(&mut self.list);
         }
     }
 
@@ -168,9 +168,9 @@ mod tests {
         // Again with another waker: the place stays, the waker is the new one.
         let old = list.register(&mut slots[8], wakers[1].clone());
         assert!(old.is_some_and(|waker| waker.will_wake(&wakers[8])));
-        let mut woken = DeferredWakes::default();
-        list.take(&mut woken);
-        woken.wake();
+        let mut wakes = DeferredWakes::default();
+        list.take(&mut wakes);
+        wakes.wake();
         assert_eq!(*lock(&log), [1, 2, 0]);
         assert!(list.free(&mut slots[0]).is_none(), "was taken");
     }

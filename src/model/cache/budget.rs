@@ -14,7 +14,7 @@ use crate::{Instant, Limits, Timestamp};
 
 /// The time is told at least so often by whoever is busy. After a longer pause, what was written since it
 /// was told last is as old as the end of the pause: writing ended it.
-const PAUSE: Duration = Duration::from_millis(100);
+const MAX_TIME_GAP: Duration = Duration::from_millis(100);
 
 /// What the clock of a [`Cache`] concerns: a track, or the requests of an origin.
 pub(crate) trait CacheMember: Send + Sync {
@@ -35,17 +35,17 @@ pub(crate) struct Cache {
     limits: Limits,
     now: AtomicU64,
     /// Counts what empties the list below.
-    turn: AtomicU64,
+    epoch: AtomicU64,
     /// Those that were changed since the time was told and a session had nothing to do, each once.
     fresh: Mutex<Vec<Weak<dyn CacheMember>>>,
     used: AtomicU64,
     /// The last id of a [`CacheMember`].
-    last_timed: AtomicU64,
+    last_member: AtomicU64,
     /// Who could have a timer for the deadlines: the sessions of the origin, and how to wake them. The
     /// first one does, so that not all wake for the same groups.
-    minders: Mutex<BTreeMap<u64, Waker>>,
+    timekeepers: Mutex<BTreeMap<u64, Waker>>,
     /// The first of them, for a look without the lock; `u64::MAX` if there is none.
-    minder: AtomicU64,
+    timekeeper: AtomicU64,
     /// When each [`CacheMember`] has something to give up by the clock, at most one entry for each. It may be
     /// early, never late.
     deadlines: Mutex<BTreeMap<(Instant, u64), Weak<dyn CacheMember>>>,
@@ -56,12 +56,12 @@ impl Cache {
         Arc::new(Self {
             limits,
             now: AtomicU64::new(0),
-            turn: AtomicU64::new(1),
+            epoch: AtomicU64::new(1),
             fresh: Mutex::default(),
             used: AtomicU64::new(0),
-            last_timed: AtomicU64::new(0),
-            minders: Mutex::default(),
-            minder: AtomicU64::new(u64::MAX),
+            last_member: AtomicU64::new(0),
+            timekeepers: Mutex::default(),
+            timekeeper: AtomicU64::new(u64::MAX),
             deadlines: Mutex::default(),
         })
     }
@@ -86,89 +86,89 @@ impl Cache {
     }
 
     /// `session` can mind the deadlines from now on; `waker` is woken when it has to.
-    pub(crate) fn join(&self, session: u64, waker: Waker) {
-        let mut minders = lock(&self.minders);
-        let displaced = minders.insert(session, waker);
-        self.choose(&minders);
-        drop(minders);
+    pub(crate) fn add_timekeeper(&self, session: u64, waker: Waker) {
+        let mut timekeepers = lock(&self.timekeepers);
+        let displaced = timekeepers.insert(session, waker);
+        self.choose_timekeeper(&timekeepers);
+        drop(timekeepers);
         drop(displaced);
     }
 
     /// Whether `session` is the one that minds the deadlines for all.
-    pub(crate) fn is_minded_by(&self, session: u64) -> bool {
-        self.minder.load(Ordering::Relaxed) == session
+    pub(crate) fn is_timekeeper(&self, session: u64) -> bool {
+        self.timekeeper.load(Ordering::Relaxed) == session
     }
 
     /// `session` minds the deadlines no longer: if it did, another one takes over now.
-    pub(crate) fn leave(&self, session: u64) {
-        let mut minders = lock(&self.minders);
-        let left = minders.remove(&session);
-        let was_minded = self.is_minded_by(session);
-        self.choose(&minders);
-        let heir = minders.values().next().filter(|_| was_minded).cloned();
-        drop(minders);
+    pub(crate) fn remove_timekeeper(&self, session: u64) {
+        let mut timekeepers = lock(&self.timekeepers);
+        let left = timekeepers.remove(&session);
+        let was_minded = self.is_timekeeper(session);
+        self.choose_timekeeper(&timekeepers);
+        let successor = timekeepers.values().next().filter(|_| was_minded).cloned();
+        drop(timekeepers);
         drop(left);
-        if let Some(heir) = heir {
-            heir.wake();
+        if let Some(successor) = successor {
+            successor.wake();
         }
     }
 
-    fn choose(&self, minders: &BTreeMap<u64, Waker>) {
-        let first = minders.keys().next().copied();
-        self.minder.store(first.unwrap_or(u64::MAX), Ordering::Relaxed);
+    fn choose_timekeeper(&self, timekeepers: &BTreeMap<u64, Waker>) {
+        let first = timekeepers.keys().next().copied();
+        self.timekeeper.store(first.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Moves the clock forward, never back.
-    pub(crate) fn tell(&self, now: Instant) {
+    pub(crate) fn set_now(&self, now: Instant) {
         let before = Instant::from_micros(self.now.fetch_max(now.as_micros(), Ordering::Relaxed));
         if before >= now {
             return;
         }
-        if now <= before + PAUSE {
-            return self.pause();
+        if now <= before + MAX_TIME_GAP {
+            return self.confirm_now();
         }
         let fresh = std::mem::take(&mut *lock(&self.fresh));
-        self.turn.fetch_add(1, Ordering::Relaxed);
-        fresh.iter().filter_map(Weak::upgrade).for_each(|timed| timed.restamp(before, now));
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        fresh.iter().filter_map(Weak::upgrade).for_each(|member| member.restamp(before, now));
     }
 
     /// Whoever told the time has nothing to do now: what was written until here was written at that time.
-    pub(crate) fn pause(&self) {
+    pub(crate) fn confirm_now(&self) {
         let mut fresh = lock(&self.fresh);
         if !fresh.is_empty() {
             fresh.clear();
-            self.turn.fetch_add(1, Ordering::Relaxed);
+            self.epoch.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// An id for [`schedule`](Self::schedule).
-    pub(crate) fn timed_id(&self) -> u64 {
-        self.last_timed.fetch_add(1, Ordering::Relaxed)
+    pub(crate) fn member_id(&self) -> u64 {
+        self.last_member.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Something happens to `timed`, which keeps its own `turn`: the time for that. If it turns out to have
+    /// Something happens to `member`, which keeps its own `epoch`: the time for that. If it turns out to have
     /// been told long ago, it is set right.
     pub(crate) fn stamp(
         &self,
-        turn: &AtomicU64,
-        timed: impl FnOnce() -> Weak<dyn CacheMember>,
+        epoch: &AtomicU64,
+        member: impl FnOnce() -> Weak<dyn CacheMember>,
     ) -> Instant {
-        let now = self.turn.load(Ordering::Relaxed);
-        if turn.load(Ordering::Relaxed) != now {
-            turn.store(now, Ordering::Relaxed);
-            self.freshen(timed());
+        let now = self.epoch.load(Ordering::Relaxed);
+        if epoch.load(Ordering::Relaxed) != now {
+            epoch.store(now, Ordering::Relaxed);
+            self.add_fresh(member());
         }
         self.now()
     }
 
     /// Something changed, for the first time since the time was told.
-    fn freshen(&self, timed: Weak<dyn CacheMember>) {
+    fn add_fresh(&self, member: Weak<dyn CacheMember>) {
         let mut fresh = lock(&self.fresh);
         if fresh.len() == fresh.capacity() {
             // Where nobody tells the time they would stay.
-            fresh.retain(|timed| timed.strong_count() > 0);
+            fresh.retain(|member| member.strong_count() > 0);
         }
-        fresh.push(timed);
+        fresh.push(member);
     }
 
     /// Moves the deadline of a [`CacheMember`] from `old` to `new`. `true`: it is the next of all now.
@@ -182,22 +182,22 @@ impl Cache {
         if let Some(old) = old {
             deadlines.remove(&(old, id));
         }
-        let Some((at, timed)) = new else { return false };
-        deadlines.insert((at, id), timed);
+        let Some((at, member)) = new else { return false };
+        deadlines.insert((at, id), member);
         deadlines.first_key_value().is_some_and(|(first, _)| *first == (at, id))
     }
 
     /// Who is to be woken because the next deadline is earlier than before.
-    pub(crate) fn minder(&self) -> Option<Waker> {
-        lock(&self.minders).values().next().cloned()
+    pub(crate) fn timekeeper(&self) -> Option<Waker> {
+        lock(&self.timekeepers).values().next().cloned()
     }
 
     /// Moves the clock forward, never back, and gives up what got too old.
     pub(crate) fn advance(&self, now: Instant) {
-        self.tell(now);
-        while let Some(timed) = self.pop_due(self.now()) {
-            if let Some(timed) = timed.upgrade() {
-                timed.expire();
+        self.set_now(now);
+        while let Some(member) = self.pop_due(self.now()) {
+            if let Some(member) = member.upgrade() {
+                member.expire();
             }
         }
     }
@@ -220,25 +220,25 @@ impl fmt::Debug for Cache {
 pub(crate) struct Account {
     cache: Arc<Cache>,
     /// What the cache knows the track's deadlines by: that of its groups, and that of answers.
-    timed: [u64; 2],
+    member: [u64; 2],
     used: AtomicU64,
-    tally: TrackCells,
+    counters: TrackCells,
     /// In which turn of the cache the track was written last.
-    turn: AtomicU64,
+    epoch: AtomicU64,
     /// From this timestamp on the track has a group to give up by its media age.
     media_due: AtomicU64,
 }
 
 impl Account {
     pub(crate) fn new(cache: Arc<Cache>) -> Arc<Self> {
-        let timed = [(); 2].map(|()| cache.timed_id());
+        let member = [(); 2].map(|()| cache.member_id());
         let media_due = AtomicU64::new(u64::MAX);
         Arc::new(Self {
             cache,
-            timed,
+            member,
             used: AtomicU64::new(0),
-            tally: TrackCells::default(),
-            turn: AtomicU64::new(0),
+            counters: TrackCells::default(),
+            epoch: AtomicU64::new(0),
             media_due,
         })
     }
@@ -255,24 +255,24 @@ impl Account {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn tally(&self) -> &TrackCells {
-        &self.tally
+    pub(crate) fn counters(&self) -> &TrackCells {
+        &self.counters
     }
 
     /// Something is written to `track`, of which this is the account: the time for that. If it turns out to
     /// have been told long ago, it is set right.
     pub(crate) fn stamp(&self, member: &Weak<dyn CacheMember>) -> Instant {
-        self.cache.stamp(&self.turn, || member.clone())
+        self.cache.stamp(&self.epoch, || member.clone())
     }
 
     /// A frame of so many bytes of payload is complete.
-    pub(crate) fn wrote(&self, bytes: usize) {
-        add(&self.tally.frames, 1);
-        add(&self.tally.bytes, bytes as u64);
+    pub(crate) fn count_frame(&self, bytes: usize) {
+        add(&self.counters.frames, 1);
+        add(&self.counters.bytes, bytes as u64);
     }
 
     pub(crate) fn stats(&self) -> TrackStats {
-        TrackStats { cached_bytes: self.used(), ..self.tally.load() }
+        TrackStats { cached_bytes: self.used(), ..self.counters.load() }
     }
 
     /// Whether a frame of this timestamp lets the track give up groups. Cheap, and `true` too often
@@ -293,7 +293,7 @@ impl Account {
         old: Option<Instant>,
         new: Option<(Instant, Weak<dyn CacheMember>)>,
     ) {
-        self.cache.schedule(self.timed[0], old, new);
+        self.cache.schedule(self.member[0], old, new);
     }
 
     /// As [`schedule`](Self::schedule), for those who wait for an answer. `true`: it is the next of all now.
@@ -302,7 +302,7 @@ impl Account {
         old: Option<Instant>,
         new: Option<(Instant, Weak<dyn CacheMember>)>,
     ) -> bool {
-        self.cache.schedule(self.timed[1], old, new)
+        self.cache.schedule(self.member[1], old, new)
     }
 }
 
@@ -346,8 +346,8 @@ impl Drop for Charge {
 
 // What is in `fresh` may be gone: it is swept when it is full, and by whoever tells the time.
 census! { Cache {
-    counts: minders, deadlines;
-    plain: limits, now, turn, fresh, used, last_timed, minder;
+    counts: timekeepers, deadlines;
+    plain: limits, now, epoch, fresh, used, last_member, timekeeper;
 } }
 
 #[cfg(test)]
@@ -375,7 +375,7 @@ mod tests {
         let (_, list) = place();
         for n in 1..100 {
             assert_eq!(place(), (1, list));
-            cache.tell(Instant::from_millis(n * 20));
+            cache.set_now(Instant::from_millis(n * 20));
             assert_eq!(place(), (0, list));
             account.stamp(&nobody);
             account.stamp(&nobody);

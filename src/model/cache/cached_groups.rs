@@ -33,15 +33,15 @@ pub(crate) struct CachedGroups {
     oldest_fetched: Option<Instant>,
     arrivals: u64,
     /// One past the highest sequence that ever was.
-    edge: u64,
+    next_sequence: u64,
     /// Groups below it were given up.
     floor: u64,
 }
 
 impl CachedGroups {
     /// One past the highest sequence that ever was.
-    pub(crate) fn edge(&self) -> u64 {
-        self.edge
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
     }
 
     /// Groups below it were given up; they come back only for those who ask by number.
@@ -103,15 +103,15 @@ impl CachedGroups {
         make: impl FnOnce(u64) -> Arc<CachedGroup>,
     ) -> &Arc<CachedGroup> {
         let group = make(self.arrivals);
-        let at = self.enter(group);
+        let at = self.place_in_order(group);
         debug_assert_eq!(self.by_sequence[at].sequence(), sequence);
         &self.by_sequence[at]
     }
 
-    fn enter(&mut self, group: Arc<CachedGroup>) -> usize {
+    fn place_in_order(&mut self, group: Arc<CachedGroup>) -> usize {
         let sequence = group.sequence();
         self.arrivals += 1;
-        self.edge = self.edge.max(sequence + 1);
+        self.next_sequence = self.next_sequence.max(sequence + 1);
         self.by_arrival.push_back(group.clone());
         let at = self.position(sequence);
         self.by_sequence.insert(at, group);
@@ -134,8 +134,8 @@ impl CachedGroups {
     /// A group that was asked for by number comes by itself as well: it takes its place in the two orders.
     pub(crate) fn promote(&mut self, sequence: u64) {
         if let Some(group) = self.fetched.remove(&sequence) {
-            group.arrive(self.arrivals);
-            self.enter(group);
+            group.set_arrival(self.arrivals);
+            self.place_in_order(group);
         }
     }
 
@@ -173,13 +173,13 @@ impl CachedGroups {
         &mut self,
         rules: &RetentionRules,
         account: &Account,
-        dead: &mut Evictions,
+        evictions: &mut Evictions,
     ) -> Option<Instant> {
-        let kept = usize::from(rules.is_live);
+        let protected = usize::from(rules.is_live);
         let now = account.cache().now();
         let mut at = 0;
         let mut next = None;
-        while at + kept < self.by_sequence.len() {
+        while at + protected < self.by_sequence.len() {
             let group = &self.by_sequence[at];
             let deadline = group.written() + rules.max_age;
             if deadline > now && !self.is_old(at, rules.max_age, rules.timescale) {
@@ -187,10 +187,10 @@ impl CachedGroups {
                     Some(deadline).filter(|deadline| *deadline != Instant::from_micros(u64::MAX));
                 break;
             }
-            if group.outlives_its_time() {
+            if group.mark_overdue() {
                 at += 1;
             } else {
-                dead.extend(self.remove(at).map(|group| (group, Error::Old)));
+                evictions.extend(self.remove(at).map(|group| (group, Error::Old)));
             }
         }
         let max_age = u64::try_from(rules.max_age.as_micros()).unwrap_or(u64::MAX);
@@ -199,13 +199,13 @@ impl CachedGroups {
         });
         account.set_media_due(due);
 
-        let fetched_next = self.sweep_fetched(rules, now, dead);
+        let fetched_next = self.sweep_fetched(rules, now, evictions);
 
-        let mut freed = dead.iter().map(|(group, _)| group.used()).sum();
-        while self.is_past(account, kept, freed) {
-            let Some(group) = self.remove_one(kept) else { break };
+        let mut freed = evictions.iter().map(|(group, _)| group.used()).sum();
+        while self.exceeds_limits(account, protected, freed) {
+            let Some(group) = self.remove_least_useful(protected) else { break };
             freed += group.used();
-            dead.push((group, Error::Evicted));
+            evictions.push((group, Error::Evicted));
         }
         [next, fetched_next].into_iter().flatten().min()
     }
@@ -216,7 +216,7 @@ impl CachedGroups {
         &mut self,
         rules: &RetentionRules,
         now: Instant,
-        dead: &mut Evictions,
+        evictions: &mut Evictions,
     ) -> Option<Instant> {
         if self.fetched.is_empty() {
             self.oldest_fetched = None;
@@ -229,9 +229,9 @@ impl CachedGroups {
         let earlier = |of: &mut Option<Instant>, at| *of = Some(of.map_or(at, |of| of.min(at)));
         self.fetched.retain(|_, group| {
             let deadline = group.written() + rules.max_age;
-            let stays = deadline > now || group.outlives_its_time();
+            let stays = deadline > now || group.mark_overdue();
             if !stays {
-                dead.push((group.clone(), Error::Old));
+                evictions.push((group.clone(), Error::Old));
                 return false;
             }
             earlier(&mut oldest, group.written());
@@ -244,14 +244,14 @@ impl CachedGroups {
         next.filter(|next| *next != Instant::from_micros(u64::MAX))
     }
 
-    /// Takes out the group that is missed least; the newest `kept` ones stay. Those that an application
+    /// Takes out the group that is missed least; the newest `protected` ones stay. Those that an application
     /// reads go last, and those that can be asked for again before others.
-    fn remove_one(&mut self, kept: usize) -> Option<Arc<CachedGroup>> {
+    fn remove_least_useful(&mut self, protected: usize) -> Option<Arc<CachedGroup>> {
         let idle = self.fetched.iter().find(|(_, group)| !group.is_pinned());
         if let Some(sequence) = idle.map(|(sequence, _)| *sequence) {
             return self.fetched.remove(&sequence);
         }
-        let count = self.by_sequence.len().saturating_sub(kept);
+        let count = self.by_sequence.len().saturating_sub(protected);
         let idle = self.by_sequence.iter().take(count).position(|group| !group.is_pinned());
         match idle {
             Some(at) => self.remove(at),
@@ -261,10 +261,10 @@ impl CachedGroups {
     }
 
     /// Whether a limit is still passed once `freed` bytes are gone.
-    fn is_past(&self, account: &Account, kept: usize, freed: u64) -> bool {
+    fn exceeds_limits(&self, account: &Account, protected: usize, freed: u64) -> bool {
         let limits = account.limits();
         let (track, cache) = (account.used(), account.cache().used());
-        let newest = || match kept {
+        let newest = || match protected {
             0 => 0,
             _ => self.latest().map_or(0, |group| group.used()),
         };
@@ -278,5 +278,5 @@ impl CachedGroups {
 census! { CachedGroups {
     counts: by_arrival;
     within: by_sequence, fetched;
-    plain: oldest_fetched, arrivals, edge, floor;
+    plain: oldest_fetched, arrivals, next_sequence, floor;
 } }

@@ -12,7 +12,7 @@ pub(crate) struct Registration {
     pub(super) origin: Weak<dyn Registry>,
     pub(super) path: Path,
     pub(super) id: u64,
-    pub(super) entry: RegistrationKind,
+    pub(super) kind: RegistrationKind,
 }
 
 /// How a broadcast came to its [`Registration`].
@@ -67,19 +67,19 @@ impl Registration {
 /// Keeps a broadcast under the path that it was asked for by. All handles that came by that path share it;
 /// with the last of them, which is never dropped under a lock, the path is forgotten.
 pub(crate) struct RegistrationGuard {
-    place: Registration,
+    registration: Registration,
     /// Of the path by which the answer was asked for itself.
     _within: Option<KeepAlive>,
 }
 
 impl RegistrationGuard {
-    pub(crate) fn new(place: Registration, within: Option<&KeepAlive>) -> Arc<Self> {
-        Arc::new(Self { place, _within: within.cloned() })
+    pub(crate) fn new(registration: Registration, within: Option<&KeepAlive>) -> Arc<Self> {
+        Arc::new(Self { registration, _within: within.cloned() })
     }
 }
 
 impl Drop for RegistrationGuard {
     fn drop(&mut self) {
-        self.place.leave();
+        self.registration.leave();
     }
 }

@@ -20,8 +20,8 @@ pub(super) struct EstimateState {
     handles: usize,
     pub(super) latest: Option<PathEstimate>,
     /// How often the latest was another one.
-    pub(super) news: u64,
-    pub(super) over: Option<Error>,
+    pub(super) changes: u64,
+    pub(super) ended: Option<Error>,
     pub(super) waiters: Wakers,
 }
 
@@ -61,30 +61,30 @@ impl PathEstimates {
         state.handles > 0
     }
 
-    pub(crate) fn tell(&self, estimate: PathEstimate) {
-        let mut woken = DeferredWakes::default();
+    pub(crate) fn update(&self, estimate: PathEstimate) {
+        let mut wakes = DeferredWakes::default();
         let mut state = lock(&self.state);
         if state.handles == 0 || state.latest == Some(estimate) {
             return;
         }
         state.latest = Some(estimate);
-        state.news += 1;
-        state.waiters.take(&mut woken);
+        state.changes += 1;
+        state.waiters.take(&mut wakes);
         drop(state);
-        woken.wake();
+        wakes.wake();
     }
 
     pub(crate) fn end(&self, error: Error) {
-        let mut woken = DeferredWakes::default();
+        let mut wakes = DeferredWakes::default();
         let mut state = lock(&self.state);
-        state.over.get_or_insert(error);
+        state.ended.get_or_insert(error);
         state.latest = None;
-        state.waiters.take(&mut woken);
+        state.waiters.take(&mut wakes);
         drop(state);
-        woken.wake();
+        wakes.wake();
     }
 }
 
-census! { EstimateState { counts: waiters; plain: handles, latest, news, over; } }
+census! { EstimateState { counts: waiters; plain: handles, latest, changes, ended; } }
 
 census! { PathEstimates { within: state; plain: driver; } }

@@ -120,7 +120,7 @@ impl Session {
         if let Some(error) = &state.closed {
             return Poll::Ready(error.clone());
         }
-        _displaced = waker.and_then(|waker| state.closing.register(&mut self.slot, waker));
+        _displaced = waker.and_then(|waker| state.close_waiters.register(&mut self.slot, waker));
         Poll::Pending
     }
 
@@ -129,13 +129,14 @@ impl Session {
         // Declared before the guard: dropped after the unlock.
         let _displaced;
         let mut state = lock(&self.handle.0.state);
-        if let Some(goaway) = &state.peer_goes {
+        if let Some(goaway) = &state.peer_goaway {
             return Poll::Ready(Ok(goaway.clone()));
         }
         if let Some(error) = &state.closed {
             return Poll::Ready(Err(error.clone()));
         }
-        _displaced = waker.and_then(|waker| state.leaving.register(&mut self.leave_slot, waker));
+        _displaced =
+            waker.and_then(|waker| state.goaway_waiters.register(&mut self.leave_slot, waker));
         Poll::Pending
     }
 
@@ -166,7 +167,7 @@ impl Drop for Session {
         let Self { handle, slot, leave_slot } = self;
         if slot.is_used() || leave_slot.is_used() {
             let mut state = lock(&handle.0.state);
-            let unused = (state.closing.free(slot), state.leaving.free(leave_slot));
+            let unused = (state.close_waiters.free(slot), state.goaway_waiters.free(leave_slot));
             drop(state);
             drop(unused);
         }

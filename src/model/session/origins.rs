@@ -13,7 +13,7 @@ pub(crate) struct SessionOrigins {
 
 impl SessionOrigins {
     /// Who a session with these is, and what it wants to hear of.
-    pub(crate) fn said(&self) -> (Hop, Vec<Path>) {
+    pub(crate) fn identity(&self) -> (Hop, Vec<Path>) {
         let Self { publish, consume } = self;
         let hop = publish.as_ref().map(OriginConsumer::hop);
         let hop = hop.or(consume.as_ref().map(OriginProducer::hop));
@@ -30,9 +30,9 @@ impl SessionOrigins {
     }
 
     /// From now on the peer of `session` can be asked for broadcasts.
-    pub(crate) fn open(self, session: SessionId) -> AdmittedOrigins {
-        let door = self.consume.as_ref().map(|origin| origin.open_door(session));
-        AdmittedOrigins { origins: self, door }
+    pub(crate) fn admit(self, session: SessionId) -> AdmittedOrigins {
+        let admission = self.consume.as_ref().map(|origin| origin.admit_peer(session));
+        AdmittedOrigins { origins: self, admission }
     }
 }
 
@@ -40,5 +40,5 @@ impl SessionOrigins {
 #[derive(Debug)]
 pub(crate) struct AdmittedOrigins {
     pub(crate) origins: SessionOrigins,
-    pub(crate) door: Option<PeerAdmission>,
+    pub(crate) admission: Option<PeerAdmission>,
 }

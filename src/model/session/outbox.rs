@@ -16,10 +16,10 @@ pub(crate) struct Outbox {
     /// Few, and all are looked at for their deadlines.
     readers: BTreeMap<usize, AnnounceSender>,
     /// Broadcasts that the peer was told of by all of them, and how many that may be.
-    told: usize,
-    max_told: usize,
+    announced: usize,
+    max_announced: usize,
     /// It was too many for one more, and nobody said so yet.
-    is_short: bool,
+    is_over_quota: bool,
     serves: Vec<Option<ServedTrack>>,
     /// How many of them there are.
     serving: usize,
@@ -60,7 +60,7 @@ struct ServedTrack {
     /// The lowest group that was given.
     lowest: u64,
     /// Groups from here on came after the subscription.
-    edge: u64,
+    next_sequence: u64,
     /// Groups below are not wanted any more.
     floor: u64,
 }
@@ -110,8 +110,8 @@ pub(crate) enum OutboxStep {
 }
 
 impl Outbox {
-    pub(crate) fn new(max_told: usize) -> Self {
-        Self { max_told, ..Self::default() }
+    pub(crate) fn new(max_announced: usize) -> Self {
+        Self { max_announced, ..Self::default() }
     }
 
     /// What one request of the peer is to be told. `is_counted`: first how much there is.
@@ -129,12 +129,12 @@ impl Outbox {
 
     /// What the machine is to be told of a reader that may have news.
     pub(crate) fn next_for_reader(&mut self, slot: usize) -> Option<Command> {
-        let room = self.room();
+        let quota = self.quota();
         let AnnounceSender { request, reader, waker, state, .. } = self.readers.get_mut(&slot)?;
         // Where it is not counted it is not told.
         let mut active = u64::MAX;
         if *state == AnnouncePhase::Counts {
-            let Some(count) = reader.promise(room.left) else {
+            let Some(count) = reader.promise(quota.left) else {
                 waker.wake_by_ref();
                 return None;
             };
@@ -150,21 +150,24 @@ impl Outbox {
     }
 
     /// Whether the peer could not be told of something for want of room, since this was asked last.
-    pub(crate) fn take_short(&mut self) -> bool {
-        std::mem::take(&mut self.is_short)
+    pub(crate) fn take_over_quota(&mut self) -> bool {
+        std::mem::take(&mut self.is_over_quota)
     }
 
-    fn room(&self) -> AnnounceQuota {
-        AnnounceQuota { left: self.max_told.saturating_sub(self.told), all: self.max_told }
+    fn quota(&self) -> AnnounceQuota {
+        AnnounceQuota {
+            left: self.max_announced.saturating_sub(self.announced),
+            all: self.max_announced,
+        }
     }
 
     /// What a reader has told changed from `before` to `after`. Where there is room again, who had none looks
     /// again.
-    fn count_told(&mut self, before: usize, after: usize) {
-        let was_wide = self.room().is_wide();
-        self.told = self.told + after - before;
-        if !was_wide && self.room().is_wide() {
-            let short = self.readers.values().filter(|it| it.reader.is_short());
+    fn count_announced(&mut self, before: usize, after: usize) {
+        let had_headroom = self.quota().has_headroom();
+        self.announced = self.announced + after - before;
+        if !had_headroom && self.quota().has_headroom() {
+            let short = self.readers.values().filter(|it| it.reader.is_over_quota());
             short.for_each(|it| it.waker.wake_by_ref());
         }
     }
@@ -192,10 +195,11 @@ impl Outbox {
     }
 
     fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: ServePhase) {
-        let (edge, floor) = (track.edge(), 0);
+        let (next_sequence, floor) = (track.next_sequence(), 0);
         self.serving += 1;
         let (started, lowest) = (false, u64::MAX);
-        let serve = ServedTrack { request, track, waker, step, started, lowest, edge, floor };
+        let serve =
+            ServedTrack { request, track, waker, step, started, lowest, next_sequence, floor };
         put(&mut self.serves, request.slot(), serve);
     }
 
@@ -223,7 +227,7 @@ impl Outbox {
     /// What is left of it: a track that somebody else may ask for soon.
     pub(crate) fn end_request(&mut self, slot: usize) -> Option<TrackConsumer> {
         if let Some(reader) = self.readers.remove(&slot) {
-            self.count_told(reader.reader.told(), 0);
+            self.count_announced(reader.reader.announced(), 0);
         }
         self.end_serve(slot);
         let mut track = self.answers.get_mut(slot)?.take()?.track;
@@ -348,7 +352,7 @@ impl Outbox {
                     }
                     if serve.track.is_old(sequence) {
                         // What was old before it was asked for is not missed.
-                        return Some(OutboxStep::Skipped(sequence >= serve.edge));
+                        return Some(OutboxStep::Skipped(sequence >= serve.next_sequence));
                     }
                     serve.lowest = serve.lowest.min(sequence);
                     let is_datagram = cursor.is_datagram();
@@ -430,15 +434,15 @@ impl Source for Outbox {
     }
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
-        let room = self.room();
+        let quota = self.quota();
         let AnnounceSender { reader, waker, deadline, .. } =
             self.readers.get_mut(&(reader.slot as usize))?;
-        let (before, was_short) = (reader.told(), reader.is_short());
-        let next = reader.poll_next(Some(waker), room);
+        let (before, was_over_quota) = (reader.announced(), reader.is_over_quota());
+        let next = reader.poll_next(Some(waker), quota);
         *deadline = reader.deadline();
-        self.is_short |= reader.is_short() && !was_short;
-        let after = reader.told();
-        self.count_told(before, after);
+        self.is_over_quota |= reader.is_over_quota() && !was_over_quota;
+        let after = reader.announced();
+        self.count_announced(before, after);
         match next {
             Poll::Ready(announcement) => Some(announcement),
             Poll::Pending => None,
@@ -456,7 +460,7 @@ fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
 census! { each AnnounceSender { counts: deadline; within: reader; plain: request, waker, state; } }
 
 census! { each ServedTrack {
-    plain: request, track, waker, step, started, lowest, edge, floor;
+    plain: request, track, waker, step, started, lowest, next_sequence, floor;
 } }
 
 census! { each ServedFetch { counts: group; plain: request, track, priority, sequence, waker; } }
@@ -464,7 +468,7 @@ census! { each ServedFetch { counts: group; plain: request, track, priority, seq
 census! { each OutgoingGroup { plain: request, cursor, is_old; } }
 
 census! { Outbox {
-    counts: told;
+    counts: announced;
     within: readers, serves, answers, groups;
-    plain: max_told, is_short, serving, group_wakers;
+    plain: max_announced, is_over_quota, serving, group_wakers;
 } }

@@ -38,11 +38,11 @@ impl Probe {
         // Declared before the guard: dropped after the unlock.
         let _displaced;
         let mut state = lock(&self.session.estimates.state);
-        if let Some(error) = &state.over {
+        if let Some(error) = &state.ended {
             return Poll::Ready(Err(error.clone()));
         }
-        if let Some(estimate) = state.latest.filter(|_| state.news != self.seen) {
-            self.seen = state.news;
+        if let Some(estimate) = state.latest.filter(|_| state.changes != self.seen) {
+            self.seen = state.changes;
             return Poll::Ready(Ok(estimate));
         }
         _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));

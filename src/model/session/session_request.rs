@@ -115,7 +115,7 @@ impl SessionRequest {
     /// If the session is over by now, that is what its [`closed`](Session::closed) says.
     pub fn accept(mut self) -> Session {
         self.is_decided = true;
-        self.shared.accept(mem::take(&mut self.origins).open(self.id));
+        self.shared.accept(mem::take(&mut self.origins).admit(self.id));
         Session::new(self.shared.clone())
     }
 

@@ -35,13 +35,13 @@ pub(super) struct SessionState {
     version: Version,
     /// What came of a peer that is to be decided on.
     peer: Option<Peer>,
-    wishes: SessionCommands,
-    pub(super) peer_goes: Option<Goaway>,
+    commands: SessionCommands,
+    pub(super) peer_goaway: Option<Goaway>,
     pub(super) closed: Option<Error>,
     /// Who waits for the peer to be known, for the peer to go, and for the end.
-    deciding: Wakers,
-    pub(super) leaving: Wakers,
-    pub(super) closing: Wakers,
+    peer_waiters: Wakers,
+    pub(super) goaway_waiters: Wakers,
+    pub(super) close_waiters: Wakers,
 }
 
 /// What the application wants of the session itself, to be done in this order.
@@ -63,17 +63,17 @@ pub(crate) enum SessionEnd {
 impl SessionShared {
     pub(crate) fn new(config: &Config, driver: Waker, probe: Waker) -> Arc<Self> {
         let version = config.agreed.version();
-        let (peer, wishes, peer_goes, closed) = Default::default();
-        let (deciding, leaving, closing) = Default::default();
+        let (peer, commands, peer_goaway, closed) = Default::default();
+        let (peer_waiters, goaway_waiters, close_waiters) = Default::default();
         let state = Mutex::new(SessionState {
             version,
             peer,
-            wishes,
-            peer_goes,
+            commands,
+            peer_goaway,
             closed,
-            deciding,
-            leaving,
-            closing,
+            peer_waiters,
+            goaway_waiters,
+            close_waiters,
         });
         Arc::new(Self {
             cells: SessionCells::default(),
@@ -86,34 +86,34 @@ impl SessionShared {
         })
     }
 
-    fn wish(&self, wish: impl FnOnce(&mut SessionCommands)) {
+    fn command(&self, command: impl FnOnce(&mut SessionCommands)) {
         let mut state = lock(&self.state);
         if state.closed.is_some() {
             return;
         }
-        wish(&mut state.wishes);
+        command(&mut state.commands);
         drop(state);
         self.driver.wake_by_ref();
     }
 
     /// The session may read and write these.
-    pub(crate) fn accept(&self, terms: AdmittedOrigins) {
-        self.know(&terms);
-        self.wish(|wishes| wishes.accept = Some(terms));
+    pub(crate) fn accept(&self, admitted: AdmittedOrigins) {
+        self.set_peer(&admitted);
+        self.command(|commands| commands.accept = Some(admitted));
     }
 
     /// Where the broadcasts of the peer are asked for.
-    pub(crate) fn know(&self, terms: &AdmittedOrigins) {
-        if let Some(door) = &terms.door {
-            let _ = self.peer.set(door.name().clone());
+    pub(crate) fn set_peer(&self, admitted: &AdmittedOrigins) {
+        if let Some(admission) = &admitted.admission {
+            let _ = self.peer.set(admission.name().clone());
         }
     }
 
     /// The last wish counts, but nothing softens a close.
     pub(crate) fn end(&self, end: SessionEnd) {
-        self.wish(|wishes| match wishes.end {
+        self.command(|commands| match commands.end {
             Some(SessionEnd::Close(_)) => {}
-            _ => wishes.end = Some(end),
+            _ => commands.end = Some(end),
         });
     }
 
@@ -137,50 +137,50 @@ impl SessionShared {
         if let Some(peer) = &state.peer {
             return Poll::Ready(Ok(peer.clone()));
         }
-        _displaced = waker.and_then(|waker| state.deciding.register(slot, waker));
+        _displaced = waker.and_then(|waker| state.peer_waiters.register(slot, waker));
         Poll::Pending
     }
 
     /// Whoever waited for the peer in `slot` does so no longer.
     pub(crate) fn forget(&self, slot: &mut WaitSlot) {
-        let unused = lock(&self.state).deciding.free(slot);
+        let unused = lock(&self.state).peer_waiters.free(slot);
         drop(unused);
     }
 
-    pub(crate) fn set_up(&self, peer: Peer) {
-        self.change(|state, woken| {
+    pub(crate) fn set_peer_setup(&self, peer: Peer) {
+        self.change(|state, wakes| {
             state.peer = Some(peer);
-            state.deciding.take(woken);
+            state.peer_waiters.take(wakes);
         });
     }
 
     /// What the first says counts, but for an earlier deadline.
     pub(super) fn go_away(&self, goaway: Goaway) {
         let timeout = goaway.timeout.unwrap_or(self.goaway_time);
-        self.wish(|wishes| {
+        self.command(|commands| {
             let first = (goaway.uri.unwrap_or_default(), timeout);
-            let (_, first) = wishes.goaway.get_or_insert(first);
+            let (_, first) = commands.goaway.get_or_insert(first);
             *first = timeout.min(*first);
         });
     }
 
-    pub(crate) fn take_wishes(&self) -> SessionCommands {
-        std::mem::take(&mut lock(&self.state).wishes)
+    pub(crate) fn take_commands(&self) -> SessionCommands {
+        std::mem::take(&mut lock(&self.state).commands)
     }
 
     pub(crate) fn going_away(&self, goaway: Goaway) {
-        self.change(|state, woken| {
-            state.peer_goes = Some(goaway);
-            state.leaving.take(woken);
+        self.change(|state, wakes| {
+            state.peer_goaway = Some(goaway);
+            state.goaway_waiters.take(wakes);
         });
     }
 
     /// The driver looks at the wish again, behind what waits now.
-    pub(crate) fn look_again(&self) {
+    pub(crate) fn wake_driver(&self) {
         self.driver.wake_by_ref();
     }
 
-    pub(crate) fn settle(&self, version: Version) {
+    pub(crate) fn set_version(&self, version: Version) {
         lock(&self.state).version = version;
     }
 
@@ -195,28 +195,28 @@ impl SessionShared {
     pub(crate) fn closed(&self, error: Error) {
         self.estimates.end(error.clone());
         // Dropped behind the unlock, with the origins that it may have.
-        let _unfulfilled = self.change(|state, woken| {
+        let _unfulfilled = self.change(|state, wakes| {
             state.closed.get_or_insert(error);
-            let SessionState { deciding, leaving, closing, .. } = state;
-            for waiting in [deciding, leaving, closing] {
-                waiting.take(woken);
+            let SessionState { peer_waiters, goaway_waiters, close_waiters, .. } = state;
+            for waiting in [peer_waiters, goaway_waiters, close_waiters] {
+                waiting.take(wakes);
             }
-            std::mem::take(&mut state.wishes)
+            std::mem::take(&mut state.commands)
         });
     }
 
     /// Why the session is over, if it is.
-    pub(crate) fn over(&self) -> Option<Error> {
+    pub(crate) fn close_reason(&self) -> Option<Error> {
         lock(&self.state).closed.clone()
     }
 
     /// Changes the state, then wakes those whom `change` put on the list.
     fn change<T>(&self, change: impl FnOnce(&mut SessionState, &mut DeferredWakes) -> T) -> T {
-        let mut woken = DeferredWakes::default();
+        let mut wakes = DeferredWakes::default();
         let mut state = lock(&self.state);
-        let result = change(&mut state, &mut woken);
+        let result = change(&mut state, &mut wakes);
         drop(state);
-        woken.wake();
+        wakes.wake();
         result
     }
 }
@@ -224,9 +224,9 @@ impl SessionShared {
 census! { SessionCommands { counts: accept, goaway, end; } }
 
 census! { SessionState {
-    counts: deciding, leaving, closing;
-    within: wishes;
-    plain: version, peer, peer_goes, closed;
+    counts: peer_waiters, goaway_waiters, close_waiters;
+    within: commands;
+    plain: version, peer, peer_goaway, closed;
 } }
 
 census! { SessionShared { within: estimates, state; plain: cells, side, goaway_time, driver, peer; } }

@@ -60,7 +60,7 @@ fn a_route_is_held_against_all_readers_for_the_same() {
             ..Route::default()
         };
         let (steps, suits) =
-            steps(|| (track.shared().suits_all(&route), track.shared().suits_some(&route)));
+            steps(|| (track.shared().allows_all(&route), track.shared().allows_any(&route)));
         assert_eq!(suits, (false, true), "one reader is on the route");
         steps
     });

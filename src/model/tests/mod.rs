@@ -499,8 +499,8 @@ fn a_start_is_what_no_group_can_come_below() {
     write(&mut relayed, 30);
     write(&mut relayed, 29);
     assert_eq!(reader.start(), None, "it did not say yet");
-    relayed.begin_at(20);
-    relayed.begin_at(10);
+    relayed.set_start(20);
+    relayed.set_start(10);
     assert_eq!(reader.start(), Some(20), "the first word counts");
     assert_eq!(relayed.subscribe(everything().start(25)).start(), Some(25));
     // What was given up does not come back: group 29 ended more than 5 s ago, group 30 did not.

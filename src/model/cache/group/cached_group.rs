@@ -60,10 +60,10 @@ pub(super) struct GroupState {
     /// Whether there is something to see for those who read what comes, and for those who read whole frames.
     pub(super) changed: bool,
     completed: bool,
-    pub(super) readers: Wakers,
-    pub(super) wholes: Wakers,
+    pub(super) chunk_waiters: Wakers,
+    pub(super) frame_waiters: Wakers,
     /// Those who only wait for the end.
-    pub(super) finishers: Wakers,
+    pub(super) end_waiters: Wakers,
 }
 
 /// A frame whose bytes still come. Those in no piece yet lie in the group's buffer, with the head
@@ -110,7 +110,7 @@ impl CachedGroup {
     }
 
     /// Sets its number in order of arrival. For who holds the track's lock.
-    pub(crate) fn arrive(&self, arrival: u64) {
+    pub(crate) fn set_arrival(&self, arrival: u64) {
         self.arrival.store(arrival, Ordering::Relaxed);
     }
 
@@ -148,7 +148,7 @@ impl CachedGroup {
     }
 
     /// Whether an application reads it; if so, it is given up when it does so no longer.
-    pub(crate) fn outlives_its_time(&self) -> bool {
+    pub(crate) fn mark_overdue(&self) -> bool {
         // In this order, so that either the last pin sees the mark or we see no pin.
         self.overdue.store(true, Ordering::SeqCst);
         self.is_pinned()
@@ -167,51 +167,51 @@ impl CachedGroup {
 
     /// Lets go of all frames. Call it without any lock.
     pub(crate) fn evict(&self, why: Error) {
-        let mut woken = DeferredWakes::default();
+        let mut wakes = DeferredWakes::default();
         let freed = {
             let mut state = lock(&self.state);
             state.end.get_or_insert(Err(why.clone()));
             state.evicted = Some(why);
-            let GroupState { readers, wholes, finishers, .. } = &mut *state;
-            for waiting in [readers, wholes, finishers] {
-                waiting.take(&mut woken);
+            let GroupState { chunk_waiters, frame_waiters, end_waiters, .. } = &mut *state;
+            for waiting in [chunk_waiters, frame_waiters, end_waiters] {
+                waiting.take(&mut wakes);
             }
             (mem::take(&mut state.pages), state.open.take(), mem::take(&mut state.buffer))
         };
         drop(freed);
-        woken.wake();
+        wakes.wake();
     }
 
-    pub(super) fn abort(&self, error: Error, woken: &mut DeferredWakes) {
-        self.change(woken, |state| state.stop(Err(error)));
+    pub(super) fn abort(&self, error: Error, wakes: &mut DeferredWakes) {
+        self.change(wakes, |state| state.stop(Err(error)));
     }
 
     /// Changes the state and wakes who waits for what changed.
     pub(super) fn change<T>(
         &self,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
         change: impl FnOnce(&mut GroupState) -> T,
     ) -> T {
         let result = {
             let mut state = lock(&self.state);
             let result = change(&mut state);
             if mem::take(&mut state.changed) {
-                state.readers.take(woken);
+                state.chunk_waiters.take(wakes);
                 if mem::take(&mut state.completed) {
-                    state.wholes.take(woken);
+                    state.frame_waiters.take(wakes);
                 }
                 if state.end.is_some() {
-                    state.finishers.take(woken);
+                    state.end_waiters.take(wakes);
                 }
             }
             result
         };
-        woken.wake();
+        wakes.wake();
         result
     }
 
     /// Checks that a frame may be added, and ends the group if it is too large.
-    pub(super) fn admit(
+    pub(super) fn begin_frame(
         &self,
         state: &mut GroupState,
         timestamp: Timestamp,
@@ -260,7 +260,7 @@ impl CachedGroup {
 
     pub(super) fn put(&self, state: &mut GroupState, slot: Slot) {
         let units = slot.timestamp.units();
-        self.charge.account().wrote(slot.len());
+        self.charge.account().count_frame(slot.len());
         state.last = slot.timestamp;
         self.page(&mut state.pages, state.frames).put(state.frames, slot);
         if state.frames == 0 {
@@ -341,10 +341,10 @@ impl CachedGroup {
     /// Changes the frames, and then gives up old groups of the track if what was written calls for it.
     pub(super) fn write(
         &self,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
         write: impl FnOnce(&mut GroupState) -> Result<()>,
     ) -> Result<()> {
-        let (result, is_first, last) = self.change(woken, |state| {
+        let (result, is_first, last) = self.change(wakes, |state| {
             let before = state.frames;
             (write(state), before == 0 && state.frames != 0, state.last)
         });
@@ -422,6 +422,6 @@ census! { each CachedGroup {
 } }
 
 census! { GroupState {
-    counts: pages, open, producers, readers, wholes, finishers;
+    counts: pages, open, producers, chunk_waiters, frame_waiters, end_waiters;
     plain: frames, bytes, last, buffer, end, evicted, changed, completed;
 } }

@@ -97,20 +97,20 @@ impl GroupConsumer {
 
     /// The frame `index`, if it is on the page of the last one: what needs no lock.
     #[inline]
-    fn at_hand(&self, index: u64) -> Option<Frame> {
+    fn on_page(&self, index: u64) -> Option<Frame> {
         self.page.as_ref().and_then(|page| Frame::on(page, index))
     }
 
     fn frame(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        match self.at_hand(index) {
+        match self.on_page(index) {
             Some(frame) => Poll::Ready(Ok(Some(frame))),
-            None => self.turn(waker, index),
+            None => self.load_page(waker, index),
         }
     }
 
     /// Goes to the page of the frame `index`.
     #[cold]
-    fn turn(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
+    fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
         let waker = waker.cloned();
         let page = {
             // Declared before the guard: dropped after the unlock.
@@ -121,8 +121,9 @@ impl GroupConsumer {
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    _displaced =
-                        waker.and_then(|waker| state.wholes.register(&mut self.whole_slot, waker));
+                    _displaced = waker.and_then(|waker| {
+                        state.frame_waiters.register(&mut self.whole_slot, waker)
+                    });
                     return Poll::Pending;
                 }
             }
@@ -135,11 +136,11 @@ impl GroupConsumer {
     #[inline]
     pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
         // Apart, so that what is at hand is not moved about with what is not.
-        if let Some(frame) = self.at_hand(self.index) {
+        if let Some(frame) = self.on_page(self.index) {
             self.index += 1;
             return Poll::Ready(Ok(Some(frame)));
         }
-        let frame = self.turn(waker, self.index);
+        let frame = self.load_page(waker, self.index);
         self.index += u64::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
         frame
     }
@@ -184,7 +185,7 @@ impl GroupConsumer {
                 }
                 (Poll::Pending, _) => {
                     _displaced =
-                        waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+                        waker.and_then(|waker| state.chunk_waiters.register(&mut self.slot, waker));
                     return Poll::Pending;
                 }
             }
@@ -223,7 +224,8 @@ impl GroupConsumer {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
-                _displaced = waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+                _displaced =
+                    waker.and_then(|waker| state.chunk_waiters.register(&mut self.slot, waker));
                 Poll::Pending
             }
         }
@@ -239,7 +241,7 @@ impl GroupConsumer {
             Some(Err(error)) => Poll::Ready(Err(error.clone())),
             None => {
                 _displaced =
-                    waker.and_then(|waker| state.finishers.register(&mut self.end_slot, waker));
+                    waker.and_then(|waker| state.end_waiters.register(&mut self.end_slot, waker));
                 Poll::Pending
             }
         }
@@ -262,8 +264,12 @@ impl Drop for GroupConsumer {
         let Self { reading, slot, whole_slot, end_slot, .. } = self;
         if slot.is_used() || whole_slot.is_used() || end_slot.is_used() {
             let mut state = lock(&reading.group.state);
-            let GroupState { readers, wholes, finishers, .. } = &mut *state;
-            let freed = (readers.free(slot), wholes.free(whole_slot), finishers.free(end_slot));
+            let GroupState { chunk_waiters, frame_waiters, end_waiters, .. } = &mut *state;
+            let freed = (
+                chunk_waiters.free(slot),
+                frame_waiters.free(whole_slot),
+                end_waiters.free(end_slot),
+            );
             drop(state);
             drop(freed);
         }

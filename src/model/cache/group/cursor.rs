@@ -68,7 +68,7 @@ impl GroupCursor {
             push(FrameView { timestamp, previous, size, wire: None, payload, offset });
         }
         let mut slot = self.slot.take();
-        _displaced = waker.and_then(|waker| state.readers.register(&mut slot, waker));
+        _displaced = waker.and_then(|waker| state.chunk_waiters.register(&mut slot, waker));
         self.slot.set(slot);
         Supply::Pending
     }
@@ -78,7 +78,7 @@ impl Drop for GroupCursor {
     fn drop(&mut self) {
         let slot = self.slot.get_mut();
         if slot.is_used() {
-            let freed = lock(&self.group.state).readers.free(slot);
+            let freed = lock(&self.group.state).chunk_waiters.free(slot);
             drop(freed);
         }
     }

@@ -16,13 +16,13 @@ use crate::{Error, Timestamp};
 /// [`finish`](Self::finish), the group is aborted with [`Error::Dropped`].
 pub struct GroupProducer {
     group: Arc<CachedGroup>,
-    woken: DeferredWakes,
+    wakes: DeferredWakes,
 }
 
 impl GroupProducer {
     pub(crate) fn new(group: Arc<CachedGroup>) -> Self {
         lock(&group.state).producers += 1;
-        Self { group, woken: DeferredWakes::default() }
+        Self { group, wakes: DeferredWakes::default() }
     }
 
     /// Its number in the track.
@@ -43,9 +43,9 @@ impl GroupProducer {
         let (timestamp, group) = (timestamp.into(), &self.group);
         // Outlives the lock, whatever becomes of it: dropping it may run foreign code.
         let mut payload = Some(payload.into());
-        group.write(&mut self.woken, |state| {
+        group.write(&mut self.wakes, |state| {
             let size = payload.as_ref().map_or(0, |payload: &Bytes| payload.len() as u64);
-            let start = group.admit(state, timestamp, size)?;
+            let start = group.begin_frame(state, timestamp, size)?;
             match payload.take_if(|_| size > SMALL) {
                 Some(payload) => {
                     group.page(&mut state.pages, state.frames).charge().add(payload.len());
@@ -65,8 +65,8 @@ impl GroupProducer {
         size: u64,
     ) -> Result<FrameProducer> {
         let (timestamp, group) = (timestamp.into(), &self.group);
-        group.write(&mut self.woken, |state| {
-            let start = group.admit(state, timestamp, size)?;
+        group.write(&mut self.wakes, |state| {
+            let start = group.begin_frame(state, timestamp, size)?;
             group.open(state, start, size);
             state.changed = true;
             Ok(())
@@ -88,8 +88,8 @@ impl GroupProducer {
             return Ok(Some(frame));
         }
         let group = &self.group;
-        group.write(&mut self.woken, |state| {
-            let start = group.admit(state, timestamp, size)?;
+        group.write(&mut self.wakes, |state| {
+            let start = group.begin_frame(state, timestamp, size)?;
             group.put_copy(state, &start, &[first]);
             Ok(())
         })?;
@@ -109,13 +109,13 @@ impl GroupProducer {
     /// For the open frame, which holds one of us.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let group = &self.group;
-        group.write(&mut self.woken, |state| group.append(state, bytes))
+        group.write(&mut self.wakes, |state| group.append(state, bytes))
     }
 
     /// Ends the group cleanly. With an incomplete frame it is aborted with [`Error::WrongSize`]
     /// instead. Fails if it ended before.
     pub fn finish(&mut self) -> Result<()> {
-        self.group.change(&mut self.woken, |state| match &state.end {
+        self.group.change(&mut self.wakes, |state| match &state.end {
             Some(Ok(())) => Err(Error::Closed),
             Some(Err(error)) => Err(error.clone()),
             None => {
@@ -128,7 +128,7 @@ impl GroupProducer {
 
     /// Ends the group; readers get the reason after what they have. Nothing if it ended before.
     pub fn abort(&mut self, error: Error) {
-        self.group.abort(error, &mut self.woken);
+        self.group.abort(error, &mut self.wakes);
     }
 
     /// Complete frames.
@@ -158,7 +158,7 @@ impl Clone for GroupProducer {
 
 impl Drop for GroupProducer {
     fn drop(&mut self) {
-        self.group.change(&mut self.woken, |state| {
+        self.group.change(&mut self.wakes, |state| {
             state.producers -= 1;
             if state.producers == 0 {
                 state.stop(Err(Error::Dropped));

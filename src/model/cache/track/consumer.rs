@@ -30,16 +30,16 @@ pub struct TrackConsumer {
     /// Key of what it wants in the track's table.
     key: u64,
     /// Whether it only asks what the track is.
-    asks: bool,
+    is_query: bool,
     cursor: GroupPosition,
     /// The group whose first frame `read_frame` waits for.
     reading: Option<GroupConsumer>,
     /// The group that it asked for by number.
-    asker: GroupFetcher,
+    fetcher: GroupFetcher,
     slot: WaitSlot,
     follow_slot: WaitSlot,
     /// What keeps the path by which its broadcast was asked for.
-    stay: Option<KeepAlive>,
+    keep_alive: Option<KeepAlive>,
 }
 
 /// Where a reader stands.
@@ -62,31 +62,41 @@ impl TrackConsumer {
         shared: Arc<TrackShared>,
         want: Option<Subscription>,
         horizon: Option<Horizon>,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
     ) -> Self {
         let want = want.map(Subscription::cut);
-        let asks = want.is_none();
-        let (key, (start, arrival)) = shared.change_quietly(woken, |state, woken| {
+        let is_query = want.is_none();
+        let (key, (start, arrival)) = shared.change_without_waking(wakes, |state, wakes| {
             let want = want.clone();
             let start = want.as_ref().and_then(|want| want.start);
-            let key = state.demand.add(want, horizon, state.shelf.edge(), woken);
-            let shelf = &state.shelf;
-            let start = match (start, shelf.latest()) {
+            let key = state.demand.add(want, horizon, state.cached.next_sequence(), wakes);
+            let cached = &state.cached;
+            let start = match (start, cached.latest()) {
                 (Some(start), _) => (start, 0),
                 (None, Some(latest)) => (latest.sequence(), latest.arrival()),
-                (None, None) => (shelf.floor(), shelf.arrivals()),
+                (None, None) => (cached.floor(), cached.arrivals()),
             };
             (key, start)
         });
         let want = want.unwrap_or_default();
         let cursor = GroupPosition { want, start, arrival, next: start, skipped: 0 };
-        let (asker, slot, follow_slot, stay) = Default::default();
-        Self { shared, key, asks, cursor, reading: None, asker, slot, follow_slot, stay }
+        let (fetcher, slot, follow_slot, keep_alive) = Default::default();
+        Self {
+            shared,
+            key,
+            is_query,
+            cursor,
+            reading: None,
+            fetcher,
+            slot,
+            follow_slot,
+            keep_alive,
+        }
     }
 
     /// It came by a path that its broadcast was asked for by, and keeps that.
-    pub(crate) fn with_stay(mut self, stay: Option<&KeepAlive>) -> Self {
-        self.stay = stay.cloned();
+    pub(crate) fn with_keep_alive(mut self, keep_alive: Option<&KeepAlive>) -> Self {
+        self.keep_alive = keep_alive.cloned();
         self
     }
 
@@ -107,10 +117,10 @@ impl TrackConsumer {
         if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
             self.start_at(start);
         }
-        self.shared.change(&mut DeferredWakes::default(), |state, woken| {
-            state.demand.set(self.key, want.clone(), state.shelf.edge(), woken);
+        self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.demand.set(self.key, want.clone(), state.cached.next_sequence(), wakes);
         });
-        self.asks = false;
+        self.is_query = false;
         self.cursor.want = want;
     }
 
@@ -134,18 +144,18 @@ impl TrackConsumer {
 
     /// The group with the highest sequence, now. No cursor moves.
     pub fn latest_group(&self) -> Option<GroupConsumer> {
-        lock(&self.shared.state).shelf.latest().cloned().map(GroupConsumer::new)
+        lock(&self.shared.state).cached.latest().cloned().map(GroupConsumer::new)
     }
 
     /// The newest complete frame, now: the last one of the latest group that has one. No cursor moves.
     pub fn latest_frame(&self) -> Option<Frame> {
         let state = lock(&self.shared.state);
-        state.shelf.by_sequence().iter().rev().find_map(|group| group.latest_frame())
+        state.cached.by_sequence().iter().rev().find_map(|group| group.latest_frame())
     }
 
     /// One past the highest sequence that there ever was.
-    pub(crate) fn edge(&self) -> u64 {
-        lock(&self.shared.state).shelf.edge()
+    pub(crate) fn next_sequence(&self) -> u64 {
+        lock(&self.shared.state).cached.next_sequence()
     }
 
     /// Below which group none will be read, as soon as there is a group that is: what a subscriber is
@@ -153,17 +163,18 @@ impl TrackConsumer {
     pub(crate) fn start(&self) -> Option<u64> {
         let timescale = self.shared.timescale();
         let state = lock(&self.shared.state);
-        let (shelf, want) = (&state.shelf, &self.cursor.want);
-        if shelf.edge() <= self.cursor.start {
+        let (cached, want) = (&state.cached, &self.cursor.want);
+        if cached.next_sequence() <= self.cursor.start {
             return None;
         }
         let from = match (state.start, state.is_over()) {
             (None, false) => return None,
-            (start, _) => start.unwrap_or(0).max(self.cursor.start).max(shelf.floor()),
+            (start, _) => start.unwrap_or(0).max(self.cursor.start).max(cached.floor()),
         };
-        let first = shelf.position(from);
-        let groups = shelf.by_sequence();
-        let old = (first..groups.len()).take_while(|at| shelf.is_old(*at, want.max_age, timescale));
+        let first = cached.position(from);
+        let groups = cached.by_sequence();
+        let old =
+            (first..groups.len()).take_while(|at| cached.is_old(*at, want.max_age, timescale));
         // The newest is never old.
         Some(old.last().map_or(from, |at| groups[at + 1].sequence()))
     }
@@ -171,8 +182,8 @@ impl TrackConsumer {
     /// Whether a group is older than [`Subscription::max_age`] allows.
     pub(crate) fn is_old(&self, sequence: u64) -> bool {
         let timescale = self.shared.timescale();
-        let shelf = &lock(&self.shared.state).shelf;
-        shelf.is_old(shelf.position(sequence), self.cursor.want.max_age, timescale)
+        let cached = &lock(&self.shared.state).cached;
+        cached.is_old(cached.position(sequence), self.cursor.want.max_age, timescale)
     }
 
     /// The sequence that the track ends before, if it ended cleanly.
@@ -195,22 +206,23 @@ impl TrackConsumer {
         let limit = end.min(state.end.unwrap_or(u64::MAX));
         let answer = find(&mut self.cursor, &state, limit);
         if answer.is_pending() {
-            _displaced = waker.and_then(|waker| state.readers.register(&mut self.slot, waker));
+            _displaced =
+                waker.and_then(|waker| state.group_waiters.register(&mut self.slot, waker));
         }
         answer
     }
 
     /// `make` runs under the lock, so that nothing is given up before a group is pinned.
-    fn arrived<T>(
+    fn next_arrived<T>(
         &mut self,
         waker: Option<&Waker>,
         make: fn(Arc<CachedGroup>) -> T,
     ) -> Poll<Result<Option<T>>> {
         self.group(waker, |cursor, state, limit| {
             let wanted = cursor.start..limit;
-            let mut groups = state.shelf.arrived(cursor.arrival);
+            let mut groups = state.cached.arrived(cursor.arrival);
             let group = groups.find(|group| wanted.contains(&group.sequence()));
-            cursor.arrival = group.map_or(state.shelf.arrivals(), |group| group.arrival() + 1);
+            cursor.arrival = group.map_or(state.cached.arrivals(), |group| group.arrival() + 1);
             match group {
                 Some(group) => Poll::Ready(Ok(Some(make(group.clone())))),
                 None => state.no_more(limit).map_ok(|()| None),
@@ -219,7 +231,7 @@ impl TrackConsumer {
     }
 
     fn recv(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
-        self.arrived(waker, GroupConsumer::new)
+        self.next_arrived(waker, GroupConsumer::new)
     }
 
     wait! {
@@ -233,22 +245,22 @@ impl TrackConsumer {
         &mut self,
         waker: Option<&Waker>,
     ) -> Poll<Result<Option<GroupCursor>>> {
-        self.arrived(waker, GroupCursor::new)
+        self.next_arrived(waker, GroupCursor::new)
     }
 
-    fn in_order<T>(
+    fn next_in_order<T>(
         &mut self,
         waker: Option<&Waker>,
         make: fn(Arc<CachedGroup>) -> T,
     ) -> Poll<Result<Option<T>>> {
         let timescale = self.shared.timescale();
         self.group(waker, |cursor, state, limit| {
-            let at = state.shelf.position(cursor.next);
-            let groups = state.shelf.by_sequence().iter().enumerate().skip(at);
+            let at = state.cached.position(cursor.next);
+            let groups = state.cached.by_sequence().iter().enumerate().skip(at);
             for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
-                cursor.skipped += state.sources.lost_of(cursor.next..group.sequence());
+                cursor.skipped += state.upstreams.lost_in(cursor.next..group.sequence());
                 cursor.next = group.sequence() + 1;
-                if state.shelf.is_old(at, cursor.want.max_age, timescale) {
+                if state.cached.is_old(at, cursor.want.max_age, timescale) {
                     cursor.skipped += 1;
                 } else {
                     return Poll::Ready(Ok(Some(make(group.clone()))));
@@ -262,7 +274,7 @@ impl TrackConsumer {
     }
 
     fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
-        self.in_order(waker, GroupConsumer::new)
+        self.next_in_order(waker, GroupConsumer::new)
     }
 
     wait! {
@@ -275,7 +287,7 @@ impl TrackConsumer {
     fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
         loop {
             if self.reading.is_none() {
-                self.reading = ready!(self.in_order(waker, GroupConsumer::unpinned))?;
+                self.reading = ready!(self.next_in_order(waker, GroupConsumer::unpinned))?;
             }
             let Some(group) = &mut self.reading else { return Poll::Ready(Ok(None)) };
             let frame = ready!(group.next(waker));
@@ -302,9 +314,9 @@ impl TrackConsumer {
             let never = state.end.is_some_and(|end| sequence >= end)
                 || state.is_finished()
                 || Group::check(sequence).is_err();
-            match state.shelf.find(sequence) {
+            match state.cached.find(sequence) {
                 Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
-                None if sequence < state.shelf.floor() || never => Poll::Ready(Ok(None)),
+                None if sequence < state.cached.floor() || never => Poll::Ready(Ok(None)),
                 None => match &state.abort {
                     Some(error) => Poll::Ready(Err(error.clone())),
                     None => Poll::Pending,
@@ -355,9 +367,9 @@ impl TrackConsumer {
         if Group::check(sequence).is_err() {
             return Poll::Ready(Err(crate::Error::NotFound));
         }
-        let found = self.asker.poll(&self.shared, waker, sequence, priority);
+        let found = self.fetcher.poll(&self.shared, waker, sequence, priority);
         match found {
-            Poll::Ready(Ok(group)) if group.is_open() && self.leads_back() => {
+            Poll::Ready(Ok(group)) if group.is_open() && self.comes_from_peer() => {
                 Poll::Ready(Err(crate::Error::Unroutable))
             }
             found => found,
@@ -365,14 +377,14 @@ impl TrackConsumer {
     }
 
     /// Whether some of it comes by a route that a peer may not be given.
-    fn leads_back(&self) -> bool {
+    fn comes_from_peer(&self) -> bool {
         let state = lock(&self.shared.state);
-        state.demand.horizon(self.key).is_some_and(|horizon| state.sources.any_beyond(&horizon))
+        state.demand.horizon(self.key).is_some_and(|horizon| state.upstreams.any_beyond(&horizon))
     }
 
     /// Asks for no group any more.
     pub(crate) fn cancel_fetch(&mut self) {
-        self.asker.leave(&self.shared);
+        self.fetcher.leave(&self.shared);
     }
 
     fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
@@ -417,23 +429,31 @@ impl TrackConsumer {
 impl Clone for TrackConsumer {
     fn clone(&self) -> Self {
         let (shared, cursor) = (self.shared.clone(), self.cursor.clone());
-        let asks = self.asks;
-        let key = shared.change(&mut DeferredWakes::default(), |state, woken| {
-            let want = (!asks).then(|| cursor.want.clone());
-            state.demand.add(want, state.demand.horizon(self.key), state.shelf.edge(), woken)
+        let is_query = self.is_query;
+        let key = shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            let want = (!is_query).then(|| cursor.want.clone());
+            state.demand.add(
+                want,
+                state.demand.horizon(self.key),
+                state.cached.next_sequence(),
+                wakes,
+            )
         });
-        let (asker, slot, follow_slot) = Default::default();
-        let (reading, stay) = (self.reading.clone(), self.stay.clone());
-        Self { shared, key, asks, cursor, reading, asker, slot, follow_slot, stay }
+        let (fetcher, slot, follow_slot) = Default::default();
+        let (reading, keep_alive) = (self.reading.clone(), self.keep_alive.clone());
+        Self { shared, key, is_query, cursor, reading, fetcher, slot, follow_slot, keep_alive }
     }
 }
 
 impl Drop for TrackConsumer {
     fn drop(&mut self) {
-        self.asker.leave(&self.shared);
-        let _freed = self.shared.change(&mut DeferredWakes::default(), |state, woken| {
-            state.leave(self.key, woken);
-            (state.readers.free(&mut self.slot), state.followers.free(&mut self.follow_slot))
+        self.fetcher.leave(&self.shared);
+        let _freed = self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.leave(self.key, wakes);
+            (
+                state.group_waiters.free(&mut self.slot),
+                state.status_waiters.free(&mut self.follow_slot),
+            )
         });
     }
 }

@@ -19,10 +19,10 @@ pub(crate) struct Demand {
     last: u64,
     wants: CombinedWants,
     horizons: HorizonCounts,
-    all: Option<Subscription>,
+    combined: Option<Subscription>,
     changes: DemandVersion,
     /// Producers who wait for a change.
-    pub(crate) suppliers: Wakers,
+    pub(crate) producer_waiters: Wakers,
 }
 
 struct DemandReader {
@@ -41,13 +41,13 @@ pub(crate) struct DemandVersion {
 
 impl Demand {
     /// Whether anybody wants it or asks about it.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub(crate) fn has_readers(&self) -> bool {
         !self.readers.is_empty()
     }
 
     /// What those who read it want; `None` if nobody does.
-    pub(crate) fn all(&self) -> Option<&Subscription> {
-        self.all.as_ref()
+    pub(crate) fn combined(&self) -> Option<&Subscription> {
+        self.combined.as_ref()
     }
 
     pub(crate) fn changes(&self) -> DemandVersion {
@@ -55,16 +55,16 @@ impl Demand {
     }
 
     /// Adds a reader. A peer has a `horizon`: it may only be given what comes by a route within.
-    /// `edge` is one past the highest group that there ever was.
+    /// `next_sequence` is one past the highest group that there ever was.
     pub(crate) fn add(
         &mut self,
         want: Option<Subscription>,
         horizon: Option<Horizon>,
-        edge: u64,
-        woken: &mut DeferredWakes,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
     ) -> u64 {
         self.last += 1;
-        self.put(self.last, Some(DemandReader { want, horizon }), edge, woken);
+        self.put(self.last, Some(DemandReader { want, horizon }), next_sequence, wakes);
         self.last
     }
 
@@ -73,15 +73,15 @@ impl Demand {
         &mut self,
         key: u64,
         want: Subscription,
-        edge: u64,
-        woken: &mut DeferredWakes,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
     ) {
         let reader = DemandReader { want: Some(want), horizon: self.horizon(key) };
-        self.put(key, Some(reader), edge, woken);
+        self.put(key, Some(reader), next_sequence, wakes);
     }
 
-    pub(crate) fn remove(&mut self, key: u64, edge: u64, woken: &mut DeferredWakes) {
-        self.put(key, None, edge, woken);
+    pub(crate) fn remove(&mut self, key: u64, next_sequence: u64, wakes: &mut DeferredWakes) {
+        self.put(key, None, next_sequence, wakes);
     }
 
     /// What a peer who reads it is limited to.
@@ -90,31 +90,31 @@ impl Demand {
     }
 
     /// Whether all may be given what comes by this route.
-    pub(crate) fn suits_all(&self, route: &Route) -> bool {
+    pub(crate) fn allows_all(&self, route: &Route) -> bool {
         self.horizons.shown(route) == self.horizons.len
     }
 
     /// Whether anybody may.
-    pub(crate) fn suits_some(&self, route: &Route) -> bool {
+    pub(crate) fn allows_any(&self, route: &Route) -> bool {
         self.readers.len() > self.horizons.len || self.horizons.shown(route) > 0
     }
 
     /// Tells the suppliers although what all want is the same.
-    pub(crate) fn look_again(&mut self, woken: &mut DeferredWakes) {
+    pub(crate) fn notify_producers(&mut self, wakes: &mut DeferredWakes) {
         self.changes.interest += 1;
-        self.suppliers.take(woken);
+        self.producer_waiters.take(wakes);
     }
 
     fn put(
         &mut self,
         key: u64,
         reader: Option<DemandReader>,
-        edge: u64,
-        woken: &mut DeferredWakes,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
     ) {
         #[cfg(test)]
         count_step();
-        let was_asked = self.is_asked();
+        let was_asked = self.has_readers();
         if let Some(reader) = &reader {
             self.wants.count(reader.want.as_ref(), true);
             self.horizons.count(reader.horizon, true);
@@ -127,12 +127,13 @@ impl Demand {
             self.wants.count(before.want.as_ref(), false);
             self.horizons.count(before.horizon, false);
         }
-        let all = self.wants.all(edge);
-        let (other_want, other_interest) = (all != self.all, self.is_asked() != was_asked);
-        self.all = all;
+        let combined = self.wants.combined(next_sequence);
+        let (other_want, other_interest) =
+            (combined != self.combined, self.has_readers() != was_asked);
+        self.combined = combined;
         self.changes.want += u64::from(other_want);
         if other_want || other_interest {
-            self.look_again(woken);
+            self.notify_producers(wakes);
         }
     }
 }
@@ -209,9 +210,9 @@ impl CombinedWants {
     }
 
     /// The highest priority, the greatest age, the widest bounds.
-    fn all(&self, edge: u64) -> Option<Subscription> {
+    fn combined(&self, next_sequence: u64) -> Option<Subscription> {
         // Who wants the latest group wants a later one, unless nobody has got so far.
-        let passed = |start: &u64| self.latest == 0 || *start <= edge.saturating_sub(1);
+        let passed = |start: &u64| self.latest == 0 || *start <= next_sequence.saturating_sub(1);
         Some(Subscription {
             priority: *self.priority.greatest()?,
             ordered: self.ordered == self.len,
@@ -284,10 +285,10 @@ mod tests {
     use crate::model::base::Reach;
 
     /// The rules as a fold over all readers, which is what is counted.
-    fn fold(wants: &[Option<Subscription>], edge: u64) -> Option<Subscription> {
+    fn fold(wants: &[Option<Subscription>], next_sequence: u64) -> Option<Subscription> {
         let wants = || wants.iter().flatten();
         let all_start = wants().all(|want| want.start.is_some());
-        let passed = |start: &u64| all_start || *start < edge.max(1);
+        let passed = |start: &u64| all_start || *start < next_sequence.max(1);
         Some(Subscription {
             priority: wants().map(|want| want.priority).max()?,
             ordered: wants().all(|want| want.ordered),
@@ -326,24 +327,26 @@ mod tests {
                 start,
                 end,
             };
-            let edge = random(seed, 9);
-            let woken = &mut DeferredWakes::default();
+            let next_sequence = random(seed, 9);
+            let wakes = &mut DeferredWakes::default();
             let at = random(seed, readers.len().max(1) as u64) as usize;
             match random(seed, 5) {
                 0 | 1 if readers.len() < 8 => {
                     let want = Some(want).filter(|_| random(seed, 4) > 0);
-                    let key = demand.add(want.clone(), horizon, edge, woken);
+                    let key = demand.add(want.clone(), horizon, next_sequence, wakes);
                     readers.push((key, want, horizon));
                 }
                 2 if at < readers.len() => {
-                    demand.set(readers[at].0, want.clone(), edge, woken);
+                    demand.set(readers[at].0, want.clone(), next_sequence, wakes);
                     readers[at].1 = Some(want);
                 }
-                3 if at < readers.len() => demand.remove(readers.swap_remove(at).0, edge, woken),
+                3 if at < readers.len() => {
+                    demand.remove(readers.swap_remove(at).0, next_sequence, wakes)
+                }
                 _ => continue,
             }
             let wants: Vec<_> = readers.iter().map(|(_, want, _)| want.clone()).collect();
-            assert_eq!(demand.all(), fold(&wants, edge).as_ref());
+            assert_eq!(demand.combined(), fold(&wants, next_sequence).as_ref());
             let route = Route {
                 hops: (0..random(seed, 4)).map(|_| Hop::new(random(seed, 4))).collect(),
                 session: random(seed, 4).checked_sub(1).map(SessionId),
@@ -351,16 +354,16 @@ mod tests {
                 ..Route::default()
             };
             let shows = |horizon: &Option<Horizon>| horizon.is_none_or(|it| it.shows(&route));
-            assert_eq!(demand.suits_all(&route), readers.iter().all(|(.., it)| shows(it)));
-            assert_eq!(demand.suits_some(&route), readers.iter().any(|(.., it)| shows(it)));
+            assert_eq!(demand.allows_all(&route), readers.iter().all(|(.., it)| shows(it)));
+            assert_eq!(demand.allows_any(&route), readers.iter().any(|(.., it)| shows(it)));
         }
     }
 }
 
 census! { Demand {
-    counts: suppliers;
+    counts: producer_waiters;
     within: readers, wants, horizons;
-    plain: last, all, changes;
+    plain: last, combined, changes;
 } }
 
 census! { each DemandReader { plain: want, horizon; } }

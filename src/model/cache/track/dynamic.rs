@@ -25,19 +25,19 @@ pub struct TrackDynamic {
     shared: Arc<TrackShared>,
     slot: WaitSlot,
     /// If it is a session's that can be asked for the rest of a group.
-    taker: Option<u64>,
+    session: Option<u64>,
 }
 
 impl TrackDynamic {
     pub(crate) fn new(shared: Arc<TrackShared>) -> Self {
         lock(&shared.state).fetches.dynamics += 1;
-        Self { shared, slot: WaitSlot::default(), taker: None }
+        Self { shared, slot: WaitSlot::default(), session: None }
     }
 
     /// For a session: it can be asked for the rest of groups too, which not all can.
-    pub(crate) fn take_rests(&mut self) {
-        let taker = || lock(&self.shared.state).rests.open_taker();
-        self.taker = Some(self.taker.unwrap_or_else(taker));
+    pub(crate) fn accept_partials(&mut self) {
+        let session = || lock(&self.shared.state).partials.add_session();
+        self.session = Some(self.session.unwrap_or_else(session));
     }
 
     /// The track's name in its broadcast.
@@ -69,8 +69,8 @@ impl TrackDynamic {
         let mut state = lock(&self.shared.state);
         let next = next(self, &mut state);
         if next.is_pending() {
-            _displaced =
-                waker.and_then(|waker| state.fetches.handlers.register(&mut self.slot, waker));
+            _displaced = waker
+                .and_then(|waker| state.fetches.handler_waiters.register(&mut self.slot, waker));
         }
         next
     }
@@ -98,26 +98,26 @@ impl TrackDynamic {
         waker: Option<&Waker>,
     ) -> Poll<Option<(UpstreamFetch, u8)>> {
         self.wait(waker, |this, state| {
-            if let Some(part) = this.taker.and_then(|taker| state.rests.take(taker)) {
-                let rest = PartialGroup { track: WeakTrack::new(&this.shared), part };
-                let priority = state.demand.all().map_or(0, |want| want.priority);
-                return Poll::Ready(Some((UpstreamFetch::PartialGroup(rest), priority)));
+            if let Some(part) = this.session.and_then(|session| state.partials.take(session)) {
+                let partial = PartialGroup { track: WeakTrack::new(&this.shared), part };
+                let priority = state.demand.combined().map_or(0, |want| want.priority);
+                return Poll::Ready(Some((UpstreamFetch::PartialGroup(partial), priority)));
             }
             // Not by a session that would refuse it, if there is another one.
-            let takes = this.taker.is_some() || !state.rests.has_takers();
+            let takes = this.session.is_some() || !state.partials.has_sessions();
             if let Some(request) = takes.then(|| this.pop(state)).flatten() {
                 let priority = request.priority();
                 return Poll::Ready(Some((UpstreamFetch::Group(request), priority)));
             }
-            let left = state.end.is_some() && !state.demand.is_asked();
+            let left = state.end.is_some() && !state.demand.has_readers();
             if left || state.abort.is_some() { Poll::Ready(None) } else { Poll::Pending }
         })
     }
 
     /// Refuses what waits.
     pub(crate) fn refuse(&mut self, error: &Error) {
-        self.shared.change(&mut DeferredWakes::default(), |state, woken| {
-            state.fetches.refuse_queued(error, woken);
+        self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.fetches.refuse_queued(error, wakes);
         });
     }
 }
@@ -130,17 +130,17 @@ impl Clone for TrackDynamic {
 
 impl Drop for TrackDynamic {
     fn drop(&mut self) {
-        let _freed = self.shared.change(&mut DeferredWakes::default(), |state, woken| {
+        let _freed = self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
             state.fetches.dynamics -= 1;
-            if let Some(taker) = self.taker {
-                state.rests.close_taker(taker);
-                state.settle_rests();
-                state.fetches.handlers.take(woken);
+            if let Some(session) = self.session {
+                state.partials.remove_session(session);
+                state.settle_partials();
+                state.fetches.handler_waiters.take(wakes);
             }
             if state.fetches.dynamics == 0 {
-                state.fetches.refuse_queued(&Error::NotFound, woken);
+                state.fetches.refuse_queued(&Error::NotFound, wakes);
             }
-            state.fetches.handlers.free(&mut self.slot)
+            state.fetches.handler_waiters.free(&mut self.slot)
         });
     }
 }
@@ -195,22 +195,25 @@ impl GroupRequest {
         let (shared, sequence, answer) = (&*shared, &*sequence, &*answer);
         // Both outlive the lock.
         let (mut _replaced, mut _freed) = (None, None);
-        shared.change(&mut DeferredWakes::default(), |state, woken| {
+        shared.change(&mut DeferredWakes::default(), |state, wakes| {
             if let Some(error) = &state.abort {
                 return Err(error.clone());
             }
-            _freed = state.fetches.open(*sequence, answer).and_then(|open| open.taker.free(slot));
-            if let Some(group) = state.shelf.find(*sequence).filter(|group| !group.is_broken()) {
+            _freed = state
+                .fetches
+                .open(*sequence, answer)
+                .and_then(|open| open.handler_waiter.free(slot));
+            if let Some(group) = state.cached.find(*sequence).filter(|group| !group.is_broken()) {
                 let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
-                state.fetches.close(*sequence, answer, woken);
+                state.fetches.close(*sequence, answer, wakes);
                 return Err(Error::Duplicate);
             }
             let account = shared.account.clone();
             let group = CachedGroup::new(*sequence, u64::MAX, shared.member(), account, false);
-            _replaced = state.shelf.insert_fetched(group.clone());
+            _replaced = state.cached.insert_fetched(group.clone());
             let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
-            state.fetches.close(*sequence, answer, woken);
-            count(&shared.account.tally().groups);
+            state.fetches.close(*sequence, answer, wakes);
+            count(&shared.account.counters().groups);
             Ok(GroupProducer::new(group))
         })
     }
@@ -222,10 +225,10 @@ impl GroupRequest {
 
     fn refuse(&mut self, error: Error) {
         let Self { shared, sequence, answer, slot, .. } = self;
-        let _freed = shared.change(&mut DeferredWakes::default(), |state, woken| {
+        let _freed = shared.change(&mut DeferredWakes::default(), |state, wakes| {
             answer.set(Err(error)).ok()?;
-            let freed = state.fetches.open(*sequence, answer)?.taker.free(slot);
-            state.fetches.close(*sequence, answer, woken);
+            let freed = state.fetches.open(*sequence, answer)?.handler_waiter.free(slot);
+            state.fetches.close(*sequence, answer, wakes);
             freed
         });
     }
@@ -243,7 +246,7 @@ impl GroupRequest {
         let Some(open) = state.fetches.open(self.sequence, &self.answer) else {
             return Poll::Ready(());
         };
-        _displaced = waker.and_then(|waker| open.taker.register(&mut self.slot, waker));
+        _displaced = waker.and_then(|waker| open.handler_waiter.register(&mut self.slot, waker));
         Poll::Pending
     }
 }
@@ -278,7 +281,7 @@ impl PartialGroup {
         frame: Option<FrameProducer>,
         error: Error,
     ) {
-        Self { track, part: OpenPart { group, frame, error, tried: SmallVec::new() } }.leave();
+        Self { track, part: OpenPart { group, frame, error, failed: SmallVec::new() } }.hand_back();
     }
 
     pub(crate) fn sequence(&self) -> u64 {
@@ -296,13 +299,13 @@ impl PartialGroup {
     }
 
     /// Whoever was to bring it does not: somebody else is asked who can be.
-    pub(crate) fn leave(self) {
+    pub(crate) fn hand_back(self) {
         let Self { track, part } = self;
-        let Some(shared) = track.upgrade() else { return part.give_up() };
-        shared.change(&mut DeferredWakes::default(), |state, woken| {
-            state.rests.open.push(part);
-            state.settle_rests();
-            state.fetches.handlers.take(woken);
+        let Some(shared) = track.upgrade() else { return part.abort() };
+        shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.partials.open.push(part);
+            state.settle_partials();
+            state.fetches.handler_waiters.take(wakes);
         });
     }
 }

@@ -13,7 +13,7 @@ use crate::model::cache::group::GroupConsumer;
 /// What a reader of a track asks for by number.
 #[derive(Default)]
 pub(crate) struct GroupFetcher {
-    asking: Option<FetchTicket>,
+    ticket: Option<FetchTicket>,
 }
 
 impl GroupFetcher {
@@ -25,34 +25,35 @@ impl GroupFetcher {
         sequence: u64,
         priority: u8,
     ) -> Poll<Result<GroupConsumer>> {
-        if self.asking.as_ref().is_some_and(|asking| asking.sequence != sequence) {
+        if self.ticket.as_ref().is_some_and(|ticket| ticket.sequence != sequence) {
             self.leave(shared);
         }
         let waker = waker.cloned();
         // Dropped after the unlock, and so is what `change` gives back.
         let mut over = None;
-        let (answer, _displaced) = shared.change(&mut DeferredWakes::default(), |state, woken| {
-            let asking = self.asking.as_ref();
-            let answer = match asking.and_then(|asking| asking.answer.get().cloned()) {
+        let (answer, _displaced) = shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            let ticket = self.ticket.as_ref();
+            let answer = match ticket.and_then(|ticket| ticket.answer.get().cloned()) {
                 Some(answer) => Poll::Ready(answer),
                 None => {
-                    let is_taken = asking.is_some_and(|asking| state.fetches.is_taken(asking));
-                    state.fetched(shared, sequence, is_taken)
+                    let is_handed_out =
+                        ticket.is_some_and(|ticket| state.fetches.is_handed_out(ticket));
+                    state.fetch_result(shared, sequence, is_handed_out)
                 }
             };
             let Poll::Pending = answer else {
-                over = self.asking.take();
-                let freed = over.as_mut().and_then(|over| state.fetches.leave(over, woken));
+                over = self.ticket.take();
+                let freed = over.as_mut().and_then(|over| state.fetches.leave(over, wakes));
                 return (answer, freed);
             };
             let fetches = &mut state.fetches;
-            let asking = self.asking.get_or_insert_with(|| {
-                fetches.join(sequence, priority, shared.answer_due(), woken)
+            let ticket = self.ticket.get_or_insert_with(|| {
+                fetches.join(sequence, priority, shared.answer_due(), wakes)
             });
-            let open = fetches.open(sequence, &asking.answer);
+            let open = fetches.open(sequence, &ticket.answer);
             let displaced = waker
                 .zip(open)
-                .and_then(|(waker, open)| open.readers.register(&mut asking.slot, waker));
+                .and_then(|(waker, open)| open.waiters.register(&mut ticket.slot, waker));
             (answer, displaced)
         });
         answer
@@ -60,23 +61,23 @@ impl GroupFetcher {
 
     /// Asks no longer.
     pub(crate) fn leave(&mut self, shared: &Arc<TrackShared>) {
-        let Some(mut asking) = self.asking.take() else { return };
-        let _freed = shared.change(&mut DeferredWakes::default(), |state, woken| {
-            state.fetches.leave(&mut asking, woken)
+        let Some(mut ticket) = self.ticket.take() else { return };
+        let _freed = shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.fetches.leave(&mut ticket, wakes)
         });
     }
 }
 
 impl TrackState {
-    /// What can be said of the group `sequence` without asking anybody. `is_taken`: somebody was.
-    fn fetched(
+    /// What can be said of the group `sequence` without asking anybody. `is_handed_out`: somebody was.
+    fn fetch_result(
         &self,
         shared: &TrackShared,
         sequence: u64,
-        is_taken: bool,
+        is_handed_out: bool,
     ) -> Poll<Result<GroupConsumer>> {
-        let is_answered = is_taken || self.fetches.dynamics > 0;
-        if let Some(group) = self.shelf.find(sequence) {
+        let is_answered = is_handed_out || self.fetches.dynamics > 0;
+        if let Some(group) = self.cached.find(sequence) {
             if !is_answered || self.abort.is_some() || !group.is_broken() {
                 return Poll::Ready(Ok(GroupConsumer::new(group.clone())));
             }
@@ -91,6 +92,6 @@ impl TrackState {
             // Before it is accepted nobody knows whether somebody answers.
             return Poll::Pending;
         }
-        Poll::Ready(Err(if sequence < self.shelf.floor() { Error::Old } else { Error::NotFound }))
+        Poll::Ready(Err(if sequence < self.cached.floor() { Error::Old } else { Error::NotFound }))
     }
 }

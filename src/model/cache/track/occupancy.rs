@@ -37,7 +37,7 @@ pub(crate) struct OccupancySlots {
 }
 
 impl Occupancy {
-    pub(crate) fn tell(&self, before: TrackStatus, now: TrackStatus, woken: &mut DeferredWakes) {
+    pub(crate) fn update(&self, before: TrackStatus, now: TrackStatus, wakes: &mut DeferredWakes) {
         if before == now {
             return;
         }
@@ -46,8 +46,8 @@ impl Occupancy {
         counts.live = counts.live + usize::from(now.is_live) - usize::from(before.is_live);
         counts.read = counts.read + usize::from(now.is_read) - usize::from(before.is_read);
         match (was_read, counts.read > 0) {
-            (false, true) => counts.used.take(woken),
-            (true, false) => counts.unused.take(woken),
+            (false, true) => counts.used.take(wakes),
+            (true, false) => counts.unused.take(wakes),
             _ => {}
         }
     }
@@ -80,8 +80,8 @@ impl Occupancy {
     }
 
     /// Who waits for a reader is told that none is waited for any more.
-    pub(crate) fn end(&self, woken: &mut DeferredWakes) {
-        lock(&self.0).used.take(woken);
+    pub(crate) fn end(&self, wakes: &mut DeferredWakes) {
+        lock(&self.0).used.take(wakes);
     }
 
     /// Nobody waits there any more.

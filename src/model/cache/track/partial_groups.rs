@@ -10,9 +10,9 @@ use crate::model::cache::group::{FrameProducer, GroupProducer};
 #[derive(Default)]
 pub(crate) struct PartialGroups {
     pub(super) open: SmallVec<[OpenPart; 1]>,
-    lost: SmallVec<[OpenPart; 1]>,
+    abandoned: SmallVec<[OpenPart; 1]>,
     /// Who can be asked for them.
-    takers: SmallVec<[u64; 2]>,
+    sessions: SmallVec<[u64; 2]>,
     last: u64,
 }
 
@@ -23,58 +23,58 @@ pub(super) struct OpenPart {
     /// Why the session went away.
     pub(super) error: Error,
     /// The sessions that were asked for it.
-    pub(super) tried: SmallVec<[u64; 1]>,
+    pub(super) failed: SmallVec<[u64; 1]>,
 }
 
 impl PartialGroups {
     /// Somebody more can be asked: by what number.
-    pub(crate) fn open_taker(&mut self) -> u64 {
+    pub(crate) fn add_session(&mut self) -> u64 {
         self.last += 1;
-        self.takers.push(self.last);
+        self.sessions.push(self.last);
         self.last
     }
 
-    pub(crate) fn close_taker(&mut self, taker: u64) {
-        self.takers.retain(|other| *other != taker);
+    pub(crate) fn remove_session(&mut self, session: u64) {
+        self.sessions.retain(|other| *other != session);
     }
 
-    pub(crate) fn has_takers(&self) -> bool {
-        !self.takers.is_empty()
+    pub(crate) fn has_sessions(&self) -> bool {
+        !self.sessions.is_empty()
     }
 
     /// One that this taker was not asked for.
-    pub(crate) fn take(&mut self, taker: u64) -> Option<OpenPart> {
-        let at = self.open.iter().rposition(|rest| !rest.tried.contains(&taker))?;
-        let mut rest = self.open.remove(at);
-        rest.tried.push(taker);
-        Some(rest)
+    pub(crate) fn take(&mut self, session: u64) -> Option<OpenPart> {
+        let at = self.open.iter().rposition(|partial| !partial.failed.contains(&session))?;
+        let mut partial = self.open.remove(at);
+        partial.failed.push(session);
+        Some(partial)
     }
 
     /// Those for which everybody was asked are lost.
-    pub(super) fn lose_tried(&mut self) {
-        let Self { open, lost, takers, .. } = self;
-        for rest in std::mem::take(open) {
-            let is_lost = takers.iter().all(|taker| rest.tried.contains(taker));
-            if is_lost { lost.push(rest) } else { open.push(rest) }
+    pub(super) fn abandon_failed(&mut self) {
+        let Self { open, abandoned, sessions, .. } = self;
+        for partial in std::mem::take(open) {
+            let is_abandoned = sessions.iter().all(|session| partial.failed.contains(session));
+            if is_abandoned { abandoned.push(partial) } else { open.push(partial) }
         }
     }
 
     /// Nobody will bring them.
-    pub(crate) fn lose(&mut self) {
-        self.lost.append(&mut self.open);
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned.append(&mut self.open);
     }
 
     /// Those that are lost, to be given up after the unlock.
-    pub(crate) fn take_lost(&mut self) -> SmallVec<[OpenPart; 1]> {
-        std::mem::take(&mut self.lost)
+    pub(crate) fn take_abandoned(&mut self) -> SmallVec<[OpenPart; 1]> {
+        std::mem::take(&mut self.abandoned)
     }
 }
 
 impl OpenPart {
     /// Ends the group with what is there.
-    pub(super) fn give_up(mut self) {
+    pub(super) fn abort(mut self) {
         self.group.abort(self.error);
     }
 }
 
-census! { PartialGroups { counts: open, lost, takers; plain: last; } }
+census! { PartialGroups { counts: open, abandoned, sessions; plain: last; } }

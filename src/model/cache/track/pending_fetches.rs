@@ -25,20 +25,20 @@ pub(crate) struct PendingFetches {
     last: u64,
     pub(super) dynamics: usize,
     /// Those who answer.
-    pub(crate) handlers: Wakers,
+    pub(crate) handler_waiters: Wakers,
 }
 
 pub(super) struct PendingFetch {
     pub(super) answer: Arc<FetchAnswer>,
-    askers: usize,
+    requesters: usize,
     pub(super) priority: u8,
     /// Its place in the queue.
     number: u64,
     due: Instant,
     /// Those who asked.
-    pub(super) readers: Wakers,
+    pub(super) waiters: Wakers,
     /// Who it was handed out to.
-    pub(super) taker: Wakers,
+    pub(super) handler_waiter: Wakers,
 }
 
 impl PendingFetch {
@@ -46,10 +46,10 @@ impl PendingFetch {
         Arc::ptr_eq(&self.answer, answer)
     }
 
-    fn refuse(mut self, error: &Error, woken: &mut DeferredWakes) {
+    fn refuse(mut self, error: &Error, wakes: &mut DeferredWakes) {
         let _ = self.answer.set(Err(error.clone()));
-        self.readers.take(woken);
-        self.taker.take(woken);
+        self.waiters.take(wakes);
+        self.handler_waiter.take(wakes);
     }
 }
 
@@ -60,17 +60,25 @@ impl PendingFetches {
         sequence: u64,
         priority: u8,
         due: Instant,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
     ) -> FetchTicket {
         let open = self.by_sequence.entry(sequence).or_insert_with(|| {
             self.last += 1;
             self.queue.insert(self.last, sequence);
             self.due.insert((due, sequence));
-            self.handlers.take(woken);
-            let (answer, askers, readers, taker) = Default::default();
-            PendingFetch { answer, askers, priority, number: self.last, due, readers, taker }
+            self.handler_waiters.take(wakes);
+            let (answer, requesters, waiters, handler_waiter) = Default::default();
+            PendingFetch {
+                answer,
+                requesters,
+                priority,
+                number: self.last,
+                due,
+                waiters,
+                handler_waiter,
+            }
         });
-        open.askers += 1;
+        open.requesters += 1;
         open.priority = open.priority.max(priority);
         FetchTicket { sequence, answer: open.answer.clone(), slot: WaitSlot::default() }
     }
@@ -87,14 +95,14 @@ impl PendingFetches {
     /// Asks no longer. What comes back is to be dropped after the unlock.
     pub(super) fn leave(
         &mut self,
-        asking: &mut FetchTicket,
-        woken: &mut DeferredWakes,
+        ticket: &mut FetchTicket,
+        wakes: &mut DeferredWakes,
     ) -> Option<Waker> {
-        let open = self.open(asking.sequence, &asking.answer)?;
-        open.askers -= 1;
-        let freed = open.readers.free(&mut asking.slot);
-        if open.askers == 0 {
-            self.close(asking.sequence, &asking.answer, woken);
+        let open = self.open(ticket.sequence, &ticket.answer)?;
+        open.requesters -= 1;
+        let freed = open.waiters.free(&mut ticket.slot);
+        if open.requesters == 0 {
+            self.close(ticket.sequence, &ticket.answer, wakes);
         }
         freed
     }
@@ -111,30 +119,30 @@ impl PendingFetches {
         &mut self,
         sequence: u64,
         answer: &Arc<FetchAnswer>,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
     ) {
         if self.open(sequence, answer).is_none() {
             return;
         }
         if let Some(mut open) = self.take(sequence) {
-            open.readers.take(woken);
-            open.taker.take(woken);
+            open.waiters.take(wakes);
+            open.handler_waiter.take(wakes);
         }
     }
 
     /// The group came by itself: those who asked for it find it.
-    pub(crate) fn came(&mut self, sequence: u64, woken: &mut DeferredWakes) {
+    pub(crate) fn group_arrived(&mut self, sequence: u64, wakes: &mut DeferredWakes) {
         if let Some(open) = self.by_sequence.get_mut(&sequence) {
-            open.readers.take(woken);
+            open.waiters.take(wakes);
         }
     }
 
     /// There is no group from `end` on.
-    pub(crate) fn end_at(&mut self, end: u64, woken: &mut DeferredWakes) {
+    pub(crate) fn end_at(&mut self, end: u64, wakes: &mut DeferredWakes) {
         for open in self.by_sequence.range_mut(end..).map(|(_, open)| open) {
-            open.readers.take(woken);
+            open.waiters.take(wakes);
         }
-        self.handlers.take(woken);
+        self.handler_waiters.take(wakes);
     }
 
     /// When the first of those who ask has waited long enough.
@@ -143,17 +151,17 @@ impl PendingFetches {
     }
 
     /// Refuses those that were asked for too long ago.
-    pub(crate) fn give_up(&mut self, now: Instant, woken: &mut DeferredWakes) {
+    pub(crate) fn expire(&mut self, now: Instant, wakes: &mut DeferredWakes) {
         while let Some((_, sequence)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.pop_first();
             if let Some(open) = self.take(sequence) {
-                open.refuse(&Error::Timeout, woken);
+                open.refuse(&Error::Timeout, wakes);
             }
         }
     }
 
     /// What was to be given up at `before` is so at `now`.
-    pub(crate) fn put_off(&mut self, before: Instant, now: Instant) {
+    pub(crate) fn postpone(&mut self, before: Instant, now: Instant) {
         let late: Vec<_> = self.due.range((before, 0)..=(before, u64::MAX)).copied().collect();
         for (at, sequence) in late {
             self.due.remove(&(at, sequence));
@@ -171,37 +179,37 @@ impl PendingFetches {
     }
 
     /// The track was accepted: without anybody to ask, what is not here is nowhere.
-    pub(crate) fn settle(&mut self, woken: &mut DeferredWakes) {
+    pub(crate) fn recheck_queued(&mut self, wakes: &mut DeferredWakes) {
         if self.dynamics == 0 {
             for sequence in self.queue.values() {
                 if let Some(open) = self.by_sequence.get_mut(sequence) {
-                    open.readers.take(woken);
+                    open.waiters.take(wakes);
                 }
             }
         }
     }
 
     /// Whether somebody was handed the request.
-    pub(super) fn is_taken(&self, asking: &FetchTicket) -> bool {
-        let open = self.by_sequence.get(&asking.sequence);
-        open.is_some_and(|open| open.is(&asking.answer) && !self.queue.contains_key(&open.number))
+    pub(super) fn is_handed_out(&self, ticket: &FetchTicket) -> bool {
+        let open = self.by_sequence.get(&ticket.sequence);
+        open.is_some_and(|open| open.is(&ticket.answer) && !self.queue.contains_key(&open.number))
     }
 
     /// Refuses those that nobody took.
-    pub(super) fn refuse_queued(&mut self, error: &Error, woken: &mut DeferredWakes) {
+    pub(super) fn refuse_queued(&mut self, error: &Error, wakes: &mut DeferredWakes) {
         for (_, sequence) in std::mem::take(&mut self.queue) {
             if let Some(open) = self.take(sequence) {
-                open.refuse(error, woken);
+                open.refuse(error, wakes);
             }
         }
     }
 
     /// Refuses all.
-    pub(crate) fn refuse_all(&mut self, error: &Error, woken: &mut DeferredWakes) {
+    pub(crate) fn refuse_all(&mut self, error: &Error, wakes: &mut DeferredWakes) {
         self.queue.clear();
         self.due.clear();
         for open in std::mem::take(&mut self.by_sequence).into_values() {
-            open.refuse(error, woken);
+            open.refuse(error, wakes);
         }
     }
 }
@@ -213,6 +221,6 @@ pub(super) struct FetchTicket {
     pub(super) slot: WaitSlot,
 }
 
-census! { PendingFetches { counts: queue, due, dynamics, handlers; within: by_sequence; plain: last; } }
+census! { PendingFetches { counts: queue, due, dynamics, handler_waiters; within: by_sequence; plain: last; } }
 
-census! { each PendingFetch { counts: askers, readers, taker; plain: answer, priority, number, due; } }
+census! { each PendingFetch { counts: requesters, waiters, handler_waiter; plain: answer, priority, number, due; } }

@@ -28,13 +28,13 @@ use crate::{Error, Subscription, Timestamp, TrackInfo};
 /// [`finish`](Self::finish), the track is aborted with [`Error::Dropped`].
 pub struct TrackProducer {
     shared: Arc<TrackShared>,
-    woken: DeferredWakes,
+    wakes: DeferredWakes,
     slot: WaitSlot,
     demand_slot: WaitSlot,
     /// The last changes of demand that were told.
     demand_seen: DemandVersion,
     /// Which of the sources it is; 0 for an application.
-    source: u64,
+    upstream: u64,
 }
 
 impl TrackProducer {
@@ -54,21 +54,21 @@ impl TrackProducer {
     }
 
     /// From now on there is a time by which it must be accepted.
-    pub(crate) fn expect_answer(&self, woken: &mut DeferredWakes) {
+    pub(crate) fn expect_answer(&self, wakes: &mut DeferredWakes) {
         let due = self.shared.answer_due();
         let mut state = lock(&self.shared.state);
         state.answer_due = Some(due);
-        self.shared.schedule_answers(&mut state, woken);
+        self.shared.schedule_answers(&mut state, wakes);
     }
 
     fn of(shared: Arc<TrackShared>, demand_seen: DemandVersion, tell: &mut DeferredWakes) -> Self {
         {
             let mut state = lock(&shared.state);
             state.producers += 1;
-            shared.tell_standing(&mut state, tell);
+            shared.update_status(&mut state, tell);
         }
-        let (woken, slot, demand_slot) = Default::default();
-        Self { shared, woken, slot, demand_slot, demand_seen, source: 0 }
+        let (wakes, slot, demand_slot) = Default::default();
+        Self { shared, wakes, slot, demand_slot, demand_seen, upstream: 0 }
     }
 
     /// The track's name in its broadcast.
@@ -89,13 +89,13 @@ impl TrackProducer {
     /// track was aborted. A group written before accepts the track with the defaults.
     pub fn accept(&mut self, info: TrackInfo) -> Result<()> {
         let shared = &self.shared;
-        shared.change(&mut self.woken, |state, woken| {
+        shared.change(&mut self.wakes, |state, wakes| {
             if let Some(error) = &state.abort {
                 return Err(error.clone());
             }
             shared.info.set(info).map_err(|_| Error::Duplicate)?;
-            state.followers.take(woken);
-            state.fetches.settle(woken);
+            state.status_waiters.take(wakes);
+            state.fetches.recheck_queued(wakes);
             Ok(())
         })
     }
@@ -107,11 +107,11 @@ impl TrackProducer {
     }
 
     /// Says that no group below `start` will come. The first time counts.
-    pub(crate) fn begin_at(&mut self, start: u64) {
-        self.shared.change(&mut self.woken, |state, woken| {
+    pub(crate) fn set_start(&mut self, start: u64) {
+        self.shared.change(&mut self.wakes, |state, wakes| {
             if state.start.is_none() {
                 state.start = Some(start);
-                state.readers.take(woken);
+                state.group_waiters.take(wakes);
             }
         });
     }
@@ -129,7 +129,7 @@ impl TrackProducer {
     /// Begins the group after the highest one that there ever was, or group 0. Fails if the track
     /// ended, and after [`Group::MAX`] ([`Error::Unrepresentable`]).
     pub fn append_group(&mut self) -> Result<GroupProducer> {
-        self.create(CachedGroups::edge, false)
+        self.create(CachedGroups::next_sequence, false)
     }
 
     fn create(
@@ -137,61 +137,61 @@ impl TrackProducer {
         sequence: impl FnOnce(&CachedGroups) -> u64,
         is_datagram: bool,
     ) -> Result<GroupProducer> {
-        let (shared, source) = (&self.shared, self.source);
+        let (shared, upstream) = (&self.shared, self.upstream);
         // Outlives the lock.
         let mut _replaced = None;
-        shared.change(&mut self.woken, |state, woken| {
-            let sequence = sequence(&state.shelf);
+        shared.change(&mut self.wakes, |state, wakes| {
+            let sequence = sequence(&state.cached);
             if let Some(error) = &state.abort {
                 return Err(error.clone());
             }
             Group::check(sequence)?;
             // Readers of a finished track were told that it has nothing more. What a session brings may be
             // late, when another one knew the end.
-            let is_closed = source == 0 && state.is_finished();
+            let is_closed = upstream == 0 && state.is_finished();
             if is_closed || state.end.is_some_and(|end| sequence >= end) {
                 return Err(Error::Closed);
             }
-            if state.shelf.find_live(sequence).is_some() {
+            if state.cached.find_live(sequence).is_some() {
                 // An older source was sooner. This one has shown that it brings groups, and need not win.
-                let next = state.shelf.edge();
-                if source != 0 && state.sources.brought(source, next) {
-                    state.demand.suppliers.take(woken);
+                let next = state.cached.next_sequence();
+                if upstream != 0 && state.upstreams.record_group(upstream, next) {
+                    state.demand.producer_waiters.take(wakes);
                 }
                 return Err(Error::Duplicate);
             }
-            if sequence < state.shelf.floor() {
+            if sequence < state.cached.floor() {
                 return Err(Error::Old);
             }
-            if !state.sources.admits(source, sequence) {
+            if !state.upstreams.accepts_group(upstream, sequence) {
                 return Err(Error::Cancelled);
             }
-            match state.shelf.find(sequence).map(|copy| copy.is_broken()) {
+            match state.cached.find(sequence).map(|copy| copy.is_broken()) {
                 Some(false) => {
                     // Somebody fetched it: what is present stays.
-                    state.shelf.promote(sequence);
-                    state.readers.take(woken);
+                    state.cached.promote(sequence);
+                    state.group_waiters.take(wakes);
                     return Err(Error::Duplicate);
                 }
-                Some(true) => _replaced = state.shelf.remove_fetched(sequence),
+                Some(true) => _replaced = state.cached.remove_fetched(sequence),
                 None => {}
             }
             if shared.info.get().is_none() {
                 shared.info.get_or_init(TrackInfo::default);
-                state.followers.take(woken);
-                state.fetches.settle(woken);
+                state.status_waiters.take(wakes);
+                state.fetches.recheck_queued(wakes);
             }
-            let group = state.shelf.insert(sequence, |arrival| {
+            let group = state.cached.insert(sequence, |arrival| {
                 let account = shared.account.clone();
                 CachedGroup::new(sequence, arrival, shared.member(), account, is_datagram)
             });
             let group = GroupProducer::new(group.clone());
-            count(&shared.account.tally().groups);
-            if source != 0 && state.sources.brought(source, sequence) {
-                state.demand.suppliers.take(woken);
+            count(&shared.account.counters().groups);
+            if upstream != 0 && state.upstreams.record_group(upstream, sequence) {
+                state.demand.producer_waiters.take(wakes);
             }
-            state.readers.take(woken);
-            state.fetches.came(sequence, woken);
+            state.group_waiters.take(wakes);
+            state.fetches.group_arrived(sequence, wakes);
             Ok(group)
         })
     }
@@ -219,7 +219,7 @@ impl TrackProducer {
         timestamp: impl Into<Timestamp>,
         payload: impl Into<Bytes>,
     ) -> Result<()> {
-        let mut group = self.create(CachedGroups::edge, true)?;
+        let mut group = self.create(CachedGroups::next_sequence, true)?;
         group.write_frame(timestamp, payload)?;
         group.finish()
     }
@@ -234,7 +234,7 @@ impl TrackProducer {
     /// Ends the track cleanly after its last group. Groups that are open go on; no other one can be
     /// written, not even in a gap. Fails if the track ended before.
     pub fn finish(&mut self) -> Result<()> {
-        self.end_at(CachedGroups::edge)
+        self.end_at(CachedGroups::next_sequence)
     }
 
     /// Ends the track cleanly before the group `end`. Those below that are missing may still be written
@@ -246,8 +246,8 @@ impl TrackProducer {
     }
 
     fn end_at(&mut self, end: impl FnOnce(&CachedGroups) -> u64) -> Result<()> {
-        self.shared.change(&mut self.woken, |state, woken| {
-            let end = end(&state.shelf);
+        self.shared.change(&mut self.wakes, |state, wakes| {
+            let end = end(&state.cached);
             end.checked_sub(1).map_or(Ok(0), Group::check)?;
             if let Some(error) = &state.abort {
                 return Err(error.clone());
@@ -255,14 +255,14 @@ impl TrackProducer {
             if state.end.is_some() {
                 return Err(Error::Closed);
             }
-            if end < state.shelf.edge() {
+            if end < state.cached.next_sequence() {
                 return Err(Error::ProtocolViolation("a group behind the end of its track"));
             }
             state.end = Some(end);
-            state.fetches.end_at(end, woken);
-            state.readers.take(woken);
-            state.followers.take(woken);
-            state.demand.suppliers.take(woken);
+            state.fetches.end_at(end, wakes);
+            state.group_waiters.take(wakes);
+            state.status_waiters.take(wakes);
+            state.demand.producer_waiters.take(wakes);
             Ok(())
         })
     }
@@ -270,17 +270,17 @@ impl TrackProducer {
     /// Ends the track; readers get the reason after the groups that are there, which stay readable.
     /// Nothing if it ended before.
     pub fn abort(&mut self, error: Error) {
-        self.shared.change(&mut self.woken, |state, woken| state.stop(error, woken));
+        self.shared.change(&mut self.wakes, |state, wakes| state.stop(error, wakes));
     }
 
     /// Ends the track unless somebody asked for it meanwhile.
-    pub(crate) fn abort_unasked(&mut self, error: Error) -> bool {
-        self.shared.change(&mut self.woken, |state, woken| {
-            let is_vain = !state.demand.is_asked();
-            if is_vain {
-                state.stop(error, woken);
+    pub(crate) fn abort_if_unread(&mut self, error: Error) -> bool {
+        self.shared.change(&mut self.wakes, |state, wakes| {
+            let is_unwanted = !state.demand.has_readers();
+            if is_unwanted {
+                state.stop(error, wakes);
             }
-            is_vain
+            is_unwanted
         })
     }
 
@@ -291,9 +291,9 @@ impl TrackProducer {
 
     /// Reads the track. What `want` says of groups above [`Group::MAX`] is cut to that.
     pub fn subscribe(&self, want: Subscription) -> TrackConsumer {
-        let mut woken = DeferredWakes::default();
-        let consumer = self.read(Some(want), None, &mut woken);
-        woken.wake();
+        let mut wakes = DeferredWakes::default();
+        let consumer = self.read(Some(want), None, &mut wakes);
+        wakes.wake();
         consumer
     }
 
@@ -302,14 +302,14 @@ impl TrackProducer {
         &self,
         want: Option<Subscription>,
         horizon: Option<Horizon>,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
     ) -> TrackConsumer {
-        TrackConsumer::new(self.shared.clone(), want, horizon, woken)
+        TrackConsumer::new(self.shared.clone(), want, horizon, wakes)
     }
 
     /// The highest sequence that there ever was.
     pub fn latest(&self) -> Option<u64> {
-        lock(&self.shared.state).shelf.edge().checked_sub(1)
+        lock(&self.shared.state).cached.next_sequence().checked_sub(1)
     }
 
     /// Bytes that the track keeps in memory, payload and what it takes to keep it.
@@ -325,13 +325,13 @@ impl TrackProducer {
     /// What all readers want together: the highest priority, the greatest age, the widest bounds.
     /// `None` if nobody reads.
     pub fn subscription(&self) -> Option<Subscription> {
-        lock(&self.shared.state).demand.all().cloned()
+        lock(&self.shared.state).demand.combined().cloned()
     }
 
     /// Whether somebody reads the track or asks what it is, and it was not given up.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub(crate) fn has_readers(&self) -> bool {
         let state = lock(&self.shared.state);
-        state.abort.is_none() && state.demand.is_asked()
+        state.abort.is_none() && state.demand.has_readers()
     }
 
     /// The counts, which outlive the track.
@@ -339,38 +339,38 @@ impl TrackProducer {
         &self.shared.account
     }
 
-    /// Makes it a source of the track, on behalf of `supplier`.
-    pub(crate) fn attach(&mut self, supplier: u64, route: &Route) {
-        self.source = lock(&self.shared.state).sources.attach(supplier, route);
+    /// Makes it a source of the track, on behalf of `upstream`.
+    pub(crate) fn attach(&mut self, upstream: u64, route: &Route) {
+        self.upstream = lock(&self.shared.state).upstreams.attach(upstream, route);
     }
 
-    /// As [`UpstreamTrack::meet`](super::broadcast::Source::meet).
-    pub(crate) fn meet(&self) {
+    /// As [`UpstreamTrack::confirm`](super::broadcast::Source::meet).
+    pub(crate) fn confirm(&self) {
         self.shared.change(&mut DeferredWakes::default(), |state, _| {
-            state.sources.meet(self.source);
-            state.settle_rests();
+            state.upstreams.confirm(self.upstream);
+            state.settle_partials();
         });
     }
 
     /// Whether no other source is attached.
-    pub(crate) fn is_only_source(&self) -> bool {
-        lock(&self.shared.state).sources.is_only(self.source)
+    pub(crate) fn is_only_upstream(&self) -> bool {
+        lock(&self.shared.state).upstreams.is_only(self.upstream)
     }
 
     /// Whether a newer source has taken over.
     pub(crate) fn is_superseded(&self) -> bool {
-        lock(&self.shared.state).sources.is_superseded(self.source)
+        lock(&self.shared.state).upstreams.is_superseded(self.upstream)
     }
 
     /// Whether anybody who reads the track may be given what this source brings.
     pub(crate) fn is_useful(&self) -> bool {
         let state = lock(&self.shared.state);
-        state.sources.route(self.source).is_none_or(|route| state.demand.suits_some(route))
+        state.upstreams.route(self.upstream).is_none_or(|route| state.demand.allows_any(route))
     }
 
     /// Groups that came before and are not here will not come any more.
-    pub(crate) fn lose(&mut self, groups: Range<u64>) {
-        lock(&self.shared.state).sources.lose(groups);
+    pub(crate) fn mark_lost(&mut self, groups: Range<u64>) {
+        lock(&self.shared.state).upstreams.add_lost(groups);
     }
 
     /// What all handles share, to look at.
@@ -394,8 +394,9 @@ impl TrackProducer {
         let mut state = lock(&self.shared.state);
         let answer = ask(&state, &mut self.demand_seen);
         if answer.is_pending() {
-            _displaced = waker
-                .and_then(|waker| state.demand.suppliers.register(&mut self.demand_slot, waker));
+            _displaced = waker.and_then(|waker| {
+                state.demand.producer_waiters.register(&mut self.demand_slot, waker)
+            });
         }
         answer
     }
@@ -407,7 +408,7 @@ impl TrackProducer {
                 return Poll::Pending;
             }
             seen.want = changes.want;
-            Poll::Ready(state.demand.all().cloned())
+            Poll::Ready(state.demand.combined().cloned())
         })
     }
 
@@ -423,13 +424,13 @@ impl TrackProducer {
                 return Poll::Pending;
             }
             *seen = changes;
-            Poll::Ready((state.demand.all().cloned(), state.demand.is_asked()))
+            Poll::Ready((state.demand.combined().cloned(), state.demand.has_readers()))
         })
     }
 
     /// Until nobody reads the track nor asks what it is, or it is aborted.
-    pub(crate) fn unasked(&mut self, waker: Option<&Waker>) -> Poll<()> {
-        self.demand(waker, |state, _| match state.abort.is_some() || !state.demand.is_asked() {
+    pub(crate) fn poll_unread(&mut self, waker: Option<&Waker>) -> Poll<()> {
+        self.demand(waker, |state, _| match state.abort.is_some() || !state.demand.has_readers() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         })
@@ -452,7 +453,7 @@ impl TrackProducer {
     fn reads(&mut self, waker: Option<&Waker>, wanted: bool) -> Poll<Result<()>> {
         self.demand(waker, |state, _| match &state.abort {
             Some(error) => Poll::Ready(Err(error.clone())),
-            None if state.demand.all().is_some() == wanted => Poll::Ready(Ok(())),
+            None if state.demand.combined().is_some() == wanted => Poll::Ready(Ok(())),
             None => Poll::Pending,
         })
     }
@@ -480,33 +481,33 @@ impl TrackProducer {
 
 impl Clone for TrackProducer {
     fn clone(&self) -> Self {
-        let mut woken = DeferredWakes::default();
-        let clone = Self::of(self.shared.clone(), self.demand_seen, &mut woken);
-        woken.wake();
+        let mut wakes = DeferredWakes::default();
+        let clone = Self::of(self.shared.clone(), self.demand_seen, &mut wakes);
+        wakes.wake();
         clone
     }
 }
 
 impl Drop for TrackProducer {
     fn drop(&mut self) {
-        let _freed = self.shared.change(&mut self.woken, |state, woken| {
-            state.sources.detach(self.source);
-            state.settle_rests();
+        let _freed = self.shared.change(&mut self.wakes, |state, wakes| {
+            state.upstreams.detach(self.upstream);
+            state.settle_partials();
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {
-                    None => state.stop(Error::Dropped, woken),
+                    None => state.stop(Error::Dropped, wakes),
                     // What is missing below the end can't come any more.
                     Some(_) => {
-                        state.readers.take(woken);
-                        state.followers.take(woken);
-                        state.demand.suppliers.take(woken);
+                        state.group_waiters.take(wakes);
+                        state.status_waiters.take(wakes);
+                        state.demand.producer_waiters.take(wakes);
                     }
                 }
             }
             (
-                state.followers.free(&mut self.slot),
-                state.demand.suppliers.free(&mut self.demand_slot),
+                state.status_waiters.free(&mut self.slot),
+                state.demand.producer_waiters.free(&mut self.demand_slot),
             )
         });
     }
@@ -528,14 +529,14 @@ impl TrackProducer {
 
 impl TrackShared {
     /// Another source of the track.
-    pub(crate) fn supply(
+    pub(crate) fn add_upstream(
         self: &Arc<Self>,
-        supplier: u64,
+        upstream: u64,
         route: &Route,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
     ) -> TrackProducer {
-        let mut producer = TrackProducer::of(self.clone(), DemandVersion::default(), woken);
-        producer.attach(supplier, route);
+        let mut producer = TrackProducer::of(self.clone(), DemandVersion::default(), wakes);
+        producer.attach(upstream, route);
         producer
     }
 }

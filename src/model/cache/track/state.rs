@@ -29,7 +29,7 @@ pub(crate) struct TrackShared {
 
 #[derive(Default)]
 pub(super) struct TrackState {
-    pub(super) shelf: CachedGroups,
+    pub(super) cached: CachedGroups,
     /// No group from this sequence on.
     pub(super) end: Option<u64>,
     pub(super) abort: Option<Error>,
@@ -38,22 +38,22 @@ pub(super) struct TrackState {
     pub(super) start: Option<u64>,
     pub(super) demand: Demand,
     /// What was told of it.
-    standing: TrackStatus,
+    status: TrackStatus,
     /// Groups that somebody asked for and that are not here.
     pub(super) fetches: PendingFetches,
     /// Open groups that nobody brings.
-    pub(super) rests: PartialGroups,
+    pub(super) partials: PartialGroups,
     /// The sessions that bring it.
-    pub(super) sources: TrackUpstreams,
+    pub(super) upstreams: TrackUpstreams,
     deadline: Option<Instant>,
     /// When a track that was asked for, and that nobody accepted, is given up.
     pub(super) answer_due: Option<Instant>,
     /// The deadline for answers that the cache knows of.
     answer_deadline: Option<Instant>,
     /// Those who wait for groups.
-    pub(super) readers: Wakers,
+    pub(super) group_waiters: Wakers,
     /// Those who wait for the track to be accepted or to end.
-    pub(super) followers: Wakers,
+    pub(super) status_waiters: Wakers,
 }
 
 impl TrackShared {
@@ -70,50 +70,54 @@ impl TrackShared {
     /// Changes the state, gives up old groups, and wakes whom `change` put on the list.
     pub(super) fn change<T>(
         self: &Arc<Self>,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
         change: impl FnOnce(&mut TrackState, &mut DeferredWakes) -> T,
     ) -> T {
-        let result = self.change_quietly(woken, change);
-        woken.wake();
+        let result = self.change_without_waking(wakes, change);
+        wakes.wake();
         result
     }
 
     /// As [`change`](Self::change), but wakes nobody yet.
-    pub(super) fn change_quietly<T>(
+    pub(super) fn change_without_waking<T>(
         self: &Arc<Self>,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
         change: impl FnOnce(&mut TrackState, &mut DeferredWakes) -> T,
     ) -> T {
-        let mut dead = Evictions::new();
+        let mut evictions = Evictions::new();
         let (result, lost) = {
             let mut state = lock(&self.state);
-            let result = change(&mut state, woken);
-            self.tidy(&mut state, &mut dead);
-            self.schedule_answers(&mut state, woken);
-            self.tell_standing(&mut state, woken);
-            (result, state.rests.take_lost())
+            let result = change(&mut state, wakes);
+            self.sweep_groups(&mut state, &mut evictions);
+            self.schedule_answers(&mut state, wakes);
+            self.update_status(&mut state, wakes);
+            (result, state.partials.take_abandoned())
         };
-        lost.into_iter().for_each(OpenPart::give_up);
-        for (group, why) in dead {
-            let tally = self.account.tally();
-            count(if why == Error::Old { &tally.expired_groups } else { &tally.evicted_groups });
+        lost.into_iter().for_each(OpenPart::abort);
+        for (group, why) in evictions {
+            let counters = self.account.counters();
+            count(if why == Error::Old {
+                &counters.expired_groups
+            } else {
+                &counters.evicted_groups
+            });
             group.evict(why);
         }
         result
     }
 
-    pub(super) fn tell_standing(&self, state: &mut TrackState, woken: &mut DeferredWakes) {
+    pub(super) fn update_status(&self, state: &mut TrackState, wakes: &mut DeferredWakes) {
         let is_live = state.is_alive();
-        let now = TrackStatus { is_live, is_read: is_live && state.demand.all().is_some() };
-        let before = std::mem::replace(&mut state.standing, now);
-        self.occupancy.tell(before, now, woken);
+        let now = TrackStatus { is_live, is_read: is_live && state.demand.combined().is_some() };
+        let before = std::mem::replace(&mut state.status, now);
+        self.occupancy.update(before, now, wakes);
     }
 
     /// Lets the cache know when the first of those who wait for an answer has waited long enough.
     pub(super) fn schedule_answers(
         self: &Arc<Self>,
         state: &mut TrackState,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
     ) {
         if self.info.get().is_some() || state.abort.is_some() || state.end.is_some() {
             state.answer_due = None;
@@ -125,7 +129,7 @@ impl TrackShared {
         }
         if self.account.schedule_answers(old, next.map(|at| (at, self.member()))) {
             // It may not have been told the time for long, nor of this deadline.
-            woken.push(self.account.cache().minder());
+            wakes.push(self.account.cache().timekeeper());
         }
     }
 
@@ -134,14 +138,14 @@ impl TrackShared {
         self.account.stamp(&self.member()) + self.account.limits().answer_time
     }
 
-    fn tidy(self: &Arc<Self>, state: &mut TrackState, dead: &mut Evictions) {
+    fn sweep_groups(self: &Arc<Self>, state: &mut TrackState, evictions: &mut Evictions) {
         let max_age = self.info.get().map(|info| info.max_age);
         let rules = RetentionRules {
             max_age: max_age.unwrap_or(self.account.limits().max_age),
             timescale: self.timescale(),
             is_live: !state.is_over(),
         };
-        let next = state.shelf.sweep(&rules, &self.account, dead);
+        let next = state.cached.sweep(&rules, &self.account, evictions);
         // One that is too early is as good and spares the index.
         if next.is_some_and(|next| state.deadline.is_none_or(|deadline| next < deadline)) {
             let entry = next.map(|at| (at, self.member()));
@@ -162,7 +166,7 @@ impl CacheMember for TrackShared {
 
     fn restamp(&self, before: Instant, now: Instant) {
         let mut state = lock(&self.state);
-        for group in state.shelf.all() {
+        for group in state.cached.all() {
             group.restamp(before, now);
         }
         // An entry that is too early in the cache is as good.
@@ -170,17 +174,17 @@ impl CacheMember for TrackShared {
         if state.answer_due == Some(before + time) {
             state.answer_due = Some(now + time);
         }
-        state.fetches.put_off(before + time, now + time);
+        state.fetches.postpone(before + time, now + time);
     }
 
     fn expire(self: Arc<Self>) {
         let now = self.account.cache().now();
-        self.change(&mut DeferredWakes::default(), |state, woken| {
+        self.change(&mut DeferredWakes::default(), |state, wakes| {
             state.deadline = state.deadline.filter(|at| *at > now);
             state.answer_deadline = state.answer_deadline.filter(|at| *at > now);
-            state.fetches.give_up(now, woken);
+            state.fetches.expire(now, wakes);
             if state.answer_due.is_some_and(|due| due <= now) {
-                state.stop(Error::Timeout, woken);
+                state.stop(Error::Timeout, wakes);
             }
         });
     }
@@ -206,17 +210,17 @@ impl fmt::Debug for TrackShared {
 
 impl TrackState {
     /// Rests that nobody can be asked for are lost.
-    pub(super) fn settle_rests(&mut self) {
-        if self.sources.is_empty() || self.abort.is_some() {
-            self.rests.lose();
-        } else if !self.sources.any_unmet() {
-            self.rests.lose_tried();
+    pub(super) fn settle_partials(&mut self) {
+        if self.upstreams.is_empty() || self.abort.is_some() {
+            self.partials.abandon();
+        } else if !self.upstreams.any_unconfirmed() {
+            self.partials.abandon_failed();
         }
     }
 
     /// Whether it ended cleanly and all groups up to the end came or can come no more.
     pub(super) fn is_finished(&self) -> bool {
-        self.end.is_some_and(|end| self.shelf.edge() >= end || self.producers == 0)
+        self.end.is_some_and(|end| self.cached.next_sequence() >= end || self.producers == 0)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -230,7 +234,7 @@ impl TrackState {
 
     /// What is told to readers who have all there is, of groups below `limit`.
     pub(super) fn no_more(&self, limit: u64) -> Poll<Result<()>> {
-        if self.shelf.edge() >= limit || self.is_finished() {
+        if self.cached.next_sequence() >= limit || self.is_finished() {
             return Poll::Ready(Ok(()));
         }
         match &self.abort {
@@ -240,26 +244,26 @@ impl TrackState {
     }
 
     /// A reader goes away. A source may be of use to nobody then, although what all want is the same.
-    pub(super) fn leave(&mut self, key: u64, woken: &mut DeferredWakes) {
-        self.demand.remove(key, self.shelf.edge(), woken);
-        let Self { demand, sources, fetches, .. } = self;
-        if !demand.is_asked() {
-            fetches.handlers.take(woken);
-        } else if !sources.routes().all(|route| demand.suits_some(route)) {
-            demand.look_again(woken);
+    pub(super) fn leave(&mut self, key: u64, wakes: &mut DeferredWakes) {
+        self.demand.remove(key, self.cached.next_sequence(), wakes);
+        let Self { demand, upstreams, fetches, .. } = self;
+        if !demand.has_readers() {
+            fetches.handler_waiters.take(wakes);
+        } else if !upstreams.routes().all(|route| demand.allows_any(route)) {
+            demand.notify_producers(wakes);
         }
     }
 
-    pub(super) fn stop(&mut self, error: Error, woken: &mut DeferredWakes) {
+    pub(super) fn stop(&mut self, error: Error, wakes: &mut DeferredWakes) {
         if !self.is_over() {
             self.abort = Some(error);
-            self.readers.take(woken);
-            self.followers.take(woken);
-            self.demand.suppliers.take(woken);
-            self.fetches.handlers.take(woken);
+            self.group_waiters.take(wakes);
+            self.status_waiters.take(wakes);
+            self.demand.producer_waiters.take(wakes);
+            self.fetches.handler_waiters.take(wakes);
             let error = self.abort.as_ref().unwrap_or(&Error::Internal);
-            self.fetches.refuse_all(error, woken);
-            self.rests.lose();
+            self.fetches.refuse_all(error, wakes);
+            self.partials.abandon();
         }
     }
 }
@@ -277,7 +281,7 @@ pub(super) fn follow<T>(
     let mut state = lock(&shared.state);
     let answer = ask(&state);
     if answer.is_pending() {
-        _displaced = waker.and_then(|waker| state.followers.register(slot, waker));
+        _displaced = waker.and_then(|waker| state.status_waiters.register(slot, waker));
     }
     answer
 }
@@ -292,29 +296,29 @@ pub(super) fn closed(state: &TrackState) -> Poll<Result<()>> {
 
 impl TrackShared {
     /// Lets it come from a source that was asked before and brought nothing yet. `false` if there is none.
-    pub(crate) fn prefer(&self, supplier: u64, route: &Route) -> bool {
-        lock(&self.state).sources.prefer(supplier, route)
+    pub(crate) fn select_again(&self, upstream: u64, route: &Route) -> bool {
+        lock(&self.state).upstreams.select_again(upstream, route)
     }
 
     /// The supplier of the newest source.
-    pub(crate) fn supplier(&self) -> Option<u64> {
-        lock(&self.state).sources.supplier()
+    pub(crate) fn upstream_id(&self) -> Option<u64> {
+        lock(&self.state).upstreams.upstream_id()
     }
 
     /// Whether there is something to ask another source for.
     pub(crate) fn is_running(&self) -> bool {
         let state = lock(&self.state);
-        state.is_alive() && state.end.is_none() && state.demand.is_asked()
+        state.is_alive() && state.end.is_none() && state.demand.has_readers()
     }
 
     /// Whether all who read it may be given what comes by this route.
-    pub(crate) fn suits_all(&self, route: &Route) -> bool {
-        lock(&self.state).demand.suits_all(route)
+    pub(crate) fn allows_all(&self, route: &Route) -> bool {
+        lock(&self.state).demand.allows_all(route)
     }
 
     /// Whether anybody who reads it may.
-    pub(crate) fn suits_some(&self, route: &Route) -> bool {
-        lock(&self.state).demand.suits_some(route)
+    pub(crate) fn allows_any(&self, route: &Route) -> bool {
+        lock(&self.state).demand.allows_any(route)
     }
 
     /// Whether [`WeakTrack::subscribe`] would succeed.
@@ -324,9 +328,9 @@ impl TrackShared {
 }
 
 census! { TrackState {
-    counts: producers, deadline, answer_due, answer_deadline, readers, followers;
-    within: shelf, demand, fetches, rests, sources;
-    plain: end, abort, start, standing;
+    counts: producers, deadline, answer_due, answer_deadline, group_waiters, status_waiters;
+    within: cached, demand, fetches, partials, upstreams;
+    plain: end, abort, start, status;
 } }
 
 census! { each TrackShared { within: state; plain: name, info, account, occupancy; } }

@@ -24,9 +24,9 @@ impl WeakTrack {
         horizon: Option<Horizon>,
     ) -> Option<TrackConsumer> {
         let shared = self.0.upgrade()?;
-        let mut woken = DeferredWakes::default();
-        let consumer = TrackConsumer::new(shared.clone(), want, horizon, &mut woken);
-        woken.wake();
+        let mut wakes = DeferredWakes::default();
+        let consumer = TrackConsumer::new(shared.clone(), want, horizon, &mut wakes);
+        wakes.wake();
         // Asked last: from now on the producers see a reader.
         shared.is_alive().then_some(consumer)
     }

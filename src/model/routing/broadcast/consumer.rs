@@ -15,55 +15,55 @@ use crate::{Error, Path, Subscription};
 
 /// Reads tracks.
 pub struct BroadcastConsumer {
-    pub(super) seat: Waiter,
+    pub(super) waiter: Waiter,
     /// Whether it is one of the readers that are counted.
-    reads: bool,
+    is_counted: bool,
     /// What keeps the path that it was asked for by.
-    stay: Option<KeepAlive>,
+    keep_alive: Option<KeepAlive>,
 }
 
 impl BroadcastConsumer {
     pub(super) fn of(shared: &Arc<BroadcastShared>) -> Self {
         shared.readers.fetch_add(1, Ordering::Relaxed);
-        Self { seat: Waiter::closing(shared), reads: true, stay: None }
+        Self { waiter: Waiter::for_end(shared), is_counted: true, keep_alive: None }
     }
 
     /// One that knows of the broadcast, and is no reason to keep it.
-    pub(crate) fn knows(&self) -> Self {
-        Self { seat: Waiter::closing(&self.seat.shared), reads: false, stay: None }
+    pub(crate) fn uncounted(&self) -> Self {
+        Self { waiter: Waiter::for_end(&self.waiter.shared), is_counted: false, keep_alive: None }
     }
 
     /// One that came by a path that it was asked for by, and keeps that.
-    pub(crate) fn with_stay(mut self, stay: Option<KeepAlive>) -> Self {
-        self.stay = stay;
+    pub(crate) fn with_keep_alive(mut self, keep_alive: Option<KeepAlive>) -> Self {
+        self.keep_alive = keep_alive;
         self
     }
 
-    pub(crate) fn stay(&self) -> Option<&KeepAlive> {
-        self.stay.as_ref()
+    pub(crate) fn keep_alive(&self) -> Option<&KeepAlive> {
+        self.keep_alive.as_ref()
     }
 
     /// By which route it comes.
     ///
     /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
     pub(crate) fn open_route(&self) -> Result<Route> {
-        let state = self.seat.shared.lock();
+        let state = self.waiter.shared.lock();
         state.open().map(|()| state.route.clone())
     }
 
     /// By which route it comes.
     pub(crate) fn route(&self) -> Route {
-        self.seat.shared.lock().route.clone()
+        self.waiter.shared.lock().route.clone()
     }
 
     /// The whole path in the origin that it was made in, roots included; empty if there is none.
     pub fn path(&self) -> &Path {
-        &self.seat.shared.path
+        &self.waiter.shared.path
     }
 
     /// As [`BroadcastProducer::stats`].
     pub fn stats(&self) -> TrackStats {
-        self.seat.shared.lock().stats()
+        self.waiter.shared.lock().stats()
     }
 
     /// Subscribes to a track: one that lives, or else one that a [`BroadcastDynamic`] is asked for,
@@ -74,7 +74,8 @@ impl BroadcastConsumer {
     /// numbers above [`Group::MAX`](crate::Group::MAX).
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
         want.check()?;
-        self.find_track(name, Some(want), None).map(|track| track.with_stay(self.stay()))
+        self.find_track(name, Some(want), None)
+            .map(|track| track.with_keep_alive(self.keep_alive()))
     }
 
     fn find_track(
@@ -83,43 +84,43 @@ impl BroadcastConsumer {
         want: Option<Subscription>,
         horizon: Option<Horizon>,
     ) -> Result<TrackConsumer> {
-        let shared = &self.seat.shared;
+        let shared = &self.waiter.shared;
         shared.cache.limits().check_track(name)?;
         loop {
-            let (mut debris, mut woken) = (DeferredDrops::default(), DeferredWakes::default());
+            let (mut deferred, mut wakes) = (DeferredDrops::default(), DeferredWakes::default());
             let mut state = shared.lock();
             if let Some(end) = &state.end {
                 return Err(end.clone().err().unwrap_or(Error::NotFound));
             }
-            let Some(track) = state.live(name, &mut debris) else {
-                let desk = match state.desks.is_empty() {
+            let Some(track) = state.live(name, &mut deferred) else {
+                let entry = match state.upstreams.is_empty() {
                     true if state.dynamics == 0 => return Err(Error::NotFound),
                     true => None,
-                    false => Some(state.desks.first_for(horizon).ok_or(Error::Unroutable)?),
+                    false => Some(state.upstreams.first_for(horizon).ok_or(Error::Unroutable)?),
                 };
                 let name: Arc<str> = name.into();
                 let (cache, occupancy) = (shared.cache.clone(), shared.occupancy.clone());
                 let track = TrackProducer::requested(name.clone(), cache, occupancy);
-                let consumer = track.read(want, horizon, &mut woken);
+                let consumer = track.read(want, horizon, &mut wakes);
                 let (weak, account) = (track.downgrade(), track.account().clone());
-                match desk {
-                    Some(desk) => state.ask_first(desk, track, &mut woken),
+                match entry {
+                    Some(entry) => state.request_first(entry, track, &mut wakes),
                     None => {
-                        track.expect_answer(&mut woken);
+                        track.expect_answer(&mut wakes);
                         state.requests.push(track);
-                        state.handlers.take(&mut woken);
+                        state.handler_waiters.take(&mut wakes);
                     }
                 }
-                state.enter(name, weak, account, &mut debris);
+                state.enter(name, weak, account, &mut deferred);
                 drop(state);
-                woken.wake();
+                wakes.wake();
                 return Ok(consumer);
             };
             let withdrawn = state.withdrawn;
             drop(state);
             if let Some(consumer) = shared.join(&track, withdrawn, want.clone(), horizon) {
                 if let (Some(horizon), Some(track)) = (horizon, track.upgrade()) {
-                    self.turn_away(&track, horizon)?;
+                    self.avoid_peer(&track, horizon)?;
                 }
                 return Ok(consumer);
             }
@@ -132,50 +133,50 @@ impl BroadcastConsumer {
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        self.seat.closed(waker)
+        self.waiter.closed(waker)
     }
 
     /// Whether it ended, in whatever way.
     pub fn is_closed(&self) -> bool {
-        self.seat.shared.lock().end.is_some()
+        self.waiter.shared.lock().end.is_some()
     }
 
     /// Whether both read the same broadcast.
     pub fn is_clone(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.seat.shared, &other.seat.shared)
+        Arc::ptr_eq(&self.waiter.shared, &other.waiter.shared)
     }
 
     /// Remembers a place where it is announced, which `announce` makes, until the end.
     ///
     /// Errors: those of `announce`; after the end, its error, [`Error::Closed`] for a clean one.
-    pub(crate) fn settle(
+    pub(crate) fn register(
         &self,
         announce: impl FnOnce(&Route) -> Result<Registration>,
     ) -> Result<()> {
-        let mut state = self.seat.shared.lock();
+        let mut state = self.waiter.shared.lock();
         state.open()?;
-        let place = announce(&state.route)?;
-        if state.places.len() == state.places.capacity() {
-            state.places.retain(Registration::exists);
+        let registration = announce(&state.route)?;
+        if state.registrations.len() == state.registrations.capacity() {
+            state.registrations.retain(Registration::exists);
         }
-        state.places.push(place);
+        state.registrations.push(registration);
         Ok(())
     }
 }
 
 impl Clone for BroadcastConsumer {
     fn clone(&self) -> Self {
-        Self::of(&self.seat.shared).with_stay(self.stay.clone())
+        Self::of(&self.waiter.shared).with_keep_alive(self.keep_alive.clone())
     }
 }
 
 impl Drop for BroadcastConsumer {
     fn drop(&mut self) {
-        let shared = &self.seat.shared;
-        if self.reads && shared.readers.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut woken = DeferredWakes::default();
-            shared.lock().vacancy.take(&mut woken);
-            woken.wake();
+        let shared = &self.waiter.shared;
+        if self.is_counted && shared.readers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut wakes = DeferredWakes::default();
+            shared.lock().vacancy_waiters.take(&mut wakes);
+            wakes.wake();
         }
     }
 }
@@ -189,7 +190,7 @@ impl fmt::Debug for BroadcastConsumer {
 #[cfg(any(test, feature = "sim"))]
 impl crate::census::Counted for BroadcastConsumer {
     fn count(&self, name: &'static str, census: &mut crate::census::Census) {
-        self.seat.shared.count(name, census);
+        self.waiter.shared.count(name, census);
     }
 }
 
@@ -205,23 +206,28 @@ impl BroadcastConsumer {
         want: Option<Subscription>,
         horizon: Horizon,
     ) -> Result<TrackConsumer> {
-        self.find_track(name, want, Some(horizon)).map(|track| track.with_stay(self.stay()))
+        self.find_track(name, want, Some(horizon))
+            .map(|track| track.with_keep_alive(self.keep_alive()))
     }
 
     /// Sees to it that a track does not come from a peer that begins to read it.
-    pub(crate) fn turn_away(&self, track: &Arc<TrackShared>, horizon: Horizon) -> Result<()> {
-        self.seat.shared.change(&Error::Unroutable, |state, _, woken| {
-            let desks = &mut state.desks;
-            let current = desks.current(track);
-            if desks.is_empty() || current.is_some_and(|desk| horizon.shows(&desk.route)) {
+    pub(crate) fn avoid_peer(&self, track: &Arc<TrackShared>, horizon: Horizon) -> Result<()> {
+        self.waiter.shared.change(&Error::Unroutable, |state, _, wakes| {
+            let upstreams = &mut state.upstreams;
+            let current = upstreams.current(track);
+            if upstreams.is_empty() || current.is_some_and(|entry| horizon.shows(&entry.route)) {
                 return Ok(());
             }
-            let mut shown = desks.best_first().filter(|desk| horizon.shows(&desk.route));
-            let for_all = shown.clone().find(|desk| track.suits_all(&desk.route));
-            let desk = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?;
-            let (desk, track) = (desk.id, track.supply(desk.id, &desk.route, woken));
+            let mut shown = upstreams.best_first().filter(|entry| horizon.shows(&entry.route));
+            let for_all = shown.clone().find(|entry| track.allows_all(&entry.route));
+            let entry = for_all.or_else(|| shown.next()).ok_or(Error::Unroutable)?;
+            let (entry, track) = (entry.id, track.add_upstream(entry.id, &entry.route, wakes));
             drop(shown);
-            desks.ask(desk, UpstreamRequest { track, tried: FailedUpstreams::new() }, woken);
+            upstreams.request(
+                entry,
+                UpstreamRequest { track, failed: FailedUpstreams::new() },
+                wakes,
+            );
             Ok(())
         })
     }

@@ -12,15 +12,15 @@ use crate::{Error, Subscription, TrackInfo};
 ///
 /// When the last clone is dropped, requests that still wait are refused with [`Error::NotFound`].
 pub struct BroadcastDynamic {
-    writer: ProducerGuard,
+    guard: ProducerGuard,
     requests: Waiter,
 }
 
 impl BroadcastDynamic {
-    pub(super) fn new(writer: ProducerGuard) -> Self {
-        writer.0.lock().dynamics += 1;
-        let requests = Waiter::new(&writer.0, |state| &mut state.handlers);
-        Self { writer, requests }
+    pub(super) fn new(guard: ProducerGuard) -> Self {
+        guard.0.lock().dynamics += 1;
+        let requests = Waiter::new(&guard.0, |state| &mut state.handler_waiters);
+        Self { guard, requests }
     }
 
     wait! {
@@ -34,17 +34,17 @@ impl BroadcastDynamic {
     }
 
     fn next_request(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackRequest>> {
-        let mut debris = DeferredDrops::default();
+        let mut deferred = DeferredDrops::default();
         self.requests.wait(waker, |state| {
             if let Err(error) = state.open() {
                 return Some(Err(error));
             }
             loop {
                 let track = state.requests.pop()?;
-                if track.is_asked() {
+                if track.has_readers() {
                     return Some(Ok(TrackRequest { track }));
                 }
-                state.forget(track, &mut debris);
+                state.forget(track, &mut deferred);
             }
         })
     }
@@ -52,20 +52,20 @@ impl BroadcastDynamic {
 
 impl Clone for BroadcastDynamic {
     fn clone(&self) -> Self {
-        Self::new(self.writer.clone())
+        Self::new(self.guard.clone())
     }
 }
 
 impl Drop for BroadcastDynamic {
     fn drop(&mut self) {
-        let mut debris = DeferredDrops::default();
-        let mut state = self.writer.0.lock();
+        let mut deferred = DeferredDrops::default();
+        let mut state = self.guard.0.lock();
         state.dynamics -= 1;
         if state.dynamics == 0 {
-            state.withdraw(|_| false, &mut debris);
+            state.withdraw(|_| false, &mut deferred);
         }
         drop(state);
-        debris.refuse(&Error::NotFound);
+        deferred.refuse(&Error::NotFound);
     }
 }
 
@@ -92,7 +92,7 @@ impl TrackRequest {
     }
 
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
-        self.track.unasked(waker)
+        self.track.poll_unread(waker)
     }
 
     /// As [`TrackProducer::dynamic`], for who wants to answer for groups from the beginning on.
@@ -103,7 +103,7 @@ impl TrackRequest {
     /// Begins the track. All who asked read it.
     pub fn accept(mut self, info: TrackInfo) -> Result<TrackProducer> {
         self.track.accept(info)?;
-        self.track.begin_at(0);
+        self.track.set_start(0);
         Ok(self.track)
     }
 

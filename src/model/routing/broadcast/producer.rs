@@ -18,8 +18,8 @@ use crate::{Error, Path};
 /// Tracks live as long as their own producers: neither the end of the broadcast nor its drop ends
 /// them.
 pub struct BroadcastProducer {
-    writer: ProducerGuard,
-    closing: Waiter,
+    guard: ProducerGuard,
+    end_waiter: Waiter,
     occupancy: OccupancySlots,
 }
 
@@ -36,13 +36,13 @@ impl BroadcastProducer {
         })))
     }
 
-    fn of(writer: ProducerGuard) -> Self {
-        let closing = Waiter::closing(&writer.0);
-        Self { writer, closing, occupancy: OccupancySlots::default() }
+    fn of(guard: ProducerGuard) -> Self {
+        let end_waiter = Waiter::for_end(&guard.0);
+        Self { guard, end_waiter, occupancy: OccupancySlots::default() }
     }
 
     pub(super) fn shared(&self) -> &Arc<BroadcastShared> {
-        &self.writer.0
+        &self.guard.0
     }
 
     /// The whole path in the origin that it was made in, roots included; empty if there is none.
@@ -58,10 +58,10 @@ impl BroadcastProducer {
     pub fn create_track(&mut self, track: impl Into<Track>) -> Result<TrackProducer> {
         let track = track.into();
         self.shared().cache.limits().check_track(&track.name)?;
-        let mut debris = DeferredDrops::default();
+        let mut deferred = DeferredDrops::default();
         let mut state = self.shared().lock();
         state.open()?;
-        if state.live(&track.name, &mut debris).is_some() {
+        if state.live(&track.name, &mut deferred).is_some() {
             let request = state.requests.take(&track.name).ok_or(Error::Duplicate);
             drop(state);
             return TrackRequest { track: request? }.accept(track.info);
@@ -70,7 +70,7 @@ impl BroadcastProducer {
         let BroadcastShared { cache, occupancy, .. } = &**self.shared();
         let producer = TrackProducer::new(track, cache.clone(), occupancy.clone());
         let (weak, account) = (producer.downgrade(), producer.account().clone());
-        state.enter(name, weak, account, &mut debris);
+        state.enter(name, weak, account, &mut deferred);
         Ok(producer)
     }
 
@@ -95,7 +95,7 @@ impl BroadcastProducer {
     /// A handle that answers for tracks that nobody made. While there is one, unknown tracks can be
     /// subscribed.
     pub fn dynamic(&self) -> BroadcastDynamic {
-        BroadcastDynamic::new(self.writer.clone())
+        BroadcastDynamic::new(self.guard.clone())
     }
 
     /// A reader of the broadcast.
@@ -123,7 +123,7 @@ impl BroadcastProducer {
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        self.closing.closed(waker)
+        self.end_waiter.closed(waker)
     }
 
     wait! {
@@ -134,7 +134,7 @@ impl BroadcastProducer {
     }
 
     fn wait_used(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        let shared = &self.writer.0;
+        let shared = &self.guard.0;
         let used = shared.occupancy.wait(&mut self.occupancy, waker, true);
         // Looked at last: a later end takes the waker.
         shared.lock().open()?;
@@ -148,7 +148,7 @@ impl BroadcastProducer {
     }
 
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
-        self.writer.0.occupancy.wait(&mut self.occupancy, waker, false)
+        self.guard.0.occupancy.wait(&mut self.occupancy, waker, false)
     }
 
     /// Whether both publish the same broadcast.
@@ -159,13 +159,13 @@ impl BroadcastProducer {
 
 impl Drop for BroadcastProducer {
     fn drop(&mut self) {
-        self.writer.0.occupancy.free(&mut self.occupancy);
+        self.guard.0.occupancy.free(&mut self.occupancy);
     }
 }
 
 impl Clone for BroadcastProducer {
     fn clone(&self) -> Self {
-        Self::of(self.writer.clone())
+        Self::of(self.guard.clone())
     }
 }
 

@@ -44,17 +44,17 @@ pub(super) struct BroadcastState {
     pub(super) producers: usize,
     pub(super) dynamics: usize,
     /// The sessions that bring it.
-    pub(super) desks: Upstreams,
+    pub(super) upstreams: Upstreams,
     pub(super) end: Option<Result<()>>,
     /// Where it is announced.
-    pub(super) places: Vec<Registration>,
+    pub(super) registrations: Vec<Registration>,
     pub(super) route: Route,
     /// Who waits for the end.
-    pub(super) closing: Wakers,
+    pub(super) close_waiters: Wakers,
     /// Who waits for requests.
-    pub(super) handlers: Wakers,
+    pub(super) handler_waiters: Wakers,
     /// Who waits for the last reader to go.
-    pub(super) vacancy: Wakers,
+    pub(super) vacancy_waiters: Wakers,
 }
 
 /// Tracks that were asked for, the oldest first, each found by its name.
@@ -109,9 +109,9 @@ impl BroadcastState {
     }
 
     /// The track of this name, if it lives.
-    pub(super) fn live(&self, name: &str, debris: &mut DeferredDrops) -> Option<WeakTrack> {
+    pub(super) fn live(&self, name: &str, deferred: &mut DeferredDrops) -> Option<WeakTrack> {
         let track = self.tracks.get(name)?;
-        is_alive(track, debris).then(|| track.clone())
+        is_alive(track, deferred).then(|| track.clone())
     }
 
     /// Enters a track. Sweeps dead ones and vain requests, so that there are never more than twice as
@@ -121,14 +121,14 @@ impl BroadcastState {
         name: Arc<str>,
         track: WeakTrack,
         account: Arc<Account>,
-        debris: &mut DeferredDrops,
+        deferred: &mut DeferredDrops,
     ) {
         if self.tracks.len() >= self.sweep_at {
-            self.withdraw(TrackProducer::is_asked, debris);
-            for track in self.desks.withdraw() {
-                self.forget_vain(track, debris);
+            self.withdraw(TrackProducer::has_readers, deferred);
+            for track in self.upstreams.withdraw() {
+                self.forget_unwanted(track, deferred);
             }
-            self.tracks.retain(|_, track| is_alive(track, debris));
+            self.tracks.retain(|_, track| is_alive(track, deferred));
             self.sweep_at = 2 * self.tracks.len().max(8);
             self.settle_accounts();
         }
@@ -152,40 +152,40 @@ impl BroadcastState {
     pub(super) fn withdraw(
         &mut self,
         keep: impl Fn(&TrackProducer) -> bool,
-        debris: &mut DeferredDrops,
+        deferred: &mut DeferredDrops,
     ) {
         for request in mem::take(&mut self.requests).by_turn.into_values() {
             if keep(&request) {
                 self.requests.push(request);
             } else {
-                self.forget(request, debris);
+                self.forget(request, deferred);
             }
         }
     }
 
     /// Lets go of a source that nobody wants any more, and of its track if there is no other.
-    pub(super) fn forget_vain(&mut self, track: TrackProducer, debris: &mut DeferredDrops) {
-        if track.is_only_source() {
-            self.forget(track, debris);
+    pub(super) fn forget_unwanted(&mut self, track: TrackProducer, deferred: &mut DeferredDrops) {
+        if track.is_only_upstream() {
+            self.forget(track, deferred);
         } else {
-            debris.spare.push(track);
+            deferred.spare.push(track);
         }
     }
 
-    pub(super) fn forget(&mut self, request: TrackProducer, debris: &mut DeferredDrops) {
+    pub(super) fn forget(&mut self, request: TrackProducer, deferred: &mut DeferredDrops) {
         // One that was given up may have a successor by this name.
         if self.tracks.get(request.name()).is_some_and(|track| track.is_of(request.shared())) {
             self.tracks.remove(request.name());
         }
         self.withdrawn += 1;
-        debris.requests.push(request);
+        deferred.requests.push(request);
     }
 }
 
-fn is_alive(track: &WeakTrack, debris: &mut DeferredDrops) -> bool {
+fn is_alive(track: &WeakTrack, deferred: &mut DeferredDrops) -> bool {
     track.upgrade().is_some_and(|track| {
         let alive = track.is_alive();
-        debris.tracks.push(track);
+        deferred.tracks.push(track);
         alive
     })
 }
@@ -230,24 +230,24 @@ impl BroadcastShared {
         end: Result<()>,
         may: impl FnOnce(&mut BroadcastState) -> bool,
     ) -> Result<()> {
-        let (mut debris, mut woken) = (DeferredDrops::default(), DeferredWakes::default());
+        let (mut deferred, mut wakes) = (DeferredDrops::default(), DeferredWakes::default());
         let mut state = self.lock();
         state.open()?;
         if !may(&mut state) {
             return Err(Error::Cancelled);
         }
         state.end = Some(end.clone());
-        let places = mem::take(&mut state.places);
-        state.withdraw(|_| false, &mut debris);
-        let BroadcastState { closing, handlers, vacancy, .. } = &mut *state;
-        for waiting in [closing, handlers, vacancy] {
-            waiting.take(&mut woken);
+        let registrations = mem::take(&mut state.registrations);
+        state.withdraw(|_| false, &mut deferred);
+        let BroadcastState { close_waiters, handler_waiters, vacancy_waiters, .. } = &mut *state;
+        for waiting in [close_waiters, handler_waiters, vacancy_waiters] {
+            waiting.take(&mut wakes);
         }
-        self.occupancy.end(&mut woken);
+        self.occupancy.end(&mut wakes);
         drop(state);
-        places.iter().for_each(Registration::leave);
-        debris.refuse(&end.err().unwrap_or(Error::NotFound));
-        woken.wake();
+        registrations.iter().for_each(Registration::leave);
+        deferred.refuse(&end.err().unwrap_or(Error::NotFound));
+        wakes.wake();
         Ok(())
     }
 }
@@ -268,8 +268,8 @@ impl Waiter {
     }
 
     /// To be woken at the end only.
-    pub(super) fn closing(shared: &Arc<BroadcastShared>) -> Self {
-        Self::new(shared, |state| &mut state.closing)
+    pub(super) fn for_end(shared: &Arc<BroadcastShared>) -> Self {
+        Self::new(shared, |state| &mut state.close_waiters)
     }
 
     /// What `ready` gives, or else leaves the waker.
@@ -330,8 +330,8 @@ impl Drop for ProducerGuard {
 }
 
 census! { BroadcastState {
-    counts: accounts, producers, dynamics, places, closing, handlers, vacancy;
-    within: tracks, requests, desks;
+    counts: accounts, producers, dynamics, registrations, close_waiters, handler_waiters, vacancy_waiters;
+    within: tracks, requests, upstreams;
     plain: counted, sweep_at, withdrawn, end, route;
 } }
 

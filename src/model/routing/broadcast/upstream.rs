@@ -16,7 +16,7 @@ use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
 
 impl BroadcastProducer {
     /// Makes it one that comes through sessions, of which this is the first.
-    pub(crate) fn supply(&self, route: Route) -> Upstream {
+    pub(crate) fn add_upstream(&self, route: Route) -> Upstream {
         let shared = self.shared();
         Upstream::new(shared, &mut shared.lock(), route)
     }
@@ -25,43 +25,48 @@ impl BroadcastProducer {
 impl BroadcastConsumer {
     /// Another session has the same content: it supplies this broadcast too, unless that has ended or
     /// belongs elsewhere.
-    pub(crate) fn join(&self, path: &Path, cache: &Arc<Cache>, route: &Route) -> Option<Upstream> {
-        let shared = &self.seat.shared;
+    pub(crate) fn join_upstream(
+        &self,
+        path: &Path,
+        cache: &Arc<Cache>,
+        route: &Route,
+    ) -> Option<Upstream> {
+        let shared = &self.waiter.shared;
         let here = shared.path == *path && Arc::ptr_eq(&shared.cache, cache);
         let mut state = shared.lock();
-        let live = here && state.end.is_none() && !state.desks.is_empty();
+        let live = here && state.end.is_none() && !state.upstreams.is_empty();
         live.then(|| Upstream::new(shared, &mut state, route.clone()))
     }
 }
 
 /// One session's part in a broadcast. Dropped it leaves with [`Error::Dropped`].
 pub(crate) struct Upstream {
-    writer: ProducerGuard,
-    desk: u64,
+    guard: ProducerGuard,
+    entry: u64,
     route: Route,
-    place: Option<Registration>,
+    registration: Option<Registration>,
     slot: WaitSlot,
-    vacancy: WaitSlot,
+    vacancy_waiters: WaitSlot,
 }
 
 impl Upstream {
     fn new(shared: &Arc<BroadcastShared>, state: &mut BroadcastState, route: Route) -> Self {
         state.producers += 1;
-        let desk = state.desks.open(route.clone());
-        let writer = ProducerGuard(shared.clone());
-        let (slot, vacancy) = Default::default();
-        Self { writer, desk, route, place: None, slot, vacancy }
+        let entry = state.upstreams.open(route.clone());
+        let guard = ProducerGuard(shared.clone());
+        let (slot, vacancy_waiters) = Default::default();
+        Self { guard, entry, route, registration: None, slot, vacancy_waiters }
     }
 
     /// It stands in the table now: tracks that run come this way if it is the best.
-    pub(crate) fn settle(&mut self, place: Registration) {
-        self.place = Some(place);
-        self.writer.0.change(&Error::Dropped, BroadcastState::steer);
+    pub(crate) fn register(&mut self, registration: Registration) {
+        self.registration = Some(registration);
+        self.guard.0.change(&Error::Dropped, BroadcastState::select_upstreams);
     }
 
     /// Where it stands in the table.
-    pub(crate) fn place(&self) -> Option<&Registration> {
-        self.place.as_ref()
+    pub(crate) fn registration(&self) -> Option<&Registration> {
+        self.registration.as_ref()
     }
 
     /// Whether the peer says with an end and a beginning in one breath that it has the same by `route`, where
@@ -77,14 +82,14 @@ impl Upstream {
         }
         if self.route != *route {
             self.route = route.clone();
-            self.writer.0.change(&Error::Dropped, |state, debris, woken| {
-                if let Some(desk) = state.desks.take(self.desk) {
-                    state.desks.insert(UpstreamEntry { route: route.clone(), ..desk });
-                    state.steer(debris, woken);
+            self.guard.0.change(&Error::Dropped, |state, deferred, wakes| {
+                if let Some(entry) = state.upstreams.take(self.entry) {
+                    state.upstreams.insert(UpstreamEntry { route: route.clone(), ..entry });
+                    state.select_upstreams(deferred, wakes);
                 }
             });
-            if let Some(place) = &self.place {
-                place.reroute(route.clone());
+            if let Some(registration) = &self.registration {
+                registration.reroute(route.clone());
             }
         }
         true
@@ -99,22 +104,22 @@ impl Upstream {
     /// The next track that is to be brought.
     pub(crate) fn poll_request(&mut self, waker: &Waker) -> Poll<UpstreamTrack> {
         let waker = waker.clone();
-        let mut debris = DeferredDrops::default();
+        let mut deferred = DeferredDrops::default();
         // Declared before the guard: dropped after the unlock.
         let _displaced;
-        let mut state = self.writer.0.lock();
-        while let Some(desk) = state.desks.find(self.desk) {
-            let Some(UpstreamRequest { track, tried }) = desk.requests.pop_front() else {
-                _displaced = desk.handler.register(&mut self.slot, waker);
+        let mut state = self.guard.0.lock();
+        while let Some(entry) = state.upstreams.find(self.entry) {
+            let Some(UpstreamRequest { track, failed }) = entry.requests.pop_front() else {
+                _displaced = entry.request_waiter.register(&mut self.slot, waker);
                 break;
             };
-            if track.is_asked() {
-                let broadcast = Arc::downgrade(&self.writer.0);
+            if track.has_readers() {
+                let broadcast = Arc::downgrade(&self.guard.0);
                 let from = track.latest().map(|latest| latest + 1);
-                let (desk, known) = (self.desk, track.info().cloned());
-                return Poll::Ready(UpstreamTrack { track, desk, tried, broadcast, from, known });
+                let (entry, known) = (self.entry, track.info().cloned());
+                return Poll::Ready(UpstreamTrack { track, entry, failed, broadcast, from, known });
             }
-            state.forget_vain(track, &mut debris);
+            state.forget_unwanted(track, &mut deferred);
         }
         Poll::Pending
     }
@@ -124,11 +129,11 @@ impl Upstream {
     pub(crate) fn is_vacant(&mut self, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut displaced = None;
-        let slot = &mut self.vacancy;
-        let ended = self.writer.0.end_if(Err(Error::Unroutable), |state| {
-            displaced = state.vacancy.register(slot, waker);
-            let is_vacant = self.writer.0.readers.load(Ordering::Relaxed) == 0;
-            is_vacant && !self.writer.0.occupancy.has_live()
+        let slot = &mut self.vacancy_waiters;
+        let ended = self.guard.0.end_if(Err(Error::Unroutable), |state| {
+            displaced = state.vacancy_waiters.register(slot, waker);
+            let is_vacant = self.guard.0.readers.load(Ordering::Relaxed) == 0;
+            is_vacant && !self.guard.0.occupancy.has_live()
         });
         ended.is_ok()
     }
@@ -140,26 +145,27 @@ impl Upstream {
     }
 
     fn end(&mut self, end: Result<()>) {
-        let Self { writer, desk, place, slot, vacancy, .. } = self;
+        let Self { guard, entry, registration, slot, vacancy_waiters, .. } = self;
         let error = end.clone().err().unwrap_or(Error::NotFound);
         let was_withdrawn = end.is_ok();
-        let left = writer.0.change(&error, |state, debris, woken| {
-            let mut desk = state.desks.take(*desk)?;
-            for mut request in desk.requests {
-                request.tried.push(desk.id);
-                state.pass_on(request, debris, woken);
+        let left = guard.0.change(&error, |state, deferred, wakes| {
+            let mut entry = state.upstreams.take(*entry)?;
+            for mut request in entry.requests {
+                request.failed.push(entry.id);
+                state.request_elsewhere(request, deferred, wakes);
             }
-            state.steer(debris, woken);
-            let wakers = (desk.handler.free(slot), state.vacancy.free(vacancy));
-            Some((state.desks.is_empty(), wakers))
+            state.select_upstreams(deferred, wakes);
+            let wakers =
+                (entry.request_waiter.free(slot), state.vacancy_waiters.free(vacancy_waiters));
+            Some((state.upstreams.is_empty(), wakers))
         });
         if let Some((true, _)) = left {
             // It may have ended before, which stands.
-            let _ = writer.0.end(end);
+            let _ = guard.0.end(end);
         }
-        match place.take() {
-            Some(place) if was_withdrawn => place.withdraw(),
-            Some(place) => place.leave(),
+        match registration.take() {
+            Some(registration) if was_withdrawn => registration.withdraw(),
+            Some(registration) => registration.leave(),
             None => {}
         }
     }
@@ -174,15 +180,15 @@ impl Drop for Upstream {
 #[cfg(test)]
 impl Upstream {
     pub(crate) fn consume(&self) -> BroadcastConsumer {
-        BroadcastConsumer::of(&self.writer.0)
+        BroadcastConsumer::of(&self.guard.0)
     }
 }
 
 /// A track that a session brings.
 pub(crate) struct UpstreamTrack {
     track: TrackProducer,
-    desk: u64,
-    tried: FailedUpstreams,
+    entry: u64,
+    failed: FailedUpstreams,
     broadcast: Weak<BroadcastShared>,
     /// If another source was there before: groups below came from it, or may come.
     from: Option<u64>,
@@ -210,8 +216,8 @@ impl UpstreamTrack {
     }
 
     /// Its session has it, and is asked for the rest of groups if it can be.
-    pub(crate) fn meet(&self) {
-        self.track.meet();
+    pub(crate) fn confirm(&self) {
+        self.track.confirm();
     }
 
     /// As [`TrackProducer::poll_interest`].
@@ -247,17 +253,17 @@ impl UpstreamTrack {
 
     /// Says that no group below `start` will come. Those that another source had begun to count are
     /// lost then.
-    pub(crate) fn begin_at(&mut self, start: u64) {
-        self.track.begin_at(start);
+    pub(crate) fn set_start(&mut self, start: u64) {
+        self.track.set_start(start);
         if let Some(from) = self.from.filter(|from| *from < start) {
-            self.track.lose(from..start);
+            self.track.mark_lost(from..start);
         }
     }
 
     /// As [`TrackProducer::create_group`]; [`Error::Cancelled`] if a newer source brings it.
     pub(crate) fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
         let group = self.track.create_group(sequence)?;
-        self.tried.clear();
+        self.failed.clear();
         Ok(group)
     }
 
@@ -265,7 +271,7 @@ impl UpstreamTrack {
     pub(crate) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
         let taken = self.track.ingest(sequence, timestamp, payload);
         if taken {
-            self.tried.clear();
+            self.failed.clear();
         }
         taken
     }
@@ -280,8 +286,8 @@ impl UpstreamTrack {
     }
 
     /// Ends the track for all, unless somebody came meanwhile.
-    pub(crate) fn abort_unasked(&mut self, error: Error) -> bool {
-        self.track.abort_unasked(error)
+    pub(crate) fn abort_if_unread(&mut self, error: Error) -> bool {
+        self.track.abort_if_unread(error)
     }
 
     /// Whether a newer source has taken over: this one is not needed but for the groups that it began.
@@ -291,15 +297,15 @@ impl UpstreamTrack {
 
     /// The session can't bring the track any more. Another one is asked for it, unless one is at it
     /// already; if there is none, the track ends with `error`.
-    pub(crate) fn lose(self, error: Error) {
-        let Self { track, desk, mut tried, broadcast, .. } = self;
-        tried.push(desk);
-        let mut request = UpstreamRequest { track, tried };
+    pub(crate) fn fail(self, error: Error) {
+        let Self { track, entry, mut failed, broadcast, .. } = self;
+        failed.push(entry);
+        let mut request = UpstreamRequest { track, failed };
         match broadcast.upgrade() {
-            Some(broadcast) => broadcast.change(&error, |state, debris, woken| {
-                state.pass_on(request, debris, woken);
+            Some(broadcast) => broadcast.change(&error, |state, deferred, wakes| {
+                state.request_elsewhere(request, deferred, wakes);
             }),
-            None if request.track.is_only_source() => request.track.abort(error),
+            None if request.track.is_only_upstream() => request.track.abort(error),
             None => {}
         }
     }

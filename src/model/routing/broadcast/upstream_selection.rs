@@ -8,65 +8,75 @@ use crate::model::cache::TrackProducer;
 
 impl BroadcastState {
     /// Asks a desk for a track of which nothing is there yet.
-    pub(crate) fn ask_first(
+    pub(crate) fn request_first(
         &mut self,
-        desk: u64,
+        entry: u64,
         mut track: TrackProducer,
-        woken: &mut DeferredWakes,
+        wakes: &mut DeferredWakes,
     ) {
-        if let Some(found) = self.desks.find(desk) {
-            track.attach(desk, &found.route);
-            self.desks.ask(desk, UpstreamRequest { track, tried: FailedUpstreams::new() }, woken);
+        if let Some(found) = self.upstreams.find(entry) {
+            track.attach(entry, &found.route);
+            self.upstreams.request(
+                entry,
+                UpstreamRequest { track, failed: FailedUpstreams::new() },
+                wakes,
+            );
         }
     }
 
     /// Lets every running track come from the desk that is best for it now. The old source goes on until
     /// the new one brings a group, which may be one that is here already.
-    pub(super) fn steer(&mut self, debris: &mut DeferredDrops, woken: &mut DeferredWakes) {
+    pub(super) fn select_upstreams(
+        &mut self,
+        deferred: &mut DeferredDrops,
+        wakes: &mut DeferredWakes,
+    ) {
         let tracks: Vec<_> = self.tracks.values().filter_map(|track| track.upgrade()).collect();
         for track in &tracks {
             if !track.is_running() {
                 continue;
             }
-            let better = self.desks.better_for(track);
-            if let Some(desk) = better.filter(|desk| !track.prefer(desk.id, &desk.route)) {
-                let (desk, track) = (desk.id, track.supply(desk.id, &desk.route, woken));
-                self.desks.ask(
-                    desk,
-                    UpstreamRequest { track, tried: FailedUpstreams::new() },
-                    woken,
+            let better = self.upstreams.better_for(track);
+            if let Some(entry) = better.filter(|entry| !track.select_again(entry.id, &entry.route))
+            {
+                let (entry, track) = (entry.id, track.add_upstream(entry.id, &entry.route, wakes));
+                self.upstreams.request(
+                    entry,
+                    UpstreamRequest { track, failed: FailedUpstreams::new() },
+                    wakes,
                 );
             }
         }
-        debris.tracks.extend(tracks);
-        if let Some(best) = self.desks.best_first().next() {
+        deferred.tracks.extend(tracks);
+        if let Some(best) = self.upstreams.best_first().next() {
             self.route = best.route.clone();
         }
     }
 
     /// Asks another desk for a track that is not brought any more. If that was the last source and
     /// nobody is left who could be asked, the track ends.
-    pub(super) fn pass_on(
+    pub(super) fn request_elsewhere(
         &mut self,
         mut request: UpstreamRequest,
-        debris: &mut DeferredDrops,
-        woken: &mut DeferredWakes,
+        deferred: &mut DeferredDrops,
+        wakes: &mut DeferredWakes,
     ) {
-        let UpstreamRequest { track, tried } = &mut request;
-        if !track.is_only_source() {
-            debris.spare.push(request.track);
+        let UpstreamRequest { track, failed } = &mut request;
+        if !track.is_only_upstream() {
+            deferred.spare.push(request.track);
             return;
         }
         let running = track.shared().is_running();
-        let next = self.desks.best_for(track.shared(), tried).filter(|_| running);
-        let next = next.map(|desk| (desk.id, track.shared().supply(desk.id, &desk.route, woken)));
+        let next = self.upstreams.best_for(track.shared(), failed).filter(|_| running);
+        let next = next
+            .map(|entry| (entry.id, track.shared().add_upstream(entry.id, &entry.route, wakes)));
         match next {
-            Some((desk, next)) => {
-                let tried = std::mem::take(tried);
-                debris.spare.push(request.track);
-                self.desks.ask(desk, UpstreamRequest { track: next, tried }, woken);
+            Some((entry, next)) => {
+                let failed = std::mem::take(failed);
+                deferred.spare.push(request.track);
+                self.upstreams.request(entry, UpstreamRequest { track: next, failed }, wakes);
             }
-            None => debris.requests.push(request.track),
+            None => deferred.requests.push(request.track),
         }
     }
 }
@@ -78,19 +88,19 @@ impl BroadcastShared {
         error: &Error,
         change: impl FnOnce(&mut BroadcastState, &mut DeferredDrops, &mut DeferredWakes) -> T,
     ) -> T {
-        let (mut debris, mut woken) = (DeferredDrops::default(), DeferredWakes::default());
+        let (mut deferred, mut wakes) = (DeferredDrops::default(), DeferredWakes::default());
         let mut state = self.lock();
         let before = state.route.clone();
-        let result = change(&mut state, &mut debris, &mut woken);
+        let result = change(&mut state, &mut deferred, &mut wakes);
         let route = state.route.clone();
-        let places = if route == before { Vec::new() } else { state.places.clone() };
+        let registrations = if route == before { Vec::new() } else { state.registrations.clone() };
         drop(state);
-        for place in places {
+        for registration in registrations {
             // Elsewhere it is one broadcast, whatever is below it here.
-            place.reroute(Route { reach: Reach::Exact, ..route.clone() });
+            registration.reroute(Route { reach: Reach::Exact, ..route.clone() });
         }
-        debris.refuse(error);
-        woken.wake();
+        deferred.refuse(error);
+        wakes.wake();
         result
     }
 }

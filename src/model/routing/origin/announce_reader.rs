@@ -40,11 +40,11 @@ impl AnnounceReader {
     }
 
     /// First as many active ones as were promised, then what changed, coalesced. Active for one that is
-    /// active: its hops or cost changed. Without `room` there are no others than those that the peer knows.
+    /// active: its hops or cost changed. Without `quota` there are no others than those that the peer knows.
     pub(crate) fn poll_next(
         &mut self,
         waker: Option<&Waker>,
-        room: AnnounceQuota,
+        quota: AnnounceQuota,
     ) -> Poll<Announcement> {
         if let Some(announcement) = self.stand_in() {
             return Poll::Ready(announcement);
@@ -52,10 +52,10 @@ impl AnnounceReader {
         let Self { shared, reader, promised, .. } = self;
         let now = shared.cache.now();
         let next = ready!(shared.read(reader, waker, |reader, state| {
-            match reader.next(&mut state.table, now, room) {
+            match reader.next(&mut state.table, now, quota) {
                 Some((suffix, change)) => Some(Some(announcement(suffix, change))),
                 // All was read, and some of it was gone.
-                None => (*promised > 0 && reader.knows_all()).then_some(None),
+                None => (*promised > 0 && reader.is_caught_up()).then_some(None),
             }
         }));
         match next {
@@ -64,13 +64,13 @@ impl AnnounceReader {
                 self.promised -= u64::from(is_active && self.promised > 0);
                 Poll::Ready(announcement)
             }
-            None => self.poll_next(waker, room),
+            None => self.poll_next(waker, quota),
         }
     }
 
     /// One in the place of one that is gone, or its end.
     fn stand_in(&mut self) -> Option<Announcement> {
-        let is_missing = self.promised > 0 && self.reader.knows_all();
+        let is_missing = self.promised > 0 && self.reader.is_caught_up();
         loop {
             let (begun, ended) = self.stand_ins;
             let number = match is_missing {
@@ -83,7 +83,7 @@ impl AnnounceReader {
                 true => self.stand_ins.0 += 1,
                 false => self.stand_ins.1 += 1,
             }
-            if self.reader.was_told_of(&suffix) {
+            if self.reader.has_announced(&suffix) {
                 continue;
             }
             return Some(match is_missing {
@@ -103,13 +103,13 @@ impl AnnounceReader {
     }
 
     /// How many broadcasts the peer was told of that it does not know to be gone.
-    pub(crate) fn told(&self) -> usize {
-        self.reader.told()
+    pub(crate) fn announced(&self) -> usize {
+        self.reader.announced()
     }
 
     /// Whether there was no room for something.
-    pub(crate) fn is_short(&self) -> bool {
-        self.reader.is_short()
+    pub(crate) fn is_over_quota(&self) -> bool {
+        self.reader.is_over_quota()
     }
 }
 
@@ -127,8 +127,8 @@ impl Drop for AnnounceReader {
 
 fn announcement(suffix: Path, change: RouteChange<BroadcastConsumer>) -> Announcement {
     match change {
-        RouteChange::Announced(way) | RouteChange::Rerouted(way) => {
-            Announcement::Active { suffix, hops: way.route.hops, cost: way.route.cost }
+        RouteChange::Announced(entry) | RouteChange::Rerouted(entry) => {
+            Announcement::Active { suffix, hops: entry.route.hops, cost: entry.route.cost }
         }
         RouteChange::Gone => Announcement::Ended { suffix },
     }

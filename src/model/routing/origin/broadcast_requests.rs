@@ -39,9 +39,9 @@ pub(crate) struct BroadcastRequests {
     pub(crate) peers: BTreeMap<SessionId, PeerQueue>,
     last: u64,
     /// Who is to be woken after the unlock.
-    pub(crate) woken: DeferredWakes,
+    pub(crate) wakes: DeferredWakes,
     /// What is to be dropped after it.
-    pub(crate) debris: Vec<BroadcastConsumer>,
+    pub(crate) deferred: Vec<BroadcastConsumer>,
 }
 
 /// How many requests of one who asks are not answered, and how many of the answers are still there.
@@ -66,10 +66,10 @@ pub(crate) struct PendingRequest {
     /// Of the request that can answer.
     number: u64,
     /// Who asked first.
-    asker: Requester,
+    requester: Requester,
     /// `None` if it is gone.
     pub(super) handler: Option<u64>,
-    askers: usize,
+    requesters: usize,
     /// Whether there is a `BroadcastRequest`, which stays until it is answered.
     pub(super) is_out: bool,
     due: Instant,
@@ -85,28 +85,28 @@ pub(crate) struct ServedBroadcast {
     id: u64,
     /// The announcement under which it was asked for, if there was one: under another one it is another.
     pub(super) under: u64,
-    asker: Requester,
+    requester: Requester,
     /// Who only knows of it.
     pub(super) broadcast: BroadcastConsumer,
     /// What keeps it here; `None`: the broadcast itself, until it ends.
-    stay: Option<Weak<RegistrationGuard>>,
+    keep_alive: Option<Weak<RegistrationGuard>>,
 }
 
 impl ServedBroadcast {
     /// Whether it is still there.
     fn is_live(&self) -> bool {
-        let stays = self.stay.as_ref().is_none_or(|stay| stay.strong_count() > 0);
+        let stays = self.keep_alive.as_ref().is_none_or(|keep_alive| keep_alive.strong_count() > 0);
         stays && !self.broadcast.is_closed()
     }
 
     /// The broadcast, if it is still there; else what may be to be dropped after the unlock.
     fn live(&self) -> Result<BroadcastConsumer, Option<BroadcastConsumer>> {
-        let stay = match &self.stay {
-            Some(stay) => Some(stay.upgrade().ok_or(None)? as KeepAlive),
+        let keep_alive = match &self.keep_alive {
+            Some(keep_alive) => Some(keep_alive.upgrade().ok_or(None)? as KeepAlive),
             None => None,
         };
         // Counted first: from then on it does not end for want of readers.
-        let found = self.broadcast.clone().with_stay(stay);
+        let found = self.broadcast.clone().with_keep_alive(keep_alive);
         if found.is_closed() { Err(Some(found)) } else { Ok(found) }
     }
 }
@@ -122,8 +122,8 @@ fn below(path: &Path) -> (String, String) {
 
 impl BroadcastRequests {
     /// Who is to be woken and what is to be dropped after the unlock.
-    pub(crate) fn take_rest(&mut self) -> (DeferredWakes, Vec<BroadcastConsumer>) {
-        (std::mem::take(&mut self.woken), std::mem::take(&mut self.debris))
+    pub(crate) fn take_deferred(&mut self) -> (DeferredWakes, Vec<BroadcastConsumer>) {
+        (std::mem::take(&mut self.wakes), std::mem::take(&mut self.deferred))
     }
 
     // ---- handlers ----------------------------------------------------------------------------
@@ -152,9 +152,9 @@ impl BroadcastRequests {
             pending.handler = None;
             if pending.is_out {
                 // It can be answered still; who asked may find another way.
-                pending.waiters.take(&mut self.woken);
+                pending.waiters.take(&mut self.wakes);
             } else {
-                self.settle(&path);
+                self.reassign(&path);
             }
         }
         Some(handler.waiters)
@@ -174,9 +174,9 @@ impl BroadcastRequests {
 
     /// Something changed at `path`: who asked for a broadcast there, or below if that is in reach, may be
     /// better served now.
-    pub(crate) fn look_again(&mut self, path: &Path, reach: Reach) {
+    pub(crate) fn recheck(&mut self, path: &Path, reach: Reach) {
         if let Some(pending) = self.pending.get_mut(path) {
-            pending.waiters.take(&mut self.woken);
+            pending.waiters.take(&mut self.wakes);
         }
         if reach == Reach::Exact {
             return;
@@ -190,14 +190,14 @@ impl BroadcastRequests {
             concerned.extend(handler.asked.get(path).cloned());
             concerned.extend(handler.asked.range::<str, _>(range).cloned());
         }
-        concerned.iter().for_each(|path| self.settle(path));
+        concerned.iter().for_each(|path| self.reassign(path));
     }
 
     /// Asks the nearest handler, if that is another one than before, and lets those who asked look again.
-    fn settle(&mut self, path: &Path) {
+    fn reassign(&mut self, path: &Path) {
         let nearest = self.nearest(path);
         let Some(pending) = self.pending.get_mut(path) else { return };
-        pending.waiters.take(&mut self.woken);
+        pending.waiters.take(&mut self.wakes);
         if pending.handler == nearest {
             return;
         }
@@ -206,7 +206,7 @@ impl BroadcastRequests {
             old.asked.remove(path);
         }
         if std::mem::take(&mut pending.is_out) {
-            pending.unused.take(&mut self.woken);
+            pending.unused.take(&mut self.wakes);
         }
         pending.handler = nearest;
         self.last += 1;
@@ -214,7 +214,7 @@ impl BroadcastRequests {
         if let Some(handler) = nearest.and_then(|handler| self.handlers.get_mut(&handler)) {
             handler.queue.insert(self.last, path.clone());
             handler.asked.insert(path.clone());
-            handler.waiters.take(&mut self.woken);
+            handler.waiters.take(&mut self.wakes);
         }
     }
 
@@ -223,7 +223,7 @@ impl BroadcastRequests {
     /// The request of this number for a path, if anybody still wants it.
     pub(crate) fn wanted(&mut self, path: &Path, number: u64) -> Option<&mut PendingRequest> {
         let pending = self.pending.get_mut(path);
-        pending.filter(|pending| pending.number == number && pending.askers > 0)
+        pending.filter(|pending| pending.number == number && pending.requesters > 0)
     }
 
     /// Whether the request of this number can still answer for a path, or nobody else is asked for it.
@@ -239,16 +239,16 @@ impl BroadcastRequests {
         &mut self,
         path: &Path,
         handler: u64,
-        asker: Requester,
+        requester: Requester,
         due: Instant,
     ) -> Result<RequestAnswer> {
         if let Some(pending) = self.pending.get_mut(path) {
-            if pending.askers == 0 {
+            if pending.requesters == 0 {
                 self.due.remove(&(pending.due, path.clone()));
                 self.due.insert((due, path.clone()));
                 pending.due = due;
             }
-            pending.askers += 1;
+            pending.requesters += 1;
             return Ok(pending.answer.clone());
         }
         let found = self.handlers.get_mut(&handler).ok_or(Error::Unroutable)?;
@@ -256,41 +256,50 @@ impl BroadcastRequests {
         let number = self.last;
         found.queue.insert(number, path.clone());
         found.asked.insert(path.clone());
-        found.waiters.take(&mut self.woken);
+        found.waiters.take(&mut self.wakes);
         let (answer, waiters, unused) = Default::default();
-        let (handler, askers, is_out) = (Some(handler), 1, false);
-        let pending =
-            PendingRequest { number, asker, handler, askers, is_out, due, answer, waiters, unused };
+        let (handler, requesters, is_out) = (Some(handler), 1, false);
+        let pending = PendingRequest {
+            number,
+            requester,
+            handler,
+            requesters,
+            is_out,
+            due,
+            answer,
+            waiters,
+            unused,
+        };
         let answer = pending.answer.clone();
         self.pending.insert(path.clone(), pending);
         self.due.insert((due, path.clone()));
-        self.shares.entry(asker).or_default().asked += 1;
+        self.shares.entry(requester).or_default().asked += 1;
         Ok(answer)
     }
 
     /// Whether one more broadcast may be asked for.
-    pub(super) fn admit(&self, asker: Requester, limits: &Limits) -> Result<()> {
-        let share = self.shares.get(&asker).copied().unwrap_or_default();
+    pub(super) fn admit(&self, requester: Requester, limits: &Limits) -> Result<()> {
+        let share = self.shares.get(&requester).copied().unwrap_or_default();
         if share.asked >= limits.broadcast_requests {
             return Err(TOO_MANY);
         }
-        self.admit_answer(asker, limits)
+        self.admit_answer(requester, limits)
     }
 
-    pub(crate) fn admit_answer(&self, asker: Requester, limits: &Limits) -> Result<()> {
-        let answered = self.shares.get(&asker).map_or(0, |share| share.answered);
-        match asker.is_some() && answered >= limits.broadcast_answers {
+    pub(crate) fn admit_answer(&self, requester: Requester, limits: &Limits) -> Result<()> {
+        let answered = self.shares.get(&requester).map_or(0, |share| share.answered);
+        match requester.is_some() && answered >= limits.broadcast_answers {
             true => Err(Error::Limit("broadcasts by request")),
             false => Ok(()),
         }
     }
 
-    fn discharge(&mut self, asker: Requester, asked: usize, answered: usize) {
-        if let Some(share) = self.shares.get_mut(&asker) {
+    fn discharge(&mut self, requester: Requester, asked: usize, answered: usize) {
+        if let Some(share) = self.shares.get_mut(&requester) {
             share.asked -= asked;
             share.answered -= answered;
             if share.asked + share.answered == 0 {
-                self.shares.remove(&asker);
+                self.shares.remove(&requester);
             }
         }
     }
@@ -298,14 +307,14 @@ impl BroadcastRequests {
     /// Forgets a request.
     fn close(&mut self, path: &Path) -> Option<PendingRequest> {
         let mut pending = self.pending.remove(path)?;
-        pending.waiters.take(&mut self.woken);
-        pending.unused.take(&mut self.woken);
+        pending.waiters.take(&mut self.wakes);
+        pending.unused.take(&mut self.wakes);
         self.due.remove(&(pending.due, path.clone()));
         if let Some(handler) = pending.handler.and_then(|handler| self.handlers.get_mut(&handler)) {
             handler.queue.remove(&pending.number);
             handler.asked.remove(path);
         }
-        self.discharge(pending.asker, 1, 0);
+        self.discharge(pending.requester, 1, 0);
         Some(pending)
     }
 
@@ -326,8 +335,8 @@ impl BroadcastRequests {
     }
 
     /// Who asked for the path first.
-    pub(crate) fn asker(&self, path: &Path) -> Requester {
-        self.pending.get(path)?.asker
+    pub(crate) fn requester(&self, path: &Path) -> Requester {
+        self.pending.get(path)?.requester
     }
 
     /// One who asked waits no longer.
@@ -342,12 +351,12 @@ impl BroadcastRequests {
             return None;
         }
         let waker = pending.waiters.free(slot);
-        pending.askers -= 1;
-        if pending.askers > 0 {
+        pending.requesters -= 1;
+        if pending.requesters > 0 {
             return Some((waker, None));
         }
         if pending.is_out {
-            pending.unused.take(&mut self.woken);
+            pending.unused.take(&mut self.wakes);
             return Some((waker, None));
         }
         Some((waker, self.close(path)))
@@ -359,7 +368,7 @@ impl BroadcastRequests {
     }
 
     /// Gives up what was asked for too long ago. What comes back is to be dropped after the unlock.
-    pub(super) fn give_up(&mut self, now: Instant) -> Vec<PendingRequest> {
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<PendingRequest> {
         let mut late = Vec::new();
         while let Some((_, path)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
             let Some(pending) = self.close(&path) else { break };
@@ -370,7 +379,7 @@ impl BroadcastRequests {
     }
 
     /// What was to be given up at `before` is so at `now`.
-    pub(super) fn put_off(&mut self, before: Instant, now: Instant) {
+    pub(super) fn postpone(&mut self, before: Instant, now: Instant) {
         let Self { due, pending, .. } = self;
         let from = (before, Path::root());
         let late = due.range(from..).take_while(|(at, _)| *at == before).cloned();
@@ -391,14 +400,15 @@ impl BroadcastRequests {
         path: &Path,
         session: Option<SessionId>,
         [id, under]: [u64; 2],
-        asker: Requester,
+        requester: Requester,
         broadcast: &BroadcastConsumer,
-        stay: Option<Weak<RegistrationGuard>>,
+        keep_alive: Option<Weak<RegistrationGuard>>,
     ) -> Option<ServedBroadcast> {
-        let served = ServedBroadcast { id, under, asker, broadcast: broadcast.knows(), stay };
-        self.shares.entry(asker).or_default().answered += 1;
+        let served =
+            ServedBroadcast { id, under, requester, broadcast: broadcast.uncounted(), keep_alive };
+        self.shares.entry(requester).or_default().answered += 1;
         let displaced = self.served.insert((path.clone(), session), served)?;
-        self.discharge(displaced.asker, 0, 1);
+        self.discharge(displaced.requester, 0, 1);
         Some(displaced)
     }
 
@@ -414,7 +424,7 @@ impl BroadcastRequests {
             return None;
         }
         let served = self.served.remove(&key)?;
-        self.discharge(served.asker, 0, 1);
+        self.discharge(served.requester, 0, 1);
         Some(served)
     }
 
@@ -435,23 +445,23 @@ impl BroadcastRequests {
         session: Option<SessionId>,
     ) -> Option<BroadcastConsumer> {
         let found = self.served.get(&(path.clone(), session))?.live();
-        found.map_err(|dead| self.debris.extend(dead)).ok()
+        found.map_err(|dead| self.deferred.extend(dead)).ok()
     }
 
     /// Who is to be asked for a broadcast that is not there.
-    pub(super) fn choose(
+    pub(super) fn target_for(
         &self,
         table: &RoutingTable<BroadcastConsumer>,
         path: &Path,
         horizon: Horizon,
     ) -> Option<RequestTarget> {
         let shown = Horizon { on_demand: true, ..horizon };
-        let mut ways = table.covering(path).filter(|way| shown.shows(&way.route));
-        ways.find_map(|way| match way.route.session {
-            None => Some(RequestTarget::Handler(way.id)),
+        let mut routes = table.covering(path).filter(|entry| shown.shows(&entry.route));
+        routes.find_map(|entry| match entry.route.session {
+            None => Some(RequestTarget::Handler(entry.id)),
             Some(peer) if self.peers.contains_key(&peer) => {
-                let route = Route { reach: Reach::Exact, ..way.route.clone() };
-                Some(RequestTarget::Peer(peer, way.first, route))
+                let route = Route { reach: Reach::Exact, ..entry.route.clone() };
+                Some(RequestTarget::Peer(peer, entry.first, route))
             }
             Some(_) => None,
         })
@@ -468,16 +478,16 @@ pub(super) enum RequestTarget {
 census! { each RequestHandler { counts: handles, queue, asked, waiters; } }
 
 census! { each PendingRequest {
-    counts: askers, waiters, unused;
-    plain: number, asker, handler, is_out, due, answer;
+    counts: requesters, waiters, unused;
+    plain: number, requester, handler, is_out, due, answer;
 } }
 
-census! { each ServedBroadcast { within: broadcast; plain: id, under, asker, stay; } }
+census! { each ServedBroadcast { within: broadcast; plain: id, under, requester, keep_alive; } }
 
 census! { BroadcastRequests {
-    counts: prefixes, due, scheduled, shares, debris;
+    counts: prefixes, due, scheduled, shares, deferred;
     within: handlers, pending, served, peers;
-    plain: last, woken;
+    plain: last, wakes;
 } }
 
 /// What a session was asked for and did not take yet.
@@ -491,14 +501,14 @@ pub(crate) struct PeerQueue {
 
 impl PeerQueue {
     pub(super) fn take(&mut self) -> Option<(Path, Upstream)> {
-        let (path, supplier, asker) = self.asked.pop_front()?;
-        if let Some(share) = self.shares.get_mut(&asker) {
+        let (path, upstream, requester) = self.asked.pop_front()?;
+        if let Some(share) = self.shares.get_mut(&requester) {
             *share -= 1;
             if *share == 0 {
-                self.shares.remove(&asker);
+                self.shares.remove(&requester);
             }
         }
-        Some((path, supplier))
+        Some((path, upstream))
     }
 }
 

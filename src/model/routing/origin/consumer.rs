@@ -28,9 +28,9 @@ pub struct Announce {
 pub struct OriginConsumer {
     shared: Arc<OriginShared>,
     reader: TableReader,
-    seek: PathWatch,
+    watch: PathWatch,
     /// The broadcast that it asked for and that is not there yet.
-    asking: Option<PendingBroadcast>,
+    pending: Option<PendingBroadcast>,
 }
 
 impl OriginConsumer {
@@ -41,7 +41,7 @@ impl OriginConsumer {
 
     pub(super) fn new(shared: Arc<OriginShared>, scope: Scope) -> Self {
         let reader = TableReader::new(scope, Horizon::default(), AnnounceFilter::default());
-        Self { shared, reader, seek: PathWatch::default(), asking: None }
+        Self { shared, reader, watch: PathWatch::default(), pending: None }
     }
 
     wait! {
@@ -61,7 +61,7 @@ impl OriginConsumer {
                 reader.next(&mut state.table, now, AnnounceQuota::ENDLESS)
             {
                 let broadcast = match change {
-                    RouteChange::Announced(way) => Some(way.broadcast),
+                    RouteChange::Announced(entry) => Some(entry.broadcast),
                     RouteChange::Gone => None,
                     RouteChange::Rerouted(_) => continue,
                 };
@@ -89,11 +89,11 @@ impl OriginConsumer {
         waker: Option<&Waker>,
         path: &str,
     ) -> Poll<Option<BroadcastConsumer>> {
-        let Self { shared, reader, seek, .. } = self;
+        let Self { shared, reader, watch, .. } = self;
         let Some(path) = reader.scope().absolute(&path.into()) else { return Poll::Ready(None) };
-        seek.wait(shared, path.clone(), waker, |state| {
-            let way = state.table.best(&path, Horizon::default());
-            let found = way.map(|way| way.broadcast.clone());
+        watch.wait(shared, path.clone(), waker, |state| {
+            let entry = state.table.best(&path, Horizon::default());
+            let found = entry.map(|entry| entry.broadcast.clone());
             (found.is_some() || state.producers == 0).then_some(found)
         })
     }
@@ -143,10 +143,10 @@ impl OriginConsumer {
         &self,
         prefix: &Path,
         horizon: Horizon,
-        speech: AnnounceFilter,
+        filter: AnnounceFilter,
     ) -> AnnounceReader {
         let scope = self.reader.scope().rooted(prefix).unwrap_or_else(Scope::nothing);
-        AnnounceReader::new(self.shared.clone(), TableReader::new(scope, horizon, speech))
+        AnnounceReader::new(self.shared.clone(), TableReader::new(scope, horizon, filter))
     }
 
     /// What the same peer's SUBSCRIBE is served from.
@@ -160,21 +160,21 @@ impl OriginConsumer {
     fn best(&self, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
         let path = self.reader.scope().absolute(path)?;
         let state = lock(&self.shared.state);
-        state.table.best(&path, horizon).map(|way| way.broadcast.clone())
+        state.table.best(&path, horizon).map(|entry| entry.broadcast.clone())
     }
 }
 
 impl Clone for OriginConsumer {
     fn clone(&self) -> Self {
         let reader = self.reader.fork(&mut lock(&self.shared.state).table);
-        Self { shared: self.shared.clone(), reader, seek: PathWatch::default(), asking: None }
+        Self { shared: self.shared.clone(), reader, watch: PathWatch::default(), pending: None }
     }
 }
 
 impl Drop for OriginConsumer {
     fn drop(&mut self) {
         self.shared.forget(&mut self.reader);
-        let former = self.seek.end(&mut lock(&self.shared.state));
+        let former = self.watch.end(&mut lock(&self.shared.state));
         drop(former);
     }
 }
@@ -215,19 +215,19 @@ impl OriginConsumer {
         self.shared.cache.limits().check_path(&path)?;
         let absolute = self.reader.scope().absolute(&path);
         let Some(path) = absolute else { return Poll::Ready(Err(Error::Unauthorized)) };
-        let asking = match &mut self.asking {
-            Some(asking) if asking.path == path => asking,
+        let pending = match &mut self.pending {
+            Some(pending) if pending.path == path => pending,
             other => match self.shared.request(path, Horizon::default())? {
-                RoutedBroadcast::Here(broadcast) => {
+                RoutedBroadcast::Ready(broadcast) => {
                     *other = None;
                     return Poll::Ready(Ok(broadcast));
                 }
-                RoutedBroadcast::Pending(asking) => other.insert(asking),
+                RoutedBroadcast::Pending(pending) => other.insert(pending),
             },
         };
-        let answer = asking.poll(waker);
+        let answer = pending.poll(waker);
         if answer.is_ready() {
-            self.asking = None;
+            self.pending = None;
         }
         answer
     }

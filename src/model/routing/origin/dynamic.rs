@@ -54,7 +54,7 @@ impl OriginProducer {
         let handler = self.shared.change(|state| {
             let id = state.table.insert(&prefix, route, nothing.consume());
             state.requests.open_handler(&prefix, id);
-            state.requests.look_again(&prefix, Reach::OnDemand);
+            state.requests.recheck(&prefix, Reach::OnDemand);
             id
         });
         Ok(OriginDynamic { origin: self.clone(), prefix, handler, slot: WaitSlot::default() })
@@ -188,13 +188,13 @@ impl BroadcastRequest {
         let cache = origin.cache().clone();
         let broadcast = BroadcastProducer::new(path.clone(), cache, Route::default());
         let consumer = broadcast.consume();
-        let result: Result<_> = origin.shared.quietly(|state| {
+        let result: Result<_> = origin.shared.change_requests(|state| {
             if !state.requests.may_answer(path, number) {
                 return Ok(None);
             }
-            let (id, asker) = (state.table.spare_id(), state.requests.asker(path));
-            consumer.settle(|_| Ok(place(origin, path, id)))?;
-            let displaced = state.requests.serve(path, None, [id, 0], asker, &consumer, None);
+            let (id, requester) = (state.table.next_id(), state.requests.requester(path));
+            consumer.register(|_| Ok(registration(origin, path, id)))?;
+            let displaced = state.requests.serve(path, None, [id, 0], requester, &consumer, None);
             Ok(Some((state.requests.answer(path, number, Ok(consumer.clone())), displaced)))
         });
         result.map(|_| broadcast)
@@ -225,15 +225,16 @@ impl BroadcastRequest {
         }
         // Declared before the answer is given: the last handle that came by this path forgets it, after the
         // unlock.
-        let _answered = origin.shared.quietly(|state| {
-            let (id, asker) = (state.table.spare_id(), state.requests.asker(path));
-            let stay = RegistrationGuard::new(place(origin, path, id), broadcast.stay());
-            let given = broadcast.clone().with_stay(Some(stay.clone()));
+        let _answered = origin.shared.change_requests(|state| {
+            let (id, requester) = (state.table.next_id(), state.requests.requester(path));
+            let keep_alive =
+                RegistrationGuard::new(registration(origin, path, id), broadcast.keep_alive());
+            let given = broadcast.clone().with_keep_alive(Some(keep_alive.clone()));
             let displaced = state.requests.may_answer(path, number).then(|| {
-                let stay = Some(Arc::downgrade(&stay));
-                state.requests.serve(path, None, [id, 0], asker, broadcast, stay)
+                let keep_alive = Some(Arc::downgrade(&keep_alive));
+                state.requests.serve(path, None, [id, 0], requester, broadcast, keep_alive)
             });
-            (state.requests.answer(path, number, Ok(given)), displaced, stay)
+            (state.requests.answer(path, number, Ok(given)), displaced, keep_alive)
         });
         self.is_answered = true;
         Ok(())
@@ -247,7 +248,11 @@ impl BroadcastRequest {
     fn refuse(&mut self, error: Error) {
         self.is_answered = true;
         let (path, number) = (&self.whole, self.number);
-        drop(self.origin.shared.quietly(|state| state.requests.answer(path, number, Err(error))));
+        drop(
+            self.origin
+                .shared
+                .change_requests(|state| state.requests.answer(path, number, Err(error))),
+        );
     }
 }
 
@@ -265,7 +270,7 @@ impl fmt::Debug for BroadcastRequest {
     }
 }
 
-fn place(origin: &OriginProducer, path: &Path, id: u64) -> Registration {
-    let (origin, entry) = (Arc::downgrade(&origin.shared), RegistrationKind::Requested(None));
-    Registration { origin, path: path.clone(), id, entry }
+fn registration(origin: &OriginProducer, path: &Path, id: u64) -> Registration {
+    let (origin, kind) = (Arc::downgrade(&origin.shared), RegistrationKind::Requested(None));
+    Registration { origin, path: path.clone(), id, kind }
 }

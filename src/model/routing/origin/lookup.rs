@@ -20,7 +20,7 @@ type Lookup = (Result<Located>, Option<ServedBroadcast>);
 
 /// Where a broadcast is to be had.
 enum Located {
-    Here(BroadcastConsumer),
+    Ready(BroadcastConsumer),
     Handler(u64),
 }
 
@@ -32,20 +32,20 @@ impl OriginShared {
         path: Path,
         horizon: Horizon,
     ) -> Result<RoutedBroadcast> {
-        let asker = horizon.session;
+        let requester = horizon.session;
         // The second one is dropped after the unlock.
-        let (found, _displaced) = self.quietly(|state| {
-            let (there, displaced) = self.look(state, &path, horizon);
-            let asking = there.and_then(|there| {
+        let (found, _displaced) = self.change_requests(|state| {
+            let (there, displaced) = self.locate(state, &path, horizon);
+            let pending = there.and_then(|there| {
                 let handler = match there {
-                    Located::Here(broadcast) => return Ok(RoutedBroadcast::Here(broadcast)),
+                    Located::Ready(broadcast) => return Ok(RoutedBroadcast::Ready(broadcast)),
                     Located::Handler(handler) => handler,
                 };
                 if !state.requests.pending.contains_key(&path) {
-                    state.requests.admit(asker, self.cache.limits())?;
+                    state.requests.admit(requester, self.cache.limits())?;
                 }
                 let due = self.stamp() + self.cache.limits().answer_time;
-                let answer = state.requests.ask(&path, handler, asker, due)?;
+                let answer = state.requests.ask(&path, handler, requester, due)?;
                 let (shared, slot) = (self.clone(), WaitSlot::default());
                 Ok(RoutedBroadcast::Pending(PendingBroadcast {
                     shared,
@@ -55,20 +55,20 @@ impl OriginShared {
                     slot,
                 }))
             });
-            (asking, displaced)
+            (pending, displaced)
         });
         found
     }
 
-    fn look(self: &Arc<Self>, state: &mut OriginState, path: &Path, horizon: Horizon) -> Lookup {
+    fn locate(self: &Arc<Self>, state: &mut OriginState, path: &Path, horizon: Horizon) -> Lookup {
         let OriginState { table, requests, .. } = state;
-        if let Some(way) = table.best(path, horizon) {
-            return (Ok(Located::Here(way.broadcast.clone())), None);
+        if let Some(entry) = table.best(path, horizon) {
+            return (Ok(Located::Ready(entry.broadcast.clone())), None);
         }
         if let Some(broadcast) = requests.find(path, None) {
-            return (Ok(Located::Here(broadcast)), None);
+            return (Ok(Located::Ready(broadcast)), None);
         }
-        match requests.choose(table, path, horizon) {
+        match requests.target_for(table, path, horizon) {
             None => (Err(Error::Unroutable), None),
             Some(RequestTarget::Handler(handler)) => (Ok(Located::Handler(handler)), None),
             Some(RequestTarget::Peer(peer, under, route)) => {
@@ -77,20 +77,20 @@ impl OriginShared {
                 let known = known.filter(|served| served.under == under);
                 if known.is_some_and(|served| served.broadcast.route() == route) {
                     if let Some(broadcast) = requests.find(path, Some(peer)) {
-                        return (Ok(Located::Here(broadcast)), None);
+                        return (Ok(Located::Ready(broadcast)), None);
                     }
                 }
-                let asker = horizon.session;
+                let requester = horizon.session;
                 let (result, displaced) =
-                    self.ask_peer(state, path.clone(), (peer, under), route, asker);
-                (result.map(Located::Here), displaced)
+                    self.ask_peer(state, path.clone(), (peer, under), route, requester);
+                (result.map(Located::Ready), displaced)
             }
         }
     }
 
     /// The time, for a deadline.
     fn stamp(self: &Arc<Self>) -> Instant {
-        self.cache.stamp(&self.turn, || Arc::downgrade(self) as Weak<dyn CacheMember>)
+        self.cache.stamp(&self.epoch, || Arc::downgrade(self) as Weak<dyn CacheMember>)
     }
 
     /// Lets the cache know of the next deadline.
@@ -102,9 +102,9 @@ impl OriginShared {
             return;
         }
         let new = next.map(|at| (at, Arc::downgrade(self) as Weak<dyn CacheMember>));
-        if self.cache.schedule(self.timed, old, new) {
+        if self.cache.schedule(self.member, old, new) {
             // It may not have been told the time for long, nor of this deadline.
-            requests.woken.push(self.cache.minder());
+            requests.wakes.push(self.cache.timekeeper());
         }
     }
 }
@@ -112,7 +112,7 @@ impl OriginShared {
 /// What there is of a broadcast that is asked for.
 pub(crate) enum RoutedBroadcast {
     /// All of it.
-    Here(BroadcastConsumer),
+    Ready(BroadcastConsumer),
     /// A request that somebody is to answer.
     Pending(PendingBroadcast),
 }
@@ -132,12 +132,12 @@ impl PendingBroadcast {
         let Self { shared, path, horizon, answer, slot } = self;
         let waker = waker.cloned();
         // Both are dropped after the unlock.
-        let (result, _displaced, _unused) = shared.quietly(|state| {
+        let (result, _displaced, _unused) = shared.change_requests(|state| {
             if let Some(answer) = answer.get() {
                 return (Poll::Ready(answer.clone()), None, None);
             }
-            let (there, displaced) = shared.look(state, path, *horizon);
-            if let Ok(Located::Here(broadcast)) = there {
+            let (there, displaced) = shared.locate(state, path, *horizon);
+            if let Ok(Located::Ready(broadcast)) = there {
                 return (Poll::Ready(Ok(broadcast)), displaced, None);
             }
             let Some(pending) = state.requests.pending.get_mut(path) else {
@@ -156,7 +156,7 @@ impl PendingBroadcast {
 impl Drop for PendingBroadcast {
     fn drop(&mut self) {
         let Self { shared, path, answer, slot, .. } = self;
-        drop(shared.quietly(|state| state.requests.leave(path, answer, slot)));
+        drop(shared.change_requests(|state| state.requests.leave(path, answer, slot)));
     }
 }
 
@@ -169,29 +169,29 @@ impl OriginShared {
         path: Path,
         (peer, under): (SessionId, u64),
         route: Route,
-        asker: Requester,
+        requester: Requester,
     ) -> (Result<BroadcastConsumer>, Option<ServedBroadcast>) {
         let (OriginState { table, requests, .. }, limits) = (state, self.cache.limits());
-        if let Err(error) = requests.admit_answer(asker, limits) {
+        if let Err(error) = requests.admit_answer(requester, limits) {
             return (Err(error), None);
         }
         let Some(queue) = requests.peers.get_mut(&peer) else {
             return (Err(Error::SessionClosed), None);
         };
-        let share = queue.shares.get(&asker).copied().unwrap_or_default();
+        let share = queue.shares.get(&requester).copied().unwrap_or_default();
         if share >= limits.broadcast_requests {
             return (Err(TOO_MANY), None);
         }
-        queue.shares.insert(asker, share + 1);
+        queue.shares.insert(requester, share + 1);
         let fresh = BroadcastProducer::new(path.clone(), self.cache.clone(), route.clone());
         let broadcast = fresh.consume();
-        let mut supplier = fresh.supply(route);
-        let (id, entry) = (table.spare_id(), RegistrationKind::Requested(Some(peer)));
+        let mut upstream = fresh.add_upstream(route);
+        let (id, kind) = (table.next_id(), RegistrationKind::Requested(Some(peer)));
         let origin = Arc::downgrade(self);
-        supplier.settle(Registration { origin, path: path.clone(), id, entry });
-        queue.asked.push_back((path.clone(), supplier, asker));
-        queue.waiters.take(&mut requests.woken);
-        let displaced = requests.serve(&path, Some(peer), [id, under], asker, &broadcast, None);
+        upstream.register(Registration { origin, path: path.clone(), id, kind });
+        queue.asked.push_back((path.clone(), upstream, requester));
+        queue.waiters.take(&mut requests.wakes);
+        let displaced = requests.serve(&path, Some(peer), [id, under], requester, &broadcast, None);
         (Ok(broadcast), displaced)
     }
 }

@@ -29,15 +29,15 @@ impl PeerRequester {
         let origin = self.origin.upgrade().ok_or(Error::SessionClosed)?;
         origin.cache.limits().check_path(path)?;
         let path = self.scope.absolute(path).ok_or(Error::Unauthorized)?;
-        let (broadcast, _displaced) = origin.quietly(|state| {
-            let mut ways = state.table.ways(&path).iter();
-            let announced = ways.find(|way| way.route.session == Some(self.session));
-            if let Some(known) = announced.map(|way| way.broadcast.clone()) {
+        let (broadcast, _displaced) = origin.change_requests(|state| {
+            let mut routes = state.table.routes(&path).iter();
+            let announced = routes.find(|entry| entry.route.session == Some(self.session));
+            if let Some(known) = announced.map(|entry| entry.broadcast.clone()) {
                 return (Ok(known), None);
             }
             let session = Some(self.session);
-            let is_own = |way: &&RouteEntry<_>| way.route.session == session;
-            let under = state.table.covering(&path).find(is_own).map_or(0, |way| way.first);
+            let is_own = |entry: &&RouteEntry<_>| entry.route.session == session;
+            let under = state.table.covering(&path).find(is_own).map_or(0, |entry| entry.first);
             if let Some(known) = state.requests.find_under(&path, session, under) {
                 return (Ok(known), None);
             }
@@ -68,7 +68,7 @@ impl fmt::Debug for PeerAdmission {
 }
 
 impl OriginProducer {
-    pub(crate) fn open_door(&self, session: SessionId) -> PeerAdmission {
+    pub(crate) fn admit_peer(&self, session: SessionId) -> PeerAdmission {
         lock(&self.shared.state).requests.peers.insert(session, PeerQueue::default());
         let origin = Arc::downgrade(&self.shared);
         let name = PeerRequester { origin, scope: self.scope.clone(), session };
@@ -82,7 +82,7 @@ impl PeerAdmission {
     }
 
     /// The next broadcast that the peer is to be asked for, by its path there.
-    pub(crate) fn poll_asked(&mut self, waker: &Waker) -> Poll<(Path, Upstream)> {
+    pub(crate) fn poll_requested(&mut self, waker: &Waker) -> Poll<(Path, Upstream)> {
         let PeerRequester { origin, scope, session } = &self.name;
         let Some(origin) = origin.upgrade() else { return Poll::Pending };
         let waker = waker.clone();
@@ -90,8 +90,8 @@ impl PeerAdmission {
         let _displaced;
         let mut state = lock(&origin.state);
         let Some(peer) = state.requests.peers.get_mut(session) else { return Poll::Pending };
-        if let Some((path, supplier)) = peer.take() {
-            return Poll::Ready((scope.relative(&path).unwrap_or_default(), supplier));
+        if let Some((path, upstream)) = peer.take() {
+            return Poll::Ready((scope.relative(&path).unwrap_or_default(), upstream));
         }
         _displaced = peer.waiters.register(&mut self.slot, waker);
         Poll::Pending
@@ -102,8 +102,8 @@ impl Drop for PeerAdmission {
     fn drop(&mut self) {
         let Some(origin) = self.name.origin.upgrade() else { return };
         let peer = lock(&origin.state).requests.peers.remove(&self.name.session);
-        for (_, supplier, _) in peer.map(|peer| peer.asked).into_iter().flatten() {
-            supplier.leave(Err(Error::SessionClosed));
+        for (_, upstream, _) in peer.map(|peer| peer.asked).into_iter().flatten() {
+            upstream.leave(Err(Error::SessionClosed));
         }
     }
 }
@@ -115,8 +115,8 @@ mod tests {
 
     const PEER: SessionId = SessionId(7);
 
-    fn asked(door: &mut PeerAdmission) -> Option<(Path, Upstream)> {
-        match door.poll_asked(Waker::noop()) {
+    fn asked(admission: &mut PeerAdmission) -> Option<(Path, Upstream)> {
+        match admission.poll_requested(Waker::noop()) {
             Poll::Ready(asked) => Some(asked),
             Poll::Pending => None,
         }
@@ -125,14 +125,14 @@ mod tests {
     #[test]
     fn a_broadcast_of_a_peer_lasts_as_long_as_somebody_reads() {
         let origin = Origin::new(Hop::new(1)).produce().with_root("org").unwrap();
-        let mut door = origin.open_door(PEER);
-        let peer = door.name().clone();
+        let mut admission = origin.admit_peer(PEER);
+        let peer = admission.name().clone();
         let one = peer.request(&Path::new("a")).unwrap();
         assert!(peer.request(&Path::new("a")).unwrap().is_clone(&one), "there is one for all");
-        let (path, mut supplier) = asked(&mut door).unwrap();
+        let (path, mut upstream) = asked(&mut admission).unwrap();
         assert_eq!((path.as_str(), one.path().as_str()), ("a", "org/a"));
-        assert!(asked(&mut door).is_none());
-        let mut is_vacant = || supplier.is_vacant(Waker::noop());
+        assert!(asked(&mut admission).is_none());
+        let mut is_vacant = || upstream.is_vacant(Waker::noop());
         assert!(!is_vacant());
         let reader = one.subscribe_track("video", Subscription::default()).unwrap();
         drop(one);
@@ -141,12 +141,12 @@ mod tests {
         drop(reader);
         assert!(!is_vacant());
         // Nobody wants the track any more, so it is not asked for.
-        assert!(supplier.poll_request(Waker::noop()).is_pending());
+        assert!(upstream.poll_request(Waker::noop()).is_pending());
         drop(again);
-        assert!(supplier.is_vacant(Waker::noop()));
+        assert!(upstream.is_vacant(Waker::noop()));
         let other = peer.request(&Path::new("a")).unwrap();
         assert!(!other.is_closed(), "it is another one");
-        drop(door);
+        drop(admission);
         assert_eq!(other.clone().try_closed(), Poll::Ready(Err(Error::SessionClosed)));
         assert_eq!(peer.request(&Path::new("a")).err(), Some(Error::SessionClosed));
     }
@@ -154,21 +154,21 @@ mod tests {
     #[test]
     fn a_track_is_not_cut_off_from_who_comes_in_the_last_instant() {
         let origin = Origin::new(Hop::new(1)).produce();
-        let mut door = origin.open_door(PEER);
-        let broadcast = door.name().request(&Path::new("a")).unwrap();
-        let (_, mut supplier) = asked(&mut door).unwrap();
+        let mut admission = origin.admit_peer(PEER);
+        let broadcast = admission.name().request(&Path::new("a")).unwrap();
+        let (_, mut upstream) = asked(&mut admission).unwrap();
         let read = || broadcast.subscribe_track("video", Subscription::default()).unwrap();
         let first = read();
-        let Poll::Ready(mut source) = supplier.poll_request(Waker::noop()) else { panic!() };
+        let Poll::Ready(mut source) = upstream.poll_request(Waker::noop()) else { panic!() };
         source.accept(TrackInfo::default()).unwrap();
         drop(first);
         // The session has seen that nobody reads, and is about to cancel.
         let mut late = read();
-        assert!(!source.abort_unasked(Error::Cancelled));
+        assert!(!source.abort_if_unread(Error::Cancelled));
         assert!(late.try_recv_group().is_pending());
         drop(late);
-        assert!(source.abort_unasked(Error::Cancelled));
+        assert!(source.abort_if_unread(Error::Cancelled));
         drop(read());
-        assert!(supplier.poll_request(Waker::noop()).is_pending(), "another one that nobody wants");
+        assert!(upstream.poll_request(Waker::noop()).is_pending(), "another one that nobody wants");
     }
 }

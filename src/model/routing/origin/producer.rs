@@ -48,8 +48,8 @@ impl Origin {
         let cache = Cache::new(self.limits);
         let shared = OriginShared {
             hop: self.hop,
-            timed: cache.timed_id(),
-            turn: AtomicU64::new(0),
+            member: cache.member_id(),
+            epoch: AtomicU64::new(0),
             cache,
             clock: Clock::default(),
             state: Mutex::new(state),
@@ -64,20 +64,21 @@ impl Origin {
 /// publisher dialed again: it would not do that for one thing, so it was started again. Only if one of
 /// both says that the old session is about to end (GOAWAY) it is known to live.
 fn same_content<'a, B>(
-    ways: &'a [RouteEntry<B>],
+    routes: &'a [RouteEntry<B>],
     route: &Route,
     over: Option<u64>,
 ) -> impl Iterator<Item = &'a RouteEntry<B>> + use<'a, B> {
-    let over = ways.iter().find(|way| Some(way.id) == over).map(|way| way.first);
+    let over = routes.iter().find(|entry| Some(entry.id) == over).map(|entry| entry.first);
     let dials_again = route.accepted && route.is_direct();
-    let lives = |way: &RouteEntry<B>| way.route.cost == Cost::DRAINED;
-    let restarted = |way: &&RouteEntry<B>| dials_again && way.route.is_direct() && !lives(way);
+    let lives = |entry: &RouteEntry<B>| entry.route.cost == Cost::DRAINED;
+    let restarted =
+        |entry: &&RouteEntry<B>| dials_again && entry.route.is_direct() && !lives(entry);
     let content = route.content();
-    let same = |way: &&RouteEntry<B>| content.is_some() && way.route.content() == content;
-    let restarted = ways.iter().filter(same).filter(restarted).map(|way| way.first).max();
+    let same = |entry: &&RouteEntry<B>| content.is_some() && entry.route.content() == content;
+    let restarted = routes.iter().filter(same).filter(restarted).map(|entry| entry.first).max();
     let bound = over.max(restarted).unwrap_or(0);
-    let mut same: Vec<_> = ways.iter().filter(same).filter(|way| way.first > bound).collect();
-    same.sort_by_key(|way| Reverse(way.first));
+    let mut same: Vec<_> = routes.iter().filter(same).filter(|entry| entry.first > bound).collect();
+    same.sort_by_key(|entry| Reverse(entry.first));
     same.into_iter()
 }
 
@@ -103,7 +104,7 @@ impl OriginProducer {
     /// who it is.
     pub fn create_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastProducer> {
         let broadcast = self.unannounced(path.into(), Route::default())?;
-        self.place(broadcast.path().clone(), &broadcast.consume())?;
+        self.register(broadcast.path().clone(), &broadcast.consume())?;
         Ok(broadcast)
     }
 
@@ -119,7 +120,7 @@ impl OriginProducer {
         broadcast: &BroadcastConsumer,
     ) -> Result<()> {
         let path = self.absolute(&path.into())?;
-        self.place(path, broadcast)
+        self.register(path, broadcast)
     }
 
     /// Announces a broadcast that a peer has. If it is there already, with the same content, this is
@@ -137,34 +138,37 @@ impl OriginProducer {
         route: Route,
         over: &Upstream,
     ) -> Result<Upstream> {
-        self.announce(path, route, over.place().map(|place| place.id))
+        self.announce(path, route, over.registration().map(|registration| registration.id))
     }
 
     fn announce(&self, path: Path, route: Route, over: Option<u64>) -> Result<Upstream> {
         let fresh = self.unannounced(path, route.clone())?;
         let path = fresh.path();
-        let (mut supplier, place) = self.shared.change(|state| {
+        let (mut upstream, registration) = self.shared.change(|state| {
             if route.hops.contains(self.shared.hop) {
                 return Err(Error::Unroutable);
             }
             let reach = route.reach;
-            let joined = same_content(state.table.ways(path), &route, over).find_map(|way| {
-                Some((way.broadcast.join(path, &self.shared.cache, &route)?, way.clone()))
+            let joined = same_content(state.table.routes(path), &route, over).find_map(|entry| {
+                Some((
+                    entry.broadcast.join_upstream(path, &self.shared.cache, &route)?,
+                    entry.clone(),
+                ))
             });
-            let (supplier, id) = match joined {
-                Some((supplier, way)) => (supplier, state.table.join(path, way, route.clone())),
+            let (upstream, id) = match joined {
+                Some((upstream, entry)) => (upstream, state.table.join(path, entry, route.clone())),
                 None => {
-                    let supplier = fresh.supply(route.clone());
-                    (supplier, state.table.insert(path, route.clone(), fresh.consume()))
+                    let upstream = fresh.add_upstream(route.clone());
+                    (upstream, state.table.insert(path, route.clone(), fresh.consume()))
                 }
             };
-            state.requests.look_again(path, reach);
+            state.requests.recheck(path, reach);
             let origin = Arc::downgrade(&self.shared);
-            let entry = RegistrationKind::Announced;
-            Ok((supplier, Registration { origin, path: path.clone(), id, entry }))
+            let kind = RegistrationKind::Announced;
+            Ok((upstream, Registration { origin, path: path.clone(), id, kind }))
         })?;
-        supplier.settle(place);
-        Ok(supplier)
+        upstream.register(registration);
+        Ok(upstream)
     }
 
     /// The whole path of what is called `path` here.
@@ -178,21 +182,21 @@ impl OriginProducer {
         Ok(BroadcastProducer::new(path, self.shared.cache.clone(), route))
     }
 
-    fn place(&self, path: Path, broadcast: &BroadcastConsumer) -> Result<()> {
+    fn register(&self, path: Path, broadcast: &BroadcastConsumer) -> Result<()> {
         self.shared.change(|state| {
-            if state.table.ways(&path).iter().any(|way| way.broadcast.is_clone(broadcast)) {
+            if state.table.routes(&path).iter().any(|entry| entry.broadcast.is_clone(broadcast)) {
                 return Ok(());
             }
-            broadcast.settle(|route| {
+            broadcast.register(|route| {
                 if route.hops.contains(self.shared.hop) {
                     return Err(Error::Unroutable);
                 }
                 // Elsewhere it is one broadcast, whatever is below it there.
                 let route = Route { reach: Reach::Exact, ..route.clone() };
                 let id = state.table.insert(&path, route, broadcast.clone());
-                state.requests.look_again(&path, Reach::Exact);
-                let (origin, entry) = (Arc::downgrade(&self.shared), RegistrationKind::Announced);
-                Ok(Registration { origin, path, id, entry })
+                state.requests.recheck(&path, Reach::Exact);
+                let (origin, kind) = (Arc::downgrade(&self.shared), RegistrationKind::Announced);
+                Ok(Registration { origin, path, id, kind })
             })
         })
     }
@@ -232,7 +236,7 @@ impl OriginProducer {
     /// in time. For origins without a session: each session does the same.
     pub fn advance(&self, now: Instant) {
         // Who tells the time by hand told it before writing.
-        self.shared.cache.pause();
+        self.shared.cache.confirm_now();
         self.shared.cache.advance(now);
     }
 

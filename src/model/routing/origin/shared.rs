@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use super::broadcast_requests::BroadcastRequests;
 use crate::census::census;
-use crate::model::base::{Clock, DOUBT_TIME, DeferredWakes, Route, WaitSlot, lock};
+use crate::model::base::{Clock, DeferredWakes, Route, SUSPECT_TIME, WaitSlot, lock};
 use crate::model::cache::{Cache, CacheMember};
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::registration::{Registration, RegistrationKind, Registry};
@@ -19,9 +19,9 @@ pub(super) struct OriginShared {
     pub(super) hop: Hop,
     pub(super) cache: Arc<Cache>,
     /// What the cache knows its deadlines by.
-    pub(super) timed: u64,
+    pub(super) member: u64,
     /// In which turn of the cache something was asked for last.
-    pub(super) turn: AtomicU64,
+    pub(super) epoch: AtomicU64,
     pub(super) clock: Clock,
     pub(super) state: Mutex<OriginState>,
 }
@@ -29,7 +29,7 @@ pub(super) struct OriginShared {
 impl Drop for OriginShared {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.cache.schedule(self.timed, state.requests.scheduled, None);
+        self.cache.schedule(self.member, state.requests.scheduled, None);
     }
 }
 
@@ -44,25 +44,28 @@ pub(super) struct OriginState {
 impl OriginShared {
     /// Changes the state, then wakes those who wait for what changed.
     pub(super) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut OriginState) -> T) -> T {
-        let mut woken = DeferredWakes::default();
-        let result = self.quietly(|state| {
+        let mut wakes = DeferredWakes::default();
+        let result = self.change_requests(|state| {
             let result = change(state);
-            woken = state.table.take_due();
+            wakes = state.table.take_due();
             result
         });
-        woken.wake();
+        wakes.wake();
         result
     }
 
     /// Changes what concerns requests, then wakes those whom it concerns.
-    pub(super) fn quietly<T>(self: &Arc<Self>, change: impl FnOnce(&mut OriginState) -> T) -> T {
+    pub(super) fn change_requests<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut OriginState) -> T,
+    ) -> T {
         let mut state = lock(&self.state);
         let result = change(&mut state);
         self.schedule(&mut state);
-        let (mut woken, debris) = state.requests.take_rest();
+        let (mut wakes, deferred) = state.requests.take_deferred();
         drop(state);
-        drop(debris);
-        woken.wake();
+        drop(deferred);
+        wakes.wake();
         result
     }
 
@@ -93,7 +96,7 @@ impl OriginShared {
     /// Takes what a reader left out of the state.
     pub(super) fn forget(&self, reader: &mut TableReader) {
         let mut state = lock(&self.state);
-        let spare = reader.forget(&mut state.table);
+        let spare = reader.detach(&mut state.table);
         drop(state);
         drop(spare);
     }
@@ -124,7 +127,7 @@ impl PathWatch {
         let is_known = self.0.as_ref().is_some_and(|(known, _)| *known == path);
         if !is_known {
             _former = self.end(&mut state);
-            state.table.seek(&path);
+            state.table.watch(&path);
             self.0 = Some((path, WaitSlot::default()));
         }
         _spare = self.0.as_mut().and_then(|(path, slot)| state.table.wait_at(path, slot, waker));
@@ -133,26 +136,26 @@ impl PathWatch {
 
     pub(super) fn end(&mut self, state: &mut OriginState) -> Option<Waker> {
         let (path, mut slot) = self.0.take()?;
-        state.table.give_up(&path, &mut slot)
+        state.table.unwatch(&path, &mut slot)
     }
 }
 
 census! { OriginState { within: table, requests; plain: producers; } }
 
-census! { OriginShared { within: cache, state; plain: hop, timed, turn, clock; } }
+census! { OriginShared { within: cache, state; plain: hop, member, epoch, clock; } }
 
 impl CacheMember for OriginShared {
     fn restamp(&self, before: Instant, now: Instant) {
         let time = self.cache.limits().answer_time;
         // An entry that is too early in the cache is as good.
-        lock(&self.state).requests.put_off(before + time, now + time);
+        lock(&self.state).requests.postpone(before + time, now + time);
     }
 
     fn expire(self: Arc<Self>) {
         let now = self.cache.now();
-        drop(self.quietly(|state| {
+        drop(self.change_requests(|state| {
             state.requests.scheduled = None;
-            state.requests.give_up(now)
+            state.requests.expire(now)
         }));
     }
 }
@@ -160,21 +163,21 @@ impl CacheMember for OriginShared {
 impl Registry for OriginShared {
     fn leave(self: Arc<Self>, at: &Registration) {
         // Dropped here and not under the lock: it may be the last handle of its broadcast.
-        match at.entry {
+        match at.kind {
             RegistrationKind::Announced => {
                 drop(self.change(|state| state.table.remove(&at.path, at.id)));
             }
             RegistrationKind::Requested(session) => {
-                drop(self.quietly(|state| state.requests.forget(&at.path, session, at.id)));
+                drop(self.change_requests(|state| state.requests.forget(&at.path, session, at.id)));
             }
         }
     }
 
     fn withdraw(self: Arc<Self>, at: &Registration) {
-        let until = self.cache.now() + DOUBT_TIME;
+        let until = self.cache.now() + SUSPECT_TIME;
         drop(self.change(|state| {
             let lost = state.table.remove(&at.path, at.id)?;
-            state.table.doubt(&at.path, &lost, until);
+            state.table.suspect(&at.path, &lost, until);
             Some(lost)
         }));
     }
@@ -183,7 +186,7 @@ impl Registry for OriginShared {
         self.change(|state| {
             let reach = route.reach;
             state.table.reroute(&at.path, at.id, route);
-            state.requests.look_again(&at.path, reach);
+            state.requests.recheck(&at.path, reach);
         });
     }
 }

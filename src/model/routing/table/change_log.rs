@@ -29,7 +29,7 @@ struct PrefixLog {
     /// Listeners that may wait for a change.
     below: BTreeSet<Key>,
     /// Handles that want what is at exactly this path.
-    seekers: usize,
+    watchers: usize,
     /// Those of them that wait.
     at: Wakers,
 }
@@ -67,15 +67,15 @@ impl ChangeLog {
         self.listeners.get_mut(listener)?.replace(waker)
     }
 
-    /// Somebody wants what is at exactly `path`, until [`ChangeLog::give_up`].
-    pub(crate) fn seek(&mut self, path: &Path) {
-        self.prefixes.entry(path.clone()).or_default().seekers += 1;
+    /// Somebody wants what is at exactly `path`, until [`ChangeLog::unwatch`].
+    pub(crate) fn watch(&mut self, path: &Path) {
+        self.prefixes.entry(path.clone()).or_default().watchers += 1;
     }
 
-    pub(crate) fn give_up(&mut self, path: &Path, slot: &mut WaitSlot) -> Option<Waker> {
+    pub(crate) fn unwatch(&mut self, path: &Path, slot: &mut WaitSlot) -> Option<Waker> {
         let prefix = self.prefixes.get_mut(path)?;
         let spare = prefix.at.free(slot);
-        prefix.seekers -= 1;
+        prefix.watchers -= 1;
         self.prune(path);
         spare
     }
@@ -91,7 +91,7 @@ impl ChangeLog {
     }
 
     /// `path` changed, and what was entered for it as version `from` is now version `to`.
-    pub(crate) fn enter(&mut self, path: &Path, from: u64, to: u64) {
+    pub(crate) fn record(&mut self, path: &Path, from: u64, to: u64) {
         if self.prefixes.is_empty() {
             return;
         }
@@ -144,7 +144,7 @@ impl ChangeLog {
     }
 
     fn prune(&mut self, path: &Path) {
-        if self.prefixes.get(path).is_some_and(|it| it.listeners == 0 && it.seekers == 0) {
+        if self.prefixes.get(path).is_some_and(|it| it.listeners == 0 && it.watchers == 0) {
             self.prefixes.remove(path);
         }
     }
@@ -156,6 +156,6 @@ impl ChangeLog {
     }
 }
 
-census! { each PrefixLog { counts: listeners, rows, below, seekers, at; } }
+census! { each PrefixLog { counts: listeners, rows, below, watchers, at; } }
 
 census! { ChangeLog { counts: listeners; within: prefixes; plain: due; } }

@@ -36,7 +36,7 @@ pub(crate) struct RouteEntry<B> {
     pub(crate) route: Route,
     pub(crate) broadcast: B,
     /// Until when peers are not told of it: somebody on the way says that there is none.
-    doubt: Option<Instant>,
+    suspect_until: Option<Instant>,
 }
 
 impl<B> RouteEntry<B> {
@@ -44,13 +44,13 @@ impl<B> RouteEntry<B> {
     /// what was there before may have lost its publisher, and no route tells. `by_age`: else of all the better
     /// route.
     fn order(&self, by_age: bool) -> impl Ord + use<B> {
-        let standing = self.route.standing();
-        let counts = by_age && standing.counts_age();
+        let status = self.route.status();
+        let counts = by_age && status.counts_age();
         let age = if counts { Reverse(self.first) } else { Reverse(0) };
         // All relays agree about that as well. A publisher that was started again is next to the relay.
         let far = !by_age && !self.route.is_direct();
         let publisher = self.route.hops.as_slice().first().filter(|_| far).copied();
-        (standing, age, self.route.rank(), publisher, Reverse(self.id))
+        (status, age, self.route.rank(), publisher, Reverse(self.id))
     }
 }
 
@@ -59,9 +59,9 @@ struct PathEntry<B> {
     /// Of the last change.
     version: u64,
     /// Best first.
-    ways: Vec<RouteEntry<B>>,
+    routes: Vec<RouteEntry<B>>,
     /// Readers that were told of a broadcast here and not yet of its end.
-    believers: usize,
+    announced_to: usize,
     /// How often a way came, changed or went while there were several broadcasts, up to [`MAX_CHANGES`].
     changes: u8,
 }
@@ -101,46 +101,50 @@ impl<B> Default for RoutingTable<B> {
 impl<B> RoutingTable<B> {
     /// Adds a way, and gives the id that [`RoutingTable::remove`] and [`RoutingTable::reroute`] want.
     pub(crate) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
-        let entry = self.touch(path);
-        let id = entry.version;
-        entry.change(|it| it.place(RouteEntry { id, first: id, route, broadcast, doubt: None }));
+        let path_entry = self.touch(path);
+        let id = path_entry.version;
+        path_entry.change(|it| {
+            it.place(RouteEntry { id, first: id, route, broadcast, suspect_until: None })
+        });
         id
     }
 
-    /// Adds another way to the broadcast of `way`. Readers are told of a change between the two as one
+    /// Adds another way to the broadcast of `entry`. Readers are told of a change between the two as one
     /// of the route.
-    pub(crate) fn join(&mut self, path: &Path, way: RouteEntry<B>, route: Route) -> u64 {
-        let entry = self.touch(path);
-        let id = entry.version;
-        entry.change(|it| it.place(RouteEntry { id, route, doubt: None, ..way }));
+    pub(crate) fn join(&mut self, path: &Path, entry: RouteEntry<B>, route: Route) -> u64 {
+        let path_entry = self.touch(path);
+        let id = path_entry.version;
+        path_entry.change(|it| it.place(RouteEntry { id, route, suspect_until: None, ..entry }));
         id
     }
 
     /// Takes a way out; the next best takes over.
     pub(crate) fn remove(&mut self, path: &Path, id: u64) -> Option<RouteEntry<B>> {
-        let way = self.entries.get_mut(path)?.change(|it| it.take(id))?;
+        let entry = self.entries.get_mut(path)?.change(|it| it.take(id))?;
         self.touch(path);
         self.prune(path);
-        Some(way)
+        Some(entry)
     }
 
     /// The last hop of `lost`, which was taken out, said that it has no way any more. So none of those
     /// that go through it can be one, and whoever told them will say so too.
-    pub(crate) fn doubt(&mut self, path: &Path, lost: &RouteEntry<B>, until: Instant) {
-        let Some(entry) = self.entries.get_mut(path) else { return };
+    pub(crate) fn suspect(&mut self, path: &Path, lost: &RouteEntry<B>, until: Instant) {
+        let Some(path_entry) = self.entries.get_mut(path) else { return };
         let Some(hop) = lost.route.hops.as_slice().last() else { return };
-        for way in entry.ways.iter_mut().filter(|way| way.first == lost.first) {
-            if way.route.hops.contains(*hop) {
-                way.doubt = Some(until);
+        for entry in path_entry.routes.iter_mut().filter(|entry| entry.first == lost.first) {
+            if entry.route.hops.contains(*hop) {
+                entry.suspect_until = Some(until);
             }
         }
     }
 
     /// Changes the route of a way, if it is still there.
     pub(crate) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
-        let Some(entry) = self.entries.get_mut(path) else { return };
-        let is_there = entry.change(|it| {
-            it.take(id).map(|way| it.place(RouteEntry { route, doubt: None, ..way })).is_some()
+        let Some(path_entry) = self.entries.get_mut(path) else { return };
+        let is_there = path_entry.change(|it| {
+            it.take(id)
+                .map(|entry| it.place(RouteEntry { route, suspect_until: None, ..entry }))
+                .is_some()
         });
         if is_there {
             self.touch(path);
@@ -148,13 +152,13 @@ impl<B> RoutingTable<B> {
     }
 
     /// The ways to a path, best first.
-    pub(crate) fn ways(&self, path: &Path) -> &[RouteEntry<B>] {
-        self.entries.get(path).map_or(&[], |entry| &entry.ways)
+    pub(crate) fn routes(&self, path: &Path) -> &[RouteEntry<B>] {
+        self.entries.get(path).map_or(&[], |path_entry| &path_entry.routes)
     }
 
     /// The best way to a path within a horizon.
     pub(crate) fn best(&self, path: &Path, horizon: Horizon) -> Option<&RouteEntry<B>> {
-        self.ways(path).iter().find(|way| horizon.shows(&way.route))
+        self.routes(path).iter().find(|entry| horizon.shows(&entry.route))
     }
 
     /// The ways that lead to what is asked for at or below their own path, where that covers `path`: the
@@ -164,23 +168,23 @@ impl<B> RoutingTable<B> {
         path: &'a Path,
     ) -> impl Iterator<Item = &'a RouteEntry<B>> {
         let entries = path.covering().filter_map(|path| self.entries.get(path));
-        let ways = entries.flat_map(|entry| &entry.ways);
-        ways.filter(|way| way.route.reach != Reach::Exact)
+        let routes = entries.flat_map(|path_entry| &path_entry.routes);
+        routes.filter(|entry| entry.route.reach != Reach::Exact)
     }
 
     /// An id that no way has.
-    pub(crate) fn spare_id(&mut self) -> u64 {
+    pub(crate) fn next_id(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 
-    /// Somebody wants to know when something changes at exactly `path`, until [`RoutingTable::give_up`].
-    pub(crate) fn seek(&mut self, path: &Path) {
-        self.changes.seek(path);
+    /// Somebody wants to know when something changes at exactly `path`, until [`RoutingTable::unwatch`].
+    pub(crate) fn watch(&mut self, path: &Path) {
+        self.changes.watch(path);
     }
 
-    pub(crate) fn give_up(&mut self, path: &Path, slot: &mut WaitSlot) -> Option<Waker> {
-        self.changes.give_up(path, slot)
+    pub(crate) fn unwatch(&mut self, path: &Path, slot: &mut WaitSlot) -> Option<Waker> {
+        self.changes.unwatch(path, slot)
     }
 
     /// One who seeks `path` waits.
@@ -206,27 +210,27 @@ impl<B> RoutingTable<B> {
     /// A path has news.
     fn touch(&mut self, path: &Path) -> &mut PathEntry<B> {
         self.version += 1;
-        let entry = self.entries.entry(path.clone()).or_insert(PathEntry {
+        let path_entry = self.entries.entry(path.clone()).or_insert(PathEntry {
             version: 0,
-            ways: Vec::new(),
-            believers: 0,
+            routes: Vec::new(),
+            announced_to: 0,
             changes: 0,
         });
-        self.changes.enter(path, entry.version, self.version);
-        entry.version = self.version;
-        entry
+        self.changes.record(path, path_entry.version, self.version);
+        path_entry.version = self.version;
+        path_entry
     }
 
     fn prune(&mut self, path: &Path) {
-        let Some(entry) = self.entries.get(path) else { return };
-        if entry.ways.is_empty() && entry.believers == 0 {
-            self.changes.forget(path, entry.version);
+        let Some(path_entry) = self.entries.get(path) else { return };
+        if path_entry.routes.is_empty() && path_entry.announced_to == 0 {
+            self.changes.forget(path, path_entry.version);
             self.entries.remove(path);
         }
     }
 
     /// For tests that count the work.
-    fn look(&mut self) {
+    fn step(&mut self) {
         #[cfg(any(test, feature = "sim"))]
         {
             self.looks += 1;
@@ -262,33 +266,33 @@ impl<B> RoutingTable<B> {
         }
     }
 
-    fn believe(&mut self, path: &Path) {
-        if let Some(entry) = self.entries.get_mut(path) {
-            entry.believers += 1;
+    fn add_announced(&mut self, path: &Path) {
+        if let Some(path_entry) = self.entries.get_mut(path) {
+            path_entry.announced_to += 1;
         }
     }
 
-    fn disbelieve(&mut self, path: &Path) {
-        if let Some(entry) = self.entries.get_mut(path) {
-            entry.believers -= 1;
+    fn remove_announced(&mut self, path: &Path) {
+        if let Some(path_entry) = self.entries.get_mut(path) {
+            path_entry.announced_to -= 1;
         }
         self.prune(path);
     }
 }
 
 impl<B> PathEntry<B> {
-    fn place(&mut self, way: RouteEntry<B>) {
-        if let Some(hop) = way.route.hops.as_slice().last() {
+    fn place(&mut self, entry: RouteEntry<B>) {
+        if let Some(hop) = entry.route.hops.as_slice().last() {
             // Who has a way is believed again.
-            for other in self.ways.iter_mut().filter(|other| other.first == way.first) {
+            for other in self.routes.iter_mut().filter(|other| other.first == entry.first) {
                 if other.route.hops.contains(*hop) {
-                    other.doubt = None;
+                    other.suspect_until = None;
                 }
             }
         }
         let by_age = self.counts_age();
-        let at = self.ways.partition_point(|other| other.order(by_age) < way.order(by_age));
-        self.ways.insert(at, way);
+        let at = self.routes.partition_point(|other| other.order(by_age) < entry.order(by_age));
+        self.routes.insert(at, entry);
     }
 
     fn counts_age(&self) -> bool {
@@ -297,21 +301,21 @@ impl<B> PathEntry<B> {
 
     /// Changes the ways, and counts that if they lead to several broadcasts.
     fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
-        let several = |it: &Self| it.ways.windows(2).any(|pair| pair[0].first != pair[1].first);
+        let several = |it: &Self| it.routes.windows(2).any(|pair| pair[0].first != pair[1].first);
         let were_several = several(self);
         let result = change(self);
         if (were_several || several(self)) && self.counts_age() {
             self.changes += 1;
             if !self.counts_age() {
-                self.ways.sort_by_key(|way| way.order(false));
+                self.routes.sort_by_key(|entry| entry.order(false));
             }
         }
         result
     }
 
     fn take(&mut self, id: u64) -> Option<RouteEntry<B>> {
-        let at = self.ways.iter().position(|way| way.id == id)?;
-        Some(self.ways.remove(at))
+        let at = self.routes.iter().position(|entry| entry.id == id)?;
+        Some(self.routes.remove(at))
     }
 }
 
@@ -343,6 +347,6 @@ impl<B> RoutingTable<B> {
 
 census! { RoutingTable<super::broadcast::BroadcastConsumer> { within: entries, changes; plain: version, looks; } }
 
-census! { each PathEntry<super::broadcast::BroadcastConsumer> { counts: believers; within: ways; plain: version, changes; } }
+census! { each PathEntry<super::broadcast::BroadcastConsumer> { counts: announced_to; within: routes; plain: version, changes; } }
 
-census! { each RouteEntry<super::broadcast::BroadcastConsumer> { within: broadcast; plain: id, first, route, doubt; } }
+census! { each RouteEntry<super::broadcast::BroadcastConsumer> { within: broadcast; plain: id, first, route, suspect_until; } }

@@ -10,12 +10,12 @@ use crate::model::routing::scope::Scope;
 use crate::slab::Key;
 use crate::{Instant, Path};
 
-/// A cursor over a [`RoutingTable`]: what there is, then what changes. [`TableReader::forget`] gives it back.
+/// A cursor over a [`RoutingTable`]: what there is, then what changes. [`TableReader::detach`] gives it back.
 #[derive(Debug)]
 pub(crate) struct TableReader {
     scope: Scope,
     horizon: Horizon,
-    speech: AnnounceFilter,
+    filter: AnnounceFilter,
     /// Under which key it listens, once it has been asked.
     listener: Option<Key>,
     /// All changes up to this version were read.
@@ -25,13 +25,13 @@ pub(crate) struct TableReader {
     /// Until all that there was is counted, and how much that is.
     count: Option<(Walk, u64)>,
     /// What is there, as far as it was told; by whole path.
-    told: BTreeMap<Path, AnnouncedRoute>,
+    announced: BTreeMap<Path, AnnouncedRoute>,
     /// Something was not told for want of room.
-    is_short: bool,
+    is_over_quota: bool,
     /// There may be more to read.
     is_paused: bool,
     /// When to look again at what is held or in doubt.
-    later: BTreeSet<(Instant, Path)>,
+    deferred: BTreeSet<(Instant, Path)>,
 }
 
 /// What can be said to the peer that a reader reads for. The default is everything.
@@ -55,7 +55,7 @@ impl Default for AnnounceFilter {
 }
 
 impl AnnounceFilter {
-    fn has_word_for(&self, name: &str) -> bool {
+    fn allows_name(&self, name: &str) -> bool {
         let is_shown = || self.hidden || !name.split('/').any(|it| it.starts_with('.'));
         let fits = || name.split('/').nth(self.segments).is_none();
         name.len() <= self.bytes && is_shown() && fits()
@@ -73,7 +73,7 @@ impl AnnounceQuota {
     pub(crate) const ENDLESS: Self = Self { left: usize::MAX, all: usize::MAX };
 
     /// Enough to look again for what there was no room for: each time that costs a whole walk.
-    pub(crate) fn is_wide(self) -> bool {
+    pub(crate) fn has_headroom(self) -> bool {
         self.left > 0 && self.left >= self.all / 8
     }
 }
@@ -93,12 +93,12 @@ struct AnnouncedRoute {
 impl AnnouncedRoute {
     /// It is told that the broadcast is gone. What comes then has to stand for longer: others go through
     /// the same, and their changes come from them one after the other.
-    fn take_back(&mut self, path: &Path, now: Instant, later: &mut BTreeSet<(Instant, Path)>) {
+    fn retract(&mut self, path: &Path, now: Instant, deferred: &mut BTreeSet<(Instant, Path)>) {
         let until = now + 2 * HOLD_TIME;
         if let Some(until) = self.held.replace(until) {
-            later.remove(&(until, path.clone()));
+            deferred.remove(&(until, path.clone()));
         }
-        later.insert((until, path.clone()));
+        deferred.insert((until, path.clone()));
         self.gone = true;
     }
 }
@@ -116,19 +116,19 @@ pub(crate) enum RouteChange<B> {
 
 impl TableReader {
     /// A reader to which everything is new.
-    pub(crate) fn new(scope: Scope, horizon: Horizon, speech: AnnounceFilter) -> Self {
+    pub(crate) fn new(scope: Scope, horizon: Horizon, filter: AnnounceFilter) -> Self {
         Self {
             scope,
             horizon,
-            speech,
+            filter,
             listener: None,
             seen: 0,
             walk: None,
             count: None,
-            told: BTreeMap::new(),
-            is_short: false,
+            announced: BTreeMap::new(),
+            is_over_quota: false,
             is_paused: false,
-            later: BTreeSet::new(),
+            deferred: BTreeSet::new(),
         }
     }
 
@@ -138,8 +138,8 @@ impl TableReader {
 
     /// A second reader that goes on from the same point.
     pub(crate) fn fork<B>(&self, table: &mut RoutingTable<B>) -> Self {
-        for path in self.told.keys() {
-            table.believe(path);
+        for path in self.announced.keys() {
+            table.add_announced(path);
         }
         let prefixes = self.scope.prefixes();
         Self {
@@ -147,34 +147,34 @@ impl TableReader {
             listener: self.listener.map(|_| table.changes.listen(prefixes)),
             walk: self.walk.clone(),
             count: self.count.clone(),
-            told: self.told.clone(),
-            later: self.later.clone(),
+            announced: self.announced.clone(),
+            deferred: self.deferred.clone(),
             ..*self
         }
     }
 
     /// When to ask again although nothing changes.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.later.first().map(|(at, _)| *at)
+        self.deferred.first().map(|(at, _)| *at)
     }
 
     /// How many broadcasts it was told of that are not known to be gone.
-    pub(crate) fn told(&self) -> usize {
-        self.told.len()
+    pub(crate) fn announced(&self) -> usize {
+        self.announced.len()
     }
 
-    pub(crate) fn was_told_of(&self, name: &Path) -> bool {
-        self.scope.absolute(name).is_some_and(|path| self.told.contains_key(&path))
+    pub(crate) fn has_announced(&self, name: &Path) -> bool {
+        self.scope.absolute(name).is_some_and(|path| self.announced.contains_key(&path))
     }
 
     /// Whether all that there was when it was first asked was read, and it reads changes.
-    pub(crate) fn knows_all(&self) -> bool {
+    pub(crate) fn is_caught_up(&self) -> bool {
         self.listener.is_some() && self.walk.is_none()
     }
 
     /// Whether something was not told for want of room.
-    pub(crate) fn is_short(&self) -> bool {
-        self.is_short
+    pub(crate) fn is_over_quota(&self) -> bool {
+        self.is_over_quota
     }
 
     /// Waits for the next change. What comes back is to be dropped after the unlock.
@@ -185,10 +185,10 @@ impl TableReader {
 
     /// Frees what the table keeps for this reader. What comes back is to be dropped after the unlock.
     #[must_use = "to be dropped after the unlock"]
-    pub(crate) fn forget<B>(&mut self, table: &mut RoutingTable<B>) -> Option<Waker> {
-        self.later.clear();
-        for path in std::mem::take(&mut self.told).keys() {
-            table.disbelieve(path);
+    pub(crate) fn detach<B>(&mut self, table: &mut RoutingTable<B>) -> Option<Waker> {
+        self.deferred.clear();
+        for path in std::mem::take(&mut self.announced).keys() {
+            table.remove_announced(path);
         }
         table.changes.leave(self.scope.prefixes(), self.listener.take()?)
     }
@@ -205,15 +205,15 @@ impl TableReader {
     /// Whether what is at a path can be told at all.
     fn can_name(&self, path: &Path) -> bool {
         let name = path.suffix_text(self.scope.root());
-        name.is_some_and(|name| self.speech.has_word_for(name))
+        name.is_some_and(|name| self.filter.allows_name(name))
     }
 
-    fn is_in_doubt<B>(&self, way: &RouteEntry<B>, now: Instant) -> bool {
-        self.horizon.session.is_some() && way.doubt.is_some_and(|until| until > now)
+    fn is_suspect<B>(&self, entry: &RouteEntry<B>, now: Instant) -> bool {
+        self.horizon.session.is_some() && entry.suspect_until.is_some_and(|until| until > now)
     }
 
-    fn can_be_told<B>(&self, way: &RouteEntry<B>) -> bool {
-        self.horizon.shows(&way.route) && way.route.hops.len() <= self.speech.hops
+    fn can_announce<B>(&self, entry: &RouteEntry<B>) -> bool {
+        self.horizon.shows(&entry.route) && entry.route.hops.len() <= self.filter.hops
     }
 
     /// The ways to a path that can be told and that there were at version `until`.
@@ -223,7 +223,7 @@ impl TableReader {
         path: &Path,
         until: u64,
     ) -> impl Iterator<Item = &'a RouteEntry<B>> + use<'a, '_, B> {
-        table.ways(path).iter().filter(move |way| way.id <= until && self.can_be_told(way))
+        table.routes(path).iter().filter(move |entry| entry.id <= until && self.can_announce(entry))
     }
 
     /// How many broadcasts there were when it was first asked, at most `most`. `None`: others may have the
@@ -239,9 +239,9 @@ impl TableReader {
         for _ in 0..STEP {
             let path = table.walk(self.scope.prefixes(), &mut walk);
             let Some(path) = path.filter(|_| count < most as u64) else { return Some(count) };
-            table.look();
-            let mut ways = self.initial(table, &path, walk.until);
-            let is_one = self.can_name(&path) && ways.any(|way| !self.is_in_doubt(way, now));
+            table.step();
+            let mut routes = self.initial(table, &path, walk.until);
+            let is_one = self.can_name(&path) && routes.any(|entry| !self.is_suspect(entry, now));
             count += u64::from(is_one);
         }
         self.count = Some((walk, count));
@@ -256,14 +256,14 @@ impl TableReader {
 
     /// The next path to look at, and the version up to which all is read when that was done. On a walk also
     /// up to which version things belong to it.
-    fn look<B>(
+    fn next_path<B>(
         &mut self,
         table: &mut RoutingTable<B>,
         now: Instant,
     ) -> Option<(Path, u64, Option<u64>)> {
-        table.look();
+        table.step();
         if self.deadline().is_some_and(|at| at <= now) {
-            return Some((self.later.pop_first()?.1, self.seen, None));
+            return Some((self.deferred.pop_first()?.1, self.seen, None));
         }
         if let Some(walk) = &mut self.walk {
             if let Some(path) = table.walk(self.scope.prefixes(), walk) {
@@ -284,25 +284,26 @@ impl TableReader {
     /// one leads back to the peer, it hears at once that the one it knows is gone: it must not be left
     /// to rely on us while we rely on it.
     ///
-    /// Without `room` it hears of no other broadcasts, but of all that becomes of those it knows. When there
+    /// Without `quota` it hears of no other broadcasts, but of all that becomes of those it knows. When there
     /// is room again it hears of the others.
     pub(crate) fn next<B: Clone>(
         &mut self,
         table: &mut RoutingTable<B>,
         now: Instant,
-        room: AnnounceQuota,
+        quota: AnnounceQuota,
     ) -> Option<(Path, RouteChange<B>)> {
         self.open(table);
-        if self.is_short && self.walk.is_none() && room.is_wide() {
-            self.is_short = false;
+        if self.is_over_quota && self.walk.is_none() && quota.has_headroom() {
+            self.is_over_quota = false;
             self.walk = Some(Walk::new(u64::MAX));
         }
         self.is_paused = false;
         for _ in 0..STEP {
-            let (path, version, until) = self.look(table, now)?;
+            let (path, version, until) = self.next_path(table, now)?;
             // What else the walk finds is told as a change.
             let is_due = until.is_none_or(|until| {
-                !self.told.contains_key(&path) && self.initial(table, &path, until).next().is_some()
+                !self.announced.contains_key(&path)
+                    && self.initial(table, &path, until).next().is_some()
             });
             let name = self.scope.relative(&path).filter(|_| is_due && self.can_name(&path));
             let Some(name) = name else {
@@ -310,86 +311,92 @@ impl TableReader {
                 continue;
             };
             let is_peer = self.horizon.session.is_some();
-            let doubt = |way: &&RouteEntry<B>| way.doubt.filter(|until| is_peer && *until > now);
-            let ways = table.ways(&path);
-            let understood = ways.iter().filter(|way| self.horizon.understands(&way.route));
-            let mut trusted = understood.filter(|way| doubt(way).is_none());
-            let way = trusted.clone().find(|way| self.can_be_told(way)).cloned();
-            let leads_back = trusted.next().is_some_and(|way| !self.horizon.shows(&way.route));
-            let is_left = |told: &AnnouncedRoute| ways.iter().any(|way| way.first == told.first);
-            if let Some(until) = ways.iter().filter_map(|way| doubt(&way)).min() {
-                self.later.insert((until, path.clone()));
+            let suspect_until = |entry: &&RouteEntry<B>| {
+                entry.suspect_until.filter(|until| is_peer && *until > now)
+            };
+            let routes = table.routes(&path);
+            let understood = routes.iter().filter(|entry| self.horizon.understands(&entry.route));
+            let mut trusted = understood.filter(|entry| suspect_until(entry).is_none());
+            let entry = trusted.clone().find(|entry| self.can_announce(entry)).cloned();
+            let leads_back = trusted.next().is_some_and(|entry| !self.horizon.shows(&entry.route));
+            let is_left = |announced: &AnnouncedRoute| {
+                routes.iter().any(|entry| entry.first == announced.first)
+            };
+            if let Some(until) = routes.iter().filter_map(|entry| suspect_until(&entry)).min() {
+                self.deferred.insert((until, path.clone()));
             }
-            match (self.told.get_mut(&path), way) {
+            match (self.announced.get_mut(&path), entry) {
                 (None, None) => self.seen = version,
-                (None, Some(_)) if room.left == 0 => {
+                (None, Some(_)) if quota.left == 0 => {
                     self.seen = version;
-                    self.is_short = true;
+                    self.is_over_quota = true;
                 }
-                (None, Some(way)) => {
+                (None, Some(entry)) => {
                     self.seen = version;
-                    let (first, route) = (way.first, way.route.clone());
-                    let told = AnnouncedRoute { first, route, gone: false, held: None };
-                    self.told.insert(path.clone(), told);
-                    table.believe(&path);
-                    return Some((name, RouteChange::Announced(way)));
+                    let (first, route) = (entry.first, entry.route.clone());
+                    let announced = AnnouncedRoute { first, route, gone: false, held: None };
+                    self.announced.insert(path.clone(), announced);
+                    table.add_announced(&path);
+                    return Some((name, RouteChange::Announced(entry)));
                 }
-                (Some(told), Some(way)) if told.first == way.first => {
+                (Some(announced), Some(entry)) if announced.first == entry.first => {
                     self.seen = version;
-                    let is_news = told.gone || told.route != way.route;
-                    let is_better = way.route.rank() < told.route.rank();
-                    let until = told.held.unwrap_or(now + HOLD_TIME);
+                    let is_news = announced.gone || announced.route != entry.route;
+                    let is_better = entry.route.rank() < announced.route.rank();
+                    let until = announced.held.unwrap_or(now + HOLD_TIME);
                     if is_peer && is_news && !is_better && until > now {
-                        if leads_back && !told.gone {
-                            told.take_back(&path, now, &mut self.later);
+                        if leads_back && !announced.gone {
+                            announced.retract(&path, now, &mut self.deferred);
                             return Some((name, RouteChange::Gone));
                         }
-                        told.held = Some(until);
-                        self.later.insert((until, path));
+                        announced.held = Some(until);
+                        self.deferred.insert((until, path));
                         continue;
                     }
-                    if let Some(until) = told.held.take() {
-                        self.later.remove(&(until, path));
+                    if let Some(until) = announced.held.take() {
+                        self.deferred.remove(&(until, path));
                     }
                     if is_news {
-                        told.route.clone_from(&way.route);
-                        let was_gone = std::mem::take(&mut told.gone);
+                        announced.route.clone_from(&entry.route);
+                        let was_gone = std::mem::take(&mut announced.gone);
                         let change =
                             if was_gone { RouteChange::Announced } else { RouteChange::Rerouted };
-                        return Some((name, change(way)));
+                        return Some((name, change(entry)));
                     }
                 }
                 // Nobody says who it is: it may be the old one on its way around.
-                (Some(told), Some(way)) if is_peer && way.route.may_echo(&told.route) => {
+                (Some(announced), Some(entry))
+                    if is_peer && entry.route.may_echo(&announced.route) =>
+                {
                     self.seen = version;
-                    if !told.gone {
-                        told.take_back(&path, now, &mut self.later);
+                    if !announced.gone {
+                        announced.retract(&path, now, &mut self.deferred);
                         return Some((name, RouteChange::Gone));
                     }
-                    if told.held.is_none_or(|until| until <= now) {
-                        let (first, route) = (way.first, way.route.clone());
-                        *told = AnnouncedRoute { first, route, gone: false, held: None };
-                        return Some((name, RouteChange::Announced(way)));
+                    if announced.held.is_none_or(|until| until <= now) {
+                        let (first, route) = (entry.first, entry.route.clone());
+                        *announced = AnnouncedRoute { first, route, gone: false, held: None };
+                        return Some((name, RouteChange::Announced(entry)));
                     }
                 }
                 // There are others, which may get trusted.
-                (Some(told), None) if is_peer && is_left(told) => {
+                (Some(announced), None) if is_peer && is_left(announced) => {
                     self.seen = version;
-                    if !told.gone {
-                        told.take_back(&path, now, &mut self.later);
+                    if !announced.gone {
+                        announced.retract(&path, now, &mut self.deferred);
                         return Some((name, RouteChange::Gone));
                     }
                 }
                 // The next call announces what took its place, if anything.
-                (Some(told), _) => {
+                (Some(announced), _) => {
                     self.seen = version;
-                    let was_gone = told.gone;
-                    if let Some(until) = told.held {
-                        self.later.remove(&(until, path.clone()));
+                    let was_gone = announced.gone;
+                    if let Some(until) = announced.held {
+                        self.deferred.remove(&(until, path.clone()));
                     }
-                    self.told.remove(&path);
-                    table.disbelieve(&path);
-                    self.later.insert((now, path));
+                    self.announced.remove(&path);
+                    table.remove_announced(&path);
+                    self.deferred.insert((now, path));
                     if !was_gone {
                         return Some((name, RouteChange::Gone));
                     }
@@ -402,6 +409,6 @@ impl TableReader {
 }
 
 census! { TableReader {
-    counts: told, later;
-    plain: scope, horizon, speech, listener, seen, walk, count, is_short, is_paused;
+    counts: announced, deferred;
+    plain: scope, horizon, filter, listener, seen, walk, count, is_over_quota, is_paused;
 } }

@@ -8,12 +8,12 @@ fn read(reader: &mut TableReader, table: &mut RoutingTable<u32>) -> Vec<String> 
     let mut out = Vec::new();
     loop {
         match reader.next(table, Instant::ZERO, AnnounceQuota::ENDLESS) {
-            Some((path, RouteChange::Announced(way))) => {
-                out.push(format!("+{path} {}", way.broadcast))
+            Some((path, RouteChange::Announced(entry))) => {
+                out.push(format!("+{path} {}", entry.broadcast))
             }
             Some((path, RouteChange::Gone)) => out.push(format!("-{path}")),
-            Some((path, RouteChange::Rerouted(way))) => {
-                out.push(format!("~{path} {}", way.broadcast))
+            Some((path, RouteChange::Rerouted(entry))) => {
+                out.push(format!("~{path} {}", entry.broadcast))
             }
             None if reader.is_paused() => {}
             None => return out,
@@ -76,8 +76,8 @@ fn a_forked_reader_goes_on_and_a_forgotten_one_leaves_nothing() {
     table.remove(&path, id);
     assert_eq!(read(&mut first, &mut table), ["-a"]);
     assert_eq!(table.entries.len(), 1);
-    drop(second.forget(&mut table));
-    drop(first.forget(&mut table));
+    drop(second.detach(&mut table));
+    drop(first.detach(&mut table));
     assert_eq!(table.sizes(), (0, 0, 0));
 }
 
@@ -120,7 +120,7 @@ fn a_route_is_told_again_only_if_it_changed() {
     assert_eq!(read(&mut reader, &mut table), ["-a", "+a 1"], "it is about to end");
     table.remove(&path, id);
     table.reroute(&path, id, through(1, 1));
-    assert_eq!(table.ways(&path).len(), 1, "what is gone can't be rerouted");
+    assert_eq!(table.routes(&path).len(), 1, "what is gone can't be rerouted");
 }
 
 fn below(prefixes: &[&str]) -> TableReader {
@@ -143,7 +143,7 @@ fn a_walk_finds_what_is_below_its_prefixes_and_nothing_else() {
     let read = |prefixes: &[&str], table: &mut RoutingTable<u32>| {
         let mut reader = below(prefixes);
         let found = read(&mut reader, table);
-        drop(reader.forget(table));
+        drop(reader.detach(table));
         found
     };
     assert_eq!(read(&["a"], &mut table), ["+a 0", "+a/b 0", "+a/b/c 0"]);
@@ -165,7 +165,7 @@ fn changes_are_found_below_each_prefix_in_their_order() {
     assert_eq!(table.sizes(), (6, 3, 9));
     assert_eq!(read(&mut reader, &mut table), ["+c/d 0", "+a/x 0", "+c/d/e 0"]);
     assert_eq!(read(&mut wide, &mut table).len(), 6);
-    drop((reader.forget(&mut table), wide.forget(&mut table)));
+    drop((reader.detach(&mut table), wide.detach(&mut table)));
     assert_eq!(table.sizes(), (6, 0, 0));
 }
 
@@ -187,7 +187,7 @@ fn a_walk_and_the_changes_meanwhile_make_one() {
     };
     assert_eq!(next(&mut table), "+b");
     fill(&mut table, &["a", "e"]);
-    let id = |table: &RoutingTable<u32>, path: &str| table.ways(&Path::new(path))[0].id;
+    let id = |table: &RoutingTable<u32>, path: &str| table.routes(&Path::new(path))[0].id;
     for path in ["b", "d"] {
         let id = id(&table, path);
         assert!(table.remove(&Path::new(path), id).is_some());
@@ -224,7 +224,7 @@ fn work_beside(n: u32) -> [usize; 3] {
     let changed = work(&mut table, &mut |table| {
         for at in 0..n {
             let path = Path::new(&format!("room/{at}"));
-            let id = table.ways(&path)[0].id;
+            let id = table.routes(&path)[0].id;
             table.reroute(&path, id, through(7, 1));
         }
         fill(table, &["x/three"]);
@@ -260,7 +260,7 @@ fn much_is_counted_and_read_in_pieces() {
             }
         };
         assert_eq!((counted, pieces), (u64::from(n), n as usize / STEP));
-        assert_eq!((reader.told(), table.looks), (0, n as usize));
+        assert_eq!((reader.announced(), table.looks), (0, n as usize));
         // Nothing of it is for this one.
         let horizon = Horizon { session: Some(SessionId(1)), ..Horizon::default() };
         let mut other = TableReader::new(Scope::default(), horizon, AnnounceFilter::default());
@@ -280,8 +280,8 @@ fn without_room_the_ends_are_told_and_then_the_others() {
     let read = |reader: &mut TableReader, table: &mut RoutingTable<u32>| {
         let mut out = Vec::new();
         loop {
-            let room = AnnounceQuota { left: 8 - reader.told(), all: 8 };
-            match reader.next(table, Instant::ZERO, room) {
+            let quota = AnnounceQuota { left: 8 - reader.announced(), all: 8 };
+            match reader.next(table, Instant::ZERO, quota) {
                 Some((path, RouteChange::Announced(_))) => out.push(format!("+{path}")),
                 Some((path, _)) => out.push(format!("-{path}")),
                 None if reader.is_paused() => {}
@@ -289,20 +289,20 @@ fn without_room_the_ends_are_told_and_then_the_others() {
             }
         }
     };
-    let told = read(&mut reader, &mut table);
-    assert!(told.iter().map(|it| &it[1..]).eq(&paths[..8]), "{told:?}");
-    assert!(reader.is_short());
+    let announced = read(&mut reader, &mut table);
+    assert!(announced.iter().map(|it| &it[1..]).eq(&paths[..8]), "{announced:?}");
+    assert!(reader.is_over_quota());
     assert_eq!(read(&mut reader, &mut table), [""; 0]);
     for at in [3, 5, 9] {
         assert!(table.remove(&Path::new(&paths[at]), ids[at]).is_some());
     }
-    let told = read(&mut reader, &mut table);
-    assert_eq!(told, ["-03", "+08", "-05", "+10"]);
+    let announced = read(&mut reader, &mut table);
+    assert_eq!(announced, ["-03", "+08", "-05", "+10"]);
     for at in 8..16 {
         table.remove(&Path::new(&paths[at]), ids[at]);
     }
     assert_eq!(read(&mut reader, &mut table), ["-08", "-10"]);
-    assert!(!reader.is_short());
+    assert!(!reader.is_over_quota());
 }
 
 #[test]

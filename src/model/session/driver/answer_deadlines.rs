@@ -69,20 +69,20 @@ impl AnswerDeadlines {
 
 impl Driver {
     /// Withdraws what the peer did not answer in time, and lets somebody else be asked.
-    pub(crate) fn give_up(&mut self, now: Instant) {
+    pub(crate) fn expire_answers(&mut self, now: Instant) {
         while let Some(asked) = self.inbox.unanswered.pop(now) {
             match asked {
                 PendingAnswer::Track(key) => {
                     self.machine.apply(Command::Unsubscribe { subscription: key.into() });
-                    if let Some(ask) = self.inbox.end_ask(key) {
-                        ask.track.lose(Error::Timeout);
+                    if let Some(remote_track) = self.inbox.end_track(key) {
+                        remote_track.track.fail(Error::Timeout);
                     }
                 }
                 PendingAnswer::Group(key) => {
                     self.machine.apply(Command::CancelFetch { fetch: key.into() });
                     match self.inbox.end_fetch(key).map(|fetch| fetch.wanted) {
                         Some(UpstreamFetch::Group(request)) => request.reject(Error::Timeout),
-                        Some(UpstreamFetch::PartialGroup(rest)) => rest.leave(),
+                        Some(UpstreamFetch::PartialGroup(partial)) => partial.hand_back(),
                         None => {}
                     }
                 }

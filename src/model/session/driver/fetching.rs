@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::inbox::{OutgoingFetch, TrackFetcher};
 use super::incoming_group::IncomingGroup;
-use super::{Driver, FETCH, GROUP, PAST, ready_key};
+use super::{Driver, FETCH, FETCHER, GROUP, ready_key};
 use crate::machine::{Command, GroupKey, Token};
 use crate::model::Result;
 use crate::model::cache::{TrackDynamic, UpstreamFetch};
@@ -15,48 +15,56 @@ impl Driver {
     // ---- groups of the peer ------------------------------------------------------------------
 
     /// Answers for past groups of a track of the peer, as long as there may be somebody who asks.
-    pub(crate) fn supply_past(&mut self, broadcast: Path, of: Token, dynamic: TrackDynamic) {
+    pub(crate) fn add_fetcher(
+        &mut self,
+        broadcast: Path,
+        broadcast_token: Token,
+        dynamic: TrackDynamic,
+    ) {
         // It may have come from here before, until there was a better way.
         let track = dynamic.track_id();
-        let known = self.inbox.past_tracks.get(&track).copied();
-        if let Some(past) = known.and_then(|key| self.inbox.pasts.get_mut(key)) {
-            past.of = of;
+        let known = self.inbox.fetcher_by_track.get(&track).copied();
+        if let Some(fetcher) = known.and_then(|key| self.inbox.fetchers.get_mut(key)) {
+            fetcher.broadcast_token = broadcast_token;
             return;
         }
-        let waker = |slot| self.ready.waker(ready_key(PAST, slot));
-        let past = |slot| TrackFetcher { dynamic, broadcast, of, waker: waker(slot) };
-        let key = self.inbox.pasts.insert_with(past);
-        self.inbox.past_tracks.insert(track, key);
-        self.past_changed(key.0 as usize);
+        let waker = |slot| self.ready.waker(ready_key(FETCHER, slot));
+        let fetcher =
+            |slot| TrackFetcher { dynamic, broadcast, broadcast_token, waker: waker(slot) };
+        let key = self.inbox.fetchers.insert_with(fetcher);
+        self.inbox.fetcher_by_track.insert(track, key);
+        self.fetcher_changed(key.0 as usize);
     }
 
     /// Somebody here may want a past group of a track of the peer, or nobody is left.
-    pub(crate) fn past_changed(&mut self, slot: usize) {
-        while let Some((key, past)) = self.inbox.pasts.at(slot) {
-            let Poll::Ready(next) = past.dynamic.poll_supply(Some(&past.waker)) else {
+    pub(crate) fn fetcher_changed(&mut self, slot: usize) {
+        while let Some((key, fetcher)) = self.inbox.fetchers.at(slot) {
+            let Poll::Ready(next) = fetcher.dynamic.poll_supply(Some(&fetcher.waker)) else {
                 return;
             };
             let Some((wanted, priority)) = next else {
-                let past = self.inbox.pasts.remove(key);
-                past.inspect(|past| _ = self.inbox.past_tracks.remove(&past.dynamic.track_id()));
+                let fetcher = self.inbox.fetchers.remove(key);
+                fetcher.inspect(|fetcher| {
+                    _ = self.inbox.fetcher_by_track.remove(&fetcher.dynamic.track_id())
+                });
                 return;
             };
-            if self.inbox.remotes.get(past.of.into()).is_none() {
+            if self.inbox.broadcasts.get(fetcher.broadcast_token.into()).is_none() {
                 // By its path another broadcast would be asked.
                 match wanted {
                     UpstreamFetch::Group(request) => request.reject(Error::NotFound),
-                    UpstreamFetch::PartialGroup(rest) => rest.leave(),
+                    UpstreamFetch::PartialGroup(partial) => partial.hand_back(),
                 }
                 continue;
             }
             let (sequence, first_frame) = match &wanted {
                 UpstreamFetch::Group(request) => (request.sequence(), 0),
-                UpstreamFetch::PartialGroup(rest) if self.version.fetches_parts() => {
-                    (rest.sequence(), rest.first_frame())
+                UpstreamFetch::PartialGroup(partial) if self.version.fetches_parts() => {
+                    (partial.sequence(), partial.first_frame())
                 }
-                UpstreamFetch::PartialGroup(rest) => (rest.sequence(), 0),
+                UpstreamFetch::PartialGroup(partial) => (partial.sequence(), 0),
             };
-            let (broadcast, track) = (past.broadcast.clone(), past.dynamic.name().into());
+            let (broadcast, track) = (fetcher.broadcast.clone(), fetcher.dynamic.name().into());
             let waker = |slot| self.ready.waker(ready_key(FETCH, slot));
             let answer_due = self.inbox.unanswered.due(self.now);
             let fetch = |slot| OutgoingFetch { wanted, answer_due, waker: waker(slot) };
@@ -93,10 +101,10 @@ impl Driver {
                 let track = request.track();
                 request.accept().map(|group| IncomingGroup::new(key, track, group, None))
             }
-            Some(UpstreamFetch::PartialGroup(rest)) => {
+            Some(UpstreamFetch::PartialGroup(partial)) => {
                 let whole = !self.version.fetches_parts();
-                let known = if whole { rest.first_frame() } else { 0 };
-                Ok(IncomingGroup::resume(key, rest, known))
+                let known = if whole { partial.first_frame() } else { 0 };
+                Ok(IncomingGroup::resume(key, partial, known))
             }
             None => Err(Error::Cancelled),
         };
@@ -112,7 +120,7 @@ impl Driver {
                 request.reject(result.err().unwrap_or(Error::NotFound));
             }
             // Somebody else may have it.
-            Some(UpstreamFetch::PartialGroup(rest)) => rest.leave(),
+            Some(UpstreamFetch::PartialGroup(partial)) => partial.hand_back(),
             None => {}
         }
     }
@@ -142,9 +150,9 @@ mod tests {
         let tracks = ["video", "audio"].map(|name| Track::new(name).produce());
         for _ in 0..100 {
             for track in &tracks {
-                driver.supply_past("live".into(), Token::default(), track.dynamic());
+                driver.add_fetcher("live".into(), Token::default(), track.dynamic());
             }
         }
-        assert_eq!(driver.inbox.pasts.len(), 2);
+        assert_eq!(driver.inbox.fetchers.len(), 2);
     }
 }

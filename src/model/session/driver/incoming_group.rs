@@ -12,8 +12,8 @@ pub(crate) struct IncomingGroup {
     pub(crate) group: GroupProducer,
     pub(crate) frame: Option<FrameProducer>,
     /// Where its track is, if it was subscribed.
-    pub(crate) ask: Option<Token>,
-    known: ReceivedPart,
+    pub(crate) remote_track: Option<Token>,
+    received: ReceivedPart,
 }
 
 /// What comes although it is here, because the group was begun by another session.
@@ -32,16 +32,16 @@ impl IncomingGroup {
         key: GroupKey,
         track: WeakTrack,
         group: GroupProducer,
-        ask: Option<Token>,
+        remote_track: Option<Token>,
     ) -> Self {
-        Self { key, track, group, frame: None, ask, known: ReceivedPart::default() }
+        Self { key, track, group, frame: None, remote_track, received: ReceivedPart::default() }
     }
 
     /// Goes on with a group of which the first `frames` come although they are here.
-    pub(crate) fn resume(key: GroupKey, rest: PartialGroup, frames: u64) -> Self {
-        let (track, group, frame) = rest.into_parts();
-        let known = ReceivedPart { frames, bytes: 0, resumes: frame.is_some() };
-        Self { key, track, group, frame, ask: None, known }
+    pub(crate) fn resume(key: GroupKey, partial: PartialGroup, frames: u64) -> Self {
+        let (track, group, frame) = partial.into_parts();
+        let received = ReceivedPart { frames, bytes: 0, resumes: frame.is_some() };
+        Self { key, track, group, frame, remote_track: None, received }
     }
 
     pub(crate) fn frame(
@@ -51,29 +51,29 @@ impl IncomingGroup {
         size: u64,
         payload: &[u8],
     ) -> Result<(), Error> {
-        if let Some(frames) = self.known.frames.checked_sub(1) {
-            self.known = ReceivedPart { frames, bytes: size, ..self.known };
+        if let Some(frames) = self.received.frames.checked_sub(1) {
+            self.received = ReceivedPart { frames, bytes: size, ..self.received };
             return self.payload(payload);
         }
-        if std::mem::take(&mut self.known.resumes) {
-            self.known.bytes = self.group.resume_frame(timestamp, size)?;
+        if std::mem::take(&mut self.received.resumes) {
+            self.received.bytes = self.group.resume_frame(timestamp, size)?;
             return self.payload(payload);
         }
         let timestamp = timestamp.unwrap_or(Timestamp::new(now));
         self.frame = self.group.ingest(timestamp, size, payload)?;
-        self.settle()
+        self.finish_if_complete()
     }
 
     pub(crate) fn payload(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let known = self.known.bytes.min(bytes.len() as u64);
-        self.known.bytes -= known;
-        let bytes = &bytes[known as usize..];
+        let received = self.received.bytes.min(bytes.len() as u64);
+        self.received.bytes -= received;
+        let bytes = &bytes[received as usize..];
         if bytes.is_empty() {
             return Ok(());
         }
         let Some(frame) = &mut self.frame else { return Err(Error::WrongSize) };
         frame.write(bytes)?;
-        self.settle()
+        self.finish_if_complete()
     }
 
     /// The session is over: another one that has the track is asked for the rest.
@@ -82,7 +82,7 @@ impl IncomingGroup {
     }
 
     /// A frame is over as soon as all its bytes are there.
-    fn settle(&mut self) -> Result<(), Error> {
+    fn finish_if_complete(&mut self) -> Result<(), Error> {
         match self.frame.take_if(|frame| frame.remaining() == 0) {
             Some(frame) => frame.finish(),
             None => Ok(()),
@@ -90,4 +90,4 @@ impl IncomingGroup {
     }
 }
 
-census! { each IncomingGroup { plain: key, track, group, frame, ask, known; } }
+census! { each IncomingGroup { plain: key, track, group, frame, remote_track, received; } }

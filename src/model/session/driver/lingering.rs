@@ -66,25 +66,29 @@ impl LingeringTracks {
 impl Driver {
     /// Nobody asks for a track of the peer: it is cancelled, now or later.
     pub(crate) fn unwanted(&mut self, key: Key) {
-        let Some(ask) = self.inbox.asks.get_mut(key) else { return };
+        let Some(remote_track) = self.inbox.tracks.get_mut(key) else { return };
         // What was not answered yet is warm for nobody.
-        let is_running = ask.is_subscribed() && ask.track.info().is_some();
+        let is_running = remote_track.is_subscribed() && remote_track.track.info().is_some();
         if is_running && self.inbox.lingering.has_room() {
-            self.inbox.lingering.begin(key, &mut ask.idle, LingerPhase::Since(self.now));
+            self.inbox.lingering.begin(key, &mut remote_track.idle, LingerPhase::Since(self.now));
         } else {
             self.cancel(key);
         }
     }
 
     /// Looks at those that nobody came back to.
-    pub(crate) fn linger(&mut self, now: Instant) {
+    pub(crate) fn expire_lingering(&mut self, now: Instant) {
         while let Some((_, key)) = self.inbox.lingering.due.first().filter(|(at, _)| *at <= now) {
             let (key, lingering) = (*key, &mut self.inbox.lingering);
-            let Some(ask) = self.inbox.asks.get_mut(key) else { return };
-            if let Some(LingerPhase::Since(_)) = ask.idle {
-                lingering.begin(key, &mut ask.idle, LingerPhase::Until(now + lingering.time));
+            let Some(remote_track) = self.inbox.tracks.get_mut(key) else { return };
+            if let Some(LingerPhase::Since(_)) = remote_track.idle {
+                lingering.begin(
+                    key,
+                    &mut remote_track.idle,
+                    LingerPhase::Until(now + lingering.time),
+                );
             } else {
-                lingering.end(key, &mut ask.idle);
+                lingering.end(key, &mut remote_track.idle);
                 self.cancel(key);
             }
         }
@@ -95,24 +99,24 @@ impl Driver {
         let lingering = &mut self.inbox.lingering;
         lingering.max = 0;
         for (_, key) in std::mem::take(&mut lingering.due) {
-            if let Some(ask) = self.inbox.asks.get_mut(key) {
-                ask.idle = None;
+            if let Some(remote_track) = self.inbox.tracks.get_mut(key) {
+                remote_track.idle = None;
             }
             self.cancel(key);
         }
     }
 
     fn cancel(&mut self, key: Key) {
-        let Some(ask) = self.inbox.asks.get_mut(key) else { return };
-        if !ask.track.abort_unasked(Error::Cancelled) {
+        let Some(remote_track) = self.inbox.tracks.get_mut(key) else { return };
+        if !remote_track.track.abort_if_unread(Error::Cancelled) {
             // Somebody came meanwhile, of whom the waker tells.
             return;
         }
-        let is_subscribed = ask.is_subscribed();
+        let is_subscribed = remote_track.is_subscribed();
         self.machine.apply(Command::Unsubscribe { subscription: key.into() });
         if !is_subscribed {
             // Nothing is to come that would have to be waited for.
-            self.inbox.end_ask(key);
+            self.inbox.end_track(key);
         }
     }
 }

@@ -62,8 +62,8 @@ pub struct Driver {
     peer: Hop,
     described: VecDeque<(Instant, TrackConsumer)>,
     /// One of both said GOAWAY: what comes from the peer is better had elsewhere.
-    is_parting: bool,
-    held: WaitingRequests,
+    is_leaving: bool,
+    waiting: WaitingRequests,
     /// Since when the application wants the session to end.
     draining: Option<Instant>,
     close_time: Duration,
@@ -85,14 +85,14 @@ const SERVE: u64 = 2;
 
 const GROUP: u64 = 3;
 
-const REMOTE: u64 = 4;
+const BROADCAST: u64 = 4;
 
-const ASK: u64 = 5;
+const TRACK: u64 = 5;
 
 /// It has nothing to do but to look at the time again.
 const TIMER: u64 = 6;
 
-const PAST: u64 = 7;
+const FETCHER: u64 = 7;
 
 const FETCH: u64 = 8;
 
@@ -100,9 +100,9 @@ const ANSWER: u64 = 9;
 
 const PROBE: u64 = 10;
 
-const HELD: u64 = 11;
+const WAITING: u64 = 11;
 
-const DOOR: u64 = 12;
+const ADMISSION: u64 = 12;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
@@ -116,15 +116,15 @@ impl Driver {
         now: Instant,
     ) -> (Session, Self) {
         let mut config = Config::new(side, agreed);
-        (config.hop, config.interests) = setup.origins.said();
+        (config.hop, config.interests) = setup.origins.identity();
         config.path = setup.path.clone();
         config.authority = setup.authority.clone();
         config.cost = setup.cost;
         config.role = setup.origins.role();
         let mut driver = Self::begin(setup, config, now);
-        let terms = setup.origins.clone().open(driver.id);
-        driver.shared.know(&terms);
-        driver.join(terms);
+        let admitted = setup.origins.clone().admit(driver.id);
+        driver.shared.set_peer(&admitted);
+        driver.join(admitted);
         (Session::new(driver.shared.clone()), driver)
     }
 
@@ -147,7 +147,8 @@ impl Driver {
         let version = config.agreed.version();
         let config = Config { limits: setup.limits.clone(), ..config };
         log::started(id, config.side, version);
-        let kept = AgeFloor((!version.updates_subscriptions()).then_some(setup.limits.max_age));
+        let age_floor =
+            AgeFloor((!version.updates_subscriptions()).then_some(setup.limits.max_age));
         let ready = ReadyList::new();
         let probe = ready.waker(ready_key(PROBE, 0));
         let shared = SessionShared::new(&config, ready.waker(SESSION), probe);
@@ -157,7 +158,7 @@ impl Driver {
             inbox: Inbox {
                 lingering: LingeringTracks::new(&setup.limits),
                 unanswered: AnswerDeadlines::new(&setup.limits),
-                kept,
+                age_floor,
                 ..Inbox::default()
             },
             shared,
@@ -168,8 +169,8 @@ impl Driver {
             publish: None,
             peer: Hop::UNKNOWN,
             described: VecDeque::new(),
-            is_parting: false,
-            held: WaitingRequests::new(),
+            is_leaving: false,
+            waiting: WaitingRequests::new(),
             draining: None,
             close_time: setup.limits.close_time,
             path_bytes: setup.limits.path_bytes,
@@ -180,21 +181,21 @@ impl Driver {
     }
 
     /// The session may read and write these from now on.
-    fn join(&mut self, terms: AdmittedOrigins) {
-        let AdmittedOrigins { origins, door } = terms;
+    fn join(&mut self, admitted: AdmittedOrigins) {
+        let AdmittedOrigins { origins, admission } = admitted;
         self.publish = origins.publish;
         self.inbox.consume = origins.consume;
-        self.inbox.door = door;
+        self.inbox.admission = admission;
         for cache in self.caches() {
-            cache.join(self.id.0, self.ready.waker(ready_key(TIMER, 0)));
+            cache.add_timekeeper(self.id.0, self.ready.waker(ready_key(TIMER, 0)));
         }
-        self.door_changed();
+        self.admission_changed();
     }
 
     /// The application takes the peer.
-    fn accept(&mut self, terms: AdmittedOrigins) {
-        let (hop, interests) = terms.origins.said();
-        self.join(terms);
+    fn accept(&mut self, admitted: AdmittedOrigins) {
+        let (hop, interests) = admitted.origins.identity();
+        self.join(admitted);
         self.machine.apply(Command::Accept { hop, interests });
     }
 
@@ -202,7 +203,7 @@ impl Driver {
 
     /// Tells what the connection did; see [`Machine::handle`].
     pub fn handle(&mut self, now: Instant, input: Input) {
-        self.pass_to(now);
+        self.advance_clock(now);
         self.machine.handle(now, input);
     }
 
@@ -216,8 +217,8 @@ impl Driver {
         while let Some(request) = self.outbox.pop_due(now) {
             self.machine.apply(Command::AnnouncementsReady { request });
         }
-        self.linger(now);
-        self.give_up(now);
+        self.expire_lingering(now);
+        self.expire_answers(now);
         while self.described.front().is_some_and(|(until, _)| *until <= now) {
             self.described.pop_front();
         }
@@ -229,12 +230,12 @@ impl Driver {
     }
 
     /// The clocks of the origins go forward; no deadline is looked at yet. Whether it is later than before.
-    fn pass_to(&mut self, now: Instant) -> bool {
+    fn advance_clock(&mut self, now: Instant) -> bool {
         let is_later = now > self.now;
         if is_later {
             self.now = now;
             for cache in self.caches() {
-                cache.tell(now);
+                cache.set_now(now);
             }
         }
         is_later
@@ -246,7 +247,7 @@ impl Driver {
     /// What the application did since the last call is taken to be done `now`, and not when the time was
     /// told last: a session may have been idle.
     pub fn work(&mut self, now: Instant) -> bool {
-        if self.pass_to(now) {
+        if self.advance_clock(now) {
             self.machine.handle(now, Input::Time);
         }
         if let Some(key) = self.ready.pop() {
@@ -259,16 +260,16 @@ impl Driver {
         self.lost_datagrams = lost;
         if self.machine.version() != self.version {
             self.version = self.machine.version();
-            self.shared.settle(self.version);
+            self.shared.set_version(self.version);
         }
         match event {
             Some(event) => self.event(event),
-            None if self.settle_ended() => {}
+            None if self.apply_ended() => {}
             None => {
-                if self.outbox.take_short() {
+                if self.outbox.take_over_quota() {
                     log::broke(self.id, "announcements", &Error::Limit("announcements told"));
                 }
-                self.caches().for_each(|cache| cache.pause());
+                self.caches().for_each(|cache| cache.confirm_now());
                 return false;
             }
         }
@@ -299,25 +300,25 @@ impl Driver {
 
     /// When to call [`Driver::handle_timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.tell();
+        self.publish_stats();
         let described = self.described.front().map(|(until, _)| *until);
         // One session of an origin minds its cache for all.
-        let minded = self.caches().filter(|cache| cache.is_minded_by(self.id.0));
+        let minded = self.caches().filter(|cache| cache.is_timekeeper(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
-        let held = self.outbox.next_deadline();
+        let waiting = self.outbox.next_deadline();
         let lingering = self.inbox.lingering.next_deadline();
         let unanswered = self.inbox.unanswered.next_deadline();
         let deadlines =
-            [self.machine.poll_timeout(), described, lingering, unanswered, expiry, held];
+            [self.machine.poll_timeout(), described, lingering, unanswered, expiry, waiting];
         deadlines.into_iter().flatten().min()
     }
 
     /// Tells the handles what was counted and what there is, at the end of a turn.
-    fn tell(&self) {
+    fn publish_stats(&self) {
         let (cells, counts, path) =
             (&self.shared.cells, self.machine.counts(), self.machine.path());
         let path = if self.is_over { PathInfo::default() } else { path };
-        let serving = self.outbox.serving() + self.described.len() + self.held.len();
+        let serving = self.outbox.serving() + self.described.len() + self.waiting.len();
         let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
         let is_recording = is_recording && !self.is_over;
         if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
@@ -330,8 +331,8 @@ impl Driver {
             (&cells.frames_sent, counts.frames_sent),
             (&cells.frames_received, counts.frames_received),
             (&cells.serving, serving as u64),
-            (&cells.reading, self.inbox.asks.len() as u64),
-            (&cells.announced, self.inbox.remotes.len() as u64),
+            (&cells.reading, self.inbox.tracks.len() as u64),
+            (&cells.announced, self.inbox.broadcasts.len() as u64),
             (&cells.sending_groups, self.outbox.sending() as u64),
             (&cells.receiving_groups, self.inbox.receiving as u64),
             (&cells.trace_bytes, trace_bytes),
@@ -364,7 +365,7 @@ impl Driver {
     /// Why the session is over, as soon as its handles know: what [`Session::closed`] gives, for who has
     /// no handle.
     pub fn closed(&self) -> Option<Error> {
-        self.shared.over()
+        self.shared.close_reason()
     }
 
     /// Whether the session is over: nothing comes but the last [`Action::Close`].
@@ -376,7 +377,7 @@ impl Driver {
 
     fn event(&mut self, event: Event) {
         if !matches!(event, Event::Announced { .. }) {
-            self.settle_ended();
+            self.apply_ended();
         }
         match event {
             Event::Announced { path, hops, cost } => self.announced(path, hops, cost),
@@ -401,8 +402,8 @@ impl Driver {
                 self.announce_requested(request, &prefix, exclude, hidden);
             }
             Event::SubscribeStarted { subscription, group } => {
-                if let Some(ask) = self.inbox.asks.get_mut(subscription.into()) {
-                    ask.track.begin_at(group);
+                if let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) {
+                    remote_track.track.set_start(group);
                 }
             }
             Event::SubscribeRequested { request, broadcast, track, subscription } => {
@@ -414,7 +415,7 @@ impl Driver {
                 );
             }
             Event::SubscribeUpdated { request, subscription } => {
-                if !self.update_held(request.slot(), &subscription) {
+                if !self.update_waiting(request.slot(), &subscription) {
                     self.outbox.update(request.slot(), subscription);
                 }
             }
@@ -429,14 +430,16 @@ impl Driver {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Describe);
             }
             Event::Datagram { subscription, sequence, timestamp, payload } => {
-                let ask = self.inbox.asks.get_mut(subscription.into());
+                let remote_track = self.inbox.tracks.get_mut(subscription.into());
                 let cells = &self.shared.cells;
-                match ask.is_some_and(|ask| ask.track.ingest(sequence, timestamp, &payload)) {
+                match remote_track.is_some_and(|remote_track| {
+                    remote_track.track.ingest(sequence, timestamp, &payload)
+                }) {
                     true => count(&cells.groups_received),
                     false => count(&cells.lost_datagrams),
                 }
             }
-            Event::Estimate { estimate } => self.shared.estimates.tell(estimate),
+            Event::Estimate { estimate } => self.shared.estimates.update(estimate),
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
             Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
@@ -448,7 +451,7 @@ impl Driver {
                 );
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
-            Event::SetUp { peer } => self.shared.set_up(peer),
+            Event::SetUp { peer } => self.shared.set_peer_setup(peer),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => {
                 let was_old = self.outbox.release(group);
@@ -465,14 +468,14 @@ impl Driver {
                 if let Err(error) = &result {
                     log::broke(self.id, "request", error);
                 }
-                self.held.remove(&request.slot());
+                self.waiting.remove(&request.slot());
                 if let Some(track) = self.outbox.end_request(request.slot()) {
                     self.keep_described(track);
                 }
             }
             Event::GoingAway { uri, timeout } => {
                 log::going_away(self.id, &uri);
-                self.part();
+                self.drain_routes();
                 let timeout = timeout.into_iter();
                 self.shared
                     .going_away(timeout.fold(Goaway::default().redirect(uri), Goaway::timeout));
@@ -484,17 +487,17 @@ impl Driver {
     /// Ends everything that came from the peer, and lets go of everything else.
     fn close(&mut self, error: Error) {
         for cache in self.caches() {
-            cache.leave(self.id.0);
+            cache.remove_timekeeper(self.id.0);
         }
         let inbox = std::mem::take(&mut self.inbox);
-        for mut past in inbox.pasts.into_values() {
-            past.dynamic.refuse(&Error::SessionClosed);
+        for mut fetcher in inbox.fetchers.into_values() {
+            fetcher.dynamic.refuse(&Error::SessionClosed);
         }
-        for ask in inbox.asks.into_values() {
-            ask.track.lose(Error::SessionClosed);
+        for remote_track in inbox.tracks.into_values() {
+            remote_track.track.fail(Error::SessionClosed);
         }
-        for remote in inbox.remotes.into_values() {
-            remote.supplier.leave(Err(Error::SessionClosed));
+        for remote in inbox.broadcasts.into_values() {
+            remote.upstream.leave(Err(Error::SessionClosed));
         }
         // Last, when it is known whether another session goes on.
         for receiving in inbox.groups.into_iter().flatten() {
@@ -504,30 +507,30 @@ impl Driver {
         for fetch in inbox.fetches.into_values() {
             match fetch.wanted {
                 UpstreamFetch::Group(request) => request.reject(Error::SessionClosed),
-                UpstreamFetch::PartialGroup(rest) => rest.leave(),
+                UpstreamFetch::PartialGroup(partial) => partial.hand_back(),
             }
         }
         self.outbox = Outbox::default();
-        self.held.clear();
+        self.waiting.clear();
         self.publish = None;
         self.described.clear();
         if !self.is_over {
             log::closed(self.id, &error);
         }
         self.is_over = true;
-        self.tell();
+        self.publish_stats();
         self.shared.closed(error);
     }
 
     /// The application wants something of the session itself.
-    fn wished(&mut self) {
-        let SessionCommands { accept, goaway, end } = self.shared.take_wishes();
-        if let Some(terms) = accept {
-            self.accept(terms);
+    fn run_commands(&mut self) {
+        let SessionCommands { accept, goaway, end } = self.shared.take_commands();
+        if let Some(admitted) = accept {
+            self.accept(admitted);
         }
         if let Some((uri, timeout)) = goaway {
             self.machine.apply(Command::GoAway { uri, timeout });
-            self.part();
+            self.drain_routes();
         }
         match end {
             Some(SessionEnd::Close(error)) => return self.machine.apply(Command::Close { error }),
@@ -537,7 +540,7 @@ impl Driver {
         let Some(since) = self.draining else { return };
         // What was written before comes first, unless writing never ends.
         if !self.ready.is_empty() && self.now < since + self.close_time {
-            return self.shared.look_again();
+            return self.shared.wake_driver();
         }
         self.machine.apply(Command::Drain);
     }
@@ -553,7 +556,7 @@ impl Driver {
     fn model_changed(&mut self, key: u64) {
         let slot = (key & u64::from(u32::MAX)) as usize;
         match key >> 32 {
-            SESSION => self.wished(),
+            SESSION => self.run_commands(),
             READER => self.announcements_changed(slot),
             SERVE => self.serve_changed(slot),
             GROUP => {
@@ -561,14 +564,14 @@ impl Driver {
                     self.machine.apply(command);
                 }
             }
-            REMOTE => self.remote_changed(slot),
-            ASK => self.ask_changed(slot),
-            PAST => self.past_changed(slot),
+            BROADCAST => self.broadcast_changed(slot),
+            TRACK => self.track_changed(slot),
+            FETCHER => self.fetcher_changed(slot),
             FETCH => self.fetch_changed(slot),
             ANSWER => self.answer_changed(slot),
             PROBE => self.probe_changed(),
-            HELD => self.held_changed(slot),
-            DOOR => self.door_changed(),
+            WAITING => self.waiting_changed(slot),
+            ADMISSION => self.admission_changed(),
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
@@ -588,9 +591,9 @@ impl fmt::Debug for Driver {
 }
 
 census! { Driver {
-    counts: ready, described, held;
+    counts: ready, described, waiting;
     within: machine, outbox, inbox, shared;
-    plain: version, id, now, publish, peer, is_parting, draining, close_time, path_bytes, probing,
+    plain: version, id, now, publish, peer, is_leaving, draining, close_time, path_bytes, probing,
         lost_datagrams, is_over;
 } }
 

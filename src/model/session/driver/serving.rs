@@ -27,7 +27,7 @@ impl Driver {
             });
             return;
         };
-        let reader = origin.reader(prefix, self.horizon(), self.speech(hidden));
+        let reader = origin.reader(prefix, self.horizon(), self.announce_filter(hidden));
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let is_counted = self.version.counts_announcements();
         self.outbox.add_reader(request, reader, waker, is_counted);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::task::{Poll, Waker};
 
 use super::inbox::RemoteBroadcast;
-use super::{ANSWER, DOOR, Driver, HELD, REMOTE, ready_key};
+use super::{ADMISSION, ANSWER, BROADCAST, Driver, WAITING, ready_key};
 use crate::coding::MAX_SEGMENTS;
 use crate::machine::{RequestKey, Token};
 use crate::model::base::Horizon;
@@ -20,8 +20,8 @@ pub(crate) type WaitingRequests = BTreeMap<usize, WaitingRequest>;
 pub(crate) struct WaitingRequest {
     request: RequestKey,
     track: Box<str>,
-    asks: TrackRequestKind,
-    asking: PendingBroadcast,
+    kind: TrackRequestKind,
+    pending: PendingBroadcast,
     waker: Waker,
 }
 
@@ -45,7 +45,7 @@ impl Driver {
     }
 
     /// What the peer can be told of.
-    pub(crate) fn speech(&self, hidden: bool) -> AnnounceFilter {
+    pub(crate) fn announce_filter(&self, hidden: bool) -> AnnounceFilter {
         // Who hears of a broadcast has to be in its chain, or is added to it by who hears.
         let hops = if self.version.announces_hops() { Hops::MAX - 1 } else { Hops::MAX };
         // What more moq-transport can't say is left out by the machine, which counts nothing there.
@@ -59,40 +59,40 @@ impl Driver {
         request: RequestKey,
         broadcast: &Path,
         track: &str,
-        asks: TrackRequestKind,
+        kind: TrackRequestKind,
     ) {
         let horizon = Horizon { on_demand: false, ..self.horizon() };
         let origin = self.publish.as_ref().ok_or(Error::Unroutable);
         match origin.and_then(|origin| origin.route(broadcast, horizon)) {
-            Ok(RoutedBroadcast::Here(broadcast)) => self.serve(request, &broadcast, track, asks),
-            Ok(RoutedBroadcast::Pending(asking)) => {
+            Ok(RoutedBroadcast::Ready(broadcast)) => self.serve(request, &broadcast, track, kind),
+            Ok(RoutedBroadcast::Pending(pending)) => {
                 let slot = request.slot();
-                let waker = self.ready.waker(ready_key(HELD, slot as u32));
-                let waiting = WaitingRequest { request, track: track.into(), asks, asking, waker };
-                self.held.insert(slot, waiting);
-                self.held_changed(slot);
+                let waker = self.ready.waker(ready_key(WAITING, slot as u32));
+                let waiting = WaitingRequest { request, track: track.into(), kind, pending, waker };
+                self.waiting.insert(slot, waiting);
+                self.waiting_changed(slot);
             }
             Err(error) => self.refuse(request, error),
         }
     }
 
     /// Somebody may have answered for a broadcast.
-    pub(crate) fn held_changed(&mut self, slot: usize) {
-        let Some(waiting) = self.held.get_mut(&slot) else { return };
-        let Poll::Ready(answer) = waiting.asking.poll(Some(&waiting.waker)) else { return };
-        let Some(WaitingRequest { request, track, asks, .. }) = self.held.remove(&slot) else {
+    pub(crate) fn waiting_changed(&mut self, slot: usize) {
+        let Some(waiting) = self.waiting.get_mut(&slot) else { return };
+        let Poll::Ready(answer) = waiting.pending.poll(Some(&waiting.waker)) else { return };
+        let Some(WaitingRequest { request, track, kind, .. }) = self.waiting.remove(&slot) else {
             return;
         };
         match answer {
-            Ok(broadcast) => self.serve(request, &broadcast, &track, asks),
+            Ok(broadcast) => self.serve(request, &broadcast, &track, kind),
             Err(error) => self.refuse(request, error),
         }
     }
 
     /// The peer changed what it wants, before there was anything to give.
-    pub(crate) fn update_held(&mut self, slot: usize, want: &Subscription) -> bool {
-        let waiting = self.held.get_mut(&slot);
-        if let Some(WaitingRequest { asks: TrackRequestKind::Subscribe(asked), .. }) = waiting {
+    pub(crate) fn update_waiting(&mut self, slot: usize, want: &Subscription) -> bool {
+        let waiting = self.waiting.get_mut(&slot);
+        if let Some(WaitingRequest { kind: TrackRequestKind::Subscribe(asked), .. }) = waiting {
             asked.clone_from(want);
             return true;
         }
@@ -105,23 +105,23 @@ impl Driver {
         request: RequestKey,
         broadcast: &BroadcastConsumer,
         track: &str,
-        asks: TrackRequestKind,
+        kind: TrackRequestKind,
     ) {
         let horizon = self.horizon();
         let find = |want| broadcast.serve_track(track, want, horizon);
-        let found = match &asks {
+        let found = match &kind {
             TrackRequestKind::Subscribe(want) => find(Some(want.clone())),
             TrackRequestKind::Describe | TrackRequestKind::Fetch { .. } => find(None),
         };
         match found {
-            Ok(track) => self.serve_track(request, track, asks),
+            Ok(track) => self.serve_track(request, track, kind),
             Err(error) => self.refuse(request, error),
         }
     }
 
-    fn serve_track(&mut self, request: RequestKey, track: TrackConsumer, asks: TrackRequestKind) {
+    fn serve_track(&mut self, request: RequestKey, track: TrackConsumer, kind: TrackRequestKind) {
         let slot = request.slot();
-        match asks {
+        match kind {
             TrackRequestKind::Subscribe(_) => {
                 self.outbox.add_serve(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
@@ -141,18 +141,20 @@ impl Driver {
     // ---- broadcasts of the peer --------------------------------------------------------------
 
     /// Somebody here wants a broadcast that the peer did not announce.
-    pub(crate) fn door_changed(&mut self) {
-        let waker = self.ready.waker(ready_key(DOOR, 0));
-        let door = self.inbox.door.as_mut();
-        let Some(Poll::Ready((path, supplier))) = door.map(|door| door.poll_asked(&waker)) else {
+    pub(crate) fn admission_changed(&mut self) {
+        let waker = self.ready.waker(ready_key(ADMISSION, 0));
+        let admission = self.inbox.admission.as_mut();
+        let Some(Poll::Ready((path, upstream))) =
+            admission.map(|admission| admission.poll_requested(&waker))
+        else {
             return;
         };
         // There may be more.
         waker.wake();
-        let waker = |slot| self.ready.waker(ready_key(REMOTE, slot));
+        let waker = |slot| self.ready.waker(ready_key(BROADCAST, slot));
         let remote =
-            |slot| RemoteBroadcast { supplier, path, waker: waker(slot), is_announced: false };
-        let token = Token::from(self.inbox.remotes.insert_with(remote));
-        self.remote_changed(token.slot as usize);
+            |slot| RemoteBroadcast { upstream, path, waker: waker(slot), is_announced: false };
+        let token = Token::from(self.inbox.broadcasts.insert_with(remote));
+        self.broadcast_changed(token.slot as usize);
     }
 }

@@ -16,8 +16,8 @@ fn session(origin: &OriginProducer, id: u64, cost: u64) -> Upstream {
     origin.announce_remote("a".into(), route).unwrap()
 }
 
-fn asked(supplier: &mut Upstream) -> Option<UpstreamTrack> {
-    match supplier.poll_request(Waker::noop()) {
+fn asked(upstream: &mut Upstream) -> Option<UpstreamTrack> {
+    match upstream.poll_request(Waker::noop()) {
         Poll::Ready(source) => Some(source),
         Poll::Pending => None,
     }
@@ -41,7 +41,7 @@ fn a_track_passes_on_until_nobody_is_left() {
     let mut source = asked(&mut near).expect("the best is asked");
     source.accept(TrackInfo::default()).unwrap();
     drop(source.create_group(4).unwrap());
-    source.lose(Error::SessionClosed);
+    source.fail(Error::SessionClosed);
     near.leave(Err(Error::SessionClosed));
     let mut source = asked(&mut far).expect("the next one is asked");
     assert!(asked(&mut far).is_none(), "once");
@@ -55,7 +55,7 @@ fn a_track_passes_on_until_nobody_is_left() {
         _ => None,
     });
     assert!(sequences.eq([4, 5]));
-    source.lose(Error::App(3));
+    source.fail(Error::App(3));
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::App(3)))));
 }
 
@@ -86,9 +86,9 @@ fn a_better_session_is_asked_before_the_old_one_is_left() {
     let mut other = asked(&mut far).unwrap();
     let info = TrackInfo { priority: 9, ..TrackInfo::default() };
     assert_eq!(other.accept(info).unwrap_err(), Error::Duplicate);
-    other.lose(Error::Duplicate);
+    other.fail(Error::Duplicate);
     assert!(reader.try_closed().is_pending(), "what runs goes on");
-    new.lose(Error::SessionClosed);
+    new.fail(Error::SessionClosed);
     let mut last = asked(&mut far).expect("it is tried again");
     last.accept(TrackInfo::default()).unwrap();
     last.finish(Some(4));
@@ -110,7 +110,7 @@ fn the_rest_of_a_group_is_not_waited_for_when_the_last_source_of_a_finished_trac
     drop(reader);
     PartialGroup::cut_off(track, open, None, Error::SessionClosed);
     assert!(group.try_next_frame().is_pending(), "the other one may have it");
-    old.lose(Error::Cancelled);
+    old.fail(Error::Cancelled);
     assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
 }
 
@@ -126,23 +126,23 @@ fn the_rest_of_a_group_goes_to_a_session_that_can_fetch_it() {
     sources.extend(sessions.iter_mut().filter_map(asked));
     let mut new = asked(&mut near).expect("the best");
     new.accept(TrackInfo::default()).unwrap();
-    new.meet();
+    new.confirm();
     let old = sources.pop().expect("the best before");
-    old.meet();
+    old.confirm();
     let (mut unable, mut able) = (old.dynamic(), old.dynamic());
-    able.take_rests();
+    able.accept_partials();
     let begin = |source: &mut UpstreamTrack, sequence| source.create_group(sequence).unwrap();
     let open = begin(&mut new, 0);
     let mut group = open.consume();
     PartialGroup::cut_off(new.downgrade(), open, None, Error::SessionClosed);
     assert!(unable.poll_supply(None).is_pending(), "it would refuse it");
     let taken = able.poll_supply(None);
-    let Poll::Ready(Some((UpstreamFetch::PartialGroup(rest), _))) = taken else {
+    let Poll::Ready(Some((UpstreamFetch::PartialGroup(partial), _))) = taken else {
         panic!("no rest")
     };
     assert!(group.try_next_frame().is_pending());
     // It was asked and has not got it, and nobody is left.
-    rest.leave();
+    partial.hand_back();
     assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
     // The next one has nobody who can from the beginning.
     drop(able);

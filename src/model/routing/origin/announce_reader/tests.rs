@@ -29,7 +29,7 @@ fn within(exclude: u64) -> Horizon {
 
 fn route(consumer: &OriginConsumer, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
     match consumer.route(path, horizon) {
-        Ok(RoutedBroadcast::Here(broadcast)) => Some(broadcast),
+        Ok(RoutedBroadcast::Ready(broadcast)) => Some(broadcast),
         _ => None,
     }
 }
@@ -104,25 +104,25 @@ fn what_cannot_be_told_is_not_counted() {
     let best = announce(&origin, "room/best", through(&[7, 8, 9], 0, 2));
     let _next_best = announce(&origin, "room/best", through(&[7], 5, 3));
     let _own = announce(&origin, "room/own", through(&[6], 0, ME.0));
-    let speech = AnnounceFilter { hidden: true, bytes: 9, segments: 2, hops: 2 };
-    let reader = |prefix| origin.consume().reader(&Path::new(prefix), within(0), speech);
-    let mut room = reader("room");
-    assert_eq!(count(&mut room), 2);
-    assert_eq!(read(&mut room), ["+best 5", "+good 0"]);
+    let filter = AnnounceFilter { hidden: true, bytes: 9, segments: 2, hops: 2 };
+    let reader = |prefix| origin.consume().reader(&Path::new(prefix), within(0), filter);
+    let mut quota = reader("room");
+    assert_eq!(count(&mut quota), 2);
+    assert_eq!(read(&mut quota), ["+best 5", "+good 0"]);
     assert_eq!(count(&mut reader("")), 2, "it calls them by longer names");
     let mut deeper = reader("room/a");
     assert_eq!(count(&mut deeper), 1);
     assert_eq!(read(&mut deeper), ["+b/c 0"]);
     drop(best);
-    assert_eq!(read(&mut room), [""; 0]);
+    assert_eq!(read(&mut quota), [""; 0]);
 }
 
 #[test]
 fn hidden_paths_are_told_to_who_asks_for_them() {
     let origin = origin();
     let reader = |prefix: &str, hidden| {
-        let speech = AnnounceFilter { hidden, ..AnnounceFilter::default() };
-        origin.consume().reader(&Path::new(prefix), within(0), speech)
+        let filter = AnnounceFilter { hidden, ..AnnounceFilter::default() };
+        origin.consume().reader(&Path::new(prefix), within(0), filter)
     };
     let first = origin.create_broadcast("room/.stats/a").unwrap();
     let _open = origin.create_broadcast("room/b.c").unwrap();
@@ -405,12 +405,12 @@ fn questions_leave_nothing_behind() {
     }
     let sizes = || lock(&origin.shared.state).table.sizes();
     assert_eq!(sizes(), (1, 0, 0));
-    let mut told = all(&origin);
-    assert_eq!(read(&mut told), ["+kept 0"]);
+    let mut announced = all(&origin);
+    assert_eq!(read(&mut announced), ["+kept 0"]);
     assert_eq!(sizes(), (1, 1, 0));
     drop(kept);
     assert_eq!(sizes(), (1, 1, 1), "one reader believes in it");
-    drop(told);
+    drop(announced);
     assert_eq!(sizes(), (0, 0, 0));
     assert_eq!(lock(&origin.shared.state).producers, 1);
 }
