@@ -1,7 +1,7 @@
-//! What applications hold: handles to origins, broadcasts, tracks, groups and frames.
+//! The handles that applications hold: origins, broadcasts, tracks, groups, frames and sessions.
 //!
-//! Every wait is there three times: `poll_x(cx)` for executors, `x().await`, and `try_x()`, which
-//! answers at once and registers nothing. All three are one function inside.
+//! Each wait comes in three forms: `poll_x(cx)` for executors, `x().await`, and `try_x()`, which
+//! answers at once and registers no waker. All three call one private function.
 
 mod base;
 mod cache;
@@ -21,5 +21,5 @@ pub use routing::{
 };
 pub use session::{Client, Driver, Goaway, Probe, Server, Session, SessionRequest, SessionStats};
 
-/// What a handle answers.
+/// The result of a call on a handle.
 pub type Result<T, E = crate::Error> = core::result::Result<T, E>;

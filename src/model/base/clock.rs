@@ -1,24 +1,25 @@
-//! From the time of the standard library to the time of an origin.
+//! Conversion between the time of the standard library and the time of an origin.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::Instant;
 
-/// Converts instants of the standard library to those of one origin. Reads no clock itself.
+/// Converts instants of the standard library to those of one origin. It never reads a clock.
 ///
-/// The first instant that any clone sees becomes the origin's epoch, so all adapters of an origin
-/// agree. Clones share the epoch.
+/// The first instant that any clone converts becomes the origin's epoch, so all adapters of an
+/// origin agree. Clones share the epoch.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Arc<OnceLock<std::time::Instant>>);
 
 impl Clock {
-    /// The time since the epoch in whole microseconds; [`Instant::ZERO`] for what lies before it.
+    /// The time since the epoch in whole microseconds; [`Instant::ZERO`] for an instant before the
+    /// epoch.
     pub fn instant(&self, now: std::time::Instant) -> Instant {
         Instant::ZERO + now.saturating_duration_since(*self.0.get_or_init(|| now))
     }
 
-    /// The way back, for timers. `None` before the first [`instant`](Self::instant), and past what the
-    /// standard library can represent.
+    /// Converts back, for timers. `None` before the first call of [`instant`](Self::instant), and
+    /// if the standard library can't represent the result.
     pub fn deadline(&self, at: Instant) -> Option<std::time::Instant> {
         self.0.get()?.checked_add(at.since(Instant::ZERO))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A struct of numbers, and the cells that they are kept in.
+/// Declares a public struct of numbers, and the struct of atomics that the numbers are kept in.
 macro_rules! counters {
     (
         $(#[$doc:meta])* $name:ident,
@@ -24,7 +24,7 @@ macro_rules! counters {
         }
 
         impl $name {
-            /// Adds the numbers of `other`, field by field.
+            /// Adds the values of `other`, field by field.
             pub fn add(&mut self, other: &Self) {
                 $(self.$field += other.$field;)*
             }
@@ -39,7 +39,7 @@ macro_rules! counters {
 }
 pub(crate) use counters;
 
-/// One more.
+/// Adds one to a count.
 pub(crate) fn count(cell: &AtomicU64) {
     add(cell, 1);
 }
@@ -48,7 +48,7 @@ pub(crate) fn add(cell: &AtomicU64, n: u64) {
     cell.fetch_add(n, Ordering::Relaxed);
 }
 
-/// What there is now.
+/// Sets a gauge.
 pub(crate) fn set(cell: &AtomicU64, n: u64) {
     cell.store(n, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! What all rooms of the model build on: waiting, routes, the clock and counters.
+//! What the other rooms of the model build on: wakers, routes, the clock and counters.
 
 mod clock;
 mod counters;

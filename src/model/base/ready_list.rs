@@ -1,4 +1,4 @@
-//! Which of many things became ready: the glue between wakers and a loop that owns everything.
+//! A list of keys that became ready: it connects wakers to a loop that owns everything it polls.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::wakers::lock;
 
-/// Keys that became ready, first come first served, and one waker to tell.
+/// Keys in the order in which they became ready, and one waker for the owner of the list.
 ///
-/// Give [`waker(key)`](Self::waker) to whatever is polled for `key`; when it wakes, `key` comes out of
-/// [`pop`](Self::pop), once however often it woke meanwhile. The waker left with
-/// [`poll_ready`](Self::poll_ready) is woken only when the list was empty before.
+/// Poll the item of `key` with [`waker(key)`](Self::waker). When that waker is woken,
+/// [`pop`](Self::pop) returns `key`, once, however often it was woken meanwhile. The waker
+/// registered by [`poll_ready`](Self::poll_ready) is woken only if the list was empty before.
 #[derive(Debug, Default)]
 pub struct ReadyList {
     shared: Arc<ReadyShared>,
@@ -19,7 +19,7 @@ pub struct ReadyList {
 
 #[derive(Debug, Default)]
 struct ReadyShared {
-    /// Whether the queue holds something, for a look without the lock.
+    /// Whether the queue is not empty, so that it can be checked without the lock.
     ready: AtomicBool,
     state: Mutex<ReadyState>,
 }
@@ -38,18 +38,20 @@ struct ReadyKey {
 }
 
 impl ReadyList {
-    /// An empty list.
+    /// Creates an empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A waker that puts `key` on the list. Clones of it count as one; ask once a key.
+    /// Returns a waker that puts `key` on the list. Clones of it count as one. Call it once for
+    /// each key: two wakers of the same key would be queued separately.
     pub fn waker(&self, key: u64) -> Waker {
         let list = Arc::downgrade(&self.shared);
         Arc::new(ReadyKey { key, queued: AtomicBool::new(false), list }).into()
     }
 
-    /// The key that has been ready for longest. From here on it can get ready again.
+    /// Removes and returns the key that has been ready for longest. The key can become ready again
+    /// from now on.
     pub fn pop(&mut self) -> Option<u64> {
         if self.is_empty() {
             return None;
@@ -60,24 +62,24 @@ impl ReadyList {
             self.shared.ready.store(!state.queue.is_empty(), Ordering::Release);
             key?
         };
-        // Sees what happened before a wake that found the key still on the list.
+        // Makes visible what happened before a wake that found the key still on the list.
         key.queued.swap(false, Ordering::AcqRel);
         Some(key.key)
     }
 
-    /// Whether no key is ready. One atomic load.
+    /// Whether no key is ready. Costs one atomic load.
     pub fn is_empty(&self) -> bool {
         !self.shared.ready.load(Ordering::Acquire)
     }
 
-    /// Ready if a key is; else the waker of `cx` is told of the next one, in the place of an earlier
-    /// waker.
+    /// Ready if a key is ready. Otherwise the waker of `cx` is registered in place of an earlier
+    /// one.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_empty() {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.shared.state);
         if !state.queue.is_empty() {
@@ -89,8 +91,8 @@ impl ReadyList {
 }
 
 impl ReadyKey {
-    /// Whether it was not on the list yet. Always a write, even if nothing changes: what the caller
-    /// did before is then seen by whoever pops the key.
+    /// Marks the key as queued and returns whether it was not queued yet. It always writes, so that
+    /// a later pop of the key sees everything that the caller did before.
     fn mark(&self) -> bool {
         !self.queued.swap(true, Ordering::AcqRel)
     }
@@ -101,7 +103,7 @@ impl ReadyKey {
             let mut state = lock(&list.state);
             state.queue.push_back(self);
             list.ready.store(true, Ordering::Release);
-            // It is there only if the list was empty when it was left.
+            // A waker is registered only while the list is empty.
             state.waker.take()
         };
         if let Some(waker) = waker {
@@ -191,7 +193,7 @@ mod tests {
         assert!(shared.upgrade().is_none(), "nothing keeps itself alive");
     }
 
-    /// Each thread counts up before it wakes; whoever pops sees all counts that a wake came after.
+    /// Each thread counts up before it wakes. A pop must see all counts that precede a wake.
     #[test]
     fn no_wake_is_lost_between_threads() {
         const ROUNDS: usize = 20_000;

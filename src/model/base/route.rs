@@ -1,31 +1,32 @@
-//! Routes: the ways to one broadcast, and which of them is the best.
+//! Routes to a broadcast, and how they are ranked.
 
 use std::time::Duration;
 
 use crate::{Cost, Hop, Hops};
 
-/// How long peers are not told of a route that is no better than the one they know: what lost its way
-/// may lose the next one too, or find the old one again.
+/// How long a route that is no better than the known one is withheld from peers. A route that
+/// replaces a lost one may be lost soon itself, or the lost one may come back.
 pub(crate) const HOLD_TIME: Duration = Duration::from_millis(300);
 
-/// How long peers are not told of a route through somebody who said that it has none. By then whoever
-/// told of it has said so too, or did not hear of it because it is wrong.
+/// How long peers are not told of a route through a hop that withdrew the broadcast. By then the
+/// neighbors that announced such a route have withdrawn it as well, or the withdrawal did not
+/// concern them.
 pub(crate) const SUSPECT_TIME: Duration = Duration::from_secs(2);
 
-/// Names one session among all of the process.
+/// Identifies a session within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(pub(crate) u64);
 
-/// How the content of a broadcast comes here. The default is a broadcast of this process.
+/// How the content of a broadcast reaches this process. The default is a broadcast of this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// Who it came through, the nearest last.
+    /// The hops that it came through, the nearest last.
     pub(crate) hops: Hops,
-    /// What it costs, the last link included.
+    /// The cost, including that of the last link.
     pub(crate) cost: Cost,
-    /// The session that announced it, if it came from a peer.
+    /// The session that announced it; `None` for a broadcast of this process.
     pub(crate) session: Option<SessionId>,
-    /// Whether the peer dialed that session, as a publisher does that was started again.
+    /// Whether the peer dialed that session. A publisher that was restarted dials again.
     pub(crate) accepted: bool,
     pub(crate) reach: Reach,
 }
@@ -36,29 +37,32 @@ pub(crate) enum Reach {
     /// The broadcast at its path.
     #[default]
     Exact,
-    /// That, and whatever is asked for below.
+    /// The broadcast at its path, and broadcasts below it on request.
     Prefix,
-    /// Nothing but what is asked for, there and below.
+    /// Only broadcasts on request, at its path and below.
     OnDemand,
 }
 
-/// What is known of where a route leads. Better first.
+/// What is known about the destination of a route. Better first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RouteClass {
-    /// To a broadcast of this process, which lives.
+    /// A live broadcast of this process.
     Local,
-    /// Through peers that all say who they are, so that it does not lead back here.
+    /// Reached through peers that all identify themselves, so the route does not lead back here.
     Known,
-    /// To a peer that does not say who it is, and not further, as far as is known.
+    /// Announced by a peer that does not identify itself and that is the only hop, as far as is
+    /// known.
     Near,
-    /// Through somebody who does not say who it is: it may be anything that is known here, on its way around.
+    /// Came through several hops, one of which does not identify itself. It may be any known
+    /// broadcast that went around a loop.
     Far,
-    /// Through a session that is about to end.
+    /// Comes through a session that is about to end.
     Drained,
 }
 
 impl RouteClass {
-    /// Whether a newer broadcast is better than an older one of the same standing, whatever the routes cost.
+    /// Whether a newer broadcast is better than an older one of the same class, whatever the routes
+    /// cost.
     pub(crate) fn counts_age(self) -> bool {
         matches!(self, Self::Known | Self::Near)
     }
@@ -68,15 +72,15 @@ impl RouteClass {
 pub(crate) type Rank = (bool, Cost, bool, usize, bool);
 
 impl Route {
-    /// Smaller is better: identified before anonymous, lower cost, local first, fewer hops. Between
-    /// equals the newest is best, which only the table knows.
+    /// Smaller is better: identified before anonymous, lower cost, local first, fewer hops. Among
+    /// equals the newest is best, which only the routing table knows.
     pub(crate) fn rank(&self) -> Rank {
         let is_empty = self.reach == Reach::OnDemand;
         (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len(), is_empty)
     }
 
-    /// What goes before the rank where routes lead to several broadcasts.
-    pub(crate) fn status(&self) -> RouteClass {
+    /// What is compared before the rank if the routes lead to different broadcasts.
+    pub(crate) fn class(&self) -> RouteClass {
         if self.session.is_none() {
             RouteClass::Local
         } else if self.cost == Cost::DRAINED {
@@ -95,39 +99,41 @@ impl Route {
         self.session.is_some() && self.hops.len() == 1
     }
 
-    /// Whether `other` brings what this brings, if the peer that had this has `other` now and did not say
-    /// that anything ended: only the price changed, or both are known to come from the same.
+    /// Whether `other` leads to the same content, given that a peer replaced this route by `other`
+    /// without ending the broadcast. It does if only the cost changed, or if both are known to have
+    /// the same first hop.
     pub(crate) fn continues(&self, other: &Self) -> bool {
         self.hops == other.hops || self.content().is_some() && self.content() == other.content()
     }
 
-    /// Whether this may be what `gone` brought, on its way around: it says nothing that excludes it, and
-    /// came further.
+    /// Whether this route may be an echo of `gone`: nothing in it excludes that, and it came
+    /// through more hops.
     pub(crate) fn may_echo(&self, gone: &Self) -> bool {
         let is_further = self.hops.len() > gone.hops.len();
         self.is_anonymous() && (is_further || !gone.is_anonymous())
     }
 
-    /// What tells that two routes bring the same: where both come from, if everybody on the way says who
-    /// it is.
+    /// Identifies the content: routes with the same first hop lead to the same content if all hops
+    /// identify themselves.
     pub(crate) fn content(&self) -> Option<Hop> {
         self.hops.as_slice().first().copied().filter(|_| !self.is_anonymous())
     }
 
-    /// Whether somebody on the way did not say who it is, so that a loop can't be excluded.
+    /// Whether a hop did not identify itself, so that a loop can't be excluded.
     pub(crate) fn is_anonymous(&self) -> bool {
         let silent_peer = self.session.is_some() && self.hops.is_empty();
         silent_peer || self.hops.as_slice().iter().any(|hop| !hop.is_known())
     }
 }
 
-/// Which routes a reader may be given (split horizon): none that leads back through `exclude`, none
-/// that `session` announced itself. The default is all that lead to a broadcast.
+/// Which routes a reader may be given (split horizon): none that passes through `exclude`, and none
+/// that `session` announced itself. The default allows all routes that lead to a broadcast.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Horizon {
     pub(crate) exclude: Hop,
     pub(crate) session: Option<SessionId>,
-    /// Whether it knows that a route may lead to what is below its path and to nothing at it.
+    /// Whether the reader understands routes that lead to broadcasts below their path and to none
+    /// at it.
     pub(crate) on_demand: bool,
 }
 

@@ -1,22 +1,21 @@
-//! Who waits for a change, and how they are woken: outside of every lock, in order, without
-//! allocating.
+//! Lists of wakers. They are woken in order, after the lock is released, and without allocating.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-/// Enters a lock, also after a panic inside of it: every change under a lock here is complete before
-/// anything that could panic.
+/// Locks a mutex even if it is poisoned: every change under a lock is complete before anything that
+/// could panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The place of one handle in one [`Wakers`].
+/// The position of one handle in one [`Wakers`].
 #[derive(Debug, Default)]
 pub(crate) struct WaitSlot(u64);
 
 impl WaitSlot {
-    /// Whether it may hold a waker. One that never waited needs no lock on drop.
+    /// Whether it may hold a waker. A slot that was never used needs no lock on drop.
     pub(crate) fn is_used(&self) -> bool {
         self.0 != 0
     }
@@ -26,8 +25,8 @@ type List = Vec<(u64, Option<Waker>)>;
 
 /// Waiters in the order in which they registered, at most one for each [`WaitSlot`].
 ///
-/// It lies under a lock, but wakers are foreign code: they are cloned before the lock is taken, and
-/// dropped and woken after it is released.
+/// The list is protected by a lock, but wakers run foreign code. So they are cloned before the lock
+/// is taken, and dropped and woken after it is released.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     /// Sorted by the number in the slot.
@@ -37,7 +36,7 @@ pub(crate) struct Wakers {
 }
 
 impl Wakers {
-    /// Waits with `waker`. What comes back is to be dropped after the unlock.
+    /// Registers `waker`. Drop the returned waker after releasing the lock.
     #[must_use = "to be dropped after the unlock"]
     pub(crate) fn register(&mut self, slot: &mut WaitSlot, waker: Waker) -> Option<Waker> {
         if let Some(held) = self.find(slot) {
@@ -50,7 +49,7 @@ impl Wakers {
         None
     }
 
-    /// Waits no longer. What comes back is to be dropped after the unlock.
+    /// Removes the waiter. Drop the returned waker after releasing the lock.
     #[must_use = "to be dropped after the unlock"]
     pub(crate) fn free(&mut self, slot: &mut WaitSlot) -> Option<Waker> {
         let waker = self.find(slot)?.take();
@@ -63,7 +62,7 @@ impl Wakers {
         waker
     }
 
-    /// Moves all waiters to `wakes`, whose memory becomes that of the next ones.
+    /// Moves all waiters to `wakes`, and takes over its memory for the next ones.
     pub(crate) fn take(&mut self, wakes: &mut DeferredWakes) {
         self.freed = 0;
         if wakes.0.is_empty() {
@@ -79,12 +78,13 @@ impl Wakers {
     }
 }
 
-/// Waiters that are to be woken after the unlock; empty it is the spare list for the next time.
+/// Waiters to wake after the lock is released. When it is empty, its memory is reused for the next
+/// list.
 #[derive(Debug, Default)]
 pub(crate) struct DeferredWakes(List);
 
 impl DeferredWakes {
-    /// One more, that waits on no list.
+    /// Adds a waker that is on no list.
     pub(crate) fn push(&mut self, waker: Option<Waker>) {
         self.0.push((u64::MAX, waker));
     }
@@ -98,14 +98,13 @@ impl DeferredWakes {
     }
 }
 
-/// Writes the three public forms of a wait, given the one function behind them, which takes
-/// `Option<&Waker>`.
+/// Writes the three public forms of a wait around one private function that takes `Option<&Waker>`.
 macro_rules! wait {
     ($(#[$doc:meta])* $inner:ident => $poll:ident, $wait:ident, $try:ident
         ($($arg:ident: $kind:ty),*) -> $out:ty) => {
         $(#[$doc])*
         ///
-        /// `Pending` leaves the waker of `cx` behind, in the place of an earlier one.
+        /// If it returns `Pending`, the waker of `cx` is registered in place of an earlier one.
         #[inline]
         pub fn $poll(&mut self, cx: &mut std::task::Context<'_>, $($arg: $kind),*) -> Poll<$out> {
             self.$inner(Some(cx.waker()), $($arg),*)
@@ -117,7 +116,7 @@ macro_rules! wait {
         }
 
         #[doc = concat!("[`", stringify!($poll), "`](Self::", stringify!($poll), ") for callers ")]
-        /// who ask again by themselves: it registers nothing.
+        /// that poll again on their own: it registers no waker.
         #[inline]
         pub fn $try(&mut self, $($arg: $kind),*) -> Poll<$out> {
             self.$inner(None, $($arg),*)
@@ -165,7 +164,7 @@ mod tests {
                 list.free(&mut slots[gone]).is_some_and(|waker| waker.will_wake(&wakers[gone]))
             );
         }
-        // Again with another waker: the place stays, the waker is the new one.
+        // With another waker the slot keeps its position, and the new waker replaces the old one.
         let old = list.register(&mut slots[8], wakers[1].clone());
         assert!(old.is_some_and(|waker| waker.will_wake(&wakers[8])));
         let mut wakes = DeferredWakes::default();

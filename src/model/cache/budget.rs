@@ -1,4 +1,4 @@
-//! What the cache may hold, and what it does hold: bytes and time.
+//! The limits of a cache, what it holds, and its clock.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,42 +12,43 @@ use crate::census::census;
 use crate::model::base::{add, lock};
 use crate::{Instant, Limits, Timestamp};
 
-/// The time is told at least so often by whoever is busy. After a longer pause, what was written since it
-/// was told last is as old as the end of the pause: writing ended it.
+/// A busy session updates the time at least this often. After a longer gap, writes since the last
+/// update count as made at the end of the gap, because the write woke the session that ended it.
 const MAX_TIME_GAP: Duration = Duration::from_millis(100);
 
-/// What the clock of a [`Cache`] concerns: a track, or the requests of an origin.
+/// A member of a [`Cache`] that uses its clock: a track, or the requests of an origin.
 pub(crate) trait CacheMember: Send + Sync {
-    /// The time was told late: what is taken to have happened at `before` did so `now`.
+    /// The time was updated late: changes that were stamped `before` happened `now`.
     fn restamp(&self, before: Instant, now: Instant);
 
-    /// The deadline that it scheduled has passed, and is forgotten.
+    /// A scheduled deadline has passed. The cache has removed it.
     fn expire(self: Arc<Self>);
 
-    /// A group of it was written, or is read no longer: gives up what is too old or too much.
+    /// One of its groups was written or lost its last reader: gives up groups that are too old or
+    /// too many.
     fn sweep(self: Arc<Self>) {}
 }
 
-/// One cache: the bytes and the clock of all tracks of an origin.
+/// The bytes and the clock of all tracks of an origin.
 ///
-/// Its locks are the last in the order: nothing is called while one is held.
+/// Its locks are the last in the lock order: nothing is called while one is held.
 pub(crate) struct Cache {
     limits: Limits,
     now: AtomicU64,
-    /// Counts what empties the list below.
+    /// Counts how often the list below was emptied.
     epoch: AtomicU64,
-    /// Those that were changed since the time was told and a session had nothing to do, each once.
+    /// Members that changed since the time was confirmed, each once.
     fresh: Mutex<Vec<Weak<dyn CacheMember>>>,
     used: AtomicU64,
     /// The last id of a [`CacheMember`].
     last_member: AtomicU64,
-    /// Who could have a timer for the deadlines: the sessions of the origin, and how to wake them. The
-    /// first one does, so that not all wake for the same groups.
+    /// The sessions of the origin with their wakers. The first one runs the timer for all
+    /// deadlines, so that not every session wakes for the same groups.
     timekeepers: Mutex<BTreeMap<u64, Waker>>,
-    /// The first of them, for a look without the lock; `u64::MAX` if there is none.
+    /// The first session in the list, readable without the lock; `u64::MAX` if there is none.
     timekeeper: AtomicU64,
-    /// When each [`CacheMember`] has something to give up by the clock, at most one entry for each. It may be
-    /// early, never late.
+    /// The next deadline of each [`CacheMember`], at most one entry each. It may be early, never
+    /// late.
     deadlines: Mutex<BTreeMap<(Instant, u64), Weak<dyn CacheMember>>>,
 }
 
@@ -70,12 +71,12 @@ impl Cache {
         &self.limits
     }
 
-    /// The latest time that anybody told.
+    /// The latest time that a session set.
     pub(crate) fn now(&self) -> Instant {
         Instant::from_micros(self.now.load(Ordering::Relaxed))
     }
 
-    /// Bytes that are held, payload and what it takes to keep it.
+    /// Bytes held: payload and the memory needed to manage it.
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -85,7 +86,7 @@ impl Cache {
         lock(&self.deadlines).first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// `session` can mind the deadlines from now on; `waker` is woken when it has to.
+    /// Adds a session that can run the timer. `waker` is woken when it has to.
     pub(crate) fn add_timekeeper(&self, session: u64, waker: Waker) {
         let mut timekeepers = lock(&self.timekeepers);
         let displaced = timekeepers.insert(session, waker);
@@ -94,12 +95,12 @@ impl Cache {
         drop(displaced);
     }
 
-    /// Whether `session` is the one that minds the deadlines for all.
+    /// Whether `session` is the one that runs the timer.
     pub(crate) fn is_timekeeper(&self, session: u64) -> bool {
         self.timekeeper.load(Ordering::Relaxed) == session
     }
 
-    /// `session` minds the deadlines no longer: if it did, another one takes over now.
+    /// Removes a session. If it ran the timer, the next one is woken to take over.
     pub(crate) fn remove_timekeeper(&self, session: u64) {
         let mut timekeepers = lock(&self.timekeepers);
         let left = timekeepers.remove(&session);
@@ -132,7 +133,8 @@ impl Cache {
         fresh.iter().filter_map(Weak::upgrade).for_each(|member| member.restamp(before, now));
     }
 
-    /// Whoever told the time has nothing to do now: what was written until here was written at that time.
+    /// Confirms the stamps of everything written so far. A session calls it when it has no more
+    /// work at this time.
     pub(crate) fn confirm_now(&self) {
         let mut fresh = lock(&self.fresh);
         if !fresh.is_empty() {
@@ -141,13 +143,13 @@ impl Cache {
         }
     }
 
-    /// An id for [`schedule`](Self::schedule).
+    /// Allocates an id for [`schedule`](Self::schedule).
     pub(crate) fn member_id(&self) -> u64 {
         self.last_member.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Something happens to `member`, which keeps its own `epoch`: the time for that. If it turns out to have
-    /// been told long ago, it is set right.
+    /// Returns the time of a change to `member`, which stores its own `epoch`. If the clock turns
+    /// out to be late, the member is restamped.
     pub(crate) fn stamp(
         &self,
         epoch: &AtomicU64,
@@ -161,17 +163,18 @@ impl Cache {
         self.now()
     }
 
-    /// Something changed, for the first time since the time was told.
+    /// Notes the first change to a member since the time was confirmed.
     fn add_fresh(&self, member: Weak<dyn CacheMember>) {
         let mut fresh = lock(&self.fresh);
         if fresh.len() == fresh.capacity() {
-            // Where nobody tells the time they would stay.
+            // Dead members would stay if no session confirms the time.
             fresh.retain(|member| member.strong_count() > 0);
         }
         fresh.push(member);
     }
 
-    /// Moves the deadline of a [`CacheMember`] from `old` to `new`. `true`: it is the next of all now.
+    /// Moves the deadline of a [`CacheMember`] from `old` to `new`. Returns whether it is now the
+    /// first of all.
     pub(crate) fn schedule(
         &self,
         id: u64,
@@ -187,12 +190,13 @@ impl Cache {
         deadlines.first_key_value().is_some_and(|(first, _)| *first == (at, id))
     }
 
-    /// Who is to be woken because the next deadline is earlier than before.
+    /// The waker of the session that runs the timer, to be woken when the next deadline became
+    /// earlier.
     pub(crate) fn timekeeper(&self) -> Option<Waker> {
         lock(&self.timekeepers).values().next().cloned()
     }
 
-    /// Moves the clock forward, never back, and gives up what got too old.
+    /// Moves the clock forward, never back, and gives up what is too old.
     pub(crate) fn advance(&self, now: Instant) {
         self.set_now(now);
         while let Some(member) = self.pop_due(self.now()) {
@@ -219,13 +223,13 @@ impl fmt::Debug for Cache {
 #[derive(Debug)]
 pub(crate) struct Account {
     cache: Arc<Cache>,
-    /// What the cache knows the track's deadlines by: that of its groups, and that of answers.
+    /// The ids of the track's deadlines in the cache: of its groups, and of unanswered requests.
     member: [u64; 2],
     used: AtomicU64,
     counters: TrackCells,
-    /// In which turn of the cache the track was written last.
+    /// The epoch of the cache in which the track was last written.
     epoch: AtomicU64,
-    /// From this timestamp on the track has a group to give up by its media age.
+    /// From this timestamp on the track has a group to give up by media age.
     media_due: AtomicU64,
 }
 
@@ -259,13 +263,13 @@ impl Account {
         &self.counters
     }
 
-    /// Something is written to `track`, of which this is the account: the time for that. If it turns out to
-    /// have been told long ago, it is set right.
+    /// Returns the time of a write to the track, `member`, that this account belongs to. If the
+    /// clock turns out to be late, the track is restamped.
     pub(crate) fn stamp(&self, member: &Weak<dyn CacheMember>) -> Instant {
         self.cache.stamp(&self.epoch, || member.clone())
     }
 
-    /// A frame of so many bytes of payload is complete.
+    /// Counts a complete frame of this many payload bytes.
     pub(crate) fn count_frame(&self, bytes: usize) {
         add(&self.counters.frames, 1);
         add(&self.counters.bytes, bytes as u64);
@@ -275,8 +279,8 @@ impl Account {
         TrackStats { cached_bytes: self.used(), ..self.counters.load() }
     }
 
-    /// Whether a frame of this timestamp lets the track give up groups. Cheap, and `true` too often
-    /// only where the newest group alone is past a limit.
+    /// Whether a frame with this timestamp lets the track give up groups. It is cheap, and wrongly
+    /// `true` only if the newest group alone exceeds a limit.
     pub(crate) fn is_due(&self, timestamp: Timestamp) -> bool {
         timestamp.units() >= self.media_due.load(Ordering::Relaxed)
             || self.used() > self.limits().track_bytes
@@ -296,7 +300,8 @@ impl Account {
         self.cache.schedule(self.member[0], old, new);
     }
 
-    /// As [`schedule`](Self::schedule), for those who wait for an answer. `true`: it is the next of all now.
+    /// Moves the deadline of the track's unanswered requests. Returns whether it is now the first
+    /// of all.
     pub(crate) fn schedule_answers(
         &self,
         old: Option<Instant>,
@@ -306,7 +311,7 @@ impl Account {
     }
 }
 
-/// Bytes held of an [`Account`], given back on drop.
+/// Bytes charged to an [`Account`], given back on drop.
 #[derive(Debug)]
 pub(crate) struct Charge {
     account: Arc<Account>,
@@ -344,7 +349,8 @@ impl Drop for Charge {
     }
 }
 
-// What is in `fresh` may be gone: it is swept when it is full, and by whoever tells the time.
+// Members in `fresh` may be dead. They are removed when the list is full, and when the time is
+// confirmed.
 census! { Cache {
     counts: timekeepers, deadlines;
     plain: limits, now, epoch, fresh, used, last_member, timekeeper;

@@ -1,4 +1,5 @@
-//! The groups that a track keeps, in both orders, and which of them it gives up.
+//! The groups that a track keeps, in order of sequence and of arrival, and which of them are given
+//! up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::census::census;
 use crate::model::cache::group::CachedGroup;
 use crate::{Error, Instant, Timescale, Timestamp};
 
-/// Groups that are given up, to be evicted after the unlock, and why.
+/// Groups that were given up, with the reason. They are evicted after the lock is released.
 pub(crate) type Evictions = SmallVec<[(Arc<CachedGroup>, Error); 2]>;
 
 /// How long groups are kept.
@@ -26,25 +27,25 @@ pub(crate) struct RetentionRules {
 pub(crate) struct CachedGroups {
     by_sequence: VecDeque<Arc<CachedGroup>>,
     by_arrival: VecDeque<Arc<CachedGroup>>,
-    /// Groups that were asked for by number. They have no place in the two orders: no cursor meets them,
-    /// and none of them is the latest.
+    /// Groups that were fetched by number. They are in neither order: no cursor meets them, and
+    /// none of them is the latest.
     fetched: BTreeMap<u64, Arc<CachedGroup>>,
-    /// None of them was written before.
+    /// No fetched group was written before this time.
     oldest_fetched: Option<Instant>,
     arrivals: u64,
-    /// One past the highest sequence that ever was.
+    /// One past the highest sequence that the track ever had.
     next_sequence: u64,
-    /// Groups below it were given up.
+    /// Groups below this sequence were given up.
     floor: u64,
 }
 
 impl CachedGroups {
-    /// One past the highest sequence that ever was.
+    /// One past the highest sequence that the track ever had.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.next_sequence
     }
 
-    /// Groups below it were given up; they come back only for those who ask by number.
+    /// Groups below this sequence were given up. They come back only if they are fetched by number.
     pub(crate) fn floor(&self) -> u64 {
         self.floor
     }
@@ -53,12 +54,12 @@ impl CachedGroups {
         &self.by_sequence
     }
 
-    /// All groups, whichever way they came.
+    /// All groups, including fetched ones.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<CachedGroup>> {
         self.by_sequence.iter().chain(self.fetched.values())
     }
 
-    /// The number that the next group gets in order of arrival.
+    /// The arrival number of the next group.
     pub(crate) fn arrivals(&self) -> u64 {
         self.arrivals
     }
@@ -68,18 +69,18 @@ impl CachedGroups {
         self.by_sequence.back()
     }
 
-    /// The group of this number, whichever way it came.
+    /// The group with this sequence, fetched or not.
     pub(crate) fn find(&self, sequence: u64) -> Option<&Arc<CachedGroup>> {
         self.fetched.get(&sequence).or_else(|| self.find_live(sequence))
     }
 
-    /// The group of this number, if it has a place in the two orders.
+    /// The group with this sequence, unless it was only fetched.
     pub(crate) fn find_live(&self, sequence: u64) -> Option<&Arc<CachedGroup>> {
         let group = self.by_sequence.get(self.position(sequence))?;
         (group.sequence() == sequence).then_some(group)
     }
 
-    /// Where the first group at or behind `sequence` is.
+    /// The index of the first group at or after `sequence`.
     pub(crate) fn position(&self, sequence: u64) -> usize {
         match self.latest() {
             Some(latest) if latest.sequence() < sequence => self.by_sequence.len(),
@@ -87,7 +88,7 @@ impl CachedGroups {
         }
     }
 
-    /// Groups in the order in which they came, from the `arrival`-th on.
+    /// Groups in order of arrival, starting with number `arrival`.
     pub(crate) fn arrived(&self, arrival: u64) -> impl Iterator<Item = &Arc<CachedGroup>> {
         let at = match self.by_arrival.back() {
             Some(last) if last.arrival() < arrival => self.by_arrival.len(),
@@ -96,7 +97,7 @@ impl CachedGroups {
         self.by_arrival.range(at..)
     }
 
-    /// Adds a group that is not there yet, made by `make` from its number in order of arrival.
+    /// Adds a new group. `make` creates it from its arrival number.
     pub(crate) fn insert(
         &mut self,
         sequence: u64,
@@ -118,7 +119,7 @@ impl CachedGroups {
         at
     }
 
-    /// Adds a group that was asked for by number. One that was there before comes back.
+    /// Adds a fetched group, and returns the one that it replaces.
     pub(crate) fn insert_fetched(&mut self, group: Arc<CachedGroup>) -> Option<Arc<CachedGroup>> {
         let written = group.written();
         self.oldest_fetched =
@@ -126,12 +127,12 @@ impl CachedGroups {
         self.fetched.insert(group.sequence(), group)
     }
 
-    /// A group that was asked for by number, which is not kept as such any longer.
+    /// Removes a fetched group.
     pub(crate) fn remove_fetched(&mut self, sequence: u64) -> Option<Arc<CachedGroup>> {
         self.fetched.remove(&sequence)
     }
 
-    /// A group that was asked for by number comes by itself as well: it takes its place in the two orders.
+    /// Moves a fetched group that now arrived by subscription as well into the two orders.
     pub(crate) fn promote(&mut self, sequence: u64) {
         if let Some(group) = self.fetched.remove(&sequence) {
             group.set_arrival(self.arrivals);
@@ -148,8 +149,8 @@ impl CachedGroups {
         Some(group)
     }
 
-    /// Whether the group at `at` is older in media time than `max_age`: it ended when the next one
-    /// began.
+    /// Whether the group at index `at` is older in media time than `max_age`. A group ended when
+    /// the next one began.
     pub(crate) fn is_old(&self, at: usize, max_age: Duration, timescale: Timescale) -> bool {
         let (Some(newest), Some(end)) = (self.newest(), self.end_of(at)) else { return false };
         let age = timescale.to_micros(newest.units().saturating_sub(end.units()));
@@ -161,14 +162,14 @@ impl CachedGroups {
         self.by_sequence.iter().rev().find_map(|group| group.newest())
     }
 
-    /// The first timestamp behind the group at `at`.
+    /// The first timestamp after the group at index `at`.
     fn end_of(&self, at: usize) -> Option<Timestamp> {
         self.by_sequence.iter().skip(at + 1).find_map(|group| group.first())
     }
 
-    /// Takes out what is too old, oldest first, and then the oldest until the rest fits the limits;
-    /// groups that an application reads only if nothing else is left. When the next one gets too old
-    /// by the clock is the answer.
+    /// Removes groups that are too old, oldest first, and then the oldest until the rest fits the
+    /// limits. Groups that an application is reading go last. Returns when the next group becomes
+    /// too old by the clock.
     pub(crate) fn sweep(
         &mut self,
         rules: &RetentionRules,
@@ -210,8 +211,8 @@ impl CachedGroups {
         [next, fetched_next].into_iter().flatten().min()
     }
 
-    /// Takes out what was asked for by number so long ago that it is too old by the clock. Media time
-    /// does not count: it was known to be old. When the next one gets too old is the answer.
+    /// Removes fetched groups that are too old by the clock. Media time does not count: a fetched
+    /// group was known to be old. Returns when the next one becomes too old.
     fn sweep_fetched(
         &mut self,
         rules: &RetentionRules,
@@ -244,8 +245,8 @@ impl CachedGroups {
         next.filter(|next| *next != Instant::from_micros(u64::MAX))
     }
 
-    /// Takes out the group that is missed least; the newest `protected` ones stay. Those that an application
-    /// reads go last, and those that can be asked for again before others.
+    /// Removes the least useful group, but none of the newest `protected` ones. Groups that can be
+    /// fetched again go first, groups that an application is reading last.
     fn remove_least_useful(&mut self, protected: usize) -> Option<Arc<CachedGroup>> {
         let idle = self.fetched.iter().find(|(_, group)| !group.is_pinned());
         if let Some(sequence) = idle.map(|(sequence, _)| *sequence) {
@@ -260,7 +261,7 @@ impl CachedGroups {
         }
     }
 
-    /// Whether a limit is still passed once `freed` bytes are gone.
+    /// Whether a limit is still exceeded once `freed` bytes are gone.
     fn exceeds_limits(&self, account: &Account, protected: usize, freed: u64) -> bool {
         let limits = account.limits();
         let (track, cache) = (account.used(), account.cache().used());

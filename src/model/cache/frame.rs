@@ -24,27 +24,28 @@ impl Frame {
         page.slot(index).is_some().then(|| Self { page: page.clone(), index })
     }
 
-    /// When it is to be shown, in units of the track's timescale.
+    /// The presentation time, in units of the track's timescale.
     pub fn timestamp(&self) -> Timestamp {
         self.slot().map_or(Timestamp::ZERO, |slot| slot.timestamp)
     }
 
-    /// Its number in the group, from 0.
+    /// The number of the frame in its group, from 0.
     pub fn index(&self) -> u64 {
         self.index
     }
 
-    /// The payload. One that came in several large pieces is joined by the first call.
+    /// The payload. A payload that is stored in several pieces is joined by the first call.
     pub fn payload(&self) -> &[u8] {
         self.slot().map_or(&[], |slot| slot.payload(self.page.charge()))
     }
 
-    /// The payload, shared and not copied.
+    /// The payload, shared. It is copied only if it is stored in several pieces and was not joined
+    /// before.
     pub fn bytes(&self) -> Bytes {
         self.slot().map_or_else(Bytes::new, |slot| slot.bytes(self.page.charge()))
     }
 
-    /// Bytes of payload.
+    /// Length of the payload in bytes.
     pub fn len(&self) -> usize {
         self.slot().map_or(0, Slot::len)
     }
@@ -54,7 +55,7 @@ impl Frame {
         self.len() == 0
     }
 
-    /// Always there: the handle is made only for a slot that is set.
+    /// Always `Some`: a handle is created only for a slot that is set.
     fn slot(&self) -> Option<&Slot> {
         self.page.slot(self.index)
     }

@@ -1,4 +1,4 @@
-//! The cache: frames in pages, groups, tracks, and the budget that bounds them all.
+//! The cache: frames in pages, groups, tracks, and the budget that bounds them.
 
 mod budget;
 mod cached_groups;

@@ -1,4 +1,4 @@
-//! Pages of frames: written once, append-only, read without a lock.
+//! Pages of frames: append-only, written once, and read without a lock.
 
 use std::mem;
 use std::sync::{Arc, OnceLock};
@@ -12,27 +12,27 @@ use crate::coding::varint::Head;
 use crate::machine::{FrameView, WireFrame};
 use crate::{Timestamp, Version};
 
-/// Slots of the pages of a group: the first, the second, and each further one. Most groups of a game
-/// or of audio are one frame, most of video are tens.
+/// The number of slots of the first page of a group, of the second, and of each further one. Most
+/// groups of games and of audio are one frame, most groups of video are tens.
 const SLOTS: [u64; 3] = [2, 8, 32];
 
-/// What an allocation for payload costs beside it: the reference count of `bytes`.
+/// Overhead of an allocation for payload: the reference count of `bytes`.
 const BUFFER_OVERHEAD: usize = 48;
 
-/// Some frames of a group, one behind the other.
+/// Consecutive frames of a group.
 #[derive(Debug)]
 pub(crate) struct Page<S: ?Sized = [OnceLock<Slot>]> {
-    /// Index in the group of the first slot.
+    /// The index in the group of the first slot.
     first: u64,
     charge: Charge,
     slots: S,
 }
 
 impl Page {
-    /// The `number`-th page of a group.
+    /// Creates page `number` of a group.
     pub(crate) fn new(number: usize, account: &Arc<Account>) -> Arc<Self> {
         fn of<const N: usize>(first: u64, account: &Arc<Account>) -> Arc<Page> {
-            // With the two counts of the `Arc` and its place in the group's list.
+            // Including the two counts of the `Arc` and its place in the group's list.
             let size = mem::size_of::<Page<[OnceLock<Slot>; N]>>() + 4 * mem::size_of::<usize>();
             let charge = Charge::new(account.clone(), size);
             Arc::new(Page { first, charge, slots: [const { OnceLock::new() }; N] })
@@ -47,7 +47,7 @@ impl Page {
         }
     }
 
-    /// Which page holds the frame `index`.
+    /// The number of the page that holds the frame `index`.
     pub(crate) const fn number_of(index: u64) -> usize {
         if index < SLOTS[0] {
             0
@@ -58,14 +58,14 @@ impl Page {
         }
     }
 
-    /// The frame `index` of the group, if it is here and complete.
+    /// The frame `index` of the group, if it is complete and on this page.
     #[inline]
     pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
         let at = usize::try_from(index.wrapping_sub(self.first)).ok()?;
         self.slots.get(at)?.get()
     }
 
-    /// Writes the frame `index`, which must be on this page and not be written yet.
+    /// Stores the frame `index`, which must be on this page and not be stored yet.
     pub(crate) fn put(&self, index: u64, slot: Slot) {
         let is_new = self.slots[(index - self.first) as usize].set(slot).is_ok();
         debug_assert!(is_new, "a slot is written once");
@@ -76,40 +76,40 @@ impl Page {
     }
 }
 
-/// One complete frame.
+/// A complete frame.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) timestamp: Timestamp,
-    /// Timestamp of the frame before it in the group.
+    /// The timestamp of the previous frame in the group.
     pub(crate) previous: Timestamp,
     body: Body,
 }
 
 #[derive(Debug)]
 enum Body {
-    /// `[timestamp delta][size][payload]` in one piece.
+    /// A frame that was copied: `[timestamp delta][size][payload]` in one piece.
     Wire {
         bytes: Bytes,
         delta_len: u8,
         head_len: u8,
     },
-    /// The payload as the application gave it.
+    /// A large frame of the application: its payload, shared, without a head.
     Shared(Bytes),
     Pieces(Pieces),
 }
 
-/// Payload in the pieces in which it came. No larger than a pointer, because every group has room for
-/// one and few need it.
+/// A large frame that arrived in pieces: its payload, without a head. The type is no larger than a
+/// pointer, because every group has room for one and few need it.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces(Option<Box<PieceLists>>);
 
 #[derive(Debug, Default)]
 struct PieceLists {
-    /// None of them empty.
+    /// None of them is empty.
     list: Vec<Bytes>,
-    /// Where each ends: a reader in the middle finds its place without walking there.
+    /// Where each piece ends, so that a reader finds its position by binary search.
     ends: Vec<u64>,
-    /// All of it, once somebody asked for it whole.
+    /// The whole payload, once a reader asked for it in one piece.
     joined: OnceLock<Bytes>,
 }
 
@@ -131,12 +131,12 @@ impl Pieces {
         self.0.as_ref().map_or(&[], |lists| &lists.ends)
     }
 
-    /// Bytes of all.
+    /// The total number of bytes.
     fn size(&self) -> u64 {
         self.ends().last().copied().unwrap_or(0)
     }
 
-    /// What the lists take beside the bytes.
+    /// The memory of the lists, without the bytes.
     pub(crate) fn overhead(&self) -> usize {
         self.0.as_ref().map_or(0, |lists| {
             let (list, ends) = (lists.list.capacity(), lists.ends.capacity());
@@ -144,7 +144,7 @@ impl Pieces {
         })
     }
 
-    /// The pieces from the one that holds byte `offset` on, and where that one begins.
+    /// The pieces starting with the one that holds byte `offset`, and where that one begins.
     pub(crate) fn from(&self, offset: u64) -> (&[Bytes], u64) {
         let ends = self.ends();
         let at = ends.partition_point(|end| *end <= offset);
@@ -152,13 +152,13 @@ impl Pieces {
         (&self.list()[at..], begin)
     }
 
-    /// The bytes of one piece from `offset` on; `None` behind the end.
+    /// The bytes of one piece from `offset` on; `None` at the end.
     pub(crate) fn piece(&self, offset: u64) -> Option<Bytes> {
         let (pieces, begin) = self.from(offset);
         Some(pieces.first()?.slice((offset - begin) as usize..))
     }
 
-    /// All in one, made at the first time and charged to `charge`.
+    /// The payload in one piece. It is joined by the first call and charged to `charge`.
     fn joined(&self, charge: &Charge) -> Option<&Bytes> {
         let lists = self.0.as_ref()?;
         Some(lists.joined.get_or_init(|| {
@@ -169,9 +169,9 @@ impl Pieces {
 }
 
 impl Slot {
-    /// `bytes` begin with `head`.
+    /// `bytes` begin with the head of the frame.
     pub(crate) fn wire(from: &FrameStart, bytes: Bytes) -> Self {
-        // A head is at most 16 bytes.
+        // A head has at most 16 bytes.
         let (delta_len, head_len) = (from.delta_len as u8, from.head.len() as u8);
         from.slot(Body::Wire { bytes, delta_len, head_len })
     }
@@ -192,7 +192,7 @@ impl Slot {
         }
     }
 
-    /// The payload in one piece. Joins the pieces at the first time, charged to `charge`.
+    /// The payload in one piece. Pieces are joined by the first call and charged to `charge`.
     pub(crate) fn payload(&self, charge: &Charge) -> &[u8] {
         match &self.body {
             Body::Wire { bytes, head_len, .. } => &bytes[usize::from(*head_len)..],
@@ -210,7 +210,7 @@ impl Slot {
         }
     }
 
-    /// A piece of the payload from `offset` on, as large as it lies; `None` at the end.
+    /// A piece of the payload from `offset` on, as long as it is contiguous; `None` at the end.
     pub(crate) fn piece(&self, offset: u64) -> Option<Bytes> {
         let rest = |payload: &Bytes, from: u64| {
             let from = usize::try_from(from).ok().filter(|from| *from < payload.len())?;
@@ -223,7 +223,7 @@ impl Slot {
         }
     }
 
-    /// How the machine sees it. The payload is shown from byte `from` on, or from before it.
+    /// The frame as the machine reads it. The shown payload begins at byte `from` or before.
     pub(crate) fn view(&self, from: u64) -> FrameView<'_> {
         let (wire, (payload, offset)) = match &self.body {
             Body::Wire { bytes, delta_len, head_len } => {
@@ -238,12 +238,13 @@ impl Slot {
     }
 }
 
-/// What is known of a frame before its payload.
+/// What is known about a frame before its payload.
 #[derive(Clone, Debug)]
 pub(crate) struct FrameStart {
     pub(crate) timestamp: Timestamp,
     pub(crate) previous: Timestamp,
-    /// Timestamp delta and size as moq-lite 05 and later write them.
+    /// Timestamp delta and size in the integer form of moq-lite 05 and 06. Other forms are written
+    /// anew when the frame is sent.
     pub(crate) head: Head<2>,
     delta_len: usize,
 }
@@ -261,7 +262,7 @@ impl FrameStart {
     }
 }
 
-/// Where the frames of a group that are copied lie one behind the other.
+/// Where copied frames of a group lie next to each other.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     bytes: BytesMut,
@@ -269,12 +270,12 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// The largest allocation, larger single pieces apart.
+    /// The size of the largest allocation, except for single pieces that are larger.
     pub(crate) const STEP: usize = 64 << 10;
 
-    /// Makes room for `need` bytes in one piece, and charges for what that takes. The first
-    /// allocation is as large as asked for, each further one twice the last: a group of one frame
-    /// wastes nothing, and one of many takes few.
+    /// Makes room for `need` contiguous bytes, and charges the allocation. The first allocation is
+    /// as large as asked for, and each further one twice the last. So a group of one frame wastes
+    /// nothing, and a group of many frames needs few allocations.
     pub(crate) fn reserve(&mut self, need: usize, charge: &Charge) {
         debug_assert!(self.bytes.is_empty(), "what lies there is split off before");
         if self.bytes.capacity() < need {
@@ -284,12 +285,12 @@ impl Buffer {
         }
     }
 
-    /// Bytes that are there and were not taken yet.
+    /// The number of bytes that were written and not taken yet.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Bytes that fit without allocating.
+    /// The number of bytes that fit without allocating.
     pub(crate) fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
@@ -299,7 +300,7 @@ impl Buffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What is there, shared from here on; the room behind it stays.
+    /// Takes the written bytes as a shared slice. The room after them stays.
     pub(crate) fn take(&mut self) -> Bytes {
         self.bytes.split().freeze()
     }

@@ -3,23 +3,23 @@
 use crate::model::base::counters;
 
 counters! {
-    /// What was written to a track, from [`TrackProducer::stats`](super::TrackProducer::stats), or to all
-    /// tracks of a broadcast, from [`BroadcastProducer::stats`](super::BroadcastProducer::stats); and what
-    /// they hold.
+    /// What was written to a track ([`TrackProducer::stats`](super::TrackProducer::stats)) or to
+    /// all tracks of a broadcast ([`BroadcastProducer::stats`](crate::BroadcastProducer::stats)),
+    /// and what they hold.
     TrackStats,
-    /// The counts of a track.
+    /// The counters of a track.
     TrackCells {
-        /// Count of groups that were begun.
+        /// Count of groups that were created.
         groups,
-        /// Count of frames that were written to their end.
+        /// Count of frames that were completed.
         frames,
         /// Count of payload bytes of those frames.
         bytes,
-        /// Count of groups that were given up for their age.
+        /// Count of groups that were given up because of their age.
         expired_groups,
-        /// Count of groups that were given up for the limits of the cache.
+        /// Count of groups that were given up because of the limits of the cache.
         evicted_groups,
-        /// Gauge of bytes in memory, payload and what it takes to keep it.
+        /// Gauge of bytes in memory: payload and the memory needed to manage it.
         cached_bytes,
     }
 }

@@ -114,7 +114,7 @@ impl Session {
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.handle.0.state);
         if let Some(error) = &state.closed {
@@ -126,7 +126,7 @@ impl Session {
 
     fn wait_going_away(&mut self, waker: Option<&Waker>) -> Poll<Result<Goaway, Error>> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.handle.0.state);
         if let Some(goaway) = &state.peer_goaway {

@@ -35,7 +35,7 @@ impl Probe {
 
     fn wait_changed(&mut self, waker: Option<&Waker>) -> Poll<Result<PathEstimate>> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.session.estimates.state);
         if let Some(error) = &state.ended {

@@ -128,7 +128,7 @@ impl SessionShared {
         waker: Option<&Waker>,
     ) -> Poll<Result<Peer, Error>> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.state);
         if let Some(error) = &state.closed {

@@ -16,29 +16,32 @@ use crate::model::cache::frame::Frame;
 use crate::model::cache::page::{Buffer, FrameStart, Page, Pieces, Slot};
 use crate::{Error, Instant, Timestamp};
 
-/// Local frames up to this are copied together, so that runs of them leave as one slice.
+/// Local frames up to this size are copied next to each other, so that a run of them is sent as one
+/// slice.
 pub(super) const SMALL: u64 = 512;
 
-/// So many pieces of a frame are shown however small they are; later ones when they reach [`SMALL`].
+/// The first pieces of a frame are shown to readers however small they are. Later ones are shown
+/// when they reach [`SMALL`].
 const EAGER_PIECES: usize = 16;
 
-/// A group in the cache. Its track, its producers, cursors and consumers share it.
+/// A group in the cache, shared by its track, producers, consumers and cursors.
 pub(crate) struct CachedGroup {
     pub(super) sequence: u64,
-    /// Counts the groups of the track as they came.
+    /// Its number in the order of arrival.
     arrival: AtomicU64,
     pub(super) owner: Weak<dyn CacheMember>,
-    /// Sessions send it as a datagram where they can.
+    /// Whether sessions send it as a datagram where they can.
     pub(super) is_datagram: bool,
     charge: Charge,
-    /// Consumers of applications, which keep the frames.
+    /// Counts the consumers of applications, which keep the frames in the cache.
     pub(super) pins: AtomicUsize,
-    /// To be given up when the last pin goes.
+    /// Whether it is given up when the last pin goes.
     pub(super) overdue: AtomicBool,
-    /// Timestamps in units, `u64::MAX` before the first frame. Copies for who holds the track's lock.
+    /// Timestamps in units, `u64::MAX` before the first frame. Copies that can be read under the
+    /// track's lock.
     first: AtomicU64,
     newest: AtomicU64,
-    /// When it was created or written last.
+    /// When it was created or last written.
     written: AtomicU64,
     pub(super) state: Mutex<GroupState>,
 }
@@ -46,9 +49,9 @@ pub(crate) struct CachedGroup {
 #[derive(Default)]
 pub(super) struct GroupState {
     pub(super) pages: SmallVec<[Arc<Page>; 3]>,
-    /// Complete frames.
+    /// Counts complete frames.
     pub(super) frames: u64,
-    /// Payload, that of the open frame as declared.
+    /// Payload bytes, counting an open frame with its declared size.
     bytes: u64,
     pub(super) last: Timestamp,
     buffer: Buffer,
@@ -57,17 +60,17 @@ pub(super) struct GroupState {
     /// Why the pages are gone.
     evicted: Option<Error>,
     pub(super) producers: usize,
-    /// Whether there is something to see for those who read what comes, and for those who read whole frames.
+    /// Whether readers of pieces have something new, and whether readers of whole frames do.
     pub(super) changed: bool,
     completed: bool,
     pub(super) chunk_waiters: Wakers,
     pub(super) frame_waiters: Wakers,
-    /// Those who only wait for the end.
+    /// Readers that only wait for the end.
     pub(super) end_waiters: Wakers,
 }
 
-/// A frame whose bytes still come. Those in no piece yet lie in the group's buffer, with the head
-/// before them as long as there is no piece.
+/// A frame whose bytes are still arriving. Bytes that are in no piece yet lie in the group's
+/// buffer. As long as there is no piece, the head of the frame lies before them.
 pub(super) struct OpenFrame {
     pub(super) start: FrameStart,
     pub(super) size: u64,
@@ -84,7 +87,7 @@ impl CachedGroup {
         is_datagram: bool,
     ) -> Arc<Self> {
         let written = AtomicU64::new(account.stamp(&owner).as_micros());
-        // With the two counts of the `Arc` and its two places in the track's lists.
+        // Including the two counts of the `Arc` and its two places in the track's lists.
         let size = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
         Arc::new(Self {
             sequence,
@@ -109,12 +112,12 @@ impl CachedGroup {
         self.arrival.load(Ordering::Relaxed)
     }
 
-    /// Sets its number in order of arrival. For who holds the track's lock.
+    /// Sets its number in the order of arrival. The caller holds the track's lock.
     pub(crate) fn set_arrival(&self, arrival: u64) {
         self.arrival.store(arrival, Ordering::Relaxed);
     }
 
-    /// Whether it ended before it was whole.
+    /// Whether it has not ended, so that more frames may come.
     pub(crate) fn is_open(&self) -> bool {
         lock(&self.state).end.is_none()
     }
@@ -135,7 +138,7 @@ impl CachedGroup {
         Instant::from_micros(self.written.load(Ordering::Relaxed))
     }
 
-    /// What was written at `before` was so `now`.
+    /// Changes the time of the last write from `before` to `now`, if it was `before`.
     pub(crate) fn restamp(&self, before: Instant, now: Instant) {
         let (before, now) = (before.as_micros(), now.as_micros());
         let _ = self.written.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed);
@@ -147,9 +150,9 @@ impl CachedGroup {
         self.charge.bytes() + pages.iter().map(|page| page.charge().bytes()).sum::<u64>()
     }
 
-    /// Whether an application reads it; if so, it is given up when it does so no longer.
+    /// Marks it to be given up when its last pin goes. Returns whether it is pinned now.
     pub(crate) fn mark_overdue(&self) -> bool {
-        // In this order, so that either the last pin sees the mark or we see no pin.
+        // In this order either the last pin sees the mark, or this call sees no pin.
         self.overdue.store(true, Ordering::SeqCst);
         self.is_pinned()
     }
@@ -165,7 +168,7 @@ impl CachedGroup {
         Frame::on(state.pages.get(Page::number_of(index))?, index)
     }
 
-    /// Lets go of all frames. Call it without any lock.
+    /// Releases all frames. Call it without holding a lock.
     pub(crate) fn evict(&self, why: Error) {
         let mut wakes = DeferredWakes::default();
         let freed = {
@@ -186,7 +189,7 @@ impl CachedGroup {
         self.change(wakes, |state| state.stop(Err(error)));
     }
 
-    /// Changes the state and wakes who waits for what changed.
+    /// Changes the state, and wakes the readers that the change concerns.
     pub(super) fn change<T>(
         &self,
         wakes: &mut DeferredWakes,
@@ -210,7 +213,7 @@ impl CachedGroup {
         result
     }
 
-    /// Checks that a frame may be added, and ends the group if it is too large.
+    /// Checks that a frame may be added. A frame that exceeds a limit ends the group.
     pub(super) fn begin_frame(
         &self,
         state: &mut GroupState,
@@ -240,7 +243,7 @@ impl CachedGroup {
         Err(error)
     }
 
-    /// Adds a complete frame of which all parts are at hand.
+    /// Adds a complete frame by copying its parts.
     pub(super) fn put_copy(
         &self,
         state: &mut GroupState,
@@ -280,7 +283,7 @@ impl CachedGroup {
         self.written.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    /// The page for the frame that is written next.
+    /// The page for the next frame.
     pub(super) fn page<'a>(
         &self,
         pages: &'a mut SmallVec<[Arc<Page>; 3]>,
@@ -302,7 +305,7 @@ impl CachedGroup {
         self.close_if_complete(state);
     }
 
-    /// Adds bytes to the open frame, at most those that it misses.
+    /// Adds bytes to the open frame, at most as many as are missing.
     pub(super) fn append(&self, state: &mut GroupState, mut bytes: &[u8]) -> Result<()> {
         if let Some(Err(error)) = &state.end {
             return Err(error.clone());
@@ -338,7 +341,7 @@ impl CachedGroup {
         self.put(state, Slot::pieces(&open.start, open.pieces));
     }
 
-    /// Changes the frames, and then gives up old groups of the track if what was written calls for it.
+    /// Changes the frames, and then lets the track give up old groups if the change calls for it.
     pub(super) fn write(
         &self,
         wakes: &mut DeferredWakes,
@@ -369,7 +372,7 @@ fn timestamp(units: &AtomicU64) -> Option<Timestamp> {
 }
 
 impl GroupState {
-    /// The first end counts.
+    /// Ends the group unless it has ended before.
     pub(super) fn stop(&mut self, end: Result<()>) {
         if self.end.is_none() {
             self.end = Some(end);
@@ -377,7 +380,7 @@ impl GroupState {
         }
     }
 
-    /// The page of a complete frame, `None` if the group ends before it.
+    /// The page of a complete frame; `None` if the group ended before that frame.
     pub(super) fn page(&self, index: u64) -> Poll<Result<Option<&Arc<Page>>>> {
         if index < self.frames {
             let page = self.pages.get(Page::number_of(index));
@@ -391,7 +394,8 @@ impl GroupState {
         }
     }
 
-    /// The open frame, with all that came of it in its pieces unless that is too little.
+    /// The open frame. The bytes that arrived are moved into its pieces first, unless they are too
+    /// few.
     pub(super) fn open(&mut self) -> Option<&OpenFrame> {
         let open = self.open.as_mut()?;
         let pieces = open.pieces.list().len();
@@ -405,7 +409,7 @@ impl GroupState {
 }
 
 impl OpenFrame {
-    /// Moves what lies in the buffer into a piece.
+    /// Moves the bytes in the buffer into a new piece.
     fn flush(&mut self, buffer: &mut Buffer) {
         let mut piece = buffer.take();
         if self.pieces.list().is_empty() {

@@ -1,4 +1,4 @@
-//! Reading a group: its frames whole, or one while it arrives.
+//! Reading a group: whole frames, or one frame while it arrives.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::model::cache::frame::Frame;
 use crate::model::cache::page::Page;
 use crate::{Error, Timestamp};
 
-/// A group that is read; if by an application, its frames stay in the cache meanwhile.
+/// A handle that keeps the group's frames in the cache if it is a pin.
 struct GroupHandle {
     group: Arc<CachedGroup>,
     is_pin: bool,
@@ -46,13 +46,13 @@ impl Drop for GroupHandle {
     }
 }
 
-/// Reads a group, frame by frame in order. A clone goes on from where the original stands.
+/// Reads a group, frame by frame in order. A clone continues from the position of the original.
 ///
-/// As long as it lives the group's frames stay, unless the track runs out of memory; then reading
-/// fails with [`Error::Evicted`].
+/// While a consumer lives, the frames of the group stay in the cache, unless the track runs out of
+/// memory. Then reading fails with [`Error::Evicted`].
 pub struct GroupConsumer {
     reading: GroupHandle,
-    /// The page of the last frame that was read, for which no lock is needed.
+    /// The page of the last frame that was read. Reading from it takes no lock.
     page: Option<Arc<Page>>,
     index: u64,
     slot: WaitSlot,
@@ -65,7 +65,7 @@ impl GroupConsumer {
         Self::with(GroupHandle::new(group, true), None, 0)
     }
 
-    /// One that does not keep the group's frames.
+    /// Creates a consumer that does not keep the group's frames.
     pub(crate) fn unpinned(group: Arc<CachedGroup>) -> Self {
         Self::with(GroupHandle::new(group, false), None, 0)
     }
@@ -75,27 +75,27 @@ impl GroupConsumer {
         Self { reading, page, index, slot, whole_slot, end_slot }
     }
 
-    /// A session's view of the group, which does not keep its frames by itself.
+    /// A cursor for a session, which does not keep the group's frames.
     pub(crate) fn cursor(&self) -> GroupCursor {
         GroupCursor::new(self.reading.group.clone())
     }
 
-    /// Whether more may come.
+    /// Whether more frames may come.
     pub(crate) fn is_open(&self) -> bool {
         self.reading.group.is_open()
     }
 
-    /// Its number in the track.
+    /// The number of the group in its track.
     pub fn sequence(&self) -> u64 {
         self.reading.group.sequence
     }
 
-    /// The number of the frame that is read next.
+    /// The number of the next frame.
     pub fn index(&self) -> u64 {
         self.index
     }
 
-    /// The frame `index`, if it is on the page of the last one: what needs no lock.
+    /// The frame `index`, if it is on the current page. Takes no lock.
     #[inline]
     fn on_page(&self, index: u64) -> Option<Frame> {
         self.page.as_ref().and_then(|page| Frame::on(page, index))
@@ -108,12 +108,12 @@ impl GroupConsumer {
         }
     }
 
-    /// Goes to the page of the frame `index`.
+    /// Moves to the page of the frame `index`.
     #[cold]
     fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
         let waker = waker.cloned();
         let page = {
-            // Declared before the guard: dropped after the unlock.
+            // Declared before the guard, so that it is dropped after the lock is released.
             let _displaced;
             let mut state = lock(&self.reading.group.state);
             match state.page(index) {
@@ -135,7 +135,7 @@ impl GroupConsumer {
 
     #[inline]
     pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
-        // Apart, so that what is at hand is not moved about with what is not.
+        // Kept apart from the slow path, so that the common case moves no large values.
         if let Some(frame) = self.on_page(self.index) {
             self.index += 1;
             return Poll::Ready(Ok(Some(frame)));
@@ -146,9 +146,14 @@ impl GroupConsumer {
     }
 
     wait! {
-        /// The next frame, whole; `None` at the clean end.
+        /// The next whole frame; `None` after the last frame of a group that ended cleanly.
         ///
-        /// Takes no lock while there is a next frame on the page of the last one.
+        /// It takes no lock while the next frame is on the current page.
+        ///
+        /// # Errors
+        ///
+        /// The reason why the group was aborted or evicted. Frames that were read before stay
+        /// valid, and other groups are not affected.
         next => poll_next_frame, next_frame, try_next_frame() -> Result<Option<Frame>>
     }
 
@@ -158,19 +163,29 @@ impl GroupConsumer {
     }
 
     wait! {
-        /// The payload of the next frame, whole; `None` at the clean end.
+        /// The payload of the next whole frame; `None` after the last frame of a group that ended
+        /// cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_next_frame`](Self::poll_next_frame).
         read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Bytes>>
     }
 
     wait! {
-        /// The frame `index`, whole; `None` if the group ends before it. The cursor stays.
+        /// The whole frame `index`; `None` if the group ended before it. The position of the
+        /// consumer does not change.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_next_frame`](Self::poll_next_frame).
         frame => poll_get_frame, get_frame, try_get_frame(index: u64) -> Result<Option<Frame>>
     }
 
     fn start(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<FrameConsumer>>> {
         let waker = waker.cloned();
         let (timestamp, size) = {
-            // Declared before the guard: dropped after the unlock.
+            // Declared before the guard, so that it is dropped after the lock is released.
             let _displaced;
             let mut state = lock(&self.reading.group.state);
             match (state.page(self.index), &state.open) {
@@ -196,11 +211,16 @@ impl GroupConsumer {
     }
 
     wait! {
-        /// The next frame as soon as it begins, to be read while it comes; `None` at the clean end.
+        /// The next frame as soon as it begins, to be read while it arrives; `None` after the last
+        /// frame of a group that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_next_frame`](Self::poll_next_frame).
         start => poll_start_frame, start_frame, try_start_frame() -> Result<Option<FrameConsumer>>
     }
 
-    /// Bytes of the frame `index` from `offset` on, which is before its end.
+    /// Bytes of the frame `index` from `offset` on, which must be before its end.
     pub(crate) fn piece(
         &mut self,
         index: u64,
@@ -208,7 +228,7 @@ impl GroupConsumer {
         waker: Option<&Waker>,
     ) -> Poll<Result<Bytes>> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.reading.group.state);
         let is_open = index == state.frames;
@@ -233,7 +253,7 @@ impl GroupConsumer {
 
     fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.reading.group.state);
         match &state.end {
@@ -248,7 +268,11 @@ impl GroupConsumer {
     }
 
     wait! {
-        /// How many frames the group has, once it ended cleanly; else why it ended.
+        /// Waits for the end of the group, and returns the number of its frames.
+        ///
+        /// # Errors
+        ///
+        /// The reason why the group was aborted. The frames that arrived stay readable.
         end => poll_finished, finished, try_finished() -> Result<u64>
     }
 }
@@ -285,7 +309,7 @@ impl fmt::Debug for GroupConsumer {
     }
 }
 
-/// Reads one frame while it comes.
+/// Reads one frame while it arrives.
 #[derive(Clone, Debug)]
 pub struct FrameConsumer {
     group: GroupConsumer,
@@ -300,17 +324,17 @@ impl FrameConsumer {
         Self { group, index, timestamp, size, offset: 0 }
     }
 
-    /// When it is to be shown, in units of the track's timescale.
+    /// The presentation time, in units of the track's timescale.
     pub fn timestamp(&self) -> Timestamp {
         self.timestamp
     }
 
-    /// Its number in the group, from 0.
+    /// The number of the frame in its group, from 0.
     pub fn index(&self) -> u64 {
         self.index
     }
 
-    /// Bytes of payload that were declared.
+    /// The declared payload size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -325,8 +349,11 @@ impl FrameConsumer {
     }
 
     wait! {
-        /// The next bytes of the payload, at least one; `None` when all were given. Fails with the
-        /// reason if the group is aborted before the frame is complete.
+        /// The next bytes of the payload, at least one; `None` after the last.
+        ///
+        /// # Errors
+        ///
+        /// The reason why the group was aborted before the frame was complete.
         chunk => poll_read_chunk, read_chunk, try_read_chunk() -> Result<Option<Bytes>>
     }
 }

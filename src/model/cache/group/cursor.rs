@@ -8,7 +8,7 @@ use super::cached_group::CachedGroup;
 use crate::machine::{FrameView, Supply};
 use crate::model::base::{WaitSlot, lock};
 
-/// A session's view of a group: it keeps no frames.
+/// Reads a group for a session. It does not keep the frames in the cache.
 pub(crate) struct GroupCursor {
     group: Arc<CachedGroup>,
     slot: Cell<WaitSlot>,
@@ -19,18 +19,19 @@ impl GroupCursor {
         Self { group, slot: Cell::default() }
     }
 
-    /// Its number in the track.
+    /// The number of the group in its track.
     pub(crate) fn sequence(&self) -> u64 {
         self.group.sequence
     }
 
-    /// Whether it is to go as a datagram.
+    /// Whether the group is to be sent as a datagram.
     pub(crate) fn is_datagram(&self) -> bool {
         self.group.is_datagram
     }
 
-    /// Shows `push` the frames from `from` on until it answers `false`, the open one last, all under
-    /// one lock; of the first one `skipped` bytes of payload or fewer are left out. On [`Supply::Pending`] `waker` stays behind, in the place of an earlier one.
+    /// Shows `push` the frames from `from` on until it returns `false`, the open frame last, all
+    /// under one lock. Up to `skipped` payload bytes of the first frame are left out. If it returns
+    /// [`Supply::Pending`], `waker` is registered in place of an earlier one.
     pub(crate) fn frames(
         &self,
         from: u64,
@@ -39,7 +40,7 @@ impl GroupCursor {
         push: &mut dyn FnMut(FrameView<'_>) -> bool,
     ) -> Supply {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.group.state);
         let mut index = from;
@@ -64,7 +65,7 @@ impl GroupCursor {
         if let Some(open) = state.open().filter(|_| is_open) {
             let (timestamp, size) = (open.start.timestamp, open.size);
             let (payload, offset) = open.pieces.from(skipped(index));
-            // An incomplete frame can't be taken whole, and is the last in any case.
+            // An incomplete frame can't be taken whole, and it is the last one in any case.
             push(FrameView { timestamp, previous, size, wire: None, payload, offset });
         }
         let mut slot = self.slot.take();

@@ -14,19 +14,19 @@ use crate::Error;
 use crate::coding::varint;
 use crate::model::Result;
 
-/// What a group is before there is one: its number in the track.
+/// Describes a group before it is created: its number in the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Group {
-    /// Counts up in the track; gaps are allowed.
+    /// Increases within the track. Gaps are allowed.
     pub sequence: u64,
 }
 
 impl Group {
-    /// The highest number that a group can have: one past it, where a track may end, is the largest that
-    /// the wire can carry.
+    /// The highest sequence of a group. One past it is the largest number on the wire, where a
+    /// track may end.
     pub const MAX: u64 = varint::MAX - 1;
 
-    /// Fails for a number that no version can carry.
+    /// Fails for a sequence that no version can carry.
     pub(crate) fn check(sequence: u64) -> Result<u64> {
         match sequence {
             ..=Self::MAX => Ok(sequence),

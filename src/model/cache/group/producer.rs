@@ -1,4 +1,4 @@
-//! Writing a group, and a frame whose size is known before its bytes.
+//! Writing a group, whole frames or one whose size is known before its bytes.
 
 use std::sync::Arc;
 use std::{fmt, mem};
@@ -12,7 +12,7 @@ use crate::model::base::{DeferredWakes, lock};
 use crate::model::cache::page::Slot;
 use crate::{Error, Timestamp};
 
-/// Writes a group. Cloning adds a writer; if the last one is dropped before
+/// Writes a group. A clone is another writer of the same group. If the last one is dropped before
 /// [`finish`](Self::finish), the group is aborted with [`Error::Dropped`].
 pub struct GroupProducer {
     group: Arc<CachedGroup>,
@@ -25,23 +25,26 @@ impl GroupProducer {
         Self { group, wakes: DeferredWakes::default() }
     }
 
-    /// Its number in the track.
+    /// The number of the group in its track.
     pub fn sequence(&self) -> u64 {
         self.group.sequence
     }
 
-    /// Appends a whole frame.
+    /// Appends a whole frame. A payload of up to 512 bytes is copied, a larger one is shared.
     ///
-    /// Up to 512 bytes are copied, more are shared. Fails if the group ended, if a frame of
-    /// [`create_frame`](Self::create_frame) is open ([`Error::Duplicate`]), and past a limit
-    /// ([`Error::FrameTooLarge`], [`Error::GroupTooLarge`]), which also aborts the group.
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the group is finished; the reason if it was aborted;
+    /// [`Error::Duplicate`] if a frame of [`create_frame`](Self::create_frame) is open. These leave
+    /// the group as it is. [`Error::FrameTooLarge`] and [`Error::GroupTooLarge`] past a limit,
+    /// which also aborts this group. Other groups are not affected.
     pub fn write_frame(
         &mut self,
         timestamp: impl Into<Timestamp>,
         payload: impl Into<Bytes>,
     ) -> Result<()> {
         let (timestamp, group) = (timestamp.into(), &self.group);
-        // Outlives the lock, whatever becomes of it: dropping it may run foreign code.
+        // It outlives the lock in any case, because dropping it may run foreign code.
         let mut payload = Some(payload.into());
         group.write(&mut self.wakes, |state| {
             let size = payload.as_ref().map_or(0, |payload: &Bytes| payload.len() as u64);
@@ -57,8 +60,12 @@ impl GroupProducer {
         })
     }
 
-    /// Begins a frame of `size` bytes, to be written piece by piece. One at a time: another one
-    /// meanwhile is [`Error::Duplicate`]. Fails as [`write_frame`](Self::write_frame).
+    /// Begins a frame of `size` bytes, to be written in pieces. Only one frame can be open at a
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_frame`](Self::write_frame).
     pub fn create_frame(
         &mut self,
         timestamp: impl Into<Timestamp>,
@@ -74,8 +81,8 @@ impl GroupProducer {
         Ok(FrameProducer::new(self.clone(), size))
     }
 
-    /// Copies a received frame of `size` bytes that begins with `first`; what is missing goes to the
-    /// frame that comes back. Fails as [`write_frame`](Self::write_frame).
+    /// Copies a received frame of `size` bytes that begins with `first`. If bytes are missing, it
+    /// returns the open frame to write them to. Fails as [`write_frame`](Self::write_frame).
     pub(crate) fn ingest(
         &mut self,
         timestamp: Timestamp,
@@ -96,8 +103,8 @@ impl GroupProducer {
         Ok(None)
     }
 
-    /// The open frame comes anew, of `size` bytes: how many bytes of it are here. Fails with
-    /// [`Error::WrongSize`] if it is not the same frame.
+    /// The open frame is received again, with `size` bytes. Returns how many of its bytes are here.
+    /// Fails with [`Error::WrongSize`] if it is not the same frame.
     pub(crate) fn resume_frame(&self, timestamp: Option<Timestamp>, size: u64) -> Result<u64> {
         let state = lock(&self.group.state);
         let same = |open: &&OpenFrame| {
@@ -106,14 +113,18 @@ impl GroupProducer {
         state.open.as_ref().filter(same).map(|open| open.received).ok_or(Error::WrongSize)
     }
 
-    /// For the open frame, which holds one of us.
+    /// Appends to the open frame, whose producer holds a clone of this one.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let group = &self.group;
         group.write(&mut self.wakes, |state| group.append(state, bytes))
     }
 
-    /// Ends the group cleanly. With an incomplete frame it is aborted with [`Error::WrongSize`]
-    /// instead. Fails if it ended before.
+    /// Ends the group cleanly.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongSize`] if a frame is incomplete, which aborts the group. [`Error::Closed`] if
+    /// it was finished before, or the reason if it was aborted before; then nothing changes.
     pub fn finish(&mut self) -> Result<()> {
         self.group.change(&mut self.wakes, |state| match &state.end {
             Some(Ok(())) => Err(Error::Closed),
@@ -126,17 +137,18 @@ impl GroupProducer {
         })
     }
 
-    /// Ends the group; readers get the reason after what they have. Nothing if it ended before.
+    /// Aborts the group. Readers get `error` after the frames that are here. It does nothing if the
+    /// group has ended.
     pub fn abort(&mut self, error: Error) {
         self.group.abort(error, &mut self.wakes);
     }
 
-    /// Complete frames.
+    /// The number of complete frames.
     pub fn frame_count(&self) -> u64 {
         lock(&self.group.state).frames
     }
 
-    /// Reads from the first frame on.
+    /// Creates a consumer that starts at the first frame.
     pub fn consume(&self) -> GroupConsumer {
         GroupConsumer::new(self.group.clone())
     }
@@ -144,7 +156,7 @@ impl GroupProducer {
 
 #[cfg(test)]
 impl GroupProducer {
-    /// Holds the group's lock, for tests of what does without.
+    /// Holds the group's lock, to test what works without it.
     pub(crate) fn hold_lock(&self) -> impl Sized + '_ {
         lock(&self.group.state)
     }
@@ -173,10 +185,10 @@ impl fmt::Debug for GroupProducer {
     }
 }
 
-/// Writes one frame whose size is known before its bytes.
+/// Writes one frame whose size was declared in advance.
 ///
-/// It is complete when the last byte is written. Dropped before, its group is aborted with
-/// [`Error::Dropped`].
+/// The frame is complete when its last byte is written. If it is dropped before, its group is
+/// aborted with [`Error::Dropped`].
 #[derive(Debug)]
 pub struct FrameProducer {
     group: GroupProducer,
@@ -188,8 +200,12 @@ impl FrameProducer {
         Self { group, remaining }
     }
 
-    /// Appends bytes. Past the declared size the group is aborted with [`Error::WrongSize`], which is
-    /// also the answer; if the group ended otherwise, the answer is why.
+    /// Appends bytes to the frame.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongSize`] past the declared size, which aborts the group; the reason if the group
+    /// was aborted before.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         match self.remaining.checked_sub(bytes.len() as u64) {
             Some(remaining) => self.remaining = remaining,
@@ -198,13 +214,16 @@ impl FrameProducer {
         self.group.append(bytes)
     }
 
-    /// Bytes that are missing.
+    /// The number of missing bytes.
     pub fn remaining(&self) -> u64 {
         self.remaining
     }
 
-    /// Checks that all bytes are there; if not, the group is aborted with [`Error::WrongSize`], which
-    /// is also the answer.
+    /// Checks that the frame is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongSize`] if bytes are missing, which aborts the group.
     pub fn finish(mut self) -> Result<()> {
         if self.remaining == 0 { Ok(()) } else { Err(self.fail()) }
     }

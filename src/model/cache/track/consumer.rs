@@ -17,47 +17,47 @@ use crate::model::cache::group::GroupCursor;
 use crate::model::cache::stats::TrackStats;
 use crate::{Subscription, TrackInfo};
 
-/// Something that lives as long as any handle that has it.
+/// A value that lives as long as any handle that holds it.
 pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
 
-/// Reads a track, group by group. A clone goes on from where the original stands.
+/// Reads a track, group by group. A clone continues from the position of the original.
 ///
-/// A new one begins at the latest group, unless [`Subscription::start`] says otherwise.
-/// [`recv_group`](Self::recv_group) and [`next_group`](Self::next_group) are cursors of their own; use
+/// A new consumer begins at the latest group, unless [`Subscription::start`] is set.
+/// [`recv_group`](Self::recv_group) and [`next_group`](Self::next_group) have a position each. Use
 /// the one that fits.
 pub struct TrackConsumer {
     shared: Arc<TrackShared>,
-    /// Key of what it wants in the track's table.
+    /// The key of this reader in the demand of the track.
     key: u64,
-    /// Whether it only asks what the track is.
+    /// Whether it only queries the properties of the track.
     is_query: bool,
     cursor: GroupPosition,
     /// The group whose first frame `read_frame` waits for.
     reading: Option<GroupConsumer>,
-    /// The group that it asked for by number.
+    /// The group that it requested by number.
     fetcher: GroupFetcher,
     slot: WaitSlot,
     follow_slot: WaitSlot,
-    /// What keeps the path by which its broadcast was asked for.
+    /// Keeps the path by which its broadcast was requested.
     keep_alive: Option<KeepAlive>,
 }
 
-/// Where a reader stands.
+/// The position of a reader.
 #[derive(Clone)]
 struct GroupPosition {
     want: Subscription,
-    /// Groups below are not wanted.
+    /// Groups below this sequence are not wanted.
     start: u64,
-    /// Where `recv_group` stands, in order of arrival.
+    /// The next group of `recv_group`, in order of arrival.
     arrival: u64,
-    /// Where `next_group` stands.
+    /// The next group of `next_group`.
     next: u64,
     skipped: u64,
 }
 
 impl TrackConsumer {
-    /// One that only asks what the track is has no `want`; what a peer reads comes only by routes within
-    /// its `horizon`. Who is to be told of it is left to the caller to wake.
+    /// Creates a reader, which only queries the properties if `want` is `None`. A reader for a peer
+    /// is given only what comes by routes within its `horizon`. The caller wakes `wakes`.
     pub(crate) fn new(
         shared: Arc<TrackShared>,
         want: Option<Subscription>,
@@ -94,13 +94,13 @@ impl TrackConsumer {
         }
     }
 
-    /// It came by a path that its broadcast was asked for by, and keeps that.
+    /// Lets the reader keep the path by which its broadcast was requested.
     pub(crate) fn with_keep_alive(mut self, keep_alive: Option<&KeepAlive>) -> Self {
         self.keep_alive = keep_alive.cloned();
         self
     }
 
-    /// The track's name in its broadcast.
+    /// The name of the track in its broadcast.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
@@ -110,8 +110,8 @@ impl TrackConsumer {
         &self.cursor.want
     }
 
-    /// Changes what this reader wants. Another [`start`](Subscription::start) moves it there. What it says
-    /// of groups above [`Group::MAX`](crate::Group::MAX) is cut to that.
+    /// Changes what this reader wants. If [`start`](Subscription::start) changes, the reader moves
+    /// there. Group numbers above [`Group::MAX`](crate::Group::MAX) are clamped to it.
     pub fn update(&mut self, want: Subscription) {
         let want = want.cut();
         if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
@@ -124,42 +124,46 @@ impl TrackConsumer {
         self.cursor.want = want;
     }
 
-    /// Goes on with the group `sequence`, or with the first one behind it; back as well.
+    /// Moves the reader to the group `sequence`, or to the first one after it. It can also move
+    /// back.
     pub fn start_at(&mut self, sequence: u64) {
         self.cursor =
             GroupPosition { start: sequence, next: sequence, arrival: 0, ..self.cursor.clone() };
         self.reading = None;
     }
 
-    /// How many groups [`next_group`](Self::next_group) skipped: as too old, or because only a peer had
-    /// them that is gone.
+    /// Counts the groups that [`next_group`](Self::next_group) skipped because they were too old,
+    /// or because the only peer that had them is gone.
     pub fn skipped(&self) -> u64 {
         self.cursor.skipped
     }
 
-    /// What was written to the track so far, here or by the peer that it comes from, and what it holds.
+    /// Counters of what was written to the track, here or by a peer, and what it holds.
     pub fn stats(&self) -> TrackStats {
         self.shared.account.stats()
     }
 
-    /// The group with the highest sequence, now. No cursor moves.
+    /// The group with the highest sequence at the moment. The position of the reader does not
+    /// change.
     pub fn latest_group(&self) -> Option<GroupConsumer> {
         lock(&self.shared.state).cached.latest().cloned().map(GroupConsumer::new)
     }
 
-    /// The newest complete frame, now: the last one of the latest group that has one. No cursor moves.
+    /// The newest complete frame at the moment: the last frame of the latest group that has one.
+    /// The position of the reader does not change.
     pub fn latest_frame(&self) -> Option<Frame> {
         let state = lock(&self.shared.state);
         state.cached.by_sequence().iter().rev().find_map(|group| group.latest_frame())
     }
 
-    /// One past the highest sequence that there ever was.
+    /// One past the highest sequence that the track ever had.
     pub(crate) fn next_sequence(&self) -> u64 {
         lock(&self.shared.state).cached.next_sequence()
     }
 
-    /// Below which group none will be read, as soon as there is a group that is: what a subscriber is
-    /// told as START. Lower ones that are too old now can't get younger.
+    /// The sequence below which this reader will read no group. `None` until there is a group to
+    /// read. A subscriber is told this number as START. Lower groups that are too old now stay too
+    /// old.
     pub(crate) fn start(&self) -> Option<u64> {
         let timescale = self.shared.timescale();
         let state = lock(&self.shared.state);
@@ -175,7 +179,7 @@ impl TrackConsumer {
         let groups = cached.by_sequence();
         let old =
             (first..groups.len()).take_while(|at| cached.is_old(*at, want.max_age, timescale));
-        // The newest is never old.
+        // The newest group is never too old.
         Some(old.last().map_or(from, |at| groups[at + 1].sequence()))
     }
 
@@ -186,20 +190,19 @@ impl TrackConsumer {
         cached.is_old(cached.position(sequence), self.cursor.want.max_age, timescale)
     }
 
-    /// The sequence that the track ends before, if it ended cleanly.
+    /// The sequence before which the track ended, if it ended cleanly.
     pub fn end(&self) -> Option<u64> {
         lock(&self.shared.state).end
     }
 
-    /// Asks `find` for a group, under the lock, and gives it the cursor and the first sequence that is
-    /// not wanted.
+    /// Calls `find` under the lock, with the position and the first sequence that is not wanted.
     fn group<T>(
         &mut self,
         waker: Option<&Waker>,
         find: impl FnOnce(&mut GroupPosition, &TrackState, u64) -> Poll<Result<Option<T>>>,
     ) -> Poll<Result<Option<T>>> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.shared.state);
         let end = self.cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
@@ -212,7 +215,7 @@ impl TrackConsumer {
         answer
     }
 
-    /// `make` runs under the lock, so that nothing is given up before a group is pinned.
+    /// `make` runs under the lock, so that the group is pinned before it can be given up.
     fn next_arrived<T>(
         &mut self,
         waker: Option<&Waker>,
@@ -235,8 +238,13 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// The next group in the order in which they come, late ones as well, each once; `None` when
-        /// the track ended cleanly.
+        /// The next group in the order of arrival, including late ones, each once; `None` after the
+        /// last group of a track that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted, after all groups that are here. Groups that were
+        /// read before stay readable.
         recv => poll_recv_group, recv_group, try_recv_group() -> Result<Option<GroupConsumer>>
     }
 
@@ -278,9 +286,13 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// The next group in increasing sequence: over gaps, without those that come late, and
-        /// without those older than [`Subscription::max_age`], which are
-        /// [counted](Self::skipped). `None` when the track ended cleanly.
+        /// The next group in increasing sequence. It skips gaps and groups that come late. It also
+        /// skips groups that are older than [`Subscription::max_age`], and [counts](Self::skipped)
+        /// them. `None` after the last group of a track that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_recv_group`](Self::poll_recv_group).
         next => poll_next_group, next_group, try_next_group() -> Result<Option<GroupConsumer>>
     }
 
@@ -292,7 +304,7 @@ impl TrackConsumer {
             let Some(group) = &mut self.reading else { return Poll::Ready(Ok(None)) };
             let frame = ready!(group.next(waker));
             self.reading = None;
-            // A group that ended without a frame is no end for the track.
+            // A group that ended without a frame does not end the track.
             if let Ok(Some(frame)) = frame {
                 return Poll::Ready(Ok(Some(frame)));
             }
@@ -300,8 +312,13 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// The first frame of the [next group](Self::next_group) that has one: for tracks of groups
-        /// of one frame. `None` when the track ended cleanly.
+        /// The first frame of the [next group](Self::next_group) that has one, for tracks with one
+        /// frame in each group. `None` after the last group of a track that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_recv_group`](Self::poll_recv_group). A group that was aborted before its first
+        /// frame is skipped.
         read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Frame>>
     }
 
@@ -327,7 +344,11 @@ impl TrackConsumer {
 
     wait! {
         /// The group `sequence`, as soon as it begins; `None` if it was given up or can't come any
-        /// more. No cursor moves.
+        /// more. The position of the reader does not change.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted without this group.
         find => poll_get_group, get_group, try_get_group(sequence: u64)
             -> Result<Option<GroupConsumer>>
     }
@@ -338,26 +359,33 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// The group `sequence`, however old: from the cache, or else it is asked for, of the peer that
-        /// the track comes from (FETCH) or of a [`TrackDynamic`](super::TrackDynamic). All who ask for a
-        /// group share one request, and find it in the cache later on. No cursor moves.
+        /// The group `sequence`, whatever its age. If it is not in the cache, it is requested from
+        /// the peer that has the track (FETCH) or from a [`TrackDynamic`](super::TrackDynamic). All
+        /// readers that request the same group share one request. The group then stays in the cache
+        /// for later readers. The position of the reader does not change.
         ///
-        /// One group at a time: to ask for another one takes the request before back, and so does
-        /// dropping the reader, but not the future. Clones ask for themselves.
+        /// A consumer requests one group at a time: requesting another one cancels the request
+        /// before. Dropping the consumer cancels it too, dropping the future does not. Clones
+        /// request independently.
         ///
-        /// Errors: [`Error::NotFound`](crate::Error::NotFound) if there is no such group or nobody to
-        /// ask, [`Error::Old`](crate::Error::Old) if it was given up and there is nobody to ask,
-        /// [`Error::Unsupported`](crate::Error::Unsupported) if the version of the session can't fetch
-        /// (moq-lite 05 and later can), [`Error::Unrepresentable`](crate::Error::Unrepresentable) above
-        /// [`Group::MAX`](crate::Group::MAX); else what whoever was asked says, or why the track was aborted.
+        /// # Errors
+        ///
+        /// [`Error::NotFound`](crate::Error::NotFound) if there is no such group or nobody to ask;
+        /// [`Error::Old`](crate::Error::Old) if it was given up and there is nobody to ask;
+        /// [`Error::Unsupported`](crate::Error::Unsupported) if the session's version has no FETCH
+        /// that is supported (moq-lite 05 and later have it);
+        /// [`Error::Unrepresentable`](crate::Error::Unrepresentable) above
+        /// [`Group::MAX`](crate::Group::MAX); otherwise the error of the peer or handler that was
+        /// asked, or the reason if the track was aborted. Other groups and the track are not
+        /// affected.
         fetch => poll_fetch_group, fetch_group, try_fetch_group(sequence: u64)
             -> Result<GroupConsumer>
     }
 
-    /// [`poll_fetch_group`](Self::poll_fetch_group) for a session, which has a priority of its own.
+    /// [`poll_fetch_group`](Self::poll_fetch_group) for a session, with a priority of its own.
     ///
-    /// [`Error::Unroutable`](crate::Error::Unroutable) if the group is open and may come from the peer
-    /// itself, who would wait for what it is to bring.
+    /// It fails with [`Error::Unroutable`](crate::Error::Unroutable) if the group is open and may
+    /// come from the peer itself, which would then wait for its own group.
     pub(crate) fn poll_fetch(
         &mut self,
         waker: Option<&Waker>,
@@ -376,13 +404,13 @@ impl TrackConsumer {
         }
     }
 
-    /// Whether some of it comes by a route that a peer may not be given.
+    /// Whether part of the track comes by a route that the peer must not be given.
     fn comes_from_peer(&self) -> bool {
         let state = lock(&self.shared.state);
         state.demand.horizon(self.key).is_some_and(|horizon| state.upstreams.any_beyond(&horizon))
     }
 
-    /// Asks for no group any more.
+    /// Cancels the request for a group.
     pub(crate) fn cancel_fetch(&mut self) {
         self.fetcher.leave(&self.shared);
     }
@@ -397,7 +425,11 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// What the publisher says of the track, as soon as it accepted; else why it did not.
+        /// The properties of the track, as soon as it is accepted.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was refused or aborted before.
         accepted => poll_info, info, try_info() -> Result<TrackInfo>
     }
 
@@ -412,7 +444,11 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// The sequence that the track ends before, as soon as it is known; else why it was aborted.
+        /// The sequence before which the track ends, as soon as it is known.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted.
         finish => poll_finished, finished, try_finished() -> Result<u64>
     }
 
@@ -421,7 +457,11 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// Until the track has ended: cleanly, or why not.
+        /// Waits until the track has ended.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted. Its groups stay readable.
         close => poll_closed, closed, try_closed() -> Result<()>
     }
 }

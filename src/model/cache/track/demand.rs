@@ -1,7 +1,7 @@
 //! What the readers of a track want.
 //!
-//! Nothing here walks the readers: each change adds or removes one value of each of a few ordered
-//! multisets, and what all want together is read off their ends.
+//! No operation visits all readers. A change adds or removes one value in each of a few ordered
+//! multisets, and the combined subscription is read off their ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::model::base::count_step;
 use crate::model::base::{DeferredWakes, Horizon, Route, SessionId, Wakers};
 use crate::{Hop, Subscription};
 
-/// What all consumers of a track want together.
+/// What all readers of a track want together.
 #[derive(Default)]
 pub(crate) struct Demand {
     readers: BTreeMap<u64, DemandReader>,
@@ -21,18 +21,18 @@ pub(crate) struct Demand {
     horizons: HorizonCounts,
     combined: Option<Subscription>,
     changes: DemandVersion,
-    /// Producers who wait for a change.
+    /// Producers that wait for a change.
     pub(crate) producer_waiters: Wakers,
 }
 
 struct DemandReader {
-    /// `None` if it only asks what the track is.
+    /// `None` if it only queries the properties of the track.
     want: Option<Subscription>,
-    /// Which routes the track may not come by, if a peer reads it.
+    /// Limits the routes by which a peer may be given the track.
     horizon: Option<Horizon>,
 }
 
-/// How often it changed what all want, and whether anybody is there.
+/// Counts the changes of the combined subscription, and of whether there are readers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DemandVersion {
     pub(crate) want: u64,
@@ -40,12 +40,12 @@ pub(crate) struct DemandVersion {
 }
 
 impl Demand {
-    /// Whether anybody wants it or asks about it.
+    /// Whether there are readers, including those that only query the properties.
     pub(crate) fn has_readers(&self) -> bool {
         !self.readers.is_empty()
     }
 
-    /// What those who read it want; `None` if nobody does.
+    /// What the subscribed readers want together; `None` if there is none.
     pub(crate) fn combined(&self) -> Option<&Subscription> {
         self.combined.as_ref()
     }
@@ -54,8 +54,8 @@ impl Demand {
         self.changes
     }
 
-    /// Adds a reader. A peer has a `horizon`: it may only be given what comes by a route within.
-    /// `next_sequence` is one past the highest group that there ever was.
+    /// Adds a reader. A reader for a peer has a `horizon`. `next_sequence` is one past the highest
+    /// sequence that the track ever had.
     pub(crate) fn add(
         &mut self,
         want: Option<Subscription>,
@@ -68,7 +68,7 @@ impl Demand {
         self.last
     }
 
-    /// A reader changes its mind.
+    /// Changes what a reader wants.
     pub(crate) fn set(
         &mut self,
         key: u64,
@@ -84,22 +84,22 @@ impl Demand {
         self.put(key, None, next_sequence, wakes);
     }
 
-    /// What a peer who reads it is limited to.
+    /// The horizon of a reader for a peer.
     pub(crate) fn horizon(&self, key: u64) -> Option<Horizon> {
         self.readers.get(&key)?.horizon
     }
 
-    /// Whether all may be given what comes by this route.
+    /// Whether all readers may be given what comes by this route.
     pub(crate) fn allows_all(&self, route: &Route) -> bool {
         self.horizons.shown(route) == self.horizons.len
     }
 
-    /// Whether anybody may.
+    /// Whether any reader may be given what comes by this route.
     pub(crate) fn allows_any(&self, route: &Route) -> bool {
         self.readers.len() > self.horizons.len || self.horizons.shown(route) > 0
     }
 
-    /// Tells the suppliers although what all want is the same.
+    /// Wakes the producers even if the combined subscription did not change.
     pub(crate) fn notify_producers(&mut self, wakes: &mut DeferredWakes) {
         self.changes.interest += 1;
         self.producer_waiters.take(wakes);
@@ -138,7 +138,7 @@ impl Demand {
     }
 }
 
-/// How often each value is there.
+/// Counts how often each value occurs.
 struct Multiset<T>(BTreeMap<T, usize>);
 
 impl<T> Default for Multiset<T> {
@@ -211,7 +211,8 @@ impl CombinedWants {
 
     /// The highest priority, the greatest age, the widest bounds.
     fn combined(&self, next_sequence: u64) -> Option<Subscription> {
-        // Who wants the latest group wants a later one, unless nobody has got so far.
+        // A subscription from the latest group on begins after `start`, unless no group has got
+        // that far.
         let passed = |start: &u64| self.latest == 0 || *start <= next_sequence.saturating_sub(1);
         Some(Subscription {
             priority: *self.priority.greatest()?,
@@ -223,12 +224,12 @@ impl CombinedWants {
     }
 }
 
-/// The horizons of all peers who read a track, counted so that those that hide a route are found by
-/// what they hide.
+/// The horizons of all peers that read a track, counted such that those that hide a route are found
+/// by what they hide.
 #[derive(Default)]
 struct HorizonCounts {
     len: usize,
-    /// By whether they show routes that lead to no broadcast.
+    /// By whether they understand routes that lead to no broadcast.
     kinds: [PeerCounts; 2],
 }
 
@@ -255,7 +256,7 @@ impl HorizonCounts {
         }
     }
 
-    /// How many of them show the route.
+    /// How many of them allow the route.
     fn shown(&self, route: &Route) -> usize {
         let understand = |on_demand| Horizon { on_demand, ..Horizon::default() }.understands(route);
         let kinds = [false, true].into_iter().zip(&self.kinds);
@@ -269,7 +270,8 @@ impl PeerCounts {
         let first = hops.iter().enumerate().filter(|(at, hop)| !hops[..*at].contains(hop));
         let known = first.map(|(_, hop)| hop).filter(|hop| hop.is_known());
         let through: usize = known.map(|hop| self.by_hop.times(hop)).sum();
-        // The session that it comes from itself. It has one hop, or a few that it said one after the other.
+        // The readers of the session that announced the route. A session has one hop, or a few that
+        // it named one after the other.
         let own = route.session.and_then(|session| self.by_session.get(&session));
         let others = own.into_iter().flat_map(|hops| &hops.0);
         #[cfg(test)]
@@ -284,7 +286,7 @@ mod tests {
     use super::*;
     use crate::model::base::Reach;
 
-    /// The rules as a fold over all readers, which is what is counted.
+    /// The same rules as a fold over all readers.
     fn fold(wants: &[Option<Subscription>], next_sequence: u64) -> Option<Subscription> {
         let wants = || wants.iter().flatten();
         let all_start = wants().all(|want| want.start.is_some());

@@ -17,14 +17,14 @@ use crate::model::cache::group::GroupConsumer;
 use crate::model::cache::group::GroupProducer;
 use smallvec::SmallVec;
 
-/// Answers for groups of a track that are asked for by number and that are not in its cache. It does not
-/// count as a producer: it goes on behind the end of the track.
+/// Answers requests for groups of a track that are not in its cache. It does not count as a
+/// producer: it keeps working after the end of the track.
 ///
-/// When the last clone is dropped, requests that still wait are refused with [`Error::NotFound`].
+/// When the last clone is dropped, waiting requests fail with [`Error::NotFound`].
 pub struct TrackDynamic {
     shared: Arc<TrackShared>,
     slot: WaitSlot,
-    /// If it is a session's that can be asked for the rest of a group.
+    /// The number of the session, if the session can be asked for the missing part of a group.
     session: Option<u64>,
 }
 
@@ -34,18 +34,18 @@ impl TrackDynamic {
         Self { shared, slot: WaitSlot::default(), session: None }
     }
 
-    /// For a session: it can be asked for the rest of groups too, which not all can.
+    /// Registers a session that can be asked for the missing part of a group. Not all versions can.
     pub(crate) fn accept_partials(&mut self) {
         let session = || lock(&self.shared.state).partials.add_session();
         self.session = Some(self.session.unwrap_or_else(session));
     }
 
-    /// The track's name in its broadcast.
+    /// The name of the track in its broadcast.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Another one than that of any other track, as long as the handle lives.
+    /// Differs from that of any other track, as long as the handle lives.
     pub(crate) fn track_id(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
     }
@@ -57,14 +57,14 @@ impl TrackDynamic {
         Some(GroupRequest { shared, sequence, priority, answer, slot })
     }
 
-    /// What `next` finds, now or when there is something new.
+    /// Returns what `next` finds, now or when something new arrives.
     fn wait<T>(
         &mut self,
         waker: Option<&Waker>,
         next: impl FnOnce(&Self, &mut TrackState) -> Poll<T>,
     ) -> Poll<T> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.shared.state);
         let next = next(self, &mut state);
@@ -84,15 +84,17 @@ impl TrackDynamic {
     }
 
     wait! {
-        /// The next group that somebody wants and that is not here, first come first served. All who
-        /// want a group share one request.
+        /// The next group that a reader requested and that is not in the cache, in order of
+        /// request. All readers that request the same group share one request.
         ///
-        /// Errors: why the track was aborted, if it was.
+        /// # Errors
+        ///
+        /// The reason if the track was aborted.
         request => poll_requested_group, requested_group, try_requested_group()
             -> Result<GroupRequest>
     }
 
-    /// For a session: what is wanted of it, and how important it is; `None` when no more can come.
+    /// For a session: the next group to fetch and its priority; `None` when no more can come.
     pub(crate) fn poll_supply(
         &mut self,
         waker: Option<&Waker>,
@@ -103,7 +105,8 @@ impl TrackDynamic {
                 let priority = state.demand.combined().map_or(0, |want| want.priority);
                 return Poll::Ready(Some((UpstreamFetch::PartialGroup(partial), priority)));
             }
-            // Not by a session that would refuse it, if there is another one.
+            // A session that can't fetch refuses the request. So it does not take one that another
+            // session can serve.
             let takes = this.session.is_some() || !state.partials.has_sessions();
             if let Some(request) = takes.then(|| this.pop(state)).flatten() {
                 let priority = request.priority();
@@ -114,7 +117,7 @@ impl TrackDynamic {
         })
     }
 
-    /// Refuses what waits.
+    /// Refuses all waiting requests.
     pub(crate) fn refuse(&mut self, error: &Error) {
         self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
             state.fetches.refuse_queued(error, wakes);
@@ -151,16 +154,16 @@ impl fmt::Debug for TrackDynamic {
     }
 }
 
-/// What a session is asked for beside what it brings by itself.
+/// What a session is asked to fetch.
 pub(crate) enum UpstreamFetch {
-    /// That somebody asked for.
+    /// A group that a reader requested.
     Group(GroupRequest),
-    /// That another session began.
+    /// The missing part of a group that another session began.
     PartialGroup(PartialGroup),
 }
 
-/// A group that somebody asked for by number. Dropped without an answer it is refused with
-/// [`Error::Dropped`].
+/// A group that a reader requested by number. If it is dropped without an answer, the request fails
+/// with [`Error::Dropped`].
 pub struct GroupRequest {
     shared: Arc<TrackShared>,
     sequence: u64,
@@ -170,30 +173,33 @@ pub struct GroupRequest {
 }
 
 impl GroupRequest {
-    /// The track that the group is of.
+    /// The track that the group belongs to.
     pub(crate) fn track(&self) -> WeakTrack {
         WeakTrack::new(&self.shared)
     }
 
-    /// Number of the group in the track.
+    /// The number of the group in its track.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// How important it was to those who asked before it was handed out; higher is more.
+    /// The highest priority of the readers that had requested the group when this request was
+    /// handed out. Higher is more important.
     pub fn priority(&self) -> u8 {
         self.priority
     }
 
-    /// Begins the group, which all who asked read. It is kept as other groups are, but for its media
-    /// time, which does not count, and no reader of the track comes across it.
+    /// Creates the group for all readers that requested it. It is kept like other groups, except
+    /// that media time does not count. Readers that did not request it do not see it.
     ///
-    /// Fails if it came by another way meanwhile ([`Error::Duplicate`]), which answers as well, and if
-    /// the track was aborted.
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] if the group arrived otherwise meanwhile, which also answers the
+    /// request; the reason if the track was aborted.
     pub fn accept(mut self) -> Result<GroupProducer> {
         let Self { shared, sequence, answer, slot, .. } = &mut self;
         let (shared, sequence, answer) = (&*shared, &*sequence, &*answer);
-        // Both outlive the lock.
+        // Both are dropped after the lock is released.
         let (mut _replaced, mut _freed) = (None, None);
         shared.change(&mut DeferredWakes::default(), |state, wakes| {
             if let Some(error) = &state.abort {
@@ -218,7 +224,7 @@ impl GroupRequest {
         })
     }
 
-    /// Refuses it: all who asked get `error`.
+    /// Refuses the request: all readers that requested the group get `error`. The track goes on.
     pub fn reject(mut self, error: Error) {
         self.refuse(error);
     }
@@ -234,13 +240,13 @@ impl GroupRequest {
     }
 
     wait! {
-        /// Until all who asked for it went away.
+        /// Waits until no reader wants the group any more.
         wait_unused => poll_unused, unused, try_unused() -> ()
     }
 
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.shared.state);
         let Some(open) = state.fetches.open(self.sequence, &self.answer) else {
@@ -265,16 +271,16 @@ impl fmt::Debug for GroupRequest {
     }
 }
 
-/// The part of a group that is missing because its session went away. Another session that has the track is
-/// asked for it.
+/// The missing part of a group whose session went away. Another session that has the track is asked
+/// for it.
 pub(crate) struct PartialGroup {
     track: WeakTrack,
     part: OpenPart,
 }
 
 impl PartialGroup {
-    /// The session that brings a group of `track` went away. Another session that has the track is asked for
-    /// the rest; without one the group is aborted with `error`.
+    /// The session that delivered a group of `track` went away. Another session that has the track
+    /// is asked for the rest. Without one the group is aborted with `error`.
     pub(crate) fn cut_off(
         track: WeakTrack,
         group: GroupProducer,
@@ -288,17 +294,17 @@ impl PartialGroup {
         self.part.group.sequence()
     }
 
-    /// Index of the first frame that is not here whole.
+    /// The index of the first frame that is not complete.
     pub(crate) fn first_frame(&self) -> u64 {
         self.part.group.frame_count()
     }
 
-    /// The track, the group, and the frame of which a part is here: to be written on.
+    /// The track, the group, and the open frame, to be continued.
     pub(crate) fn into_parts(self) -> (WeakTrack, GroupProducer, Option<FrameProducer>) {
         (self.track, self.part.group, self.part.frame)
     }
 
-    /// Whoever was to bring it does not: somebody else is asked who can be.
+    /// The session that was asked does not deliver it. Another one is asked, if there is one.
     pub(crate) fn hand_back(self) {
         let Self { track, part } = self;
         let Some(shared) = track.upgrade() else { return part.abort() };

@@ -10,14 +10,14 @@ use crate::model::Result;
 use crate::model::base::DeferredWakes;
 use crate::model::cache::group::GroupConsumer;
 
-/// What a reader of a track asks for by number.
+/// The request of one reader for a group by its number.
 #[derive(Default)]
 pub(crate) struct GroupFetcher {
     ticket: Option<FetchTicket>,
 }
 
 impl GroupFetcher {
-    /// The group `sequence`: from the cache, or else as somebody answers.
+    /// Returns the group `sequence` from the cache, or requests it and waits for the answer.
     pub(crate) fn poll(
         &mut self,
         shared: &Arc<TrackShared>,
@@ -29,7 +29,7 @@ impl GroupFetcher {
             self.leave(shared);
         }
         let waker = waker.cloned();
-        // Dropped after the unlock, and so is what `change` gives back.
+        // Dropped after the lock is released, and so is what `change` returns.
         let mut over = None;
         let (answer, _displaced) = shared.change(&mut DeferredWakes::default(), |state, wakes| {
             let ticket = self.ticket.as_ref();
@@ -59,7 +59,7 @@ impl GroupFetcher {
         answer
     }
 
-    /// Asks no longer.
+    /// Cancels the request.
     pub(crate) fn leave(&mut self, shared: &Arc<TrackShared>) {
         let Some(mut ticket) = self.ticket.take() else { return };
         let _freed = shared.change(&mut DeferredWakes::default(), |state, wakes| {
@@ -69,7 +69,8 @@ impl GroupFetcher {
 }
 
 impl TrackState {
-    /// What can be said of the group `sequence` without asking anybody. `is_handed_out`: somebody was.
+    /// The result for the group `sequence` that is known without asking. `is_handed_out` tells
+    /// whether the request was given to a handler.
     fn fetch_result(
         &self,
         shared: &TrackShared,
@@ -89,7 +90,7 @@ impl TrackState {
             return Poll::Ready(Err(Error::NotFound));
         }
         if is_answered || shared.info.get().is_none() {
-            // Before it is accepted nobody knows whether somebody answers.
+            // Before the track is accepted it is unknown whether there will be a handler.
             return Poll::Pending;
         }
         Poll::Ready(Err(if sequence < self.cached.floor() { Error::Old } else { Error::NotFound }))

@@ -27,22 +27,23 @@ use std::time::Duration;
 use crate::model::cache::budget::Cache;
 use crate::{Limits, Timescale, TrackInfo};
 
-/// A track that is to be made: its name and what its publisher says of it.
+/// Describes a track before it is created: its name, and what its publisher says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
-    /// Its name in the broadcast.
+    /// The name in the broadcast.
     pub name: Arc<str>,
-    /// Fixed for the track's life.
+    /// Properties of the track. They never change.
     pub info: TrackInfo,
 }
 
 impl Track {
-    /// A track of this name, with the defaults of [`TrackInfo`].
+    /// Describes a track with this name and the defaults of [`TrackInfo`].
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), info: TrackInfo::default() }
     }
 
-    /// Sets the units of timestamps per second. What no version can carry is cut to what it can.
+    /// Sets the number of timestamp units per second. The value is clamped to 1 ..= 2^62 - 1, which
+    /// all versions can carry. The default is that of [`TrackInfo::timescale`].
     #[must_use]
     pub fn timescale(mut self, units_per_second: u64) -> Self {
         let units = units_per_second.clamp(1, (1 << 62) - 1);
@@ -64,12 +65,13 @@ impl Track {
         self
     }
 
-    /// A track that stands alone, in no broadcast, with a cache of its own.
+    /// Creates a track that belongs to no broadcast, with a cache of its own under the default
+    /// [`Limits`].
     pub fn produce(self) -> TrackProducer {
         self.produce_within(Limits::default())
     }
 
-    /// As [`produce`](Self::produce), with other limits than the default ones.
+    /// As [`produce`](Self::produce), with the given limits.
     pub fn produce_within(self, limits: Limits) -> TrackProducer {
         TrackProducer::new(self, Cache::new(limits), Arc::default())
     }

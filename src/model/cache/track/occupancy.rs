@@ -1,5 +1,5 @@
-//! How many tracks of a broadcast live, and how many of them are read: told by the tracks, so that nobody
-//! has to look at all of them.
+//! Counts how many tracks of a broadcast are live, and how many of them are read. The tracks report
+//! changes, so that no call has to visit all of them.
 
 use std::sync::Mutex;
 use std::task::{Poll, Waker};
@@ -7,7 +7,8 @@ use std::task::{Poll, Waker};
 use crate::census::census;
 use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock};
 
-/// The counts of one broadcast, or of a track that stands alone. Its lock is taken under all others.
+/// The counts of one broadcast, or of a track without a broadcast. Its lock is the last in the lock
+/// order.
 #[derive(Debug, Default)]
 pub(crate) struct Occupancy(Mutex<OccupancyState>);
 
@@ -15,21 +16,21 @@ pub(crate) struct Occupancy(Mutex<OccupancyState>);
 struct OccupancyState {
     live: usize,
     read: usize,
-    /// Who waits for the first reader.
+    /// Handles that wait for the first reader.
     used: Wakers,
-    /// Who waits for the last one to go.
+    /// Handles that wait for the last reader to leave.
     unused: Wakers,
 }
 
-/// What one track told.
+/// What one track reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TrackStatus {
     pub(crate) is_live: bool,
-    /// It lives, and somebody reads it.
+    /// Whether it is live and has a reader.
     pub(crate) is_read: bool,
 }
 
-/// A place to wait at.
+/// The wait slots of one handle.
 #[derive(Debug, Default)]
 pub(crate) struct OccupancySlots {
     used: WaitSlot,
@@ -52,12 +53,12 @@ impl Occupancy {
         }
     }
 
-    /// Whether a track lives.
+    /// Whether any track is live.
     pub(crate) fn has_live(&self) -> bool {
         lock(&self.0).live > 0
     }
 
-    /// Until a track is read, or until none is.
+    /// Ready when a track is read, or when none is, depending on `read`.
     pub(crate) fn wait(
         &self,
         slots: &mut OccupancySlots,
@@ -65,7 +66,7 @@ impl Occupancy {
         read: bool,
     ) -> Poll<()> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut counts = lock(&self.0);
         if (counts.read > 0) == read {
@@ -79,12 +80,12 @@ impl Occupancy {
         Poll::Pending
     }
 
-    /// Who waits for a reader is told that none is waited for any more.
+    /// Wakes handles that wait for a reader: none will come.
     pub(crate) fn end(&self, wakes: &mut DeferredWakes) {
         lock(&self.0).used.take(wakes);
     }
 
-    /// Nobody waits there any more.
+    /// Removes the waiters of a handle.
     pub(crate) fn free(&self, slots: &mut OccupancySlots) {
         if slots.used.is_used() || slots.unused.is_used() {
             let mut counts = lock(&self.0);

@@ -1,4 +1,4 @@
-//! Groups whose source went away while they were open: another source may have the rest.
+//! Groups whose session went away while they were open. Another session may have the rest.
 
 use smallvec::SmallVec;
 
@@ -6,12 +6,12 @@ use crate::Error;
 use crate::census::census;
 use crate::model::cache::group::{FrameProducer, GroupProducer};
 
-/// Those that nobody took yet, and those that are to be aborted as soon as no lock is held.
+/// Open groups that no session was asked for yet, and groups to abort after the lock is released.
 #[derive(Default)]
 pub(crate) struct PartialGroups {
     pub(super) open: SmallVec<[OpenPart; 1]>,
     abandoned: SmallVec<[OpenPart; 1]>,
-    /// Who can be asked for them.
+    /// The sessions that can be asked.
     sessions: SmallVec<[u64; 2]>,
     last: u64,
 }
@@ -27,7 +27,7 @@ pub(super) struct OpenPart {
 }
 
 impl PartialGroups {
-    /// Somebody more can be asked: by what number.
+    /// Adds a session that can be asked, and returns its number.
     pub(crate) fn add_session(&mut self) -> u64 {
         self.last += 1;
         self.sessions.push(self.last);
@@ -42,7 +42,7 @@ impl PartialGroups {
         !self.sessions.is_empty()
     }
 
-    /// One that this taker was not asked for.
+    /// Takes a group that this session was not asked for.
     pub(crate) fn take(&mut self, session: u64) -> Option<OpenPart> {
         let at = self.open.iter().rposition(|partial| !partial.failed.contains(&session))?;
         let mut partial = self.open.remove(at);
@@ -50,7 +50,7 @@ impl PartialGroups {
         Some(partial)
     }
 
-    /// Those for which everybody was asked are lost.
+    /// Abandons the groups that every session was asked for.
     pub(super) fn abandon_failed(&mut self) {
         let Self { open, abandoned, sessions, .. } = self;
         for partial in std::mem::take(open) {
@@ -59,19 +59,19 @@ impl PartialGroups {
         }
     }
 
-    /// Nobody will bring them.
+    /// Abandons all groups: no session will deliver them.
     pub(crate) fn abandon(&mut self) {
         self.abandoned.append(&mut self.open);
     }
 
-    /// Those that are lost, to be given up after the unlock.
+    /// Takes the abandoned groups, to be aborted after the lock is released.
     pub(crate) fn take_abandoned(&mut self) -> SmallVec<[OpenPart; 1]> {
         std::mem::take(&mut self.abandoned)
     }
 }
 
 impl OpenPart {
-    /// Ends the group with what is there.
+    /// Aborts the group. Its complete frames stay readable.
     pub(super) fn abort(mut self) {
         self.group.abort(self.error);
     }

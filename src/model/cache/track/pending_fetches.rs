@@ -10,21 +10,22 @@ use crate::model::base::{DeferredWakes, WaitSlot, Wakers};
 use crate::model::cache::group::GroupConsumer;
 use crate::{Error, Instant};
 
-/// What came of a request, shared by all who asked. It keeps the group for those who were not told yet.
+/// The answer to a request, shared by all readers that made it. It keeps the group for readers that
+/// have not seen the answer yet.
 pub(super) type FetchAnswer = OnceLock<Result<GroupConsumer>>;
 
-/// Requests that are not answered. Each has lists of its own of who waits, so that one more is told to
-/// nobody but those who answer, and an answer to nobody but those who asked for that group.
+/// Requests that are not answered. Each has its own lists of waiters. So a new request wakes only
+/// handlers, and an answer wakes only the readers that requested that group.
 #[derive(Default)]
 pub(crate) struct PendingFetches {
     by_sequence: BTreeMap<u64, PendingFetch>,
-    /// Those that were not handed out, the oldest first.
+    /// Requests that were not handed out, oldest first.
     queue: BTreeMap<u64, u64>,
-    /// All of them, by when they are given up.
+    /// All requests, by deadline.
     due: BTreeSet<(Instant, u64)>,
     last: u64,
     pub(super) dynamics: usize,
-    /// Those who answer.
+    /// Handlers that wait for requests.
     pub(crate) handler_waiters: Wakers,
 }
 
@@ -32,12 +33,12 @@ pub(super) struct PendingFetch {
     pub(super) answer: Arc<FetchAnswer>,
     requesters: usize,
     pub(super) priority: u8,
-    /// Its place in the queue.
+    /// Its key in the queue.
     number: u64,
     due: Instant,
-    /// Those who asked.
+    /// The readers that wait for the answer.
     pub(super) waiters: Wakers,
-    /// Who it was handed out to.
+    /// The handler that has the request and waits for its end.
     pub(super) handler_waiter: Wakers,
 }
 
@@ -54,7 +55,7 @@ impl PendingFetch {
 }
 
 impl PendingFetches {
-    /// Asks for a group, with all others who ask for it.
+    /// Requests a group, or joins the request of other readers.
     pub(super) fn join(
         &mut self,
         sequence: u64,
@@ -83,7 +84,7 @@ impl PendingFetches {
         FetchTicket { sequence, answer: open.answer.clone(), slot: WaitSlot::default() }
     }
 
-    /// The request of this answer, if it is still open.
+    /// The request with this answer, if it is still open.
     pub(super) fn open(
         &mut self,
         sequence: u64,
@@ -92,7 +93,7 @@ impl PendingFetches {
         self.by_sequence.get_mut(&sequence).filter(|open| open.is(answer))
     }
 
-    /// Asks no longer. What comes back is to be dropped after the unlock.
+    /// Cancels one reader's part in a request. Drop the returned waker after releasing the lock.
     pub(super) fn leave(
         &mut self,
         ticket: &mut FetchTicket,
@@ -114,7 +115,7 @@ impl PendingFetches {
         Some(open)
     }
 
-    /// Forgets a request, if it is that one, and tells whoever waits for it.
+    /// Removes a request and wakes its waiters, if the answer is the one given.
     pub(super) fn close(
         &mut self,
         sequence: u64,
@@ -130,7 +131,7 @@ impl PendingFetches {
         }
     }
 
-    /// The group came by itself: those who asked for it find it.
+    /// The group arrived without the request. The readers that requested it find it in the cache.
     pub(crate) fn group_arrived(&mut self, sequence: u64, wakes: &mut DeferredWakes) {
         if let Some(open) = self.by_sequence.get_mut(&sequence) {
             open.waiters.take(wakes);
@@ -145,12 +146,12 @@ impl PendingFetches {
         self.handler_waiters.take(wakes);
     }
 
-    /// When the first of those who ask has waited long enough.
+    /// The first deadline.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Refuses those that were asked for too long ago.
+    /// Refuses requests whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Instant, wakes: &mut DeferredWakes) {
         while let Some((_, sequence)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.pop_first();
@@ -160,7 +161,7 @@ impl PendingFetches {
         }
     }
 
-    /// What was to be given up at `before` is so at `now`.
+    /// Moves the requests with the deadline `before` to `now`.
     pub(crate) fn postpone(&mut self, before: Instant, now: Instant) {
         let late: Vec<_> = self.due.range((before, 0)..=(before, u64::MAX)).copied().collect();
         for (at, sequence) in late {
@@ -178,7 +179,7 @@ impl PendingFetches {
         self.by_sequence.get(&sequence).map(|open| (sequence, open))
     }
 
-    /// The track was accepted: without anybody to ask, what is not here is nowhere.
+    /// The track was accepted. If there is no handler, requests for missing groups fail now.
     pub(crate) fn recheck_queued(&mut self, wakes: &mut DeferredWakes) {
         if self.dynamics == 0 {
             for sequence in self.queue.values() {
@@ -189,13 +190,13 @@ impl PendingFetches {
         }
     }
 
-    /// Whether somebody was handed the request.
+    /// Whether the request was given to a handler.
     pub(super) fn is_handed_out(&self, ticket: &FetchTicket) -> bool {
         let open = self.by_sequence.get(&ticket.sequence);
         open.is_some_and(|open| open.is(&ticket.answer) && !self.queue.contains_key(&open.number))
     }
 
-    /// Refuses those that nobody took.
+    /// Refuses the requests that no handler has.
     pub(super) fn refuse_queued(&mut self, error: &Error, wakes: &mut DeferredWakes) {
         for (_, sequence) in std::mem::take(&mut self.queue) {
             if let Some(open) = self.take(sequence) {
@@ -204,7 +205,7 @@ impl PendingFetches {
         }
     }
 
-    /// Refuses all.
+    /// Refuses all requests.
     pub(crate) fn refuse_all(&mut self, error: &Error, wakes: &mut DeferredWakes) {
         self.queue.clear();
         self.due.clear();
@@ -217,7 +218,7 @@ impl PendingFetches {
 pub(super) struct FetchTicket {
     pub(super) sequence: u64,
     pub(super) answer: Arc<FetchAnswer>,
-    /// Its place among those who asked for the same.
+    /// Its slot among the readers that requested the same group.
     pub(super) slot: WaitSlot,
 }
 

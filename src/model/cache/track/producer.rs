@@ -24,36 +24,36 @@ use crate::model::cache::group::GroupProducer;
 use crate::model::cache::stats::TrackStats;
 use crate::{Error, Subscription, Timestamp, TrackInfo};
 
-/// Writes a track. Cloning adds a writer; if the last one is dropped before
+/// Writes a track. A clone is another writer of the same track. If the last one is dropped before
 /// [`finish`](Self::finish), the track is aborted with [`Error::Dropped`].
 pub struct TrackProducer {
     shared: Arc<TrackShared>,
     wakes: DeferredWakes,
     slot: WaitSlot,
     demand_slot: WaitSlot,
-    /// The last changes of demand that were told.
+    /// The version of the demand that this handle returned last.
     demand_seen: DemandVersion,
-    /// Which of the sources it is; 0 for an application.
+    /// The id of the upstream that it writes for; 0 for the application.
     upstream: u64,
 }
 
 impl TrackProducer {
-    /// A track in a cache.
+    /// Creates a track in a cache.
     pub(crate) fn new(track: Track, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Self {
         let shared = TrackShared::new(track.name, cache, occupancy);
         let _ = shared.info.set(track.info);
         lock(&shared.state).start = Some(0);
-        // Nobody reads it yet, so that nobody is woken.
+        // The track has no readers yet, so nobody is woken.
         Self::of(shared, DemandVersion::default(), &mut DeferredWakes::default())
     }
 
-    /// A track of which nothing is known yet: consumers wait until it is accepted or aborted.
+    /// Creates a track that was requested. Consumers wait until it is accepted or aborted.
     pub(crate) fn requested(name: Arc<str>, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Self {
         let shared = TrackShared::new(name, cache, occupancy);
         Self::of(shared, DemandVersion::default(), &mut DeferredWakes::default())
     }
 
-    /// From now on there is a time by which it must be accepted.
+    /// Sets the deadline for accepting the track.
     pub(crate) fn expect_answer(&self, wakes: &mut DeferredWakes) {
         let due = self.shared.answer_due();
         let mut state = lock(&self.shared.state);
@@ -71,7 +71,7 @@ impl TrackProducer {
         Self { shared, wakes, slot, demand_slot, demand_seen, upstream: 0 }
     }
 
-    /// The track's name in its broadcast.
+    /// The name of the track in its broadcast.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
@@ -80,13 +80,17 @@ impl TrackProducer {
         &self.shared.name
     }
 
-    /// What was said of the track; `None` until a requested track is accepted.
+    /// The properties of the track; `None` until a requested track is accepted.
     pub fn info(&self) -> Option<&TrackInfo> {
         self.shared.info.get()
     }
 
-    /// Says what a requested track is. Fails if that was said before ([`Error::Duplicate`]) or the
-    /// track was aborted. A group written before accepts the track with the defaults.
+    /// Accepts a requested track. A group that is written before accepts it with the defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] if it was accepted before; the reason if the track was aborted. The
+    /// track stays as it is.
     pub fn accept(&mut self, info: TrackInfo) -> Result<()> {
         let shared = &self.shared;
         shared.change(&mut self.wakes, |state, wakes| {
@@ -100,13 +104,14 @@ impl TrackProducer {
         })
     }
 
-    /// A handle that answers for groups that are asked for by number and that are not here. While there
-    /// is one, [`TrackConsumer::fetch_group`] asks it; without one such groups are refused.
+    /// A handle that answers requests for groups that are not in the cache. While there is one,
+    /// [`TrackConsumer::fetch_group`] waits for its answer. Without one, such requests fail at
+    /// once.
     pub fn dynamic(&self) -> TrackDynamic {
         TrackDynamic::new(self.shared.clone())
     }
 
-    /// Says that no group below `start` will come. The first time counts.
+    /// Declares that no group below `start` will come. Only the first call counts.
     pub(crate) fn set_start(&mut self, start: u64) {
         self.shared.change(&mut self.wakes, |state, wakes| {
             if state.start.is_none() {
@@ -116,18 +121,25 @@ impl TrackProducer {
         });
     }
 
-    /// Begins a group by its number, in any order.
+    /// Creates a group with this sequence. Groups may be created in any order.
     ///
-    /// Fails if there is one already ([`Error::Duplicate`]), if it was given up before
-    /// ([`Error::Old`]), if the track ended before it, or has finished ([`Error::Closed`]), and above
-    /// [`Group::MAX`] ([`Error::Unrepresentable`]).
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] if the group exists; [`Error::Old`] if it was given up before;
+    /// [`Error::Closed`] if the track ended before this group, or is finished;
+    /// [`Error::Unrepresentable`] above [`Group::MAX`]; the reason if the track was aborted. The
+    /// track and its groups stay as they are.
     pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
         let Group { sequence } = group.into();
         self.create(|_| sequence, false)
     }
 
-    /// Begins the group after the highest one that there ever was, or group 0. Fails if the track
-    /// ended, and after [`Group::MAX`] ([`Error::Unrepresentable`]).
+    /// Creates the group after the highest one that the track ever had, or group 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the track is finished; [`Error::Unrepresentable`] after [`Group::MAX`];
+    /// the reason if the track was aborted. The track stays as it is.
     pub fn append_group(&mut self) -> Result<GroupProducer> {
         self.create(CachedGroups::next_sequence, false)
     }
@@ -138,7 +150,7 @@ impl TrackProducer {
         is_datagram: bool,
     ) -> Result<GroupProducer> {
         let (shared, upstream) = (&self.shared, self.upstream);
-        // Outlives the lock.
+        // Dropped after the lock is released.
         let mut _replaced = None;
         shared.change(&mut self.wakes, |state, wakes| {
             let sequence = sequence(&state.cached);
@@ -146,14 +158,15 @@ impl TrackProducer {
                 return Err(error.clone());
             }
             Group::check(sequence)?;
-            // Readers of a finished track were told that it has nothing more. What a session brings may be
-            // late, when another one knew the end.
+            // Readers of a finished track were told that nothing follows. A session may deliver
+            // groups later than that, if another session announced the end.
             let is_closed = upstream == 0 && state.is_finished();
             if is_closed || state.end.is_some_and(|end| sequence >= end) {
                 return Err(Error::Closed);
             }
             if state.cached.find_live(sequence).is_some() {
-                // An older source was sooner. This one has shown that it brings groups, and need not win.
+                // Another upstream delivered the group first. This one has shown that it delivers
+                // groups, so it can take over without having been first.
                 let next = state.cached.next_sequence();
                 if upstream != 0 && state.upstreams.record_group(upstream, next) {
                     state.demand.producer_waiters.take(wakes);
@@ -168,7 +181,7 @@ impl TrackProducer {
             }
             match state.cached.find(sequence).map(|copy| copy.is_broken()) {
                 Some(false) => {
-                    // Somebody fetched it: what is present stays.
+                    // The group was fetched before. Its content stays.
                     state.cached.promote(sequence);
                     state.group_waiters.take(wakes);
                     return Err(Error::Duplicate);
@@ -196,8 +209,12 @@ impl TrackProducer {
         })
     }
 
-    /// Appends a group of one frame. Fails as [`append_group`](Self::append_group) and
-    /// [`GroupProducer::write_frame`].
+    /// Appends a group of one frame.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_group`](Self::append_group). If [`GroupProducer::write_frame`] fails, the new
+    /// group is aborted and the track goes on.
     pub fn write_frame(
         &mut self,
         timestamp: impl Into<Timestamp>,
@@ -208,12 +225,16 @@ impl TrackProducer {
         group.finish()
     }
 
-    /// Appends a group of one frame that sessions send as a QUIC datagram (moq-lite 05 and later): once,
-    /// without a stream, and lost if the network loses it. It is read as any other group.
+    /// Appends a group of one frame that sessions send as a QUIC datagram (moq-lite 05 and later):
+    /// once, without a stream, and lost if the network loses it. Readers see it as any other group.
     ///
-    /// A datagram has at most 1,200 bytes with its header, and as many as the path takes. What is larger
-    /// goes as a group on a stream, as it does where there are no datagrams; the deployed peers drop it
-    /// instead. Fails as [`write_frame`](Self::write_frame).
+    /// A datagram has at most 1,200 bytes with its header, and no more than the path allows. A
+    /// larger group is sent on a stream, and so is every group on versions without datagrams.
+    /// Deployed peers drop such datagrams instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_frame`](Self::write_frame).
     pub fn write_datagram(
         &mut self,
         timestamp: impl Into<Timestamp>,
@@ -224,23 +245,32 @@ impl TrackProducer {
         group.finish()
     }
 
-    /// Adds what came as a datagram. `false` if there is no place for it.
+    /// Adds a group that arrived as a datagram. Returns whether it was added.
     pub(crate) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
         let Ok(mut group) = self.create(|_| sequence, true) else { return false };
         let size = payload.len() as u64;
         group.ingest(timestamp, size, payload).is_ok() && group.finish().is_ok()
     }
 
-    /// Ends the track cleanly after its last group. Groups that are open go on; no other one can be
-    /// written, not even in a gap. Fails if the track ended before.
+    /// Ends the track cleanly after its last group. Open groups can still be written, but no group
+    /// can be created, not even in a gap.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the track is finished; the reason if it was aborted. Nothing changes
+    /// then.
     pub fn finish(&mut self) -> Result<()> {
         self.end_at(CachedGroups::next_sequence)
     }
 
-    /// Ends the track cleanly before the group `end`. Those below that are missing may still be written
-    /// until the last of them, `end - 1`, has begun: then readers are told the end. Fails if the track ended
-    /// before, or has a later group ([`Error::ProtocolViolation`]), and if `end` is more than one past
-    /// [`Group::MAX`] ([`Error::Unrepresentable`]).
+    /// Ends the track cleanly before the group `end`. Missing groups below `end` can still be
+    /// created. Readers see the end when the last one, `end - 1`, has begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the track is finished; the reason if it was aborted;
+    /// [`Error::ProtocolViolation`] if it has a group at or after `end`; [`Error::Unrepresentable`]
+    /// if `end` is more than one past [`Group::MAX`]. Nothing changes then.
     pub fn finish_at(&mut self, end: u64) -> Result<()> {
         self.end_at(|_| end)
     }
@@ -267,13 +297,13 @@ impl TrackProducer {
         })
     }
 
-    /// Ends the track; readers get the reason after the groups that are there, which stay readable.
-    /// Nothing if it ended before.
+    /// Aborts the track. Readers get `error` after the groups that are here, which stay readable.
+    /// It does nothing if the track has ended.
     pub fn abort(&mut self, error: Error) {
         self.shared.change(&mut self.wakes, |state, wakes| state.stop(error, wakes));
     }
 
-    /// Ends the track unless somebody asked for it meanwhile.
+    /// Aborts the track unless a reader came meanwhile. Returns whether it was aborted.
     pub(crate) fn abort_if_unread(&mut self, error: Error) -> bool {
         self.shared.change(&mut self.wakes, |state, wakes| {
             let is_unwanted = !state.demand.has_readers();
@@ -284,12 +314,12 @@ impl TrackProducer {
         })
     }
 
-    /// Reads the track from its latest group on, as [`Subscription::default`] says.
+    /// Reads the track from its latest group on, with [`Subscription::default`].
     pub fn consume(&self) -> TrackConsumer {
         self.subscribe(Subscription::default())
     }
 
-    /// Reads the track. What `want` says of groups above [`Group::MAX`] is cut to that.
+    /// Reads the track. Group numbers above [`Group::MAX`] in `want` are clamped to it.
     pub fn subscribe(&self, want: Subscription) -> TrackConsumer {
         let mut wakes = DeferredWakes::default();
         let consumer = self.read(Some(want), None, &mut wakes);
@@ -297,7 +327,8 @@ impl TrackProducer {
         consumer
     }
 
-    /// Reads the track, or only asks what it is, and leaves it to the caller to wake.
+    /// Reads the track, or only queries its properties if `want` is `None`. The caller wakes
+    /// `wakes`.
     pub(crate) fn read(
         &self,
         want: Option<Subscription>,
@@ -307,44 +338,45 @@ impl TrackProducer {
         TrackConsumer::new(self.shared.clone(), want, horizon, wakes)
     }
 
-    /// The highest sequence that there ever was.
+    /// The highest sequence that the track ever had.
     pub fn latest(&self) -> Option<u64> {
         lock(&self.shared.state).cached.next_sequence().checked_sub(1)
     }
 
-    /// Bytes that the track keeps in memory, payload and what it takes to keep it.
+    /// Bytes that the track holds in memory: payload and the memory needed to manage it.
     pub fn cached_bytes(&self) -> u64 {
         self.shared.account.used()
     }
 
-    /// What was written to the track so far, and what it holds.
+    /// Counters of what was written to the track, and what it holds.
     pub fn stats(&self) -> TrackStats {
         self.shared.account.stats()
     }
 
     /// What all readers want together: the highest priority, the greatest age, the widest bounds.
-    /// `None` if nobody reads.
+    /// `None` if there is no reader.
     pub fn subscription(&self) -> Option<Subscription> {
         lock(&self.shared.state).demand.combined().cloned()
     }
 
-    /// Whether somebody reads the track or asks what it is, and it was not given up.
+    /// Whether the track was not aborted, and somebody reads it or queries its properties.
     pub(crate) fn has_readers(&self) -> bool {
         let state = lock(&self.shared.state);
         state.abort.is_none() && state.demand.has_readers()
     }
 
-    /// The counts, which outlive the track.
+    /// The counters, which outlive the track.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.shared.account
     }
 
-    /// Makes it a source of the track, on behalf of `upstream`.
+    /// Makes it a producer for `upstream`, which delivers the track by `route`.
     pub(crate) fn attach(&mut self, upstream: u64, route: &Route) {
         self.upstream = lock(&self.shared.state).upstreams.attach(upstream, route);
     }
 
-    /// As [`UpstreamTrack::confirm`](super::broadcast::Source::meet).
+    /// The session of this upstream knows of the track. From now on it counts when an open group
+    /// needs another session.
     pub(crate) fn confirm(&self) {
         self.shared.change(&mut DeferredWakes::default(), |state, _| {
             state.upstreams.confirm(self.upstream);
@@ -352,28 +384,28 @@ impl TrackProducer {
         });
     }
 
-    /// Whether no other source is attached.
+    /// Whether no other upstream is attached.
     pub(crate) fn is_only_upstream(&self) -> bool {
         lock(&self.shared.state).upstreams.is_only(self.upstream)
     }
 
-    /// Whether a newer source has taken over.
+    /// Whether a newer upstream has taken over.
     pub(crate) fn is_superseded(&self) -> bool {
         lock(&self.shared.state).upstreams.is_superseded(self.upstream)
     }
 
-    /// Whether anybody who reads the track may be given what this source brings.
+    /// Whether any reader may be given what this upstream delivers.
     pub(crate) fn is_useful(&self) -> bool {
         let state = lock(&self.shared.state);
         state.upstreams.route(self.upstream).is_none_or(|route| state.demand.allows_any(route))
     }
 
-    /// Groups that came before and are not here will not come any more.
+    /// Declares that these groups, which an earlier upstream announced, will not come.
     pub(crate) fn mark_lost(&mut self, groups: Range<u64>) {
         lock(&self.shared.state).upstreams.add_lost(groups);
     }
 
-    /// What all handles share, to look at.
+    /// The state that all handles share.
     pub(crate) fn shared(&self) -> &Arc<TrackShared> {
         &self.shared
     }
@@ -389,7 +421,7 @@ impl TrackProducer {
         ask: impl FnOnce(&TrackState, &mut DemandVersion) -> Poll<T>,
     ) -> Poll<T> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&self.shared.state);
         let answer = ask(&state, &mut self.demand_seen);
@@ -412,8 +444,8 @@ impl TrackProducer {
         })
     }
 
-    /// As [`poll_subscription_changed`](Self::poll_subscription_changed), and whether anybody is there:
-    /// whoever only asks what the track is wants nothing.
+    /// As [`poll_subscription_changed`](Self::poll_subscription_changed), and whether there are
+    /// readers. A reader that only queries the properties wants nothing, but counts as a reader.
     pub(crate) fn poll_interest(
         &mut self,
         cx: &mut Context<'_>,
@@ -428,7 +460,8 @@ impl TrackProducer {
         })
     }
 
-    /// Until nobody reads the track nor asks what it is, or it is aborted.
+    /// Ready when there are no readers, not even one that only queries the properties, or when the
+    /// track is aborted.
     pub(crate) fn poll_unread(&mut self, waker: Option<&Waker>) -> Poll<()> {
         self.demand(waker, |state, _| match state.abort.is_some() || !state.demand.has_readers() {
             true => Poll::Ready(()),
@@ -437,7 +470,8 @@ impl TrackProducer {
     }
 
     wait! {
-        /// What all readers want together, whenever it changed since this handle was told last.
+        /// What all readers want together, each time it changed since this handle returned it last;
+        /// `None` if there is no reader.
         demand_change => poll_subscription_changed, subscription_changed,
             try_subscription_changed() -> Option<Subscription>
     }
@@ -459,13 +493,21 @@ impl TrackProducer {
     }
 
     wait! {
-        /// Until somebody reads the track; a peer that asks what it is (moq-lite, TRACK) does not
-        /// count. Fails if the track is aborted.
+        /// Waits until the track has a reader. A peer that only queries the properties (moq-lite,
+        /// TRACK) does not count.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted.
         is_used => poll_used, used, try_used() -> Result<()>
     }
 
     wait! {
-        /// Until nobody reads the track. Fails if the track is aborted.
+        /// Waits until the track has no reader.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted.
         is_unused => poll_unused, unused, try_unused() -> Result<()>
     }
 
@@ -474,7 +516,11 @@ impl TrackProducer {
     }
 
     wait! {
-        /// Until the track has ended: cleanly, or why not.
+        /// Waits until the track has ended.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted. Its groups stay readable.
         end => poll_closed, closed, try_closed() -> Result<()>
     }
 }
@@ -497,7 +543,7 @@ impl Drop for TrackProducer {
             if state.producers == 0 {
                 match state.end {
                     None => state.stop(Error::Dropped, wakes),
-                    // What is missing below the end can't come any more.
+                    // Missing groups before the end can no longer come.
                     Some(_) => {
                         state.group_waiters.take(wakes);
                         state.status_waiters.take(wakes);
@@ -528,7 +574,7 @@ impl TrackProducer {
 }
 
 impl TrackShared {
-    /// Another source of the track.
+    /// Adds a producer for another upstream.
     pub(crate) fn add_upstream(
         self: &Arc<Self>,
         upstream: u64,

@@ -1,4 +1,4 @@
-//! What all handles of a track share.
+//! The state that all handles of a track share.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -16,13 +16,13 @@ use crate::model::cache::budget::{Account, Cache, CacheMember};
 use crate::model::cache::cached_groups::{CachedGroups, Evictions, RetentionRules};
 use crate::{Error, Instant, Timescale, TrackInfo};
 
-/// What all handles of a track share.
+/// The state that all handles of a track share.
 pub(crate) struct TrackShared {
     pub(super) name: Arc<str>,
-    /// Unknown until the publisher accepted. Set under the lock.
+    /// Unknown until the publisher accepts the track. Set under the lock.
     pub(super) info: OnceLock<TrackInfo>,
     pub(super) account: Arc<Account>,
-    /// Where it tells whether it lives and is read.
+    /// Counts for the broadcast whether the track is live and read.
     occupancy: Arc<Occupancy>,
     pub(super) state: Mutex<TrackState>,
 }
@@ -30,29 +30,29 @@ pub(crate) struct TrackShared {
 #[derive(Default)]
 pub(super) struct TrackState {
     pub(super) cached: CachedGroups,
-    /// No group from this sequence on.
+    /// The track has no group from this sequence on.
     pub(super) end: Option<u64>,
     pub(super) abort: Option<Error>,
     pub(super) producers: usize,
-    /// No group below will come, once that is known of a track from elsewhere.
+    /// No group below this sequence will come. `None` while that is unknown, for a track of a peer.
     pub(super) start: Option<u64>,
     pub(super) demand: Demand,
-    /// What was told of it.
+    /// What `occupancy` counts for this track.
     status: TrackStatus,
-    /// Groups that somebody asked for and that are not here.
+    /// Requests for groups that are not in the cache.
     pub(super) fetches: PendingFetches,
-    /// Open groups that nobody brings.
+    /// Open groups whose session went away.
     pub(super) partials: PartialGroups,
-    /// The sessions that bring it.
+    /// The sessions that deliver the track.
     pub(super) upstreams: TrackUpstreams,
     deadline: Option<Instant>,
-    /// When a track that was asked for, and that nobody accepted, is given up.
+    /// When a requested track that was not accepted is given up.
     pub(super) answer_due: Option<Instant>,
-    /// The deadline for answers that the cache knows of.
+    /// The deadline for answers that is scheduled in the cache.
     answer_deadline: Option<Instant>,
-    /// Those who wait for groups.
+    /// Readers that wait for groups.
     pub(super) group_waiters: Wakers,
-    /// Those who wait for the track to be accepted or to end.
+    /// Handles that wait for the track to be accepted or to end.
     pub(super) status_waiters: Wakers,
 }
 
@@ -62,12 +62,12 @@ impl TrackShared {
         Arc::new(Self { name, info, account, occupancy, state: Mutex::default() })
     }
 
-    /// The track as the cache and its groups know it.
+    /// The track as a member of the cache.
     pub(super) fn member(self: &Arc<Self>) -> Weak<dyn CacheMember> {
         Arc::downgrade(self) as Weak<dyn CacheMember>
     }
 
-    /// Changes the state, gives up old groups, and wakes whom `change` put on the list.
+    /// Changes the state, gives up old groups, and wakes the waiters that `change` collected.
     pub(super) fn change<T>(
         self: &Arc<Self>,
         wakes: &mut DeferredWakes,
@@ -78,7 +78,7 @@ impl TrackShared {
         result
     }
 
-    /// As [`change`](Self::change), but wakes nobody yet.
+    /// As [`change`](Self::change), but leaves the waking to the caller.
     pub(super) fn change_without_waking<T>(
         self: &Arc<Self>,
         wakes: &mut DeferredWakes,
@@ -113,7 +113,7 @@ impl TrackShared {
         self.occupancy.update(before, now, wakes);
     }
 
-    /// Lets the cache know when the first of those who wait for an answer has waited long enough.
+    /// Schedules the deadline of the request that has waited longest for an answer.
     pub(super) fn schedule_answers(
         self: &Arc<Self>,
         state: &mut TrackState,
@@ -128,12 +128,13 @@ impl TrackShared {
             return;
         }
         if self.account.schedule_answers(old, next.map(|at| (at, self.member()))) {
-            // It may not have been told the time for long, nor of this deadline.
+            // That session may not have updated the time for long, and does not know of this
+            // deadline.
             wakes.push(self.account.cache().timekeeper());
         }
     }
 
-    /// When somebody has waited long enough who asks now.
+    /// The deadline for the answer to a request that is made now.
     pub(super) fn answer_due(self: &Arc<Self>) -> Instant {
         self.account.stamp(&self.member()) + self.account.limits().answer_time
     }
@@ -146,7 +147,7 @@ impl TrackShared {
             is_live: !state.is_over(),
         };
         let next = state.cached.sweep(&rules, &self.account, evictions);
-        // One that is too early is as good and spares the index.
+        // A scheduled deadline that is too early does no harm, and needs no update of the index.
         if next.is_some_and(|next| state.deadline.is_none_or(|deadline| next < deadline)) {
             let entry = next.map(|at| (at, self.member()));
             self.account.schedule(state.deadline, entry);
@@ -169,7 +170,7 @@ impl CacheMember for TrackShared {
         for group in state.cached.all() {
             group.restamp(before, now);
         }
-        // An entry that is too early in the cache is as good.
+        // A scheduled deadline that is too early does no harm.
         let time = self.account.limits().answer_time;
         if state.answer_due == Some(before + time) {
             state.answer_due = Some(now + time);
@@ -209,7 +210,7 @@ impl fmt::Debug for TrackShared {
 }
 
 impl TrackState {
-    /// Rests that nobody can be asked for are lost.
+    /// Abandons open groups that no session can complete.
     pub(super) fn settle_partials(&mut self) {
         if self.upstreams.is_empty() || self.abort.is_some() {
             self.partials.abandon();
@@ -218,7 +219,7 @@ impl TrackState {
         }
     }
 
-    /// Whether it ended cleanly and all groups up to the end came or can come no more.
+    /// Whether it ended cleanly, and all groups before the end have begun or can no longer come.
     pub(super) fn is_finished(&self) -> bool {
         self.end.is_some_and(|end| self.cached.next_sequence() >= end || self.producers == 0)
     }
@@ -227,12 +228,12 @@ impl TrackState {
         self.abort.is_some() || self.is_finished()
     }
 
-    /// Whether somebody writes it or was asked to, or ended it cleanly and holds on to it.
+    /// Whether a producer is left, and the track was not aborted.
     fn is_alive(&self) -> bool {
         self.producers > 0 && self.abort.is_none()
     }
 
-    /// What is told to readers who have all there is, of groups below `limit`.
+    /// The result for a reader that has read all groups below `limit` that are here.
     pub(super) fn no_more(&self, limit: u64) -> Poll<Result<()>> {
         if self.cached.next_sequence() >= limit || self.is_finished() {
             return Poll::Ready(Ok(()));
@@ -243,7 +244,8 @@ impl TrackState {
         }
     }
 
-    /// A reader goes away. A source may be of use to nobody then, although what all want is the same.
+    /// Removes a reader. The remaining readers may want the same as before, but must perhaps not be
+    /// given what an upstream delivers. Then the upstream has to check again.
     pub(super) fn leave(&mut self, key: u64, wakes: &mut DeferredWakes) {
         self.demand.remove(key, self.cached.next_sequence(), wakes);
         let Self { demand, upstreams, fetches, .. } = self;
@@ -276,7 +278,7 @@ pub(super) fn follow<T>(
     ask: impl FnOnce(&TrackState) -> Poll<T>,
 ) -> Poll<T> {
     let waker = waker.cloned();
-    // Declared before the guard: dropped after the unlock.
+    // Declared before the guard, so that it is dropped after the lock is released.
     let _displaced;
     let mut state = lock(&shared.state);
     let answer = ask(&state);
@@ -295,28 +297,29 @@ pub(super) fn closed(state: &TrackState) -> Poll<Result<()>> {
 }
 
 impl TrackShared {
-    /// Lets it come from a source that was asked before and brought nothing yet. `false` if there is none.
+    /// Selects an upstream that was asked before and has delivered nothing yet. Returns whether
+    /// there is one.
     pub(crate) fn select_again(&self, upstream: u64, route: &Route) -> bool {
         lock(&self.state).upstreams.select_again(upstream, route)
     }
 
-    /// The supplier of the newest source.
+    /// The upstream that was asked last.
     pub(crate) fn upstream_id(&self) -> Option<u64> {
         lock(&self.state).upstreams.upstream_id()
     }
 
-    /// Whether there is something to ask another source for.
+    /// Whether the track may be requested from another upstream.
     pub(crate) fn is_running(&self) -> bool {
         let state = lock(&self.state);
         state.is_alive() && state.end.is_none() && state.demand.has_readers()
     }
 
-    /// Whether all who read it may be given what comes by this route.
+    /// Whether all readers may be given what comes by this route.
     pub(crate) fn allows_all(&self, route: &Route) -> bool {
         lock(&self.state).demand.allows_all(route)
     }
 
-    /// Whether anybody who reads it may.
+    /// Whether any reader may be given what comes by this route.
     pub(crate) fn allows_any(&self, route: &Route) -> bool {
         lock(&self.state).demand.allows_any(route)
     }

@@ -1,5 +1,5 @@
-//! Where the groups of a track come from when sessions supply it: one source, or two of the same
-//! content while the track moves from one to the other.
+//! The sessions that deliver a track. There is one, or there are two with the same content while
+//! the track moves from one to the other.
 
 use std::ops::Range;
 
@@ -8,33 +8,33 @@ use smallvec::SmallVec;
 use crate::census::census;
 use crate::model::base::{Horizon, Route};
 
-/// So many ranges of lost groups are remembered, the newest.
+/// How many ranges of lost groups are remembered. The newest ones are kept.
 const MAX_LOST: usize = 16;
 
-/// The sources of a track. The application's own producer is none of them.
+/// The upstreams of a track. The application's own producer is not among them.
 #[derive(Default)]
 pub(crate) struct TrackUpstreams {
-    /// Who was asked last stands last.
+    /// In the order in which they were asked.
     attached: SmallVec<[AttachedUpstream; 2]>,
     last: u64,
-    /// The newest source that brought a group, and that group: older sources are not needed from there
-    /// on.
+    /// The newest upstream that delivered a group, and the sequence of that group. Older upstreams
+    /// are not needed from there on.
     leader: Option<(u64, u64)>,
-    /// Groups that no later source had.
+    /// Groups that no later upstream had.
     lost: SmallVec<[Range<u64>; 1]>,
 }
 
 struct AttachedUpstream {
     id: u64,
     upstream_id: u64,
-    /// Whether its session knows of it.
+    /// Whether its session knows of the track.
     is_confirmed: bool,
-    /// By which it was asked for.
+    /// The route by which the track was requested.
     route: Box<Route>,
 }
 
 impl TrackUpstreams {
-    /// Adds one, and gives its id, which is never 0.
+    /// Adds an upstream and returns its id, which is never 0.
     pub(crate) fn attach(&mut self, upstream_id: u64, route: &Route) -> u64 {
         self.last += 1;
         let route = Box::new(route.clone());
@@ -47,7 +47,8 @@ impl TrackUpstreams {
         self.last
     }
 
-    /// Asks a supplier again that was asked and brought nothing yet. `false` if there is none.
+    /// Selects again an upstream that was asked before and has delivered nothing yet. Returns
+    /// whether there is one.
     pub(crate) fn select_again(&mut self, upstream_id: u64, route: &Route) -> bool {
         let leader = self.leader.map_or(0, |(leader, _)| leader);
         let mut upstreams = self.attached.iter();
@@ -59,25 +60,25 @@ impl TrackUpstreams {
         true
     }
 
-    /// The session of this one knows of it.
+    /// The session of this upstream knows of the track.
     pub(crate) fn confirm(&mut self, id: u64) {
         if let Some(upstream) = self.attached.iter_mut().find(|upstream| upstream.id == id) {
             upstream.is_confirmed = true;
         }
     }
 
-    /// Whether there is one of which nobody knows yet what it can do.
+    /// Whether the abilities of some upstream are not known yet.
     pub(crate) fn any_unconfirmed(&self) -> bool {
         self.attached.iter().any(|upstream| !upstream.is_confirmed)
     }
 
     pub(crate) fn detach(&mut self, id: u64) {
         self.attached.retain(|upstream| upstream.id != id);
-        // Whoever is left may go on.
+        // An older upstream that is left may go on.
         self.leader = self.leader.filter(|(leader, _)| *leader != id);
     }
 
-    /// Who was asked last of those that are still attached.
+    /// The upstream that was asked last and is still attached.
     pub(crate) fn upstream_id(&self) -> Option<u64> {
         self.attached.last().map(|upstream| upstream.upstream_id)
     }
@@ -86,37 +87,38 @@ impl TrackUpstreams {
         self.attached.is_empty()
     }
 
-    /// By which route this one was asked for.
+    /// The route by which the track was requested from this upstream.
     pub(crate) fn route(&self, id: u64) -> Option<&Route> {
         self.attached.iter().find(|upstream| upstream.id == id).map(|upstream| &*upstream.route)
     }
 
-    /// Those of all.
+    /// The routes of all upstreams.
     pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
         self.attached.iter().map(|upstream| &*upstream.route)
     }
 
-    /// Whether nobody but this one is attached.
+    /// Whether no other upstream is attached.
     pub(crate) fn is_only(&self, id: u64) -> bool {
         self.attached.iter().all(|upstream| upstream.id == id)
     }
 
-    /// Whether some of it comes by a route beyond the horizon.
+    /// Whether the route of some upstream is outside of the horizon.
     pub(crate) fn any_beyond(&self, horizon: &Horizon) -> bool {
         self.attached.iter().any(|upstream| !horizon.shows(&upstream.route))
     }
 
-    /// Whether a newer source has taken over.
+    /// Whether a newer upstream has taken over.
     pub(crate) fn is_superseded(&self, id: u64) -> bool {
         self.leader.is_some_and(|(leader, _)| leader > id)
     }
 
-    /// Whether this source may bring the group: not if a newer one has it or will have it.
+    /// Whether this upstream may deliver the group. It may not if a newer one has it or will have
+    /// it.
     pub(crate) fn accepts_group(&self, id: u64, sequence: u64) -> bool {
         self.leader.is_none_or(|(leader, from)| leader <= id || sequence < from)
     }
 
-    /// This source brought a group. `true`: it took over from older ones.
+    /// This upstream delivered a group. Returns whether it took over from older ones.
     pub(crate) fn record_group(&mut self, id: u64, sequence: u64) -> bool {
         if self.leader.is_some_and(|(leader, _)| leader >= id) {
             return false;
@@ -132,7 +134,7 @@ impl TrackUpstreams {
         self.lost.push(groups);
     }
 
-    /// How many of these groups, none of which is here, were lost.
+    /// Counts the lost groups in a range of groups none of which is here.
     pub(crate) fn lost_in(&self, groups: Range<u64>) -> u64 {
         let common = |lost: &Range<u64>| {
             lost.end.min(groups.end).saturating_sub(lost.start.max(groups.start))

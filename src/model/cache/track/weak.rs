@@ -7,7 +7,7 @@ use super::state::TrackShared;
 use crate::Subscription;
 use crate::model::base::{DeferredWakes, Horizon};
 
-/// A track that may be gone: what a broadcast keeps.
+/// A track that may be gone. A broadcast keeps its tracks this way.
 #[derive(Clone, Debug)]
 pub(crate) struct WeakTrack(Weak<TrackShared>);
 
@@ -16,8 +16,8 @@ impl WeakTrack {
         Self(Arc::downgrade(shared))
     }
 
-    /// Reads the track, or only asks what it is, if somebody still writes or was asked to write it, or
-    /// ended it cleanly and holds on to it.
+    /// Reads the track, or only queries its properties if `want` is `None`. `None` if no producer
+    /// is left or the track was aborted.
     pub(crate) fn subscribe(
         &self,
         want: Option<Subscription>,
@@ -27,16 +27,16 @@ impl WeakTrack {
         let mut wakes = DeferredWakes::default();
         let consumer = TrackConsumer::new(shared.clone(), want, horizon, &mut wakes);
         wakes.wake();
-        // Asked last: from now on the producers see a reader.
+        // Checked last, because from now on the producers see a reader.
         shared.is_alive().then_some(consumer)
     }
 
-    /// Whether it is that track.
+    /// Whether both are the same track.
     pub(crate) fn is_of(&self, track: &Arc<TrackShared>) -> bool {
         self.0.as_ptr() == Arc::as_ptr(track)
     }
 
-    /// The track, to look at. It may be the last handle: not to be dropped under a lock.
+    /// The state of the track. It may be the last handle, so it must not be dropped under a lock.
     pub(crate) fn upgrade(&self) -> Option<Arc<TrackShared>> {
         self.0.upgrade()
     }

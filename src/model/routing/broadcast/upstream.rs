@@ -105,7 +105,7 @@ impl Upstream {
     pub(crate) fn poll_request(&mut self, waker: &Waker) -> Poll<UpstreamTrack> {
         let waker = waker.clone();
         let mut deferred = DeferredDrops::default();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = self.guard.0.lock();
         while let Some(entry) = state.upstreams.find(self.entry) {

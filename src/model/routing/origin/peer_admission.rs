@@ -86,7 +86,7 @@ impl PeerAdmission {
         let PeerRequester { origin, scope, session } = &self.name;
         let Some(origin) = origin.upgrade() else { return Poll::Pending };
         let waker = waker.clone();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let _displaced;
         let mut state = lock(&origin.state);
         let Some(peer) = state.requests.peers.get_mut(session) else { return Poll::Pending };

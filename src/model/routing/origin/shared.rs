@@ -116,7 +116,7 @@ impl PathWatch {
         ready: impl FnOnce(&mut OriginState) -> Option<T>,
     ) -> Poll<T> {
         let waker = waker.cloned();
-        // Declared before the guard: dropped after the unlock.
+        // Declared before the guard, so that it is dropped after the lock is released.
         let (_spare, _former);
         let mut state = lock(&shared.state);
         if let Some(value) = ready(&mut state) {

@@ -44,13 +44,13 @@ impl<B> RouteEntry<B> {
     /// what was there before may have lost its publisher, and no route tells. `by_age`: else of all the better
     /// route.
     fn order(&self, by_age: bool) -> impl Ord + use<B> {
-        let status = self.route.status();
-        let counts = by_age && status.counts_age();
+        let class = self.route.class();
+        let counts = by_age && class.counts_age();
         let age = if counts { Reverse(self.first) } else { Reverse(0) };
         // All relays agree about that as well. A publisher that was started again is next to the relay.
         let far = !by_age && !self.route.is_direct();
         let publisher = self.route.hops.as_slice().first().filter(|_| far).copied();
-        (status, age, self.route.rank(), publisher, Reverse(self.id))
+        (class, age, self.route.rank(), publisher, Reverse(self.id))
     }
 }
 
