@@ -1,4 +1,5 @@
-//! Routing: which broadcasts there are, by which routes they come, and who is told of them.
+//! Routing: which broadcasts there are, by which routes they come, and to which peers they are
+//! announced.
 
 mod broadcast;
 mod origin;

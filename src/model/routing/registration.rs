@@ -18,45 +18,45 @@ pub(crate) struct Registration {
 /// How a broadcast came to its [`Registration`].
 #[derive(Clone, Copy)]
 pub(super) enum RegistrationKind {
-    /// It stands in the table.
+    /// It is in the routing table.
     Announced,
-    /// It was asked for, of a session or of somebody here.
+    /// It was requested, from a session or from a handler of this process.
     Requested(Option<SessionId>),
 }
 
-/// An origin, as the registrations in it see it.
+/// An origin, as a broadcast that is registered in it sees it.
 pub(crate) trait Registry: Send + Sync {
-    /// Takes the broadcast out of the origin.
+    /// Removes the broadcast from the origin.
     fn leave(self: Arc<Self>, at: &Registration);
 
-    /// Takes the route out of the table whose peer says that it has none any more.
+    /// Removes a route that its peer withdrew.
     fn withdraw(self: Arc<Self>, at: &Registration);
 
-    /// The broadcast comes by another route.
+    /// The broadcast comes by another route now.
     fn reroute(self: Arc<Self>, at: &Registration, route: Route);
 }
 
 impl Registration {
-    /// Whether the origin is still there.
+    /// Whether the origin still exists.
     pub(crate) fn exists(&self) -> bool {
         self.origin.strong_count() > 0
     }
 
-    /// Takes the broadcast out of the origin.
+    /// Removes the broadcast from the origin.
     pub(crate) fn leave(&self) {
         if let Some(origin) = self.origin.upgrade() {
             origin.leave(self);
         }
     }
 
-    /// Takes the route out of the table whose peer says that it has none any more.
+    /// Removes a route that its peer withdrew.
     pub(crate) fn withdraw(&self) {
         if let Some(origin) = self.origin.upgrade() {
             origin.withdraw(self);
         }
     }
 
-    /// The broadcast comes by another route.
+    /// The broadcast comes by another route now.
     pub(crate) fn reroute(&self, route: Route) {
         if let Some(origin) = self.origin.upgrade() {
             origin.reroute(self, route);
@@ -64,11 +64,12 @@ impl Registration {
     }
 }
 
-/// Keeps a broadcast under the path that it was asked for by. All handles that came by that path share it;
-/// with the last of them, which is never dropped under a lock, the path is forgotten.
+/// Keeps a broadcast under the path by which it was requested. All handles that were found by that
+/// path share it. When the last of them is dropped, which never happens under a lock, the path is
+/// removed.
 pub(crate) struct RegistrationGuard {
     registration: Registration,
-    /// Of the path by which the answer was asked for itself.
+    /// Keeps the path by which the answer itself was requested.
     _within: Option<KeepAlive>,
 }
 

@@ -1,22 +1,22 @@
-//! What a handle of an origin may see and name.
+//! Which paths a handle of an origin may see and use.
 
 use std::sync::Arc;
 
 use crate::Path;
 
-/// A root that is added to every path given and taken from every path shown, and the prefixes below
-/// it that are allowed.
+/// A root that is put in front of every path given and removed from every path shown, and the
+/// prefixes that are allowed below it.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     root: Path,
-    /// Relative to the root; none is below another.
+    /// Relative to the root. None is below another.
     allowed: Arc<[Path]>,
-    /// The same with the root.
+    /// The same prefixes with the root.
     prefixes: Arc<[Path]>,
 }
 
 impl Default for Scope {
-    /// Everything.
+    /// Allows every path.
     fn default() -> Self {
         Self::of(Path::root(), vec![Path::root()])
     }
@@ -31,22 +31,22 @@ impl Scope {
         self.allowed.iter()
     }
 
-    /// The whole paths of what is allowed, each with all that is below; none is below another.
+    /// The allowed prefixes as whole paths. None is below another.
     pub(crate) fn prefixes(&self) -> &Arc<[Path]> {
         &self.prefixes
     }
 
-    /// The whole path of what is called `path` here; `None` if it is not allowed.
+    /// The whole path of `path`, which is relative to the root; `None` if it is not allowed.
     pub(crate) fn absolute(&self, path: &Path) -> Option<Path> {
         self.allows(path).then(|| self.root.join(path))
     }
 
-    /// What the whole path `absolute` is called here; `None` if it is not allowed.
+    /// The whole path `absolute` relative to the root; `None` if it is not allowed.
     pub(crate) fn relative(&self, absolute: &Path) -> Option<Path> {
         absolute.strip_prefix(&self.root).filter(|path| self.allows(path))
     }
 
-    /// Allows only what is below one of `prefixes` as well; `None` if nothing is left.
+    /// Restricts the scope to paths below one of `prefixes`; `None` if nothing is left.
     pub(crate) fn narrowed(&self, prefixes: &[Path]) -> Option<Self> {
         let narrower = |a: &Path, b: &Path| {
             if a.has_prefix(b) {
@@ -65,13 +65,13 @@ impl Scope {
         Self::new(root.join(prefix), allowed)
     }
 
-    /// Nothing at all.
+    /// Allows no path.
     pub(crate) fn nothing() -> Self {
         Self::of(Path::root(), Vec::new())
     }
 
     fn new(root: Path, mut allowed: Vec<Path>) -> Option<Self> {
-        // By segments, not by text: so all that a prefix covers follows it directly.
+        // Sorted by segments and not as text, so that all paths below a prefix follow it directly.
         allowed.sort_by(|a, b| a.segments().cmp(b.segments()));
         allowed.dedup_by(|later, earlier| later.has_prefix(earlier));
         (!allowed.is_empty()).then(|| Self::of(root, allowed))

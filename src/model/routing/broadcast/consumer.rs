@@ -13,12 +13,12 @@ use crate::model::cache::{KeepAlive, TrackConsumer, TrackProducer, TrackShared, 
 use crate::model::routing::registration::Registration;
 use crate::{Error, Path, Subscription};
 
-/// Reads tracks.
+/// Reads the tracks of a broadcast.
 pub struct BroadcastConsumer {
     pub(super) waiter: Waiter,
-    /// Whether it is one of the readers that are counted.
+    /// Whether it counts as a reader of the broadcast.
     is_counted: bool,
-    /// What keeps the path that it was asked for by.
+    /// Keeps the path by which the broadcast was requested.
     keep_alive: Option<KeepAlive>,
 }
 
@@ -28,12 +28,12 @@ impl BroadcastConsumer {
         Self { waiter: Waiter::for_end(shared), is_counted: true, keep_alive: None }
     }
 
-    /// One that knows of the broadcast, and is no reason to keep it.
+    /// A consumer that does not count as a reader, so that it does not keep a requested broadcast.
     pub(crate) fn uncounted(&self) -> Self {
         Self { waiter: Waiter::for_end(&self.waiter.shared), is_counted: false, keep_alive: None }
     }
 
-    /// One that came by a path that it was asked for by, and keeps that.
+    /// Lets the consumer keep the path by which the broadcast was requested.
     pub(crate) fn with_keep_alive(mut self, keep_alive: Option<KeepAlive>) -> Self {
         self.keep_alive = keep_alive;
         self
@@ -43,20 +43,22 @@ impl BroadcastConsumer {
         self.keep_alive.as_ref()
     }
 
-    /// By which route it comes.
+    /// The route by which the broadcast comes.
     ///
-    /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after a clean end, and the reason after any other end.
     pub(crate) fn open_route(&self) -> Result<Route> {
         let state = self.waiter.shared.lock();
         state.open().map(|()| state.route.clone())
     }
 
-    /// By which route it comes.
+    /// The route by which the broadcast comes.
     pub(crate) fn route(&self) -> Route {
         self.waiter.shared.lock().route.clone()
     }
 
-    /// The whole path in the origin that it was made in, roots included; empty if there is none.
+    /// The whole path in the origin, roots included; empty for a broadcast without an origin.
     pub fn path(&self) -> &Path {
         &self.waiter.shared.path
     }
@@ -66,12 +68,15 @@ impl BroadcastConsumer {
         self.waiter.shared.lock().stats()
     }
 
-    /// Subscribes to a track: one that lives, or else one that a [`BroadcastDynamic`] is asked for,
-    /// whose reader waits for the answer.
+    /// Subscribes to a track. If no track with the name is live, it is requested from a session
+    /// that has the broadcast or from a [`BroadcastDynamic`], and the reader waits for the answer.
     ///
-    /// Errors: [`Error::NotFound`] if there is neither, or after a clean end; the error of the end
-    /// after any other; [`Error::Limit`] past [`Limits::path_bytes`]; [`Error::Unrepresentable`] for group
-    /// numbers above [`Group::MAX`](crate::Group::MAX).
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is neither, or after a clean end of the broadcast; the reason
+    /// after any other end; [`Error::Limit`] past [`Limits::path_bytes`];
+    /// [`Error::Unrepresentable`] for group numbers above [`Group::MAX`](crate::Group::MAX).
+    /// Nothing is subscribed then.
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
         want.check()?;
         self.find_track(name, Some(want), None)
@@ -128,7 +133,11 @@ impl BroadcastConsumer {
     }
 
     wait! {
-        /// Ready at the end: `Ok` for a clean one, else why.
+        /// Waits for the end of the broadcast.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the end was not clean.
         wait_closed => poll_closed, closed, try_closed() -> Result<()>
     }
 
@@ -136,19 +145,22 @@ impl BroadcastConsumer {
         self.waiter.closed(waker)
     }
 
-    /// Whether it ended, in whatever way.
+    /// Whether the broadcast has ended, in any way.
     pub fn is_closed(&self) -> bool {
         self.waiter.shared.lock().end.is_some()
     }
 
-    /// Whether both read the same broadcast.
+    /// Whether both handles read the same broadcast.
     pub fn is_clone(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.waiter.shared, &other.waiter.shared)
     }
 
-    /// Remembers a place where it is announced, which `announce` makes, until the end.
+    /// Adds the registration that `announce` creates. It is removed at the end of the broadcast.
     ///
-    /// Errors: those of `announce`; after the end, its error, [`Error::Closed`] for a clean one.
+    /// # Errors
+    ///
+    /// Those of `announce`; [`Error::Closed`] after a clean end, and the reason after any other
+    /// end.
     pub(crate) fn register(
         &self,
         announce: impl FnOnce(&Route) -> Result<Registration>,
@@ -195,11 +207,13 @@ impl crate::census::Counted for BroadcastConsumer {
 }
 
 impl BroadcastConsumer {
-    /// A track for a peer, which may only come by routes within its `horizon`. Without a subscription it
-    /// only asks what the track is.
+    /// Subscribes to a track for a peer, which may be given only what comes by routes within its
+    /// `horizon`. Without a subscription it only queries the properties of the track.
     ///
-    /// Errors: as [`subscribe_track`](Self::subscribe_track); [`Error::Unroutable`] if every route leads
-    /// back to a peer who reads it.
+    /// # Errors
+    ///
+    /// As [`subscribe_track`](Self::subscribe_track); [`Error::Unroutable`] if every route leads
+    /// back to a peer that reads the track.
     pub(crate) fn serve_track(
         &self,
         name: &str,
@@ -210,7 +224,8 @@ impl BroadcastConsumer {
             .map(|track| track.with_keep_alive(self.keep_alive()))
     }
 
-    /// Sees to it that a track does not come from a peer that begins to read it.
+    /// Requests the track from another upstream, if the current one is the peer that begins to read
+    /// it.
     pub(crate) fn avoid_peer(&self, track: &Arc<TrackShared>, horizon: Horizon) -> Result<()> {
         self.waiter.shared.change(&Error::Unroutable, |state, _, wakes| {
             let upstreams = &mut state.upstreams;

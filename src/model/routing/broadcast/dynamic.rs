@@ -8,9 +8,9 @@ use crate::model::base::wait;
 use crate::model::cache::{TrackDynamic, TrackProducer};
 use crate::{Error, Subscription, TrackInfo};
 
-/// Answers for tracks that are asked for and that nobody made.
+/// Answers requests for tracks that do not exist.
 ///
-/// When the last clone is dropped, requests that still wait are refused with [`Error::NotFound`].
+/// When the last clone is dropped, waiting requests fail with [`Error::NotFound`].
 pub struct BroadcastDynamic {
     guard: ProducerGuard,
     requests: Waiter,
@@ -24,11 +24,13 @@ impl BroadcastDynamic {
     }
 
     wait! {
-        /// The next track that somebody wants, first come first served. All who want a track share one
-        /// request; one that nobody wants any more is not given. It is to be answered within
+        /// The next requested track, in order of request. All readers of a track share one request.
+        /// A request that nobody wants any more is not returned. It must be answered within
         /// [`Limits::answer_time`].
         ///
-        /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
+        /// # Errors
+        ///
+        /// After the end of the broadcast: [`Error::Closed`] if it was clean, otherwise the reason.
         next_request => poll_requested_track, requested_track, try_requested_track()
             -> Result<TrackRequest>
     }
@@ -69,25 +71,26 @@ impl Drop for BroadcastDynamic {
     }
 }
 
-/// A track that somebody wants. Dropped without an answer it is refused with [`Error::Dropped`].
+/// A track that a reader requested. If it is dropped without an answer, the request fails with
+/// [`Error::Dropped`].
 pub struct TrackRequest {
     pub(super) track: TrackProducer,
 }
 
 impl TrackRequest {
-    /// Name of the track.
+    /// The name of the track.
     pub fn name(&self) -> &str {
         self.track.name()
     }
 
-    /// What all who read it want together; `None` if they went away, or if a peer only asks what the
-    /// track is (moq-lite, TRACK), which an accepted request answers.
+    /// What all readers want together. `None` if all of them left, or if a peer only queries the
+    /// properties of the track (moq-lite, TRACK). Accepting the request answers the query.
     pub fn subscription(&self) -> Option<Subscription> {
         self.track.subscription()
     }
 
     wait! {
-        /// Until all who want it or ask about it went away.
+        /// Waits until nobody reads the track or queries its properties any more.
         wait_unused => poll_unused, unused, try_unused() -> ()
     }
 
@@ -95,19 +98,24 @@ impl TrackRequest {
         self.track.poll_unread(waker)
     }
 
-    /// As [`TrackProducer::dynamic`], for who wants to answer for groups from the beginning on.
+    /// As [`TrackProducer::dynamic`], to answer requests for groups from the beginning.
     pub fn dynamic(&self) -> TrackDynamic {
         self.track.dynamic()
     }
 
-    /// Begins the track. All who asked read it.
+    /// Creates the track for all readers that requested it.
+    ///
+    /// # Errors
+    ///
+    /// The reason if the track was aborted meanwhile, for example [`Error::Timeout`] past
+    /// [`Limits::answer_time`](crate::Limits::answer_time). The broadcast goes on.
     pub fn accept(mut self, info: TrackInfo) -> Result<TrackProducer> {
         self.track.accept(info)?;
         self.track.set_start(0);
         Ok(self.track)
     }
 
-    /// Refuses the track: all who asked get `error`.
+    /// Refuses the track: all readers that requested it get `error`.
     pub fn reject(mut self, error: Error) {
         self.track.abort(error);
     }

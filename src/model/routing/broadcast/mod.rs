@@ -1,4 +1,4 @@
-//! Broadcasts: tracks under one path, made by the application or on demand.
+//! Broadcasts: tracks under one path, created by the application or on request.
 
 mod consumer;
 mod dynamic;
@@ -19,19 +19,19 @@ use crate::model::base::Route;
 use crate::model::cache::Cache;
 use crate::{Limits, Path};
 
-/// A collection of tracks that belongs to no origin. For one that does see
+/// A collection of tracks that belongs to no origin. For one in an origin see
 /// [`OriginProducer::create_broadcast`](super::OriginProducer::create_broadcast).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Broadcast {}
 
 impl Broadcast {
-    /// A broadcast without a path.
+    /// Describes a broadcast without a path.
     pub fn new() -> Self {
         Self {}
     }
 
-    /// Makes its first producer, with a cache of its own under the default [`Limits`].
+    /// Creates the broadcast, with a cache of its own under the default [`Limits`].
     pub fn produce(self) -> BroadcastProducer {
         BroadcastProducer::new(Path::root(), Cache::new(Limits::default()), Route::default())
     }

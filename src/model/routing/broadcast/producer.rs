@@ -12,11 +12,10 @@ use crate::model::base::{Route, wait};
 use crate::model::cache::{Cache, OccupancySlots, Track, TrackProducer, TrackStats};
 use crate::{Error, Path};
 
-/// Publishes tracks. [`BroadcastDynamic`] handles are producers too; when the last of all clones is
+/// Publishes tracks. [`BroadcastDynamic`] handles are producers too. If the last producer is
 /// dropped without [`finish`](Self::finish), the broadcast ends with [`Error::Dropped`].
 ///
-/// Tracks live as long as their own producers: neither the end of the broadcast nor its drop ends
-/// them.
+/// A track lives as long as its own producers. The end of the broadcast does not end it.
 pub struct BroadcastProducer {
     guard: ProducerGuard,
     end_waiter: Waiter,
@@ -45,16 +44,18 @@ impl BroadcastProducer {
         &self.guard.0
     }
 
-    /// The whole path in the origin that it was made in, roots included; empty if there is none.
+    /// The whole path in the origin, roots included; empty for a broadcast without an origin.
     pub fn path(&self) -> &Path {
         &self.shared().path
     }
 
-    /// Makes a track. Readers who asked for it before are served by it.
+    /// Creates a track. Readers that requested it before are served by it.
     ///
-    /// Errors: [`Error::Duplicate`] if there is a live one with the name, or a
-    /// [`TrackRequest`]; [`Error::Limit`] past [`Limits::path_bytes`]; after the end, its error,
-    /// [`Error::Closed`] for a clean end.
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] if a live track has the name, or a [`TrackRequest`] for it was handed
+    /// out; [`Error::Limit`] past [`Limits::path_bytes`]; [`Error::Closed`] after a clean end of
+    /// the broadcast, and the reason after any other end. Existing tracks are not affected.
     pub fn create_track(&mut self, track: impl Into<Track>) -> Result<TrackProducer> {
         let track = track.into();
         self.shared().cache.limits().check_track(&track.name)?;
@@ -74,14 +75,17 @@ impl BroadcastProducer {
         Ok(producer)
     }
 
-    /// What was written to all its tracks together, those that are gone as well, and what they hold.
+    /// Counters of all tracks together, including those that are gone, and what the tracks hold.
     pub fn stats(&self) -> TrackStats {
         self.shared().lock().stats()
     }
 
-    /// Makes a track with the first free name of `0suffix`, `1suffix` and so on.
+    /// Creates a track with the first free name of `0suffix`, `1suffix` and so on.
     ///
-    /// Errors: as [`create_track`](Self::create_track) after the end.
+    /// # Errors
+    ///
+    /// As [`create_track`](Self::create_track), except that it never fails with
+    /// [`Error::Duplicate`].
     pub fn unique_track(&mut self, suffix: &str) -> Result<TrackProducer> {
         let mut n = 0_u64;
         loop {
@@ -92,33 +96,43 @@ impl BroadcastProducer {
         }
     }
 
-    /// A handle that answers for tracks that nobody made. While there is one, unknown tracks can be
-    /// subscribed.
+    /// A handle that answers requests for tracks that do not exist. While there is one, any track
+    /// name can be subscribed.
     pub fn dynamic(&self) -> BroadcastDynamic {
         BroadcastDynamic::new(self.guard.clone())
     }
 
-    /// A reader of the broadcast.
+    /// Creates a consumer of the broadcast.
     pub fn consume(&self) -> BroadcastConsumer {
         BroadcastConsumer::of(self.shared())
     }
 
-    /// Unannounces it, with a clean end. Its tracks end by themselves.
+    /// Ends the broadcast cleanly and removes its announcements. Its tracks go on.
     ///
-    /// Errors: as [`abort`](Self::abort).
+    /// # Errors
+    ///
+    /// As [`abort`](Self::abort).
     pub fn finish(&mut self) -> Result<()> {
         self.shared().end(Ok(()))
     }
 
-    /// Unannounces it; new subscriptions are refused with `error`. Its tracks go on.
+    /// Ends the broadcast and removes its announcements. New subscriptions fail with `error`. Its
+    /// tracks go on.
     ///
-    /// Errors: if it ended before, the error it ended with, or [`Error::Closed`] for a clean end.
+    /// # Errors
+    ///
+    /// If the broadcast has ended: [`Error::Closed`] after a clean end, otherwise the reason. The
+    /// first end stands.
     pub fn abort(&mut self, error: Error) -> Result<()> {
         self.shared().end(Err(error))
     }
 
     wait! {
-        /// Ready when any producer ended it: `Ok` for a clean end, else why.
+        /// Waits until a producer ends the broadcast.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the end was not clean.
         wait_closed => poll_closed, closed, try_closed() -> Result<()>
     }
 
@@ -127,23 +141,24 @@ impl BroadcastProducer {
     }
 
     wait! {
-        /// Until somebody reads a track of it, or asks for one.
+        /// Waits until a track of the broadcast is read or requested.
         ///
-        /// Errors: after the end, its error, [`Error::Closed`] for a clean end.
+        /// # Errors
+        ///
+        /// After the end of the broadcast: [`Error::Closed`] if it was clean, otherwise the reason.
         wait_used => poll_used, used, try_used() -> Result<()>
     }
 
     fn wait_used(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
         let shared = &self.guard.0;
         let used = shared.occupancy.wait(&mut self.occupancy, waker, true);
-        // Looked at last: a later end takes the waker.
+        // Checked last: an end after this check takes the registered waker.
         shared.lock().open()?;
         used.map(Ok)
     }
 
     wait! {
-        /// Until nobody reads a track of it, nor asks for one. Tracks that nobody writes any more do
-        /// not count.
+        /// Waits until no live track of the broadcast is read or requested.
         wait_unused => poll_unused, unused, try_unused() -> ()
     }
 
@@ -151,7 +166,7 @@ impl BroadcastProducer {
         self.guard.0.occupancy.wait(&mut self.occupancy, waker, false)
     }
 
-    /// Whether both publish the same broadcast.
+    /// Whether both handles publish the same broadcast.
     pub fn is_clone(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.shared(), other.shared())
     }

@@ -1,4 +1,4 @@
-//! What all handles of a broadcast share.
+//! The state that all handles of a broadcast share.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -16,48 +16,48 @@ use crate::model::cache::{
 use crate::model::routing::registration::Registration;
 use crate::{Error, Path, Subscription};
 
-/// What all handles of a broadcast share.
+/// The state that all handles of a broadcast share.
 pub(super) struct BroadcastShared {
     pub(super) path: Path,
     pub(super) cache: Arc<Cache>,
-    /// How many consumers there are, but for those that only know of it.
+    /// Counts the consumers, except for uncounted ones.
     pub(super) readers: AtomicUsize,
-    /// Its tracks tell there whether they live and are read.
+    /// Counts the tracks that are live, and those that are read.
     pub(super) occupancy: Arc<Occupancy>,
     pub(super) state: Mutex<BroadcastState>,
 }
 
 #[derive(Default)]
 pub(super) struct BroadcastState {
-    /// Held weakly: a broadcast keeps no track alive.
+    /// Weak handles: a broadcast keeps no track alive.
     pub(super) tracks: BTreeMap<Arc<str>, WeakTrack>,
-    /// What is counted of tracks that may still count, in `tracks` or not.
+    /// The accounts of tracks that may still count something, whether or not they are in `tracks`.
     pub(super) accounts: Vec<Arc<Account>>,
-    /// What was counted of all others.
+    /// The sum of all other accounts.
     pub(super) counted: TrackStats,
-    /// How many of `tracks` make it worth to look for dead ones.
+    /// At this number of `tracks` dead ones are removed.
     pub(super) sweep_at: usize,
-    /// Tracks that were asked for and not handed out yet, oldest first; each is in `tracks` too.
+    /// Requested tracks that were not handed out yet, oldest first. Each is in `tracks` too.
     pub(super) requests: TrackRequests,
-    /// How many requests were taken back.
+    /// Counts the requests that were withdrawn.
     pub(super) withdrawn: u64,
     pub(super) producers: usize,
     pub(super) dynamics: usize,
-    /// The sessions that bring it.
+    /// The sessions that have the broadcast.
     pub(super) upstreams: Upstreams,
     pub(super) end: Option<Result<()>>,
-    /// Where it is announced.
+    /// Where it is registered.
     pub(super) registrations: Vec<Registration>,
     pub(super) route: Route,
-    /// Who waits for the end.
+    /// Handles that wait for the end.
     pub(super) close_waiters: Wakers,
-    /// Who waits for requests.
+    /// Handles that wait for requests.
     pub(super) handler_waiters: Wakers,
-    /// Who waits for the last reader to go.
+    /// Sessions that wait for the last consumer to go.
     pub(super) vacancy_waiters: Wakers,
 }
 
-/// Tracks that were asked for, the oldest first, each found by its name.
+/// Requested tracks, oldest first, and by name.
 #[derive(Default)]
 pub(super) struct TrackRequests {
     pub(super) by_turn: BTreeMap<u64, TrackProducer>,
@@ -83,17 +83,17 @@ impl TrackRequests {
     }
 }
 
-/// What was let go of under the lock, to be dropped after it.
+/// Values that were removed under the lock, to be dropped after it is released.
 #[derive(Default)]
 pub(super) struct DeferredDrops {
     pub(super) requests: Vec<TrackProducer>,
     pub(super) tracks: Vec<Arc<TrackShared>>,
-    /// Handles that were not the last of their track.
+    /// Handles that are not the last one of their track.
     pub(super) spare: Vec<TrackProducer>,
 }
 
 impl BroadcastState {
-    /// Why no track can be made any more.
+    /// The reason why no track can be created any more.
     pub(super) fn open(&self) -> Result<()> {
         match &self.end {
             None => Ok(()),
@@ -108,14 +108,14 @@ impl BroadcastState {
         stats
     }
 
-    /// The track of this name, if it lives.
+    /// The track with this name, if it is live.
     pub(super) fn live(&self, name: &str, deferred: &mut DeferredDrops) -> Option<WeakTrack> {
         let track = self.tracks.get(name)?;
         is_alive(track, deferred).then(|| track.clone())
     }
 
-    /// Enters a track. Sweeps dead ones and vain requests, so that there are never more than twice as
-    /// many as live.
+    /// Adds a track. From time to time it removes dead tracks and unwanted requests, so that there
+    /// are never more than twice as many tracks as live ones.
     pub(super) fn enter(
         &mut self,
         name: Arc<str>,
@@ -136,7 +136,7 @@ impl BroadcastState {
         self.tracks.insert(name, track);
     }
 
-    /// Adds up what can't change any more.
+    /// Adds up the accounts that can't change any more.
     fn settle_accounts(&mut self) {
         let counted = &mut self.counted;
         self.accounts.retain_mut(|account| match Arc::get_mut(account) {
@@ -148,7 +148,7 @@ impl BroadcastState {
         });
     }
 
-    /// Takes back the requests that are not to be kept.
+    /// Withdraws the requests that `keep` does not select.
     pub(super) fn withdraw(
         &mut self,
         keep: impl Fn(&TrackProducer) -> bool,
@@ -163,7 +163,8 @@ impl BroadcastState {
         }
     }
 
-    /// Lets go of a source that nobody wants any more, and of its track if there is no other.
+    /// Drops an upstream of a track that nobody wants any more, and the track if that was the last
+    /// one.
     pub(super) fn forget_unwanted(&mut self, track: TrackProducer, deferred: &mut DeferredDrops) {
         if track.is_only_upstream() {
             self.forget(track, deferred);
@@ -173,7 +174,7 @@ impl BroadcastState {
     }
 
     pub(super) fn forget(&mut self, request: TrackProducer, deferred: &mut DeferredDrops) {
-        // One that was given up may have a successor by this name.
+        // A track that was given up may have a successor with the same name.
         if self.tracks.get(request.name()).is_some_and(|track| track.is_of(request.shared())) {
             self.tracks.remove(request.name());
         }
@@ -191,7 +192,7 @@ fn is_alive(track: &WeakTrack, deferred: &mut DeferredDrops) -> bool {
 }
 
 impl DeferredDrops {
-    /// Tells those who still wait for a request why it is not answered.
+    /// Tells the waiting readers why their request is not answered.
     pub(super) fn refuse(self, error: &Error) {
         for mut request in self.requests {
             request.abort(error.clone());
@@ -204,10 +205,10 @@ impl BroadcastShared {
         lock(&self.state)
     }
 
-    /// Reads a track that lived when so many requests were `withdrawn`. `None` if it died meanwhile,
-    /// or may be a request that was withdrawn just before it had a reader again.
+    /// Reads a track that was live when `withdrawn` requests had been withdrawn. `None` if it died
+    /// meanwhile, or if its request may have been withdrawn just before it had a reader again.
     ///
-    /// Not for under the lock, as it wakes who supplies the track.
+    /// Call it without the lock, because it wakes the producers of the track.
     pub(super) fn join(
         &self,
         track: &WeakTrack,
@@ -219,12 +220,12 @@ impl BroadcastShared {
         (self.lock().withdrawn == withdrawn).then_some(consumer)
     }
 
-    /// Ends it: first unannounced, then requests refused, then who waits is told.
+    /// Ends the broadcast: removes its announcements, refuses requests, and then wakes the waiters.
     pub(super) fn end(&self, end: Result<()>) -> Result<()> {
         self.end_if(end, |_| true)
     }
 
-    /// As [`end`](Self::end), if it `may` end; else it fails with [`Error::Cancelled`].
+    /// As [`end`](Self::end), if `may` allows it; otherwise it fails with [`Error::Cancelled`].
     pub(super) fn end_if(
         &self,
         end: Result<()>,
@@ -252,7 +253,7 @@ impl BroadcastShared {
     }
 }
 
-/// A handle's place to wait at, on one of the lists of the state.
+/// A wait slot of one handle, on one list of the state.
 pub(super) struct Waiter {
     pub(super) shared: Arc<BroadcastShared>,
     slot: WaitSlot,
@@ -267,12 +268,12 @@ impl Waiter {
         Self { shared: shared.clone(), slot: WaitSlot::default(), list }
     }
 
-    /// To be woken at the end only.
+    /// A waiter that is woken only at the end.
     pub(super) fn for_end(shared: &Arc<BroadcastShared>) -> Self {
         Self::new(shared, |state| &mut state.close_waiters)
     }
 
-    /// What `ready` gives, or else leaves the waker.
+    /// Returns what `ready` returns, or registers the waker.
     pub(super) fn wait<T>(
         &mut self,
         waker: Option<&Waker>,
@@ -306,7 +307,7 @@ impl Drop for Waiter {
     }
 }
 
-/// Counts a handle that keeps the broadcast going.
+/// Counts a handle that keeps the broadcast alive.
 pub(super) struct ProducerGuard(pub(super) Arc<BroadcastShared>);
 
 impl Clone for ProducerGuard {
@@ -323,7 +324,7 @@ impl Drop for ProducerGuard {
         let last = state.producers == 0;
         drop(state);
         if last {
-            // It may have ended before, which stands.
+            // If the broadcast ended before, that end stands.
             let _ = self.0.end(Err(Error::Dropped));
         }
     }

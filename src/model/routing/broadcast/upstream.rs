@@ -1,4 +1,4 @@
-//! A session that has a broadcast, and the tracks that it is asked for.
+//! A session that has a broadcast, and the tracks that are requested from it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -15,7 +15,7 @@ use crate::model::routing::registration::Registration;
 use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
 
 impl BroadcastProducer {
-    /// Makes it one that comes through sessions, of which this is the first.
+    /// Adds the first session of a broadcast that comes through sessions.
     pub(crate) fn add_upstream(&self, route: Route) -> Upstream {
         let shared = self.shared();
         Upstream::new(shared, &mut shared.lock(), route)
@@ -23,8 +23,8 @@ impl BroadcastProducer {
 }
 
 impl BroadcastConsumer {
-    /// Another session has the same content: it supplies this broadcast too, unless that has ended or
-    /// belongs elsewhere.
+    /// Adds a session with the same content. `None` if the broadcast has ended, belongs to another
+    /// origin or path, or does not come through sessions.
     pub(crate) fn join_upstream(
         &self,
         path: &Path,
@@ -39,7 +39,7 @@ impl BroadcastConsumer {
     }
 }
 
-/// One session's part in a broadcast. Dropped it leaves with [`Error::Dropped`].
+/// A session that has a broadcast. If it is dropped, the session leaves with [`Error::Dropped`].
 pub(crate) struct Upstream {
     guard: ProducerGuard,
     entry: u64,
@@ -58,24 +58,25 @@ impl Upstream {
         Self { guard, entry, route, registration: None, slot, vacancy_waiters }
     }
 
-    /// It stands in the table now: tracks that run come this way if it is the best.
+    /// The broadcast is registered now. If this upstream is the best, running tracks move to it.
     pub(crate) fn register(&mut self, registration: Registration) {
         self.registration = Some(registration);
         self.guard.0.change(&Error::Dropped, BroadcastState::select_upstreams);
     }
 
-    /// Where it stands in the table.
+    /// Where the broadcast is registered.
     pub(crate) fn registration(&self) -> Option<&Registration> {
         self.registration.as_ref()
     }
 
-    /// Whether the peer says with an end and a beginning in one breath that it has the same by `route`, where
-    /// it has no other way to say it. An end that changes nothing is one.
+    /// Whether an end followed at once by a beginning is a change of route, on versions where a
+    /// peer has no other way to announce one. If nothing changed, it was a real end.
     pub(crate) fn is_rerouted(&self, route: &Route) -> bool {
         self.route.hops != route.hops && self.route.continues(route)
     }
 
-    /// Changes the route. `false` if what comes by it is something else, so that this has to end.
+    /// Changes the route. Returns `false` if the new route leads to other content, so that this
+    /// upstream has to end.
     pub(crate) fn reroute(&mut self, route: &Route) -> bool {
         if !self.route.continues(route) {
             return false;
@@ -95,13 +96,13 @@ impl Upstream {
         true
     }
 
-    /// The session is about to end: every other way is better.
+    /// The session is about to end, so any other route is better.
     pub(crate) fn drain(&mut self) {
         let route = Route { cost: Cost::DRAINED, ..self.route.clone() };
         self.reroute(&route);
     }
 
-    /// The next track that is to be brought.
+    /// The next track that is requested from the session.
     pub(crate) fn poll_request(&mut self, waker: &Waker) -> Poll<UpstreamTrack> {
         let waker = waker.clone();
         let mut deferred = DeferredDrops::default();
@@ -124,8 +125,8 @@ impl Upstream {
         Poll::Pending
     }
 
-    /// Ends a broadcast that was never announced, when nobody has a handle to it nor reads a track of it.
-    /// Whoever finds it from then on sees that it ended.
+    /// Ends a broadcast that was never announced once it has no consumer and no live track. A
+    /// handle that finds it later sees that it ended.
     pub(crate) fn is_vacant(&mut self, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut displaced = None;
@@ -138,8 +139,8 @@ impl Upstream {
         ended.is_ok()
     }
 
-    /// The session has it no longer: `Ok` if the peer said so, else why. If nobody else has it, the
-    /// broadcast ends.
+    /// The session no longer has the broadcast. `end` is `Ok` if the peer withdrew it, otherwise
+    /// the reason. If no other session has it, the broadcast ends.
     pub(crate) fn leave(mut self, end: Result<()>) {
         self.end(end);
     }
@@ -160,7 +161,7 @@ impl Upstream {
             Some((state.upstreams.is_empty(), wakers))
         });
         if let Some((true, _)) = left {
-            // It may have ended before, which stands.
+            // If the broadcast ended before, that end stands.
             let _ = guard.0.end(end);
         }
         match registration.take() {
@@ -184,15 +185,16 @@ impl Upstream {
     }
 }
 
-/// A track that a session brings.
+/// A track that a session delivers.
 pub(crate) struct UpstreamTrack {
     track: TrackProducer,
     entry: u64,
     failed: FailedUpstreams,
     broadcast: Weak<BroadcastShared>,
-    /// If another source was there before: groups below came from it, or may come.
+    /// Set if another upstream delivered the track before: lower groups came from that one, or may
+    /// still come.
     from: Option<u64>,
-    /// What another source said of the track before.
+    /// The properties of the track as another upstream announced them.
     known: Option<TrackInfo>,
 }
 
@@ -215,7 +217,8 @@ impl UpstreamTrack {
         self.track.dynamic()
     }
 
-    /// Its session has it, and is asked for the rest of groups if it can be.
+    /// The session knows of the track. It is asked for open groups from now on, if its version can
+    /// fetch them.
     pub(crate) fn confirm(&self) {
         self.track.confirm();
     }
@@ -228,31 +231,33 @@ impl UpstreamTrack {
         self.track.poll_interest(cx)
     }
 
-    /// Whether anybody who reads the track may be given what this source brings. Two who read from each
-    /// other, and nobody else from them, would never end.
+    /// Whether any reader of the track may be given what this upstream delivers. Otherwise two
+    /// relays that read only from each other would keep the track alive for ever.
     pub(crate) fn is_useful(&self) -> bool {
         self.track.is_useful()
     }
 
-    /// What to ask for if all readers want `want`: what was there before is not asked for again, but the
-    /// newest group that began is, which may have been cut off.
+    /// What to subscribe to if all readers want `want`. Groups that came before are not requested
+    /// again, except for the newest one, which may be incomplete.
     pub(crate) fn wanted(&self, want: Subscription) -> Subscription {
         let Some(newest) = self.from.map(|from| from - 1) else { return want };
         Subscription { start: Some(want.start.unwrap_or(newest).max(newest)), ..want }
     }
 
-    /// What the peer says of the track. Fails if another source said something else.
+    /// Sets the properties that the peer announced. Fails if another upstream announced different
+    /// ones.
     pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
         if self.known.as_ref().is_some_and(|known| *known != info) {
             return Err(Error::Duplicate);
         }
-        // It fails if the track ended meanwhile, which its readers know, and the second time.
+        // It fails if it was accepted before, or if the track ended meanwhile, which its readers
+        // know.
         let _ = self.track.accept(info);
         Ok(())
     }
 
-    /// Says that no group below `start` will come. Those that another source had begun to count are
-    /// lost then.
+    /// Declares that no group below `start` will come. Groups that another upstream had reached
+    /// before are lost then.
     pub(crate) fn set_start(&mut self, start: u64) {
         self.track.set_start(start);
         if let Some(from) = self.from.filter(|from| *from < start) {
@@ -260,7 +265,8 @@ impl UpstreamTrack {
         }
     }
 
-    /// As [`TrackProducer::create_group`]; [`Error::Cancelled`] if a newer source brings it.
+    /// As [`TrackProducer::create_group`]. Fails with [`Error::Cancelled`] if a newer upstream
+    /// delivers the group.
     pub(crate) fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
         let group = self.track.create_group(sequence)?;
         self.failed.clear();
@@ -276,27 +282,29 @@ impl UpstreamTrack {
         taken
     }
 
-    /// The track ended before the group `end`, or behind its last one.
+    /// The track ended before the group `end`, or after its last one.
     pub(crate) fn finish(mut self, end: Option<u64>) {
-        // Fails if another source told the end before, or it was aborted, which stands.
+        // It fails if another upstream announced the end before, or if the track was aborted. Then
+        // that end stands.
         let _ = match end {
             Some(end) => self.track.finish_at(end).or_else(|_| self.track.finish()),
             None => self.track.finish(),
         };
     }
 
-    /// Ends the track for all, unless somebody came meanwhile.
+    /// Aborts the track for all, unless a reader came meanwhile.
     pub(crate) fn abort_if_unread(&mut self, error: Error) -> bool {
         self.track.abort_if_unread(error)
     }
 
-    /// Whether a newer source has taken over: this one is not needed but for the groups that it began.
+    /// Whether a newer upstream has taken over. This one then only completes the groups that it
+    /// began.
     pub(crate) fn is_superseded(&self) -> bool {
         self.track.is_superseded()
     }
 
-    /// The session can't bring the track any more. Another one is asked for it, unless one is at it
-    /// already; if there is none, the track ends with `error`.
+    /// The session can no longer deliver the track. It is requested from another one, unless that
+    /// was done before. If there is none, the track ends with `error`.
     pub(crate) fn fail(self, error: Error) {
         let Self { track, entry, mut failed, broadcast, .. } = self;
         failed.push(entry);

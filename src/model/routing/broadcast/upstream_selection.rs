@@ -7,7 +7,7 @@ use crate::model::base::{DeferredWakes, Reach, Route};
 use crate::model::cache::TrackProducer;
 
 impl BroadcastState {
-    /// Asks a desk for a track of which nothing is there yet.
+    /// Requests a new track from an upstream.
     pub(crate) fn request_first(
         &mut self,
         entry: u64,
@@ -24,8 +24,8 @@ impl BroadcastState {
         }
     }
 
-    /// Lets every running track come from the desk that is best for it now. The old source goes on until
-    /// the new one brings a group, which may be one that is here already.
+    /// Requests each running track from the upstream that is best for it now. The old upstream goes
+    /// on until the new one delivers a group, even one that is already here.
     pub(super) fn select_upstreams(
         &mut self,
         deferred: &mut DeferredDrops,
@@ -53,8 +53,8 @@ impl BroadcastState {
         }
     }
 
-    /// Asks another desk for a track that is not brought any more. If that was the last source and
-    /// nobody is left who could be asked, the track ends.
+    /// Requests a track from another upstream, because this one no longer delivers it. If there is
+    /// no other, the track ends.
     pub(super) fn request_elsewhere(
         &mut self,
         mut request: UpstreamRequest,
@@ -82,7 +82,7 @@ impl BroadcastState {
 }
 
 impl BroadcastShared {
-    /// Changes the desks, and tells those who published the broadcast elsewhere of its new route.
+    /// Changes the upstreams, and updates the route wherever the broadcast is registered.
     pub(super) fn change<T>(
         &self,
         error: &Error,
@@ -96,7 +96,7 @@ impl BroadcastShared {
         let registrations = if route == before { Vec::new() } else { state.registrations.clone() };
         drop(state);
         for registration in registrations {
-            // Elsewhere it is one broadcast, whatever is below it here.
+            // Elsewhere it is a single broadcast, even if it is a prefix here.
             registration.reroute(Route { reach: Reach::Exact, ..route.clone() });
         }
         deferred.refuse(error);

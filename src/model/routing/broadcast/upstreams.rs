@@ -9,16 +9,16 @@ use crate::census::census;
 use crate::model::base::{DeferredWakes, Horizon, Rank, Route, Wakers};
 use crate::model::cache::{TrackProducer, TrackShared};
 
-/// The desks of a broadcast; none if it is the application's.
+/// The upstreams of a broadcast. An application's own broadcast has none.
 #[derive(Default)]
 pub(crate) struct Upstreams {
     by_id: BTreeMap<u64, UpstreamEntry>,
-    /// Best first; as in the table, the newest first among equals.
+    /// Best first, and the newest first among equals, as in the routing table.
     order: BTreeSet<(Rank, Reverse<u64>)>,
     last: u64,
 }
 
-/// Where one session is asked for tracks.
+/// The requests for tracks to one session.
 pub(super) struct UpstreamEntry {
     pub(super) id: u64,
     pub(super) route: Route,
@@ -26,14 +26,14 @@ pub(super) struct UpstreamEntry {
     pub(super) request_waiter: Wakers,
 }
 
-/// A track to be brought.
+/// A track that is requested from a session.
 pub(super) struct UpstreamRequest {
-    /// A source of it already, so that it does not end while it waits here.
+    /// A producer for this upstream, which keeps the track alive while the request waits.
     pub(super) track: TrackProducer,
     pub(super) failed: FailedUpstreams,
 }
 
-/// The desks that could not bring a track.
+/// The upstreams that could not deliver a track.
 pub(super) type FailedUpstreams = SmallVec<[u64; 2]>;
 
 impl UpstreamEntry {
@@ -73,26 +73,27 @@ impl Upstreams {
         self.order.iter().filter_map(|(_, Reverse(id))| self.by_id.get(id))
     }
 
-    /// The best desk for a reader of whom only this is known.
+    /// The best upstream for a reader with this horizon.
     pub(crate) fn first_for(&self, horizon: Option<Horizon>) -> Option<u64> {
         let shows =
             |entry: &&UpstreamEntry| horizon.is_none_or(|horizon| horizon.shows(&entry.route));
         self.best_first().find(shows).map(|entry| entry.id)
     }
 
-    /// The desk that was asked for the track last, if it is still there.
+    /// The upstream that was asked for the track last, if it still exists.
     pub(super) fn current(&self, track: &TrackShared) -> Option<&UpstreamEntry> {
         self.by_id.get(&track.upstream_id()?)
     }
 
-    /// The best desk for all who read the track, or else for some, but for those that were tried.
+    /// The best upstream for all readers of the track, or otherwise for some of them, except for
+    /// those in `failed`.
     pub(super) fn best_for(&self, track: &TrackShared, failed: &[u64]) -> Option<&UpstreamEntry> {
         let mut open = self.best_first().filter(|entry| !failed.contains(&entry.id));
         let for_all = open.clone().find(|entry| track.allows_all(&entry.route));
         for_all.or_else(|| open.find(|entry| track.allows_any(&entry.route)))
     }
 
-    /// The desk that should be asked for a track that runs, if it is another one.
+    /// The upstream that a running track should move to, if it is not the current one.
     pub(super) fn better_for(&self, track: &TrackShared) -> Option<&UpstreamEntry> {
         let best = self.best_for(track, &[])?;
         let stays = |entry: &UpstreamEntry| {
@@ -109,7 +110,7 @@ impl Upstreams {
         }
     }
 
-    /// Takes out the requests that nobody wants any more.
+    /// Removes the requests that nobody wants any more.
     pub(crate) fn withdraw(&mut self) -> Vec<TrackProducer> {
         let mut unwanted = Vec::new();
         for entry in self.by_id.values_mut() {

@@ -1,4 +1,4 @@
-//! What a peer is told of the broadcasts of an origin.
+//! What is announced to a peer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::table::{AnnounceQuota, RouteChange, TableReader};
 use crate::{Cost, Hop, Hops, Instant, Path};
 
-/// What one ANNOUNCE request of a peer is answered with.
+/// Reads the answer to one ANNOUNCE request of a peer.
 ///
-/// The peer is told at first how many broadcasts there are, and waits for that many. They are read when they
-/// can go out, and by then some may be gone. Then something else takes their place that no peer can use: a
-/// broadcast whose chain has no room for the peer that would have to be in it, and which ends at once.
+/// The peer is first told how many broadcasts there are, and waits for that many. They are read
+/// when they can be sent, and some may be gone by then. In their place it announces a broadcast
+/// that no peer can use, because its chain of hops has no room for one more, and that ends at once.
 pub(crate) struct AnnounceReader {
     shared: Arc<OriginShared>,
     reader: TableReader,
-    /// How many active ones the peer still waits for.
+    /// How many active announcements the peer still waits for.
     promised: u64,
-    /// Names that were looked at for those that take the place of others, and for their ends.
+    /// How many names were tried for such placeholders, and for their ends.
     stand_ins: (u64, u64),
 }
 
@@ -31,16 +31,17 @@ impl AnnounceReader {
         Self { shared, reader, promised: 0, stand_ins: (0, 0) }
     }
 
-    /// How many broadcasts there are, at most `most`: from now on that many are promised. `None`: it is to be
-    /// asked again, and others may have the lock by then.
+    /// Counts the broadcasts, up to `most`, and promises that many announcements. `None` means to
+    /// call again, so that other threads can take the lock in between.
     pub(crate) fn promise(&mut self, most: usize) -> Option<u64> {
         let now = self.shared.cache.now();
         self.promised = self.reader.count(&mut lock(&self.shared.state).table, now, most)?;
         Some(self.promised)
     }
 
-    /// First as many active ones as were promised, then what changed, coalesced. Active for one that is
-    /// active: its hops or cost changed. Without `quota` there are no others than those that the peer knows.
+    /// The next announcement: first as many active ones as were promised, then coalesced changes.
+    /// An active announcement for an active path is a change of its hops or cost. When the `quota`
+    /// is used up, only announced broadcasts change.
     pub(crate) fn poll_next(
         &mut self,
         waker: Option<&Waker>,
@@ -54,7 +55,7 @@ impl AnnounceReader {
         let next = ready!(shared.read(reader, waker, |reader, state| {
             match reader.next(&mut state.table, now, quota) {
                 Some((suffix, change)) => Some(Some(announcement(suffix, change))),
-                // All was read, and some of it was gone.
+                // All was read, and some broadcasts were gone.
                 None => (*promised > 0 && reader.is_caught_up()).then_some(None),
             }
         }));
@@ -68,7 +69,7 @@ impl AnnounceReader {
         }
     }
 
-    /// One in the place of one that is gone, or its end.
+    /// A placeholder for a broadcast that is gone, or the end of one.
     fn stand_in(&mut self) -> Option<Announcement> {
         let is_missing = self.promised > 0 && self.reader.is_caught_up();
         loop {
@@ -97,17 +98,17 @@ impl AnnounceReader {
         }
     }
 
-    /// When to ask again, although nobody wakes: a change is held until then.
+    /// When to read again even if no waker is woken: a change is held until then.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.reader.deadline()
     }
 
-    /// How many broadcasts the peer was told of that it does not know to be gone.
+    /// Counts the broadcasts that were announced to the peer and not ended.
     pub(crate) fn announced(&self) -> usize {
         self.reader.announced()
     }
 
-    /// Whether there was no room for something.
+    /// Whether a broadcast was left out because the quota was used up.
     pub(crate) fn is_over_quota(&self) -> bool {
         self.reader.is_over_quota()
     }

@@ -14,68 +14,68 @@ use crate::model::routing::registration::RegistrationGuard;
 use crate::model::routing::table::RoutingTable;
 use crate::{Error, Instant, Limits, Path};
 
-/// Why one more broadcast can't be asked for.
+/// The error past the limit of requests.
 pub(crate) const TOO_MANY: Error = Error::Limit("requests for broadcasts");
 
-/// Who asks: a session, on behalf of its peer, or the application.
+/// The session that requests on behalf of its peer; `None` for the application.
 pub(crate) type Requester = Option<SessionId>;
 
-/// What is asked for that is not announced, who answers, and what was answered.
+/// Requests for broadcasts that are not announced, their handlers, and the answers.
 #[derive(Default)]
 pub(crate) struct BroadcastRequests {
-    /// By id of their way in the table.
+    /// By the id of their route in the table.
     handlers: BTreeMap<u64, RequestHandler>,
-    /// The handlers of each prefix; the newest is asked.
+    /// The handlers of each prefix. The newest one is asked.
     prefixes: BTreeMap<Path, BTreeSet<u64>>,
     pub(super) pending: BTreeMap<Path, PendingRequest>,
-    /// All that is pending, by when it is given up.
+    /// All pending requests, by deadline.
     due: BTreeSet<(Instant, Path)>,
-    /// The deadline that the cache knows of.
+    /// The deadline that is scheduled in the cache.
     pub(crate) scheduled: Option<Instant>,
-    /// Broadcasts that are found without being announced, by the session that brings them.
+    /// Broadcasts that can be found without being announced, by the session that delivers them.
     pub(super) served: BTreeMap<(Path, Requester), ServedBroadcast>,
     shares: BTreeMap<Requester, RequesterShare>,
     /// The sessions that can be asked.
     pub(crate) peers: BTreeMap<SessionId, PeerQueue>,
     last: u64,
-    /// Who is to be woken after the unlock.
+    /// Waiters to wake after the lock is released.
     pub(crate) wakes: DeferredWakes,
-    /// What is to be dropped after it.
+    /// Values to drop after the lock is released.
     pub(crate) deferred: Vec<BroadcastConsumer>,
 }
 
-/// How many requests of one who asks are not answered, and how many of the answers are still there.
+/// Counts the unanswered requests of one requester, and its answers that still exist.
 #[derive(Clone, Copy, Default)]
 struct RequesterShare {
     asked: usize,
     answered: usize,
 }
 
-/// Who answers for a prefix.
+/// The handler for a prefix.
 pub(crate) struct RequestHandler {
     pub(crate) handles: usize,
-    /// What was not handed out yet, the oldest first.
+    /// Requests that were not handed out yet, oldest first.
     queue: BTreeMap<u64, Path>,
-    /// All that it is asked for and did not answer.
+    /// All requests that it has not answered.
     asked: BTreeSet<Path>,
     pub(crate) waiters: Wakers,
 }
 
-/// A broadcast that was asked for and is not there.
+/// A requested broadcast that is not there yet.
 pub(crate) struct PendingRequest {
-    /// Of the request that can answer.
+    /// Identifies the request that can answer.
     number: u64,
-    /// Who asked first.
+    /// The first requester.
     requester: Requester,
     /// `None` if it is gone.
     pub(super) handler: Option<u64>,
     requesters: usize,
-    /// Whether there is a `BroadcastRequest`, which stays until it is answered.
+    /// Whether a `BroadcastRequest` was handed out. The request then stays until that is answered.
     pub(super) is_out: bool,
     due: Instant,
     answer: RequestAnswer,
     pub(super) waiters: Wakers,
-    /// Who waits for the last asker to go.
+    /// Handlers that wait for the last requester to go.
     pub(crate) unused: Wakers,
 }
 
@@ -83,45 +83,47 @@ pub(super) type RequestAnswer = Arc<OnceLock<Result<BroadcastConsumer>>>;
 
 pub(crate) struct ServedBroadcast {
     id: u64,
-    /// The announcement under which it was asked for, if there was one: under another one it is another.
+    /// The announcement under which it was requested, or 0. Under another announcement it is
+    /// another broadcast.
     pub(super) under: u64,
     requester: Requester,
-    /// Who only knows of it.
+    /// A consumer that does not keep the broadcast.
     pub(super) broadcast: BroadcastConsumer,
-    /// What keeps it here; `None`: the broadcast itself, until it ends.
+    /// Keeps the broadcast here. `None`: it stays until it ends.
     keep_alive: Option<Weak<RegistrationGuard>>,
 }
 
 impl ServedBroadcast {
-    /// Whether it is still there.
+    /// Whether it still exists.
     fn is_live(&self) -> bool {
         let stays = self.keep_alive.as_ref().is_none_or(|keep_alive| keep_alive.strong_count() > 0);
         stays && !self.broadcast.is_closed()
     }
 
-    /// The broadcast, if it is still there; else what may be to be dropped after the unlock.
+    /// The broadcast, if it still exists. Otherwise a value to drop after the lock is released.
     fn live(&self) -> Result<BroadcastConsumer, Option<BroadcastConsumer>> {
         let keep_alive = match &self.keep_alive {
             Some(keep_alive) => Some(keep_alive.upgrade().ok_or(None)? as KeepAlive),
             None => None,
         };
-        // Counted first: from then on it does not end for want of readers.
+        // It counts as a reader from here on, so that the broadcast does not end for lack of
+        // readers.
         let found = self.broadcast.clone().with_keep_alive(keep_alive);
         if found.is_closed() { Err(Some(found)) } else { Ok(found) }
     }
 }
 
-/// The paths below `path`, but for itself.
+/// The range of the paths below `path`, without `path` itself.
 fn below(path: &Path) -> (String, String) {
     match path.is_root() {
         true => (String::new(), char::MAX.to_string()),
-        // The character behind the slash.
+        // The character after the slash.
         false => (format!("{path}/"), format!("{path}0")),
     }
 }
 
 impl BroadcastRequests {
-    /// Who is to be woken and what is to be dropped after the unlock.
+    /// Takes the waiters to wake and the values to drop after the lock is released.
     pub(crate) fn take_deferred(&mut self) -> (DeferredWakes, Vec<BroadcastConsumer>) {
         (std::mem::take(&mut self.wakes), std::mem::take(&mut self.deferred))
     }
@@ -138,7 +140,7 @@ impl BroadcastRequests {
         self.handlers.get_mut(&id)
     }
 
-    /// Nobody answers there any more: what it did not hand out goes to the next one.
+    /// Removes a handler. Requests that it was not handed go to the next one.
     pub(crate) fn close_handler(&mut self, prefix: &Path, id: u64) -> impl Sized + use<> {
         if let Some(ids) = self.prefixes.get_mut(prefix) {
             ids.remove(&id);
@@ -151,7 +153,7 @@ impl BroadcastRequests {
             let Some(pending) = self.pending.get_mut(&path) else { continue };
             pending.handler = None;
             if pending.is_out {
-                // It can be answered still; who asked may find another way.
+                // It can still be answered, but its requesters may find another handler.
                 pending.waiters.take(&mut self.wakes);
             } else {
                 self.reassign(&path);
@@ -160,20 +162,20 @@ impl BroadcastRequests {
         Some(handler.waiters)
     }
 
-    /// The next path that a handler is asked for, and the number of the request.
+    /// Hands out the next request of a handler: its path and number.
     pub(crate) fn hand_out(&mut self, handler: u64) -> Option<(Path, u64)> {
         let (number, path) = self.handlers.get_mut(&handler)?.queue.pop_first()?;
         self.pending.get_mut(&path)?.is_out = true;
         Some((path, number))
     }
 
-    /// The handler of this process that is to be asked for `path`.
+    /// The handler of this process with the longest prefix of `path`.
     fn nearest(&self, path: &Path) -> Option<u64> {
         path.covering().find_map(|prefix| self.prefixes.get(prefix)?.last().copied())
     }
 
-    /// Something changed at `path`: who asked for a broadcast there, or below if that is in reach, may be
-    /// better served now.
+    /// Something changed at `path`. Requests there, or below if `reach` covers that, may have a
+    /// better handler now.
     pub(crate) fn recheck(&mut self, path: &Path, reach: Reach) {
         if let Some(pending) = self.pending.get_mut(path) {
             pending.waiters.take(&mut self.wakes);
@@ -181,7 +183,7 @@ impl BroadcastRequests {
         if reach == Reach::Exact {
             return;
         }
-        // What is asked of a handler with a longer prefix stays there.
+        // Requests at a handler with a longer prefix stay there.
         let (from, to) = below(path);
         let mut concerned = BTreeSet::new();
         for id in path.covering().filter_map(|prefix| self.prefixes.get(prefix)).flatten() {
@@ -193,7 +195,8 @@ impl BroadcastRequests {
         concerned.iter().for_each(|path| self.reassign(path));
     }
 
-    /// Asks the nearest handler, if that is another one than before, and lets those who asked look again.
+    /// Moves a request to the handler with the longest prefix, and wakes its requesters to check
+    /// again.
     fn reassign(&mut self, path: &Path) {
         let nearest = self.nearest(path);
         let Some(pending) = self.pending.get_mut(path) else { return };
@@ -218,15 +221,15 @@ impl BroadcastRequests {
         }
     }
 
-    // ---- what is asked for -------------------------------------------------------------------
+    // ---- pending requests --------------------------------------------------------------------
 
-    /// The request of this number for a path, if anybody still wants it.
+    /// The request with this number for a path, if it still has a requester.
     pub(crate) fn wanted(&mut self, path: &Path, number: u64) -> Option<&mut PendingRequest> {
         let pending = self.pending.get_mut(path);
         pending.filter(|pending| pending.number == number && pending.requesters > 0)
     }
 
-    /// Whether the request of this number can still answer for a path, or nobody else is asked for it.
+    /// Whether the request with this number can still answer for a path, or no other request can.
     pub(crate) fn may_answer(&self, path: &Path, number: u64) -> bool {
         match self.pending.get(path) {
             Some(pending) => pending.number == number,
@@ -234,7 +237,7 @@ impl BroadcastRequests {
         }
     }
 
-    /// Asks a handler, or joins those who did.
+    /// Requests a broadcast from a handler, or joins the pending request.
     pub(super) fn ask(
         &mut self,
         path: &Path,
@@ -277,7 +280,7 @@ impl BroadcastRequests {
         Ok(answer)
     }
 
-    /// Whether one more broadcast may be asked for.
+    /// Checks that the requester may request one more broadcast.
     pub(super) fn admit(&self, requester: Requester, limits: &Limits) -> Result<()> {
         let share = self.shares.get(&requester).copied().unwrap_or_default();
         if share.asked >= limits.broadcast_requests {
@@ -304,7 +307,7 @@ impl BroadcastRequests {
         }
     }
 
-    /// Forgets a request.
+    /// Removes a request.
     fn close(&mut self, path: &Path) -> Option<PendingRequest> {
         let mut pending = self.pending.remove(path)?;
         pending.waiters.take(&mut self.wakes);
@@ -318,8 +321,8 @@ impl BroadcastRequests {
         Some(pending)
     }
 
-    /// Tells those who asked, if the request of this number is still the one that can. What comes back is to
-    /// be dropped after the unlock.
+    /// Answers the request with this number, if it is still the current one. Drop the returned
+    /// value after releasing the lock.
     pub(crate) fn answer(
         &mut self,
         path: &Path,
@@ -334,12 +337,12 @@ impl BroadcastRequests {
         (pending, unused)
     }
 
-    /// Who asked for the path first.
+    /// The first requester of a path.
     pub(crate) fn requester(&self, path: &Path) -> Requester {
         self.pending.get(path)?.requester
     }
 
-    /// One who asked waits no longer.
+    /// Cancels one requester's part in a request.
     pub(super) fn leave(
         &mut self,
         path: &Path,
@@ -362,12 +365,13 @@ impl BroadcastRequests {
         Some((waker, self.close(path)))
     }
 
-    /// When the first of those who ask have waited long enough.
+    /// The first deadline.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Gives up what was asked for too long ago. What comes back is to be dropped after the unlock.
+    /// Refuses requests whose deadline has passed. Drop the returned values after releasing the
+    /// lock.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<PendingRequest> {
         let mut late = Vec::new();
         while let Some((_, path)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
@@ -378,7 +382,7 @@ impl BroadcastRequests {
         late
     }
 
-    /// What was to be given up at `before` is so at `now`.
+    /// Moves the requests with the deadline `before` to `now`.
     pub(super) fn postpone(&mut self, before: Instant, now: Instant) {
         let Self { due, pending, .. } = self;
         let from = (before, Path::root());
@@ -392,9 +396,10 @@ impl BroadcastRequests {
         }
     }
 
-    // ---- what was answered -------------------------------------------------------------------
+    // ---- answers -----------------------------------------------------------------------------
 
-    /// From now on the broadcast is found. What was found before is to be dropped after the unlock.
+    /// Makes the broadcast available. Drop the returned one, which it replaces, after releasing the
+    /// lock.
     pub(crate) fn serve(
         &mut self,
         path: &Path,
@@ -412,7 +417,7 @@ impl BroadcastRequests {
         Some(displaced)
     }
 
-    /// What was entered with this id is over.
+    /// Removes the broadcast that was added with this id.
     pub(crate) fn forget(
         &mut self,
         path: &Path,
@@ -428,7 +433,7 @@ impl BroadcastRequests {
         Some(served)
     }
 
-    /// As [`find`](Self::find), if it was asked for without an announcement or under this one.
+    /// As [`find`](Self::find), if it was requested under this announcement or under none.
     pub(crate) fn find_under(
         &mut self,
         path: &Path,
@@ -448,7 +453,7 @@ impl BroadcastRequests {
         found.map_err(|dead| self.deferred.extend(dead)).ok()
     }
 
-    /// Who is to be asked for a broadcast that is not there.
+    /// The handler or peer to ask for a broadcast.
     pub(super) fn target_for(
         &self,
         table: &RoutingTable<BroadcastConsumer>,
@@ -468,10 +473,10 @@ impl BroadcastRequests {
     }
 }
 
-/// Who can be asked for a broadcast that is not there.
+/// A handler or peer that can be asked for a broadcast.
 pub(super) enum RequestTarget {
     Handler(u64),
-    /// And the announcement that says so.
+    /// With the id of the announcement that covers the path.
     Peer(SessionId, u64, Route),
 }
 
@@ -490,11 +495,11 @@ census! { BroadcastRequests {
     plain: last, wakes;
 } }
 
-/// What a session was asked for and did not take yet.
+/// Requests that a session has not taken yet.
 #[derive(Default)]
 pub(crate) struct PeerQueue {
     pub(super) asked: VecDeque<(Path, Upstream, Requester)>,
-    /// How many of them each wants who asked.
+    /// How many of them each requester made.
     pub(super) shares: BTreeMap<Requester, usize>,
     pub(super) waiters: Wakers,
 }

@@ -18,23 +18,23 @@ use crate::{Error, Hop, Path};
 /// A change of what is announced.
 #[derive(Clone, Debug)]
 pub struct Announce {
-    /// Relative to the root of the consumer that gave it.
+    /// Relative to the root of the consumer that returned it.
     pub path: Path,
     /// The broadcast; `None` if the one that was announced before is gone.
     pub broadcast: Option<BroadcastConsumer>,
 }
 
-/// Finds broadcasts, and hears of new ones. A clone goes on where the original is.
+/// Finds broadcasts and reads announcements. A clone continues from the position of the original.
 pub struct OriginConsumer {
     shared: Arc<OriginShared>,
     reader: TableReader,
     watch: PathWatch,
-    /// The broadcast that it asked for and that is not there yet.
+    /// The broadcast that it requested and that is not there yet.
     pending: Option<PendingBroadcast>,
 }
 
 impl OriginConsumer {
-    /// Who the origin is in announcements.
+    /// The hop that identifies the origin in announcements.
     pub fn hop(&self) -> Hop {
         self.shared.hop
     }
@@ -45,11 +45,12 @@ impl OriginConsumer {
     }
 
     wait! {
-        /// The next change: first all that is there, then what comes and goes.
+        /// The next change: first everything that is announced, then what comes and goes. `None`
+        /// when every [`OriginProducer`] is gone and everything was read.
         ///
-        /// `None`: every [`OriginProducer`] is gone and everything was told. What happens between two
-        /// calls is coalesced: a broadcast that came and went is not mentioned, one that was replaced
-        /// is gone and then announced. That the same content comes by another route is no change.
+        /// Changes between two calls are coalesced. A broadcast that came and went is left out. One
+        /// that was replaced is gone and then announced. Another route to the same content is no
+        /// change.
         next_announced => poll_announced, announced, try_announced() -> Option<Announce>
     }
 
@@ -71,14 +72,14 @@ impl OriginConsumer {
         })
     }
 
-    /// The broadcast that is announced under `path` now.
+    /// The broadcast that is announced under `path` at the moment.
     pub fn get_broadcast(&self, path: impl Into<Path>) -> Option<BroadcastConsumer> {
         self.best(&path.into(), Horizon::default())
     }
 
     wait! {
         /// The broadcast under exactly `path`, as soon as it is announced. `None` if that can't
-        /// happen: the path is not allowed, or every [`OriginProducer`] is gone.
+        /// happen, because the path is not allowed or every [`OriginProducer`] is gone.
         next_broadcast => poll_announced_broadcast, announced_broadcast, try_announced_broadcast(
             path: &str
         ) -> Option<BroadcastConsumer>
@@ -98,47 +99,47 @@ impl OriginConsumer {
         })
     }
 
-    /// Another consumer of the same, to which everything is new.
+    /// Creates another consumer that reads all announcements from the start.
     pub fn consume(&self) -> Self {
         Self::new(self.shared.clone(), self.reader.scope().clone())
     }
 
-    /// A consumer of what is below one of `prefixes` only, relative to [`root`](Self::root), to which
-    /// everything is new. `None` if nothing is left.
+    /// A consumer of paths below one of `prefixes` only, relative to [`root`](Self::root), which
+    /// reads all announcements from the start. `None` if nothing is left.
     pub fn scope(&self, prefixes: &[Path]) -> Option<Self> {
         let scope = self.reader.scope().narrowed(prefixes)?;
         Some(Self::new(self.shared.clone(), scope))
     }
 
-    /// A consumer of what is below `prefix`, by paths relative to it, to which everything is new.
-    /// `None` if nothing there is allowed.
+    /// A consumer whose paths are relative to `prefix`, and which reads all announcements from the
+    /// start. `None` if nothing there is allowed.
     pub fn with_root(&self, prefix: impl Into<Path>) -> Option<Self> {
         let scope = self.reader.scope().rooted(&prefix.into())?;
         Some(Self::new(self.shared.clone(), scope))
     }
 
-    /// What is taken from every path.
+    /// The path that is removed from every path.
     pub fn root(&self) -> &Path {
         self.reader.scope().root()
     }
 
-    /// The prefixes, relative to [`root`](Self::root), below which it sees.
+    /// The prefixes that it sees, relative to [`root`](Self::root).
     pub fn allowed(&self) -> impl Iterator<Item = &Path> {
         self.reader.scope().allowed()
     }
 
-    /// Converts to the time of the origin.
+    /// Converts instants to the time of the origin.
     pub fn clock(&self) -> Clock {
         self.shared.clock.clone()
     }
 
-    /// Where the tracks of the origin are kept.
+    /// The cache of the tracks of the origin.
     pub(crate) fn cache(&self) -> &Arc<Cache> {
         &self.shared.cache
     }
 
-    /// What a peer with this horizon is to be told of what is below `prefix`, as far as it can be told.
-    /// Nothing if nothing there is allowed.
+    /// Reads the announcements below `prefix` for a peer with this horizon. It reads nothing if
+    /// nothing there is allowed.
     pub(crate) fn reader(
         &self,
         prefix: &Path,
@@ -149,9 +150,11 @@ impl OriginConsumer {
         AnnounceReader::new(self.shared.clone(), TableReader::new(scope, horizon, filter))
     }
 
-    /// What the same peer's SUBSCRIBE is served from.
+    /// Finds the broadcast for a SUBSCRIBE of the same peer.
     ///
-    /// Errors: as [`request_broadcast`](Self::request_broadcast), at once.
+    /// # Errors
+    ///
+    /// As [`request_broadcast`](Self::request_broadcast), at once.
     pub(crate) fn route(&self, path: &Path, horizon: Horizon) -> Result<RoutedBroadcast> {
         let path = self.reader.scope().absolute(path).ok_or(Error::Unroutable)?;
         self.shared.request(path, horizon)
@@ -187,20 +190,23 @@ impl fmt::Debug for OriginConsumer {
 
 impl OriginConsumer {
     wait! {
-        /// The broadcast at `path`: one that is announced, or else one that somebody answers for without
-        /// announcing it, an [`OriginDynamic`](super::OriginDynamic) here or a peer that announced a prefix
-        /// of it (moq-lite 06 and later, moq-transport). The longest prefix is asked. Whether a peer has it
-        /// is known when a track is asked for.
+        /// The broadcast at `path`. If it is not announced, it is requested from an
+        /// [`OriginDynamic`](super::OriginDynamic) of this process or from a peer that announced a
+        /// prefix of the path (moq-lite 06 and later, moq-transport). The longest prefix decides.
+        /// Whether a peer has the broadcast shows when a track is subscribed.
         ///
-        /// The request stands until it is answered, another path is asked for, or this handle is dropped. When
-        /// somebody better appears meanwhile, who announces it or answers for a longer prefix, that one is
-        /// asked instead.
+        /// The request is pending until it is answered, until another path is requested, or until
+        /// this handle is dropped. If meanwhile the broadcast is announced, or a handler for a
+        /// longer prefix appears, that one is used instead.
         ///
-        /// Errors: [`Error::Unroutable`], at once, if nobody answers for it; that of who was asked;
-        /// [`Error::Timeout`] if nobody answered within [`Limits::answer_time`](crate::Limits::answer_time);
-        /// [`Error::Limit`] past [`Limits::broadcast_requests`](crate::Limits::broadcast_requests) or
-        /// [`Limits::path_bytes`](crate::Limits::path_bytes);
-        /// [`Error::Unauthorized`] outside of what this handle sees.
+        /// # Errors
+        ///
+        /// [`Error::Unroutable`], at once, if nobody answers for the path; the error of the handler
+        /// or peer that was asked; [`Error::Timeout`] past
+        /// [`Limits::answer_time`](crate::Limits::answer_time); [`Error::Limit`] past
+        /// [`Limits::broadcast_requests`](crate::Limits::broadcast_requests) or
+        /// [`Limits::path_bytes`](crate::Limits::path_bytes); [`Error::Unauthorized`] for a path
+        /// that this handle does not see. Other requests are not affected.
         next_requested => poll_request_broadcast, request_broadcast, try_request_broadcast(
             path: &str
         ) -> Result<BroadcastConsumer>

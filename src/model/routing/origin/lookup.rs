@@ -1,4 +1,4 @@
-//! Looking a broadcast up, and requesting it where it is not announced.
+//! Finding a broadcast, and requesting one that is not announced.
 
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
@@ -15,25 +15,25 @@ use crate::model::routing::broadcast::BroadcastProducer;
 use crate::model::routing::registration::{Registration, RegistrationKind};
 use crate::{Error, Instant, Path};
 
-/// What there is of a broadcast, and what is to be dropped after the unlock.
+/// Where the broadcast is, and a value to drop after the lock is released.
 type Lookup = (Result<Located>, Option<ServedBroadcast>);
 
-/// Where a broadcast is to be had.
+/// Where a broadcast is.
 enum Located {
     Ready(BroadcastConsumer),
     Handler(u64),
 }
 
 impl OriginShared {
-    /// The broadcast at the whole path `path`, or who was asked for it: an announced one first, then one
-    /// that was accepted, then whoever answers for the longest prefix.
+    /// Finds the broadcast at the whole path `path`, or requests it. An announced broadcast comes
+    /// first, then one that was accepted before, then the handler or peer with the longest prefix.
     pub(crate) fn request(
         self: &Arc<Self>,
         path: Path,
         horizon: Horizon,
     ) -> Result<RoutedBroadcast> {
         let requester = horizon.session;
-        // The second one is dropped after the unlock.
+        // The second value is dropped after the lock is released.
         let (found, _displaced) = self.change_requests(|state| {
             let (there, displaced) = self.locate(state, &path, horizon);
             let pending = there.and_then(|there| {
@@ -72,7 +72,7 @@ impl OriginShared {
             None => (Err(Error::Unroutable), None),
             Some(RequestTarget::Handler(handler)) => (Ok(Located::Handler(handler)), None),
             Some(RequestTarget::Peer(peer, under, route)) => {
-                // By another route it may lead back to who asks.
+                // By another route it may lead back to the requester.
                 let known = requests.served.get(&(path.clone(), Some(peer)));
                 let known = known.filter(|served| served.under == under);
                 if known.is_some_and(|served| served.broadcast.route() == route) {
@@ -88,12 +88,12 @@ impl OriginShared {
         }
     }
 
-    /// The time, for a deadline.
+    /// The current time, for a deadline.
     fn stamp(self: &Arc<Self>) -> Instant {
         self.cache.stamp(&self.epoch, || Arc::downgrade(self) as Weak<dyn CacheMember>)
     }
 
-    /// Lets the cache know of the next deadline.
+    /// Schedules the next deadline in the cache.
     pub(crate) fn schedule(self: &Arc<Self>, state: &mut OriginState) {
         let requests = &mut state.requests;
         let next = requests.next_due();
@@ -103,21 +103,22 @@ impl OriginShared {
         }
         let new = next.map(|at| (at, Arc::downgrade(self) as Weak<dyn CacheMember>));
         if self.cache.schedule(self.member, old, new) {
-            // It may not have been told the time for long, nor of this deadline.
+            // That session may not have updated the time for long, and does not know of this
+            // deadline.
             requests.wakes.push(self.cache.timekeeper());
         }
     }
 }
 
-/// What there is of a broadcast that is asked for.
+/// A broadcast that was looked up.
 pub(crate) enum RoutedBroadcast {
-    /// All of it.
+    /// It exists.
     Ready(BroadcastConsumer),
-    /// A request that somebody is to answer.
+    /// It was requested, and the answer is pending.
     Pending(PendingBroadcast),
 }
 
-/// Waits for the answer to a request. Dropped it takes its part in the request back.
+/// Waits for the answer to a request. If it is dropped, its part in the request is cancelled.
 pub(crate) struct PendingBroadcast {
     shared: Arc<OriginShared>,
     pub(super) path: Path,
@@ -127,11 +128,11 @@ pub(crate) struct PendingBroadcast {
 }
 
 impl PendingBroadcast {
-    /// The answer, or what there is to be had of somebody better by now.
+    /// The answer, or a better broadcast that appeared meanwhile.
     pub(crate) fn poll(&mut self, waker: Option<&Waker>) -> Poll<Result<BroadcastConsumer>> {
         let Self { shared, path, horizon, answer, slot } = self;
         let waker = waker.cloned();
-        // Both are dropped after the unlock.
+        // Both are dropped after the lock is released.
         let (result, _displaced, _unused) = shared.change_requests(|state| {
             if let Some(answer) = answer.get() {
                 return (Poll::Ready(answer.clone()), None, None);
@@ -161,8 +162,9 @@ impl Drop for PendingBroadcast {
 }
 
 impl OriginShared {
-    /// A broadcast that a session brings, if its peer has it, which is known when a track is asked for;
-    /// `under` is the announcement that says so, or 0. The second one is to be dropped after the unlock.
+    /// Creates a broadcast that a session may have. Whether its peer has it shows when a track is
+    /// subscribed. `under` is the id of the announcement that covers the path, or 0. The second
+    /// value must be dropped after the lock is released.
     pub(crate) fn ask_peer(
         self: &Arc<Self>,
         state: &mut OriginState,

@@ -1,4 +1,4 @@
-//! Origins: broadcasts by path, published and consumed by sessions and applications.
+//! Origins: broadcasts by path, which sessions and applications publish and consume.
 
 mod announce_reader;
 mod broadcast_requests;

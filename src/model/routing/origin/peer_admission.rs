@@ -1,4 +1,4 @@
-//! Broadcasts that are asked of the peer of one session, whether it announced them or not.
+//! Requests for broadcasts of one session's peer, whether it announced them or not.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -15,7 +15,7 @@ use crate::model::routing::scope::Scope;
 use crate::model::routing::table::RouteEntry;
 use crate::{Error, Path};
 
-/// The peer of one session, to be asked for broadcasts that it need not have announced.
+/// Requests broadcasts from the peer of one session. The peer need not have announced them.
 #[derive(Clone)]
 pub(crate) struct PeerRequester {
     origin: Weak<OriginShared>,
@@ -24,7 +24,9 @@ pub(crate) struct PeerRequester {
 }
 
 impl PeerRequester {
-    /// Errors: [`Error::Unauthorized`], [`Error::SessionClosed`], [`Error::Limit`].
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`], [`Error::SessionClosed`], [`Error::Limit`].
     pub(crate) fn request(&self, path: &Path) -> Result<BroadcastConsumer> {
         let origin = self.origin.upgrade().ok_or(Error::SessionClosed)?;
         origin.cache.limits().check_path(path)?;
@@ -54,8 +56,8 @@ impl fmt::Debug for PeerRequester {
     }
 }
 
-/// Where a session is asked for broadcasts that its peer did not announce. Dropped, it can't be asked any
-/// more.
+/// Admits requests for broadcasts that the session's peer did not announce. Once it is dropped,
+/// there can be no more requests.
 pub(crate) struct PeerAdmission {
     name: PeerRequester,
     slot: WaitSlot,
@@ -81,7 +83,8 @@ impl PeerAdmission {
         &self.name
     }
 
-    /// The next broadcast that the peer is to be asked for, by its path there.
+    /// The next broadcast that is requested from the peer, with its path relative to the peer's
+    /// root.
     pub(crate) fn poll_requested(&mut self, waker: &Waker) -> Poll<(Path, Upstream)> {
         let PeerRequester { origin, scope, session } = &self.name;
         let Some(origin) = origin.upgrade() else { return Poll::Pending };

@@ -18,20 +18,21 @@ use crate::model::routing::scope::Scope;
 use crate::model::routing::table::RouteEntry;
 use crate::{Cost, Error, Hop, Instant, Limits, Path};
 
-/// A collection of broadcasts, each under a path: what sessions publish from and consume into.
+/// A collection of broadcasts, each under a path. Sessions publish from it and consume into it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Origin {
-    /// Who this is in the hops of announcements. It should be random, below 2^53, the same for
-    /// all sessions of the origin, and another one when the process starts again: what has the same
-    /// first hop is taken for the same content. Default: [`Hop::UNKNOWN`], by which no loop can be seen.
+    /// Identifies this origin in the hops of announcements. It should be random, below 2^53, the
+    /// same for all sessions of the origin, and different after a restart of the process, because
+    /// the same first hop means the same content. Default: [`Hop::UNKNOWN`], with which loops can't
+    /// be detected.
     pub hop: Hop,
-    /// Bounds for all that is cached here.
+    /// The limits of the cache and of the requests of this origin.
     pub limits: Limits,
 }
 
 impl Origin {
-    /// An origin that is called `hop`, with the default limits.
+    /// Describes an origin that identifies itself as `hop`, with the default limits.
     pub fn new(hop: Hop) -> Self {
         Self { hop, limits: Limits::default() }
     }
@@ -42,7 +43,7 @@ impl Origin {
         self
     }
 
-    /// Makes its first producer, with a cache and a clock of its own.
+    /// Creates the origin, with a cache and a clock of its own.
     pub fn produce(self) -> OriginProducer {
         let state = OriginState { producers: 1, ..OriginState::default() };
         let cache = Cache::new(self.limits);
@@ -58,11 +59,12 @@ impl Origin {
     }
 }
 
-/// The ways to what `route` brings too, the newest broadcast first: same first hop, and everybody on the way
-/// says who it is. None of the broadcast that the way `over` led to and of older ones: who tells of the new
-/// route says that it is another. Nor of one that its publisher brings itself by another session, if the
-/// publisher dialed again: it would not do that for one thing, so it was started again. Only if one of
-/// both says that the old session is about to end (GOAWAY) it is known to live.
+/// The routes with the same content as `route`, those of the newest broadcast first. The content is
+/// the same if the first hop is, and all hops identify themselves. There are two exceptions. If a
+/// peer ended the broadcast of the route `over` before it announced `route`, that broadcast and
+/// older ones are something else. If a publisher dialed again, it was restarted, and what it
+/// announced itself through another session is something else, unless either side sent GOAWAY on
+/// that session, which shows that the publisher is alive.
 fn same_content<'a, B>(
     routes: &'a [RouteEntry<B>],
     route: &Route,
@@ -89,31 +91,37 @@ pub struct OriginProducer {
 }
 
 impl OriginProducer {
-    /// Who this is in the hops of announcements.
+    /// The hop that identifies the origin in announcements.
     pub fn hop(&self) -> Hop {
         self.shared.hop
     }
 
-    /// Makes a broadcast and announces it at once. It is unannounced when it is finished or aborted,
-    /// or when its last producer is dropped.
+    /// Creates a broadcast and announces it at once. The announcement ends when the broadcast ends.
     ///
-    /// `path` is relative to [`root`](Self::root). Outside of [`allowed`](Self::allowed):
-    /// [`Error::Unauthorized`]; [`Error::Limit`] past [`Limits::path_bytes`]. If the path is taken, this one is
-    /// shown from now on, here and to peers, who hear of an end and a beginning; the other stands by until this
-    /// one ends. Of broadcasts of peers the newest is shown too, unless somebody on the way to it does not say
-    /// who it is.
+    /// `path` is relative to [`root`](Self::root). If the path is taken, the new broadcast replaces
+    /// the old one, here and for peers, which see an end and a beginning. The old one comes back if
+    /// it outlives the new one. The same holds for broadcasts of peers, unless a hop of their route
+    /// does not identify itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`] outside of [`allowed`](Self::allowed); [`Error::Limit`] past
+    /// [`Limits::path_bytes`]. Nothing is announced then.
     pub fn create_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastProducer> {
         let broadcast = self.unannounced(path.into(), Route::default())?;
         self.register(broadcast.path().clone(), &broadcast.consume())?;
         Ok(broadcast)
     }
 
-    /// Announces a broadcast from elsewhere under `path` too, until it ends. Again under the same path
-    /// does nothing.
+    /// Announces an existing broadcast under `path` too, until it ends. It does nothing if the
+    /// broadcast is announced under that path already.
     ///
-    /// Errors: [`Error::Unauthorized`] and [`Error::Limit`] as for
-    /// [`create_broadcast`](Self::create_broadcast); [`Error::Unroutable`] if it came through this very origin by way of a peer; why it ended if it
-    /// did, [`Error::Closed`] for a clean end.
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`] and [`Error::Limit`] as for
+    /// [`create_broadcast`](Self::create_broadcast); [`Error::Unroutable`] if the broadcast passed
+    /// through this origin before; [`Error::Closed`] if it ended cleanly, or the reason for another
+    /// end. Nothing is announced then.
     pub fn publish_broadcast(
         &self,
         path: impl Into<Path>,
@@ -123,15 +131,15 @@ impl OriginProducer {
         self.register(path, broadcast)
     }
 
-    /// Announces a broadcast that a peer has. If it is there already, with the same content, this is
-    /// another way to it; otherwise it is one of its own. Who hears of it may subscribe at once, from
-    /// another thread, so there is somebody who is asked before it is announced.
+    /// Announces a broadcast of a peer. If a broadcast with the same content exists, this adds a
+    /// route to it. Otherwise it is a new broadcast. Another thread may subscribe at once, so the
+    /// upstream is there before the announcement.
     pub(crate) fn announce_remote(&self, path: Path, route: Route) -> Result<Upstream> {
         self.announce(path, route, None)
     }
 
-    /// As [`announce_remote`](Self::announce_remote), of a peer that says in the same breath that what it
-    /// had is over: this is not that.
+    /// As [`announce_remote`](Self::announce_remote), for a peer that ended the broadcast of `over`
+    /// immediately before, so that this is another one.
     pub(crate) fn announce_anew(
         &self,
         path: Path,
@@ -171,7 +179,7 @@ impl OriginProducer {
         Ok(upstream)
     }
 
-    /// The whole path of what is called `path` here.
+    /// The whole path of `path`, which is relative to the root.
     pub(super) fn absolute(&self, path: &Path) -> Result<Path> {
         self.shared.cache.limits().check_path(path)?;
         self.scope.absolute(path).ok_or(Error::Unauthorized)
@@ -191,7 +199,7 @@ impl OriginProducer {
                 if route.hops.contains(self.shared.hop) {
                     return Err(Error::Unroutable);
                 }
-                // Elsewhere it is one broadcast, whatever is below it there.
+                // Elsewhere it is a single broadcast, even if it is a prefix there.
                 let route = Route { reach: Reach::Exact, ..route.clone() };
                 let id = state.table.insert(&path, route, broadcast.clone());
                 state.requests.recheck(&path, Reach::Exact);
@@ -201,28 +209,28 @@ impl OriginProducer {
         })
     }
 
-    /// A reader of what is announced, from the start.
+    /// Creates a consumer that reads all announcements from the start.
     pub fn consume(&self) -> OriginConsumer {
         OriginConsumer::new(self.shared.clone(), self.scope.clone())
     }
 
-    /// A producer for what is below one of `prefixes` only, relative to [`root`](Self::root).
-    /// `None` if nothing is left.
+    /// A producer for paths below one of `prefixes` only, relative to [`root`](Self::root). `None`
+    /// if nothing is left.
     pub fn scope(&self, prefixes: &[Path]) -> Option<Self> {
         self.scope.narrowed(prefixes).map(|scope| self.with_scope(scope))
     }
 
-    /// A producer whose paths are below `prefix`. `None` if nothing there is allowed.
+    /// A producer whose paths are relative to `prefix`. `None` if nothing there is allowed.
     pub fn with_root(&self, prefix: impl Into<Path>) -> Option<Self> {
         self.scope.rooted(&prefix.into()).map(|scope| self.with_scope(scope))
     }
 
-    /// What is put in front of every path.
+    /// The path that is put in front of every path.
     pub fn root(&self) -> &Path {
         self.scope.root()
     }
 
-    /// The prefixes, relative to [`root`](Self::root), below which it may publish.
+    /// The prefixes below which it may publish, relative to [`root`](Self::root).
     pub fn allowed(&self) -> impl Iterator<Item = &Path> {
         self.scope.allowed()
     }
@@ -232,25 +240,27 @@ impl OriginProducer {
         self.scope.absolute(path).is_some()
     }
 
-    /// Moves the origin's time forward, never back, drops what expired and gives up what was not answered
-    /// in time. For origins without a session: each session does the same.
+    /// Moves the time of the origin forward, never back, and gives up groups that expired and
+    /// requests that were not answered in time. It is for origins without a session: each session
+    /// does the same.
     pub fn advance(&self, now: Instant) {
-        // Who tells the time by hand told it before writing.
+        // A caller that sets the time itself sets it before it writes.
         self.shared.cache.confirm_now();
         self.shared.cache.advance(now);
     }
 
-    /// Bytes that all tracks of the origin keep now, with what it takes to keep them.
+    /// Bytes that all tracks of the origin hold in memory: payload and the memory needed to manage
+    /// it.
     pub fn cached_bytes(&self) -> u64 {
         self.shared.cache.used()
     }
 
-    /// Converts to the time of this origin.
+    /// Converts instants to the time of this origin.
     pub fn clock(&self) -> Clock {
         self.shared.clock.clone()
     }
 
-    /// Where the tracks of this origin are kept.
+    /// The cache of the tracks of this origin.
     pub(crate) fn cache(&self) -> &Arc<Cache> {
         &self.shared.cache
     }
@@ -286,7 +296,7 @@ impl fmt::Debug for OriginProducer {
 
 #[cfg(any(test, feature = "sim"))]
 impl OriginProducer {
-    /// What the origin remembers with all that is announced there, for tests.
+    /// What the origin remembers, including everything announced there, for tests.
     pub fn census(&self) -> crate::sim::Census {
         crate::sim::Census::of(&*self.shared)
     }

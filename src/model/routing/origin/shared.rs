@@ -1,4 +1,4 @@
-//! What all handles of an origin share.
+//! The state that all handles of an origin share.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +14,13 @@ use crate::model::routing::table::RoutingTable;
 use crate::model::routing::table::TableReader;
 use crate::{Hop, Instant, Path};
 
-/// What all handles of an origin share.
+/// The state that all handles of an origin share.
 pub(super) struct OriginShared {
     pub(super) hop: Hop,
     pub(super) cache: Arc<Cache>,
-    /// What the cache knows its deadlines by.
+    /// The id of its deadlines in the cache.
     pub(super) member: u64,
-    /// In which turn of the cache something was asked for last.
+    /// The epoch of the cache in which a broadcast was last requested.
     pub(super) epoch: AtomicU64,
     pub(super) clock: Clock,
     pub(super) state: Mutex<OriginState>,
@@ -36,13 +36,13 @@ impl Drop for OriginShared {
 #[derive(Default)]
 pub(super) struct OriginState {
     pub(super) table: RoutingTable<BroadcastConsumer>,
-    /// What is asked for that is not in the table.
+    /// Requests for broadcasts that are not in the table.
     pub(super) requests: BroadcastRequests,
     pub(super) producers: usize,
 }
 
 impl OriginShared {
-    /// Changes the state, then wakes those who wait for what changed.
+    /// Changes the state, and then wakes the waiters that the change concerns.
     pub(super) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut OriginState) -> T) -> T {
         let mut wakes = DeferredWakes::default();
         let result = self.change_requests(|state| {
@@ -54,7 +54,7 @@ impl OriginShared {
         result
     }
 
-    /// Changes what concerns requests, then wakes those whom it concerns.
+    /// Changes requests, and then wakes the waiters that the change concerns.
     pub(super) fn change_requests<T>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut OriginState) -> T,
@@ -69,8 +69,8 @@ impl OriginShared {
         result
     }
 
-    /// What `next` gives, or else leaves the waker wherever `reader` listens. Others get the lock in between if
-    /// there is much to read.
+    /// Returns what `next` returns, or registers the waker for the prefixes of `reader`. If there
+    /// is much to read, other threads can take the lock in between.
     pub(super) fn read<T>(
         &self,
         reader: &mut TableReader,
@@ -93,7 +93,7 @@ impl OriginShared {
         }
     }
 
-    /// Takes what a reader left out of the state.
+    /// Removes a reader from the state.
     pub(super) fn forget(&self, reader: &mut TableReader) {
         let mut state = lock(&self.state);
         let spare = reader.detach(&mut state.table);
@@ -102,12 +102,12 @@ impl OriginShared {
     }
 }
 
-/// A handle's wish for what is at one path.
+/// The watch of one handle for a path.
 #[derive(Default)]
 pub(super) struct PathWatch(Option<(Path, WaitSlot)>);
 
 impl PathWatch {
-    /// What `ready` gives, or else leaves the waker at `path`, and nowhere else.
+    /// Returns what `ready` returns, or registers the waker at `path`, and at no other path.
     pub(super) fn wait<T>(
         &mut self,
         shared: &OriginShared,
@@ -147,7 +147,7 @@ census! { OriginShared { within: cache, state; plain: hop, member, epoch, clock;
 impl CacheMember for OriginShared {
     fn restamp(&self, before: Instant, now: Instant) {
         let time = self.cache.limits().answer_time;
-        // An entry that is too early in the cache is as good.
+        // A scheduled deadline that is too early does no harm.
         lock(&self.state).requests.postpone(before + time, now + time);
     }
 
@@ -162,7 +162,7 @@ impl CacheMember for OriginShared {
 
 impl Registry for OriginShared {
     fn leave(self: Arc<Self>, at: &Registration) {
-        // Dropped here and not under the lock: it may be the last handle of its broadcast.
+        // Dropped here and not under the lock, because it may be the last handle of its broadcast.
         match at.kind {
             RegistrationKind::Announced => {
                 drop(self.change(|state| state.table.remove(&at.path, at.id)));

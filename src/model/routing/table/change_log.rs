@@ -1,8 +1,8 @@
-//! Who listens below which prefix, and what changed there meanwhile.
+//! Which readers listen below which prefix, and what changed there.
 //!
-//! A change is entered once for each prefix above it that somebody listens below, and wakes those who
-//! wait there. So a listener finds its changes, and is woken, as if there were no others; prefixes that
-//! nobody listens below cost nothing.
+//! A change is recorded once for each prefix above it that has a listener, and wakes the listeners
+//! that wait there. So a listener finds its changes, and is woken, as if there were no others.
+//! Prefixes without listeners cost nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
@@ -14,9 +14,9 @@ use crate::slab::{Key, Slab};
 
 #[derive(Debug, Default)]
 pub(crate) struct ChangeLog {
-    /// Those that somebody listens below, or waits for.
+    /// The prefixes and paths with listeners or watchers.
     prefixes: BTreeMap<Path, PrefixLog>,
-    /// The wakers of those who wait: each once, for all of its prefixes.
+    /// The wakers of waiting listeners, each once for all of its prefixes.
     listeners: Slab<Option<Waker>>,
     due: DeferredWakes,
 }
@@ -24,18 +24,18 @@ pub(crate) struct ChangeLog {
 #[derive(Debug, Default)]
 struct PrefixLog {
     listeners: usize,
-    /// What changed at or below it since the first of them came, by version of the last change.
+    /// What changed at or below it since its first listener came, by version of the last change.
     rows: BTreeMap<u64, Path>,
-    /// Listeners that may wait for a change.
+    /// Listeners that wait for a change.
     below: BTreeSet<Key>,
-    /// Handles that want what is at exactly this path.
+    /// Counts the handles that watch exactly this path.
     watchers: usize,
-    /// Those of them that wait.
+    /// The watchers that wait.
     at: Wakers,
 }
 
 impl ChangeLog {
-    /// A listener, for which changes below `prefixes` are found by [`ChangeLog::next`] from now on.
+    /// Adds a listener. [`ChangeLog::next`] finds changes below `prefixes` from now on.
     pub(crate) fn listen(&mut self, prefixes: &[Path]) -> Key {
         for prefix in prefixes {
             self.prefixes.entry(prefix.clone()).or_default().listeners += 1;
@@ -43,7 +43,7 @@ impl ChangeLog {
         self.listeners.insert(None)
     }
 
-    /// A listener goes. What comes back is to be dropped after the unlock.
+    /// Removes a listener. Drop the returned waker after releasing the lock.
     pub(crate) fn leave(&mut self, prefixes: &[Path], listener: Key) -> Option<Waker> {
         for path in prefixes {
             let Some(prefix) = self.prefixes.get_mut(path) else { continue };
@@ -57,7 +57,7 @@ impl ChangeLog {
         self.listeners.remove(listener).flatten()
     }
 
-    /// A listener waits for the next change. What comes back is to be dropped after the unlock.
+    /// Registers the waker of a listener. Drop the returned waker after releasing the lock.
     pub(crate) fn wait(&mut self, prefixes: &[Path], listener: Key, waker: Waker) -> Option<Waker> {
         for path in prefixes {
             if let Some(prefix) = self.prefixes.get_mut(path) {
@@ -67,7 +67,7 @@ impl ChangeLog {
         self.listeners.get_mut(listener)?.replace(waker)
     }
 
-    /// Somebody wants what is at exactly `path`, until [`ChangeLog::unwatch`].
+    /// Watches exactly `path`, until [`ChangeLog::unwatch`].
     pub(crate) fn watch(&mut self, path: &Path) {
         self.prefixes.entry(path.clone()).or_default().watchers += 1;
     }
@@ -80,7 +80,7 @@ impl ChangeLog {
         spare
     }
 
-    /// One who seeks `path` waits until something changes there.
+    /// Registers the waker of a watcher of `path`.
     pub(crate) fn wait_at(
         &mut self,
         path: &Path,
@@ -90,7 +90,7 @@ impl ChangeLog {
         self.prefixes.get_mut(path)?.at.register(slot, waker)
     }
 
-    /// `path` changed, and what was entered for it as version `from` is now version `to`.
+    /// `path` changed. Its record under version `from` moves to version `to`.
     pub(crate) fn record(&mut self, path: &Path, from: u64, to: u64) {
         if self.prefixes.is_empty() {
             return;
@@ -110,7 +110,7 @@ impl ChangeLog {
         }
     }
 
-    /// Nobody need know any more of `path`, which was entered as `version`.
+    /// Removes the record of `path` under `version`, because no reader needs it.
     pub(crate) fn forget(&mut self, path: &Path, version: u64) {
         for above in path.covering() {
             if let Some(prefix) = self.prefixes.get_mut(above) {
@@ -128,12 +128,12 @@ impl ChangeLog {
         prefixes.iter().filter_map(first).min()
     }
 
-    /// Those whom the last changes concern.
+    /// Takes the wakers that the last changes concern.
     pub(crate) fn take_due(&mut self) -> DeferredWakes {
         std::mem::take(&mut self.due)
     }
 
-    /// Everybody is to look again.
+    /// Wakes all waiters.
     pub(crate) fn wake_all(&mut self) {
         for prefix in self.prefixes.values_mut() {
             for listener in std::mem::take(&mut prefix.below) {
@@ -149,7 +149,7 @@ impl ChangeLog {
         }
     }
 
-    /// How many prefixes, and how many rows in all.
+    /// The number of prefixes, and of records in all.
     #[cfg(test)]
     pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.prefixes.len(), self.prefixes.values().map(|prefix| prefix.rows.len()).sum())

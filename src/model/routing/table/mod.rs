@@ -1,10 +1,12 @@
-//! The paths of an origin with the ways to each, and cursors that read their changes.
+//! The routing table: the paths of an origin with the routes to each, and cursors that read the
+//! changes.
 //!
-//! Nothing is queued or copied for a [`Reader`]. At first it walks over what there is below its prefixes, in
-//! the order of the paths, and remembers how far it came. Then it reads changes: below a prefix that
-//! somebody listens to, each path that changed stands once, under the version of its last change
-//! ([`Changes`]), and the reader remembers the last version that it has seen. So what came and went between
-//! two reads costs nothing, and a reader finds what concerns it without looking at the rest.
+//! Nothing is queued or copied for a [`TableReader`]. First it walks over the paths below its
+//! prefixes, in order, and remembers its position. Then it reads changes. Below each prefix that a
+//! reader listens to, a changed path is kept once, under the version of its last change
+//! ([`ChangeLog`]), and the reader remembers the last version that it has seen. So a path that came
+//! and went between two reads costs nothing, and a reader finds its changes without visiting the
+//! rest.
 
 mod change_log;
 mod reader;
@@ -23,31 +25,34 @@ use crate::census::census;
 use crate::model::base::{DeferredWakes, Horizon, Reach, Route, WaitSlot};
 use crate::{Instant, Path};
 
-/// Paths that are looked at under one lock at most.
+/// The largest number of paths that are visited under one lock.
 const STEP: usize = 256;
 
-/// One way to a broadcast `B`.
+/// A route to a broadcast `B`.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteEntry<B> {
-    /// The version at which it came: tells ways apart, and newer from older.
+    /// The version at which it was added. It identifies the route, and newer routes have higher
+    /// ids.
     pub(crate) id: u64,
-    /// The id of the first way to this very broadcast: tells broadcasts apart, and newer from older.
+    /// The id of the first route to the same broadcast. It identifies the broadcast, and newer
+    /// broadcasts have higher ids.
     pub(crate) first: u64,
     pub(crate) route: Route,
     pub(crate) broadcast: B,
-    /// Until when peers are not told of it: somebody on the way says that there is none.
+    /// Until then peers are not told of the route, because a hop on it withdrew the broadcast.
     suspect_until: Option<Instant>,
 }
 
 impl<B> RouteEntry<B> {
-    /// Smaller is better. Of one broadcast that is the better route, of several broadcasts the newest one:
-    /// what was there before may have lost its publisher, and no route tells. `by_age`: else of all the better
-    /// route.
+    /// Smaller is better. Among routes to one broadcast the better route comes first. Among several
+    /// broadcasts the newest comes first, because an older one may have lost its publisher without
+    /// notice. If `by_age` is false, the better route comes first in any case.
     fn order(&self, by_age: bool) -> impl Ord + use<B> {
         let class = self.route.class();
         let counts = by_age && class.counts_age();
         let age = if counts { Reverse(self.first) } else { Reverse(0) };
-        // All relays agree about that as well. A publisher that was started again is next to the relay.
+        // All relays agree about that as well. A publisher that was restarted is a direct neighbor
+        // of the relay.
         let far = !by_age && !self.route.is_direct();
         let publisher = self.route.hops.as_slice().first().filter(|_| far).copied();
         (class, age, self.route.rank(), publisher, Reverse(self.id))
@@ -56,32 +61,32 @@ impl<B> RouteEntry<B> {
 
 #[derive(Debug)]
 struct PathEntry<B> {
-    /// Of the last change.
+    /// The version of the last change.
     version: u64,
     /// Best first.
     routes: Vec<RouteEntry<B>>,
-    /// Readers that were told of a broadcast here and not yet of its end.
+    /// Counts the readers that announced a broadcast here and have not announced its end.
     announced_to: usize,
-    /// How often a way came, changed or went while there were several broadcasts, up to [`MAX_CHANGES`].
+    /// Counts changes of routes while there were several broadcasts, up to [`MAX_CHANGES`].
     changes: u8,
 }
 
-/// How many changes there may be at a path with several broadcasts before the better route decides, and not age.
-/// Relays that hear of two live broadcasts from each other might never agree which is newer; about routes they
-/// do.
+/// After this many changes at a path with several broadcasts, the better route decides and not the
+/// age. Relays that hear of two live broadcasts from each other might never agree which is newer,
+/// but they agree about routes.
 const MAX_CHANGES: u8 = 32;
 
-/// All paths with a way, and those without that some reader still believes in.
+/// All paths with a route, and paths without one whose end some reader has not announced yet.
 ///
-/// It grows with what is announced, and with what readers were told: never by a question, nor by a
-/// reader that does not read.
+/// The table grows with what is announced to it and by its readers. It never grows by lookups, or
+/// by readers that do not read.
 #[derive(Debug)]
 pub(crate) struct RoutingTable<B> {
     entries: BTreeMap<Path, PathEntry<B>>,
     changes: ChangeLog,
-    /// Of the last change of all; the first is 1.
+    /// The version of the last change. The first is 1.
     version: u64,
-    /// How many paths and changes were looked at.
+    /// Counts the paths and changes that were visited.
     #[cfg(any(test, feature = "sim"))]
     looks: usize,
 }
@@ -99,7 +104,7 @@ impl<B> Default for RoutingTable<B> {
 }
 
 impl<B> RoutingTable<B> {
-    /// Adds a way, and gives the id that [`RoutingTable::remove`] and [`RoutingTable::reroute`] want.
+    /// Adds a route, and returns its id for [`RoutingTable::remove`] and [`RoutingTable::reroute`].
     pub(crate) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
         let path_entry = self.touch(path);
         let id = path_entry.version;
@@ -109,8 +114,8 @@ impl<B> RoutingTable<B> {
         id
     }
 
-    /// Adds another way to the broadcast of `entry`. Readers are told of a change between the two as one
-    /// of the route.
+    /// Adds another route to the broadcast of `entry`. Readers see a switch between the two as a
+    /// change of route.
     pub(crate) fn join(&mut self, path: &Path, entry: RouteEntry<B>, route: Route) -> u64 {
         let path_entry = self.touch(path);
         let id = path_entry.version;
@@ -118,7 +123,7 @@ impl<B> RoutingTable<B> {
         id
     }
 
-    /// Takes a way out; the next best takes over.
+    /// Removes a route. The next best one takes over.
     pub(crate) fn remove(&mut self, path: &Path, id: u64) -> Option<RouteEntry<B>> {
         let entry = self.entries.get_mut(path)?.change(|it| it.take(id))?;
         self.touch(path);
@@ -126,8 +131,8 @@ impl<B> RoutingTable<B> {
         Some(entry)
     }
 
-    /// The last hop of `lost`, which was taken out, said that it has no way any more. So none of those
-    /// that go through it can be one, and whoever told them will say so too.
+    /// The last hop of `lost`, which was removed, withdrew the broadcast. So no route through that
+    /// hop can be valid, and the neighbors that announced such a route will withdraw it as well.
     pub(crate) fn suspect(&mut self, path: &Path, lost: &RouteEntry<B>, until: Instant) {
         let Some(path_entry) = self.entries.get_mut(path) else { return };
         let Some(hop) = lost.route.hops.as_slice().last() else { return };
@@ -138,7 +143,7 @@ impl<B> RoutingTable<B> {
         }
     }
 
-    /// Changes the route of a way, if it is still there.
+    /// Changes a route, if it still exists.
     pub(crate) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
         let Some(path_entry) = self.entries.get_mut(path) else { return };
         let is_there = path_entry.change(|it| {
@@ -151,18 +156,18 @@ impl<B> RoutingTable<B> {
         }
     }
 
-    /// The ways to a path, best first.
+    /// The routes to a path, best first.
     pub(crate) fn routes(&self, path: &Path) -> &[RouteEntry<B>] {
         self.entries.get(path).map_or(&[], |path_entry| &path_entry.routes)
     }
 
-    /// The best way to a path within a horizon.
+    /// The best route to a path within a horizon.
     pub(crate) fn best(&self, path: &Path, horizon: Horizon) -> Option<&RouteEntry<B>> {
         self.routes(path).iter().find(|entry| horizon.shows(&entry.route))
     }
 
-    /// The ways that lead to what is asked for at or below their own path, where that covers `path`: the
-    /// nearest path first, and of one path the best.
+    /// The routes to broadcasts on request whose prefix covers `path`, the longest prefix first,
+    /// and the best route first for each prefix.
     pub(crate) fn covering<'a>(
         &'a self,
         path: &'a Path,
@@ -172,13 +177,13 @@ impl<B> RoutingTable<B> {
         routes.filter(|entry| entry.route.reach != Reach::Exact)
     }
 
-    /// An id that no way has.
+    /// Allocates an id that no route has.
     pub(crate) fn next_id(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 
-    /// Somebody wants to know when something changes at exactly `path`, until [`RoutingTable::unwatch`].
+    /// Watches for changes at exactly `path`, until [`RoutingTable::unwatch`].
     pub(crate) fn watch(&mut self, path: &Path) {
         self.changes.watch(path);
     }
@@ -187,7 +192,7 @@ impl<B> RoutingTable<B> {
         self.changes.unwatch(path, slot)
     }
 
-    /// One who seeks `path` waits.
+    /// Registers the waker of a watcher of `path`.
     pub(crate) fn wait_at(
         &mut self,
         path: &Path,
@@ -197,17 +202,17 @@ impl<B> RoutingTable<B> {
         self.changes.wait_at(path, slot, waker)
     }
 
-    /// Those whom the last changes concern, to be woken after the unlock.
+    /// Takes the wakers that the last changes concern, to be woken after the lock is released.
     pub(crate) fn take_due(&mut self) -> DeferredWakes {
         self.changes.take_due()
     }
 
-    /// Everybody who waits is to look again.
+    /// Wakes all waiters.
     pub(crate) fn wake_all(&mut self) {
         self.changes.wake_all();
     }
 
-    /// A path has news.
+    /// Records a change at a path.
     fn touch(&mut self, path: &Path) -> &mut PathEntry<B> {
         self.version += 1;
         let path_entry = self.entries.entry(path.clone()).or_insert(PathEntry {
@@ -229,7 +234,7 @@ impl<B> RoutingTable<B> {
         }
     }
 
-    /// For tests that count the work.
+    /// Counts a visit, for tests.
     fn step(&mut self) {
         #[cfg(any(test, feature = "sim"))]
         {
@@ -237,11 +242,12 @@ impl<B> RoutingTable<B> {
         }
     }
 
-    /// The next path of a walk, if there is one more below `prefixes`.
+    /// The next path of a walk below `prefixes`.
     fn walk(&self, prefixes: &[Path], walk: &mut Walk) -> Option<Path> {
         loop {
             let prefix = prefixes.get(walk.prefix)?;
-            // What is below a prefix lies in one piece, but not next to the prefix itself.
+            // The paths below a prefix are contiguous, but do not follow the prefix itself
+            // directly.
             let first;
             let from = match &walk.last {
                 None => Bound::Included(prefix.as_str()),
@@ -258,7 +264,7 @@ impl<B> RoutingTable<B> {
                 return Some(path.clone());
             }
             if walk.last.is_none() {
-                // Nothing stands at the prefix itself.
+                // The prefix itself has no entry.
                 walk.last = Some(prefix.clone());
             } else {
                 *walk = Walk { prefix: walk.prefix + 1, last: None, ..*walk };
@@ -283,7 +289,7 @@ impl<B> RoutingTable<B> {
 impl<B> PathEntry<B> {
     fn place(&mut self, entry: RouteEntry<B>) {
         if let Some(hop) = entry.route.hops.as_slice().last() {
-            // Who has a way is believed again.
+            // A hop that announces a route is trusted again.
             for other in self.routes.iter_mut().filter(|other| other.first == entry.first) {
                 if other.route.hops.contains(*hop) {
                     other.suspect_until = None;
@@ -299,7 +305,7 @@ impl<B> PathEntry<B> {
         self.changes < MAX_CHANGES
     }
 
-    /// Changes the ways, and counts that if they lead to several broadcasts.
+    /// Changes the routes, and counts the change if they lead to several broadcasts.
     fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
         let several = |it: &Self| it.routes.windows(2).any(|pair| pair[0].first != pair[1].first);
         let were_several = several(self);
@@ -319,14 +325,14 @@ impl<B> PathEntry<B> {
     }
 }
 
-/// How far a reader came with what there is.
+/// The position of a reader that walks over existing paths.
 #[derive(Clone, Debug)]
 struct Walk {
-    /// Index of the prefix that it is at.
+    /// The index of the current prefix.
     prefix: usize,
-    /// The last path; `None` before the prefix itself.
+    /// The last visited path; `None` before the prefix itself.
     last: Option<Path>,
-    /// What came after this version is left to the changes.
+    /// Routes that were added after this version are left to the change log.
     until: u64,
 }
 
@@ -338,7 +344,7 @@ impl Walk {
 
 #[cfg(test)]
 impl<B> RoutingTable<B> {
-    /// How many paths, how many prefixes that somebody listens to, and changes below those.
+    /// The number of paths, of prefixes with a listener, and of changes below those.
     pub(crate) fn sizes(&self) -> (usize, usize, usize) {
         let (prefixes, rows) = self.changes.sizes();
         (self.entries.len(), prefixes, rows)

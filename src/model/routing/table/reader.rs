@@ -10,40 +10,41 @@ use crate::model::routing::scope::Scope;
 use crate::slab::Key;
 use crate::{Instant, Path};
 
-/// A cursor over a [`RoutingTable`]: what there is, then what changes. [`TableReader::detach`] gives it back.
+/// A cursor over a [`RoutingTable`]: first what exists, then what changes. It must be given back to
+/// the table with [`TableReader::detach`].
 #[derive(Debug)]
 pub(crate) struct TableReader {
     scope: Scope,
     horizon: Horizon,
     filter: AnnounceFilter,
-    /// Under which key it listens, once it has been asked.
+    /// Its key in the change log, after the first read.
     listener: Option<Key>,
     /// All changes up to this version were read.
     seen: u64,
-    /// Until all that there was is read.
+    /// Set until all existing paths were read.
     walk: Option<Walk>,
-    /// Until all that there was is counted, and how much that is.
+    /// Set until all existing paths were counted, with the count so far.
     count: Option<(Walk, u64)>,
-    /// What is there, as far as it was told; by whole path.
+    /// What was announced and not ended, by whole path.
     announced: BTreeMap<Path, AnnouncedRoute>,
-    /// Something was not told for want of room.
+    /// Whether a broadcast was left out because the quota was used up.
     is_over_quota: bool,
-    /// There may be more to read.
+    /// Whether there may be more to read.
     is_paused: bool,
-    /// When to look again at what is held or in doubt.
+    /// When to check a path again that is held or suspect.
     deferred: BTreeSet<(Instant, Path)>,
 }
 
-/// What can be said to the peer that a reader reads for. The default is everything.
+/// Which broadcasts can be announced to the peer of a reader. The default is all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnnounceFilter {
-    /// Paths with a segment that begins with a dot.
+    /// Whether paths with a segment that begins with a dot are announced.
     pub(crate) hidden: bool,
-    /// Bytes of a path.
+    /// The largest number of bytes of a path.
     pub(crate) bytes: usize,
-    /// Segments of a path.
+    /// The largest number of segments of a path.
     pub(crate) segments: usize,
-    /// Hops of a route.
+    /// The largest number of hops of a route.
     pub(crate) hops: usize,
 }
 
@@ -62,7 +63,7 @@ impl AnnounceFilter {
     }
 }
 
-/// How many more broadcasts a peer may be told of, of how many in all.
+/// How many more broadcasts may be announced to a peer, and how many in all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnnounceQuota {
     pub(crate) left: usize,
@@ -72,27 +73,28 @@ pub(crate) struct AnnounceQuota {
 impl AnnounceQuota {
     pub(crate) const ENDLESS: Self = Self { left: usize::MAX, all: usize::MAX };
 
-    /// Enough to look again for what there was no room for: each time that costs a whole walk.
+    /// Whether enough room is left to announce broadcasts that were left out. Each attempt costs a
+    /// whole walk.
     pub(crate) fn has_headroom(self) -> bool {
         self.left > 0 && self.left >= self.all / 8
     }
 }
 
-/// What a reader was told of a path.
+/// What a reader announced for a path.
 #[derive(Clone, Debug)]
 struct AnnouncedRoute {
-    /// Of the first way to the broadcast.
+    /// The id of the first route to the broadcast.
     first: u64,
     route: Route,
-    /// Whether it was told that it is gone, while another route is held.
+    /// Whether its end was announced while another route is held.
     gone: bool,
     /// Until when a route is held that is no better.
     held: Option<Instant>,
 }
 
 impl AnnouncedRoute {
-    /// It is told that the broadcast is gone. What comes then has to stand for longer: others go through
-    /// the same, and their changes come from them one after the other.
+    /// Announces the end of the broadcast. A route that follows is held for longer, because other
+    /// relays go through the same, and their changes arrive one after the other.
     fn retract(&mut self, path: &Path, now: Instant, deferred: &mut BTreeSet<(Instant, Path)>) {
         let until = now + 2 * HOLD_TIME;
         if let Some(until) = self.held.replace(until) {
@@ -103,19 +105,19 @@ impl AnnouncedRoute {
     }
 }
 
-/// What is new at a path.
+/// A change at a path.
 #[derive(Debug)]
 pub(crate) enum RouteChange<B> {
-    /// There is a broadcast, where the reader knew of none.
+    /// A broadcast, where none was announced.
     Announced(RouteEntry<B>),
-    /// The broadcast that the reader knew is gone; another one follows as a change of its own.
+    /// The announced broadcast is gone. If another one follows, it is a change of its own.
     Gone,
-    /// The broadcast that the reader knew has another route.
+    /// The announced broadcast has another route.
     Rerouted(RouteEntry<B>),
 }
 
 impl TableReader {
-    /// A reader to which everything is new.
+    /// Creates a reader that has read nothing yet.
     pub(crate) fn new(scope: Scope, horizon: Horizon, filter: AnnounceFilter) -> Self {
         Self {
             scope,
@@ -136,7 +138,7 @@ impl TableReader {
         &self.scope
     }
 
-    /// A second reader that goes on from the same point.
+    /// Creates a second reader at the same position.
     pub(crate) fn fork<B>(&self, table: &mut RoutingTable<B>) -> Self {
         for path in self.announced.keys() {
             table.add_announced(path);
@@ -153,12 +155,12 @@ impl TableReader {
         }
     }
 
-    /// When to ask again although nothing changes.
+    /// When to read again even if nothing changes.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deferred.first().map(|(at, _)| *at)
     }
 
-    /// How many broadcasts it was told of that are not known to be gone.
+    /// Counts the broadcasts that were announced and not ended.
     pub(crate) fn announced(&self) -> usize {
         self.announced.len()
     }
@@ -167,23 +169,24 @@ impl TableReader {
         self.scope.absolute(name).is_some_and(|path| self.announced.contains_key(&path))
     }
 
-    /// Whether all that there was when it was first asked was read, and it reads changes.
+    /// Whether all paths that existed at the first read were read, so that it reads changes now.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.listener.is_some() && self.walk.is_none()
     }
 
-    /// Whether something was not told for want of room.
+    /// Whether a broadcast was left out because the quota was used up.
     pub(crate) fn is_over_quota(&self) -> bool {
         self.is_over_quota
     }
 
-    /// Waits for the next change. What comes back is to be dropped after the unlock.
+    /// Registers the waker for the next change. Drop the returned waker after releasing the lock.
     #[must_use = "to be dropped after the unlock"]
     pub(crate) fn wait<B>(&mut self, table: &mut RoutingTable<B>, waker: Waker) -> Option<Waker> {
         table.changes.wait(self.scope.prefixes(), self.listener?, waker)
     }
 
-    /// Frees what the table keeps for this reader. What comes back is to be dropped after the unlock.
+    /// Frees what the table keeps for this reader. Drop the returned waker after releasing the
+    /// lock.
     #[must_use = "to be dropped after the unlock"]
     pub(crate) fn detach<B>(&mut self, table: &mut RoutingTable<B>) -> Option<Waker> {
         self.deferred.clear();
@@ -202,7 +205,7 @@ impl TableReader {
         }
     }
 
-    /// Whether what is at a path can be told at all.
+    /// Whether the path can be announced.
     fn can_name(&self, path: &Path) -> bool {
         let name = path.suffix_text(self.scope.root());
         name.is_some_and(|name| self.filter.allows_name(name))
@@ -216,7 +219,7 @@ impl TableReader {
         self.horizon.shows(&entry.route) && entry.route.hops.len() <= self.filter.hops
     }
 
-    /// The ways to a path that can be told and that there were at version `until`.
+    /// The routes to a path that can be announced and that existed at version `until`.
     fn initial<'a, B>(
         &self,
         table: &'a RoutingTable<B>,
@@ -226,8 +229,9 @@ impl TableReader {
         table.routes(path).iter().filter(move |entry| entry.id <= until && self.can_announce(entry))
     }
 
-    /// How many broadcasts there were when it was first asked, at most `most`. `None`: others may have the
-    /// lock, and then it is to be asked again. What came is not among them, and what went may be.
+    /// Counts the broadcasts that existed at the first read, up to `most`. `None` means to call
+    /// again, so that other threads can take the lock in between. Broadcasts that were added
+    /// meanwhile are not counted, those that were removed may be.
     pub(crate) fn count<B>(
         &mut self,
         table: &mut RoutingTable<B>,
@@ -248,14 +252,14 @@ impl TableReader {
         None
     }
 
-    /// Whether there may be more to read, when others had the lock. So it is between what there was and what
-    /// changed.
+    /// Whether there may be more to read once other threads had the lock. This is also the state
+    /// between existing paths and changes.
     pub(crate) fn is_paused(&self) -> bool {
         self.is_paused
     }
 
-    /// The next path to look at, and the version up to which all is read when that was done. On a walk also
-    /// up to which version things belong to it.
+    /// The next path to check, and the version up to which all is read afterwards. On a walk, also
+    /// the version up to which routes belong to it.
     fn next_path<B>(
         &mut self,
         table: &mut RoutingTable<B>,
@@ -277,15 +281,16 @@ impl TableReader {
         Some((path.clone(), version, None))
     }
 
-    /// The next change and its path, relative to the root of the scope. `None` if there is no other, or none
-    /// of those that were looked at: [`TableReader::is_paused`].
+    /// The next change and its path, relative to the root of the scope. `None` if there is none, or
+    /// none among the paths that were visited: see [`TableReader::is_paused`].
     ///
-    /// A peer hears [`HOLD_TIME`] later of a route that is no better than the one it knows. If the best
-    /// one leads back to the peer, it hears at once that the one it knows is gone: it must not be left
-    /// to rely on us while we rely on it.
+    /// A route that is no better than the announced one is held for [`HOLD_TIME`] before it is
+    /// announced to a peer. If the best route leads back to the peer, the end of the announced one
+    /// is announced at once. Otherwise the peer might rely on this relay while this relay relies on
+    /// the peer.
     ///
-    /// Without `quota` it hears of no other broadcasts, but of all that becomes of those it knows. When there
-    /// is room again it hears of the others.
+    /// When the `quota` is used up, no other broadcasts are announced, but changes of announced
+    /// ones are. The others follow when there is room again.
     pub(crate) fn next<B: Clone>(
         &mut self,
         table: &mut RoutingTable<B>,
@@ -300,7 +305,7 @@ impl TableReader {
         self.is_paused = false;
         for _ in 0..STEP {
             let (path, version, until) = self.next_path(table, now)?;
-            // What else the walk finds is told as a change.
+            // Routes that were added during the walk are announced as changes.
             let is_due = until.is_none_or(|until| {
                 !self.announced.contains_key(&path)
                     && self.initial(table, &path, until).next().is_some()
@@ -364,7 +369,7 @@ impl TableReader {
                         return Some((name, change(entry)));
                     }
                 }
-                // Nobody says who it is: it may be the old one on its way around.
+                // A hop does not identify itself, so this may be an echo of the old broadcast.
                 (Some(announced), Some(entry))
                     if is_peer && entry.route.may_echo(&announced.route) =>
                 {
@@ -379,7 +384,7 @@ impl TableReader {
                         return Some((name, RouteChange::Announced(entry)));
                     }
                 }
-                // There are others, which may get trusted.
+                // There are other routes, which may become trusted again.
                 (Some(announced), None) if is_peer && is_left(announced) => {
                     self.seen = version;
                     if !announced.gone {
