@@ -1,4 +1,4 @@
-//! The two ends of a session before there is a connection: client and server.
+//! The settings of a client or server, from which sessions are made.
 
 use std::sync::Arc;
 
@@ -20,43 +20,45 @@ macro_rules! end {
         pub struct $name(SessionSetup);
 
         impl $name {
-            /// One that neither publishes nor consumes, and speaks every version.
+            /// Settings of sessions that neither publish nor consume, and that speak every version.
             pub fn new() -> Self {
                 Self::default()
             }
 
-            /// What the peer may hear of and subscribe to. Default: nothing.
+            /// Sets what is announced to the peer, and what it can subscribe to. Default: nothing.
             pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
                 self.0.origins.publish = Some(origin);
                 self
             }
 
-            /// Where the broadcasts of the peer appear. Default: they are not asked for.
+            /// Sets where the broadcasts of the peer appear. Default: its announcements are not
+            /// requested.
             pub fn with_consume(mut self, origin: OriginProducer) -> Self {
                 self.0.origins.consume = Some(origin);
                 self
             }
 
-            /// Both: what a relay does.
+            /// Sets both to the same origin, as for a relay.
             pub fn with_origin(self, origin: &OriginProducer) -> Self {
                 self.with_publish(origin.consume()).with_consume(origin.clone())
             }
 
-            /// Which versions to speak, the most wanted first. Default: all.
+            /// Sets the versions to speak, the preferred one first. Default: all.
             pub fn with_versions(mut self, versions: impl Into<Versions>) -> Self {
                 self.0.versions = versions.into();
                 self
             }
 
-            /// Bounds of the session. Those of the cache are the origin's.
+            /// Sets the limits of the session. Those of the cache belong to the origin.
             pub fn with_limits(mut self, limits: Limits) -> Self {
                 self.0.limits = limits;
                 self
             }
 
-            /// Records each session: `sink` is called at its beginning, and what it gives is where the
-            /// [trace](crate::machine::trace) of that session goes; with `None` it is not recorded.
-            /// A sink that takes no more ends its trace, not the session. Default: nothing is recorded.
+            /// Records each session. `sink` is called when a session begins, and returns where the
+            /// [trace](crate::machine::trace) of that session goes, or `None` to not record it. If
+            /// the sink accepts no more, the trace ends and the session goes on. Default: nothing
+            /// is recorded.
             pub fn with_trace(
                 mut self,
                 sink: impl Fn() -> Option<Box<dyn Sink>> + Send + Sync + 'static,
@@ -70,7 +72,7 @@ macro_rules! end {
                 &self.0.versions
             }
 
-            /// What turns the time of an adapter into that of the session.
+            /// Converts the time of an adapter to that of the session.
             pub fn clock(&self) -> Clock {
                 let SessionOrigins { publish, consume } = &self.0.origins;
                 let consume = consume.as_ref().map(OriginProducer::clock);
@@ -80,7 +82,7 @@ macro_rules! end {
 
             $(#[$made])*
             ///
-            /// Give it what [`Versions::agreed`] says, or one version.
+            /// `agreed` is what [`Versions::agreed`] returned, or a version.
             pub fn $make(&self, agreed: impl Into<Agreed>, now: Instant) -> (Session, Driver) {
                 Driver::new(&self.0, Side::$side, agreed.into(), now)
             }
@@ -89,31 +91,32 @@ macro_rules! end {
 }
 
 end! {
-    /// The end that dials. What it is to do, before there is a connection.
+    /// The settings of a client, from which it makes a session for each connection that it dialed.
     Client, Client,
-    /// A session on a connection that was dialed, with the version that its ALPN agreed on. Pure: an
-    /// adapter calls it, and then drives the [`Driver`].
+    /// Creates a session on a dialed connection, with the version that its ALPN agreed on. It does
+    /// no I/O: an adapter calls it, and then drives the [`Driver`].
     connect
 }
 
 impl Client {
-    /// The path of the URL that is dialed, and its query if it has one: what the root of the session is to
-    /// be at the server. Told from moq-lite 05 on, and on moq-transport. Default: none.
+    /// Sets the path of the dialed URL, with its query if it has one. It asks the server for the
+    /// root of the session. It is sent on moq-lite 05 and later and on moq-transport. Default:
+    /// none.
     pub fn with_path(mut self, path: impl Into<Path>) -> Self {
         self.0.path = path.into();
         self
     }
 
-    /// Host and port of the URL that is dialed. Told on moq-transport. Default: none.
+    /// Sets host and port of the dialed URL, which are sent on moq-transport. Default: none.
     pub fn with_authority(mut self, authority: impl Into<Box<str>>) -> Self {
         self.0.authority = authority.into();
         self
     }
 
-    /// What this link costs, as against others: it is added, at both ends, to the cost of what is announced
-    /// over it, and of several ways to a broadcast the cheapest is taken, before the shortest (moq-lite 06
-    /// and later, SETUP 4). 0 is a link that is free, [`Cost::MAX`] the largest cost. Default: 1, which is
-    /// not told.
+    /// Sets the cost of this link. Both ends add it to the cost of what is announced over the link.
+    /// Of several routes to a broadcast the cheapest is taken, and the shortest among equals
+    /// (moq-lite 06 and later, SETUP 4). 0 is a free link, [`Cost::MAX`] the largest cost. Default:
+    /// 1, which is not sent.
     pub fn with_cost(mut self, cost: u64) -> Self {
         self.0.cost = Some(cost.min(Cost::MAX));
         self
@@ -121,16 +124,17 @@ impl Client {
 }
 
 end! {
-    /// The end that is dialed. What it is to do with every connection.
+    /// The settings of a server, from which it makes a session for each connection that it
+    /// accepted.
     Server, Server,
-    /// A session on a connection that was accepted, with the version that its ALPN agreed on. Pure:
-    /// an adapter calls it, and then drives the [`Driver`].
+    /// Creates a session on an accepted connection, with the version that its ALPN agreed on. It
+    /// does no I/O: an adapter calls it, and then drives the [`Driver`].
     accept
 }
 
 impl Server {
-    /// As [`accept`](Self::accept), but what comes of the session is decided when the client has said what
-    /// it wants, and it is told nothing before.
+    /// As [`accept`](Self::accept), but the application decides on the session when the client's
+    /// SETUP was read. Nothing is sent to the client before.
     pub fn request(&self, agreed: impl Into<Agreed>, now: Instant) -> (SessionRequest, Driver) {
         Driver::request(&self.0, agreed.into(), now)
     }

@@ -1,4 +1,4 @@
-//! What a driver and its probes share.
+//! The state that a driver and its probes share.
 
 use std::sync::Mutex;
 use std::task::Waker;
@@ -7,11 +7,11 @@ use crate::census::census;
 use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock};
 use crate::{Error, PathEstimate};
 
-/// What the driver of a session and its [`Probe`]s share.
+/// The state that the driver of a session and its [`Probe`](super::Probe)s share.
 #[derive(Debug)]
 pub(crate) struct PathEstimates {
     pub(super) state: Mutex<EstimateState>,
-    /// Tells the driver that there is a handle now, or none any more.
+    /// Wakes the driver when the first handle is created or the last one is dropped.
     driver: Waker,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct PathEstimates {
 pub(super) struct EstimateState {
     handles: usize,
     pub(super) latest: Option<PathEstimate>,
-    /// How often the latest was another one.
+    /// Counts the changes of `latest`.
     pub(super) changes: u64,
     pub(super) ended: Option<Error>,
     pub(super) waiters: Wakers,
@@ -52,7 +52,8 @@ impl PathEstimates {
         }
     }
 
-    /// Whether the peer should be asked. If not, what it said grows old, and is forgotten.
+    /// Whether the peer should be asked for estimates. If not, the latest one is forgotten, because
+    /// it would grow old.
     pub(crate) fn are_wanted(&self) -> bool {
         let mut state = lock(&self.state);
         if state.handles == 0 {

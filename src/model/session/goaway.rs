@@ -1,4 +1,4 @@
-//! GOAWAY as applications say and hear it.
+//! GOAWAY, for applications.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::coding::lite;
 use crate::model::Result;
 use crate::stream::Side;
 
-/// What an end that goes away says: [`Session::go_away`], [`Session::going_away`].
+/// The content of GOAWAY, which [`Session::go_away`] sends and [`Session::going_away`] receives.
 ///
 /// ```
 /// # use smoq::Goaway;
@@ -18,31 +18,31 @@ use crate::stream::Side;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Goaway {
-    /// Where the peer should go instead. Default: nowhere in particular.
+    /// Where the peer should connect instead. Default: not specified.
     pub uri: Option<Box<str>>,
-    /// How long what runs may go on. Default: [`Limits::goaway_time`]. Of a peer: `None` if it does not
-    /// say, which only moq-transport 18 can.
+    /// How long running subscriptions may go on. Default: [`Limits::goaway_time`]. From a peer it
+    /// is `None` if the peer does not tell it; only moq-transport 18 can.
     pub timeout: Option<Duration>,
 }
 
 impl Goaway {
-    /// Bytes of the longest URI (moq-transport, *GOAWAY*).
+    /// The length of the longest URI in bytes (moq-transport, *GOAWAY*).
     pub const MAX_URI: usize = lite::Goaway::MAX_URI;
 
-    /// Names where the peer should go instead; nothing if `uri` is empty.
+    /// Sets where the peer should connect instead. An empty `uri` stands for none.
     pub fn redirect(mut self, uri: impl Into<Box<str>>) -> Self {
         let uri = uri.into();
         self.uri = if uri.is_empty() { None } else { Some(uri) };
         self
     }
 
-    /// Says how long what runs may go on.
+    /// Sets how long running subscriptions may go on.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Whether `side` may say it.
+    /// Fails if `side` must not send it.
     pub(crate) fn check(&self, side: Side) -> Result<(), Error> {
         match self.uri.as_deref().unwrap_or_default() {
             "" => Ok(()),

@@ -15,7 +15,7 @@ use crate::{Error, Path, Version};
 
 /// A handle to a running session.
 ///
-/// When the last clone is dropped the session is [drained](Session::drain).
+/// When the last clone is dropped, the session is [drained](Session::drain).
 pub struct Session {
     handle: Arc<SessionHandle>,
     slot: WaitSlot,
@@ -36,8 +36,8 @@ impl Session {
         &self.handle.0
     }
 
-    /// What the session speaks. Where one ALPN stands for several, moq-lite 01 and 02, it is the most
-    /// wanted of them until set-up has settled it, which is before anything else is heard of the peer.
+    /// The version of the session. moq-lite 01 and 02 share an ALPN. There it is the preferred one
+    /// of them until SETUP has settled it, which happens before anything else is received.
     pub fn version(&self) -> Version {
         self.shared().version()
     }
@@ -47,67 +47,70 @@ impl Session {
         self.shared().end(SessionEnd::Close(error));
     }
 
-    /// Closes the session when everything that is owed was sent, at the latest after
+    /// Closes the session when everything that is owed to the peer was sent, at the latest after
     /// [`Limits::close_time`]. New requests of the peer are refused meanwhile.
     pub fn drain(&self) {
         self.shared().end(SessionEnd::Drain);
     }
 
-    /// Asks the peer to go elsewhere (GOAWAY, moq-lite 04+ and moq-transport). New requests are refused
-    /// from now on in both directions, and what runs goes on: our own readers move to another session
-    /// that has the same content, if there is one. When nothing runs any more the session goes on as if
-    /// [drained](Self::drain); [`Error::SessionClosed`] is its end. At the deadline it closes: with
-    /// [`Error::GoawayTimeout`] if the peer still reads something. On versions without GOAWAY the peer is
-    /// not told, and the rest is the same.
+    /// Asks the peer to connect elsewhere (GOAWAY, moq-lite 04 and later, moq-transport). New
+    /// requests are refused in both directions. Running subscriptions go on, and local readers move
+    /// to another session with the same content, if there is one. When none are left, the session
+    /// is closed as by [`drain`](Self::drain), with [`Error::SessionClosed`]. At the deadline it is
+    /// closed in any case, with [`Error::GoawayTimeout`] if the peer still reads something. On
+    /// versions without GOAWAY the peer is not told, and the rest is the same.
     ///
-    /// Keep a clone: when the last one is dropped, or [`drain`](Self::drain) is called, what is owed is
-    /// all that is still sent. A second call only makes the deadline earlier, if it does.
+    /// Keep a clone of the handle: when the last one is dropped, or [`drain`](Self::drain) is
+    /// called, only what is owed is still sent. A second call can only make the deadline earlier.
     ///
-    /// Errors: [`Error::Limit`] if the URI has more than [`Goaway::MAX_URI`] bytes;
-    /// [`Error::Unsupported`] if a client names one. Then nothing was done.
+    /// # Errors
+    ///
+    /// [`Error::Limit`] if the URI has more than [`Goaway::MAX_URI`] bytes; [`Error::Unsupported`]
+    /// if a client names a URI. Nothing is sent then, and the session goes on.
     pub fn go_away(&self, goaway: Goaway) -> Result<(), Error> {
         goaway.check(self.shared().side)?;
         self.shared().go_away(goaway);
         Ok(())
     }
 
-    /// A broadcast of the peer, by its path there, whether the peer announced it or not: on versions where
-    /// a prefix can't be announced, and for who knows better. Whether the peer has it is known when a track
-    /// is asked for, whose reader gets the error. It ends when nobody has a handle to it nor reads a track of
-    /// it, and with the session.
+    /// Requests a broadcast of the peer, by its path there. The peer need not have announced it.
+    /// Whether the peer has it shows when a track is subscribed: the reader gets the error. The
+    /// broadcast ends when it has no handle and none of its tracks is read, and with the session.
     ///
-    /// Errors: [`Error::Unauthorized`] outside of the origin that [`Client::with_consume`] was given, or
-    /// without one; [`Error::SessionClosed`]; [`Error::Limit`] past [`Limits::broadcast_requests`] that the
-    /// driver did not look at yet.
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`] for a path outside of the origin of [`Client::with_consume`], or
+    /// without one; [`Error::SessionClosed`] if the session is over; [`Error::Limit`] past
+    /// [`Limits::broadcast_requests`] that the driver has not taken yet. The session goes on.
     pub fn request_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastConsumer, Error> {
         self.shared().peer.get().ok_or(Error::Unauthorized)?.request(&path.into())
     }
 
-    /// What the session did and holds. Takes no lock.
+    /// What the session did and what it holds. It takes no lock.
     pub fn stats(&self) -> SessionStats {
         self.shared().cells.load()
     }
 
-    /// Asks the peer what it knows of the path from it to us, as long as there is a handle.
+    /// Asks the peer for estimates of the path from it to this side, as long as the handle lives.
     pub fn probe(&self) -> Probe {
         Probe::new(self.handle.0.clone())
     }
 
-    /// Groups that this side was to send and did not send whole: too old for their subscriber,
-    /// stopped by it, aborted or evicted.
+    /// Counts groups that were to be sent and were not sent completely: they were too old for their
+    /// subscriber, stopped by it, aborted or evicted.
     pub fn skipped_groups(&self) -> u64 {
         self.stats().skipped_groups
     }
 
-    /// Streams that the peer sent and that were not wanted (moq-transport): another subgroup than 0, or a
-    /// group without its first objects.
+    /// Counts streams of the peer that were not wanted (moq-transport): a subgroup other than 0, or
+    /// a group without its first objects.
     pub fn refused_groups(&self) -> u64 {
         self.stats().refused_groups
     }
 
-    /// Datagrams that the peer sent, that came, and that were of no use: malformed, of no subscription of
-    /// ours, doubled, too old, or more than [`Limits::datagrams`] at once. Those that the network lost
-    /// are not known.
+    /// Counts datagrams of the peer that arrived and could not be used: they were malformed, of no
+    /// subscription of this side, duplicates, too old, or more than [`Limits::datagrams`] at once.
+    /// Datagrams that the network lost are not known.
     pub fn lost_datagrams(&self) -> u64 {
         self.stats().lost_datagrams
     }
@@ -141,17 +144,20 @@ impl Session {
     }
 
     wait! {
-        /// Until the peer asks us to go elsewhere: what it says. New requests to it fail with
-        /// [`Error::GoingAway`], and readers move to another session that has the same content, if there
-        /// is one; what else runs goes on until the peer closes, so a new session should be made before.
-        /// Asked again it says the same.
+        /// Waits for GOAWAY of the peer. New requests to it fail with [`Error::GoingAway`], and
+        /// readers move to another session with the same content, if there is one. The rest goes on
+        /// until the peer closes, so a new session should be made before. Each call returns the
+        /// same GOAWAY.
         ///
-        /// Errors: why the session is over, if the peer never said so.
+        /// # Errors
+        ///
+        /// Why the session is over, if the peer never sent GOAWAY.
         wait_going_away => poll_going_away, going_away, try_going_away() -> Result<Goaway, Error>
     }
 
     wait! {
-        /// Until the session is over: why. [`Error::SessionClosed`] if nothing was wrong.
+        /// Waits for the end of the session and returns the reason: [`Error::SessionClosed`] if
+        /// nothing was wrong.
         wait_closed => poll_closed, closed, try_closed() -> Error
     }
 }
@@ -180,7 +186,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// All clones of a [`Session`] together.
+/// Dropped with the last clone of a [`Session`].
 struct SessionHandle(Arc<SessionShared>);
 
 impl Drop for SessionHandle {

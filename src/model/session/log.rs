@@ -1,11 +1,12 @@
-//! Events for `tracing`, in the target `smoq`, if the feature of that name is on: how sessions begin and
-//! end, what is refused, which limits are passed. None a frame or a group that comes as it should.
+//! Events for `tracing`, in the target `smoq`, if the feature `tracing` is on: the beginning and
+//! end of sessions, refused requests and exceeded limits. Frames and groups that arrive as they
+//! should cause no events.
 
 use crate::model::base::SessionId;
 use crate::stream::Side;
 use crate::{Error, Version};
 
-/// One event, or nothing without the feature.
+/// Emits an event, or nothing without the feature.
 macro_rules! event {
     ($level:ident, $($field:ident = $value:expr),*; $message:literal) => {{
         #[cfg(feature = "tracing")]
@@ -24,17 +25,18 @@ pub(crate) fn closed(session: SessionId, error: &Error) {
     event!(info, session = session.0, reason = format_args!("{error}"); "session closed");
 }
 
-/// The peer said GOAWAY.
+/// The peer sent GOAWAY.
 pub(crate) fn going_away(session: SessionId, uri: &str) {
     event!(info, session = session.0, uri = uri; "peer goes away");
 }
 
-/// This side does not give the peer what it asked for.
+/// This side refused a request of the peer.
 pub(crate) fn refused(session: SessionId, error: &Error) {
     event!(debug, session = session.0, reason = format_args!("{error}"); "request refused");
 }
 
-/// A group or request of the peer broke off. Worth a warning if that was because it asked too much.
+/// A group or request of the peer broke off. It is a warning if the peer exceeded a limit or broke
+/// a rule.
 pub(crate) fn broke(session: SessionId, what: &'static str, error: &Error) {
     let reason = format_args!("{error}");
     match error {
@@ -48,7 +50,7 @@ pub(crate) fn broke(session: SessionId, what: &'static str, error: &Error) {
     }
 }
 
-/// The sink of a trace took no more.
+/// The sink of a trace accepts no more.
 pub(crate) fn trace_stopped(session: SessionId) {
     event!(warn, session = session.0, what = "trace"; "recording stopped");
 }

@@ -1,4 +1,4 @@
-//! Sessions: the driver of each connection, and the handles that applications hold to it.
+//! Sessions: the driver of each connection, and the handles that applications have to it.
 
 mod driver;
 mod endpoint;

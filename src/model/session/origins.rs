@@ -4,7 +4,7 @@ use crate::model::base::SessionId;
 use crate::model::routing::{OriginConsumer, OriginProducer, PeerAdmission};
 use crate::{Hop, Path, Role};
 
-/// What a session may read and write.
+/// The origins that a session may publish from and consume into.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SessionOrigins {
     pub(crate) publish: Option<OriginConsumer>,
@@ -12,7 +12,7 @@ pub(crate) struct SessionOrigins {
 }
 
 impl SessionOrigins {
-    /// Who a session with these is, and what it wants to hear of.
+    /// The hop that the session identifies itself with, and the prefixes that it wants to hear of.
     pub(crate) fn identity(&self) -> (Hop, Vec<Path>) {
         let Self { publish, consume } = self;
         let hop = publish.as_ref().map(OriginConsumer::hop);
@@ -29,14 +29,14 @@ impl SessionOrigins {
         }
     }
 
-    /// From now on the peer of `session` can be asked for broadcasts.
+    /// Admits requests for broadcasts of the peer of `session`.
     pub(crate) fn admit(self, session: SessionId) -> AdmittedOrigins {
         let admission = self.consume.as_ref().map(|origin| origin.admit_peer(session));
         AdmittedOrigins { origins: self, admission }
     }
 }
 
-/// What a session may read and write, and where the broadcasts of its peer are asked for.
+/// The origins of a session, and the admission of requests for broadcasts of its peer.
 #[derive(Debug)]
 pub(crate) struct AdmittedOrigins {
     pub(crate) origins: SessionOrigins,

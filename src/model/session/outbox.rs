@@ -1,4 +1,5 @@
-//! What a session sends, as the machine reads it: groups and announcements, pinned by nothing.
+//! What a session sends, as the machine reads it: groups and announcements. It pins nothing in the
+//! cache.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -10,22 +11,22 @@ use crate::model::routing::{AnnounceQuota, AnnounceReader};
 use crate::slab::Slab;
 use crate::{Error, Instant, Subscription, TrackInfo};
 
-/// What the peer asked for and is being given. Tables by slot of the request.
+/// What the peer requested and is being sent. The tables are indexed by the slot of the request.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    /// Few, and all are looked at for their deadlines.
+    /// There are few, so all are visited for their deadlines.
     readers: BTreeMap<usize, AnnounceSender>,
-    /// Broadcasts that the peer was told of by all of them, and how many that may be.
+    /// Counts the broadcasts announced to the peer by all of them, and limits that number.
     announced: usize,
     max_announced: usize,
-    /// It was too many for one more, and nobody said so yet.
+    /// Whether a broadcast was left out, and that was not reported yet.
     is_over_quota: bool,
     serves: Vec<Option<ServedTrack>>,
-    /// How many of them there are.
+    /// The number of served tracks.
     serving: usize,
     answers: Vec<Option<ServedFetch>>,
     groups: Slab<OutgoingGroup>,
-    /// Who tells of more of a group, by slot of the group: made once a slot.
+    /// Wakers for more of a group, by slot of the group. Each is made once.
     group_wakers: Vec<Waker>,
 }
 
@@ -35,21 +36,21 @@ struct AnnounceSender {
     reader: AnnounceReader,
     waker: Waker,
     state: AnnouncePhase,
-    /// When to look again although nothing changes; `None` too if that was said.
+    /// When to read again even if nothing changes. `None` also after that was reported.
     deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AnnouncePhase {
-    /// It counts what there is, which the peer is told at first.
+    /// It counts the broadcasts, because the peer is told the number first.
     Counts,
-    /// It need not, or has done so, and the machine was not told.
+    /// It need not count, or has counted, and the machine does not read it yet.
     Begins,
     /// The machine reads it.
     Reads,
 }
 
-/// A track that the peer reads, or asks what it is.
+/// A track that the peer subscribed to or queries.
 struct ServedTrack {
     request: RequestKey,
     track: TrackConsumer,
@@ -57,11 +58,11 @@ struct ServedTrack {
     step: ServePhase,
     /// Whether the subscriber was told the first group.
     started: bool,
-    /// The lowest group that was given.
+    /// The lowest group that was sent.
     lowest: u64,
-    /// Groups from here on came after the subscription.
+    /// Groups from this sequence on came after the subscription.
     next_sequence: u64,
-    /// Groups below are not wanted any more.
+    /// Groups below this sequence are no longer wanted.
     floor: u64,
 }
 
@@ -71,41 +72,41 @@ struct ServedFetch {
     track: TrackConsumer,
     priority: u8,
     sequence: u64,
-    /// The group, once it is here. It is kept until all of it is out.
+    /// The group, once it is here. It is pinned until all of it was sent.
     group: Option<GroupConsumer>,
-    /// Tells of the group.
+    /// Wakes the driver when the group is here.
     waker: Waker,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ServePhase {
-    /// Asked what it is; it is not known yet.
+    /// It was queried, and its properties are not known yet.
     Describe,
-    /// Subscribed; it is not known yet what the track is.
+    /// It was subscribed, and its properties are not known yet.
     Accept,
-    /// Groups are given.
+    /// Its groups are sent.
     Groups,
-    /// All groups are given.
+    /// All its groups were sent.
     Over,
 }
 
-/// A group on its way.
+/// A group that is being sent.
 struct OutgoingGroup {
     request: RequestKey,
     cursor: GroupCursor,
-    /// It was given up for its age.
+    /// Whether it was given up because of its age.
     is_old: bool,
 }
 
-/// What is to be told to the machine next.
+/// The next step for a served track.
 pub(crate) enum OutboxStep {
-    /// Nothing: a group is too old, and it is missed or not. There may be more.
+    /// A group was too old. It counts as missed or not. There may be more steps.
     Skipped(bool),
-    /// This, and there may be more.
+    /// A command. There may be more steps.
     Command(Command),
-    /// This, and nothing else.
+    /// The last command.
     Last(Command),
-    /// This; the track is to be kept for the subscription that follows.
+    /// The last command. The track is kept for a subscription that may follow.
     Described(Command, Box<TrackConsumer>),
 }
 
@@ -114,7 +115,8 @@ impl Outbox {
         Self { max_announced, ..Self::default() }
     }
 
-    /// What one request of the peer is to be told. `is_counted`: first how much there is.
+    /// Adds the announcements for a request of the peer. If `is_counted`, the peer is told their
+    /// number first.
     pub(crate) fn add_reader(
         &mut self,
         request: RequestKey,
@@ -127,11 +129,11 @@ impl Outbox {
         self.readers.insert(slot, AnnounceSender { request, reader, waker, state, deadline: None });
     }
 
-    /// What the machine is to be told of a reader that may have news.
+    /// The command for a reader that may have something new.
     pub(crate) fn next_for_reader(&mut self, slot: usize) -> Option<Command> {
         let quota = self.quota();
         let AnnounceSender { request, reader, waker, state, .. } = self.readers.get_mut(&slot)?;
-        // Where it is not counted it is not told.
+        // Used if the peer is not told the number.
         let mut active = u64::MAX;
         if *state == AnnouncePhase::Counts {
             let Some(count) = reader.promise(quota.left) else {
@@ -144,12 +146,12 @@ impl Outbox {
         if std::mem::replace(state, AnnouncePhase::Reads) == AnnouncePhase::Reads {
             return Some(Command::AnnouncementsReady { request });
         }
-        // One reader a request: the slot says it all.
+        // There is one reader for each request, so the slot identifies it.
         let reader = Token { slot: slot as u32, generation: 0 };
         Some(Command::AcceptAnnounce { request, reader, active })
     }
 
-    /// Whether the peer could not be told of something for want of room, since this was asked last.
+    /// Whether a broadcast was left out for lack of quota since the last call.
     pub(crate) fn take_over_quota(&mut self) -> bool {
         std::mem::take(&mut self.is_over_quota)
     }
@@ -161,8 +163,8 @@ impl Outbox {
         }
     }
 
-    /// What a reader has told changed from `before` to `after`. Where there is room again, who had none looks
-    /// again.
+    /// The number of broadcasts that a reader announced changed from `before` to `after`. If there
+    /// is room again, readers that left out broadcasts are woken.
     fn count_announced(&mut self, before: usize, after: usize) {
         let had_headroom = self.quota().has_headroom();
         self.announced = self.announced + after - before;
@@ -172,24 +174,24 @@ impl Outbox {
         }
     }
 
-    /// When an announcement is due that is held now.
+    /// When a held announcement is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.readers.values().filter_map(|reader| reader.deadline).min()
     }
 
-    /// A request with announcements that were held and are due; each is named once.
+    /// A request with held announcements that are due. Each is returned once.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<RequestKey> {
         self.readers.values_mut().find_map(|reader| {
             reader.deadline.take_if(|deadline| *deadline <= now).map(|_| reader.request)
         })
     }
 
-    /// A track that the peer subscribed.
+    /// Adds a track that the peer subscribed to.
     pub(crate) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
         self.add(request, track, waker, ServePhase::Accept);
     }
 
-    /// A track that the peer asks about.
+    /// Adds a track that the peer queries.
     pub(crate) fn add_describe(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
         self.add(request, track, waker, ServePhase::Describe);
     }
@@ -209,7 +211,7 @@ impl Outbox {
 
     pub(crate) fn update(&mut self, slot: usize, mut want: Subscription) {
         if let Some(serve) = self.serve(slot) {
-            // What was given is not given again.
+            // What was sent is not sent again.
             serve.floor = want.start.unwrap_or(0);
             want.start = serve.track.subscription().start;
             serve.track.update(want);
@@ -217,14 +219,14 @@ impl Outbox {
         }
     }
 
-    /// Looks at the track again, soon.
+    /// Schedules another step for the track.
     pub(crate) fn wake(&mut self, slot: usize) {
         if let Some(serve) = self.serve(slot) {
             serve.waker.wake_by_ref();
         }
     }
 
-    /// What is left of it: a track that somebody else may ask for soon.
+    /// Ends a request. Returns its track if that may be requested again soon.
     pub(crate) fn end_request(&mut self, slot: usize) -> Option<TrackConsumer> {
         if let Some(reader) = self.readers.remove(&slot) {
             self.count_announced(reader.reader.announced(), 0);
@@ -235,7 +237,7 @@ impl Outbox {
         Some(track)
     }
 
-    /// A group that the peer fetches.
+    /// Adds a group that the peer fetches.
     pub(crate) fn add_answer(
         &mut self,
         request: RequestKey,
@@ -248,7 +250,7 @@ impl Outbox {
         put(&mut self.answers, request.slot(), answer);
     }
 
-    /// What the machine is to be told of a group that the peer fetches.
+    /// The next command for a group that the peer fetches.
     pub(crate) fn next_answer(
         &mut self,
         slot: usize,
@@ -264,7 +266,7 @@ impl Outbox {
             Poll::Ready(Ok(group)) => {
                 let cursor = group.cursor();
                 answer.group = Some(group);
-                // Of one that is not known yet only the default can be said.
+                // The properties may be unknown. Then the defaults are sent.
                 let info = match answer.track.try_info() {
                     Poll::Ready(Ok(info)) => info,
                     _ => TrackInfo::default(),
@@ -280,8 +282,8 @@ impl Outbox {
         }
     }
 
-    /// A group that the machine reads from now on; `waker` makes the one that tells of more of what is in a
-    /// slot.
+    /// Lets the machine read a group. `waker` makes the waker for a slot that is used for the first
+    /// time.
     fn send(&mut self, sending: OutgoingGroup, waker: impl FnOnce(usize) -> Waker) -> Token {
         let key = self.groups.insert(sending);
         if key.0 as usize == self.group_wakers.len() {
@@ -296,22 +298,23 @@ impl Outbox {
         Some(serve)
     }
 
-    /// The machine will not ask for the group again. Whether it was given up for its age.
+    /// The machine will not read the group again. Returns whether the group was given up because of
+    /// its age.
     pub(crate) fn release(&mut self, group: Token) -> bool {
         self.groups.remove(group.into()).is_some_and(|sending| sending.is_old)
     }
 
-    /// How many tracks the peer reads, or asks about.
+    /// The number of tracks that the peer reads or queries.
     pub(crate) fn serving(&self) -> usize {
         self.serving
     }
 
-    /// How many groups are on their way.
+    /// The number of groups that are being sent.
     pub(crate) fn sending(&self) -> usize {
         self.groups.len()
     }
 
-    /// What the machine is to be told of the track of a request.
+    /// The next step for the track of a request.
     pub(crate) fn next_for(
         &mut self,
         slot: usize,
@@ -351,7 +354,7 @@ impl Outbox {
                         return Some(OutboxStep::Skipped(false));
                     }
                     if serve.track.is_old(sequence) {
-                        // What was old before it was asked for is not missed.
+                        // A group that was too old before the subscription is not missed.
                         return Some(OutboxStep::Skipped(sequence >= serve.next_sequence));
                     }
                     serve.lowest = serve.lowest.min(sequence);
@@ -364,8 +367,8 @@ impl Outbox {
                     }));
                 }
                 Poll::Ready(Ok(None)) => {
-                    // Without an end of the track it is the subscription's own, which may move yet:
-                    // the track's is waited for.
+                    // The track has not ended, so this is the end of the subscription, which the
+                    // peer can still move. So wait for the end of the track.
                     let mut cx = Context::from_waker(&serve.waker);
                     match (serve.track.end(), serve.track.poll_closed(&mut cx)) {
                         (Some(end), _) => {
@@ -387,7 +390,7 @@ impl Outbox {
         Some(OutboxStep::Last(Command::Refuse { request, error }))
     }
 
-    /// A group that may have more now.
+    /// A group may have more to send.
     pub(crate) fn group_ready(&mut self, slot: usize) -> Option<Command> {
         let (_, OutgoingGroup { request, cursor, .. }) = self.groups.at(slot)?;
         Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
@@ -395,7 +398,7 @@ impl Outbox {
 }
 
 impl ServedTrack {
-    /// The first group that will be given, when it is known and was not told.
+    /// The first group that will be sent, once it is known and was not reported.
     fn start(&mut self) -> Option<u64> {
         if self.started || self.step != ServePhase::Groups {
             return None;
@@ -421,7 +424,7 @@ impl Source for Outbox {
         if serve.is_none() && !is_answer {
             return Supply::Gone(Error::Cancelled);
         }
-        // A fetched group has no age.
+        // A fetched group is never too old.
         let aging = serve.filter(|_| !is_answer && run.is_waiting());
         if aging.is_some_and(|serve| serve.track.is_old(sending.cursor.sequence())) {
             sending.is_old = true;

@@ -1,4 +1,4 @@
-//! What the peer of a session knows of the path from it to us, for those who want to know.
+//! Estimates of the path from the peer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use crate::PathEstimate;
 use crate::model::Result;
 use crate::model::base::{WaitSlot, lock, wait};
 
-/// Hears what the peer of a session knows of the path from it to us (PROBE, moq-lite 03 and later): what a
-/// player needs that picks a rendition. Our own view of the path is in
+/// Reads what the peer knows about the path from it to this side (PROBE, moq-lite 03 and later). A
+/// player can use it to choose a rendition. What this side knows about the path is in
 /// [`Session::stats`](super::Session::stats).
 ///
-/// The peer is asked as long as there is a handle, and tells when something changes by much, at least
-/// every 10 s, at most every 0.1 s. A handle does not keep its session open.
+/// The peer is asked as long as there is a handle. It sends an estimate after a large change, at
+/// least every 10 s and at most every 0.1 s. A handle does not keep its session open.
 pub struct Probe {
     session: Arc<SessionShared>,
-    /// The number of the news that this handle gave last.
+    /// The change that this handle returned last.
     seen: u64,
     slot: WaitSlot,
 }
@@ -28,7 +28,7 @@ impl Probe {
         Self { session, seen: 0, slot: WaitSlot::default() }
     }
 
-    /// What the peer said last; `None` if it said nothing yet, or can't any more.
+    /// The latest estimate of the peer; `None` if there is none yet or no more.
     pub fn latest(&self) -> Option<PathEstimate> {
         lock(&self.session.estimates.state).latest
     }
@@ -50,13 +50,17 @@ impl Probe {
     }
 
     wait! {
-        /// The newest estimate that this handle has not given yet; those between are left out. What was
-        /// known and is not any more is one as well, of `None`.
+        /// The latest estimate, each time it changed since this handle returned one. Estimates in
+        /// between are skipped. An unknown value replaces a known one like any other change.
         ///
-        /// [`Error::Unsupported`] if the peer can't tell: on moq-lite 01 and 02 and moq-transport, if it
-        /// says so in SETUP (05+), or ends the stream. If it resets the stream, its error. It is not asked
-        /// again in this session. Without an adapter that tells *it* of the path, a peer may also be
-        /// silent for ever.
+        /// A peer whose adapter does not report the path may never send an estimate.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::Unsupported`] if the peer can't send estimates: on moq-lite 01 and 02 and on
+        /// moq-transport, if its SETUP says so (05 and later), or if it ends the stream. If it
+        /// resets the stream, the error of the reset. The reason if the session is over. The peer
+        /// is not asked again in this session, which goes on.
         wait_changed => poll_changed, changed, try_changed() -> Result<PathEstimate>
     }
 }

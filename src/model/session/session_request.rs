@@ -1,4 +1,4 @@
-//! A session that a peer wants, until the application has decided on it.
+//! A session that a client requests, until the application decides on it.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -12,19 +12,19 @@ use crate::model::base::{SessionId, WaitSlot, wait};
 use crate::model::routing::{OriginConsumer, OriginProducer};
 use crate::{Error, Hop, Path, Peer, Role, Version};
 
-/// A session that a client wants: what it says of itself, and the decision, [`accept`](Self::accept) or
-/// [`reject`](Self::reject). From [`Server::request`].
+/// A session that a client requests: what its SETUP says, and the decision to
+/// [`accept`](Self::accept) or [`reject`](Self::reject) it. From [`Server::request`].
 ///
-/// Its driver must be driven meanwhile. Until the decision the client hears nothing of us, and of what it
-/// sends no more is looked at than its set-up; flow control holds the rest. If there is none within
-/// [`Limits::handshake_time`], the session closes with [`Error::Timeout`]. Dropped without one it is
-/// rejected with [`Error::Unauthorized`].
+/// Its driver must be driven meanwhile. Until the decision nothing is sent to the client, and
+/// nothing but its SETUP is read. Flow control holds the rest. Without a decision within
+/// [`Limits::handshake_time`] the session closes with [`Error::Timeout`]. If the request is
+/// dropped, the client is rejected with [`Error::Unauthorized`].
 pub struct SessionRequest {
     shared: Arc<SessionShared>,
     slot: WaitSlot,
     id: SessionId,
     origins: SessionOrigins,
-    /// What came of the peer, once that was waited for.
+    /// What the peer's SETUP said, after waiting for it.
     peer: Peer,
     is_decided: bool,
 }
@@ -40,34 +40,35 @@ impl SessionRequest {
     }
 
     wait! {
-        /// Until the client's set-up was read: before, nothing is known of it, and what is asked below has
-        /// the answers of one that says nothing. At once on moq-lite 03 and 04, which have no set-up.
+        /// Waits until the client's SETUP was read. Before, the methods below return defaults. It
+        /// is ready at once on moq-lite 03 and 04, which have no SETUP.
         ///
-        /// Errors: why the session is over, if the client went away, broke a rule or let too much time
-        /// pass; afterwards as before.
+        /// # Errors
+        ///
+        /// Why the session is over: the client left, broke a rule or took too long. The values
+        /// below stay as they are.
         wait_ready => poll_ready, ready, try_ready() -> Result<(), Error>
     }
 
-    /// What is spoken. Where one ALPN stands for several, moq-lite 01 and 02, the most wanted of them
-    /// until it is [`ready`](Self::ready).
+    /// The version of the session. moq-lite 01 and 02 share an ALPN. There it is the preferred one
+    /// of them until the request is [`ready`](Self::ready).
     pub fn version(&self) -> Version {
         self.shared.version()
     }
 
-    /// The path of the URL that the client dialed: where it wants the root of the session to be. The
-    /// root if it does not say, as on moq-lite 01 to 04.
+    /// The path of the URL that the client dialed, by which it asks for the root of the session. It
+    /// is empty if the client does not send it, as on moq-lite 01 to 04.
     pub fn path(&self) -> Path {
         let (path, _) = self.peer.path.split_once('?').unwrap_or((&self.peer.path, ""));
         Path::new(path)
     }
 
-    /// What follows the first `?` of the URL, as it was written; empty if there is nothing.
+    /// The part of the URL after the first `?`, as it was written; empty if there is none.
     pub fn query(&self) -> &str {
         self.peer.path.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Host and port of the URL, where the version tells it (moq-transport) and the client does; else
-    /// empty.
+    /// Host and port of the URL, if the client sends them (moq-transport); otherwise empty.
     pub fn authority(&self) -> &str {
         &self.peer.authority
     }
@@ -77,49 +78,51 @@ impl SessionRequest {
         self.peer.role
     }
 
-    /// Who the client is in announcements, if it says so in its set-up (moq-lite 05 and later).
+    /// The hop that the client identifies itself with, if its SETUP has it (moq-lite 05 and later).
     pub fn hop(&self) -> Hop {
         self.peer.hop
     }
 
-    /// What the link costs, if the client says so (moq-lite 05 and later).
+    /// The cost of the link, if the client sends it (moq-lite 05 and later).
     pub fn cost(&self) -> Option<u64> {
         self.peer.cost
     }
 
-    /// What the client may hear of and subscribe to: mostly a part of the server's origin, narrowed by
-    /// [`OriginConsumer::scope`] or with a root of its own by [`OriginConsumer::with_root`]. Default: what the
-    /// [`Server`] has.
+    /// Sets what is announced to the client, and what it can subscribe to: usually a part of the
+    /// server's origin, from [`OriginConsumer::scope`] or [`OriginConsumer::with_root`]. Default:
+    /// the setting of the [`Server`].
     ///
-    /// The session keeps the time of [`Server::clock`], so make the server with the origin whose parts are
-    /// handed out.
+    /// The session uses the time of [`Server::clock`]. So create the server with the origin whose
+    /// parts are handed out.
     pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
         self.origins.publish = Some(origin);
         self
     }
 
-    /// Where the broadcasts of the client appear; see [`with_publish`](Self::with_publish). Default: what
-    /// the [`Server`] has.
+    /// Sets where the broadcasts of the client appear; see [`with_publish`](Self::with_publish).
+    /// Default: the setting of the [`Server`].
     pub fn with_consume(mut self, origin: OriginProducer) -> Self {
         self.origins.consume = Some(origin);
         self
     }
 
-    /// Both: what a relay does.
+    /// Sets both to the same origin, as for a relay.
     pub fn with_origin(self, origin: &OriginProducer) -> Self {
         self.with_publish(origin.consume()).with_consume(origin.clone())
     }
 
-    /// Takes the client: it hears of us now. Before it is [`ready`](Self::ready), whoever it is.
+    /// Accepts the client. If the request is not [`ready`](Self::ready) yet, any client is
+    /// accepted.
     ///
-    /// If the session is over by now, that is what its [`closed`](Session::closed) says.
+    /// If the session is over already, [`closed`](Session::closed) of the returned handle tells
+    /// why.
     pub fn accept(mut self) -> Session {
         self.is_decided = true;
         self.shared.accept(mem::take(&mut self.origins).admit(self.id));
         Session::new(self.shared.clone())
     }
 
-    /// Sends the client away, with the [session code](Error::session_code) of `error`.
+    /// Closes the session, with the [session code](Error::session_code) of `error`.
     pub fn reject(mut self, error: Error) {
         self.refuse(error);
     }

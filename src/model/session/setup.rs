@@ -1,4 +1,4 @@
-//! How the sessions of one endpoint are set up.
+//! The settings of an endpoint's sessions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::machine::trace::Sink;
 use crate::model::base::Clock;
 use crate::{Limits, Path, Versions};
 
-/// What a session may read and write here, and how it behaves: the same for both ends.
+/// The settings of sessions, the same for clients and servers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SessionSetup {
     pub(crate) origins: SessionOrigins,
@@ -21,7 +21,7 @@ pub(crate) struct SessionSetup {
     pub(super) clock: Clock,
 }
 
-/// Makes the sink of each session that is to be recorded.
+/// Creates a sink for each session that is to be recorded.
 #[derive(Clone, Default)]
 pub(crate) struct TraceSinks(pub(super) Option<Arc<MakeSink>>);
 

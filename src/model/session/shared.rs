@@ -1,4 +1,4 @@
-//! What a driver and its handles share.
+//! The state that a driver and its handles share.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Poll, Waker};
@@ -16,7 +16,7 @@ use crate::model::routing::PeerRequester;
 use crate::stream::Side;
 use crate::{Error, Peer, Version};
 
-/// What a [`Driver`] and its handles share.
+/// The state that a [`Driver`](super::Driver) and its handles share.
 #[derive(Debug)]
 pub(crate) struct SessionShared {
     pub(crate) cells: SessionCells,
@@ -24,32 +24,32 @@ pub(crate) struct SessionShared {
     pub(crate) side: Side,
     goaway_time: Duration,
     pub(super) state: Mutex<SessionState>,
-    /// Tells the driver of a wish.
+    /// Wakes the driver after a command.
     driver: Waker,
-    /// Who is asked for what it did not announce; nobody if nothing is consumed.
+    /// Requests broadcasts of the peer. Not set if the session does not consume.
     pub(super) peer: OnceLock<PeerRequester>,
 }
 
 #[derive(Debug)]
 pub(super) struct SessionState {
     version: Version,
-    /// What came of a peer that is to be decided on.
+    /// What the peer's SETUP said, for the decision on the session.
     peer: Option<Peer>,
     commands: SessionCommands,
     pub(super) peer_goaway: Option<Goaway>,
     pub(super) closed: Option<Error>,
-    /// Who waits for the peer to be known, for the peer to go, and for the end.
+    /// Handles that wait for the peer's SETUP, for its GOAWAY, and for the end.
     peer_waiters: Wakers,
     pub(super) goaway_waiters: Wakers,
     pub(super) close_waiters: Wakers,
 }
 
-/// What the application wants of the session itself, to be done in this order.
+/// Commands of the application to the session, carried out in this order.
 #[derive(Debug, Default)]
 pub(crate) struct SessionCommands {
-    /// It takes the peer.
+    /// Accept the peer.
     pub(crate) accept: Option<AdmittedOrigins>,
-    /// A place to go to, and how long there is for that.
+    /// Send GOAWAY with this URI and timeout.
     pub(crate) goaway: Option<(Box<str>, Duration)>,
     pub(crate) end: Option<SessionEnd>,
 }
@@ -96,20 +96,20 @@ impl SessionShared {
         self.driver.wake_by_ref();
     }
 
-    /// The session may read and write these.
+    /// Accepts the peer, which may use these origins.
     pub(crate) fn accept(&self, admitted: AdmittedOrigins) {
         self.set_peer(&admitted);
         self.command(|commands| commands.accept = Some(admitted));
     }
 
-    /// Where the broadcasts of the peer are asked for.
+    /// Sets where broadcasts of the peer are requested.
     pub(crate) fn set_peer(&self, admitted: &AdmittedOrigins) {
         if let Some(admission) = &admitted.admission {
             let _ = self.peer.set(admission.name().clone());
         }
     }
 
-    /// The last wish counts, but nothing softens a close.
+    /// The last command counts, except that a close can't be replaced by a drain.
     pub(crate) fn end(&self, end: SessionEnd) {
         self.command(|commands| match commands.end {
             Some(SessionEnd::Close(_)) => {}
@@ -121,7 +121,7 @@ impl SessionShared {
         lock(&self.state).version
     }
 
-    /// Until the peer's set-up was read, for who decides on it.
+    /// Waits until the peer's SETUP was read.
     pub(crate) fn wait_peer(
         &self,
         slot: &mut WaitSlot,
@@ -141,7 +141,7 @@ impl SessionShared {
         Poll::Pending
     }
 
-    /// Whoever waited for the peer in `slot` does so no longer.
+    /// Removes the waiter in `slot`.
     pub(crate) fn forget(&self, slot: &mut WaitSlot) {
         let unused = lock(&self.state).peer_waiters.free(slot);
         drop(unused);
@@ -154,7 +154,7 @@ impl SessionShared {
         });
     }
 
-    /// What the first says counts, but for an earlier deadline.
+    /// The first GOAWAY counts, but a later one can make the deadline earlier.
     pub(super) fn go_away(&self, goaway: Goaway) {
         let timeout = goaway.timeout.unwrap_or(self.goaway_time);
         self.command(|commands| {
@@ -175,7 +175,7 @@ impl SessionShared {
         });
     }
 
-    /// The driver looks at the wish again, behind what waits now.
+    /// Lets the driver run the commands again, after the work that is queued now.
     pub(crate) fn wake_driver(&self) {
         self.driver.wake_by_ref();
     }
@@ -194,7 +194,7 @@ impl SessionShared {
 
     pub(crate) fn closed(&self, error: Error) {
         self.estimates.end(error.clone());
-        // Dropped behind the unlock, with the origins that it may have.
+        // Dropped after the lock is released, because it may hold origins.
         let _unfulfilled = self.change(|state, wakes| {
             state.closed.get_or_insert(error);
             let SessionState { peer_waiters, goaway_waiters, close_waiters, .. } = state;
@@ -210,7 +210,7 @@ impl SessionShared {
         lock(&self.state).closed.clone()
     }
 
-    /// Changes the state, then wakes those whom `change` put on the list.
+    /// Changes the state, and then wakes the waiters that `change` collected.
     fn change<T>(&self, change: impl FnOnce(&mut SessionState, &mut DeferredWakes) -> T) -> T {
         let mut wakes = DeferredWakes::default();
         let mut state = lock(&self.state);

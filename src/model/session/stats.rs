@@ -3,62 +3,67 @@
 use crate::model::base::counters;
 
 counters! {
-    /// What a session did and holds, from [`Session::stats`](super::Session::stats).
+    /// What a session did and what it holds, from [`Session::stats`](super::Session::stats).
     ///
-    /// Bytes, frames and gauges are those of the driver's last turn, which ends when the adapter asks for
-    /// the next deadline.
+    /// Counts of bytes and frames, and gauges, are updated at the end of each turn of the driver,
+    /// when the adapter asks for the next deadline.
     SessionStats,
-    /// The numbers of a session.
+    /// The counters of a session.
     SessionCells {
-        /// Count of bytes of streams and datagrams that QUIC took of us.
+        /// Count of bytes of streams and datagrams that QUIC accepted for sending.
         bytes_sent,
-        /// Count of bytes of streams and datagrams that QUIC gave us.
+        /// Count of bytes of streams and datagrams that QUIC delivered.
         bytes_received,
-        /// Count of frames that QUIC took whole.
+        /// Count of frames that QUIC accepted completely.
         frames_sent,
-        /// Count of frames of the peer that began.
+        /// Count of frames of the peer that began to arrive.
         frames_received,
-        /// Count of groups that QUIC took whole.
+        /// Count of groups that QUIC accepted completely.
         groups_sent,
-        /// Count of groups of the peer that came whole.
+        /// Count of groups of the peer that arrived completely.
         groups_received,
-        /// Count of groups that this side was to send and did not send whole: too old for their
-        /// subscriber, stopped by it, aborted or evicted.
+        /// Count of groups that were to be sent and were not sent completely: they were too old for
+        /// their subscriber, stopped by it, aborted or evicted.
         skipped_groups,
-        /// Count of those of them that were too old ([`Error::Old`](crate::Error::Old)).
+        /// Count of the skipped groups that were too old ([`Error::Old`](crate::Error::Old)).
         expired_groups,
-        /// Count of groups of the peer that broke off: reset, malformed, or not wanted any more.
+        /// Count of groups of the peer that broke off: they were reset, malformed, or no longer
+        /// wanted.
         broken_groups,
-        /// Count of streams that the peer sent and that were not wanted (moq-transport): another
-        /// subgroup than 0, or a group without its first objects.
+        /// Count of streams of the peer that were not wanted (moq-transport): a subgroup other than
+        /// 0, or a group without its first objects.
         refused_groups,
-        /// Count of datagrams of the peer that came and were of no use: malformed, of no subscription of
-        /// ours, doubled, too old, or more than [`Limits::datagrams`](crate::Limits::datagrams) at once.
+        /// Count of datagrams of the peer that arrived and could not be used: they were malformed,
+        /// of no subscription of this side, duplicates, too old, or more than
+        /// [`Limits::datagrams`](crate::Limits::datagrams) at once.
         lost_datagrams,
-        /// Count of requests of the peer that this side refused for a reason of the model: no such
-        /// broadcast or track, its error, not granted.
+        /// Count of requests of the peer that this side refused because the broadcast or track does
+        /// not exist, failed, or is not allowed.
         refused_requests,
-        /// Gauge of tracks that the peer reads, or asks about.
+        /// Gauge of tracks that the peer reads or queries.
         serving,
-        /// Gauge of tracks of the peer that are read here, or asked about, or linger
+        /// Gauge of tracks of the peer that are read or queried here, or that linger
         /// ([`Limits::linger_time`](crate::Limits::linger_time)).
         reading,
-        /// Gauge of broadcasts that the peer offers.
+        /// Gauge of broadcasts of the peer.
         announced,
-        /// Gauge of groups on their way to the peer.
+        /// Gauge of groups that are being sent.
         sending_groups,
-        /// Gauge of groups on their way from the peer.
+        /// Gauge of groups that are being received.
         receiving_groups,
-        /// Gauge: smoothed round-trip time in microseconds, as QUIC says; 0 if the adapter does not tell.
+        /// Gauge: the smoothed round-trip time of QUIC in microseconds; 0 if the adapter does not
+        /// report it.
         rtt_micros,
-        /// Gauge: bytes a second that congestion control lets out; 0 if the adapter does not tell.
+        /// Gauge: the sending rate that congestion control allows, in bytes per second; 0 if the
+        /// adapter does not report it.
         send_rate,
-        /// Gauge: bytes of the largest datagram that the path and the peer take; 0 if they take none.
+        /// Gauge: the size in bytes of the largest datagram that path and peer accept; 0 if they
+        /// accept none.
         max_datagram,
-        /// Count of bytes of the [trace](crate::machine::trace) that its sink took.
+        /// Count of bytes of the [trace](crate::machine::trace) that its sink accepted.
         trace_bytes,
-        /// Gauge: 1 while a trace is recorded. 0 in a running session that was to be recorded: the sink took
-        /// no more.
+        /// Gauge: 1 while a trace is recorded. It becomes 0 in a running session if the sink
+        /// accepts no more.
         recording,
     }
 }

@@ -1,4 +1,4 @@
-//! Who answers for broadcasts below a prefix that nobody announced.
+//! Answering requests for broadcasts below a prefix that are not announced.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,16 +13,20 @@ use crate::model::routing::registration::{Registration, RegistrationGuard, Regis
 use crate::{Error, Path};
 
 impl OriginProducer {
-    /// A handle that answers for broadcasts at `prefix` and below that nobody announced. While there is
-    /// one they can be asked for: by [`OriginConsumer::request_broadcast`](super::OriginConsumer), and by
-    /// peers, who simply subscribe. Where several prefixes cover a path the longest is asked, of several
-    /// handles for the same one the newest.
+    /// A handle that answers requests for broadcasts at `prefix` and below that are not announced. They
+    /// are requested by [`OriginConsumer::request_broadcast`](super::OriginConsumer), and by peers,
+    /// which subscribe to them like to any other. If several prefixes cover a path, the longest
+    /// decides. Of several handles for the same prefix the newest is asked.
     ///
-    /// Peers are told of the prefix where the version has a way to say it, which are moq-lite 06 and later
-    /// and moq-transport; on others they have to know. The broadcasts themselves are not announced.
+    /// The prefix is announced to peers on moq-lite 06 and later and on moq-transport. On other
+    /// versions peers have to know it. The broadcasts themselves are not announced.
     ///
-    /// `prefix` is relative to [`root`](Self::root). Outside of [`allowed`](Self::allowed):
-    /// [`Error::Unauthorized`]; [`Error::Limit`] past [`Limits::path_bytes`](crate::Limits::path_bytes).
+    /// `prefix` is relative to [`root`](Self::root).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`] outside of [`allowed`](Self::allowed); [`Error::Limit`] past
+    /// [`Limits::path_bytes`](crate::Limits::path_bytes). The origin stays as it is.
     ///
     /// ```
     /// use std::task::Poll;
@@ -32,7 +36,7 @@ impl OriginProducer {
     /// let origin = Origin::default().produce();
     /// let mut store = origin.dynamic("archive")?;
     ///
-    /// // Somebody asks, here or at the other end of a session.
+    /// // A request, here or from a peer.
     /// let mut reader = origin.consume();
     /// assert!(reader.try_request_broadcast("archive/1969").is_pending());
     ///
@@ -49,7 +53,7 @@ impl OriginProducer {
     pub fn dynamic(&self, prefix: impl Into<Path>) -> Result<OriginDynamic> {
         let prefix = self.absolute(&prefix.into())?;
         let route = Route { reach: Reach::OnDemand, ..Route::default() };
-        // It only stands for the route: nobody finds it.
+        // It only holds the route. No lookup returns it.
         let nothing = BroadcastProducer::new(prefix.clone(), self.cache().clone(), route.clone());
         let handler = self.shared.change(|state| {
             let id = state.table.insert(&prefix, route, nothing.consume());
@@ -61,10 +65,10 @@ impl OriginProducer {
     }
 }
 
-/// Answers for broadcasts that are asked for and that nobody announced.
+/// Answers requests for broadcasts that are not announced.
 ///
-/// When the last clone is dropped, requests that still wait go to whoever else answers for them, or are
-/// refused with [`Error::Unroutable`], and so are new ones. What was accepted stays.
+/// When the last clone is dropped, waiting requests go to the next handler. Without one they fail
+/// with [`Error::Unroutable`], and so do new requests. Broadcasts that were accepted stay.
 pub struct OriginDynamic {
     origin: OriginProducer,
     /// The whole path.
@@ -75,9 +79,9 @@ pub struct OriginDynamic {
 
 impl OriginDynamic {
     wait! {
-        /// The next broadcast that somebody wants, first come first served. All who want it share one
-        /// request; one that nobody wants any more is not given. It is to be answered within
-        /// [`Limits::answer_time`](crate::Limits::answer_time).
+        /// The next requested broadcast, in order of request. All requesters of a broadcast share
+        /// one request. A request that nobody wants any more is not returned. It must be answered
+        /// within [`Limits::answer_time`](crate::Limits::answer_time).
         next_request => poll_requested_broadcast, requested_broadcast, try_requested_broadcast()
             -> BroadcastRequest
     }
@@ -119,7 +123,7 @@ impl Drop for OriginDynamic {
         drop(state);
         drop(waker);
         if is_last {
-            // What comes back is dropped after the unlock.
+            // The returned values are dropped after the lock is released.
             drop(origin.shared.change(|state| {
                 let removed = state.table.remove(prefix, *handler);
                 (removed, state.requests.close_handler(prefix, *handler))
@@ -134,13 +138,14 @@ impl fmt::Debug for OriginDynamic {
     }
 }
 
-/// A broadcast that somebody wants. Dropped without an answer it is refused with [`Error::Dropped`].
+/// A broadcast that was requested. If it is dropped without an answer, the request fails with
+/// [`Error::Dropped`].
 pub struct BroadcastRequest {
     origin: OriginProducer,
     /// The whole path.
     whole: Path,
     path: Path,
-    /// Tells it from others for the path.
+    /// Distinguishes it from other requests for the path.
     number: u64,
     slot: WaitSlot,
     is_answered: bool,
@@ -148,20 +153,20 @@ pub struct BroadcastRequest {
 
 impl BroadcastRequest {
     fn new(origin: OriginProducer, whole: Path, number: u64) -> Self {
-        // It is below a prefix that was allowed.
+        // The path is below an allowed prefix.
         let path = origin.scope.relative(&whole).unwrap_or_default();
         Self { origin, whole, path, number, slot: WaitSlot::default(), is_answered: false }
     }
 
-    /// What is asked for, relative to the root of the producer that [`OriginProducer::dynamic`] was called
-    /// on.
+    /// The requested path, relative to the root of the producer that [`OriginProducer::dynamic`]
+    /// was called on.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     wait! {
-        /// Until all who want it went away, or ask somebody else: a handle with a longer prefix that came
-        /// later, or nobody, because it took too long.
+        /// Waits until the answer is no longer wanted: all requesters left, a handler with a longer
+        /// prefix was asked instead, or the request timed out.
         wait_unused => poll_unused, unused, try_unused() -> ()
     }
 
@@ -177,11 +182,16 @@ impl BroadcastRequest {
         Poll::Pending
     }
 
-    /// Begins the broadcast, unannounced: who asked gets it, and who asks as long as it lives. When nobody
-    /// reads it any more ([`BroadcastProducer::unused`]) it can be finished, and is asked for anew.
+    /// Creates the broadcast without announcing it. All requesters get it, and so do later ones as
+    /// long as it is live. When it has no readers any more ([`BroadcastProducer::unused`]) it can
+    /// be finished. The next request for the path then reaches a handler again.
     ///
-    /// If the request is no longer wanted, because somebody else was asked for the path instead, nobody
-    /// finds the broadcast.
+    /// If another handler was asked for the path meanwhile, the broadcast is created, but no
+    /// request finds it.
+    ///
+    /// # Errors
+    ///
+    /// It does not fail at present.
     pub fn accept(mut self) -> Result<BroadcastProducer> {
         self.is_answered = true;
         let (origin, path, number) = (&self.origin, &self.whole, self.number);
@@ -200,19 +210,21 @@ impl BroadcastRequest {
         result.map(|_| broadcast)
     }
 
-    /// Answers with a broadcast from elsewhere: of another origin, or one that
-    /// [`Session::request_broadcast`](crate::Session::request_broadcast) gives, which is how a relay asks
-    /// upstream. It is found under this path as long as somebody has a handle to it, or to a track, that
-    /// came by this path; then it is asked for anew. One that comes through a session goes when nobody reads
-    /// it.
+    /// Answers with an existing broadcast: one of another origin, or one that
+    /// [`Session::request_broadcast`](crate::Session::request_broadcast) returned, which is how a
+    /// relay asks upstream. It can be found under this path as long as there is a handle to it, or
+    /// to one of its tracks, that was found by this path. Afterwards the path is requested anew. A
+    /// broadcast that comes through a session ends when it has no readers.
     ///
-    /// Upstream must have an end. Relays in a ring that all answer by asking the next one wait for each
-    /// other until [`Limits::answer_time`](crate::Limits::answer_time) is over: no version says by whom a
-    /// request came. A prefix that is announced is asked for on the way back to who announced it, which is no
-    /// ring.
+    /// The chain of relays must end somewhere. Relays in a ring that all ask the next one wait for
+    /// each other until [`Limits::answer_time`](crate::Limits::answer_time) has passed, because no
+    /// version tells who made a request. A request below an announced prefix goes back along the
+    /// announcement, which is no ring.
     ///
-    /// Errors, which those who asked get too: [`Error::Unroutable`] if it came through this very origin by
-    /// way of a peer; why it ended if it did, [`Error::Closed`] for a clean end.
+    /// # Errors
+    ///
+    /// [`Error::Unroutable`] if the broadcast passed through this origin before; [`Error::Closed`]
+    /// if it ended cleanly, or the reason for another end. The requesters get the same error.
     pub fn accept_broadcast(mut self, broadcast: &BroadcastConsumer) -> Result<()> {
         let (origin, path, number) = (&self.origin, &self.whole, self.number);
         let checked = broadcast.open_route().and_then(|route| {
@@ -223,8 +235,8 @@ impl BroadcastRequest {
             self.refuse(error.clone());
             return Err(error);
         }
-        // Declared before the answer is given: the last handle that came by this path forgets it, after the
-        // unlock.
+        // Declared before the answer is given. The last handle that was found by this path removes
+        // the path, after the lock is released.
         let _answered = origin.shared.change_requests(|state| {
             let (id, requester) = (state.table.next_id(), state.requests.requester(path));
             let keep_alive =
@@ -240,7 +252,7 @@ impl BroadcastRequest {
         Ok(())
     }
 
-    /// Refuses the broadcast: all who asked get `error`.
+    /// Refuses the broadcast: all requesters get `error`.
     pub fn reject(mut self, error: Error) {
         self.refuse(error);
     }

@@ -1,4 +1,4 @@
-//! What the peer was asked for and has not answered: given up when it takes too long.
+//! Deadlines for answers of the peer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::model::cache::UpstreamFetch;
 use crate::slab::Key;
 use crate::{Error, Instant, Limits};
 
-/// Requests without an answer, by when they are given up.
+/// Requests without an answer, by deadline.
 #[derive(Default)]
 pub(crate) struct AnswerDeadlines {
     due: BTreeSet<(Instant, PendingAnswer)>,
@@ -35,20 +35,21 @@ impl AnswerDeadlines {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// The peer is asked for a track now. Once for each `RemoteTrack`, whatever is asked of the track later.
+    /// The peer is asked for a track. Called once for each `RemoteTrack`, even if it is asked more
+    /// than once.
     pub(crate) fn expect_track(&mut self, key: Key, due: &mut Option<Instant>, now: Instant) {
         let due = *due.insert(now + self.time);
         self.due.insert((due, PendingAnswer::Track(key)));
     }
 
-    /// It answered, or is not asked any more.
+    /// The peer answered, or is no longer asked.
     pub(crate) fn end_track(&mut self, key: Key, due: &mut Option<Instant>) {
         if let Some(due) = due.take() {
             self.due.remove(&(due, PendingAnswer::Track(key)));
         }
     }
 
-    /// By when a group that the peer is asked for must come.
+    /// The deadline for a group that the peer is asked for now.
     pub(crate) fn due(&self, now: Instant) -> Instant {
         now + self.time
     }
@@ -68,7 +69,7 @@ impl AnswerDeadlines {
 }
 
 impl Driver {
-    /// Withdraws what the peer did not answer in time, and lets somebody else be asked.
+    /// Cancels requests that the peer did not answer in time, so that another session can be asked.
     pub(crate) fn expire_answers(&mut self, now: Instant) {
         while let Some(asked) = self.inbox.unanswered.pop(now) {
             match asked {

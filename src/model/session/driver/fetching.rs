@@ -1,5 +1,5 @@
-//! FETCH, between the machine and the model: of groups that are asked of a track of the peer, and of
-//! groups that the peer asks for.
+//! FETCH in both directions: groups that are requested from the peer, and groups that the peer
+//! requests.
 
 use std::task::{Context, Poll};
 
@@ -14,14 +14,14 @@ use crate::{Error, Path};
 impl Driver {
     // ---- groups of the peer ------------------------------------------------------------------
 
-    /// Answers for past groups of a track of the peer, as long as there may be somebody who asks.
+    /// Handles requests for groups of a track of the peer, as long as there may be any.
     pub(crate) fn add_fetcher(
         &mut self,
         broadcast: Path,
         broadcast_token: Token,
         dynamic: TrackDynamic,
     ) {
-        // It may have come from here before, until there was a better way.
+        // The track may have come from this peer before.
         let track = dynamic.track_id();
         let known = self.inbox.fetcher_by_track.get(&track).copied();
         if let Some(fetcher) = known.and_then(|key| self.inbox.fetchers.get_mut(key)) {
@@ -36,7 +36,7 @@ impl Driver {
         self.fetcher_changed(key.0 as usize);
     }
 
-    /// Somebody here may want a past group of a track of the peer, or nobody is left.
+    /// A group of a track of the peer is requested, or no more can be.
     pub(crate) fn fetcher_changed(&mut self, slot: usize) {
         while let Some((key, fetcher)) = self.inbox.fetchers.at(slot) {
             let Poll::Ready(next) = fetcher.dynamic.poll_supply(Some(&fetcher.waker)) else {
@@ -50,7 +50,7 @@ impl Driver {
                 return;
             };
             if self.inbox.broadcasts.get(fetcher.broadcast_token.into()).is_none() {
-                // By its path another broadcast would be asked.
+                // The path may belong to another broadcast by now.
                 match wanted {
                     UpstreamFetch::Group(request) => request.reject(Error::NotFound),
                     UpstreamFetch::PartialGroup(partial) => partial.hand_back(),
@@ -84,7 +84,7 @@ impl Driver {
         }
     }
 
-    /// Those who wait for a group may have gone away.
+    /// The readers that wait for a group may be gone.
     pub(crate) fn fetch_changed(&mut self, slot: usize) {
         let Some((key, fetch)) = self.inbox.fetches.at(slot) else { return };
         let UpstreamFetch::Group(request) = &mut fetch.wanted else { return };
@@ -94,7 +94,7 @@ impl Driver {
         }
     }
 
-    /// From now on it is a group like others.
+    /// From now on it arrives like any other group.
     pub(crate) fn fetch_started(&mut self, fetch: Token, key: GroupKey) {
         let receiving = match self.inbox.end_fetch(fetch.into()).map(|fetch| fetch.wanted) {
             Some(UpstreamFetch::Group(request)) => {
@@ -119,7 +119,7 @@ impl Driver {
             Some(UpstreamFetch::Group(request)) => {
                 request.reject(result.err().unwrap_or(Error::NotFound));
             }
-            // Somebody else may have it.
+            // Another session may have it.
             Some(UpstreamFetch::PartialGroup(partial)) => partial.hand_back(),
             None => {}
         }
@@ -127,7 +127,7 @@ impl Driver {
 
     // ---- groups for the peer -----------------------------------------------------------------
 
-    /// A group that the peer asked for is here.
+    /// A group that the peer requested is here.
     pub(crate) fn answer_changed(&mut self, slot: usize) {
         let waker = |slot| self.ready.waker(ready_key(GROUP, slot as u32));
         if let Some(command) = self.outbox.next_answer(slot, waker) {

@@ -1,4 +1,4 @@
-//! What comes from the peer: its broadcasts, the tracks of them that somebody here wants, their groups.
+//! What comes from the peer: its broadcasts, the tracks that are read here, and their groups.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -23,34 +23,35 @@ use crate::{Cost, Error, Hops, Instant, Path, Subscription, TrackInfo};
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) consume: Option<OriginProducer>,
-    /// Where broadcasts are asked for that the peer did not announce.
+    /// Requests for broadcasts that the peer did not announce.
     pub(crate) admission: Option<PeerAdmission>,
     pub(crate) broadcasts: Slab<RemoteBroadcast>,
     pub(crate) broadcast_by_path: BTreeMap<Path, Token>,
-    /// What the peer has no longer. If it says in the same breath what it has there now, the one takes the
-    /// place of the other, and nothing that is older is shown between.
+    /// The path of a broadcast that the peer ended. If the next event announces that path again,
+    /// the new broadcast takes the place of the old one, and no older one is shown in between.
     pub(crate) ended: Option<Path>,
     pub(crate) tracks: Slab<RemoteTrack>,
     pub(crate) lingering: LingeringTracks,
     pub(crate) unanswered: AnswerDeadlines,
     pub(crate) fetchers: Slab<TrackFetcher>,
-    /// The tracks of them.
+    /// The fetchers by id of their track.
     pub(crate) fetcher_by_track: BTreeMap<usize, Key>,
     pub(crate) fetches: Slab<OutgoingFetch>,
     /// By slot of the machine's key.
     pub(crate) groups: Vec<Option<IncomingGroup>>,
-    /// How many of them there are.
+    /// The number of groups.
     pub(crate) receiving: usize,
     pub(crate) age_floor: AgeFloor,
 }
 
-/// How long groups are kept, on versions where a subscription can't be changed and START is not told.
+/// On versions where a subscription can't be changed and START is not sent, the age that each
+/// subscription asks for at least.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct AgeFloor(pub(crate) Option<Duration>);
 
 impl AgeFloor {
-    /// What the peer is asked for when `want` is wanted. Where a subscription can't be changed that must
-    /// do for all who join later: readers leave out themselves what is too old or too far for them.
+    /// The subscription to send if readers want `want`. Where it can't be changed, it must suffice
+    /// for later readers too. They skip what is too old or too far for them.
     fn widen(self, want: Subscription) -> Subscription {
         match self.0 {
             Some(age_floor) => {
@@ -66,24 +67,24 @@ pub(crate) struct RemoteBroadcast {
     pub(crate) upstream: Upstream,
     pub(crate) path: Path,
     pub(crate) waker: Waker,
-    /// Otherwise it was asked for, and goes when nobody reads it.
+    /// Otherwise it was requested, and ends when it has no readers.
     pub(crate) is_announced: bool,
 }
 
-/// A track of the peer that somebody here wants, or asks about.
+/// A track of the peer that is read or queried here.
 pub(crate) struct RemoteTrack {
     pub(crate) track: UpstreamTrack,
     pub(crate) broadcast: Path,
-    /// The peer's broadcast that it is of. When that is gone, its path may stand for another one.
+    /// Its broadcast. When that is gone, its path may belong to another one.
     pub(crate) broadcast_token: Token,
-    /// Who has an eye on whether it is read.
+    /// Wakes the broadcast, which checks whether it is still read.
     pub(crate) remote: Waker,
     pub(crate) sent: SentRequest,
-    /// Groups that are coming.
+    /// The number of groups that are arriving.
     pub(crate) open: usize,
-    /// If nobody reads it, and it is read on.
+    /// Set if it has no readers and lingers.
     pub(crate) idle: Option<LingerPhase>,
-    /// When it is given up, as long as the peer did not answer.
+    /// When it is given up, until the peer answers.
     pub(crate) answer_due: Option<Instant>,
     pub(crate) waker: Waker,
 }
@@ -94,16 +95,16 @@ impl RemoteTrack {
     }
 }
 
-/// What the peer was told that we want of a track.
+/// What the peer was sent about a track.
 #[derive(PartialEq, Eq)]
 pub(crate) enum SentRequest {
     Nothing,
-    /// To know what it is.
+    /// A query for its properties.
     Question,
     Subscription(Subscription),
 }
 
-/// Who answers for past groups of a track of the peer.
+/// Handles requests for groups of a track of the peer.
 pub(crate) struct TrackFetcher {
     pub(crate) dynamic: TrackDynamic,
     pub(crate) broadcast: Path,
@@ -112,7 +113,7 @@ pub(crate) struct TrackFetcher {
     pub(crate) waker: Waker,
 }
 
-/// A group of the peer, or the rest of one, that was asked for and does not come yet.
+/// A group of the peer, or the rest of one, that was requested and has not begun to arrive.
 pub(crate) struct OutgoingFetch {
     pub(crate) wanted: UpstreamFetch,
     /// When it is given up.
@@ -171,7 +172,7 @@ impl Driver {
                 return;
             }
         }
-        // Ended behind the announcement, so that nobody is shown what stood by for it.
+        // The old one ends after the announcement, so that no standby is shown in between.
         let over = self.take_broadcast(&path);
         let announced = match &over {
             Some(over) => origin.announce_anew(path.clone(), route, &over.upstream),
@@ -180,7 +181,7 @@ impl Driver {
         if let Some(over) = over {
             over.upstream.leave(Ok(()));
         }
-        // A path outside of what was granted is none of ours.
+        // A path outside of the origin is ignored.
         let Ok(upstream) = announced else { return };
         let token: Token = self
             .inbox
@@ -196,8 +197,8 @@ impl Driver {
         self.broadcast_changed(token.slot as usize);
     }
 
-    /// New requests of either side are refused by the machine. What runs goes on, unless somebody else has
-    /// it too.
+    /// The machine refuses new requests of either side. Running subscriptions go on, unless another
+    /// session has the same content.
     pub(crate) fn drain_routes(&mut self) {
         self.is_leaving = true;
         for token in self.inbox.broadcast_by_path.values() {
@@ -208,7 +209,7 @@ impl Driver {
         self.stop_lingering();
     }
 
-    /// What ended did not come back at once.
+    /// A broadcast that ended was not announced again at once.
     pub(crate) fn apply_ended(&mut self) -> bool {
         let ended = self.inbox.ended.take();
         ended.inspect(|path| self.unannounced(path)).is_some()
@@ -216,7 +217,7 @@ impl Driver {
 
     pub(crate) fn unannounced(&mut self, path: &Path) {
         if let Some(remote) = self.take_broadcast(path) {
-            // Tracks that run and that nobody else has end by themselves.
+            // Running tracks that no other session has end by themselves.
             remote.upstream.leave(Ok(()));
         }
     }
@@ -226,14 +227,14 @@ impl Driver {
         self.inbox.broadcasts.remove(token.into())
     }
 
-    /// Somebody here wants a track of the peer, or nobody wants the broadcast any more.
+    /// A track of the broadcast is requested, or the broadcast has no readers any more.
     pub(crate) fn broadcast_changed(&mut self, slot: usize) {
         let Some((key, remote)) = self.inbox.broadcasts.at(slot) else { return };
         let waker = remote.waker.clone();
         match remote.upstream.poll_request(&waker) {
             Poll::Ready(source) => {
                 let path = remote.path.clone();
-                // There may be more.
+                // There may be more requests.
                 waker.wake_by_ref();
                 self.add_track(path, key.into(), waker, source);
             }
@@ -278,7 +279,7 @@ impl Driver {
         self.track_changed(token.slot as usize);
     }
 
-    /// Those who want a track of the peer want it otherwise, or are no longer there.
+    /// The demand for a track of the peer changed.
     pub(crate) fn track_changed(&mut self, slot: usize) {
         let Some((key, remote_track)) = self.inbox.tracks.at(slot) else { return };
         let subscription = Token::from(key);
@@ -292,7 +293,7 @@ impl Driver {
         while let Poll::Ready((want, has_readers)) = remote_track.track.poll_interest(&mut cx) {
             if !has_readers {
                 self.unwanted(key);
-                // It is looked at again, for who comes back.
+                // It is checked again, in case a reader comes back.
                 return waker.wake_by_ref();
             }
             self.inbox.lingering.end(key, &mut remote_track.idle);
@@ -305,7 +306,8 @@ impl Driver {
             }
             let want = want.map(|want| remote_track.track.wanted(want));
             let sent = want.map_or(SentRequest::Question, SentRequest::Subscription);
-            // Who still asks may subscribe next, so that a subscription stays until nobody is there.
+            // A reader that queries the track may subscribe next. So a subscription stays until
+            // there are no readers.
             if sent == remote_track.sent
                 || (sent == SentRequest::Question && remote_track.sent != SentRequest::Nothing)
             {
@@ -315,7 +317,7 @@ impl Driver {
             if !was_subscribed
                 && self.inbox.broadcasts.get(remote_track.broadcast_token.into()).is_none()
             {
-                // By its path another broadcast would be asked.
+                // The path may belong to another broadcast by now.
                 self.machine.apply(Command::Unsubscribe { subscription });
                 if let Some(remote_track) = self.inbox.end_track(key) {
                     remote_track.track.fail(Error::NotFound);
@@ -345,13 +347,13 @@ impl Driver {
         let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) else { return };
         self.inbox.unanswered.end_track(subscription.into(), &mut remote_track.answer_due);
         if let Err(error) = remote_track.track.accept(info) {
-            // It is another track under the same name.
+            // It is another track with the same name.
             self.machine.apply(Command::Unsubscribe { subscription });
             if let Some(remote_track) = self.inbox.end_track(subscription.into()) {
                 remote_track.track.fail(error);
             }
         } else if self.inbox.age_floor.0.is_some() {
-            // Nor will it say what comes first.
+            // These versions do not send START either.
             remote_track.track.set_start(0);
         }
     }
@@ -362,7 +364,7 @@ impl Driver {
         result: Result<Option<u64>, Error>,
     ) {
         let Some(remote_track) = self.inbox.end_track(subscription.into()) else { return };
-        // If it was the answer to a question, a subscription may have followed that.
+        // If this answers a query, a subscription may have been sent after it.
         self.machine.apply(Command::Unsubscribe { subscription });
         match result {
             Ok(end) => remote_track.track.finish(end),
@@ -385,7 +387,7 @@ impl Driver {
         }
     }
 
-    /// A group comes no longer.
+    /// A group is no longer arriving.
     pub(crate) fn group_over(&mut self, remote_track: Option<Token>) {
         if let Some(remote_track) =
             remote_track.and_then(|remote_track| self.inbox.tracks.get_mut(remote_track.into()))
@@ -397,7 +399,7 @@ impl Driver {
         }
     }
 
-    /// Hands bytes to a group; if it can't take them, the peer need not send more.
+    /// Passes bytes to a group. If it can't accept them, the stream is stopped.
     pub(crate) fn receive(
         &mut self,
         key: GroupKey,

@@ -1,4 +1,4 @@
-//! A group that the peer is sending, and what comes of it.
+//! A group that is arriving from the peer.
 
 use crate::census::census;
 use crate::machine::{GroupKey, Token};
@@ -11,19 +11,19 @@ pub(crate) struct IncomingGroup {
     track: WeakTrack,
     pub(crate) group: GroupProducer,
     pub(crate) frame: Option<FrameProducer>,
-    /// Where its track is, if it was subscribed.
+    /// Its track, if the group was subscribed and not fetched.
     pub(crate) remote_track: Option<Token>,
     received: ReceivedPart,
 }
 
-/// What comes although it is here, because the group was begun by another session.
+/// What is here already and arrives again, because another session began the group.
 #[derive(Default)]
 struct ReceivedPart {
-    /// Whole frames.
+    /// The number of whole frames.
     frames: u64,
-    /// Bytes of payload of the frame that comes.
+    /// The number of payload bytes of the current frame.
     bytes: u64,
-    /// The next frame is the open one.
+    /// Whether the next frame is the open one.
     resumes: bool,
 }
 
@@ -37,7 +37,7 @@ impl IncomingGroup {
         Self { key, track, group, frame: None, remote_track, received: ReceivedPart::default() }
     }
 
-    /// Goes on with a group of which the first `frames` come although they are here.
+    /// Continues a group of which the first `frames` arrive although they are here.
     pub(crate) fn resume(key: GroupKey, partial: PartialGroup, frames: u64) -> Self {
         let (track, group, frame) = partial.into_parts();
         let received = ReceivedPart { frames, bytes: 0, resumes: frame.is_some() };
@@ -76,12 +76,12 @@ impl IncomingGroup {
         self.finish_if_complete()
     }
 
-    /// The session is over: another one that has the track is asked for the rest.
+    /// The session is over. Another session that has the track is asked for the rest.
     pub(crate) fn cut_off(self, error: Error) {
         PartialGroup::cut_off(self.track, self.group, self.frame, error);
     }
 
-    /// A frame is over as soon as all its bytes are there.
+    /// Finishes the frame as soon as all its bytes are here.
     fn finish_if_complete(&mut self) -> Result<(), Error> {
         match self.frame.take_if(|frame| frame.remaining() == 0) {
             Some(frame) => frame.finish(),

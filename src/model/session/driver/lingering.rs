@@ -1,4 +1,4 @@
-//! Tracks of the peer that nobody reads any more, and that are read on for a while.
+//! Tracks of the peer that have no readers, and that stay subscribed for a while.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use crate::machine::Command;
 use crate::slab::Key;
 use crate::{Error, Instant, Limits};
 
-/// Tracks that nobody reads, by when to look at them, and by key of their `RemoteTrack`.
+/// Tracks without readers, by when to check them, and by key of their `RemoteTrack`.
 #[derive(Default)]
 pub(crate) struct LingeringTracks {
     due: BTreeSet<(Instant, Key)>,
     time: Duration,
-    /// How many there may be.
+    /// The largest number of lingering tracks.
     max: usize,
 }
 
-/// Until when nobody came.
+/// How long a track has had no readers.
 #[derive(Clone, Copy)]
 pub(crate) enum LingerPhase {
-    /// When the time is known: the model wakes a session that may not have been told it for long.
+    /// Since this time, which may be late: the session may have been idle before the model woke it.
     Since(Instant),
-    /// It is cancelled then.
+    /// It is cancelled at this time.
     Until(Instant),
 }
 
@@ -45,7 +45,7 @@ impl LingeringTracks {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// It lingers no longer: somebody reads it, or it ended.
+    /// A track lingers no longer: it has a reader again, or it ended.
     pub(crate) fn end(&mut self, key: Key, idle: &mut Option<LingerPhase>) {
         if let Some(idle) = idle.take() {
             self.due.remove(&(idle.due(), key));
@@ -64,10 +64,10 @@ impl LingeringTracks {
 }
 
 impl Driver {
-    /// Nobody asks for a track of the peer: it is cancelled, now or later.
+    /// A track of the peer has no readers. It is cancelled now or later.
     pub(crate) fn unwanted(&mut self, key: Key) {
         let Some(remote_track) = self.inbox.tracks.get_mut(key) else { return };
-        // What was not answered yet is warm for nobody.
+        // A track that was not answered yet is not worth keeping.
         let is_running = remote_track.is_subscribed() && remote_track.track.info().is_some();
         if is_running && self.inbox.lingering.has_room() {
             self.inbox.lingering.begin(key, &mut remote_track.idle, LingerPhase::Since(self.now));
@@ -76,7 +76,7 @@ impl Driver {
         }
     }
 
-    /// Looks at those that nobody came back to.
+    /// Cancels the tracks whose time is over.
     pub(crate) fn expire_lingering(&mut self, now: Instant) {
         while let Some((_, key)) = self.inbox.lingering.due.first().filter(|(at, _)| *at <= now) {
             let (key, lingering) = (*key, &mut self.inbox.lingering);
@@ -94,7 +94,7 @@ impl Driver {
         }
     }
 
-    /// Reads nothing on from now on: the session is to end, and who comes back goes elsewhere.
+    /// Cancels all lingering tracks, because the session is about to end.
     pub(crate) fn stop_lingering(&mut self) {
         let lingering = &mut self.inbox.lingering;
         lingering.max = 0;
@@ -109,13 +109,13 @@ impl Driver {
     fn cancel(&mut self, key: Key) {
         let Some(remote_track) = self.inbox.tracks.get_mut(key) else { return };
         if !remote_track.track.abort_if_unread(Error::Cancelled) {
-            // Somebody came meanwhile, of whom the waker tells.
+            // A reader came meanwhile. The waker reports it.
             return;
         }
         let is_subscribed = remote_track.is_subscribed();
         self.machine.apply(Command::Unsubscribe { subscription: key.into() });
         if !is_subscribed {
-            // Nothing is to come that would have to be waited for.
+            // Nothing is subscribed, so there is no end to wait for.
             self.inbox.end_track(key);
         }
     }

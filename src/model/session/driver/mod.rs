@@ -1,6 +1,6 @@
-//! The driver of one session: it owns the [`Machine`], has the
-//! [`Source`](crate::machine::Source) that the machine reads from, and joins the peer to the origins
-//! of this side. Adapters drive it, and nothing else.
+//! The driver of a session. It owns the [`Machine`], provides the
+//! [`Source`](crate::machine::Source) that the machine reads from, and connects the peer to the
+//! origins of this side. It is the only type that adapters drive.
 
 mod answer_deadlines;
 mod fetching;
@@ -38,16 +38,16 @@ use crate::model::session::shared::{SessionCommands, SessionEnd, SessionShared};
 use crate::stream::{Side, StreamId};
 use crate::{Agreed, Error, Hop, Instant, Version};
 
-/// How long a track that a peer asked about is kept ready for the subscription that follows.
+/// How long a queried track is kept for a subscription that may follow.
 const DESCRIBED_TIME: Duration = Duration::from_secs(2);
 
-/// How many of them; then the oldest goes.
+/// How many such tracks are kept. Past that the oldest is dropped.
 const MAX_DESCRIBED: usize = 64;
 
-/// One session, to be driven by an adapter: inputs in, [`work`](Driver::work), outputs out.
+/// Drives one session. An adapter hands in inputs, calls [`work`](Driver::work), and pulls outputs.
 ///
-/// It is owned by one task or loop. See the [machine](crate::machine) for the calls that it shares
-/// with it; what lies between machine and model is done by `work`.
+/// One task or loop owns it. The [machine](crate::machine) documents the calls that it shares with
+/// the driver. `work` does what lies between machine and model.
 pub struct Driver {
     machine: Recorded,
     outbox: Outbox,
@@ -58,25 +58,25 @@ pub struct Driver {
     id: SessionId,
     now: Instant,
     publish: Option<OriginConsumer>,
-    /// What the peer may not be sent back: itself.
+    /// The hop of the peer. What came through it is not sent back.
     peer: Hop,
     described: VecDeque<(Instant, TrackConsumer)>,
-    /// One of both said GOAWAY: what comes from the peer is better had elsewhere.
+    /// Whether either side sent GOAWAY. Then routes through other sessions are better.
     is_leaving: bool,
     waiting: WaitingRequests,
-    /// Since when the application wants the session to end.
+    /// Since when the application wants the session to drain.
     draining: Option<Instant>,
     close_time: Duration,
     path_bytes: usize,
-    /// The peer is asked what it knows of the path.
+    /// Whether the peer is asked for estimates of the path.
     probing: bool,
-    /// Those that the machine lost and that are counted.
+    /// How many of the machine's lost datagrams were counted.
     lost_datagrams: u64,
-    /// The session is closed, and everything that came from the peer.
+    /// Whether the session is closed, and everything of the peer was ended.
     is_over: bool,
 }
 
-/// What a key of the ready list stands for; the rest of the key is a slot.
+/// The kinds of keys in the ready list. The rest of a key is a slot.
 const SESSION: u64 = 0;
 
 const READER: u64 = 1;
@@ -89,7 +89,7 @@ const BROADCAST: u64 = 4;
 
 const TRACK: u64 = 5;
 
-/// It has nothing to do but to look at the time again.
+/// Only lets the driver check the time again.
 const TIMER: u64 = 6;
 
 const FETCHER: u64 = 7;
@@ -135,7 +135,7 @@ impl Driver {
     ) -> (SessionRequest, Self) {
         let config = Config { decides: true, ..Config::new(Side::Server, agreed) };
         let mut driver = Self::begin(setup, config, now);
-        // Where there is no set-up it is known from the beginning what comes of it.
+        // On versions without SETUP the request is ready at once.
         driver.work(now);
         (SessionRequest::new(driver.shared.clone(), driver.id, setup.origins.clone()), driver)
     }
@@ -143,7 +143,7 @@ impl Driver {
     fn begin(setup: &SessionSetup, config: Config, now: Instant) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
-        // Those that share an ALPN are alike in what is asked here.
+        // Versions that share an ALPN do not differ in what is asked here.
         let version = config.agreed.version();
         let config = Config { limits: setup.limits.clone(), ..config };
         log::started(id, config.side, version);
@@ -180,7 +180,7 @@ impl Driver {
         }
     }
 
-    /// The session may read and write these from now on.
+    /// Lets the session use these origins.
     fn join(&mut self, admitted: AdmittedOrigins) {
         let AdmittedOrigins { origins, admission } = admitted;
         self.publish = origins.publish;
@@ -192,7 +192,7 @@ impl Driver {
         self.admission_changed();
     }
 
-    /// The application takes the peer.
+    /// The application accepts the peer.
     fn accept(&mut self, admitted: AdmittedOrigins) {
         let (hop, interests) = admitted.origins.identity();
         self.join(admitted);
@@ -201,13 +201,14 @@ impl Driver {
 
     // ---- inputs ------------------------------------------------------------------------------
 
-    /// Tells what the connection did; see [`Machine::handle`].
+    /// Hands in what the connection did; see [`Machine::handle`].
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.advance_clock(now);
         self.machine.handle(now, input);
     }
 
-    /// Time passed; see [`Machine::handle_timeout`]. Also moves the clock of the origins forward.
+    /// Time passed; see [`Machine::handle_timeout`]. It also moves the clocks of the origins
+    /// forward.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         for cache in self.caches() {
@@ -229,7 +230,8 @@ impl Driver {
         consume.into_iter().chain(self.publish.as_ref().map(OriginConsumer::cache))
     }
 
-    /// The clocks of the origins go forward; no deadline is looked at yet. Whether it is later than before.
+    /// Moves the clocks of the origins forward without checking deadlines. Returns whether time has
+    /// passed.
     fn advance_clock(&mut self, now: Instant) -> bool {
         let is_later = now > self.now;
         if is_later {
@@ -241,11 +243,11 @@ impl Driver {
         is_later
     }
 
-    /// Does one bounded piece of the work between the machine and the model. `false`: there is none
-    /// until something changes.
+    /// Does one bounded piece of the work between machine and model. Returns `false` if there is
+    /// none until something changes.
     ///
-    /// What the application did since the last call is taken to be done `now`, and not when the time was
-    /// told last: a session may have been idle.
+    /// What the application did since the last call counts as done `now`, because the session may
+    /// have been idle before.
     pub fn work(&mut self, now: Instant) -> bool {
         if self.advance_clock(now) {
             self.machine.handle(now, Input::Time);
@@ -278,31 +280,31 @@ impl Driver {
 
     // ---- outputs -----------------------------------------------------------------------------
 
-    /// The next small thing to do to the connection; see [`Machine::poll_action`].
+    /// The next change to the connection; see [`Machine::poll_action`].
     pub fn poll_action(&mut self) -> Option<Action> {
         self.machine.poll_action()
     }
 
-    /// The most urgent stream that should exist now; see [`Machine::poll_open`].
+    /// The most urgent stream to open; see [`Machine::poll_open`].
     pub fn poll_open(&mut self) -> Option<Open<'_>> {
         self.machine.poll_open(&mut self.outbox)
     }
 
-    /// The most urgent datagram now; see [`Machine::poll_datagram`].
+    /// The most urgent datagram; see [`Machine::poll_datagram`].
     pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
         self.machine.poll_datagram(&mut self.outbox)
     }
 
-    /// The most urgent bytes now; see [`Machine::poll_write`].
+    /// The most urgent bytes; see [`Machine::poll_write`].
     pub fn poll_write(&mut self) -> Option<Write<'_>> {
         self.machine.poll_write(&mut self.outbox)
     }
 
-    /// When to call [`Driver::handle_timeout`] at the latest.
+    /// The deadline by which to call [`Driver::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.publish_stats();
         let described = self.described.front().map(|(until, _)| *until);
-        // One session of an origin minds its cache for all.
+        // One session of an origin runs the timer of its cache for all.
         let minded = self.caches().filter(|cache| cache.is_timekeeper(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
         let waiting = self.outbox.next_deadline();
@@ -313,7 +315,7 @@ impl Driver {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Tells the handles what was counted and what there is, at the end of a turn.
+    /// Updates the counters and gauges that handles read, at the end of a turn.
     fn publish_stats(&self) {
         let (cells, counts, path) =
             (&self.shared.cells, self.machine.counts(), self.machine.path());
@@ -345,35 +347,35 @@ impl Driver {
         }
     }
 
-    /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something. A game loop
-    /// looks here and never needs a waker.
+    /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something to do. A game
+    /// loop can check it and needs no waker.
     pub fn has_work(&self) -> bool {
         !self.ready.is_empty() || self.machine.has_work() || self.inbox.ended.is_some()
     }
 
-    /// Ready when the model changed: call [`work`](Driver::work). Otherwise the waker of `cx` is kept,
-    /// in the place of an earlier one.
+    /// Ready when the model changed: call [`work`](Driver::work). Otherwise the waker of `cx` is
+    /// registered in place of an earlier one.
     pub fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.ready.poll_ready(cx)
     }
 
-    /// How many more bytes of this stream are taken now; see [`Machine::read_limit`].
+    /// How many more bytes of this stream are accepted now; see [`Machine::read_limit`].
     pub fn read_limit(&self, id: StreamId) -> usize {
         self.machine.read_limit(id)
     }
 
-    /// Why the session is over, as soon as its handles know: what [`Session::closed`] gives, for who has
-    /// no handle.
+    /// Why the session is over, as soon as its handles know. It is the same as [`Session::closed`],
+    /// for a caller without a handle.
     pub fn closed(&self) -> Option<Error> {
         self.shared.close_reason()
     }
 
-    /// Whether the session is over: nothing comes but the last [`Action::Close`].
+    /// Whether the session is over. Nothing follows but the last [`Action::Close`].
     pub fn is_closed(&self) -> bool {
         self.machine.is_closed()
     }
 
-    // ---- the peer did something --------------------------------------------------------------
+    // ---- events of the peer ------------------------------------------------------------------
 
     fn event(&mut self, event: Event) {
         if !matches!(event, Event::Announced { .. }) {
@@ -484,7 +486,7 @@ impl Driver {
         }
     }
 
-    /// Ends everything that came from the peer, and lets go of everything else.
+    /// Ends everything that came from the peer, and drops everything else.
     fn close(&mut self, error: Error) {
         for cache in self.caches() {
             cache.remove_timekeeper(self.id.0);
@@ -499,7 +501,7 @@ impl Driver {
         for remote in inbox.broadcasts.into_values() {
             remote.upstream.leave(Err(Error::SessionClosed));
         }
-        // Last, when it is known whether another session goes on.
+        // Last, because only now it is known whether another session goes on.
         for receiving in inbox.groups.into_iter().flatten() {
             count(&self.shared.cells.broken_groups);
             receiving.cut_off(Error::SessionClosed);
@@ -522,7 +524,7 @@ impl Driver {
         self.shared.closed(error);
     }
 
-    /// The application wants something of the session itself.
+    /// Carries out the commands of the application.
     fn run_commands(&mut self) {
         let SessionCommands { accept, goaway, end } = self.shared.take_commands();
         if let Some(admitted) = accept {
@@ -538,14 +540,14 @@ impl Driver {
             None => {}
         }
         let Some(since) = self.draining else { return };
-        // What was written before comes first, unless writing never ends.
+        // What was written before is sent first, unless the application never stops writing.
         if !self.ready.is_empty() && self.now < since + self.close_time {
             return self.shared.wake_driver();
         }
         self.machine.apply(Command::Drain);
     }
 
-    /// Somebody wants to know of the path, or nobody any more.
+    /// The first probe was created, or the last one was dropped.
     fn probe_changed(&mut self) {
         let wanted = self.shared.estimates.are_wanted();
         if wanted != std::mem::replace(&mut self.probing, wanted) {

@@ -1,4 +1,4 @@
-//! What the peer asks for.
+//! Announcements and tracks that the peer requests.
 
 use std::task::Waker;
 
@@ -34,7 +34,7 @@ impl Driver {
         self.announcements_changed(request.slot());
     }
 
-    /// There may be something to tell the peer on a request for announcements.
+    /// There may be something new for a request for announcements.
     pub(crate) fn announcements_changed(&mut self, slot: usize) {
         if let Some(command) = self.outbox.next_for_reader(slot) {
             self.machine.apply(command);
@@ -55,7 +55,7 @@ impl Driver {
         self.ready.waker(ready_key(SERVE, request.slot() as u32))
     }
 
-    /// A track that the peer reads has news.
+    /// There may be something new on a track that the peer reads.
     pub(crate) fn serve_changed(&mut self, slot: usize) {
         let waker = |slot| self.ready.waker(ready_key(GROUP, slot as u32));
         let Some(next) = self.outbox.next_for(slot, waker) else { return };
@@ -83,7 +83,7 @@ impl Driver {
         }
     }
 
-    /// Somebody may soon ask for a track again.
+    /// Keeps a track that may be requested again soon.
     pub(crate) fn keep_described(&mut self, track: TrackConsumer) {
         if self.described.len() >= MAX_DESCRIBED {
             self.described.pop_front();

@@ -1,5 +1,5 @@
-//! Broadcasts that were asked for by name: requests of the peer that wait for one, and those that this
-//! side wants of the peer without having heard of them.
+//! Requests of the peer that wait for their broadcast, and broadcasts that are requested from the
+//! peer without an announcement.
 
 use std::collections::BTreeMap;
 use std::task::{Poll, Waker};
@@ -13,7 +13,7 @@ use crate::model::cache::TrackConsumer;
 use crate::model::routing::{AnnounceFilter, BroadcastConsumer, PendingBroadcast, RoutedBroadcast};
 use crate::{Error, Hops, Path, Subscription};
 
-/// Requests of the peer, by slot, for broadcasts that somebody was asked for.
+/// Requests of the peer, by slot, that wait for a broadcast.
 pub(crate) type WaitingRequests = BTreeMap<usize, WaitingRequest>;
 
 /// A request that waits for its broadcast.
@@ -28,7 +28,7 @@ pub(crate) struct WaitingRequest {
 /// What the peer wants of a track.
 pub(crate) enum TrackRequestKind {
     Subscribe(Subscription),
-    /// To know what it is.
+    /// A query for its properties.
     Describe,
     Fetch {
         priority: u8,
@@ -37,23 +37,24 @@ pub(crate) enum TrackRequestKind {
 }
 
 impl Driver {
-    // ---- what the peer asks for --------------------------------------------------------------
+    // ---- requests of the peer ----------------------------------------------------------------
 
     pub(crate) fn horizon(&self) -> Horizon {
         let on_demand = self.version.announces_prefixes();
         Horizon { exclude: self.peer, session: Some(self.id), on_demand }
     }
 
-    /// What the peer can be told of.
+    /// What can be announced to the peer.
     pub(crate) fn announce_filter(&self, hidden: bool) -> AnnounceFilter {
-        // Who hears of a broadcast has to be in its chain, or is added to it by who hears.
+        // The chain of hops must have room for the receiver, unless this version adds the hop at
+        // the receiver.
         let hops = if self.version.announces_hops() { Hops::MAX - 1 } else { Hops::MAX };
-        // What more moq-transport can't say is left out by the machine, which counts nothing there.
+        // The machine leaves out what moq-transport can't express besides. It counts nothing there.
         let segments = if self.version.is_lite() { MAX_SEGMENTS } else { usize::MAX };
         AnnounceFilter { hidden, bytes: self.path_bytes, segments, hops }
     }
 
-    /// The peer wants something of a track.
+    /// The peer requests something of a track.
     pub(crate) fn requested(
         &mut self,
         request: RequestKey,
@@ -76,7 +77,7 @@ impl Driver {
         }
     }
 
-    /// Somebody may have answered for a broadcast.
+    /// A request for a broadcast may have been answered.
     pub(crate) fn waiting_changed(&mut self, slot: usize) {
         let Some(waiting) = self.waiting.get_mut(&slot) else { return };
         let Poll::Ready(answer) = waiting.pending.poll(Some(&waiting.waker)) else { return };
@@ -89,7 +90,8 @@ impl Driver {
         }
     }
 
-    /// The peer changed what it wants, before there was anything to give.
+    /// The peer changed its subscription before the track was found. Returns whether the request is
+    /// still waiting.
     pub(crate) fn update_waiting(&mut self, slot: usize, want: &Subscription) -> bool {
         let waiting = self.waiting.get_mut(&slot);
         if let Some(WaitingRequest { kind: TrackRequestKind::Subscribe(asked), .. }) = waiting {
@@ -99,7 +101,7 @@ impl Driver {
         false
     }
 
-    /// Without a subscription the peer only asks what the track is: nobody need write it for that.
+    /// Without a subscription only the properties are queried, and the track need not be produced.
     fn serve(
         &mut self,
         request: RequestKey,
@@ -140,7 +142,7 @@ impl Driver {
 
     // ---- broadcasts of the peer --------------------------------------------------------------
 
-    /// Somebody here wants a broadcast that the peer did not announce.
+    /// A broadcast that the peer did not announce is requested.
     pub(crate) fn admission_changed(&mut self) {
         let waker = self.ready.waker(ready_key(ADMISSION, 0));
         let admission = self.inbox.admission.as_mut();
@@ -149,7 +151,7 @@ impl Driver {
         else {
             return;
         };
-        // There may be more.
+        // There may be more requests.
         waker.wake();
         let waker = |slot| self.ready.waker(ready_key(BROADCAST, slot));
         let remote =
