@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_only_when_it_was_empty() {
+    fn the_owner_is_woken_only_if_the_list_was_empty() {
         let mut list = ReadyList::new();
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn wakes_in_order_of_registration_and_only_who_waits() {
+    fn waiters_are_woken_in_order_of_registration() {
         let log = Arc::default();
         let wakers: Vec<Waker> =
             (0..9).map(|n| Arc::new(Log(Arc::clone(&log), n)).into()).collect();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_stays_as_long_as_there_are_waiters() {
+    fn freed_slots_are_removed_from_the_list() {
         let mut list = Wakers::default();
         let mut stays = WaitSlot::default();
         assert!(list.register(&mut stays, Waker::noop().clone()).is_none());

@@ -361,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_cache_remembers_what_was_written_without_allocating() {
+    fn a_busy_cache_does_not_allocate() {
         let cache = Cache::new(Limits::default());
         let account = Account::new(cache.clone());
         struct Nobody;

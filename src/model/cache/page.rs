@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_pages_are_given_back() {
+    fn bytes_of_dropped_pages_are_uncharged() {
         let cache = Cache::new(Limits::default());
         let account = Account::new(cache.clone());
         let page = Page::new(0, &account);

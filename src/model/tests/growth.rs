@@ -1,5 +1,5 @@
-//! What one more of many costs, in things looked at: the same at n and at 10 n. What can be seen from
-//! outside is in `tests/growth_tracks.rs`.
+//! The cost of one more of many, in steps of work. It must be the same at n and at 10 n. What can
+//! be seen from outside is in `tests/growth_tracks.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::model::session::{Client, Driver, Server};
 use crate::sim::{Link, Pair};
 use crate::{Cost, Hop, Instant, Limits, Subscription, Version};
 
-/// A few and ten times as many cost the same each.
+/// Checks that each of ten times as many costs the same.
 fn assert_flat(few: u64, cost: impl Fn(u64) -> u64) {
     let costs = [few, 10 * few].map(cost);
     assert!(costs[0] > 0, "nothing was counted");
@@ -36,7 +36,7 @@ fn read(track: &TrackProducer, id: u64) -> TrackConsumer {
 }
 
 #[test]
-fn a_reader_joins_changes_and_leaves_for_the_same() {
+fn a_reader_costs_the_same_at_any_number_of_readers() {
     assert_flat(1_000, |n| {
         let track = track();
         let _readers: Vec<_> = (1..=n).map(|id| read(&track, id)).collect();
@@ -50,7 +50,7 @@ fn a_reader_joins_changes_and_leaves_for_the_same() {
 }
 
 #[test]
-fn a_route_is_held_against_all_readers_for_the_same() {
+fn a_route_check_costs_the_same_at_any_number_of_readers() {
     assert_flat(1_000, |n| {
         let track = track();
         let _readers: Vec<_> = (1..=n).map(|id| read(&track, id)).collect();
@@ -74,7 +74,7 @@ fn session(origin: &OriginProducer, id: u64) -> Upstream {
 }
 
 #[test]
-fn a_track_is_asked_of_the_best_of_many_sessions_for_the_same() {
+fn a_track_request_costs_the_same_at_any_number_of_sessions() {
     assert_flat(100, |n| {
         let origin = Origin::new(Hop::new(1)).produce();
         let _sessions: Vec<_> = (1..=n).map(|id| session(&origin, id)).collect();
@@ -89,7 +89,7 @@ struct Live {
     _kept: Box<dyn std::any::Any>,
 }
 
-/// So many groups of one track, all open and on their way.
+/// `n` groups of one track, all open and being sent.
 fn live(version: Version, n: u64, link: Link) -> Live {
     let [up, down] = [1, 2].map(|hop| Origin::new(Hop::new(hop)).produce());
     let (a, client) = Client::new().with_publish(up.consume()).connect(version, Instant::ZERO);
@@ -131,7 +131,8 @@ fn a_frame_costs_the_same_however_many_groups_are_open() {
     }
 }
 
-/// QUIC takes no more on any of the streams: what is written meanwhile is looked at once, when it does.
+/// QUIC accepts no more on any of the streams. What is written meanwhile is visited once, when it
+/// does.
 #[test]
 fn a_frame_costs_the_same_however_many_groups_are_blocked() {
     assert_flat(25, |n| {

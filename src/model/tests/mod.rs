@@ -1,4 +1,4 @@
-//! What only the crate can see of the cache: hooks for sessions, locks, and the budget.
+//! Tests of the cache that need private access: hooks for sessions, locks, and the budget.
 
 mod growth;
 
@@ -54,7 +54,7 @@ fn cursor(track: &mut TrackConsumer) -> GroupCursor {
     }
 }
 
-/// What a cursor shows: for each frame its timestamp and payload, or wire form.
+/// What a cursor shows: for each frame its timestamp, and its payload or wire form.
 fn show(cursor: &GroupCursor, from: u64, waker: Option<&Waker>) -> (Vec<(u64, Vec<u8>)>, Supply) {
     let mut shown = Vec::new();
     let supply = cursor.frames(from, 0, waker, &mut |frame| {
@@ -135,13 +135,14 @@ fn a_session_sees_large_frames_shared_and_open_frames_in_part() {
 }
 
 #[test]
-fn ingest_lays_frames_down_as_on_the_wire() {
+fn received_frames_are_stored_in_wire_form() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
     let mut group = track.append_group().unwrap();
     let cursor = cursor(&mut reader);
     assert!(group.ingest(Timestamp::new(1), 2, b"ab").unwrap().is_none());
-    // Nobody looked meanwhile: one piece. Somebody looked: joined, as it is small.
+    // If no reader saw a part, the frame is one piece. Otherwise the parts are joined, because the
+    // frame is small.
     for look in [false, true] {
         let mut rest = group.ingest(Timestamp::new(1), 3, b"c").unwrap().unwrap();
         if look {
@@ -160,7 +161,7 @@ fn ingest_lays_frames_down_as_on_the_wire() {
 }
 
 #[test]
-fn a_session_reads_past_an_abort_and_then_hears_of_it() {
+fn a_session_reads_all_groups_before_it_sees_an_abort() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
     let mut group = track.append_group().unwrap();
@@ -179,7 +180,7 @@ fn reading_takes_no_lock_while_there_is_something_to_read() {
         group.write_frame(n, "x".as_bytes()).unwrap();
     }
     let mut reader = group.consume();
-    // The first of a page turns to it; the others must get by without the lock, held here.
+    // The first read of a page loads it. The others must work without the lock, which is held here.
     for turn in [0, 2] {
         assert_eq!(ready(reader.try_next_frame()).index(), turn);
         let _guard = group.hold_lock();
@@ -283,7 +284,7 @@ fn a_dropped_track_leaves_no_deadline() {
 }
 
 #[test]
-fn a_pinned_group_outlives_its_time_until_it_is_let_go() {
+fn a_pinned_group_is_kept_until_it_is_unpinned() {
     let cache = Cache::new(Limits::default());
     let mut producer = track(&cache, ms(100));
     producer.write_frame(0, "x".as_bytes()).unwrap();
@@ -356,7 +357,7 @@ fn past_the_budget_the_oldest_pinned_group_goes_last() {
     }
     producer.write_frame(0, vec![0; 6_000]).unwrap();
     producer.write_frame(0, vec![0; 6_000]).unwrap();
-    // Group 3 was not read by anyone and went first, then the oldest.
+    // Group 3 had no reader and went first, then the oldest.
     assert_eq!(sequences(&mut producer.subscribe(everything())), [1, 2, 4]);
     assert!(matches!(readers[0].try_next_frame(), Poll::Ready(Err(Error::Evicted))));
     assert_eq!(readers[1].try_finished(), Poll::Ready(Err(Error::Dropped)));
@@ -365,7 +366,7 @@ fn past_the_budget_the_oldest_pinned_group_goes_last() {
 }
 
 #[test]
-fn nothing_is_counted_after_the_last_handle() {
+fn the_cache_is_empty_after_the_last_handle() {
     let cache = Cache::new(Limits::default());
     let mut producer = track(&cache, ms(100));
     let mut reader = producer.subscribe(everything());
@@ -389,7 +390,7 @@ fn nothing_is_counted_after_the_last_handle() {
 }
 
 #[test]
-fn threads_may_read_what_is_given_up() {
+fn groups_are_given_up_while_other_threads_read() {
     let cache = small_cache(|limits| limits.track_bytes = 22_000);
     let mut producer = track(&cache, ms(100));
     let readers: Vec<_> = (0..3).map(|_| producer.subscribe(everything())).collect();
@@ -443,9 +444,9 @@ fn many_small_pieces_stay_few() {
     assert_eq!(ready(group.consume().try_next_frame()).payload(), expected);
 }
 
-/// A frame of many pieces that is sent on while it comes: each write looks at the new ones alone.
+/// A frame of many pieces that is sent while it arrives: each write visits only the new pieces.
 #[test]
-fn what_went_out_of_a_frame_is_not_walked_through_again() {
+fn pieces_that_were_sent_are_not_visited_again() {
     const PIECE: usize = 1_200;
     const PIECES: usize = 4_000;
     let mut track = Track::new("t").produce();
@@ -456,7 +457,7 @@ fn what_went_out_of_a_frame_is_not_walked_through_again() {
     let (mut out, mut walked) = (0, 0);
     for n in 0..PIECES {
         frame.write(&[n as u8; PIECE]).unwrap();
-        // As a session that has not taken the last bytes of what it was shown.
+        // As a session that has not taken the last bytes that it was shown.
         let skipped = (out as u64).saturating_sub(256);
         cursor.frames(0, skipped, None, &mut |frame| {
             assert!(frame.offset <= skipped);
@@ -467,13 +468,13 @@ fn what_went_out_of_a_frame_is_not_walked_through_again() {
         let hidden = PIECE * (n + 1) - out;
         assert!(hidden < 512, "what is too little to be shown comes with the next");
     }
-    // From the start each time, it would be 8 million.
+    // Walking from the start each time would be 8 million steps.
     assert!(walked <= 3 * PIECES, "{walked}");
 }
 
-/// START: the highest below which nothing can come, whatever came first.
+/// START is the highest sequence below which no group can come, whatever came first.
 #[test]
-fn a_start_is_what_no_group_can_come_below() {
+fn no_group_comes_below_start() {
     let write = |producer: &mut TrackProducer, sequence: u64| {
         let mut group = producer.create_group(sequence).unwrap();
         group.write_frame(sequence * 10, "x".as_bytes()).unwrap();
@@ -493,7 +494,7 @@ fn a_start_is_what_no_group_can_come_below() {
     let young = everything().max_age(ms(5));
     assert_eq!(own.subscribe(young).start(), Some(8), "what is not too old");
 
-    // A track from elsewhere: it says itself.
+    // A track of a peer has its own START.
     let mut relayed = TrackProducer::requested("t".into(), cache, Arc::default());
     let reader = relayed.subscribe(everything());
     write(&mut relayed, 30);
@@ -503,7 +504,8 @@ fn a_start_is_what_no_group_can_come_below() {
     relayed.set_start(10);
     assert_eq!(reader.start(), Some(20), "the first word counts");
     assert_eq!(relayed.subscribe(everything().start(25)).start(), Some(25));
-    // What was given up does not come back: group 29 ended more than 5 s ago, group 30 did not.
+    // Groups that were given up do not come back: group 29 ended more than 5 s ago, group 30 did
+    // not.
     for sequence in 1_000..1_003 {
         write(&mut relayed, sequence);
     }

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_what_a_fold_over_all_gives() {
+    fn the_counts_agree_with_a_fold_over_all_readers() {
         let (mut seed, mut demand) = (1, Demand::default());
         let mut readers: Vec<(u64, Option<Subscription>, Option<Horizon>)> = Vec::new();
         for _ in 0..3_000 {

@@ -286,7 +286,7 @@ impl TrackProducer {
                 return Err(Error::Closed);
             }
             if end < state.cached.next_sequence() {
-                return Err(Error::ProtocolViolation("a group behind the end of its track"));
+                return Err(Error::ProtocolViolation("a group after the end of its track"));
             }
             state.end = Some(end);
             state.fetches.end_at(end, wakes);

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_source_that_brings_a_group_leads() {
+    fn the_newest_upstream_that_delivers_a_group_leads() {
         let mut upstreams = TrackUpstreams::default();
         let route = Route::default();
         let (old, new) = (upstreams.attach(7, &route), upstreams.attach(8, &route));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_groups_are_counted_where_they_are_passed() {
+    fn lost_groups_are_counted_when_they_are_skipped() {
         let mut upstreams = TrackUpstreams::default();
         upstreams.add_lost(3..6);
         assert_eq!(

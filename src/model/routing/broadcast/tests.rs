@@ -10,7 +10,7 @@ fn sizes(broadcast: &BroadcastProducer) -> (usize, usize) {
 }
 
 #[test]
-fn names_that_nobody_wants_any_more_do_not_pile_up() {
+fn unwanted_names_are_removed() {
     let mut broadcast = Broadcast::new().produce();
     let consumer = broadcast.consume();
     let _never_asked = broadcast.dynamic();
@@ -26,10 +26,10 @@ fn names_that_nobody_wants_any_more_do_not_pile_up() {
     drop(kept);
 }
 
-/// A subscriber finds a request on which nobody waits; before it waits there itself, the handler
-/// withdraws it.
+/// A subscriber finds a request that has no reader. Before the subscriber becomes one, the handler
+/// withdraws the request.
 #[test]
-fn nobody_joins_a_request_that_was_withdrawn() {
+fn a_withdrawn_request_is_not_joined() {
     let broadcast = Broadcast::new().produce();
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
@@ -43,7 +43,7 @@ fn nobody_joins_a_request_that_was_withdrawn() {
     assert!(join().is_some(), "others share it");
     drop(asker);
     assert!(join().is_some(), "it waits for the handler still");
-    // Held, as it is between the look and the drop of what was withdrawn.
+    // Held, as between the withdrawal and the drop of what was withdrawn.
     let _held = lock(&broadcast.shared().state).requests.by_turn.values().next().cloned();
     assert!(dynamic.try_requested_track().is_pending());
     assert!(join().is_none());

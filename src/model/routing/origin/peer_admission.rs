@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_track_is_not_cut_off_from_who_comes_in_the_last_instant() {
+    fn a_track_with_a_late_reader_is_not_aborted() {
         let origin = Origin::new(Hop::new(1)).produce();
         let mut admission = origin.admit_peer(PEER);
         let broadcast = admission.name().request(&Path::new("a")).unwrap();

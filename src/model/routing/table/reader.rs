@@ -93,15 +93,57 @@ struct AnnouncedRoute {
 }
 
 impl AnnouncedRoute {
+    fn of<B>(entry: &RouteEntry<B>) -> Self {
+        Self { first: entry.first, route: entry.route.clone(), gone: false, held: None }
+    }
+
+    /// The broadcast comes by the route of `entry` now. For a peer, `leads_back` tells whether the
+    /// best route leads back to it.
+    fn update<B>(
+        &mut self,
+        path: &Path,
+        entry: RouteEntry<B>,
+        leads_back: Option<bool>,
+        now: Instant,
+        deferred: &mut BTreeSet<(Instant, Path)>,
+    ) -> Option<RouteChange<B>> {
+        let is_news = self.gone || self.route != entry.route;
+        let is_better = entry.route.rank() < self.route.rank();
+        let until = self.held.unwrap_or(now + HOLD_TIME);
+        if let Some(leads_back) = leads_back.filter(|_| is_news && !is_better && until > now) {
+            if leads_back && !self.gone {
+                return Some(self.retract(path, now, deferred));
+            }
+            self.held = Some(until);
+            deferred.insert((until, path.clone()));
+            return None;
+        }
+        if let Some(until) = self.held.take() {
+            deferred.remove(&(until, path.clone()));
+        }
+        if !is_news {
+            return None;
+        }
+        self.route.clone_from(&entry.route);
+        let was_gone = std::mem::take(&mut self.gone);
+        Some(if was_gone { RouteChange::Announced(entry) } else { RouteChange::Rerouted(entry) })
+    }
+
     /// Announces the end of the broadcast. A route that follows is held for longer, because other
     /// relays go through the same, and their changes arrive one after the other.
-    fn retract(&mut self, path: &Path, now: Instant, deferred: &mut BTreeSet<(Instant, Path)>) {
+    fn retract<B>(
+        &mut self,
+        path: &Path,
+        now: Instant,
+        deferred: &mut BTreeSet<(Instant, Path)>,
+    ) -> RouteChange<B> {
         let until = now + 2 * HOLD_TIME;
         if let Some(until) = self.held.replace(until) {
             deferred.remove(&(until, path.clone()));
         }
         deferred.insert((until, path.clone()));
         self.gone = true;
+        RouteChange::Gone
     }
 }
 
@@ -305,111 +347,85 @@ impl TableReader {
         self.is_paused = false;
         for _ in 0..STEP {
             let (path, version, until) = self.next_path(table, now)?;
+            self.seen = version;
             // Routes that were added during the walk are announced as changes.
             let is_due = until.is_none_or(|until| {
                 !self.announced.contains_key(&path)
                     && self.initial(table, &path, until).next().is_some()
             });
             let name = self.scope.relative(&path).filter(|_| is_due && self.can_name(&path));
-            let Some(name) = name else {
-                self.seen = version;
-                continue;
-            };
-            let is_peer = self.horizon.session.is_some();
-            let suspect_until = |entry: &&RouteEntry<B>| {
-                entry.suspect_until.filter(|until| is_peer && *until > now)
-            };
-            let routes = table.routes(&path);
-            let understood = routes.iter().filter(|entry| self.horizon.understands(&entry.route));
-            let mut trusted = understood.filter(|entry| suspect_until(entry).is_none());
-            let entry = trusted.clone().find(|entry| self.can_announce(entry)).cloned();
-            let leads_back = trusted.next().is_some_and(|entry| !self.horizon.shows(&entry.route));
-            let is_left = |announced: &AnnouncedRoute| {
-                routes.iter().any(|entry| entry.first == announced.first)
-            };
-            if let Some(until) = routes.iter().filter_map(|entry| suspect_until(&entry)).min() {
-                self.deferred.insert((until, path.clone()));
-            }
-            match (self.announced.get_mut(&path), entry) {
-                (None, None) => self.seen = version,
-                (None, Some(_)) if quota.left == 0 => {
-                    self.seen = version;
-                    self.is_over_quota = true;
-                }
-                (None, Some(entry)) => {
-                    self.seen = version;
-                    let (first, route) = (entry.first, entry.route.clone());
-                    let announced = AnnouncedRoute { first, route, gone: false, held: None };
-                    self.announced.insert(path.clone(), announced);
-                    table.add_announced(&path);
-                    return Some((name, RouteChange::Announced(entry)));
-                }
-                (Some(announced), Some(entry)) if announced.first == entry.first => {
-                    self.seen = version;
-                    let is_news = announced.gone || announced.route != entry.route;
-                    let is_better = entry.route.rank() < announced.route.rank();
-                    let until = announced.held.unwrap_or(now + HOLD_TIME);
-                    if is_peer && is_news && !is_better && until > now {
-                        if leads_back && !announced.gone {
-                            announced.retract(&path, now, &mut self.deferred);
-                            return Some((name, RouteChange::Gone));
-                        }
-                        announced.held = Some(until);
-                        self.deferred.insert((until, path));
-                        continue;
-                    }
-                    if let Some(until) = announced.held.take() {
-                        self.deferred.remove(&(until, path));
-                    }
-                    if is_news {
-                        announced.route.clone_from(&entry.route);
-                        let was_gone = std::mem::take(&mut announced.gone);
-                        let change =
-                            if was_gone { RouteChange::Announced } else { RouteChange::Rerouted };
-                        return Some((name, change(entry)));
-                    }
-                }
-                // A hop does not identify itself, so this may be an echo of the old broadcast.
-                (Some(announced), Some(entry))
-                    if is_peer && entry.route.may_echo(&announced.route) =>
-                {
-                    self.seen = version;
-                    if !announced.gone {
-                        announced.retract(&path, now, &mut self.deferred);
-                        return Some((name, RouteChange::Gone));
-                    }
-                    if announced.held.is_none_or(|until| until <= now) {
-                        let (first, route) = (entry.first, entry.route.clone());
-                        *announced = AnnouncedRoute { first, route, gone: false, held: None };
-                        return Some((name, RouteChange::Announced(entry)));
-                    }
-                }
-                // There are other routes, which may become trusted again.
-                (Some(announced), None) if is_peer && is_left(announced) => {
-                    self.seen = version;
-                    if !announced.gone {
-                        announced.retract(&path, now, &mut self.deferred);
-                        return Some((name, RouteChange::Gone));
-                    }
-                }
-                // The next call announces what took its place, if anything.
-                (Some(announced), _) => {
-                    self.seen = version;
-                    let was_gone = announced.gone;
-                    if let Some(until) = announced.held {
-                        self.deferred.remove(&(until, path.clone()));
-                    }
-                    self.announced.remove(&path);
-                    table.remove_announced(&path);
-                    self.deferred.insert((now, path));
-                    if !was_gone {
-                        return Some((name, RouteChange::Gone));
-                    }
-                }
+            let Some(name) = name else { continue };
+            if let Some(change) = self.change_at(table, &path, now, quota) {
+                return Some((name, change));
             }
         }
         self.is_paused = true;
         None
+    }
+
+    /// What to announce for a path now.
+    fn change_at<B: Clone>(
+        &mut self,
+        table: &mut RoutingTable<B>,
+        path: &Path,
+        now: Instant,
+        quota: AnnounceQuota,
+    ) -> Option<RouteChange<B>> {
+        let is_peer = self.horizon.session.is_some();
+        let suspect_until =
+            |entry: &&RouteEntry<B>| entry.suspect_until.filter(|until| is_peer && *until > now);
+        let routes = table.routes(path);
+        let understood = routes.iter().filter(|entry| self.horizon.understands(&entry.route));
+        let mut trusted = understood.filter(|entry| suspect_until(entry).is_none());
+        let entry = trusted.clone().find(|entry| self.can_announce(entry)).cloned();
+        let leads_back = trusted.next().is_some_and(|entry| !self.horizon.shows(&entry.route));
+        let is_left =
+            |announced: &AnnouncedRoute| routes.iter().any(|entry| entry.first == announced.first);
+        if let Some(until) = routes.iter().filter_map(|entry| suspect_until(&entry)).min() {
+            self.deferred.insert((until, path.clone()));
+        }
+        match (self.announced.get_mut(path), entry) {
+            (None, None) => None,
+            (None, Some(_)) if quota.left == 0 => {
+                self.is_over_quota = true;
+                None
+            }
+            (None, Some(entry)) => {
+                self.announced.insert(path.clone(), AnnouncedRoute::of(&entry));
+                table.add_announced(path);
+                Some(RouteChange::Announced(entry))
+            }
+            (Some(announced), Some(entry)) if announced.first == entry.first => {
+                let leads_back = is_peer.then_some(leads_back);
+                announced.update(path, entry, leads_back, now, &mut self.deferred)
+            }
+            // A hop does not identify itself, so this may be an echo of the old broadcast.
+            (Some(announced), Some(entry)) if is_peer && entry.route.may_echo(&announced.route) => {
+                if !announced.gone {
+                    return Some(announced.retract(path, now, &mut self.deferred));
+                }
+                if announced.held.is_some_and(|until| until > now) {
+                    return None;
+                }
+                *announced = AnnouncedRoute::of(&entry);
+                Some(RouteChange::Announced(entry))
+            }
+            // There are other routes, which may become trusted again.
+            (Some(announced), None) if is_peer && is_left(announced) => {
+                (!announced.gone).then(|| announced.retract(path, now, &mut self.deferred))
+            }
+            // The next call announces what took its place, if anything.
+            (Some(announced), _) => {
+                let was_gone = announced.gone;
+                if let Some(until) = announced.held {
+                    self.deferred.remove(&(until, path.clone()));
+                }
+                self.announced.remove(path);
+                table.remove_announced(path);
+                self.deferred.insert((now, path.clone()));
+                (!was_gone).then_some(RouteChange::Gone)
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use crate::model::base::{Horizon, SessionId};
 use crate::model::routing::scope::Scope;
 use crate::{Cost, Hop};
 
-/// What a reader reads until it knows everything, as text.
+/// Everything that a reader returns, as text.
 fn read(reader: &mut TableReader, table: &mut RoutingTable<u32>) -> Vec<String> {
     let mut out = Vec::new();
     loop {
@@ -31,7 +31,7 @@ fn through(hop: u64, session: u64) -> Route {
 }
 
 #[test]
-fn a_path_that_comes_and_goes_costs_nothing_to_who_does_not_read() {
+fn paths_that_come_and_go_cost_a_slow_reader_nothing() {
     let mut table = RoutingTable::default();
     let mut slow = everything();
     let kept = table.insert(&Path::new("kept"), Route::default(), 0);
@@ -66,7 +66,7 @@ fn one_path_replaced_many_times_is_one_change() {
 }
 
 #[test]
-fn a_forked_reader_goes_on_and_a_forgotten_one_leaves_nothing() {
+fn a_forked_reader_continues_and_a_detached_one_leaves_nothing() {
     let mut table = RoutingTable::default();
     let mut first = everything();
     let path = Path::new("a");
@@ -82,7 +82,7 @@ fn a_forked_reader_goes_on_and_a_forgotten_one_leaves_nothing() {
 }
 
 #[test]
-fn the_loser_stands_by_and_takes_over() {
+fn the_next_best_route_takes_over() {
     let mut table = RoutingTable::default();
     let mut reader = everything();
     let path = Path::new("a");
@@ -100,7 +100,7 @@ fn the_loser_stands_by_and_takes_over() {
 }
 
 #[test]
-fn a_route_is_told_again_only_if_it_changed() {
+fn a_route_is_announced_again_only_if_it_changed() {
     let mut table = RoutingTable::default();
     let mut reader = everything();
     let path = Path::new("a");
@@ -135,7 +135,7 @@ fn fill(table: &mut RoutingTable<u32>, paths: &[&str]) {
     }
 }
 
-/// As text `a-b` stands between `a` and `a/b`.
+/// As text, `a-b` stands between `a` and `a/b`.
 #[test]
 fn a_walk_finds_what_is_below_its_prefixes_and_nothing_else() {
     let mut table = RoutingTable::default();
@@ -169,9 +169,9 @@ fn changes_are_found_below_each_prefix_in_their_order() {
     assert_eq!(table.sizes(), (6, 0, 0));
 }
 
-/// What came since the walk began is told once, and so is what the walk passed.
+/// A route that came after the walk began is announced once, and so is one that the walk passed.
 #[test]
-fn a_walk_and_the_changes_meanwhile_make_one() {
+fn a_walk_and_concurrent_changes_are_consistent() {
     let mut table = RoutingTable::default();
     fill(&mut table, &["b", "d", "f"]);
     let mut reader = everything();
@@ -200,7 +200,7 @@ fn a_walk_and_the_changes_meanwhile_make_one() {
     assert_eq!(rest, ["+a", "+e", "-b", ""]);
 }
 
-/// The work of a reader with `n` paths elsewhere: to count, to read, and to find a change.
+/// The steps of a reader with `n` paths elsewhere: to count, to read, and to find a change.
 fn work_beside(n: u32) -> [usize; 3] {
     let mut table = RoutingTable::default();
     for at in 0..n {
@@ -234,15 +234,16 @@ fn work_beside(n: u32) -> [usize; 3] {
 }
 
 #[test]
-fn a_reader_does_not_look_at_what_is_elsewhere() {
+fn a_reader_does_not_visit_paths_of_other_prefixes() {
     let work = work_beside(1_000);
     assert!(work.iter().all(|looks| *looks < 10), "{work:?}");
     assert_eq!(work_beside(10_000), work);
 }
 
-/// However much there is, others get the lock after a few paths, and what is not read is not remembered.
+/// However large the table is, other threads get the lock after a few paths, and what was not read
+/// is not remembered.
 #[test]
-fn much_is_counted_and_read_in_pieces() {
+fn a_large_table_is_counted_and_read_in_pieces() {
     for n in [1_000_u32, 10_000] {
         let mut table = RoutingTable::default();
         for at in 0..n {
@@ -261,7 +262,7 @@ fn much_is_counted_and_read_in_pieces() {
         };
         assert_eq!((counted, pieces), (u64::from(n), n as usize / STEP));
         assert_eq!((reader.announced(), table.looks), (0, n as usize));
-        // Nothing of it is for this one.
+        // This reader may be given none of it.
         let horizon = Horizon { session: Some(SessionId(1)), ..Horizon::default() };
         let mut other = TableReader::new(Scope::default(), horizon, AnnounceFilter::default());
         let before = table.looks;
@@ -271,7 +272,7 @@ fn much_is_counted_and_read_in_pieces() {
 }
 
 #[test]
-fn without_room_the_ends_are_told_and_then_the_others() {
+fn without_quota_only_ends_are_announced() {
     let mut table = RoutingTable::default();
     let paths: Vec<_> = (0..16).map(|at| format!("{at:02}")).collect();
     let ids: Vec<_> =
@@ -306,7 +307,7 @@ fn without_room_the_ends_are_told_and_then_the_others() {
 }
 
 #[test]
-fn behind_a_horizon_the_next_best_is_seen() {
+fn a_reader_with_a_horizon_sees_the_next_best_route() {
     let mut table = RoutingTable::default();
     let path = Path::new("a");
     let best = table.insert(&path, through(7, 1), 1);

@@ -145,7 +145,7 @@ mod tests {
     use crate::{Instant, Server, Track, Version};
 
     #[test]
-    fn a_track_that_comes_back_is_answered_for_once() {
+    fn a_track_that_comes_back_has_one_fetcher() {
         let (_session, mut driver) = Server::new().accept(Version::Lite06, Instant::ZERO);
         let tracks = ["video", "audio"].map(|name| Track::new(name).produce());
         for _ in 0..100 {

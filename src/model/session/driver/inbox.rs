@@ -8,16 +8,17 @@ use super::answer_deadlines::AnswerDeadlines;
 use super::incoming_group::IncomingGroup;
 use super::lingering::{LingerPhase, LingeringTracks};
 use super::{BROADCAST, Driver, TRACK, ready_key};
-use crate::census::census;
-use crate::machine::{Command, GroupKey, Token};
+use crate::machine::{Command, GroupKey, RequestKey, Token};
 use crate::model::Result;
 use crate::model::base::{Reach, Route, count};
 use crate::model::cache::{TrackDynamic, UpstreamFetch};
 use crate::model::routing::{OriginProducer, PeerAdmission, Upstream, UpstreamTrack};
+use crate::model::session::goaway::Goaway;
 use crate::model::session::log;
 use crate::slab::{Key, Slab};
 use crate::stream::Side;
 use crate::{Cost, Error, Hops, Instant, Path, Subscription, TrackInfo};
+use crate::{Timestamp, census::census};
 
 /// What comes from the peer.
 #[derive(Default)]
@@ -100,7 +101,7 @@ impl RemoteTrack {
 pub(crate) enum SentRequest {
     Nothing,
     /// A query for its properties.
-    Question,
+    Query,
     Subscription(Subscription),
 }
 
@@ -305,11 +306,11 @@ impl Driver {
                 return;
             }
             let want = want.map(|want| remote_track.track.wanted(want));
-            let sent = want.map_or(SentRequest::Question, SentRequest::Subscription);
+            let sent = want.map_or(SentRequest::Query, SentRequest::Subscription);
             // A reader that queries the track may subscribe next. So a subscription stays until
             // there are no readers.
             if sent == remote_track.sent
-                || (sent == SentRequest::Question && remote_track.sent != SentRequest::Nothing)
+                || (sent == SentRequest::Query && remote_track.sent != SentRequest::Nothing)
             {
                 continue;
             }
@@ -385,6 +386,37 @@ impl Driver {
             }
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
         }
+    }
+
+    /// The peer offers a track (moq-transport, PUBLISH).
+    pub(super) fn track_offered(&mut self, request: RequestKey, broadcast: &Path) {
+        let origin = self.inbox.consume.as_ref();
+        match origin.is_some_and(|origin| origin.allows(broadcast)) {
+            true => self.machine.apply(Command::AcceptOffer { request }),
+            false => self.refuse(request, Error::Unauthorized),
+        }
+    }
+
+    pub(super) fn datagram(
+        &mut self,
+        subscription: Token,
+        sequence: u64,
+        timestamp: Timestamp,
+        payload: &[u8],
+    ) {
+        let remote_track = self.inbox.tracks.get_mut(subscription.into());
+        let cells = &self.shared.cells;
+        match remote_track.is_some_and(|it| it.track.ingest(sequence, timestamp, payload)) {
+            true => count(&cells.groups_received),
+            false => count(&cells.lost_datagrams),
+        }
+    }
+
+    pub(super) fn going_away(&mut self, uri: Box<str>, timeout: Option<Duration>) {
+        log::going_away(self.id, &uri);
+        self.drain_routes();
+        let goaway = Goaway::default().redirect(uri);
+        self.shared.going_away(timeout.into_iter().fold(goaway, Goaway::timeout));
     }
 
     /// A group is no longer arriving.

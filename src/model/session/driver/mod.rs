@@ -27,7 +27,6 @@ use crate::machine::{Action, Command, Config, Datagram, Event, Input, Open, Path
 use crate::model::base::{ReadyList, SessionId, add, count, set};
 use crate::model::cache::{Cache, TrackConsumer, UpstreamFetch};
 use crate::model::routing::{OriginConsumer, OriginProducer};
-use crate::model::session::goaway::Goaway;
 use crate::model::session::handle::Session;
 use crate::model::session::log;
 use crate::model::session::origins::AdmittedOrigins;
@@ -422,24 +421,13 @@ impl Driver {
                 }
             }
             Event::TrackOffered { request, broadcast, .. } => {
-                let origin = self.inbox.consume.as_ref();
-                match origin.is_some_and(|origin| origin.allows(&broadcast)) {
-                    true => self.machine.apply(Command::AcceptOffer { request }),
-                    false => self.refuse(request, Error::Unauthorized),
-                }
+                self.track_offered(request, &broadcast);
             }
             Event::TrackRequested { request, broadcast, track } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Describe);
             }
             Event::Datagram { subscription, sequence, timestamp, payload } => {
-                let remote_track = self.inbox.tracks.get_mut(subscription.into());
-                let cells = &self.shared.cells;
-                match remote_track.is_some_and(|remote_track| {
-                    remote_track.track.ingest(sequence, timestamp, &payload)
-                }) {
-                    true => count(&cells.groups_received),
-                    false => count(&cells.lost_datagrams),
-                }
+                self.datagram(subscription, sequence, timestamp, &payload);
             }
             Event::Estimate { estimate } => self.shared.estimates.update(estimate),
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
@@ -455,33 +443,9 @@ impl Driver {
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
             Event::SetUp { peer } => self.shared.set_peer_setup(peer),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
-            Event::GroupReleased { group, sent } => {
-                let was_old = self.outbox.release(group);
-                if sent {
-                    count(&self.shared.cells.groups_sent);
-                } else {
-                    self.shared.skip_group();
-                }
-                if was_old && !sent {
-                    count(&self.shared.cells.expired_groups);
-                }
-            }
-            Event::RequestEnded { request, result } => {
-                if let Err(error) = &result {
-                    log::broke(self.id, "request", error);
-                }
-                self.waiting.remove(&request.slot());
-                if let Some(track) = self.outbox.end_request(request.slot()) {
-                    self.keep_described(track);
-                }
-            }
-            Event::GoingAway { uri, timeout } => {
-                log::going_away(self.id, &uri);
-                self.drain_routes();
-                let timeout = timeout.into_iter();
-                self.shared
-                    .going_away(timeout.fold(Goaway::default().redirect(uri), Goaway::timeout));
-            }
+            Event::GroupReleased { group, sent } => self.group_released(group, sent),
+            Event::RequestEnded { request, result } => self.request_ended(request, result),
+            Event::GoingAway { uri, timeout } => self.going_away(uri, timeout),
             Event::Closed { error } => self.close(error),
         }
     }

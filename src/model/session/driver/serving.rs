@@ -83,6 +83,27 @@ impl Driver {
         }
     }
 
+    pub(super) fn group_released(&mut self, group: Token, sent: bool) {
+        let was_old = self.outbox.release(group);
+        if sent {
+            return count(&self.shared.cells.groups_sent);
+        }
+        self.shared.skip_group();
+        if was_old {
+            count(&self.shared.cells.expired_groups);
+        }
+    }
+
+    pub(super) fn request_ended(&mut self, request: RequestKey, result: Result<(), Error>) {
+        if let Err(error) = &result {
+            log::broke(self.id, "request", error);
+        }
+        self.waiting.remove(&request.slot());
+        if let Some(track) = self.outbox.end_request(request.slot()) {
+            self.keep_described(track);
+        }
+    }
+
     /// Keeps a track that may be requested again soon.
     pub(crate) fn keep_described(&mut self, track: TrackConsumer) {
         if self.described.len() >= MAX_DESCRIBED {

@@ -8,7 +8,7 @@ fn origin() -> OriginProducer {
     Origin::new(Hop::new(1)).produce()
 }
 
-/// A session that has the content of 7.
+/// A session with content of hop 7.
 fn session(origin: &OriginProducer, id: u64, cost: u64) -> Upstream {
     let hops = [7, 100 + id].into_iter().map(Hop::new).collect();
     let cost = Cost { warm: cost, cold: cost };
@@ -33,7 +33,7 @@ fn read(origin: &OriginProducer) -> TrackConsumer {
 }
 
 #[test]
-fn a_track_passes_on_until_nobody_is_left() {
+fn a_track_moves_to_other_upstreams_until_none_is_left() {
     let origin = origin();
     let (mut near, mut far) = (session(&origin, 2, 1), session(&origin, 3, 2));
     let mut reader = read(&origin);
@@ -81,7 +81,7 @@ fn a_better_session_is_asked_before_the_old_one_is_left() {
     assert!(reader.try_closed().is_pending());
     drop(new.create_group(3).unwrap());
 
-    // Another track under the same name is none that could go on.
+    // A track with the same name and other properties can't continue this one.
     near.leave(Ok(()));
     let mut other = asked(&mut far).unwrap();
     let info = TrackInfo { priority: 9, ..TrackInfo::default() };
@@ -96,7 +96,7 @@ fn a_better_session_is_asked_before_the_old_one_is_left() {
 }
 
 #[test]
-fn the_rest_of_a_group_is_not_waited_for_when_the_last_source_of_a_finished_track_goes() {
+fn a_partial_group_of_a_finished_track_is_aborted_with_its_last_upstream() {
     let origin = origin();
     let mut far = session(&origin, 2, 5);
     let reader = read(&origin);
@@ -116,13 +116,13 @@ fn the_rest_of_a_group_is_not_waited_for_when_the_last_source_of_a_finished_trac
 
 /// moq-lite 03 and 04 and moq-transport have no FETCH that could complete a group.
 #[test]
-fn the_rest_of_a_group_goes_to_a_session_that_can_fetch_it() {
+fn a_partial_group_goes_to_a_session_that_can_fetch() {
     let origin = origin();
     let mut sessions = [(2, 9), (3, 5), (4, 3)].map(|(id, cost)| session(&origin, id, cost));
     let _reader = read(&origin);
     let mut sources = Vec::new();
     let mut near = session(&origin, 5, 1);
-    // Each is asked when it is the best; those that were asked before stay.
+    // Each session is asked while it is the best. Sessions that were asked before stay.
     sources.extend(sessions.iter_mut().filter_map(asked));
     let mut new = asked(&mut near).expect("the best");
     new.accept(TrackInfo::default()).unwrap();
@@ -141,10 +141,10 @@ fn the_rest_of_a_group_goes_to_a_session_that_can_fetch_it() {
         panic!("no rest")
     };
     assert!(group.try_next_frame().is_pending());
-    // It was asked and has not got it, and nobody is left.
+    // The session was asked and does not have it, and no other is left.
     partial.hand_back();
     assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
-    // The next one has nobody who can from the beginning.
+    // For the next group no session is able from the beginning.
     drop(able);
     let open = begin(&mut new, 1);
     let mut group = open.consume();
@@ -153,7 +153,7 @@ fn the_rest_of_a_group_goes_to_a_session_that_can_fetch_it() {
 }
 
 #[test]
-fn a_way_that_gets_better_and_worse_is_asked_once() {
+fn a_route_that_changes_rank_often_is_requested_once() {
     let origin = origin();
     let (mut near, mut far) = (session(&origin, 2, 1), session(&origin, 3, 5));
     let _reader = read(&origin);
@@ -169,7 +169,7 @@ fn a_way_that_gets_better_and_worse_is_asked_once() {
 }
 
 #[test]
-fn nobody_is_served_what_it_brings_itself() {
+fn a_peer_is_not_served_its_own_track() {
     let origin = origin();
     let mut near = session(&origin, 2, 1);
     let broadcast = origin.consume().get_broadcast("a").unwrap();

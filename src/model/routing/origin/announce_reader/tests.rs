@@ -38,7 +38,7 @@ fn behind(session: u64) -> Horizon {
     Horizon { session: Some(SessionId(session)), ..Horizon::default() }
 }
 
-/// What is read until nothing is left, as text with the cost.
+/// Everything that a reader returns, as text with the cost.
 fn read(reader: &mut AnnounceReader) -> Vec<String> {
     let mut out = Vec::new();
     while let Poll::Ready(announcement) = reader.poll_next(None, AnnounceQuota::ENDLESS) {
@@ -54,7 +54,7 @@ fn announce(origin: &OriginProducer, path: &str, route: Route) -> Upstream {
     origin.announce_remote(path.into(), route).unwrap()
 }
 
-/// How many broadcasts the peer is told that there are.
+/// The number of broadcasts that the peer is told.
 fn count(reader: &mut AnnounceReader) -> u64 {
     std::iter::repeat_with(|| reader.promise(usize::MAX)).flatten().next().unwrap()
 }
@@ -63,9 +63,9 @@ fn all(origin: &OriginProducer) -> AnnounceReader {
     origin.consume().reader(&Path::root(), within(0), AnnounceFilter::default())
 }
 
-/// moq-lite 05, ANNOUNCE_OK: as many active ones follow as it says.
+/// moq-lite 05, ANNOUNCE_OK: as many active announcements follow as it says.
 #[test]
-fn as_many_follow_as_were_promised_whatever_goes_meanwhile() {
+fn as_many_announcements_follow_as_were_promised() {
     let origin = origin();
     let first = origin.create_broadcast("room/a").unwrap();
     let _second = origin.create_broadcast("room/b").unwrap();
@@ -88,14 +88,14 @@ fn as_many_follow_as_were_promised_whatever_goes_meanwhile() {
     };
     assert_eq!([next(), next()], ["+b", "+gone/0"]);
     drop(fourth);
-    // Nobody can use a chain without room for itself, and the names are not those of others.
+    // No peer can use a chain without room for itself. The names are not used by other broadcasts.
     assert_eq!([next(), next(), next()], ["full gone/1", "full gone/2", "full gone/3"]);
     assert_eq!([next(), next(), next()], ["-gone/1", "-gone/2", "-gone/3"]);
     assert_eq!([next(), next()], ["+c", ""], "what came was not promised");
 }
 
 #[test]
-fn what_cannot_be_told_is_not_counted() {
+fn a_broadcast_that_cannot_be_announced_is_not_counted() {
     let origin = origin();
     let _good = origin.create_broadcast("room/good").unwrap();
     let _long = origin.create_broadcast("room/that-is-long").unwrap();
@@ -118,7 +118,7 @@ fn what_cannot_be_told_is_not_counted() {
 }
 
 #[test]
-fn hidden_paths_are_told_to_who_asks_for_them() {
+fn hidden_paths_are_announced_only_on_request() {
     let origin = origin();
     let reader = |prefix: &str, hidden| {
         let filter = AnnounceFilter { hidden, ..AnnounceFilter::default() };
@@ -127,7 +127,7 @@ fn hidden_paths_are_told_to_who_asks_for_them() {
     let first = origin.create_broadcast("room/.stats/a").unwrap();
     let _open = origin.create_broadcast("room/b.c").unwrap();
     let (mut shown, mut all) = (reader("room", false), reader("room", true));
-    // What is named in the prefix is not hidden below it.
+    // A part of the prefix itself is not hidden.
     let mut named = reader("room/.stats", false);
     assert_eq!([&mut shown, &mut all, &mut named].map(count), [1, 2, 1]);
     assert_eq!(read(&mut shown), ["+b.c 0"]);
@@ -142,7 +142,7 @@ fn hidden_paths_are_told_to_who_asks_for_them() {
 }
 
 #[test]
-fn a_peer_is_not_told_what_it_told_nor_what_came_through_it() {
+fn routes_of_or_through_a_peer_are_not_announced_to_it() {
     let origin = origin();
     let _mine = announce(&origin, "mine", through(&[7], 0, ME.0));
     let _looped = announce(&origin, "looped", through(&[8, 9], 0, 2));
@@ -164,7 +164,7 @@ fn a_peer_is_not_told_what_it_told_nor_what_came_through_it() {
 }
 
 #[test]
-fn a_new_route_is_told_once_and_only_if_it_differs() {
+fn a_new_route_is_announced_once_and_only_if_it_differs() {
     let origin = origin();
     let mut reader = all(&origin);
     let mut consumer = origin.consume();
@@ -200,7 +200,7 @@ fn a_newer_broadcast_takes_over_and_the_older_one_comes_back() {
     assert_eq!(read(&mut reader), ["-a", "+a 1"], "it is about to end");
     assert!(new.reroute(&through(&[8, 9], 2, 3)));
     assert_eq!(read(&mut reader), ["-a", "+a 2"]);
-    // Who does not say who it is may bring the old one on its way around.
+    // A route through an unidentified hop may be an echo of the old broadcast.
     let around = announce(&origin, "a", through(&[0, 6], 0, 4));
     assert_eq!(read(&mut reader), [""; 0]);
     drop(around);
@@ -211,14 +211,14 @@ fn a_newer_broadcast_takes_over_and_the_older_one_comes_back() {
 }
 
 #[test]
-fn what_is_told_to_be_over_is_not_joined() {
+fn a_broadcast_announced_after_an_end_is_a_new_one() {
     let origin = origin();
     let mut reader = all(&origin);
     let first = announce(&origin, "a", through(&[7, 8], 1, 2));
     let second = announce(&origin, "a", through(&[7, 9], 2, 3));
     assert!(first.consume().is_clone(&second.consume()));
     assert_eq!(read(&mut reader), ["+a 1"]);
-    // 8 says that it is over and that there is one; then 9 says the same.
+    // First hop 8 ends the broadcast and announces one again, then hop 9 does the same.
     let again = |over: Upstream, route: Route| {
         let new = origin.announce_anew("a".into(), route, &over).unwrap();
         over.leave(Ok(()));
@@ -235,7 +235,7 @@ fn what_is_told_to_be_over_is_not_joined() {
 }
 
 #[test]
-fn a_publisher_that_dials_again_was_started_again() {
+fn a_publisher_that_dials_again_has_a_new_broadcast() {
     let origin = origin();
     let mut reader = all(&origin);
     let old = announce(&origin, "a", through(&[7], 1, 2));
@@ -250,7 +250,7 @@ fn a_publisher_that_dials_again_was_started_again() {
     let new = announce(&origin, "a", again(4));
     assert!(!new.consume().is_clone(&old.consume()));
     assert_eq!(read(&mut reader), ["-a", "+a 1"]);
-    // What comes from elsewhere is of the newest.
+    // A route from elsewhere leads to the newest broadcast.
     let other = announce(&origin, "a", through(&[7, 6], 2, 5));
     assert!(other.consume().is_clone(&new.consume()));
     old.leave(Err(Error::SessionClosed));
@@ -258,7 +258,7 @@ fn a_publisher_that_dials_again_was_started_again() {
 }
 
 #[test]
-fn ways_with_the_same_content_are_one_broadcast() {
+fn routes_with_the_same_content_are_one_broadcast() {
     let origin = origin();
     let mut reader = all(&origin);
     let mut consumer = origin.consume();
@@ -287,7 +287,7 @@ fn ways_with_the_same_content_are_one_broadcast() {
 }
 
 #[test]
-fn a_route_that_comes_back_in_time_was_never_gone() {
+fn a_route_that_comes_back_in_time_causes_no_announcement() {
     let origin = origin();
     let mut reader = all(&origin);
     let _far = announce(&origin, "a", through(&[7, 8], 5, 2));
@@ -314,7 +314,7 @@ fn a_route_that_comes_back_in_time_was_never_gone() {
 }
 
 #[test]
-fn a_peer_does_not_rely_on_who_relies_on_it() {
+fn a_route_that_leads_back_to_the_peer_is_unannounced_at_once() {
     let origin = origin();
     let mut reader = all(&origin);
     let best = announce(&origin, "a", through(&[7, 8], 1, 2));
@@ -329,7 +329,7 @@ fn a_peer_does_not_rely_on_who_relies_on_it() {
 }
 
 #[test]
-fn what_goes_through_who_withdrew_is_not_told() {
+fn routes_through_a_hop_that_withdrew_are_not_announced() {
     let origin = origin();
     let mut reader = all(&origin);
     let best = announce(&origin, "a", through(&[7, 8], 1, 2));
@@ -363,7 +363,7 @@ fn own_broadcasts_do_not_come_back() {
 }
 
 #[test]
-fn what_is_published_again_keeps_its_route() {
+fn a_broadcast_published_elsewhere_keeps_its_route() {
     let (here, there) = (origin(), Origin::new(Hop::new(2)).produce());
     let mut broadcast = announce(&there, "a", through(&[7], 3, ME.0));
     here.publish_broadcast("a", &broadcast.consume()).unwrap();
@@ -389,7 +389,7 @@ fn a_prefix_that_is_not_allowed_shows_nothing() {
 }
 
 #[test]
-fn questions_leave_nothing_behind() {
+fn lookups_leave_no_entries() {
     let origin = origin();
     let mut consumer = origin.consume();
     let kept = origin.create_broadcast("kept").unwrap();
@@ -416,7 +416,7 @@ fn questions_leave_nothing_behind() {
 }
 
 #[test]
-fn a_panic_inside_a_lock_is_survived() {
+fn an_origin_works_after_a_panic_under_its_lock() {
     let origin = origin();
     let shared = origin.shared.clone();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
