@@ -10,7 +10,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use base::{Clock, ReadyList};
+pub use base::{Clock, ReadyList, Result};
 pub use cache::{
     Frame, FrameConsumer, FrameProducer, Group, GroupConsumer, GroupProducer, GroupRequest, Track,
     TrackConsumer, TrackDynamic, TrackProducer, TrackStats,
@@ -20,6 +20,3 @@ pub use routing::{
     Origin, OriginConsumer, OriginDynamic, OriginProducer, TrackRequest,
 };
 pub use session::{Client, Driver, Goaway, Probe, Server, Session, SessionRequest, SessionStats};
-
-/// The result of a call on a handle.
-pub type Result<T, E = crate::Error> = core::result::Result<T, E>;

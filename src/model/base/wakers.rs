@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 /// Locks a mutex even if it is poisoned: every change under a lock is complete before anything that
 /// could panic.
@@ -96,6 +96,25 @@ impl DeferredWakes {
             }
         }
     }
+}
+
+/// Returns what `ready` returns. If that is `Pending`, `waker` is registered in a list of the state.
+pub(crate) fn wait_on<S, T>(
+    state: &Mutex<S>,
+    waker: Option<&Waker>,
+    slot: &mut WaitSlot,
+    list: impl FnOnce(&mut S) -> &mut Wakers,
+    ready: impl FnOnce(&mut S) -> Poll<T>,
+) -> Poll<T> {
+    let waker = waker.cloned();
+    // Declared before the guard, so that it is dropped after the lock is released.
+    let _displaced;
+    let mut state = lock(state);
+    let result = ready(&mut state);
+    if result.is_pending() {
+        _displaced = waker.and_then(|waker| list(&mut state).register(slot, waker));
+    }
+    result
 }
 
 /// Writes the three public forms of a wait around one private function that takes `Option<&Waker>`.

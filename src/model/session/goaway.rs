@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::coding::lite;
-use crate::model::Result;
+use crate::model::base::Result;
 use crate::stream::Side;
 
 /// The content of GOAWAY, which [`Session::go_away`] sends and [`Session::going_away`] receives.

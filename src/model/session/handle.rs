@@ -8,8 +8,7 @@ use super::goaway::Goaway;
 use super::probe::Probe;
 use super::shared::{SessionEnd, SessionShared};
 use super::stats::SessionStats;
-use crate::model::Result;
-use crate::model::base::{WaitSlot, lock, wait};
+use crate::model::base::{Result, WaitSlot, lock, wait, wait_on};
 use crate::model::routing::BroadcastConsumer;
 use crate::{Error, Path, Version};
 
@@ -116,31 +115,32 @@ impl Session {
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.handle.0.state);
-        if let Some(error) = &state.closed {
-            return Poll::Ready(error.clone());
-        }
-        _displaced = waker.and_then(|waker| state.close_waiters.register(&mut self.slot, waker));
-        Poll::Pending
+        let (state, slot) = (&self.handle.0.state, &mut self.slot);
+        wait_on(
+            state,
+            waker,
+            slot,
+            |state| &mut state.close_waiters,
+            |state| match &state.closed {
+                Some(error) => Poll::Ready(error.clone()),
+                None => Poll::Pending,
+            },
+        )
     }
 
     fn wait_going_away(&mut self, waker: Option<&Waker>) -> Poll<Result<Goaway, Error>> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.handle.0.state);
-        if let Some(goaway) = &state.peer_goaway {
-            return Poll::Ready(Ok(goaway.clone()));
-        }
-        if let Some(error) = &state.closed {
-            return Poll::Ready(Err(error.clone()));
-        }
-        _displaced =
-            waker.and_then(|waker| state.goaway_waiters.register(&mut self.leave_slot, waker));
-        Poll::Pending
+        let (state, slot) = (&self.handle.0.state, &mut self.leave_slot);
+        wait_on(
+            state,
+            waker,
+            slot,
+            |state| &mut state.goaway_waiters,
+            |state| match (&state.peer_goaway, &state.closed) {
+                (Some(goaway), _) => Poll::Ready(Ok(goaway.clone())),
+                (None, Some(error)) => Poll::Ready(Err(error.clone())),
+                (None, None) => Poll::Pending,
+            },
+        )
     }
 
     wait! {

@@ -6,8 +6,7 @@ use std::task::{Poll, Waker};
 
 use super::shared::SessionShared;
 use crate::PathEstimate;
-use crate::model::Result;
-use crate::model::base::{WaitSlot, lock, wait};
+use crate::model::base::{Result, WaitSlot, lock, wait, wait_on};
 
 /// Reads what the peer knows about the path from it to this side (PROBE, moq-lite 03 and later). A
 /// player can use it to choose a rendition. What this side knows about the path is in
@@ -34,19 +33,22 @@ impl Probe {
     }
 
     fn wait_changed(&mut self, waker: Option<&Waker>) -> Poll<Result<PathEstimate>> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.session.estimates.state);
-        if let Some(error) = &state.ended {
-            return Poll::Ready(Err(error.clone()));
-        }
-        if let Some(estimate) = state.latest.filter(|_| state.changes != self.seen) {
-            self.seen = state.changes;
-            return Poll::Ready(Ok(estimate));
-        }
-        _displaced = waker.and_then(|waker| state.waiters.register(&mut self.slot, waker));
-        Poll::Pending
+        let Self { session, seen, slot } = self;
+        let estimates = &session.estimates.state;
+        wait_on(
+            estimates,
+            waker,
+            slot,
+            |state| &mut state.waiters,
+            |state| match (&state.ended, state.latest.filter(|_| state.changes != *seen)) {
+                (Some(error), _) => Poll::Ready(Err(error.clone())),
+                (None, Some(estimate)) => {
+                    *seen = state.changes;
+                    Poll::Ready(Ok(estimate))
+                }
+                (None, None) => Poll::Pending,
+            },
+        )
     }
 
     wait! {

@@ -7,8 +7,7 @@ use std::{fmt, mem};
 use super::handle::Session;
 use super::origins::SessionOrigins;
 use super::shared::{SessionEnd, SessionShared};
-use crate::model::Result;
-use crate::model::base::{SessionId, WaitSlot, wait};
+use crate::model::base::{Result, SessionId, WaitSlot, wait};
 use crate::model::routing::{OriginConsumer, OriginProducer};
 use crate::{Error, Hop, Path, Peer, Role, Version};
 

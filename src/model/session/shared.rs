@@ -10,8 +10,7 @@ use super::origins::AdmittedOrigins;
 use super::stats::SessionCells;
 use crate::census::census;
 use crate::machine::Config;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, WaitSlot, Wakers, count, lock};
+use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::routing::PeerRequester;
 use crate::stream::Side;
 use crate::{Error, Peer, Version};
@@ -127,18 +126,17 @@ impl SessionShared {
         slot: &mut WaitSlot,
         waker: Option<&Waker>,
     ) -> Poll<Result<Peer, Error>> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.state);
-        if let Some(error) = &state.closed {
-            return Poll::Ready(Err(error.clone()));
-        }
-        if let Some(peer) = &state.peer {
-            return Poll::Ready(Ok(peer.clone()));
-        }
-        _displaced = waker.and_then(|waker| state.peer_waiters.register(slot, waker));
-        Poll::Pending
+        wait_on(
+            &self.state,
+            waker,
+            slot,
+            |state| &mut state.peer_waiters,
+            |state| match (&state.closed, &state.peer) {
+                (Some(error), _) => Poll::Ready(Err(error.clone())),
+                (None, Some(peer)) => Poll::Ready(Ok(peer.clone())),
+                (None, None) => Poll::Pending,
+            },
+        )
     }
 
     /// Removes the waiter in `slot`.

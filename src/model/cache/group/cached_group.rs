@@ -9,8 +9,7 @@ use smallvec::SmallVec;
 
 use crate::census::census;
 use crate::coding::varint;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, Wakers, lock};
+use crate::model::base::{DeferredWakes, Result, Wakers, lock};
 use crate::model::cache::budget::{Account, CacheMember, Charge};
 use crate::model::cache::frame::Frame;
 use crate::model::cache::page::{Buffer, FrameStart, Page, Pieces, Slot};

@@ -9,8 +9,7 @@ use bytes::Bytes;
 
 use super::cached_group::{CachedGroup, GroupState};
 use super::cursor::GroupCursor;
-use crate::model::Result;
-use crate::model::base::{WaitSlot, lock, wait};
+use crate::model::base::{Result, WaitSlot, lock, wait, wait_on};
 use crate::model::cache::frame::Frame;
 use crate::model::cache::page::Page;
 use crate::{Error, Timestamp};
@@ -111,23 +110,15 @@ impl GroupConsumer {
     /// Moves to the page of the frame `index`.
     #[cold]
     fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        let waker = waker.cloned();
-        let page = {
-            // Declared before the guard, so that it is dropped after the lock is released.
-            let _displaced;
-            let mut state = lock(&self.reading.group.state);
-            match state.page(index) {
-                Poll::Ready(Ok(Some(page))) => page.clone(),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    _displaced = waker.and_then(|waker| {
-                        state.frame_waiters.register(&mut self.whole_slot, waker)
-                    });
-                    return Poll::Pending;
-                }
-            }
-        };
+        let Self { reading, whole_slot, .. } = self;
+        let page = wait_on(
+            &reading.group.state,
+            waker,
+            whole_slot,
+            |state| &mut state.frame_waiters,
+            |state| state.page(index).map_ok(Option::<&Arc<Page>>::cloned),
+        );
+        let Some(page) = ready!(page)? else { return Poll::Ready(Ok(None)) };
         let frame = Frame::on(&page, index);
         self.page = Some(page);
         Poll::Ready(Ok(frame))
@@ -183,28 +174,26 @@ impl GroupConsumer {
     }
 
     fn start(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<FrameConsumer>>> {
-        let waker = waker.cloned();
-        let (timestamp, size) = {
-            // Declared before the guard, so that it is dropped after the lock is released.
-            let _displaced;
-            let mut state = lock(&self.reading.group.state);
-            match (state.page(self.index), &state.open) {
-                (Poll::Ready(Ok(Some(page))), _) => match page.slot(self.index) {
-                    Some(slot) => (slot.timestamp, slot.len() as u64),
-                    None => return Poll::Ready(Err(Error::Internal)),
-                },
-                (Poll::Ready(Ok(None)), _) => return Poll::Ready(Ok(None)),
-                (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(error)),
-                (Poll::Pending, Some(open)) if self.index == state.frames => {
-                    (open.start.timestamp, open.size)
+        let Self { reading, slot, index, .. } = self;
+        let start = wait_on(
+            &reading.group.state,
+            waker,
+            slot,
+            |state| &mut state.chunk_waiters,
+            |state| match (state.page(*index), &state.open) {
+                (Poll::Ready(Ok(Some(page))), _) => Poll::Ready(match page.slot(*index) {
+                    Some(slot) => Ok(Some((slot.timestamp, slot.len() as u64))),
+                    None => Err(Error::Internal),
+                }),
+                (Poll::Ready(Ok(None)), _) => Poll::Ready(Ok(None)),
+                (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
+                (Poll::Pending, Some(open)) if *index == state.frames => {
+                    Poll::Ready(Ok(Some((open.start.timestamp, open.size))))
                 }
-                (Poll::Pending, _) => {
-                    _displaced =
-                        waker.and_then(|waker| state.chunk_waiters.register(&mut self.slot, waker));
-                    return Poll::Pending;
-                }
-            }
-        };
+                (Poll::Pending, _) => Poll::Pending,
+            },
+        );
+        let Some((timestamp, size)) = ready!(start)? else { return Poll::Ready(Ok(None)) };
         let frame = FrameConsumer::new(self.clone(), self.index, timestamp, size);
         self.index += 1;
         Poll::Ready(Ok(Some(frame)))
@@ -227,44 +216,37 @@ impl GroupConsumer {
         offset: u64,
         waker: Option<&Waker>,
     ) -> Poll<Result<Bytes>> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.reading.group.state);
-        let is_open = index == state.frames;
-        if let Some(open) = state.open().filter(|_| is_open) {
-            if let Some(piece) = open.pieces.piece(offset) {
-                return Poll::Ready(Ok(piece));
-            }
-        }
-        match state.page(index) {
-            Poll::Ready(Ok(page)) => {
+        wait_on(
+            &self.reading.group.state,
+            waker,
+            &mut self.slot,
+            |state| &mut state.chunk_waiters,
+            |state| {
+                let is_open = index == state.frames;
+                if let Some(open) = state.open().filter(|_| is_open) {
+                    if let Some(piece) = open.pieces.piece(offset) {
+                        return Poll::Ready(Ok(piece));
+                    }
+                }
+                let page = ready!(state.page(index))?;
                 let piece = page.and_then(|page| page.slot(index)?.piece(offset));
                 Poll::Ready(piece.ok_or(Error::Internal))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                _displaced =
-                    waker.and_then(|waker| state.chunk_waiters.register(&mut self.slot, waker));
-                Poll::Pending
-            }
-        }
+            },
+        )
     }
 
     fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.reading.group.state);
-        match &state.end {
-            Some(Ok(())) => Poll::Ready(Ok(state.frames)),
-            Some(Err(error)) => Poll::Ready(Err(error.clone())),
-            None => {
-                _displaced =
-                    waker.and_then(|waker| state.end_waiters.register(&mut self.end_slot, waker));
-                Poll::Pending
-            }
-        }
+        wait_on(
+            &self.reading.group.state,
+            waker,
+            &mut self.end_slot,
+            |state| &mut state.end_waiters,
+            |state| match &state.end {
+                Some(Ok(())) => Poll::Ready(Ok(state.frames)),
+                Some(Err(error)) => Poll::Ready(Err(error.clone())),
+                None => Poll::Pending,
+            },
+        )
     }
 
     wait! {

@@ -12,7 +12,7 @@ pub use producer::{FrameProducer, GroupProducer};
 
 use crate::Error;
 use crate::coding::varint;
-use crate::model::Result;
+use crate::model::base::Result;
 
 /// Describes a group before it is created: its number in the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,8 +7,7 @@ use bytes::Bytes;
 
 use super::cached_group::{CachedGroup, OpenFrame, SMALL};
 use super::consumer::GroupConsumer;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, lock};
+use crate::model::base::{DeferredWakes, Result, lock};
 use crate::model::cache::page::Slot;
 use crate::{Error, Timestamp};
 

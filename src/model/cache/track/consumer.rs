@@ -7,13 +7,9 @@ use std::task::{Poll, Waker, ready};
 
 use super::group_fetcher::GroupFetcher;
 use super::state::{TrackShared, TrackState, closed, follow};
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, Horizon, WaitSlot, lock, wait};
+use crate::model::base::{DeferredWakes, Horizon, Result, WaitSlot, lock, wait, wait_on};
 use crate::model::cache::frame::Frame;
-use crate::model::cache::group::CachedGroup;
-use crate::model::cache::group::Group;
-use crate::model::cache::group::GroupConsumer;
-use crate::model::cache::group::GroupCursor;
+use crate::model::cache::group::{CachedGroup, Group, GroupConsumer, GroupCursor};
 use crate::model::cache::stats::TrackStats;
 use crate::{Subscription, TrackInfo};
 
@@ -201,18 +197,18 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         find: impl FnOnce(&mut GroupPosition, &TrackState, u64) -> Poll<Result<Option<T>>>,
     ) -> Poll<Result<Option<T>>> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.shared.state);
-        let end = self.cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
-        let limit = end.min(state.end.unwrap_or(u64::MAX));
-        let answer = find(&mut self.cursor, &state, limit);
-        if answer.is_pending() {
-            _displaced =
-                waker.and_then(|waker| state.group_waiters.register(&mut self.slot, waker));
-        }
-        answer
+        let Self { shared, cursor, slot, .. } = self;
+        wait_on(
+            &shared.state,
+            waker,
+            slot,
+            |state| &mut state.group_waiters,
+            |state| {
+                let end = cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
+                let limit = end.min(state.end.unwrap_or(u64::MAX));
+                find(cursor, state, limit)
+            },
+        )
     }
 
     /// `make` runs under the lock, so that the group is pinned before it can be given up.

@@ -9,12 +9,8 @@ use super::pending_fetches::FetchAnswer;
 use super::state::{TrackShared, TrackState};
 use super::weak::WeakTrack;
 use crate::Error;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, WaitSlot, count, lock, wait};
-use crate::model::cache::group::CachedGroup;
-use crate::model::cache::group::FrameProducer;
-use crate::model::cache::group::GroupConsumer;
-use crate::model::cache::group::GroupProducer;
+use crate::model::base::{DeferredWakes, Result, WaitSlot, count, lock, wait};
+use crate::model::cache::group::{CachedGroup, FrameProducer, GroupConsumer, GroupProducer};
 use smallvec::SmallVec;
 
 /// Answers requests for groups of a track that are not in its cache. It does not count as a

@@ -6,8 +6,7 @@ use std::task::{Poll, Waker};
 use super::pending_fetches::FetchTicket;
 use super::state::{TrackShared, TrackState};
 use crate::Error;
-use crate::model::Result;
-use crate::model::base::DeferredWakes;
+use crate::model::base::{DeferredWakes, Result};
 use crate::model::cache::group::GroupConsumer;
 
 /// The request of one reader for a group by its number.

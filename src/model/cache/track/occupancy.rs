@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::task::{Poll, Waker};
 
 use crate::census::census;
-use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock};
+use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock, wait_on};
 
 /// The counts of one broadcast, or of a track without a broadcast. Its lock is the last in the lock
 /// order.
@@ -65,19 +65,17 @@ impl Occupancy {
         waker: Option<&Waker>,
         read: bool,
     ) -> Poll<()> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut counts = lock(&self.0);
-        if (counts.read > 0) == read {
-            return Poll::Ready(());
-        }
-        let (list, slot) = match read {
-            true => (&mut counts.used, &mut slots.used),
-            false => (&mut counts.unused, &mut slots.unused),
-        };
-        _displaced = waker.and_then(|waker| list.register(slot, waker));
-        Poll::Pending
+        let slot = if read { &mut slots.used } else { &mut slots.unused };
+        wait_on(
+            &self.0,
+            waker,
+            slot,
+            |counts| if read { &mut counts.used } else { &mut counts.unused },
+            |counts| match (counts.read > 0) == read {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            },
+        )
     }
 
     /// Wakes handles that wait for a reader: none will come.

@@ -5,8 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use crate::census::census;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, WaitSlot, Wakers};
+use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers};
 use crate::model::cache::group::GroupConsumer;
 use crate::{Error, Instant};
 

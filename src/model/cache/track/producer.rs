@@ -14,13 +14,12 @@ use super::dynamic::TrackDynamic;
 use super::occupancy::Occupancy;
 use super::state::{TrackShared, TrackState, closed, follow};
 use super::weak::WeakTrack;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, Horizon, Route, WaitSlot, count, lock, wait};
+use crate::model::base::{
+    DeferredWakes, Horizon, Result, Route, WaitSlot, count, lock, wait, wait_on,
+};
 use crate::model::cache::budget::{Account, Cache};
 use crate::model::cache::cached_groups::CachedGroups;
-use crate::model::cache::group::CachedGroup;
-use crate::model::cache::group::Group;
-use crate::model::cache::group::GroupProducer;
+use crate::model::cache::group::{CachedGroup, Group, GroupProducer};
 use crate::model::cache::stats::TrackStats;
 use crate::{Error, Subscription, Timestamp, TrackInfo};
 
@@ -420,17 +419,14 @@ impl TrackProducer {
         waker: Option<&Waker>,
         ask: impl FnOnce(&TrackState, &mut DemandVersion) -> Poll<T>,
     ) -> Poll<T> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.shared.state);
-        let answer = ask(&state, &mut self.demand_seen);
-        if answer.is_pending() {
-            _displaced = waker.and_then(|waker| {
-                state.demand.producer_waiters.register(&mut self.demand_slot, waker)
-            });
-        }
-        answer
+        let (shared, seen) = (&self.shared, &mut self.demand_seen);
+        wait_on(
+            &shared.state,
+            waker,
+            &mut self.demand_slot,
+            |state| &mut state.demand.producer_waiters,
+            |state| ask(state, seen),
+        )
     }
 
     fn demand_change(&mut self, waker: Option<&Waker>) -> Poll<Option<Subscription>> {

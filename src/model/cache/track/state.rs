@@ -10,8 +10,7 @@ use super::partial_groups::{OpenPart, PartialGroups};
 use super::pending_fetches::PendingFetches;
 use super::track_upstreams::TrackUpstreams;
 use crate::census::census;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, Route, WaitSlot, Wakers, count, lock};
+use crate::model::base::{DeferredWakes, Result, Route, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::cache::budget::{Account, Cache, CacheMember};
 use crate::model::cache::cached_groups::{CachedGroups, Evictions, RetentionRules};
 use crate::{Error, Instant, Timescale, TrackInfo};
@@ -275,20 +274,12 @@ pub(super) fn follow<T>(
     shared: &TrackShared,
     slot: &mut WaitSlot,
     waker: Option<&Waker>,
-    ask: impl FnOnce(&TrackState) -> Poll<T>,
+    ready: impl FnOnce(&mut TrackState) -> Poll<T>,
 ) -> Poll<T> {
-    let waker = waker.cloned();
-    // Declared before the guard, so that it is dropped after the lock is released.
-    let _displaced;
-    let mut state = lock(&shared.state);
-    let answer = ask(&state);
-    if answer.is_pending() {
-        _displaced = waker.and_then(|waker| state.status_waiters.register(slot, waker));
-    }
-    answer
+    wait_on(&shared.state, waker, slot, |state| &mut state.status_waiters, ready)
 }
 
-pub(super) fn closed(state: &TrackState) -> Poll<Result<()>> {
+pub(super) fn closed(state: &mut TrackState) -> Poll<Result<()>> {
     match &state.abort {
         Some(error) => Poll::Ready(Err(error.clone())),
         None if state.end.is_some() => Poll::Ready(Ok(())),

@@ -7,8 +7,7 @@ use std::task::{Poll, Waker};
 
 use super::state::{BroadcastShared, DeferredDrops, Waiter};
 use super::upstreams::{FailedUpstreams, UpstreamRequest};
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, Horizon, Route, wait};
+use crate::model::base::{DeferredWakes, Horizon, Result, Route, wait};
 use crate::model::cache::{KeepAlive, TrackConsumer, TrackProducer, TrackShared, TrackStats};
 use crate::model::routing::registration::Registration;
 use crate::{Error, Path, Subscription};

@@ -3,8 +3,7 @@
 use std::task::{Poll, Waker};
 
 use super::state::{DeferredDrops, ProducerGuard, Waiter};
-use crate::model::Result;
-use crate::model::base::wait;
+use crate::model::base::{Result, wait};
 use crate::model::cache::{TrackDynamic, TrackProducer};
 use crate::{Error, Subscription, TrackInfo};
 

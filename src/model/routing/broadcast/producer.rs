@@ -7,8 +7,7 @@ use std::task::{Poll, Waker};
 use super::consumer::BroadcastConsumer;
 use super::dynamic::{BroadcastDynamic, TrackRequest};
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard, Waiter};
-use crate::model::Result;
-use crate::model::base::{Route, wait};
+use crate::model::base::{Result, Route, wait};
 use crate::model::cache::{Cache, OccupancySlots, Track, TrackProducer, TrackStats};
 use crate::{Error, Path};
 

@@ -8,8 +8,7 @@ use std::task::{Poll, Waker};
 
 use super::upstreams::Upstreams;
 use crate::census::census;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, Horizon, Route, WaitSlot, Wakers, lock};
+use crate::model::base::{DeferredWakes, Horizon, Result, Route, WaitSlot, Wakers, lock, wait_on};
 use crate::model::cache::{
     Account, Cache, Occupancy, TrackConsumer, TrackProducer, TrackShared, TrackStats, WeakTrack,
 };
@@ -279,16 +278,11 @@ impl Waiter {
         waker: Option<&Waker>,
         ready: impl FnOnce(&mut BroadcastState) -> Option<T>,
     ) -> Poll<T> {
-        let waker = waker.cloned();
-        let mut state = self.shared.lock();
-        if let Some(value) = ready(&mut state) {
-            return Poll::Ready(value);
-        }
-        let unused =
-            waker.and_then(|waker| (self.list)(&mut state).register(&mut self.slot, waker));
-        drop(state);
-        drop(unused);
-        Poll::Pending
+        let Self { shared, slot, list } = self;
+        wait_on(&shared.state, waker, slot, *list, |state| match ready(state) {
+            Some(value) => Poll::Ready(value),
+            None => Poll::Pending,
+        })
     }
 
     pub(super) fn closed(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {

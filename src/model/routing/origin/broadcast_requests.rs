@@ -5,11 +5,11 @@ use std::ops::Bound;
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::census::census;
-use crate::model::Result;
-use crate::model::base::{DeferredWakes, Horizon, Reach, Route, SessionId, WaitSlot, Wakers};
+use crate::model::base::{
+    DeferredWakes, Horizon, Reach, Result, Route, SessionId, WaitSlot, Wakers,
+};
 use crate::model::cache::KeepAlive;
-use crate::model::routing::broadcast::BroadcastConsumer;
-use crate::model::routing::broadcast::Upstream;
+use crate::model::routing::broadcast::{BroadcastConsumer, Upstream};
 use crate::model::routing::registration::RegistrationGuard;
 use crate::model::routing::table::RoutingTable;
 use crate::{Error, Instant, Limits, Path};

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::producer::OriginProducer;
-use crate::model::Result;
-use crate::model::base::{Reach, Route, WaitSlot, lock, wait};
-use crate::model::routing::broadcast::BroadcastConsumer;
-use crate::model::routing::broadcast::BroadcastProducer;
+use crate::model::base::{Reach, Result, Route, WaitSlot, lock, wait};
+use crate::model::routing::broadcast::{BroadcastConsumer, BroadcastProducer};
 use crate::model::routing::registration::{Registration, RegistrationGuard, RegistrationKind};
 use crate::{Error, Path};
 

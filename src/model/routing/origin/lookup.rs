@@ -7,11 +7,9 @@ use super::broadcast_requests::{
     RequestAnswer, RequestTarget, Requester, ServedBroadcast, TOO_MANY,
 };
 use super::shared::{OriginShared, OriginState};
-use crate::model::Result;
-use crate::model::base::{Horizon, Route, SessionId, WaitSlot};
+use crate::model::base::{Horizon, Result, Route, SessionId, WaitSlot};
 use crate::model::cache::CacheMember;
-use crate::model::routing::broadcast::BroadcastConsumer;
-use crate::model::routing::broadcast::BroadcastProducer;
+use crate::model::routing::broadcast::{BroadcastConsumer, BroadcastProducer};
 use crate::model::routing::registration::{Registration, RegistrationKind};
 use crate::{Error, Instant, Path};
 

@@ -7,12 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use super::consumer::OriginConsumer;
 use super::shared::{OriginShared, OriginState};
-use crate::model::Result;
-use crate::model::base::{Clock, Reach, Route, lock};
+use crate::model::base::{Clock, Reach, Result, Route, lock};
 use crate::model::cache::Cache;
-use crate::model::routing::broadcast::BroadcastConsumer;
-use crate::model::routing::broadcast::BroadcastProducer;
-use crate::model::routing::broadcast::Upstream;
+use crate::model::routing::broadcast::{BroadcastConsumer, BroadcastProducer, Upstream};
 use crate::model::routing::registration::{Registration, RegistrationKind};
 use crate::model::routing::scope::Scope;
 use crate::model::routing::table::RouteEntry;

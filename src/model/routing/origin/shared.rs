@@ -10,8 +10,7 @@ use crate::model::base::{Clock, DeferredWakes, Route, SUSPECT_TIME, WaitSlot, lo
 use crate::model::cache::{Cache, CacheMember};
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::registration::{Registration, RegistrationKind, Registry};
-use crate::model::routing::table::RoutingTable;
-use crate::model::routing::table::TableReader;
+use crate::model::routing::table::{RoutingTable, TableReader};
 use crate::{Hop, Instant, Path};
 
 /// The state that all handles of an origin share.

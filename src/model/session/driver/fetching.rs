@@ -7,7 +7,7 @@ use super::inbox::{OutgoingFetch, TrackFetcher};
 use super::incoming_group::IncomingGroup;
 use super::{Driver, FETCH, FETCHER, GROUP, ready_key};
 use crate::machine::{Command, GroupKey, Token};
-use crate::model::Result;
+use crate::model::base::Result;
 use crate::model::cache::{TrackDynamic, UpstreamFetch};
 use crate::{Error, Path};
 

@@ -8,17 +8,16 @@ use super::answer_deadlines::AnswerDeadlines;
 use super::incoming_group::IncomingGroup;
 use super::lingering::{LingerPhase, LingeringTracks};
 use super::{BROADCAST, Driver, TRACK, ready_key};
+use crate::census::census;
 use crate::machine::{Command, GroupKey, RequestKey, Token};
-use crate::model::Result;
-use crate::model::base::{Reach, Route, count};
+use crate::model::base::{Reach, Result, Route, count};
 use crate::model::cache::{TrackDynamic, UpstreamFetch};
 use crate::model::routing::{OriginProducer, PeerAdmission, Upstream, UpstreamTrack};
 use crate::model::session::goaway::Goaway;
 use crate::model::session::log;
 use crate::slab::{Key, Slab};
 use crate::stream::Side;
-use crate::{Cost, Error, Hops, Instant, Path, Subscription, TrackInfo};
-use crate::{Timestamp, census::census};
+use crate::{Cost, Error, Hops, Instant, Path, Subscription, Timestamp, TrackInfo};
 
 /// What comes from the peer.
 #[derive(Default)]

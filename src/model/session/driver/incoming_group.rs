@@ -2,7 +2,7 @@
 
 use crate::census::census;
 use crate::machine::{GroupKey, Token};
-use crate::model::Result;
+use crate::model::base::Result;
 use crate::model::cache::{FrameProducer, GroupProducer, PartialGroup, WeakTrack};
 use crate::{Error, Timestamp};
 
