@@ -18,7 +18,7 @@ use crate::{Error, Path, Version};
 pub struct Session {
     handle: Arc<SessionHandle>,
     slot: WaitSlot,
-    leave_slot: WaitSlot,
+    goaway_slot: WaitSlot,
 }
 
 impl Session {
@@ -27,8 +27,8 @@ impl Session {
     }
 
     fn of(handle: Arc<SessionHandle>) -> Self {
-        let (slot, leave_slot) = Default::default();
-        Self { handle, slot, leave_slot }
+        let (slot, goaway_slot) = Default::default();
+        Self { handle, slot, goaway_slot }
     }
 
     fn shared(&self) -> &SessionShared {
@@ -129,7 +129,7 @@ impl Session {
     }
 
     fn wait_going_away(&mut self, waker: Option<&Waker>) -> Poll<Result<Goaway, Error>> {
-        let (state, slot) = (&self.handle.0.state, &mut self.leave_slot);
+        let (state, slot) = (&self.handle.0.state, &mut self.goaway_slot);
         wait_on(
             state,
             waker,
@@ -170,10 +170,10 @@ impl Clone for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Self { handle, slot, leave_slot } = self;
-        if slot.is_used() || leave_slot.is_used() {
+        let Self { handle, slot, goaway_slot } = self;
+        if slot.is_used() || goaway_slot.is_used() {
             let mut state = lock(&handle.0.state);
-            let unused = (state.close_waiters.free(slot), state.goaway_waiters.free(leave_slot));
+            let unused = (state.close_waiters.free(slot), state.goaway_waiters.free(goaway_slot));
             drop(state);
             drop(unused);
         }

@@ -20,7 +20,7 @@ pub(crate) struct Outbox {
     announced: usize,
     max_announced: usize,
     /// Whether a broadcast was left out, and that was not reported yet.
-    is_over_quota: bool,
+    left_out: bool,
     serves: Vec<Option<ServedTrack>>,
     /// The number of served tracks.
     serving: usize,
@@ -43,11 +43,11 @@ struct AnnounceSender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AnnouncePhase {
     /// It counts the broadcasts, because the peer is told the number first.
-    Counts,
+    Counting,
     /// It need not count, or has counted, and the machine does not read it yet.
-    Begins,
+    Starting,
     /// The machine reads it.
-    Reads,
+    Reading,
 }
 
 /// A track that the peer subscribed to or queries.
@@ -81,13 +81,13 @@ struct ServedFetch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ServePhase {
     /// It was queried, and its properties are not known yet.
-    Describe,
+    Query,
     /// It was subscribed, and its properties are not known yet.
     Accept,
     /// Its groups are sent.
     Groups,
     /// All its groups were sent.
-    Over,
+    Done,
 }
 
 /// A group that is being sent.
@@ -107,7 +107,7 @@ pub(crate) enum OutboxStep {
     /// The last command.
     Last(Command),
     /// The last command. The track is kept for a subscription that may follow.
-    Described(Command, Box<TrackConsumer>),
+    Queried(Command, Box<TrackConsumer>),
 }
 
 impl Outbox {
@@ -124,7 +124,7 @@ impl Outbox {
         waker: Waker,
         is_counted: bool,
     ) {
-        let state = if is_counted { AnnouncePhase::Counts } else { AnnouncePhase::Begins };
+        let state = if is_counted { AnnouncePhase::Counting } else { AnnouncePhase::Starting };
         let slot = request.slot();
         self.readers.insert(slot, AnnounceSender { request, reader, waker, state, deadline: None });
     }
@@ -135,15 +135,15 @@ impl Outbox {
         let AnnounceSender { request, reader, waker, state, .. } = self.readers.get_mut(&slot)?;
         // Used if the peer is not told the number.
         let mut active = u64::MAX;
-        if *state == AnnouncePhase::Counts {
+        if *state == AnnouncePhase::Counting {
             let Some(count) = reader.promise(quota.left) else {
                 waker.wake_by_ref();
                 return None;
             };
-            (active, *state) = (count, AnnouncePhase::Begins);
+            (active, *state) = (count, AnnouncePhase::Starting);
         }
         let request = *request;
-        if std::mem::replace(state, AnnouncePhase::Reads) == AnnouncePhase::Reads {
+        if std::mem::replace(state, AnnouncePhase::Reading) == AnnouncePhase::Reading {
             return Some(Command::AnnouncementsReady { request });
         }
         // There is one reader for each request, so the slot identifies it.
@@ -152,8 +152,8 @@ impl Outbox {
     }
 
     /// Whether a broadcast was left out for lack of quota since the last call.
-    pub(crate) fn take_over_quota(&mut self) -> bool {
-        std::mem::take(&mut self.is_over_quota)
+    pub(crate) fn take_left_out(&mut self) -> bool {
+        std::mem::take(&mut self.left_out)
     }
 
     fn quota(&self) -> AnnounceQuota {
@@ -192,8 +192,8 @@ impl Outbox {
     }
 
     /// Adds a track that the peer queries.
-    pub(crate) fn add_describe(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
-        self.add(request, track, waker, ServePhase::Describe);
+    pub(crate) fn add_query(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        self.add(request, track, waker, ServePhase::Query);
     }
 
     fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: ServePhase) {
@@ -326,7 +326,7 @@ impl Outbox {
             return Some(OutboxStep::Command(Command::StartSubscribe { request, group }));
         }
         let error = match serve.step {
-            ServePhase::Describe | ServePhase::Accept => {
+            ServePhase::Query | ServePhase::Accept => {
                 match serve.track.poll_info(&mut Context::from_waker(&serve.waker)) {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(info)) if serve.step == ServePhase::Accept => {
@@ -338,7 +338,7 @@ impl Outbox {
                     }
                     Poll::Ready(Ok(info)) => {
                         let track = self.end_serve(slot)?.track;
-                        return Some(OutboxStep::Described(
+                        return Some(OutboxStep::Queried(
                             Command::AcceptTrack { request, info },
                             Box::new(track),
                         ));
@@ -372,7 +372,7 @@ impl Outbox {
                     let mut cx = Context::from_waker(&serve.waker);
                     match (serve.track.end(), serve.track.poll_closed(&mut cx)) {
                         (Some(end), _) => {
-                            serve.step = ServePhase::Over;
+                            serve.step = ServePhase::Done;
                             return Some(OutboxStep::Last(Command::FinishSubscribe {
                                 request,
                                 end,
@@ -384,7 +384,7 @@ impl Outbox {
                 }
                 Poll::Ready(Err(error)) => error,
             },
-            ServePhase::Over => return None,
+            ServePhase::Done => return None,
         };
         self.end_serve(slot);
         Some(OutboxStep::Last(Command::Refuse { request, error }))
@@ -443,7 +443,7 @@ impl Source for Outbox {
         let (before, was_over_quota) = (reader.announced(), reader.is_over_quota());
         let next = reader.poll_next(Some(waker), quota);
         *deadline = reader.deadline();
-        self.is_over_quota |= reader.is_over_quota() && !was_over_quota;
+        self.left_out |= reader.is_over_quota() && !was_over_quota;
         let after = reader.announced();
         self.count_announced(before, after);
         match next {
@@ -473,5 +473,5 @@ census! { each OutgoingGroup { plain: request, cursor, is_old; } }
 census! { Outbox {
     counts: announced;
     within: readers, serves, answers, groups;
-    plain: max_announced, is_over_quota, serving, group_wakers;
+    plain: max_announced, left_out, serving, group_wakers;
 } }

@@ -55,7 +55,7 @@ pub struct GroupConsumer {
     page: Option<Arc<Page>>,
     index: u64,
     slot: WaitSlot,
-    whole_slot: WaitSlot,
+    frame_slot: WaitSlot,
     end_slot: WaitSlot,
 }
 
@@ -70,8 +70,8 @@ impl GroupConsumer {
     }
 
     fn with(reading: GroupHandle, page: Option<Arc<Page>>, index: u64) -> Self {
-        let (slot, whole_slot, end_slot) = Default::default();
-        Self { reading, page, index, slot, whole_slot, end_slot }
+        let (slot, frame_slot, end_slot) = Default::default();
+        Self { reading, page, index, slot, frame_slot, end_slot }
     }
 
     /// A cursor for a session, which does not keep the group's frames.
@@ -110,11 +110,11 @@ impl GroupConsumer {
     /// Moves to the page of the frame `index`.
     #[cold]
     fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        let Self { reading, whole_slot, .. } = self;
+        let Self { reading, frame_slot, .. } = self;
         let page = wait_on(
             &reading.group.state,
             waker,
-            whole_slot,
+            frame_slot,
             |state| &mut state.frame_waiters,
             |state| state.page(index).map_ok(Option::<&Arc<Page>>::cloned),
         );
@@ -267,13 +267,13 @@ impl Clone for GroupConsumer {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        let Self { reading, slot, whole_slot, end_slot, .. } = self;
-        if slot.is_used() || whole_slot.is_used() || end_slot.is_used() {
+        let Self { reading, slot, frame_slot, end_slot, .. } = self;
+        if slot.is_used() || frame_slot.is_used() || end_slot.is_used() {
             let mut state = lock(&reading.group.state);
             let GroupState { chunk_waiters, frame_waiters, end_waiters, .. } = &mut *state;
             let freed = (
                 chunk_waiters.free(slot),
-                frame_waiters.free(whole_slot),
+                frame_waiters.free(frame_slot),
                 end_waiters.free(end_slot),
             );
             drop(state);

@@ -91,7 +91,7 @@ impl TrackDynamic {
     }
 
     /// For a session: the next group to fetch and its priority; `None` when no more can come.
-    pub(crate) fn poll_supply(
+    pub(crate) fn poll_fetch_request(
         &mut self,
         waker: Option<&Waker>,
     ) -> Poll<Option<(UpstreamFetch, u8)>> {
@@ -133,7 +133,7 @@ impl Drop for TrackDynamic {
             state.fetches.dynamics -= 1;
             if let Some(session) = self.session {
                 state.partials.remove_session(session);
-                state.settle_partials();
+                state.recheck_partials();
                 state.fetches.handler_waiters.take(wakes);
             }
             if state.fetches.dynamics == 0 {
@@ -306,7 +306,7 @@ impl PartialGroup {
         let Some(shared) = track.upgrade() else { return part.abort() };
         shared.change(&mut DeferredWakes::default(), |state, wakes| {
             state.partials.open.push(part);
-            state.settle_partials();
+            state.recheck_partials();
             state.fetches.handler_waiters.take(wakes);
         });
     }

@@ -60,11 +60,11 @@ impl TrackProducer {
         self.shared.schedule_answers(&mut state, wakes);
     }
 
-    fn of(shared: Arc<TrackShared>, demand_seen: DemandVersion, tell: &mut DeferredWakes) -> Self {
+    fn of(shared: Arc<TrackShared>, demand_seen: DemandVersion, wakes: &mut DeferredWakes) -> Self {
         {
             let mut state = lock(&shared.state);
             state.producers += 1;
-            shared.update_status(&mut state, tell);
+            shared.update_status(&mut state, wakes);
         }
         let (wakes, slot, demand_slot) = Default::default();
         Self { shared, wakes, slot, demand_slot, demand_seen, upstream: 0 }
@@ -379,7 +379,7 @@ impl TrackProducer {
     pub(crate) fn confirm(&self) {
         self.shared.change(&mut DeferredWakes::default(), |state, _| {
             state.upstreams.confirm(self.upstream);
-            state.settle_partials();
+            state.recheck_partials();
         });
     }
 
@@ -534,7 +534,7 @@ impl Drop for TrackProducer {
     fn drop(&mut self) {
         let _freed = self.shared.change(&mut self.wakes, |state, wakes| {
             state.upstreams.detach(self.upstream);
-            state.settle_partials();
+            state.recheck_partials();
             state.producers -= 1;
             if state.producers == 0 {
                 match state.end {

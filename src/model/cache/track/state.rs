@@ -210,7 +210,7 @@ impl fmt::Debug for TrackShared {
 
 impl TrackState {
     /// Abandons open groups that no session can complete.
-    pub(super) fn settle_partials(&mut self) {
+    pub(super) fn recheck_partials(&mut self) {
         if self.upstreams.is_empty() || self.abort.is_some() {
             self.partials.abandon();
         } else if !self.upstreams.any_unconfirmed() {

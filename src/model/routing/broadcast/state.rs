@@ -129,14 +129,14 @@ impl BroadcastState {
             }
             self.tracks.retain(|_, track| is_alive(track, deferred));
             self.sweep_at = 2 * self.tracks.len().max(8);
-            self.settle_accounts();
+            self.sum_accounts();
         }
         self.accounts.push(account);
         self.tracks.insert(name, track);
     }
 
     /// Adds up the accounts that can't change any more.
-    fn settle_accounts(&mut self) {
+    fn sum_accounts(&mut self) {
         let counted = &mut self.counted;
         self.accounts.retain_mut(|account| match Arc::get_mut(account) {
             Some(account) => {

@@ -47,7 +47,7 @@ pub(crate) struct BroadcastRequests {
 /// Counts the unanswered requests of one requester, and its answers that still exist.
 #[derive(Clone, Copy, Default)]
 struct RequesterShare {
-    asked: usize,
+    requested: usize,
     answered: usize,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct RequestHandler {
     /// Requests that were not handed out yet, oldest first.
     queue: BTreeMap<u64, Path>,
     /// All requests that it has not answered.
-    asked: BTreeSet<Path>,
+    requested: BTreeSet<Path>,
     pub(crate) waiters: Wakers,
 }
 
@@ -131,8 +131,8 @@ impl BroadcastRequests {
     // ---- handlers ----------------------------------------------------------------------------
 
     pub(crate) fn open_handler(&mut self, prefix: &Path, id: u64) {
-        let (queue, asked, waiters) = Default::default();
-        self.handlers.insert(id, RequestHandler { handles: 1, queue, asked, waiters });
+        let (queue, requested, waiters) = Default::default();
+        self.handlers.insert(id, RequestHandler { handles: 1, queue, requested, waiters });
         self.prefixes.entry(prefix.clone()).or_default().insert(id);
     }
 
@@ -149,7 +149,7 @@ impl BroadcastRequests {
             }
         }
         let mut handler = self.handlers.remove(&id)?;
-        for path in std::mem::take(&mut handler.asked) {
+        for path in std::mem::take(&mut handler.requested) {
             let Some(pending) = self.pending.get_mut(&path) else { continue };
             pending.handler = None;
             if pending.is_out {
@@ -189,8 +189,8 @@ impl BroadcastRequests {
         for id in path.covering().filter_map(|prefix| self.prefixes.get(prefix)).flatten() {
             let Some(handler) = self.handlers.get(id) else { continue };
             let range = (Bound::Included(&*from), Bound::Excluded(&*to));
-            concerned.extend(handler.asked.get(path).cloned());
-            concerned.extend(handler.asked.range::<str, _>(range).cloned());
+            concerned.extend(handler.requested.get(path).cloned());
+            concerned.extend(handler.requested.range::<str, _>(range).cloned());
         }
         concerned.iter().for_each(|path| self.reassign(path));
     }
@@ -206,7 +206,7 @@ impl BroadcastRequests {
         }
         if let Some(old) = pending.handler.and_then(|handler| self.handlers.get_mut(&handler)) {
             old.queue.remove(&pending.number);
-            old.asked.remove(path);
+            old.requested.remove(path);
         }
         if std::mem::take(&mut pending.is_out) {
             pending.unused.take(&mut self.wakes);
@@ -216,7 +216,7 @@ impl BroadcastRequests {
         pending.number = self.last;
         if let Some(handler) = nearest.and_then(|handler| self.handlers.get_mut(&handler)) {
             handler.queue.insert(self.last, path.clone());
-            handler.asked.insert(path.clone());
+            handler.requested.insert(path.clone());
             handler.waiters.take(&mut self.wakes);
         }
     }
@@ -238,7 +238,7 @@ impl BroadcastRequests {
     }
 
     /// Requests a broadcast from a handler, or joins the pending request.
-    pub(super) fn ask(
+    pub(super) fn request(
         &mut self,
         path: &Path,
         handler: u64,
@@ -258,7 +258,7 @@ impl BroadcastRequests {
         self.last += 1;
         let number = self.last;
         found.queue.insert(number, path.clone());
-        found.asked.insert(path.clone());
+        found.requested.insert(path.clone());
         found.waiters.take(&mut self.wakes);
         let (answer, waiters, unused) = Default::default();
         let (handler, requesters, is_out) = (Some(handler), 1, false);
@@ -276,14 +276,14 @@ impl BroadcastRequests {
         let answer = pending.answer.clone();
         self.pending.insert(path.clone(), pending);
         self.due.insert((due, path.clone()));
-        self.shares.entry(requester).or_default().asked += 1;
+        self.shares.entry(requester).or_default().requested += 1;
         Ok(answer)
     }
 
     /// Checks that the requester may request one more broadcast.
     pub(super) fn admit(&self, requester: Requester, limits: &Limits) -> Result<()> {
         let share = self.shares.get(&requester).copied().unwrap_or_default();
-        if share.asked >= limits.broadcast_requests {
+        if share.requested >= limits.broadcast_requests {
             return Err(TOO_MANY);
         }
         self.admit_answer(requester, limits)
@@ -297,11 +297,11 @@ impl BroadcastRequests {
         }
     }
 
-    fn discharge(&mut self, requester: Requester, asked: usize, answered: usize) {
+    fn discharge(&mut self, requester: Requester, requested: usize, answered: usize) {
         if let Some(share) = self.shares.get_mut(&requester) {
-            share.asked -= asked;
+            share.requested -= requested;
             share.answered -= answered;
-            if share.asked + share.answered == 0 {
+            if share.requested + share.answered == 0 {
                 self.shares.remove(&requester);
             }
         }
@@ -315,7 +315,7 @@ impl BroadcastRequests {
         self.due.remove(&(pending.due, path.clone()));
         if let Some(handler) = pending.handler.and_then(|handler| self.handlers.get_mut(&handler)) {
             handler.queue.remove(&pending.number);
-            handler.asked.remove(path);
+            handler.requested.remove(path);
         }
         self.discharge(pending.requester, 1, 0);
         Some(pending)
@@ -480,7 +480,7 @@ pub(super) enum RequestTarget {
     Peer(SessionId, u64, Route),
 }
 
-census! { each RequestHandler { counts: handles, queue, asked, waiters; } }
+census! { each RequestHandler { counts: handles, queue, requested, waiters; } }
 
 census! { each PendingRequest {
     counts: requesters, waiters, unused;
@@ -498,7 +498,7 @@ census! { BroadcastRequests {
 /// Requests that a session has not taken yet.
 #[derive(Default)]
 pub(crate) struct PeerQueue {
-    pub(super) asked: VecDeque<(Path, Upstream, Requester)>,
+    pub(super) requested: VecDeque<(Path, Upstream, Requester)>,
     /// How many of them each requester made.
     pub(super) shares: BTreeMap<Requester, usize>,
     pub(super) waiters: Wakers,
@@ -506,7 +506,7 @@ pub(crate) struct PeerQueue {
 
 impl PeerQueue {
     pub(super) fn take(&mut self) -> Option<(Path, Upstream)> {
-        let (path, upstream, requester) = self.asked.pop_front()?;
+        let (path, upstream, requester) = self.requested.pop_front()?;
         if let Some(share) = self.shares.get_mut(&requester) {
             *share -= 1;
             if *share == 0 {
@@ -517,4 +517,4 @@ impl PeerQueue {
     }
 }
 
-census! { each PeerQueue { counts: asked, shares, waiters; } }
+census! { each PeerQueue { counts: requested, shares, waiters; } }

@@ -171,10 +171,10 @@ impl BroadcastRequest {
     fn wait_unused(&mut self, waker: Option<&Waker>) -> Poll<()> {
         let waker = waker.cloned();
         let mut state = lock(&self.origin.shared.state);
-        let Some(asked) = state.requests.wanted(&self.whole, self.number) else {
+        let Some(pending) = state.requests.wanted(&self.whole, self.number) else {
             return Poll::Ready(());
         };
-        let unused = waker.and_then(|waker| asked.unused.register(&mut self.slot, waker));
+        let unused = waker.and_then(|waker| pending.unused.register(&mut self.slot, waker));
         drop(state);
         drop(unused);
         Poll::Pending

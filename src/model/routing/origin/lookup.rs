@@ -43,7 +43,7 @@ impl OriginShared {
                     state.requests.admit(requester, self.cache.limits())?;
                 }
                 let due = self.stamp() + self.cache.limits().answer_time;
-                let answer = state.requests.ask(&path, handler, requester, due)?;
+                let answer = state.requests.request(&path, handler, requester, due)?;
                 let (shared, slot) = (self.clone(), WaitSlot::default());
                 Ok(RoutedBroadcast::Pending(PendingBroadcast {
                     shared,
@@ -80,7 +80,7 @@ impl OriginShared {
                 }
                 let requester = horizon.session;
                 let (result, displaced) =
-                    self.ask_peer(state, path.clone(), (peer, under), route, requester);
+                    self.request_from_peer(state, path.clone(), (peer, under), route, requester);
                 (result.map(Located::Ready), displaced)
             }
         }
@@ -163,7 +163,7 @@ impl OriginShared {
     /// Creates a broadcast that a session may have. Whether its peer has it shows when a track is
     /// subscribed. `under` is the id of the announcement that covers the path, or 0. The second
     /// value must be dropped after the lock is released.
-    pub(crate) fn ask_peer(
+    pub(crate) fn request_from_peer(
         self: &Arc<Self>,
         state: &mut OriginState,
         path: Path,
@@ -189,7 +189,7 @@ impl OriginShared {
         let (id, kind) = (table.next_id(), RegistrationKind::Requested(Some(peer)));
         let origin = Arc::downgrade(self);
         upstream.register(Registration { origin, path: path.clone(), id, kind });
-        queue.asked.push_back((path.clone(), upstream, requester));
+        queue.requested.push_back((path.clone(), upstream, requester));
         queue.waiters.take(&mut requests.wakes);
         let displaced = requests.serve(&path, Some(peer), [id, under], requester, &broadcast, None);
         (Ok(broadcast), displaced)

@@ -42,7 +42,7 @@ impl PeerRequester {
                 return (Ok(known), None);
             }
             let route = Route { session, ..Route::default() };
-            origin.ask_peer(state, path, (self.session, under), route, None)
+            origin.request_from_peer(state, path, (self.session, under), route, None)
         });
         broadcast
     }
@@ -103,7 +103,7 @@ impl Drop for PeerAdmission {
     fn drop(&mut self) {
         let Some(origin) = self.name.origin.upgrade() else { return };
         let peer = lock(&origin.state).requests.peers.remove(&self.name.session);
-        for (_, upstream, _) in peer.map(|peer| peer.asked).into_iter().flatten() {
+        for (_, upstream, _) in peer.map(|peer| peer.requested).into_iter().flatten() {
             upstream.leave(Err(Error::SessionClosed));
         }
     }
@@ -116,9 +116,9 @@ mod tests {
 
     const PEER: SessionId = SessionId(7);
 
-    fn asked(admission: &mut PeerAdmission) -> Option<(Path, Upstream)> {
+    fn requested(admission: &mut PeerAdmission) -> Option<(Path, Upstream)> {
         match admission.poll_requested(Waker::noop()) {
-            Poll::Ready(asked) => Some(asked),
+            Poll::Ready(requested) => Some(requested),
             Poll::Pending => None,
         }
     }
@@ -130,9 +130,9 @@ mod tests {
         let peer = admission.name().clone();
         let one = peer.request(&Path::new("a")).unwrap();
         assert!(peer.request(&Path::new("a")).unwrap().is_clone(&one), "there is one for all");
-        let (path, mut upstream) = asked(&mut admission).unwrap();
+        let (path, mut upstream) = requested(&mut admission).unwrap();
         assert_eq!((path.as_str(), one.path().as_str()), ("a", "org/a"));
-        assert!(asked(&mut admission).is_none());
+        assert!(requested(&mut admission).is_none());
         let mut is_vacant = || upstream.is_vacant(Waker::noop());
         assert!(!is_vacant());
         let reader = one.subscribe_track("video", Subscription::default()).unwrap();
@@ -157,7 +157,7 @@ mod tests {
         let origin = Origin::new(Hop::new(1)).produce();
         let mut admission = origin.admit_peer(PEER);
         let broadcast = admission.name().request(&Path::new("a")).unwrap();
-        let (_, mut upstream) = asked(&mut admission).unwrap();
+        let (_, mut upstream) = requested(&mut admission).unwrap();
         let read = || broadcast.subscribe_track("video", Subscription::default()).unwrap();
         let first = read();
         let Poll::Ready(mut source) = upstream.poll_request(Waker::noop()) else { panic!() };

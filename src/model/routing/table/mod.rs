@@ -88,7 +88,7 @@ pub(crate) struct RoutingTable<B> {
     version: u64,
     /// Counts the paths and changes that were visited.
     #[cfg(any(test, feature = "sim"))]
-    looks: usize,
+    steps: usize,
 }
 
 impl<B> Default for RoutingTable<B> {
@@ -98,7 +98,7 @@ impl<B> Default for RoutingTable<B> {
             changes: ChangeLog::default(),
             version: 0,
             #[cfg(any(test, feature = "sim"))]
-            looks: 0,
+            steps: 0,
         }
     }
 }
@@ -109,7 +109,7 @@ impl<B> RoutingTable<B> {
         let path_entry = self.touch(path);
         let id = path_entry.version;
         path_entry.change(|it| {
-            it.place(RouteEntry { id, first: id, route, broadcast, suspect_until: None })
+            it.insert(RouteEntry { id, first: id, route, broadcast, suspect_until: None })
         });
         id
     }
@@ -119,7 +119,7 @@ impl<B> RoutingTable<B> {
     pub(crate) fn join(&mut self, path: &Path, entry: RouteEntry<B>, route: Route) -> u64 {
         let path_entry = self.touch(path);
         let id = path_entry.version;
-        path_entry.change(|it| it.place(RouteEntry { id, route, suspect_until: None, ..entry }));
+        path_entry.change(|it| it.insert(RouteEntry { id, route, suspect_until: None, ..entry }));
         id
     }
 
@@ -148,7 +148,7 @@ impl<B> RoutingTable<B> {
         let Some(path_entry) = self.entries.get_mut(path) else { return };
         let is_there = path_entry.change(|it| {
             it.take(id)
-                .map(|entry| it.place(RouteEntry { route, suspect_until: None, ..entry }))
+                .map(|entry| it.insert(RouteEntry { route, suspect_until: None, ..entry }))
                 .is_some()
         });
         if is_there {
@@ -238,7 +238,7 @@ impl<B> RoutingTable<B> {
     fn step(&mut self) {
         #[cfg(any(test, feature = "sim"))]
         {
-            self.looks += 1;
+            self.steps += 1;
         }
     }
 
@@ -287,7 +287,7 @@ impl<B> RoutingTable<B> {
 }
 
 impl<B> PathEntry<B> {
-    fn place(&mut self, entry: RouteEntry<B>) {
+    fn insert(&mut self, entry: RouteEntry<B>) {
         if let Some(hop) = entry.route.hops.as_slice().last() {
             // A hop that announces a route is trusted again.
             for other in self.routes.iter_mut().filter(|other| other.first == entry.first) {
@@ -351,7 +351,7 @@ impl<B> RoutingTable<B> {
     }
 }
 
-census! { RoutingTable<super::broadcast::BroadcastConsumer> { within: entries, changes; plain: version, looks; } }
+census! { RoutingTable<super::broadcast::BroadcastConsumer> { within: entries, changes; plain: version, steps; } }
 
 census! { each PathEntry<super::broadcast::BroadcastConsumer> { counts: announced_to; within: routes; plain: version, changes; } }
 

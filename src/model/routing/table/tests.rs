@@ -212,9 +212,9 @@ fn work_beside(n: u32) -> [usize; 3] {
         assert_eq!(read(reader, &mut table).len(), 1);
     }
     let work = |table: &mut RoutingTable<u32>, step: &mut dyn FnMut(&mut RoutingTable<u32>)| {
-        let before = table.looks;
+        let before = table.steps;
         step(table);
-        table.looks - before
+        table.steps - before
     };
     let mut reader = below(&["x"]);
     let counted = work(&mut table, &mut |table| {
@@ -236,7 +236,7 @@ fn work_beside(n: u32) -> [usize; 3] {
 #[test]
 fn a_reader_does_not_visit_paths_of_other_prefixes() {
     let work = work_beside(1_000);
-    assert!(work.iter().all(|looks| *looks < 10), "{work:?}");
+    assert!(work.iter().all(|steps| *steps < 10), "{work:?}");
     assert_eq!(work_beside(10_000), work);
 }
 
@@ -252,22 +252,22 @@ fn a_large_table_is_counted_and_read_in_pieces() {
         let mut reader = everything();
         let mut pieces = 0;
         let counted = loop {
-            let before = table.looks;
+            let before = table.steps;
             let counted = reader.count(&mut table, Instant::ZERO, usize::MAX);
-            assert!(table.looks - before <= STEP);
+            assert!(table.steps - before <= STEP);
             match counted {
                 Some(counted) => break counted,
                 None => pieces += 1,
             }
         };
         assert_eq!((counted, pieces), (u64::from(n), n as usize / STEP));
-        assert_eq!((reader.announced(), table.looks), (0, n as usize));
+        assert_eq!((reader.announced(), table.steps), (0, n as usize));
         // This reader may be given none of it.
         let horizon = Horizon { session: Some(SessionId(1)), ..Horizon::default() };
         let mut other = TableReader::new(Scope::default(), horizon, AnnounceFilter::default());
-        let before = table.looks;
+        let before = table.steps;
         assert!(other.next(&mut table, Instant::ZERO, AnnounceQuota::ENDLESS).is_none());
-        assert!(other.is_paused() && table.looks - before <= STEP);
+        assert!(other.is_paused() && table.steps - before <= STEP);
     }
 }
 

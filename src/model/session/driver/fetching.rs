@@ -39,7 +39,7 @@ impl Driver {
     /// A group of a track of the peer is requested, or no more can be.
     pub(crate) fn fetcher_changed(&mut self, slot: usize) {
         while let Some((key, fetcher)) = self.inbox.fetchers.at(slot) {
-            let Poll::Ready(next) = fetcher.dynamic.poll_supply(Some(&fetcher.waker)) else {
+            let Poll::Ready(next) = fetcher.dynamic.poll_fetch_request(Some(&fetcher.waker)) else {
                 return;
             };
             let Some((wanted, priority)) = next else {

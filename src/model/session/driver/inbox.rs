@@ -232,11 +232,11 @@ impl Driver {
         let Some((key, remote)) = self.inbox.broadcasts.at(slot) else { return };
         let waker = remote.waker.clone();
         match remote.upstream.poll_request(&waker) {
-            Poll::Ready(source) => {
+            Poll::Ready(track) => {
                 let path = remote.path.clone();
                 // There may be more requests.
                 waker.wake_by_ref();
-                self.add_track(path, key.into(), waker, source);
+                self.add_track(path, key.into(), waker, track);
             }
             Poll::Pending if !remote.is_announced && remote.upstream.is_vacant(&waker) => {
                 self.inbox.broadcasts.remove(key);

@@ -38,10 +38,10 @@ use crate::stream::{Side, StreamId};
 use crate::{Agreed, Error, Hop, Instant, Version};
 
 /// How long a queried track is kept for a subscription that may follow.
-const DESCRIBED_TIME: Duration = Duration::from_secs(2);
+const QUERIED_TIME: Duration = Duration::from_secs(2);
 
 /// How many such tracks are kept. Past that the oldest is dropped.
-const MAX_DESCRIBED: usize = 64;
+const MAX_QUERIED: usize = 64;
 
 /// Drives one session. An adapter hands in inputs, calls [`work`](Driver::work), and pulls outputs.
 ///
@@ -59,7 +59,7 @@ pub struct Driver {
     publish: Option<OriginConsumer>,
     /// The hop of the peer. What came through it is not sent back.
     peer: Hop,
-    described: VecDeque<(Instant, TrackConsumer)>,
+    queried: VecDeque<(Instant, TrackConsumer)>,
     /// Whether either side sent GOAWAY. Then routes through other sessions are better.
     is_leaving: bool,
     waiting: WaitingRequests,
@@ -167,7 +167,7 @@ impl Driver {
             now,
             publish: None,
             peer: Hop::UNKNOWN,
-            described: VecDeque::new(),
+            queried: VecDeque::new(),
             is_leaving: false,
             waiting: WaitingRequests::new(),
             draining: None,
@@ -219,8 +219,8 @@ impl Driver {
         }
         self.expire_lingering(now);
         self.expire_answers(now);
-        while self.described.front().is_some_and(|(until, _)| *until <= now) {
-            self.described.pop_front();
+        while self.queried.front().is_some_and(|(until, _)| *until <= now) {
+            self.queried.pop_front();
         }
     }
 
@@ -267,7 +267,7 @@ impl Driver {
             Some(event) => self.event(event),
             None if self.apply_ended() => {}
             None => {
-                if self.outbox.take_over_quota() {
+                if self.outbox.take_left_out() {
                     log::broke(self.id, "announcements", &Error::Limit("announcements told"));
                 }
                 self.caches().for_each(|cache| cache.confirm_now());
@@ -302,7 +302,7 @@ impl Driver {
     /// The deadline by which to call [`Driver::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.publish_stats();
-        let described = self.described.front().map(|(until, _)| *until);
+        let queried = self.queried.front().map(|(until, _)| *until);
         // One session of an origin runs the timer of its cache for all.
         let minded = self.caches().filter(|cache| cache.is_timekeeper(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
@@ -310,7 +310,7 @@ impl Driver {
         let lingering = self.inbox.lingering.next_deadline();
         let unanswered = self.inbox.unanswered.next_deadline();
         let deadlines =
-            [self.machine.poll_timeout(), described, lingering, unanswered, expiry, waiting];
+            [self.machine.poll_timeout(), queried, lingering, unanswered, expiry, waiting];
         deadlines.into_iter().flatten().min()
     }
 
@@ -319,7 +319,7 @@ impl Driver {
         let (cells, counts, path) =
             (&self.shared.cells, self.machine.counts(), self.machine.path());
         let path = if self.is_over { PathInfo::default() } else { path };
-        let serving = self.outbox.serving() + self.described.len() + self.waiting.len();
+        let serving = self.outbox.serving() + self.queried.len() + self.waiting.len();
         let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
         let is_recording = is_recording && !self.is_over;
         if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
@@ -424,7 +424,7 @@ impl Driver {
                 self.track_offered(request, &broadcast);
             }
             Event::TrackRequested { request, broadcast, track } => {
-                self.requested(request, &broadcast, &track, TrackRequestKind::Describe);
+                self.requested(request, &broadcast, &track, TrackRequestKind::Query);
             }
             Event::Datagram { subscription, sequence, timestamp, payload } => {
                 self.datagram(subscription, sequence, timestamp, &payload);
@@ -479,7 +479,7 @@ impl Driver {
         self.outbox = Outbox::default();
         self.waiting.clear();
         self.publish = None;
-        self.described.clear();
+        self.queried.clear();
         if !self.is_over {
             log::closed(self.id, &error);
         }
@@ -557,7 +557,7 @@ impl fmt::Debug for Driver {
 }
 
 census! { Driver {
-    counts: ready, described, waiting;
+    counts: ready, queried, waiting;
     within: machine, outbox, inbox, shared;
     plain: version, id, now, publish, peer, is_leaving, draining, close_time, path_bytes, probing,
         lost_datagrams, is_over;

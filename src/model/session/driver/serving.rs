@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::{DESCRIBED_TIME, Driver, GROUP, MAX_DESCRIBED, READER, SERVE, ready_key};
+use super::{Driver, GROUP, MAX_QUERIED, QUERIED_TIME, READER, SERVE, ready_key};
 use crate::machine::{Command, RequestKey, Token};
 use crate::model::base::count;
 use crate::model::cache::TrackConsumer;
@@ -73,8 +73,8 @@ impl Driver {
                 }
                 self.machine.apply(command);
             }
-            OutboxStep::Described(command, track) => {
-                self.keep_described(*track);
+            OutboxStep::Queried(command, track) => {
+                self.keep_queried(*track);
                 self.machine.apply(command);
             }
         }
@@ -100,15 +100,15 @@ impl Driver {
         }
         self.waiting.remove(&request.slot());
         if let Some(track) = self.outbox.end_request(request.slot()) {
-            self.keep_described(track);
+            self.keep_queried(track);
         }
     }
 
     /// Keeps a track that may be requested again soon.
-    pub(crate) fn keep_described(&mut self, track: TrackConsumer) {
-        if self.described.len() >= MAX_DESCRIBED {
-            self.described.pop_front();
+    pub(crate) fn keep_queried(&mut self, track: TrackConsumer) {
+        if self.queried.len() >= MAX_QUERIED {
+            self.queried.pop_front();
         }
-        self.described.push_back((self.now + DESCRIBED_TIME, track));
+        self.queried.push_back((self.now + QUERIED_TIME, track));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct WaitingRequest {
 pub(crate) enum TrackRequestKind {
     Subscribe(Subscription),
     /// A query for its properties.
-    Describe,
+    Query,
     Fetch {
         priority: u8,
         sequence: u64,
@@ -113,7 +113,7 @@ impl Driver {
         let find = |want| broadcast.serve_track(track, want, horizon);
         let found = match &kind {
             TrackRequestKind::Subscribe(want) => find(Some(want.clone())),
-            TrackRequestKind::Describe | TrackRequestKind::Fetch { .. } => find(None),
+            TrackRequestKind::Query | TrackRequestKind::Fetch { .. } => find(None),
         };
         match found {
             Ok(track) => self.serve_track(request, track, kind),
@@ -128,8 +128,8 @@ impl Driver {
                 self.outbox.add_serve(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
             }
-            TrackRequestKind::Describe => {
-                self.outbox.add_describe(request, track, self.serve_waker(request));
+            TrackRequestKind::Query => {
+                self.outbox.add_query(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
             }
             TrackRequestKind::Fetch { priority, sequence } => {

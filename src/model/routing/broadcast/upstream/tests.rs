@@ -135,8 +135,8 @@ fn a_partial_group_goes_to_a_session_that_can_fetch() {
     let open = begin(&mut new, 0);
     let mut group = open.consume();
     PartialGroup::cut_off(new.downgrade(), open, None, Error::SessionClosed);
-    assert!(unable.poll_supply(None).is_pending(), "it would refuse it");
-    let taken = able.poll_supply(None);
+    assert!(unable.poll_fetch_request(None).is_pending(), "it would refuse it");
+    let taken = able.poll_fetch_request(None);
     let Poll::Ready(Some((UpstreamFetch::PartialGroup(partial), _))) = taken else {
         panic!("no rest")
     };
