@@ -7,7 +7,7 @@ use crate::coding::lite;
 use crate::model::base::Result;
 use crate::stream::Side;
 
-/// The content of GOAWAY, which [`Session::go_away`] sends and [`Session::going_away`] receives.
+/// The content of GOAWAY, which [`Session::go_away`](crate::Session::go_away) sends and [`Session::going_away`](crate::Session::going_away) receives.
 ///
 /// ```
 /// # use smoq::Goaway;
@@ -20,8 +20,9 @@ use crate::stream::Side;
 pub struct Goaway {
     /// Where the peer should connect instead. Default: not specified.
     pub uri: Option<Box<str>>,
-    /// How long running subscriptions may go on. Default: [`Limits::goaway_time`]. From a peer it
-    /// is `None` if the peer does not tell it; only moq-transport 18 can.
+    /// How long running subscriptions may go on. Default:
+    /// [`Limits::goaway_time`](crate::Limits::goaway_time). From a peer it is `None` if the peer
+    /// does not tell it; only moq-transport 18 can.
     pub timeout: Option<Duration>,
 }
 

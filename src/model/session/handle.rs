@@ -47,7 +47,8 @@ impl Session {
     }
 
     /// Closes the session when everything that is owed to the peer was sent, at the latest after
-    /// [`Limits::close_time`]. New requests of the peer are refused meanwhile.
+    /// [`Limits::close_time`](crate::Limits::close_time). New requests of the peer are refused
+    /// meanwhile.
     pub fn drain(&self) {
         self.shared().end(SessionEnd::Drain);
     }
@@ -78,9 +79,11 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Unauthorized`] for a path outside of the origin of [`Client::with_consume`], or
-    /// without one; [`Error::SessionClosed`] if the session is over; [`Error::Limit`] past
-    /// [`Limits::broadcast_requests`] that the driver has not taken yet. The session goes on.
+    /// [`Error::Unauthorized`] for a path outside of the origin of
+    /// [`Client::with_consume`](crate::Client::with_consume), or without one;
+    /// [`Error::SessionClosed`] if the session is over; [`Error::Limit`] past
+    /// [`Limits::broadcast_requests`](crate::Limits::broadcast_requests) that the driver has not
+    /// taken yet. The session goes on.
     pub fn request_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastConsumer, Error> {
         self.shared().peer.get().ok_or(Error::Unauthorized)?.request(&path.into())
     }
@@ -108,8 +111,9 @@ impl Session {
     }
 
     /// Counts datagrams of the peer that arrived and could not be used: they were malformed, of no
-    /// subscription of this side, duplicates, too old, or more than [`Limits::datagrams`] at once.
-    /// Datagrams that the network lost are not known.
+    /// subscription of this side, duplicates, too old, or more than
+    /// [`Limits::datagrams`](crate::Limits::datagrams) at once. Datagrams that the network lost are
+    /// not known.
     pub fn lost_datagrams(&self) -> u64 {
         self.stats().lost_datagrams
     }

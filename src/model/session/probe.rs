@@ -59,10 +59,10 @@ impl Probe {
         ///
         /// # Errors
         ///
-        /// [`Error::Unsupported`] if the peer can't send estimates: on moq-lite 01 and 02 and on
-        /// moq-transport, if its SETUP says so (05 and later), or if it ends the stream. If it
-        /// resets the stream, the error of the reset. The reason if the session is over. The peer
-        /// is not asked again in this session, which goes on.
+        /// [`Error::Unsupported`](crate::Error::Unsupported) if the peer can't send estimates: on
+        /// moq-lite 01 and 02 and on moq-transport, if its SETUP says so (05 and later), or if it
+        /// ends the stream. If it resets the stream, the error of the reset. The reason if the
+        /// session is over. The peer is not asked again in this session, which goes on.
         wait_changed => poll_changed, changed, try_changed() -> Result<PathEstimate>
     }
 }

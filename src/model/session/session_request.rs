@@ -12,12 +12,14 @@ use crate::model::routing::{OriginConsumer, OriginProducer};
 use crate::{Error, Hop, Path, Peer, Role, Version};
 
 /// A session that a client requests: what its SETUP says, and the decision to
-/// [`accept`](Self::accept) or [`reject`](Self::reject) it. From [`Server::request`].
+/// [`accept`](Self::accept) or [`reject`](Self::reject) it. From
+/// [`Server::request`](crate::Server::request).
 ///
 /// Its driver must be driven meanwhile. Until the decision nothing is sent to the client, and
 /// nothing but its SETUP is read. Flow control holds the rest. Without a decision within
-/// [`Limits::handshake_time`] the session closes with [`Error::Timeout`]. If the request is
-/// dropped, the client is rejected with [`Error::Unauthorized`].
+/// [`Limits::handshake_time`](crate::Limits::handshake_time) the session closes with
+/// [`Error::Timeout`]. If the request is dropped, the client is rejected with
+/// [`Error::Unauthorized`].
 pub struct SessionRequest {
     shared: Arc<SessionShared>,
     slot: WaitSlot,
@@ -89,17 +91,17 @@ impl SessionRequest {
 
     /// Sets what is announced to the client, and what it can subscribe to: usually a part of the
     /// server's origin, from [`OriginConsumer::scope`] or [`OriginConsumer::with_root`]. Default:
-    /// the setting of the [`Server`].
+    /// the setting of the [`Server`](crate::Server).
     ///
-    /// The session uses the time of [`Server::clock`]. So create the server with the origin whose
-    /// parts are handed out.
+    /// The session uses the time of [`Server::clock`](crate::Server::clock). So create the server
+    /// with the origin whose parts are handed out.
     pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
         self.origins.publish = Some(origin);
         self
     }
 
     /// Sets where the broadcasts of the client appear; see [`with_publish`](Self::with_publish).
-    /// Default: the setting of the [`Server`].
+    /// Default: the setting of the [`Server`](crate::Server).
     pub fn with_consume(mut self, origin: OriginProducer) -> Self {
         self.origins.consume = Some(origin);
         self

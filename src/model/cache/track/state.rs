@@ -315,7 +315,7 @@ impl TrackShared {
         lock(&self.state).demand.allows_any(route)
     }
 
-    /// Whether [`WeakTrack::subscribe`] would succeed.
+    /// Whether [`WeakTrack::subscribe`](super::WeakTrack::subscribe) would succeed.
     pub(crate) fn is_alive(&self) -> bool {
         lock(&self.state).is_alive()
     }

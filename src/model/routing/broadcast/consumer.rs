@@ -62,20 +62,21 @@ impl BroadcastConsumer {
         &self.waiter.shared.path
     }
 
-    /// As [`BroadcastProducer::stats`].
+    /// As [`BroadcastProducer::stats`](crate::BroadcastProducer::stats).
     pub fn stats(&self) -> TrackStats {
         self.waiter.shared.lock().stats()
     }
 
     /// Subscribes to a track. If no track with the name is live, it is requested from a session
-    /// that has the broadcast or from a [`BroadcastDynamic`], and the reader waits for the answer.
+    /// that has the broadcast or from a [`BroadcastDynamic`](crate::BroadcastDynamic), and the
+    /// reader waits for the answer.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] if there is neither, or after a clean end of the broadcast; the reason
-    /// after any other end; [`Error::Limit`] past [`Limits::path_bytes`];
-    /// [`Error::Unrepresentable`] for group numbers above [`Group::MAX`](crate::Group::MAX).
-    /// Nothing is subscribed then.
+    /// after any other end; [`Error::Limit`] past
+    /// [`Limits::path_bytes`](crate::Limits::path_bytes); [`Error::Unrepresentable`] for group
+    /// numbers above [`Group::MAX`](crate::Group::MAX). Nothing is subscribed then.
     pub fn subscribe_track(&self, name: &str, want: Subscription) -> Result<TrackConsumer> {
         want.check()?;
         self.find_track(name, Some(want), None)

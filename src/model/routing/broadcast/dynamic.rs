@@ -25,7 +25,7 @@ impl BroadcastDynamic {
     wait! {
         /// The next requested track, in order of request. All readers of a track share one request.
         /// A request that nobody wants any more is not returned. It must be answered within
-        /// [`Limits::answer_time`].
+        /// [`Limits::answer_time`](crate::Limits::answer_time).
         ///
         /// # Errors
         ///

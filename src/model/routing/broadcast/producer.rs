@@ -53,8 +53,9 @@ impl BroadcastProducer {
     /// # Errors
     ///
     /// [`Error::Duplicate`] if a live track has the name, or a [`TrackRequest`] for it was handed
-    /// out; [`Error::Limit`] past [`Limits::path_bytes`]; [`Error::Closed`] after a clean end of
-    /// the broadcast, and the reason after any other end. Existing tracks are not affected.
+    /// out; [`Error::Limit`] past [`Limits::path_bytes`](crate::Limits::path_bytes);
+    /// [`Error::Closed`] after a clean end of the broadcast, and the reason after any other end.
+    /// Existing tracks are not affected.
     pub fn create_track(&mut self, track: impl Into<Track>) -> Result<TrackProducer> {
         let track = track.into();
         self.shared().cache.limits().check_track(&track.name)?;

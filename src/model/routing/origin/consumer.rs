@@ -45,7 +45,7 @@ impl OriginConsumer {
 
     wait! {
         /// The next change: first everything that is announced, then what comes and goes. `None`
-        /// when every [`OriginProducer`] is gone and everything was read.
+        /// when every [`OriginProducer`](crate::OriginProducer) is gone and everything was read.
         ///
         /// Changes between two calls are coalesced. A broadcast that came and went is left out. One
         /// that was replaced is gone and then announced. Another route to the same content is no
@@ -78,7 +78,8 @@ impl OriginConsumer {
 
     wait! {
         /// The broadcast under exactly `path`, as soon as it is announced. `None` if that can't
-        /// happen, because the path is not allowed or every [`OriginProducer`] is gone.
+        /// happen, because the path is not allowed or every
+        /// [`OriginProducer`](crate::OriginProducer) is gone.
         next_broadcast => poll_announced_broadcast, announced_broadcast, try_announced_broadcast(
             path: &str
         ) -> Option<BroadcastConsumer>

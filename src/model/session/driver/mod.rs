@@ -1,4 +1,4 @@
-//! The driver of a session. It owns the [`Machine`], provides the
+//! The driver of a session. It owns the [`Machine`](crate::machine::Machine), provides the
 //! [`Source`](crate::machine::Source) that the machine reads from, and connects the peer to the
 //! origins of this side. It is the only type that adapters drive.
 
@@ -200,14 +200,14 @@ impl Driver {
 
     // ---- inputs ------------------------------------------------------------------------------
 
-    /// Hands in what the connection did; see [`Machine::handle`].
+    /// Hands in what the connection did; see [`Machine::handle`](crate::machine::Machine::handle).
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.advance_clock(now);
         self.machine.handle(now, input);
     }
 
-    /// Time passed; see [`Machine::handle_timeout`]. It also moves the clocks of the origins
-    /// forward.
+    /// Time passed; see [`Machine::handle_timeout`](crate::machine::Machine::handle_timeout). It
+    /// also moves the clocks of the origins forward.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         for cache in self.caches() {
@@ -279,22 +279,25 @@ impl Driver {
 
     // ---- outputs -----------------------------------------------------------------------------
 
-    /// The next change to the connection; see [`Machine::poll_action`].
+    /// The next change to the connection; see
+    /// [`Machine::poll_action`](crate::machine::Machine::poll_action).
     pub fn poll_action(&mut self) -> Option<Action> {
         self.machine.poll_action()
     }
 
-    /// The most urgent stream to open; see [`Machine::poll_open`].
+    /// The most urgent stream to open; see
+    /// [`Machine::poll_open`](crate::machine::Machine::poll_open).
     pub fn poll_open(&mut self) -> Option<Open<'_>> {
         self.machine.poll_open(&mut self.outbox)
     }
 
-    /// The most urgent datagram; see [`Machine::poll_datagram`].
+    /// The most urgent datagram; see
+    /// [`Machine::poll_datagram`](crate::machine::Machine::poll_datagram).
     pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
         self.machine.poll_datagram(&mut self.outbox)
     }
 
-    /// The most urgent bytes; see [`Machine::poll_write`].
+    /// The most urgent bytes; see [`Machine::poll_write`](crate::machine::Machine::poll_write).
     pub fn poll_write(&mut self) -> Option<Write<'_>> {
         self.machine.poll_write(&mut self.outbox)
     }
@@ -358,7 +361,8 @@ impl Driver {
         self.ready.poll_ready(cx)
     }
 
-    /// How many more bytes of this stream are accepted now; see [`Machine::read_limit`].
+    /// How many more bytes of this stream are accepted now; see
+    /// [`Machine::read_limit`](crate::machine::Machine::read_limit).
     pub fn read_limit(&self, id: StreamId) -> usize {
         self.machine.read_limit(id)
     }
