@@ -7,7 +7,8 @@ use crate::coding::lite;
 use crate::model::base::Result;
 use crate::stream::Side;
 
-/// The content of GOAWAY, which [`Session::go_away`](crate::Session::go_away) sends and [`Session::going_away`](crate::Session::going_away) receives.
+/// The content of GOAWAY, which [`Session::go_away`](crate::Session::go_away) sends and
+/// [`Session::going_away`](crate::Session::going_away) receives.
 ///
 /// ```
 /// # use smoq::Goaway;

@@ -283,7 +283,7 @@ impl PartialGroup {
         frame: Option<FrameProducer>,
         error: Error,
     ) {
-        Self { track, part: OpenPart { group, frame, error, failed: SmallVec::new() } }.hand_back();
+        Self { track, part: OpenPart { group, frame, error, asked: SmallVec::new() } }.hand_back();
     }
 
     pub(crate) fn sequence(&self) -> u64 {

@@ -23,7 +23,7 @@ pub(super) struct OpenPart {
     /// Why the session went away.
     pub(super) error: Error,
     /// The sessions that were asked for it.
-    pub(super) failed: SmallVec<[u64; 1]>,
+    pub(super) asked: SmallVec<[u64; 1]>,
 }
 
 impl PartialGroups {
@@ -44,9 +44,9 @@ impl PartialGroups {
 
     /// Takes a group that this session was not asked for.
     pub(crate) fn take(&mut self, session: u64) -> Option<OpenPart> {
-        let at = self.open.iter().rposition(|partial| !partial.failed.contains(&session))?;
+        let at = self.open.iter().rposition(|partial| !partial.asked.contains(&session))?;
         let mut partial = self.open.remove(at);
-        partial.failed.push(session);
+        partial.asked.push(session);
         Some(partial)
     }
 
@@ -54,7 +54,7 @@ impl PartialGroups {
     pub(super) fn abandon_failed(&mut self) {
         let Self { open, abandoned, sessions, .. } = self;
         for partial in std::mem::take(open) {
-            let is_abandoned = sessions.iter().all(|session| partial.failed.contains(session));
+            let is_abandoned = sessions.iter().all(|session| partial.asked.contains(session));
             if is_abandoned { abandoned.push(partial) } else { open.push(partial) }
         }
     }
