@@ -2,6 +2,7 @@
 
 mod clock;
 mod counters;
+mod debug;
 mod ready_list;
 mod route;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod wakers;
 
 pub use clock::Clock;
 pub(crate) use counters::{add, count, counters, set};
+pub(crate) use debug::impl_debug;
 pub use ready_list::ReadyList;
 pub(crate) use route::{HOLD_TIME, Horizon, Rank, Reach, Route, SUSPECT_TIME, SessionId};
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The limits of a cache, what it holds, and its clock.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use super::stats::{TrackCells, TrackStats};
 use crate::census::census;
-use crate::model::base::{add, lock};
+use crate::model::base::{add, impl_debug, lock};
 use crate::{Instant, Limits, Timestamp};
 
 /// A busy session updates the time at least this often. After a longer gap, writes since the last
@@ -213,11 +212,7 @@ impl Cache {
     }
 }
 
-impl fmt::Debug for Cache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("used", &self.used()).finish_non_exhaustive()
-    }
-}
+impl_debug! { Cache, it => used: &it.used() }
 
 /// What one track holds of a [`Cache`].
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! A handle to a session.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -8,7 +7,7 @@ use super::goaway::Goaway;
 use super::probe::Probe;
 use super::shared::{SessionEnd, SessionShared};
 use super::stats::SessionStats;
-use crate::model::base::{Result, WaitSlot, lock, wait, wait_on};
+use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 use crate::model::routing::BroadcastConsumer;
 use crate::{Error, Path, Version};
 
@@ -184,11 +183,7 @@ impl Drop for Session {
     }
 }
 
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("version", &self.version()).finish_non_exhaustive()
-    }
-}
+impl_debug! { Session, it => version: &it.version() }
 
 /// Dropped with the last clone of a [`Session`].
 struct SessionHandle(Arc<SessionShared>);

@@ -1,12 +1,11 @@
 //! Estimates of the path from the peer.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::shared::SessionShared;
 use crate::PathEstimate;
-use crate::model::base::{Result, WaitSlot, lock, wait, wait_on};
+use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 
 /// Reads what the peer knows about the path from it to this side (PROBE, moq-lite 03 and later). A
 /// player can use it to choose a rendition. What this side knows about the path is in
@@ -80,8 +79,4 @@ impl Drop for Probe {
     }
 }
 
-impl fmt::Debug for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Probe").field("latest", &self.latest()).finish_non_exhaustive()
-    }
-}
+impl_debug! { Probe, it => latest: &it.latest() }

@@ -1,13 +1,13 @@
 //! A session that a client requests, until the application decides on it.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::{fmt, mem};
 
 use super::handle::Session;
 use super::origins::SessionOrigins;
 use super::shared::{SessionEnd, SessionShared};
-use crate::model::base::{Result, SessionId, WaitSlot, wait};
+use crate::model::base::{Result, SessionId, WaitSlot, impl_debug, wait};
 use crate::model::routing::{OriginConsumer, OriginProducer};
 use crate::{Error, Hop, Path, Peer, Role, Version};
 
@@ -144,11 +144,4 @@ impl Drop for SessionRequest {
     }
 }
 
-impl fmt::Debug for SessionRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionRequest")
-            .field("version", &self.version())
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
-    }
-}
+impl_debug! { SessionRequest, it => version: &it.version(), peer: &it.peer }

@@ -1,6 +1,5 @@
 //! Reading a group: whole frames, or one frame while it arrives.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker, ready};
@@ -9,7 +8,7 @@ use bytes::Bytes;
 
 use super::cached_group::{CachedGroup, GroupState};
 use super::cursor::GroupCursor;
-use crate::model::base::{Result, WaitSlot, lock, wait, wait_on};
+use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 use crate::model::cache::frame::Frame;
 use crate::model::cache::page::Page;
 use crate::{Error, Timestamp};
@@ -282,14 +281,7 @@ impl Drop for GroupConsumer {
     }
 }
 
-impl fmt::Debug for GroupConsumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupConsumer")
-            .field("sequence", &self.sequence())
-            .field("index", &self.index)
-            .finish_non_exhaustive()
-    }
-}
+impl_debug! { GroupConsumer, it => sequence: &it.sequence(), index: &it.index }
 
 /// Reads one frame while it arrives.
 #[derive(Clone, Debug)]

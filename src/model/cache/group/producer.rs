@@ -1,13 +1,13 @@
 //! Writing a group, whole frames or one whose size is known before its bytes.
 
+use std::mem;
 use std::sync::Arc;
-use std::{fmt, mem};
 
 use bytes::Bytes;
 
 use super::cached_group::{CachedGroup, OpenFrame, SMALL};
 use super::consumer::GroupConsumer;
-use crate::model::base::{DeferredWakes, Result, lock};
+use crate::model::base::{DeferredWakes, Result, impl_debug, lock};
 use crate::model::cache::page::Slot;
 use crate::{Error, Timestamp};
 
@@ -178,11 +178,7 @@ impl Drop for GroupProducer {
     }
 }
 
-impl fmt::Debug for GroupProducer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupProducer").field("sequence", &self.sequence()).finish_non_exhaustive()
-    }
-}
+impl_debug! { GroupProducer, it => sequence: &it.sequence() }
 
 /// Writes one frame whose size was declared in advance.
 ///

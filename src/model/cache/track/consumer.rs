@@ -1,13 +1,14 @@
 //! Reading a track.
 
 use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::group_fetcher::GroupFetcher;
 use super::state::{TrackShared, TrackState, closed, follow};
-use crate::model::base::{DeferredWakes, Horizon, Result, WaitSlot, lock, wait, wait_on};
+use crate::model::base::{
+    DeferredWakes, Horizon, Result, WaitSlot, impl_debug, lock, wait, wait_on,
+};
 use crate::model::cache::frame::Frame;
 use crate::model::cache::group::{CachedGroup, Group, GroupConsumer, GroupCursor};
 use crate::model::cache::stats::TrackStats;
@@ -494,8 +495,4 @@ impl Drop for TrackConsumer {
     }
 }
 
-impl fmt::Debug for TrackConsumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackConsumer").field("name", &self.name()).finish_non_exhaustive()
-    }
-}
+impl_debug! { TrackConsumer, it => name: &it.name() }

@@ -1,6 +1,5 @@
 //! Answering requests for groups by number (FETCH).
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -9,7 +8,7 @@ use super::pending_fetches::FetchAnswer;
 use super::state::{TrackShared, TrackState};
 use super::weak::WeakTrack;
 use crate::Error;
-use crate::model::base::{DeferredWakes, Result, WaitSlot, count, lock, wait};
+use crate::model::base::{DeferredWakes, Result, WaitSlot, count, impl_debug, lock, wait};
 use crate::model::cache::group::{CachedGroup, FrameProducer, GroupConsumer, GroupProducer};
 use smallvec::SmallVec;
 
@@ -144,11 +143,7 @@ impl Drop for TrackDynamic {
     }
 }
 
-impl fmt::Debug for TrackDynamic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackDynamic").field("name", &self.name()).finish_non_exhaustive()
-    }
-}
+impl_debug! { TrackDynamic, it => name: &it.name() }
 
 /// What a session is asked to fetch.
 pub(crate) enum UpstreamFetch {
@@ -261,11 +256,7 @@ impl Drop for GroupRequest {
     }
 }
 
-impl fmt::Debug for GroupRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupRequest").field("sequence", &self.sequence).finish_non_exhaustive()
-    }
-}
+impl_debug! { GroupRequest, it => sequence: &it.sequence }
 
 /// The missing part of a group whose session went away. Another session that has the track is asked
 /// for it.

@@ -1,6 +1,5 @@
 //! Writing a track.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +14,7 @@ use super::occupancy::Occupancy;
 use super::state::{TrackShared, TrackState, closed, follow};
 use super::weak::WeakTrack;
 use crate::model::base::{
-    DeferredWakes, Horizon, Result, Route, WaitSlot, count, lock, wait, wait_on,
+    DeferredWakes, Horizon, Result, Route, WaitSlot, count, impl_debug, lock, wait, wait_on,
 };
 use crate::model::cache::budget::{Account, Cache};
 use crate::model::cache::cached_groups::CachedGroups;
@@ -555,11 +554,7 @@ impl Drop for TrackProducer {
     }
 }
 
-impl fmt::Debug for TrackProducer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackProducer").field("name", &self.name()).finish_non_exhaustive()
-    }
-}
+impl_debug! { TrackProducer, it => name: &it.name() }
 
 #[cfg(any(test, feature = "sim"))]
 impl TrackProducer {

@@ -1,13 +1,12 @@
 //! Reading a broadcast.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 use super::state::{BroadcastShared, DeferredDrops, Waiter};
 use super::upstreams::{FailedUpstreams, UpstreamRequest};
-use crate::model::base::{DeferredWakes, Horizon, Result, Route, wait};
+use crate::model::base::{DeferredWakes, Horizon, Result, Route, impl_debug, wait};
 use crate::model::cache::{KeepAlive, TrackConsumer, TrackProducer, TrackShared, TrackStats};
 use crate::model::routing::registration::Registration;
 use crate::{Error, Path, Subscription};
@@ -193,11 +192,7 @@ impl Drop for BroadcastConsumer {
     }
 }
 
-impl fmt::Debug for BroadcastConsumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BroadcastConsumer").field("path", self.path()).finish_non_exhaustive()
-    }
-}
+impl_debug! { BroadcastConsumer, it => path: it.path() }
 
 #[cfg(any(test, feature = "sim"))]
 impl crate::census::Counted for BroadcastConsumer {

@@ -1,13 +1,12 @@
 //! Publishing a broadcast.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::consumer::BroadcastConsumer;
 use super::dynamic::{BroadcastDynamic, TrackRequest};
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard, Waiter};
-use crate::model::base::{Result, Route, wait};
+use crate::model::base::{Result, Route, impl_debug, wait};
 use crate::model::cache::{Cache, OccupancySlots, Track, TrackProducer, TrackStats};
 use crate::{Error, Path};
 
@@ -184,8 +183,4 @@ impl Clone for BroadcastProducer {
     }
 }
 
-impl fmt::Debug for BroadcastProducer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BroadcastProducer").field("path", self.path()).finish_non_exhaustive()
-    }
-}
+impl_debug! { BroadcastProducer, it => path: it.path() }

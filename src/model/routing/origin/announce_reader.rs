@@ -1,13 +1,12 @@
 //! What is announced to a peer.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::shared::OriginShared;
 use crate::census::census;
 use crate::machine::Announcement;
-use crate::model::base::lock;
+use crate::model::base::{impl_debug, lock};
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::table::{AnnounceQuota, RouteChange, TableReader};
 use crate::{Cost, Hop, Hops, Instant, Path};
@@ -114,11 +113,7 @@ impl AnnounceReader {
     }
 }
 
-impl fmt::Debug for AnnounceReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnnounceReader").field("promised", &self.promised).finish_non_exhaustive()
-    }
-}
+impl_debug! { AnnounceReader, it => promised: &it.promised }
 
 impl Drop for AnnounceReader {
     fn drop(&mut self) {

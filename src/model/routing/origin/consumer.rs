@@ -1,13 +1,12 @@
 //! Finding the broadcasts of an origin.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::announce_reader::AnnounceReader;
 use super::lookup::{PendingBroadcast, RoutedBroadcast};
 use super::shared::{OriginShared, PathWatch};
-use crate::model::base::{Clock, Horizon, Result, lock, wait};
+use crate::model::base::{Clock, Horizon, Result, impl_debug, lock, wait};
 use crate::model::cache::Cache;
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::scope::Scope;
@@ -182,11 +181,7 @@ impl Drop for OriginConsumer {
     }
 }
 
-impl fmt::Debug for OriginConsumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OriginConsumer").field("scope", self.reader.scope()).finish_non_exhaustive()
-    }
-}
+impl_debug! { OriginConsumer, it => scope: it.reader.scope() }
 
 impl OriginConsumer {
     wait! {

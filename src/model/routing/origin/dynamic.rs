@@ -1,11 +1,10 @@
 //! Answering requests for broadcasts below a prefix that are not announced.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::producer::OriginProducer;
-use crate::model::base::{Reach, Result, Route, WaitSlot, lock, wait};
+use crate::model::base::{Reach, Result, Route, WaitSlot, impl_debug, lock, wait};
 use crate::model::routing::broadcast::{BroadcastConsumer, BroadcastProducer};
 use crate::model::routing::registration::{Registration, RegistrationGuard, RegistrationKind};
 use crate::{Error, Path};
@@ -130,11 +129,7 @@ impl Drop for OriginDynamic {
     }
 }
 
-impl fmt::Debug for OriginDynamic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OriginDynamic").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
+impl_debug! { OriginDynamic, it => prefix: &it.prefix }
 
 /// A broadcast that was requested. If it is dropped without an answer, the request fails with
 /// [`Error::Dropped`].
@@ -274,11 +269,7 @@ impl Drop for BroadcastRequest {
     }
 }
 
-impl fmt::Debug for BroadcastRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BroadcastRequest").field("path", &self.whole).finish_non_exhaustive()
-    }
-}
+impl_debug! { BroadcastRequest, it => path: &it.whole }
 
 fn registration(origin: &OriginProducer, path: &Path, id: u64) -> Registration {
     let (origin, kind) = (Arc::downgrade(&origin.shared), RegistrationKind::Requested(None));

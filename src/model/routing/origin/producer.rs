@@ -1,13 +1,12 @@
 //! Publishing broadcasts in an origin.
 
 use std::cmp::Reverse;
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use super::consumer::OriginConsumer;
 use super::shared::{OriginShared, OriginState};
-use crate::model::base::{Clock, Reach, Result, Route, lock};
+use crate::model::base::{Clock, Reach, Result, Route, impl_debug, lock};
 use crate::model::cache::Cache;
 use crate::model::routing::broadcast::{BroadcastConsumer, BroadcastProducer, Upstream};
 use crate::model::routing::registration::{Registration, RegistrationKind};
@@ -285,11 +284,7 @@ impl Drop for OriginProducer {
     }
 }
 
-impl fmt::Debug for OriginProducer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OriginProducer").field("scope", &self.scope).finish_non_exhaustive()
-    }
-}
+impl_debug! { OriginProducer, it => scope: &it.scope }
 
 #[cfg(any(test, feature = "sim"))]
 impl OriginProducer {

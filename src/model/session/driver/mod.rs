@@ -11,7 +11,6 @@ mod serving;
 mod waiting_requests;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -24,7 +23,7 @@ use self::waiting_requests::{TrackRequestKind, WaitingRequests};
 use crate::census::census;
 use crate::machine::trace::Recorded;
 use crate::machine::{Action, Command, Config, Datagram, Event, Input, Open, PathInfo, Write};
-use crate::model::base::{ReadyList, SessionId, add, count, set};
+use crate::model::base::{ReadyList, SessionId, add, count, impl_debug, set};
 use crate::model::cache::{Cache, TrackConsumer, UpstreamFetch};
 use crate::model::routing::{OriginConsumer, OriginProducer};
 use crate::model::session::handle::Session;
@@ -554,11 +553,7 @@ impl Drop for Driver {
     }
 }
 
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("machine", &self.machine).finish_non_exhaustive()
-    }
-}
+impl_debug! { Driver, it => machine: &it.machine }
 
 census! { Driver {
     counts: ready, queried, waiting;
