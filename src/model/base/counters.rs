@@ -1,0 +1,54 @@
+//! Structs of counters: plain values for applications, and the atomics that they are kept in.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares a public struct of numbers, and the struct of atomics that the numbers are kept in.
+macro_rules! counters {
+    (
+        $(#[$doc:meta])* $name:ident,
+        $(#[$cells_doc:meta])* $cells:ident {
+            $($(#[$field_doc:meta])* $field:ident,)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: u64,)*
+        }
+
+        $(#[$cells_doc])*
+        #[derive(Debug, Default)]
+        pub(crate) struct $cells {
+            $(pub(crate) $field: std::sync::atomic::AtomicU64,)*
+        }
+
+        impl $name {
+            /// Adds the values of `other`, field by field.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field += other.$field;)*
+            }
+        }
+
+        impl $cells {
+            pub(crate) fn load(&self) -> $name {
+                $name { $($field: self.$field.load(std::sync::atomic::Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+pub(crate) use counters;
+
+/// Adds one to a count.
+pub(crate) fn count(cell: &AtomicU64) {
+    add(cell, 1);
+}
+
+pub(crate) fn add(cell: &AtomicU64, n: u64) {
+    cell.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Sets a gauge.
+pub(crate) fn set(cell: &AtomicU64, n: u64) {
+    cell.store(n, Ordering::Relaxed);
+}

@@ -1,0 +1,333 @@
+//! Reading a group: whole frames, or one frame while it arrives.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker, ready};
+
+use bytes::Bytes;
+
+use super::cached_group::{CachedGroup, GroupState};
+use super::cursor::GroupCursor;
+use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
+use crate::model::cache::frame::Frame;
+use crate::model::cache::page::Page;
+use crate::{Error, Timestamp};
+
+/// A handle that keeps the group's frames in the cache if it is a pin.
+struct GroupHandle {
+    group: Arc<CachedGroup>,
+    is_pin: bool,
+}
+
+impl GroupHandle {
+    fn new(group: Arc<CachedGroup>, is_pin: bool) -> Self {
+        group.pins.fetch_add(usize::from(is_pin), Ordering::SeqCst);
+        Self { group, is_pin }
+    }
+}
+
+impl Clone for GroupHandle {
+    fn clone(&self) -> Self {
+        Self::new(self.group.clone(), self.is_pin)
+    }
+}
+
+impl Drop for GroupHandle {
+    fn drop(&mut self) {
+        let group = &self.group;
+        let was_last = self.is_pin && group.pins.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && group.overdue.load(Ordering::SeqCst) {
+            if let Some(owner) = group.owner.upgrade() {
+                owner.sweep();
+            }
+        }
+    }
+}
+
+/// Reads a group, frame by frame in order. A clone continues from the position of the original.
+///
+/// While a consumer lives, the frames of the group stay in the cache, unless the track runs out of
+/// memory. Then reading fails with [`Error::Evicted`].
+pub struct GroupConsumer {
+    reading: GroupHandle,
+    /// The page of the last frame that was read. Reading from it takes no lock.
+    page: Option<Arc<Page>>,
+    index: u64,
+    slot: WaitSlot,
+    frame_slot: WaitSlot,
+    end_slot: WaitSlot,
+}
+
+impl GroupConsumer {
+    pub(crate) fn new(group: Arc<CachedGroup>) -> Self {
+        Self::with(GroupHandle::new(group, true), None, 0)
+    }
+
+    /// Creates a consumer that does not keep the group's frames.
+    pub(crate) fn unpinned(group: Arc<CachedGroup>) -> Self {
+        Self::with(GroupHandle::new(group, false), None, 0)
+    }
+
+    fn with(reading: GroupHandle, page: Option<Arc<Page>>, index: u64) -> Self {
+        let (slot, frame_slot, end_slot) = Default::default();
+        Self { reading, page, index, slot, frame_slot, end_slot }
+    }
+
+    /// A cursor for a session, which does not keep the group's frames.
+    pub(crate) fn cursor(&self) -> GroupCursor {
+        GroupCursor::new(self.reading.group.clone())
+    }
+
+    /// Whether more frames may come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.reading.group.is_open()
+    }
+
+    /// The number of the group in its track.
+    pub fn sequence(&self) -> u64 {
+        self.reading.group.sequence
+    }
+
+    /// The number of the next frame.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The frame `index`, if it is on the current page. Takes no lock.
+    #[inline]
+    fn on_page(&self, index: u64) -> Option<Frame> {
+        self.page.as_ref().and_then(|page| Frame::on(page, index))
+    }
+
+    fn frame(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
+        match self.on_page(index) {
+            Some(frame) => Poll::Ready(Ok(Some(frame))),
+            None => self.load_page(waker, index),
+        }
+    }
+
+    /// Moves to the page of the frame `index`.
+    #[cold]
+    fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
+        let Self { reading, frame_slot, .. } = self;
+        let page = wait_on(
+            &reading.group.state,
+            waker,
+            frame_slot,
+            |state| &mut state.frame_waiters,
+            |state| state.page(index).map_ok(Option::<&Arc<Page>>::cloned),
+        );
+        let Some(page) = ready!(page)? else { return Poll::Ready(Ok(None)) };
+        let frame = Frame::on(&page, index);
+        self.page = Some(page);
+        Poll::Ready(Ok(frame))
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
+        // Kept apart from the slow path, so that the common case moves no large values.
+        if let Some(frame) = self.on_page(self.index) {
+            self.index += 1;
+            return Poll::Ready(Ok(Some(frame)));
+        }
+        let frame = self.load_page(waker, self.index);
+        self.index += u64::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
+        frame
+    }
+
+    wait! {
+        /// The next whole frame; `None` after the last frame of a group that ended cleanly.
+        ///
+        /// It takes no lock while the next frame is on the current page.
+        ///
+        /// # Errors
+        ///
+        /// The reason why the group was aborted or evicted. Frames that were read before stay
+        /// valid, and other groups are not affected.
+        next => poll_next_frame, next_frame, try_next_frame() -> Result<Option<Frame>>
+    }
+
+    fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Bytes>>> {
+        let frame = ready!(self.next(waker))?;
+        Poll::Ready(Ok(frame.map(|frame| frame.bytes())))
+    }
+
+    wait! {
+        /// The payload of the next whole frame; `None` after the last frame of a group that ended
+        /// cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_next_frame`](Self::poll_next_frame).
+        read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Bytes>>
+    }
+
+    wait! {
+        /// The whole frame `index`; `None` if the group ended before it. The position of the
+        /// consumer does not change.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_next_frame`](Self::poll_next_frame).
+        frame => poll_get_frame, get_frame, try_get_frame(index: u64) -> Result<Option<Frame>>
+    }
+
+    fn start(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<FrameConsumer>>> {
+        let Self { reading, slot, index, .. } = self;
+        let start = wait_on(
+            &reading.group.state,
+            waker,
+            slot,
+            |state| &mut state.chunk_waiters,
+            |state| match (state.page(*index), &state.open) {
+                (Poll::Ready(Ok(Some(page))), _) => Poll::Ready(match page.slot(*index) {
+                    Some(slot) => Ok(Some((slot.timestamp, slot.len() as u64))),
+                    None => Err(Error::Internal),
+                }),
+                (Poll::Ready(Ok(None)), _) => Poll::Ready(Ok(None)),
+                (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
+                (Poll::Pending, Some(open)) if *index == state.frames => {
+                    Poll::Ready(Ok(Some((open.start.timestamp, open.size))))
+                }
+                (Poll::Pending, _) => Poll::Pending,
+            },
+        );
+        let Some((timestamp, size)) = ready!(start)? else { return Poll::Ready(Ok(None)) };
+        let frame = FrameConsumer::new(self.clone(), self.index, timestamp, size);
+        self.index += 1;
+        Poll::Ready(Ok(Some(frame)))
+    }
+
+    wait! {
+        /// The next frame as soon as it begins, to be read while it arrives; `None` after the last
+        /// frame of a group that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_next_frame`](Self::poll_next_frame).
+        start => poll_start_frame, start_frame, try_start_frame() -> Result<Option<FrameConsumer>>
+    }
+
+    /// Bytes of the frame `index` from `offset` on, which must be before its end.
+    pub(crate) fn piece(
+        &mut self,
+        index: u64,
+        offset: u64,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Bytes>> {
+        wait_on(
+            &self.reading.group.state,
+            waker,
+            &mut self.slot,
+            |state| &mut state.chunk_waiters,
+            |state| {
+                let is_open = index == state.frames;
+                if let Some(open) = state.open().filter(|_| is_open) {
+                    if let Some(piece) = open.pieces.piece(offset) {
+                        return Poll::Ready(Ok(piece));
+                    }
+                }
+                let page = ready!(state.page(index))?;
+                let piece = page.and_then(|page| page.slot(index)?.piece(offset));
+                Poll::Ready(piece.ok_or(Error::Internal))
+            },
+        )
+    }
+
+    fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
+        wait_on(
+            &self.reading.group.state,
+            waker,
+            &mut self.end_slot,
+            |state| &mut state.end_waiters,
+            |state| match &state.end {
+                Some(Ok(())) => Poll::Ready(Ok(state.frames)),
+                Some(Err(error)) => Poll::Ready(Err(error.clone())),
+                None => Poll::Pending,
+            },
+        )
+    }
+
+    wait! {
+        /// Waits for the end of the group, and returns the number of its frames.
+        ///
+        /// # Errors
+        ///
+        /// The reason why the group was aborted. The frames that arrived stay readable.
+        end => poll_finished, finished, try_finished() -> Result<u64>
+    }
+}
+
+impl Clone for GroupConsumer {
+    fn clone(&self) -> Self {
+        Self::with(self.reading.clone(), self.page.clone(), self.index)
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        let Self { reading, slot, frame_slot, end_slot, .. } = self;
+        if slot.is_used() || frame_slot.is_used() || end_slot.is_used() {
+            let mut state = lock(&reading.group.state);
+            let GroupState { chunk_waiters, frame_waiters, end_waiters, .. } = &mut *state;
+            let freed = (
+                chunk_waiters.free(slot),
+                frame_waiters.free(frame_slot),
+                end_waiters.free(end_slot),
+            );
+            drop(state);
+            drop(freed);
+        }
+    }
+}
+
+impl_debug! { GroupConsumer, it => sequence: &it.sequence(), index: &it.index }
+
+/// Reads one frame while it arrives.
+#[derive(Clone, Debug)]
+pub struct FrameConsumer {
+    group: GroupConsumer,
+    index: u64,
+    timestamp: Timestamp,
+    size: u64,
+    offset: u64,
+}
+
+impl FrameConsumer {
+    pub(crate) fn new(group: GroupConsumer, index: u64, timestamp: Timestamp, size: u64) -> Self {
+        Self { group, index, timestamp, size, offset: 0 }
+    }
+
+    /// The presentation time, in units of the track's timescale.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// The number of the frame in its group, from 0.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The declared payload size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn chunk(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Bytes>>> {
+        if self.offset == self.size {
+            return Poll::Ready(Ok(None));
+        }
+        let chunk = std::task::ready!(self.group.piece(self.index, self.offset, waker))?;
+        self.offset += chunk.len() as u64;
+        Poll::Ready(Ok(Some(chunk)))
+    }
+
+    wait! {
+        /// The next bytes of the payload, at least one; `None` after the last.
+        ///
+        /// # Errors
+        ///
+        /// The reason why the group was aborted before the frame was complete.
+        chunk => poll_read_chunk, read_chunk, try_read_chunk() -> Result<Option<Bytes>>
+    }
+}

@@ -1,0 +1,239 @@
+//! Writing a group, whole frames or one whose size is known before its bytes.
+
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::cached_group::{CachedGroup, OpenFrame, SMALL};
+use super::consumer::GroupConsumer;
+use crate::model::base::{DeferredWakes, Result, impl_debug, lock};
+use crate::model::cache::page::Slot;
+use crate::{Error, Timestamp};
+
+/// Writes a group. A clone is another writer of the same group. If the last one is dropped before
+/// [`finish`](Self::finish), the group is aborted with [`Error::Dropped`].
+pub struct GroupProducer {
+    group: Arc<CachedGroup>,
+    wakes: DeferredWakes,
+}
+
+impl GroupProducer {
+    pub(crate) fn new(group: Arc<CachedGroup>) -> Self {
+        lock(&group.state).producers += 1;
+        Self { group, wakes: DeferredWakes::default() }
+    }
+
+    /// The number of the group in its track.
+    pub fn sequence(&self) -> u64 {
+        self.group.sequence
+    }
+
+    /// Appends a whole frame. A payload of up to 512 bytes is copied, a larger one is shared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the group is finished; the reason if it was aborted;
+    /// [`Error::Duplicate`] if a frame of [`create_frame`](Self::create_frame) is open. These leave
+    /// the group as it is. [`Error::FrameTooLarge`] and [`Error::GroupTooLarge`] past a limit,
+    /// which also aborts this group. Other groups are not affected.
+    pub fn write_frame(
+        &mut self,
+        timestamp: impl Into<Timestamp>,
+        payload: impl Into<Bytes>,
+    ) -> Result<()> {
+        let (timestamp, group) = (timestamp.into(), &self.group);
+        // It outlives the lock in any case, because dropping it may run foreign code.
+        let mut payload = Some(payload.into());
+        group.write(&mut self.wakes, |state| {
+            let size = payload.as_ref().map_or(0, |payload: &Bytes| payload.len() as u64);
+            let start = group.begin_frame(state, timestamp, size)?;
+            match payload.take_if(|_| size > SMALL) {
+                Some(payload) => {
+                    group.page(&mut state.pages, state.frames).charge().add(payload.len());
+                    group.put(state, Slot::shared(&start, payload));
+                }
+                None => group.put_copy(state, &start, payload.as_slice()),
+            }
+            Ok(())
+        })
+    }
+
+    /// Begins a frame of `size` bytes, to be written in pieces. Only one frame can be open at a
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_frame`](Self::write_frame).
+    pub fn create_frame(
+        &mut self,
+        timestamp: impl Into<Timestamp>,
+        size: u64,
+    ) -> Result<FrameProducer> {
+        let (timestamp, group) = (timestamp.into(), &self.group);
+        group.write(&mut self.wakes, |state| {
+            let start = group.begin_frame(state, timestamp, size)?;
+            group.open(state, start, size);
+            state.changed = true;
+            Ok(())
+        })?;
+        Ok(FrameProducer::new(self.clone(), size))
+    }
+
+    /// Copies a received frame of `size` bytes that begins with `first`. If bytes are missing, it
+    /// returns the open frame to write them to. Fails as [`write_frame`](Self::write_frame).
+    pub(crate) fn ingest(
+        &mut self,
+        timestamp: Timestamp,
+        size: u64,
+        first: &[u8],
+    ) -> Result<Option<FrameProducer>> {
+        if first.len() as u64 != size {
+            let mut frame = self.create_frame(timestamp, size)?;
+            frame.write(first)?;
+            return Ok(Some(frame));
+        }
+        let group = &self.group;
+        group.write(&mut self.wakes, |state| {
+            let start = group.begin_frame(state, timestamp, size)?;
+            group.put_copy(state, &start, &[first]);
+            Ok(())
+        })?;
+        Ok(None)
+    }
+
+    /// The open frame is received again, with `size` bytes. Returns how many of its bytes are here.
+    /// Fails with [`Error::WrongSize`] if it is not the same frame.
+    pub(crate) fn resume_frame(&self, timestamp: Option<Timestamp>, size: u64) -> Result<u64> {
+        let state = lock(&self.group.state);
+        let same = |open: &&OpenFrame| {
+            open.size == size && timestamp.is_none_or(|it| it == open.start.timestamp)
+        };
+        state.open.as_ref().filter(same).map(|open| open.received).ok_or(Error::WrongSize)
+    }
+
+    /// Appends to the open frame, whose producer holds a clone of this one.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let group = &self.group;
+        group.write(&mut self.wakes, |state| group.append(state, bytes))
+    }
+
+    /// Ends the group cleanly.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongSize`] if a frame is incomplete, which aborts the group. [`Error::Closed`] if
+    /// it was finished before, or the reason if it was aborted before; then nothing changes.
+    pub fn finish(&mut self) -> Result<()> {
+        self.group.change(&mut self.wakes, |state| match &state.end {
+            Some(Ok(())) => Err(Error::Closed),
+            Some(Err(error)) => Err(error.clone()),
+            None => {
+                let end = if state.open.is_some() { Err(Error::WrongSize) } else { Ok(()) };
+                state.stop(end.clone());
+                end
+            }
+        })
+    }
+
+    /// Aborts the group. Readers get `error` after the frames that are here. It does nothing if the
+    /// group has ended.
+    pub fn abort(&mut self, error: Error) {
+        self.group.abort(error, &mut self.wakes);
+    }
+
+    /// The number of complete frames.
+    pub fn frame_count(&self) -> u64 {
+        lock(&self.group.state).frames
+    }
+
+    /// Creates a consumer that starts at the first frame.
+    pub fn consume(&self) -> GroupConsumer {
+        GroupConsumer::new(self.group.clone())
+    }
+}
+
+#[cfg(test)]
+impl GroupProducer {
+    /// Holds the group's lock, to test what works without it.
+    pub(crate) fn hold_lock(&self) -> impl Sized + '_ {
+        lock(&self.group.state)
+    }
+}
+
+impl Clone for GroupProducer {
+    fn clone(&self) -> Self {
+        Self::new(self.group.clone())
+    }
+}
+
+impl Drop for GroupProducer {
+    fn drop(&mut self) {
+        self.group.change(&mut self.wakes, |state| {
+            state.producers -= 1;
+            if state.producers == 0 {
+                state.stop(Err(Error::Dropped));
+            }
+        });
+    }
+}
+
+impl_debug! { GroupProducer, it => sequence: &it.sequence() }
+
+/// Writes one frame whose size was declared in advance.
+///
+/// The frame is complete when its last byte is written. If it is dropped before, its group is
+/// aborted with [`Error::Dropped`].
+#[derive(Debug)]
+pub struct FrameProducer {
+    group: GroupProducer,
+    remaining: u64,
+}
+
+impl FrameProducer {
+    pub(crate) fn new(group: GroupProducer, remaining: u64) -> Self {
+        Self { group, remaining }
+    }
+
+    /// Appends bytes to the frame.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongSize`] past the declared size, which aborts the group; the reason if the group
+    /// was aborted before.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self.remaining.checked_sub(bytes.len() as u64) {
+            Some(remaining) => self.remaining = remaining,
+            None => return Err(self.fail()),
+        }
+        self.group.append(bytes)
+    }
+
+    /// The number of missing bytes.
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// Checks that the frame is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongSize`] if bytes are missing, which aborts the group.
+    pub fn finish(mut self) -> Result<()> {
+        if self.remaining == 0 { Ok(()) } else { Err(self.fail()) }
+    }
+
+    fn fail(&mut self) -> Error {
+        self.remaining = 0;
+        self.group.abort(Error::WrongSize);
+        Error::WrongSize
+    }
+}
+
+impl Drop for FrameProducer {
+    fn drop(&mut self) {
+        if mem::take(&mut self.remaining) != 0 {
+            self.group.abort(Error::Dropped);
+        }
+    }
+}

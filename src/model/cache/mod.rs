@@ -1,0 +1,19 @@
+//! The cache: frames in pages, groups, tracks, and the budget that bounds them.
+
+mod budget;
+mod cached_groups;
+mod frame;
+mod group;
+mod page;
+mod stats;
+mod track;
+
+pub(crate) use budget::{Account, Cache, CacheMember};
+pub use frame::Frame;
+pub(crate) use group::GroupCursor;
+pub use group::{FrameConsumer, FrameProducer, Group, GroupConsumer, GroupProducer};
+pub use stats::TrackStats;
+pub use track::{GroupRequest, Track, TrackConsumer, TrackDynamic, TrackProducer};
+pub(crate) use track::{
+    KeepAlive, Occupancy, OccupancySlots, PartialGroup, TrackShared, UpstreamFetch, WeakTrack,
+};

@@ -1,0 +1,362 @@
+//! Pages of frames: append-only, written once, and read without a lock.
+
+use std::mem;
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+
+use super::budget::{Account, Charge};
+use crate::coding::lite::FrameHead;
+use crate::coding::varint;
+use crate::coding::varint::Head;
+use crate::machine::{FrameView, WireFrame};
+use crate::{Timestamp, Version};
+
+/// The number of slots of the first page of a group, of the second, and of each further one. Most
+/// groups of games and of audio are one frame, most groups of video are tens.
+const SLOTS: [u64; 3] = [2, 8, 32];
+
+/// Overhead of an allocation for payload: the reference count of `bytes`.
+const BUFFER_OVERHEAD: usize = 48;
+
+/// Consecutive frames of a group.
+#[derive(Debug)]
+pub(crate) struct Page<S: ?Sized = [OnceLock<Slot>]> {
+    /// The index in the group of the first slot.
+    first: u64,
+    charge: Charge,
+    slots: S,
+}
+
+impl Page {
+    /// Creates page `number` of a group.
+    pub(crate) fn new(number: usize, account: &Arc<Account>) -> Arc<Self> {
+        fn of<const N: usize>(first: u64, account: &Arc<Account>) -> Arc<Page> {
+            // Including the two counts of the `Arc` and its place in the group's list.
+            let size = mem::size_of::<Page<[OnceLock<Slot>; N]>>() + 4 * mem::size_of::<usize>();
+            let charge = Charge::new(account.clone(), size);
+            Arc::new(Page { first, charge, slots: [const { OnceLock::new() }; N] })
+        }
+        match number {
+            0 => of::<{ SLOTS[0] as usize }>(0, account),
+            1 => of::<{ SLOTS[1] as usize }>(SLOTS[0], account),
+            n => {
+                let first = SLOTS[0] + SLOTS[1] + (n as u64 - 2) * SLOTS[2];
+                of::<{ SLOTS[2] as usize }>(first, account)
+            }
+        }
+    }
+
+    /// The number of the page that holds the frame `index`.
+    pub(crate) const fn number_of(index: u64) -> usize {
+        if index < SLOTS[0] {
+            0
+        } else if index < SLOTS[0] + SLOTS[1] {
+            1
+        } else {
+            2 + ((index - SLOTS[0] - SLOTS[1]) / SLOTS[2]) as usize
+        }
+    }
+
+    /// The frame `index` of the group, if it is complete and on this page.
+    #[inline]
+    pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
+        let at = usize::try_from(index.wrapping_sub(self.first)).ok()?;
+        self.slots.get(at)?.get()
+    }
+
+    /// Stores the frame `index`, which must be on this page and not be stored yet.
+    pub(crate) fn put(&self, index: u64, slot: Slot) {
+        let is_new = self.slots[(index - self.first) as usize].set(slot).is_ok();
+        debug_assert!(is_new, "a slot is written once");
+    }
+
+    pub(crate) fn charge(&self) -> &Charge {
+        &self.charge
+    }
+}
+
+/// A complete frame.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) timestamp: Timestamp,
+    /// The timestamp of the previous frame in the group.
+    pub(crate) previous: Timestamp,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// A frame that was copied: `[timestamp delta][size][payload]` in one piece.
+    Wire {
+        bytes: Bytes,
+        delta_len: u8,
+        head_len: u8,
+    },
+    /// A large frame of the application: its payload, shared, without a head.
+    Shared(Bytes),
+    Pieces(Pieces),
+}
+
+/// A large frame that arrived in pieces: its payload, without a head. The type is no larger than a
+/// pointer, because every group has room for one and few need it.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces(Option<Box<PieceLists>>);
+
+#[derive(Debug, Default)]
+struct PieceLists {
+    /// None of them is empty.
+    list: Vec<Bytes>,
+    /// Where each piece ends, so that a reader finds its position by binary search.
+    ends: Vec<u64>,
+    /// The whole payload, once a reader asked for it in one piece.
+    joined: OnceLock<Bytes>,
+}
+
+impl Pieces {
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            let end = self.size() + piece.len() as u64;
+            let lists = self.0.get_or_insert_default();
+            lists.ends.push(end);
+            lists.list.push(piece);
+        }
+    }
+
+    pub(crate) fn list(&self) -> &[Bytes] {
+        self.0.as_ref().map_or(&[], |lists| &lists.list)
+    }
+
+    fn ends(&self) -> &[u64] {
+        self.0.as_ref().map_or(&[], |lists| &lists.ends)
+    }
+
+    /// The total number of bytes.
+    fn size(&self) -> u64 {
+        self.ends().last().copied().unwrap_or(0)
+    }
+
+    /// The memory of the lists, without the bytes.
+    pub(crate) fn overhead(&self) -> usize {
+        self.0.as_ref().map_or(0, |lists| {
+            let (list, ends) = (lists.list.capacity(), lists.ends.capacity());
+            list * mem::size_of::<Bytes>() + ends * mem::size_of::<u64>()
+        })
+    }
+
+    /// The pieces starting with the one that holds byte `offset`, and where that one begins.
+    pub(crate) fn from(&self, offset: u64) -> (&[Bytes], u64) {
+        let ends = self.ends();
+        let at = ends.partition_point(|end| *end <= offset);
+        let begin = at.checked_sub(1).map_or(0, |before| ends[before]);
+        (&self.list()[at..], begin)
+    }
+
+    /// The bytes of one piece from `offset` on; `None` at the end.
+    pub(crate) fn piece(&self, offset: u64) -> Option<Bytes> {
+        let (pieces, begin) = self.from(offset);
+        Some(pieces.first()?.slice((offset - begin) as usize..))
+    }
+
+    /// The payload in one piece. It is joined by the first call and charged to `charge`.
+    fn joined(&self, charge: &Charge) -> Option<&Bytes> {
+        let lists = self.0.as_ref()?;
+        Some(lists.joined.get_or_init(|| {
+            charge.add(self.size() as usize + BUFFER_OVERHEAD);
+            lists.list.concat().into()
+        }))
+    }
+}
+
+impl Slot {
+    /// `bytes` begin with the head of the frame.
+    pub(crate) fn wire(from: &FrameStart, bytes: Bytes) -> Self {
+        // A head has at most 16 bytes.
+        let (delta_len, head_len) = (from.delta_len as u8, from.head.len() as u8);
+        from.slot(Body::Wire { bytes, delta_len, head_len })
+    }
+
+    pub(crate) fn shared(from: &FrameStart, payload: Bytes) -> Self {
+        from.slot(Body::Shared(payload))
+    }
+
+    pub(crate) fn pieces(from: &FrameStart, pieces: Pieces) -> Self {
+        from.slot(Body::Pieces(pieces))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match &self.body {
+            Body::Wire { bytes, head_len, .. } => bytes.len() - usize::from(*head_len),
+            Body::Shared(payload) => payload.len(),
+            Body::Pieces(pieces) => pieces.size() as usize,
+        }
+    }
+
+    /// The payload in one piece. Pieces are joined by the first call and charged to `charge`.
+    pub(crate) fn payload(&self, charge: &Charge) -> &[u8] {
+        match &self.body {
+            Body::Wire { bytes, head_len, .. } => &bytes[usize::from(*head_len)..],
+            Body::Shared(payload) => payload,
+            Body::Pieces(pieces) => pieces.joined(charge).map_or(&[], |joined| joined),
+        }
+    }
+
+    /// [`payload`](Self::payload), shared.
+    pub(crate) fn bytes(&self, charge: &Charge) -> Bytes {
+        match &self.body {
+            Body::Wire { bytes, head_len, .. } => bytes.slice(usize::from(*head_len)..),
+            Body::Shared(payload) => payload.clone(),
+            Body::Pieces(pieces) => pieces.joined(charge).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// A piece of the payload from `offset` on, as long as it is contiguous; `None` at the end.
+    pub(crate) fn piece(&self, offset: u64) -> Option<Bytes> {
+        let rest = |payload: &Bytes, from: u64| {
+            let from = usize::try_from(from).ok().filter(|from| *from < payload.len())?;
+            Some(payload.slice(from..))
+        };
+        match &self.body {
+            Body::Wire { bytes, head_len, .. } => rest(bytes, offset + u64::from(*head_len)),
+            Body::Shared(payload) => rest(payload, offset),
+            Body::Pieces(pieces) => pieces.piece(offset),
+        }
+    }
+
+    /// The frame as the machine reads it. The shown payload begins at byte `from` or before.
+    pub(crate) fn view(&self, from: u64) -> FrameView<'_> {
+        let (wire, (payload, offset)) = match &self.body {
+            Body::Wire { bytes, delta_len, head_len } => {
+                let (delta_len, head_len) = (usize::from(*delta_len), usize::from(*head_len));
+                (Some(WireFrame { bytes, delta_len, head_len }), ([].as_slice(), 0))
+            }
+            Body::Shared(payload) => (None, (std::slice::from_ref(payload), 0)),
+            Body::Pieces(pieces) => (None, pieces.from(from)),
+        };
+        let (timestamp, previous) = (self.timestamp, self.previous);
+        FrameView { timestamp, previous, size: self.len() as u64, wire, payload, offset }
+    }
+}
+
+/// What is known about a frame before its payload.
+#[derive(Clone, Debug)]
+pub(crate) struct FrameStart {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) previous: Timestamp,
+    /// Timestamp delta and size in the integer form of moq-lite 05 and 06. Other forms are written
+    /// anew when the frame is sent.
+    pub(crate) head: Head<2>,
+    delta_len: usize,
+}
+
+impl FrameStart {
+    /// `None` if no version can carry `size`.
+    pub(crate) fn new(previous: Timestamp, timestamp: Timestamp, size: u64) -> Option<Self> {
+        let head = FrameHead::between(previous, timestamp, size).encode(Version::Lite06).ok()?;
+        let delta_len = head.len() - varint::len(size);
+        Some(Self { timestamp, previous, head, delta_len })
+    }
+
+    fn slot(&self, body: Body) -> Slot {
+        Slot { timestamp: self.timestamp, previous: self.previous, body }
+    }
+}
+
+/// Where copied frames of a group lie next to each other.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: BytesMut,
+    last: usize,
+}
+
+impl Buffer {
+    /// The size of the largest allocation, except for single pieces that are larger.
+    pub(crate) const STEP: usize = 64 << 10;
+
+    /// Makes room for `need` contiguous bytes, and charges the allocation. The first allocation is
+    /// as large as asked for, and each further one twice the last. So a group of one frame wastes
+    /// nothing, and a group of many frames needs few allocations.
+    pub(crate) fn reserve(&mut self, need: usize, charge: &Charge) {
+        debug_assert!(self.bytes.is_empty(), "what lies there is split off before");
+        if self.bytes.capacity() < need {
+            self.last = need.max((2 * self.last).min(Self::STEP));
+            self.bytes = BytesMut::with_capacity(self.last);
+            charge.add(self.last + BUFFER_OVERHEAD);
+        }
+    }
+
+    /// The number of bytes that were written and not taken yet.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The number of bytes that fit without allocating.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= self.room());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the written bytes as a shared slice. The room after them stays.
+    pub(crate) fn take(&mut self) -> Bytes {
+        self.bytes.split().freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Cache;
+    use super::*;
+    use crate::limits::Limits;
+
+    #[test]
+    fn every_index_is_on_its_page() {
+        let account = Account::new(Cache::new(Limits::default()));
+        let mut next = 0;
+        for number in 0..6 {
+            let page = Page::new(number, &account);
+            assert_eq!(page.first, next);
+            next += page.slots.len() as u64;
+            for index in page.first..next {
+                assert_eq!(Page::number_of(index), number);
+            }
+            assert!(page.slot(page.first.wrapping_sub(1)).is_none());
+            assert!(page.slot(next).is_none());
+        }
+    }
+
+    #[test]
+    fn bytes_of_dropped_pages_are_uncharged() {
+        let cache = Cache::new(Limits::default());
+        let account = Account::new(cache.clone());
+        let page = Page::new(0, &account);
+        let empty = cache.used();
+        assert!(empty >= mem::size_of_val(&*page) as u64);
+        let mut buffer = Buffer::default();
+        buffer.reserve(100, page.charge());
+        assert!(cache.used() >= empty + 100);
+        drop(page);
+        assert_eq!((cache.used(), account.used()), (0, 0));
+    }
+
+    #[test]
+    fn the_buffer_doubles_up_to_its_step() {
+        let account = Account::new(Cache::new(Limits::default()));
+        let page = Page::new(0, &account);
+        let mut buffer = Buffer::default();
+        let mut allocations = 0;
+        for _ in 0..1_000 {
+            allocations += usize::from(buffer.room() < 1_000);
+            buffer.reserve(1_000, page.charge());
+            assert!(buffer.last <= Buffer::STEP);
+            buffer.extend(&[1; 1_000]);
+            assert_eq!(buffer.take().len(), 1_000);
+        }
+        assert!(allocations < 25, "{allocations}");
+        buffer.reserve(3 * Buffer::STEP, page.charge());
+        assert!(buffer.room() >= 3 * Buffer::STEP);
+    }
+}

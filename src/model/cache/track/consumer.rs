@@ -1,0 +1,498 @@
+//! Reading a track.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::task::{Poll, Waker, ready};
+
+use super::group_fetcher::GroupFetcher;
+use super::state::{TrackShared, TrackState, closed, follow};
+use crate::model::base::{
+    DeferredWakes, Horizon, Result, WaitSlot, impl_debug, lock, wait, wait_on,
+};
+use crate::model::cache::frame::Frame;
+use crate::model::cache::group::{CachedGroup, Group, GroupConsumer, GroupCursor};
+use crate::model::cache::stats::TrackStats;
+use crate::{Subscription, TrackInfo};
+
+/// A value that lives as long as any handle that holds it.
+pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
+
+/// Reads a track, group by group. A clone continues from the position of the original.
+///
+/// A new consumer begins at the latest group, unless [`Subscription::start`] is set.
+/// [`recv_group`](Self::recv_group) and [`next_group`](Self::next_group) have a position each. Use
+/// the one that fits.
+pub struct TrackConsumer {
+    shared: Arc<TrackShared>,
+    /// The key of this reader in the demand of the track.
+    key: u64,
+    /// Whether it only queries the properties of the track.
+    is_query: bool,
+    cursor: GroupPosition,
+    /// The group whose first frame `read_frame` waits for.
+    reading: Option<GroupConsumer>,
+    /// The group that it requested by number.
+    fetcher: GroupFetcher,
+    slot: WaitSlot,
+    follow_slot: WaitSlot,
+    /// Keeps the path by which its broadcast was requested.
+    keep_alive: Option<KeepAlive>,
+}
+
+/// The position of a reader.
+#[derive(Clone)]
+struct GroupPosition {
+    want: Subscription,
+    /// Groups below this sequence are not wanted.
+    start: u64,
+    /// The next group of `recv_group`, in order of arrival.
+    arrival: u64,
+    /// The next group of `next_group`.
+    next: u64,
+    skipped: u64,
+}
+
+impl TrackConsumer {
+    /// Creates a reader, which only queries the properties if `want` is `None`. A reader for a peer
+    /// is given only what comes by routes within its `horizon`. The caller wakes `wakes`.
+    pub(crate) fn new(
+        shared: Arc<TrackShared>,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+        wakes: &mut DeferredWakes,
+    ) -> Self {
+        let want = want.map(Subscription::cut);
+        let is_query = want.is_none();
+        let (key, (start, arrival)) = shared.change_without_waking(wakes, |state, wakes| {
+            let want = want.clone();
+            let start = want.as_ref().and_then(|want| want.start);
+            let key = state.demand.add(want, horizon, state.cached.next_sequence(), wakes);
+            let cached = &state.cached;
+            let start = match (start, cached.latest()) {
+                (Some(start), _) => (start, 0),
+                (None, Some(latest)) => (latest.sequence(), latest.arrival()),
+                (None, None) => (cached.floor(), cached.arrivals()),
+            };
+            (key, start)
+        });
+        let want = want.unwrap_or_default();
+        let cursor = GroupPosition { want, start, arrival, next: start, skipped: 0 };
+        let (fetcher, slot, follow_slot, keep_alive) = Default::default();
+        Self {
+            shared,
+            key,
+            is_query,
+            cursor,
+            reading: None,
+            fetcher,
+            slot,
+            follow_slot,
+            keep_alive,
+        }
+    }
+
+    /// Lets the reader keep the path by which its broadcast was requested.
+    pub(crate) fn with_keep_alive(mut self, keep_alive: Option<&KeepAlive>) -> Self {
+        self.keep_alive = keep_alive.cloned();
+        self
+    }
+
+    /// The name of the track in its broadcast.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What this reader wants.
+    pub fn subscription(&self) -> &Subscription {
+        &self.cursor.want
+    }
+
+    /// Changes what this reader wants. If [`start`](Subscription::start) changes, the reader moves
+    /// there. Group numbers above [`Group::MAX`](crate::Group::MAX) are clamped to it.
+    pub fn update(&mut self, want: Subscription) {
+        let want = want.cut();
+        if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
+            self.start_at(start);
+        }
+        self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.demand.set(self.key, want.clone(), state.cached.next_sequence(), wakes);
+        });
+        self.is_query = false;
+        self.cursor.want = want;
+    }
+
+    /// Moves the reader to the group `sequence`, or to the first one after it. It can also move
+    /// back.
+    pub fn start_at(&mut self, sequence: u64) {
+        self.cursor =
+            GroupPosition { start: sequence, next: sequence, arrival: 0, ..self.cursor.clone() };
+        self.reading = None;
+    }
+
+    /// Counts the groups that [`next_group`](Self::next_group) skipped because they were too old,
+    /// or because the only peer that had them is gone.
+    pub fn skipped(&self) -> u64 {
+        self.cursor.skipped
+    }
+
+    /// Counters of what was written to the track, here or by a peer, and what it holds.
+    pub fn stats(&self) -> TrackStats {
+        self.shared.account.stats()
+    }
+
+    /// The group with the highest sequence at the moment. The position of the reader does not
+    /// change.
+    pub fn latest_group(&self) -> Option<GroupConsumer> {
+        lock(&self.shared.state).cached.latest().cloned().map(GroupConsumer::new)
+    }
+
+    /// The newest complete frame at the moment: the last frame of the latest group that has one.
+    /// The position of the reader does not change.
+    pub fn latest_frame(&self) -> Option<Frame> {
+        let state = lock(&self.shared.state);
+        state.cached.by_sequence().iter().rev().find_map(|group| group.latest_frame())
+    }
+
+    /// One past the highest sequence that the track ever had.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        lock(&self.shared.state).cached.next_sequence()
+    }
+
+    /// The sequence below which this reader will read no group. `None` until there is a group to
+    /// read. A subscriber is told this number as START. Lower groups that are too old now stay too
+    /// old.
+    pub(crate) fn start(&self) -> Option<u64> {
+        let timescale = self.shared.timescale();
+        let state = lock(&self.shared.state);
+        let (cached, want) = (&state.cached, &self.cursor.want);
+        if cached.next_sequence() <= self.cursor.start {
+            return None;
+        }
+        let from = match (state.start, state.is_over()) {
+            (None, false) => return None,
+            (start, _) => start.unwrap_or(0).max(self.cursor.start).max(cached.floor()),
+        };
+        let first = cached.position(from);
+        let groups = cached.by_sequence();
+        let old =
+            (first..groups.len()).take_while(|at| cached.is_old(*at, want.max_age, timescale));
+        // The newest group is never too old.
+        Some(old.last().map_or(from, |at| groups[at + 1].sequence()))
+    }
+
+    /// Whether a group is older than [`Subscription::max_age`] allows.
+    pub(crate) fn is_old(&self, sequence: u64) -> bool {
+        let timescale = self.shared.timescale();
+        let cached = &lock(&self.shared.state).cached;
+        cached.is_old(cached.position(sequence), self.cursor.want.max_age, timescale)
+    }
+
+    /// The sequence before which the track ended, if it ended cleanly.
+    pub fn end(&self) -> Option<u64> {
+        lock(&self.shared.state).end
+    }
+
+    /// Calls `find` under the lock, with the position and the first sequence that is not wanted.
+    fn group<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        find: impl FnOnce(&mut GroupPosition, &TrackState, u64) -> Poll<Result<Option<T>>>,
+    ) -> Poll<Result<Option<T>>> {
+        let Self { shared, cursor, slot, .. } = self;
+        wait_on(
+            &shared.state,
+            waker,
+            slot,
+            |state| &mut state.group_waiters,
+            |state| {
+                let end = cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
+                let limit = end.min(state.end.unwrap_or(u64::MAX));
+                find(cursor, state, limit)
+            },
+        )
+    }
+
+    /// `make` runs under the lock, so that the group is pinned before it can be given up.
+    fn next_arrived<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        make: fn(Arc<CachedGroup>) -> T,
+    ) -> Poll<Result<Option<T>>> {
+        self.group(waker, |cursor, state, limit| {
+            let wanted = cursor.start..limit;
+            let mut groups = state.cached.arrived(cursor.arrival);
+            let group = groups.find(|group| wanted.contains(&group.sequence()));
+            cursor.arrival = group.map_or(state.cached.arrivals(), |group| group.arrival() + 1);
+            match group {
+                Some(group) => Poll::Ready(Ok(Some(make(group.clone())))),
+                None => state.no_more(limit).map_ok(|()| None),
+            }
+        })
+    }
+
+    fn recv(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
+        self.next_arrived(waker, GroupConsumer::new)
+    }
+
+    wait! {
+        /// The next group in the order of arrival, including late ones, each once; `None` after the
+        /// last group of a track that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted, after all groups that are here. Groups that were
+        /// read before stay readable.
+        recv => poll_recv_group, recv_group, try_recv_group() -> Result<Option<GroupConsumer>>
+    }
+
+    /// [`poll_recv_group`](Self::poll_recv_group) for a session.
+    pub(crate) fn poll_recv_cursor(
+        &mut self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<GroupCursor>>> {
+        self.next_arrived(waker, GroupCursor::new)
+    }
+
+    fn next_in_order<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        make: fn(Arc<CachedGroup>) -> T,
+    ) -> Poll<Result<Option<T>>> {
+        let timescale = self.shared.timescale();
+        self.group(waker, |cursor, state, limit| {
+            let at = state.cached.position(cursor.next);
+            let groups = state.cached.by_sequence().iter().enumerate().skip(at);
+            for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
+                cursor.skipped += state.upstreams.lost_in(cursor.next..group.sequence());
+                cursor.next = group.sequence() + 1;
+                if state.cached.is_old(at, cursor.want.max_age, timescale) {
+                    cursor.skipped += 1;
+                } else {
+                    return Poll::Ready(Ok(Some(make(group.clone()))));
+                }
+            }
+            if cursor.next >= limit {
+                return Poll::Ready(Ok(None));
+            }
+            state.no_more(limit).map_ok(|()| None)
+        })
+    }
+
+    fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
+        self.next_in_order(waker, GroupConsumer::new)
+    }
+
+    wait! {
+        /// The next group in increasing sequence. It skips gaps and groups that come late. It also
+        /// skips groups that are older than [`Subscription::max_age`], and [counts](Self::skipped)
+        /// them. `None` after the last group of a track that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_recv_group`](Self::poll_recv_group).
+        next => poll_next_group, next_group, try_next_group() -> Result<Option<GroupConsumer>>
+    }
+
+    fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
+        loop {
+            if self.reading.is_none() {
+                self.reading = ready!(self.next_in_order(waker, GroupConsumer::unpinned))?;
+            }
+            let Some(group) = &mut self.reading else { return Poll::Ready(Ok(None)) };
+            let frame = ready!(group.next(waker));
+            self.reading = None;
+            // A group that ended without a frame does not end the track.
+            if let Ok(Some(frame)) = frame {
+                return Poll::Ready(Ok(Some(frame)));
+            }
+        }
+    }
+
+    wait! {
+        /// The first frame of the [next group](Self::next_group) that has one, for tracks with one
+        /// frame in each group. `None` after the last group of a track that ended cleanly.
+        ///
+        /// # Errors
+        ///
+        /// As [`poll_recv_group`](Self::poll_recv_group). A group that was aborted before its first
+        /// frame is skipped.
+        read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Frame>>
+    }
+
+    fn find(
+        &mut self,
+        waker: Option<&Waker>,
+        sequence: u64,
+    ) -> Poll<Result<Option<GroupConsumer>>> {
+        self.group(waker, |_, state, _| {
+            let never = state.end.is_some_and(|end| sequence >= end)
+                || state.is_finished()
+                || Group::check(sequence).is_err();
+            match state.cached.find(sequence) {
+                Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
+                None if sequence < state.cached.floor() || never => Poll::Ready(Ok(None)),
+                None => match &state.abort {
+                    Some(error) => Poll::Ready(Err(error.clone())),
+                    None => Poll::Pending,
+                },
+            }
+        })
+    }
+
+    wait! {
+        /// The group `sequence`, as soon as it begins; `None` if it was given up or can't come any
+        /// more. The position of the reader does not change.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted without this group.
+        find => poll_get_group, get_group, try_get_group(sequence: u64)
+            -> Result<Option<GroupConsumer>>
+    }
+
+    fn fetch(&mut self, waker: Option<&Waker>, sequence: u64) -> Poll<Result<GroupConsumer>> {
+        Group::check(sequence)?;
+        self.poll_fetch(waker, sequence, self.cursor.want.priority)
+    }
+
+    wait! {
+        /// The group `sequence`, whatever its age. If it is not in the cache, it is requested from
+        /// the peer that has the track (FETCH) or from a [`TrackDynamic`](super::TrackDynamic). All
+        /// readers that request the same group share one request. The group then stays in the cache
+        /// for later readers. The position of the reader does not change.
+        ///
+        /// A consumer requests one group at a time: requesting another one cancels the request
+        /// before. Dropping the consumer cancels it too, dropping the future does not. Clones
+        /// request independently.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::NotFound`](crate::Error::NotFound) if there is no such group or nobody to ask;
+        /// [`Error::Old`](crate::Error::Old) if it was given up and there is nobody to ask;
+        /// [`Error::Unsupported`](crate::Error::Unsupported) if the session's version has no FETCH
+        /// that is supported (moq-lite 05 and later have it);
+        /// [`Error::Unrepresentable`](crate::Error::Unrepresentable) above
+        /// [`Group::MAX`](crate::Group::MAX); otherwise the error of the peer or handler that was
+        /// asked, or the reason if the track was aborted. Other groups and the track are not
+        /// affected.
+        fetch => poll_fetch_group, fetch_group, try_fetch_group(sequence: u64)
+            -> Result<GroupConsumer>
+    }
+
+    /// [`poll_fetch_group`](Self::poll_fetch_group) for a session, with a priority of its own.
+    ///
+    /// It fails with [`Error::Unroutable`](crate::Error::Unroutable) if the group is open and may
+    /// come from the peer itself, which would then wait for its own group.
+    pub(crate) fn poll_fetch(
+        &mut self,
+        waker: Option<&Waker>,
+        sequence: u64,
+        priority: u8,
+    ) -> Poll<Result<GroupConsumer>> {
+        if Group::check(sequence).is_err() {
+            return Poll::Ready(Err(crate::Error::NotFound));
+        }
+        let found = self.fetcher.poll(&self.shared, waker, sequence, priority);
+        match found {
+            Poll::Ready(Ok(group)) if group.is_open() && self.comes_from_peer() => {
+                Poll::Ready(Err(crate::Error::Unroutable))
+            }
+            found => found,
+        }
+    }
+
+    /// Whether part of the track comes by a route that the peer must not be given.
+    fn comes_from_peer(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.demand.horizon(self.key).is_some_and(|horizon| state.upstreams.any_beyond(&horizon))
+    }
+
+    /// Cancels the request for a group.
+    pub(crate) fn cancel_fetch(&mut self) {
+        self.fetcher.leave(&self.shared);
+    }
+
+    fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
+        let (shared, slot) = (&self.shared, &mut self.follow_slot);
+        follow(shared, slot, waker, |state| match (shared.info.get(), &state.abort) {
+            (Some(info), _) => Poll::Ready(Ok(info.clone())),
+            (None, Some(error)) => Poll::Ready(Err(error.clone())),
+            (None, None) => Poll::Pending,
+        })
+    }
+
+    wait! {
+        /// The properties of the track, as soon as it is accepted.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was refused or aborted before.
+        accepted => poll_info, info, try_info() -> Result<TrackInfo>
+    }
+
+    fn finish(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
+        follow(&self.shared, &mut self.follow_slot, waker, |state| {
+            match (state.end, &state.abort) {
+                (Some(end), _) => Poll::Ready(Ok(end)),
+                (None, Some(error)) => Poll::Ready(Err(error.clone())),
+                (None, None) => Poll::Pending,
+            }
+        })
+    }
+
+    wait! {
+        /// The sequence before which the track ends, as soon as it is known.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted.
+        finish => poll_finished, finished, try_finished() -> Result<u64>
+    }
+
+    fn close(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        follow(&self.shared, &mut self.follow_slot, waker, closed)
+    }
+
+    wait! {
+        /// Waits until the track has ended.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted. Its groups stay readable.
+        close => poll_closed, closed, try_closed() -> Result<()>
+    }
+}
+
+impl Clone for TrackConsumer {
+    fn clone(&self) -> Self {
+        let (shared, cursor) = (self.shared.clone(), self.cursor.clone());
+        let is_query = self.is_query;
+        let key = shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            let want = (!is_query).then(|| cursor.want.clone());
+            state.demand.add(
+                want,
+                state.demand.horizon(self.key),
+                state.cached.next_sequence(),
+                wakes,
+            )
+        });
+        let (fetcher, slot, follow_slot) = Default::default();
+        let (reading, keep_alive) = (self.reading.clone(), self.keep_alive.clone());
+        Self { shared, key, is_query, cursor, reading, fetcher, slot, follow_slot, keep_alive }
+    }
+}
+
+impl Drop for TrackConsumer {
+    fn drop(&mut self) {
+        self.fetcher.leave(&self.shared);
+        let _freed = self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.leave(self.key, wakes);
+            (
+                state.group_waiters.free(&mut self.slot),
+                state.status_waiters.free(&mut self.follow_slot),
+            )
+        });
+    }
+}
+
+impl_debug! { TrackConsumer, it => name: &it.name() }

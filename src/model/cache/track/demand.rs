@@ -1,0 +1,386 @@
+//! What the readers of a track want.
+//!
+//! No operation visits all readers. A change adds or removes one value in each of a few ordered
+//! multisets, and the combined subscription is read off their ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::census::census;
+#[cfg(test)]
+use crate::model::base::count_step;
+use crate::model::base::{DeferredWakes, Horizon, Route, SessionId, Wakers};
+use crate::{Hop, Subscription};
+
+/// What all readers of a track want together.
+#[derive(Default)]
+pub(crate) struct Demand {
+    readers: BTreeMap<u64, DemandReader>,
+    last: u64,
+    wants: CombinedWants,
+    horizons: HorizonCounts,
+    combined: Option<Subscription>,
+    changes: DemandVersion,
+    /// Producers that wait for a change.
+    pub(crate) producer_waiters: Wakers,
+}
+
+struct DemandReader {
+    /// `None` if it only queries the properties of the track.
+    want: Option<Subscription>,
+    /// Limits the routes by which a peer may be given the track.
+    horizon: Option<Horizon>,
+}
+
+/// Counts the changes of the combined subscription, and of whether there are readers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DemandVersion {
+    pub(crate) want: u64,
+    pub(crate) interest: u64,
+}
+
+impl Demand {
+    /// Whether there are readers, including those that only query the properties.
+    pub(crate) fn has_readers(&self) -> bool {
+        !self.readers.is_empty()
+    }
+
+    /// What the subscribed readers want together; `None` if there is none.
+    pub(crate) fn combined(&self) -> Option<&Subscription> {
+        self.combined.as_ref()
+    }
+
+    pub(crate) fn changes(&self) -> DemandVersion {
+        self.changes
+    }
+
+    /// Adds a reader. A reader for a peer has a `horizon`. `next_sequence` is one past the highest
+    /// sequence that the track ever had.
+    pub(crate) fn add(
+        &mut self,
+        want: Option<Subscription>,
+        horizon: Option<Horizon>,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
+    ) -> u64 {
+        self.last += 1;
+        self.put(self.last, Some(DemandReader { want, horizon }), next_sequence, wakes);
+        self.last
+    }
+
+    /// Changes what a reader wants.
+    pub(crate) fn set(
+        &mut self,
+        key: u64,
+        want: Subscription,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
+    ) {
+        let reader = DemandReader { want: Some(want), horizon: self.horizon(key) };
+        self.put(key, Some(reader), next_sequence, wakes);
+    }
+
+    pub(crate) fn remove(&mut self, key: u64, next_sequence: u64, wakes: &mut DeferredWakes) {
+        self.put(key, None, next_sequence, wakes);
+    }
+
+    /// The horizon of a reader for a peer.
+    pub(crate) fn horizon(&self, key: u64) -> Option<Horizon> {
+        self.readers.get(&key)?.horizon
+    }
+
+    /// Whether all readers may be given what comes by this route.
+    pub(crate) fn allows_all(&self, route: &Route) -> bool {
+        self.horizons.shown(route) == self.horizons.len
+    }
+
+    /// Whether any reader may be given what comes by this route.
+    pub(crate) fn allows_any(&self, route: &Route) -> bool {
+        self.readers.len() > self.horizons.len || self.horizons.shown(route) > 0
+    }
+
+    /// Wakes the producers even if the combined subscription did not change.
+    pub(crate) fn notify_producers(&mut self, wakes: &mut DeferredWakes) {
+        self.changes.interest += 1;
+        self.producer_waiters.take(wakes);
+    }
+
+    fn put(
+        &mut self,
+        key: u64,
+        reader: Option<DemandReader>,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
+    ) {
+        #[cfg(test)]
+        count_step();
+        let was_asked = self.has_readers();
+        if let Some(reader) = &reader {
+            self.wants.count(reader.want.as_ref(), true);
+            self.horizons.count(reader.horizon, true);
+        }
+        let before = match reader {
+            Some(reader) => self.readers.insert(key, reader),
+            None => self.readers.remove(&key),
+        };
+        if let Some(before) = before {
+            self.wants.count(before.want.as_ref(), false);
+            self.horizons.count(before.horizon, false);
+        }
+        let combined = self.wants.combined(next_sequence);
+        let (other_want, other_interest) =
+            (combined != self.combined, self.has_readers() != was_asked);
+        self.combined = combined;
+        self.changes.want += u64::from(other_want);
+        if other_want || other_interest {
+            self.notify_producers(wakes);
+        }
+    }
+}
+
+/// Counts how often each value occurs.
+struct Multiset<T>(BTreeMap<T, usize>);
+
+impl<T> Default for Multiset<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord> Multiset<T> {
+    fn count(&mut self, value: T, is_added: bool) {
+        #[cfg(test)]
+        count_step();
+        if is_added {
+            *self.0.entry(value).or_default() += 1;
+        } else if let Some(times) = self.0.get_mut(&value) {
+            *times -= 1;
+            if *times == 0 {
+                self.0.remove(&value);
+            }
+        }
+    }
+
+    fn times(&self, value: &T) -> usize {
+        #[cfg(test)]
+        count_step();
+        self.0.get(value).copied().unwrap_or(0)
+    }
+
+    fn least(&self) -> Option<&T> {
+        self.0.first_key_value().map(|(value, _)| value)
+    }
+
+    fn greatest(&self) -> Option<&T> {
+        self.0.last_key_value().map(|(value, _)| value)
+    }
+}
+
+/// The fields of all subscriptions.
+#[derive(Default)]
+struct CombinedWants {
+    len: usize,
+    priority: Multiset<u8>,
+    ordered: usize,
+    max_age: Multiset<Duration>,
+    start: Multiset<u64>,
+    /// How many begin at the latest group.
+    latest: usize,
+    end: Multiset<u64>,
+    /// How many have no end.
+    endless: usize,
+}
+
+impl CombinedWants {
+    fn count(&mut self, want: Option<&Subscription>, is_added: bool) {
+        let Some(want) = want else { return };
+        let add = |number: &mut usize, counts: bool| match (counts, is_added) {
+            (true, true) => *number += 1,
+            (true, false) => *number -= 1,
+            (false, _) => {}
+        };
+        add(&mut self.len, true);
+        add(&mut self.ordered, want.ordered);
+        add(&mut self.latest, want.start.is_none());
+        add(&mut self.endless, want.end.is_none());
+        self.priority.count(want.priority, is_added);
+        self.max_age.count(want.max_age, is_added);
+        want.start.inspect(|start| self.start.count(*start, is_added));
+        want.end.inspect(|end| self.end.count(*end, is_added));
+    }
+
+    /// The highest priority, the greatest age, the widest bounds.
+    fn combined(&self, next_sequence: u64) -> Option<Subscription> {
+        // A subscription from the latest group on begins after `start`, unless no group has got
+        // that far.
+        let passed = |start: &u64| self.latest == 0 || *start <= next_sequence.saturating_sub(1);
+        Some(Subscription {
+            priority: *self.priority.greatest()?,
+            ordered: self.ordered == self.len,
+            max_age: *self.max_age.greatest()?,
+            start: self.start.least().copied().filter(passed),
+            end: self.end.greatest().copied().filter(|_| self.endless == 0),
+        })
+    }
+}
+
+/// The horizons of all peers that read a track, counted such that those that hide a route are found
+/// by what they hide.
+#[derive(Default)]
+struct HorizonCounts {
+    len: usize,
+    /// By whether they understand routes that lead to no broadcast.
+    kinds: [PeerCounts; 2],
+}
+
+#[derive(Default)]
+struct PeerCounts {
+    len: usize,
+    by_hop: Multiset<Hop>,
+    by_session: BTreeMap<SessionId, Multiset<Hop>>,
+}
+
+impl HorizonCounts {
+    fn count(&mut self, horizon: Option<Horizon>, is_added: bool) {
+        let Some(horizon) = horizon else { return };
+        let kind = &mut self.kinds[usize::from(horizon.on_demand)];
+        for len in [&mut self.len, &mut kind.len] {
+            *len = if is_added { *len + 1 } else { *len - 1 };
+        }
+        kind.by_hop.count(horizon.exclude, is_added);
+        let Some(session) = horizon.session else { return };
+        let hops = kind.by_session.entry(session).or_default();
+        hops.count(horizon.exclude, is_added);
+        if hops.0.is_empty() {
+            kind.by_session.remove(&session);
+        }
+    }
+
+    /// How many of them allow the route.
+    fn shown(&self, route: &Route) -> usize {
+        let understand = |on_demand| Horizon { on_demand, ..Horizon::default() }.understands(route);
+        let kinds = [false, true].into_iter().zip(&self.kinds);
+        kinds.filter(|(kind, _)| understand(*kind)).map(|(_, peers)| peers.shown(route)).sum()
+    }
+}
+
+impl PeerCounts {
+    fn shown(&self, route: &Route) -> usize {
+        let hops = route.hops.as_slice();
+        let first = hops.iter().enumerate().filter(|(at, hop)| !hops[..*at].contains(hop));
+        let known = first.map(|(_, hop)| hop).filter(|hop| hop.is_known());
+        let through: usize = known.map(|hop| self.by_hop.times(hop)).sum();
+        // The readers of the session that announced the route. A session has one hop, or a few that
+        // it named one after the other.
+        let own = route.session.and_then(|session| self.by_session.get(&session));
+        let others = own.into_iter().flat_map(|hops| &hops.0);
+        #[cfg(test)]
+        let others = others.inspect(|_| count_step());
+        let others = others.filter(|(hop, _)| !route.hops.contains(**hop));
+        self.len - through - others.map(|(_, times)| times).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::base::Reach;
+
+    /// The same rules as a fold over all readers.
+    fn fold(wants: &[Option<Subscription>], next_sequence: u64) -> Option<Subscription> {
+        let wants = || wants.iter().flatten();
+        let all_start = wants().all(|want| want.start.is_some());
+        let passed = |start: &u64| all_start || *start < next_sequence.max(1);
+        Some(Subscription {
+            priority: wants().map(|want| want.priority).max()?,
+            ordered: wants().all(|want| want.ordered),
+            max_age: wants().map(|want| want.max_age).max()?,
+            start: wants().filter_map(|want| want.start).min().filter(passed),
+            end: wants()
+                .map(|want| want.end.unwrap_or(u64::MAX))
+                .max()
+                .filter(|end| *end < u64::MAX),
+        })
+    }
+
+    fn random(seed: &mut u64, below: u64) -> u64 {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 33) % below
+    }
+
+    #[test]
+    fn the_counts_agree_with_a_fold_over_all_readers() {
+        let (mut seed, mut demand) = (1, Demand::default());
+        let mut readers: Vec<(u64, Option<Subscription>, Option<Horizon>)> = Vec::new();
+        for _ in 0..3_000 {
+            let seed = &mut seed;
+            let mut maybe = |below| random(seed, 2).checked_sub(1).map(|_| random(seed, below));
+            let (start, end) = (maybe(9), maybe(9));
+            let horizon = maybe(2).map(|on_demand| Horizon {
+                exclude: Hop::new(random(seed, 4)),
+                session: random(seed, 4).checked_sub(1).map(SessionId),
+                on_demand: on_demand == 1,
+            });
+            let want = Subscription {
+                priority: random(seed, 3) as u8,
+                ordered: random(seed, 4) > 0,
+                max_age: Duration::from_secs(random(seed, 3)),
+                start,
+                end,
+            };
+            let next_sequence = random(seed, 9);
+            let wakes = &mut DeferredWakes::default();
+            let at = random(seed, readers.len().max(1) as u64) as usize;
+            match random(seed, 5) {
+                0 | 1 if readers.len() < 8 => {
+                    let want = Some(want).filter(|_| random(seed, 4) > 0);
+                    let key = demand.add(want.clone(), horizon, next_sequence, wakes);
+                    readers.push((key, want, horizon));
+                }
+                2 if at < readers.len() => {
+                    demand.set(readers[at].0, want.clone(), next_sequence, wakes);
+                    readers[at].1 = Some(want);
+                }
+                3 if at < readers.len() => {
+                    demand.remove(readers.swap_remove(at).0, next_sequence, wakes)
+                }
+                _ => continue,
+            }
+            let wants: Vec<_> = readers.iter().map(|(_, want, _)| want.clone()).collect();
+            assert_eq!(demand.combined(), fold(&wants, next_sequence).as_ref());
+            let route = Route {
+                hops: (0..random(seed, 4)).map(|_| Hop::new(random(seed, 4))).collect(),
+                session: random(seed, 4).checked_sub(1).map(SessionId),
+                reach: if random(seed, 3) == 0 { Reach::OnDemand } else { Reach::Exact },
+                ..Route::default()
+            };
+            let shows = |horizon: &Option<Horizon>| horizon.is_none_or(|it| it.shows(&route));
+            assert_eq!(demand.allows_all(&route), readers.iter().all(|(.., it)| shows(it)));
+            assert_eq!(demand.allows_any(&route), readers.iter().any(|(.., it)| shows(it)));
+        }
+    }
+}
+
+census! { Demand {
+    counts: producer_waiters;
+    within: readers, wants, horizons;
+    plain: last, combined, changes;
+} }
+
+census! { each DemandReader { plain: want, horizon; } }
+
+census! { CombinedWants {
+    counts: len, priority, ordered, max_age, start, latest, end, endless;
+} }
+
+census! { HorizonCounts { counts: len; within: kinds; } }
+
+census! { PeerCounts { counts: len, by_hop, by_session; } }
+
+#[cfg(any(test, feature = "sim"))]
+impl<T> crate::census::Entries for Multiset<T> {
+    fn entries(&self) -> usize {
+        self.0.len()
+    }
+}

@@ -1,0 +1,330 @@
+//! The state that all handles of a track share.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Poll, Waker};
+
+use super::demand::Demand;
+use super::occupancy::{Occupancy, TrackStatus};
+use super::partial_groups::{OpenPart, PartialGroups};
+use super::pending_fetches::PendingFetches;
+use super::track_upstreams::TrackUpstreams;
+use crate::census::census;
+use crate::model::base::{DeferredWakes, Result, Route, WaitSlot, Wakers, count, lock, wait_on};
+use crate::model::cache::budget::{Account, Cache, CacheMember};
+use crate::model::cache::cached_groups::{CachedGroups, Evictions, RetentionRules};
+use crate::{Error, Instant, Timescale, TrackInfo};
+
+/// The state that all handles of a track share.
+pub(crate) struct TrackShared {
+    pub(super) name: Arc<str>,
+    /// Unknown until the publisher accepts the track. Set under the lock.
+    pub(super) info: OnceLock<TrackInfo>,
+    pub(super) account: Arc<Account>,
+    /// Counts for the broadcast whether the track is live and read.
+    occupancy: Arc<Occupancy>,
+    pub(super) state: Mutex<TrackState>,
+}
+
+#[derive(Default)]
+pub(super) struct TrackState {
+    pub(super) cached: CachedGroups,
+    /// The track has no group from this sequence on.
+    pub(super) end: Option<u64>,
+    pub(super) abort: Option<Error>,
+    pub(super) producers: usize,
+    /// No group below this sequence will come. `None` while that is unknown, for a track of a peer.
+    pub(super) start: Option<u64>,
+    pub(super) demand: Demand,
+    /// What `occupancy` counts for this track.
+    status: TrackStatus,
+    /// Requests for groups that are not in the cache.
+    pub(super) fetches: PendingFetches,
+    /// Open groups whose session went away.
+    pub(super) partials: PartialGroups,
+    /// The sessions that deliver the track.
+    pub(super) upstreams: TrackUpstreams,
+    deadline: Option<Instant>,
+    /// When a requested track that was not accepted is given up.
+    pub(super) answer_due: Option<Instant>,
+    /// The deadline for answers that is scheduled in the cache.
+    answer_deadline: Option<Instant>,
+    /// Readers that wait for groups.
+    pub(super) group_waiters: Wakers,
+    /// Handles that wait for the track to be accepted or to end.
+    pub(super) status_waiters: Wakers,
+}
+
+impl TrackShared {
+    pub(super) fn new(name: Arc<str>, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Arc<Self> {
+        let (info, account) = (OnceLock::new(), Account::new(cache));
+        Arc::new(Self { name, info, account, occupancy, state: Mutex::default() })
+    }
+
+    /// The track as a member of the cache.
+    pub(super) fn member(self: &Arc<Self>) -> Weak<dyn CacheMember> {
+        Arc::downgrade(self) as Weak<dyn CacheMember>
+    }
+
+    /// Changes the state, gives up old groups, and wakes the waiters that `change` collected.
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        wakes: &mut DeferredWakes,
+        change: impl FnOnce(&mut TrackState, &mut DeferredWakes) -> T,
+    ) -> T {
+        let result = self.change_without_waking(wakes, change);
+        wakes.wake();
+        result
+    }
+
+    /// As [`change`](Self::change), but leaves the waking to the caller.
+    pub(super) fn change_without_waking<T>(
+        self: &Arc<Self>,
+        wakes: &mut DeferredWakes,
+        change: impl FnOnce(&mut TrackState, &mut DeferredWakes) -> T,
+    ) -> T {
+        let mut evictions = Evictions::new();
+        let (result, lost) = {
+            let mut state = lock(&self.state);
+            let result = change(&mut state, wakes);
+            self.sweep_groups(&mut state, &mut evictions);
+            self.schedule_answers(&mut state, wakes);
+            self.update_status(&mut state, wakes);
+            (result, state.partials.take_abandoned())
+        };
+        lost.into_iter().for_each(OpenPart::abort);
+        for (group, why) in evictions {
+            let counters = self.account.counters();
+            count(if why == Error::Old {
+                &counters.expired_groups
+            } else {
+                &counters.evicted_groups
+            });
+            group.evict(why);
+        }
+        result
+    }
+
+    pub(super) fn update_status(&self, state: &mut TrackState, wakes: &mut DeferredWakes) {
+        let is_live = state.is_alive();
+        let now = TrackStatus { is_live, is_read: is_live && state.demand.combined().is_some() };
+        let before = std::mem::replace(&mut state.status, now);
+        self.occupancy.update(before, now, wakes);
+    }
+
+    /// Schedules the deadline of the request that has waited longest for an answer.
+    pub(super) fn schedule_answers(
+        self: &Arc<Self>,
+        state: &mut TrackState,
+        wakes: &mut DeferredWakes,
+    ) {
+        if self.info.get().is_some() || state.abort.is_some() || state.end.is_some() {
+            state.answer_due = None;
+        }
+        let next = state.answer_due.into_iter().chain(state.fetches.next_due()).min();
+        let old = std::mem::replace(&mut state.answer_deadline, next);
+        if old == next {
+            return;
+        }
+        if self.account.schedule_answers(old, next.map(|at| (at, self.member()))) {
+            // That session may not have updated the time for long, and does not know of this
+            // deadline.
+            wakes.push(self.account.cache().timekeeper());
+        }
+    }
+
+    /// The deadline for the answer to a request that is made now.
+    pub(super) fn answer_due(self: &Arc<Self>) -> Instant {
+        self.account.stamp(&self.member()) + self.account.limits().answer_time
+    }
+
+    fn sweep_groups(self: &Arc<Self>, state: &mut TrackState, evictions: &mut Evictions) {
+        let max_age = self.info.get().map(|info| info.max_age);
+        let rules = RetentionRules {
+            max_age: max_age.unwrap_or(self.account.limits().max_age),
+            timescale: self.timescale(),
+            is_live: !state.is_over(),
+        };
+        let next = state.cached.sweep(&rules, &self.account, evictions);
+        // A scheduled deadline that is too early does no harm, and needs no update of the index.
+        if next.is_some_and(|next| state.deadline.is_none_or(|deadline| next < deadline)) {
+            let entry = next.map(|at| (at, self.member()));
+            self.account.schedule(state.deadline, entry);
+            state.deadline = next;
+        }
+    }
+
+    pub(super) fn timescale(&self) -> Timescale {
+        self.info.get().map_or(Timescale::default(), |info| info.timescale)
+    }
+}
+
+impl CacheMember for TrackShared {
+    fn sweep(self: Arc<Self>) {
+        self.change(&mut DeferredWakes::default(), |_, _| ());
+    }
+
+    fn restamp(&self, before: Instant, now: Instant) {
+        let mut state = lock(&self.state);
+        for group in state.cached.all() {
+            group.restamp(before, now);
+        }
+        // A scheduled deadline that is too early does no harm.
+        let time = self.account.limits().answer_time;
+        if state.answer_due == Some(before + time) {
+            state.answer_due = Some(now + time);
+        }
+        state.fetches.postpone(before + time, now + time);
+    }
+
+    fn expire(self: Arc<Self>) {
+        let now = self.account.cache().now();
+        self.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.deadline = state.deadline.filter(|at| *at > now);
+            state.answer_deadline = state.answer_deadline.filter(|at| *at > now);
+            state.fetches.expire(now, wakes);
+            if state.answer_due.is_some_and(|due| due <= now) {
+                state.stop(Error::Timeout, wakes);
+            }
+        });
+    }
+}
+
+impl Drop for TrackShared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.deadline.is_some() {
+            self.account.schedule(state.deadline, None);
+        }
+        if state.answer_deadline.is_some() {
+            self.account.schedule_answers(state.answer_deadline, None);
+        }
+    }
+}
+
+impl fmt::Debug for TrackShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Track").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl TrackState {
+    /// Abandons open groups that no session can complete.
+    pub(super) fn recheck_partials(&mut self) {
+        if self.upstreams.is_empty() || self.abort.is_some() {
+            self.partials.abandon();
+        } else if !self.upstreams.any_unconfirmed() {
+            self.partials.abandon_failed();
+        }
+    }
+
+    /// Whether it ended cleanly, and all groups before the end have begun or can no longer come.
+    pub(super) fn is_finished(&self) -> bool {
+        self.end.is_some_and(|end| self.cached.next_sequence() >= end || self.producers == 0)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.abort.is_some() || self.is_finished()
+    }
+
+    /// Whether a producer is left, and the track was not aborted.
+    fn is_alive(&self) -> bool {
+        self.producers > 0 && self.abort.is_none()
+    }
+
+    /// The result for a reader that has read all groups below `limit` that are here.
+    pub(super) fn no_more(&self, limit: u64) -> Poll<Result<()>> {
+        if self.cached.next_sequence() >= limit || self.is_finished() {
+            return Poll::Ready(Ok(()));
+        }
+        match &self.abort {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Removes a reader. The remaining readers may want the same as before, but must perhaps not be
+    /// given what an upstream delivers. Then the upstream has to check again.
+    pub(super) fn leave(&mut self, key: u64, wakes: &mut DeferredWakes) {
+        self.demand.remove(key, self.cached.next_sequence(), wakes);
+        let Self { demand, upstreams, fetches, .. } = self;
+        if !demand.has_readers() {
+            fetches.handler_waiters.take(wakes);
+        } else if !upstreams.routes().all(|route| demand.allows_any(route)) {
+            demand.notify_producers(wakes);
+        }
+    }
+
+    pub(super) fn stop(&mut self, error: Error, wakes: &mut DeferredWakes) {
+        if !self.is_over() {
+            self.abort = Some(error);
+            self.group_waiters.take(wakes);
+            self.status_waiters.take(wakes);
+            self.demand.producer_waiters.take(wakes);
+            self.fetches.handler_waiters.take(wakes);
+            let error = self.abort.as_ref().unwrap_or(&Error::Internal);
+            self.fetches.refuse_all(error, wakes);
+            self.partials.abandon();
+        }
+    }
+}
+
+/// Waits for the track to be accepted or to end.
+pub(super) fn follow<T>(
+    shared: &TrackShared,
+    slot: &mut WaitSlot,
+    waker: Option<&Waker>,
+    ready: impl FnOnce(&mut TrackState) -> Poll<T>,
+) -> Poll<T> {
+    wait_on(&shared.state, waker, slot, |state| &mut state.status_waiters, ready)
+}
+
+pub(super) fn closed(state: &mut TrackState) -> Poll<Result<()>> {
+    match &state.abort {
+        Some(error) => Poll::Ready(Err(error.clone())),
+        None if state.end.is_some() => Poll::Ready(Ok(())),
+        None => Poll::Pending,
+    }
+}
+
+impl TrackShared {
+    /// Selects an upstream that was asked before and has delivered nothing yet. Returns whether
+    /// there is one.
+    pub(crate) fn select_again(&self, upstream: u64, route: &Route) -> bool {
+        lock(&self.state).upstreams.select_again(upstream, route)
+    }
+
+    /// The upstream that was asked last.
+    pub(crate) fn upstream_id(&self) -> Option<u64> {
+        lock(&self.state).upstreams.upstream_id()
+    }
+
+    /// Whether the track may be requested from another upstream.
+    pub(crate) fn is_running(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_alive() && state.end.is_none() && state.demand.has_readers()
+    }
+
+    /// Whether all readers may be given what comes by this route.
+    pub(crate) fn allows_all(&self, route: &Route) -> bool {
+        lock(&self.state).demand.allows_all(route)
+    }
+
+    /// Whether any reader may be given what comes by this route.
+    pub(crate) fn allows_any(&self, route: &Route) -> bool {
+        lock(&self.state).demand.allows_any(route)
+    }
+
+    /// Whether [`WeakTrack::subscribe`](super::WeakTrack::subscribe) would succeed.
+    pub(crate) fn is_alive(&self) -> bool {
+        lock(&self.state).is_alive()
+    }
+}
+
+census! { TrackState {
+    counts: producers, deadline, answer_due, answer_deadline, group_waiters, status_waiters;
+    within: cached, demand, fetches, partials, upstreams;
+    plain: end, abort, start, status;
+} }
+
+census! { each TrackShared { within: state; plain: name, info, account, occupancy; } }

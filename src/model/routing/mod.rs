@@ -1,0 +1,20 @@
+//! Routing: which broadcasts there are, by which routes they come, and to which peers they are
+//! announced.
+
+mod broadcast;
+mod origin;
+mod registration;
+mod scope;
+mod table;
+
+pub use broadcast::{
+    Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest,
+};
+pub(crate) use broadcast::{Upstream, UpstreamTrack};
+pub use origin::{
+    Announce, BroadcastRequest, Origin, OriginConsumer, OriginDynamic, OriginProducer,
+};
+pub(crate) use origin::{
+    AnnounceReader, PeerAdmission, PeerRequester, PendingBroadcast, RoutedBroadcast,
+};
+pub(crate) use table::{AnnounceFilter, AnnounceQuota};

@@ -1,0 +1,17 @@
+//! Origins: broadcasts by path, which sessions and applications publish and consume.
+
+mod announce_reader;
+mod broadcast_requests;
+mod consumer;
+mod dynamic;
+mod lookup;
+mod peer_admission;
+mod producer;
+mod shared;
+
+pub(crate) use announce_reader::AnnounceReader;
+pub use consumer::{Announce, OriginConsumer};
+pub use dynamic::{BroadcastRequest, OriginDynamic};
+pub(crate) use lookup::{PendingBroadcast, RoutedBroadcast};
+pub(crate) use peer_admission::{PeerAdmission, PeerRequester};
+pub use producer::{Origin, OriginProducer};

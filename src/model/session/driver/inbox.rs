@@ -1,0 +1,494 @@
+//! What comes from the peer: its broadcasts, the tracks that are read here, and their groups.
+
+use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::answer_deadlines::AnswerDeadlines;
+use super::incoming_group::IncomingGroup;
+use super::lingering::{LingerPhase, LingeringTracks};
+use super::{BROADCAST, Driver, TRACK, ready_key};
+use crate::census::census;
+use crate::machine::{Command, GroupKey, RequestKey, Token};
+use crate::model::base::{Reach, Result, Route, count};
+use crate::model::cache::{TrackDynamic, UpstreamFetch};
+use crate::model::routing::{OriginProducer, PeerAdmission, Upstream, UpstreamTrack};
+use crate::model::session::goaway::Goaway;
+use crate::model::session::log;
+use crate::slab::{Key, Slab};
+use crate::stream::Side;
+use crate::{Cost, Error, Hops, Instant, Path, Subscription, Timestamp, TrackInfo};
+
+/// What comes from the peer.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub(crate) consume: Option<OriginProducer>,
+    /// Requests for broadcasts that the peer did not announce.
+    pub(crate) admission: Option<PeerAdmission>,
+    pub(crate) broadcasts: Slab<RemoteBroadcast>,
+    pub(crate) broadcast_by_path: BTreeMap<Path, Token>,
+    /// The path of a broadcast that the peer ended. If the next event announces that path again,
+    /// the new broadcast takes the place of the old one, and no older one is shown in between.
+    pub(crate) ended: Option<Path>,
+    pub(crate) tracks: Slab<RemoteTrack>,
+    pub(crate) lingering: LingeringTracks,
+    pub(crate) unanswered: AnswerDeadlines,
+    pub(crate) fetchers: Slab<TrackFetcher>,
+    /// The fetchers by id of their track.
+    pub(crate) fetcher_by_track: BTreeMap<usize, Key>,
+    pub(crate) fetches: Slab<OutgoingFetch>,
+    /// By slot of the machine's key.
+    pub(crate) groups: Vec<Option<IncomingGroup>>,
+    /// The number of groups.
+    pub(crate) receiving: usize,
+    pub(crate) age_floor: AgeFloor,
+}
+
+/// On versions where a subscription can't be changed and START is not sent, the age that each
+/// subscription asks for at least.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AgeFloor(pub(crate) Option<Duration>);
+
+impl AgeFloor {
+    /// The subscription to send if readers want `want`. Where it can't be changed, it must suffice
+    /// for later readers too. They skip what is too old or too far for them.
+    fn widen(self, want: Subscription) -> Subscription {
+        match self.0 {
+            Some(age_floor) => {
+                Subscription { max_age: want.max_age.max(age_floor), end: None, ..want }
+            }
+            None => want,
+        }
+    }
+}
+
+/// A broadcast of the peer.
+pub(crate) struct RemoteBroadcast {
+    pub(crate) upstream: Upstream,
+    pub(crate) path: Path,
+    pub(crate) waker: Waker,
+    /// Otherwise it was requested, and ends when it has no readers.
+    pub(crate) is_announced: bool,
+}
+
+/// A track of the peer that is read or queried here.
+pub(crate) struct RemoteTrack {
+    pub(crate) track: UpstreamTrack,
+    pub(crate) broadcast: Path,
+    /// Its broadcast. When that is gone, its path may belong to another one.
+    pub(crate) broadcast_token: Token,
+    /// Wakes the broadcast, which checks whether it is still read.
+    pub(crate) remote: Waker,
+    pub(crate) sent: SentRequest,
+    /// The number of groups that are arriving.
+    pub(crate) open: usize,
+    /// Set if it has no readers and lingers.
+    pub(crate) idle: Option<LingerPhase>,
+    /// When it is given up, until the peer answers.
+    pub(crate) answer_due: Option<Instant>,
+    pub(crate) waker: Waker,
+}
+
+impl RemoteTrack {
+    pub(super) fn is_subscribed(&self) -> bool {
+        matches!(self.sent, SentRequest::Subscription(_))
+    }
+}
+
+/// What the peer was sent about a track.
+#[derive(PartialEq, Eq)]
+pub(crate) enum SentRequest {
+    Nothing,
+    /// A query for its properties.
+    Query,
+    Subscription(Subscription),
+}
+
+/// Handles requests for groups of a track of the peer.
+pub(crate) struct TrackFetcher {
+    pub(crate) dynamic: TrackDynamic,
+    pub(crate) broadcast: Path,
+    /// As [`RemoteTrack::broadcast_token`].
+    pub(crate) broadcast_token: Token,
+    pub(crate) waker: Waker,
+}
+
+/// A group of the peer, or the rest of one, that was requested and has not begun to arrive.
+pub(crate) struct OutgoingFetch {
+    pub(crate) wanted: UpstreamFetch,
+    /// When it is given up.
+    pub(crate) answer_due: Instant,
+    pub(crate) waker: Waker,
+}
+
+impl Inbox {
+    pub(crate) fn end_track(&mut self, key: Key) -> Option<RemoteTrack> {
+        let mut remote_track = self.tracks.remove(key)?;
+        self.lingering.end(key, &mut remote_track.idle);
+        self.unanswered.end_track(key, &mut remote_track.answer_due);
+        remote_track.remote.wake_by_ref();
+        Some(remote_track)
+    }
+
+    pub(crate) fn end_fetch(&mut self, key: Key) -> Option<OutgoingFetch> {
+        let fetch = self.fetches.remove(key)?;
+        self.unanswered.end_group(key, fetch.answer_due);
+        Some(fetch)
+    }
+
+    pub(crate) fn begin(&mut self, receiving: IncomingGroup) {
+        let slot = receiving.key.slot();
+        if slot >= self.groups.len() {
+            self.groups.resize_with(slot + 1, || None);
+        }
+        let before = self.groups[slot].replace(receiving);
+        self.receiving += usize::from(before.is_none());
+    }
+}
+
+impl Driver {
+    pub(crate) fn announced(&mut self, path: Path, hops: Hops, cost: Cost) {
+        let has_ended = self.inbox.ended.as_ref() == Some(&path);
+        if !has_ended {
+            self.apply_ended();
+        }
+        self.inbox.ended = None;
+        let Some(origin) = self.inbox.consume.clone() else { return };
+        let cost = if self.is_leaving { Cost::DRAINED } else { cost };
+        let reach = match self.version.announces_prefixes() {
+            true => Reach::Prefix,
+            false => Reach::Exact,
+        };
+        let accepted = self.shared.side == Side::Server;
+        let route = Route { hops, cost, session: Some(self.id), accepted, reach };
+        let ends_to_reroute = self.version.ends_to_reroute();
+        if let Some(token) = self.inbox.broadcast_by_path.get(&path) {
+            let remote = self.inbox.broadcasts.get_mut((*token).into());
+            let is_same = remote.is_some_and(|RemoteBroadcast { upstream, .. }| {
+                let may_be_same = !has_ended || ends_to_reroute && upstream.is_rerouted(&route);
+                may_be_same && upstream.reroute(&route)
+            });
+            if is_same {
+                return;
+            }
+        }
+        // The old one ends after the announcement, so that no standby is shown in between.
+        let over = self.take_broadcast(&path);
+        let announced = match &over {
+            Some(over) => origin.announce_anew(path.clone(), route, &over.upstream),
+            None => origin.announce_remote(path.clone(), route),
+        };
+        if let Some(over) = over {
+            over.upstream.leave(Ok(()));
+        }
+        // A path outside of the origin is ignored.
+        let Ok(upstream) = announced else { return };
+        let token: Token = self
+            .inbox
+            .broadcasts
+            .insert_with(|slot| RemoteBroadcast {
+                upstream,
+                path: path.clone(),
+                waker: self.ready.waker(ready_key(BROADCAST, slot)),
+                is_announced: true,
+            })
+            .into();
+        self.inbox.broadcast_by_path.insert(path, token);
+        self.broadcast_changed(token.slot as usize);
+    }
+
+    /// The machine refuses new requests of either side. Running subscriptions go on, unless another
+    /// session has the same content.
+    pub(crate) fn drain_routes(&mut self) {
+        self.is_leaving = true;
+        for token in self.inbox.broadcast_by_path.values() {
+            if let Some(remote) = self.inbox.broadcasts.get_mut((*token).into()) {
+                remote.upstream.drain();
+            }
+        }
+        self.stop_lingering();
+    }
+
+    /// A broadcast that ended was not announced again at once.
+    pub(crate) fn apply_ended(&mut self) -> bool {
+        let ended = self.inbox.ended.take();
+        ended.inspect(|path| self.unannounced(path)).is_some()
+    }
+
+    pub(crate) fn unannounced(&mut self, path: &Path) {
+        if let Some(remote) = self.take_broadcast(path) {
+            // Running tracks that no other session has end by themselves.
+            remote.upstream.leave(Ok(()));
+        }
+    }
+
+    fn take_broadcast(&mut self, path: &Path) -> Option<RemoteBroadcast> {
+        let token = self.inbox.broadcast_by_path.remove(path)?;
+        self.inbox.broadcasts.remove(token.into())
+    }
+
+    /// A track of the broadcast is requested, or the broadcast has no readers any more.
+    pub(crate) fn broadcast_changed(&mut self, slot: usize) {
+        let Some((key, remote)) = self.inbox.broadcasts.at(slot) else { return };
+        let waker = remote.waker.clone();
+        match remote.upstream.poll_request(&waker) {
+            Poll::Ready(track) => {
+                let path = remote.path.clone();
+                // There may be more requests.
+                waker.wake_by_ref();
+                self.add_track(path, key.into(), waker, track);
+            }
+            Poll::Pending if !remote.is_announced && remote.upstream.is_vacant(&waker) => {
+                self.inbox.broadcasts.remove(key);
+            }
+            Poll::Pending => {}
+        }
+    }
+
+    pub(crate) fn add_track(
+        &mut self,
+        broadcast: Path,
+        broadcast_token: Token,
+        remote: Waker,
+        track: UpstreamTrack,
+    ) {
+        let mut dynamic = track.dynamic();
+        if self.version.fetches() {
+            dynamic.accept_partials();
+        }
+        self.add_fetcher(broadcast.clone(), broadcast_token, dynamic);
+        track.confirm();
+        let waker = |slot| self.ready.waker(ready_key(TRACK, slot));
+        let sent = SentRequest::Nothing;
+        let (open, idle, answer_due) = Default::default();
+        let remote_track = |slot| {
+            let waker = waker(slot);
+            RemoteTrack {
+                track,
+                broadcast,
+                broadcast_token,
+                remote,
+                sent,
+                open,
+                idle,
+                answer_due,
+                waker,
+            }
+        };
+        let token = Token::from(self.inbox.tracks.insert_with(remote_track));
+        self.track_changed(token.slot as usize);
+    }
+
+    /// The demand for a track of the peer changed.
+    pub(crate) fn track_changed(&mut self, slot: usize) {
+        let Some((key, remote_track)) = self.inbox.tracks.at(slot) else { return };
+        let subscription = Token::from(key);
+        if remote_track.open == 0 && remote_track.track.is_superseded() {
+            self.inbox.end_track(key);
+            self.machine.apply(Command::Unsubscribe { subscription });
+            return;
+        }
+        let waker = remote_track.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while let Poll::Ready((want, has_readers)) = remote_track.track.poll_interest(&mut cx) {
+            if !has_readers {
+                self.unwanted(key);
+                // It is checked again, in case a reader comes back.
+                return waker.wake_by_ref();
+            }
+            self.inbox.lingering.end(key, &mut remote_track.idle);
+            if !remote_track.track.is_useful() {
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if let Some(remote_track) = self.inbox.end_track(key) {
+                    remote_track.track.fail(Error::Unroutable);
+                }
+                return;
+            }
+            let want = want.map(|want| remote_track.track.wanted(want));
+            let sent = want.map_or(SentRequest::Query, SentRequest::Subscription);
+            // A reader that queries the track may subscribe next. So a subscription stays until
+            // there are no readers.
+            if sent == remote_track.sent
+                || (sent == SentRequest::Query && remote_track.sent != SentRequest::Nothing)
+            {
+                continue;
+            }
+            let was_subscribed = remote_track.is_subscribed();
+            if !was_subscribed
+                && self.inbox.broadcasts.get(remote_track.broadcast_token.into()).is_none()
+            {
+                // The path may belong to another broadcast by now.
+                self.machine.apply(Command::Unsubscribe { subscription });
+                if let Some(remote_track) = self.inbox.end_track(key) {
+                    remote_track.track.fail(Error::NotFound);
+                }
+                return;
+            }
+            let (broadcast, track) =
+                (remote_track.broadcast.clone(), remote_track.track.name().into());
+            let command = match &sent {
+                SentRequest::Subscription(want) if was_subscribed => {
+                    Command::UpdateSubscribe { subscription, want: want.clone() }
+                }
+                SentRequest::Subscription(want) => {
+                    let want = self.inbox.age_floor.widen(want.clone());
+                    Command::Subscribe { subscription, broadcast, track, want }
+                }
+                _ => Command::Describe { subscription, broadcast, track },
+            };
+            if std::mem::replace(&mut remote_track.sent, sent) == SentRequest::Nothing {
+                self.inbox.unanswered.expect_track(key, &mut remote_track.answer_due, self.now);
+            }
+            self.machine.apply(command);
+        }
+    }
+
+    pub(crate) fn track_info(&mut self, subscription: Token, info: TrackInfo) {
+        let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) else { return };
+        self.inbox.unanswered.end_track(subscription.into(), &mut remote_track.answer_due);
+        if let Err(error) = remote_track.track.accept(info) {
+            // It is another track with the same name.
+            self.machine.apply(Command::Unsubscribe { subscription });
+            if let Some(remote_track) = self.inbox.end_track(subscription.into()) {
+                remote_track.track.fail(error);
+            }
+        } else if self.inbox.age_floor.0.is_some() {
+            // These versions do not send START either.
+            remote_track.track.set_start(0);
+        }
+    }
+
+    pub(crate) fn subscribe_ended(
+        &mut self,
+        subscription: Token,
+        result: Result<Option<u64>, Error>,
+    ) {
+        let Some(remote_track) = self.inbox.end_track(subscription.into()) else { return };
+        // If this answers a query, a subscription may have been sent after it.
+        self.machine.apply(Command::Unsubscribe { subscription });
+        match result {
+            Ok(end) => remote_track.track.finish(end),
+            Err(error) => remote_track.track.fail(error),
+        }
+    }
+
+    pub(crate) fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
+        let remote_track = self.inbox.tracks.get_mut(subscription.into());
+        let group = remote_track.ok_or(Error::Cancelled).and_then(|remote_track| {
+            let group = remote_track.track.create_group(sequence)?;
+            remote_track.open += 1;
+            Ok((remote_track.track.downgrade(), group))
+        });
+        match group {
+            Ok((track, group)) => {
+                self.inbox.begin(IncomingGroup::new(key, track, group, Some(subscription)));
+            }
+            Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+        }
+    }
+
+    /// The peer offers a track (moq-transport, PUBLISH).
+    pub(super) fn track_offered(&mut self, request: RequestKey, broadcast: &Path) {
+        let origin = self.inbox.consume.as_ref();
+        match origin.is_some_and(|origin| origin.allows(broadcast)) {
+            true => self.machine.apply(Command::AcceptOffer { request }),
+            false => self.refuse(request, Error::Unauthorized),
+        }
+    }
+
+    pub(super) fn datagram(
+        &mut self,
+        subscription: Token,
+        sequence: u64,
+        timestamp: Timestamp,
+        payload: &[u8],
+    ) {
+        let remote_track = self.inbox.tracks.get_mut(subscription.into());
+        let cells = &self.shared.cells;
+        match remote_track.is_some_and(|it| it.track.ingest(sequence, timestamp, payload)) {
+            true => count(&cells.groups_received),
+            false => count(&cells.lost_datagrams),
+        }
+    }
+
+    pub(super) fn going_away(&mut self, uri: Box<str>, timeout: Option<Duration>) {
+        log::going_away(self.id, &uri);
+        self.drain_routes();
+        let goaway = Goaway::default().redirect(uri);
+        self.shared.going_away(timeout.into_iter().fold(goaway, Goaway::timeout));
+    }
+
+    /// A group is no longer arriving.
+    pub(crate) fn group_over(&mut self, remote_track: Option<Token>) {
+        if let Some(remote_track) =
+            remote_track.and_then(|remote_track| self.inbox.tracks.get_mut(remote_track.into()))
+        {
+            remote_track.open -= 1;
+            if remote_track.open == 0 && remote_track.track.is_superseded() {
+                remote_track.waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Passes bytes to a group. If it can't accept them, the stream is stopped.
+    pub(crate) fn receive(
+        &mut self,
+        key: GroupKey,
+        hand: impl FnOnce(&mut IncomingGroup, u64) -> Result<(), Error>,
+    ) {
+        let slot = self.inbox.groups.get_mut(key.slot());
+        let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
+            return;
+        };
+        let remote_track = receiving
+            .remote_track
+            .and_then(|remote_track| self.inbox.tracks.get(remote_track.into()));
+        let info = remote_track.and_then(|remote_track| remote_track.track.info());
+        let timescale = info.map(|info| info.timescale).unwrap_or_default();
+        let now = timescale.of_micros(self.now.as_micros());
+        if let Err(error) = hand(receiving, now) {
+            receiving.group.abort(error.clone());
+            let remote_track = receiving.remote_track;
+            self.inbox.groups[key.slot()] = None;
+            self.inbox.receiving -= 1;
+            count(&self.shared.cells.broken_groups);
+            log::broke(self.id, "group", &error);
+            self.group_over(remote_track);
+            self.machine.apply(Command::StopGroup { group: key, error });
+        }
+    }
+
+    pub(crate) fn group_ended(&mut self, key: GroupKey, result: Result<(), Error>) {
+        let Some(slot) = self.inbox.groups.get_mut(key.slot()) else { return };
+        if slot.as_ref().is_none_or(|receiving| receiving.key != key) {
+            return;
+        }
+        let Some(mut receiving) = slot.take() else { return };
+        self.inbox.receiving -= 1;
+        if let Err(error) = &result {
+            log::broke(self.id, "group", error);
+        }
+        let cells = &self.shared.cells;
+        count(if result.is_ok() { &cells.groups_received } else { &cells.broken_groups });
+        match result {
+            // It fails if the group was aborted meanwhile, which its readers know.
+            Ok(()) => drop(receiving.group.finish()),
+            Err(error) => receiving.group.abort(error),
+        }
+        self.group_over(receiving.remote_track);
+    }
+}
+
+census! { each RemoteBroadcast { plain: upstream, path, waker, is_announced; } }
+
+census! { each RemoteTrack { counts: open, idle, answer_due; plain: track, broadcast, broadcast_token, remote, sent, waker; } }
+
+census! { each TrackFetcher { plain: dynamic, broadcast, broadcast_token, waker; } }
+
+census! { each OutgoingFetch { plain: wanted, answer_due, waker; } }
+
+census! { Inbox {
+    counts: broadcast_by_path, ended, fetcher_by_track;
+    within: broadcasts, tracks, lingering, unanswered, fetchers, fetches, groups;
+    plain: consume, admission, receiving, age_floor;
+} }

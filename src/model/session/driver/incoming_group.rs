@@ -1,0 +1,93 @@
+//! A group that is arriving from the peer.
+
+use crate::census::census;
+use crate::machine::{GroupKey, Token};
+use crate::model::base::Result;
+use crate::model::cache::{FrameProducer, GroupProducer, PartialGroup, WeakTrack};
+use crate::{Error, Timestamp};
+
+pub(crate) struct IncomingGroup {
+    pub(crate) key: GroupKey,
+    track: WeakTrack,
+    pub(crate) group: GroupProducer,
+    pub(crate) frame: Option<FrameProducer>,
+    /// Its track, if the group was subscribed and not fetched.
+    pub(crate) remote_track: Option<Token>,
+    received: ReceivedPart,
+}
+
+/// What is here already and arrives again, because another session began the group.
+#[derive(Default)]
+struct ReceivedPart {
+    /// The number of whole frames.
+    frames: u64,
+    /// The number of payload bytes of the current frame.
+    bytes: u64,
+    /// Whether the next frame is the open one.
+    resumes: bool,
+}
+
+impl IncomingGroup {
+    pub(crate) fn new(
+        key: GroupKey,
+        track: WeakTrack,
+        group: GroupProducer,
+        remote_track: Option<Token>,
+    ) -> Self {
+        Self { key, track, group, frame: None, remote_track, received: ReceivedPart::default() }
+    }
+
+    /// Continues a group of which the first `frames` arrive although they are here.
+    pub(crate) fn resume(key: GroupKey, partial: PartialGroup, frames: u64) -> Self {
+        let (track, group, frame) = partial.into_parts();
+        let received = ReceivedPart { frames, bytes: 0, resumes: frame.is_some() };
+        Self { key, track, group, frame, remote_track: None, received }
+    }
+
+    pub(crate) fn frame(
+        &mut self,
+        timestamp: Option<Timestamp>,
+        now: u64,
+        size: u64,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        if let Some(frames) = self.received.frames.checked_sub(1) {
+            self.received = ReceivedPart { frames, bytes: size, ..self.received };
+            return self.payload(payload);
+        }
+        if std::mem::take(&mut self.received.resumes) {
+            self.received.bytes = self.group.resume_frame(timestamp, size)?;
+            return self.payload(payload);
+        }
+        let timestamp = timestamp.unwrap_or(Timestamp::new(now));
+        self.frame = self.group.ingest(timestamp, size, payload)?;
+        self.finish_if_complete()
+    }
+
+    pub(crate) fn payload(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let received = self.received.bytes.min(bytes.len() as u64);
+        self.received.bytes -= received;
+        let bytes = &bytes[received as usize..];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let Some(frame) = &mut self.frame else { return Err(Error::WrongSize) };
+        frame.write(bytes)?;
+        self.finish_if_complete()
+    }
+
+    /// The session is over. Another session that has the track is asked for the rest.
+    pub(crate) fn cut_off(self, error: Error) {
+        PartialGroup::cut_off(self.track, self.group, self.frame, error);
+    }
+
+    /// Finishes the frame as soon as all its bytes are here.
+    fn finish_if_complete(&mut self) -> Result<(), Error> {
+        match self.frame.take_if(|frame| frame.remaining() == 0) {
+            Some(frame) => frame.finish(),
+            None => Ok(()),
+        }
+    }
+}
+
+census! { each IncomingGroup { plain: key, track, group, frame, remote_track, received; } }

@@ -1,0 +1,571 @@
+//! The driver of a session. It owns the [`Machine`](crate::machine::Machine), provides the
+//! [`Source`](crate::machine::Source) that the machine reads from, and connects the peer to the
+//! origins of this side. It is the only type that adapters drive.
+
+mod answer_deadlines;
+mod fetching;
+mod inbox;
+mod incoming_group;
+mod lingering;
+mod serving;
+mod waiting_requests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use self::answer_deadlines::AnswerDeadlines;
+use self::inbox::{AgeFloor, Inbox};
+use self::lingering::LingeringTracks;
+use self::waiting_requests::{TrackRequestKind, WaitingRequests};
+use crate::census::census;
+use crate::machine::trace::Recorded;
+use crate::machine::{Action, Command, Config, Datagram, Event, Input, Open, PathInfo, Write};
+use crate::model::base::{ReadyList, SessionId, add, count, impl_debug, set};
+use crate::model::cache::{Cache, TrackConsumer, UpstreamFetch};
+use crate::model::routing::{OriginConsumer, OriginProducer};
+use crate::model::session::handle::Session;
+use crate::model::session::log;
+use crate::model::session::origins::AdmittedOrigins;
+use crate::model::session::outbox::Outbox;
+use crate::model::session::session_request::SessionRequest;
+use crate::model::session::setup::SessionSetup;
+use crate::model::session::shared::{SessionCommands, SessionEnd, SessionShared};
+use crate::stream::{Side, StreamId};
+use crate::{Agreed, Error, Hop, Instant, Version};
+
+/// How long a queried track is kept for a subscription that may follow.
+const QUERIED_TIME: Duration = Duration::from_secs(2);
+
+/// How many such tracks are kept. Past that the oldest is dropped.
+const MAX_QUERIED: usize = 64;
+
+/// Drives one session. An adapter hands in inputs, calls [`work`](Driver::work), and pulls outputs.
+///
+/// One task or loop owns it. The [machine](crate::machine) documents the calls that it shares with
+/// the driver. `work` does what lies between machine and model.
+pub struct Driver {
+    machine: Recorded,
+    outbox: Outbox,
+    inbox: Inbox,
+    ready: ReadyList,
+    shared: Arc<SessionShared>,
+    version: Version,
+    id: SessionId,
+    now: Instant,
+    publish: Option<OriginConsumer>,
+    /// The hop of the peer. What came through it is not sent back.
+    peer: Hop,
+    queried: VecDeque<(Instant, TrackConsumer)>,
+    /// Whether either side sent GOAWAY. Then routes through other sessions are better.
+    is_leaving: bool,
+    waiting: WaitingRequests,
+    /// Since when the application wants the session to drain.
+    draining: Option<Instant>,
+    close_time: Duration,
+    path_bytes: usize,
+    /// Whether the peer is asked for estimates of the path.
+    probing: bool,
+    /// How many of the machine's lost datagrams were counted.
+    lost_datagrams: u64,
+    /// Whether the session is closed, and everything of the peer was ended.
+    is_over: bool,
+}
+
+/// The kinds of keys in the ready list. The rest of a key is a slot.
+const SESSION: u64 = 0;
+
+const READER: u64 = 1;
+
+const SERVE: u64 = 2;
+
+const GROUP: u64 = 3;
+
+const BROADCAST: u64 = 4;
+
+const TRACK: u64 = 5;
+
+/// Only lets the driver check the time again.
+const TIMER: u64 = 6;
+
+const FETCHER: u64 = 7;
+
+const FETCH: u64 = 8;
+
+const ANSWER: u64 = 9;
+
+const PROBE: u64 = 10;
+
+const WAITING: u64 = 11;
+
+const ADMISSION: u64 = 12;
+
+fn ready_key(kind: u64, slot: u32) -> u64 {
+    kind << 32 | u64::from(slot)
+}
+
+impl Driver {
+    pub(crate) fn new(
+        setup: &SessionSetup,
+        side: Side,
+        agreed: Agreed,
+        now: Instant,
+    ) -> (Session, Self) {
+        let mut config = Config::new(side, agreed);
+        (config.hop, config.interests) = setup.origins.identity();
+        config.path = setup.path.clone();
+        config.authority = setup.authority.clone();
+        config.cost = setup.cost;
+        config.role = setup.origins.role();
+        let mut driver = Self::begin(setup, config, now);
+        let admitted = setup.origins.clone().admit(driver.id);
+        driver.shared.set_peer(&admitted);
+        driver.join(admitted);
+        (Session::new(driver.shared.clone()), driver)
+    }
+
+    pub(crate) fn request(
+        setup: &SessionSetup,
+        agreed: Agreed,
+        now: Instant,
+    ) -> (SessionRequest, Self) {
+        let config = Config { decides: true, ..Config::new(Side::Server, agreed) };
+        let mut driver = Self::begin(setup, config, now);
+        // On versions without SETUP the request is ready at once.
+        driver.work(now);
+        (SessionRequest::new(driver.shared.clone(), driver.id, setup.origins.clone()), driver)
+    }
+
+    fn begin(setup: &SessionSetup, config: Config, now: Instant) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
+        // Versions that share an ALPN do not differ in what is asked here.
+        let version = config.agreed.version();
+        let config = Config { limits: setup.limits.clone(), ..config };
+        log::started(id, config.side, version);
+        let age_floor =
+            AgeFloor((!version.updates_subscriptions()).then_some(setup.limits.max_age));
+        let ready = ReadyList::new();
+        let probe = ready.waker(ready_key(PROBE, 0));
+        let shared = SessionShared::new(&config, ready.waker(SESSION), probe);
+        Self {
+            machine: Recorded::new(config, now, setup.trace.sink()),
+            outbox: Outbox::new(setup.limits.told_announcements),
+            inbox: Inbox {
+                lingering: LingeringTracks::new(&setup.limits),
+                unanswered: AnswerDeadlines::new(&setup.limits),
+                age_floor,
+                ..Inbox::default()
+            },
+            shared,
+            ready,
+            version,
+            id,
+            now,
+            publish: None,
+            peer: Hop::UNKNOWN,
+            queried: VecDeque::new(),
+            is_leaving: false,
+            waiting: WaitingRequests::new(),
+            draining: None,
+            close_time: setup.limits.close_time,
+            path_bytes: setup.limits.path_bytes,
+            probing: false,
+            lost_datagrams: 0,
+            is_over: false,
+        }
+    }
+
+    /// Lets the session use these origins.
+    fn join(&mut self, admitted: AdmittedOrigins) {
+        let AdmittedOrigins { origins, admission } = admitted;
+        self.publish = origins.publish;
+        self.inbox.consume = origins.consume;
+        self.inbox.admission = admission;
+        for cache in self.caches() {
+            cache.add_timekeeper(self.id.0, self.ready.waker(ready_key(TIMER, 0)));
+        }
+        self.admission_changed();
+    }
+
+    /// The application accepts the peer.
+    fn accept(&mut self, admitted: AdmittedOrigins) {
+        let (hop, interests) = admitted.origins.identity();
+        self.join(admitted);
+        self.machine.apply(Command::Accept { hop, interests });
+    }
+
+    // ---- inputs ------------------------------------------------------------------------------
+
+    /// Hands in what the connection did; see [`Machine::handle`](crate::machine::Machine::handle).
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.advance_clock(now);
+        self.machine.handle(now, input);
+    }
+
+    /// Time passed; see [`Machine::handle_timeout`](crate::machine::Machine::handle_timeout). It
+    /// also moves the clocks of the origins forward.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        for cache in self.caches() {
+            cache.advance(now);
+        }
+        self.machine.handle_timeout(now);
+        while let Some(request) = self.outbox.pop_due(now) {
+            self.machine.apply(Command::AnnouncementsReady { request });
+        }
+        self.expire_lingering(now);
+        self.expire_answers(now);
+        while self.queried.front().is_some_and(|(until, _)| *until <= now) {
+            self.queried.pop_front();
+        }
+    }
+
+    fn caches(&self) -> impl Iterator<Item = &Arc<Cache>> {
+        let consume = self.inbox.consume.as_ref().map(OriginProducer::cache);
+        consume.into_iter().chain(self.publish.as_ref().map(OriginConsumer::cache))
+    }
+
+    /// Moves the clocks of the origins forward without checking deadlines. Returns whether time has
+    /// passed.
+    fn advance_clock(&mut self, now: Instant) -> bool {
+        let is_later = now > self.now;
+        if is_later {
+            self.now = now;
+            for cache in self.caches() {
+                cache.set_now(now);
+            }
+        }
+        is_later
+    }
+
+    /// Does one bounded piece of the work between machine and model. Returns `false` if there is
+    /// none until something changes.
+    ///
+    /// What the application did since the last call counts as done `now`, because the session may
+    /// have been idle before.
+    pub fn work(&mut self, now: Instant) -> bool {
+        if self.advance_clock(now) {
+            self.machine.handle(now, Input::Time);
+        }
+        if let Some(key) = self.ready.pop() {
+            self.model_changed(key);
+            return true;
+        }
+        let event = self.machine.poll_event();
+        let lost = self.machine.lost_datagrams();
+        add(&self.shared.cells.lost_datagrams, lost - self.lost_datagrams);
+        self.lost_datagrams = lost;
+        if self.machine.version() != self.version {
+            self.version = self.machine.version();
+            self.shared.set_version(self.version);
+        }
+        match event {
+            Some(event) => self.event(event),
+            None if self.apply_ended() => {}
+            None => {
+                if self.outbox.take_left_out() {
+                    log::broke(self.id, "announcements", &Error::Limit("announcements told"));
+                }
+                self.caches().for_each(|cache| cache.confirm_now());
+                return false;
+            }
+        }
+        true
+    }
+
+    // ---- outputs -----------------------------------------------------------------------------
+
+    /// The next change to the connection; see
+    /// [`Machine::poll_action`](crate::machine::Machine::poll_action).
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.machine.poll_action()
+    }
+
+    /// The most urgent stream to open; see
+    /// [`Machine::poll_open`](crate::machine::Machine::poll_open).
+    pub fn poll_open(&mut self) -> Option<Open<'_>> {
+        self.machine.poll_open(&mut self.outbox)
+    }
+
+    /// The most urgent datagram; see
+    /// [`Machine::poll_datagram`](crate::machine::Machine::poll_datagram).
+    pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        self.machine.poll_datagram(&mut self.outbox)
+    }
+
+    /// The most urgent bytes; see [`Machine::poll_write`](crate::machine::Machine::poll_write).
+    pub fn poll_write(&mut self) -> Option<Write<'_>> {
+        self.machine.poll_write(&mut self.outbox)
+    }
+
+    /// The deadline by which to call [`Driver::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.publish_stats();
+        let queried = self.queried.front().map(|(until, _)| *until);
+        // One session of an origin runs the timer of its cache for all.
+        let minded = self.caches().filter(|cache| cache.is_timekeeper(self.id.0));
+        let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
+        let waiting = self.outbox.next_deadline();
+        let lingering = self.inbox.lingering.next_deadline();
+        let unanswered = self.inbox.unanswered.next_deadline();
+        let deadlines =
+            [self.machine.poll_timeout(), queried, lingering, unanswered, expiry, waiting];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Updates the counters and gauges that handles read, at the end of a turn.
+    fn publish_stats(&self) {
+        let (cells, counts, path) =
+            (&self.shared.cells, self.machine.counts(), self.machine.path());
+        let path = if self.is_over { PathInfo::default() } else { path };
+        let serving = self.outbox.serving() + self.queried.len() + self.waiting.len();
+        let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
+        let is_recording = is_recording && !self.is_over;
+        if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
+            log::trace_stopped(self.id);
+        }
+        let rtt = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
+        for (cell, value) in [
+            (&cells.bytes_sent, counts.bytes_sent),
+            (&cells.bytes_received, counts.bytes_received),
+            (&cells.frames_sent, counts.frames_sent),
+            (&cells.frames_received, counts.frames_received),
+            (&cells.serving, serving as u64),
+            (&cells.reading, self.inbox.tracks.len() as u64),
+            (&cells.announced, self.inbox.broadcasts.len() as u64),
+            (&cells.sending_groups, self.outbox.sending() as u64),
+            (&cells.receiving_groups, self.inbox.receiving as u64),
+            (&cells.trace_bytes, trace_bytes),
+            (&cells.recording, is_recording.into()),
+            (&cells.rtt_micros, rtt),
+            (&cells.send_rate, path.rate),
+            (&cells.max_datagram, path.max_datagram),
+        ] {
+            set(cell, value);
+        }
+    }
+
+    /// Whether [`work`](Driver::work) or one of the `poll_*` above may have something to do. A game
+    /// loop can check it and needs no waker.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty() || self.machine.has_work() || self.inbox.ended.is_some()
+    }
+
+    /// Ready when the model changed: call [`work`](Driver::work). Otherwise the waker of `cx` is
+    /// registered in place of an earlier one.
+    pub fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ready.poll_ready(cx)
+    }
+
+    /// How many more bytes of this stream are accepted now; see
+    /// [`Machine::read_limit`](crate::machine::Machine::read_limit).
+    pub fn read_limit(&self, id: StreamId) -> usize {
+        self.machine.read_limit(id)
+    }
+
+    /// Why the session is over, as soon as its handles know. It is the same as [`Session::closed`],
+    /// for a caller without a handle.
+    pub fn closed(&self) -> Option<Error> {
+        self.shared.close_reason()
+    }
+
+    /// Whether the session is over. Nothing follows but the last [`Action::Close`].
+    pub fn is_closed(&self) -> bool {
+        self.machine.is_closed()
+    }
+
+    // ---- events of the peer ------------------------------------------------------------------
+
+    fn event(&mut self, event: Event) {
+        if !matches!(event, Event::Announced { .. }) {
+            self.apply_ended();
+        }
+        match event {
+            Event::Announced { path, hops, cost } => self.announced(path, hops, cost),
+            Event::Unannounced { path } => self.inbox.ended = Some(path),
+            Event::TrackInfo { subscription, info } => self.track_info(subscription, info),
+            Event::Group { subscription, group, sequence, .. } => {
+                self.group(subscription, group, sequence);
+            }
+            Event::Frame { group, timestamp, size, payload } => {
+                self.receive(group, |receiving, now| {
+                    receiving.frame(timestamp, now, size, &payload)
+                });
+            }
+            Event::Payload { group, bytes } => {
+                self.receive(group, |receiving, _| receiving.payload(&bytes));
+            }
+            Event::GroupEnded { group, result } => self.group_ended(group, result),
+            Event::SubscribeEnded { subscription, result } => {
+                self.subscribe_ended(subscription, result);
+            }
+            Event::AnnounceRequested { request, prefix, exclude, hidden } => {
+                self.announce_requested(request, &prefix, exclude, hidden);
+            }
+            Event::SubscribeStarted { subscription, group } => {
+                if let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) {
+                    remote_track.track.set_start(group);
+                }
+            }
+            Event::SubscribeRequested { request, broadcast, track, subscription } => {
+                self.requested(
+                    request,
+                    &broadcast,
+                    &track,
+                    TrackRequestKind::Subscribe(subscription),
+                );
+            }
+            Event::SubscribeUpdated { request, subscription } => {
+                if !self.update_waiting(request.slot(), &subscription) {
+                    self.outbox.update(request.slot(), subscription);
+                }
+            }
+            Event::TrackOffered { request, broadcast, .. } => {
+                self.track_offered(request, &broadcast);
+            }
+            Event::TrackRequested { request, broadcast, track } => {
+                self.requested(request, &broadcast, &track, TrackRequestKind::Query);
+            }
+            Event::Datagram { subscription, sequence, timestamp, payload } => {
+                self.datagram(subscription, sequence, timestamp, &payload);
+            }
+            Event::Estimate { estimate } => self.shared.estimates.update(estimate),
+            Event::ProbeEnded { error } => self.shared.estimates.end(error),
+            Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
+            Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
+                self.requested(
+                    request,
+                    &broadcast,
+                    &track,
+                    TrackRequestKind::Fetch { priority, sequence },
+                );
+            }
+            Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
+            Event::SetUp { peer } => self.shared.set_peer_setup(peer),
+            Event::GroupRefused { .. } => self.shared.refuse_group(),
+            Event::GroupReleased { group, sent } => self.group_released(group, sent),
+            Event::RequestEnded { request, result } => self.request_ended(request, result),
+            Event::GoingAway { uri, timeout } => self.going_away(uri, timeout),
+            Event::Closed { error } => self.close(error),
+        }
+    }
+
+    /// Ends everything that came from the peer, and drops everything else.
+    fn close(&mut self, error: Error) {
+        for cache in self.caches() {
+            cache.remove_timekeeper(self.id.0);
+        }
+        let inbox = std::mem::take(&mut self.inbox);
+        for mut fetcher in inbox.fetchers.into_values() {
+            fetcher.dynamic.refuse(&Error::SessionClosed);
+        }
+        for remote_track in inbox.tracks.into_values() {
+            remote_track.track.fail(Error::SessionClosed);
+        }
+        for remote in inbox.broadcasts.into_values() {
+            remote.upstream.leave(Err(Error::SessionClosed));
+        }
+        // Last, because only now it is known whether another session goes on.
+        for receiving in inbox.groups.into_iter().flatten() {
+            count(&self.shared.cells.broken_groups);
+            receiving.cut_off(Error::SessionClosed);
+        }
+        for fetch in inbox.fetches.into_values() {
+            match fetch.wanted {
+                UpstreamFetch::Group(request) => request.reject(Error::SessionClosed),
+                UpstreamFetch::PartialGroup(partial) => partial.hand_back(),
+            }
+        }
+        self.outbox = Outbox::default();
+        self.waiting.clear();
+        self.publish = None;
+        self.queried.clear();
+        if !self.is_over {
+            log::closed(self.id, &error);
+        }
+        self.is_over = true;
+        self.publish_stats();
+        self.shared.closed(error);
+    }
+
+    /// Carries out the commands of the application.
+    fn run_commands(&mut self) {
+        let SessionCommands { accept, goaway, end } = self.shared.take_commands();
+        if let Some(admitted) = accept {
+            self.accept(admitted);
+        }
+        if let Some((uri, timeout)) = goaway {
+            self.machine.apply(Command::GoAway { uri, timeout });
+            self.drain_routes();
+        }
+        match end {
+            Some(SessionEnd::Close(error)) => return self.machine.apply(Command::Close { error }),
+            Some(SessionEnd::Drain) => self.draining = self.draining.or(Some(self.now)),
+            None => {}
+        }
+        let Some(since) = self.draining else { return };
+        // What was written before is sent first, unless the application never stops writing.
+        if !self.ready.is_empty() && self.now < since + self.close_time {
+            return self.shared.wake_driver();
+        }
+        self.machine.apply(Command::Drain);
+    }
+
+    /// The first probe was created, or the last one was dropped.
+    fn probe_changed(&mut self) {
+        let wanted = self.shared.estimates.are_wanted();
+        if wanted != std::mem::replace(&mut self.probing, wanted) {
+            self.machine.apply(if wanted { Command::Probe } else { Command::Unprobe });
+        }
+    }
+
+    fn model_changed(&mut self, key: u64) {
+        let slot = (key & u64::from(u32::MAX)) as usize;
+        match key >> 32 {
+            SESSION => self.run_commands(),
+            READER => self.announcements_changed(slot),
+            SERVE => self.serve_changed(slot),
+            GROUP => {
+                if let Some(command) = self.outbox.group_ready(slot) {
+                    self.machine.apply(command);
+                }
+            }
+            BROADCAST => self.broadcast_changed(slot),
+            TRACK => self.track_changed(slot),
+            FETCHER => self.fetcher_changed(slot),
+            FETCH => self.fetch_changed(slot),
+            ANSWER => self.answer_changed(slot),
+            PROBE => self.probe_changed(),
+            WAITING => self.waiting_changed(slot),
+            ADMISSION => self.admission_changed(),
+            TIMER => {}
+            _ => unreachable!("no other keys are given out"),
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.close(Error::SessionClosed);
+    }
+}
+
+impl_debug! { Driver, it => machine: &it.machine }
+
+census! { Driver {
+    counts: ready, queried, waiting;
+    within: machine, outbox, inbox, shared;
+    plain: version, id, now, publish, peer, is_leaving, draining, close_time, path_bytes, probing,
+        lost_datagrams, is_over;
+} }
+
+#[cfg(any(test, feature = "sim"))]
+impl Driver {
+    /// What the session remembers, for tests.
+    pub fn census(&self) -> crate::sim::Census {
+        crate::sim::Census::of(self)
+    }
+}

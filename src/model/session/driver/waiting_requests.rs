@@ -1,0 +1,162 @@
+//! Requests of the peer that wait for their broadcast, and broadcasts that are requested from the
+//! peer without an announcement.
+
+use std::collections::BTreeMap;
+use std::task::{Poll, Waker};
+
+use super::inbox::RemoteBroadcast;
+use super::{ADMISSION, ANSWER, BROADCAST, Driver, WAITING, ready_key};
+use crate::coding::MAX_SEGMENTS;
+use crate::machine::{RequestKey, Token};
+use crate::model::base::Horizon;
+use crate::model::cache::TrackConsumer;
+use crate::model::routing::{AnnounceFilter, BroadcastConsumer, PendingBroadcast, RoutedBroadcast};
+use crate::{Error, Hops, Path, Subscription};
+
+/// Requests of the peer, by slot, that wait for a broadcast.
+pub(crate) type WaitingRequests = BTreeMap<usize, WaitingRequest>;
+
+/// A request that waits for its broadcast.
+pub(crate) struct WaitingRequest {
+    request: RequestKey,
+    track: Box<str>,
+    kind: TrackRequestKind,
+    pending: PendingBroadcast,
+    waker: Waker,
+}
+
+/// What the peer wants of a track.
+pub(crate) enum TrackRequestKind {
+    Subscribe(Subscription),
+    /// A query for its properties.
+    Query,
+    Fetch {
+        priority: u8,
+        sequence: u64,
+    },
+}
+
+impl Driver {
+    // ---- requests of the peer ----------------------------------------------------------------
+
+    pub(crate) fn horizon(&self) -> Horizon {
+        let on_demand = self.version.announces_prefixes();
+        Horizon { exclude: self.peer, session: Some(self.id), on_demand }
+    }
+
+    /// What can be announced to the peer.
+    pub(crate) fn announce_filter(&self, hidden: bool) -> AnnounceFilter {
+        // The chain of hops must have room for the receiver, unless this version adds the hop at
+        // the receiver.
+        let hops = if self.version.announces_hops() { Hops::MAX - 1 } else { Hops::MAX };
+        // The machine leaves out what moq-transport can't express besides. It counts nothing there.
+        let segments = if self.version.is_lite() { MAX_SEGMENTS } else { usize::MAX };
+        AnnounceFilter { hidden, bytes: self.path_bytes, segments, hops }
+    }
+
+    /// The peer requests something of a track.
+    pub(crate) fn requested(
+        &mut self,
+        request: RequestKey,
+        broadcast: &Path,
+        track: &str,
+        kind: TrackRequestKind,
+    ) {
+        let horizon = Horizon { on_demand: false, ..self.horizon() };
+        let origin = self.publish.as_ref().ok_or(Error::Unroutable);
+        match origin.and_then(|origin| origin.route(broadcast, horizon)) {
+            Ok(RoutedBroadcast::Ready(broadcast)) => self.serve(request, &broadcast, track, kind),
+            Ok(RoutedBroadcast::Pending(pending)) => {
+                let slot = request.slot();
+                let waker = self.ready.waker(ready_key(WAITING, slot as u32));
+                let waiting = WaitingRequest { request, track: track.into(), kind, pending, waker };
+                self.waiting.insert(slot, waiting);
+                self.waiting_changed(slot);
+            }
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    /// A request for a broadcast may have been answered.
+    pub(crate) fn waiting_changed(&mut self, slot: usize) {
+        let Some(waiting) = self.waiting.get_mut(&slot) else { return };
+        let Poll::Ready(answer) = waiting.pending.poll(Some(&waiting.waker)) else { return };
+        let Some(WaitingRequest { request, track, kind, .. }) = self.waiting.remove(&slot) else {
+            return;
+        };
+        match answer {
+            Ok(broadcast) => self.serve(request, &broadcast, &track, kind),
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    /// The peer changed its subscription before the track was found. Returns whether the request is
+    /// still waiting.
+    pub(crate) fn update_waiting(&mut self, slot: usize, want: &Subscription) -> bool {
+        let waiting = self.waiting.get_mut(&slot);
+        if let Some(WaitingRequest { kind: TrackRequestKind::Subscribe(asked), .. }) = waiting {
+            asked.clone_from(want);
+            return true;
+        }
+        false
+    }
+
+    /// Without a subscription only the properties are queried, and the track need not be produced.
+    fn serve(
+        &mut self,
+        request: RequestKey,
+        broadcast: &BroadcastConsumer,
+        track: &str,
+        kind: TrackRequestKind,
+    ) {
+        let horizon = self.horizon();
+        let find = |want| broadcast.serve_track(track, want, horizon);
+        let found = match &kind {
+            TrackRequestKind::Subscribe(want) => find(Some(want.clone())),
+            TrackRequestKind::Query | TrackRequestKind::Fetch { .. } => find(None),
+        };
+        match found {
+            Ok(track) => self.serve_track(request, track, kind),
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    fn serve_track(&mut self, request: RequestKey, track: TrackConsumer, kind: TrackRequestKind) {
+        let slot = request.slot();
+        match kind {
+            TrackRequestKind::Subscribe(_) => {
+                self.outbox.add_serve(request, track, self.serve_waker(request));
+                self.serve_changed(slot);
+            }
+            TrackRequestKind::Query => {
+                self.outbox.add_query(request, track, self.serve_waker(request));
+                self.serve_changed(slot);
+            }
+            TrackRequestKind::Fetch { priority, sequence } => {
+                let waker = self.ready.waker(ready_key(ANSWER, slot as u32));
+                self.outbox.add_answer(request, track, priority, sequence, waker);
+                self.answer_changed(slot);
+            }
+        }
+    }
+
+    // ---- broadcasts of the peer --------------------------------------------------------------
+
+    /// A broadcast that the peer did not announce is requested.
+    pub(crate) fn admission_changed(&mut self) {
+        let waker = self.ready.waker(ready_key(ADMISSION, 0));
+        let admission = self.inbox.admission.as_mut();
+        let Some(Poll::Ready((path, upstream))) =
+            admission.map(|admission| admission.poll_requested(&waker))
+        else {
+            return;
+        };
+        // There may be more requests.
+        waker.wake();
+        let waker = |slot| self.ready.waker(ready_key(BROADCAST, slot));
+        let remote =
+            |slot| RemoteBroadcast { upstream, path, waker: waker(slot), is_announced: false };
+        let token = Token::from(self.inbox.broadcasts.insert_with(remote));
+        self.broadcast_changed(token.slot as usize);
+    }
+}

@@ -1,0 +1,195 @@
+//! A handle to a session.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use super::goaway::Goaway;
+use super::probe::Probe;
+use super::shared::{SessionEnd, SessionShared};
+use super::stats::SessionStats;
+use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
+use crate::model::routing::BroadcastConsumer;
+use crate::{Error, Path, Version};
+
+/// A handle to a running session.
+///
+/// When the last clone is dropped, the session is [drained](Session::drain).
+pub struct Session {
+    handle: Arc<SessionHandle>,
+    slot: WaitSlot,
+    goaway_slot: WaitSlot,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<SessionShared>) -> Self {
+        Self::of(Arc::new(SessionHandle(shared)))
+    }
+
+    fn of(handle: Arc<SessionHandle>) -> Self {
+        let (slot, goaway_slot) = Default::default();
+        Self { handle, slot, goaway_slot }
+    }
+
+    fn shared(&self) -> &SessionShared {
+        &self.handle.0
+    }
+
+    /// The version of the session. moq-lite 01 and 02 share an ALPN. There it is the preferred one
+    /// of them until SETUP has settled it, which happens before anything else is received.
+    pub fn version(&self) -> Version {
+        self.shared().version()
+    }
+
+    /// Closes the session at once, with the code of `error`.
+    pub fn close(&self, error: Error) {
+        self.shared().end(SessionEnd::Close(error));
+    }
+
+    /// Closes the session when everything that is owed to the peer was sent, at the latest after
+    /// [`Limits::close_time`](crate::Limits::close_time). New requests of the peer are refused
+    /// meanwhile.
+    pub fn drain(&self) {
+        self.shared().end(SessionEnd::Drain);
+    }
+
+    /// Asks the peer to connect elsewhere (GOAWAY, moq-lite 04 and later, moq-transport). New
+    /// requests are refused in both directions. Running subscriptions go on, and local readers move
+    /// to another session with the same content, if there is one. When none are left, the session
+    /// is closed as by [`drain`](Self::drain), with [`Error::SessionClosed`]. At the deadline it is
+    /// closed in any case, with [`Error::GoawayTimeout`] if the peer still reads something. On
+    /// versions without GOAWAY the peer is not told, and the rest is the same.
+    ///
+    /// Keep a clone of the handle: when the last one is dropped, or [`drain`](Self::drain) is
+    /// called, only what is owed is still sent. A second call can only make the deadline earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`] if the URI has more than [`Goaway::MAX_URI`] bytes; [`Error::Unsupported`]
+    /// if a client names a URI. Nothing is sent then, and the session goes on.
+    pub fn go_away(&self, goaway: Goaway) -> Result<(), Error> {
+        goaway.check(self.shared().side)?;
+        self.shared().go_away(goaway);
+        Ok(())
+    }
+
+    /// Requests a broadcast of the peer, by its path there. The peer need not have announced it.
+    /// Whether the peer has it shows when a track is subscribed: the reader gets the error. The
+    /// broadcast ends when it has no handle and none of its tracks is read, and with the session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`] for a path outside of the origin of
+    /// [`Client::with_consume`](crate::Client::with_consume), or without one;
+    /// [`Error::SessionClosed`] if the session is over; [`Error::Limit`] past
+    /// [`Limits::broadcast_requests`](crate::Limits::broadcast_requests) that the driver has not
+    /// taken yet. The session goes on.
+    pub fn request_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastConsumer, Error> {
+        self.shared().peer.get().ok_or(Error::Unauthorized)?.request(&path.into())
+    }
+
+    /// What the session did and what it holds. It takes no lock.
+    pub fn stats(&self) -> SessionStats {
+        self.shared().cells.load()
+    }
+
+    /// Asks the peer for estimates of the path from it to this side, as long as the handle lives.
+    pub fn probe(&self) -> Probe {
+        Probe::new(self.handle.0.clone())
+    }
+
+    /// Counts groups that were to be sent and were not sent completely: they were too old for their
+    /// subscriber, stopped by it, aborted or evicted.
+    pub fn skipped_groups(&self) -> u64 {
+        self.stats().skipped_groups
+    }
+
+    /// Counts streams of the peer that were not wanted (moq-transport): a subgroup other than 0, or
+    /// a group without its first objects.
+    pub fn refused_groups(&self) -> u64 {
+        self.stats().refused_groups
+    }
+
+    /// Counts datagrams of the peer that arrived and could not be used: they were malformed, of no
+    /// subscription of this side, duplicates, too old, or more than
+    /// [`Limits::datagrams`](crate::Limits::datagrams) at once. Datagrams that the network lost are
+    /// not known.
+    pub fn lost_datagrams(&self) -> u64 {
+        self.stats().lost_datagrams
+    }
+
+    fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
+        let (state, slot) = (&self.handle.0.state, &mut self.slot);
+        wait_on(
+            state,
+            waker,
+            slot,
+            |state| &mut state.close_waiters,
+            |state| match &state.closed {
+                Some(error) => Poll::Ready(error.clone()),
+                None => Poll::Pending,
+            },
+        )
+    }
+
+    fn wait_going_away(&mut self, waker: Option<&Waker>) -> Poll<Result<Goaway, Error>> {
+        let (state, slot) = (&self.handle.0.state, &mut self.goaway_slot);
+        wait_on(
+            state,
+            waker,
+            slot,
+            |state| &mut state.goaway_waiters,
+            |state| match (&state.peer_goaway, &state.closed) {
+                (Some(goaway), _) => Poll::Ready(Ok(goaway.clone())),
+                (None, Some(error)) => Poll::Ready(Err(error.clone())),
+                (None, None) => Poll::Pending,
+            },
+        )
+    }
+
+    wait! {
+        /// Waits for GOAWAY of the peer. New requests to it fail with [`Error::GoingAway`], and
+        /// readers move to another session with the same content, if there is one. The rest goes on
+        /// until the peer closes, so a new session should be made before. Each call returns the
+        /// same GOAWAY.
+        ///
+        /// # Errors
+        ///
+        /// Why the session is over, if the peer never sent GOAWAY.
+        wait_going_away => poll_going_away, going_away, try_going_away() -> Result<Goaway, Error>
+    }
+
+    wait! {
+        /// Waits for the end of the session and returns the reason: [`Error::SessionClosed`] if
+        /// nothing was wrong.
+        wait_closed => poll_closed, closed, try_closed() -> Error
+    }
+}
+
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        Self::of(self.handle.clone())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Self { handle, slot, goaway_slot } = self;
+        if slot.is_used() || goaway_slot.is_used() {
+            let mut state = lock(&handle.0.state);
+            let unused = (state.close_waiters.free(slot), state.goaway_waiters.free(goaway_slot));
+            drop(state);
+            drop(unused);
+        }
+    }
+}
+
+impl_debug! { Session, it => version: &it.version() }
+
+/// Dropped with the last clone of a [`Session`].
+struct SessionHandle(Arc<SessionShared>);
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.0.end(SessionEnd::Drain);
+    }
+}

@@ -1,0 +1,23 @@
+//! Sessions: the driver of each connection, and the handles that applications have to it.
+
+mod driver;
+mod endpoint;
+mod estimates;
+mod goaway;
+mod handle;
+mod log;
+mod origins;
+mod outbox;
+mod probe;
+mod session_request;
+mod setup;
+mod shared;
+mod stats;
+
+pub use driver::Driver;
+pub use endpoint::{Client, Server};
+pub use goaway::Goaway;
+pub use handle::Session;
+pub use probe::Probe;
+pub use session_request::SessionRequest;
+pub use stats::SessionStats;

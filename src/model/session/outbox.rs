@@ -1,0 +1,477 @@
+//! What a session sends, as the machine reads it: groups and announcements. It pins nothing in the
+//! cache.
+
+use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
+
+use crate::census::census;
+use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
+use crate::model::cache::{GroupConsumer, GroupCursor, TrackConsumer};
+use crate::model::routing::{AnnounceQuota, AnnounceReader};
+use crate::slab::Slab;
+use crate::{Error, Instant, Subscription, TrackInfo};
+
+/// What the peer requested and is being sent. The tables are indexed by the slot of the request.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// There are few, so all are visited for their deadlines.
+    readers: BTreeMap<usize, AnnounceSender>,
+    /// Counts the broadcasts announced to the peer by all of them, and limits that number.
+    announced: usize,
+    max_announced: usize,
+    /// Whether a broadcast was left out, and that was not reported yet.
+    left_out: bool,
+    serves: Vec<Option<ServedTrack>>,
+    /// The number of served tracks.
+    serving: usize,
+    answers: Vec<Option<ServedFetch>>,
+    groups: Slab<OutgoingGroup>,
+    /// Wakers for more of a group, by slot of the group. Each is made once.
+    group_wakers: Vec<Waker>,
+}
+
+/// Announcements for the peer.
+struct AnnounceSender {
+    request: RequestKey,
+    reader: AnnounceReader,
+    waker: Waker,
+    state: AnnouncePhase,
+    /// When to read again even if nothing changes. `None` also after that was reported.
+    deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AnnouncePhase {
+    /// It counts the broadcasts, because the peer is told the number first.
+    Counting,
+    /// It need not count, or has counted, and the machine does not read it yet.
+    Starting,
+    /// The machine reads it.
+    Reading,
+}
+
+/// A track that the peer subscribed to or queries.
+struct ServedTrack {
+    request: RequestKey,
+    track: TrackConsumer,
+    waker: Waker,
+    step: ServePhase,
+    /// Whether the subscriber was told the first group.
+    started: bool,
+    /// The lowest group that was sent.
+    lowest: u64,
+    /// Groups from this sequence on came after the subscription.
+    next_sequence: u64,
+    /// Groups below this sequence are no longer wanted.
+    floor: u64,
+}
+
+/// A group that the peer fetches.
+struct ServedFetch {
+    request: RequestKey,
+    track: TrackConsumer,
+    priority: u8,
+    sequence: u64,
+    /// The group, once it is here. It is pinned until all of it was sent.
+    group: Option<GroupConsumer>,
+    /// Wakes the driver when the group is here.
+    waker: Waker,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ServePhase {
+    /// It was queried, and its properties are not known yet.
+    Query,
+    /// It was subscribed, and its properties are not known yet.
+    Accept,
+    /// Its groups are sent.
+    Groups,
+    /// All its groups were sent.
+    Done,
+}
+
+/// A group that is being sent.
+struct OutgoingGroup {
+    request: RequestKey,
+    cursor: GroupCursor,
+    /// Whether it was given up because of its age.
+    is_old: bool,
+}
+
+/// The next step for a served track.
+pub(crate) enum OutboxStep {
+    /// A group was too old. It counts as missed or not. There may be more steps.
+    Skipped(bool),
+    /// A command. There may be more steps.
+    Command(Command),
+    /// The last command.
+    Last(Command),
+    /// The last command. The track is kept for a subscription that may follow.
+    Queried(Command, Box<TrackConsumer>),
+}
+
+impl Outbox {
+    pub(crate) fn new(max_announced: usize) -> Self {
+        Self { max_announced, ..Self::default() }
+    }
+
+    /// Adds the announcements for a request of the peer. If `is_counted`, the peer is told their
+    /// number first.
+    pub(crate) fn add_reader(
+        &mut self,
+        request: RequestKey,
+        reader: AnnounceReader,
+        waker: Waker,
+        is_counted: bool,
+    ) {
+        let state = if is_counted { AnnouncePhase::Counting } else { AnnouncePhase::Starting };
+        let slot = request.slot();
+        self.readers.insert(slot, AnnounceSender { request, reader, waker, state, deadline: None });
+    }
+
+    /// The command for a reader that may have something new.
+    pub(crate) fn next_for_reader(&mut self, slot: usize) -> Option<Command> {
+        let quota = self.quota();
+        let AnnounceSender { request, reader, waker, state, .. } = self.readers.get_mut(&slot)?;
+        // Used if the peer is not told the number.
+        let mut active = u64::MAX;
+        if *state == AnnouncePhase::Counting {
+            let Some(count) = reader.promise(quota.left) else {
+                waker.wake_by_ref();
+                return None;
+            };
+            (active, *state) = (count, AnnouncePhase::Starting);
+        }
+        let request = *request;
+        if std::mem::replace(state, AnnouncePhase::Reading) == AnnouncePhase::Reading {
+            return Some(Command::AnnouncementsReady { request });
+        }
+        // There is one reader for each request, so the slot identifies it.
+        let reader = Token { slot: slot as u32, generation: 0 };
+        Some(Command::AcceptAnnounce { request, reader, active })
+    }
+
+    /// Whether a broadcast was left out for lack of quota since the last call.
+    pub(crate) fn take_left_out(&mut self) -> bool {
+        std::mem::take(&mut self.left_out)
+    }
+
+    fn quota(&self) -> AnnounceQuota {
+        AnnounceQuota {
+            left: self.max_announced.saturating_sub(self.announced),
+            all: self.max_announced,
+        }
+    }
+
+    /// The number of broadcasts that a reader announced changed from `before` to `after`. If there
+    /// is room again, readers that left out broadcasts are woken.
+    fn count_announced(&mut self, before: usize, after: usize) {
+        let had_headroom = self.quota().has_headroom();
+        self.announced = self.announced + after - before;
+        if !had_headroom && self.quota().has_headroom() {
+            let short = self.readers.values().filter(|it| it.reader.is_over_quota());
+            short.for_each(|it| it.waker.wake_by_ref());
+        }
+    }
+
+    /// When a held announcement is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.readers.values().filter_map(|reader| reader.deadline).min()
+    }
+
+    /// A request with held announcements that are due. Each is returned once.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<RequestKey> {
+        self.readers.values_mut().find_map(|reader| {
+            reader.deadline.take_if(|deadline| *deadline <= now).map(|_| reader.request)
+        })
+    }
+
+    /// Adds a track that the peer subscribed to.
+    pub(crate) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        self.add(request, track, waker, ServePhase::Accept);
+    }
+
+    /// Adds a track that the peer queries.
+    pub(crate) fn add_query(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        self.add(request, track, waker, ServePhase::Query);
+    }
+
+    fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: ServePhase) {
+        let (next_sequence, floor) = (track.next_sequence(), 0);
+        self.serving += 1;
+        let (started, lowest) = (false, u64::MAX);
+        let serve =
+            ServedTrack { request, track, waker, step, started, lowest, next_sequence, floor };
+        put(&mut self.serves, request.slot(), serve);
+    }
+
+    fn serve(&mut self, slot: usize) -> Option<&mut ServedTrack> {
+        self.serves.get_mut(slot)?.as_mut()
+    }
+
+    pub(crate) fn update(&mut self, slot: usize, mut want: Subscription) {
+        if let Some(serve) = self.serve(slot) {
+            // What was sent is not sent again.
+            serve.floor = want.start.unwrap_or(0);
+            want.start = serve.track.subscription().start;
+            serve.track.update(want);
+            serve.waker.wake_by_ref();
+        }
+    }
+
+    /// Schedules another step for the track.
+    pub(crate) fn wake(&mut self, slot: usize) {
+        if let Some(serve) = self.serve(slot) {
+            serve.waker.wake_by_ref();
+        }
+    }
+
+    /// Ends a request. Returns its track if that may be requested again soon.
+    pub(crate) fn end_request(&mut self, slot: usize) -> Option<TrackConsumer> {
+        if let Some(reader) = self.readers.remove(&slot) {
+            self.count_announced(reader.reader.announced(), 0);
+        }
+        self.end_serve(slot);
+        let mut track = self.answers.get_mut(slot)?.take()?.track;
+        track.cancel_fetch();
+        Some(track)
+    }
+
+    /// Adds a group that the peer fetches.
+    pub(crate) fn add_answer(
+        &mut self,
+        request: RequestKey,
+        track: TrackConsumer,
+        priority: u8,
+        sequence: u64,
+        waker: Waker,
+    ) {
+        let answer = ServedFetch { request, track, priority, sequence, group: None, waker };
+        put(&mut self.answers, request.slot(), answer);
+    }
+
+    /// The next command for a group that the peer fetches.
+    pub(crate) fn next_answer(
+        &mut self,
+        slot: usize,
+        group_waker: impl FnOnce(usize) -> Waker,
+    ) -> Option<Command> {
+        let answer = self.answers.get_mut(slot)?.as_mut()?;
+        let (request, sequence) = (answer.request, answer.sequence);
+        if answer.group.is_some() {
+            return None;
+        }
+        match answer.track.poll_fetch(Some(&answer.waker), sequence, answer.priority) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(group)) => {
+                let cursor = group.cursor();
+                answer.group = Some(group);
+                // The properties may be unknown. Then the defaults are sent.
+                let info = match answer.track.try_info() {
+                    Poll::Ready(Ok(info)) => info,
+                    _ => TrackInfo::default(),
+                };
+                let group =
+                    self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                Some(Command::AcceptFetch { request, group, info })
+            }
+            Poll::Ready(Err(error)) => {
+                self.answers[slot] = None;
+                Some(Command::Refuse { request, error })
+            }
+        }
+    }
+
+    /// Lets the machine read a group. `waker` makes the waker for a slot that is used for the first
+    /// time.
+    fn send(&mut self, sending: OutgoingGroup, waker: impl FnOnce(usize) -> Waker) -> Token {
+        let key = self.groups.insert(sending);
+        if key.0 as usize == self.group_wakers.len() {
+            self.group_wakers.push(waker(self.group_wakers.len()));
+        }
+        key.into()
+    }
+
+    fn end_serve(&mut self, slot: usize) -> Option<ServedTrack> {
+        let serve = self.serves.get_mut(slot)?.take()?;
+        self.serving -= 1;
+        Some(serve)
+    }
+
+    /// The machine will not read the group again. Returns whether the group was given up because of
+    /// its age.
+    pub(crate) fn release(&mut self, group: Token) -> bool {
+        self.groups.remove(group.into()).is_some_and(|sending| sending.is_old)
+    }
+
+    /// The number of tracks that the peer reads or queries.
+    pub(crate) fn serving(&self) -> usize {
+        self.serving
+    }
+
+    /// The number of groups that are being sent.
+    pub(crate) fn sending(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The next step for the track of a request.
+    pub(crate) fn next_for(
+        &mut self,
+        slot: usize,
+        group_waker: impl FnOnce(usize) -> Waker,
+    ) -> Option<OutboxStep> {
+        let serve = self.serves.get_mut(slot)?.as_mut()?;
+        let request = serve.request;
+        if let Some(group) = serve.start() {
+            return Some(OutboxStep::Command(Command::StartSubscribe { request, group }));
+        }
+        let error = match serve.step {
+            ServePhase::Query | ServePhase::Accept => {
+                match serve.track.poll_info(&mut Context::from_waker(&serve.waker)) {
+                    Poll::Pending => return None,
+                    Poll::Ready(Ok(info)) if serve.step == ServePhase::Accept => {
+                        serve.step = ServePhase::Groups;
+                        return Some(OutboxStep::Command(Command::AcceptSubscribe {
+                            request,
+                            info,
+                        }));
+                    }
+                    Poll::Ready(Ok(info)) => {
+                        let track = self.end_serve(slot)?.track;
+                        return Some(OutboxStep::Queried(
+                            Command::AcceptTrack { request, info },
+                            Box::new(track),
+                        ));
+                    }
+                    Poll::Ready(Err(error)) => error,
+                }
+            }
+            ServePhase::Groups => match serve.track.poll_recv_cursor(Some(&serve.waker)) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(Some(cursor))) => {
+                    let sequence = cursor.sequence();
+                    if sequence < serve.floor {
+                        return Some(OutboxStep::Skipped(false));
+                    }
+                    if serve.track.is_old(sequence) {
+                        // A group that was too old before the subscription is not missed.
+                        return Some(OutboxStep::Skipped(sequence >= serve.next_sequence));
+                    }
+                    serve.lowest = serve.lowest.min(sequence);
+                    let is_datagram = cursor.is_datagram();
+                    let group =
+                        self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                    return Some(OutboxStep::Command(match is_datagram {
+                        true => Command::Datagram { request, group, sequence },
+                        false => Command::Group { request, group, sequence, first_frame: 0 },
+                    }));
+                }
+                Poll::Ready(Ok(None)) => {
+                    // The track has not ended, so this is the end of the subscription, which the
+                    // peer can still move. So wait for the end of the track.
+                    let mut cx = Context::from_waker(&serve.waker);
+                    match (serve.track.end(), serve.track.poll_closed(&mut cx)) {
+                        (Some(end), _) => {
+                            serve.step = ServePhase::Done;
+                            return Some(OutboxStep::Last(Command::FinishSubscribe {
+                                request,
+                                end,
+                            }));
+                        }
+                        (None, Poll::Ready(Err(error))) => error,
+                        (None, _) => return None,
+                    }
+                }
+                Poll::Ready(Err(error)) => error,
+            },
+            ServePhase::Done => return None,
+        };
+        self.end_serve(slot);
+        Some(OutboxStep::Last(Command::Refuse { request, error }))
+    }
+
+    /// A group may have more to send.
+    pub(crate) fn group_ready(&mut self, slot: usize) -> Option<Command> {
+        let (_, OutgoingGroup { request, cursor, .. }) = self.groups.at(slot)?;
+        Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
+    }
+}
+
+impl ServedTrack {
+    /// The first group that will be sent, once it is known and was not reported.
+    fn start(&mut self) -> Option<u64> {
+        if self.started || self.step != ServePhase::Groups {
+            return None;
+        }
+        let start = self.track.start()?.min(self.lowest);
+        self.started = true;
+        Some(start)
+    }
+}
+
+impl Source for Outbox {
+    fn frames(&mut self, group: Token, from: u64, run: &mut Run<'_>) -> Supply {
+        #[cfg(test)]
+        crate::model::base::count_step();
+        let Some(sending) = self.groups.get_mut(group.into()) else {
+            return Supply::Gone(Error::Cancelled);
+        };
+        let slot = sending.request.slot();
+        let answer = self.answers.get(slot).and_then(Option::as_ref);
+        let is_answer = answer.is_some_and(|answer| answer.request == sending.request);
+        let serve = self.serves.get(slot).and_then(Option::as_ref);
+        let serve = serve.filter(|serve| serve.request == sending.request);
+        if serve.is_none() && !is_answer {
+            return Supply::Gone(Error::Cancelled);
+        }
+        // A fetched group is never too old.
+        let aging = serve.filter(|_| !is_answer && run.is_waiting());
+        if aging.is_some_and(|serve| serve.track.is_old(sending.cursor.sequence())) {
+            sending.is_old = true;
+            return Supply::Gone(Error::Old);
+        }
+        let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
+        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
+        sending.is_old = !is_answer && supply == Supply::Gone(Error::Old);
+        supply
+    }
+
+    fn announcement(&mut self, reader: Token) -> Option<Announcement> {
+        let quota = self.quota();
+        let AnnounceSender { reader, waker, deadline, .. } =
+            self.readers.get_mut(&(reader.slot as usize))?;
+        let (before, was_over_quota) = (reader.announced(), reader.is_over_quota());
+        let next = reader.poll_next(Some(waker), quota);
+        *deadline = reader.deadline();
+        self.left_out |= reader.is_over_quota() && !was_over_quota;
+        let after = reader.announced();
+        self.count_announced(before, after);
+        match next {
+            Poll::Ready(announcement) => Some(announcement),
+            Poll::Pending => None,
+        }
+    }
+}
+
+fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
+    if slot >= table.len() {
+        table.resize_with(slot + 1, || None);
+    }
+    table[slot] = Some(value);
+}
+
+census! { each AnnounceSender { counts: deadline; within: reader; plain: request, waker, state; } }
+
+census! { each ServedTrack {
+    plain: request, track, waker, step, started, lowest, next_sequence, floor;
+} }
+
+census! { each ServedFetch { counts: group; plain: request, track, priority, sequence, waker; } }
+
+census! { each OutgoingGroup { plain: request, cursor, is_old; } }
+
+census! { Outbox {
+    counts: announced;
+    within: readers, serves, answers, groups;
+    plain: max_announced, left_out, serving, group_wakers;
+} }

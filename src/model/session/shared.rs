@@ -1,0 +1,230 @@
+//! The state that a driver and its handles share.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::estimates::PathEstimates;
+use super::goaway::Goaway;
+use super::origins::AdmittedOrigins;
+use super::stats::SessionCells;
+use crate::census::census;
+use crate::machine::Config;
+use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers, count, lock, wait_on};
+use crate::model::routing::PeerRequester;
+use crate::stream::Side;
+use crate::{Error, Peer, Version};
+
+/// The state that a [`Driver`](super::Driver) and its handles share.
+#[derive(Debug)]
+pub(crate) struct SessionShared {
+    pub(crate) cells: SessionCells,
+    pub(crate) estimates: PathEstimates,
+    pub(crate) side: Side,
+    goaway_time: Duration,
+    pub(super) state: Mutex<SessionState>,
+    /// Wakes the driver after a command.
+    driver: Waker,
+    /// Requests broadcasts of the peer. Not set if the session does not consume.
+    pub(super) peer: OnceLock<PeerRequester>,
+}
+
+#[derive(Debug)]
+pub(super) struct SessionState {
+    version: Version,
+    /// What the peer's SETUP said, for the decision on the session.
+    peer: Option<Peer>,
+    commands: SessionCommands,
+    pub(super) peer_goaway: Option<Goaway>,
+    pub(super) closed: Option<Error>,
+    /// Handles that wait for the peer's SETUP, for its GOAWAY, and for the end.
+    peer_waiters: Wakers,
+    pub(super) goaway_waiters: Wakers,
+    pub(super) close_waiters: Wakers,
+}
+
+/// Commands of the application to the session, carried out in this order.
+#[derive(Debug, Default)]
+pub(crate) struct SessionCommands {
+    /// Accept the peer.
+    pub(crate) accept: Option<AdmittedOrigins>,
+    /// Send GOAWAY with this URI and timeout.
+    pub(crate) goaway: Option<(Box<str>, Duration)>,
+    pub(crate) end: Option<SessionEnd>,
+}
+
+#[derive(Debug)]
+pub(crate) enum SessionEnd {
+    Close(Error),
+    Drain,
+}
+
+impl SessionShared {
+    pub(crate) fn new(config: &Config, driver: Waker, probe: Waker) -> Arc<Self> {
+        let version = config.agreed.version();
+        let (peer, commands, peer_goaway, closed) = Default::default();
+        let (peer_waiters, goaway_waiters, close_waiters) = Default::default();
+        let state = Mutex::new(SessionState {
+            version,
+            peer,
+            commands,
+            peer_goaway,
+            closed,
+            peer_waiters,
+            goaway_waiters,
+            close_waiters,
+        });
+        Arc::new(Self {
+            cells: SessionCells::default(),
+            estimates: PathEstimates::new(probe),
+            side: config.side,
+            goaway_time: config.limits.goaway_time,
+            state,
+            driver,
+            peer: OnceLock::new(),
+        })
+    }
+
+    fn command(&self, command: impl FnOnce(&mut SessionCommands)) {
+        let mut state = lock(&self.state);
+        if state.closed.is_some() {
+            return;
+        }
+        command(&mut state.commands);
+        drop(state);
+        self.driver.wake_by_ref();
+    }
+
+    /// Accepts the peer, which may use these origins.
+    pub(crate) fn accept(&self, admitted: AdmittedOrigins) {
+        self.set_peer(&admitted);
+        self.command(|commands| commands.accept = Some(admitted));
+    }
+
+    /// Sets where broadcasts of the peer are requested.
+    pub(crate) fn set_peer(&self, admitted: &AdmittedOrigins) {
+        if let Some(admission) = &admitted.admission {
+            let _ = self.peer.set(admission.name().clone());
+        }
+    }
+
+    /// The last command counts, except that a close can't be replaced by a drain.
+    pub(crate) fn end(&self, end: SessionEnd) {
+        self.command(|commands| match commands.end {
+            Some(SessionEnd::Close(_)) => {}
+            _ => commands.end = Some(end),
+        });
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        lock(&self.state).version
+    }
+
+    /// Waits until the peer's SETUP was read.
+    pub(crate) fn wait_peer(
+        &self,
+        slot: &mut WaitSlot,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Peer, Error>> {
+        wait_on(
+            &self.state,
+            waker,
+            slot,
+            |state| &mut state.peer_waiters,
+            |state| match (&state.closed, &state.peer) {
+                (Some(error), _) => Poll::Ready(Err(error.clone())),
+                (None, Some(peer)) => Poll::Ready(Ok(peer.clone())),
+                (None, None) => Poll::Pending,
+            },
+        )
+    }
+
+    /// Removes the waiter in `slot`.
+    pub(crate) fn forget(&self, slot: &mut WaitSlot) {
+        let unused = lock(&self.state).peer_waiters.free(slot);
+        drop(unused);
+    }
+
+    pub(crate) fn set_peer_setup(&self, peer: Peer) {
+        self.change(|state, wakes| {
+            state.peer = Some(peer);
+            state.peer_waiters.take(wakes);
+        });
+    }
+
+    /// The first GOAWAY counts, but a later one can make the deadline earlier.
+    pub(super) fn go_away(&self, goaway: Goaway) {
+        let timeout = goaway.timeout.unwrap_or(self.goaway_time);
+        self.command(|commands| {
+            let first = (goaway.uri.unwrap_or_default(), timeout);
+            let (_, first) = commands.goaway.get_or_insert(first);
+            *first = timeout.min(*first);
+        });
+    }
+
+    pub(crate) fn take_commands(&self) -> SessionCommands {
+        std::mem::take(&mut lock(&self.state).commands)
+    }
+
+    pub(crate) fn going_away(&self, goaway: Goaway) {
+        self.change(|state, wakes| {
+            state.peer_goaway = Some(goaway);
+            state.goaway_waiters.take(wakes);
+        });
+    }
+
+    /// Lets the driver run the commands again, after the work that is queued now.
+    pub(crate) fn wake_driver(&self) {
+        self.driver.wake_by_ref();
+    }
+
+    pub(crate) fn set_version(&self, version: Version) {
+        lock(&self.state).version = version;
+    }
+
+    pub(crate) fn refuse_group(&self) {
+        count(&self.cells.refused_groups);
+    }
+
+    pub(crate) fn skip_group(&self) {
+        count(&self.cells.skipped_groups);
+    }
+
+    pub(crate) fn closed(&self, error: Error) {
+        self.estimates.end(error.clone());
+        // Dropped after the lock is released, because it may hold origins.
+        let _unfulfilled = self.change(|state, wakes| {
+            state.closed.get_or_insert(error);
+            let SessionState { peer_waiters, goaway_waiters, close_waiters, .. } = state;
+            for waiting in [peer_waiters, goaway_waiters, close_waiters] {
+                waiting.take(wakes);
+            }
+            std::mem::take(&mut state.commands)
+        });
+    }
+
+    /// Why the session is over, if it is.
+    pub(crate) fn close_reason(&self) -> Option<Error> {
+        lock(&self.state).closed.clone()
+    }
+
+    /// Changes the state, and then wakes the waiters that `change` collected.
+    fn change<T>(&self, change: impl FnOnce(&mut SessionState, &mut DeferredWakes) -> T) -> T {
+        let mut wakes = DeferredWakes::default();
+        let mut state = lock(&self.state);
+        let result = change(&mut state, &mut wakes);
+        drop(state);
+        wakes.wake();
+        result
+    }
+}
+
+census! { SessionCommands { counts: accept, goaway, end; } }
+
+census! { SessionState {
+    counts: peer_waiters, goaway_waiters, close_waiters;
+    within: commands;
+    plain: version, peer, peer_goaway, closed;
+} }
+
+census! { SessionShared { within: estimates, state; plain: cells, side, goaway_time, driver, peer; } }
