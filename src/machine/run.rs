@@ -1,4 +1,5 @@
-//! A run: what one [`Write`](super::Write) shows, as slices of the cache with headers between.
+//! A run of frames: the bytes that one [`Write`](super::Write) shows, as slices of the cache with frame
+//! heads between them.
 
 use crate::census::census;
 
@@ -7,13 +8,12 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::io::FrameView;
+use super::frame_view::FrameView;
 use super::layout::Layout;
-use super::schedule::Range;
-use super::trace::put_view;
+use crate::time::Timestamp;
 
 /// Bytes that one guard shows at most.
-pub(super) const MAX_BURST: usize = 64 << 10;
+pub(crate) const MAX_BURST: usize = 64 << 10;
 /// Slices that one guard shows at most.
 const MAX_CHUNKS: usize = 32;
 /// Pieces up to this are copied into the arena: dearer for QUIC as slices than as a copy.
@@ -28,11 +28,11 @@ const ARENA_STEPS: [usize; 2] = [1 << 10, 64 << 10];
 
 /// Memory for one guard, reused by the next.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) total: usize,
+pub(crate) struct Scratch {
+    pub(crate) chunks: Vec<Bytes>,
+    pub(crate) total: usize,
     /// Where each whole frame ends, in bytes from the start of the run.
-    pub(super) ends: Vec<usize>,
+    pub(crate) ends: Vec<usize>,
     arena: BytesMut,
     /// What the arena was given last.
     step: usize,
@@ -41,7 +41,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.chunks.clear();
         self.ends.clear();
         self.total = 0;
@@ -51,7 +51,7 @@ impl Scratch {
         let _ = self.arena.try_reclaim(self.step);
     }
 
-    pub(super) fn copy(&mut self, bytes: &[u8]) {
+    pub(crate) fn copy(&mut self, bytes: &[u8]) {
         if self.arena.capacity() - self.arena.len() < bytes.len() {
             let merging = self.merging;
             self.flush();
@@ -99,7 +99,7 @@ impl Scratch {
         }
     }
 
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if !self.arena.is_empty() {
             self.chunks.push(self.arena.split().freeze());
         }
@@ -111,26 +111,46 @@ impl Scratch {
 #[derive(Debug)]
 pub struct Run<'a> {
     out: &'a mut Scratch,
-    layout: Layout,
+    /// How frames are written; `None` is the payload alone, as in a datagram.
+    layout: Option<Layout>,
     /// Index of the frame that is pushed next.
     index: u64,
     /// What goes on the stream: the delta of the first one starts from 0.
-    range: Range,
+    range: FrameRange,
     /// Bytes of the next frame that went out before.
     skip: usize,
     room: usize,
     waiting: bool,
     offered: bool,
     cut: bool,
-    /// What is shown is written down here, if it is to be.
-    pub(super) tap: Option<Vec<u8>>,
+    /// The timestamp of the frame that was shown last.
+    timestamp: Timestamp,
+    /// Records the frames that are shown, if the session is recorded.
+    pub(crate) tap: Option<Tap>,
+}
+
+/// Frames of a group, from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FrameRange {
+    pub(crate) first: u64,
+    /// `None`: to the end of the group.
+    pub(crate) last: Option<u64>,
+}
+
+/// Where a run writes down the frames that it is shown. Only the run knows how much of a frame it can
+/// look at.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pub(crate) out: Vec<u8>,
+    /// Appends a frame of which no more than so many bytes of payload matter; `None`: nothing of it.
+    pub(crate) record: fn(&FrameView<'_>, Option<usize>, &mut Vec<u8>),
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         out: &'a mut Scratch,
-        layout: Layout,
-        range: Range,
+        layout: Option<Layout>,
+        range: FrameRange,
         index: u64,
         skip: usize,
         waiting: bool,
@@ -146,29 +166,27 @@ impl<'a> Run<'a> {
             waiting,
             offered: false,
             cut: false,
+            timestamp: Timestamp::ZERO,
             tap: None,
         }
     }
 
-    /// One that keeps nothing: to ask whether there is anything.
-    pub(super) fn probe(out: &'a mut Scratch, layout: Layout, index: u64) -> Self {
-        Self {
-            out,
-            layout,
-            index,
-            range: Range { first: index, last: None },
-            skip: 0,
-            room: 0,
-            waiting: true,
-            offered: false,
-            cut: false,
-            tap: None,
-        }
+    /// A run that keeps nothing: it only finds out whether there is anything to show.
+    pub(crate) fn probe(out: &'a mut Scratch, index: u64) -> Self {
+        let range = FrameRange { first: index, last: None };
+        Self { room: 0, ..Self::new(out, None, range, index, 0, true) }
+    }
+
+    /// A run that keeps the payload of a group of one frame. It has room for a second frame, so that a
+    /// group of several is told apart.
+    pub(crate) fn payload_alone(out: &'a mut Scratch) -> Self {
+        Self::new(out, None, FrameRange { first: 0, last: Some(1) }, 0, 0, true)
     }
 
     /// Shows the next frame. `false`: show no more.
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
         self.offered = true;
+        self.timestamp = frame.timestamp;
         if self.tap.is_some() {
             self.write_down(&frame);
         }
@@ -180,17 +198,23 @@ impl<'a> Run<'a> {
             return false;
         }
         let restarts = self.index == self.range.first && self.index != 0;
-        let layout = self.layout;
-        let lies = frame.wire.and_then(|wire| Some((wire, layout.as_it_lies(&wire, restarts)?)));
+        let as_it_lies = frame.wire.and_then(|wire| match self.layout {
+            Some(layout) => Some((wire, layout.as_it_lies(&wire, restarts)?)),
+            None => Some((wire, wire.head_len)),
+        });
         // Whether everything that was shown fitted, and whether that is the whole frame.
-        let (kept, whole) = match lies {
+        let (kept, whole) = match as_it_lies {
             Some((wire, from)) => {
                 let kept = self.piece(wire.bytes, from);
                 (kept, kept)
             }
             None => {
-                let Some(head) = layout.head(&frame, self.index, restarts) else { return false };
-                self.head(&head);
+                if let Some(layout) = self.layout {
+                    let Some(head) = layout.head(&frame, self.index, restarts) else {
+                        return false;
+                    };
+                    self.head(&head);
+                }
                 match frame.wire {
                     Some(wire) => {
                         let kept = self.piece(wire.bytes, wire.head_len);
@@ -222,12 +246,17 @@ impl<'a> Run<'a> {
     }
 
     /// A frame was shown, kept or not.
-    pub(super) fn was_offered(&self) -> bool {
+    pub(crate) fn was_offered(&self) -> bool {
         self.offered
     }
 
+    /// The timestamp of the frame that was shown last.
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
     /// The last frame shown was not kept whole.
-    pub(super) fn was_cut(&self) -> bool {
+    pub(crate) fn was_cut(&self) -> bool {
         self.cut
     }
 
@@ -237,12 +266,12 @@ impl<'a> Run<'a> {
         let most = (self.room + 1).saturating_add(self.skip);
         let most = (!self.is_full() && !self.is_over()).then_some(most);
         if let Some(tap) = &mut self.tap {
-            put_view(frame, most, tap);
+            (tap.record)(frame, most, &mut tap.out);
         }
     }
 
     /// The last frame that goes on the stream was kept whole.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.range.last.is_some_and(|last| self.index > last)
     }
 

@@ -33,8 +33,9 @@ use crate::error::Error;
 use crate::hop::Hop;
 #[cfg(doc)]
 use crate::machine::Machine;
-use crate::machine::trace::Recorded;
-use crate::machine::{Action, Command, Config, Datagram, Event, Input, Open, PathInfo, Write};
+use crate::machine::{
+    Action, Command, Config, Datagram, Event, Input, Machine, NetworkPath, Open, Write,
+};
 use crate::stream::{Side, StreamId};
 use crate::time::Instant;
 use crate::version::{Agreed, Version};
@@ -54,7 +55,7 @@ const MAX_DESCRIBED: usize = 64;
 /// It is owned by one task or loop. See the [machine](crate::machine) for the calls that it shares
 /// with it; what lies between machine and model is done by `work`.
 pub struct Driver {
-    machine: Recorded,
+    machine: Machine,
     outbox: Outbox,
     inbox: Inbox,
     ready: ReadyList,
@@ -117,7 +118,7 @@ impl Driver {
     }
 
     pub(super) fn request(setup: &Setup, agreed: Agreed, now: Instant) -> (SessionRequest, Self) {
-        let config = Config { decides: true, ..Config::new(Side::Server, agreed) };
+        let config = Config { requires_accept: true, ..Config::new(Side::Server, agreed) };
         let mut driver = Self::begin(setup, config, now);
         // Where there is no set-up it is known from the beginning what comes of it.
         driver.work(now);
@@ -136,7 +137,7 @@ impl Driver {
         let probe = ready.waker(ready_key(PROBE, 0));
         let shared = Shared::new(&config, ready.waker(SESSION), probe);
         Self {
-            machine: Recorded::new(config, now, setup.trace.sink()),
+            machine: Machine::with_sink(config, now, setup.trace.sink()),
             outbox: Outbox::new(setup.limits.told_announcements),
             inbox: Inbox {
                 lingering: Lingering::new(&setup.limits),
@@ -299,8 +300,8 @@ impl Driver {
     /// Tells the handles what was counted and what there is, at the end of a turn.
     fn tell(&self) {
         let (cells, counts, path) =
-            (&self.shared.cells, self.machine.counts(), self.machine.path());
-        let path = if self.is_over { PathInfo::default() } else { path };
+            (&self.shared.cells, self.machine.counts(), self.machine.network_path());
+        let path = if self.is_over { NetworkPath::default() } else { path };
         let serving = self.outbox.serving() + self.described.len() + self.held.len();
         let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
         let is_recording = is_recording && !self.is_over;

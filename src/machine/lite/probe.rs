@@ -5,17 +5,14 @@
 
 use core::time::Duration;
 
-use super::super::Core;
-use super::super::app::Event;
-use super::super::counts::PathInfo;
-use super::super::dialect::{Dialect, Look};
-use super::super::timers::Timer;
-use super::{Lite, Role};
-use crate::census::census;
+use super::roles::{ProbeReports, ProbeRequest, Role};
+use super::session::Lite;
 use crate::coding::lite::{BiStream, Features, Probe, Setup};
 use crate::coding::varint;
 use crate::error::Error;
-use crate::machine::PathEstimate;
+use crate::machine::engine::{Core, Dialect, Progress, Timer};
+use crate::machine::event::Event;
+use crate::machine::network_path::{NetworkPath, PathEstimate};
 use crate::slab::Key;
 use crate::time::Instant;
 
@@ -26,28 +23,19 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 // ---- as publisher ----------------------------------------------------------------------------
 
-/// The peer asked what we know of the path.
-#[derive(Debug)]
-pub(super) struct Reporting {
-    request: Key,
-    /// What was told last, and when.
-    told: Option<(Instant, Probe)>,
-    timer: Option<Instant>,
-}
-
-impl Reporting {
+impl ProbeReports {
     /// When `news` are to be told, if ever.
     fn due(&self, news: &Probe, now: Instant) -> Option<Instant> {
         let is_known = *news != Probe::default();
-        let Some((at, told)) = &self.told else { return is_known.then_some(now) };
+        let Some((at, told)) = &self.last else { return is_known.then_some(now) };
         // That nothing is known any more is told once.
-        (is_known || news != told).then(|| *at + patience(told, news))
+        (is_known || news != told).then(|| *at + report_interval(told, news))
     }
 }
 
 /// How long after `told` it is time for `news`: a change by a quarter is told at once, a smaller one of
 /// the bitrate the later the smaller it is, and of the round-trip time with what comes next.
-fn patience(told: &Probe, news: &Probe) -> Duration {
+fn report_interval(told: &Probe, news: &Probe) -> Duration {
     let millis = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_millis());
     if quarters(millis(told.rtt), millis(news.rtt), 1) == 1 {
         return SHORTEST;
@@ -68,7 +56,7 @@ fn quarters(before: Option<u128>, now: Option<u128>, whole: u128) -> u128 {
 }
 
 /// What can be told of the path, as it stands on the wire.
-fn report(path: &PathInfo, features: &Features) -> Probe {
+fn report(path: &NetworkPath, features: &Features) -> Probe {
     let bits = path.rate.saturating_mul(8).min(varint::MAX);
     let millis = u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX).max(1);
     let rtt = Duration::from_millis(millis);
@@ -80,103 +68,93 @@ fn report(path: &PathInfo, features: &Features) -> Probe {
 
 impl Lite {
     /// The peer opened a Probe stream. One at a time is enough.
-    pub(super) fn probe_requested(
+    pub(super) fn on_probe_request(
         &mut self,
         core: &mut Core,
         key: Key,
         type_len: usize,
-    ) -> Result<Look, Error> {
+    ) -> Result<Progress, Error> {
         if core.state.is_ending() {
             return Err(Error::GoingAway);
         }
-        if self.reporting.is_some() {
+        if self.reports.is_some() {
             return Err(Error::Limit("probe streams"));
         }
         if let Some(request) = core.requests.get(key) {
             request.recv.skip(type_len);
         }
-        self.reporting = Some(Reporting { request: key, told: None, timer: None });
-        self.set_role(key, Role::Reporting);
-        self.tell_path(core);
-        Ok(Look::More)
+        self.reports = Some(ProbeReports { request: key, last: None, timer: None });
+        self.set_role(key, Role::ProbeReports);
+        self.schedule_report(core);
+        Ok(Progress::More)
     }
 
     /// The path is otherwise, or it is time: queues a report, or waits until one is due. A report that
     /// the peer does not take yet is replaced by the next one, see [`Lite::refill_reporting`].
-    pub(super) fn tell_path(&mut self, core: &mut Core) {
-        let Some(reporting) = &mut self.reporting else { return };
-        if let Some(at) = reporting.timer.take() {
+    pub(super) fn schedule_report(&mut self, core: &mut Core) {
+        let Some(reports) = &mut self.reports else { return };
+        if let Some(at) = reports.timer.take() {
             core.timers.unset(at, Timer::Probe);
         }
-        match reporting.due(&report(&core.path, self.features), core.now) {
-            Some(at) if at <= core.now => core.requests.queue_out(reporting.request),
+        match reports.due(&report(&core.network_path, self.features), core.now) {
+            Some(at) if at <= core.now => core.requests.queue_write(reports.request),
             Some(at) => {
                 core.timers.set(at, Timer::Probe);
-                reporting.timer = Some(at);
+                reports.timer = Some(at);
             }
             None => {}
         }
     }
 
     /// The peer takes more: writes what is due, if the report before is out.
-    pub(super) fn refill_reporting(&mut self, core: &mut Core, key: Key) {
-        let Some(reporting) = &mut self.reporting else { return };
-        let news = report(&core.path, self.features);
-        let is_due = reporting.due(&news, core.now).is_some_and(|at| at <= core.now);
-        if !is_due || core.requests.owed(key) > 0 {
+    pub(super) fn fill_probe_reports(&mut self, core: &mut Core, key: Key) {
+        let Some(reports) = &mut self.reports else { return };
+        let news = report(&core.network_path, self.features);
+        let is_due = reports.due(&news, core.now).is_some_and(|at| at <= core.now);
+        if !is_due || core.requests.unsent(key) > 0 {
             return;
         }
         let version = self.version;
         core.requests.write(key, |out| news.encode(out, version).expect("was made to fit"));
-        reporting.told = Some((core.now, news));
-        self.tell_path(core);
+        reports.last = Some((core.now, news));
+        self.schedule_report(core);
     }
 
     /// The peer has nothing more to say on its request. FIN is the end of it.
-    pub(super) fn look_at_reporting(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        let error = match request.given_up() {
+    pub(super) fn read_probe_reports(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let error = match request.abandoned() {
             Some(code) => Some(Error::from_stream_code(code)),
             None if request.recv.len() > 0 => {
                 Some(Error::Malformed(crate::DecodeError::TrailingBytes))
             }
             None if request.recv.has_fin() => None,
-            None => return Look::Wait,
+            None => return Progress::Wait,
         };
-        let timer = self.reporting.take().and_then(|reporting| reporting.timer);
+        let timer = self.reports.take().and_then(|reports| reports.timer);
         timer.inspect(|at| core.timers.unset(*at, Timer::Probe));
         match error {
             Some(error) => self.cancel(core, key, &error),
             None => self.finish(core, key),
         }
-        Look::Wait
+        Progress::Wait
     }
 }
 
 // ---- as subscriber ---------------------------------------------------------------------------
 
-/// What we asked the peer of the path.
-#[derive(Debug, Default)]
-pub(super) struct Probing {
-    wanted: bool,
-    /// Also one that is not wanted any more, until the peer has ended it.
-    request: Option<Key>,
-    /// The peer can't tell, or won't: it is not asked again.
-    over: Option<Error>,
-}
-
 impl Lite {
     pub(super) fn probe(&mut self, core: &mut Core) {
-        if let Some(error) = self.probing.over.clone() {
+        if let Some(error) = self.probe.over.clone() {
             return core.notices.push_back(Event::ProbeEnded { error });
         }
-        self.probing.wanted = true;
+        self.probe.wanted = true;
         self.open_probe(core);
     }
 
     /// Asks, once it is known that the peer can answer, and the stream before is over.
     pub(super) fn open_probe(&mut self, core: &mut Core) {
-        if !self.probing.wanted || self.probing.request.is_some() {
+        if !self.probe.wanted || self.probe.request.is_some() {
             return;
         }
         let can_report = match &self.peer {
@@ -192,39 +170,39 @@ impl Lite {
         }
         let key = core.requests.open();
         core.requests.write(key, |out| BiStream::Probe.encode(out));
-        self.set_role(key, Role::Probing);
-        self.probing.request = Some(key);
+        self.set_role(key, Role::Probe);
+        self.probe.request = Some(key);
     }
 
     pub(super) fn unprobe(&mut self, core: &mut Core) {
-        self.probing.wanted = false;
-        let Some(key) = self.probing.request else { return };
+        self.probe.wanted = false;
+        let Some(key) = self.probe.request else { return };
         if core.requests.withdraw(key) {
             self.set_role(key, Role::New);
-            self.probing.request = None;
-        } else if matches!(self.role(key), Role::Probing) {
+            self.probe.request = None;
+        } else if matches!(self.role(key), Role::Probe) {
             core.requests.finish(key);
-            core.requests.queue_in(key);
-            self.set_role(key, Role::Probed);
+            core.requests.queue_read(key);
+            self.set_role(key, Role::EndedProbe);
         }
     }
 
     fn probe_over(&mut self, error: Error) -> Error {
-        self.probing = Probing { wanted: false, request: None, over: Some(error.clone()) };
+        self.probe = ProbeRequest { wanted: false, request: None, over: Some(error.clone()) };
         error
     }
 
-    pub(super) fn look_at_probing(&mut self, core: &mut Core, key: Key) -> Look {
+    pub(super) fn read_probe(&mut self, core: &mut Core, key: Key) -> Progress {
         let error = match self.read_estimate(core, key) {
-            Ok(Some(estimate)) => return Look::Event(Event::Estimate { estimate }),
-            Ok(None) => return Look::Wait,
+            Ok(Some(estimate)) => return Progress::Event(Event::Estimate { estimate }),
+            Ok(None) => return Progress::Wait,
             Err(error) => self.probe_over(error),
         };
         match error {
             Error::Malformed(_) => self.cancel(core, key, &error),
             _ => self.finish(core, key),
         }
-        Look::Event(Event::ProbeEnded { error })
+        Progress::Event(Event::ProbeEnded { error })
     }
 
     fn read_estimate(&self, core: &mut Core, key: Key) -> Result<Option<PathEstimate>, Error> {
@@ -242,15 +220,12 @@ impl Lite {
 
     /// We want to hear no more. The next one is not asked before this one is over, so that the peer has
     /// one at a time.
-    pub(super) fn look_at_probed(&mut self, core: &mut Core, key: Key) -> Look {
+    pub(super) fn read_ended_probe(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.requests.retire(key) {
             self.set_role(key, Role::New);
-            self.probing.request = None;
+            self.probe.request = None;
             self.open_probe(core);
         }
-        Look::Wait
+        Progress::Wait
     }
 }
-
-census! { each Reporting { counts: timer; plain: request, told; } }
-census! { Probing { counts: wanted, request; plain: over; } }

@@ -1,15 +1,18 @@
 //! What we ask of the peer's tracks (moq-lite, *Subscribe* and *Track*).
 
-use super::super::Core;
-use super::super::app::Event;
-use super::super::dialect::{Dialect, Look};
-use super::super::io::Token;
-use super::super::subs::Sub;
-use super::{Lite, Role, Text};
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+
+use super::roles::Role;
+use super::session::Lite;
 use crate::coding::lite::{
-    BiStream, Subscribe, SubscribeResponse, SubscribeUpdate, decode_track_info,
+    BiStream, DatagramHead, Subscribe, SubscribeResponse, SubscribeUpdate, decode_track_info,
 };
 use crate::error::Error;
+use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
+use crate::machine::event::Event;
+use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
@@ -20,18 +23,18 @@ impl Lite {
         core: &mut Core,
         token: Token,
         broadcast: Path,
-        track: Text,
+        track: Box<str>,
         want: Subscription,
     ) {
-        if let Err(error) = core.admit(token) {
-            return core.refuse_sub(token, error);
+        if let Err(error) = core.admit_subscription(token) {
+            return core.reject_subscription(token, error);
         }
         let version = self.version;
         // A question that is open already does.
-        let query = match self.questions.remove(&token) {
+        let query = match self.queries.remove(&token) {
             None if self.features.track => {
-                // If it can't be said, neither can what follows.
-                self.ask(core, broadcast.clone(), track.clone()).ok()
+                // If it can't be announced, neither can what follows.
+                self.query_track(core, broadcast.clone(), track.clone()).ok()
             }
             query => query,
         };
@@ -49,21 +52,25 @@ impl Lite {
             if let Some(query) = query {
                 core.requests.cancel(query, &Error::Cancelled, &mut core.actions);
             }
-            return core.refuse_sub(token, error.into());
+            return core.reject_subscription(token, error.into());
         }
         self.next_sub_id += 1;
-        let sub = Sub { number: Some(id), query, ..Sub::new(token, request, priority) };
-        let sub = core.subs.insert(sub);
-        self.set_role(request, Role::Asking(sub));
+        let sub = OutgoingSubscription {
+            number: Some(id),
+            query,
+            ..OutgoingSubscription::new(token, request, priority)
+        };
+        let sub = core.outgoing.insert(sub);
+        self.set_role(request, Role::OutgoingSubscription(sub));
         if let Some(query) = query {
-            self.set_role(query, Role::Querying(sub));
+            self.set_role(query, Role::SubscriptionQuery(sub));
         }
     }
 
     /// Not on versions that 0.16 of the deployed peers speaks: it takes an update for a fault.
     pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: Subscription) {
-        let Some(key) = core.subs.by_token(token) else { return };
-        let Some(sub) = core.subs.get_mut(key) else { return };
+        let Some(key) = core.outgoing.by_token(token) else { return };
+        let Some(sub) = core.outgoing.get_mut(key) else { return };
         sub.priority = want.priority;
         if sub.result.is_some() || !self.features.subscribe_end {
             return;
@@ -78,21 +85,31 @@ impl Lite {
 
     // ---- answers -----------------------------------------------------------------------------
 
-    pub(super) fn look_at_asking(&mut self, core: &mut Core, key: Key, sub: Key) -> Look {
-        match self.read_answer(core, key, sub) {
-            Ok(look) => look,
+    pub(super) fn read_outgoing_subscription(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        sub: Key,
+    ) -> Progress {
+        match self.read_response(core, key, sub) {
+            Ok(progress) => progress,
             Err(error) => {
-                self.fail_sub(core, sub, error);
-                Look::Wait
+                subscribing::fail(self, core, sub, error);
+                Progress::Wait
             }
         }
     }
 
-    fn read_answer(&mut self, core: &mut Core, key: Key, sub_key: Key) -> Result<Look, Error> {
-        let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
-        let Some(sub) = core.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
+    fn read_response(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        sub_key: Key,
+    ) -> Result<Progress, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+        let Some(sub) = core.outgoing.get_mut(sub_key) else { return Ok(Progress::Wait) };
         if sub.result.is_some() {
-            return Ok(Look::Wait);
+            return Ok(Progress::Wait);
         }
         // STOP_SENDING says nothing here: 0.16 sends it behind its FIN, and both may come at once.
         if let Some(code) = request.recv.reset() {
@@ -104,26 +121,28 @@ impl Lite {
             } else {
                 Ok(())
             };
-            self.answered(core, sub_key, result);
-            return Ok(Look::Wait);
+            subscribing::on_last_answer(self, core, sub_key, result);
+            return Ok(Progress::Wait);
         }
         let typed = self.features.typed_responses();
         let Some((kind, body)) = self.next_message(core, key, typed)? else {
-            return Ok(Look::Wait);
+            return Ok(Progress::Wait);
         };
-        let Some(sub) = core.subs.get_mut(sub_key) else { return Ok(Look::Wait) };
+        let Some(sub) = core.outgoing.get_mut(sub_key) else { return Ok(Progress::Wait) };
         match SubscribeResponse::decode_body(kind, &body, self.version)? {
             SubscribeResponse::Ok { .. } if sub.info.is_none() => {
                 // These versions do not say what a track is.
-                let info = core.unsaid();
-                return Ok(core.informed(sub_key, info).map_or(Look::More, Look::Event));
+                let info = core.default_track_info();
+                return Ok(core
+                    .set_track_info(sub_key, info)
+                    .map_or(Progress::More, Progress::Event));
             }
             // Sent twice by some early peers; says nothing new.
             SubscribeResponse::Ok { .. } => {}
             SubscribeResponse::Start { group } if sub.start.is_none() => {
                 sub.start = Some(group);
                 let subscription = sub.token;
-                return Ok(Look::Event(Event::SubscribeStarted { subscription, group }));
+                return Ok(Progress::Event(Event::SubscribeStarted { subscription, group }));
             }
             // It can't be taken back.
             SubscribeResponse::Start { .. } => {}
@@ -136,24 +155,29 @@ impl Lite {
             // Gaps are silent with every deployed peer, so nothing hangs on being told of them.
             SubscribeResponse::Drop { .. } => {}
         }
-        Ok(Look::More)
+        Ok(Progress::More)
     }
 
-    pub(super) fn look_at_querying(&mut self, core: &mut Core, key: Key, sub_key: Key) -> Look {
+    pub(super) fn read_subscription_query(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        sub_key: Key,
+    ) -> Progress {
         match self.read_info(core, key) {
             Ok(Some(info)) => {
                 self.finish(core, key);
-                core.informed(sub_key, info).map_or(Look::Wait, Look::Event)
+                core.set_track_info(sub_key, info).map_or(Progress::Wait, Progress::Event)
             }
-            Ok(None) => Look::Wait,
+            Ok(None) => Progress::Wait,
             Err(error) => {
                 self.cancel(core, key, &error);
-                let Some(sub) = core.subs.get_mut(sub_key) else { return Look::Wait };
+                let Some(sub) = core.outgoing.get_mut(sub_key) else { return Progress::Wait };
                 sub.query = None;
                 if sub.result.is_none() {
-                    self.fail_sub(core, sub_key, error);
+                    subscribing::fail(self, core, sub_key, error);
                 }
-                Look::Wait
+                Progress::Wait
             }
         }
     }
@@ -175,5 +199,26 @@ impl Lite {
             Some((_, body)) => Some(decode_track_info(&body, self.version)?),
             None => None,
         })
+    }
+
+    // ---- datagrams ---------------------------------------------------------------------------
+
+    /// What nobody waits for is lost, as it may be anywhere on its way.
+    pub(super) fn on_datagram(&mut self, core: &mut Core, mut bytes: Bytes) -> Option<Event> {
+        let (head, len) = DatagramHead::decode(&bytes, self.version).ok()?;
+        let payload = bytes.split_off(len);
+        let DatagramHead { subscribe, sequence, timestamp } = head;
+        let key = core.outgoing.by_number(subscribe)?;
+        let sub = core.outgoing.get_mut(key)?;
+        let is_wanted = !sub.late && sub.start.is_none_or(|start| start <= sequence);
+        if sub.info.is_none() || !is_wanted || payload.len() as u64 > core.limits.frame_bytes {
+            return None;
+        }
+        // 07 counts streams; before, END says which groups there were.
+        sub.seen += u64::from(!self.features.stream_count);
+        let subscription = sub.token;
+        // Behind the event that is told first.
+        subscribing::end_if_complete(self, core, key);
+        Some(Event::Datagram { subscription, sequence, timestamp, payload })
     }
 }

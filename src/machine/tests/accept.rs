@@ -11,7 +11,7 @@ const ALL: [Version; 9] =
 
 /// A server that decides.
 fn deciding(version: Version) -> Config {
-    Config { decides: true, ..config(Side::Server, version) }
+    Config { requires_accept: true, ..config(Side::Server, version) }
 }
 
 /// A client that says all that there is to say.

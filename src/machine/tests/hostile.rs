@@ -220,7 +220,7 @@ fn deadlines_do_not_pile_up() {
             lone.now = lone.now + Duration::from_micros(1);
             lone.open(Dir::Uni, group);
         }
-        assert!(lone.end.machine.core.timers.len() <= 2);
+        assert!(lone.end.machine.bare.core.timers.len() <= 2);
     }
 }
 

@@ -505,7 +505,7 @@ fn stream_buffer() {
         assert_eq!(lone.actions(), [], "one read more may be under way");
         lone.handle(Input::Data { id, bytes: vec![0; 1].into(), fin: false });
         assert_eq!(lone.actions(), [stop(id, 0)]);
-        assert_eq!(lone.end.machine.core.incoming.buffered(), 0);
+        assert_eq!(lone.end.machine.bare.core.recv_streams.buffered(), 0);
         lone.end.room = usize::MAX;
         lone.run();
         assert!(matches!(one(lone.events()), Event::GroupEnded { result: Err(_), .. }));

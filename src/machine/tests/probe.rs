@@ -10,7 +10,7 @@ type Deed = fn(&mut Lone, StreamId);
 /// 5 Mbit/s, unless `percent` says otherwise.
 fn path_of(percent: u64, rtt: u64) -> Input {
     let rate = 625_000 * percent / 100;
-    Input::Path(PathInfo { rtt: ms(rtt), rate, max_datagram: 1_200 })
+    Input::NetworkPath(NetworkPath { rtt: ms(rtt), rate, max_datagram: 1_200 })
 }
 
 /// G57 to G59.
@@ -52,7 +52,7 @@ fn the_first_report_is_what_is_known() {
         // What is below a millisecond is not unknown, nor is what QUIC can't count.
         lone.advance(ms(100));
         let rtt = Duration::from_micros(3);
-        lone.handle(Input::Path(PathInfo { rtt, rate: 1 << 61, max_datagram: 0 }));
+        lone.handle(Input::NetworkPath(NetworkPath { rtt, rate: 1 << 61, max_datagram: 0 }));
         assert_eq!(
             lone.sent(id),
             bytes(match version {
@@ -127,7 +127,7 @@ fn news_are_told_as_one() {
     }
     lone.handle(path_of(100, 40));
     // One timer, not one each.
-    let timers = lone.end.machine.core.timers.len();
+    let timers = lone.end.machine.bare.core.timers.len();
     assert_eq!(timers, 2, "the other one is that of SETUP");
     lone.advance(ms(9_999));
     assert_eq!(lone.sent(id), "");
@@ -146,7 +146,7 @@ fn the_fastest_path_is_told_once() {
     let id = lone.open(Dir::Bi, "04");
     for micros in [300, 1, 900, 1_999] {
         let rtt = Duration::from_micros(micros);
-        lone.handle(Input::Path(PathInfo { rtt, rate: 625_000, max_datagram: 0 }));
+        lone.handle(Input::NetworkPath(NetworkPath { rtt, rate: 625_000, max_datagram: 0 }));
         assert_eq!(lone.sent(id), if micros == 300 { "05804c4b4001" } else { "" });
         lone.advance(ms(1_000));
     }
@@ -158,7 +158,7 @@ fn what_is_not_known_any_more_is_taken_back_once() {
     for version in PROBING {
         let (mut lone, id) = reporting(version);
         lone.advance(ms(100));
-        lone.handle(Input::Path(PathInfo::default()));
+        lone.handle(Input::NetworkPath(NetworkPath::default()));
         assert_eq!(lone.sent(id), if version == Lite03 { "0100" } else { "020000" });
         lone.advance(ms(60_000));
         assert_eq!(lone.sent(id), "");

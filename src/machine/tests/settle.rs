@@ -170,7 +170,7 @@ fn a_malformed_set_up_closes_the_session() {
     // Too short, too long, the other side's, and a body above the limit.
     for bad in ["20 0001 01", "20 0003 00 00 00", "21 0009 c0000000ff0dad02 00", "20 ffff"] {
         let mut lone = server();
-        lone.end.machine.core.limits.message_bytes = 1_000;
+        lone.end.machine.bare.core.limits.message_bytes = 1_000;
         lone.open(Dir::Bi, bad);
         assert_eq!(lone.closed_with(3), malformed(), "{bad}");
     }

@@ -225,7 +225,7 @@ fn a_subscription_that_did_not_go_out_is_taken_back_without_a_trace() {
             let ended = Event::SubscribeEnded { subscription: token(0), result };
             assert_eq!(pair.client.take_events(), [ended]);
         }
-        assert!(!pair.client.machine.core.requests.owes());
+        assert!(!pair.client.machine.bare.core.requests.has_unsent());
     }
 }
 
@@ -373,8 +373,12 @@ fn a_track_is_described_without_a_subscription() {
         pair.run_until_idle();
         assert_eq!(pair.client.take_events(), [informed(3)]);
         let machine = &pair.client.machine;
-        let Spoken::Lite(lite) = &machine.dialect else { panic!("moq-lite") };
-        assert_eq!((machine.core.subs.entries(), lite.entries()), (3, 0), "the subscription alone");
+        let AnyDialect::Lite(lite) = &machine.bare.dialect else { panic!("moq-lite") };
+        assert_eq!(
+            (machine.bare.core.outgoing.entries(), lite.entries()),
+            (3, 0),
+            "the subscription alone"
+        );
     });
 }
 

@@ -12,10 +12,12 @@ use crate::coding::DecodeError;
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::limits::Limits;
-use crate::machine::{
-    Action, Announcement, Command, Config, Event, GroupKey, Input, PathEstimate, PathInfo,
-    RequestKey, Supply, Token,
-};
+use crate::machine::command::Command;
+use crate::machine::config::Config;
+use crate::machine::event::{Event, GroupKey, RequestKey};
+use crate::machine::io::{Action, Input};
+use crate::machine::network_path::{NetworkPath, PathEstimate};
+use crate::machine::source::{Announcement, Supply, Token};
 use crate::path::Path;
 use crate::peer::{Peer, Role};
 use crate::stream::{Code, Dir, Side, StreamId};
@@ -310,7 +312,7 @@ macro_rules! structs {
 }
 
 structs! {
-    Config { side, agreed, hop, path, interests, limits, authority, role, cost, decides }
+    Config { side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept }
     Cost { warm, cold }
     Limits {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
@@ -321,7 +323,7 @@ structs! {
     }
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost }
-    PathInfo { rtt, rate, max_datagram }
+    NetworkPath { rtt, rate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
     TrackInfo { priority, max_age, timescale }
@@ -366,7 +368,7 @@ enums! {
         4 Reset { id, code },
         5 Stopped { id, code },
         6 Writable { id },
-        7 Path(path),
+        7 NetworkPath(path),
         8 Datagram { bytes },
         9 DatagramsAvailable,
         10 MaxDatagram { bytes },

@@ -43,14 +43,13 @@
 //!
 //! A trace is for the build that made it: another one may rightly answer otherwise.
 
+pub(super) mod digest;
 mod field;
-mod record;
+pub(super) mod recorder;
 mod replay;
 
 use alloc::string::String;
 
-pub(super) use record::put_view;
-pub use record::{Recorded, Recorder};
 pub use replay::{Replay, Step};
 
 /// How a file begins.

@@ -8,13 +8,19 @@ use core::fmt::Debug;
 
 use bytes::Bytes;
 
+use super::digest::{DatagramDigest, WriteDigest, digested};
 use super::field::{Bad, Field, Rest};
-use super::record::{Offer, PIECES, Shown, UNSEEN, WIRE, digested};
+use super::recorder::{PIECES, UNSEEN, WIRE};
 use super::{Kind, MAGIC, TraceError};
-use crate::machine::{
-    Action, Announcement, Command, Config, Event, FrameView, Input, Machine, Run, Source, Supply,
-    Token, WireFrame,
-};
+use crate::machine::bare_machine::BareMachine;
+use crate::machine::command::Command;
+use crate::machine::config::Config;
+use crate::machine::event::Event;
+use crate::machine::frame_view::{FrameView, WireFrame};
+use crate::machine::guards::{Datagram, Write};
+use crate::machine::io::{Action, Input};
+use crate::machine::run::Run;
+use crate::machine::source::{Announcement, Source, Supply, Token};
 use crate::stream::{Dir, StreamId};
 use crate::time::{Instant, Timestamp};
 use crate::version::Version;
@@ -24,7 +30,7 @@ use crate::version::Version;
 #[derive(Debug)]
 pub struct Replay<'a> {
     rest: &'a [u8],
-    machine: Machine,
+    machine: BareMachine,
     config: Config,
     start: Instant,
     now: Instant,
@@ -89,7 +95,7 @@ impl<'a> Replay<'a> {
             return Err(bad("it does not start"));
         }
         let (start, config): (Instant, Config) = two(body).map_err(bad)?;
-        let machine = Machine::new(config.clone(), start);
+        let machine = BareMachine::new(config.clone(), start);
         let script = Script::default();
         Ok(Self { rest, machine, config, start, now: start, script, records: 1, is_over: false })
     }
@@ -101,7 +107,7 @@ impl<'a> Replay<'a> {
 
     /// What the machine that is replayed speaks; see [`Machine::version`].
     pub fn version(&self) -> Version {
-        self.machine.version()
+        self.machine.core.version
     }
 
     /// When it began.
@@ -228,12 +234,12 @@ impl<'a> Replay<'a> {
     fn datagram(
         &mut self,
         record: u64,
-        recorded: Option<Shown>,
+        recorded: Option<DatagramDigest>,
     ) -> Result<Option<Step>, TraceError> {
         let answer = self.answer([Kind::DatagramTaken, Kind::DatagramTaken])?;
         let bad = |what| TraceError::Malformed { record: record + 1, what };
         let datagram = self.machine.poll_datagram(&mut self.script);
-        let shown = datagram.as_ref().map(Shown::of);
+        let shown = datagram.as_ref().map(Datagram::digest);
         self.script.check(record)?;
         same(record, &recorded, &shown)?;
         let Some(datagram) = datagram else { return Ok(None) };
@@ -247,11 +253,15 @@ impl<'a> Replay<'a> {
         Ok(Some(Step::Datagram { bytes, sent: blocked == Some(false) }))
     }
 
-    fn write(&mut self, record: u64, recorded: Option<Offer>) -> Result<Option<Step>, TraceError> {
+    fn write(
+        &mut self,
+        record: u64,
+        recorded: Option<WriteDigest>,
+    ) -> Result<Option<Step>, TraceError> {
         let answer = self.answer([Kind::Taken, Kind::Taken])?;
         let bad = |what| TraceError::Malformed { record: record + 1, what };
-        let mut write = self.machine.poll_write(&mut self.script);
-        let shown = write.as_mut().map(Offer::of);
+        let write = self.machine.poll_write(&mut self.script);
+        let shown = write.as_ref().map(Write::digest);
         self.script.check(record)?;
         same(record, &recorded, &shown)?;
         let Some(mut write) = write else { return Ok(None) };

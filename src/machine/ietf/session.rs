@@ -1,0 +1,214 @@
+//! The state of a moq-transport session, and what all its conversations use: roles, messages, ends.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use super::offers::{Offers, RetiredAliases};
+use super::peer_broadcasts::PeerBroadcasts;
+use super::request_ids::RequestIds;
+use super::roles::Role;
+use crate::census::census;
+use crate::coding::ietf::{
+    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
+};
+use crate::coding::{DecodeError, EncodeError};
+use crate::limits::Limits;
+use crate::machine::config::Config;
+use crate::machine::engine::{Core, Dialect, Progress};
+use crate::machine::stream_buffers::RecvBuffer;
+use crate::path::Path;
+use crate::slab::Key;
+use crate::stream::Side;
+use crate::time::Instant;
+
+/// Session codes that have no error of their own (*Session Termination*).
+pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
+pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
+pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
+
+#[derive(Debug)]
+pub(in crate::machine) struct Ietf {
+    pub(super) draft: &'static Draft,
+    pub(super) side: Side,
+    /// What the peer said when it set up; before it came, everything else waits.
+    pub(super) peer: Option<Setup>,
+    /// The request that carries the others, up to 16.
+    pub(super) control: Option<Key>,
+    /// By slot of the request.
+    pub(super) roles: Vec<Role>,
+    pub(super) ids: RequestIds,
+    /// Requests that came before the peer's set-up.
+    pub(super) early: BTreeSet<Key>,
+    /// The peer's own control stream, if more came on it before the application decided.
+    pub(super) early_stream: Option<Key>,
+    pub(super) interests: Vec<Path>,
+    pub(super) broadcasts: PeerBroadcasts,
+    pub(super) offers: Offers,
+    pub(super) retired_aliases: RetiredAliases,
+    /// GOAWAY, until the peer has set up: where to, and the deadline.
+    pub(super) pending_goaway: Option<(Box<str>, Instant)>,
+}
+
+impl Ietf {
+    pub(super) fn new(config: &mut Config, draft: &'static Draft) -> Self {
+        Self {
+            draft,
+            side: config.side,
+            peer: None,
+            control: None,
+            roles: Vec::new(),
+            ids: RequestIds::new(config.side, &config.limits),
+            early: BTreeSet::new(),
+            early_stream: None,
+            interests: mem::take(&mut config.interests),
+            broadcasts: PeerBroadcasts::default(),
+            offers: Offers::default(),
+            retired_aliases: RetiredAliases::default(),
+            pending_goaway: None,
+        }
+    }
+
+    /// The session is over, and that was told.
+    pub(in crate::machine) fn forget(&mut self) {
+        self.ids.forget_all();
+        (self.roles, self.early, self.early_stream, self.interests) = Default::default();
+        (self.broadcasts, self.offers, self.retired_aliases, self.pending_goaway) =
+            Default::default();
+    }
+
+    /// Everything that is remembered beside what the peer was told and told us.
+    #[cfg(test)]
+    pub(in crate::machine) fn entries(&self) -> usize {
+        self.ids.entries() + self.early.len() + self.offers.entries()
+    }
+
+    // ---- roles -------------------------------------------------------------------------------
+
+    pub(super) fn role(&mut self, key: Key) -> &mut Role {
+        let slot = key.0 as usize;
+        if slot >= self.roles.len() {
+            self.roles.resize_with(slot + 1, Role::default);
+        }
+        &mut self.roles[slot]
+    }
+
+    pub(super) fn set_role(&mut self, key: Key, role: Role) {
+        *self.role(key) = role;
+    }
+
+    pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
+        if core.requests.retire(key) {
+            *self.role(key) = Role::New;
+        }
+        Progress::Wait
+    }
+
+    // ---- messages ----------------------------------------------------------------------------
+
+    /// Encodes a message behind what waits on a request. `false` if it can't be written.
+    pub(super) fn write(&self, core: &mut Core, key: Key, message: &Message) -> bool {
+        self.try_write(core, key, message).is_ok()
+    }
+
+    pub(super) fn try_write(
+        &self,
+        core: &mut Core,
+        key: Key,
+        message: &Message,
+    ) -> Result<(), EncodeError> {
+        let mut result = Ok(());
+        core.requests.write(key, |out| result = message.encode(out, self.draft));
+        result
+    }
+
+    /// The next whole message on a request.
+    pub(super) fn next_message(
+        &self,
+        core: &mut Core,
+        key: Key,
+    ) -> Result<Option<Message>, DecodeError> {
+        let limits = &core.limits;
+        let Some(request) = core.requests.get(key) else { return Ok(None) };
+        while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
+            match Message::decode(kind, &body, self.draft)? {
+                // This request alone should go elsewhere (18). Until it does, it goes on.
+                Message::Goaway(_) if self.draft.request_streams => {}
+                message => return Ok(Some(message)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a reply is marked with, where replies are.
+    pub(super) fn reply_id(&self, key: Key) -> Option<u64> {
+        (!self.draft.request_streams).then(|| self.ids.of(key))
+    }
+
+    /// REQUEST_UPDATE where nothing can be changed, and nothing else may come.
+    pub(super) fn read_update(&mut self, core: &mut Core, key: Key) -> Progress {
+        match self.next_message(core, key) {
+            Ok(None) => Progress::Wait,
+            Ok(Some(Message::RequestUpdate(update))) => {
+                self.refuse_update(core, key, update.id);
+                Progress::More
+            }
+            Ok(Some(_)) => {
+                core.violation("not a message of this request");
+                Progress::Wait
+            }
+            Err(error) => violation(core, &error),
+        }
+    }
+
+    // ---- ends --------------------------------------------------------------------------------
+
+    /// Says no to a request of the peer.
+    pub(super) fn refuse(&mut self, core: &mut Core, key: Key, code: u64) {
+        let error = RequestError { id: self.reply_id(key), code, ..RequestError::default() };
+        self.write(core, key, &Message::RequestError(error));
+        self.finish(core, key);
+    }
+
+    /// Ends a subscription of the peer that was accepted.
+    pub(super) fn done(&mut self, core: &mut Core, key: Key, status: u64, streams: u64) {
+        let id = self.reply_id(key);
+        let done = PublishDone { id, status, streams: Some(streams), ..PublishDone::default() };
+        self.write(core, key, &Message::PublishDone(done));
+    }
+}
+
+/// Bytes that are no message of the draft end the session.
+pub(super) fn violation(core: &mut Core, error: &DecodeError) -> Progress {
+    core.violation(match error {
+        DecodeError::UnknownMessage(_) => "unknown message",
+        _ => "malformed message",
+    });
+    Progress::Wait
+}
+
+/// Takes the next whole message off the front of a stream.
+pub(super) fn read_message(
+    recv: &mut RecvBuffer,
+    draft: &Draft,
+    limits: &Limits,
+) -> Result<Option<(MessageType, Bytes)>, DecodeError> {
+    let mut front = [0; 16];
+    match frame_message(recv.peek(&mut front), draft, limits.message_bytes)? {
+        Some(framed) if recv.len() >= framed.head + framed.body => {
+            recv.skip(framed.head);
+            Ok(Some((framed.kind, recv.take(framed.body))))
+        }
+        _ if recv.has_fin() && recv.len() > 0 => Err(DecodeError::Truncated),
+        _ => Ok(None),
+    }
+}
+
+census! { Ietf {
+    counts: early, early_stream, pending_goaway;
+    within: roles, ids, broadcasts, offers;
+    plain: draft, side, peer, control, interests, retired_aliases;
+} }

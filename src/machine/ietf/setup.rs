@@ -1,0 +1,90 @@
+//! Set-up: on the control stream up to draft 16, on a unidirectional stream of each side afterwards.
+
+use alloc::boxed::Box;
+use alloc::format;
+use core::mem;
+
+use super::roles::Role;
+use super::session::Ietf;
+use crate::coding::ietf::{Message, Setup};
+use crate::machine::config::Config;
+use crate::machine::engine::{ControlStream, Core, Dialect, Timer};
+use crate::machine::stream_buffers::SendBuffer;
+use crate::peer::Peer;
+use crate::stream::Side;
+
+impl Ietf {
+    /// Starts the session: what is sent first depends on the draft.
+    pub(super) fn start(&mut self, core: &mut Core, config: Config) {
+        core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+        let is_client = config.side == Side::Client;
+        let path = is_client && !config.path.is_root();
+        let authority = is_client && !config.authority.is_empty();
+        let setup = Setup {
+            path: path.then(|| Box::from(format!("/{}", config.path))),
+            authority: authority.then_some(config.authority),
+            ..Setup::default()
+        };
+        if !self.draft.request_streams && is_client {
+            let key = core.requests.open();
+            self.control = Some(key);
+            self.set_role(key, Role::Control);
+            let setup = self.setup(setup);
+            self.write(core, key, &setup);
+        } else if !core.awaits_accept {
+            self.begin(core, setup);
+        }
+    }
+
+    /// What we say of ourselves on a stream of our own, where that has one.
+    pub(super) fn begin(&self, core: &mut Core, setup: Setup) {
+        if self.draft.request_streams {
+            let mut send = SendBuffer::default();
+            let setup = self.setup(setup);
+            setup.encode(send.buffer(), self.draft).expect("a URL fits, as it was dialed");
+            core.control = Some(ControlStream { send, ..ControlStream::default() });
+        }
+    }
+
+    /// What we say of ourselves.
+    pub(super) fn setup(&self, setup: Setup) -> Message {
+        let setup = Setup { max_request_id: self.ids.granted(), ..setup };
+        Message::setup(setup, self.side, self.draft)
+    }
+
+    /// The peer's set-up came.
+    pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        if core.limits.check_url(setup.path.as_deref()).is_err() {
+            return core.violation("a path that is too long");
+        }
+        self.ids.grant(setup.max_request_id);
+        let setup = self.peer.insert(setup);
+        let peer = || Peer {
+            path: setup.path.clone().unwrap_or_default(),
+            authority: setup.authority.clone().unwrap_or_default(),
+            ..Peer::default()
+        };
+        if core.accepts_peer(peer) {
+            self.on_ready(core);
+        }
+    }
+
+    /// What waited for the peer's set-up goes on.
+    pub(super) fn on_ready(&mut self, core: &mut Core) {
+        if let Some(control) = self.control.filter(|_| self.side == Side::Server) {
+            let setup = self.setup(Setup::default());
+            self.write(core, control, &setup);
+        }
+        if let Some(stream) = self.early_stream.take() {
+            core.recv_streams.queue(stream);
+        }
+        for key in mem::take(&mut self.early) {
+            core.requests.queue_read(key);
+        }
+        self.begin_announcements(core);
+        self.unblock(core);
+        if let Some((uri, deadline)) = self.pending_goaway.take() {
+            self.write_goaway(core, uri, deadline);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! One group, asked for by its number (moq-lite 05+, *Fetch*).
+
+use super::roles::Role;
+use super::session::Lite;
+use crate::coding::lite::{BiStream, Fetch as Message};
+use crate::error::Error;
+use crate::machine::engine::{
+    Core, Dialect, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
+};
+use crate::machine::event::{Event, GroupKey, RequestKey};
+use crate::machine::layout::Layout;
+use crate::machine::run::FrameRange;
+use crate::machine::source::Token;
+use crate::slab::Key;
+use crate::subscription::TrackInfo;
+
+// ---- as publisher ----------------------------------------------------------------------------
+
+impl Lite {
+    pub(super) fn on_fetch(&mut self, core: &mut Core, key: Key, message: Message) -> Progress {
+        let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
+        let range = FrameRange { first: frame_start, last: frame_end };
+        core.fetches.insert_incoming(key, IncomingFetch::new(priority, group, range));
+        self.set_role(key, Role::IncomingFetch);
+        Progress::Event(Event::FetchRequested {
+            request: RequestKey::of(key),
+            broadcast,
+            track,
+            priority,
+            sequence: group,
+            first_frame: frame_start,
+            last_frame: frame_end,
+        })
+    }
+
+    pub(super) fn accept_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        group: Token,
+        info: &TrackInfo,
+    ) {
+        if !core.answer_fetch(key, group, info) {
+            core.notices.push_back(Event::GroupReleased { group, sent: false });
+        }
+    }
+
+    /// The peer has nothing more to say on its request. FIN alone may come at once, says the draft.
+    pub(super) fn read_incoming_fetch(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let error = match request.abandoned() {
+            Some(code) => Error::from_stream_code(code),
+            None if request.recv.len() > 0 => Error::Malformed(crate::DecodeError::TrailingBytes),
+            None => return Progress::Wait,
+        };
+        core.end_incoming_fetch(key, &error);
+        self.cancel(core, key, &error);
+        Progress::request_ended(key, error)
+    }
+}
+
+// ---- as subscriber ---------------------------------------------------------------------------
+
+impl Lite {
+    pub(super) fn fetch(&mut self, core: &mut Core, token: Token, message: &Message) {
+        if let Err(error) = self.try_fetch(core, token, message) {
+            core.notices.push_back(Event::FetchEnded { fetch: token, result: Err(error) });
+        }
+    }
+
+    fn try_fetch(&mut self, core: &mut Core, token: Token, message: &Message) -> Result<(), Error> {
+        if !self.features.fetch {
+            return Err(Error::Unsupported);
+        }
+        core.admit_fetch(token)?;
+        let version = self.version;
+        let request = core.requests.open();
+        let mut result = Ok(());
+        core.requests.write(request, |out| {
+            BiStream::Fetch.encode(out);
+            result = message.encode(out, version);
+        });
+        if let Err(error) = result {
+            core.requests.cancel(request, &Error::Cancelled, &mut core.actions);
+            return Err(error.into());
+        }
+        let range = FrameRange { first: message.frame_start, last: message.frame_end };
+        let fetch = OutgoingFetch { request, priority: message.priority, range, group: None };
+        core.fetches.insert_outgoing(token, fetch);
+        self.set_role(request, Role::OutgoingFetch(token));
+        Ok(())
+    }
+
+    /// The answer begins, or does not come. From its first byte on it is read as a group.
+    pub(super) fn read_outgoing_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        token: Token,
+    ) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        if let Some(code) = request.recv.reset() {
+            fetching::end(self, core, token, Err(Error::from_stream_code(code)));
+            return Progress::More;
+        }
+        if request.recv.len() == 0 && !request.recv.has_fin() {
+            return Progress::Wait;
+        }
+        let Some(fetch) = core.fetches.outgoing(token) else { return Progress::Wait };
+        let Some((id, recv)) = core.requests.detach_recv(key) else { return Progress::Wait };
+        let FrameRange { first, last } = fetch.range;
+        let most = last.map_or(u64::MAX, |last| (last - first).saturating_add(1));
+        let layout = Layout::Lite(self.version);
+        let reading = GroupReader::new(GroupOwner::Fetch(token), fetch.priority, layout, most);
+        let group = core.recv_streams.adopt(id, recv, reading);
+        fetch.group = Some(group);
+        self.set_role(key, Role::DetachedFetch);
+        let group = GroupKey::of(group);
+        Progress::Event(Event::FetchStarted { fetch: token, group })
+    }
+}

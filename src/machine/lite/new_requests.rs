@@ -1,0 +1,166 @@
+//! The first message of a stream of the peer, which says what the request is for.
+
+use core::mem;
+
+use super::roles::{AnnounceResponse, Role};
+use super::session::Lite;
+use crate::coding::lite::{
+    AnnounceRequest, BiStream, Fetch, Goaway, Subscribe, TrackRequest, frame_message,
+};
+use crate::error::Error;
+use crate::hop::Hop;
+use crate::machine::engine::{Core, Dialect, Progress, goaway};
+use crate::machine::event::{Event, RequestKey};
+use crate::slab::Key;
+use crate::subscription::Subscription;
+
+impl Lite {
+    /// Reads what the stream is for and its first message, which come together or not at all.
+    pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Progress {
+        if !self.is_ready(core) {
+            return self.read_early(core, key);
+        }
+        let mut kind = None;
+        match self.open_request(core, key, &mut kind) {
+            Ok(progress) => progress,
+            Err(_) if kind == Some(BiStream::Announce) => {
+                self.finish_announce_response(core, key, &AnnounceResponse::default());
+                Progress::Wait
+            }
+            Err(error) => {
+                self.cancel(core, key, &error);
+                Progress::Wait
+            }
+        }
+    }
+
+    fn open_request(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        found: &mut Option<BiStream>,
+    ) -> Result<Progress, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+        if request.recv.reset().is_some() {
+            return Err(Error::Cancelled);
+        }
+        let mut front = [0; 32];
+        let front = request.recv.peek(&mut front);
+        let need_more =
+            if request.recv.has_fin() { Err(Error::Cancelled) } else { Ok(Progress::Wait) };
+        let Some((kind, type_len)) = self.features.form.read(front) else { return need_more };
+        let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
+        *found = Some(kind);
+        // Who says GOAWAY need not listen: `moq-net` stops our half at once.
+        if request.abandoned().is_some() && kind != BiStream::Goaway {
+            return Err(Error::Cancelled);
+        }
+        if kind == BiStream::Probe {
+            return self.on_probe_request(core, key, type_len);
+        }
+        if kind == BiStream::Fetch && !self.features.fetch {
+            // Not served: an answer, not a fault.
+            return Err(Error::Cancelled);
+        }
+        let limit = core.limits.message_bytes;
+        let framed = frame_message(&front[type_len..], self.version, false, limit)?;
+        let Some(framed) = framed else { return need_more };
+        let head = type_len + framed.head;
+        if request.recv.len() < head + framed.body {
+            return need_more;
+        }
+        if core.state.is_ending() && kind != BiStream::Goaway {
+            return Err(Error::GoingAway);
+        }
+        request.recv.skip(head);
+        let body = request.recv.take(framed.body);
+        let (version, depth) = (self.version, core.limits.path_segments);
+        let request = RequestKey::of(key);
+        Ok(match kind {
+            BiStream::Announce => {
+                let message = AnnounceRequest::decode_body(&body, version, depth)?;
+                core.limits.check_path(&message.prefix)?;
+                let response = |role: &&Role| matches!(role, Role::AnnounceResponse(_));
+                if self.roles.iter().filter(response).count() >= core.limits.announce_requests {
+                    return Err(Error::Limit("announce requests"));
+                }
+                let setup = self.peer.as_ref().map_or(Hop::UNKNOWN, |peer| peer.hop);
+                let exclude = if self.features.exclude_hop { message.exclude } else { setup };
+                self.set_role(key, Role::AnnounceResponse(AnnounceResponse::default()));
+                let hidden = message.hidden || !self.features.hidden;
+                let prefix = message.prefix;
+                Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden })
+            }
+            BiStream::Subscribe => {
+                let mut message = Subscribe::decode_body(&body, version, depth)?;
+                core.limits.check_names(&message.broadcast, &message.track)?;
+                self.apply_default_start(&mut message.want);
+                if core.incoming.len() >= core.limits.subscriptions {
+                    return Err(Error::Limit("subscriptions"));
+                }
+                core.incoming.insert(key, message.id, message.want.clone());
+                self.set_role(key, Role::IncomingSubscription);
+                Progress::Event(Event::SubscribeRequested {
+                    request,
+                    broadcast: message.broadcast,
+                    track: message.track,
+                    subscription: message.want,
+                })
+            }
+            BiStream::Track => {
+                let message = TrackRequest::decode_body(&body, version, depth)?;
+                core.limits.check_names(&message.broadcast, &message.track)?;
+                self.set_role(key, Role::IncomingQuery);
+                Progress::Event(Event::TrackRequested {
+                    request,
+                    broadcast: message.broadcast,
+                    track: message.track,
+                })
+            }
+            BiStream::Goaway => {
+                let message = Goaway::decode_body(&body, version)?;
+                self.set_role(key, Role::PeerGoaway);
+                core.requests.finish(key);
+                goaway::on_goaway(self, core, message.uri, None)
+            }
+            BiStream::Fetch => {
+                let message = Fetch::decode_body(&body, version, depth)?;
+                core.limits.check_names(&message.broadcast, &message.track)?;
+                self.on_fetch(core, key, message)
+            }
+            BiStream::Probe => unreachable!("has no message"),
+        })
+    }
+
+    /// From 06 on a subscription without a first group begins with the oldest that is not too old
+    /// (*SUBSCRIBE*, Group Start); before, with the latest.
+    pub(super) fn apply_default_start(&self, want: &mut Subscription) {
+        if self.features.frame_bounds {
+            want.start.get_or_insert(0);
+        }
+    }
+
+    pub(super) fn read_goaway(&mut self, core: &mut Core, key: Key) -> Progress {
+        self.set_role(key, Role::Done);
+        self.read_done(core, key)
+    }
+
+    pub(super) fn refuse(&mut self, core: &mut Core, key: Key, error: &Error) {
+        if !core.requests.is_incoming(key) {
+            return;
+        }
+        match mem::take(self.role(key)) {
+            Role::AnnounceResponse(response) => self.finish_announce_response(core, key, &response),
+            Role::IncomingSubscription => {
+                core.end_incoming(key, error);
+                self.cancel(core, key, error);
+            }
+            Role::IncomingFetch => {
+                core.end_incoming_fetch(key, error);
+                self.cancel(core, key, error);
+            }
+            Role::IncomingQuery => self.cancel(core, key, error),
+            role => *self.role(key) = role,
+        }
+    }
+}

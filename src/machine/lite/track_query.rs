@@ -1,0 +1,88 @@
+//! What is a track of the peer? Asked without subscribing to it (moq-lite, *Track*).
+
+use alloc::boxed::Box;
+
+use super::roles::Role;
+use super::session::Lite;
+use crate::coding::EncodeError;
+use crate::coding::lite::{BiStream, TrackRequest};
+use crate::error::Error;
+use crate::machine::engine::{Core, Dialect, Progress};
+use crate::machine::event::Event;
+use crate::machine::source::Token;
+use crate::path::Path;
+use crate::slab::Key;
+
+impl Lite {
+    pub(super) fn query(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        broadcast: Path,
+        track: Box<str>,
+    ) {
+        if let Err(error) = core.admit_subscription(token) {
+            return core.reject_subscription(token, error);
+        }
+        if self.queries.contains_key(&token) {
+            return core.reject_subscription(token, Error::Duplicate);
+        }
+        if !self.features.track {
+            let info = core.default_track_info();
+            return core.notices.push_back(Event::TrackInfo { subscription: token, info });
+        }
+        if self.queries.len() >= core.limits.subscriptions {
+            return core.reject_subscription(token, Error::Limit("subscriptions"));
+        }
+        let key = match self.query_track(core, broadcast, track) {
+            Ok(key) => key,
+            Err(error) => return core.reject_subscription(token, error.into()),
+        };
+        self.queries.insert(token, key);
+        self.set_role(key, Role::TrackQuery(token));
+    }
+
+    /// Sends TRACK.
+    pub(super) fn query_track(
+        &mut self,
+        core: &mut Core,
+        broadcast: Path,
+        track: Box<str>,
+    ) -> Result<Key, EncodeError> {
+        let version = self.version;
+        let key = core.requests.open();
+        let mut result = Ok(());
+        core.requests.write(key, |out| {
+            BiStream::Track.encode(out);
+            result = TrackRequest { broadcast, track }.encode(out, version);
+        });
+        if let Err(error) = result {
+            core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// Takes the question back, if it is open.
+    pub(super) fn withdraw_query(&mut self, core: &mut Core, token: Token) {
+        if let Some(key) = self.queries.remove(&token) {
+            self.cancel(core, key, &Error::Cancelled);
+        }
+    }
+
+    pub(super) fn read_track_query(&mut self, core: &mut Core, key: Key, token: Token) -> Progress {
+        let event = match self.read_info(core, key) {
+            Ok(None) => return Progress::Wait,
+            Ok(Some(info)) => {
+                self.finish(core, key);
+                Event::TrackInfo { subscription: token, info }
+            }
+            Err(error) => {
+                self.cancel(core, key, &error);
+                Event::SubscribeEnded { subscription: token, result: Err(error) }
+            }
+        };
+        self.queries.remove(&token);
+        Progress::Event(event)
+    }
+}
