@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::engine::{Core, GroupRef, GroupWrite};
 use super::io::Action;
-use super::trace::digest::{DatagramDigest, WriteDigest};
-use super::trace::recorder::Recorder;
+use super::recording::digest::{DatagramDigest, WriteDigest};
+use super::recording::recorder::Recorder;
 use crate::slab::Key;
 use crate::stream::{Dir, StreamId};
 

@@ -29,6 +29,7 @@ mod io;
 mod layout;
 mod lite;
 mod network_path;
+mod recording;
 mod run;
 mod source;
 mod stream_buffers;
@@ -57,8 +58,8 @@ use crate::stream::StreamId;
 use crate::time::Instant;
 use crate::version::Version;
 use bare_machine::BareMachine;
-use trace::Sink;
-use trace::recorder::{RecordedSource, Recorder};
+use recording::Sink;
+use recording::recorder::{RecordedSource, Recorder};
 
 /// The state machine of one session. See the [module](self).
 #[derive(Debug)]

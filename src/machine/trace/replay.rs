@@ -8,10 +8,7 @@ use core::fmt::Debug;
 
 use bytes::Bytes;
 
-use super::digest::{DatagramDigest, WriteDigest, digested};
-use super::field::{Bad, Field, Rest};
-use super::recorder::{PIECES, UNSEEN, WIRE};
-use super::{Kind, MAGIC, TraceError};
+use super::TraceError;
 use crate::machine::bare_machine::BareMachine;
 use crate::machine::command::Command;
 use crate::machine::config::Config;
@@ -19,6 +16,10 @@ use crate::machine::event::Event;
 use crate::machine::frame_view::{FrameView, WireFrame};
 use crate::machine::guards::{Datagram, Write};
 use crate::machine::io::{Action, Input};
+use crate::machine::recording::digest::{DatagramDigest, WriteDigest, digested};
+use crate::machine::recording::field::{Bad, Field, Rest};
+use crate::machine::recording::format::{Kind, MAGIC};
+use crate::machine::recording::recorder::{PIECES, UNSEEN, WIRE};
 use crate::machine::run::Run;
 use crate::machine::source::{Announcement, Source, Supply, Token};
 use crate::stream::{Dir, StreamId};

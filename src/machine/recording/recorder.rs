@@ -7,7 +7,7 @@ use core::mem;
 
 use super::digest::{DatagramDigest, WriteDigest, digested};
 use super::field::{Field, put_bytes, put_number};
-use super::{Kind, MAGIC, Sink};
+use super::format::{Kind, MAGIC, Sink};
 use crate::machine::command::Command;
 use crate::machine::config::Config;
 use crate::machine::event::Event;
@@ -152,11 +152,11 @@ impl<S: Source> Source for RecordedSource<'_, S> {
 }
 
 /// A frame that the machine had no room to look at.
-pub(super) const UNSEEN: u8 = 0;
+pub(crate) const UNSEEN: u8 = 0;
 /// A frame that lies as it is written.
-pub(super) const WIRE: u8 = 1;
+pub(crate) const WIRE: u8 = 1;
 /// A frame in pieces.
-pub(super) const PIECES: u8 = 2;
+pub(crate) const PIECES: u8 = 2;
 
 /// Writes down a frame of which no more than `most` bytes behind its head can be looked at; `None`: nothing.
 fn put_view(frame: &FrameView<'_>, most: Option<usize>, out: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::field::{Bad, Field, Rest, put_number};
-use super::hash;
+use super::format::hash;
 use crate::machine::event::Event;
 use crate::stream::{Dir, StreamId};
 

@@ -26,13 +26,13 @@ use crate::time::{Instant, Timescale, Timestamp};
 use crate::version::{Agreed, Version, Versions};
 
 /// Why a record can't be read.
-pub(super) type Bad = &'static str;
+pub(crate) type Bad = &'static str;
 
 /// The rest of a record.
-pub(super) struct Rest<'a>(pub(super) &'a [u8]);
+pub(crate) struct Rest<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Rest<'a> {
-    pub(super) fn bytes(&mut self, len: u64) -> Result<&'a [u8], Bad> {
+    pub(crate) fn bytes(&mut self, len: u64) -> Result<&'a [u8], Bad> {
         let len =
             usize::try_from(len).ok().filter(|len| *len <= self.0.len()).ok_or("too short")?;
         let (bytes, rest) = self.0.split_at(len);
@@ -40,11 +40,11 @@ impl<'a> Rest<'a> {
         Ok(bytes)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Bad> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Bad> {
         Ok(self.bytes(1)?[0])
     }
 
-    pub(super) fn number(&mut self) -> Result<u64, Bad> {
+    pub(crate) fn number(&mut self) -> Result<u64, Bad> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -61,18 +61,18 @@ impl<'a> Rest<'a> {
     }
 
     /// Everything that is left.
-    pub(super) fn end(&self) -> Result<(), Bad> {
+    pub(crate) fn end(&self) -> Result<(), Bad> {
         if self.0.is_empty() { Ok(()) } else { Err("too long") }
     }
 }
 
 /// A value of a trace.
-pub(super) trait Field: Sized {
+pub(crate) trait Field: Sized {
     fn put(&self, out: &mut Vec<u8>);
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad>;
 }
 
-pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_number(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -80,7 +80,7 @@ pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
-pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     put_number(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
