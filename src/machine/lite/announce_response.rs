@@ -1,4 +1,14 @@
-//! Our answer to an announce request of the peer: the broadcasts that we have (moq-lite, *Announce*).
+//! Our answer to an announce request of the peer (moq-lite-06, 5.1.1): the broadcasts that we have,
+//! and then every change.
+//!
+//! The versions differ in how an announcement is said, not in what is said:
+//!
+//! | | first answer | another route | end |
+//! |---|---|---|---|
+//! | 01, 02 | ANNOUNCE_INIT with the whole set | can't be said | by path |
+//! | 03, 04 | none | an end and a beginning | by path |
+//! | 05 | ANNOUNCE_OK with a count | the announcement again | by path |
+//! | 06, 07 | ANNOUNCE_OK with a count | ANNOUNCE_UPDATE | by id |
 
 use bytes::BytesMut;
 
@@ -11,10 +21,15 @@ use crate::machine::engine::{Core, Dialect, MAX_UNSENT_ANNOUNCEMENTS, Progress};
 use crate::machine::source::{Announcement, Source, Token};
 use crate::slab::Key;
 
-/// What ANNOUNCE_INIT has at most, or little more: less than any peer takes.
+/// The size at which ANNOUNCE_INIT is closed, give or take one entry. It has no continuation, so
+/// that the rest follows as single announcements; a message that is larger than the peer's limit
+/// would lose all of them.
 const INIT_BYTES: usize = 16 << 10;
 
 impl Lite {
+    /// The application answers the request: `reader` gives the broadcasts, `active` of them at
+    /// first. The set that ANNOUNCE_OK counts is exactly the announcements that follow at once
+    /// (7.5).
     pub(super) fn accept_announce(
         &mut self,
         core: &mut Core,
@@ -27,6 +42,7 @@ impl Lite {
         }
         let (version, features, hop) = (self.version, self.features, self.hop);
         let Role::AnnounceResponse(response) = self.role(key) else { return };
+        // A second answer to one request would announce everything twice.
         if response.reader.is_some() {
             return;
         }
@@ -36,13 +52,14 @@ impl Lite {
         response.initial = features.announce_init.then_some(active);
         if features.announce_ok {
             core.requests.write(key, |out| {
-                // A count that does not fit is one that nobody has.
+                // This fails only for a count of more than 62 bits, which no set reaches.
                 let _ = AnnounceOk { hop, active }.encode(out, version);
             });
         }
         core.requests.queue_write(key);
     }
 
+    /// The reader, which was up to date, has changes again. They are read when QUIC can take bytes.
     pub(super) fn on_announcements_ready(&mut self, core: &mut Core, key: Key) {
         if core.requests.get(key).is_none() {
             return;
@@ -53,7 +70,8 @@ impl Lite {
         }
     }
 
-    /// Reads announcements only when they can go out, so that a slow peer finds them coalesced.
+    /// Writes announcements, but no more than QUIC is about to take: changes that a slow peer has
+    /// not read yet are coalesced in the reader, and nothing is queued here.
     pub(super) fn fill_announce_response(
         &mut self,
         core: &mut Core,
@@ -79,7 +97,8 @@ impl Lite {
         *self.role(key) = role;
     }
 
-    /// What there is at first goes out in one message, unless it is too much: then the rest follows.
+    /// Writes ANNOUNCE_INIT with the first `active` broadcasts (01 and 02). What does not fit
+    /// follows as single announcements, which these versions treat alike.
     fn announce_init(
         &mut self,
         core: &mut Core,
@@ -93,7 +112,9 @@ impl Lite {
         for _ in 0..active {
             match next() {
                 Some(Announcement::Active { suffix, hops, cost }) => {
-                    // One that can't be said would take the others with it, and one that is large may.
+                    // The encoder refuses the whole message for one entry that it can't write, so each
+                    // entry is tried alone. A large one goes into a message of its own, whose loss
+                    // would not take the others with it.
                     let before = size.len();
                     let message = AnnounceInit { suffixes: [suffix.clone()].into() };
                     let fits = core.limits.check_path(&suffix).is_ok();
@@ -126,6 +147,7 @@ impl Lite {
         }
     }
 
+    /// Writes one change, as the version says it.
     fn announce(
         &mut self,
         core: &mut Core,
@@ -154,8 +176,9 @@ impl Lite {
                     return;
                 }
                 if !features.announce_ok {
-                    // These versions take a second one for a fault, and an end and a beginning of the same
-                    // hops for another broadcast. Where they can't name hops it is left out.
+                    // Up to 04 a second announcement of a live path ends the session, and an end and a
+                    // beginning with the same hops mean another broadcast. So only a change of hops is
+                    // said, and nothing where the version has no hops.
                     let says_hops = features.hops == HopsForm::WithSender;
                     if says_hops {
                         announced.hops.clone_from(&hops);
@@ -187,7 +210,8 @@ impl Lite {
         }
     }
 
-    /// The peer has nothing more to say on its request.
+    /// The subscriber writes nothing after its request (5.1.1): any byte is malformed, a reset or
+    /// STOP_SENDING ends the request.
     pub(super) fn read_announce_response(
         &mut self,
         core: &mut Core,
@@ -198,15 +222,17 @@ impl Lite {
         let error = match request.abandoned() {
             Some(code) => Error::from_stream_code(code),
             None if request.recv.len() > 0 => Error::Malformed(crate::DecodeError::TrailingBytes),
-            // A FIN alone says nothing: the deployed peers finish their half or keep it as they like.
+            // A FIN alone means nothing: some deployed peers end their half after the request, others
+            // keep it open. Only the end of both halves says that they are no longer interested.
             None => return Progress::Wait,
         };
         self.finish_announce_response(core, key, response);
         Progress::request_ended(key, error)
     }
 
-    /// No more announcements: FIN, which is legal only behind ANNOUNCE_INIT or ANNOUNCE_OK. Never RESET,
-    /// which ends the session of the deployed peers.
+    /// Ends the announcements with FIN. FIN is legal only after ANNOUNCE_INIT or ANNOUNCE_OK, so
+    /// that an empty one is written first if need be. A reset is never sent here: the deployed
+    /// subscribers end the whole session on it.
     pub(super) fn finish_announce_response(
         &mut self,
         core: &mut Core,

@@ -1,4 +1,9 @@
-//! Our announce request to the peer, and the broadcasts that it announces (moq-lite, *Announce*).
+//! Our announce request to the peer, and the broadcasts that it announces (moq-lite-06, 5.1.1).
+//!
+//! An announcement that breaks a rule of the session closes it: an id that was never given or is
+//! retired, a second start of a live path (06 and later). Everything else is local to the stream or
+//! to the path: a route that loops, a path that is too long, an announcement past our limits is
+//! left out, and its id stays taken so that later ids mean the same to both ends.
 
 use alloc::vec::Vec;
 
@@ -14,10 +19,13 @@ use crate::machine::event::Event;
 use crate::path::Path;
 use crate::slab::Key;
 
-/// Bytes of a message that is skipped at most: more than that no peer takes, nor writes.
+/// The largest message that is skipped instead of read. Deployed peers write and accept no message
+/// above 64 MiB, so that a longer one is garbage.
 const MAX_SKIPPED: usize = 64 << 20;
 
 impl Lite {
+    /// Reads the next announcement. The end of the stream makes all its routes unavailable (5.1.1),
+    /// one event at a time.
     pub(super) fn read_announce_subscription(
         &mut self,
         core: &mut Core,
@@ -44,7 +52,8 @@ impl Lite {
         match self.next_announcement(core, key, subscription) {
             Ok(progress) => progress,
             Err(error) => {
-                // One bad stream: what it announced ends, the session goes on.
+                // A malformed message is the fault of this stream: its announcements end, the session
+                // goes on. Rules that close the session did so already.
                 core.requests.stop(key, error.stream_code(), &mut core.actions);
                 subscription.over = true;
                 Progress::More
@@ -52,6 +61,7 @@ impl Lite {
         }
     }
 
+    /// Reads one message. What the first one is depends on the version.
     fn next_announcement(
         &mut self,
         core: &mut Core,
@@ -67,6 +77,7 @@ impl Lite {
         let answers = self.features.announce_ok || self.features.announce_init;
         let before_first = answers && subscription.responder.is_none();
         let typed = self.features.announce_ids && !before_first;
+        // ANNOUNCE_OK has a fixed size; ANNOUNCE_INIT and announcements may be too long for us.
         let is_counted = before_first && self.features.announce_ok;
         if !is_counted && self.begin_skip(core, key, typed, subscription)? {
             subscription.responder.get_or_insert(Hop::UNKNOWN);
@@ -75,7 +86,7 @@ impl Lite {
         let Some((kind, body)) = self.next_message(core, key, typed)? else {
             return Ok(Progress::Wait);
         };
-        // One path that is too deep is one path: it is looked at below.
+        // A path with too many segments is one bad path, not a bad message: it is checked below.
         let depth = usize::MAX;
         if before_first {
             subscription.responder = Some(if self.features.announce_init {
@@ -99,6 +110,7 @@ impl Lite {
                         self.on_announced(core, subscription, suffix, hops, cost)
                     }
                     None => {
+                        // Even a start that can't be resolved takes an id (7.6).
                         subscription.next_id += 1;
                         subscription.unresolved(core)
                     }
@@ -125,8 +137,9 @@ impl Lite {
         })
     }
 
-    /// An announcement that is too long for us is left out, or ANNOUNCE_INIT, and no other: `true` if there is
-    /// one.
+    /// Starts to skip an announcement, or ANNOUNCE_INIT, that is longer than our limit. Returns
+    /// `true` if the next message is such a one. A peer with other limits is not at fault, so that
+    /// the stream goes on.
     fn begin_skip(
         &self,
         core: &mut Core,
@@ -148,7 +161,7 @@ impl Lite {
         Ok(true)
     }
 
-    /// Whether nothing of what is skipped is to come any more.
+    /// Skips what has arrived. Returns `true` when nothing is left to skip.
     fn skip(&self, core: &mut Core, key: Key, subscription: &mut AnnounceSubscription) -> bool {
         if let Some(request) = core.requests.get(key).filter(|_| subscription.skipped > 0) {
             let n = request.recv.len().min(subscription.skipped);
@@ -158,6 +171,7 @@ impl Lite {
         subscription.skipped == 0
     }
 
+    /// A start, or an announcement up to 05.
     fn on_announced(
         &mut self,
         core: &mut Core,
@@ -167,6 +181,8 @@ impl Lite {
         cost: Cost,
     ) -> Progress {
         if subscription.live.contains_key(&suffix) {
+            // A start of a live path closes the session (5.1.1), and did so up to 04. On 05 it is how
+            // another route is announced.
             if self.features.announce_ids || !self.features.announce_ok {
                 core.violation("announced twice");
                 return Progress::Wait;
@@ -176,7 +192,7 @@ impl Lite {
         let id = subscription.next_id;
         subscription.next_id += 1;
         let path = subscription.prefix.join(&suffix);
-        // What can't be asked for by its whole path is of no use.
+        // A SUBSCRIBE names the whole path, so that one whose suffix alone fits is of no use.
         let is_sayable = core.limits.check_path(&path).is_ok()
             && path.segments().nth(core.limits.path_segments).is_none();
         if !is_sayable || subscription.live.len() >= core.limits.announcements {
@@ -191,7 +207,8 @@ impl Lite {
         self.update_announced(core, subscription, suffix, hops, cost)
     }
 
-    /// A live announcement has this chain and cost now: it may be a way, or a loop.
+    /// A live announcement has this chain and cost now. The chain may have become a loop, or ceased
+    /// to be one (5.1.1.1).
     fn update_announced(
         &mut self,
         core: &mut Core,
@@ -207,6 +224,7 @@ impl Lite {
             Some(hops) => {
                 announcement.reported = true;
                 let announced = self.peer.as_ref().and_then(|peer| peer.cost);
+                // The price of the link: ours if configured, else the dialing peer's (7.3.4), else 1.
                 let link = self.cost.or(announced).unwrap_or(1);
                 let cost = if self.features.announce_ids { cost.add(link) } else { cost };
                 Progress::Event(Event::Announced { path, hops, cost })
@@ -218,8 +236,9 @@ impl Lite {
         }
     }
 
-    /// The chain with the peer at its end; `None` if it came through us, twice through somebody, or
-    /// through too many.
+    /// The chain with the peer at its end, which appends its Hop ID when it forwards (7.6). `None`
+    /// if the route is discarded: it passed through us, twice through the same hop, or through too
+    /// many (5.1.1.1).
     fn chain(
         &self,
         core: &Core,
@@ -230,12 +249,15 @@ impl Lite {
             let responder = subscription.responder.unwrap_or(Hop::UNKNOWN);
             hops.push(responder).ok()?;
         }
+        // Our own Hop ID in the chain is a loop that we are part of.
         let bad = hops.contains(self.hop) || hops.has_loop() || hops.len() > core.limits.hops;
         if bad { None } else { Some(hops) }
     }
 }
 
 impl AnnounceSubscription {
+    /// An announcement ended. One that is not live is ignored: up to 05 that is legal, and ids are
+    /// checked before.
     fn ended(&mut self, suffix: &Path) -> Progress {
         match self.live.remove(suffix) {
             Some(announcement) => {
@@ -249,12 +271,14 @@ impl AnnounceSubscription {
         }
     }
 
-    /// What an announcement builds on, if it is live.
+    /// The live announcement that another one builds on: `back` counts from the next id downwards,
+    /// so that 1 is the most recent start (07).
     fn base(&self, base: Base) -> Option<&NamedAnnouncement> {
         self.by_id.get(&self.next_id.checked_sub(base.back)?)
     }
 
-    /// A suffix behind the first segments of its base; `None` if there is no such base.
+    /// The suffix of an announcement: `rest` after the first segments of its base. `None` if there
+    /// is no such base, it has fewer segments, or the result is too deep.
     fn resolve_path(&self, base: Base, rest: &Path, max_segments: usize) -> Option<Path> {
         if base.back == 0 {
             return Some(rest.clone());
@@ -267,7 +291,8 @@ impl AnnounceSubscription {
         fits.then_some(path)
     }
 
-    /// Hops before the last ones of their base; `None` if there is no such base, or they are too many.
+    /// The hops of an announcement: its own, then the last ones of its base. `None` if there is no
+    /// such base, it has fewer hops, or the result is too long.
     fn resolve_hops(&self, base: Base, mut hops: Hops) -> Option<Hops> {
         if base.back == 0 {
             return Some(hops);
@@ -278,7 +303,7 @@ impl AnnounceSubscription {
         Some(hops)
     }
 
-    /// A base that is not there: the peer's fault, unless we had no room to keep it.
+    /// A base that is not live closes the session, unless we may have dropped it ourselves.
     fn unresolved(&self, core: &mut Core) -> Progress {
         if !self.overflowed {
             core.violation("unknown announce base");
@@ -286,7 +311,8 @@ impl AnnounceSubscription {
         Progress::More
     }
 
-    /// An id that nothing has: the peer's fault, unless we had no room to keep it.
+    /// An id that was never given or is retired closes the session (5.1.1), unless we may have
+    /// dropped it ourselves.
     fn unknown_id(&self, core: &mut Core, id: u64) -> Progress {
         if !(self.overflowed && id < self.next_id) {
             core.violation("unknown announce id");

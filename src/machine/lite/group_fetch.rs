@@ -1,4 +1,8 @@
-//! One group, asked for by its number (moq-lite 05+, *Fetch*).
+//! FETCH: one group, asked for by its number (moq-lite-06, 5.1.3 and 7.16).
+//!
+//! The answer is the frames of the group on the same stream, without a header. The scheduling,
+//! partial writes and limits are those of any other group: a publisher hands its send half to the
+//! schedule, and a subscriber its receive half to the group streams.
 
 use super::roles::Role;
 use super::session::Lite;
@@ -17,6 +21,7 @@ use crate::subscription::TrackInfo;
 // ---- as publisher ----------------------------------------------------------------------------
 
 impl Lite {
+    /// FETCH of the peer.
     pub(super) fn on_fetch(&mut self, core: &mut Core, key: Key, message: Message) -> Progress {
         let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
         let range = FrameRange { first: frame_start, last: frame_end };
@@ -33,6 +38,7 @@ impl Lite {
         })
     }
 
+    /// The application answers with a group. If the request is gone, the group is released at once.
     pub(super) fn accept_fetch(
         &mut self,
         core: &mut Core,
@@ -45,7 +51,8 @@ impl Lite {
         }
     }
 
-    /// The peer has nothing more to say on its request. FIN alone may come at once, says the draft.
+    /// The requester keeps its half open until the answer is complete. Its FIN alone is tolerated,
+    /// because the draft allows it; more bytes are malformed, and a reset cancels the request.
     pub(super) fn read_incoming_fetch(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         let error = match request.abandoned() {
@@ -62,6 +69,7 @@ impl Lite {
 // ---- as subscriber ---------------------------------------------------------------------------
 
 impl Lite {
+    /// The application asks for a group. A failure is reported like any other end of a FETCH.
     pub(super) fn fetch(&mut self, core: &mut Core, token: Token, message: &Message) {
         if let Err(error) = self.try_fetch(core, token, message) {
             core.notices.push_back(Event::FetchEnded { fetch: token, result: Err(error) });
@@ -69,6 +77,7 @@ impl Lite {
     }
 
     fn try_fetch(&mut self, core: &mut Core, token: Token, message: &Message) -> Result<(), Error> {
+        // 03 and 04 define FETCH, and the deployed publishers do not serve it.
         if !self.features.fetch {
             return Err(Error::Unsupported);
         }
@@ -91,7 +100,8 @@ impl Lite {
         Ok(())
     }
 
-    /// The answer begins, or does not come. From its first byte on it is read as a group.
+    /// Waits for the answer, or for a reset that says why there is none. From its first byte on the
+    /// answer is read as a group.
     pub(super) fn read_outgoing_fetch(
         &mut self,
         core: &mut Core,
@@ -109,6 +119,8 @@ impl Lite {
         let Some(fetch) = core.fetches.outgoing(token) else { return Progress::Wait };
         let Some((id, recv)) = core.requests.detach_recv(key) else { return Progress::Wait };
         let FrameRange { first, last } = fetch.range;
+        // A publisher that can't serve all frames resets the stream (5.1.3), so that more frames than we
+        // asked for are an error of the peer.
         let most = last.map_or(u64::MAX, |last| (last - first).saturating_add(1));
         let layout = Layout::Lite(self.version);
         let reading = GroupReader::new(GroupOwner::Fetch(token), fetch.priority, layout, most);

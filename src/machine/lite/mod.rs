@@ -52,7 +52,7 @@ use crate::time::{Instant, Timestamp};
 use roles::Role;
 pub(super) use session::Lite;
 
-/// A session of moq-lite that begins now.
+/// Starts a session of moq-lite: sends what the version sends first.
 pub(super) fn start(config: Config, core: &mut Core) -> Lite {
     let mut lite = Lite::new(&config);
     lite.start(core, config);
@@ -113,7 +113,8 @@ impl Dialect for Lite {
             Role::Probe => self.read_probe(core, key),
             Role::EndedProbe => self.read_ended_probe(core, key),
         };
-        // A progress that ends a role leaves another one in its place.
+        // The role was taken out for the call, so that it and the session can change at once. A call that
+        // ends the role has put another one in its place; otherwise it goes back.
         let alive = core.requests.get(key).is_some();
         let slot = self.role(key);
         if alive && matches!(slot, Role::New) {
@@ -123,7 +124,8 @@ impl Dialect for Lite {
     }
 
     fn may_become_known(&self, _: u64) -> bool {
-        // We gave the number ourselves, before the peer could use it.
+        // The subscribe id is ours: the subscription existed before the peer could name it. A group with an
+        // unknown id belongs to a subscription that is over.
         false
     }
 
@@ -169,6 +171,7 @@ impl Dialect for Lite {
                 self.update_subscribe(core, subscription, want);
             }
             Command::Unprobe => self.unprobe(core),
+            // moq-lite offers no tracks, so that there is none to accept.
             Command::AcceptOffer { .. } => {}
             other => unreachable!("{other:?} is the same in all dialects"),
         }
@@ -220,6 +223,7 @@ impl Dialect for Lite {
     }
 
     fn write_goaway(&mut self, core: &mut Core, uri: Box<str>, _: Instant) {
+        // Up to 03 there is no GOAWAY. The session still ends at the deadline.
         if !self.features.goaway {
             return;
         }
@@ -229,6 +233,7 @@ impl Dialect for Lite {
             BiStream::Goaway.encode(out);
             Goaway { uri }.encode(out, version).expect("what is too long was left out");
         });
+        // The peer confirms that it read GOAWAY by ending its half.
         core.await_confirmation(key);
         self.set_role(key, Role::OurGoaway);
     }
@@ -246,8 +251,8 @@ impl Dialect for Lite {
         if let Some(query) = sub.query {
             self.cancel(core, query, result.err().unwrap_or(&Error::Cancelled));
         }
-        // FIN says that we are no longer interested, or have everything. After a failure there is nothing
-        // left to finish.
+        // FIN unsubscribes gracefully, and confirms an end (4.3). After a failure the request is cancelled
+        // already, and this does nothing.
         self.finish(core, sub.request);
     }
 

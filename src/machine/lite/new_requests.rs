@@ -1,4 +1,8 @@
-//! The first message of a stream of the peer, which says what the request is for.
+//! The first message of a stream of the peer, which says what the request is for (moq-lite-06,
+//! 7.2).
+//!
+//! A stream with an unknown type, or whose first message is malformed or past a limit, is reset,
+//! and the session goes on: one bad stream is one bad stream.
 
 use core::mem;
 
@@ -15,7 +19,8 @@ use crate::slab::Key;
 use crate::subscription::Subscription;
 
 impl Lite {
-    /// Reads what the stream is for and its first message, which come together or not at all.
+    /// Reads the type of a stream and its first message. Both are read together, so that nothing is
+    /// remembered of a stream that is only half described.
     pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Progress {
         if !self.is_ready(core) {
             return self.read_early(core, key);
@@ -24,6 +29,8 @@ impl Lite {
         match self.open_request(core, key, &mut kind) {
             Ok(progress) => progress,
             Err(_) if kind == Some(BiStream::Announce) => {
+                // An announce request is refused by an empty answer, because the deployed
+                // subscribers end their session on a reset of this stream.
                 self.finish_announce_response(core, key, &AnnounceResponse::default());
                 Progress::Wait
             }
@@ -34,6 +41,7 @@ impl Lite {
         }
     }
 
+    /// Reads the request. `found` is its type, also if it fails afterwards.
     fn open_request(
         &mut self,
         core: &mut Core,
@@ -44,31 +52,37 @@ impl Lite {
         if request.recv.reset().is_some() {
             return Err(Error::Cancelled);
         }
+        // The type and the head of the first message fit into this.
         let mut front = [0; 32];
         let front = request.recv.peek(&mut front);
         let need_more =
             if request.recv.has_fin() { Err(Error::Cancelled) } else { Ok(Progress::Wait) };
         let Some((kind, type_len)) = self.features.form.read(front) else { return need_more };
+        // An unknown type resets the stream, and the session lives (7.2).
         let kind = BiStream::from_u64(kind, self.version).ok_or(Error::Cancelled)?;
         *found = Some(kind);
-        // Who says GOAWAY need not listen: `moq-net` stops our half at once.
+        // A sender of GOAWAY reads no answer, and `moq-net` stops our half at once. Every other request
+        // without a reader is pointless.
         if request.abandoned().is_some() && kind != BiStream::Goaway {
             return Err(Error::Cancelled);
         }
         if kind == BiStream::Probe {
+            // A Probe stream has no message, only its type.
             return self.on_probe_request(core, key, type_len);
         }
         if kind == BiStream::Fetch && !self.features.fetch {
-            // Not served: an answer, not a fault.
+            // 03 and 04 define FETCH, and nobody serves it there.
             return Err(Error::Cancelled);
         }
         let limit = core.limits.message_bytes;
         let framed = frame_message(&front[type_len..], self.version, false, limit)?;
         let Some(framed) = framed else { return need_more };
         let head = type_len + framed.head;
+        // The length was checked against the limit, so that waiting for the whole message is bounded.
         if request.recv.len() < head + framed.body {
             return need_more;
         }
+        // After our GOAWAY new requests are refused; GOAWAY of the peer may cross ours (5.1.6).
         if core.state.is_ending() && kind != BiStream::Goaway {
             return Err(Error::GoingAway);
         }
@@ -84,6 +98,8 @@ impl Lite {
                 if self.roles.iter().filter(response).count() >= core.limits.announce_requests {
                     return Err(Error::Limit("announce requests"));
                 }
+                // Split horizon: routes through the peer are not announced to it (5.1.1.1). Its Hop ID
+                // is in the request on 04 and 05, and in SETUP from 06 on (7.3.5).
                 let setup = self.peer.as_ref().map_or(Hop::UNKNOWN, |peer| peer.hop);
                 let exclude = if self.features.exclude_hop { message.exclude } else { setup };
                 self.set_role(key, Role::AnnounceResponse(AnnounceResponse::default()));
@@ -120,6 +136,7 @@ impl Lite {
             BiStream::Goaway => {
                 let message = Goaway::decode_body(&body, version)?;
                 self.set_role(key, Role::PeerGoaway);
+                // GOAWAY has no answer; FIN confirms it (4.3).
                 core.requests.finish(key);
                 goaway::on_goaway(self, core, message.uri, None)
             }
@@ -132,19 +149,22 @@ impl Lite {
         })
     }
 
-    /// From 06 on a subscription without a first group begins with the oldest that is not too old
-    /// (*SUBSCRIBE*, Group Start); before, with the latest.
+    /// From 06 on Group Start 0 means no floor: the subscription begins with the oldest group that
+    /// is not too old (7.9). Before, a subscription without a start begins with the latest group.
     pub(super) fn apply_default_start(&self, want: &mut Subscription) {
         if self.features.frame_bounds {
             want.start.get_or_insert(0);
         }
     }
 
+    /// Nothing follows GOAWAY: whatever does is discarded.
     pub(super) fn read_goaway(&mut self, core: &mut Core, key: Key) -> Progress {
         self.set_role(key, Role::Done);
         self.read_done(core, key)
     }
 
+    /// The application refuses a request of the peer, or gives up one that it accepted. What cannot
+    /// be served is reset promptly (5.1.2).
     pub(super) fn refuse(&mut self, core: &mut Core, key: Key, error: &Error) {
         if !core.requests.is_incoming(key) {
             return;
@@ -160,6 +180,7 @@ impl Lite {
                 self.cancel(core, key, error);
             }
             Role::IncomingQuery => self.cancel(core, key, error),
+            // Other roles have nothing that an application could refuse.
             role => *self.role(key) = role,
         }
     }

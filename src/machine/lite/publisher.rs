@@ -1,4 +1,4 @@
-//! What the peer asks of our tracks (moq-lite, *Subscribe* and *Track*).
+//! The peer's subscriptions to our tracks, and its track queries (moq-lite-06, 5.1.2 and 5.1.4).
 
 use bytes::BytesMut;
 
@@ -16,11 +16,13 @@ use crate::subscription::TrackInfo;
 use crate::time::Timestamp;
 
 impl Lite {
+    /// Up to 04 SUBSCRIBE_OK comes first and a subscriber waits for it. From 05 on the first answer
+    /// names the first group, which is not known yet: see [`Lite::start_subscribe`].
     pub(super) fn write_ok(&mut self, core: &mut Core, key: Key, _: &TrackInfo) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         let priority = subscription.options.priority;
         if !self.features.subscribe_end {
-            // The deployed peers say nothing but the priority.
+            // The deployed peers echo the priority and leave the rest empty. A subscriber ignores it.
             let ok = SubscribeResponse::Ok {
                 priority,
                 ordered: false,
@@ -32,15 +34,18 @@ impl Lite {
         }
     }
 
+    /// Writes an answer on the Subscribe stream.
     fn respond(&mut self, core: &mut Core, key: Key, response: &SubscribeResponse) {
         let version = self.version;
         core.requests.write(key, |out| {
-            // Only group numbers past 62 bits do not fit, and those can't be given either.
+            // Only group numbers of more than 62 bits do not fit, and no group can have one: its header
+            // would not fit either.
             let _ = response.encode(out, version);
         });
     }
 
-    /// START is told once: it can't be taken back.
+    /// Writes the first group (SUBSCRIBE_OK, 7.13; START up to 06). A subscriber drops what is
+    /// below it, so that it is written once and never taken back.
     pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         let is_open = subscription.track.is_some() && subscription.start.is_none();
@@ -50,6 +55,8 @@ impl Lite {
         }
     }
 
+    /// Stream type and GROUP header (6.3.2, 7.19): each group of each subscription has a stream of
+    /// its own.
     pub(super) fn begin_group(
         &self,
         subscription: &IncomingSubscription,
@@ -57,7 +64,7 @@ impl Lite {
         first_frame: u64,
     ) -> Option<Head> {
         if subscription.start.is_some_and(|start| sequence < start) {
-            // The peer drops what is below the start that it was told.
+            // The subscriber would drop a group below the start that it was promised.
             return None;
         }
         let mut head = BytesMut::with_capacity(32);
@@ -67,7 +74,8 @@ impl Lite {
         Some(Head::from_slice(&head))
     }
 
-    /// Everything before the payload of a DATAGRAM (6.4).
+    /// Everything before the payload of a datagram (6.4). Its timestamp is absolute, unlike that of
+    /// a frame on a stream.
     pub(super) fn encode_datagram_head(
         &self,
         subscribe: u64,
@@ -78,6 +86,9 @@ impl Lite {
         Some(Head::from_slice(&head))
     }
 
+    /// Writes SUBSCRIBE_END (7.14) and FIN. On 07 it counts the group streams, so that the
+    /// subscriber knows what to wait for. The draft allows it as soon as the end is known. It is
+    /// sent last, because deployed subscribers forget the subscription when they read it.
     pub(super) fn write_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
         if self.features.subscribe_end {
             let end = SubscribeResponse::End { group: end, streams: Some(streams) };
@@ -87,7 +98,8 @@ impl Lite {
         self.set_role(key, Role::EndedSubscription);
     }
 
-    /// A subscription that ended cleanly goes when the peer confirms it by ending its half.
+    /// A subscription that ended cleanly, or GOAWAY of ours, is forgotten when the peer confirms it
+    /// by ending its half (4.3). Until then a close could destroy what the peer has not read.
     pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.is_confirmed(key) {
             self.set_role(key, Role::Done);
@@ -96,7 +108,8 @@ impl Lite {
         Progress::Wait
     }
 
-    /// SUBSCRIBE_UPDATE, or the end of the peer's interest.
+    /// SUBSCRIBE_UPDATE, or the end of the peer's interest: FIN and a reset both unsubscribe. FIN
+    /// is answered by FIN, everything else by a reset (4.3).
     pub(super) fn read_incoming_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
         match self.read_subscribe_update(core, key) {
             Ok(progress) => progress,
@@ -113,6 +126,8 @@ impl Lite {
         }
     }
 
+    /// Reads SUBSCRIBE_UPDATE, the only message that may follow SUBSCRIBE (5.1.2). It has the options
+    /// of SUBSCRIBE in full, so that nothing is merged.
     fn read_subscribe_update(&mut self, core: &mut Core, key: Key) -> Result<Progress, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if let Some(code) = request.abandoned() {
@@ -133,6 +148,7 @@ impl Lite {
 
     // ---- TRACK -------------------------------------------------------------------------------
 
+    /// Writes TRACK_INFO (7.12) and FIN.
     pub(super) fn accept_track(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         let version = self.version;
         if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
@@ -142,10 +158,13 @@ impl Lite {
         core.requests.write(key, |out| result = encode_track_info(info, out, version));
         match result {
             Ok(()) => self.finish(core, key),
+            // A value that the version can't write has no answer.
             Err(_) => self.cancel(core, key, &Error::Internal),
         }
     }
 
+    /// The peer keeps its half open until TRACK_INFO arrived: FIN before that cancels the query,
+    /// and more bytes are malformed.
     pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         let error = match request.abandoned() {

@@ -1,4 +1,6 @@
-//! The state of a moq-lite session, and what all its conversations use: roles, messages, ends.
+//! The state of a moq-lite session, and what all its conversations use: roles and messages.
+//!
+//! A version is a row of [`Features`]. No conversation compares version numbers.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -19,32 +21,39 @@ use crate::slab::Key;
 use crate::stream::Side;
 use crate::version::{Agreed, Version};
 
+/// A session of moq-lite, in any version.
 #[derive(Debug)]
 pub(in crate::machine) struct Lite {
     pub(super) side: Side,
+    /// The versions that remain after ALPN. More than one only for 01 and 02, which share an ALPN.
     pub(super) agreed: Agreed,
-    /// The one of them that is spoken; before it is settled, the most wanted.
+    /// The version that is spoken; before the set-up agreed on it, the most preferred one.
     pub(super) version: Version,
+    /// What this version has.
     pub(super) features: &'static Features,
+    /// Our Hop ID in announcements (7.3.5).
     pub(super) hop: Hop,
-    /// Our own price for the link.
+    /// The configured price of the link; it wins over the price that the peer sends (7.3.4).
     pub(super) cost: Option<u64>,
-    /// What the peer said in SETUP; before it came, requests and groups wait.
+    /// SETUP of the peer, or a default where the version has none. `None` until it arrived:
+    /// requests and groups wait, because their meaning depends on it (3.1).
     pub(super) peer: Option<Setup>,
-    /// Requests of the peer that came before the version was settled.
+    /// Requests of the peer that arrived before the session was ready.
     pub(super) early: BTreeSet<Key>,
     /// By slot of the request.
     pub(super) roles: Vec<Role>,
-    /// What we only asked about, until it is answered.
+    /// Track queries without a subscription, until they are answered.
     pub(super) queries: BTreeMap<Token, Key>,
+    /// The next subscribe id. Ids count up from 0 and are never used again (7.9).
     pub(super) next_sub_id: u64,
-    /// The peer wants to know of the path.
+    /// The peer's request for PROBE messages.
     pub(super) reports: Option<ProbeReports>,
-    /// We do.
+    /// Our request for PROBE messages.
     pub(super) probe: ProbeRequest,
 }
 
 impl Lite {
+    /// The state before anything was sent or received.
     pub(super) fn new(config: &Config) -> Self {
         let version = config.agreed.version();
         let features = Features::of(version);
@@ -65,13 +74,13 @@ impl Lite {
         }
     }
 
-    /// The session is over, and that was told.
+    /// Frees the memory of a session whose end was reported.
     pub(in crate::machine) fn forget(&mut self) {
         (self.early, self.roles, self.queries) = Default::default();
         (self.reports, self.probe) = Default::default();
     }
 
-    /// Questions that are open, and requests that wait.
+    /// The number of open track queries, and of requests that wait.
     #[cfg(test)]
     pub(in crate::machine) fn entries(&self) -> usize {
         self.queries.len() + self.early.len()
@@ -79,6 +88,7 @@ impl Lite {
 
     // ---- roles -------------------------------------------------------------------------------
 
+    /// The role of a request. The table grows to the slot, which is reused after the request.
     pub(super) fn role(&mut self, key: Key) -> &mut Role {
         let slot = key.0 as usize;
         if slot >= self.roles.len() {
@@ -91,6 +101,8 @@ impl Lite {
         *self.role(key) = role;
     }
 
+    /// Discards what the peer still sends on a request that was answered (4.3), and forgets it at
+    /// the end.
     pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.requests.retire(key) {
             *self.role(key) = Role::New;
@@ -100,7 +112,8 @@ impl Lite {
 
     // ---- messages ----------------------------------------------------------------------------
 
-    /// The next whole message on a request, or `None` if more bytes are needed.
+    /// The next message of a request; `None` if more bytes are needed. `typed`: a type stands
+    /// before the length, as in subscribe responses and, from 06 on, announcements.
     pub(super) fn next_message(
         &self,
         core: &mut Core,
@@ -112,7 +125,7 @@ impl Lite {
     }
 }
 
-/// Takes the next whole message off the front of a stream.
+/// Takes the next message off the front of a stream. FIN inside of a message is malformed.
 pub(super) fn read_message(
     recv: &mut RecvBuffer,
     version: Version,

@@ -1,7 +1,9 @@
-//! Which version is spoken, where one ALPN stands for several (moq-lite up to 02).
+//! The set-up of a session.
 //!
-//! The client's first stream carries CLIENT_SETUP and SERVER_SETUP. Until then no other stream opens, and
-//! those of the peer, which may overtake it, wait. Behind it the stream stands for the session.
+//! From 05 on each end opens a unidirectional stream with one SETUP and FIN (moq-lite-06, 3.1 and
+//! 6.3.1). 03 and 04 have no set-up. 01 and 02 share an ALPN: the client's first stream carries
+//! CLIENT_SETUP and SERVER_SETUP, and no other stream opens before; streams of the peer, which may
+//! overtake it, wait. Afterwards that stream stands for the session.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -27,7 +29,8 @@ use crate::stream::Side;
 use crate::version::Version;
 
 impl Lite {
-    /// Starts the session: what is sent first depends on the version.
+    /// Starts the session. What is sent first depends on the version. A server whose application
+    /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
         if self.features.settles {
             self.begin_version_setup(core);
@@ -38,6 +41,8 @@ impl Lite {
         }
         if !core.awaits_accept {
             let is_client = config.side == Side::Client;
+            // Path, Role and Cost come from the client alone (7.3.2 to 7.3.4): the server knows who
+            // it is by its address. Defaults are left out.
             let path = is_client && !config.path.is_root();
             let role = config.role.as_u64();
             let setup = Setup {
@@ -50,26 +55,29 @@ impl Lite {
         }
     }
 
-    /// Says what we are, and what we want to hear of.
+    /// Sends our SETUP, and an announce request for each prefix of interest. None of this waits for
+    /// the peer's SETUP, because a server may read that first: two ends that wait for each other
+    /// would stay silent.
     pub(super) fn begin(&mut self, core: &mut Core, setup: Setup, interests: Vec<Path>) {
         let version = self.version;
         if self.features.setup {
             let mut send = SendBuffer::default();
             UniStream::Setup.encode(send.buffer());
-            // Adapters tell of the path. If one does not, the peer hears nothing.
+            // Level Report: we can report what the adapter measures, and never send padding (7.3.1). An
+            // adapter that measures nothing makes us a publisher that reports nothing.
             let setup = Setup { hop: self.hop, probe: Some(Setup::REPORT), ..setup };
             setup.encode(send.buffer(), version).expect("such numbers and text always fit");
             send.finish();
             core.control = Some(ControlStream { send, ..ControlStream::default() });
         }
         for prefix in interests {
-            // The versions that may be settled on ask alike.
+            // 01 and 02 encode the request alike, so it does not matter which of them is agreed on later.
             let request =
                 AnnounceRequest { prefix: prefix.clone(), exclude: self.hop, hidden: true };
             let mut message = BytesMut::new();
             BiStream::Announce.encode(&mut message);
             if request.encode(&mut message, version).is_err() {
-                // A prefix that is too deep to say has nothing under it.
+                // A prefix that can't be encoded has no announcement below it either.
                 continue;
             }
             let key = core.requests.open();
@@ -78,9 +86,10 @@ impl Lite {
         }
     }
 
-    /// The peer's set-up came, or there is none.
+    /// The peer's SETUP arrived, or the version has none.
     pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
         if core.limits.check_url(setup.path.as_deref()).is_err() {
+            // An invalid Path closes the session (7.3.2).
             return core.violation("a path that is too long");
         }
         let setup = self.peer.insert(setup);
@@ -96,9 +105,10 @@ impl Lite {
         }
     }
 
-    /// What waited for the peer's set-up goes on.
+    /// The peer is set up and accepted: everything that waited for that goes on.
     pub(super) fn on_ready(&mut self, core: &mut Core) {
         core.requests.release();
+        // On 01 and 02 SERVER_SETUP goes out first, and releases the peer's other streams.
         for key in mem::take(&mut self.early) {
             if matches!(self.role(key), Role::Session) {
                 self.write_version(core, key);
@@ -108,7 +118,7 @@ impl Lite {
         self.open_probe(core);
     }
 
-    /// The stream of a client opens first; everything else waits.
+    /// Starts the exchange of 01 and 02. The client's stream opens first, all others are held back.
     pub(super) fn begin_version_setup(&mut self, core: &mut Core) {
         core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
         if self.side == Side::Client {
@@ -122,7 +132,8 @@ impl Lite {
         core.requests.hold();
     }
 
-    /// A stream of the peer before it is settled what is spoken: the one that settles it, or early.
+    /// A stream of the peer before the session is ready: either the one that carries CLIENT_SETUP,
+    /// which a server recognizes by its first byte, or one that waits.
     pub(super) fn read_early(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         let mut front = [0; HEAD_BYTES];
@@ -138,7 +149,7 @@ impl Lite {
         Progress::Wait
     }
 
-    /// The other side's half of the exchange.
+    /// Reads the peer's half of the exchange.
     pub(super) fn read_version_setup(&mut self, core: &mut Core, key: Key) -> Progress {
         if self.peer.is_some() {
             core.violation("second SETUP");
@@ -153,7 +164,7 @@ impl Lite {
         Progress::Wait
     }
 
-    /// `Some(None)`: no version in common.
+    /// The version that the peer's message selects. `Some(None)`: no version in common.
     fn decode_version_setup(
         &self,
         core: &mut Core,
@@ -169,10 +180,12 @@ impl Lite {
         request.recv.skip(framed.head);
         let body = request.recv.take(framed.body);
         Ok(Some(match self.side {
+            // The server must have chosen one that we offered.
             Side::Client => {
                 let setup = ServerSetup::decode_body(framed.kind, &body)?;
                 setup.version.filter(|it| self.agreed.iter().any(|ours| ours == *it))
             }
+            // Our order of preference decides among those that the client offers.
             Side::Server => {
                 let setup = ClientSetup::decode_body(framed.kind, &body)?;
                 self.agreed.iter().find(|it| setup.versions.contains(it))
@@ -180,6 +193,7 @@ impl Lite {
         }))
     }
 
+    /// A version was agreed on. Everything that depends on it begins now.
     fn settle(&mut self, core: &mut Core, key: Key, version: Version) {
         self.version = version;
         core.version = version;
@@ -189,7 +203,7 @@ impl Lite {
         self.set_up(core, Setup::default());
     }
 
-    /// SERVER_SETUP, the answer to CLIENT_SETUP.
+    /// Writes SERVER_SETUP, the answer to CLIENT_SETUP.
     pub(super) fn write_version(&mut self, core: &mut Core, key: Key) {
         if self.side == Side::Server {
             core.requests.write(key, |out| {
@@ -199,7 +213,8 @@ impl Lite {
         }
     }
 
-    /// SESSION_UPDATE, which means nothing to us, or the end of the session.
+    /// Reads SESSION_UPDATE, which is ignored: no deployed peer sends it, and nothing here depends
+    /// on it. The end of the stream ends the session.
     pub(super) fn read_session(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         if request.abandoned().is_some() || request.recv.is_finished() {

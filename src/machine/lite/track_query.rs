@@ -1,4 +1,5 @@
-//! What is a track of the peer? Asked without subscribing to it (moq-lite, *Track*).
+//! A track query: TRACK without a subscription (moq-lite-06, 5.1.4). The answer is TRACK_INFO,
+//! which never changes (7.12).
 
 use alloc::boxed::Box;
 
@@ -14,6 +15,7 @@ use crate::path::Path;
 use crate::slab::Key;
 
 impl Lite {
+    /// The application asks what a track is.
     pub(super) fn query(
         &mut self,
         core: &mut Core,
@@ -28,6 +30,8 @@ impl Lite {
             return core.reject_subscription(token, Error::Duplicate);
         }
         if !self.features.track {
+            // Up to 04 there is no TRACK. The defaults are what a subscription would report as
+            // well.
             let info = core.default_track_info();
             return core.notices.push_back(Event::TrackInfo { subscription: token, info });
         }
@@ -42,7 +46,7 @@ impl Lite {
         self.set_role(key, Role::TrackQuery(token));
     }
 
-    /// Sends TRACK.
+    /// Sends TRACK. Fails if a name does not fit.
     pub(super) fn query_track(
         &mut self,
         core: &mut Core,
@@ -63,13 +67,14 @@ impl Lite {
         Ok(key)
     }
 
-    /// Takes the question back, if it is open.
+    /// The application does not want the answer any more.
     pub(super) fn withdraw_query(&mut self, core: &mut Core, token: Token) {
         if let Some(key) = self.queries.remove(&token) {
             self.cancel(core, key, &Error::Cancelled);
         }
     }
 
+    /// Reads the answer: TRACK_INFO, or a reset that says why there is none.
     pub(super) fn read_track_query(&mut self, core: &mut Core, key: Key, token: Token) -> Progress {
         let event = match self.read_info(core, key) {
             Ok(None) => return Progress::Wait,

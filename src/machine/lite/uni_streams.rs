@@ -1,4 +1,5 @@
-//! The peer's unidirectional streams: SETUP, and the headers of groups.
+//! The peer's unidirectional streams: SETUP (moq-lite-06, 6.3.1), and the headers of groups
+//! (6.3.2).
 
 use super::session::{Lite, read_message};
 use crate::coding::lite::{GroupHeader as Message, HEAD_BYTES, Setup, UniStream};
@@ -8,6 +9,8 @@ use crate::machine::layout::Layout;
 use crate::slab::Key;
 
 impl Lite {
+    /// Reads the type of a stream, and the whole of SETUP. Group streams are only sorted here: they
+    /// are read by priority.
     pub(super) fn read_stream(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
         if stream.recv.reset().is_some() {
@@ -23,6 +26,7 @@ impl Lite {
                 return Progress::More;
             };
             stream.recv.skip(len);
+            // An unknown type is stopped, and the session lives (7.2).
             match UniStream::from_u64(kind, self.version) {
                 Some(UniStream::Group) => {
                     stream.state = StreamState::Header;
@@ -36,6 +40,8 @@ impl Lite {
                 }
             }
         }
+        // A malformed SETUP closes the session, and so does a stream that ends without one: without SETUP
+        // nothing else of the peer can be understood (3.1).
         let limit = core.limits.message_bytes;
         let message = read_message(&mut stream.recv, self.version, false, limit);
         let body = match message {
@@ -49,14 +55,16 @@ impl Lite {
         let setup = Setup::decode_body(&body, self.version);
         match (setup, &self.peer) {
             (Ok(setup), None) => self.set_up(core, setup),
+            // One Setup stream a session (6.3.1).
             (Ok(_), Some(_)) => core.violation("second SETUP"),
             (Err(_), _) => core.violation("malformed SETUP"),
         }
-        // Bytes behind the message mean nothing.
+        // SETUP is followed by FIN. Deployed peers ignore bytes after it, and so do we.
         core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
         Progress::More
     }
 
+    /// Reads the header of a group, GROUP (7.19). FIN before it is a group that was abandoned.
     pub(super) fn read_group(
         &mut self,
         core: &mut Core,
@@ -73,7 +81,7 @@ impl Lite {
         };
         let Message { subscribe, sequence, first_frame } =
             Message::decode_body(&body, self.version)?;
-        // We always ask for whole groups.
+        // We ask for whole groups only, so that a part of one has no place in the track.
         let part = if first_frame == 0 { GroupPart::Group } else { GroupPart::Other };
         let layout = Layout::Lite(self.version);
         Ok(Some(GroupHeader { subscription: subscribe, sequence, first_frame, part, layout }))
