@@ -37,7 +37,9 @@ impl Progress {
     }
 }
 
-/// What moq-lite and moq-transport say differently. The conversations beside this file call it.
+/// What moq-lite and moq-transport say differently. The conversations beside this file call it. The
+/// methods with a body belong to features that only one of them has: datagrams, reports of the network
+/// path, and track queries.
 pub(crate) trait Dialect {
     // ---- set-up ------------------------------------------------------------------------------
 
@@ -71,7 +73,9 @@ pub(crate) trait Dialect {
     fn may_become_known(&self, number: u64) -> bool;
 
     /// Reads a datagram. `None` if it is of no use.
-    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event>;
+    fn read_datagram(&mut self, _core: &mut Core, _bytes: Bytes) -> Option<Event> {
+        None
+    }
 
     // ---- writing -----------------------------------------------------------------------------
 
@@ -82,7 +86,7 @@ pub(crate) trait Dialect {
     fn fill_request(&mut self, core: &mut Core, key: Key, source: &mut impl Source);
 
     /// The network path changed, or a report of it is due: reports it to a peer that asked.
-    fn on_network_path(&mut self, core: &mut Core);
+    fn on_network_path(&mut self, _core: &mut Core) {}
 
     /// Answers the peer's subscription.
     fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo);
@@ -96,10 +100,14 @@ pub(crate) trait Dialect {
     ) -> Option<Head>;
 
     /// Whether groups can go as datagrams.
-    fn has_datagrams(&self) -> bool;
+    fn has_datagrams(&self) -> bool {
+        false
+    }
 
     /// Everything before the payload of a datagram; `None` if it can't be written.
-    fn datagram_head(&self, number: u64, sequence: u64, timestamp: Timestamp) -> Option<Head>;
+    fn datagram_head(&self, _number: u64, _sequence: u64, _at: Timestamp) -> Option<Head> {
+        None
+    }
 
     /// All groups of the peer's subscription are out: writes its end, and FIN. `streams` counts the
     /// streams that it had.
@@ -111,7 +119,7 @@ pub(crate) trait Dialect {
     // ---- ends --------------------------------------------------------------------------------
 
     /// Cancels the track query of this token, if there is one.
-    fn cancel_query(&mut self, core: &mut Core, token: Token);
+    fn cancel_query(&mut self, _core: &mut Core, _token: Token) {}
 
     /// Whether nothing of a request of ours was sent yet.
     fn is_unsent(&self, core: &Core, key: Key) -> bool;

@@ -1,9 +1,9 @@
 //! The seam between streams and dialects: a *request* is bytes in and bytes out under a key, with
 //! finish, cancel and credit. A [`Carrier`] says what that is on the wire.
 //!
-//! On moq-lite, and on moq-transport from draft 17 on, a request is a bidirectional stream. Before, it
-//! is a number in the messages of another request, the control stream. A dialect decides for each
-//! request; nothing else here or in the machine takes the one for the other.
+//! On moq-lite, and on moq-transport from draft 17 on, a request is a bidirectional stream. Before,
+//! it is an id in the messages of another request, the control stream. The dialect decides that for
+//! each request; nothing else in the machine depends on it.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::mem;
@@ -18,14 +18,14 @@ use crate::machine::stream_buffers::{RecvBuffer, SendBuffer};
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
-/// How a request travels.
+/// What carries a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Carrier {
-    /// On a bidirectional stream of its own, once there is one.
+    /// A bidirectional stream of its own, once that is open.
     OwnStream(Option<StreamId>),
-    /// As messages within another request. The dialect says on the wire what ends it.
+    /// Messages within another request. The dialect writes the message that ends it.
     Request(Key),
-    /// Not at all: it stands for what a dialect does unasked.
+    /// Nothing: the request stands for what a dialect does unsolicited.
     #[default]
     Nothing,
 }
@@ -36,14 +36,15 @@ pub(crate) struct Request {
     pub(crate) recv: RecvBuffer,
     pub(crate) send: SendBuffer,
     carrier: Carrier,
-    /// When it was made, among those that want a stream.
+    /// Its position among the requests that want a stream.
     open_order: u64,
-    /// QUIC takes no more for now.
+    /// QUIC accepts no more bytes for now.
     blocked: bool,
     read_queued: bool,
     write_queued: bool,
+    /// The peer made it.
     incoming: bool,
-    /// The peer reads no more of our half.
+    /// The peer sent STOP_SENDING for our half.
     stopped: Option<Code>,
 }
 
@@ -52,7 +53,8 @@ impl Request {
         Self { carrier, incoming, ..Self::default() }
     }
 
-    /// Of a request of the peer: the code with which it abandoned either half.
+    /// The code with which the peer abandoned a request of its own: it reset its half or stopped
+    /// ours.
     pub(crate) fn abandoned(&self) -> Option<Code> {
         self.recv.reset().or(self.stopped)
     }
@@ -65,34 +67,35 @@ impl Request {
     }
 }
 
-/// All requests of a session, and which of them want something.
+/// All requests of a session, and which of them have something to read or to write.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     slab: Slab<Request>,
     by_stream: BTreeMap<StreamId, Key>,
     readable: VecDeque<Key>,
     writable: VecDeque<Key>,
-    /// Requests of ours that want a stream, by their open_order.
+    /// Requests of ours that want a stream, in the order in which they were made.
     unopened: BTreeMap<u64, Key>,
-    /// Those that must not open yet, while any must not.
+    /// Requests that must not open a stream yet, while the set-up forbids it.
     held: Option<BTreeMap<u64, Key>>,
     last_order: u64,
+    /// The request that is carried by nothing, if there is one.
     local: Option<Key>,
-    /// How many wait for QUIC to take more.
+    /// How many requests wait for QUIC to accept more.
     blocked: usize,
     incoming: usize,
     max_incoming: usize,
     buffer: usize,
 }
 
-/// No request has this key.
+/// The carrier of a request that waits for its carrier. No request has this key.
 const UNBOUND: Key = (u32::MAX, u32::MAX);
 
 /// Bytes of announcements that are written ahead of QUIC. Once an announcement was read and written it can't
 /// be coalesced with later changes any more.
 pub(crate) const MAX_UNSENT_ANNOUNCEMENTS: usize = 2 << 10;
 
-/// Control bytes that one guard shows at most.
+/// How many bytes of a request one guard shows at most.
 const MAX_OFFER: usize = 16 << 10;
 
 impl Requests {
@@ -114,12 +117,12 @@ impl Requests {
         key
     }
 
-    /// Streams of requests that are made from now on do not open, until [`Requests::release`].
+    /// From now on requests of ours open no stream, until [`Requests::release`].
     pub(crate) fn hold(&mut self) {
         self.held.get_or_insert_default();
     }
 
-    /// What was held may open.
+    /// Requests that were held back may open.
     pub(crate) fn release(&mut self) {
         self.unopened.extend(self.held.take().unwrap_or_default());
     }
@@ -129,12 +132,12 @@ impl Requests {
         self.slab.insert(Request::new(Carrier::Request(carrier), false))
     }
 
-    /// One that waits for what it will travel within: nothing goes out before [`Requests::bind`].
+    /// A request of ours that waits for its carrier. Nothing is sent before [`Requests::bind`].
     pub(crate) fn open_unbound(&mut self) -> Key {
         self.slab.insert(Request::new(Carrier::Request(UNBOUND), false))
     }
 
-    /// From now on the request travels within `carrier`, if it waited for that.
+    /// `carrier` carries the request from now on, if it waited for that.
     pub(crate) fn bind(&mut self, key: Key, carrier: Key) {
         if let Some(request) = self.slab.get_mut(key) {
             if request.carrier == Carrier::Request(UNBOUND) {
@@ -143,8 +146,8 @@ impl Requests {
         }
     }
 
-    /// A request that the peer knows nothing of, and that opens others: it is looked at when there is
-    /// room for them. One a session.
+    /// A request that the peer does not know, and that opens others: it is written when there may
+    /// be room for them. There is one at most.
     pub(crate) fn open_local(&mut self) -> Key {
         let key = self.slab.insert(Request::new(Carrier::Nothing, false));
         self.local = Some(key);
@@ -156,6 +159,7 @@ impl Requests {
         self.accept(Carrier::Request(carrier))
     }
 
+    /// Counts a request of the peer. `None` past the limit.
     fn accept(&mut self, carrier: Carrier) -> Option<Key> {
         if self.incoming >= self.max_incoming {
             return None;
@@ -176,7 +180,7 @@ impl Requests {
         self.slab.get(key).is_some_and(|request| matches!(request.carrier, Carrier::Request(_)))
     }
 
-    /// Who writes for `key`: itself, or what it travels within.
+    /// The request whose stream carries the bytes of `key`.
     fn writer(&self, key: Key) -> Key {
         match self.slab.get(key).map(|request| request.carrier) {
             Some(Carrier::Request(carrier)) => carrier,
@@ -184,7 +188,7 @@ impl Requests {
         }
     }
 
-    /// Encodes behind what waits to go out.
+    /// Encodes a message after what waits to be sent.
     pub(crate) fn write(&mut self, key: Key, encode: impl FnOnce(&mut BytesMut)) {
         let writer = self.writer(key);
         if self.slab.get(key).is_none_or(|request| request.send.is_over()) {
@@ -197,43 +201,44 @@ impl Requests {
         }
     }
 
-    /// Bytes that were written and not accepted yet, of the request and all that share its stream.
+    /// How many bytes are written and not accepted by QUIC, of this request and all that share its
+    /// stream.
     pub(crate) fn unsent(&self, key: Key) -> usize {
         self.slab.get(self.writer(key)).map_or(usize::MAX, |request| request.send.len())
     }
 
-    /// Nothing more goes out behind what was written.
+    /// Sends FIN after what is written.
     pub(crate) fn finish(&mut self, key: Key) {
         let Some(request) = self.slab.get_mut(key) else { return };
         request.send.finish();
         if matches!(request.carrier, Carrier::OwnStream(_)) {
             self.queue_write(key);
         } else {
-            // The dialect wrote what says so.
+            // The dialect wrote the message that ends it.
             request.send.accepted(0, true);
             self.queue_read(key);
         }
     }
 
-    /// Whether nothing of a request can have gone out, for want of a stream.
+    /// Whether nothing of a request was sent, because it has no stream.
     pub(crate) fn is_unopened(&self, key: Key) -> bool {
         self.slab.get(key).is_some_and(|request| request.carrier == Carrier::OwnStream(None))
     }
 
-    /// Forgets a request of which nothing can have gone out. `false` if something may have.
+    /// Forgets a request of which nothing was sent. Returns `false` if something may have been.
     pub(crate) fn withdraw(&mut self, key: Key) -> bool {
         self.is_unopened(key) && self.remove(key).is_some()
     }
 
-    /// Gives our half to the schedule of groups: for the request it is over. `None` if it is, or if the
-    /// request has no stream to itself.
+    /// Hands our half to the schedule of groups: for the request it is over. `None` if it is over
+    /// already, or the request has no stream of its own.
     pub(crate) fn detach_send(&mut self, key: Key) -> Option<StreamId> {
         let request = self.slab.get_mut(key)?;
         let stream = request.stream()?;
         request.send.abandon().then_some(stream)
     }
 
-    /// Gives the peer's half, with what came of it, to the groups that come in: for the request it is
+    /// Hands the peer's half, with what arrived on it, to the group streams: for the request it is
     /// over.
     pub(crate) fn detach_recv(&mut self, key: Key) -> Option<(StreamId, RecvBuffer)> {
         let request = self.slab.get_mut(key)?;
@@ -243,14 +248,14 @@ impl Requests {
         Some((stream, recv))
     }
 
-    /// How urgent our half is from now on, where the request has a stream to itself.
+    /// Sets the priority of our half, where the request has a stream of its own.
     pub(crate) fn set_priority(&mut self, key: Key, priority: i32, actions: &mut VecDeque<Action>) {
         if let Some(id) = self.slab.get(key).and_then(Request::stream) {
             actions.push_back(Action::SetPriority { id, priority });
         }
     }
 
-    /// Ends both halves at once and forgets the request.
+    /// Resets and stops both halves, and forgets the request.
     pub(crate) fn cancel(&mut self, key: Key, error: &Error, actions: &mut VecDeque<Action>) {
         let Some(mut request) = self.remove(key) else { return };
         let code = error.stream_code();
@@ -264,7 +269,7 @@ impl Requests {
         }
     }
 
-    /// Reads the rest for nothing, and forgets the request if both halves are over.
+    /// Discards input, and forgets the request if both halves are over. Returns whether it did.
     pub(crate) fn retire(&mut self, key: Key) -> bool {
         let Some(request) = self.slab.get_mut(key) else { return false };
         request.recv.discard();
@@ -275,7 +280,7 @@ impl Requests {
         over
     }
 
-    /// Nothing more that the peer says on this request counts.
+    /// Stops the peer's half: nothing more that it sends counts.
     pub(crate) fn stop(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
         let Some(request) = self.slab.get_mut(key) else { return };
         request.recv.abandon(code);
@@ -285,7 +290,7 @@ impl Requests {
         self.queue_read(key);
     }
 
-    /// Decoding made room, or needs more bytes if `starved`: reads on if the stream was held.
+    /// Decoding made room, or needs more bytes if `starved`: resumes the stream if it was held.
     pub(crate) fn consumed(&mut self, key: Key, starved: bool, actions: &mut VecDeque<Action>) {
         let buffer = self.buffer;
         let Some(request) = self.slab.get_mut(key) else { return };
@@ -294,7 +299,7 @@ impl Requests {
         }
     }
 
-    /// The next request whose input wants a look.
+    /// The next request that may have something to read.
     pub(crate) fn next_readable(&mut self) -> Option<Key> {
         while let Some(key) = self.readable.pop_front() {
             if let Some(request) = self.slab.get_mut(key) {
@@ -305,7 +310,7 @@ impl Requests {
         None
     }
 
-    /// Looks at the request's input again.
+    /// Makes the request be read again.
     pub(crate) fn queue_read(&mut self, key: Key) {
         let Some(request) = self.slab.get_mut(key) else { return };
         if !request.read_queued {
@@ -314,7 +319,7 @@ impl Requests {
         }
     }
 
-    /// Looks at what the request has to write again.
+    /// Makes the request be written again.
     pub(crate) fn queue_write(&mut self, key: Key) {
         let Some(request) = self.slab.get_mut(key) else { return };
         if !request.write_queued && !request.blocked {
@@ -365,7 +370,7 @@ impl Requests {
         }
     }
 
-    /// The peer wants no more of our half of a bidirectional stream.
+    /// The peer sent STOP_SENDING for our half of a bidirectional stream. The answer is a reset.
     pub(crate) fn stream_stopped(
         &mut self,
         id: StreamId,
@@ -392,7 +397,7 @@ impl Requests {
 
     // ---- towards QUIC: output ----------------------------------------------------------------
 
-    /// The stream that was wanted is there.
+    /// QUIC opened a stream: it goes to the request that waits longest.
     pub(crate) fn stream_granted(&mut self, id: StreamId) {
         let Some((_, key)) = self.unopened.pop_first() else { return };
         if let Some(request) = self.slab.get_mut(key) {
@@ -405,8 +410,8 @@ impl Requests {
         }
     }
 
-    /// The next request that may have something to write. It stays the next until
-    /// [`accepted`](Self::accepted), or [`pop_writable`](Self::pop_writable).
+    /// The next request that may have something to write. It stays the next one until
+    /// [`accepted`](Self::accepted) or [`pop_writable`](Self::pop_writable).
     pub(crate) fn next_writable(&mut self) -> Option<Key> {
         while let Some(key) = self.writable.front().copied() {
             let reachable = self.slab.get(key).is_some_and(|request| match request.carrier {
@@ -429,7 +434,7 @@ impl Requests {
         }
     }
 
-    /// What the request has to write.
+    /// What the request has to write: stream, bytes, and whether FIN follows them.
     pub(crate) fn offer(&mut self, key: Key) -> Option<(StreamId, Bytes, bool)> {
         let request = self.slab.get_mut(key)?;
         let stream = request.stream()?;
@@ -440,7 +445,8 @@ impl Requests {
         Some((stream, bytes, fin))
     }
 
-    /// `n` bytes of the last offer were accepted, FIN too if `fin`; `blocked`: no more for now.
+    /// QUIC accepted `n` bytes of the last offer, and FIN if `fin`. `blocked`: it accepts no more
+    /// for now.
     pub(crate) fn accepted(&mut self, key: Key, n: usize, fin: bool, blocked: bool) {
         self.pop_writable();
         let Some(request) = self.slab.get_mut(key) else { return };
@@ -459,13 +465,13 @@ impl Requests {
         }
     }
 
-    /// Whether anything that was written waits to be accepted.
+    /// Whether something that was written waits for QUIC.
     pub(crate) fn has_unsent(&self) -> bool {
         let is_held = self.held.as_ref().is_some_and(|held| !held.is_empty());
         self.blocked > 0 || !self.writable.is_empty() || !self.unopened.is_empty() || is_held
     }
 
-    /// Whether a bidirectional stream is to be opened.
+    /// Whether a bidirectional stream should be opened.
     pub(crate) fn wants_stream(&self) -> bool {
         !self.unopened.is_empty()
     }
@@ -477,7 +483,7 @@ impl Requests {
 
     // ---- the peer's half ---------------------------------------------------------------------
 
-    /// `false` if the peer ignores the read limit.
+    /// Appends bytes of the peer. Returns `false` if it ignores the read limit.
     pub(crate) fn receive(&mut self, key: Key, bytes: Bytes, fin: bool) -> bool {
         let buffer = self.buffer;
         let Some(request) = self.slab.get_mut(key) else { return true };
@@ -493,7 +499,7 @@ impl Requests {
         }
     }
 
-    /// `true` if our half ends by it.
+    /// Our half is stopped. Returns `true` if it was open.
     pub(crate) fn peer_stopped(&mut self, key: Key, code: Code) -> bool {
         let Some(request) = self.slab.get_mut(key) else { return false };
         let was_open = request.send.abandon();
@@ -524,7 +530,7 @@ impl Requests {
         request.blocked = blocked;
     }
 
-    /// Everything that is remembered.
+    /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         let held = self.held.as_ref().map_or(0, BTreeMap::len);

@@ -1,7 +1,16 @@
-//! Groups on their way out, and the one rule of what goes first, for opening and for writing:
-//! subscriber priority; then publisher priority; then fair by bytes between tracks equal in both;
-//! within a track the newest group first, the oldest where it is ordered.
-//! (Control goes before all of them; see [`Machine::poll_write`](super::Machine::poll_write).)
+//! Groups on their way out, and the one rule that decides which goes first, for opening streams,
+//! for writing, and for datagrams:
+//!
+//! 1. the priority that the subscriber gave;
+//! 2. the priority of the publisher;
+//! 3. fairness by bytes between tracks of equal priorities;
+//! 4. within a track the newest group, or the oldest where the subscriber asked for order.
+//!
+//! Control goes before all of them; see
+//! [`Machine::poll_write`](crate::machine::Machine::poll_write).
+//!
+//! Tracks with something to do stand in sorted sets, one for each kind of work, so that a choice
+//! costs the logarithm of the number of tracks, however many groups wait.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
@@ -14,24 +23,30 @@ use crate::machine::source::{Source, Supply, Token};
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
-/// One group on its way out.
+/// One group on its way out. The cache has its frames; this is only how far it was sent.
 #[derive(Debug, Default)]
 struct ScheduledGroup {
     token: Token,
     range: FrameRange,
-    /// What goes out next: this much of the head, then from this byte of this frame on.
+    /// Stream type and header of the group; sent before its frames.
     head: Head,
+    /// How many bytes of the head were sent.
     head_sent: usize,
+    /// The frame that is sent next.
     frame: u64,
+    /// How many bytes of that frame were sent.
     skip: usize,
+    /// Its stream, once it has one.
     stream: Option<StreamId>,
-    /// It is to go as a datagram, which names its subscription so.
+    /// Set if the group is to go as a datagram: the number by which that names its subscription.
     datagram: Option<u64>,
-    /// QUIC held it up and it has not caught up since.
+    /// QUIC blocked the stream, and the group has not caught up with the cache since. The source
+    /// may then give it up as too old.
     stalled: bool,
 }
 
-/// The groups of one served subscription, or the one of a FETCH.
+/// The groups of one subscription of the peer, or the single group of a FETCH. Each set holds the
+/// groups that can do that kind of work now.
 #[derive(Debug, Default)]
 struct ScheduledTrack {
     urgency: Urgency,
@@ -40,7 +55,7 @@ struct ScheduledTrack {
     unopened: BTreeSet<u64>,
     datagrams: BTreeSet<u64>,
     writable: BTreeSet<u64>,
-    /// Streams that groups had, ever.
+    /// How many streams its groups had so far.
     opened: u64,
 }
 
@@ -64,21 +79,21 @@ struct PriorityClass {
     served: u64,
 }
 
-/// Which group of which subscription.
+/// Names a group: which scheduled track, and which number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupRef {
     pub(crate) track: Key,
     pub(crate) sequence: u64,
 }
 
-/// Bytes of a group that QUIC may take now.
+/// The bytes of a group that a guard shows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupWrite {
     pub(crate) group_ref: GroupRef,
     pub(crate) stream: StreamId,
-    /// The group ends behind them.
+    /// The group ends after these bytes.
     pub(crate) fin: bool,
-    /// The cache has no more: the group waits for [`Schedule::ready`] behind them.
+    /// The cache has no more: after these bytes the group waits for [`Schedule::on_ready`].
     exhausted: bool,
 }
 
@@ -96,23 +111,28 @@ pub(crate) struct NextDatagram {
 pub(crate) struct ReleasedGroup {
     pub(crate) track: Key,
     pub(crate) group: Token,
-    /// All of it was taken by QUIC.
+    /// Whether QUIC accepted all of it.
     pub(crate) sent: bool,
 }
 
+/// All groups on their way out.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     layout: Layout,
     max_pending: usize,
     tracks: Slab<ScheduledTrack>,
+    /// The group of each open stream.
     by_stream: BTreeMap<StreamId, GroupRef>,
+    /// Tracks that have a group to open, to write, and to send as a datagram; the most urgent
+    /// first.
     to_open: BTreeSet<(Urgency, Key)>,
     to_write: BTreeSet<(Urgency, Key)>,
     to_datagram: BTreeSet<(Urgency, Key)>,
-    /// Streams of which QUIC takes no more for now.
+    /// Streams that QUIC accepts no more bytes on for now.
     blocked: BTreeSet<StreamId>,
-    /// By priorities, for those that some track has.
+    /// The priority classes that some track is in.
     classes: BTreeMap<Priorities, PriorityClass>,
+    /// Groups that are out or given up, until an event reports them.
     pub(crate) released: VecDeque<ReleasedGroup>,
 }
 
@@ -134,6 +154,7 @@ impl Schedule {
         }
     }
 
+    /// Adds a track without groups.
     pub(crate) fn add_track(&mut self, subscriber: u8, publisher: u8, ordered: bool) -> Key {
         let (subscriber, publisher) = (Reverse(subscriber), Reverse(publisher));
         let urgency = Urgency { subscriber, publisher, served: 0 };
@@ -141,7 +162,7 @@ impl Schedule {
         self.tracks.insert(ScheduledTrack { urgency, ordered, ..ScheduledTrack::default() })
     }
 
-    /// A change of mind of the subscriber, which also reaches streams that are open.
+    /// The subscriber changed its priority or order. QUIC's priority of the open streams follows.
     pub(crate) fn update_track(
         &mut self,
         key: Key,
@@ -159,7 +180,7 @@ impl Schedule {
         actions.extend(open.map(|id| Action::SetPriority { id, priority }));
     }
 
-    /// Abandons what is left of a track, with `code` where streams are open.
+    /// Abandons what is left of a track. Open streams are reset with `code`.
     pub(crate) fn remove_track(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
         self.reorder(key, |track| {
             track.unopened.clear();
@@ -197,6 +218,7 @@ impl Schedule {
         self.insert(group_ref, ScheduledGroup { datagram: Some(number), ..group });
     }
 
+    /// Adds a group, unless the track is gone or has one of this number.
     fn insert(&mut self, group_ref: GroupRef, group: ScheduledGroup) {
         let track = self.tracks.get(group_ref.track);
         let is_new = track.is_some_and(|track| !track.groups.contains_key(&group_ref.sequence));
@@ -255,7 +277,7 @@ impl Schedule {
         }
     }
 
-    /// How urgent the streams of the track are for QUIC.
+    /// The priority of the track's streams for QUIC's own scheduler.
     pub(crate) fn quic_priority(&self, key: Key) -> i32 {
         self.tracks.get(key).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
     }
@@ -265,15 +287,15 @@ impl Schedule {
         self.tracks.get(key).map_or(0, |track| track.opened)
     }
 
-    /// Whether every group that was given is out or given up.
+    /// Whether every group of the track is out or given up.
     pub(crate) fn is_drained(&self, key: Key) -> bool {
         self.tracks.get(key).is_none_or(|track| track.groups.is_empty())
     }
 
     // ---- opening -----------------------------------------------------------------------------
 
-    /// The group that should have the next stream. What is gone takes none, and what has nothing
-    /// to say yet waits.
+    /// The group that should have the next stream. The source is asked first: a group that is gone
+    /// uses no stream credit, and one that has nothing to send yet waits.
     pub(crate) fn pick_unopened(
         &mut self,
         source: &mut impl Source,
@@ -301,6 +323,7 @@ impl Schedule {
         }
     }
 
+    /// The group has a stream.
     pub(crate) fn opened(&mut self, group_ref: GroupRef, id: StreamId) {
         self.by_stream.insert(id, group_ref);
         self.reorder(group_ref.track, |track| {
@@ -319,7 +342,7 @@ impl Schedule {
 
     // ---- writing -----------------------------------------------------------------------------
 
-    /// The group whose bytes go next, shown in `scratch`.
+    /// The group whose bytes go next. They are shown in `scratch`.
     pub(crate) fn pick_writable(
         &mut self,
         source: &mut impl Source,
@@ -356,7 +379,7 @@ impl Schedule {
                     let exhausted = supply == Supply::Pending && !cut;
                     return Some(GroupWrite { group_ref, stream, fin: false, exhausted });
                 }
-                // Nothing new: it waits for `ready`.
+                // Nothing new: it waits for `on_ready`.
                 _ => self.reorder(key, |track| {
                     track.wait_for_source(sequence);
                 }),
@@ -364,8 +387,9 @@ impl Schedule {
         }
     }
 
-    /// `n` of the bytes that `scratch` shows were taken; if those are all, FIN as well, if there is
-    /// one. `blocked`: QUIC takes no more for now. How many frames are out whole with them.
+    /// QUIC accepted `n` of the bytes that `scratch` shows; and FIN too, if that was all and there
+    /// was one. `blocked`: it accepts no more for now. Returns how many frames are out completely
+    /// by this.
     pub(crate) fn accepted(
         &mut self,
         shown: GroupWrite,
@@ -382,7 +406,7 @@ impl Schedule {
             let head = n.min(group.head.len() - group.head_sent);
             group.head_sent += head;
             match whole.checked_sub(1) {
-                // Still inside the frame it was in.
+                // Still inside of the same frame.
                 None => group.skip += n - head,
                 Some(last) => {
                     group.frame += whole as u64;
@@ -406,6 +430,7 @@ impl Schedule {
         whole as u64
     }
 
+    /// QUIC accepts bytes on this stream again.
     pub(crate) fn on_writable(&mut self, id: StreamId) {
         self.blocked.remove(&id);
         let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
@@ -414,7 +439,7 @@ impl Schedule {
         });
     }
 
-    /// The peer does not want the group on this stream. `true` if there was one.
+    /// The peer sent STOP_SENDING for this stream. Returns `true` if it had a group.
     pub(crate) fn on_stopped(&mut self, id: StreamId) -> bool {
         let group_ref = self.by_stream.get(&id).copied();
         group_ref.is_some_and(|group_ref| self.release(group_ref, false))
@@ -470,7 +495,7 @@ impl Schedule {
 
     // ---- ends --------------------------------------------------------------------------------
 
-    /// Whether some group has bytes that were not taken yet.
+    /// Whether some group has bytes that QUIC has not accepted.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.blocked.is_empty()
             || !self.to_write.is_empty()
@@ -495,7 +520,7 @@ impl Schedule {
         true
     }
 
-    /// Everything that is remembered.
+    /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         let groups: usize = self.tracks.iter().map(|track| track.groups.len()).sum();
@@ -540,7 +565,7 @@ impl Schedule {
         }
     }
 
-    /// The track was given bytes.
+    /// The track was served: others that become active start from here.
     fn update_class(&mut self, track: Key) {
         let Some(ScheduledTrack { urgency, .. }) = self.tracks.get(track) else { return };
         if let Some(class) = self.classes.get_mut(&urgency.priorities()) {
@@ -578,7 +603,7 @@ impl ScheduledTrack {
         last.and_then(|sequence| self.groups.remove(&sequence))
     }
 
-    /// Nothing of the group can be written before the cache has more.
+    /// The group has nothing to write before the cache has more.
     fn wait_for_source(&mut self, sequence: u64) {
         self.writable.remove(&sequence);
         if let Some(group) = self.groups.get_mut(&sequence) {
@@ -586,11 +611,12 @@ impl ScheduledTrack {
         }
     }
 
-    /// Whether it has something to open, to write, and to send as a datagram.
+    /// Whether the track has something to open, to write, and to send as a datagram.
     fn ready_for(&self) -> [bool; 3] {
         [&self.unopened, &self.writable, &self.datagrams].map(|groups| !groups.is_empty())
     }
 
+    /// The group of this set that goes first.
     fn most_urgent(&self, of: &BTreeSet<u64>) -> Option<u64> {
         if self.ordered { of.first().copied() } else { of.last().copied() }
     }
@@ -601,13 +627,13 @@ impl Urgency {
         (self.subscriber, self.publisher)
     }
 
-    /// The same order for QUIC's own scheduler, below [`CONTROL_PRIORITY`].
+    /// The same order as one number for QUIC's own scheduler, below [`CONTROL_PRIORITY`].
     fn quic_priority(&self) -> i32 {
         i32::from(self.subscriber.0) << 8 | i32::from(self.publisher.0)
     }
 }
 
-/// Control streams go before every group.
+/// The priority of control streams, above every group.
 pub(crate) const CONTROL_PRIORITY: i32 = 1 << 16;
 
 census! { each ScheduledTrack {

@@ -1,5 +1,5 @@
-//! The broadcasts that we announce: NAMESPACE where the peer asked for it, PUBLISH_NAMESPACE where it does
-//! not ask (*Track Namespaces*).
+//! The broadcasts that we announce (moq-transport-22, 4): NAMESPACE on a request of the peer,
+//! PUBLISH_NAMESPACE where it did not ask.
 
 use super::roles::{AnnounceResponse, Role};
 use super::session::{Ietf, violation};
@@ -16,6 +16,8 @@ use crate::path::Path;
 use crate::slab::Key;
 
 impl Ietf {
+    /// SUBSCRIBE_NAMESPACE of the peer. Two prefixes of which one covers the other would announce a
+    /// broadcast twice, so that the second one is refused (4.2). Tracks are not announced.
     pub(super) fn on_subscribe_namespace(
         &mut self,
         core: &mut Core,
@@ -43,6 +45,7 @@ impl Ietf {
                 Role::AnnounceResponse(AnnounceResponse::new(prefix.clone(), false)),
             );
             let (request, exclude) = (RequestKey::of(key), Hop::UNKNOWN);
+            // The drafts know no hidden broadcasts, so that nothing is left out.
             let hidden = true;
             return Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
         };
@@ -50,8 +53,10 @@ impl Ietf {
         Progress::Wait
     }
 
+    /// The application answers the request. REQUEST_OK must be the first message (4.2).
     pub(super) fn accept_announce(&mut self, core: &mut Core, key: Key, reader: Token) {
         if core.requests.get(key).is_none() {
+            // The peer has it; or it sent GOAWAY and accepts no new request (9.2).
             return;
         }
         let Role::AnnounceResponse(response) = self.role(key) else { return };
@@ -67,6 +72,7 @@ impl Ietf {
         core.requests.queue_write(key);
     }
 
+    /// The reader, which was up to date, has changes again. They are read when QUIC can take bytes.
     pub(super) fn on_announcements_ready(&mut self, core: &mut Core, key: Key) {
         if core.requests.get(key).is_none() {
             return;
@@ -77,7 +83,9 @@ impl Ietf {
         }
     }
 
-    /// Reads announcements only when they can go out, so that a slow peer finds them coalesced.
+    /// Writes announcements, but no more than QUIC is about to take: changes that a slow peer has
+    /// not read yet are coalesced in the reader, and nothing is queued here. Unsolicited ones also
+    /// wait for request ids and stream credit.
     pub(super) fn fill_announce_response(
         &mut self,
         core: &mut Core,
@@ -87,6 +95,7 @@ impl Ietf {
         let mut role = core::mem::take(self.role(key));
         if let Role::AnnounceResponse(response) = &mut role {
             while let (Some(reader), true) = (response.reader, response.ready) {
+                // Unsolicited announcements go out on the control stream up to 16.
                 let writer = self.control.filter(|_| response.unsolicited).unwrap_or(key);
                 let is_full = core.requests.unsent(writer)
                     >= core.limits.owed_bytes.min(MAX_UNSENT_ANNOUNCEMENTS)
@@ -111,6 +120,8 @@ impl Ietf {
         *self.role(key) = role;
     }
 
+    /// Announces a broadcast, unless the peer has it already: another route to it is nothing that
+    /// the drafts can say.
     fn announce(
         &mut self,
         core: &mut Core,
@@ -125,7 +136,8 @@ impl Ietf {
             return;
         }
         let path = response.prefix.join(&suffix);
-        // A suffix may be empty, but nothing could be asked for at the root of draft 16.
+        // An empty suffix is legal, but draft 16 has no empty namespace, so that nothing could be
+        // subscribed there.
         if core.limits.check_path(&path).is_err() || !self.draft.has_namespace(&path) {
             return;
         }
@@ -135,7 +147,7 @@ impl Ietf {
             let request = self.open(core, Role::OutgoingNamespace(path.clone()), |id| {
                 Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
             });
-            // One that can't be said, as it is too deep, is none.
+            // A path that can't be encoded is not announced.
             let Ok(request) = request else { return };
             Some(request)
         } else {
@@ -149,6 +161,8 @@ impl Ietf {
         self.note_announced(path);
     }
 
+    /// Withdraws a broadcast. A PUBLISH_NAMESPACE is reset, because some peers ignore its FIN
+    /// alone.
     fn withdraw(
         &mut self,
         core: &mut Core,
@@ -167,14 +181,15 @@ impl Ietf {
         self.note_withdrawn(&response.prefix.join(suffix));
     }
 
-    /// What was told of on a request that is over; all of it was said on that request.
+    /// A request is over, and with it everything that was announced on it.
     pub(super) fn forget_announced(&mut self, response: &mut AnnounceResponse) {
         for suffix in core::mem::take(&mut response.announced).into_keys() {
             self.note_withdrawn(&response.prefix.join(&suffix));
         }
     }
 
-    /// SUBSCRIBE_NAMESPACE of the peer: FIN or a reset ends it.
+    /// The peer ends SUBSCRIBE_NAMESPACE by FIN or a reset: the drafts up to 18 cancel by FIN, and
+    /// deployed clients do.
     pub(super) fn read_announce_response(
         &mut self,
         core: &mut Core,
@@ -192,7 +207,8 @@ impl Ietf {
         Progress::request_ended(key, Error::Cancelled)
     }
 
-    /// PUBLISH_NAMESPACE of ours. That the peer took note is all that its answer changes.
+    /// The answer to PUBLISH_NAMESPACE. REQUEST_OK changes only that echoes are possible from now
+    /// on. A refusal is final: the peer does not want the namespace.
     pub(super) fn read_outgoing_namespace(
         &mut self,
         core: &mut Core,

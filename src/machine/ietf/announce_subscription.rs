@@ -1,5 +1,6 @@
-//! The broadcasts that the peer announces: NAMESPACE, PUBLISH_NAMESPACE, and the tracks that it offers
-//! (*Track Namespaces*).
+//! The broadcasts that the peer announces (moq-transport-22, 4): by NAMESPACE on our request, by
+//! PUBLISH_NAMESPACE, and by the tracks that it offers. See
+//! [`peer_broadcasts`](super::peer_broadcasts) for how they are counted.
 
 use super::announcements::announced;
 use super::peer_broadcasts::PeerBroadcast;
@@ -16,12 +17,13 @@ use crate::path::Path;
 use crate::slab::Key;
 
 impl Ietf {
-    /// Whether broadcasts of the peer are of any use here.
+    /// Whether we asked for announcements at all. If not, those of the peer are refused.
     pub(super) fn is_interested(&self) -> bool {
         !self.interests.is_empty()
     }
 
-    /// The peer said in one more way that there is a broadcast: it named it, or offered a track of it.
+    /// The peer announces a broadcast: by its name if `is_named`, else by a track of it. Returns
+    /// the event if the application does not know it yet.
     pub(super) fn add_broadcast(
         &mut self,
         core: &mut Core,
@@ -41,7 +43,8 @@ impl Ietf {
             if core::mem::replace(&mut known.reported, !echo) {
                 core.notices.push_back(Event::Unannounced { path: path.clone() });
             }
-            // Behind that.
+            // A new broadcast under an old path is an end and a beginning. Both go through the notices, so
+            // that their order is kept.
             core.notices.extend((!echo).then_some(event));
             return None;
         }
@@ -54,12 +57,12 @@ impl Ietf {
         (!echo).then_some(event)
     }
 
-    /// Whether [`hear_of`](Self::add_broadcast) kept it.
+    /// Whether [`add_broadcast`](Self::add_broadcast) had room for it.
     pub(super) fn knows_broadcast(&self, path: &Path) -> bool {
         self.broadcasts.live.contains_key(path)
     }
 
-    /// One of the ways in which the peer said so is over.
+    /// One announcement of a broadcast ended. Returns the event if it was the last one.
     pub(super) fn remove_broadcast(&mut self, path: &Path, is_named: bool) -> Option<Event> {
         let known = self.broadcasts.live.get_mut(path)?;
         known.count -= 1;
@@ -77,7 +80,8 @@ impl Ietf {
         known.reported.then(|| Event::Unannounced { path: path.clone() })
     }
 
-    /// SUBSCRIBE_NAMESPACE of ours.
+    /// Reads the answers to SUBSCRIBE_NAMESPACE. The end of the stream ends all that was announced
+    /// on it (4.2), one event at a time.
     pub(super) fn read_announce_subscription(
         &mut self,
         core: &mut Core,
@@ -106,7 +110,8 @@ impl Ietf {
             }
             Ok(Some(Message::Namespace(Namespace { suffix }))) => {
                 let path = subscription.prefix.join(&suffix);
-                // What is too long, or the root of draft 16, can't be asked for.
+                // A path past our limits, or the root on draft 16, can't be subscribed, so that it
+                // is left out.
                 let room = subscription.names.len() < core.limits.announcements
                     && core.limits.check_path(&path).is_ok()
                     && self.draft.has_namespace(&path);
@@ -114,15 +119,16 @@ impl Ietf {
                     .then(|| self.add_broadcast(core, &path, true))
                     .flatten();
                 if !self.knows_broadcast(&path) {
-                    // Its NAMESPACE_DONE must not end another way to it that comes later.
+                    // There was no room. Its NAMESPACE_DONE must not end another announcement of
+                    // the path that comes later.
                     subscription.names.remove(&suffix);
                 }
                 event
             }
             Ok(Some(Message::NamespaceDone(NamespaceDone { suffix }))) => {
                 let path = subscription.prefix.join(&suffix);
-                // One that was never named is the peer's fault, but a harmless one that is seen in the
-                // field.
+                // NAMESPACE_DONE without NAMESPACE is a violation (4.2), but a harmless one that deployed
+                // peers commit.
                 subscription
                     .names
                     .remove(&suffix)
@@ -133,14 +139,15 @@ impl Ietf {
                 core.violation("not an answer to SUBSCRIBE_NAMESPACE");
                 return Progress::Wait;
             }
-            // A namespace that is no path here can't be subscribed.
+            // A namespace whose fields are not a path here can't be subscribed.
             Err(DecodeError::InvalidName) => None,
             Err(error) => return violation(core, &error),
         };
         event.map_or(Progress::More, Progress::Event)
     }
 
-    /// PUBLISH_NAMESPACE of the peer.
+    /// PUBLISH_NAMESPACE of the peer. It gets exactly one answer (4.1): UNINTERESTED if we asked
+    /// for nothing.
     pub(super) fn on_publish_namespace(
         &mut self,
         core: &mut Core,
@@ -164,7 +171,7 @@ impl Ietf {
         event.map_or(Progress::More, Progress::Event)
     }
 
-    /// PUBLISH_NAMESPACE of the peer lasts until FIN or a reset.
+    /// A PUBLISH_NAMESPACE lasts until FIN or a reset: peers withdraw by either.
     pub(super) fn read_incoming_namespace(
         &mut self,
         core: &mut Core,

@@ -1,5 +1,10 @@
-//! The control stream of the drafts up to 16: the messages of all requests one after the other, each with
-//! the id of its request.
+//! The control stream of the drafts up to 16: the messages of all requests one after the other,
+//! each with the id of its request.
+//!
+//! This is the only place that knows of it. A message of a request is handed on as bytes, as if it
+//! had arrived on a stream of its own; messages that stand for a reset become a reset; and in the
+//! other direction the end of a request becomes the message that says so. Conversations are thus
+//! the same for all drafts.
 
 use super::roles::Role;
 use super::session::{INVALID_REQUEST_ID, Ietf, TOO_MANY_REQUESTS, violation};
@@ -14,14 +19,15 @@ use crate::slab::Key;
 use crate::stream::Side;
 
 impl Ietf {
-    /// Whether the peer grants another request.
+    /// Whether another request can be sent now: the peer granted its id, and no older request waits
+    /// for one.
     pub(super) fn may_open(&self) -> bool {
         let granted = self.ids.ours < self.ids.limit && self.ids.blocked.is_empty();
         self.draft.request_streams || granted
     }
 
-    /// A request of ours, with a message that gets its id from `make`. On a stream of its own from 17
-    /// on.
+    /// Makes a request of ours. `make` builds its message from an id. From 17 on it has a stream of
+    /// its own.
     pub(super) fn open(
         &mut self,
         core: &mut Core,
@@ -33,15 +39,17 @@ impl Ietf {
         }
         let key = match self.control {
             Some(control) => core.requests.open_within(control),
-            // The client has not opened it. Nor did it grant ids, so that the request waits below.
+            // The client has not opened the control stream yet. It has not granted ids either, so
+            // that the request waits below.
             None => core.requests.open_unbound(),
         };
         self.set_role(key, role);
-        // The id is not known to the peer before the message goes out, so a placeholder does.
+        // The id is a placeholder if the request must wait: it gets its id when it is sent.
         let message = make(self.ids.ours);
         if self.may_open() {
             return self.send_request(core, key, message);
         }
+        // A message that can't be encoded fails now, not when its turn comes.
         let mut trial = bytes::BytesMut::new();
         if let Err(error) = message.encode(&mut trial, self.draft) {
             core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
@@ -52,7 +60,7 @@ impl Ietf {
         Ok(key)
     }
 
-    /// A request of ours on a stream of its own.
+    /// Makes a request of ours on a stream of its own.
     pub(super) fn open_stream(
         &mut self,
         core: &mut Core,
@@ -65,7 +73,8 @@ impl Ietf {
         self.send_request(core, key, message)
     }
 
-    /// The message has the next id of ours already.
+    /// Writes the message of a request, which has the next id of ours already. An id is used up
+    /// only if that succeeds.
     fn send_request(
         &mut self,
         core: &mut Core,
@@ -82,7 +91,8 @@ impl Ietf {
         said.map(|()| key)
     }
 
-    /// Sends what waited for ids.
+    /// The peer granted ids: sends the requests that waited for them, in the order in which they
+    /// were made.
     pub(super) fn unblock(&mut self, core: &mut Core) {
         while self.ids.ours < self.ids.limit {
             let Some((key, mut message)) = self.ids.pop_blocked() else { break };
@@ -92,7 +102,7 @@ impl Ietf {
             if let Some(control) = self.control {
                 core.requests.bind(key, control);
             }
-            // Tried before.
+            // That it can be encoded was tried before it was made to wait.
             let _ = self.send_request(core, key, message);
         }
         self.send_pending(core);
@@ -102,9 +112,11 @@ impl Ietf {
     pub(super) fn read_control(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         if request.abandoned().is_some() || request.recv.is_finished() {
+            // Both ends must keep the control stream open (6.3).
             core.violation("the control stream ended");
             return Progress::Wait;
         }
+        // Everything after the set-up waits until the application accepts the peer.
         if self.peer.is_some() && core.awaits_accept {
             self.early.insert(key);
             return Progress::Wait;
@@ -132,6 +144,7 @@ impl Ietf {
         let Some(id) = id else { return self.session_message(core, framed.kind, body) };
         use MessageType as Kind;
         match framed.kind {
+            // A new request: its message is the first one of a request of its own.
             Kind::Subscribe
             | Kind::Publish
             | Kind::PublishNamespace
@@ -148,6 +161,8 @@ impl Ietf {
                     None => self.refuse_id(core, id, &Error::Limit("requests")),
                 }
             }
+            // It has an id of its own, for its answer, and names the request that it changes. That may be
+            // over: messages cross.
             Kind::RequestUpdate => {
                 if !self.accept_id(core, id) {
                     return Progress::Wait;
@@ -163,6 +178,7 @@ impl Ietf {
                     None => self.refuse_id(core, id, &Error::NotFound),
                 }
             }
+            // Answers to requests of ours. One that is over by now is answered for nothing.
             Kind::SubscribeOk
             | Kind::RequestOk
             | Kind::RequestError
@@ -173,12 +189,14 @@ impl Ietf {
                     core.requests.receive(request, whole, false);
                 }
             }
+            // What is a reset on a request stream. Only the requester may send these.
             Kind::Unsubscribe | Kind::FetchCancel | Kind::PublishNamespaceDone => {
                 let request = self.ids.find(id);
                 if let Some(request) = request.filter(|it| core.requests.is_incoming(*it)) {
                     core.requests.peer_reset(request, Error::Cancelled.stream_code());
                 }
             }
+            // Only the side that accepted the namespace may revoke it.
             Kind::PublishNamespaceCancel => {
                 let request = self.ids.find(id);
                 if let Some(request) = request.filter(|it| !core.requests.is_incoming(*it)) {
@@ -190,6 +208,7 @@ impl Ietf {
         Progress::More
     }
 
+    /// The first message of the control stream is the peer's set-up; anything else is a violation.
     fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Progress {
         let setup = match Message::decode(kind, body, self.draft) {
             Ok(Message::ServerSetup(setup)) if self.side == Side::Client => setup,
@@ -204,17 +223,18 @@ impl Ietf {
         Progress::More
     }
 
-    /// A message that belongs to no request.
+    /// Reads a message that belongs to no request.
     fn session_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Progress {
         match Message::decode(kind, body, self.draft) {
             Ok(Message::MaxRequestId(MaxRequestId { max })) => {
                 if self.ids.grant(max) {
                     self.unblock(core);
                 } else {
+                    // The drafts that have the message demand that it grows.
                     core.violation("MAX_REQUEST_ID that does not grow");
                 }
             }
-            // Advice: more is granted as requests come.
+            // The peer says that it waits. It is granted more ids as its requests arrive.
             Ok(Message::RequestsBlocked(_)) => {}
             Ok(Message::Goaway(goaway)) => return self.on_goaway_message(core, goaway),
             Ok(_) => core.violation("not a message of the control stream"),
@@ -223,7 +243,9 @@ impl Ietf {
         Progress::More
     }
 
-    /// Takes note of the id of a request of the peer. `false` if the session ends by it (*Request ID*).
+    /// Checks the id of a request of the peer (6.4.2.1). Returns `false` if the session is closed
+    /// by it. Grants more ids when half of the window is used, so that a peer that behaves never
+    /// waits.
     pub(super) fn accept_id(&mut self, core: &mut Core, id: u64) -> bool {
         if !self.draft.request_streams && id >= self.ids.granted {
             core.violation_as(TOO_MANY_REQUESTS, "more requests than granted");
@@ -243,6 +265,7 @@ impl Ietf {
         true
     }
 
+    /// Refuses a request for which nothing is remembered.
     fn refuse_id(&mut self, core: &mut Core, id: u64, error: &Error) {
         let code = self.draft.request_code(error);
         let error = RequestError { id: Some(id), code, ..RequestError::default() };
@@ -251,9 +274,11 @@ impl Ietf {
         }
     }
 
-    /// What stands for the resets of a request that has no stream.
+    /// Writes the message that stands for the resets of a request without a stream. Which one
+    /// depends on the side that made the request, and on whether it was answered.
     pub(super) fn write_cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
         let id = self.ids.of(key);
+        // The peer does not know a request that was never sent.
         if self.ids.is_blocked(key) {
             return;
         }
@@ -274,6 +299,7 @@ impl Ietf {
             Role::New | Role::IncomingSubscription | Role::IncomingQuery => {
                 Message::RequestError(reply(code))
             }
+            // These are over for the peer, or have a stream of their own.
             Role::Done
             | Role::EndedSubscription
             | Role::Control
@@ -284,7 +310,7 @@ impl Ietf {
     }
 }
 
-/// The id that a request brings, to be filled in when it goes out.
+/// Where a message has the id of its request, which is filled in when it is sent.
 fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
     match message {
         Message::Subscribe(it) => Some(&mut it.id),

@@ -37,8 +37,6 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
@@ -46,28 +44,28 @@ use super::engine::{
 };
 use super::event::Event;
 use super::layout::Head;
-use super::source::{Source, Token};
+use super::source::Source;
 use crate::coding::ietf::{Draft, Goaway, Message, Setup};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
-use crate::time::{Instant, Timestamp};
+use crate::time::Instant;
 
 use roles::Role;
 pub(super) use session::Ietf;
 
-/// A session of moq-transport that begins now.
+/// Starts a session of moq-transport: sends what the draft sends first.
 pub(super) fn start(mut config: Config, draft: &'static Draft, core: &mut Core) -> Ietf {
     let mut ietf = Ietf::new(&mut config, draft);
     ietf.start(core, config);
     ietf
 }
 
-/// How many times [`owed_bytes`](crate::Limits::owed_bytes) the answers may be that a peer leaves unread
-/// while it goes on asking: each message has one, and a stream may carry any number of messages. Not to
-/// read them would stop two ends that both ask for much.
+/// The peer must read our answers while it asks: each message has one, and a stream may carry any
+/// number of messages. This many times [`owed_bytes`](crate::Limits::owed_bytes) may wait before
+/// the session is closed. To stop reading instead would block two ends that both ask for much.
 const MAX_UNREAD: usize = 64;
 
 impl Dialect for Ietf {
@@ -117,7 +115,8 @@ impl Dialect for Ietf {
             | Role::AnnounceSubscription(_)
             | Role::IncomingNamespace(_) => {}
         }
-        // What these remember is lent for the progress.
+        // These roles hold state. It is taken out for the call, so that it and the session can
+        // change at once.
         let mut role = mem::take(self.role(key));
         let progress = match &mut role {
             Role::AnnounceResponse(response) => self.read_announce_response(core, key, response),
@@ -125,9 +124,9 @@ impl Dialect for Ietf {
                 self.read_announce_subscription(core, key, subscription)
             }
             Role::IncomingNamespace(path) => self.read_incoming_namespace(core, key, path),
-            _ => unreachable!("looked at above"),
+            _ => unreachable!("returned above"),
         };
-        // A progress that ends a role leaves another one in its place.
+        // A call that ends the role has put another one in its place; otherwise it goes back.
         let alive = core.requests.get(key).is_some();
         let slot = self.role(key);
         if alive && matches!(slot, Role::New) {
@@ -145,6 +144,8 @@ impl Dialect for Ietf {
     }
 
     fn may_become_known(&self, subscription: u64) -> bool {
+        // A publisher chooses the alias, so that groups may arrive before SUBSCRIBE_OK names it (3.1.3). No
+        // subscription will come for an alias that is retired, or that is an offer nobody subscribed to.
         !self.retired_aliases.contains(subscription) && !self.offers.has_alias(subscription)
     }
 
@@ -157,7 +158,7 @@ impl Dialect for Ietf {
             Command::AcceptTrack { request, info } => {
                 self.accept_status(core, request.into(), &info);
             }
-            // A question of its own is not worth it: SUBSCRIBE_OK says as much as the drafts can.
+            // TRACK_STATUS would say no more than SUBSCRIBE_OK, so that it is not asked.
             Command::Describe { subscription, .. } => {
                 let info = core.default_track_info();
                 core.notices.push_back(Event::TrackInfo { subscription, info });
@@ -165,9 +166,11 @@ impl Dialect for Ietf {
             Command::Probe => {
                 core.notices.push_back(Event::ProbeEnded { error: Error::Unsupported });
             }
+            // The drafts have no message for the first group of a subscription, no FETCH of ours
+            // runs, and there is no PROBE.
             Command::StartSubscribe { .. } | Command::CancelFetch { .. } | Command::Unprobe => {}
             Command::AcceptFetch { group, .. } => {
-                // Nobody fetches here, so that there is nothing to accept.
+                // FETCH of the peer is refused, so that there is nothing to accept.
                 core.notices.push_back(Event::GroupReleased { group, sent: false });
             }
             Command::Fetch { fetch, .. } => {
@@ -207,41 +210,30 @@ impl Dialect for Ietf {
         self.subgroup_head(subscription, sequence, first_frame)
     }
 
-    fn has_datagrams(&self) -> bool {
-        false
-    }
-
-    fn datagram_head(&self, _: u64, _: u64, _: Timestamp) -> Option<Head> {
-        None
-    }
-
-    fn read_datagram(&mut self, _: &mut Core, _: Bytes) -> Option<Event> {
-        None
-    }
-
     fn write_subscribe_end(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
         self.write_done(core, key, streams);
     }
 
-    fn cancel_query(&mut self, _: &mut Core, _: Token) {}
-
     fn write_goaway(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant) {
+        // Before the peer's set-up there may be no stream for it.
         if self.peer.is_none() {
             self.pending_goaway = Some((uri, deadline));
             return;
         }
-        // Zero would be no bound.
+        // On the wire 0 means that there is no timeout.
         let timeout = (deadline - core.now).max(Duration::from_millis(1));
+        // Draft 18 names the first request that we did not process.
         let request = self.draft.goaway_request.then(|| self.ids.unprocessed());
         let uri = goaway::redirect(self.side, uri);
         let message = Message::Goaway(Goaway { uri, timeout, request });
+        // Control stream of our own (17 and later), or the shared one.
         if let Some(control) = &mut core.control {
             let encoded = message.encode(control.send.buffer(), self.draft);
             encoded.expect("what is too long was left out");
         } else if let Some(control) = self.control {
             self.write(core, control, &message);
         }
-        // Nothing confirms it.
+        // No message confirms that the peer read GOAWAY.
         core.incoming.unread_until = Some(core.now + core.limits.close_time);
     }
 
@@ -262,6 +254,7 @@ impl Dialect for Ietf {
         if core.requests.get(key).is_none() {
             return;
         }
+        // Without a stream to reset, a message says that the request is over.
         if core.requests.is_within(key) {
             self.write_cancel(core, key, error);
         }
@@ -270,10 +263,9 @@ impl Dialect for Ietf {
         *self.role(key) = Role::New;
     }
 
-    fn on_network_path(&mut self, _: &mut Core) {}
-
     fn finish(&mut self, core: &mut Core, key: Key) {
         self.ids.forget(key);
+        // A request whose stream never opened is unknown to the peer.
         if core.requests.withdraw(key) {
             *self.role(key) = Role::New;
             return;
@@ -281,7 +273,7 @@ impl Dialect for Ietf {
         let carried = core.requests.is_within(key);
         if let Some(request) = core.requests.get(key) {
             if carried {
-                // Nothing on the wire says that a half of it is over.
+                // A request within the control stream has no FIN of the peer to wait for.
                 request.recv.abandon(Error::Closed.stream_code());
             }
             core.requests.finish(key);

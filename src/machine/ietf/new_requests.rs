@@ -1,4 +1,8 @@
-//! The first message of a request of the peer, and the refusal of requests.
+//! The first message of a request of the peer, which says what the request is for
+//! (moq-transport-22, 6.3), and the refusal of requests.
+//!
+//! A message that is no request, malformed or out of place closes the session. A request that is
+//! well formed and can't be served is refused, and the session goes on.
 
 use core::mem;
 
@@ -13,15 +17,16 @@ use crate::slab::Key;
 use crate::stream::Side;
 
 impl Ietf {
-    /// The first message of the peer on a request says what it is for.
+    /// Reads the first message of a request, and hands it to its conversation.
     pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Progress {
         if self.control.is_none() && !self.draft.request_streams && self.side == Side::Server {
-            // The first stream of the client carries the requests.
+            // Up to 16 the first stream of the client is the control stream.
             self.control = Some(key);
             self.set_role(key, Role::Control);
             return Progress::More;
         }
         if !self.is_ready(core) {
+            // A request may overtake the set-up. Nothing is decoded before that.
             self.early.insert(key);
             return Progress::Wait;
         }
@@ -43,18 +48,20 @@ impl Ietf {
         let (id, message) =
             match (request_id(kind, &body, self.draft), Message::decode(kind, &body, self.draft)) {
                 (Ok(id), Ok(message)) => (id, Some(message)),
-                // Nothing here has such a name.
+                // A namespace whose fields are not a path here names nothing that we have. It is
+                // refused below, by its id.
                 (Ok(id), Err(DecodeError::InvalidName)) => (id, None),
                 (Err(error), _) | (_, Err(error)) => return violation(core, &error),
             };
         let on_control = core.requests.is_within(key);
-        // Those on the control stream were looked at there.
+        // The ids of requests on the control stream were checked there.
         if let Some(id) = id.filter(|_| !on_control) {
             if !self.accept_id(core, id) {
                 return Progress::Wait;
             }
             self.ids.insert(id, key);
         }
+        // After our GOAWAY new requests are refused (9.2).
         if core.state.is_ending() {
             let code = self.draft.request_code(&Error::GoingAway);
             self.refuse(core, key, code);
@@ -76,6 +83,7 @@ impl Ietf {
             {
                 self.on_subscribe_namespace(core, key, it)
             }
+            // On 16 only SUBSCRIBE_NAMESPACE has a stream of its own.
             _ if !on_control && !self.draft.request_streams => {
                 core.violation("not a request with a stream of its own");
                 Progress::Wait
@@ -84,6 +92,7 @@ impl Ietf {
             Message::TrackStatus(message) => self.on_track_status(key, message),
             Message::PublishNamespace(message) => self.on_publish_namespace(core, key, message),
             Message::Publish(message) => self.on_publish(core, key, message),
+            // Not supported here; the peer is told, and its other requests go on.
             Message::Fetch(_) | Message::SubscribeTracks(_) => {
                 self.refuse(core, key, NOT_SUPPORTED);
                 Progress::Wait
@@ -108,7 +117,8 @@ impl Ietf {
                 self.refuse(core, key, code);
             }
             Role::AnnounceResponse(response) if response.is_unsolicited() => {
-                // Nobody asked, so nobody is to be told.
+                // The peer did not ask for these announcements, so that there is no request to
+                // refuse.
                 self.set_role(key, Role::AnnounceResponse(response));
             }
             Role::AnnounceResponse(mut response) => {
@@ -121,7 +131,7 @@ impl Ietf {
     }
 }
 
-/// Whether the names in a request are short enough.
+/// Whether the names in a request are within our limits.
 fn check_names(message: &Message, limits: &Limits) -> Result<(), Error> {
     match message {
         Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {

@@ -1,4 +1,8 @@
-//! The tracks that the peer offers by PUBLISH, and our subscriptions to them.
+//! The tracks that the peer offers by PUBLISH, and our subscriptions to them (moq-transport-22,
+//! 3.1).
+//!
+//! An accepted offer is paused until the application subscribes, and paused again when it does not
+//! want the track any more. So a publisher that offers everything costs nothing but its offers.
 
 use super::offers::Offer;
 use super::roles::Role;
@@ -15,7 +19,9 @@ use crate::slab::Key;
 use crate::subscription::Subscription;
 
 impl Ietf {
-    /// The peer offers a track.
+    /// PUBLISH of the peer. It gets exactly one answer (3.1): an offer that can't be used is
+    /// refused, with UNINTERESTED if we asked for nothing, and UNSUPPORTED_EXTENSION if a mandatory
+    /// property is not understood (3.7).
     pub(super) fn on_publish(&mut self, core: &mut Core, key: Key, message: Publish) -> Progress {
         let name = (message.namespace, message.track);
         let code = if !self.is_interested() {
@@ -53,7 +59,8 @@ impl Ietf {
         Progress::Wait
     }
 
-    /// PUBLISH_OK: nothing is to be sent yet.
+    /// Accepts the offer, with FORWARD 0: nothing is sent until somebody subscribes. The offer
+    /// counts as an announcement of its broadcast.
     pub(super) fn accept_offer(&mut self, core: &mut Core, key: Key) {
         if core.requests.get(key).is_none() {
             return;
@@ -64,6 +71,7 @@ impl Ietf {
         };
         offer.accepted = true;
         let path = offer.path.clone();
+        // An update can't change the group order.
         let parameters = Parameters { forward: Some(false), ..Parameters::default() };
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.write(core, key, &Message::PublishOk(ok));
@@ -75,7 +83,8 @@ impl Ietf {
         }
     }
 
-    /// Somebody wants what was offered.
+    /// The application subscribes to an offered track: REQUEST_UPDATE with FORWARD 1. The alias and
+    /// the properties are known from PUBLISH.
     pub(super) fn subscribe_to_offer(
         &mut self,
         core: &mut Core,
@@ -103,7 +112,8 @@ impl Ietf {
         }
     }
 
-    /// `false` if the peer grants no more ids: what was agreed goes on.
+    /// Sends REQUEST_UPDATE. Returns `false` if the peer grants no more ids; then the agreement
+    /// stays as it was.
     pub(super) fn update(&mut self, core: &mut Core, key: Key, parameters: Parameters) -> bool {
         if !self.may_open() {
             return false;
@@ -113,7 +123,8 @@ impl Ietf {
         self.write(core, key, &Message::RequestUpdate(update))
     }
 
-    /// Nobody wants it any more, but somebody may again. What the peer can't be told to keep is refused.
+    /// The subscription is over, but the offer stays: the peer is told to pause. If there is no id
+    /// for that, its groups are stopped as they arrive.
     pub(super) fn pause_offer(&mut self, core: &mut Core, key: Key) {
         let Some(offer) = self.offers.by_key.get_mut(&key) else { return };
         offer.sub = None;
@@ -121,7 +132,9 @@ impl Ietf {
         self.update(core, key, parameters);
     }
 
-    /// What the peer says of what it offered.
+    /// Reads what the peer sends on its offer: answers to our updates, updates of its own, and
+    /// PUBLISH_DONE. The end of the stream ends the offer; without PUBLISH_DONE it is a failure
+    /// (6.4.2.2).
     pub(super) fn read_offer(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         let end = match (request.abandoned(), request.recv.is_finished()) {
@@ -157,6 +170,7 @@ impl Ietf {
                 (Ok(()), None) => {}
             }
         }
+        // The application has not answered yet: its answer is not needed any more.
         if !offer.accepted {
             return Progress::request_ended(key, Error::Cancelled);
         }

@@ -1,4 +1,9 @@
-//! The broadcasts that the peer announces, and the paths that we announced: the peer may echo those.
+//! The broadcasts that the peer announces, and the paths that we announced to it.
+//!
+//! A peer may name one broadcast several times: by PUBLISH_NAMESPACE, by NAMESPACE under each
+//! prefix that we asked for, and by each track that it offers. The application sees one
+//! announcement, which ends with the last of them. A relay may also name what it has from us: such
+//! an echo is not reported, because the drafts have no hops by which a loop could be seen.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -6,38 +11,45 @@ use crate::census::census;
 use crate::path::Path;
 use crate::slab::Key;
 
-/// All broadcasts of the peer, in how many ways it said so.
+/// A broadcast that the peer announces.
 #[derive(Debug, Default)]
 pub(super) struct PeerBroadcasts {
+    /// The broadcasts that the peer announces.
     pub(super) live: BTreeMap<Path, PeerBroadcast>,
-    /// Paths that we told the peer of: it may tell us of them in turn.
+    /// The paths that we announced. The peer may echo them.
     pub(super) announced: BTreeMap<Path, AnnouncedPath>,
-    /// Those that we took back: if it tells of one still when all was said, that was not in turn.
+    /// Paths that we withdrew while the peer announced them too. If it still does when everything
+    /// was written, it is no echo.
     pub(super) withdrawn: BTreeSet<Path>,
+    /// The role that announces unsolicited, if the peer may not ask.
     pub(super) announcer: Option<Key>,
-    /// Prefixes that were not asked for yet.
+    /// Prefixes of interest for which no SUBSCRIBE_NAMESPACE was sent yet, for want of credit.
     pub(super) pending_interests: BTreeSet<Path>,
 }
 
-/// What the peer was told of a path.
+/// A path that we announced.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncedPath {
-    /// In how many ways.
+    /// On how many requests.
     pub(super) count: usize,
-    /// It took note. What it names before that is its own.
+    /// The peer answered. A peer can't echo a path before it processed the announcement, so that
+    /// until then an announcement of the same path is its own.
     pub(super) acknowledged: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct PeerBroadcast {
+    /// By how many announcements and offered tracks.
     pub(super) count: usize,
-    /// How many of them name it; the others are its tracks.
+    /// How many of them are announcements; the others are offered tracks.
     pub(super) named: usize,
-    /// How many name what was there before: their ends say nothing new.
+    /// How many of the announcements are of the predecessor of this broadcast: their ends say
+    /// nothing new.
     pub(super) stale: usize,
-    /// Whether one ended that named what is there: if another one begins, it names another broadcast.
+    /// One announcement of this broadcast ended while others remain. If another one begins, it is
+    /// of a new broadcast under the same path.
     pub(super) has_ended: bool,
-    /// The application was told; our own broadcasts are kept to themselves.
+    /// The application knows it. Echoes of our own broadcasts are not reported.
     pub(super) reported: bool,
 }
 

@@ -1,4 +1,5 @@
-//! What the peer asks of our tracks (*Subscriptions*).
+//! The peer's subscriptions to our tracks, and its track queries (moq-transport-22, 3.1 and 9.6 to
+//! 9.9).
 
 use core::time::Duration;
 
@@ -17,8 +18,9 @@ use crate::machine::layout::Head;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 
-/// What the parameters change of what is wanted. Groups are sent whole, so where a filter begins inside
-/// of one its start is sent as well, and the latest group is, where only what follows was asked for.
+/// Applies parameters to the options of a subscription. Groups are sent from their first object on,
+/// so that a filter that begins inside of a group gets its beginning as well, and a filter for the
+/// next object gets the latest group from its start.
 fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
     if let Some(priority) = parameters.priority {
         want.priority = priority;
@@ -41,7 +43,7 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
 }
 
 impl Ietf {
-    /// SUBSCRIBE of the peer.
+    /// SUBSCRIBE of the peer. What can't be served is refused at once (9.6).
     pub(super) fn on_subscribe(
         &mut self,
         core: &mut Core,
@@ -49,6 +51,7 @@ impl Ietf {
         message: Subscribe,
     ) -> Progress {
         let parameters = &message.parameters;
+        // A range that ends before it begins has no group.
         let range_is_empty = matches!(
             parameters.filter,
             Some(Filter::Range { start, end_group }) if end_group < start.group
@@ -57,6 +60,7 @@ impl Ietf {
             Some(self.draft.request_code(&Error::Limit("subscriptions")))
         } else if range_is_empty {
             Some(INVALID_RANGE)
+        // A subscription that begins paused has nothing to forward here.
         } else if parameters.forward == Some(false) {
             Some(NOT_SUPPORTED)
         } else {
@@ -66,7 +70,8 @@ impl Ietf {
             self.refuse(core, key, code);
             return Progress::Wait;
         }
-        // Without a timeout nothing is too old, and 128 in the middle of the wire is 127 here.
+        // Without a delivery timeout nothing is too old. The default priority is 128 on the wire,
+        // where smaller is more urgent, and so 127 here.
         let base = Subscription::default().priority(127).max_age(Duration::MAX);
         let want = want_of(parameters, base);
         core.incoming.insert(key, message.id, want.clone());
@@ -79,7 +84,8 @@ impl Ietf {
         })
     }
 
-    /// What is said of a track, where it can be said.
+    /// The track properties, where the draft has them. The order says how we send groups of a
+    /// subscription without a preference.
     fn properties(&self, info: &TrackInfo) -> TrackProperties {
         if !self.draft.write_properties {
             return TrackProperties::default();
@@ -93,9 +99,10 @@ impl Ietf {
         }
     }
 
-    /// SUBSCRIBE_OK. The track's alias is the id of the request, because there are peers that use it
-    /// before they read this. LARGEST_OBJECT is left out: it would say that what comes first begins
-    /// behind it, and the latest group comes from its start. (`moq-lite` 0.16 fails on it as well.)
+    /// Writes SUBSCRIBE_OK. The track alias is the request id: it is unique, and there are peers
+    /// that use it before they read this message. LARGEST_OBJECT is left out: it would say that the
+    /// first group begins after that object, but the latest group is sent from its start.
+    /// (`moq-lite` 0.16 fails on it as well.)
     pub(super) fn accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         let alias = subscription.number;
@@ -104,7 +111,7 @@ impl Ietf {
         self.write(core, key, &Message::SubscribeOk(ok));
     }
 
-    /// SUBGROUP_HEADER of a group, which is its subgroup 0.
+    /// SUBGROUP_HEADER of a group (11.3.1). A group is one subgroup, number 0, that ends the group.
     pub(super) fn subgroup_head(
         &self,
         subscription: &IncomingSubscription,
@@ -125,10 +132,13 @@ impl Ietf {
         Some(Head::from_slice(&head))
     }
 
-    /// PUBLISH_DONE of a track that came to its end.
+    /// Writes PUBLISH_DONE of a track that came to its end. It may be sent only when all streams of
+    /// the subscription are closed (9.9).
     pub(super) fn write_done(&mut self, core: &mut Core, key: Key, streams: u64) {
         self.done(core, key, TRACK_ENDED, streams);
         if core.requests.is_within(key) {
+            // On the control stream nothing confirms that the peer read everything, so that a close
+            // waits for a while.
             core.incoming.unread_until = Some(core.now + core.limits.close_time);
             return self.finish(core, key);
         }
@@ -137,7 +147,7 @@ impl Ietf {
         self.set_role(key, Role::EndedSubscription);
     }
 
-    /// A subscription that ended cleanly goes when the peer ends its half too.
+    /// A subscription that ended cleanly is forgotten when the peer ends its half too.
     pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.is_confirmed(key) {
             self.set_role(key, Role::Done);
@@ -146,7 +156,8 @@ impl Ietf {
         Progress::Wait
     }
 
-    /// The application can't serve a subscription, or not any longer.
+    /// The application refuses a subscription, or ends one that it accepted: the first is answered
+    /// by REQUEST_ERROR, the second by PUBLISH_DONE with a status.
     pub(super) fn end_subscription(&mut self, core: &mut Core, key: Key, error: &Error) {
         let track = core.incoming.get_mut(key).and_then(|subscription| subscription.track);
         match track {
@@ -165,7 +176,8 @@ impl Ietf {
         }
     }
 
-    /// REQUEST_UPDATE, or the end of the peer's interest. A FIN alone is none: no more updates.
+    /// Reads REQUEST_UPDATE, or the end of the peer's interest: a reset or STOP_SENDING. FIN alone
+    /// only says that no update follows.
     pub(super) fn read_incoming_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         if let Some(code) = request.abandoned() {
@@ -178,7 +190,8 @@ impl Ietf {
             Ok(None) => return Progress::Wait,
             Ok(Some(Message::RequestUpdate(update))) => update,
             Ok(Some(Message::Unsubscribe(_))) => {
-                // A cancel of older drafts, which some peers still send; they wait for FIN.
+                // UNSUBSCRIBE on a request stream is the cancel of older drafts. Some peers still
+                // send it, and close the session unless they get FIN.
                 core.end_incoming(key, &Error::Cancelled);
                 self.finish(core, key);
                 return Progress::request_ended(key, Error::Cancelled);
@@ -189,6 +202,7 @@ impl Ietf {
             }
             Err(error) => return violation(core, &error),
         };
+        // Pausing is not supported: the update is refused and the subscription goes on.
         if update.parameters.forward == Some(false) {
             self.refuse_update(core, key, update.id);
             return Progress::More;
@@ -196,6 +210,7 @@ impl Ietf {
         let Some(subscription) = core.incoming.get_mut(key) else { return Progress::Wait };
         let want = want_of(&update.parameters, subscription.options.clone());
         core.update_incoming(key, &want);
+        // Each update gets exactly one answer (9.5).
         let id = self.update_id(update.id);
         self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
         Progress::Event(Event::SubscribeUpdated {
@@ -204,12 +219,13 @@ impl Ietf {
         })
     }
 
-    /// What the answer to an update is marked with.
+    /// The id that the answer to an update carries: on the control stream that of the update, not
+    /// of the request.
     fn update_id(&self, id: u64) -> Option<u64> {
         (!self.draft.request_streams).then_some(id)
     }
 
-    /// Nothing changes: what was agreed goes on.
+    /// Refuses an update. The request goes on unchanged.
     pub(super) fn refuse_update(&mut self, core: &mut Core, key: Key, id: u64) {
         let id = self.update_id(id);
         let error = RequestError { id, code: NOT_SUPPORTED, ..RequestError::default() };
@@ -218,6 +234,7 @@ impl Ietf {
 
     // ---- TRACK_STATUS ------------------------------------------------------------------------
 
+    /// TRACK_STATUS of the peer asks what a track is.
     pub(super) fn on_track_status(&mut self, key: Key, message: Subscribe) -> Progress {
         self.set_role(key, Role::IncomingQuery);
         Progress::Event(Event::TrackRequested {
@@ -227,6 +244,7 @@ impl Ietf {
         })
     }
 
+    /// Writes REQUEST_OK with the track properties, and FIN.
     pub(super) fn accept_status(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
             return;
@@ -237,7 +255,8 @@ impl Ietf {
         self.finish(core, key);
     }
 
-    /// A FIN says nothing here; a reset gives the question up.
+    /// A reset gives the query up. FIN means nothing: some peers send it at once. The only message
+    /// that may follow is an update.
     pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         let Some(code) = request.abandoned() else {

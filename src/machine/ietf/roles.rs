@@ -1,4 +1,7 @@
 //! What a request can be, and what each role remembers.
+//!
+//! From draft 17 on a request is a stream of its own, before it is an id on the control stream.
+//! Roles know no difference: they lie in a table by the slot of the request.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +10,19 @@ use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 
-/// What a request is.
+/// What a request is. "We" and "our" are this end of the connection; either end can be publisher
+/// and subscriber at the same time.
 #[derive(Debug, Default)]
 pub(super) enum Role {
-    /// The peer opened it and has not said what for.
+    /// The first message of the peer, which says what the request is for, has not arrived yet.
     #[default]
     New,
-    /// Answered or given up. It goes when the peer's half is over; what comes on it is discarded.
+    /// Answered or given up. Whatever the peer still sends on it is discarded, and the request is
+    /// forgotten when both halves are over.
     Done,
-    /// It carries the others.
+    /// The control stream, which carries the other requests (up to 16).
     Control,
-    /// SUBSCRIBE_NAMESPACE of the peer, or what it is told unasked.
+    /// SUBSCRIBE_NAMESPACE of the peer; or no request at all, where we announce unsolicited.
     AnnounceResponse(AnnounceResponse),
     /// PUBLISH_NAMESPACE of ours.
     OutgoingNamespace(Path),
@@ -27,7 +32,7 @@ pub(super) enum Role {
     IncomingNamespace(Path),
     /// SUBSCRIBE of the peer.
     IncomingSubscription,
-    /// The peer's subscription came to its end, which it has not confirmed.
+    /// SUBSCRIBE of the peer after our PUBLISH_DONE, until the peer confirms it by ending its half.
     EndedSubscription,
     /// TRACK_STATUS of the peer.
     IncomingQuery,
@@ -37,17 +42,18 @@ pub(super) enum Role {
     Offer,
 }
 
-/// What we tell the peer of our broadcasts.
+/// The broadcasts that we announce under one prefix.
 #[derive(Debug, Default)]
 pub(super) struct AnnounceResponse {
     pub(super) prefix: Path,
-    /// Each by a PUBLISH_NAMESPACE, because the peer may not ask; else by NAMESPACE as it asked.
+    /// The peer did not ask: each broadcast is a PUBLISH_NAMESPACE of its own. Otherwise it is a
+    /// NAMESPACE on the peer's request.
     pub(super) unsolicited: bool,
-    /// Where to read it, once the application said so.
+    /// Where to read our broadcasts, once the application accepted the request.
     pub(super) reader: Option<Token>,
-    /// The reader may have news.
+    /// The reader may have changes.
     pub(super) ready: bool,
-    /// What the peer knows, and the request that told it if there is one for each.
+    /// The suffixes that the peer has from us, each with its PUBLISH_NAMESPACE if it has one.
     pub(super) announced: BTreeMap<Path, Option<Key>>,
 }
 
@@ -61,11 +67,13 @@ impl AnnounceResponse {
     }
 }
 
-/// What the peer tells us under one prefix.
+/// The broadcasts that the peer announces under one prefix that we asked for.
 #[derive(Debug)]
 pub(super) struct AnnounceSubscription {
     pub(super) prefix: Path,
+    /// The suffixes in force. A NAMESPACE_DONE for any other one ends nothing.
     pub(super) names: BTreeSet<Path>,
+    /// The stream is over. What is left is to report the end of each broadcast.
     pub(super) over: bool,
 }
 

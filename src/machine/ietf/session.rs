@@ -1,4 +1,8 @@
-//! The state of a moq-transport session, and what all its conversations use: roles, messages, ends.
+//! The state of a moq-transport session, and what all its conversations use: roles, messages,
+//! refusals.
+//!
+//! A draft is a row of [`Draft`]. The only difference that conversations see is whether requests
+//! have streams of their own.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -25,35 +29,42 @@ use crate::slab::Key;
 use crate::stream::Side;
 use crate::time::Instant;
 
-/// Session codes that have no error of their own (*Session Termination*).
+/// Session codes that have no error of their own (session termination codes).
 pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
 pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
 
+/// A session of moq-transport, in any draft.
 #[derive(Debug)]
 pub(in crate::machine) struct Ietf {
+    /// What this draft has.
     pub(super) draft: &'static Draft,
     pub(super) side: Side,
-    /// What the peer said when it set up; before it came, everything else waits.
+    /// The peer's set-up. `None` until it arrived: everything else waits.
     pub(super) peer: Option<Setup>,
-    /// The request that carries the others, up to 16.
+    /// The request that stands for the control stream (up to 16).
     pub(super) control: Option<Key>,
     /// By slot of the request.
     pub(super) roles: Vec<Role>,
     pub(super) ids: RequestIds,
-    /// Requests that came before the peer's set-up.
+    /// Requests that arrived before the session was ready. Streams may overtake the set-up.
     pub(super) early: BTreeSet<Key>,
-    /// The peer's own control stream, if more came on it before the application decided.
+    /// The peer's control stream (17 and later), if it carries more than the set-up and the
+    /// application has not accepted the peer yet.
     pub(super) early_stream: Option<Key>,
+    /// The prefixes under which we ask for announcements. Empty means that we refuse those of the
+    /// peer.
     pub(super) interests: Vec<Path>,
     pub(super) broadcasts: PeerBroadcasts,
     pub(super) offers: Offers,
     pub(super) retired_aliases: RetiredAliases,
-    /// GOAWAY, until the peer has set up: where to, and the deadline.
+    /// GOAWAY that is to be sent once the peer is set up: its URI, and the deadline.
     pub(super) pending_goaway: Option<(Box<str>, Instant)>,
 }
 
 impl Ietf {
+    /// The state before anything was sent or received. It takes the prefixes of interest out of the
+    /// configuration.
     pub(super) fn new(config: &mut Config, draft: &'static Draft) -> Self {
         Self {
             draft,
@@ -72,7 +83,7 @@ impl Ietf {
         }
     }
 
-    /// The session is over, and that was told.
+    /// Frees the memory of a session whose end was reported.
     pub(in crate::machine) fn forget(&mut self) {
         self.ids.forget_all();
         (self.roles, self.early, self.early_stream, self.interests) = Default::default();
@@ -80,7 +91,7 @@ impl Ietf {
             Default::default();
     }
 
-    /// Everything that is remembered beside what the peer was told and told us.
+    /// The number of remembered entries, except for announcements.
     #[cfg(test)]
     pub(in crate::machine) fn entries(&self) -> usize {
         self.ids.entries() + self.early.len() + self.offers.entries()
@@ -88,6 +99,7 @@ impl Ietf {
 
     // ---- roles -------------------------------------------------------------------------------
 
+    /// The role of a request. The table grows to the slot, which is reused after the request.
     pub(super) fn role(&mut self, key: Key) -> &mut Role {
         let slot = key.0 as usize;
         if slot >= self.roles.len() {
@@ -100,6 +112,7 @@ impl Ietf {
         *self.role(key) = role;
     }
 
+    /// Discards what the peer still sends on a request that is over, and forgets it at the end.
     pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.requests.retire(key) {
             *self.role(key) = Role::New;
@@ -109,11 +122,12 @@ impl Ietf {
 
     // ---- messages ----------------------------------------------------------------------------
 
-    /// Encodes a message behind what waits on a request. `false` if it can't be written.
+    /// Writes a message after what waits on a request. Returns `false` if it can't be encoded.
     pub(super) fn write(&self, core: &mut Core, key: Key, message: &Message) -> bool {
         self.try_write(core, key, message).is_ok()
     }
 
+    /// As [`write`](Self::write), with the reason.
     pub(super) fn try_write(
         &self,
         core: &mut Core,
@@ -125,7 +139,7 @@ impl Ietf {
         result
     }
 
-    /// The next whole message on a request.
+    /// The next message of a request.
     pub(super) fn next_message(
         &self,
         core: &mut Core,
@@ -135,7 +149,8 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
             match Message::decode(kind, &body, self.draft)? {
-                // This request alone should go elsewhere (18). Until it does, it goes on.
+                // GOAWAY on a request stream asks to move this request alone (18 and later, 9.2).
+                // The request stays here until the peer ends it.
                 Message::Goaway(_) if self.draft.request_streams => {}
                 message => return Ok(Some(message)),
             }
@@ -143,12 +158,14 @@ impl Ietf {
         Ok(None)
     }
 
-    /// What a reply is marked with, where replies are.
+    /// The id that a reply carries. Without a control stream replies have none: the stream says
+    /// what they answer.
     pub(super) fn reply_id(&self, key: Key) -> Option<u64> {
         (!self.draft.request_streams).then(|| self.ids.of(key))
     }
 
-    /// REQUEST_UPDATE where nothing can be changed, and nothing else may come.
+    /// Reads REQUEST_UPDATE on a request that has nothing to change. Any other message is a
+    /// violation.
     pub(super) fn read_update(&mut self, core: &mut Core, key: Key) -> Progress {
         match self.next_message(core, key) {
             Ok(None) => Progress::Wait,
@@ -166,14 +183,14 @@ impl Ietf {
 
     // ---- ends --------------------------------------------------------------------------------
 
-    /// Says no to a request of the peer.
+    /// Writes REQUEST_ERROR and ends the request. Every request gets exactly one answer (9.6).
     pub(super) fn refuse(&mut self, core: &mut Core, key: Key, code: u64) {
         let error = RequestError { id: self.reply_id(key), code, ..RequestError::default() };
         self.write(core, key, &Message::RequestError(error));
         self.finish(core, key);
     }
 
-    /// Ends a subscription of the peer that was accepted.
+    /// Writes PUBLISH_DONE (9.9). `streams` tells the subscriber how many groups to wait for.
     pub(super) fn done(&mut self, core: &mut Core, key: Key, status: u64, streams: u64) {
         let id = self.reply_id(key);
         let done = PublishDone { id, status, streams: Some(streams), ..PublishDone::default() };
@@ -181,7 +198,8 @@ impl Ietf {
     }
 }
 
-/// Bytes that are no message of the draft end the session.
+/// Bytes that are no message of the draft close the session: unlike moq-lite, where one bad stream
+/// is reset, an unknown or malformed message is a protocol violation (9).
 pub(super) fn violation(core: &mut Core, error: &DecodeError) -> Progress {
     core.violation(match error {
         DecodeError::UnknownMessage(_) => "unknown message",
@@ -190,7 +208,7 @@ pub(super) fn violation(core: &mut Core, error: &DecodeError) -> Progress {
     Progress::Wait
 }
 
-/// Takes the next whole message off the front of a stream.
+/// Takes the next message off the front of a stream. FIN inside of a message is malformed.
 pub(super) fn read_message(
     recv: &mut RecvBuffer,
     draft: &Draft,

@@ -1,4 +1,8 @@
-//! Set-up: on the control stream up to draft 16, on a unidirectional stream of each side afterwards.
+//! The set-up of a session (moq-transport-22, 9.1).
+//!
+//! Up to draft 16 the client opens the control stream with CLIENT_SETUP, and the server answers
+//! SERVER_SETUP on it. From 17 on each end opens a unidirectional control stream that begins with
+//! SETUP, and neither waits for the other.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -14,10 +18,12 @@ use crate::peer::Peer;
 use crate::stream::Side;
 
 impl Ietf {
-    /// Starts the session: what is sent first depends on the draft.
+    /// Starts the session. What is sent first depends on the draft. A server whose application
+    /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
         core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
         let is_client = config.side == Side::Client;
+        // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
         let path = is_client && !config.path.is_root();
         let authority = is_client && !config.authority.is_empty();
         let setup = Setup {
@@ -36,7 +42,8 @@ impl Ietf {
         }
     }
 
-    /// What we say of ourselves on a stream of our own, where that has one.
+    /// Sends SETUP on a control stream of our own (17 and later). That stream is never finished
+    /// (6.3).
     pub(super) fn begin(&self, core: &mut Core, setup: Setup) {
         if self.draft.request_streams {
             let mut send = SendBuffer::default();
@@ -46,13 +53,13 @@ impl Ietf {
         }
     }
 
-    /// What we say of ourselves.
+    /// The set-up message of this side, with the ids that we grant where the draft has them.
     pub(super) fn setup(&self, setup: Setup) -> Message {
         let setup = Setup { max_request_id: self.ids.granted(), ..setup };
         Message::setup(setup, self.side, self.draft)
     }
 
-    /// The peer's set-up came.
+    /// The peer's set-up arrived.
     pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
         if core.limits.check_url(setup.path.as_deref()).is_err() {
             return core.violation("a path that is too long");
@@ -69,7 +76,8 @@ impl Ietf {
         }
     }
 
-    /// What waited for the peer's set-up goes on.
+    /// The peer is set up and accepted: everything that waited for that goes on, SERVER_SETUP
+    /// first.
     pub(super) fn on_ready(&mut self, core: &mut Core) {
         if let Some(control) = self.control.filter(|_| self.side == Side::Server) {
             let setup = self.setup(Setup::default());

@@ -1,4 +1,4 @@
-//! Our subscriptions to the peer's tracks (*Subscriptions*).
+//! Our subscriptions to the peer's tracks (moq-transport-22, 3.1 and 9.6 to 9.9).
 
 use alloc::boxed::Box;
 
@@ -16,17 +16,20 @@ use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timescale;
 
-/// What the parameters of a SUBSCRIBE or REQUEST_UPDATE say. Without a filter a publisher begins with
-/// the latest group, from its start, or with more; with that for the latest, behind the largest object,
-/// which would take a FETCH to mend. Ages are left to this side: some peers know no timeouts.
-/// `filters`: whether the peer understands places; where it begins is then left to it.
+/// The parameters of SUBSCRIBE or REQUEST_UPDATE for these options. `filters`: the peer understands
+/// locations.
+///
+/// Without a filter the deployed publishers begin with the latest group, from its first object. The
+/// filter for the largest object would begin inside of that group, which a FETCH would have to
+/// complete. Delivery timeouts are not sent, because some peers do not know them: what is too old
+/// is decided at the reader.
 pub(super) fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
     let start = want.start.filter(|_| filters);
     let start = start.map(|group| Location::new(group, 0));
     let filter = match (start, want.end) {
         (Some(start), Some(end_group)) => Some(Filter::Range { start, end_group }),
         (Some(start), None) => Some(Filter::From(start)),
-        // Where it ends is seen to here.
+        // An end without a start can't be said. Groups past the end are left out at the reader.
         (None, _) => None,
     };
     let order = if want.ordered { GroupOrder::Ascending } else { GroupOrder::Descending };
@@ -39,6 +42,8 @@ pub(super) fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
 }
 
 impl Ietf {
+    /// Sends SUBSCRIBE; or resumes the offer of the peer for this track, if the application
+    /// accepted one.
     pub(super) fn subscribe(
         &mut self,
         core: &mut Core,
@@ -68,14 +73,16 @@ impl Ietf {
         self.set_role(request, Role::OutgoingSubscription(sub));
     }
 
-    /// Not for what the deployed peers can't change: they end the subscription, or never answer.
+    /// Changes the priority of groups that arrive. REQUEST_UPDATE is not sent: one deployed
+    /// publisher ends the subscription on it, another one never answers.
     pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: &Subscription) {
         let Some(key) = core.outgoing.by_token(token) else { return };
         let Some(sub) = core.outgoing.get_mut(key) else { return };
         sub.priority = want.priority;
     }
 
-    /// A subscription of ours is over.
+    /// A subscription of ours is over. Its alias is retired, so that groups that still arrive are
+    /// not waited for. An offer stays, and may be subscribed again.
     pub(super) fn end_outgoing(
         &mut self,
         core: &mut Core,
@@ -94,7 +101,8 @@ impl Ietf {
         }
     }
 
-    /// Where the groups of a subscription are to be found, and what they are.
+    /// The publisher named the alias by which groups refer to the subscription, and the track
+    /// properties. Groups that arrived before are read now.
     pub(super) fn begin_subscription(
         &mut self,
         core: &mut Core,
@@ -103,11 +111,13 @@ impl Ietf {
         properties: &TrackProperties,
     ) -> Progress {
         if !core.outgoing.set_number(key, alias) {
+            // One alias for two tracks closes the session (3.1.3).
             core.violation_as(DUPLICATE_TRACK_ALIAS, "a track alias for two tracks");
             return Progress::Wait;
         }
         self.retired_aliases.reuse(alias);
         if let Some(sub) = core.outgoing.get_mut(key) {
+            // Without a timescale the timestamps of objects mean nothing.
             sub.timed = properties.timescale.is_some();
         }
         let defaults = TrackInfo::default();
@@ -119,7 +129,8 @@ impl Ietf {
         core.set_track_info(key, info).map_or(Progress::More, Progress::Event)
     }
 
-    /// The answers to SUBSCRIBE.
+    /// Reads the answers to SUBSCRIBE. An end before the answer, or before PUBLISH_DONE, fails the
+    /// subscription (6.4.2.2).
     pub(super) fn read_outgoing_subscription(
         &mut self,
         core: &mut Core,
@@ -145,6 +156,7 @@ impl Ietf {
         match self.next_message(core, key) {
             Ok(None) => Progress::Wait,
             Ok(Some(Message::SubscribeOk(ok))) if !accepted => {
+                // A mandatory property that is not understood makes the track unreadable (3.7).
                 if ok.properties.mandatory.is_some() {
                     subscribing::fail(self, core, sub_key, Error::Unsupported);
                     return Progress::Wait;
@@ -161,7 +173,7 @@ impl Ietf {
                 self.on_publish_done(core, sub_key, &done);
                 Progress::Wait
             }
-            // An answer to an update, which changes nothing here.
+            // The answer to an update, which changes nothing here.
             Ok(Some(Message::RequestOk(_) | Message::RequestError(_))) => Progress::More,
             Ok(Some(_)) => {
                 core.violation("not an answer to SUBSCRIBE");
@@ -175,12 +187,14 @@ impl Ietf {
         }
     }
 
+    /// PUBLISH_DONE: how the subscription ended, and how many streams it had. Their groups may
+    /// still arrive.
     pub(super) fn on_publish_done(&mut self, core: &mut Core, sub_key: Key, done: &PublishDone) {
-        // `moq-lite` 0.16 says 200 where it means TRACK_ENDED.
+        // `moq-lite` 0.16 writes 200 for TRACK_ENDED.
         let error = self.draft.done_error(done.status).filter(|_| done.status != 200);
         let result = error.map_or(Ok(()), Err);
         if let Some(sub) = core.outgoing.get_mut(sub_key) {
-            // 0 is what peers write that do not count.
+            // Peers that do not count write 0, so that 0 is no reason to stop waiting.
             sub.expected = done.streams.filter(|streams| *streams > 0);
         }
         subscribing::on_last_answer(self, core, sub_key, result);

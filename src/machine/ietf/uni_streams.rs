@@ -1,4 +1,5 @@
-//! What comes on unidirectional streams: set-up and GOAWAY, and subgroups (*Data Streams*).
+//! The peer's unidirectional streams (moq-transport-22, 6.4.1 and 11): its control stream with
+//! SETUP and GOAWAY (17 and later), and subgroups.
 
 use super::session::{Ietf, read_message, violation};
 use crate::coding::DecodeError;
@@ -10,7 +11,8 @@ use crate::slab::Key;
 use crate::stream::Side;
 
 impl Ietf {
-    /// Reads what a stream is for, and what a control stream carries.
+    /// Reads the type of a stream, and the messages of a control stream. Subgroups are only sorted
+    /// here: they are read by priority.
     pub(super) fn read_stream(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
         if matches!(stream.state, StreamState::Control) {
@@ -32,20 +34,22 @@ impl Ietf {
                 stream.state = StreamState::Header;
                 core.recv_streams.queue(key);
             }
-            // Nothing was fetched.
+            // We send no FETCH that such a stream could answer, and padding is thrown away (11.5).
             Ok(Some((UniStream::Fetch { .. } | UniStream::Padding, _))) => {
                 core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
             }
+            // Unlike in moq-lite an unknown stream type closes the session (6.4.1).
             Err(_) => core.violation("unknown stream type"),
         }
         Progress::More
     }
 
-    /// SETUP, and behind it GOAWAY at most once.
+    /// Reads SETUP, and then GOAWAY at most once. Nothing else may come (6.3).
     fn read_control_stream(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
         if stream.recv.reset().is_some() || stream.recv.is_finished() {
-            // The drafts call this a fault, but some peers let go of the stream behind SETUP.
+            // The drafts demand that control streams stay open. Some peers drop the stream after
+            // SETUP, which does no harm.
             if self.peer.is_none() {
                 core.violation("the control stream ended");
             }
@@ -53,6 +57,7 @@ impl Ietf {
             return Progress::More;
         }
         if self.peer.is_some() && core.awaits_accept {
+            // What follows SETUP waits for the application.
             self.early_stream = Some(key);
             return Progress::More;
         }
@@ -82,6 +87,8 @@ impl Ietf {
         progress
     }
 
+    /// GOAWAY of the peer. A client must not name a URI (9.2). A timeout of zero means that there
+    /// is none.
     pub(super) fn on_goaway_message(&mut self, core: &mut Core, goaway: Goaway) -> Progress {
         if self.side == Side::Server && !goaway.uri.is_empty() {
             core.violation("GOAWAY of a client with a URI");
@@ -91,8 +98,9 @@ impl Ietf {
         goaway::on_goaway(self, core, goaway.uri, timeout)
     }
 
-    /// Reads a subgroup's header, and looks at its first object: a group is one subgroup, 0, from its
-    /// first object on.
+    /// Reads the header of a subgroup (11.3.1), and looks at its first object without taking it: a
+    /// group of ours is subgroup 0, from its object 0 on. Anything else has no place in the model,
+    /// in which a group is one sequence of frames.
     pub(super) fn read_subgroup(
         &mut self,
         core: &mut Core,
@@ -110,18 +118,20 @@ impl Ietf {
         let rest = &front[len..];
         let (first, status) = match ObjectHead::read(rest, header.properties, self.draft)? {
             Some((head, _)) => (head.delta, head.status),
-            // Not all of it is here, but its number may be, and one with so many properties is an object
-            // as others.
+            // The object is not complete, but its number is enough here. One with a status has no
+            // properties, so that one with so many is an ordinary object.
             None if rest.len() >= OBJECT_FRONT => {
                 let number = self.draft.varint.read(rest);
                 (number.map_or(0, |(number, _)| number), ObjectStatus::Normal)
             }
+            // A subgroup without objects is an empty group.
             None if rest.is_empty() && has_fin => (0, ObjectStatus::Normal),
             None if has_fin => return Err(Error::Malformed(DecodeError::Truncated)),
             None => return Ok(None),
         };
         stream.recv.skip(len);
         let part = match status {
+            // Where the header leaves the subgroup out, it is the number of the first object.
             _ if header.subgroup.unwrap_or(first) != 0 => GroupPart::Other,
             ObjectStatus::EndOfTrack if first == 0 => GroupPart::EndOfTrack,
             _ if first != 0 => GroupPart::Other,
@@ -138,5 +148,5 @@ impl Ietf {
     }
 }
 
-/// Bytes of a first object that are looked at before its group begins.
+/// How many bytes of a first object are looked at before its group begins.
 const OBJECT_FRONT: usize = 64;
