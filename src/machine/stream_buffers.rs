@@ -1,4 +1,5 @@
-//! What every stream needs: bytes that came in and wait to be decoded, bytes that wait to go out.
+//! The buffers of one stream: bytes that arrived and wait to be decoded, and messages that wait to
+//! be sent.
 
 use alloc::collections::VecDeque;
 use core::mem;
@@ -9,41 +10,44 @@ use crate::census::census;
 use crate::limits::Limits;
 use crate::stream::Code;
 
-/// One read of an adapter: how far past the limit a stream may go before it is reset.
+/// How far past the limit a stream may go before it is stopped: the size of one read of an adapter.
 pub(crate) const ONE_READ: usize = 64 << 10;
 
-/// Bytes that one stream may hold: a whole message must fit, with its head.
+/// How many bytes one stream may hold. A whole message must fit, with its head.
 pub(crate) fn buffer_limit(limits: &Limits) -> usize {
     limits.stream_buffer.max(limits.message_bytes.saturating_add(MESSAGE_HEAD))
 }
 
-/// Stream type, message type and length at their longest.
+/// The longest head of a message: stream type, message type and length.
 const MESSAGE_HEAD: usize = 24;
 
-/// Chunks below are copied together: one keeps a `Bytes` and all of the packet that brought it.
+/// Chunks below this size are copied together. A `Bytes` keeps the whole packet that brought it,
+/// which may be much larger.
 pub(crate) const SMALL: usize = 512;
-/// How much memory of what was decoded may stay behind bytes that wait.
+/// How many times the waiting bytes the memory behind them may be.
 const SLACK: usize = 4;
 
-/// The peer's half of a stream: appended to as it comes, decoded when an event is pulled. Its memory is a
-/// small multiple of the bytes that wait, however small the pieces are in which they come.
+/// The peer's half of a stream: appended to as data arrives, decoded when an event is pulled. Its
+/// memory is a small multiple of the bytes that wait, however small the pieces are in which they
+/// arrive.
 #[derive(Debug, Default)]
 pub(crate) struct RecvBuffer {
-    /// As they came, unless they were small.
+    /// Large chunks, as they arrived.
     chunks: VecDeque<Bytes>,
-    /// Small ones, behind all others.
+    /// Small chunks, joined; after all others.
     tail: BytesMut,
     /// The most that `tail` has held.
     peak: usize,
     len: usize,
     fin: bool,
     reset: Option<Code>,
-    /// The buffer was full, or what it is for is not known yet: QUIC keeps the rest.
+    /// The stream must not be read on: the buffer was full, or its subscription is not known yet.
+    /// QUIC keeps the rest.
     held: bool,
 }
 
 impl RecvBuffer {
-    /// Appends. `false` if the sender of these bytes ignores the limit.
+    /// Appends. Returns `false` if the sender of these bytes ignores the limit.
     pub(crate) fn push(&mut self, bytes: Bytes, fin: bool, limit: usize) -> bool {
         if self.fin || self.reset.is_some() {
             return true;
@@ -73,7 +77,7 @@ impl RecvBuffer {
         self.peak = self.peak.max(self.tail.len());
     }
 
-    /// What is small has something large behind it.
+    /// Makes the tail a chunk, because a large chunk follows it.
     fn freeze(&mut self) {
         self.compact();
         if !self.tail.is_empty() {
@@ -82,7 +86,7 @@ impl RecvBuffer {
         }
     }
 
-    /// Gives back the memory of what was decoded.
+    /// Frees the memory of bytes that were decoded.
     fn compact(&mut self) {
         if self.tail.len() * SLACK < self.peak {
             self.peak = self.tail.len();
@@ -90,7 +94,7 @@ impl RecvBuffer {
         }
     }
 
-    /// What is here has to wait: it keeps no packet and no memory that it does not need.
+    /// The bytes have to wait: keeps no packet and no memory that they do not need.
     fn shrink(&mut self) {
         if self.chunks.len() == 1 && self.len < SMALL {
             let mut whole = BytesMut::with_capacity(self.len);
@@ -105,19 +109,20 @@ impl RecvBuffer {
         }
     }
 
-    /// The peer gave up. If everything came before, that says nothing.
+    /// The peer reset its half. If FIN arrived before, the reset means nothing.
     pub(crate) fn reset_by_peer(&mut self, code: Code) {
         if !self.fin {
             self.abandon(code);
         }
     }
 
-    /// What was not decoded is void, and nothing more counts.
+    /// Discards what was not decoded. Nothing more counts.
     pub(crate) fn abandon(&mut self, code: Code) {
         self.discard();
         self.reset.get_or_insert(code);
     }
 
+    /// Discards what was not decoded.
     pub(crate) fn discard(&mut self) {
         self.chunks = VecDeque::new();
         self.tail = BytesMut::new();
@@ -128,12 +133,12 @@ impl RecvBuffer {
         self.len
     }
 
-    /// The peer's FIN came and everything before it was decoded.
+    /// FIN arrived, and everything before it was decoded.
     pub(crate) fn is_finished(&self) -> bool {
         self.fin && self.len == 0 && self.reset.is_none()
     }
 
-    /// The FIN came, maybe behind bytes that wait.
+    /// FIN arrived, perhaps after bytes that wait.
     pub(crate) fn has_fin(&self) -> bool {
         self.fin
     }
@@ -142,7 +147,7 @@ impl RecvBuffer {
         self.reset
     }
 
-    /// Nothing more will come.
+    /// Nothing more will arrive.
     pub(crate) fn is_over(&self) -> bool {
         self.fin || self.reset.is_some()
     }
@@ -151,13 +156,14 @@ impl RecvBuffer {
         if self.held { 0 } else { limit.saturating_sub(self.len) }
     }
 
+    /// Reads the stream no further, until [`release`](Self::release).
     pub(crate) fn hold(&mut self) {
         self.held = true;
         self.shrink();
     }
 
-    /// Whether the stream is to be read on from now, after it was held: there is room again, or what
-    /// is there is not enough to go on (`starved`).
+    /// Whether the stream, which was held, is to be read on from now: there is room again, or the
+    /// bytes that wait are not enough to go on (`starved`).
     pub(crate) fn release(&mut self, limit: usize, starved: bool) -> bool {
         if starved {
             self.shrink();
@@ -197,7 +203,7 @@ impl RecvBuffer {
         }
     }
 
-    /// The first `n` bytes, which are there, in one piece.
+    /// The first `n` bytes, which must be there, in one piece.
     pub(crate) fn take(&mut self, n: usize) -> Bytes {
         debug_assert!(n <= self.len);
         if self.chunks.front().map_or(self.tail.len(), Bytes::len) >= n {
@@ -211,7 +217,7 @@ impl RecvBuffer {
         whole.freeze()
     }
 
-    /// At most `max` bytes, as they lie.
+    /// At most `max` bytes, without copying.
     pub(crate) fn take_some(&mut self, max: usize) -> Bytes {
         let Some(front) = self.chunks.front_mut() else {
             let n = max.min(self.tail.len());
@@ -231,7 +237,7 @@ impl RecvBuffer {
         piece
     }
 
-    /// How many chunks lie as they came, and how much memory is behind the others.
+    /// How many large chunks there are, and how much memory is behind the others.
     #[cfg(test)]
     fn cost(&self) -> (usize, usize) {
         (self.chunks.len(), self.peak)
@@ -242,23 +248,24 @@ impl RecvBuffer {
 #[derive(Debug, Default)]
 pub(crate) struct SendBuffer {
     buffer: BytesMut,
-    /// FIN is due behind the buffer.
+    /// FIN follows the buffer.
     fin: bool,
     fin_sent: bool,
     reset: bool,
 }
 
 impl SendBuffer {
-    /// Where messages are encoded to.
+    /// Where messages are encoded.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
+    /// Sends FIN after the buffer.
     pub(crate) fn finish(&mut self) {
         self.fin = true;
     }
 
-    /// Nothing more goes out, and what was not taken yet is void. `false` if it was over before.
+    /// Sends nothing more, and discards the buffer. Returns `false` if the half was over before.
     pub(crate) fn abandon(&mut self) -> bool {
         let was_open = !self.is_over();
         self.buffer.clear();
@@ -274,12 +281,12 @@ impl SendBuffer {
         !self.is_over() && (!self.buffer.is_empty() || self.fin)
     }
 
-    /// FIN was taken, or the half was reset.
+    /// QUIC accepted FIN, or the half was reset.
     pub(crate) fn is_over(&self) -> bool {
         self.fin_sent || self.reset
     }
 
-    /// What there is to write, up to `max` bytes, and whether FIN comes behind it.
+    /// Up to `max` bytes to write, and whether FIN follows them.
     pub(crate) fn offer(&mut self, max: usize) -> (Bytes, bool) {
         let n = self.buffer.len().min(max);
         (Bytes::copy_from_slice(&self.buffer[..n]), self.fin && n == self.buffer.len())

@@ -1,5 +1,5 @@
-//! FETCH in both directions, as every dialect keeps it: single groups, each on the stream of its own
-//! request. The answer is sent and read as any other group is.
+//! FETCH in both directions, as every dialect keeps it: single groups, each on the stream of its
+//! own request. The answer is sent and read like any other group.
 
 use alloc::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(crate) struct IncomingFetch {
     pub(crate) priority: u8,
     pub(crate) sequence: u64,
     pub(crate) range: FrameRange,
-    /// Where the schedule has its group, once it was accepted.
+    /// Its track in the schedule, once it was accepted.
     pub(crate) track: Option<Key>,
 }
 
@@ -31,11 +31,11 @@ pub(crate) struct OutgoingFetch {
     pub(crate) request: Key,
     pub(crate) priority: u8,
     pub(crate) range: FrameRange,
-    /// The group that comes, once it does.
+    /// The group stream, once the answer begins.
     pub(crate) group: Option<Key>,
 }
 
-/// All of them.
+/// All FETCHes of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
     /// By request.

@@ -1,4 +1,4 @@
-//! What the peer asks of our tracks, as every dialect keeps it.
+//! The peer's subscriptions to our tracks, as every dialect keeps them.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,29 +12,29 @@ use crate::time::Instant;
 #[derive(Clone, Debug)]
 pub(crate) struct IncomingSubscription {
     request: Key,
-    /// What its groups name it by: the subscribe id (moq-lite), the track alias (moq-transport).
+    /// How its groups name it: the subscribe id (moq-lite), the track alias (moq-transport).
     pub(crate) number: u64,
     pub(crate) options: Subscription,
-    /// Priority of the track, once it was accepted.
+    /// The publisher's priority of the track, once it was accepted.
     pub(crate) publisher: u8,
-    /// Its groups, once it was accepted.
+    /// Its track in the schedule, once it was accepted.
     pub(crate) track: Option<Key>,
-    /// The first group that was promised.
+    /// The first group, as it was promised to the peer.
     pub(crate) start: Option<u64>,
-    /// All groups are given: those from this one on do not exist.
+    /// All groups are given. Those from this one on do not exist.
     pub(crate) ending: Option<u64>,
 }
 
-/// All of them, by slot of the request.
+/// All subscriptions of the peer, by slot of the request.
 #[derive(Debug, Default)]
 pub(crate) struct IncomingSubscriptions {
     by_slot: Vec<Option<IncomingSubscription>>,
     by_track: BTreeMap<Key, Key>,
     len: usize,
-    /// Those that we ended cleanly and the peer has not confirmed.
+    /// How many requests wait for the peer to confirm their end.
     pub(crate) unconfirmed: usize,
-    /// Until when the peer may read what it can't confirm: some throw away what they have not read when
-    /// the session closes.
+    /// Until when the peer may still read what it can't confirm. Some peers throw away what they
+    /// have not read when the session closes.
     pub(crate) unread_until: Option<Instant>,
 }
 
@@ -77,7 +77,7 @@ impl IncomingSubscriptions {
         Some(subscription)
     }
 
-    /// Everything that is remembered.
+    /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         self.by_track.len() + self.len + self.unconfirmed

@@ -1,4 +1,4 @@
-//! What we ask of the peer's tracks, as every dialect keeps it.
+//! Our subscriptions to the peer's tracks, as every dialect keeps them.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -13,28 +13,28 @@ use crate::subscription::TrackInfo;
 #[derive(Debug, Default)]
 pub(crate) struct OutgoingSubscription {
     pub(crate) token: Token,
-    /// What groups name it by: the subscribe id (moq-lite), the track alias (moq-transport).
+    /// How groups name it: the subscribe id (moq-lite), the track alias (moq-transport).
     pub(crate) number: Option<u64>,
     pub(crate) request: Key,
-    /// The question what the track is, while it is open.
+    /// Its track query, while that is open.
     pub(crate) query: Option<Key>,
     pub(crate) priority: u8,
-    /// What the track is; groups wait for it.
+    /// The track information. Groups wait for it.
     pub(crate) info: Option<TrackInfo>,
-    /// The track says what its timestamps count.
+    /// The track has a timescale.
     pub(crate) timed: bool,
-    /// The first group that the peer promised.
+    /// The first group, as the publisher promised it.
     pub(crate) start: Option<u64>,
     pub(crate) end: Option<u64>,
     /// Group streams that are being read.
     pub(crate) active: Vec<Key>,
-    /// Group streams that came.
+    /// How many group streams arrived.
     pub(crate) seen: u64,
-    /// How many will have come, once that is known.
+    /// How many will have arrived, once that is known.
     pub(crate) expected: Option<u64>,
-    /// How it ended, while groups may still come.
+    /// How it ended, while groups may still arrive.
     pub(crate) result: Option<Result<(), Error>>,
-    /// Time is up for groups that did not come.
+    /// Groups that have not begun by now are not waited for.
     pub(crate) late: bool,
 }
 
@@ -44,7 +44,7 @@ impl OutgoingSubscription {
     }
 }
 
-/// All of them, by the names that they go by.
+/// All subscriptions of ours, by token and by number.
 #[derive(Debug, Default)]
 pub(crate) struct OutgoingSubscriptions {
     slab: Slab<OutgoingSubscription>,
@@ -63,7 +63,8 @@ impl OutgoingSubscriptions {
         key
     }
 
-    /// Groups name the subscription by `number` from now on. `false` if they name another one so.
+    /// From now on groups name the subscription by `number`. Returns `false` if they name another
+    /// one so.
     pub(crate) fn set_number(&mut self, key: Key, number: u64) -> bool {
         if self.by_number.get(&number).is_some_and(|other| *other != key) {
             return false;
@@ -112,7 +113,7 @@ impl OutgoingSubscriptions {
         self.by_token.values().copied()
     }
 
-    /// Everything that is remembered.
+    /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         self.slab.len() + self.by_number.len() + self.by_token.len()

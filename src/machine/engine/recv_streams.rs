@@ -19,24 +19,27 @@ use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 use crate::time::{Instant, Timestamp};
 
-/// Frames up to this are given out in one piece, even if they came in two.
+/// Frames up to this size are reported in one piece, even if they arrived in two.
 const JOIN_MAX: u64 = 16 << 10;
 
+/// The receive halves of a session that carry groups or set-up.
 #[derive(Debug, Default)]
 pub(crate) struct RecvStreams {
     streams: Slab<RecvStream>,
     by_stream: BTreeMap<StreamId, Key>,
-    /// Streams of which it is not known yet what they are for.
+    /// Streams whose purpose is not known yet, and control streams.
     new: VecDeque<Key>,
-    /// Groups that have something to decode, the most urgent first, in turns.
+    /// Groups that may have something to decode: the most urgent first, and equally urgent ones in
+    /// turns.
     frames: BTreeSet<(Reverse<u8>, u64, Key)>,
     turn: u64,
-    /// Those that wait for their subscription or track, and until when.
+    /// Streams that wait for their subscription or track, and until when.
     held: VecDeque<(Instant, Key)>,
     max_streams: usize,
     buffer: usize,
 }
 
+/// One receive half.
 #[derive(Debug)]
 pub(crate) struct RecvStream {
     pub(crate) id: StreamId,
@@ -47,15 +50,15 @@ pub(crate) struct RecvStream {
 
 #[derive(Debug)]
 pub(crate) enum StreamState {
-    /// The stream type has not come.
+    /// The stream type has not arrived.
     New,
-    /// It carries set-up, and what the dialect has behind it.
+    /// It carries set-up, and what the dialect sends after it.
     Control,
-    /// The group header has not come whole.
+    /// The group header has not arrived completely.
     Header,
-    /// It is not known yet which subscription it is for, or what its track is.
+    /// Its subscription is not known yet, or the track of that.
     Waiting(GroupHeader),
-    /// Frames.
+    /// It carries frames.
     Group(GroupReader),
 }
 
@@ -70,41 +73,41 @@ pub(crate) struct GroupHeader {
     pub(crate) layout: Layout,
 }
 
-/// What a stream has of its group.
+/// Which part of a group a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GroupPart {
     /// The group, from `first_frame` on.
     Group,
-    /// Something that has no place in it: another subgroup, or what goes on behind a gap.
+    /// A part that has no place in the model: another subgroup, or what follows a gap.
     Other,
     /// Nothing: the track ends before this group.
     EndOfTrack,
 }
 
-/// How far a group was read.
+/// Reads the frames of a group.
 #[derive(Debug)]
 pub(crate) struct GroupReader {
     pub(crate) owner: GroupOwner,
     priority: u8,
     layout: Layout,
-    /// Timestamp of the frame before.
+    /// Timestamp of the previous frame.
     previous: Timestamp,
     frames: u64,
     bytes: u64,
-    /// Frames that may come.
+    /// How many frames may arrive.
     max_frames: u64,
-    /// Payload of the current frame that has not come.
+    /// Payload of the current frame that has not arrived.
     missing: u64,
 }
 
-/// Who asked for a group.
+/// The request that asked for a group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GroupOwner {
     Subscription(Key),
     Fetch(Token),
 }
 
-/// What one look at a group gave.
+/// The result of reading from a group once.
 pub(crate) enum GroupRead {
     Frame { timestamp: Option<Timestamp>, size: u64, payload: Bytes },
     Payload(Bytes),
@@ -164,7 +167,7 @@ impl RecvStreams {
         stream.map_or(0, |stream| stream.recv.read_limit(self.buffer))
     }
 
-    /// STOP_SENDING, and forgets the stream.
+    /// Forgets the stream, and sends STOP_SENDING if the peer has not finished it.
     pub(crate) fn stop(&mut self, actions: &mut VecDeque<Action>, key: Key, error: &Error) {
         let Some(stream) = self.remove(key) else { return };
         if !stream.recv.is_over() {
@@ -187,7 +190,7 @@ impl RecvStreams {
         !self.frames.is_empty()
     }
 
-    /// The next stream to ask what it is for.
+    /// The next stream whose purpose is to be found out.
     pub(crate) fn next_new(&mut self) -> Option<Key> {
         let key = self.new.pop_front()?;
         if let Some(stream) = self.streams.get_mut(key) {
@@ -205,7 +208,7 @@ impl RecvStreams {
         Some(key)
     }
 
-    /// Looks at the stream again.
+    /// Makes the stream be read again.
     pub(crate) fn queue(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if stream.queued {
@@ -229,7 +232,7 @@ impl RecvStreams {
         }
     }
 
-    /// Takes over the peer's half of a request, to be read as frames.
+    /// Takes over the peer's half of a request, which is read as frames from now on.
     pub(crate) fn adopt(&mut self, id: StreamId, recv: RecvBuffer, reading: GroupReader) -> Key {
         let state = StreamState::Group(reading);
         let key = self.streams.insert(RecvStream { id, recv, state, queued: false });
@@ -256,7 +259,7 @@ impl RecvStreams {
         }
     }
 
-    /// Whether some stream waits for the subscription of this number.
+    /// Whether a stream waits for the subscription of this number.
     pub(crate) fn holds_for(&self, number: u64) -> bool {
         self.held.iter().any(|(_, key)| self.waits_for(*key) == Some(number))
     }
@@ -308,7 +311,7 @@ impl RecvStreams {
         }
     }
 
-    /// Everything that is remembered.
+    /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         let queues = self.new.len() + self.frames.len() + self.held.len();
@@ -328,6 +331,8 @@ impl GroupReader {
         Self { owner, priority, layout, previous, frames, bytes, max_frames, missing }
     }
 
+    /// Reads the next frame, or a piece of one. A frame or group that declares more than the limits
+    /// allow is an error before its payload is read.
     pub(crate) fn read(
         &mut self,
         recv: &mut RecvBuffer,

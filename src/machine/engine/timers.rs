@@ -5,20 +5,20 @@ use alloc::collections::BTreeSet;
 use crate::slab::Key;
 use crate::time::Instant;
 
-/// What a deadline is for. None of them is periodic but [`Timer::Probe`], while the peer wants to know.
+/// What a deadline is for. None is periodic except [`Timer::Probe`], while the peer wants reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// The peer's set-up did not come, or the decision on it.
+    /// The peer's set-up did not arrive, or the application did not accept the peer.
     Handshake,
     /// A graceful close took too long.
     Close,
-    /// The peer is to hear of the path.
+    /// A report of the network path is due.
     Probe,
-    /// The peer was to leave by now.
+    /// The requests that ran when we sent GOAWAY should be over.
     GoAway,
-    /// The group stream that waits longest for its track waits too long.
+    /// The group stream that waits longest for its subscription waited too long.
     Unbound,
-    /// A subscription is over but for groups that may still come.
+    /// Groups of a subscription that had its last answer should have arrived.
     Stragglers(Key),
 }
 
@@ -34,7 +34,7 @@ impl Timers {
         self.0.remove(&(at, timer));
     }
 
-    /// As [`set`](Self::set), but for one that is set already: then the earlier time counts.
+    /// As [`set`](Self::set). If the timer is set already, the earlier time counts.
     pub(crate) fn hasten(&mut self, at: Instant, timer: Timer) {
         if let Some(set) = self.0.iter().find(|(_, it)| *it == timer).copied() {
             if set.0 <= at {
@@ -49,7 +49,7 @@ impl Timers {
         self.0.first().map(|(at, _)| *at)
     }
 
-    /// The next one that is due. A timer that lost its meaning is the owner's to ignore.
+    /// The next timer that is due. The caller ignores one that lost its meaning.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Timer> {
         let first = *self.0.first()?;
         if first.0 > now {
