@@ -12,80 +12,84 @@ use crate::hop::Hop;
 use crate::path::Path;
 use crate::subscription::{Subscription, TrackInfo};
 
-/// What the application wants, given by [`Machine::apply`](super::Machine::apply).
+/// A command of the application. Given to [`Machine::apply`](super::Machine::apply).
 ///
-/// A command about something that ended meanwhile does nothing.
+/// A command about something that has ended does nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Answers [`Event::SetUp`](super::Event::SetUp): only now the peer hears of us, and what it asks for is looked at. Before
-    /// [`Event::SetUp`](super::Event::SetUp) it says that the peer is welcome whoever it is.
+    /// Answers [`Event::SetUp`](super::Event::SetUp): only now something is sent to the peer, and
+    /// its requests are read. Before that event it accepts whatever peer appears.
     Accept {
-        /// Who we are in announcements, in the place of [`Config::hop`](super::Config::hop).
+        /// Our Hop ID in announcements, instead of [`Config::hop`](super::Config::hop).
         hop: Hop,
-        /// The prefixes whose broadcasts we want to hear of, in the place of
+        /// The prefixes under which we ask for announcements, instead of
         /// [`Config::interests`](super::Config::interests).
         interests: Vec<Path>,
     },
-    /// Answers [`Event::AnnounceRequested`](super::Event::AnnounceRequested): the first `active` calls of
-    /// [`Source::announcement`](super::Source::announcement) with `reader` give that many active
-    /// broadcasts, each of which the version can say. From moq-lite 05 on the peer is told how many; before, so
-    /// many go into ANNOUNCE_INIT at most, and on moq-transport it means nothing.
+    /// Answers [`Event::AnnounceRequested`](super::Event::AnnounceRequested). The first `active`
+    /// calls of [`Source::announcement`](super::Source::announcement) with `reader` return that
+    /// many active broadcasts, each of which the version can express. From moq-lite 05 on the peer
+    /// learns the number; before, at most that many go into ANNOUNCE_INIT; on moq-transport it has
+    /// no meaning.
     AcceptAnnounce {
-        /// Which.
+        /// The request.
         request: RequestKey,
-        /// Where to read what to say.
+        /// Where to read the announcements.
         reader: Token,
         /// How many broadcasts there are now.
         active: u64,
     },
-    /// Answers [`Event::FetchRequested`](super::Event::FetchRequested). The machine sends the frames that were asked for and no
-    /// others, and ends the request behind them.
+    /// Answers [`Event::FetchRequested`](super::Event::FetchRequested). The machine sends exactly
+    /// the frames that were asked for, and ends the request after them.
     AcceptFetch {
-        /// Which.
+        /// The request.
         request: RequestKey,
         /// Where to read the group's frames.
         group: Token,
-        /// What the track is.
+        /// The track information.
         info: TrackInfo,
     },
-    /// Answers [`Event::TrackOffered`](super::Event::TrackOffered). Nothing is sent before somebody subscribes.
+    /// Answers [`Event::TrackOffered`](super::Event::TrackOffered). The peer sends nothing before
+    /// there is a subscription.
     AcceptOffer {
-        /// Which.
+        /// The request.
         request: RequestKey,
     },
-    /// Answers [`Event::SubscribeRequested`](super::Event::SubscribeRequested). Groups may be given from now on.
+    /// Answers [`Event::SubscribeRequested`](super::Event::SubscribeRequested). Groups may be given
+    /// from now on.
     AcceptSubscribe {
-        /// Which.
+        /// The request.
         request: RequestKey,
-        /// What the track is.
+        /// The track information.
         info: TrackInfo,
     },
     /// Answers [`Event::TrackRequested`](super::Event::TrackRequested).
     AcceptTrack {
-        /// Which.
+        /// The request.
         request: RequestKey,
-        /// What the track is.
+        /// The track information.
         info: TrackInfo,
     },
-    /// A reader of announcements has news again after it said that it knew everything.
+    /// A reader of announcements, which was up to date, has changes again.
     AnnouncementsReady {
-        /// Which.
+        /// The request.
         request: RequestKey,
     },
-    /// Ends a FETCH of ours, answered by [`Event::FetchEnded`](super::Event::FetchEnded).
+    /// Ends a FETCH of ours. [`Event::FetchEnded`](super::Event::FetchEnded) follows.
     CancelFetch {
-        /// Which.
+        /// The FETCH.
         fetch: Token,
     },
-    /// Closes the session at once with the code of `error`.
+    /// Closes the session at once, with the code of `error`.
     Close {
         /// Why.
         error: Error,
     },
-    /// As [`Command::Group`], for a group of one frame that is to go as a datagram: once, whether it
-    /// arrives or not. Where it does not fit into one (see [`Input::MaxDatagram`](super::Input)), or has
-    /// other than one frame, or the version has no datagrams, it goes as any other group.
+    /// Like [`Command::Group`], for a group of one frame that should go as a datagram: it is sent
+    /// once, whether it arrives or not. If it does not fit (see
+    /// [`Input::MaxDatagram`](super::Input::MaxDatagram)), has more than one frame, or the version
+    /// has no datagrams, it goes on a stream.
     Datagram {
         /// The subscription.
         request: RequestKey,
@@ -94,11 +98,12 @@ pub enum Command {
         /// Its number in the track.
         sequence: u64,
     },
-    /// Asks the peer what a track is, without subscribing: answered by [`Event::TrackInfo`](super::Event::TrackInfo), or by
-    /// [`Event::SubscribeEnded`](super::Event::SubscribeEnded) if there is none. [`Command::Subscribe`] may follow under the same
-    /// token, whether it was answered or not, and tells what the track is once more;
-    /// [`Command::Unsubscribe`] takes the question back, without an answer. Where the version can't
-    /// ask, the answer is the defaults.
+    /// Asks the peer for track information, without a subscription.
+    /// [`Event::TrackInfo`](super::Event::TrackInfo) follows, or
+    /// [`Event::SubscribeEnded`](super::Event::SubscribeEnded) if there is no such track.
+    /// [`Command::Subscribe`] may follow under the same token, before or after the answer, and
+    /// reports the information again. [`Command::Unsubscribe`] withdraws the query without an
+    /// event. Where the version has no such query, the answer is the defaults.
     Describe {
         /// Names the track in events.
         subscription: Token,
@@ -107,11 +112,12 @@ pub enum Command {
         /// Name of the track.
         track: Box<str>,
     },
-    /// Stops taking requests, flushes what is owed for at most
+    /// Accepts no more requests, sends what is owed for at most
     /// [`Limits::close_time`](crate::Limits::close_time), then closes.
     Drain,
-    /// Asks the peer for one group, which need not be of a track that is subscribed: answered by
-    /// [`Event::FetchStarted`](super::Event::FetchStarted) when it comes, and in any case by [`Event::FetchEnded`](super::Event::FetchEnded).
+    /// Asks the peer for one group. The track need not be subscribed.
+    /// [`Event::FetchStarted`](super::Event::FetchStarted) follows when the group begins to arrive,
+    /// and in any case [`Event::FetchEnded`](super::Event::FetchEnded).
     Fetch {
         /// Names the request in events.
         fetch: Token,
@@ -119,34 +125,36 @@ pub enum Command {
         broadcast: Path,
         /// Name of the track.
         track: Box<str>,
-        /// Higher is more important.
+        /// Higher is more urgent.
         priority: u8,
         /// Number of the group in the track.
         sequence: u64,
         /// Index of the first frame wanted. Only 0 before moq-lite 06.
         first_frame: u64,
-        /// Index of the last frame wanted, not below the first; `None` is that of the group. Only
-        /// `None` before moq-lite 06.
+        /// Index of the last frame wanted, not below the first; `None` is the last one of the
+        /// group. Only `None` before moq-lite 06.
         last_frame: Option<u64>,
     },
-    /// All groups of a served subscription are given; it ends cleanly behind them.
+    /// All groups of a subscription of the peer are given. It ends cleanly after them.
     FinishSubscribe {
-        /// Which.
+        /// The request.
         request: RequestKey,
         /// Groups from this one on do not exist.
         end: u64,
     },
-    /// Asks the peer to leave (GOAWAY, moq-lite 04+ and moq-transport), and refuses its new requests. When
-    /// what runs both ways is over it goes on as [`Command::Drain`]. Once told it can only be hastened.
+    /// Asks the peer to leave (GOAWAY; moq-lite 04 and later, moq-transport), and refuses its new
+    /// requests. When everything that runs in both directions is over, the session drains as after
+    /// [`Command::Drain`]. A second command can only bring the deadline forward.
     GoAway {
-        /// Where to go instead; empty for nowhere in particular. Left out if it is of a client, or has more
-        /// than 8,192 bytes.
+        /// Where to connect instead; empty for nowhere in particular. It is left out if we are the
+        /// client, or if it has more than 8,192 bytes.
         uri: Box<str>,
-        /// When the session closes at the latest: with [`Error::GoawayTimeout`] if something that the peer
-        /// asked for still runs.
+        /// When the session closes at the latest: with [`Error::GoawayTimeout`] if a request of the
+        /// peer still runs.
         timeout: Duration,
     },
-    /// A group for a served subscription. The machine opens, sends and ends it when it may.
+    /// A group for a subscription of the peer. The machine opens its stream, sends and ends it when
+    /// it is due.
     Group {
         /// The subscription.
         request: RequestKey,
@@ -157,41 +165,42 @@ pub enum Command {
         /// Index of the first frame to send.
         first_frame: u64,
     },
-    /// A group has more after [`Supply::Pending`](super::Supply::Pending).
+    /// A group has more frames after [`Supply::Pending`](super::Supply::Pending).
     GroupReady {
         /// The subscription, or the FETCH.
         request: RequestKey,
         /// Its number in the track.
         sequence: u64,
     },
-    /// Asks the peer what it knows of the path to us (moq-lite 03+, *Probe*): answered by
-    /// [`Event::Estimate`](super::Event::Estimate) now and then, until [`Command::Unprobe`], or by [`Event::ProbeEnded`](super::Event::ProbeEnded).
+    /// Asks the peer for estimates of the network path to us (moq-lite 03 and later, *Probe*).
+    /// [`Event::Estimate`](super::Event::Estimate) follows now and then, until [`Command::Unprobe`]
+    /// or [`Event::ProbeEnded`](super::Event::ProbeEnded).
     Probe,
     /// Ends a request of the peer, answered or not, with the code of `error`.
     Refuse {
-        /// Which.
+        /// The request.
         request: RequestKey,
         /// Why.
         error: Error,
     },
-    /// No group of a served subscription will be given below this one, and none was: what is given
-    /// all the same is released at once. Once, as soon as it is known that there is a group, and at
-    /// the latest before [`Command::FinishSubscribe`]. Does nothing where the version does not tell
-    /// (moq-lite 05+, START).
+    /// No group of this subscription of the peer will be given below this one, and none was; a
+    /// group that is given anyway is released at once. Give it once, as soon as a group exists, and
+    /// at the latest before [`Command::FinishSubscribe`]. Does nothing where the version does not
+    /// say it (it does from moq-lite 05 on).
     StartSubscribe {
-        /// Which.
+        /// The request.
         request: RequestKey,
-        /// The first group that may come.
+        /// The first group that may be given.
         group: u64,
     },
-    /// A group that comes in is not wanted.
+    /// An arriving group is not wanted any more.
     StopGroup {
-        /// Which.
+        /// The group.
         group: GroupKey,
         /// Why.
         error: Error,
     },
-    /// Subscribes at the peer.
+    /// Subscribes to a track of the peer.
     Subscribe {
         /// Names the subscription in events.
         subscription: Token,
@@ -199,21 +208,22 @@ pub enum Command {
         broadcast: Path,
         /// Name of the track.
         track: Box<str>,
-        /// What is wanted.
+        /// The options of the subscription.
         want: Subscription,
     },
-    /// Takes [`Command::Probe`] back, without an answer. It may be asked again.
+    /// Withdraws [`Command::Probe`], without an event. It may be given again later.
     Unprobe,
-    /// Ends a subscription of ours, answered by [`Event::SubscribeEnded`](super::Event::SubscribeEnded), or a question.
+    /// Ends a subscription of ours, and [`Event::SubscribeEnded`](super::Event::SubscribeEnded)
+    /// follows; or withdraws a query of [`Command::Describe`].
     Unsubscribe {
-        /// Which.
+        /// The subscription.
         subscription: Token,
     },
-    /// Changes what a subscription of ours wants, where the version can say so.
+    /// Changes the options of a subscription of ours, where the version can.
     UpdateSubscribe {
-        /// Which.
+        /// The subscription.
         subscription: Token,
-        /// What is wanted now.
+        /// The new options.
         want: Subscription,
     },
 }

@@ -16,7 +16,7 @@ use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
 
-/// Names a request that the peer made, from the event that brings it until the one that ends it.
+/// Names a request of the peer, from the event that brings it until the one that ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestKey(pub(super) u32, pub(super) u32);
 
@@ -25,7 +25,7 @@ impl RequestKey {
         Self(key.0, key.1)
     }
 
-    /// Small and dense: an index for a table beside the machine. Reused after the request ended.
+    /// A small index for a table beside the machine. It is reused after the request ended.
     pub const fn slot(self) -> usize {
         self.0 as usize
     }
@@ -37,7 +37,8 @@ impl From<RequestKey> for Key {
     }
 }
 
-/// Names a group that the peer is sending, from [`Event::Group`] or [`Event::FetchStarted`] to [`Event::GroupEnded`].
+/// Names a group that the peer is sending, from [`Event::Group`] or [`Event::FetchStarted`] until
+/// [`Event::GroupEnded`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupKey(pub(super) u32, pub(super) u32);
 
@@ -46,7 +47,7 @@ impl GroupKey {
         Self(key.0, key.1)
     }
 
-    /// Small and dense: an index for a table beside the machine. Reused after the group ended.
+    /// A small index for a table beside the machine. It is reused after the group ended.
     pub const fn slot(self) -> usize {
         self.0 as usize
     }
@@ -58,62 +59,66 @@ impl From<GroupKey> for Key {
     }
 }
 
-/// What the peer did, pulled by [`Machine::poll_event`](super::Machine::poll_event).
+/// What the peer did. Pulled by [`Machine::poll_event`](super::Machine::poll_event).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The peer offers a broadcast, or offers it by another way.
+    /// The peer announces a broadcast, or another route to it.
     Announced {
         /// The whole path.
         path: Path,
-        /// Who it came through, the peer last.
+        /// The hops that the announcement passed, the peer last.
         hops: Hops,
-        /// What the way costs, this link included.
+        /// The cost of the route, including this link.
         cost: Cost,
     },
-    /// The peer wants to hear of broadcasts: answer [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce) or
+    /// The peer asks for announcements. Answer with
+    /// [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce) or
     /// [`Command::Refuse`](super::Command::Refuse).
     AnnounceRequested {
         /// Names the request.
         request: RequestKey,
-        /// Only paths under it.
+        /// The prefix of the paths that it wants.
         prefix: Path,
-        /// Nothing that came through this hop (split horizon); unknown excludes nothing.
+        /// Routes through this hop are to be left out (split horizon). If it is unknown nothing is.
         exclude: Hop,
-        /// Also paths with a segment behind the prefix that begins with a dot. From moq-lite 07 on the
-        /// peer says so; before, they are not told apart.
+        /// Whether the peer wants paths too that have a segment after the prefix which begins with
+        /// a dot. The peer chooses from moq-lite 07 on; before, this is `true`.
         hidden: bool,
     },
-    /// The session is over. The last event.
+    /// The session is over. This is the last event.
     Closed {
-        /// Why; [`Error::SessionClosed`] if nothing was wrong.
+        /// Why; [`Error::SessionClosed`] for a clean end.
         error: Error,
     },
-    /// A group of one frame came whole in a datagram, for one of our subscriptions.
+    /// A group of one frame arrived in a datagram, for one of our subscriptions.
     Datagram {
         /// The subscription.
         subscription: Token,
         /// Number of the group in the track.
         sequence: u64,
-        /// Of its frame.
+        /// Timestamp of the frame.
         timestamp: Timestamp,
-        /// Of its frame.
+        /// Payload of the frame.
         payload: Bytes,
     },
-    /// What the peer knows of the path to us, after [`Command::Probe`](super::Command::Probe).
+    /// The peer's estimate of the network path to us, after
+    /// [`Command::Probe`](super::Command::Probe).
     Estimate {
-        /// The newest.
+        /// The newest estimate.
         estimate: PathEstimate,
     },
-    /// A FETCH of ours is over and its token free. Its group has ended before, if it began.
+    /// A FETCH of ours is over, and its token is free. If its group began, it ended before.
     FetchEnded {
-        /// Which.
+        /// The FETCH.
         fetch: Token,
-        /// Whether everything that was asked for came, or why not: [`Error::Unsupported`] where the
-        /// version can't fetch.
+        /// Whether everything that was asked for arrived, or why not: [`Error::Unsupported`] where
+        /// the version has no FETCH.
         result: Result<(), Error>,
     },
-    /// The peer asks for one group: answer [`Command::AcceptFetch`](super::Command::AcceptFetch) or [`Command::Refuse`](super::Command::Refuse).
+    /// The peer asks for one group. Answer with
+    /// [`Command::AcceptFetch`](super::Command::AcceptFetch) or
+    /// [`Command::Refuse`](super::Command::Refuse).
     FetchRequested {
         /// Names the request.
         request: RequestKey,
@@ -121,112 +126,120 @@ pub enum Event {
         broadcast: Path,
         /// Name of the track.
         track: Box<str>,
-        /// Higher is more important.
+        /// Higher is more urgent.
         priority: u8,
         /// Number of the group in the track.
         sequence: u64,
         /// Index of the first frame wanted.
         first_frame: u64,
-        /// Index of the last frame wanted, not below the first; `None` is that of the group.
+        /// Index of the last frame wanted, not below the first; `None` is the last one of the
+        /// group.
         last_frame: Option<u64>,
     },
-    /// What one of our FETCHes asked for begins to come.
+    /// The group of a FETCH of ours begins to arrive.
     FetchStarted {
-        /// Which.
+        /// The FETCH.
         fetch: Token,
-        /// Names its group in what follows.
+        /// Names its group in later events.
         group: GroupKey,
     },
-    /// A frame of a group begins; in order, without holes.
+    /// A frame of a group begins. Frames are in order, without gaps.
     Frame {
-        /// In which group.
+        /// The group that it belongs to.
         group: GroupKey,
         /// `None` where the version has no timestamps.
         timestamp: Option<Timestamp>,
-        /// Bytes of payload to come, at most [`Limits::frame_bytes`](crate::Limits::frame_bytes).
+        /// Size of the whole payload in bytes, at most
+        /// [`Limits::frame_bytes`](crate::Limits::frame_bytes).
         size: u64,
-        /// The first of them that are here: all, some or none.
+        /// The first bytes of the payload, as many as have arrived: all, some or none.
         payload: Bytes,
     },
-    /// The peer wants no new requests; what runs goes on until it closes.
+    /// The peer accepts no new requests. Running ones continue until it closes the session.
     GoingAway {
-        /// Where to go instead; empty if it does not say.
+        /// Where to connect instead; empty if the peer does not say.
         uri: Box<str>,
-        /// How long it waits, if it says so (moq-transport 18).
+        /// How long the peer waits, where the version says so (moq-transport 18).
         timeout: Option<Duration>,
     },
     /// A group of one of our subscriptions begins.
     Group {
         /// The subscription.
         subscription: Token,
-        /// Names the group in what follows.
+        /// Names the group in later events.
         group: GroupKey,
         /// Its number in the track.
         sequence: u64,
-        /// Index of the first frame that will come.
+        /// Index of the first frame that will arrive.
         first_frame: u64,
     },
-    /// Nothing more of this group will come.
+    /// No more of this group will arrive.
     GroupEnded {
-        /// Which.
+        /// The group.
         group: GroupKey,
-        /// Whether it is whole.
+        /// Whether the group is complete.
         result: Result<(), Error>,
     },
-    /// A stream of one of our subscriptions was not wanted: another subgroup than 0, or a part of a group
-    /// that does not begin with its first frame.
+    /// A stream of one of our subscriptions was stopped: it carried another subgroup than 0, or a
+    /// part of a group that does not begin with its first frame.
     GroupRefused {
         /// The subscription.
         subscription: Token,
         /// Number of the group in the track.
         sequence: u64,
     },
-    /// The machine will not ask for this group again: the token is free.
+    /// The machine does not need this group any more. Its token is free.
     GroupReleased {
-        /// As given by [`Command::Group`](super::Command::Group).
+        /// The token of [`Command::Group`](super::Command::Group).
         group: Token,
-        /// All of it was taken by QUIC, which loses datagrams. Otherwise it was skipped, stopped by the peer, or gone.
+        /// Whether QUIC accepted all of it. (QUIC may still lose a datagram.) Otherwise the group
+        /// was dropped, stopped by the peer, or gone from the cache.
         sent: bool,
     },
-    /// More payload of the frame that began last in this group.
+    /// More payload of the frame of this group that began last.
     Payload {
-        /// In which group.
+        /// The group.
         group: GroupKey,
         /// At least one byte, at most what is missing.
         bytes: Bytes,
     },
-    /// Nothing more will be heard of the path, however often [`Command::Probe`](super::Command::Probe) asks.
+    /// No more estimates will arrive in this session, even if
+    /// [`Command::Probe`](super::Command::Probe) asks again.
     ProbeEnded {
-        /// [`Error::Unsupported`] if the version or the peer can't tell, which it says in SETUP or by
-        /// FIN; else what the peer gave up with.
+        /// [`Error::Unsupported`] if the version or the peer can't report; otherwise the reason
+        /// that the peer gave.
         error: Error,
     },
-    /// A request of the peer is over: it gave up, it broke a rule, or everything that was promised by
-    /// [`Command::FinishSubscribe`](super::Command::FinishSubscribe) or [`Command::AcceptFetch`](super::Command::AcceptFetch) is out. Nothing to answer; the key is free.
+    /// A request of the peer is over: the peer gave it up or broke a rule, or everything that
+    /// [`Command::FinishSubscribe`](super::Command::FinishSubscribe) or
+    /// [`Command::AcceptFetch`](super::Command::AcceptFetch) promised is out. No answer is due, and
+    /// the key is free.
     RequestEnded {
-        /// Which.
+        /// The request.
         request: RequestKey,
-        /// Whether it came to its end.
+        /// Whether it came to its regular end.
         result: Result<(), Error>,
     },
-    /// The peer's set-up was read, and [`Config::decides`](super::Config::decides): answer
-    /// [`Command::Accept`](super::Command::Accept) or [`Command::Close`](super::Command::Close). Where the version has no set-up, the first event.
-    /// [`Machine::version`](super::Machine::version) is settled by now.
+    /// The peer's set-up was read, and [`Config::requires_accept`](super::Config::requires_accept)
+    /// is set. Answer with [`Command::Accept`](super::Command::Accept) or
+    /// [`Command::Close`](super::Command::Close). Where the version has no set-up, this is the
+    /// first event. [`Machine::version`](super::Machine::version) is final by now.
     SetUp {
-        /// What it says of itself.
+        /// What the peer sent about itself.
         peer: Peer,
     },
-    /// A subscription of ours is over and its token free. All its groups have ended before, those
-    /// that trickled in late too.
+    /// A subscription of ours is over, and its token is free. All its groups ended before, also
+    /// those that arrived late.
     SubscribeEnded {
-        /// Which.
+        /// The subscription.
         subscription: Token,
-        /// One past the last group if the publisher said so, or why it failed.
+        /// One past the last group, if the publisher named it; or why the subscription failed.
         result: Result<Option<u64>, Error>,
     },
-    /// The peer offers a track that nobody asked for (moq-transport, PUBLISH): answer
-    /// [`Command::AcceptOffer`](super::Command::AcceptOffer) or [`Command::Refuse`](super::Command::Refuse). Once accepted, its broadcast is announced, and a
-    /// [`Command::Subscribe`](super::Command::Subscribe) for it is served by the offer.
+    /// The peer offers a track that was not asked for (moq-transport, PUBLISH). Answer with
+    /// [`Command::AcceptOffer`](super::Command::AcceptOffer) or
+    /// [`Command::Refuse`](super::Command::Refuse). Once it is accepted its broadcast counts as
+    /// announced, and the offer serves a [`Command::Subscribe`](super::Command::Subscribe) for it.
     TrackOffered {
         /// Names the request.
         request: RequestKey,
@@ -235,15 +248,18 @@ pub enum Event {
         /// Name of the track.
         track: Box<str>,
     },
-    /// No group of one of our subscriptions will come below this one. At most once, before or behind
-    /// its first groups; never where the version does not tell (moq-lite 05+, START).
+    /// No group of this subscription of ours will arrive below this one. Reported at most once,
+    /// before or after the first groups; never where the version does not say it (it does from
+    /// moq-lite 05 on).
     SubscribeStarted {
         /// The subscription.
         subscription: Token,
         /// The first group that may come.
         group: u64,
     },
-    /// The peer subscribes: answer [`Command::AcceptSubscribe`](super::Command::AcceptSubscribe) or [`Command::Refuse`](super::Command::Refuse).
+    /// The peer subscribes. Answer with
+    /// [`Command::AcceptSubscribe`](super::Command::AcceptSubscribe) or
+    /// [`Command::Refuse`](super::Command::Refuse).
     SubscribeRequested {
         /// Names the request.
         request: RequestKey,
@@ -251,26 +267,27 @@ pub enum Event {
         broadcast: Path,
         /// Name of the track.
         track: Box<str>,
-        /// What it wants.
+        /// The options of the subscription.
         subscription: Subscription,
     },
-    /// The peer changed its mind about what it wants of a running subscription.
+    /// The peer changed the options of its subscription.
     SubscribeUpdated {
-        /// Which.
+        /// The request.
         request: RequestKey,
-        /// What it wants now.
+        /// The new options.
         subscription: Subscription,
     },
-    /// What the publisher says of the track of one of our subscriptions; before its first group.
-    /// Versions that have no TRACK_INFO give the defaults, with
-    /// [`Limits::max_age`](crate::Limits::max_age).
+    /// The track information of one of our subscriptions. It comes before the first group. Versions
+    /// without TRACK_INFO give the defaults, with [`Limits::max_age`](crate::Limits::max_age).
     TrackInfo {
         /// The subscription.
         subscription: Token,
-        /// What it says.
+        /// The information.
         info: TrackInfo,
     },
-    /// The peer asks what a track is: answer [`Command::AcceptTrack`](super::Command::AcceptTrack) or [`Command::Refuse`](super::Command::Refuse).
+    /// The peer asks for the track information. Answer with
+    /// [`Command::AcceptTrack`](super::Command::AcceptTrack) or
+    /// [`Command::Refuse`](super::Command::Refuse).
     TrackRequested {
         /// Names the request.
         request: RequestKey,
@@ -279,7 +296,7 @@ pub enum Event {
         /// Name of the track.
         track: Box<str>,
     },
-    /// A broadcast can't be subscribed at the peer any more.
+    /// A broadcast of the peer can't be subscribed any more.
     Unannounced {
         /// The whole path, which was announced before.
         path: Path,

@@ -6,74 +6,74 @@ use super::network_path::NetworkPath;
 use crate::error::Error;
 use crate::stream::{Code, Dir, StreamId};
 
-/// What the QUIC connection tells the machine.
+/// What the QUIC connection reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Input {
-    /// Stream credit came back after [`Open::blocked`](super::Open::blocked).
+    /// There is stream credit again after [`Open::blocked`](super::Open::blocked).
     Available {
-        /// Of which kind.
+        /// For streams of this direction.
         dir: Dir,
     },
-    /// The connection is gone, by the peer or by the transport.
+    /// The connection is gone, closed by the peer or lost.
     Closed {
-        /// Why: [`Error::from_session_code`] of what the peer said, or [`Error::Timeout`] or
-        /// [`Error::Disconnected`] if it said nothing.
+        /// Why: [`Error::from_session_code`] of the peer's code; [`Error::Timeout`] or
+        /// [`Error::Disconnected`] if there was none.
         error: Error,
     },
-    /// A QUIC datagram came.
+    /// A QUIC datagram arrived.
     Datagram {
         /// All of it.
         bytes: Bytes,
     },
-    /// Datagrams are taken again after [`Datagram::blocked`](super::Datagram::blocked).
+    /// There is room for datagrams again after [`Datagram::blocked`](super::Datagram::blocked).
     DatagramsAvailable,
     /// The next bytes of a stream, in order and in any split. Empty with `fin` is legal.
     Data {
-        /// On which stream, opened by us or named by `Opened`; others are ignored.
+        /// The stream: one that we opened, or that `Opened` named. Others are ignored.
         id: StreamId,
         /// The bytes.
         bytes: Bytes,
-        /// Whether the peer finished the stream behind them.
+        /// Whether the peer finished the stream after them.
         fin: bool,
     },
-    /// How large a datagram may be now. Before the first time: 0.
+    /// The largest datagram that can be sent now. Until this is reported: 0.
     MaxDatagram {
-        /// Bytes, without what QUIC adds. 0 if the peer or the path takes none.
+        /// Bytes, without what QUIC adds. 0 if the peer or the path accepts none.
         bytes: usize,
     },
-    /// What QUIC knows of the way to the peer changed. Nothing is done about it but to tell it on; a few
-    /// times a second is enough.
+    /// QUIC's measurements of the network path changed. They are only reported to a peer that
+    /// asked; a few times a second is enough.
     NetworkPath(NetworkPath),
     /// The peer opened a stream.
     Opened {
         /// Its id.
         id: StreamId,
     },
-    /// RESET_STREAM: the peer gave up sending.
+    /// RESET_STREAM: the peer abandoned its half.
     Reset {
-        /// On which stream.
+        /// The stream.
         id: StreamId,
-        /// Its reason.
+        /// The peer's code.
         code: Code,
     },
-    /// STOP_SENDING: the peer will not read on.
+    /// STOP_SENDING: the peer reads our half no further.
     Stopped {
-        /// On which stream.
+        /// The stream.
         id: StreamId,
-        /// Its reason.
+        /// The peer's code.
         code: Code,
     },
-    /// Time passed, and nothing else is to be told: what is commanded next happens now.
+    /// Time passed and nothing else happened. It makes the commands that follow happen now.
     Time,
-    /// A stream takes bytes again after [`Write::blocked`](super::Write::blocked).
+    /// A stream accepts bytes again after [`Write::blocked`](super::Write::blocked).
     Writable {
-        /// Which stream.
+        /// The stream.
         id: StreamId,
     },
 }
 
-/// What the QUIC connection is asked to do. Small, without payload.
+/// What the QUIC connection must do. Small, without payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
@@ -82,33 +82,34 @@ pub enum Action {
     Close {
         /// The application's code.
         code: Code,
-        /// Text for people.
+        /// A reason for people.
         reason: &'static str,
     },
     /// RESET_STREAM: abandon our half.
     Reset {
-        /// On which stream.
+        /// The stream.
         id: StreamId,
-        /// Why.
+        /// The code to send.
         code: Code,
     },
-    /// [`Machine::read_limit`](super::Machine::read_limit) of the stream left 0: read on.
+    /// [`Machine::read_limit`](super::Machine::read_limit) of the stream is not 0 any more: read
+    /// on.
     Resume {
-        /// Which stream.
+        /// The stream.
         id: StreamId,
     },
-    /// How urgent our half is from now on.
+    /// Sets the priority of our half.
     SetPriority {
-        /// On which stream.
+        /// The stream.
         id: StreamId,
         /// Higher goes first.
         priority: i32,
     },
     /// STOP_SENDING: the peer's half is not wanted.
     Stop {
-        /// On which stream.
+        /// The stream.
         id: StreamId,
-        /// Why.
+        /// The code to send.
         code: Code,
     },
 }

@@ -48,6 +48,7 @@ impl Ietf {
             core.notices.extend((!echo).then_some(event));
             return None;
         }
+        // Past the limit it is not remembered, and its end will end nothing.
         if self.broadcasts.live.len() >= core.limits.announcements {
             return None;
         }
@@ -69,6 +70,7 @@ impl Ietf {
         if known.count > 0 {
             if is_named {
                 known.named -= 1;
+                // Ends count for the announcements of the predecessor first.
                 match known.stale {
                     0 => known.has_ended = true,
                     _ => known.stale -= 1,

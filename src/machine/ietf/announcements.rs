@@ -33,6 +33,7 @@ impl Ietf {
                 hidden: true,
             });
         }
+        // That peer would close the session on the request, and announces unsolicited anyway.
         if !(self.is_early_moq_lite() && self.draft.request_streams) {
             self.broadcasts.pending_interests = self.interests.iter().cloned().collect();
         }

@@ -129,6 +129,7 @@ impl Ietf {
             Err(error) => return violation(core, &error),
         };
         let len = framed.head + framed.body;
+        // The length was checked against the limit, so that waiting for the whole message is bounded.
         if request.recv.len() < len {
             return Progress::Wait;
         }
@@ -137,6 +138,7 @@ impl Ietf {
         if self.peer.is_none() {
             return self.first_message(core, framed.kind, body);
         }
+        // Messages without a request id concern the session.
         let id = match request_id(framed.kind, body, self.draft) {
             Ok(id) => id,
             Err(error) => return violation(core, &error),
@@ -158,6 +160,7 @@ impl Ietf {
                         self.ids.insert(id, request);
                         core.requests.receive(request, whole, false);
                     }
+                    // Past the limit it is refused by its id, without a request of its own.
                     None => self.refuse_id(core, id, &Error::Limit("requests")),
                 }
             }

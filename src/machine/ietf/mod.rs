@@ -70,10 +70,13 @@ const MAX_UNREAD: usize = 64;
 
 impl Dialect for Ietf {
     fn is_ready(&self, core: &Core) -> bool {
+        // Every draft has a set-up of each side.
         self.peer.is_some() && !core.awaits_accept
     }
 
     fn accept(&mut self, core: &mut Core, _: Hop, interests: Vec<Path>) {
+        // Up to 16 the client sent its set-up already, as the first message of the control stream.
+        // Everything else of ours waited for this.
         self.interests = interests;
         self.begin(core, Setup::default());
         if self.peer.is_some() {
@@ -82,6 +85,7 @@ impl Dialect for Ietf {
     }
 
     fn sets_up_on_request(&self) -> bool {
+        // Up to 16 the control stream, which is a request here, carries the set-up.
         !self.draft.request_streams
     }
 
@@ -90,6 +94,7 @@ impl Dialect for Ietf {
     }
 
     fn read_request(&mut self, core: &mut Core, key: Key) -> Progress {
+        // Checked before anything is read, so that one more message can't cause one more answer.
         let unread = core.limits.owed_bytes.saturating_mul(MAX_UNREAD);
         if core.requests.get(key).is_some() && core.requests.unsent(key) > unread {
             core.close(Error::Limit("answers that are not read"));
@@ -211,6 +216,7 @@ impl Dialect for Ietf {
     }
 
     fn write_subscribe_end(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
+        // PUBLISH_DONE names no last group, only the number of streams (9.9).
         self.write_done(core, key, streams);
     }
 
@@ -238,6 +244,7 @@ impl Dialect for Ietf {
     }
 
     fn is_unsent(&self, core: &Core, key: Key) -> bool {
+        // It waits for stream credit, or for the peer to grant ids.
         core.requests.is_unopened(key) || self.ids.is_blocked(key)
     }
 
@@ -258,6 +265,7 @@ impl Dialect for Ietf {
         if core.requests.is_within(key) {
             self.write_cancel(core, key, error);
         }
+        // An answer that still arrives for its id finds no request.
         self.ids.forget(key);
         core.requests.cancel(key, error, &mut core.actions);
         *self.role(key) = Role::New;

@@ -93,6 +93,7 @@ impl Ietf {
         want: &Subscription,
     ) {
         let Some(offer) = self.offers.by_key.get_mut(&key) else { return };
+        // One subscription a track: the alias names only one.
         if offer.sub.is_some() {
             return core.reject_subscription(token, Error::Duplicate);
         }

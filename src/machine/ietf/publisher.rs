@@ -56,6 +56,7 @@ impl Ietf {
             parameters.filter,
             Some(Filter::Range { start, end_group }) if end_group < start.group
         );
+        // The first reason that applies decides the code of REQUEST_ERROR.
         let refusal = if core.incoming.len() >= core.limits.subscriptions {
             Some(self.draft.request_code(&Error::Limit("subscriptions")))
         } else if range_is_empty {
@@ -160,6 +161,7 @@ impl Ietf {
     /// by REQUEST_ERROR, the second by PUBLISH_DONE with a status.
     pub(super) fn end_subscription(&mut self, core: &mut Core, key: Key, error: &Error) {
         let track = core.incoming.get_mut(key).and_then(|subscription| subscription.track);
+        // A track in the schedule means that SUBSCRIBE_OK was sent.
         match track {
             Some(track) => {
                 let streams = core.schedule.opened_streams(track);

@@ -147,6 +147,7 @@ impl Ietf {
     ) -> Result<Option<Message>, DecodeError> {
         let limits = &core.limits;
         let Some(request) = core.requests.get(key) else { return Ok(None) };
+        // The messages of a request that are handled alike everywhere are consumed here.
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
             match Message::decode(kind, &body, self.draft)? {
                 // GOAWAY on a request stream asks to move this request alone (18 and later, 9.2).

@@ -61,9 +61,11 @@ impl Ietf {
 
     /// The peer's set-up arrived.
     pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        // A path beyond our limit can't be kept for the application.
         if core.limits.check_url(setup.path.as_deref()).is_err() {
             return core.violation("a path that is too long");
         }
+        // 0 where the option is missing: then the peer accepts no request before MAX_REQUEST_ID.
         self.ids.grant(setup.max_request_id);
         let setup = self.peer.insert(setup);
         let peer = || Peer {

@@ -56,6 +56,7 @@ impl Ietf {
             return core.reject_subscription(token, error);
         }
         let name = (broadcast, track);
+        // An accepted offer serves the subscription: a SUBSCRIBE beside it would bring every group twice.
         let offer = self.offers.by_name.get(&name).copied();
         if let Some(offer) = offer.filter(|offer| !self.offers.is_open(*offer)) {
             return self.subscribe_to_offer(core, token, offer, want);
@@ -94,6 +95,7 @@ impl Ietf {
             self.retired_aliases.push(alias);
         }
         match self.role(key) {
+            // A clean end needs no cancel: PUBLISH_DONE was the last message.
             Role::OutgoingSubscription(_) if result.is_ok() => self.finish(core, key),
             Role::OutgoingSubscription(_) => self.cancel(core, key, &Error::Cancelled),
             Role::Offer => self.pause_offer(core, key),

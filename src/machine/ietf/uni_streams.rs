@@ -82,6 +82,7 @@ impl Ietf {
             }
             Err(error) => return violation(core, &error),
         };
+        // The message is consumed: a stream that was full is read on.
         core.recv_streams.release(key, false, &mut core.actions);
         core.recv_streams.queue(key);
         progress
@@ -94,6 +95,7 @@ impl Ietf {
             core.violation("GOAWAY of a client with a URI");
             return Progress::Wait;
         }
+        // Drafts without a timeout decode it as zero.
         let timeout = Some(goaway.timeout).filter(|timeout| !timeout.is_zero());
         goaway::on_goaway(self, core, goaway.uri, timeout)
     }

@@ -195,10 +195,12 @@ impl Lite {
         // A SUBSCRIBE names the whole path, so that one whose suffix alone fits is of no use.
         let is_sayable = core.limits.check_path(&path).is_ok()
             && path.segments().nth(core.limits.path_segments).is_none();
+        // It is left out, and its id stays taken.
         if !is_sayable || subscription.live.len() >= core.limits.announcements {
             subscription.overflowed = true;
             return Progress::More;
         }
+        // The wire form of the hops is needed only where later announcements may build on it (07).
         if self.features.announce_ids {
             let kept = if self.features.announce_bases { hops.clone() } else { Hops::new() };
             subscription.by_id.insert(id, NamedAnnouncement { suffix: suffix.clone(), hops: kept });
@@ -229,6 +231,7 @@ impl Lite {
                 let cost = if self.features.announce_ids { cost.add(link) } else { cost };
                 Progress::Event(Event::Announced { path, hops, cost })
             }
+            // It became a loop: for the application it is gone, for the peer it is live.
             None if core::mem::replace(&mut announcement.reported, false) => {
                 Progress::Event(Event::Unannounced { path })
             }
@@ -245,6 +248,7 @@ impl Lite {
         subscription: &AnnounceSubscription,
         mut hops: Hops,
     ) -> Option<Hops> {
+        // Up to 04 the sender appends itself. From 05 on it is left out, and known from ANNOUNCE_OK (7.5).
         if matches!(self.features.hops, HopsForm::WithoutSender | HopsForm::Absent) {
             let responder = subscription.responder.unwrap_or(Hop::UNKNOWN);
             hops.push(responder).ok()?;

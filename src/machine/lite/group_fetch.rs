@@ -25,6 +25,7 @@ impl Lite {
     pub(super) fn on_fetch(&mut self, core: &mut Core, key: Key, message: Message) -> Progress {
         let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
         let range = FrameRange { first: frame_start, last: frame_end };
+        // The frame range is kept here and not at the application: the schedule sends nothing outside of it.
         core.fetches.insert_incoming(key, IncomingFetch::new(priority, group, range));
         self.set_role(key, Role::IncomingFetch);
         Progress::Event(Event::FetchRequested {
@@ -113,6 +114,7 @@ impl Lite {
             fetching::end(self, core, token, Err(Error::from_stream_code(code)));
             return Progress::More;
         }
+        // FIN without a byte is the answer of an empty group.
         if request.recv.len() == 0 && !request.recv.has_fin() {
             return Progress::Wait;
         }

@@ -61,10 +61,14 @@ pub(super) fn start(config: Config, core: &mut Core) -> Lite {
 
 impl Dialect for Lite {
     fn is_ready(&self, core: &Core) -> bool {
+        // Versions without a set-up count as set up from the start, so that only the application
+        // may be missing.
         self.peer.is_some() && !core.awaits_accept
     }
 
     fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>) {
+        // Nothing was sent yet, SETUP included: the application may choose the Hop ID by what the
+        // peer is, and refuse the peer without a word.
         self.hop = hop;
         self.begin(core, Setup::default(), interests);
         if self.peer.is_some() {
@@ -73,6 +77,8 @@ impl Dialect for Lite {
     }
 
     fn sets_up_on_request(&self) -> bool {
+        // On 01 and 02 the client's first bidirectional stream carries the versions. Later versions
+        // set up on unidirectional streams, so that requests wait.
         self.features.settles
     }
 
@@ -178,6 +184,8 @@ impl Dialect for Lite {
     }
 
     fn fill_request(&mut self, core: &mut Core, key: Key, source: &mut impl Source) {
+        // Only these two write what is not an answer to a message: changes of the cache, and of the
+        // network path. They are written when QUIC asks for bytes, so that they are the newest.
         match self.roles.get(key.0 as usize) {
             Some(Role::AnnounceResponse(_)) => self.fill_announce_response(core, key, source),
             Some(Role::ProbeReports) => self.fill_probe_reports(core, key),
@@ -203,6 +211,7 @@ impl Dialect for Lite {
     }
 
     fn has_datagrams(&self) -> bool {
+        // Datagrams exist from 05 on (6.4).
         self.features.datagrams
     }
 
@@ -249,6 +258,7 @@ impl Dialect for Lite {
         result: Result<(), &Error>,
     ) {
         if let Some(query) = sub.query {
+            // The answer of an open track query is of no use any more.
             self.cancel(core, query, result.err().unwrap_or(&Error::Cancelled));
         }
         // FIN unsubscribes gracefully, and confirms an end (4.3). After a failure the request is cancelled
@@ -257,6 +267,7 @@ impl Dialect for Lite {
     }
 
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
+        // A reset of our half, and STOP_SENDING for the peer's, with the code of the error (4.4).
         if core.requests.get(key).is_some() {
             core.requests.cancel(key, error, &mut core.actions);
             *self.role(key) = Role::New;
@@ -264,6 +275,8 @@ impl Dialect for Lite {
     }
 
     fn finish(&mut self, core: &mut Core, key: Key) {
+        // A stream that did not open yet is unknown to the peer, and does not open at all.
+        // Otherwise the request stays until the peer ends its half too (4.3).
         if core.requests.withdraw(key) {
             *self.role(key) = Role::New;
         } else if core.requests.get(key).is_some() {

@@ -49,6 +49,7 @@ impl Lite {
         found: &mut Option<BiStream>,
     ) -> Result<Progress, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+        // A stream that was reset before its first message asked for nothing.
         if request.recv.reset().is_some() {
             return Err(Error::Cancelled);
         }
@@ -92,6 +93,7 @@ impl Lite {
         let request = RequestKey::of(key);
         Ok(match kind {
             BiStream::Announce => {
+                // Any prefix is legal, also one without broadcasts: they may be announced later.
                 let message = AnnounceRequest::decode_body(&body, version, depth)?;
                 core.limits.check_path(&message.prefix)?;
                 let response = |role: &&Role| matches!(role, Role::AnnounceResponse(_));
@@ -111,6 +113,7 @@ impl Lite {
                 let mut message = Subscribe::decode_body(&body, version, depth)?;
                 core.limits.check_names(&message.broadcast, &message.track)?;
                 self.apply_default_start(&mut message.want);
+                // Past the limit the subscription is reset; the peer may try again later.
                 if core.incoming.len() >= core.limits.subscriptions {
                     return Err(Error::Limit("subscriptions"));
                 }
@@ -124,6 +127,8 @@ impl Lite {
                 })
             }
             BiStream::Track => {
+                // A query is not a subscription: it keeps no group and counts against no limit but that of
+                // requests.
                 let message = TrackRequest::decode_body(&body, version, depth)?;
                 core.limits.check_names(&message.broadcast, &message.track)?;
                 self.set_role(key, Role::IncomingQuery);
@@ -145,6 +150,7 @@ impl Lite {
                 core.limits.check_names(&message.broadcast, &message.track)?;
                 self.on_fetch(core, key, message)
             }
+            // It returned above.
             BiStream::Probe => unreachable!("has no message"),
         })
     }

@@ -118,6 +118,7 @@ impl Lite {
         let Some(reports) = &mut self.reports else { return };
         let news = report(&core.network_path, self.features);
         let is_due = reports.due(&news, core.now).is_some_and(|at| at <= core.now);
+        // QUIC holds an older report still. It is asked again when that is out.
         if !is_due || core.requests.unsent(key) > 0 {
             return;
         }
@@ -214,6 +215,7 @@ impl Lite {
             Ok(None) => return Progress::Wait,
             Err(error) => self.probe_over(error),
         };
+        // A malformed report is answered by a reset, a regular end by FIN (4.3).
         match error {
             Error::Malformed(_) => self.cancel(core, key, &error),
             _ => self.finish(core, key),

@@ -155,6 +155,7 @@ impl Lite {
             core.violation("second SETUP");
             return Progress::Wait;
         }
+        // No common version closes the session with a code of its own; garbage is a violation.
         match self.decode_version_setup(core, key) {
             Ok(None) => {}
             Ok(Some(Some(version))) => self.settle(core, key, version),
@@ -174,6 +175,7 @@ impl Lite {
         let mut front = [0; HEAD_BYTES];
         let framed = frame_settle(request.recv.peek(&mut front), core.limits.message_bytes)?;
         let Some(framed) = framed.filter(|it| request.recv.len() >= it.head + it.body) else {
+            // A stream that ends inside of the message can't be completed any more.
             let is_cut = request.recv.has_fin() || request.abandoned().is_some();
             return if is_cut { Err(DecodeError::Truncated) } else { Ok(None) };
         };
@@ -199,6 +201,7 @@ impl Lite {
         core.version = version;
         self.features = Features::of(version);
         self.set_role(key, Role::Session);
+        // The answer goes out with everything that waits, once the application accepts the peer.
         self.early.insert(key);
         self.set_up(core, Setup::default());
     }

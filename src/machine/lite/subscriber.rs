@@ -120,6 +120,7 @@ impl Lite {
     ) -> Result<Progress, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         let Some(sub) = core.outgoing.get_mut(sub_key) else { return Ok(Progress::Wait) };
+        // The last answer was read. Only the end of the stream may follow, and means nothing new.
         if sub.result.is_some() {
             return Ok(Progress::Wait);
         }
@@ -231,6 +232,7 @@ impl Lite {
         let DatagramHead { subscribe, sequence, timestamp } = head;
         let key = core.outgoing.by_number(subscribe)?;
         let sub = core.outgoing.get_mut(key)?;
+        // As for a group on a stream: nothing below the promised start, and nothing after the time is up.
         let is_wanted = !sub.late && sub.start.is_none_or(|start| start <= sequence);
         if sub.info.is_none() || !is_wanted || payload.len() as u64 > core.limits.frame_bytes {
             return None;

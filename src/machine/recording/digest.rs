@@ -1,4 +1,5 @@
-//! Outputs as a trace holds them: a payload as its length and hash, because a replay makes it anew.
+//! Outputs as a trace holds them: a payload is replaced by its length and hash, because a replay
+//! produces it again.
 
 use alloc::vec::Vec;
 
@@ -7,7 +8,7 @@ use super::format::hash;
 use crate::machine::event::Event;
 use crate::stream::{Dir, StreamId};
 
-/// Puts a length and a hash in the place of the payload, which an input has already.
+/// Replaces the payload of an event, which an input has already, by its length and hash.
 pub(crate) fn digested(mut event: Option<Event>) -> Option<Event> {
     if let Some(
         Event::Frame { payload: bytes, .. }
@@ -23,7 +24,7 @@ pub(crate) fn digested(mut event: Option<Event>) -> Option<Event> {
     event
 }
 
-/// What [`crate::machine::Machine::poll_write`] gave, for comparison.
+/// What [`Machine::poll_write`](crate::machine::Machine::poll_write) showed, for comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WriteDigest {
     pub(crate) id: StreamId,
@@ -57,7 +58,7 @@ impl Field for WriteDigest {
     }
 }
 
-/// What [`crate::machine::Machine::poll_datagram`] gave, for comparison.
+/// What [`Machine::poll_datagram`](crate::machine::Machine::poll_datagram) showed, for comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DatagramDigest {
     len: usize,

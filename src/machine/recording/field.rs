@@ -1,5 +1,5 @@
-//! The values of a trace as bytes: numbers as LEB128, texts and bytes behind their length, the variants
-//! of an enum behind a number. One table a type; what is read is what was written.
+//! The encoding of values in a trace: numbers as LEB128; texts and bytes after their length; a
+//! variant of an enum after its number. One table a type serves both writing and reading.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -85,7 +85,8 @@ pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// Types that are a number: how to it, and how back, which may fail.
+/// Types that are encoded as a number: how to convert them, and how to convert back, which may
+/// fail.
 macro_rules! numbers {
     ($($name:ty: $to:expr, $of:expr;)*) => {$(
         impl Field for $name {
@@ -158,7 +159,8 @@ impl Field for Box<str> {
     }
 }
 
-/// The texts of errors. Those of a trace live as long as the process that replays it.
+/// The texts of errors. Those of a trace are leaked, so that they live as long as the process that
+/// replays it.
 impl Field for &'static str {
     fn put(&self, out: &mut Vec<u8>) {
         put_bytes(self.as_bytes(), out);
@@ -232,7 +234,7 @@ fn put_list<T: Field>(list: &[T], out: &mut Vec<u8>) {
 
 fn take_list<T: Field>(from: &mut Rest<'_>) -> Result<Vec<T>, Bad> {
     let len = from.number()?;
-    // The number of items is a word of the file: none is taken for granted.
+    // The length is a claim of the file, so that no memory is reserved for it.
     let mut list = Vec::new();
     for _ in 0..len {
         list.push(T::take(from)?);
@@ -329,7 +331,8 @@ structs! {
     TrackInfo { priority, max_age, timescale }
 }
 
-/// The numbers of variants are those of the file: new ones come behind, none is used twice.
+/// The numbers of variants are part of the format: new variants are added at the end, and no number
+/// is used twice.
 macro_rules! enums {
     ($($name:ident {
         $($number:literal $variant:ident $({ $($field:ident),* })? $(($inner:ident))?,)*

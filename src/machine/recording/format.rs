@@ -1,16 +1,16 @@
-//! The frame of a trace: how a file begins, the kinds of records, and where records go.
+//! The format of a trace: how a file begins, the kinds of records, and where records go.
 
 /// How a file begins.
 pub(crate) const MAGIC: [u8; 8] = *b"smoqtrc\x01";
 
 /// Where a trace goes.
 ///
-/// A sink answers at once, because the session waits for it: whoever writes to something slow keeps the
-/// bytes or hands them on, and says [`TraceStopped`] when that gets too much. Then the recorder lets go
-/// of the sink and never writes again; the session goes on. What was written before is whole records
-/// and can be replayed up to there.
+/// The session waits for the sink, so that it must return at once: a sink for something slow
+/// buffers the bytes, and returns [`TraceStopped`] when that becomes too much. The recorder then
+/// drops the sink for good, and the session goes on. What was written before consists of whole
+/// records, and can be replayed up to there.
 pub trait Sink: Send {
-    /// Takes the next record, whole; the first time the beginning of the file as well.
+    /// Takes the next record, which is complete. The first one includes the beginning of the file.
     fn write(&mut self, record: &[u8]) -> Result<(), TraceStopped>;
 }
 
@@ -25,7 +25,7 @@ impl<F: FnMut(&[u8]) -> Result<(), TraceStopped> + Send> Sink for F {
 #[error("the sink of the trace takes no more")]
 pub struct TraceStopped;
 
-/// What kind a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -70,7 +70,7 @@ impl Kind {
     }
 }
 
-/// FNV-1a, 64 bits, of bytes in pieces.
+/// FNV-1a with 64 bits, over bytes in pieces.
 pub(crate) fn hash<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> [u8; 8] {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in pieces.into_iter().flatten() {

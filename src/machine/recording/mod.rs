@@ -1,4 +1,4 @@
-//! Recording: what a [trace](super::trace) holds of a session, and who writes it.
+//! Recording: what a [trace](super::trace) holds of a session, and how it is written.
 
 pub(super) mod digest;
 pub(super) mod field;

@@ -1,4 +1,4 @@
-//! Recording: what is written to the sink, and the source that is listened in on.
+//! The recorder of a session, and the source whose replies it records.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ use crate::machine::source::{Announcement, Source, Supply, Token};
 use crate::stream::{Dir, StreamId};
 use crate::time::Instant;
 
-/// Writes records to a [`Sink`] for as long as it takes them.
+/// Writes records to a [`Sink`] for as long as that takes them.
 pub(crate) struct Recorder {
     sink: Option<Box<dyn Sink>>,
     written: u64,
@@ -47,7 +47,7 @@ impl Recorder {
         put_bytes(&self.body, &mut self.record);
         match sink.write(&self.record) {
             Ok(()) => self.written += self.record.len() as u64,
-            // For good: what would follow could not be replayed without what is missing.
+            // For good: what follows could not be replayed without what is missing.
             Err(_) => self.sink = None,
         }
         self.record.clear();
@@ -153,12 +153,12 @@ impl<S: Source> Source for RecordedSource<'_, S> {
 
 /// A frame that the machine had no room to look at.
 pub(crate) const UNSEEN: u8 = 0;
-/// A frame that lies as it is written.
+/// A frame that the cache holds as it is written.
 pub(crate) const WIRE: u8 = 1;
 /// A frame in pieces.
 pub(crate) const PIECES: u8 = 2;
 
-/// Writes down a frame of which no more than `most` bytes behind its head can be looked at; `None`: nothing.
+/// Records a frame of which no more than `most` bytes after its head matter; `None`: nothing of it.
 fn put_view(frame: &FrameView<'_>, most: Option<usize>, out: &mut Vec<u8>) {
     let Some(most) = most else { return out.push(UNSEEN) };
     let FrameView { timestamp, previous, size, wire, payload, offset } = frame;
