@@ -31,8 +31,6 @@ use super::track::{TrackConsumer, Wanted, cut_off};
 use crate::census::census;
 use crate::error::Error;
 use crate::hop::Hop;
-#[cfg(doc)]
-use crate::machine::Machine;
 use crate::machine::{
     Action, Command, Config, Datagram, Event, Input, Machine, NetworkPath, Open, Write,
 };
