@@ -25,6 +25,7 @@ impl Ietf {
         message: SubscribeNamespace,
     ) -> Progress {
         let prefix = message.prefix;
+        // What we announce unsolicited is no request of the peer, and overlaps with none.
         let (mut asked, mut overlaps) = (0, false);
         for role in &self.roles {
             if let Role::AnnounceResponse(other) = role {
@@ -110,6 +111,7 @@ impl Ietf {
                     Some(Announcement::Ended { suffix }) => {
                         self.withdraw(core, key, response, &suffix);
                     }
+                    // Up to date: what the peer announces by now is no answer to something unwritten.
                     None => {
                         response.ready = false;
                         self.report_own_broadcasts(core);

@@ -67,6 +67,7 @@ impl Ietf {
             self.refuse(core, key, code);
             return Progress::Wait;
         }
+        // A name that is no path here names nothing that could be routed.
         let Some(message) = message else {
             let code = self.draft.request_code(&Error::Unroutable);
             self.refuse(core, key, code);
@@ -112,6 +113,7 @@ impl Ietf {
         let code = self.draft.request_code(error);
         match mem::take(self.role(key)) {
             Role::IncomingSubscription => self.end_subscription(core, key, error),
+            // An offer that was accepted ends by the peer alone.
             Role::Offer if self.offers.is_open(key) => {
                 self.offers.remove(key);
                 self.refuse(core, key, code);

@@ -75,6 +75,7 @@ impl Ietf {
         let parameters = Parameters { forward: Some(false), ..Parameters::default() };
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.write(core, key, &Message::PublishOk(ok));
+        // There may be no room for it; then its end will end nothing.
         let event = self.add_broadcast(core, &path, false);
         core.notices.extend(event);
         let heard = self.knows_broadcast(&path);
@@ -164,6 +165,7 @@ impl Ietf {
         };
         let Some(offer) = self.offers.remove(key) else { return Progress::Wait };
         self.finish(core, key);
+        // The subscription ends as the offer did.
         if let Some(sub) = offer.sub {
             match (result, done) {
                 (Ok(()), Some(done)) => self.on_publish_done(core, sub, &done),

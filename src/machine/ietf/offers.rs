@@ -16,12 +16,15 @@ use crate::slab::Key;
 pub(super) struct RetiredAliases(VecDeque<u64>);
 
 impl RetiredAliases {
+    /// How many aliases are remembered. Older ones cost at most a timeout.
     const MAX: usize = 64;
 
+    /// Whether no subscription uses this alias any more.
     pub(super) fn contains(&self, alias: u64) -> bool {
         self.0.contains(&alias)
     }
 
+    /// The subscription with this alias is over.
     pub(super) fn push(&mut self, alias: u64) {
         if self.0.len() == Self::MAX {
             self.0.pop_front();

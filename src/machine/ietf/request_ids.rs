@@ -15,7 +15,10 @@ use crate::stream::Side;
 /// The request ids of both sides, and the requests of ours that wait for one.
 #[derive(Debug, Default)]
 pub(super) struct RequestIds {
+    /// The requests of both sides that have an id. Ids of the two sides differ in parity, so that
+    /// one table does.
     pub(super) by_id: BTreeMap<u64, Key>,
+    /// The same the other way round.
     pub(super) by_key: BTreeMap<Key, u64>,
     /// Our next id.
     pub(super) ours: u64,

@@ -39,13 +39,15 @@ pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
 pub(in crate::machine) struct Ietf {
     /// What this draft has.
     pub(super) draft: &'static Draft,
+    /// Which end of the connection this is.
     pub(super) side: Side,
     /// The peer's set-up. `None` until it arrived: everything else waits.
     pub(super) peer: Option<Setup>,
     /// The request that stands for the control stream (up to 16).
     pub(super) control: Option<Key>,
-    /// By slot of the request.
+    /// What each request is, by its slot.
     pub(super) roles: Vec<Role>,
+    /// The request ids of both sides.
     pub(super) ids: RequestIds,
     /// Requests that arrived before the session was ready. Streams may overtake the set-up.
     pub(super) early: BTreeSet<Key>,
@@ -55,8 +57,11 @@ pub(in crate::machine) struct Ietf {
     /// The prefixes under which we ask for announcements. Empty means that we refuse those of the
     /// peer.
     pub(super) interests: Vec<Path>,
+    /// The broadcasts of the peer, and the paths that we announced.
     pub(super) broadcasts: PeerBroadcasts,
+    /// The tracks that the peer offers.
     pub(super) offers: Offers,
+    /// The aliases of subscriptions that are over.
     pub(super) retired_aliases: RetiredAliases,
     /// GOAWAY that is to be sent once the peer is set up: its URI, and the deadline.
     pub(super) pending_goaway: Option<(Box<str>, Instant)>,
@@ -108,6 +113,7 @@ impl Ietf {
         &mut self.roles[slot]
     }
 
+    /// Says what a request is from now on.
     pub(super) fn set_role(&mut self, key: Key, role: Role) {
         *self.role(key) = role;
     }

@@ -83,6 +83,7 @@ impl Lite {
             if let (Some(reader), Some(active)) = (response.reader, response.initial.take()) {
                 self.announce_init(core, key, response, active, || source.announcement(reader));
             }
+            // A reader that is up to date is asked again after `on_announcements_ready`.
             while let (Some(reader), true) = (response.reader, response.ready) {
                 if core.requests.unsent(key) >= core.limits.owed_bytes.min(MAX_UNSENT_ANNOUNCEMENTS)
                 {
@@ -130,6 +131,7 @@ impl Lite {
                     response.announced.insert(suffix, announced);
                     response.next_id += 1;
                 }
+                // It ended before the peer heard of it.
                 Some(Announcement::Ended { suffix }) => drop(response.announced.remove(&suffix)),
                 None => break,
             }
@@ -171,6 +173,7 @@ impl Lite {
                 }
                 let mut announced = AnnouncedPath { id: response.next_id, hops: Hops::new() };
                 let known = response.announced.get(&suffix);
+                // The id stays the same, so that the subscriber sees a change of route, not an end (7.8).
                 if let (Some(AnnouncedPath { id, .. }), true) = (known, features.announce_ids) {
                     write(core, Announce::Update { id: *id, hops, cost, base: Base::default() });
                     return;
@@ -189,6 +192,7 @@ impl Lite {
                         None => {}
                     }
                 }
+                // Bases (07) are optional for a sender: the path and the hops are written in full.
                 let bases = Bases::default();
                 if write(core, Announce::Active { suffix: suffix.clone(), hops, cost, bases }) {
                     response.announced.insert(suffix, announced);
@@ -196,6 +200,7 @@ impl Lite {
                 }
             }
             Announcement::Ended { suffix } => {
+                // A retired id is never named again (7.7).
                 let Some(AnnouncedPath { id, .. }) = response.announced.remove(&suffix) else {
                     return;
                 };

@@ -68,9 +68,11 @@ impl Lite {
         key: Key,
         subscription: &mut AnnounceSubscription,
     ) -> Result<Progress, Error> {
+        // The entries of ANNOUNCE_INIT have neither hops nor cost.
         if let Some(suffix) = subscription.initial.pop_front() {
             return Ok(self.on_announced(core, subscription, suffix, Hops::new(), Cost::UNKNOWN));
         }
+        // Nothing is decoded inside of a message that is skipped.
         if !self.skip(core, key, subscription) {
             return Ok(Progress::Wait);
         }
@@ -116,6 +118,7 @@ impl Lite {
                     }
                 }
             }
+            // Up to 05 by path.
             Announce::Ended { suffix } => subscription.ended(&suffix),
             Announce::EndedId { id } => match subscription.by_id.remove(&id) {
                 Some(named) => subscription.ended(&named.suffix),

@@ -24,6 +24,7 @@ use crate::version::{Agreed, Version};
 /// A session of moq-lite, in any version.
 #[derive(Debug)]
 pub(in crate::machine) struct Lite {
+    /// Which end of the connection this is.
     pub(super) side: Side,
     /// The versions that remain after ALPN. More than one only for 01 and 02, which share an ALPN.
     pub(super) agreed: Agreed,
@@ -40,7 +41,7 @@ pub(in crate::machine) struct Lite {
     pub(super) peer: Option<Setup>,
     /// Requests of the peer that arrived before the session was ready.
     pub(super) early: BTreeSet<Key>,
-    /// By slot of the request.
+    /// What each request is, by its slot.
     pub(super) roles: Vec<Role>,
     /// Track queries without a subscription, until they are answered.
     pub(super) queries: BTreeMap<Token, Key>,
@@ -97,6 +98,7 @@ impl Lite {
         &mut self.roles[slot]
     }
 
+    /// Says what a request is from now on.
     pub(super) fn set_role(&mut self, key: Key, role: Role) {
         *self.role(key) = role;
     }

@@ -35,6 +35,7 @@ impl Lite {
             let info = core.default_track_info();
             return core.notices.push_back(Event::TrackInfo { subscription: token, info });
         }
+        // Queries have the limit of subscriptions, because one usually follows the other.
         if self.queries.len() >= core.limits.subscriptions {
             return core.reject_subscription(token, Error::Limit("subscriptions"));
         }
