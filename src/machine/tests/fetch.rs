@@ -381,7 +381,7 @@ fn an_answer_has_the_bounds_of_a_group_and_of_the_question() {
 
 /// 4.3: nothing may follow the question.
 #[test]
-fn bytes_behind_the_question_are_malformed() {
+fn bytes_after_fetch_are_malformed() {
     for accepts in [true, false] {
         let mut lone = Lone::ready(Side::Server, Lite06);
         let id = lone.open(Dir::Bi, "03 13 08 64656d6f2f626262 05 766964656f 02 07 00 00");

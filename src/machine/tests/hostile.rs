@@ -99,7 +99,7 @@ fn inputs_for_no_stream_do_nothing() {
 
 /// A stream that was opened twice, finished twice, and goes on behind its end.
 #[test]
-fn a_stream_that_goes_on_behind_its_end() {
+fn a_stream_that_continues_after_its_end() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, subscribe_bytes(version));

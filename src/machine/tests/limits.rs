@@ -133,7 +133,7 @@ fn message_bytes_of_set_up() {
 
 /// A message that is not whole behind one that is: the buffer is read on.
 #[test]
-fn large_messages_one_behind_the_other() {
+fn large_messages_one_after_the_other() {
     for version in LITE {
         let config = limited(Side::Client, version, |limits| {
             limits.message_bytes = 100;

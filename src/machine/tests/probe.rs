@@ -72,7 +72,7 @@ fn timeout_of_set_up(version: Version) -> Option<Instant> {
 
 /// 7.8: nothing for what did not change, but every 10 s.
 #[test]
-fn what_stays_the_same_is_told_every_ten_seconds() {
+fn an_unchanged_path_is_reported_every_ten_seconds() {
     for version in PROBING {
         let (mut lone, id) = reporting(version);
         for _ in 0..3 {
@@ -87,7 +87,7 @@ fn what_stays_the_same_is_told_every_ten_seconds() {
 /// 7.8: a quarter at once, but for 0.1 s; less of the bitrate the later the smaller it is, and of the
 /// round-trip time with what comes next.
 #[test]
-fn changes_are_told_by_their_size() {
+fn larger_changes_are_reported_sooner() {
     for (percent, rtt, due) in [
         (125, 40, 100),
         (75, 40, 100),
@@ -119,7 +119,7 @@ fn changes_are_told_by_their_size() {
 
 /// What went back is no news, and of many only the last is told.
 #[test]
-fn news_are_told_as_one() {
+fn changes_are_coalesced_into_one_report() {
     let (mut lone, id) = reporting(Lite06);
     for step in 0..50 {
         lone.handle(path_of(100 + 2 * step, 40));
@@ -154,7 +154,7 @@ fn the_fastest_path_is_told_once() {
 
 /// 7.8: if nothing is known any more, that is told once.
 #[test]
-fn what_is_not_known_any_more_is_taken_back_once() {
+fn an_unknown_path_is_reported_once() {
     for version in PROBING {
         let (mut lone, id) = reporting(version);
         lone.advance(ms(100));
@@ -281,7 +281,7 @@ fn ended(error: Error) -> Event {
 
 /// 7.1: on 03 and 04 at once, later when SETUP says that the peer reports (G75).
 #[test]
-fn it_is_asked_when_it_is_known_who_can_answer() {
+fn probe_waits_until_the_peer_can_report() {
     for version in PROBING {
         let mut lone = Lone::new(config(Side::Client, version));
         lone.apply(Command::Probe);
@@ -377,7 +377,7 @@ fn a_peer_that_ends_it_is_not_asked_again() {
 
 /// FIN says that we are no longer interested. The next stream waits for the end of the one before.
 #[test]
-fn who_hears_no_more_says_so() {
+fn a_subscriber_ends_probe_with_fin() {
     for version in PROBING {
         let (mut lone, id) = probing(version);
         let before = lone.end.machine.entries();
@@ -410,7 +410,7 @@ fn who_hears_no_more_says_so() {
 
 /// Over every link: the first report, the changes, and nothing else.
 #[test]
-fn what_the_publisher_knows_is_heard() {
+fn reports_reach_the_subscriber() {
     on_every_link(|version, link| {
         let mut pair = pair(version, link);
         let tell = |pair: &mut Peers, input: Input| {

@@ -86,7 +86,7 @@ fn what_deployed_clients_say() {
 }
 
 #[test]
-fn nothing_goes_out_before_it_is_settled() {
+fn nothing_is_sent_before_the_version_is_agreed() {
     for side in [Side::Client, Side::Server] {
         let config = config_of(side, &[Lite02, Lite01]);
         let mut lone = Lone::new(Config { interests: vec![path("a")], ..config });
@@ -122,7 +122,7 @@ fn nothing_goes_out_before_it_is_settled() {
 
 /// Streams overtake each other: what the peer asks for waits until it is settled.
 #[test]
-fn what_comes_early_waits() {
+fn requests_before_the_version_wait() {
     for side in [Side::Client, Side::Server] {
         let mut lone = Lone::new(config_of(side, &[Lite02, Lite01]));
         let first = StreamId::new(Side::Client, Dir::Bi, 0);
