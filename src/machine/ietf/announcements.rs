@@ -19,6 +19,7 @@ use crate::path::Path;
 impl Ietf {
     /// The session is ready: starts to announce, and to ask for announcements.
     pub(super) fn begin_announcements(&mut self, core: &mut Core) {
+        // Peers that ask for announcements get none unsolicited: they would see each one twice.
         let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
         if !solicits {
             // No request of the peer stands for these announcements, so that one is made up for the

@@ -106,6 +106,7 @@ impl Ietf {
     /// (`moq-lite` 0.16 fails on it as well.)
     pub(super) fn accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
+        // What the groups of the subscription will name.
         let alias = subscription.number;
         let (id, properties) = (self.reply_id(key), self.properties(info));
         let ok = SubscribeOk { id, alias, parameters: Parameters::default(), properties };

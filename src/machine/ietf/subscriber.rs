@@ -79,6 +79,7 @@ impl Ietf {
     pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: &Subscription) {
         let Some(key) = core.outgoing.by_token(token) else { return };
         let Some(sub) = core.outgoing.get_mut(key) else { return };
+        // The priority orders how we read the groups that arrive.
         sub.priority = want.priority;
     }
 
@@ -125,6 +126,7 @@ impl Ietf {
         let defaults = TrackInfo::default();
         let info = TrackInfo {
             priority: properties.priority.unwrap_or(defaults.priority),
+            // Without MAX_CACHE_DURATION groups are kept as long as our limit says.
             max_age: properties.max_cache.unwrap_or(core.limits.max_age),
             timescale: properties.timescale.unwrap_or(Timescale::MILLIS),
         };

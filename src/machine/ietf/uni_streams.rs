@@ -18,6 +18,7 @@ impl Ietf {
         if matches!(stream.state, StreamState::Control) {
             return self.read_control_stream(core, key);
         }
+        // A stream that was reset before its type asked for nothing.
         if stream.recv.reset().is_some() {
             core.recv_streams.remove(key);
             return Progress::More;

@@ -90,6 +90,7 @@ impl Lite {
             BiStream::Fetch.encode(out);
             result = message.encode(out, version);
         });
+        // A name or number that the version can't write: nothing was sent.
         if let Err(error) = result {
             core.requests.cancel(request, &Error::Cancelled, &mut core.actions);
             return Err(error.into());
@@ -125,6 +126,7 @@ impl Lite {
         // asked for are an error of the peer.
         let most = last.map_or(u64::MAX, |last| (last - first).saturating_add(1));
         let layout = Layout::Lite(self.version);
+        // From here on the group limits apply, and QUIC's flow control as for any group stream.
         let reading = GroupReader::new(GroupOwner::Fetch(token), fetch.priority, layout, most);
         let group = core.recv_streams.adopt(id, recv, reading);
         fetch.group = Some(group);

@@ -129,6 +129,7 @@ impl Lite {
             });
             self.set_role(key, Role::VersionSetup);
         }
+        // Nothing else may be sent before the version is known.
         core.requests.hold();
     }
 

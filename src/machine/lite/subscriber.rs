@@ -81,6 +81,7 @@ impl Lite {
     pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: Subscription) {
         let Some(key) = core.outgoing.by_token(token) else { return };
         let Some(sub) = core.outgoing.get_mut(key) else { return };
+        // The priority also orders how we read the groups that arrive.
         sub.priority = want.priority;
         if sub.result.is_some() || !self.features.subscribe_end {
             return;

@@ -26,6 +26,7 @@ impl Lite {
         if let Err(error) = core.admit_subscription(token) {
             return core.reject_subscription(token, error);
         }
+        // A token names one query at a time.
         if self.queries.contains_key(&token) {
             return core.reject_subscription(token, Error::Duplicate);
         }

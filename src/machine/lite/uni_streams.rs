@@ -13,6 +13,7 @@ impl Lite {
     /// are read by priority.
     pub(super) fn read_stream(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
+        // A stream that was reset before its type asked for nothing.
         if stream.recv.reset().is_some() {
             core.recv_streams.remove(key);
             return Progress::More;
