@@ -246,7 +246,7 @@ fn decisions_are_recorded_and_replayed() {
         drop(world.pair);
         let trace = records.lock().unwrap().clone();
         let steps = Replay::new(&trace).unwrap();
-        assert!(steps.config().decides);
+        assert!(steps.config().requires_accept);
         let steps: Vec<_> = steps.collect::<Result<_, _>>().unwrap();
         let announced = steps.iter().position(|it| matches!(it, Step::Event(Event::SetUp { .. })));
         let taken = steps.iter().position(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use smoq::machine::{Input, PathInfo};
+use smoq::machine::{Input, NetworkPath};
 use smoq::sim::{Endpoint, Link, Pair};
 use smoq::stream::{Dir, Side};
 use smoq::{Client, Driver, Error, Instant, PathEstimate, Server, Session, Version, Versions};
@@ -28,9 +28,9 @@ impl World {
     }
 
     fn tell(&mut self, rate: u64, millis: u64) {
-        let path = PathInfo { rtt: Duration::from_millis(millis), rate, max_datagram: 1_200 };
+        let path = NetworkPath { rtt: Duration::from_millis(millis), rate, max_datagram: 1_200 };
         let now = self.pair.now();
-        Endpoint::handle(&mut self.pair.server, now, Input::Path(path));
+        Endpoint::handle(&mut self.pair.server, now, Input::NetworkPath(path));
         self.advance(800);
     }
 

@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use smoq::machine::{Input, PathInfo};
+use smoq::machine::{Input, NetworkPath};
 use smoq::sim::{Endpoint, Link, Pair};
 use smoq::{
     Client, Driver, Error, Instant, Limits, Origin, OriginProducer, Server, Session, SessionStats,
@@ -75,9 +75,9 @@ fn counters_match_and_gauges_return_to_zero() {
             open.write_frame(9_u64, "open").unwrap();
             world.settle();
             let path =
-                PathInfo { rtt: Duration::from_millis(20), rate: 1_000, max_datagram: 1_200 };
+                NetworkPath { rtt: Duration::from_millis(20), rate: 1_000, max_datagram: 1_200 };
             let now = world.pair.now();
-            Endpoint::handle(&mut world.pair.client, now, Input::Path(path));
+            Endpoint::handle(&mut world.pair.client, now, Input::NetworkPath(path));
             world.settle();
 
             let [near, far] = world.stats();

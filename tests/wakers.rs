@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use smoq::machine::PathInfo;
+use smoq::machine::NetworkPath;
 use smoq::sim::{Link, Pair};
 use smoq::{
     Broadcast, BroadcastProducer, Client, Driver, Error, Goaway, GroupProducer, Hop, Instant,
@@ -985,9 +985,9 @@ fn sessions(table: &mut Table) {
             move || {
                 match cause {
                     "the peer sends PROBE" => {
-                        let path = PathInfo { rate: 99_000, ..PathInfo::default() };
+                        let path = NetworkPath { rate: 99_000, ..NetworkPath::default() };
                         let now = joined.pair.now();
-                        joined.pair.server.handle(now, smoq::machine::Input::Path(path));
+                        joined.pair.server.handle(now, smoq::machine::Input::NetworkPath(path));
                     }
                     _ => joined.sessions[0].close(Error::Cancelled),
                 }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smoq::machine::trace::{Replay, Sink};
-use smoq::machine::{Input, PathInfo};
+use smoq::machine::{Input, NetworkPath};
 use smoq::sim::{Alarm, Census, Endpoint, Link, Pair};
 use smoq::{
     BroadcastProducer, BroadcastRequest, Client, Driver, Error, FrameProducer, Goaway,
@@ -620,11 +620,11 @@ impl World {
                     None => Some(self.sessions[side].probe()),
                 };
                 *reported = rate;
-                let path = PathInfo { rate, ..PathInfo::default() };
+                let path = NetworkPath { rate, ..NetworkPath::default() };
                 let now = self.pair.now();
                 match side {
-                    0 => Endpoint::handle(&mut self.pair.server, now, Input::Path(path)),
-                    _ => Endpoint::handle(&mut self.pair.client, now, Input::Path(path)),
+                    0 => Endpoint::handle(&mut self.pair.server, now, Input::NetworkPath(path)),
+                    _ => Endpoint::handle(&mut self.pair.client, now, Input::NetworkPath(path)),
                 }
             }
             Op::Squeeze { max, drops } => {

@@ -1,11 +1,11 @@
-//! How the frames of a group lie on a stream, for writing and for reading.
+//! How the frames of a group are laid out on a stream, for writing and for reading.
 
 use alloc::vec;
 
 use smallvec::SmallVec;
 
-use super::io::{FrameView, WireFrame};
-use super::streams::Recv;
+use super::frame_view::{FrameView, WireFrame};
+use super::stream_buffers::RecvBuffer;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{Draft, ObjectHead, ObjectStatus};
 use crate::coding::lite::{Features, FrameHead, HEAD_BYTES};
@@ -14,56 +14,58 @@ use crate::error::Error;
 use crate::time::Timestamp;
 use crate::version::Version;
 
-/// What stands before a payload, or before the frames of a group.
-pub(super) type Head = SmallVec<[u8; 32]>;
+/// The bytes before a payload, or before the frames of a group.
+pub(crate) type Head = SmallVec<[u8; 32]>;
 
-/// How the frames of a group are written.
+/// How the frames of a group are laid out.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Layout {
-    /// FRAME of moq-lite: the timestamp's change (05+), size, payload.
+pub(crate) enum Layout {
+    /// FRAME of moq-lite: timestamp delta (05 and later), size, payload.
     Lite(Version),
-    /// Objects of moq-transport: what is left out before it, properties, size, status, payload.
+    /// Objects of moq-transport: object id delta, properties, size, status, payload.
     Objects {
         draft: &'static Draft,
-        /// There is a place for properties, of which the timestamp is one.
+        /// Objects have properties, of which the timestamp is one.
         properties: bool,
-        /// The track says what its timestamps count.
+        /// The track has a timescale.
         timed: bool,
     },
 }
 
-/// A frame that begins.
-pub(super) struct FrameStart {
+/// The head of a frame.
+pub(crate) struct FrameStart {
     /// `None` where the layout has none.
-    pub(super) timestamp: Option<Timestamp>,
-    pub(super) size: u64,
+    pub(crate) timestamp: Option<Timestamp>,
+    pub(crate) size: u64,
 }
 
 /// What comes next on the stream of a group.
-pub(super) enum Item {
+pub(crate) enum Item {
     Frame(FrameStart),
-    /// The group ends here, whatever else may come.
+    /// The group ends here, whatever may follow.
     End,
-    /// It has not come whole.
-    Nothing,
+    /// The next head has not arrived completely.
+    NeedMore,
 }
 
 impl Layout {
-    pub(super) fn of(version: Version) -> Self {
+    /// The layout of groups that we send.
+    pub(crate) fn of(version: Version) -> Self {
         match Draft::of(version) {
-            // What the track properties can't say can't be said of an object either.
+            // Where track properties can't be written the timescale is unknown, so that a timestamp
+            // would mean nothing.
             Some(draft) => Self::Objects { draft, properties: draft.write_properties, timed: true },
             None => Self::Lite(version),
         }
     }
 
-    /// From which byte on a frame of the cache can be sent as it lies there, if it can. `restarts`: it
-    /// is the first on its stream, and not the first of its group.
-    pub(super) fn as_it_lies(self, wire: &WireFrame<'_>, restarts: bool) -> Option<usize> {
+    /// From which byte on a frame can be sent as the cache holds it; `None` if it must be written
+    /// anew. `restarts`: it is the first frame on its stream, and not the first of its group.
+    pub(crate) fn as_it_lies(self, wire: &WireFrame<'_>, restarts: bool) -> Option<usize> {
         match self {
             Self::Lite(_) if restarts => None,
             Self::Lite(version) => match Features::of(version) {
-                // The cache has the other form.
+                // 07 has another form of varints than the cache.
                 Features { form: Form::LeadingOnes62, .. } => None,
                 Features { timestamps: true, .. } => Some(0),
                 _ => Some(wire.delta_len),
@@ -72,9 +74,9 @@ impl Layout {
         }
     }
 
-    /// What stands before the payload of a frame, the `index`-th of its group; `None` if it can't be
-    /// written.
-    pub(super) fn head(self, frame: &FrameView<'_>, index: u64, restarts: bool) -> Option<Head> {
+    /// The bytes before the payload of a frame, the `index`-th of its group; `None` if they can't
+    /// be written.
+    pub(crate) fn head(self, frame: &FrameView<'_>, index: u64, restarts: bool) -> Option<Head> {
         match self {
             Self::Lite(version) => {
                 let previous = if restarts { Timestamp::ZERO } else { frame.previous };
@@ -93,8 +95,8 @@ impl Layout {
         }
     }
 
-    /// The same for a track that has a timescale, or not.
-    pub(super) fn of_track(self, has_timescale: bool) -> Self {
+    /// The layout for a track that has a timescale, or has none.
+    pub(crate) fn of_track(self, has_timescale: bool) -> Self {
         match self {
             Self::Objects { draft, properties, timed } => {
                 Self::Objects { draft, properties, timed: timed && has_timescale }
@@ -103,14 +105,14 @@ impl Layout {
         }
     }
 
-    /// Takes what stands before the payload of the next frame off a stream, if it is all there.
-    /// `previous`: the timestamp of the frame before it.
-    pub(super) fn read(self, recv: &mut Recv, previous: Timestamp) -> Result<Item, Error> {
+    /// Takes the head of the next frame off a stream, if it arrived completely. `previous` is the
+    /// timestamp of the frame before it.
+    pub(crate) fn read(self, recv: &mut RecvBuffer, previous: Timestamp) -> Result<Item, Error> {
         match self {
             Self::Lite(version) => {
                 let mut front = [0; HEAD_BYTES];
                 let Some((head, len)) = FrameHead::read(recv.peek(&mut front), version)? else {
-                    return Ok(Item::Nothing);
+                    return Ok(Item::NeedMore);
                 };
                 recv.skip(len);
                 let timestamp = head
@@ -128,7 +130,7 @@ impl Layout {
                     let mut front = vec![0; recv.len().min(ObjectHead::MAX)];
                     read = ObjectHead::read(recv.peek(&mut front), properties, draft)?;
                 }
-                let Some((head, len)) = read else { return Ok(Item::Nothing) };
+                let Some((head, len)) = read else { return Ok(Item::NeedMore) };
                 if head.status != ObjectStatus::Normal {
                     return Ok(Item::End);
                 }

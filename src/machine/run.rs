@@ -1,4 +1,5 @@
-//! A run: what one [`Write`](super::Write) shows, as slices of the cache with headers between.
+//! A run of frames: the bytes that one [`Write`](super::Write) shows, as slices of the cache with frame
+//! heads between them.
 
 use crate::census::census;
 
@@ -7,51 +8,50 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::io::FrameView;
+use super::frame_view::FrameView;
 use super::layout::Layout;
-use super::schedule::Range;
-use super::trace::put_view;
+use crate::time::Timestamp;
 
-/// Bytes that one guard shows at most.
-pub(super) const MAX_BURST: usize = 64 << 10;
-/// Slices that one guard shows at most.
+/// How many bytes one guard shows at most.
+pub(crate) const MAX_BURST: usize = 64 << 10;
+/// How many slices one guard shows at most.
 const MAX_CHUNKS: usize = 32;
-/// Pieces up to this are copied into the arena: dearer for QUIC as slices than as a copy.
+/// Pieces up to this size are copied into the arena: for QUIC a slice costs more than the copy.
 const COPY_MAX: usize = 256;
 /// More than the head of any frame takes.
 const HEAD_MAX: usize = 256;
-/// The same of payloads that follow each other: QUIC searches its list of slices for each packet. A
-/// frame alone, as live media come, is not copied.
+/// Payloads up to this size are copied together if they follow each other, because QUIC searches
+/// its list of slices for each packet. A frame alone, as in live media, is not copied.
 const MERGE_MAX: usize = 2 << 10;
-/// What the arena is given at first, and at most: room for a guard's runs.
+/// The size of the arena at first, and at most.
 const ARENA_STEPS: [usize; 2] = [1 << 10, 64 << 10];
 
-/// Memory for one guard, reused by the next.
+/// The memory of one guard, reused by the next.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) total: usize,
-    /// Where each whole frame ends, in bytes from the start of the run.
-    pub(super) ends: Vec<usize>,
+pub(crate) struct Scratch {
+    pub(crate) chunks: Vec<Bytes>,
+    pub(crate) total: usize,
+    /// Where each complete frame ends, in bytes from the start of the run.
+    pub(crate) ends: Vec<usize>,
     arena: BytesMut,
-    /// What the arena was given last.
+    /// The size of the arena when it was allocated last.
     step: usize,
-    /// There is payload in the arena, and not only heads.
+    /// The arena holds payload, and not only heads.
     merging: bool,
 }
 
 impl Scratch {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.chunks.clear();
         self.ends.clear();
         self.total = 0;
         self.arena.clear();
         self.merging = false;
-        // As soon as QUIC holds none of it, all of the arena is used again.
+        // If QUIC holds none of it any more, the whole arena is used again.
         let _ = self.arena.try_reclaim(self.step);
     }
 
-    pub(super) fn copy(&mut self, bytes: &[u8]) {
+    pub(crate) fn copy(&mut self, bytes: &[u8]) {
         if self.arena.capacity() - self.arena.len() < bytes.len() {
             let merging = self.merging;
             self.flush();
@@ -64,7 +64,7 @@ impl Scratch {
         self.total += bytes.len();
     }
 
-    /// Keeps the head of a frame.
+    /// Adds the head of a frame.
     fn head(&mut self, bytes: &[u8]) {
         if self.arena.is_empty() {
             self.gather();
@@ -72,7 +72,7 @@ impl Scratch {
         self.copy(bytes);
     }
 
-    /// Keeps payload that is worth a slice of its own if it stands alone.
+    /// Adds a payload that gets a slice of its own, unless small payloads follow each other.
     fn share(&mut self, bytes: Bytes) {
         if bytes.len() <= MERGE_MAX {
             if self.arena.is_empty() {
@@ -87,7 +87,8 @@ impl Scratch {
         self.chunks.push(bytes);
     }
 
-    /// More follows: what was kept last, a small payload and its head, is the begin of a run.
+    /// More follows: if the last slices are a small payload and its head, they become the beginning
+    /// of a merged run.
     fn gather(&mut self) {
         let small = self.chunks.iter().rev().take(2).take_while(|chunk| chunk.len() <= MERGE_MAX);
         let kept = self.chunks.len() - small.count();
@@ -99,7 +100,7 @@ impl Scratch {
         }
     }
 
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if !self.arena.is_empty() {
             self.chunks.push(self.arena.split().freeze());
         }
@@ -107,30 +108,51 @@ impl Scratch {
     }
 }
 
-/// Where [`Source::frames`](super::Source::frames) shows frames. It keeps what fits.
+/// Where [`Source::frames`](super::Source::frames) shows the frames of a group. It keeps what fits
+/// into one write.
 #[derive(Debug)]
 pub struct Run<'a> {
     out: &'a mut Scratch,
-    layout: Layout,
+    /// How frames are written; `None` is the payload alone, as in a datagram.
+    layout: Option<Layout>,
     /// Index of the frame that is pushed next.
     index: u64,
-    /// What goes on the stream: the delta of the first one starts from 0.
-    range: Range,
-    /// Bytes of the next frame that went out before.
+    /// Which frames go on the stream. The timestamp delta of the first one starts from 0.
+    range: FrameRange,
+    /// Bytes of the next frame that were sent before.
     skip: usize,
     room: usize,
     waiting: bool,
     offered: bool,
     cut: bool,
-    /// What is shown is written down here, if it is to be.
-    pub(super) tap: Option<Vec<u8>>,
+    /// The timestamp of the frame that was shown last.
+    timestamp: Timestamp,
+    /// Records the frames that are shown, if the session is recorded.
+    pub(crate) tap: Option<Tap>,
+}
+
+/// Frames of a group, from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FrameRange {
+    pub(crate) first: u64,
+    /// `None`: to the end of the group.
+    pub(crate) last: Option<u64>,
+}
+
+/// Where a run writes down the frames that it is shown. Only the run knows how much of a frame it can
+/// look at.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pub(crate) out: Vec<u8>,
+    /// Appends a frame of which no more than so many bytes of payload matter; `None`: nothing of it.
+    pub(crate) record: fn(&FrameView<'_>, Option<usize>, &mut Vec<u8>),
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         out: &'a mut Scratch,
-        layout: Layout,
-        range: Range,
+        layout: Option<Layout>,
+        range: FrameRange,
         index: u64,
         skip: usize,
         waiting: bool,
@@ -146,29 +168,27 @@ impl<'a> Run<'a> {
             waiting,
             offered: false,
             cut: false,
+            timestamp: Timestamp::ZERO,
             tap: None,
         }
     }
 
-    /// One that keeps nothing: to ask whether there is anything.
-    pub(super) fn probe(out: &'a mut Scratch, layout: Layout, index: u64) -> Self {
-        Self {
-            out,
-            layout,
-            index,
-            range: Range { first: index, last: None },
-            skip: 0,
-            room: 0,
-            waiting: true,
-            offered: false,
-            cut: false,
-            tap: None,
-        }
+    /// A run that keeps nothing: it only finds out whether there is anything to show.
+    pub(crate) fn probe(out: &'a mut Scratch, index: u64) -> Self {
+        let range = FrameRange { first: index, last: None };
+        Self { room: 0, ..Self::new(out, None, range, index, 0, true) }
     }
 
-    /// Shows the next frame. `false`: show no more.
+    /// A run that keeps the payload of a group of one frame. It has room for a second frame, so that a
+    /// group of several is told apart.
+    pub(crate) fn payload_alone(out: &'a mut Scratch) -> Self {
+        Self::new(out, None, FrameRange { first: 0, last: Some(1) }, 0, 0, true)
+    }
+
+    /// Shows the next frame. After `false` show no more.
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
         self.offered = true;
+        self.timestamp = frame.timestamp;
         if self.tap.is_some() {
             self.write_down(&frame);
         }
@@ -180,17 +200,23 @@ impl<'a> Run<'a> {
             return false;
         }
         let restarts = self.index == self.range.first && self.index != 0;
-        let layout = self.layout;
-        let lies = frame.wire.and_then(|wire| Some((wire, layout.as_it_lies(&wire, restarts)?)));
+        let as_it_lies = frame.wire.and_then(|wire| match self.layout {
+            Some(layout) => Some((wire, layout.as_it_lies(&wire, restarts)?)),
+            None => Some((wire, wire.head_len)),
+        });
         // Whether everything that was shown fitted, and whether that is the whole frame.
-        let (kept, whole) = match lies {
+        let (kept, whole) = match as_it_lies {
             Some((wire, from)) => {
                 let kept = self.piece(wire.bytes, from);
                 (kept, kept)
             }
             None => {
-                let Some(head) = layout.head(&frame, self.index, restarts) else { return false };
-                self.head(&head);
+                if let Some(layout) = self.layout {
+                    let Some(head) = layout.head(&frame, self.index, restarts) else {
+                        return false;
+                    };
+                    self.head(&head);
+                }
                 match frame.wire {
                     Some(wire) => {
                         let kept = self.piece(wire.bytes, wire.head_len);
@@ -209,40 +235,45 @@ impl<'a> Run<'a> {
         kept && !self.is_full() && !self.is_over()
     }
 
-    /// So many bytes of payload of the first frame, or a few more, went out before: they need not be
-    /// shown, see [`FrameView::offset`].
+    /// How many bytes of payload of the first frame were sent before, or a few less. They need not
+    /// be shown, see [`FrameView::offset`].
     pub fn skipped(&self) -> u64 {
         self.skip.saturating_sub(HEAD_MAX) as u64
     }
 
-    /// Whether the group waits: it has no stream yet, or QUIC held its stream up. What is too old then
-    /// is better given up than sent late.
+    /// Whether the group waits: it has no stream yet, or QUIC blocked its stream. A group that is
+    /// too old then should be given up instead of sent late.
     pub fn is_waiting(&self) -> bool {
         self.waiting
     }
 
-    /// A frame was shown, kept or not.
-    pub(super) fn was_offered(&self) -> bool {
+    /// Whether a frame was shown, kept or not.
+    pub(crate) fn was_offered(&self) -> bool {
         self.offered
     }
 
-    /// The last frame shown was not kept whole.
-    pub(super) fn was_cut(&self) -> bool {
+    /// The timestamp of the frame that was shown last.
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Whether the last frame shown was not kept completely.
+    pub(crate) fn was_cut(&self) -> bool {
         self.cut
     }
 
     #[cold]
     fn write_down(&mut self, frame: &FrameView<'_>) {
-        // One more than what fits shows that there is more.
+        // One byte more than what fits shows that there is more.
         let most = (self.room + 1).saturating_add(self.skip);
         let most = (!self.is_full() && !self.is_over()).then_some(most);
         if let Some(tap) = &mut self.tap {
-            put_view(frame, most, tap);
+            (tap.record)(frame, most, &mut tap.out);
         }
     }
 
-    /// The last frame that goes on the stream was kept whole.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the last frame that goes on the stream was kept completely.
+    pub(crate) fn is_over(&self) -> bool {
         self.range.last.is_some_and(|last| self.index > last)
     }
 
@@ -257,11 +288,11 @@ impl<'a> Run<'a> {
         self.room = self.room.saturating_sub(head.len() - skipped);
     }
 
-    /// Keeps the payload that is there, less what went out before. Whether it fitted, and whether that
-    /// is all of the frame's.
+    /// Keeps the payload that is available, without what was sent before. Returns whether it
+    /// fitted, and whether it is all of the frame's.
     fn payload(&mut self, frame: &FrameView<'_>) -> (bool, bool) {
         let Some(skip) = (self.skip as u64).checked_sub(frame.offset) else {
-            // Bytes that did not go out are not shown, which is against the rules.
+            // Bytes that were not sent are not shown, which breaks the contract of `Source`.
             return (false, false);
         };
         self.skip = skip as usize;
@@ -275,7 +306,7 @@ impl<'a> Run<'a> {
         (true, end == frame.size)
     }
 
-    /// Keeps `bytes[from..]` less what went out before. `false` if not all of it fitted.
+    /// Keeps `bytes[from..]` without what was sent before. Returns `false` if it did not fit.
     fn piece(&mut self, bytes: &Bytes, from: usize) -> bool {
         let skipped = self.skip.min(bytes.len() - from);
         self.skip -= skipped;

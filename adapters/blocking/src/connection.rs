@@ -10,7 +10,7 @@ use quinn_proto::{
     ConnectionError, ConnectionHandle, Dir, EndpointEvent, FinishError, ReadError,
     SendDatagramError, StreamEvent, VarInt, WriteError,
 };
-use smoq::machine::{Action, Input, PathInfo};
+use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, Server, Session, SessionRequest};
 use smoq_quic::{
@@ -67,7 +67,7 @@ struct Moq {
     /// Turns since a deadline passed.
     late: usize,
     /// The path as it was last reported to the driver.
-    path: PathInfo,
+    path: NetworkPath,
     /// The size of datagrams as it was last reported to the driver.
     max_datagram: usize,
 }
@@ -237,7 +237,7 @@ impl Connection {
         if let Some(session) = session.clone() {
             events.push_back(Event::Connected { id: self.id, session, version, remote });
         }
-        let path = PathInfo::default();
+        let path = NetworkPath::default();
         self.moq = Some(Moq { session, request, driver, clock, late: 0, path, max_datagram: 0 });
     }
 
@@ -390,10 +390,10 @@ impl Connection {
         let window = self.quic.congestion_state().window();
         self.quic.set_send_window(send_window(window));
         let max_datagram = self.quic.datagrams().max_size().unwrap_or(0) as u64;
-        let path = PathInfo::of_window(self.quic.rtt(), window, max_datagram);
+        let path = NetworkPath::of_window(self.quic.rtt(), window, max_datagram);
         if path.is_news_to(&moq.path) {
             moq.path = path;
-            driver.handle(moq.clock.instant(now), Input::Path(path));
+            driver.handle(moq.clock.instant(now), Input::NetworkPath(path));
         }
         for _ in 0..PIECES {
             let Some(datagram) = driver.poll_datagram() else { break };

@@ -214,7 +214,7 @@ impl Endpoint {
     /// Whether the application accepts or rejects each session of the server after the client's SETUP:
     /// [`poll_event`](Self::poll_event) then returns [`Event::Requested`]. An event that is dropped rejects its
     /// session. Default: every client is accepted.
-    pub fn set_requests(&mut self, requests: bool) {
+    pub fn set_requires_accept(&mut self, requests: bool) {
         self.requests = requests;
     }
 

@@ -42,7 +42,7 @@ pub enum Event {
         remote: SocketAddr,
     },
     /// A client asks for a session: accept or reject it. It is reported instead of `Connected` if
-    /// [`Endpoint::set_requests`](crate::Endpoint::set_requests) asks for that.
+    /// [`Endpoint::set_requires_accept`](crate::Endpoint::set_requires_accept) asks for that.
     Requested {
         /// The connection.
         id: ConnectionId,

@@ -41,7 +41,7 @@ impl Pair {
         let identity = Identity::self_signed(["localhost"]).unwrap();
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut listening = Endpoint::bind(local, config(&identity), server).unwrap();
-        listening.set_requests(true);
+        listening.set_requires_accept(true);
         let client = Endpoint::new(local).unwrap();
         Self { server: listening, client, trust: identity.fingerprint().into() }
     }

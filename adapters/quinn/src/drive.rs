@@ -15,7 +15,7 @@ use quinn::{
     AcceptBi, AcceptUni, ConnectionError, OpenBi, OpenUni, ReadDatagram, ReadError, SendDatagram,
     VarInt, WriteError,
 };
-use smoq::machine::{Action, Input, PathInfo};
+use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
 use smoq_quic::{FLUSH_TIMEOUT, quic_stream_code, send_window, session_error, stream_code};
@@ -59,7 +59,7 @@ pub(crate) async fn drive(
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: 0,
-        path: PathInfo::default(),
+        path: NetworkPath::default(),
         max_datagram: 0,
     };
     round.measure();
@@ -171,7 +171,7 @@ struct Round<'p, 'c> {
     timer: Timer,
     send_window: u64,
     /// The path as it was last reported to the driver.
-    path: PathInfo,
+    path: NetworkPath,
     max_datagram: usize,
 }
 
@@ -519,10 +519,10 @@ impl Round<'_, '_> {
     /// Reports the path if it changed enough to matter.
     fn tell_path(&mut self, now: Instant, rtt: Duration, window: u64) {
         let max_datagram = self.connection.max_datagram_size().unwrap_or(0) as u64;
-        let path = PathInfo::of_window(rtt, window, max_datagram);
+        let path = NetworkPath::of_window(rtt, window, max_datagram);
         if path.is_news_to(&self.path) {
             self.path = path;
-            self.driver.handle(now, Input::Path(path));
+            self.driver.handle(now, Input::NetworkPath(path));
         }
     }
 

@@ -1,176 +1,33 @@
-//! Request ids, and the control stream of the drafts up to 16: messages of all requests one behind the
-//! other, each with the id of its request.
+//! The control stream of the drafts up to 16: the messages of all requests one after the other,
+//! each with the id of its request.
+//!
+//! This is the only place that knows of it. A message of a request is handed on as bytes, as if it
+//! had arrived on a stream of its own; messages that stand for a reset become a reset; and in the
+//! other direction the end of a request becomes the message that says so. Conversations are thus
+//! the same for all drafts.
 
-use alloc::collections::{BTreeMap, BTreeSet};
-
-use super::super::Core;
-use super::super::dialect::Look;
-use super::{ByKey, Ietf, Role, TOO_MANY_REQUESTS, violation};
-use crate::census::census;
+use super::roles::Role;
+use super::session::{INVALID_REQUEST_ID, Ietf, TOO_MANY_REQUESTS, violation};
 use crate::coding::EncodeError;
 use crate::coding::ietf::{
     MaxRequestId, Message, MessageType, PublishNamespaceCancel, PublishNamespaceDone, RequestError,
     Unsubscribe, frame_message, request_id,
 };
 use crate::error::Error;
-use crate::limits::Limits;
+use crate::machine::engine::{Core, Progress};
 use crate::slab::Key;
 use crate::stream::Side;
 
-/// Request ids of both sides.
-#[derive(Debug)]
-pub(super) struct Ids {
-    by_id: BTreeMap<u64, Key>,
-    by_key: ByKey<u64>,
-    ours: u64,
-    /// Ours must be below.
-    limit: u64,
-    /// Theirs from here on were not used, but for those in `ahead`.
-    theirs: u64,
-    /// Streams race: what was used before those below it.
-    ahead: BTreeSet<u64>,
-    /// Theirs must be below.
-    granted: u64,
-    window: u64,
-    parity: u64,
-    /// Requests of ours that wait for the peer to grant more, by their turn, with what they will say.
-    blocked: BTreeMap<u64, (Key, Message)>,
-    turns: BTreeMap<Key, u64>,
-    last_turn: u64,
-}
-
-/// Ids that are remembered because those below them were left out.
-const MAX_AHEAD: usize = 1_024;
-
-impl Ids {
-    pub(super) fn new(side: Side, limits: &Limits) -> Self {
-        let parity = if side == Side::Client { 0 } else { 1 };
-        // Ids go in steps of two.
-        let window = (limits.requests as u64).saturating_mul(2).clamp(2, 1 << 32);
-        Self {
-            by_id: BTreeMap::new(),
-            by_key: BTreeMap::new(),
-            ours: parity,
-            limit: 0,
-            theirs: 1 - parity,
-            ahead: BTreeSet::new(),
-            granted: window,
-            window,
-            parity,
-            blocked: BTreeMap::new(),
-            turns: BTreeMap::new(),
-            last_turn: 0,
-        }
-    }
-
-    pub(super) fn granted(&self) -> u64 {
-        self.granted
-    }
-
-    pub(super) fn of(&self, key: Key) -> u64 {
-        self.by_key.get(&key).copied().unwrap_or_default()
-    }
-
-    /// The smallest id of the peer that was not looked at.
-    pub(super) fn unprocessed(&self) -> u64 {
-        self.theirs
-    }
-
-    pub(super) fn find(&self, id: u64) -> Option<Key> {
-        self.by_id.get(&id).copied()
-    }
-
-    /// The peer grants our ids up to `limit`. `false` if that is not more than before.
-    pub(super) fn grant(&mut self, limit: u64) -> bool {
-        let grows = limit > self.limit;
-        self.limit = self.limit.max(limit);
-        grows
-    }
-
-    /// The next id of ours.
-    fn take(&mut self, key: Key) -> u64 {
-        let id = self.skip();
-        self.insert(id, key);
-        id
-    }
-
-    pub(super) fn insert(&mut self, id: u64, key: Key) {
-        self.by_id.insert(id, key);
-        self.by_key.insert(key, id);
-    }
-
-    /// Another id of ours, whose answer says nothing that is waited for.
-    pub(super) fn skip(&mut self) -> u64 {
-        let id = self.ours;
-        self.ours += 2;
-        id
-    }
-
-    /// The peer uses an id. `false` if it is none of its own, or was used before.
-    fn use_theirs(&mut self, id: u64) -> bool {
-        if id % 2 == self.parity || id < self.theirs || !self.ahead.insert(id) {
-            return false;
-        }
-        while self.ahead.remove(&self.theirs) {
-            self.theirs += 2;
-        }
-        if self.ahead.len() > MAX_AHEAD {
-            // Who leaves so many out will not come back to them.
-            self.theirs = self.ahead.pop_first().map_or(self.theirs, |id| id + 2);
-        }
-        true
-    }
-
-    pub(super) fn forget(&mut self, key: Key) {
-        if let Some(turn) = self.turns.remove(&key) {
-            self.blocked.remove(&turn);
-        }
-        if let Some(id) = self.by_key.remove(&key) {
-            self.by_id.remove(&id);
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn entries(&self) -> usize {
-        self.by_id.len()
-            + self.by_key.len()
-            + self.blocked.len()
-            + self.turns.len()
-            + self.ahead.len()
-    }
-
-    pub(super) fn forget_all(&mut self) {
-        (self.by_id, self.by_key, self.ahead) = Default::default();
-        (self.blocked, self.turns) = Default::default();
-    }
-
-    /// Whether the request was not sent for want of ids.
-    pub(super) fn is_blocked(&self, key: Key) -> bool {
-        self.turns.contains_key(&key)
-    }
-
-    fn block(&mut self, key: Key, message: Message) {
-        self.last_turn += 1;
-        self.turns.insert(key, self.last_turn);
-        self.blocked.insert(self.last_turn, (key, message));
-    }
-
-    fn pop_blocked(&mut self) -> Option<(Key, Message)> {
-        let (_, (key, message)) = self.blocked.pop_first()?;
-        self.turns.remove(&key);
-        Some((key, message))
-    }
-}
-
 impl Ietf {
-    /// Whether the peer grants another request.
+    /// Whether another request can be sent now: the peer granted its id, and no older request waits
+    /// for one.
     pub(super) fn may_open(&self) -> bool {
         let granted = self.ids.ours < self.ids.limit && self.ids.blocked.is_empty();
         self.draft.request_streams || granted
     }
 
-    /// A request of ours, with a message that gets its id from `make`. On a stream of its own from 17
-    /// on.
+    /// Makes a request of ours. `make` builds its message from an id. From 17 on it has a stream of
+    /// its own.
     pub(super) fn open(
         &mut self,
         core: &mut Core,
@@ -182,15 +39,17 @@ impl Ietf {
         }
         let key = match self.control {
             Some(control) => core.requests.open_within(control),
-            // The client has not opened it. Nor did it grant ids, so that the request waits below.
+            // The client has not opened the control stream yet. It has not granted ids either, so
+            // that the request waits below.
             None => core.requests.open_unbound(),
         };
         self.set_role(key, role);
-        // The id is not known to the peer before the message goes out, so a placeholder does.
+        // The id is a placeholder if the request must wait: it gets its id when it is sent.
         let message = make(self.ids.ours);
         if self.may_open() {
             return self.send_request(core, key, message);
         }
+        // A message that can't be encoded fails now, not when its turn comes.
         let mut trial = bytes::BytesMut::new();
         if let Err(error) = message.encode(&mut trial, self.draft) {
             core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
@@ -201,7 +60,7 @@ impl Ietf {
         Ok(key)
     }
 
-    /// A request of ours on a stream of its own.
+    /// Makes a request of ours on a stream of its own.
     pub(super) fn open_stream(
         &mut self,
         core: &mut Core,
@@ -214,14 +73,15 @@ impl Ietf {
         self.send_request(core, key, message)
     }
 
-    /// The message has the next id of ours already.
+    /// Writes the message of a request, which has the next id of ours already. An id is used up
+    /// only if that succeeds.
     fn send_request(
         &mut self,
         core: &mut Core,
         key: Key,
         message: Message,
     ) -> Result<Key, EncodeError> {
-        let said = self.try_say(core, key, &message);
+        let said = self.try_write(core, key, &message);
         if said.is_ok() {
             self.ids.take(key);
         } else {
@@ -231,7 +91,8 @@ impl Ietf {
         said.map(|()| key)
     }
 
-    /// Sends what waited for ids.
+    /// The peer granted ids: sends the requests that waited for them, in the order in which they
+    /// were made.
     pub(super) fn unblock(&mut self, core: &mut Core) {
         while self.ids.ours < self.ids.limit {
             let Some((key, mut message)) = self.ids.pop_blocked() else { break };
@@ -241,39 +102,43 @@ impl Ietf {
             if let Some(control) = self.control {
                 core.requests.bind(key, control);
             }
-            // Tried before.
+            // That it can be encoded was tried before it was made to wait.
             let _ = self.send_request(core, key, message);
         }
-        self.announce_all(core);
+        self.send_pending(core);
     }
 
     /// Reads the next message of the control stream, and hands it to its request.
-    pub(super) fn look_at_control(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        if request.given_up().is_some() || request.recv.is_finished() {
+    pub(super) fn read_control(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        if request.abandoned().is_some() || request.recv.is_finished() {
+            // Both ends must keep the control stream open (6.3).
             core.violation("the control stream ended");
-            return Look::Wait;
+            return Progress::Wait;
         }
-        if self.peer.is_some() && core.undecided {
+        // Everything after the set-up waits until the application accepts the peer.
+        if self.peer.is_some() && core.awaits_accept {
             self.early.insert(key);
-            return Look::Wait;
+            return Progress::Wait;
         }
         let mut front = [0; 16];
         let front = request.recv.peek(&mut front);
         let framed = match frame_message(front, self.draft, core.limits.message_bytes) {
             Ok(Some(framed)) => framed,
-            Ok(None) => return Look::Wait,
+            Ok(None) => return Progress::Wait,
             Err(error) => return violation(core, &error),
         };
         let len = framed.head + framed.body;
+        // The length was checked against the limit, so that waiting for the whole message is bounded.
         if request.recv.len() < len {
-            return Look::Wait;
+            return Progress::Wait;
         }
         let whole = request.recv.take(len);
         let body = &whole[framed.head..];
         if self.peer.is_none() {
             return self.first_message(core, framed.kind, body);
         }
+        // Messages without a request id concern the session.
         let id = match request_id(framed.kind, body, self.draft) {
             Ok(id) => id,
             Err(error) => return violation(core, &error),
@@ -281,25 +146,29 @@ impl Ietf {
         let Some(id) = id else { return self.session_message(core, framed.kind, body) };
         use MessageType as Kind;
         match framed.kind {
+            // A new request: its message is the first one of a request of its own.
             Kind::Subscribe
             | Kind::Publish
             | Kind::PublishNamespace
             | Kind::TrackStatus
             | Kind::Fetch => {
                 if !self.accept_id(core, id) {
-                    return Look::Wait;
+                    return Progress::Wait;
                 }
                 match core.requests.accept_within(key) {
                     Some(request) => {
                         self.ids.insert(id, request);
                         core.requests.receive(request, whole, false);
                     }
+                    // Past the limit it is refused by its id, without a request of its own.
                     None => self.refuse_id(core, id, &Error::Limit("requests")),
                 }
             }
+            // It has an id of its own, for its answer, and names the request that it changes. That may be
+            // over: messages cross.
             Kind::RequestUpdate => {
                 if !self.accept_id(core, id) {
-                    return Look::Wait;
+                    return Progress::Wait;
                 }
                 let existing = match Message::decode(framed.kind, body, self.draft) {
                     Ok(Message::RequestUpdate(update)) => update.existing,
@@ -307,11 +176,12 @@ impl Ietf {
                     Err(error) => return violation(core, &error),
                 };
                 let request = existing.and_then(|id| self.ids.find(id));
-                match request.filter(|request| core.requests.is_theirs(*request)) {
+                match request.filter(|request| core.requests.is_incoming(*request)) {
                     Some(request) => drop(core.requests.receive(request, whole, false)),
                     None => self.refuse_id(core, id, &Error::NotFound),
                 }
             }
+            // Answers to requests of ours. One that is over by now is answered for nothing.
             Kind::SubscribeOk
             | Kind::RequestOk
             | Kind::RequestError
@@ -322,112 +192,128 @@ impl Ietf {
                     core.requests.receive(request, whole, false);
                 }
             }
+            // What is a reset on a request stream. Only the requester may send these.
             Kind::Unsubscribe | Kind::FetchCancel | Kind::PublishNamespaceDone => {
                 let request = self.ids.find(id);
-                if let Some(request) = request.filter(|it| core.requests.is_theirs(*it)) {
+                if let Some(request) = request.filter(|it| core.requests.is_incoming(*it)) {
                     core.requests.peer_reset(request, Error::Cancelled.stream_code());
                 }
             }
+            // Only the side that accepted the namespace may revoke it.
             Kind::PublishNamespaceCancel => {
                 let request = self.ids.find(id);
-                if let Some(request) = request.filter(|it| !core.requests.is_theirs(*it)) {
+                if let Some(request) = request.filter(|it| !core.requests.is_incoming(*it)) {
                     core.requests.peer_reset(request, Error::Cancelled.stream_code());
                 }
             }
             _ => core.violation("not a message of the control stream"),
         }
-        Look::More
+        Progress::More
     }
 
-    fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Look {
+    /// The first message of the control stream is the peer's set-up; anything else is a violation.
+    fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Progress {
         let setup = match Message::decode(kind, body, self.draft) {
             Ok(Message::ServerSetup(setup)) if self.side == Side::Client => setup,
             Ok(Message::ClientSetup(setup)) if self.side == Side::Server => setup,
             Ok(_) => {
                 core.violation("not a set-up");
-                return Look::Wait;
+                return Progress::Wait;
             }
             Err(error) => return violation(core, &error),
         };
         self.set_up(core, setup);
-        Look::More
+        Progress::More
     }
 
-    /// A message that belongs to no request.
-    fn session_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Look {
+    /// Reads a message that belongs to no request.
+    fn session_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Progress {
         match Message::decode(kind, body, self.draft) {
             Ok(Message::MaxRequestId(MaxRequestId { max })) => {
                 if self.ids.grant(max) {
                     self.unblock(core);
                 } else {
+                    // The drafts that have the message demand that it grows.
                     core.violation("MAX_REQUEST_ID that does not grow");
                 }
             }
-            // Advice: more is granted as requests come.
+            // The peer says that it waits. It is granted more ids as its requests arrive.
             Ok(Message::RequestsBlocked(_)) => {}
-            Ok(Message::Goaway(goaway)) => return self.going_away(core, goaway),
+            Ok(Message::Goaway(goaway)) => return self.on_goaway_message(core, goaway),
             Ok(_) => core.violation("not a message of the control stream"),
             Err(error) => return violation(core, &error),
         }
-        Look::More
+        Progress::More
     }
 
-    /// Takes note of the id of a request of the peer. `false` if the session ends by it (*Request ID*).
+    /// Checks the id of a request of the peer (6.4.2.1). Returns `false` if the session is closed
+    /// by it. Grants more ids when half of the window is used, so that a peer that behaves never
+    /// waits.
     pub(super) fn accept_id(&mut self, core: &mut Core, id: u64) -> bool {
         if !self.draft.request_streams && id >= self.ids.granted {
             core.violation_as(TOO_MANY_REQUESTS, "more requests than granted");
             return false;
         }
         if !self.ids.use_theirs(id) {
-            core.violation_as(super::INVALID_REQUEST_ID, "request id");
+            core.violation_as(INVALID_REQUEST_ID, "request id");
             return false;
         }
         if self.ids.granted.saturating_sub(id) <= self.ids.window / 2 {
             self.ids.granted += self.ids.window;
             let message = Message::MaxRequestId(MaxRequestId { max: self.ids.granted });
             if let Some(control) = self.control {
-                self.say(core, control, &message);
+                self.write(core, control, &message);
             }
         }
         true
     }
 
+    /// Refuses a request for which nothing is remembered.
     fn refuse_id(&mut self, core: &mut Core, id: u64, error: &Error) {
         let code = self.draft.request_code(error);
         let error = RequestError { id: Some(id), code, ..RequestError::default() };
         if let Some(control) = self.control {
-            self.say(core, control, &Message::RequestError(error));
+            self.write(core, control, &Message::RequestError(error));
         }
     }
 
-    /// What stands for the resets of a request that has no stream.
-    pub(super) fn say_cancelled(&mut self, core: &mut Core, key: Key, error: &Error) {
+    /// Writes the message that stands for the resets of a request without a stream. Which one
+    /// depends on the side that made the request, and on whether it was answered.
+    pub(super) fn write_cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
         let id = self.ids.of(key);
+        // The peer does not know a request that was never sent.
         if self.ids.is_blocked(key) {
             return;
         }
         let code = self.draft.request_code(error);
         let reply = |code| RequestError { id: Some(id), code, ..RequestError::default() };
         let message = match self.role(key) {
-            Role::Asking(_) | Role::Offered => Message::Unsubscribe(Unsubscribe { id: Some(id) }),
-            Role::Announced(_) => Message::PublishNamespaceDone(PublishNamespaceDone { id }),
-            Role::Hearing(_) => Message::PublishNamespaceCancel(PublishNamespaceCancel {
+            Role::OutgoingSubscription(_) | Role::Offer => {
+                Message::Unsubscribe(Unsubscribe { id: Some(id) })
+            }
+            Role::OutgoingNamespace(_) => {
+                Message::PublishNamespaceDone(PublishNamespaceDone { id })
+            }
+            Role::IncomingNamespace(_) => Message::PublishNamespaceCancel(PublishNamespaceCancel {
                 id,
                 code,
                 ..PublishNamespaceCancel::default()
             }),
-            Role::New | Role::Serving | Role::Describing => Message::RequestError(reply(code)),
+            Role::New | Role::IncomingSubscription | Role::IncomingQuery => {
+                Message::RequestError(reply(code))
+            }
+            // These are over for the peer, or have a stream of their own.
             Role::Done
-            | Role::Served
+            | Role::EndedSubscription
             | Role::Control
-            | Role::Announcing(_)
-            | Role::Listening(_) => return,
+            | Role::AnnounceResponse(_)
+            | Role::AnnounceSubscription(_) => return,
         };
-        self.say(core, key, &message);
+        self.write(core, key, &message);
     }
 }
 
-/// The id that a request brings, to be filled in when it goes out.
+/// Where a message has the id of its request, which is filled in when it is sent.
 fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
     match message {
         Message::Subscribe(it) => Some(&mut it.id),
@@ -435,8 +321,3 @@ fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
         _ => None,
     }
 }
-
-census! { Ids {
-    counts: by_id, by_key, blocked, turns;
-    plain: ours, limit, theirs, ahead, granted, window, parity, last_turn;
-} }

@@ -1,25 +1,26 @@
-//! What the peer asks of our tracks (*Subscriptions*).
+//! The peer's subscriptions to our tracks, and its track queries (moq-transport-22, 3.1 and 9.6 to
+//! 9.9).
 
 use core::time::Duration;
 
-use super::super::Core;
-use super::super::app::{Event, RequestKey};
-use super::super::dialect::{Dialect, Look};
-use super::super::layout::Head;
-use super::super::serves::Serving;
-use super::{Ietf, Role, violation};
+use bytes::BytesMut;
+
+use super::roles::Role;
+use super::session::{Ietf, violation};
 use crate::coding::ietf::{
-    Filter, GroupOrder, Message, NOT_SUPPORTED, Parameters, RequestError, RequestOk,
+    Filter, GroupOrder, INVALID_RANGE, Message, NOT_SUPPORTED, Parameters, RequestError, RequestOk,
     SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
 };
 use crate::error::Error;
+use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
+use crate::machine::event::{Event, RequestKey};
+use crate::machine::layout::Head;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 
-use bytes::BytesMut;
-
-/// What the parameters change of what is wanted. Groups are sent whole, so where a filter begins inside
-/// of one its start is sent as well, and the latest group is, where only what follows was asked for.
+/// Applies parameters to the options of a subscription. Groups are sent from their first object on,
+/// so that a filter that begins inside of a group gets its beginning as well, and a filter for the
+/// next object gets the latest group from its start.
 fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
     if let Some(priority) = parameters.priority {
         want.priority = priority;
@@ -42,22 +43,25 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
 }
 
 impl Ietf {
-    /// SUBSCRIBE of the peer.
-    pub(super) fn asked_for_track(
+    /// SUBSCRIBE of the peer. What can't be served is refused at once (9.6).
+    pub(super) fn on_subscribe(
         &mut self,
         core: &mut Core,
         key: Key,
         message: Subscribe,
-    ) -> Look {
+    ) -> Progress {
         let parameters = &message.parameters;
+        // A range that ends before it begins has no group.
         let range_is_empty = matches!(
             parameters.filter,
             Some(Filter::Range { start, end_group }) if end_group < start.group
         );
-        let refusal = if core.serves.len() >= core.limits.subscriptions {
+        // The first reason that applies decides the code of REQUEST_ERROR.
+        let refusal = if core.incoming.len() >= core.limits.subscriptions {
             Some(self.draft.request_code(&Error::Limit("subscriptions")))
         } else if range_is_empty {
-            Some(crate::coding::ietf::INVALID_RANGE)
+            Some(INVALID_RANGE)
+        // A subscription that begins paused has nothing to forward here.
         } else if parameters.forward == Some(false) {
             Some(NOT_SUPPORTED)
         } else {
@@ -65,14 +69,15 @@ impl Ietf {
         };
         if let Some(code) = refusal {
             self.refuse(core, key, code);
-            return Look::Wait;
+            return Progress::Wait;
         }
-        // Without a timeout nothing is too old, and 128 in the middle of the wire is 127 here.
+        // Without a delivery timeout nothing is too old. The default priority is 128 on the wire,
+        // where smaller is more urgent, and so 127 here.
         let base = Subscription::default().priority(127).max_age(Duration::MAX);
         let want = want_of(parameters, base);
-        core.serves.insert(key, message.id, want.clone());
-        self.set_role(key, Role::Serving);
-        Look::Event(Event::SubscribeRequested {
+        core.incoming.insert(key, message.id, want.clone());
+        self.set_role(key, Role::IncomingSubscription);
+        Progress::Event(Event::SubscribeRequested {
             request: RequestKey::of(key),
             broadcast: message.namespace,
             track: message.track,
@@ -80,7 +85,8 @@ impl Ietf {
         })
     }
 
-    /// What is said of a track, where it can be said.
+    /// The track properties, where the draft has them. The order says how we send groups of a
+    /// subscription without a preference.
     fn properties(&self, info: &TrackInfo) -> TrackProperties {
         if !self.draft.write_properties {
             return TrackProperties::default();
@@ -94,29 +100,31 @@ impl Ietf {
         }
     }
 
-    /// SUBSCRIBE_OK. The track's alias is the id of the request, because there are peers that use it
-    /// before they read this. LARGEST_OBJECT is left out: it would say that what comes first begins
-    /// behind it, and the latest group comes from its start. (`moq-lite` 0.16 fails on it as well.)
+    /// Writes SUBSCRIBE_OK. The track alias is the request id: it is unique, and there are peers
+    /// that use it before they read this message. LARGEST_OBJECT is left out: it would say that the
+    /// first group begins after that object, but the latest group is sent from its start.
+    /// (`moq-lite` 0.16 fails on it as well.)
     pub(super) fn accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
-        let Some(serving) = core.serves.get_mut(key) else { return };
-        let alias = serving.number;
+        let Some(subscription) = core.incoming.get_mut(key) else { return };
+        // What the groups of the subscription will name.
+        let alias = subscription.number;
         let (id, properties) = (self.reply_id(key), self.properties(info));
         let ok = SubscribeOk { id, alias, parameters: Parameters::default(), properties };
-        self.say(core, key, &Message::SubscribeOk(ok));
+        self.write(core, key, &Message::SubscribeOk(ok));
     }
 
-    /// SUBGROUP_HEADER of a group, which is its subgroup 0.
+    /// SUBGROUP_HEADER of a group (11.3.1). A group is one subgroup, number 0, that ends the group.
     pub(super) fn subgroup_head(
         &self,
-        serving: &Serving,
+        subscription: &IncomingSubscription,
         sequence: u64,
         first_frame: u64,
     ) -> Option<Head> {
         let header = UniStream::Subgroup(SubgroupHeader {
-            alias: serving.number,
+            alias: subscription.number,
             group: sequence,
             subgroup: Some(0),
-            priority: Some(serving.publisher),
+            priority: Some(subscription.publisher),
             properties: self.draft.write_properties,
             end_of_group: true,
             first_object: first_frame == 0,
@@ -126,127 +134,143 @@ impl Ietf {
         Some(Head::from_slice(&head))
     }
 
-    /// PUBLISH_DONE of a track that came to its end.
-    pub(super) fn say_done(&mut self, core: &mut Core, key: Key, streams: u64) {
+    /// Writes PUBLISH_DONE of a track that came to its end. It may be sent only when all streams of
+    /// the subscription are closed (9.9).
+    pub(super) fn write_done(&mut self, core: &mut Core, key: Key, streams: u64) {
         self.done(core, key, TRACK_ENDED, streams);
         if core.requests.is_within(key) {
-            core.serves.unread_until = Some(core.now + core.limits.close_time);
-            return self.end(core, key);
+            // On the control stream nothing confirms that the peer read everything, so that a close
+            // waits for a while.
+            core.incoming.unread_until = Some(core.now + core.limits.close_time);
+            return self.finish(core, key);
         }
         self.ids.forget(key);
         core.await_confirmation(key);
-        self.set_role(key, Role::Served);
+        self.set_role(key, Role::EndedSubscription);
     }
 
-    /// A subscription that ended cleanly goes when the peer ends its half too.
-    pub(super) fn look_at_served(&mut self, core: &mut Core, key: Key) -> Look {
+    /// A subscription that ended cleanly is forgotten when the peer ends its half too.
+    pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.is_confirmed(key) {
             self.set_role(key, Role::Done);
-            return self.look_at_done(core, key);
+            return self.read_done(core, key);
         }
-        Look::Wait
+        Progress::Wait
     }
 
-    /// The application can't serve a subscription, or not any longer.
-    pub(super) fn stop_serving(&mut self, core: &mut Core, key: Key, error: &Error) {
-        let track = core.serves.get_mut(key).and_then(|serving| serving.track);
+    /// The application refuses a subscription, or ends one that it accepted: the first is answered
+    /// by REQUEST_ERROR, the second by PUBLISH_DONE with a status.
+    pub(super) fn end_subscription(&mut self, core: &mut Core, key: Key, error: &Error) {
+        let track = core.incoming.get_mut(key).and_then(|subscription| subscription.track);
+        // A track in the schedule means that SUBSCRIBE_OK was sent.
         match track {
             Some(track) => {
                 let streams = core.schedule.opened_streams(track);
-                core.end_serving(key, error);
+                core.end_incoming(key, error);
                 let status = self.draft.done_code(error);
                 self.done(core, key, status, streams);
-                self.end(core, key);
+                self.finish(core, key);
             }
             None => {
-                core.end_serving(key, error);
+                core.end_incoming(key, error);
                 let code = self.draft.request_code(error);
                 self.refuse(core, key, code);
             }
         }
     }
 
-    /// REQUEST_UPDATE, or the end of the peer's interest. A FIN alone is none: no more updates.
-    pub(super) fn look_at_serving(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        if let Some(code) = request.given_up() {
+    /// Reads REQUEST_UPDATE, or the end of the peer's interest: a reset or STOP_SENDING. FIN alone
+    /// only says that no update follows.
+    pub(super) fn read_incoming_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        if let Some(code) = request.abandoned() {
             let error = Error::from_stream_code(code);
-            core.end_serving(key, &error);
-            self.end(core, key);
-            return Look::request_ended(key, error);
+            core.end_incoming(key, &error);
+            self.finish(core, key);
+            return Progress::request_ended(key, error);
         }
-        let update = match self.hear(core, key) {
-            Ok(None) => return Look::Wait,
+        let update = match self.next_message(core, key) {
+            Ok(None) => return Progress::Wait,
             Ok(Some(Message::RequestUpdate(update))) => update,
             Ok(Some(Message::Unsubscribe(_))) => {
-                // A cancel of older drafts, which some peers still send; they wait for FIN.
-                core.end_serving(key, &Error::Cancelled);
-                self.end(core, key);
-                return Look::request_ended(key, Error::Cancelled);
+                // UNSUBSCRIBE on a request stream is the cancel of older drafts. Some peers still
+                // send it, and close the session unless they get FIN.
+                core.end_incoming(key, &Error::Cancelled);
+                self.finish(core, key);
+                return Progress::request_ended(key, Error::Cancelled);
             }
             Ok(Some(_)) => {
                 core.violation("not a message of a subscription");
-                return Look::Wait;
+                return Progress::Wait;
             }
             Err(error) => return violation(core, &error),
         };
+        // Pausing is not supported: the update is refused and the subscription goes on.
         if update.parameters.forward == Some(false) {
             self.refuse_update(core, key, update.id);
-            return Look::More;
+            return Progress::More;
         }
-        let Some(serving) = core.serves.get_mut(key) else { return Look::Wait };
-        let want = want_of(&update.parameters, serving.want.clone());
-        core.update_serving(key, &want);
+        let Some(subscription) = core.incoming.get_mut(key) else { return Progress::Wait };
+        let want = want_of(&update.parameters, subscription.options.clone());
+        core.update_incoming(key, &want);
+        // Each update gets exactly one answer (9.5).
         let id = self.update_id(update.id);
-        self.say(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
-        Look::Event(Event::SubscribeUpdated { request: RequestKey::of(key), subscription: want })
+        self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
+        Progress::Event(Event::SubscribeUpdated {
+            request: RequestKey::of(key),
+            subscription: want,
+        })
     }
 
-    /// What the answer to an update is marked with.
+    /// The id that the answer to an update carries: on the control stream that of the update, not
+    /// of the request.
     fn update_id(&self, id: u64) -> Option<u64> {
         (!self.draft.request_streams).then_some(id)
     }
 
-    /// Nothing changes: what was agreed goes on.
+    /// Refuses an update. The request goes on unchanged.
     pub(super) fn refuse_update(&mut self, core: &mut Core, key: Key, id: u64) {
         let id = self.update_id(id);
         let error = RequestError { id, code: NOT_SUPPORTED, ..RequestError::default() };
-        self.say(core, key, &Message::RequestError(error));
+        self.write(core, key, &Message::RequestError(error));
     }
 
     // ---- TRACK_STATUS ------------------------------------------------------------------------
 
-    pub(super) fn asked_for_status(&mut self, key: Key, message: Subscribe) -> Look {
-        self.set_role(key, Role::Describing);
-        Look::Event(Event::TrackRequested {
+    /// TRACK_STATUS of the peer asks what a track is.
+    pub(super) fn on_track_status(&mut self, key: Key, message: Subscribe) -> Progress {
+        self.set_role(key, Role::IncomingQuery);
+        Progress::Event(Event::TrackRequested {
             request: RequestKey::of(key),
             broadcast: message.namespace,
             track: message.track,
         })
     }
 
+    /// Writes REQUEST_OK with the track properties, and FIN.
     pub(super) fn accept_status(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
-        if core.requests.get(key).is_none() || !matches!(self.role(key), Role::Describing) {
+        if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
             return;
         }
         let (id, parameters) = (self.reply_id(key), Parameters::default());
         let properties = self.properties(info);
-        self.say(core, key, &Message::RequestOk(RequestOk { id, parameters, properties }));
-        self.end(core, key);
+        self.write(core, key, &Message::RequestOk(RequestOk { id, parameters, properties }));
+        self.finish(core, key);
     }
 
-    /// A FIN says nothing here; a reset gives the question up.
-    pub(super) fn look_at_describing(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        let Some(code) = request.given_up() else {
+    /// A reset gives the query up. FIN means nothing: some peers send it at once. The only message
+    /// that may follow is an update.
+    pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let Some(code) = request.abandoned() else {
             return if request.recv.len() > 0 {
-                self.look_at_update(core, key)
+                self.read_update(core, key)
             } else {
-                Look::Wait
+                Progress::Wait
             };
         };
         let error = Error::from_stream_code(code);
         self.cancel(core, key, &error);
-        Look::request_ended(key, error)
+        Progress::request_ended(key, error)
     }
 }

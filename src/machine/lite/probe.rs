@@ -1,64 +1,57 @@
-//! What the publisher knows of the path to its subscriber (moq-lite 03+, *Probe*).
+//! PROBE: what the publisher knows of the network path to its subscriber (moq-lite-06, 5.1.5; from
+//! 03 on).
 //!
-//! The stream is its type and nothing more from who asks, and PROBE messages from who reports. Either
-//! side ends it, and then it is not asked again.
+//! The subscriber writes the type of the stream and nothing more, the publisher writes PROBE
+//! messages. Either side may end the stream, and then it is not opened again. We report at level
+//! Report: what QUIC measures anyway, without padding to measure more (7.3.1).
 
 use core::time::Duration;
 
-use super::super::Core;
-use super::super::app::Event;
-use super::super::counts::PathInfo;
-use super::super::dialect::{Dialect, Look};
-use super::super::timers::Timer;
-use super::{Lite, Role};
-use crate::census::census;
+use super::roles::{ProbeReports, ProbeRequest, Role};
+use super::session::Lite;
 use crate::coding::lite::{BiStream, Features, Probe, Setup};
 use crate::coding::varint;
 use crate::error::Error;
-use crate::machine::PathEstimate;
+use crate::machine::engine::{Core, Dialect, Progress, Timer};
+use crate::machine::event::Event;
+use crate::machine::network_path::{NetworkPath, PathEstimate};
 use crate::slab::Key;
 use crate::time::Instant;
 
-/// Two reports are this far apart at least, whatever happens. What changed meanwhile is told as one.
+/// The shortest interval between two reports. Changes in between are coalesced into one report.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// A report is repeated after this time, whatever does not happen.
+/// A report is repeated after this time even if nothing changed, so that a subscriber can tell a
+/// steady path from a publisher that stopped reporting.
 const LONGEST: Duration = Duration::from_secs(10);
 
 // ---- as publisher ----------------------------------------------------------------------------
 
-/// The peer asked what we know of the path.
-#[derive(Debug)]
-pub(super) struct Reporting {
-    request: Key,
-    /// What was told last, and when.
-    told: Option<(Instant, Probe)>,
-    timer: Option<Instant>,
-}
-
-impl Reporting {
-    /// When `news` are to be told, if ever.
+impl ProbeReports {
+    /// When `news` should be reported; `None` if there is nothing to report.
     fn due(&self, news: &Probe, now: Instant) -> Option<Instant> {
         let is_known = *news != Probe::default();
-        let Some((at, told)) = &self.told else { return is_known.then_some(now) };
-        // That nothing is known any more is told once.
-        (is_known || news != told).then(|| *at + patience(told, news))
+        let Some((at, last)) = &self.last else { return is_known.then_some(now) };
+        // That nothing is known any more is reported once.
+        (is_known || news != last).then(|| *at + report_interval(last, news))
     }
 }
 
-/// How long after `told` it is time for `news`: a change by a quarter is told at once, a smaller one of
-/// the bitrate the later the smaller it is, and of the round-trip time with what comes next.
-fn patience(told: &Probe, news: &Probe) -> Duration {
+/// How long after `last` the report `news` is due. A change by a quarter or more is reported after
+/// the shortest interval. A smaller change of the bitrate waits the longer, the smaller it is; a
+/// smaller change of the round-trip time goes out with the next report.
+fn report_interval(last: &Probe, news: &Probe) -> Duration {
     let millis = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_millis());
-    if quarters(millis(told.rtt), millis(news.rtt), 1) == 1 {
+    if quarters(millis(last.rtt), millis(news.rtt), 1) == 1 {
         return SHORTEST;
     }
     let decay = LONGEST - SHORTEST;
     let bits = |bitrate: Option<u64>| bitrate.map(u128::from);
-    let saved = quarters(bits(told.bitrate), bits(news.bitrate), decay.as_micros());
+    let saved = quarters(bits(last.bitrate), bits(news.bitrate), decay.as_micros());
     LONGEST - Duration::from_micros(u64::try_from(saved).unwrap_or(u64::MAX)).min(decay)
 }
 
-/// By how many quarters something moved, one at most: in parts of `whole`.
+/// How much of a quarter a value changed by, at most the whole quarter, in parts of `whole`. A value that
+/// appeared or disappeared counts as changed by a quarter.
 fn quarters(before: Option<u128>, now: Option<u128>, whole: u128) -> u128 {
     match (before, now) {
         (Some(before), Some(now)) => (before.abs_diff(now) * 4 * whole / before.max(1)).min(whole),
@@ -67,8 +60,9 @@ fn quarters(before: Option<u128>, now: Option<u128>, whole: u128) -> u128 {
     }
 }
 
-/// What can be told of the path, as it stands on the wire.
-fn report(path: &PathInfo, features: &Features) -> Probe {
+/// What the version can report of the path. A measured 0 is written as 1, because 0 means unknown.
+fn report(path: &NetworkPath, features: &Features) -> Probe {
+    // The machine counts bytes a second, the wire bits a second.
     let bits = path.rate.saturating_mul(8).min(varint::MAX);
     let millis = u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX).max(1);
     let rtt = Duration::from_millis(millis);
@@ -79,106 +73,103 @@ fn report(path: &PathInfo, features: &Features) -> Probe {
 }
 
 impl Lite {
-    /// The peer opened a Probe stream. One at a time is enough.
-    pub(super) fn probe_requested(
+    /// The peer opened a Probe stream. A second one would carry the same reports and is refused.
+    pub(super) fn on_probe_request(
         &mut self,
         core: &mut Core,
         key: Key,
         type_len: usize,
-    ) -> Result<Look, Error> {
+    ) -> Result<Progress, Error> {
         if core.state.is_ending() {
             return Err(Error::GoingAway);
         }
-        if self.reporting.is_some() {
+        if self.reports.is_some() {
             return Err(Error::Limit("probe streams"));
         }
         if let Some(request) = core.requests.get(key) {
             request.recv.skip(type_len);
         }
-        self.reporting = Some(Reporting { request: key, told: None, timer: None });
-        self.set_role(key, Role::Reporting);
-        self.tell_path(core);
-        Ok(Look::More)
+        self.reports = Some(ProbeReports { request: key, last: None, timer: None });
+        self.set_role(key, Role::ProbeReports);
+        self.schedule_report(core);
+        Ok(Progress::More)
     }
 
-    /// The path is otherwise, or it is time: queues a report, or waits until one is due. A report that
-    /// the peer does not take yet is replaced by the next one, see [`Lite::refill_reporting`].
-    pub(super) fn tell_path(&mut self, core: &mut Core) {
-        let Some(reporting) = &mut self.reporting else { return };
-        if let Some(at) = reporting.timer.take() {
+    /// The path changed, or a report is due: queues a report, or sets the timer for it. A report
+    /// that QUIC has not taken yet is replaced by the next one, see [`Lite::fill_probe_reports`].
+    pub(super) fn schedule_report(&mut self, core: &mut Core) {
+        let Some(reports) = &mut self.reports else { return };
+        if let Some(at) = reports.timer.take() {
             core.timers.unset(at, Timer::Probe);
         }
-        match reporting.due(&report(&core.path, self.features), core.now) {
-            Some(at) if at <= core.now => core.requests.queue_out(reporting.request),
+        match reports.due(&report(&core.network_path, self.features), core.now) {
+            Some(at) if at <= core.now => core.requests.queue_write(reports.request),
             Some(at) => {
                 core.timers.set(at, Timer::Probe);
-                reporting.timer = Some(at);
+                reports.timer = Some(at);
             }
             None => {}
         }
     }
 
-    /// The peer takes more: writes what is due, if the report before is out.
-    pub(super) fn refill_reporting(&mut self, core: &mut Core, key: Key) {
-        let Some(reporting) = &mut self.reporting else { return };
-        let news = report(&core.path, self.features);
-        let is_due = reporting.due(&news, core.now).is_some_and(|at| at <= core.now);
-        if !is_due || core.requests.owed(key) > 0 {
+    /// QUIC can take bytes: writes the report that is due, unless the previous one is still unsent.
+    /// A slow peer so gets the newest values and no backlog.
+    pub(super) fn fill_probe_reports(&mut self, core: &mut Core, key: Key) {
+        let Some(reports) = &mut self.reports else { return };
+        let news = report(&core.network_path, self.features);
+        let is_due = reports.due(&news, core.now).is_some_and(|at| at <= core.now);
+        // QUIC holds an older report still. It is asked again when that is out.
+        if !is_due || core.requests.unsent(key) > 0 {
             return;
         }
         let version = self.version;
         core.requests.write(key, |out| news.encode(out, version).expect("was made to fit"));
-        reporting.told = Some((core.now, news));
-        self.tell_path(core);
+        reports.last = Some((core.now, news));
+        self.schedule_report(core);
     }
 
-    /// The peer has nothing more to say on its request. FIN is the end of it.
-    pub(super) fn look_at_reporting(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        let error = match request.given_up() {
+    /// The subscriber writes nothing after the type. FIN or a reset ends the reports, any byte is
+    /// malformed. (The draft has target messages for padding, which level Report does not offer.)
+    pub(super) fn read_probe_reports(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let error = match request.abandoned() {
             Some(code) => Some(Error::from_stream_code(code)),
             None if request.recv.len() > 0 => {
                 Some(Error::Malformed(crate::DecodeError::TrailingBytes))
             }
             None if request.recv.has_fin() => None,
-            None => return Look::Wait,
+            None => return Progress::Wait,
         };
-        let timer = self.reporting.take().and_then(|reporting| reporting.timer);
+        let timer = self.reports.take().and_then(|reports| reports.timer);
         timer.inspect(|at| core.timers.unset(*at, Timer::Probe));
         match error {
             Some(error) => self.cancel(core, key, &error),
             None => self.finish(core, key),
         }
-        Look::Wait
+        Progress::Wait
     }
 }
 
 // ---- as subscriber ---------------------------------------------------------------------------
 
-/// What we asked the peer of the path.
-#[derive(Debug, Default)]
-pub(super) struct Probing {
-    wanted: bool,
-    /// Also one that is not wanted any more, until the peer has ended it.
-    request: Option<Key>,
-    /// The peer can't tell, or won't: it is not asked again.
-    over: Option<Error>,
-}
-
 impl Lite {
+    /// The application wants estimates.
     pub(super) fn probe(&mut self, core: &mut Core) {
-        if let Some(error) = self.probing.over.clone() {
+        if let Some(error) = self.probe.over.clone() {
             return core.notices.push_back(Event::ProbeEnded { error });
         }
-        self.probing.wanted = true;
+        self.probe.wanted = true;
         self.open_probe(core);
     }
 
-    /// Asks, once it is known that the peer can answer, and the stream before is over.
+    /// Opens the Probe stream, as soon as it is known that the peer can report, and the previous
+    /// stream is over.
     pub(super) fn open_probe(&mut self, core: &mut Core) {
-        if !self.probing.wanted || self.probing.request.is_some() {
+        if !self.probe.wanted || self.probe.request.is_some() {
             return;
         }
+        // From 05 on the level in SETUP must be looked at first (7.3.1). On 03 and 04 there is no SETUP, and
+        // a peer that can't report ends the stream.
         let can_report = match &self.peer {
             _ if !self.features.probe => false,
             None => return,
@@ -192,41 +183,47 @@ impl Lite {
         }
         let key = core.requests.open();
         core.requests.write(key, |out| BiStream::Probe.encode(out));
-        self.set_role(key, Role::Probing);
-        self.probing.request = Some(key);
+        self.set_role(key, Role::Probe);
+        self.probe.request = Some(key);
     }
 
+    /// The application wants no more estimates. A stream that has not opened is withdrawn, an open
+    /// one is finished.
     pub(super) fn unprobe(&mut self, core: &mut Core) {
-        self.probing.wanted = false;
-        let Some(key) = self.probing.request else { return };
+        self.probe.wanted = false;
+        let Some(key) = self.probe.request else { return };
         if core.requests.withdraw(key) {
             self.set_role(key, Role::New);
-            self.probing.request = None;
-        } else if matches!(self.role(key), Role::Probing) {
+            self.probe.request = None;
+        } else if matches!(self.role(key), Role::Probe) {
             core.requests.finish(key);
-            core.requests.queue_in(key);
-            self.set_role(key, Role::Probed);
+            core.requests.queue_read(key);
+            self.set_role(key, Role::EndedProbe);
         }
     }
 
+    /// The peer can't or does not want to report. It is not asked again in this session.
     fn probe_over(&mut self, error: Error) -> Error {
-        self.probing = Probing { wanted: false, request: None, over: Some(error.clone()) };
+        self.probe = ProbeRequest { wanted: false, request: None, over: Some(error.clone()) };
         error
     }
 
-    pub(super) fn look_at_probing(&mut self, core: &mut Core, key: Key) -> Look {
+    /// Reads the next estimate, or the end of the reports.
+    pub(super) fn read_probe(&mut self, core: &mut Core, key: Key) -> Progress {
         let error = match self.read_estimate(core, key) {
-            Ok(Some(estimate)) => return Look::Event(Event::Estimate { estimate }),
-            Ok(None) => return Look::Wait,
+            Ok(Some(estimate)) => return Progress::Event(Event::Estimate { estimate }),
+            Ok(None) => return Progress::Wait,
             Err(error) => self.probe_over(error),
         };
+        // A malformed report is answered by a reset, a regular end by FIN (4.3).
         match error {
             Error::Malformed(_) => self.cancel(core, key, &error),
             _ => self.finish(core, key),
         }
-        Look::Event(Event::ProbeEnded { error })
+        Progress::Event(Event::ProbeEnded { error })
     }
 
+    /// FIN without a reason means that the publisher can't report.
     fn read_estimate(&self, core: &mut Core, key: Key) -> Result<Option<PathEstimate>, Error> {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
         if let Some(code) = request.recv.reset() {
@@ -240,17 +237,14 @@ impl Lite {
         Ok(Some(PathEstimate { bitrate, rtt }))
     }
 
-    /// We want to hear no more. The next one is not asked before this one is over, so that the peer has
-    /// one at a time.
-    pub(super) fn look_at_probed(&mut self, core: &mut Core, key: Key) -> Look {
+    /// A stream that is not wanted any more. The next one opens only after its end, so that the
+    /// peer never has two.
+    pub(super) fn read_ended_probe(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.requests.retire(key) {
             self.set_role(key, Role::New);
-            self.probing.request = None;
+            self.probe.request = None;
             self.open_probe(core);
         }
-        Look::Wait
+        Progress::Wait
     }
 }
-
-census! { each Reporting { counts: timer; plain: request, told; } }
-census! { Probing { counts: wanted, request; plain: over; } }

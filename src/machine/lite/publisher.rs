@@ -1,26 +1,28 @@
-//! What the peer asks of our tracks (moq-lite, *Subscribe* and *Track*).
-
-use super::super::Core;
-use super::super::app::{Event, RequestKey};
-use super::super::dialect::{Dialect, Look};
-use super::super::layout::Head;
-use super::super::serves::Serving;
-use super::{Lite, Role};
-use crate::coding::lite::{
-    GroupHeader, SubscribeResponse, SubscribeUpdate, UniStream, encode_track_info,
-};
-use crate::error::Error;
-use crate::slab::Key;
-use crate::subscription::TrackInfo;
+//! The peer's subscriptions to our tracks, and its track queries (moq-lite-06, 5.1.2 and 5.1.4).
 
 use bytes::BytesMut;
 
+use super::roles::Role;
+use super::session::Lite;
+use crate::coding::lite::{
+    DatagramHead, GroupHeader, SubscribeResponse, SubscribeUpdate, UniStream, encode_track_info,
+};
+use crate::error::Error;
+use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
+use crate::machine::event::{Event, RequestKey};
+use crate::machine::layout::Head;
+use crate::slab::Key;
+use crate::subscription::TrackInfo;
+use crate::time::Timestamp;
+
 impl Lite {
-    pub(super) fn say_ok(&mut self, core: &mut Core, key: Key, _: &TrackInfo) {
-        let Some(serving) = core.serves.get_mut(key) else { return };
-        let priority = serving.want.priority;
+    /// Up to 04 SUBSCRIBE_OK comes first and a subscriber waits for it. From 05 on the first answer
+    /// names the first group, which is not known yet: see [`Lite::start_subscribe`].
+    pub(super) fn write_ok(&mut self, core: &mut Core, key: Key, _: &TrackInfo) {
+        let Some(subscription) = core.incoming.get_mut(key) else { return };
+        let priority = subscription.options.priority;
         if !self.features.subscribe_end {
-            // The deployed peers say nothing but the priority.
+            // The deployed peers echo the priority and leave the rest empty. A subscriber ignores it.
             let ok = SubscribeResponse::Ok {
                 priority,
                 ordered: false,
@@ -32,116 +34,147 @@ impl Lite {
         }
     }
 
+    /// Writes an answer on the Subscribe stream.
     fn respond(&mut self, core: &mut Core, key: Key, response: &SubscribeResponse) {
         let version = self.version;
         core.requests.write(key, |out| {
-            // Only group numbers past 62 bits do not fit, and those can't be given either.
+            // Only group numbers of more than 62 bits do not fit, and no group can have one: its header
+            // would not fit either.
             let _ = response.encode(out, version);
         });
     }
 
-    /// START is told once: it can't be taken back.
+    /// Writes the first group (SUBSCRIBE_OK, 7.13; START up to 06). A subscriber drops what is
+    /// below it, so that it is written once and never taken back.
     pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
-        let Some(serving) = core.serves.get_mut(key) else { return };
-        let is_open = serving.track.is_some() && serving.start.is_none();
+        let Some(subscription) = core.incoming.get_mut(key) else { return };
+        // Not before the application accepted the subscription, and only once.
+        let is_open = subscription.track.is_some() && subscription.start.is_none();
         if self.features.subscribe_end && is_open {
-            serving.start = Some(group);
+            subscription.start = Some(group);
             self.respond(core, key, &SubscribeResponse::Start { group });
         }
     }
 
+    /// Stream type and GROUP header (6.3.2, 7.19): each group of each subscription has a stream of
+    /// its own.
     pub(super) fn begin_group(
         &self,
-        serving: &Serving,
+        subscription: &IncomingSubscription,
         sequence: u64,
         first_frame: u64,
     ) -> Option<Head> {
-        if serving.start.is_some_and(|start| sequence < start) {
-            // The peer drops what is below the start that it was told.
+        if subscription.start.is_some_and(|start| sequence < start) {
+            // The subscriber would drop a group below the start that it was promised.
             return None;
         }
         let mut head = BytesMut::with_capacity(32);
         UniStream::Group.encode(&mut head);
-        let header = GroupHeader { subscribe: serving.number, sequence, first_frame };
+        let header = GroupHeader { subscribe: subscription.number, sequence, first_frame };
         header.encode(&mut head, self.version).ok()?;
         Some(Head::from_slice(&head))
     }
 
-    pub(super) fn say_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
+    /// Everything before the payload of a datagram (6.4). Its timestamp is absolute, unlike that of
+    /// a frame on a stream.
+    pub(super) fn encode_datagram_head(
+        &self,
+        subscribe: u64,
+        sequence: u64,
+        timestamp: Timestamp,
+    ) -> Option<Head> {
+        let head = DatagramHead { subscribe, sequence, timestamp }.encode(self.version).ok()?;
+        Some(Head::from_slice(&head))
+    }
+
+    /// Writes SUBSCRIBE_END (7.14) and FIN. On 07 it counts the group streams, so that the
+    /// subscriber knows what to wait for. The draft allows it as soon as the end is known. It is
+    /// sent last, because deployed subscribers forget the subscription when they read it.
+    pub(super) fn write_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
         if self.features.subscribe_end {
             let end = SubscribeResponse::End { group: end, streams: Some(streams) };
             self.respond(core, key, &end);
         }
         core.await_confirmation(key);
-        self.set_role(key, Role::Served);
+        self.set_role(key, Role::EndedSubscription);
     }
 
-    /// A subscription that ended cleanly goes when the peer confirms it by ending its half.
-    pub(super) fn look_at_served(&mut self, core: &mut Core, key: Key) -> Look {
+    /// A subscription that ended cleanly, or GOAWAY of ours, is forgotten when the peer confirms it
+    /// by ending its half (4.3). Until then a close could destroy what the peer has not read.
+    pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.is_confirmed(key) {
             self.set_role(key, Role::Done);
-            return self.look_at_done(core, key);
+            return self.read_done(core, key);
         }
-        Look::Wait
+        Progress::Wait
     }
 
-    /// SUBSCRIBE_UPDATE, or the end of the peer's interest.
-    pub(super) fn look_at_serving(&mut self, core: &mut Core, key: Key) -> Look {
-        match self.read_serving(core, key) {
-            Ok(look) => look,
+    /// SUBSCRIBE_UPDATE, or the end of the peer's interest: FIN and a reset both unsubscribe. FIN
+    /// is answered by FIN, everything else by a reset (4.3).
+    pub(super) fn read_incoming_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
+        match self.read_subscribe_update(core, key) {
+            Ok(progress) => progress,
             Err(error) => {
-                core.end_serving(key, &error);
+                core.end_incoming(key, &error);
                 let finished = core.requests.get(key).is_some_and(|it| it.recv.is_finished());
                 if finished {
                     self.finish(core, key);
                 } else {
                     self.cancel(core, key, &error);
                 }
-                Look::request_ended(key, error)
+                Progress::request_ended(key, error)
             }
         }
     }
 
-    fn read_serving(&mut self, core: &mut Core, key: Key) -> Result<Look, Error> {
-        let Some(request) = core.requests.get(key) else { return Ok(Look::Wait) };
-        if let Some(code) = request.given_up() {
+    /// Reads SUBSCRIBE_UPDATE, the only message that may follow SUBSCRIBE (5.1.2). It has the options
+    /// of SUBSCRIBE in full, so that nothing is merged.
+    fn read_subscribe_update(&mut self, core: &mut Core, key: Key) -> Result<Progress, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+        if let Some(code) = request.abandoned() {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {
             return Err(Error::Cancelled);
         }
-        let Some((_, body)) = self.next_message(core, key, false)? else { return Ok(Look::Wait) };
+        let Some((_, body)) = self.next_message(core, key, false)? else {
+            return Ok(Progress::Wait);
+        };
         let mut want = SubscribeUpdate::decode_body(&body, self.version)?.want;
-        self.floor(&mut want);
-        core.update_serving(key, &want);
+        self.apply_default_start(&mut want);
+        core.update_incoming(key, &want);
         let request = RequestKey::of(key);
-        Ok(Look::Event(Event::SubscribeUpdated { request, subscription: want }))
+        Ok(Progress::Event(Event::SubscribeUpdated { request, subscription: want }))
     }
 
     // ---- TRACK -------------------------------------------------------------------------------
 
+    /// Writes TRACK_INFO (7.12) and FIN.
     pub(super) fn accept_track(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         let version = self.version;
-        if core.requests.get(key).is_none() || !matches!(self.role(key), Role::Describing) {
+        if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
             return;
         }
         let mut result = Ok(());
         core.requests.write(key, |out| result = encode_track_info(info, out, version));
         match result {
             Ok(()) => self.finish(core, key),
+            // A value that the version can't write has no answer.
             Err(_) => self.cancel(core, key, &Error::Internal),
         }
     }
 
-    pub(super) fn look_at_describing(&mut self, core: &mut Core, key: Key) -> Look {
-        let Some(request) = core.requests.get(key) else { return Look::Wait };
-        let error = match request.given_up() {
+    /// The peer keeps its half open until TRACK_INFO arrived: FIN before that cancels the query,
+    /// and more bytes are malformed.
+    pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let error = match request.abandoned() {
             Some(code) => Error::from_stream_code(code),
             None if request.recv.len() > 0 => Error::Malformed(crate::DecodeError::TrailingBytes),
             None if request.recv.has_fin() => Error::Cancelled,
-            None => return Look::Wait,
+            None => return Progress::Wait,
         };
         self.cancel(core, key, &error);
-        Look::request_ended(key, error)
+        Progress::request_ended(key, error)
     }
 }

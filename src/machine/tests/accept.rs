@@ -11,7 +11,7 @@ const ALL: [Version; 9] =
 
 /// A server that decides.
 fn deciding(version: Version) -> Config {
-    Config { decides: true, ..config(Side::Server, version) }
+    Config { requires_accept: true, ..config(Side::Server, version) }
 }
 
 /// A client that says all that there is to say.
@@ -121,7 +121,7 @@ fn nothing_goes_on_before_the_decision() {
 
 /// wire-lite 6.2, parameter 5: who the decision says that we are.
 #[test]
-fn the_decision_says_who_we_are() {
+fn accept_sets_our_hop() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let mut lone = Lone::new(Config { hop: Hop::UNKNOWN, ..deciding(version) });
         set_up(&mut lone);
@@ -160,7 +160,7 @@ fn a_refusal_is_a_code() {
 
 /// `Limits::handshake_time` is for set-up and decision together.
 #[test]
-fn a_decision_must_come_in_time() {
+fn accept_has_a_deadline() {
     for version in ALL {
         for says in [false, true] {
             let mut lone = Lone::new(deciding(version));
@@ -183,7 +183,7 @@ fn a_decision_must_come_in_time() {
 }
 
 #[test]
-fn a_client_that_leaves_is_seen() {
+fn a_client_that_disconnects_ends_the_session() {
     on_all(|_, mut pair| {
         pair.run_until_idle();
         assert!(is_set_up(&pair.server.take_events()));
@@ -215,7 +215,7 @@ fn a_second_set_up_is_a_violation() {
 
 /// wire-lite 1.4: accepted before its set-up came, a client is told at once, and never asked about.
 #[test]
-fn who_is_accepted_early_is_not_asked_about() {
+fn an_early_accept_gives_no_set_up_event() {
     for version in ALL {
         let mut early = Lone::new(deciding(version));
         early.events();

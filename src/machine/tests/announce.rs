@@ -49,7 +49,7 @@ fn heard(version: Version, ids: &[u64], cost: Cost) -> (Hops, Cost) {
 }
 
 #[test]
-fn what_there_is_and_what_changes_is_told() {
+fn the_initial_set_and_its_changes_are_announced() {
     on_every_link(|version, link| {
         let (mut pair, request) = listening(version, link, "room");
         let cost = Cost { warm: 2, cold: 5 };
@@ -337,7 +337,7 @@ fn gone(name: &str) -> Event {
 
 /// 7.3: who sent it is the last of the chain, in whatever way the version says who that is.
 #[test]
-fn chains_are_heard_with_the_sender() {
+fn reported_hops_end_with_the_sender() {
     let unknown = Cost::UNKNOWN;
     let cases = [
         (Lite01, "05 01 03 63616d", announced("cam", &[0], unknown)),
@@ -390,7 +390,7 @@ fn the_link_costs_what_the_peer_says() {
 /// 7.3: what came through us, or twice through somebody, is a loop: not told, but its id counts, and
 /// it may become a way.
 #[test]
-fn loops_are_kept_to_ourselves() {
+fn loops_are_not_reported() {
     // The client itself is 0x1111.
     let (mut lone, id) = listener(Lite04);
     lone.data(id, "0b 01 03 63616d 03 07 5111 5234");

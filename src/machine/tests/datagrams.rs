@@ -290,7 +290,7 @@ fn datagrams_wait_in_number() {
 
 /// A subscription that ends waits for its datagrams as for its groups, and no longer.
 #[test]
-fn the_end_comes_behind_the_last_datagram() {
+fn the_end_comes_after_the_last_datagram() {
     let mut lone = subscribed_lone(Lite06);
     let own = lone.own(Dir::Bi, 1);
     lone.fin(own, "00 01 01 01 01 03");

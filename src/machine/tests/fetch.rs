@@ -61,7 +61,7 @@ fn frames() -> [Frame; 4] {
 
 /// Of all requests and groups, but for the deadline of the handshake.
 fn nothing_is_left(end: &Bare<Shelf>) {
-    assert_eq!(end.machine.entries(), end.machine.core.timers.len(), "{:?}", end.machine);
+    assert_eq!(end.machine.entries(), end.machine.bare.core.timers.len(), "{:?}", end.machine);
 }
 
 fn fetches(version: Version) -> bool {
@@ -381,7 +381,7 @@ fn an_answer_has_the_bounds_of_a_group_and_of_the_question() {
 
 /// 4.3: nothing may follow the question.
 #[test]
-fn bytes_behind_the_question_are_malformed() {
+fn bytes_after_fetch_are_malformed() {
     for accepts in [true, false] {
         let mut lone = Lone::ready(Side::Server, Lite06);
         let id = lone.open(Dir::Bi, "03 13 08 64656d6f2f626262 05 766964656f 02 07 00 00");
@@ -474,7 +474,7 @@ fn an_answer_that_is_not_read_is_held() {
         let mut events = vec![];
         loop {
             pair.run_until_idle();
-            assert!(pair.client.machine.core.incoming.buffered() <= 3 * (64 << 10));
+            assert!(pair.client.machine.bare.core.recv_streams.buffered() <= 3 * (64 << 10));
             match pair.client.take_events() {
                 none if none.is_empty() => break,
                 some => events.extend(some),

@@ -30,7 +30,7 @@ fn serving(version: Version) -> (Lone, RequestKey) {
 
 /// 6.14: the type, the message and FIN, on a stream of its own. 9 #21: a client names no other place.
 #[test]
-fn it_is_said_once_on_a_stream_of_its_own() {
+fn goaway_is_sent_once_on_its_own_stream() {
     for version in TOLD {
         for (side, uri, expected) in [
             (Side::Server, URI, "05 13 12 68747470733a2f2f622e6578616d706c652f fin"),
@@ -53,7 +53,7 @@ fn it_is_said_once_on_a_stream_of_its_own() {
 
 /// 4.2: nothing is written behind GOAWAY, so who says it may stop the other half at once (`moq-net` does).
 #[test]
-fn it_is_heard_of_who_does_not_listen() {
+fn goaway_is_read_from_a_peer_that_stopped_our_half() {
     for version in TOLD {
         let mut lone = Lone::ready(Side::Client, version);
         let id = lone.open(Dir::Bi, "");
@@ -78,7 +78,7 @@ fn an_idle_peer_has_the_time_of_a_drain() {
 
 /// 1.4: it is told to nobody who did not set up; meanwhile the session stays.
 #[test]
-fn it_waits_for_setup() {
+fn goaway_waits_for_setup() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let mut lone = Lone::new(config(Side::Server, version));
         lone.apply(go_away("", ms(5_000)));
@@ -195,7 +195,7 @@ fn the_deadline_is_kept_in_every_version() {
 
 /// 7.1: a second one is a fault, so it is never said; but the deadline may come earlier.
 #[test]
-fn a_second_one_only_hastens() {
+fn a_second_goaway_brings_the_deadline_forward() {
     for version in LITE {
         let (mut lone, _) = serving(version);
         let opened = lone.opened[0];
@@ -216,7 +216,7 @@ fn a_second_one_only_hastens() {
 
 /// A drain waits for nothing that runs. It was no fault of the peer.
 #[test]
-fn a_drain_ends_it_sooner() {
+fn a_drain_ends_goaway_sooner() {
     for version in TOLD {
         let (mut lone, _) = serving(version);
         lone.apply(go_away("", ms(5_000)));
@@ -294,7 +294,7 @@ fn requests_that_did_not_go_out_are_none() {
 
 /// Both ends may say it.
 #[test]
-fn both_ends_say_it() {
+fn both_ends_may_send_goaway() {
     on_every_dialect(|version, mut pair| {
         subscribed(&mut pair, 0);
         pair.server.apply(go_away("", ms(60_000)));

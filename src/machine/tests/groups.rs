@@ -327,7 +327,7 @@ fn a_group_that_lost_its_subscription_is_stopped() {
         lone.actions();
         lone.apply(Command::Unsubscribe { subscription: token(0) });
         assert!(lone.actions().contains(&stop(stream, 1)));
-        let left = lone.end.machine.core.incoming.entries();
+        let left = lone.end.machine.bare.core.recv_streams.entries();
         assert_eq!(left, 0);
     }
 }
@@ -453,7 +453,7 @@ fn what_is_not_pulled_is_not_read() {
             assert_eq!(events.len(), 3.min(52 - rounds * 3));
             heard.hear(events);
             pair.run_until_idle();
-            assert!(pair.client.machine.core.incoming.buffered() <= (64 << 10) + 24);
+            assert!(pair.client.machine.bare.core.recv_streams.buffered() <= (64 << 10) + 24);
             rounds += 1;
         }
         assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));

@@ -99,7 +99,7 @@ fn inputs_for_no_stream_do_nothing() {
 
 /// A stream that was opened twice, finished twice, and goes on behind its end.
 #[test]
-fn a_stream_that_goes_on_behind_its_end() {
+fn a_stream_that_continues_after_its_end() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, subscribe_bytes(version));
@@ -220,7 +220,7 @@ fn deadlines_do_not_pile_up() {
             lone.now = lone.now + Duration::from_micros(1);
             lone.open(Dir::Uni, group);
         }
-        assert!(lone.end.machine.core.timers.len() <= 2);
+        assert!(lone.end.machine.bare.core.timers.len() <= 2);
     }
 }
 

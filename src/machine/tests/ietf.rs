@@ -211,7 +211,7 @@ mod setup {
     }
 
     #[test]
-    fn nothing_is_read_before_it() {
+    fn nothing_is_read_before_set_up() {
         let mut lone = Lone::new(config(Side::Server, Moqt18));
         let request = lone.open(Dir::Bi, &wire(Moqt18, &asks(0)));
         assert_eq!(lone.events(), []);
@@ -222,7 +222,7 @@ mod setup {
 
     /// A group that comes before it waits without being work (found by fuzzing).
     #[test]
-    fn a_group_before_it_waits() {
+    fn a_group_before_setup_waits() {
         for version in DRAFTS {
             let mut lone = Lone::new(config(Side::Server, version));
             lone.open(Dir::Uni, "18 09 04 80 00 02 6869");
@@ -231,7 +231,7 @@ mod setup {
     }
 
     #[test]
-    fn it_must_come_in_time() {
+    fn set_up_must_arrive_in_time() {
         for version in DRAFTS {
             let mut lone = Lone::new(config(Side::Server, version));
             lone.advance(Duration::from_secs(10));

@@ -59,7 +59,7 @@ fn the_initial_set_is_one_message() {
 }
 
 #[test]
-fn the_initial_set_is_told_in_one_message() {
+fn the_initial_set_is_announced_in_one_message() {
     for version in [Lite01, Lite02] {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, ask_bytes(version));

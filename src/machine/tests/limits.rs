@@ -133,7 +133,7 @@ fn message_bytes_of_set_up() {
 
 /// A message that is not whole behind one that is: the buffer is read on.
 #[test]
-fn large_messages_one_behind_the_other() {
+fn large_messages_one_after_the_other() {
     for version in LITE {
         let config = limited(Side::Client, version, |limits| {
             limits.message_bytes = 100;
@@ -505,7 +505,7 @@ fn stream_buffer() {
         assert_eq!(lone.actions(), [], "one read more may be under way");
         lone.handle(Input::Data { id, bytes: vec![0; 1].into(), fin: false });
         assert_eq!(lone.actions(), [stop(id, 0)]);
-        assert_eq!(lone.end.machine.core.incoming.buffered(), 0);
+        assert_eq!(lone.end.machine.bare.core.recv_streams.buffered(), 0);
         lone.end.room = usize::MAX;
         lone.run();
         assert!(matches!(one(lone.events()), Event::GroupEnded { result: Err(_), .. }));

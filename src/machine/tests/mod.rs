@@ -29,12 +29,17 @@ use std::println;
 
 use bytes::{Bytes, BytesMut};
 
+use super::bare_machine::AnyDialect;
+use super::engine::CONTROL_PRIORITY;
 use super::*;
 use crate::DecodeError;
 use crate::coding::lite::{Features, HopsForm};
-use crate::hop::Hops;
+use crate::error::Error;
+use crate::hop::{Hop, Hops};
+use crate::limits::Limits;
+use crate::path::Path;
 use crate::sim::{Bare, Endpoint, Frame, Link, Pair, Random, Shelf};
-use crate::stream::Code;
+use crate::stream::{Code, Dir, Side};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
 use Version::{Lite01, Lite02, Lite03, Lite04, Lite05, Lite06, Lite07Wip};

@@ -165,7 +165,7 @@ fn equals_share_by_bytes() {
 
 /// A track that was away, or that is new, neither starves the others nor is starved.
 #[test]
-fn who_was_away_has_nothing_to_catch_up() {
+fn an_idle_track_gets_no_credit() {
     let mut served = Served::new(Lite05, &[(1, 1, false), (1, 1, false)]);
     // The first had the link to itself.
     for sequence in 0..5 {
@@ -249,7 +249,7 @@ fn control_goes_first() {
 
 /// A parked stream leaves the others alone, also the less urgent ones.
 #[test]
-fn who_is_parked_holds_nobody_up() {
+fn a_blocked_stream_does_not_delay_others() {
     let mut served = Served::new(Lite05, &[(2, 0, false), (1, 0, false)]);
     for track in 0..2 {
         served.push(track, 1, 100);

@@ -10,7 +10,7 @@ type Deed = fn(&mut Lone, StreamId);
 /// 5 Mbit/s, unless `percent` says otherwise.
 fn path_of(percent: u64, rtt: u64) -> Input {
     let rate = 625_000 * percent / 100;
-    Input::Path(PathInfo { rtt: ms(rtt), rate, max_datagram: 1_200 })
+    Input::NetworkPath(NetworkPath { rtt: ms(rtt), rate, max_datagram: 1_200 })
 }
 
 /// G57 to G59.
@@ -52,7 +52,7 @@ fn the_first_report_is_what_is_known() {
         // What is below a millisecond is not unknown, nor is what QUIC can't count.
         lone.advance(ms(100));
         let rtt = Duration::from_micros(3);
-        lone.handle(Input::Path(PathInfo { rtt, rate: 1 << 61, max_datagram: 0 }));
+        lone.handle(Input::NetworkPath(NetworkPath { rtt, rate: 1 << 61, max_datagram: 0 }));
         assert_eq!(
             lone.sent(id),
             bytes(match version {
@@ -72,7 +72,7 @@ fn timeout_of_set_up(version: Version) -> Option<Instant> {
 
 /// 7.8: nothing for what did not change, but every 10 s.
 #[test]
-fn what_stays_the_same_is_told_every_ten_seconds() {
+fn an_unchanged_path_is_reported_every_ten_seconds() {
     for version in PROBING {
         let (mut lone, id) = reporting(version);
         for _ in 0..3 {
@@ -87,7 +87,7 @@ fn what_stays_the_same_is_told_every_ten_seconds() {
 /// 7.8: a quarter at once, but for 0.1 s; less of the bitrate the later the smaller it is, and of the
 /// round-trip time with what comes next.
 #[test]
-fn changes_are_told_by_their_size() {
+fn larger_changes_are_reported_sooner() {
     for (percent, rtt, due) in [
         (125, 40, 100),
         (75, 40, 100),
@@ -119,7 +119,7 @@ fn changes_are_told_by_their_size() {
 
 /// What went back is no news, and of many only the last is told.
 #[test]
-fn news_are_told_as_one() {
+fn changes_are_coalesced_into_one_report() {
     let (mut lone, id) = reporting(Lite06);
     for step in 0..50 {
         lone.handle(path_of(100 + 2 * step, 40));
@@ -127,7 +127,7 @@ fn news_are_told_as_one() {
     }
     lone.handle(path_of(100, 40));
     // One timer, not one each.
-    let timers = lone.end.machine.core.timers.len();
+    let timers = lone.end.machine.bare.core.timers.len();
     assert_eq!(timers, 2, "the other one is that of SETUP");
     lone.advance(ms(9_999));
     assert_eq!(lone.sent(id), "");
@@ -146,7 +146,7 @@ fn the_fastest_path_is_told_once() {
     let id = lone.open(Dir::Bi, "04");
     for micros in [300, 1, 900, 1_999] {
         let rtt = Duration::from_micros(micros);
-        lone.handle(Input::Path(PathInfo { rtt, rate: 625_000, max_datagram: 0 }));
+        lone.handle(Input::NetworkPath(NetworkPath { rtt, rate: 625_000, max_datagram: 0 }));
         assert_eq!(lone.sent(id), if micros == 300 { "05804c4b4001" } else { "" });
         lone.advance(ms(1_000));
     }
@@ -154,11 +154,11 @@ fn the_fastest_path_is_told_once() {
 
 /// 7.8: if nothing is known any more, that is told once.
 #[test]
-fn what_is_not_known_any_more_is_taken_back_once() {
+fn an_unknown_path_is_reported_once() {
     for version in PROBING {
         let (mut lone, id) = reporting(version);
         lone.advance(ms(100));
-        lone.handle(Input::Path(PathInfo::default()));
+        lone.handle(Input::NetworkPath(NetworkPath::default()));
         assert_eq!(lone.sent(id), if version == Lite03 { "0100" } else { "020000" });
         lone.advance(ms(60_000));
         assert_eq!(lone.sent(id), "");
@@ -281,7 +281,7 @@ fn ended(error: Error) -> Event {
 
 /// 7.1: on 03 and 04 at once, later when SETUP says that the peer reports (G75).
 #[test]
-fn it_is_asked_when_it_is_known_who_can_answer() {
+fn probe_waits_until_the_peer_can_report() {
     for version in PROBING {
         let mut lone = Lone::new(config(Side::Client, version));
         lone.apply(Command::Probe);
@@ -377,7 +377,7 @@ fn a_peer_that_ends_it_is_not_asked_again() {
 
 /// FIN says that we are no longer interested. The next stream waits for the end of the one before.
 #[test]
-fn who_hears_no_more_says_so() {
+fn a_subscriber_ends_probe_with_fin() {
     for version in PROBING {
         let (mut lone, id) = probing(version);
         let before = lone.end.machine.entries();
@@ -410,7 +410,7 @@ fn who_hears_no_more_says_so() {
 
 /// Over every link: the first report, the changes, and nothing else.
 #[test]
-fn what_the_publisher_knows_is_heard() {
+fn reports_reach_the_subscriber() {
     on_every_link(|version, link| {
         let mut pair = pair(version, link);
         let tell = |pair: &mut Peers, input: Input| {

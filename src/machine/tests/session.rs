@@ -57,7 +57,7 @@ fn a_bad_setup_closes_the_session() {
 
 /// 1.4: bytes behind SETUP mean nothing.
 #[test]
-fn what_comes_behind_setup_is_ignored() {
+fn bytes_after_setup_are_ignored() {
     let mut lone = Lone::new(config(Side::Server, Lite06));
     let id = lone.open(Dir::Uni, "01 01 00 ff ff ff ff");
     lone.fin(id, "aa");

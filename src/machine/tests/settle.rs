@@ -86,7 +86,7 @@ fn what_deployed_clients_say() {
 }
 
 #[test]
-fn nothing_goes_out_before_it_is_settled() {
+fn nothing_is_sent_before_the_version_is_agreed() {
     for side in [Side::Client, Side::Server] {
         let config = config_of(side, &[Lite02, Lite01]);
         let mut lone = Lone::new(Config { interests: vec![path("a")], ..config });
@@ -122,7 +122,7 @@ fn nothing_goes_out_before_it_is_settled() {
 
 /// Streams overtake each other: what the peer asks for waits until it is settled.
 #[test]
-fn what_comes_early_waits() {
+fn requests_before_the_version_wait() {
     for side in [Side::Client, Side::Server] {
         let mut lone = Lone::new(config_of(side, &[Lite02, Lite01]));
         let first = StreamId::new(Side::Client, Dir::Bi, 0);
@@ -170,7 +170,7 @@ fn a_malformed_set_up_closes_the_session() {
     // Too short, too long, the other side's, and a body above the limit.
     for bad in ["20 0001 01", "20 0003 00 00 00", "21 0009 c0000000ff0dad02 00", "20 ffff"] {
         let mut lone = server();
-        lone.end.machine.core.limits.message_bytes = 1_000;
+        lone.end.machine.bare.core.limits.message_bytes = 1_000;
         lone.open(Dir::Bi, bad);
         assert_eq!(lone.closed_with(3), malformed(), "{bad}");
     }

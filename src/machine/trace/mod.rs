@@ -1,19 +1,20 @@
-//! Traces: what a machine was told and what it said, written down, and played again.
+//! Traces: the calls of a machine and their results, recorded and replayed.
 //!
-//! A trace has five kinds of records: inputs, commands, answers, source replies, poll calls. They are all
-//! that a [`Machine`](super::Machine) depends on, so that a bare machine that is given the same does the
-//! same, byte for byte; [`Replay`] does that, and says where it does not. No socket, clock or model is
-//! needed for it.
+//! A trace has five kinds of records: inputs, commands, answers, source replies, poll calls. A
+//! [`Machine`](super::Machine) depends on nothing else, so that a machine that is given the same calls
+//! does the same, byte for byte. [`Replay`] makes these calls, and reports where the results differ. It
+//! needs no socket, clock or model.
 //!
-//! A driver records if its `Client` or `Server` was made with `with_trace`; nothing is done for it
-//! otherwise. A record goes to the [`Sink`] as soon as it is made.
+//! A driver records if its `Client` or `Server` was made with `with_trace`, and a machine if it was made
+//! by [`Machine::with_sink`](super::Machine::with_sink). Without a sink each call costs one branch. A
+//! record goes to the [`Sink`] as soon as it is made.
 //!
 //! # The format
 //!
-//! A file begins with the eight bytes `smoqtrc` and 1, the number of the format, and goes on with
-//! records: a byte that says which kind, a length, and so many bytes of body. Numbers are unsigned
-//! LEB128; texts and bytes stand behind their length; an optional value behind 0 or 1; a variant of an
-//! enum behind its number; keys, tokens and structs are their fields.
+//! A file begins with the eight bytes `smoqtrc` and 1, the number of the format, followed by records: a
+//! byte for the kind, the length of the body, and the body. Numbers are unsigned LEB128; texts and bytes
+//! follow their length, an optional value follows 0 or 1, a variant of an enum follows its number; keys,
+//! tokens and structs are their fields.
 //!
 //! | kind | | body |
 //! |---|---|---|
@@ -33,134 +34,52 @@
 //! | 13 | `poll_datagram` | optional length, hash of the bytes |
 //! | 14 | answer to `poll_datagram` | whether it is blocked now |
 //!
-//! Source replies stand before the poll call that asked for them, and an answer directly behind its poll
-//! call; without one the guard was dropped. `now` is in microseconds. A view is 0 where the machine had
-//! no room to look at it; else 1, timestamp, previous, size, the two lengths of the head, bytes for a
-//! frame that lies as it is written, or 2, timestamp, previous, size, offset, how many pieces, pieces;
-//! bytes that the machine could not look at are left out. A hash is FNV-1a of 64 bits, eight bytes,
-//! least significant first. Calls that change nothing are not recorded: `poll_timeout`, `has_work`,
-//! `read_limit`.
+//! Source replies come before the poll call that asked for them, and an answer comes directly after its
+//! poll call; without an answer the guard was dropped. `now` is in microseconds. A view is 0 if the
+//! machine had no room to look at the frame. It is 1, timestamp, previous, size, the two lengths of the
+//! head, and bytes for a frame that the cache holds as it is written; and 2, timestamp, previous, size,
+//! offset, number of pieces, and the pieces for any other frame. Bytes that the machine could not look
+//! at are left out. A hash is FNV-1a with 64 bits, in eight bytes, least significant first. Calls that
+//! change nothing are not recorded: `poll_timeout`, `has_work`, `read_limit`.
 //!
-//! A trace is for the build that made it: another one may rightly answer otherwise.
+//! A trace belongs to the build that made it: another build may rightly answer otherwise.
 
-mod field;
-mod record;
 mod replay;
 
 use alloc::string::String;
 
-pub(super) use record::put_view;
-pub use record::{Recorded, Recorder};
+pub use super::recording::{Sink, TraceStopped};
 pub use replay::{Replay, Step};
 
-/// How a file begins.
-const MAGIC: [u8; 8] = *b"smoqtrc\x01";
-
-/// Where a trace goes.
-///
-/// A sink answers at once, because the session waits for it: whoever writes to something slow keeps the
-/// bytes or hands them on, and says [`TraceStopped`] when that gets too much. Then the recorder lets go
-/// of the sink and never writes again; the session goes on. What was written before is whole records
-/// and can be replayed up to there.
-pub trait Sink: Send {
-    /// Takes the next record, whole; the first time the beginning of the file as well.
-    fn write(&mut self, record: &[u8]) -> Result<(), TraceStopped>;
-}
-
-impl<F: FnMut(&[u8]) -> Result<(), TraceStopped> + Send> Sink for F {
-    fn write(&mut self, record: &[u8]) -> Result<(), TraceStopped> {
-        self(record)
-    }
-}
-
-/// The sink of a trace takes no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sink of the trace takes no more")]
-pub struct TraceStopped;
-
-/// Why a trace can't be replayed, or where it is not what happens. Records are counted from 0.
+/// Why a trace can't be replayed, or where the results differ. Records are counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// It does not begin as a trace of this format.
+    /// It does not begin like a trace of this format.
     #[error("not a trace of format 1")]
     NotATrace,
-    /// It ends in the middle of a record: whoever wrote it was cut off.
+    /// It ends in the middle of a record: writing it was interrupted.
     #[error("record {record}: the trace ends in the middle")]
     Truncated {
-        /// Which.
+        /// The number of the record.
         record: u64,
     },
-    /// A record is none, or not there where it stands.
+    /// A record can't be decoded, or must not stand in its place.
     #[error("record {record}: {what}")]
     Malformed {
-        /// Which.
+        /// The number of the record.
         record: u64,
         /// What is wrong.
         what: &'static str,
     },
-    /// The machine does otherwise.
+    /// The machine does something else.
     #[error("record {record}: recorded {recorded}, replayed {replayed}")]
     Differs {
-        /// Which.
+        /// The number of the record.
         record: u64,
-        /// What is in the trace.
+        /// The recorded result.
         recorded: String,
-        /// What happened now.
+        /// The result of the replay.
         replayed: String,
     },
-}
-
-/// What kind a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Kind {
-    Start,
-    Input,
-    Time,
-    Command,
-    Frames,
-    Announcement,
-    Event,
-    Action,
-    Open,
-    Write,
-    Opened,
-    OpenBlocked,
-    Taken,
-    Datagram,
-    DatagramTaken,
-}
-
-impl Kind {
-    const ALL: [Self; 15] = [
-        Self::Start,
-        Self::Input,
-        Self::Time,
-        Self::Command,
-        Self::Frames,
-        Self::Announcement,
-        Self::Event,
-        Self::Action,
-        Self::Open,
-        Self::Write,
-        Self::Opened,
-        Self::OpenBlocked,
-        Self::Taken,
-        Self::Datagram,
-        Self::DatagramTaken,
-    ];
-
-    fn of(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
-    }
-}
-
-/// FNV-1a, 64 bits, of bytes in pieces.
-fn hash<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> [u8; 8] {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in pieces.into_iter().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash.to_le_bytes()
 }

@@ -1,4 +1,4 @@
-//! Replaying: a bare machine that is given what is in a trace, and must do what is in it.
+//! Replaying: makes the calls of a trace on a machine, and compares the results.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -8,23 +8,30 @@ use core::fmt::Debug;
 
 use bytes::Bytes;
 
-use super::field::{Bad, Field, Rest};
-use super::record::{Offer, PIECES, Shown, UNSEEN, WIRE, digested};
-use super::{Kind, MAGIC, TraceError};
-use crate::machine::{
-    Action, Announcement, Command, Config, Event, FrameView, Input, Machine, Run, Source, Supply,
-    Token, WireFrame,
-};
+use super::TraceError;
+use crate::machine::bare_machine::BareMachine;
+use crate::machine::command::Command;
+use crate::machine::config::Config;
+use crate::machine::event::Event;
+use crate::machine::frame_view::{FrameView, WireFrame};
+use crate::machine::guards::{Datagram, Write};
+use crate::machine::io::{Action, Input};
+use crate::machine::recording::digest::{DatagramDigest, WriteDigest, digested};
+use crate::machine::recording::field::{Bad, Field, Rest};
+use crate::machine::recording::format::{Kind, MAGIC};
+use crate::machine::recording::recorder::{PIECES, UNSEEN, WIRE};
+use crate::machine::run::Run;
+use crate::machine::source::{Announcement, Source, Supply, Token};
 use crate::stream::{Dir, StreamId};
 use crate::time::{Instant, Timestamp};
 use crate::version::Version;
 
-/// Plays a trace on a machine of its own. As an iterator it gives what happens, until the trace ends or
-/// the machine does otherwise.
+/// Replays a trace on a machine of its own. The iterator returns what happens, until the trace ends
+/// or a result differs.
 #[derive(Debug)]
 pub struct Replay<'a> {
     rest: &'a [u8],
-    machine: Machine,
+    machine: BareMachine,
     config: Config,
     start: Instant,
     now: Instant,
@@ -34,15 +41,15 @@ pub struct Replay<'a> {
     is_over: bool,
 }
 
-/// What happened to the machine, or what it did. What gave nothing is left out.
+/// What happened to the machine, or what it did. Calls without a result are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The connection did something.
+    /// The connection reported something.
     Input(Input),
     /// Time passed.
     Time,
-    /// The application wanted something.
+    /// The application gave a command.
     Command(Command),
     /// An event was pulled.
     Event(Event),
@@ -55,25 +62,25 @@ pub enum Step {
         /// Its priority.
         priority: i32,
     },
-    /// A stream was asked for and there was no credit, or the guard was dropped.
+    /// A stream was asked for, and there was no credit or the guard was dropped.
     NotOpened {
-        /// Of which kind.
+        /// The direction of the stream.
         dir: Dir,
     },
-    /// Bytes were taken.
+    /// The connection took bytes.
     Wrote {
-        /// By which stream.
+        /// The stream.
         id: StreamId,
-        /// Those that were taken; none if it was blocked or the guard was dropped.
+        /// The bytes that were taken; none if it was blocked at once or the guard was dropped.
         bytes: Bytes,
-        /// The stream is finished behind them.
+        /// Whether the stream is finished after them.
         fin: bool,
     },
     /// A datagram was shown.
     Datagram {
         /// All of it.
         bytes: Bytes,
-        /// QUIC took it: there was room, and the guard was not dropped.
+        /// Whether QUIC took it: there was room, and the guard was not dropped.
         sent: bool,
     },
 }
@@ -89,27 +96,28 @@ impl<'a> Replay<'a> {
             return Err(bad("it does not start"));
         }
         let (start, config): (Instant, Config) = two(body).map_err(bad)?;
-        let machine = Machine::new(config.clone(), start);
+        let machine = BareMachine::new(config.clone(), start);
         let script = Script::default();
         Ok(Self { rest, machine, config, start, now: start, script, records: 1, is_over: false })
     }
 
-    /// What the machine was made with.
+    /// The configuration of the machine.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What the machine that is replayed speaks; see [`Machine::version`].
+    /// The version that the replayed machine speaks; see
+    /// [`Machine::version`](crate::machine::Machine::version).
     pub fn version(&self) -> Version {
-        self.machine.version()
+        self.machine.core.version
     }
 
-    /// When it began.
+    /// When the session began.
     pub fn start(&self) -> Instant {
         self.start
     }
 
-    /// When the last input came or time passed last.
+    /// The time of the last input or timeout.
     pub fn now(&self) -> Instant {
         self.now
     }
@@ -185,7 +193,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The body of the next record, if it is of one of these kinds: the answer to a guard.
+    /// The body of the next record, if it has one of these kinds: the answer to a guard.
     fn answer(&mut self, kinds: [Kind; 2]) -> Result<Option<(Kind, &'a [u8])>, TraceError> {
         let mut rest = self.rest;
         let answer = next(&mut rest)
@@ -228,12 +236,12 @@ impl<'a> Replay<'a> {
     fn datagram(
         &mut self,
         record: u64,
-        recorded: Option<Shown>,
+        recorded: Option<DatagramDigest>,
     ) -> Result<Option<Step>, TraceError> {
         let answer = self.answer([Kind::DatagramTaken, Kind::DatagramTaken])?;
         let bad = |what| TraceError::Malformed { record: record + 1, what };
         let datagram = self.machine.poll_datagram(&mut self.script);
-        let shown = datagram.as_ref().map(Shown::of);
+        let shown = datagram.as_ref().map(Datagram::digest);
         self.script.check(record)?;
         same(record, &recorded, &shown)?;
         let Some(datagram) = datagram else { return Ok(None) };
@@ -247,11 +255,15 @@ impl<'a> Replay<'a> {
         Ok(Some(Step::Datagram { bytes, sent: blocked == Some(false) }))
     }
 
-    fn write(&mut self, record: u64, recorded: Option<Offer>) -> Result<Option<Step>, TraceError> {
+    fn write(
+        &mut self,
+        record: u64,
+        recorded: Option<WriteDigest>,
+    ) -> Result<Option<Step>, TraceError> {
         let answer = self.answer([Kind::Taken, Kind::Taken])?;
         let bad = |what| TraceError::Malformed { record: record + 1, what };
-        let mut write = self.machine.poll_write(&mut self.script);
-        let shown = write.as_mut().map(Offer::of);
+        let write = self.machine.poll_write(&mut self.script);
+        let shown = write.as_ref().map(Write::digest);
         self.script.check(record)?;
         same(record, &recorded, &shown)?;
         let Some(mut write) = write else { return Ok(None) };
@@ -286,7 +298,7 @@ impl Iterator for Replay<'_> {
     }
 }
 
-/// Takes a record off the front; `None` if it is not all there.
+/// Takes a record off the front; `None` if it is not complete.
 fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<(Kind, &'a [u8])>, Bad> {
     let mut from = Rest(rest);
     let Ok(kind) = from.byte() else { return Ok(None) };
@@ -318,11 +330,11 @@ fn same<T: PartialEq + Debug>(record: u64, recorded: &T, replayed: &T) -> Result
     Err(TraceError::Differs { record, recorded, replayed })
 }
 
-/// What the source said, in order.
+/// The replies of the source, in order.
 #[derive(Debug, Default)]
 struct Script {
     replies: VecDeque<Reply>,
-    /// What was asked that was not answered by the next reply.
+    /// A question that the next reply does not answer.
     astray: Option<(String, String)>,
 }
 
@@ -397,7 +409,7 @@ impl Reply {
 }
 
 impl Script {
-    /// Whether what was asked is what was answered, all of it.
+    /// Whether exactly the recorded questions were asked.
     fn check(&mut self, record: u64) -> Result<(), TraceError> {
         let left = self.replies.pop_front();
         let left = left.map(|reply| (format!("{reply:?}"), String::from("no such question")));
@@ -424,7 +436,7 @@ impl Source for Script {
             }
             other => {
                 self.lost(other, format!("frames of {group:?} from {from}"));
-                // Not pending, so that this is not asked for ever.
+                // Not `Pending`, so that this is not asked for ever.
                 Supply::Gone(crate::error::Error::Internal)
             }
         }

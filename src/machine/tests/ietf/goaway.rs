@@ -59,7 +59,7 @@ fn what_is_said() {
 
 /// *Session Initialization*: a session that is not set up says nothing, and it waits for that.
 #[test]
-fn it_is_said_behind_setup() {
+fn goaway_follows_setup() {
     for version in DRAFTS {
         let mut lone = Lone::new(config(Side::Server, version));
         lone.apply(go_away("", 20_000));

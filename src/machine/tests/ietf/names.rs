@@ -40,7 +40,7 @@ fn requested(event: Event) -> RequestKey {
 
 /// What one end has, the other hears of, both asked for and unasked, and once.
 #[test]
-fn broadcasts_are_heard_of() {
+fn broadcasts_of_the_peer_are_reported() {
     on_every_draft(|_, mut pair| {
         for name in ["room/a", "room/b"] {
             for (slot, side) in [(1, Side::Client), (2, Side::Server)] {
@@ -71,7 +71,7 @@ fn broadcasts_are_heard_of() {
 /// Limits::owed_bytes: what is told unasked waits for room on the control stream (16), and goes when there
 /// is some.
 #[test]
-fn what_waits_for_room_is_told() {
+fn announcements_that_wait_for_room_are_sent() {
     for version in DRAFTS {
         let mut config = config(Side::Client, version);
         config.limits.owed_bytes = 1;
@@ -91,7 +91,7 @@ fn what_waits_for_room_is_told() {
 /// *PUBLISH_NAMESPACE* of ours: one request each, unless the peer asks us not to; withdrawn by a reset
 /// of both halves (18), PUBLISH_NAMESPACE_DONE (16).
 #[test]
-fn broadcasts_are_told_unasked() {
+fn broadcasts_are_announced_unsolicited() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, ..Setup::default() };
         let mut talk = Talk::with(config(Side::Client, version), setup);
@@ -141,7 +141,7 @@ fn a_refused_announcement_is_let_be() {
 
 /// *PUBLISH_NAMESPACE* of the peer: accepted, and over with FIN, RESET (18) or its DONE (16).
 #[test]
-fn the_peer_tells_unasked() {
+fn the_peer_announces_unsolicited() {
     for version in DRAFTS {
         let ends: &[u8] = if version == Moqt16 { &[0] } else { &[1, 2, 3] };
         for end in ends {
@@ -167,7 +167,7 @@ fn the_peer_tells_unasked() {
 
 /// *SUBSCRIBE_NAMESPACE* of ours, and NAMESPACE: what is named twice, in whatever way, is one broadcast.
 #[test]
-fn a_broadcast_may_be_told_in_two_ways() {
+fn a_broadcast_named_twice_is_announced_once() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Client, version), setup);
@@ -285,7 +285,7 @@ fn prefixes_do_not_overlap() {
 
 /// Past it a request to hear of broadcasts is refused, and the others go on.
 #[test]
-fn requests_to_hear_have_a_limit() {
+fn announce_requests_have_a_limit() {
     for version in DRAFTS {
         let mut config = config(Side::Server, version);
         config.limits.announce_requests = 2;
@@ -306,7 +306,7 @@ fn requests_to_hear_have_a_limit() {
 /// A relay tells us of our own broadcasts in turn; they are no news. It can't before it knows of them, and does
 /// not when they are gone.
 #[test]
-fn an_echo_is_not_heard() {
+fn an_echo_is_not_reported() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Client, version), setup);
@@ -437,7 +437,7 @@ fn names_have_a_limit() {
 
 /// An accepted SUBSCRIBE_NAMESPACE is given up: what was told on it is no echo any more.
 #[test]
-fn what_was_told_is_forgotten_with_the_request() {
+fn announced_paths_are_forgotten_with_the_request() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Server, version), setup);

@@ -255,7 +255,7 @@ fn a_drain_leaves_time_to_read() {
 
 /// REQUEST_UPDATE changes the priority of what runs, and is answered.
 #[test]
-fn the_peer_changes_its_mind() {
+fn the_peer_updates_its_subscription() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Server, version);
         let stream = talk.ask(asks);

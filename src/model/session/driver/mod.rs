@@ -21,8 +21,9 @@ use self::inbox::{AgeFloor, Inbox};
 use self::lingering::LingeringTracks;
 use self::waiting_requests::{TrackRequestKind, WaitingRequests};
 use crate::census::census;
-use crate::machine::trace::Recorded;
-use crate::machine::{Action, Command, Config, Datagram, Event, Input, Open, PathInfo, Write};
+use crate::machine::{
+    Action, Command, Config, Datagram, Event, Input, Machine, NetworkPath, Open, Write,
+};
 use crate::model::base::{ReadyList, SessionId, add, count, impl_debug, set};
 use crate::model::cache::{Cache, TrackConsumer, UpstreamFetch};
 use crate::model::routing::{OriginConsumer, OriginProducer};
@@ -47,7 +48,7 @@ const MAX_QUERIED: usize = 64;
 /// One task or loop owns it. The [machine](crate::machine) documents the calls that it shares with
 /// the driver. `work` does what lies between machine and model.
 pub struct Driver {
-    machine: Recorded,
+    machine: Machine,
     outbox: Outbox,
     inbox: Inbox,
     ready: ReadyList,
@@ -131,7 +132,7 @@ impl Driver {
         agreed: Agreed,
         now: Instant,
     ) -> (SessionRequest, Self) {
-        let config = Config { decides: true, ..Config::new(Side::Server, agreed) };
+        let config = Config { requires_accept: true, ..Config::new(Side::Server, agreed) };
         let mut driver = Self::begin(setup, config, now);
         // On versions without SETUP the request is ready at once.
         driver.work(now);
@@ -151,7 +152,7 @@ impl Driver {
         let probe = ready.waker(ready_key(PROBE, 0));
         let shared = SessionShared::new(&config, ready.waker(SESSION), probe);
         Self {
-            machine: Recorded::new(config, now, setup.trace.sink()),
+            machine: Machine::with_sink(config, now, setup.trace.sink()),
             outbox: Outbox::new(setup.limits.told_announcements),
             inbox: Inbox {
                 lingering: LingeringTracks::new(&setup.limits),
@@ -319,8 +320,8 @@ impl Driver {
     /// Updates the counters and gauges that handles read, at the end of a turn.
     fn publish_stats(&self) {
         let (cells, counts, path) =
-            (&self.shared.cells, self.machine.counts(), self.machine.path());
-        let path = if self.is_over { PathInfo::default() } else { path };
+            (&self.shared.cells, self.machine.counts(), self.machine.network_path());
+        let path = if self.is_over { NetworkPath::default() } else { path };
         let serving = self.outbox.serving() + self.queried.len() + self.waiting.len();
         let (trace_bytes, is_recording) = self.machine.recording().unwrap_or_default();
         let is_recording = is_recording && !self.is_over;

@@ -1,0 +1,369 @@
+//! The state machine behind [`Machine`](super::Machine), without the recorder: the engine together with
+//! the dialect of the agreed version. A trace is replayed on it.
+
+use alloc::boxed::Box;
+
+use super::command::Command;
+use super::config::Config;
+use super::engine::{
+    CONTROL_PRIORITY, Core, Dialect, SessionState, Timer, events, groups, publishing, subscribing,
+};
+use super::event::Event;
+use super::guards::{Datagram, Open, OpenTarget, Write, WriteTarget};
+use super::ietf::{self, Ietf};
+use super::io::{Action, Input};
+use super::lite::{self, Lite};
+use super::run::MAX_BURST;
+use super::source::Source;
+use crate::census::census;
+use crate::error::Error;
+use crate::stream::{Dir, StreamId};
+use crate::time::Instant;
+
+/// One session on one QUIC connection. Its calls are those of [`Machine`](super::Machine).
+#[derive(Debug)]
+pub(super) struct BareMachine {
+    pub(super) core: Core,
+    pub(super) dialect: AnyDialect,
+}
+
+/// The dialect of the agreed version.
+#[derive(Debug)]
+pub(super) enum AnyDialect {
+    Lite(Box<Lite>),
+    Ietf(Box<Ietf>),
+}
+
+/// Evaluates an expression with the dialect, whichever it is.
+macro_rules! dispatch {
+    ($dialect:expr, $it:ident => $call:expr) => {
+        match $dialect {
+            AnyDialect::Lite($it) => $call,
+            AnyDialect::Ietf($it) => $call,
+        }
+    };
+}
+
+impl BareMachine {
+    pub(super) fn new(config: Config, now: Instant) -> Self {
+        let mut core = Core::new(&config, now);
+        let dialect = match core.draft {
+            Some(draft) => AnyDialect::Ietf(Box::new(ietf::start(config, draft, &mut core))),
+            None => AnyDialect::Lite(Box::new(lite::start(config, &mut core))),
+        };
+        Self { core, dialect }
+    }
+
+    // ---- inputs ------------------------------------------------------------------------------
+
+    pub(super) fn handle(&mut self, now: Instant, input: Input) {
+        let core = &mut self.core;
+        core.now = core.now.max(now);
+        if core.is_cut_off() {
+            return;
+        }
+        match input {
+            Input::Available { dir } => core.no_credit[dir as usize] = false,
+            Input::Closed { error } => core.lose(error),
+            Input::Datagram { bytes } => {
+                core.counts.bytes_received += bytes.len() as u64;
+                core.datagrams.push(bytes);
+            }
+            Input::DatagramsAvailable => core.datagrams.blocked = false,
+            Input::Time => {}
+            Input::MaxDatagram { bytes } => core.datagrams.max = bytes,
+            Input::Opened { id } => match id.dir() {
+                Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
+                Dir::Uni => core.recv_streams.opened(id, &mut core.actions),
+            },
+            Input::Data { id, bytes, fin } => {
+                core.counts.bytes_received += bytes.len() as u64;
+                match core.is_recv_stream(id) {
+                    false => core.requests.stream_data(id, bytes, fin, &mut core.actions),
+                    true => core.recv_streams.data(id, bytes, fin, &mut core.actions),
+                }
+            }
+            Input::NetworkPath(path) => {
+                core.network_path = path;
+                dispatch!(&mut self.dialect, it => it.on_network_path(core));
+            }
+            Input::Reset { id, code } => match (core.is_recv_stream(id), core.local_code(code)) {
+                (false, code) => core.requests.stream_reset(id, code),
+                (true, code) => core.recv_streams.reset(id, code),
+            },
+            Input::Stopped { id, code } => {
+                let code = core.local_code(code);
+                if id.dir() == Dir::Bi {
+                    core.requests.stream_stopped(id, code, &mut core.actions);
+                }
+                if core.schedule.on_stopped(id) {
+                    core.actions.push_back(Action::Reset { id, code });
+                }
+            }
+            Input::Writable { id } => match &mut core.control {
+                Some(control) if control.stream == Some(id) => control.blocked = false,
+                _ => {
+                    core.requests.stream_writable(id);
+                    core.schedule.on_writable(id);
+                }
+            },
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let core = &mut self.core;
+        core.now = core.now.max(now);
+        while let Some(timer) = core.timers.due(now) {
+            match timer {
+                Timer::Handshake if dispatch!(&self.dialect, it => it.is_ready(core)) => {}
+                Timer::Handshake => core.close(Error::Timeout),
+                Timer::Close => core.close(Error::SessionClosed),
+                Timer::Probe => dispatch!(&mut self.dialect, it => it.on_network_path(core)),
+                Timer::GoAway => core.on_goaway_timeout(),
+                Timer::Unbound => core.on_unbound_timeout(),
+                Timer::Stragglers(key) => dispatch!(&mut self.dialect, it => {
+                    subscribing::on_stragglers_timeout(&mut **it, core, key);
+                }),
+            }
+        }
+    }
+
+    pub(super) fn apply(&mut self, command: Command) {
+        let core = &mut self.core;
+        if core.state == SessionState::Closed {
+            return;
+        }
+        dispatch!(&mut self.dialect, it => apply(&mut **it, core, command));
+    }
+
+    // ---- outputs -----------------------------------------------------------------------------
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        if self.is_closed() {
+            let closed = self.core.notices.pop_front();
+            self.forget();
+            return closed;
+        }
+        let event = self.next_event();
+        let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
+        self.core.counts.frames_received += u64::from(is_frame);
+        event
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        let core = &mut self.core;
+        if let Some(released) = core.schedule.released.pop_front() {
+            let event = dispatch!(&mut self.dialect, it => publishing::on_released(&mut **it, core, released));
+            return Some(event);
+        }
+        if let Some(event) = core.notices.pop_front() {
+            return Some(event);
+        }
+        let event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core))
+            .or_else(|| core.notices.pop_front());
+        if event.is_none() && core.state == SessionState::Lost {
+            dispatch!(&mut self.dialect, it => subscribing::on_connection_lost(&mut **it, core));
+            if !core.notices.is_empty() {
+                return core.notices.pop_front();
+            }
+            let error = core.lost.take().unwrap_or(Error::SessionClosed);
+            core.end(error);
+            let closed = core.notices.pop_front();
+            self.forget();
+            return closed;
+        }
+        event
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        if self.goaway_is_done() {
+            self.core.drain();
+        }
+        let core = &mut self.core;
+        if core.state == SessionState::Draining && core.is_flushed() {
+            core.close(Error::SessionClosed);
+        }
+        if core.state == SessionState::Lost {
+            // There is no connection that the actions could apply to.
+            core.actions.clear();
+        }
+        let action = core.actions.pop_front();
+        if core.state == SessionState::Closed {
+            // After the close nothing else matters.
+            core.actions.clear();
+        }
+        action.map(|action| match action {
+            Action::Reset { id, code } => Action::Reset { id, code: core.wire_code(code) },
+            Action::Stop { id, code } => Action::Stop { id, code: core.wire_code(code) },
+            other => other,
+        })
+    }
+
+    pub(super) fn poll_open(&mut self, source: &mut impl Source) -> Option<Open<'_>> {
+        let core = &mut self.core;
+        if core.is_cut_off() {
+            return None;
+        }
+        let is_unopened = core.control.as_ref().is_some_and(|control| control.stream.is_none());
+        let (target, priority) = if core.has_credit(Dir::Uni) && is_unopened {
+            (OpenTarget::Control, CONTROL_PRIORITY)
+        } else if core.has_credit(Dir::Bi) && core.requests.wants_stream() {
+            (OpenTarget::Request, CONTROL_PRIORITY)
+        } else if core.has_credit(Dir::Uni) {
+            core.scratch.clear();
+            let (group_ref, priority) = core.schedule.pick_unopened(source, &mut core.scratch)?;
+            (OpenTarget::Group(group_ref), priority)
+        } else {
+            return None;
+        };
+        Some(Open { core, target, priority, recorder: None })
+    }
+
+    pub(super) fn poll_write(&mut self, source: &mut impl Source) -> Option<Write<'_>> {
+        if self.core.is_cut_off() {
+            return None;
+        }
+        self.core.scratch.clear();
+        let (target, id, fin) = self.next_write(source)?;
+        let core = &mut self.core;
+        let total = core.scratch.total;
+        Some(Write { core, target, id, total, fin, recorder: None })
+    }
+
+    fn next_write(&mut self, source: &mut impl Source) -> Option<(WriteTarget, StreamId, bool)> {
+        let core = &mut self.core;
+        if let Some(control) = &mut core.control {
+            if let (Some(id), false, true) =
+                (control.stream, control.blocked, control.send.has_work())
+            {
+                let (bytes, fin) = control.send.offer(MAX_BURST);
+                core.scratch.copy(&bytes);
+                core.scratch.flush();
+                return Some((WriteTarget::Control, id, fin));
+            }
+        }
+        while let Some(key) = core.requests.next_writable() {
+            dispatch!(&mut self.dialect, it => it.fill_request(core, key, source));
+            if let Some((id, bytes, fin)) = core.requests.offer(key) {
+                core.scratch.copy(&bytes);
+                core.scratch.flush();
+                return Some((WriteTarget::Request(key), id, fin));
+            }
+            core.requests.pop_writable();
+        }
+        let Core { schedule, scratch, actions, .. } = core;
+        let write = schedule.pick_writable(source, scratch, actions)?;
+        Some((WriteTarget::Group(write), write.stream, write.fin))
+    }
+
+    pub(super) fn poll_datagram(&mut self, source: &mut impl Source) -> Option<Datagram<'_>> {
+        let core = &mut self.core;
+        if core.is_cut_off() || core.datagrams.blocked {
+            return None;
+        }
+        let group_ref =
+            dispatch!(&self.dialect, it => publishing::pick_datagram(&**it, core, source))?;
+        Some(Datagram { core, group_ref, recorder: None })
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        let core = &self.core;
+        if !core.actions.is_empty() || !core.notices.is_empty() {
+            return true;
+        }
+        if core.is_cut_off() {
+            return core.state == SessionState::Lost;
+        }
+        let control = core.control.as_ref().is_some_and(|control| match control.stream {
+            None => core.has_credit(Dir::Uni),
+            Some(_) => !control.blocked && control.send.has_work(),
+        });
+        control
+            || !core.schedule.released.is_empty()
+            || dispatch!(&self.dialect, it => events::has_events(&**it, core))
+            || core.requests.has_writable()
+            || (core.has_credit(Dir::Bi) && core.requests.wants_stream())
+            || core.schedule.has_writable()
+            || (!core.datagrams.blocked && core.schedule.has_datagrams())
+            || (core.has_credit(Dir::Uni) && core.schedule.has_unopened())
+            || (core.state == SessionState::Draining && core.is_flushed())
+            || self.goaway_is_done()
+    }
+
+    pub(super) fn read_limit(&self, id: StreamId) -> usize {
+        match self.core.is_recv_stream(id) {
+            false => self.core.requests.read_limit(id),
+            true => self.core.recv_streams.read_limit(id),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.core.state == SessionState::Closed
+    }
+
+    /// Whether everything that ran when GOAWAY was sent is over. Before the peer's set-up GOAWAY was not
+    /// sent.
+    fn goaway_is_done(&self) -> bool {
+        let core = &self.core;
+        core.goaway_is_done() && dispatch!(&self.dialect, it => it.is_ready(core))
+    }
+
+    /// The end was reported: frees all memory.
+    fn forget(&mut self) {
+        self.core.forget();
+        dispatch!(&mut self.dialect, it => it.forget());
+    }
+
+    /// The number of remembered entries, except for announcements.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.core.entries() + dispatch!(&self.dialect, it => it.entries())
+    }
+}
+
+/// Does what the application commands.
+fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
+    match command {
+        Command::Accept { hop, interests } => {
+            if core::mem::take(&mut core.awaits_accept) {
+                dialect.accept(core, hop, interests);
+            }
+        }
+        Command::Close { error } => core.close(error),
+        Command::Drain => core.drain(),
+        Command::GoAway { uri, timeout } => {
+            if let Some(deadline) = core.begin_goaway(timeout) {
+                dialect.write_goaway(core, uri, deadline);
+            }
+        }
+        Command::AcceptSubscribe { request, info } => {
+            publishing::accept_subscribe(dialect, core, request.into(), &info);
+        }
+        Command::FinishSubscribe { request, end } => {
+            publishing::finish_subscribe(dialect, core, request.into(), end);
+        }
+        Command::Group { request, group, sequence, first_frame } => {
+            publishing::push_group(dialect, core, request.into(), group, sequence, first_frame);
+        }
+        Command::Datagram { request, group, sequence } => {
+            publishing::push_datagram(dialect, core, request.into(), group, sequence);
+        }
+        Command::GroupReady { request, sequence } => {
+            core.on_group_ready(request.into(), sequence);
+        }
+        Command::StopGroup { group, error } => groups::stop(dialect, core, group.into(), &error),
+        Command::Unsubscribe { subscription } => {
+            subscribing::unsubscribe(dialect, core, subscription);
+        }
+        command => dialect.apply(core, command),
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for AnyDialect {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        dispatch!(self, it => it.count(name, census));
+    }
+}
+
+census! { BareMachine { within: core, dialect; } }

@@ -1,0 +1,140 @@
+//! What a dialect must implement: reading and writing its messages.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::core::Core;
+use super::incoming_subscriptions::IncomingSubscription;
+use super::outgoing_subscriptions::OutgoingSubscription;
+use super::recv_streams::GroupHeader;
+use crate::error::Error;
+use crate::hop::Hop;
+use crate::machine::command::Command;
+use crate::machine::event::{Event, RequestKey};
+use crate::machine::layout::Head;
+use crate::machine::source::{Source, Token};
+use crate::path::Path;
+use crate::slab::Key;
+use crate::subscription::TrackInfo;
+use crate::time::{Instant, Timestamp};
+
+/// The result of reading from a stream once.
+pub(crate) enum Progress {
+    /// An event to report; the stream may hold more.
+    Event(Event),
+    /// Something was done without an event; the stream may hold more.
+    More,
+    /// The stream has nothing until more bytes arrive.
+    Wait,
+}
+
+impl Progress {
+    /// A request of the peer ended with `error`.
+    pub(crate) fn request_ended(key: Key, error: Error) -> Self {
+        Self::Event(Event::RequestEnded { request: RequestKey::of(key), result: Err(error) })
+    }
+}
+
+/// What moq-lite and moq-transport say differently. The conversations beside this file call it. The
+/// methods with a body belong to features that only one of them has: datagrams, reports of the network
+/// path, and track queries.
+pub(crate) trait Dialect {
+    // ---- set-up ------------------------------------------------------------------------------
+
+    /// Whether the peer's set-up arrived, or the version has none, and the application accepted the
+    /// peer. Until then nothing else is decoded.
+    fn is_ready(&self, core: &Core) -> bool;
+
+    /// The application accepts the peer: sends what was held back, and goes on.
+    fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>);
+
+    /// Whether the set-up arrives on a request, so that requests are read before it.
+    fn sets_up_on_request(&self) -> bool;
+
+    // ---- reading -----------------------------------------------------------------------------
+
+    /// Reads the type of a unidirectional stream, and the set-up.
+    fn read_uni_stream(&mut self, core: &mut Core, key: Key) -> Progress;
+
+    /// Reads the next message of a request.
+    fn read_request(&mut self, core: &mut Core, key: Key) -> Progress;
+
+    /// Reads the header of a group. `None` if it has not arrived completely, or the stream was
+    /// abandoned.
+    fn read_group_header(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+    ) -> Result<Option<GroupHeader>, Error>;
+
+    /// Whether a subscription with this number, which is unknown now, may still become known.
+    fn may_become_known(&self, number: u64) -> bool;
+
+    /// Reads a datagram. `None` if it is of no use.
+    fn read_datagram(&mut self, _core: &mut Core, _bytes: Bytes) -> Option<Event> {
+        None
+    }
+
+    // ---- writing -----------------------------------------------------------------------------
+
+    /// Does what the application commands, for the commands that differ between dialects.
+    fn apply(&mut self, core: &mut Core, command: Command);
+
+    /// Writes what [`Source`] has for a request that QUIC can take bytes of.
+    fn fill_request(&mut self, core: &mut Core, key: Key, source: &mut impl Source);
+
+    /// The network path changed, or a report of it is due: reports it to a peer that asked.
+    fn on_network_path(&mut self, _core: &mut Core) {}
+
+    /// Answers the peer's subscription.
+    fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo);
+
+    /// Stream type and header of a group; `None` if it can't be written, or the peer would drop it.
+    fn group_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        first_frame: u64,
+    ) -> Option<Head>;
+
+    /// Whether groups can go as datagrams.
+    fn has_datagrams(&self) -> bool {
+        false
+    }
+
+    /// Everything before the payload of a datagram; `None` if it can't be written.
+    fn datagram_head(&self, _number: u64, _sequence: u64, _at: Timestamp) -> Option<Head> {
+        None
+    }
+
+    /// All groups of the peer's subscription are out: writes its end, and FIN. `streams` counts the
+    /// streams that it had.
+    fn write_subscribe_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64);
+
+    /// Sends GOAWAY, where the version has it. The session closes at `deadline`.
+    fn write_goaway(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant);
+
+    // ---- ends --------------------------------------------------------------------------------
+
+    /// Cancels the track query of this token, if there is one.
+    fn cancel_query(&mut self, _core: &mut Core, _token: Token) {}
+
+    /// Whether nothing of a request of ours was sent yet.
+    fn is_unsent(&self, core: &Core, key: Key) -> bool;
+
+    /// A subscription of ours is over: ends its requests.
+    fn release_subscription(
+        &mut self,
+        core: &mut Core,
+        subscription: &OutgoingSubscription,
+        result: Result<(), &Error>,
+    );
+
+    /// Resets and stops a request. Its key is free afterwards.
+    fn cancel(&mut self, core: &mut Core, key: Key, error: &Error);
+
+    /// Sends nothing more on a request. Its key is free when the peer's half is over too.
+    fn finish(&mut self, core: &mut Core, key: Key);
+}

@@ -1,0 +1,158 @@
+//! The peer's subscriptions to our tracks, once the application answers them.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::core::Core;
+use super::datagrams::MAX_DATAGRAM;
+use super::dialect::Dialect;
+use super::fetching;
+use super::schedule::{GroupRef, NextDatagram, ReleasedGroup};
+use crate::error::Error;
+use crate::machine::event::{Event, RequestKey};
+use crate::machine::run::Run;
+use crate::machine::source::{Source, Supply, Token};
+use crate::slab::Key;
+use crate::subscription::TrackInfo;
+
+pub(crate) fn accept_subscribe(
+    dialect: &mut impl Dialect,
+    core: &mut Core,
+    key: Key,
+    info: &TrackInfo,
+) {
+    let Some(subscription) = core.incoming.get_mut(key) else { return };
+    if subscription.track.is_some() {
+        return;
+    }
+    let options = &subscription.options;
+    let track = core.schedule.add_track(options.priority, info.priority, options.ordered);
+    subscription.track = Some(track);
+    subscription.publisher = info.priority;
+    core.incoming.bind(track, key);
+    dialect.write_subscribe_ok(core, key, info);
+}
+
+pub(crate) fn push_group(
+    dialect: &impl Dialect,
+    core: &mut Core,
+    key: Key,
+    group: Token,
+    sequence: u64,
+    first_frame: u64,
+) {
+    let head = match core.incoming.get_mut(key) {
+        Some(subscription) if subscription.ending.is_none() => {
+            dialect.group_head(subscription, sequence, first_frame).zip(subscription.track)
+        }
+        _ => None,
+    };
+    let Some((head, track)) = head else {
+        core.notices.push_back(Event::GroupReleased { group, sent: false });
+        return;
+    };
+    core.schedule.push(GroupRef { track, sequence }, group, first_frame, head);
+}
+
+/// A group that is to go as a datagram. Where that is impossible it goes as any other group.
+pub(crate) fn push_datagram(
+    dialect: &impl Dialect,
+    core: &mut Core,
+    key: Key,
+    group: Token,
+    sequence: u64,
+) {
+    let can_send = dialect.has_datagrams() && core.datagrams.max > 0;
+    let subscription = core.incoming.get_mut(key).filter(|it| can_send && it.ending.is_none());
+    let ready = subscription.and_then(|subscription| {
+        let head = dialect.group_head(subscription, sequence, 0)?;
+        Some((head, subscription.track?, subscription.number))
+    });
+    let Some((head, track, number)) = ready else {
+        return push_group(dialect, core, key, group, sequence, 0);
+    };
+    core.schedule.push_datagram(GroupRef { track, sequence }, group, number, head);
+}
+
+/// The group that should go as a datagram now. The scratch then holds two slices: the head of the
+/// datagram, and the payload. Groups that no datagram can carry get a stream instead.
+pub(crate) fn pick_datagram(
+    dialect: &impl Dialect,
+    core: &mut Core,
+    source: &mut impl Source,
+) -> Option<GroupRef> {
+    let Core { schedule, scratch, datagrams, .. } = core;
+    loop {
+        let NextDatagram { group_ref, token, number } = schedule.next_datagram()?;
+        scratch.clear();
+        let mut run = Run::payload_alone(scratch);
+        let supply = source.frames(token, 0, &mut run);
+        let timestamp = run.timestamp();
+        scratch.flush();
+        // A group of two frames does not fit into a datagram, which has no place for a second head.
+        let head = match supply {
+            Supply::Gone(_) => {
+                schedule.release(group_ref, false);
+                continue;
+            }
+            Supply::Pending => {
+                schedule.defer_datagram(group_ref);
+                continue;
+            }
+            Supply::End if scratch.ends.len() == 1 => {
+                dialect.datagram_head(number, group_ref.sequence, timestamp)
+            }
+            Supply::End | Supply::More => None,
+        };
+        let max = datagrams.max.min(MAX_DATAGRAM);
+        match head.filter(|head| head.len() + scratch.total <= max) {
+            Some(head) => {
+                let mut chunks = core::mem::take(&mut scratch.chunks);
+                let payload = match chunks.len() {
+                    0 | 1 => chunks.pop().unwrap_or_default(),
+                    _ => chunks.concat().into(),
+                };
+                scratch.total += head.len();
+                scratch.chunks = Vec::from([Bytes::copy_from_slice(&head), payload]);
+                return Some(group_ref);
+            }
+            None => schedule.move_to_stream(group_ref),
+        }
+    }
+}
+
+/// No group will be given from `end` on.
+pub(crate) fn finish_subscribe(dialect: &mut impl Dialect, core: &mut Core, key: Key, end: u64) {
+    let Some(subscription) = core.incoming.get_mut(key) else { return };
+    let Some(track) = subscription.track else { return };
+    subscription.ending.get_or_insert(end);
+    end_if_drained(dialect, core, track);
+}
+
+/// The schedule gave up a group or sent all of it.
+pub(crate) fn on_released(
+    dialect: &mut impl Dialect,
+    core: &mut Core,
+    released: ReleasedGroup,
+) -> Event {
+    end_if_drained(dialect, core, released.track);
+    fetching::end_if_answered(dialect, core, &released);
+    Event::GroupReleased { group: released.group, sent: released.sent }
+}
+
+/// Ends a subscription whose last group is out.
+fn end_if_drained(dialect: &mut impl Dialect, core: &mut Core, track: Key) {
+    let Some(key) = core.incoming.by_track(track) else { return };
+    let Some(subscription) = core.incoming.get_mut(key) else { return };
+    let Some(end) = subscription.ending.filter(|_| core.schedule.is_drained(track)) else { return };
+    // The end must not overtake bytes of groups that QUIC still holds: `moq-lite` 0.16 loses what arrives
+    // after the end, and `moq-net` 0.3 reports the end as soon as it has the newest group.
+    let priority = core.schedule.quic_priority(track);
+    core.requests.set_priority(key, priority, &mut core.actions);
+    let streams = core.schedule.opened_streams(track);
+    core.end_incoming(key, &Error::Closed);
+    dialect.write_subscribe_end(core, key, end, streams);
+    let request = RequestKey::of(key);
+    core.notices.push_back(Event::RequestEnded { request, result: Ok(()) });
+}

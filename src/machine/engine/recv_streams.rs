@@ -1,0 +1,391 @@
+//! The receive halves that carry groups or set-up: the peer's unidirectional streams, and the halves of
+//! bidirectional streams on which the peer answers a FETCH. Here is what they hold, and which of them is
+//! read next.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use bytes::Bytes;
+
+use crate::census::census;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::machine::io::Action;
+use crate::machine::layout::{Item, Layout};
+use crate::machine::source::Token;
+use crate::machine::stream_buffers::{RecvBuffer, buffer_limit};
+use crate::slab::{Key, Slab};
+use crate::stream::{Code, StreamId};
+use crate::time::{Instant, Timestamp};
+
+/// Frames up to this size are reported in one piece, even if they arrived in two.
+const JOIN_MAX: u64 = 16 << 10;
+
+/// The receive halves of a session that carry groups or set-up.
+#[derive(Debug, Default)]
+pub(crate) struct RecvStreams {
+    streams: Slab<RecvStream>,
+    by_stream: BTreeMap<StreamId, Key>,
+    /// Streams whose purpose is not known yet, and control streams.
+    new: VecDeque<Key>,
+    /// Groups that may have something to decode: the most urgent first, and equally urgent ones in
+    /// turns.
+    frames: BTreeSet<(Reverse<u8>, u64, Key)>,
+    turn: u64,
+    /// Streams that wait for their subscription or track, and until when.
+    held: VecDeque<(Instant, Key)>,
+    max_streams: usize,
+    buffer: usize,
+}
+
+/// One receive half.
+#[derive(Debug)]
+pub(crate) struct RecvStream {
+    pub(crate) id: StreamId,
+    pub(crate) recv: RecvBuffer,
+    pub(crate) state: StreamState,
+    queued: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum StreamState {
+    /// The stream type has not arrived.
+    New,
+    /// It carries set-up, and what the dialect sends after it.
+    Control,
+    /// The group header has not arrived completely.
+    Header,
+    /// Its subscription is not known yet, or the track of that.
+    Waiting(GroupHeader),
+    /// It carries frames.
+    Group(GroupReader),
+}
+
+/// What stands before the frames of a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupHeader {
+    /// The number of the subscription.
+    pub(crate) subscription: u64,
+    pub(crate) sequence: u64,
+    pub(crate) first_frame: u64,
+    pub(crate) part: GroupPart,
+    pub(crate) layout: Layout,
+}
+
+/// Which part of a group a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupPart {
+    /// The group, from `first_frame` on.
+    Group,
+    /// A part that has no place in the model: another subgroup, or what follows a gap.
+    Other,
+    /// Nothing: the track ends before this group.
+    EndOfTrack,
+}
+
+/// Reads the frames of a group.
+#[derive(Debug)]
+pub(crate) struct GroupReader {
+    pub(crate) owner: GroupOwner,
+    priority: u8,
+    layout: Layout,
+    /// Timestamp of the previous frame.
+    previous: Timestamp,
+    frames: u64,
+    bytes: u64,
+    /// How many frames may arrive.
+    max_frames: u64,
+    /// Payload of the current frame that has not arrived.
+    missing: u64,
+}
+
+/// The request that asked for a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GroupOwner {
+    Subscription(Key),
+    Fetch(Token),
+}
+
+/// The result of reading from a group once.
+pub(crate) enum GroupRead {
+    Frame { timestamp: Option<Timestamp>, size: u64, payload: Bytes },
+    Payload(Bytes),
+    NeedMore,
+    End,
+}
+
+impl RecvStreams {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let buffer = buffer_limit(limits);
+        Self { max_streams: limits.group_streams, buffer, ..Self::default() }
+    }
+
+    // ---- towards QUIC ------------------------------------------------------------------------
+
+    pub(crate) fn opened(&mut self, id: StreamId, actions: &mut VecDeque<Action>) {
+        if self.by_stream.contains_key(&id) {
+            return;
+        }
+        if self.streams.len() >= self.max_streams {
+            let code = Error::Limit("group streams").stream_code();
+            actions.push_back(Action::Stop { id, code });
+            return;
+        }
+        let stream =
+            RecvStream { id, recv: RecvBuffer::default(), state: StreamState::New, queued: false };
+        self.by_stream.insert(id, self.streams.insert(stream));
+    }
+
+    pub(crate) fn data(
+        &mut self,
+        id: StreamId,
+        bytes: Bytes,
+        fin: bool,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(key) = self.by_stream.get(&id).copied() else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !stream.recv.push(bytes, fin, self.buffer) {
+            let code = Error::Internal.stream_code();
+            stream.recv.abandon(code);
+            actions.push_back(Action::Stop { id, code });
+        }
+        self.queue(key);
+    }
+
+    pub(crate) fn reset(&mut self, id: StreamId, code: Code) {
+        let Some(key) = self.by_stream.get(&id).copied() else { return };
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.recv.reset_by_peer(code);
+            self.queue(key);
+        }
+    }
+
+    pub(crate) fn read_limit(&self, id: StreamId) -> usize {
+        let stream = self.by_stream.get(&id).and_then(|key| self.streams.get(*key));
+        stream.map_or(0, |stream| stream.recv.read_limit(self.buffer))
+    }
+
+    /// Forgets the stream, and sends STOP_SENDING if the peer has not finished it.
+    pub(crate) fn stop(&mut self, actions: &mut VecDeque<Action>, key: Key, error: &Error) {
+        let Some(stream) = self.remove(key) else { return };
+        if !stream.recv.is_over() {
+            let code = error.stream_code();
+            actions.push_back(Action::Stop { id: stream.id, code });
+        }
+    }
+
+    // ---- towards the dialect -----------------------------------------------------------------
+
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut RecvStream> {
+        self.streams.get_mut(key)
+    }
+
+    pub(crate) fn has_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    pub(crate) fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// The next stream whose purpose is to be found out.
+    pub(crate) fn next_new(&mut self) -> Option<Key> {
+        let key = self.new.pop_front()?;
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.queued = false;
+        }
+        Some(key)
+    }
+
+    /// The next group to read.
+    pub(crate) fn next_frames(&mut self) -> Option<Key> {
+        let (_, _, key) = self.frames.pop_first()?;
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.queued = false;
+        }
+        Some(key)
+    }
+
+    /// Makes the stream be read again.
+    pub(crate) fn queue(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.queued {
+            return;
+        }
+        stream.queued = true;
+        let priority = match &stream.state {
+            StreamState::New | StreamState::Control => return self.new.push_back(key),
+            StreamState::Header | StreamState::Waiting(..) => u8::MAX,
+            StreamState::Group(reading) => reading.priority,
+        };
+        self.turn += 1;
+        self.frames.insert((Reverse(priority), self.turn, key));
+    }
+
+    /// From here on the stream is read as a group of the subscription `sub`.
+    pub(crate) fn begin(&mut self, key: Key, layout: Layout, sub: Key, priority: u8) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            let owner = GroupOwner::Subscription(sub);
+            stream.state = StreamState::Group(GroupReader::new(owner, priority, layout, u64::MAX));
+        }
+    }
+
+    /// Takes over the peer's half of a request, which is read as frames from now on.
+    pub(crate) fn adopt(&mut self, id: StreamId, recv: RecvBuffer, reading: GroupReader) -> Key {
+        let state = StreamState::Group(reading);
+        let key = self.streams.insert(RecvStream { id, recv, state, queued: false });
+        self.by_stream.insert(id, key);
+        self.queue(key);
+        key
+    }
+
+    /// Whether the stream is one of these.
+    pub(crate) fn has(&self, id: StreamId) -> bool {
+        self.by_stream.contains_key(&id)
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<RecvStream> {
+        let stream = self.streams.remove(key)?;
+        self.by_stream.remove(&stream.id);
+        Some(stream)
+    }
+
+    fn waits_for(&self, key: Key) -> Option<u64> {
+        match self.streams.get(key)?.state {
+            StreamState::Waiting(header) => Some(header.subscription),
+            _ => None,
+        }
+    }
+
+    /// Whether a stream waits for the subscription of this number.
+    pub(crate) fn holds_for(&self, number: u64) -> bool {
+        self.held.iter().any(|(_, key)| self.waits_for(*key) == Some(number))
+    }
+
+    /// Makes a stream wait for its subscription or track until `until`. Returns `true` if no other
+    /// stream waits.
+    pub(crate) fn hold(&mut self, key: Key, header: GroupHeader, until: Instant) -> bool {
+        let Some(stream) = self.streams.get_mut(key) else { return false };
+        stream.recv.hold();
+        stream.state = StreamState::Waiting(header);
+        self.held.push_back((until, key));
+        self.held.len() == 1
+    }
+
+    /// The stream that waits longest, and until when.
+    pub(crate) fn oldest_held(&self) -> Option<(Instant, Key)> {
+        self.held.front().copied()
+    }
+
+    /// Takes the stream that waits longest off the list if more than `max` wait.
+    pub(crate) fn pop_held_past(&mut self, max: usize) -> Option<Key> {
+        let is_past = self.held.len() > max;
+        is_past.then(|| self.held.pop_front()).flatten().map(|(_, key)| key)
+    }
+
+    /// Takes the streams that wait for this subscription off the list.
+    pub(crate) fn take_held(&mut self, number: u64) -> Vec<Key> {
+        let held = core::mem::take(&mut self.held);
+        let (taken, left): (VecDeque<_>, _) =
+            held.into_iter().partition(|(_, key)| self.waits_for(*key) == Some(number));
+        self.held = left;
+        taken.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Reads on with the streams that waited for this subscription.
+    pub(crate) fn release_held(&mut self, number: u64, actions: &mut VecDeque<Action>) {
+        for key in self.take_held(number) {
+            self.release(key, true, actions);
+            self.queue(key);
+        }
+    }
+
+    /// Decoding made room, or needs more bytes if `starved`: resumes the stream if it was held.
+    pub(crate) fn release(&mut self, key: Key, starved: bool, actions: &mut VecDeque<Action>) {
+        let limit = self.buffer;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.recv.release(limit, starved) {
+            actions.push_back(Action::Resume { id: stream.id });
+        }
+    }
+
+    /// The number of remembered entries.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        let queues = self.new.len() + self.frames.len() + self.held.len();
+        self.streams.len() + self.by_stream.len() + queues
+    }
+
+    /// Bytes that wait to be decoded.
+    #[cfg(test)]
+    pub(crate) fn buffered(&self) -> usize {
+        self.streams.iter().map(|stream| stream.recv.len()).sum()
+    }
+}
+
+impl GroupReader {
+    pub(crate) fn new(owner: GroupOwner, priority: u8, layout: Layout, max_frames: u64) -> Self {
+        let (previous, frames, bytes, missing) = Default::default();
+        Self { owner, priority, layout, previous, frames, bytes, max_frames, missing }
+    }
+
+    /// Reads the next frame, or a piece of one. A frame or group that declares more than the limits
+    /// allow is an error before its payload is read.
+    pub(crate) fn read(
+        &mut self,
+        recv: &mut RecvBuffer,
+        limits: &Limits,
+    ) -> Result<GroupRead, Error> {
+        if let Some(code) = recv.reset() {
+            return Err(Error::from_stream_code(code));
+        }
+        if self.missing > 0 {
+            if recv.len() == 0 {
+                return if recv.has_fin() {
+                    Err(Error::WrongSize)
+                } else {
+                    Ok(GroupRead::NeedMore)
+                };
+            }
+            let bytes = recv.take_some(usize::try_from(self.missing).unwrap_or(usize::MAX));
+            self.missing -= bytes.len() as u64;
+            return Ok(GroupRead::Payload(bytes));
+        }
+        if recv.is_finished() {
+            return Ok(GroupRead::End);
+        }
+        let head = match self.layout.read(recv, self.previous)? {
+            Item::Frame(head) => head,
+            Item::End => return Ok(GroupRead::End),
+            Item::NeedMore if recv.has_fin() => return Err(Error::WrongSize),
+            Item::NeedMore => return Ok(GroupRead::NeedMore),
+        };
+        if head.size > limits.frame_bytes {
+            return Err(Error::FrameTooLarge);
+        }
+        self.frames += 1;
+        self.bytes = self.bytes.saturating_add(head.size);
+        let most = limits.group_frames.min(self.max_frames);
+        if self.frames > most || self.bytes > limits.group_bytes {
+            return Err(Error::GroupTooLarge);
+        }
+        self.previous = head.timestamp.unwrap_or_default();
+        let there = recv.len() as u64;
+        let payload = if head.size <= there && head.size <= JOIN_MAX {
+            recv.take(head.size as usize)
+        } else {
+            recv.take_some(usize::try_from(head.size).unwrap_or(usize::MAX))
+        };
+        self.missing = head.size - payload.len() as u64;
+        Ok(GroupRead::Frame { timestamp: head.timestamp, size: head.size, payload })
+    }
+}
+
+census! { each RecvStream { within: recv; plain: id, state, queued; } }
+census! { RecvStreams {
+    counts: by_stream, new, frames, held;
+    within: streams;
+    plain: turn, max_streams, buffer;
+} }

@@ -1,0 +1,550 @@
+//! The seam between streams and dialects: a *request* is bytes in and bytes out under a key, with
+//! finish, cancel and credit. A [`Carrier`] says what that is on the wire.
+//!
+//! On moq-lite, and on moq-transport from draft 17 on, a request is a bidirectional stream. Before,
+//! it is an id in the messages of another request, the control stream. The dialect decides that for
+//! each request; nothing else in the machine depends on it.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use core::mem;
+
+use bytes::{Bytes, BytesMut};
+
+use super::schedule::CONTROL_PRIORITY;
+use crate::census::census;
+use crate::error::Error;
+use crate::machine::io::Action;
+use crate::machine::stream_buffers::{RecvBuffer, SendBuffer};
+use crate::slab::{Key, Slab};
+use crate::stream::{Code, StreamId};
+
+/// What carries a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Carrier {
+    /// A bidirectional stream of its own, once that is open.
+    OwnStream(Option<StreamId>),
+    /// Messages within another request. The dialect writes the message that ends it.
+    Request(Key),
+    /// Nothing: the request stands for what a dialect does unsolicited.
+    #[default]
+    Nothing,
+}
+
+/// One request, of the peer or of ours.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    pub(crate) recv: RecvBuffer,
+    pub(crate) send: SendBuffer,
+    carrier: Carrier,
+    /// Its position among the requests that want a stream.
+    open_order: u64,
+    /// QUIC accepts no more bytes for now.
+    blocked: bool,
+    read_queued: bool,
+    write_queued: bool,
+    /// The peer made it.
+    incoming: bool,
+    /// The peer sent STOP_SENDING for our half.
+    stopped: Option<Code>,
+}
+
+impl Request {
+    fn new(carrier: Carrier, incoming: bool) -> Self {
+        Self { carrier, incoming, ..Self::default() }
+    }
+
+    /// The code with which the peer abandoned a request of its own: it reset its half or stopped
+    /// ours.
+    pub(crate) fn abandoned(&self) -> Option<Code> {
+        self.recv.reset().or(self.stopped)
+    }
+
+    fn stream(&self) -> Option<StreamId> {
+        match self.carrier {
+            Carrier::OwnStream(id) => id,
+            Carrier::Request(_) | Carrier::Nothing => None,
+        }
+    }
+}
+
+/// All requests of a session, and which of them have something to read or to write.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    slab: Slab<Request>,
+    by_stream: BTreeMap<StreamId, Key>,
+    readable: VecDeque<Key>,
+    writable: VecDeque<Key>,
+    /// Requests of ours that want a stream, in the order in which they were made.
+    unopened: BTreeMap<u64, Key>,
+    /// Requests that must not open a stream yet, while the set-up forbids it.
+    held: Option<BTreeMap<u64, Key>>,
+    last_order: u64,
+    /// The request that is carried by nothing, if there is one.
+    local: Option<Key>,
+    /// How many requests wait for QUIC to accept more.
+    blocked: usize,
+    incoming: usize,
+    max_incoming: usize,
+    buffer: usize,
+}
+
+/// The carrier of a request that waits for its carrier. No request has this key.
+const UNBOUND: Key = (u32::MAX, u32::MAX);
+
+/// Bytes of announcements that are written ahead of QUIC. Once an announcement was read and written it can't
+/// be coalesced with later changes any more.
+pub(crate) const MAX_UNSENT_ANNOUNCEMENTS: usize = 2 << 10;
+
+/// How many bytes of a request one guard shows at most.
+const MAX_OFFER: usize = 16 << 10;
+
+impl Requests {
+    pub(crate) fn new(max_incoming: usize, buffer: usize) -> Self {
+        Self { max_incoming, buffer, ..Self::default() }
+    }
+
+    // ---- towards the dialect -----------------------------------------------------------------
+
+    /// A request of ours on a stream of its own, which opens when there is credit.
+    pub(crate) fn open(&mut self) -> Key {
+        self.last_order += 1;
+        let request = Request {
+            open_order: self.last_order,
+            ..Request::new(Carrier::OwnStream(None), false)
+        };
+        let key = self.slab.insert(request);
+        self.held.as_mut().unwrap_or(&mut self.unopened).insert(self.last_order, key);
+        key
+    }
+
+    /// From now on requests of ours open no stream, until [`Requests::release`].
+    pub(crate) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Requests that were held back may open.
+    pub(crate) fn release(&mut self) {
+        self.unopened.extend(self.held.take().unwrap_or_default());
+    }
+
+    /// A request of ours within another one.
+    pub(crate) fn open_within(&mut self, carrier: Key) -> Key {
+        self.slab.insert(Request::new(Carrier::Request(carrier), false))
+    }
+
+    /// A request of ours that waits for its carrier. Nothing is sent before [`Requests::bind`].
+    pub(crate) fn open_unbound(&mut self) -> Key {
+        self.slab.insert(Request::new(Carrier::Request(UNBOUND), false))
+    }
+
+    /// `carrier` carries the request from now on, if it waited for that.
+    pub(crate) fn bind(&mut self, key: Key, carrier: Key) {
+        if let Some(request) = self.slab.get_mut(key) {
+            if request.carrier == Carrier::Request(UNBOUND) {
+                request.carrier = Carrier::Request(carrier);
+            }
+        }
+    }
+
+    /// A request that the peer does not know, and that opens others: it is written when there may
+    /// be room for them. There is one at most.
+    pub(crate) fn open_local(&mut self) -> Key {
+        let key = self.slab.insert(Request::new(Carrier::Nothing, false));
+        self.local = Some(key);
+        key
+    }
+
+    /// A request of the peer within another one. `None` past the limit.
+    pub(crate) fn accept_within(&mut self, carrier: Key) -> Option<Key> {
+        self.accept(Carrier::Request(carrier))
+    }
+
+    /// Counts a request of the peer. `None` past the limit.
+    fn accept(&mut self, carrier: Carrier) -> Option<Key> {
+        if self.incoming >= self.max_incoming {
+            return None;
+        }
+        self.incoming += 1;
+        Some(self.slab.insert(Request::new(carrier, true)))
+    }
+
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Request> {
+        self.slab.get_mut(key)
+    }
+
+    pub(crate) fn is_incoming(&self, key: Key) -> bool {
+        self.slab.get(key).is_some_and(|request| request.incoming)
+    }
+
+    pub(crate) fn is_within(&self, key: Key) -> bool {
+        self.slab.get(key).is_some_and(|request| matches!(request.carrier, Carrier::Request(_)))
+    }
+
+    /// The request whose stream carries the bytes of `key`.
+    fn writer(&self, key: Key) -> Key {
+        match self.slab.get(key).map(|request| request.carrier) {
+            Some(Carrier::Request(carrier)) => carrier,
+            _ => key,
+        }
+    }
+
+    /// Encodes a message after what waits to be sent.
+    pub(crate) fn write(&mut self, key: Key, encode: impl FnOnce(&mut BytesMut)) {
+        let writer = self.writer(key);
+        if self.slab.get(key).is_none_or(|request| request.send.is_over()) {
+            return;
+        }
+        let Some(request) = self.slab.get_mut(writer) else { return };
+        if !request.send.is_over() {
+            encode(request.send.buffer());
+            self.queue_write(writer);
+        }
+    }
+
+    /// How many bytes are written and not accepted by QUIC, of this request and all that share its
+    /// stream.
+    pub(crate) fn unsent(&self, key: Key) -> usize {
+        self.slab.get(self.writer(key)).map_or(usize::MAX, |request| request.send.len())
+    }
+
+    /// Sends FIN after what is written.
+    pub(crate) fn finish(&mut self, key: Key) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.send.finish();
+        if matches!(request.carrier, Carrier::OwnStream(_)) {
+            self.queue_write(key);
+        } else {
+            // The dialect wrote the message that ends it.
+            request.send.accepted(0, true);
+            self.queue_read(key);
+        }
+    }
+
+    /// Whether nothing of a request was sent, because it has no stream.
+    pub(crate) fn is_unopened(&self, key: Key) -> bool {
+        self.slab.get(key).is_some_and(|request| request.carrier == Carrier::OwnStream(None))
+    }
+
+    /// Forgets a request of which nothing was sent. Returns `false` if something may have been.
+    pub(crate) fn withdraw(&mut self, key: Key) -> bool {
+        self.is_unopened(key) && self.remove(key).is_some()
+    }
+
+    /// Hands our half to the schedule of groups: for the request it is over. `None` if it is over
+    /// already, or the request has no stream of its own.
+    pub(crate) fn detach_send(&mut self, key: Key) -> Option<StreamId> {
+        let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
+        request.send.abandon().then_some(stream)
+    }
+
+    /// Hands the peer's half, with what arrived on it, to the group streams: for the request it is
+    /// over.
+    pub(crate) fn detach_recv(&mut self, key: Key) -> Option<(StreamId, RecvBuffer)> {
+        let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
+        let recv = mem::take(&mut request.recv);
+        request.recv.abandon(Error::Closed.stream_code());
+        Some((stream, recv))
+    }
+
+    /// Sets the priority of our half, where the request has a stream of its own.
+    pub(crate) fn set_priority(&mut self, key: Key, priority: i32, actions: &mut VecDeque<Action>) {
+        if let Some(id) = self.slab.get(key).and_then(Request::stream) {
+            actions.push_back(Action::SetPriority { id, priority });
+        }
+    }
+
+    /// Resets and stops both halves, and forgets the request.
+    pub(crate) fn cancel(&mut self, key: Key, error: &Error, actions: &mut VecDeque<Action>) {
+        let Some(mut request) = self.remove(key) else { return };
+        let code = error.stream_code();
+        let reset = request.send.abandon();
+        let Some(id) = request.stream() else { return };
+        if reset {
+            actions.push_back(Action::Reset { id, code });
+        }
+        if !request.recv.is_over() {
+            actions.push_back(Action::Stop { id, code });
+        }
+    }
+
+    /// Discards input, and forgets the request if both halves are over. Returns whether it did.
+    pub(crate) fn retire(&mut self, key: Key) -> bool {
+        let Some(request) = self.slab.get_mut(key) else { return false };
+        request.recv.discard();
+        let over = request.recv.is_over() && request.send.is_over();
+        if over {
+            self.remove(key);
+        }
+        over
+    }
+
+    /// Stops the peer's half: nothing more that it sends counts.
+    pub(crate) fn stop(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.recv.abandon(code);
+        if let Some(id) = request.stream() {
+            actions.push_back(Action::Stop { id, code });
+        }
+        self.queue_read(key);
+    }
+
+    /// Decoding made room, or needs more bytes if `starved`: resumes the stream if it was held.
+    pub(crate) fn consumed(&mut self, key: Key, starved: bool, actions: &mut VecDeque<Action>) {
+        let buffer = self.buffer;
+        let Some(request) = self.slab.get_mut(key) else { return };
+        if request.recv.release(buffer, starved) {
+            actions.extend(request.stream().map(|id| Action::Resume { id }));
+        }
+    }
+
+    /// The next request that may have something to read.
+    pub(crate) fn next_readable(&mut self) -> Option<Key> {
+        while let Some(key) = self.readable.pop_front() {
+            if let Some(request) = self.slab.get_mut(key) {
+                request.read_queued = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Makes the request be read again.
+    pub(crate) fn queue_read(&mut self, key: Key) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        if !request.read_queued {
+            request.read_queued = true;
+            self.readable.push_back(key);
+        }
+    }
+
+    /// Makes the request be written again.
+    pub(crate) fn queue_write(&mut self, key: Key) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        if !request.write_queued && !request.blocked {
+            request.write_queued = true;
+            self.writable.push_back(key);
+        }
+    }
+
+    pub(crate) fn has_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    // ---- towards QUIC: input -----------------------------------------------------------------
+
+    /// The peer opened a bidirectional stream.
+    pub(crate) fn stream_opened(&mut self, id: StreamId, actions: &mut VecDeque<Action>) {
+        if self.by_stream.contains_key(&id) {
+            return;
+        }
+        let Some(key) = self.accept(Carrier::OwnStream(Some(id))) else {
+            let code = Error::Limit("requests").stream_code();
+            actions.push_back(Action::Reset { id, code });
+            actions.push_back(Action::Stop { id, code });
+            return;
+        };
+        self.by_stream.insert(id, key);
+        actions.push_back(Action::SetPriority { id, priority: CONTROL_PRIORITY });
+    }
+
+    /// Bytes of a bidirectional stream.
+    pub(crate) fn stream_data(
+        &mut self,
+        id: StreamId,
+        bytes: Bytes,
+        fin: bool,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(key) = self.by_stream.get(&id).copied() else { return };
+        if !self.receive(key, bytes, fin) {
+            self.stop(key, Error::Internal.stream_code(), actions);
+        }
+    }
+
+    /// The peer reset its half of a bidirectional stream.
+    pub(crate) fn stream_reset(&mut self, id: StreamId, code: Code) {
+        if let Some(key) = self.by_stream.get(&id).copied() {
+            self.peer_reset(key, code);
+        }
+    }
+
+    /// The peer sent STOP_SENDING for our half of a bidirectional stream. The answer is a reset.
+    pub(crate) fn stream_stopped(
+        &mut self,
+        id: StreamId,
+        code: Code,
+        actions: &mut VecDeque<Action>,
+    ) {
+        if let Some(key) = self.by_stream.get(&id).copied() {
+            if self.peer_stopped(key, code) {
+                actions.push_back(Action::Reset { id, code });
+            }
+        }
+    }
+
+    pub(crate) fn stream_writable(&mut self, id: StreamId) {
+        let Some(key) = self.by_stream.get(&id).copied() else { return };
+        self.set_blocked(key, false);
+        self.queue_write(key);
+    }
+
+    pub(crate) fn read_limit(&self, id: StreamId) -> usize {
+        let request = self.by_stream.get(&id).and_then(|key| self.slab.get(*key));
+        request.map_or(0, |request| request.recv.read_limit(self.buffer))
+    }
+
+    // ---- towards QUIC: output ----------------------------------------------------------------
+
+    /// QUIC opened a stream: it goes to the request that waits longest.
+    pub(crate) fn stream_granted(&mut self, id: StreamId) {
+        let Some((_, key)) = self.unopened.pop_first() else { return };
+        if let Some(request) = self.slab.get_mut(key) {
+            request.carrier = Carrier::OwnStream(Some(id));
+            self.by_stream.insert(id, key);
+            self.queue_write(key);
+        }
+        if let Some(local) = self.local.filter(|_| self.unopened.is_empty()) {
+            self.queue_write(local);
+        }
+    }
+
+    /// The next request that may have something to write. It stays the next one until
+    /// [`accepted`](Self::accepted) or [`pop_writable`](Self::pop_writable).
+    pub(crate) fn next_writable(&mut self) -> Option<Key> {
+        while let Some(key) = self.writable.front().copied() {
+            let reachable = self.slab.get(key).is_some_and(|request| match request.carrier {
+                Carrier::OwnStream(id) => id.is_some() && !request.blocked,
+                Carrier::Request(_) | Carrier::Nothing => true,
+            });
+            if reachable {
+                return Some(key);
+            }
+            self.pop_writable();
+        }
+        None
+    }
+
+    /// The next request has nothing to write after all.
+    pub(crate) fn pop_writable(&mut self) {
+        let key = self.writable.pop_front();
+        if let Some(request) = key.and_then(|key| self.slab.get_mut(key)) {
+            request.write_queued = false;
+        }
+    }
+
+    /// What the request has to write: stream, bytes, and whether FIN follows them.
+    pub(crate) fn offer(&mut self, key: Key) -> Option<(StreamId, Bytes, bool)> {
+        let request = self.slab.get_mut(key)?;
+        let stream = request.stream()?;
+        if !request.send.has_work() {
+            return None;
+        }
+        let (bytes, fin) = request.send.offer(MAX_OFFER);
+        Some((stream, bytes, fin))
+    }
+
+    /// QUIC accepted `n` bytes of the last offer, and FIN if `fin`. `blocked`: it accepts no more
+    /// for now.
+    pub(crate) fn accepted(&mut self, key: Key, n: usize, fin: bool, blocked: bool) {
+        self.pop_writable();
+        let Some(request) = self.slab.get_mut(key) else { return };
+        request.send.accepted(n, fin);
+        self.set_blocked(key, blocked);
+        if fin {
+            // The dialect looks whether the request is over.
+            self.queue_read(key);
+        } else {
+            // Behind the others; the dialect may have more to say by then.
+            self.queue_write(key);
+            // So may what is said on this one unasked, and waited for room.
+            if let Some(local) = self.local {
+                self.queue_write(local);
+            }
+        }
+    }
+
+    /// Whether something that was written waits for QUIC.
+    pub(crate) fn has_unsent(&self) -> bool {
+        let is_held = self.held.as_ref().is_some_and(|held| !held.is_empty());
+        self.blocked > 0 || !self.writable.is_empty() || !self.unopened.is_empty() || is_held
+    }
+
+    /// Whether a bidirectional stream should be opened.
+    pub(crate) fn wants_stream(&self) -> bool {
+        !self.unopened.is_empty()
+    }
+
+    /// Whether a request may have something to write now.
+    pub(crate) fn has_writable(&self) -> bool {
+        !self.writable.is_empty()
+    }
+
+    // ---- the peer's half ---------------------------------------------------------------------
+
+    /// Appends bytes of the peer. Returns `false` if it ignores the read limit.
+    pub(crate) fn receive(&mut self, key: Key, bytes: Bytes, fin: bool) -> bool {
+        let buffer = self.buffer;
+        let Some(request) = self.slab.get_mut(key) else { return true };
+        let fair = request.recv.push(bytes, fin, buffer);
+        self.queue_read(key);
+        fair
+    }
+
+    pub(crate) fn peer_reset(&mut self, key: Key, code: Code) {
+        if let Some(request) = self.slab.get_mut(key) {
+            request.recv.reset_by_peer(code);
+            self.queue_read(key);
+        }
+    }
+
+    /// Our half is stopped. Returns `true` if it was open.
+    pub(crate) fn peer_stopped(&mut self, key: Key, code: Code) -> bool {
+        let Some(request) = self.slab.get_mut(key) else { return false };
+        let was_open = request.send.abandon();
+        request.stopped.get_or_insert(code);
+        self.queue_read(key);
+        was_open
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Request> {
+        let request = self.slab.remove(key)?;
+        self.incoming -= usize::from(request.incoming);
+        self.blocked -= usize::from(request.blocked);
+        match request.carrier {
+            Carrier::OwnStream(Some(id)) => drop(self.by_stream.remove(&id)),
+            Carrier::OwnStream(None) => {
+                self.unopened.remove(&request.open_order);
+                self.held.iter_mut().for_each(|held| _ = held.remove(&request.open_order));
+            }
+            Carrier::Request(_) | Carrier::Nothing => {}
+        }
+        Some(request)
+    }
+
+    fn set_blocked(&mut self, key: Key, blocked: bool) {
+        let Some(request) = self.slab.get_mut(key) else { return };
+        self.blocked -= usize::from(request.blocked);
+        self.blocked += usize::from(blocked);
+        request.blocked = blocked;
+    }
+
+    /// The number of remembered entries.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        let held = self.held.as_ref().map_or(0, BTreeMap::len);
+        let queues = self.readable.len() + self.writable.len() + self.unopened.len() + held;
+        self.slab.len() + self.by_stream.len() + queues
+    }
+}
+
+census! { each Request {
+    within: recv, send;
+    plain: carrier, open_order, blocked, read_queued, write_queued, incoming, stopped;
+} }
+census! { Requests {
+    counts: by_stream, readable, writable, unopened, held, local, blocked, incoming;
+    within: slab;
+    plain: last_order, max_incoming, buffer;
+} }

@@ -1,0 +1,304 @@
+//! The edge of the machine towards the application, outwards: [`Event`], the same for every dialect and
+//! version.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::network_path::PathEstimate;
+use super::source::Token;
+use crate::error::Error;
+use crate::hop::{Cost, Hop, Hops};
+use crate::path::Path;
+use crate::peer::Peer;
+use crate::slab::Key;
+use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Timestamp;
+
+/// Names a request of the peer, from the event that brings it until the one that ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey(pub(super) u32, pub(super) u32);
+
+impl RequestKey {
+    pub(super) const fn of(key: Key) -> Self {
+        Self(key.0, key.1)
+    }
+
+    /// A small index for a table beside the machine. It is reused after the request ended.
+    pub const fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl From<RequestKey> for Key {
+    fn from(key: RequestKey) -> Self {
+        (key.0, key.1)
+    }
+}
+
+/// Names a group that the peer is sending, from [`Event::Group`] or [`Event::FetchStarted`] until
+/// [`Event::GroupEnded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey(pub(super) u32, pub(super) u32);
+
+impl GroupKey {
+    pub(super) const fn of(key: Key) -> Self {
+        Self(key.0, key.1)
+    }
+
+    /// A small index for a table beside the machine. It is reused after the group ended.
+    pub const fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl From<GroupKey> for Key {
+    fn from(key: GroupKey) -> Self {
+        (key.0, key.1)
+    }
+}
+
+/// What the peer did. Pulled by [`Machine::poll_event`](super::Machine::poll_event).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer announces a broadcast, or another route to it.
+    Announced {
+        /// The whole path.
+        path: Path,
+        /// The hops that the announcement passed, the peer last.
+        hops: Hops,
+        /// The cost of the route, including this link.
+        cost: Cost,
+    },
+    /// The peer asks for announcements. Answer with
+    /// [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce) or
+    /// [`Command::Refuse`](super::Command::Refuse).
+    AnnounceRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The prefix of the paths that it wants.
+        prefix: Path,
+        /// Routes through this hop are to be left out (split horizon). If it is unknown nothing is.
+        exclude: Hop,
+        /// Whether the peer wants paths too that have a segment after the prefix which begins with
+        /// a dot. The peer chooses from moq-lite 07 on; before, this is `true`.
+        hidden: bool,
+    },
+    /// The session is over. This is the last event.
+    Closed {
+        /// Why; [`Error::SessionClosed`] for a clean end.
+        error: Error,
+    },
+    /// A group of one frame arrived in a datagram, for one of our subscriptions.
+    Datagram {
+        /// The subscription.
+        subscription: Token,
+        /// Number of the group in the track.
+        sequence: u64,
+        /// Timestamp of the frame.
+        timestamp: Timestamp,
+        /// Payload of the frame.
+        payload: Bytes,
+    },
+    /// The peer's estimate of the network path to us, after
+    /// [`Command::Probe`](super::Command::Probe).
+    Estimate {
+        /// The newest estimate.
+        estimate: PathEstimate,
+    },
+    /// A FETCH of ours is over, and its token is free. If its group began, it ended before.
+    FetchEnded {
+        /// The FETCH.
+        fetch: Token,
+        /// Whether everything that was asked for arrived, or why not: [`Error::Unsupported`] where
+        /// the version has no FETCH.
+        result: Result<(), Error>,
+    },
+    /// The peer asks for one group. Answer with
+    /// [`Command::AcceptFetch`](super::Command::AcceptFetch) or
+    /// [`Command::Refuse`](super::Command::Refuse).
+    FetchRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// Higher is more urgent.
+        priority: u8,
+        /// Number of the group in the track.
+        sequence: u64,
+        /// Index of the first frame wanted.
+        first_frame: u64,
+        /// Index of the last frame wanted, not below the first; `None` is the last one of the
+        /// group.
+        last_frame: Option<u64>,
+    },
+    /// The group of a FETCH of ours begins to arrive.
+    FetchStarted {
+        /// The FETCH.
+        fetch: Token,
+        /// Names its group in later events.
+        group: GroupKey,
+    },
+    /// A frame of a group begins. Frames are in order, without gaps.
+    Frame {
+        /// The group that it belongs to.
+        group: GroupKey,
+        /// `None` where the version has no timestamps.
+        timestamp: Option<Timestamp>,
+        /// Size of the whole payload in bytes, at most
+        /// [`Limits::frame_bytes`](crate::Limits::frame_bytes).
+        size: u64,
+        /// The first bytes of the payload, as many as have arrived: all, some or none.
+        payload: Bytes,
+    },
+    /// The peer accepts no new requests. Running ones continue until it closes the session.
+    GoingAway {
+        /// Where to connect instead; empty if the peer does not say.
+        uri: Box<str>,
+        /// How long the peer waits, where the version says so (moq-transport 18).
+        timeout: Option<Duration>,
+    },
+    /// A group of one of our subscriptions begins.
+    Group {
+        /// The subscription.
+        subscription: Token,
+        /// Names the group in later events.
+        group: GroupKey,
+        /// Its number in the track.
+        sequence: u64,
+        /// Index of the first frame that will arrive.
+        first_frame: u64,
+    },
+    /// No more of this group will arrive.
+    GroupEnded {
+        /// The group.
+        group: GroupKey,
+        /// Whether the group is complete.
+        result: Result<(), Error>,
+    },
+    /// A stream of one of our subscriptions was stopped: it carried another subgroup than 0, or a
+    /// part of a group that does not begin with its first frame.
+    GroupRefused {
+        /// The subscription.
+        subscription: Token,
+        /// Number of the group in the track.
+        sequence: u64,
+    },
+    /// The machine does not need this group any more. Its token is free.
+    GroupReleased {
+        /// The token of [`Command::Group`](super::Command::Group).
+        group: Token,
+        /// Whether QUIC accepted all of it. (QUIC may still lose a datagram.) Otherwise the group
+        /// was dropped, stopped by the peer, or gone from the cache.
+        sent: bool,
+    },
+    /// More payload of the frame of this group that began last.
+    Payload {
+        /// The group.
+        group: GroupKey,
+        /// At least one byte, at most what is missing.
+        bytes: Bytes,
+    },
+    /// No more estimates will arrive in this session, even if
+    /// [`Command::Probe`](super::Command::Probe) asks again.
+    ProbeEnded {
+        /// [`Error::Unsupported`] if the version or the peer can't report; otherwise the reason
+        /// that the peer gave.
+        error: Error,
+    },
+    /// A request of the peer is over: the peer gave it up or broke a rule, or everything that
+    /// [`Command::FinishSubscribe`](super::Command::FinishSubscribe) or
+    /// [`Command::AcceptFetch`](super::Command::AcceptFetch) promised is out. No answer is due, and
+    /// the key is free.
+    RequestEnded {
+        /// The request.
+        request: RequestKey,
+        /// Whether it came to its regular end.
+        result: Result<(), Error>,
+    },
+    /// The peer's set-up was read, and [`Config::requires_accept`](super::Config::requires_accept)
+    /// is set. Answer with [`Command::Accept`](super::Command::Accept) or
+    /// [`Command::Close`](super::Command::Close). Where the version has no set-up, this is the
+    /// first event. [`Machine::version`](super::Machine::version) is final by now.
+    SetUp {
+        /// What the peer sent about itself.
+        peer: Peer,
+    },
+    /// A subscription of ours is over, and its token is free. All its groups ended before, also
+    /// those that arrived late.
+    SubscribeEnded {
+        /// The subscription.
+        subscription: Token,
+        /// One past the last group, if the publisher named it; or why the subscription failed.
+        result: Result<Option<u64>, Error>,
+    },
+    /// The peer offers a track that was not asked for (moq-transport, PUBLISH). Answer with
+    /// [`Command::AcceptOffer`](super::Command::AcceptOffer) or
+    /// [`Command::Refuse`](super::Command::Refuse). Once it is accepted its broadcast counts as
+    /// announced, and the offer serves a [`Command::Subscribe`](super::Command::Subscribe) for it.
+    TrackOffered {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+    },
+    /// No group of this subscription of ours will arrive below this one. Reported at most once,
+    /// before or after the first groups; never where the version does not say it (it does from
+    /// moq-lite 05 on).
+    SubscribeStarted {
+        /// The subscription.
+        subscription: Token,
+        /// The first group that may come.
+        group: u64,
+    },
+    /// The peer subscribes. Answer with
+    /// [`Command::AcceptSubscribe`](super::Command::AcceptSubscribe) or
+    /// [`Command::Refuse`](super::Command::Refuse).
+    SubscribeRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// The options of the subscription.
+        subscription: Subscription,
+    },
+    /// The peer changed the options of its subscription.
+    SubscribeUpdated {
+        /// The request.
+        request: RequestKey,
+        /// The new options.
+        subscription: Subscription,
+    },
+    /// The track information of one of our subscriptions. It comes before the first group. Versions
+    /// without TRACK_INFO give the defaults, with [`Limits::max_age`](crate::Limits::max_age).
+    TrackInfo {
+        /// The subscription.
+        subscription: Token,
+        /// The information.
+        info: TrackInfo,
+    },
+    /// The peer asks for the track information. Answer with
+    /// [`Command::AcceptTrack`](super::Command::AcceptTrack) or
+    /// [`Command::Refuse`](super::Command::Refuse).
+    TrackRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+    },
+    /// A broadcast of the peer can't be subscribed any more.
+    Unannounced {
+        /// The whole path, which was announced before.
+        path: Path,
+    },
+}

@@ -1,0 +1,244 @@
+//! The broadcasts that we announce (moq-transport-22, 4): NAMESPACE on a request of the peer,
+//! PUBLISH_NAMESPACE where it did not ask.
+
+use super::roles::{AnnounceResponse, Role};
+use super::session::{Ietf, violation};
+use crate::coding::ietf::{
+    Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
+    SubscribeNamespace, Wanted,
+};
+use crate::error::Error;
+use crate::hop::Hop;
+use crate::machine::engine::{Core, Dialect, MAX_UNSENT_ANNOUNCEMENTS, Progress};
+use crate::machine::event::{Event, RequestKey};
+use crate::machine::source::{Announcement, Source, Token};
+use crate::path::Path;
+use crate::slab::Key;
+
+impl Ietf {
+    /// SUBSCRIBE_NAMESPACE of the peer. Two prefixes of which one covers the other would announce a
+    /// broadcast twice, so that the second one is refused (4.2). Tracks are not announced.
+    pub(super) fn on_subscribe_namespace(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        message: SubscribeNamespace,
+    ) -> Progress {
+        let prefix = message.prefix;
+        // What we announce unsolicited is no request of the peer, and overlaps with none.
+        let (mut asked, mut overlaps) = (0, false);
+        for role in &self.roles {
+            if let Role::AnnounceResponse(other) = role {
+                asked += usize::from(!other.unsolicited);
+                let (a, b) = (&other.prefix, &prefix);
+                overlaps |= !other.unsolicited && (a.has_prefix(b) || b.has_prefix(a));
+            }
+        }
+        let code = if message.wanted == Wanted::Tracks {
+            NOT_SUPPORTED
+        } else if overlaps {
+            PREFIX_OVERLAP
+        } else if asked >= core.limits.announce_requests {
+            self.draft.request_code(&Error::Limit("announce requests"))
+        } else {
+            self.set_role(
+                key,
+                Role::AnnounceResponse(AnnounceResponse::new(prefix.clone(), false)),
+            );
+            let (request, exclude) = (RequestKey::of(key), Hop::UNKNOWN);
+            // The drafts know no hidden broadcasts, so that nothing is left out.
+            let hidden = true;
+            return Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
+        };
+        self.refuse(core, key, code);
+        Progress::Wait
+    }
+
+    /// The application answers the request. REQUEST_OK must be the first message (4.2).
+    pub(super) fn accept_announce(&mut self, core: &mut Core, key: Key, reader: Token) {
+        if core.requests.get(key).is_none() {
+            // The peer has it; or it sent GOAWAY and accepts no new request (9.2).
+            return;
+        }
+        let Role::AnnounceResponse(response) = self.role(key) else { return };
+        if response.reader.is_some() {
+            return;
+        }
+        response.reader = Some(reader);
+        response.ready = true;
+        if !response.unsolicited {
+            let id = self.reply_id(key);
+            self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
+        }
+        core.requests.queue_write(key);
+    }
+
+    /// The reader, which was up to date, has changes again. They are read when QUIC can take bytes.
+    pub(super) fn on_announcements_ready(&mut self, core: &mut Core, key: Key) {
+        if core.requests.get(key).is_none() {
+            return;
+        }
+        if let Role::AnnounceResponse(response) = self.role(key) {
+            response.ready = true;
+            core.requests.queue_write(key);
+        }
+    }
+
+    /// Writes announcements, but no more than QUIC is about to take: changes that a slow peer has
+    /// not read yet are coalesced in the reader, and nothing is queued here. Unsolicited ones also
+    /// wait for request ids and stream credit.
+    pub(super) fn fill_announce_response(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        source: &mut impl Source,
+    ) {
+        let mut role = core::mem::take(self.role(key));
+        if let Role::AnnounceResponse(response) = &mut role {
+            while let (Some(reader), true) = (response.reader, response.ready) {
+                // Unsolicited announcements go out on the control stream up to 16.
+                let writer = self.control.filter(|_| response.unsolicited).unwrap_or(key);
+                let is_full = core.requests.unsent(writer)
+                    >= core.limits.owed_bytes.min(MAX_UNSENT_ANNOUNCEMENTS)
+                    || response.unsolicited && (core.requests.wants_stream() || !self.may_open());
+                if is_full {
+                    break;
+                }
+                match source.announcement(reader) {
+                    Some(Announcement::Active { suffix, .. }) => {
+                        self.announce(core, key, response, suffix);
+                    }
+                    Some(Announcement::Ended { suffix }) => {
+                        self.withdraw(core, key, response, &suffix);
+                    }
+                    // Up to date: what the peer announces by now is no answer to something unwritten.
+                    None => {
+                        response.ready = false;
+                        self.report_own_broadcasts(core);
+                    }
+                }
+            }
+        }
+        *self.role(key) = role;
+    }
+
+    /// Announces a broadcast, unless the peer has it already: another route to it is nothing that
+    /// the drafts can say.
+    fn announce(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        response: &mut AnnounceResponse,
+        suffix: Path,
+    ) {
+        if response.announced.contains_key(&suffix)
+            || (response.unsolicited && core.peer_is_going_away)
+        {
+            // Another way to it, which the peer need not know; or a request that it does not want.
+            return;
+        }
+        let path = response.prefix.join(&suffix);
+        // An empty suffix is legal, but draft 16 has no empty namespace, so that nothing could be
+        // subscribed there.
+        if core.limits.check_path(&path).is_err() || !self.draft.has_namespace(&path) {
+            return;
+        }
+        let request = if response.unsolicited {
+            let namespace = path.clone();
+            let parameters = Default::default();
+            let request = self.open(core, Role::OutgoingNamespace(path.clone()), |id| {
+                Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
+            });
+            // A path that can't be encoded is not announced.
+            let Ok(request) = request else { return };
+            Some(request)
+        } else {
+            let message = Message::Namespace(Namespace { suffix: suffix.clone() });
+            if !self.write(core, key, &message) {
+                return;
+            }
+            None
+        };
+        response.announced.insert(suffix, request);
+        self.note_announced(path);
+    }
+
+    /// Withdraws a broadcast. A PUBLISH_NAMESPACE is reset, because some peers ignore its FIN
+    /// alone.
+    fn withdraw(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        response: &mut AnnounceResponse,
+        suffix: &Path,
+    ) {
+        let Some(request) = response.announced.remove(suffix) else { return };
+        match request {
+            Some(request) => self.cancel(core, request, &Error::Cancelled),
+            None => {
+                let suffix = suffix.clone();
+                self.write(core, key, &Message::NamespaceDone(NamespaceDone { suffix }));
+            }
+        }
+        self.note_withdrawn(&response.prefix.join(suffix));
+    }
+
+    /// A request is over, and with it everything that was announced on it.
+    pub(super) fn forget_announced(&mut self, response: &mut AnnounceResponse) {
+        for suffix in core::mem::take(&mut response.announced).into_keys() {
+            self.note_withdrawn(&response.prefix.join(&suffix));
+        }
+    }
+
+    /// The peer ends SUBSCRIBE_NAMESPACE by FIN or a reset: the drafts up to 18 cancel by FIN, and
+    /// deployed clients do.
+    pub(super) fn read_announce_response(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        response: &mut AnnounceResponse,
+    ) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let is_over = request.abandoned().is_some() || request.recv.is_finished();
+        if !is_over {
+            return self.read_update(core, key);
+        }
+        self.forget_announced(response);
+        self.report_own_broadcasts(core);
+        self.finish(core, key);
+        Progress::request_ended(key, Error::Cancelled)
+    }
+
+    /// The answer to PUBLISH_NAMESPACE. REQUEST_OK changes only that echoes are possible from now
+    /// on. A refusal is final: the peer does not want the namespace.
+    pub(super) fn read_outgoing_namespace(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        path: &Path,
+    ) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        if request.recv.reset().is_some() || request.recv.is_finished() {
+            self.finish(core, key);
+            return Progress::Wait;
+        }
+        match self.next_message(core, key) {
+            Ok(None) => Progress::Wait,
+            Ok(Some(Message::RequestOk(_))) => {
+                if let Some(announced) = self.broadcasts.announced.get_mut(path) {
+                    announced.acknowledged = true;
+                }
+                Progress::More
+            }
+            Ok(Some(Message::RequestError(_))) => {
+                self.finish(core, key);
+                Progress::Wait
+            }
+            Ok(Some(_)) => {
+                core.violation("not an answer to PUBLISH_NAMESPACE");
+                Progress::Wait
+            }
+            Err(error) => violation(core, &error),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The broadcasts that the peer announces (moq-transport-22, 4): by NAMESPACE on our request, by
+//! PUBLISH_NAMESPACE, and by the tracks that it offers. See
+//! [`peer_broadcasts`](super::peer_broadcasts) for how they are counted.
+
+use super::announcements::announced;
+use super::peer_broadcasts::PeerBroadcast;
+use super::roles::{AnnounceSubscription, Role};
+use super::session::{Ietf, violation};
+use crate::coding::DecodeError;
+use crate::coding::ietf::{
+    Message, Namespace, NamespaceDone, PublishNamespace, RequestOk, UNINTERESTED,
+};
+use crate::error::Error;
+use crate::machine::engine::{Core, Dialect, Progress};
+use crate::machine::event::Event;
+use crate::path::Path;
+use crate::slab::Key;
+
+impl Ietf {
+    /// Whether we asked for announcements at all. If not, those of the peer are refused.
+    pub(super) fn is_interested(&self) -> bool {
+        !self.interests.is_empty()
+    }
+
+    /// The peer announces a broadcast: by its name if `is_named`, else by a track of it. Returns
+    /// the event if the application does not know it yet.
+    pub(super) fn add_broadcast(
+        &mut self,
+        core: &mut Core,
+        path: &Path,
+        is_named: bool,
+    ) -> Option<Event> {
+        let echo = self.may_echo(path);
+        let event = announced(path.clone());
+        if let Some(known) = self.broadcasts.live.get_mut(path) {
+            let was_named = known.named;
+            known.count += 1;
+            known.named += usize::from(is_named);
+            if !is_named || !core::mem::take(&mut known.has_ended) {
+                return None;
+            }
+            known.stale = was_named;
+            if core::mem::replace(&mut known.reported, !echo) {
+                core.notices.push_back(Event::Unannounced { path: path.clone() });
+            }
+            // A new broadcast under an old path is an end and a beginning. Both go through the notices, so
+            // that their order is kept.
+            core.notices.extend((!echo).then_some(event));
+            return None;
+        }
+        // Past the limit it is not remembered, and its end will end nothing.
+        if self.broadcasts.live.len() >= core.limits.announcements {
+            return None;
+        }
+        let named = usize::from(is_named);
+        let known = PeerBroadcast { count: 1, named, stale: 0, has_ended: false, reported: !echo };
+        self.broadcasts.live.insert(path.clone(), known);
+        (!echo).then_some(event)
+    }
+
+    /// Whether [`add_broadcast`](Self::add_broadcast) had room for it.
+    pub(super) fn knows_broadcast(&self, path: &Path) -> bool {
+        self.broadcasts.live.contains_key(path)
+    }
+
+    /// One announcement of a broadcast ended. Returns the event if it was the last one.
+    pub(super) fn remove_broadcast(&mut self, path: &Path, is_named: bool) -> Option<Event> {
+        let known = self.broadcasts.live.get_mut(path)?;
+        known.count -= 1;
+        if known.count > 0 {
+            if is_named {
+                known.named -= 1;
+                // Ends count for the announcements of the predecessor first.
+                match known.stale {
+                    0 => known.has_ended = true,
+                    _ => known.stale -= 1,
+                }
+            }
+            return None;
+        }
+        let known = self.broadcasts.live.remove(path)?;
+        known.reported.then(|| Event::Unannounced { path: path.clone() })
+    }
+
+    /// Reads the answers to SUBSCRIBE_NAMESPACE. The end of the stream ends all that was announced
+    /// on it (4.2), one event at a time.
+    pub(super) fn read_announce_subscription(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        subscription: &mut AnnounceSubscription,
+    ) -> Progress {
+        if subscription.over {
+            let Some(suffix) = subscription.names.pop_first() else {
+                self.finish(core, key);
+                return Progress::Wait;
+            };
+            let event = self.remove_broadcast(&subscription.prefix.join(&suffix), true);
+            return event.map_or(Progress::More, Progress::Event);
+        }
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        if request.recv.reset().is_some() || request.recv.is_finished() {
+            subscription.over = true;
+            return Progress::More;
+        }
+        let event = match self.next_message(core, key) {
+            Ok(None) => return Progress::Wait,
+            Ok(Some(Message::RequestOk(_))) => None,
+            Ok(Some(Message::RequestError(_))) => {
+                subscription.over = true;
+                None
+            }
+            Ok(Some(Message::Namespace(Namespace { suffix }))) => {
+                let path = subscription.prefix.join(&suffix);
+                // A path past our limits, or the root on draft 16, can't be subscribed, so that it
+                // is left out.
+                let room = subscription.names.len() < core.limits.announcements
+                    && core.limits.check_path(&path).is_ok()
+                    && self.draft.has_namespace(&path);
+                let event = (room && subscription.names.insert(suffix.clone()))
+                    .then(|| self.add_broadcast(core, &path, true))
+                    .flatten();
+                if !self.knows_broadcast(&path) {
+                    // There was no room. Its NAMESPACE_DONE must not end another announcement of
+                    // the path that comes later.
+                    subscription.names.remove(&suffix);
+                }
+                event
+            }
+            Ok(Some(Message::NamespaceDone(NamespaceDone { suffix }))) => {
+                let path = subscription.prefix.join(&suffix);
+                // NAMESPACE_DONE without NAMESPACE is a violation (4.2), but a harmless one that deployed
+                // peers commit.
+                subscription
+                    .names
+                    .remove(&suffix)
+                    .then(|| self.remove_broadcast(&path, true))
+                    .flatten()
+            }
+            Ok(Some(_)) => {
+                core.violation("not an answer to SUBSCRIBE_NAMESPACE");
+                return Progress::Wait;
+            }
+            // A namespace whose fields are not a path here can't be subscribed.
+            Err(DecodeError::InvalidName) => None,
+            Err(error) => return violation(core, &error),
+        };
+        event.map_or(Progress::More, Progress::Event)
+    }
+
+    /// PUBLISH_NAMESPACE of the peer. It gets exactly one answer (4.1): UNINTERESTED if we asked
+    /// for nothing.
+    pub(super) fn on_publish_namespace(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        message: PublishNamespace,
+    ) -> Progress {
+        if !self.is_interested() {
+            self.refuse(core, key, UNINTERESTED);
+            return Progress::Wait;
+        }
+        let path = message.namespace;
+        let event = self.add_broadcast(core, &path, true);
+        if !self.knows_broadcast(&path) {
+            let code = self.draft.request_code(&Error::Limit("announcements"));
+            self.refuse(core, key, code);
+            return Progress::Wait;
+        }
+        let id = self.reply_id(key);
+        self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
+        self.set_role(key, Role::IncomingNamespace(path));
+        event.map_or(Progress::More, Progress::Event)
+    }
+
+    /// A PUBLISH_NAMESPACE lasts until FIN or a reset: peers withdraw by either.
+    pub(super) fn read_incoming_namespace(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        path: &Path,
+    ) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let is_over = request.abandoned().is_some() || request.recv.is_finished();
+        if !is_over {
+            return self.read_update(core, key);
+        }
+        self.finish(core, key);
+        self.remove_broadcast(path, true).map_or(Progress::Wait, Progress::Event)
+    }
+}

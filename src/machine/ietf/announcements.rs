@@ -1,0 +1,128 @@
+//! Announcements in both directions: how they begin, and which of the peer's are echoes of our own
+//! (moq-transport-22, 4).
+//!
+//! A publisher announces unsolicited by PUBLISH_NAMESPACE, or answers SUBSCRIBE_NAMESPACE by
+//! NAMESPACE. Both are in use: most peers never ask, and peers of the moq-dev family ask and say so
+//! by the option SOLICIT. So we announce unsolicited unless the peer sends SOLICIT, and always ask
+//! for what interests us.
+
+use alloc::collections::BTreeSet;
+
+use super::roles::{AnnounceResponse, AnnounceSubscription, Role};
+use super::session::Ietf;
+use crate::coding::ietf::{Message, SubscribeNamespace};
+use crate::hop::{Cost, Hop, Hops};
+use crate::machine::engine::Core;
+use crate::machine::event::{Event, RequestKey};
+use crate::path::Path;
+
+impl Ietf {
+    /// The session is ready: starts to announce, and to ask for announcements.
+    pub(super) fn begin_announcements(&mut self, core: &mut Core) {
+        // Peers that ask for announcements get none unsolicited: they would see each one twice.
+        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
+        if !solicits {
+            // No request of the peer stands for these announcements, so that one is made up for the
+            // application.
+            let key = core.requests.open_local();
+            self.set_role(key, Role::AnnounceResponse(AnnounceResponse::new(Path::root(), true)));
+            self.broadcasts.announcer = Some(key);
+            core.notices.push_back(Event::AnnounceRequested {
+                request: RequestKey::of(key),
+                prefix: Path::root(),
+                exclude: Hop::UNKNOWN,
+                hidden: true,
+            });
+        }
+        // That peer would close the session on the request, and announces unsolicited anyway.
+        if !(self.is_early_moq_lite() && self.draft.request_streams) {
+            self.broadcasts.pending_interests = self.interests.iter().cloned().collect();
+        }
+        self.send_pending(core);
+    }
+
+    /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the
+    /// session on the SUBSCRIBE_NAMESPACE of draft 18 and on filters with locations. Its successors
+    /// have the same name and send SOLICIT.
+    pub(super) fn is_early_moq_lite(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| {
+            !peer.solicit && peer.implementation.as_deref() == Some("moq-lite-rs")
+        })
+    }
+
+    /// Whether an announcement of this path may be an echo of ours. Peers that send SOLICIT leave
+    /// echoes out. Other peers can't echo a path before they answered its announcement, except
+    /// `moq-lite`, which writes on several streams, so that its answer may arrive later.
+    pub(super) fn may_echo(&self, path: &Path) -> bool {
+        let Some(announced) = self.broadcasts.announced.get(path) else { return false };
+        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
+        !solicits && (announced.acknowledged || self.is_early_moq_lite())
+    }
+
+    /// Sends what waited for credit: SUBSCRIBE_NAMESPACE for the remaining prefixes, then
+    /// announcements.
+    pub(super) fn send_pending(&mut self, core: &mut Core) {
+        while self.may_open() {
+            let Some(prefix) = self.broadcasts.pending_interests.pop_first() else { break };
+            let role = Role::AnnounceSubscription(AnnounceSubscription {
+                prefix: prefix.clone(),
+                names: BTreeSet::new(),
+                over: false,
+            });
+            // A prefix that can't be encoded has no announcement below it either.
+            // SUBSCRIBE_NAMESPACE has a stream of its own on all drafts from 16 on.
+            let _ = self.open_stream(core, role, |id| {
+                Message::SubscribeNamespace(SubscribeNamespace {
+                    id,
+                    prefix,
+                    ..SubscribeNamespace::default()
+                })
+            });
+        }
+        if let Some(key) = self.broadcasts.announcer {
+            core.requests.queue_write(key);
+        }
+    }
+
+    /// Remembers that the peer has this path from us.
+    pub(super) fn note_announced(&mut self, path: Path) {
+        self.broadcasts.announced.entry(path).or_default().count += 1;
+    }
+
+    /// We withdrew a path on one request. If no other one announces it and the peer still does, it
+    /// may be no echo.
+    pub(super) fn note_withdrawn(&mut self, path: &Path) {
+        if let Some(announced) = self.broadcasts.announced.get_mut(path) {
+            announced.count -= 1;
+            if announced.count == 0 {
+                self.broadcasts.announced.remove(path);
+                if self.broadcasts.live.get(path).is_some_and(|known| !known.reported) {
+                    self.broadcasts.withdrawn.insert(path.clone());
+                }
+            }
+        }
+    }
+
+    /// Everything is written for now. What the peer announces still, and we do not, is its own
+    /// broadcast: it is reported. This waits until then, because a broadcast may be withdrawn and
+    /// announced again at once.
+    pub(super) fn report_own_broadcasts(&mut self, core: &mut Core) {
+        while let Some(path) = self.broadcasts.withdrawn.pop_first() {
+            // Announced again meanwhile.
+            if self.broadcasts.announced.contains_key(&path) {
+                continue;
+            }
+            if let Some(known) = self.broadcasts.live.get_mut(&path) {
+                if !core::mem::replace(&mut known.reported, true) {
+                    core.notices.push_back(announced(path));
+                }
+            }
+        }
+    }
+}
+
+/// The drafts have neither hops nor costs: the route is of one unknown hop.
+pub(super) fn announced(path: Path) -> Event {
+    let hops: Hops = [Hop::UNKNOWN].into_iter().collect();
+    Event::Announced { path, hops, cost: Cost::UNKNOWN }
+}

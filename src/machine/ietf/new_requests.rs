@@ -1,0 +1,149 @@
+//! The first message of a request of the peer, which says what the request is for
+//! (moq-transport-22, 6.3), and the refusal of requests.
+//!
+//! A message that is no request, malformed or out of place closes the session. A request that is
+//! well formed and can't be served is refused, and the session goes on.
+
+use core::mem;
+
+use super::roles::Role;
+use super::session::{Ietf, read_message, violation};
+use crate::coding::DecodeError;
+use crate::coding::ietf::{Message, NOT_SUPPORTED, request_id};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::machine::engine::{Core, Dialect, Progress};
+use crate::slab::Key;
+use crate::stream::Side;
+
+impl Ietf {
+    /// Reads the first message of a request, and hands it to its conversation.
+    pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Progress {
+        if self.control.is_none() && !self.draft.request_streams && self.side == Side::Server {
+            // Up to 16 the first stream of the client is the control stream.
+            self.control = Some(key);
+            self.set_role(key, Role::Control);
+            return Progress::More;
+        }
+        if !self.is_ready(core) {
+            // A request may overtake the set-up. Nothing is decoded before that.
+            self.early.insert(key);
+            return Progress::Wait;
+        }
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        if request.abandoned().is_some() {
+            self.cancel(core, key, &Error::Cancelled);
+            return Progress::Wait;
+        }
+        let is_cut = request.recv.has_fin();
+        let (kind, body) = match read_message(&mut request.recv, self.draft, &core.limits) {
+            Ok(Some(message)) => message,
+            Ok(None) if is_cut => {
+                self.cancel(core, key, &Error::Cancelled);
+                return Progress::Wait;
+            }
+            Ok(None) => return Progress::Wait,
+            Err(error) => return violation(core, &error),
+        };
+        let (id, message) =
+            match (request_id(kind, &body, self.draft), Message::decode(kind, &body, self.draft)) {
+                (Ok(id), Ok(message)) => (id, Some(message)),
+                // A namespace whose fields are not a path here names nothing that we have. It is
+                // refused below, by its id.
+                (Ok(id), Err(DecodeError::InvalidName)) => (id, None),
+                (Err(error), _) | (_, Err(error)) => return violation(core, &error),
+            };
+        let on_control = core.requests.is_within(key);
+        // The ids of requests on the control stream were checked there.
+        if let Some(id) = id.filter(|_| !on_control) {
+            if !self.accept_id(core, id) {
+                return Progress::Wait;
+            }
+            self.ids.insert(id, key);
+        }
+        // After our GOAWAY new requests are refused (9.2).
+        if core.state.is_ending() {
+            let code = self.draft.request_code(&Error::GoingAway);
+            self.refuse(core, key, code);
+            return Progress::Wait;
+        }
+        // A name that is no path here names nothing that could be routed.
+        let Some(message) = message else {
+            let code = self.draft.request_code(&Error::Unroutable);
+            self.refuse(core, key, code);
+            return Progress::Wait;
+        };
+        if let Err(error) = check_names(&message, &core.limits) {
+            let code = self.draft.request_code(&error);
+            self.refuse(core, key, code);
+            return Progress::Wait;
+        }
+        match message {
+            Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it)
+                if !on_control =>
+            {
+                self.on_subscribe_namespace(core, key, it)
+            }
+            // On 16 only SUBSCRIBE_NAMESPACE has a stream of its own.
+            _ if !on_control && !self.draft.request_streams => {
+                core.violation("not a request with a stream of its own");
+                Progress::Wait
+            }
+            Message::Subscribe(message) => self.on_subscribe(core, key, message),
+            Message::TrackStatus(message) => self.on_track_status(key, message),
+            Message::PublishNamespace(message) => self.on_publish_namespace(core, key, message),
+            Message::Publish(message) => self.on_publish(core, key, message),
+            // Not supported here; the peer is told, and its other requests go on.
+            Message::Fetch(_) | Message::SubscribeTracks(_) => {
+                self.refuse(core, key, NOT_SUPPORTED);
+                Progress::Wait
+            }
+            _ => {
+                core.violation("not a request");
+                Progress::Wait
+            }
+        }
+    }
+
+    /// The application refuses a request of the peer, or gives up one that it accepted.
+    pub(super) fn refused(&mut self, core: &mut Core, key: Key, error: &Error) {
+        if !core.requests.is_incoming(key) && !matches!(self.role(key), Role::AnnounceResponse(_)) {
+            return;
+        }
+        let code = self.draft.request_code(error);
+        match mem::take(self.role(key)) {
+            Role::IncomingSubscription => self.end_subscription(core, key, error),
+            // An offer that was accepted ends by the peer alone.
+            Role::Offer if self.offers.is_open(key) => {
+                self.offers.remove(key);
+                self.refuse(core, key, code);
+            }
+            Role::AnnounceResponse(response) if response.is_unsolicited() => {
+                // The peer did not ask for these announcements, so that there is no request to
+                // refuse.
+                self.set_role(key, Role::AnnounceResponse(response));
+            }
+            Role::AnnounceResponse(mut response) => {
+                self.forget_announced(&mut response);
+                self.refuse(core, key, code);
+            }
+            Role::IncomingQuery => self.refuse(core, key, code),
+            role => *self.role(key) = role,
+        }
+    }
+}
+
+/// Whether the names in a request are within our limits.
+fn check_names(message: &Message, limits: &Limits) -> Result<(), Error> {
+    match message {
+        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
+            limits.check_path(&it.prefix)
+        }
+        Message::PublishNamespace(it) => limits.check_path(&it.namespace),
+        Message::Subscribe(it) | Message::TrackStatus(it) => {
+            limits.check_names(&it.namespace, &it.track)
+        }
+        Message::Publish(it) => limits.check_names(&it.namespace, &it.track),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,185 @@
+//! The tracks that the peer offers by PUBLISH, and our subscriptions to them (moq-transport-22,
+//! 3.1).
+//!
+//! An accepted offer is paused until the application subscribes, and paused again when it does not
+//! want the track any more. So a publisher that offers everything costs nothing but its offers.
+
+use super::offers::Offer;
+use super::roles::Role;
+use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, violation};
+use super::subscriber::parameters_of;
+use crate::coding::ietf::{
+    Message, Parameters, Publish, RequestOk, RequestUpdate, UNINTERESTED, UNSUPPORTED_EXTENSION,
+};
+use crate::error::Error;
+use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
+use crate::machine::event::{Event, RequestKey};
+use crate::machine::source::Token;
+use crate::slab::Key;
+use crate::subscription::Subscription;
+
+impl Ietf {
+    /// PUBLISH of the peer. It gets exactly one answer (3.1): an offer that can't be used is
+    /// refused, with UNINTERESTED if we asked for nothing, and UNSUPPORTED_EXTENSION if a mandatory
+    /// property is not understood (3.7).
+    pub(super) fn on_publish(&mut self, core: &mut Core, key: Key, message: Publish) -> Progress {
+        let name = (message.namespace, message.track);
+        let code = if !self.is_interested() {
+            UNINTERESTED
+        } else if self.offers.by_key.len() >= core.limits.subscriptions {
+            self.draft.request_code(&Error::Limit("offers"))
+        } else if message.properties.mandatory.is_some() {
+            UNSUPPORTED_EXTENSION
+        } else if self.offers.by_name.contains_key(&name) {
+            self.draft.request_code(&Error::Duplicate)
+        } else if self.offers.has_alias(message.alias)
+            || core.outgoing.by_number(message.alias).is_some()
+        {
+            core.violation_as(DUPLICATE_TRACK_ALIAS, "a track alias for two tracks");
+            return Progress::Wait;
+        } else {
+            let (broadcast, track) = name.clone();
+            self.offers.by_name.insert(name, key);
+            self.offers.aliases.insert(message.alias, key);
+            let offer = Offer {
+                path: broadcast.clone(),
+                track: track.clone(),
+                alias: message.alias,
+                properties: message.properties,
+                accepted: false,
+                has_broadcast: false,
+                sub: None,
+            };
+            self.offers.by_key.insert(key, offer);
+            self.set_role(key, Role::Offer);
+            let request = RequestKey::of(key);
+            return Progress::Event(Event::TrackOffered { request, broadcast, track });
+        };
+        self.refuse(core, key, code);
+        Progress::Wait
+    }
+
+    /// Accepts the offer, with FORWARD 0: nothing is sent until somebody subscribes. The offer
+    /// counts as an announcement of its broadcast.
+    pub(super) fn accept_offer(&mut self, core: &mut Core, key: Key) {
+        if core.requests.get(key).is_none() {
+            return;
+        }
+        let id = self.reply_id(key);
+        let Some(offer) = self.offers.by_key.get_mut(&key).filter(|offer| !offer.accepted) else {
+            return;
+        };
+        offer.accepted = true;
+        let path = offer.path.clone();
+        // An update can't change the group order.
+        let parameters = Parameters { forward: Some(false), ..Parameters::default() };
+        let ok = RequestOk { id, parameters, ..RequestOk::default() };
+        self.write(core, key, &Message::PublishOk(ok));
+        // There may be no room for it; then its end will end nothing.
+        let event = self.add_broadcast(core, &path, false);
+        core.notices.extend(event);
+        let heard = self.knows_broadcast(&path);
+        if let Some(offer) = self.offers.by_key.get_mut(&key) {
+            offer.has_broadcast = heard;
+        }
+    }
+
+    /// The application subscribes to an offered track: REQUEST_UPDATE with FORWARD 1. The alias and
+    /// the properties are known from PUBLISH.
+    pub(super) fn subscribe_to_offer(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        key: Key,
+        want: &Subscription,
+    ) {
+        let Some(offer) = self.offers.by_key.get_mut(&key) else { return };
+        // One subscription a track: the alias names only one.
+        if offer.sub.is_some() {
+            return core.reject_subscription(token, Error::Duplicate);
+        }
+        let (alias, properties) = (offer.alias, offer.properties);
+        // The order of groups can't be changed.
+        let parameters =
+            Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
+        if !self.update(core, key, parameters) {
+            return core.reject_subscription(token, Error::Limit("requests"));
+        }
+        let sub = core.outgoing.insert(OutgoingSubscription::new(token, key, want.priority));
+        if let Some(offer) = self.offers.by_key.get_mut(&key) {
+            offer.sub = Some(sub);
+        }
+        if let Progress::Event(event) = self.begin_subscription(core, sub, alias, &properties) {
+            core.notices.push_back(event);
+        }
+    }
+
+    /// Sends REQUEST_UPDATE. Returns `false` if the peer grants no more ids; then the agreement
+    /// stays as it was.
+    pub(super) fn update(&mut self, core: &mut Core, key: Key, parameters: Parameters) -> bool {
+        if !self.may_open() {
+            return false;
+        }
+        let existing = self.reply_id(key);
+        let update = RequestUpdate { id: self.ids.skip(), existing, parameters };
+        self.write(core, key, &Message::RequestUpdate(update))
+    }
+
+    /// The subscription is over, but the offer stays: the peer is told to pause. If there is no id
+    /// for that, its groups are stopped as they arrive.
+    pub(super) fn pause_offer(&mut self, core: &mut Core, key: Key) {
+        let Some(offer) = self.offers.by_key.get_mut(&key) else { return };
+        offer.sub = None;
+        let parameters = Parameters { forward: Some(false), ..Parameters::default() };
+        self.update(core, key, parameters);
+    }
+
+    /// Reads what the peer sends on its offer: answers to our updates, updates of its own, and
+    /// PUBLISH_DONE. The end of the stream ends the offer; without PUBLISH_DONE it is a failure
+    /// (6.4.2.2).
+    pub(super) fn read_offer(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let end = match (request.abandoned(), request.recv.is_finished()) {
+            (Some(code), _) => Some(Err(Error::from_stream_code(code))),
+            (None, true) => Some(Err(Error::ProtocolViolation("FIN without PUBLISH_DONE"))),
+            (None, false) => None,
+        };
+        let (result, done) = match end {
+            Some(result) => (result, None),
+            None => match self.next_message(core, key) {
+                Ok(None) => return Progress::Wait,
+                Ok(Some(Message::RequestOk(_) | Message::RequestError(_))) => {
+                    return Progress::More;
+                }
+                Ok(Some(Message::RequestUpdate(update))) => {
+                    self.refuse_update(core, key, update.id);
+                    return Progress::More;
+                }
+                Ok(Some(Message::PublishDone(done))) => (Ok(()), Some(done)),
+                Ok(Some(_)) => {
+                    core.violation("not a message of PUBLISH");
+                    return Progress::Wait;
+                }
+                Err(error) => return violation(core, &error),
+            },
+        };
+        let Some(offer) = self.offers.remove(key) else { return Progress::Wait };
+        self.finish(core, key);
+        // The subscription ends as the offer did.
+        if let Some(sub) = offer.sub {
+            match (result, done) {
+                (Ok(()), Some(done)) => self.on_publish_done(core, sub, &done),
+                (Err(error), _) => subscribing::fail(self, core, sub, error),
+                (Ok(()), None) => {}
+            }
+        }
+        // The application has not answered yet: its answer is not needed any more.
+        if !offer.accepted {
+            return Progress::request_ended(key, Error::Cancelled);
+        }
+        if !offer.has_broadcast {
+            return Progress::Wait;
+        }
+        self.remove_broadcast(&offer.path, false).map_or(Progress::Wait, Progress::Event)
+    }
+}

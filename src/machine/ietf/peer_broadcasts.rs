@@ -1,0 +1,56 @@
+//! The broadcasts that the peer announces, and the paths that we announced to it.
+//!
+//! A peer may name one broadcast several times: by PUBLISH_NAMESPACE, by NAMESPACE under each
+//! prefix that we asked for, and by each track that it offers. The application sees one
+//! announcement, which ends with the last of them. A relay may also name what it has from us: such
+//! an echo is not reported, because the drafts have no hops by which a loop could be seen.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use crate::census::census;
+use crate::path::Path;
+use crate::slab::Key;
+
+/// A broadcast that the peer announces.
+#[derive(Debug, Default)]
+pub(super) struct PeerBroadcasts {
+    /// The broadcasts that the peer announces.
+    pub(super) live: BTreeMap<Path, PeerBroadcast>,
+    /// The paths that we announced. The peer may echo them.
+    pub(super) announced: BTreeMap<Path, AnnouncedPath>,
+    /// Paths that we withdrew while the peer announced them too. If it still does when everything
+    /// was written, it is no echo.
+    pub(super) withdrawn: BTreeSet<Path>,
+    /// The role that announces unsolicited, if the peer may not ask.
+    pub(super) announcer: Option<Key>,
+    /// Prefixes of interest for which no SUBSCRIBE_NAMESPACE was sent yet, for want of credit.
+    pub(super) pending_interests: BTreeSet<Path>,
+}
+
+/// A path that we announced.
+#[derive(Debug, Default)]
+pub(super) struct AnnouncedPath {
+    /// On how many requests.
+    pub(super) count: usize,
+    /// The peer answered. A peer can't echo a path before it processed the announcement, so that
+    /// until then an announcement of the same path is its own.
+    pub(super) acknowledged: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct PeerBroadcast {
+    /// By how many announcements and offered tracks.
+    pub(super) count: usize,
+    /// How many of them are announcements; the others are offered tracks.
+    pub(super) named: usize,
+    /// How many of the announcements are of the predecessor of this broadcast: their ends say
+    /// nothing new.
+    pub(super) stale: usize,
+    /// One announcement of this broadcast ended while others remain. If another one begins, it is
+    /// of a new broadcast under the same path.
+    pub(super) has_ended: bool,
+    /// The application knows it. Echoes of our own broadcasts are not reported.
+    pub(super) reported: bool,
+}
+
+census! { PeerBroadcasts { counts: live, announced, withdrawn, pending_interests; plain: announcer; } }

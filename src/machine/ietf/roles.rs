@@ -1,0 +1,96 @@
+//! What a request can be, and what each role remembers.
+//!
+//! From draft 17 on a request is a stream of its own, before it is an id on the control stream.
+//! Roles know no difference: they lie in a table by the slot of the request.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use crate::census::census;
+use crate::machine::source::Token;
+use crate::path::Path;
+use crate::slab::Key;
+
+/// What a request is. "We" and "our" are this end of the connection; either end can be publisher
+/// and subscriber at the same time.
+#[derive(Debug, Default)]
+pub(super) enum Role {
+    /// The first message of the peer, which says what the request is for, has not arrived yet.
+    #[default]
+    New,
+    /// Answered or given up. Whatever the peer still sends on it is discarded, and the request is
+    /// forgotten when both halves are over.
+    Done,
+    /// The control stream, which carries the other requests (up to 16).
+    Control,
+    /// SUBSCRIBE_NAMESPACE of the peer; or no request at all, where we announce unsolicited.
+    AnnounceResponse(AnnounceResponse),
+    /// PUBLISH_NAMESPACE of ours.
+    OutgoingNamespace(Path),
+    /// SUBSCRIBE_NAMESPACE of ours.
+    AnnounceSubscription(AnnounceSubscription),
+    /// PUBLISH_NAMESPACE of the peer.
+    IncomingNamespace(Path),
+    /// SUBSCRIBE of the peer.
+    IncomingSubscription,
+    /// SUBSCRIBE of the peer after our PUBLISH_DONE, until the peer confirms it by ending its half.
+    EndedSubscription,
+    /// TRACK_STATUS of the peer.
+    IncomingQuery,
+    /// SUBSCRIBE of ours.
+    OutgoingSubscription(Key),
+    /// PUBLISH of the peer.
+    Offer,
+}
+
+/// The broadcasts that we announce under one prefix.
+#[derive(Debug, Default)]
+pub(super) struct AnnounceResponse {
+    pub(super) prefix: Path,
+    /// The peer did not ask: each broadcast is a PUBLISH_NAMESPACE of its own. Otherwise it is a
+    /// NAMESPACE on the peer's request.
+    pub(super) unsolicited: bool,
+    /// Where to read our broadcasts, once the application accepted the request.
+    pub(super) reader: Option<Token>,
+    /// The reader may have changes.
+    pub(super) ready: bool,
+    /// The suffixes that the peer has from us, each with its PUBLISH_NAMESPACE if it has one.
+    pub(super) announced: BTreeMap<Path, Option<Key>>,
+}
+
+impl AnnounceResponse {
+    pub(super) fn new(prefix: Path, unsolicited: bool) -> Self {
+        Self { prefix, unsolicited, ..Self::default() }
+    }
+
+    pub(super) fn is_unsolicited(&self) -> bool {
+        self.unsolicited
+    }
+}
+
+/// The broadcasts that the peer announces under one prefix that we asked for.
+#[derive(Debug)]
+pub(super) struct AnnounceSubscription {
+    pub(super) prefix: Path,
+    /// The suffixes in force. A NAMESPACE_DONE for any other one ends nothing.
+    pub(super) names: BTreeSet<Path>,
+    /// The stream is over. What is left is to report the end of each broadcast.
+    pub(super) over: bool,
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::census::Counted for Role {
+    fn count(&self, name: &'static str, census: &mut crate::census::Census) {
+        match self {
+            Self::New | Self::Done => return,
+            Self::AnnounceResponse(response) => response.count("Role.response", census),
+            Self::AnnounceSubscription(subscription) => {
+                subscription.count("Role.subscription", census)
+            }
+            _ => {}
+        }
+        census.add(name, 1);
+    }
+}
+
+census! { each AnnounceResponse { counts: announced; plain: prefix, unsolicited, reader, ready; } }
+census! { each AnnounceSubscription { counts: names; plain: prefix, over; } }

@@ -1,0 +1,239 @@
+//! The state of a moq-transport session, and what all its conversations use: roles, messages,
+//! refusals.
+//!
+//! A draft is a row of [`Draft`]. The only difference that conversations see is whether requests
+//! have streams of their own.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use super::offers::{Offers, RetiredAliases};
+use super::peer_broadcasts::PeerBroadcasts;
+use super::request_ids::RequestIds;
+use super::roles::Role;
+use crate::census::census;
+use crate::coding::ietf::{
+    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
+};
+use crate::coding::{DecodeError, EncodeError};
+use crate::limits::Limits;
+use crate::machine::config::Config;
+use crate::machine::engine::{Core, Dialect, Progress};
+use crate::machine::stream_buffers::RecvBuffer;
+use crate::path::Path;
+use crate::slab::Key;
+use crate::stream::Side;
+use crate::time::Instant;
+
+/// Session codes that have no error of their own (session termination codes).
+pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
+pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
+pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
+
+/// A session of moq-transport, in any draft.
+#[derive(Debug)]
+pub(in crate::machine) struct Ietf {
+    /// What this draft has.
+    pub(super) draft: &'static Draft,
+    /// Which end of the connection this is.
+    pub(super) side: Side,
+    /// The peer's set-up. `None` until it arrived: everything else waits.
+    pub(super) peer: Option<Setup>,
+    /// The request that stands for the control stream (up to 16).
+    pub(super) control: Option<Key>,
+    /// What each request is, by its slot.
+    pub(super) roles: Vec<Role>,
+    /// The request ids of both sides.
+    pub(super) ids: RequestIds,
+    /// Requests that arrived before the session was ready. Streams may overtake the set-up.
+    pub(super) early: BTreeSet<Key>,
+    /// The peer's control stream (17 and later), if it carries more than the set-up and the
+    /// application has not accepted the peer yet.
+    pub(super) early_stream: Option<Key>,
+    /// The prefixes under which we ask for announcements. Empty means that we refuse those of the
+    /// peer.
+    pub(super) interests: Vec<Path>,
+    /// The broadcasts of the peer, and the paths that we announced.
+    pub(super) broadcasts: PeerBroadcasts,
+    /// The tracks that the peer offers.
+    pub(super) offers: Offers,
+    /// The aliases of subscriptions that are over.
+    pub(super) retired_aliases: RetiredAliases,
+    /// GOAWAY that is to be sent once the peer is set up: its URI, and the deadline.
+    pub(super) pending_goaway: Option<(Box<str>, Instant)>,
+}
+
+impl Ietf {
+    /// The state before anything was sent or received. It takes the prefixes of interest out of the
+    /// configuration.
+    pub(super) fn new(config: &mut Config, draft: &'static Draft) -> Self {
+        Self {
+            draft,
+            side: config.side,
+            peer: None,
+            control: None,
+            roles: Vec::new(),
+            ids: RequestIds::new(config.side, &config.limits),
+            early: BTreeSet::new(),
+            early_stream: None,
+            interests: mem::take(&mut config.interests),
+            broadcasts: PeerBroadcasts::default(),
+            offers: Offers::default(),
+            retired_aliases: RetiredAliases::default(),
+            pending_goaway: None,
+        }
+    }
+
+    /// Frees the memory of a session whose end was reported.
+    pub(in crate::machine) fn forget(&mut self) {
+        self.ids.forget_all();
+        (self.roles, self.early, self.early_stream, self.interests) = Default::default();
+        (self.broadcasts, self.offers, self.retired_aliases, self.pending_goaway) =
+            Default::default();
+    }
+
+    /// The number of remembered entries, except for announcements.
+    #[cfg(test)]
+    pub(in crate::machine) fn entries(&self) -> usize {
+        self.ids.entries() + self.early.len() + self.offers.entries()
+    }
+
+    // ---- roles -------------------------------------------------------------------------------
+
+    /// The role of a request. The table grows to the slot, which is reused after the request.
+    pub(super) fn role(&mut self, key: Key) -> &mut Role {
+        let slot = key.0 as usize;
+        if slot >= self.roles.len() {
+            self.roles.resize_with(slot + 1, Role::default);
+        }
+        &mut self.roles[slot]
+    }
+
+    /// Says what a request is from now on.
+    pub(super) fn set_role(&mut self, key: Key, role: Role) {
+        *self.role(key) = role;
+    }
+
+    /// Discards what the peer still sends on a request that is over, and forgets it at the end.
+    pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
+        if core.requests.retire(key) {
+            *self.role(key) = Role::New;
+        }
+        Progress::Wait
+    }
+
+    // ---- messages ----------------------------------------------------------------------------
+
+    /// Writes a message after what waits on a request. Returns `false` if it can't be encoded.
+    pub(super) fn write(&self, core: &mut Core, key: Key, message: &Message) -> bool {
+        self.try_write(core, key, message).is_ok()
+    }
+
+    /// As [`write`](Self::write), with the reason.
+    pub(super) fn try_write(
+        &self,
+        core: &mut Core,
+        key: Key,
+        message: &Message,
+    ) -> Result<(), EncodeError> {
+        let mut result = Ok(());
+        core.requests.write(key, |out| result = message.encode(out, self.draft));
+        result
+    }
+
+    /// The next message of a request.
+    pub(super) fn next_message(
+        &self,
+        core: &mut Core,
+        key: Key,
+    ) -> Result<Option<Message>, DecodeError> {
+        let limits = &core.limits;
+        let Some(request) = core.requests.get(key) else { return Ok(None) };
+        // The messages of a request that are handled alike everywhere are consumed here.
+        while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
+            match Message::decode(kind, &body, self.draft)? {
+                // GOAWAY on a request stream asks to move this request alone (18 and later, 9.2).
+                // The request stays here until the peer ends it.
+                Message::Goaway(_) if self.draft.request_streams => {}
+                message => return Ok(Some(message)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The id that a reply carries. Without a control stream replies have none: the stream says
+    /// what they answer.
+    pub(super) fn reply_id(&self, key: Key) -> Option<u64> {
+        (!self.draft.request_streams).then(|| self.ids.of(key))
+    }
+
+    /// Reads REQUEST_UPDATE on a request that has nothing to change. Any other message is a
+    /// violation.
+    pub(super) fn read_update(&mut self, core: &mut Core, key: Key) -> Progress {
+        match self.next_message(core, key) {
+            Ok(None) => Progress::Wait,
+            Ok(Some(Message::RequestUpdate(update))) => {
+                self.refuse_update(core, key, update.id);
+                Progress::More
+            }
+            Ok(Some(_)) => {
+                core.violation("not a message of this request");
+                Progress::Wait
+            }
+            Err(error) => violation(core, &error),
+        }
+    }
+
+    // ---- ends --------------------------------------------------------------------------------
+
+    /// Writes REQUEST_ERROR and ends the request. Every request gets exactly one answer (9.6).
+    pub(super) fn refuse(&mut self, core: &mut Core, key: Key, code: u64) {
+        let error = RequestError { id: self.reply_id(key), code, ..RequestError::default() };
+        self.write(core, key, &Message::RequestError(error));
+        self.finish(core, key);
+    }
+
+    /// Writes PUBLISH_DONE (9.9). `streams` tells the subscriber how many groups to wait for.
+    pub(super) fn done(&mut self, core: &mut Core, key: Key, status: u64, streams: u64) {
+        let id = self.reply_id(key);
+        let done = PublishDone { id, status, streams: Some(streams), ..PublishDone::default() };
+        self.write(core, key, &Message::PublishDone(done));
+    }
+}
+
+/// Bytes that are no message of the draft close the session: unlike moq-lite, where one bad stream
+/// is reset, an unknown or malformed message is a protocol violation (9).
+pub(super) fn violation(core: &mut Core, error: &DecodeError) -> Progress {
+    core.violation(match error {
+        DecodeError::UnknownMessage(_) => "unknown message",
+        _ => "malformed message",
+    });
+    Progress::Wait
+}
+
+/// Takes the next message off the front of a stream. FIN inside of a message is malformed.
+pub(super) fn read_message(
+    recv: &mut RecvBuffer,
+    draft: &Draft,
+    limits: &Limits,
+) -> Result<Option<(MessageType, Bytes)>, DecodeError> {
+    let mut front = [0; 16];
+    match frame_message(recv.peek(&mut front), draft, limits.message_bytes)? {
+        Some(framed) if recv.len() >= framed.head + framed.body => {
+            recv.skip(framed.head);
+            Ok(Some((framed.kind, recv.take(framed.body))))
+        }
+        _ if recv.has_fin() && recv.len() > 0 => Err(DecodeError::Truncated),
+        _ => Ok(None),
+    }
+}
+
+census! { Ietf {
+    counts: early, early_stream, pending_goaway;
+    within: roles, ids, broadcasts, offers;
+    plain: draft, side, peer, control, interests, retired_aliases;
+} }

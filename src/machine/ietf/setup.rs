@@ -1,0 +1,100 @@
+//! The set-up of a session (moq-transport-22, 9.1).
+//!
+//! Up to draft 16 the client opens the control stream with CLIENT_SETUP, and the server answers
+//! SERVER_SETUP on it. From 17 on each end opens a unidirectional control stream that begins with
+//! SETUP, and neither waits for the other.
+
+use alloc::boxed::Box;
+use alloc::format;
+use core::mem;
+
+use super::roles::Role;
+use super::session::Ietf;
+use crate::coding::ietf::{Message, Setup};
+use crate::machine::config::Config;
+use crate::machine::engine::{ControlStream, Core, Dialect, Timer};
+use crate::machine::stream_buffers::SendBuffer;
+use crate::peer::Peer;
+use crate::stream::Side;
+
+impl Ietf {
+    /// Starts the session. What is sent first depends on the draft. A server whose application
+    /// decides on the peer sends nothing yet.
+    pub(super) fn start(&mut self, core: &mut Core, config: Config) {
+        core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+        let is_client = config.side == Side::Client;
+        // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
+        let path = is_client && !config.path.is_root();
+        let authority = is_client && !config.authority.is_empty();
+        let setup = Setup {
+            path: path.then(|| Box::from(format!("/{}", config.path))),
+            authority: authority.then_some(config.authority),
+            ..Setup::default()
+        };
+        if !self.draft.request_streams && is_client {
+            let key = core.requests.open();
+            self.control = Some(key);
+            self.set_role(key, Role::Control);
+            let setup = self.setup(setup);
+            self.write(core, key, &setup);
+        } else if !core.awaits_accept {
+            self.begin(core, setup);
+        }
+    }
+
+    /// Sends SETUP on a control stream of our own (17 and later). That stream is never finished
+    /// (6.3).
+    pub(super) fn begin(&self, core: &mut Core, setup: Setup) {
+        if self.draft.request_streams {
+            let mut send = SendBuffer::default();
+            let setup = self.setup(setup);
+            setup.encode(send.buffer(), self.draft).expect("a URL fits, as it was dialed");
+            core.control = Some(ControlStream { send, ..ControlStream::default() });
+        }
+    }
+
+    /// The set-up message of this side, with the ids that we grant where the draft has them.
+    pub(super) fn setup(&self, setup: Setup) -> Message {
+        let setup = Setup { max_request_id: self.ids.granted(), ..setup };
+        Message::setup(setup, self.side, self.draft)
+    }
+
+    /// The peer's set-up arrived.
+    pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        // A path beyond our limit can't be kept for the application.
+        if core.limits.check_url(setup.path.as_deref()).is_err() {
+            return core.violation("a path that is too long");
+        }
+        // 0 where the option is missing: then the peer accepts no request before MAX_REQUEST_ID.
+        self.ids.grant(setup.max_request_id);
+        let setup = self.peer.insert(setup);
+        let peer = || Peer {
+            path: setup.path.clone().unwrap_or_default(),
+            authority: setup.authority.clone().unwrap_or_default(),
+            ..Peer::default()
+        };
+        if core.accepts_peer(peer) {
+            self.on_ready(core);
+        }
+    }
+
+    /// The peer is set up and accepted: everything that waited for that goes on, SERVER_SETUP
+    /// first.
+    pub(super) fn on_ready(&mut self, core: &mut Core) {
+        if let Some(control) = self.control.filter(|_| self.side == Side::Server) {
+            let setup = self.setup(Setup::default());
+            self.write(core, control, &setup);
+        }
+        if let Some(stream) = self.early_stream.take() {
+            core.recv_streams.queue(stream);
+        }
+        for key in mem::take(&mut self.early) {
+            core.requests.queue_read(key);
+        }
+        self.begin_announcements(core);
+        self.unblock(core);
+        if let Some((uri, deadline)) = self.pending_goaway.take() {
+            self.write_goaway(core, uri, deadline);
+        }
+    }
+}

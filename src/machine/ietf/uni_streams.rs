@@ -1,0 +1,155 @@
+//! The peer's unidirectional streams (moq-transport-22, 6.4.1 and 11): its control stream with
+//! SETUP and GOAWAY (17 and later), and subgroups.
+
+use super::session::{Ietf, read_message, violation};
+use crate::coding::DecodeError;
+use crate::coding::ietf::{Goaway, Message, ObjectHead, ObjectStatus, UniStream};
+use crate::error::Error;
+use crate::machine::engine::{Core, GroupHeader, GroupPart, Progress, StreamState, goaway};
+use crate::machine::layout::Layout;
+use crate::slab::Key;
+use crate::stream::Side;
+
+impl Ietf {
+    /// Reads the type of a stream, and the messages of a control stream. Subgroups are only sorted
+    /// here: they are read by priority.
+    pub(super) fn read_stream(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
+        if matches!(stream.state, StreamState::Control) {
+            return self.read_control_stream(core, key);
+        }
+        // A stream that was reset before its type asked for nothing.
+        if stream.recv.reset().is_some() {
+            core.recv_streams.remove(key);
+            return Progress::More;
+        }
+        let mut front = [0; UniStream::MAX];
+        match UniStream::read(stream.recv.peek(&mut front), self.draft) {
+            Ok(None) if stream.recv.has_fin() => drop(core.recv_streams.remove(key)),
+            Ok(None) => {}
+            Ok(Some((UniStream::Setup, _))) => {
+                stream.state = StreamState::Control;
+                core.recv_streams.queue(key);
+            }
+            Ok(Some((UniStream::Subgroup(_), _))) => {
+                stream.state = StreamState::Header;
+                core.recv_streams.queue(key);
+            }
+            // We send no FETCH that such a stream could answer, and padding is thrown away (11.5).
+            Ok(Some((UniStream::Fetch { .. } | UniStream::Padding, _))) => {
+                core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
+            }
+            // Unlike in moq-lite an unknown stream type closes the session (6.4.1).
+            Err(_) => core.violation("unknown stream type"),
+        }
+        Progress::More
+    }
+
+    /// Reads SETUP, and then GOAWAY at most once. Nothing else may come (6.3).
+    fn read_control_stream(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
+        if stream.recv.reset().is_some() || stream.recv.is_finished() {
+            // The drafts demand that control streams stay open. Some peers drop the stream after
+            // SETUP, which does no harm.
+            if self.peer.is_none() {
+                core.violation("the control stream ended");
+            }
+            core.recv_streams.remove(key);
+            return Progress::More;
+        }
+        if self.peer.is_some() && core.awaits_accept {
+            // What follows SETUP waits for the application.
+            self.early_stream = Some(key);
+            return Progress::More;
+        }
+        let (kind, body) = match read_message(&mut stream.recv, self.draft, &core.limits) {
+            Ok(Some(message)) => message,
+            Ok(None) => return Progress::More,
+            Err(error) => return violation(core, &error),
+        };
+        let progress = match Message::decode(kind, &body, self.draft) {
+            Ok(Message::Setup(_)) if self.peer.is_some() => {
+                core.violation("second SETUP");
+                return Progress::Wait;
+            }
+            Ok(Message::Setup(setup)) => {
+                self.set_up(core, setup);
+                Progress::More
+            }
+            Ok(Message::Goaway(goaway)) => self.on_goaway_message(core, goaway),
+            Ok(_) => {
+                core.violation("not a message of the control stream");
+                return Progress::Wait;
+            }
+            Err(error) => return violation(core, &error),
+        };
+        // The message is consumed: a stream that was full is read on.
+        core.recv_streams.release(key, false, &mut core.actions);
+        core.recv_streams.queue(key);
+        progress
+    }
+
+    /// GOAWAY of the peer. A client must not name a URI (9.2). A timeout of zero means that there
+    /// is none.
+    pub(super) fn on_goaway_message(&mut self, core: &mut Core, goaway: Goaway) -> Progress {
+        if self.side == Side::Server && !goaway.uri.is_empty() {
+            core.violation("GOAWAY of a client with a URI");
+            return Progress::Wait;
+        }
+        // Drafts without a timeout decode it as zero.
+        let timeout = Some(goaway.timeout).filter(|timeout| !timeout.is_zero());
+        goaway::on_goaway(self, core, goaway.uri, timeout)
+    }
+
+    /// Reads the header of a subgroup (11.3.1), and looks at its first object without taking it: a
+    /// group of ours is subgroup 0, from its object 0 on. Anything else has no place in the model,
+    /// in which a group is one sequence of frames.
+    pub(super) fn read_subgroup(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+    ) -> Result<Option<GroupHeader>, Error> {
+        let Some(stream) = core.recv_streams.get(key) else { return Ok(None) };
+        if let Some(code) = stream.recv.reset() {
+            return Err(Error::from_stream_code(code));
+        }
+        let has_fin = stream.recv.has_fin();
+        let mut front = [0; UniStream::MAX + OBJECT_FRONT];
+        let front = stream.recv.peek(&mut front);
+        let read = UniStream::read(front, self.draft)?;
+        let Some((UniStream::Subgroup(header), len)) = read else { return Ok(None) };
+        let rest = &front[len..];
+        let (first, status) = match ObjectHead::read(rest, header.properties, self.draft)? {
+            Some((head, _)) => (head.delta, head.status),
+            // The object is not complete, but its number is enough here. One with a status has no
+            // properties, so that one with so many is an ordinary object.
+            None if rest.len() >= OBJECT_FRONT => {
+                let number = self.draft.varint.read(rest);
+                (number.map_or(0, |(number, _)| number), ObjectStatus::Normal)
+            }
+            // A subgroup without objects is an empty group.
+            None if rest.is_empty() && has_fin => (0, ObjectStatus::Normal),
+            None if has_fin => return Err(Error::Malformed(DecodeError::Truncated)),
+            None => return Ok(None),
+        };
+        stream.recv.skip(len);
+        let part = match status {
+            // Where the header leaves the subgroup out, it is the number of the first object.
+            _ if header.subgroup.unwrap_or(first) != 0 => GroupPart::Other,
+            ObjectStatus::EndOfTrack if first == 0 => GroupPart::EndOfTrack,
+            _ if first != 0 => GroupPart::Other,
+            _ => GroupPart::Group,
+        };
+        let (draft, properties) = (self.draft, header.properties);
+        Ok(Some(GroupHeader {
+            subscription: header.alias,
+            sequence: header.group,
+            first_frame: 0,
+            part,
+            layout: Layout::Objects { draft, properties, timed: true },
+        }))
+    }
+}
+
+/// How many bytes of a first object are looked at before its group begins.
+const OBJECT_FRONT: usize = 64;

@@ -1,0 +1,137 @@
+//! FETCH: one group, asked for by its number (moq-lite-06, 5.1.3 and 7.16).
+//!
+//! The answer is the frames of the group on the same stream, without a header. The scheduling,
+//! partial writes and limits are those of any other group: a publisher hands its send half to the
+//! schedule, and a subscriber its receive half to the group streams.
+
+use super::roles::Role;
+use super::session::Lite;
+use crate::coding::lite::{BiStream, Fetch as Message};
+use crate::error::Error;
+use crate::machine::engine::{
+    Core, Dialect, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
+};
+use crate::machine::event::{Event, GroupKey, RequestKey};
+use crate::machine::layout::Layout;
+use crate::machine::run::FrameRange;
+use crate::machine::source::Token;
+use crate::slab::Key;
+use crate::subscription::TrackInfo;
+
+// ---- as publisher ----------------------------------------------------------------------------
+
+impl Lite {
+    /// FETCH of the peer.
+    pub(super) fn on_fetch(&mut self, core: &mut Core, key: Key, message: Message) -> Progress {
+        let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
+        let range = FrameRange { first: frame_start, last: frame_end };
+        // The frame range is kept here and not at the application: the schedule sends nothing outside of it.
+        core.fetches.insert_incoming(key, IncomingFetch::new(priority, group, range));
+        self.set_role(key, Role::IncomingFetch);
+        Progress::Event(Event::FetchRequested {
+            request: RequestKey::of(key),
+            broadcast,
+            track,
+            priority,
+            sequence: group,
+            first_frame: frame_start,
+            last_frame: frame_end,
+        })
+    }
+
+    /// The application answers with a group. If the request is gone, the group is released at once.
+    pub(super) fn accept_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        group: Token,
+        info: &TrackInfo,
+    ) {
+        if !core.answer_fetch(key, group, info) {
+            core.notices.push_back(Event::GroupReleased { group, sent: false });
+        }
+    }
+
+    /// The requester keeps its half open until the answer is complete. Its FIN alone is tolerated,
+    /// because the draft allows it; more bytes are malformed, and a reset cancels the request.
+    pub(super) fn read_incoming_fetch(&mut self, core: &mut Core, key: Key) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let error = match request.abandoned() {
+            Some(code) => Error::from_stream_code(code),
+            None if request.recv.len() > 0 => Error::Malformed(crate::DecodeError::TrailingBytes),
+            None => return Progress::Wait,
+        };
+        core.end_incoming_fetch(key, &error);
+        self.cancel(core, key, &error);
+        Progress::request_ended(key, error)
+    }
+}
+
+// ---- as subscriber ---------------------------------------------------------------------------
+
+impl Lite {
+    /// The application asks for a group. A failure is reported like any other end of a FETCH.
+    pub(super) fn fetch(&mut self, core: &mut Core, token: Token, message: &Message) {
+        if let Err(error) = self.try_fetch(core, token, message) {
+            core.notices.push_back(Event::FetchEnded { fetch: token, result: Err(error) });
+        }
+    }
+
+    fn try_fetch(&mut self, core: &mut Core, token: Token, message: &Message) -> Result<(), Error> {
+        // 03 and 04 define FETCH, and the deployed publishers do not serve it.
+        if !self.features.fetch {
+            return Err(Error::Unsupported);
+        }
+        core.admit_fetch(token)?;
+        let version = self.version;
+        let request = core.requests.open();
+        let mut result = Ok(());
+        core.requests.write(request, |out| {
+            BiStream::Fetch.encode(out);
+            result = message.encode(out, version);
+        });
+        // A name or number that the version can't write: nothing was sent.
+        if let Err(error) = result {
+            core.requests.cancel(request, &Error::Cancelled, &mut core.actions);
+            return Err(error.into());
+        }
+        let range = FrameRange { first: message.frame_start, last: message.frame_end };
+        let fetch = OutgoingFetch { request, priority: message.priority, range, group: None };
+        core.fetches.insert_outgoing(token, fetch);
+        self.set_role(request, Role::OutgoingFetch(token));
+        Ok(())
+    }
+
+    /// Waits for the answer, or for a reset that says why there is none. From its first byte on the
+    /// answer is read as a group.
+    pub(super) fn read_outgoing_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        token: Token,
+    ) -> Progress {
+        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        if let Some(code) = request.recv.reset() {
+            fetching::end(self, core, token, Err(Error::from_stream_code(code)));
+            return Progress::More;
+        }
+        // FIN without a byte is the answer of an empty group.
+        if request.recv.len() == 0 && !request.recv.has_fin() {
+            return Progress::Wait;
+        }
+        let Some(fetch) = core.fetches.outgoing(token) else { return Progress::Wait };
+        let Some((id, recv)) = core.requests.detach_recv(key) else { return Progress::Wait };
+        let FrameRange { first, last } = fetch.range;
+        // A publisher that can't serve all frames resets the stream (5.1.3), so that more frames than we
+        // asked for are an error of the peer.
+        let most = last.map_or(u64::MAX, |last| (last - first).saturating_add(1));
+        let layout = Layout::Lite(self.version);
+        // From here on the group limits apply, and QUIC's flow control as for any group stream.
+        let reading = GroupReader::new(GroupOwner::Fetch(token), fetch.priority, layout, most);
+        let group = core.recv_streams.adopt(id, recv, reading);
+        fetch.group = Some(group);
+        self.set_role(key, Role::DetachedFetch);
+        let group = GroupKey::of(group);
+        Progress::Event(Event::FetchStarted { fetch: token, group })
+    }
+}

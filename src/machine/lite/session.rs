@@ -1,0 +1,153 @@
+//! The state of a moq-lite session, and what all its conversations use: roles and messages.
+//!
+//! A version is a row of [`Features`]. No conversation compares version numbers.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::roles::{ProbeReports, ProbeRequest, Role};
+use crate::census::census;
+use crate::coding::DecodeError;
+use crate::coding::lite::{Features, HEAD_BYTES, Setup, frame_message};
+use crate::error::Error;
+use crate::hop::{Cost, Hop};
+use crate::machine::config::Config;
+use crate::machine::engine::{Core, Progress};
+use crate::machine::source::Token;
+use crate::machine::stream_buffers::RecvBuffer;
+use crate::slab::Key;
+use crate::stream::Side;
+use crate::version::{Agreed, Version};
+
+/// A session of moq-lite, in any version.
+#[derive(Debug)]
+pub(in crate::machine) struct Lite {
+    /// Which end of the connection this is.
+    pub(super) side: Side,
+    /// The versions that remain after ALPN. More than one only for 01 and 02, which share an ALPN.
+    pub(super) agreed: Agreed,
+    /// The version that is spoken; before the set-up agreed on it, the most preferred one.
+    pub(super) version: Version,
+    /// What this version has.
+    pub(super) features: &'static Features,
+    /// Our Hop ID in announcements (7.3.5).
+    pub(super) hop: Hop,
+    /// The configured price of the link; it wins over the price that the peer sends (7.3.4).
+    pub(super) cost: Option<u64>,
+    /// SETUP of the peer, or a default where the version has none. `None` until it arrived:
+    /// requests and groups wait, because their meaning depends on it (3.1).
+    pub(super) peer: Option<Setup>,
+    /// Requests of the peer that arrived before the session was ready.
+    pub(super) early: BTreeSet<Key>,
+    /// What each request is, by its slot.
+    pub(super) roles: Vec<Role>,
+    /// Track queries without a subscription, until they are answered.
+    pub(super) queries: BTreeMap<Token, Key>,
+    /// The next subscribe id. Ids count up from 0 and are never used again (7.9).
+    pub(super) next_sub_id: u64,
+    /// The peer's request for PROBE messages.
+    pub(super) reports: Option<ProbeReports>,
+    /// Our request for PROBE messages.
+    pub(super) probe: ProbeRequest,
+}
+
+impl Lite {
+    /// The state before anything was sent or received.
+    pub(super) fn new(config: &Config) -> Self {
+        let version = config.agreed.version();
+        let features = Features::of(version);
+        Self {
+            side: config.side,
+            agreed: config.agreed.clone(),
+            version,
+            features,
+            hop: config.hop,
+            cost: config.cost.map(|cost| cost.min(Cost::MAX)),
+            peer: None,
+            early: BTreeSet::new(),
+            roles: Vec::new(),
+            queries: BTreeMap::new(),
+            next_sub_id: 0,
+            reports: None,
+            probe: ProbeRequest::default(),
+        }
+    }
+
+    /// Frees the memory of a session whose end was reported.
+    pub(in crate::machine) fn forget(&mut self) {
+        (self.early, self.roles, self.queries) = Default::default();
+        (self.reports, self.probe) = Default::default();
+    }
+
+    /// The number of open track queries, and of requests that wait.
+    #[cfg(test)]
+    pub(in crate::machine) fn entries(&self) -> usize {
+        self.queries.len() + self.early.len()
+    }
+
+    // ---- roles -------------------------------------------------------------------------------
+
+    /// The role of a request. The table grows to the slot, which is reused after the request.
+    pub(super) fn role(&mut self, key: Key) -> &mut Role {
+        let slot = key.0 as usize;
+        if slot >= self.roles.len() {
+            self.roles.resize_with(slot + 1, Role::default);
+        }
+        &mut self.roles[slot]
+    }
+
+    /// Says what a request is from now on.
+    pub(super) fn set_role(&mut self, key: Key, role: Role) {
+        *self.role(key) = role;
+    }
+
+    /// Discards what the peer still sends on a request that was answered (4.3), and forgets it at
+    /// the end.
+    pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
+        if core.requests.retire(key) {
+            *self.role(key) = Role::New;
+        }
+        Progress::Wait
+    }
+
+    // ---- messages ----------------------------------------------------------------------------
+
+    /// The next message of a request; `None` if more bytes are needed. `typed`: a type stands
+    /// before the length, as in subscribe responses and, from 06 on, announcements.
+    pub(super) fn next_message(
+        &self,
+        core: &mut Core,
+        key: Key,
+        typed: bool,
+    ) -> Result<Option<(Option<u64>, Bytes)>, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(None) };
+        Ok(read_message(&mut request.recv, self.version, typed, core.limits.message_bytes)?)
+    }
+}
+
+/// Takes the next message off the front of a stream. FIN inside of a message is malformed.
+pub(super) fn read_message(
+    recv: &mut RecvBuffer,
+    version: Version,
+    typed: bool,
+    limit: usize,
+) -> Result<Option<(Option<u64>, Bytes)>, DecodeError> {
+    let mut front = [0; HEAD_BYTES];
+    let framed = frame_message(recv.peek(&mut front), version, typed, limit)?;
+    match framed {
+        Some(framed) if recv.len() >= framed.head + framed.body => {
+            recv.skip(framed.head);
+            Ok(Some((framed.kind, recv.take(framed.body))))
+        }
+        _ if recv.has_fin() && recv.len() > 0 => Err(DecodeError::Truncated),
+        _ => Ok(None),
+    }
+}
+
+census! { Lite {
+    counts: early, queries;
+    within: roles, reports, probe;
+    plain: side, agreed, version, features, hop, cost, peer, next_sub_id;
+} }

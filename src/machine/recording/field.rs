@@ -1,0 +1,496 @@
+//! The encoding of values in a trace: numbers as LEB128; texts and bytes after their length; a
+//! variant of an enum after its number. One table a type serves both writing and reading.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::coding::DecodeError;
+use crate::error::Error;
+use crate::hop::{Cost, Hop, Hops};
+use crate::limits::Limits;
+use crate::machine::command::Command;
+use crate::machine::config::Config;
+use crate::machine::event::{Event, GroupKey, RequestKey};
+use crate::machine::io::{Action, Input};
+use crate::machine::network_path::{NetworkPath, PathEstimate};
+use crate::machine::source::{Announcement, Supply, Token};
+use crate::path::Path;
+use crate::peer::{Peer, Role};
+use crate::stream::{Code, Dir, Side, StreamId};
+use crate::subscription::{Subscription, TrackInfo};
+use crate::time::{Instant, Timescale, Timestamp};
+use crate::version::{Agreed, Version, Versions};
+
+/// Why a record can't be read.
+pub(crate) type Bad = &'static str;
+
+/// The rest of a record.
+pub(crate) struct Rest<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Rest<'a> {
+    pub(crate) fn bytes(&mut self, len: u64) -> Result<&'a [u8], Bad> {
+        let len =
+            usize::try_from(len).ok().filter(|len| *len <= self.0.len()).ok_or("too short")?;
+        let (bytes, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub(crate) fn byte(&mut self) -> Result<u8, Bad> {
+        Ok(self.bytes(1)?[0])
+    }
+
+    pub(crate) fn number(&mut self) -> Result<u64, Bad> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err("a number of more than 64 bits")
+    }
+
+    /// Everything that is left.
+    pub(crate) fn end(&self) -> Result<(), Bad> {
+        if self.0.is_empty() { Ok(()) } else { Err("too long") }
+    }
+}
+
+/// A value of a trace.
+pub(crate) trait Field: Sized {
+    fn put(&self, out: &mut Vec<u8>);
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad>;
+}
+
+pub(crate) fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    put_number(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// Types that are encoded as a number: how to convert them, and how to convert back, which may
+/// fail.
+macro_rules! numbers {
+    ($($name:ty: $to:expr, $of:expr;)*) => {$(
+        impl Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                let to: fn($name) -> u64 = $to;
+                put_number(to(*self), out);
+            }
+
+            fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+                let of: fn(u64) -> Option<$name> = $of;
+                of(from.number()?).ok_or(concat!("not a ", stringify!($name)))
+            }
+        }
+    )*};
+}
+
+numbers! {
+    u8: u64::from, |n| Self::try_from(n).ok();
+    u32: u64::from, |n| Self::try_from(n).ok();
+    u64: |n| n, Some;
+    usize: |n| n as u64, |n| Self::try_from(n).ok();
+    bool: u64::from, |n| (n < 2).then_some(n == 1);
+    i32: |n| u64::from(n as u32), |n| u32::try_from(n).ok().map(|n| n as Self);
+    Instant: Instant::as_micros, |n| Some(Self::from_micros(n));
+    Timestamp: Timestamp::units, |n| Some(Self::new(n));
+    Timescale: Timescale::units, Self::new;
+    Hop: Hop::as_u64, |n| Some(Self::new(n));
+    StreamId: StreamId::as_u64, |n| Some(Self::from_u64(n));
+    Code: Code::as_u64, |n| Some(Self::new(n));
+    Dir: |dir| dir as u64, |n| [Self::Bi, Self::Uni].get(n as usize).copied();
+    Role: Role::as_u64, |n| Some(Self::from_u64(n));
+    Side: |side| side as u64, |n| [Self::Client, Self::Server].get(n as usize).copied();
+}
+
+impl Field for Duration {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(self.as_secs(), out);
+        self.subsec_nanos().put(out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        let (secs, nanos) = (from.number()?, u32::take(from)?);
+        if nanos < 1_000_000_000 { Ok(Self::new(secs, nanos)) } else { Err("not a duration") }
+    }
+}
+
+impl Field for Bytes {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(self, out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        let len = from.number()?;
+        from.bytes(len).map(Self::copy_from_slice)
+    }
+}
+
+fn text<'a>(from: &mut Rest<'a>) -> Result<&'a str, Bad> {
+    let len = from.number()?;
+    core::str::from_utf8(from.bytes(len)?).map_err(|_| "not a text")
+}
+
+impl Field for Box<str> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(self.as_bytes(), out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        text(from).map(Into::into)
+    }
+}
+
+/// The texts of errors. Those of a trace are leaked, so that they live as long as the process that
+/// replays it.
+impl Field for &'static str {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(self.as_bytes(), out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        let text = text(from)?;
+        if text.is_empty() { Ok("") } else { Ok(String::leak(text.into())) }
+    }
+}
+
+impl Field for Path {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(self.as_str().as_bytes(), out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        text(from).map(Self::new)
+    }
+}
+
+impl Field for Version {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(self.name().as_bytes(), out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        text(from)?.parse().map_err(|_| "an unknown version")
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(value) = self {
+            value.put(out);
+        }
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        bool::take(from)?.then(|| T::take(from)).transpose()
+    }
+}
+
+impl<T: Field> Field for Result<T, Error> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_ok().put(out);
+        match self {
+            Ok(value) => value.put(out),
+            Err(error) => error.put(out),
+        }
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        Ok(if bool::take(from)? { Ok(T::take(from)?) } else { Err(Error::take(from)?) })
+    }
+}
+
+impl Field for () {
+    fn put(&self, _: &mut Vec<u8>) {}
+
+    fn take(_: &mut Rest<'_>) -> Result<Self, Bad> {
+        Ok(())
+    }
+}
+
+fn put_list<T: Field>(list: &[T], out: &mut Vec<u8>) {
+    put_number(list.len() as u64, out);
+    list.iter().for_each(|item| item.put(out));
+}
+
+fn take_list<T: Field>(from: &mut Rest<'_>) -> Result<Vec<T>, Bad> {
+    let len = from.number()?;
+    // The length is a claim of the file, so that no memory is reserved for it.
+    let mut list = Vec::new();
+    for _ in 0..len {
+        list.push(T::take(from)?);
+    }
+    Ok(list)
+}
+
+impl Field for Vec<Path> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_list(self, out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        take_list(from)
+    }
+}
+
+impl Field for Agreed {
+    fn put(&self, out: &mut Vec<u8>) {
+        let versions: Vec<_> = self.iter().collect();
+        put_list(&versions, out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        let versions: Versions = take_list(from)?.into_iter().collect();
+        let alpn = versions.iter().next().map(|version| version.alpn().as_bytes());
+        versions.agreed(alpn).ok_or("no version")
+    }
+}
+
+impl Field for Hops {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_list(self.as_slice(), out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        Ok(take_list(from)?.into_iter().collect())
+    }
+}
+
+impl Field for RequestKey {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        Ok(Self(Field::take(from)?, Field::take(from)?))
+    }
+}
+
+impl Field for GroupKey {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        Ok(Self(Field::take(from)?, Field::take(from)?))
+    }
+}
+
+macro_rules! structs {
+    ($($name:ident { $($field:ident),* $(,)? })*) => {$(
+        impl Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                let Self { $($field),* } = self;
+                $($field.put(out);)*
+            }
+
+            fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+                $(let $field = Field::take(from)?;)*
+                Ok(Self { $($field),* })
+            }
+        }
+    )*};
+}
+
+structs! {
+    Config { side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept }
+    Cost { warm, cold }
+    Limits {
+        frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
+        path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
+        unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
+        close_time, straggler_time, max_age, goaway_time, broadcast_requests, linger_time,
+        broadcast_answers, answer_time, path_bytes, told_announcements,
+    }
+    PathEstimate { bitrate, rtt }
+    Peer { path, authority, role, hop, cost }
+    NetworkPath { rtt, rate, max_datagram }
+    Subscription { priority, ordered, max_age, start, end }
+    Token { slot, generation }
+    TrackInfo { priority, max_age, timescale }
+}
+
+/// The numbers of variants are part of the format: new variants are added at the end, and no number
+/// is used twice.
+macro_rules! enums {
+    ($($name:ident {
+        $($number:literal $variant:ident $({ $($field:ident),* })? $(($inner:ident))?,)*
+    })*) => {$(
+        impl Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant $({ $($field),* })? $(($inner))? => {
+                        put_number($number, out);
+                        $($($field.put(out);)*)?
+                        $($inner.put(out);)?
+                    })*
+                }
+            }
+
+            fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+                match from.number()? {
+                    $($number => {
+                        $($(let $field = Field::take(from)?;)*)?
+                        $(let $inner = Field::take(from)?;)?
+                        Ok(Self::$variant $({ $($field),* })? $(($inner))?)
+                    })*
+                    _ => Err(concat!("an unknown ", stringify!($name))),
+                }
+            }
+        }
+    )*};
+}
+
+enums! {
+    Input {
+        0 Available { dir },
+        1 Closed { error },
+        2 Data { id, bytes, fin },
+        3 Opened { id },
+        4 Reset { id, code },
+        5 Stopped { id, code },
+        6 Writable { id },
+        7 NetworkPath(path),
+        8 Datagram { bytes },
+        9 DatagramsAvailable,
+        10 MaxDatagram { bytes },
+        11 Time,
+    }
+    Action {
+        0 Close { code, reason },
+        1 Reset { id, code },
+        2 Resume { id },
+        3 SetPriority { id, priority },
+        4 Stop { id, code },
+    }
+    Event {
+        0 Announced { path, hops, cost },
+        1 AnnounceRequested { request, prefix, exclude, hidden },
+        2 Closed { error },
+        3 Frame { group, timestamp, size, payload },
+        4 GoingAway { uri, timeout },
+        5 Group { subscription, group, sequence, first_frame },
+        6 GroupEnded { group, result },
+        7 GroupRefused { subscription, sequence },
+        8 GroupReleased { group, sent },
+        9 Payload { group, bytes },
+        10 RequestEnded { request, result },
+        11 SubscribeEnded { subscription, result },
+        12 TrackOffered { request, broadcast, track },
+        13 SubscribeStarted { subscription, group },
+        14 SubscribeRequested { request, broadcast, track, subscription },
+        15 SubscribeUpdated { request, subscription },
+        16 TrackInfo { subscription, info },
+        17 TrackRequested { request, broadcast, track },
+        18 Unannounced { path },
+        19 Datagram { subscription, sequence, timestamp, payload },
+        20 FetchEnded { fetch, result },
+        21 FetchRequested { request, broadcast, track, priority, sequence, first_frame, last_frame },
+        22 FetchStarted { fetch, group },
+        23 Estimate { estimate },
+        24 ProbeEnded { error },
+        25 SetUp { peer },
+    }
+    Command {
+        0 AcceptAnnounce { request, reader, active },
+        1 AcceptOffer { request },
+        2 AcceptSubscribe { request, info },
+        3 AcceptTrack { request, info },
+        4 AnnouncementsReady { request },
+        5 Close { error },
+        6 Describe { subscription, broadcast, track },
+        7 Drain,
+        8 FinishSubscribe { request, end },
+        9 Group { request, group, sequence, first_frame },
+        10 GroupReady { request, sequence },
+        11 Refuse { request, error },
+        12 StartSubscribe { request, group },
+        13 StopGroup { group, error },
+        14 Subscribe { subscription, broadcast, track, want },
+        15 Unsubscribe { subscription },
+        16 UpdateSubscribe { subscription, want },
+        17 AcceptFetch { request, group, info },
+        18 CancelFetch { fetch },
+        19 Datagram { request, group, sequence },
+        20 Fetch { fetch, broadcast, track, priority, sequence, first_frame, last_frame },
+        21 Probe,
+        22 Unprobe,
+        23 Accept { hop, interests },
+        24 GoAway { uri, timeout },
+    }
+    Announcement {
+        0 Active { suffix, hops, cost },
+        1 Ended { suffix },
+    }
+    Supply {
+        0 End,
+        1 Gone(error),
+        2 More,
+        3 Pending,
+    }
+    Error {
+        0 App(code),
+        1 Remote(code),
+        2 Cancelled,
+        3 Closed,
+        4 Disconnected,
+        5 Dropped,
+        6 Duplicate,
+        7 Evicted,
+        8 FrameTooLarge,
+        9 GoingAway,
+        10 GroupTooLarge,
+        11 Internal,
+        12 Lagged,
+        13 Limit(what),
+        14 Malformed(error),
+        15 NotFound,
+        16 Old,
+        17 ProtocolViolation(rule),
+        18 SessionClosed,
+        19 Timeout,
+        20 Unauthorized,
+        21 Unroutable,
+        22 Version,
+        23 Unsupported,
+        24 WrongSize,
+        25 GoawayTimeout,
+        26 Unrepresentable(what),
+    }
+    DecodeError {
+        0 Short,
+        1 Truncated,
+        2 TrailingBytes,
+        3 InvalidString,
+        4 InvalidValue(what),
+        5 InvalidName,
+        6 UnknownMessage(kind),
+        7 UnknownParameter(kind),
+        8 TooLong,
+        9 TooMany,
+        10 Duplicate,
+        11 BoundsExceeded,
+        12 NotInVersion,
+    }
+}
