@@ -1,6 +1,6 @@
 //! Errors, and their codes on the wire.
 
-use crate::coding::{DecodeError, EncodeError};
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::stream::Code;
 
 /// Why something ended or was refused.

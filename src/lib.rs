@@ -63,6 +63,7 @@ extern crate alloc;
 
 mod census;
 pub mod coding;
+mod coding_error;
 mod error;
 #[cfg(all(feature = "std", any(doc, doctest)))]
 pub mod guide;

@@ -57,22 +57,6 @@ impl Subscription {
         self.end = Some(group);
         self
     }
-
-    /// The same, with group numbers clamped to those that the wire can carry.
-    #[cfg(feature = "std")]
-    pub(crate) fn cut(self) -> Self {
-        let cut = |group: Option<u64>| group.map(|group| group.min(crate::Group::MAX));
-        Self { start: cut(self.start), end: cut(self.end), ..self }
-    }
-
-    /// Fails if [`cut`](Self::cut) would change a group number.
-    #[cfg(feature = "std")]
-    pub(crate) fn check(&self) -> Result<(), crate::Error> {
-        [self.start, self.end]
-            .into_iter()
-            .flatten()
-            .try_for_each(|group| crate::Group::check(group).map(|_| ()))
-    }
 }
 
 /// The properties of a track that its publisher declares, fixed for its lifetime (moq-lite 05+, TRACK_INFO).

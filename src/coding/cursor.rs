@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use super::error::DecodeError;
 use super::varint::{self, Form};
+use crate::coding_error::DecodeError;
 use crate::path::Path;
 
 /// Fails for messages that the version does not have.

@@ -6,13 +6,12 @@
 //! message is read only when it is complete.
 
 pub mod cursor;
-mod error;
 pub mod ietf;
 pub mod lite;
 pub mod varint;
 mod writer;
 
+pub use crate::coding_error::{BoundsExceeded, DecodeError, EncodeError};
 pub use cursor::Cursor;
-pub use error::{BoundsExceeded, DecodeError, EncodeError};
 #[cfg(feature = "std")]
 pub(crate) use writer::MAX_SEGMENTS;

@@ -7,7 +7,7 @@ use core::ops::Deref;
 
 use bytes::BufMut;
 
-use super::error::BoundsExceeded;
+use crate::coding_error::BoundsExceeded;
 
 /// The largest value of QUIC's form, 2^62-1. Messages are written with no larger value in any form, because
 /// deployed peers accept none.

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
-use super::error::{BoundsExceeded, EncodeError};
 use super::varint::{self, Form, Head};
+use crate::coding_error::{BoundsExceeded, EncodeError};
 use crate::path::Path;
 
 /// The largest number of path segments that deployed peers accept.

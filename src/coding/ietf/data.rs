@@ -6,9 +6,9 @@ use super::draft::Draft;
 use super::fields::{encodable, flip};
 use super::properties;
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::varint::Head;
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::time::Timestamp;
 
 const FETCH: u64 = 0x05;

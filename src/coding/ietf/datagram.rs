@@ -5,8 +5,8 @@ use super::draft::Draft;
 use super::fields::flip;
 use super::properties;
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::varint::Head;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::time::Timestamp;
 
 /// The bits in the type of a datagram.

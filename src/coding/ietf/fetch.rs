@@ -8,9 +8,9 @@ use super::parameters::Parameters;
 use super::properties::TrackProperties;
 use super::{names, properties};
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::varint::Head;
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::path::Path;
 use crate::time::Timestamp;
 

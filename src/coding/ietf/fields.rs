@@ -4,9 +4,9 @@ use alloc::boxed::Box;
 
 use super::draft::{Draft, MessageType};
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::Writer;
 pub(super) use crate::coding::writer::encodable;
+use crate::coding_error::{DecodeError, EncodeError};
 
 pub(super) type Read<T> = Result<T, DecodeError>;
 pub(super) type Written = Result<(), EncodeError>;

@@ -15,8 +15,8 @@ use super::session::{Goaway, MaxRequestId, RequestsBlocked};
 use super::setup::Setup;
 use super::subscribe::{Subscribe, SubscribeOk, Unsubscribe};
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::stream::Side;
 
 /// The frame of a control message at the front of a stream.

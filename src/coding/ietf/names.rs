@@ -10,8 +10,8 @@ use alloc::string::String;
 use super::draft::{Draft, MessageType};
 use super::fields::{Codec, Read, Written};
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::path::Path;
 
 /// The largest number of fields in a namespace.

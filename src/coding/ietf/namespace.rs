@@ -7,8 +7,8 @@ use super::fields::{Codec, Read, Written, encodable, layout};
 use super::names;
 use super::parameters::Parameters;
 use crate::coding::cursor::Cursor;
-use crate::coding::error::DecodeError;
 use crate::coding::writer::Writer;
+use crate::coding_error::DecodeError;
 use crate::path::Path;
 
 /// PUBLISH_NAMESPACE: announces a broadcast, and everything below its path (*PUBLISH_NAMESPACE*).

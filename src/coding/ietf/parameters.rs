@@ -5,8 +5,8 @@ use core::time::Duration;
 use super::draft::{Draft, MessageType};
 use super::fields::{Codec, GroupOrder, Location, Read, Written, encodable, flip};
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::path::Path;
 
 const DELIVERY_TIMEOUT: u64 = 0x02;

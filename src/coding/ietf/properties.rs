@@ -6,9 +6,9 @@ use super::draft::{Draft, MessageType};
 use super::fields::{Codec, GroupOrder, Read, Written, flip};
 use crate::coding::cursor::Cursor;
 use crate::coding::cursor::from_millis;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::varint::{Form, Head};
 use crate::coding::writer::{Writer, to_millis};
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::time::{Timescale, Timestamp};
 
 const MAX_CACHE_DURATION: u64 = 0x04;

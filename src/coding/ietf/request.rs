@@ -9,8 +9,8 @@ use super::parameters::Parameters;
 use super::properties::TrackProperties;
 use super::{codes, names};
 use crate::coding::cursor::Cursor;
-use crate::coding::error::EncodeError;
 use crate::coding::writer::Writer;
+use crate::coding_error::EncodeError;
 use crate::path::Path;
 
 /// REQUEST_UPDATE: changes a request (*REQUEST_UPDATE*). It is itself a request, with an id of its own, and

@@ -8,8 +8,8 @@ use super::draft::{Draft, MessageType};
 use super::fields::{Codec, Read, Written};
 use super::properties::Value;
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 
 const PATH: u64 = 0x01;
 const MAX_REQUEST_ID: u64 = 0x02;

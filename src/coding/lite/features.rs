@@ -3,9 +3,9 @@
 use bytes::BytesMut;
 
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::varint::Form;
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::version::Version;
 
 /// The features of one version. Messages depend on them, never on the version itself.

@@ -5,9 +5,9 @@ use bytes::BytesMut;
 use super::features::Features;
 use crate::coding::cursor::Cursor;
 use crate::coding::cursor::decodable;
-use crate::coding::error::{BoundsExceeded, DecodeError, EncodeError};
 use crate::coding::varint::{self, Head};
 use crate::coding::writer::encodable;
+use crate::coding_error::{BoundsExceeded, DecodeError, EncodeError};
 use crate::time::Timestamp;
 use crate::version::Version;
 

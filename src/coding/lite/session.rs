@@ -7,8 +7,8 @@ use bytes::BytesMut;
 
 use super::features::Features;
 use crate::coding::cursor::decodable;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::encodable;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::version::Version;
 
 /// PROBE (03+): the capacity of the path to the subscriber, as measured by the publisher.

@@ -10,9 +10,9 @@ use bytes::BytesMut;
 
 use super::stream::Framed;
 use crate::coding::cursor::Cursor;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::varint::Form;
 use crate::coding::writer::Writer;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::version::Version;
 
 const CLIENT_SETUP: u64 = 0x20;

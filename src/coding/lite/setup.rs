@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::features::Features;
 use crate::coding::cursor::Cursor;
 use crate::coding::cursor::decodable;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::encodable;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::hop::Hop;
 use crate::version::Version;
 

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::features::Features;
 use crate::coding::cursor::Cursor;
-use crate::coding::error::DecodeError;
+use crate::coding_error::DecodeError;
 use crate::version::Version;
 
 /// The purpose of a bidirectional stream: the integer at its start.

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 
 use super::features::Features;
 use crate::coding::cursor::decodable;
-use crate::coding::error::{DecodeError, EncodeError};
 use crate::coding::writer::encodable;
+use crate::coding_error::{DecodeError, EncodeError};
 use crate::path::Path;
 use crate::subscription::TrackInfo;
 use crate::time::Timescale;

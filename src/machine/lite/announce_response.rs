@@ -226,7 +226,9 @@ impl Lite {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         let error = match request.abandoned() {
             Some(code) => Error::from_stream_code(code),
-            None if request.recv.len() > 0 => Error::Malformed(crate::DecodeError::TrailingBytes),
+            None if request.recv.len() > 0 => {
+                Error::Malformed(crate::coding::DecodeError::TrailingBytes)
+            }
             // A FIN alone means nothing: some deployed peers end their half after the request, others
             // keep it open. Only the end of both halves says that they are no longer interested.
             None => return Progress::Wait,

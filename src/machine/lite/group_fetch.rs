@@ -58,7 +58,9 @@ impl Lite {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         let error = match request.abandoned() {
             Some(code) => Error::from_stream_code(code),
-            None if request.recv.len() > 0 => Error::Malformed(crate::DecodeError::TrailingBytes),
+            None if request.recv.len() > 0 => {
+                Error::Malformed(crate::coding::DecodeError::TrailingBytes)
+            }
             None => return Progress::Wait,
         };
         core.end_incoming_fetch(key, &error);

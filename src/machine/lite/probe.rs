@@ -135,7 +135,7 @@ impl Lite {
         let error = match request.abandoned() {
             Some(code) => Some(Error::from_stream_code(code)),
             None if request.recv.len() > 0 => {
-                Some(Error::Malformed(crate::DecodeError::TrailingBytes))
+                Some(Error::Malformed(crate::coding::DecodeError::TrailingBytes))
             }
             None if request.recv.has_fin() => None,
             None => return Progress::Wait,

@@ -214,7 +214,7 @@ impl Lite {
             return Err(Error::from_stream_code(code));
         }
         if request.recv.is_finished() {
-            return Err(Error::Malformed(crate::DecodeError::Truncated));
+            return Err(Error::Malformed(crate::coding::DecodeError::Truncated));
         }
         let message = self.next_message(core, key, false)?;
         Ok(match message {

@@ -32,7 +32,7 @@ use bytes::{Bytes, BytesMut};
 use super::bare_machine::AnyDialect;
 use super::engine::CONTROL_PRIORITY;
 use super::*;
-use crate::DecodeError;
+use crate::coding::DecodeError;
 use crate::coding::lite::{Features, HopsForm};
 use crate::error::Error;
 use crate::hop::{Hop, Hops};

@@ -13,6 +13,7 @@ pub use producer::{FrameProducer, GroupProducer};
 use crate::Error;
 use crate::coding::varint;
 use crate::model::base::Result;
+use crate::subscription::Subscription;
 
 /// Describes a group before it is created: its number in the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +33,19 @@ impl Group {
             ..=Self::MAX => Ok(sequence),
             _ => Err(Error::Unrepresentable("a group number above 2^62-2")),
         }
+    }
+}
+
+impl Subscription {
+    /// The same, with group numbers clamped to those that the wire can carry.
+    pub(crate) fn clamp(self) -> Self {
+        let clamp = |group: Option<u64>| group.map(|group| group.min(Group::MAX));
+        Self { start: clamp(self.start), end: clamp(self.end), ..self }
+    }
+
+    /// Fails if [`clamp`](Self::clamp) would change a group number.
+    pub(crate) fn check(&self) -> Result<()> {
+        [self.start, self.end].into_iter().flatten().try_for_each(|n| Group::check(n).map(|_| ()))
     }
 }
 

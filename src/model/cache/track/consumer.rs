@@ -61,7 +61,7 @@ impl TrackConsumer {
         horizon: Option<Horizon>,
         wakes: &mut DeferredWakes,
     ) -> Self {
-        let want = want.map(Subscription::cut);
+        let want = want.map(Subscription::clamp);
         let is_query = want.is_none();
         let (key, (start, arrival)) = shared.change_without_waking(wakes, |state, wakes| {
             let want = want.clone();
@@ -110,7 +110,7 @@ impl TrackConsumer {
     /// Changes what this reader wants. If [`start`](Subscription::start) changes, the reader moves
     /// there. Group numbers above [`Group::MAX`](crate::Group::MAX) are clamped to it.
     pub fn update(&mut self, want: Subscription) {
-        let want = want.cut();
+        let want = want.clamp();
         if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
             self.start_at(start);
         }

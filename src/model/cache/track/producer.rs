@@ -559,8 +559,8 @@ impl_debug! { TrackProducer, it => name: &it.name() }
 #[cfg(any(test, feature = "sim"))]
 impl TrackProducer {
     /// What the track remembers, for tests.
-    pub fn census(&self) -> crate::sim::Census {
-        crate::sim::Census::of(&*self.shared)
+    pub fn census(&self) -> crate::census::Census {
+        crate::census::Census::of(&*self.shared)
     }
 }
 

@@ -289,7 +289,7 @@ impl_debug! { OriginProducer, it => scope: &it.scope }
 #[cfg(any(test, feature = "sim"))]
 impl OriginProducer {
     /// What the origin remembers, including everything announced there, for tests.
-    pub fn census(&self) -> crate::sim::Census {
-        crate::sim::Census::of(&*self.shared)
+    pub fn census(&self) -> crate::census::Census {
+        crate::census::Census::of(&*self.shared)
     }
 }

@@ -566,7 +566,7 @@ census! { Driver {
 #[cfg(any(test, feature = "sim"))]
 impl Driver {
     /// What the session remembers, for tests.
-    pub fn census(&self) -> crate::sim::Census {
-        crate::sim::Census::of(self)
+    pub fn census(&self) -> crate::census::Census {
+        crate::census::Census::of(self)
     }
 }

@@ -9,7 +9,7 @@ pub struct BoundsExceeded;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The bytes end within the value, and more may come. Only [`Cursor`](super::Cursor) returns it.
+    /// The bytes end within the value, and more may come. Only `coding::Cursor` returns it.
     #[error("more bytes are needed")]
     Short,
     /// The message ends before its last field.
