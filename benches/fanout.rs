@@ -44,7 +44,7 @@ impl FanOut {
             let start = clock();
             for (_, reading) in &mut self.readers {
                 let Some(reading) = reading else { panic!("no group") };
-                let Poll::Ready(Ok(Some(frame))) = reading.poll_next_frame(&mut cx) else {
+                let Poll::Ready(Ok(Some(frame))) = reading.poll_read_frame(&mut cx) else {
                     panic!("no frame")
                 };
                 black_box(frame);

@@ -35,7 +35,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use smoq::{Client, Error, Goaway, Hop, Limits, Origin, OriginProducer, Server, Session};
 use smoq_quinn::smoq_quic::{Identity, SOCKET_BUFFER, Url};
-use smoq_quinn::{Driving, config};
+use smoq_quinn::{ConnectionDriver, config};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -155,7 +155,7 @@ async fn serve(
     let peer = incoming.remote_address();
     let served = async {
         let connection = unless_stopped(&mut stopping, incoming).await??;
-        let (mut request, mut driving) = smoq_quinn::request(connection, &server)?;
+        let (mut request, mut driving) = smoq_quinn::incoming(connection, &server)?;
         let asking = async {
             tokio::select! {
                 ready = request.ready() => ready,
@@ -220,7 +220,7 @@ async fn unless_stopped<F: IntoFuture>(
 /// session is drained if it does not.
 async fn drive(
     session: Session,
-    mut driving: Driving,
+    mut driving: ConnectionDriver,
     mut stopping: watch::Receiver<bool>,
 ) -> smoq::Result<()> {
     tokio::select! {

@@ -34,7 +34,7 @@
 //! let mut video = broadcast.create_track(Track::new("video").timescale(90_000))?;
 //! video.write_frame(Timestamp::new(3_000), "key frame")?;
 //!
-//! let alice = origin.consume().get_broadcast("room/alice").expect("alice is announced");
+//! let alice = origin.consume().broadcast("room/alice").expect("alice is announced");
 //! let mut video = alice.subscribe_track("video", Subscription::default())?;
 //! let frame = video.latest_frame().expect("a complete frame");
 //! assert_eq!(frame.payload(), b"key frame");

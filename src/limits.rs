@@ -48,7 +48,7 @@ pub struct Limits {
     pub announce_requests: usize,
     /// Broadcasts that are announced to the peer at the same time, over all of its announce requests.
     /// Beyond it no others are announced until an eighth of the limit is free again. Default 131,072.
-    pub told_announcements: usize,
+    pub sent_announcements: usize,
     /// Subscriptions that are open at the same time, in each direction. A new one fails with
     /// [`Limit`](crate::Error::Limit). Default 4,096.
     pub subscriptions: usize,
@@ -65,7 +65,7 @@ pub struct Limits {
     /// How long a request for a broadcast, a track or a group may wait for its answer, from this side or
     /// from the peer. After that everyone who waits for it gets [`Timeout`](crate::Error::Timeout), and the
     /// request is withdrawn. Default 10 s.
-    pub answer_time: Duration,
+    pub answer_timeout: Duration,
     /// Group streams of the peer that are open at the same time. A new one is stopped. Default 4,096.
     pub group_streams: usize,
     /// Group streams of the peer that wait for the TRACK_INFO of their track. They are not read any further
@@ -73,7 +73,7 @@ pub struct Limits {
     pub unbound_streams: usize,
     /// How long a group stream may wait for the TRACK_INFO of its track. After that it is stopped. Default
     /// 5 s.
-    pub unbound_time: Duration,
+    pub unbound_timeout: Duration,
     /// Datagrams of the peer that wait to be decoded. Their total size is limited as well, to this many
     /// times 1,200 bytes. Beyond it the oldest ones are dropped. Default 1,024.
     pub datagrams: usize,
@@ -86,24 +86,24 @@ pub struct Limits {
     /// Bytes that wait to be sent on one request. Beyond it announcements wait in the origin, where they
     /// are coalesced. On moq-transport the session ends at 64 times this limit, when a peer keeps sending
     /// requests without reading the answers. Default 64 KiB.
-    pub owed_bytes: usize,
+    pub request_buffer: usize,
     /// Hops of an announcement. A longer chain is ignored. Default 32, the protocol's maximum: chains
     /// beyond that are malformed.
     pub hops: usize,
     /// How long the peer's SETUP may take, in versions that have one, and then the application's decision
     /// on it, if there is one to make ([`Event::SetUp`](crate::machine::Event::SetUp)). After that the
     /// session closes with [`Timeout`](crate::Error::Timeout). Default 10 s.
-    pub handshake_time: Duration,
+    pub handshake_timeout: Duration,
     /// How long a graceful close may take to flush what waits to be sent. After that the session closes
     /// without it. Default 1 s.
-    pub close_time: Duration,
+    pub close_timeout: Duration,
     /// How long a peer that received GOAWAY may continue its requests, unless the caller passes another
     /// time. After that the session closes with [`GoawayTimeout`](crate::Error::GoawayTimeout). Default 10
     /// s.
-    pub goaway_time: Duration,
+    pub goaway_timeout: Duration,
     /// How long group streams are still accepted once the end of their subscription is known. Later ones
     /// are stopped. Default 1 s.
-    pub straggler_time: Duration,
+    pub straggler_timeout: Duration,
     /// How long a subscription to a track of the peer continues after the track lost its last reader. A
     /// reader that arrives in that time gets the track at once; after it the subscription is cancelled. At
     /// most half of [`subscriptions`](Self::subscriptions) continue without a reader at the same time.
@@ -130,24 +130,24 @@ impl Default for Limits {
             path_bytes: 4_096,
             announcements: 16_384,
             announce_requests: 64,
-            told_announcements: 131_072,
+            sent_announcements: 131_072,
             subscriptions: 4_096,
             requests: 8_192,
             broadcast_requests: 1_024,
             broadcast_answers: 16_384,
-            answer_time: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(10),
             group_streams: 4_096,
             unbound_streams: 64,
-            unbound_time: Duration::from_secs(5),
+            unbound_timeout: Duration::from_secs(5),
             datagrams: 1_024,
             pending_groups: 256,
             stream_buffer: 64 << 10,
-            owed_bytes: 64 << 10,
+            request_buffer: 64 << 10,
             hops: 32,
-            handshake_time: Duration::from_secs(10),
-            close_time: Duration::from_secs(1),
-            goaway_time: Duration::from_secs(10),
-            straggler_time: Duration::from_secs(1),
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(1),
+            goaway_timeout: Duration::from_secs(10),
+            straggler_timeout: Duration::from_secs(1),
             linger_time: Duration::ZERO,
             max_age: Duration::from_secs(5),
         }

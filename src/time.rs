@@ -85,7 +85,7 @@ impl Timescale {
     }
 
     /// Converts microseconds to whole units, rounding down and saturating.
-    pub const fn of_micros(self, micros: u64) -> u64 {
+    pub const fn from_micros(self, micros: u64) -> u64 {
         let units = micros as u128 * self.0 as u128 / 1_000_000;
         if units > u64::MAX as u128 { u64::MAX } else { units as u64 }
     }

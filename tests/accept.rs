@@ -9,8 +9,8 @@ use smoq::machine::trace::{Replay, Sink, Step};
 use smoq::machine::{Command, Event};
 use smoq::sim::{Link, Pair};
 use smoq::{
-    Client, Driver, Error, Hop, Instant, Origin, OriginConsumer, OriginProducer, Path, Role,
-    Server, Session, SessionRequest, Version,
+    Client, Driver, Error, Hop, IncomingSession, Instant, Origin, OriginConsumer, OriginProducer,
+    Path, Role, Server, Session, Version,
 };
 
 /// The fields that a client of a version can send in its SETUP.
@@ -33,18 +33,18 @@ struct World {
     pair: Pair<Driver, Driver>,
     client: Session,
     /// `None` once it was decided.
-    request: Option<SessionRequest>,
+    request: Option<IncomingSession>,
 }
 
 impl World {
     fn new(version: Version, link: Link, client: &Client, server: &Server) -> Self {
         let (session, client) = client.connect(version, Instant::ZERO);
-        let (request, server) = server.request(version, Instant::ZERO);
+        let (request, server) = server.incoming(version, Instant::ZERO);
         Self { pair: Pair::new(client, server, link), client: session, request: Some(request) }
     }
 
     /// The request, as soon as it can be decided.
-    fn ready(&mut self) -> SessionRequest {
+    fn ready(&mut self) -> IncomingSession {
         let mut request = self.request.take().expect("the request was decided already");
         self.settle();
         assert_eq!(request.try_ready(), Poll::Ready(Ok(())));
@@ -207,7 +207,7 @@ fn the_wait_for_a_request_ends_when_the_client_leaves() {
     on_every_version(|version, link| {
         for leaves in [false, true] {
             let (_session, client) = Client::new().connect(version, Instant::ZERO);
-            let (mut request, server) = Server::new().request(version, Instant::ZERO);
+            let (mut request, server) = Server::new().incoming(version, Instant::ZERO);
             let count = Arc::new(Count::default());
             let waker = Waker::from(count.clone());
             let mut cx = Context::from_waker(&waker);

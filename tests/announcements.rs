@@ -153,7 +153,7 @@ fn a_name_that_is_too_long_is_refused_at_the_call() {
         panic!("the request waits")
     };
     assert_eq!(result.err(), too_long);
-    assert!(reader.get_broadcast(&*long).is_none());
+    assert!(reader.broadcast(&*long).is_none());
     let too_long = Some(Error::Limit("bytes of a track name"));
     assert_eq!(broadcast.create_track(&*long).err(), too_long);
     assert_eq!(broadcast.unique_track(&fits).err(), too_long);
@@ -222,12 +222,12 @@ fn as_many_announcements_follow_as_announce_ok_promises() {
     }
 }
 
-/// Limits::told_announcements: the peer learns of all ends, and then of the broadcasts that were left out.
+/// Limits::sent_announcements: the peer learns of all ends, and then of the broadcasts that were left out.
 #[test]
 fn broadcasts_beyond_the_limit_are_announced_when_others_have_ended() {
     for version in Version::known() {
         let mut limits = Limits::default();
-        limits.told_announcements = 8;
+        limits.sent_announcements = 8;
         let [publisher, reader] = [1, 2].map(|hop| Origin::new(Hop::new(hop)).produce());
         let mut kept: BTreeMap<_, _> = (0..20)
             .map(|at| format!("room/{at:02}"))

@@ -36,7 +36,7 @@ impl World {
         let mut up = Pair::new(publisher, relay_up, up_link);
         let mut down = Pair::new(relay_down, driver, down_link);
         advance(&mut up, &mut down, 300);
-        let seen = subscriber.consume().get_broadcast("live").expect("the broadcast was announced");
+        let seen = subscriber.consume().broadcast("live").expect("the broadcast was announced");
         let want = Subscription::default().max_age(Duration::from_secs(60));
         let reader = seen.subscribe_track("video", want).unwrap();
         advance(&mut up, &mut down, 300);
@@ -53,7 +53,7 @@ impl World {
         let mut groups = BTreeMap::new();
         while let Poll::Ready(Ok(Some(mut group))) = self.reader.try_recv_group() {
             let mut frames = vec![];
-            while let Poll::Ready(Ok(Some(frame))) = group.try_next_frame() {
+            while let Poll::Ready(Ok(Some(frame))) = group.try_read_frame() {
                 frames.push((frame.timestamp(), frame.payload().to_vec()));
             }
             assert!(group.try_finished().is_ready());

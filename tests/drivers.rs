@@ -77,7 +77,7 @@ impl World {
         let track = broadcast.create_track(Track::new("video").timescale(1_000)).unwrap();
         self.settle();
         let seen =
-            self.subscriber.consume().get_broadcast("live").expect("the broadcast was announced");
+            self.subscriber.consume().broadcast("live").expect("the broadcast was announced");
         (broadcast, track, seen)
     }
 
@@ -117,7 +117,7 @@ type Frame = (u64, Vec<u8>);
 fn frames(group: &mut GroupConsumer) -> (Vec<Frame>, Result<(), Error>) {
     let mut frames = Vec::new();
     loop {
-        match group.try_next_frame() {
+        match group.try_read_frame() {
             Poll::Ready(Ok(Some(frame))) => {
                 frames.push((frame.timestamp().units(), frame.payload().to_vec()));
             }
@@ -196,7 +196,7 @@ fn a_waker_may_subscribe_to_an_announced_broadcast_at_once() {
 
     impl Wake for Eager {
         fn wake(self: Arc<Self>) {
-            if let Some(broadcast) = self.0.get_broadcast("live") {
+            if let Some(broadcast) = self.0.broadcast("live") {
                 let reader = broadcast.subscribe_track("video", everything());
                 self.1.lock().unwrap().push(reader);
             }
@@ -235,7 +235,7 @@ fn broadcasts_from_before_the_session_are_announced() {
         Pair::new(client, server, Link::hostile(5)).advance(Duration::from_secs(5));
         let seen = far.consume();
         // The pair is gone, and with it all broadcasts that came through it.
-        assert!(broadcasts.iter().all(|it| seen.get_broadcast(it.path().as_str()).is_none()));
+        assert!(broadcasts.iter().all(|it| seen.broadcast(it.path().as_str()).is_none()));
     }
 }
 
@@ -293,7 +293,7 @@ fn a_track_ends_for_the_peer_as_it_ended_here() {
                 world.settle();
                 assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::App(9)))));
                 // Frames that had arrived remain readable.
-                assert!(matches!(there.try_next_frame(), Poll::Ready(Ok(Some(_)))));
+                assert!(matches!(there.try_read_frame(), Poll::Ready(Ok(Some(_)))));
             } else {
                 track.finish().unwrap();
                 group.finish().unwrap();
@@ -335,7 +335,7 @@ fn a_streamed_frame_is_forwarded_before_its_end() {
         frame.write(b"abc").unwrap();
         world.settle();
         let mut there = next_group(&mut reader);
-        assert_eq!(there.try_next_frame().map(|_| ()), Poll::Pending);
+        assert_eq!(there.try_read_frame().map(|_| ()), Poll::Pending);
         let Poll::Ready(Ok(Some(mut early))) = there.try_start_frame() else { panic!("{version}") };
         assert_eq!(early.size(), 6);
         let mut bytes = Vec::new();
@@ -395,7 +395,7 @@ fn a_lost_connection_ends_everything_that_came_through_it() {
         assert!(
             matches!(announced.try_announced(), Poll::Ready(Some(change)) if change.broadcast.is_none())
         );
-        assert!(matches!(next_group(&mut reader).try_next_frame(), Poll::Ready(Ok(Some(_)))));
+        assert!(matches!(next_group(&mut reader).try_read_frame(), Poll::Ready(Ok(Some(_)))));
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
         for session in &mut world.sessions {
             assert!(session.try_closed().is_ready());

@@ -85,7 +85,7 @@ impl World {
     }
 
     fn subscribe(&self) -> TrackConsumer {
-        let broadcast = self.seen.consume().get_broadcast("live").expect("it was announced");
+        let broadcast = self.seen.consume().broadcast("live").expect("it was announced");
         broadcast.subscribe_track("video", everything()).unwrap()
     }
 
@@ -113,9 +113,9 @@ impl Read {
         let sequences = self.0.iter().map(GroupConsumer::sequence);
         assert!(sequences.clone().eq(0..groups), "{what}: {:?}", sequences.collect::<Vec<_>>());
         for group in &mut self.0 {
-            let frame = group.try_next_frame();
+            let frame = group.try_read_frame();
             assert!(matches!(frame, Poll::Ready(Ok(Some(_)))), "{what}: {frame:?}");
-            let end = std::iter::repeat_with(|| group.try_next_frame())
+            let end = std::iter::repeat_with(|| group.try_read_frame())
                 .find(|next| !matches!(next, Poll::Ready(Ok(Some(_)))));
             assert!(matches!(end, Some(Poll::Ready(Ok(None)))), "{what}: {end:?}");
         }
@@ -282,7 +282,7 @@ fn a_route_of_a_leaving_session_stays_the_last_choice() {
         let mut other = net.origins[nameless].create_broadcast("other").unwrap();
         let _other = other.create_track("video").unwrap();
         net.advance(2_000);
-        let reader = net.origins[3].consume().get_broadcast("other").unwrap();
+        let reader = net.origins[3].consume().broadcast("other").unwrap();
         let _reader = reader.subscribe_track("video", everything()).unwrap();
         net.advance(100);
         net.session(5, 1).go_away(Goaway::default().timeout(seconds(30))).unwrap();
@@ -324,8 +324,7 @@ fn a_peer_that_stays_is_closed_at_the_deadline() {
             (true, Version::Moqt18) => assert_eq!(received, Poll::Ready(Ok(goaway)), "{version}"),
             (true, _) => assert_eq!(received, Poll::Ready(Ok(Goaway::default())), "{version}"),
         }
-        let broadcast =
-            world.seen.consume().get_broadcast("live").expect("the broadcast still exists");
+        let broadcast = world.seen.consume().broadcast("live").expect("the broadcast still exists");
         let mut refused = broadcast.subscribe_track("audio", everything()).unwrap();
         let mut read = Read::default();
         for n in 0..20 {

@@ -47,7 +47,7 @@ impl World {
         assert!(listener.poll_announced_broadcast(&mut cx, &name).is_pending());
         self.pair.advance(Duration::from_millis(50));
         let seen =
-            self.origins[1].consume().get_broadcast(&*name).expect("the broadcast was announced");
+            self.origins[1].consume().broadcast(&*name).expect("the broadcast was announced");
         let want = Subscription::default().priority((self.round % 256) as u8);
         let mut readers = ["video", "asked", "never"].map(|track| {
             let mut reader = seen.subscribe_track(track, want.clone()).unwrap();
@@ -73,7 +73,7 @@ impl World {
             groups.push(group);
         }
         for group in &mut groups {
-            while let Poll::Ready(Ok(Some(_))) = group.poll_next_frame(&mut cx) {}
+            while let Poll::Ready(Ok(Some(_))) = group.poll_read_frame(&mut cx) {}
         }
         let probe = (self.round % 7 == 0).then(|| self.sessions[1].probe());
         drop((frame, group));

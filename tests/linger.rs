@@ -86,7 +86,7 @@ impl Reading {
 
     fn read(&self, track: &str) -> TrackConsumer {
         let broadcast =
-            self.origin.consume().get_broadcast("live").expect("the broadcast was announced");
+            self.origin.consume().broadcast("live").expect("the broadcast was announced");
         broadcast.subscribe_track(track, Subscription::default()).unwrap()
     }
 

@@ -59,7 +59,7 @@ fn sessions_refusals_and_limits_emit_events_and_frames_do_not() {
             let mut track = broadcast.create_track("video").unwrap();
             let mut step = || pair.advance(Duration::from_millis(100));
             step();
-            let seen = subscriber.consume().get_broadcast("live").unwrap();
+            let seen = subscriber.consume().broadcast("live").unwrap();
             let _unknown = seen.subscribe_track("unknown", Subscription::default()).unwrap();
             let _reader = seen.subscribe_track("video", Subscription::default()).unwrap();
             step();

@@ -59,7 +59,7 @@ fn a_stalled_reader_is_bounded() {
         publish(&mut track, 1, 1);
         let Poll::Ready(Ok(Some(mut group))) = reader.try_next_group() else { panic!("no group") };
         publish(&mut track, 100_000, 1);
-        assert!(matches!(group.try_next_frame(), Poll::Ready(Ok(Some(_)))));
+        assert!(matches!(group.try_read_frame(), Poll::Ready(Ok(Some(_)))));
     });
 }
 
@@ -79,7 +79,7 @@ fn groups_held_but_not_read_are_bounded() {
     // An evicted group that a reader holds is an empty shell, which counts too.
     assert!(info.bytes_max < BUDGET + 640 * GROUPS as u64, "{info:?}");
     assert!(track.cached_bytes() * 5 / 4 > info.bytes_current as u64, "{info:?}");
-    assert!(matches!(held[0].try_next_frame(), Poll::Ready(Err(Error::Evicted))));
+    assert!(matches!(held[0].try_read_frame(), Poll::Ready(Err(Error::Evicted))));
     held.clear();
     track.write_frame(0, vec![1; SIZE]).unwrap();
     assert!(track.cached_bytes() < BUDGET);
@@ -97,7 +97,7 @@ fn readers_leave_no_memory_behind() {
         };
         assert!(reader.poll_recv_group(&mut cx).is_pending());
         assert!(reader.poll_closed(&mut cx).is_pending());
-        while let Poll::Ready(Ok(Some(_))) = group.poll_next_frame(&mut cx) {}
+        while let Poll::Ready(Ok(Some(_))) = group.poll_read_frame(&mut cx) {}
     };
     visit();
     let info = measure(|| (0..1_000).for_each(|_| visit()));
@@ -117,11 +117,11 @@ fn deliver(track: &mut TrackProducer, readers: &mut [TrackConsumer], frames: u64
     }
     for _ in 0..frames {
         for group in &mut groups {
-            assert!(group.poll_next_frame(&mut cx).is_pending());
+            assert!(group.poll_read_frame(&mut cx).is_pending());
         }
         group.write_frame(0, payload.clone()).unwrap();
         for group in &mut groups {
-            let Poll::Ready(Ok(Some(frame))) = group.poll_next_frame(&mut cx) else {
+            let Poll::Ready(Ok(Some(frame))) = group.poll_read_frame(&mut cx) else {
                 panic!("no frame")
             };
             assert_eq!(frame.len(), SIZE);

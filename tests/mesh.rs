@@ -76,7 +76,7 @@ impl Mesh {
 
     fn having(&self) -> usize {
         let relays = &self.net.origins[..RELAYS];
-        relays.iter().filter(|it| it.consume().get_broadcast("live").is_some()).count()
+        relays.iter().filter(|it| it.consume().broadcast("live").is_some()).count()
     }
 
     /// Checks the announcements, and returns the most updates on one link in one direction. On moq-lite 04

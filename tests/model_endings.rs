@@ -25,7 +25,7 @@ fn group() -> (TrackProducer, GroupProducer, GroupConsumer) {
 fn drain(group: &mut GroupConsumer) -> (Vec<Vec<u8>>, Poll<Result<Option<Frame>>>) {
     let mut frames = Vec::new();
     loop {
-        match group.try_next_frame() {
+        match group.try_read_frame() {
             Poll::Ready(Ok(Some(frame))) => frames.push(frame.payload().to_vec()),
             end => return (frames, end),
         }
@@ -58,7 +58,7 @@ fn a_finished_frame_is_readable() {
     let (_track, mut group, mut reader) = group();
     let mut frame = group.create_frame(0, 4).unwrap();
     frame.write(b"ab").unwrap();
-    assert!(reader.try_next_frame().is_pending(), "only whole frames are returned");
+    assert!(reader.try_read_frame().is_pending(), "only whole frames are returned");
     frame.write(b"cd").unwrap();
     assert_eq!(frame.remaining(), 0);
     frame.finish().unwrap();
@@ -201,8 +201,8 @@ fn an_aborted_track_yields_its_groups_and_then_the_reason() {
     assert_eq!(track.try_closed(), Poll::Ready(Err(Error::App(1))));
     assert_eq!(track.try_used(), Poll::Ready(Err(Error::App(1))));
     assert_eq!(sequences(&mut reader), (vec![0], Poll::Ready(Err(Error::App(1)))));
-    assert!(matches!(reader.try_get_group(0), Poll::Ready(Ok(Some(_)))));
-    assert!(matches!(reader.try_get_group(1), Poll::Ready(Err(Error::App(1)))));
+    assert!(matches!(reader.try_group(0), Poll::Ready(Ok(Some(_)))));
+    assert!(matches!(reader.try_group(1), Poll::Ready(Err(Error::App(1)))));
     // An abort of the track does not affect its groups.
     group.write_frame(0, "x".as_bytes()).unwrap();
     group.finish().unwrap();

@@ -31,7 +31,7 @@ fn read(group: &mut GroupConsumer) -> Vec<Vec<u8>> {
     let mut frames = vec![];
     loop {
         match group.try_read_frame() {
-            Poll::Ready(Ok(Some(frame))) => frames.push(frame.to_vec()),
+            Poll::Ready(Ok(Some(frame))) => frames.push(frame.payload().to_vec()),
             Poll::Ready(Ok(None)) => return frames,
             other => panic!("{other:?}"),
         }

@@ -115,8 +115,8 @@ fn readers_of_a_path_share_one_request() {
     // Later readers find the broadcast, although it is not announced.
     assert!(found(&mut origin.consume(), "archive/a").is_clone(&broadcast.consume()));
     assert!(origin.consume().try_announced().is_pending());
-    assert!(origin.consume().get_broadcast("archive/a").is_none());
-    assert!(origin.consume().get_broadcast("archive").is_none(), "the prefix is not a broadcast");
+    assert!(origin.consume().broadcast("archive/a").is_none());
+    assert!(origin.consume().broadcast("archive").is_none(), "the prefix is not a broadcast");
     broadcast.finish().unwrap();
     assert!(one.try_request_broadcast("archive/a").is_pending());
     assert!(request(&mut store).is_some(), "an ended broadcast is requested again");
@@ -256,7 +256,7 @@ fn requests_use_the_paths_of_their_handles() {
     assert_eq!(refused(&mut scoped, "org/archive/y"), Error::Unauthorized);
 }
 
-/// `Limits::answer_time`.
+/// `Limits::answer_timeout`.
 const ANSWER_MILLIS: u64 = 10_000;
 
 #[derive(Default)]

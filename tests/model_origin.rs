@@ -73,10 +73,10 @@ fn a_broadcast_is_announced_until_it_ends_in_any_way() {
         let broadcast = origin.create_broadcast("room/alice").unwrap();
         assert_eq!(broadcast.path().as_str(), "room/alice");
         assert_eq!(changes(&mut consumer), ["+room/alice"]);
-        assert!(consumer.get_broadcast("room/alice").is_some());
+        assert!(consumer.broadcast("room/alice").is_some());
         end(broadcast);
         assert_eq!(changes(&mut consumer), ["-room/alice"]);
-        assert!(consumer.get_broadcast("room/alice").is_none());
+        assert!(consumer.broadcast("room/alice").is_none());
     }
 }
 
@@ -182,8 +182,8 @@ fn scopes_only_restrict() {
     assert_eq!(changes(&mut narrow.consume()), ["+demo", "+room/1/x"]);
     let mut consumer = origin.consume().scope(&paths(&["room/1"])).unwrap();
     assert_eq!(changes(&mut consumer), ["+room/1/x"], "the prefix is still part of the path");
-    assert!(consumer.get_broadcast("room/1/x").is_some());
-    assert!(consumer.get_broadcast("room/2").is_none());
+    assert!(consumer.broadcast("room/1/x").is_some());
+    assert!(consumer.broadcast("room/2").is_none());
     assert!(matches!(consumer.try_announced_broadcast("room/2"), Poll::Ready(None)));
     assert!(consumer.scope(&paths(&["room/2"])).is_none());
     drop(outside);
@@ -203,8 +203,8 @@ fn roots_are_prepended_and_removed() {
     let mut consumer = origin.consume().with_root("room/alice").unwrap();
     assert_eq!(consumer.root().as_str(), "room/alice");
     assert_eq!(changes(&mut consumer), ["+"], "the broadcast at the root itself");
-    assert!(consumer.get_broadcast("").is_some());
-    assert!(consumer.get_broadcast("x").is_none());
+    assert!(consumer.broadcast("").is_some());
+    assert!(consumer.broadcast("x").is_none());
 
     let narrow = origin.scope(&paths(&["room/bob", "hall"])).unwrap();
     assert!(narrow.with_root("kitchen").is_none());
@@ -222,10 +222,10 @@ fn the_newer_of_two_local_broadcasts_is_announced() {
     assert_eq!(changes(&mut consumer), ["+a"]);
     let new = origin.create_broadcast("a").unwrap();
     assert_eq!(changes(&mut consumer), ["-a", "+a"]);
-    assert!(consumer.get_broadcast("a").unwrap().is_clone(&new.consume()));
+    assert!(consumer.broadcast("a").unwrap().is_clone(&new.consume()));
     drop(new);
     assert_eq!(changes(&mut consumer), ["-a", "+a"]);
-    assert!(consumer.get_broadcast("a").unwrap().is_clone(&old.consume()));
+    assert!(consumer.broadcast("a").unwrap().is_clone(&old.consume()));
     drop(old);
     assert_eq!(changes(&mut consumer), ["-a"]);
 }
@@ -653,7 +653,7 @@ fn origins_are_shared_between_threads() {
                     let _ = other.publish_broadcast("x", &broadcast.consume());
                     let _track = broadcast.create_track("video").unwrap();
                     let _ = consumer.try_announced();
-                    if let Some(found) = consumer.get_broadcast(names[n % 3]) {
+                    if let Some(found) = consumer.broadcast(names[n % 3]) {
                         let _ = found.subscribe_track("video", any());
                         let _ = other.publish_broadcast("y", &found);
                     }

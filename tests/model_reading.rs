@@ -102,17 +102,17 @@ fn clones_start_at_the_cursor_of_the_original() {
     }
     let mut frames = ready(reader.try_next_group()).unwrap();
     assert!(ready(reader.clone().try_next_group()).is_none());
-    assert_eq!(text(&ready(frames.try_next_frame()).unwrap()), "0");
+    assert_eq!(text(&ready(frames.try_read_frame()).unwrap()), "0");
     let mut clone = frames.clone();
     assert_eq!(clone.index(), 1);
     for expected in ["1", "2", "3", "4"] {
-        assert_eq!(text(&ready(clone.try_next_frame()).unwrap()), expected);
+        assert_eq!(text(&ready(clone.try_read_frame()).unwrap()), expected);
     }
-    assert_eq!(ready(frames.try_read_frame()).unwrap(), "1");
-    assert_eq!(text(&ready(frames.try_get_frame(4)).unwrap()), "4");
-    assert_eq!(text(&ready(frames.try_next_frame()).unwrap()), "2");
+    assert_eq!(ready(frames.try_read_frame()).unwrap().bytes(), "1");
+    assert_eq!(text(&ready(frames.try_frame(4)).unwrap()), "4");
+    assert_eq!(text(&ready(frames.try_read_frame()).unwrap()), "2");
     group.finish().unwrap();
-    assert!(matches!(frames.try_get_frame(5), Poll::Ready(Ok(None))));
+    assert!(matches!(frames.try_frame(5), Poll::Ready(Ok(None))));
 }
 
 #[test]
@@ -154,13 +154,13 @@ fn old_groups_are_skipped_and_counted() {
 fn a_reader_can_wait_for_a_group_by_number() {
     let mut track = Track::new("t").produce();
     let mut reader = track.consume();
-    assert!(reader.try_get_group(3).is_pending());
+    assert!(reader.try_group(3).is_pending());
     write(&mut track, 3, 0);
-    assert_eq!(ready(reader.try_get_group(3)).unwrap().sequence(), 3);
-    assert!(reader.try_get_group(2).is_pending(), "it may still arrive");
+    assert_eq!(ready(reader.try_group(3)).unwrap().sequence(), 3);
+    assert!(reader.try_group(2).is_pending(), "it may still arrive");
     track.finish().unwrap();
-    assert!(matches!(reader.try_get_group(2), Poll::Ready(Ok(None))));
-    assert!(matches!(reader.try_get_group(4), Poll::Ready(Ok(None))));
+    assert!(matches!(reader.try_group(2), Poll::Ready(Ok(None))));
+    assert!(matches!(reader.try_group(4), Poll::Ready(Ok(None))));
     assert_eq!(received(&mut reader), [3]);
 }
 
@@ -216,7 +216,7 @@ fn frames_keep_their_payload_and_timestamp() {
     group.finish().unwrap();
     assert_eq!(group.frame_count(), 14);
     let mut reader = group.consume();
-    let frames: Vec<Frame> = std::iter::from_fn(|| ready(reader.try_next_frame())).collect();
+    let frames: Vec<Frame> = std::iter::from_fn(|| ready(reader.try_read_frame())).collect();
     drop((track, group, reader));
     assert_eq!(frames.len(), 14);
     for (n, frame) in frames.iter().enumerate() {
@@ -288,20 +288,20 @@ fn only_waiting_readers_are_woken_and_once() {
     assert_eq!(wakes.take(), 1);
     let mut frames = ready(reader.poll_recv_group(&mut cx)).unwrap();
     assert!(frames.poll_finished(&mut Context::from_waker(&other)).is_pending());
-    assert!(frames.poll_next_frame(&mut cx).is_pending());
+    assert!(frames.poll_read_frame(&mut cx).is_pending());
     track.append_group().unwrap();
     assert_eq!(wakes.take(), 0, "the reader waits for no group");
     group.write_frame(0, "x".as_bytes()).unwrap();
     assert_eq!((wakes.take(), others.take()), (1, 0));
     group.write_frame(0, "y".as_bytes()).unwrap();
     assert_eq!(wakes.take(), 0, "it was woken before");
-    ready(frames.try_next_frame()).unwrap();
-    ready(frames.try_next_frame()).unwrap();
-    assert!(frames.try_next_frame().is_pending());
+    ready(frames.try_read_frame()).unwrap();
+    ready(frames.try_read_frame()).unwrap();
+    assert!(frames.try_read_frame().is_pending());
     group.write_frame(0, "z".as_bytes()).unwrap();
     assert_eq!(wakes.take(), 0, "trying does not register");
-    ready(frames.try_next_frame()).unwrap();
-    assert!(frames.poll_next_frame(&mut cx).is_pending());
+    ready(frames.try_read_frame()).unwrap();
+    assert!(frames.poll_read_frame(&mut cx).is_pending());
     drop(frames);
     group.write_frame(0, "z".as_bytes()).unwrap();
     assert_eq!((wakes.take(), others.take()), (0, 0), "the waiters are gone");
@@ -319,7 +319,7 @@ fn waits_exist_as_futures() {
     let mut read = pin!(async {
         let mut frames = Vec::new();
         while let Some(mut group) = reader.next_group().await? {
-            while let Some(frame) = group.next_frame().await? {
+            while let Some(frame) = group.read_frame().await? {
                 frames.push(text(&frame).to_owned());
             }
         }
@@ -428,10 +428,10 @@ fn readers_on_other_threads_receive_everything() {
                         let mut group = reader.next_group().await.unwrap().unwrap();
                         assert_eq!(group.sequence(), expected);
                         for index in 0..FRAMES {
-                            let frame = group.next_frame().await.unwrap().unwrap();
+                            let frame = group.read_frame().await.unwrap().unwrap();
                             assert_eq!(frame.payload(), (expected * index).to_le_bytes());
                         }
-                        assert!(group.next_frame().await.unwrap().is_none());
+                        assert!(group.read_frame().await.unwrap().is_none());
                     }
                     assert!(reader.next_group().await.unwrap().is_none());
                 });

@@ -49,7 +49,7 @@ fn use_everything() {
 
     let mut group: GroupProducer = video.create_group(Group { sequence: 4 }).unwrap();
     let mut there: GroupConsumer = now(reader.next_group()).unwrap().unwrap();
-    assert!(once(there.next_frame()).is_pending());
+    assert!(once(there.read_frame()).is_pending());
     let mut streamed: FrameProducer = group.create_frame(Timestamp::new(90), 4).unwrap();
     streamed.write(b"ab").unwrap();
     let mut early: FrameConsumer = now(there.start_frame()).unwrap().unwrap();

@@ -124,14 +124,13 @@ fn an_offered_track_flows_while_it_is_read() {
     let stream = world.open(Dir::Bi, &offer);
     assert_eq!(forwards(&world.said(stream)), [Some(false)], "accepted without forwarding");
 
-    let broadcast =
-        world.origin.consume().get_broadcast("room/alice").expect("the track was offered");
+    let broadcast = world.origin.consume().broadcast("room/alice").expect("the track was offered");
     let mut reader = broadcast.subscribe_track("video", Subscription::default()).unwrap();
     assert_eq!(forwards(&world.said(stream)), [Some(true)]);
     world.group(&[0x18, 0x07, 0x00, 0x80]);
     world.said(stream);
     let Poll::Ready(Ok(Some(mut group))) = reader.try_recv_group() else { panic!("no group") };
-    let Poll::Ready(Ok(Some(frame))) = group.try_next_frame() else { panic!("no frame") };
+    let Poll::Ready(Ok(Some(frame))) = group.try_read_frame() else { panic!("no frame") };
     assert_eq!(frame.payload(), b"hi");
 
     drop(reader);
@@ -144,7 +143,7 @@ fn an_offered_track_flows_while_it_is_read() {
     world.said(stream);
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(Some(_)))));
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))));
-    assert!(world.origin.consume().get_broadcast("room/alice").is_none(), "the offer ended");
+    assert!(world.origin.consume().broadcast("room/alice").is_none(), "the offer ended");
     assert!(world.session.try_closed().is_pending());
 }
 
@@ -154,7 +153,7 @@ fn an_offer_outside_the_granted_scope_is_refused() {
     let offer = offer(0, "hall/bob");
     let stream = world.open(Dir::Bi, &offer);
     let refused = matches!(world.said(stream)[..], [Message::RequestError(_)]);
-    assert!(refused && world.origin.consume().get_broadcast("hall/bob").is_none());
+    assert!(refused && world.origin.consume().broadcast("hall/bob").is_none());
     assert!(world.session.try_closed().is_pending());
 }
 
@@ -164,7 +163,7 @@ fn refused_subgroups_are_counted() {
     let offer = offer(0, "room/alice");
     let stream = world.open(Dir::Bi, &offer);
     world.said(stream);
-    let broadcast = world.origin.consume().get_broadcast("room/alice").unwrap();
+    let broadcast = world.origin.consume().broadcast("room/alice").unwrap();
     let mut reader = broadcast.subscribe_track("video", Subscription::default()).unwrap();
     world.said(stream);
     world.group(&[0x14, 0x07, 0x00, 0x01, 0x80]);

@@ -223,8 +223,7 @@ fn a_broadcast_may_have_the_path_of_a_prefix() {
         row.advance(3_000);
         // Only the prefix is left. In versions where an end and a beginning are a change of route, the
         // broadcast seems to continue.
-        let (left, known) =
-            (changes(&mut there), row.origins[1].consume().get_broadcast("archive"));
+        let (left, known) = (changes(&mut there), row.origins[1].consume().broadcast("archive"));
         let ended = ["-archive", "+archive"];
         match says_prefixes(version) {
             true => assert!(known.is_some() && (left.is_empty() || left == ended), "{version}"),

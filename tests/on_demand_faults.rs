@@ -12,7 +12,7 @@ use smoq::{
     Subscription, TrackConsumer, Version,
 };
 
-/// `Limits::answer_time`.
+/// `Limits::answer_timeout`.
 const ANSWER_MILLIS: u64 = 10_000;
 
 fn every() -> impl Iterator<Item = Version> {

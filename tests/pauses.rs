@@ -31,7 +31,7 @@ fn paused(version: Version) -> World {
         Server::new().with_consume(origins[1].clone()).accept(version, Instant::ZERO);
     let mut pair = Pair::new(client, server, Link::wide(3));
     pair.advance(Duration::from_millis(500));
-    let seen = origins[1].consume().get_broadcast("live").unwrap();
+    let seen = origins[1].consume().broadcast("live").unwrap();
     let want = Subscription::default().max_age(Duration::from_secs(60));
     let reader = seen.subscribe_track("video", want).unwrap();
     pair.advance(Duration::from_millis(500));

@@ -36,7 +36,7 @@ fn traces(version: Version, link: Link) -> [Vec<u8>; 2] {
     let mut broadcast = publisher.create_broadcast("live").unwrap();
     let mut track = broadcast.create_track("video").unwrap();
     pair.advance(Duration::from_millis(500));
-    let seen = subscriber.consume().get_broadcast("live").unwrap();
+    let seen = subscriber.consume().broadcast("live").unwrap();
     let all = Subscription::default().max_age(Duration::MAX).start(0);
     let _reader = seen.subscribe_track("video", all).unwrap();
     pair.advance(Duration::from_millis(500));

@@ -41,7 +41,7 @@ fn reading_behind(
 ) -> (Chain<Driver>, TrackConsumer) {
     let (mut chain, origin) = Chain::to_origin(versions, link, video());
     write(&mut chain, 0..groups);
-    let seen = origin.consume().get_broadcast("live").expect("the broadcast was announced");
+    let seen = origin.consume().broadcast("live").expect("the broadcast was announced");
     let reader = seen.subscribe_track("video", Subscription::default()).unwrap();
     chain.advance(200);
     (chain, reader)
@@ -65,10 +65,10 @@ fn fetch_whole(chain: &mut Chain<Driver>, reader: &mut TrackConsumer, sequence: 
     let mut group = fetch(chain, reader, sequence).unwrap();
     chain.advance(500);
     for (time, payload) in frames(sequence) {
-        let Poll::Ready(Ok(Some(frame))) = group.try_next_frame() else { panic!("{group:?}") };
+        let Poll::Ready(Ok(Some(frame))) = group.try_read_frame() else { panic!("{group:?}") };
         assert_eq!((frame.timestamp().units(), frame.payload()), (time, &payload[..]));
     }
-    assert!(matches!(group.try_next_frame(), Poll::Ready(Ok(None))), "{group:?}");
+    assert!(matches!(group.try_read_frame(), Poll::Ready(Ok(None))), "{group:?}");
 }
 
 fn frames(sequence: u64) -> [(u64, Vec<u8>); 2] {
@@ -152,7 +152,7 @@ fn readers_of_a_group_share_one_request() {
         let mut dynamic = requests(&chain.track);
         // Two readers behind one session, and one at the relay itself.
         let mut other = reader.clone();
-        let seen = chain.relay.consume().get_broadcast("live").unwrap();
+        let seen = chain.relay.consume().broadcast("live").unwrap();
         let mut third = seen.subscribe_track("video", Subscription::default()).unwrap();
         for reader in [&mut reader, &mut other, &mut third] {
             assert!(reader.try_fetch_group(70).is_pending());
@@ -169,7 +169,7 @@ fn readers_of_a_group_share_one_request() {
         let mut groups = readers.map(|reader| fetch(&mut chain, reader, 70).unwrap());
         for group in &mut groups {
             let Poll::Ready(Ok(Some(first))) = group.try_read_frame() else { panic!() };
-            assert_eq!(&first[..], b"first");
+            assert_eq!(first.payload(), b"first");
             assert!(group.try_read_frame().is_pending());
         }
         group.finish().unwrap();

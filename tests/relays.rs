@@ -56,7 +56,7 @@ fn a_burst_with_the_newest_group_first_is_relayed_whole() {
             Subscription::default().max_age(Duration::from_secs(5)),
         ] {
             let (mut chain, origin) = Chain::to_origin(versions, link, video());
-            let seen = origin.consume().get_broadcast("live").expect("it was announced");
+            let seen = origin.consume().broadcast("live").expect("it was announced");
             let mut reader = seen.subscribe_track("video", want).unwrap();
             chain.advance(500);
             burst(&mut chain, 40);
@@ -75,7 +75,7 @@ fn a_burst_with_the_newest_group_first_is_relayed_whole() {
 fn all_readers_share_one_subscription() {
     in_all_versions(|versions, link| {
         let (mut chain, origin) = Chain::to_origin(versions, link, video());
-        let seen = [&origin, &chain.relay].map(|it| it.consume().get_broadcast("live").unwrap());
+        let seen = [&origin, &chain.relay].map(|it| it.consume().broadcast("live").unwrap());
         let want = Subscription::default().max_age(Duration::from_secs(5));
         // Three readers behind one session, and one at the relay itself.
         let subscribe = |at: usize| seen[at].subscribe_track("video", want.clone()).unwrap();
@@ -101,7 +101,7 @@ fn all_readers_share_one_subscription() {
 fn the_combined_subscription_is_requested_upstream() {
     for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
         let (mut chain, origin) = Chain::to_origin([version; 2], &Link::wide(3), video());
-        let seen = origin.consume().get_broadcast("live").expect("it was announced");
+        let seen = origin.consume().broadcast("live").expect("it was announced");
         let wanted = |chain: &mut Chain<_>| {
             chain.advance(500);
             let want = chain.track.subscription().expect("no subscription");
@@ -127,7 +127,7 @@ fn a_late_reader_behind_a_relay_knows_when_it_has_everything() {
     for link in [Link::perfect(), Link::wide(3)] {
         let (mut chain, origin) = Chain::to_origin([Version::Lite06; 2], &link, video());
         burst(&mut chain, 5);
-        let seen = origin.consume().get_broadcast("live").expect("it was announced");
+        let seen = origin.consume().broadcast("live").expect("it was announced");
         let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
         chain.advance(500);
         assert_eq!(received(&mut reader), [4], "only the newest group");

@@ -76,7 +76,7 @@ impl Viewer {
         }
         self.groups.retain_mut(|group| {
             loop {
-                match group.try_next_frame() {
+                match group.try_read_frame() {
                     Poll::Ready(Ok(Some(frame))) => {
                         let text = String::from_utf8_lossy(frame.payload()).into_owned();
                         self.seen.push(text);

@@ -40,7 +40,7 @@ fn read(net: &Net, node: usize) -> (OriginConsumer, TrackConsumer) {
 fn frames(group: &mut GroupConsumer) -> (usize, Option<Result<(), Error>>) {
     let mut count = 0;
     loop {
-        match group.try_next_frame() {
+        match group.try_read_frame() {
             Poll::Ready(Ok(Some(_))) => count += 1,
             Poll::Ready(Ok(None)) => return (count, Some(Ok(()))),
             Poll::Ready(Err(error)) => return (count, Some(Err(error))),

@@ -59,7 +59,7 @@ fn counters_match_and_gauges_return_to_zero() {
             let mut track = broadcast.create_track("video").unwrap();
             world.settle();
             assert_eq!(world.sessions[1].stats().announced, 1, "{version}");
-            let seen = world.subscriber.consume().get_broadcast("live").unwrap();
+            let seen = world.subscriber.consume().broadcast("live").unwrap();
             let mut reader = seen.subscribe_track("video", everything()).unwrap();
             let unknown = seen.subscribe_track("nothing", everything()).unwrap();
             world.settle();
@@ -125,7 +125,7 @@ fn a_lost_connection_resets_all_gauges() {
         let mut broadcast = world.publisher.create_broadcast("live").unwrap();
         let mut track = broadcast.create_track("video").unwrap();
         world.settle();
-        let seen = world.subscriber.consume().get_broadcast("live").unwrap();
+        let seen = world.subscriber.consume().broadcast("live").unwrap();
         let _reader = seen.subscribe_track("video", everything()).unwrap();
         world.settle();
         let mut group = track.append_group().unwrap();
@@ -149,7 +149,7 @@ fn old_groups_are_counted_as_expired() {
     let mut broadcast = world.publisher.create_broadcast("live").unwrap();
     let mut track = broadcast.create_track(Track::new("video").timescale(1_000)).unwrap();
     world.settle();
-    let seen = world.subscriber.consume().get_broadcast("live").unwrap();
+    let seen = world.subscriber.consume().broadcast("live").unwrap();
     let _reader = seen.subscribe_track("video", Subscription::default()).unwrap();
     world.settle();
     for n in 0..100_u64 {

@@ -73,7 +73,7 @@ impl World {
         let mut broadcast = self.origins[0].create_broadcast("live").unwrap();
         let mut track = broadcast.create_track("video").unwrap();
         self.settle();
-        let seen = self.origins[1].consume().get_broadcast("live").unwrap();
+        let seen = self.origins[1].consume().broadcast("live").unwrap();
         let everything = Subscription::default().max_age(Duration::MAX).start(0);
         let reader = seen.subscribe_track("video", everything).unwrap();
         self.settle();
@@ -161,7 +161,7 @@ fn datagrams_and_fetches_replay() {
                 track.write_frame(n, "before anybody reads").unwrap();
             }
             world.settle();
-            let seen = world.origins[1].consume().get_broadcast("live").unwrap();
+            let seen = world.origins[1].consume().broadcast("live").unwrap();
             let want = Subscription::default().max_age(Duration::from_secs(60)).start(1);
             let mut reader = seen.subscribe_track("video", want).unwrap();
             world.settle();

@@ -28,7 +28,7 @@ fn group_numbers_have_a_maximum() {
             panic!("the fetch waits")
         };
         assert!(is_refused(fetched), "{number}");
-        assert!(matches!(reader.try_get_group(number), Poll::Ready(Ok(None))), "{number}");
+        assert!(matches!(reader.try_group(number), Poll::Ready(Ok(None))), "{number}");
         track.append_group().unwrap();
     }
     let mut track = Track::new("t").produce();
@@ -114,8 +114,7 @@ fn the_highest_group_and_its_end_reach_readers() {
         let mut broadcast = chain.origins[0].create_broadcast("live").unwrap();
         let mut track = broadcast.create_track("video").unwrap();
         chain.run();
-        let seen =
-            chain.reader().consume().get_broadcast("live").expect("the broadcast was announced");
+        let seen = chain.reader().consume().broadcast("live").expect("the broadcast was announced");
         let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
         chain.run();
         let mut group = track.create_group(Group::MAX).unwrap();
@@ -138,9 +137,9 @@ fn names_that_moq_transport_cannot_encode_affect_nothing_else() {
         let _others: Vec<_> =
             paths.iter().map(|path| chain.origins[0].create_broadcast(path.as_str())).collect();
         chain.run();
-        assert!(chain.reader().consume().get_broadcast("live").is_some(), "{version}");
+        assert!(chain.reader().consume().broadcast("live").is_some(), "{version}");
         for path in &paths {
-            assert!(chain.reader().consume().get_broadcast(path.as_str()).is_none(), "{version}");
+            assert!(chain.reader().consume().broadcast(path.as_str()).is_none(), "{version}");
             let asked = chain.sessions[1].request_broadcast(path.as_str()).unwrap();
             let mut track = asked.subscribe_track("video", Subscription::default()).unwrap();
             chain.run();
@@ -159,8 +158,8 @@ fn a_broadcast_at_the_root_is_readable_or_not_announced() {
         let mut track = broadcast.create_track("video").unwrap();
         let _other = chain.origins[0].create_broadcast("live").unwrap();
         chain.run();
-        assert!(chain.reader().consume().get_broadcast("live").is_some(), "{versions:?}");
-        let seen = chain.reader().consume().get_broadcast("");
+        assert!(chain.reader().consume().broadcast("live").is_some(), "{versions:?}");
+        let seen = chain.reader().consume().broadcast("");
         assert_eq!(seen.is_some(), !versions.contains(&Version::Moqt16), "{versions:?}");
         let Some(seen) = seen else { continue };
         let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();

@@ -15,9 +15,9 @@ use std::time::Duration;
 use smoq::machine::NetworkPath;
 use smoq::sim::{Link, Pair};
 use smoq::{
-    Broadcast, BroadcastProducer, Client, Driver, Error, Goaway, GroupProducer, Hop, Instant,
-    Limits, Origin, OriginProducer, ReadyList, Server, Session, SessionRequest, Subscription,
-    Track, TrackInfo, TrackProducer, Version,
+    Broadcast, BroadcastProducer, Client, Driver, Error, Goaway, GroupProducer, Hop,
+    IncomingSession, Instant, Limits, Origin, OriginProducer, ReadyList, Server, Session,
+    Subscription, Track, TrackInfo, TrackProducer, Version,
 };
 
 #[derive(Default)]
@@ -129,7 +129,7 @@ fn group(case: &mut Case) -> (TrackProducer, GroupProducer) {
     let mut reader = other.consume();
     case.other("a reader of another group", move |cx| {
         let _open = &other;
-        reader.poll_next_frame(cx).is_ready()
+        reader.poll_read_frame(cx).is_ready()
     });
     let mut reader = track.subscribe(everything().start(2));
     case.other("a reader of groups", move |cx| reader.poll_recv_group(cx).is_ready());
@@ -225,11 +225,11 @@ fn groups(table: &mut Table) {
         )*};
     }
     whole_frames! {
-        "GroupConsumer::poll_next_frame", poll_next_frame();
         "GroupConsumer::poll_read_frame", poll_read_frame();
-        "GroupConsumer::poll_get_frame", poll_get_frame(0);
+        "GroupConsumer::poll_read_frame", poll_read_frame();
+        "GroupConsumer::poll_frame", poll_frame(0);
     }
-    table.row("GroupConsumer::poll_next_frame", "the group is evicted for its age", |case| {
+    table.row("GroupConsumer::poll_read_frame", "the group is evicted for its age", |case| {
         let origin = Origin::default().produce();
         let mut broadcast = origin.create_broadcast("live").unwrap();
         let info = Track::new("video").max_age(Duration::from_secs(1));
@@ -257,7 +257,7 @@ fn groups(table: &mut Table) {
             if starts {
                 let mut reader = group.consume();
                 case.other("a reader of whole frames", move |cx| {
-                    reader.poll_next_frame(cx).is_ready()
+                    reader.poll_read_frame(cx).is_ready()
                 });
             }
             move || {
@@ -292,7 +292,7 @@ fn groups(table: &mut Table) {
             if cause == "bytes are written" {
                 let mut reader = group.consume();
                 case.other("a reader of whole frames", move |cx| {
-                    reader.poll_next_frame(cx).is_ready()
+                    reader.poll_read_frame(cx).is_ready()
                 });
                 let mut reader = group.consume();
                 case.other("a reader that waits for the end", move |cx| {
@@ -374,7 +374,7 @@ fn tracks(table: &mut Table) {
     readers! {
         "TrackConsumer::poll_recv_group", poll_recv_group();
         "TrackConsumer::poll_next_group", poll_next_group();
-        "TrackConsumer::poll_get_group", poll_get_group(0);
+        "TrackConsumer::poll_group", poll_group(0);
     }
     for cause in ["a frame of a group that began", "finish", "abort", "drop"] {
         table.row("TrackConsumer::poll_read_frame", cause, |case| {
@@ -406,23 +406,19 @@ fn tracks(table: &mut Table) {
             }
         });
     }
-    table.row("TrackConsumer::poll_get_group", "the track ends before it", |case| {
+    table.row("TrackConsumer::poll_group", "the track ends before it", |case| {
         let mut track = track();
         let mut reader = track.consume();
-        case.waits(move |cx| reader.poll_get_group(cx, 7).is_ready());
+        case.waits(move |cx| reader.poll_group(cx, 7).is_ready());
         move || (track.finish_at(7), track)
     });
-    table.row(
-        "TrackConsumer::poll_get_group",
-        "the last writer is dropped after the end",
-        |case| {
-            let mut track = track();
-            track.finish_at(7).unwrap();
-            let mut reader = track.consume();
-            case.waits(move |cx| reader.poll_get_group(cx, 6).is_ready());
-            move || drop(track)
-        },
-    );
+    table.row("TrackConsumer::poll_group", "the last writer is dropped after the end", |case| {
+        let mut track = track();
+        track.finish_at(7).unwrap();
+        let mut reader = track.consume();
+        case.waits(move |cx| reader.poll_group(cx, 6).is_ready());
+        move || drop(track)
+    });
     for cause in ["finish", "finish_at", "abort", "drop"] {
         let end = move |mut track: TrackProducer| {
             match cause {
@@ -903,9 +899,9 @@ fn joined(version: Version) -> Joined {
     Joined { pair, sessions: [one, two], origins }
 }
 
-fn asked(version: Version) -> (Pair<Driver, Driver>, Session, SessionRequest) {
+fn asked(version: Version) -> (Pair<Driver, Driver>, Session, IncomingSession) {
     let (client, driver) = Client::new().connect(version, Instant::ZERO);
-    let (request, server) = Server::new().request(version, Instant::ZERO);
+    let (request, server) = Server::new().incoming(version, Instant::ZERO);
     (Pair::new(driver, server, Link::perfect()), client, request)
 }
 
@@ -944,7 +940,7 @@ fn sessions(table: &mut Table) {
         let mut broadcast = joined.origins[1].create_broadcast("live").unwrap();
         let track = broadcast.create_track("video").unwrap();
         joined.pair.run_until_idle();
-        let seen = joined.origins[0].consume().get_broadcast("live").unwrap();
+        let seen = joined.origins[0].consume().broadcast("live").unwrap();
         let reader = seen.subscribe_track("video", Subscription::default()).unwrap();
         joined.pair.run_until_idle();
         let mut session = joined.sessions[0].clone();
@@ -958,7 +954,7 @@ fn sessions(table: &mut Table) {
         }
     });
     for cause in ["the SETUP arrives", "lost"] {
-        table.row("SessionRequest::poll_ready", cause, |case| {
+        table.row("IncomingSession::poll_ready", cause, |case| {
             let (mut pair, client, mut request) = asked(Version::Lite06);
             case.waits(move |cx| request.poll_ready(cx).is_ready());
             move || {
@@ -1028,7 +1024,7 @@ fn drivers(table: &mut Table) {
             Box::new(it.sessions[0].request_broadcast("there/unknown").unwrap())
         }),
         ("a track of the peer is read", |it| {
-            let seen = it.origins[0].consume().get_broadcast("there").unwrap();
+            let seen = it.origins[0].consume().broadcast("there").unwrap();
             Box::new(seen.subscribe_track("other", Subscription::default()).unwrap())
         }),
         ("a prefix", |it| Box::new(it.origins[0].dynamic("store").unwrap())),
@@ -1065,7 +1061,7 @@ fn drivers(table: &mut Table) {
             let mut broadcast = joined.origins[0].create_broadcast("live").unwrap();
             let mut track = broadcast.create_track("video").unwrap();
             joined.pair.run_until_idle();
-            let seen = joined.origins[1].consume().get_broadcast("live").unwrap();
+            let seen = joined.origins[1].consume().broadcast("live").unwrap();
             let reader = seen.subscribe_track("video", everything()).unwrap();
             joined.pair.run_until_idle();
             let mut group = (!matches!(cause, "a group")).then(|| track.append_group().unwrap());

@@ -239,7 +239,7 @@ async fn show(broadcast: &BroadcastConsumer, left: &mut u64) -> Result<smoq::Res
                     break;
                 }
             };
-            let text = String::from_utf8_lossy(&frame).into_owned();
+            let text = String::from_utf8_lossy(frame.payload()).into_owned();
             let Some(minute) = &minute else {
                 minute = Some(text);
                 continue;

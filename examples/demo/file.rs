@@ -192,7 +192,7 @@ async fn receive(origin: &OriginProducer, audience: &Audience) -> Result<Digest>
     while let Some(mut group) = track.recv_group().await? {
         let mut frames = Vec::new();
         while let Some(frame) = group.read_frame().await? {
-            frames.push(frame);
+            frames.push(frame.bytes());
         }
         early.insert(group.sequence(), frames);
         while let Some(frames) = early.remove(&next) {

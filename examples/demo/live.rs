@@ -373,7 +373,7 @@ async fn read(
         gaps.extend(gap);
         forget_late(&mut gaps, &mut track);
         loop {
-            match group.next_frame().await {
+            match group.read_frame().await {
                 Ok(Some(frame)) => {
                     let now = stage.micros(Instant::now());
                     let mut recent = subscriber.recent();
@@ -426,7 +426,7 @@ async fn read(
 
 /// Removes from `gaps` the groups that arrived late.
 fn forget_late(gaps: &mut Vec<u64>, track: &mut TrackConsumer) {
-    gaps.retain(|gap| !matches!(track.try_get_group(*gap), Poll::Ready(Ok(Some(_)))));
+    gaps.retain(|gap| !matches!(track.try_group(*gap), Poll::Ready(Ok(Some(_)))));
 }
 
 /// The resident memory, on systems that report it.

@@ -639,7 +639,7 @@ fn small() -> Limits {
     limits.pending_groups = 2;
     limits.datagrams = 2;
     limits.stream_buffer = 20;
-    limits.owed_bytes = 30;
+    limits.request_buffer = 30;
     limits.hops = 3;
     limits
 }

@@ -364,7 +364,7 @@ fn tight() -> Limits {
     limits.unbound_streams = 1;
     limits.pending_groups = 2;
     limits.stream_buffer = 64;
-    limits.owed_bytes = 64;
+    limits.request_buffer = 64;
     limits.track_groups = 4;
     limits.cache_bytes = 20_000;
     limits.group_frames = 4;
@@ -546,7 +546,7 @@ impl World {
             }
             Op::DropFrame { which } => drop(take(&mut self.frames, which).map(|it| self.lose(it))),
             Op::Subscribe { side, path: at, name, want } => {
-                let seen = self.remote[side].consume().get_broadcast(&*path(1 - side, at));
+                let seen = self.remote[side].consume().broadcast(&*path(1 - side, at));
                 let want = wants(name, want);
                 let consumer = seen.and_then(|seen| seen.subscribe_track(NAMES[name], want).ok());
                 if let Some(consumer) = consumer {
@@ -758,7 +758,7 @@ impl World {
         newest.retain(|(_, at), _| *at < ON_DEMAND);
         let marked = newest.into_iter().map(|((side, at), broadcast)| {
             let track = broadcast.create_track("newest").unwrap();
-            let seen = self.remote[1 - side].consume().get_broadcast(&*path(side, at));
+            let seen = self.remote[1 - side].consume().broadcast(&*path(side, at));
             let seen = seen.unwrap_or_else(|| panic!("{} is not visible", path(side, at)));
             (seen.subscribe_track("newest", Subscription::default()), track)
         });
@@ -772,7 +772,7 @@ impl World {
         for (side, remote) in self.remote.iter().enumerate() {
             for at in 0..3 {
                 let is_there = self.broadcasts.iter().any(|it| (it.0, it.1) == (1 - side, at));
-                let seen = remote.consume().get_broadcast(&*path(1 - side, at));
+                let seen = remote.consume().broadcast(&*path(1 - side, at));
                 assert_eq!(seen.is_some(), is_there, "{} visible at {side}", path(1 - side, at));
             }
         }
@@ -921,7 +921,7 @@ impl Reader {
                     break None;
                 }
                 frames -= 1;
-                match alarm.poll(|cx| group.poll_next_frame(cx)) {
+                match alarm.poll(|cx| group.poll_read_frame(cx)) {
                     Poll::Pending => break None,
                     Poll::Ready(Ok(Some(frame))) => {
                         assert_eq!(frame.index(), index as u64);

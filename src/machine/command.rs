@@ -113,7 +113,7 @@ pub enum Command {
         track: Box<str>,
     },
     /// Accepts no more requests, sends what is owed for at most
-    /// [`Limits::close_time`](crate::Limits::close_time), then closes.
+    /// [`Limits::close_timeout`](crate::Limits::close_timeout), then closes.
     Drain,
     /// Asks the peer for one group. The track need not be subscribed.
     /// [`Event::FetchStarted`](super::Event::FetchStarted) follows when the group begins to arrive,

@@ -35,7 +35,7 @@ pub struct Config {
     pub cost: Option<u64>,
     /// Whether a server waits for the application to accept the peer: [`Event::SetUp`] reports the
     /// peer's set-up, and nothing else of the peer is decoded and nothing is sent to it before
-    /// [`Command::Accept`]. [`Limits::handshake_time`] keeps running until then. Other commands must
+    /// [`Command::Accept`]. [`Limits::handshake_timeout`] keeps running until then. Other commands must
     /// follow `Accept`.
     ///
     /// [`Event::SetUp`]: super::Event::SetUp

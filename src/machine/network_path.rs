@@ -25,7 +25,7 @@ pub struct NetworkPath {
 
 impl NetworkPath {
     /// A path whose congestion window is `window` bytes: that much can be sent each round trip.
-    pub fn of_window(rtt: Duration, window: u64, max_datagram: u64) -> Self {
+    pub fn from_window(rtt: Duration, window: u64, max_datagram: u64) -> Self {
         let rate = u128::from(window) * 1_000_000 / rtt.as_micros().max(1);
         Self { rtt, rate: u64::try_from(rate).unwrap_or(u64::MAX), max_datagram }
     }

@@ -19,4 +19,4 @@ pub use routing::{
     Announce, Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, BroadcastRequest,
     Origin, OriginConsumer, OriginDynamic, OriginProducer, TrackRequest,
 };
-pub use session::{Client, Driver, Goaway, Probe, Server, Session, SessionRequest, SessionStats};
+pub use session::{Client, Driver, Goaway, IncomingSession, Probe, Server, Session, SessionStats};

@@ -95,7 +95,7 @@ impl World {
         let track = broadcast.create_track(track).unwrap();
         let dynamic = broadcast.dynamic();
         pair.run_until_idle();
-        let seen = down.consume().get_broadcast("live").expect("the broadcast was announced");
+        let seen = down.consume().broadcast("live").expect("the broadcast was announced");
         Self { pair, track, seen, _kept: (vec![a, b], broadcast, dynamic) }
     }
 
@@ -128,7 +128,7 @@ fn a_frame_wakes_only_the_session_that_serves_it() {
         let mut track = broadcast.create_track("video").unwrap();
         let (mut serving, _handles) = joined(Version::Lite06, &from, &to, Link::perfect());
         serving.run_until_idle();
-        let seen = to.consume().get_broadcast("live").unwrap();
+        let seen = to.consume().broadcast("live").unwrap();
         let _reader = seen.subscribe_track("video", everything()).unwrap();
         serving.run_until_idle();
         let mut idle: Vec<_> = (0..n)
@@ -161,7 +161,7 @@ fn subscriptions_of_a_session() {
             let mut tracks: Vec<_> =
                 (0..n).map(|n| broadcast.create_track(&*n.to_string()).unwrap()).collect();
             pair.run_until_idle();
-            let seen = to.consume().get_broadcast("live").unwrap();
+            let seen = to.consume().broadcast("live").unwrap();
             let read = |n: usize| seen.subscribe_track(&n.to_string(), everything()).unwrap();
             let mut readers: Vec<_> = (0..n).map(read).collect();
             pair.run_until_idle();
@@ -195,7 +195,7 @@ fn datagrams_of_a_session() {
         let mut broadcast = from.create_broadcast("live").unwrap();
         let mut track = broadcast.create_track("video").unwrap();
         pair.run_until_idle();
-        let seen = to.consume().get_broadcast("live").unwrap();
+        let seen = to.consume().broadcast("live").unwrap();
         let _reader = seen.subscribe_track("video", everything()).unwrap();
         pair.run_until_idle();
         allocations(|| {

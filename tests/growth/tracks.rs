@@ -44,7 +44,7 @@ fn open_groups_of_a_track() {
         let mut groups: Vec<_> = (0..n).map(|_| track.append_group().unwrap()).collect();
         let mut readers: Vec<_> = groups.iter().map(|group| group.consume()).collect();
         for reader in &mut readers {
-            assert!(reader.poll_next_frame(&mut wakes.context()).is_pending());
+            assert!(reader.poll_read_frame(&mut wakes.context()).is_pending());
         }
         for group in &mut groups {
             group.write_frame(0, "a").unwrap();

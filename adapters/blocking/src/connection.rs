@@ -12,7 +12,7 @@ use quinn_proto::{
 };
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{self, Code};
-use smoq::{Client, Clock, Driver, Server, Session, SessionRequest};
+use smoq::{Client, Clock, Driver, IncomingSession, Server, Session};
 use smoq_quic::{
     FLUSH_TIMEOUT, StreamAllowance, quic_code, quic_stream_code, quic_stream_id, send_window,
     session_error, stream_code, stream_id,
@@ -61,7 +61,7 @@ struct Moq {
     /// `None` if the application alone has the session.
     session: Option<Session>,
     /// Until the client's SETUP was read.
-    request: Option<SessionRequest>,
+    request: Option<IncomingSession>,
     driver: Driver,
     clock: Clock,
     /// Turns since a deadline passed.
@@ -229,7 +229,7 @@ impl Connection {
                 (Some(session), None, driver)
             }
             Role::Request(server) => {
-                let (request, driver) = server.request(agreed, now);
+                let (request, driver) = server.incoming(agreed, now);
                 (None, Some(request), driver)
             }
         };
@@ -244,11 +244,11 @@ impl Connection {
     /// Reports the session request when the client's SETUP was read.
     fn requested(&mut self, events: &mut VecDeque<Event>) {
         let Some(moq) = &mut self.moq else { return };
-        let is_ready = |request: &mut SessionRequest| request.try_ready() == Poll::Ready(Ok(()));
+        let is_ready = |request: &mut IncomingSession| request.try_ready() == Poll::Ready(Ok(()));
         let Some(request) = moq.request.take_if(is_ready) else { return };
         let certificates = self.quic.crypto_session().peer_identity();
         let certificates = certificates.and_then(|it| it.downcast().ok());
-        events.push_back(Event::Requested {
+        events.push_back(Event::Incoming {
             id: self.id,
             request,
             remote: self.quic.remote_address(),
@@ -390,7 +390,7 @@ impl Connection {
         let window = self.quic.congestion_state().window();
         self.quic.set_send_window(send_window(window));
         let max_datagram = self.quic.datagrams().max_size().unwrap_or(0) as u64;
-        let path = NetworkPath::of_window(self.quic.rtt(), window, max_datagram);
+        let path = NetworkPath::from_window(self.quic.rtt(), window, max_datagram);
         if path.is_news_to(&moq.path) {
             moq.path = path;
             driver.handle(moq.clock.instant(now), Input::NetworkPath(path));

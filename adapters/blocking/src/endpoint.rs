@@ -212,9 +212,9 @@ impl Endpoint {
     }
 
     /// Whether the application accepts or rejects each session of the server after the client's SETUP:
-    /// [`poll_event`](Self::poll_event) then returns [`Event::Requested`]. An event that is dropped rejects its
+    /// [`poll_event`](Self::poll_event) then returns [`Event::Incoming`]. An event that is dropped rejects its
     /// session. Default: every client is accepted.
-    pub fn set_requires_accept(&mut self, requests: bool) {
+    pub fn set_manual_accept(&mut self, requests: bool) {
         self.requests = requests;
     }
 
@@ -290,7 +290,7 @@ impl Endpoint {
     }
 
     /// The session of a connection between [`Event::Connected`] and [`Event::Closed`]. `None` for a session that was
-    /// [`Event::Requested`]: only the application has that.
+    /// [`Event::Incoming`]: only the application has that.
     pub fn session(&self, id: ConnectionId) -> Option<&Session> {
         self.connections[self.slot(id)?].as_ref()?.session()
     }

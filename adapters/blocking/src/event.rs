@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use quinn_proto::ConnectionError;
-use smoq::{Session, SessionRequest, Version};
+use smoq::{IncomingSession, Session, Version};
 use smoq_quic::rustls::pki_types::CertificateDer;
 
 use crate::error::Unreachable;
@@ -42,14 +42,14 @@ pub enum Event {
         remote: SocketAddr,
     },
     /// A client asks for a session: accept or reject it. It is reported instead of `Connected` if
-    /// [`Endpoint::set_requires_accept`](crate::Endpoint::set_requires_accept) asks for that.
-    Requested {
+    /// [`Endpoint::set_manual_accept`](crate::Endpoint::set_manual_accept) asks for that.
+    Incoming {
         /// The connection.
         id: ConnectionId,
         /// The request. It times out after
-        /// [`Limits::handshake_time`](smoq::Limits::handshake_time). The endpoint keeps no handle to a session
+        /// [`Limits::handshake_timeout`](smoq::Limits::handshake_timeout). The endpoint keeps no handle to a session
         /// that is accepted here.
-        request: SessionRequest,
+        request: IncomingSession,
         /// The client's address.
         remote: SocketAddr,
         /// The client's certificates, its own first, if the TLS configuration asks for them.

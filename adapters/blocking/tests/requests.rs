@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use smoq::{Client, Error, Origin, Role, Server, Session, SessionRequest, Subscription, Track};
+use smoq::{Client, Error, IncomingSession, Origin, Role, Server, Session, Subscription, Track};
 use smoq_blocking::quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use smoq_blocking::quinn_proto::{ClientConfig, ServerConfig};
 use smoq_blocking::smoq_quic::rustls::crypto::{WebPkiSupportedAlgorithms, ring};
@@ -32,7 +32,7 @@ struct Pair {
 /// Requests of a server.
 struct Asked {
     id: ConnectionId,
-    request: SessionRequest,
+    request: IncomingSession,
     certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -41,7 +41,7 @@ impl Pair {
         let identity = Identity::self_signed(["localhost"]).unwrap();
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut listening = Endpoint::bind(local, config(&identity), server).unwrap();
-        listening.set_requires_accept(true);
+        listening.set_manual_accept(true);
         let client = Endpoint::new(local).unwrap();
         Self { server: listening, client, trust: identity.fingerprint().into() }
     }
@@ -70,7 +70,7 @@ impl Pair {
 
     fn asked(&mut self) -> Asked {
         match self.until(|pair| pair.server.poll_event()) {
-            Event::Requested { id, request, remote, certificates } => {
+            Event::Incoming { id, request, remote, certificates } => {
                 assert_eq!(remote, self.client.local_addr().unwrap());
                 Asked { id, request, certificates }
             }

@@ -42,10 +42,10 @@ fn every_version_publishes_and_subscribes() {
             let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
             assert_eq!(group.sequence(), u64::from(sequence), "{version}");
             for _ in 0..3 {
-                let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+                let frame = pair.until(|| ready(group.try_read_frame())).unwrap().unwrap();
                 assert_eq!(frame.payload(), vec![sequence; 2_000]);
             }
-            assert!(pair.until(|| ready(group.try_next_frame())).unwrap().is_none());
+            assert!(pair.until(|| ready(group.try_read_frame())).unwrap().is_none());
         }
         stage.track.finish().unwrap();
         assert!(pair.until(|| ready(video.try_next_group())).unwrap().is_none(), "{version}");
@@ -71,7 +71,7 @@ fn a_large_group_arrives_whole() {
     group.finish().unwrap();
     let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
     for expected in &frames {
-        let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+        let frame = pair.until(|| ready(group.try_read_frame())).unwrap().unwrap();
         assert!(frame.payload() == expected);
     }
 }
@@ -199,7 +199,7 @@ fn one_datagram_in_twenty_lost() {
     group.finish().unwrap();
     let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
     for n in 0..200_u64 {
-        let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+        let frame = pair.until(|| ready(group.try_read_frame())).unwrap().unwrap();
         assert_eq!(frame.payload(), vec![n as u8; 5_000]);
     }
 }
@@ -232,7 +232,7 @@ fn lost_datagrams_are_not_sent_again() {
         while let Some(mut group) = pair.until(|| ready(video.try_recv_group())).unwrap() {
             let n = group.sequence() as u8;
             if n >= 10 {
-                let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+                let frame = pair.until(|| ready(group.try_read_frame())).unwrap().unwrap();
                 assert_eq!(frame.payload(), vec![n; 1_000]);
                 count += 1;
             }
@@ -256,9 +256,9 @@ fn a_past_group_is_fetched() {
     let broadcast = pair.until(|| ready(origin.try_announced_broadcast("room/alice"))).unwrap();
     let mut video = broadcast.subscribe_track("video", Subscription::default()).unwrap();
     let mut group = pair.until(|| ready(video.try_fetch_group(3))).unwrap();
-    let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+    let frame = pair.until(|| ready(group.try_read_frame())).unwrap().unwrap();
     assert_eq!(frame.payload(), vec![3; 300_000]);
-    assert!(pair.until(|| ready(group.try_next_frame())).unwrap().is_none());
+    assert!(pair.until(|| ready(group.try_read_frame())).unwrap().is_none());
     let refused = pair.until(|| ready(video.try_fetch_group(5)));
     assert_eq!(refused.err(), Some(Error::NotFound));
 }
@@ -319,10 +319,10 @@ fn a_drained_session_sends_what_it_owes() {
     assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
     let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
     for n in 0..100_u8 {
-        let frame = pair.until(|| ready(group.try_next_frame())).unwrap().unwrap();
+        let frame = pair.until(|| ready(group.try_read_frame())).unwrap().unwrap();
         assert_eq!(frame.payload(), vec![n; 5_000]);
     }
-    assert!(pair.until(|| ready(group.try_next_frame())).unwrap().is_none());
+    assert!(pair.until(|| ready(group.try_read_frame())).unwrap().is_none());
 }
 
 /// Nobody confirms a track that goes on: only QUIC knows what has arrived.
@@ -348,10 +348,10 @@ fn a_drained_session_loses_nothing_of_tracks_that_go_on() {
         assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
         let mut group = ready(video.try_next_group()).unwrap().unwrap().unwrap();
         for n in 0..100_u8 {
-            let frame = ready(group.try_next_frame()).unwrap().unwrap().unwrap();
+            let frame = ready(group.try_read_frame()).unwrap().unwrap().unwrap();
             assert_eq!(frame.payload(), vec![n; 5_000]);
         }
-        match ready(group.try_next_frame()).unwrap() {
+        match ready(group.try_read_frame()).unwrap() {
             Ok(end) => assert!(finished && end.is_none()),
             Err(error) => assert!(!finished, "{error}"),
         }
@@ -404,10 +404,10 @@ fn data_that_came_before_the_end_is_read_first() {
     assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
     let mut group = ready(video.try_next_group()).unwrap().unwrap().unwrap();
     for n in 0..8_000_u64 {
-        let frame = ready(group.try_next_frame()).unwrap().unwrap().unwrap();
+        let frame = ready(group.try_read_frame()).unwrap().unwrap().unwrap();
         assert_eq!(frame.payload(), n.to_be_bytes());
     }
-    assert!(ready(group.try_next_frame()).unwrap().unwrap().is_none());
+    assert!(ready(group.try_read_frame()).unwrap().unwrap().is_none());
 }
 
 /// A group that arrives after the end of its track is waited for, but not for long. That its reader was
@@ -417,7 +417,7 @@ fn a_late_step_handles_input_before_deadlines() {
     let mut stage = Stage::new();
     let mut pair = Pair::new(&Server::new().with_publish(stage.origin.consume()));
     let received = Origin::default().produce();
-    let wait = Limits::default().straggler_time;
+    let wait = Limits::default().straggler_timeout;
     let _session = pair.connect(&Client::new().with_consume(received.clone()));
     let mut video = pair.subscribe(&received, &mut stage);
     stage.track.write_frame(0_u64, "before").unwrap();

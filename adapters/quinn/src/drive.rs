@@ -519,7 +519,7 @@ impl Round<'_, '_> {
     /// Reports the path if it changed enough to matter.
     fn tell_path(&mut self, now: Instant, rtt: Duration, window: u64) {
         let max_datagram = self.connection.max_datagram_size().unwrap_or(0) as u64;
-        let path = NetworkPath::of_window(rtt, window, max_datagram);
+        let path = NetworkPath::from_window(rtt, window, max_datagram);
         if path.is_news_to(&self.path) {
             self.path = path;
             self.driver.handle(now, Input::NetworkPath(path));

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub use endpoint::{DialError, Unreachable, dial, dial_in, listen, listen_in};
-use smoq::{Agreed, Client, Clock, Server, Session, SessionRequest, Versions};
+use smoq::{Agreed, Client, Clock, IncomingSession, Server, Session, Versions};
 pub use smoq_quic::{self, config};
 
 use crate::streams::Streams;
@@ -62,7 +62,7 @@ pub enum Error {
 pub fn connect(
     connection: quinn::Connection,
     client: &Client,
-) -> Result<(Session, Driving), Error> {
+) -> Result<(Session, ConnectionDriver), Error> {
     let runtime = default_runtime(&connection)?;
     connect_in(connection, client, runtime)
 }
@@ -72,12 +72,12 @@ pub fn connect_in(
     connection: quinn::Connection,
     client: &Client,
     runtime: Arc<dyn quinn::Runtime>,
-) -> Result<(Session, Driving), Error> {
+) -> Result<(Session, ConnectionDriver), Error> {
     let agreed = agreed(&connection, client.versions())?;
     log::agreed(&connection, agreed.version());
     let clock = client.clock();
     let (session, driver) = client.connect(agreed, clock.instant(runtime.now()));
-    Ok((session, Driving::new(connection, driver, clock, runtime)))
+    Ok((session, ConnectionDriver::new(connection, driver, clock, runtime)))
 }
 
 /// Starts a session of `server` on a connection that was accepted, in the version that TLS agreed on.
@@ -87,7 +87,10 @@ pub fn connect_in(
 /// # Errors
 ///
 /// See [`Error`].
-pub fn accept(connection: quinn::Connection, server: &Server) -> Result<(Session, Driving), Error> {
+pub fn accept(
+    connection: quinn::Connection,
+    server: &Server,
+) -> Result<(Session, ConnectionDriver), Error> {
     let runtime = default_runtime(&connection)?;
     accept_in(connection, server, runtime)
 }
@@ -97,24 +100,24 @@ pub fn accept_in(
     connection: quinn::Connection,
     server: &Server,
     runtime: Arc<dyn quinn::Runtime>,
-) -> Result<(Session, Driving), Error> {
+) -> Result<(Session, ConnectionDriver), Error> {
     let agreed = agreed(&connection, server.versions())?;
     log::agreed(&connection, agreed.version());
     let clock = server.clock();
     let (session, driver) = server.accept(agreed, clock.instant(runtime.now()));
-    Ok((session, Driving::new(connection, driver, clock, runtime)))
+    Ok((session, ConnectionDriver::new(connection, driver, clock, runtime)))
 }
 
 /// As [`accept`], but the application accepts or rejects the session after it has read the client's SETUP. The
 /// client receives nothing before that. The connection knows the client's address and certificate.
 ///
-/// Poll [`Driving`] meanwhile: it reads the SETUP, and closes the connection if the session is rejected.
+/// Poll [`ConnectionDriver`] meanwhile: it reads the SETUP, and closes the connection if the session is rejected.
 ///
 /// ```no_run
 /// # async fn example(connection: quinn::Connection, server: smoq::Server)
 /// # -> Result<(), Box<dyn std::error::Error>> {
 /// let peer = connection.remote_address();
-/// let (mut request, driving) = smoq_quinn::request(connection, &server)?;
+/// let (mut request, driving) = smoq_quinn::incoming(connection, &server)?;
 /// // tokio::spawn(driving), smol::spawn(driving), and then:
 /// request.ready().await?;
 /// if !peer.ip().is_loopback() || !request.role().publishes() {
@@ -127,25 +130,25 @@ pub fn accept_in(
 /// # Ok(())
 /// # }
 /// ```
-pub fn request(
+pub fn incoming(
     connection: quinn::Connection,
     server: &Server,
-) -> Result<(SessionRequest, Driving), Error> {
+) -> Result<(IncomingSession, ConnectionDriver), Error> {
     let runtime = default_runtime(&connection)?;
-    request_in(connection, server, runtime)
+    incoming_in(connection, server, runtime)
 }
 
-/// As [`request`], with an explicit runtime for timers.
-pub fn request_in(
+/// As [`incoming`], with an explicit runtime for timers.
+pub fn incoming_in(
     connection: quinn::Connection,
     server: &Server,
     runtime: Arc<dyn quinn::Runtime>,
-) -> Result<(SessionRequest, Driving), Error> {
+) -> Result<(IncomingSession, ConnectionDriver), Error> {
     let agreed = agreed(&connection, server.versions())?;
     log::agreed(&connection, agreed.version());
     let clock = server.clock();
-    let (request, driver) = server.request(agreed, clock.instant(runtime.now()));
-    Ok((request, Driving::new(connection, driver, clock, runtime)))
+    let (request, driver) = server.incoming(agreed, clock.instant(runtime.now()));
+    Ok((request, ConnectionDriver::new(connection, driver, clock, runtime)))
 }
 
 /// Drives one connection to its end: spawn it, or poll it with other futures.
@@ -159,9 +162,9 @@ pub fn request_in(
 /// Dropping it closes the connection at once with code 0. To finish what was written drop the session, or
 /// call its `drain`, and keep polling.
 #[must_use = "nothing is sent or received while nobody polls it"]
-pub struct Driving(Pin<Box<dyn Future<Output = Result<(), smoq::Error>> + Send>>);
+pub struct ConnectionDriver(Pin<Box<dyn Future<Output = Result<(), smoq::Error>> + Send>>);
 
-impl Driving {
+impl ConnectionDriver {
     fn new(
         connection: quinn::Connection,
         driver: smoq::Driver,
@@ -173,7 +176,7 @@ impl Driving {
     }
 }
 
-impl Future for Driving {
+impl Future for ConnectionDriver {
     type Output = Result<(), smoq::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -181,9 +184,9 @@ impl Future for Driving {
     }
 }
 
-impl fmt::Debug for Driving {
+impl fmt::Debug for ConnectionDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driving").finish_non_exhaustive()
+        f.debug_struct("ConnectionDriver").finish_non_exhaustive()
     }
 }
 

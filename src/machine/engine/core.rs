@@ -128,7 +128,7 @@ impl Core {
             limits,
         };
         if core.awaits_accept {
-            core.timers.set(now + core.limits.handshake_time, Timer::Handshake);
+            core.timers.set(now + core.limits.handshake_timeout, Timer::Handshake);
         }
         core
     }
@@ -219,7 +219,7 @@ impl Core {
     pub(crate) fn drain(&mut self) {
         if matches!(self.state, SessionState::Open | SessionState::GoingAway) {
             self.state = SessionState::Draining;
-            self.timers.set(self.now + self.limits.close_time, Timer::Close);
+            self.timers.set(self.now + self.limits.close_timeout, Timer::Close);
         }
     }
 
@@ -280,7 +280,7 @@ impl Core {
     /// Makes a group stream wait until its subscription and track are known. Such streams are not read
     /// on, and are bounded in number and time.
     pub(crate) fn hold_group(&mut self, key: Key, header: GroupHeader) {
-        let until = self.now + self.limits.unbound_time;
+        let until = self.now + self.limits.unbound_timeout;
         if self.recv_streams.hold(key, header, until) {
             self.timers.set(until, Timer::Unbound);
         }

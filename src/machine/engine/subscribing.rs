@@ -48,7 +48,7 @@ pub(crate) fn on_last_answer(
 ) {
     let Some(subscription) = core.outgoing.get_mut(key) else { return };
     subscription.result = Some(result);
-    core.timers.set(core.now + core.limits.straggler_time, Timer::Stragglers(key));
+    core.timers.set(core.now + core.limits.straggler_timeout, Timer::Stragglers(key));
     end_if_complete(dialect, core, key);
 }
 

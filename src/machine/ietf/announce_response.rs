@@ -99,7 +99,7 @@ impl Ietf {
                 // Unsolicited announcements go out on the control stream up to 16.
                 let writer = self.control.filter(|_| response.unsolicited).unwrap_or(key);
                 let is_full = core.requests.unsent(writer)
-                    >= core.limits.owed_bytes.min(MAX_UNSENT_ANNOUNCEMENTS)
+                    >= core.limits.request_buffer.min(MAX_UNSENT_ANNOUNCEMENTS)
                     || response.unsolicited && (core.requests.wants_stream() || !self.may_open());
                 if is_full {
                     break;

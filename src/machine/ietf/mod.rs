@@ -64,7 +64,7 @@ pub(super) fn start(mut config: Config, draft: &'static Draft, core: &mut Core) 
 }
 
 /// The peer must read our answers while it asks: each message has one, and a stream may carry any
-/// number of messages. This many times [`owed_bytes`](crate::Limits::owed_bytes) may wait before
+/// number of messages. This many times [`request_buffer`](crate::Limits::request_buffer) may wait before
 /// the session is closed. To stop reading instead would block two ends that both ask for much.
 const MAX_UNREAD: usize = 64;
 
@@ -95,7 +95,7 @@ impl Dialect for Ietf {
 
     fn read_request(&mut self, core: &mut Core, key: Key) -> Progress {
         // Checked before anything is read, so that one more message can't cause one more answer.
-        let unread = core.limits.owed_bytes.saturating_mul(MAX_UNREAD);
+        let unread = core.limits.request_buffer.saturating_mul(MAX_UNREAD);
         if core.requests.get(key).is_some() && core.requests.unsent(key) > unread {
             core.close(Error::Limit("answers that are not read"));
             return Progress::Wait;
@@ -240,7 +240,7 @@ impl Dialect for Ietf {
             self.write(core, control, &message);
         }
         // No message confirms that the peer read GOAWAY.
-        core.incoming.unread_until = Some(core.now + core.limits.close_time);
+        core.incoming.unread_until = Some(core.now + core.limits.close_timeout);
     }
 
     fn is_unsent(&self, core: &Core, key: Key) -> bool {

@@ -141,7 +141,7 @@ impl Ietf {
         if core.requests.is_within(key) {
             // On the control stream nothing confirms that the peer read everything, so that a close
             // waits for a while.
-            core.incoming.unread_until = Some(core.now + core.limits.close_time);
+            core.incoming.unread_until = Some(core.now + core.limits.close_timeout);
             return self.finish(core, key);
         }
         self.ids.forget(key);

@@ -21,7 +21,7 @@ impl Ietf {
     /// Starts the session. What is sent first depends on the draft. A server whose application
     /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
-        core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+        core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);
         let is_client = config.side == Side::Client;
         // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
         let path = is_client && !config.path.is_root();

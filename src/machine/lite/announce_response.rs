@@ -85,7 +85,8 @@ impl Lite {
             }
             // A reader that is up to date is asked again after `on_announcements_ready`.
             while let (Some(reader), true) = (response.reader, response.ready) {
-                if core.requests.unsent(key) >= core.limits.owed_bytes.min(MAX_UNSENT_ANNOUNCEMENTS)
+                if core.requests.unsent(key)
+                    >= core.limits.request_buffer.min(MAX_UNSENT_ANNOUNCEMENTS)
                 {
                     break;
                 }
@@ -135,7 +136,7 @@ impl Lite {
                 Some(Announcement::Ended { suffix }) => drop(response.announced.remove(&suffix)),
                 None => break,
             }
-            if size.len() >= INIT_BYTES.min(core.limits.owed_bytes) {
+            if size.len() >= INIT_BYTES.min(core.limits.request_buffer) {
                 break;
             }
         }

@@ -35,7 +35,7 @@ impl Lite {
         if self.features.settles {
             self.begin_version_setup(core);
         } else if self.features.setup {
-            core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+            core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);
         } else {
             self.set_up(core, Setup::default());
         }
@@ -120,7 +120,7 @@ impl Lite {
 
     /// Starts the exchange of 01 and 02. The client's stream opens first, all others are held back.
     pub(super) fn begin_version_setup(&mut self, core: &mut Core) {
-        core.timers.set(core.now + core.limits.handshake_time, Timer::Handshake);
+        core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);
         if self.side == Side::Client {
             let setup = ClientSetup { versions: self.agreed.iter().collect() };
             let key = core.requests.open();

@@ -319,9 +319,9 @@ structs! {
     Limits {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
-        unbound_streams, unbound_time, datagrams, pending_groups, stream_buffer, owed_bytes, hops, handshake_time,
-        close_time, straggler_time, max_age, goaway_time, broadcast_requests, linger_time,
-        broadcast_answers, answer_time, path_bytes, told_announcements,
+        unbound_streams, unbound_timeout, datagrams, pending_groups, stream_buffer, request_buffer, hops, handshake_timeout,
+        close_timeout, straggler_timeout, max_age, goaway_timeout, broadcast_requests, linger_time,
+        broadcast_answers, answer_timeout, path_bytes, sent_announcements,
     }
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost }

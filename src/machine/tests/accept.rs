@@ -158,7 +158,7 @@ fn a_refusal_is_a_code() {
     });
 }
 
-/// `Limits::handshake_time` is for set-up and decision together.
+/// `Limits::handshake_timeout` is for set-up and decision together.
 #[test]
 fn accept_has_a_deadline() {
     for version in ALL {

@@ -135,7 +135,7 @@ fn announcements_are_read_as_they_go_out() {
     for version in LITE {
         let client = Config { interests: vec![Path::root()], ..config(Side::Client, version) };
         let mut server = config(Side::Server, version);
-        server.limits.owed_bytes = 200;
+        server.limits.request_buffer = 200;
         let mut pair = join(client, server, Link { stream_window: 100, ..Link::perfect() });
         pair.run_until_idle();
         let Event::AnnounceRequested { request, .. } = one(pair.server.take_events()) else {

@@ -424,7 +424,7 @@ fn unbound_streams() {
 }
 
 #[test]
-fn unbound_time() {
+fn unbound_timeout() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
@@ -571,9 +571,9 @@ fn hops() {
 }
 
 #[test]
-fn straggler_time() {
+fn straggler_timeout() {
     for version in LITE {
-        let mut lone = subscriber(version, |limits| limits.straggler_time = ms(20));
+        let mut lone = subscriber(version, |limits| limits.straggler_timeout = ms(20));
         let has_end = Features::of(version).subscribe_end;
         let id = lone.own(Dir::Bi, u64::from(has_end));
         lone.fin(

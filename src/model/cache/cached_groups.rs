@@ -196,7 +196,7 @@ impl CachedGroups {
         }
         let max_age = u64::try_from(rules.max_age.as_micros()).unwrap_or(u64::MAX);
         let due = self.end_of(at).filter(|_| next.is_some()).map(|end| {
-            Timestamp::new(end.units().saturating_add(rules.timescale.of_micros(max_age)))
+            Timestamp::new(end.units().saturating_add(rules.timescale.from_micros(max_age)))
         });
         account.set_media_due(due);
 

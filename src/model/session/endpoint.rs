@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::driver::Driver;
 use super::handle::Session;
+use super::incoming_session::IncomingSession;
 use super::origins::SessionOrigins;
-use super::session_request::SessionRequest;
 use super::setup::{SessionSetup, TraceSinks};
 use crate::machine::trace::Sink;
 use crate::model::base::Clock;
@@ -135,7 +135,7 @@ end! {
 impl Server {
     /// As [`accept`](Self::accept), but the application decides on the session when the client's
     /// SETUP was read. Nothing is sent to the client before.
-    pub fn request(&self, agreed: impl Into<Agreed>, now: Instant) -> (SessionRequest, Driver) {
+    pub fn incoming(&self, agreed: impl Into<Agreed>, now: Instant) -> (IncomingSession, Driver) {
         Driver::request(&self.0, agreed.into(), now)
     }
 }

@@ -22,7 +22,7 @@ pub struct Goaway {
     /// Where the peer should connect instead. Default: not specified.
     pub uri: Option<Box<str>>,
     /// How long running subscriptions may go on. Default:
-    /// [`Limits::goaway_time`](crate::Limits::goaway_time). From a peer it is `None` if the peer
+    /// [`Limits::goaway_timeout`](crate::Limits::goaway_timeout). From a peer it is `None` if the peer
     /// does not tell it; only moq-transport 18 can.
     pub timeout: Option<Duration>,
 }

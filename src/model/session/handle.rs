@@ -46,7 +46,7 @@ impl Session {
     }
 
     /// Closes the session when everything that is owed to the peer was sent, at the latest after
-    /// [`Limits::close_time`](crate::Limits::close_time). New requests of the peer are refused
+    /// [`Limits::close_timeout`](crate::Limits::close_timeout). New requests of the peer are refused
     /// meanwhile.
     pub fn drain(&self) {
         self.shared().end(SessionEnd::Drain);

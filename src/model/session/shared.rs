@@ -21,7 +21,7 @@ pub(crate) struct SessionShared {
     pub(crate) cells: SessionCells,
     pub(crate) estimates: PathEstimates,
     pub(crate) side: Side,
-    goaway_time: Duration,
+    goaway_timeout: Duration,
     pub(super) state: Mutex<SessionState>,
     /// Wakes the driver after a command.
     driver: Waker,
@@ -78,7 +78,7 @@ impl SessionShared {
             cells: SessionCells::default(),
             estimates: PathEstimates::new(probe),
             side: config.side,
-            goaway_time: config.limits.goaway_time,
+            goaway_timeout: config.limits.goaway_timeout,
             state,
             driver,
             peer: OnceLock::new(),
@@ -154,7 +154,7 @@ impl SessionShared {
 
     /// The first GOAWAY counts, but a later one can make the deadline earlier.
     pub(super) fn go_away(&self, goaway: Goaway) {
-        let timeout = goaway.timeout.unwrap_or(self.goaway_time);
+        let timeout = goaway.timeout.unwrap_or(self.goaway_timeout);
         self.command(|commands| {
             let first = (goaway.uri.unwrap_or_default(), timeout);
             let (_, first) = commands.goaway.get_or_insert(first);
@@ -227,4 +227,4 @@ census! { SessionState {
     plain: version, peer, peer_goaway, closed;
 } }
 
-census! { SessionShared { within: estimates, state; plain: cells, side, goaway_time, driver, peer; } }
+census! { SessionShared { within: estimates, state; plain: cells, side, goaway_timeout, driver, peer; } }

@@ -78,7 +78,7 @@ fn a_track_request_costs_the_same_at_any_number_of_sessions() {
     assert_flat(100, |n| {
         let origin = Origin::new(Hop::new(1)).produce();
         let _sessions: Vec<_> = (1..=n).map(|id| session(&origin, id)).collect();
-        let broadcast = origin.consume().get_broadcast("a").unwrap();
+        let broadcast = origin.consume().broadcast("a").unwrap();
         steps(|| broadcast.serve_track("video", Some(want(1)), peer(n)).unwrap()).0
     });
 }
@@ -99,7 +99,7 @@ fn live(version: Version, n: u64, link: Link) -> Live {
     let mut broadcast = up.create_broadcast("live").unwrap();
     let mut track = broadcast.create_track("video").unwrap();
     pair.run_until_idle();
-    let seen = down.consume().get_broadcast("live").unwrap();
+    let seen = down.consume().broadcast("live").unwrap();
     let all = Subscription::default().max_age(Duration::from_secs(9)).start(0);
     let reader = seen.subscribe_track("video", all).unwrap();
     pair.run_until_idle();

@@ -131,7 +131,7 @@ fn a_session_sees_large_frames_shared_and_open_frames_in_part() {
     frame.write(&[3; 500]).unwrap();
     let whole = [vec![2; 100], vec![3; 500]].concat();
     assert_eq!(show(&cursor, 1, None), (vec![(5, whole.clone())], Supply::Pending));
-    assert_eq!(ready(group.consume().try_get_frame(1)).payload(), whole);
+    assert_eq!(ready(group.consume().try_frame(1)).payload(), whole);
 }
 
 #[test]
@@ -182,11 +182,11 @@ fn reading_takes_no_lock_while_there_is_something_to_read() {
     let mut reader = group.consume();
     // The first read of a page loads it. The others must work without the lock, which is held here.
     for turn in [0, 2] {
-        assert_eq!(ready(reader.try_next_frame()).index(), turn);
+        assert_eq!(ready(reader.try_read_frame()).index(), turn);
         let _guard = group.hold_lock();
         let rest = if turn == 0 { 1..2 } else { 3..10 };
         for index in rest {
-            let frame = ready(reader.try_next_frame());
+            let frame = ready(reader.try_read_frame());
             assert_eq!((frame.index(), frame.payload()), (index, b"x".as_slice()));
         }
     }
@@ -359,9 +359,9 @@ fn past_the_budget_the_oldest_pinned_group_goes_last() {
     producer.write_frame(0, vec![0; 6_000]).unwrap();
     // Group 3 had no reader and went first, then the oldest.
     assert_eq!(sequences(&mut producer.subscribe(everything())), [1, 2, 4]);
-    assert!(matches!(readers[0].try_next_frame(), Poll::Ready(Err(Error::Evicted))));
+    assert!(matches!(readers[0].try_read_frame(), Poll::Ready(Err(Error::Evicted))));
     assert_eq!(readers[1].try_finished(), Poll::Ready(Err(Error::Dropped)));
-    assert_eq!(ready(readers[2].try_next_frame()).len(), 6_000);
+    assert_eq!(ready(readers[2].try_read_frame()).len(), 6_000);
     assert!(cache.used() <= 25_000);
 }
 
@@ -380,7 +380,7 @@ fn the_cache_is_empty_after_the_last_handle() {
     group.write_frame(1, vec![0; 1_000]).unwrap();
     group.write_frame(2, vec![0; 10]).unwrap();
     let before = cache.used();
-    let frame: Frame = ready(reading.try_get_frame(0));
+    let frame: Frame = ready(reading.try_frame(0));
     assert_eq!(frame.payload(), vec![1; 200_000]);
     assert!(cache.used() >= before + 200_000, "joining is counted");
     drop((producer, reader, reading, streaming, group, large));
@@ -400,7 +400,7 @@ fn groups_are_given_up_while_other_threads_read() {
                 loop {
                     match reader.try_recv_group() {
                         Poll::Ready(Ok(Some(mut group))) => {
-                            while let Poll::Ready(Ok(Some(frame))) = group.try_next_frame() {
+                            while let Poll::Ready(Ok(Some(frame))) = group.try_read_frame() {
                                 assert_eq!(frame.payload(), [7; 900]);
                             }
                         }
@@ -441,7 +441,7 @@ fn many_small_pieces_stay_few() {
     }
     assert!((16..=24).contains(&pieces), "{pieces}");
     let expected: Vec<u8> = (0..4_096u64).map(|n| n as u8).collect();
-    assert_eq!(ready(group.consume().try_next_frame()).payload(), expected);
+    assert_eq!(ready(group.consume().try_read_frame()).payload(), expected);
 }
 
 /// A frame of many pieces that is sent while it arrives: each write visits only the new pieces.
@@ -524,7 +524,7 @@ fn handles_cross_threads() {
     is_send_and_sync::<super::FrameConsumer>();
     is_send_and_sync::<Frame>();
     is_send_and_sync::<super::ReadyList>();
-    is_send_and_sync::<super::SessionRequest>();
+    is_send_and_sync::<super::IncomingSession>();
     fn is_send<T: Send>() {}
     is_send::<GroupCursor>();
 }

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use smoq::{
-    Client, Error, Origin, OriginProducer, Server, Session, SessionRequest, Version, Versions,
+    Client, Error, IncomingSession, Origin, OriginProducer, Server, Session, Version, Versions,
 };
 use smoq_quinn::smoq_quic::{Identity, Trust};
-use smoq_quinn::{Driving, config};
+use smoq_quinn::{ConnectionDriver, config};
 
 /// Makes a module per runtime, with a test per function that runs it in every version.
 macro_rules! in_every_version {
@@ -144,13 +144,16 @@ pub(crate) fn pair_over(
 }
 
 /// A client, and what a server is asked about it.
-pub(crate) async fn asked(version: Version, client: Client) -> (Drivings, Session, SessionRequest) {
+pub(crate) async fn asked(
+    version: Version,
+    client: Client,
+) -> (Drivings, Session, IncomingSession) {
     let versions = Versions::from(version);
     let link = Link::new(&versions, &versions).await;
     let (client, server) =
         (client.with_versions(versions.clone()), Server::new().with_versions(versions));
     let (session, client) = smoq_quinn::connect(link.client, &client).unwrap();
-    let (request, server) = smoq_quinn::request(link.server, &server).unwrap();
+    let (request, server) = smoq_quinn::incoming(link.server, &server).unwrap();
     let endpoints = [link.dialing, link.listening];
     let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), endpoints };
     (drivings, session, request)
@@ -165,7 +168,7 @@ pub(crate) struct Drivings {
 }
 
 enum Half {
-    Going(Driving),
+    Going(ConnectionDriver),
     Ended(Result<(), Error>),
 }
 

@@ -68,13 +68,13 @@ fn broadcasts_of_the_peer_are_reported() {
     });
 }
 
-/// Limits::owed_bytes: what is told unasked waits for room on the control stream (16), and goes when there
+/// Limits::request_buffer: what is told unasked waits for room on the control stream (16), and goes when there
 /// is some.
 #[test]
 fn announcements_that_wait_for_room_are_sent() {
     for version in DRAFTS {
         let mut config = config(Side::Client, version);
-        config.limits.owed_bytes = 1;
+        config.limits.request_buffer = 1;
         let setup = Setup { max_request_id: 1_000, ..Setup::default() };
         let mut talk = Talk::with(config, setup);
         let request = requested(one(talk.lone.events()));

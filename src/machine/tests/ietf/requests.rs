@@ -273,7 +273,7 @@ fn messages_have_a_limit() {
 fn answers_that_are_not_read_have_a_limit() {
     for version in DRAFTS {
         let mut config = config(Side::Server, version);
-        config.limits.owed_bytes = 100;
+        config.limits.request_buffer = 100;
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(config, setup);
         let stream = talk.ask(asks);

@@ -99,7 +99,7 @@ impl GroupConsumer {
         self.page.as_ref().and_then(|page| Frame::on(page, index))
     }
 
-    fn frame(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
+    fn frame_at(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
         match self.on_page(index) {
             Some(frame) => Poll::Ready(Ok(Some(frame))),
             None => self.load_page(waker, index),
@@ -144,22 +144,7 @@ impl GroupConsumer {
         ///
         /// The reason why the group was aborted or evicted. Frames that were read before stay
         /// valid, and other groups are not affected.
-        next => poll_next_frame, next_frame, try_next_frame() -> Result<Option<Frame>>
-    }
-
-    fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Bytes>>> {
-        let frame = ready!(self.next(waker))?;
-        Poll::Ready(Ok(frame.map(|frame| frame.bytes())))
-    }
-
-    wait! {
-        /// The payload of the next whole frame; `None` after the last frame of a group that ended
-        /// cleanly.
-        ///
-        /// # Errors
-        ///
-        /// As [`poll_next_frame`](Self::poll_next_frame).
-        read => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Bytes>>
+        next => poll_read_frame, read_frame, try_read_frame() -> Result<Option<Frame>>
     }
 
     wait! {
@@ -168,8 +153,8 @@ impl GroupConsumer {
         ///
         /// # Errors
         ///
-        /// As [`poll_next_frame`](Self::poll_next_frame).
-        frame => poll_get_frame, get_frame, try_get_frame(index: u64) -> Result<Option<Frame>>
+        /// As [`poll_read_frame`](Self::poll_read_frame).
+        frame_at => poll_frame, frame, try_frame(index: u64) -> Result<Option<Frame>>
     }
 
     fn start(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<FrameConsumer>>> {
@@ -204,7 +189,7 @@ impl GroupConsumer {
         ///
         /// # Errors
         ///
-        /// As [`poll_next_frame`](Self::poll_next_frame).
+        /// As [`poll_read_frame`](Self::poll_read_frame).
         start => poll_start_frame, start_frame, try_start_frame() -> Result<Option<FrameConsumer>>
     }
 

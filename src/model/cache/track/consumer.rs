@@ -193,7 +193,7 @@ impl TrackConsumer {
     }
 
     /// Calls `find` under the lock, with the position and the first sequence that is not wanted.
-    fn group<T>(
+    fn find_group<T>(
         &mut self,
         waker: Option<&Waker>,
         find: impl FnOnce(&mut GroupPosition, &TrackState, u64) -> Poll<Result<Option<T>>>,
@@ -218,7 +218,7 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         make: fn(Arc<CachedGroup>) -> T,
     ) -> Poll<Result<Option<T>>> {
-        self.group(waker, |cursor, state, limit| {
+        self.find_group(waker, |cursor, state, limit| {
             let wanted = cursor.start..limit;
             let mut groups = state.cached.arrived(cursor.arrival);
             let group = groups.find(|group| wanted.contains(&group.sequence()));
@@ -259,7 +259,7 @@ impl TrackConsumer {
         make: fn(Arc<CachedGroup>) -> T,
     ) -> Poll<Result<Option<T>>> {
         let timescale = self.shared.timescale();
-        self.group(waker, |cursor, state, limit| {
+        self.find_group(waker, |cursor, state, limit| {
             let at = state.cached.position(cursor.next);
             let groups = state.cached.by_sequence().iter().enumerate().skip(at);
             for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
@@ -324,7 +324,7 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         sequence: u64,
     ) -> Poll<Result<Option<GroupConsumer>>> {
-        self.group(waker, |_, state, _| {
+        self.find_group(waker, |_, state, _| {
             let never = state.end.is_some_and(|end| sequence >= end)
                 || state.is_finished()
                 || Group::check(sequence).is_err();
@@ -346,7 +346,7 @@ impl TrackConsumer {
         /// # Errors
         ///
         /// The reason if the track was aborted without this group.
-        find => poll_get_group, get_group, try_get_group(sequence: u64)
+        find => poll_group, group, try_group(sequence: u64)
             -> Result<Option<GroupConsumer>>
     }
 

@@ -135,7 +135,7 @@ impl TrackShared {
 
     /// The deadline for the answer to a request that is made now.
     pub(super) fn answer_due(self: &Arc<Self>) -> Instant {
-        self.account.stamp(&self.member()) + self.account.limits().answer_time
+        self.account.stamp(&self.member()) + self.account.limits().answer_timeout
     }
 
     fn sweep_groups(self: &Arc<Self>, state: &mut TrackState, evictions: &mut Evictions) {
@@ -170,7 +170,7 @@ impl CacheMember for TrackShared {
             group.restamp(before, now);
         }
         // A scheduled deadline that is too early does no harm.
-        let time = self.account.limits().answer_time;
+        let time = self.account.limits().answer_timeout;
         if state.answer_due == Some(before + time) {
             state.answer_due = Some(now + time);
         }

@@ -25,7 +25,7 @@ impl BroadcastDynamic {
     wait! {
         /// The next requested track, in order of request. All readers of a track share one request.
         /// A request that nobody wants any more is not returned. It must be answered within
-        /// [`Limits::answer_time`](crate::Limits::answer_time).
+        /// [`Limits::answer_timeout`](crate::Limits::answer_timeout).
         ///
         /// # Errors
         ///
@@ -107,7 +107,7 @@ impl TrackRequest {
     /// # Errors
     ///
     /// The reason if the track was aborted meanwhile, for example [`Error::Timeout`] past
-    /// [`Limits::answer_time`](crate::Limits::answer_time). The broadcast goes on.
+    /// [`Limits::answer_timeout`](crate::Limits::answer_timeout). The broadcast goes on.
     pub fn accept(mut self, info: TrackInfo) -> Result<TrackProducer> {
         self.track.accept(info)?;
         self.track.set_start(0);

@@ -71,7 +71,7 @@ impl OriginConsumer {
     }
 
     /// The broadcast that is announced under `path` at the moment.
-    pub fn get_broadcast(&self, path: impl Into<Path>) -> Option<BroadcastConsumer> {
+    pub fn broadcast(&self, path: impl Into<Path>) -> Option<BroadcastConsumer> {
         self.best(&path.into(), Horizon::default())
     }
 
@@ -198,7 +198,7 @@ impl OriginConsumer {
         ///
         /// [`Error::Unroutable`], at once, if nobody answers for the path; the error of the handler
         /// or peer that was asked; [`Error::Timeout`] past
-        /// [`Limits::answer_time`](crate::Limits::answer_time); [`Error::Limit`] past
+        /// [`Limits::answer_timeout`](crate::Limits::answer_timeout); [`Error::Limit`] past
         /// [`Limits::broadcast_requests`](crate::Limits::broadcast_requests) or
         /// [`Limits::path_bytes`](crate::Limits::path_bytes); [`Error::Unauthorized`] for a path
         /// that this handle does not see. Other requests are not affected.

@@ -78,7 +78,7 @@ impl OriginDynamic {
     wait! {
         /// The next requested broadcast, in order of request. All requesters of a broadcast share
         /// one request. A request that nobody wants any more is not returned. It must be answered
-        /// within [`Limits::answer_time`](crate::Limits::answer_time).
+        /// within [`Limits::answer_timeout`](crate::Limits::answer_timeout).
         next_request => poll_requested_broadcast, requested_broadcast, try_requested_broadcast()
             -> BroadcastRequest
     }
@@ -210,7 +210,7 @@ impl BroadcastRequest {
     /// broadcast that comes through a session ends when it has no readers.
     ///
     /// The chain of relays must end somewhere. Relays in a ring that all ask the next one wait for
-    /// each other until [`Limits::answer_time`](crate::Limits::answer_time) has passed, because no
+    /// each other until [`Limits::answer_timeout`](crate::Limits::answer_timeout) has passed, because no
     /// version tells who made a request. A request below an announced prefix goes back along the
     /// announcement, which is no ring.
     ///

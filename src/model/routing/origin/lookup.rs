@@ -42,7 +42,7 @@ impl OriginShared {
                 if !state.requests.pending.contains_key(&path) {
                     state.requests.admit(requester, self.cache.limits())?;
                 }
-                let due = self.stamp() + self.cache.limits().answer_time;
+                let due = self.stamp() + self.cache.limits().answer_timeout;
                 let answer = state.requests.request(&path, handler, requester, due)?;
                 let (shared, slot) = (self.clone(), WaitSlot::default());
                 Ok(RoutedBroadcast::Pending(PendingBroadcast {

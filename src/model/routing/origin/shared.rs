@@ -145,7 +145,7 @@ census! { OriginShared { within: cache, state; plain: hop, member, epoch, clock;
 
 impl CacheMember for OriginShared {
     fn restamp(&self, before: Instant, now: Instant) {
-        let time = self.cache.limits().answer_time;
+        let time = self.cache.limits().answer_timeout;
         // A scheduled deadline that is too early does no harm.
         lock(&self.state).requests.postpone(before + time, now + time);
     }

@@ -28,7 +28,7 @@ enum PendingAnswer {
 
 impl AnswerDeadlines {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { due: BTreeSet::new(), time: limits.answer_time }
+        Self { due: BTreeSet::new(), time: limits.answer_timeout }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

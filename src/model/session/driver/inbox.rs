@@ -445,7 +445,7 @@ impl Driver {
             .and_then(|remote_track| self.inbox.tracks.get(remote_track.into()));
         let info = remote_track.and_then(|remote_track| remote_track.track.info());
         let timescale = info.map(|info| info.timescale).unwrap_or_default();
-        let now = timescale.of_micros(self.now.as_micros());
+        let now = timescale.from_micros(self.now.as_micros());
         if let Err(error) = hand(receiving, now) {
             receiving.group.abort(error.clone());
             let remote_track = receiving.remote_track;

@@ -28,10 +28,10 @@ use crate::model::base::{ReadyList, SessionId, add, count, impl_debug, set};
 use crate::model::cache::{Cache, TrackConsumer, UpstreamFetch};
 use crate::model::routing::{OriginConsumer, OriginProducer};
 use crate::model::session::handle::Session;
+use crate::model::session::incoming_session::IncomingSession;
 use crate::model::session::log;
 use crate::model::session::origins::AdmittedOrigins;
 use crate::model::session::outbox::Outbox;
-use crate::model::session::session_request::SessionRequest;
 use crate::model::session::setup::SessionSetup;
 use crate::model::session::shared::{SessionCommands, SessionEnd, SessionShared};
 use crate::stream::{Side, StreamId};
@@ -65,7 +65,7 @@ pub struct Driver {
     waiting: WaitingRequests,
     /// Since when the application wants the session to drain.
     draining: Option<Instant>,
-    close_time: Duration,
+    close_timeout: Duration,
     path_bytes: usize,
     /// Whether the peer is asked for estimates of the path.
     probing: bool,
@@ -131,12 +131,12 @@ impl Driver {
         setup: &SessionSetup,
         agreed: Agreed,
         now: Instant,
-    ) -> (SessionRequest, Self) {
+    ) -> (IncomingSession, Self) {
         let config = Config { requires_accept: true, ..Config::new(Side::Server, agreed) };
         let mut driver = Self::begin(setup, config, now);
         // On versions without SETUP the request is ready at once.
         driver.work(now);
-        (SessionRequest::new(driver.shared.clone(), driver.id, setup.origins.clone()), driver)
+        (IncomingSession::new(driver.shared.clone(), driver.id, setup.origins.clone()), driver)
     }
 
     fn begin(setup: &SessionSetup, config: Config, now: Instant) -> Self {
@@ -153,7 +153,7 @@ impl Driver {
         let shared = SessionShared::new(&config, ready.waker(SESSION), probe);
         Self {
             machine: Machine::with_sink(config, now, setup.trace.sink()),
-            outbox: Outbox::new(setup.limits.told_announcements),
+            outbox: Outbox::new(setup.limits.sent_announcements),
             inbox: Inbox {
                 lingering: LingeringTracks::new(&setup.limits),
                 unanswered: AnswerDeadlines::new(&setup.limits),
@@ -171,7 +171,7 @@ impl Driver {
             is_leaving: false,
             waiting: WaitingRequests::new(),
             draining: None,
-            close_time: setup.limits.close_time,
+            close_timeout: setup.limits.close_timeout,
             path_bytes: setup.limits.path_bytes,
             probing: false,
             lost_datagrams: 0,
@@ -509,7 +509,7 @@ impl Driver {
         }
         let Some(since) = self.draining else { return };
         // What was written before is sent first, unless the application never stops writing.
-        if !self.ready.is_empty() && self.now < since + self.close_time {
+        if !self.ready.is_empty() && self.now < since + self.close_timeout {
             return self.shared.wake_driver();
         }
         self.machine.apply(Command::Drain);
@@ -559,7 +559,7 @@ impl_debug! { Driver, it => machine: &it.machine }
 census! { Driver {
     counts: ready, queried, waiting;
     within: machine, outbox, inbox, shared;
-    plain: version, id, now, publish, peer, is_leaving, draining, close_time, path_bytes, probing,
+    plain: version, id, now, publish, peer, is_leaving, draining, close_timeout, path_bytes, probing,
         lost_datagrams, is_over;
 } }
 

@@ -159,7 +159,7 @@ pub(super) fn subscribe(
     let what = format!("{path}:{track} at {name}");
     let broadcast = origin
         .consume()
-        .get_broadcast(path)
+        .broadcast(path)
         .ok_or_else(|| Failure::local("not announced, so the peer sends no request"))?;
     let track = broadcast.subscribe_track(track, wanted(options)).map_err(|err| failure(&err))?;
     let (update, updates) = mpsc::unbounded_channel();
@@ -178,7 +178,7 @@ fn wanted(options: &Options) -> smoq::Subscription {
 }
 
 fn reader(origin: &OriginProducer, path: &str, track: &str) -> Result<TrackConsumer, Failure> {
-    let broadcast = origin.consume().get_broadcast(path);
+    let broadcast = origin.consume().broadcast(path);
     let broadcast = broadcast.ok_or_else(|| Failure::local("not announced"))?;
     broadcast.subscribe_track(track, smoq::Subscription::default()).map_err(|err| failure(&err))
 }
@@ -194,7 +194,7 @@ pub(super) async fn fetch(
     let mut group = within("a group by number", fetching).await.map_err(|err| failure(&err))?;
     let (mut frames, mut millis) = (Vec::new(), Vec::new());
     let end = loop {
-        match within("a frame of it", group.next_frame()).await {
+        match within("a frame of it", group.read_frame()).await {
             Ok(Some(frame)) => {
                 frames.push(frame.bytes());
                 millis.push(frame.timestamp().units());
@@ -214,7 +214,7 @@ pub(super) fn datagrams(
     let mut track = reader(origin, path, track)?;
     Ok(Datagrams::spawn(|report| async move {
         while let Ok(Some(mut group)) = track.recv_group().await {
-            let Ok(Some(frame)) = group.next_frame().await else { continue };
+            let Ok(Some(frame)) = group.read_frame().await else { continue };
             if report.send((group.sequence(), frame.bytes())).is_err() {
                 return;
             }
@@ -363,7 +363,7 @@ async fn read_track(
         // The tracks here have the default timescale of milliseconds.
         groups.spawn(async move {
             let end = loop {
-                match group.next_frame().await {
+                match group.read_frame().await {
                     Ok(Some(frame)) => {
                         let (payload, millis) = (frame.bytes(), Some(frame.timestamp().units()));
                         let _ = report.send(Event::Frame { arrival, payload, millis });

@@ -90,7 +90,7 @@ impl super::Modern for Peer {
 }
 
 fn run(
-    (session, driving): (smoq::Session, ::smoq_quinn::Driving),
+    (session, driving): (smoq::Session, ::smoq_quinn::ConnectionDriver),
     connection: quinn::Connection,
 ) -> Link {
     tokio::spawn(driving);

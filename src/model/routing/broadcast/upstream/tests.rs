@@ -28,7 +28,7 @@ fn behind(id: u64) -> Horizon {
 }
 
 fn read(origin: &OriginProducer) -> TrackConsumer {
-    let broadcast = origin.consume().get_broadcast("a").unwrap();
+    let broadcast = origin.consume().broadcast("a").unwrap();
     broadcast.subscribe_track("video", Subscription::default()).unwrap()
 }
 
@@ -109,9 +109,9 @@ fn a_partial_group_of_a_finished_track_is_aborted_with_its_last_upstream() {
     new.finish(Some(1));
     drop(reader);
     PartialGroup::cut_off(track, open, None, Error::SessionClosed);
-    assert!(group.try_next_frame().is_pending(), "the other one may have it");
+    assert!(group.try_read_frame().is_pending(), "the other one may have it");
     old.fail(Error::Cancelled);
-    assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
+    assert!(matches!(group.try_read_frame(), Poll::Ready(Err(Error::SessionClosed))));
 }
 
 /// moq-lite 03 and 04 and moq-transport have no FETCH that could complete a group.
@@ -140,16 +140,16 @@ fn a_partial_group_goes_to_a_session_that_can_fetch() {
     let Poll::Ready(Some((UpstreamFetch::PartialGroup(partial), _))) = taken else {
         panic!("no rest")
     };
-    assert!(group.try_next_frame().is_pending());
+    assert!(group.try_read_frame().is_pending());
     // The session was asked and does not have it, and no other is left.
     partial.hand_back();
-    assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
+    assert!(matches!(group.try_read_frame(), Poll::Ready(Err(Error::SessionClosed))));
     // For the next group no session is able from the beginning.
     drop(able);
     let open = begin(&mut new, 1);
     let mut group = open.consume();
     PartialGroup::cut_off(new.downgrade(), open, None, Error::SessionClosed);
-    assert!(matches!(group.try_next_frame(), Poll::Ready(Err(Error::SessionClosed))));
+    assert!(matches!(group.try_read_frame(), Poll::Ready(Err(Error::SessionClosed))));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_route_that_changes_rank_often_is_requested_once() {
 fn a_peer_is_not_served_its_own_track() {
     let origin = origin();
     let mut near = session(&origin, 2, 1);
-    let broadcast = origin.consume().get_broadcast("a").unwrap();
+    let broadcast = origin.consume().broadcast("a").unwrap();
     let serve = |id| broadcast.serve_track("video", Some(Subscription::default()), behind(id));
     assert_eq!(serve(2).unwrap_err(), Error::Unroutable);
     let _reader = read(&origin);

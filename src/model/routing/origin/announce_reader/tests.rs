@@ -156,7 +156,7 @@ fn routes_of_or_through_a_peer_are_not_announced_to_it() {
     let served = |path: &str| route(&consumer, &Path::new(path), within(8));
     assert!(served("mine").is_none() && served("looped").is_none());
     assert!(served("both").unwrap().is_clone(&worse.consume()));
-    assert!(consumer.get_broadcast("both").unwrap().is_clone(&best.consume()));
+    assert!(consumer.broadcast("both").unwrap().is_clone(&best.consume()));
 
     drop(worse);
     assert_eq!(read(&mut reader), ["-both"]);
@@ -337,7 +337,7 @@ fn routes_through_a_hop_that_withdrew_are_not_announced() {
     assert_eq!(read(&mut reader), ["+a 1"]);
     best.leave(Ok(()));
     assert_eq!(read(&mut reader), ["-a"]);
-    let seen = origin.consume().get_broadcast("a");
+    let seen = origin.consume().broadcast("a");
     assert!(seen.is_some(), "who reads here need not know");
     let mut late = all(&origin);
     assert_eq!((count(&mut late), read(&mut late)), (0, vec![]));
@@ -395,7 +395,7 @@ fn lookups_leave_no_entries() {
     let kept = origin.create_broadcast("kept").unwrap();
     for n in 0..1_000 {
         let path = Path::new(&format!("room/{n}"));
-        assert!(consumer.get_broadcast(&path).is_none());
+        assert!(consumer.broadcast(&path).is_none());
         assert!(consumer.try_announced_broadcast(path.as_str()).is_pending());
         assert!(route(&consumer, &path, within(0)).is_none());
         assert_eq!(count(&mut consumer.reader(&path, within(0), AnnounceFilter::default())), 0);
@@ -424,5 +424,5 @@ fn an_origin_works_after_a_panic_under_its_lock() {
     }));
     assert!(panicked.is_err() && origin.shared.state.is_poisoned());
     let _broadcast = origin.create_broadcast("a").unwrap();
-    assert!(origin.consume().get_broadcast("a").is_some());
+    assert!(origin.consume().broadcast("a").is_some());
 }

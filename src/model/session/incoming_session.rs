@@ -13,14 +13,14 @@ use crate::{Error, Hop, Path, Peer, Role, Version};
 
 /// A session that a client requests: what its SETUP says, and the decision to
 /// [`accept`](Self::accept) or [`reject`](Self::reject) it. From
-/// [`Server::request`](crate::Server::request).
+/// [`Server::incoming`](crate::Server::incoming).
 ///
 /// Its driver must be driven meanwhile. Until the decision nothing is sent to the client, and
 /// nothing but its SETUP is read. Flow control holds the rest. Without a decision within
-/// [`Limits::handshake_time`](crate::Limits::handshake_time) the session closes with
+/// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout) the session closes with
 /// [`Error::Timeout`]. If the request is dropped, the client is rejected with
 /// [`Error::Unauthorized`].
-pub struct SessionRequest {
+pub struct IncomingSession {
     shared: Arc<SessionShared>,
     slot: WaitSlot,
     id: SessionId,
@@ -30,7 +30,7 @@ pub struct SessionRequest {
     is_decided: bool,
 }
 
-impl SessionRequest {
+impl IncomingSession {
     pub(crate) fn new(shared: Arc<SessionShared>, id: SessionId, origins: SessionOrigins) -> Self {
         let (slot, peer, is_decided) = Default::default();
         Self { shared, slot, id, origins, peer, is_decided }
@@ -135,7 +135,7 @@ impl SessionRequest {
     }
 }
 
-impl Drop for SessionRequest {
+impl Drop for IncomingSession {
     fn drop(&mut self) {
         if self.slot.is_used() {
             self.shared.forget(&mut self.slot);
@@ -144,4 +144,4 @@ impl Drop for SessionRequest {
     }
 }
 
-impl_debug! { SessionRequest, it => version: &it.version(), peer: &it.peer }
+impl_debug! { IncomingSession, it => version: &it.version(), peer: &it.peer }
