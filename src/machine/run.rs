@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
     }
 
     /// A run that keeps the payload of a group of one frame. It has room for a second frame, so that a
-    /// group of several is told apart.
+    /// group of several is recognized.
     pub(crate) fn payload_alone(out: &'a mut Scratch) -> Self {
         Self::new(out, None, FrameRange { first: 0, last: Some(1) }, 0, 0, true)
     }

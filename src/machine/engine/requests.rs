@@ -456,9 +456,9 @@ impl Requests {
             // The dialect looks whether the request is over.
             self.queue_read(key);
         } else {
-            // Behind the others; the dialect may have more to say by then.
+            // After the others: the dialect may have more to write by then.
             self.queue_write(key);
-            // So may what is said on this one unasked, and waited for room.
+            // So may the request that is carried by nothing, which waits for room here.
             if let Some(local) = self.local {
                 self.queue_write(local);
             }

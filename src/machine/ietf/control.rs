@@ -81,14 +81,14 @@ impl Ietf {
         key: Key,
         message: Message,
     ) -> Result<Key, EncodeError> {
-        let said = self.try_write(core, key, &message);
-        if said.is_ok() {
+        let written = self.try_write(core, key, &message);
+        if written.is_ok() {
             self.ids.take(key);
         } else {
             core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
             *self.role(key) = Role::New;
         }
-        said.map(|()| key)
+        written.map(|()| key)
     }
 
     /// The peer granted ids: sends the requests that waited for them, in the order in which they
@@ -254,7 +254,7 @@ impl Ietf {
             core.violation_as(TOO_MANY_REQUESTS, "more requests than granted");
             return false;
         }
-        if !self.ids.use_theirs(id) {
+        if !self.ids.use_incoming(id) {
             core.violation_as(INVALID_REQUEST_ID, "request id");
             return false;
         }

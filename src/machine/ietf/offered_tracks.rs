@@ -78,9 +78,9 @@ impl Ietf {
         // There may be no room for it; then its end will end nothing.
         let event = self.add_broadcast(core, &path, false);
         core.notices.extend(event);
-        let heard = self.knows_broadcast(&path);
+        let is_known = self.knows_broadcast(&path);
         if let Some(offer) = self.offers.by_key.get_mut(&key) {
-            offer.has_broadcast = heard;
+            offer.has_broadcast = is_known;
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct RequestIds {
     /// Our ids must be below this (MAX_REQUEST_ID of the peer; 0 until it arrived).
     pub(super) limit: u64,
     /// The peer has used all its ids below this, and none from here on except those in `ahead`.
-    pub(super) theirs: u64,
+    pub(super) next_incoming: u64,
     /// Ids that the peer used before smaller ones: request streams may overtake each other.
     pub(super) ahead: BTreeSet<u64>,
     /// The peer's ids must be below this (our MAX_REQUEST_ID).
@@ -52,8 +52,8 @@ impl RequestIds {
         let parity = if side == Side::Client { 0 } else { 1 };
         // Ids go in steps of two.
         let window = (limits.requests as u64).saturating_mul(2).clamp(2, 1 << 32);
-        let (ours, theirs, granted) = (parity, 1 - parity, window);
-        Self { ours, theirs, granted, window, parity, ..Self::default() }
+        let (ours, next_incoming, granted) = (parity, 1 - parity, window);
+        Self { ours, next_incoming, granted, window, parity, ..Self::default() }
     }
 
     /// The MAX_REQUEST_ID that our set-up announces.
@@ -68,7 +68,7 @@ impl RequestIds {
 
     /// The smallest id of the peer that was not processed, for GOAWAY of draft 18.
     pub(super) fn unprocessed(&self) -> u64 {
-        self.theirs
+        self.next_incoming
     }
 
     /// The request of an id, of either side.
@@ -106,16 +106,16 @@ impl RequestIds {
 
     /// The peer uses an id. Returns `false` if the id has our parity or was used before; both close
     /// the session (6.4.2.1). Gaps are legal.
-    pub(super) fn use_theirs(&mut self, id: u64) -> bool {
-        if id % 2 == self.parity || id < self.theirs || !self.ahead.insert(id) {
+    pub(super) fn use_incoming(&mut self, id: u64) -> bool {
+        if id % 2 == self.parity || id < self.next_incoming || !self.ahead.insert(id) {
             return false;
         }
-        while self.ahead.remove(&self.theirs) {
-            self.theirs += 2;
+        while self.ahead.remove(&self.next_incoming) {
+            self.next_incoming += 2;
         }
         if self.ahead.len() > MAX_AHEAD {
             // A peer that left so many ids out will not come back to them.
-            self.theirs = self.ahead.pop_first().map_or(self.theirs, |id| id + 2);
+            self.next_incoming = self.ahead.pop_first().map_or(self.next_incoming, |id| id + 2);
         }
         true
     }
@@ -167,5 +167,5 @@ impl RequestIds {
 
 census! { RequestIds {
     counts: by_id, by_key, blocked, turns;
-    plain: ours, limit, theirs, ahead, granted, window, parity, last_turn;
+    plain: ours, limit, next_incoming, ahead, granted, window, parity, last_turn;
 } }

@@ -132,7 +132,7 @@ impl Lite {
                     response.announced.insert(suffix, announced);
                     response.next_id += 1;
                 }
-                // It ended before the peer heard of it.
+                // It ended before it was announced.
                 Some(Announcement::Ended { suffix }) => drop(response.announced.remove(&suffix)),
                 None => break,
             }
