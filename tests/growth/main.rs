@@ -8,7 +8,7 @@
 //! | `origins` | paths, listeners, handlers and requests of an origin; paths of a broadcast |
 //! | `announcements` | announce requests of a peer |
 //!
-//! `src/model/growth.rs` counts what is not visible from outside.
+//! `src/model/tests/growth.rs` counts what is not visible from outside.
 
 mod announcements;
 mod origins;

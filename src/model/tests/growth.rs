@@ -1,5 +1,5 @@
 //! The cost of one more of many, in steps of work. It must be the same at n and at 10 n. What can
-//! be seen from outside is in `tests/growth_tracks.rs`.
+//! be seen from outside is in `tests/growth`.
 
 use std::sync::Arc;
 use std::time::Duration;
