@@ -121,7 +121,7 @@ fn a_client_sees_only_the_part_of_the_origin_it_was_granted() {
         let mut seen = names(&mine);
         seen.sort();
         assert_eq!(seen, ["lobby", "room/a", "room/a/alice", "room/a/up/carol", "room/b/bob"]);
-        assert_eq!(session.stats().announced, 1);
+        assert_eq!(session.gauges().announced, 1);
 
         // It is an ordinary session.
         drop((carol, dave, kept));

@@ -160,7 +160,7 @@ fn lost_datagrams_leave_gaps() {
         assert!(received.iter().all(|(n, frames)| frames[0].1 == [*n as u8]));
         assert_eq!(world.reader.try_finished(), Poll::Ready(Ok(40)));
         assert!(matches!(world.reader.try_recv_group(), Poll::Ready(Ok(None))));
-        assert!(world.sessions.iter().all(|session| session.lost_datagrams() == 0));
+        assert!(world.sessions.iter().all(|session| session.stats().lost_datagrams == 0));
     }
 }
 
@@ -212,6 +212,6 @@ fn datagrams_that_wait_too_long_are_skipped() {
     let received = world.received();
     assert!(received.contains_key(&59), "the newest arrives: {:?}", received.keys());
     assert!(received.len() < 30, "{} came", received.len());
-    let skipped = world.sessions[0].skipped_groups();
+    let skipped = world.sessions[0].stats().skipped_groups;
     assert_eq!(received.len() as u64 + skipped, 60, "{:?}", received.keys());
 }

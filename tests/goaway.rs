@@ -91,7 +91,7 @@ impl World {
 
     /// The index of the session that serves the reader.
     fn serving(&self) -> usize {
-        let reads = |session: &Session| session.stats().reading > 0;
+        let reads = |session: &Session| session.gauges().reading > 0;
         let busy: Vec<_> = (0..self.readers.len()).filter(|it| reads(&self.readers[*it])).collect();
         assert_eq!(busy.len(), 1, "one session serves at a time");
         busy[0]
@@ -357,7 +357,7 @@ fn new_readers_take_the_other_session() {
         world.advance(100);
         let mut second = world.subscribe();
         world.advance(100);
-        let reading: Vec<_> = world.readers.iter().map(|it| it.stats().reading).collect();
+        let reading: Vec<_> = world.readers.iter().map(|it| it.gauges().reading).collect();
         assert_eq!(reading, [1, 1], "{version}");
         let mut read = [Read::default(), Read::default()];
         for n in 0..20 {

@@ -91,7 +91,7 @@ impl Reading {
     }
 
     fn reading(&self) -> u64 {
-        self.session.as_ref().unwrap().stats().reading
+        self.session.as_ref().unwrap().gauges().reading
     }
 }
 

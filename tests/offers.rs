@@ -169,6 +169,6 @@ fn refused_subgroups_are_counted() {
     world.group(&[0x14, 0x07, 0x00, 0x01, 0x80]);
     world.group(&[0x14, 0x07, 0x00, 0x00, 0x80]);
     world.said(stream);
-    assert_eq!(world.session.refused_groups(), 1);
+    assert_eq!(world.session.stats().refused_groups, 1);
     assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(Some(_)))), "subgroup 0 is the group");
 }

@@ -98,7 +98,7 @@ impl Row {
     /// Checks that no session serves or reads, and that only `announced` broadcasts are known.
     fn assert_rest(&self, announced: u64) {
         for [serves, reads] in &self.sessions {
-            let (serves, reads) = (serves.stats(), reads.stats());
+            let (serves, reads) = (serves.gauges(), reads.gauges());
             let open =
                 (serves.serving, serves.sending_groups, reads.reading, reads.receiving_groups);
             assert_eq!(open, (0, 0, 0, 0));
@@ -156,7 +156,7 @@ fn a_peer_reads_a_broadcast_that_was_not_announced() {
         assert_eq!(asked.path().as_str(), PATH, "{version}");
         assert!(request(&mut store).is_none(), "{version}: readers share one request");
         assert!(reader.try_recv_group().is_pending(), "{version}: the reader waits");
-        assert!(row.sessions[0][0].stats().serving >= 2, "{version}");
+        assert!(row.sessions[0][0].gauges().serving >= 2, "{version}");
 
         let mut broadcast = asked.accept().unwrap();
         let mut video = broadcast.create_track("video").unwrap();
@@ -319,7 +319,7 @@ fn a_fetch_waits_for_its_broadcast() {
         assert!(reader.try_fetch_group(3).is_pending());
         row.advance(200);
         assert!(reader.try_fetch_group(3).is_pending());
-        assert!(row.sessions[0][0].stats().serving >= 2, "{version}");
+        assert!(row.sessions[0][0].gauges().serving >= 2, "{version}");
         let mut broadcast = request(&mut store).unwrap().accept().unwrap();
         let mut video = broadcast.create_track("video").unwrap();
         let mut past = video.create_group(3).unwrap();
@@ -365,7 +365,7 @@ fn relays_route_by_prefix() {
         // Track information is cached for two seconds.
         row.advance(3_000);
         for [serves, _] in &row.sessions {
-            assert_eq!(serves.stats().serving, 1, "{version}: one subscription per link");
+            assert_eq!(serves.gauges().serving, 1, "{version}: one subscription per link");
         }
         drop((one, two, near));
         row.advance(3_000);

@@ -54,7 +54,7 @@ impl Joined {
 
     /// Checks that no session serves or reads, and that no deadline is left.
     fn assert_rest(&self, what: &str) {
-        let (asks, serves) = (self.asks.stats(), self.serves.stats());
+        let (asks, serves) = (self.asks.gauges(), self.serves.gauges());
         assert_eq!((asks.reading, serves.serving), (0, 0), "{what}");
         let deadlines = [self.pair.client.poll_timeout(), self.pair.server.poll_timeout()];
         assert_eq!(deadlines, [None; 2], "{what}: no deadline is left");
@@ -213,7 +213,7 @@ fn a_ring_of_relays_times_out() {
         let mut ring = Ring::new(size, version);
         let mut readers: Vec<_> = (0..4).map(|n| ring.read(&format!("archive/{n}"))).collect();
         ring.advance(ANSWER_MILLIS / 2);
-        assert!(ring.links.iter().any(|link| link.asks.stats().reading > 0), "{what}: no ring");
+        assert!(ring.links.iter().any(|link| link.asks.gauges().reading > 0), "{what}: no ring");
         // One reader leaves early, and the others see the end.
         readers.pop();
         ring.advance(ANSWER_MILLIS);
@@ -251,11 +251,11 @@ fn requests_to_a_silent_peer_time_out() {
             pair.server.take_events().iter().any(is_over),
             "{version}: no end of the subscription"
         );
-        assert_eq!(session.stats().reading, 0, "{version}");
+        assert_eq!(session.gauges().reading, 0, "{version}");
         drop((track, broadcast));
         pair.advance(millis(5_000));
         assert_eq!(pair.client.poll_timeout(), None, "{version}");
-        assert_eq!(session.stats().announced, 0, "{version}");
+        assert_eq!(session.gauges().announced, 0, "{version}");
     }
 }
 

@@ -28,7 +28,9 @@ impl World {
     }
 
     fn tell(&mut self, rate: u64, millis: u64) {
-        let path = NetworkPath { rtt: Duration::from_millis(millis), rate, max_datagram: 1_200 };
+        let rtt = (millis > 0).then(|| Duration::from_millis(millis));
+        let bitrate = (rate > 0).then_some(rate * 8);
+        let path = NetworkPath { rtt, bitrate, max_datagram: 1_200 };
         let now = self.pair.now();
         Endpoint::handle(&mut self.pair.server, now, Input::NetworkPath(path));
         self.advance(800);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use smoq::machine::{Input, NetworkPath};
 use smoq::sim::{Endpoint, Link, Pair};
 use smoq::{
-    Client, Driver, Error, Instant, Limits, Origin, OriginProducer, Server, Session, SessionStats,
-    Subscription, Track, TrackProducer, TrackStats, Version, Versions,
+    Client, Driver, Error, Instant, Limits, Origin, OriginProducer, Server, Session, SessionGauges,
+    SessionStats, Subscription, Track, TrackProducer, TrackStats, Version, Versions,
 };
 
 struct World {
@@ -35,17 +35,14 @@ impl World {
     fn stats(&self) -> [SessionStats; 2] {
         [self.sessions[0].stats(), self.sessions[1].stats()]
     }
+
+    fn gauges(&mut self) -> [SessionGauges; 2] {
+        [self.sessions[0].gauges(), self.sessions[1].gauges()]
+    }
 }
 
 fn everything() -> Subscription {
     Subscription::default().max_age(Duration::MAX).start(0)
-}
-
-fn gauges(stats: &SessionStats) -> [u64; 8] {
-    let path = [stats.rtt_micros, stats.send_rate, stats.max_datagram];
-    let [rtt, rate, datagram] = path;
-    let groups = [stats.sending_groups, stats.receiving_groups];
-    [stats.serving, stats.reading, stats.announced, groups[0], groups[1], rtt, rate, datagram]
 }
 
 #[test]
@@ -58,7 +55,7 @@ fn counters_match_and_gauges_return_to_zero() {
             let mut broadcast = world.publisher.create_broadcast("live").unwrap();
             let mut track = broadcast.create_track("video").unwrap();
             world.settle();
-            assert_eq!(world.sessions[1].stats().announced, 1, "{version}");
+            assert_eq!(world.sessions[1].gauges().announced, 1, "{version}");
             let seen = world.subscriber.consume().broadcast("live").unwrap();
             let mut reader = seen.subscribe_track("video", everything()).unwrap();
             let unknown = seen.subscribe_track("nothing", everything()).unwrap();
@@ -74,8 +71,8 @@ fn counters_match_and_gauges_return_to_zero() {
             let mut open = track.append_group().unwrap();
             open.write_frame(9_u64, "open").unwrap();
             world.settle();
-            let path =
-                NetworkPath { rtt: Duration::from_millis(20), rate: 1_000, max_datagram: 1_200 };
+            let (rtt, bitrate) = (Some(Duration::from_millis(20)), Some(8_000));
+            let path = NetworkPath { rtt, bitrate, max_datagram: 1_200 };
             let now = world.pair.now();
             Endpoint::handle(&mut world.pair.client, now, Input::NetworkPath(path));
             world.settle();
@@ -87,12 +84,10 @@ fn counters_match_and_gauges_return_to_zero() {
             assert_eq!(far.bytes_sent, near.bytes_received, "{version}");
             assert!(near.bytes_sent > 3 * 701 && far.bytes_sent < 1_000, "{near:?} {far:?}");
             assert!(near.refused_requests >= 1, "the missing track: {near:?}");
+            let [near, far] = world.gauges();
             assert_eq!((near.sending_groups, far.receiving_groups), (1, 1));
             assert_eq!((far.reading, near.serving.min(1)), (1, 1), "{version}");
-            assert_eq!(
-                (near.rtt_micros, near.send_rate, near.max_datagram),
-                (20_000, 1_000, 1_200)
-            );
+            assert_eq!((near.rtt, near.bitrate, near.max_datagram), (rtt, bitrate, 1_200));
 
             // The subscriber caches everything that was written.
             let (written, seen_stats) = (track.stats(), reader.stats());
@@ -108,9 +103,7 @@ fn counters_match_and_gauges_return_to_zero() {
             drop((reader, track, broadcast, seen, open));
             world.sessions[0].close(Error::SessionClosed);
             world.settle();
-            for stats in world.stats() {
-                assert_eq!(gauges(&stats), [0; 8], "{version} {stats:?}");
-            }
+            assert_eq!(world.gauges(), [SessionGauges::default(); 2], "{version}");
             drop(world.pair);
             assert_eq!(world.publisher.cached_bytes(), 0);
             assert_eq!(world.subscriber.cached_bytes(), 0);
@@ -131,12 +124,10 @@ fn a_lost_connection_resets_all_gauges() {
         let mut group = track.append_group().unwrap();
         group.write_frame(1_u64, "begun").unwrap();
         world.settle();
-        assert_eq!(world.sessions[1].stats().receiving_groups, 1, "{version}");
+        assert_eq!(world.sessions[1].gauges().receiving_groups, 1, "{version}");
         world.pair.disconnect();
         world.settle();
-        for stats in world.stats() {
-            assert_eq!(gauges(&stats), [0; 8], "{version}");
-        }
+        assert_eq!(world.gauges(), [SessionGauges::default(); 2], "{version}");
         assert_eq!(world.sessions[1].stats().broken_groups, 1);
     }
 }
@@ -179,7 +170,7 @@ fn a_track_counts_evicted_groups_by_reason() {
     }
     let stats = track.stats();
     assert_eq!((stats.groups, stats.evicted_groups, stats.expired_groups), (5, 0, 2));
-    assert_eq!(track.stats().cached_bytes, track.cached_bytes());
+    assert!(track.cached_bytes() > 0);
 }
 
 #[test]
@@ -196,5 +187,5 @@ fn a_broadcast_counts_ended_tracks() {
     }
     let stats = broadcast.stats();
     assert_eq!((stats.groups, stats.frames, stats.bytes), (sum.groups, sum.frames, sum.bytes));
-    assert_eq!(stats.cached_bytes, 0, "all tracks have ended");
+    assert_eq!(broadcast.cached_bytes(), 0, "all tracks have ended");
 }

@@ -981,7 +981,7 @@ fn sessions(table: &mut Table) {
             move || {
                 match cause {
                     "the peer sends PROBE" => {
-                        let path = NetworkPath { rate: 99_000, ..NetworkPath::default() };
+                        let path = NetworkPath { bitrate: Some(99_000), ..NetworkPath::default() };
                         let now = joined.pair.now();
                         joined.pair.server.handle(now, smoq::machine::Input::NetworkPath(path));
                     }

@@ -103,8 +103,9 @@ impl Relay {
     /// Groups that a sender skipped by rule. A group that the publisher did not send to the relay is
     /// missing at all `subscribers`.
     pub(crate) fn skipped_groups(&self, subscribers: u64) -> u64 {
-        let sent: u64 = lock(&self.sessions).iter().map(Session::skipped_groups).sum();
-        sent + subscribers * self.fed_by.get().map_or(0, Session::skipped_groups)
+        let skipped = |session: &Session| session.stats().skipped_groups;
+        let sent: u64 = lock(&self.sessions).iter().map(skipped).sum();
+        sent + subscribers * self.fed_by.get().map_or(0, skipped)
     }
 
     /// An origin, and a client that feeds it.

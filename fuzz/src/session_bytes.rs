@@ -389,7 +389,10 @@ impl<'a> World<'a> {
             5..8 | 9 => Input::Stopped { id, code },
             10 | 11 => Input::Writable { id },
             12 => match self.choices.byte() {
-                n @ 0..0x20 => Input::MaxDatagram { bytes: usize::from(n) << 3 },
+                n @ 0..0x20 => Input::NetworkPath(NetworkPath {
+                    max_datagram: usize::from(n) << 3,
+                    ..NetworkPath::default()
+                }),
                 0x20..0x40 => Input::DatagramsAvailable,
                 n => Input::Datagram { bytes: self.choices.bytes(usize::from(n & 0x1f)) },
             },

@@ -620,7 +620,8 @@ impl World {
                     None => Some(self.sessions[side].probe()),
                 };
                 *reported = rate;
-                let path = NetworkPath { rate, ..NetworkPath::default() };
+                let max_datagram = self.pair.link().max_datagram;
+                let path = NetworkPath { rtt: None, bitrate: Some(rate * 8), max_datagram };
                 let now = self.pair.now();
                 match side {
                     0 => Endpoint::handle(&mut self.pair.server, now, Input::NetworkPath(path)),
@@ -881,9 +882,8 @@ impl World {
 }
 
 fn gauges(session: &Session) -> [u64; 5] {
-    let stats = session.stats();
-    let groups = [stats.sending_groups, stats.receiving_groups];
-    [stats.serving, stats.reading, stats.announced, groups[0], groups[1]]
+    let now = session.gauges();
+    [now.serving, now.reading, now.announced, now.sending_groups, now.receiving_groups]
 }
 
 fn record(written: &mut [Written], track: usize, sequence: u64) -> &mut WrittenGroup {

@@ -71,7 +71,6 @@ impl BareMachine {
             }
             Input::DatagramsAvailable => core.datagrams.blocked = false,
             Input::Time => {}
-            Input::MaxDatagram { bytes } => core.datagrams.max = bytes,
             Input::Opened { id } => match id.dir() {
                 Dir::Bi => core.requests.stream_opened(id, &mut core.actions),
                 Dir::Uni => core.recv_streams.opened(id, &mut core.actions),
@@ -84,8 +83,10 @@ impl BareMachine {
                 }
             }
             Input::NetworkPath(path) => {
-                core.network_path = path;
-                dispatch!(&mut self.dialect, it => it.on_network_path(core));
+                if path.is_news_to(&core.network_path) {
+                    (core.network_path, core.datagrams.max) = (path, path.max_datagram);
+                    dispatch!(&mut self.dialect, it => it.on_network_path(core));
+                }
             }
             Input::Reset { id, code } => match (core.is_recv_stream(id), core.local_code(code)) {
                 (false, code) => core.requests.stream_reset(id, code),

@@ -88,7 +88,7 @@ pub enum Command {
     },
     /// Like [`Command::Group`], for a group of one frame that should go as a datagram: it is sent
     /// once, whether it arrives or not. If it does not fit (see
-    /// [`Input::MaxDatagram`](super::Input::MaxDatagram)), has more than one frame, or the version
+    /// [`NetworkPath::max_datagram`](super::NetworkPath::max_datagram)), has more than one frame, or the version
     /// has no datagrams, it goes on a stream.
     Datagram {
         /// The subscription.

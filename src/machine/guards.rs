@@ -178,7 +178,7 @@ impl Datagram<'_> {
         &self.core.scratch.chunks[1]
     }
 
-    /// Size of both together: at most [`Input::MaxDatagram`](super::Input::MaxDatagram), and never more
+    /// Size of both together: at most [`NetworkPath::max_datagram`](super::NetworkPath::max_datagram), and never more
     /// than 1,200 bytes.
     pub fn size(&self) -> usize {
         self.core.scratch.total

@@ -37,13 +37,8 @@ pub enum Input {
         /// Whether the peer finished the stream after them.
         fin: bool,
     },
-    /// The largest datagram that can be sent now. Until this is reported: 0.
-    MaxDatagram {
-        /// Bytes, without what QUIC adds. 0 if the peer or the path accepts none.
-        bytes: usize,
-    },
-    /// QUIC's measurements of the network path changed. They are only reported to a peer that
-    /// asked; a few times a second is enough.
+    /// QUIC's measurements of the network path. An adapter may report them as often as it likes:
+    /// small changes are ignored.
     NetworkPath(NetworkPath),
     /// The peer opened a stream.
     Opened {

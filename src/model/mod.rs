@@ -19,4 +19,6 @@ pub use routing::{
     Announce, Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, BroadcastRequest,
     Origin, OriginConsumer, OriginDynamic, OriginProducer, TrackRequest,
 };
-pub use session::{Client, Driver, Goaway, IncomingSession, Probe, Server, Session, SessionStats};
+pub use session::{
+    Client, Driver, Goaway, IncomingSession, Probe, Server, Session, SessionGauges, SessionStats,
+};

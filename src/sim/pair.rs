@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use super::trace::Hex;
 use super::{Alarm, Endpoint, Link, Random, Trace};
 use crate::error::Error;
-use crate::machine::{Action, Input};
+use crate::machine::{Action, Input, NetworkPath};
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
 
@@ -492,7 +492,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let input = if end.max_datagram != max {
             end.max_datagram = max;
             self.net.datagrams = true;
-            Input::MaxDatagram { bytes: max }
+            Input::NetworkPath(NetworkPath { max_datagram: max, ..NetworkPath::default() })
         } else if end.full && end.busy_until <= now {
             end.full = false;
             Input::DatagramsAvailable

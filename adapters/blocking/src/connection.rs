@@ -64,12 +64,6 @@ struct Moq {
     request: Option<IncomingSession>,
     driver: Driver,
     clock: Clock,
-    /// Turns since a deadline passed.
-    late: usize,
-    /// The path as it was last reported to the driver.
-    path: NetworkPath,
-    /// The size of datagrams as it was last reported to the driver.
-    max_datagram: usize,
 }
 
 /// The result of one turn.
@@ -89,8 +83,6 @@ pub(crate) struct Turn {
 const PIECES: usize = 16;
 /// Packet batches in one turn.
 const BURSTS: usize = 4;
-/// Turns that a deadline may wait for input that arrived before it.
-const LATE: usize = 64;
 
 impl Connection {
     pub(crate) fn new(
@@ -152,7 +144,9 @@ impl Connection {
         self.inputs(now, events, &mut turn);
         self.outputs(now, &mut turn);
         self.requested(events);
-        self.time_passed(now, &mut turn);
+        if let Some(Moq { driver, clock, .. }) = &mut self.moq {
+            turn.again |= driver.end_turn(clock.instant(now), turn.again);
+        }
         self.endings(now, events, &mut turn);
         self.packets(now, socket, &mut turn);
         // Connection ids that are requested or retired. The answer may have packets to send.
@@ -237,8 +231,7 @@ impl Connection {
         if let Some(session) = session.clone() {
             events.push_back(Event::Connected { id: self.id, session, version, remote });
         }
-        let path = NetworkPath::default();
-        self.moq = Some(Moq { session, request, driver, clock, late: 0, path, max_datagram: 0 });
+        self.moq = Some(Moq { session, request, driver, clock });
     }
 
     /// Reports the session request when the client's SETUP was read.
@@ -365,12 +358,6 @@ impl Connection {
     /// Lets the driver work and carries out its output.
     fn outputs(&mut self, now: Instant, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
-        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
-        if max_datagram != moq.max_datagram {
-            moq.max_datagram = max_datagram;
-            let input = Input::MaxDatagram { bytes: max_datagram };
-            moq.driver.handle(moq.clock.instant(now), input);
-        }
         let driver = &mut moq.driver;
         let before = turn.items;
 
@@ -389,12 +376,9 @@ impl Connection {
         }
         let window = self.quic.congestion_state().window();
         self.quic.set_send_window(send_window(window));
-        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0) as u64;
+        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
         let path = NetworkPath::from_window(self.quic.rtt(), window, max_datagram);
-        if path.is_news_to(&moq.path) {
-            moq.path = path;
-            driver.handle(moq.clock.instant(now), Input::NetworkPath(path));
-        }
+        driver.handle(time, Input::NetworkPath(path));
         for _ in 0..PIECES {
             let Some(datagram) = driver.poll_datagram() else { break };
             turn.items += 1;
@@ -436,21 +420,6 @@ impl Connection {
         if let Some(error) = moq.driver.closed() {
             self.moq = None;
             events.push_back(Event::Closed { id: self.id, error });
-        }
-    }
-
-    /// Handles deadlines, after the input that arrived before them: a stall of this thread must not be taken for
-    /// one of the peer.
-    fn time_passed(&mut self, now: Instant, turn: &mut Turn) {
-        let Some(Moq { driver, clock, late, .. }) = &mut self.moq else { return };
-        let now = clock.instant(now);
-        if driver.poll_timeout().is_none_or(|at| at > now) {
-            *late = 0;
-        } else if turn.again && *late < LATE {
-            *late += 1;
-        } else {
-            driver.handle_timeout(now);
-            turn.again = true;
         }
     }
 

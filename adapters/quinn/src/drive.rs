@@ -8,7 +8,6 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{
@@ -59,10 +58,8 @@ pub(crate) async fn drive(
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: 0,
-        path: NetworkPath::default(),
-        max_datagram: 0,
     };
-    round.measure();
+    round.report_path(round.timer.now());
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
@@ -170,9 +167,6 @@ struct Round<'p, 'c> {
     driver: Driver,
     timer: Timer,
     send_window: u64,
-    /// The path as it was last reported to the driver.
-    path: NetworkPath,
-    max_datagram: usize,
 }
 
 impl Round<'_, '_> {
@@ -200,7 +194,7 @@ impl Round<'_, '_> {
                 continue;
             }
             // After all inputs: a stall of this process must not be taken for one of the peer.
-            if self.time_passed(now) {
+            if self.driver.end_turn(now, false) {
                 continue;
             }
             match &mut self.lost {
@@ -222,18 +216,9 @@ impl Round<'_, '_> {
             }
         }
         // Deadlines count for a session that is always busy as well.
-        self.time_passed(self.timer.now());
+        self.driver.end_turn(self.timer.now(), true);
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Handles deadlines that have passed. Returns whether there was one.
-    fn time_passed(&mut self, now: Instant) -> bool {
-        let is_late = self.driver.poll_timeout().is_some_and(|at| at <= now);
-        if is_late {
-            self.driver.handle_timeout(now);
-        }
-        is_late
     }
 
     /// Passes everything that is ready to the driver.
@@ -433,7 +418,7 @@ impl Round<'_, '_> {
                 self.push_datagram();
             } else if self.connection.send_datagram(bytes).is_err() {
                 // The path takes less than before. The datagram is lost, as it may be anywhere on its way.
-                self.measure();
+                self.report_path(self.timer.now());
             }
         }
         budget.was_used()
@@ -445,15 +430,6 @@ impl Round<'_, '_> {
         let cx = &mut Context::from_waker(&self.wakers[SEND_DATAGRAM]);
         if waiting.as_mut().poll(cx).is_ready() {
             self.send_datagram = None;
-        }
-    }
-
-    /// Reports the size of datagrams, which changes as quinn probes the path.
-    fn measure(&mut self) {
-        let bytes = self.connection.max_datagram_size().unwrap_or(0);
-        if bytes != self.max_datagram {
-            self.max_datagram = bytes;
-            self.driver.handle(self.timer.now(), Input::MaxDatagram { bytes });
         }
     }
 
@@ -505,10 +481,7 @@ impl Round<'_, '_> {
 
     /// Adapts the send window and reports the path.
     fn follow_path(&mut self, now: Instant) {
-        self.measure();
-        let path = self.connection.stats().path;
-        self.tell_path(now, path.rtt, path.cwnd);
-        let window = send_window(path.cwnd);
+        let window = send_window(self.report_path(now));
         // Each change wakes quinn's task for the connection, so small ones are skipped.
         if window.abs_diff(self.send_window) > self.send_window / 4 {
             self.connection.set_send_window(window);
@@ -516,14 +489,13 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Reports the path if it changed enough to matter.
-    fn tell_path(&mut self, now: Instant, rtt: Duration, window: u64) {
-        let max_datagram = self.connection.max_datagram_size().unwrap_or(0) as u64;
-        let path = NetworkPath::from_window(rtt, window, max_datagram);
-        if path.is_news_to(&self.path) {
-            self.path = path;
-            self.driver.handle(now, Input::NetworkPath(path));
-        }
+    /// Reports the path to the driver. Returns the congestion window.
+    fn report_path(&mut self, now: Instant) -> u64 {
+        let path = self.connection.stats().path;
+        let max_datagram = self.connection.max_datagram_size().unwrap_or(0);
+        let path_info = NetworkPath::from_window(path.rtt, path.cwnd, max_datagram);
+        self.driver.handle(now, Input::NetworkPath(path_info));
+        path.cwnd
     }
 
     /// Waits until the peer has acknowledged everything, because a close discards what is in flight.

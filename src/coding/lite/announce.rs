@@ -375,9 +375,10 @@ fn decode_hops(cursor: &mut Cursor<'_>, form: HopsForm) -> Result<Hops, DecodeEr
     if count > Hops::MAX as u64 {
         return Err(DecodeError::TooMany);
     }
-    let mut hop =
-        || if form == HopsForm::Count { Ok(Hop::UNKNOWN) } else { cursor.varint().map(Hop::new) };
-    (0..count).map(|_| hop()).collect()
+    if form == HopsForm::Count {
+        return Ok(core::iter::repeat_n(Hop::UNKNOWN, count as usize).collect());
+    }
+    (0..count).map(|_| cursor.varint().map(Hop::new)).collect()
 }
 
 fn encode_hops(writer: &mut Writer<'_>, hops: &Hops, form: HopsForm) -> Result<(), EncodeError> {

@@ -62,13 +62,10 @@ fn quarters(before: Option<u128>, now: Option<u128>, whole: u128) -> u128 {
 
 /// What the version can report of the path. A measured 0 is written as 1, because 0 means unknown.
 fn report(path: &NetworkPath, features: &Features) -> Probe {
-    // The machine counts bytes a second, the wire bits a second.
-    let bits = path.rate.saturating_mul(8).min(varint::MAX);
-    let millis = u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX).max(1);
-    let rtt = Duration::from_millis(millis);
+    let millis = |rtt: Duration| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX);
     Probe {
-        bitrate: (path.rate > 0).then_some(bits),
-        rtt: (features.rtt && !path.rtt.is_zero()).then_some(rtt),
+        bitrate: path.bitrate.map(|bits| bits.clamp(1, varint::MAX)),
+        rtt: path.rtt.filter(|_| features.rtt).map(|it| Duration::from_millis(millis(it).max(1))),
     }
 }
 

@@ -325,7 +325,7 @@ structs! {
     }
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost }
-    NetworkPath { rtt, rate, max_datagram }
+    NetworkPath { rtt, bitrate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
     TrackInfo { priority, max_age, timescale }
@@ -374,7 +374,6 @@ enums! {
         7 NetworkPath(path),
         8 Datagram { bytes },
         9 DatagramsAvailable,
-        10 MaxDatagram { bytes },
         11 Time,
     }
     Action {

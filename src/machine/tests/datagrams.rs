@@ -15,10 +15,14 @@ fn came(sequence: u64, timestamp: u64, payload: &'static str) -> Event {
     Event::Datagram { subscription, sequence, timestamp, payload: payload.into() }
 }
 
+fn max_datagram(max_datagram: usize) -> Input {
+    Input::NetworkPath(NetworkPath { max_datagram, ..NetworkPath::default() })
+}
+
 /// A server with a subscription, number 7, over a path that takes datagrams of `max` bytes.
 fn serving(version: Version, max: usize) -> (Lone, RequestKey) {
     let mut lone = Lone::ready(Side::Server, version);
-    lone.handle(Input::MaxDatagram { bytes: max });
+    lone.handle(max_datagram(max));
     let bounds = if version == Lite06 { "00 00" } else { "" };
     let length = if version == Lite06 { "0b" } else { "08" };
     let ask = match version {
@@ -142,7 +146,7 @@ fn a_smaller_path_takes_smaller_datagrams() {
         lone.end.apply(datagram(request, slot));
     }
     assert!(sent(&mut lone).is_some());
-    lone.end.handle(Instant::ZERO, Input::MaxDatagram { bytes: 0 });
+    lone.end.handle(Instant::ZERO, max_datagram(0));
     assert!(sent(&mut lone).is_none());
     lone.run();
     assert!(lone.sent.contains_key(&lone.own(Dir::Uni, 1)));
@@ -191,7 +195,7 @@ fn few_datagrams_wait() {
     let mut config = config(Side::Server, Lite06);
     config.limits.pending_groups = 2;
     let mut lone = Lone::ready_with(config);
-    lone.handle(Input::MaxDatagram { bytes: 100 });
+    lone.handle(max_datagram(100));
     lone.open(Dir::Bi, "02 09 07 00 00 7f 00 00 00 00 00");
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
     lone.end.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });

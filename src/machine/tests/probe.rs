@@ -9,8 +9,9 @@ type Deed = fn(&mut Lone, StreamId);
 
 /// 5 Mbit/s, unless `percent` says otherwise.
 fn path_of(percent: u64, rtt: u64) -> Input {
-    let rate = 625_000 * percent / 100;
-    Input::NetworkPath(NetworkPath { rtt: ms(rtt), rate, max_datagram: 1_200 })
+    let bitrate = Some(5_000_000 * percent / 100);
+    let rtt = (rtt > 0).then(|| ms(rtt));
+    Input::NetworkPath(NetworkPath { rtt, bitrate, max_datagram: 1_200 })
 }
 
 /// G57 to G59.
@@ -51,8 +52,8 @@ fn the_first_report_is_what_is_known() {
         assert_eq!(lone.sent(id), if version == Lite03 { "" } else { "020028" });
         // What is below a millisecond is not unknown, nor is what QUIC can't count.
         lone.advance(ms(100));
-        let rtt = Duration::from_micros(3);
-        lone.handle(Input::NetworkPath(NetworkPath { rtt, rate: 1 << 61, max_datagram: 0 }));
+        let (rtt, bitrate) = (Some(Duration::from_micros(3)), Some(u64::MAX));
+        lone.handle(Input::NetworkPath(NetworkPath { rtt, bitrate, max_datagram: 0 }));
         assert_eq!(
             lone.sent(id),
             bytes(match version {
@@ -145,8 +146,8 @@ fn the_fastest_path_is_told_once() {
     let mut lone = Lone::ready(Side::Server, Lite06);
     let id = lone.open(Dir::Bi, "04");
     for micros in [300, 1, 900, 1_999] {
-        let rtt = Duration::from_micros(micros);
-        lone.handle(Input::NetworkPath(NetworkPath { rtt, rate: 625_000, max_datagram: 0 }));
+        let (rtt, bitrate) = (Some(Duration::from_micros(micros)), Some(5_000_000));
+        lone.handle(Input::NetworkPath(NetworkPath { rtt, bitrate, max_datagram: 0 }));
         assert_eq!(lone.sent(id), if micros == 300 { "05804c4b4001" } else { "" });
         lone.advance(ms(1_000));
     }

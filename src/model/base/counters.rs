@@ -1,14 +1,15 @@
-//! Structs of counters: plain values for applications, and the atomics that they are kept in.
+//! Structs of counters: plain values for applications, and the atomics that counters and gauges are kept in.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares a public struct of numbers, and the struct of atomics that the numbers are kept in.
+/// Declares a public struct of counters, and the struct of atomics in which they and the gauges are kept.
 macro_rules! counters {
     (
         $(#[$doc:meta])* $name:ident,
         $(#[$cells_doc:meta])* $cells:ident {
             $($(#[$field_doc:meta])* $field:ident,)*
         }
+        gauges: $($gauge:ident),*;
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct $cells {
             $(pub(crate) $field: std::sync::atomic::AtomicU64,)*
+            $(pub(crate) $gauge: std::sync::atomic::AtomicU64,)*
         }
 
         impl $name {

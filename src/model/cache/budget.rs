@@ -271,7 +271,7 @@ impl Account {
     }
 
     pub(crate) fn stats(&self) -> TrackStats {
-        TrackStats { cached_bytes: self.used(), ..self.counters.load() }
+        self.counters.load()
     }
 
     /// Whether a frame with this timestamp lets the track give up groups. It is cheap, and wrongly

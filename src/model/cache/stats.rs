@@ -3,23 +3,21 @@
 use crate::model::base::counters;
 
 counters! {
-    /// What was written to a track ([`TrackProducer::stats`](super::TrackProducer::stats)) or to
-    /// all tracks of a broadcast ([`BroadcastProducer::stats`](crate::BroadcastProducer::stats)),
-    /// and what they hold.
+    /// Counters of a track ([`TrackProducer::stats`](super::TrackProducer::stats)) or of all tracks of
+    /// a broadcast ([`BroadcastProducer::stats`](crate::BroadcastProducer::stats)). They only grow.
     TrackStats,
     /// The counters of a track.
     TrackCells {
-        /// Count of groups that were created.
+        /// Groups that were created.
         groups,
-        /// Count of frames that were completed.
+        /// Frames that were completed.
         frames,
-        /// Count of payload bytes of those frames.
+        /// Payload bytes of those frames.
         bytes,
-        /// Count of groups that were given up because of their age.
+        /// Groups that were given up because of their age.
         expired_groups,
-        /// Count of groups that were given up because of the limits of the cache.
+        /// Groups that were given up because of the limits of the cache.
         evicted_groups,
-        /// Gauge of bytes in memory: payload and the memory needed to manage it.
-        cached_bytes,
     }
+    gauges: ;
 }

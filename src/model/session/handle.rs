@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use super::goaway::Goaway;
 use super::probe::Probe;
 use super::shared::{SessionEnd, SessionShared};
-use super::stats::SessionStats;
+use super::stats::{SessionGauges, SessionStats};
 use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 use crate::model::routing::BroadcastConsumer;
 use crate::{Error, Path, Version};
@@ -87,34 +87,19 @@ impl Session {
         self.shared().peer.get().ok_or(Error::Unauthorized)?.request(&path.into())
     }
 
-    /// What the session did and what it holds. It takes no lock.
+    /// The counters of the session. Reading them takes no lock.
     pub fn stats(&self) -> SessionStats {
         self.shared().cells.load()
+    }
+
+    /// The current state of the session, and of the network path. Reading it takes no lock.
+    pub fn gauges(&self) -> SessionGauges {
+        self.shared().cells.gauges()
     }
 
     /// Asks the peer for estimates of the path from it to this side, as long as the handle lives.
     pub fn probe(&self) -> Probe {
         Probe::new(self.handle.0.clone())
-    }
-
-    /// Counts groups that were to be sent and were not sent completely: they were too old for their
-    /// subscriber, stopped by it, aborted or evicted.
-    pub fn skipped_groups(&self) -> u64 {
-        self.stats().skipped_groups
-    }
-
-    /// Counts streams of the peer that were not wanted (moq-transport): a subgroup other than 0, or
-    /// a group without its first objects.
-    pub fn refused_groups(&self) -> u64 {
-        self.stats().refused_groups
-    }
-
-    /// Counts datagrams of the peer that arrived and could not be used: they were malformed, of no
-    /// subscription of this side, duplicates, too old, or more than
-    /// [`Limits::datagrams`](crate::Limits::datagrams) at once. Datagrams that the network lost are
-    /// not known.
-    pub fn lost_datagrams(&self) -> u64 {
-        self.stats().lost_datagrams
     }
 
     fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {

@@ -20,4 +20,4 @@ pub use goaway::Goaway;
 pub use handle::Session;
 pub use incoming_session::IncomingSession;
 pub use probe::Probe;
-pub use stats::SessionStats;
+pub use stats::{SessionGauges, SessionStats};

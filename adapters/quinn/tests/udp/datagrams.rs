@@ -83,7 +83,10 @@ async fn more_datagrams_than_fit_at_once(version: Version) {
             let mut count = 0;
             while let Some(mut group) = reader.recv_group().await.unwrap() {
                 let n = group.sequence();
-                assert_eq!(group.read_frame().await.unwrap().unwrap().bytes(), vec![n as u8; 1_000]);
+                assert_eq!(
+                    group.read_frame().await.unwrap().unwrap().bytes(),
+                    vec![n as u8; 1_000]
+                );
                 count += 1;
             }
             // The kernel may lose some, but more arrived than fit into quinn's queue at once.
@@ -109,7 +112,10 @@ async fn a_past_group_is_fetched(version: Version) {
                 assert!(fetched.is_err());
                 return;
             }
-            assert_eq!(fetched.unwrap().read_frame().await.unwrap().unwrap().bytes(), vec![1; 300_000]);
+            assert_eq!(
+                fetched.unwrap().read_frame().await.unwrap().unwrap().bytes(),
+                vec![1; 300_000]
+            );
             assert_eq!(reader.fetch_group(9).await.err(), Some(Error::NotFound));
         })
         .await;

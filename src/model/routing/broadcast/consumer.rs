@@ -66,6 +66,11 @@ impl BroadcastConsumer {
         self.waiter.shared.lock().stats()
     }
 
+    /// As [`BroadcastProducer::cached_bytes`](crate::BroadcastProducer::cached_bytes).
+    pub fn cached_bytes(&self) -> u64 {
+        self.waiter.shared.lock().cached_bytes()
+    }
+
     /// Subscribes to a track. If no track with the name is live, it is requested from a session
     /// that has the broadcast or from a [`BroadcastDynamic`](crate::BroadcastDynamic), and the
     /// reader waits for the answer.

@@ -74,9 +74,14 @@ impl BroadcastProducer {
         Ok(producer)
     }
 
-    /// Counters of all tracks together, including those that are gone, and what the tracks hold.
+    /// Counters of all tracks together, including those that are gone.
     pub fn stats(&self) -> TrackStats {
         self.shared().lock().stats()
+    }
+
+    /// The bytes that all tracks hold in the cache: payload and the memory needed to manage it.
+    pub fn cached_bytes(&self) -> u64 {
+        self.shared().lock().cached_bytes()
     }
 
     /// Creates a track with the first free name of `0suffix`, `1suffix` and so on.

@@ -107,6 +107,10 @@ impl BroadcastState {
         stats
     }
 
+    pub(super) fn cached_bytes(&self) -> u64 {
+        self.accounts.iter().map(|account| account.used()).sum()
+    }
+
     /// The track with this name, if it is live.
     pub(super) fn live(&self, name: &str, deferred: &mut DeferredDrops) -> Option<WeakTrack> {
         let track = self.tracks.get(name)?;
@@ -114,7 +118,7 @@ impl BroadcastState {
     }
 
     /// Adds a track. From time to time it removes dead tracks and unwanted requests, so that there
-    /// are never more than twice as many tracks as live ones.
+    /// are never more than twice as many tracks and accounts as live ones.
     pub(super) fn enter(
         &mut self,
         name: Arc<str>,
@@ -122,14 +126,15 @@ impl BroadcastState {
         account: Arc<Account>,
         deferred: &mut DeferredDrops,
     ) {
-        if self.tracks.len() >= self.sweep_at {
+        // A track that is created anew under the same name has another account.
+        if self.tracks.len().max(self.accounts.len()) >= self.sweep_at {
             self.withdraw(TrackProducer::has_readers, deferred);
             for track in self.upstreams.withdraw() {
                 self.forget_unwanted(track, deferred);
             }
             self.tracks.retain(|_, track| is_alive(track, deferred));
-            self.sweep_at = 2 * self.tracks.len().max(8);
             self.sum_accounts();
+            self.sweep_at = 2 * self.tracks.len().max(self.accounts.len()).max(8);
         }
         self.accounts.push(account);
         self.tracks.insert(name, track);

@@ -26,6 +26,20 @@ fn unwanted_names_are_removed() {
     drop(kept);
 }
 
+/// A publisher may end a track and create it again for the life of its broadcast. Its counters go on.
+#[test]
+fn a_track_that_is_created_again_and_again_leaves_nothing() {
+    let mut broadcast = Broadcast::new().produce();
+    for n in 1..=10_000 {
+        let mut track = broadcast.create_track("video").unwrap();
+        track.write_frame(0, "frame").unwrap();
+        drop(track);
+        let accounts = broadcast.shared().lock().accounts.len();
+        assert!(accounts <= 16, "{accounts} accounts");
+        assert_eq!(broadcast.stats().frames, n);
+    }
+}
+
 /// A subscriber finds a request that has no reader. Before the subscriber becomes one, the handler
 /// withdraws the request.
 #[test]

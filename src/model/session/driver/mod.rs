@@ -43,6 +43,9 @@ const QUERIED_TIME: Duration = Duration::from_secs(2);
 /// How many such tracks are kept. Past that the oldest is dropped.
 const MAX_QUERIED: usize = 64;
 
+/// How long a deadline waits for input that may have arrived before it.
+const MAX_LATENESS: Duration = Duration::from_millis(100);
+
 /// Drives one session. An adapter hands in inputs, calls [`work`](Driver::work), and pulls outputs.
 ///
 /// One task or loop owns it. The [machine](crate::machine) documents the calls that it shares with
@@ -59,6 +62,8 @@ pub struct Driver {
     publish: Option<OriginConsumer>,
     /// The hop of the peer. What came through it is not sent back.
     peer: Hop,
+    /// Since when a deadline that has passed waits for input.
+    late_since: Option<Instant>,
     queried: VecDeque<(Instant, TrackConsumer)>,
     /// Whether either side sent GOAWAY. Then routes through other sessions are better.
     is_leaving: bool,
@@ -167,6 +172,7 @@ impl Driver {
             now,
             publish: None,
             peer: Hop::UNKNOWN,
+            late_since: None,
             queried: VecDeque::new(),
             is_leaving: false,
             waiting: WaitingRequests::new(),
@@ -206,8 +212,28 @@ impl Driver {
         self.machine.handle(now, input);
     }
 
+    /// Handles the deadlines that have passed, after the inputs of a turn were handled and
+    /// [`work`](Self::work) has nothing to do. Returns whether there was one.
+    ///
+    /// `more` says that more input is waiting, because the turn ended early. Then deadlines wait for
+    /// it, for 100 ms at most: a peer whose data arrived in time must not time out because this
+    /// process was busy.
+    pub fn end_turn(&mut self, now: Instant, more: bool) -> bool {
+        if self.poll_timeout().is_none_or(|at| at > now) {
+            self.late_since = None;
+            return false;
+        }
+        let late_since = *self.late_since.get_or_insert(now);
+        if more && now < late_since + MAX_LATENESS {
+            return false;
+        }
+        self.late_since = None;
+        self.handle_timeout(now);
+        true
+    }
+
     /// Time passed; see [`Machine::handle_timeout`](crate::machine::Machine::handle_timeout). It
-    /// also moves the clocks of the origins forward.
+    /// also moves the clocks of the origins forward. Adapters call [`end_turn`](Self::end_turn).
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         for cache in self.caches() {
@@ -328,7 +354,7 @@ impl Driver {
         if cells.recording.load(Ordering::Relaxed) == 1 && !is_recording && !self.is_over {
             log::trace_stopped(self.id);
         }
-        let rtt = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
+        cells.set_network_path(&path);
         for (cell, value) in [
             (&cells.bytes_sent, counts.bytes_sent),
             (&cells.bytes_received, counts.bytes_received),
@@ -341,9 +367,6 @@ impl Driver {
             (&cells.receiving_groups, self.inbox.receiving as u64),
             (&cells.trace_bytes, trace_bytes),
             (&cells.recording, is_recording.into()),
-            (&cells.rtt_micros, rtt),
-            (&cells.send_rate, path.rate),
-            (&cells.max_datagram, path.max_datagram),
         ] {
             set(cell, value);
         }
@@ -559,7 +582,7 @@ impl_debug! { Driver, it => machine: &it.machine }
 census! { Driver {
     counts: ready, queried, waiting;
     within: machine, outbox, inbox, shared;
-    plain: version, id, now, publish, peer, is_leaving, draining, close_timeout, path_bytes, probing,
+    plain: version, id, now, late_since, publish, peer, is_leaving, draining, close_timeout, path_bytes, probing,
         lost_datagrams, is_over;
 } }
 

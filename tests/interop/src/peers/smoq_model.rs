@@ -129,7 +129,7 @@ pub(super) fn link(session: smoq::Session) -> Link {
     };
     Link::new(version, abort, close, closed)
         .probing(probe)
-        .counting(move || counting.skipped_groups())
+        .counting(move || counting.stats().skipped_groups)
         .leaving(say, hear)
 }
 
