@@ -3,6 +3,60 @@
 use crate::coding_error::{DecodeError, EncodeError};
 use crate::stream::Code;
 
+/// The limit that [`Error::Limit`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitKind {
+    /// [`Limits::announcements`](crate::Limits::announcements).
+    #[error("announcements of the peer")]
+    Announcements,
+    /// [`Limits::announce_requests`](crate::Limits::announce_requests).
+    #[error("announce requests")]
+    AnnounceRequests,
+    /// [`Limits::sent_announcements`](crate::Limits::sent_announcements).
+    #[error("announcements to the peer")]
+    SentAnnouncements,
+    /// 64 times [`Limits::request_buffer`](crate::Limits::request_buffer).
+    #[error("answers that the peer does not read")]
+    UnreadAnswers,
+    /// [`Limits::broadcast_answers`](crate::Limits::broadcast_answers).
+    #[error("broadcasts on request")]
+    BroadcastAnswers,
+    /// [`Limits::broadcast_requests`](crate::Limits::broadcast_requests).
+    #[error("requests for broadcasts")]
+    BroadcastRequests,
+    /// [`Goaway::MAX_URI`](crate::Goaway::MAX_URI).
+    #[error("bytes of a URI")]
+    UriBytes,
+    /// [`Limits::path_bytes`](crate::Limits::path_bytes).
+    #[error("bytes of a path")]
+    PathBytes,
+    /// [`Limits::path_bytes`](crate::Limits::path_bytes).
+    #[error("bytes of a track name")]
+    TrackNameBytes,
+    /// [`Limits::group_streams`](crate::Limits::group_streams).
+    #[error("group streams")]
+    GroupStreams,
+    /// [`Limits::unbound_streams`](crate::Limits::unbound_streams).
+    #[error("group streams of unknown tracks")]
+    UnboundStreams,
+    /// Tracks that the peer offers by PUBLISH.
+    #[error("tracks that the peer offers")]
+    Offers,
+    /// PROBE streams of the peer.
+    #[error("PROBE streams")]
+    ProbeStreams,
+    /// [`Limits::requests`](crate::Limits::requests).
+    #[error("requests")]
+    Requests,
+    /// A limit of the peer on requests.
+    #[error("requests, at the peer")]
+    PeerRequests,
+    /// [`Limits::subscriptions`](crate::Limits::subscriptions).
+    #[error("subscriptions")]
+    Subscriptions,
+}
+
 /// Why something ended or was refused.
 ///
 /// [`Error::stream_code`] and [`Error::session_code`] give the codes of moq-lite 06, *Error Codes*, for all
@@ -53,9 +107,9 @@ pub enum Error {
     /// The reader fell too far behind.
     #[error("the reader fell too far behind")]
     Lagged,
-    /// A limit of this side or of the peer was reached. The string says on what.
-    #[error("too many {0}")]
-    Limit(&'static str),
+    /// A limit of this side or of the peer was reached. What was there before is unaffected.
+    #[error("the limit on {0} was reached")]
+    Limit(LimitKind),
     /// The bytes of one stream or message violate the format of the version.
     #[error("malformed: {0}")]
     Malformed(#[from] DecodeError),
@@ -149,7 +203,7 @@ impl Error {
             0x3 => Self::SessionClosed,
             0x4 => Self::GoingAway,
             0x5 => Self::Lagged,
-            0x30 => Self::Limit("requests at the peer"),
+            0x30 => Self::Limit(LimitKind::PeerRequests),
             0x32 => Self::GroupTooLarge,
             0x33 => Self::NotFound,
             0x34 => Self::Old,

@@ -85,7 +85,7 @@ mod version;
 pub use bytes;
 
 pub use coding::{BoundsExceeded, DecodeError, EncodeError};
-pub use error::Error;
+pub use error::{Error, LimitKind};
 pub use hop::{Cost, Hop, Hops, TooManyHops};
 pub use limits::Limits;
 pub use machine::PathEstimate;

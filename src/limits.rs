@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::path::Path;
 
 /// Limits on memory, work and time.
@@ -163,7 +163,7 @@ impl Limits {
     pub(crate) fn check_path(&self, path: &Path) -> Result<(), Error> {
         match path.as_str().len() <= self.path_bytes {
             true => Ok(()),
-            false => Err(Error::Limit("bytes of a path")),
+            false => Err(Error::Limit(LimitKind::PathBytes)),
         }
     }
 
@@ -175,7 +175,7 @@ impl Limits {
     pub(crate) fn check_track(&self, name: &str) -> Result<(), Error> {
         match name.len() <= self.path_bytes {
             true => Ok(()),
-            false => Err(Error::Limit("bytes of a track name")),
+            false => Err(Error::Limit(LimitKind::TrackNameBytes)),
         }
     }
 
@@ -198,7 +198,7 @@ impl Limits {
         let path = url.and_then(|url| url.split('?').next()).unwrap_or_default();
         match path.trim_matches('/').len() <= self.path_bytes {
             true => Ok(()),
-            false => Err(Error::Limit("bytes of a path")),
+            false => Err(Error::Limit(LimitKind::PathBytes)),
         }
     }
 }

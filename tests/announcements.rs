@@ -10,8 +10,8 @@ use smoq::coding::lite::{Announce, AnnounceOk, HEAD_BYTES, frame_message};
 use smoq::sim::{Link, Pair};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
-    BroadcastProducer, Client, Driver, Error, Hop, Instant, Limits, Origin, OriginConsumer,
-    OriginProducer, Server, Session, Subscription, Version,
+    BroadcastProducer, Client, Driver, Error, Hop, Instant, LimitKind, Limits, Origin,
+    OriginConsumer, OriginProducer, Server, Session, Subscription, Version,
 };
 
 use unread::UnreadServer;
@@ -143,7 +143,7 @@ fn a_name_that_is_too_long_is_refused_at_the_call() {
     let origin = Origin::default().produce();
     let fits = "x".repeat(4_096);
     let long = "x".repeat(4_097);
-    let too_long = Some(Error::Limit("bytes of a path"));
+    let too_long = Some(Error::Limit(LimitKind::PathBytes));
     assert_eq!(origin.create_broadcast(&*long).err(), too_long);
     assert_eq!(origin.dynamic(&*long).err(), too_long);
     let mut broadcast = origin.create_broadcast(&*fits).unwrap();
@@ -154,7 +154,7 @@ fn a_name_that_is_too_long_is_refused_at_the_call() {
     };
     assert_eq!(result.err(), too_long);
     assert!(reader.broadcast(&*long).is_none());
-    let too_long = Some(Error::Limit("bytes of a track name"));
+    let too_long = Some(Error::Limit(LimitKind::TrackNameBytes));
     assert_eq!(broadcast.create_track(&*long).err(), too_long);
     assert_eq!(broadcast.unique_track(&fits).err(), too_long);
     let _dynamic = broadcast.dynamic();

@@ -11,8 +11,9 @@ use net::{Net, received};
 use smoq::coding::lite::Announce;
 use smoq::sim::{Link, Pair};
 use smoq::{
-    BroadcastProducer, Client, Driver, Error, Goaway, GroupConsumer, Hop, Instant, Origin,
-    OriginProducer, Server, Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
+    BroadcastProducer, Client, Driver, Error, Goaway, GroupConsumer, Hop, Instant, LimitKind,
+    Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer, TrackProducer,
+    Version,
 };
 
 fn every_version() -> impl Iterator<Item = Version> {
@@ -449,7 +450,7 @@ fn waiters_for_goaway_are_woken_once_each() {
 fn invalid_goaway_messages_are_refused() {
     let mut world = World::new(Version::Lite06, 1);
     let uri = |len: usize| Goaway::default().redirect("x".repeat(len));
-    let long = Error::Limit("bytes of a URI");
+    let long = Error::Limit(LimitKind::UriBytes);
     assert_eq!(world.publishers[0].go_away(uri(Goaway::MAX_URI + 1)), Err(long.clone()));
     assert_eq!(world.readers[0].go_away(uri(Goaway::MAX_URI + 1)), Err(long));
     assert_eq!(world.readers[0].go_away(uri(1)), Err(Error::Unsupported));

@@ -9,8 +9,8 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use smoq::{
-    BroadcastConsumer, BroadcastRequest, Error, Hop, Instant, Limits, Origin, OriginConsumer,
-    OriginDynamic, OriginProducer, Path, Subscription, TrackInfo,
+    BroadcastConsumer, BroadcastRequest, Error, Hop, Instant, LimitKind, Limits, Origin,
+    OriginConsumer, OriginDynamic, OriginProducer, Path, Subscription, TrackInfo,
 };
 
 struct Unpark(Thread, AtomicBool);
@@ -182,7 +182,7 @@ fn an_unwanted_request_is_withdrawn() {
     let [mut one, mut two, mut three] = [(); 3].map(|()| origin.consume());
     assert!(one.try_request_broadcast("one").is_pending());
     assert!(two.try_request_broadcast("two").is_pending());
-    let over = Error::Limit("requests for broadcasts");
+    let over = Error::Limit(LimitKind::BroadcastRequests);
     assert_eq!(refused(&mut three, "three"), over);
     assert!(three.try_request_broadcast("two").is_pending(), "it shares a request");
     let mut asked = request(&mut store).unwrap();

@@ -4,7 +4,7 @@
 //! not registered becomes [`Error::Remote`], so that a relay forwards it unchanged.
 
 use super::draft::Draft;
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::stream::Code;
 
 /// PUBLISH_DONE: the track has ended.
@@ -73,7 +73,7 @@ impl Draft {
             DOES_NOT_EXIST => Error::NotFound,
             DUPLICATE_SUBSCRIPTION => Error::Duplicate,
             _ if codes.request_going_away == Some(code) => Error::GoingAway,
-            _ if codes.excessive_load == Some(code) => Error::Limit("requests at the peer"),
+            _ if codes.excessive_load == Some(code) => Error::Limit(LimitKind::PeerRequests),
             _ => Error::other(code),
         }
     }
@@ -105,7 +105,7 @@ impl Draft {
             GOING_AWAY => Error::GoingAway,
             _ if status == codes.done_too_far_behind => Error::Lagged,
             _ if status == codes.done_expired => Error::Old,
-            _ if codes.excessive_load == Some(status) => Error::Limit("requests at the peer"),
+            _ if codes.excessive_load == Some(status) => Error::Limit(LimitKind::PeerRequests),
             _ => Error::other(status),
         })
     }
@@ -141,7 +141,7 @@ impl Draft {
             SESSION_CLOSED => Error::SessionClosed,
             _ if codes.reset_going_away == Some(number) => Error::GoingAway,
             _ if codes.reset_too_far_behind == Some(number) => Error::Lagged,
-            _ if codes.excessive_load == Some(number) => Error::Limit("requests at the peer"),
+            _ if codes.excessive_load == Some(number) => Error::Limit(LimitKind::PeerRequests),
             _ => Error::other(number),
         }
     }

@@ -13,7 +13,7 @@ use super::schedule::{GroupRef, Schedule};
 use super::timers::{Timer, Timers};
 use crate::census::census;
 use crate::coding::ietf::Draft;
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::limits::Limits;
 use crate::machine::config::Config;
 use crate::machine::counts::Counts;
@@ -285,7 +285,7 @@ impl Core {
             self.timers.set(until, Timer::Unbound);
         }
         if let Some(oldest) = self.recv_streams.pop_held_past(self.limits.unbound_streams) {
-            let error = Error::Limit("unbound streams");
+            let error = Error::Limit(LimitKind::UnboundStreams);
             self.recv_streams.stop(&mut self.actions, oldest, &error);
         }
     }
@@ -321,7 +321,7 @@ impl Core {
             return Err(Error::GoingAway);
         }
         if self.outgoing.len() >= self.limits.subscriptions {
-            return Err(Error::Limit("subscriptions"));
+            return Err(Error::Limit(LimitKind::Subscriptions));
         }
         if self.outgoing.by_token(token).is_some() {
             return Err(Error::Duplicate);
@@ -407,7 +407,7 @@ impl Core {
             return Err(Error::GoingAway);
         }
         if self.fetches.outgoing_len() >= self.limits.requests {
-            return Err(Error::Limit("requests"));
+            return Err(Error::Limit(LimitKind::Requests));
         }
         if self.fetches.has_outgoing(token) {
             return Err(Error::Duplicate);

@@ -9,7 +9,7 @@ use core::cmp::Reverse;
 use bytes::Bytes;
 
 use crate::census::census;
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::limits::Limits;
 use crate::machine::io::Action;
 use crate::machine::layout::{Item, Layout};
@@ -128,7 +128,7 @@ impl RecvStreams {
             return;
         }
         if self.streams.len() >= self.max_streams {
-            let code = Error::Limit("group streams").stream_code();
+            let code = Error::Limit(LimitKind::GroupStreams).stream_code();
             actions.push_back(Action::Stop { id, code });
             return;
         }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::schedule::CONTROL_PRIORITY;
 use crate::census::census;
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::machine::io::Action;
 use crate::machine::stream_buffers::{RecvBuffer, SendBuffer};
 use crate::slab::{Key, Slab};
@@ -340,7 +340,7 @@ impl Requests {
             return;
         }
         let Some(key) = self.accept(Carrier::OwnStream(Some(id))) else {
-            let code = Error::Limit("requests").stream_code();
+            let code = Error::Limit(LimitKind::Requests).stream_code();
             actions.push_back(Action::Reset { id, code });
             actions.push_back(Action::Stop { id, code });
             return;

@@ -7,7 +7,7 @@ use crate::coding::ietf::{
     Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
     SubscribeNamespace, Wanted,
 };
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::machine::engine::{Core, Dialect, MAX_UNSENT_ANNOUNCEMENTS, Progress};
 use crate::machine::event::{Event, RequestKey};
@@ -39,7 +39,7 @@ impl Ietf {
         } else if overlaps {
             PREFIX_OVERLAP
         } else if asked >= core.limits.announce_requests {
-            self.draft.request_code(&Error::Limit("announce requests"))
+            self.draft.request_code(&Error::Limit(LimitKind::AnnounceRequests))
         } else {
             self.set_role(
                 key,

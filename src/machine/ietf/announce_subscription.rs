@@ -10,7 +10,7 @@ use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Message, Namespace, NamespaceDone, PublishNamespace, RequestOk, UNINTERESTED,
 };
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::Event;
 use crate::path::Path;
@@ -163,7 +163,7 @@ impl Ietf {
         let path = message.namespace;
         let event = self.add_broadcast(core, &path, true);
         if !self.knows_broadcast(&path) {
-            let code = self.draft.request_code(&Error::Limit("announcements"));
+            let code = self.draft.request_code(&Error::Limit(LimitKind::Announcements));
             self.refuse(core, key, code);
             return Progress::Wait;
         }

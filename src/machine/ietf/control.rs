@@ -13,7 +13,7 @@ use crate::coding::ietf::{
     MaxRequestId, Message, MessageType, PublishNamespaceCancel, PublishNamespaceDone, RequestError,
     Unsubscribe, frame_message, request_id,
 };
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Progress};
 use crate::slab::Key;
 use crate::stream::Side;
@@ -161,7 +161,7 @@ impl Ietf {
                         core.requests.receive(request, whole, false);
                     }
                     // Past the limit it is refused by its id, without a request of its own.
-                    None => self.refuse_id(core, id, &Error::Limit("requests")),
+                    None => self.refuse_id(core, id, &Error::Limit(LimitKind::Requests)),
                 }
             }
             // It has an id of its own, for its answer, and names the request that it changes. That may be

@@ -46,7 +46,7 @@ use super::event::Event;
 use super::layout::Head;
 use super::source::Source;
 use crate::coding::ietf::{Draft, Goaway, Message, Setup};
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::path::Path;
 use crate::slab::Key;
@@ -97,7 +97,7 @@ impl Dialect for Ietf {
         // Checked before anything is read, so that one more message can't cause one more answer.
         let unread = core.limits.request_buffer.saturating_mul(MAX_UNREAD);
         if core.requests.get(key).is_some() && core.requests.unsent(key) > unread {
-            core.close(Error::Limit("answers that are not read"));
+            core.close(Error::Limit(LimitKind::UnreadAnswers));
             return Progress::Wait;
         }
         match self.role(key) {

@@ -11,7 +11,7 @@ use super::subscriber::parameters_of;
 use crate::coding::ietf::{
     Message, Parameters, Publish, RequestOk, RequestUpdate, UNINTERESTED, UNSUPPORTED_EXTENSION,
 };
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
 use crate::machine::event::{Event, RequestKey};
 use crate::machine::source::Token;
@@ -27,7 +27,7 @@ impl Ietf {
         let code = if !self.is_interested() {
             UNINTERESTED
         } else if self.offers.by_key.len() >= core.limits.subscriptions {
-            self.draft.request_code(&Error::Limit("offers"))
+            self.draft.request_code(&Error::Limit(LimitKind::Offers))
         } else if message.properties.mandatory.is_some() {
             UNSUPPORTED_EXTENSION
         } else if self.offers.by_name.contains_key(&name) {
@@ -103,7 +103,7 @@ impl Ietf {
         let parameters =
             Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
         if !self.update(core, key, parameters) {
-            return core.reject_subscription(token, Error::Limit("requests"));
+            return core.reject_subscription(token, Error::Limit(LimitKind::Requests));
         }
         let sub = core.outgoing.insert(OutgoingSubscription::new(token, key, want.priority));
         if let Some(offer) = self.offers.by_key.get_mut(&key) {

@@ -11,7 +11,7 @@ use crate::coding::ietf::{
     Filter, GroupOrder, INVALID_RANGE, Message, NOT_SUPPORTED, Parameters, RequestError, RequestOk,
     SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
 };
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
 use crate::machine::event::{Event, RequestKey};
 use crate::machine::layout::Head;
@@ -58,7 +58,7 @@ impl Ietf {
         );
         // The first reason that applies decides the code of REQUEST_ERROR.
         let refusal = if core.incoming.len() >= core.limits.subscriptions {
-            Some(self.draft.request_code(&Error::Limit("subscriptions")))
+            Some(self.draft.request_code(&Error::Limit(LimitKind::Subscriptions)))
         } else if range_is_empty {
             Some(INVALID_RANGE)
         // A subscription that begins paused has nothing to forward here.

@@ -11,7 +11,7 @@ use super::session::Lite;
 use crate::coding::lite::{
     AnnounceRequest, BiStream, Fetch, Goaway, Subscribe, TrackRequest, frame_message,
 };
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::machine::engine::{Core, Dialect, Progress, goaway};
 use crate::machine::event::{Event, RequestKey};
@@ -98,7 +98,7 @@ impl Lite {
                 core.limits.check_path(&message.prefix)?;
                 let response = |role: &&Role| matches!(role, Role::AnnounceResponse(_));
                 if self.roles.iter().filter(response).count() >= core.limits.announce_requests {
-                    return Err(Error::Limit("announce requests"));
+                    return Err(Error::Limit(LimitKind::AnnounceRequests));
                 }
                 // Split horizon: routes through the peer are not announced to it (5.1.1.1). Its Hop ID
                 // is in the request on 04 and 05, and in SETUP from 06 on (7.3.5).
@@ -115,7 +115,7 @@ impl Lite {
                 self.apply_default_start(&mut message.want);
                 // Past the limit the subscription is reset; the peer may try again later.
                 if core.incoming.len() >= core.limits.subscriptions {
-                    return Err(Error::Limit("subscriptions"));
+                    return Err(Error::Limit(LimitKind::Subscriptions));
                 }
                 core.incoming.insert(key, message.id, message.want.clone());
                 self.set_role(key, Role::IncomingSubscription);

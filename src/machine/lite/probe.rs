@@ -11,7 +11,7 @@ use super::roles::{ProbeReports, ProbeRequest, Role};
 use super::session::Lite;
 use crate::coding::lite::{BiStream, Features, Probe, Setup};
 use crate::coding::varint;
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress, Timer};
 use crate::machine::event::Event;
 use crate::machine::network_path::{NetworkPath, PathEstimate};
@@ -81,7 +81,7 @@ impl Lite {
             return Err(Error::GoingAway);
         }
         if self.reports.is_some() {
-            return Err(Error::Limit("probe streams"));
+            return Err(Error::Limit(LimitKind::ProbeStreams));
         }
         if let Some(request) = core.requests.get(key) {
             request.recv.skip(type_len);

@@ -7,7 +7,7 @@ use super::roles::Role;
 use super::session::Lite;
 use crate::coding::EncodeError;
 use crate::coding::lite::{BiStream, TrackRequest};
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::Event;
 use crate::machine::source::Token;
@@ -38,7 +38,7 @@ impl Lite {
         }
         // Queries have the limit of subscriptions, because one usually follows the other.
         if self.queries.len() >= core.limits.subscriptions {
-            return core.reject_subscription(token, Error::Limit("subscriptions"));
+            return core.reject_subscription(token, Error::Limit(LimitKind::Subscriptions));
         }
         let key = match self.query_track(core, broadcast, track) {
             Ok(key) => key,

@@ -9,7 +9,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::coding::DecodeError;
-use crate::error::Error;
+use crate::error::{Error, LimitKind};
 use crate::hop::{Cost, Hop, Hops};
 use crate::limits::Limits;
 use crate::machine::command::Command;
@@ -448,6 +448,24 @@ enums! {
         2 More,
         3 Pending,
     }
+    LimitKind {
+        0 Announcements,
+        1 AnnounceRequests,
+        2 SentAnnouncements,
+        3 UnreadAnswers,
+        4 BroadcastAnswers,
+        5 BroadcastRequests,
+        6 UriBytes,
+        7 PathBytes,
+        8 TrackNameBytes,
+        9 GroupStreams,
+        10 UnboundStreams,
+        11 Offers,
+        12 ProbeStreams,
+        13 Requests,
+        14 PeerRequests,
+        15 Subscriptions,
+    }
     Error {
         0 App(code),
         1 Remote(code),
@@ -462,7 +480,7 @@ enums! {
         10 GroupTooLarge,
         11 Internal,
         12 Lagged,
-        13 Limit(what),
+        13 Limit(kind),
         14 Malformed(error),
         15 NotFound,
         16 Old,

@@ -1,6 +1,7 @@
 //! FETCH, at both ends (wire-lite 6.12, 6.15, 7.8).
 
 use super::*;
+use crate::LimitKind;
 
 fn fetch(slot: u32) -> Command {
     fetch_frames(slot, 0, None)
@@ -437,7 +438,8 @@ fn requests_bound_both_ways() {
         lone.apply(fetch(slot));
     }
     lone.apply(fetch(2));
-    let refused = [ended(1, Error::Limit("requests")), ended(2, Error::Limit("requests"))];
+    let refused =
+        [ended(1, Error::Limit(LimitKind::Requests)), ended(2, Error::Limit(LimitKind::Requests))];
     assert_eq!(lone.events(), refused);
     lone.apply(Command::CancelFetch { fetch: token(0) });
     lone.apply(fetch(1));

@@ -2,6 +2,7 @@
 //! exactly what went past it.
 
 use super::*;
+use crate::LimitKind;
 
 fn limited(side: Side, version: Version, limit: impl FnOnce(&mut Limits)) -> Config {
     let mut config = config(side, version);
@@ -325,7 +326,7 @@ fn subscriptions_of_ours() {
         for slot in 0..3 {
             lone.apply(subscribe(slot));
         }
-        let result = Err(Error::Limit("subscriptions"));
+        let result = Err(Error::Limit(LimitKind::Subscriptions));
         assert_eq!(lone.events(), [Event::SubscribeEnded { subscription: token(2), result }]);
         lone.apply(Command::Unsubscribe { subscription: token(0) });
         lone.events();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::Error;
 use crate::coding::lite;
 use crate::model::base::Result;
 use crate::stream::Side;
+use crate::{Error, LimitKind};
 
 /// The content of GOAWAY, which [`Session::go_away`](crate::Session::go_away) sends and
 /// [`Session::going_away`](crate::Session::going_away) receives.
@@ -48,7 +48,7 @@ impl Goaway {
     pub(crate) fn check(&self, side: Side) -> Result<(), Error> {
         match self.uri.as_deref().unwrap_or_default() {
             "" => Ok(()),
-            uri if uri.len() > Self::MAX_URI => Err(Error::Limit("bytes of a URI")),
+            uri if uri.len() > Self::MAX_URI => Err(Error::Limit(LimitKind::UriBytes)),
             _ if side == Side::Client => Err(Error::Unsupported),
             _ => Ok(()),
         }

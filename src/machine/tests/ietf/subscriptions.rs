@@ -1,6 +1,7 @@
 //! Subscriptions, at both ends, and the streams of their groups (*Subscriptions*, *Data Streams*).
 
 use super::*;
+use crate::LimitKind;
 
 /// The whole life of a subscription.
 #[test]
@@ -713,7 +714,7 @@ fn an_offer_is_not_taken_without_credit() {
     talk.lone.events();
     talk.lone.apply(subscribe(1));
     assert_eq!(ids(&mut talk), []);
-    let (subscription, result) = (token(1), Err(Error::Limit("requests")));
+    let (subscription, result) = (token(1), Err(Error::Limit(LimitKind::Requests)));
     assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
     talk.say(stream, &Message::MaxRequestId(MaxRequestId { max: 100 }));
     talk.lone.apply(subscribe(2));

@@ -12,10 +12,10 @@ use crate::model::cache::KeepAlive;
 use crate::model::routing::broadcast::{BroadcastConsumer, Upstream};
 use crate::model::routing::registration::RegistrationGuard;
 use crate::model::routing::table::RoutingTable;
-use crate::{Error, Instant, Limits, Path};
+use crate::{Error, Instant, LimitKind, Limits, Path};
 
 /// The error past the limit of requests.
-pub(crate) const TOO_MANY: Error = Error::Limit("requests for broadcasts");
+pub(crate) const TOO_MANY: Error = Error::Limit(LimitKind::BroadcastRequests);
 
 /// The session that requests on behalf of its peer; `None` for the application.
 pub(crate) type Requester = Option<SessionId>;
@@ -292,7 +292,7 @@ impl BroadcastRequests {
     pub(crate) fn admit_answer(&self, requester: Requester, limits: &Limits) -> Result<()> {
         let answered = self.shares.get(&requester).map_or(0, |share| share.answered);
         match requester.is_some() && answered >= limits.broadcast_answers {
-            true => Err(Error::Limit("broadcasts by request")),
+            true => Err(Error::Limit(LimitKind::BroadcastAnswers)),
             false => Ok(()),
         }
     }

@@ -35,7 +35,7 @@ use crate::model::session::outbox::Outbox;
 use crate::model::session::setup::SessionSetup;
 use crate::model::session::shared::{SessionCommands, SessionEnd, SessionShared};
 use crate::stream::{Side, StreamId};
-use crate::{Agreed, Error, Hop, Instant, Version};
+use crate::{Agreed, Error, Hop, Instant, LimitKind, Version};
 
 /// How long a queried track is kept for a subscription that may follow.
 const QUERIED_TIME: Duration = Duration::from_secs(2);
@@ -294,7 +294,11 @@ impl Driver {
             None if self.apply_ended() => {}
             None => {
                 if self.outbox.take_left_out() {
-                    log::broke(self.id, "announcements", &Error::Limit("announcements told"));
+                    log::broke(
+                        self.id,
+                        "announcements",
+                        &Error::Limit(LimitKind::SentAnnouncements),
+                    );
                 }
                 self.caches().for_each(|cache| cache.confirm_now());
                 return false;
