@@ -93,7 +93,7 @@ fn run(groups: u64) -> Result<()> {
         net.step(Budget::items(256)).context("the socket failed")?;
         while let Some(event) = net.poll_event() {
             match event {
-                Event::Closed { error, .. } => bail!("the session ended: {error}"),
+                Event::Closed { reason, .. } => bail!("the session ended: {reason}"),
                 Event::Failed { error, .. } => bail!("can't establish a session: {error}"),
                 _ => {}
             }

@@ -173,8 +173,8 @@ impl Game {
         while let Some(event) = self.player_net.poll_event() {
             let of = |id| self.players.iter().position(|player| player.connection == id);
             match event {
-                Event::Closed { id, error } => {
-                    bail!("the session of player {} ended: {error}", of(id).unwrap_or_default());
+                Event::Closed { id, reason } => {
+                    bail!("the session of player {} ended: {reason}", of(id).unwrap_or_default());
                 }
                 Event::Failed { id, error } => {
                     bail!("player {} can't join: {error}", of(id).unwrap_or_default());

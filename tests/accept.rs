@@ -9,8 +9,8 @@ use smoq::machine::trace::{Replay, Sink, Step};
 use smoq::machine::{Command, Event};
 use smoq::sim::{Link, Pair};
 use smoq::{
-    Client, Driver, Error, Hop, IncomingSession, Instant, Origin, OriginConsumer, OriginProducer,
-    Path, Role, Server, Session, Version,
+    Client, CloseReason, Driver, Error, Hop, IncomingSession, Instant, Origin, OriginConsumer,
+    OriginProducer, Path, Role, Server, Session, Version,
 };
 
 /// The fields that a client of a version can send in its SETUP.
@@ -129,7 +129,7 @@ fn a_client_sees_only_the_part_of_the_origin_it_was_granted() {
         assert!(names(&mine).is_empty() && names(&theirs).is_empty());
         session.drain();
         world.settle();
-        assert_eq!(world.client.try_closed(), Poll::Ready(Error::SessionClosed));
+        assert_eq!(world.client.try_closed(), Poll::Ready(CloseReason::Clean));
     });
 }
 
@@ -170,7 +170,7 @@ fn a_refused_client_gets_the_reason() {
                 None => drop(request),
             }
             world.settle();
-            assert_eq!(world.client.try_closed(), Poll::Ready(received), "{version}");
+            assert_eq!(world.client.try_closed(), Poll::Ready(received.into()), "{version}");
             assert!(world.pair.server.is_closed());
         }
     });
@@ -183,12 +183,16 @@ fn a_missing_decision_times_out() {
         let mut request = world.ready();
         world.pair.advance(Duration::from_secs(10));
         assert_eq!(request.try_ready(), Poll::Ready(Err(Error::Timeout)), "{version}");
-        assert_eq!(world.client.try_closed(), Poll::Ready(Error::Timeout), "{version}");
+        assert_eq!(
+            world.client.try_closed(),
+            Poll::Ready(CloseReason::Error(Error::Timeout)),
+            "{version}"
+        );
         // A late decision gets the error of the session.
         let origin = Origin::default().produce();
         let mut session = request.with_origin(&origin).accept();
         world.settle();
-        assert_eq!(session.try_closed(), Poll::Ready(Error::Timeout));
+        assert_eq!(session.try_closed(), Poll::Ready(CloseReason::Error(Error::Timeout)));
     });
 }
 

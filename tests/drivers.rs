@@ -13,9 +13,9 @@ use smoq::machine::{
 use smoq::sim::{Link, Pair};
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
-    Broadcast, BroadcastConsumer, BroadcastProducer, Client, Driver, Error, GroupConsumer, Instant,
-    Limits, Origin, OriginConsumer, OriginProducer, Path, Server, Session, Subscription, Track,
-    TrackConsumer, TrackProducer, Version,
+    Broadcast, BroadcastConsumer, BroadcastProducer, Client, CloseReason, Driver, Error,
+    GroupConsumer, Instant, Limits, Origin, OriginConsumer, OriginProducer, Path, Server, Session,
+    Subscription, Track, TrackConsumer, TrackProducer, Version,
 };
 
 /// A publisher, a subscriber, and the link between them.
@@ -423,7 +423,7 @@ fn a_drained_session_delivers_pending_groups() {
         let mut seen: Vec<_> = (0..5).map(|_| frames(&mut next_group(&mut reader)).0).collect();
         seen.sort();
         assert!(seen.iter().all(|frames| frames[0].1.len() == 200), "{version}");
-        assert_eq!(world.sessions[0].try_closed(), Poll::Ready(Error::SessionClosed));
+        assert_eq!(world.sessions[0].try_closed(), Poll::Ready(CloseReason::Clean));
         assert!(world.sessions[1].try_closed().is_ready());
     });
 }
@@ -568,8 +568,8 @@ fn a_close_carries_its_code() {
         let mut world = World::new(version, Link::wide(3));
         world.sessions[0].close(Error::App(5));
         world.settle();
-        assert_eq!(world.sessions[0].try_closed(), Poll::Ready(Error::App(5)));
-        assert_eq!(world.sessions[1].try_closed(), Poll::Ready(Error::App(5)));
+        assert_eq!(world.sessions[0].try_closed(), Poll::Ready(CloseReason::Error(Error::App(5))));
+        assert_eq!(world.sessions[1].try_closed(), Poll::Ready(CloseReason::Error(Error::App(5))));
     }
 }
 
@@ -733,7 +733,7 @@ fn a_lost_connection_is_not_a_clean_end() {
     world.pair.disconnect();
     world.settle();
     for session in &mut world.sessions {
-        assert_eq!(session.try_closed(), Poll::Ready(Error::Disconnected));
+        assert_eq!(session.try_closed(), Poll::Ready(CloseReason::Error(Error::Disconnected)));
     }
 }
 

@@ -11,9 +11,9 @@ use net::{Net, received};
 use smoq::coding::lite::Announce;
 use smoq::sim::{Link, Pair};
 use smoq::{
-    BroadcastProducer, Client, Driver, Error, Goaway, GroupConsumer, Hop, Instant, LimitKind,
-    Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer, TrackProducer,
-    Version,
+    BroadcastProducer, Client, CloseReason, Driver, Error, Goaway, GroupConsumer, Hop, Instant,
+    LimitKind, Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer,
+    TrackProducer, Version,
 };
 
 fn every_version() -> impl Iterator<Item = Version> {
@@ -167,7 +167,7 @@ fn a_reader_moves_to_the_other_session() {
             assert_eq!(world.serving(), 1 - old, "{what}");
             for session in [&mut world.readers[old], &mut world.publishers[old]] {
                 let closed = session.try_closed();
-                assert_eq!(closed, Poll::Ready(Error::SessionClosed), "{what}");
+                assert_eq!(closed, Poll::Ready(CloseReason::Clean), "{what}");
             }
             let other = [&mut world.readers[1 - old], &mut world.publishers[1 - old]];
             assert!(other.into_iter().all(|session| session.try_closed().is_pending()));
@@ -211,7 +211,7 @@ fn a_relay_moves_its_readers_to_the_other_route() {
         assert_eq!(received, Poll::Ready(Ok(Goaway::default().redirect("moqt://b"))), "{what}");
         for node in [old - 1, 3] {
             let closed = net.session(old, node).try_closed();
-            assert_eq!(closed, Poll::Ready(Error::SessionClosed), "{what}");
+            assert_eq!(closed, Poll::Ready(CloseReason::Clean), "{what}");
         }
         assert!(net.subscribed(5 - old) && !net.subscribed(old - 2), "{what}");
     }
@@ -261,7 +261,7 @@ fn a_publisher_that_dials_again_after_goaway_has_the_same_broadcast() {
                 assert!(announced.try_announced().is_pending(), "{what}: no end is announced");
             }
             let closed = net.session(old, 1).try_closed();
-            assert_eq!(closed, Poll::Ready(Error::SessionClosed), "{version}");
+            assert_eq!(closed, Poll::Ready(CloseReason::Clean), "{version}");
         }
     }
 }
@@ -338,7 +338,7 @@ fn a_peer_that_stays_is_closed_at_the_deadline() {
         assert!(matches!(refused, Poll::Ready(Err(Error::GoingAway))), "{version}: {refused:?}");
         assert!(world.readers[0].try_closed().is_pending());
         world.advance(1_000);
-        let late = Poll::Ready(Error::GoawayTimeout);
+        let late = Poll::Ready(CloseReason::Error(Error::GoawayTimeout));
         assert_eq!(world.publishers[0].try_closed(), late, "{version}");
         assert_eq!(world.readers[0].try_closed(), late, "{version}");
         assert!(matches!(reader.try_recv_group(), Poll::Ready(Err(Error::SessionClosed))));
@@ -369,7 +369,10 @@ fn new_readers_take_the_other_session() {
         }
         read.iter_mut().for_each(|read| read.check(20, &version.to_string()));
         world.advance(1_000);
-        assert_eq!(world.readers[old].try_closed(), Poll::Ready(Error::GoawayTimeout));
+        assert_eq!(
+            world.readers[old].try_closed(),
+            Poll::Ready(CloseReason::Error(Error::GoawayTimeout))
+        );
         world.track.write_frame(20, "x").unwrap();
         world.advance(100);
         assert_eq!(received(&mut second).len(), 1, "{version}");
@@ -401,7 +404,7 @@ fn a_leaving_session_ends_with_its_last_subscription() {
             }
             world.advance(2_500);
             let mut session = world.readers.pop().unwrap();
-            assert_eq!(session.try_closed(), Poll::Ready(Error::SessionClosed), "{version} {how}");
+            assert_eq!(session.try_closed(), Poll::Ready(CloseReason::Clean), "{version} {how}");
             let received = session.try_going_away();
             match has_goaway(version) {
                 true => {
@@ -466,5 +469,8 @@ fn invalid_goaway_messages_are_refused() {
     assert_eq!(world.publishers[0].try_going_away(), Poll::Ready(Ok(Goaway::default())));
     assert_eq!(world.readers[0].try_going_away(), Poll::Ready(Ok(uri(Goaway::MAX_URI))));
     world.advance(1_510);
-    assert_eq!(world.readers[0].try_closed(), Poll::Ready(Error::GoawayTimeout));
+    assert_eq!(
+        world.readers[0].try_closed(),
+        Poll::Ready(CloseReason::Error(Error::GoawayTimeout))
+    );
 }

@@ -66,7 +66,7 @@ fn a_broadcast_is_announced_until_it_ends_in_any_way() {
     let mut consumer = origin.consume();
     let ends: [fn(BroadcastProducer); 3] = [
         |mut broadcast| broadcast.finish().unwrap(),
-        |mut broadcast| broadcast.abort(Error::App(5)).unwrap(),
+        |mut broadcast| broadcast.abort(Error::App(5)),
         drop,
     ];
     for end in ends {
@@ -246,7 +246,7 @@ fn one_broadcast_can_have_many_paths() {
     assert_eq!(changes(&mut elsewhere), ["-c"]);
     assert_eq!(there.publish_broadcast("d", &consumer).unwrap_err(), Error::Closed);
     let mut aborted = here.create_broadcast("a").unwrap();
-    aborted.abort(Error::App(1)).unwrap();
+    aborted.abort(Error::App(1));
     assert_eq!(there.publish_broadcast("d", &aborted.consume()).unwrap_err(), Error::App(1));
     assert_eq!(changes(&mut elsewhere), [""; 0]);
 }
@@ -325,7 +325,7 @@ fn each_ending_of_a_broadcast_reaches_its_readers() {
     type End = fn(BroadcastProducer);
     let cases: [(End, Result<(), Error>, Error, Error); 3] = [
         (|mut b| b.finish().unwrap(), Ok(()), Error::NotFound, Error::NotFound),
-        (|mut b| b.abort(Error::App(7)).unwrap(), Err(Error::App(7)), Error::App(7), Error::App(7)),
+        (|mut b| b.abort(Error::App(7)), Err(Error::App(7)), Error::App(7), Error::App(7)),
         (drop, Err(Error::Dropped), Error::Dropped, Error::Dropped),
     ];
     for (end, closed, refused, queued) in cases {
@@ -369,12 +369,12 @@ fn an_end_is_final() {
     broadcast.finish().unwrap();
     assert_eq!(clone.try_closed(), Poll::Ready(Ok(())));
     assert_eq!(clone.finish(), Err(Error::Closed));
-    assert_eq!(clone.abort(Error::App(1)), Err(Error::Closed));
+    clone.abort(Error::App(1));
     assert_eq!(clone.create_track("video").err(), Some(Error::Closed));
     assert_eq!(clone.unique_track("").err(), Some(Error::Closed));
 
     let mut broadcast = origin().create_broadcast("a").unwrap();
-    broadcast.abort(Error::App(1)).unwrap();
+    broadcast.abort(Error::App(1));
     assert_eq!(broadcast.finish(), Err(Error::App(1)));
     assert_eq!(broadcast.create_track("video").err(), Some(Error::App(1)));
 }

@@ -9,10 +9,10 @@ use std::thread;
 use smoq::bytes::Bytes;
 use smoq::{
     Announce, BoundsExceeded, Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer,
-    Client, DecodeError, Driver, EncodeError, Error, Frame, FrameConsumer, FrameProducer, Group,
-    GroupConsumer, GroupProducer, Hop, Hops, Instant, Limits, Origin, OriginConsumer,
-    OriginProducer, Path, Server, Session, Subscription, Timescale, Timestamp, Track,
-    TrackConsumer, TrackInfo, TrackProducer, TrackRequest, Version, Versions,
+    Client, CloseReason, DecodeError, Driver, EncodeError, Error, Frame, FrameConsumer,
+    FrameProducer, Group, GroupConsumer, GroupProducer, Hop, Hops, Instant, Limits, Origin,
+    OriginConsumer, OriginProducer, Path, Server, Session, Subscription, Timescale, Timestamp,
+    Track, TrackConsumer, TrackInfo, TrackProducer, TrackRequest, Version, Versions,
 };
 
 /// Polls a future once, as an executor does.
@@ -77,7 +77,7 @@ fn use_everything() {
     let (mut other, driver) = server.accept(Version::Lite03, Instant::ZERO);
     assert!(once(other.closed()).is_pending());
     drop(driver);
-    assert_eq!(now(other.closed()), Error::SessionClosed);
+    assert_eq!(now(other.closed()), CloseReason::Clean);
 
     broadcast.finish().unwrap();
     let gone = now(announced.announced()).unwrap();

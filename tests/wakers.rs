@@ -612,7 +612,7 @@ fn broadcasts(table: &mut Table) {
     let end = |cause, mut broadcast: BroadcastProducer| {
         match cause {
             "finish" => broadcast.finish().unwrap(),
-            "abort" => broadcast.abort(Error::Cancelled).unwrap(),
+            "abort" => broadcast.abort(Error::Cancelled),
             _ => return None,
         }
         Some(broadcast)

@@ -465,7 +465,7 @@ impl World {
                 let Some((.., mut broadcast)) = take(&mut self.broadcasts, which) else { return };
                 match how {
                     How::Finish => broadcast.finish().unwrap(),
-                    How::Abort(code) => broadcast.abort(Error::App(code)).unwrap(),
+                    How::Abort(code) => broadcast.abort(Error::App(code)),
                     How::Drop => {}
                 }
             }

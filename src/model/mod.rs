@@ -20,5 +20,6 @@ pub use routing::{
     Origin, OriginConsumer, OriginDynamic, OriginProducer, TrackRequest,
 };
 pub use session::{
-    Client, Driver, Goaway, IncomingSession, Probe, Server, Session, SessionGauges, SessionStats,
+    Client, CloseReason, Driver, Goaway, IncomingSession, Probe, Server, Session, SessionGauges,
+    SessionStats,
 };

@@ -417,9 +417,9 @@ impl Connection {
             self.quic.close(now, *code, reason.clone());
             self.closing = None;
         }
-        if let Some(error) = moq.driver.closed() {
+        if let Some(reason) = moq.driver.closed() {
             self.moq = None;
-            events.push_back(Event::Closed { id: self.id, error });
+            events.push_back(Event::Closed { id: self.id, reason });
         }
     }
 

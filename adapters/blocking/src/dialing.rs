@@ -125,7 +125,7 @@ impl Endpoint {
                 return;
             }
             // It ended right after `Connected`.
-            Event::Closed { error, .. } => Event::Closed { id, error },
+            Event::Closed { reason, .. } => Event::Closed { id, reason },
             other => other,
         };
         self.events.push_back(event);

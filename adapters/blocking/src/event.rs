@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use quinn_proto::ConnectionError;
-use smoq::{IncomingSession, Session, Version};
+use smoq::{CloseReason, IncomingSession, Session, Version};
 use smoq_quic::rustls::pki_types::CertificateDer;
 
 use crate::error::Unreachable;
@@ -27,7 +27,7 @@ pub enum Event {
         /// The connection.
         id: ConnectionId,
         /// Why it ended.
-        error: smoq::Error,
+        reason: CloseReason,
     },
     /// The handshake is complete.
     Connected {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use smoq::{Client, Error, IncomingSession, Origin, Role, Server, Session, Subscription, Track};
+use smoq::{
+    Client, CloseReason, Error, IncomingSession, Origin, Role, Server, Session, Subscription, Track,
+};
 use smoq_blocking::quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use smoq_blocking::quinn_proto::{ClientConfig, ServerConfig};
 use smoq_blocking::smoq_quic::rustls::crypto::{WebPkiSupportedAlgorithms, ring};
@@ -126,7 +128,7 @@ fn an_accepted_client_gets_the_part_that_it_dialed() {
 
     // The session is its decider's.
     drop(served);
-    assert_eq!(pair.until(|_| ready(session.try_closed())), Error::SessionClosed);
+    assert_eq!(pair.until(|_| ready(session.try_closed())), CloseReason::Clean);
 }
 
 #[test]
@@ -141,11 +143,11 @@ fn a_rejected_client_learns_why() {
             // Forgotten.
             None => drop(request),
         }
-        let expected = error.unwrap_or(Error::Unauthorized);
+        let expected = CloseReason::Error(error.unwrap_or(Error::Unauthorized));
         assert_eq!(pair.until(|_| ready(session.try_closed())), expected);
         let closed = pair.until(|pair| pair.server.poll_event());
-        let Event::Closed { id: it, error } = closed else { panic!("{closed:?}") };
-        assert_eq!((it, error), (id, expected));
+        let Event::Closed { id: it, reason } = closed else { panic!("{closed:?}") };
+        assert_eq!((it, reason), (id, expected));
         pair.until(|pair| pair.client.poll_event());
     }
 }

@@ -287,10 +287,10 @@ fn a_session_is_closed_with_its_code() {
             if server_closes { (accepted, dialed) } else { (dialed, accepted) };
         closer.close(Error::App(7));
         let error = pair.until(|| ready(other.try_closed()));
-        assert_eq!(error, Error::App(7));
+        assert_eq!(error, CloseReason::Error(Error::App(7)));
         for end in [&mut pair.server, &mut pair.client] {
-            let Some(Event::Closed { error, id }) = end.poll_event() else { panic!("no event") };
-            assert_eq!(error, Error::App(7));
+            let Some(Event::Closed { reason, id }) = end.poll_event() else { panic!("no event") };
+            assert_eq!(reason, error);
             assert!(end.session(id).is_none());
         }
         // QUIC remembers a closed connection for a few round trips, and then forgets it.
@@ -374,7 +374,7 @@ fn a_drained_session_does_not_wait_for_ever() {
     accepted.drain();
     assert_eq!(pair.until(|| ready(accepted.try_closed())), Error::SessionClosed);
     let event = pair.until_both(|server, _| server.poll_event());
-    assert!(matches!(event, Event::Closed { error: Error::SessionClosed, .. }), "{event:?}");
+    assert!(matches!(event, Event::Closed { reason: CloseReason::Clean, .. }), "{event:?}");
     let waited = begun.elapsed();
     assert!((900..5_000).contains(&waited.as_millis()), "{waited:?}");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use super::close_reason::CloseReason;
 use super::goaway::Goaway;
 use super::probe::Probe;
 use super::shared::{SessionEnd, SessionShared};
@@ -102,7 +103,7 @@ impl Session {
         Probe::new(self.handle.0.clone())
     }
 
-    fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Error> {
+    fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<CloseReason> {
         let (state, slot) = (&self.handle.0.state, &mut self.slot);
         wait_on(
             state,
@@ -110,7 +111,7 @@ impl Session {
             slot,
             |state| &mut state.close_waiters,
             |state| match &state.closed {
-                Some(error) => Poll::Ready(error.clone()),
+                Some(error) => Poll::Ready(error.clone().into()),
                 None => Poll::Pending,
             },
         )
@@ -144,9 +145,8 @@ impl Session {
     }
 
     wait! {
-        /// Waits for the end of the session and returns the reason: [`Error::SessionClosed`] if
-        /// nothing was wrong.
-        wait_closed => poll_closed, closed, try_closed() -> Error
+        /// Waits for the end of the session and returns the reason.
+        wait_closed => poll_closed, closed, try_closed() -> CloseReason
     }
 }
 

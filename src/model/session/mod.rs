@@ -1,5 +1,6 @@
 //! Sessions: the driver of each connection, and the handles that applications have to it.
 
+mod close_reason;
 mod driver;
 mod endpoint;
 mod estimates;
@@ -14,6 +15,7 @@ mod setup;
 mod shared;
 mod stats;
 
+pub use close_reason::CloseReason;
 pub use driver::Driver;
 pub use endpoint::{Client, Server};
 pub use goaway::Goaway;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::ends::{Side, in_every_version, pair};
 use smoq::bytes::Bytes;
 use smoq::{
-    BroadcastConsumer, BroadcastProducer, Error, Subscription, Track, TrackConsumer, TrackProducer,
-    Version,
+    BroadcastConsumer, BroadcastProducer, CloseReason, Error, Subscription, Track, TrackConsumer,
+    TrackProducer, Version,
 };
 
 in_every_version! {
@@ -318,8 +318,8 @@ async fn a_close_carries_its_code(version: Version) {
     let (mut drivings, mut near, mut far) = pair(version).await;
     near.session.close(Error::App(5));
     assert_eq!(drivings.ended().await, [Err(Error::App(5)), Err(Error::App(5))]);
-    assert_eq!(near.session.closed().await, Error::App(5));
-    assert_eq!(far.session.closed().await, Error::App(5));
+    assert_eq!(near.session.closed().await, CloseReason::Error(Error::App(5)));
+    assert_eq!(far.session.closed().await, CloseReason::Error(Error::App(5)));
 }
 
 async fn what_was_written_before_a_drain_arrives(version: Version) {
@@ -368,5 +368,5 @@ async fn a_dropped_future_closes_the_connection(version: Version) {
     assert_eq!(drivings.ended().await[1], Ok(()));
     // An unfinished group must not look finished.
     assert_eq!(there.read_frame().await.err(), Some(Error::SessionClosed));
-    assert_eq!(far.session.closed().await, Error::SessionClosed);
+    assert_eq!(far.session.closed().await, CloseReason::Clean);
 }

@@ -1,6 +1,6 @@
 //! Sessions that the application decides on, over real UDP, in every version.
 
-use smoq::{Client, Error, Origin, Subscription, Version};
+use smoq::{Client, CloseReason, Error, Origin, Subscription, Version};
 
 use crate::ends::{asked, in_every_version};
 
@@ -46,7 +46,7 @@ async fn a_rejected_client_learns_why(version: Version) {
             None => drop(request),
         }
         assert_eq!(drivings.ended().await, [Err(heard.clone()), Err(heard.clone())]);
-        assert_eq!(session.closed().await, heard);
+        assert_eq!(session.closed().await, CloseReason::Error(heard));
     }
 }
 

@@ -115,20 +115,17 @@ impl BroadcastProducer {
     ///
     /// # Errors
     ///
-    /// As [`abort`](Self::abort).
+    /// If the broadcast has ended: [`Error::Closed`] after a clean end, otherwise the reason. The first
+    /// end stands.
     pub fn finish(&mut self) -> Result<()> {
         self.shared().end(Ok(()))
     }
 
     /// Ends the broadcast and removes its announcements. New subscriptions fail with `error`. Its
-    /// tracks go on.
-    ///
-    /// # Errors
-    ///
-    /// If the broadcast has ended: [`Error::Closed`] after a clean end, otherwise the reason. The
-    /// first end stands.
-    pub fn abort(&mut self, error: Error) -> Result<()> {
-        self.shared().end(Err(error))
+    /// tracks go on. If the broadcast has ended before, nothing happens.
+    pub fn abort(&mut self, error: Error) {
+        // It fails if there was an end before, which stands.
+        let _ = self.shared().end(Err(error));
     }
 
     wait! {

@@ -27,6 +27,7 @@ use crate::machine::{
 use crate::model::base::{ReadyList, SessionId, add, count, impl_debug, set};
 use crate::model::cache::{Cache, TrackConsumer, UpstreamFetch};
 use crate::model::routing::{OriginConsumer, OriginProducer};
+use crate::model::session::close_reason::CloseReason;
 use crate::model::session::handle::Session;
 use crate::model::session::incoming_session::IncomingSession;
 use crate::model::session::log;
@@ -396,8 +397,8 @@ impl Driver {
 
     /// Why the session is over, as soon as its handles know. It is the same as [`Session::closed`],
     /// for a caller without a handle.
-    pub fn closed(&self) -> Option<Error> {
-        self.shared.close_reason()
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.shared.close_reason().map(CloseReason::from)
     }
 
     /// Whether the session is over. Nothing follows but the last [`Action::Close`].

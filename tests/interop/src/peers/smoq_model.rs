@@ -99,14 +99,14 @@ pub(super) fn link(session: smoq::Session) -> Link {
         let mut session = draining.clone();
         session.drain();
         Box::pin(async move {
-            match session.closed().await {
-                Error::SessionClosed => Ok(()),
-                error => Err(session_failure(&error)),
-            }
+            session.closed().await.into_result().map_err(|error| session_failure(&error))
         })
     };
     let mut waiting = session;
-    let closed = async move { session_failure(&waiting.closed().await) };
+    let closed = async move {
+        let reason = waiting.closed().await.into_result();
+        session_failure(&reason.err().unwrap_or(Error::SessionClosed))
+    };
     let say = move |uri: &str, timeout| {
         let goaway = smoq::Goaway::default().redirect(uri).timeout(timeout);
         leaving.go_away(goaway).map_err(|err| session_failure(&err))
