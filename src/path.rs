@@ -66,6 +66,7 @@ impl Path {
     }
 
     /// This path followed by the segments of `suffix`.
+    #[must_use]
     pub fn join(&self, suffix: &Self) -> Self {
         if suffix.is_root() {
             return self.clone();

@@ -29,30 +29,35 @@ impl Default for Subscription {
 
 impl Subscription {
     /// Sets [`priority`](Self::priority).
+    #[must_use]
     pub fn priority(mut self, priority: u8) -> Self {
         self.priority = priority;
         self
     }
 
     /// Sets [`ordered`](Self::ordered).
+    #[must_use]
     pub fn ordered(mut self, ordered: bool) -> Self {
         self.ordered = ordered;
         self
     }
 
     /// Sets [`max_age`](Self::max_age).
+    #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
     }
 
     /// Sets [`start`](Self::start).
+    #[must_use]
     pub fn start(mut self, group: u64) -> Self {
         self.start = Some(group);
         self
     }
 
     /// Sets [`end`](Self::end), inclusive.
+    #[must_use]
     pub fn end(mut self, group: u64) -> Self {
         self.end = Some(group);
         self

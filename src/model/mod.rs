@@ -7,6 +7,8 @@ mod base;
 mod cache;
 mod routing;
 mod session;
+#[cfg(feature = "stream")]
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -23,3 +25,5 @@ pub use session::{
     Client, CloseReason, Driver, Goaway, IncomingSession, Probe, Server, Session, SessionGauges,
     SessionStats,
 };
+#[cfg(feature = "stream")]
+pub use streams::{Announcements, Frames, Groups};

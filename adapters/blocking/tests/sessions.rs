@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use smoq::{
-    BroadcastProducer, Client, Error, Limits, Origin, OriginProducer, Server, Session,
+    BroadcastProducer, Client, CloseReason, Error, Limits, Origin, OriginProducer, Server, Session,
     Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 use smoq_blocking::quinn_proto::ConnectionError;
@@ -317,7 +317,7 @@ fn a_drained_session_sends_what_it_owes() {
     stage.track.finish().unwrap();
     pair.server.step(pair.budget).unwrap();
     accepted.drain();
-    assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
+    assert_eq!(pair.until(|| ready(dialed.try_closed())), CloseReason::Clean);
     let mut group = pair.until(|| ready(video.try_next_group())).unwrap().unwrap();
     for n in 0..100_u8 {
         let frame = pair.until(|| ready(group.try_read_frame())).unwrap().unwrap();
@@ -346,7 +346,7 @@ fn a_drained_session_loses_nothing_of_tracks_that_go_on() {
             group.finish().unwrap();
         }
         accepted.drain();
-        assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
+        assert_eq!(pair.until(|| ready(dialed.try_closed())), CloseReason::Clean);
         let mut group = ready(video.try_next_group()).unwrap().unwrap().unwrap();
         for n in 0..100_u8 {
             let frame = ready(group.try_read_frame()).unwrap().unwrap().unwrap();
@@ -372,7 +372,7 @@ fn a_drained_session_does_not_wait_for_ever() {
     stage.track.write_frame(0_u64, "not heard").unwrap();
     let begun = Instant::now();
     accepted.drain();
-    assert_eq!(pair.until(|| ready(accepted.try_closed())), Error::SessionClosed);
+    assert_eq!(pair.until(|| ready(accepted.try_closed())), CloseReason::Clean);
     let event = pair.until_both(|server, _| server.poll_event());
     assert!(matches!(event, Event::Closed { reason: CloseReason::Clean, .. }), "{event:?}");
     let waited = begun.elapsed();
@@ -402,7 +402,7 @@ fn data_that_came_before_the_end_is_read_first() {
         pair.server.step(Budget::items(1_024)).unwrap();
         pair.client.step(Budget::items(1)).unwrap();
     }
-    assert_eq!(pair.until(|| ready(dialed.try_closed())), Error::SessionClosed);
+    assert_eq!(pair.until(|| ready(dialed.try_closed())), CloseReason::Clean);
     let mut group = ready(video.try_next_group()).unwrap().unwrap().unwrap();
     for n in 0..8_000_u64 {
         let frame = ready(group.try_read_frame()).unwrap().unwrap().unwrap();
@@ -458,7 +458,7 @@ fn dropping_an_endpoint_tells_its_peers() {
     let Pair { server, mut client, .. } = pair;
     drop(server);
     let error = client.run_until(session.closed()).unwrap();
-    assert_eq!(error, Error::SessionClosed);
+    assert_eq!(error, CloseReason::Clean);
 }
 
 #[test]
@@ -532,7 +532,7 @@ fn set_up_settles_on_a_version() {
 
     let mut session = pair.connect(&Client::new().with_versions(Lite02));
     let error = pair.until(|| ready(session.try_closed()));
-    assert_eq!(error, Error::Version);
+    assert_eq!(error, CloseReason::Error(Error::Version));
 }
 
 #[test]

@@ -26,6 +26,7 @@ macro_rules! end {
             }
 
             /// Sets what is announced to the peer, and what it can subscribe to. Default: nothing.
+            #[must_use]
             pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
                 self.0.origins.publish = Some(origin);
                 self
@@ -33,23 +34,27 @@ macro_rules! end {
 
             /// Sets where the broadcasts of the peer appear. Default: its announcements are not
             /// requested.
+            #[must_use]
             pub fn with_consume(mut self, origin: OriginProducer) -> Self {
                 self.0.origins.consume = Some(origin);
                 self
             }
 
             /// Sets both to the same origin, as for a relay.
+            #[must_use]
             pub fn with_origin(self, origin: &OriginProducer) -> Self {
                 self.with_publish(origin.consume()).with_consume(origin.clone())
             }
 
             /// Sets the versions to speak, the preferred one first. Default: all.
+            #[must_use]
             pub fn with_versions(mut self, versions: impl Into<Versions>) -> Self {
                 self.0.versions = versions.into();
                 self
             }
 
             /// Sets the limits of the session. Those of the cache belong to the origin.
+            #[must_use]
             pub fn with_limits(mut self, limits: Limits) -> Self {
                 self.0.limits = limits;
                 self
@@ -59,6 +64,7 @@ macro_rules! end {
             /// [trace](crate::machine::trace) of that session goes, or `None` to not record it. If
             /// the sink accepts no more, the trace ends and the session goes on. Default: nothing
             /// is recorded.
+            #[must_use]
             pub fn with_trace(
                 mut self,
                 sink: impl Fn() -> Option<Box<dyn Sink>> + Send + Sync + 'static,
@@ -102,12 +108,14 @@ impl Client {
     /// Sets the path of the dialed URL, with its query if it has one. It asks the server for the
     /// root of the session. It is sent on moq-lite 05 and later and on moq-transport. Default:
     /// none.
+    #[must_use]
     pub fn with_path(mut self, path: impl Into<Path>) -> Self {
         self.0.path = path.into();
         self
     }
 
     /// Sets host and port of the dialed URL, which are sent on moq-transport. Default: none.
+    #[must_use]
     pub fn with_authority(mut self, authority: impl Into<Box<str>>) -> Self {
         self.0.authority = authority.into();
         self
@@ -117,6 +125,7 @@ impl Client {
     /// Of several routes to a broadcast the cheapest is taken, and the shortest among equals
     /// (moq-lite 06 and later, SETUP 4). 0 is a free link, [`Cost::MAX`] the largest cost. Default:
     /// 1, which is not sent.
+    #[must_use]
     pub fn with_cost(mut self, cost: u64) -> Self {
         self.0.cost = Some(cost.min(Cost::MAX));
         self

@@ -32,6 +32,7 @@ impl Goaway {
     pub const MAX_URI: usize = lite::Goaway::MAX_URI;
 
     /// Sets where the peer should connect instead. An empty `uri` stands for none.
+    #[must_use]
     pub fn redirect(mut self, uri: impl Into<Box<str>>) -> Self {
         let uri = uri.into();
         self.uri = if uri.is_empty() { None } else { Some(uri) };
@@ -39,6 +40,7 @@ impl Goaway {
     }
 
     /// Sets how long running subscriptions may go on.
+    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -95,6 +95,7 @@ impl IncomingSession {
     ///
     /// The session uses the time of [`Server::clock`](crate::Server::clock). So create the server
     /// with the origin whose parts are handed out.
+    #[must_use]
     pub fn with_publish(mut self, origin: OriginConsumer) -> Self {
         self.origins.publish = Some(origin);
         self
@@ -102,12 +103,14 @@ impl IncomingSession {
 
     /// Sets where the broadcasts of the client appear; see [`with_publish`](Self::with_publish).
     /// Default: the setting of the [`Server`](crate::Server).
+    #[must_use]
     pub fn with_consume(mut self, origin: OriginProducer) -> Self {
         self.origins.consume = Some(origin);
         self
     }
 
     /// Sets both to the same origin, as for a relay.
+    #[must_use]
     pub fn with_origin(self, origin: &OriginProducer) -> Self {
         self.with_publish(origin.consume()).with_consume(origin.clone())
     }

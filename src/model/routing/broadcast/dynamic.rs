@@ -3,7 +3,7 @@
 use std::task::{Poll, Waker};
 
 use super::state::{DeferredDrops, ProducerGuard, Waiter};
-use crate::model::base::{Result, wait};
+use crate::model::base::{Result, impl_debug, wait};
 use crate::model::cache::{TrackDynamic, TrackProducer};
 use crate::{Error, Subscription, TrackInfo};
 
@@ -119,3 +119,6 @@ impl TrackRequest {
         self.track.abort(error);
     }
 }
+
+impl_debug! { BroadcastDynamic, it => path: &it.requests.shared.path }
+impl_debug! { TrackRequest, it => name: &it.name() }

@@ -99,6 +99,7 @@ impl OriginConsumer {
     }
 
     /// Creates another consumer that reads all announcements from the start.
+    #[must_use]
     pub fn consume(&self) -> Self {
         Self::new(self.shared.clone(), self.reader.scope().clone())
     }

@@ -34,6 +34,7 @@ impl Origin {
     }
 
     /// Sets [`limits`](Self::limits).
+    #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
