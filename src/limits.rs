@@ -8,7 +8,8 @@ use crate::path::Path;
 /// Limits on memory, work and time.
 ///
 /// Exceeding one causes a typed error for exactly the stream, subscription or session that exceeded it.
-/// Sizes are in bytes, counts in items.
+/// Sizes are in bytes, counts in items. Amounts of payload are `u64`, as frames and groups count them on the wire;
+/// everything else counts what is in memory and is `usize`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

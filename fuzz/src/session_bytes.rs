@@ -11,8 +11,8 @@ use smoq::coding::ietf::{
     Setup, Subscribe, SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
 };
 use smoq::machine::{
-    Action, Announcement, Command, Config, Event, FrameView, GroupKey, Input, Machine, RequestKey,
-    Run, Source, Supply, Token,
+    Action, Announcement, Command, Config, Event, FrameView, GroupKey, Input, Machine, NetworkPath,
+    RequestKey, Run, Source, Supply, Token,
 };
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
