@@ -88,10 +88,10 @@ fn a_handle_receives_the_first_estimate_and_each_change() {
             let third = estimate(version, 3_000_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(third)), "{version}");
             // A change of less than a quarter is not reported at once.
-            world.tell(3_300_000, 30);
+            world.tell(3_500_000, 30);
             assert_eq!(probe.try_changed(), Poll::Pending, "{version}");
             world.advance(10_000);
-            let fourth = estimate(version, 3_300_000, 30);
+            let fourth = estimate(version, 3_500_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(fourth)), "{version}");
 
             // The path is unknown again.

@@ -83,10 +83,8 @@ impl BareMachine {
                 }
             }
             Input::NetworkPath(path) => {
-                if path.is_news_to(&core.network_path) {
-                    (core.network_path, core.datagrams.max) = (path, path.max_datagram);
-                    dispatch!(&mut self.dialect, it => it.on_network_path(core));
-                }
+                (core.network_path, core.datagrams.max) = (path, path.max_datagram);
+                dispatch!(&mut self.dialect, it => it.on_network_path(core));
             }
             Input::Reset { id, code } => match (core.is_recv_stream(id), core.local_code(code)) {
                 (false, code) => core.requests.stream_reset(id, code),

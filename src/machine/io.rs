@@ -37,8 +37,8 @@ pub enum Input {
         /// Whether the peer finished the stream after them.
         fin: bool,
     },
-    /// QUIC's measurements of the network path. An adapter may report them as often as it likes:
-    /// small changes are ignored.
+    /// QUIC's measurements of the network path. A few reports a second are enough; a
+    /// `Driver` ignores reports that hardly differ from the last one.
     NetworkPath(NetworkPath),
     /// The peer opened a stream.
     Opened {

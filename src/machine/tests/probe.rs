@@ -9,7 +9,7 @@ type Deed = fn(&mut Lone, StreamId);
 
 /// 5 Mbit/s, unless `percent` says otherwise.
 fn path_of(percent: u64, rtt: u64) -> Input {
-    let bitrate = Some(5_000_000 * percent / 100);
+    let bitrate = (percent > 0).then_some(5_000_000 * percent / 100);
     let rtt = (rtt > 0).then(|| ms(rtt));
     Input::NetworkPath(NetworkPath { rtt, bitrate, max_datagram: 1_200 })
 }

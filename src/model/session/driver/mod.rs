@@ -210,7 +210,11 @@ impl Driver {
     /// Hands in what the connection did; see [`Machine::handle`](crate::machine::Machine::handle).
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.advance_clock(now);
-        self.machine.handle(now, input);
+        // Adapters report the path in every turn. Only changes that matter are recorded and handled.
+        let is_noise = |path: &NetworkPath| !path.is_news_to(&self.machine.network_path());
+        if !matches!(&input, Input::NetworkPath(path) if is_noise(path)) {
+            self.machine.handle(now, input);
+        }
     }
 
     /// Handles the deadlines that have passed, after the inputs of a turn were handled and
