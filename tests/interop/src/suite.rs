@@ -182,7 +182,7 @@ pub async fn burst<P: Peer, S: Peer>(version: &str) {
         ends::<P, S>(version) == Ends::Always,
     )
     .await;
-    let skipped = session.link.stats().skipped_groups;
+    let skipped = session.link.skipped_groups();
     println!("{skipped:?} skipped");
     if let Some(skipped) = skipped {
         assert_eq!(groups as u64 + skipped, BURST_END, "complete or counted");

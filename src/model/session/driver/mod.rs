@@ -1,4 +1,4 @@
-//! The driver of a session. It owns the [`Machine`](crate::machine::Machine), provides the
+//! The driver of a session. It owns the [`Machine`], provides the
 //! [`Source`](crate::machine::Source) that the machine reads from, and connects the peer to the
 //! origins of this side. It is the only type that adapters drive.
 
