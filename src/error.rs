@@ -107,7 +107,7 @@ pub enum Error {
     /// The reader fell too far behind.
     #[error("the reader fell too far behind")]
     Lagged,
-    /// A limit of this side or of the peer was reached. What was there before is unaffected.
+    /// A limit of this side or of the peer was reached. Everything below the limit is unaffected.
     #[error("the limit on {0} was reached")]
     Limit(LimitKind),
     /// The bytes of one stream or message violate the format of the version.

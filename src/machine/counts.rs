@@ -1,6 +1,6 @@
 //! The counters of a machine.
 
-/// What went through a machine. The counters never decrease.
+/// Counters of a machine. They never decrease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {

@@ -13,8 +13,8 @@
 //! | [`poll_write`](Machine::poll_write) | the most urgent bytes to write now | [`Write::accepted`], [`Write::blocked`] |
 //! | [`poll_timeout`](Machine::poll_timeout) | when to call [`handle_timeout`](Machine::handle_timeout) | - |
 //!
-//! The calls are legal in any order. For the priorities to decide what is sent, hand in all inputs that
-//! are ready before the first `poll_datagram` and `poll_write`. Equal inputs give equal outputs.
+//! Hand in all inputs that are ready before the first `poll_datagram` and `poll_write`: otherwise the order in
+//! which QUIC reports streams decides what is sent, and not the priorities. Equal inputs give equal outputs.
 
 mod bare_machine;
 mod command;

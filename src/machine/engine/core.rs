@@ -31,7 +31,7 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Instant;
 use crate::version::Version;
 
-/// What every dialect builds on.
+/// The state that every dialect builds on.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) version: Version,
@@ -65,7 +65,7 @@ pub(crate) struct Core {
     pub(crate) counts: Counts,
     pub(crate) network_path: NetworkPath,
     pub(crate) datagrams: Datagrams,
-    /// What the current guard shows.
+    /// The bytes that the current guard shows.
     pub(crate) scratch: Scratch,
 }
 
