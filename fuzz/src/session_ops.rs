@@ -1,6 +1,6 @@
 //! Two sessions joined in memory, with applications at both ends that do anything legal, in any order, over
-//! any link. What readers receive is compared with what was written: frames in order and unchanged, no
-//! group twice, a clean end only where there was one, and everything if everything was requested. All work
+//! any link. The frames that readers receive are compared with those that were written: in order and unchanged,
+//! no group twice, a clean end only where there was one, and everything if everything was requested. All work
 //! ends, and no state is left once everything is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -59,7 +59,7 @@ impl From<GroupKey> for Key {
     }
 }
 
-/// What the peer did. Pulled by [`Machine::poll_event`](super::Machine::poll_event).
+/// A change that the peer caused. Pulled by [`Machine::poll_event`](super::Machine::poll_event).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -225,7 +225,7 @@ pub enum Event {
     /// [`Command::Close`](super::Command::Close). Where the version has no set-up, this is the
     /// first event. [`Machine::version`](super::Machine::version) is final by now.
     SetUp {
-        /// What the peer sent about itself.
+        /// The peer's description of itself.
         peer: Peer,
     },
     /// A subscription of ours is over, and its token is free. All its groups ended before, also

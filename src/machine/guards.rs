@@ -10,7 +10,7 @@ use super::recording::recorder::Recorder;
 use crate::slab::Key;
 use crate::stream::{Dir, StreamId};
 
-/// What a new stream is for.
+/// The purpose of a new stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OpenTarget {
     Control,
@@ -102,7 +102,7 @@ impl Write<'_> {
         &mut self.core.scratch.chunks
     }
 
-    /// What a trace records of it.
+    /// The target as a trace records it.
     pub(super) fn digest(&self) -> WriteDigest {
         WriteDigest::new(self.id, self.fin, self.core.scratch.chunks.iter().map(|chunk| &**chunk))
     }
@@ -184,7 +184,7 @@ impl Datagram<'_> {
         self.core.scratch.total
     }
 
-    /// What a trace records of it.
+    /// The target as a trace records it.
     pub(super) fn digest(&self) -> DatagramDigest {
         DatagramDigest::new(self.header(), self.payload())
     }

@@ -1,4 +1,4 @@
-//! What a dialect must implement: reading and writing its messages.
+//! The trait that a dialect implements: reading and writing its messages.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -37,7 +37,7 @@ impl Progress {
     }
 }
 
-/// What moq-lite and moq-transport say differently. The conversations beside this file call it. The
+/// The differences between moq-lite and moq-transport. The conversations beside this file call it. The
 /// methods with a body belong to features that only one of them has: datagrams, reports of the network
 /// path, and track queries.
 pub(crate) trait Dialect {

@@ -62,7 +62,7 @@ pub(crate) enum StreamState {
     Group(GroupReader),
 }
 
-/// What stands before the frames of a group.
+/// The header before the frames of a group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupHeader {
     /// The number of the subscription.

@@ -18,7 +18,7 @@ use crate::machine::stream_buffers::{RecvBuffer, SendBuffer};
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
-/// What carries a request.
+/// The carrier of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Carrier {
     /// A bidirectional stream of its own, once that is open.
@@ -434,7 +434,7 @@ impl Requests {
         }
     }
 
-    /// What the request has to write: stream, bytes, and whether FIN follows them.
+    /// The next write of the request: stream, bytes, and whether FIN follows them.
     pub(crate) fn offer(&mut self, key: Key) -> Option<(StreamId, Bytes, bool)> {
         let request = self.slab.get_mut(key)?;
         let stream = request.stream()?;

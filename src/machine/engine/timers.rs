@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use crate::slab::Key;
 use crate::time::Instant;
 
-/// What a deadline is for. None is periodic except [`Timer::Probe`], while the peer wants reports.
+/// The purpose of a deadline. None is periodic except [`Timer::Probe`], while the peer wants reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// The peer's set-up did not arrive, or the application did not accept the peer.
