@@ -187,12 +187,7 @@ impl World {
     fn restart(&mut self, at: usize, hop: Hop, name: &'static str) -> usize {
         let node = self.net.add(hop);
         self.clocks.push(Clock::new(&self.net, node, name));
-        let version = self.row[at - 1];
-        match version {
-            // A publisher that reads as well is told about its predecessor first, and may repeat that.
-            Version::Moqt16 | Version::Moqt18 => self.net.publish(node, at, version, 7),
-            _ => self.net.link_for(node, at, version, 7),
-        }
+        self.net.link_for(node, at, self.row[at - 1], 7)
     }
 }
 
@@ -257,6 +252,164 @@ fn a_restarted_publisher_is_seen_before_its_old_session_ends() {
             world.net.cut(0);
             world.run(3_000);
             world.expect(&[], "b");
+        }
+    }
+}
+
+/// The publisher starts again at a relay that still shows the old broadcast. What it does first, and whether it reads
+/// too, makes no difference.
+#[test]
+fn a_restarted_publisher_may_connect_before_it_publishes() {
+    for row in rows() {
+        let mut world = World::new(&row, Hop::UNKNOWN);
+        world.net.kill(0, 0);
+        let node = world.net.add(Hop::UNKNOWN);
+        world.net.link_for(node, 1, row[0], 7);
+        world.run(500);
+        assert!(world.viewers.iter_mut().all(|viewer| viewer.take().0.is_empty()));
+        world.clocks.push(Clock::new(&world.net, node, "b"));
+        world.run(1_000);
+        world.expect(&[false, true], "b");
+        // It replaces its broadcast once more.
+        world.clocks.push(Clock::new(&world.net, node, "c"));
+        world.run(1_000);
+        world.expect(&[false, true], "c");
+        world.net.cut(0);
+        world.run(3_000);
+        world.expect(&[], "c");
+    }
+}
+
+#[test]
+fn a_restarted_publisher_may_read_nothing() {
+    for row in rows() {
+        let mut world = World::new(&row, Hop::UNKNOWN);
+        world.net.kill(0, 0);
+        let node = world.net.add(Hop::UNKNOWN);
+        world.clocks.push(Clock::new(&world.net, node, "b"));
+        world.net.publish(node, 1, row[0], 7);
+        world.run(1_000);
+        world.expect(&[false, true], "b");
+        world.net.cut(0);
+        world.run(3_000);
+        world.expect(&[], "b");
+    }
+}
+
+/// Two processes publish under one path, and both read. The newer one is shown, and the older one after it ended.
+#[test]
+fn the_older_of_two_publishers_takes_over_again() {
+    for row in rows() {
+        let mut world = World::new(&row, Hop::UNKNOWN);
+        world.restart(1, Hop::UNKNOWN, "b");
+        world.run(1_000);
+        world.expect(&[false, true], "b");
+        drop(world.clocks.pop());
+        world.run(3_000);
+        world.expect(&[false, true], "a");
+        let node = world.net.origins.len() - 1;
+        world.clocks.push(Clock::new(&world.net, node, "c"));
+        world.run(1_000);
+        world.expect(&[false, true], "c");
+    }
+}
+
+/// A broadcast is announced under a second path, and another broadcast takes that path.
+#[test]
+fn a_published_broadcast_is_replaced_too() {
+    for row in rows() {
+        let mut world = World::new(&row, Hop::new(1_000));
+        let other = world.net.add(Hop::UNKNOWN);
+        let elsewhere = Clock::new(&world.net, other, "b");
+        world.net.origins[0].publish_broadcast("live", &elsewhere.broadcast.consume()).unwrap();
+        world.clocks.push(elsewhere);
+        world.run(1_000);
+        world.expect(&[false, true], "b");
+        world.expect_late("b");
+        world.clocks.remove(0);
+        world.run(1_000);
+        world.expect(&[], "b");
+    }
+}
+
+/// A group is fetched while its publisher dies and starts again. The fetch ends with the old broadcast, and fetches of
+/// the new one are answered.
+#[test]
+fn a_fetch_ends_with_the_broadcast_that_was_replaced() {
+    for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
+        let mut world = World::new(&[version, version], Hop::new(1_000));
+        let mut old = find_track(&world.net);
+        world.net.kill(0, 0);
+        world.run(100);
+        assert!(old.try_fetch_group(1_000_000).is_pending(), "{version}");
+        world.restart(1, Hop::new(1_001), "b");
+        world.run(1_000);
+        world.expect(&[false, true], "b");
+        let Poll::Ready(Err(_)) = old.try_fetch_group(1_000_000) else { panic!("{version}") };
+        let mut new = find_track(&world.net);
+        let first = loop {
+            match new.try_fetch_group(0) {
+                Poll::Ready(Ok(mut group)) => break group.try_read_frame(),
+                Poll::Ready(Err(error)) => panic!("{version}: {error}"),
+                Poll::Pending => world.run(20),
+            }
+        };
+        let Poll::Ready(Ok(Some(frame))) = first else { panic!("{version}: {first:?}") };
+        assert_eq!(&frame.payload()[..], b"b0", "{version}");
+        world.net.cut(0);
+    }
+}
+
+/// The track at the last node.
+fn find_track(net: &Net) -> TrackConsumer {
+    let mut consumer = net.origins[2].consume();
+    let Poll::Ready(Ok(found)) = consumer.try_request_broadcast("live") else { panic!() };
+    found.subscribe_track("clock", latest()).unwrap()
+}
+
+/// A handler of a prefix starts again. Later requests reach the new one, although the old session is still open.
+#[test]
+fn requests_below_a_prefix_reach_the_handler_that_was_started_again() {
+    use Version::{Lite06, Lite07Wip};
+    for version in [Lite06, Lite07Wip, Version::Moqt16, Version::Moqt18] {
+        for [old, new] in HOPS {
+            let mut net = Net::new(0);
+            net.add(old);
+            for relay in 1..=2 {
+                net.add(Hop::new(relay));
+                net.link(relay as usize - 1, relay as usize, version);
+            }
+            let mut store = net.origins[0].dynamic("shows").unwrap();
+            net.advance(1_000);
+            let mut reader = net.origins[2].consume();
+            let mut request = |path: &str| match reader.try_request_broadcast(path) {
+                Poll::Ready(Ok(found)) => found.subscribe_track("clock", latest()).unwrap(),
+                other => panic!("{version}: {other:?}"),
+            };
+            let _one = request("shows/1");
+            net.advance(500);
+            let Poll::Ready(asked) = store.try_requested_broadcast() else { panic!("{version}") };
+            assert_eq!(asked.path().as_str(), "shows/1", "{version}");
+            let _answered = asked.accept().unwrap();
+            net.kill(0, 0);
+            let node = net.add(new);
+            let mut again = net.origins[node].dynamic("shows").unwrap();
+            net.link_for(node, 1, version, 7);
+            net.advance(1_000);
+            for path in ["shows/1", "shows/2"] {
+                let late = request(path);
+                net.advance(500);
+                let Poll::Ready(asked) = again.try_requested_broadcast() else {
+                    panic!("{version}, {old} then {new}: {path} did not reach it")
+                };
+                assert_eq!(asked.path().as_str(), path, "{version}");
+                let mut broadcast = asked.accept().unwrap();
+                let mut track = broadcast.create_track(Track::new("clock")).unwrap();
+                track.write_frame(0, "new").unwrap();
+                net.advance(500);
+                assert!(late.latest_frame().is_some(), "{version}, {old} then {new}: {path}");
+            }
+            net.cut(0);
         }
     }
 }

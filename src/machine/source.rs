@@ -63,7 +63,8 @@ pub enum Announcement {
     Active {
         /// Relative to the prefix of the announce request.
         suffix: Path,
-        /// The hops that the announcement passed, without ours.
+        /// The hops that the announcement passed, without ours: none for a broadcast of this
+        /// process.
         hops: Hops,
         /// The cost of the route.
         cost: Cost,

@@ -105,8 +105,8 @@ impl Ietf {
                     break;
                 }
                 match source.announcement(reader) {
-                    Some(Announcement::Active { suffix, .. }) => {
-                        self.announce(core, key, response, suffix);
+                    Some(Announcement::Active { suffix, hops, .. }) => {
+                        self.announce(core, key, response, suffix, hops.is_empty());
                     }
                     Some(Announcement::Ended { suffix }) => {
                         self.withdraw(core, key, response, &suffix);
@@ -130,6 +130,7 @@ impl Ietf {
         key: Key,
         response: &mut AnnounceResponse,
         suffix: Path,
+        is_own: bool,
     ) {
         if response.announced.contains_key(&suffix)
             || (response.unsolicited && core.peer_is_going_away)
@@ -160,7 +161,7 @@ impl Ietf {
             None
         };
         response.announced.insert(suffix, request);
-        self.note_announced(path);
+        self.note_announced(core, path, is_own);
     }
 
     /// Withdraws a broadcast. A PUBLISH_NAMESPACE is reset, because some peers ignore its FIN
@@ -210,7 +211,7 @@ impl Ietf {
     }
 
     /// The answer to PUBLISH_NAMESPACE. REQUEST_OK changes only that echoes are possible from now
-    /// on. A refusal is final: the peer does not want the namespace.
+    /// on. A refusal or a later PUBLISH_NAMESPACE_CANCEL is final, and rules out echoes.
     pub(super) fn read_outgoing_namespace(
         &mut self,
         core: &mut Core,
@@ -220,7 +221,7 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
         if request.recv.reset().is_some() || request.recv.is_finished() {
             self.finish(core, key);
-            return Progress::Wait;
+            return self.note_refused(path);
         }
         match self.next_message(core, key) {
             Ok(None) => Progress::Wait,
@@ -232,7 +233,7 @@ impl Ietf {
             }
             Ok(Some(Message::RequestError(_))) => {
                 self.finish(core, key);
-                Progress::Wait
+                self.note_refused(path)
             }
             Ok(Some(_)) => {
                 core.violation("not an answer to PUBLISH_NAMESPACE");

@@ -53,7 +53,7 @@ impl Ietf {
             return None;
         }
         let named = usize::from(is_named);
-        let known = PeerBroadcast { count: 1, named, stale: 0, has_ended: false, reported: !echo };
+        let known = PeerBroadcast { count: 1, named, reported: !echo, ..PeerBroadcast::default() };
         self.broadcasts.live.insert(path.clone(), known);
         (!echo).then_some(event)
     }
@@ -149,7 +149,7 @@ impl Ietf {
     }
 
     /// PUBLISH_NAMESPACE of the peer. It gets exactly one answer (4.1): UNINTERESTED if we asked
-    /// for nothing.
+    /// for nothing, or have a broadcast of our own in its place.
     pub(super) fn on_publish_namespace(
         &mut self,
         core: &mut Core,
@@ -161,12 +161,17 @@ impl Ietf {
             return Progress::Wait;
         }
         let path = message.namespace;
+        if self.has_own(&path) {
+            self.refuse(core, key, UNINTERESTED);
+            return Progress::Wait;
+        }
         let event = self.add_broadcast(core, &path, true);
-        if !self.knows_broadcast(&path) {
+        let Some(known) = self.broadcasts.live.get_mut(&path) else {
             let code = self.draft.request_code(&Error::Limit(LimitKind::Announcements));
             self.refuse(core, key, code);
             return Progress::Wait;
-        }
+        };
+        known.request = Some(key);
         let id = self.reply_id(key);
         self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
         self.set_role(key, Role::IncomingNamespace(path));

@@ -11,8 +11,9 @@ use alloc::collections::BTreeSet;
 use super::roles::{AnnounceResponse, AnnounceSubscription, Role};
 use super::session::Ietf;
 use crate::coding::ietf::{Message, SubscribeNamespace};
+use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
-use crate::machine::engine::Core;
+use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::{Event, RequestKey};
 use crate::path::Path;
 
@@ -51,8 +52,9 @@ impl Ietf {
     }
 
     /// Whether an announcement of this path may be an echo of ours. Peers that send SOLICIT leave
-    /// echoes out. Other peers can't echo a path before they answered its announcement, except
-    /// `moq-lite`, which writes on several streams, so that its answer may arrive later.
+    /// echoes out. Other peers can't echo a path before they answered its announcement, or after
+    /// they refused it. The exception is `moq-lite`, which writes on several streams, so that its
+    /// answer may arrive later.
     pub(super) fn may_echo(&self, path: &Path) -> bool {
         let Some(announced) = self.broadcasts.announced.get(path) else { return false };
         let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
@@ -84,9 +86,40 @@ impl Ietf {
         }
     }
 
-    /// Remembers that the peer has this path from us.
-    pub(super) fn note_announced(&mut self, path: Path) {
-        self.broadcasts.announced.entry(path).or_default().count += 1;
+    /// Whether a PUBLISH_NAMESPACE of the peer is to be refused, because a broadcast of this process
+    /// has the path and the peer does not have it from us.
+    ///
+    /// The peer learns by the refusal that ours is no echo of its own, and that it replaces its own.
+    /// Where we relay a broadcast this is not known: it may have come around a loop.
+    pub(super) fn has_own(&self, path: &Path) -> bool {
+        self.broadcasts.announced.get(path).is_some_and(|announced| announced.is_own)
+            && !self.may_echo(path)
+    }
+
+    /// Remembers that the peer has this path from us. What it announced under the path before is
+    /// given back if the broadcast is our own, for the reason of [`has_own`](Self::has_own).
+    pub(super) fn note_announced(&mut self, core: &mut Core, path: Path, is_own: bool) {
+        let announced = self.broadcasts.announced.entry(path.clone()).or_default();
+        announced.count += 1;
+        announced.is_own = is_own;
+        let known = self.broadcasts.live.get_mut(&path).filter(|known| is_own && known.reported);
+        if let Some(request) = known.and_then(|known| known.request.take()) {
+            self.cancel(core, request, &Error::Duplicate);
+            core.notices.extend(self.remove_broadcast(&path, true));
+        }
+    }
+
+    /// The peer does not take our announcement of this path, or no longer. So its own announcement
+    /// of it is no echo.
+    pub(super) fn note_refused(&mut self, path: &Path) -> Progress {
+        if let Some(announced) = self.broadcasts.announced.get_mut(path) {
+            announced.acknowledged = false;
+        }
+        let Some(known) = self.broadcasts.live.get_mut(path) else { return Progress::Wait };
+        match core::mem::replace(&mut known.reported, true) {
+            true => Progress::Wait,
+            false => Progress::Event(announced(path.clone())),
+        }
     }
 
     /// We withdrew a path on one request. If no other one announces it and the peer still does, it

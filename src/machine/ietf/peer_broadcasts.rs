@@ -32,12 +32,14 @@ pub(super) struct PeerBroadcasts {
 pub(super) struct AnnouncedPath {
     /// On how many requests.
     pub(super) count: usize,
-    /// The peer answered. A peer can't echo a path before it processed the announcement, so that
+    /// The peer took it. A peer can't echo a path before it processed the announcement, so that
     /// until then an announcement of the same path is its own.
     pub(super) acknowledged: bool,
+    /// The broadcast begins in this process.
+    pub(super) is_own: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct PeerBroadcast {
     /// By how many announcements and offered tracks.
     pub(super) count: usize,
@@ -51,6 +53,8 @@ pub(super) struct PeerBroadcast {
     pub(super) has_ended: bool,
     /// The application knows it. Echoes of our own broadcasts are not reported.
     pub(super) reported: bool,
+    /// Its PUBLISH_NAMESPACE, the latest one if there are several.
+    pub(super) request: Option<Key>,
 }
 
 census! { PeerBroadcasts { counts: live, announced, withdrawn, pending_interests; plain: announcer; } }

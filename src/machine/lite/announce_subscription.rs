@@ -256,6 +256,10 @@ impl Lite {
             let responder = subscription.responder.unwrap_or(Hop::UNKNOWN);
             hops.push(responder).ok()?;
         }
+        // A sender that left itself out nevertheless is a hop of which nothing is known.
+        if hops.is_empty() {
+            hops.push(Hop::UNKNOWN).ok()?;
+        }
         // Our own Hop ID in the chain is a loop that we are part of.
         let bad = hops.contains(self.hop) || hops.has_loop() || hops.len() > core.limits.hops;
         if bad { None } else { Some(hops) }

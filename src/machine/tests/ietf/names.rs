@@ -327,17 +327,107 @@ fn an_echo_is_not_reported() {
     }
 }
 
-/// Both tell of a path before they hear of the other's.
+/// An announcement of a broadcast that came from another peer.
+fn relayed(suffix: &str) -> Announcement {
+    let hops = [Hop::UNKNOWN].into_iter().collect();
+    Announcement::Active { suffix: path(suffix), hops, cost: Cost::UNKNOWN }
+}
+
+/// A session with a peer to which this broadcast was announced: the key by which announcements are read, and the stream
+/// and the id of PUBLISH_NAMESPACE.
+fn announcing(version: Version, broadcast: Announcement) -> (Talk, RequestKey, StreamId, u64) {
+    let setup = Setup { max_request_id: 1_000, ..Setup::default() };
+    let mut talk = Talk::with(interested(Side::Client, version), setup);
+    let request = requested(one(talk.lone.events()));
+    talk.lone.end.source.announce(token(7), broadcast);
+    talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
+    let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
+    let Some(Message::PublishNamespace(sent)) = talk.said(stream).pop() else { panic!() };
+    (talk, request, stream, sent.id)
+}
+
+/// Both ends announce a path before they hear of the other's announcement.
 #[test]
-fn what_is_named_before_an_answer_is_no_echo() {
+fn an_announcement_before_the_answer_is_no_echo() {
     for version in DRAFTS {
-        let setup = Setup { max_request_id: 1_000, ..Setup::default() };
-        let mut talk = Talk::with(interested(Side::Client, version), setup);
-        let request = requested(one(talk.lone.events()));
-        talk.lone.end.source.announce(token(7), active("room/a"));
-        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
+        let (mut talk, ..) = announcing(version, relayed("room/a"));
         talk.ask(|id| names(id, "room/a"));
         assert_eq!(talk.lone.events(), [announced("room/a")]);
+    }
+}
+
+/// A peer that refuses a namespace, or cancels it later, does not have it from us. So its own announcement of it is no
+/// echo, whichever comes first: streams are not ordered.
+#[test]
+fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
+    for version in DRAFTS {
+        for was_accepted in [false, true] {
+            for is_announced_first in [false, true] {
+                let (mut talk, _, stream, id) = announcing(version, relayed("room/a"));
+                if was_accepted {
+                    let ok = RequestOk { id: talk.id(id), ..RequestOk::default() };
+                    talk.say(stream, &Message::RequestOk(ok));
+                }
+                if is_announced_first {
+                    talk.ask(|id| names(id, "room/a"));
+                    let heard = talk.lone.events();
+                    assert_eq!(heard.is_empty(), was_accepted, "{version}: {heard:?}");
+                    if !was_accepted {
+                        continue;
+                    }
+                }
+                match (was_accepted, version) {
+                    (false, _) => {
+                        let message = talk.error(id, UNINTERESTED);
+                        talk.say(stream, &message);
+                    }
+                    (true, Moqt16) => {
+                        let cancel = PublishNamespaceCancel { id, ..Default::default() };
+                        talk.say(stream, &Message::PublishNamespaceCancel(cancel));
+                    }
+                    (true, _) => talk.lone.reset(stream, 1),
+                }
+                if !is_announced_first {
+                    talk.ask(|id| names(id, "room/a"));
+                }
+                assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
+            }
+        }
+    }
+}
+
+/// A broadcast of this process replaces the one that the peer has under its path, whichever was announced first. The
+/// peer learns this from a refusal, or from a cancelled namespace.
+#[test]
+fn the_peers_broadcast_is_refused_where_this_process_has_its_own() {
+    for version in DRAFTS {
+        let (mut talk, ..) = announcing(version, active("room/a"));
+        let stream = talk.ask(|id| names(id, "room/a"));
+        let id = talk.next - 2;
+        assert_eq!(talk.said_one(stream), talk.error(id, UNINTERESTED), "{version}");
+        assert_eq!(talk.lone.events(), [], "{version}");
+
+        let (mut talk, request, ..) = announcing(version, active("room/b"));
+        let stream = talk.ask(|id| names(id, "room/a"));
+        let id = talk.next - 2;
+        assert_eq!(talk.lone.events(), [announced("room/a")]);
+        talk.said(stream);
+        talk.lone.end.source.announce(token(7), active("room/a"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        assert_eq!(talk.lone.events(), [unannounced("room/a")], "{version}");
+        match version {
+            Moqt16 => {
+                let said = talk.said(stream);
+                let cancelled =
+                    |it: &Message| matches!(it, Message::PublishNamespaceCancel(it) if it.id == id);
+                assert!(said.iter().any(cancelled), "{said:?}");
+            }
+            _ => {
+                let code = Error::Duplicate.stream_code();
+                let actions = talk.lone.actions();
+                assert!(actions.contains(&Action::Stop { id: stream, code }), "{actions:?}");
+            }
+        }
     }
 }
 
