@@ -27,6 +27,33 @@ use crate::socket::{Datagram, Socket};
 ///
 /// Nothing happens outside of [`step`](Self::step) and [`run_until`](Self::run_until). Dropping the endpoint sends one
 /// CONNECTION_CLOSE on each connection; [`Session::drain`] ends a session without losing data.
+///
+/// A server in a loop that has other things to do:
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use smoq::{Origin, Server};
+/// use smoq_blocking::{Budget, Endpoint, Event, config, smoq_quic::Identity};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A relay: what one client publishes, the others can read.
+/// let server = Server::new().with_origin(&Origin::default().produce());
+/// let tls = config::server(&Identity::from_pem_files("cert.pem", "key.pem")?, server.versions())?;
+/// let mut net = Endpoint::bind("[::]:4443".parse()?, tls, &server)?;
+/// loop {
+///     net.step(Budget::time(Duration::from_micros(500)))?;
+///     while let Some(event) = net.poll_event() {
+///         match event {
+///             Event::Connected { remote, version, .. } => println!("{remote} speaks {version}"),
+///             Event::Closed { reason, .. } => println!("a session ended: {reason:?}"),
+///             _ => {}
+///         }
+///     }
+///     // The rest of the tick.
+/// }
+/// # }
+/// ```
 pub struct Endpoint {
     quic: quinn_proto::Endpoint,
     server: Option<Server>,

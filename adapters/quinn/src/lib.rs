@@ -84,6 +84,23 @@ pub fn connect_in(
 ///
 /// The handshake must be complete: await `quinn::Connecting` first. Timers are those of the current runtime.
 ///
+/// ```no_run
+/// # async fn example(tls: quinn::ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
+/// let server = smoq::Server::new().with_origin(&smoq::Origin::default().produce());
+/// let (endpoint, _buffers) = smoq_quinn::listen("[::]:4443".parse()?, tls)?;
+/// while let Some(incoming) = endpoint.accept().await {
+///     let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+///     // Dropping the handle drains the session, so the task keeps it until the connection is over.
+///     tokio::spawn(async move {
+///         let result = driving.await;
+///         drop(session);
+///         result
+///     });
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// See [`Error`].

@@ -15,6 +15,20 @@ use crate::{Error, Path, Version};
 /// A handle to a running session.
 ///
 /// When the last clone is dropped, the session is [drained](Session::drain).
+///
+/// ```
+/// use smoq::{Client, Error, Instant, Version};
+///
+/// let (mut session, mut driver) = Client::new().connect(Version::Lite06, Instant::ZERO);
+/// // The driver goes to its loop; the handle stays with the application.
+/// assert_eq!(session.version(), Version::Lite06);
+/// assert_eq!(session.gauges().announced, 0);
+/// assert!(session.try_closed().is_pending());
+///
+/// session.close(Error::App(7));
+/// while driver.work(Instant::ZERO) {}
+/// assert!(session.try_closed().is_ready());
+/// ```
 pub struct Session {
     handle: Arc<SessionHandle>,
     slot: WaitSlot,

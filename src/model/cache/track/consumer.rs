@@ -22,6 +22,30 @@ pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
 /// A new consumer begins at the latest group, unless [`Subscription::start`] is set.
 /// [`recv_group`](Self::recv_group) and [`next_group`](Self::next_group) have a position each. Use
 /// the one that fits.
+///
+/// Each wait has three forms: `recv_group().await`, `poll_recv_group(cx)`, and `try_recv_group()`,
+/// which needs no waker.
+///
+/// ```
+/// use std::task::Poll;
+///
+/// use smoq::{Origin, Subscription};
+///
+/// let origin = Origin::default().produce();
+/// let mut room = origin.create_broadcast("room")?;
+/// let mut video = room.create_track("video")?;
+///
+/// let mut reader = room.consume().subscribe_track("video", Subscription::default())?;
+/// assert!(reader.try_recv_group().is_pending());
+///
+/// video.write_frame(0, "picture")?;
+/// video.finish()?;
+/// let Poll::Ready(Some(mut group)) = reader.try_recv_group()? else { panic!("a group is there") };
+/// let Poll::Ready(Some(frame)) = group.try_read_frame()? else { panic!("a frame is there") };
+/// assert_eq!(&frame.payload()[..], b"picture");
+/// assert!(matches!(reader.try_recv_group()?, Poll::Ready(None)), "the track ended");
+/// # Ok::<(), smoq::Error>(())
+/// ```
 pub struct TrackConsumer {
     shared: Arc<TrackShared>,
     /// The key of this reader in the demand of the track.

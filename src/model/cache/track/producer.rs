@@ -24,6 +24,26 @@ use crate::{Error, Subscription, Timestamp, TrackInfo};
 
 /// Writes a track. A clone is another writer of the same track. If the last one is dropped before
 /// [`finish`](Self::finish), the track is aborted with [`Error::Dropped`].
+///
+/// ```
+/// use smoq::Origin;
+///
+/// let origin = Origin::default().produce();
+/// let mut room = origin.create_broadcast("room")?;
+///
+/// // A group of one frame.
+/// let mut chat = room.create_track("chat")?;
+/// chat.write_frame(1_000, "hello")?; // at 1,000 microseconds
+///
+/// // A group of pictures: the reader can begin at its start.
+/// let mut video = room.create_track("video")?;
+/// let mut group = video.append_group()?;
+/// group.write_frame(0, "key frame")?;
+/// group.write_frame(33_333, "delta frame")?;
+/// group.finish()?;
+/// video.finish()?;
+/// # Ok::<(), smoq::Error>(())
+/// ```
 pub struct TrackProducer {
     shared: Arc<TrackShared>,
     wakes: DeferredWakes,

@@ -51,6 +51,33 @@ const MAX_LATENESS: Duration = Duration::from_millis(100);
 ///
 /// One task or loop owns it. The [machine](crate::machine) documents the calls that it shares with
 /// the driver. `work` does what lies between machine and model.
+/// [Driving a session](crate::guide::driving) shows a complete loop.
+///
+/// ```
+/// use smoq::machine::{Action, Input};
+/// use smoq::{Client, Instant, Version};
+///
+/// // QUIC connected, and negotiated the ALPN of moq-lite-06.
+/// let (mut session, mut driver) = Client::new().connect(Version::Lite06, Instant::ZERO);
+///
+/// // A turn: input, work, output.
+/// let now = Instant::from_millis(1);
+/// driver.handle(now, Input::NetworkPath(Default::default()));
+/// while driver.work(now) {}
+/// driver.end_turn(now, false);
+/// while let Some(action) = driver.poll_action() {
+///     assert!(!matches!(action, Action::Close { .. }));
+/// }
+/// let setup = driver.poll_open().expect("SETUP has a stream of its own");
+/// setup.blocked(); // QUIC has no credit for a stream yet.
+///
+/// // QUIC lost the connection.
+/// driver.handle(now, Input::Closed { error: smoq::Error::Timeout });
+/// while driver.work(now) {}
+/// assert!(driver.closed().is_some());
+/// assert!(session.try_closed().is_ready());
+/// # Ok::<(), smoq::Error>(())
+/// ```
 pub struct Driver {
     machine: Machine,
     outbox: Outbox,
