@@ -34,6 +34,7 @@ pub struct TrackConsumer {
     /// The group that it requested by number.
     fetcher: GroupFetcher,
     slot: WaitSlot,
+    number_slot: WaitSlot,
     follow_slot: WaitSlot,
     /// Keeps the path by which its broadcast was requested.
     keep_alive: Option<KeepAlive>,
@@ -77,7 +78,7 @@ impl TrackConsumer {
         });
         let want = want.unwrap_or_default();
         let cursor = GroupPosition { want, start, arrival, next: start, skipped: 0 };
-        let (fetcher, slot, follow_slot, keep_alive) = Default::default();
+        let (fetcher, slot, number_slot, follow_slot, keep_alive) = Default::default();
         Self {
             shared,
             key,
@@ -86,6 +87,7 @@ impl TrackConsumer {
             reading: None,
             fetcher,
             slot,
+            number_slot,
             follow_slot,
             keep_alive,
         }
@@ -324,19 +326,26 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         sequence: u64,
     ) -> Poll<Result<Option<GroupConsumer>>> {
-        self.find_group(waker, |_, state, _| {
-            let never = state.end.is_some_and(|end| sequence >= end)
-                || state.is_finished()
-                || Group::check(sequence).is_err();
-            match state.cached.find(sequence) {
-                Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
-                None if sequence < state.cached.floor() || never => Poll::Ready(Ok(None)),
-                None => match &state.abort {
-                    Some(error) => Poll::Ready(Err(error.clone())),
-                    None => Poll::Pending,
-                },
-            }
-        })
+        let Self { shared, number_slot: slot, .. } = self;
+        wait_on(
+            &shared.state,
+            waker,
+            slot,
+            |state| &mut state.number_waiters,
+            |state| {
+                let never = state.end.is_some_and(|end| sequence >= end)
+                    || state.is_finished()
+                    || Group::check(sequence).is_err();
+                match state.cached.find(sequence) {
+                    Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
+                    None if sequence < state.cached.floor() || never => Poll::Ready(Ok(None)),
+                    None => match &state.abort {
+                        Some(error) => Poll::Ready(Err(error.clone())),
+                        None => Poll::Pending,
+                    },
+                }
+            },
+        )
     }
 
     wait! {
@@ -476,9 +485,20 @@ impl Clone for TrackConsumer {
                 wakes,
             )
         });
-        let (fetcher, slot, follow_slot) = Default::default();
+        let (fetcher, slot, number_slot, follow_slot) = Default::default();
         let (reading, keep_alive) = (self.reading.clone(), self.keep_alive.clone());
-        Self { shared, key, is_query, cursor, reading, fetcher, slot, follow_slot, keep_alive }
+        Self {
+            shared,
+            key,
+            is_query,
+            cursor,
+            reading,
+            fetcher,
+            slot,
+            number_slot,
+            follow_slot,
+            keep_alive,
+        }
     }
 }
 
@@ -489,6 +509,7 @@ impl Drop for TrackConsumer {
             state.leave(self.key, wakes);
             (
                 state.group_waiters.free(&mut self.slot),
+                state.number_waiters.free(&mut self.number_slot),
                 state.status_waiters.free(&mut self.follow_slot),
             )
         });
