@@ -6,9 +6,12 @@ use smoq::{Error, FrameProducer, GroupConsumer, GroupProducer, Limits, Track, Tr
 
 use super::{Case, Kept, Polled, Table, everything, joined, keep, track};
 
-/// The waits of a reader of the group: the name, and a function that begins to wait. If a frame is
-/// open, a wait for the start of a frame is one for the next frame.
-const WAITS: [(&str, fn(GroupConsumer) -> Polled); 4] = [
+/// The name of a wait, and a function that begins it.
+type Wait = (&'static str, fn(GroupConsumer) -> Polled);
+
+/// The waits of a reader of the group. If a frame is open, a wait for the start of a frame is one for the
+/// next frame.
+const WAITS: [Wait; 4] = [
     ("GroupConsumer::poll_read_frame", |mut reader| {
         Box::new(move |cx| reader.poll_read_frame(cx).is_ready())
     }),
@@ -24,7 +27,7 @@ const WAITS: [(&str, fn(GroupConsumer) -> Polled); 4] = [
     }),
 ];
 
-const CHUNK: (&str, fn(GroupConsumer) -> Polled) = ("FrameConsumer::poll_read_chunk", |reader| {
+const CHUNK: Wait = ("FrameConsumer::poll_read_chunk", |reader| {
     let mut frame = started(reader);
     Box::new(move |cx| frame.poll_read_chunk(cx).is_ready())
 });
@@ -68,7 +71,7 @@ fn others(case: &mut Case, track: &mut TrackProducer) {
     case.other("a writer", move |cx| writer.poll_unused(cx).is_ready());
 }
 
-/// The events after which a group has ended, and those that need an open frame.
+/// An event after which the group has ended.
 type End = fn(Fixture) -> Kept;
 
 const ENDS: [(&str, End); 4] = [
@@ -162,13 +165,7 @@ pub(crate) fn rows(table: &mut Table) {
     groups_of_a_peer(table);
 }
 
-fn end_row(
-    table: &mut Table,
-    (wait, begin): (&'static str, fn(GroupConsumer) -> Polled),
-    cause: &'static str,
-    end: End,
-    is_open: bool,
-) {
+fn end_row(table: &mut Table, (wait, begin): Wait, cause: &'static str, end: End, is_open: bool) {
     table.row(wait, cause, |case| {
         let mut it = fixture(is_open);
         if !cause.contains("evicted") {
