@@ -57,10 +57,17 @@ pub struct TrackConsumer {
     reading: Option<GroupConsumer>,
     /// The group that it requested by number.
     fetcher: GroupFetcher,
-    slot: WaitSlot,
-    follow_slot: WaitSlot,
+    slots: ReaderSlots,
     /// Keeps the path by which its broadcast was requested.
     keep_alive: Option<KeepAlive>,
+}
+
+/// The wait slots of a reader.
+#[derive(Default)]
+struct ReaderSlots {
+    group: WaitSlot,
+    number: WaitSlot,
+    status: WaitSlot,
 }
 
 /// The position of a reader.
@@ -101,18 +108,8 @@ impl TrackConsumer {
         });
         let want = want.unwrap_or_default();
         let cursor = GroupPosition { want, start, arrival, next: start, skipped: 0 };
-        let (fetcher, slot, follow_slot, keep_alive) = Default::default();
-        Self {
-            shared,
-            key,
-            is_query,
-            cursor,
-            reading: None,
-            fetcher,
-            slot,
-            follow_slot,
-            keep_alive,
-        }
+        let (reading, fetcher, slots, keep_alive) = Default::default();
+        Self { shared, key, is_query, cursor, reading, fetcher, slots, keep_alive }
     }
 
     /// Lets the reader keep the path by which its broadcast was requested.
@@ -222,11 +219,11 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         find: impl FnOnce(&mut GroupPosition, &TrackState, u64) -> Poll<Result<Option<T>>>,
     ) -> Poll<Result<Option<T>>> {
-        let Self { shared, cursor, slot, .. } = self;
+        let Self { shared, cursor, slots, .. } = self;
         wait_on(
             &shared.state,
             waker,
-            slot,
+            &mut slots.group,
             |state| &mut state.group_waiters,
             |state| {
                 let end = cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
@@ -348,19 +345,26 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         sequence: u64,
     ) -> Poll<Result<Option<GroupConsumer>>> {
-        self.find_group(waker, |_, state, _| {
-            let never = state.end.is_some_and(|end| sequence >= end)
-                || state.is_finished()
-                || Group::check(sequence).is_err();
-            match state.cached.find(sequence) {
-                Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
-                None if sequence < state.cached.floor() || never => Poll::Ready(Ok(None)),
-                None => match &state.abort {
-                    Some(error) => Poll::Ready(Err(error.clone())),
-                    None => Poll::Pending,
-                },
-            }
-        })
+        let Self { shared, slots, .. } = self;
+        wait_on(
+            &shared.state,
+            waker,
+            &mut slots.number,
+            |state| &mut state.number_waiters,
+            |state| {
+                let never = state.end.is_some_and(|end| sequence >= end)
+                    || state.is_finished()
+                    || Group::check(sequence).is_err();
+                match state.cached.find(sequence) {
+                    Some(group) => Poll::Ready(Ok(Some(GroupConsumer::new(group.clone())))),
+                    None if sequence < state.cached.floor() || never => Poll::Ready(Ok(None)),
+                    None => match &state.abort {
+                        Some(error) => Poll::Ready(Err(error.clone())),
+                        None => Poll::Pending,
+                    },
+                }
+            },
+        )
     }
 
     wait! {
@@ -437,7 +441,7 @@ impl TrackConsumer {
     }
 
     fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
-        let (shared, slot) = (&self.shared, &mut self.follow_slot);
+        let (shared, slot) = (&self.shared, &mut self.slots.status);
         follow(shared, slot, waker, |state| match (shared.info.get(), &state.abort) {
             (Some(info), _) => Poll::Ready(Ok(info.clone())),
             (None, Some(error)) => Poll::Ready(Err(error.clone())),
@@ -455,7 +459,7 @@ impl TrackConsumer {
     }
 
     fn finish(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
-        follow(&self.shared, &mut self.follow_slot, waker, |state| {
+        follow(&self.shared, &mut self.slots.status, waker, |state| {
             match (state.end, &state.abort) {
                 (Some(end), _) => Poll::Ready(Ok(end)),
                 (None, Some(error)) => Poll::Ready(Err(error.clone())),
@@ -474,7 +478,7 @@ impl TrackConsumer {
     }
 
     fn close(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        follow(&self.shared, &mut self.follow_slot, waker, closed)
+        follow(&self.shared, &mut self.slots.status, waker, closed)
     }
 
     wait! {
@@ -500,9 +504,9 @@ impl Clone for TrackConsumer {
                 wakes,
             )
         });
-        let (fetcher, slot, follow_slot) = Default::default();
+        let (fetcher, slots) = Default::default();
         let (reading, keep_alive) = (self.reading.clone(), self.keep_alive.clone());
-        Self { shared, key, is_query, cursor, reading, fetcher, slot, follow_slot, keep_alive }
+        Self { shared, key, is_query, cursor, reading, fetcher, slots, keep_alive }
     }
 }
 
@@ -512,8 +516,9 @@ impl Drop for TrackConsumer {
         let _freed = self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
             state.leave(self.key, wakes);
             (
-                state.group_waiters.free(&mut self.slot),
-                state.status_waiters.free(&mut self.follow_slot),
+                state.group_waiters.free(&mut self.slots.group),
+                state.number_waiters.free(&mut self.slots.number),
+                state.status_waiters.free(&mut self.slots.status),
             )
         });
     }

@@ -142,7 +142,6 @@ impl PendingFetches {
         for open in self.by_sequence.range_mut(end..).map(|(_, open)| open) {
             open.waiters.take(wakes);
         }
-        self.handler_waiters.take(wakes);
     }
 
     /// The first deadline.

@@ -202,6 +202,7 @@ impl TrackProducer {
                     // The group was fetched before. Its content stays.
                     state.cached.promote(sequence);
                     state.group_waiters.take(wakes);
+                    state.number_waiters.take(wakes);
                     return Err(Error::Duplicate);
                 }
                 Some(true) => _replaced = state.cached.remove_fetched(sequence),
@@ -222,6 +223,7 @@ impl TrackProducer {
                 state.demand.producer_waiters.take(wakes);
             }
             state.group_waiters.take(wakes);
+            state.number_waiters.take(wakes);
             state.fetches.group_arrived(sequence, wakes);
             Ok(group)
         })
@@ -309,8 +311,12 @@ impl TrackProducer {
             state.end = Some(end);
             state.fetches.end_at(end, wakes);
             state.group_waiters.take(wakes);
+            state.number_waiters.take(wakes);
             state.status_waiters.take(wakes);
-            state.demand.producer_waiters.take(wakes);
+            if !state.demand.has_readers() {
+                // A session then needs no handler any more.
+                state.fetches.handler_waiters.take(wakes);
+            }
             Ok(())
         })
     }
@@ -561,8 +567,7 @@ impl Drop for TrackProducer {
                     // Missing groups before the end can no longer come.
                     Some(_) => {
                         state.group_waiters.take(wakes);
-                        state.status_waiters.take(wakes);
-                        state.demand.producer_waiters.take(wakes);
+                        state.number_waiters.take(wakes);
                     }
                 }
             }

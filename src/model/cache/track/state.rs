@@ -49,8 +49,10 @@ pub(super) struct TrackState {
     pub(super) answer_due: Option<Instant>,
     /// The deadline for answers that is scheduled in the cache.
     answer_deadline: Option<Instant>,
-    /// Readers that wait for groups.
+    /// Readers that wait for the next group.
     pub(super) group_waiters: Wakers,
+    /// Readers that wait for a group by number.
+    pub(super) number_waiters: Wakers,
     /// Handles that wait for the track to be accepted or to end.
     pub(super) status_waiters: Wakers,
 }
@@ -87,7 +89,7 @@ impl TrackShared {
         let (result, lost) = {
             let mut state = lock(&self.state);
             let result = change(&mut state, wakes);
-            self.sweep_groups(&mut state, &mut evictions);
+            self.sweep_groups(&mut state, &mut evictions, wakes);
             self.schedule_answers(&mut state, wakes);
             self.update_status(&mut state, wakes);
             (result, state.partials.take_abandoned())
@@ -138,7 +140,13 @@ impl TrackShared {
         self.account.stamp(&self.member()) + self.account.limits().answer_timeout
     }
 
-    fn sweep_groups(self: &Arc<Self>, state: &mut TrackState, evictions: &mut Evictions) {
+    fn sweep_groups(
+        self: &Arc<Self>,
+        state: &mut TrackState,
+        evictions: &mut Evictions,
+        wakes: &mut DeferredWakes,
+    ) {
+        let floor = state.cached.floor();
         let max_age = self.info.get().map(|info| info.max_age);
         let rules = RetentionRules {
             max_age: max_age.unwrap_or(self.account.limits().max_age),
@@ -146,6 +154,10 @@ impl TrackShared {
             is_live: !state.is_over(),
         };
         let next = state.cached.sweep(&rules, &self.account, evictions);
+        if state.cached.floor() != floor {
+            // Missing groups below the floor can no longer come.
+            state.number_waiters.take(wakes);
+        }
         // A scheduled deadline that is too early does no harm, and needs no update of the index.
         if next.is_some_and(|next| state.deadline.is_none_or(|deadline| next < deadline)) {
             let entry = next.map(|at| (at, self.member()));
@@ -259,6 +271,7 @@ impl TrackState {
         if !self.is_over() {
             self.abort = Some(error);
             self.group_waiters.take(wakes);
+            self.number_waiters.take(wakes);
             self.status_waiters.take(wakes);
             self.demand.producer_waiters.take(wakes);
             self.fetches.handler_waiters.take(wakes);
@@ -322,7 +335,7 @@ impl TrackShared {
 }
 
 census! { TrackState {
-    counts: producers, deadline, answer_due, answer_deadline, group_waiters, status_waiters;
+    counts: producers, deadline, answer_due, answer_deadline, group_waiters, number_waiters, status_waiters;
     within: cached, demand, fetches, partials, upstreams;
     plain: end, abort, start, status;
 } }
