@@ -1,5 +1,5 @@
-//! Deciding on a session: what a server hears before it, and what it keeps to itself (wire-lite 1.3, 1.4,
-//! 6.2, 7.3; draft-ietf-moq-transport-18 and 16, *Session Initialization*).
+//! Servers that decide on a session: what they learn before the decision, and what they withhold until then
+//! (moq-lite-06, 7.3; draft-ietf-moq-transport-18 and 16, *Session Initialization*).
 
 use super::*;
 use crate::coding::ietf::{Draft, Goaway, Message, RequestsBlocked, Setup as Options};
@@ -9,13 +9,13 @@ use Version::{Moqt16, Moqt18};
 const ALL: [Version; 9] =
     [Lite07Wip, Lite06, Lite05, Lite04, Lite03, Lite02, Lite01, Moqt18, Moqt16];
 
-/// A server that decides.
+/// A server that waits for a decision.
 fn deciding(version: Version) -> Config {
     Config { requires_accept: true, ..config(Side::Server, version) }
 }
 
-/// A client that says all that there is to say.
-fn talkative(version: Version) -> Config {
+/// A client that sends every option of SETUP.
+fn client_with_options(version: Version) -> Config {
     Config {
         path: path("room/a?token=1"),
         authority: "relay.example:4443".into(),
@@ -25,8 +25,8 @@ fn talkative(version: Version) -> Config {
     }
 }
 
-/// What of it a version tells.
-fn told(version: Version) -> Peer {
+/// The part of it that a version can express.
+fn expected_peer(version: Version) -> Peer {
     let path = "/room/a?token=1".into();
     match Draft::of(version) {
         Some(_) => Peer { path, authority: "relay.example:4443".into(), ..Peer::default() },
@@ -45,7 +45,7 @@ fn on_all(test: impl Fn(Version, Peers)) {
     for version in ALL {
         for link in links() {
             println!("{version} {link:?}");
-            test(version, join(talkative(version), deciding(version), link));
+            test(version, join(client_with_options(version), deciding(version), link));
         }
     }
 }
@@ -57,7 +57,7 @@ fn moqt(version: Version, message: &Message) -> String {
     digits(&out)
 }
 
-/// The set-up of a client, by itself; gives the stream that it came on.
+/// Sends the set-up of a client and returns the stream that carries it.
 fn set_up(lone: &mut Lone) -> Option<StreamId> {
     let setup = |version| {
         let setup = Options { max_request_id: 100, ..Options::default() };
@@ -77,26 +77,26 @@ fn is_set_up(events: &[Event]) -> bool {
     matches!(events, [Event::SetUp { .. }])
 }
 
-/// wire-lite 1.3, 1.4, 6.2; *Session Initialization*: a server that has not decided knows what the client
-/// said, has said nothing itself, and does not know yet what is asked.
+/// *Session Initialization*: before the decision a server knows the options of the client. It has sent
+/// nothing and has decoded no request.
 #[test]
-fn nothing_goes_on_before_the_decision() {
+fn nothing_is_sent_or_decoded_before_the_decision() {
     on_all(|version, mut pair| {
         pair.client.apply(subscribe(0));
         pair.run_until_idle();
-        assert_eq!(pair.server.take_events(), [Event::SetUp { peer: told(version) }]);
+        assert_eq!(pair.server.take_events(), [Event::SetUp { peer: expected_peer(version) }]);
         assert_eq!(pair.server.machine.counts().bytes_sent, 0);
         assert_eq!(pair.client.take_events(), []);
 
         pair.server.apply(accept());
         pair.run_until_idle();
         assert!(pair.server.machine.counts().bytes_sent > 0);
-        // What is told unasked on moq-transport, and what the decision wants to hear of.
+        // The unsolicited announcements of moq-transport, and the prefix of the decision.
         let wants = |it: &Event| matches!(it, Event::AnnounceRequested { .. });
         let asked = pair.client.take_events();
         assert!(asked.iter().all(wants), "{asked:?}");
         assert_eq!(asked.len(), 1 + usize::from(Draft::of(version).is_some()));
-        // What waited is looked at now, and answered.
+        // Requests that waited are decoded now, and answered.
         let info = TrackInfo::default();
         for event in pair.server.take_events() {
             pair.server.apply(match event {
@@ -112,14 +112,14 @@ fn nothing_goes_on_before_the_decision() {
         }
         pair.run_until_idle();
         assert_eq!(pair.client.take_events(), [informed(0)]);
-        // Once is enough.
+        // A second decision changes nothing.
         pair.server.apply(Command::Accept { hop: CLIENT, interests: vec![path("x")] });
         pair.run_until_idle();
         assert_eq!(pair.client.take_events(), []);
     });
 }
 
-/// wire-lite 6.2, parameter 5: who the decision says that we are.
+/// moq-lite-06, 7.3.5 (Hop): the decision sets the hop of this end.
 #[test]
 fn accept_sets_our_hop() {
     for version in [Lite05, Lite06, Lite07Wip] {
@@ -128,7 +128,7 @@ fn accept_sets_our_hop() {
         assert!(lone.sent.is_empty());
         lone.apply(Command::Accept { hop: Hop::new(7), interests: vec![] });
         assert_eq!(lone.sent(lone.own(Dir::Uni, 0)), "010702010101050107 fin");
-        lone.open(Dir::Bi, ask_bytes(version));
+        lone.open(Dir::Bi, announce_request_bytes(version));
         let request = match lone.events().pop() {
             Some(Event::AnnounceRequested { request, .. }) => request,
             other => panic!("{other:?}"),
@@ -141,9 +141,9 @@ fn accept_sets_our_hop() {
     }
 }
 
-/// A client that is refused hears the code, and nothing else.
+/// A client that is refused receives the code and nothing else.
 #[test]
-fn a_refusal_is_a_code() {
+fn a_refused_client_receives_only_the_code() {
     on_all(|_, mut pair| {
         pair.client.apply(subscribe(0));
         pair.run_until_idle();
@@ -158,18 +158,21 @@ fn a_refusal_is_a_code() {
     });
 }
 
-/// `Limits::handshake_timeout` is for set-up and decision together.
+/// `Limits::handshake_timeout` covers set-up and decision together.
 #[test]
 fn accept_has_a_deadline() {
     for version in ALL {
-        for says in [false, true] {
+        for sends_set_up in [false, true] {
             let mut lone = Lone::new(deciding(version));
             lone.advance(ms(9_000));
-            if says {
+            if sends_set_up {
                 set_up(&mut lone);
             }
             lone.advance(ms(1_000) - Duration::from_micros(1));
-            assert_eq!(is_set_up(&lone.events()), says || matches!(version, Lite03 | Lite04));
+            assert_eq!(
+                is_set_up(&lone.events()),
+                sends_set_up || matches!(version, Lite03 | Lite04)
+            );
             assert!(!lone.end.is_closed());
             lone.advance(Duration::from_micros(1));
             assert_eq!(lone.closed_with(0x11), Error::Timeout, "{version}");
@@ -191,7 +194,7 @@ fn a_client_that_disconnects_ends_the_session() {
         pair.run_until_idle();
         assert_eq!(pair.server.take_events(), [Event::Closed { error: Error::App(3) }]);
     });
-    // wire-lite 1.3: up to 02 the stream of set-up stands for the session.
+    // Up to moq-lite 02 the set-up stream carries the session.
     for version in [Lite01, Lite02] {
         let mut lone = Lone::new(deciding(version));
         let id = set_up(&mut lone).unwrap();
@@ -201,7 +204,7 @@ fn a_client_that_disconnects_ends_the_session() {
     }
 }
 
-/// wire-lite 1.4, 6.2; *SETUP*: what is wrong with set-up is wrong before the decision as well.
+/// A fault in set-up closes the session before the decision too.
 #[test]
 fn a_second_set_up_is_a_violation() {
     for version in [Lite01, Lite02, Lite05, Lite06, Lite07Wip] {
@@ -213,7 +216,8 @@ fn a_second_set_up_is_a_violation() {
     }
 }
 
-/// wire-lite 1.4: accepted before its set-up came, a client is told at once, and never asked about.
+/// A client that is accepted before its set-up arrives gets SETUP at once, and there is no event to decide
+/// on.
 #[test]
 fn an_early_accept_gives_no_set_up_event() {
     for version in ALL {
@@ -233,15 +237,15 @@ fn an_early_accept_gives_no_set_up_event() {
     }
 }
 
-/// What comes behind set-up stays where it is: undecoded, and held by flow control.
+/// Bytes after set-up are held by flow control and not decoded.
 #[test]
-fn what_comes_meanwhile_is_held() {
+fn bytes_before_the_decision_are_held() {
     for version in ALL {
         let mut lone = Lone::new(deciding(version));
         let control = set_up(&mut lone);
         lone.events();
         lone.actions.clear();
-        // Updates of the session, requests that are blocked, or a request that is none.
+        // SESSION_UPDATE, REQUESTS_BLOCKED, or a malformed request.
         let (id, message) = match version {
             Lite01 | Lite02 => (control.unwrap(), String::from("0105")),
             Moqt16 => {
@@ -263,9 +267,9 @@ fn what_comes_meanwhile_is_held() {
             Action::Close { .. } => version == Moqt18,
             _ => false,
         });
-        assert!(is_read, "{version}: it goes on");
+        assert!(is_read, "{version}: still held");
     }
-    // *GOAWAY* comes on the control stream, behind SETUP.
+    // *GOAWAY* comes on the control stream, after SETUP.
     let mut lone = Lone::new(deciding(Moqt18));
     let control = set_up(&mut lone).unwrap();
     lone.events();
@@ -275,8 +279,8 @@ fn what_comes_meanwhile_is_held() {
     assert!(lone.events().contains(&Event::GoingAway { uri: "".into(), timeout: None }));
 }
 
-/// wire-lite 6.2, parameter 3: a client says which direction it uses, if it is one; what has no name is
-/// both. A server says nothing of that, and nothing of a price.
+/// moq-lite-06, 7.3.3 (Role): a client names the direction that it uses if it uses only one. An unknown value
+/// means both. A server sends neither a role nor a cost.
 #[test]
 fn a_role_is_a_hint_of_clients() {
     for version in [Lite05, Lite06, Lite07Wip] {
@@ -305,10 +309,10 @@ fn a_role_is_a_hint_of_clients() {
     }
 }
 
-/// wire-lite 6.2, parameter 4, and 7.3: the price of the link is what we say, or else what the peer says,
-/// or else 1. It counts from 06 on.
+/// moq-lite-06, 7.3.4 (Cost): the cost of the link is ours if it is set, else the peer's, else 1. It counts
+/// from 06 on.
 #[test]
-fn the_price_of_the_link_is_ours_or_the_peers_or_one() {
+fn the_link_cost_is_ours_or_the_peers_or_one() {
     let free = |cost| Cost { warm: cost, cold: cost };
     for (ours, theirs, link) in [
         (None, "01 01 00", 1),

@@ -1,4 +1,4 @@
-//! Announcements, at both ends (wire-lite 6.3 to 6.7, 7.2, 7.3).
+//! Announcements, at both ends (moq-lite-06, 5.1.1 and 7.4 to 7.8).
 
 use super::*;
 
@@ -18,8 +18,8 @@ const FREE: Cost = Cost { warm: 0, cold: 0 };
 
 // ---- between machines ------------------------------------------------------------------------
 
-/// A pair in which the client wants to hear what the server has, and the client's request.
-fn listening(version: Version, link: Link, prefix: &str) -> (Peers, RequestKey) {
+/// A pair in which the client requests the announcements of the server, and the request.
+fn pair_with_announce_request(version: Version, link: Link, prefix: &str) -> (Peers, RequestKey) {
     let client = Config { interests: vec![path(prefix)], ..config(Side::Client, version) };
     let mut pair = join(client, config(Side::Server, version), link);
     pair.run_until_idle();
@@ -34,8 +34,8 @@ fn listening(version: Version, link: Link, prefix: &str) -> (Peers, RequestKey) 
     (pair, request)
 }
 
-/// What the client makes of hops that the server sent, and of a cost.
-fn heard(version: Version, ids: &[u64], cost: Cost) -> (Hops, Cost) {
+/// The hops and cost that the client reports for those that the server announced.
+fn expected_route(version: Version, ids: &[u64], cost: Cost) -> (Hops, Cost) {
     let mut hops = hops(ids);
     if version < Lite03 {
         hops = Hops::new();
@@ -51,10 +51,10 @@ fn heard(version: Version, ids: &[u64], cost: Cost) -> (Hops, Cost) {
 #[test]
 fn the_initial_set_and_its_changes_are_announced() {
     on_every_link(|version, link| {
-        let (mut pair, request) = listening(version, link, "room");
+        let (mut pair, request) = pair_with_announce_request(version, link, "room");
         let cost = Cost { warm: 2, cold: 5 };
         let announced = |name: &str, ids: &[u64], cost: Cost| {
-            let (hops, cost) = heard(version, ids, cost);
+            let (hops, cost) = expected_route(version, ids, cost);
             Event::Announced { path: path(name), hops, cost }
         };
         let (reader, source) = (token(1), &mut pair.server.source);
@@ -69,14 +69,14 @@ fn the_initial_set_and_its_changes_are_announced() {
 
         pair.server.source.announce(reader, ended("alice"));
         pair.run_until_idle();
-        assert_eq!(pair.client.take_events(), [], "nobody said so");
+        assert_eq!(pair.client.take_events(), [], "announcements are not ready");
         pair.server.apply(Command::AnnouncementsReady { request });
         pair.run_until_idle();
         let gone = Event::Unannounced { path: path("room/alice") };
         assert_eq!(pair.client.take_events(), core::slice::from_ref(&gone));
 
-        // Another way to the same broadcast: on 04 it ends and begins (6.6, 7.2). Before, no hop has a name,
-        // so that this would be another broadcast: it is not told.
+        // Another route to the same broadcast. On 04 it is an end and a beginning. Before 04 hops are
+        // anonymous, so this would be another broadcast, and it is not announced.
         pair.server.source.announce(reader, active("bob", &[8, 9], FREE));
         pair.server.source.announce(reader, active("alice", &[], FREE));
         pair.server.apply(Command::AnnouncementsReady { request });
@@ -90,7 +90,7 @@ fn the_initial_set_and_its_changes_are_announced() {
         }
         assert_eq!(pair.client.take_events(), expected);
 
-        // What the peer never heard of can't end.
+        // A broadcast that was not announced to the peer can't end.
         pair.server.source.announce(reader, ended("carol"));
         pair.server.source.announce(reader, ended("alice"));
         pair.server.apply(Command::AnnouncementsReady { request });
@@ -100,12 +100,12 @@ fn the_initial_set_and_its_changes_are_announced() {
     });
 }
 
-/// 7.2: FIN is a clean end of what was announced, and never comes before ANNOUNCE_OK.
+/// FIN ends everything that was announced, and is not sent before ANNOUNCE_OK.
 #[test]
 fn the_end_of_announcements_ends_them_all() {
     on_every_link(|version, link| {
         for accepted in [true, false] {
-            let (mut pair, request) = listening(version, link.clone(), "");
+            let (mut pair, request) = pair_with_announce_request(version, link.clone(), "");
             if accepted {
                 for name in ["a", "b/c"] {
                     pair.server.source.announce(token(0), active(name, &[], FREE));
@@ -129,9 +129,9 @@ fn the_end_of_announcements_ends_them_all() {
     });
 }
 
-/// A slow peer finds the changes coalesced: they are read only when they can go out.
+/// A slow peer finds the changes coalesced: announcements are read only when they can be sent.
 #[test]
-fn announcements_are_read_as_they_go_out() {
+fn announcements_are_read_as_they_are_sent() {
     for version in LITE {
         let client = Config { interests: vec![Path::root()], ..config(Side::Client, version) };
         let mut server = config(Side::Server, version);
@@ -146,7 +146,7 @@ fn announcements_are_read_as_they_go_out() {
             pair.server.source.announce(reader, active(&format!("{index}"), &[], FREE));
         }
         pair.server.apply(Command::AcceptAnnounce { request, reader, active: 1_000 });
-        // Nothing is read at the other end yet.
+        // The other end does not read yet.
         for _ in 0..20 {
             if let Some(write) = pair.server.poll_write() {
                 let n = write.len().min(10);
@@ -160,7 +160,7 @@ fn announcements_are_read_as_they_go_out() {
 
 // ---- as publisher, bytes ---------------------------------------------------------------------
 
-/// 8.1, G11 to G18, G20, G22, G23, G25: who is in the chain differs by version.
+/// The version decides which hops are in the chain.
 #[test]
 fn the_bytes_of_a_publisher() {
     let cases = [
@@ -196,7 +196,7 @@ fn the_bytes_of_a_publisher() {
             ],
         ),
     ];
-    for (version, ask, told) in cases {
+    for (version, ask, expected) in cases {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, ask);
         let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
@@ -206,15 +206,15 @@ fn the_bytes_of_a_publisher() {
             ended("cam"),
         ];
         let reader = token(0);
-        for (index, (change, told)) in changes.into_iter().zip(told).enumerate() {
+        for (index, (change, expected)) in changes.into_iter().zip(expected).enumerate() {
             lone.end.source.announce(reader, change);
             lone.apply(match index {
                 0 => Command::AcceptAnnounce { request, reader, active: 1 },
                 _ => Command::AnnouncementsReady { request },
             });
-            assert_eq!(lone.sent(id), bytes(told), "{version} {index}");
+            assert_eq!(lone.sent(id), bytes(expected), "{version} {index}");
         }
-        // What comes back gets a new id.
+        // A broadcast that returns gets a new id.
         if version >= Lite06 {
             lone.end.source.announce(reader, active("cam", &[], FREE));
             lone.end.source.announce(reader, ended("cam"));
@@ -229,9 +229,9 @@ fn the_bytes_of_a_publisher() {
     }
 }
 
-/// 6.3, 7.3: whom to leave out is said in the request on 04 and 05, in SETUP from 06 on.
+/// The hop to exclude is in the request on 04 and 05, and in SETUP from 06 on.
 #[test]
-fn the_hop_to_leave_out() {
+fn the_hop_to_exclude() {
     for (version, setup, ask, hop) in [
         (Lite03, "", "01 01 00", 0),
         (Lite04, "", "01 03 00 5234", 0x1234),
@@ -251,7 +251,7 @@ fn the_hop_to_leave_out() {
     }
 }
 
-/// A chain with no room for us can't be announced where we would have to be in it.
+/// On 03 and 04 a publisher adds itself to the chain, so a chain without room for it can't be announced.
 #[test]
 fn a_full_chain_is_not_announced() {
     for version in [Lite03, Lite04] {
@@ -267,13 +267,14 @@ fn a_full_chain_is_not_announced() {
     }
 }
 
-/// 4.3: the subscriber may finish its half, or reset it, without meaning; it may stop ours.
+/// moq-lite-06, 4.3: the subscriber may finish or reset its half without effect. STOP_SENDING ends the
+/// request.
 #[test]
-fn how_the_subscriber_leaves() {
+fn only_stop_sending_ends_an_announce_request() {
     for version in LITE {
-        let (ask, ok) = (ask_bytes(version), nothing_announced(version));
+        let (ask, ok) = (announce_request_bytes(version), nothing_announced(version));
         let ok = ok.replace("5234", "6222").replace("9234", "a222");
-        let listener = || {
+        let announce_subscriber = || {
             let mut lone = Lone::ready(Side::Server, version);
             let id = lone.open(Dir::Bi, ask);
             let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
@@ -282,16 +283,16 @@ fn how_the_subscriber_leaves() {
             assert_eq!(lone.sent(id), bytes(&ok));
             (lone, id, request)
         };
-        // FIN: it listens on.
-        let (mut lone, id, request) = listener();
+        // FIN: announcements continue.
+        let (mut lone, id, request) = announce_subscriber();
         lone.fin(id, "");
         assert_eq!(lone.events(), []);
         lone.end.source.announce(token(0), active("a", &[], FREE));
         lone.apply(Command::AnnouncementsReady { request });
         assert!(lone.sent(id).len() > 4);
 
-        // STOP: it is gone.
-        let (mut lone, id, request) = listener();
+        // STOP_SENDING: the request ends.
+        let (mut lone, id, request) = announce_subscriber();
         let before = lone.end.machine.entries();
         lone.stop(id, 9);
         let result = Err(Error::Remote(Code::new(9)));
@@ -306,12 +307,15 @@ fn how_the_subscriber_leaves() {
 
 // ---- as subscriber, bytes --------------------------------------------------------------------
 
-/// A client that asked for everything, and the stream on which it hears.
-fn listener(version: Version) -> (Lone, StreamId) {
-    listener_with(Config { interests: vec![Path::root()], ..config(Side::Client, version) })
+/// A client that requested all announcements, and the stream of that request.
+fn announce_subscriber(version: Version) -> (Lone, StreamId) {
+    announce_subscriber_with(Config {
+        interests: vec![Path::root()],
+        ..config(Side::Client, version)
+    })
 }
 
-fn listener_with(config: Config) -> (Lone, StreamId) {
+fn announce_subscriber_with(config: Config) -> (Lone, StreamId) {
     let version = config.agreed.version();
     let mut lone = Lone::ready_with(config);
     let id = lone.own(Dir::Bi, 0);
@@ -320,7 +324,7 @@ fn listener_with(config: Config) -> (Lone, StreamId) {
         bytes(if matches!(version, Lite04 | Lite05) {
             "01 03 00 5111"
         } else {
-            ask_bytes(version)
+            announce_request_bytes(version)
         })
     );
     lone.data(id, nothing_announced(version));
@@ -335,7 +339,7 @@ fn gone(name: &str) -> Event {
     Event::Unannounced { path: path(name) }
 }
 
-/// 7.3: who sent it is the last of the chain, in whatever way the version says who that is.
+/// The sender is the last hop of the chain, in each form in which versions name it.
 #[test]
 fn reported_hops_end_with_the_sender() {
     let unknown = Cost::UNKNOWN;
@@ -357,11 +361,11 @@ fn reported_hops_end_with_the_sender() {
         ),
     ];
     for (version, digits, event) in cases {
-        let (mut lone, id) = listener(version);
+        let (mut lone, id) = announce_subscriber(version);
         lone.data(id, digits);
         assert_eq!(lone.events(), [event]);
     }
-    // 6.7: a route equal to the prefix.
+    // A route equal to the prefix.
     let config = Config { interests: vec![path("room/x")], ..config(Side::Client, Lite06) };
     let mut lone = Lone::ready_with(config);
     lone.data(lone.own(Dir::Bi, 0), "02 00 01 00 04 00 00 00 00");
@@ -369,9 +373,9 @@ fn reported_hops_end_with_the_sender() {
     assert_eq!(lone.events(), [announced("room/x", &[0], cost)]);
 }
 
-/// 7.3: the link's price is the peer's word, or 1; it never goes past the ceiling.
+/// The cost of the link is that of the peer's SETUP, or 1. The sum saturates at the maximum.
 #[test]
-fn the_link_costs_what_the_peer_says() {
+fn the_link_cost_is_added() {
     for (setup, warm, cold) in
         [("01 04 01 04 01 00", 0, 3), ("01 05 01 04 02 4064", 100, 103), ("01 01 00", 1, 4)]
     {
@@ -380,40 +384,40 @@ fn the_link_costs_what_the_peer_says() {
         lone.open(Dir::Uni, setup);
         lone.data(lone.own(Dir::Bi, 0), "02 00 01 00 08 03 63616d 01 07 00 03");
         assert_eq!(lone.events(), [announced("cam", &[7, 0], Cost { warm, cold })]);
-        // A draining route stays one.
+        // A draining route stays draining.
         lone.data(lone.own(Dir::Bi, 0), "02 12 00 00 ffffffffffffffff ffffffffffffffff");
         let cost = Cost { warm: Cost::MAX, cold: Cost::MAX };
         assert_eq!(lone.events(), [announced("cam", &[0], cost)]);
     }
 }
 
-/// 7.3: what came through us, or twice through somebody, is a loop: not told, but its id counts, and
-/// it may become a way.
+/// A route through this end, or twice through the same hop, is a loop. It is not reported, but its id counts,
+/// and an update may make it usable.
 #[test]
 fn loops_are_not_reported() {
-    // The client itself is 0x1111.
-    let (mut lone, id) = listener(Lite04);
+    // The client is 0x1111.
+    let (mut lone, id) = announce_subscriber(Lite04);
     lone.data(id, "0b 01 03 63616d 03 07 5111 5234");
     assert_eq!(lone.events(), []);
     lone.data(id, "0a 01 03 666f6f 03 07 07 5234");
     assert_eq!(lone.events(), []);
     lone.data(id, "06 00 03 63616d 00");
-    assert_eq!(lone.events(), [], "what was not told does not end");
+    assert_eq!(lone.events(), [], "a route that was not reported does not end");
     lone.data(id, "06 01 03 63616d 00");
     let unknown = announced("cam", &[0], Cost::UNKNOWN);
-    assert_eq!(lone.events(), [unknown], "a sender that left itself out is an unknown hop");
+    assert_eq!(lone.events(), [unknown], "a sender that is not in the chain is an unknown hop");
 
-    let (mut lone, id) = listener(Lite05);
-    // Us; the peer itself, which comes behind it again.
+    let (mut lone, id) = announce_subscriber(Lite05);
+    // This end; then the peer itself, which is the last hop as well.
     lone.data(id, "08 01 03 63616d 01 5111");
     lone.data(id, "08 01 03 666f6f 01 5234");
     assert_eq!(lone.events(), []);
     lone.data(id, "07 01 03 63616d 01 07");
     assert_eq!(lone.events(), [announced("cam", &[7, 0x1234], Cost::UNKNOWN)]);
     lone.data(id, "08 01 03 63616d 01 5111");
-    assert_eq!(lone.events(), [gone("cam")], "a way that became a loop");
+    assert_eq!(lone.events(), [gone("cam")], "a route that became a loop");
 
-    let (mut lone, id) = listener(Lite06);
+    let (mut lone, id) = announce_subscriber(Lite06);
     lone.data(id, "00 09 03 63616d 01 5111 00 00");
     lone.data(id, "00 08 03 666f6f 01 07 00 00");
     let one_link = Cost { warm: 1, cold: 1 };
@@ -429,25 +433,25 @@ fn loops_are_not_reported() {
     assert!(!lone.end.is_closed());
 }
 
-/// 7.2: a live path is not announced again, but on 05, where that is another way to it.
+/// A live path is not announced again, except on 05, where that is another route to it.
 #[test]
-fn announcing_twice() {
+fn a_second_announcement_is_a_violation_except_on_05() {
     for version in LITE.into_iter().filter(|it| *it != Lite05) {
         let digits = cam_bytes(version);
-        let (mut lone, id) = listener(version);
+        let (mut lone, id) = announce_subscriber(version);
         lone.data(id, digits);
         assert!(!lone.end.is_closed());
         lone.data(id, digits);
         assert_eq!(lone.closed_with(3), Error::ProtocolViolation("announced twice"));
     }
-    // One that was kept to ourselves is live as well.
-    let (mut lone, id) = listener(Lite06);
+    // A route that was not reported is live as well.
+    let (mut lone, id) = announce_subscriber(Lite06);
     lone.data(id, "00 09 03 63616d 01 5111 00 00 00 09 03 63616d 01 5112 00 00");
     assert_eq!(lone.closed_with(3), Error::ProtocolViolation("announced twice"));
 
-    let (mut lone, id) = listener(Lite05);
+    let (mut lone, id) = announce_subscriber(Lite05);
     lone.data(id, "07 01 03 63616d 01 07");
-    // Status 2 says the same (G19).
+    // Status 2 means the same.
     lone.data(id, "07 02 03 63616d 01 08");
     let [first, second] =
         [[7, 0x1234], [8, 0x1234]].map(|ids| announced("cam", &ids, Cost::UNKNOWN));
@@ -455,19 +459,19 @@ fn announcing_twice() {
     assert!(!lone.end.is_closed());
 }
 
-/// 7.2: what is not known can't end: ignored by path, a fault by id.
+/// The end of an unknown route is ignored if it names a path, and a violation if it names an id.
 #[test]
-fn the_end_of_the_unknown() {
+fn unknown_routes_can_not_end() {
     for version in [Lite01, Lite02, Lite03, Lite04, Lite05] {
-        let (mut lone, id) = listener(version);
+        let (mut lone, id) = announce_subscriber(version);
         lone.data(id, if version < Lite03 { "05 00 03 63616d" } else { "06 00 03 63616d 00" });
         assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
     }
     for unknown in ["01 01 00", "02 04 00 00 00 00"] {
-        let (mut lone, id) = listener(Lite06);
+        let (mut lone, id) = announce_subscriber(Lite06);
         lone.data(id, unknown);
         assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce id"));
-        let (mut lone, id) = listener(Lite06);
+        let (mut lone, id) = announce_subscriber(Lite06);
         lone.data(id, "00 08 03 63616d 01 07 00 00 01 01 00");
         assert!(!lone.end.is_closed());
         lone.data(id, unknown);
@@ -475,20 +479,20 @@ fn the_end_of_the_unknown() {
     }
 }
 
-/// One bad stream is one bad stream: what it announced ends, and it is stopped.
+/// A malformed announcement stops its stream and ends what was announced on it. The session goes on.
 #[test]
 fn a_malformed_announcement_ends_its_stream() {
     for version in LITE {
         let prefix = if version >= Lite06 { "00" } else { "" };
         for bad in ["01 01", "03 01 02 61", "f7ffffffffffffff"] {
-            let (mut lone, id) = listener(version);
+            let (mut lone, id) = announce_subscriber(version);
             lone.data(id, cam_bytes(version));
             lone.events();
             lone.data(id, &format!("{prefix} {bad}"));
             assert_eq!(lone.events(), [gone("cam")], "{version} {bad}");
             assert_eq!(lone.actions(), [stop(id, 0x12)]);
             assert_eq!(lone.sent(id), " fin");
-            // What still comes says nothing.
+            // Later bytes have no effect.
             lone.data(id, cam_bytes(version));
             assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
             assert!(!lone.end.is_closed());
@@ -496,16 +500,16 @@ fn a_malformed_announcement_ends_its_stream() {
     }
 }
 
-/// 4.3: a publisher that ends its half in whatever way ends what it announced; we stay.
+/// The end of the publisher's half, FIN or reset, ends everything that it announced. The session goes on.
 #[test]
-fn how_the_publisher_leaves() {
+fn the_end_of_an_announce_stream_ends_its_announcements() {
     for version in LITE {
         let own = StreamId::from_u64(if Features::of(version).settles { 4 } else { 0 });
         for end in [
             Input::Data { id: own, bytes: Bytes::new(), fin: true },
             Input::Reset { id: own, code: Code::new(5) },
         ] {
-            let (mut lone, id) = listener(version);
+            let (mut lone, id) = announce_subscriber(version);
             let before = lone.end.machine.entries();
             lone.data(id, cam_bytes(version));
             lone.events();
@@ -518,9 +522,10 @@ fn how_the_publisher_leaves() {
     }
 }
 
-/// A prefix that can't be said is not asked for: a stream without a message would hold up 0.16.
+/// A prefix that can't be encoded is not requested: `moq-lite` 0.16 waits for the first message of a stream
+/// that was opened.
 #[test]
-fn a_prefix_that_is_too_deep_is_not_asked_for() {
+fn a_prefix_that_is_too_deep_is_not_requested() {
     let deep = vec!["x"; 33].join("/");
     for version in LITE {
         let interests = vec![path(&deep), path("a")];

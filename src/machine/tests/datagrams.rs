@@ -1,4 +1,4 @@
-//! Datagrams, at both ends (wire-lite 6.16, 7.7).
+//! Datagrams, at both ends (moq-lite-06, 6.4).
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn max_datagram(max_datagram: usize) -> Input {
     Input::NetworkPath(NetworkPath { max_datagram, ..NetworkPath::default() })
 }
 
-/// A server with a subscription, number 7, over a path that takes datagrams of `max` bytes.
+/// A server with subscription 7, on a connection that takes datagrams of `max` bytes.
 fn serving(version: Version, max: usize) -> (Lone, RequestKey) {
     let mut lone = Lone::ready(Side::Server, version);
     lone.handle(max_datagram(max));
@@ -35,7 +35,7 @@ fn serving(version: Version, max: usize) -> (Lone, RequestKey) {
     (lone, request)
 }
 
-/// A client whose subscription, number 0, has a track that is known.
+/// A client with subscription 0, whose track information is known.
 fn subscribed_lone(version: Version) -> Lone {
     let mut lone = Lone::ready(Side::Client, version);
     lone.apply(subscribe(0));
@@ -55,7 +55,6 @@ fn sent(lone: &mut Lone) -> Option<(String, Bytes)> {
     Some(all)
 }
 
-/// G71 and G72.
 #[test]
 fn a_group_of_one_frame_is_a_datagram() {
     for version in [Lite05, Lite06] {
@@ -88,9 +87,9 @@ fn a_group_of_one_frame_is_a_datagram() {
     }
 }
 
-/// What does not fit has a stream, and arrives all the same.
+/// A group that does not fit in a datagram is sent on a stream.
 #[test]
-fn what_is_no_datagram_has_a_stream() {
+fn groups_that_are_no_datagram_get_a_stream() {
     let whole = |size: usize| (vec![Frame::new(9, vec![b'a'; size])], Some(Ok(())));
     let two = (vec![Frame::new(0, "a"), Frame::new(0, "b")], Some(Ok(())));
     for version in [Lite05, Lite06] {
@@ -100,7 +99,7 @@ fn what_is_no_datagram_has_a_stream() {
             (100, whole(98), false),
             (0, whole(1), false),
             (3, whole(0), true),
-            // More than the draft allows.
+            // Larger than the draft allows.
             (9_000, whole(1_197), true),
             (9_000, whole(1_198), false),
             (9_000, whole(100_000), false),
@@ -137,9 +136,9 @@ fn what_is_no_datagram_has_a_stream() {
     }
 }
 
-/// The path may change its mind.
+/// The size of datagrams may shrink.
 #[test]
-fn a_smaller_path_takes_smaller_datagrams() {
+fn the_datagram_size_follows_the_connection() {
     let (mut lone, request) = serving(Lite06, 1_200);
     for slot in [1, 2] {
         lone.end.source.insert(token(slot), [Frame::new(0, vec![0; 500])]);
@@ -152,7 +151,7 @@ fn a_smaller_path_takes_smaller_datagrams() {
     assert!(lone.sent.contains_key(&lone.own(Dir::Uni, 1)));
 }
 
-/// One whose frame is not there yet waits, and one that is gone goes.
+/// A datagram waits until its frame is complete. One whose group is evicted is dropped.
 #[test]
 fn a_datagram_waits_for_its_frame() {
     let (mut lone, request) = serving(Lite06, 1_200);
@@ -189,9 +188,10 @@ fn a_datagram_that_is_not_taken_stays() {
     assert_eq!(sent(&mut lone).unwrap().0, bytes("07 01 00"));
 }
 
-/// As many wait as groups do; the one that would go last goes.
+/// As many datagrams wait as `Limits::pending_groups` allows. Past it the one that would be sent last is
+/// dropped.
 #[test]
-fn few_datagrams_wait() {
+fn waiting_datagrams_have_a_limit() {
     let mut config = config(Side::Server, Lite06);
     config.limits.pending_groups = 2;
     let mut lone = Lone::ready_with(config);
@@ -203,7 +203,7 @@ fn few_datagrams_wait() {
         lone.end.source.insert(token(slot), [Frame::new(0, "x")]);
         lone.end.apply(datagram(request, slot));
     }
-    // Twice the same one is once.
+    // A duplicate counts once.
     lone.end.apply(datagram(request, 4));
     lone.end.apply(Command::FinishSubscribe { request, end: 5 });
     let order: Vec<_> = std::iter::from_fn(|| sent(&mut lone)).map(|(head, _)| head).collect();
@@ -219,9 +219,9 @@ fn few_datagrams_wait() {
     assert_eq!(events, expected);
 }
 
-/// 7.7: what is of no use is lost without a word, and counted.
+/// Unusable datagrams are dropped silently, and counted.
 #[test]
-fn loss_is_silent() {
+fn unusable_datagrams_are_dropped_silently() {
     for version in [Lite05, Lite06] {
         let mut lone = subscribed_lone(version);
         let own = lone.own(Dir::Bi, 1);
@@ -232,7 +232,7 @@ fn loss_is_silent() {
             "00",
             "00 05",
             "00 40",
-            // Of a subscription that is not there, below START, with a timestamp that can't be.
+            // For an unknown subscription, below START, with a timestamp out of range.
             "01 05 00 61",
             "00 04 00 61",
             "00 05 ffffffffffffffff 61",
@@ -250,7 +250,7 @@ fn loss_is_silent() {
         assert_eq!(lone.events(), []);
         assert_eq!(lone.end.machine.lost_datagrams(), useless.len() as u64 + 1);
     }
-    // Versions that have none, and a track that is not known yet.
+    // Versions without datagrams, and a track whose information is not known yet.
     for version in LITE {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
@@ -259,9 +259,9 @@ fn loss_is_silent() {
     }
 }
 
-/// Before SETUP nothing is looked at, and no more wait than may.
+/// Datagrams before SETUP are held undecoded, up to `Limits::datagrams`.
 #[test]
-fn datagrams_wait_in_number() {
+fn held_datagrams_have_a_limit() {
     let mut config = config(Side::Client, Lite06);
     config.limits.datagrams = 3;
     let mut lone = Lone::new(config);
@@ -292,7 +292,8 @@ fn datagrams_wait_in_number() {
     }
 }
 
-/// A subscription that ends waits for its datagrams as for its groups, and no longer.
+/// The end of a subscription is sent after its datagrams, as it is after its groups. Datagrams do not outlive
+/// the subscription.
 #[test]
 fn the_end_comes_after_the_last_datagram() {
     let mut lone = subscribed_lone(Lite06);
@@ -305,7 +306,7 @@ fn the_end_comes_after_the_last_datagram() {
     assert_eq!(lone.events(), [came(1, 0, "a"), over]);
 }
 
-/// The rule of what goes first is the same.
+/// Datagrams follow the same order as groups.
 #[test]
 fn the_most_urgent_datagram_goes_first() {
     let (mut lone, low) = serving(Lite06, 1_200);
@@ -322,7 +323,7 @@ fn the_most_urgent_datagram_goes_first() {
     assert_eq!(order, ["080400", "080200", "070300", "070100"]);
 }
 
-/// Among equal tracks the one that was given fewer bytes.
+/// Of equal tracks the one that has sent fewer bytes goes first.
 #[test]
 fn equal_tracks_take_turns_with_datagrams() {
     let (mut lone, first) = serving(Lite06, 1_200);
@@ -335,11 +336,11 @@ fn equal_tracks_take_turns_with_datagrams() {
         lone.end.apply(datagram(if slot < 4 { first } else { second }, slot));
     }
     let order: Vec<_> = std::iter::from_fn(|| sent(&mut lone)).map(|(head, _)| head).collect();
-    // The first one, and then the second one until it has as much.
+    // The first one, then the second one until both have sent the same.
     assert_eq!(order, ["070300", "080600", "080500", "080400", "070200", "070100"]);
 }
 
-/// Over links of every kind, with and without loss: each group once at most, none mixed up.
+/// Over links of every kind, with and without loss: each group arrives at most once, unaltered.
 #[test]
 fn datagrams_and_groups_arrive_side_by_side() {
     on_every_link(|version, link| {
@@ -374,20 +375,20 @@ fn datagrams_and_groups_arrive_side_by_side() {
                 }
             }
             let datagrams = groups.len();
-            let heard = Heard::of(events);
-            for ((_, sequence), group) in &heard.groups {
+            let received = Received::of(events);
+            for ((_, sequence), group) in &received.groups {
                 let before = groups.insert(*sequence, group.frames[0].2.clone());
                 assert_eq!(before, None);
             }
             let is_good = |(n, bytes): (&u64, &Vec<u8>)| bytes.iter().all(|it| *it == *n as u8);
             assert!(groups.iter().all(is_good));
-            assert!(heard.ended[&0].is_ok());
+            assert!(received.ended[&0].is_ok());
             match (has_datagrams(version), lost) {
                 (false, _) => assert_eq!((datagrams, groups.len()), (0, 30)),
                 (true, 0) if version != Lite07Wip => {
                     assert_eq!((datagrams, groups.len()), (16, 30));
                 }
-                // On 07 the end counts streams alone: a datagram that comes behind the last is late.
+                // On 07 the end counts streams only, so a datagram after the last stream is late.
                 (true, 0) => assert!(datagrams <= 16 && groups.len() == 14 + datagrams),
                 (true, _) => assert!(datagrams < 16 && groups.len() == 14 + datagrams),
             }

@@ -1,4 +1,4 @@
-//! FETCH, at both ends (wire-lite 6.12, 6.15, 7.8).
+//! FETCH, at both ends (moq-lite-06, 5.1.3 and 7.16).
 
 use super::*;
 use crate::LimitKind;
@@ -31,10 +31,10 @@ fn request_of(events: Vec<Event>) -> RequestKey {
     }
 }
 
-/// What an application heard of what it fetched, by slot.
-fn heard(events: Vec<Event>) -> Heard {
-    let mut heard = Heard { informed: (0..10).collect(), ..Heard::default() };
-    heard.hear(
+/// The fetched groups that the application received, by slot.
+fn received(events: Vec<Event>) -> Received {
+    let mut received = Received { informed: (0..10).collect(), ..Received::default() };
+    received.record(
         events
             .into_iter()
             .map(|event| match event {
@@ -48,7 +48,7 @@ fn heard(events: Vec<Event>) -> Heard {
             })
             .collect(),
     );
-    heard
+    received
 }
 
 fn ended(slot: u32, error: Error) -> Event {
@@ -60,7 +60,7 @@ fn frames() -> [Frame; 4] {
     [Frame::new(1000, "hello"), Frame::new(1040, large), Frame::new(1020, ""), Frame::new(3, "x")]
 }
 
-/// Of all requests and groups, but for the deadline of the handshake.
+/// The number of requests and groups, without the deadline of the handshake.
 fn nothing_is_left(end: &Bare<Shelf>) {
     assert_eq!(end.machine.entries(), end.machine.bare.core.timers.len(), "{:?}", end.machine);
 }
@@ -77,7 +77,7 @@ fn a_group_is_fetched_whole() {
         pair.run_until_idle();
         if !fetches(version) {
             assert_eq!(pair.client.take_events(), [ended(3, Error::Unsupported)]);
-            // 01 and 02 set up on one.
+            // 01 and 02 use one stream for set-up.
             let streams = usize::from(version <= Lite02);
             assert_eq!(
                 (pair.server.take_events(), pair.streams(Side::Client, Dir::Bi)),
@@ -92,7 +92,7 @@ fn a_group_is_fetched_whole() {
             }
             other => panic!("{other:?}"),
         };
-        // It begins before it is whole.
+        // The answer begins before the group is complete.
         pair.server.source.push(token(0), frames()[0].clone());
         pair.server.apply(accept(request, 0));
         pair.run_until_idle();
@@ -102,9 +102,9 @@ fn a_group_is_fetched_whole() {
         pair.server.apply(Command::GroupReady { request, sequence: 7 });
         pair.run_until_idle();
         events.extend(pair.client.take_events());
-        let heard = heard(events);
-        assert_eq!(heard.groups[&(3, 7)], whole(version, &frames()));
-        assert_eq!(heard.ended[&3], Ok(None));
+        let received = received(events);
+        assert_eq!(received.groups[&(3, 7)], whole(version, &frames()));
+        assert_eq!(received.ended[&3], Ok(None));
         let released = Event::GroupReleased { group: token(0), sent: true };
         let over = Event::RequestEnded { request, result: Ok(()) };
         assert_eq!(pair.server.take_events(), [released, over]);
@@ -115,9 +115,9 @@ fn a_group_is_fetched_whole() {
     });
 }
 
-/// G54 to G56 as they come, and the answers byte by byte.
+/// Requests as the golden bytes have them, and the answers byte by byte.
 #[test]
-fn the_answer_is_bare_frames_on_the_stream_of_the_question() {
+fn the_answer_is_bare_frames_on_the_stream_of_the_request() {
     let asks = [
         (Lite05, "03 11 08 64656d6f2f626262 05 766964656f 02 07", (0, None)),
         (Lite06, "03 13 08 64656d6f2f626262 05 766964656f 02 07 00 00", (0, None)),
@@ -132,7 +132,7 @@ fn the_answer_is_bare_frames_on_the_stream_of_the_question() {
                 lone.end.source.as_wire = as_wire;
                 let id = lone.open(Dir::Bi, bytes_in);
                 if early_fin {
-                    // As the draft has it; the deployed peers keep it open.
+                    // The draft says FIN here. The deployed peers keep the stream open.
                     lone.fin(id, "");
                 }
                 let request = match one(lone.events()) {
@@ -152,7 +152,7 @@ fn the_answer_is_bare_frames_on_the_stream_of_the_question() {
                     _ => "",
                 };
                 assert_eq!(lone.sent(id), bytes(answer) + " fin", "{version} {bytes_in}");
-                assert_eq!(lone.priorities[&id], 2 << 8 | 127, "that of a group");
+                assert_eq!(lone.priorities[&id], 2 << 8 | 127, "the priority of a group");
                 assert_eq!(lone.events().len(), 2);
                 if !early_fin {
                     lone.fin(id, "");
@@ -164,7 +164,7 @@ fn the_answer_is_bare_frames_on_the_stream_of_the_question() {
     }
 }
 
-/// A range ends with its last frame, whether the cache has more, will have more, or gave up what follows.
+/// A range ends with its last frame, whether the cache has later frames, will have them, or evicted them.
 #[test]
 fn a_range_ends_with_its_last_frame() {
     for more in [Some(Ok(())), Some(Err(Error::Old)), None] {
@@ -177,7 +177,7 @@ fn a_range_ends_with_its_last_frame() {
         lone.end.source.extend(token(0), "b");
         lone.end.source.push(token(0), Frame::new(0, "c"));
         lone.end.apply(Command::GroupReady { request, sequence: 7 });
-        // All of it is taken, but not FIN.
+        // QUIC takes all bytes, but not FIN.
         let mut write = lone.end.poll_write().unwrap();
         assert!(write.fin());
         assert_eq!((digits(&write.chunks().concat()), write.len()), (bytes("62"), 1));
@@ -192,7 +192,7 @@ fn a_range_ends_with_its_last_frame() {
 }
 
 #[test]
-fn bounds_are_for_versions_that_can_say_them() {
+fn ranges_need_a_version_that_can_encode_them() {
     for (version, result) in [(Lite05, Err(Error::Unsupported)), (Lite06, Ok(()))] {
         for bounds in [(1, None), (0, Some(0)), (1, Some(2))] {
             let mut pair = pair(version, Link::wide(1));
@@ -207,13 +207,13 @@ fn bounds_are_for_versions_that_can_say_them() {
             pair.server.source.insert(token(0), frames());
             pair.server.apply(accept(request, 0));
             pair.run_until_idle();
-            let heard = heard(pair.client.take_events());
+            let received = received(pair.client.take_events());
             let last = bounds.1.map_or(4, |last| last as usize + 1);
             let expected = whole(version, &frames()[bounds.0 as usize..last]);
-            assert_eq!(heard.groups[&(0, 7)], expected);
+            assert_eq!(received.groups[&(0, 7)], expected);
         }
     }
-    // One that ends before it begins can't be said at all.
+    // A range whose end is before its start can't be encoded.
     let mut lone = Lone::ready(Side::Client, Lite06);
     lone.apply(fetch_frames(0, 2, Some(1)));
     let error = Error::Unrepresentable("frame end before frame start");
@@ -224,7 +224,7 @@ fn bounds_are_for_versions_that_can_say_them() {
 }
 
 #[test]
-fn a_refusal_arrives_as_it_was_said() {
+fn a_refusal_arrives_with_its_code() {
     on_every_link(|version, link| {
         if !fetches(version) {
             return;
@@ -249,9 +249,9 @@ fn a_refusal_arrives_as_it_was_said() {
     });
 }
 
-/// A group that is lost on its way is reset, never finished.
+/// A group that is lost while it is sent is reset, never finished.
 #[test]
-fn what_is_cut_short_is_reset() {
+fn an_incomplete_answer_is_reset() {
     on_every_link(|version, link| {
         if !fetches(version) {
             return;
@@ -273,9 +273,9 @@ fn what_is_cut_short_is_reset() {
             }
             pair.run_until_idle();
             events.extend(pair.client.take_events());
-            let heard = heard(events);
-            assert_eq!(heard.groups[&(0, 7)].result, Some(Err(Error::Evicted)));
-            assert_eq!(heard.ended[&0], Err(Error::Evicted));
+            let received = received(events);
+            assert_eq!(received.groups[&(0, 7)].result, Some(Err(Error::Evicted)));
+            assert_eq!(received.ended[&0], Err(Error::Evicted));
             let unsent = Event::GroupReleased { group: token(0), sent: false };
             assert_eq!(pair.server.take_events()[0], unsent);
             for end in [&pair.client, &pair.server] {
@@ -285,9 +285,9 @@ fn what_is_cut_short_is_reset() {
     });
 }
 
-/// Whoever fetches may stop at any point.
+/// A subscriber may withdraw a fetch at any time.
 #[test]
-fn a_fetch_is_taken_back_at_any_point() {
+fn a_fetch_can_be_withdrawn_at_any_time() {
     on_every_link(|version, link| {
         if !fetches(version) {
             return;
@@ -309,11 +309,11 @@ fn a_fetch_is_taken_back_at_any_point() {
                 pair.client.apply(Command::CancelFetch { fetch: token(0) });
                 pair.client.apply(Command::CancelFetch { fetch: token(0) });
                 pair.run_until_idle();
-                let heard = heard(pair.client.take_events());
-                let result = &heard.ended[&0];
+                let received = received(pair.client.take_events());
+                let result = &received.ended[&0];
                 assert!(matches!(result, Ok(None) | Err(Error::Cancelled)), "{result:?}");
-                assert!(heard.groups.values().all(|group| group.result.is_some()));
-                // Whoever was asked hears that it is over, once.
+                assert!(received.groups.values().all(|group| group.result.is_some()));
+                // The publisher is told once that the request ended.
                 let events = pair.server.take_events();
                 let over = |event: &&Event| matches!(event, Event::RequestEnded { .. });
                 let asked = request.is_some()
@@ -329,9 +329,9 @@ fn a_fetch_is_taken_back_at_any_point() {
     });
 }
 
-/// A group that is not wanted while it comes ends the request with it.
+/// Stopping a fetched group ends its request.
 #[test]
-fn a_fetched_group_is_stopped_as_any_other() {
+fn a_fetched_group_can_be_stopped() {
     let mut lone = Lone::ready(Side::Client, Lite06);
     lone.apply(fetch(0));
     let id = lone.own(Dir::Bi, 0);
@@ -348,9 +348,9 @@ fn a_fetched_group_is_stopped_as_any_other() {
     nothing_is_left(&lone.end);
 }
 
-/// 3: what is too much of it, is.
+/// An answer is limited like a group, and by the requested range.
 #[test]
-fn an_answer_has_the_bounds_of_a_group_and_of_the_question() {
+fn an_answer_is_limited_like_a_group_and_by_its_range() {
     let cases = [
         ((0, None), "00 06 616161616161", Error::FrameTooLarge),
         ((0, None), "00 01 61 00 01 61 00 01 61 00 01 61", Error::GroupTooLarge),
@@ -364,23 +364,23 @@ fn an_answer_has_the_bounds_of_a_group_and_of_the_question() {
         lone.apply(fetch_frames(0, first, last));
         let id = lone.own(Dir::Bi, 0);
         lone.data(id, bytes);
-        let heard = heard(lone.events());
-        assert_eq!(heard.ended[&0], Err(error.clone()));
-        assert_eq!(heard.groups[&(0, 7)].result, Some(Err(error.clone())));
+        let received = received(lone.events());
+        assert_eq!(received.ended[&0], Err(error.clone()));
+        assert_eq!(received.groups[&(0, 7)].result, Some(Err(error.clone())));
         assert_eq!(lone.actions().len(), 2, "RESET and STOP");
         nothing_is_left(&lone.end);
     }
-    // An end within a frame, and one before the first.
+    // The range ends in the middle of a frame, and before the first one.
     for (bytes, result) in [("00 02 61", Err(Error::WrongSize)), ("", Ok(None))] {
         let mut lone = Lone::ready(Side::Client, Lite06);
         lone.apply(fetch(0));
         lone.fin(lone.own(Dir::Bi, 0), bytes);
-        assert_eq!(heard(lone.events()).ended[&0], result);
+        assert_eq!(received(lone.events()).ended[&0], result);
         nothing_is_left(&lone.end);
     }
 }
 
-/// 4.3: nothing may follow the question.
+/// Nothing may follow FETCH.
 #[test]
 fn bytes_after_fetch_are_malformed() {
     for accepts in [true, false] {
@@ -400,9 +400,9 @@ fn bytes_after_fetch_are_malformed() {
     }
 }
 
-/// The rule of what goes first does not ask which way a group was wanted.
+/// Fetched groups are scheduled like others.
 #[test]
-fn priority_is_that_of_groups() {
+fn fetched_groups_have_priorities_like_others() {
     for (priority, fetched_first) in [("c8", true), ("01", false)] {
         let mut lone = Lone::ready(Side::Server, Lite06);
         lone.open(Dir::Bi, "02 09 00 00 00 7f 00 00 00 00 00");
@@ -430,7 +430,7 @@ fn priority_is_that_of_groups() {
 }
 
 #[test]
-fn requests_bound_both_ways() {
+fn fetches_count_as_requests_at_both_ends() {
     let mut few = config(Side::Client, Lite06);
     few.limits.requests = 2;
     let mut lone = Lone::ready_with(few);
@@ -461,7 +461,7 @@ fn requests_bound_both_ways() {
     request_of(lone.events());
 }
 
-/// What is too much to read at once is held in QUIC, as for any other group.
+/// An answer that is not read is held by flow control, like any group.
 #[test]
 fn an_answer_that_is_not_read_is_held() {
     for version in [Lite05, Lite06] {
@@ -482,18 +482,18 @@ fn an_answer_that_is_not_read_is_held() {
                 some => events.extend(some),
             }
         }
-        assert_eq!(heard(events).groups[&(0, 7)], whole(version, &many));
+        assert_eq!(received(events).groups[&(0, 7)], whole(version, &many));
     }
 }
 
 #[test]
-fn nothing_is_fetched_of_a_peer_that_goes_or_is_gone() {
+fn nothing_is_fetched_from_a_peer_that_leaves() {
     let mut lone = Lone::ready(Side::Client, Lite06);
     lone.open(Dir::Bi, "05 01 00");
     lone.apply(fetch(0));
     assert_eq!(lone.events().pop(), Some(ended(0, Error::GoingAway)));
 
-    // What came before the end is told, and then the end.
+    // Frames before the end are reported, and then the end.
     let mut lone = Lone::ready(Side::Client, Lite06);
     lone.apply(fetch(0));
     let id = lone.own(Dir::Bi, 0);

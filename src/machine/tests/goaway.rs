@@ -1,15 +1,15 @@
-//! GOAWAY that is sent, and what it does to both ends (wire-lite 6.14, 7.1, 9).
+//! GOAWAY that this end sends, and its effect on both ends (moq-lite-06, 5.1.6 and 7.18).
 
 use super::*;
 
 const URI: &str = "https://b.example/";
-const TOLD: [Version; 4] = [Lite04, Lite05, Lite06, Lite07Wip];
+const WITH_GOAWAY: [Version; 4] = [Lite04, Lite05, Lite06, Lite07Wip];
 
 fn go_away(uri: &str, timeout: Duration) -> Command {
     Command::GoAway { uri: uri.into(), timeout }
 }
 
-fn told(uri: &str) -> Event {
+fn going_away(uri: &str) -> Event {
     Event::GoingAway { uri: uri.into(), timeout: None }
 }
 
@@ -17,7 +17,7 @@ fn refused(slot: u32) -> Event {
     Event::SubscribeEnded { subscription: token(slot), result: Err(Error::GoingAway) }
 }
 
-/// A server with a subscription of the peer, which was accepted.
+/// A server that accepted a subscription of the peer.
 fn serving(version: Version) -> (Lone, RequestKey) {
     let mut lone = Lone::ready(Side::Server, version);
     lone.open(Dir::Bi, subscribe_bytes(version));
@@ -28,10 +28,10 @@ fn serving(version: Version) -> (Lone, RequestKey) {
     (lone, request)
 }
 
-/// 6.14: the type, the message and FIN, on a stream of its own. 9 #21: a client names no other place.
+/// moq-lite-06, 7.18: type, message and FIN on a stream of its own. A client's URI is empty.
 #[test]
 fn goaway_is_sent_once_on_its_own_stream() {
-    for version in TOLD {
+    for version in WITH_GOAWAY {
         for (side, uri, expected) in [
             (Side::Server, URI, "05 13 12 68747470733a2f2f622e6578616d706c652f fin"),
             (Side::Server, "", "05 01 00 fin"),
@@ -42,7 +42,7 @@ fn goaway_is_sent_once_on_its_own_stream() {
             let id = lone.own(Dir::Bi, 0);
             lone.apply(go_away(uri, ms(5_000)));
             assert_eq!(lone.sent(id).replace(' ', ""), bytes(expected));
-            // 4.2: the peer has it when its half is over.
+            // The peer has read the message when its half ends.
             assert!(!lone.end.is_closed());
             lone.fin(id, "");
             assert_eq!(lone.closed_with(0), Error::SessionClosed);
@@ -51,22 +51,22 @@ fn goaway_is_sent_once_on_its_own_stream() {
     }
 }
 
-/// 4.2: nothing is written behind GOAWAY, so who says it may stop the other half at once (`moq-net` does).
+/// Nothing is written after GOAWAY, so its sender may stop the other half at once, as `moq-net` does.
 #[test]
 fn goaway_is_read_from_a_peer_that_stopped_our_half() {
-    for version in TOLD {
+    for version in WITH_GOAWAY {
         let mut lone = Lone::ready(Side::Client, version);
         let id = lone.open(Dir::Bi, "");
         lone.stop(id, 0);
         lone.fin(id, "05 13 12 68747470733a2f2f622e6578616d706c652f");
-        assert_eq!(one(lone.events()), told(URI), "{version}");
+        assert_eq!(one(lone.events()), going_away(URI), "{version}");
     }
 }
 
-/// 4.2: who does not answer is not waited for.
+/// A peer that does not answer delays the end no longer than `Limits::close_timeout`.
 #[test]
-fn an_idle_peer_has_the_time_of_a_drain() {
-    for version in TOLD {
+fn an_idle_peer_has_the_close_timeout() {
+    for version in WITH_GOAWAY {
         let mut lone = Lone::ready(Side::Server, version);
         lone.apply(go_away("", ms(5_000)));
         lone.advance(ms(999));
@@ -76,7 +76,7 @@ fn an_idle_peer_has_the_time_of_a_drain() {
     }
 }
 
-/// 1.4: it is told to nobody who did not set up; meanwhile the session stays.
+/// GOAWAY is not sent before the peer's SETUP; until then the session stays.
 #[test]
 fn goaway_waits_for_setup() {
     for version in [Lite05, Lite06, Lite07Wip] {
@@ -89,9 +89,10 @@ fn goaway_waits_for_setup() {
     }
 }
 
-/// 7.1: what runs goes on to its end, and then the session closes cleanly. Up to 03 nobody is told.
+/// Running subscriptions continue to their end, and then the session closes cleanly. Versions up to 03 have
+/// no GOAWAY, so nothing is sent.
 #[test]
-fn what_runs_comes_to_its_end() {
+fn running_subscriptions_reach_their_end() {
     on_every_dialect(|version, mut pair| {
         let request = subscribed(&mut pair, 0);
         let frames = [Frame::new(3, vec![7; 99]), Frame::new(4, vec![8; 20])];
@@ -99,7 +100,7 @@ fn what_runs_comes_to_its_end() {
         pair.run_until_idle();
         let is_told = Features::of(version).goaway;
         if is_told {
-            assert_eq!(one(pair.client.take_events()), told(URI));
+            assert_eq!(one(pair.client.take_events()), going_away(URI));
             pair.client.apply(subscribe(1));
             pair.run_until_idle();
             assert_eq!(one(pair.client.take_events()), refused(1));
@@ -121,15 +122,15 @@ fn what_runs_comes_to_its_end() {
         pair.run_until_idle();
         let mut events = pair.client.take_events();
         assert_eq!(events.pop(), Some(Event::Closed { error: Error::SessionClosed }));
-        let heard = Heard::of([vec![informed(0)], events].concat());
-        assert_eq!(heard.groups.len(), 3);
-        assert!(heard.groups.values().all(|group| *group == whole(version, &frames)));
+        let received = Received::of([vec![informed(0)], events].concat());
+        assert_eq!(received.groups.len(), 3);
+        assert!(received.groups.values().all(|group| *group == whole(version, &frames)));
     });
 }
 
-/// 7.1: a peer that obeys ends what it has, and the session closes cleanly then.
+/// A peer that obeys ends its subscriptions, and then the session closes cleanly.
 #[test]
-fn a_peer_that_leaves_closes_it() {
+fn the_session_closes_when_the_peer_is_done() {
     on_every_dialect(|_, mut pair| {
         subscribed(&mut pair, 0);
         pair.server.apply(go_away("", ms(60_000)));
@@ -145,9 +146,9 @@ fn a_peer_that_leaves_closes_it() {
     });
 }
 
-/// 7.1: requests that cross it are refused; what runs is not.
+/// Requests that cross GOAWAY are refused; running ones are not.
 #[test]
-fn requests_that_cross_it_are_refused() {
+fn requests_that_cross_goaway_are_refused() {
     for version in LITE {
         let (mut lone, request) = serving(version);
         lone.apply(go_away("", ms(5_000)));
@@ -161,7 +162,7 @@ fn requests_that_cross_it_are_refused() {
         }
         let settled = u64::from(Features::of(version).settles);
         assert_eq!(lone.opened[1][Dir::Bi as usize], asked + settled);
-        // Nor does this end ask for more.
+        // This end makes no new requests either.
         lone.apply(subscribe(0));
         assert_eq!(lone.events(), [refused(0)]);
         lone.end.source.insert(token(0), [Frame::new(0, "x")]);
@@ -171,7 +172,7 @@ fn requests_that_cross_it_are_refused() {
     }
 }
 
-/// 5.1, 7.1: GOAWAY_TIMEOUT when time is up. Without the message too.
+/// At the deadline the session closes with GOAWAY_TIMEOUT, also on versions without GOAWAY.
 #[test]
 fn the_deadline_is_kept_in_every_version() {
     for version in LITE {
@@ -193,7 +194,8 @@ fn the_deadline_is_kept_in_every_version() {
     });
 }
 
-/// 7.1: a second one is a fault, so it is never said; but the deadline may come earlier.
+/// A second GOAWAY would be a violation, so it is never sent; but a second call may bring the deadline
+/// forward.
 #[test]
 fn a_second_goaway_brings_the_deadline_forward() {
     for version in LITE {
@@ -205,8 +207,8 @@ fn a_second_goaway_brings_the_deadline_forward() {
             lone.apply(go_away(URI, ms(timeout)));
         }
         assert_eq!(lone.end.machine.entries(), entries);
-        let told = u64::from(Features::of(version).goaway);
-        assert_eq!(lone.opened[0][Dir::Bi as usize] - opened[Dir::Bi as usize], told);
+        let goaways = u64::from(Features::of(version).goaway);
+        assert_eq!(lone.opened[0][Dir::Bi as usize] - opened[Dir::Bi as usize], goaways);
         lone.advance(ms(2_999));
         assert!(!lone.end.is_closed());
         lone.advance(ms(1));
@@ -214,17 +216,17 @@ fn a_second_goaway_brings_the_deadline_forward() {
     }
 }
 
-/// A drain waits for nothing that runs. It was no fault of the peer.
+/// A drain does not wait for running subscriptions, and its end does not blame the peer.
 #[test]
-fn a_drain_ends_goaway_sooner() {
-    for version in TOLD {
+fn a_drain_overrides_goaway() {
+    for version in WITH_GOAWAY {
         let (mut lone, _) = serving(version);
         lone.apply(go_away("", ms(5_000)));
         lone.fin(lone.own(Dir::Bi, 0), "");
         lone.apply(Command::Drain);
         assert_eq!(lone.closed_with(0), Error::SessionClosed);
 
-        // It is still told if both come at once, and then the drain counts.
+        // If both come at once, GOAWAY is still sent, and then the drain counts.
         let (mut lone, _) = serving(version);
         lone.end.apply(go_away("", ms(5_000)));
         lone.apply(Command::Drain);
@@ -237,14 +239,18 @@ fn a_drain_ends_goaway_sooner() {
         lone.reads = false;
         lone.end.apply(Command::Drain);
         lone.end.apply(go_away("", ms(5_000)));
-        assert_eq!(lone.end.poll_timeout(), Some(lone.now + ms(1_000)), "it is too late for it");
+        assert_eq!(
+            lone.end.poll_timeout(),
+            Some(lone.now + ms(1_000)),
+            "a later GOAWAY does not move it"
+        );
     }
 }
 
-/// What this end reads of the peer is waited for as well, and is no fault of the peer.
+/// Subscriptions of this end are waited for as well, and do not count against the peer.
 #[test]
 fn own_subscriptions_are_waited_for() {
-    for version in TOLD {
+    for version in WITH_GOAWAY {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
         lone.events();
@@ -258,15 +264,15 @@ fn own_subscriptions_are_waited_for() {
     }
 }
 
-/// 7.1: nothing new is asked of a peer that goes away, and what did not go out yet is new.
+/// No new request is sent to a peer that goes away. A request that was not sent yet is new.
 #[test]
-fn requests_that_did_not_go_out_are_none() {
-    for version in TOLD {
+fn requests_that_were_not_sent_are_refused() {
+    for version in WITH_GOAWAY {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
         lone.events();
         let opened = lone.opened[0];
-        // No stream is asked for between these.
+        // No stream is requested between these.
         lone.end.apply(subscribe(1));
         let fetch = token(5);
         let can_fetch = Features::of(version).fetch;
@@ -282,7 +288,7 @@ fn requests_that_did_not_go_out_are_none() {
             });
         }
         lone.open(Dir::Bi, "05 01 00");
-        let mut expected = vec![told(""), refused(1)];
+        let mut expected = vec![going_away(""), refused(1)];
         if can_fetch {
             expected.push(Event::FetchEnded { fetch, result: Err(Error::GoingAway) });
         }
@@ -292,7 +298,7 @@ fn requests_that_did_not_go_out_are_none() {
     }
 }
 
-/// Both ends may say it.
+/// Both ends may send GOAWAY.
 #[test]
 fn both_ends_may_send_goaway() {
     on_every_dialect(|version, mut pair| {
@@ -301,8 +307,8 @@ fn both_ends_may_send_goaway() {
         pair.client.apply(go_away("", ms(60_000)));
         pair.run_until_idle();
         if Features::of(version).goaway {
-            assert_eq!(one(pair.server.take_events()), told(""));
-            assert_eq!(one(pair.client.take_events()), told(""));
+            assert_eq!(one(pair.server.take_events()), going_away(""));
+            assert_eq!(one(pair.client.take_events()), going_away(""));
         }
         assert!(!pair.server.is_closed() && !pair.client.is_closed());
         pair.client.apply(Command::Unsubscribe { subscription: token(0) });

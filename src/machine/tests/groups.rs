@@ -1,8 +1,8 @@
-//! Groups and frames, on their way out and in (wire-lite 6.14, 6.15, 7.5).
+//! Groups and frames, sent and received (moq-lite-06, 6.3.2 and 7.19).
 
 use super::*;
 
-/// A subscription that the server serves, and the stream of its next group.
+/// A subscription that the server accepted, and the stream of its next group.
 fn publisher(version: Version) -> (Lone, RequestKey, StreamId) {
     let mut lone = Lone::ready(Side::Server, version);
     let id = lone.open(Dir::Bi, subscribe_bytes(version));
@@ -13,7 +13,7 @@ fn publisher(version: Version) -> (Lone, RequestKey, StreamId) {
     (lone, request, stream)
 }
 
-/// A subscriber that knows what its track is.
+/// A subscriber that knows its track's information.
 fn subscriber(version: Version) -> Lone {
     subscriber_with(config(Side::Client, version))
 }
@@ -33,7 +33,7 @@ fn header(version: Version) -> String {
 
 // ---- bytes -----------------------------------------------------------------------------------
 
-/// 8.1, G67 to G70: a whole group, both ways, as the frames lie in the cache and not.
+/// A whole group, both ways, from frames that lie in the cache in the form of the wire and in another.
 #[test]
 fn the_bytes_of_a_group() {
     let frames = [Frame::new(1000, "hello"), Frame::new(1040, "hi"), Frame::new(1020, "")];
@@ -57,16 +57,16 @@ fn the_bytes_of_a_group() {
         let mut lone = subscriber(version);
         let id = lone.open(Dir::Uni, digits);
         lone.fin(id, "");
-        let heard = Heard::of([vec![informed(0)], lone.events()].concat());
-        assert_eq!(heard.groups[&(0, 42)], whole(version, &frames));
+        let received = Received::of([vec![informed(0)], lone.events()].concat());
+        assert_eq!(received.groups[&(0, 42)], whole(version, &frames));
         assert_eq!(lone.actions(), []);
     }
 }
 
-/// 6.15: on a stream that starts late the first delta is the timestamp itself; 06 and 07 say where it
-/// starts, the others can't, so that the group is left out.
+/// On a stream that starts late the first delta is the timestamp itself. 06 and 07 can name the first frame;
+/// on other versions the group is skipped.
 #[test]
-fn a_late_start_begins_its_timestamps_anew() {
+fn a_late_start_begins_with_a_whole_timestamp() {
     let frames = [Frame::new(1000, "a"), Frame::new(1040, "b"), Frame::new(1020, "c")];
     for as_wire in [false, true] {
         for version in LITE {
@@ -91,7 +91,7 @@ fn a_late_start_begins_its_timestamps_anew() {
 
 // ---- out -------------------------------------------------------------------------------------
 
-/// Frames of all sizes, over links that take and give them in all pieces.
+/// Frames of all sizes, over links that take and deliver them in pieces of all sizes.
 #[test]
 fn frames_arrive_as_they_were_sent() {
     on_every_link(|version, link| {
@@ -115,15 +115,15 @@ fn frames_arrive_as_they_were_sent() {
                 pair.steps(random.below(50) as usize);
             }
             pair.run_until_idle();
-            let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
+            let received = Received::of([vec![informed(0)], pair.client.take_events()].concat());
             for (sequence, frames) in sent.iter().enumerate() {
-                assert_eq!(heard.groups[&(0, sequence as u64)], whole(version, frames));
+                assert_eq!(received.groups[&(0, sequence as u64)], whole(version, frames));
             }
         }
     });
 }
 
-/// Large frames leave in bursts, and arrive in pieces as they come.
+/// A large frame is written in bursts, and read in the pieces that arrive.
 #[test]
 fn a_large_frame_is_not_copied_or_joined() {
     for version in LITE {
@@ -135,12 +135,12 @@ fn a_large_frame_is_not_copied_or_joined() {
         pair.run_until_idle();
         let events = pair.client.take_events();
         assert!(events.iter().filter(|it| matches!(it, Event::Payload { .. })).count() > 10);
-        let heard = Heard::of([vec![informed(0)], events].concat());
-        assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));
+        let received = Received::of([vec![informed(0)], events].concat());
+        assert_eq!(received.groups[&(0, 0)], whole(version, &frames));
     }
 }
 
-/// What is produced while it is sent goes out as it comes.
+/// Frames and bytes that are produced while the group is sent follow.
 #[test]
 fn a_frame_may_grow_while_it_is_sent() {
     on_every_link(|version, link| {
@@ -151,34 +151,34 @@ fn a_frame_may_grow_while_it_is_sent() {
         pair.server.source.push(token(0), frame);
         pair.server.apply(group(request, 0));
         pair.run_until_idle();
-        let mut heard = Heard::of(vec![informed(0)]);
-        heard.hear(pair.client.take_events());
-        let bytes = |heard: &Heard| heard.groups[&(0, 0)].frames[0].2.clone();
-        assert_eq!(bytes(&heard), b"grow");
+        let mut received = Received::of(vec![informed(0)]);
+        received.record(pair.client.take_events());
+        let bytes = |received: &Received| received.groups[&(0, 0)].frames[0].2.clone();
+        assert_eq!(bytes(&received), b"grow");
 
         pair.server.source.extend(token(0), "ing");
         pair.run_until_idle();
-        assert_eq!(pair.client.take_events(), [], "nobody said so");
+        assert_eq!(pair.client.take_events(), [], "the group is not ready");
         pair.server.apply(ready.clone());
         pair.server.apply(ready.clone());
         pair.steps(3);
         pair.server.source.extend(token(0), " more");
         pair.server.apply(ready.clone());
         pair.run_until_idle();
-        heard.hear(pair.client.take_events());
-        assert_eq!(bytes(&heard), b"growing more");
+        received.record(pair.client.take_events());
+        assert_eq!(bytes(&received), b"growing more");
 
         pair.server.source.push(token(0), Frame::new(6, "next"));
         pair.server.source.end(token(0), Ok(()));
         pair.server.apply(ready);
         pair.run_until_idle();
-        heard.hear(pair.client.take_events());
+        received.record(pair.client.take_events());
         let frames = [Frame::new(5, "growing more"), Frame::new(6, "next")];
-        assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));
+        assert_eq!(received.groups[&(0, 0)], whole(version, &frames));
     });
 }
 
-/// DESIGN, out: an expired group never takes credit. Nor does one that has nothing to say.
+/// An expired group uses no stream credit. Nor does a group without bytes to send.
 #[test]
 fn a_group_takes_a_stream_only_when_it_has_something_to_send() {
     for version in LITE {
@@ -197,7 +197,7 @@ fn a_group_takes_a_stream_only_when_it_has_something_to_send() {
         assert_eq!(lone.opened[0][Dir::Uni as usize], setup + 2);
         assert!(lone.sent(stream).len() > 8);
 
-        // One without a frame waits until it is ready.
+        // A group without a frame waits until it is ready.
         let opened = lone.opened[0][Dir::Uni as usize];
         lone.end.source.begin(token(9));
         lone.apply(group(request, 9));
@@ -208,9 +208,9 @@ fn a_group_takes_a_stream_only_when_it_has_something_to_send() {
     }
 }
 
-/// A group that is gone after it began is reset, with the reason.
+/// A group that is lost after its beginning was sent is reset with the reason.
 #[test]
-fn a_group_that_goes_while_it_is_sent_is_reset() {
+fn a_group_that_is_lost_while_it_is_sent_is_reset() {
     on_every_link(|_, link| {
         let mut pair = pair(Lite06, link);
         let request = subscribed(&mut pair, 0);
@@ -222,28 +222,28 @@ fn a_group_that_goes_while_it_is_sent_is_reset() {
         pair.run_until_idle();
         let released = Event::GroupReleased { group: token(0), sent: false };
         assert_eq!(pair.server.take_events(), [released]);
-        let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
-        assert_eq!(heard.groups[&(0, 0)].result, Some(Err(Error::Evicted)));
-        assert!(!heard.ended.contains_key(&0), "the subscription runs on");
-        // The stream's credit is back.
+        let received = Received::of([vec![informed(0)], pair.client.take_events()].concat());
+        assert_eq!(received.groups[&(0, 0)].result, Some(Err(Error::Evicted)));
+        assert!(!received.ended.contains_key(&0), "the subscription continues");
+        // The credit for the stream is returned.
         assert_eq!(pair.streams(Side::Server, Dir::Uni), 0);
     });
 }
 
-/// A subscriber that does not want a group stops it; the others go on.
+/// A subscriber stops a group that it does not want; other groups go on.
 #[test]
-fn a_stopped_group_is_given_back() {
+fn a_stopped_group_is_released() {
     on_every_link(|version, link| {
         let mut pair = pair(version, link);
         let request = subscribed(&mut pair, 0);
-        let mut heard = Heard::of(vec![informed(0)]);
+        let mut received = Received::of(vec![informed(0)]);
         for sequence in 0..2 {
             pair.server.source.push(token(sequence), Frame::new(0, "first"));
             pair.server.apply(group(request, sequence.into()));
         }
         pair.run_until_idle();
-        heard.hear(pair.client.take_events());
-        let unwanted = *heard.names.iter().find(|(_, name)| **name == (0, 0)).unwrap().0;
+        received.record(pair.client.take_events());
+        let unwanted = *received.names.iter().find(|(_, name)| **name == (0, 0)).unwrap().0;
         pair.client.apply(Command::StopGroup { group: unwanted, error: Error::Lagged });
         pair.client.apply(Command::StopGroup { group: unwanted, error: Error::Lagged });
         for sequence in 0..2 {
@@ -256,20 +256,20 @@ fn a_stopped_group_is_given_back() {
         released.sort_by_key(
             |event| matches!(event, Event::GroupReleased { group, .. } if *group == token(1)),
         );
-        // It may have been sent whole before the peer heard that it is not wanted.
+        // The whole group may have been sent before STOP_SENDING arrived.
         assert!(matches!(released[0], Event::GroupReleased { group, .. } if group == token(0)));
         assert_eq!(released[1], Event::GroupReleased { group: token(1), sent: true });
-        heard.names.remove(&unwanted);
-        heard.hear(pair.client.take_events());
+        received.names.remove(&unwanted);
+        received.record(pair.client.take_events());
         let frames = [Frame::new(0, "first"), Frame::new(1, "second")];
-        assert_eq!(heard.groups[&(0, 1)], whole(version, &frames));
+        assert_eq!(received.groups[&(0, 1)], whole(version, &frames));
         assert_eq!(pair.streams(Side::Server, Dir::Uni), 0);
     });
 }
 
-/// STOP_SENDING is answered by RESET with the same code, once, and the token is free.
+/// STOP_SENDING is answered by RESET_STREAM with the same code, once, and the token is free.
 #[test]
-fn stop_is_answered_by_reset() {
+fn stop_sending_is_answered_by_a_reset() {
     let (mut lone, request, stream) = publisher(Lite06);
     lone.end.source.push(token(0), Frame::new(0, "x"));
     lone.apply(group(request, 0));
@@ -282,9 +282,9 @@ fn stop_is_answered_by_reset() {
     assert_eq!(lone.actions(), []);
 }
 
-/// A group that is given twice, or under an answer that is not there, comes back at once.
+/// A group that is passed twice, or for an unknown request, is released at once.
 #[test]
-fn a_group_that_can_not_be_sent_comes_back() {
+fn a_group_that_can_not_be_sent_is_released() {
     let released = |slot| Event::GroupReleased { group: token(slot), sent: false };
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
@@ -298,23 +298,23 @@ fn a_group_that_can_not_be_sent_comes_back() {
         lone.apply(group(request, 5));
         let again = Command::Group { request, group: token(6), sequence: 5, first_frame: 0 };
         lone.apply(again);
-        assert_eq!(lone.events(), [released(6)], "there is one with this number");
+        assert_eq!(lone.events(), [released(6)], "a duplicate number");
         if Features::of(version).subscribe_end {
             lone.apply(group(request, 4));
-            assert_eq!(lone.events(), [released(4)], "below what was promised");
+            assert_eq!(lone.events(), [released(4)], "below START");
         }
         let sequence = u64::MAX;
         lone.apply(Command::Group { request, group: token(7), sequence, first_frame: 0 });
-        assert_eq!(lone.events(), [released(7)], "no such number");
+        assert_eq!(lone.events(), [released(7)], "past the largest number");
         lone.apply(Command::FinishSubscribe { request, end: 6 });
         lone.apply(group(request, 8));
-        assert_eq!(lone.events(), [released(8)], "behind the end");
+        assert_eq!(lone.events(), [released(8)], "after the end");
     }
 }
 
 // ---- in --------------------------------------------------------------------------------------
 
-/// A group that waited for its track may be read, but its subscription is gone before it is looked at.
+/// A group that waited for its track may become readable after its subscription ended.
 #[test]
 fn a_group_that_lost_its_subscription_is_stopped() {
     for version in LITE {
@@ -332,7 +332,7 @@ fn a_group_that_lost_its_subscription_is_stopped() {
     }
 }
 
-/// 4.3: FIN in the middle of a frame, a head that never ends, a time before the start of time.
+/// FIN in the middle of a frame, a size that is too large, a timestamp below 0.
 #[test]
 fn a_malformed_group_ends_by_itself() {
     for version in LITE {
@@ -340,7 +340,7 @@ fn a_malformed_group_ends_by_itself() {
         let early = Error::Malformed(DecodeError::BoundsExceeded);
         let mut cases = vec![
             ("00 05 6162", true, Error::WrongSize),
-            // More than one byte in either form of integers.
+            // More than one byte as an integer of either form.
             ("00 c0", true, Error::WrongSize),
             ("00 e7ffffff", false, Error::FrameTooLarge),
         ];
@@ -357,11 +357,11 @@ fn a_malformed_group_ends_by_itself() {
             if fin {
                 lone.fin(id, "");
             }
-            let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+            let received = Received::of([vec![informed(0)], lone.events()].concat());
             let code = error.stream_code().as_u64();
-            assert_eq!(heard.groups[&(0, 42)].result, Some(Err(error)), "{version} {frame}");
+            assert_eq!(received.groups[&(0, 42)].result, Some(Err(error)), "{version} {frame}");
             assert_eq!(lone.actions(), if fin { vec![] } else { vec![stop(id, code)] });
-            // The next one is fine.
+            // The next group is read.
             let id = lone.open(Dir::Uni, &header(version));
             lone.fin(id, "");
             assert_eq!(lone.events().len(), 2);
@@ -369,7 +369,7 @@ fn a_malformed_group_ends_by_itself() {
     }
 }
 
-/// 4.2, 4.3: only that stream is stopped.
+/// Only the stream is stopped.
 #[test]
 fn a_group_of_an_unknown_subscription_is_stopped() {
     for version in LITE {
@@ -377,7 +377,7 @@ fn a_group_of_an_unknown_subscription_is_stopped() {
         let digits = if version >= Lite06 { "00 03 05 2a 00" } else { "00 02 05 2a" };
         let id = lone.open(Dir::Uni, digits);
         assert_eq!(lone.actions(), [stop(id, 1)]);
-        // Nothing that comes late on it matters.
+        // Later input for it has no effect.
         lone.data(id, "00 01 61");
         lone.fin(id, "");
         lone.reset(id, 3);
@@ -386,9 +386,9 @@ fn a_group_of_an_unknown_subscription_is_stopped() {
     }
 }
 
-/// moq-dev/moq#2721: one routinely dropped group must not end anything.
+/// moq-dev/moq#2721: a dropped group must not end anything else.
 #[test]
-fn a_reset_before_the_first_byte_is_nothing() {
+fn a_reset_before_the_first_byte_has_no_effect() {
     for version in LITE {
         let mut lone = subscriber(version);
         let before = lone.end.machine.entries();
@@ -415,14 +415,14 @@ fn a_reset_group_ends_with_the_code() {
         let mut lone = subscriber(version);
         let id = lone.open(Dir::Uni, &header(version));
         lone.reset(id, Code::MAX.as_u64());
-        let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+        let received = Received::of([vec![informed(0)], lone.events()].concat());
         let result = Some(Err(Error::Remote(Code::MAX)));
-        assert_eq!(heard.groups[&(0, 42)], HeardGroup { result, ..HeardGroup::default() });
+        assert_eq!(received.groups[&(0, 42)], ReceivedGroup { result, ..ReceivedGroup::default() });
         assert_eq!(lone.actions(), []);
     }
 }
 
-/// 7.4: groups below the start that the publisher promised are dropped.
+/// moq-lite-06, 7.13: groups below START are dropped.
 #[test]
 fn groups_below_the_start_are_dropped() {
     for version in [Lite05, Lite06, Lite07Wip] {
@@ -434,9 +434,9 @@ fn groups_below_the_start_are_dropped() {
     }
 }
 
-/// What an application does not pull stays in QUIC: nothing more is read than a buffer holds.
+/// Events that the application does not pull hold the stream: the machine reads no more than a buffer holds.
 #[test]
-fn what_is_not_pulled_is_not_read() {
+fn unpulled_events_stop_reading() {
     for version in LITE {
         let link = Link { stream_window: 4 << 20, ..Link::perfect() };
         let mut pair = pair(version, link);
@@ -446,16 +446,16 @@ fn what_is_not_pulled_is_not_read() {
         pair.server.apply(group(request, 0));
         pair.client.room = 3;
         pair.run_until_idle();
-        let mut heard = Heard::of(vec![informed(0)]);
+        let mut received = Received::of(vec![informed(0)]);
         let mut rounds = 0;
-        while heard.groups.get(&(0, 0)).is_none_or(|group| group.result.is_none()) {
+        while received.groups.get(&(0, 0)).is_none_or(|group| group.result.is_none()) {
             let events = pair.client.take_events();
             assert_eq!(events.len(), 3.min(52 - rounds * 3));
-            heard.hear(events);
+            received.record(events);
             pair.run_until_idle();
             assert!(pair.client.machine.bare.core.recv_streams.buffered() <= (64 << 10) + 24);
             rounds += 1;
         }
-        assert_eq!(heard.groups[&(0, 0)], whole(version, &frames));
+        assert_eq!(received.groups[&(0, 0)], whole(version, &frames));
     }
 }

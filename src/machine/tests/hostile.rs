@@ -1,11 +1,10 @@
-//! Peers and adapters that do what they should not: one bad stream is one bad stream, nothing grows, and
-//! nothing panics.
+//! Peers and adapters that break rules. A bad stream affects no other, memory is bounded, and nothing panics.
 
 use super::*;
 
-/// A request that opens and says nothing, or half of something, holds nobody up.
+/// A request stream with no message, or half of one, delays nothing else.
 #[test]
-fn a_silent_request_holds_nobody_up() {
+fn an_incomplete_request_delays_no_other() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         let silent = lone.open(Dir::Bi, "");
@@ -15,7 +14,7 @@ fn a_silent_request_holds_nobody_up() {
         let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
         lone.apply(Command::Refuse { request, error: Error::NotFound });
         assert_eq!(lone.actions(), [reset(id, 0x33), stop(id, 0x33)]);
-        // Whole after all.
+        // The message is complete now.
         lone.data(half, &whole[11..]);
         lone.fin(silent, "");
         assert_eq!(lone.events().len(), 1);
@@ -34,7 +33,7 @@ fn a_malformed_first_message_resets_its_stream_only() {
             lone.open(Dir::Bi, subscribe_bytes(version));
             assert_eq!(lone.events().len(), 1);
         }
-        // FIN inside of it.
+        // FIN in the middle.
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, "02 08 00");
         lone.fin(id, "");
@@ -42,7 +41,7 @@ fn a_malformed_first_message_resets_its_stream_only() {
     }
 }
 
-/// 4.3: what is no SUBSCRIBE_UPDATE ends the subscription.
+/// moq-lite-06, 5.1.2: after SUBSCRIBE only updates may follow. Anything else ends the subscription.
 #[test]
 fn a_malformed_update_ends_its_subscription() {
     for version in LITE {
@@ -72,9 +71,9 @@ fn a_malformed_update_ends_its_subscription() {
     }
 }
 
-/// Inputs about streams that do not exist, are over, or are of the other kind.
+/// Input for streams that do not exist, have ended, or are of the other kind.
 #[test]
-fn inputs_for_no_stream_do_nothing() {
+fn input_for_unknown_streams_has_no_effect() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         let before = lone.end.machine.entries();
@@ -97,7 +96,7 @@ fn inputs_for_no_stream_do_nothing() {
     }
 }
 
-/// A stream that was opened twice, finished twice, and goes on behind its end.
+/// A stream that is opened twice, finished twice, and continues after its end.
 #[test]
 fn a_stream_that_continues_after_its_end() {
     for version in LITE {
@@ -114,9 +113,9 @@ fn a_stream_that_continues_after_its_end() {
     }
 }
 
-/// Commands about what is not there, or is something else.
+/// Commands with unknown keys, or with keys of something else.
 #[test]
-fn commands_about_nothing_do_nothing() {
+fn commands_with_unknown_keys_have_no_effect() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         lone.open(Dir::Bi, subscribe_bytes(version));
@@ -139,7 +138,7 @@ fn commands_about_nothing_do_nothing() {
         lone.apply(Command::Unsubscribe { subscription: token(5) });
         assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
         assert!(lone.sent.iter().all(|(id, _)| id.dir() == Dir::Uni));
-        // It is as it was.
+        // The state is unchanged.
         lone.apply(Command::AcceptSubscribe { request, info });
         lone.end.source.insert(token(0), []);
         lone.apply(group(request, 0));
@@ -147,13 +146,13 @@ fn commands_about_nothing_do_nothing() {
     }
 }
 
-/// A peer that opens, resets, stops and finishes for ever leaves nothing behind.
+/// A peer that opens, resets, stops and finishes streams forever leaves no state.
 #[test]
-fn nothing_is_left_of_what_is_over() {
+fn ended_streams_leave_no_state() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
-        // SETUP came in time.
+        // SETUP arrived in time.
         lone.advance(ms(10_000));
         let before = lone.end.machine.entries();
         let group = &*header_bytes(version, 1);
@@ -194,7 +193,7 @@ fn nothing_is_left_of_what_is_over() {
             lone.events();
             lone.actions();
         };
-        // Groups whose track is not known may wait for a while.
+        // Groups of unknown tracks may wait for a while.
         round(&mut lone);
         lone.advance(ms(5_000));
         lone.actions();
@@ -209,7 +208,7 @@ fn nothing_is_left_of_what_is_over() {
     }
 }
 
-/// A deadline is remembered once, however many streams come and go.
+/// A deadline is kept once, however many streams come and go.
 #[test]
 fn deadlines_do_not_pile_up() {
     for version in LITE {
@@ -224,7 +223,7 @@ fn deadlines_do_not_pile_up() {
     }
 }
 
-/// After the end nothing comes, whatever is asked.
+/// After the end a machine has no output, whatever is called.
 #[test]
 fn a_closed_machine_is_silent() {
     for version in LITE {
@@ -256,7 +255,7 @@ fn a_closed_machine_is_silent() {
     }
 }
 
-/// Guards that are dropped change nothing.
+/// A guard that is dropped changes nothing.
 #[test]
 fn guards_that_are_dropped_change_nothing() {
     for version in LITE {

@@ -1,5 +1,5 @@
-//! moq-transport: two machines over links of every kind, and one against a peer made of bytes. The
-//! sections are named as in draft-ietf-moq-transport-18; where 16 differs, the test says so.
+//! moq-transport: two machines over links of every kind, and one machine against a scripted peer. Sections
+//! have the names of draft-ietf-moq-transport-18; tests say where 16 differs.
 
 mod goaway;
 mod names;
@@ -20,7 +20,7 @@ fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
 }
 
-/// Both ends want to hear of everything, and are asked for everything.
+/// Both ends request all announcements of each other.
 fn interested(side: Side, version: Version) -> Config {
     Config { interests: vec![Path::root()], ..config(side, version) }
 }
@@ -30,7 +30,7 @@ fn joined(version: Version, link: Link) -> Peers {
     let mut pair = join(end(Side::Client), end(Side::Server), link);
     pair.run_until_idle();
     for events in [pair.server.take_events(), pair.client.take_events()] {
-        // What is told unasked, and what was asked for.
+        // The unsolicited announcements, and those of the request.
         assert_eq!(events.len(), 2, "{events:?}");
         assert!(events.iter().all(|it| matches!(it, Event::AnnounceRequested { .. })));
     }
@@ -46,7 +46,7 @@ fn on_every_draft(test: impl Fn(Version, Peers)) {
     }
 }
 
-/// A machine whose peer writes messages: on the control stream (16), or on streams of their own.
+/// A machine whose peer writes messages, on the control stream (16) or on streams of their own.
 struct Talk {
     lone: Lone,
     version: Version,
@@ -56,7 +56,7 @@ struct Talk {
 }
 
 impl Talk {
-    /// A machine that was set up and heard the peer's set-up.
+    /// A machine after the set-up of both ends.
     fn with(config: Config, setup: Setup) -> Self {
         let (version, side) = (config.agreed.version(), config.side);
         let mut lone = Lone::new(config);
@@ -77,14 +77,14 @@ impl Talk {
         Self { lone, version, control, next }
     }
 
-    /// One that neither tells nor hears of broadcasts.
+    /// One without announcements in either direction.
     fn quiet(side: Side, version: Version) -> Self {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         Self::with(config(side, version), setup)
     }
 
-    /// A request of the peer, and the stream to go on with.
-    fn ask(&mut self, make: impl FnOnce(u64) -> Message) -> StreamId {
+    /// Sends a request of the peer and returns its stream.
+    fn request(&mut self, make: impl FnOnce(u64) -> Message) -> StreamId {
         let message = make(self.next);
         self.next += 2;
         let own = matches!(message, Message::SubscribeNamespace(_));
@@ -98,13 +98,13 @@ impl Talk {
         }
     }
 
-    /// Another message of the peer on a stream.
-    fn say(&mut self, stream: StreamId, message: &Message) {
+    /// Sends another message of the peer on a stream.
+    fn send(&mut self, stream: StreamId, message: &Message) {
         self.lone.data(stream, &wire(self.version, message));
     }
 
-    /// What the machine wrote on a stream since the last call.
-    fn said(&mut self, stream: StreamId) -> Vec<Message> {
+    /// The messages that the machine wrote on a stream since the last call.
+    fn written(&mut self, stream: StreamId) -> Vec<Message> {
         let (bytes, fin) = self.lone.sent.remove(&stream).unwrap_or_default();
         if fin {
             self.lone.sent.insert(stream, (vec![], true));
@@ -112,8 +112,8 @@ impl Talk {
         messages(self.version, &bytes)
     }
 
-    fn said_one(&mut self, stream: StreamId) -> Message {
-        one(self.said(stream))
+    fn written_one(&mut self, stream: StreamId) -> Message {
+        one(self.written(stream))
     }
 
     /// Whether the machine finished its half of a stream.
@@ -121,26 +121,26 @@ impl Talk {
         self.lone.sent.get(&stream).is_some_and(|(_, fin)| *fin)
     }
 
-    /// What a reply is marked with.
+    /// The request id in replies of drafts that have one there.
     fn id(&self, id: u64) -> Option<u64> {
         (self.version == Moqt16).then_some(id)
     }
 
-    /// The machine subscribes at the peer, and where.
+    /// The machine subscribes. Returns the stream and the message.
     fn subscribe(&mut self) -> (StreamId, Subscribe) {
         self.lone.apply(subscribe(0));
         let stream = self.control.unwrap_or(self.lone.own(Dir::Bi, 0));
-        let Message::Subscribe(asked) = self.said_one(stream) else { panic!("no SUBSCRIBE") };
+        let Message::Subscribe(asked) = self.written_one(stream) else { panic!("no SUBSCRIBE") };
         (stream, asked)
     }
 
-    /// The same, and the peer accepts under `alias`.
+    /// The same, and the peer accepts with `alias`.
     fn subscribed(&mut self, alias: u64, properties: TrackProperties) -> StreamId {
         let (stream, asked) = self.subscribe();
         let id = self.id(asked.id);
         let parameters = Parameters::default();
         let ok = SubscribeOk { id, alias, parameters, properties };
-        self.say(stream, &Message::SubscribeOk(ok));
+        self.send(stream, &Message::SubscribeOk(ok));
         let event = one(self.lone.events());
         assert!(matches!(event, Event::TrackInfo { .. }), "{event:?}");
         stream
@@ -179,11 +179,11 @@ fn messages(version: Version, mut bytes: &[u8]) -> Vec<Message> {
 }
 
 /// SUBSCRIBE for `video` of `demo`.
-fn asks(id: u64) -> Message {
-    asks_with(id, Parameters::default())
+fn subscribe_message(id: u64) -> Message {
+    subscribe_message_with(id, Parameters::default())
 }
 
-fn asks_with(id: u64, parameters: Parameters) -> Message {
+fn subscribe_message_with(id: u64, parameters: Parameters) -> Message {
     Message::Subscribe(Subscribe { id, namespace: path("demo"), track: "video".into(), parameters })
 }
 
@@ -192,7 +192,7 @@ mod setup {
     use super::*;
 
     #[test]
-    fn what_is_said_first() {
+    fn set_up_is_the_first_message() {
         for side in [Side::Client, Side::Server] {
             let config = Config { path: path("room/a"), ..config(side, Moqt18) };
             let mut lone = Lone::new(config);
@@ -211,18 +211,18 @@ mod setup {
     }
 
     #[test]
-    fn nothing_is_read_before_set_up() {
+    fn requests_wait_for_set_up() {
         let mut lone = Lone::new(config(Side::Server, Moqt18));
-        let request = lone.open(Dir::Bi, &wire(Moqt18, &asks(0)));
+        let request = lone.open(Dir::Bi, &wire(Moqt18, &subscribe_message(0)));
         assert_eq!(lone.events(), []);
         lone.open(Dir::Uni, "af000000");
-        assert_eq!(lone.events().len(), 2, "what is told unasked, and the subscription");
+        assert_eq!(lone.events().len(), 2, "the unsolicited announcements, and the subscription");
         assert!(lone.sent(request).is_empty());
     }
 
-    /// A group that comes before it waits without being work (found by fuzzing).
+    /// A group before set-up waits and does not count as work.
     #[test]
-    fn a_group_before_setup_waits() {
+    fn a_group_before_set_up_waits() {
         for version in DRAFTS {
             let mut lone = Lone::new(config(Side::Server, version));
             lone.open(Dir::Uni, "18 09 04 80 00 02 6869");
@@ -240,7 +240,7 @@ mod setup {
     }
 
     #[test]
-    fn faults_in_it_end_the_session() {
+    fn malformed_set_up_ends_the_session() {
         for setup in ["af000000 af000000", "0b0003 020500", "af000001 81", "af000001 01"] {
             let mut lone = Lone::new(config(Side::Server, Moqt18));
             lone.open(Dir::Uni, setup);
@@ -257,9 +257,9 @@ mod setup {
         lone.closed_with(0x3);
     }
 
-    /// *Control Streams*: it lasts as long as the session (16).
+    /// *Control Streams*: the control stream lasts as long as the session (16).
     #[test]
-    fn the_control_stream_lasts() {
+    fn the_end_of_the_control_stream_ends_the_session() {
         for reset in [false, true] {
             let mut talk = Talk::quiet(Side::Server, Moqt16);
             let control = talk.control.unwrap();
@@ -272,9 +272,9 @@ mod setup {
         }
     }
 
-    /// *GOAWAY*: no requests after it; twice, or with a URI from a client, is a fault.
+    /// *GOAWAY*: no requests after it. A second one, or a URI from a client, is a violation.
     #[test]
-    fn goaway() {
+    fn goaway_ends_new_requests_and_comes_once() {
         for (version, side) in
             DRAFTS.into_iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)])
         {
@@ -285,7 +285,7 @@ mod setup {
             let start = |message| {
                 let mut talk = Talk::quiet(side, version);
                 let stream = talk.control.unwrap_or(StreamId::new(side.peer(), Dir::Uni, 0));
-                talk.say(stream, &message);
+                talk.send(stream, &message);
                 (talk, stream)
             };
             let (mut talk, stream) = start(goaway(""));
@@ -293,7 +293,7 @@ mod setup {
             talk.lone.apply(subscribe(0));
             let (subscription, result) = (token(0), Err(Error::GoingAway));
             assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
-            talk.say(stream, &goaway(""));
+            talk.send(stream, &goaway(""));
             talk.closed_with(0x3);
 
             let (mut talk, _) = start(goaway("moqt://b"));

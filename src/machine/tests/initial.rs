@@ -1,4 +1,4 @@
-//! What there is at first in one message (01 and 02), and what announcements build on (07).
+//! The initial set in one message (01 and 02), and announcements relative to earlier ones (07).
 
 use super::*;
 
@@ -7,11 +7,11 @@ fn active(suffix: &str) -> Announcement {
     Announcement::Active { suffix: path(suffix), hops: Hops::new(), cost }
 }
 
-fn listener(version: Version) -> (Lone, StreamId) {
+fn announce_subscriber(version: Version) -> (Lone, StreamId) {
     let config = config(Side::Client, version);
     let mut lone = Lone::ready_with(Config { interests: vec![Path::root()], ..config });
     let id = lone.own(Dir::Bi, 0);
-    assert_eq!(lone.sent(id), bytes(ask_bytes(version)));
+    assert_eq!(lone.sent(id), bytes(announce_request_bytes(version)));
     (lone, id)
 }
 
@@ -22,24 +22,24 @@ fn announced(name: &str, ids: &[u64]) -> Event {
 
 // ---- ANNOUNCE_INIT ---------------------------------------------------------------------------
 
-/// G11, G12: everything that there is, once.
+/// ANNOUNCE_INIT has every live broadcast once.
 #[test]
 fn the_initial_set_is_one_message() {
     for version in [Lite01, Lite02] {
-        let (mut lone, id) = listener(version);
+        let (mut lone, id) = announce_subscriber(version);
         lone.data(id, "0f 02 04 726f6f6d 08 64656d6f2f626262");
         let told = |name: &str| {
             let hops = Hops::from_iter([Hop::UNKNOWN]);
             Event::Announced { path: path(name), hops, cost: Cost::UNKNOWN }
         };
         assert_eq!(lone.events(), [told("room"), told("demo/bbb")]);
-        // What is live is known.
+        // A live broadcast is known.
         lone.data(id, "06 00 04 726f6f6d");
         assert_eq!(lone.events(), [Event::Unannounced { path: path("room") }]);
         lone.fin(id, "");
         assert_eq!(lone.events(), [Event::Unannounced { path: path("demo/bbb") }]);
 
-        let (mut lone, id) = listener(version);
+        let (mut lone, id) = announce_subscriber(version);
         lone.data(id, "01 00");
         assert_eq!(lone.events(), []);
         lone.data(id, "05 01 03 63616d");
@@ -47,11 +47,11 @@ fn the_initial_set_is_one_message() {
         lone.data(id, "05 01 03 63616d");
         assert_eq!(lone.closed_with(3), Error::ProtocolViolation("announced twice"));
 
-        let (mut lone, id) = listener(version);
+        let (mut lone, id) = announce_subscriber(version);
         lone.data(id, "05 02 01 61 01 61");
         assert_eq!(lone.closed_with(3), Error::ProtocolViolation("announced twice"));
 
-        let (mut lone, id) = listener(version);
+        let (mut lone, id) = announce_subscriber(version);
         lone.data(id, "03 02 01 61");
         assert_eq!((lone.events(), lone.actions()), (vec![], vec![stop(id, 0x12)]));
         assert!(!lone.end.is_closed());
@@ -62,10 +62,10 @@ fn the_initial_set_is_one_message() {
 fn the_initial_set_is_announced_in_one_message() {
     for version in [Lite01, Lite02] {
         let mut lone = Lone::ready(Side::Server, version);
-        let id = lone.open(Dir::Bi, ask_bytes(version));
+        let id = lone.open(Dir::Bi, announce_request_bytes(version));
         let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
         let reader = token(0);
-        // What ends before it is told, what is too deep to be told, and what comes behind.
+        // One ends before it is announced, one is too deep to be announced, and one comes after the message.
         let deep = "x/".repeat(33);
         for name in ["b", &deep, "a"] {
             lone.end.source.announce(reader, active(name));
@@ -81,7 +81,7 @@ fn the_initial_set_is_announced_in_one_message() {
     }
 }
 
-/// One message has no more than a peer takes; the rest follows.
+/// A message is no larger than peers accept; the rest follows.
 #[test]
 fn a_large_initial_set_goes_out_in_pieces() {
     for version in [Lite01, Lite02] {
@@ -96,7 +96,7 @@ fn a_large_initial_set_goes_out_in_pieces() {
         (0..200).for_each(|index| pair.server.source.announce(reader, active(&name(index))));
         pair.server.apply(Command::AcceptAnnounce { request, reader, active: 200 });
         pair.run_until_idle();
-        let mut heard: Vec<_> = pair
+        let mut received: Vec<_> = pair
             .client
             .take_events()
             .into_iter()
@@ -105,10 +105,10 @@ fn a_large_initial_set_goes_out_in_pieces() {
                 other => panic!("{other:?}"),
             })
             .collect();
-        heard.sort();
+        received.sort();
         let mut told: Vec<_> = (0..200).map(|index| path(&name(index))).collect();
         told.sort();
-        assert_eq!(heard, told);
+        assert_eq!(received, told);
         assert!(!pair.client.is_closed());
     }
 }
@@ -116,12 +116,12 @@ fn a_large_initial_set_goes_out_in_pieces() {
 // ---- bases -----------------------------------------------------------------------------------
 
 const OK: &str = "03 9234 01";
-/// Chains with 0x1234 behind them, who says it.
+/// Chains that end with 0x1234, the sender.
 const FIRST: &str = "00 16 00 00 0a 726f6f6d2f612f63616d 00 02 9111a222 00 00 00";
 
-/// G84 and G85: the same, however it is said.
+/// The same announcement, however it is encoded.
 #[test]
-fn announcements_that_build_on_each_other() {
+fn announcements_may_be_relative_to_earlier_ones() {
     let with_bases = [
         "00 16 00 00 0a 726f6f6d2f612f63616d 00 02 9abca222 00 00 00",
         "00 0d 01 02 03 6d6963 01 01 b333 01 00 00",
@@ -137,7 +137,7 @@ fn announcements_that_build_on_each_other() {
         "00 13 00 00 06 726f6f6d2f62 00 02 c05555a222 00 00 00",
     ];
     for messages in [with_bases, without] {
-        let (mut lone, id) = listener(Lite07Wip);
+        let (mut lone, id) = announce_subscriber(Lite07Wip);
         lone.data(id, OK);
         lone.data(id, &messages.concat());
         assert_eq!(
@@ -154,10 +154,10 @@ fn announcements_that_build_on_each_other() {
     }
 }
 
-/// One that was kept to ourselves, here because it came through us, is built on all the same.
+/// An announcement that was not reported, here because it is a loop, may be a base.
 #[test]
-fn a_loop_can_be_built_on() {
-    let (mut lone, id) = listener(Lite07Wip);
+fn a_loop_can_be_a_base() {
+    let (mut lone, id) = announce_subscriber(Lite07Wip);
     lone.data(id, OK);
     lone.data(id, FIRST);
     assert_eq!(lone.events(), []);
@@ -166,8 +166,8 @@ fn a_loop_can_be_built_on() {
 }
 
 #[test]
-fn a_base_that_is_not_there_closes_the_session() {
-    // Too far back; too many segments; too many hops; the same of a change.
+fn an_unknown_base_closes_the_session() {
+    // Too far back; too many segments; too many hops; the same for a change.
     for bad in [
         "00 09 02 01 01 62 00 00 00 00 00",
         "00 09 01 04 01 62 00 00 00 00 00",
@@ -175,20 +175,20 @@ fn a_base_that_is_not_there_closes_the_session() {
         "02 06 00 01 00 03 00 00",
         "02 06 00 02 00 00 00 00",
     ] {
-        let (mut lone, id) = listener(Lite07Wip);
+        let (mut lone, id) = announce_subscriber(Lite07Wip);
         lone.data(id, OK);
         lone.data(id, FIRST);
         lone.data(id, bad);
         assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce base"), "{bad}");
     }
-    // One that ended.
-    let (mut lone, id) = listener(Lite07Wip);
+    // A base that ended.
+    let (mut lone, id) = announce_subscriber(Lite07Wip);
     lone.data(id, OK);
     lone.data(id, FIRST);
     lone.data(id, "01 01 00 00 09 01 01 01 62 00 00 00 00 00");
     assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce base"));
-    // More segments than there may be: 32 and one.
-    let (mut lone, id) = listener(Lite07Wip);
+    // Too many segments: 32 and one.
+    let (mut lone, id) = announce_subscriber(Lite07Wip);
     lone.data(id, OK);
     lone.data(id, &format!("00 47 00 00 3f 61 {} 00 00 00 00 00", "2f61".repeat(31)));
     assert_eq!(lone.events().len(), 1);
@@ -196,15 +196,15 @@ fn a_base_that_is_not_there_closes_the_session() {
     assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce base"));
 }
 
-/// Without room to keep a base, what builds on it is dropped, and its id counts.
+/// A base may be dropped for lack of room. Announcements relative to it are dropped too, and their ids count.
 #[test]
-fn bases_that_were_not_kept() {
+fn announcements_relative_to_a_dropped_one_are_dropped() {
     let mut config = config(Side::Client, Lite07Wip);
     config.limits.announcements = 1;
     let mut lone = Lone::ready_with(Config { interests: vec![Path::root()], ..config });
     let id = lone.own(Dir::Bi, 0);
     lone.data(id, OK);
-    // 0 is kept, 1 is not, and 2 builds on 1.
+    // 0 is kept, 1 is not, and 2 is relative to 1.
     lone.data(id, "00 09 00 00 01 61 00 00 00 00 00");
     lone.data(id, "00 09 00 00 01 62 00 00 00 00 00");
     lone.data(id, "00 09 01 01 01 63 00 00 00 00 00");
@@ -219,7 +219,7 @@ fn bases_that_were_not_kept() {
 // ---- the hidden flag -------------------------------------------------------------------------
 
 #[test]
-fn whether_hidden_paths_are_asked_for() {
+fn the_hidden_flag_of_an_announce_request_is_read() {
     for (version, ask, expected) in [
         (Lite07Wip, "01 02 00 00", false),
         (Lite07Wip, "01 02 00 01", true),

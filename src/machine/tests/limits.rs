@@ -1,5 +1,5 @@
-//! Each limit that the machine keeps: at the limit all is well, past it there is a typed error for
-//! exactly what went past it.
+//! The limits of the machine: at each limit everything works, and past it exactly one thing fails with a
+//! typed error.
 
 use super::*;
 use crate::LimitKind;
@@ -10,7 +10,7 @@ fn limited(side: Side, version: Version, limit: impl FnOnce(&mut Limits)) -> Con
     config
 }
 
-/// A client whose subscription has a track that is known.
+/// A client with a subscription whose track information is known.
 fn subscriber(version: Version, limit: impl FnOnce(&mut Limits)) -> Lone {
     let mut lone = Lone::ready_with(limited(Side::Client, version, limit));
     lone.apply(subscribe(0));
@@ -27,17 +27,17 @@ fn group_bytes(version: Version, sequence: u8, sizes: &[usize]) -> String {
     header + &sizes.iter().map(frame).collect::<String>()
 }
 
-/// The result of the group of these frames, and that the next group is well.
+/// The result of a group with these frames. Also checks that the next group is read.
 fn group_result(lone: &mut Lone, sizes: &[usize]) -> Result<(), Error> {
     let version = lone.version;
     let id = lone.open(Dir::Uni, &group_bytes(version, 1, sizes));
     lone.fin(id, "");
-    let heard = Heard::of([vec![informed(0)], lone.events()].concat());
+    let received = Received::of([vec![informed(0)], lone.events()].concat());
     let id = lone.open(Dir::Uni, &group_bytes(version, 2, &[1]));
     lone.fin(id, "");
-    let next = Heard::of([vec![informed(0)], lone.events()].concat());
+    let next = Received::of([vec![informed(0)], lone.events()].concat());
     assert_eq!(next.groups[&(0, 2)].result, Some(Ok(())));
-    heard.groups[&(0, 1)].result.clone().expect("an end")
+    received.groups[&(0, 1)].result.clone().expect("an end")
 }
 
 #[test]
@@ -67,7 +67,8 @@ fn group_bytes_limit() {
     }
 }
 
-/// A body of exactly the limit passes through a buffer that holds no more than it must, in any pieces.
+/// A body of exactly the limit passes in pieces of any size, through a buffer that is no larger than
+/// necessary.
 #[test]
 fn message_bytes() {
     for version in LITE {
@@ -110,7 +111,7 @@ fn message_bytes() {
     }
 }
 
-/// Set-up that is too long ends the session, before its body came.
+/// Set-up past the limit ends the session before its body arrives.
 #[test]
 fn message_bytes_of_set_up() {
     for version in LITE.into_iter().filter(|it| *it <= Lite02 || *it >= Lite05) {
@@ -132,7 +133,7 @@ fn message_bytes_of_set_up() {
     }
 }
 
-/// A message that is not whole behind one that is: the buffer is read on.
+/// An incomplete message after a complete one: the buffer is read again when there is room.
 #[test]
 fn large_messages_one_after_the_other() {
     for version in LITE {
@@ -181,7 +182,7 @@ fn path_segments() {
     }
 }
 
-/// Past it the request is refused, or the announcement left out, and nothing else is.
+/// Past it the request is refused or the announcement ignored, and nothing else.
 #[test]
 fn path_bytes() {
     use crate::coding::lite::{Announce, AnnounceInit, Bases};
@@ -260,7 +261,7 @@ fn path_bytes() {
     }
 }
 
-/// Past it announcements are dropped; what is known goes on, and ids still count.
+/// Past it announcements are dropped. Known ones continue, and ids of dropped ones count.
 #[test]
 fn announcements() {
     for version in LITE {
@@ -278,7 +279,7 @@ fn announcements() {
             lone.data(id, &active(name));
         }
         assert_eq!(lone.events().len(), 2);
-        // The third ends, unheard of; then the first, and there is room again.
+        // The third, which was not reported, ends; then the first, and there is room again.
         let end = |id: &str, name: &str| match version {
             Lite01 | Lite02 => format!("03 00 01 {name}"),
             Lite06 | Lite07Wip => format!("01 01 {id}"),
@@ -295,31 +296,31 @@ fn announcements() {
     }
 }
 
-/// Past it a request to hear of broadcasts is answered with nothing: deployed peers take a reset for the end
-/// of the session (point 6). One that ended makes room.
+/// Past it an announce request is answered with an empty set, because deployed peers take a reset for the end
+/// of the session. The end of another request makes room.
 #[test]
 fn announce_requests() {
     for version in LITE {
         let limit = |limits: &mut Limits| limits.announce_requests = 2;
         let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
-        let ids = [(); 3].map(|()| lone.open(Dir::Bi, ask_bytes(version)));
+        let ids = [(); 3].map(|()| lone.open(Dir::Bi, announce_request_bytes(version)));
         assert_eq!(lone.events().len(), 2);
         let nothing = nothing_announced(version).replace("5234", "6222").replace("9234", "a222");
         assert_eq!(lone.sent(ids[2]), bytes(&nothing) + " fin", "{version}");
         assert!(ids[..2].iter().all(|id| lone.sent(*id).is_empty()));
         assert_eq!(lone.actions(), []);
-        // Other requests are not concerned.
+        // Other requests are not affected.
         lone.open(Dir::Bi, &subscribe_request(version, 0));
         assert!(matches!(one(lone.events()), Event::SubscribeRequested { .. }));
         lone.stop(ids[0], 1);
         assert!(matches!(one(lone.events()), Event::RequestEnded { .. }));
-        lone.open(Dir::Bi, ask_bytes(version));
+        lone.open(Dir::Bi, announce_request_bytes(version));
         assert!(matches!(one(lone.events()), Event::AnnounceRequested { .. }));
     }
 }
 
 #[test]
-fn subscriptions_of_ours() {
+fn outgoing_subscriptions() {
     for version in LITE {
         let limit = |limits: &mut Limits| limits.subscriptions = 2;
         let mut lone = Lone::ready_with(limited(Side::Client, version, limit));
@@ -341,7 +342,7 @@ fn subscribe_request(version: Version, id: u8) -> String {
 }
 
 #[test]
-fn subscriptions_of_the_peer() {
+fn incoming_subscriptions() {
     for version in LITE {
         let limit = |limits: &mut Limits| limits.subscriptions = 2;
         let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
@@ -358,11 +359,11 @@ fn subscriptions_of_the_peer() {
 #[test]
 fn requests() {
     for version in LITE {
-        // The stream of the session is one, where there is one.
+        // The stream of the session counts, on versions that have one.
         let session = usize::from(Features::of(version).settles);
         let limit = |limits: &mut Limits| limits.requests = 2 + session;
         let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
-        // One that says nothing counts as well.
+        // A stream without a message counts as well.
         let silent = lone.open(Dir::Bi, "");
         let served = lone.open(Dir::Bi, &subscribe_request(version, 0));
         let refused = lone.open(Dir::Bi, &subscribe_request(version, 1));
@@ -373,7 +374,7 @@ fn requests() {
         assert_eq!(lone.actions(), [reset(silent, 1)]);
         lone.open(Dir::Bi, &subscribe_request(version, 2));
         assert_eq!(lone.events().len(), 1);
-        // Our own do not count.
+        // Requests of this end do not count.
         lone.apply(subscribe(0));
         lone.fin(served, "");
         assert_eq!(lone.events().len(), 1);
@@ -399,7 +400,7 @@ fn group_streams() {
     }
 }
 
-/// Groups whose track is not known wait, unread, the newest of them, and not for ever.
+/// Groups of unknown tracks wait, unread. The newest are kept, for a limited time.
 #[test]
 fn unbound_streams() {
     for version in LITE {
@@ -412,8 +413,8 @@ fn unbound_streams() {
         assert_eq!(ids.map(|id| lone.end.read_limit(id)), [0; 3]);
         lone.data(lone.own(Dir::Bi, 0), info_bytes(version));
         assert_eq!(lone.actions(), [1, 2].map(|index| Action::Resume { id: ids[index] }));
-        let heard = Heard::of(lone.events());
-        assert_eq!(heard.groups.keys().copied().collect::<Vec<_>>(), [(0, 2), (0, 3)]);
+        let received = Received::of(lone.events());
+        assert_eq!(received.groups.keys().copied().collect::<Vec<_>>(), [(0, 2), (0, 3)]);
         assert!(ids[1..].iter().all(|id| lone.end.read_limit(*id) > 0));
 
         let mut lone =
@@ -444,7 +445,7 @@ fn unbound_timeout() {
     }
 }
 
-/// The least wanted is skipped: the oldest, or the newest where groups go in order.
+/// The least wanted group is skipped: the oldest, or the newest if the subscription is ordered.
 #[test]
 fn pending_groups() {
     for (ordered, skipped) in [(0, [1, 2]), (1, [5, 6])] {
@@ -476,8 +477,8 @@ fn pending_groups() {
     }
 }
 
-/// Past the buffer the machine says stop reading, and when to read on; who does not listen loses the
-/// stream.
+/// Past the buffer the machine lowers the read limit to 0, and it resumes the stream later. An adapter that
+/// ignores the limit loses the stream.
 #[test]
 fn stream_buffer() {
     for version in LITE {
@@ -503,7 +504,7 @@ fn stream_buffer() {
 
         lone.end.room = 0;
         lone.handle(Input::Data { id, bytes: vec![0; 1_000 + (64 << 10)].into(), fin: false });
-        assert_eq!(lone.actions(), [], "one read more may be under way");
+        assert_eq!(lone.actions(), [], "one more read may be in progress");
         lone.handle(Input::Data { id, bytes: vec![0; 1].into(), fin: false });
         assert_eq!(lone.actions(), [stop(id, 0)]);
         assert_eq!(lone.end.machine.bare.core.recv_streams.buffered(), 0);
@@ -513,7 +514,7 @@ fn stream_buffer() {
     }
 }
 
-/// The same of a request that goes on.
+/// The same for a long-lived request.
 #[test]
 fn stream_buffer_of_a_request() {
     for version in LITE.into_iter().filter(|it| Features::of(*it).group_bounds) {
@@ -545,14 +546,14 @@ fn stream_buffer_of_a_request() {
     }
 }
 
-/// A longer chain is ignored; that its ids count is tested elsewhere.
+/// A longer chain is ignored. Another test shows that its id counts.
 #[test]
 fn hops() {
     for version in LITE.into_iter().filter(|it| Features::of(*it).hops != HopsForm::Absent) {
         let config = limited(Side::Client, version, |limits| limits.hops = 3);
         let mut lone = Lone::ready_with(Config { interests: vec![Path::root()], ..config });
         let id = lone.own(Dir::Bi, 0);
-        // With the peer itself behind: 3 and 4.
+        // With the peer itself: 3 and 4 hops.
         let [fits, long] = match version {
             Lite03 => ["04 01 01 61 03", "04 01 01 62 04"],
             Lite04 => ["07 01 01 61 03 07 08 09", "08 01 01 62 04 07 08 09 0a"],

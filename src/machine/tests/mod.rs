@@ -1,4 +1,4 @@
-//! Machines in pairs, over links of every kind, and alone against a peer made of bytes.
+//! Machines in pairs, over links of every kind, and single machines against a peer made of bytes.
 
 mod accept;
 mod announce;
@@ -44,10 +44,10 @@ use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
 use Version::{Lite01, Lite02, Lite03, Lite04, Lite05, Lite06, Lite07Wip};
 
-/// The versions of moq-lite. What is about the others is in `ietf`.
+/// The versions of moq-lite. Tests of moq-transport are in `ietf`.
 const LITE: [Version; 7] = [Lite07Wip, Lite06, Lite05, Lite04, Lite03, Lite02, Lite01];
 
-/// Who the client is in announcements, and the server.
+/// The hops of the client and of the server.
 const CLIENT: Hop = Hop::new(0x1111);
 const SERVER: Hop = Hop::new(0x2222);
 
@@ -56,7 +56,7 @@ fn config(side: Side, version: Version) -> Config {
     Config { hop, ..Config::new(side, version) }
 }
 
-/// Of the layer above: a place for a group, a subscription, a reader.
+/// A token of the layer above: the slot of a group, a subscription or a reader.
 fn token(slot: u32) -> Token {
     Token { slot, generation: 7 }
 }
@@ -82,7 +82,7 @@ fn join(client: Config, server: Config, link: Link) -> Peers {
     Pair::new(client, server, link)
 }
 
-/// A pair of which nobody wants announcements.
+/// A pair without announce requests.
 fn pair(version: Version, link: Link) -> Peers {
     join(config(Side::Client, version), config(Side::Server, version), link)
 }
@@ -106,14 +106,13 @@ fn on_every_link(test: impl Fn(Version, Link)) {
     }
 }
 
-/// Runs a test that is about requests with every version over every link. Both ends want to hear of
-/// all broadcasts.
+/// Runs a test of requests with every version over every link. Both ends request all announcements.
 fn on_every_dialect(test: impl Fn(Version, Peers)) {
     on_every_link(|version, link| {
         let end = |side| Config { interests: vec![Path::root()], ..config(side, version) };
         let mut pair = join(end(Side::Client), end(Side::Server), link);
         pair.run_until_idle();
-        // What each wants to hear is not what these tests are about.
+        // The announce requests are not part of these tests.
         let server = one(pair.server.take_events());
         assert!(matches!(server, Event::AnnounceRequested { .. }), "{server:?}");
         let client = one(pair.client.take_events());
@@ -122,13 +121,13 @@ fn on_every_dialect(test: impl Fn(Version, Peers)) {
     });
 }
 
-/// The only one.
+/// The only element.
 fn one<T: core::fmt::Debug>(mut list: Vec<T>) -> T {
     assert_eq!(list.len(), 1, "{list:?}");
     list.remove(0)
 }
 
-/// The client asks for the track `video` of `demo`, under the token `slot`.
+/// The client subscribes to the track `video` of `demo`, with the token `slot`.
 fn subscribe(slot: u32) -> Command {
     let want = Subscription::default();
     subscribe_with(slot, want)
@@ -139,8 +138,8 @@ fn subscribe_with(slot: u32, want: Subscription) -> Command {
     Command::Subscribe { subscription: token(slot), broadcast, track, want }
 }
 
-/// Lets the server answer what the client asked: what tracks are, and subscriptions. The
-/// subscriptions in the order in which they came.
+/// The server accepts all requests of the client, for track information and for subscriptions. Returns the
+/// subscriptions in the order of arrival.
 fn accept_all(pair: &mut Peers) -> Vec<RequestKey> {
     accept_all_as(pair, &TrackInfo::default())
 }
@@ -174,77 +173,76 @@ fn subscribed(pair: &mut Peers, slot: u32) -> RequestKey {
     request
 }
 
-/// As the application heard it before.
+/// The track information that precedes everything else.
 fn informed(slot: u32) -> Event {
     Event::TrackInfo { subscription: token(slot), info: TrackInfo::default() }
 }
 
-/// A group for a served subscription, whose token is its number.
+/// A group for an incoming subscription; its token is its number.
 fn group(request: RequestKey, sequence: u64) -> Command {
     Command::Group { request, group: token(sequence as u32), sequence, first_frame: 0 }
 }
 
-/// What the first group of a served subscription is.
+/// Declares the first group of an incoming subscription.
 fn start(request: RequestKey, group: u64) -> Command {
     Command::StartSubscribe { request, group }
 }
 
-/// What the peer says of it.
+/// The same at the peer.
 fn started(slot: u32, group: u64) -> Event {
     Event::SubscribeStarted { subscription: token(slot), group }
 }
 
-/// What an application heard of the groups that it subscribed to; the machine's promises are checked
-/// on the way.
+/// The groups that an application received. Checks what the machine guarantees about the order of events.
 #[derive(Debug, Default)]
-struct Heard {
+struct Received {
     names: BTreeMap<GroupKey, (u32, u64)>,
-    groups: BTreeMap<(u32, u64), HeardGroup>,
+    groups: BTreeMap<(u32, u64), ReceivedGroup>,
     ended: BTreeMap<u32, Result<Option<u64>, Error>>,
     informed: Vec<u32>,
     started: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct HeardGroup {
+struct ReceivedGroup {
     first_frame: u64,
-    /// Timestamp, bytes that are to come, and those that came.
+    /// Timestamp, declared size, and the bytes received.
     frames: Vec<(Option<u64>, u64, Vec<u8>)>,
     result: Option<Result<(), Error>>,
 }
 
-impl Heard {
+impl Received {
     fn of(events: Vec<Event>) -> Self {
-        let mut heard = Self::default();
-        heard.hear(events);
-        heard
+        let mut received = Self::default();
+        received.record(events);
+        received
     }
 
-    fn hear(&mut self, events: Vec<Event>) {
+    fn record(&mut self, events: Vec<Event>) {
         for event in events {
-            self.hear_one(event);
+            self.record_one(event);
         }
     }
 
-    fn hear_one(&mut self, event: Event) {
+    fn record_one(&mut self, event: Event) {
         match event {
             Event::TrackInfo { subscription, .. } => {
-                assert!(!self.informed.contains(&subscription.slot), "told twice");
+                assert!(!self.informed.contains(&subscription.slot), "informed twice");
                 self.informed.push(subscription.slot);
             }
             Event::Group { subscription, group, sequence, first_frame } => {
                 let slot = subscription.slot;
                 assert!(self.informed.contains(&slot), "a group before its track is known");
-                assert!(!self.ended.contains_key(&slot), "a group behind the end");
+                assert!(!self.ended.contains_key(&slot), "a group after the end");
                 assert_eq!(self.names.insert(group, (slot, sequence)), None, "a key in use");
-                let begun = HeardGroup { first_frame, ..HeardGroup::default() };
+                let begun = ReceivedGroup { first_frame, ..ReceivedGroup::default() };
                 let before = self.groups.insert((slot, sequence), begun);
                 assert_eq!(before, None, "a group twice");
             }
             Event::Frame { group, timestamp, size, payload } => {
                 let group = self.group(group);
                 if let Some((_, size, bytes)) = group.frames.last() {
-                    assert_eq!(*size, bytes.len() as u64, "the frame before is not whole");
+                    assert_eq!(*size, bytes.len() as u64, "the previous frame is incomplete");
                 }
                 assert!(payload.len() as u64 <= size);
                 group.frames.push((timestamp.map(Timestamp::units), size, payload.to_vec()));
@@ -259,55 +257,55 @@ impl Heard {
             Event::GroupEnded { group, result } => {
                 if let (Ok(()), Some((_, size, bytes))) = (&result, self.group(group).frames.last())
                 {
-                    assert_eq!(*size, bytes.len() as u64, "the last frame is not whole");
+                    assert_eq!(*size, bytes.len() as u64, "the last frame is incomplete");
                 }
                 self.group(group).result = Some(result);
                 self.names.remove(&group);
             }
             Event::SubscribeStarted { subscription, group } => {
                 let slot = subscription.slot;
-                assert!(!self.ended.contains_key(&slot), "a start behind the end");
+                assert!(!self.ended.contains_key(&slot), "a start after the end");
                 assert_eq!(self.started.insert(slot, group), None, "started twice");
             }
             Event::SubscribeEnded { subscription, result } => {
                 let slot = subscription.slot;
-                assert!(self.names.values().all(|(sub, _)| *sub != slot), "a group runs still");
+                assert!(self.names.values().all(|(sub, _)| *sub != slot), "a group has not ended");
                 assert_eq!(self.ended.insert(slot, result), None, "ended twice");
             }
             other => panic!("{other:?}"),
         }
     }
 
-    fn group(&mut self, key: GroupKey) -> &mut HeardGroup {
+    fn group(&mut self, key: GroupKey) -> &mut ReceivedGroup {
         let name = self.names.get(&key).expect("a group that began");
         self.groups.get_mut(name).expect("a group that began")
     }
 }
 
-/// What a group that was sent whole looks like from the other end.
-fn whole(version: Version, frames: &[Frame]) -> HeardGroup {
+/// A complete group, as the other end receives it.
+fn whole(version: Version, frames: &[Frame]) -> ReceivedGroup {
     let has_time = Features::of(version).timestamps;
     let frame = |it: &Frame| (has_time.then_some(it.timestamp.units()), it.size, it.bytes());
     let frames = frames.iter().map(frame).collect();
-    HeardGroup { first_frame: 0, frames, result: Some(Ok(())) }
+    ReceivedGroup { first_frame: 0, frames, result: Some(Ok(())) }
 }
 
 // ---- one machine -----------------------------------------------------------------------------
 
-/// A machine whose peer is made of bytes, over a connection without bounds.
+/// A machine whose peer is made of bytes, on a connection without limits.
 struct Lone {
     end: Bare<Shelf>,
     now: Instant,
     version: Version,
     side: Side,
-    /// Streams so far: of the machine's and of the peer's, bidirectional and unidirectional.
+    /// The number of streams opened by the machine and by the peer, bidirectional and unidirectional.
     opened: [[u64; 2]; 2],
-    /// What the machine wrote.
+    /// The bytes that the machine wrote, by stream.
     sent: BTreeMap<StreamId, (Vec<u8>, bool)>,
-    /// What it did to the connection, but for priorities.
+    /// Its actions, without priorities.
     actions: Vec<Action>,
     priorities: BTreeMap<StreamId, i32>,
-    /// Whether the peer takes what is written.
+    /// Whether the peer accepts writes.
     reads: bool,
 }
 
@@ -329,7 +327,7 @@ impl Lone {
         lone
     }
 
-    /// One that heard SETUP, where there is one.
+    /// One that received SETUP, if the version has it.
     fn ready(side: Side, version: Version) -> Self {
         Self::ready_with(config(side, version))
     }
@@ -346,8 +344,7 @@ impl Lone {
         lone
     }
 
-    /// The exchange that settles which version is spoken. Its stream is not among those that are
-    /// counted.
+    /// Agrees on the version, where that takes messages. Its stream is not among those that are counted.
     fn settle(&mut self) {
         let number = if self.version == Lite01 { "c0000000ff0dad01" } else { "c0000000ff0dad02" };
         match self.side {
@@ -363,9 +360,9 @@ impl Lone {
         }
     }
 
-    /// Pulls everything that there is.
+    /// Pulls all events, actions and writes.
     fn run(&mut self) {
-        // A call that gives nothing may tidy up, and so let another one give something.
+        // A call without a result may still clean up, and enable another one.
         let mut nothing = 0;
         while nothing < 2 {
             let mut more = self.end.work(self.now);
@@ -399,7 +396,7 @@ impl Lone {
             }
             nothing = if more { 0 } else { nothing + 1 };
         }
-        assert!(!self.end.has_work(), "work, but nothing to do");
+        assert!(!self.end.has_work(), "has_work without work");
     }
 
     fn handle(&mut self, input: Input) {
@@ -448,13 +445,13 @@ impl Lone {
         self.end.take_events()
     }
 
-    /// The `index`-th stream of the machine's own, but for that on which a version was settled.
+    /// The `index`-th stream of the machine, without the one on which the version was agreed.
     fn own(&self, dir: Dir, index: u64) -> StreamId {
         let settled = self.side == Side::Client && Features::of(self.version).settles;
         StreamId::new(self.side, dir, index + u64::from(settled && dir == Dir::Bi))
     }
 
-    /// What the machine wrote since the last call: digits, and FIN.
+    /// The bytes that the machine wrote since the last call, as digits, and FIN.
     fn sent(&mut self, id: StreamId) -> String {
         let Some((bytes, fin)) = self.sent.remove(&id) else { return String::new() };
         digits(&bytes) + if fin { " fin" } else { "" }
@@ -464,7 +461,7 @@ impl Lone {
         core::mem::take(&mut self.actions)
     }
 
-    /// The session closed with this code, and nothing comes any more.
+    /// The session closed with this code, and has no further output.
     fn closed_with(&mut self, code: u64) -> Error {
         let last = self.actions.last();
         let closed = matches!(last, Some(Action::Close { code: it, .. }) if it.as_u64() == code);
@@ -479,8 +476,8 @@ impl Lone {
 
 // ---- what a peer writes ----------------------------------------------------------------------
 
-/// A request for all announcements, of somebody without a name.
-fn ask_bytes(version: Version) -> &'static str {
+/// A request for all announcements, from an anonymous peer.
+fn announce_request_bytes(version: Version) -> &'static str {
     match version {
         Lite04 | Lite05 => "01 02 00 00",
         Lite07Wip => "01 02 00 01",
@@ -488,7 +485,7 @@ fn ask_bytes(version: Version) -> &'static str {
     }
 }
 
-/// What comes before announcements, of 0x1234, who has none at first.
+/// The messages before announcements, from 0x1234, which has none at first.
 fn nothing_announced(version: Version) -> &'static str {
     match version {
         Lite01 | Lite02 => "01 00",
@@ -498,7 +495,7 @@ fn nothing_announced(version: Version) -> &'static str {
     }
 }
 
-/// The announcement of `cam`, which came through 7.
+/// The announcement of `cam`, which came through hop 7.
 fn cam_bytes(version: Version) -> &'static str {
     match version {
         Lite01 | Lite02 => "05 01 03 63616d",
@@ -509,7 +506,7 @@ fn cam_bytes(version: Version) -> &'static str {
     }
 }
 
-/// SUBSCRIBE with id 0, without names.
+/// SUBSCRIBE with id 0 and without names.
 fn subscribe_bytes(version: Version) -> &'static str {
     match version {
         Lite01 | Lite02 => "02 04 00 00 00 7f",
@@ -518,12 +515,12 @@ fn subscribe_bytes(version: Version) -> &'static str {
     }
 }
 
-/// What of it stands behind the names.
+/// The part of it after the names.
 fn wanted_bytes(version: Version) -> &'static str {
     &subscribe_bytes(version)["02 04 00 00 00 ".len()..]
 }
 
-/// The first answer: TRACK_INFO or SUBSCRIBE_OK.
+/// The first response: TRACK_INFO or SUBSCRIBE_OK.
 fn info_bytes(version: Version) -> &'static str {
     match version {
         Lite01 => "01 02",
@@ -535,7 +532,7 @@ fn info_bytes(version: Version) -> &'static str {
     }
 }
 
-/// The group of this number of subscription 0, without frames.
+/// The header of the group with this number, of subscription 0.
 fn header_bytes(version: Version, sequence: u8) -> String {
     match version >= Lite06 {
         true => format!("00 03 00 {sequence:02x} 00"),
@@ -543,14 +540,14 @@ fn header_bytes(version: Version, sequence: u8) -> String {
     }
 }
 
-/// Bytes from hexadecimal digits, which may stand apart.
+/// Bytes from hexadecimal digits; spaces are ignored.
 fn hex(digits: &str) -> Bytes {
     let digits: Vec<u8> = digits.bytes().filter(|byte| *byte != b' ').collect();
     let value = |digit: u8| char::from(digit).to_digit(16).expect("a digit") as u8;
     digits.chunks(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
 }
 
-/// As `digits` says, without spaces.
+/// `digits` without spaces.
 fn bytes(digits: &str) -> String {
     digits.replace(' ', "")
 }

@@ -1,4 +1,4 @@
-//! Two honest machines do anything, over any link: what must hold whatever happens.
+//! Two correct machines in any sequence of operations, over any link: invariants.
 
 use alloc::collections::{BTreeSet, VecDeque};
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// One thing that an application does, with a number that says to what and how much.
+/// An operation of an application, with a number that selects its target and size.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Accept,
@@ -65,7 +65,7 @@ fn link() -> impl Strategy<Value = Link> {
     )
 }
 
-/// A group as the server has it.
+/// A group at the server.
 #[derive(Debug)]
 struct Given {
     subscription: u32,
@@ -73,15 +73,15 @@ struct Given {
     sequence: u64,
     frames: Vec<Frame>,
     end: Option<Result<(), Error>>,
-    /// Whether the machine sent it whole, once it gave it back.
+    /// Whether the machine sent all of it; set when it is released.
     released: Option<bool>,
 }
 
-/// A subscription that the server serves.
+/// A subscription that the server accepted.
 #[derive(Debug)]
 struct Serving {
     request: RequestKey,
-    /// Of the client: the name of the track says it.
+    /// The client's token, which is the name of the track.
     subscription: u32,
     next: u64,
     finished: bool,
@@ -91,15 +91,15 @@ struct World {
     version: Version,
     pair: Peers,
     random: Random,
-    /// Subscriptions that the client made; tokens are never used again.
+    /// Subscriptions that the client made; tokens are not reused.
     asked: u32,
-    heard: Heard,
-    /// Those that the client or the server gave up.
+    received: Received,
+    /// Subscriptions that the client or the server gave up.
     broken: BTreeSet<u32>,
     stopped: BTreeSet<(u32, u64)>,
-    /// Groups that the client stopped: what was under way of them is of no interest.
+    /// Groups that the client stopped; bytes that were on their way are not checked.
     ignored: Vec<GroupKey>,
-    /// Questions to the server that wait for an answer.
+    /// Requests to the server that wait for an answer.
     questions: VecDeque<Event>,
     serving: Vec<Serving>,
     given: Vec<Given>,
@@ -117,7 +117,7 @@ impl World {
             pair: join(client, config(Side::Server, version), link),
             random,
             asked: 0,
-            heard: Heard::default(),
+            received: Received::default(),
             broken: BTreeSet::new(),
             stopped: BTreeSet::new(),
             ignored: vec![],
@@ -135,7 +135,7 @@ impl World {
             Op::Accept => self.answer(true),
             Op::Refuse(n) if n % 2 == 0 => self.answer(false),
             Op::Refuse(n) => {
-                self.hear();
+                self.record();
                 if let Some(at) = pick(n, self.serving.len()) {
                     let Serving { request, subscription, .. } = self.serving.remove(at);
                     self.broken.insert(subscription);
@@ -179,10 +179,10 @@ impl World {
                 }
             }
             Op::StopGroup(n) => {
-                if let Some(at) = pick(n, self.heard.names.len()) {
-                    let (key, name) = self.heard.names.iter().nth(at).unwrap();
+                if let Some(at) = pick(n, self.received.names.len()) {
+                    let (key, name) = self.received.names.iter().nth(at).unwrap();
                     let (group, name) = (*key, *name);
-                    self.heard.names.remove(&group);
+                    self.received.names.remove(&group);
                     self.stopped.insert(name);
                     self.ignored.push(group);
                     let error = Error::Cancelled;
@@ -192,18 +192,18 @@ impl World {
             Op::Room(n) => self.pair.client.room = usize::from(n % 4),
             Op::Steps(n) => self.pair.steps(usize::from(n % 100)),
             Op::Run => self.pair.run_until_idle(),
-            Op::Hear => self.hear(),
+            Op::Hear => self.record(),
         }
     }
 
-    /// Takes what both machines told.
-    fn hear(&mut self) {
+    /// Takes the events of both machines.
+    fn record(&mut self) {
         for event in self.pair.client.take_events() {
             match event {
                 Event::Announced { path, .. } => drop(self.known.insert(path)),
                 Event::Unannounced { path } => assert!(self.known.remove(&path)),
                 event if self.ignored.iter().any(|key| is_of(&event, *key)) => {}
-                event => self.heard.hear_one(event),
+                event => self.received.record_one(event),
             }
         }
         for event in self.pair.server.take_events() {
@@ -223,10 +223,10 @@ impl World {
                 }
                 Event::GroupReleased { group, sent } => {
                     let given = &mut self.given[group.slot as usize];
-                    assert_eq!(given.released.replace(sent), None, "given back twice");
+                    assert_eq!(given.released.replace(sent), None, "released twice");
                 }
                 Event::RequestEnded { request, result } => {
-                    // A clean end is announced; otherwise the peer left.
+                    // A clean end is reported only if it was declared; otherwise the peer left.
                     self.questions.retain(|it| key_of(it) != request);
                     if let Some(at) = self.serving.iter().position(|it| it.request == request) {
                         let serving = self.serving.remove(at);
@@ -244,7 +244,7 @@ impl World {
     }
 
     fn answer(&mut self, accept: bool) {
-        self.hear();
+        self.record();
         let info = TrackInfo::default();
         let Some(question) = self.questions.pop_front() else { return };
         let request = key_of(&question);
@@ -303,14 +303,14 @@ impl World {
         self.pair.server.apply(Command::Group { request, group, sequence, first_frame: 0 });
     }
 
-    /// A group that has no end yet.
+    /// A group that has not ended.
     fn open_group(&self, n: u16) -> Option<usize> {
         let open: Vec<_> =
             (0..self.given.len()).filter(|at| self.given[*at].end.is_none()).collect();
         pick(n, open.len()).map(|at| open[at])
     }
 
-    /// A frame more, or more of the last one.
+    /// Adds a frame, or bytes to the last one.
     fn grow(&mut self, n: u16) {
         let Some(at) = self.open_group(n) else { return };
         let mut payload = |size: u64| -> Bytes {
@@ -361,12 +361,12 @@ impl World {
         self.pair.server.apply(Command::FinishSubscribe { request, end });
     }
 
-    /// Ends everything properly, and looks at what came of it.
+    /// Ends everything properly, and checks the result.
     fn settle(&mut self) {
         self.pair.client.room = usize::MAX;
         loop {
             self.pair.run_until_idle();
-            self.hear();
+            self.record();
             if self.questions.is_empty() {
                 break;
             }
@@ -384,7 +384,7 @@ impl World {
         }
         loop {
             let more = self.pair.sleep_to_deadline();
-            self.hear();
+            self.record();
             if !more {
                 break;
             }
@@ -396,40 +396,41 @@ impl World {
         assert!(!self.pair.client.is_closed() && !self.pair.server.is_closed());
         assert_eq!(self.known, self.announced);
         assert_eq!(self.serving.len(), 0, "every subscription was confirmed");
-        // One end for each subscription, and of those that nobody gave up a good one.
-        assert_eq!(self.heard.ended.len(), self.asked as usize);
-        for (slot, result) in &self.heard.ended {
+        // Each subscription ends once, and cleanly unless an end gave it up.
+        assert_eq!(self.received.ended.len(), self.asked as usize);
+        for (slot, result) in &self.received.ended {
             assert!(result.is_ok() || self.broken.contains(slot), "{slot}: {result:?}");
         }
-        let mut phantoms: BTreeSet<_> = self.heard.groups.keys().copied().collect();
+        let mut phantoms: BTreeSet<_> = self.received.groups.keys().copied().collect();
         for given in &self.given {
             let name = (given.subscription, given.sequence);
             phantoms.remove(&name);
             let sent = given.released.expect("every group comes back");
-            let heard = self.heard.groups.get(&name);
+            let received = self.received.groups.get(&name);
             let intact =
                 !self.broken.contains(&given.subscription) && !self.stopped.contains(&name);
             if intact {
                 assert_eq!(sent, given.end == Some(Ok(())), "{given:?}");
-                assert!(!sent || heard.is_some(), "a group was lost: {given:?}");
+                assert!(!sent || received.is_some(), "a group was lost: {given:?}");
             }
-            let Some(heard) = heard else { continue };
+            let Some(received) = received else { continue };
             let whole = whole(self.version, &given.frames);
-            match &heard.result {
-                Some(Ok(())) => assert_eq!(*heard, whole),
+            match &received.result {
+                Some(Ok(())) => assert_eq!(*received, whole),
                 _ => {
-                    assert!(!intact || !sent, "{given:?}\n{heard:?}");
-                    // A beginning of what was sent.
-                    for (is, was) in heard.frames.iter().zip(&whole.frames) {
+                    assert!(!intact || !sent, "{given:?}\n{received:?}");
+                    // A prefix of what was sent.
+                    for (is, was) in received.frames.iter().zip(&whole.frames) {
                         assert_eq!((is.0, is.1), (was.0, was.1));
                         assert!(was.2.starts_with(&is.2));
                     }
-                    assert!(heard.frames.len() <= whole.frames.len());
+                    assert!(received.frames.len() <= whole.frames.len());
                 }
             }
         }
-        assert!(phantoms.is_empty(), "groups that nobody sent: {phantoms:?}");
-        // Only announcements run on, and the session where it has a stream: that, its request at each end.
+        assert!(phantoms.is_empty(), "groups that were never sent: {phantoms:?}");
+        // Only announce requests remain, and the session's own stream on versions that have one: a request at
+        // each end.
         let most = if Features::of(self.version).settles { 4 } else { 2 };
         for end in [&self.pair.client, &self.pair.server] {
             assert!(end.machine.entries() <= most, "{:?}", end.machine);
@@ -470,7 +471,7 @@ fn cases(count: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(cases(300))]
 
-    /// Nothing is lost, doubled, mixed up or left behind, nobody closes, nobody spins.
+    /// No group is lost, duplicated, mixed up or left behind; no machine closes the session or spins.
     #[test]
     fn honest_machines_agree(
         version in version(),
@@ -488,7 +489,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(50))]
 
-    /// The same seed, the same run.
+    /// The same seed gives the same run.
     #[test]
     fn runs_repeat(
         version in version(),
@@ -505,7 +506,7 @@ proptest! {
         prop_assert_eq!(first.hash(), second.hash());
     }
 
-    /// However the bytes are cut, and however streams interleave: the same events for each of them.
+    /// However the bytes are cut and streams interleave, each stream has the same events.
     #[test]
     fn splits_do_not_matter(
         version in version(),
@@ -518,12 +519,12 @@ proptest! {
     }
 }
 
-/// Gives a subscriber these groups, cut and mixed by `seed`.
+/// Passes these groups to a subscriber, cut and interleaved by `seed`.
 fn split(
     version: Version,
     groups: &[Vec<(u32, usize)>],
     seed: u64,
-) -> BTreeMap<(u32, u64), HeardGroup> {
+) -> BTreeMap<(u32, u64), ReceivedGroup> {
     let mut random = Random::new(seed);
     let mut lone = Lone::ready(Side::Client, version);
     lone.apply(subscribe(0));
@@ -559,10 +560,10 @@ fn split(
         }
     }
     lone.run();
-    Heard::of(lone.events()).groups
+    Received::of(lone.events()).groups
 }
 
-/// A server with a subscription.
+/// A server with a subscription that it accepted.
 fn publisher(version: Version) -> (Lone, RequestKey) {
     let mut lone = Lone::ready(Side::Server, version);
     lone.open(Dir::Bi, subscribe_bytes(version));

@@ -1,5 +1,4 @@
-//! The checklist of wire-lite 11: each point that is the machine's, under its number. Points 2 (in
-//! `settle`), 10 (the random hop id, an origin's) and 18 (mapped codes, an adapter's) are not here.
+//! Rules that deployed peers depend on, one test each. The version exchange is tested in `settle`.
 
 use super::*;
 
@@ -17,7 +16,7 @@ fn serving(version: Version) -> (Lone, StreamId, RequestKey) {
     (lone, id, request)
 }
 
-/// A client with one subscription, and its stream; what the track is was said.
+/// A client with one subscription whose track information is known, and its stream.
 fn subscribing(version: Version) -> (Lone, StreamId) {
     let mut lone = Lone::ready(Side::Client, version);
     lone.apply(subscribe(0));
@@ -39,7 +38,7 @@ fn group_bytes(version: Version, sequence: u8) -> String {
 }
 
 #[test]
-fn point_01_setup_is_the_first_stream_and_waits_for_nothing() {
+fn point_01_setup_is_the_first_stream_and_is_sent_at_once() {
     for side in [Side::Client, Side::Server] {
         for version in [Lite05, Lite06, Lite07Wip] {
             let config = Config { interests: vec![Path::root()], ..config(side, version) };
@@ -54,12 +53,12 @@ fn point_01_setup_is_the_first_stream_and_waits_for_nothing() {
                 (_, Side::Client) => "5111",
                 (_, Side::Server) => "6222",
             };
-            // G75, G80: it reports of the path, and who it is.
+            // Its options: it reports the connection's estimates, and its hop.
             let setup = format!("01 08 02 01 01 01 05 02 {hop}");
             assert_eq!(digits(&write.chunks().concat()), bytes(&setup));
             assert!(write.fin());
         }
-        // Also without a name.
+        // A peer without a hop.
         let mut lone = Lone::new(Config { hop: Hop::UNKNOWN, ..config(side, Lite06) });
         assert_eq!(lone.sent(lone.own(Dir::Uni, 0)), bytes("01 04 01 01 01 01") + " fin");
     }
@@ -85,15 +84,15 @@ fn point_03_type_and_first_message_are_one_write() {
             write.accepted(n);
         }
         for bytes in &written {
-            // Type, length, body, and nothing is left for a second write.
+            // Type, length and body; nothing is left for a second write.
             assert_eq!(bytes.len(), 2 + usize::from(bytes[1]), "{version}");
         }
-        assert_eq!(opened, written.len(), "no stream was left without a type");
+        assert_eq!(opened, written.len(), "every stream begins with its type");
     }
 }
 
 #[test]
-fn point_04_only_old_stream_types_and_no_update_before_05() {
+fn point_04_before_05_no_newer_stream_types_and_no_update() {
     for version in [Lite01, Lite02, Lite03, Lite04] {
         let config = Config { interests: vec![path("a")], ..config(Side::Client, version) };
         let mut lone = Lone::ready_with(config);
@@ -108,7 +107,7 @@ fn point_04_only_old_stream_types_and_no_update_before_05() {
 }
 
 #[test]
-fn point_05_a_question_stays_open_until_its_answer_ended() {
+fn point_05_a_request_stays_open_until_its_answer_ended() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
@@ -116,7 +115,7 @@ fn point_05_a_question_stays_open_until_its_answer_ended() {
         assert!(!lone.sent(query).ends_with("fin"));
         lone.data(query, info_bytes(version));
         assert_eq!(lone.sent(query), " fin");
-        // FIN of a subscription is the end of it: only then.
+        // FIN ends a subscription, so it is not sent before.
         let id = lone.own(Dir::Bi, 1);
         assert!(!lone.sent(id).ends_with("fin"));
     }
@@ -153,13 +152,13 @@ fn point_06_an_announce_stream_is_never_reset() {
         ];
         for (what, end) in ends {
             let mut lone = Lone::ready(Side::Server, version);
-            let id = lone.open(Dir::Bi, ask_bytes(version));
+            let id = lone.open(Dir::Bi, announce_request_bytes(version));
             end(&mut lone, id);
             let fin = if what == "nothing" { String::new() } else { bytes(ok) + " fin" };
             assert_eq!(lone.sent(id), fin, "{version} {what}");
             assert!(!lone.actions().iter().any(|it| matches!(it, Action::Reset { .. })), "{what}");
         }
-        // One that can't be answered, or not any more.
+        // A request that can't be answered, or not any more.
         let malformed = ["01 01 40", "01 05 01", &too_deep];
         for request in malformed {
             let mut lone = Lone::ready(Side::Server, version);
@@ -177,7 +176,7 @@ fn point_06_an_announce_stream_is_never_reset() {
         lone.end.apply(Command::Drain);
         let id = StreamId::new(Side::Client, Dir::Bi, 9);
         lone.end.handle(Instant::ZERO, Input::Opened { id });
-        lone.data(id, ask_bytes(version));
+        lone.data(id, announce_request_bytes(version));
         assert_eq!(lone.sent(id), bytes(ok) + " fin");
         assert!(!lone.actions().iter().any(|it| matches!(it, Action::Reset { .. })));
     }
@@ -187,7 +186,7 @@ fn point_06_an_announce_stream_is_never_reset() {
 fn point_07_an_active_announcement_is_not_repeated() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
-        let id = lone.open(Dir::Bi, ask_bytes(version));
+        let id = lone.open(Dir::Bi, announce_request_bytes(version));
         let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
         lone.end.source.announce(token(0), announcement("a"));
         lone.apply(Command::AcceptAnnounce { request, reader: token(0), active: 1 });
@@ -197,7 +196,7 @@ fn point_07_an_active_announcement_is_not_repeated() {
         assert_eq!(
             lone.sent(id),
             bytes(match version {
-                // The hops are the same, which there are no words for.
+                // The hops are the same, and on these versions UPDATE can't be expressed.
                 Lite01 | Lite02 | Lite03 | Lite04 => "",
                 Lite05 => "04 01 01 61 00",
                 Lite06 => "02 04 00 00 00 00",
@@ -208,16 +207,16 @@ fn point_07_an_active_announcement_is_not_repeated() {
 }
 
 #[test]
-fn point_08_the_active_count_is_kept_at_once() {
+fn point_08_the_announced_count_is_sent_at_once() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let mut lone = Lone::ready(Side::Server, version);
-        let id = lone.open(Dir::Bi, ask_bytes(version));
+        let id = lone.open(Dir::Bi, announce_request_bytes(version));
         let Event::AnnounceRequested { request, .. } = one(lone.events()) else { panic!() };
         for name in ["a", "b", "c"] {
             lone.end.source.announce(token(0), announcement(name));
         }
         lone.end.apply(Command::AcceptAnnounce { request, reader: token(0), active: 3 });
-        // All of it in the first write.
+        // All of them in the first write.
         let mut write = lone.end.poll_write().unwrap();
         assert_eq!(write.id(), id);
         let each = |name: &str| match version {
@@ -234,10 +233,10 @@ fn point_08_the_active_count_is_kept_at_once() {
 }
 
 #[test]
-fn point_09_start_once_end_before_fin_and_fin_behind_the_groups() {
+fn point_09_start_once_then_groups_then_end_then_fin() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let (mut lone, id, request) = serving(version);
-        assert_eq!(lone.sent(id), "", "nothing before the first group is known");
+        assert_eq!(lone.sent(id), "", "no START before the first group is known");
         lone.apply(start(request, 5));
         lone.apply(start(request, 4));
         for sequence in [5, 6] {
@@ -246,13 +245,13 @@ fn point_09_start_once_end_before_fin_and_fin_behind_the_groups() {
         }
         assert_eq!(lone.sent(id), bytes("00 01 05"));
         lone.apply(Command::FinishSubscribe { request, end: 7 });
-        assert_eq!(lone.sent(id), "", "some peers lose groups that come behind END");
+        assert_eq!(lone.sent(id), "", "some peers lose groups that arrive after END");
         lone.end.source.end(token(5), Ok(()));
         lone.apply(Command::GroupReady { request, sequence: 5 });
         assert_eq!(lone.sent(id), "");
         lone.end.source.end(token(6), Err(Error::Old));
         lone.apply(Command::GroupReady { request, sequence: 6 });
-        // 07 counts the streams.
+        // 07 has the number of streams.
         let end = if version == Lite07Wip { "01 02 07 02" } else { "01 01 07" };
         assert_eq!(lone.sent(id), format!("{} fin", bytes(end)));
     }
@@ -267,7 +266,7 @@ fn point_11_limits_are_those_of_the_deployed_peers() {
 }
 
 #[test]
-fn point_12_timestamps_begin_anew_on_each_stream() {
+fn point_12_timestamps_restart_on_each_stream() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let (mut lone, _, request) = serving(version);
         for sequence in [1, 2] {
@@ -280,9 +279,9 @@ fn point_12_timestamps_begin_anew_on_each_stream() {
 }
 
 #[test]
-fn point_13_groups_may_come_before_the_first_answer_and_behind_the_end() {
+fn point_13_groups_may_arrive_before_the_first_response_and_after_the_end() {
     for version in LITE {
-        // Before: they wait, and nothing is lost.
+        // Before: they wait, and no group is lost.
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
         let early = lone.open(Dir::Uni, &group_bytes(version, 1));
@@ -291,10 +290,10 @@ fn point_13_groups_may_come_before_the_first_answer_and_behind_the_end() {
         lone.fin(early, "");
         let info = lone.own(Dir::Bi, 0);
         lone.data(info, info_bytes(version));
-        let heard = Heard::of(lone.events());
-        assert_eq!(heard.groups[&(0, 1)], whole(version, &[Frame::new(0, "a")]));
+        let received = Received::of(lone.events());
+        assert_eq!(received.groups[&(0, 1)], whole(version, &[Frame::new(0, "a")]));
 
-        // Behind: for a second.
+        // After: for a second.
         let (mut lone, id) = subscribing(version);
         let end = match version {
             Lite05 | Lite06 => "00 01 01 01 01 04",
@@ -323,9 +322,9 @@ fn point_13_groups_may_come_before_the_first_answer_and_behind_the_end() {
 }
 
 #[test]
-fn point_14_reset_behind_everything_is_as_fin() {
+fn point_14_a_reset_after_the_last_byte_is_like_fin() {
     for version in LITE {
-        // Behind FIN, before anybody looked.
+        // After FIN, before the events were pulled.
         let (mut lone, _) = subscribing(version);
         let id = StreamId::new(Side::Server, Dir::Uni, 40);
         let bytes = hex(&group_bytes(version, 1));
@@ -337,11 +336,11 @@ fn point_14_reset_behind_everything_is_as_fin() {
             lone.end.handle(Instant::ZERO, input);
         }
         lone.run();
-        let heard = Heard::of([vec![informed(0)], lone.events()].concat());
-        assert_eq!(heard.groups[&(0, 1)], whole(version, &[Frame::new(0, "a")]));
+        let received = Received::of([vec![informed(0)], lone.events()].concat());
+        assert_eq!(received.groups[&(0, 1)], whole(version, &[Frame::new(0, "a")]));
     }
     for version in [Lite05, Lite06, Lite07Wip] {
-        // An answer that is whole needs no FIN.
+        // A complete answer needs no FIN.
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
         let query = lone.own(Dir::Bi, 0);
@@ -351,10 +350,10 @@ fn point_14_reset_behind_everything_is_as_fin() {
     }
 }
 
-/// As 14: a peer that drops its reading half when it has answered sends STOP_SENDING, which QUIC may
-/// bring before the answer.
+/// A peer that drops its reading half after it answered sends STOP_SENDING, which may arrive before the
+/// answer.
 #[test]
-fn point_14_stop_of_a_question_is_not_its_answer() {
+fn point_14_stop_sending_does_not_replace_the_answer() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
@@ -368,11 +367,11 @@ fn point_14_stop_of_a_question_is_not_its_answer() {
 }
 
 #[test]
-fn point_15_every_start_counts_for_ids_and_unknown_ids_are_refused() {
+fn point_15_every_start_uses_an_id_and_unknown_ids_are_violations() {
     let config = Config { interests: vec![Path::root()], ..config(Side::Client, Lite06) };
     let mut lone = Lone::ready_with(config);
     let id = lone.own(Dir::Bi, 0);
-    // A loop through us is 0, a fine one is 1.
+    // A loop is id 0, a usable route is id 1.
     lone.data(id, "03 5234 02 00 07 01 61 01 5111 00 00 00 05 01 62 00 00 00");
     assert_eq!(lone.events().len(), 1);
     lone.data(id, "01 01 01");
@@ -382,9 +381,9 @@ fn point_15_every_start_counts_for_ids_and_unknown_ids_are_refused() {
 }
 
 #[test]
-fn point_16_long_integers_are_taken_and_long_messages_are_not() {
+fn point_16_long_integers_are_accepted_and_long_messages_refused() {
     for version in LITE {
-        // Type and length as 2 and 4 bytes.
+        // Type and length in 2 and 4 bytes.
         let mut lone = Lone::ready(Side::Server, version);
         let long = match version {
             Lite04 | Lite05 => "4001 80000002 00 00",
@@ -393,7 +392,7 @@ fn point_16_long_integers_are_taken_and_long_messages_are_not() {
         };
         lone.open(Dir::Bi, long);
         assert!(matches!(one(lone.events()), Event::AnnounceRequested { .. }));
-        // A byte too many.
+        // One byte too many.
         let mut request = hex(subscribe_bytes(version)).to_vec();
         request[1] += 1;
         request.push(0);
@@ -401,7 +400,7 @@ fn point_16_long_integers_are_taken_and_long_messages_are_not() {
         assert_eq!(lone.events(), []);
         assert_eq!(lone.actions(), [reset(id, 0x12), stop(id, 0x12)]);
     }
-    // An unknown parameter of SETUP, and a type of announcement that nobody knows: no id.
+    // An unknown parameter of SETUP, and an unknown type of announcement, which uses no id.
     let interests = vec![Path::root()];
     let mut lone = Lone::new(Config { interests, ..config(Side::Client, Lite06) });
     lone.open(Dir::Uni, "01 06 01 4063 02 abcd");
@@ -412,7 +411,7 @@ fn point_16_long_integers_are_taken_and_long_messages_are_not() {
 }
 
 #[test]
-fn point_17_unknown_stream_types_are_reset_and_the_session_lives() {
+fn point_17_unknown_stream_types_are_reset_and_the_session_goes_on() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         let bi = ["00", "07", "20", "5063 00", "fe0000ff0dad0200"];
@@ -437,7 +436,7 @@ fn point_17_unknown_stream_types_are_reset_and_the_session_lives() {
 }
 
 #[test]
-fn point_19_a_publisher_with_nothing_may_end_or_stay() {
+fn point_19_a_publisher_without_broadcasts_may_end_or_stay() {
     for version in LITE {
         for fin in [true, false] {
             let interests = vec![Path::root()];
@@ -457,16 +456,16 @@ fn point_19_a_publisher_with_nothing_may_end_or_stay() {
 #[test]
 fn point_20_on_05_end_may_name_the_last_group() {
     let (mut lone, id) = subscribing(Lite05);
-    // START 1, and END 2 of a peer that means: 2 is the last.
+    // START 1, and END 2 from a peer that names the last group.
     lone.fin(id, "00 01 01 01 01 02");
     for sequence in [1, 2] {
         let id = lone.open(Dir::Uni, &group_bytes(Lite05, sequence));
         lone.fin(id, "");
     }
-    let heard = Heard::of([vec![informed(0)], lone.events()].concat());
-    assert_eq!(heard.groups.len(), 2);
-    assert_eq!(heard.ended[&0], Ok(Some(2)));
-    // Of a peer that means the number behind it, nothing more comes.
+    let received = Received::of([vec![informed(0)], lone.events()].concat());
+    assert_eq!(received.groups.len(), 2);
+    assert_eq!(received.ended[&0], Ok(Some(2)));
+    // From a peer that names the one after the last group, nothing more comes.
     let (mut lone, id) = subscribing(Lite05);
     lone.fin(id, "00 01 01 01 01 02");
     let group = lone.open(Dir::Uni, &group_bytes(Lite05, 1));

@@ -1,14 +1,14 @@
-//! What goes first (DESIGN, *Priority*; wire-lite 7.6).
+//! Which stream is written first.
 
 use super::*;
 
-/// A server that serves subscriptions of these priorities: subscriber's, publisher's, and whether in
-/// order. Nothing is written.
+/// A server with subscriptions of these priorities: subscriber's, publisher's, and whether it is ordered.
+/// Nothing is written yet.
 struct Served {
     lone: Lone,
     requests: Vec<RequestKey>,
     opened: u64,
-    /// Track and group of a stream, as its header says.
+    /// Track and group of a stream, from its header.
     names: BTreeMap<StreamId, (u8, u8)>,
 }
 
@@ -26,13 +26,16 @@ impl Served {
             let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
             let info = TrackInfo { priority: *publisher, ..TrackInfo::default() };
             lone.apply(Command::AcceptSubscribe { request, info });
-            assert_eq!(lone.priorities[&stream], CONTROL_PRIORITY, "an answer is control");
+            assert_eq!(
+                lone.priorities[&stream], CONTROL_PRIORITY,
+                "responses have control priority"
+            );
             requests.push(request);
         }
         Self { lone, requests, opened: 0, names: BTreeMap::new() }
     }
 
-    /// Gives a group of `size` bytes, whose token is track and sequence.
+    /// Adds a group of `size` bytes; its token is track and sequence.
     fn push(&mut self, track: usize, sequence: u64, size: usize) {
         let group = token(track as u32 * 100 + sequence as u32);
         self.lone.end.source.insert(group, [Frame::new(0, vec![0; size])]);
@@ -41,7 +44,7 @@ impl Served {
         self.lone.end.apply(Command::Group { request, group, sequence, first_frame: 0 });
     }
 
-    /// The groups in the order in which streams are opened for them, and for which priority.
+    /// The priorities of groups, in the order in which streams are opened.
     fn opened(&mut self) -> Vec<i32> {
         let mut priorities = vec![];
         while let Some(open) = self.lone.end.poll_open() {
@@ -53,8 +56,8 @@ impl Served {
         priorities
     }
 
-    /// Writes at most `max` bytes at once, `total` in all; the tracks and groups in that order, runs of
-    /// the same one counted once.
+    /// Writes at most `max` bytes at once, `total` in all. Returns tracks and groups in that order, without
+    /// repetition.
     fn written(&mut self, max: usize, total: usize) -> Vec<(u8, u8)> {
         let mut order: Vec<(u8, u8)> = vec![];
         let mut sum = 0;
@@ -79,15 +82,15 @@ impl Served {
     }
 }
 
-/// Subscriber, then publisher priority; newest first, oldest first where it is ordered. For opening
+/// Subscriber priority, then publisher priority; then the newest group, or the oldest if ordered. For opening
 /// and for writing.
 #[test]
-fn the_rule() {
+fn priorities_then_newest_or_oldest_group() {
     let tracks = [
         (5, 5, false),   // 0
-        (5, 9, false),   // 1: publisher above 0
-        (200, 0, false), // 2: subscriber above all
-        (5, 1, true),    // 3: the last, in order
+        (5, 9, false),   // 1: publisher priority above 0
+        (200, 0, false), // 2: subscriber priority above all
+        (5, 1, true),    // 3: last, ordered
     ];
     for version in [Lite04, Lite05] {
         let mut served = Served::new(version, &tracks);
@@ -119,9 +122,9 @@ fn the_rule() {
     }
 }
 
-/// What came later and is more urgent goes first, also behind the first byte of another.
+/// A more urgent group goes first, even if another one has begun.
 #[test]
-fn the_urgent_overtakes() {
+fn an_urgent_group_overtakes_others() {
     let mut served = Served::new(Lite05, &[(1, 0, false), (2, 0, false)]);
     served.push(0, 1, 1_000);
     served.opened();
@@ -135,15 +138,15 @@ fn the_urgent_overtakes() {
     assert_eq!(all, [(1, 1), (0, 2), (0, 1)]);
 }
 
-/// Tracks equal in both priorities share by bytes, not by groups or turns.
+/// Tracks with equal priorities share by bytes, not by groups or turns.
 #[test]
-fn equals_share_by_bytes() {
+fn equal_tracks_share_by_bytes() {
     let mut served = Served::new(Lite05, &[(1, 1, false), (1, 1, false), (1, 1, false)]);
     for track in 0..3 {
         served.push(track, 1, 30_000);
     }
     served.opened();
-    // Each is served in its turn, and the one with the larger bites more rarely.
+    // Tracks take turns, and the one with larger writes has fewer of them.
     let mut bytes = [0_usize; 3];
     for _ in 0..60 {
         let mut write = served.lone.end.poll_write().unwrap();
@@ -163,17 +166,17 @@ fn equals_share_by_bytes() {
     assert!(most - least <= 1_000, "{bytes:?}");
 }
 
-/// A track that was away, or that is new, neither starves the others nor is starved.
+/// A track that is new, or was idle, neither starves others nor is starved.
 #[test]
 fn an_idle_track_gets_no_credit() {
     let mut served = Served::new(Lite05, &[(1, 1, false), (1, 1, false)]);
-    // The first had the link to itself.
+    // The first track had the link to itself.
     for sequence in 0..5 {
         served.push(0, sequence, 50_000);
         served.opened();
         served.written(usize::MAX, usize::MAX);
     }
-    // Then both have much to send, the new one first.
+    // Then both have much to send, the new track first.
     served.push(1, 1, 50_000);
     served.opened();
     assert_eq!(served.written(1_000, 2_000), [(1, 1)]);
@@ -183,9 +186,9 @@ fn an_idle_track_gets_no_credit() {
     assert!(order.len() >= 18, "they take turns: {order:?}");
 }
 
-/// 7.6: a change of mind reaches streams that are open, and what is not.
+/// A SUBSCRIBE_UPDATE applies to open streams and to waiting groups.
 #[test]
-fn an_update_reorders_what_is_open() {
+fn an_update_reorders_open_streams() {
     let mut served = Served::new(Lite05, &[(1, 7, false), (2, 7, false)]);
     for track in 0..2 {
         served.push(track, 1, 1_000);
@@ -193,7 +196,7 @@ fn an_update_reorders_what_is_open() {
     served.opened();
     while served.lone.end.poll_action().is_some() {}
     assert_eq!(served.written(100, 300), [(1, 1)]);
-    // Subscription 0 wants 3 now, and subscription 1 still 2.
+    // Subscription 0 has priority 3 now, and subscription 1 still 2.
     let stream = StreamId::new(Side::Client, Dir::Bi, 0);
     let (bytes, fin) = (hex("05 03 00 00 00 00"), false);
     served.lone.end.handle(Instant::ZERO, Input::Data { id: stream, bytes, fin });
@@ -207,9 +210,9 @@ fn an_update_reorders_what_is_open() {
     assert_eq!(served.opened(), [3 << 8 | 7]);
 }
 
-/// A track that joins those of another priority begins as one of them.
+/// A track that joins another priority starts level with the tracks there.
 #[test]
-fn an_update_brings_no_debt_along() {
+fn an_update_carries_no_debt_over() {
     let mut served = Served::new(Lite05, &[(1, 1, false), (2, 1, false)]);
     served.push(0, 1, 100_000);
     served.opened();
@@ -225,7 +228,7 @@ fn an_update_brings_no_debt_along() {
     assert!(order.len() >= 18, "they take turns: {order:?}");
 }
 
-/// Control goes before every group: SETUP, questions, answers.
+/// Control goes before every group: SETUP, requests, responses.
 #[test]
 fn control_goes_first() {
     let mut served = Served::new(Lite05, &[(255, 255, false)]);
@@ -242,12 +245,12 @@ fn control_goes_first() {
         Some(id.as_u64() >> 2)
     })
     .collect();
-    // The questions were opened as 1000 and 1001, the group as 1002; the answer is on 0.
+    // The requests were opened as 1000 and 1001, the group as 1002; the response is on 0.
     assert_eq!(ids.last(), Some(&1002));
     assert!(ids.len() >= 4);
 }
 
-/// A parked stream leaves the others alone, also the less urgent ones.
+/// A blocked stream delays no other, not even less urgent ones.
 #[test]
 fn a_blocked_stream_does_not_delay_others() {
     let mut served = Served::new(Lite05, &[(2, 0, false), (1, 0, false)]);
@@ -267,7 +270,7 @@ fn a_blocked_stream_does_not_delay_others() {
     write.blocked(7);
     assert_eq!(served.written(usize::MAX, usize::MAX), [(1, 1)]);
     assert!(!served.lone.end.has_work() || served.lone.end.poll_write().is_none());
-    // News of the group does not wake the stream.
+    // A new frame of the group does not unblock the stream.
     let (request, sequence) = (served.requests[0], 1);
     served.lone.end.apply(Command::GroupReady { request, sequence });
     assert!(served.lone.end.poll_write().is_none());

@@ -1,10 +1,10 @@
-//! What the publisher knows of the path (wire-lite 6.13, 7.1, 7.8).
+//! PROBE: the publisher reports its estimates of the connection (moq-lite-06, 5.1.5 and 7.3.1).
 
 use super::*;
 
 const PROBING: [Version; 5] = [Lite03, Lite04, Lite05, Lite06, Lite07Wip];
 
-/// What a peer does on a stream.
+/// An action of the peer on a stream.
 type Deed = fn(&mut Lone, StreamId);
 
 /// 5 Mbit/s, unless `percent` says otherwise.
@@ -14,7 +14,7 @@ fn path_of(percent: u64, rtt: u64) -> Input {
     Input::NetworkPath(NetworkPath { rtt, bitrate, max_datagram: 1_200 })
 }
 
-/// G57 to G59.
+/// The first report: 5 Mbit/s and 40 ms.
 fn first_bytes(version: Version) -> String {
     bytes(match version {
         Lite03 => "04 804c4b40",
@@ -23,7 +23,7 @@ fn first_bytes(version: Version) -> String {
     })
 }
 
-/// A publisher that was asked, and told 5 Mbit/s and 40 ms.
+/// A publisher with a PROBE stream, which reported 5 Mbit/s and 40 ms.
 fn reporting(version: Version) -> (Lone, StreamId) {
     let mut lone = Lone::ready(Side::Server, version);
     lone.sent.clear();
@@ -35,22 +35,22 @@ fn reporting(version: Version) -> (Lone, StreamId) {
 
 // ---- as publisher ----------------------------------------------------------------------------
 
-/// 7.8: the first report at once, or as soon as there is something to say. 6.13: as G57 to G60.
+/// The first report is sent at once, or as soon as an estimate is known.
 #[test]
-fn the_first_report_is_what_is_known() {
+fn the_first_report_is_sent_when_an_estimate_is_known() {
     for version in PROBING {
         let mut lone = Lone::ready(Side::Server, version);
         lone.handle(path_of(100, 40));
-        assert_eq!(lone.end.poll_timeout(), timeout_of_set_up(version), "nobody asked");
+        assert_eq!(lone.end.poll_timeout(), timeout_of_set_up(version), "no PROBE stream");
         let id = lone.open(Dir::Bi, "04");
         assert_eq!(lone.sent(id), first_bytes(version));
 
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, "04");
         lone.handle(path_of(0, 40));
-        // Of the round-trip time alone there is nothing to say on 03.
+        // 03 can't express the round-trip time.
         assert_eq!(lone.sent(id), if version == Lite03 { "" } else { "020028" });
-        // What is below a millisecond is not unknown, nor is what QUIC can't count.
+        // A time below a millisecond is not unknown. An estimate that QUIC does not have is.
         lone.advance(ms(100));
         let (rtt, bitrate) = (Some(Duration::from_micros(3)), Some(u64::MAX));
         lone.handle(Input::NetworkPath(NetworkPath { rtt, bitrate, max_datagram: 0 }));
@@ -66,12 +66,12 @@ fn the_first_report_is_what_is_known() {
     }
 }
 
-/// SETUP is waited for, where there is one; the timer that remembers it stays until it is due.
+/// The deadline of SETUP, on versions that have it. The timer stays until it is due.
 fn timeout_of_set_up(version: Version) -> Option<Instant> {
     Features::of(version).setup.then(|| Instant::ZERO + ms(10_000))
 }
 
-/// 7.8: nothing for what did not change, but every 10 s.
+/// An unchanged estimate is reported every 10 s.
 #[test]
 fn an_unchanged_path_is_reported_every_ten_seconds() {
     for version in PROBING {
@@ -85,8 +85,8 @@ fn an_unchanged_path_is_reported_every_ten_seconds() {
     }
 }
 
-/// 7.8: a quarter at once, but for 0.1 s; less of the bitrate the later the smaller it is, and of the
-/// round-trip time with what comes next.
+/// A change of a quarter is reported at once, but not within 0.1 s. A smaller change of the bitrate waits
+/// longer the smaller it is. A change of the round-trip time waits for the next report.
 #[test]
 fn larger_changes_are_reported_sooner() {
     for (percent, rtt, due) in [
@@ -118,7 +118,7 @@ fn larger_changes_are_reported_sooner() {
     }
 }
 
-/// What went back is no news, and of many only the last is told.
+/// A change that was reverted is not reported, and of many only the last one is.
 #[test]
 fn changes_are_coalesced_into_one_report() {
     let (mut lone, id) = reporting(Lite06);
@@ -127,22 +127,22 @@ fn changes_are_coalesced_into_one_report() {
         lone.handle(path_of(100, 40 + step));
     }
     lone.handle(path_of(100, 40));
-    // One timer, not one each.
+    // One timer, not one for each change.
     let timers = lone.end.machine.bare.core.timers.len();
-    assert_eq!(timers, 2, "the other one is that of SETUP");
+    assert_eq!(timers, 2, "the other one is for SETUP");
     lone.advance(ms(9_999));
     assert_eq!(lone.sent(id), "");
     lone.advance(ms(2_000));
     assert_eq!(lone.sent(id), first_bytes(Lite06));
-    // A change of 10 % that is old enough is told when it comes.
+    // A change of 10 % is reported at once if the last report is old enough.
     lone.advance(ms(7_000));
     lone.handle(path_of(110, 40));
     assert_eq!(lone.sent(id), bytes("05 8053ec60 28"));
 }
 
-/// What would be the same on the wire is no news: part of a millisecond is one.
+/// A change that is not visible on the wire, like part of a millisecond, is not reported.
 #[test]
-fn the_fastest_path_is_told_once() {
+fn an_invisible_change_is_not_reported() {
     let mut lone = Lone::ready(Side::Server, Lite06);
     let id = lone.open(Dir::Bi, "04");
     for micros in [300, 1, 900, 1_999] {
@@ -153,7 +153,7 @@ fn the_fastest_path_is_told_once() {
     }
 }
 
-/// 7.8: if nothing is known any more, that is told once.
+/// If no estimate is known any more, that is reported once.
 #[test]
 fn an_unknown_path_is_reported_once() {
     for version in PROBING {
@@ -169,7 +169,7 @@ fn an_unknown_path_is_reported_once() {
     }
 }
 
-/// A peer that does not read holds one report, which is the newest once it does.
+/// A peer that does not read has one report waiting, always the newest.
 #[test]
 fn a_slow_peer_holds_one_report() {
     let (mut lone, id) = reporting(Lite06);
@@ -177,22 +177,22 @@ fn a_slow_peer_holds_one_report() {
     for step in 1..=100 {
         lone.advance(ms(1_000));
         lone.handle(path_of(100 + 100 * (step % 7), 40));
-        // It looks as if there were room, and there is none.
+        // QUIC announces room, and then takes nothing.
         lone.handle(Input::Writable { id });
     }
     assert_eq!(lone.sent(id), "");
     lone.reads = true;
     lone.handle(Input::Writable { id });
-    // The one that waited first, and the newest.
+    // The report that waited first, and the newest.
     assert_eq!(lone.sent(id), bytes("05 80989680 28 05 80e4e1c0 28"));
     lone.advance(ms(9_999));
     assert_eq!(lone.sent(id), "");
 }
 
-/// Section 9, 10 and 11, 5: the subscriber writes its type and nothing more. All else ends the stream,
-/// and nothing but the stream.
+/// The subscriber writes the stream type and nothing more. Anything else ends the stream, and only the
+/// stream.
 #[test]
-fn what_ends_a_report_ends_nothing_else() {
+fn the_end_of_a_probe_ends_nothing_else() {
     for version in PROBING {
         let ends: [(Deed, Option<u64>); 4] = [
             (|lone, id| lone.data(id, "04 804c4b40 28"), Some(0x12)),
@@ -207,14 +207,14 @@ fn what_ends_a_report_ends_nothing_else() {
             for _ in 0..3 {
                 lone.handle(path_of(100, 40));
                 let id = lone.open(Dir::Bi, "04");
-                assert_eq!(lone.sent(id), first_bytes(version), "the one before is over");
+                assert_eq!(lone.sent(id), first_bytes(version), "the previous stream has ended");
                 assert!(lone.end.poll_timeout().is_some());
                 end(&mut lone, id);
                 let ours = lone.actions().into_iter().find(|it| matches!(it, Action::Reset { .. }));
                 assert_eq!(ours, code.map(|code| reset(id, code)), "{version}");
                 assert_eq!(lone.sent(id), if code.is_none() { " fin" } else { "" });
                 lone.reset(id, 7);
-                assert_eq!(lone.end.poll_timeout(), None, "nobody asks");
+                assert_eq!(lone.end.poll_timeout(), None, "no PROBE stream");
                 lone.handle(path_of(300, 40));
                 lone.advance(ms(20_000));
                 assert_eq!((lone.sent(id), lone.events()), (String::new(), vec![]));
@@ -231,7 +231,7 @@ fn what_ends_a_report_ends_nothing_else() {
     }
 }
 
-/// One stream is enough; the next one is for who ended the first.
+/// A peer has one PROBE stream at a time; the next one may follow the end of the first.
 #[test]
 fn there_is_one_report_at_a_time() {
     for version in PROBING {
@@ -239,14 +239,14 @@ fn there_is_one_report_at_a_time() {
         let second = lone.open(Dir::Bi, "04");
         assert_eq!(lone.actions(), [reset(second, 0x30), stop(second, 0x30)]);
         lone.advance(ms(10_000));
-        assert_eq!(lone.sent(id), first_bytes(version), "the first goes on");
+        assert_eq!(lone.sent(id), first_bytes(version), "the first continues");
     }
 }
 
 #[test]
 fn a_session_that_drains_takes_no_probe() {
     let mut lone = Lone::ready(Side::Server, Lite06);
-    // It owes an answer.
+    // The session still has an answer to send.
     lone.reads = false;
     lone.open(Dir::Bi, subscribe_bytes(Lite06));
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
@@ -259,7 +259,7 @@ fn a_session_that_drains_takes_no_probe() {
 
 // ---- as subscriber ---------------------------------------------------------------------------
 
-/// A subscriber that asked, and on which stream.
+/// A subscriber that sent PROBE, and the stream.
 fn probing(version: Version) -> (Lone, StreamId) {
     let mut lone = Lone::new(config(Side::Client, version));
     if Features::of(version).setup {
@@ -268,7 +268,7 @@ fn probing(version: Version) -> (Lone, StreamId) {
     }
     lone.apply(Command::Probe);
     let id = lone.own(Dir::Bi, 0);
-    assert_eq!(lone.sent(id), "04", "G61");
+    assert_eq!(lone.sent(id), "04", "the stream type alone");
     (lone, id)
 }
 
@@ -280,7 +280,7 @@ fn ended(error: Error) -> Event {
     Event::ProbeEnded { error }
 }
 
-/// 7.1: on 03 and 04 at once, later when SETUP says that the peer reports (G75).
+/// On 03 and 04 PROBE is sent at once; later only if the peer's SETUP has the level for reports.
 #[test]
 fn probe_waits_until_the_peer_can_report() {
     for version in PROBING {
@@ -289,15 +289,19 @@ fn probe_waits_until_the_peer_can_report() {
         let id = lone.own(Dir::Bi, 0);
         if Features::of(version).setup {
             assert_eq!(lone.sent(id), "", "{version}");
-            // Increase is more than report.
+            // The level "increase" includes reports.
             lone.open(Dir::Uni, "01 04 01 01 01 02");
         }
         assert_eq!(lone.sent(id), "04", "{version}");
         assert_eq!(lone.events(), []);
-        // Once.
+        // Sent once.
         lone.apply(Command::Probe);
         assert_eq!(lone.opened[0][Dir::Bi as usize], 1);
-        assert_eq!(lone.end.poll_timeout(), timeout_of_set_up(version), "who asks has no timer");
+        assert_eq!(
+            lone.end.poll_timeout(),
+            timeout_of_set_up(version),
+            "a subscriber has no timer"
+        );
     }
     for version in [Lite05, Lite06, Lite07Wip] {
         for setup in ["01 01 00", "01 04 01 01 01 00"] {
@@ -316,9 +320,9 @@ fn probe_waits_until_the_peer_can_report() {
     }
 }
 
-/// Nobody says PROBE before 03, nor on moq-transport.
+/// Before 03, and on moq-transport, there is no PROBE.
 #[test]
-fn where_there_is_no_probe_that_is_said() {
+fn without_probe_the_request_is_unsupported() {
     for version in [Lite01, Lite02, Version::Moqt16, Version::Moqt18] {
         let mut end = machine(config(Side::Client, version));
         end.apply(Command::Probe);
@@ -330,9 +334,9 @@ fn where_there_is_no_probe_that_is_said() {
     }
 }
 
-/// 6.13: 0 is what is not known.
+/// 0 means unknown.
 #[test]
-fn what_the_peer_says_is_told() {
+fn estimates_of_the_peer_are_reported() {
     for version in PROBING {
         let (mut lone, id) = probing(version);
         lone.data(id, &first_bytes(version));
@@ -346,9 +350,9 @@ fn what_the_peer_says_is_told() {
     }
 }
 
-/// 7.1: not again in this session, whatever ended it.
+/// A PROBE stream that the peer ended is not opened again in this session.
 #[test]
-fn a_peer_that_ends_it_is_not_asked_again() {
+fn probe_is_not_repeated_after_the_peer_ended_it() {
     for version in PROBING {
         let ends: [(Deed, Error, Option<u64>); 4] = [
             (|lone, id| lone.fin(id, ""), Error::Unsupported, None),
@@ -359,26 +363,26 @@ fn a_peer_that_ends_it_is_not_asked_again() {
         for (end, error, code) in ends {
             let (mut lone, id) = probing(version);
             end(&mut lone, id);
-            let heard = one(lone.events());
-            let Event::ProbeEnded { error: heard } = heard else { panic!("{heard:?}") };
-            // Which of the faults of a message does not matter here.
-            let same = matches!((&heard, &error), (Error::Malformed(_), Error::Malformed(_)));
-            assert!(same || heard == error, "{version} {heard}");
+            let received = one(lone.events());
+            let Event::ProbeEnded { error: received } = received else { panic!("{received:?}") };
+            // The kind of malformed message does not matter here.
+            let same = matches!((&received, &error), (Error::Malformed(_), Error::Malformed(_)));
+            assert!(same || received == error, "{version} {received}");
             assert_eq!(lone.sent(id), if code.is_none() { " fin" } else { "" });
             let ours = lone.actions().into_iter().find(|it| matches!(it, Action::Reset { .. }));
             assert_eq!(ours, code.map(|code| reset(id, code)));
             lone.apply(Command::Unprobe);
             lone.apply(Command::Probe);
-            assert_eq!(lone.events(), [ended(heard)]);
+            assert_eq!(lone.events(), [ended(received)]);
             assert_eq!(lone.opened[0][Dir::Bi as usize], 1, "{version}");
             assert!(!lone.end.is_closed());
         }
     }
 }
 
-/// FIN says that we are no longer interested. The next stream waits for the end of the one before.
+/// FIN ends the subscription. The next stream waits for the end of the previous one.
 #[test]
-fn a_subscriber_ends_probe_with_fin() {
+fn fin_ends_probe() {
     for version in PROBING {
         let (mut lone, id) = probing(version);
         let before = lone.end.machine.entries();
@@ -397,7 +401,7 @@ fn a_subscriber_ends_probe_with_fin() {
         assert_eq!(lone.opened[0][Dir::Bi as usize], 2);
         assert_eq!(lone.end.machine.entries() + 2, before, "a request and its stream");
 
-        // What was not sent is not asked.
+        // A request that was not sent is not made.
         let mut end = machine(config(Side::Client, version));
         let before = end.machine.entries();
         end.apply(Command::Probe);
@@ -442,7 +446,11 @@ fn reports_reach_the_subscriber() {
         pair.run_until_idle();
         pair.client.apply(Command::Probe);
         pair.run_until_idle();
-        assert_eq!(pair.client.take_events(), [estimate(Some(500_000), rtt(80))], "asked anew");
+        assert_eq!(
+            pair.client.take_events(),
+            [estimate(Some(500_000), rtt(80))],
+            "requested again"
+        );
         pair.client.apply(Command::Unprobe);
         pair.advance(ms(20_000));
         assert_eq!(pair.client.take_events(), []);

@@ -1,10 +1,10 @@
-//! The start and the end of a session: SETUP, GOAWAY, closing (wire-lite 1.4, 4.2, 6.2, 6.14, 7.1).
+//! The start and the end of a session: SETUP, GOAWAY, closing (moq-lite-06, 3.1, 5.1.6 and 7.3).
 
 use super::*;
 
 // ---- SETUP -----------------------------------------------------------------------------------
 
-/// Both sides say who they are, and their streams are over then.
+/// Both ends send SETUP, and finish the streams of it.
 #[test]
 fn setup_goes_both_ways() {
     on_every_link(|version, link| {
@@ -22,7 +22,7 @@ fn setup_goes_both_ways() {
     });
 }
 
-/// 1.4: what the peer asks for waits until it said who it is.
+/// moq-lite-06, 7.3: requests of the peer wait for its SETUP.
 #[test]
 fn requests_and_groups_wait_for_setup() {
     for version in [Lite05, Lite06, Lite07Wip] {
@@ -36,7 +36,7 @@ fn requests_and_groups_wait_for_setup() {
     }
 }
 
-/// 1.4, 6.2: SETUP comes once and decodes, or the session is over.
+/// A malformed or a second SETUP closes the session.
 #[test]
 fn a_bad_setup_closes_the_session() {
     for version in [Lite05, Lite06, Lite07Wip] {
@@ -55,7 +55,7 @@ fn a_bad_setup_closes_the_session() {
     }
 }
 
-/// 1.4: bytes behind SETUP mean nothing.
+/// Bytes after SETUP are ignored.
 #[test]
 fn bytes_after_setup_are_ignored() {
     let mut lone = Lone::new(config(Side::Server, Lite06));
@@ -71,7 +71,7 @@ fn bytes_after_setup_are_ignored() {
 fn a_setup_that_does_not_come_closes_the_session_in_time() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let mut lone = Lone::new(config(Side::Client, version));
-        // One that is reset is one that does not come.
+        // A reset is no SETUP.
         let id = lone.open(Dir::Uni, "01");
         lone.reset(id, 0);
         assert_eq!(lone.end.poll_timeout(), Some(Instant::from_millis(10_000)));
@@ -89,7 +89,7 @@ fn a_setup_that_does_not_come_closes_the_session_in_time() {
 
 // ---- GOAWAY ----------------------------------------------------------------------------------
 
-/// 7.1: nothing new is asked of a peer that goes away.
+/// No new requests are sent to a peer that goes away.
 #[test]
 fn goaway_stops_new_requests() {
     for version in [Lite04, Lite05, Lite06, Lite07Wip] {
@@ -123,7 +123,7 @@ fn a_second_goaway_closes_the_session() {
     }
 }
 
-/// 7.1, 4.2: a malformed one is not one, and 03 has none.
+/// A malformed GOAWAY resets its stream. 03 has no GOAWAY.
 #[test]
 fn a_malformed_goaway_is_reset() {
     for version in LITE {
@@ -138,7 +138,7 @@ fn a_malformed_goaway_is_reset() {
 // ---- closing ---------------------------------------------------------------------------------
 
 #[test]
-fn closing_says_the_code_of_the_error_and_nothing_follows() {
+fn closing_sends_the_code_of_the_error_and_nothing_follows() {
     on_every_dialect(|_, mut pair| {
         pair.client.apply(subscribe(0));
         pair.steps(5);
@@ -167,7 +167,7 @@ fn a_broken_connection_ends_the_session_once() {
     });
 }
 
-/// 7.1: what is owed goes out first, also if it must wait for windows and stream credit.
+/// Everything pending is sent first, even if it waits for flow control and stream credit.
 #[test]
 fn draining_sends_everything_and_closes() {
     on_every_dialect(|version, mut pair| {
@@ -188,13 +188,13 @@ fn draining_sends_everything_and_closes() {
 
         let mut events = pair.client.take_events();
         assert_eq!(events.pop(), Some(Event::Closed { error: Error::SessionClosed }));
-        let heard = Heard::of([vec![informed(0)], events].concat());
-        assert_eq!(heard.groups.len(), 4);
-        for group in heard.groups.values() {
+        let received = Received::of([vec![informed(0)], events].concat());
+        assert_eq!(received.groups.len(), 4);
+        for group in received.groups.values() {
             assert_eq!(*group, whole(version, &frames));
         }
         assert!(pair.server.is_closed());
-        // Before 06 the subscriber can't know that it has everything: it waits for stragglers.
+        // Before 06 a subscriber can't know that it has everything: it waits for stragglers.
         let features = Features::of(version);
         let knows = features.subscribe_end && !features.loose_end;
         assert!(
@@ -224,12 +224,12 @@ fn draining_ends_in_time_whatever_the_peer_does() {
     }
 }
 
-/// 7.1: a session that drains takes no new requests, and says so.
+/// A session that drains refuses new requests.
 #[test]
 fn a_draining_session_refuses_requests() {
     on_every_dialect(|_, mut pair| {
         let request = subscribed(&mut pair, 0);
-        // What is owed does not go out yet.
+        // Pending bytes are not sent yet.
         pair.server.source.insert(token(0), [Frame::new(0, vec![0; 6_000])]);
         pair.server.apply(group(request, 0));
         pair.server.apply(Command::FinishSubscribe { request, end: 1 });
@@ -238,7 +238,7 @@ fn a_draining_session_refuses_requests() {
         pair.client.apply(subscribe(1));
         pair.advance(ms(400));
         assert!(!pair.server.is_closed());
-        // On one stream the refusal comes behind what that stream owes.
+        // On one stream the refusal follows the pending bytes.
         pair.advance(ms(500));
         let ended = Event::SubscribeEnded { subscription: token(1), result: Err(Error::GoingAway) };
         let events = pair.client.take_events();

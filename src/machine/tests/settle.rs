@@ -1,5 +1,4 @@
-//! Which version is spoken, where one ALPN stands for several (wire-lite 1.3, 6.1; point 2 of the
-//! checklist).
+//! The version exchange, where one ALPN stands for several versions (moq-lite 01 and 02).
 
 use super::*;
 use crate::version::{Agreed, Versions};
@@ -7,7 +6,7 @@ use crate::version::{Agreed, Versions};
 const CODE_01: &str = "c0000000ff0dad01";
 const CODE_02: &str = "c0000000ff0dad02";
 
-/// What `moql` leaves of these.
+/// The versions that `moql` leaves.
 fn moql(versions: &[Version]) -> Agreed {
     let versions: Versions = versions.iter().copied().collect();
     versions.agreed(Some(b"moql")).expect("one of them")
@@ -42,7 +41,7 @@ fn the_servers_order_decides() {
             pair.run_until_idle();
             assert_eq!(pair.client.machine.version(), settled);
             assert_eq!(pair.server.machine.version(), settled);
-            // It is what both speak then: SUBSCRIBE_OK differs.
+            // Both ends speak it then: SUBSCRIBE_OK differs.
             subscribed(&mut pair, 0);
         }
     }
@@ -59,13 +58,13 @@ fn no_version_in_common() {
         assert_eq!(pair.server.take_events(), closed);
         assert_eq!(pair.client.take_events(), closed);
     }
-    // One of another dialect, and nothing at all.
+    // A version of another dialect, and none at all.
     for codes in [&["c0000000ff00000e", "07"][..], &[]] {
         let mut lone = Lone::new(config_of(Side::Server, &[Lite02, Lite01]));
         lone.open(Dir::Bi, &client_setup(codes));
         assert_eq!(lone.closed_with(0x15), Error::Version);
     }
-    // One that was not offered, and one that nobody knows.
+    // A version that was not offered, and an unknown one.
     for code in [CODE_02, "c0000000ff00000e", "c0000000ff0dad03"] {
         let mut lone = Lone::new(config_of(Side::Client, &[Lite01]));
         lone.data(StreamId::from_u64(0), &server_setup(code));
@@ -73,9 +72,9 @@ fn no_version_in_common() {
     }
 }
 
-/// Deployed clients say more: other dialects, parameters of theirs (G01, G02).
+/// Deployed clients offer other dialects too, and send unknown parameters.
 #[test]
-fn what_deployed_clients_say() {
+fn set_up_of_deployed_clients_is_accepted() {
     let parameters = "02 02 c0000000ffffffff 07 0b 6d6f712d6c6974652d7273";
     let setup = format!("20 0030 03 {CODE_02} {CODE_01} c0000000ff00000e {parameters}");
     let mut lone = Lone::new(config_of(Side::Server, &[Lite02, Lite01]));
@@ -96,7 +95,7 @@ fn nothing_is_sent_before_the_version_is_agreed() {
             assert_eq!(lone.sent(first), bytes(&client_setup(&[CODE_02, CODE_01])));
         }
         assert!(lone.sent.is_empty());
-        // What is taken back meanwhile leaves nothing.
+        // A request that is withdrawn meanwhile leaves no state.
         let before = lone.end.machine.entries();
         lone.apply(subscribe(1));
         lone.apply(Command::Unsubscribe { subscription: token(1) });
@@ -114,13 +113,13 @@ fn nothing_is_sent_before_the_version_is_agreed() {
         let [ask, asked] = [0, 1].map(|index| lone.own(Dir::Bi, index));
         assert_eq!(lone.sent(ask), "01020161");
         assert_eq!(lone.sent(asked)[..2], *"02");
-        // The answer in the form of the version.
+        // The response has the form of the version.
         lone.data(asked, info_bytes(Lite01));
         assert_eq!(lone.events(), [informed(0)]);
     }
 }
 
-/// Streams overtake each other: what the peer asks for waits until it is settled.
+/// Streams are not ordered: requests that arrive first wait for the version.
 #[test]
 fn requests_before_the_version_wait() {
     for side in [Side::Client, Side::Server] {
@@ -136,7 +135,7 @@ fn requests_before_the_version_wait() {
         let gone = lone.open(Dir::Bi, "01 01");
         lone.reset(gone, 1);
         lone.data(ask, "01 00");
-        // The application had no subscription; that is seen later as well.
+        // The application had no subscription; the machine learns that later.
         let group = lone.open(Dir::Uni, "00 02 00 01");
         assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
         assert!(lone.sent.is_empty());
@@ -167,7 +166,7 @@ fn a_malformed_set_up_closes_the_session() {
     let malformed = || Error::ProtocolViolation("malformed SETUP");
     let client = || Lone::new(config_of(Side::Client, &[Lite02, Lite01]));
     let server = || Lone::new(config_of(Side::Server, &[Lite02, Lite01]));
-    // Too short, too long, the other side's, and a body above the limit.
+    // Too short, too long, of the wrong side, and a body above the limit.
     for bad in ["20 0001 01", "20 0003 00 00 00", "21 0009 c0000000ff0dad02 00", "20 ffff"] {
         let mut lone = server();
         lone.end.machine.bare.core.limits.message_bytes = 1_000;
@@ -179,7 +178,7 @@ fn a_malformed_set_up_closes_the_session() {
         lone.data(StreamId::from_u64(0), bad);
         assert_eq!(lone.closed_with(3), malformed(), "{bad}");
     }
-    // Cut off.
+    // Truncated.
     let mut lone = server();
     let id = lone.open(Dir::Bi, "20 00");
     lone.fin(id, "");
@@ -187,7 +186,7 @@ fn a_malformed_set_up_closes_the_session() {
     let mut lone = client();
     lone.reset(StreamId::from_u64(0), 1);
     assert_eq!(lone.closed_with(3), malformed());
-    // Two that race; one behind the other is a stream of no known type.
+    // Two that race. The second is a stream of an unknown type.
     let mut lone = server();
     lone.open(Dir::Bi, "20 00");
     lone.open(Dir::Bi, &client_setup(&[CODE_02]));
@@ -210,9 +209,9 @@ fn a_set_up_that_does_not_come_closes_the_session_in_time() {
     }
 }
 
-/// 6.1: what comes on the stream of the session means nothing, and its end is that of the session.
+/// SESSION_UPDATE on the set-up stream has no effect, and the end of the stream ends the session.
 #[test]
-fn the_stream_of_the_session() {
+fn the_end_of_the_set_up_stream_ends_the_session() {
     for side in [Side::Client, Side::Server] {
         for version in [Lite01, Lite02] {
             let id = StreamId::new(Side::Client, Dir::Bi, 0);

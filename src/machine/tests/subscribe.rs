@@ -1,8 +1,8 @@
-//! SUBSCRIBE and TRACK, at both ends (wire-lite 6.8 to 6.11, 7.4).
+//! SUBSCRIBE and TRACK, at both ends (moq-lite-06, 5.1.2, 5.1.4 and 7.9 to 7.14).
 
 use super::*;
 
-/// The whole life of a subscription.
+/// A whole subscription.
 #[test]
 fn a_subscription_runs_to_its_end() {
     on_every_dialect(|version, mut pair| {
@@ -18,13 +18,13 @@ fn a_subscription_runs_to_its_end() {
 
         let mut events = vec![informed(3)];
         events.extend(pair.client.take_events());
-        let heard = Heard::of(events);
-        assert_eq!(heard.groups.keys().copied().collect::<Vec<_>>(), [(3, 4), (3, 5), (3, 7)]);
-        for group in heard.groups.values() {
+        let received = Received::of(events);
+        assert_eq!(received.groups.keys().copied().collect::<Vec<_>>(), [(3, 4), (3, 5), (3, 7)]);
+        for group in received.groups.values() {
             assert_eq!(*group, whole(version, &frames));
         }
         let end = Features::of(version).subscribe_end.then_some(8);
-        assert_eq!(heard.ended[&3], Ok(end));
+        assert_eq!(received.ended[&3], Ok(end));
 
         let mut events = pair.server.take_events();
         assert_eq!(events.pop(), Some(Event::RequestEnded { request, result: Ok(()) }));
@@ -38,7 +38,7 @@ fn a_subscription_runs_to_its_end() {
     });
 }
 
-/// 6.8, 6.11: what each version can say arrives.
+/// Each field that a version can express arrives.
 #[test]
 fn a_subscription_arrives_unchanged() {
     on_every_dialect(|version, mut pair| {
@@ -66,9 +66,9 @@ fn a_subscription_arrives_unchanged() {
     });
 }
 
-/// 6.11: what the publisher says of the track comes before its first group.
+/// The track information precedes the first group.
 #[test]
-fn what_a_track_is_comes_first() {
+fn track_info_precedes_the_first_group() {
     on_every_dialect(|version, mut pair| {
         let has_track = Features::of(version).track;
         let mut info = TrackInfo::default();
@@ -102,11 +102,11 @@ fn what_a_track_is_comes_first() {
         let events = pair.client.take_events();
         let subscription = token(0);
         assert_eq!(events[0], Event::TrackInfo { subscription, info });
-        assert_eq!(Heard::of(events).groups.len(), 1);
+        assert_eq!(Received::of(events).groups.len(), 1);
     });
 }
 
-/// 5.1: the code of a refusal is the error of who asked.
+/// A refused subscription ends with the error of that code.
 #[test]
 fn a_refused_subscription_ends_with_the_error() {
     on_every_dialect(|_, mut pair| {
@@ -133,7 +133,7 @@ fn a_refused_subscription_ends_with_the_error() {
             let (subscription, result) = (token(slot as u32), Err(error));
             let ended = Event::SubscribeEnded { subscription, result };
             assert_eq!(pair.client.take_events(), [ended]);
-            // The question what the track is was given up as well.
+            // The request for track information was withdrawn as well.
             for event in pair.server.take_events() {
                 assert!(matches!(event, Event::RequestEnded { result: Err(_), .. }), "{event:?}");
             }
@@ -171,7 +171,7 @@ fn a_refused_track_ends_its_subscription() {
     });
 }
 
-/// 4.3: FIN of the subscriber ends a subscription, and what is under way is reset.
+/// moq-lite-06, 4.3: FIN of the subscriber ends a subscription, and open groups are reset.
 #[test]
 fn unsubscribing_ends_both_ends() {
     on_every_dialect(|_, mut pair| {
@@ -179,15 +179,15 @@ fn unsubscribing_ends_both_ends() {
         pair.server.source.push(token(1), Frame::new(0, "open end"));
         pair.server.apply(group(request, 1));
         pair.run_until_idle();
-        let mut heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
-        assert_eq!(heard.groups[&(0, 1)].frames.len(), 1);
+        let mut received = Received::of([vec![informed(0)], pair.client.take_events()].concat());
+        assert_eq!(received.groups[&(0, 1)].frames.len(), 1);
 
         pair.client.apply(Command::Unsubscribe { subscription: token(0) });
         pair.client.apply(Command::Unsubscribe { subscription: token(0) });
         pair.run_until_idle();
-        heard.hear(pair.client.take_events());
-        assert_eq!(heard.groups[&(0, 1)].result, Some(Err(Error::Cancelled)));
-        assert_eq!(heard.ended[&0], Err(Error::Cancelled));
+        received.record(pair.client.take_events());
+        assert_eq!(received.groups[&(0, 1)].result, Some(Err(Error::Cancelled)));
+        assert_eq!(received.ended[&0], Err(Error::Cancelled));
         let mut events = pair.server.take_events();
         events.sort_by_key(|event| matches!(event, Event::RequestEnded { .. }));
         assert_eq!(
@@ -197,7 +197,7 @@ fn unsubscribing_ends_both_ends() {
                 Event::RequestEnded { request, result: Err(Error::Cancelled) },
             ]
         );
-        // What comes too late does nothing but to give the token back.
+        // Commands that come too late only release their tokens.
         pair.server.apply(group(request, 2));
         pair.server.apply(Command::FinishSubscribe { request, end: 3 });
         pair.run_until_idle();
@@ -208,11 +208,11 @@ fn unsubscribing_ends_both_ends() {
     });
 }
 
-/// What was never sent needs no stream to be taken back.
+/// A request that was not sent is withdrawn without a stream.
 #[test]
-fn a_subscription_that_did_not_go_out_is_taken_back_without_a_trace() {
+fn a_subscription_that_was_not_sent_is_withdrawn_without_a_trace() {
     for version in LITE {
-        // The session's own stream opens, where it has one.
+        // The session's own stream opens, on versions that have one.
         let bi_streams = Features::of(version).settles.into();
         let link = Link { bi_streams, ..Link::perfect() };
         let mut pair = pair(version, link);
@@ -229,7 +229,7 @@ fn a_subscription_that_did_not_go_out_is_taken_back_without_a_trace() {
     }
 }
 
-/// The publisher gives up a subscription that runs: its groups, then itself.
+/// The publisher aborts a running subscription: its groups, then the subscription.
 #[test]
 fn an_aborted_subscription_ends_with_the_error() {
     on_every_dialect(|_, mut pair| {
@@ -239,15 +239,15 @@ fn an_aborted_subscription_ends_with_the_error() {
         pair.run_until_idle();
         pair.server.apply(Command::Refuse { request, error: Error::App(1) });
         pair.run_until_idle();
-        let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
-        assert_eq!(heard.groups[&(0, 1)].result, Some(Err(Error::App(1))));
-        assert_eq!(heard.ended[&0], Err(Error::App(1)));
+        let received = Received::of([vec![informed(0)], pair.client.take_events()].concat());
+        assert_eq!(received.groups[&(0, 1)].result, Some(Err(Error::App(1))));
+        assert_eq!(received.ended[&0], Err(Error::App(1)));
         let released = Event::GroupReleased { group: token(1), sent: false };
         assert_eq!(pair.server.take_events(), [released]);
     });
 }
 
-/// 6.9: a change of mind reaches the publisher, where 0.16 of the deployed peers does not speak.
+/// SUBSCRIBE_UPDATE reaches the publisher, except on 03 and 04, where `moq-lite` 0.16 ends the subscription.
 #[test]
 fn an_update_arrives() {
     on_every_dialect(|version, mut pair| {
@@ -265,7 +265,7 @@ fn an_update_arrives() {
         } else {
             assert_eq!(events, []);
         }
-        // Of nothing there is nothing to change.
+        // An update of an unknown subscription has no effect.
         let (subscription, want) = (token(1), Subscription::default());
         pair.client.apply(Command::UpdateSubscribe { subscription, want });
         pair.run_until_idle();
@@ -283,7 +283,7 @@ fn a_token_names_one_subscription_at_a_time() {
         let ended = Event::SubscribeEnded { subscription: token(0), result };
         assert_eq!(pair.client.take_events(), [ended]);
         assert_eq!(pair.server.take_events(), []);
-        // The first one runs on.
+        // The first one continues.
         pair.client.apply(Command::Unsubscribe { subscription: token(0) });
         pair.run_until_idle();
         assert!(matches!(one(pair.server.take_events()), Event::RequestEnded { .. }));
@@ -292,8 +292,8 @@ fn a_token_names_one_subscription_at_a_time() {
     });
 }
 
-/// 7.4: START names the lowest group that may come. Those that came before it was known stay; what is
-/// below and comes later is not sent, as the peer would drop it.
+/// START names the lowest group that may follow. Groups that arrived before START are kept. Lower groups are
+/// not sent after it, because the peer would drop them.
 #[test]
 fn a_start_is_sent_once_and_holds() {
     on_every_dialect(|version, mut pair| {
@@ -312,20 +312,20 @@ fn a_start_is_sent_once_and_holds() {
         }
         pair.server.apply(Command::FinishSubscribe { request, end: 10 });
         while pair.sleep_to_deadline() {}
-        let heard = Heard::of([vec![informed(0)], pair.client.take_events()].concat());
-        let groups: Vec<_> = heard.groups.keys().map(|(_, sequence)| *sequence).collect();
+        let received = Received::of([vec![informed(0)], pair.client.take_events()].concat());
+        let groups: Vec<_> = received.groups.keys().map(|(_, sequence)| *sequence).collect();
         if says_start {
-            assert_eq!((groups, heard.started[&0]), (vec![7, 8, 9], 7));
+            assert_eq!((groups, received.started[&0]), (vec![7, 8, 9], 7));
         } else {
-            assert_eq!((groups, heard.started.len()), (vec![6, 7, 8, 9], 0));
+            assert_eq!((groups, received.started.len()), (vec![6, 7, 8, 9], 0));
         }
     });
 }
 
-/// 6.11: what a track is can be asked alone. A subscription may follow before the answer, and then the
-/// one question does for both.
+/// Track information can be requested alone. A subscription may follow before the response, and then one
+/// request serves both.
 #[test]
-fn a_track_is_described_without_a_subscription() {
+fn track_info_is_requested_without_a_subscription() {
     on_every_dialect(|version, mut pair| {
         let has_track = Features::of(version).track;
         let describe = |slot| {
@@ -333,7 +333,7 @@ fn a_track_is_described_without_a_subscription() {
             Command::Describe { subscription: token(slot), broadcast, track }
         };
         pair.client.apply(describe(0));
-        assert_eq!(accept_all(&mut pair), [], "nobody subscribed");
+        assert_eq!(accept_all(&mut pair), [], "no subscription");
         pair.run_until_idle();
         assert_eq!(pair.client.take_events(), [informed(0)]);
         if !has_track {
@@ -349,7 +349,7 @@ fn a_track_is_described_without_a_subscription() {
         pair.run_until_idle();
         let (subscription, result) = (token(1), Err(Error::NotFound));
         assert_eq!(pair.client.take_events(), [Event::SubscribeEnded { subscription, result }]);
-        // Taken back.
+        // Withdrawn.
         pair.client.apply(describe(2));
         pair.run_until_idle();
         pair.client.apply(Command::Unsubscribe { subscription: token(2) });
@@ -359,7 +359,7 @@ fn a_track_is_described_without_a_subscription() {
             [Event::TrackRequested { .. }, Event::RequestEnded { .. }]
         ));
         assert_eq!(pair.client.take_events(), []);
-        // Overtaken by a subscription.
+        // Followed by a subscription.
         pair.client.apply(describe(3));
         pair.client.apply(subscribe(3));
         pair.run_until_idle();
@@ -382,7 +382,7 @@ fn a_track_is_described_without_a_subscription() {
     });
 }
 
-/// 7.4: a track that ended without a group.
+/// A track that ended without a group.
 #[test]
 fn a_track_may_end_without_a_group() {
     on_every_dialect(|version, mut pair| {
@@ -397,7 +397,7 @@ fn a_track_may_end_without_a_group() {
     });
 }
 
-/// Many at once, each with its own groups.
+/// Many subscriptions at once, each with its own groups.
 #[test]
 fn subscriptions_do_not_mix() {
     on_every_dialect(|version, mut pair| {
@@ -405,7 +405,7 @@ fn subscriptions_do_not_mix() {
             pair.client.apply(subscribe_with(slot, Subscription::default().priority(slot as u8)));
             pair.steps(7);
         }
-        let mut heard = Heard::default();
+        let mut received = Received::default();
         let (mut requests, mut rounds) = (vec![], 0);
         while requests.len() < 5 {
             assert!(rounds < 10, "{} of 5 subscriptions came", requests.len());
@@ -436,9 +436,9 @@ fn subscriptions_do_not_mix() {
             }
         }
         pair.run_until_idle();
-        heard.hear(pair.client.take_events());
-        assert_eq!(heard.groups.len(), 15);
-        for ((slot, sequence), group) in heard.groups {
+        received.record(pair.client.take_events());
+        assert_eq!(received.groups.len(), 15);
+        for ((slot, sequence), group) in received.groups {
             assert_eq!(group, whole(version, &[Frame::new(0, format!("{slot} {sequence}"))]));
         }
     });
@@ -446,7 +446,7 @@ fn subscriptions_do_not_mix() {
 
 // ---- bytes -----------------------------------------------------------------------------------
 
-/// 8.1, G37, G39, G41, G64, G65: what a publisher writes.
+/// The golden bytes of a publisher.
 #[test]
 fn the_bytes_of_a_publisher() {
     let cases = [
@@ -510,7 +510,7 @@ fn the_bytes_of_a_publisher() {
     }
 }
 
-/// 8.1, G29, G32, G47, G48, G50: what a subscriber writes.
+/// The golden bytes of a subscriber.
 #[test]
 fn the_bytes_of_a_subscriber() {
     let cases = [
@@ -560,7 +560,7 @@ fn the_bytes_of_a_subscriber() {
     }
 }
 
-/// 6.8: ids count up from 0 and are never used again.
+/// moq-lite-06, 7.9: ids count up from 0 and are not reused.
 #[test]
 fn subscribe_ids_are_never_used_again() {
     let mut lone = Lone::ready(Side::Client, Lite04);
@@ -574,7 +574,7 @@ fn subscribe_ids_are_never_used_again() {
 
 // ---- answers ---------------------------------------------------------------------------------
 
-/// A subscriber with one subscription, its stream, and the stream that asks what the track is.
+/// A subscriber with one subscription, its stream, and the stream of its TRACK.
 fn subscriber(version: Version) -> (Lone, StreamId, Option<StreamId>) {
     let mut lone = Lone::ready(Side::Client, version);
     lone.apply(subscribe(0));
@@ -582,7 +582,7 @@ fn subscriber(version: Version) -> (Lone, StreamId, Option<StreamId>) {
     if Features::of(version).track { (lone, second, Some(first)) } else { (lone, first, None) }
 }
 
-/// 7.4: FIN before END is a failure of the track, from 05 on.
+/// From 05 on FIN without END fails the track.
 #[test]
 fn fin_without_end_fails_the_subscription() {
     for version in [Lite05, Lite06, Lite07Wip] {
@@ -597,9 +597,9 @@ fn fin_without_end_fails_the_subscription() {
     }
 }
 
-/// 2.4: a FIN inside a message is an error of the stream.
+/// FIN in the middle of a message fails the stream.
 #[test]
-fn a_cut_answer_fails_the_subscription() {
+fn a_truncated_answer_fails_the_subscription() {
     for version in LITE {
         let (mut lone, id, _) = subscriber(version);
         lone.fin(id, if Features::of(version).typed_responses() { "00 05 02" } else { "01" });
@@ -630,7 +630,7 @@ fn a_malformed_answer_fails_the_subscription() {
 
 #[test]
 fn malformed_track_info_fails_the_subscription() {
-    // A timescale of 0; nothing at all.
+    // A timescale of 0; an empty message.
     for (version, info) in [(Lite05, "06 7f 00 5388 00"), (Lite06, "05 7f 5388 00"), (Lite06, "")] {
         let (mut lone, id, query) = subscriber(version);
         lone.fin(query.unwrap(), info);
@@ -643,7 +643,7 @@ fn malformed_track_info_fails_the_subscription() {
     }
 }
 
-/// 9.14: nobody sends SUBSCRIBE_DROP, and it changes nothing.
+/// SUBSCRIBE_DROP is not sent by deployed peers, and has no effect.
 #[test]
 fn drops_are_tolerated() {
     for version in [Lite03, Lite04, Lite05, Lite06] {
@@ -663,9 +663,9 @@ fn drops_are_tolerated() {
     }
 }
 
-/// 4.3: bytes behind TRACK, or FIN before the answer, mean that nobody waits for it.
+/// Bytes after TRACK, or FIN before the response, withdraw the request.
 #[test]
-fn a_question_that_is_not_kept_open_is_given_up() {
+fn a_track_request_that_is_not_kept_open_is_withdrawn() {
     for version in [Lite05, Lite06, Lite07Wip] {
         for (more, fin, code) in [("aa", false, 0x12), ("", true, 1)] {
             let mut lone = Lone::ready(Side::Server, version);

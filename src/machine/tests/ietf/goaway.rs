@@ -1,4 +1,4 @@
-//! GOAWAY that is sent (*GOAWAY*, *Session Migration*, *Termination*).
+//! GOAWAY that this end sends (*GOAWAY*, *Session Migration*, *Termination*).
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn go_away(uri: &str, millis: u64) -> Command {
     Command::GoAway { uri: uri.into(), timeout: ms(millis) }
 }
 
-/// Where the machine says it: on its control stream.
+/// The stream on which the machine sends it: its control stream.
 fn control(talk: &Talk) -> StreamId {
     talk.control.unwrap_or(talk.lone.own(Dir::Uni, 0))
 }
@@ -17,47 +17,47 @@ fn goaway(version: Version, uri: &str, millis: u64, request: u64) -> Message {
     Message::Goaway(Goaway { uri: uri.into(), timeout, request: is_18.then_some(request) })
 }
 
-/// The peer subscribes, and is accepted.
+/// The peer subscribes and is accepted.
 fn serving(version: Version) -> (Talk, StreamId, RequestKey) {
     let mut talk = Talk::quiet(Side::Server, version);
-    let stream = talk.ask(asks);
+    let stream = talk.request(subscribe_message);
     let Some(Event::SubscribeRequested { request, .. }) = talk.lone.events().pop() else {
         panic!("no subscription")
     };
     talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
-    talk.said(stream);
+    talk.written(stream);
     (talk, stream, request)
 }
 
-/// On the control stream; clients name no place. 18: how long, and the first request of the peer that
-/// was not processed, which has the peer's parity.
+/// GOAWAY is sent on the control stream, and a client's has no URI. 18: it has a timeout, and the first
+/// request id of the peer that was not processed, with the peer's parity.
 #[test]
-fn what_is_said() {
+fn goaway_has_a_uri_a_timeout_and_a_request_id() {
     for (version, side) in
         DRAFTS.into_iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)])
     {
-        for (uri, millis, told) in [("moqt://b", 5_000, 5_000), ("", 0, 1)] {
+        for (uri, millis, sent) in [("moqt://b", 5_000, 5_000), ("", 0, 1)] {
             let mut talk = Talk::quiet(side, version);
             let control = control(&talk);
-            let expected = |uri, request| goaway(version, uri, told, request);
+            let expected = |uri, request| goaway(version, uri, sent, request);
             talk.lone.apply(go_away(uri, millis));
             match side {
-                Side::Client => assert_eq!(talk.said_one(control), expected("", 1)),
-                Side::Server => assert_eq!(talk.said_one(control), expected(uri, 0)),
+                Side::Client => assert_eq!(talk.written_one(control), expected("", 1)),
+                Side::Server => assert_eq!(talk.written_one(control), expected(uri, 0)),
             }
         }
         let mut talk = Talk::quiet(side, version);
         for _ in 0..3 {
-            talk.ask(asks);
+            talk.request(subscribe_message);
         }
         let control = control(&talk);
         talk.lone.apply(go_away(&"x".repeat(8_193), 5_000));
         let request = if side == Side::Client { 7 } else { 6 };
-        assert_eq!(talk.said(control).pop(), Some(goaway(version, "", 5_000, request)));
+        assert_eq!(talk.written(control).pop(), Some(goaway(version, "", 5_000, request)));
     }
 }
 
-/// *Session Initialization*: a session that is not set up says nothing, and it waits for that.
+/// *Session Initialization*: GOAWAY is not sent before set-up is complete, and waits for it.
 #[test]
 fn goaway_follows_setup() {
     for version in DRAFTS {
@@ -73,25 +73,25 @@ fn goaway_follows_setup() {
             lone.open(Dir::Uni, "af000000");
         }
         let sent = lone.sent.remove(&control).unwrap().0;
-        let said = messages(version, &sent).split_off(setup);
-        assert_eq!(said, [goaway(version, "", 18_000, 0)]);
+        let written = messages(version, &sent).split_off(setup);
+        assert_eq!(written, [goaway(version, "", 18_000, 0)]);
         lone.advance(ms(1_000));
         assert_eq!(lone.closed_with(0), Error::SessionClosed);
     }
 }
 
-/// What runs goes on, what is new is refused with GOING_AWAY where the draft has that.
+/// Running subscriptions continue. New requests are refused, with GOING_AWAY where the draft has that code.
 #[test]
 fn new_requests_are_refused() {
     for version in DRAFTS {
         let (mut talk, stream, request) = serving(version);
         let control = control(&talk);
         talk.lone.apply(go_away("", 5_000));
-        talk.said(control);
+        talk.written(control);
         let next = talk.next;
-        let refused = talk.ask(asks);
+        let refused = talk.request(subscribe_message);
         let code = if version == Moqt18 { 0x6 } else { 0x0 };
-        assert_eq!(talk.said_one(refused), talk.error(next, code));
+        assert_eq!(talk.written_one(refused), talk.error(next, code));
         assert_eq!(talk.lone.events(), []);
         talk.lone.apply(subscribe(0));
         let ended = Event::SubscribeEnded { subscription: token(0), result: Err(Error::GoingAway) };
@@ -103,25 +103,25 @@ fn new_requests_are_refused() {
         assert_eq!(talk.lone.events().len(), 0);
         talk.lone.apply(Command::FinishSubscribe { request, end: 1 });
         assert!(!talk.lone.end.is_closed());
-        // The end of the group, and with it that of the subscription.
+        // The end of the group, which ends the subscription.
         talk.lone.end.source.end(token(0), Ok(()));
         talk.lone.apply(Command::GroupReady { request, sequence: 0 });
-        assert!(matches!(talk.said_one(stream), Message::PublishDone(_)));
+        assert!(matches!(talk.written_one(stream), Message::PublishDone(_)));
         talk.lone.advance(ms(1_000));
         assert_eq!(talk.lone.closed_with(0), Error::SessionClosed);
     }
 }
 
-/// *Termination*: GOAWAY_TIMEOUT. A second call only makes it earlier, and says nothing.
+/// *Termination*: GOAWAY_TIMEOUT. A second call only moves the deadline forward and sends nothing.
 #[test]
-fn the_deadline() {
+fn a_second_call_moves_only_the_deadline() {
     for version in DRAFTS {
         let (mut talk, ..) = serving(version);
         let control = control(&talk);
         for millis in [5_000, 7_000, 3_000, 4_000] {
             talk.lone.apply(go_away("", millis));
         }
-        assert_eq!(talk.said_one(control), goaway(version, "", 5_000, 2));
+        assert_eq!(talk.written_one(control), goaway(version, "", 5_000, 2));
         talk.lone.advance(ms(2_999));
         assert!(!talk.lone.end.is_closed());
         talk.lone.advance(ms(1));
@@ -129,9 +129,9 @@ fn the_deadline() {
     }
 }
 
-/// Nothing confirms it, and there are peers that lose what they have not read when the session closes.
+/// GOAWAY is not acknowledged, and some peers lose what they have not read when the session closes.
 #[test]
-fn an_idle_peer_has_time_to_read_it() {
+fn an_idle_peer_has_time_to_read_goaway() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Server, version);
         talk.lone.apply(go_away("", 5_000));
@@ -142,9 +142,9 @@ fn an_idle_peer_has_time_to_read_it() {
     }
 }
 
-/// Both machines: the peer hears all of it, obeys, and the session closes cleanly.
+/// Two machines: the peer reads the message and obeys, and the session closes cleanly.
 #[test]
-fn a_peer_that_leaves_closes_it() {
+fn the_session_closes_when_the_peer_is_done() {
     on_every_draft(|version, mut pair| {
         pair.client.apply(subscribe(0));
         accept_all(&mut pair);
@@ -165,9 +165,9 @@ fn a_peer_that_leaves_closes_it() {
     });
 }
 
-/// It is owed: no session closes by itself before it is out.
+/// A session does not close by itself before GOAWAY was sent.
 #[test]
-fn it_goes_out_before_the_session_closes() {
+fn goaway_is_sent_before_the_session_closes() {
     for version in DRAFTS {
         let (mut talk, ..) = serving(version);
         let control = control(&talk);
@@ -175,9 +175,9 @@ fn it_goes_out_before_the_session_closes() {
         talk.lone.apply(go_away("", 5_000));
         talk.lone.advance(ms(2_000));
         match version {
-            Moqt16 => talk.say(control, &Message::Unsubscribe(Unsubscribe { id: Some(0) })),
+            Moqt16 => talk.send(control, &Message::Unsubscribe(Unsubscribe { id: Some(0) })),
             _ => {
-                // So that nothing else is owed.
+                // Nothing else is left to send.
                 talk.lone.stop(StreamId::new(Side::Client, Dir::Bi, 0), 1);
                 talk.lone.reset(StreamId::new(Side::Client, Dir::Bi, 0), 1);
             }
@@ -188,36 +188,36 @@ fn it_goes_out_before_the_session_closes() {
         for id in [control, StreamId::new(Side::Client, Dir::Bi, 0)] {
             talk.lone.handle(Input::Writable { id });
         }
-        assert!(talk.said(control).contains(&goaway(version, "", 5_000, 2)));
+        assert!(talk.written(control).contains(&goaway(version, "", 5_000, 2)));
         assert_eq!(talk.lone.closed_with(0), Error::SessionClosed);
     }
 }
 
-/// 18: on the stream of a request it is about that one, which goes on until somebody ends it.
+/// 18: GOAWAY on the stream of a request is about that request, which continues until an end closes it.
 #[test]
-fn one_of_a_request_changes_nothing() {
+fn goaway_on_a_request_has_no_effect() {
     let mut talk = Talk::quiet(Side::Client, Moqt18);
     let stream = talk.subscribed(4, TrackProperties::default());
     let (uri, timeout) = ("moqt://b".into(), ms(1_000));
-    talk.say(stream, &Message::Goaway(Goaway { uri, timeout, request: None }));
+    talk.send(stream, &Message::Goaway(Goaway { uri, timeout, request: None }));
     assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]));
     talk.lone.apply(subscribe(1));
     assert!(talk.lone.events().is_empty(), "the session goes on");
-    assert!(matches!(talk.said_one(talk.lone.own(Dir::Bi, 1)), Message::Subscribe(_)));
+    assert!(matches!(talk.written_one(talk.lone.own(Dir::Bi, 1)), Message::Subscribe(_)));
 }
 
-/// *Maximum Request ID* (16): what waits for ids when GOAWAY comes is never said.
+/// *Maximum Request ID* (16): requests that wait for ids when GOAWAY arrives are never sent.
 #[test]
-fn requests_that_wait_for_ids_are_none() {
+fn requests_that_wait_for_ids_are_never_sent() {
     let setup = Setup { max_request_id: 1, solicit: true, ..Setup::default() };
     let mut talk = Talk::with(config(Side::Client, Moqt16), setup);
     let control = control(&talk);
     for slot in 0..2 {
         talk.lone.apply(subscribe(slot));
     }
-    assert!(matches!(talk.said_one(control), Message::Subscribe(_)), "one id");
+    assert!(matches!(talk.written_one(control), Message::Subscribe(_)), "one id");
     assert_eq!(talk.lone.events(), []);
-    talk.say(control, &goaway(Moqt16, "", 0, 0));
+    talk.send(control, &goaway(Moqt16, "", 0, 0));
     let result = Err(Error::GoingAway);
     assert_eq!(
         talk.lone.events(),
@@ -226,6 +226,6 @@ fn requests_that_wait_for_ids_are_none() {
             Event::SubscribeEnded { subscription: token(1), result }
         ]
     );
-    talk.say(control, &Message::MaxRequestId(MaxRequestId { max: 100 }));
-    assert_eq!(talk.said(control), []);
+    talk.send(control, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+    assert_eq!(talk.written(control), []);
 }

@@ -20,17 +20,17 @@ fn unannounced(name: &str) -> Event {
     Event::Unannounced { path: path(name) }
 }
 
-fn names(id: u64, name: &str) -> Message {
+fn publish_namespace(id: u64, name: &str) -> Message {
     let parameters = Parameters::default();
     Message::PublishNamespace(PublishNamespace { id, namespace: path(name), parameters })
 }
 
-fn asks_for(id: u64, prefix: &str) -> Message {
+fn subscribe_namespace(id: u64, prefix: &str) -> Message {
     let prefix = path(prefix);
     Message::SubscribeNamespace(SubscribeNamespace { id, prefix, ..SubscribeNamespace::default() })
 }
 
-/// The request of the event that it is about.
+/// The key of the announce request.
 fn requested(event: Event) -> RequestKey {
     match event {
         Event::AnnounceRequested { request, .. } => request,
@@ -38,7 +38,7 @@ fn requested(event: Event) -> RequestKey {
     }
 }
 
-/// What one end has, the other hears of, both asked for and unasked, and once.
+/// Broadcasts of one end are reported at the other, solicited and unsolicited, once.
 #[test]
 fn broadcasts_of_the_peer_are_reported() {
     on_every_draft(|_, mut pair| {
@@ -48,16 +48,16 @@ fn broadcasts_of_the_peer_are_reported() {
                 end.source.announce(token(slot), active(name));
             }
         }
-        // Both ways at one end, one of them at the other.
+        // One end sends both ways, the other end one of them.
         let both = [RequestKey(0, 0), RequestKey(1, 0), RequestKey(2, 0)];
         for request in both {
             pair.client.apply(Command::AcceptAnnounce { request, reader: token(1), active: 0 });
         }
         pair.run_until_idle();
-        let heard = pair.server.take_events();
-        assert_eq!(heard.len(), 2, "{heard:?}");
+        let received = pair.server.take_events();
+        assert_eq!(received.len(), 2, "{received:?}");
         for name in ["room/a", "room/b"] {
-            assert!(heard.contains(&announced(name)), "{heard:?}");
+            assert!(received.contains(&announced(name)), "{received:?}");
         }
         pair.client.source.announce(token(1), ended("room/a"));
         for request in both {
@@ -68,8 +68,8 @@ fn broadcasts_of_the_peer_are_reported() {
     });
 }
 
-/// Limits::request_buffer: what is told unasked waits for room on the control stream (16), and goes when there
-/// is some.
+/// `Limits::request_buffer`: unsolicited announcements wait for room on the control stream (16), and are sent
+/// when there is some.
 #[test]
 fn announcements_that_wait_for_room_are_sent() {
     for version in DRAFTS {
@@ -83,13 +83,17 @@ fn announcements_that_wait_for_room_are_sent() {
         }
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 3 });
         let streams = [0, 1, 2].map(|n| talk.control.unwrap_or(talk.lone.own(Dir::Bi, n)));
-        let said: Vec<_> = streams.into_iter().flat_map(|stream| talk.said(stream)).collect();
-        assert_eq!(said, [names(0, "a"), names(2, "b"), names(4, "c")], "{version}");
+        let written: Vec<_> = streams.into_iter().flat_map(|stream| talk.written(stream)).collect();
+        assert_eq!(
+            written,
+            [publish_namespace(0, "a"), publish_namespace(2, "b"), publish_namespace(4, "c")],
+            "{version}"
+        );
     }
 }
 
-/// *PUBLISH_NAMESPACE* of ours: one request each, unless the peer asks us not to; withdrawn by a reset
-/// of both halves (18), PUBLISH_NAMESPACE_DONE (16).
+/// *PUBLISH_NAMESPACE* of this end: one request each, unless the peer sends SOLICIT. It is withdrawn by a
+/// reset of both halves (18), or by PUBLISH_NAMESPACE_DONE (16).
 #[test]
 fn broadcasts_are_announced_unsolicited() {
     for version in DRAFTS {
@@ -99,9 +103,9 @@ fn broadcasts_are_announced_unsolicited() {
         talk.lone.end.source.announce(token(7), active("room/a"));
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
         let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
-        assert_eq!(talk.said_one(stream), names(0, "room/a"));
+        assert_eq!(talk.written_one(stream), publish_namespace(0, "room/a"));
         let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
-        talk.say(stream, &Message::RequestOk(ok));
+        talk.send(stream, &Message::RequestOk(ok));
 
         talk.lone.actions.clear();
         talk.lone.end.source.announce(token(7), ended("room/a"));
@@ -109,7 +113,7 @@ fn broadcasts_are_announced_unsolicited() {
         match version {
             Moqt16 => {
                 let done = Message::PublishNamespaceDone(PublishNamespaceDone { id: 0 });
-                assert_eq!(talk.said_one(stream), done);
+                assert_eq!(talk.written_one(stream), done);
             }
             _ => assert_eq!(talk.lone.actions(), [reset(stream, 1), stop(stream, 1)]),
         }
@@ -117,9 +121,9 @@ fn broadcasts_are_announced_unsolicited() {
     }
 }
 
-/// A refused announcement changes nothing else.
+/// A refusal concerns only its announcement.
 #[test]
-fn a_refused_announcement_is_let_be() {
+fn a_refused_announcement_is_not_withdrawn() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, ..Setup::default() };
         let mut talk = Talk::with(config(Side::Client, version), setup);
@@ -130,31 +134,31 @@ fn a_refused_announcement_is_let_be() {
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 2 });
         let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
         let refusal = talk.error(0, UNINTERESTED);
-        talk.say(stream, &refusal);
-        talk.said(stream);
+        talk.send(stream, &refusal);
+        talk.written(stream);
         talk.lone.end.source.announce(token(7), ended("a"));
         talk.lone.apply(Command::AnnouncementsReady { request });
-        assert_eq!(talk.said(stream), [], "there is nothing to withdraw");
+        assert_eq!(talk.written(stream), [], "there is nothing to withdraw");
         assert!(!talk.lone.end.is_closed());
     }
 }
 
-/// *PUBLISH_NAMESPACE* of the peer: accepted, and over with FIN, RESET (18) or its DONE (16).
+/// *PUBLISH_NAMESPACE* of the peer: accepted, and ended by FIN or RESET_STREAM (18), or by its DONE (16).
 #[test]
-fn the_peer_announces_unsolicited() {
+fn unsolicited_announcements_of_the_peer_are_reported() {
     for version in DRAFTS {
         let ends: &[u8] = if version == Moqt16 { &[0] } else { &[1, 2, 3] };
         for end in ends {
             let setup = Setup { solicit: true, ..Setup::default() };
             let mut talk = Talk::with(interested(Side::Server, version), setup);
-            let stream = talk.ask(|id| names(id, "room/a"));
+            let stream = talk.request(|id| publish_namespace(id, "room/a"));
             assert_eq!(talk.lone.events(), [announced("room/a")]);
             let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
-            assert_eq!(talk.said_one(stream), Message::RequestOk(ok));
+            assert_eq!(talk.written_one(stream), Message::RequestOk(ok));
             match end {
                 0 => {
                     let done = PublishNamespaceDone { id: 0 };
-                    talk.say(stream, &Message::PublishNamespaceDone(done));
+                    talk.send(stream, &Message::PublishNamespaceDone(done));
                 }
                 1 => talk.lone.fin(stream, ""),
                 2 => talk.lone.reset(stream, 1),
@@ -165,35 +169,36 @@ fn the_peer_announces_unsolicited() {
     }
 }
 
-/// *SUBSCRIBE_NAMESPACE* of ours, and NAMESPACE: what is named twice, in whatever way, is one broadcast.
+/// *SUBSCRIBE_NAMESPACE* of this end, and NAMESPACE: a broadcast that is announced both ways is one
+/// broadcast.
 #[test]
 fn a_broadcast_named_twice_is_announced_once() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Client, version), setup);
         let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
-        let unasked = talk.ask(|id| names(id, "room/a"));
+        let unasked = talk.request(|id| publish_namespace(id, "room/a"));
         assert_eq!(talk.lone.events(), [announced("room/a")]);
         let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
-        talk.say(listen, &Message::RequestOk(ok));
+        talk.send(listen, &Message::RequestOk(ok));
         let suffix = path("room/a");
-        talk.say(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
-        talk.say(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
+        talk.send(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
+        talk.send(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
         assert_eq!(talk.lone.events(), []);
         match version {
             Moqt16 => {
                 let done = PublishNamespaceDone { id: 1 };
-                talk.say(unasked, &Message::PublishNamespaceDone(done));
+                talk.send(unasked, &Message::PublishNamespaceDone(done));
             }
             _ => talk.lone.reset(unasked, 1),
         }
         assert_eq!(talk.lone.events(), []);
-        talk.say(listen, &Message::NamespaceDone(NamespaceDone { suffix: suffix.clone() }));
+        talk.send(listen, &Message::NamespaceDone(NamespaceDone { suffix: suffix.clone() }));
         assert_eq!(talk.lone.events(), [unannounced("room/a")]);
-        // What was never named ends nothing.
-        talk.say(listen, &Message::NamespaceDone(NamespaceDone { suffix }));
+        // The end of an unknown name has no effect.
+        talk.send(listen, &Message::NamespaceDone(NamespaceDone { suffix }));
         for name in ["b", "c"] {
-            talk.say(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+            talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
         }
         assert_eq!(talk.lone.events(), [announced("b"), announced("c")]);
         talk.lone.fin(listen, "");
@@ -202,9 +207,9 @@ fn a_broadcast_named_twice_is_announced_once() {
     }
 }
 
-/// The prefix is asked for on a stream of its own, in both drafts; not from 0.16 of moq-lite in 18.
+/// The request for a prefix has a stream of its own in both drafts. On 18 it is not sent to `moq-lite` 0.16.
 #[test]
-fn a_prefix_is_asked_for() {
+fn a_prefix_is_requested_on_its_own_stream() {
     for version in DRAFTS {
         let talk = |implementation: Option<&str>| {
             let implementation = implementation.map(Box::from);
@@ -212,7 +217,7 @@ fn a_prefix_is_asked_for() {
             let config = Config { interests: vec![path("room")], ..config(Side::Client, version) };
             let mut lone = Lone::new(config);
             let stream = lone.own(Dir::Bi, u64::from(version == Moqt16));
-            assert_eq!(lone.sent(stream), "", "not before the peer's set-up");
+            assert_eq!(lone.sent(stream), "", "not before the set-up of the peer");
             let setup = wire(version, &Message::setup(setup, Side::Server, draft(version)));
             match version {
                 Moqt16 => lone.data(lone.own(Dir::Bi, 0), &setup),
@@ -220,18 +225,19 @@ fn a_prefix_is_asked_for() {
             }
             lone.sent(stream)
         };
-        assert_eq!(talk(None), wire(version, &asks_for(0, "room")));
+        assert_eq!(talk(None), wire(version, &subscribe_namespace(0, "room")));
         assert_eq!(talk(Some("moq-lite-rs")).is_empty(), version == Moqt18);
     }
 }
 
-/// *SUBSCRIBE_NAMESPACE* of the peer: REQUEST_OK, NAMESPACE and NAMESPACE_DONE until it ends its half.
+/// *SUBSCRIBE_NAMESPACE* of the peer: REQUEST_OK, then NAMESPACE and NAMESPACE_DONE until the peer ends its
+/// half.
 #[test]
-fn the_peer_asks_for_a_prefix() {
+fn a_prefix_requested_by_the_peer_is_announced() {
     for version in DRAFTS {
         for is_reset in [false, true] {
             let mut talk = Talk::quiet(Side::Server, version);
-            let stream = talk.ask(|id| asks_for(id, "room"));
+            let stream = talk.request(|id| subscribe_namespace(id, "room"));
             let request = match one(talk.lone.events()) {
                 Event::AnnounceRequested { request, prefix, exclude, .. } => {
                     assert_eq!((prefix, exclude), (path("room"), Hop::UNKNOWN));
@@ -246,7 +252,7 @@ fn the_peer_asks_for_a_prefix() {
             let name = |suffix| Message::Namespace(Namespace { suffix: path(suffix) });
             let done = Message::NamespaceDone(NamespaceDone { suffix: path("a") });
             let ok = Message::RequestOk(RequestOk { id: talk.id(0), ..RequestOk::default() });
-            assert_eq!(talk.said(stream), [ok, name("a"), name("b"), done]);
+            assert_eq!(talk.written(stream), [ok, name("a"), name("b"), done]);
             if is_reset {
                 talk.lone.reset(stream, 1)
             } else {
@@ -259,31 +265,31 @@ fn the_peer_asks_for_a_prefix() {
     }
 }
 
-/// Prefixes that overlap are refused (PREFIX_OVERLAP), and what can't be said in NAMESPACE is.
+/// Overlapping prefixes are refused (PREFIX_OVERLAP), and so are prefixes that NAMESPACE can't express.
 #[test]
-fn prefixes_do_not_overlap() {
+fn overlapping_prefixes_are_refused() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Server, version);
-        talk.ask(|id| asks_for(id, "room"));
+        talk.request(|id| subscribe_namespace(id, "room"));
         assert_eq!(talk.lone.events().len(), 1);
         for prefix in ["", "room", "room/a"] {
             let id = talk.next;
-            let stream = talk.ask(|id| asks_for(id, prefix));
-            assert_eq!(talk.said_one(stream), talk.error(id, PREFIX_OVERLAP), "{prefix}");
+            let stream = talk.request(|id| subscribe_namespace(id, prefix));
+            assert_eq!(talk.written_one(stream), talk.error(id, PREFIX_OVERLAP), "{prefix}");
         }
-        talk.ask(|id| asks_for(id, "roo"));
+        talk.request(|id| subscribe_namespace(id, "roo"));
         assert_eq!(talk.lone.events().len(), 1);
     }
     let mut talk = Talk::quiet(Side::Server, Moqt16);
-    let stream = talk.ask(|id| {
+    let stream = talk.request(|id| {
         let (prefix, wanted) = (path("room"), Wanted::Tracks);
         let parameters = Parameters::default();
         Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
     });
-    assert_eq!(talk.said_one(stream), talk.error(0, NOT_SUPPORTED));
+    assert_eq!(talk.written_one(stream), talk.error(0, NOT_SUPPORTED));
 }
 
-/// Past it a request to hear of broadcasts is refused, and the others go on.
+/// A request past the limit is refused, and the others continue.
 #[test]
 fn announce_requests_have_a_limit() {
     for version in DRAFTS {
@@ -292,19 +298,19 @@ fn announce_requests_have_a_limit() {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(config, setup);
         for prefix in ["a", "b"] {
-            talk.ask(|id| asks_for(id, prefix));
+            talk.request(|id| subscribe_namespace(id, prefix));
             requested(one(talk.lone.events()));
         }
         let id = talk.next;
-        let stream = talk.ask(|id| asks_for(id, "c"));
+        let stream = talk.request(|id| subscribe_namespace(id, "c"));
         let code = if version == Moqt16 { 0x0 } else { 0x9 };
-        assert_eq!(talk.said_one(stream), talk.error(id, code), "{version}");
+        assert_eq!(talk.written_one(stream), talk.error(id, code), "{version}");
         assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]));
     }
 }
 
-/// A relay tells us of our own broadcasts in turn; they are no news. It can't before it knows of them, and does
-/// not when they are gone.
+/// A relay announces our own broadcasts to us: an echo, which is not reported. An announcement is no echo
+/// before the relay knows the broadcast, or after its end.
 #[test]
 fn an_echo_is_not_reported() {
     for version in DRAFTS {
@@ -314,13 +320,13 @@ fn an_echo_is_not_reported() {
         talk.lone.end.source.announce(token(7), active("room/a"));
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
         let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
-        let Some(Message::PublishNamespace(told)) = talk.said(stream).pop() else { panic!() };
+        let Some(Message::PublishNamespace(told)) = talk.written(stream).pop() else { panic!() };
         let ok = RequestOk { id: talk.id(told.id), ..RequestOk::default() };
-        talk.say(stream, &Message::RequestOk(ok));
-        talk.ask(|id| names(id, "room/a"));
-        talk.ask(|id| names(id, "room/b"));
+        talk.send(stream, &Message::RequestOk(ok));
+        talk.request(|id| publish_namespace(id, "room/a"));
+        talk.request(|id| publish_namespace(id, "room/b"));
         assert_eq!(talk.lone.events(), [announced("room/b")]);
-        // It took that back, and heard that it is gone here: this is its own.
+        // The relay withdrew the echo, and knows of the end here: this broadcast is its own.
         talk.lone.end.source.announce(token(7), ended("room/a"));
         talk.lone.apply(Command::AnnouncementsReady { request });
         assert_eq!(talk.lone.events(), [announced("room/a")]);
@@ -333,8 +339,8 @@ fn relayed(suffix: &str) -> Announcement {
     Announcement::Active { suffix: path(suffix), hops, cost: Cost::UNKNOWN }
 }
 
-/// A session with a peer to which this broadcast was announced: the key by which announcements are read, and the stream
-/// and the id of PUBLISH_NAMESPACE.
+/// A session with a peer to which this broadcast was announced: the key of the announce request, and the
+/// stream and id of PUBLISH_NAMESPACE.
 fn announcing(version: Version, broadcast: Announcement) -> (Talk, RequestKey, StreamId, u64) {
     let setup = Setup { max_request_id: 1_000, ..Setup::default() };
     let mut talk = Talk::with(interested(Side::Client, version), setup);
@@ -342,22 +348,22 @@ fn announcing(version: Version, broadcast: Announcement) -> (Talk, RequestKey, S
     talk.lone.end.source.announce(token(7), broadcast);
     talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
     let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
-    let Some(Message::PublishNamespace(sent)) = talk.said(stream).pop() else { panic!() };
+    let Some(Message::PublishNamespace(sent)) = talk.written(stream).pop() else { panic!() };
     (talk, request, stream, sent.id)
 }
 
-/// Both ends announce a path before they hear of the other's announcement.
+/// Both ends announce a path before either receives the announcement of the other.
 #[test]
 fn an_announcement_before_the_answer_is_no_echo() {
     for version in DRAFTS {
         let (mut talk, ..) = announcing(version, relayed("room/a"));
-        talk.ask(|id| names(id, "room/a"));
+        talk.request(|id| publish_namespace(id, "room/a"));
         assert_eq!(talk.lone.events(), [announced("room/a")]);
     }
 }
 
-/// A peer that refuses a namespace, or cancels it later, does not have it from us. So its own announcement of it is no
-/// echo, whichever comes first: streams are not ordered.
+/// A peer that refuses a namespace, or cancels it later, does not have the broadcast from us. Its own
+/// announcement is no echo, whichever arrives first: streams are not ordered.
 #[test]
 fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
     for version in DRAFTS {
@@ -366,12 +372,12 @@ fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
                 let (mut talk, _, stream, id) = announcing(version, relayed("room/a"));
                 if was_accepted {
                     let ok = RequestOk { id: talk.id(id), ..RequestOk::default() };
-                    talk.say(stream, &Message::RequestOk(ok));
+                    talk.send(stream, &Message::RequestOk(ok));
                 }
                 if is_announced_first {
-                    talk.ask(|id| names(id, "room/a"));
-                    let heard = talk.lone.events();
-                    assert_eq!(heard.is_empty(), was_accepted, "{version}: {heard:?}");
+                    talk.request(|id| publish_namespace(id, "room/a"));
+                    let received = talk.lone.events();
+                    assert_eq!(received.is_empty(), was_accepted, "{version}: {received:?}");
                     if !was_accepted {
                         continue;
                     }
@@ -379,16 +385,16 @@ fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
                 match (was_accepted, version) {
                     (false, _) => {
                         let message = talk.error(id, UNINTERESTED);
-                        talk.say(stream, &message);
+                        talk.send(stream, &message);
                     }
                     (true, Moqt16) => {
                         let cancel = PublishNamespaceCancel { id, ..Default::default() };
-                        talk.say(stream, &Message::PublishNamespaceCancel(cancel));
+                        talk.send(stream, &Message::PublishNamespaceCancel(cancel));
                     }
                     (true, _) => talk.lone.reset(stream, 1),
                 }
                 if !is_announced_first {
-                    talk.ask(|id| names(id, "room/a"));
+                    talk.request(|id| publish_namespace(id, "room/a"));
                 }
                 assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
             }
@@ -396,31 +402,31 @@ fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
     }
 }
 
-/// A broadcast of this process replaces the one that the peer has under its path, whichever was announced first. The
-/// peer learns this from a refusal, or from a cancelled namespace.
+/// A broadcast of this process replaces the peer's under the same path, whichever was announced first. The
+/// peer learns it from a refusal or from a cancelled namespace.
 #[test]
 fn the_peers_broadcast_is_refused_where_this_process_has_its_own() {
     for version in DRAFTS {
         let (mut talk, ..) = announcing(version, active("room/a"));
-        let stream = talk.ask(|id| names(id, "room/a"));
+        let stream = talk.request(|id| publish_namespace(id, "room/a"));
         let id = talk.next - 2;
-        assert_eq!(talk.said_one(stream), talk.error(id, UNINTERESTED), "{version}");
+        assert_eq!(talk.written_one(stream), talk.error(id, UNINTERESTED), "{version}");
         assert_eq!(talk.lone.events(), [], "{version}");
 
         let (mut talk, request, ..) = announcing(version, active("room/b"));
-        let stream = talk.ask(|id| names(id, "room/a"));
+        let stream = talk.request(|id| publish_namespace(id, "room/a"));
         let id = talk.next - 2;
         assert_eq!(talk.lone.events(), [announced("room/a")]);
-        talk.said(stream);
+        talk.written(stream);
         talk.lone.end.source.announce(token(7), active("room/a"));
         talk.lone.apply(Command::AnnouncementsReady { request });
         assert_eq!(talk.lone.events(), [unannounced("room/a")], "{version}");
         match version {
             Moqt16 => {
-                let said = talk.said(stream);
+                let written = talk.written(stream);
                 let cancelled =
                     |it: &Message| matches!(it, Message::PublishNamespaceCancel(it) if it.id == id);
-                assert!(said.iter().any(cancelled), "{said:?}");
+                assert!(written.iter().any(cancelled), "{written:?}");
             }
             _ => {
                 let code = Error::Duplicate.stream_code();
@@ -431,9 +437,10 @@ fn the_peers_broadcast_is_refused_where_this_process_has_its_own() {
     }
 }
 
-/// A peer that says everything in two ways ends and begins each of them when it has another broadcast.
+/// A peer that announces a broadcast both ways ends and begins both announcements when it replaces the
+/// broadcast.
 #[test]
-fn a_broadcast_that_is_named_twice_is_replaced_once() {
+fn a_broadcast_announced_both_ways_is_replaced_once() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Client, version), setup);
@@ -441,31 +448,31 @@ fn a_broadcast_that_is_named_twice_is_replaced_once() {
         let suffix = || path("room/a");
         let named = Message::Namespace(Namespace { suffix: suffix() });
         let done = Message::NamespaceDone(NamespaceDone { suffix: suffix() });
-        talk.say(listen, &named);
-        let unasked = talk.ask(|id| names(id, "room/a"));
+        talk.send(listen, &named);
+        let unasked = talk.request(|id| publish_namespace(id, "room/a"));
         assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
-        talk.say(listen, &done);
+        talk.send(listen, &done);
         assert_eq!(talk.lone.events(), [], "{version}");
-        talk.say(listen, &named);
+        talk.send(listen, &named);
         let replaced = [unannounced("room/a"), announced("room/a")];
         assert_eq!(talk.lone.events(), replaced, "{version}");
-        // The other way, which told of the old one until now.
+        // The other announcement, which named the old broadcast until now.
         match version {
             Moqt16 => {
                 let id = 1;
-                talk.say(unasked, &Message::PublishNamespaceDone(PublishNamespaceDone { id }));
+                talk.send(unasked, &Message::PublishNamespaceDone(PublishNamespaceDone { id }));
             }
             _ => talk.lone.fin(unasked, ""),
         }
-        talk.ask(|id| names(id, "room/a"));
-        assert_eq!(talk.lone.events(), [], "{version}: that is the same one");
-        talk.say(listen, &done);
-        talk.say(listen, &named);
+        talk.request(|id| publish_namespace(id, "room/a"));
+        assert_eq!(talk.lone.events(), [], "{version}: the same broadcast");
+        talk.send(listen, &done);
+        talk.send(listen, &named);
         assert_eq!(talk.lone.events(), replaced, "{version}");
     }
 }
 
-/// No more broadcasts are remembered than allowed.
+/// No more broadcasts are kept than the limit allows.
 #[test]
 fn announcements_have_a_limit() {
     for version in DRAFTS {
@@ -475,30 +482,31 @@ fn announcements_have_a_limit() {
         let mut talk = Talk::with(config, setup);
         let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
         for name in ["a", "b", "c"] {
-            talk.say(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+            talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
         }
         assert_eq!(talk.lone.events(), [announced("a"), announced("b")]);
-        let stream = talk.ask(|id| names(id, "d"));
-        assert!(matches!(talk.said_one(stream), Message::RequestError(_)));
+        let stream = talk.request(|id| publish_namespace(id, "d"));
+        assert!(matches!(talk.written_one(stream), Message::RequestError(_)));
         assert_eq!(talk.lone.events(), []);
-        // What was not kept is not lost: another way to it stays.
+        // A broadcast that was dropped is reported when it is announced another way.
         let done = |name| Message::NamespaceDone(NamespaceDone { suffix: path(name) });
-        talk.say(listen, &done("a"));
+        talk.send(listen, &done("a"));
         assert_eq!(talk.lone.events(), [unannounced("a")]);
-        talk.ask(|id| names(id, "c"));
-        talk.say(listen, &done("c"));
+        talk.request(|id| publish_namespace(id, "c"));
+        talk.send(listen, &done("c"));
         assert_eq!(talk.lone.events(), [announced("c")]);
-        // Full by another way of telling: the end of what was not kept is no end of what came later.
-        talk.say(listen, &Message::Namespace(Namespace { suffix: path("d") }));
-        talk.say(listen, &done("b"));
+        // The table is full because of the other way. The end of a dropped announcement does not end a later
+        // one.
+        talk.send(listen, &Message::Namespace(Namespace { suffix: path("d") }));
+        talk.send(listen, &done("b"));
         assert_eq!(talk.lone.events(), [unannounced("b")]);
-        talk.ask(|id| names(id, "d"));
-        talk.say(listen, &done("d"));
+        talk.request(|id| publish_namespace(id, "d"));
+        talk.send(listen, &done("d"));
         assert_eq!(talk.lone.events(), [announced("d")]);
     }
 }
 
-/// Limits::path_bytes: who asks is refused, and what is told left out.
+/// `Limits::path_bytes`: a request past the limit is refused, and an announcement ignored.
 #[test]
 fn names_have_a_limit() {
     for version in DRAFTS {
@@ -508,36 +516,36 @@ fn names_have_a_limit() {
         let mut talk = Talk::with(config, setup);
         let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
         for name in ["a", "bb/bbb", "c"] {
-            talk.say(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+            talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
         }
         let done = NamespaceDone { suffix: path("bb/bbb") };
-        talk.say(listen, &Message::NamespaceDone(done));
+        talk.send(listen, &Message::NamespaceDone(done));
         assert_eq!(talk.lone.events(), [announced("a"), announced("c")]);
-        let stream = talk.ask(|id| names(id, "dd/ddd"));
-        assert!(matches!(talk.said_one(stream), Message::RequestError(_)));
-        let stream = talk.ask(|id| names(id, "d/ddd"));
-        assert!(matches!(talk.said_one(stream), Message::RequestOk(_)));
+        let stream = talk.request(|id| publish_namespace(id, "dd/ddd"));
+        assert!(matches!(talk.written_one(stream), Message::RequestError(_)));
+        let stream = talk.request(|id| publish_namespace(id, "d/ddd"));
+        assert!(matches!(talk.written_one(stream), Message::RequestOk(_)));
         assert_eq!(talk.lone.events(), [announced("d/ddd")]);
         for (prefix, fits) in [("ee/eee", false), ("e/eee", true)] {
-            talk.ask(|id| asks_for(id, prefix));
+            talk.request(|id| subscribe_namespace(id, prefix));
             assert_eq!(talk.lone.events().len(), usize::from(fits), "{version}");
         }
     }
 }
 
-/// An accepted SUBSCRIBE_NAMESPACE is given up: what was told on it is no echo any more.
+/// A SUBSCRIBE_NAMESPACE that was accepted is ended. Its announcements can't have echoes any more.
 #[test]
 fn announced_paths_are_forgotten_with_the_request() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Server, version), setup);
-        talk.ask(|id| asks_for(id, "room"));
+        talk.request(|id| subscribe_namespace(id, "room"));
         let request = requested(one(talk.lone.events()));
         talk.lone.end.source.announce(token(3), active("a"));
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 1 });
         talk.lone.apply(Command::Refuse { request, error: Error::Unauthorized });
         talk.lone.events();
-        talk.ask(|id| names(id, "room/a"));
+        talk.request(|id| publish_namespace(id, "room/a"));
         assert_eq!(talk.lone.events(), [announced("room/a")]);
     }
 }
@@ -547,15 +555,15 @@ fn announced_paths_are_forgotten_with_the_request() {
 fn announcements_are_accepted_once() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Server, version);
-        let stream = talk.ask(|id| asks_for(id, "room"));
+        let stream = talk.request(|id| subscribe_namespace(id, "room"));
         let request = requested(one(talk.lone.events()));
         for reader in [token(3), token(4)] {
             talk.lone.apply(Command::AcceptAnnounce { request, reader, active: 0 });
         }
-        talk.said(stream);
+        talk.written(stream);
         talk.lone.end.source.announce(token(3), active("a"));
         talk.lone.end.source.announce(token(4), active("b"));
         talk.lone.apply(Command::AnnouncementsReady { request });
-        assert_eq!(talk.said(stream), [Message::Namespace(Namespace { suffix: path("a") })]);
+        assert_eq!(talk.written(stream), [Message::Namespace(Namespace { suffix: path("a") })]);
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::LimitKind;
 
-/// The whole life of a subscription.
+/// A whole subscription.
 #[test]
 fn a_subscription_runs_to_its_end() {
     on_every_draft(|version, mut pair| {
@@ -26,9 +26,9 @@ fn a_subscription_runs_to_its_end() {
         pair.server.apply(Command::FinishSubscribe { request, end: 8 });
         while pair.sleep_to_deadline() {}
 
-        let heard = Heard::of(pair.client.take_events());
-        assert_eq!(heard.groups.keys().copied().collect::<Vec<_>>(), [(3, 4), (3, 5), (3, 7)]);
-        for group in heard.groups.values() {
+        let received = Received::of(pair.client.take_events());
+        assert_eq!(received.groups.keys().copied().collect::<Vec<_>>(), [(3, 4), (3, 5), (3, 7)]);
+        for group in received.groups.values() {
             let frames = frames.iter().map(|frame| {
                 let timestamp = (version == Moqt18).then_some(frame.timestamp.units());
                 (timestamp, frame.size, frame.bytes())
@@ -36,16 +36,16 @@ fn a_subscription_runs_to_its_end() {
             assert_eq!(group.frames, frames.collect::<Vec<_>>());
             assert_eq!(group.result, Some(Ok(())));
         }
-        assert_eq!(heard.ended[&3], Ok(None));
+        assert_eq!(received.ended[&3], Ok(None));
         let last = pair.server.take_events().pop();
         assert_eq!(last, Some(Event::RequestEnded { request, result: Ok(()) }));
         assert!(!pair.client.is_closed() && !pair.server.is_closed());
     });
 }
 
-/// Ends of all kinds leave nothing behind, in either machine.
+/// Every kind of end leaves no state in either machine.
 #[test]
-fn nothing_is_left_of_what_is_over() {
+fn ended_subscriptions_leave_no_state() {
     on_every_draft(|_, mut pair| {
         while pair.sleep_to_deadline() {}
         let before = (pair.client.machine.entries(), pair.server.machine.entries());
@@ -93,16 +93,18 @@ fn nothing_is_left_of_what_is_over() {
     });
 }
 
-/// Priorities go the drafts' way, 0 the most urgent, in SUBSCRIBE and on streams; a filter only where it
-/// says something.
+/// Priorities in SUBSCRIBE and on streams are those of the drafts, with 0 the most urgent. A filter is sent
+/// only if it says something.
 #[test]
-fn what_is_asked_for() {
+fn subscribe_has_priority_order_and_filter() {
     for version in DRAFTS {
         let asked = |want: Subscription| {
             let mut talk = Talk::quiet(Side::Client, version);
             talk.lone.apply(subscribe_with(0, want));
             let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
-            let Message::Subscribe(asked) = talk.said_one(stream) else { panic!("no SUBSCRIBE") };
+            let Message::Subscribe(asked) = talk.written_one(stream) else {
+                panic!("no SUBSCRIBE")
+            };
             assert_eq!((asked.id, &asked.namespace, &*asked.track), (0, &path("demo"), "video"));
             asked.parameters
         };
@@ -127,13 +129,13 @@ fn what_is_asked_for() {
     assert!(sent.contains("2000"), "SUBSCRIBER_PRIORITY 0: {sent}");
 }
 
-/// What the filters of a peer mean here: groups are sent whole.
+/// How filters of the peer are read: groups are sent whole.
 #[test]
-fn what_the_peer_asks_for() {
+fn filters_of_the_peer_are_widened_to_groups() {
     for version in DRAFTS {
         let wanted = |parameters| {
             let mut talk = Talk::quiet(Side::Server, version);
-            talk.ask(|id| asks_with(id, parameters));
+            talk.request(|id| subscribe_message_with(id, parameters));
             match one(talk.lone.events()) {
                 Event::SubscribeRequested { subscription, .. } => subscription,
                 other => panic!("{other:?}"),
@@ -158,51 +160,52 @@ fn what_the_peer_asks_for() {
     }
 }
 
-/// FORWARD 0 is not served, nor is a range that ends before it begins.
+/// FORWARD 0 is refused, and so is a range that ends before it begins.
 #[test]
-fn what_is_not_served_of_a_track() {
+fn forward_0_and_empty_ranges_are_refused() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Server, version);
         let paused = Parameters { forward: Some(false), ..Parameters::default() };
-        let stream = talk.ask(|id| asks_with(id, paused));
-        assert_eq!(talk.said_one(stream), talk.error(0, NOT_SUPPORTED));
+        let stream = talk.request(|id| subscribe_message_with(id, paused));
+        assert_eq!(talk.written_one(stream), talk.error(0, NOT_SUPPORTED));
     }
     let mut talk = Talk::quiet(Side::Server, Moqt16);
     let filter = Some(Filter::Range { start: Location::new(9, 0), end_group: 3 });
-    let stream = talk.ask(|id| asks_with(id, Parameters { filter, ..Parameters::default() }));
-    assert_eq!(talk.said_one(stream), talk.error(0, INVALID_RANGE));
+    let stream = talk
+        .request(|id| subscribe_message_with(id, Parameters { filter, ..Parameters::default() }));
+    assert_eq!(talk.written_one(stream), talk.error(0, INVALID_RANGE));
 }
 
-/// The answers of a publisher, and how it ends: REQUEST_ERROR before it accepted, PUBLISH_DONE after.
+/// The answers of a publisher: REQUEST_ERROR before it accepted, PUBLISH_DONE after.
 #[test]
-fn how_the_peer_is_served() {
+fn a_publisher_answers_ok_error_and_done() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Server, version);
         let requested = |talk: &mut Talk| match one(talk.lone.events()) {
             Event::SubscribeRequested { request, .. } => request,
             other => panic!("{other:?}"),
         };
-        let stream = talk.ask(asks);
+        let stream = talk.request(subscribe_message);
         let request = requested(&mut talk);
         talk.lone.apply(Command::Refuse { request, error: Error::Unroutable });
-        assert_eq!(talk.said_one(stream), talk.error(0, 0x10));
+        assert_eq!(talk.written_one(stream), talk.error(0, 0x10));
         assert_eq!(talk.finished(stream), version == Moqt18);
 
-        let stream = talk.ask(asks);
+        let stream = talk.request(subscribe_message);
         let request = requested(&mut talk);
         let info = TrackInfo { priority: 200, ..TrackInfo::default() };
         talk.lone.apply(Command::AcceptSubscribe { request, info: info.clone() });
-        let Message::SubscribeOk(ok) = talk.said_one(stream) else { panic!("no SUBSCRIBE_OK") };
+        let Message::SubscribeOk(ok) = talk.written_one(stream) else { panic!("no SUBSCRIBE_OK") };
         assert_eq!((ok.id, ok.alias), (talk.id(2), 2), "the alias is the id of the request");
         assert_eq!(ok.parameters, Parameters::default(), "no largest object");
-        let said = TrackProperties {
+        let written = TrackProperties {
             max_cache: Some(info.max_age),
             timescale: Some(info.timescale),
             priority: Some(200),
             order: Some(GroupOrder::Descending),
             mandatory: None,
         };
-        let properties = if version == Moqt18 { said } else { TrackProperties::default() };
+        let properties = if version == Moqt18 { written } else { TrackProperties::default() };
         assert_eq!(ok.properties, properties);
 
         talk.lone.end.source.insert(token(7), [Frame::new(0, "hi"), Frame::new(20_000, "yo")]);
@@ -214,14 +217,14 @@ fn how_the_peer_is_served() {
         };
         assert_eq!(talk.lone.sent(data).replace(' ', ""), bytes(expected));
         talk.lone.apply(Command::FinishSubscribe { request, end: 8 });
-        assert_eq!(talk.said_one(stream), talk.done(2, TRACK_ENDED, 1));
+        assert_eq!(talk.written_one(stream), talk.done(2, TRACK_ENDED, 1));
 
-        let stream = talk.ask(asks);
+        let stream = talk.request(subscribe_message);
         let request = requested_last(&mut talk);
         talk.lone.apply(Command::AcceptSubscribe { request, info });
-        talk.said(stream);
+        talk.written(stream);
         talk.lone.apply(Command::Refuse { request, error: Error::Dropped });
-        assert_eq!(talk.said_one(stream), talk.done(4, 0x0, 0));
+        assert_eq!(talk.written_one(stream), talk.done(4, 0x0, 0));
         assert!(!talk.lone.end.is_closed());
     }
 }
@@ -233,12 +236,12 @@ fn requested_last(talk: &mut Talk) -> RequestKey {
     }
 }
 
-/// Nothing confirms the end of a track on 16, and there are peers that lose what they have not read when
-/// the session closes: a drain behind it takes its time.
+/// On 16 the end of a track is not acknowledged, and some peers lose what they have not read when the session
+/// closes. So a drain after that end takes its time.
 #[test]
 fn a_drain_leaves_time_to_read() {
     let mut talk = Talk::quiet(Side::Server, Moqt16);
-    talk.ask(asks);
+    talk.request(subscribe_message);
     let request = requested_last(&mut talk);
     talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
     talk.lone.apply(Command::FinishSubscribe { request, end: 0 });
@@ -251,23 +254,23 @@ fn a_drain_leaves_time_to_read() {
 
     let mut talk = Talk::quiet(Side::Server, Moqt16);
     talk.lone.apply(Command::Drain);
-    assert!(talk.lone.end.is_closed(), "nothing to read");
+    assert!(talk.lone.end.is_closed(), "nothing was left to read");
 }
 
-/// REQUEST_UPDATE changes the priority of what runs, and is answered.
+/// REQUEST_UPDATE changes the priority of a subscription, and is answered.
 #[test]
 fn the_peer_updates_its_subscription() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Server, version);
-        let stream = talk.ask(asks);
+        let stream = talk.request(subscribe_message);
         let request = requested_last(&mut talk);
         talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
-        talk.said(stream);
+        talk.written(stream);
         let update = |talk: &mut Talk, parameters| {
             let (id, existing) = (talk.next, talk.id(0));
             talk.next += 2;
-            talk.say(stream, &Message::RequestUpdate(RequestUpdate { id, existing, parameters }));
-            talk.said_one(stream)
+            talk.send(stream, &Message::RequestUpdate(RequestUpdate { id, existing, parameters }));
+            talk.written_one(stream)
         };
         let parameters = Parameters { priority: Some(255), ..Parameters::default() };
         let answer = update(&mut talk, parameters);
@@ -282,21 +285,21 @@ fn the_peer_updates_its_subscription() {
         assert_eq!(answer, talk.error(4, NOT_SUPPORTED));
         assert_eq!(talk.lone.events(), []);
     }
-    // One for a request that there is not (16).
+    // An update of an unknown request (16).
     let mut talk = Talk::quiet(Side::Server, Moqt16);
     let control = talk.control.unwrap();
     let update = RequestUpdate { id: 0, existing: Some(8), ..RequestUpdate::default() };
-    talk.say(control, &Message::RequestUpdate(update));
-    assert_eq!(talk.said_one(control), talk.error(0, 0x10));
+    talk.send(control, &Message::RequestUpdate(update));
+    assert_eq!(talk.written_one(control), talk.error(0, 0x10));
 }
 
-/// A peer that wants no more: UNSUBSCRIBE (16), a reset of either half (18), or UNSUBSCRIBE as some
-/// still send it, which waits for FIN. FIN alone ends nothing.
+/// A peer ends a subscription by UNSUBSCRIBE (16), by a reset of either half (18), or by UNSUBSCRIBE on 18,
+/// as some peers still do, which takes effect with FIN. FIN alone ends nothing.
 #[test]
 fn the_peer_unsubscribes() {
     for (version, end) in [(Moqt16, 0), (Moqt18, 0), (Moqt18, 1), (Moqt18, 2), (Moqt18, 3)] {
         let mut talk = Talk::quiet(Side::Server, version);
-        let stream = talk.ask(asks);
+        let stream = talk.request(subscribe_message);
         let request = requested_last(&mut talk);
         talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
         match end {
@@ -317,9 +320,9 @@ fn the_peer_unsubscribes() {
     }
 }
 
-/// We unsubscribe: UNSUBSCRIBE (16), both halves reset (18).
+/// Unsubscribing sends UNSUBSCRIBE (16), or resets both halves (18).
 #[test]
-fn we_unsubscribe() {
+fn unsubscribing_resets_both_halves_on_18() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Client, version);
         let stream = talk.subscribed(0, TrackProperties::default());
@@ -329,16 +332,16 @@ fn we_unsubscribe() {
         match version {
             Moqt16 => {
                 let id = Some(0);
-                assert_eq!(talk.said_one(stream), Message::Unsubscribe(Unsubscribe { id }));
+                assert_eq!(talk.written_one(stream), Message::Unsubscribe(Unsubscribe { id }));
             }
             _ => assert_eq!(talk.lone.actions(), [reset(stream, 1), stop(stream, 1)]),
         }
     }
 }
 
-/// How a publisher of the peer's may end a subscription.
+/// The ways in which a publisher may end a subscription.
 #[test]
-fn how_a_subscription_ends() {
+fn a_publisher_ends_a_subscription_in_several_ways() {
     let refused = |talk: &Talk, code| talk.error(0, code);
     for version in DRAFTS {
         for (code, error) in [
@@ -351,12 +354,12 @@ fn how_a_subscription_ends() {
             let mut talk = Talk::quiet(Side::Client, version);
             let (stream, _) = talk.subscribe();
             let refusal = refused(&talk, code);
-            talk.say(stream, &refusal);
+            talk.send(stream, &refusal);
             let (subscription, result) = (token(0), Err(error));
             assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
-            assert_eq!(talk.said(stream), [], "nothing to take back");
+            assert_eq!(talk.written(stream), [], "nothing to withdraw");
         }
-        // Statuses, 200 as 0.16 of moq-lite says it; without streams to wait for.
+        // Statuses, 200 as `moq-lite` 0.16 sends it, without streams to wait for.
         for (status, streams, result, waits) in [
             (TRACK_ENDED, 0, Ok(None), true),
             (0x3, 0, Ok(None), true),
@@ -367,7 +370,7 @@ fn how_a_subscription_ends() {
             let mut talk = Talk::quiet(Side::Client, version);
             let stream = talk.subscribed(0, TrackProperties::default());
             let done = talk.done(0, status, streams);
-            talk.say(stream, &done);
+            talk.send(stream, &done);
             assert_eq!(talk.lone.events().is_empty(), waits, "{status:#x}");
             if waits {
                 talk.lone.advance(Duration::from_secs(1));
@@ -375,13 +378,13 @@ fn how_a_subscription_ends() {
             let mut talk_again = Talk::quiet(Side::Client, version);
             let stream = talk_again.subscribed(0, TrackProperties::default());
             let done = talk_again.done(0, status, streams);
-            talk_again.say(stream, &done);
+            talk_again.send(stream, &done);
             talk_again.lone.advance(Duration::from_secs(1));
             let subscription = token(0);
             assert_eq!(talk_again.lone.events(), [Event::SubscribeEnded { subscription, result }]);
         }
     }
-    // A reset before any answer, and FIN without one (18).
+    // A reset before the answer, and FIN without an answer (18).
     for is_reset in [false, true] {
         let mut talk = Talk::quiet(Side::Client, Moqt18);
         let (stream, _) = talk.subscribe();
@@ -399,14 +402,14 @@ fn how_a_subscription_ends() {
     }
 }
 
-/// PUBLISH_DONE says how many streams there were; the end waits for them.
+/// PUBLISH_DONE has the number of streams; the end waits for them.
 #[test]
 fn the_end_waits_for_the_streams() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Client, version);
         let stream = talk.subscribed(9, TrackProperties::default());
         let done = talk.done(0, TRACK_ENDED, 2);
-        talk.say(stream, &done);
+        talk.send(stream, &done);
         let first = talk.lone.open(Dir::Uni, "18 09 00 80 00 02 6869");
         talk.lone.fin(first, "");
         let events = talk.lone.events();
@@ -419,7 +422,7 @@ fn the_end_waits_for_the_streams() {
     }
 }
 
-/// *Track Alias*: one alias names one track, or the session ends (DUPLICATE_TRACK_ALIAS).
+/// *Track Alias*: an alias names one track; else the session ends with DUPLICATE_TRACK_ALIAS.
 #[test]
 fn aliases_are_unique() {
     for version in DRAFTS {
@@ -429,12 +432,12 @@ fn aliases_are_unique() {
         let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
         assert_eq!(stream == first, version == Moqt16);
         let ok = SubscribeOk { id: talk.id(2), alias: 5, ..SubscribeOk::default() };
-        talk.say(stream, &Message::SubscribeOk(ok));
+        talk.send(stream, &Message::SubscribeOk(ok));
         talk.closed_with(0x5);
     }
 }
 
-/// A group may overtake the SUBSCRIBE_OK that names its alias: it is held, unread, for a while.
+/// A group may overtake the SUBSCRIBE_OK that defines its alias. It is held, unread, for a while.
 #[test]
 fn a_group_waits_for_its_alias() {
     for version in DRAFTS {
@@ -444,10 +447,10 @@ fn a_group_waits_for_its_alias() {
         assert_eq!(talk.lone.events(), []);
         assert_eq!(talk.lone.end.read_limit(data), 0);
         let ok = SubscribeOk { id: talk.id(0), alias: 9, ..SubscribeOk::default() };
-        talk.say(stream, &Message::SubscribeOk(ok));
+        talk.send(stream, &Message::SubscribeOk(ok));
         assert_eq!(talk.lone.actions(), [Action::Resume { id: data }]);
-        let heard = Heard::of(talk.lone.events());
-        assert_eq!(heard.groups[&(0, 4)].frames, [(None, 2, b"hi".to_vec())]);
+        let received = Received::of(talk.lone.events());
+        assert_eq!(received.groups[&(0, 4)].frames, [(None, 2, b"hi".to_vec())]);
 
         let mut talk = Talk::quiet(Side::Client, version);
         talk.subscribe();
@@ -457,9 +460,9 @@ fn a_group_waits_for_its_alias() {
     }
 }
 
-/// What still comes for a subscription that is over is stopped at once.
+/// Streams of a subscription that ended are stopped at once.
 #[test]
-fn retired_aliases_are_not_waited_for() {
+fn streams_of_retired_aliases_are_stopped() {
     for version in DRAFTS {
         let mut talk = Talk::quiet(Side::Client, version);
         talk.subscribed(9, TrackProperties::default());
@@ -470,15 +473,15 @@ fn retired_aliases_are_not_waited_for() {
     }
 }
 
-/// *Subgroup Header*: a group is its subgroup 0, from the first object on. Others are refused, counted,
-/// and end nothing.
+/// *Subgroup Header*: a group is its subgroup 0, from object 0 on. Other streams are stopped and counted, and
+/// end nothing.
 #[test]
 fn other_subgroups_are_refused() {
     let refused = [
         "14 09 04 01 80 00 02 6869", // subgroup 1
         "12 09 04 80 03 02 6869",    // the subgroup of its first object, which is 3
         "18 09 04 80 03 02 6869",    // subgroup 0 from object 3 on
-        "38 09 04 03 02 6869",       // the same with the track's priority
+        "38 09 04 03 02 6869",       // the same with the priority of the track
     ];
     for version in DRAFTS {
         for stream in refused {
@@ -490,22 +493,25 @@ fn other_subgroups_are_refused() {
             assert_eq!(talk.lone.events(), [Event::GroupRefused { subscription, sequence }]);
             let other = talk.lone.open(Dir::Uni, "12 09 05 80 00 02 6869");
             talk.lone.fin(other, "");
-            assert_eq!(Heard::of(informed_events(&mut talk)).groups[&(0, 5)].result, Some(Ok(())));
+            assert_eq!(
+                Received::of(informed_events(&mut talk)).groups[&(0, 5)].result,
+                Some(Ok(()))
+            );
         }
     }
 }
 
-/// The events of a subscription that was told what its track is.
+/// The events of a subscription, after its track information.
 fn informed_events(talk: &mut Talk) -> Vec<Event> {
     let mut events = vec![informed(0)];
     events.extend(talk.lone.events());
     events
 }
 
-/// *Object Header*: timestamps count what TIMESCALE says, and nothing without it; other properties are
-/// skipped; an empty object has a status.
+/// *Object Header*: timestamps are in units of TIMESCALE, and ignored without it. Other properties are
+/// skipped. An empty object has a status.
 #[test]
-fn objects_of_a_group() {
+fn objects_become_frames() {
     for version in DRAFTS {
         for timescale in [None, crate::Timescale::new(90_000)] {
             let mut talk = Talk::quiet(Side::Client, version);
@@ -513,8 +519,8 @@ fn objects_of_a_group() {
             let data = talk.lone.open(Dir::Uni, "19 09 04 80 00 02 1007 02 6869");
             talk.lone.data(data, "00 02 3c02 00 00");
             talk.lone.fin(data, "00 00 01 78");
-            let heard = Heard::of(informed_events(&mut talk));
-            let group = &heard.groups[&(0, 4)];
+            let received = Received::of(informed_events(&mut talk));
+            let group = &received.groups[&(0, 4)];
             let first = timescale.map(|_| 7);
             let frames = [(first, 2, b"hi".to_vec()), (None, 0, vec![]), (None, 1, b"x".to_vec())];
             assert_eq!(group.frames, frames);
@@ -523,12 +529,12 @@ fn objects_of_a_group() {
     }
 }
 
-/// A long block of properties does not matter, and a block past the limit ends its group only.
+/// A large block of properties is skipped. One past the limit ends its group only.
 #[test]
-fn long_properties() {
+fn long_properties_are_skipped_up_to_the_limit() {
     let mut talk = Talk::quiet(Side::Client, Moqt18);
     talk.subscribed(9, TrackProperties::default());
-    // One property of 3000 bytes (0x0d), then one of 5000.
+    // A property of 3,000 bytes (0x0d), then one of 5,000.
     let block = |len: usize| {
         let head = format!("0d {:02x}{:02x}", 0x80 | len >> 8, len & 0xff);
         let block = bytes(&head) + &"00".repeat(len);
@@ -540,15 +546,15 @@ fn long_properties() {
     talk.lone.fin(data, "02 6869");
     let data = talk.lone.open(Dir::Uni, "19 09 05 80 00");
     talk.lone.fin(data, &(block(5000) + "026869"));
-    let heard = Heard::of(informed_events(&mut talk));
-    assert_eq!(heard.groups[&(0, 4)].result, Some(Ok(())));
-    assert!(heard.groups.get(&(0, 5)).is_none_or(|it| it.result != Some(Ok(()))));
+    let received = Received::of(informed_events(&mut talk));
+    assert_eq!(received.groups[&(0, 4)].result, Some(Ok(())));
+    assert!(received.groups.get(&(0, 5)).is_none_or(|it| it.result != Some(Ok(()))));
     assert!(!talk.lone.end.is_closed());
 }
 
-/// Gaps in a group, objects that break off, and statuses.
+/// Gaps in a group, truncated objects, and statuses.
 #[test]
-fn ends_of_a_group() {
+fn gaps_and_statuses_end_a_group() {
     let ends = [
         ("00 02 6869 00 00 03", None, Some(Ok(()))), // END_OF_GROUP, without FIN
         ("00 02 6869 01 02 6869", None, Some(Err(Error::Lagged))), // object 1 is missing
@@ -564,23 +570,23 @@ fn ends_of_a_group() {
                 Some(()) => talk.lone.fin(data, objects),
                 None => talk.lone.data(data, objects),
             }
-            let heard = Heard::of(informed_events(&mut talk));
-            assert_eq!(heard.groups[&(0, 4)].result, result, "{objects}");
-            assert_eq!(heard.ended.len(), 0);
+            let received = Received::of(informed_events(&mut talk));
+            assert_eq!(received.groups[&(0, 4)].result, result, "{objects}");
+            assert_eq!(received.ended.len(), 0);
         }
-        // END_OF_TRACK in a group that there is not.
+        // END_OF_TRACK in a group that does not exist.
         let mut talk = Talk::quiet(Side::Client, version);
         let stream = talk.subscribed(9, TrackProperties::default());
         talk.lone.open(Dir::Uni, "18 09 0a 80 00 00 04");
         assert_eq!(talk.lone.events(), []);
         let done = talk.done(0, TRACK_ENDED, 1);
-        talk.say(stream, &done);
+        talk.send(stream, &done);
         let (subscription, result) = (token(0), Ok(Some(10)));
         assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
     }
 }
 
-/// A property that must be understood and is not refuses the track (18).
+/// An unknown mandatory property refuses the track (18).
 #[test]
 fn mandatory_properties_refuse_the_track() {
     let mut talk = Talk::quiet(Side::Client, Moqt18);
@@ -592,20 +598,20 @@ fn mandatory_properties_refuse_the_track() {
     assert!(!talk.lone.end.is_closed());
 }
 
-fn offers(id: u64, alias: u64) -> Message {
+fn publish(id: u64, alias: u64) -> Message {
     let (namespace, track) = (path("demo"), "video".into());
     let (parameters, properties) = Default::default();
     Message::Publish(Publish { id, namespace, track, alias, parameters, properties })
 }
 
-/// *PUBLISH*: accepted without forwarding, its broadcast is there; who subscribes is served by it; who
-/// leaves lets it be.
+/// *PUBLISH* is accepted without forwarding, and its broadcast is reported. A subscription is served by it,
+/// and the end of the subscription stops forwarding.
 #[test]
-fn the_peer_offers_a_track() {
+fn a_published_track_serves_subscriptions() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Server, version), setup);
-        let stream = talk.ask(|id| offers(id, 77));
+        let stream = talk.request(|id| publish(id, 77));
         let request = match one(talk.lone.events()) {
             Event::TrackOffered { request, broadcast, track } => {
                 assert_eq!((broadcast, &*track), (path("demo"), "video"));
@@ -613,7 +619,7 @@ fn the_peer_offers_a_track() {
             }
             other => panic!("{other:?}"),
         };
-        // What it sends unasked is not waited for.
+        // Streams before forwarding are not held.
         let data = talk.lone.open(Dir::Uni, "18 404d 04 80 00 02 6869");
         if version == Moqt16 {
             assert_eq!(talk.lone.actions(), [stop(data, 1)]);
@@ -625,12 +631,12 @@ fn the_peer_offers_a_track() {
             Moqt16 => Message::PublishOk(ok),
             _ => Message::RequestOk(ok),
         };
-        assert_eq!(talk.said_one(stream), accepted);
+        assert_eq!(talk.written_one(stream), accepted);
         let hops = [Hop::UNKNOWN].into_iter().collect();
         let announced = Event::Announced { path: path("demo"), hops, cost: Cost::UNKNOWN };
         assert_eq!(talk.lone.events(), [announced]);
 
-        let update = |talk: &mut Talk| match talk.said_one(stream) {
+        let update = |talk: &mut Talk| match talk.written_one(stream) {
             Message::RequestUpdate(it) => {
                 assert_eq!(it.existing, talk.id(0));
                 it.parameters.forward
@@ -643,8 +649,8 @@ fn the_peer_offers_a_track() {
         let alias = if version == Moqt16 { "404d" } else { "4d" };
         let data = talk.lone.open(Dir::Uni, &format!("18 {alias} 05 80 00 02 6869"));
         talk.lone.fin(data, "");
-        let heard = Heard::of(informed_events(&mut talk));
-        assert_eq!(heard.groups[&(0, 5)].result, Some(Ok(())));
+        let received = Received::of(informed_events(&mut talk));
+        assert_eq!(received.groups[&(0, 5)].result, Some(Ok(())));
 
         talk.lone.apply(Command::Unsubscribe { subscription: token(0) });
         assert_eq!(update(&mut talk), Some(false));
@@ -652,7 +658,7 @@ fn the_peer_offers_a_track() {
         talk.lone.apply(subscribe(0));
         assert_eq!(update(&mut talk), Some(true));
         let done = talk.done(0, TRACK_ENDED, 1);
-        talk.say(stream, &done);
+        talk.send(stream, &done);
         let gone = Event::Unannounced { path: path("demo") };
         let events = talk.lone.events();
         assert!(events.contains(&gone), "{events:?}");
@@ -662,49 +668,49 @@ fn the_peer_offers_a_track() {
     }
 }
 
-/// An offer may be refused, or nobody may want any.
+/// An offer may be refused by the application, or because announcements are not wanted.
 #[test]
 fn an_offer_is_refused() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Server, version), setup);
-        let stream = talk.ask(|id| offers(id, 77));
+        let stream = talk.request(|id| publish(id, 77));
         let request = match one(talk.lone.events()) {
             Event::TrackOffered { request, .. } => request,
             other => panic!("{other:?}"),
         };
         talk.lone.apply(Command::Refuse { request, error: Error::Unauthorized });
-        assert_eq!(talk.said_one(stream), talk.error(0, 0x1));
-        // The names are free again.
-        talk.ask(|id| offers(id, 77));
+        assert_eq!(talk.written_one(stream), talk.error(0, 0x1));
+        // The alias is free again.
+        talk.request(|id| publish(id, 77));
         assert_eq!(talk.lone.events().len(), 1);
 
         let mut talk = Talk::quiet(Side::Server, version);
-        let stream = talk.ask(|id| offers(id, 77));
-        assert_eq!(talk.said_one(stream), talk.error(0, UNINTERESTED));
+        let stream = talk.request(|id| publish(id, 77));
+        assert_eq!(talk.written_one(stream), talk.error(0, UNINTERESTED));
     }
 }
 
-/// *MAX_REQUEST_ID* (16): an update takes an id as well, and none is taken that the peer does not grant.
+/// *MAX_REQUEST_ID* (16): an update uses an id too, and no id is used that the peer did not grant.
 #[test]
-fn an_offer_is_not_taken_without_credit() {
+fn an_offer_is_not_used_without_credit() {
     let setup = Setup { max_request_id: 5, solicit: true, ..Setup::default() };
     let mut talk = Talk::with(interested(Side::Server, Moqt16), setup);
-    let stream = talk.ask(|id| offers(id, 77));
+    let stream = talk.request(|id| publish(id, 77));
     let request = match one(talk.lone.events()) {
         Event::TrackOffered { request, .. } => request,
         other => panic!("{other:?}"),
     };
     talk.lone.apply(Command::AcceptOffer { request });
     talk.lone.events();
-    talk.said(stream);
-    // 1 went for SUBSCRIBE_NAMESPACE, 3 goes for taking the offer; for leaving it there is none.
+    talk.written(stream);
+    // Id 1 was used for SUBSCRIBE_NAMESPACE, and 3 starts forwarding. None is left to stop it.
     let ids = |talk: &mut Talk| -> Vec<u64> {
         let id = |message| match message {
             Message::RequestUpdate(it) => it.id,
             other => panic!("{other:?}"),
         };
-        talk.said(stream).into_iter().map(id).collect()
+        talk.written(stream).into_iter().map(id).collect()
     };
     talk.lone.apply(subscribe(0));
     assert_eq!(ids(&mut talk), [3]);
@@ -716,18 +722,18 @@ fn an_offer_is_not_taken_without_credit() {
     assert_eq!(ids(&mut talk), []);
     let (subscription, result) = (token(1), Err(Error::Limit(LimitKind::Requests)));
     assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
-    talk.say(stream, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+    talk.send(stream, &Message::MaxRequestId(MaxRequestId { max: 100 }));
     talk.lone.apply(subscribe(2));
     assert_eq!(ids(&mut talk), [5]);
 }
 
-/// Who takes and leaves an offer again and again leaves nothing behind.
+/// A subscriber that starts and stops forwarding again and again leaves no state.
 #[test]
 fn updates_of_an_offer_are_not_remembered() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Server, version), setup);
-        talk.ask(|id| offers(id, 77));
+        talk.request(|id| publish(id, 77));
         let request = match one(talk.lone.events()) {
             Event::TrackOffered { request, .. } => request,
             other => panic!("{other:?}"),
@@ -740,15 +746,15 @@ fn updates_of_an_offer_are_not_remembered() {
             talk.lone.events();
             entries.push(talk.lone.end.machine.entries());
         }
-        // But for the aliases' names, which are the same.
+        // Names of aliases stay, but they are the same.
         assert_eq!(entries[1], entries[9], "{entries:?}");
     }
 }
 
-/// *Control Messages* (16): the client opens the control stream. What a server asks for before waits for
-/// that, and for the ids that it grants.
+/// *Control Messages* (16): the client opens the control stream. Earlier requests of the server wait for it,
+/// and for ids.
 #[test]
-fn a_server_may_ask_before_the_client_set_up() {
+fn a_server_may_request_before_the_clients_set_up() {
     for version in DRAFTS {
         for link in links() {
             let mut pair = join(config(Side::Client, version), config(Side::Server, version), link);
