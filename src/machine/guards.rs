@@ -5,7 +5,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::engine::{Core, GroupRef, GroupWrite};
 use super::io::Action;
-use super::recording::digest::{DatagramDigest, WriteDigest};
+use super::recording::digest::WriteDigest;
+use super::recording::format::{Kind, hash};
 use super::recording::recorder::Recorder;
 use crate::slab::Key;
 use crate::stream::{Dir, StreamId};
@@ -45,7 +46,7 @@ impl Open<'_> {
     /// The stream is open. Its priority follows as an [`Action::SetPriority`].
     pub fn opened(self, id: StreamId) {
         if let Some(recorder) = self.recorder {
-            recorder.opened(id);
+            recorder.record(Kind::Opened, &[&id]);
         }
         let core = self.core;
         core.actions.push_back(Action::SetPriority { id, priority: self.priority });
@@ -65,7 +66,7 @@ impl Open<'_> {
     pub fn blocked(self) {
         let dir = self.dir();
         if let Some(recorder) = self.recorder {
-            recorder.open_blocked();
+            recorder.record(Kind::OpenBlocked, &[]);
         }
         self.core.no_credit[dir as usize] = true;
     }
@@ -104,7 +105,8 @@ impl Write<'_> {
 
     /// The target as a trace records it.
     pub(super) fn digest(&self) -> WriteDigest {
-        WriteDigest::new(self.id, self.fin, self.core.scratch.chunks.iter().map(|chunk| &**chunk))
+        let hash = hash(self.core.scratch.chunks.iter().map(|chunk| &**chunk));
+        WriteDigest { id: self.id, len: self.total, fin: self.fin, hash }
     }
 
     /// How many bytes are offered. 0 is FIN alone.
@@ -137,7 +139,7 @@ impl Write<'_> {
     fn done(self, bytes: usize, blocked: bool) {
         let n = bytes.min(self.total);
         if let Some(recorder) = self.recorder {
-            recorder.taken(n, blocked);
+            recorder.record(Kind::Taken, &[&n, &blocked]);
         }
         let fin = self.fin && n == self.total && !blocked;
         let core = self.core;
@@ -185,8 +187,8 @@ impl Datagram<'_> {
     }
 
     /// The target as a trace records it.
-    pub(super) fn digest(&self) -> DatagramDigest {
-        DatagramDigest::new(self.header(), self.payload())
+    pub(super) fn digest(&self) -> (usize, [u8; 8]) {
+        (self.size(), hash([self.header(), self.payload()]))
     }
 
     /// Both in one piece, for a transport that needs it.
@@ -201,7 +203,7 @@ impl Datagram<'_> {
     pub fn sent(self) {
         let bytes = self.size();
         if let Some(recorder) = self.recorder {
-            recorder.datagram_taken(false);
+            recorder.record(Kind::DatagramTaken, &[&false]);
         }
         let core = self.core;
         core.counts.bytes_sent += bytes as u64;
@@ -213,7 +215,7 @@ impl Datagram<'_> {
     /// [`Input::DatagramsAvailable`](super::Input::DatagramsAvailable).
     pub fn blocked(self) {
         if let Some(recorder) = self.recorder {
-            recorder.datagram_taken(true);
+            recorder.record(Kind::DatagramTaken, &[&true]);
         }
         self.core.datagrams.blocked = true;
     }

@@ -59,6 +59,9 @@ use crate::time::Instant;
 use crate::version::Version;
 use bare_machine::BareMachine;
 use recording::Sink;
+use recording::digest::digested;
+use recording::field::Field;
+use recording::format::Kind;
 use recording::recorder::{RecordedSource, Recorder};
 
 /// The state machine of one session. See the [module](self).
@@ -81,31 +84,31 @@ impl Machine {
         Self { bare: BareMachine::new(config, now), recorder }
     }
 
+    fn record(&mut self, kind: Kind, fields: &[&dyn Field]) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(kind, fields);
+        }
+    }
+
     // ---- inputs ------------------------------------------------------------------------------
 
     /// Reports what the connection did. It never fails: misbehaviour of the peer comes out as an
     /// [`Action`] or an [`Event`]. Nothing is decoded yet; only a stream whose sender ignores
     /// [`read_limit`](Self::read_limit) by more than 64 KiB is stopped here.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.input(now, &input);
-        }
+        self.record(Kind::Input, &[&now, &input]);
         self.bare.handle(now, input);
     }
 
     /// Reports that time passed. Calling it when nothing was due changes nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.time(now);
-        }
+        self.record(Kind::Time, &[&now]);
         self.bare.handle_timeout(now);
     }
 
     /// Does what the application commands. A command about something that ended does nothing.
     pub fn apply(&mut self, command: Command) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.command(&command);
-        }
+        self.record(Kind::Command, &[&command]);
         self.bare.apply(command);
     }
 
@@ -116,7 +119,7 @@ impl Machine {
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.bare.poll_event();
         if let Some(recorder) = &mut self.recorder {
-            recorder.event(&event);
+            recorder.record(Kind::Event, &[&digested(event.clone())]);
         }
         event
     }
@@ -124,9 +127,7 @@ impl Machine {
     /// The next small thing to do to the connection. `None` until another call changes something.
     pub fn poll_action(&mut self) -> Option<Action> {
         let action = self.bare.poll_action();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.action(&action);
-        }
+        self.record(Kind::Action, &[&action]);
         action
     }
 
@@ -137,7 +138,7 @@ impl Machine {
             return self.bare.poll_open(source);
         };
         let open = self.bare.poll_open(&mut RecordedSource { source, recorder });
-        recorder.open(open.as_ref().map(|open| (open.dir(), open.priority())));
+        recorder.record(Kind::Open, &[&open.as_ref().map(|open| (open.dir(), open.priority()))]);
         open.map(|open| Open { recorder: Some(recorder), ..open })
     }
 
@@ -148,7 +149,7 @@ impl Machine {
             return self.bare.poll_write(source);
         };
         let write = self.bare.poll_write(&mut RecordedSource { source, recorder });
-        recorder.write(write.as_ref().map(Write::digest));
+        recorder.record(Kind::Write, &[&write.as_ref().map(Write::digest)]);
         write.map(|write| Write { recorder: Some(recorder), ..write })
     }
 
@@ -160,7 +161,7 @@ impl Machine {
             return self.bare.poll_datagram(source);
         };
         let datagram = self.bare.poll_datagram(&mut RecordedSource { source, recorder });
-        recorder.datagram(datagram.as_ref().map(Datagram::digest));
+        recorder.record(Kind::Datagram, &[&datagram.as_ref().map(Datagram::digest)]);
         datagram.map(|datagram| Datagram { recorder: Some(recorder), ..datagram })
     }
 

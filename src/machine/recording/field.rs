@@ -2,7 +2,6 @@
 //! variant of an enum after its number. One table a type serves both writing and reading.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::machine::network_path::{NetworkPath, PathEstimate};
 use crate::machine::source::{Announcement, Supply, Token};
 use crate::path::Path;
 use crate::peer::{Peer, Role};
+use crate::slab::Key;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timescale, Timestamp};
@@ -67,9 +67,11 @@ impl<'a> Rest<'a> {
 }
 
 /// A value of a trace.
-pub(crate) trait Field: Sized {
+pub(crate) trait Field {
     fn put(&self, out: &mut Vec<u8>);
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad>;
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad>
+    where
+        Self: Sized;
 }
 
 pub(crate) fn put_number(mut number: u64, out: &mut Vec<u8>) {
@@ -85,51 +87,23 @@ pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// Types that are encoded as a number: how to convert them, and how to convert back, which may
-/// fail.
-macro_rules! numbers {
-    ($($name:ty: $to:expr, $of:expr;)*) => {$(
-        impl Field for $name {
-            fn put(&self, out: &mut Vec<u8>) {
-                let to: fn($name) -> u64 = $to;
-                put_number(to(*self), out);
-            }
-
-            fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-                let of: fn(u64) -> Option<$name> = $of;
-                of(from.number()?).ok_or(concat!("not a ", stringify!($name)))
-            }
-        }
-    )*};
-}
-
-numbers! {
-    u8: u64::from, |n| Self::try_from(n).ok();
-    u32: u64::from, |n| Self::try_from(n).ok();
-    u64: |n| n, Some;
-    usize: |n| n as u64, |n| Self::try_from(n).ok();
-    bool: u64::from, |n| (n < 2).then_some(n == 1);
-    i32: |n| u64::from(n as u32), |n| u32::try_from(n).ok().map(|n| n as Self);
-    Instant: Instant::as_micros, |n| Some(Self::from_micros(n));
-    Timestamp: Timestamp::units, |n| Some(Self::new(n));
-    Timescale: Timescale::units, Self::new;
-    Hop: Hop::as_u64, |n| Some(Self::new(n));
-    StreamId: StreamId::as_u64, |n| Some(Self::from_u64(n));
-    Code: Code::as_u64, |n| Some(Self::new(n));
-    Dir: |dir| dir as u64, |n| [Self::Bi, Self::Uni].get(n as usize).copied();
-    Role: Role::as_u64, |n| Some(Self::from_u64(n));
-    Side: |side| side as u64, |n| [Self::Client, Self::Server].get(n as usize).copied();
-}
-
-impl Field for Duration {
+impl Field for u64 {
     fn put(&self, out: &mut Vec<u8>) {
-        put_number(self.as_secs(), out);
-        self.subsec_nanos().put(out);
+        put_number(*self, out);
     }
 
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        let (secs, nanos) = (from.number()?, u32::take(from)?);
-        if nanos < 1_000_000_000 { Ok(Self::new(secs, nanos)) } else { Err("not a duration") }
+        from.number()
+    }
+}
+
+impl Field for [u8; 8] {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        from.bytes(8)?.try_into().map_err(|_| "too short")
     }
 }
 
@@ -144,51 +118,26 @@ impl Field for Bytes {
     }
 }
 
-fn text<'a>(from: &mut Rest<'a>) -> Result<&'a str, Bad> {
-    let len = from.number()?;
-    core::str::from_utf8(from.bytes(len)?).map_err(|_| "not a text")
-}
-
 impl Field for Box<str> {
     fn put(&self, out: &mut Vec<u8>) {
         put_bytes(self.as_bytes(), out);
     }
 
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        text(from).map(Into::into)
+        let len = from.number()?;
+        let text = core::str::from_utf8(from.bytes(len)?);
+        text.map(Into::into).map_err(|_| "not a text")
     }
 }
 
-/// The texts of errors. Those of a trace are leaked, so that they live as long as the process that
-/// replays it.
-impl Field for &'static str {
+impl<A: Field, B: Field> Field for (A, B) {
     fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(self.as_bytes(), out);
+        self.0.put(out);
+        self.1.put(out);
     }
 
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        let text = text(from)?;
-        if text.is_empty() { Ok("") } else { Ok(String::leak(text.into())) }
-    }
-}
-
-impl Field for Path {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(self.as_str().as_bytes(), out);
-    }
-
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        text(from).map(Self::new)
-    }
-}
-
-impl Field for Version {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(self.name().as_bytes(), out);
-    }
-
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        text(from)?.parse().map_err(|_| "an unknown version")
+        Ok((Field::take(from)?, Field::take(from)?))
     }
 }
 
@@ -227,74 +176,67 @@ impl Field for () {
     }
 }
 
-fn put_list<T: Field>(list: &[T], out: &mut Vec<u8>) {
-    put_number(list.len() as u64, out);
-    list.iter().for_each(|item| item.put(out));
-}
-
-fn take_list<T: Field>(from: &mut Rest<'_>) -> Result<Vec<T>, Bad> {
-    let len = from.number()?;
-    // The length is a claim of the file, so that no memory is reserved for it.
-    let mut list = Vec::new();
-    for _ in 0..len {
-        list.push(T::take(from)?);
-    }
-    Ok(list)
-}
-
-impl Field for Vec<Path> {
+impl<T: Field> Field for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
-        put_list(self, out);
+        put_number(self.len() as u64, out);
+        self.iter().for_each(|item| item.put(out));
     }
 
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        take_list(from)
+        let len = from.number()?;
+        (0..len).map(|_| T::take(from)).collect()
     }
 }
 
-impl Field for Agreed {
-    fn put(&self, out: &mut Vec<u8>) {
-        let versions: Vec<_> = self.iter().collect();
-        put_list(&versions, out);
-    }
+/// Types that are encoded as another type: how to convert them, and how to convert back, which may
+/// fail.
+macro_rules! converted {
+    ($($name:ty as $other:ty: $to:expr, $of:expr;)*) => {$(
+        impl Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                let to: fn(&Self) -> $other = $to;
+                to(self).put(out);
+            }
 
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        let versions: Versions = take_list(from)?.into_iter().collect();
+            fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+                let of: fn($other) -> Option<Self> = $of;
+                of(Field::take(from)?).ok_or(concat!("not a ", stringify!($name)))
+            }
+        }
+    )*};
+}
+
+converted! {
+    u8 as u64: |n| u64::from(*n), |n| Self::try_from(n).ok();
+    u32 as u64: |n| u64::from(*n), |n| Self::try_from(n).ok();
+    usize as u64: |n| *n as u64, |n| Self::try_from(n).ok();
+    bool as u64: |it| u64::from(*it), |n| (n < 2).then_some(n == 1);
+    i32 as u64: |n| u64::from(*n as u32), |n| u32::try_from(n).ok().map(|n| n as Self);
+    Instant as u64: |it| it.as_micros(), |n| Some(Self::from_micros(n));
+    Timestamp as u64: |it| it.units(), |n| Some(Self::new(n));
+    Timescale as u64: |it| it.units(), Self::new;
+    Hop as u64: |hop| hop.as_u64(), |n| Some(Self::new(n));
+    StreamId as u64: |id| id.as_u64(), |n| Some(Self::from_u64(n));
+    Code as u64: |code| code.as_u64(), |n| Some(Self::new(n));
+    Dir as u64: |dir| *dir as u64, |n| [Self::Bi, Self::Uni].get(n as usize).copied();
+    Role as u64: |role| role.as_u64(), |n| Some(Self::from_u64(n));
+    Side as u64: |side| *side as u64, |n| [Self::Client, Self::Server].get(n as usize).copied();
+    Duration as (u64, u32): |it| (it.as_secs(), it.subsec_nanos()),
+        |(secs, nanos)| (nanos < 1_000_000_000).then(|| Self::new(secs, nanos));
+    RequestKey as Key: |key| (*key).into(), |key| Some(Self::of(key));
+    GroupKey as Key: |key| (*key).into(), |key| Some(Self::of(key));
+    // The texts of errors. Those of a trace are leaked, so that they live as long as the process that
+    // replays it.
+    &'static str as Box<str>: |text| (*text).into(),
+        |text| Some(if text.is_empty() { "" } else { Box::leak(text) });
+    Path as Box<str>: |path| path.as_str().into(), |text| Some(Self::new(&text));
+    Version as Box<str>: |version| version.name().into(), |text| text.parse().ok();
+    Agreed as Vec<Version>: |agreed| agreed.iter().collect(), |versions| {
+        let versions: Versions = versions.into_iter().collect();
         let alpn = versions.iter().next().map(|version| version.alpn().as_bytes());
-        versions.agreed(alpn).ok_or("no version")
-    }
-}
-
-impl Field for Hops {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_list(self.as_slice(), out);
-    }
-
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        Ok(take_list(from)?.into_iter().collect())
-    }
-}
-
-impl Field for RequestKey {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.0.put(out);
-        self.1.put(out);
-    }
-
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        Ok(Self(Field::take(from)?, Field::take(from)?))
-    }
-}
-
-impl Field for GroupKey {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.0.put(out);
-        self.1.put(out);
-    }
-
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        Ok(Self(Field::take(from)?, Field::take(from)?))
-    }
+        versions.agreed(alpn)
+    };
+    Hops as Vec<Hop>: |hops| hops.as_slice().to_vec(), |hops| Some(hops.into_iter().collect());
 }
 
 macro_rules! structs {
@@ -312,6 +254,8 @@ macro_rules! structs {
         }
     )*};
 }
+
+pub(crate) use structs;
 
 structs! {
     Config { side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept }

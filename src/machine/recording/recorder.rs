@@ -5,17 +5,12 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
 
-use super::digest::{DatagramDigest, WriteDigest, digested};
 use super::field::{Field, put_bytes, put_number};
 use super::format::{Kind, MAGIC, Sink};
-use crate::machine::command::Command;
 use crate::machine::config::Config;
-use crate::machine::event::Event;
 use crate::machine::frame_view::FrameView;
-use crate::machine::io::{Action, Input};
 use crate::machine::run::{self, Run};
 use crate::machine::source::{Announcement, Source, Supply, Token};
-use crate::stream::{Dir, StreamId};
 use crate::time::Instant;
 
 /// Writes records to a [`Sink`] for as long as that takes them.
@@ -32,14 +27,16 @@ impl Recorder {
     pub(crate) fn new(sink: Box<dyn Sink>, config: &Config, now: Instant) -> Self {
         let (written, body, views) = Default::default();
         let mut recorder = Self { sink: Some(sink), written, record: MAGIC.to_vec(), body, views };
-        recorder.record(Kind::Start, |out| {
-            now.put(out);
-            config.put(out);
-        });
+        recorder.record(Kind::Start, &[&now, config]);
         recorder
     }
 
-    fn record(&mut self, kind: Kind, put: impl FnOnce(&mut Vec<u8>)) {
+    /// Records that something of this kind happened, with what belongs to it.
+    pub(crate) fn record(&mut self, kind: Kind, fields: &[&dyn Field]) {
+        self.record_with(kind, |out| fields.iter().for_each(|field| field.put(out)));
+    }
+
+    fn record_with(&mut self, kind: Kind, put: impl FnOnce(&mut Vec<u8>)) {
         let Some(sink) = &mut self.sink else { return };
         self.body.clear();
         put(&mut self.body);
@@ -56,60 +53,6 @@ impl Recorder {
     /// Bytes that the sink took so far, and whether it takes more.
     pub(crate) fn progress(&self) -> (u64, bool) {
         (self.written, self.sink.is_some())
-    }
-
-    pub(crate) fn input(&mut self, now: Instant, input: &Input) {
-        self.record(Kind::Input, |out| {
-            now.put(out);
-            input.put(out);
-        });
-    }
-
-    pub(crate) fn time(&mut self, now: Instant) {
-        self.record(Kind::Time, |out| now.put(out));
-    }
-
-    pub(crate) fn command(&mut self, command: &Command) {
-        self.record(Kind::Command, |out| command.put(out));
-    }
-
-    pub(crate) fn event(&mut self, event: &Option<Event>) {
-        self.record(Kind::Event, |out| digested(event.clone()).put(out));
-    }
-
-    pub(crate) fn action(&mut self, action: &Option<Action>) {
-        self.record(Kind::Action, |out| action.put(out));
-    }
-
-    pub(crate) fn open(&mut self, shown: Option<(Dir, i32)>) {
-        self.record(Kind::Open, |out| shown.put(out));
-    }
-
-    pub(crate) fn write(&mut self, shown: Option<WriteDigest>) {
-        self.record(Kind::Write, |out| shown.put(out));
-    }
-
-    pub(crate) fn datagram(&mut self, shown: Option<DatagramDigest>) {
-        self.record(Kind::Datagram, |out| shown.put(out));
-    }
-
-    pub(crate) fn opened(&mut self, id: StreamId) {
-        self.record(Kind::Opened, |out| id.put(out));
-    }
-
-    pub(crate) fn open_blocked(&mut self) {
-        self.record(Kind::OpenBlocked, |_| ());
-    }
-
-    pub(crate) fn taken(&mut self, bytes: usize, blocked: bool) {
-        self.record(Kind::Taken, |out| {
-            bytes.put(out);
-            blocked.put(out);
-        });
-    }
-
-    pub(crate) fn datagram_taken(&mut self, blocked: bool) {
-        self.record(Kind::DatagramTaken, |out| blocked.put(out));
     }
 }
 
@@ -130,7 +73,7 @@ impl<S: Source> Source for RecordedSource<'_, S> {
         run.tap = Some(run::Tap { out: mem::take(&mut self.recorder.views), record: put_view });
         let supply = self.source.frames(group, from, run);
         let mut views = run.tap.take().map(|tap| tap.out).unwrap_or_default();
-        self.recorder.record(Kind::Frames, |out| {
+        self.recorder.record_with(Kind::Frames, |out| {
             group.put(out);
             from.put(out);
             supply.put(out);
@@ -143,10 +86,7 @@ impl<S: Source> Source for RecordedSource<'_, S> {
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
         let announcement = self.source.announcement(reader);
-        self.recorder.record(Kind::Announcement, |out| {
-            reader.put(out);
-            announcement.put(out);
-        });
+        self.recorder.record(Kind::Announcement, &[&reader, &announcement]);
         announcement
     }
 }

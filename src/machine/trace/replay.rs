@@ -16,7 +16,7 @@ use crate::machine::event::Event;
 use crate::machine::frame_view::{FrameView, WireFrame};
 use crate::machine::guards::{Datagram, Write};
 use crate::machine::io::{Action, Input};
-use crate::machine::recording::digest::{DatagramDigest, WriteDigest, digested};
+use crate::machine::recording::digest::digested;
 use crate::machine::recording::field::{Bad, Field, Rest};
 use crate::machine::recording::format::{Kind, MAGIC};
 use crate::machine::recording::recorder::{PIECES, UNSEEN, WIRE};
@@ -89,13 +89,11 @@ impl<'a> Replay<'a> {
     /// Reads how a trace begins.
     pub fn new(trace: &'a [u8]) -> Result<Self, TraceError> {
         let mut rest = trace.strip_prefix(&MAGIC).ok_or(TraceError::NotATrace)?;
-        let bad = |what| TraceError::Malformed { record: 0, what };
-        let (kind, body) =
-            next(&mut rest).map_err(bad)?.ok_or(TraceError::Truncated { record: 0 })?;
-        if kind != Kind::Start {
-            return Err(bad("it does not start"));
+        let record = Record::next(&mut rest, 0)?.ok_or(TraceError::Truncated { record: 0 })?;
+        if record.kind != Kind::Start {
+            return Err(record.malformed("it does not start"));
         }
-        let (start, config): (Instant, Config) = two(body).map_err(bad)?;
+        let (start, config): (Instant, Config) = record.read()?;
         let machine = BareMachine::new(config.clone(), start);
         let script = Script::default();
         Ok(Self { rest, machine, config, start, now: start, script, records: 1, is_over: false })
@@ -134,57 +132,54 @@ impl<'a> Replay<'a> {
 
     fn step(&mut self) -> Result<Option<Step>, TraceError> {
         loop {
-            let record = self.records;
-            let bad = |what| TraceError::Malformed { record, what };
             if self.rest.is_empty() {
                 return Ok(None);
             }
-            let Some((kind, body)) = next(&mut self.rest).map_err(bad)? else {
-                return Err(TraceError::Truncated { record });
-            };
+            let record = Record::next(&mut self.rest, self.records)?
+                .ok_or(TraceError::Truncated { record: self.records })?;
             self.records += 1;
-            let step = match kind {
+            let step = match record.kind {
                 Kind::Input => {
-                    let (now, input): (Instant, Input) = two(body).map_err(bad)?;
+                    let (now, input): (Instant, Input) = record.read()?;
                     self.now = now;
                     self.machine.handle(now, input.clone());
                     Some(Step::Input(input))
                 }
                 Kind::Time => {
-                    self.now = one(body).map_err(bad)?;
+                    self.now = record.read()?;
                     self.machine.handle_timeout(self.now);
                     Some(Step::Time)
                 }
                 Kind::Command => {
-                    let command: Command = one(body).map_err(bad)?;
+                    let command: Command = record.read()?;
                     self.machine.apply(command.clone());
                     Some(Step::Command(command))
                 }
                 Kind::Frames => {
-                    self.script.replies.push_back(Reply::frames(body).map_err(bad)?);
+                    self.script.replies.push_back(record.read_with(Reply::frames)?);
                     None
                 }
                 Kind::Announcement => {
-                    let (reader, announcement) = two(body).map_err(bad)?;
+                    let (reader, announcement) = record.read()?;
                     self.script.replies.push_back(Reply::Announcement(reader, announcement));
                     None
                 }
                 Kind::Event => {
                     let event = self.machine.poll_event();
-                    same(record, &one(body).map_err(bad)?, &digested(event.clone()))?;
+                    record.compare(&digested(event.clone()))?;
                     event.map(Step::Event)
                 }
                 Kind::Action => {
                     let action = self.machine.poll_action();
-                    same(record, &one(body).map_err(bad)?, &action)?;
+                    record.compare(&action)?;
                     action.map(Step::Action)
                 }
-                Kind::Open => self.open(record, one(body).map_err(bad)?)?,
-                Kind::Write => self.write(record, one(body).map_err(bad)?)?,
-                Kind::Datagram => self.datagram(record, one(body).map_err(bad)?)?,
-                Kind::Start => return Err(bad("it starts a second time")),
+                Kind::Open => self.open(record)?,
+                Kind::Write => self.write(record)?,
+                Kind::Datagram => self.datagram(record)?,
+                Kind::Start => return Err(record.malformed("it starts a second time")),
                 Kind::Opened | Kind::OpenBlocked | Kind::Taken | Kind::DatagramTaken => {
-                    return Err(bad("an answer without a question"));
+                    return Err(record.malformed("an answer without a question"));
                 }
             };
             if step.is_some() {
@@ -193,12 +188,11 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The body of the next record, if it has one of these kinds: the answer to a guard.
-    fn answer(&mut self, kinds: [Kind; 2]) -> Result<Option<(Kind, &'a [u8])>, TraceError> {
+    /// The next record, if it has one of these kinds: the answer to a guard.
+    fn answer(&mut self, kinds: &[Kind]) -> Result<Option<Record<'a>>, TraceError> {
         let mut rest = self.rest;
-        let answer = next(&mut rest)
-            .map_err(|what| TraceError::Malformed { record: self.records, what })?
-            .filter(|(kind, _)| kinds.contains(kind));
+        let next = Record::next(&mut rest, self.records)?;
+        let answer = next.filter(|record| kinds.contains(&record.kind));
         if answer.is_some() {
             self.rest = rest;
             self.records += 1;
@@ -206,22 +200,17 @@ impl<'a> Replay<'a> {
         Ok(answer)
     }
 
-    fn open(
-        &mut self,
-        record: u64,
-        recorded: Option<(Dir, i32)>,
-    ) -> Result<Option<Step>, TraceError> {
-        let answer = self.answer([Kind::Opened, Kind::OpenBlocked])?;
-        let bad = |what| TraceError::Malformed { record: record + 1, what };
+    fn open(&mut self, record: Record<'_>) -> Result<Option<Step>, TraceError> {
+        let answer = self.answer(&[Kind::Opened, Kind::OpenBlocked])?;
         let open = self.machine.poll_open(&mut self.script);
         let shown = open.as_ref().map(|open| (open.dir(), open.priority()));
-        self.script.check(record)?;
-        same(record, &recorded, &shown)?;
+        self.script.check(record.number)?;
+        record.compare(&shown)?;
         let Some(open) = open else { return Ok(None) };
         let (dir, priority) = (open.dir(), open.priority());
         Ok(Some(match answer {
-            Some((Kind::Opened, body)) => {
-                let id = one(body).map_err(bad)?;
+            Some(answer) if answer.kind == Kind::Opened => {
+                let id = answer.read()?;
                 open.opened(id);
                 Step::Opened { id, priority }
             }
@@ -233,20 +222,15 @@ impl<'a> Replay<'a> {
         }))
     }
 
-    fn datagram(
-        &mut self,
-        record: u64,
-        recorded: Option<DatagramDigest>,
-    ) -> Result<Option<Step>, TraceError> {
-        let answer = self.answer([Kind::DatagramTaken, Kind::DatagramTaken])?;
-        let bad = |what| TraceError::Malformed { record: record + 1, what };
+    fn datagram(&mut self, record: Record<'_>) -> Result<Option<Step>, TraceError> {
+        let answer = self.answer(&[Kind::DatagramTaken])?;
         let datagram = self.machine.poll_datagram(&mut self.script);
         let shown = datagram.as_ref().map(Datagram::digest);
-        self.script.check(record)?;
-        same(record, &recorded, &shown)?;
+        self.script.check(record.number)?;
+        record.compare(&shown)?;
         let Some(datagram) = datagram else { return Ok(None) };
         let bytes = datagram.to_bytes();
-        let blocked = answer.map(|(_, body)| one(body)).transpose().map_err(bad)?;
+        let blocked = answer.map(|answer| answer.read()).transpose()?;
         match blocked {
             Some(false) => datagram.sent(),
             Some(true) => datagram.blocked(),
@@ -255,24 +239,19 @@ impl<'a> Replay<'a> {
         Ok(Some(Step::Datagram { bytes, sent: blocked == Some(false) }))
     }
 
-    fn write(
-        &mut self,
-        record: u64,
-        recorded: Option<WriteDigest>,
-    ) -> Result<Option<Step>, TraceError> {
-        let answer = self.answer([Kind::Taken, Kind::Taken])?;
-        let bad = |what| TraceError::Malformed { record: record + 1, what };
+    fn write(&mut self, record: Record<'_>) -> Result<Option<Step>, TraceError> {
+        let answer = self.answer(&[Kind::Taken])?;
         let write = self.machine.poll_write(&mut self.script);
         let shown = write.as_ref().map(Write::digest);
-        self.script.check(record)?;
-        same(record, &recorded, &shown)?;
+        self.script.check(record.number)?;
+        record.compare(&shown)?;
         let Some(mut write) = write else { return Ok(None) };
         let id = write.id();
-        let Some((_, body)) = answer else {
+        let Some(answer) = answer else {
             return Ok(Some(Step::Wrote { id, bytes: Bytes::new(), fin: false }));
         };
-        let (taken, blocked): (usize, bool) = two(body).map_err(bad)?;
-        let all: Vec<u8> = write.chunks().iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        let (taken, blocked): (usize, bool) = answer.read()?;
+        let all = write.chunks().concat();
         let taken = taken.min(all.len());
         let fin = write.fin() && taken == all.len() && !blocked;
         if blocked {
@@ -298,36 +277,53 @@ impl Iterator for Replay<'_> {
     }
 }
 
-/// Takes a record off the front; `None` if it is not complete.
-fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<(Kind, &'a [u8])>, Bad> {
-    let mut from = Rest(rest);
-    let Ok(kind) = from.byte() else { return Ok(None) };
-    let kind = Kind::of(kind).ok_or("an unknown kind of record")?;
-    let Ok(body) = from.number().and_then(|len| from.bytes(len)) else { return Ok(None) };
-    *rest = from.0;
-    Ok(Some((kind, body)))
+/// One record of the trace.
+#[derive(Clone, Copy)]
+struct Record<'a> {
+    /// Its place in the trace, for errors.
+    number: u64,
+    kind: Kind,
+    body: &'a [u8],
 }
 
-fn one<T: Field>(body: &[u8]) -> Result<T, Bad> {
-    let mut from = Rest(body);
-    let value = T::take(&mut from)?;
-    from.end()?;
-    Ok(value)
-}
-
-fn two<A: Field, B: Field>(body: &[u8]) -> Result<(A, B), Bad> {
-    let mut from = Rest(body);
-    let values = (A::take(&mut from)?, B::take(&mut from)?);
-    from.end()?;
-    Ok(values)
-}
-
-fn same<T: PartialEq + Debug>(record: u64, recorded: &T, replayed: &T) -> Result<(), TraceError> {
-    if recorded == replayed {
-        return Ok(());
+impl<'a> Record<'a> {
+    /// Takes the record `number` off the front; `None` if it is not complete.
+    fn next(rest: &mut &'a [u8], number: u64) -> Result<Option<Self>, TraceError> {
+        let mut from = Rest(rest);
+        let Ok(kind) = from.byte() else { return Ok(None) };
+        let what = "an unknown kind of record";
+        let kind = Kind::of(kind).ok_or(TraceError::Malformed { record: number, what })?;
+        let Ok(body) = from.number().and_then(|len| from.bytes(len)) else { return Ok(None) };
+        *rest = from.0;
+        Ok(Some(Self { number, kind, body }))
     }
-    let [recorded, replayed] = [recorded, replayed].map(|it| format!("{it:?}"));
-    Err(TraceError::Differs { record, recorded, replayed })
+
+    fn malformed(&self, what: Bad) -> TraceError {
+        TraceError::Malformed { record: self.number, what }
+    }
+
+    fn read<T: Field>(&self) -> Result<T, TraceError> {
+        self.read_with(T::take)
+    }
+
+    fn read_with<T>(
+        &self,
+        take: impl FnOnce(&mut Rest<'_>) -> Result<T, Bad>,
+    ) -> Result<T, TraceError> {
+        let mut from = Rest(self.body);
+        let value = take(&mut from).and_then(|value| from.end().map(|()| value));
+        value.map_err(|what| self.malformed(what))
+    }
+
+    /// Compares what the record holds with what the replay produced.
+    fn compare<T: Field + PartialEq + Debug>(&self, replayed: &T) -> Result<(), TraceError> {
+        let recorded: T = self.read()?;
+        if recorded == *replayed {
+            return Ok(());
+        }
+        let [recorded, replayed] = [&recorded, replayed].map(|it| format!("{it:?}"));
+        Err(TraceError::Differs { record: self.number, recorded, replayed })
+    }
 }
 
 /// The replies of the source, in order.
@@ -344,67 +340,59 @@ enum Reply {
     Announcement(Token, Option<Announcement>),
 }
 
-/// A frame as it was shown.
-#[derive(Debug)]
-enum View {
-    Unseen,
-    Wire { about: [u64; 3], delta_len: usize, head_len: usize, bytes: Bytes },
-    Pieces { about: [u64; 3], offset: u64, payload: Vec<Bytes> },
+/// A frame as it was shown; the default if nothing of it was seen.
+#[derive(Debug, Default)]
+struct View {
+    timestamp: Timestamp,
+    previous: Timestamp,
+    size: u64,
+    /// The length of the delta, the length of the head, and all bytes.
+    wire: Option<(usize, usize, Bytes)>,
+    offset: u64,
+    payload: Vec<Bytes>,
 }
 
 impl View {
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        let mut view = Self::default();
         let kind = from.byte()?;
         if kind == UNSEEN {
-            return Ok(Self::Unseen);
+            return Ok(view);
         }
-        // Timestamp, previous, size.
-        let about = [from.number()?, from.number()?, from.number()?];
+        ((view.timestamp, view.previous), view.size) = Field::take(from)?;
         match kind {
             WIRE => {
-                let (delta_len, head_len) = (usize::take(from)?, usize::take(from)?);
-                let bytes = Bytes::take(from)?;
+                let ((delta_len, head_len), bytes): ((usize, usize), Bytes) = Field::take(from)?;
                 if delta_len > head_len || head_len > bytes.len() {
                     return Err("a frame without its head");
                 }
-                Ok(Self::Wire { about, delta_len, head_len, bytes })
+                view.wire = Some((delta_len, head_len, bytes));
             }
-            PIECES => {
-                let (offset, pieces) = (from.number()?, from.number()?);
-                let mut payload = Vec::new();
-                for _ in 0..pieces {
-                    payload.push(Bytes::take(from)?);
-                }
-                Ok(Self::Pieces { about, offset, payload })
-            }
-            _ => Err("an unknown view"),
+            PIECES => (view.offset, view.payload) = Field::take(from)?,
+            _ => return Err("an unknown view"),
         }
+        Ok(view)
     }
 
     fn show(&self, run: &mut Run<'_>) {
-        let ([timestamp, previous, size], wire, payload, offset) = match self {
-            Self::Unseen => ([0; 3], None, &[][..], 0),
-            Self::Wire { about, delta_len, head_len, bytes } => {
-                let wire = WireFrame { bytes, delta_len: *delta_len, head_len: *head_len };
-                (*about, Some(wire), &[][..], 0)
-            }
-            Self::Pieces { about, offset, payload } => (*about, None, &payload[..], *offset),
-        };
-        let [timestamp, previous] = [timestamp, previous].map(Timestamp::new);
-        run.push(FrameView { timestamp, previous, size, wire, payload, offset });
+        let Self { timestamp, previous, size, offset, .. } = *self;
+        let wire = self.wire.as_ref().map(|(delta_len, head_len, bytes)| WireFrame {
+            bytes,
+            delta_len: *delta_len,
+            head_len: *head_len,
+        });
+        run.push(FrameView { timestamp, previous, size, wire, payload: &self.payload, offset });
     }
 }
 
 impl Reply {
-    fn frames(body: &[u8]) -> Result<Self, Bad> {
-        let mut rest = Rest(body);
-        let (group, from) = (Field::take(&mut rest)?, Field::take(&mut rest)?);
-        let supply = Field::take(&mut rest)?;
+    fn frames(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        let ((group, at), supply) = Field::take(from)?;
         let mut views = Vec::new();
-        while rest.end().is_err() {
-            views.push(View::take(&mut rest)?);
+        while from.end().is_err() {
+            views.push(View::take(from)?);
         }
-        Ok(Self::Frames { group, from, supply, views })
+        Ok(Self::Frames { group, from: at, supply, views })
     }
 }
 
