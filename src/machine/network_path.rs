@@ -34,6 +34,7 @@ impl NetworkPath {
 
     /// Whether this path is worth reporting after `reported` was reported last: the round-trip time or
     /// the rate changed by more than an eighth, or the datagram size changed.
+    #[cfg(feature = "std")]
     pub(crate) fn is_news_to(&self, reported: &Self) -> bool {
         let moved = |now: Option<u128>, before: Option<u128>| match (now, before) {
             (Some(now), Some(before)) => now.abs_diff(before) > before / 8,
