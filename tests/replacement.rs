@@ -183,6 +183,14 @@ impl World {
         self.expect(&[], name);
     }
 
+    /// The session of the killed publisher ends at last, and no reader sees a change.
+    #[track_caller]
+    fn lose_old_session(&mut self, name: &str) {
+        self.net.cut(0);
+        self.run(3_000);
+        self.expect(&[], name);
+    }
+
     /// Restarts the publisher at a node of the row, with this hop.
     fn restart(&mut self, at: usize, hop: Hop, name: &'static str) -> usize {
         let node = self.net.add(hop);
@@ -248,10 +256,7 @@ fn a_restarted_publisher_is_seen_before_its_old_session_ends() {
             world.run(1_000);
             world.expect(&[false, true], "b");
             world.expect_late("b");
-            // The old session is finally lost.
-            world.net.cut(0);
-            world.run(3_000);
-            world.expect(&[], "b");
+            world.lose_old_session("b");
         }
     }
 }
@@ -274,9 +279,7 @@ fn a_restarted_publisher_may_connect_before_it_publishes() {
         world.clocks.push(Clock::new(&world.net, node, "c"));
         world.run(1_000);
         world.expect(&[false, true], "c");
-        world.net.cut(0);
-        world.run(3_000);
-        world.expect(&[], "c");
+        world.lose_old_session("c");
     }
 }
 
@@ -290,9 +293,7 @@ fn a_restarted_publisher_may_read_nothing() {
         world.net.publish(node, 1, row[0], 7);
         world.run(1_000);
         world.expect(&[false, true], "b");
-        world.net.cut(0);
-        world.run(3_000);
-        world.expect(&[], "b");
+        world.lose_old_session("b");
     }
 }
 
@@ -432,9 +433,7 @@ fn every_restart_of_a_publisher_is_seen() {
             for link in world.row.len()..last {
                 world.net.cut(link);
             }
-            world.net.cut(0);
-            world.run(3_000);
-            world.expect(&[], "d");
+            world.lose_old_session("d");
         }
     }
 }
@@ -479,9 +478,7 @@ fn a_publisher_may_restart_at_another_relay() {
                 world.run(1_000);
                 world.expect(&[false, true], "b");
                 world.expect_late("b");
-                world.net.cut(0);
-                world.run(3_000);
-                world.expect(&[], "b");
+                world.lose_old_session("b");
             }
         }
     }
@@ -492,8 +489,6 @@ fn a_publisher_may_restart_at_another_relay() {
         world.run(1_000);
         world.viewers.remove(0);
         world.expect(&[false, true], "b");
-        world.net.cut(0);
-        world.run(3_000);
-        world.expect(&[], "b");
+        world.lose_old_session("b");
     }
 }

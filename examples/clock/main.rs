@@ -45,7 +45,7 @@ const AGAIN: Duration = Duration::from_secs(3);
 #[derive(Parser)]
 #[command(name = "clock", version, disable_version_flag = true)]
 struct Options {
-    /// What to do with the time
+    /// Whether to publish the time or to print it
     role: Role,
     /// A relay, moqt://HOST[:PORT][/PATH]
     url: Url,

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::task::Poll;
 
-use smoq::Error;
+use smoq::{BroadcastRequest, Error, OriginConsumer, OriginDynamic, OriginProducer};
 
 use super::{LATE, Table, impatient_origin, origin};
 
@@ -97,10 +97,7 @@ pub(crate) fn rows(table: &mut Table) {
     for cause in ["the last reader leaves", "the reader requests another path"] {
         table.row("BroadcastRequest::poll_unused", cause, |case| {
             let origin = origin();
-            let mut dynamic = origin.dynamic("store").unwrap();
-            let mut consumer = origin.consume();
-            assert!(consumer.try_request_broadcast("store/a").is_pending());
-            let Poll::Ready(mut request) = dynamic.try_requested_broadcast() else { panic!() };
+            let (dynamic, consumer, mut request) = held_request(&origin);
             case.waits(move |cx| request.poll_unused(cx).is_ready());
             move || {
                 let mut consumer = Some(consumer);
@@ -120,10 +117,7 @@ pub(crate) fn rows(table: &mut Table) {
     {
         table.row(wait, "no answer in time", |case| {
             let origin = impatient_origin();
-            let mut dynamic = origin.dynamic("store").unwrap();
-            let mut consumer = origin.consume();
-            assert!(consumer.try_request_broadcast("store/a").is_pending());
-            let Poll::Ready(mut request) = dynamic.try_requested_broadcast() else { panic!() };
+            let (dynamic, mut consumer, mut request) = held_request(&origin);
             let mut kept: Vec<Box<dyn Any>> = Vec::new();
             if is_reader {
                 case.waits(move |cx| consumer.poll_request_broadcast(cx, "store/a").is_ready());
@@ -146,10 +140,7 @@ pub(crate) fn rows(table: &mut Table) {
     });
     table.row("BroadcastRequest::poll_unused", "a handler for a longer prefix", |case| {
         let origin = origin();
-        let mut dynamic = origin.dynamic("store").unwrap();
-        let mut consumer = origin.consume();
-        assert!(consumer.try_request_broadcast("store/a").is_pending());
-        let Poll::Ready(mut request) = dynamic.try_requested_broadcast() else { panic!() };
+        let (dynamic, consumer, mut request) = held_request(&origin);
         case.waits(move |cx| request.poll_unused(cx).is_ready());
         move || (origin.dynamic("store/a").unwrap(), origin, dynamic, consumer)
     });
@@ -165,4 +156,12 @@ pub(crate) fn rows(table: &mut Table) {
             (origin, consumer)
         }
     });
+}
+
+/// A handler that holds a request, and the reader that made it.
+fn held_request(origin: &OriginProducer) -> (OriginDynamic, OriginConsumer, BroadcastRequest) {
+    let (mut dynamic, mut consumer) = (origin.dynamic("store").unwrap(), origin.consume());
+    assert!(consumer.try_request_broadcast("store/a").is_pending());
+    let Poll::Ready(request) = dynamic.try_requested_broadcast() else { panic!() };
+    (dynamic, consumer, request)
 }

@@ -53,8 +53,7 @@ impl Request {
         Self { carrier, incoming, ..Self::default() }
     }
 
-    /// The code with which the peer abandoned a request of its own: it reset its half or stopped
-    /// ours.
+    /// The code with which the peer abandoned the request: it reset its half or stopped ours.
     pub(crate) fn abandoned(&self) -> Option<Code> {
         self.recv.reset().or(self.stopped)
     }

@@ -25,7 +25,7 @@ impl Ietf {
         message: SubscribeNamespace,
     ) -> Progress {
         let prefix = message.prefix;
-        // What we announce unsolicited is no request of the peer, and overlaps with none.
+        // Unsolicited announcements are no request of the peer, and overlap with none.
         let (mut asked, mut overlaps) = (0, false);
         for role in &self.roles {
             if let Role::AnnounceResponse(other) = role {
@@ -211,7 +211,9 @@ impl Ietf {
     }
 
     /// The answer to PUBLISH_NAMESPACE. REQUEST_OK changes only that echoes are possible from now
-    /// on. A refusal or a later PUBLISH_NAMESPACE_CANCEL is final, and rules out echoes.
+    /// on. A refusal or a later PUBLISH_NAMESPACE_CANCEL (from 17 on a reset) is final, and rules out
+    /// echoes. A FIN says only that no further message follows. Ours would withdraw the namespace for
+    /// deployed peers, so that it is not the answer.
     pub(super) fn read_outgoing_namespace(
         &mut self,
         core: &mut Core,
@@ -219,7 +221,7 @@ impl Ietf {
         path: &Path,
     ) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        if request.recv.reset().is_some() || request.recv.is_finished() {
+        if request.abandoned().is_some() {
             self.finish(core, key);
             return self.note_refused(path);
         }

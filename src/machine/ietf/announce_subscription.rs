@@ -191,6 +191,10 @@ impl Ietf {
             return self.read_update(core, key);
         }
         self.finish(core, key);
+        let known = self.broadcasts.live.get_mut(path);
+        if let Some(known) = known.filter(|known| known.request == Some(key)) {
+            known.request = None;
+        }
         self.remove_broadcast(path, true).map_or(Progress::Wait, Progress::Event)
     }
 }

@@ -96,8 +96,8 @@ impl Ietf {
             && !self.may_echo(path)
     }
 
-    /// Remembers that the peer has this path from us. What it announced under the path before is
-    /// given back if the broadcast is our own, for the reason of [`has_own`](Self::has_own).
+    /// Remembers that the peer has this path from us. If the broadcast is our own, an earlier
+    /// PUBLISH_NAMESPACE of the peer is cancelled, for the reason of [`has_own`](Self::has_own).
     pub(super) fn note_announced(&mut self, core: &mut Core, path: Path, is_own: bool) {
         let announced = self.broadcasts.announced.entry(path.clone()).or_default();
         announced.count += 1;
@@ -136,8 +136,8 @@ impl Ietf {
         }
     }
 
-    /// Everything is written for now. What the peer announces still, and we do not, is its own
-    /// broadcast: it is reported. This waits until then, because a broadcast may be withdrawn and
+    /// Everything is written for now. A path that the peer still announces, and we do not, is its
+    /// own broadcast: it is reported. This waits until then, because a broadcast may be withdrawn and
     /// announced again at once.
     pub(super) fn report_own_broadcasts(&mut self, core: &mut Core) {
         while let Some(path) = self.broadcasts.withdrawn.pop_first() {

@@ -192,7 +192,7 @@ impl Ietf {
                     core.requests.receive(request, whole, false);
                 }
             }
-            // What is a reset on a request stream. Only the requester may send these.
+            // From 17 on these are a reset of the request stream. Only the requester may send them.
             Kind::Unsubscribe | Kind::FetchCancel | Kind::PublishNamespaceDone => {
                 let request = self.ids.find(id);
                 if let Some(request) = request.filter(|it| core.requests.is_incoming(*it)) {

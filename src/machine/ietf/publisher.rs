@@ -43,7 +43,7 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
 }
 
 impl Ietf {
-    /// SUBSCRIBE of the peer. What can't be served is refused at once (9.6).
+    /// SUBSCRIBE of the peer. A request that can't be served is refused at once (9.6).
     pub(super) fn on_subscribe(
         &mut self,
         core: &mut Core,
@@ -106,7 +106,7 @@ impl Ietf {
     /// (`moq-lite` 0.16 fails on it as well.)
     pub(super) fn accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
-        // What the groups of the subscription will name.
+        // The alias that the groups of the subscription will carry.
         let alias = subscription.number;
         let (id, properties) = (self.reply_id(key), self.properties(info));
         let ok = SubscribeOk { id, alias, parameters: Parameters::default(), properties };

@@ -1,4 +1,4 @@
-//! What a request can be, and what each role remembers.
+//! The roles of requests, and the state of each role.
 //!
 //! From draft 17 on a request is a stream of its own, before it is an id on the control stream.
 //! Roles know no difference: they lie in a table by the slot of the request.
@@ -10,7 +10,7 @@ use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 
-/// What a request is. "We" and "our" are this end of the connection; either end can be publisher
+/// The role of a request. "We" and "our" are this end of the connection; either end can be publisher
 /// and subscriber at the same time.
 #[derive(Debug, Default)]
 pub(super) enum Role {
@@ -73,7 +73,7 @@ pub(super) struct AnnounceSubscription {
     pub(super) prefix: Path,
     /// The suffixes in force. A NAMESPACE_DONE for any other one ends nothing.
     pub(super) names: BTreeSet<Path>,
-    /// The stream is over. What is left is to report the end of each broadcast.
+    /// The stream is over, and the end of each broadcast remains to be reported.
     pub(super) over: bool,
 }
 

@@ -37,7 +37,7 @@ pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
 /// A session of moq-transport, in any draft.
 #[derive(Debug)]
 pub(in crate::machine) struct Ietf {
-    /// What this draft has.
+    /// The draft's row in the table of drafts.
     pub(super) draft: &'static Draft,
     /// Which end of the connection this is.
     pub(super) side: Side,
@@ -45,7 +45,7 @@ pub(in crate::machine) struct Ietf {
     pub(super) peer: Option<Setup>,
     /// The request that stands for the control stream (up to 16).
     pub(super) control: Option<Key>,
-    /// What each request is, by its slot.
+    /// The role of each request, by its slot.
     pub(super) roles: Vec<Role>,
     /// The request ids of both sides.
     pub(super) ids: RequestIds,

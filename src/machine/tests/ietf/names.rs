@@ -402,6 +402,45 @@ fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
     }
 }
 
+/// A FIN after REQUEST_OK is no refusal: the namespace stays announced, and an echo stays hidden. STOP_SENDING alone is
+/// one.
+#[test]
+fn a_fin_after_the_answer_is_no_refusal() {
+    let (mut talk, _, stream, _) = announcing(Moqt18, relayed("room/a"));
+    talk.send(stream, &Message::RequestOk(RequestOk::default()));
+    talk.lone.fin(stream, "");
+    talk.request(|id| publish_namespace(id, "room/a"));
+    assert_eq!(talk.lone.events(), []);
+    assert!(!talk.finished(stream));
+    talk.lone.stop(stream, 1);
+    assert_eq!(talk.lone.events(), [announced("room/a")]);
+}
+
+/// The peer names a broadcast in two ways and withdraws one of them. A broadcast of this process under the path then
+/// leaves the other one alone.
+#[test]
+fn a_namespace_that_the_peer_withdrew_is_not_cancelled() {
+    for version in DRAFTS {
+        let (mut talk, request, ..) = announcing(version, active("room/b"));
+        let subscription = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        talk.send(subscription, &Message::Namespace(Namespace { suffix: path("room/a") }));
+        let stream = talk.request(|id| publish_namespace(id, "room/a"));
+        let id = talk.next - 2;
+        assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
+        match version {
+            Moqt16 => {
+                talk.send(stream, &Message::PublishNamespaceDone(PublishNamespaceDone { id }))
+            }
+            _ => talk.lone.fin(stream, ""),
+        }
+        talk.lone.end.source.announce(token(7), active("room/a"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        assert_eq!(talk.lone.events(), [], "{version}");
+        talk.send(subscription, &Message::NamespaceDone(NamespaceDone { suffix: path("room/a") }));
+        assert_eq!(talk.lone.events(), [unannounced("room/a")], "{version}");
+    }
+}
+
 /// A broadcast of this process replaces the peer's under the same path, whichever was announced first. The
 /// peer learns it from a refusal or from a cancelled namespace.
 #[test]
