@@ -29,10 +29,24 @@ pub enum Version {
     /// draft still changes under the same ALPN identifier. This version therefore works only with peers of
     /// that release, and is offered only on request.
     Lite07Wip,
-    /// moq-transport draft 16: requests share one control stream.
+    /// moq-transport draft 14: negotiated by SETUP, parameters are fields of the messages.
+    Moqt14,
+    /// moq-transport draft 15: one answer for all requests.
+    Moqt15,
+    /// moq-transport draft 16: requests share one control stream, except those for announcements.
     Moqt16,
-    /// moq-transport draft 18: a stream for each request.
+    /// moq-transport draft 17: a stream for each request, another encoding of integers.
+    Moqt17,
+    /// moq-transport draft 18: SUBSCRIBE_TRACKS, redirects, mandatory track properties.
     Moqt18,
+    /// moq-transport draft 19: requests go on after FIN, range filters.
+    Moqt19,
+    /// moq-transport draft 20: FETCH by filter, fill.
+    Moqt20,
+    /// moq-transport draft 21: the same messages as in 20.
+    Moqt21,
+    /// moq-transport draft 22: location filters without a length.
+    Moqt22,
 }
 
 /// The ALPN identifier of 01 and 02, and of peers that offer none.
@@ -41,15 +55,22 @@ const MOQL: &str = "moql";
 impl Version {
     /// The versions that are offered by default, in order of preference. Drafts in progress are not among
     /// them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Lite06,
         Self::Lite05,
         Self::Lite04,
         Self::Lite03,
         Self::Lite02,
         Self::Lite01,
+        Self::Moqt22,
+        Self::Moqt21,
+        Self::Moqt20,
+        Self::Moqt19,
         Self::Moqt18,
+        Self::Moqt17,
         Self::Moqt16,
+        Self::Moqt15,
+        Self::Moqt14,
     ];
 
     /// The drafts in progress, which are offered only on request.
@@ -60,15 +81,17 @@ impl Version {
         Self::ALL.into_iter().chain(Self::WIP)
     }
 
-    /// The ALPN identifier. 01 and 02 share one and are told apart by the SETUP exchange.
+    /// The ALPN identifier. 01 and 02 share one and are told apart by the SETUP exchange. That of
+    /// moq-transport 14 belongs to all drafts before it as well, and the SETUP exchange confirms the draft.
     pub const fn alpn(self) -> &'static str {
         match self {
             Self::Lite01 | Self::Lite02 => MOQL,
+            Self::Moqt14 => "moq-00",
             version => version.name(),
         }
     }
 
-    /// The version's name. It is the ALPN identifier, except for 01 and 02, which share one.
+    /// The version's name. It is the ALPN identifier, except for moq-lite 01 and 02 and moq-transport 14.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lite01 => "moq-lite-01",
@@ -78,8 +101,15 @@ impl Version {
             Self::Lite05 => "moq-lite-05",
             Self::Lite06 => "moq-lite-06",
             Self::Lite07Wip => "moq-lite-07-wip",
+            Self::Moqt14 => "moqt-14",
+            Self::Moqt15 => "moqt-15",
             Self::Moqt16 => "moqt-16",
+            Self::Moqt17 => "moqt-17",
             Self::Moqt18 => "moqt-18",
+            Self::Moqt19 => "moqt-19",
+            Self::Moqt20 => "moqt-20",
+            Self::Moqt21 => "moqt-21",
+            Self::Moqt22 => "moqt-22",
         }
     }
 
@@ -87,7 +117,7 @@ impl Version {
     /// Namespaces*) instead of a single broadcast.
     #[cfg(feature = "std")]
     pub(crate) const fn announces_prefixes(self) -> bool {
-        matches!(self, Self::Lite06 | Self::Lite07Wip | Self::Moqt16 | Self::Moqt18)
+        matches!(self, Self::Lite06 | Self::Lite07Wip) || !self.is_lite()
     }
 
     /// Whether the first answer to an announce request says how many announcements follow at once (moq-lite
@@ -100,13 +130,13 @@ impl Version {
     /// Whether it is a version of moq-lite rather than of moq-transport.
     #[cfg(feature = "std")]
     pub(crate) const fn is_lite(self) -> bool {
-        !matches!(self, Self::Moqt16 | Self::Moqt18)
+        (self as u8) < Self::Moqt14 as u8
     }
 
     /// Whether announcements carry hops (moq-lite 03+).
     #[cfg(feature = "std")]
     pub(crate) const fn announces_hops(self) -> bool {
-        !matches!(self, Self::Lite01 | Self::Lite02 | Self::Moqt16 | Self::Moqt18)
+        !matches!(self, Self::Lite01 | Self::Lite02) && self.is_lite()
     }
 
     /// Whether this side may change a running subscription. moq-lite 03 and 04 have SUBSCRIBE_UPDATE, but
@@ -311,7 +341,7 @@ mod tests {
             "moq-lite-07",
             "moq-lite-99",
             "moq-lite-06 ",
-            "moqt-17",
+            "moqt-13",
             "moq-transport-",
             "moq-transport-06",
             "moq-transport-moqt-18",

@@ -112,7 +112,7 @@ fn every() -> impl Iterator<Item = Version> {
 }
 
 fn says_prefixes(version: Version) -> bool {
-    matches!(version, Version::Lite06 | Version::Lite07Wip | Version::Moqt16 | Version::Moqt18)
+    version >= Version::Lite06
 }
 
 fn request(store: &mut OriginDynamic) -> Option<BroadcastRequest> {

@@ -13,7 +13,7 @@ use smoq::{
     TrackConsumer, TrackProducer, Version,
 };
 
-const EVERY: [Version; 9] = [
+const EVERY: [Version; 15] = [
     Version::Lite01,
     Version::Lite02,
     Version::Lite03,
@@ -21,8 +21,14 @@ const EVERY: [Version; 9] = [
     Version::Lite05,
     Version::Lite06,
     Version::Lite07Wip,
+    Version::Moqt14,
+    Version::Moqt15,
     Version::Moqt16,
+    Version::Moqt17,
     Version::Moqt18,
+    Version::Moqt19,
+    Version::Moqt20,
+    Version::Moqt22,
 ];
 
 /// The hop of the publisher, and its hop after the restart.
@@ -372,7 +378,9 @@ fn find_track(net: &Net) -> TrackConsumer {
 #[test]
 fn requests_below_a_prefix_reach_the_handler_that_was_started_again() {
     use Version::{Lite06, Lite07Wip};
-    for version in [Lite06, Lite07Wip, Version::Moqt16, Version::Moqt18] {
+    for version in
+        [Lite06, Lite07Wip, Version::Moqt14, Version::Moqt16, Version::Moqt18, Version::Moqt22]
+    {
         for [old, new] in HOPS {
             let mut net = Net::new(0);
             net.add(old);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use smoq::coding::ietf::{
-    Draft, Goaway, MaxRequestId, Message, Namespace, NamespaceDone, Parameters, Publish,
-    PublishDone, PublishNamespace, PublishNamespaceDone, RequestError, RequestOk, RequestUpdate,
-    Setup, Subscribe, SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
+    Draft, Goaway, MaxRequestId, Message, Namespace, NamespaceDone, NamespaceRequest, Parameters,
+    Publish, PublishDone, PublishNamespace, PublishNamespaceDone, RequestError, RequestOk,
+    RequestUpdate, Setup, Subscribe, SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
 };
 use smoq::machine::{
     Action, Announcement, Command, Config, Event, FrameView, GroupKey, Input, Machine, NetworkPath,
@@ -356,7 +356,9 @@ impl<'a> World<'a> {
                 })
             }
             16 => Message::Unsubscribe(Unsubscribe { id: Some(n) }),
-            17 => Message::PublishNamespaceDone(PublishNamespaceDone { id: n }),
+            17 => Message::PublishNamespaceDone(PublishNamespaceDone {
+                request: NamespaceRequest::Id(n),
+            }),
             18 => Message::MaxRequestId(MaxRequestId { max: 8 * n }),
             19 => {
                 let request = id.is_none().then_some(n);

@@ -82,6 +82,10 @@ impl<'a> Cursor<'a> {
 
     /// A variable-length integer.
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        // The form of 7 bytes closes a session of draft 17 (*Variable-Length Integers*).
+        if self.form == Form::LeadingOnes17 && matches!(self.rest.first(), Some(0xfc | 0xfd)) {
+            return Err(DecodeError::InvalidValue("integer"));
+        }
         let (value, len) = self.form.read(self.rest).ok_or(DecodeError::Short)?;
         self.rest = &self.rest[len..];
         if value > self.form.max() { Err(DecodeError::BoundsExceeded) } else { Ok(value) }

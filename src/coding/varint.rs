@@ -66,7 +66,9 @@ pub enum Form {
     /// In the number of leading ones: 1 to 9 bytes for 64 bits (moq-transport 17+, *Variable-Length
     /// Integers*). The form of 7 bytes is read but not written, because draft 17 does not have it.
     LeadingOnes,
-    /// The same with at most 62 bits, which is what deployed peers accept (moq-lite 07).
+    /// The same without the form of 7 bytes (moq-transport 17).
+    LeadingOnes17,
+    /// The same as [`LeadingOnes`](Self::LeadingOnes) with at most 62 bits, which is what deployed peers accept (moq-lite 07).
     LeadingOnes62,
 }
 
@@ -75,7 +77,7 @@ impl Form {
     pub const fn max(self) -> u64 {
         match self {
             Self::Quic | Self::LeadingOnes62 => MAX,
-            Self::LeadingOnes => u64::MAX,
+            Self::LeadingOnes | Self::LeadingOnes17 => u64::MAX,
         }
     }
 
@@ -83,12 +85,14 @@ impl Form {
     pub const fn len(self, value: u64) -> usize {
         match self {
             Self::Quic => len(value),
-            Self::LeadingOnes | Self::LeadingOnes62 => match 64 - value.leading_zeros() {
-                0..=7 => 1,
-                bits @ 8..=42 => bits.div_ceil(7) as usize,
-                43..=56 => 8,
-                _ => 9,
-            },
+            Self::LeadingOnes | Self::LeadingOnes17 | Self::LeadingOnes62 => {
+                match 64 - value.leading_zeros() {
+                    0..=7 => 1,
+                    bits @ 8..=42 => bits.div_ceil(7) as usize,
+                    43..=56 => 8,
+                    _ => 9,
+                }
+            }
         }
     }
 
@@ -105,17 +109,19 @@ impl Form {
         match self {
             Self::Quic => return write(out, value),
             Self::LeadingOnes62 if value > MAX => return Err(BoundsExceeded),
-            Self::LeadingOnes | Self::LeadingOnes62 => match self.len(value) {
-                9 => {
-                    out.put_u8(0xff);
-                    out.put_u64(value);
+            Self::LeadingOnes | Self::LeadingOnes17 | Self::LeadingOnes62 => {
+                match self.len(value) {
+                    9 => {
+                        out.put_u8(0xff);
+                        out.put_u64(value);
+                    }
+                    len => {
+                        let tail = len - 1;
+                        let ones = 0xff00_u64 >> tail & 0xff;
+                        out.put_uint(ones << (8 * tail) | value, len);
+                    }
                 }
-                len => {
-                    let tail = len - 1;
-                    let ones = 0xff00_u64 >> tail & 0xff;
-                    out.put_uint(ones << (8 * tail) | value, len);
-                }
-            },
+            }
         }
         Ok(())
     }

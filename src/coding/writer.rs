@@ -114,6 +114,11 @@ impl Writer<'_> {
         self.form.write(self.out, value)
     }
 
+    /// An integer that may be above [`varint::MAX`], where the form allows it.
+    pub(super) fn any_varint(&mut self, value: u64) -> Result<(), BoundsExceeded> {
+        self.form.write(self.out, value)
+    }
+
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.out.put_slice(bytes);
     }

@@ -54,7 +54,9 @@ impl Layout {
         match Draft::of(version) {
             // Where track properties can't be written the timescale is unknown, so that a timestamp
             // would mean nothing.
-            Some(draft) => Self::Objects { draft, properties: draft.write_properties, timed: true },
+            Some(draft) => {
+                Self::Objects { draft, properties: draft.writes_properties(), timed: true }
+            }
             None => Self::Lite(version),
         }
     }

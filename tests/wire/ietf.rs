@@ -2,21 +2,34 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use smoq::coding::ietf::{
-    DatagramHead, Draft, Fetch, FetchCancel, FetchEnd, FetchOk, FetchTarget, Filter, Goaway,
-    GroupOrder, Location, MaxRequestId, Message, MessageType, Namespace, NamespaceDone,
-    ObjectStatus, Parameters, Publish, PublishBlocked, PublishDone, PublishNamespace,
-    PublishNamespaceCancel, PublishNamespaceDone, REDIRECT, Redirect, RequestError, RequestOk,
-    RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe, SubscribeNamespace,
-    SubscribeOk, SubscribeTracks, TrackProperties, Unsubscribe, Wanted,
+    DatagramHead, Draft, ErrorForm, Fetch, FetchCancel, FetchEnd, FetchForm, FetchOk, FetchTarget,
+    Filter, FilterForm, Goaway, GoawayForm, GroupOrder, Location, MaxRequestId, Message,
+    MessageType, Namespace, NamespaceDone, NamespaceForm, NamespaceRequest, ObjectStatus,
+    Parameters, PropertyForm, Publish, PublishBlocked, PublishDone, PublishNamespace,
+    PublishNamespaceCancel, PublishNamespaceDone, PublishStateNotify, REDIRECT, Redirect,
+    RequestError, RequestOk, RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe,
+    SubscribeNamespace, SubscribeOk, SubscribeTracks, TrackProperties, Unsubscribe,
+    UnsubscribeNamespace, Wanted,
 };
 use smoq::coding::varint;
 use smoq::{Path, Timescale, Timestamp, Version};
 
-pub(crate) const DRAFTS: [Version; 2] = [Version::Moqt16, Version::Moqt18];
+pub(crate) const DRAFTS: [Version; 9] = [
+    Version::Moqt14,
+    Version::Moqt15,
+    Version::Moqt16,
+    Version::Moqt17,
+    Version::Moqt18,
+    Version::Moqt19,
+    Version::Moqt20,
+    Version::Moqt21,
+    Version::Moqt22,
+];
 
 pub(crate) fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
@@ -64,34 +77,98 @@ fn order() -> impl Strategy<Value = GroupOrder> {
     prop::sample::select(vec![GroupOrder::Ascending, GroupOrder::Descending])
 }
 
-fn filter() -> impl Strategy<Value = Filter> {
-    prop_oneof![
-        Just(Filter::NextObject),
-        Just(Filter::NextGroup),
-        location().prop_map(Filter::From),
-        (location(), integer())
-            .prop_map(|(start, end)| { Filter::Range { start, end_group: end.max(start.group) } }),
-    ]
+fn filter(kind: MessageType, version: Version) -> BoxedStrategy<Filter> {
+    let from = location().prop_map(|start| {
+        // From the first object on has no form of its own where two zeros are Next Object.
+        Filter::From(Location { object: start.object.max(u64::from(start.group == 0)), ..start })
+    });
+    let range = (location(), integer())
+        .prop_map(|(start, end)| Filter::Range { start, end_group: end.max(start.group) });
+    // SUBSCRIBE_UPDATE has the fields of an absolute filter.
+    if version == Version::Moqt14 && kind == MessageType::RequestUpdate {
+        let range = (location(), below_max())
+            .prop_map(|(start, end_group)| Filter::Range { start, end_group });
+        return prop_oneof![from, range].boxed();
+    }
+    let common = prop_oneof![Just(Filter::NextObject), Just(Filter::NextGroup), from, range];
+    match draft(version).filter {
+        FilterForm::Absolute | FilterForm::Delta => common.boxed(),
+        FilterForm::Fields | FilterForm::Typed => {
+            let back = integer().prop_map(|back| Filter::GroupsBack(back.max(1)));
+            let to = (location(), location()).prop_map(|(start, end)| Filter::RangeTo {
+                start,
+                end: Location { group: end.group.max(start.group), ..end },
+            });
+            prop_oneof![common, Just(Filter::Unfiltered), back, to].boxed()
+        }
+    }
 }
 
-/// The parameters that the draft allows in the message.
+/// A small message of this type with these parameters; `None` if the type has none.
+fn carrying(kind: MessageType, parameters: Parameters) -> Option<Message> {
+    let (namespace, track) = (Path::new("a"), "b".into());
+    Some(match kind {
+        MessageType::Subscribe => {
+            Message::Subscribe(Subscribe { id: 0, namespace, track, parameters })
+        }
+        MessageType::TrackStatus => {
+            Message::TrackStatus(Subscribe { id: 0, namespace, track, parameters })
+        }
+        MessageType::SubscribeOk => {
+            Message::SubscribeOk(SubscribeOk { id: Some(0), parameters, ..SubscribeOk::default() })
+        }
+        MessageType::RequestUpdate => Message::RequestUpdate(RequestUpdate {
+            existing: Some(0),
+            parameters,
+            ..RequestUpdate::default()
+        }),
+        MessageType::RequestOk | MessageType::TrackStatusOk | MessageType::PublishOk => {
+            let ok = RequestOk { id: Some(0), parameters, ..RequestOk::default() };
+            match kind {
+                MessageType::RequestOk => Message::RequestOk(ok),
+                MessageType::PublishOk => Message::PublishOk(ok),
+                _ => Message::TrackStatusOk(ok),
+            }
+        }
+        MessageType::Publish => Message::Publish(Publish {
+            id: 0,
+            namespace,
+            track,
+            alias: 0,
+            parameters,
+            properties: TrackProperties::default(),
+        }),
+        MessageType::PublishNamespace => {
+            Message::PublishNamespace(PublishNamespace { id: 0, namespace, parameters })
+        }
+        MessageType::PublishStateNotify => {
+            Message::PublishStateNotify(PublishStateNotify { parameters })
+        }
+        MessageType::SubscribeNamespace => Message::SubscribeNamespace(SubscribeNamespace {
+            prefix: namespace,
+            parameters,
+            ..SubscribeNamespace::default()
+        }),
+        MessageType::SubscribeTracks => {
+            Message::SubscribeTracks(SubscribeTracks { id: 0, prefix: namespace, parameters })
+        }
+        MessageType::FetchOk => Message::FetchOk(FetchOk {
+            id: Some(0),
+            end: FetchEnd { group: 0, object: Some(0) },
+            parameters,
+            ..FetchOk::default()
+        }),
+        _ => return None,
+    })
+}
+
+/// The parameters that the draft allows in the message, which the golden bytes check.
 fn parameters(kind: MessageType, version: Version) -> impl Strategy<Value = Parameters> {
-    use MessageType::{
-        Fetch, Publish, PublishOk, RequestOk, RequestUpdate, Subscribe, SubscribeNamespace,
-        SubscribeOk, SubscribeTracks,
-    };
-    let new = version == Version::Moqt18;
-    let accepts_publish = kind == if new { RequestOk } else { PublishOk };
-    let wants = matches!(kind, Subscribe | RequestUpdate) || accepts_publish;
-    let says = matches!(kind, SubscribeOk | Publish | RequestOk);
-    let forward =
-        wants || kind == Publish || kind == if new { SubscribeTracks } else { SubscribeNamespace };
-    let order_of =
-        matches!(kind, Subscribe | Fetch) || accepts_publish || new && kind == SubscribeOk;
     let times = (
         option::of(millis().prop_map(|timeout| timeout.max(Duration::from_millis(1)))),
         option::of(millis()),
         option::of(millis()),
+        option::of(millis().prop_map(|timeout| timeout.max(Duration::from_millis(1)))),
         option::of(millis()),
         option::of(millis()),
     );
@@ -99,47 +176,126 @@ fn parameters(kind: MessageType, version: Version) -> impl Strategy<Value = Para
         option::of(location()),
         option::of(any::<bool>()),
         option::of(any::<u8>()),
-        option::of(filter()),
+        option::of(filter(kind, version)),
         option::of(order()),
         option::of(integer()),
         option::of(prefix()),
     );
-    (times, rest).prop_map(move |(times, rest)| Parameters {
-        delivery_timeout: times.0.filter(|_| wants),
-        rendezvous_timeout: times.1.filter(|_| new && kind == Subscribe),
-        subgroup_delivery_timeout: times.2.filter(|_| new && wants),
-        expires: times.3.filter(|_| says || accepts_publish),
-        largest: rest.0.filter(|_| says),
-        fill_timeout: times.4.filter(|_| new && kind == Fetch),
-        forward: rest.1.filter(|_| forward),
-        priority: rest.2.filter(|_| wants || kind == Fetch),
-        filter: rest.3.filter(|_| wants),
-        order: rest.4.filter(|_| order_of),
-        new_group: rest.5.filter(|_| wants),
-        prefix: rest.6.filter(|_| new && kind == RequestUpdate),
+    let last = (
+        option::of(any::<u8>()),
+        option::of(any::<bool>()),
+        option::of(any::<bool>()),
+        option::of((option::of(millis()), option::of(filter(MessageType::Subscribe, version)))),
+    );
+    (times, rest, last).prop_map(move |(times, rest, last)| {
+        let all = Parameters {
+            delivery_timeout: times.0,
+            rendezvous_timeout: times.1,
+            subgroup_delivery_timeout: times.2,
+            expires: times.3,
+            fill_timeout: times.4,
+            max_cache: times.5,
+            largest: rest.0,
+            forward: rest.1,
+            priority: rest.2,
+            filter: rest.3,
+            order: rest.4,
+            new_group: rest.5,
+            prefix: rest.6,
+            publisher_priority: last.0,
+            dynamic_groups: last.1,
+            include_properties: last.2,
+            fill: last.3.map(|(fill_timeout, filter)| {
+                Box::new(Parameters { fill_timeout, filter, ..Parameters::default() })
+            }),
+            range_filters: false,
+        };
+        allowed(&all, kind, version)
     })
 }
 
-fn properties() -> impl Strategy<Value = TrackProperties> {
+/// Leaves out what can't be encoded in the message. What 14 always writes is there.
+fn allowed(all: &Parameters, kind: MessageType, version: Version) -> Parameters {
+    let fits = |parameters: &Parameters| {
+        // FETCH differs in its target.
+        let message = match kind {
+            MessageType::Fetch => {
+                let (namespace, track) = (Path::new("a"), "b".into());
+                let target = match draft(version).fetch {
+                    FetchForm::Filter => FetchTarget::Track { namespace, track },
+                    FetchForm::Target => FetchTarget::Relative { joins: 0, groups_back: 0 },
+                };
+                Some(Message::Fetch(Fetch { id: 0, target, parameters: parameters.clone() }))
+            }
+            kind => carrying(kind, parameters.clone()),
+        };
+        message.is_some_and(|it| it.encode(&mut BytesMut::new(), draft(version)).is_ok())
+    };
+    let mut some = Parameters::default();
+    macro_rules! keep {
+        ($($field:ident),*) => {
+            $(let one = Parameters { $field: all.$field.clone(), ..Parameters::default() };
+            if fits(&one) {
+                some.$field = one.$field;
+            })*
+        };
+    }
+    keep!(
+        delivery_timeout,
+        rendezvous_timeout,
+        subgroup_delivery_timeout,
+        expires,
+        fill_timeout,
+        max_cache,
+        largest,
+        forward,
+        priority,
+        filter,
+        order,
+        new_group,
+        prefix,
+        publisher_priority,
+        dynamic_groups,
+        include_properties,
+        fill
+    );
+    if version == Version::Moqt14 {
+        use MessageType::{Fetch, Publish, PublishOk, RequestUpdate, Subscribe, TrackStatus};
+        if matches!(kind, Subscribe | TrackStatus | PublishOk | RequestUpdate | Publish) {
+            some.forward.get_or_insert(true);
+        }
+        if matches!(kind, Subscribe | TrackStatus | PublishOk | RequestUpdate | Fetch) {
+            some.priority.get_or_insert(0);
+        }
+        if matches!(kind, Subscribe | TrackStatus | PublishOk) {
+            some.filter.get_or_insert(Filter::NextObject);
+        }
+    }
+    some
+}
+
+/// Track properties, on drafts where SUBSCRIBE_OK has them.
+fn properties(version: Version) -> impl Strategy<Value = TrackProperties> {
+    let has_any = draft(version).properties != PropertyForm::None;
     let timescale = (1..varint::MAX).prop_map(|units| Timescale::new(units).unwrap());
     (option::of(millis()), option::of(timescale), option::of(any::<u8>()), option::of(order()))
-        .prop_map(|(max_cache, timescale, priority, order)| TrackProperties {
-            max_cache,
-            timescale,
-            priority,
-            order,
-            mandatory: None,
+        .prop_map(move |(max_cache, timescale, priority, order)| match has_any {
+            false => TrackProperties::default(),
+            true => TrackProperties { max_cache, timescale, priority, order, mandatory: None },
         })
 }
 
 fn setup(version: Version) -> impl Strategy<Value = Setup> {
-    let has_credit = version == Version::Moqt16;
-    (option::of(text()), option::of(text()), integer(), option::of(text()), any::<bool>()).prop_map(
-        move |(path, authority, max, implementation, solicit)| Setup {
+    let (has_credit, draft) = (has_ids(version), draft(version));
+    let texts = (option::of(text()), option::of(text()), option::of(text()));
+    (texts, integer(), integer(), any::<bool>()).prop_map(
+        move |((path, authority, implementation), max, updates, solicit)| Setup {
             path,
             authority,
             max_request_id: if has_credit { max } else { 0 },
             implementation,
+            max_request_updates: if draft.update_limit { updates } else { 0 },
+            other_version: false,
             solicit,
         },
     )
@@ -151,25 +307,37 @@ fn subscribe(kind: MessageType, version: Version) -> impl Strategy<Value = Subsc
     )
 }
 
-fn end() -> impl Strategy<Value = FetchEnd> {
-    (integer(), option::of(below_max())).prop_map(|(group, object)| FetchEnd { group, object })
+fn end(version: Version) -> impl Strategy<Value = FetchEnd> {
+    let is_inclusive = draft(version).fetch == FetchForm::Filter;
+    (integer(), option::of(below_max())).prop_map(move |(group, object)| FetchEnd {
+        group,
+        object: if is_inclusive { object.or(Some(0)) } else { object },
+    })
 }
 
 fn fetch(version: Version) -> impl Strategy<Value = Fetch> {
-    let target = prop_oneof![
-        (namespace(), text(), location(), end()).prop_map(|(namespace, track, start, end)| {
-            FetchTarget::Standalone { namespace, track, start, end }
-        }),
+    let targets = prop_oneof![
+        (namespace(), text(), location(), end(version)).prop_map(
+            |(namespace, track, start, end)| {
+                FetchTarget::Standalone { namespace, track, start, end }
+            }
+        ),
         (integer(), integer())
             .prop_map(|(joins, groups_back)| FetchTarget::Relative { joins, groups_back }),
         (integer(), integer()).prop_map(|(joins, group)| FetchTarget::Absolute { joins, group }),
     ];
+    let track = (namespace(), text())
+        .prop_map(|(namespace, track)| FetchTarget::Track { namespace, track });
+    let target = match draft(version).fetch {
+        FetchForm::Target => targets.boxed(),
+        FetchForm::Filter => track.boxed(),
+    };
     (integer(), target, parameters(MessageType::Fetch, version))
         .prop_map(|(id, target, parameters)| Fetch { id, target, parameters })
 }
 
 fn error(version: Version) -> impl Strategy<Value = RequestError> {
-    let old = version == Version::Moqt16;
+    let form = draft(version).errors;
     let redirect = (text(), prefix(), text()).prop_map(|(uri, namespace, track)| Redirect {
         uri,
         namespace,
@@ -177,32 +345,44 @@ fn error(version: Version) -> impl Strategy<Value = RequestError> {
     });
     (reply_id(version), integer(), option::of(below_max()), text(), option::of(redirect)).prop_map(
         move |(id, code, retry, reason, redirect)| {
-            let redirect = redirect.filter(|_| !old);
+            let redirect = redirect.filter(|_| form >= ErrorForm::Redirect);
             let code = match redirect {
                 Some(_) => REDIRECT,
                 None if code == REDIRECT => 0,
+                // Between these 14 has other codes for each kind of request.
+                None if form == ErrorForm::PerRequest && (4..0x40).contains(&code) => 3,
                 None => code,
             };
+            let retry = retry.filter(|_| form >= ErrorForm::Retry);
             let retry = retry.map(|millis| Duration::from_millis(millis.min(varint::MAX - 2)));
             RequestError { id, code, retry, reason, redirect }
         },
     )
 }
 
+/// Whether answers have the id of their request.
+pub(crate) fn has_ids(version: Version) -> bool {
+    !draft(version).has_request_streams()
+}
+
+/// What a message gives up: by its id or its namespace.
+fn given_up(named_up_to: NamespaceForm, version: Version) -> BoxedStrategy<NamespaceRequest> {
+    match draft(version).namespaces > named_up_to {
+        true => integer().prop_map(NamespaceRequest::Id).boxed(),
+        false => prefix().prop_map(NamespaceRequest::Namespace).boxed(),
+    }
+}
+
 /// The request id of an answer, on drafts where answers have one.
 fn reply_id(version: Version) -> impl Strategy<Value = Option<u64>> {
-    let has_id = version == Version::Moqt16;
+    let has_id = has_ids(version);
     integer().prop_map(move |id| Some(id).filter(|_| has_id))
 }
 
 /// Any message of the type; `None` if the draft does not have or write it.
 pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrategy<Message>> {
-    let is_received_only = version == Version::Moqt18
-        && matches!(kind, MessageType::Unsubscribe | MessageType::FormerSubscribeNamespace);
-    if kind.number(draft(version)).is_none() || is_received_only {
-        return None;
-    }
-    let new = version == Version::Moqt18;
+    kind.number(draft(version))?;
+    let form = draft(version);
     let parameters = parameters(kind, version);
     Some(match kind {
         MessageType::ClientSetup => setup(version).prop_map(Message::ClientSetup).boxed(),
@@ -215,7 +395,7 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
             .boxed(),
         MessageType::Subscribe => subscribe(kind, version).prop_map(Message::Subscribe).boxed(),
         MessageType::TrackStatus => subscribe(kind, version).prop_map(Message::TrackStatus).boxed(),
-        MessageType::SubscribeOk => (reply_id(version), integer(), parameters, properties())
+        MessageType::SubscribeOk => (reply_id(version), integer(), parameters, properties(version))
             .prop_map(|(id, alias, parameters, properties)| {
                 Message::SubscribeOk(SubscribeOk { id, alias, parameters, properties })
             })
@@ -226,11 +406,37 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
                 Message::PublishNamespace(PublishNamespace { id, namespace, parameters })
             })
             .boxed(),
-        MessageType::RequestOk => (reply_id(version), parameters, properties())
+        MessageType::RequestOk => (reply_id(version), parameters, properties(version))
             .prop_map(move |(id, parameters, properties)| {
-                let properties = if new { properties } else { TrackProperties::default() };
+                let has_any = form.properties >= PropertyForm::Answers;
+                let properties = if has_any { properties } else { TrackProperties::default() };
                 Message::RequestOk(RequestOk { id, parameters, properties })
             })
+            .boxed(),
+        MessageType::TrackStatusOk => (reply_id(version), parameters)
+            .prop_map(|(id, parameters)| {
+                let properties = TrackProperties::default();
+                Message::TrackStatusOk(RequestOk { id, parameters, properties })
+            })
+            .boxed(),
+        MessageType::PublishNamespaceOk => reply_id(version)
+            .prop_map(|id| Message::PublishNamespaceOk(RequestOk { id, ..RequestOk::default() }))
+            .boxed(),
+        MessageType::SubscribeNamespaceOk => reply_id(version)
+            .prop_map(|id| Message::SubscribeNamespaceOk(RequestOk { id, ..RequestOk::default() }))
+            .boxed(),
+        MessageType::SubscribeError => error(version).prop_map(Message::SubscribeError).boxed(),
+        MessageType::PublishNamespaceError => {
+            error(version).prop_map(Message::PublishNamespaceError).boxed()
+        }
+        MessageType::TrackStatusError => error(version).prop_map(Message::TrackStatusError).boxed(),
+        MessageType::SubscribeNamespaceError => {
+            error(version).prop_map(Message::SubscribeNamespaceError).boxed()
+        }
+        MessageType::FetchError => error(version).prop_map(Message::FetchError).boxed(),
+        MessageType::PublishError => error(version).prop_map(Message::PublishError).boxed(),
+        MessageType::PublishStateNotify => parameters
+            .prop_map(|parameters| Message::PublishStateNotify(PublishStateNotify { parameters }))
             .boxed(),
         MessageType::PublishOk => (reply_id(version), parameters)
             .prop_map(|(id, parameters)| {
@@ -244,8 +450,11 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
         MessageType::NamespaceDone => {
             prefix().prop_map(|suffix| Message::NamespaceDone(NamespaceDone { suffix })).boxed()
         }
-        MessageType::PublishNamespaceDone => integer()
-            .prop_map(|id| Message::PublishNamespaceDone(PublishNamespaceDone { id }))
+        MessageType::PublishNamespaceDone => given_up(NamespaceForm::Id, version)
+            .prop_map(|request| Message::PublishNamespaceDone(PublishNamespaceDone { request }))
+            .boxed(),
+        MessageType::UnsubscribeNamespace => given_up(NamespaceForm::Prefix, version)
+            .prop_map(|request| Message::UnsubscribeNamespace(UnsubscribeNamespace { request }))
             .boxed(),
         MessageType::Unsubscribe => {
             integer().prop_map(|id| Message::Unsubscribe(Unsubscribe { id: Some(id) })).boxed()
@@ -255,25 +464,34 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
                 Message::PublishDone(PublishDone { id, status, streams, reason })
             })
             .boxed(),
-        MessageType::PublishNamespaceCancel => (integer(), integer(), text())
-            .prop_map(|(id, code, reason)| {
-                Message::PublishNamespaceCancel(PublishNamespaceCancel { id, code, reason })
-            })
-            .boxed(),
+        MessageType::PublishNamespaceCancel => {
+            (given_up(NamespaceForm::Id, version), error(version), text())
+                .prop_map(|(request, error, reason)| {
+                    let code = error.code;
+                    Message::PublishNamespaceCancel(PublishNamespaceCancel {
+                        request,
+                        code,
+                        reason,
+                    })
+                })
+                .boxed()
+        }
         MessageType::PublishBlocked => (prefix(), text())
             .prop_map(|(suffix, track)| Message::PublishBlocked(PublishBlocked { suffix, track }))
             .boxed(),
         MessageType::Goaway => (text(), millis(), integer())
             .prop_map(move |(uri, timeout, request)| {
-                let timeout = if new { timeout } else { Duration::ZERO };
-                Message::Goaway(Goaway { uri, timeout, request: Some(request).filter(|_| new) })
+                let has_timeout = form.goaway >= GoawayForm::Timeout;
+                let timeout = if has_timeout { timeout } else { Duration::ZERO };
+                let request = Some(request).filter(|_| form.goaway == GoawayForm::Request);
+                Message::Goaway(Goaway { uri, timeout, request })
             })
             .boxed(),
         MessageType::SubscribeNamespace => (integer(), prefix(), 0..3_u8, parameters)
             .prop_map(move |(id, prefix, wanted, parameters)| {
                 let wanted = match wanted {
-                    0 if !new => Wanted::Tracks,
-                    2 if !new => Wanted::Both,
+                    0 if form.namespaces == NamespaceForm::Options => Wanted::Tracks,
+                    2 if form.namespaces == NamespaceForm::Options => Wanted::Both,
                     _ => Wanted::Namespaces,
                 };
                 Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
@@ -292,16 +510,18 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
         MessageType::FetchCancel => {
             integer().prop_map(|id| Message::FetchCancel(FetchCancel { id })).boxed()
         }
-        MessageType::FetchOk => (reply_id(version), any::<bool>(), end(), parameters, properties())
-            .prop_map(|(id, end_of_track, end, parameters, properties)| {
-                Message::FetchOk(FetchOk { id, end_of_track, end, parameters, properties })
-            })
-            .boxed(),
+        MessageType::FetchOk => {
+            (reply_id(version), any::<bool>(), end(version), parameters, properties(version))
+                .prop_map(|(id, end_of_track, end, parameters, properties)| {
+                    Message::FetchOk(FetchOk { id, end_of_track, end, parameters, properties })
+                })
+                .boxed()
+        }
         MessageType::RequestsBlocked => {
             integer().prop_map(|max| Message::RequestsBlocked(RequestsBlocked { max })).boxed()
         }
         MessageType::Publish => {
-            (integer(), namespace(), text(), integer(), parameters, properties())
+            (integer(), namespace(), text(), integer(), parameters, properties(version))
                 .prop_map(|(id, namespace, track, alias, parameters, properties)| {
                     Message::Publish(Publish {
                         id,
@@ -317,13 +537,10 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
     })
 }
 
-/// Every message of each draft.
-pub(crate) fn any_message() -> impl Strategy<Value = (Version, Message)> {
-    let pairs = DRAFTS.into_iter().flat_map(|version| {
-        (0..=0x2f00).filter_map(move |number| {
-            Some((version, MessageType::from_u64(number, draft(version))?))
-        })
-    });
+/// Every message of each of these drafts.
+pub(crate) fn any_message(drafts: &[Version]) -> impl Strategy<Value = (Version, Message)> + use<> {
+    let pairs =
+        drafts.iter().flat_map(|&version| MessageType::all().map(move |kind| (version, kind)));
     let messages = pairs.filter_map(|(version, kind)| {
         Some(message(kind, version)?.prop_map(move |message| (version, message)).boxed())
     });
@@ -334,7 +551,9 @@ pub(crate) fn subgroup(version: Version) -> impl Strategy<Value = SubgroupHeader
     let numbers = (integer(), integer(), option::of(integer()), option::of(any::<u8>()));
     (numbers, any::<[bool; 3]>()).prop_map(
         move |((alias, group, subgroup, priority), [properties, end_of_group, first_object])| {
-            let first_object = first_object && version == Version::Moqt18;
+            let bits = draft(version).subgroup_bits;
+            let first_object = first_object && bits & 0x40 != 0;
+            let priority = if bits & 0x20 == 0 { priority.or(Some(0)) } else { priority };
             SubgroupHeader {
                 alias,
                 group,
@@ -353,10 +572,12 @@ pub(crate) fn timestamp() -> impl Strategy<Value = Option<Timestamp>> {
 }
 
 /// The head of a datagram, and the size of its payload.
-pub(crate) fn datagram() -> impl Strategy<Value = (DatagramHead, usize)> {
+pub(crate) fn datagram(version: Version) -> impl Strategy<Value = (DatagramHead, usize)> {
     let numbers = (integer(), integer(), prop_oneof![Just(0), integer()], option::of(any::<u8>()));
     (numbers, any::<bool>(), timestamp(), 0..5_usize, 0..3_u8).prop_map(
-        |((alias, group, object, priority), end_of_group, timestamp, size, status)| {
+        move |((alias, group, object, priority), end_of_group, timestamp, size, status)| {
+            let has_default = draft(version).datagram_types >> 8 & 1 != 0;
+            let priority = if has_default { priority } else { priority.or(Some(0)) };
             let status = match status {
                 1 if size == 0 => ObjectStatus::EndOfGroup,
                 2 if size == 0 => ObjectStatus::EndOfTrack,

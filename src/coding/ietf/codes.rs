@@ -3,7 +3,8 @@
 //! Codes of 64 and above belong to the application, as in moq-lite; no draft assigns them. A code that is
 //! not registered becomes [`Error::Remote`], so that a relay forwards it unchanged.
 
-use super::draft::Draft;
+use super::draft::{Draft, ErrorForm};
+use super::message::MessageType;
 use crate::error::{Error, LimitKind};
 use crate::stream::Code;
 
@@ -24,6 +25,8 @@ pub const PREFIX_OVERLAP: u64 = 0x30;
 pub const INVALID_JOINING_REQUEST_ID: u64 = 0x32;
 /// REQUEST_ERROR (18+): the track has a mandatory property that the receiver does not know.
 pub const UNSUPPORTED_EXTENSION: u64 = 0x33;
+/// REQUEST_ERROR (19+): a range filter that the receiver did not offer to understand.
+pub const INVALID_FILTER: u64 = 0x36;
 /// REQUEST_ERROR (18+): the track is elsewhere, see [`Redirect`](super::Redirect).
 pub const REDIRECT: u64 = 0x34;
 
@@ -31,8 +34,9 @@ const INTERNAL_ERROR: u64 = 0x0;
 const UNAUTHORIZED: u64 = 0x1;
 const TIMEOUT: u64 = 0x2;
 const DOES_NOT_EXIST: u64 = 0x10;
+const MALFORMED_AUTH_TOKEN: u64 = 0x4;
+const EXPIRED_AUTH_TOKEN: u64 = 0x5;
 const MALFORMED_TRACK: u64 = 0x12;
-const DUPLICATE_SUBSCRIPTION: u64 = 0x19;
 
 /// Of PUBLISH_DONE.
 const GOING_AWAY: u64 = 0x4;
@@ -48,8 +52,8 @@ impl Draft {
         let codes = &self.codes;
         match error {
             Error::App(_) | Error::Remote(_) => error.stream_code().as_u64(),
-            Error::Duplicate => DUPLICATE_SUBSCRIPTION,
-            Error::GoingAway => codes.request_going_away.unwrap_or(INTERNAL_ERROR),
+            Error::Duplicate => codes.duplicate_subscription.unwrap_or(INTERNAL_ERROR),
+            Error::GoingAway => codes.going_away.unwrap_or(INTERNAL_ERROR),
             Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
             Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
             Error::NotFound | Error::Unroutable | Error::Unrepresentable(_) => DOES_NOT_EXIST,
@@ -71,8 +75,8 @@ impl Draft {
             TIMEOUT => Error::Timeout,
             NOT_SUPPORTED => Error::Unsupported,
             DOES_NOT_EXIST => Error::NotFound,
-            DUPLICATE_SUBSCRIPTION => Error::Duplicate,
-            _ if codes.request_going_away == Some(code) => Error::GoingAway,
+            _ if codes.duplicate_subscription == Some(code) => Error::Duplicate,
+            _ if codes.going_away == Some(code) => Error::GoingAway,
             _ if codes.excessive_load == Some(code) => Error::Limit(LimitKind::PeerRequests),
             _ => Error::other(code),
         }
@@ -87,7 +91,7 @@ impl Draft {
             Error::GoingAway => GOING_AWAY,
             Error::Lagged => codes.done_too_far_behind,
             Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
-            Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
+            Error::Malformed(_) | Error::WrongSize => codes.done_malformed_track,
             Error::Old => codes.done_expired,
             Error::Unauthorized => UNAUTHORIZED,
             _ => INTERNAL_ERROR,
@@ -120,7 +124,9 @@ impl Draft {
             Error::Evicted | Error::Old | Error::Timeout => DELIVERY_TIMEOUT,
             Error::Lagged => codes.reset_too_far_behind.unwrap_or(DELIVERY_TIMEOUT),
             Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
-            Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
+            Error::Malformed(_) | Error::WrongSize => {
+                codes.malformed_track.unwrap_or(INTERNAL_ERROR)
+            }
             Error::Disconnected
             | Error::ProtocolViolation(_)
             | Error::SessionClosed
@@ -157,12 +163,66 @@ impl Draft {
             0x4 => "invalid request id reported by the peer",
             0x5 => "duplicate track alias reported by the peer",
             0x6 => "malformed key-value pair reported by the peer",
-            // From 17 on QUIC's stream credit bounds requests, and the code has another meaning.
-            0x7 if !self.request_streams => "too many requests reported by the peer",
+            0x7 if self.codes.too_many_requests => "too many requests reported by the peer",
             0x8 | 0x9 => "invalid path reported by the peer",
             0x19 | 0x1a => "invalid authority reported by the peer",
             _ => return Error::from_session_code(code),
         };
         Error::ProtocolViolation(rule)
     }
+}
+
+/// The codes of 14 for a kind of request: the common code, and that of 14. Codes below 4 are the same.
+fn codes_of_14(kind: MessageType) -> &'static [(u64, u64)] {
+    match kind {
+        MessageType::SubscribeError | MessageType::TrackStatusError => &[
+            (DOES_NOT_EXIST, 0x4),
+            (INVALID_RANGE, 0x5),
+            (MALFORMED_AUTH_TOKEN, 0x10),
+            (EXPIRED_AUTH_TOKEN, 0x12),
+        ],
+        MessageType::FetchError => &[
+            (DOES_NOT_EXIST, 0x4),
+            (INVALID_RANGE, 0x5),
+            // NO_OBJECTS: a range without objects.
+            (INVALID_RANGE, 0x6),
+            (INVALID_JOINING_REQUEST_ID, 0x7),
+            (MALFORMED_TRACK, 0x9),
+            (MALFORMED_AUTH_TOKEN, 0x10),
+            (EXPIRED_AUTH_TOKEN, 0x12),
+        ],
+        MessageType::SubscribeNamespaceError => &[
+            (DOES_NOT_EXIST, 0x4),
+            (PREFIX_OVERLAP, 0x5),
+            (MALFORMED_AUTH_TOKEN, 0x10),
+            (EXPIRED_AUTH_TOKEN, 0x12),
+        ],
+        MessageType::PublishError => &[(UNINTERESTED, 0x4)],
+        _ => &[(UNINTERESTED, 0x4), (MALFORMED_AUTH_TOKEN, 0x10), (EXPIRED_AUTH_TOKEN, 0x12)],
+    }
+}
+
+/// Whether 14 has this code with the meaning of later drafts. That holds for the first ones, and for those
+/// of the application.
+fn is_common(code: u64) -> bool {
+    code < 0x4 || code >= 0x40
+}
+
+/// The common code that a code on the wire stands for. Only 14 has others; one that is unknown there is an
+/// INTERNAL_ERROR.
+pub(super) fn from_wire(code: u64, kind: MessageType, draft: &Draft) -> u64 {
+    if draft.errors > ErrorForm::PerRequest || is_common(code) {
+        return code;
+    }
+    let row = codes_of_14(kind).iter().find(|(_, theirs)| *theirs == code);
+    row.map_or(INTERNAL_ERROR, |(common, _)| *common)
+}
+
+/// The inverse of [`from_wire`].
+pub(super) fn to_wire(code: u64, kind: MessageType, draft: &Draft) -> u64 {
+    if draft.errors > ErrorForm::PerRequest || is_common(code) {
+        return code;
+    }
+    let row = codes_of_14(kind).iter().find(|(common, _)| *common == code);
+    row.map_or(INTERNAL_ERROR, |(_, theirs)| *theirs)
 }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::draft::Draft;
+use super::draft::{Draft, RecordForm};
 use super::fields::{encodable, flip};
 use super::properties;
 use crate::coding::cursor::Cursor;
@@ -61,7 +61,7 @@ impl UniStream {
             FETCH => Ok(Self::Fetch { request: cursor.varint()? }),
             // The control stream begins with the SETUP message, whose type is that of the stream. It is
             // read again as a message, so that one function reads all of them.
-            SETUP if draft.request_streams => Ok(Self::Setup),
+            SETUP if draft.has_request_streams() => Ok(Self::Setup),
             PADDING if draft.padding => Ok(Self::Padding),
             kind if kind & SUBGROUP != 0 && kind & !draft.subgroup_bits == 0 => {
                 SubgroupHeader::read(kind, cursor).map(Self::Subgroup)
@@ -79,7 +79,7 @@ impl UniStream {
                 writer.varint(FETCH)?;
                 Ok(writer.varint(*request)?)
             }
-            Self::Setup => encodable(draft.request_streams),
+            Self::Setup => encodable(draft.has_request_streams()),
             Self::Padding => {
                 encodable(draft.padding)?;
                 Ok(writer.varint(PADDING)?)
@@ -148,6 +148,8 @@ impl SubgroupHeader {
             | bit(self.priority.is_none(), DEFAULT_PRIORITY)
             // A bit that the draft does not have is left out. It carries only a hint.
             | bit(self.first_object, FIRST_OBJECT) & draft.subgroup_bits;
+        // 14 has no default priority.
+        encodable(kind & !draft.subgroup_bits == 0)?;
         writer.varint(kind)?;
         writer.varint(self.alias)?;
         writer.varint(self.group)?;
@@ -167,6 +169,8 @@ pub enum ObjectStatus {
     /// A regular object.
     #[default]
     Normal = 0,
+    /// The object does not exist (14, 15).
+    DoesNotExist = 1,
     /// The end of the group: no object has this number or a higher one.
     EndOfGroup = 3,
     /// The end of the track: no object has this location or a higher one.
@@ -216,9 +220,10 @@ impl ObjectHead {
         Cursor::of(front, draft.varint).begin(|cursor| {
             let delta = cursor.varint()?;
             let (timestamp, any) =
-                if properties { properties::read_object(cursor)? } else { (None, false) };
+                if properties { properties::read_object(cursor, draft)? } else { (None, false) };
             let size = cursor.varint()?;
-            let status = if size == 0 { ObjectStatus::read(cursor)? } else { ObjectStatus::Normal };
+            let status =
+                if size == 0 { ObjectStatus::read(cursor, draft)? } else { ObjectStatus::Normal };
             if any && status != ObjectStatus::Normal {
                 return Err(DecodeError::InvalidValue("properties of a status"));
             }
@@ -233,6 +238,7 @@ impl ObjectHead {
         if self.timestamp.is_some() && !(properties && is_normal) || self.size > 0 && !is_normal {
             return Err(EncodeError::InvalidValue("object"));
         }
+        encodable(self.status != ObjectStatus::DoesNotExist || draft.records <= RecordForm::Byte)?;
         let mut head = Head::of(draft.varint);
         head.push(self.delta)?;
         if properties {
@@ -248,9 +254,10 @@ impl ObjectHead {
 }
 
 impl ObjectStatus {
-    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Self, DecodeError> {
         match cursor.varint()? {
             0 => Ok(Self::Normal),
+            1 if draft.records <= RecordForm::Byte => Ok(Self::DoesNotExist),
             3 => Ok(Self::EndOfGroup),
             4 => Ok(Self::EndOfTrack),
             _ => Err(DecodeError::InvalidValue("object status")),

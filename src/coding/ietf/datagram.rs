@@ -1,8 +1,8 @@
 //! Objects in datagrams (*Object Datagram*).
 
 use super::data::ObjectStatus;
-use super::draft::Draft;
-use super::fields::flip;
+use super::draft::{Draft, RecordForm};
+use super::fields::{encodable, flip};
 use super::properties;
 use crate::coding::cursor::Cursor;
 use crate::coding::varint::Head;
@@ -51,31 +51,31 @@ impl DatagramHead {
     }
 
     fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Option<Self>, DecodeError> {
-        const ALL: u64 = PROPERTIES | END_OF_GROUP | ZERO_OBJECT_ID | DEFAULT_PRIORITY | STATUS;
         let kind = cursor.varint()?;
         // Padding carries nothing, whatever follows.
         if kind == PADDING && draft.padding {
             return Ok(None);
         }
         let has = |bit| kind & bit != 0;
-        if kind & !ALL != 0 || has(STATUS) && has(END_OF_GROUP) {
+        if kind >= 64 || draft.datagram_types >> kind & 1 == 0 {
             return Err(DecodeError::UnknownMessage(kind));
         }
         let alias = cursor.varint()?;
         let group = cursor.varint()?;
-        let object = if has(ZERO_OBJECT_ID) { 0 } else { cursor.varint()? };
+        let object =
+            if has(ZERO_OBJECT_ID) && !has_object_id(kind, draft) { 0 } else { cursor.varint()? };
         let priority = if has(DEFAULT_PRIORITY) { None } else { Some(flip(cursor.u8()?)) };
         let mut timestamp = None;
         if has(PROPERTIES) {
             let any;
-            (timestamp, any) = properties::read_object(cursor)?;
+            (timestamp, any) = properties::read_object(cursor, draft)?;
             if !any {
                 return Err(DecodeError::InvalidValue("properties of a datagram"));
             }
         }
         let mut status = ObjectStatus::Normal;
         if has(STATUS) {
-            status = ObjectStatus::read(cursor)?;
+            status = ObjectStatus::read(cursor, draft)?;
             if has(PROPERTIES) && status != ObjectStatus::Normal {
                 return Err(DecodeError::InvalidValue("properties of a status"));
             }
@@ -96,16 +96,20 @@ impl DatagramHead {
         let bit = |is_set, bit| if is_set { bit } else { 0 };
         let mut head = Head::of(draft.varint);
         // An empty object is written with a status, because some peers refuse an empty payload.
-        head.push(
-            bit(self.timestamp.is_some(), PROPERTIES)
-                | bit(self.end_of_group, END_OF_GROUP)
-                | bit(self.object == 0, ZERO_OBJECT_ID)
-                | bit(self.priority.is_none(), DEFAULT_PRIORITY)
-                | bit(size == 0, STATUS),
-        )?;
+        // Up to 15 the combinations of a status and number 0 are missing or contradictory.
+        let omits_object = self.object == 0 && (size > 0 || draft.records > RecordForm::Byte);
+        let kind = bit(self.timestamp.is_some(), PROPERTIES)
+            | bit(self.end_of_group, END_OF_GROUP)
+            | bit(omits_object, ZERO_OBJECT_ID)
+            | bit(self.priority.is_none(), DEFAULT_PRIORITY)
+            | bit(size == 0, STATUS);
+        let has_status =
+            self.status != ObjectStatus::DoesNotExist || draft.records <= RecordForm::Byte;
+        encodable(draft.datagram_types >> kind & 1 != 0 && has_status)?;
+        head.push(kind)?;
         head.push(self.alias)?;
         head.push(self.group)?;
-        if self.object != 0 {
+        if !omits_object {
             head.push(self.object)?;
         }
         if let Some(priority) = self.priority {
@@ -119,4 +123,9 @@ impl DatagramHead {
         }
         Ok(head)
     }
+}
+
+/// The table of 15 gives these two an object number although their bits say otherwise.
+fn has_object_id(kind: u64, draft: &Draft) -> bool {
+    draft.records == RecordForm::Byte && matches!(kind, 0x2c | 0x2d)
 }

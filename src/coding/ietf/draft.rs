@@ -1,351 +1,383 @@
 //! The table of drafts.
 
-use crate::coding::varint::Form;
+use crate::coding::varint::{self, Form};
 use crate::version::Version;
 
 /// A row of the table: the properties of one draft. Messages depend on a row, never on the version itself.
+///
+/// Each row is written as the difference to the row before it. What differs in the numbers of messages is in
+/// the table of messages (`message.rs`), and what differs in their parameters in that of parameters
+/// (`parameters.rs`); both refer to [`Draft::number`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Draft {
+    /// The number of the draft.
+    pub number: u8,
     /// The encoding of integers. From 17 on it is not that of QUIC.
     pub varint: Form,
-    /// Each request has a stream of its own, and each side sends SETUP on a unidirectional stream, without
-    /// a count of options (17+). Up to 16 everything is on one bidirectional stream: it begins with
-    /// CLIENT_SETUP and SERVER_SETUP, answers name their request by its id, and MAX_REQUEST_ID bounds the
-    /// ids.
-    pub request_streams: bool,
-    /// The type of a message parameter determines the encoding of its value (17+). Up to 16 the value is an
-    /// integer if the type is even, and bytes if it is odd.
-    pub typed_parameters: bool,
-    /// Any namespace may have no fields (17+). Up to 16 only a prefix or suffix may.
-    pub empty_namespace: bool,
-    /// SUBSCRIBE_NAMESPACE has the field Subscribe Options, see [`Wanted`](super::Wanted) (16, 17).
-    pub wanted: bool,
-    /// The end of the range in a location filter is a difference to its start (17+).
-    pub filter_deltas: bool,
-    /// REQUEST_ERROR may carry a redirect (18+).
-    pub redirect: bool,
-    /// REQUEST_OK ends with track properties (18+).
-    pub ok_properties: bool,
-    /// A receiver must understand track properties with types 0x4000 to 0x7fff (18+).
-    pub mandatory_properties: bool,
-    /// Whether to write track properties. All drafts here have them, but some deployed peers of 16 fail on
-    /// them. A caller that knows its peer may write them all the same.
-    pub write_properties: bool,
-    /// GOAWAY has a timeout (17+).
-    pub goaway_timeout: bool,
-    /// GOAWAY on a control stream names the first request that was not processed (18).
-    pub goaway_request: bool,
-    /// Group and object numbers in the answer to a FETCH are differences (18+).
-    pub fetch_deltas: bool,
+    /// The streams of control messages.
+    pub carrier: Carrier,
+    /// The body of the set-up messages.
+    pub setup: SetupForm,
+    /// How message parameters and key-value pairs are written.
+    pub parameters: ParameterForm,
+    /// How location filters are written.
+    pub filter: FilterForm,
+    /// The messages about namespaces.
+    pub namespaces: NamespaceForm,
+    /// The messages that refuse a request.
+    pub errors: ErrorForm,
+    /// Which messages carry properties of a track.
+    pub properties: PropertyForm,
+    /// How FETCH names its range, and whether ends are exclusive.
+    pub fetch: FetchForm,
+    /// The records in the answer to a FETCH.
+    pub records: RecordForm,
+    /// The fields of GOAWAY.
+    pub goaway: GoawayForm,
+    /// What FIN of the requester means on a request stream.
+    pub fin: FinRule,
+    /// A request carries the field Required Request ID Delta after its id (17).
+    pub required_delta: bool,
     /// The bits that the type of a subgroup stream may have.
     pub subgroup_bits: u64,
+    /// The types of datagrams, as a mask.
+    pub datagram_types: u64,
     /// There are padding streams and datagrams (18+).
     pub padding: bool,
+    /// The peer may limit the updates that wait for an answer (MAX_REQUEST_UPDATES, 19+).
+    pub update_limit: bool,
+    /// The number of streams in PUBLISH_DONE that stands for an unknown number.
+    pub unknown_streams: u64,
     /// The error codes that differ between drafts.
     pub(super) codes: Codes,
-    /// The message types. If one of them has two numbers, the first is written.
-    pub(super) messages: &'static [(u64, MessageType)],
-    /// The types of message parameters in ascending order, and the messages that may carry them.
-    pub(super) parameters: &'static [(u64, Messages)],
 }
 
-/// A set of message types.
+/// The streams that carry control messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Carrier {
+    /// One bidirectional stream carries everything. Answers name their request by its id, and
+    /// MAX_REQUEST_ID bounds the ids (14, 15).
+    Single,
+    /// The same, but SUBSCRIBE_NAMESPACE has a bidirectional stream of its own (16).
+    SingleAndNamespaces,
+    /// Each request has a bidirectional stream of its own, and each side sends SETUP on a unidirectional one
+    /// (17+).
+    Streams,
+}
+
+/// The body of the set-up messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Messages(u32);
-
-impl Messages {
-    const fn of(kinds: &[MessageType]) -> Self {
-        let mut set = 0;
-        let mut at = 0;
-        while at < kinds.len() {
-            set |= 1 << kinds[at] as u32;
-            at += 1;
-        }
-        Self(set)
-    }
-
-    pub(super) const fn contains(self, kind: MessageType) -> bool {
-        self.0 >> kind as u32 & 1 != 0
-    }
+pub enum SetupForm {
+    /// CLIENT_SETUP has a list of versions, SERVER_SETUP the one that was selected. Options follow, with
+    /// their number (14).
+    Versions,
+    /// Options with their number (15, 16).
+    Counted,
+    /// Options to the end of the message (17+).
+    ToTheEnd,
 }
 
-/// The type of a control message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "the drafts' names in our spelling")]
-pub enum MessageType {
-    ClientSetup,
-    ServerSetup,
-    Setup,
-    RequestUpdate,
-    Subscribe,
-    SubscribeOk,
-    RequestError,
-    PublishNamespace,
-    RequestOk,
-    Namespace,
-    PublishNamespaceDone,
-    Unsubscribe,
-    PublishDone,
-    PublishNamespaceCancel,
-    TrackStatus,
-    NamespaceDone,
-    PublishBlocked,
-    Goaway,
-    SubscribeNamespace,
-    /// SUBSCRIBE_NAMESPACE in the form of 16 and 17, on a later draft.
-    FormerSubscribeNamespace,
-    SubscribeTracks,
-    MaxRequestId,
-    Fetch,
-    FetchCancel,
-    FetchOk,
-    RequestsBlocked,
-    Publish,
-    PublishOk,
+/// How message parameters are written, and key-value pairs with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ParameterForm {
+    /// Most parameters are fields of the messages. The others are as in [`Absolute`](Self::Absolute) (14).
+    Inline,
+    /// Types as they are; the parity of the type determines the encoding of the value. Unknown types are
+    /// ignored (15).
+    Absolute,
+    /// Types as differences; unknown types are an error (16).
+    Delta,
+    /// Each type has an encoding of its own; types in the wrong message are an error as well (17+).
+    Typed,
 }
 
-use MessageType::{
-    ClientSetup, Fetch, FetchCancel, FetchOk, FormerSubscribeNamespace, Goaway, MaxRequestId,
-    Namespace, NamespaceDone, Publish, PublishBlocked, PublishDone, PublishNamespace,
-    PublishNamespaceCancel, PublishNamespaceDone, PublishOk, RequestError, RequestOk,
-    RequestUpdate, RequestsBlocked, ServerSetup, Setup, Subscribe, SubscribeNamespace, SubscribeOk,
-    SubscribeTracks, TrackStatus, Unsubscribe,
-};
-
-impl MessageType {
-    /// The type with this number, `None` if `draft` does not have it.
-    pub fn from_u64(number: u64, draft: &Draft) -> Option<Self> {
-        draft.messages.iter().find(|(id, _)| *id == number).map(|(_, kind)| *kind)
-    }
-
-    /// The number on the wire, `None` if `draft` does not have the type.
-    pub fn number(self, draft: &Draft) -> Option<u64> {
-        draft.messages.iter().find(|(_, kind)| *kind == self).map(|(id, _)| *id)
-    }
-
-    /// Whether the body begins with a request id. From 17 on answers have none, because the stream
-    /// identifies the request.
-    pub(super) const fn has_request_id(self, draft: &Draft) -> bool {
-        match self {
-            ClientSetup | ServerSetup | Setup | Goaway | MaxRequestId | RequestsBlocked
-            | Namespace | NamespaceDone | PublishBlocked => false,
-            RequestUpdate
-            | Subscribe
-            | PublishNamespace
-            | TrackStatus
-            | SubscribeNamespace
-            | FormerSubscribeNamespace
-            | SubscribeTracks
-            | Fetch
-            | Publish => true,
-            SubscribeOk
-            | RequestError
-            | RequestOk
-            | PublishNamespaceDone
-            | Unsubscribe
-            | PublishDone
-            | PublishNamespaceCancel
-            | FetchCancel
-            | FetchOk
-            | PublishOk => !draft.request_streams,
-        }
-    }
+/// How a location filter is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterForm {
+    /// A tag and its fields. The end of a range is a number of a group (14–16).
+    Absolute,
+    /// The same, but the end of a range is a difference to its start (17–19).
+    Delta,
+    /// The number of fields determines the kind (20, 21).
+    Fields,
+    /// A tag and its fields, without a length (22).
+    Typed,
 }
 
-static MOQT_16: Draft = Draft {
+/// The messages about namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NamespaceForm {
+    /// Announcements are PUBLISH_NAMESPACE. They end by name, and requests for them by prefix (14).
+    Prefix,
+    /// The same, but requests end by their id (15).
+    Id,
+    /// Announcements on request are NAMESPACE. The request has Subscribe Options (16, 17).
+    Options,
+    /// SUBSCRIBE_TRACKS takes the place of the options (18+).
+    Plain,
+}
+
+/// The messages that refuse a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ErrorForm {
+    /// Each kind of request has an error message of its own, with codes of its own (14).
+    PerRequest,
+    /// REQUEST_ERROR (15).
+    Shared,
+    /// REQUEST_ERROR with a retry interval (16, 17).
+    Retry,
+    /// REQUEST_ERROR may also carry a redirect (18+).
+    Redirect,
+}
+
+/// Which messages carry properties of a track at their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PropertyForm {
+    /// None (14, 15).
+    None,
+    /// SUBSCRIBE_OK, PUBLISH and FETCH_OK. They are only read: some deployed peers fail on them (16).
+    ReadOnly,
+    /// The same, written as well (17).
+    Tracks,
+    /// REQUEST_OK too, and there are types that a receiver must understand (18+).
+    Answers,
+}
+
+/// How FETCH names its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchForm {
+    /// As a range or relative to a subscription. The end is exclusive (up to 19).
+    Target,
+    /// By a location filter. The end is inclusive (20+).
+    Filter,
+}
+
+/// The records in the answer to a FETCH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordForm {
+    /// All fields, and a status where there is no payload (14).
+    Fixed,
+    /// Flags of one byte, and a status (15).
+    Byte,
+    /// Flags, and no status (16, 17).
+    Flags,
+    /// The same, with groups and objects as differences (18, 19).
+    Deltas,
+    /// The same, and an end of a range that timed out (20+).
+    TimedOut,
+}
+
+/// The fields of GOAWAY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GoawayForm {
+    /// A URI (14–16).
+    Uri,
+    /// A URI and a timeout (17, and 19 on).
+    Timeout,
+    /// On a control stream also the first request that was not processed (18).
+    Request,
+}
+
+/// What FIN of the requester means on a request stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinRule {
+    /// It cancels requests for announcements (up to 18).
+    Cancels,
+    /// No update follows (19+).
+    Graceful,
+}
+
+const MOQT_14: Draft = Draft {
+    number: 14,
     varint: Form::Quic,
-    request_streams: false,
-    typed_parameters: false,
-    empty_namespace: false,
-    wanted: true,
-    filter_deltas: false,
-    redirect: false,
-    ok_properties: false,
-    mandatory_properties: false,
-    write_properties: false,
-    goaway_timeout: false,
-    goaway_request: false,
-    fetch_deltas: false,
-    subgroup_bits: 0x3f,
+    carrier: Carrier::Single,
+    setup: SetupForm::Versions,
+    parameters: ParameterForm::Inline,
+    filter: FilterForm::Absolute,
+    namespaces: NamespaceForm::Prefix,
+    errors: ErrorForm::PerRequest,
+    properties: PropertyForm::None,
+    fetch: FetchForm::Target,
+    records: RecordForm::Fixed,
+    goaway: GoawayForm::Uri,
+    fin: FinRule::Cancels,
+    required_delta: false,
+    subgroup_bits: 0x1f,
+    datagram_types: 0x3_0000_00ff,
     padding: false,
-    codes: Codes::MOQT_16,
-    messages: &[
-        (0x02, RequestUpdate),
-        (0x03, Subscribe),
-        (0x04, SubscribeOk),
-        (0x05, RequestError),
-        (0x06, PublishNamespace),
-        (0x07, RequestOk),
-        (0x08, Namespace),
-        (0x09, PublishNamespaceDone),
-        (0x0a, Unsubscribe),
-        (0x0b, PublishDone),
-        (0x0c, PublishNamespaceCancel),
-        (0x0d, TrackStatus),
-        (0x0e, NamespaceDone),
-        (0x10, Goaway),
-        (0x11, SubscribeNamespace),
-        (0x15, MaxRequestId),
-        (0x16, Fetch),
-        (0x17, FetchCancel),
-        (0x18, FetchOk),
-        (0x1a, RequestsBlocked),
-        (0x1d, Publish),
-        (0x1e, PublishOk),
-        (0x20, ClientSetup),
-        (0x21, ServerSetup),
-    ],
-    parameters: &[
-        (0x02, Messages::of(&[PublishOk, Subscribe, RequestUpdate])),
-        (
-            0x03,
-            Messages::of(&[
-                Publish,
-                Subscribe,
-                RequestUpdate,
-                SubscribeNamespace,
-                PublishNamespace,
-                TrackStatus,
-                Fetch,
-            ]),
-        ),
-        (0x08, Messages::of(&[SubscribeOk, Publish, PublishOk, RequestOk])),
-        (0x09, Messages::of(&[SubscribeOk, Publish, RequestOk])),
-        (0x10, Messages::of(&[Subscribe, RequestUpdate, Publish, PublishOk, SubscribeNamespace])),
-        (0x20, Messages::of(&[Subscribe, Fetch, RequestUpdate, PublishOk])),
-        (0x21, Messages::of(&[Subscribe, PublishOk, RequestUpdate])),
-        (0x22, Messages::of(&[Subscribe, PublishOk, Fetch])),
-        (0x32, Messages::of(&[PublishOk, Subscribe, RequestUpdate])),
-    ],
+    update_limit: false,
+    unknown_streams: varint::MAX,
+    codes: Codes {
+        excessive_load: None,
+        going_away: None,
+        duplicate_subscription: None,
+        malformed_track: None,
+        done_expired: 0x5,
+        done_too_far_behind: 0x6,
+        done_malformed_track: 0x7,
+        reset_going_away: None,
+        reset_too_far_behind: None,
+        too_many_requests: true,
+    },
 };
 
-static MOQT_18: Draft = Draft {
+const MOQT_15: Draft = Draft {
+    number: 15,
+    setup: SetupForm::Counted,
+    parameters: ParameterForm::Absolute,
+    namespaces: NamespaceForm::Id,
+    errors: ErrorForm::Shared,
+    records: RecordForm::Byte,
+    subgroup_bits: 0x3f,
+    datagram_types: 0x3333_0000_ffff,
+    ..MOQT_14
+};
+
+const MOQT_16: Draft = Draft {
+    number: 16,
+    carrier: Carrier::SingleAndNamespaces,
+    parameters: ParameterForm::Delta,
+    namespaces: NamespaceForm::Options,
+    errors: ErrorForm::Retry,
+    properties: PropertyForm::ReadOnly,
+    records: RecordForm::Flags,
+    codes: Codes {
+        duplicate_subscription: Some(0x19),
+        malformed_track: Some(0x12),
+        done_malformed_track: 0x12,
+        ..MOQT_15.codes
+    },
+    ..MOQT_15
+};
+
+const MOQT_17: Draft = Draft {
+    number: 17,
+    varint: Form::LeadingOnes17,
+    carrier: Carrier::Streams,
+    setup: SetupForm::ToTheEnd,
+    parameters: ParameterForm::Typed,
+    filter: FilterForm::Delta,
+    properties: PropertyForm::Tracks,
+    goaway: GoawayForm::Timeout,
+    required_delta: true,
+    codes: Codes {
+        excessive_load: Some(0x9),
+        going_away: Some(0x6),
+        reset_too_far_behind: Some(0x5),
+        too_many_requests: false,
+        ..MOQT_16.codes
+    },
+    ..MOQT_16
+};
+
+const MOQT_18: Draft = Draft {
+    number: 18,
     varint: Form::LeadingOnes,
-    request_streams: true,
-    typed_parameters: true,
-    empty_namespace: true,
-    wanted: false,
-    filter_deltas: true,
-    redirect: true,
-    ok_properties: true,
-    mandatory_properties: true,
-    write_properties: true,
-    goaway_timeout: true,
-    goaway_request: true,
-    fetch_deltas: true,
+    namespaces: NamespaceForm::Plain,
+    errors: ErrorForm::Redirect,
+    properties: PropertyForm::Answers,
+    records: RecordForm::Deltas,
+    goaway: GoawayForm::Request,
+    required_delta: false,
     subgroup_bits: 0x7f,
     padding: true,
-    codes: Codes::MOQT_18,
-    messages: &[
-        (0x02, RequestUpdate),
-        (0x03, Subscribe),
-        (0x04, SubscribeOk),
-        (0x05, RequestError),
-        (0x06, PublishNamespace),
-        (0x07, RequestOk),
-        (0x08, Namespace),
-        // Not part of the draft: some peers cancel with it.
-        (0x0a, Unsubscribe),
-        (0x0b, PublishDone),
-        (0x0d, TrackStatus),
-        (0x0e, NamespaceDone),
-        (0x0f, PublishBlocked),
-        (0x10, Goaway),
-        // Not part of the draft: `moq-lite` 0.16 sends this form.
-        (0x11, FormerSubscribeNamespace),
-        (0x16, Fetch),
-        (0x18, FetchOk),
-        (0x1d, Publish),
-        // PUBLISH_OK is in the draft's table of types, but its text answers PUBLISH with REQUEST_OK.
-        (0x1e, RequestOk),
-        (0x50, SubscribeNamespace),
-        (0x51, SubscribeTracks),
-        (0x2f00, Setup),
-    ],
-    // REQUEST_OK replaces PUBLISH_OK and carries its parameters.
-    parameters: &[
-        (0x02, Messages::of(&[RequestOk, Subscribe, RequestUpdate])),
-        (
-            0x03,
-            Messages::of(&[
-                Publish,
-                Subscribe,
-                RequestUpdate,
-                SubscribeNamespace,
-                FormerSubscribeNamespace,
-                SubscribeTracks,
-                PublishNamespace,
-                TrackStatus,
-                Fetch,
-            ]),
-        ),
-        (0x04, Messages::of(&[Subscribe])),
-        (0x06, Messages::of(&[RequestOk, Subscribe, RequestUpdate])),
-        (0x08, Messages::of(&[SubscribeOk, Publish, RequestOk])),
-        (0x09, Messages::of(&[SubscribeOk, Publish, RequestOk])),
-        (0x0a, Messages::of(&[Fetch])),
-        (0x10, Messages::of(&[Subscribe, RequestUpdate, Publish, RequestOk, SubscribeTracks])),
-        (0x20, Messages::of(&[Subscribe, Fetch, RequestUpdate, RequestOk])),
-        (0x21, Messages::of(&[Subscribe, RequestOk, RequestUpdate])),
-        // The draft does not allow it in SUBSCRIBE_OK, but some peers write it there.
-        (0x22, Messages::of(&[Subscribe, RequestOk, Fetch, SubscribeOk])),
-        (0x32, Messages::of(&[RequestOk, Subscribe, RequestUpdate])),
-        (0x34, Messages::of(&[RequestUpdate])),
-    ],
+    codes: Codes {
+        done_expired: 0x6,
+        done_too_far_behind: 0x5,
+        reset_going_away: Some(0x4),
+        ..MOQT_17.codes
+    },
+    ..MOQT_17
 };
 
+const MOQT_19: Draft = Draft {
+    number: 19,
+    goaway: GoawayForm::Timeout,
+    fin: FinRule::Graceful,
+    update_limit: true,
+    codes: Codes { duplicate_subscription: None, ..MOQT_18.codes },
+    ..MOQT_18
+};
+
+const MOQT_20: Draft = Draft {
+    number: 20,
+    filter: FilterForm::Fields,
+    fetch: FetchForm::Filter,
+    records: RecordForm::TimedOut,
+    unknown_streams: u64::MAX,
+    ..MOQT_19
+};
+
+const MOQT_21: Draft = Draft { number: 21, ..MOQT_20 };
+
+const MOQT_22: Draft = Draft { number: 22, filter: FilterForm::Typed, ..MOQT_21 };
+
 /// Error codes that differ between drafts; `None` where a draft has none.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Codes {
     /// EXCESSIVE_LOAD, in all registries except that of the session.
     pub(super) excessive_load: Option<u64>,
     /// GOING_AWAY in REQUEST_ERROR.
-    pub(super) request_going_away: Option<u64>,
+    pub(super) going_away: Option<u64>,
+    /// DUPLICATE_SUBSCRIPTION in REQUEST_ERROR.
+    pub(super) duplicate_subscription: Option<u64>,
+    /// MALFORMED_TRACK in RESET_STREAM and STOP_SENDING.
+    pub(super) malformed_track: Option<u64>,
     /// EXPIRED in PUBLISH_DONE.
     pub(super) done_expired: u64,
     /// TOO_FAR_BEHIND in PUBLISH_DONE.
     pub(super) done_too_far_behind: u64,
+    /// MALFORMED_TRACK in PUBLISH_DONE.
+    pub(super) done_malformed_track: u64,
     /// GOING_AWAY in RESET_STREAM and STOP_SENDING.
     pub(super) reset_going_away: Option<u64>,
     /// TOO_FAR_BEHIND in RESET_STREAM and STOP_SENDING.
     pub(super) reset_too_far_behind: Option<u64>,
-}
-
-impl Codes {
-    const MOQT_16: Self = Self {
-        excessive_load: None,
-        request_going_away: None,
-        done_expired: 0x5,
-        done_too_far_behind: 0x6,
-        reset_going_away: None,
-        reset_too_far_behind: None,
-    };
-
-    const MOQT_18: Self = Self {
-        excessive_load: Some(0x9),
-        request_going_away: Some(0x6),
-        done_expired: 0x6,
-        done_too_far_behind: 0x5,
-        reset_going_away: Some(0x4),
-        reset_too_far_behind: Some(0x5),
-    };
+    /// 0x7 closes a session with too many requests. It has another meaning on 17, and none later.
+    pub(super) too_many_requests: bool,
 }
 
 impl Draft {
     /// The row of `version`, `None` for versions of moq-lite.
     pub const fn of(version: Version) -> Option<&'static Self> {
-        match version {
-            Version::Moqt16 => Some(&MOQT_16),
-            Version::Moqt18 => Some(&MOQT_18),
+        Some(match version {
+            Version::Moqt14 => &MOQT_14,
+            Version::Moqt15 => &MOQT_15,
+            Version::Moqt16 => &MOQT_16,
+            Version::Moqt17 => &MOQT_17,
+            Version::Moqt18 => &MOQT_18,
+            Version::Moqt19 => &MOQT_19,
+            Version::Moqt20 => &MOQT_20,
+            Version::Moqt21 => &MOQT_21,
+            Version::Moqt22 => &MOQT_22,
             Version::Lite01
             | Version::Lite02
             | Version::Lite03
             | Version::Lite04
             | Version::Lite05
             | Version::Lite06
-            | Version::Lite07Wip => None,
-        }
+            | Version::Lite07Wip => return None,
+        })
+    }
+
+    /// Whether each request has a stream of its own (17+).
+    pub fn has_request_streams(&self) -> bool {
+        self.carrier == Carrier::Streams
+    }
+
+    /// Whether track properties are written. A caller that knows its peer may write them on 16 all the same.
+    pub fn writes_properties(&self) -> bool {
+        self.properties >= PropertyForm::Tracks
+    }
+
+    /// Whether types of key-value pairs are written as differences (16+).
+    pub(super) fn has_type_deltas(&self) -> bool {
+        self.parameters >= ParameterForm::Delta
+    }
+
+    /// Whether the type of a parameter determines the encoding of its value (17+).
+    pub(super) fn has_typed_parameters(&self) -> bool {
+        self.parameters == ParameterForm::Typed
     }
 }

@@ -2,8 +2,12 @@
 
 use alloc::boxed::Box;
 
-use super::draft::{Draft, MessageType};
-use super::fields::{Codec, GroupOrder, Location, Read, Written, flip, layout};
+use super::data::ObjectStatus;
+use super::draft::{Draft, FetchForm, RecordForm};
+use super::fields::{
+    Codec, GroupOrder, Location, Read, Written, encodable, flip, layout, read_id, write_id,
+};
+use super::message::MessageType;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
 use super::{names, properties};
@@ -25,12 +29,34 @@ pub struct Fetch {
     pub parameters: Parameters,
 }
 
-layout!(Fetch { id, target, parameters });
+impl Codec for Fetch {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        let id = read_id(cursor, draft)?;
+        let early = Parameters::read_early(cursor, kind, draft)?;
+        let target = Codec::read(cursor, kind, draft)?;
+        Ok(Self { id, target, parameters: early.read_after(cursor, kind, draft)? })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        write_id(writer, self.id, draft)?;
+        self.parameters.write_early(writer, kind, draft)?;
+        self.target.write(writer, kind, draft)?;
+        self.parameters.write(writer, kind, draft)
+    }
+}
 
 /// The objects that a FETCH requests (*Fetch Types*).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchTarget {
-    /// A range of a track.
+    /// A track. The filter among the parameters is the range, by default everything up to the largest object
+    /// (20+).
+    Track {
+        /// The broadcast.
+        namespace: Path,
+        /// Name of the track.
+        track: Box<str>,
+    },
+    /// A range of a track (up to 19).
     Standalone {
         /// The broadcast.
         namespace: Path,
@@ -42,14 +68,14 @@ pub enum FetchTarget {
         /// fails one request and not the session.
         end: FetchEnd,
     },
-    /// Relative Joining Fetch: the objects before a subscription's first one, from the start of a group.
+    /// Relative Joining Fetch (up to 19): the objects before a subscription's first one, from the start of a group.
     Relative {
         /// Request id of the subscription.
         joins: u64,
         /// How far that group is before the group of the largest object.
         groups_back: u64,
     },
-    /// Absolute Joining Fetch: the objects before a subscription's first one, from the start of a group
+    /// Absolute Joining Fetch (up to 19): the objects before a subscription's first one, from the start of a group
     /// given by number.
     Absolute {
         /// Request id of the subscription.
@@ -67,6 +93,10 @@ impl FetchTarget {
 
 impl Codec for FetchTarget {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        if draft.fetch == FetchForm::Filter {
+            let (namespace, track) = names::read_full_name(cursor, draft)?;
+            return Ok(Self::Track { namespace, track });
+        }
         Ok(match cursor.varint()? {
             Self::STANDALONE => {
                 let (namespace, track) = names::read_full_name(cursor, draft)?;
@@ -87,7 +117,11 @@ impl Codec for FetchTarget {
     }
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        encodable(matches!(self, Self::Track { .. }) == (draft.fetch == FetchForm::Filter))?;
         match self {
+            Self::Track { namespace, track } => {
+                names::write_full_name(writer, namespace, track, draft)
+            }
             Self::Standalone { namespace, track, start, end } => {
                 writer.varint(Self::STANDALONE)?;
                 names::write_full_name(writer, namespace, track, draft)?;
@@ -109,19 +143,28 @@ impl Codec for FetchTarget {
 pub struct FetchEnd {
     /// The last group.
     pub group: u64,
-    /// The last object of it, `None` for all of them.
+    /// The last object of it, `None` for all of them (up to 19).
     pub object: Option<u64>,
 }
 
 impl Codec for FetchEnd {
-    /// On the wire the object is one higher, and 0 stands for the whole group.
-    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
-        Ok(Self { group: cursor.varint()?, object: cursor.option()? })
+    /// Up to 19 the object is one higher on the wire, and 0 stands for the whole group.
+    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
+        let group = cursor.varint()?;
+        let object = match draft.fetch {
+            FetchForm::Target => cursor.option()?,
+            FetchForm::Filter => Some(cursor.varint()?),
+        };
+        Ok(Self { group, object })
     }
 
-    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
         writer.varint(self.group)?;
-        Ok(writer.option(self.object)?)
+        match (draft.fetch, self.object) {
+            (FetchForm::Target, object) => Ok(writer.option(object)?),
+            (FetchForm::Filter, Some(object)) => Ok(writer.varint(object)?),
+            (FetchForm::Filter, None) => encodable(false),
+        }
     }
 }
 
@@ -135,13 +178,34 @@ pub struct FetchOk {
     pub end_of_track: bool,
     /// The end of the range that the answer covers.
     pub end: FetchEnd,
-    /// No parameter of this crate is allowed here.
+    /// GROUP_ORDER (14) and MAX_CACHE_DURATION (14, 15).
     pub parameters: Parameters,
     /// Properties of the track.
     pub properties: TrackProperties,
 }
 
-layout!(FetchOk { id, end_of_track, end, parameters, properties });
+impl Codec for FetchOk {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        let id = Codec::read(cursor, kind, draft)?;
+        let early = Parameters::read_early(cursor, kind, draft)?;
+        Ok(Self {
+            id,
+            end_of_track: Codec::read(cursor, kind, draft)?,
+            end: Codec::read(cursor, kind, draft)?,
+            parameters: early.read_after(cursor, kind, draft)?,
+            properties: Codec::read(cursor, kind, draft)?,
+        })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        self.id.write(writer, kind, draft)?;
+        self.parameters.write_early(writer, kind, draft)?;
+        self.end_of_track.write(writer, kind, draft)?;
+        self.end.write(writer, kind, draft)?;
+        self.parameters.write(writer, kind, draft)?;
+        self.properties.write(writer, kind, draft)
+    }
+}
 
 /// FETCH_CANCEL, up to 16. Later a fetch is cancelled by resetting its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,9 +230,10 @@ const SAME: u64 = 0x01;
 const NEXT: u64 = 0x02;
 const EXPLICIT: u64 = 0x03;
 
-/// Two values of the flags mark the end of a range without objects instead.
+/// Three values of the flags mark the end of a range without objects instead.
 const ABSENT: u64 = 0x8c;
 const UNKNOWN: u64 = 0x10c;
+const TIMED_OUT: u64 = 0x20c;
 
 /// The fields before the payload of a fetched object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,10 +256,16 @@ pub enum FetchRecord {
     /// An object; its payload follows.
     Object(FetchObject),
     /// End of Non-Existent Range: no object exists between the previous record and this location,
-    /// inclusive.
+    /// inclusive. Up to 15 only this object does not exist.
     Absent(Location),
-    /// End of Unknown Range: it is unknown whether objects exist in that range.
+    /// End of Unknown Range: it is unknown whether objects exist in that range (16+).
     Unknown(Location),
+    /// End of Timed-Out Range: the objects of that range did not arrive in time (20+).
+    TimedOut(Location),
+    /// No object of the group has this number or a higher one (up to 15).
+    EndOfGroup(Location),
+    /// No object of the track has this location or a higher one (up to 15).
+    EndOfTrack(Location),
 }
 
 /// Reads or writes the records of one answer. Each record refers to the one before it, so this holds the
@@ -235,11 +306,24 @@ impl FetchRecords {
     }
 
     fn read_record(&self, cursor: &mut Cursor<'_>) -> Result<FetchRecord, DecodeError> {
-        let flags = cursor.varint()?;
+        let form = self.draft.records;
+        let flags = match form {
+            RecordForm::Fixed => return self.read_fixed(cursor),
+            RecordForm::Byte => cursor.u8()?.into(),
+            _ => cursor.varint()?,
+        };
         match flags {
-            ABSENT => return Location::read(cursor).map(FetchRecord::Absent),
-            UNKNOWN => return Location::read(cursor).map(FetchRecord::Unknown),
-            0..0x80 => {}
+            0..DATAGRAM => {}
+            DATAGRAM..0x80 if form > RecordForm::Byte => {}
+            ABSENT if form > RecordForm::Byte => {
+                return Location::read(cursor).map(FetchRecord::Absent);
+            }
+            UNKNOWN if form > RecordForm::Byte => {
+                return Location::read(cursor).map(FetchRecord::Unknown);
+            }
+            TIMED_OUT if form >= RecordForm::TimedOut => {
+                return Location::read(cursor).map(FetchRecord::TimedOut);
+            }
             _ => return Err(DecodeError::InvalidValue("fetch flags")),
         }
         const NOTHING_BEFORE: DecodeError = DecodeError::InvalidValue("first fetch record");
@@ -262,7 +346,7 @@ impl FetchRecords {
         let object = if flags & OBJECT == 0 {
             // The number after the previous object's, even if the group has changed (*Fetch Header*).
             self.location.ok_or(NOTHING_BEFORE)?.object.checked_add(1)
-        } else if flags & GROUP == 0 && self.draft.fetch_deltas {
+        } else if flags & GROUP == 0 && self.draft.records >= RecordForm::Deltas {
             // Within a group the number is a difference from 18 on. In another group it is absolute.
             let previous = self.location.ok_or(NOTHING_BEFORE)?.object;
             previous.checked_add(cursor.varint()?)
@@ -275,20 +359,51 @@ impl FetchRecords {
         } else {
             self.priority.ok_or(NOTHING_BEFORE)?
         };
-        let timestamp =
-            if flags & PROPERTIES != 0 { properties::read_object(cursor)?.0 } else { None };
-        let size = cursor.varint()?;
-        Ok(FetchRecord::Object(FetchObject { location, subgroup, priority, timestamp, size }))
+        let timestamp = if flags & PROPERTIES != 0 {
+            properties::read_object(cursor, self.draft)?.0
+        } else {
+            None
+        };
+        self.read_end(cursor, FetchObject { location, subgroup, priority, timestamp, size: 0 })
+    }
+
+    /// Reads a record of 14, in which no field is left out.
+    fn read_fixed(&self, cursor: &mut Cursor<'_>) -> Result<FetchRecord, DecodeError> {
+        let (group, subgroup) = (cursor.varint()?, Some(cursor.varint()?));
+        let location = Location { group, object: cursor.varint()? };
+        let priority = flip(cursor.u8()?);
+        let timestamp = properties::read_object(cursor, self.draft)?.0;
+        self.read_end(cursor, FetchObject { location, subgroup, priority, timestamp, size: 0 })
+    }
+
+    /// Reads the size, and up to 15 the status of an object without payload.
+    fn read_end(
+        &self,
+        cursor: &mut Cursor<'_>,
+        object: FetchObject,
+    ) -> Result<FetchRecord, DecodeError> {
+        let (size, location) = (cursor.varint()?, object.location);
+        let has_status = size == 0 && self.draft.records <= RecordForm::Byte;
+        let status =
+            if has_status { ObjectStatus::read(cursor, self.draft)? } else { ObjectStatus::Normal };
+        Ok(match status {
+            ObjectStatus::Normal => FetchRecord::Object(FetchObject { size, ..object }),
+            ObjectStatus::DoesNotExist => FetchRecord::Absent(location),
+            ObjectStatus::EndOfGroup => FetchRecord::EndOfGroup(location),
+            ObjectStatus::EndOfTrack => FetchRecord::EndOfTrack(location),
+        })
     }
 
     /// The group number that a field stands for: from 18 on the distance to the previous group, less one,
     /// in the order of the answer.
     fn group(&self, field: u64) -> Option<u64> {
         match (self.location, self.order) {
-            (Some(previous), GroupOrder::Ascending) if self.draft.fetch_deltas => {
+            (Some(previous), GroupOrder::Ascending) if self.draft.records >= RecordForm::Deltas => {
                 previous.group.checked_add(field)?.checked_add(1)
             }
-            (Some(previous), GroupOrder::Descending) if self.draft.fetch_deltas => {
+            (Some(previous), GroupOrder::Descending)
+                if self.draft.records >= RecordForm::Deltas =>
+            {
                 previous.group.checked_sub(field)?.checked_sub(1)
             }
             _ => Some(field),
@@ -298,10 +413,12 @@ impl FetchRecords {
     /// The inverse of [`group`](Self::group), for a group other than that of the previous record.
     fn group_field(&self, group: u64) -> Option<u64> {
         match (self.location, self.order) {
-            (Some(previous), GroupOrder::Ascending) if self.draft.fetch_deltas => {
+            (Some(previous), GroupOrder::Ascending) if self.draft.records >= RecordForm::Deltas => {
                 group.checked_sub(previous.group)?.checked_sub(1)
             }
-            (Some(previous), GroupOrder::Descending) if self.draft.fetch_deltas => {
+            (Some(previous), GroupOrder::Descending)
+                if self.draft.records >= RecordForm::Deltas =>
+            {
                 previous.group.checked_sub(group)?.checked_sub(1)
             }
             _ => Some(group),
@@ -318,7 +435,11 @@ impl FetchRecords {
                 // the writer does not rely on it.
                 self.after_object = object.subgroup.is_some();
             }
-            FetchRecord::Absent(end) | FetchRecord::Unknown(end) => {
+            FetchRecord::Absent(end)
+            | FetchRecord::Unknown(end)
+            | FetchRecord::TimedOut(end)
+            | FetchRecord::EndOfGroup(end)
+            | FetchRecord::EndOfTrack(end) => {
                 self.location = Some(*end);
                 self.after_object = false;
             }
@@ -332,20 +453,57 @@ impl FetchRecords {
     /// [`EncodeError::InvalidValue`] if the record is out of order and the draft can't express that.
     pub fn encode(&mut self, record: &FetchRecord) -> Result<Head<10>, EncodeError> {
         let mut head = Head::of(self.draft.varint);
-        match record {
-            FetchRecord::Object(object) => self.push_object(&mut head, object)?,
-            FetchRecord::Absent(end) | FetchRecord::Unknown(end) => {
-                let absent = matches!(record, FetchRecord::Absent(_));
-                head.push(if absent { ABSENT } else { UNKNOWN })?;
-                head.push(end.group)?;
-                head.push(end.object)?;
+        let form = self.draft.records;
+        let (mark, end) = match record {
+            FetchRecord::Object(object) => {
+                self.push_object(&mut head, object, ObjectStatus::Normal)?;
+                self.follow(record);
+                return Ok(head);
             }
+            FetchRecord::Absent(end) => (ABSENT, end),
+            FetchRecord::Unknown(end) => (UNKNOWN, end),
+            FetchRecord::TimedOut(end) => (TIMED_OUT, end),
+            FetchRecord::EndOfGroup(end) => (ObjectStatus::EndOfGroup as u64, end),
+            FetchRecord::EndOfTrack(end) => (ObjectStatus::EndOfTrack as u64, end),
+        };
+        if form <= RecordForm::Byte {
+            let status = match mark {
+                ABSENT => ObjectStatus::DoesNotExist,
+                3 => ObjectStatus::EndOfGroup,
+                4 => ObjectStatus::EndOfTrack,
+                _ => return Err(EncodeError::NotInVersion),
+            };
+            let (location, priority, timestamp) = (*end, 127, None);
+            let object = FetchObject { location, subgroup: Some(0), priority, timestamp, size: 0 };
+            self.after_object = false;
+            self.push_object(&mut head, &object, status)?;
+        } else {
+            encodable(mark >= ABSENT && (mark != TIMED_OUT || form >= RecordForm::TimedOut))?;
+            head.push(mark)?;
+            head.push(end.group)?;
+            head.push(end.object)?;
         }
         self.follow(record);
         Ok(head)
     }
 
-    fn push_object(&self, head: &mut Head<10>, object: &FetchObject) -> Result<(), EncodeError> {
+    fn push_object(
+        &self,
+        head: &mut Head<10>,
+        object: &FetchObject,
+        status: ObjectStatus,
+    ) -> Result<(), EncodeError> {
+        let form = self.draft.records;
+        // Up to 15 no record says that an object was a datagram.
+        encodable(object.subgroup.is_some() || form > RecordForm::Byte)?;
+        if form == RecordForm::Fixed {
+            head.push(object.location.group)?;
+            head.push(object.subgroup.unwrap_or(0))?;
+            head.push(object.location.object)?;
+            head.push_u8(flip(object.priority));
+            properties::push_object(head, self.draft.varint, object.timestamp)?;
+            return push_end(head, object.size, status, form);
+        }
         const OUT_OF_ORDER: EncodeError = EncodeError::InvalidValue("order of a fetch");
         let Location { group, object: number } = object.location;
         let same_group = self.location.filter(|previous| previous.group == group);
@@ -355,7 +513,7 @@ impl FetchRecords {
         };
         let object_field = match same_group {
             Some(previous) if previous.object.checked_add(1) == Some(number) => None,
-            Some(previous) if self.draft.fetch_deltas => {
+            Some(previous) if self.draft.records >= RecordForm::Deltas => {
                 Some(number.checked_sub(previous.object).ok_or(OUT_OF_ORDER)?)
             }
             // In another group the number is always written. Without it an object would get the number
@@ -389,6 +547,20 @@ impl FetchRecords {
         if object.timestamp.is_some() {
             properties::push_object(head, self.draft.varint, object.timestamp)?;
         }
-        Ok(head.push(object.size)?)
+        push_end(head, object.size, status, form)
     }
+}
+
+/// Appends the size, and up to 15 the status of an object without payload.
+fn push_end(
+    head: &mut Head<10>,
+    size: u64,
+    status: ObjectStatus,
+    form: RecordForm,
+) -> Result<(), EncodeError> {
+    head.push(size)?;
+    if size == 0 && form <= RecordForm::Byte {
+        head.push(status as u64)?;
+    }
+    Ok(())
 }

@@ -2,7 +2,8 @@
 
 use alloc::boxed::Box;
 
-use super::draft::{Draft, MessageType};
+use super::draft::Draft;
+use super::message::MessageType;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 pub(super) use crate::coding::writer::encodable;
@@ -67,15 +68,18 @@ pub(super) trait Codec: Sized {
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written;
 }
 
-/// Implements [`Codec`] for a message whose fields follow each other on the wire in this order.
+/// Implements [`Codec`] for a message whose fields follow each other on the wire in this order. A field after
+/// `@` is the id of a request that begins.
 macro_rules! layout {
-    ($message:ident { $($field:ident),* }) => {
+    ($message:ident { $(@$id:ident,)? $($field:ident),* }) => {
         impl Codec for $message {
             fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-                Ok(Self { $($field: Codec::read(cursor, kind, draft)?),* })
+                $(let $id = super::fields::read_id(cursor, draft)?;)?
+                Ok(Self { $($id,)? $($field: Codec::read(cursor, kind, draft)?),* })
             }
 
             fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+                $(super::fields::write_id(writer, self.$id, draft)?;)?
                 $(self.$field.write(writer, kind, draft)?;)*
                 Ok(())
             }
@@ -83,6 +87,46 @@ macro_rules! layout {
     };
 }
 pub(super) use layout;
+
+/// The id of a request that begins. On 17 it is followed by the difference to the id of a request that must
+/// be processed before. Here requests are processed as they arrive, and depend on no other.
+pub(super) fn read_id(cursor: &mut Cursor<'_>, draft: &Draft) -> Read<u64> {
+    let id = cursor.varint()?;
+    if draft.required_delta && cursor.varint()? > id {
+        return Err(DecodeError::InvalidValue("required request id"));
+    }
+    Ok(id)
+}
+
+pub(super) fn write_id(writer: &mut Writer<'_>, id: u64, draft: &Draft) -> Written {
+    writer.varint(id)?;
+    if draft.required_delta {
+        writer.varint(0)?;
+    }
+    Ok(())
+}
+
+/// Writes the types of key-value pairs, and counts them.
+pub(super) struct Pairs<'a, 'b> {
+    pub(super) writer: &'a mut Writer<'b>,
+    pub(super) count: u64,
+    previous: Option<u64>,
+}
+
+impl<'a, 'b> Pairs<'a, 'b> {
+    pub(super) fn new(writer: &'a mut Writer<'b>, draft: &Draft) -> Self {
+        Self { writer, count: 0, previous: Some(0).filter(|_| draft.has_type_deltas()) }
+    }
+
+    /// Writes the type of the next pair. Differences require ascending types.
+    pub(super) fn begin(&mut self, id: u64) -> Written {
+        let written = id.checked_sub(self.previous.unwrap_or(0));
+        self.writer.varint(written.ok_or(EncodeError::InvalidValue("order of types"))?)?;
+        self.previous = self.previous.map(|_| id);
+        self.count += 1;
+        Ok(())
+    }
+}
 
 /// A variable-length integer.
 impl Codec for u64 {
@@ -99,11 +143,11 @@ impl Codec for u64 {
 /// is on the stream of its request.
 impl Codec for Option<u64> {
     fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
-        if draft.request_streams { Ok(None) } else { cursor.varint().map(Some) }
+        if draft.has_request_streams() { Ok(None) } else { cursor.varint().map(Some) }
     }
 
     fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
-        if draft.request_streams {
+        if draft.has_request_streams() {
             return Ok(());
         }
         Ok(writer.varint(self.ok_or(EncodeError::InvalidValue("request id"))?)?)

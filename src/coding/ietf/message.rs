@@ -1,15 +1,17 @@
-//! The control messages as one type, and how they are framed (*Control Messages*).
+//! The control messages as one type, the table of their numbers, and how they are framed (*Control
+//! Messages*).
 
 use bytes::BytesMut;
 
-use super::draft::{Draft, MessageType};
+use super::draft::{Draft, ErrorForm, NamespaceForm};
 use super::fetch::{Fetch, FetchCancel, FetchOk};
 use super::fields::{Codec, Read, Written};
 use super::namespace::{
     Namespace, NamespaceDone, PublishNamespace, PublishNamespaceCancel, PublishNamespaceDone,
-    SubscribeNamespace, SubscribeTracks,
+    SubscribeNamespace, SubscribeTracks, UnsubscribeNamespace,
 };
-use super::publish::{Publish, PublishBlocked, PublishDone};
+use super::publish::{Publish, PublishBlocked, PublishDone, PublishStateNotify};
+use super::quirks;
 use super::request::{RequestError, RequestOk, RequestUpdate};
 use super::session::{Goaway, MaxRequestId, RequestsBlocked};
 use super::setup::Setup;
@@ -18,6 +20,177 @@ use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
 use crate::stream::Side;
+
+/// The relation of a message to its request. It determines whether the body begins with a request id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It concerns the session, or the stream that it is on. It has no id.
+    Stream,
+    /// It begins a request, and has the id of it.
+    Request,
+    /// It changes a request, and is one itself.
+    Update,
+    /// The responder answers. Up to 16 it has the id of the request.
+    Answer,
+    /// The requester gives the request up, up to 16.
+    Cancel,
+    /// The responder gives up what it accepted, up to 16.
+    Revoke,
+}
+
+use Flow::{Answer, Cancel, Request, Revoke, Stream, Update};
+
+/// The last draft of a number that is still in use.
+const LATER: u8 = u8::MAX;
+
+macro_rules! messages {
+    ($($kind:ident($body:ident): $flow:ident, $numbers:expr;)*) => {
+        /// The type of a control message.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        #[allow(missing_docs, reason = "the drafts' names in our spelling")]
+        pub enum MessageType {
+            $($kind,)*
+        }
+
+        /// A control message.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "the types say what they are")]
+        pub enum Message {
+            $($kind($body),)*
+        }
+
+        /// Per type: its flow, and its numbers as first draft, last draft and number.
+        static ROWS: &[(MessageType, Flow, &[(u8, u8, u64)])] =
+            &[$((MessageType::$kind, $flow, &$numbers),)*];
+
+        impl Message {
+            /// The type of the message.
+            pub const fn kind(&self) -> MessageType {
+                match self {
+                    $(Self::$kind(_) => MessageType::$kind,)*
+                }
+            }
+
+            fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+                Ok(match kind {
+                    $(MessageType::$kind => Self::$kind($body::read(cursor, kind, draft)?),)*
+                })
+            }
+
+            fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+                match self {
+                    $(Self::$kind(body) => body.write(writer, kind, draft),)*
+                }
+            }
+        }
+    };
+}
+
+messages! {
+    ClientSetup(Setup): Stream, [(14, 16, 0x20)];
+    ServerSetup(Setup): Stream, [(14, 16, 0x21)];
+    Setup(Setup): Stream, [(17, LATER, 0x2f00)];
+    RequestUpdate(RequestUpdate): Update, [(14, LATER, 0x02)];
+    Subscribe(Subscribe): Request, [(14, LATER, 0x03)];
+    SubscribeOk(SubscribeOk): Answer, [(14, LATER, 0x04)];
+    SubscribeError(RequestError): Answer, [(14, 14, 0x05)];
+    RequestError(RequestError): Answer, [(15, LATER, 0x05)];
+    PublishNamespace(PublishNamespace): Request, [(14, LATER, 0x06)];
+    PublishNamespaceOk(RequestOk): Answer, [(14, 14, 0x07)];
+    RequestOk(RequestOk): Answer, [(15, LATER, 0x07)];
+    PublishNamespaceError(RequestError): Answer, [(14, 14, 0x08)];
+    Namespace(Namespace): Stream, [(16, LATER, 0x08)];
+    PublishNamespaceDone(PublishNamespaceDone): Cancel, [(14, 16, 0x09)];
+    Unsubscribe(Unsubscribe): Cancel, [(14, 16, 0x0a)];
+    PublishDone(PublishDone): Answer, [(14, LATER, 0x0b)];
+    PublishNamespaceCancel(PublishNamespaceCancel): Revoke, [(14, 16, 0x0c)];
+    TrackStatus(Subscribe): Request, [(14, LATER, 0x0d)];
+    TrackStatusOk(RequestOk): Answer, [(14, 14, 0x0e)];
+    NamespaceDone(NamespaceDone): Stream, [(16, LATER, 0x0e)];
+    TrackStatusError(RequestError): Answer, [(14, 14, 0x0f)];
+    PublishBlocked(PublishBlocked): Stream, [(17, LATER, 0x0f)];
+    Goaway(Goaway): Stream, [(14, LATER, 0x10)];
+    SubscribeNamespace(SubscribeNamespace): Request, [(14, 17, 0x11), (18, LATER, 0x50)];
+    // SUBSCRIBE_NAMESPACE in the form of 16 and 17, on a later draft, see `quirks`.
+    FormerSubscribeNamespace(SubscribeNamespace): Request, [];
+    SubscribeNamespaceOk(RequestOk): Answer, [(14, 14, 0x12)];
+    SubscribeNamespaceError(RequestError): Answer, [(14, 14, 0x13)];
+    UnsubscribeNamespace(UnsubscribeNamespace): Cancel, [(14, 15, 0x14)];
+    MaxRequestId(MaxRequestId): Stream, [(14, 16, 0x15)];
+    Fetch(Fetch): Request, [(14, LATER, 0x16)];
+    FetchCancel(FetchCancel): Cancel, [(14, 16, 0x17)];
+    FetchOk(FetchOk): Answer, [(14, LATER, 0x18)];
+    FetchError(RequestError): Answer, [(14, 14, 0x19)];
+    RequestsBlocked(RequestsBlocked): Stream, [(14, 16, 0x1a)];
+    Publish(Publish): Request, [(14, LATER, 0x1d)];
+    // From 18 on REQUEST_OK answers PUBLISH.
+    PublishOk(RequestOk): Answer, [(14, 17, 0x1e)];
+    PublishError(RequestError): Answer, [(14, 14, 0x1f)];
+    PublishStateNotify(PublishStateNotify): Stream, [(20, LATER, 0x22)];
+    SubscribeTracks(SubscribeTracks): Request, [(18, LATER, 0x51)];
+}
+
+impl MessageType {
+    /// Every type, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROWS.iter().map(|row| row.0)
+    }
+
+    /// The type with this number, `None` if `draft` does not have it.
+    pub fn from_u64(number: u64, draft: &Draft) -> Option<Self> {
+        let named = Self::all().find(|kind| kind.number(draft) == Some(number));
+        named.or_else(|| quirks::message(number, draft))
+    }
+
+    /// The number on the wire, `None` if `draft` does not have the type.
+    pub fn number(self, draft: &Draft) -> Option<u64> {
+        let mut numbers = ROWS[self as usize].2.iter();
+        let row = numbers.find(|(first, last, _)| (*first..=*last).contains(&draft.number));
+        row.map(|(.., number)| *number)
+    }
+
+    /// The relation of the message to its request.
+    pub fn flow(self) -> Flow {
+        ROWS[self as usize].1
+    }
+
+    /// The type that answers `request` as this one does: 14 has answers of its own for each kind of request.
+    pub fn answering(self, request: Self, draft: &Draft) -> Self {
+        if draft.errors > ErrorForm::PerRequest {
+            return self;
+        }
+        match (self, request) {
+            (Self::RequestError, Self::Subscribe) => Self::SubscribeError,
+            (Self::RequestError, Self::PublishNamespace) => Self::PublishNamespaceError,
+            (Self::RequestError, Self::TrackStatus) => Self::TrackStatusError,
+            (Self::RequestError, Self::SubscribeNamespace) => Self::SubscribeNamespaceError,
+            (Self::RequestError, Self::Fetch) => Self::FetchError,
+            (Self::RequestError, Self::Publish) => Self::PublishError,
+            (Self::RequestOk, Self::PublishNamespace) => Self::PublishNamespaceOk,
+            (Self::RequestOk, Self::TrackStatus) => Self::TrackStatusOk,
+            (Self::RequestOk, Self::SubscribeNamespace) => Self::SubscribeNamespaceOk,
+            (other, _) => other,
+        }
+    }
+
+    /// Whether the body begins with a request id. From 17 on answers have none, because the stream
+    /// identifies the request. Up to 15 some messages name the namespace instead.
+    pub(super) fn has_request_id(self, draft: &Draft) -> bool {
+        let named = match self {
+            Self::PublishNamespaceDone | Self::PublishNamespaceCancel => NamespaceForm::Id,
+            Self::UnsubscribeNamespace => NamespaceForm::Prefix,
+            _ => {
+                return match self.flow() {
+                    Stream => false,
+                    Request | Update => true,
+                    Answer | Cancel | Revoke => !draft.has_request_streams(),
+                };
+            }
+        };
+        draft.namespaces > named
+    }
+}
 
 /// The frame of a control message at the front of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,76 +226,30 @@ pub fn frame_message(
     if body > limit { Err(DecodeError::TooLong) } else { Ok(Some(Framed { kind, head, body })) }
 }
 
-macro_rules! messages {
-    ($($kind:ident($body:ident)),* $(,)?) => {
-        /// A control message.
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "the types say what they are")]
-        pub enum Message {
-            $($kind($body),)*
-        }
-
-        impl Message {
-            /// The type of the message.
-            pub const fn kind(&self) -> MessageType {
-                match self {
-                    $(Self::$kind(_) => MessageType::$kind,)*
-                }
-            }
-
-            fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-                Ok(match kind {
-                    $(MessageType::$kind => Self::$kind($body::read(cursor, kind, draft)?),)*
-                })
-            }
-
-            fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-                match self {
-                    $(Self::$kind(body) => body.write(writer, kind, draft),)*
-                }
-            }
-        }
-    };
-}
-
-messages! {
-    ClientSetup(Setup),
-    ServerSetup(Setup),
-    Setup(Setup),
-    RequestUpdate(RequestUpdate),
-    Subscribe(Subscribe),
-    SubscribeOk(SubscribeOk),
-    RequestError(RequestError),
-    PublishNamespace(PublishNamespace),
-    RequestOk(RequestOk),
-    Namespace(Namespace),
-    PublishNamespaceDone(PublishNamespaceDone),
-    Unsubscribe(Unsubscribe),
-    PublishDone(PublishDone),
-    PublishNamespaceCancel(PublishNamespaceCancel),
-    TrackStatus(Subscribe),
-    NamespaceDone(NamespaceDone),
-    PublishBlocked(PublishBlocked),
-    Goaway(Goaway),
-    SubscribeNamespace(SubscribeNamespace),
-    FormerSubscribeNamespace(SubscribeNamespace),
-    SubscribeTracks(SubscribeTracks),
-    MaxRequestId(MaxRequestId),
-    Fetch(Fetch),
-    FetchCancel(FetchCancel),
-    FetchOk(FetchOk),
-    RequestsBlocked(RequestsBlocked),
-    Publish(Publish),
-    PublishOk(RequestOk),
-}
-
 impl Message {
     /// The SETUP message that `from` sends. Up to 16 each side has its own.
-    pub const fn setup(setup: Setup, from: Side, draft: &Draft) -> Self {
+    pub fn setup(setup: Setup, from: Side, draft: &Draft) -> Self {
         match from {
-            _ if draft.request_streams => Self::Setup(setup),
+            _ if draft.has_request_streams() => Self::Setup(setup),
             Side::Client => Self::ClientSetup(setup),
             Side::Server => Self::ServerSetup(setup),
+        }
+    }
+
+    /// The message as on drafts that have one answer for all requests, the inverse of
+    /// [`MessageType::answering`].
+    pub fn unified(self) -> Self {
+        match self {
+            Self::SubscribeError(error)
+            | Self::PublishNamespaceError(error)
+            | Self::TrackStatusError(error)
+            | Self::SubscribeNamespaceError(error)
+            | Self::FetchError(error)
+            | Self::PublishError(error) => Self::RequestError(error),
+            Self::PublishNamespaceOk(ok)
+            | Self::TrackStatusOk(ok)
+            | Self::SubscribeNamespaceOk(ok) => Self::RequestOk(ok),
+            other => other,
         }
     }
 
@@ -142,14 +269,26 @@ impl Message {
     ///
     /// An [`EncodeError`] if the draft can't carry the message. `out` is unchanged then.
     pub fn encode(&self, out: &mut BytesMut, draft: &Draft) -> Result<(), EncodeError> {
-        let (kind, number) = match (self.kind(), self.kind().number(draft)) {
-            (kind, Some(number)) => (kind, Some(number)),
-            (MessageType::PublishOk, None) => {
-                (MessageType::RequestOk, MessageType::RequestOk.number(draft))
-            }
-            (kind, None) => (kind, None),
+        self.encode_as(self.kind(), out, draft)
+    }
+
+    /// Appends the whole message as one of type `kind`, which must have the same fields, such as
+    /// [`MessageType::answering`] returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_as(
+        &self,
+        kind: MessageType,
+        out: &mut BytesMut,
+        draft: &Draft,
+    ) -> Result<(), EncodeError> {
+        let kind = match kind {
+            MessageType::PublishOk if kind.number(draft).is_none() => MessageType::RequestOk,
+            kind => kind,
         };
-        let number = number.ok_or(EncodeError::NotInVersion)?;
+        let number = kind.number(draft).ok_or(EncodeError::NotInVersion)?;
         Writer::control(out, draft.varint, number, |writer| self.write(writer, kind, draft))
     }
 }

@@ -28,36 +28,44 @@ mod datagram;
 mod draft;
 mod fetch;
 mod fields;
+mod filter;
+mod inline;
 mod message;
 mod names;
 mod namespace;
 mod parameters;
 mod properties;
 mod publish;
+mod quirks;
 mod request;
 mod session;
 mod setup;
 mod subscribe;
 
 pub use codes::{
-    INVALID_JOINING_REQUEST_ID, INVALID_RANGE, NOT_SUPPORTED, PREFIX_OVERLAP, REDIRECT,
-    SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION,
+    INVALID_FILTER, INVALID_JOINING_REQUEST_ID, INVALID_RANGE, NOT_SUPPORTED, PREFIX_OVERLAP,
+    REDIRECT, SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION,
 };
 pub use data::{ObjectHead, ObjectStatus, SubgroupHeader, UniStream};
 pub use datagram::DatagramHead;
-pub use draft::{Draft, MessageType};
+pub use draft::{
+    Carrier, Draft, ErrorForm, FetchForm, FilterForm, FinRule, GoawayForm, NamespaceForm,
+    ParameterForm, PropertyForm, RecordForm, SetupForm,
+};
 pub use fetch::{
     Fetch, FetchCancel, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget,
 };
 pub use fields::{GroupOrder, Location};
-pub use message::{Framed, Message, frame_message, request_id};
+pub use filter::Filter;
+pub use message::{Flow, Framed, Message, MessageType, frame_message, request_id};
 pub use namespace::{
-    Namespace, NamespaceDone, PublishNamespace, PublishNamespaceCancel, PublishNamespaceDone,
-    SubscribeNamespace, SubscribeTracks, Wanted,
+    Namespace, NamespaceDone, NamespaceRequest, PublishNamespace, PublishNamespaceCancel,
+    PublishNamespaceDone, SubscribeNamespace, SubscribeTracks, UnsubscribeNamespace, Wanted,
 };
-pub use parameters::{Filter, Parameters};
+pub use parameters::Parameters;
 pub use properties::TrackProperties;
-pub use publish::{Publish, PublishBlocked, PublishDone};
+pub use publish::{Publish, PublishBlocked, PublishDone, PublishStateNotify};
+pub(crate) use quirks::DONE_BY_MOQ_LITE;
 pub use request::{Redirect, RequestError, RequestOk, RequestUpdate};
 pub use session::{Goaway, MaxRequestId, RequestsBlocked};
 pub use setup::Setup;

@@ -7,8 +7,9 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-use super::draft::{Draft, MessageType};
+use super::draft::{Carrier, Draft};
 use super::fields::{Codec, Read, Written};
+use super::message::MessageType;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
@@ -54,12 +55,17 @@ pub(super) fn read_target(cursor: &mut Cursor<'_>) -> Result<(Path, Box<str>), D
 impl Draft {
     /// Whether a broadcast can have this path. Up to 16 a namespace needs a field, so the root is excluded.
     pub(crate) fn has_namespace(&self, path: &Path) -> bool {
-        self.empty_namespace || !path.is_root()
+        self.has_request_streams() || !path.is_root()
+    }
+
+    /// Whether announcements can be requested under this path. Up to 15 the root is excluded.
+    pub(crate) fn has_prefix(&self, path: &Path) -> bool {
+        self.carrier > Carrier::Single || !path.is_root()
     }
 }
 
 fn min_fields(draft: &Draft) -> u64 {
-    u64::from(!draft.empty_namespace)
+    u64::from(!draft.has_request_streams())
 }
 
 fn read_name(cursor: &mut Cursor<'_>, namespace_len: usize) -> Result<Box<str>, DecodeError> {

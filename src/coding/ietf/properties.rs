@@ -2,8 +2,9 @@
 
 use core::time::Duration;
 
-use super::draft::{Draft, MessageType};
-use super::fields::{Codec, GroupOrder, Read, Written, flip};
+use super::draft::{Draft, PropertyForm};
+use super::fields::{Codec, GroupOrder, Pairs, Read, Written, encodable, flip};
+use super::message::MessageType;
 use crate::coding::cursor::Cursor;
 use crate::coding::cursor::from_millis;
 use crate::coding::varint::{Form, Head};
@@ -25,17 +26,19 @@ const TIMESTAMP: u64 = 0x10;
 /// Bytes of the longest value (*Key-Value-Pair Structure*).
 const MAX_VALUE: u64 = 65_535;
 
-/// Reads key-value pairs to the end of `cursor` and passes each to `each`. Types are written as
+/// Reads key-value pairs to the end of `cursor` and passes each to `each`. From 16 on types are written as
 /// differences. The value of an even type is an integer, that of an odd one is bytes (*Key-Value-Pair
 /// Structure*).
 pub(super) fn read_pairs(
     cursor: &mut Cursor<'_>,
+    draft: &Draft,
     mut each: impl FnMut(u64, Value<'_>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let mut id = 0_u64;
     while cursor.remaining() > 0 {
         // The sum of the differences must fit in 64 bits (*Key-Value-Pair Structure*).
-        id = id.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
+        let base = if draft.has_type_deltas() { id } else { 0 };
+        id = base.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
         each(id, Value::read(id, cursor)?)?;
     }
     Ok(())
@@ -82,7 +85,10 @@ impl Codec for TrackProperties {
     /// They extend to the end of the message.
     fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
         let mut properties = Self::default();
-        read_pairs(cursor, |id, value| {
+        if draft.properties == PropertyForm::None {
+            return Ok(properties);
+        }
+        read_pairs(cursor, draft, |id, value| {
             match (id, value) {
                 (MAX_CACHE_DURATION, Value::Integer(millis)) => {
                     properties.max_cache = Some(from_millis(millis));
@@ -102,7 +108,7 @@ impl Codec for TrackProperties {
                 }
                 // The property is only reported. Whether it makes the track unusable depends on the
                 // message.
-                _ if draft.mandatory_properties && MANDATORY.contains(&id) => {
+                _ if draft.properties >= PropertyForm::Answers && MANDATORY.contains(&id) => {
                     properties.mandatory.get_or_insert(id);
                 }
                 _ => {}
@@ -112,15 +118,17 @@ impl Codec for TrackProperties {
         Ok(properties)
     }
 
-    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
+    fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
         if self.mandatory.is_some() {
             return Err(EncodeError::InvalidValue("property"));
         }
-        let mut previous = 0;
+        if draft.properties == PropertyForm::None {
+            return encodable(*self == Self::default());
+        }
+        let mut pairs = Pairs::new(writer, draft);
         let mut pair = |id, value| {
-            writer.varint(id - previous)?;
-            previous = id;
-            writer.varint(value)
+            pairs.begin(id)?;
+            Ok::<_, EncodeError>(pairs.writer.varint(value)?)
         };
         if let Some(max_cache) = self.max_cache {
             pair(MAX_CACHE_DURATION, to_millis(max_cache))?;
@@ -146,6 +154,7 @@ pub(super) const MAX_BLOCK: u64 = 4_096;
 /// there was any pair.
 pub(super) fn read_object(
     cursor: &mut Cursor<'_>,
+    draft: &Draft,
 ) -> Result<(Option<Timestamp>, bool), DecodeError> {
     let len = cursor.varint()?;
     if len > MAX_BLOCK {
@@ -154,7 +163,7 @@ pub(super) fn read_object(
     let block = cursor.sub(len)?;
     let mut timestamp = None;
     block.whole(|cursor| {
-        read_pairs(cursor, |id, value| {
+        read_pairs(cursor, draft, |id, value| {
             if let (TIMESTAMP, Value::Integer(units)) = (id, value) {
                 if units > Timestamp::MAX.units() {
                     return Err(DecodeError::BoundsExceeded);

@@ -2,8 +2,9 @@
 
 use alloc::boxed::Box;
 
-use super::draft::{Draft, MessageType};
-use super::fields::{Codec, Read, Written};
+use super::draft::Draft;
+use super::fields::{Codec, Read, Written, layout, read_id, write_id};
+use super::message::MessageType;
 use super::names;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
@@ -31,7 +32,7 @@ pub struct Publish {
 
 impl Codec for Publish {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        let id = cursor.varint()?;
+        let id = read_id(cursor, draft)?;
         let (namespace, track) = names::read_full_name(cursor, draft)?;
         Ok(Self {
             id,
@@ -44,7 +45,7 @@ impl Codec for Publish {
     }
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-        writer.varint(self.id)?;
+        write_id(writer, self.id, draft)?;
         names::write_full_name(writer, &self.namespace, &self.track, draft)?;
         writer.varint(self.alias)?;
         self.parameters.write(writer, kind, draft)?;
@@ -66,16 +67,13 @@ pub struct PublishDone {
     pub reason: Box<str>,
 }
 
-/// The number that stands for an unknown number of streams. Up to 19 the drafts say 2^62-1 even where an
-/// integer can be larger.
-const UNKNOWN_STREAMS: u64 = varint::MAX;
-
 impl Codec for PublishDone {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
         Ok(Self {
             id: Codec::read(cursor, kind, draft)?,
             status: cursor.varint()?,
-            streams: Some(cursor.varint()?).filter(|&streams| streams < UNKNOWN_STREAMS),
+            // 2^62-1 stands for an unknown number up to 19, 2^64-1 later.
+            streams: Some(cursor.varint()?).filter(|&streams| streams < varint::MAX),
             reason: Codec::read(cursor, kind, draft)?,
         })
     }
@@ -83,7 +81,10 @@ impl Codec for PublishDone {
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         self.id.write(writer, kind, draft)?;
         writer.varint(self.status)?;
-        writer.varint(self.streams.unwrap_or(UNKNOWN_STREAMS))?;
+        match self.streams {
+            Some(streams) => writer.varint(streams)?,
+            None => writer.any_varint(draft.unknown_streams)?,
+        }
         self.reason.write(writer, kind, draft)
     }
 }
@@ -107,3 +108,12 @@ impl Codec for PublishBlocked {
         names::write_target(writer, &self.suffix, &self.track)
     }
 }
+
+/// PUBLISH_STATE_NOTIFY (20+): the publisher says what changed about a subscription. It needs no answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishStateNotify {
+    /// LARGEST_OBJECT, FORWARD and LOCATION_FILTER.
+    pub parameters: Parameters,
+}
+
+layout!(PublishStateNotify { parameters });

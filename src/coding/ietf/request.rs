@@ -3,8 +3,9 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::draft::{Draft, MessageType};
+use super::draft::{Draft, ErrorForm, PropertyForm};
 use super::fields::{Codec, MAX_URI, Read, Written, encodable, layout, read_text, write_text};
+use super::message::MessageType;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
 use super::{codes, names};
@@ -25,7 +26,7 @@ pub struct RequestUpdate {
     pub parameters: Parameters,
 }
 
-layout!(RequestUpdate { id, existing, parameters });
+layout!(RequestUpdate { @id, existing, parameters });
 
 /// REQUEST_OK and PUBLISH_OK: a request is accepted (*REQUEST_OK*).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,20 +41,33 @@ pub struct RequestOk {
 
 impl Codec for RequestOk {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        let id = Codec::read(cursor, kind, draft)?;
-        let parameters = Parameters::read(cursor, kind, draft)?;
-        let properties = if draft.ok_properties {
-            Codec::read(cursor, kind, draft)?
-        } else {
-            TrackProperties::default()
-        };
-        Ok(Self { id, parameters, properties })
+        let mut ok = Self { id: Codec::read(cursor, kind, draft)?, ..Self::default() };
+        match kind {
+            // On 14 the id is all of it, except where it says what SUBSCRIBE_OK would say.
+            MessageType::PublishNamespaceOk | MessageType::SubscribeNamespaceOk => return Ok(ok),
+            // The alias has no meaning.
+            MessageType::TrackStatusOk => drop(cursor.varint()?),
+            _ => {}
+        }
+        ok.parameters = Codec::read(cursor, kind, draft)?;
+        if draft.properties >= PropertyForm::Answers {
+            ok.properties = Codec::read(cursor, kind, draft)?;
+        }
+        Ok(ok)
     }
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         self.id.write(writer, kind, draft)?;
+        let has_properties = self.properties != TrackProperties::default();
+        encodable(draft.properties >= PropertyForm::Answers || !has_properties)?;
+        match kind {
+            MessageType::PublishNamespaceOk | MessageType::SubscribeNamespaceOk => {
+                return encodable(self.parameters == Parameters::default());
+            }
+            MessageType::TrackStatusOk => writer.varint(0)?,
+            _ => {}
+        }
         self.parameters.write(writer, kind, draft)?;
-        encodable(draft.ok_properties || self.properties == TrackProperties::default())?;
         self.properties.write(writer, kind, draft)
     }
 }
@@ -63,10 +77,10 @@ impl Codec for RequestOk {
 pub struct RequestError {
     /// The request that is answered, up to 16. Later the stream identifies it.
     pub id: Option<u64>,
-    /// Why: [`Draft::request_error`].
+    /// Why, in the registry that is common to 15 and later: [`Draft::request_error`].
     pub code: u64,
     /// How long to wait before the next attempt; `None`: do not try again. On the wire it is 0 for `None`,
-    /// and otherwise one more than the milliseconds.
+    /// and otherwise one more than the milliseconds. Up to 15 it is neither written nor read.
     pub retry: Option<Duration>,
     /// Text for humans, at most 1,024 bytes.
     pub reason: Box<str>,
@@ -77,10 +91,10 @@ pub struct RequestError {
 impl Codec for RequestError {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
         let id = Codec::read(cursor, kind, draft)?;
-        let code = cursor.varint()?;
-        let retry = cursor.option_millis()?;
+        let code = codes::from_wire(cursor.varint()?, kind, draft);
+        let retry = if draft.errors >= ErrorForm::Retry { cursor.option_millis()? } else { None };
         let reason = Codec::read(cursor, kind, draft)?;
-        let redirect = if draft.redirect && code == codes::REDIRECT {
+        let redirect = if draft.errors >= ErrorForm::Redirect && code == codes::REDIRECT {
             let uri = read_text(cursor, MAX_URI)?;
             let (namespace, track) = names::read_target(cursor)?;
             Some(Redirect { uri, namespace, track })
@@ -92,10 +106,12 @@ impl Codec for RequestError {
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         self.id.write(writer, kind, draft)?;
-        writer.varint(self.code)?;
-        writer.option_millis(self.retry)?;
+        writer.varint(codes::to_wire(self.code, kind, draft))?;
+        if draft.errors >= ErrorForm::Retry {
+            writer.option_millis(self.retry)?;
+        }
         self.reason.write(writer, kind, draft)?;
-        if !draft.redirect {
+        if draft.errors < ErrorForm::Redirect {
             return encodable(self.redirect.is_none());
         }
         if self.redirect.is_some() != (self.code == codes::REDIRECT) {
@@ -114,6 +130,6 @@ pub struct Redirect {
     pub uri: Box<str>,
     /// The broadcast.
     pub namespace: Path,
-    /// Name of the track. If namespace and name are empty, it is the same track.
+    /// Name of the track. If namespace and name are empty, it is the same track (18, 19).
     pub track: Box<str>,
 }

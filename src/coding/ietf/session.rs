@@ -3,8 +3,10 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::draft::{Draft, MessageType};
+use super::draft::{Draft, GoawayForm};
 use super::fields::{Codec, MAX_URI, Read, Written, encodable, layout, read_text, write_text};
+use super::message::MessageType;
+use super::quirks;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 
@@ -30,10 +32,12 @@ impl Codec for Goaway {
     /// Fields at the end may be missing, because deployed peers omit those that they do not implement.
     fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
         let mut goaway = Self { uri: read_text(cursor, Self::MAX_URI)?, ..Self::default() };
-        if draft.goaway_timeout && cursor.remaining() > 0 {
+        if draft.goaway >= GoawayForm::Timeout
+            && !(quirks::GOAWAY_MAY_END && cursor.remaining() == 0)
+        {
             goaway.timeout = cursor.millis()?;
         }
-        if draft.goaway_request && cursor.remaining() > 0 {
+        if draft.goaway == GoawayForm::Request && cursor.remaining() > 0 {
             goaway.request = Some(cursor.varint()?);
         }
         Ok(goaway)
@@ -42,10 +46,10 @@ impl Codec for Goaway {
     /// Drafts without a timeout lose it silently: a receiver that leaves at once needs none.
     fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
         write_text(writer, &self.uri, Self::MAX_URI)?;
-        if draft.goaway_timeout {
+        if draft.goaway >= GoawayForm::Timeout {
             writer.millis(self.timeout)?;
         }
-        encodable(draft.goaway_request || self.request.is_none())?;
+        encodable(draft.goaway == GoawayForm::Request || self.request.is_none())?;
         if let Some(request) = self.request {
             writer.varint(request)?;
         }

@@ -4,8 +4,9 @@ use alloc::boxed::Box;
 
 use smallvec::SmallVec;
 
-use super::draft::{Draft, MessageType};
-use super::fields::{Codec, Read, Written};
+use super::draft::{Draft, SetupForm};
+use super::fields::{Codec, Pairs, Read, Written};
+use super::message::MessageType;
 use super::properties::Value;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
@@ -15,6 +16,7 @@ const PATH: u64 = 0x01;
 const MAX_REQUEST_ID: u64 = 0x02;
 const AUTHORITY: u64 = 0x05;
 const IMPLEMENTATION: u64 = 0x07;
+const MAX_REQUEST_UPDATES: u64 = 0x08;
 const SOLICIT: u64 = 0x40b5a;
 
 /// Setup options, all of them optional. Unknown ones and authorization tokens are skipped.
@@ -29,20 +31,34 @@ pub struct Setup {
     pub max_request_id: u64,
     /// MOQT_IMPLEMENTATION: the name of the software.
     pub implementation: Option<Box<str>>,
+    /// MAX_REQUEST_UPDATES (19+): how many updates of one request may wait for an answer; 0 is any number. Up
+    /// to 18 neither written nor read.
+    pub max_request_updates: u64,
+    /// The peer's list of versions does not have this draft, or it selected another one (14). Only read.
+    pub other_version: bool,
     /// SOLICIT, an extension of deployed peers: the receiver must announce only what was requested.
     pub solicit: bool,
 }
 
 impl Codec for Setup {
-    fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
         let mut setup = Self::default();
+        if draft.setup == SetupForm::Versions {
+            let is_list = kind == MessageType::ClientSetup;
+            setup.other_version = true;
+            for _ in 0..if is_list { cursor.varint()? } else { 1 } {
+                setup.other_version &= cursor.varint()? != draft.code();
+            }
+        }
         // From 17 on options extend to the end of the message. Up to 16 their number precedes them.
-        let mut options = if draft.request_streams { None } else { Some(cursor.varint()?) };
+        let has_count = draft.setup != SetupForm::ToTheEnd;
+        let mut options = if has_count { Some(cursor.varint()?) } else { None };
         let mut seen = SmallVec::<[u64; 5]>::new();
         let mut id = 0_u64;
         while options.map_or(cursor.remaining() > 0, |left| left > 0) {
             options = options.map(|left| left - 1);
-            id = id.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
+            let base = if draft.has_type_deltas() { id } else { 0 };
+            id = base.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
             if setup.read_option(id, Value::read(id, cursor)?, draft)? {
                 // An unknown option may be repeated, a known one may not (*Setup Options*).
                 if seen.contains(&id) {
@@ -54,11 +70,18 @@ impl Codec for Setup {
         Ok(setup)
     }
 
-    fn write(&self, writer: &mut Writer<'_>, _: MessageType, draft: &Draft) -> Written {
-        if draft.request_streams {
-            return self.write_counted(writer, draft).map(|_| ());
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        match draft.setup {
+            SetupForm::ToTheEnd => return self.write_options(writer, draft).map(|_| ()),
+            SetupForm::Versions => {
+                if kind == MessageType::ClientSetup {
+                    writer.varint(1)?;
+                }
+                writer.varint(draft.code())?;
+            }
+            SetupForm::Counted => {}
         }
-        writer.prefixed(|writer| self.write_counted(writer, draft))
+        writer.prefixed(|writer| self.write_options(writer, draft))
     }
 }
 
@@ -72,11 +95,14 @@ impl Setup {
     ) -> Result<bool, DecodeError> {
         match (id, value) {
             (PATH, Value::Bytes(path)) => self.path = Some(text(path)?),
-            (MAX_REQUEST_ID, Value::Integer(max)) if !draft.request_streams => {
+            (MAX_REQUEST_ID, Value::Integer(max)) if !draft.has_request_streams() => {
                 self.max_request_id = max;
             }
             (AUTHORITY, Value::Bytes(authority)) => self.authority = Some(text(authority)?),
             (IMPLEMENTATION, Value::Bytes(name)) => self.implementation = Some(text(name)?),
+            (MAX_REQUEST_UPDATES, Value::Integer(max)) if draft.update_limit => {
+                self.max_request_updates = max;
+            }
             (SOLICIT, Value::Integer(solicit)) => self.solicit = solicit != 0,
             _ => return Ok(false),
         }
@@ -84,40 +110,47 @@ impl Setup {
     }
 
     /// Returns the number of options written.
-    fn write_counted(&self, writer: &mut Writer<'_>, draft: &Draft) -> Result<u64, EncodeError> {
-        let mut count = 0;
-        let mut previous = 0;
-        let mut begin = |writer: &mut Writer<'_>, id| {
-            writer.varint(id - previous)?;
-            previous = id;
-            count += 1;
-            Ok::<_, EncodeError>(())
-        };
-        if let Some(path) = &self.path {
-            begin(writer, PATH)?;
-            writer.string(path)?;
+    fn write_options(&self, writer: &mut Writer<'_>, draft: &Draft) -> Result<u64, EncodeError> {
+        enum Entry<'a> {
+            Text(&'a Option<Box<str>>),
+            Integer(u64),
         }
-        // The default 0 need not be written.
-        if self.max_request_id > 0 && !draft.request_streams {
-            begin(writer, MAX_REQUEST_ID)?;
-            writer.varint(self.max_request_id)?;
+        use Entry::{Integer, Text};
+        let credit = if draft.has_request_streams() { 0 } else { self.max_request_id };
+        let updates = if draft.update_limit { self.max_request_updates } else { 0 };
+        let mut pairs = Pairs::new(writer, draft);
+        for (id, entry) in [
+            (PATH, Text(&self.path)),
+            (MAX_REQUEST_ID, Integer(credit)),
+            (AUTHORITY, Text(&self.authority)),
+            (IMPLEMENTATION, Text(&self.implementation)),
+            (MAX_REQUEST_UPDATES, Integer(updates)),
+            (SOLICIT, Integer(self.solicit.into())),
+        ] {
+            match entry {
+                // Absent, or the default.
+                Text(None) | Integer(0) => {}
+                Text(Some(text)) => {
+                    pairs.begin(id)?;
+                    pairs.writer.string(text)?;
+                }
+                Integer(value) => {
+                    pairs.begin(id)?;
+                    pairs.writer.varint(value)?;
+                }
+            }
         }
-        if let Some(authority) = &self.authority {
-            begin(writer, AUTHORITY)?;
-            writer.string(authority)?;
-        }
-        if let Some(name) = &self.implementation {
-            begin(writer, IMPLEMENTATION)?;
-            writer.string(name)?;
-        }
-        if self.solicit {
-            begin(writer, SOLICIT)?;
-            writer.varint(1)?;
-        }
-        Ok(count)
+        Ok(pairs.count)
     }
 }
 
 fn text(bytes: &[u8]) -> Result<Box<str>, DecodeError> {
     Ok(core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidString)?.into())
+}
+
+impl Draft {
+    /// The number of the draft in lists of versions (up to 14).
+    fn code(&self) -> u64 {
+        0xff00_0000 + u64::from(self.number)
+    }
 }

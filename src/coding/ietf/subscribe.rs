@@ -2,8 +2,9 @@
 
 use alloc::boxed::Box;
 
-use super::draft::{Draft, MessageType};
-use super::fields::{Codec, Read, Written, encodable, layout};
+use super::draft::Draft;
+use super::fields::{Codec, Read, Written, encodable, layout, read_id, write_id};
+use super::message::MessageType;
 use super::names;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
@@ -26,13 +27,13 @@ pub struct Subscribe {
 
 impl Codec for Subscribe {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        let id = cursor.varint()?;
+        let id = read_id(cursor, draft)?;
         let (namespace, track) = names::read_full_name(cursor, draft)?;
         Ok(Self { id, namespace, track, parameters: Parameters::read(cursor, kind, draft)? })
     }
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-        writer.varint(self.id)?;
+        write_id(writer, self.id, draft)?;
         names::write_full_name(writer, &self.namespace, &self.track, draft)?;
         self.parameters.write(writer, kind, draft)
     }
@@ -65,13 +66,13 @@ pub struct Unsubscribe {
 impl Codec for Unsubscribe {
     fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
         // One deployed peer sends an empty body on 18, another one an id.
-        let absent = draft.request_streams && cursor.remaining() == 0;
+        let absent = draft.has_request_streams() && cursor.remaining() == 0;
         Ok(Self { id: if absent { None } else { Some(cursor.varint()?) } })
     }
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         // From 17 on a subscription is cancelled by resetting its stream.
-        encodable(!draft.request_streams)?;
+        encodable(!draft.has_request_streams())?;
         self.id.write(writer, kind, draft)
     }
 }

@@ -176,7 +176,7 @@ impl Features {
             Version::Lite05 => &LITE_05,
             Version::Lite06 => &LITE_06,
             Version::Lite07Wip => &LITE_07,
-            Version::Moqt16 | Version::Moqt18 => &NOT_LITE,
+            _ => &NOT_LITE,
         }
     }
 

@@ -2,10 +2,10 @@
 //! PUBLISH_NAMESPACE where it did not ask.
 
 use super::roles::{AnnounceResponse, Role};
-use super::session::{Ietf, violation};
+use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    Message, NOT_SUPPORTED, Namespace, NamespaceDone, PREFIX_OVERLAP, PublishNamespace, RequestOk,
-    SubscribeNamespace, Wanted,
+    FinRule, Message, NOT_SUPPORTED, Namespace, NamespaceDone, NamespaceForm, PREFIX_OVERLAP,
+    PublishNamespace, SubscribeNamespace, Wanted,
 };
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
@@ -50,8 +50,7 @@ impl Ietf {
             let hidden = true;
             return Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
         };
-        self.refuse(core, key, code);
-        Progress::Wait
+        self.refuse(core, key, code)
     }
 
     /// The application answers the request. REQUEST_OK must be the first message (4.2).
@@ -67,8 +66,7 @@ impl Ietf {
         response.reader = Some(reader);
         response.ready = true;
         if !response.unsolicited {
-            let id = self.reply_id(key);
-            self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
+            self.write_ok(core, key);
         }
         core.requests.queue_write(key);
     }
@@ -95,12 +93,17 @@ impl Ietf {
     ) {
         let mut role = core::mem::take(self.role(key));
         if let Role::AnnounceResponse(response) = &mut role {
+            let is_named = self.names_each(response);
+            // A peer that gets everything unsolicited gets nothing twice.
+            if is_named && !response.unsolicited && self.broadcasts.announcer.is_some() {
+                response.ready = false;
+            }
             while let (Some(reader), true) = (response.reader, response.ready) {
-                // Unsolicited announcements go out on the control stream up to 16.
-                let writer = self.control.filter(|_| response.unsolicited).unwrap_or(key);
+                // PUBLISH_NAMESPACE goes out on the control stream up to 16.
+                let writer = self.control.filter(|_| is_named).unwrap_or(key);
                 let is_full = core.requests.unsent(writer)
                     >= core.limits.request_buffer.min(MAX_UNSENT_ANNOUNCEMENTS)
-                    || response.unsolicited && (core.requests.wants_stream() || !self.may_open());
+                    || is_named && (core.requests.wants_stream() || !self.may_open());
                 if is_full {
                     break;
                 }
@@ -122,6 +125,11 @@ impl Ietf {
         *self.role(key) = role;
     }
 
+    /// Whether each broadcast is a PUBLISH_NAMESPACE of its own. Up to 15 that answers a request too.
+    fn names_each(&self, response: &AnnounceResponse) -> bool {
+        response.unsolicited || self.draft.namespaces <= NamespaceForm::Id
+    }
+
     /// Announces a broadcast, unless the peer has it already: another route to it is nothing that
     /// the drafts can say.
     fn announce(
@@ -133,7 +141,7 @@ impl Ietf {
         is_own: bool,
     ) {
         if response.announced.contains_key(&suffix)
-            || (response.unsolicited && core.peer_is_going_away)
+            || (self.names_each(response) && core.peer_is_going_away)
         {
             // Another way to it, which the peer need not know; or a request that it does not want.
             return;
@@ -144,7 +152,7 @@ impl Ietf {
         if core.limits.check_path(&path).is_err() || !self.draft.has_namespace(&path) {
             return;
         }
-        let request = if response.unsolicited {
+        let request = if self.names_each(response) {
             let namespace = path.clone();
             let parameters = Default::default();
             let request = self.open(core, Role::OutgoingNamespace(path.clone()), |id| {
@@ -161,7 +169,7 @@ impl Ietf {
             None
         };
         response.announced.insert(suffix, request);
-        self.note_announced(core, path, is_own);
+        self.note_announced(core, path, is_own, request);
     }
 
     /// Withdraws a broadcast. A PUBLISH_NAMESPACE is reset, because some peers ignore its FIN
@@ -191,23 +199,24 @@ impl Ietf {
         }
     }
 
-    /// The peer ends SUBSCRIBE_NAMESPACE by FIN or a reset: the drafts up to 18 cancel by FIN, and
-    /// deployed clients do.
+    /// The peer ends SUBSCRIBE_NAMESPACE by a reset. Up to 18 FIN cancels as well, and deployed clients use
+    /// it; later it only says that no update follows.
     pub(super) fn read_announce_response(
         &mut self,
         core: &mut Core,
         key: Key,
         response: &mut AnnounceResponse,
-    ) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        let is_over = request.abandoned().is_some() || request.recv.is_finished();
+    ) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+        let fin_cancels = self.draft.fin == FinRule::Cancels;
+        let is_over = request.abandoned().is_some() || fin_cancels && request.recv.is_finished();
         if !is_over {
             return self.read_update(core, key);
         }
         self.forget_announced(response);
         self.report_own_broadcasts(core);
         self.finish(core, key);
-        Progress::request_ended(key, Error::Cancelled)
+        Ok(Progress::request_ended(key, Error::Cancelled))
     }
 
     /// The answer to PUBLISH_NAMESPACE. REQUEST_OK changes only that echoes are possible from now
@@ -219,29 +228,25 @@ impl Ietf {
         core: &mut Core,
         key: Key,
         path: &Path,
-    ) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+    ) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if request.abandoned().is_some() {
             self.finish(core, key);
-            return self.note_refused(path);
+            return Ok(self.note_refused(path));
         }
-        match self.next_message(core, key) {
-            Ok(None) => Progress::Wait,
-            Ok(Some(Message::RequestOk(_))) => {
+        match self.next_message(core, key)? {
+            None => Ok(Progress::Wait),
+            Some(Message::RequestOk(_)) => {
                 if let Some(announced) = self.broadcasts.announced.get_mut(path) {
                     announced.acknowledged = true;
                 }
-                Progress::More
+                Ok(Progress::More)
             }
-            Ok(Some(Message::RequestError(_))) => {
+            Some(Message::RequestError(_)) => {
                 self.finish(core, key);
-                self.note_refused(path)
+                Ok(self.note_refused(path))
             }
-            Ok(Some(_)) => {
-                core.violation("not an answer to PUBLISH_NAMESPACE");
-                Progress::Wait
-            }
-            Err(error) => violation(core, &error),
+            Some(_) => fault("not an answer to PUBLISH_NAMESPACE"),
         }
     }
 }

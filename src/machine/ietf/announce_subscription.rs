@@ -5,11 +5,9 @@
 use super::announcements::announced;
 use super::peer_broadcasts::PeerBroadcast;
 use super::roles::{AnnounceSubscription, Role};
-use super::session::{Ietf, violation};
+use super::session::{Ietf, Read, fault};
 use crate::coding::DecodeError;
-use crate::coding::ietf::{
-    Message, Namespace, NamespaceDone, PublishNamespace, RequestOk, UNINTERESTED,
-};
+use crate::coding::ietf::{Message, Namespace, NamespaceDone, PublishNamespace, UNINTERESTED};
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::Event;
@@ -89,22 +87,22 @@ impl Ietf {
         core: &mut Core,
         key: Key,
         subscription: &mut AnnounceSubscription,
-    ) -> Progress {
+    ) -> Read {
         if subscription.over {
             let Some(suffix) = subscription.names.pop_first() else {
                 self.finish(core, key);
-                return Progress::Wait;
+                return Ok(Progress::Wait);
             };
             let event = self.remove_broadcast(&subscription.prefix.join(&suffix), true);
-            return event.map_or(Progress::More, Progress::Event);
+            return Ok(event.map_or(Progress::More, Progress::Event));
         }
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if request.recv.reset().is_some() || request.recv.is_finished() {
             subscription.over = true;
-            return Progress::More;
+            return Ok(Progress::More);
         }
         let event = match self.next_message(core, key) {
-            Ok(None) => return Progress::Wait,
+            Ok(None) => return Ok(Progress::Wait),
             Ok(Some(Message::RequestOk(_))) => None,
             Ok(Some(Message::RequestError(_))) => {
                 subscription.over = true;
@@ -137,15 +135,12 @@ impl Ietf {
                     .then(|| self.remove_broadcast(&path, true))
                     .flatten()
             }
-            Ok(Some(_)) => {
-                core.violation("not an answer to SUBSCRIBE_NAMESPACE");
-                return Progress::Wait;
-            }
+            Ok(Some(_)) => return fault("not an answer to SUBSCRIBE_NAMESPACE"),
             // A namespace whose fields are not a path here can't be subscribed.
             Err(DecodeError::InvalidName) => None,
-            Err(error) => return violation(core, &error),
+            Err(error) => return Err(error.into()),
         };
-        event.map_or(Progress::More, Progress::Event)
+        Ok(event.map_or(Progress::More, Progress::Event))
     }
 
     /// PUBLISH_NAMESPACE of the peer. It gets exactly one answer (4.1): UNINTERESTED if we asked
@@ -156,24 +151,16 @@ impl Ietf {
         key: Key,
         message: PublishNamespace,
     ) -> Progress {
-        if !self.is_interested() {
-            self.refuse(core, key, UNINTERESTED);
-            return Progress::Wait;
-        }
         let path = message.namespace;
-        if self.has_own(&path) {
-            self.refuse(core, key, UNINTERESTED);
-            return Progress::Wait;
+        if !self.is_interested() || self.has_own(&path) {
+            return self.refuse(core, key, UNINTERESTED);
         }
         let event = self.add_broadcast(core, &path, true);
         let Some(known) = self.broadcasts.live.get_mut(&path) else {
-            let code = self.draft.request_code(&Error::Limit(LimitKind::Announcements));
-            self.refuse(core, key, code);
-            return Progress::Wait;
+            return self.refuse_for(core, key, &Error::Limit(LimitKind::Announcements));
         };
         known.request = Some(key);
-        let id = self.reply_id(key);
-        self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
+        self.write_ok(core, key);
         self.set_role(key, Role::IncomingNamespace(path));
         event.map_or(Progress::More, Progress::Event)
     }
@@ -184,8 +171,8 @@ impl Ietf {
         core: &mut Core,
         key: Key,
         path: &Path,
-    ) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+    ) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         let is_over = request.abandoned().is_some() || request.recv.is_finished();
         if !is_over {
             return self.read_update(core, key);
@@ -195,6 +182,6 @@ impl Ietf {
         if let Some(known) = known.filter(|known| known.request == Some(key)) {
             known.request = None;
         }
-        self.remove_broadcast(path, true).map_or(Progress::Wait, Progress::Event)
+        Ok(self.remove_broadcast(path, true).map_or(Progress::Wait, Progress::Event))
     }
 }

@@ -10,12 +10,13 @@ use alloc::collections::BTreeSet;
 
 use super::roles::{AnnounceResponse, AnnounceSubscription, Role};
 use super::session::Ietf;
-use crate::coding::ietf::{Message, SubscribeNamespace};
+use crate::coding::ietf::{Carrier, Message, Parameters, SubscribeNamespace, Wanted};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::{Event, RequestKey};
 use crate::path::Path;
+use crate::slab::Key;
 
 impl Ietf {
     /// The session is ready: starts to announce, and to ask for announcements.
@@ -36,19 +37,15 @@ impl Ietf {
             });
         }
         // That peer would close the session on the request, and announces unsolicited anyway.
-        if !(self.is_early_moq_lite() && self.draft.request_streams) {
+        if !(self.is_early_moq_lite() && self.draft.has_request_streams()) {
             self.broadcasts.pending_interests = self.interests.iter().cloned().collect();
         }
         self.send_pending(core);
     }
 
-    /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the
-    /// session on the SUBSCRIBE_NAMESPACE of draft 18 and on filters with locations. Its successors
-    /// have the same name and send SOLICIT.
+    /// Whether the peer is `moq-lite` 0.16 or older, see [`Setup::is_early_moq_lite`](crate::coding::ietf::Setup).
     pub(super) fn is_early_moq_lite(&self) -> bool {
-        self.peer.as_ref().is_some_and(|peer| {
-            !peer.solicit && peer.implementation.as_deref() == Some("moq-lite-rs")
-        })
+        self.peer.as_ref().is_some_and(|peer| peer.is_early_moq_lite())
     }
 
     /// Whether an announcement of this path may be an echo of ours. Peers that send SOLICIT leave
@@ -66,20 +63,24 @@ impl Ietf {
     pub(super) fn send_pending(&mut self, core: &mut Core) {
         while self.may_open() {
             let Some(prefix) = self.broadcasts.pending_interests.pop_first() else { break };
+            if !self.draft.has_prefix(&prefix) {
+                continue;
+            }
             let role = Role::AnnounceSubscription(AnnounceSubscription {
                 prefix: prefix.clone(),
                 names: BTreeSet::new(),
                 over: false,
             });
             // A prefix that can't be encoded has no announcement below it either.
-            // SUBSCRIBE_NAMESPACE has a stream of its own on all drafts from 16 on.
-            let _ = self.open_stream(core, role, |id| {
-                Message::SubscribeNamespace(SubscribeNamespace {
-                    id,
-                    prefix,
-                    ..SubscribeNamespace::default()
-                })
-            });
+            let make = |id| {
+                let wanted = Wanted::default();
+                let parameters = Parameters::default();
+                Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
+            };
+            let _ = match self.draft.carrier {
+                Carrier::Single => self.open(core, role, make),
+                _ => self.open_stream(core, role, make),
+            };
         }
         if let Some(key) = self.broadcasts.announcer {
             core.requests.queue_write(key);
@@ -98,10 +99,16 @@ impl Ietf {
 
     /// Remembers that the peer has this path from us. If the broadcast is our own, an earlier
     /// PUBLISH_NAMESPACE of the peer is cancelled, for the reason of [`has_own`](Self::has_own).
-    pub(super) fn note_announced(&mut self, core: &mut Core, path: Path, is_own: bool) {
+    pub(super) fn note_announced(
+        &mut self,
+        core: &mut Core,
+        path: Path,
+        is_own: bool,
+        request: Option<Key>,
+    ) {
         let announced = self.broadcasts.announced.entry(path.clone()).or_default();
         announced.count += 1;
-        announced.is_own = is_own;
+        (announced.is_own, announced.request) = (is_own, request);
         let known = self.broadcasts.live.get_mut(&path).filter(|known| is_own && known.reported);
         if let Some(request) = known.and_then(|known| known.request.take()) {
             self.cancel(core, request, &Error::Duplicate);

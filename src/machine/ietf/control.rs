@@ -6,15 +6,19 @@
 //! other direction the end of a request becomes the message that says so. Conversations are thus
 //! the same for all drafts.
 
+use alloc::boxed::Box;
+
 use super::roles::Role;
-use super::session::{INVALID_REQUEST_ID, Ietf, TOO_MANY_REQUESTS, violation};
+use super::session::{Fault, INVALID_REQUEST_ID, Ietf, Read, TOO_MANY_REQUESTS, fault, fault_as};
 use crate::coding::EncodeError;
 use crate::coding::ietf::{
-    MaxRequestId, Message, MessageType, PublishNamespaceCancel, PublishNamespaceDone, RequestError,
-    Unsubscribe, frame_message, request_id,
+    Flow, Framed, MaxRequestId, Message, MessageType, NamespaceForm, NamespaceRequest,
+    PublishNamespaceCancel, PublishNamespaceDone, RequestError, Unsubscribe, UnsubscribeNamespace,
+    frame_message, request_id,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Progress};
+use crate::path::Path;
 use crate::slab::Key;
 use crate::stream::Side;
 
@@ -23,7 +27,7 @@ impl Ietf {
     /// for one.
     pub(super) fn may_open(&self) -> bool {
         let granted = self.ids.ours < self.ids.limit && self.ids.blocked.is_empty();
-        self.draft.request_streams || granted
+        self.draft.has_request_streams() || granted
     }
 
     /// Makes a request of ours. `make` builds its message from an id. From 17 on it has a stream of
@@ -34,7 +38,7 @@ impl Ietf {
         role: Role,
         make: impl FnOnce(u64) -> Message,
     ) -> Result<Key, EncodeError> {
-        if self.draft.request_streams {
+        if self.draft.has_request_streams() {
             return self.open_stream(core, role, make);
         }
         let key = match self.control {
@@ -109,154 +113,134 @@ impl Ietf {
     }
 
     /// Reads the next message of the control stream, and hands it to its request.
-    pub(super) fn read_control(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+    pub(super) fn read_control(&mut self, core: &mut Core, key: Key) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if request.abandoned().is_some() || request.recv.is_finished() {
             // Both ends must keep the control stream open (6.3).
-            core.violation("the control stream ended");
-            return Progress::Wait;
+            return fault("the control stream ended");
         }
         // Everything after the set-up waits until the application accepts the peer.
         if self.peer.is_some() && core.awaits_accept {
             self.early.insert(key);
-            return Progress::Wait;
+            return Ok(Progress::Wait);
         }
         let mut front = [0; 16];
         let front = request.recv.peek(&mut front);
-        let framed = match frame_message(front, self.draft, core.limits.message_bytes) {
-            Ok(Some(framed)) => framed,
-            Ok(None) => return Progress::Wait,
-            Err(error) => return violation(core, &error),
-        };
-        let len = framed.head + framed.body;
+        let framed = frame_message(front, self.draft, core.limits.message_bytes)?;
         // The length was checked against the limit, so that waiting for the whole message is bounded.
-        if request.recv.len() < len {
-            return Progress::Wait;
-        }
-        let whole = request.recv.take(len);
-        let body = &whole[framed.head..];
-        if self.peer.is_none() {
-            return self.first_message(core, framed.kind, body);
-        }
-        // Messages without a request id concern the session.
-        let id = match request_id(framed.kind, body, self.draft) {
-            Ok(id) => id,
-            Err(error) => return violation(core, &error),
+        let len = framed.map_or(usize::MAX, |framed| framed.head + framed.body);
+        let (Some(Framed { kind, head, .. }), true) = (framed, request.recv.len() >= len) else {
+            return Ok(Progress::Wait);
         };
-        let Some(id) = id else { return self.session_message(core, framed.kind, body) };
-        use MessageType as Kind;
-        match framed.kind {
+        let whole = request.recv.take(len);
+        let body = &whole[head..];
+        if self.peer.is_none() {
+            return self.first_message(core, kind, body);
+        }
+        let id = request_id(kind, body, self.draft)?;
+        match (kind.flow(), id) {
             // A new request: its message is the first one of a request of its own.
-            Kind::Subscribe
-            | Kind::Publish
-            | Kind::PublishNamespace
-            | Kind::TrackStatus
-            | Kind::Fetch => {
-                if !self.accept_id(core, id) {
-                    return Progress::Wait;
-                }
+            (Flow::Request, Some(id)) => {
+                self.accept_id(core, id)?;
                 match core.requests.accept_within(key) {
                     Some(request) => {
-                        self.ids.insert(id, request);
+                        self.ids.insert(id, request, kind);
                         core.requests.receive(request, whole, false);
                     }
                     // Past the limit it is refused by its id, without a request of its own.
-                    None => self.refuse_id(core, id, &Error::Limit(LimitKind::Requests)),
+                    None => self.refuse_id(core, id, kind, &Error::Limit(LimitKind::Requests)),
                 }
             }
             // It has an id of its own, for its answer, and names the request that it changes. That may be
             // over: messages cross.
-            Kind::RequestUpdate => {
-                if !self.accept_id(core, id) {
-                    return Progress::Wait;
-                }
-                let existing = match Message::decode(framed.kind, body, self.draft) {
-                    Ok(Message::RequestUpdate(update)) => update.existing,
-                    Ok(_) => None,
-                    Err(error) => return violation(core, &error),
+            (Flow::Update, Some(id)) => {
+                self.accept_id(core, id)?;
+                let existing = match Message::decode(kind, body, self.draft)? {
+                    Message::RequestUpdate(update) => update.existing,
+                    _ => None,
                 };
                 let request = existing.and_then(|id| self.ids.find(id));
                 match request.filter(|request| core.requests.is_incoming(*request)) {
                     Some(request) => drop(core.requests.receive(request, whole, false)),
-                    None => self.refuse_id(core, id, &Error::NotFound),
+                    None => self.refuse_id(core, id, kind, &Error::NotFound),
                 }
             }
             // Answers to requests of ours. One that is over by now is answered for nothing.
-            Kind::SubscribeOk
-            | Kind::RequestOk
-            | Kind::RequestError
-            | Kind::FetchOk
-            | Kind::PublishOk
-            | Kind::PublishDone => {
+            (Flow::Answer, Some(id)) => {
                 if let Some(request) = self.ids.find(id) {
                     core.requests.receive(request, whole, false);
                 }
             }
-            // From 17 on these are a reset of the request stream. Only the requester may send them.
-            Kind::Unsubscribe | Kind::FetchCancel | Kind::PublishNamespaceDone => {
-                let request = self.ids.find(id);
-                if let Some(request) = request.filter(|it| core.requests.is_incoming(*it)) {
+            // From 17 on these are a reset of the request stream. The first may come only from the side
+            // that made the request, the second from the other one.
+            (flow @ (Flow::Cancel | Flow::Revoke), id) => {
+                let message = Message::decode(kind, body, self.draft)?;
+                let request = self.named(&message, id);
+                let is_theirs = |it: &Key| core.requests.is_incoming(*it) == (flow == Flow::Cancel);
+                if let Some(request) = request.filter(is_theirs) {
                     core.requests.peer_reset(request, Error::Cancelled.stream_code());
                 }
             }
-            // Only the side that accepted the namespace may revoke it.
-            Kind::PublishNamespaceCancel => {
-                let request = self.ids.find(id);
-                if let Some(request) = request.filter(|it| !core.requests.is_incoming(*it)) {
-                    core.requests.peer_reset(request, Error::Cancelled.stream_code());
-                }
-            }
-            _ => core.violation("not a message of the control stream"),
+            _ => return self.session_message(core, Message::decode(kind, body, self.draft)?),
         }
-        Progress::More
+        Ok(Progress::More)
+    }
+
+    /// The request that a message gives up: by its id, or by its namespace.
+    fn named(&self, message: &Message, id: Option<u64>) -> Option<Key> {
+        match message {
+            _ if id.is_some() => self.ids.find(id?),
+            Message::PublishNamespaceDone(PublishNamespaceDone {
+                request: NamespaceRequest::Namespace(path),
+            }) => self.broadcasts.live.get(path)?.request,
+            Message::PublishNamespaceCancel(PublishNamespaceCancel {
+                request: NamespaceRequest::Namespace(path),
+                ..
+            }) => self.broadcasts.announced.get(path)?.request,
+            Message::UnsubscribeNamespace(UnsubscribeNamespace {
+                request: NamespaceRequest::Namespace(prefix),
+            }) => self.ids.by_key.keys().copied().find(|key| {
+                let role = self.roles.get(key.0 as usize);
+                matches!(role, Some(Role::AnnounceResponse(it)) if it.prefix == *prefix)
+            }),
+            _ => None,
+        }
     }
 
     /// The first message of the control stream is the peer's set-up; anything else is a violation.
-    fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Progress {
-        let setup = match Message::decode(kind, body, self.draft) {
-            Ok(Message::ServerSetup(setup)) if self.side == Side::Client => setup,
-            Ok(Message::ClientSetup(setup)) if self.side == Side::Server => setup,
-            Ok(_) => {
-                core.violation("not a set-up");
-                return Progress::Wait;
-            }
-            Err(error) => return violation(core, &error),
-        };
-        self.set_up(core, setup);
-        Progress::More
+    fn first_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Read {
+        match Message::decode(kind, body, self.draft)? {
+            Message::ServerSetup(setup) if self.side == Side::Client => self.set_up(core, setup),
+            Message::ClientSetup(setup) if self.side == Side::Server => self.set_up(core, setup),
+            _ => return fault("not a set-up"),
+        }
+        Ok(Progress::More)
     }
 
     /// Reads a message that belongs to no request.
-    fn session_message(&mut self, core: &mut Core, kind: MessageType, body: &[u8]) -> Progress {
-        match Message::decode(kind, body, self.draft) {
-            Ok(Message::MaxRequestId(MaxRequestId { max })) => {
-                if self.ids.grant(max) {
-                    self.unblock(core);
-                } else {
-                    // The drafts that have the message demand that it grows.
-                    core.violation("MAX_REQUEST_ID that does not grow");
-                }
+    fn session_message(&mut self, core: &mut Core, message: Message) -> Read {
+        match message {
+            // The drafts that have the message demand that it grows.
+            Message::MaxRequestId(MaxRequestId { max }) if !self.ids.grant(max) => {
+                return fault("MAX_REQUEST_ID that does not grow");
             }
+            Message::MaxRequestId(_) => self.unblock(core),
             // The peer says that it waits. It is granted more ids as its requests arrive.
-            Ok(Message::RequestsBlocked(_)) => {}
-            Ok(Message::Goaway(goaway)) => return self.on_goaway_message(core, goaway),
-            Ok(_) => core.violation("not a message of the control stream"),
-            Err(error) => return violation(core, &error),
+            Message::RequestsBlocked(_) => {}
+            Message::Goaway(goaway) => return self.on_goaway_message(core, goaway),
+            _ => return fault("not a message of the control stream"),
         }
-        Progress::More
+        Ok(Progress::More)
     }
 
-    /// Checks the id of a request of the peer (6.4.2.1). Returns `false` if the session is closed
-    /// by it. Grants more ids when half of the window is used, so that a peer that behaves never
-    /// waits.
-    pub(super) fn accept_id(&mut self, core: &mut Core, id: u64) -> bool {
-        if !self.draft.request_streams && id >= self.ids.granted {
-            core.violation_as(TOO_MANY_REQUESTS, "more requests than granted");
-            return false;
+    /// Checks the id of a request of the peer (6.4.2.1). Grants more ids when half of the window is used,
+    /// so that a peer that behaves never waits.
+    pub(super) fn accept_id(&mut self, core: &mut Core, id: u64) -> Result<(), Fault> {
+        if !self.draft.has_request_streams() && id >= self.ids.granted {
+            return fault_as(TOO_MANY_REQUESTS, "more requests than granted");
         }
         if !self.ids.use_incoming(id) {
-            core.violation_as(INVALID_REQUEST_ID, "request id");
-            return false;
+            return fault_as(INVALID_REQUEST_ID, "request id");
         }
         if self.ids.granted.saturating_sub(id) <= self.ids.window / 2 {
             self.ids.granted += self.ids.window;
@@ -265,15 +249,18 @@ impl Ietf {
                 self.write(core, control, &message);
             }
         }
-        true
+        Ok(())
     }
 
-    /// Refuses a request for which nothing is remembered.
-    fn refuse_id(&mut self, core: &mut Core, id: u64, error: &Error) {
+    /// Refuses a request for which nothing is remembered. On 14 an update has no answer.
+    fn refuse_id(&mut self, core: &mut Core, id: u64, request: MessageType, error: &Error) {
         let code = self.draft.request_code(error);
         let error = RequestError { id: Some(id), code, ..RequestError::default() };
+        let kind = MessageType::RequestError.answering(request, self.draft);
         if let Some(control) = self.control {
-            self.write(core, control, &Message::RequestError(error));
+            core.requests.write(control, |out| {
+                let _ = Message::RequestError(error).encode_as(kind, out, self.draft);
+            });
         }
     }
 
@@ -287,27 +274,34 @@ impl Ietf {
         }
         let code = self.draft.request_code(error);
         let reply = |code| RequestError { id: Some(id), code, ..RequestError::default() };
+        let namespaces = self.draft.namespaces;
+        let named = |path: &Path, last| match namespaces > last {
+            true => NamespaceRequest::Id(id),
+            false => NamespaceRequest::Namespace(path.clone()),
+        };
         let message = match self.role(key) {
             Role::OutgoingSubscription(_) | Role::Offer => {
                 Message::Unsubscribe(Unsubscribe { id: Some(id) })
             }
-            Role::OutgoingNamespace(_) => {
-                Message::PublishNamespaceDone(PublishNamespaceDone { id })
+            Role::OutgoingNamespace(path) => {
+                let request = named(path, NamespaceForm::Id);
+                Message::PublishNamespaceDone(PublishNamespaceDone { request })
             }
-            Role::IncomingNamespace(_) => Message::PublishNamespaceCancel(PublishNamespaceCancel {
-                id,
-                code,
-                ..PublishNamespaceCancel::default()
-            }),
+            Role::IncomingNamespace(path) => {
+                let (request, reason) = (named(path, NamespaceForm::Id), Box::default());
+                Message::PublishNamespaceCancel(PublishNamespaceCancel { request, code, reason })
+            }
+            Role::AnnounceSubscription(it) => {
+                let request = named(&it.prefix, NamespaceForm::Prefix);
+                Message::UnsubscribeNamespace(UnsubscribeNamespace { request })
+            }
             Role::New | Role::IncomingSubscription | Role::IncomingQuery => {
                 Message::RequestError(reply(code))
             }
             // These are over for the peer, or have a stream of their own.
-            Role::Done
-            | Role::EndedSubscription
-            | Role::Control
-            | Role::AnnounceResponse(_)
-            | Role::AnnounceSubscription(_) => return,
+            Role::Done | Role::EndedSubscription | Role::Control | Role::AnnounceResponse(_) => {
+                return;
+            }
         };
         self.write(core, key, &message);
     }
@@ -318,6 +312,7 @@ fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
     match message {
         Message::Subscribe(it) => Some(&mut it.id),
         Message::PublishNamespace(it) => Some(&mut it.id),
+        Message::SubscribeNamespace(it) => Some(&mut it.id),
         _ => None,
     }
 }

@@ -45,7 +45,7 @@ use super::engine::{
 use super::event::Event;
 use super::layout::Head;
 use super::source::Source;
-use crate::coding::ietf::{Draft, Goaway, Message, Setup};
+use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::path::Path;
@@ -55,6 +55,7 @@ use crate::time::Instant;
 
 use roles::Role;
 pub(super) use session::Ietf;
+use session::{Read, close_on_fault};
 
 /// Starts a session of moq-transport: sends what the draft sends first.
 pub(super) fn start(mut config: Config, draft: &'static Draft, core: &mut Core) -> Ietf {
@@ -86,11 +87,12 @@ impl Dialect for Ietf {
 
     fn sets_up_on_request(&self) -> bool {
         // Up to 16 the control stream, which is a request here, carries the set-up.
-        !self.draft.request_streams
+        !self.draft.has_request_streams()
     }
 
     fn read_uni_stream(&mut self, core: &mut Core, key: Key) -> Progress {
-        self.read_stream(core, key)
+        let read = self.read_stream(core, key);
+        close_on_fault(core, read)
     }
 
     fn read_request(&mut self, core: &mut Core, key: Key) -> Progress {
@@ -100,44 +102,8 @@ impl Dialect for Ietf {
             core.close(Error::Limit(LimitKind::UnreadAnswers));
             return Progress::Wait;
         }
-        match self.role(key) {
-            Role::New => return self.read_new_request(core, key),
-            Role::Done => return self.read_done(core, key),
-            Role::Control => return self.read_control(core, key),
-            Role::IncomingSubscription => return self.read_incoming_subscription(core, key),
-            Role::EndedSubscription => return self.read_ended_subscription(core, key),
-            Role::IncomingQuery => return self.read_incoming_query(core, key),
-            Role::Offer => return self.read_offer(core, key),
-            Role::OutgoingNamespace(path) => {
-                let path = path.clone();
-                return self.read_outgoing_namespace(core, key, &path);
-            }
-            Role::OutgoingSubscription(sub) => {
-                let sub = *sub;
-                return self.read_outgoing_subscription(core, key, sub);
-            }
-            Role::AnnounceResponse(_)
-            | Role::AnnounceSubscription(_)
-            | Role::IncomingNamespace(_) => {}
-        }
-        // These roles hold state. It is taken out for the call, so that it and the session can
-        // change at once.
-        let mut role = mem::take(self.role(key));
-        let progress = match &mut role {
-            Role::AnnounceResponse(response) => self.read_announce_response(core, key, response),
-            Role::AnnounceSubscription(subscription) => {
-                self.read_announce_subscription(core, key, subscription)
-            }
-            Role::IncomingNamespace(path) => self.read_incoming_namespace(core, key, path),
-            _ => unreachable!("returned above"),
-        };
-        // A call that ends the role has put another one in its place; otherwise it goes back.
-        let alive = core.requests.get(key).is_some();
-        let slot = self.role(key);
-        if alive && matches!(slot, Role::New) {
-            *slot = role;
-        }
-        progress
+        let read = self.read(core, key);
+        close_on_fault(core, read)
     }
 
     fn read_group_header(
@@ -229,7 +195,7 @@ impl Dialect for Ietf {
         // On the wire 0 means that there is no timeout.
         let timeout = (deadline - core.now).max(Duration::from_millis(1));
         // Draft 18 names the first request that we did not process.
-        let request = self.draft.goaway_request.then(|| self.ids.unprocessed());
+        let request = (self.draft.goaway == GoawayForm::Request).then(|| self.ids.unprocessed());
         let uri = goaway::redirect(self.side, uri);
         let message = Message::Goaway(Goaway { uri, timeout, request });
         // Control stream of our own (17 and later), or the shared one.
@@ -288,5 +254,49 @@ impl Dialect for Ietf {
             self.set_role(key, Role::Done);
             core.requests.queue_read(key);
         }
+    }
+}
+
+impl Ietf {
+    /// Reads the next message of a request, according to its role.
+    fn read(&mut self, core: &mut Core, key: Key) -> Read {
+        match self.role(key) {
+            Role::New => return self.read_new_request(core, key),
+            Role::Done => return self.read_done(core, key),
+            Role::Control => return self.read_control(core, key),
+            Role::IncomingSubscription => return self.read_incoming_subscription(core, key),
+            Role::EndedSubscription => return self.read_ended_subscription(core, key),
+            Role::IncomingQuery => return self.read_incoming_query(core, key),
+            Role::Offer => return self.read_offer(core, key),
+            Role::OutgoingNamespace(path) => {
+                let path = path.clone();
+                return self.read_outgoing_namespace(core, key, &path);
+            }
+            Role::OutgoingSubscription(sub) => {
+                let sub = *sub;
+                return self.read_outgoing_subscription(core, key, sub);
+            }
+            Role::AnnounceResponse(_)
+            | Role::AnnounceSubscription(_)
+            | Role::IncomingNamespace(_) => {}
+        }
+        // These roles hold state. It is taken out for the call, so that it and the session can
+        // change at once.
+        let mut role = mem::take(self.role(key));
+        let progress = match &mut role {
+            Role::AnnounceResponse(response) => self.read_announce_response(core, key, response),
+            Role::AnnounceSubscription(subscription) => {
+                self.read_announce_subscription(core, key, subscription)
+            }
+            Role::IncomingNamespace(path) => self.read_incoming_namespace(core, key, path),
+            _ => unreachable!("returned above"),
+        };
+        // A call that ends the role has put another one in its place; otherwise it goes back.
+        let alive = core.requests.get(key).is_some();
+        let slot = self.role(key);
+        if alive && matches!(slot, Role::New) {
+            *slot = role;
+        }
+        progress
     }
 }

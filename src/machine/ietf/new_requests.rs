@@ -7,9 +7,9 @@
 use core::mem;
 
 use super::roles::Role;
-use super::session::{Ietf, read_message, violation};
+use super::session::{Ietf, Read, fault, read_message};
 use crate::coding::DecodeError;
-use crate::coding::ietf::{Message, NOT_SUPPORTED, request_id};
+use crate::coding::ietf::{Carrier, Message, MessageType, NOT_SUPPORTED, request_id};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::engine::{Core, Dialect, Progress};
@@ -18,90 +18,78 @@ use crate::stream::Side;
 
 impl Ietf {
     /// Reads the first message of a request, and hands it to its conversation.
-    pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Progress {
-        if self.control.is_none() && !self.draft.request_streams && self.side == Side::Server {
+    pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Read {
+        if self.control.is_none() && !self.draft.has_request_streams() && self.side == Side::Server
+        {
             // Up to 16 the first stream of the client is the control stream.
             self.control = Some(key);
             self.set_role(key, Role::Control);
-            return Progress::More;
+            return Ok(Progress::More);
         }
         if !self.is_ready(core) {
             // A request may overtake the set-up. Nothing is decoded before that.
             self.early.insert(key);
-            return Progress::Wait;
+            return Ok(Progress::Wait);
         }
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if request.abandoned().is_some() {
             self.cancel(core, key, &Error::Cancelled);
-            return Progress::Wait;
+            return Ok(Progress::Wait);
         }
         let is_cut = request.recv.has_fin();
-        let (kind, body) = match read_message(&mut request.recv, self.draft, &core.limits) {
-            Ok(Some(message)) => message,
-            Ok(None) if is_cut => {
+        let Some((kind, body)) = read_message(&mut request.recv, self.draft, &core.limits)? else {
+            if is_cut {
                 self.cancel(core, key, &Error::Cancelled);
-                return Progress::Wait;
             }
-            Ok(None) => return Progress::Wait,
-            Err(error) => return violation(core, &error),
+            return Ok(Progress::Wait);
         };
-        let (id, message) =
-            match (request_id(kind, &body, self.draft), Message::decode(kind, &body, self.draft)) {
-                (Ok(id), Ok(message)) => (id, Some(message)),
-                // A namespace whose fields are not a path here names nothing that we have. It is
-                // refused below, by its id.
-                (Ok(id), Err(DecodeError::InvalidName)) => (id, None),
-                (Err(error), _) | (_, Err(error)) => return violation(core, &error),
-            };
+        let id = request_id(kind, &body, self.draft)?;
+        let message = match Message::decode(kind, &body, self.draft) {
+            Ok(message) => Some(message),
+            // A namespace whose fields are not a path here names nothing that we have. It is
+            // refused below, by its id.
+            Err(DecodeError::InvalidName) => None,
+            Err(error) => return Err(error.into()),
+        };
         let on_control = core.requests.is_within(key);
         // The ids of requests on the control stream were checked there.
         if let Some(id) = id.filter(|_| !on_control) {
-            if !self.accept_id(core, id) {
-                return Progress::Wait;
-            }
-            self.ids.insert(id, key);
+            self.accept_id(core, id)?;
+            self.ids.insert(id, key, kind);
+        }
+        // On 16 SUBSCRIBE_NAMESPACE has a stream of its own, and nothing else has one.
+        let has_stream = match self.draft.carrier {
+            Carrier::Single => false,
+            Carrier::SingleAndNamespaces => kind == MessageType::SubscribeNamespace,
+            Carrier::Streams => true,
+        };
+        if on_control == has_stream {
+            return fault("a request on the wrong stream");
         }
         // After our GOAWAY new requests are refused (9.2).
         if core.state.is_ending() {
-            let code = self.draft.request_code(&Error::GoingAway);
-            self.refuse(core, key, code);
-            return Progress::Wait;
+            return Ok(self.refuse_for(core, key, &Error::GoingAway));
         }
         // A name that is no path here names nothing that could be routed.
         let Some(message) = message else {
-            let code = self.draft.request_code(&Error::Unroutable);
-            self.refuse(core, key, code);
-            return Progress::Wait;
+            return Ok(self.refuse_for(core, key, &Error::Unroutable));
         };
         if let Err(error) = check_names(&message, &core.limits) {
-            let code = self.draft.request_code(&error);
-            self.refuse(core, key, code);
-            return Progress::Wait;
+            return Ok(self.refuse_for(core, key, &error));
         }
         match message {
-            Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it)
-                if !on_control =>
-            {
-                self.on_subscribe_namespace(core, key, it)
+            Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
+                Ok(self.on_subscribe_namespace(core, key, it))
             }
-            // On 16 only SUBSCRIBE_NAMESPACE has a stream of its own.
-            _ if !on_control && !self.draft.request_streams => {
-                core.violation("not a request with a stream of its own");
-                Progress::Wait
-            }
-            Message::Subscribe(message) => self.on_subscribe(core, key, message),
-            Message::TrackStatus(message) => self.on_track_status(key, message),
-            Message::PublishNamespace(message) => self.on_publish_namespace(core, key, message),
+            Message::Subscribe(message) => Ok(self.on_subscribe(core, key, message)),
+            Message::TrackStatus(message) => Ok(self.on_track_status(key, message)),
+            Message::PublishNamespace(message) => Ok(self.on_publish_namespace(core, key, message)),
             Message::Publish(message) => self.on_publish(core, key, message),
             // Not supported here; the peer is told, and its other requests go on.
             Message::Fetch(_) | Message::SubscribeTracks(_) => {
-                self.refuse(core, key, NOT_SUPPORTED);
-                Progress::Wait
+                Ok(self.refuse(core, key, NOT_SUPPORTED))
             }
-            _ => {
-                core.violation("not a request");
-                Progress::Wait
-            }
+            _ => fault("not a request"),
         }
     }
 
@@ -127,7 +115,7 @@ impl Ietf {
                 self.forget_announced(&mut response);
                 self.refuse(core, key, code);
             }
-            Role::IncomingQuery => self.refuse(core, key, code),
+            Role::IncomingQuery => drop(self.refuse(core, key, code)),
             role => *self.role(key) = role,
         }
     }

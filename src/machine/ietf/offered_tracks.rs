@@ -6,7 +6,7 @@
 
 use super::offers::Offer;
 use super::roles::Role;
-use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, violation};
+use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
 use super::subscriber::parameters_of;
 use crate::coding::ietf::{
     Message, Parameters, Publish, RequestOk, RequestUpdate, UNINTERESTED, UNSUPPORTED_EXTENSION,
@@ -22,7 +22,7 @@ impl Ietf {
     /// PUBLISH of the peer. It gets exactly one answer (3.1): an offer that can't be used is
     /// refused, with UNINTERESTED if we asked for nothing, and UNSUPPORTED_EXTENSION if a mandatory
     /// property is not understood (3.7).
-    pub(super) fn on_publish(&mut self, core: &mut Core, key: Key, message: Publish) -> Progress {
+    pub(super) fn on_publish(&mut self, core: &mut Core, key: Key, message: Publish) -> Read {
         let name = (message.namespace, message.track);
         let code = if !self.is_interested() {
             UNINTERESTED
@@ -35,8 +35,7 @@ impl Ietf {
         } else if self.offers.has_alias(message.alias)
             || core.outgoing.by_number(message.alias).is_some()
         {
-            core.violation_as(DUPLICATE_TRACK_ALIAS, "a track alias for two tracks");
-            return Progress::Wait;
+            return fault_as(DUPLICATE_TRACK_ALIAS, "a track alias for two tracks");
         } else {
             let (broadcast, track) = name.clone();
             self.offers.by_name.insert(name, key);
@@ -49,14 +48,14 @@ impl Ietf {
                 accepted: false,
                 has_broadcast: false,
                 sub: None,
+                unanswered: 0,
             };
             self.offers.by_key.insert(key, offer);
             self.set_role(key, Role::Offer);
             let request = RequestKey::of(key);
-            return Progress::Event(Event::TrackOffered { request, broadcast, track });
+            return Ok(Progress::Event(Event::TrackOffered { request, broadcast, track }));
         };
-        self.refuse(core, key, code);
-        Progress::Wait
+        Ok(self.refuse(core, key, code))
     }
 
     /// Accepts the offer, with FORWARD 0: nothing is sent until somebody subscribes. The offer
@@ -71,10 +70,15 @@ impl Ietf {
         };
         offer.accepted = true;
         let path = offer.path.clone();
-        // An update can't change the group order.
-        let parameters = Parameters { forward: Some(false), ..Parameters::default() };
+        let pause = Parameters { forward: Some(false), ..Parameters::default() };
+        let in_answer = Parameters::answer_may_forward(self.draft);
+        let parameters = if in_answer { pause.clone() } else { Parameters::default() };
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.write(core, key, &Message::PublishOk(ok));
+        if !in_answer {
+            // From 20 on the answer can't say it, and an update follows.
+            self.update(core, key, pause);
+        }
         // There may be no room for it; then its end will end nothing.
         let event = self.add_broadcast(core, &path, false);
         core.notices.extend(event);
@@ -109,17 +113,21 @@ impl Ietf {
         if let Some(offer) = self.offers.by_key.get_mut(&key) {
             offer.sub = Some(sub);
         }
-        if let Progress::Event(event) = self.begin_subscription(core, sub, alias, &properties) {
+        if let Ok(Progress::Event(event)) = self.begin_subscription(core, sub, alias, &properties) {
             core.notices.push_back(event);
         }
     }
 
-    /// Sends REQUEST_UPDATE. Returns `false` if the peer grants no more ids; then the agreement
-    /// stays as it was.
+    /// Sends REQUEST_UPDATE. Returns `false` if the peer grants no more ids, or no more updates before it
+    /// answered (MAX_REQUEST_UPDATES, 9.1.7); then the agreement stays as it was.
     pub(super) fn update(&mut self, core: &mut Core, key: Key, parameters: Parameters) -> bool {
-        if !self.may_open() {
+        let may_open = self.may_open();
+        let limit = self.peer.as_ref().map_or(0, |peer| peer.max_request_updates);
+        let Some(offer) = self.offers.by_key.get_mut(&key) else { return false };
+        if !may_open || limit > 0 && offer.unanswered >= limit {
             return false;
         }
+        offer.unanswered += 1;
         let existing = self.reply_id(key);
         let update = RequestUpdate { id: self.ids.skip(), existing, parameters };
         self.write(core, key, &Message::RequestUpdate(update))
@@ -137,8 +145,8 @@ impl Ietf {
     /// Reads what the peer sends on its offer: answers to our updates, updates of its own, and
     /// PUBLISH_DONE. The end of the stream ends the offer; without PUBLISH_DONE it is a failure
     /// (6.4.2.2).
-    pub(super) fn read_offer(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+    pub(super) fn read_offer(&mut self, core: &mut Core, key: Key) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         let end = match (request.abandoned(), request.recv.is_finished()) {
             (Some(code), _) => Some(Err(Error::from_stream_code(code))),
             (None, true) => Some(Err(Error::ProtocolViolation("FIN without PUBLISH_DONE"))),
@@ -146,24 +154,24 @@ impl Ietf {
         };
         let (result, done) = match end {
             Some(result) => (result, None),
-            None => match self.next_message(core, key) {
-                Ok(None) => return Progress::Wait,
-                Ok(Some(Message::RequestOk(_) | Message::RequestError(_))) => {
-                    return Progress::More;
+            None => match self.next_message(core, key)? {
+                None => return Ok(Progress::Wait),
+                Some(Message::RequestOk(_) | Message::RequestError(_)) => {
+                    if let Some(offer) = self.offers.by_key.get_mut(&key) {
+                        offer.unanswered = offer.unanswered.saturating_sub(1);
+                    }
+                    return Ok(Progress::More);
                 }
-                Ok(Some(Message::RequestUpdate(update))) => {
+                Some(Message::PublishStateNotify(_)) => return Ok(Progress::More),
+                Some(Message::RequestUpdate(update)) => {
                     self.refuse_update(core, key, update.id);
-                    return Progress::More;
+                    return Ok(Progress::More);
                 }
-                Ok(Some(Message::PublishDone(done))) => (Ok(()), Some(done)),
-                Ok(Some(_)) => {
-                    core.violation("not a message of PUBLISH");
-                    return Progress::Wait;
-                }
-                Err(error) => return violation(core, &error),
+                Some(Message::PublishDone(done)) => (Ok(()), Some(done)),
+                Some(_) => return fault("not a message of PUBLISH"),
             },
         };
-        let Some(offer) = self.offers.remove(key) else { return Progress::Wait };
+        let Some(offer) = self.offers.remove(key) else { return Ok(Progress::Wait) };
         self.finish(core, key);
         // The subscription ends as the offer did.
         if let Some(sub) = offer.sub {
@@ -175,11 +183,11 @@ impl Ietf {
         }
         // The application has not answered yet: its answer is not needed any more.
         if !offer.accepted {
-            return Progress::request_ended(key, Error::Cancelled);
+            return Ok(Progress::request_ended(key, Error::Cancelled));
         }
         if !offer.has_broadcast {
-            return Progress::Wait;
+            return Ok(Progress::Wait);
         }
-        self.remove_broadcast(&offer.path, false).map_or(Progress::Wait, Progress::Event)
+        Ok(self.remove_broadcast(&offer.path, false).map_or(Progress::Wait, Progress::Event))
     }
 }

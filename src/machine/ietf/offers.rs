@@ -61,6 +61,8 @@ pub(super) struct Offer {
     pub(super) has_broadcast: bool,
     /// Our subscription to it; while there is none, the peer is told not to send.
     pub(super) sub: Option<Key>,
+    /// How many updates of ours the peer has not answered.
+    pub(super) unanswered: u64,
 }
 
 impl Offers {
@@ -91,5 +93,5 @@ impl Offers {
     }
 }
 
-census! { each Offer { plain: path, track, alias, properties, accepted, has_broadcast, sub; } }
+census! { each Offer { plain: path, track, alias, properties, accepted, has_broadcast, sub, unanswered; } }
 census! { Offers { counts: by_name, aliases; within: by_key; } }

@@ -37,6 +37,8 @@ pub(super) struct AnnouncedPath {
     pub(super) acknowledged: bool,
     /// The broadcast begins in this process.
     pub(super) is_own: bool,
+    /// Its PUBLISH_NAMESPACE, if it has one; the latest if there are several.
+    pub(super) request: Option<Key>,
 }
 
 #[derive(Debug, Default)]

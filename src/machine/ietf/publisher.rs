@@ -6,10 +6,11 @@ use core::time::Duration;
 use bytes::BytesMut;
 
 use super::roles::Role;
-use super::session::{Ietf, violation};
+use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    Filter, GroupOrder, INVALID_RANGE, Message, NOT_SUPPORTED, Parameters, RequestError, RequestOk,
-    SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
+    ErrorForm, Filter, GroupOrder, INVALID_FILTER, INVALID_RANGE, Location, Message, NOT_SUPPORTED,
+    ParameterForm, Parameters, PropertyForm, RequestError, RequestOk, SubgroupHeader, Subscribe,
+    SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
@@ -32,11 +33,13 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
         want.max_age = timeout;
     }
     match parameters.filter {
-        None | Some(Filter::NextObject | Filter::NextGroup) => {}
+        None | Some(Filter::NextObject | Filter::NextGroup | Filter::GroupsBack(_)) => {}
+        Some(Filter::Unfiltered) => (want.start, want.end) = (None, None),
         Some(Filter::From(start)) => want.start = Some(start.group),
-        Some(Filter::Range { start, end_group }) => {
+        Some(Filter::Range { start, end_group: end })
+        | Some(Filter::RangeTo { start, end: Location { group: end, .. } }) => {
             want.start = Some(start.group);
-            want.end = Some(end_group);
+            want.end = Some(end);
         }
     }
     want
@@ -61,6 +64,9 @@ impl Ietf {
             Some(self.draft.request_code(&Error::Limit(LimitKind::Subscriptions)))
         } else if range_is_empty {
             Some(INVALID_RANGE)
+        // SETUP offered no range filters (19 and later).
+        } else if parameters.range_filters {
+            Some(INVALID_FILTER)
         // A subscription that begins paused has nothing to forward here.
         } else if parameters.forward == Some(false) {
             Some(NOT_SUPPORTED)
@@ -68,8 +74,7 @@ impl Ietf {
             None
         };
         if let Some(code) = refusal {
-            self.refuse(core, key, code);
-            return Progress::Wait;
+            return self.refuse(core, key, code);
         }
         // Without a delivery timeout nothing is too old. The default priority is 128 on the wire,
         // where smaller is more urgent, and so 127 here.
@@ -88,7 +93,7 @@ impl Ietf {
     /// The track properties, where the draft has them. The order says how we send groups of a
     /// subscription without a preference.
     fn properties(&self, info: &TrackInfo) -> TrackProperties {
-        if !self.draft.write_properties {
+        if !self.draft.writes_properties() {
             return TrackProperties::default();
         }
         TrackProperties {
@@ -109,8 +114,15 @@ impl Ietf {
         // The alias that the groups of the subscription will carry.
         let alias = subscription.number;
         let (id, properties) = (self.reply_id(key), self.properties(info));
-        let ok = SubscribeOk { id, alias, parameters: Parameters::default(), properties };
+        let ok = SubscribeOk { id, alias, parameters: self.state(), properties };
         self.write(core, key, &Message::SubscribeOk(ok));
+    }
+
+    /// The parameters about a track of ours. On 14 the order is one of them.
+    fn state(&self) -> Parameters {
+        let has_order = self.draft.parameters == ParameterForm::Inline;
+        let order = has_order.then_some(GroupOrder::Descending);
+        Parameters { order, ..Parameters::default() }
     }
 
     /// SUBGROUP_HEADER of a group (11.3.1). A group is one subgroup, number 0, that ends the group.
@@ -125,7 +137,7 @@ impl Ietf {
             group: sequence,
             subgroup: Some(0),
             priority: Some(subscription.publisher),
-            properties: self.draft.write_properties,
+            properties: self.draft.writes_properties(),
             end_of_group: true,
             first_object: first_frame == 0,
         });
@@ -150,12 +162,12 @@ impl Ietf {
     }
 
     /// A subscription that ended cleanly is forgotten when the peer ends its half too.
-    pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
+    pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Read {
         if core.is_confirmed(key) {
             self.set_role(key, Role::Done);
             return self.read_done(core, key);
         }
-        Progress::Wait
+        Ok(Progress::Wait)
     }
 
     /// The application refuses a subscription, or ends one that it accepted: the first is answered
@@ -173,66 +185,82 @@ impl Ietf {
             }
             None => {
                 core.end_incoming(key, error);
-                let code = self.draft.request_code(error);
-                self.refuse(core, key, code);
+                self.refuse_for(core, key, error);
             }
         }
     }
 
     /// Reads REQUEST_UPDATE, or the end of the peer's interest: a reset or STOP_SENDING. FIN alone
     /// only says that no update follows.
-    pub(super) fn read_incoming_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+    pub(super) fn read_incoming_subscription(&mut self, core: &mut Core, key: Key) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if let Some(code) = request.abandoned() {
             let error = Error::from_stream_code(code);
             core.end_incoming(key, &error);
             self.finish(core, key);
-            return Progress::request_ended(key, error);
+            return Ok(Progress::request_ended(key, error));
         }
-        let update = match self.next_message(core, key) {
-            Ok(None) => return Progress::Wait,
-            Ok(Some(Message::RequestUpdate(update))) => update,
-            Ok(Some(Message::Unsubscribe(_))) => {
+        let update = match self.next_message(core, key)? {
+            None => return Ok(Progress::Wait),
+            Some(Message::RequestUpdate(update)) => update,
+            Some(Message::Unsubscribe(_)) => {
                 // UNSUBSCRIBE on a request stream is the cancel of older drafts. Some peers still
                 // send it, and close the session unless they get FIN.
                 core.end_incoming(key, &Error::Cancelled);
                 self.finish(core, key);
-                return Progress::request_ended(key, Error::Cancelled);
+                return Ok(Progress::request_ended(key, Error::Cancelled));
             }
-            Ok(Some(_)) => {
-                core.violation("not a message of a subscription");
-                return Progress::Wait;
-            }
-            Err(error) => return violation(core, &error),
+            Some(_) => return fault("not a message of a subscription"),
         };
-        // Pausing is not supported: the update is refused and the subscription goes on.
-        if update.parameters.forward == Some(false) {
-            self.refuse_update(core, key, update.id);
-            return Progress::More;
+        // Pausing is not supported: the update is refused and the subscription goes on. On 14 an update has
+        // no answer, so that the subscription ends.
+        if update.parameters.forward == Some(false) && !self.answers_updates() {
+            self.end_subscription(core, key, &Error::Unsupported);
+            return Ok(Progress::request_ended(key, Error::Unsupported));
         }
-        let Some(subscription) = core.incoming.get_mut(key) else { return Progress::Wait };
+        let code = match &update.parameters {
+            Parameters { forward: Some(false), .. } => Some(NOT_SUPPORTED),
+            Parameters { range_filters: true, .. } => Some(INVALID_FILTER),
+            _ => None,
+        };
+        if let Some(code) = code {
+            self.answer_update(core, key, update.id, Some(code));
+            return Ok(Progress::More);
+        }
+        let Some(subscription) = core.incoming.get_mut(key) else { return Ok(Progress::Wait) };
         let want = want_of(&update.parameters, subscription.options.clone());
         core.update_incoming(key, &want);
-        // Each update gets exactly one answer (9.5).
-        let id = self.update_id(update.id);
-        self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
-        Progress::Event(Event::SubscribeUpdated {
+        self.answer_update(core, key, update.id, None);
+        Ok(Progress::Event(Event::SubscribeUpdated {
             request: RequestKey::of(key),
             subscription: want,
-        })
+        }))
     }
 
-    /// The id that the answer to an update carries: on the control stream that of the update, not
-    /// of the request.
-    fn update_id(&self, id: u64) -> Option<u64> {
-        (!self.draft.request_streams).then_some(id)
+    /// Whether an update is answered (15 and later).
+    fn answers_updates(&self) -> bool {
+        self.draft.errors > ErrorForm::PerRequest
+    }
+
+    /// Answers an update, with an error if there is a code. Each update gets exactly one answer (9.5). On the
+    /// control stream it carries the id of the update, not of the request.
+    fn answer_update(&mut self, core: &mut Core, key: Key, id: u64, code: Option<u64>) {
+        if !self.answers_updates() {
+            return;
+        }
+        let id = (!self.draft.has_request_streams()).then_some(id);
+        let message = match code {
+            None => Message::RequestOk(RequestOk { id, ..RequestOk::default() }),
+            Some(code) => {
+                Message::RequestError(RequestError { id, code, ..RequestError::default() })
+            }
+        };
+        self.write(core, key, &message);
     }
 
     /// Refuses an update. The request goes on unchanged.
     pub(super) fn refuse_update(&mut self, core: &mut Core, key: Key, id: u64) {
-        let id = self.update_id(id);
-        let error = RequestError { id, code: NOT_SUPPORTED, ..RequestError::default() };
-        self.write(core, key, &Message::RequestError(error));
+        self.answer_update(core, key, id, Some(NOT_SUPPORTED));
     }
 
     // ---- TRACK_STATUS ------------------------------------------------------------------------
@@ -252,25 +280,28 @@ impl Ietf {
         if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
             return;
         }
-        let (id, parameters) = (self.reply_id(key), Parameters::default());
-        let properties = self.properties(info);
+        let (id, parameters) = (self.reply_id(key), self.state());
+        // REQUEST_OK has no properties up to 17.
+        let has_properties = self.draft.properties >= PropertyForm::Answers;
+        let properties =
+            if has_properties { self.properties(info) } else { TrackProperties::default() };
         self.write(core, key, &Message::RequestOk(RequestOk { id, parameters, properties }));
         self.finish(core, key);
     }
 
     /// A reset gives the query up. FIN means nothing: some peers send it at once. The only message
     /// that may follow is an update.
-    pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
+    pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         let Some(code) = request.abandoned() else {
             return if request.recv.len() > 0 {
                 self.read_update(core, key)
             } else {
-                Progress::Wait
+                Ok(Progress::Wait)
             };
         };
         let error = Error::from_stream_code(code);
         self.cancel(core, key, &error);
-        Progress::request_ended(key, error)
+        Ok(Progress::request_ended(key, error))
     }
 }

@@ -7,7 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::census::census;
-use crate::coding::ietf::Message;
+use crate::coding::ietf::{Message, MessageType};
 use crate::limits::Limits;
 use crate::slab::Key;
 use crate::stream::Side;
@@ -18,8 +18,9 @@ pub(super) struct RequestIds {
     /// The requests of both sides that have an id. Ids of the two sides differ in parity, so that
     /// one table does.
     pub(super) by_id: BTreeMap<u64, Key>,
-    /// The same the other way round.
-    pub(super) by_key: BTreeMap<Key, u64>,
+    /// The same the other way round, with the type of a request of the peer: it determines that of the
+    /// answer on 14.
+    pub(super) by_key: BTreeMap<Key, (u64, MessageType)>,
     /// Our next id.
     pub(super) ours: u64,
     /// Our ids must be below this (MAX_REQUEST_ID of the peer; 0 until it arrived).
@@ -63,7 +64,12 @@ impl RequestIds {
 
     /// The id of a request.
     pub(super) fn of(&self, key: Key) -> u64 {
-        self.by_key.get(&key).copied().unwrap_or_default()
+        self.by_key.get(&key).map_or(0, |(id, _)| *id)
+    }
+
+    /// The type of a request of the peer.
+    pub(super) fn kind_of(&self, key: Key) -> MessageType {
+        self.by_key.get(&key).map_or(MessageType::RequestUpdate, |(_, kind)| *kind)
     }
 
     /// The smallest id of the peer that was not processed, for GOAWAY of draft 18.
@@ -87,14 +93,15 @@ impl RequestIds {
     /// Gives the next id of ours to a request.
     pub(super) fn take(&mut self, key: Key) -> u64 {
         let id = self.skip();
-        self.insert(id, key);
+        self.by_id.insert(id, key);
+        self.by_key.insert(key, (id, MessageType::RequestUpdate));
         id
     }
 
-    /// Remembers the id of a request.
-    pub(super) fn insert(&mut self, id: u64, key: Key) {
+    /// Remembers the id of a request of the peer, and its type.
+    pub(super) fn insert(&mut self, id: u64, key: Key, kind: MessageType) {
         self.by_id.insert(id, key);
-        self.by_key.insert(key, id);
+        self.by_key.insert(key, (id, kind));
     }
 
     /// Uses the next id of ours for a message whose answer changes nothing, such as REQUEST_UPDATE.
@@ -125,7 +132,7 @@ impl RequestIds {
         if let Some(turn) = self.turns.remove(&key) {
             self.blocked.remove(&turn);
         }
-        if let Some(id) = self.by_key.remove(&key) {
+        if let Some((id, _)) = self.by_key.remove(&key) {
             self.by_id.remove(&id);
         }
     }

@@ -17,9 +17,10 @@ use super::request_ids::RequestIds;
 use super::roles::Role;
 use crate::census::census;
 use crate::coding::ietf::{
-    Draft, Message, MessageType, PublishDone, RequestError, Setup, frame_message,
+    Draft, Message, MessageType, PublishDone, RequestError, RequestOk, Setup, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
+use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::config::Config;
 use crate::machine::engine::{Core, Dialect, Progress};
@@ -30,9 +31,12 @@ use crate::stream::Side;
 use crate::time::Instant;
 
 /// Session codes that have no error of their own (session termination codes).
+const PROTOCOL_VIOLATION: u64 = 0x3;
 pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
 pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
+/// INVALID_REQUIRED_REQUEST_ID, on 17 alone.
+const INVALID_REQUIRED_ID: u64 = 0x7;
 
 /// A session of moq-transport, in any draft.
 #[derive(Debug)]
@@ -119,11 +123,11 @@ impl Ietf {
     }
 
     /// Discards what the peer still sends on a request that is over, and forgets it at the end.
-    pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
+    pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Read {
         if core.requests.retire(key) {
             *self.role(key) = Role::New;
         }
-        Progress::Wait
+        Ok(Progress::Wait)
     }
 
     // ---- messages ----------------------------------------------------------------------------
@@ -140,8 +144,9 @@ impl Ietf {
         key: Key,
         message: &Message,
     ) -> Result<(), EncodeError> {
+        let kind = message.kind().answering(self.ids.kind_of(key), self.draft);
         let mut result = Ok(());
-        core.requests.write(key, |out| result = message.encode(out, self.draft));
+        core.requests.write(key, |out| result = message.encode_as(kind, out, self.draft));
         result
     }
 
@@ -155,10 +160,10 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
         // The messages of a request that are handled alike everywhere are consumed here.
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
-            match Message::decode(kind, &body, self.draft)? {
+            match Message::decode(kind, &body, self.draft)?.unified() {
                 // GOAWAY on a request stream asks to move this request alone (18 and later, 9.2).
                 // The request stays here until the peer ends it.
-                Message::Goaway(_) if self.draft.request_streams => {}
+                Message::Goaway(_) if self.draft.has_request_streams() => {}
                 message => return Ok(Some(message)),
             }
         }
@@ -168,33 +173,42 @@ impl Ietf {
     /// The id that a reply carries. Without a control stream replies have none: the stream says
     /// what they answer.
     pub(super) fn reply_id(&self, key: Key) -> Option<u64> {
-        (!self.draft.request_streams).then(|| self.ids.of(key))
+        (!self.draft.has_request_streams()).then(|| self.ids.of(key))
     }
 
     /// Reads REQUEST_UPDATE on a request that has nothing to change. Any other message is a
     /// violation.
-    pub(super) fn read_update(&mut self, core: &mut Core, key: Key) -> Progress {
-        match self.next_message(core, key) {
-            Ok(None) => Progress::Wait,
-            Ok(Some(Message::RequestUpdate(update))) => {
+    pub(super) fn read_update(&mut self, core: &mut Core, key: Key) -> Read {
+        match self.next_message(core, key)? {
+            None => Ok(Progress::Wait),
+            Some(Message::RequestUpdate(update)) => {
                 self.refuse_update(core, key, update.id);
-                Progress::More
+                Ok(Progress::More)
             }
-            Ok(Some(_)) => {
-                core.violation("not a message of this request");
-                Progress::Wait
-            }
-            Err(error) => violation(core, &error),
+            Some(_) => fault("not a message of this request"),
         }
     }
 
     // ---- ends --------------------------------------------------------------------------------
 
     /// Writes REQUEST_ERROR and ends the request. Every request gets exactly one answer (9.6).
-    pub(super) fn refuse(&mut self, core: &mut Core, key: Key, code: u64) {
+    pub(super) fn refuse(&mut self, core: &mut Core, key: Key, code: u64) -> Progress {
         let error = RequestError { id: self.reply_id(key), code, ..RequestError::default() };
         self.write(core, key, &Message::RequestError(error));
         self.finish(core, key);
+        Progress::Wait
+    }
+
+    /// As [`refuse`](Self::refuse), with the code of an error.
+    pub(super) fn refuse_for(&mut self, core: &mut Core, key: Key, error: &Error) -> Progress {
+        let code = self.draft.request_code(error);
+        self.refuse(core, key, code)
+    }
+
+    /// Writes REQUEST_OK without parameters.
+    pub(super) fn write_ok(&self, core: &mut Core, key: Key) {
+        let id = self.reply_id(key);
+        self.write(core, key, &Message::RequestOk(RequestOk { id, ..RequestOk::default() }));
     }
 
     /// Writes PUBLISH_DONE (9.9). `streams` tells the subscriber how many groups to wait for.
@@ -205,14 +219,45 @@ impl Ietf {
     }
 }
 
+/// What the peer did that closes the session.
+#[derive(Debug)]
+pub(super) struct Fault {
+    code: u64,
+    rule: &'static str,
+}
+
+/// The result of reading from a stream once.
+pub(super) type Read = Result<Progress, Fault>;
+
+/// Fails with PROTOCOL_VIOLATION.
+pub(super) fn fault<T>(rule: &'static str) -> Result<T, Fault> {
+    fault_as(PROTOCOL_VIOLATION, rule)
+}
+
+/// Fails with a session code.
+pub(super) fn fault_as<T>(code: u64, rule: &'static str) -> Result<T, Fault> {
+    Err(Fault { code, rule })
+}
+
 /// Bytes that are no message of the draft close the session: unlike moq-lite, where one bad stream
 /// is reset, an unknown or malformed message is a protocol violation (9).
-pub(super) fn violation(core: &mut Core, error: &DecodeError) -> Progress {
-    core.violation(match error {
-        DecodeError::UnknownMessage(_) => "unknown message",
-        _ => "malformed message",
-    });
-    Progress::Wait
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        let (code, rule) = match error {
+            DecodeError::UnknownMessage(_) => (PROTOCOL_VIOLATION, "unknown message"),
+            DecodeError::InvalidValue(rule @ "required request id") => (INVALID_REQUIRED_ID, rule),
+            _ => (PROTOCOL_VIOLATION, "malformed message"),
+        };
+        Self { code, rule }
+    }
+}
+
+/// Closes the session if reading failed.
+pub(super) fn close_on_fault(core: &mut Core, read: Read) -> Progress {
+    read.unwrap_or_else(|Fault { code, rule }| {
+        core.violation_as(code, rule);
+        Progress::Wait
+    })
 }
 
 /// Takes the next message off the front of a stream. FIN inside of a message is malformed.

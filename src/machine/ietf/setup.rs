@@ -11,6 +11,7 @@ use core::mem;
 use super::roles::Role;
 use super::session::Ietf;
 use crate::coding::ietf::{Message, Setup};
+use crate::error::Error;
 use crate::machine::config::Config;
 use crate::machine::engine::{ControlStream, Core, Dialect, Timer};
 use crate::machine::stream_buffers::SendBuffer;
@@ -31,7 +32,7 @@ impl Ietf {
             authority: authority.then_some(config.authority),
             ..Setup::default()
         };
-        if !self.draft.request_streams && is_client {
+        if !self.draft.has_request_streams() && is_client {
             let key = core.requests.open();
             self.control = Some(key);
             self.set_role(key, Role::Control);
@@ -45,7 +46,7 @@ impl Ietf {
     /// Sends SETUP on a control stream of our own (17 and later). That stream is never finished
     /// (6.3).
     pub(super) fn begin(&self, core: &mut Core, setup: Setup) {
-        if self.draft.request_streams {
+        if self.draft.has_request_streams() {
             let mut send = SendBuffer::default();
             let setup = self.setup(setup);
             setup.encode(send.buffer(), self.draft).expect("a URL fits, as it was dialed");
@@ -61,6 +62,9 @@ impl Ietf {
 
     /// The peer's set-up arrived.
     pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        if setup.other_version {
+            return core.close(Error::Version);
+        }
         // A path beyond our limit can't be kept for the application.
         if core.limits.check_url(setup.path.as_deref()).is_err() {
             return core.violation("a path that is too long");

@@ -3,10 +3,11 @@
 use alloc::boxed::Box;
 
 use super::roles::Role;
-use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, violation};
+use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Filter, GroupOrder, Location, Message, Parameters, PublishDone, Subscribe, TrackProperties,
+    DONE_BY_MOQ_LITE, Filter, GroupOrder, Location, Message, Parameters, PublishDone, Subscribe,
+    TrackProperties,
 };
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
@@ -112,11 +113,10 @@ impl Ietf {
         key: Key,
         alias: u64,
         properties: &TrackProperties,
-    ) -> Progress {
+    ) -> Read {
         if !core.outgoing.set_number(key, alias) {
             // One alias for two tracks closes the session (3.1.3).
-            core.violation_as(DUPLICATE_TRACK_ALIAS, "a track alias for two tracks");
-            return Progress::Wait;
+            return fault_as(DUPLICATE_TRACK_ALIAS, "a track alias for two tracks");
         }
         self.retired_aliases.reuse(alias);
         if let Some(sub) = core.outgoing.get_mut(key) {
@@ -130,7 +130,7 @@ impl Ietf {
             max_age: properties.max_cache.unwrap_or(core.limits.max_age),
             timescale: properties.timescale.unwrap_or(Timescale::MILLIS),
         };
-        core.set_track_info(key, info).map_or(Progress::More, Progress::Event)
+        Ok(core.set_track_info(key, info).map_or(Progress::More, Progress::Event))
     }
 
     /// Reads the answers to SUBSCRIBE. An end before the answer, or before PUBLISH_DONE, fails the
@@ -140,12 +140,12 @@ impl Ietf {
         core: &mut Core,
         key: Key,
         sub_key: Key,
-    ) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        let Some(sub) = core.outgoing.get(sub_key) else { return Progress::Wait };
+    ) -> Read {
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+        let Some(sub) = core.outgoing.get(sub_key) else { return Ok(Progress::Wait) };
         if sub.result.is_some() {
             request.recv.discard();
-            return Progress::Wait;
+            return Ok(Progress::Wait);
         }
         let accepted = sub.info.is_some();
         let end = match (request.recv.reset(), request.recv.is_finished()) {
@@ -155,47 +155,51 @@ impl Ietf {
         };
         if let Some(error) = end {
             subscribing::fail(self, core, sub_key, error);
-            return Progress::Wait;
+            return Ok(Progress::Wait);
         }
         match self.next_message(core, key) {
-            Ok(None) => Progress::Wait,
+            Ok(None) => Ok(Progress::Wait),
             Ok(Some(Message::SubscribeOk(ok))) if !accepted => {
                 // A mandatory property that is not understood makes the track unreadable (3.7).
                 if ok.properties.mandatory.is_some() {
                     subscribing::fail(self, core, sub_key, Error::Unsupported);
-                    return Progress::Wait;
+                    return Ok(Progress::Wait);
                 }
-                self.begin_subscription(core, sub_key, ok.alias, &ok.properties)
+                // Up to 15 these properties are parameters.
+                let properties = TrackProperties {
+                    max_cache: ok.properties.max_cache.or(ok.parameters.max_cache),
+                    priority: ok.properties.priority.or(ok.parameters.publisher_priority),
+                    ..ok.properties
+                };
+                self.begin_subscription(core, sub_key, ok.alias, &properties)
             }
             Ok(Some(Message::RequestError(error))) if !accepted => {
                 let error = self.draft.request_error(error.code);
                 self.finish(core, key);
                 subscribing::fail(self, core, sub_key, error);
-                Progress::Wait
+                Ok(Progress::Wait)
             }
             Ok(Some(Message::PublishDone(done))) if accepted => {
                 self.on_publish_done(core, sub_key, &done);
-                Progress::Wait
+                Ok(Progress::Wait)
             }
-            // The answer to an update, which changes nothing here.
-            Ok(Some(Message::RequestOk(_) | Message::RequestError(_))) => Progress::More,
-            Ok(Some(_)) => {
-                core.violation("not an answer to SUBSCRIBE");
-                Progress::Wait
-            }
+            // The answer to an update, and a change of state (20 and later), which change nothing here.
+            Ok(Some(Message::RequestOk(_) | Message::RequestError(_))) => Ok(Progress::More),
+            Ok(Some(Message::PublishStateNotify(_))) if accepted => Ok(Progress::More),
+            Ok(Some(_)) => fault("not an answer to SUBSCRIBE"),
             Err(DecodeError::InvalidName) => {
                 subscribing::fail(self, core, sub_key, Error::Malformed(DecodeError::InvalidName));
-                Progress::Wait
+                Ok(Progress::Wait)
             }
-            Err(error) => violation(core, &error),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// PUBLISH_DONE: how the subscription ended, and how many streams it had. Their groups may
     /// still arrive.
     pub(super) fn on_publish_done(&mut self, core: &mut Core, sub_key: Key, done: &PublishDone) {
-        // `moq-lite` 0.16 writes 200 for TRACK_ENDED.
-        let error = self.draft.done_error(done.status).filter(|_| done.status != 200);
+        let error = self.draft.done_error(done.status);
+        let error = error.filter(|_| done.status != DONE_BY_MOQ_LITE);
         let result = error.map_or(Ok(()), Err);
         if let Some(sub) = core.outgoing.get_mut(sub_key) {
             // Peers that do not count write 0, so that 0 is no reason to stop waiting.

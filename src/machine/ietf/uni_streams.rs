@@ -1,7 +1,7 @@
 //! The peer's unidirectional streams (moq-transport-22, 6.4.1 and 11): its control stream with
 //! SETUP and GOAWAY (17 and later), and subgroups.
 
-use super::session::{Ietf, read_message, violation};
+use super::session::{Ietf, Read, fault, read_message};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{Goaway, Message, ObjectHead, ObjectStatus, UniStream};
 use crate::error::Error;
@@ -13,15 +13,15 @@ use crate::stream::Side;
 impl Ietf {
     /// Reads the type of a stream, and the messages of a control stream. Subgroups are only sorted
     /// here: they are read by priority.
-    pub(super) fn read_stream(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
+    pub(super) fn read_stream(&mut self, core: &mut Core, key: Key) -> Read {
+        let Some(stream) = core.recv_streams.get(key) else { return Ok(Progress::More) };
         if matches!(stream.state, StreamState::Control) {
             return self.read_control_stream(core, key);
         }
         // A stream that was reset before its type asked for nothing.
         if stream.recv.reset().is_some() {
             core.recv_streams.remove(key);
-            return Progress::More;
+            return Ok(Progress::More);
         }
         let mut front = [0; UniStream::MAX];
         match UniStream::read(stream.recv.peek(&mut front), self.draft) {
@@ -40,48 +40,38 @@ impl Ietf {
                 core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
             }
             // Unlike in moq-lite an unknown stream type closes the session (6.4.1).
-            Err(_) => core.violation("unknown stream type"),
+            Err(_) => return fault("unknown stream type"),
         }
-        Progress::More
+        Ok(Progress::More)
     }
 
     /// Reads SETUP, and then GOAWAY at most once. Nothing else may come (6.3).
-    fn read_control_stream(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
+    fn read_control_stream(&mut self, core: &mut Core, key: Key) -> Read {
+        let Some(stream) = core.recv_streams.get(key) else { return Ok(Progress::More) };
         if stream.recv.reset().is_some() || stream.recv.is_finished() {
             // The drafts demand that control streams stay open. Some peers drop the stream after
             // SETUP, which does no harm.
             if self.peer.is_none() {
-                core.violation("the control stream ended");
+                return fault("the control stream ended");
             }
             core.recv_streams.remove(key);
-            return Progress::More;
+            return Ok(Progress::More);
         }
         if self.peer.is_some() && core.awaits_accept {
             // What follows SETUP waits for the application.
             self.early_stream = Some(key);
-            return Progress::More;
+            return Ok(Progress::More);
         }
-        let (kind, body) = match read_message(&mut stream.recv, self.draft, &core.limits) {
-            Ok(Some(message)) => message,
-            Ok(None) => return Progress::More,
-            Err(error) => return violation(core, &error),
-        };
-        let progress = match Message::decode(kind, &body, self.draft) {
-            Ok(Message::Setup(_)) if self.peer.is_some() => {
-                core.violation("second SETUP");
-                return Progress::Wait;
-            }
-            Ok(Message::Setup(setup)) => {
+        let message = read_message(&mut stream.recv, self.draft, &core.limits)?;
+        let Some((kind, body)) = message else { return Ok(Progress::More) };
+        let progress = match Message::decode(kind, &body, self.draft)? {
+            Message::Setup(_) if self.peer.is_some() => return fault("second SETUP"),
+            Message::Setup(setup) => {
                 self.set_up(core, setup);
-                Progress::More
+                Ok(Progress::More)
             }
-            Ok(Message::Goaway(goaway)) => self.on_goaway_message(core, goaway),
-            Ok(_) => {
-                core.violation("not a message of the control stream");
-                return Progress::Wait;
-            }
-            Err(error) => return violation(core, &error),
+            Message::Goaway(goaway) => self.on_goaway_message(core, goaway),
+            _ => return fault("not a message of the control stream"),
         };
         // The message is consumed: a stream that was full is read on.
         core.recv_streams.release(key, false, &mut core.actions);
@@ -91,14 +81,13 @@ impl Ietf {
 
     /// GOAWAY of the peer. A client must not name a URI (9.2). A timeout of zero means that there
     /// is none.
-    pub(super) fn on_goaway_message(&mut self, core: &mut Core, goaway: Goaway) -> Progress {
+    pub(super) fn on_goaway_message(&mut self, core: &mut Core, goaway: Goaway) -> Read {
         if self.side == Side::Server && !goaway.uri.is_empty() {
-            core.violation("GOAWAY of a client with a URI");
-            return Progress::Wait;
+            return fault("GOAWAY of a client with a URI");
         }
         // Drafts without a timeout decode it as zero.
         let timeout = Some(goaway.timeout).filter(|timeout| !timeout.is_zero());
-        goaway::on_goaway(self, core, goaway.uri, timeout)
+        Ok(goaway::on_goaway(self, core, goaway.uri, timeout))
     }
 
     /// Reads the header of a subgroup (11.3.1), and looks at its first object without taking it: a

@@ -4,10 +4,12 @@
 use super::*;
 use crate::coding::ietf::{Draft, Goaway, Message, RequestsBlocked, Setup as Options};
 use crate::peer::{Peer, Role};
-use Version::{Moqt16, Moqt18};
+use Version::{Moqt14, Moqt15, Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt22};
 
-const ALL: [Version; 9] =
-    [Lite07Wip, Lite06, Lite05, Lite04, Lite03, Lite02, Lite01, Moqt18, Moqt16];
+const ALL: [Version; 15] = [
+    Lite07Wip, Lite06, Lite05, Lite04, Lite03, Lite02, Lite01, Moqt22, Moqt20, Moqt19, Moqt18,
+    Moqt17, Moqt16, Moqt15, Moqt14,
+];
 
 /// A server that waits for a decision.
 fn deciding(version: Version) -> Config {
@@ -68,8 +70,8 @@ fn set_up(lone: &mut Lone) -> Option<StreamId> {
         Lite02 => lone.open(Dir::Bi, "20 000a 01 c0000000ff0dad02 00"),
         Lite03 | Lite04 => return None,
         Lite05 | Lite06 | Lite07Wip => lone.open(Dir::Uni, "01 01 00"),
-        Moqt16 => lone.open(Dir::Bi, &setup(Moqt16)),
-        Moqt18 => lone.open(Dir::Uni, &setup(Moqt18)),
+        Moqt14 | Moqt15 | Moqt16 => lone.open(Dir::Bi, &setup(lone.version)),
+        _ => lone.open(Dir::Uni, &setup(lone.version)),
     })
 }
 
@@ -248,7 +250,7 @@ fn bytes_before_the_decision_are_held() {
         // SESSION_UPDATE, REQUESTS_BLOCKED, or a malformed request.
         let (id, message) = match version {
             Lite01 | Lite02 => (control.unwrap(), String::from("0105")),
-            Moqt16 => {
+            Moqt14 | Moqt15 | Moqt16 => {
                 let blocked = Message::RequestsBlocked(RequestsBlocked { max: 9 });
                 (control.unwrap(), moqt(version, &blocked))
             }
@@ -264,7 +266,7 @@ fn bytes_before_the_decision_are_held() {
         lone.apply(accept());
         let is_read = lone.actions().iter().any(|action| match action {
             Action::Resume { id: it } | Action::Stop { id: it, .. } => *it == id,
-            Action::Close { .. } => version == Moqt18,
+            Action::Close { .. } => version >= Moqt17,
             _ => false,
         });
         assert!(is_read, "{version}: still held");

@@ -1,6 +1,7 @@
 //! moq-transport: two machines over links of every kind, and one machine against a scripted peer. Sections
 //! have the names of draft-ietf-moq-transport-18; tests say where 16 differs.
 
+mod early;
 mod goaway;
 mod names;
 mod requests;
@@ -12,9 +13,10 @@ use bytes::BytesMut;
 
 use super::*;
 use crate::coding::ietf::*;
-use Version::{Moqt16, Moqt18};
+use Version::{Moqt14, Moqt15, Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt21, Moqt22};
 
-const DRAFTS: [Version; 2] = [Moqt16, Moqt18];
+/// The drafts on which announcements can be requested for the root. `early` has 14 and 15.
+const DRAFTS: [Version; 7] = [Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt21, Moqt22];
 
 fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
@@ -62,13 +64,13 @@ impl Talk {
         let mut lone = Lone::new(config);
         let setup = Message::setup(setup, side.peer(), draft(version));
         let setup = wire(version, &setup);
-        let control = (version == Moqt16).then(|| match side {
+        let control = (version < Moqt17).then(|| match side {
             Side::Server => lone.open(Dir::Bi, &setup),
             Side::Client => lone.own(Dir::Bi, 0),
         });
         match (version, side) {
-            (Moqt16, Side::Client) => lone.data(control.unwrap(), &setup),
-            (Moqt16, Side::Server) => {}
+            (Moqt14 | Moqt15 | Moqt16, Side::Client) => lone.data(control.unwrap(), &setup),
+            (Moqt14 | Moqt15 | Moqt16, Side::Server) => {}
             _ => drop(lone.open(Dir::Uni, &setup)),
         }
         lone.actions.clear();
@@ -87,7 +89,7 @@ impl Talk {
     fn request(&mut self, make: impl FnOnce(u64) -> Message) -> StreamId {
         let message = make(self.next);
         self.next += 2;
-        let own = matches!(message, Message::SubscribeNamespace(_));
+        let own = self.version == Moqt16 && matches!(message, Message::SubscribeNamespace(_));
         let bytes = wire(self.version, &message);
         match self.control.filter(|_| !own) {
             Some(control) => {
@@ -123,7 +125,7 @@ impl Talk {
 
     /// The request id in replies of drafts that have one there.
     fn id(&self, id: u64) -> Option<u64> {
-        (self.version == Moqt16).then_some(id)
+        (self.version < Moqt17).then_some(id)
     }
 
     /// The machine subscribes. Returns the stream and the message.

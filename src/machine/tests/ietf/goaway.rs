@@ -12,9 +12,12 @@ fn control(talk: &Talk) -> StreamId {
 }
 
 fn goaway(version: Version, uri: &str, millis: u64, request: u64) -> Message {
-    let is_18 = version == Moqt18;
-    let timeout = if is_18 { ms(millis) } else { Duration::ZERO };
-    Message::Goaway(Goaway { uri: uri.into(), timeout, request: is_18.then_some(request) })
+    let timeout = if version >= Moqt17 { ms(millis) } else { Duration::ZERO };
+    Message::Goaway(Goaway {
+        uri: uri.into(),
+        timeout,
+        request: (version == Moqt18).then_some(request),
+    })
 }
 
 /// The peer subscribes and is accepted.
@@ -66,10 +69,10 @@ fn goaway_follows_setup() {
         lone.advance(ms(2_000));
         assert!(!lone.end.is_closed());
         let (control, setup) = match version {
-            Moqt16 => (lone.open(Dir::Bi, "20 0003 01 02 0a"), 1),
+            Moqt14 | Moqt15 | Moqt16 => (lone.open(Dir::Bi, "20 0003 01 02 0a"), 1),
             _ => (lone.own(Dir::Uni, 0), 1),
         };
-        if version == Moqt18 {
+        if version >= Moqt17 {
             lone.open(Dir::Uni, "af000000");
         }
         let sent = lone.sent.remove(&control).unwrap().0;
@@ -90,7 +93,7 @@ fn new_requests_are_refused() {
         talk.written(control);
         let next = talk.next;
         let refused = talk.request(subscribe_message);
-        let code = if version == Moqt18 { 0x6 } else { 0x0 };
+        let code = if version >= Moqt17 { 0x6 } else { 0x0 };
         assert_eq!(talk.written_one(refused), talk.error(next, code));
         assert_eq!(talk.lone.events(), []);
         talk.lone.apply(subscribe(0));
@@ -152,7 +155,7 @@ fn the_session_closes_when_the_peer_is_done() {
         pair.client.take_events();
         pair.server.apply(go_away("moqt://b", 60_000));
         pair.run_until_idle();
-        let timeout = (version == Moqt18).then_some(ms(60_000));
+        let timeout = (version >= Moqt17).then_some(ms(60_000));
         let told = Event::GoingAway { uri: "moqt://b".into(), timeout };
         assert_eq!(one(pair.client.take_events()), told);
         assert!(!pair.server.is_closed());
@@ -175,7 +178,9 @@ fn goaway_is_sent_before_the_session_closes() {
         talk.lone.apply(go_away("", 5_000));
         talk.lone.advance(ms(2_000));
         match version {
-            Moqt16 => talk.send(control, &Message::Unsubscribe(Unsubscribe { id: Some(0) })),
+            Moqt14 | Moqt15 | Moqt16 => {
+                talk.send(control, &Message::Unsubscribe(Unsubscribe { id: Some(0) }))
+            }
             _ => {
                 // Nothing else is left to send.
                 talk.lone.stop(StreamId::new(Side::Client, Dir::Bi, 0), 1);

@@ -111,8 +111,10 @@ fn broadcasts_are_announced_unsolicited() {
         talk.lone.end.source.announce(token(7), ended("room/a"));
         talk.lone.apply(Command::AnnouncementsReady { request });
         match version {
-            Moqt16 => {
-                let done = Message::PublishNamespaceDone(PublishNamespaceDone { id: 0 });
+            Moqt14 | Moqt15 | Moqt16 => {
+                let done = Message::PublishNamespaceDone(PublishNamespaceDone {
+                    request: NamespaceRequest::Id(0),
+                });
                 assert_eq!(talk.written_one(stream), done);
             }
             _ => assert_eq!(talk.lone.actions(), [reset(stream, 1), stop(stream, 1)]),
@@ -147,7 +149,7 @@ fn a_refused_announcement_is_not_withdrawn() {
 #[test]
 fn unsolicited_announcements_of_the_peer_are_reported() {
     for version in DRAFTS {
-        let ends: &[u8] = if version == Moqt16 { &[0] } else { &[1, 2, 3] };
+        let ends: &[u8] = if version < Moqt17 { &[0] } else { &[1, 2, 3] };
         for end in ends {
             let setup = Setup { solicit: true, ..Setup::default() };
             let mut talk = Talk::with(interested(Side::Server, version), setup);
@@ -157,7 +159,7 @@ fn unsolicited_announcements_of_the_peer_are_reported() {
             assert_eq!(talk.written_one(stream), Message::RequestOk(ok));
             match end {
                 0 => {
-                    let done = PublishNamespaceDone { id: 0 };
+                    let done = PublishNamespaceDone { request: NamespaceRequest::Id(0) };
                     talk.send(stream, &Message::PublishNamespaceDone(done));
                 }
                 1 => talk.lone.fin(stream, ""),
@@ -176,7 +178,7 @@ fn a_broadcast_named_twice_is_announced_once() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Client, version), setup);
-        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        let listen = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         let unasked = talk.request(|id| publish_namespace(id, "room/a"));
         assert_eq!(talk.lone.events(), [announced("room/a")]);
         let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
@@ -186,8 +188,8 @@ fn a_broadcast_named_twice_is_announced_once() {
         talk.send(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
         assert_eq!(talk.lone.events(), []);
         match version {
-            Moqt16 => {
-                let done = PublishNamespaceDone { id: 1 };
+            Moqt14 | Moqt15 | Moqt16 => {
+                let done = PublishNamespaceDone { request: NamespaceRequest::Id(1) };
                 talk.send(unasked, &Message::PublishNamespaceDone(done));
             }
             _ => talk.lone.reset(unasked, 1),
@@ -216,17 +218,17 @@ fn a_prefix_is_requested_on_its_own_stream() {
             let setup = Setup { max_request_id: 10, implementation, ..Setup::default() };
             let config = Config { interests: vec![path("room")], ..config(Side::Client, version) };
             let mut lone = Lone::new(config);
-            let stream = lone.own(Dir::Bi, u64::from(version == Moqt16));
+            let stream = lone.own(Dir::Bi, u64::from(version < Moqt17));
             assert_eq!(lone.sent(stream), "", "not before the set-up of the peer");
             let setup = wire(version, &Message::setup(setup, Side::Server, draft(version)));
             match version {
-                Moqt16 => lone.data(lone.own(Dir::Bi, 0), &setup),
+                Moqt14 | Moqt15 | Moqt16 => lone.data(lone.own(Dir::Bi, 0), &setup),
                 _ => drop(lone.open(Dir::Uni, &setup)),
             }
             lone.sent(stream)
         };
         assert_eq!(talk(None), wire(version, &subscribe_namespace(0, "room")));
-        assert_eq!(talk(Some("moq-lite-rs")).is_empty(), version == Moqt18);
+        assert_eq!(talk(Some("moq-lite-rs")).is_empty(), version >= Moqt17);
     }
 }
 
@@ -236,6 +238,8 @@ fn a_prefix_is_requested_on_its_own_stream() {
 fn a_prefix_requested_by_the_peer_is_announced() {
     for version in DRAFTS {
         for is_reset in [false, true] {
+            // D22-6-4-2-2: from 19 on FIN only says that no update follows.
+            let fin_cancels = version < Moqt19;
             let mut talk = Talk::quiet(Side::Server, version);
             let stream = talk.request(|id| subscribe_namespace(id, "room"));
             let request = match one(talk.lone.events()) {
@@ -253,11 +257,13 @@ fn a_prefix_requested_by_the_peer_is_announced() {
             let done = Message::NamespaceDone(NamespaceDone { suffix: path("a") });
             let ok = Message::RequestOk(RequestOk { id: talk.id(0), ..RequestOk::default() });
             assert_eq!(talk.written(stream), [ok, name("a"), name("b"), done]);
-            if is_reset {
-                talk.lone.reset(stream, 1)
-            } else {
-                talk.lone.fin(stream, "")
+            if !is_reset {
+                talk.lone.fin(stream, "");
+                assert_eq!(talk.lone.events().is_empty(), !fin_cancels, "{version}");
+                assert_eq!(talk.finished(stream), fin_cancels);
+                continue;
             }
+            talk.lone.reset(stream, 1);
             let result = Err(Error::Cancelled);
             assert_eq!(talk.lone.events(), [Event::RequestEnded { request, result }]);
             assert!(talk.finished(stream));
@@ -303,7 +309,7 @@ fn announce_requests_have_a_limit() {
         }
         let id = talk.next;
         let stream = talk.request(|id| subscribe_namespace(id, "c"));
-        let code = if version == Moqt16 { 0x0 } else { 0x9 };
+        let code = if version < Moqt17 { 0x0 } else { 0x9 };
         assert_eq!(talk.written_one(stream), talk.error(id, code), "{version}");
         assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]));
     }
@@ -387,8 +393,11 @@ fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
                         let message = talk.error(id, UNINTERESTED);
                         talk.send(stream, &message);
                     }
-                    (true, Moqt16) => {
-                        let cancel = PublishNamespaceCancel { id, ..Default::default() };
+                    (true, Moqt14 | Moqt15 | Moqt16) => {
+                        let cancel = PublishNamespaceCancel {
+                            request: NamespaceRequest::Id(id),
+                            ..Default::default()
+                        };
                         talk.send(stream, &Message::PublishNamespaceCancel(cancel));
                     }
                     (true, _) => talk.lone.reset(stream, 1),
@@ -422,15 +431,18 @@ fn a_fin_after_the_answer_is_no_refusal() {
 fn a_namespace_that_the_peer_withdrew_is_not_cancelled() {
     for version in DRAFTS {
         let (mut talk, request, ..) = announcing(version, active("room/b"));
-        let subscription = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        let subscription = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         talk.send(subscription, &Message::Namespace(Namespace { suffix: path("room/a") }));
         let stream = talk.request(|id| publish_namespace(id, "room/a"));
         let id = talk.next - 2;
         assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
         match version {
-            Moqt16 => {
-                talk.send(stream, &Message::PublishNamespaceDone(PublishNamespaceDone { id }))
-            }
+            Moqt14 | Moqt15 | Moqt16 => talk.send(
+                stream,
+                &Message::PublishNamespaceDone(PublishNamespaceDone {
+                    request: NamespaceRequest::Id(id),
+                }),
+            ),
             _ => talk.lone.fin(stream, ""),
         }
         talk.lone.end.source.announce(token(7), active("room/a"));
@@ -461,10 +473,9 @@ fn the_peers_broadcast_is_refused_where_this_process_has_its_own() {
         talk.lone.apply(Command::AnnouncementsReady { request });
         assert_eq!(talk.lone.events(), [unannounced("room/a")], "{version}");
         match version {
-            Moqt16 => {
+            Moqt14 | Moqt15 | Moqt16 => {
                 let written = talk.written(stream);
-                let cancelled =
-                    |it: &Message| matches!(it, Message::PublishNamespaceCancel(it) if it.id == id);
+                let cancelled = |it: &Message| matches!(it, Message::PublishNamespaceCancel(it) if it.request == NamespaceRequest::Id(id));
                 assert!(written.iter().any(cancelled), "{written:?}");
             }
             _ => {
@@ -483,7 +494,7 @@ fn a_broadcast_announced_both_ways_is_replaced_once() {
     for version in DRAFTS {
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Client, version), setup);
-        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        let listen = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         let suffix = || path("room/a");
         let named = Message::Namespace(Namespace { suffix: suffix() });
         let done = Message::NamespaceDone(NamespaceDone { suffix: suffix() });
@@ -497,9 +508,14 @@ fn a_broadcast_announced_both_ways_is_replaced_once() {
         assert_eq!(talk.lone.events(), replaced, "{version}");
         // The other announcement, which named the old broadcast until now.
         match version {
-            Moqt16 => {
+            Moqt14 | Moqt15 | Moqt16 => {
                 let id = 1;
-                talk.send(unasked, &Message::PublishNamespaceDone(PublishNamespaceDone { id }));
+                talk.send(
+                    unasked,
+                    &Message::PublishNamespaceDone(PublishNamespaceDone {
+                        request: NamespaceRequest::Id(id),
+                    }),
+                );
             }
             _ => talk.lone.fin(unasked, ""),
         }
@@ -519,7 +535,7 @@ fn announcements_have_a_limit() {
         config.limits.announcements = 2;
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(config, setup);
-        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        let listen = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         for name in ["a", "b", "c"] {
             talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
         }
@@ -553,7 +569,7 @@ fn names_have_a_limit() {
         config.limits.path_bytes = 5;
         let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
         let mut talk = Talk::with(config, setup);
-        let listen = talk.lone.own(Dir::Bi, u64::from(version == Moqt16));
+        let listen = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         for name in ["a", "bb/bbb", "c"] {
             talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
         }

@@ -5,7 +5,7 @@ use moqtap_codec::types::TrackNamespace;
 use moqtap_codec::varint::{Moqt18, VarInt};
 use moqtap_codec::{draft16, draft18};
 use smoq::coding::ietf::{
-    FetchEnd, FetchTarget, Filter, Message, Parameters, Setup, TrackProperties,
+    FetchEnd, FetchTarget, Filter, Message, NamespaceRequest, Parameters, Setup, TrackProperties,
 };
 use smoq::{Path, Version};
 
@@ -94,6 +94,7 @@ fn parameters(of: &Parameters, version: Version) -> Vec<KeyValuePair> {
             let base = if version == Version::Moqt16 { 0 } else { start.group };
             ints(&[4, start.group, start.object, end_group - base], version)
         }
+        later => panic!("not a filter of 16 or 18: {later:?}"),
     });
     pairs.bytes(0x21, filter);
     pairs.int(0x22, of.order.map(|order| order as u64));
@@ -155,6 +156,7 @@ macro_rules! fetch {
                 };
                 (FetchType::Standalone, payload)
             }
+            FetchTarget::Track { .. } => panic!("not a target of 16 or 18"),
             FetchTarget::Relative { joins, groups_back } => {
                 let (joining_request_id, joining_start) = (int(*joins), int(*groups_back));
                 let payload = FetchPayload::Joining { joining_request_id, joining_start };
@@ -261,12 +263,12 @@ pub(crate) fn as_16(message: &Message) -> draft16::message::ControlMessage {
         }
         Message::PublishNamespaceDone(done) => {
             ControlMessage::PublishNamespaceDone(theirs::PublishNamespaceDone {
-                request_id: int(done.id),
+                request_id: given_up(&done.request),
             })
         }
         Message::PublishNamespaceCancel(cancel) => {
             ControlMessage::PublishNamespaceCancel(theirs::PublishNamespaceCancel {
-                request_id: int(cancel.id),
+                request_id: given_up(&cancel.request),
                 error_code: int(cancel.code),
                 reason_phrase: cancel.reason.as_bytes().to_vec(),
             })
@@ -300,12 +302,7 @@ pub(crate) fn as_16(message: &Message) -> draft16::message::ControlMessage {
         Message::FetchCancel(cancel) => {
             ControlMessage::FetchCancel(theirs::FetchCancel { request_id: int(cancel.id) })
         }
-        Message::Setup(_)
-        | Message::FormerSubscribeNamespace(_)
-        | Message::SubscribeTracks(_)
-        | Message::PublishBlocked(_) => {
-            panic!("not in 16")
-        }
+        other => panic!("not in 16: {other:?}"),
     }
 }
 
@@ -412,15 +409,13 @@ pub(crate) fn as_18(message: &Message) -> draft18::message::ControlMessage {
                 track_properties: properties(&ok.properties),
             })
         }
-        Message::ClientSetup(_)
-        | Message::ServerSetup(_)
-        | Message::PublishOk(_)
-        | Message::PublishNamespaceDone(_)
-        | Message::PublishNamespaceCancel(_)
-        | Message::MaxRequestId(_)
-        | Message::RequestsBlocked(_)
-        | Message::Unsubscribe(_)
-        | Message::FormerSubscribeNamespace(_)
-        | Message::FetchCancel(_) => panic!("not in 18"),
+        other => panic!("not in 18: {other:?}"),
+    }
+}
+
+fn given_up(request: &NamespaceRequest) -> VarInt {
+    match request {
+        NamespaceRequest::Id(id) => int(*id),
+        NamespaceRequest::Namespace(path) => panic!("16 ends {path} by its id"),
     }
 }

@@ -1,0 +1,48 @@
+//! What deployed peers do differently from the drafts, and is tolerated. Each entry names the peer, its
+//! versions, and the test.
+
+use super::draft::Draft;
+use super::message::MessageType;
+use super::setup::Setup;
+
+/// Messages that a draft does not have, and peers send all the same. They are only read.
+const MESSAGES: [(u8, u8, u64, MessageType); 3] = [
+    // Cloudflare `moq-transport` 0.17 and aiomoqt 0.10 cancel with UNSUBSCRIBE
+    // (`unsubscribe_is_read_but_not_written_on_18`).
+    (18, u8::MAX, 0x0a, MessageType::Unsubscribe),
+    // `moq-lite` 0.16 asks for announcements in the form of 16 and 17
+    // (`the_former_subscribe_namespace_is_read_in_18`).
+    (18, 18, 0x11, MessageType::FormerSubscribeNamespace),
+    // The table of 18 has PUBLISH_OK, and its text answers PUBLISH with REQUEST_OK (`each_draft_has_its_messages`).
+    (18, 18, 0x1e, MessageType::RequestOk),
+];
+
+/// The type of a message that only peers of another draft have.
+pub(super) fn message(number: u64, draft: &Draft) -> Option<MessageType> {
+    let mut rows = MESSAGES.iter();
+    let row =
+        rows.find(|(first, last, id, _)| *id == number && (*first..=*last).contains(&draft.number));
+    row.map(|(.., kind)| *kind)
+}
+
+/// `moq-lite` 0.16 writes GROUP_ORDER in SUBSCRIBE_OK on 15 to 18; only 15 has it there
+/// (`parameters_in_the_wrong_message_are_ignored_up_to_16`).
+pub(super) fn may_carry(id: u64, kind: MessageType, draft: &Draft) -> bool {
+    id == 0x22 && kind == MessageType::SubscribeOk && (16..=18).contains(&draft.number)
+}
+
+/// Cloudflare `moq-transport` 0.17 writes GOAWAY without the fields after the URI
+/// (`goaway_may_lack_its_last_fields`).
+pub(super) const GOAWAY_MAY_END: bool = true;
+
+/// `moq-lite` 0.16 writes this status in PUBLISH_DONE for TRACK_ENDED (`a_track_ends_with_the_status_of_moq_lite`).
+pub(crate) const DONE_BY_MOQ_LITE: u64 = 200;
+
+impl Setup {
+    /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the session on the
+    /// SUBSCRIBE_NAMESPACE of draft 18 and on filters with locations. Its successors have the same name and
+    /// send SOLICIT (`early_moq_lite_is_not_asked_for_announcements_on_18`).
+    pub(crate) fn is_early_moq_lite(&self) -> bool {
+        !self.solicit && self.implementation.as_deref() == Some("moq-lite-rs")
+    }
+}
