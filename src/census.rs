@@ -129,6 +129,7 @@ mod counting {
         [K, V] BTreeMap<K, V>, it => it.len();
         [T] Slab<T>, it => it.len();
         [T] Option<T>, it => usize::from(it.is_some());
+        [T: Entries, const N: usize] [T; N], it => it.iter().map(Entries::entries).sum();
         [] BytesMut, it => it.len();
         [] bool, it => usize::from(*it);
         [] usize, it => *it;

@@ -6,7 +6,8 @@ use alloc::boxed::Box;
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
-    CONTROL_PRIORITY, Core, Dialect, SessionState, Timer, events, groups, publishing, subscribing,
+    CONTROL_PRIORITY, Core, Dialect, GroupRef, SessionState, Timer, Work, events, groups,
+    publishing, subscribing,
 };
 use super::event::Event;
 use super::guards::{Datagram, Open, OpenTarget, Write, WriteTarget};
@@ -282,9 +283,9 @@ impl BareMachine {
             || dispatch!(&self.dialect, it => events::has_events(&**it, core))
             || core.requests.has_writable()
             || (core.has_credit(Dir::Bi) && core.requests.wants_stream())
-            || core.schedule.has_writable()
-            || (!core.datagrams.blocked && core.schedule.has_datagrams())
-            || (core.has_credit(Dir::Uni) && core.schedule.has_unopened())
+            || core.schedule.has(Work::Write)
+            || (!core.datagrams.blocked && core.schedule.has(Work::Datagram))
+            || (core.has_credit(Dir::Uni) && core.schedule.has(Work::Open))
             || (core.state == SessionState::Draining && core.is_flushed())
             || self.goaway_is_done()
     }
@@ -348,7 +349,7 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
             publishing::push_datagram(dialect, core, request.into(), group, sequence);
         }
         Command::GroupReady { request, sequence } => {
-            core.on_group_ready(request.into(), sequence);
+            core.schedule.on_ready(GroupRef { request: request.into(), sequence });
         }
         Command::StopGroup { group, error } => groups::stop(dialect, core, group.into(), &error),
         Command::Unsubscribe { subscription } => {

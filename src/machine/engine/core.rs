@@ -3,9 +3,10 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use super::by_request::ByRequest;
 use super::datagrams::Datagrams;
 use super::fetches::Fetches;
-use super::incoming_subscriptions::IncomingSubscriptions;
+use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscriptions;
 use super::recv_streams::{GroupHeader, RecvStreams};
 use super::requests::Requests;
@@ -49,7 +50,12 @@ pub(crate) struct Core {
     /// Our subscriptions to the peer's tracks.
     pub(crate) outgoing: OutgoingSubscriptions,
     /// The peer's subscriptions to our tracks.
-    pub(crate) incoming: IncomingSubscriptions,
+    pub(crate) incoming: ByRequest<IncomingSubscription>,
+    /// How many requests wait for the peer to confirm their end.
+    unconfirmed: usize,
+    /// Until when the peer may still read what it can't confirm. Some peers throw away what they
+    /// have not read when the session closes.
+    pub(crate) unread_until: Option<Instant>,
     pub(crate) fetches: Fetches,
     pub(crate) schedule: Schedule,
     pub(crate) timers: Timers,
@@ -112,7 +118,9 @@ impl Core {
             requests: Requests::new(limits.requests, buffer_limit(&limits)),
             recv_streams: RecvStreams::new(&limits),
             outgoing: OutgoingSubscriptions::default(),
-            incoming: IncomingSubscriptions::default(),
+            incoming: ByRequest::default(),
+            unconfirmed: 0,
+            unread_until: None,
             fetches: Fetches::default(),
             schedule: Schedule::new(layout, limits.pending_groups),
             timers: Timers::default(),
@@ -137,8 +145,8 @@ impl Core {
     pub(crate) fn forget(&mut self) {
         self.requests = Requests::new(0, 0);
         self.recv_streams = RecvStreams::new(&self.limits);
-        (self.outgoing, self.incoming, self.fetches) = Default::default();
-        self.schedule = Schedule::new(Layout::of(self.version), 0);
+        (self.outgoing, self.incoming, self.fetches, self.schedule) = Default::default();
+        (self.unconfirmed, self.unread_until) = Default::default();
         (self.control, self.lost) = Default::default();
         self.datagrams.forget();
         self.scratch = Scratch::default();
@@ -230,8 +238,8 @@ impl Core {
             && self.control.as_ref().is_none_or(|control| !control.send.has_work())
             && !self.schedule.has_unsent()
             && self.schedule.released.is_empty()
-            && self.incoming.unconfirmed == 0
-            && self.incoming.unread_until.is_none_or(|until| until <= self.now)
+            && self.unconfirmed == 0
+            && self.unread_until.is_none_or(|until| until <= self.now)
     }
 
     // ---- set-up and GOAWAY -------------------------------------------------------------------
@@ -356,9 +364,8 @@ impl Core {
 
     /// Abandons what is left of a subscription of the peer.
     pub(crate) fn end_incoming(&mut self, request: Key, error: &Error) {
-        let Some(subscription) = self.incoming.remove(request) else { return };
-        if let Some(track) = subscription.track {
-            self.schedule.remove_track(track, error.stream_code(), &mut self.actions);
+        if self.incoming.remove(request).is_some() {
+            self.schedule.remove_track(request, error.stream_code(), &mut self.actions);
         }
     }
 
@@ -366,15 +373,13 @@ impl Core {
     pub(crate) fn update_incoming(&mut self, request: Key, options: &Subscription) {
         let Some(subscription) = self.incoming.get_mut(request) else { return };
         subscription.options = options.clone();
-        if let Some(track) = subscription.track {
-            let (priority, ordered) = (options.priority, options.ordered);
-            self.schedule.update_track(track, priority, ordered, &mut self.actions);
-        }
+        let (priority, ordered) = (options.priority, options.ordered);
+        self.schedule.update_track(request, priority, ordered, &mut self.actions);
     }
 
     /// Sends FIN. The request stays until the peer confirms by ending its half.
     pub(crate) fn await_confirmation(&mut self, request: Key) {
-        self.incoming.unconfirmed += 1;
+        self.unconfirmed += 1;
         self.requests.finish(request);
         self.requests.queue_read(request);
     }
@@ -384,19 +389,8 @@ impl Core {
         let Some(request) = self.requests.get(request) else { return false };
         request.recv.discard();
         let confirmed = request.recv.is_over() || request.abandoned().is_some();
-        self.incoming.unconfirmed -= usize::from(confirmed);
+        self.unconfirmed -= usize::from(confirmed);
         confirmed
-    }
-
-    /// The cache has more of a group, which belongs to a subscription or to a FETCH of the peer.
-    pub(crate) fn on_group_ready(&mut self, request: Key, sequence: u64) {
-        let group = match self.incoming.get_mut(request).and_then(|it| it.track) {
-            Some(track) => Some(GroupRef { track, sequence }),
-            None => self.fetches.scheduled(request),
-        };
-        if let Some(group) = group {
-            self.schedule.on_ready(group);
-        }
     }
 
     // ---- FETCH -------------------------------------------------------------------------------
@@ -418,23 +412,22 @@ impl Core {
     /// Schedules the group `token` as the answer to a FETCH of the peer, on the stream of the request.
     pub(crate) fn answer_fetch(&mut self, request: Key, token: Token, info: &TrackInfo) -> bool {
         let Some(fetch) = self.fetches.incoming(request) else { return false };
-        if fetch.track.is_some() {
+        if self.schedule.has_track(request) {
             return false;
         }
         let Some(stream) = self.requests.detach_send(request) else { return false };
-        let track = self.schedule.add_track(fetch.priority, info.priority, false);
-        self.fetches.bind(request, track);
-        let group = GroupRef { track, sequence: fetch.sequence };
-        self.schedule.push_on(group, token, fetch.range, stream);
-        let priority = self.schedule.quic_priority(track);
+        self.schedule.add_track(request, fetch.priority, info.priority, false);
+        let group_ref = GroupRef { request, sequence: fetch.sequence };
+        self.schedule.push_on(group_ref, token, fetch.range, stream);
+        let priority = self.schedule.quic_priority(request);
         self.actions.push_back(Action::SetPriority { id: stream, priority });
         true
     }
 
     /// Abandons what is left of the answer to a FETCH of the peer.
     pub(crate) fn end_incoming_fetch(&mut self, request: Key, error: &Error) {
-        if let Some(track) = self.fetches.remove_incoming(request) {
-            self.schedule.remove_track(track, error.stream_code(), &mut self.actions);
+        if self.fetches.remove_incoming(request).is_some() {
+            self.schedule.remove_track(request, error.stream_code(), &mut self.actions);
         }
     }
 
@@ -443,14 +436,14 @@ impl Core {
     pub(crate) fn entries(&self) -> usize {
         let queues = self.actions.len() + self.notices.len() + self.timers.len();
         let groups = self.recv_streams.entries() + self.schedule.entries();
-        let subscriptions = self.outgoing.entries() + self.incoming.entries();
+        let subscriptions = self.outgoing.entries() + self.incoming.len() + self.unconfirmed;
         self.requests.entries() + groups + subscriptions + self.fetches.entries() + queues
     }
 }
 
 census! { ControlStream { within: send; plain: stream, blocked; } }
 census! { Core {
-    counts: lost, timers, actions, notices;
+    counts: unconfirmed, lost, timers, actions, notices;
     within: requests, recv_streams, outgoing, incoming, fetches, schedule, control, datagrams, scratch;
-    plain: version, draft, limits, now, state, awaits_accept, peer_is_going_away, no_credit, counts, network_path;
+    plain: version, draft, limits, now, state, awaits_accept, peer_is_going_away, no_credit, counts, network_path, unread_until;
 } }

@@ -3,26 +3,17 @@
 
 use alloc::collections::BTreeMap;
 
-use super::schedule::GroupRef;
 use crate::census::census;
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::slab::Key;
 
-/// A FETCH of the peer.
+/// A FETCH of the peer. Once it was accepted, the schedule has a track with its group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IncomingFetch {
     pub(crate) priority: u8,
     pub(crate) sequence: u64,
     pub(crate) range: FrameRange,
-    /// Its track in the schedule, once it was accepted.
-    pub(crate) track: Option<Key>,
-}
-
-impl IncomingFetch {
-    pub(crate) fn new(priority: u8, sequence: u64, range: FrameRange) -> Self {
-        Self { priority, sequence, range, track: None }
-    }
 }
 
 /// A FETCH of ours.
@@ -40,7 +31,6 @@ pub(crate) struct OutgoingFetch {
 pub(crate) struct Fetches {
     /// By request.
     incoming: BTreeMap<Key, IncomingFetch>,
-    by_track: BTreeMap<Key, Key>,
     outgoing: BTreeMap<Token, OutgoingFetch>,
 }
 
@@ -53,30 +43,9 @@ impl Fetches {
         self.incoming.get(&request).copied()
     }
 
-    /// The answer to this FETCH of the peer is the scheduled track `track`.
-    pub(crate) fn bind(&mut self, request: Key, track: Key) {
-        if let Some(fetch) = self.incoming.get_mut(&request) {
-            fetch.track = Some(track);
-            self.by_track.insert(track, request);
-        }
-    }
-
-    /// The scheduled group that answers this FETCH of the peer.
-    pub(crate) fn scheduled(&self, request: Key) -> Option<GroupRef> {
-        let fetch = self.incoming.get(&request)?;
-        Some(GroupRef { track: fetch.track?, sequence: fetch.sequence })
-    }
-
-    /// The request that this scheduled track answers.
-    pub(crate) fn by_track(&self, track: Key) -> Option<Key> {
-        self.by_track.get(&track).copied()
-    }
-
-    /// Forgets a FETCH of the peer. Returns its scheduled track.
-    pub(crate) fn remove_incoming(&mut self, request: Key) -> Option<Key> {
-        let track = self.incoming.remove(&request)?.track?;
-        self.by_track.remove(&track);
-        Some(track)
+    /// Forgets a FETCH of the peer.
+    pub(crate) fn remove_incoming(&mut self, request: Key) -> Option<IncomingFetch> {
+        self.incoming.remove(&request)
     }
 
     /// Whether the peer waits for a group.
@@ -112,8 +81,8 @@ impl Fetches {
     /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
-        self.incoming.len() + self.by_track.len() + self.outgoing.len()
+        self.incoming.len() + self.outgoing.len()
     }
 }
 
-census! { Fetches { counts: incoming, by_track, outgoing; } }
+census! { Fetches { counts: incoming, outgoing; } }

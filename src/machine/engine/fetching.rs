@@ -37,7 +37,10 @@ pub(crate) fn end_if_answered(
     core: &mut Core,
     released: &ReleasedGroup,
 ) {
-    let Some(key) = core.fetches.by_track(released.track) else { return };
+    let key = released.request;
+    if core.fetches.incoming(key).is_none() {
+        return;
+    }
     let abandoned = core.requests.get(key).and_then(|request| request.abandoned());
     core.end_incoming_fetch(key, &Error::Closed);
     let result = match (released.sent, abandoned) {

@@ -13,6 +13,7 @@
 //! | [`fetching`] | FETCH, in both directions |
 //! | [`goaway`] | GOAWAY, in both directions |
 
+mod by_request;
 mod core;
 mod datagrams;
 mod dialect;
@@ -37,5 +38,5 @@ pub(crate) use incoming_subscriptions::IncomingSubscription;
 pub(crate) use outgoing_subscriptions::OutgoingSubscription;
 pub(crate) use recv_streams::{GroupHeader, GroupOwner, GroupPart, GroupReader, StreamState};
 pub(crate) use requests::MAX_UNSENT_ANNOUNCEMENTS;
-pub(crate) use schedule::{CONTROL_PRIORITY, GroupRef, GroupWrite};
+pub(crate) use schedule::{CONTROL_PRIORITY, GroupRef, GroupWrite, Work};
 pub(crate) use timers::Timer;

@@ -8,9 +8,10 @@ use super::core::Core;
 use super::datagrams::MAX_DATAGRAM;
 use super::dialect::Dialect;
 use super::fetching;
-use super::schedule::{GroupRef, NextDatagram, ReleasedGroup};
+use super::schedule::{GroupRef, NextDatagram, ReleasedGroup, Work};
 use crate::error::Error;
 use crate::machine::event::{Event, RequestKey};
+use crate::machine::layout::Head;
 use crate::machine::run::Run;
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::Key;
@@ -23,14 +24,12 @@ pub(crate) fn accept_subscribe(
     info: &TrackInfo,
 ) {
     let Some(subscription) = core.incoming.get_mut(key) else { return };
-    if subscription.track.is_some() {
+    if core.schedule.has_track(key) {
         return;
     }
     let options = &subscription.options;
-    let track = core.schedule.add_track(options.priority, info.priority, options.ordered);
-    subscription.track = Some(track);
+    core.schedule.add_track(key, options.priority, info.priority, options.ordered);
     subscription.publisher = info.priority;
-    core.incoming.bind(track, key);
     dialect.write_subscribe_ok(core, key, info);
 }
 
@@ -42,17 +41,13 @@ pub(crate) fn push_group(
     sequence: u64,
     first_frame: u64,
 ) {
-    let head = match core.incoming.get_mut(key) {
-        Some(subscription) if subscription.ending.is_none() => {
-            dialect.group_head(subscription, sequence, first_frame).zip(subscription.track)
+    match open_head(dialect, core, key, sequence, first_frame) {
+        Some(head) => {
+            let group_ref = GroupRef { request: key, sequence };
+            core.schedule.push(group_ref, group, first_frame, head);
         }
-        _ => None,
-    };
-    let Some((head, track)) = head else {
-        core.notices.push_back(Event::GroupReleased { group, sent: false });
-        return;
-    };
-    core.schedule.push(GroupRef { track, sequence }, group, first_frame, head);
+        None => core.notices.push_back(Event::GroupReleased { group, sent: false }),
+    }
 }
 
 /// A group that is to go as a datagram. Where that is impossible it goes as any other group.
@@ -64,15 +59,27 @@ pub(crate) fn push_datagram(
     sequence: u64,
 ) {
     let can_send = dialect.has_datagrams() && core.datagrams.max > 0;
-    let subscription = core.incoming.get_mut(key).filter(|it| can_send && it.ending.is_none());
-    let ready = subscription.and_then(|subscription| {
-        let head = dialect.group_head(subscription, sequence, 0)?;
-        Some((head, subscription.track?, subscription.number))
-    });
-    let Some((head, track, number)) = ready else {
-        return push_group(dialect, core, key, group, sequence, 0);
-    };
-    core.schedule.push_datagram(GroupRef { track, sequence }, group, number, head);
+    let number = core.incoming.get(key).filter(|_| can_send).map(|it| it.number);
+    match number.zip(open_head(dialect, core, key, sequence, 0)) {
+        Some((number, head)) => {
+            let group_ref = GroupRef { request: key, sequence };
+            core.schedule.push_datagram(group_ref, group, number, head);
+        }
+        None => push_group(dialect, core, key, group, sequence, 0),
+    }
+}
+
+/// Stream type and header of a group of this subscription, if it was accepted and may still have one.
+fn open_head(
+    dialect: &impl Dialect,
+    core: &Core,
+    key: Key,
+    sequence: u64,
+    first_frame: u64,
+) -> Option<Head> {
+    let subscription = core.incoming.get(key).filter(|it| it.ending.is_none())?;
+    let head = dialect.group_head(subscription, sequence, first_frame)?;
+    core.schedule.has_track(key).then_some(head)
 }
 
 /// The group that should go as a datagram now. The scratch then holds two slices: the head of the
@@ -97,7 +104,7 @@ pub(crate) fn pick_datagram(
                 continue;
             }
             Supply::Pending => {
-                schedule.defer_datagram(group_ref);
+                schedule.leave(group_ref, Work::Datagram);
                 continue;
             }
             Supply::End if scratch.ends.len() == 1 => {
@@ -125,9 +132,10 @@ pub(crate) fn pick_datagram(
 /// No group will be given from `end` on.
 pub(crate) fn finish_subscribe(dialect: &mut impl Dialect, core: &mut Core, key: Key, end: u64) {
     let Some(subscription) = core.incoming.get_mut(key) else { return };
-    let Some(track) = subscription.track else { return };
-    subscription.ending.get_or_insert(end);
-    end_if_drained(dialect, core, track);
+    if core.schedule.has_track(key) {
+        subscription.ending.get_or_insert(end);
+        end_if_drained(dialect, core, key);
+    }
 }
 
 /// The schedule gave up a group or sent all of it.
@@ -136,21 +144,22 @@ pub(crate) fn on_released(
     core: &mut Core,
     released: ReleasedGroup,
 ) -> Event {
-    end_if_drained(dialect, core, released.track);
+    end_if_drained(dialect, core, released.request);
     fetching::end_if_answered(dialect, core, &released);
     Event::GroupReleased { group: released.group, sent: released.sent }
 }
 
 /// Ends a subscription whose last group is out.
-fn end_if_drained(dialect: &mut impl Dialect, core: &mut Core, track: Key) {
-    let Some(key) = core.incoming.by_track(track) else { return };
-    let Some(subscription) = core.incoming.get_mut(key) else { return };
-    let Some(end) = subscription.ending.filter(|_| core.schedule.is_drained(track)) else { return };
+fn end_if_drained(dialect: &mut impl Dialect, core: &mut Core, key: Key) {
+    let Some(end) = core.incoming.get(key).and_then(|it| it.ending) else { return };
+    if !core.schedule.is_drained(key) {
+        return;
+    }
     // The end must not overtake bytes of groups that QUIC still holds: `moq-lite` 0.16 loses what arrives
     // after the end, and `moq-net` 0.3 reports the end as soon as it has the newest group.
-    let priority = core.schedule.quic_priority(track);
+    let priority = core.schedule.quic_priority(key);
     core.requests.set_priority(key, priority, &mut core.actions);
-    let streams = core.schedule.opened_streams(track);
+    let streams = core.schedule.opened_streams(key).unwrap_or(0);
     core.end_incoming(key, &Error::Closed);
     dialect.write_subscribe_end(core, key, end, streams);
     let request = RequestKey::of(key);

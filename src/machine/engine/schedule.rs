@@ -15,12 +15,13 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
 
+use super::by_request::ByRequest;
 use crate::census::census;
 use crate::machine::io::Action;
 use crate::machine::layout::{Head, Layout};
 use crate::machine::run::{FrameRange, Run, Scratch};
 use crate::machine::source::{Source, Supply, Token};
-use crate::slab::{Key, Slab};
+use crate::slab::Key;
 use crate::stream::{Code, StreamId};
 
 /// One group on its way out. The cache has its frames; this is only how far it was sent.
@@ -45,18 +46,27 @@ struct ScheduledGroup {
     stalled: bool,
 }
 
-/// The groups of one subscription of the peer, or the single group of a FETCH. Each set holds the
-/// groups that can do that kind of work now.
+/// The groups of one subscription of the peer, or the single group of a FETCH.
 #[derive(Debug, Default)]
 struct ScheduledTrack {
     urgency: Urgency,
     ordered: bool,
     groups: BTreeMap<u64, ScheduledGroup>,
-    unopened: BTreeSet<u64>,
-    datagrams: BTreeSet<u64>,
-    writable: BTreeSet<u64>,
+    /// By kind of work: the groups that can do it now.
+    lines: [BTreeSet<u64>; 3],
     /// How many streams its groups had so far.
     opened: u64,
+}
+
+/// The kinds of work that groups stand in line for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// To get a stream.
+    Open,
+    /// To write on its stream.
+    Write,
+    /// To go as a datagram.
+    Datagram,
 }
 
 /// The more urgent track sorts first.
@@ -79,10 +89,10 @@ struct PriorityClass {
     served: u64,
 }
 
-/// Names a group: which scheduled track, and which number.
+/// Names a group: which request its track answers, and which number it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupRef {
-    pub(crate) track: Key,
+    pub(crate) request: Key,
     pub(crate) sequence: u64,
 }
 
@@ -109,25 +119,23 @@ pub(crate) struct NextDatagram {
 /// A group that the machine will not ask for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReleasedGroup {
-    pub(crate) track: Key,
+    pub(crate) request: Key,
     pub(crate) group: Token,
     /// Whether QUIC accepted all of it.
     pub(crate) sent: bool,
 }
 
 /// All groups on their way out.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    layout: Layout,
+    layout: Option<Layout>,
     max_pending: usize,
-    tracks: Slab<ScheduledTrack>,
+    /// Each by the request that it answers.
+    tracks: ByRequest<ScheduledTrack>,
     /// The group of each open stream.
     by_stream: BTreeMap<StreamId, GroupRef>,
-    /// Tracks that have a group to open, to write, and to send as a datagram; the most urgent
-    /// first.
-    to_open: BTreeSet<(Urgency, Key)>,
-    to_write: BTreeSet<(Urgency, Key)>,
-    to_datagram: BTreeSet<(Urgency, Key)>,
+    /// By kind of work: the tracks with a group that can do it now, the most urgent first.
+    orders: [BTreeSet<(Urgency, Key)>; 3],
     /// Streams that QUIC accepts no more bytes on for now.
     blocked: BTreeSet<StreamId>,
     /// The priority classes that some track is in.
@@ -138,67 +146,61 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(layout: Layout, max_pending: usize) -> Self {
-        let (tracks, by_stream, to_open, to_write, to_datagram) = Default::default();
-        let (blocked, classes, released) = Default::default();
-        Self {
-            layout,
-            max_pending,
-            tracks,
-            by_stream,
-            to_open,
-            to_write,
-            to_datagram,
-            blocked,
-            classes,
-            released,
-        }
+        Self { layout: Some(layout), max_pending, ..Self::default() }
     }
 
-    /// Adds a track without groups.
-    pub(crate) fn add_track(&mut self, subscriber: u8, publisher: u8, ordered: bool) -> Key {
+    /// Adds the track that answers `request`, without groups.
+    pub(crate) fn add_track(&mut self, request: Key, subscriber: u8, publisher: u8, ordered: bool) {
         let (subscriber, publisher) = (Reverse(subscriber), Reverse(publisher));
         let urgency = Urgency { subscriber, publisher, served: 0 };
         self.classes.entry(urgency.priorities()).or_default().tracks += 1;
-        self.tracks.insert(ScheduledTrack { urgency, ordered, ..ScheduledTrack::default() })
+        self.tracks.insert(request, ScheduledTrack { urgency, ordered, ..Default::default() });
+    }
+
+    /// Whether a track answers this request.
+    pub(crate) fn has_track(&self, request: Key) -> bool {
+        self.tracks.get(request).is_some()
     }
 
     /// The subscriber changed its priority or order. QUIC's priority of the open streams follows.
     pub(crate) fn update_track(
         &mut self,
-        key: Key,
+        request: Key,
         subscriber: u8,
         ordered: bool,
         actions: &mut VecDeque<Action>,
     ) {
-        self.reorder(key, |track| {
+        self.reorder(request, |track| {
             track.urgency.subscriber = Reverse(subscriber);
             track.ordered = ordered;
         });
-        let Some(track) = self.tracks.get(key) else { return };
+        let Some(track) = self.tracks.get(request) else { return };
         let priority = track.urgency.quic_priority();
         let open = track.groups.values().filter_map(|group| group.stream);
         actions.extend(open.map(|id| Action::SetPriority { id, priority }));
     }
 
     /// Abandons what is left of a track. Open streams are reset with `code`.
-    pub(crate) fn remove_track(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
-        self.reorder(key, |track| {
-            track.unopened.clear();
-            track.datagrams.clear();
-            track.writable.clear();
-        });
-        let Some(track) = self.tracks.remove(key) else { return };
+    pub(crate) fn remove_track(
+        &mut self,
+        request: Key,
+        code: Code,
+        actions: &mut VecDeque<Action>,
+    ) {
+        self.reorder(request, |track| track.lines = Default::default());
+        let Some(track) = self.tracks.remove(request) else { return };
         self.leave_class(track.urgency.priorities());
         for group in track.groups.into_values() {
             if let Some(id) = group.stream {
                 self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });
             }
-            self.released.push_back(ReleasedGroup { track: key, group: group.token, sent: false });
+            self.report_released(request, group.token, false);
         }
     }
 
-    /// Adds a group to a track. Past the limit the group that would go last is dropped.
+    /// Adds a group to a track, unless the track is gone or has one of this number. Past the limit the
+    /// group that would go last is dropped.
     pub(crate) fn push(&mut self, group_ref: GroupRef, token: Token, first_frame: u64, head: Head) {
         let range = FrameRange { first: first_frame, last: None };
         self.insert(group_ref, ScheduledGroup::new(token, range, head));
@@ -213,34 +215,29 @@ impl Schedule {
         number: u64,
         head: Head,
     ) {
-        let range = FrameRange { first: 0, last: None };
-        let group = ScheduledGroup::new(token, range, head);
+        let group = ScheduledGroup::new(token, FrameRange::default(), head);
         self.insert(group_ref, ScheduledGroup { datagram: Some(number), ..group });
     }
 
-    /// Adds a group, unless the track is gone or has one of this number.
     fn insert(&mut self, group_ref: GroupRef, group: ScheduledGroup) {
-        let track = self.tracks.get(group_ref.track);
-        let is_new = track.is_some_and(|track| !track.groups.contains_key(&group_ref.sequence));
-        if !is_new {
-            let (track, group) = (group_ref.track, group.token);
-            self.released.push_back(ReleasedGroup { track, group, sent: false });
-            return;
+        let GroupRef { request, sequence } = group_ref;
+        let track = self.tracks.get(request);
+        if track.is_none_or(|track| track.groups.contains_key(&sequence)) {
+            return self.report_released(request, group.token, false);
         }
         self.enqueue(group_ref, Some(group));
     }
 
-    /// Puts a group that has no stream yet in line; `new` if it is not part of its track yet. Past the
-    /// limit the group that would go last is dropped.
+    /// Puts a group that has no stream yet in line; `new` if it is not part of its track yet.
     fn enqueue(&mut self, group_ref: GroupRef, new: Option<ScheduledGroup>) {
         let (max, mut dropped) = (self.max_pending, None);
-        self.reorder(group_ref.track, |track| {
+        self.reorder(group_ref.request, |track| {
             track.groups.extend(new.map(|group| (group_ref.sequence, group)));
             dropped = track.enqueue(group_ref.sequence, max);
         });
-        let track = group_ref.track;
-        let released = |group| ReleasedGroup { track, group, sent: false };
-        self.released.extend(dropped.map(|it: ScheduledGroup| released(it.token)));
+        if let Some(dropped) = dropped {
+            self.report_released(group_ref.request, dropped.token, false);
+        }
     }
 
     /// Adds frames of a group, as the only group of its track, for a stream that exists already.
@@ -251,7 +248,7 @@ impl Schedule {
         frames: FrameRange,
         id: StreamId,
     ) {
-        self.reorder(group_ref.track, |track| {
+        self.reorder(group_ref.request, |track| {
             let group = ScheduledGroup::new(token, frames, Head::new());
             track.groups.insert(group_ref.sequence, group);
         });
@@ -260,36 +257,61 @@ impl Schedule {
 
     /// The cache has more of a group than it had.
     pub(crate) fn on_ready(&mut self, group_ref: GroupRef) {
-        let track = self.tracks.get(group_ref.track);
-        let group = track.and_then(|track| track.groups.get(&group_ref.sequence));
-        let is_datagram = group.is_some_and(|group| group.datagram.is_some());
-        match group.map(|group| group.stream) {
+        let track = self.tracks.get(group_ref.request);
+        match track.and_then(|track| track.groups.get(&group_ref.sequence)) {
             None => {}
-            Some(Some(id)) if self.blocked.contains(&id) => {}
-            Some(Some(_)) => self.reorder(group_ref.track, |track| {
-                track.writable.insert(group_ref.sequence);
-            }),
+            Some(ScheduledGroup { stream: Some(id), .. }) => {
+                if !self.blocked.contains(id) {
+                    self.join(group_ref, Work::Write);
+                }
+            }
             // It was counted when it was added.
-            Some(None) if is_datagram => self.reorder(group_ref.track, |track| {
-                track.datagrams.insert(group_ref.sequence);
-            }),
-            Some(None) => self.enqueue(group_ref, None),
+            Some(group) if group.datagram.is_some() => self.join(group_ref, Work::Datagram),
+            Some(_) => self.enqueue(group_ref, None),
         }
     }
 
-    /// The priority of the track's streams for QUIC's own scheduler.
-    pub(crate) fn quic_priority(&self, key: Key) -> i32 {
-        self.tracks.get(key).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
+    /// The group can do this kind of work now.
+    fn join(&mut self, group_ref: GroupRef, work: Work) {
+        self.reorder(group_ref.request, |track| {
+            track.lines[work as usize].insert(group_ref.sequence);
+        });
     }
 
-    /// How many streams the track's groups had so far.
-    pub(crate) fn opened_streams(&self, key: Key) -> u64 {
-        self.tracks.get(key).map_or(0, |track| track.opened)
+    /// The group has nothing to do of this kind, until [`on_ready`](Self::on_ready).
+    pub(crate) fn leave(&mut self, group_ref: GroupRef, work: Work) {
+        self.reorder(group_ref.request, |track| {
+            track.lines[work as usize].remove(&group_ref.sequence);
+        });
+    }
+
+    /// Whether a group can do this kind of work now.
+    pub(crate) fn has(&self, work: Work) -> bool {
+        !self.orders[work as usize].is_empty()
+    }
+
+    /// The group that goes first in this kind of work, with its track.
+    fn first(&self, work: Work) -> Option<(GroupRef, &ScheduledTrack, &ScheduledGroup)> {
+        let (_, request) = *self.orders[work as usize].first()?;
+        let track = self.tracks.get(request)?;
+        let line = &track.lines[work as usize];
+        let sequence = *if track.ordered { line.first() } else { line.last() }?;
+        Some((GroupRef { request, sequence }, track, track.groups.get(&sequence)?))
+    }
+
+    /// The priority of the track's streams for QUIC's own scheduler.
+    pub(crate) fn quic_priority(&self, request: Key) -> i32 {
+        self.tracks.get(request).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
+    }
+
+    /// How many streams the groups of the track had so far. `None` if no track answers this request.
+    pub(crate) fn opened_streams(&self, request: Key) -> Option<u64> {
+        self.tracks.get(request).map(|track| track.opened)
     }
 
     /// Whether every group of the track is out or given up.
-    pub(crate) fn is_drained(&self, key: Key) -> bool {
-        self.tracks.get(key).is_none_or(|track| track.groups.is_empty())
+    pub(crate) fn is_drained(&self, request: Key) -> bool {
+        self.tracks.get(request).is_none_or(|track| track.groups.is_empty())
     }
 
     // ---- opening -----------------------------------------------------------------------------
@@ -302,23 +324,15 @@ impl Schedule {
         scratch: &mut Scratch,
     ) -> Option<(GroupRef, i32)> {
         loop {
-            let (urgency, key) = *self.to_open.first()?;
-            let track = self.tracks.get(key)?;
-            let sequence = track.most_urgent(&track.unopened)?;
-            let group = &track.groups[&sequence];
-            let group_ref = GroupRef { track: key, sequence };
+            let (group_ref, track, group) = self.first(Work::Open)?;
+            let priority = track.urgency.quic_priority();
             let mut probe = Run::probe(scratch, group.range.first);
             match source.frames(group.token, group.range.first, &mut probe) {
-                Supply::End | Supply::More => return Some((group_ref, urgency.quic_priority())),
                 Supply::Gone(_) => {
                     self.release(group_ref, false);
                 }
-                Supply::Pending if probe.was_offered() => {
-                    return Some((group_ref, urgency.quic_priority()));
-                }
-                Supply::Pending => self.reorder(key, |track| {
-                    track.unopened.remove(&sequence);
-                }),
+                Supply::Pending if !probe.was_offered() => self.leave(group_ref, Work::Open),
+                Supply::End | Supply::More | Supply::Pending => return Some((group_ref, priority)),
             }
         }
     }
@@ -326,18 +340,14 @@ impl Schedule {
     /// The group has a stream.
     pub(crate) fn opened(&mut self, group_ref: GroupRef, id: StreamId) {
         self.by_stream.insert(id, group_ref);
-        self.reorder(group_ref.track, |track| {
+        self.reorder(group_ref.request, |track| {
             track.opened += 1;
-            track.unopened.remove(&group_ref.sequence);
+            track.lines[Work::Open as usize].remove(&group_ref.sequence);
             if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
                 group.stream = Some(id);
-                track.writable.insert(group_ref.sequence);
+                track.lines[Work::Write as usize].insert(group_ref.sequence);
             }
         });
-    }
-
-    pub(crate) fn has_unopened(&self) -> bool {
-        !self.to_open.is_empty()
     }
 
     // ---- writing -----------------------------------------------------------------------------
@@ -350,38 +360,29 @@ impl Schedule {
         actions: &mut VecDeque<Action>,
     ) -> Option<GroupWrite> {
         loop {
-            let (_, key) = *self.to_write.first()?;
-            let track = self.tracks.get(key)?;
-            let sequence = track.most_urgent(&track.writable)?;
-            let group = &track.groups[&sequence];
-            let group_ref = GroupRef { track: key, sequence };
+            let (group_ref, _, group) = self.first(Work::Write)?;
             let stream = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
-            let (layout, range, frame) = (Some(self.layout), group.range, group.frame);
-            let mut run = Run::new(scratch, layout, range, frame, group.skip, group.stalled);
+            let (range, frame) = (group.range, group.frame);
+            let mut run = Run::new(scratch, self.layout, range, frame, group.skip, group.stalled);
             let supply = source.frames(group.token, group.frame, &mut run);
             let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
+            let fin = over || supply == Supply::End && !cut;
             match supply {
-                _ if over => {
-                    return Some(GroupWrite { group_ref, stream, fin: true, exhausted: false });
-                }
-                Supply::End if !cut => {
-                    return Some(GroupWrite { group_ref, stream, fin: true, exhausted: false });
-                }
-                Supply::Gone(error) => {
+                Supply::Gone(error) if !over => {
                     let code = error.stream_code();
                     actions.push_back(Action::Reset { id: stream, code });
                     self.release(group_ref, false);
                 }
-                supply if scratch.total > 0 => {
-                    let exhausted = supply == Supply::Pending && !cut;
-                    return Some(GroupWrite { group_ref, stream, fin: false, exhausted });
+                supply if fin || scratch.total > 0 => {
+                    let exhausted = supply == Supply::Pending && !cut && !fin;
+                    return Some(GroupWrite { group_ref, stream, fin, exhausted });
                 }
                 // Nothing new: it waits for `on_ready`.
-                _ => self.reorder(key, |track| {
-                    track.wait_for_source(sequence);
+                _ => self.reorder(group_ref.request, |track| {
+                    track.wait_for_source(group_ref.sequence);
                 }),
             }
         }
@@ -401,7 +402,7 @@ impl Schedule {
         let all = n == scratch.total && !blocked;
         let mut blocked_stream = None;
         let whole = ends.partition_point(|end| *end <= n);
-        self.reorder(group_ref.track, |track| {
+        self.reorder(group_ref.request, |track| {
             let Some(group) = track.groups.get_mut(&group_ref.sequence) else { return };
             let head = n.min(group.head.len() - group.head_sent);
             group.head_sent += head;
@@ -415,14 +416,14 @@ impl Schedule {
             }
             group.stalled |= blocked;
             if blocked {
-                track.writable.remove(&group_ref.sequence);
+                track.lines[Work::Write as usize].remove(&group_ref.sequence);
                 blocked_stream = group.stream;
             } else if all && shown.exhausted {
                 track.wait_for_source(group_ref.sequence);
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
-        self.update_class(group_ref.track);
+        self.update_class(group_ref.request);
         self.blocked.extend(blocked_stream);
         if all && shown.fin {
             self.release(group_ref, true);
@@ -433,10 +434,9 @@ impl Schedule {
     /// QUIC accepts bytes on this stream again.
     pub(crate) fn on_writable(&mut self, id: StreamId) {
         self.blocked.remove(&id);
-        let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
-        self.reorder(group_ref.track, |track| {
-            track.writable.insert(group_ref.sequence);
-        });
+        if let Some(group_ref) = self.by_stream.get(&id).copied() {
+            self.join(group_ref, Work::Write);
+        }
     }
 
     /// The peer sent STOP_SENDING for this stream. Returns `true` if it had a group.
@@ -445,34 +445,19 @@ impl Schedule {
         group_ref.is_some_and(|group_ref| self.release(group_ref, false))
     }
 
-    pub(crate) fn has_writable(&self) -> bool {
-        !self.to_write.is_empty()
-    }
-
     // ---- datagrams ---------------------------------------------------------------------------
 
     /// The group that should go as the next datagram.
     pub(crate) fn next_datagram(&self) -> Option<NextDatagram> {
-        let (_, key) = *self.to_datagram.first()?;
-        let track = self.tracks.get(key)?;
-        let sequence = track.most_urgent(&track.datagrams)?;
-        let group = &track.groups[&sequence];
-        let group_ref = GroupRef { track: key, sequence };
+        let (group_ref, _, group) = self.first(Work::Datagram)?;
         Some(NextDatagram { group_ref, token: group.token, number: group.datagram? })
-    }
-
-    /// The group has no frame yet: it waits for [`on_ready`](Self::on_ready).
-    pub(crate) fn defer_datagram(&mut self, group_ref: GroupRef) {
-        self.reorder(group_ref.track, |track| {
-            track.datagrams.remove(&group_ref.sequence);
-        });
     }
 
     /// The group can't go as a datagram: it gets a stream.
     pub(crate) fn move_to_stream(&mut self, group_ref: GroupRef) {
-        self.reorder(group_ref.track, |track| {
-            track.datagrams.remove(&group_ref.sequence);
-            track.unopened.insert(group_ref.sequence);
+        self.reorder(group_ref.request, |track| {
+            track.lines[Work::Datagram as usize].remove(&group_ref.sequence);
+            track.lines[Work::Open as usize].insert(group_ref.sequence);
             if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
                 group.datagram = None;
             }
@@ -481,50 +466,46 @@ impl Schedule {
 
     /// QUIC accepted the datagram, of so many bytes.
     pub(crate) fn datagram_sent(&mut self, group_ref: GroupRef, bytes: usize) {
-        self.reorder(group_ref.track, |track| {
-            track.datagrams.remove(&group_ref.sequence);
+        self.reorder(group_ref.request, |track| {
             track.urgency.served = track.urgency.served.saturating_add(bytes as u64);
         });
-        self.update_class(group_ref.track);
+        self.update_class(group_ref.request);
         self.release(group_ref, true);
-    }
-
-    pub(crate) fn has_datagrams(&self) -> bool {
-        !self.to_datagram.is_empty()
     }
 
     // ---- ends --------------------------------------------------------------------------------
 
     /// Whether some group has bytes that QUIC has not accepted.
     pub(crate) fn has_unsent(&self) -> bool {
-        !self.blocked.is_empty()
-            || !self.to_write.is_empty()
-            || !self.to_open.is_empty()
-            || !self.to_datagram.is_empty()
+        !self.blocked.is_empty() || self.orders.iter().any(|order| !order.is_empty())
     }
 
     /// Forgets a group. Its token is free.
     pub(crate) fn release(&mut self, group_ref: GroupRef, sent: bool) -> bool {
         let mut group = None;
-        self.reorder(group_ref.track, |track| {
-            track.unopened.remove(&group_ref.sequence);
-            track.datagrams.remove(&group_ref.sequence);
-            track.writable.remove(&group_ref.sequence);
+        self.reorder(group_ref.request, |track| {
+            for line in &mut track.lines {
+                line.remove(&group_ref.sequence);
+            }
             group = track.groups.remove(&group_ref.sequence);
         });
         let Some(group) = group else { return false };
         if let Some(id) = group.stream {
             self.forget_stream(id);
         }
-        self.released.push_back(ReleasedGroup { track: group_ref.track, group: group.token, sent });
+        self.report_released(group_ref.request, group.token, sent);
         true
+    }
+
+    fn report_released(&mut self, request: Key, group: Token, sent: bool) {
+        self.released.push_back(ReleasedGroup { request, group, sent });
     }
 
     /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         let groups: usize = self.tracks.iter().map(|track| track.groups.len()).sum();
-        let orders = self.to_open.len() + self.to_write.len();
+        let orders: usize = self.orders.iter().map(BTreeSet::len).sum();
         self.tracks.len() + groups + orders + self.by_stream.len() + self.released.len()
     }
 
@@ -534,17 +515,17 @@ impl Schedule {
     }
 
     /// Changes a track, and its positions in the three orders.
-    fn reorder(&mut self, key: Key, change: impl FnOnce(&mut ScheduledTrack)) {
-        let Some(track) = self.tracks.get_mut(key) else { return };
+    fn reorder(&mut self, request: Key, change: impl FnOnce(&mut ScheduledTrack)) {
+        let Some(track) = self.tracks.get_mut(request) else { return };
         let (before, was_ready) = (track.urgency, track.ready_for());
         change(track);
         let is_ready = track.ready_for();
         if (before, was_ready) == (track.urgency, is_ready) {
             return;
         }
-        self.to_open.remove(&(before, key));
-        self.to_write.remove(&(before, key));
-        self.to_datagram.remove(&(before, key));
+        for order in &mut self.orders {
+            order.remove(&(before, request));
+        }
         let priorities = track.urgency.priorities();
         let joins = before.priorities() != priorities;
         if joins {
@@ -556,9 +537,8 @@ impl Schedule {
             let served = self.classes.get(&priorities).map_or(0, |class| class.served);
             track.urgency.served = track.urgency.served.max(served);
         }
-        let orders = [&mut self.to_open, &mut self.to_write, &mut self.to_datagram];
-        for (order, _) in orders.into_iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
-            order.insert((track.urgency, key));
+        for (order, _) in self.orders.iter_mut().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
+            order.insert((track.urgency, request));
         }
         if joins {
             self.leave_class(before.priorities());
@@ -566,8 +546,8 @@ impl Schedule {
     }
 
     /// The track was served: others that become active start from here.
-    fn update_class(&mut self, track: Key) {
-        let Some(ScheduledTrack { urgency, .. }) = self.tracks.get(track) else { return };
+    fn update_class(&mut self, request: Key) {
+        let Some(ScheduledTrack { urgency, .. }) = self.tracks.get(request) else { return };
         if let Some(class) = self.classes.get_mut(&urgency.priorities()) {
             class.served = urgency.served;
         }
@@ -594,7 +574,8 @@ impl ScheduledTrack {
     /// that would go last is returned.
     fn enqueue(&mut self, sequence: u64, max: usize) -> Option<ScheduledGroup> {
         let is_datagram = self.groups.get(&sequence)?.datagram.is_some();
-        let line = if is_datagram { &mut self.datagrams } else { &mut self.unopened };
+        let work = if is_datagram { Work::Datagram } else { Work::Open };
+        let line = &mut self.lines[work as usize];
         line.insert(sequence);
         if line.len() <= max {
             return None;
@@ -605,20 +586,15 @@ impl ScheduledTrack {
 
     /// The group has nothing to write before the cache has more.
     fn wait_for_source(&mut self, sequence: u64) {
-        self.writable.remove(&sequence);
+        self.lines[Work::Write as usize].remove(&sequence);
         if let Some(group) = self.groups.get_mut(&sequence) {
             group.stalled = false;
         }
     }
 
-    /// Whether the track has something to open, to write, and to send as a datagram.
+    /// By kind of work: whether the track has a group for it.
     fn ready_for(&self) -> [bool; 3] {
-        [&self.unopened, &self.writable, &self.datagrams].map(|groups| !groups.is_empty())
-    }
-
-    /// The group of this set that goes first.
-    fn most_urgent(&self, of: &BTreeSet<u64>) -> Option<u64> {
-        if self.ordered { of.first().copied() } else { of.last().copied() }
+        self.lines.each_ref().map(|line| !line.is_empty())
     }
 }
 
@@ -637,11 +613,11 @@ impl Urgency {
 pub(crate) const CONTROL_PRIORITY: i32 = 1 << 16;
 
 census! { each ScheduledTrack {
-    counts: groups, unopened, datagrams, writable;
+    counts: groups, lines;
     plain: urgency, ordered, opened;
 } }
 census! { Schedule {
-    counts: by_stream, to_open, to_write, to_datagram, blocked, classes, released;
+    counts: by_stream, orders, blocked, classes, released;
     within: tracks;
     plain: layout, max_pending;
 } }

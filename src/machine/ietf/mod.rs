@@ -240,7 +240,7 @@ impl Dialect for Ietf {
             self.write(core, control, &message);
         }
         // No message confirms that the peer read GOAWAY.
-        core.incoming.unread_until = Some(core.now + core.limits.close_timeout);
+        core.unread_until = Some(core.now + core.limits.close_timeout);
     }
 
     fn is_unsent(&self, core: &Core, key: Key) -> bool {

@@ -26,7 +26,7 @@ impl Lite {
         let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
         let range = FrameRange { first: frame_start, last: frame_end };
         // The frame range is kept here and not at the application: the schedule sends nothing outside of it.
-        core.fetches.insert_incoming(key, IncomingFetch::new(priority, group, range));
+        core.fetches.insert_incoming(key, IncomingFetch { priority, sequence: group, range });
         self.set_role(key, Role::IncomingFetch);
         Progress::Event(Event::FetchRequested {
             request: RequestKey::of(key),

@@ -13,7 +13,7 @@ use crate::coding::lite::{
 };
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
-use crate::machine::engine::{Core, Dialect, Progress, goaway};
+use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, goaway};
 use crate::machine::event::{Event, RequestKey};
 use crate::slab::Key;
 use crate::subscription::Subscription;
@@ -117,7 +117,8 @@ impl Lite {
                 if core.incoming.len() >= core.limits.subscriptions {
                     return Err(Error::Limit(LimitKind::Subscriptions));
                 }
-                core.incoming.insert(key, message.id, message.want.clone());
+                let subscription = IncomingSubscription::new(message.id, message.want.clone());
+                core.incoming.insert(key, subscription);
                 self.set_role(key, Role::IncomingSubscription);
                 Progress::Event(Event::SubscribeRequested {
                     request,

@@ -49,7 +49,7 @@ impl Lite {
     pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         // Not before the application accepted the subscription, and only once.
-        let is_open = subscription.track.is_some() && subscription.start.is_none();
+        let is_open = core.schedule.has_track(key) && subscription.start.is_none();
         if self.features.subscribe_end && is_open {
             subscription.start = Some(group);
             self.respond(core, key, &SubscribeResponse::Start { group });
