@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
-    CONTROL_PRIORITY, Core, Dialect, GroupRef, SessionState, Timer, Work, events, groups,
+    CONTROL_PRIORITY, Core, Dialect, GroupRef, SessionState, Timer, Work, events, fetching, groups,
     publishing, subscribing,
 };
 use super::event::Event;
@@ -115,7 +115,7 @@ impl BareMachine {
         core.now = core.now.max(now);
         while let Some(timer) = core.timers.due(now) {
             match timer {
-                Timer::Handshake if dispatch!(&self.dialect, it => it.is_ready(core)) => {}
+                Timer::Handshake if core.is_ready() => {}
                 Timer::Handshake => core.close(Error::Timeout),
                 Timer::Close => core.close(Error::SessionClosed),
                 Timer::Probe => dispatch!(&mut self.dialect, it => it.on_network_path(core)),
@@ -139,47 +139,21 @@ impl BareMachine {
     // ---- outputs -----------------------------------------------------------------------------
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        if self.is_closed() {
-            let closed = self.core.notices.pop_front();
-            self.forget();
-            return closed;
-        }
-        let event = self.next_event();
-        let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
-        self.core.counts.frames_received += u64::from(is_frame);
-        event
-    }
-
-    fn next_event(&mut self) -> Option<Event> {
         let core = &mut self.core;
-        if let Some(released) = core.schedule.released.pop_front() {
-            let event = dispatch!(&mut self.dialect, it => publishing::on_released(&mut **it, core, released));
-            return Some(event);
-        }
-        if let Some(event) = core.notices.pop_front() {
-            return Some(event);
-        }
-        let event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core))
-            .or_else(|| core.notices.pop_front());
-        if event.is_none() && core.state == SessionState::Lost {
-            dispatch!(&mut self.dialect, it => subscribing::on_connection_lost(&mut **it, core));
-            if !core.notices.is_empty() {
-                return core.notices.pop_front();
-            }
-            let error = core.lost.take().unwrap_or(Error::SessionClosed);
-            core.end(error);
-            let closed = core.notices.pop_front();
+        let event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core));
+        let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
+        core.counts.frames_received += u64::from(is_frame);
+        if self.is_closed() {
             self.forget();
-            return closed;
         }
         event
     }
 
     pub(super) fn poll_action(&mut self) -> Option<Action> {
-        if self.goaway_is_done() {
-            self.core.drain();
-        }
         let core = &mut self.core;
+        if core.goaway_is_done() {
+            core.drain();
+        }
         if core.state == SessionState::Draining && core.is_flushed() {
             core.close(Error::SessionClosed);
         }
@@ -225,9 +199,7 @@ impl BareMachine {
         }
         self.core.scratch.clear();
         let (target, id, fin) = self.next_write(source)?;
-        let core = &mut self.core;
-        let total = core.scratch.total;
-        Some(Write { core, target, id, total, fin, recorder: None })
+        Some(Write { core: &mut self.core, target, id, fin, recorder: None })
     }
 
     fn next_write(&mut self, source: &mut impl Source) -> Option<(WriteTarget, StreamId, bool)> {
@@ -280,14 +252,14 @@ impl BareMachine {
         });
         control
             || !core.schedule.released.is_empty()
-            || dispatch!(&self.dialect, it => events::has_events(&**it, core))
+            || events::has_events(core)
             || core.requests.has_writable()
             || (core.has_credit(Dir::Bi) && core.requests.wants_stream())
             || core.schedule.has(Work::Write)
             || (!core.datagrams.blocked && core.schedule.has(Work::Datagram))
             || (core.has_credit(Dir::Uni) && core.schedule.has(Work::Open))
             || (core.state == SessionState::Draining && core.is_flushed())
-            || self.goaway_is_done()
+            || core.goaway_is_done()
     }
 
     pub(super) fn read_limit(&self, id: StreamId) -> usize {
@@ -299,13 +271,6 @@ impl BareMachine {
 
     pub(super) fn is_closed(&self) -> bool {
         self.core.state == SessionState::Closed
-    }
-
-    /// Whether everything that ran when GOAWAY was sent is over. Before the peer's set-up GOAWAY was not
-    /// sent.
-    fn goaway_is_done(&self) -> bool {
-        let core = &self.core;
-        core.goaway_is_done() && dispatch!(&self.dialect, it => it.is_ready(core))
     }
 
     /// The end was reported: frees all memory.
@@ -343,11 +308,16 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
             publishing::finish_subscribe(dialect, core, request.into(), end);
         }
         Command::Group { request, group, sequence, first_frame } => {
-            publishing::push_group(dialect, core, request.into(), group, sequence, first_frame);
+            let request = request.into();
+            publishing::push_group(dialect, core, request, group, sequence, first_frame, false);
         }
         Command::Datagram { request, group, sequence } => {
-            publishing::push_datagram(dialect, core, request.into(), group, sequence);
+            publishing::push_group(dialect, core, request.into(), group, sequence, 0, true);
         }
+        Command::AcceptFetch { request, group, info } => {
+            core.answer_fetch(request.into(), group, &info);
+        }
+        Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),
         Command::GroupReady { request, sequence } => {
             core.schedule.on_ready(GroupRef { request: request.into(), sequence });
         }

@@ -48,7 +48,6 @@ impl<T> ByRequest<T> {
         self.len
     }
 
-    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten().map(|(_, value)| value)
     }

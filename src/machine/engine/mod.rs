@@ -32,6 +32,7 @@ pub(crate) mod subscribing;
 mod timers;
 
 pub(crate) use self::core::{ControlStream, Core, SessionState};
+pub(crate) use by_request::ByRequest;
 pub(crate) use dialect::{Dialect, Progress};
 pub(crate) use fetches::{IncomingFetch, OutgoingFetch};
 pub(crate) use incoming_subscriptions::IncomingSubscription;

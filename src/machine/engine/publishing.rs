@@ -11,7 +11,6 @@ use super::fetching;
 use super::schedule::{GroupRef, NextDatagram, ReleasedGroup, Work};
 use crate::error::Error;
 use crate::machine::event::{Event, RequestKey};
-use crate::machine::layout::Head;
 use crate::machine::run::Run;
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::Key;
@@ -33,6 +32,7 @@ pub(crate) fn accept_subscribe(
     dialect.write_subscribe_ok(core, key, info);
 }
 
+/// A group is to be sent, as a datagram where that is possible and wanted.
 pub(crate) fn push_group(
     dialect: &impl Dialect,
     core: &mut Core,
@@ -40,46 +40,19 @@ pub(crate) fn push_group(
     group: Token,
     sequence: u64,
     first_frame: u64,
+    as_datagram: bool,
 ) {
-    match open_head(dialect, core, key, sequence, first_frame) {
-        Some(head) => {
-            let group_ref = GroupRef { request: key, sequence };
-            core.schedule.push(group_ref, group, first_frame, head);
-        }
-        None => core.notices.push_back(Event::GroupReleased { group, sent: false }),
-    }
-}
-
-/// A group that is to go as a datagram. Where that is impossible it goes as any other group.
-pub(crate) fn push_datagram(
-    dialect: &impl Dialect,
-    core: &mut Core,
-    key: Key,
-    group: Token,
-    sequence: u64,
-) {
-    let can_send = dialect.has_datagrams() && core.datagrams.max > 0;
-    let number = core.incoming.get(key).filter(|_| can_send).map(|it| it.number);
-    match number.zip(open_head(dialect, core, key, sequence, 0)) {
-        Some((number, head)) => {
-            let group_ref = GroupRef { request: key, sequence };
-            core.schedule.push_datagram(group_ref, group, number, head);
-        }
-        None => push_group(dialect, core, key, group, sequence, 0),
-    }
-}
-
-/// Stream type and header of a group of this subscription, if it was accepted and may still have one.
-fn open_head(
-    dialect: &impl Dialect,
-    core: &Core,
-    key: Key,
-    sequence: u64,
-    first_frame: u64,
-) -> Option<Head> {
-    let subscription = core.incoming.get(key).filter(|it| it.ending.is_none())?;
-    let head = dialect.group_head(subscription, sequence, first_frame)?;
-    core.schedule.has_track(key).then_some(head)
+    let as_datagram = as_datagram && dialect.has_datagrams() && core.datagrams.max > 0;
+    let subscription = core.incoming.get(key).filter(|it| it.ending.is_none());
+    let head = subscription.and_then(|subscription| {
+        let head = dialect.group_head(subscription, sequence, first_frame)?;
+        Some((head, as_datagram.then_some(subscription.number)))
+    });
+    let Some((head, datagram)) = head.filter(|_| core.schedule.has_track(key)) else {
+        return core.notices.push_back(Event::GroupReleased { group, sent: false });
+    };
+    let group_ref = GroupRef { request: key, sequence };
+    core.schedule.push(group_ref, group, first_frame, head, datagram);
 }
 
 /// The group that should go as a datagram now. The scratch then holds two slices: the head of the

@@ -200,31 +200,22 @@ impl Schedule {
     }
 
     /// Adds a group to a track, unless the track is gone or has one of this number. Past the limit the
-    /// group that would go last is dropped.
-    pub(crate) fn push(&mut self, group_ref: GroupRef, token: Token, first_frame: u64, head: Head) {
-        let range = FrameRange { first: first_frame, last: None };
-        self.insert(group_ref, ScheduledGroup::new(token, range, head));
-    }
-
-    /// Adds a group that is to go as a datagram, which names its subscription by `number`. `head` is for
-    /// the stream that it gets if a datagram can't carry it.
-    pub(crate) fn push_datagram(
+    /// group that would go last is dropped. `datagram` is the number by which a datagram names its
+    /// subscription, if the group is to go as one; `head` is for the stream that it gets otherwise.
+    pub(crate) fn push(
         &mut self,
         group_ref: GroupRef,
         token: Token,
-        number: u64,
+        first_frame: u64,
         head: Head,
+        datagram: Option<u64>,
     ) {
-        let group = ScheduledGroup::new(token, FrameRange::default(), head);
-        self.insert(group_ref, ScheduledGroup { datagram: Some(number), ..group });
-    }
-
-    fn insert(&mut self, group_ref: GroupRef, group: ScheduledGroup) {
-        let GroupRef { request, sequence } = group_ref;
-        let track = self.tracks.get(request);
-        if track.is_none_or(|track| track.groups.contains_key(&sequence)) {
-            return self.report_released(request, group.token, false);
+        let track = self.tracks.get(group_ref.request);
+        if track.is_none_or(|track| track.groups.contains_key(&group_ref.sequence)) {
+            return self.report_released(group_ref.request, token, false);
         }
+        let range = FrameRange { first: first_frame, last: None };
+        let group = ScheduledGroup { datagram, ..ScheduledGroup::new(token, range, head) };
         self.enqueue(group_ref, Some(group));
     }
 

@@ -25,7 +25,7 @@ impl Ietf {
             self.set_role(key, Role::Control);
             return Progress::More;
         }
-        if !self.is_ready(core) {
+        if !core.is_ready() {
             // A request may overtake the set-up. Nothing is decoded before that.
             self.early.insert(key);
             return Progress::Wait;
