@@ -283,6 +283,9 @@ impl UpstreamTrack {
 
     /// The track ended before the group `end`, or after its last one.
     pub(crate) fn finish(mut self, end: Option<u64>) {
+        // The answer with the properties can be slower than the end. Nobody waits for it then. If
+        // they are known, they stay.
+        let _ = self.track.accept(TrackInfo::default());
         // It fails if another upstream announced the end before, or if the track was aborted. Then
         // that end stands.
         let _ = match end {
