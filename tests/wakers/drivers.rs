@@ -12,11 +12,14 @@ use smoq::{
 };
 
 use super::sessions::asked;
-use super::{Joined, LATE, Table, everything, impatient_origin, joined_at, two_origins};
+use super::{
+    Case, Joined, LATE, Table, everything, impatient_origin, joined, joined_at, two_origins,
+};
 
 const WAIT: &str = "Driver::poll_wake";
 
 pub(crate) fn rows(table: &mut Table) {
+    routes(table);
     for version in Version::known() {
         operations(table, version);
         requested_tracks(table, version);
@@ -459,6 +462,69 @@ fn timers(table: &mut Table, version: Version) {
             drop(first);
             (one, two, origin)
         }
+    });
+}
+
+/// Changes of routes and handlers, of which the application and older versions are not told.
+fn routes(table: &mut Table) {
+    for cause in ["a handler for a prefix", "the last handler is dropped"] {
+        table.row(WAIT, cause, |case| {
+            let newer = joined(Version::Lite06);
+            let origins = newer.origins.clone();
+            let [newer, older] = [newer, joined_at(Version::Lite05, origins)];
+            let origin = newer.origins[0].clone();
+            let mut dynamic =
+                (cause == "the last handler is dropped").then(|| origin.dynamic("store").unwrap());
+            let ends = [newer, older].map(|mut joined| {
+                joined.pair.run_until_idle();
+                Rc::new(RefCell::new(joined))
+            });
+            let [newer, older] = ends.clone();
+            case.waits(move |cx| woken(&mut newer.borrow_mut().pair.client, cx));
+            case.other("an older version", move |cx| {
+                woken(&mut older.borrow_mut().pair.client, cx)
+            });
+            listeners(case, &origin, "store");
+            move || {
+                match dynamic.take() {
+                    Some(dynamic) => drop(dynamic),
+                    None => dynamic = Some(origin.dynamic("store").unwrap()),
+                }
+                (dynamic, origin, ends)
+            }
+        });
+    }
+    table.row(WAIT, "a route that costs more", |case| {
+        let mut up = joined(Version::Lite06);
+        let mut live = up.origins[1].create_broadcast("live").unwrap();
+        let track = live.create_track("video").unwrap();
+        up.pair.run_until_idle();
+        let origin = up.origins[0].clone();
+        let seen = origin.consume().broadcast("live").unwrap();
+        let reader = seen.subscribe_track("video", everything()).unwrap();
+        up.pair.run_until_idle();
+        let mut down = joined_at(Version::Lite06, [origin.clone(), two_origins()[1].clone()]);
+        down.pair.run_until_idle();
+        let down = Rc::new(RefCell::new(down));
+        let it = down.clone();
+        case.waits(move |cx| woken(&mut it.borrow_mut().pair.client, cx));
+        listeners(case, &origin, "other");
+        move || {
+            up.sessions[1].go_away(Goaway::default()).unwrap();
+            up.pair.run_until_idle();
+            (reader, seen, track, live, up, down)
+        }
+    });
+}
+
+/// Adds readers of announcements that must not be woken, also one of exactly `path`.
+fn listeners(case: &mut Case, origin: &OriginProducer, path: &'static str) {
+    let mut consumer = origin.consume();
+    while consumer.try_announced().is_ready() {}
+    case.other("a listener", move |cx| consumer.poll_announced(cx).is_ready());
+    let mut consumer = origin.consume();
+    case.other("a listener at a path", move |cx| {
+        consumer.poll_announced_broadcast(cx, path).is_ready()
     });
 }
 

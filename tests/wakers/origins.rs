@@ -167,9 +167,12 @@ pub(crate) fn rows(table: &mut Table) {
     }
     table.row("BroadcastRequest::poll_unused", "a handler for a longer prefix", |case| {
         let origin = origin();
-        let (dynamic, consumer, mut request) = held_request(&origin);
+        let (dynamic, mut consumer, mut request) = held_request(&origin);
         case.waits(move |cx| request.poll_unused(cx).is_ready());
-        move || (origin.dynamic("store/a").unwrap(), origin, dynamic, consumer)
+        case.other("the reader, which waits for the other handler now", move |cx| {
+            consumer.poll_request_broadcast(cx, "store/a").is_ready()
+        });
+        move || (origin.dynamic("store/a").unwrap(), origin, dynamic)
     });
     table.row("OriginDynamic::poll_requested_broadcast", "another handler is dropped", |case| {
         let origin = origin();

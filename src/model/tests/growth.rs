@@ -83,6 +83,22 @@ fn a_track_request_costs_the_same_at_any_number_of_sessions() {
     });
 }
 
+#[test]
+fn a_change_of_the_only_route_visits_no_track() {
+    for n in [100, 1_000] {
+        let origin = Origin::new(Hop::new(1)).produce();
+        let mut upstream = session(&origin, 1);
+        let broadcast = origin.consume().broadcast("a").unwrap();
+        let read = |id: u64| broadcast.serve_track(&id.to_string(), Some(want(id)), peer(id + 9));
+        let _readers: Vec<_> = (0..n).map(|id| read(id).unwrap()).collect();
+        let hops = [7, 100_001].into_iter().map(Hop::new).collect();
+        let route = Route { hops, session: Some(SessionId(1)), ..Route::default() };
+        let (steps, is_same) = steps(|| upstream.reroute(&route));
+        assert!(is_same && broadcast.route() == route);
+        assert!(steps < 10, "{steps} steps with {n} tracks");
+    }
+}
+
 /// A peer has `n` requests for announcements, and for each a route is held that became worse.
 #[test]
 fn a_held_announcement_costs_the_same_at_any_number_of_announce_requests() {

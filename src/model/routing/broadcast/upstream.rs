@@ -84,8 +84,13 @@ impl Upstream {
             self.route = route.clone();
             self.guard.0.change(&Error::Dropped, |state, deferred, wakes| {
                 if let Some(entry) = state.upstreams.take(self.entry) {
+                    let is_only = state.upstreams.is_empty();
                     state.upstreams.insert(UpstreamEntry { route: route.clone(), ..entry });
-                    state.select_upstreams(deferred, wakes);
+                    match is_only {
+                        // No track can move, however often the peer changes its route.
+                        true => state.route.clone_from(route),
+                        false => state.select_upstreams(deferred, wakes),
+                    }
                 }
             });
             if let Some(registration) = &self.registration {
