@@ -150,8 +150,9 @@ impl<B> RoutingTable<B> {
     pub(crate) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
         if self.has_route(path, id) {
             self.change(path, |it, _| {
-                let entry = it.take(id);
-                entry.map(|entry| it.insert(RouteEntry { route, suspect_until: None, ..entry }));
+                if let Some(entry) = it.take(id) {
+                    it.insert(RouteEntry { route, suspect_until: None, ..entry });
+                }
             });
         }
     }
