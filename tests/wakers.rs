@@ -52,7 +52,7 @@ impl Wake for Wakes {
 /// Polls once, and returns whether the result was ready.
 type Polled = Box<dyn FnMut(&mut Context<'_>) -> bool>;
 
-/// What must live until the waiters were checked.
+/// Values that must live until the waiters were checked.
 type Kept = Box<dyn Any>;
 
 fn keep(kept: impl Any) -> Kept {

@@ -14,14 +14,13 @@ use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, IncomingSession, Server, Session};
 use smoq_quic::{
-    FLUSH_TIMEOUT, StreamAllowance, quic_code, quic_stream_code, quic_stream_id, send_window,
+    FLUSH_TIMEOUT, StreamAllowance, log, quic_code, quic_stream_code, quic_stream_id, send_window,
     session_error, stream_code, stream_id,
 };
 
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
 use crate::ending::{Closing, Sending};
 use crate::event::{ConnectionId, Event};
-use crate::log;
 use crate::socket::Socket;
 
 /// Starts the session of a connection when TLS has agreed on a version.
@@ -200,7 +199,7 @@ impl Connection {
         };
         let Some(agreed) = smoq_quic::agreed(tls, versions) else {
             // The TLS configuration offered a foreign protocol, or the peer has no ALPN.
-            log::no_version(self.id, self.quic.remote_address());
+            log::no_version(self.id.serial, self.quic.remote_address());
             let code = quic_code(smoq::Error::Version.session_code());
             self.quic.close(now, code, Bytes::from_static(b"no version in common"));
             let (id, error) = (self.id, ConnectionError::VersionMismatch);
@@ -227,7 +226,7 @@ impl Connection {
                 (None, Some(request), driver)
             }
         };
-        log::agreed(self.id, remote, version);
+        log::agreed(self.id.serial, remote, version);
         if let Some(session) = session.clone() {
             events.push_back(Event::Connected { id: self.id, session, version, remote });
         }
@@ -251,7 +250,7 @@ impl Connection {
 
     /// The peer or the network ended the connection.
     fn lost(&mut self, now: Instant, error: ConnectionError, events: &mut VecDeque<Event>) {
-        log::lost(self.id, &error);
+        log::lost(self.id.serial, &error);
         if self.role.take().is_some() {
             return events.push_back(Event::Failed { id: self.id, error });
         }

@@ -3,11 +3,12 @@
 //! - [`config`] and [`tls`]: QUIC and TLS configurations from an [`Identity`] or a [`Trust`];
 //! - dialing: [`Url`], [`Race`] (RFC 8305, "Happy Eyeballs") and [`bind`], a UDP socket with large buffers;
 //! - the rules of a session on a connection: [`agreed`], [`send_window`], [`StreamAllowance`],
-//!   [`FLUSH_TIMEOUT`], and how codes and errors are mapped.
+//!   [`FLUSH_TIMEOUT`], how codes and errors are mapped, and the events of [`log`] (feature `tracing`).
 
 pub mod config;
 mod fingerprint;
 mod identity;
+pub mod log;
 mod race;
 mod session;
 mod socket;

@@ -17,9 +17,8 @@ use quinn::{
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
-use smoq_quic::{FLUSH_TIMEOUT, quic_stream_code, send_window, session_error, stream_code};
+use smoq_quic::{FLUSH_TIMEOUT, log, quic_stream_code, send_window, session_error, stream_code};
 
-use crate::log;
 use crate::streams::{FIRST_STREAM, Stream, Streams};
 
 /// The budget of one round for each of reading, working and writing: one per item and one per KiB.
@@ -284,7 +283,7 @@ impl Round<'_, '_> {
         let Lost::Watched(lost) = &mut self.lost else { return };
         let cx = &mut Context::from_waker(&self.wakers[LOST]);
         if let Poll::Ready(error) = lost.as_mut().poll(cx) {
-            log::lost(self.connection, &error);
+            log::lost(self.connection.stable_id() as u64, &error);
             self.lost = Lost::Reading(error);
         }
     }
