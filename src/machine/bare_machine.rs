@@ -112,6 +112,7 @@ impl BareMachine {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let core = &mut self.core;
         core.now = core.now.max(now);
+        core.schedule.retry(now);
         while let Some(timer) = core.timers.due(now) {
             match timer {
                 Timer::Handshake if dispatch!(&self.dialect, it => it.is_ready(core)) => {}
@@ -209,8 +210,10 @@ impl BareMachine {
         } else if core.has_credit(Dir::Bi) && core.requests.wants_stream() {
             (OpenTarget::Request, CONTROL_PRIORITY)
         } else if core.has_credit(Dir::Uni) {
-            core.scratch.clear();
-            let (group_ref, priority) = core.schedule.pick_unopened(source, &mut core.scratch)?;
+            let finish = core.bytes_to_finish();
+            let Core { schedule, scratch, actions, .. } = &mut *core;
+            let (group_ref, priority) =
+                schedule.pick_unopened(source, scratch, actions, finish)?;
             (OpenTarget::Group(group_ref), priority)
         } else {
             return None;
@@ -250,8 +253,9 @@ impl BareMachine {
             }
             core.requests.pop_writable();
         }
+        let (finish, may_open) = (core.bytes_to_finish(), core.has_credit(Dir::Uni));
         let Core { schedule, scratch, actions, .. } = core;
-        let write = schedule.pick_writable(source, scratch, actions)?;
+        let write = schedule.pick_writable(source, scratch, actions, finish, may_open)?;
         Some((WriteTarget::Group(write), write.stream, write.fin))
     }
 

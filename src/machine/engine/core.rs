@@ -161,6 +161,13 @@ impl Core {
         id.dir() == Dir::Uni || self.recv_streams.has(id)
     }
 
+    /// The bytes that a group may still need to be finished before a newer one: what leaves in 50 ms. None if
+    /// the rate is unknown.
+    pub(crate) fn bytes_to_finish(&self) -> usize {
+        let in_50_ms = self.network_path.bitrate.unwrap_or(0) / (8 * 20);
+        usize::try_from(in_50_ms).unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn has_credit(&self, dir: Dir) -> bool {
         !self.no_credit[dir as usize]
     }

@@ -9,19 +9,28 @@
 //! Control goes before all of them; see
 //! [`Machine::poll_write`](crate::machine::Machine::poll_write).
 //!
+//! Within a track there is one exception: a group that needs little more is finished before a newer one begins.
+//! Otherwise no group would arrive complete on a path that is a little too slow.
+//!
+//! A group gets its stream when it is its turn to be written. While QUIC takes nothing, nothing is opened or
+//! shown: what is chosen later is chosen better.
+//!
 //! Tracks with something to do stand in sorted sets, one for each kind of work, so that a choice
 //! costs the logarithm of the number of tracks, however many groups wait.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
+use core::time::Duration;
 
 use crate::census::census;
+use crate::error::Error;
 use crate::machine::io::Action;
 use crate::machine::layout::{Head, Layout};
 use crate::machine::run::{FrameRange, Run, Scratch};
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
+use crate::time::Instant;
 
 /// One group on its way out. The cache has its frames; this is only how far it was sent.
 #[derive(Debug, Default)]
@@ -40,9 +49,10 @@ struct ScheduledGroup {
     stream: Option<StreamId>,
     /// Set if the group is to go as a datagram: the number by which that names its subscription.
     datagram: Option<u64>,
-    /// QUIC blocked the stream, and the group has not caught up with the cache since. The source
-    /// may then give it up as too old.
-    stalled: bool,
+    /// QUIC blocked the stream, and the group has not caught up with the cache since.
+    was_refused: bool,
+    /// [`Schedule::stalls`] when the group had something to send after it had caught up with the cache.
+    in_line_since: u64,
 }
 
 /// The groups of one subscription of the peer, or the single group of a FETCH. Each set holds the
@@ -55,6 +65,10 @@ struct ScheduledTrack {
     unopened: BTreeSet<u64>,
     datagrams: BTreeSet<u64>,
     writable: BTreeSet<u64>,
+    /// The group that was written last, if it is not over.
+    current: Option<u64>,
+    /// `current` goes before newer groups.
+    is_finishing: bool,
     /// How many streams its groups had so far.
     opened: u64,
 }
@@ -115,6 +129,34 @@ pub(crate) struct ReleasedGroup {
     pub(crate) sent: bool,
 }
 
+/// Whether QUIC takes bytes. It refuses for one of two reasons: the peer gives no credit to one stream, or the
+/// connection sends as fast as it can. A second stream that is refused as well means the connection, at least
+/// for a while.
+#[derive(Debug, Default)]
+struct Congestion {
+    /// Streams that were refused since QUIC took something.
+    refused: u32,
+    /// QUIC takes nothing, unless it says so earlier, until this time.
+    until: Option<Instant>,
+}
+
+impl Congestion {
+    /// How long nothing else is tried, at first and at most. QUIC says earlier that it takes more, unless
+    /// what it refused were streams without credit.
+    const WAITS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(1_280)];
+
+    /// QUIC refused a stream. `true`: it takes nothing.
+    fn refuse(&mut self, now: Instant) -> bool {
+        self.refused += 1;
+        if self.refused % 2 != 0 {
+            return false;
+        }
+        let [first, most] = Self::WAITS;
+        self.until = Some(now + most.min(first * (1 << (self.refused / 2 - 1).min(10))));
+        true
+    }
+}
+
 /// All groups on their way out.
 #[derive(Debug)]
 pub(crate) struct Schedule {
@@ -130,6 +172,9 @@ pub(crate) struct Schedule {
     to_datagram: BTreeSet<(Urgency, Key)>,
     /// Streams that QUIC accepts no more bytes on for now.
     blocked: BTreeSet<StreamId>,
+    congestion: Congestion,
+    /// How often QUIC began to take nothing. A group that waited then is stalled.
+    stalls: u64,
     /// The priority classes that some track is in.
     classes: BTreeMap<Priorities, PriorityClass>,
     /// Groups that are out or given up, until an event reports them.
@@ -139,7 +184,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     pub(crate) fn new(layout: Layout, max_pending: usize) -> Self {
         let (tracks, by_stream, to_open, to_write, to_datagram) = Default::default();
-        let (blocked, classes, released) = Default::default();
+        let (blocked, congestion, stalls, classes, released) = Default::default();
         Self {
             layout,
             max_pending,
@@ -149,6 +194,8 @@ impl Schedule {
             to_write,
             to_datagram,
             blocked,
+            congestion,
+            stalls,
             classes,
             released,
         }
@@ -233,9 +280,12 @@ impl Schedule {
     /// Puts a group that has no stream yet in line; `new` if it is not part of its track yet. Past the
     /// limit the group that would go last is dropped.
     fn enqueue(&mut self, group_ref: GroupRef, new: Option<ScheduledGroup>) {
-        let (max, mut dropped) = (self.max_pending, None);
+        let (max, stalls, mut dropped) = (self.max_pending, self.stalls, None);
         self.reorder(group_ref.track, |track| {
             track.groups.extend(new.map(|group| (group_ref.sequence, group)));
+            if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
+                group.in_line_since = stalls;
+            }
             dropped = track.enqueue(group_ref.sequence, max);
         });
         let track = group_ref.track;
@@ -251,8 +301,9 @@ impl Schedule {
         frames: FrameRange,
         id: StreamId,
     ) {
+        let in_line_since = self.stalls;
         self.reorder(group_ref.track, |track| {
-            let group = ScheduledGroup::new(token, frames, Head::new());
+            let group = ScheduledGroup { in_line_since, ..ScheduledGroup::new(token, frames, Head::new()) };
             track.groups.insert(group_ref.sequence, group);
         });
         self.opened(group_ref, id);
@@ -266,9 +317,17 @@ impl Schedule {
         match group.map(|group| group.stream) {
             None => {}
             Some(Some(id)) if self.blocked.contains(&id) => {}
-            Some(Some(_)) => self.reorder(group_ref.track, |track| {
-                track.writable.insert(group_ref.sequence);
-            }),
+            Some(Some(_)) => {
+                let stalls = self.stalls;
+                self.reorder(group_ref.track, |track| {
+                    if let (true, Some(group)) = (
+                        track.writable.insert(group_ref.sequence),
+                        track.groups.get_mut(&group_ref.sequence),
+                    ) {
+                        group.in_line_since = stalls;
+                    }
+                });
+            }
             // It was counted when it was added.
             Some(None) if is_datagram => self.reorder(group_ref.track, |track| {
                 track.datagrams.insert(group_ref.sequence);
@@ -300,13 +359,22 @@ impl Schedule {
         &mut self,
         source: &mut impl Source,
         scratch: &mut Scratch,
+        actions: &mut VecDeque<Action>,
+        finish: usize,
     ) -> Option<(GroupRef, i32)> {
+        if self.congestion.until.is_some() {
+            return None;
+        }
         loop {
             let (urgency, key) = *self.to_open.first()?;
+            if self.settle(key, source, scratch, actions, finish) {
+                continue;
+            }
             let track = self.tracks.get(key)?;
             let sequence = track.most_urgent(&track.unopened)?;
             let group = &track.groups[&sequence];
             let group_ref = GroupRef { track: key, sequence };
+            scratch.clear();
             let mut probe = Run::probe(scratch, group.range.first);
             match source.frames(group.token, group.range.first, &mut probe) {
                 Supply::End | Supply::More => return Some((group_ref, urgency.quic_priority())),
@@ -337,29 +405,42 @@ impl Schedule {
     }
 
     pub(crate) fn has_unopened(&self) -> bool {
-        !self.to_open.is_empty()
+        self.congestion.until.is_none() && !self.to_open.is_empty()
     }
 
     // ---- writing -----------------------------------------------------------------------------
 
-    /// The group whose bytes go next. They are shown in `scratch`.
+    /// The group whose bytes go next. They are shown in `scratch`. `None` also if a more urgent group should get
+    /// its stream first, and `may_open` says that there is credit for one.
     pub(crate) fn pick_writable(
         &mut self,
         source: &mut impl Source,
         scratch: &mut Scratch,
         actions: &mut VecDeque<Action>,
+        finish: usize,
+        may_open: bool,
     ) -> Option<GroupWrite> {
+        if self.congestion.until.is_some() {
+            return None;
+        }
         loop {
-            let (_, key) = *self.to_write.first()?;
+            let (urgency, key) = *self.to_write.first()?;
+            if may_open && self.to_open.first().is_some_and(|first| *first <= (urgency, key)) {
+                return None;
+            }
+            if self.settle(key, source, scratch, actions, finish) {
+                continue;
+            }
             let track = self.tracks.get(key)?;
-            let sequence = track.most_urgent(&track.writable)?;
+            let sequence = track.next_writable()?;
             let group = &track.groups[&sequence];
             let group_ref = GroupRef { track: key, sequence };
             let stream = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
             let (layout, range, frame) = (Some(self.layout), group.range, group.frame);
-            let mut run = Run::new(scratch, layout, range, frame, group.skip, group.stalled);
+            let waits = group.is_stalled(self.stalls);
+            let mut run = Run::new(scratch, layout, range, frame, group.skip, waits);
             let supply = source.frames(group.token, group.frame, &mut run);
             let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
@@ -370,11 +451,7 @@ impl Schedule {
                 Supply::End if !cut => {
                     return Some(GroupWrite { group_ref, stream, fin: true, exhausted: false });
                 }
-                Supply::Gone(error) => {
-                    let code = error.stream_code();
-                    actions.push_back(Action::Reset { id: stream, code });
-                    self.release(group_ref, false);
-                }
+                Supply::Gone(error) => self.give_up(group_ref, &error, actions),
                 supply if scratch.total > 0 => {
                     let exhausted = supply == Supply::Pending && !cut;
                     return Some(GroupWrite { group_ref, stream, fin: false, exhausted });
@@ -387,6 +464,65 @@ impl Schedule {
         }
     }
 
+    /// Decides what goes first within the track: drops what became too old, and lets the current group go before
+    /// newer ones if all that is left of it is in the cache and is not more than `finish` bytes. `true`: the track
+    /// changed, so that another one may be more urgent.
+    fn settle(
+        &mut self,
+        key: Key,
+        source: &mut impl Source,
+        scratch: &mut Scratch,
+        actions: &mut VecDeque<Action>,
+        finish: usize,
+    ) -> bool {
+        let Some(track) = self.tracks.get(key) else { return false };
+        if track.groups.len() < 2 || track.ordered {
+            return false;
+        }
+        let next = track.writable.last().max(track.unopened.last()).copied();
+        let oldest = track.groups.first_key_value().map(|(sequence, _)| *sequence);
+        let is_stalled = |sequence: &u64| track.groups[sequence].is_stalled(self.stalls);
+        if let Some(oldest) = oldest.filter(|_| oldest != next).filter(is_stalled) {
+            let group = &track.groups[&oldest];
+            scratch.clear();
+            let mut probe = Run::probe(scratch, group.frame);
+            if let Supply::Gone(error) = source.frames(group.token, group.frame, &mut probe) {
+                self.give_up(GroupRef { track: key, sequence: oldest }, &error, actions);
+                return true;
+            }
+        }
+        let current = track.current.filter(|current| track.writable.contains(current));
+        let Some(current) = current.filter(|_| !track.is_finishing && current != next) else {
+            return false;
+        };
+        let group = &track.groups[&current];
+        scratch.clear();
+        let (layout, waits) = (Some(self.layout), group.is_stalled(self.stalls));
+        let mut run = Run::new(scratch, layout, group.range, group.frame, group.skip, waits);
+        let supply = source.frames(group.token, group.frame, &mut run);
+        let is_all = run.is_over() || (supply == Supply::End && !run.was_cut());
+        if let Supply::Gone(error) = supply {
+            self.give_up(GroupRef { track: key, sequence: current }, &error, actions);
+            return true;
+        }
+        let is_short = is_all && scratch.total <= finish;
+        self.reorder(key, |track| {
+            track.is_finishing = is_short;
+            track.current = Some(current).filter(|_| is_short);
+        });
+        true
+    }
+
+    /// Abandons a group that the source does not have any more.
+    fn give_up(&mut self, group_ref: GroupRef, error: &Error, actions: &mut VecDeque<Action>) {
+        let track = self.tracks.get(group_ref.track);
+        let group = track.and_then(|track| track.groups.get(&group_ref.sequence));
+        if let Some(id) = group.and_then(|group| group.stream) {
+            actions.push_back(Action::Reset { id, code: error.stream_code() });
+        }
+        self.release(group_ref, false);
+    }
+
     /// QUIC accepted `n` of the bytes that `scratch` shows; and FIN too, if that was all and there
     /// was one. `blocked`: it accepts no more for now. Returns how many frames are out completely
     /// by this.
@@ -396,6 +532,7 @@ impl Schedule {
         n: usize,
         blocked: bool,
         scratch: &Scratch,
+        now: Instant,
     ) -> u64 {
         let (group_ref, ends) = (shown.group_ref, &scratch.ends);
         let all = n == scratch.total && !blocked;
@@ -413,7 +550,10 @@ impl Schedule {
                     group.skip = n - ends[last];
                 }
             }
-            group.stalled |= blocked;
+            group.was_refused |= blocked;
+            if n > 0 && track.current != Some(group_ref.sequence) {
+                (track.current, track.is_finishing) = (Some(group_ref.sequence), false);
+            }
             if blocked {
                 track.writable.remove(&group_ref.sequence);
                 blocked_stream = group.stream;
@@ -424,6 +564,12 @@ impl Schedule {
         });
         self.update_class(group_ref.track);
         self.blocked.extend(blocked_stream);
+        if n > 0 {
+            self.congestion = Congestion::default();
+        }
+        if blocked && self.congestion.refuse(now) {
+            self.stalls += 1;
+        }
         if all && shown.fin {
             self.release(group_ref, true);
         }
@@ -432,7 +578,7 @@ impl Schedule {
 
     /// QUIC accepts bytes on this stream again.
     pub(crate) fn on_writable(&mut self, id: StreamId) {
-        self.blocked.remove(&id);
+        self.unblock(id);
         let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
         self.reorder(group_ref.track, |track| {
             track.writable.insert(group_ref.sequence);
@@ -446,7 +592,7 @@ impl Schedule {
     }
 
     pub(crate) fn has_writable(&self) -> bool {
-        !self.to_write.is_empty()
+        self.congestion.until.is_none() && !self.to_write.is_empty()
     }
 
     // ---- datagrams ---------------------------------------------------------------------------
@@ -510,6 +656,9 @@ impl Schedule {
             track.unopened.remove(&group_ref.sequence);
             track.datagrams.remove(&group_ref.sequence);
             track.writable.remove(&group_ref.sequence);
+            if track.current == Some(group_ref.sequence) {
+                (track.current, track.is_finishing) = (None, false);
+            }
             group = track.groups.remove(&group_ref.sequence);
         });
         let Some(group) = group else { return false };
@@ -530,7 +679,24 @@ impl Schedule {
 
     fn forget_stream(&mut self, id: StreamId) {
         self.by_stream.remove(&id);
-        self.blocked.remove(&id);
+        self.unblock(id);
+    }
+
+    fn unblock(&mut self, id: StreamId) {
+        if self.blocked.remove(&id) {
+            self.congestion = Congestion::default();
+        }
+    }
+
+    /// When to try again although QUIC did not say that it takes more.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        let is_waiting = !self.to_open.is_empty() || !self.to_write.is_empty();
+        self.congestion.until.filter(|_| is_waiting)
+    }
+
+    /// Tries again if it is time.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        self.congestion.until = self.congestion.until.filter(|until| *until > now);
     }
 
     /// Changes a track, and its positions in the three orders.
@@ -587,6 +753,12 @@ impl ScheduledGroup {
     fn new(token: Token, range: FrameRange, head: Head) -> Self {
         Self { token, range, head, frame: range.first, ..Self::default() }
     }
+
+    /// Whether QUIC took nothing while the group had something to send. The source may then give it up as too
+    /// old.
+    fn is_stalled(&self, stalls: u64) -> bool {
+        self.was_refused || self.in_line_since < stalls
+    }
 }
 
 impl ScheduledTrack {
@@ -607,13 +779,26 @@ impl ScheduledTrack {
     fn wait_for_source(&mut self, sequence: u64) {
         self.writable.remove(&sequence);
         if let Some(group) = self.groups.get_mut(&sequence) {
-            group.stalled = false;
+            group.was_refused = false;
         }
     }
 
     /// Whether the track has something to open, to write, and to send as a datagram.
     fn ready_for(&self) -> [bool; 3] {
-        [&self.unopened, &self.writable, &self.datagrams].map(|groups| !groups.is_empty())
+        let written_first = self.next_writable();
+        let opens = self.most_urgent(&self.unopened).is_some_and(|first| match written_first {
+            Some(written) if self.is_finishing && self.current == Some(written) => false,
+            Some(written) if self.ordered => first < written,
+            Some(written) => first > written,
+            None => true,
+        });
+        [opens, written_first.is_some(), !self.datagrams.is_empty()]
+    }
+
+    /// The group that is written first.
+    fn next_writable(&self) -> Option<u64> {
+        let finishing = self.current.filter(|current| self.is_finishing && self.writable.contains(current));
+        finishing.or_else(|| self.most_urgent(&self.writable))
     }
 
     /// The group of this set that goes first.
@@ -638,10 +823,10 @@ pub(crate) const CONTROL_PRIORITY: i32 = 1 << 16;
 
 census! { each ScheduledTrack {
     counts: groups, unopened, datagrams, writable;
-    plain: urgency, ordered, opened;
+    plain: urgency, ordered, current, is_finishing, opened;
 } }
 census! { Schedule {
     counts: by_stream, to_open, to_write, to_datagram, blocked, classes, released;
     within: tracks;
-    plain: layout, max_pending;
+    plain: layout, max_pending, congestion, stalls;
 } }
