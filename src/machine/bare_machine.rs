@@ -212,8 +212,7 @@ impl BareMachine {
         } else if core.has_credit(Dir::Uni) {
             let finish = core.bytes_to_finish();
             let Core { schedule, scratch, actions, .. } = &mut *core;
-            let (group_ref, priority) =
-                schedule.pick_unopened(source, scratch, actions, finish)?;
+            let (group_ref, priority) = schedule.pick_unopened(source, scratch, actions, finish)?;
             (OpenTarget::Group(group_ref), priority)
         } else {
             return None;

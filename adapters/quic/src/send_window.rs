@@ -115,9 +115,14 @@ mod tests {
     #[test]
     fn a_session_that_is_not_held_back_has_twice_the_congestion_window() {
         let mut window = SendWindow::default();
-        let at = |congestion_window| Sent { bytes: 0, congestion_window, rtt: RTT, is_blocked: false };
+        let at =
+            |congestion_window| Sent { bytes: 0, congestion_window, rtt: RTT, is_blocked: false };
         assert_eq!(window.update(Instant::from_millis(0), &at(12_000)), Some(MIN));
-        assert_eq!(window.update(Instant::from_millis(1), &at(60_000)), None, "still below 128 KiB");
+        assert_eq!(
+            window.update(Instant::from_millis(1), &at(60_000)),
+            None,
+            "still below 128 KiB"
+        );
         assert_eq!(window.update(Instant::from_millis(2), &at(200_000)), Some(400_000));
         assert_eq!(window.update(Instant::from_millis(3), &at(201_000)), None, "hardly different");
     }

@@ -303,7 +303,8 @@ impl Schedule {
     ) {
         let in_line_since = self.stalls;
         self.reorder(group_ref.track, |track| {
-            let group = ScheduledGroup { in_line_since, ..ScheduledGroup::new(token, frames, Head::new()) };
+            let group =
+                ScheduledGroup { in_line_since, ..ScheduledGroup::new(token, frames, Head::new()) };
             track.groups.insert(group_ref.sequence, group);
         });
         self.opened(group_ref, id);
@@ -797,7 +798,8 @@ impl ScheduledTrack {
 
     /// The group that is written first.
     fn next_writable(&self) -> Option<u64> {
-        let finishing = self.current.filter(|current| self.is_finishing && self.writable.contains(current));
+        let finishing =
+            self.current.filter(|current| self.is_finishing && self.writable.contains(current));
         finishing.or_else(|| self.most_urgent(&self.writable))
     }
 

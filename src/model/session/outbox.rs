@@ -437,7 +437,8 @@ impl Source for Outbox {
         let (mut is_next, mut is_old) = (true, false);
         let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
         let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| {
-            is_old |= std::mem::take(&mut is_next) && oldest.is_some_and(|it| frame.timestamp <= it);
+            is_old |=
+                std::mem::take(&mut is_next) && oldest.is_some_and(|it| frame.timestamp <= it);
             !is_old && run.push(frame)
         });
         let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
