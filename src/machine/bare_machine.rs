@@ -113,6 +113,7 @@ impl BareMachine {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let core = &mut self.core;
         core.now = core.now.max(now);
+        core.schedule.retry(now);
         while let Some(timer) = core.timers.due(now) {
             match timer {
                 Timer::Handshake if core.is_ready() => {}
@@ -184,8 +185,9 @@ impl BareMachine {
         } else if core.has_credit(Dir::Bi) && core.requests.wants_stream() {
             (OpenTarget::Request, CONTROL_PRIORITY)
         } else if core.has_credit(Dir::Uni) {
-            core.scratch.clear();
-            let (group_ref, priority) = core.schedule.pick_unopened(source, &mut core.scratch)?;
+            let rules = core.rules();
+            let Core { schedule, scratch, actions, .. } = &mut *core;
+            let (group_ref, priority) = schedule.pick_unopened(source, scratch, actions, rules)?;
             (OpenTarget::Group(group_ref), priority)
         } else {
             return None;
@@ -223,8 +225,9 @@ impl BareMachine {
             }
             core.requests.pop_writable();
         }
+        let rules = core.rules();
         let Core { schedule, scratch, actions, .. } = core;
-        let write = schedule.pick_writable(source, scratch, actions)?;
+        let write = schedule.pick_writable(source, scratch, actions, rules)?;
         Some((WriteTarget::Group(write), write.stream, write.fin))
     }
 

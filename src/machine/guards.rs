@@ -152,7 +152,7 @@ impl Write<'_> {
             }
             WriteTarget::Request(key) => core.requests.accepted(key, n, fin, blocked),
             WriteTarget::Group(write) => {
-                let frames = core.schedule.accepted(write, n, blocked, &core.scratch);
+                let frames = core.schedule.accepted(write, n, blocked, &core.scratch, core.now);
                 core.counts.frames_sent += frames;
             }
         }

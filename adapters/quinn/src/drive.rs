@@ -17,7 +17,9 @@ use quinn::{
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
-use smoq_quic::{FLUSH_TIMEOUT, log, quic_stream_code, send_window, session_error, stream_code};
+use smoq_quic::{
+    FLUSH_TIMEOUT, SendWindow, Sent, log, quic_stream_code, session_error, stream_code,
+};
 
 use crate::streams::{FIRST_STREAM, Stream, Streams};
 
@@ -56,9 +58,9 @@ pub(crate) async fn drive(
         streams,
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
-        send_window: 0,
+        send_window: SendWindow::default(),
     };
-    round.report_path(round.timer.now());
+    round.follow_path(round.timer.now(), false);
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
@@ -165,7 +167,7 @@ struct Round<'p, 'c> {
     streams: Streams,
     driver: Driver,
     timer: Timer,
-    send_window: u64,
+    send_window: SendWindow,
 }
 
 impl Round<'_, '_> {
@@ -417,7 +419,7 @@ impl Round<'_, '_> {
                 self.push_datagram();
             } else if self.connection.send_datagram(bytes).is_err() {
                 // The path takes less than before. The datagram is lost, as it may be anywhere on its way.
-                self.report_path(self.timer.now());
+                self.follow_path(self.timer.now(), false);
             }
         }
         budget.was_used()
@@ -433,7 +435,7 @@ impl Round<'_, '_> {
     }
 
     fn write(&mut self, now: Instant) -> bool {
-        let mut budget = Budget::new();
+        let (mut budget, mut is_blocked) = (Budget::new(), false);
         while budget.is_left() {
             let Some(mut write) = self.driver.poll_write() else { break };
             let (id, len, fin) = (write.id(), write.len(), write.fin());
@@ -454,6 +456,7 @@ impl Round<'_, '_> {
             };
             match written {
                 Poll::Ready(Ok(n)) => {
+                    is_blocked = false;
                     write.accepted(n);
                     if n == len && fin {
                         if let Some(code) = self.streams.finish(id) {
@@ -467,34 +470,28 @@ impl Round<'_, '_> {
                 }
                 Poll::Ready(Err(_)) => write.blocked(0),
                 Poll::Pending => {
-                    stream.is_blocked = true;
+                    (stream.is_blocked, is_blocked) = (true, true);
                     write.blocked(0);
                 }
             }
         }
         if budget.was_used() {
-            self.follow_path(now);
+            self.follow_path(now, is_blocked);
         }
         budget.was_used()
     }
 
-    /// Adapts the send window and reports the path.
-    fn follow_path(&mut self, now: Instant) {
-        let window = send_window(self.report_path(now));
-        // Each change wakes quinn's task for the connection, so small ones are skipped.
-        if window.abs_diff(self.send_window) > self.send_window / 4 {
+    /// Adapts the send window and reports the path to the driver.
+    fn follow_path(&mut self, now: Instant, is_blocked: bool) {
+        let stats = self.connection.stats();
+        let (rtt, congestion_window) = (stats.path.rtt, stats.path.cwnd);
+        let sent = Sent { bytes: stats.udp_tx.bytes, congestion_window, rtt, is_blocked };
+        if let Some(window) = self.send_window.update(now, &sent) {
             self.connection.set_send_window(window);
-            self.send_window = window;
         }
-    }
-
-    /// Reports the path to the driver. Returns the congestion window.
-    fn report_path(&mut self, now: Instant) -> u64 {
-        let path = self.connection.stats().path;
         let max_datagram = self.connection.max_datagram_size().unwrap_or(0);
-        let path_info = NetworkPath::from_window(path.rtt, path.cwnd, max_datagram);
-        self.driver.handle(now, Input::NetworkPath(path_info));
-        path.cwnd
+        let path = NetworkPath::from_window(rtt, self.send_window.flight(&sent), max_datagram);
+        self.driver.handle(now, Input::NetworkPath(path));
     }
 
     /// Waits until the peer has acknowledged everything, because a close discards what is in flight.

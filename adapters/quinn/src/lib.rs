@@ -170,7 +170,7 @@ pub fn incoming_in(
 /// Resolves to `Ok` if either side closed the session without an error. After a close of this side the peer has up
 /// to a second to acknowledge what was sent; `quinn::Endpoint::wait_idle` waits for the last packets.
 ///
-/// It sets the connection's send window to [`smoq_quic::send_window`], and raises the number of streams that the
+/// It sets the connection's send window to [`smoq_quic::SendWindow`], and raises the number of streams that the
 /// peer may open as the peer uses them, up to [`config::STREAMS`].
 ///
 /// Dropping it closes the connection at once with code 0. To finish what was written drop the session, or

@@ -10,7 +10,7 @@ use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscriptions;
 use super::recv_streams::{GroupHeader, RecvStreams};
 use super::requests::Requests;
-use super::schedule::{GroupRef, Schedule};
+use super::schedule::{GroupRef, Rules, Schedule};
 use super::timers::{Timer, Timers};
 use crate::census::census;
 use crate::coding::ietf::Draft;
@@ -177,6 +177,14 @@ impl Core {
     /// Whether the peer's half of the stream belongs to `recv_streams`; otherwise it belongs to a request.
     pub(crate) fn is_recv_stream(&self, id: StreamId) -> bool {
         id.dir() == Dir::Uni || self.recv_streams.has(id)
+    }
+
+    /// How the schedule chooses. A group may go before a newer one if the rest of it leaves within 50 ms at the
+    /// rate of the path, and never if that is unknown.
+    pub(crate) fn rules(&self) -> Rules {
+        let in_50_ms = self.network_path.bitrate.unwrap_or(0) / (8 * 20);
+        let finish = usize::try_from(in_50_ms).unwrap_or(usize::MAX);
+        Rules { finish, may_open: self.has_credit(Dir::Uni) }
     }
 
     pub(crate) fn has_credit(&self, dir: Dir) -> bool {

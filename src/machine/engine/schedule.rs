@@ -9,20 +9,29 @@
 //! Control goes before all of them; see
 //! [`Machine::poll_write`](crate::machine::Machine::poll_write).
 //!
+//! There is one exception: a group that needs little more is finished before a newer one of its track begins.
+//! Otherwise no group would arrive complete on a path that is a little too slow.
+//!
+//! A group gets its stream when it is its turn to be written. While QUIC takes nothing, nothing is opened or
+//! shown, because a later choice is a better one.
+//!
 //! Tracks with something to do stand in sorted sets, one for each kind of work, so that a choice
 //! costs the logarithm of the number of tracks, however many groups wait.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
+use core::time::Duration;
 
 use super::by_request::ByRequest;
 use crate::census::census;
+use crate::error::Error;
 use crate::machine::io::Action;
 use crate::machine::layout::{Head, Layout};
 use crate::machine::run::{FrameRange, Run, Scratch};
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::Key;
 use crate::stream::{Code, StreamId};
+use crate::time::Instant;
 
 /// One group on its way out. The cache has its frames; this is only how far it was sent.
 #[derive(Debug, Default)]
@@ -41,9 +50,10 @@ struct ScheduledGroup {
     stream: Option<StreamId>,
     /// Set if the group is to go as a datagram: the number by which that names its subscription.
     datagram: Option<u64>,
-    /// QUIC blocked the stream, and the group has not caught up with the cache since. The source
-    /// may then give it up as too old.
-    stalled: bool,
+    /// QUIC refused the stream, and the group has not caught up with the cache since.
+    was_refused: bool,
+    /// [`Schedule::stalls`] when the group joined a line.
+    in_line_since: u64,
 }
 
 /// The groups of one subscription of the peer, or the single group of a FETCH.
@@ -54,6 +64,10 @@ struct ScheduledTrack {
     groups: BTreeMap<u64, ScheduledGroup>,
     /// By kind of work: the groups that can do it now.
     lines: [BTreeSet<u64>; 3],
+    /// The group that was written last, if it is not over.
+    current: Option<u64>,
+    /// `current` goes before newer groups.
+    is_finishing: bool,
     /// How many streams its groups had so far.
     opened: u64,
 }
@@ -125,6 +139,42 @@ pub(crate) struct ReleasedGroup {
     pub(crate) sent: bool,
 }
 
+/// How the next choice is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Bytes that a group may need to go before a newer one.
+    pub(crate) finish: usize,
+    /// Whether there is credit for a stream.
+    pub(crate) may_open: bool,
+}
+
+/// Whether QUIC takes bytes. QUIC refuses a stream if the peer gives that stream no credit, or if the whole
+/// connection sends as fast as it can. A second stream that is refused means the connection, for a while.
+#[derive(Debug, Default)]
+struct Congestion {
+    /// Streams that were refused since QUIC took something.
+    refused: u32,
+    /// QUIC takes nothing until this time, unless it says earlier that it does.
+    until: Option<Instant>,
+}
+
+/// How long nothing else is tried, at first and at most. It matters only if the refused streams are those without
+/// credit.
+const RETRY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(1_280)];
+
+impl Congestion {
+    /// QUIC refused a stream. Returns whether it takes nothing.
+    fn refuse(&mut self, now: Instant) -> bool {
+        self.refused += 1;
+        let is_full = self.refused % 2 == 0;
+        if is_full {
+            let [first, most] = RETRY;
+            self.until = Some(now + most.min(first * (1 << (self.refused / 2 - 1).min(10))));
+        }
+        is_full
+    }
+}
+
 /// All groups on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
@@ -138,6 +188,9 @@ pub(crate) struct Schedule {
     orders: [BTreeSet<(Urgency, Key)>; 3],
     /// Streams that QUIC accepts no more bytes on for now.
     blocked: BTreeSet<StreamId>,
+    congestion: Congestion,
+    /// How often QUIC began to take nothing. A group that was in line then is stalled.
+    stalls: u64,
     /// The priority classes that some track is in.
     classes: BTreeMap<Priorities, PriorityClass>,
     /// Groups that are out or given up, until an event reports them.
@@ -221,10 +274,10 @@ impl Schedule {
 
     /// Puts a group that has no stream yet in line; `new` if it is not part of its track yet.
     fn enqueue(&mut self, group_ref: GroupRef, new: Option<ScheduledGroup>) {
-        let (max, mut dropped) = (self.max_pending, None);
+        let (max, stalls, mut dropped) = (self.max_pending, self.stalls, None);
         self.reorder(group_ref.request, |track| {
             track.groups.extend(new.map(|group| (group_ref.sequence, group)));
-            dropped = track.enqueue(group_ref.sequence, max);
+            dropped = track.enqueue(group_ref.sequence, stalls, max);
         });
         if let Some(dropped) = dropped {
             self.report_released(group_ref.request, dropped.token, false);
@@ -239,9 +292,10 @@ impl Schedule {
         frames: FrameRange,
         id: StreamId,
     ) {
+        let in_line_since = self.stalls;
         self.reorder(group_ref.request, |track| {
             let group = ScheduledGroup::new(token, frames, Head::new());
-            track.groups.insert(group_ref.sequence, group);
+            track.groups.insert(group_ref.sequence, ScheduledGroup { in_line_since, ..group });
         });
         self.opened(group_ref, id);
     }
@@ -264,9 +318,8 @@ impl Schedule {
 
     /// The group can do this kind of work now.
     fn join(&mut self, group_ref: GroupRef, work: Work) {
-        self.reorder(group_ref.request, |track| {
-            track.lines[work as usize].insert(group_ref.sequence);
-        });
+        let stalls = self.stalls;
+        self.reorder(group_ref.request, |track| track.join(work, group_ref.sequence, stalls));
     }
 
     /// The group has nothing to do of this kind, until [`on_ready`](Self::on_ready).
@@ -278,15 +331,15 @@ impl Schedule {
 
     /// Whether a group can do this kind of work now.
     pub(crate) fn has(&self, work: Work) -> bool {
-        !self.orders[work as usize].is_empty()
+        let takes_it = work == Work::Datagram || self.congestion.until.is_none();
+        takes_it && !self.orders[work as usize].is_empty()
     }
 
     /// The group that goes first in this kind of work, with its track.
     fn first(&self, work: Work) -> Option<(GroupRef, &ScheduledTrack, &ScheduledGroup)> {
         let (_, request) = *self.orders[work as usize].first()?;
         let track = self.tracks.get(request)?;
-        let line = &track.lines[work as usize];
-        let sequence = *if track.ordered { line.first() } else { line.last() }?;
+        let sequence = track.first(work)?;
         Some((GroupRef { request, sequence }, track, track.groups.get(&sequence)?))
     }
 
@@ -313,9 +366,15 @@ impl Schedule {
         &mut self,
         source: &mut impl Source,
         scratch: &mut Scratch,
+        actions: &mut VecDeque<Action>,
+        rules: Rules,
     ) -> Option<(GroupRef, i32)> {
-        loop {
+        while self.has(Work::Open) {
+            if self.settle(Work::Open, source, scratch, actions, rules) {
+                continue;
+            }
             let (group_ref, track, group) = self.first(Work::Open)?;
+            scratch.clear();
             let priority = track.urgency.quic_priority();
             let mut probe = Run::probe(scratch, group.range.first);
             match source.frames(group.token, group.range.first, &mut probe) {
@@ -326,6 +385,7 @@ impl Schedule {
                 Supply::End | Supply::More | Supply::Pending => return Some((group_ref, priority)),
             }
         }
+        None
     }
 
     /// The group has a stream.
@@ -343,30 +403,36 @@ impl Schedule {
 
     // ---- writing -----------------------------------------------------------------------------
 
-    /// The group whose bytes go next. They are shown in `scratch`.
+    /// The group whose bytes go next. They are shown in `scratch`. `None` also if a more urgent group should get
+    /// its stream first.
     pub(crate) fn pick_writable(
         &mut self,
         source: &mut impl Source,
         scratch: &mut Scratch,
         actions: &mut VecDeque<Action>,
+        rules: Rules,
     ) -> Option<GroupWrite> {
-        loop {
+        while self.has(Work::Write) {
+            let [to_open, to_write, _] = self.orders.each_ref().map(BTreeSet::first);
+            if rules.may_open && to_open.is_some_and(|first| Some(first) <= to_write) {
+                return None;
+            }
+            if self.settle(Work::Write, source, scratch, actions, rules) {
+                continue;
+            }
             let (group_ref, _, group) = self.first(Work::Write)?;
             let stream = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
             let (range, frame) = (group.range, group.frame);
-            let mut run = Run::new(scratch, self.layout, range, frame, group.skip, group.stalled);
+            let waits = group.is_stalled(self.stalls);
+            let mut run = Run::new(scratch, self.layout, range, frame, group.skip, waits);
             let supply = source.frames(group.token, group.frame, &mut run);
             let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
             let fin = over || supply == Supply::End && !cut;
             match supply {
-                Supply::Gone(error) if !over => {
-                    let code = error.stream_code();
-                    actions.push_back(Action::Reset { id: stream, code });
-                    self.release(group_ref, false);
-                }
+                Supply::Gone(error) if !over => self.give_up(group_ref, &error, actions),
                 supply if fin || scratch.total > 0 => {
                     let exhausted = supply == Supply::Pending && !cut && !fin;
                     return Some(GroupWrite { group_ref, stream, fin, exhausted });
@@ -377,6 +443,68 @@ impl Schedule {
                 }),
             }
         }
+        None
+    }
+
+    /// Decides what goes first within the track that goes first in this kind of work. Drops what became too old,
+    /// and lets the current group go before newer ones if the rest of it is in the cache and short. Returns `true`
+    /// if the track changed: another one may go first now.
+    fn settle(
+        &mut self,
+        work: Work,
+        source: &mut impl Source,
+        scratch: &mut Scratch,
+        actions: &mut VecDeque<Action>,
+        rules: Rules,
+    ) -> bool {
+        let Some((_, request)) = self.orders[work as usize].first().copied() else { return false };
+        let Some(track) = self.tracks.get(request) else { return false };
+        if track.groups.len() < 2 || track.ordered {
+            return false;
+        }
+        let [unopened, writable, _] = track.lines.each_ref().map(BTreeSet::last);
+        let newest = unopened.max(writable).copied();
+        let oldest = track.groups.first_key_value().map(|(sequence, _)| *sequence);
+        let is_stalled = |sequence: &u64| track.groups[sequence].is_stalled(self.stalls);
+        if let Some(sequence) = oldest.filter(|it| Some(*it) != newest).filter(is_stalled) {
+            let group = &track.groups[&sequence];
+            scratch.clear();
+            let mut probe = Run::probe(scratch, group.frame);
+            if let Supply::Gone(error) = source.frames(group.token, group.frame, &mut probe) {
+                self.give_up(GroupRef { request, sequence }, &error, actions);
+                return true;
+            }
+        }
+        let is_passed = !track.is_finishing && track.current != newest;
+        let Some(sequence) = track.current.filter(|it| is_passed && track.is_writable(*it)) else {
+            return false;
+        };
+        let group = &track.groups[&sequence];
+        let (range, frame, waits) = (group.range, group.frame, group.is_stalled(self.stalls));
+        scratch.clear();
+        let mut run = Run::new(scratch, self.layout, range, frame, group.skip, waits);
+        let supply = source.frames(group.token, frame, &mut run);
+        let is_all = run.is_over() || (supply == Supply::End && !run.was_cut());
+        if let Supply::Gone(error) = supply {
+            self.give_up(GroupRef { request, sequence }, &error, actions);
+            return true;
+        }
+        let is_short = is_all && scratch.total <= rules.finish;
+        self.reorder(request, |track| {
+            track.is_finishing = is_short;
+            track.current = Some(sequence).filter(|_| is_short);
+        });
+        true
+    }
+
+    /// Abandons a group that the source does not have any more.
+    fn give_up(&mut self, group_ref: GroupRef, error: &Error, actions: &mut VecDeque<Action>) {
+        let track = self.tracks.get(group_ref.request);
+        let group = track.and_then(|track| track.groups.get(&group_ref.sequence));
+        if let Some(id) = group.and_then(|group| group.stream) {
+            actions.push_back(Action::Reset { id, code: error.stream_code() });
+        }
+        self.release(group_ref, false);
     }
 
     /// QUIC accepted `n` of the bytes that `scratch` shows; and FIN too, if that was all and there
@@ -388,6 +516,7 @@ impl Schedule {
         n: usize,
         blocked: bool,
         scratch: &Scratch,
+        now: Instant,
     ) -> u64 {
         let (group_ref, ends) = (shown.group_ref, &scratch.ends);
         let all = n == scratch.total && !blocked;
@@ -405,7 +534,10 @@ impl Schedule {
                     group.skip = n - ends[last];
                 }
             }
-            group.stalled |= blocked;
+            group.was_refused |= blocked;
+            if n > 0 && track.current != Some(group_ref.sequence) {
+                (track.current, track.is_finishing) = (Some(group_ref.sequence), false);
+            }
             if blocked {
                 track.lines[Work::Write as usize].remove(&group_ref.sequence);
                 blocked_stream = group.stream;
@@ -416,6 +548,12 @@ impl Schedule {
         });
         self.update_class(group_ref.request);
         self.blocked.extend(blocked_stream);
+        if n > 0 {
+            self.congestion = Congestion::default();
+        }
+        if blocked && self.congestion.refuse(now) {
+            self.stalls += 1;
+        }
         if all && shown.fin {
             self.release(group_ref, true);
         }
@@ -424,10 +562,28 @@ impl Schedule {
 
     /// QUIC accepts bytes on this stream again.
     pub(crate) fn on_writable(&mut self, id: StreamId) {
-        self.blocked.remove(&id);
-        if let Some(group_ref) = self.by_stream.get(&id).copied() {
-            self.join(group_ref, Work::Write);
+        self.unblock(id);
+        let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
+        self.reorder(group_ref.request, |track| {
+            track.lines[Work::Write as usize].insert(group_ref.sequence);
+        });
+    }
+
+    fn unblock(&mut self, id: StreamId) {
+        if self.blocked.remove(&id) {
+            self.congestion = Congestion::default();
         }
+    }
+
+    /// When to try again although QUIC did not say that it takes more.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        let [to_open, to_write, _] = &self.orders;
+        self.congestion.until.filter(|_| !to_open.is_empty() || !to_write.is_empty())
+    }
+
+    /// Tries again if it is time.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        self.congestion.until = self.congestion.until.filter(|until| *until > now);
     }
 
     /// The peer sent STOP_SENDING for this stream. Returns `true` if it had a group.
@@ -478,6 +634,9 @@ impl Schedule {
             for line in &mut track.lines {
                 line.remove(&group_ref.sequence);
             }
+            if track.current == Some(group_ref.sequence) {
+                (track.current, track.is_finishing) = (None, false);
+            }
             group = track.groups.remove(&group_ref.sequence);
         });
         let Some(group) = group else { return false };
@@ -502,7 +661,7 @@ impl Schedule {
 
     fn forget_stream(&mut self, id: StreamId) {
         self.by_stream.remove(&id);
-        self.blocked.remove(&id);
+        self.unblock(id);
     }
 
     /// Changes a track, and its positions in the three orders.
@@ -558,16 +717,22 @@ impl ScheduledGroup {
     fn new(token: Token, range: FrameRange, head: Head) -> Self {
         Self { token, range, head, frame: range.first, ..Self::default() }
     }
+
+    /// Whether QUIC took nothing while the group had something to send. The source may then give it up as too
+    /// old.
+    fn is_stalled(&self, stalls: u64) -> bool {
+        self.was_refused || self.in_line_since < stalls
+    }
 }
 
 impl ScheduledTrack {
     /// Puts a group in line for a stream, or for a datagram. If more than `max` are in that line, the one
     /// that would go last is returned.
-    fn enqueue(&mut self, sequence: u64, max: usize) -> Option<ScheduledGroup> {
+    fn enqueue(&mut self, sequence: u64, stalls: u64, max: usize) -> Option<ScheduledGroup> {
         let is_datagram = self.groups.get(&sequence)?.datagram.is_some();
         let work = if is_datagram { Work::Datagram } else { Work::Open };
+        self.join(work, sequence, stalls);
         let line = &mut self.lines[work as usize];
-        line.insert(sequence);
         if line.len() <= max {
             return None;
         }
@@ -575,17 +740,46 @@ impl ScheduledTrack {
         last.and_then(|sequence| self.groups.remove(&sequence))
     }
 
+    fn join(&mut self, work: Work, sequence: u64, stalls: u64) {
+        let is_new = self.lines[work as usize].insert(sequence);
+        if let Some(group) = self.groups.get_mut(&sequence).filter(|_| is_new) {
+            group.in_line_since = stalls;
+        }
+    }
+
     /// The group has nothing to write before the cache has more.
     fn wait_for_source(&mut self, sequence: u64) {
         self.lines[Work::Write as usize].remove(&sequence);
         if let Some(group) = self.groups.get_mut(&sequence) {
-            group.stalled = false;
+            group.was_refused = false;
         }
     }
 
-    /// By kind of work: whether the track has a group for it.
+    fn is_writable(&self, sequence: u64) -> bool {
+        self.lines[Work::Write as usize].contains(&sequence)
+    }
+
+    /// The group that goes first in this kind of work.
+    fn first(&self, work: Work) -> Option<u64> {
+        let is_next =
+            |current: &u64| work == Work::Write && self.is_finishing && self.is_writable(*current);
+        let line = &self.lines[work as usize];
+        let by_number = if self.ordered { line.first() } else { line.last() };
+        self.current.filter(is_next).or(by_number.copied())
+    }
+
+    /// By kind of work: whether the track has a group for it now. A group is opened only before those that are
+    /// written after it.
     fn ready_for(&self) -> [bool; 3] {
-        self.lines.each_ref().map(|line| !line.is_empty())
+        let [unopened, writable, datagram] =
+            [Work::Open, Work::Write, Work::Datagram].map(|work| self.first(work));
+        let is_finishing = self.is_finishing && writable == self.current;
+        let opens = unopened.is_some_and(|unopened| match writable {
+            Some(writable) if self.ordered => unopened < writable,
+            Some(writable) => unopened > writable && !is_finishing,
+            None => true,
+        });
+        [opens, writable.is_some(), datagram.is_some()]
     }
 }
 
@@ -605,10 +799,10 @@ pub(crate) const CONTROL_PRIORITY: i32 = 1 << 16;
 
 census! { each ScheduledTrack {
     counts: groups, lines;
-    plain: urgency, ordered, opened;
+    plain: urgency, ordered, current, is_finishing, opened;
 } }
 census! { Schedule {
     counts: by_stream, orders, blocked, classes, released;
     within: tracks;
-    plain: layout, max_pending;
+    plain: layout, max_pending, congestion, stalls;
 } }

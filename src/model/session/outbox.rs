@@ -331,8 +331,18 @@ impl Source for Outbox {
             sending.is_old = true;
             return Supply::Gone(Error::Old);
         }
+        // The rest of a group is as old as its next frame.
+        let has_begun = from > 0 || run.skipped() > 0;
+        let oldest = aging.filter(|_| has_begun);
+        let oldest = oldest.and_then(|serve| serve.track.oldest_useful(sending.cursor.sequence()));
+        let (mut is_next, mut is_old) = (true, false);
         let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
-        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
+        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| {
+            is_old |=
+                std::mem::take(&mut is_next) && oldest.is_some_and(|it| frame.timestamp <= it);
+            !is_old && run.push(frame)
+        });
+        let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
         sending.is_old = !is_answer && supply == Supply::Gone(Error::Old);
         supply
     }

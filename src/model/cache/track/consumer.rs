@@ -12,7 +12,7 @@ use crate::model::base::{
 use crate::model::cache::frame::Frame;
 use crate::model::cache::group::{CachedGroup, Group, GroupConsumer, GroupCursor};
 use crate::model::cache::stats::TrackStats;
-use crate::{Subscription, TrackInfo};
+use crate::{Subscription, Timestamp, TrackInfo};
 
 /// A value that lives as long as any handle that holds it.
 pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
@@ -206,6 +206,15 @@ impl TrackConsumer {
         let timescale = self.shared.timescale();
         let cached = &lock(&self.shared.state).cached;
         cached.is_old(cached.position(sequence), self.cursor.want.max_age, timescale)
+    }
+
+    /// The timestamp up to which frames of this group are older than the subscription wants; `None` for the
+    /// latest group.
+    pub(crate) fn oldest_useful(&self, sequence: u64) -> Option<Timestamp> {
+        let timescale = self.shared.timescale();
+        let newest = lock(&self.shared.state).cached.newest_after(sequence)?;
+        let max_age = u64::try_from(self.cursor.want.max_age.as_micros()).unwrap_or(u64::MAX);
+        newest.units().checked_sub(timescale.from_micros(max_age)).map(Timestamp::new)
     }
 
     /// The sequence before which the track ended, if it ended cleanly.
