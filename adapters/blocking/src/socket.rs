@@ -127,7 +127,7 @@ impl Socket {
         Ok(true)
     }
 
-    /// Sends what `make` writes, for at most so many datagrams as it is told; `false` when it
+    /// Sends what `make` writes, for at most the given number of datagrams; `false` when it
     /// makes none. Not to be called while [`is_stuck`](Self::is_stuck).
     pub(crate) fn send(
         &mut self,

@@ -97,7 +97,7 @@ enum Lost<'a> {
     /// It is lost, but what it received before that has not been read completely.
     Reading(ConnectionError),
     /// It is lost, and the driver knows.
-    Told(ConnectionError),
+    Reported(ConnectionError),
 }
 
 /// The rest of the budget for one kind of work in one round.
@@ -203,10 +203,10 @@ impl Round<'_, '_> {
                 Lost::Reading(error) => {
                     let error = error.clone();
                     self.driver.handle(now, Input::Closed { error: session_error(&error) });
-                    self.lost = Lost::Told(error);
+                    self.lost = Lost::Reported(error);
                     continue;
                 }
-                Lost::Told(error) => return Poll::Ready(End::Lost(error.clone())),
+                Lost::Reported(error) => return Poll::Ready(End::Lost(error.clone())),
             }
             let deadlines = [self.driver.poll_timeout(), self.streams.next_look()];
             if self.timer.poll(deadlines.into_iter().flatten().min(), cx).is_pending()
