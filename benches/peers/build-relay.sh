@@ -27,9 +27,10 @@ binary=$dir/moq-relay-$version$variant
 # so that it looks at the registry only.
 (cd "$dir" && cargo info --quiet "moq-relay@$version" >/dev/null)
 crate=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "moq-relay-$version.crate" -print -quit)
-source=$dir/moq-relay-$version
+source=$dir/source/moq-relay-$version
 rm -rf "$source"
-tar -xzf "$crate" -C "$dir"
+mkdir -p "$dir/source"
+tar -xzf "$crate" -C "$dir/source"
 
 cd "$source"
 # It becomes a workspace of its own. Its lock file names a version of webpki-roots that not every registry serves.

@@ -8,8 +8,11 @@
 //! the range of the rounds. The same goes to `benches/results`, as JSON, as a Markdown table and as a plot.
 
 mod case;
+mod load;
 mod machine;
 mod plot;
+mod process;
+mod relays;
 mod report;
 mod rows;
 
@@ -17,10 +20,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::case::{Case, Row};
 use crate::machine::Machine;
+use crate::relays::Relays;
 use crate::report::Results;
 
 /// smoq beside its peers on the same work
@@ -48,10 +52,28 @@ struct Options {
     /// A Markdown file that gets the table between `<!-- peers -->` and `<!-- /peers -->`; may be repeated
     #[arg(long, value_name = "FILE")]
     readme: Vec<PathBuf>,
+    /// The moq-relay to compare with [default: the one that `build-relay.sh` builds]
+    #[arg(long, value_name = "PATH")]
+    relay: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A process of the load generator
+    #[command(hide = true)]
+    Load {
+        #[command(subcommand)]
+        role: load::Role,
+    },
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    if let Some(Command::Load { role }) = options.command.take() {
+        return role.run();
+    }
     let out = match &options.out {
         Some(out) => out.clone(),
         None if options.quick => std::env::current_exe()?.with_file_name("peers-quick"),
@@ -84,6 +106,9 @@ fn measure(options: &Options, out: &Path) -> Result<()> {
     cases.extend(rows::polled::cases(quick));
     cases.extend(rows::tasks::cases(quick));
     cases.extend(rows::heap::cases(quick));
+    let relays = Relays::find(!quick && !options.list, options.relay.clone())?;
+    cases.extend(rows::relay::cases(quick, &relays));
+    cases.extend(rows::idle::cases(quick, &relays));
     let is_chosen = |case: &Case| {
         options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part))
     };

@@ -1,7 +1,9 @@
 //! The cases, one file a kind of work, one function a side.
 
 pub(crate) mod heap;
+pub(crate) mod idle;
 pub(crate) mod polled;
+pub(crate) mod relay;
 pub(crate) mod tasks;
 
 use std::hint::black_box;
