@@ -106,9 +106,12 @@ fn measure(options: &Options, out: &Path) -> Result<()> {
     cases.extend(rows::polled::cases(quick));
     cases.extend(rows::tasks::cases(quick));
     cases.extend(rows::heap::cases(quick));
+    cases.extend(rows::sessions::cases(quick));
+    cases.extend(rows::quic::cases(quick));
     let relays = Relays::find(!quick && !options.list, options.relay.clone())?;
     cases.extend(rows::relay::cases(quick, &relays));
     cases.extend(rows::idle::cases(quick, &relays));
+    cases.extend(rows::stress::cases(quick, &relays));
     let is_chosen = |case: &Case| {
         options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part))
     };

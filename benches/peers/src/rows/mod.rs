@@ -3,7 +3,10 @@
 pub(crate) mod heap;
 pub(crate) mod idle;
 pub(crate) mod polled;
+pub(crate) mod quic;
 pub(crate) mod relay;
+pub(crate) mod sessions;
+pub(crate) mod stress;
 pub(crate) mod tasks;
 
 use std::hint::black_box;

@@ -133,5 +133,11 @@ fn case(name: String, viewers: usize, mbps: Option<f64>, quick: bool, relays: &R
             Ok(vec![relayed.cpu_per_gb(), relayed.goodput(), p50, p99, relayed.resident_kib])
         });
     }
+    if mbps.is_none() {
+        // What QUIC itself costs on one side. A relay has one side to the publisher and one to each viewer.
+        let none = f64::NAN;
+        case = case
+            .side("quinn", move || Ok(vec![super::quic::floor(quick)?, none, none, none, none]));
+    }
     case
 }
