@@ -194,14 +194,20 @@ fn moq_net(load: Load, count: Count) -> Result<f64> {
                 .with_subscriber(received.clone());
             let (ours, theirs) = connect(&endpoint, addr, &config).await?;
             let now = std::time::Instant::now();
-            let (viewing, serving) = tokio::join!(
-                client.connect(now, wtq_net03::Session::raw(ours)),
-                server.accept(now, wtq_net03::Session::raw(theirs)),
-            );
-            let ((viewing, driver), (serving, other)) = (viewing?, serving?);
-            tokio::spawn(time::run(driver));
-            tokio::spawn(time::run(other));
-            let broadcast = received.consume().request_broadcast("live").await?;
+            // Each side needs the other's driver to get through its handshake.
+            let viewing = async {
+                let (session, driver) = client.connect(now, wtq_net03::Session::raw(ours)).await?;
+                tokio::spawn(time::run(driver));
+                Ok::<_, moq_net::Error>(session)
+            };
+            let serving = async {
+                let (session, driver) = server.accept(now, wtq_net03::Session::raw(theirs)).await?;
+                tokio::spawn(time::run(driver));
+                Ok::<_, moq_net::Error>(session)
+            };
+            let (viewing, serving) = tokio::join!(viewing, serving);
+            let (viewing, serving) = (viewing?, serving?);
+            let broadcast = received.consume().routed_broadcast("live").await?;
             let want = track::Subscription::default().with_max_age(MAX_AGE);
             let subscribed = broadcast.track("video")?.subscribe(want).await?;
             tokio::spawn(read(broadcast, subscribed, delivered.clone()));
