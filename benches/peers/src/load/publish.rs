@@ -61,7 +61,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             } else {
                 while written >= read + AHEAD {
                     progress.recv(&mut datagram).await?;
-                    read = u64::from_le_bytes(datagram);
+                    read = read.max(u64::from_le_bytes(datagram));
+                    // Those that came meanwhile are newer.
+                    while progress.try_recv(&mut datagram).is_ok() {
+                        read = read.max(u64::from_le_bytes(datagram));
+                    }
                 }
                 if written % 32 == 0 {
                     yield_now().await;

@@ -117,32 +117,39 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         .await
 }
 
-/// Reads a track, one group after the other.
+/// Reads all groups of a track at the same time, so that one that is stuck does not hold up those after it.
 async fn view(
     mut track: smoq::TrackConsumer,
     frames: Rc<Cell<u64>>,
     record: Rc<std::cell::RefCell<Record>>,
 ) {
-    while let Ok(Some(mut group)) = track.next_group().await {
-        loop {
-            match group.read_frame().await {
-                Ok(Some(frame)) => {
-                    frames.set(frames.get() + 1);
-                    let mut record = record.borrow_mut();
-                    if record.counts {
-                        let payload = frame.payload();
-                        let written =
-                            payload.first_chunk().map_or(0, |time| u64::from_le_bytes(*time));
-                        record.bytes += payload.len() as u64;
-                        record.ages.saturating_record(monotonic().saturating_sub(written).max(1));
-                    }
+    while let Ok(Some(group)) = track.recv_group().await {
+        tokio::task::spawn_local(view_group(group, frames.clone(), record.clone()));
+    }
+}
+
+async fn view_group(
+    mut group: smoq::GroupConsumer,
+    frames: Rc<Cell<u64>>,
+    record: Rc<std::cell::RefCell<Record>>,
+) {
+    loop {
+        let read = group.read_frame().await;
+        let mut record = record.borrow_mut();
+        match read {
+            Ok(Some(frame)) => {
+                frames.set(frames.get() + 1);
+                if record.counts {
+                    let payload = frame.payload();
+                    let written = payload.first_chunk().map_or(0, |time| u64::from_le_bytes(*time));
+                    record.bytes += payload.len() as u64;
+                    record.ages.saturating_record(monotonic().saturating_sub(written).max(1));
                 }
-                Ok(None) => break,
-                Err(_) => {
-                    let mut record = record.borrow_mut();
-                    record.cut_groups += u64::from(record.counts);
-                    break;
-                }
+            }
+            Ok(None) => return,
+            Err(_) => {
+                record.cut_groups += u64::from(record.counts);
+                return;
             }
         }
     }

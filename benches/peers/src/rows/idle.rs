@@ -13,7 +13,7 @@ pub(crate) fn cases(quick: bool, relays: &Relays) -> Vec<Case> {
     let mut cases = Vec::new();
     let sides = relays.sides();
     let Some((ours, program)) = sides.first().cloned() else { return cases };
-    let metrics = [lower("memory", "KiB/connection"), lower("cpu", "% of a core")];
+    let metrics = [lower("memory", "KiB/connection"), lower("cpu", "%core")];
     let (few, time) = if quick { (10, 200) } else { (200, 10_000) };
     let time = Duration::from_millis(time);
     let mut case = Case::new(format!("idle/{few}"), metrics).at_most(3);
