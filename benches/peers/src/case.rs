@@ -52,17 +52,11 @@ pub(crate) struct Case {
     pub(crate) name: String,
     metrics: Vec<Metric>,
     sides: Vec<Side>,
-    most_rounds: usize,
 }
 
 impl Case {
     pub(crate) fn new(name: impl Into<String>, metrics: impl Into<Vec<Metric>>) -> Self {
-        Self {
-            name: name.into(),
-            metrics: metrics.into(),
-            sides: Vec::new(),
-            most_rounds: usize::MAX,
-        }
+        Self { name: name.into(), metrics: metrics.into(), sides: Vec::new() }
     }
 
     /// Adds a side. `run` does the work once and returns one figure a metric; NaN if it has none.
@@ -75,17 +69,13 @@ impl Case {
         self
     }
 
-    /// Limits the rounds of work that takes minutes.
-    pub(crate) fn at_most(mut self, rounds: usize) -> Self {
-        self.most_rounds = rounds;
-        self
-    }
-
-    /// Runs the sides in turns, so that a change in the speed of the machine affects all of them.
-    pub(crate) fn measure(mut self, rounds: usize) -> Vec<Row> {
+    /// Runs the sides in turns, so that a change in the speed of the machine affects all of them. Also returns how many
+    /// runs failed.
+    pub(crate) fn measure(mut self, rounds: usize) -> (Vec<Row>, usize) {
+        let mut failures = 0;
         // By side, metric and round.
         let mut figures = vec![vec![Vec::new(); self.metrics.len()]; self.sides.len()];
-        for _ in 0..rounds.min(self.most_rounds) {
+        for _ in 0..rounds {
             for (side, figures) in self.sides.iter_mut().zip(&mut figures) {
                 match (side.run)() {
                     Ok(round) => {
@@ -94,10 +84,18 @@ impl Case {
                             figures.push(figure);
                         }
                     }
-                    Err(error) => eprintln!("{}: {} failed: {error:#}", self.name, side.name),
+                    Err(error) => {
+                        eprintln!("{}: {} failed: {error:#}", self.name, side.name);
+                        failures += 1;
+                    }
                 }
             }
         }
+        (self.rows(&figures), failures)
+    }
+
+    /// A row for each metric and peer that has a figure.
+    fn rows(&self, figures: &[Vec<Vec<f64>>]) -> Vec<Row> {
         let mut rows = Vec::new();
         for (n, metric) in self.metrics.iter().enumerate() {
             let name = match metric.name {
@@ -116,7 +114,7 @@ impl Case {
                 rows.push(row(name, None));
                 continue;
             }
-            for (side, figures) in self.sides.iter().zip(&figures).skip(1) {
+            for (side, figures) in self.sides.iter().zip(figures).skip(1) {
                 if let Some(peer) = Figure::new(&figures[n]) {
                     rows.push(row(format!("{name}/{}", side.name), Some(peer)));
                 }
@@ -181,8 +179,8 @@ mod tests {
         let case = Case::new("work", [lower("", "ns")])
             .side("smoq", move || Ok(vec![rounds.next().unwrap()]))
             .side("peer", || Ok(vec![4.0]));
-        let rows = case.measure(3);
-        assert_eq!(rows.len(), 1);
+        let (rows, failures) = case.measure(3);
+        assert_eq!((rows.len(), failures), (1, 0));
         assert_eq!(rows[0].name, "work/peer");
         assert_eq!((rows[0].ours.median, rows[0].ours.min, rows[0].ours.max), (2.0, 1.0, 3.0));
         assert_eq!(rows[0].ratio(), Some(0.5));
@@ -194,7 +192,8 @@ mod tests {
             .side("smoq", || Ok(vec![1.0, 2.0]))
             .side("floor", || Ok(vec![1.0, f64::NAN]))
             .side("broken", || anyhow::bail!("no"));
-        let names: Vec<_> = case.measure(2).into_iter().map(|row| row.name).collect();
-        assert_eq!(names, ["work/a/floor"]);
+        let (rows, failures) = case.measure(2);
+        let names: Vec<_> = rows.into_iter().map(|row| row.name).collect();
+        assert_eq!((names, failures), (vec!["work/a/floor".to_owned()], 2));
     }
 }

@@ -10,6 +10,7 @@
 mod case;
 mod load;
 mod machine;
+mod network;
 mod plot;
 mod process;
 mod relays;
@@ -18,11 +19,12 @@ mod rows;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
-use crate::case::{Case, Row};
+use crate::case::Case;
 use crate::machine::Machine;
 use crate::relays::Relays;
 use crate::report::Results;
@@ -49,9 +51,9 @@ struct Options {
     /// Makes table and plot of the results that are there, and measures nothing
     #[arg(long)]
     table: bool,
-    /// A Markdown file that gets the table between `<!-- peers -->` and `<!-- /peers -->`; may be repeated
-    #[arg(long, value_name = "FILE")]
-    readme: Vec<PathBuf>,
+    /// Writes the chosen rows and the plot into README.md, between `<!-- peers -->` and `<!-- /peers -->`
+    #[arg(long)]
+    readme: bool,
     /// The moq-relay to compare with [default: the one that `build-relay.sh` builds]
     #[arg(long, value_name = "PATH")]
     relay: Option<PathBuf>,
@@ -79,38 +81,43 @@ fn main() -> Result<()> {
         None if options.quick => std::env::current_exe()?.with_file_name("peers-quick"),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../results"),
     };
-    if !options.table {
-        measure(&options, &out)?;
-    }
+    let failures = if options.table { 0 } else { measure(&options, &out)? };
     if options.list {
         return Ok(());
     }
     let files = Results::read_all(&out)?;
-    let table = report::table(&files);
-    fs::write(out.join("table.md"), &table)?;
-    plot::draw(&out.join("ratios.svg"), &files)?;
-    for readme in &options.readme {
-        let text = fs::read_to_string(readme)
-            .with_context(|| format!("can't read {}", readme.display()))?;
-        let text = report::insert(&text, &table);
-        let text =
-            text.with_context(|| format!("no place for the table in {}", readme.display()))?;
-        fs::write(readme, text)?;
+    let chosen = report::chosen(&files);
+    let all = files.iter().flat_map(|file| &file.rows);
+    fs::write(out.join("table.md"), report::table(all, &files))?;
+    plot::draw(&out.join("ratios.svg"), &chosen)?;
+    if options.readme {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+        let text = fs::read_to_string(&readme).context("can't read README.md")?;
+        let table = report::table(chosen, &files);
+        let text = report::insert(&text, &format!("{PLOT}{table}"));
+        fs::write(readme, text.context("README.md has no place for the table")?)?;
     }
+    ensure!(failures == 0, "{failures} runs failed");
     Ok(())
 }
 
-fn measure(options: &Options, out: &Path) -> Result<()> {
+/// The plot as README.md shows it.
+const PLOT: &str = "![smoq by its peers, on a logarithmic axis](benches/results/ratios.svg)\n\n";
+
+/// Runs the cases, and returns how many runs failed.
+fn measure(options: &Options, out: &Path) -> Result<usize> {
     let quick = options.quick;
     let mut cases = Vec::new();
     cases.extend(rows::polled::cases(quick));
     cases.extend(rows::tasks::cases(quick));
+    cases.extend(rows::cores::cases(quick));
     cases.extend(rows::heap::cases(quick));
     cases.extend(rows::sessions::cases(quick));
     cases.extend(rows::quic::cases(quick));
     let relays = Relays::find(!quick && !options.list, options.relay.clone())?;
     cases.extend(rows::relay::cases(quick, &relays));
     cases.extend(rows::idle::cases(quick, &relays));
+    cases.extend(rows::congested::cases(quick, &relays));
     cases.extend(rows::stress::cases(quick, &relays));
     let is_chosen = |case: &Case| {
         options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part))
@@ -119,7 +126,7 @@ fn measure(options: &Options, out: &Path) -> Result<()> {
     ensure!(!cases.is_empty(), "no case has such a name; --list shows them");
     if options.list {
         cases.iter().for_each(|case| println!("{}", case.name));
-        return Ok(());
+        return Ok(0);
     }
     let machine = Machine::describe();
     if cfg!(debug_assertions) && !quick {
@@ -129,11 +136,15 @@ fn measure(options: &Options, out: &Path) -> Result<()> {
         eprintln!("the machine is busy (load {}): its figures say little", machine.load);
     }
     let rounds = if quick { 1 } else { options.rounds };
+    let mut failures = 0;
     for case in cases {
-        let rows: Vec<Row> = case.measure(rounds);
+        let (name, begun) = (case.name.clone(), Instant::now());
+        let (rows, failed) = case.measure(rounds);
+        failures += failed;
+        eprintln!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
         rows.iter().for_each(|row| println!("{}", report::line(row)));
         // Written after each case: a run may be stopped.
         Results { machine: machine.clone(), rows }.write(out)?;
     }
-    Ok(())
+    Ok(failures)
 }

@@ -6,8 +6,8 @@ use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::case::Better;
-use crate::report::{Results, short};
+use crate::case::{Better, Row};
+use crate::report::short;
 
 /// Pixels of a bar with its gap, of the names, of the bars, and of the head.
 const ROW: i32 = 22;
@@ -24,11 +24,10 @@ fn x(ratio: f64) -> i32 {
     NAMES + (part * f64::from(BARS)) as i32
 }
 
-/// Draws all rows that have a peer. A bar that goes left from 1 is less than the peer's figure; it is green if
+/// Draws the rows that have a peer. A bar that goes left from 1 is less than the peer's figure; it is green if
 /// that is better.
-pub(crate) fn draw(file: &Path, files: &[Results]) -> Result<()> {
-    let rows = files.iter().flat_map(|file| &file.rows);
-    let rows: Vec<_> = rows.filter_map(|row| Some((row, row.ratio()?))).collect();
+pub(crate) fn draw(file: &Path, rows: &[&Row]) -> Result<()> {
+    let rows: Vec<_> = rows.iter().filter_map(|row| Some((row, row.ratio()?))).collect();
     let bottom = HEAD + ROW * i32::try_from(rows.len())?;
     let size = (NAMES + BARS + 70, bottom + 16);
     let area = SVGBackend::new(file, (size.0 as u32, size.1 as u32)).into_drawing_area();

@@ -2,17 +2,23 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+use crate::network::Host;
+
+/// How long a process may take to print its next line. 10,000 handshakes are the longest work.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A process that is ended when it is dropped. Its standard input and output are pipes.
 pub(crate) struct Process {
     child: Child,
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    output: Receiver<String>,
 }
 
 impl Process {
@@ -20,13 +26,15 @@ impl Process {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("can't start {command:?}"))?;
         let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().context("stdout is a pipe")?);
+        let lines = BufReader::new(child.stdout.take().context("stdout is a pipe")?).lines();
+        let (send, output) = channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
         Ok(Self { child, input, output })
     }
 
-    /// This program again, as one of the roles of [`crate::load`].
-    pub(crate) fn role(arguments: &[String]) -> Result<Self> {
-        Self::start(Command::new(std::env::current_exe()?).arg("load").args(arguments))
+    /// This program again on a host, as one of the roles of [`crate::load`].
+    pub(crate) fn role(host: &Host, arguments: &[String]) -> Result<Self> {
+        Self::start(host.command(std::env::current_exe()?).arg("load").args(arguments))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -35,11 +43,13 @@ impl Process {
 
     /// The next line of its output.
     pub(crate) fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        if self.output.read_line(&mut line)? == 0 {
-            bail!("the process has ended: {}", self.child.wait()?);
+        match self.output.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => bail!("the process says nothing"),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("the process has ended: {}", self.child.wait()?)
+            }
         }
-        Ok(line.trim_end().to_owned())
     }
 
     /// Writes a line to its input.
@@ -80,10 +90,4 @@ pub(crate) fn resident(id: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS")).context("no VmRSS")?;
     Ok(line.split_whitespace().nth(1).context("no VmRSS")?.parse()?)
-}
-
-/// A free UDP port of loopback, for a program that cannot choose one itself.
-pub(crate) fn free_port() -> Result<SocketAddr> {
-    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
-    Ok(socket.local_addr()?)
 }

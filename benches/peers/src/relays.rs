@@ -1,7 +1,7 @@
 //! The relays: the example `relay` of this repository, and a released moq-relay.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::{Process, free_port};
+use crate::network::Host;
+use crate::process::Process;
 
-/// The release that `build-relay.sh` builds.
-pub(crate) const MOQ_RELAY: &str = "moq-relay";
-const MOQ_RELAY_BINARY: &str = "moq-relay-0.17.10";
+/// The binary that `build-relay.sh` builds; with io-uring its name has that at its end.
+const MOQ_RELAY: &str = "moq-relay-0.17.10";
 
 /// Where the programs of the relays are. What is missing is left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Relays {
-    pub(crate) ours: Option<PathBuf>,
-    pub(crate) peer: Option<PathBuf>,
+    ours: Option<PathBuf>,
+    peer: Option<PathBuf>,
+    io_uring: Option<PathBuf>,
 }
 
 impl Relays {
@@ -34,7 +35,9 @@ impl Relays {
             build_ours()?;
         }
         let ours = profile.join("examples/relay");
-        let peer = peer.unwrap_or_else(|| profile.with_file_name("peers").join(MOQ_RELAY_BINARY));
+        let built = profile.with_file_name("peers").join(MOQ_RELAY);
+        let io_uring = built.with_file_name(format!("{MOQ_RELAY}-io-uring"));
+        let peer = peer.unwrap_or(built);
         let present = |file: PathBuf, hint: &str| {
             let found = file.is_file();
             if !found {
@@ -48,14 +51,20 @@ impl Relays {
                 peer,
                 "benches/peers/build-relay.sh builds it, --relay names another one",
             ),
+            io_uring: Some(io_uring).filter(|file| file.is_file()),
         })
     }
 
     /// The relays with their names, ours first; none without ours.
     pub(crate) fn sides(&self) -> Vec<(&'static str, RelayProgram)> {
         let Some(ours) = self.ours.clone() else { return Vec::new() };
-        let peer = self.peer.clone().map(|peer| (MOQ_RELAY, RelayProgram::Peer(peer)));
-        [("smoq", RelayProgram::Ours(ours))].into_iter().chain(peer).collect()
+        let peer = |program: PathBuf| RelayProgram::Peer { program, io_uring: false };
+        let io_uring = |program: PathBuf| RelayProgram::Peer { program, io_uring: true };
+        [("smoq", RelayProgram::Ours(ours))]
+            .into_iter()
+            .chain(self.peer.clone().map(|program| ("moq-relay", peer(program))))
+            .chain(self.io_uring.clone().map(|program| ("moq-relay-io-uring", io_uring(program))))
+            .collect()
     }
 }
 
@@ -77,7 +86,7 @@ fn build_ours() -> Result<()> {
 #[derive(Clone, Debug)]
 pub(crate) enum RelayProgram {
     Ours(PathBuf),
-    Peer(PathBuf),
+    Peer { program: PathBuf, io_uring: bool },
 }
 
 /// A relay that runs.
@@ -87,22 +96,23 @@ pub(crate) struct Relay {
 }
 
 impl RelayProgram {
-    pub(crate) fn start(&self) -> Result<Relay> {
+    /// Starts the relay at the address of a host.
+    pub(crate) fn start(&self, host: &Host) -> Result<Relay> {
         match self {
             Self::Ours(program) => {
-                let mut command = Command::new(program);
-                command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::null());
+                let mut command = host.command(program);
+                command.arg(format!("--listen={}:0", host.ip)).stderr(Stdio::null());
                 let mut process = Process::start(&mut command)?;
                 let line = process.line()?;
                 // "listening ADDR sha256:FINGERPRINT"
                 let addr = line.split(' ').nth(1).context("no address")?.parse()?;
                 Ok(Relay { process, addr })
             }
-            Self::Peer(program) => {
-                let addr = free_port()?;
+            Self::Peer { program, io_uring } => {
+                let addr = SocketAddr::new(host.ip.into(), free_port()?);
                 let config = std::env::temp_dir().join(format!("moq-relay-{}.toml", addr.port()));
-                fs::write(&config, configuration(addr))?;
-                let mut command = Command::new(program);
+                fs::write(&config, configuration(addr, *io_uring))?;
+                let mut command = host.command(program);
                 command.arg(&config).stderr(Stdio::null());
                 let process = Process::start(&mut command)?;
                 // It does not say when it listens. Its configuration is read by then.
@@ -114,10 +124,20 @@ impl RelayProgram {
     }
 }
 
-/// Everyone may publish and subscribe everywhere, over QUIC on one address.
-fn configuration(addr: SocketAddr) -> String {
+/// A free UDP port, for a program that cannot choose one itself.
+fn free_port() -> Result<u16> {
+    Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Everyone may publish and subscribe everywhere, over QUIC on one address. With io_uring there is a worker a core.
+fn configuration(addr: SocketAddr, io_uring: bool) -> String {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let runtime = match io_uring {
+        true => format!("[runtime]\nworkers = {workers}\nio_uring = true\n"),
+        false => String::new(),
+    };
     format!(
         "[log]\nlevel = \"error\"\n[listen]\nbind = \"{addr}\"\n[listen.tls]\ngenerate = [\"localhost\"]\n\
-         [auth]\npublic = \"**\"\n"
+         [auth]\npublic = \"**\"\n{runtime}"
     )
 }

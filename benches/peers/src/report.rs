@@ -79,11 +79,40 @@ pub(crate) fn line(row: &Row) -> String {
     )
 }
 
-/// The table of the README, in Markdown.
-pub(crate) fn table(files: &[Results]) -> String {
+/// The rows of the README's table and of the plot, by the beginning of their names. All others are in `table.md`.
+const CHOSEN: [&str; 19] = [
+    "model/polled/1/",
+    "model/polled/100/",
+    "model/tasks/100/",
+    "model/two-cores/",
+    "heap/task/",
+    "heap/group/",
+    "sessions/10/",
+    "relay/paced-50/10/cpu/",
+    "relay/paced-50/10/p50/",
+    "relay/paced-50/10/p99/",
+    "relay/unlimited/10/cpu/",
+    "idle/200/memory/",
+    "stress/viewers/a-core/",
+    "stress/busy-3/50/goodput/",
+    "congested/router/33ms/p50/",
+    "congested/router/33ms/p99/",
+    "congested/sender/33ms/p50/",
+    "congested/sender/33ms/p99/",
+    "quic/smoq-quinn/1200/",
+];
+
+/// The rows that the README shows.
+pub(crate) fn chosen(files: &[Results]) -> Vec<&Row> {
+    let rows = || files.iter().flat_map(|file| &file.rows);
+    CHOSEN.iter().flat_map(|start| rows().filter(move |row| row.name.starts_with(start))).collect()
+}
+
+/// Rows as a table in Markdown.
+pub(crate) fn table<'a>(rows: impl IntoIterator<Item = &'a Row>, files: &[Results]) -> String {
     let mut table = String::new();
     table.push_str("| row | smoq | peer | ratio | better | unit |\n|---|---|---|---|---|---|\n");
-    for row in files.iter().flat_map(|file| &file.rows) {
+    for row in rows {
         let cell = |figure: &Figure| {
             format!("{} ({} to {})", short(figure.median), short(figure.min), short(figure.max))
         };

@@ -15,9 +15,10 @@ use smoq_quinn::smoq_quic::Trust;
 
 /// The version of all sessions.
 const VERSION: Version = Version::Lite05;
-/// The broadcast and its track.
+/// The broadcast and its tracks.
 const BROADCAST: &str = "bench";
-const TRACK: &str = "video";
+const VIDEO: &str = "video";
+const URGENT: &str = "urgent";
 
 /// What a process of the load generator does.
 #[derive(Subcommand)]
@@ -70,9 +71,9 @@ async fn dial(relay: SocketAddr, client: &Client, endpoint: &quinn::Endpoint) ->
     Ok(session)
 }
 
-/// A client's socket.
+/// A client's socket, in whatever network this process is.
 fn endpoint() -> Result<quinn::Endpoint> {
-    Ok(quinn::Endpoint::client(([127, 0, 0, 1], 0).into())?)
+    Ok(quinn::Endpoint::client(([0, 0, 0, 0], 0).into())?)
 }
 
 /// Lines of standard input, read by a thread. The process ends with its parent.

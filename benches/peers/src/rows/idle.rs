@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::case::{Case, lower};
+use crate::network::Host;
 use crate::process::{Process, cpu, resident};
 use crate::relays::{RelayProgram, Relays};
 
@@ -16,26 +17,25 @@ pub(crate) fn cases(quick: bool, relays: &Relays) -> Vec<Case> {
     let metrics = [lower("memory", "KiB/connection"), lower("cpu", "%core")];
     let (few, time) = if quick { (10, 200) } else { (200, 10_000) };
     let time = Duration::from_millis(time);
-    let mut case = Case::new(format!("idle/{few}"), metrics).at_most(3);
+    let mut case = Case::new(format!("idle/{few}"), metrics);
     for (name, program) in sides {
         case = case.side(name, move || hold(&program, few, time));
     }
     cases.push(case);
     if !quick {
-        let case = Case::new("idle/10000", metrics).at_most(1);
+        let case = Case::new("idle/10000", metrics);
         cases.push(case.side(ours, move || hold(&program, 10_000, time)));
     }
     cases
 }
 
 fn hold(program: &RelayProgram, connections: usize, time: Duration) -> Result<Vec<f64>> {
-    let relay = program.start()?;
+    let host = Host::loopback();
+    let relay = program.start(&host)?;
     let id = relay.process.id();
-    let mut clients = Process::role(&[
-        "idle".into(),
-        format!("--relay={}", relay.addr),
-        format!("--connections={connections}"),
-    ])?;
+    let arguments =
+        ["idle".into(), format!("--relay={}", relay.addr), format!("--connections={connections}")];
+    let mut clients = Process::role(&host, &arguments)?;
     ensure!(clients.line()? == "first", "no connection");
     thread::sleep(time.min(Duration::from_millis(500)));
     let before = resident(id)?;

@@ -1,5 +1,7 @@
 //! The cases, one file a kind of work, one function a side.
 
+pub(crate) mod congested;
+pub(crate) mod cores;
 pub(crate) mod heap;
 pub(crate) mod idle;
 pub(crate) mod polled;
@@ -49,11 +51,15 @@ impl Load {
         (group * FRAMES + frame) * 1_000 / 30
     }
 
+    /// With those that warm up.
+    pub(crate) fn all_groups(&self) -> u64 {
+        self.groups / 10 + 1 + self.groups
+    }
+
     /// Calls `group` for each group, and returns time or allocations by delivery. The first tenth is not counted.
     pub(crate) fn measure(&self, count: Count, mut group: impl FnMut(u64)) -> f64 {
-        let warm_up = self.groups / 10 + 1;
-        (0..warm_up).for_each(&mut group);
-        let all = warm_up..warm_up + self.groups;
+        let all = self.all_groups() - self.groups..self.all_groups();
+        (0..all.start).for_each(&mut group);
         let counted = match count {
             Count::Nanoseconds => {
                 let begun = Instant::now();

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::SIZE;
 use crate::case::{Case, higher, lower};
 use crate::load::view::Viewed;
+use crate::network::{Host, Link, Network};
 use crate::process::{Process, cpu, resident};
 use crate::relays::{RelayProgram, Relays};
 
@@ -17,9 +18,15 @@ pub(crate) struct Traffic {
     pub(crate) viewers: usize,
     /// Mbit/s to each viewer; `None`: as fast as they read.
     pub(crate) mbps: Option<f64>,
+    /// Bytes of a frame.
+    pub(crate) size: usize,
     /// Frames of a group.
     pub(crate) group: u64,
     pub(crate) max_age: Duration,
+    /// With a second track, which is more urgent.
+    pub(crate) urgent: bool,
+    /// Between relay and viewers; `None`: everything is on this machine.
+    pub(crate) link: Option<Link>,
     pub(crate) warm_up: Duration,
     pub(crate) time: Duration,
 }
@@ -35,12 +42,12 @@ pub(crate) struct Relayed {
 impl Relayed {
     /// CPU seconds of the relay per GB delivered.
     pub(crate) fn cpu_per_gb(&self) -> f64 {
-        self.cpu.as_secs_f64() / (self.viewed.bytes as f64 * 1e-9)
+        self.cpu.as_secs_f64() / (self.viewed.video.bytes as f64 * 1e-9)
     }
 
     /// Mbit/s to all viewers together.
     pub(crate) fn goodput(&self) -> f64 {
-        self.viewed.bytes as f64 * 8e-6 / self.viewed.seconds
+        self.viewed.video.bytes as f64 * 8e-6 / self.viewed.seconds
     }
 
     /// Cores that the relay kept busy.
@@ -55,8 +62,11 @@ impl Traffic {
         Self {
             viewers,
             mbps,
+            size: SIZE,
             group: super::FRAMES,
             max_age: Duration::from_secs(10),
+            urgent: false,
+            link: None,
             warm_up: Duration::from_millis(warm_up),
             time: Duration::from_millis(time),
         }
@@ -64,26 +74,34 @@ impl Traffic {
 
     /// Starts relay, publisher and viewers, and ends them after the measured time.
     pub(crate) fn run(&self, program: &RelayProgram) -> Result<Relayed> {
-        let relay = program.start()?;
-        let at = format!("--relay={}", relay.addr);
-        let mut publisher = Process::role(&[
+        let network = self.link.map(Network::new).transpose()?;
+        let (at_relay, at_viewers) = match &network {
+            Some(network) => (network.relay.clone(), network.viewers.clone()),
+            None => (Host::loopback(), Host::loopback()),
+        };
+        let relay = program.start(&at_relay)?;
+        let urgent = self.urgent.then(|| "--urgent".to_owned());
+        let mut arguments = vec![
             "publish".into(),
-            at.clone(),
+            format!("--relay={}", relay.addr),
             format!("--mbps={}", self.mbps.unwrap_or(0.0)),
-            format!("--size={SIZE}"),
+            format!("--size={}", self.size),
             format!("--group={}", self.group),
-        ])?;
+        ];
+        arguments.extend(urgent.clone());
+        let mut publisher = Process::role(&at_relay, &arguments)?;
         let progress = publisher.line()?;
         let mut arguments = vec![
             "view".into(),
-            at,
+            format!("--relay={}", relay.addr),
             format!("--viewers={}", self.viewers),
             format!("--max-age-ms={}", self.max_age.as_millis()),
         ];
+        arguments.extend(urgent);
         if self.mbps.is_none() {
             arguments.push(format!("--progress={progress}"));
         }
-        let mut viewers = Process::role(&arguments)?;
+        let mut viewers = Process::role(&at_viewers, &arguments)?;
         anyhow::ensure!(viewers.line()? == "ready", "the viewers are not ready");
         thread::sleep(self.warm_up);
         let before = cpu(relay.process.id());
@@ -129,7 +147,8 @@ fn case(name: String, viewers: usize, mbps: Option<f64>, quick: bool, relays: &R
         let traffic = Traffic::new(viewers, mbps, quick);
         case = case.side(name, move || {
             let relayed = traffic.run(&program)?;
-            let Viewed { p50, p99, .. } = relayed.viewed;
+            let video = &relayed.viewed.video;
+            let (p50, p99) = (video.p50, video.p99);
             Ok(vec![relayed.cpu_per_gb(), relayed.goodput(), p50, p99, relayed.resident_kib])
         });
     }
