@@ -103,22 +103,23 @@ impl Case {
                 metric => format!("{}/{metric}", self.name),
             };
             let Some(ours) = Figure::new(&figures[0][n]) else { continue };
-            let row = |name: String, peer| Row {
+            let row = |name: String, peer: Option<Figure>| Row {
                 name,
                 unit: metric.unit.to_owned(),
                 better: metric.better,
                 ours: ours.clone(),
                 peer,
             };
-            if self.sides.len() == 1 {
-                rows.push(row(name, None));
-                continue;
+            let peers = self.sides.iter().zip(figures).skip(1);
+            let mut peers: Vec<_> = peers
+                .filter_map(|(side, figures)| {
+                    Some(row(format!("{name}/{}", side.name), Some(Figure::new(&figures[n])?)))
+                })
+                .collect();
+            if peers.is_empty() {
+                peers.push(row(name, None));
             }
-            for (side, figures) in self.sides.iter().zip(figures).skip(1) {
-                if let Some(peer) = Figure::new(&figures[n]) {
-                    rows.push(row(format!("{name}/{}", side.name), Some(peer)));
-                }
-            }
+            rows.append(&mut peers);
         }
         rows
     }
@@ -187,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn a_side_without_a_figure_has_no_row() {
+    fn only_a_side_with_a_figure_is_a_peer() {
         let case = Case::new("work", [lower("a", "ns"), higher("b", "x")])
             .side("smoq", || Ok(vec![1.0, 2.0]))
             .side("floor", || Ok(vec![1.0, f64::NAN]))
             .side("broken", || anyhow::bail!("no"));
         let (rows, failures) = case.measure(2);
         let names: Vec<_> = rows.into_iter().map(|row| row.name).collect();
-        assert_eq!((names, failures), (vec!["work/a/floor".to_owned()], 2));
+        assert_eq!((names, failures), (vec!["work/a/floor".to_owned(), "work/b".to_owned()], 2));
     }
 }
