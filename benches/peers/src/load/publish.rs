@@ -83,7 +83,7 @@ impl Pace {
             }
             Self::Viewers(viewers) => viewers.wait(written).await?,
         }
-        if written % TURN == 0 {
+        if written.is_multiple_of(TURN) {
             yield_now().await;
         }
         Ok(())
