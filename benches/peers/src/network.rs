@@ -5,7 +5,9 @@
 //! ```
 
 use std::ffi::OsStr;
+use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -74,7 +76,19 @@ impl Network {
                 return Some(format!("{error:#}"));
             }
         }
+        Self::delete_left_over();
         Self::new(Link::Loss).err().map(|error| format!("{error:#}"))
+    }
+
+    /// Deletes the namespaces of runs that were interrupted.
+    fn delete_left_over() {
+        let names = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+            let process = name.strip_prefix("smoq-").and_then(|rest| rest.split('-').next());
+            if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+                let _ = run(&format!("ip netns del {name}"));
+            }
+        }
     }
 
     pub(crate) fn new(link: Link) -> Result<Self> {
