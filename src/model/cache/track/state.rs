@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Poll, Waker};
 
-use super::demand::Demand;
+use super::demand::{Demand, DemandReader};
 use super::occupancy::{Occupancy, TrackStatus};
 use super::partial_groups::{OpenPart, PartialGroups};
 use super::pending_fetches::PendingFetches;
@@ -257,8 +257,8 @@ impl TrackState {
 
     /// Removes a reader. The remaining readers may want the same as before, but must perhaps not be
     /// given what an upstream delivers. Then the upstream has to check again.
-    pub(super) fn leave(&mut self, key: u64, wakes: &mut DeferredWakes) {
-        self.demand.remove(key, self.cached.next_sequence(), wakes);
+    pub(super) fn leave(&mut self, reader: DemandReader<'_>, wakes: &mut DeferredWakes) {
+        self.demand.change(Some(reader), None, self.cached.next_sequence(), wakes);
         let Self { demand, upstreams, fetches, .. } = self;
         if !demand.has_readers() {
             fetches.handler_waiters.take(wakes);
