@@ -133,6 +133,7 @@ mod counting {
         [] BytesMut, it => it.len();
         [] bool, it => usize::from(*it);
         [] usize, it => *it;
+        [] u32, it => *it as usize;
     }
 
     macro_rules! nested {
@@ -160,7 +161,7 @@ mod counting {
 
     #[cfg(feature = "std")]
     mod shared {
-        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
         use std::sync::{Arc, Mutex, PoisonError};
         use std::vec;
 
@@ -169,6 +170,12 @@ mod counting {
         impl Entries for AtomicUsize {
             fn entries(&self) -> usize {
                 self.load(Ordering::Relaxed)
+            }
+        }
+
+        impl Entries for AtomicU32 {
+            fn entries(&self) -> usize {
+                self.load(Ordering::Relaxed) as usize
             }
         }
 
