@@ -364,6 +364,17 @@ census! { Cache {
     plain: limits, now, epoch, fresh, used, last_member, timekeeper;
 } }
 
+/// A member that has nothing in the cache.
+#[cfg(test)]
+pub(crate) struct Nobody;
+
+#[cfg(test)]
+impl CacheMember for Nobody {
+    fn restamp(&self, _: Instant, _: Instant) {}
+
+    fn expire(self: Arc<Self>) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,14 +382,6 @@ mod tests {
     #[test]
     fn a_busy_cache_does_not_allocate() {
         let cache = Cache::new(Limits::default());
-        struct Nobody;
-
-        impl CacheMember for Nobody {
-            fn restamp(&self, _: Instant, _: Instant) {}
-
-            fn expire(self: Arc<Self>) {}
-        }
-
         let account = Account::new(cache.clone(), Weak::<Nobody>::new());
         let place = || {
             let fresh = lock(&cache.fresh);

@@ -320,13 +320,15 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::budget::Cache;
+    use std::sync::Weak;
+
+    use super::super::budget::{Cache, Nobody};
     use super::*;
     use crate::limits::Limits;
 
     #[test]
     fn every_index_is_on_its_page() {
-        let account = Account::new(Cache::new(Limits::default()));
+        let account = Account::new(Cache::new(Limits::default()), Weak::<Nobody>::new());
         let mut next = 0;
         for number in 0..6 {
             let page = Page::new(number, &account);
@@ -348,7 +350,7 @@ mod tests {
     #[test]
     fn bytes_of_dropped_pages_are_uncharged() {
         let cache = Cache::new(Limits::default());
-        let account = Account::new(cache.clone());
+        let account = Account::new(cache.clone(), Weak::<Nobody>::new());
         let page = Page::new(0, &account);
         let empty = cache.used();
         assert!(empty >= mem::size_of_val(&*page) as u64);
@@ -361,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_buffer_doubles_up_to_its_step() {
-        let account = Account::new(Cache::new(Limits::default()));
+        let account = Account::new(Cache::new(Limits::default()), Weak::<Nobody>::new());
         let page = Page::new(0, &account);
         let mut buffer = Buffer::default();
         let mut allocations = 0;

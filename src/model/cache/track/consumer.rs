@@ -239,9 +239,10 @@ impl TrackConsumer {
     /// The timestamp up to which frames of this group are older than the subscription wants; `None` for the
     /// latest group.
     pub(crate) fn oldest_useful(&self, sequence: u64) -> Option<Timestamp> {
-        let timescale = self.shared.timescale();
-        let newest = lock(&self.shared.state).cached.newest_after(sequence)?;
-        let max_age = u64::try_from(self.cursor.want.max_age.as_micros()).unwrap_or(u64::MAX);
+        let timescale = self.reader.shared.timescale();
+        let newest = lock(&self.reader.shared.state).cached.newest_after(sequence)?;
+        let max_age =
+            u64::try_from(self.reader.cursor.want.max_age.as_micros()).unwrap_or(u64::MAX);
         newest.units().checked_sub(timescale.from_micros(max_age)).map(Timestamp::new)
     }
 
