@@ -305,11 +305,8 @@ impl Schedule {
         let track = self.tracks.get(group_ref.request);
         match track.and_then(|track| track.groups.get(&group_ref.sequence)) {
             None => {}
-            Some(ScheduledGroup { stream: Some(id), .. }) => {
-                if !self.blocked.contains(id) {
-                    self.join(group_ref, Work::Write);
-                }
-            }
+            Some(ScheduledGroup { stream: Some(id), .. }) if self.blocked.contains(id) => {}
+            Some(ScheduledGroup { stream: Some(_), .. }) => self.join(group_ref, Work::Write),
             // It was counted when it was added.
             Some(group) if group.datagram.is_some() => self.join(group_ref, Work::Datagram),
             Some(_) => self.enqueue(group_ref, None),
