@@ -27,7 +27,7 @@ const PER_SOCKET: usize = 50;
 const STREAMS: usize = 2_000;
 
 fn main() {
-    let mut who = Vec::new();
+    let mut adapters = Vec::new();
     let mut connections = 500;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -40,15 +40,15 @@ fn main() {
                 let n = args.next().and_then(|n| n.parse().ok());
                 connections = n.expect("--connections N");
             }
-            "quinn" | "blocking" => who.push(arg),
+            "quinn" | "blocking" => adapters.push(arg),
             other => panic!("unknown argument {other:?}"),
         }
     }
-    if who.is_empty() {
-        who = ["quinn", "blocking"].map(String::from).to_vec();
+    if adapters.is_empty() {
+        adapters = ["quinn", "blocking"].map(String::from).to_vec();
     }
-    for who in who {
-        measure(&who, connections);
+    for adapter in adapters {
+        measure(&adapter, connections);
     }
 }
 
@@ -60,10 +60,10 @@ struct Served {
 }
 
 impl Served {
-    fn by(who: &str) -> Self {
+    fn by(adapter: &str) -> Self {
         let this = std::env::current_exe().expect("this program");
         let mut child = Command::new(this)
-            .args(["--serve", who])
+            .args(["--serve", adapter])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -97,8 +97,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn measure(who: &str, connections: usize) {
-    let served = Served::by(who);
+fn measure(adapter: &str, connections: usize) {
+    let served = Served::by(adapter);
     runtime().block_on(async {
         // The first connection includes one-time costs.
         let warm = up(&served, 1).await;
@@ -116,9 +116,9 @@ fn measure(who: &str, connections: usize) {
         let (n, time) = (kept.len(), time.as_secs_f64());
         let each = each.map_or("-".into(), |kib| format!("{kib:.1}"));
         println!(
-            "idle {who}: {n} of {connections} connected in {time:.2} s, {each} KiB per connection"
+            "idle {adapter}: {n} of {connections} connected in {time:.2} s, {each} KiB per connection"
         );
-        burst(who, &served).await;
+        burst(adapter, &served).await;
         drop((warm, kept));
     });
 }
@@ -152,7 +152,7 @@ async fn up(served: &Served, connections: usize) -> Vec<(smoq::Session, quinn::E
 }
 
 /// One client opens many streams at once.
-async fn burst(who: &str, served: &Served) {
+async fn burst(adapter: &str, served: &Served) {
     let versions = Client::new().versions().clone();
     let config = smoq_quinn::config::client(&served.trust, &versions).expect("TLS");
     let dialed = smoq_quinn::dial("localhost", [served.addr], config).await;
@@ -173,26 +173,26 @@ async fn burst(who: &str, served: &Served) {
         kept.push(stream);
     }
     let time = begun.elapsed().as_secs_f64() * 1e3;
-    println!("burst {who}: {STREAMS} streams open in {time:.1} ms, {waits} waits");
+    println!("burst {adapter}: {STREAMS} streams open in {time:.1} ms, {waits} waits");
 }
 
-fn serve(who: &str) {
+fn serve(adapter: &str) {
     let identity = Identity::self_signed(["localhost"]).expect("a certificate");
     let origin = Origin::default().produce();
     let server = Server::new().with_origin(&origin);
     let any = (Ipv4Addr::LOCALHOST, 0).into();
-    let tell = |addr: SocketAddr, buffers: Buffers| {
+    let print_address = |addr: SocketAddr, buffers: Buffers| {
         println!("{addr} {}", identity.fingerprint());
         std::io::stdout().flush().expect("a pipe");
         if buffers.is_short() {
             eprintln!("the system grants a receive buffer of {} bytes", buffers.receive);
         }
     };
-    if who == "quinn" {
+    if adapter == "quinn" {
         runtime().block_on(async {
             let config = smoq_quinn::config::server(&identity, server.versions()).expect("TLS");
             let (endpoint, buffers) = smoq_quinn::listen(any, config).expect("a socket");
-            tell(endpoint.local_addr().expect("it is bound"), buffers);
+            print_address(endpoint.local_addr().expect("it is bound"), buffers);
             while let Some(incoming) = endpoint.accept().await {
                 let server = server.clone();
                 tokio::spawn(async move {
@@ -207,7 +207,7 @@ fn serve(who: &str) {
     } else {
         let config = smoq_blocking::config::server(&identity, server.versions()).expect("TLS");
         let mut endpoint = Endpoint::bind(any, config, &server).expect("a socket");
-        tell(endpoint.local_addr().expect("it is bound"), endpoint.buffers());
+        print_address(endpoint.local_addr().expect("it is bound"), endpoint.buffers());
         let forever: std::io::Result<()> = endpoint.run_until(std::future::pending());
         forever.expect("a working socket");
     }

@@ -120,14 +120,14 @@ impl Ends {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
+enum Stack {
     /// quinn without a protocol on top: streams of frames, written 64 KiB at a time.
     Quinn,
     SmoqQuinn,
     SmoqBlocking,
 }
 
-impl Who {
+impl Stack {
     const ALL: [Self; 3] = [Self::Quinn, Self::SmoqQuinn, Self::SmoqBlocking];
 
     fn run(self, load: Load, threads: usize) {
@@ -139,7 +139,7 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Quinn => "quinn",
@@ -309,10 +309,10 @@ struct Figures {
     cpu_seconds_a_gb: f64,
 }
 
-fn measure(who: Who, load: Load, threads: usize) -> Figures {
+fn measure(stack: Stack, load: Load, threads: usize) -> Figures {
     let bytes = load.bytes() as f64;
     let (begun, cpu) = (clock(), cpu_time());
-    who.run(load, threads);
+    stack.run(load, threads);
     let (took, cpu) = (begun.elapsed(), cpu_time() - cpu);
     Figures {
         gbit_a_second: bytes * 8e-9 / took.as_secs_f64(),
@@ -356,25 +356,25 @@ fn main() {
             name => chosen.push(name.to_owned()),
         }
     }
-    let is_chosen = |who: &Who| chosen.is_empty() || chosen.contains(&who.to_string());
-    let contestants: Vec<_> = Who::ALL.into_iter().filter(is_chosen).collect();
+    let is_chosen = |stack: &Stack| chosen.is_empty() || chosen.contains(&stack.to_string());
+    let contestants: Vec<_> = Stack::ALL.into_iter().filter(is_chosen).collect();
     println!("{mib} MiB, median of {rounds}: Gbit/s (least to most), CPU seconds per GB");
     for size in sizes {
         for threads in threads.iter().copied() {
             println!("\n{size} B frames, {threads} thread(s)");
             let mut figures = vec![Vec::new(); contestants.len()];
             for _ in 0..rounds {
-                for (who, figures) in contestants.iter().zip(&mut figures) {
-                    figures.push(measure(*who, Load::new(size, mib << 20), threads));
+                for (stack, figures) in contestants.iter().zip(&mut figures) {
+                    figures.push(measure(*stack, Load::new(size, mib << 20), threads));
                 }
             }
-            for (who, figures) in contestants.iter().zip(figures) {
+            for (stack, figures) in contestants.iter().zip(figures) {
                 let speeds: Vec<_> = figures.iter().map(|f| f.gbit_a_second).collect();
                 let least = speeds.iter().copied().fold(f64::INFINITY, f64::min);
                 let most = speeds.iter().copied().fold(0.0, f64::max);
                 let cpu = median(figures.iter().map(|f| f.cpu_seconds_a_gb).collect());
                 let speed = median(speeds);
-                println!("{who:<14} {speed:5.2} ({least:.2} to {most:.2})  {cpu:5.2}");
+                println!("{stack:<14} {speed:5.2} ({least:.2} to {most:.2})  {cpu:5.2}");
             }
         }
     }

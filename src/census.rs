@@ -129,9 +129,11 @@ mod counting {
         [K, V] BTreeMap<K, V>, it => it.len();
         [T] Slab<T>, it => it.len();
         [T] Option<T>, it => usize::from(it.is_some());
+        [T: Entries, const N: usize] [T; N], it => it.iter().map(Entries::entries).sum();
         [] BytesMut, it => it.len();
         [] bool, it => usize::from(*it);
         [] usize, it => *it;
+        [] u32, it => *it as usize;
     }
 
     macro_rules! nested {
@@ -159,7 +161,7 @@ mod counting {
 
     #[cfg(feature = "std")]
     mod shared {
-        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
         use std::sync::{Arc, Mutex, PoisonError};
         use std::vec;
 
@@ -168,6 +170,12 @@ mod counting {
         impl Entries for AtomicUsize {
             fn entries(&self) -> usize {
                 self.load(Ordering::Relaxed)
+            }
+        }
+
+        impl Entries for AtomicU32 {
+            fn entries(&self) -> usize {
+                self.load(Ordering::Relaxed) as usize
             }
         }
 

@@ -1,4 +1,4 @@
-//! GOAWAY between sessions on a virtual clock: who leaves, who stays, and what readers notice.
+//! GOAWAY between sessions on a virtual clock: sessions that leave, sessions that stay, and their readers.
 
 mod net;
 

@@ -1,6 +1,6 @@
 //! No memory remains after use: after a thousand rounds of everything that a session can do, as much is
 //! allocated as after ten. Scenarios check the [`Census`](smoq::sim::Census) at their end
-//! (`tests/drivers.rs`, `tests/net`, `fuzz/src/session_ops.rs`). This test covers whatever the census does
+//! (`tests/drivers.rs`, `tests/net`, `fuzz/src/session_ops.rs`). This test covers everything that the census does
 //! not count.
 
 use std::task::{Context, Poll, Waker};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use smoq::bytes::Bytes;
-use smoq::{Error, GroupConsumer, Limits, Subscription, Track, TrackConsumer, TrackProducer};
+use smoq::{
+    Error, GroupConsumer, GroupProducer, Limits, Subscription, Track, TrackConsumer, TrackProducer,
+};
 
 const SIZE: usize = 1_200;
 const BUDGET: u64 = 1 << 20;
@@ -149,4 +151,76 @@ fn delivery_does_not_allocate() {
         long <= few + 16,
         "lists of 100 waiters grow more often than those of 10: {few}, {long}"
     );
+}
+
+/// Bytes of a small frame.
+const SMALL: usize = 100;
+const MANY: usize = 1_000;
+
+/// A track with a finished group of one small frame, and an open one.
+fn small_groups() -> (TrackProducer, GroupProducer) {
+    let mut track = Track::new("t").produce();
+    track.write_frame(0, vec![1; SMALL]).unwrap();
+    let mut group = track.append_group().unwrap();
+    group.write_frame(0, vec![1; SMALL]).unwrap();
+    (track, group)
+}
+
+/// The heap that each of [`MANY`] values keeps, itself included.
+fn heap<T>(mut make: impl FnMut() -> T) -> f64 {
+    let mut kept = None;
+    let info = measure(|| kept = Some((0..MANY).map(|_| make()).collect::<Vec<_>>()));
+    info.bytes_current as f64 / MANY as f64
+}
+
+#[test]
+fn an_idle_reader_of_a_track_is_small() {
+    let (track, _group) = small_groups();
+    let each = heap(|| track.subscribe(everything()));
+    assert!(each <= 130.0, "{each} bytes");
+}
+
+#[test]
+fn a_task_that_waits_is_small() {
+    async fn read(mut track: TrackConsumer) {
+        while let Ok(Some(mut group)) = track.recv_group().await {
+            while let Ok(Some(_frame)) = group.read_frame().await {}
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (mut track, mut group) = small_groups();
+    let park = |track: &TrackProducer| {
+        runtime.block_on(async {
+            (0..MANY).for_each(|_| drop(tokio::spawn(read(track.subscribe(everything())))));
+            // More than enough turns for all of them.
+            for _ in 0..MANY {
+                tokio::task::yield_now().await;
+            }
+        });
+    };
+    // The queues of the runtime grow before the count.
+    park(&track);
+    let in_group = measure(|| park(&track)).bytes_current as f64 / MANY as f64;
+    group.finish().unwrap();
+    park(&track);
+    let between = measure(|| park(&track)).bytes_current as f64 / MANY as f64;
+    assert!(in_group <= 530.0 && between <= 500.0, "{in_group}, {between} bytes");
+    track.finish().unwrap();
+}
+
+#[test]
+fn a_cached_group_of_one_small_frame_is_small() {
+    let (mut track, _group) = small_groups();
+    let before = track.cached_bytes();
+    let each = heap(|| track.write_frame(0, vec![1; SMALL]).unwrap()) - SMALL as f64;
+    assert!(each <= 250.0, "{each} bytes");
+    let counted = (track.cached_bytes() - before) as f64 / MANY as f64 - SMALL as f64;
+    assert!(counted >= each - 8.0, "{counted} bytes counted, {each} taken");
+}
+
+#[test]
+fn a_small_frame_of_an_open_group_is_small() {
+    let (_track, mut group) = small_groups();
+    let each = heap(|| group.write_frame(0, vec![1; SMALL]).unwrap()) - SMALL as f64;
+    assert!(each <= 60.0, "{each} bytes");
 }

@@ -1,5 +1,4 @@
-//! Fetching groups by number on a plain thread: who answers, who shares an answer, and what the cache
-//! keeps.
+//! Fetching groups by number on a plain thread: handlers, shared answers, and the cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -7,12 +7,14 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use smoq::bytes::Bytes;
+use smoq::machine::Machine;
 use smoq::{
     Announce, BoundsExceeded, Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer,
-    Client, CloseReason, DecodeError, Driver, EncodeError, Error, Frame, FrameConsumer,
-    FrameProducer, Group, GroupConsumer, GroupProducer, Hop, Hops, Instant, Limits, Origin,
-    OriginConsumer, OriginProducer, Path, Server, Session, Subscription, Timescale, Timestamp,
-    Track, TrackConsumer, TrackInfo, TrackProducer, TrackRequest, Version, Versions,
+    BroadcastRequest, Client, CloseReason, DecodeError, Driver, EncodeError, Error, Frame,
+    FrameConsumer, FrameProducer, Group, GroupConsumer, GroupProducer, GroupRequest, Hop, Hops,
+    IncomingSession, Instant, Limits, Origin, OriginConsumer, OriginDynamic, OriginProducer, Path,
+    Probe, Server, Session, Subscription, Timescale, Timestamp, Track, TrackConsumer, TrackDynamic,
+    TrackInfo, TrackProducer, TrackRequest, Version, Versions,
 };
 
 /// Polls a future once, as an executor does.
@@ -89,6 +91,18 @@ fn use_everything() {
     let errors = (DecodeError::from(BoundsExceeded), EncodeError::from(BoundsExceeded));
     assert_eq!(errors, (DecodeError::BoundsExceeded, EncodeError::BoundsExceeded));
 }
+
+/// Checked by the compiler: handles are shared between threads, and a driver can move to another one.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    const fn moved<T: Send + 'static>() {}
+    shared::<(OriginProducer, OriginConsumer, OriginDynamic, BroadcastRequest)>();
+    shared::<(BroadcastProducer, BroadcastConsumer, BroadcastDynamic, TrackRequest)>();
+    shared::<(TrackProducer, TrackConsumer, TrackDynamic, GroupRequest)>();
+    shared::<(GroupProducer, GroupConsumer, FrameProducer, FrameConsumer, Frame)>();
+    shared::<(Client, Server, Session, IncomingSession, Probe, Error, CloseReason)>();
+    moved::<(Driver, Machine)>();
+};
 
 #[test]
 fn everything_is_used_and_dropped_on_a_plain_thread() {

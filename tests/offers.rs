@@ -82,9 +82,9 @@ impl World {
         let mut messages = Vec::new();
         let mut rest = &said[..];
         while let Ok(Some(framed)) = frame_message(rest, draft(), 1 << 16) {
-            let (body, behind) = rest[framed.head..].split_at(framed.body);
+            let (body, after) = rest[framed.head..].split_at(framed.body);
             messages.push(Message::decode(framed.kind, body, draft()).unwrap());
-            rest = behind;
+            rest = after;
         }
         messages
     }

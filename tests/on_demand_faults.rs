@@ -155,8 +155,8 @@ fn answered_requests_of_a_peer_are_counted() {
     }
 }
 
-/// Nodes that request `archive` from each other: `n` dials `n + 1`, and requests there whatever is
-/// requested of it.
+/// Nodes that request `archive` from each other: `n` dials `n + 1`, and forwards each request
+/// to it.
 struct Ring {
     nodes: Vec<OriginProducer>,
     handlers: Vec<smoq::OriginDynamic>,
@@ -203,8 +203,8 @@ impl Ring {
     }
 }
 
-/// No version carries through whom a request came, so relays in a ring can't know that they wait for
-/// themselves.
+/// No version carries the relays that a request has passed, so relays in a ring can't detect that they wait
+/// for themselves.
 #[test]
 fn a_ring_of_relays_times_out() {
     let sizes = every().map(|version| (3, version));

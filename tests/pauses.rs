@@ -1,5 +1,5 @@
-//! What an application does after a pause happens at that time, not at the last time that was reported. All
-//! tests use the order of the run loop in the README: inputs, work, deadlines, outputs.
+//! Actions of the application after a pause count from that time, not from the last time that was reported. All
+//! tests use the order of the contract in the README: inputs, work, deadlines, outputs.
 
 use std::task::Poll;
 use std::time::Duration;

@@ -27,7 +27,7 @@ impl World {
         Self { pair, near, far }
     }
 
-    fn tell(&mut self, rate: u64, millis: u64) {
+    fn report_path(&mut self, rate: u64, millis: u64) {
         let rtt = (millis > 0).then(|| Duration::from_millis(millis));
         let bitrate = (rate > 0).then_some(rate * 8);
         let path = NetworkPath { rtt, bitrate, max_datagram: 1_200 };
@@ -68,7 +68,7 @@ fn a_handle_receives_the_first_estimate_and_each_change() {
     for version in versions().filter(|version| can_probe(*version)) {
         for link in links() {
             let mut world = World::new(version, link);
-            world.tell(1_000_000, 40);
+            world.report_path(1_000_000, 40);
             let mut probe = world.near.probe();
             assert_eq!((probe.try_changed(), probe.latest()), (Poll::Pending, None));
             world.advance(800);
@@ -79,23 +79,23 @@ fn a_handle_receives_the_first_estimate_and_each_change() {
             // The same estimate, repeated every 10 s, is not a change.
             world.advance(25_000);
             assert_eq!(probe.try_changed(), Poll::Pending, "{version}");
-            world.tell(2_000_000, 30);
+            world.report_path(2_000_000, 30);
             let second = estimate(version, 2_000_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(second)), "{version}");
             // Only the newest estimate is delivered.
-            world.tell(500_000, 30);
-            world.tell(3_000_000, 30);
+            world.report_path(500_000, 30);
+            world.report_path(3_000_000, 30);
             let third = estimate(version, 3_000_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(third)), "{version}");
             // A change of less than a quarter is not reported at once.
-            world.tell(3_500_000, 30);
+            world.report_path(3_500_000, 30);
             assert_eq!(probe.try_changed(), Poll::Pending, "{version}");
             world.advance(10_000);
             let fourth = estimate(version, 3_500_000, 30);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(fourth)), "{version}");
 
             // The path is unknown again.
-            world.tell(0, 0);
+            world.report_path(0, 0);
             assert_eq!(probe.try_changed(), Poll::Ready(Ok(PathEstimate::default())));
         }
     }
@@ -107,7 +107,7 @@ fn without_a_handle_nothing_is_requested() {
     for version in versions() {
         for link in links() {
             let mut world = World::new(version, link);
-            world.tell(1_000_000, 40);
+            world.report_path(1_000_000, 40);
             world.advance(20_000);
             assert_eq!(world.deadlines(), [None; 2], "{version}");
             let before = world.pair.streams(Side::Client, Dir::Bi);
@@ -130,7 +130,7 @@ fn without_a_handle_nothing_is_requested() {
             assert!(world.far.stats().bytes_sent - sent <= 10, "{version}: one report");
 
             // A later handle sees the current estimate, not an old one.
-            world.tell(2_000_000, 40);
+            world.report_path(2_000_000, 40);
             let mut probe = world.near.probe();
             assert_eq!(probe.latest(), None, "{version}");
             world.advance(800);
@@ -150,7 +150,7 @@ fn without_a_handle_nothing_is_requested() {
 fn waiting_fails_if_the_version_has_no_probe() {
     for version in versions().filter(|version| !can_probe(*version)) {
         let mut world = World::new(version, Link::wide(2));
-        world.tell(1_000_000, 40);
+        world.report_path(1_000_000, 40);
         let mut probe = world.near.probe();
         world.advance(800);
         assert_eq!(probe.try_changed(), Poll::Ready(Err(Error::Unsupported)), "{version}");
@@ -179,13 +179,13 @@ fn a_waiter_is_woken_by_changes_and_by_the_end() {
     let waker = Waker::from(count.clone());
     let mut cx = Context::from_waker(&waker);
     assert!(probe.poll_changed(&mut cx).is_pending());
-    world.tell(1_000_000, 40);
+    world.report_path(1_000_000, 40);
     assert_eq!(count.0.load(Ordering::Relaxed), 1);
     let news = estimate(Version::Lite06, 1_000_000, 40);
     assert_eq!(probe.poll_changed(&mut cx), Poll::Ready(Ok(news)));
     assert_eq!(other.try_changed(), Poll::Ready(Ok(news)), "each handle sees every change");
     assert!(probe.poll_changed(&mut cx).is_pending());
-    world.tell(1_000_000, 40);
+    world.report_path(1_000_000, 40);
     assert_eq!(count.0.load(Ordering::Relaxed), 1, "no change");
 
     // A handle does not keep the session alive, and learns of its end.

@@ -30,11 +30,11 @@ fn write<B: Endpoint>(chain: &mut Chain<B>, groups: std::ops::Range<u64>) {
 }
 
 fn reading(versions: [Version; 2], link: &Link) -> (Chain<Driver>, TrackConsumer) {
-    reading_behind(0, versions, link)
+    reading_through_relay(0, versions, link)
 }
 
 /// A reader behind the relay that joins after `first` groups.
-fn reading_behind(
+fn reading_through_relay(
     groups: u64,
     versions: [Version; 2],
     link: &Link,
@@ -106,17 +106,17 @@ fn request(dynamic: &mut smoq::TrackDynamic) -> GroupRequest {
 #[test]
 fn a_relay_fetches_groups_that_it_lacks() {
     in_all_versions(|versions, link| {
-        let (mut chain, mut reader) = reading_behind(3, versions, link);
+        let (mut chain, mut reader) = reading_through_relay(3, versions, link);
         write(&mut chain, 3..6);
         chain.advance(500);
         let mut live: Vec<u64> = vec![];
-        let mut hear = |reader: &mut TrackConsumer| {
+        let mut receive = |reader: &mut TrackConsumer| {
             while let Poll::Ready(Ok(Some(group))) = reader.try_recv_group() {
                 live.push(group.sequence());
             }
             live.clone()
         };
-        let before = hear(&mut reader);
+        let before = receive(&mut reader);
         assert!(before.contains(&5), "{before:?}");
         let missing = if versions.into_iter().all(fetches) { 0 } else { 77 };
         assert!(!before.contains(&missing));
@@ -137,10 +137,10 @@ fn a_relay_fetches_groups_that_it_lacks() {
             }
         }
         // A reader that follows the track does not notice, and continues.
-        assert_eq!(hear(&mut reader), before);
+        assert_eq!(receive(&mut reader), before);
         write(&mut chain, 6..7);
         chain.advance(300);
-        assert_eq!(hear(&mut reader).last(), Some(&6));
+        assert_eq!(receive(&mut reader).last(), Some(&6));
     });
 }
 

@@ -1,6 +1,6 @@
 //! A broadcast is replaced by another one under its path, or its publisher dies and restarts while its old
 //! session is still open. All readers see an end and a beginning at once, and stay with the new broadcast
-//! whatever happens to the old one.
+//! when the old session ends.
 
 mod net;
 
@@ -267,8 +267,8 @@ fn a_restarted_publisher_is_seen_before_its_old_session_ends() {
     }
 }
 
-/// The publisher starts again at a relay that still shows the old broadcast. What it does first, and whether it reads
-/// too, makes no difference.
+/// The publisher starts again at a relay that still shows the old broadcast. It may first connect or first
+/// publish, and may also read.
 #[test]
 fn a_restarted_publisher_may_connect_before_it_publishes() {
     for row in rows() {

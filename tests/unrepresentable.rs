@@ -94,9 +94,9 @@ impl Chain {
 
 fn chains() -> impl Iterator<Item = Vec<Version>> {
     let all = || Version::ALL.iter().copied().chain([Version::Lite07Wip]);
-    let behind = |version| vec![version, Version::Lite06];
+    let after = |version| vec![version, Version::Lite06];
     let before = |version| vec![Version::Lite06, version];
-    all().flat_map(move |version| [vec![version], behind(version), before(version)])
+    all().flat_map(move |version| [vec![version], after(version), before(version)])
 }
 
 fn groups(reader: &mut TrackConsumer) -> Vec<u64> {

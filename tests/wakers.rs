@@ -52,7 +52,7 @@ impl Wake for Wakes {
 /// Polls once, and returns whether the result was ready.
 type Polled = Box<dyn FnMut(&mut Context<'_>) -> bool>;
 
-/// What must live until the waiters were checked.
+/// Values that must live until the waiters were checked.
 type Kept = Box<dyn Any>;
 
 fn keep(kept: impl Any) -> Kept {
@@ -169,8 +169,15 @@ struct Joined {
     origins: [OriginProducer; 2],
 }
 
+fn two_origins() -> [OriginProducer; 2] {
+    [7, 8].map(|hop| Origin::new(Hop::new(hop)).produce())
+}
+
 fn joined(version: Version) -> Joined {
-    let origins = [7, 8].map(|hop| Origin::new(Hop::new(hop)).produce());
+    joined_at(version, two_origins())
+}
+
+fn joined_at(version: Version, origins: [OriginProducer; 2]) -> Joined {
     let (one, client) = Client::new().with_origin(&origins[0]).connect(version, Instant::ZERO);
     let (two, server) = Server::new().with_origin(&origins[1]).accept(version, Instant::ZERO);
     let mut pair = Pair::new(client, server, Link::perfect());

@@ -70,16 +70,16 @@ fn send(
 
     for reader in [reader(), reader()] {
         let (relay, news) = (relay.clone(), news.clone());
-        runtime.spawn(async move { tell(&news, relay.subscribe(reader).await) });
+        runtime.spawn(async move { report(&news, relay.subscribe(reader).await) });
     }
     let (there, threaded) = (relay.clone(), vec![reader(), reader()]);
     let other_news = news.clone();
     let stop_news = news.clone();
-    runtime.spawn(async move { tell(&stop_news, Err(stopped.await)) });
-    thread::spawn(move || tell(&other_news, there.subscribe_all(threaded)));
+    runtime.spawn(async move { report(&stop_news, Err(stopped.await)) });
+    thread::spawn(move || report(&other_news, there.subscribe_all(threaded)));
     let begun = Instant::now();
     let relay = relay.clone();
-    thread::spawn(move || tell(&news, publish(&relay, file, &audience, &news)));
+    thread::spawn(move || report(&news, publish(&relay, file, &audience, &news)));
 
     let mut sent = None;
     let mut received = Vec::new();
@@ -104,7 +104,7 @@ fn send(
     }
 }
 
-fn tell(news: &Sender<News>, result: Result<()>) {
+fn report(news: &Sender<News>, result: Result<()>) {
     if let Err(error) = result {
         // After the first failure nobody receives any more.
         let _ = news.send(News::Failed(error));

@@ -106,7 +106,7 @@ enum News {
     Failed(anyhow::Error),
 }
 
-fn tell(news: &Sender<News>, result: Result<()>) {
+fn report(news: &Sender<News>, result: Result<()>) {
     if let Err(error) = result {
         // After the first failure nobody receives any more.
         let _ = news.send(News::Failed(error));
@@ -135,7 +135,7 @@ fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
     });
     let (news, inbox) = channel();
     let stop_news = news.clone();
-    runtime.spawn(async move { tell(&stop_news, Err(stopped.await)) });
+    runtime.spawn(async move { report(&stop_news, Err(stopped.await)) });
     let mut subscribers = Vec::new();
     let mut subscriber = |kind, name: String| {
         let subscriber = Subscriber { name, kind, is_here: false.into(), recent: Mutex::default() };
@@ -156,15 +156,15 @@ fn play(runtime: &Runtime, relay: &Relay, stopped: Stopped) -> Result<String> {
             if kind == "late" {
                 stage.until(LATE).await;
             }
-            tell(&news, relay.subscribe(reader).await);
+            report(&news, relay.subscribe(reader).await);
         });
     }
     let readers = (0..ON_THREAD).map(|n| subscriber("blocking", format!("blocking {n}"))).collect();
     let (there, other_news) = (relay.clone(), news.clone());
-    thread::spawn(move || tell(&other_news, there.subscribe_all(readers)));
+    thread::spawn(move || report(&other_news, there.subscribe_all(readers)));
     let shared = Arc::clone(&stage);
     let there = relay.clone();
-    thread::spawn(move || tell(&news, publish(&there, &shared, &news)));
+    thread::spawn(move || report(&news, publish(&there, &shared, &news)));
 
     println!("5 Mbit/s of video and 64 kbit/s of audio, to {} subscribers", subscribers.len());
     println!("{:<26}{HEAD}", "");
@@ -394,7 +394,7 @@ async fn read(
                     *missing = missing.saturating_sub(end - index);
                     break;
                 }
-                // Frames that did not arrive count as lost, whatever the error is.
+                // Frames that did not arrive count as lost, with any error.
                 Err(error) => {
                     eprintln!(
                         "{}: {} group {}: {error}",

@@ -6,7 +6,8 @@ use alloc::boxed::Box;
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
-    CONTROL_PRIORITY, Core, Dialect, SessionState, Timer, events, groups, publishing, subscribing,
+    CONTROL_PRIORITY, Core, Dialect, GroupRef, SessionState, Timer, Work, events, fetching, groups,
+    publishing, subscribing,
 };
 use super::event::Event;
 use super::guards::{Datagram, Open, OpenTarget, Write, WriteTarget};
@@ -112,9 +113,10 @@ impl BareMachine {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let core = &mut self.core;
         core.now = core.now.max(now);
+        core.schedule.retry(now);
         while let Some(timer) = core.timers.due(now) {
             match timer {
-                Timer::Handshake if dispatch!(&self.dialect, it => it.is_ready(core)) => {}
+                Timer::Handshake if core.is_ready() => {}
                 Timer::Handshake => core.close(Error::Timeout),
                 Timer::Close => core.close(Error::SessionClosed),
                 Timer::Probe => dispatch!(&mut self.dialect, it => it.on_network_path(core)),
@@ -138,47 +140,21 @@ impl BareMachine {
     // ---- outputs -----------------------------------------------------------------------------
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        if self.is_closed() {
-            let closed = self.core.notices.pop_front();
-            self.forget();
-            return closed;
-        }
-        let event = self.next_event();
-        let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
-        self.core.counts.frames_received += u64::from(is_frame);
-        event
-    }
-
-    fn next_event(&mut self) -> Option<Event> {
         let core = &mut self.core;
-        if let Some(released) = core.schedule.released.pop_front() {
-            let event = dispatch!(&mut self.dialect, it => publishing::on_released(&mut **it, core, released));
-            return Some(event);
-        }
-        if let Some(event) = core.notices.pop_front() {
-            return Some(event);
-        }
-        let event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core))
-            .or_else(|| core.notices.pop_front());
-        if event.is_none() && core.state == SessionState::Lost {
-            dispatch!(&mut self.dialect, it => subscribing::on_connection_lost(&mut **it, core));
-            if !core.notices.is_empty() {
-                return core.notices.pop_front();
-            }
-            let error = core.lost.take().unwrap_or(Error::SessionClosed);
-            core.end(error);
-            let closed = core.notices.pop_front();
+        let event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core));
+        let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
+        core.counts.frames_received += u64::from(is_frame);
+        if self.is_closed() {
             self.forget();
-            return closed;
         }
         event
     }
 
     pub(super) fn poll_action(&mut self) -> Option<Action> {
-        if self.goaway_is_done() {
-            self.core.drain();
-        }
         let core = &mut self.core;
+        if core.goaway_is_done() {
+            core.drain();
+        }
         if core.state == SessionState::Draining && core.is_flushed() {
             core.close(Error::SessionClosed);
         }
@@ -209,8 +185,9 @@ impl BareMachine {
         } else if core.has_credit(Dir::Bi) && core.requests.wants_stream() {
             (OpenTarget::Request, CONTROL_PRIORITY)
         } else if core.has_credit(Dir::Uni) {
-            core.scratch.clear();
-            let (group_ref, priority) = core.schedule.pick_unopened(source, &mut core.scratch)?;
+            let rules = core.rules();
+            let Core { schedule, scratch, actions, .. } = &mut *core;
+            let (group_ref, priority) = schedule.pick_unopened(source, scratch, actions, rules)?;
             (OpenTarget::Group(group_ref), priority)
         } else {
             return None;
@@ -224,9 +201,7 @@ impl BareMachine {
         }
         self.core.scratch.clear();
         let (target, id, fin) = self.next_write(source)?;
-        let core = &mut self.core;
-        let total = core.scratch.total;
-        Some(Write { core, target, id, total, fin, recorder: None })
+        Some(Write { core: &mut self.core, target, id, fin, recorder: None })
     }
 
     fn next_write(&mut self, source: &mut impl Source) -> Option<(WriteTarget, StreamId, bool)> {
@@ -250,8 +225,9 @@ impl BareMachine {
             }
             core.requests.pop_writable();
         }
+        let rules = core.rules();
         let Core { schedule, scratch, actions, .. } = core;
-        let write = schedule.pick_writable(source, scratch, actions)?;
+        let write = schedule.pick_writable(source, scratch, actions, rules)?;
         Some((WriteTarget::Group(write), write.stream, write.fin))
     }
 
@@ -279,14 +255,14 @@ impl BareMachine {
         });
         control
             || !core.schedule.released.is_empty()
-            || dispatch!(&self.dialect, it => events::has_events(&**it, core))
+            || events::has_events(core)
             || core.requests.has_writable()
             || (core.has_credit(Dir::Bi) && core.requests.wants_stream())
-            || core.schedule.has_writable()
-            || (!core.datagrams.blocked && core.schedule.has_datagrams())
-            || (core.has_credit(Dir::Uni) && core.schedule.has_unopened())
+            || core.schedule.has(Work::Write)
+            || (!core.datagrams.blocked && core.schedule.has(Work::Datagram))
+            || (core.has_credit(Dir::Uni) && core.schedule.has(Work::Open))
             || (core.state == SessionState::Draining && core.is_flushed())
-            || self.goaway_is_done()
+            || core.goaway_is_done()
     }
 
     pub(super) fn read_limit(&self, id: StreamId) -> usize {
@@ -298,13 +274,6 @@ impl BareMachine {
 
     pub(super) fn is_closed(&self) -> bool {
         self.core.state == SessionState::Closed
-    }
-
-    /// Whether everything that ran when GOAWAY was sent is over. Before the peer's set-up GOAWAY was not
-    /// sent.
-    fn goaway_is_done(&self) -> bool {
-        let core = &self.core;
-        core.goaway_is_done() && dispatch!(&self.dialect, it => it.is_ready(core))
     }
 
     /// The end was reported: frees all memory.
@@ -342,13 +311,18 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
             publishing::finish_subscribe(dialect, core, request.into(), end);
         }
         Command::Group { request, group, sequence, first_frame } => {
-            publishing::push_group(dialect, core, request.into(), group, sequence, first_frame);
+            let request = request.into();
+            publishing::push_group(dialect, core, request, group, sequence, first_frame, false);
         }
         Command::Datagram { request, group, sequence } => {
-            publishing::push_datagram(dialect, core, request.into(), group, sequence);
+            publishing::push_group(dialect, core, request.into(), group, sequence, 0, true);
         }
+        Command::AcceptFetch { request, group, info } => {
+            core.answer_fetch(request.into(), group, &info);
+        }
+        Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),
         Command::GroupReady { request, sequence } => {
-            core.on_group_ready(request.into(), sequence);
+            core.schedule.on_ready(GroupRef { request: request.into(), sequence });
         }
         Command::StopGroup { group, error } => groups::stop(dialect, core, group.into(), &error),
         Command::Unsubscribe { subscription } => {

@@ -87,7 +87,6 @@ pub struct Write<'a> {
     pub(super) core: &'a mut Core,
     pub(super) target: WriteTarget,
     pub(super) id: StreamId,
-    pub(super) total: usize,
     pub(super) fin: bool,
     pub(super) recorder: Option<&'a mut Recorder>,
 }
@@ -106,17 +105,17 @@ impl Write<'_> {
     /// The target as a trace records it.
     pub(super) fn digest(&self) -> WriteDigest {
         let hash = hash(self.core.scratch.chunks.iter().map(|chunk| &**chunk));
-        WriteDigest { id: self.id, len: self.total, fin: self.fin, hash }
+        WriteDigest { id: self.id, len: self.len(), fin: self.fin, hash }
     }
 
     /// How many bytes are offered. 0 is FIN alone.
     pub fn len(&self) -> usize {
-        self.total
+        self.core.scratch.total
     }
 
     /// Whether there are no bytes, only FIN.
     pub fn is_empty(&self) -> bool {
-        self.total == 0
+        self.len() == 0
     }
 
     /// Whether the stream is to be finished after these bytes, if all of them are taken.
@@ -137,11 +136,11 @@ impl Write<'_> {
     }
 
     fn done(self, bytes: usize, blocked: bool) {
-        let n = bytes.min(self.total);
+        let n = bytes.min(self.len());
         if let Some(recorder) = self.recorder {
             recorder.record(Kind::Taken, &[&n, &blocked]);
         }
-        let fin = self.fin && n == self.total && !blocked;
+        let fin = self.fin && n == self.core.scratch.total && !blocked;
         let core = self.core;
         core.counts.bytes_sent += n as u64;
         match self.target {
@@ -153,7 +152,7 @@ impl Write<'_> {
             }
             WriteTarget::Request(key) => core.requests.accepted(key, n, fin, blocked),
             WriteTarget::Group(write) => {
-                let frames = core.schedule.accepted(write, n, blocked, &core.scratch);
+                let frames = core.schedule.accepted(write, n, blocked, &core.scratch, core.now);
                 core.counts.frames_sent += frames;
             }
         }

@@ -167,7 +167,8 @@ impl Machine {
 
     /// When to call [`Machine::handle_timeout`] at the latest. `None`: there is no deadline.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.bare.core.timers.next()
+        let core = &self.bare.core;
+        [core.timers.next(), core.schedule.retry_at()].into_iter().flatten().min()
     }
 
     // ---- state -------------------------------------------------------------------------------

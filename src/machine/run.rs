@@ -200,31 +200,18 @@ impl<'a> Run<'a> {
             return false;
         }
         let restarts = self.index == self.range.first && self.index != 0;
-        let as_it_lies = frame.wire.and_then(|wire| match self.layout {
-            Some(layout) => Some((wire, layout.as_it_lies(&wire, restarts)?)),
-            None => Some((wire, wire.head_len)),
-        });
+        let as_it_lies = frame.wire.and_then(|wire| self.layout?.as_it_lies(&wire, restarts));
+        if let (None, Some(layout)) = (as_it_lies, self.layout) {
+            let Some(head) = layout.head(&frame, self.index, restarts) else { return false };
+            self.head(&head);
+        }
         // Whether everything that was shown fitted, and whether that is the whole frame.
-        let (kept, whole) = match as_it_lies {
-            Some((wire, from)) => {
-                let kept = self.piece(wire.bytes, from);
+        let (kept, whole) = match frame.wire {
+            Some(wire) => {
+                let kept = self.piece(wire.bytes, as_it_lies.unwrap_or(wire.head_len));
                 (kept, kept)
             }
-            None => {
-                if let Some(layout) = self.layout {
-                    let Some(head) = layout.head(&frame, self.index, restarts) else {
-                        return false;
-                    };
-                    self.head(&head);
-                }
-                match frame.wire {
-                    Some(wire) => {
-                        let kept = self.piece(wire.bytes, wire.head_len);
-                        (kept, kept)
-                    }
-                    None => self.payload(&frame),
-                }
-            }
+            None => self.payload(&frame),
         };
         if whole {
             self.out.ends.push(self.out.total);

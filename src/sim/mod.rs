@@ -10,6 +10,7 @@ mod bare;
 #[cfg(feature = "std")]
 mod driver;
 mod link;
+mod net;
 mod pair;
 mod random;
 mod shelf;

@@ -1,18 +1,20 @@
 //! Two endpoints, the link between them, and the clock.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use core::mem;
 use core::task::Context;
 use core::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use smallvec::SmallVec;
 
+use super::net::{Half, Mail, Net};
 use super::trace::Hex;
-use super::{Alarm, Endpoint, Link, Random, Trace};
+use super::{Endpoint, Link, Trace};
 use crate::error::Error;
-use crate::machine::{Action, Input, NetworkPath};
+use crate::machine::{Input, NetworkPath};
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::time::Instant;
 
@@ -29,90 +31,6 @@ pub struct Pair<C: Endpoint, S: Endpoint> {
     /// The end that was dialed.
     pub server: S,
     net: Net,
-}
-
-/// Everything except the endpoints.
-#[derive(Debug)]
-struct Net {
-    link: Link,
-    /// Whether there are datagrams, or were before.
-    datagrams: bool,
-    datagrams_sent: u64,
-    random: Random,
-    now: Instant,
-    trace: Trace,
-    ends: [End; 2],
-    /// Each open direction of each stream, by its receiver.
-    halves: BTreeMap<(Side, StreamId), Half>,
-    /// When the next thing arrives, for each direction with something in flight.
-    due: BTreeSet<(Instant, Side, StreamId)>,
-    /// How often the state of a stream was updated.
-    looks: u64,
-    /// Consecutive deadlines without any traffic.
-    silent_deadlines: u64,
-}
-
-/// The QUIC state of one end.
-#[derive(Debug)]
-struct End {
-    closed: bool,
-    /// Whether the end is running. It stops when there is nothing to do, and the alarm restarts it.
-    awake: bool,
-    alarm: Alarm,
-    /// The number of streams opened so far, by kind.
-    opened: [u64; 2],
-    /// The number of streams that could be opened so far, by kind.
-    credit: [u64; 2],
-    /// Whether a stream was refused, so that the end waits for credit, by kind.
-    waits: [bool; 2],
-    /// The number of streams of the other end that were reported to this one, by kind.
-    known: [u64; 2],
-    /// Bytes that may be sent on all streams together.
-    window: u64,
-    /// Streams with something to deliver to this end now.
-    ready: BTreeSet<StreamId>,
-    /// Streams that blocked.
-    parked: BTreeSet<StreamId>,
-    /// Blocked streams whose own window has room again.
-    writable: BTreeSet<StreamId>,
-    /// When everything written so far has departed.
-    busy_until: Instant,
-    /// Arrivals from the other end apart from stream data, in order.
-    mail: VecDeque<(Instant, Mail)>,
-    /// Datagrams from the other end, by arrival and number.
-    datagrams: BTreeMap<(Instant, u64), Bytes>,
-    /// The last maximum size of datagrams that was reported to it.
-    max_datagram: usize,
-    /// Whether a datagram was refused for lack of room.
-    full: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Mail {
-    Closed(Code),
-    Credit(Dir),
-    Stop(StreamId, Code),
-    Window(StreamId, u64),
-}
-
-/// One direction of a stream.
-#[derive(Debug, Default)]
-struct Half {
-    /// Data that was sent and not read yet, with its arrival.
-    wire: VecDeque<(Instant, Bytes)>,
-    fin: Option<Instant>,
-    reset: Option<(Instant, Code)>,
-    /// Bytes that may be sent.
-    window: u64,
-    /// Whether the sender received STOP_SENDING. Its writes are discarded from then on.
-    stop_received: bool,
-    /// Whether the receiver sent STOP_SENDING.
-    stopped: bool,
-    /// Whether the receiver's read limit was 0, so that it must ask to resume.
-    held: bool,
-    priority: i32,
-    /// Its entry in [`Net::due`].
-    due: Option<Instant>,
 }
 
 /// A step of one end.
@@ -189,22 +107,16 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
 
     /// Performs one step that is possible at this instant. `false`: there is none.
     pub fn step(&mut self) -> bool {
-        let mut tasks = [(Side::Client, Task::Deliver); 2 * TASKS.len()];
         let possible = TASKS.iter().filter(|task| self.net.datagrams || **task != Task::Send);
-        let possible = possible.flat_map(|task| SIDES.map(|side| (side, *task)));
-        let mut count = 0;
-        for (slot, task) in tasks.iter_mut().zip(possible) {
-            *slot = task;
-            count += 1;
-        }
-        let tasks = &mut tasks[..count];
+        let mut tasks: SmallVec<[(Side, Task); 2 * TASKS.len()]> =
+            possible.flat_map(|task| SIDES.map(|side| (side, *task))).collect();
         if self.net.link.shuffle {
             for i in (1..tasks.len()).rev() {
                 let other = self.net.random.below(i as u64 + 1) as usize;
                 tasks.swap(i, other);
             }
         }
-        tasks.iter().any(|(side, task)| self.attempt(*side, *task))
+        tasks.into_iter().any(|(side, task)| self.attempt(side, task))
     }
 
     /// Performs at most `count` steps that are possible at this instant.
@@ -244,8 +156,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         let mut instants = 0;
         loop {
             self.exhaust();
-            let next = [self.net.next_arrival(), self.next_deadline()].into_iter().flatten().min();
-            match next {
+            match self.next_instant() {
                 Some(at) if at <= target => self.net.pass_to(at),
                 _ => break,
             }
@@ -320,13 +231,17 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         if self.client.has_work() || self.server.has_work() {
             return Some(self.net.now);
         }
-        let next = [self.net.next_arrival(), self.next_deadline()].into_iter().flatten().min();
-        next.map(|at| at.max(self.net.now))
+        self.next_instant().map(|at| at.max(self.net.now))
     }
 
     /// Moves the clock and does nothing else. For tests that join several pairs.
     pub fn skip_to(&mut self, at: Instant) {
         self.net.pass_to(at);
+    }
+
+    /// The time of the next arrival or deadline.
+    fn next_instant(&self) -> Option<Instant> {
+        self.net.next_arrival().into_iter().chain(self.next_deadline()).min()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -393,9 +308,13 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     }
 
     fn at(&mut self, side: Side) -> &mut dyn Endpoint {
+        self.split(side).0
+    }
+
+    fn split(&mut self, side: Side) -> (&mut dyn Endpoint, &mut Net) {
         match side {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
+            Side::Client => (&mut self.client, &mut self.net),
+            Side::Server => (&mut self.server, &mut self.net),
         }
     }
 
@@ -418,13 +337,10 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
                 let now = self.net.now;
                 self.at(side).work(now)
             }
-            Task::Act => match self.at(side).poll_action() {
-                Some(action) => {
-                    self.net.act(side, action);
-                    true
-                }
-                None => false,
-            },
+            Task::Act => {
+                let action = self.at(side).poll_action();
+                action.map(|action| self.net.act(side, action)).is_some()
+            }
             Task::Open => self.open(side),
             Task::Send => self.send_datagram(side),
             Task::Write => self.write(side),
@@ -604,8 +520,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     // ---- out ---------------------------------------------------------------------------------
 
     fn open(&mut self, side: Side) -> bool {
-        let Self { client, server, net } = self;
-        let endpoint: &mut dyn Endpoint = if side == Side::Client { client } else { server };
+        let (endpoint, net) = self.split(side);
         let Some(open) = endpoint.poll_open() else { return false };
         let (dir, kind) = (open.dir(), open.dir() as usize);
         if net.drops_guard() {
@@ -632,8 +547,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     }
 
     fn send_datagram(&mut self, side: Side) -> bool {
-        let Self { client, server, net } = self;
-        let endpoint: &mut dyn Endpoint = if side == Side::Client { client } else { server };
+        let (endpoint, net) = self.split(side);
         let Some(datagram) = endpoint.poll_datagram() else { return false };
         if net.drops_guard() {
             return true;
@@ -663,8 +577,7 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
     }
 
     fn write(&mut self, side: Side) -> bool {
-        let Self { client, server, net } = self;
-        let endpoint: &mut dyn Endpoint = if side == Side::Client { client } else { server };
+        let (endpoint, net) = self.split(side);
         let Some(mut write) = endpoint.poll_write() else { return false };
         if net.drops_guard() {
             return true;
@@ -706,12 +619,10 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         } else {
             write.accepted(n);
         }
-        let end = if fin {
-            " fin"
-        } else if parks {
-            " blocked"
-        } else {
-            ""
+        let end = match (fin, parks) {
+            (true, _) => " fin",
+            (false, true) => " blocked",
+            (false, false) => "",
         };
         net.log(side, format_args!("-> {id}: write {}/{total}{end}", Hex(&bytes)));
         net.send(side, id, bytes.freeze(), fin);
@@ -732,245 +643,5 @@ impl<C: Endpoint, S: Endpoint> Drop for Pair<C, S> {
             let census = self.at(side).census();
             assert!(census.is_empty(), "the {side:?} holds state after the end: {census:?}");
         }
-    }
-}
-
-impl Net {
-    fn new(link: Link) -> Self {
-        let end = || End {
-            closed: false,
-            awake: true,
-            alarm: Alarm::new(),
-            opened: [0; 2],
-            credit: [Dir::Bi, Dir::Uni].map(|dir| match dir {
-                Dir::Bi => link.bi_streams,
-                Dir::Uni => link.uni_streams,
-            }),
-            waits: [false; 2],
-            known: [0; 2],
-            window: link.connection_window,
-            ready: BTreeSet::new(),
-            parked: BTreeSet::new(),
-            writable: BTreeSet::new(),
-            busy_until: Instant::ZERO,
-            mail: VecDeque::new(),
-            datagrams: BTreeMap::new(),
-            max_datagram: 0,
-            full: false,
-        };
-        Self {
-            datagrams: false,
-            datagrams_sent: 0,
-            random: Random::new(link.seed),
-            now: Instant::ZERO,
-            trace: Trace::new(),
-            ends: [end(), end()],
-            halves: BTreeMap::new(),
-            due: BTreeSet::new(),
-            looks: 0,
-            silent_deadlines: 0,
-            link,
-        }
-    }
-
-    fn log(&mut self, side: Side, text: core::fmt::Arguments<'_>) {
-        let name = if side == Side::Client { "client" } else { "server" };
-        self.trace.line(format_args!("{:>9} {name} {text}", self.now.as_micros()));
-    }
-
-    fn end(&mut self, side: Side) -> &mut End {
-        &mut self.ends[side as usize]
-    }
-
-    /// Moves the clock, never backwards.
-    fn pass_to(&mut self, at: Instant) {
-        self.now = self.now.max(at);
-        while self.due.first().is_some_and(|(at, ..)| *at <= self.now) {
-            if let Some((_, side, id)) = self.due.pop_first() {
-                self.update_ready(side, id);
-            }
-        }
-    }
-
-    /// Updates whether one direction of a stream has something for its receiver, now or later.
-    fn update_ready(&mut self, side: Side, id: StreamId) {
-        self.looks += 1;
-        let (now, end) = (self.now, &mut self.ends[side as usize]);
-        let half = self.halves.get_mut(&(side, id)).filter(|_| !end.closed);
-        let Some(half) = half else {
-            end.ready.remove(&id);
-            return;
-        };
-        let came = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let front = half.wire.front().map(|(at, _)| *at);
-        let reset = half.reset.map(|(at, _)| at);
-        let data = came(front) || (front.is_none() && came(half.fin));
-        let is_ready = came(reset) || (data && (!half.held || half.stopped));
-        match is_ready {
-            true => end.ready.insert(id),
-            false => end.ready.remove(&id),
-        };
-        let coming = [front, half.fin, reset].into_iter().flatten();
-        let due = coming.filter(|at| *at > now).min();
-        let before = mem::replace(&mut half.due, due);
-        if before != due {
-            self.due.extend(due.map(|at| (at, side, id)));
-            before.map(|at| self.due.remove(&(at, side, id)));
-        }
-    }
-
-    /// Updates whether a blocked stream has room again.
-    fn update_writable(&mut self, side: Side, id: StreamId) {
-        self.looks += 1;
-        let half = self.halves.get(&(side.peer(), id));
-        let takes = half.is_none_or(|half| half.window > 0 || half.stop_received);
-        let end = &mut self.ends[side as usize];
-        match takes && end.parked.contains(&id) {
-            true => end.writable.insert(id),
-            false => end.writable.remove(&id),
-        };
-    }
-
-    /// Closes an end, which receives nothing from then on.
-    fn close_end(&mut self, side: Side) {
-        let end = self.end(side);
-        end.closed = true;
-        end.ready.clear();
-        self.due.retain(|(_, receiver, _)| *receiver != side);
-    }
-
-    fn drops_guard(&mut self) -> bool {
-        self.random.once_in(self.link.drop_guards)
-    }
-
-    fn post(&mut self, to: Side, mail: Mail) {
-        let at = self.now + self.link.latency;
-        self.end(to).mail.push_back((at, mail));
-    }
-
-    /// When something sent now arrives.
-    fn arrival(&mut self, sender: Side) -> Instant {
-        let jitter = u64::try_from(self.link.jitter.as_micros()).unwrap_or(u64::MAX);
-        let jitter = Duration::from_micros(self.random.below(jitter.saturating_add(1)));
-        self.ends[sender as usize].busy_until.max(self.now) + self.link.latency + jitter
-    }
-
-    /// Occupies the link for the time that this many bytes take.
-    fn occupy(&mut self, side: Side, bytes: u64) {
-        if let Some(bandwidth) = self.link.bandwidth {
-            let time = Duration::from_micros((bytes * 1_000).div_ceil(bandwidth.max(1)));
-            let start = self.ends[side as usize].busy_until.max(self.now);
-            self.end(side).busy_until = start + time;
-        }
-    }
-
-    fn send(&mut self, side: Side, id: StreamId, bytes: Bytes, fin: bool) {
-        let n = bytes.len() as u64;
-        self.occupy(side, n);
-        self.end(side).window -= n;
-        let at = self.arrival(side);
-        let Some(half) = self.halves.get_mut(&(side.peer(), id)) else { return };
-        half.window -= n;
-        // Bytes arrive in order within a stream.
-        let at = half.wire.back().map_or(at, |(before, _)| at.max(*before));
-        if n > 0 {
-            half.wire.push_back((at, bytes));
-        }
-        if fin {
-            half.fin = Some(at);
-        }
-        self.update_ready(side.peer(), id);
-    }
-
-    /// The receiver read bytes, so the sender may send as many.
-    fn read(&mut self, receiver: Side, id: StreamId, bytes: u64) {
-        if bytes > 0 {
-            self.post(receiver.peer(), Mail::Window(id, bytes));
-        }
-    }
-
-    fn act(&mut self, side: Side, action: Action) {
-        assert!(
-            !self.end(side).closed || matches!(action, Action::Close { .. }),
-            "{action:?} after the end"
-        );
-        match action {
-            Action::Close { code, reason } => {
-                self.log(side, format_args!("-> close {code} {reason}"));
-                self.close_end(side);
-                self.post(side.peer(), Mail::Closed(code));
-                self.halves.retain(|(receiver, _), _| *receiver != side);
-                let sender = self.end(side.peer());
-                sender.writable.clone_from(&sender.parked);
-            }
-            Action::Reset { id, code } => {
-                self.log(side, format_args!("-> {id}: reset {code}"));
-                self.reset(side, id, code);
-            }
-            Action::Stop { id, code } => {
-                self.log(side, format_args!("-> {id}: stop {code}"));
-                if let Some(half) = self.halves.get_mut(&(side, id)) {
-                    if !mem::replace(&mut half.stopped, true) {
-                        self.post(side.peer(), Mail::Stop(id, code));
-                    }
-                    self.update_ready(side, id);
-                }
-            }
-            Action::SetPriority { id, priority } => {
-                self.log(side, format_args!("-> {id}: priority {priority}"));
-                if let Some(half) = self.halves.get_mut(&(side.peer(), id)) {
-                    half.priority = priority;
-                }
-            }
-            Action::Resume { id } => {
-                self.log(side, format_args!("-> {id}: resume"));
-                if let Some(half) = self.halves.get_mut(&(side, id)) {
-                    half.held = false;
-                    self.update_ready(side, id);
-                }
-            }
-        }
-    }
-
-    fn reset(&mut self, side: Side, id: StreamId, code: Code) {
-        self.end(side).parked.remove(&id);
-        self.update_writable(side, id);
-        let at = self.arrival(side);
-        if let Some(half) = self.halves.get_mut(&(side.peer(), id)) {
-            // A RESET after FIN means nothing to a receiver that has everything.
-            half.reset.get_or_insert((at, code));
-            self.update_ready(side.peer(), id);
-        }
-    }
-
-    /// Removes one direction of a stream. The credit for a stream returns with its last direction.
-    fn drop_half(&mut self, receiver: Side, id: StreamId) {
-        let Some(half) = self.halves.remove(&(receiver, id)) else { return };
-        half.due.map(|at| self.due.remove(&(at, receiver, id)));
-        self.update_ready(receiver, id);
-        self.update_writable(receiver.peer(), id);
-        let unread = half.wire.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        self.read(receiver, id, unread);
-        if !self.halves.contains_key(&(receiver.peer(), id)) {
-            self.post(id.initiator(), Mail::Credit(id.dir()));
-        }
-    }
-
-    /// When the next thing arrives or becomes possible, if that is later than now.
-    fn next_arrival(&self) -> Option<Instant> {
-        let streams = self.due.first().map(|(at, ..)| *at);
-        let open = self.ends.iter().filter(|end| !end.closed);
-        let mail = open.clone().filter_map(|end| end.mail.front().map(|(at, _)| *at));
-        let later = |end: &End| end.datagrams.range((self.now, u64::MAX)..).next().map(|it| it.0.0);
-        let datagrams = open.clone().filter_map(later);
-        let busy = open.filter(|end| end.full || !end.parked.is_empty());
-        let busy = busy.map(|end| end.busy_until);
-        streams
-            .into_iter()
-            .chain(mail)
-            .chain(datagrams)
-            .chain(busy)
-            .filter(|at| *at > self.now)
-            .min()
     }
 }

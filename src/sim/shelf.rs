@@ -48,6 +48,8 @@ struct Group {
 pub struct Shelf {
     /// Shows whole frames in their wire format, [`FrameView::wire`]. By default they are shown in pieces.
     pub as_wire: bool,
+    /// How often frames were asked for.
+    pub calls: usize,
     groups: BTreeMap<Token, Group>,
     announcements: BTreeMap<Token, VecDeque<Announcement>>,
     gone: Vec<Token>,
@@ -104,6 +106,7 @@ impl Shelf {
 
 impl Source for Shelf {
     fn frames(&mut self, token: Token, from: u64, run: &mut Run<'_>) -> Supply {
+        self.calls += 1;
         let error = match self.groups.get(&token) {
             None => Error::Internal,
             Some(Group { end: Some(Err(error)), .. }) => error.clone(),

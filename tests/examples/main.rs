@@ -225,8 +225,9 @@ fn demo_sends_a_whole_file() {
         (0..3_333_333_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(&path, content).unwrap();
     let printed = Running::start(example("demo").arg(&path)).rest();
-    let hashes =
-        |who| printed.lines().filter_map(move |line| line.strip_prefix(who)).collect::<Vec<_>>();
+    let hashes = |label| {
+        printed.lines().filter_map(move |line| line.strip_prefix(label)).collect::<Vec<_>>()
+    };
     let (sent, received) = (hashes("sent"), hashes("received"));
     assert_eq!((sent.len(), received.len()), (1, 4), "{printed}");
     assert!(received.iter().all(|hash| hash.trim() == sent[0].trim()), "{printed}");

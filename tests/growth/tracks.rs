@@ -75,6 +75,18 @@ fn tracks_of_a_broadcast() {
 }
 
 #[test]
+fn a_unique_name_is_found_without_trying_all() {
+    for n in [100, 1_000] {
+        let mut broadcast = Broadcast::new().produce();
+        let _tracks: Vec<_> = (0..n).map(|_| broadcast.unique_track(".mp4").unwrap()).collect();
+        let mut next = None;
+        let allocations = allocations(|| next = broadcast.unique_track(".mp4").ok());
+        assert_eq!(next.unwrap().name(), format!("{n}.mp4"));
+        assert!(allocations < 100, "{allocations} allocations after {n} tracks");
+    }
+}
+
+#[test]
 fn requests_for_tracks() {
     let ask = |n: usize, wakes: &Wakes| {
         let broadcast = Broadcast::new().produce();

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::task::Poll;
 
-use smoq::{Broadcast, BroadcastProducer, Error, Subscription, TrackInfo};
+use smoq::{Broadcast, BroadcastProducer, Error, Subscription, TrackInfo, Version};
 
-use super::{LATE, Table, impatient_origin};
+use super::{LATE, Table, impatient_origin, joined};
 
 pub(crate) fn rows(table: &mut Table) {
     let ends = ["finish", "abort", "drop"];
@@ -161,6 +161,29 @@ pub(crate) fn rows(table: &mut Table) {
                     _ => {}
                 }
                 (kept, Some(dynamic), broadcast)
+            }
+        });
+    }
+    for version in Version::known() {
+        let cause = format!("{version}, a track of a peer that ends at once");
+        table.row("TrackConsumer::poll_info", &cause, |case| {
+            let mut joined = joined(version);
+            let live = joined.origins[1].create_broadcast("live").unwrap();
+            let mut dynamic = live.dynamic();
+            joined.pair.run_until_idle();
+            let seen = joined.origins[0].consume().broadcast("live").unwrap();
+            let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
+            joined.pair.run_until_idle();
+            let Poll::Ready(Ok(request)) = dynamic.try_requested_track() else { panic!() };
+            case.waits(move |cx| reader.poll_info(cx).is_ready());
+            let mut reader = seen.subscribe_track("audio", Subscription::default()).unwrap();
+            case.other("a reader of another track", move |cx| reader.poll_info(cx).is_ready());
+            move || {
+                let mut track = request.accept(TrackInfo::default()).unwrap();
+                track.finish().unwrap();
+                drop(track);
+                joined.pair.run_until_idle();
+                (joined, seen, dynamic, live)
             }
         });
     }

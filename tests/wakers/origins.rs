@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::task::Poll;
 
-use smoq::{BroadcastRequest, Error, OriginConsumer, OriginDynamic, OriginProducer};
+use smoq::{BroadcastRequest, Error, OriginConsumer, OriginDynamic, OriginProducer, Version};
 
-use super::{LATE, Table, impatient_origin, origin};
+use super::{LATE, Table, impatient_origin, joined, origin};
 
 pub(crate) fn rows(table: &mut Table) {
     for cause in ["announced", "ended", "the last producer is dropped"] {
@@ -138,11 +138,41 @@ pub(crate) fn rows(table: &mut Table) {
         let Poll::Ready(request) = dynamic.try_requested_broadcast() else { panic!() };
         move || (request.accept_broadcast(&one.consume()), one, other, dynamic, origin)
     });
+    for version in Version::known().filter(|version| *version >= Version::Lite06) {
+        let cause = format!("{version}, a peer announces a longer prefix");
+        table.row("OriginConsumer::poll_request_broadcast", &cause, |case| {
+            let mut joined = joined(version);
+            let origin = &joined.origins[0];
+            let mut dynamic = origin.dynamic("store").unwrap();
+            let mut consumer = origin.consume();
+            case.waits(move |cx| match consumer.poll_request_broadcast(cx, "store/a/b") {
+                Poll::Ready(found) => found.is_ok(),
+                Poll::Pending => false,
+            });
+            let mut consumer = origin.consume();
+            case.other("a reader of another path", move |cx| {
+                consumer.poll_request_broadcast(cx, "store/b").is_ready()
+            });
+            let mut requests = vec![];
+            while let Poll::Ready(request) = dynamic.try_requested_broadcast() {
+                requests.push(request);
+            }
+            case.other("a handler", move |cx| dynamic.poll_requested_broadcast(cx).is_ready());
+            move || {
+                let longer = joined.origins[1].dynamic("store/a").unwrap();
+                joined.pair.run_until_idle();
+                (longer, requests, joined)
+            }
+        });
+    }
     table.row("BroadcastRequest::poll_unused", "a handler for a longer prefix", |case| {
         let origin = origin();
-        let (dynamic, consumer, mut request) = held_request(&origin);
+        let (dynamic, mut consumer, mut request) = held_request(&origin);
         case.waits(move |cx| request.poll_unused(cx).is_ready());
-        move || (origin.dynamic("store/a").unwrap(), origin, dynamic, consumer)
+        case.other("the reader, which waits for the other handler now", move |cx| {
+            consumer.poll_request_broadcast(cx, "store/a").is_ready()
+        });
+        move || (origin.dynamic("store/a").unwrap(), origin, dynamic)
     });
     table.row("OriginDynamic::poll_requested_broadcast", "another handler is dropped", |case| {
         let origin = origin();

@@ -1,5 +1,6 @@
 //! Handles of sessions, and ready lists.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use smoq::machine::NetworkPath;
@@ -11,7 +12,7 @@ use smoq::{
 
 use super::{Table, joined};
 
-fn asked(version: Version) -> (Pair<Driver, Driver>, Session, IncomingSession) {
+pub(crate) fn asked(version: Version) -> (Pair<Driver, Driver>, Session, IncomingSession) {
     let (client, driver) = Client::new().connect(version, Instant::ZERO);
     let (request, server) = Server::new().incoming(version, Instant::ZERO);
     (Pair::new(driver, server, Link::perfect()), client, request)
@@ -65,6 +66,29 @@ pub(crate) fn rows(table: &mut Table) {
             (reader, seen, track, broadcast, joined)
         }
     });
+    for version in Version::known() {
+        table.row("Session::poll_closed", &format!("{version}, the deadline of GOAWAY"), |case| {
+            let mut joined = joined(version);
+            let mut broadcast = joined.origins[1].create_broadcast("live").unwrap();
+            let track = broadcast.create_track("video").unwrap();
+            joined.pair.run_until_idle();
+            let seen = joined.origins[0].consume().broadcast("live").unwrap();
+            let reader = seen.subscribe_track("video", Subscription::default()).unwrap();
+            joined.pair.run_until_idle();
+            let goaway = Goaway::default().timeout(Duration::from_secs(3));
+            joined.sessions[1].go_away(goaway).unwrap();
+            joined.pair.run_until_idle();
+            joined.pair.advance(Duration::from_millis(2_900));
+            for session in &joined.sessions {
+                let mut session = session.clone();
+                case.waits(move |cx| session.poll_closed(cx).is_ready());
+            }
+            move || {
+                joined.pair.advance(Duration::from_millis(200));
+                (reader, seen, track, broadcast, joined)
+            }
+        });
+    }
     for cause in ["the SETUP arrives", "lost"] {
         table.row("IncomingSession::poll_ready", cause, |case| {
             let (mut pair, client, mut request) = asked(Version::Lite06);
@@ -100,6 +124,24 @@ pub(crate) fn rows(table: &mut Table) {
                     _ => joined.sessions[0].close(Error::Cancelled),
                 }
                 joined.pair.advance(Duration::from_secs(1));
+                joined
+            }
+        });
+    }
+    for version in Version::known().filter(|it| !(Version::Lite03..Version::Moqt16).contains(it)) {
+        table.row("Probe::poll_changed", &format!("{version} has no PROBE"), |case| {
+            let mut joined = joined(version);
+            for _ in 0..2 {
+                let mut probe = joined.sessions[0].probe();
+                case.waits(move |cx| match probe.poll_changed(cx) {
+                    Poll::Ready(result) => result == Err(Error::Unsupported),
+                    Poll::Pending => false,
+                });
+            }
+            let mut session = joined.sessions[0].clone();
+            case.other("a waiter for the end", move |cx| session.poll_closed(cx).is_ready());
+            move || {
+                joined.pair.run_until_idle();
                 joined
             }
         });

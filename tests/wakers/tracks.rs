@@ -194,7 +194,7 @@ pub(crate) fn rows(table: &mut Table) {
     fetches(table);
 }
 
-/// What the readers of a track want together.
+/// The combined subscription of the readers of a track.
 fn demand(table: &mut Table) {
     let limited = || Subscription::default().priority(3);
     table.row("TrackProducer::poll_used", "the first reader", |case| {

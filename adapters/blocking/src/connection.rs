@@ -14,14 +14,13 @@ use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, IncomingSession, Server, Session};
 use smoq_quic::{
-    FLUSH_TIMEOUT, StreamAllowance, quic_code, quic_stream_code, quic_stream_id, send_window,
-    session_error, stream_code, stream_id,
+    FLUSH_TIMEOUT, SendWindow, Sent, StreamAllowance, log, quic_code, quic_stream_code,
+    quic_stream_id, session_error, stream_code, stream_id,
 };
 
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
 use crate::ending::{Closing, Sending};
 use crate::event::{ConnectionId, Event};
-use crate::log;
 use crate::socket::Socket;
 
 /// Starts the session of a connection when TLS has agreed on a version.
@@ -44,6 +43,9 @@ pub(crate) struct Connection {
     sending: Sending,
     /// Streams that the peer may have open, bidirectional and unidirectional.
     allowed: [StreamAllowance; 2],
+    send_window: SendWindow,
+    /// QUIC took less than the last turn had to write.
+    is_blocked: bool,
     /// The session has ended. QUIC closes when everything was acknowledged.
     closing: Option<Closing>,
     /// QUIC has ended. The session learns of it when everything that was received is read, or at this time.
@@ -101,6 +103,8 @@ impl Connection {
             moq: None,
             sending: Sending::default(),
             allowed: [FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS].map(StreamAllowance::new),
+            send_window: SendWindow::default(),
+            is_blocked: false,
             closing: None,
             lost: None,
             drained: None,
@@ -200,7 +204,7 @@ impl Connection {
         };
         let Some(agreed) = smoq_quic::agreed(tls, versions) else {
             // The TLS configuration offered a foreign protocol, or the peer has no ALPN.
-            log::no_version(self.id, self.quic.remote_address());
+            log::no_version(self.id.serial, self.quic.remote_address());
             let code = quic_code(smoq::Error::Version.session_code());
             self.quic.close(now, code, Bytes::from_static(b"no version in common"));
             let (id, error) = (self.id, ConnectionError::VersionMismatch);
@@ -227,7 +231,7 @@ impl Connection {
                 (None, Some(request), driver)
             }
         };
-        log::agreed(self.id, remote, version);
+        log::agreed(self.id.serial, remote, version);
         if let Some(session) = session.clone() {
             events.push_back(Event::Connected { id: self.id, session, version, remote });
         }
@@ -251,7 +255,7 @@ impl Connection {
 
     /// The peer or the network ended the connection.
     fn lost(&mut self, now: Instant, error: ConnectionError, events: &mut VecDeque<Event>) {
-        log::lost(self.id, &error);
+        log::lost(self.id.serial, &error);
         if self.role.take().is_some() {
             return events.push_back(Event::Failed { id: self.id, error });
         }
@@ -374,10 +378,14 @@ impl Connection {
             turn.items += 1;
             open_stream(&mut self.quic, &mut self.sending, open);
         }
-        let window = self.quic.congestion_state().window();
-        self.quic.set_send_window(send_window(window));
+        let (rtt, congestion_window) = (self.quic.rtt(), self.quic.congestion_state().window());
+        let (bytes, is_blocked) = (self.quic.stats().udp_tx.bytes, self.is_blocked);
+        let sent = Sent { bytes, congestion_window, rtt, is_blocked };
+        if let Some(window) = self.send_window.update(time, &sent) {
+            self.quic.set_send_window(window);
+        }
         let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
-        let path = NetworkPath::from_window(self.quic.rtt(), window, max_datagram);
+        let path = NetworkPath::from_window(rtt, self.send_window.flight(&sent), max_datagram);
         driver.handle(time, Input::NetworkPath(path));
         for _ in 0..PIECES {
             let Some(datagram) = driver.poll_datagram() else { break };
@@ -391,7 +399,7 @@ impl Connection {
         for _ in 0..PIECES {
             let Some(write) = driver.poll_write() else { break };
             turn.items += 1;
-            write_stream(&mut self.quic, &mut self.sending, write);
+            self.is_blocked = write_stream(&mut self.quic, &mut self.sending, write);
         }
 
         // Output may have made room for more. Without output only the application (through the waker) or
@@ -506,11 +514,12 @@ fn open_stream(
     open.opened(stream_id(id));
 }
 
+/// Returns whether QUIC took nothing.
 fn write_stream(
     quic: &mut quinn_proto::Connection,
     sending: &mut Sending,
     mut write: smoq::machine::Write<'_>,
-) {
+) -> bool {
     let id = quic_stream_id(write.id());
     let mut stream = quic.send_stream(id);
     // Read before quinn takes bytes out of the slice.
@@ -533,10 +542,12 @@ fn write_stream(
             // After a short write the driver offers the rest until a write fails: quinn reports a stream as
             // writable only after that.
             write.accepted(taken);
+            false
         }
         // The driver learns of STOP_SENDING by its own input.
-        Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => {
+        Err(error) => {
             write.blocked(0);
+            error == WriteError::Blocked
         }
     }
 }

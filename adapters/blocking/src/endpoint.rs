@@ -301,6 +301,10 @@ impl Endpoint {
     }
 
     /// The address that the socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// That of the system; the endpoint is unaffected.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }

@@ -50,7 +50,6 @@ mod endpoint;
 mod error;
 mod event;
 mod hosts;
-mod log;
 mod socket;
 
 pub use endpoint::{Budget, Endpoint, Step};

@@ -7,8 +7,6 @@ use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use smoq_quic::Buffers;
 
-use crate::log;
-
 /// Messages that one system call may receive, each of one datagram or, where the kernel merges
 /// them (GRO), of many from one sender. As many as the system has a call for.
 const BATCH: usize = BATCH_SIZE;
@@ -47,7 +45,6 @@ pub(crate) struct Datagram {
 impl Socket {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let (socket, buffers) = smoq_quic::bind(addr)?;
-        log::buffers(&buffers);
         // Sets it non-blocking as well.
         let offload = UdpSocketState::new((&socket).into())?;
         Ok(Self {
@@ -130,7 +127,7 @@ impl Socket {
         Ok(true)
     }
 
-    /// Sends what `make` writes, for at most so many datagrams as it is told; `false` when it
+    /// Sends what `make` writes, for at most the given number of datagrams; `false` when it
     /// makes none. Not to be called while [`is_stuck`](Self::is_stuck).
     pub(crate) fn send(
         &mut self,

@@ -58,8 +58,8 @@ fn until<T>(
 }
 
 fn connected(dialing: &mut Endpoint, id: ConnectionId, event: Event) -> SocketAddr {
-    let Event::Connected { id: told, session, remote, .. } = event else { panic!("{event:?}") };
-    assert_eq!(told, id);
+    let Event::Connected { id: reported, session, remote, .. } = event else { panic!("{event:?}") };
+    assert_eq!(reported, id);
     let kept = dialing.session(id).expect("it is connected");
     assert_eq!(kept.version(), session.version());
     remote
@@ -103,7 +103,7 @@ fn the_next_address_is_dialed_when_one_fails() {
 }
 
 #[test]
-fn if_no_address_answers_all_of_them_are_told() {
+fn the_error_lists_all_addresses_if_none_answers() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let dead = [silent(), silent()];
     let mut dialing = Endpoint::new(loopback()).unwrap();
@@ -113,8 +113,8 @@ fn if_no_address_answers_all_of_them_are_told() {
     let id =
         dialing.dial_any(remotes, "relay.example", client(&identity, patience), &Client::new());
     let event = until(&mut [&mut dialing], Endpoint::poll_event);
-    let Event::Unreachable { id: told, error } = event else { panic!("{event:?}") };
-    assert_eq!(told, id);
+    let Event::Unreachable { id: reported, error } = event else { panic!("{event:?}") };
+    assert_eq!(reported, id);
     let tried: Vec<_> = error.tried.iter().map(|(address, _)| *address).collect();
     assert_eq!(tried, [v6, dead[0].1, dead[1].1]);
     assert!(matches!(error.tried[0].1, DialError::Family));
@@ -201,7 +201,7 @@ fn many_clients_that_dial_at_once_all_get_in() {
     }
 }
 
-/// Datagrams that found no room in the socket on this port, where the system tells.
+/// Datagrams that found no room in the socket on this port, where the system reports them.
 fn dropped(port: u16) -> u64 {
     let sockets = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
     let ours = |line: &&str| {

@@ -205,7 +205,7 @@ fn one_datagram_in_twenty_lost() {
     }
 }
 
-/// A datagram goes once: what the network loses of it is a gap, and of a group on a stream it is not.
+/// A lost datagram leaves a gap. A group on a stream, of which packets are lost, arrives.
 #[test]
 fn lost_datagrams_are_not_sent_again() {
     for (version, loses) in
@@ -369,7 +369,7 @@ fn a_drained_session_does_not_wait_for_ever() {
     let mut accepted = pair.accepted();
     let _video = pair.subscribe(&received, &mut stage);
     pair.client.set_filter(|_| false);
-    stage.track.write_frame(0_u64, "not heard").unwrap();
+    stage.track.write_frame(0_u64, "lost").unwrap();
     let begun = Instant::now();
     accepted.drain();
     assert_eq!(pair.until(|| ready(accepted.try_closed())), CloseReason::Clean);
@@ -664,7 +664,7 @@ impl Pair {
         }
     }
 
-    /// `done` is told what the server's and the client's step did.
+    /// `done` gets the results of the server's and of the client's step.
     #[track_caller]
     fn until_step<T>(&mut self, mut done: impl FnMut(Step, Step) -> Option<T>) -> T {
         let mut patience = Patience::new();
@@ -727,7 +727,7 @@ fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// A socket that listens, and whom its clients trust.
+/// A socket that listens, and the trust of its clients.
 fn listen(server: &Server) -> (Endpoint, Trust) {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let config = config::server(&identity, server.versions()).unwrap();

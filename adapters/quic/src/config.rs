@@ -15,7 +15,7 @@ use crate::{Error, Identity, Trust, tls};
 ///
 /// The session can neither reorder nor drop bytes that QUIC has taken, so the window should be about two
 /// bandwidth-delay products. 2 MiB are two of 80 Mbit/s at 100 ms; quinn's default is 10 MB. During a session
-/// [`send_window`](crate::send_window) follows the congestion window instead.
+/// [`SendWindow`](crate::SendWindow) decides instead.
 pub const SEND_WINDOW: u64 = 2 << 20;
 
 /// Bytes that a peer may send ahead on one connection: 8 MiB. One stream may use a quarter of it.

@@ -15,6 +15,10 @@ pub struct Identity {
 
 impl Identity {
     /// Takes a chain in DER, the server's own certificate first, and its key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoCertificate`] for an empty chain.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -38,6 +42,10 @@ impl Identity {
     /// A new self-signed certificate (ECDSA P-256) for DNS names or IP addresses.
     ///
     /// For development: clients must pin its [`fingerprint`](Self::fingerprint). Nothing is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Certificate`] for a name that can't be in a certificate.
     pub fn self_signed(names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, Error> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         let made = make_self_signed(&names);

@@ -2,13 +2,15 @@
 //!
 //! - [`config`] and [`tls`]: QUIC and TLS configurations from an [`Identity`] or a [`Trust`];
 //! - dialing: [`Url`], [`Race`] (RFC 8305, "Happy Eyeballs") and [`bind`], a UDP socket with large buffers;
-//! - the rules of a session on a connection: [`agreed`], [`send_window`], [`StreamAllowance`],
-//!   [`FLUSH_TIMEOUT`], and how codes and errors are mapped.
+//! - the rules of a session on a connection: [`agreed`], [`SendWindow`], [`StreamAllowance`],
+//!   [`FLUSH_TIMEOUT`], how codes and errors are mapped, and the events of [`log`] (feature `tracing`).
 
 pub mod config;
 mod fingerprint;
 mod identity;
+pub mod log;
 mod race;
+mod send_window;
 mod session;
 mod socket;
 pub mod tls;
@@ -24,9 +26,10 @@ pub use quinn_proto;
 pub use race::{ATTEMPT_DELAY, Race, Unreachable};
 pub use rustls;
 use rustls::pki_types::pem;
+pub use send_window::{SendWindow, Sent};
 pub use session::{
     FLUSH_TIMEOUT, StreamAllowance, agreed, quic_code, quic_stream_code, quic_stream_id,
-    send_window, session_error, stream_code, stream_id,
+    session_error, stream_code, stream_id,
 };
 pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;

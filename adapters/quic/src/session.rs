@@ -25,15 +25,6 @@ pub fn agreed(handshake_data: Option<Box<dyn Any>>, versions: &Versions) -> Opti
     versions.agreed(data.and_then(|data| data.protocol).as_deref())
 }
 
-/// The bytes that QUIC should hold unacknowledged: twice the congestion window, and at least 128 KiB.
-///
-/// That keeps the path busy. More would only be out of reach for priorities and expiry.
-pub fn send_window(congestion_window: u64) -> u64 {
-    // Below this QUIC would run out of data between two turns of the driver.
-    const MIN: u64 = 128 << 10;
-    congestion_window.saturating_mul(2).max(MIN)
-}
-
 /// How many streams of one direction a peer may have open. The limit starts low, because QUIC allocates memory
 /// for every stream below it, and quadruples up to [`STREAMS`] before a peer has to wait. It never shrinks:
 /// QUIC would not free the memory.

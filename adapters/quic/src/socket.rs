@@ -5,6 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::log;
+
 /// The buffer size that is requested for a socket, in each direction: 4 MiB.
 ///
 /// It holds the first packets of a thousand clients that dial at once. Linux's default of 208 KiB holds those of
@@ -65,6 +67,7 @@ pub fn bind(local: SocketAddr) -> io::Result<(UdpSocket, Buffers)> {
     socket.bind(&local.into())?;
     let socket = UdpSocket::from(socket);
     let buffers = Buffers::raise(&socket);
+    log::buffers(&buffers);
     Ok((socket, buffers))
 }
 

@@ -17,9 +17,10 @@ use quinn::{
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
-use smoq_quic::{FLUSH_TIMEOUT, quic_stream_code, send_window, session_error, stream_code};
+use smoq_quic::{
+    FLUSH_TIMEOUT, SendWindow, Sent, log, quic_stream_code, session_error, stream_code,
+};
 
-use crate::log;
 use crate::streams::{FIRST_STREAM, Stream, Streams};
 
 /// The budget of one round for each of reading, working and writing: one per item and one per KiB.
@@ -57,9 +58,9 @@ pub(crate) async fn drive(
         streams,
         driver,
         timer: Timer { clock, runtime, deadline: None, timer: None },
-        send_window: 0,
+        send_window: SendWindow::default(),
     };
-    round.report_path(round.timer.now());
+    round.follow_path(round.timer.now(), false);
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
@@ -96,7 +97,7 @@ enum Lost<'a> {
     /// It is lost, but what it received before that has not been read completely.
     Reading(ConnectionError),
     /// It is lost, and the driver knows.
-    Told(ConnectionError),
+    Reported(ConnectionError),
 }
 
 /// The rest of the budget for one kind of work in one round.
@@ -166,7 +167,7 @@ struct Round<'p, 'c> {
     streams: Streams,
     driver: Driver,
     timer: Timer,
-    send_window: u64,
+    send_window: SendWindow,
 }
 
 impl Round<'_, '_> {
@@ -202,10 +203,10 @@ impl Round<'_, '_> {
                 Lost::Reading(error) => {
                     let error = error.clone();
                     self.driver.handle(now, Input::Closed { error: session_error(&error) });
-                    self.lost = Lost::Told(error);
+                    self.lost = Lost::Reported(error);
                     continue;
                 }
-                Lost::Told(error) => return Poll::Ready(End::Lost(error.clone())),
+                Lost::Reported(error) => return Poll::Ready(End::Lost(error.clone())),
             }
             let deadlines = [self.driver.poll_timeout(), self.streams.next_look()];
             if self.timer.poll(deadlines.into_iter().flatten().min(), cx).is_pending()
@@ -284,7 +285,7 @@ impl Round<'_, '_> {
         let Lost::Watched(lost) = &mut self.lost else { return };
         let cx = &mut Context::from_waker(&self.wakers[LOST]);
         if let Poll::Ready(error) = lost.as_mut().poll(cx) {
-            log::lost(self.connection, &error);
+            log::lost(self.connection.stable_id() as u64, &error);
             self.lost = Lost::Reading(error);
         }
     }
@@ -418,7 +419,7 @@ impl Round<'_, '_> {
                 self.push_datagram();
             } else if self.connection.send_datagram(bytes).is_err() {
                 // The path takes less than before. The datagram is lost, as it may be anywhere on its way.
-                self.report_path(self.timer.now());
+                self.follow_path(self.timer.now(), false);
             }
         }
         budget.was_used()
@@ -434,7 +435,7 @@ impl Round<'_, '_> {
     }
 
     fn write(&mut self, now: Instant) -> bool {
-        let mut budget = Budget::new();
+        let (mut budget, mut is_blocked) = (Budget::new(), false);
         while budget.is_left() {
             let Some(mut write) = self.driver.poll_write() else { break };
             let (id, len, fin) = (write.id(), write.len(), write.fin());
@@ -455,6 +456,7 @@ impl Round<'_, '_> {
             };
             match written {
                 Poll::Ready(Ok(n)) => {
+                    is_blocked = false;
                     write.accepted(n);
                     if n == len && fin {
                         if let Some(code) = self.streams.finish(id) {
@@ -468,34 +470,28 @@ impl Round<'_, '_> {
                 }
                 Poll::Ready(Err(_)) => write.blocked(0),
                 Poll::Pending => {
-                    stream.is_blocked = true;
+                    (stream.is_blocked, is_blocked) = (true, true);
                     write.blocked(0);
                 }
             }
         }
         if budget.was_used() {
-            self.follow_path(now);
+            self.follow_path(now, is_blocked);
         }
         budget.was_used()
     }
 
-    /// Adapts the send window and reports the path.
-    fn follow_path(&mut self, now: Instant) {
-        let window = send_window(self.report_path(now));
-        // Each change wakes quinn's task for the connection, so small ones are skipped.
-        if window.abs_diff(self.send_window) > self.send_window / 4 {
+    /// Adapts the send window and reports the path to the driver.
+    fn follow_path(&mut self, now: Instant, is_blocked: bool) {
+        let stats = self.connection.stats();
+        let (rtt, congestion_window) = (stats.path.rtt, stats.path.cwnd);
+        let sent = Sent { bytes: stats.udp_tx.bytes, congestion_window, rtt, is_blocked };
+        if let Some(window) = self.send_window.update(now, &sent) {
             self.connection.set_send_window(window);
-            self.send_window = window;
         }
-    }
-
-    /// Reports the path to the driver. Returns the congestion window.
-    fn report_path(&mut self, now: Instant) -> u64 {
-        let path = self.connection.stats().path;
         let max_datagram = self.connection.max_datagram_size().unwrap_or(0);
-        let path_info = NetworkPath::from_window(path.rtt, path.cwnd, max_datagram);
-        self.driver.handle(now, Input::NetworkPath(path_info));
-        path.cwnd
+        let path = NetworkPath::from_window(rtt, self.send_window.flight(&sent), max_datagram);
+        self.driver.handle(now, Input::NetworkPath(path));
     }
 
     /// Waits until the peer has acknowledged everything, because a close discards what is in flight.

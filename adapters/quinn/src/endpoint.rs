@@ -10,8 +10,6 @@ use std::task::Poll;
 use quinn::{ClientConfig, Connecting, Connection, Endpoint, EndpointConfig, ServerConfig};
 use smoq_quic::{Buffers, Race};
 
-use crate::log;
-
 /// Why one address could not be reached.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -185,7 +183,6 @@ fn bind(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> io::Result<(Endpoint, Buffers)> {
     let (socket, buffers) = smoq_quic::bind(local)?;
-    log::buffers(&buffers);
     let endpoint = Endpoint::new(EndpointConfig::default(), config, socket, runtime)?;
     Ok((endpoint, buffers))
 }

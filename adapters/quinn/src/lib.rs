@@ -24,7 +24,6 @@
 mod allowance;
 mod drive;
 mod endpoint;
-mod log;
 mod stops;
 mod streams;
 
@@ -36,6 +35,7 @@ use std::task::{Context, Poll};
 
 pub use endpoint::{DialError, Unreachable, dial, dial_in, listen, listen_in};
 use smoq::{Agreed, Client, Clock, IncomingSession, Server, Session, Versions};
+use smoq_quic::log;
 pub use smoq_quic::{self, config};
 
 use crate::streams::Streams;
@@ -74,7 +74,6 @@ pub fn connect_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, ConnectionDriver), Error> {
     let agreed = agreed(&connection, client.versions())?;
-    log::agreed(&connection, agreed.version());
     let clock = client.clock();
     let (session, driver) = client.connect(agreed, clock.instant(runtime.now()));
     Ok((session, ConnectionDriver::new(connection, driver, clock, runtime)))
@@ -119,7 +118,6 @@ pub fn accept_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, ConnectionDriver), Error> {
     let agreed = agreed(&connection, server.versions())?;
-    log::agreed(&connection, agreed.version());
     let clock = server.clock();
     let (session, driver) = server.accept(agreed, clock.instant(runtime.now()));
     Ok((session, ConnectionDriver::new(connection, driver, clock, runtime)))
@@ -162,7 +160,6 @@ pub fn incoming_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(IncomingSession, ConnectionDriver), Error> {
     let agreed = agreed(&connection, server.versions())?;
-    log::agreed(&connection, agreed.version());
     let clock = server.clock();
     let (request, driver) = server.incoming(agreed, clock.instant(runtime.now()));
     Ok((request, ConnectionDriver::new(connection, driver, clock, runtime)))
@@ -173,7 +170,7 @@ pub fn incoming_in(
 /// Resolves to `Ok` if either side closed the session without an error. After a close of this side the peer has up
 /// to a second to acknowledge what was sent; `quinn::Endpoint::wait_idle` waits for the last packets.
 ///
-/// It sets the connection's send window to [`smoq_quic::send_window`], and raises the number of streams that the
+/// It sets the connection's send window to [`smoq_quic::SendWindow`], and raises the number of streams that the
 /// peer may open as the peer uses them, up to [`config::STREAMS`].
 ///
 /// Dropping it closes the connection at once with code 0. To finish what was written drop the session, or
@@ -217,15 +214,15 @@ fn default_runtime(connection: &quinn::Connection) -> Result<Arc<dyn quinn::Runt
 
 /// The version that TLS agreed on. Closes the connection if there is none.
 fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Agreed, Error> {
-    let agreed = smoq_quic::agreed(connection.handshake_data(), versions);
-    if agreed.is_none() {
-        log::no_version(connection);
-        connection.close(
-            smoq_quic::quic_code(smoq::Error::Version.session_code()),
-            b"no version in common",
-        );
-    }
-    agreed.ok_or(Error::Version)
+    let (id, remote) = (connection.stable_id() as u64, connection.remote_address());
+    let Some(agreed) = smoq_quic::agreed(connection.handshake_data(), versions) else {
+        log::no_version(id, remote);
+        let code = smoq_quic::quic_code(smoq::Error::Version.session_code());
+        connection.close(code, b"no version in common");
+        return Err(Error::Version);
+    };
+    log::agreed(id, remote, agreed.version());
+    Ok(agreed)
 }
 
 /// Compiles and runs the example of the README.

@@ -33,13 +33,13 @@ pub(crate) struct Unwatched {
     /// When to check it.
     at: Instant,
     /// The number of STOP_SENDING frames at the last check.
-    pub(crate) heard: u64,
+    pub(crate) stop_frames: u64,
 }
 
 impl Stops {
-    /// Adds a request that is new, or that was checked when the counter of STOP_SENDING frames was `heard`.
-    pub(crate) fn push(&mut self, id: StreamId, now: Instant, heard: u64) {
-        self.unwatched.push_back(Unwatched { id, at: now + AGE, heard });
+    /// Adds a request that is new, or that was checked when the counter of STOP_SENDING frames was `stop_frames`.
+    pub(crate) fn push(&mut self, id: StreamId, now: Instant, stop_frames: u64) {
+        self.unwatched.push_back(Unwatched { id, at: now + AGE, stop_frames });
     }
 
     /// The number of requests.

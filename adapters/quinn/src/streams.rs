@@ -59,9 +59,9 @@ impl Stream {
     /// The code of a STOP_SENDING that has arrived. Registers `cx` for one to come if the stream is watched.
     pub(crate) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Option<VarInt> {
         if let Some(stopped) = &mut self.stopped {
-            let Poll::Ready(told) = stopped.as_mut().poll(cx) else { return None };
+            let Poll::Ready(result) = stopped.as_mut().poll(cx) else { return None };
             self.stopped = None;
-            return told.ok().flatten();
+            return result.ok().flatten();
         }
         if !std::mem::take(&mut self.is_doubtful) {
             return None;
@@ -211,7 +211,7 @@ impl Streams {
     /// Checks the requests that are due: see [`Stops`].
     pub(crate) fn look_for_stops(&mut self, now: Instant) {
         while self.next_look().is_some_and(|at| at <= now) {
-            let Some(Unwatched { id, heard, .. }) = self.stops.pop() else { return };
+            let Some(Unwatched { id, stop_frames, .. }) = self.stops.pop() else { return };
             let may_watch = self.stops.may_watch();
             let frames = if may_watch { 0 } else { self.connection.stats().frame_rx.stop_sending };
             let Some((stream, waker)) = self.by_id(id) else { continue };
@@ -220,7 +220,7 @@ impl Streams {
                 waker.wake_by_ref();
                 continue;
             }
-            if frames != heard {
+            if frames != stop_frames {
                 stream.is_doubtful = true;
                 waker.wake_by_ref();
             }
@@ -293,7 +293,7 @@ fn stopped_first(send: &mut SendStream) -> Option<VarInt> {
         Poll::Ready(_) => None,
         // Inconclusive without a window. The record that `stopped` creates is removed with the stream.
         Poll::Pending => match pin!(send.stopped()).poll(cx) {
-            Poll::Ready(told) => told.ok().flatten(),
+            Poll::Ready(result) => result.ok().flatten(),
             Poll::Pending => None,
         },
     }

@@ -82,7 +82,7 @@ fn the_next_address_is_dialed_when_one_does_not_answer() {
 }
 
 #[test]
-fn if_no_address_answers_all_of_them_are_told() {
+fn the_error_lists_all_addresses_if_none_answers() {
     on_tokio(async {
         let identity = Identity::self_signed(["localhost"]).unwrap();
         let dead = [silent(), silent()];
@@ -183,7 +183,7 @@ fn many_clients_that_dial_at_once_all_get_in() {
     });
 }
 
-/// Datagrams that found no room in the socket on this port, where the system tells.
+/// Datagrams that found no room in the socket on this port, where the system reports them.
 fn dropped(port: u16) -> u64 {
     let sockets = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
     let ours = |line: &&str| {

@@ -30,7 +30,6 @@ pub struct Features {
     pub form: Form,
     /// SUBSCRIBE, FETCH and GROUP name frames within a group, and Group Start is a minimum instead of an
     /// option.
-    /// an option.
     pub frame_bounds: bool,
     /// There is GOAWAY.
     pub goaway: bool,

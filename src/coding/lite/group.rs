@@ -25,11 +25,11 @@ pub struct GroupHeader {
 impl GroupHeader {
     /// Reads the body of a message.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
-        Features::of(version).read(body, |cursor| {
+        let features = Features::of(version);
+        features.read(body, |cursor| {
             let subscribe = cursor.varint()?;
             let sequence = cursor.varint()?;
-            let first_frame =
-                if Features::of(version).frame_bounds { cursor.varint()? } else { 0 };
+            let first_frame = if features.frame_bounds { cursor.varint()? } else { 0 };
             Ok(Self { subscribe, sequence, first_frame })
         })
     }
@@ -38,7 +38,7 @@ impl GroupHeader {
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         let features = Features::of(version);
         encodable(features.frame_bounds || self.first_frame == 0)?;
-        Features::of(version).write(out, None, |writer| {
+        features.write(out, None, |writer| {
             writer.varint(self.subscribe)?;
             writer.varint(self.sequence)?;
             if features.frame_bounds {

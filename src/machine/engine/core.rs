@@ -1,15 +1,16 @@
 //! The dialect-independent state of a session: [`Core`], and every operation that needs no dialect.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
+use super::by_request::ByRequest;
 use super::datagrams::Datagrams;
-use super::fetches::Fetches;
-use super::incoming_subscriptions::IncomingSubscriptions;
+use super::fetches::{IncomingFetch, OutgoingFetch};
+use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscriptions;
 use super::recv_streams::{GroupHeader, RecvStreams};
 use super::requests::Requests;
-use super::schedule::{GroupRef, Schedule};
+use super::schedule::{GroupRef, Rules, Schedule};
 use super::timers::{Timer, Timers};
 use crate::census::census;
 use crate::coding::ietf::Draft;
@@ -40,6 +41,10 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) now: Instant,
     pub(crate) state: SessionState,
+    /// The peer's set-up arrived, or the version has none.
+    is_set_up: bool,
+    /// The set-up arrives on a request, so that requests are read before it.
+    pub(crate) sets_up_on_request: bool,
     /// The application has not accepted the peer yet.
     pub(crate) awaits_accept: bool,
     /// Why the connection was lost, until the event reports it.
@@ -49,8 +54,15 @@ pub(crate) struct Core {
     /// Our subscriptions to the peer's tracks.
     pub(crate) outgoing: OutgoingSubscriptions,
     /// The peer's subscriptions to our tracks.
-    pub(crate) incoming: IncomingSubscriptions,
-    pub(crate) fetches: Fetches,
+    pub(crate) incoming: ByRequest<IncomingSubscription>,
+    /// How many requests wait for the peer to confirm their end.
+    unconfirmed: usize,
+    /// Until when the peer may still read what it can't confirm. Some peers throw away what they
+    /// have not read when the session closes.
+    pub(crate) unread_until: Option<Instant>,
+    /// FETCHes of the peer, by request.
+    pub(crate) incoming_fetches: BTreeMap<Key, IncomingFetch>,
+    pub(crate) outgoing_fetches: BTreeMap<Token, OutgoingFetch>,
     pub(crate) schedule: Schedule,
     pub(crate) timers: Timers,
     /// The peer sent GOAWAY: it accepts no new requests.
@@ -107,13 +119,18 @@ impl Core {
             draft: Draft::of(version),
             now,
             state: SessionState::Open,
+            is_set_up: false,
+            sets_up_on_request: false,
             awaits_accept: config.requires_accept && config.side == Side::Server,
             lost: None,
             requests: Requests::new(limits.requests, buffer_limit(&limits)),
             recv_streams: RecvStreams::new(&limits),
             outgoing: OutgoingSubscriptions::default(),
-            incoming: IncomingSubscriptions::default(),
-            fetches: Fetches::default(),
+            incoming: ByRequest::default(),
+            unconfirmed: 0,
+            unread_until: None,
+            incoming_fetches: BTreeMap::new(),
+            outgoing_fetches: BTreeMap::new(),
             schedule: Schedule::new(layout, limits.pending_groups),
             timers: Timers::default(),
             peer_is_going_away: false,
@@ -137,8 +154,9 @@ impl Core {
     pub(crate) fn forget(&mut self) {
         self.requests = Requests::new(0, 0);
         self.recv_streams = RecvStreams::new(&self.limits);
-        (self.outgoing, self.incoming, self.fetches) = Default::default();
-        self.schedule = Schedule::new(Layout::of(self.version), 0);
+        (self.outgoing, self.incoming, self.schedule) = Default::default();
+        (self.incoming_fetches, self.outgoing_fetches) = Default::default();
+        (self.unconfirmed, self.unread_until) = Default::default();
         (self.control, self.lost) = Default::default();
         self.datagrams.forget();
         self.scratch = Scratch::default();
@@ -159,6 +177,14 @@ impl Core {
     /// Whether the peer's half of the stream belongs to `recv_streams`; otherwise it belongs to a request.
     pub(crate) fn is_recv_stream(&self, id: StreamId) -> bool {
         id.dir() == Dir::Uni || self.recv_streams.has(id)
+    }
+
+    /// How the schedule chooses. A group may go before a newer one if the rest of it leaves within 50 ms at the
+    /// rate of the path, and never if that is unknown.
+    pub(crate) fn rules(&self) -> Rules {
+        let in_50_ms = self.network_path.bitrate.unwrap_or(0) / (8 * 20);
+        let finish = usize::try_from(in_50_ms).unwrap_or(usize::MAX);
+        Rules { finish, may_open: self.has_credit(Dir::Uni) }
     }
 
     pub(crate) fn has_credit(&self, dir: Dir) -> bool {
@@ -230,15 +256,21 @@ impl Core {
             && self.control.as_ref().is_none_or(|control| !control.send.has_work())
             && !self.schedule.has_unsent()
             && self.schedule.released.is_empty()
-            && self.incoming.unconfirmed == 0
-            && self.incoming.unread_until.is_none_or(|until| until <= self.now)
+            && self.unconfirmed == 0
+            && self.unread_until.is_none_or(|until| until <= self.now)
     }
 
     // ---- set-up and GOAWAY -------------------------------------------------------------------
 
-    /// The peer's set-up was read. Returns `true` if the session goes on at once; otherwise the
+    /// Whether the peer is set up, and the application accepted it. Until then nothing else is decoded.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_set_up && !self.awaits_accept
+    }
+
+    /// The peer's set-up was read, or the version has none. Returns `true` if the session goes on at once; otherwise the
     /// application decides.
     pub(crate) fn accepts_peer(&mut self, peer: impl FnOnce() -> Peer) -> bool {
+        self.is_set_up = true;
         if self.awaits_accept {
             self.notices.push_back(Event::SetUp { peer: peer() });
         }
@@ -258,15 +290,17 @@ impl Core {
         is_new.then_some(deadline)
     }
 
-    /// Whether everything that ran when GOAWAY was sent is over.
+    /// Whether everything that ran when GOAWAY was sent is over. Before the peer's set-up GOAWAY was not
+    /// sent.
     pub(crate) fn goaway_is_done(&self) -> bool {
-        let has_requests = !self.outgoing.is_empty() || self.fetches.tokens().next().is_some();
-        self.state == SessionState::GoingAway && !has_requests && !self.is_serving()
+        let has_requests = !self.outgoing.is_empty() || !self.outgoing_fetches.is_empty();
+        let is_going_away = self.state == SessionState::GoingAway && self.is_ready();
+        is_going_away && !has_requests && !self.is_serving()
     }
 
     /// Whether the peer has a subscription or waits for a group.
     fn is_serving(&self) -> bool {
-        self.incoming.len() > 0 || self.fetches.has_incoming()
+        self.incoming.len() > 0 || !self.incoming_fetches.is_empty()
     }
 
     /// The deadline of GOAWAY passed. The peer is at fault only if requests of its own still run.
@@ -288,11 +322,6 @@ impl Core {
             let error = Error::Limit(LimitKind::UnboundStreams);
             self.recv_streams.stop(&mut self.actions, oldest, &error);
         }
-    }
-
-    /// Reads on with the group streams that waited for this subscription.
-    pub(crate) fn release_held(&mut self, number: u64) {
-        self.recv_streams.release_held(number, &mut self.actions);
     }
 
     /// Stops the group streams that waited for this subscription.
@@ -347,34 +376,31 @@ impl Core {
         subscription.query = None;
         let (token, number) = (subscription.token, subscription.number);
         if let Some(number) = number {
-            self.release_held(number);
+            self.recv_streams.release_held(number, &mut self.actions);
         }
         Some(Event::TrackInfo { subscription: token, info })
     }
 
     // ---- the peer's subscriptions ------------------------------------------------------------
 
-    /// Abandons what is left of a subscription of the peer.
+    /// Abandons what is left of a subscription or FETCH of the peer.
     pub(crate) fn end_incoming(&mut self, request: Key, error: &Error) {
-        let Some(subscription) = self.incoming.remove(request) else { return };
-        if let Some(track) = subscription.track {
-            self.schedule.remove_track(track, error.stream_code(), &mut self.actions);
-        }
+        self.incoming.remove(request);
+        self.incoming_fetches.remove(&request);
+        self.schedule.remove_track(request, error.stream_code(), &mut self.actions);
     }
 
     /// The peer changed the options of its subscription.
     pub(crate) fn update_incoming(&mut self, request: Key, options: &Subscription) {
         let Some(subscription) = self.incoming.get_mut(request) else { return };
         subscription.options = options.clone();
-        if let Some(track) = subscription.track {
-            let (priority, ordered) = (options.priority, options.ordered);
-            self.schedule.update_track(track, priority, ordered, &mut self.actions);
-        }
+        let (priority, ordered) = (options.priority, options.ordered);
+        self.schedule.update_track(request, priority, ordered, &mut self.actions);
     }
 
     /// Sends FIN. The request stays until the peer confirms by ending its half.
     pub(crate) fn await_confirmation(&mut self, request: Key) {
-        self.incoming.unconfirmed += 1;
+        self.unconfirmed += 1;
         self.requests.finish(request);
         self.requests.queue_read(request);
     }
@@ -384,19 +410,8 @@ impl Core {
         let Some(request) = self.requests.get(request) else { return false };
         request.recv.discard();
         let confirmed = request.recv.is_over() || request.abandoned().is_some();
-        self.incoming.unconfirmed -= usize::from(confirmed);
+        self.unconfirmed -= usize::from(confirmed);
         confirmed
-    }
-
-    /// The cache has more of a group, which belongs to a subscription or to a FETCH of the peer.
-    pub(crate) fn on_group_ready(&mut self, request: Key, sequence: u64) {
-        let group = match self.incoming.get_mut(request).and_then(|it| it.track) {
-            Some(track) => Some(GroupRef { track, sequence }),
-            None => self.fetches.scheduled(request),
-        };
-        if let Some(group) = group {
-            self.schedule.on_ready(group);
-        }
     }
 
     // ---- FETCH -------------------------------------------------------------------------------
@@ -406,36 +421,30 @@ impl Core {
         if self.peer_is_going_away || self.state.is_ending() {
             return Err(Error::GoingAway);
         }
-        if self.fetches.outgoing_len() >= self.limits.requests {
+        if self.outgoing_fetches.len() >= self.limits.requests {
             return Err(Error::Limit(LimitKind::Requests));
         }
-        if self.fetches.has_outgoing(token) {
+        if self.outgoing_fetches.contains_key(&token) {
             return Err(Error::Duplicate);
         }
         Ok(())
     }
 
-    /// Schedules the group `token` as the answer to a FETCH of the peer, on the stream of the request.
-    pub(crate) fn answer_fetch(&mut self, request: Key, token: Token, info: &TrackInfo) -> bool {
-        let Some(fetch) = self.fetches.incoming(request) else { return false };
-        if fetch.track.is_some() {
-            return false;
-        }
-        let Some(stream) = self.requests.detach_send(request) else { return false };
-        let track = self.schedule.add_track(fetch.priority, info.priority, false);
-        self.fetches.bind(request, track);
-        let group = GroupRef { track, sequence: fetch.sequence };
-        self.schedule.push_on(group, token, fetch.range, stream);
-        let priority = self.schedule.quic_priority(track);
-        self.actions.push_back(Action::SetPriority { id: stream, priority });
-        true
-    }
-
-    /// Abandons what is left of the answer to a FETCH of the peer.
-    pub(crate) fn end_incoming_fetch(&mut self, request: Key, error: &Error) {
-        if let Some(track) = self.fetches.remove_incoming(request) {
-            self.schedule.remove_track(track, error.stream_code(), &mut self.actions);
-        }
+    /// Schedules the group `token` as the answer to a FETCH of the peer, on the stream of the request. If the
+    /// request is gone or was answered, the group is released at once.
+    pub(crate) fn answer_fetch(&mut self, request: Key, token: Token, info: &TrackInfo) {
+        let fetch = self.incoming_fetches.get(&request);
+        let fetch = fetch.filter(|_| !self.schedule.has_track(request));
+        let ready = fetch.and_then(|fetch| Some((fetch, self.requests.detach_send(request)?)));
+        let Some((fetch, id)) = ready else {
+            let released = Event::GroupReleased { group: token, sent: false };
+            return self.notices.push_back(released);
+        };
+        self.schedule.add_track(request, fetch.priority, info.priority, false);
+        let group_ref = GroupRef { request, sequence: fetch.sequence };
+        self.schedule.push_on(group_ref, token, fetch.range, id);
+        let priority = self.schedule.quic_priority(request);
+        self.actions.push_back(Action::SetPriority { id, priority });
     }
 
     /// The number of remembered entries, except for announcements.
@@ -443,14 +452,15 @@ impl Core {
     pub(crate) fn entries(&self) -> usize {
         let queues = self.actions.len() + self.notices.len() + self.timers.len();
         let groups = self.recv_streams.entries() + self.schedule.entries();
-        let subscriptions = self.outgoing.entries() + self.incoming.entries();
-        self.requests.entries() + groups + subscriptions + self.fetches.entries() + queues
+        let subscriptions = self.outgoing.entries() + self.incoming.len() + self.unconfirmed;
+        let fetches = self.incoming_fetches.len() + self.outgoing_fetches.len();
+        self.requests.entries() + groups + subscriptions + fetches + queues
     }
 }
 
 census! { ControlStream { within: send; plain: stream, blocked; } }
 census! { Core {
-    counts: lost, timers, actions, notices;
-    within: requests, recv_streams, outgoing, incoming, fetches, schedule, control, datagrams, scratch;
-    plain: version, draft, limits, now, state, awaits_accept, peer_is_going_away, no_credit, counts, network_path;
+    counts: incoming_fetches, outgoing_fetches, unconfirmed, lost, timers, actions, notices;
+    within: requests, recv_streams, outgoing, incoming, schedule, control, datagrams, scratch;
+    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, peer_is_going_away, no_credit, counts, network_path, unread_until;
 } }

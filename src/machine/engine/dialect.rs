@@ -38,20 +38,13 @@ impl Progress {
 }
 
 /// The differences between moq-lite and moq-transport. The conversations beside this file call it. The
-/// methods with a body belong to features that only one of them has: datagrams, reports of the network
-/// path, and track queries.
+/// methods with a body belong to features that only one of them has: aliases that publishers choose,
+/// datagrams, reports of the network path, and track queries.
 pub(crate) trait Dialect {
     // ---- set-up ------------------------------------------------------------------------------
 
-    /// Whether the peer's set-up arrived, or the version has none, and the application accepted the
-    /// peer. Until then nothing else is decoded.
-    fn is_ready(&self, core: &Core) -> bool;
-
     /// The application accepts the peer: sends what was held back, and goes on.
     fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>);
-
-    /// Whether the set-up arrives on a request, so that requests are read before it.
-    fn sets_up_on_request(&self) -> bool;
 
     // ---- reading -----------------------------------------------------------------------------
 
@@ -69,8 +62,11 @@ pub(crate) trait Dialect {
         key: Key,
     ) -> Result<Option<GroupHeader>, Error>;
 
-    /// Whether a subscription with this number, which is unknown now, may still become known.
-    fn may_become_known(&self, number: u64) -> bool;
+    /// Whether a subscription with this number, which is unknown now, may still become known. Not where
+    /// the subscriber chooses the number: then a group with an unknown one is too late.
+    fn may_become_known(&self, _number: u64) -> bool {
+        false
+    }
 
     /// Reads a datagram. `None` if it is of no use.
     fn read_datagram(&mut self, _core: &mut Core, _bytes: Bytes) -> Option<Event> {

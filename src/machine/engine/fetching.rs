@@ -15,14 +15,14 @@ pub(crate) fn end(
     token: Token,
     result: Result<(), Error>,
 ) {
-    let Some(fetch) = core.fetches.remove_outgoing(token) else { return };
+    let Some(fetch) = core.outgoing_fetches.remove(&token) else { return };
     end_request(dialect, core, fetch.request, &result);
     core.notices.push_back(Event::FetchEnded { fetch: token, result });
 }
 
 /// The application does not want the group of a FETCH any more.
 pub(crate) fn cancel(dialect: &mut impl Dialect, core: &mut Core, token: Token) {
-    let Some(fetch) = core.fetches.outgoing(token) else { return };
+    let Some(fetch) = core.outgoing_fetches.get(&token) else { return };
     if let Some(key) = fetch.group {
         let (group, result) = (GroupKey::of(key), Err(Error::Cancelled));
         core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
@@ -37,9 +37,12 @@ pub(crate) fn end_if_answered(
     core: &mut Core,
     released: &ReleasedGroup,
 ) {
-    let Some(key) = core.fetches.by_track(released.track) else { return };
+    let key = released.request;
+    if !core.incoming_fetches.contains_key(&key) {
+        return;
+    }
     let abandoned = core.requests.get(key).and_then(|request| request.abandoned());
-    core.end_incoming_fetch(key, &Error::Closed);
+    core.end_incoming(key, &Error::Closed);
     let result = match (released.sent, abandoned) {
         (true, _) => Ok(()),
         (false, Some(code)) => Err(Error::from_stream_code(code)),

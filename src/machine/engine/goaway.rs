@@ -38,7 +38,8 @@ pub(crate) fn on_goaway(
     let outgoing =
         core.outgoing.keys().filter_map(|key| Some((key, core.outgoing.get(key)?.request)));
     let outgoing: Vec<_> = outgoing.filter(|(_, request)| is_unsent(*request)).collect();
-    let fetches: Vec<_> = core.fetches.tokens().filter(|(_, key)| is_unsent(*key)).collect();
+    let fetches = core.outgoing_fetches.iter().map(|(token, fetch)| (*token, fetch.request));
+    let fetches: Vec<_> = fetches.filter(|(_, request)| is_unsent(*request)).collect();
     for (key, _) in outgoing {
         subscribing::end_now(dialect, core, key, Err(Error::GoingAway));
     }

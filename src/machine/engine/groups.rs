@@ -23,15 +23,6 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
         },
         StreamState::Waiting(header) => {
             let header = *header;
-            let known = core.outgoing.by_number(header.subscription);
-            let waits = match known.and_then(|key| core.outgoing.get(key)) {
-                Some(subscription) => subscription.info.is_none(),
-                None => dialect.may_become_known(header.subscription),
-            };
-            if waits {
-                // Only a reset would matter now, and it is seen when the stream is read on.
-                return Progress::More;
-            }
             bind(dialect, core, key, header)
         }
         StreamState::Group(reader) => {
@@ -64,19 +55,18 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
 /// Begins a group whose subscription and track are known, or makes it wait for them.
 fn bind(dialect: &mut impl Dialect, core: &mut Core, key: Key, header: GroupHeader) -> Progress {
     let owner = core.outgoing.by_number(header.subscription);
-    let Some((owner, subscription)) = owner.and_then(|it| Some((it, core.outgoing.get_mut(it)?)))
-    else {
-        if dialect.may_become_known(header.subscription) {
-            core.hold_group(key, header);
-        } else {
+    let known = owner.and_then(|it| Some((it, core.outgoing.get_mut(it)?)));
+    let (owner, subscription) = match known {
+        Some((owner, subscription)) if subscription.info.is_some() => (owner, subscription),
+        None if !dialect.may_become_known(header.subscription) => {
             core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
+            return Progress::Wait;
         }
-        return Progress::Wait;
+        _ => {
+            core.hold_group(key, header);
+            return Progress::Wait;
+        }
     };
-    if subscription.info.is_none() {
-        core.hold_group(key, header);
-        return Progress::Wait;
-    }
     let (token, sequence) = (subscription.token, header.sequence);
     // The publisher promised with START that nothing below it comes.
     if subscription.late || subscription.start.is_some_and(|start| sequence < start) {

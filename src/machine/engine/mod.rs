@@ -13,6 +13,7 @@
 //! | [`fetching`] | FETCH, in both directions |
 //! | [`goaway`] | GOAWAY, in both directions |
 
+mod by_request;
 mod core;
 mod datagrams;
 mod dialect;
@@ -31,11 +32,12 @@ pub(crate) mod subscribing;
 mod timers;
 
 pub(crate) use self::core::{ControlStream, Core, SessionState};
+pub(crate) use by_request::ByRequest;
 pub(crate) use dialect::{Dialect, Progress};
 pub(crate) use fetches::{IncomingFetch, OutgoingFetch};
 pub(crate) use incoming_subscriptions::IncomingSubscription;
 pub(crate) use outgoing_subscriptions::OutgoingSubscription;
 pub(crate) use recv_streams::{GroupHeader, GroupOwner, GroupPart, GroupReader, StreamState};
 pub(crate) use requests::MAX_UNSENT_ANNOUNCEMENTS;
-pub(crate) use schedule::{CONTROL_PRIORITY, GroupRef, GroupWrite};
+pub(crate) use schedule::{CONTROL_PRIORITY, GroupRef, GroupWrite, Work};
 pub(crate) use timers::Timer;

@@ -8,7 +8,7 @@ use super::core::Core;
 use super::datagrams::MAX_DATAGRAM;
 use super::dialect::Dialect;
 use super::fetching;
-use super::schedule::{GroupRef, NextDatagram, ReleasedGroup};
+use super::schedule::{GroupRef, NextDatagram, ReleasedGroup, Work};
 use crate::error::Error;
 use crate::machine::event::{Event, RequestKey};
 use crate::machine::run::Run;
@@ -23,17 +23,16 @@ pub(crate) fn accept_subscribe(
     info: &TrackInfo,
 ) {
     let Some(subscription) = core.incoming.get_mut(key) else { return };
-    if subscription.track.is_some() {
+    if core.schedule.has_track(key) {
         return;
     }
     let options = &subscription.options;
-    let track = core.schedule.add_track(options.priority, info.priority, options.ordered);
-    subscription.track = Some(track);
+    core.schedule.add_track(key, options.priority, info.priority, options.ordered);
     subscription.publisher = info.priority;
-    core.incoming.bind(track, key);
     dialect.write_subscribe_ok(core, key, info);
 }
 
+/// A group is to be sent, as a datagram where that is possible and wanted.
 pub(crate) fn push_group(
     dialect: &impl Dialect,
     core: &mut Core,
@@ -41,38 +40,19 @@ pub(crate) fn push_group(
     group: Token,
     sequence: u64,
     first_frame: u64,
+    as_datagram: bool,
 ) {
-    let head = match core.incoming.get_mut(key) {
-        Some(subscription) if subscription.ending.is_none() => {
-            dialect.group_head(subscription, sequence, first_frame).zip(subscription.track)
-        }
-        _ => None,
-    };
-    let Some((head, track)) = head else {
-        core.notices.push_back(Event::GroupReleased { group, sent: false });
-        return;
-    };
-    core.schedule.push(GroupRef { track, sequence }, group, first_frame, head);
-}
-
-/// A group that is to go as a datagram. Where that is impossible it goes as any other group.
-pub(crate) fn push_datagram(
-    dialect: &impl Dialect,
-    core: &mut Core,
-    key: Key,
-    group: Token,
-    sequence: u64,
-) {
-    let can_send = dialect.has_datagrams() && core.datagrams.max > 0;
-    let subscription = core.incoming.get_mut(key).filter(|it| can_send && it.ending.is_none());
-    let ready = subscription.and_then(|subscription| {
-        let head = dialect.group_head(subscription, sequence, 0)?;
-        Some((head, subscription.track?, subscription.number))
+    let as_datagram = as_datagram && dialect.has_datagrams() && core.datagrams.max > 0;
+    let subscription = core.incoming.get(key).filter(|it| it.ending.is_none());
+    let head = subscription.and_then(|subscription| {
+        let head = dialect.group_head(subscription, sequence, first_frame)?;
+        Some((head, as_datagram.then_some(subscription.number)))
     });
-    let Some((head, track, number)) = ready else {
-        return push_group(dialect, core, key, group, sequence, 0);
+    let Some((head, datagram)) = head.filter(|_| core.schedule.has_track(key)) else {
+        return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
-    core.schedule.push_datagram(GroupRef { track, sequence }, group, number, head);
+    let group_ref = GroupRef { request: key, sequence };
+    core.schedule.push(group_ref, group, first_frame, head, datagram);
 }
 
 /// The group that should go as a datagram now. The scratch then holds two slices: the head of the
@@ -97,7 +77,7 @@ pub(crate) fn pick_datagram(
                 continue;
             }
             Supply::Pending => {
-                schedule.defer_datagram(group_ref);
+                schedule.leave(group_ref, Work::Datagram);
                 continue;
             }
             Supply::End if scratch.ends.len() == 1 => {
@@ -125,9 +105,10 @@ pub(crate) fn pick_datagram(
 /// No group will be given from `end` on.
 pub(crate) fn finish_subscribe(dialect: &mut impl Dialect, core: &mut Core, key: Key, end: u64) {
     let Some(subscription) = core.incoming.get_mut(key) else { return };
-    let Some(track) = subscription.track else { return };
-    subscription.ending.get_or_insert(end);
-    end_if_drained(dialect, core, track);
+    if core.schedule.has_track(key) {
+        subscription.ending.get_or_insert(end);
+        end_if_drained(dialect, core, key);
+    }
 }
 
 /// The schedule gave up a group or sent all of it.
@@ -136,21 +117,22 @@ pub(crate) fn on_released(
     core: &mut Core,
     released: ReleasedGroup,
 ) -> Event {
-    end_if_drained(dialect, core, released.track);
+    end_if_drained(dialect, core, released.request);
     fetching::end_if_answered(dialect, core, &released);
     Event::GroupReleased { group: released.group, sent: released.sent }
 }
 
 /// Ends a subscription whose last group is out.
-fn end_if_drained(dialect: &mut impl Dialect, core: &mut Core, track: Key) {
-    let Some(key) = core.incoming.by_track(track) else { return };
-    let Some(subscription) = core.incoming.get_mut(key) else { return };
-    let Some(end) = subscription.ending.filter(|_| core.schedule.is_drained(track)) else { return };
+fn end_if_drained(dialect: &mut impl Dialect, core: &mut Core, key: Key) {
+    let Some(end) = core.incoming.get(key).and_then(|it| it.ending) else { return };
+    if !core.schedule.is_drained(key) {
+        return;
+    }
     // The end must not overtake bytes of groups that QUIC still holds: `moq-lite` 0.16 loses what arrives
     // after the end, and `moq-net` 0.3 reports the end as soon as it has the newest group.
-    let priority = core.schedule.quic_priority(track);
+    let priority = core.schedule.quic_priority(key);
     core.requests.set_priority(key, priority, &mut core.actions);
-    let streams = core.schedule.opened_streams(track);
+    let streams = core.schedule.opened_streams(key).unwrap_or(0);
     core.end_incoming(key, &Error::Closed);
     dialect.write_subscribe_end(core, key, end, streams);
     let request = RequestKey::of(key);

@@ -264,10 +264,13 @@ impl RecvStreams {
         self.held.iter().any(|(_, key)| self.waits_for(*key) == Some(number))
     }
 
-    /// Makes a stream wait for its subscription or track until `until`. Returns `true` if no other
-    /// stream waits.
+    /// Makes a stream wait for its subscription or track until `until`, if it does not already. Returns
+    /// `true` if no other stream waits.
     pub(crate) fn hold(&mut self, key: Key, header: GroupHeader, until: Instant) -> bool {
         let Some(stream) = self.streams.get_mut(key) else { return false };
+        if matches!(stream.state, StreamState::Waiting(_)) {
+            return false;
+        }
         stream.recv.hold();
         stream.state = StreamState::Waiting(header);
         self.held.push_back((until, key));

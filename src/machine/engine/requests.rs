@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::schedule::CONTROL_PRIORITY;
 use crate::census::census;
+use crate::coding::DecodeError;
 use crate::error::{Error, LimitKind};
 use crate::machine::io::Action;
 use crate::machine::stream_buffers::{RecvBuffer, SendBuffer};
@@ -58,6 +59,13 @@ impl Request {
         self.recv.reset().or(self.stopped)
     }
 
+    /// Why a request is over on which the peer has nothing more to send, if it is: the peer abandoned it,
+    /// or sent something nevertheless.
+    pub(crate) fn ended(&self) -> Option<Error> {
+        let excess = (self.recv.len() > 0).then_some(Error::Malformed(DecodeError::TrailingBytes));
+        self.abandoned().map(Error::from_stream_code).or(excess)
+    }
+
     fn stream(&self) -> Option<StreamId> {
         match self.carrier {
             Carrier::OwnStream(id) => id,
@@ -75,8 +83,8 @@ pub(crate) struct Requests {
     writable: VecDeque<Key>,
     /// Requests of ours that want a stream, in the order in which they were made.
     unopened: BTreeMap<u64, Key>,
-    /// Requests that must not open a stream yet, while the set-up forbids it.
-    held: Option<BTreeMap<u64, Key>>,
+    /// While the set-up forbids it, requests that were made after this one open no stream.
+    last_allowed: Option<u64>,
     last_order: u64,
     /// The request that is carried by nothing, if there is one.
     local: Option<Key>,
@@ -112,18 +120,18 @@ impl Requests {
             ..Request::new(Carrier::OwnStream(None), false)
         };
         let key = self.slab.insert(request);
-        self.held.as_mut().unwrap_or(&mut self.unopened).insert(self.last_order, key);
+        self.unopened.insert(self.last_order, key);
         key
     }
 
     /// From now on requests of ours open no stream, until [`Requests::release`].
     pub(crate) fn hold(&mut self) {
-        self.held.get_or_insert_default();
+        self.last_allowed.get_or_insert(self.last_order);
     }
 
     /// Requests that were held back may open.
     pub(crate) fn release(&mut self) {
-        self.unopened.extend(self.held.take().unwrap_or_default());
+        self.last_allowed = None;
     }
 
     /// A request of ours within another one.
@@ -466,13 +474,13 @@ impl Requests {
 
     /// Whether something that was written waits for QUIC.
     pub(crate) fn has_unsent(&self) -> bool {
-        let is_held = self.held.as_ref().is_some_and(|held| !held.is_empty());
-        self.blocked > 0 || !self.writable.is_empty() || !self.unopened.is_empty() || is_held
+        self.blocked > 0 || !self.writable.is_empty() || !self.unopened.is_empty()
     }
 
     /// Whether a bidirectional stream should be opened.
     pub(crate) fn wants_stream(&self) -> bool {
-        !self.unopened.is_empty()
+        let first = self.unopened.keys().next();
+        first.is_some_and(|order| self.last_allowed.is_none_or(|last| *order <= last))
     }
 
     /// Whether a request may have something to write now.
@@ -513,10 +521,7 @@ impl Requests {
         self.blocked -= usize::from(request.blocked);
         match request.carrier {
             Carrier::OwnStream(Some(id)) => drop(self.by_stream.remove(&id)),
-            Carrier::OwnStream(None) => {
-                self.unopened.remove(&request.open_order);
-                self.held.iter_mut().for_each(|held| _ = held.remove(&request.open_order));
-            }
+            Carrier::OwnStream(None) => drop(self.unopened.remove(&request.open_order)),
             Carrier::Request(_) | Carrier::Nothing => {}
         }
         Some(request)
@@ -532,8 +537,7 @@ impl Requests {
     /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
-        let held = self.held.as_ref().map_or(0, BTreeMap::len);
-        let queues = self.readable.len() + self.writable.len() + self.unopened.len() + held;
+        let queues = self.readable.len() + self.writable.len() + self.unopened.len();
         self.slab.len() + self.by_stream.len() + queues
     }
 }
@@ -543,7 +547,7 @@ census! { each Request {
     plain: carrier, open_order, blocked, read_queued, write_queued, incoming, stopped;
 } }
 census! { Requests {
-    counts: by_stream, readable, writable, unopened, held, local, blocked, incoming;
+    counts: by_stream, readable, writable, unopened, local, blocked, incoming;
     within: slab;
-    plain: last_order, max_incoming, buffer;
+    plain: last_order, last_allowed, max_incoming, buffer;
 } }

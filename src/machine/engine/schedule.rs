@@ -9,19 +9,29 @@
 //! Control goes before all of them; see
 //! [`Machine::poll_write`](crate::machine::Machine::poll_write).
 //!
+//! There is one exception: a group that needs little more is finished before a newer one of its track begins.
+//! Otherwise no group would arrive complete on a path that is a little too slow.
+//!
+//! A group gets its stream when it is its turn to be written. While QUIC takes nothing, nothing is opened or
+//! shown, because a later choice is a better one.
+//!
 //! Tracks with something to do stand in sorted sets, one for each kind of work, so that a choice
 //! costs the logarithm of the number of tracks, however many groups wait.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
+use core::time::Duration;
 
+use super::by_request::ByRequest;
 use crate::census::census;
+use crate::error::Error;
 use crate::machine::io::Action;
 use crate::machine::layout::{Head, Layout};
 use crate::machine::run::{FrameRange, Run, Scratch};
 use crate::machine::source::{Source, Supply, Token};
-use crate::slab::{Key, Slab};
+use crate::slab::Key;
 use crate::stream::{Code, StreamId};
+use crate::time::Instant;
 
 /// One group on its way out. The cache has its frames; this is only how far it was sent.
 #[derive(Debug, Default)]
@@ -40,23 +50,37 @@ struct ScheduledGroup {
     stream: Option<StreamId>,
     /// Set if the group is to go as a datagram: the number by which that names its subscription.
     datagram: Option<u64>,
-    /// QUIC blocked the stream, and the group has not caught up with the cache since. The source
-    /// may then give it up as too old.
-    stalled: bool,
+    /// QUIC refused the stream, and the group has not caught up with the cache since.
+    was_refused: bool,
+    /// [`Schedule::stalls`] when the group joined a line.
+    in_line_since: u64,
 }
 
-/// The groups of one subscription of the peer, or the single group of a FETCH. Each set holds the
-/// groups that can do that kind of work now.
+/// The groups of one subscription of the peer, or the single group of a FETCH.
 #[derive(Debug, Default)]
 struct ScheduledTrack {
     urgency: Urgency,
     ordered: bool,
     groups: BTreeMap<u64, ScheduledGroup>,
-    unopened: BTreeSet<u64>,
-    datagrams: BTreeSet<u64>,
-    writable: BTreeSet<u64>,
+    /// By kind of work: the groups that can do it now.
+    lines: [BTreeSet<u64>; 3],
+    /// The group that was written last, if it is not over.
+    current: Option<u64>,
+    /// `current` goes before newer groups.
+    is_finishing: bool,
     /// How many streams its groups had so far.
     opened: u64,
+}
+
+/// The kinds of work that groups stand in line for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// To get a stream.
+    Open,
+    /// To write on its stream.
+    Write,
+    /// To go as a datagram.
+    Datagram,
 }
 
 /// The more urgent track sorts first.
@@ -79,10 +103,10 @@ struct PriorityClass {
     served: u64,
 }
 
-/// Names a group: which scheduled track, and which number.
+/// Names a group: which request its track answers, and which number it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupRef {
-    pub(crate) track: Key,
+    pub(crate) request: Key,
     pub(crate) sequence: u64,
 }
 
@@ -109,27 +133,64 @@ pub(crate) struct NextDatagram {
 /// A group that the machine will not ask for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReleasedGroup {
-    pub(crate) track: Key,
+    pub(crate) request: Key,
     pub(crate) group: Token,
     /// Whether QUIC accepted all of it.
     pub(crate) sent: bool,
 }
 
+/// How the next choice is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Bytes that a group may need to go before a newer one.
+    pub(crate) finish: usize,
+    /// Whether there is credit for a stream.
+    pub(crate) may_open: bool,
+}
+
+/// Whether QUIC takes bytes. QUIC refuses a stream if the peer gives that stream no credit, or if the whole
+/// connection sends as fast as it can. A second stream that is refused means the connection, for a while.
+#[derive(Debug, Default)]
+struct Congestion {
+    /// Streams that were refused since QUIC took something.
+    refused: u32,
+    /// QUIC takes nothing until this time, unless it says earlier that it does.
+    until: Option<Instant>,
+}
+
+/// How long nothing else is tried, at first and at most. It matters only if the refused streams are those without
+/// credit.
+const RETRY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(1_280)];
+
+impl Congestion {
+    /// QUIC refused a stream. Returns whether it takes nothing.
+    fn refuse(&mut self, now: Instant) -> bool {
+        self.refused += 1;
+        let is_full = self.refused % 2 == 0;
+        if is_full {
+            let [first, most] = RETRY;
+            self.until = Some(now + most.min(first * (1 << (self.refused / 2 - 1).min(10))));
+        }
+        is_full
+    }
+}
+
 /// All groups on their way out.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    layout: Layout,
+    layout: Option<Layout>,
     max_pending: usize,
-    tracks: Slab<ScheduledTrack>,
+    /// Each by the request that it answers.
+    tracks: ByRequest<ScheduledTrack>,
     /// The group of each open stream.
     by_stream: BTreeMap<StreamId, GroupRef>,
-    /// Tracks that have a group to open, to write, and to send as a datagram; the most urgent
-    /// first.
-    to_open: BTreeSet<(Urgency, Key)>,
-    to_write: BTreeSet<(Urgency, Key)>,
-    to_datagram: BTreeSet<(Urgency, Key)>,
+    /// By kind of work: the tracks with a group that can do it now, the most urgent first.
+    orders: [BTreeSet<(Urgency, Key)>; 3],
     /// Streams that QUIC accepts no more bytes on for now.
     blocked: BTreeSet<StreamId>,
+    congestion: Congestion,
+    /// How often QUIC began to take nothing. A group that was in line then is stalled.
+    stalls: u64,
     /// The priority classes that some track is in.
     classes: BTreeMap<Priorities, PriorityClass>,
     /// Groups that are out or given up, until an event reports them.
@@ -138,109 +199,89 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(layout: Layout, max_pending: usize) -> Self {
-        let (tracks, by_stream, to_open, to_write, to_datagram) = Default::default();
-        let (blocked, classes, released) = Default::default();
-        Self {
-            layout,
-            max_pending,
-            tracks,
-            by_stream,
-            to_open,
-            to_write,
-            to_datagram,
-            blocked,
-            classes,
-            released,
-        }
+        Self { layout: Some(layout), max_pending, ..Self::default() }
     }
 
-    /// Adds a track without groups.
-    pub(crate) fn add_track(&mut self, subscriber: u8, publisher: u8, ordered: bool) -> Key {
+    /// Adds the track that answers `request`, without groups.
+    pub(crate) fn add_track(&mut self, request: Key, subscriber: u8, publisher: u8, ordered: bool) {
         let (subscriber, publisher) = (Reverse(subscriber), Reverse(publisher));
         let urgency = Urgency { subscriber, publisher, served: 0 };
         self.classes.entry(urgency.priorities()).or_default().tracks += 1;
-        self.tracks.insert(ScheduledTrack { urgency, ordered, ..ScheduledTrack::default() })
+        self.tracks.insert(request, ScheduledTrack { urgency, ordered, ..Default::default() });
+    }
+
+    /// Whether a track answers this request.
+    pub(crate) fn has_track(&self, request: Key) -> bool {
+        self.tracks.get(request).is_some()
     }
 
     /// The subscriber changed its priority or order. QUIC's priority of the open streams follows.
     pub(crate) fn update_track(
         &mut self,
-        key: Key,
+        request: Key,
         subscriber: u8,
         ordered: bool,
         actions: &mut VecDeque<Action>,
     ) {
-        self.reorder(key, |track| {
+        self.reorder(request, |track| {
             track.urgency.subscriber = Reverse(subscriber);
             track.ordered = ordered;
         });
-        let Some(track) = self.tracks.get(key) else { return };
+        let Some(track) = self.tracks.get(request) else { return };
         let priority = track.urgency.quic_priority();
         let open = track.groups.values().filter_map(|group| group.stream);
         actions.extend(open.map(|id| Action::SetPriority { id, priority }));
     }
 
     /// Abandons what is left of a track. Open streams are reset with `code`.
-    pub(crate) fn remove_track(&mut self, key: Key, code: Code, actions: &mut VecDeque<Action>) {
-        self.reorder(key, |track| {
-            track.unopened.clear();
-            track.datagrams.clear();
-            track.writable.clear();
-        });
-        let Some(track) = self.tracks.remove(key) else { return };
+    pub(crate) fn remove_track(
+        &mut self,
+        request: Key,
+        code: Code,
+        actions: &mut VecDeque<Action>,
+    ) {
+        self.reorder(request, |track| track.lines = Default::default());
+        let Some(track) = self.tracks.remove(request) else { return };
         self.leave_class(track.urgency.priorities());
         for group in track.groups.into_values() {
             if let Some(id) = group.stream {
                 self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });
             }
-            self.released.push_back(ReleasedGroup { track: key, group: group.token, sent: false });
+            self.report_released(request, group.token, false);
         }
     }
 
-    /// Adds a group to a track. Past the limit the group that would go last is dropped.
-    pub(crate) fn push(&mut self, group_ref: GroupRef, token: Token, first_frame: u64, head: Head) {
-        let range = FrameRange { first: first_frame, last: None };
-        self.insert(group_ref, ScheduledGroup::new(token, range, head));
-    }
-
-    /// Adds a group that is to go as a datagram, which names its subscription by `number`. `head` is for
-    /// the stream that it gets if a datagram can't carry it.
-    pub(crate) fn push_datagram(
+    /// Adds a group to a track, unless the track is gone or has one of this number. Past the limit the
+    /// group that would go last is dropped. `datagram` is the number by which a datagram names its
+    /// subscription, if the group is to go as one; `head` is for the stream that it gets otherwise.
+    pub(crate) fn push(
         &mut self,
         group_ref: GroupRef,
         token: Token,
-        number: u64,
+        first_frame: u64,
         head: Head,
+        datagram: Option<u64>,
     ) {
-        let range = FrameRange { first: 0, last: None };
-        let group = ScheduledGroup::new(token, range, head);
-        self.insert(group_ref, ScheduledGroup { datagram: Some(number), ..group });
-    }
-
-    /// Adds a group, unless the track is gone or has one of this number.
-    fn insert(&mut self, group_ref: GroupRef, group: ScheduledGroup) {
-        let track = self.tracks.get(group_ref.track);
-        let is_new = track.is_some_and(|track| !track.groups.contains_key(&group_ref.sequence));
-        if !is_new {
-            let (track, group) = (group_ref.track, group.token);
-            self.released.push_back(ReleasedGroup { track, group, sent: false });
-            return;
+        let track = self.tracks.get(group_ref.request);
+        if track.is_none_or(|track| track.groups.contains_key(&group_ref.sequence)) {
+            return self.report_released(group_ref.request, token, false);
         }
+        let range = FrameRange { first: first_frame, last: None };
+        let group = ScheduledGroup { datagram, ..ScheduledGroup::new(token, range, head) };
         self.enqueue(group_ref, Some(group));
     }
 
-    /// Puts a group that has no stream yet in line; `new` if it is not part of its track yet. Past the
-    /// limit the group that would go last is dropped.
+    /// Puts a group that has no stream yet in line; `new` if it is not part of its track yet.
     fn enqueue(&mut self, group_ref: GroupRef, new: Option<ScheduledGroup>) {
-        let (max, mut dropped) = (self.max_pending, None);
-        self.reorder(group_ref.track, |track| {
+        let (max, stalls, mut dropped) = (self.max_pending, self.stalls, None);
+        self.reorder(group_ref.request, |track| {
             track.groups.extend(new.map(|group| (group_ref.sequence, group)));
-            dropped = track.enqueue(group_ref.sequence, max);
+            dropped = track.enqueue(group_ref.sequence, stalls, max);
         });
-        let track = group_ref.track;
-        let released = |group| ReleasedGroup { track, group, sent: false };
-        self.released.extend(dropped.map(|it: ScheduledGroup| released(it.token)));
+        if let Some(dropped) = dropped {
+            self.report_released(group_ref.request, dropped.token, false);
+        }
     }
 
     /// Adds frames of a group, as the only group of its track, for a stream that exists already.
@@ -251,45 +292,67 @@ impl Schedule {
         frames: FrameRange,
         id: StreamId,
     ) {
-        self.reorder(group_ref.track, |track| {
+        let in_line_since = self.stalls;
+        self.reorder(group_ref.request, |track| {
             let group = ScheduledGroup::new(token, frames, Head::new());
-            track.groups.insert(group_ref.sequence, group);
+            track.groups.insert(group_ref.sequence, ScheduledGroup { in_line_since, ..group });
         });
         self.opened(group_ref, id);
     }
 
     /// The cache has more of a group than it had.
     pub(crate) fn on_ready(&mut self, group_ref: GroupRef) {
-        let track = self.tracks.get(group_ref.track);
-        let group = track.and_then(|track| track.groups.get(&group_ref.sequence));
-        let is_datagram = group.is_some_and(|group| group.datagram.is_some());
-        match group.map(|group| group.stream) {
+        let track = self.tracks.get(group_ref.request);
+        match track.and_then(|track| track.groups.get(&group_ref.sequence)) {
             None => {}
-            Some(Some(id)) if self.blocked.contains(&id) => {}
-            Some(Some(_)) => self.reorder(group_ref.track, |track| {
-                track.writable.insert(group_ref.sequence);
-            }),
+            Some(ScheduledGroup { stream: Some(id), .. }) if self.blocked.contains(id) => {}
+            Some(ScheduledGroup { stream: Some(_), .. }) => self.join(group_ref, Work::Write),
             // It was counted when it was added.
-            Some(None) if is_datagram => self.reorder(group_ref.track, |track| {
-                track.datagrams.insert(group_ref.sequence);
-            }),
-            Some(None) => self.enqueue(group_ref, None),
+            Some(group) if group.datagram.is_some() => self.join(group_ref, Work::Datagram),
+            Some(_) => self.enqueue(group_ref, None),
         }
     }
 
-    /// The priority of the track's streams for QUIC's own scheduler.
-    pub(crate) fn quic_priority(&self, key: Key) -> i32 {
-        self.tracks.get(key).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
+    /// The group can do this kind of work now.
+    fn join(&mut self, group_ref: GroupRef, work: Work) {
+        let stalls = self.stalls;
+        self.reorder(group_ref.request, |track| track.join(work, group_ref.sequence, stalls));
     }
 
-    /// How many streams the track's groups had so far.
-    pub(crate) fn opened_streams(&self, key: Key) -> u64 {
-        self.tracks.get(key).map_or(0, |track| track.opened)
+    /// The group has nothing to do of this kind, until [`on_ready`](Self::on_ready).
+    pub(crate) fn leave(&mut self, group_ref: GroupRef, work: Work) {
+        self.reorder(group_ref.request, |track| {
+            track.lines[work as usize].remove(&group_ref.sequence);
+        });
+    }
+
+    /// Whether a group can do this kind of work now.
+    pub(crate) fn has(&self, work: Work) -> bool {
+        let takes_it = work == Work::Datagram || self.congestion.until.is_none();
+        takes_it && !self.orders[work as usize].is_empty()
+    }
+
+    /// The group that goes first in this kind of work, with its track.
+    fn first(&self, work: Work) -> Option<(GroupRef, &ScheduledTrack, &ScheduledGroup)> {
+        let (_, request) = *self.orders[work as usize].first()?;
+        let track = self.tracks.get(request)?;
+        let sequence = track.first(work)?;
+        Some((GroupRef { request, sequence }, track, track.groups.get(&sequence)?))
+    }
+
+    /// The priority of the track's streams for QUIC's own scheduler.
+    pub(crate) fn quic_priority(&self, request: Key) -> i32 {
+        self.tracks.get(request).map_or(CONTROL_PRIORITY, |track| track.urgency.quic_priority())
+    }
+
+    /// How many streams the groups of the track had so far. `None` if no track answers this request.
+    pub(crate) fn opened_streams(&self, request: Key) -> Option<u64> {
+        self.tracks.get(request).map(|track| track.opened)
     }
 
     /// Whether every group of the track is out or given up.
-    pub(crate) fn is_drained(&self, key: Key) -> bool {
-        self.tracks.get(key).is_none_or(|track| track.groups.is_empty())
+    pub(crate) fn is_drained(&self, request: Key) -> bool {
+        self.tracks.get(request).is_none_or(|track| track.groups.is_empty())
     }
 
     // ---- opening -----------------------------------------------------------------------------
@@ -300,91 +363,145 @@ impl Schedule {
         &mut self,
         source: &mut impl Source,
         scratch: &mut Scratch,
+        actions: &mut VecDeque<Action>,
+        rules: Rules,
     ) -> Option<(GroupRef, i32)> {
-        loop {
-            let (urgency, key) = *self.to_open.first()?;
-            let track = self.tracks.get(key)?;
-            let sequence = track.most_urgent(&track.unopened)?;
-            let group = &track.groups[&sequence];
-            let group_ref = GroupRef { track: key, sequence };
+        while self.has(Work::Open) {
+            if self.settle(Work::Open, source, scratch, actions, rules) {
+                continue;
+            }
+            let (group_ref, track, group) = self.first(Work::Open)?;
+            scratch.clear();
+            let priority = track.urgency.quic_priority();
             let mut probe = Run::probe(scratch, group.range.first);
             match source.frames(group.token, group.range.first, &mut probe) {
-                Supply::End | Supply::More => return Some((group_ref, urgency.quic_priority())),
                 Supply::Gone(_) => {
                     self.release(group_ref, false);
                 }
-                Supply::Pending if probe.was_offered() => {
-                    return Some((group_ref, urgency.quic_priority()));
-                }
-                Supply::Pending => self.reorder(key, |track| {
-                    track.unopened.remove(&sequence);
-                }),
+                Supply::Pending if !probe.was_offered() => self.leave(group_ref, Work::Open),
+                Supply::End | Supply::More | Supply::Pending => return Some((group_ref, priority)),
             }
         }
+        None
     }
 
     /// The group has a stream.
     pub(crate) fn opened(&mut self, group_ref: GroupRef, id: StreamId) {
         self.by_stream.insert(id, group_ref);
-        self.reorder(group_ref.track, |track| {
+        self.reorder(group_ref.request, |track| {
             track.opened += 1;
-            track.unopened.remove(&group_ref.sequence);
+            track.lines[Work::Open as usize].remove(&group_ref.sequence);
             if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
                 group.stream = Some(id);
-                track.writable.insert(group_ref.sequence);
+                track.lines[Work::Write as usize].insert(group_ref.sequence);
             }
         });
     }
 
-    pub(crate) fn has_unopened(&self) -> bool {
-        !self.to_open.is_empty()
-    }
-
     // ---- writing -----------------------------------------------------------------------------
 
-    /// The group whose bytes go next. They are shown in `scratch`.
+    /// The group whose bytes go next. They are shown in `scratch`. `None` also if a more urgent group should get
+    /// its stream first.
     pub(crate) fn pick_writable(
         &mut self,
         source: &mut impl Source,
         scratch: &mut Scratch,
         actions: &mut VecDeque<Action>,
+        rules: Rules,
     ) -> Option<GroupWrite> {
-        loop {
-            let (_, key) = *self.to_write.first()?;
-            let track = self.tracks.get(key)?;
-            let sequence = track.most_urgent(&track.writable)?;
-            let group = &track.groups[&sequence];
-            let group_ref = GroupRef { track: key, sequence };
+        while self.has(Work::Write) {
+            let [to_open, to_write, _] = self.orders.each_ref().map(BTreeSet::first);
+            if rules.may_open && to_open.is_some_and(|first| Some(first) <= to_write) {
+                return None;
+            }
+            if self.settle(Work::Write, source, scratch, actions, rules) {
+                continue;
+            }
+            let (group_ref, _, group) = self.first(Work::Write)?;
             let stream = group.stream?;
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
-            let (layout, range, frame) = (Some(self.layout), group.range, group.frame);
-            let mut run = Run::new(scratch, layout, range, frame, group.skip, group.stalled);
+            let (range, frame) = (group.range, group.frame);
+            let waits = group.is_stalled(self.stalls);
+            let mut run = Run::new(scratch, self.layout, range, frame, group.skip, waits);
             let supply = source.frames(group.token, group.frame, &mut run);
             let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
+            let fin = over || supply == Supply::End && !cut;
             match supply {
-                _ if over => {
-                    return Some(GroupWrite { group_ref, stream, fin: true, exhausted: false });
-                }
-                Supply::End if !cut => {
-                    return Some(GroupWrite { group_ref, stream, fin: true, exhausted: false });
-                }
-                Supply::Gone(error) => {
-                    let code = error.stream_code();
-                    actions.push_back(Action::Reset { id: stream, code });
-                    self.release(group_ref, false);
-                }
-                supply if scratch.total > 0 => {
-                    let exhausted = supply == Supply::Pending && !cut;
-                    return Some(GroupWrite { group_ref, stream, fin: false, exhausted });
+                Supply::Gone(error) if !over => self.give_up(group_ref, &error, actions),
+                supply if fin || scratch.total > 0 => {
+                    let exhausted = supply == Supply::Pending && !cut && !fin;
+                    return Some(GroupWrite { group_ref, stream, fin, exhausted });
                 }
                 // Nothing new: it waits for `on_ready`.
-                _ => self.reorder(key, |track| {
-                    track.wait_for_source(sequence);
+                _ => self.reorder(group_ref.request, |track| {
+                    track.wait_for_source(group_ref.sequence);
                 }),
             }
         }
+        None
+    }
+
+    /// Decides what goes first within the track that goes first in this kind of work. Drops what became too old,
+    /// and lets the current group go before newer ones if the rest of it is in the cache and short. Returns `true`
+    /// if the track changed: another one may go first now.
+    fn settle(
+        &mut self,
+        work: Work,
+        source: &mut impl Source,
+        scratch: &mut Scratch,
+        actions: &mut VecDeque<Action>,
+        rules: Rules,
+    ) -> bool {
+        let Some((_, request)) = self.orders[work as usize].first().copied() else { return false };
+        let Some(track) = self.tracks.get(request) else { return false };
+        if track.groups.len() < 2 || track.ordered {
+            return false;
+        }
+        let [unopened, writable, _] = track.lines.each_ref().map(BTreeSet::last);
+        let newest = unopened.max(writable).copied();
+        let oldest = track.groups.first_key_value().map(|(sequence, _)| *sequence);
+        let is_stalled = |sequence: &u64| track.groups[sequence].is_stalled(self.stalls);
+        if let Some(sequence) = oldest.filter(|it| Some(*it) != newest).filter(is_stalled) {
+            let group = &track.groups[&sequence];
+            scratch.clear();
+            let mut probe = Run::probe(scratch, group.frame);
+            if let Supply::Gone(error) = source.frames(group.token, group.frame, &mut probe) {
+                self.give_up(GroupRef { request, sequence }, &error, actions);
+                return true;
+            }
+        }
+        let is_passed = !track.is_finishing && track.current != newest;
+        let Some(sequence) = track.current.filter(|it| is_passed && track.is_writable(*it)) else {
+            return false;
+        };
+        let group = &track.groups[&sequence];
+        let (range, frame, waits) = (group.range, group.frame, group.is_stalled(self.stalls));
+        scratch.clear();
+        let mut run = Run::new(scratch, self.layout, range, frame, group.skip, waits);
+        let supply = source.frames(group.token, frame, &mut run);
+        let is_all = run.is_over() || (supply == Supply::End && !run.was_cut());
+        if let Supply::Gone(error) = supply {
+            self.give_up(GroupRef { request, sequence }, &error, actions);
+            return true;
+        }
+        let is_short = is_all && scratch.total <= rules.finish;
+        self.reorder(request, |track| {
+            track.is_finishing = is_short;
+            track.current = Some(sequence).filter(|_| is_short);
+        });
+        true
+    }
+
+    /// Abandons a group that the source does not have any more.
+    fn give_up(&mut self, group_ref: GroupRef, error: &Error, actions: &mut VecDeque<Action>) {
+        let track = self.tracks.get(group_ref.request);
+        let group = track.and_then(|track| track.groups.get(&group_ref.sequence));
+        if let Some(id) = group.and_then(|group| group.stream) {
+            actions.push_back(Action::Reset { id, code: error.stream_code() });
+        }
+        self.release(group_ref, false);
     }
 
     /// QUIC accepted `n` of the bytes that `scratch` shows; and FIN too, if that was all and there
@@ -396,12 +513,13 @@ impl Schedule {
         n: usize,
         blocked: bool,
         scratch: &Scratch,
+        now: Instant,
     ) -> u64 {
         let (group_ref, ends) = (shown.group_ref, &scratch.ends);
         let all = n == scratch.total && !blocked;
         let mut blocked_stream = None;
         let whole = ends.partition_point(|end| *end <= n);
-        self.reorder(group_ref.track, |track| {
+        self.reorder(group_ref.request, |track| {
             let Some(group) = track.groups.get_mut(&group_ref.sequence) else { return };
             let head = n.min(group.head.len() - group.head_sent);
             group.head_sent += head;
@@ -413,17 +531,26 @@ impl Schedule {
                     group.skip = n - ends[last];
                 }
             }
-            group.stalled |= blocked;
+            group.was_refused |= blocked;
+            if n > 0 && track.current != Some(group_ref.sequence) {
+                (track.current, track.is_finishing) = (Some(group_ref.sequence), false);
+            }
             if blocked {
-                track.writable.remove(&group_ref.sequence);
+                track.lines[Work::Write as usize].remove(&group_ref.sequence);
                 blocked_stream = group.stream;
             } else if all && shown.exhausted {
                 track.wait_for_source(group_ref.sequence);
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
-        self.update_class(group_ref.track);
+        self.update_class(group_ref.request);
         self.blocked.extend(blocked_stream);
+        if n > 0 {
+            self.congestion = Congestion::default();
+        }
+        if blocked && self.congestion.refuse(now) {
+            self.stalls += 1;
+        }
         if all && shown.fin {
             self.release(group_ref, true);
         }
@@ -432,11 +559,28 @@ impl Schedule {
 
     /// QUIC accepts bytes on this stream again.
     pub(crate) fn on_writable(&mut self, id: StreamId) {
-        self.blocked.remove(&id);
+        self.unblock(id);
         let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
-        self.reorder(group_ref.track, |track| {
-            track.writable.insert(group_ref.sequence);
+        self.reorder(group_ref.request, |track| {
+            track.lines[Work::Write as usize].insert(group_ref.sequence);
         });
+    }
+
+    fn unblock(&mut self, id: StreamId) {
+        if self.blocked.remove(&id) {
+            self.congestion = Congestion::default();
+        }
+    }
+
+    /// When to try again although QUIC did not say that it takes more.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        let [to_open, to_write, _] = &self.orders;
+        self.congestion.until.filter(|_| !to_open.is_empty() || !to_write.is_empty())
+    }
+
+    /// Tries again if it is time.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        self.congestion.until = self.congestion.until.filter(|until| *until > now);
     }
 
     /// The peer sent STOP_SENDING for this stream. Returns `true` if it had a group.
@@ -445,34 +589,19 @@ impl Schedule {
         group_ref.is_some_and(|group_ref| self.release(group_ref, false))
     }
 
-    pub(crate) fn has_writable(&self) -> bool {
-        !self.to_write.is_empty()
-    }
-
     // ---- datagrams ---------------------------------------------------------------------------
 
     /// The group that should go as the next datagram.
     pub(crate) fn next_datagram(&self) -> Option<NextDatagram> {
-        let (_, key) = *self.to_datagram.first()?;
-        let track = self.tracks.get(key)?;
-        let sequence = track.most_urgent(&track.datagrams)?;
-        let group = &track.groups[&sequence];
-        let group_ref = GroupRef { track: key, sequence };
+        let (group_ref, _, group) = self.first(Work::Datagram)?;
         Some(NextDatagram { group_ref, token: group.token, number: group.datagram? })
-    }
-
-    /// The group has no frame yet: it waits for [`on_ready`](Self::on_ready).
-    pub(crate) fn defer_datagram(&mut self, group_ref: GroupRef) {
-        self.reorder(group_ref.track, |track| {
-            track.datagrams.remove(&group_ref.sequence);
-        });
     }
 
     /// The group can't go as a datagram: it gets a stream.
     pub(crate) fn move_to_stream(&mut self, group_ref: GroupRef) {
-        self.reorder(group_ref.track, |track| {
-            track.datagrams.remove(&group_ref.sequence);
-            track.unopened.insert(group_ref.sequence);
+        self.reorder(group_ref.request, |track| {
+            track.lines[Work::Datagram as usize].remove(&group_ref.sequence);
+            track.lines[Work::Open as usize].insert(group_ref.sequence);
             if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
                 group.datagram = None;
             }
@@ -481,70 +610,69 @@ impl Schedule {
 
     /// QUIC accepted the datagram, of so many bytes.
     pub(crate) fn datagram_sent(&mut self, group_ref: GroupRef, bytes: usize) {
-        self.reorder(group_ref.track, |track| {
-            track.datagrams.remove(&group_ref.sequence);
+        self.reorder(group_ref.request, |track| {
             track.urgency.served = track.urgency.served.saturating_add(bytes as u64);
         });
-        self.update_class(group_ref.track);
+        self.update_class(group_ref.request);
         self.release(group_ref, true);
-    }
-
-    pub(crate) fn has_datagrams(&self) -> bool {
-        !self.to_datagram.is_empty()
     }
 
     // ---- ends --------------------------------------------------------------------------------
 
     /// Whether some group has bytes that QUIC has not accepted.
     pub(crate) fn has_unsent(&self) -> bool {
-        !self.blocked.is_empty()
-            || !self.to_write.is_empty()
-            || !self.to_open.is_empty()
-            || !self.to_datagram.is_empty()
+        !self.blocked.is_empty() || self.orders.iter().any(|order| !order.is_empty())
     }
 
     /// Forgets a group. Its token is free.
     pub(crate) fn release(&mut self, group_ref: GroupRef, sent: bool) -> bool {
         let mut group = None;
-        self.reorder(group_ref.track, |track| {
-            track.unopened.remove(&group_ref.sequence);
-            track.datagrams.remove(&group_ref.sequence);
-            track.writable.remove(&group_ref.sequence);
+        self.reorder(group_ref.request, |track| {
+            for line in &mut track.lines {
+                line.remove(&group_ref.sequence);
+            }
+            if track.current == Some(group_ref.sequence) {
+                (track.current, track.is_finishing) = (None, false);
+            }
             group = track.groups.remove(&group_ref.sequence);
         });
         let Some(group) = group else { return false };
         if let Some(id) = group.stream {
             self.forget_stream(id);
         }
-        self.released.push_back(ReleasedGroup { track: group_ref.track, group: group.token, sent });
+        self.report_released(group_ref.request, group.token, sent);
         true
+    }
+
+    fn report_released(&mut self, request: Key, group: Token, sent: bool) {
+        self.released.push_back(ReleasedGroup { request, group, sent });
     }
 
     /// The number of remembered entries.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         let groups: usize = self.tracks.iter().map(|track| track.groups.len()).sum();
-        let orders = self.to_open.len() + self.to_write.len();
+        let orders: usize = self.orders.iter().map(BTreeSet::len).sum();
         self.tracks.len() + groups + orders + self.by_stream.len() + self.released.len()
     }
 
     fn forget_stream(&mut self, id: StreamId) {
         self.by_stream.remove(&id);
-        self.blocked.remove(&id);
+        self.unblock(id);
     }
 
     /// Changes a track, and its positions in the three orders.
-    fn reorder(&mut self, key: Key, change: impl FnOnce(&mut ScheduledTrack)) {
-        let Some(track) = self.tracks.get_mut(key) else { return };
+    fn reorder(&mut self, request: Key, change: impl FnOnce(&mut ScheduledTrack)) {
+        let Some(track) = self.tracks.get_mut(request) else { return };
         let (before, was_ready) = (track.urgency, track.ready_for());
         change(track);
         let is_ready = track.ready_for();
         if (before, was_ready) == (track.urgency, is_ready) {
             return;
         }
-        self.to_open.remove(&(before, key));
-        self.to_write.remove(&(before, key));
-        self.to_datagram.remove(&(before, key));
+        for order in &mut self.orders {
+            order.remove(&(before, request));
+        }
         let priorities = track.urgency.priorities();
         let joins = before.priorities() != priorities;
         if joins {
@@ -556,9 +684,8 @@ impl Schedule {
             let served = self.classes.get(&priorities).map_or(0, |class| class.served);
             track.urgency.served = track.urgency.served.max(served);
         }
-        let orders = [&mut self.to_open, &mut self.to_write, &mut self.to_datagram];
-        for (order, _) in orders.into_iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
-            order.insert((track.urgency, key));
+        for (order, _) in self.orders.iter_mut().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
+            order.insert((track.urgency, request));
         }
         if joins {
             self.leave_class(before.priorities());
@@ -566,8 +693,8 @@ impl Schedule {
     }
 
     /// The track was served: others that become active start from here.
-    fn update_class(&mut self, track: Key) {
-        let Some(ScheduledTrack { urgency, .. }) = self.tracks.get(track) else { return };
+    fn update_class(&mut self, request: Key) {
+        let Some(ScheduledTrack { urgency, .. }) = self.tracks.get(request) else { return };
         if let Some(class) = self.classes.get_mut(&urgency.priorities()) {
             class.served = urgency.served;
         }
@@ -587,15 +714,22 @@ impl ScheduledGroup {
     fn new(token: Token, range: FrameRange, head: Head) -> Self {
         Self { token, range, head, frame: range.first, ..Self::default() }
     }
+
+    /// Whether QUIC took nothing while the group had something to send. The source may then give it up as too
+    /// old.
+    fn is_stalled(&self, stalls: u64) -> bool {
+        self.was_refused || self.in_line_since < stalls
+    }
 }
 
 impl ScheduledTrack {
     /// Puts a group in line for a stream, or for a datagram. If more than `max` are in that line, the one
     /// that would go last is returned.
-    fn enqueue(&mut self, sequence: u64, max: usize) -> Option<ScheduledGroup> {
+    fn enqueue(&mut self, sequence: u64, stalls: u64, max: usize) -> Option<ScheduledGroup> {
         let is_datagram = self.groups.get(&sequence)?.datagram.is_some();
-        let line = if is_datagram { &mut self.datagrams } else { &mut self.unopened };
-        line.insert(sequence);
+        let work = if is_datagram { Work::Datagram } else { Work::Open };
+        self.join(work, sequence, stalls);
+        let line = &mut self.lines[work as usize];
         if line.len() <= max {
             return None;
         }
@@ -603,22 +737,46 @@ impl ScheduledTrack {
         last.and_then(|sequence| self.groups.remove(&sequence))
     }
 
-    /// The group has nothing to write before the cache has more.
-    fn wait_for_source(&mut self, sequence: u64) {
-        self.writable.remove(&sequence);
-        if let Some(group) = self.groups.get_mut(&sequence) {
-            group.stalled = false;
+    fn join(&mut self, work: Work, sequence: u64, stalls: u64) {
+        let is_new = self.lines[work as usize].insert(sequence);
+        if let Some(group) = self.groups.get_mut(&sequence).filter(|_| is_new) {
+            group.in_line_since = stalls;
         }
     }
 
-    /// Whether the track has something to open, to write, and to send as a datagram.
-    fn ready_for(&self) -> [bool; 3] {
-        [&self.unopened, &self.writable, &self.datagrams].map(|groups| !groups.is_empty())
+    /// The group has nothing to write before the cache has more.
+    fn wait_for_source(&mut self, sequence: u64) {
+        self.lines[Work::Write as usize].remove(&sequence);
+        if let Some(group) = self.groups.get_mut(&sequence) {
+            group.was_refused = false;
+        }
     }
 
-    /// The group of this set that goes first.
-    fn most_urgent(&self, of: &BTreeSet<u64>) -> Option<u64> {
-        if self.ordered { of.first().copied() } else { of.last().copied() }
+    fn is_writable(&self, sequence: u64) -> bool {
+        self.lines[Work::Write as usize].contains(&sequence)
+    }
+
+    /// The group that goes first in this kind of work.
+    fn first(&self, work: Work) -> Option<u64> {
+        let is_next =
+            |current: &u64| work == Work::Write && self.is_finishing && self.is_writable(*current);
+        let line = &self.lines[work as usize];
+        let by_number = if self.ordered { line.first() } else { line.last() };
+        self.current.filter(is_next).or(by_number.copied())
+    }
+
+    /// By kind of work: whether the track has a group for it now. A group is opened only before those that are
+    /// written after it.
+    fn ready_for(&self) -> [bool; 3] {
+        let [unopened, writable, datagram] =
+            [Work::Open, Work::Write, Work::Datagram].map(|work| self.first(work));
+        let is_finishing = self.is_finishing && writable == self.current;
+        let opens = unopened.is_some_and(|unopened| match writable {
+            Some(writable) if self.ordered => unopened < writable,
+            Some(writable) => unopened > writable && !is_finishing,
+            None => true,
+        });
+        [opens, writable.is_some(), datagram.is_some()]
     }
 }
 
@@ -637,11 +795,11 @@ impl Urgency {
 pub(crate) const CONTROL_PRIORITY: i32 = 1 << 16;
 
 census! { each ScheduledTrack {
-    counts: groups, unopened, datagrams, writable;
-    plain: urgency, ordered, opened;
+    counts: groups, lines;
+    plain: urgency, ordered, current, is_finishing, opened;
 } }
 census! { Schedule {
-    counts: by_stream, to_open, to_write, to_datagram, blocked, classes, released;
+    counts: by_stream, orders, blocked, classes, released;
     within: tracks;
-    plain: layout, max_pending;
+    plain: layout, max_pending, congestion, stalls;
 } }

@@ -70,11 +70,6 @@ pub(super) fn start(mut config: Config, draft: &'static Draft, core: &mut Core) 
 const MAX_UNREAD: usize = 64;
 
 impl Dialect for Ietf {
-    fn is_ready(&self, core: &Core) -> bool {
-        // Every draft has a set-up of each side.
-        self.peer.is_some() && !core.awaits_accept
-    }
-
     fn accept(&mut self, core: &mut Core, _: Hop, interests: Vec<Path>) {
         // Up to 16 the client sent its set-up already, as the first message of the control stream.
         // Everything else of ours waited for this.
@@ -83,11 +78,6 @@ impl Dialect for Ietf {
         if self.peer.is_some() {
             self.on_ready(core);
         }
-    }
-
-    fn sets_up_on_request(&self) -> bool {
-        // Up to 16 the control stream, which is a request here, carries the set-up.
-        !self.draft.has_request_streams()
     }
 
     fn read_uni_stream(&mut self, core: &mut Core, key: Key) -> Progress {
@@ -137,13 +127,8 @@ impl Dialect for Ietf {
             Command::Probe => {
                 core.notices.push_back(Event::ProbeEnded { error: Error::Unsupported });
             }
-            // The drafts have no message for the first group of a subscription, no FETCH of ours
-            // runs, and there is no PROBE.
-            Command::StartSubscribe { .. } | Command::CancelFetch { .. } | Command::Unprobe => {}
-            Command::AcceptFetch { group, .. } => {
-                // FETCH of the peer is refused, so that there is nothing to accept.
-                core.notices.push_back(Event::GroupReleased { group, sent: false });
-            }
+            // The drafts have no message for the first group of a subscription, and no PROBE.
+            Command::StartSubscribe { .. } | Command::Unprobe => {}
             Command::Fetch { fetch, .. } => {
                 let result = Err(Error::Unsupported);
                 core.notices.push_back(Event::FetchEnded { fetch, result });
@@ -206,7 +191,7 @@ impl Dialect for Ietf {
             self.write(core, control, &message);
         }
         // No message confirms that the peer read GOAWAY.
-        core.incoming.unread_until = Some(core.now + core.limits.close_timeout);
+        core.unread_until = Some(core.now + core.limits.close_timeout);
     }
 
     fn is_unsent(&self, core: &Core, key: Key) -> bool {

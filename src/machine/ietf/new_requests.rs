@@ -26,7 +26,7 @@ impl Ietf {
             self.set_role(key, Role::Control);
             return Ok(Progress::More);
         }
-        if !self.is_ready(core) {
+        if !core.is_ready() {
             // A request may overtake the set-up. Nothing is decoded before that.
             self.early.insert(key);
             return Ok(Progress::Wait);

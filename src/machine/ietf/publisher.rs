@@ -80,7 +80,7 @@ impl Ietf {
         // where smaller is more urgent, and so 127 here.
         let base = Subscription::default().priority(127).max_age(Duration::MAX);
         let want = want_of(parameters, base);
-        core.incoming.insert(key, message.id, want.clone());
+        core.incoming.insert(key, IncomingSubscription::new(message.id, want.clone()));
         self.set_role(key, Role::IncomingSubscription);
         Progress::Event(Event::SubscribeRequested {
             request: RequestKey::of(key),
@@ -153,7 +153,7 @@ impl Ietf {
         if core.requests.is_within(key) {
             // On the control stream nothing confirms that the peer read everything, so that a close
             // waits for a while.
-            core.incoming.unread_until = Some(core.now + core.limits.close_timeout);
+            core.unread_until = Some(core.now + core.limits.close_timeout);
             return self.finish(core, key);
         }
         self.ids.forget(key);
@@ -173,11 +173,9 @@ impl Ietf {
     /// The application refuses a subscription, or ends one that it accepted: the first is answered
     /// by REQUEST_ERROR, the second by PUBLISH_DONE with a status.
     pub(super) fn end_subscription(&mut self, core: &mut Core, key: Key, error: &Error) {
-        let track = core.incoming.get_mut(key).and_then(|subscription| subscription.track);
         // A track in the schedule means that SUBSCRIBE_OK was sent.
-        match track {
-            Some(track) => {
-                let streams = core.schedule.opened_streams(track);
+        match core.schedule.opened_streams(key) {
+            Some(streams) => {
                 core.end_incoming(key, error);
                 let status = self.draft.done_code(error);
                 self.done(core, key, status, streams);

@@ -23,6 +23,8 @@ impl Ietf {
     /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
         core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);
+        // Up to 16 the control stream, which is a request here, carries the set-up.
+        core.sets_up_on_request = !self.draft.has_request_streams();
         let is_client = config.side == Side::Client;
         // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
         let path = is_client && !config.path.is_root();

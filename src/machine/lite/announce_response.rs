@@ -15,7 +15,6 @@ use bytes::BytesMut;
 use super::roles::{AnnounceResponse, AnnouncedPath, Role};
 use super::session::Lite;
 use crate::coding::lite::{Announce, AnnounceInit, AnnounceOk, Base, Bases, HopsForm};
-use crate::error::Error;
 use crate::hop::Hops;
 use crate::machine::engine::{Core, Dialect, MAX_UNSENT_ANNOUNCEMENTS, Progress};
 use crate::machine::source::{Announcement, Source, Token};
@@ -37,11 +36,8 @@ impl Lite {
         reader: Token,
         active: u64,
     ) {
-        if core.requests.get(key).is_none() {
-            return;
-        }
-        let (version, features, hop) = (self.version, self.features, self.hop);
-        let Role::AnnounceResponse(response) = self.role(key) else { return };
+        let features = self.features;
+        let Some(Role::AnnounceResponse(response)) = self.roles.get_mut(key) else { return };
         // A second answer to one request would announce everything twice.
         if response.reader.is_some() {
             return;
@@ -50,21 +46,22 @@ impl Lite {
         response.ready = true;
         response.answered = !features.announce_init;
         response.initial = features.announce_init.then_some(active);
-        if features.announce_ok {
-            core.requests.write(key, |out| {
-                // This fails only for a count of more than 62 bits, which no set reaches.
-                let _ = AnnounceOk { hop, active }.encode(out, version);
-            });
-        }
+        self.write_announce_ok(core, key, active);
         core.requests.queue_write(key);
+    }
+
+    /// Writes ANNOUNCE_OK, where the version has it.
+    fn write_announce_ok(&self, core: &mut Core, key: Key, active: u64) {
+        if self.features.announce_ok {
+            let ok = AnnounceOk { hop: self.hop, active };
+            // This fails only for a count of more than 62 bits, which no set reaches.
+            let _ = self.write(core, key, |out, version| ok.encode(out, version));
+        }
     }
 
     /// The reader, which was up to date, has changes again. They are read when QUIC can take bytes.
     pub(super) fn on_announcements_ready(&mut self, core: &mut Core, key: Key) {
-        if core.requests.get(key).is_none() {
-            return;
-        }
-        if let Role::AnnounceResponse(response) = self.role(key) {
+        if let Some(Role::AnnounceResponse(response)) = self.roles.get_mut(key) {
             response.ready = true;
             core.requests.queue_write(key);
         }
@@ -78,7 +75,7 @@ impl Lite {
         key: Key,
         source: &mut impl Source,
     ) {
-        let mut role = core::mem::take(self.role(key));
+        let Some(mut role) = self.roles.remove(key) else { return };
         if let Role::AnnounceResponse(response) = &mut role {
             if let (Some(reader), Some(active)) = (response.reader, response.initial.take()) {
                 self.announce_init(core, key, response, active, || source.announcement(reader));
@@ -96,7 +93,7 @@ impl Lite {
                 }
             }
         }
-        *self.role(key) = role;
+        self.set_role(key, role);
     }
 
     /// Writes ANNOUNCE_INIT with the first `active` broadcasts (01 and 02). What does not fit
@@ -142,9 +139,7 @@ impl Lite {
         }
         let suffixes = response.announced.keys().cloned().collect();
         response.answered = true;
-        core.requests.write(key, |out| {
-            let _ = AnnounceInit { suffixes }.encode(out, version);
-        });
+        let _ = self.write(core, key, |out, _| AnnounceInit { suffixes }.encode(out, version));
         if let Some(large) = large {
             self.announce(core, key, response, large);
         }
@@ -158,11 +153,9 @@ impl Lite {
         response: &mut AnnounceResponse,
         change: Announcement,
     ) {
-        let (version, features) = (self.version, self.features);
+        let features = self.features;
         let write = |core: &mut Core, message: Announce| {
-            let mut result = Ok(());
-            core.requests.write(key, |out| result = message.encode(out, version));
-            result.is_ok()
+            self.write(core, key, |out, version| message.encode(out, version)).is_ok()
         };
         match change {
             Announcement::Active { suffix, mut hops, cost } => {
@@ -224,15 +217,10 @@ impl Lite {
         key: Key,
         response: &AnnounceResponse,
     ) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        let error = match request.abandoned() {
-            Some(code) => Error::from_stream_code(code),
-            None if request.recv.len() > 0 => {
-                Error::Malformed(crate::coding::DecodeError::TrailingBytes)
-            }
-            // A FIN alone means nothing: some deployed peers end their half after the request, others
-            // keep it open. Only the end of both halves says that they are no longer interested.
-            None => return Progress::Wait,
+        // A FIN alone means nothing: some deployed peers end their half after the request, others keep it
+        // open. Only the end of both halves says that they are no longer interested.
+        let Some(error) = core.requests.get(key).and_then(|request| request.ended()) else {
+            return Progress::Wait;
         };
         self.finish_announce_response(core, key, response);
         Progress::request_ended(key, error)
@@ -247,18 +235,11 @@ impl Lite {
         key: Key,
         response: &AnnounceResponse,
     ) {
-        let version = self.version;
-        if !response.answered {
-            let (features, hop) = (self.features, self.hop);
-            core.requests.write(key, |out| {
-                let _ = match features.announce_init {
-                    true => AnnounceInit::default().encode(out, version),
-                    false if features.announce_ok => {
-                        AnnounceOk { hop, active: 0 }.encode(out, version)
-                    }
-                    false => Ok(()),
-                };
-            });
+        if !response.answered && self.features.announce_init {
+            let init = AnnounceInit::default();
+            let _ = self.write(core, key, |out, version| init.encode(out, version));
+        } else if !response.answered {
+            self.write_announce_ok(core, key, 0);
         }
         self.finish(core, key);
     }

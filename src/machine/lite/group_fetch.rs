@@ -9,14 +9,13 @@ use super::session::Lite;
 use crate::coding::lite::{BiStream, Fetch as Message};
 use crate::error::Error;
 use crate::machine::engine::{
-    Core, Dialect, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
+    Core, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
 };
 use crate::machine::event::{Event, GroupKey, RequestKey};
 use crate::machine::layout::Layout;
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::slab::Key;
-use crate::subscription::TrackInfo;
 
 // ---- as publisher ----------------------------------------------------------------------------
 
@@ -26,7 +25,7 @@ impl Lite {
         let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
         let range = FrameRange { first: frame_start, last: frame_end };
         // The frame range is kept here and not at the application: the schedule sends nothing outside of it.
-        core.fetches.insert_incoming(key, IncomingFetch::new(priority, group, range));
+        core.incoming_fetches.insert(key, IncomingFetch { priority, sequence: group, range });
         self.set_role(key, Role::IncomingFetch);
         Progress::Event(Event::FetchRequested {
             request: RequestKey::of(key),
@@ -39,33 +38,13 @@ impl Lite {
         })
     }
 
-    /// The application answers with a group. If the request is gone, the group is released at once.
-    pub(super) fn accept_fetch(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        group: Token,
-        info: &TrackInfo,
-    ) {
-        if !core.answer_fetch(key, group, info) {
-            core.notices.push_back(Event::GroupReleased { group, sent: false });
-        }
-    }
-
     /// The requester keeps its half open until the answer is complete. Its FIN alone is tolerated,
     /// because the draft allows it; more bytes are malformed, and a reset cancels the request.
     pub(super) fn read_incoming_fetch(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        let error = match request.abandoned() {
-            Some(code) => Error::from_stream_code(code),
-            None if request.recv.len() > 0 => {
-                Error::Malformed(crate::coding::DecodeError::TrailingBytes)
-            }
-            None => return Progress::Wait,
-        };
-        core.end_incoming_fetch(key, &error);
-        self.cancel(core, key, &error);
-        Progress::request_ended(key, error)
+        match core.requests.get(key).and_then(|request| request.ended()) {
+            Some(error) => self.end_incoming(core, key, error),
+            None => Progress::Wait,
+        }
     }
 }
 
@@ -85,21 +64,11 @@ impl Lite {
             return Err(Error::Unsupported);
         }
         core.admit_fetch(token)?;
-        let version = self.version;
-        let request = core.requests.open();
-        let mut result = Ok(());
-        core.requests.write(request, |out| {
-            BiStream::Fetch.encode(out);
-            result = message.encode(out, version);
-        });
-        // A name or number that the version can't write: nothing was sent.
-        if let Err(error) = result {
-            core.requests.cancel(request, &Error::Cancelled, &mut core.actions);
-            return Err(error.into());
-        }
+        let request =
+            self.open(core, BiStream::Fetch, |out, version| message.encode(out, version))?;
         let range = FrameRange { first: message.frame_start, last: message.frame_end };
         let fetch = OutgoingFetch { request, priority: message.priority, range, group: None };
-        core.fetches.insert_outgoing(token, fetch);
+        core.outgoing_fetches.insert(token, fetch);
         self.set_role(request, Role::OutgoingFetch(token));
         Ok(())
     }
@@ -121,7 +90,7 @@ impl Lite {
         if request.recv.len() == 0 && !request.recv.has_fin() {
             return Progress::Wait;
         }
-        let Some(fetch) = core.fetches.outgoing(token) else { return Progress::Wait };
+        let Some(fetch) = core.outgoing_fetches.get_mut(&token) else { return Progress::Wait };
         let Some((id, recv)) = core.requests.detach_recv(key) else { return Progress::Wait };
         let FrameRange { first, last } = fetch.range;
         // A publisher that can't serve all frames resets the stream (5.1.3), so that more frames than we

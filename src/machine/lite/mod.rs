@@ -28,15 +28,13 @@ mod uni_streams;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::mem;
 
 use bytes::Bytes;
 
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
-    Core, Dialect, GroupHeader, IncomingSubscription, OutgoingSubscription, Progress, fetching,
-    goaway,
+    Core, Dialect, GroupHeader, IncomingSubscription, OutgoingSubscription, Progress, goaway,
 };
 use super::event::Event;
 use super::layout::Head;
@@ -60,12 +58,6 @@ pub(super) fn start(config: Config, core: &mut Core) -> Lite {
 }
 
 impl Dialect for Lite {
-    fn is_ready(&self, core: &Core) -> bool {
-        // Versions without a set-up count as set up from the start, so that only the application
-        // may be missing.
-        self.peer.is_some() && !core.awaits_accept
-    }
-
     fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>) {
         // Nothing was sent yet, SETUP included: the application may choose the Hop ID by what the
         // peer is, and refuse the peer without a word.
@@ -74,12 +66,6 @@ impl Dialect for Lite {
         if self.peer.is_some() {
             self.on_ready(core);
         }
-    }
-
-    fn sets_up_on_request(&self) -> bool {
-        // On 01 and 02 the client's first bidirectional stream carries the versions. Later versions
-        // set up on unidirectional streams, so that requests wait.
-        self.features.settles
     }
 
     fn read_uni_stream(&mut self, core: &mut Core, key: Key) -> Progress {
@@ -95,9 +81,10 @@ impl Dialect for Lite {
     }
 
     fn read_request(&mut self, core: &mut Core, key: Key) -> Progress {
-        let mut role = mem::take(self.role(key));
+        let Some(mut role) = self.roles.remove(key) else {
+            return self.read_new_request(core, key);
+        };
         let progress = match &mut role {
-            Role::New => return self.read_new_request(core, key),
             Role::Done => self.read_done(core, key),
             Role::VersionSetup => self.read_version_setup(core, key),
             Role::Session => self.read_session(core, key),
@@ -121,27 +108,16 @@ impl Dialect for Lite {
         };
         // The role was taken out for the call, so that it and the session can change at once. A call that
         // ends the role has put another one in its place; otherwise it goes back.
-        let alive = core.requests.get(key).is_some();
-        let slot = self.role(key);
-        if alive && matches!(slot, Role::New) {
-            *slot = role;
+        if core.requests.get(key).is_some() && self.roles.get(key).is_none() {
+            self.set_role(key, role);
         }
         progress
-    }
-
-    fn may_become_known(&self, _: u64) -> bool {
-        // The subscribe id is ours: the subscription existed before the peer could name it. A group with an
-        // unknown id belongs to a subscription that is over.
-        false
     }
 
     fn apply(&mut self, core: &mut Core, command: Command) {
         match command {
             Command::AcceptAnnounce { request, reader, active } => {
                 self.accept_announce(core, request.into(), reader, active);
-            }
-            Command::AcceptFetch { request, group, info } => {
-                self.accept_fetch(core, request.into(), group, &info);
             }
             Command::AcceptTrack { request, info } => {
                 self.accept_track(core, request.into(), &info)
@@ -152,7 +128,6 @@ impl Dialect for Lite {
             Command::Describe { subscription, broadcast, track } => {
                 self.query(core, subscription, broadcast, track);
             }
-            Command::CancelFetch { fetch } => fetching::cancel(self, core, fetch),
             Command::Fetch {
                 fetch,
                 broadcast,
@@ -186,7 +161,7 @@ impl Dialect for Lite {
     fn fill_request(&mut self, core: &mut Core, key: Key, source: &mut impl Source) {
         // Only these two write what is not an answer to a message: changes of the cache, and of the
         // network path. They are written when QUIC asks for bytes, so that they are the newest.
-        match self.roles.get(key.0 as usize) {
+        match self.roles.get(key) {
             Some(Role::AnnounceResponse(_)) => self.fill_announce_response(core, key, source),
             Some(Role::ProbeReports) => self.fill_probe_reports(core, key),
             _ => {}
@@ -236,12 +211,10 @@ impl Dialect for Lite {
         if !self.features.goaway {
             return;
         }
-        let (version, uri) = (self.version, goaway::redirect(self.side, uri));
-        let key = core.requests.open();
-        core.requests.write(key, |out| {
-            BiStream::Goaway.encode(out);
-            Goaway { uri }.encode(out, version).expect("what is too long was left out");
-        });
+        let uri = goaway::redirect(self.side, uri);
+        let key =
+            self.open(core, BiStream::Goaway, |out, version| Goaway { uri }.encode(out, version));
+        let key = key.expect("what is too long was left out");
         // The peer confirms that it read GOAWAY by ending its half.
         core.await_confirmation(key);
         self.set_role(key, Role::OurGoaway);
@@ -268,17 +241,15 @@ impl Dialect for Lite {
 
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {
         // A reset of our half, and STOP_SENDING for the peer's, with the code of the error (4.4).
-        if core.requests.get(key).is_some() {
-            core.requests.cancel(key, error, &mut core.actions);
-            *self.role(key) = Role::New;
-        }
+        core.requests.cancel(key, error, &mut core.actions);
+        self.roles.remove(key);
     }
 
     fn finish(&mut self, core: &mut Core, key: Key) {
         // A stream that did not open yet is unknown to the peer, and does not open at all.
         // Otherwise the request stays until the peer ends its half too (4.3).
         if core.requests.withdraw(key) {
-            *self.role(key) = Role::New;
+            self.roles.remove(key);
         } else if core.requests.get(key).is_some() {
             core.requests.finish(key);
             self.set_role(key, Role::Done);

@@ -4,8 +4,6 @@
 //! A stream with an unknown type, or whose first message is malformed or past a limit, is reset,
 //! and the session goes on: one bad stream is one bad stream.
 
-use core::mem;
-
 use super::roles::{AnnounceResponse, Role};
 use super::session::Lite;
 use crate::coding::lite::{
@@ -13,7 +11,7 @@ use crate::coding::lite::{
 };
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
-use crate::machine::engine::{Core, Dialect, Progress, goaway};
+use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, goaway};
 use crate::machine::event::{Event, RequestKey};
 use crate::slab::Key;
 use crate::subscription::Subscription;
@@ -22,7 +20,7 @@ impl Lite {
     /// Reads the type of a stream and its first message. Both are read together, so that nothing is
     /// remembered of a stream that is only half described.
     pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Progress {
-        if !self.is_ready(core) {
+        if !core.is_ready() {
             return self.read_early(core, key);
         }
         let mut kind = None;
@@ -89,12 +87,23 @@ impl Lite {
         }
         request.recv.skip(head);
         let body = request.recv.take(framed.body);
+        self.on_request(core, key, kind, &body)
+    }
+
+    /// The first message of a request arrived.
+    fn on_request(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        kind: BiStream,
+        body: &[u8],
+    ) -> Result<Progress, Error> {
         let (version, depth) = (self.version, core.limits.path_segments);
         let request = RequestKey::of(key);
         Ok(match kind {
             BiStream::Announce => {
                 // Any prefix is legal, also one without broadcasts: they may be announced later.
-                let message = AnnounceRequest::decode_body(&body, version, depth)?;
+                let message = AnnounceRequest::decode_body(body, version, depth)?;
                 core.limits.check_path(&message.prefix)?;
                 let response = |role: &&Role| matches!(role, Role::AnnounceResponse(_));
                 if self.roles.iter().filter(response).count() >= core.limits.announce_requests {
@@ -110,14 +119,15 @@ impl Lite {
                 Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden })
             }
             BiStream::Subscribe => {
-                let mut message = Subscribe::decode_body(&body, version, depth)?;
+                let mut message = Subscribe::decode_body(body, version, depth)?;
                 core.limits.check_names(&message.broadcast, &message.track)?;
                 self.apply_default_start(&mut message.want);
                 // Past the limit the subscription is reset; the peer may try again later.
                 if core.incoming.len() >= core.limits.subscriptions {
                     return Err(Error::Limit(LimitKind::Subscriptions));
                 }
-                core.incoming.insert(key, message.id, message.want.clone());
+                let subscription = IncomingSubscription::new(message.id, message.want.clone());
+                core.incoming.insert(key, subscription);
                 self.set_role(key, Role::IncomingSubscription);
                 Progress::Event(Event::SubscribeRequested {
                     request,
@@ -129,7 +139,7 @@ impl Lite {
             BiStream::Track => {
                 // A query is not a subscription: it keeps no group and counts against no limit but that of
                 // requests.
-                let message = TrackRequest::decode_body(&body, version, depth)?;
+                let message = TrackRequest::decode_body(body, version, depth)?;
                 core.limits.check_names(&message.broadcast, &message.track)?;
                 self.set_role(key, Role::IncomingQuery);
                 Progress::Event(Event::TrackRequested {
@@ -139,18 +149,17 @@ impl Lite {
                 })
             }
             BiStream::Goaway => {
-                let message = Goaway::decode_body(&body, version)?;
+                let message = Goaway::decode_body(body, version)?;
                 self.set_role(key, Role::PeerGoaway);
                 // GOAWAY has no answer; FIN confirms it (4.3).
                 core.requests.finish(key);
                 goaway::on_goaway(self, core, message.uri, None)
             }
             BiStream::Fetch => {
-                let message = Fetch::decode_body(&body, version, depth)?;
+                let message = Fetch::decode_body(body, version, depth)?;
                 core.limits.check_names(&message.broadcast, &message.track)?;
                 self.on_fetch(core, key, message)
             }
-            // It returned above.
             BiStream::Probe => unreachable!("has no message"),
         })
     }
@@ -169,25 +178,29 @@ impl Lite {
         self.read_done(core, key)
     }
 
+    /// Ends a request of the peer, and what answers it, with an error.
+    pub(super) fn end_incoming(&mut self, core: &mut Core, key: Key, error: Error) -> Progress {
+        core.end_incoming(key, &error);
+        self.cancel(core, key, &error);
+        Progress::request_ended(key, error)
+    }
+
     /// The application refuses a request of the peer, or gives up one that it accepted. What cannot
     /// be served is reset promptly (5.1.2).
     pub(super) fn refuse(&mut self, core: &mut Core, key: Key, error: &Error) {
         if !core.requests.is_incoming(key) {
             return;
         }
-        match mem::take(self.role(key)) {
-            Role::AnnounceResponse(response) => self.finish_announce_response(core, key, &response),
-            Role::IncomingSubscription => {
-                core.end_incoming(key, error);
-                self.cancel(core, key, error);
+        match self.roles.remove(key) {
+            Some(Role::AnnounceResponse(response)) => {
+                self.finish_announce_response(core, key, &response);
             }
-            Role::IncomingFetch => {
-                core.end_incoming_fetch(key, error);
-                self.cancel(core, key, error);
+            Some(Role::IncomingSubscription | Role::IncomingFetch | Role::IncomingQuery) => {
+                let _ = self.end_incoming(core, key, error.clone());
             }
-            Role::IncomingQuery => self.cancel(core, key, error),
             // Other roles have nothing that an application could refuse.
-            role => *self.role(key) = role,
+            Some(role) => self.set_role(key, role),
+            None => {}
         }
     }
 }

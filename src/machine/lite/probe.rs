@@ -129,14 +129,10 @@ impl Lite {
     /// malformed. (The draft has target messages for padding, which level Report does not offer.)
     pub(super) fn read_probe_reports(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        let error = match request.abandoned() {
-            Some(code) => Some(Error::from_stream_code(code)),
-            None if request.recv.len() > 0 => {
-                Some(Error::Malformed(crate::coding::DecodeError::TrailingBytes))
-            }
-            None if request.recv.has_fin() => None,
-            None => return Progress::Wait,
-        };
+        let error = request.ended();
+        if error.is_none() && !request.recv.has_fin() {
+            return Progress::Wait;
+        }
         let timer = self.reports.take().and_then(|reports| reports.timer);
         timer.inspect(|at| core.timers.unset(*at, Timer::Probe));
         match error {
@@ -190,9 +186,9 @@ impl Lite {
         self.probe.wanted = false;
         let Some(key) = self.probe.request else { return };
         if core.requests.withdraw(key) {
-            self.set_role(key, Role::New);
+            self.roles.remove(key);
             self.probe.request = None;
-        } else if matches!(self.role(key), Role::Probe) {
+        } else if matches!(self.roles.get(key), Some(Role::Probe)) {
             core.requests.finish(key);
             core.requests.queue_read(key);
             self.set_role(key, Role::EndedProbe);
@@ -222,14 +218,7 @@ impl Lite {
 
     /// FIN without a reason means that the publisher can't report.
     fn read_estimate(&self, core: &mut Core, key: Key) -> Result<Option<PathEstimate>, Error> {
-        let Some(request) = core.requests.get(key) else { return Ok(None) };
-        if let Some(code) = request.recv.reset() {
-            return Err(Error::from_stream_code(code));
-        }
-        if request.recv.is_finished() {
-            return Err(Error::Unsupported);
-        }
-        let Some((_, body)) = self.next_message(core, key, false)? else { return Ok(None) };
+        let Some(body) = self.next_body(core, key, Error::Unsupported)? else { return Ok(None) };
         let Probe { bitrate, rtt } = Probe::decode_body(&body, self.version)?;
         Ok(Some(PathEstimate { bitrate, rtt }))
     }
@@ -238,7 +227,7 @@ impl Lite {
     /// peer never has two.
     pub(super) fn read_ended_probe(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.requests.retire(key) {
-            self.set_role(key, Role::New);
+            self.roles.remove(key);
             self.probe.request = None;
             self.open_probe(core);
         }

@@ -35,13 +35,10 @@ impl Lite {
     }
 
     /// Writes an answer on the Subscribe stream.
-    fn respond(&mut self, core: &mut Core, key: Key, response: &SubscribeResponse) {
-        let version = self.version;
-        core.requests.write(key, |out| {
-            // Only group numbers of more than 62 bits do not fit, and no group can have one: its header
-            // would not fit either.
-            let _ = response.encode(out, version);
-        });
+    fn respond(&self, core: &mut Core, key: Key, response: &SubscribeResponse) {
+        // Only group numbers of more than 62 bits do not fit, and no group can have one: its header would
+        // not fit either.
+        let _ = self.write(core, key, |out, version| response.encode(out, version));
     }
 
     /// Writes the first group (SUBSCRIBE_OK, 7.13; START up to 06). A subscriber drops what is
@@ -49,7 +46,7 @@ impl Lite {
     pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         // Not before the application accepted the subscription, and only once.
-        let is_open = subscription.track.is_some() && subscription.start.is_none();
+        let is_open = core.schedule.has_track(key) && subscription.start.is_none();
         if self.features.subscribe_end && is_open {
             subscription.start = Some(group);
             self.respond(core, key, &SubscribeResponse::Start { group });
@@ -134,10 +131,7 @@ impl Lite {
         if let Some(code) = request.abandoned() {
             return Err(Error::from_stream_code(code));
         }
-        if request.recv.is_finished() {
-            return Err(Error::Cancelled);
-        }
-        let Some((_, body)) = self.next_message(core, key, false)? else {
+        let Some(body) = self.next_body(core, key, Error::Cancelled)? else {
             return Ok(Progress::Wait);
         };
         let mut want = SubscribeUpdate::decode_body(&body, self.version)?.want;
@@ -151,13 +145,10 @@ impl Lite {
 
     /// Writes TRACK_INFO (7.12) and FIN.
     pub(super) fn accept_track(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
-        let version = self.version;
-        if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
+        if !matches!(self.roles.get(key), Some(Role::IncomingQuery)) {
             return;
         }
-        let mut result = Ok(());
-        core.requests.write(key, |out| result = encode_track_info(info, out, version));
-        match result {
+        match self.write(core, key, |out, version| encode_track_info(info, out, version)) {
             Ok(()) => self.finish(core, key),
             // A value that the version can't write has no answer.
             Err(_) => self.cancel(core, key, &Error::Internal),
@@ -168,15 +159,10 @@ impl Lite {
     /// and more bytes are malformed.
     pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        let error = match request.abandoned() {
-            Some(code) => Error::from_stream_code(code),
-            None if request.recv.len() > 0 => {
-                Error::Malformed(crate::coding::DecodeError::TrailingBytes)
-            }
-            None if request.recv.has_fin() => Error::Cancelled,
-            None => return Progress::Wait,
-        };
-        self.cancel(core, key, &error);
-        Progress::request_ended(key, error)
+        let fin = request.recv.has_fin().then_some(Error::Cancelled);
+        match request.ended().or(fin) {
+            Some(error) => self.end_incoming(core, key, error),
+            None => Progress::Wait,
+        }
     }
 }

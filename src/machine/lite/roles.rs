@@ -1,8 +1,7 @@
 //! What a request can be, and what each role remembers.
 //!
 //! Every stream of moq-lite that carries messages is a request of its own. Its role says what the
-//! next bytes on it mean, and which state they change. Roles lie in a table by the slot of the
-//! request, so that a lookup costs an index.
+//! next bytes on it mean, and which state they change.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -17,11 +16,8 @@ use crate::time::Instant;
 
 /// What a request is. "We" and "our" are this end of the connection; either end can be publisher
 /// and subscriber at the same time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Role {
-    /// The peer opened the stream, and its type has not arrived yet.
-    #[default]
-    New,
     /// Answered or given up. Whatever the peer still sends on it is discarded, and the request is
     /// forgotten when both halves are over.
     Done,
@@ -166,7 +162,7 @@ pub(super) struct ProbeRequest {
 impl crate::census::Counted for Role {
     fn count(&self, name: &'static str, census: &mut crate::census::Census) {
         match self {
-            Self::New | Self::Done => return,
+            Self::Done => return,
             Self::AnnounceResponse(response) => response.count("Role.response", census),
             Self::AnnounceSubscription(subscription) => {
                 subscription.count("Role.subscription", census)

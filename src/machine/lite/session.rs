@@ -3,18 +3,17 @@
 //! A version is a row of [`Features`]. No conversation compares version numbers.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::roles::{ProbeReports, ProbeRequest, Role};
 use crate::census::census;
-use crate::coding::DecodeError;
-use crate::coding::lite::{Features, HEAD_BYTES, Setup, frame_message};
+use crate::coding::lite::{BiStream, Features, HEAD_BYTES, Setup, frame_message};
+use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
 use crate::hop::{Cost, Hop};
 use crate::machine::config::Config;
-use crate::machine::engine::{Core, Progress};
+use crate::machine::engine::{ByRequest, Core, Progress};
 use crate::machine::source::Token;
 use crate::machine::stream_buffers::RecvBuffer;
 use crate::slab::Key;
@@ -41,8 +40,8 @@ pub(in crate::machine) struct Lite {
     pub(super) peer: Option<Setup>,
     /// Requests of the peer that arrived before the session was ready.
     pub(super) early: BTreeSet<Key>,
-    /// What each request is, by its slot.
-    pub(super) roles: Vec<Role>,
+    /// What each request is. One of the peer that has none is new: its type has not arrived yet.
+    pub(super) roles: ByRequest<Role>,
     /// Track queries without a subscription, until they are answered.
     pub(super) queries: BTreeMap<Token, Key>,
     /// The next subscribe id. Ids count up from 0 and are never used again (7.9).
@@ -67,7 +66,7 @@ impl Lite {
             cost: config.cost.map(|cost| cost.min(Cost::MAX)),
             peer: None,
             early: BTreeSet::new(),
-            roles: Vec::new(),
+            roles: ByRequest::default(),
             queries: BTreeMap::new(),
             next_sub_id: 0,
             reports: None,
@@ -89,30 +88,68 @@ impl Lite {
 
     // ---- roles -------------------------------------------------------------------------------
 
-    /// The role of a request. The table grows to the slot, which is reused after the request.
-    pub(super) fn role(&mut self, key: Key) -> &mut Role {
-        let slot = key.0 as usize;
-        if slot >= self.roles.len() {
-            self.roles.resize_with(slot + 1, Role::default);
-        }
-        &mut self.roles[slot]
-    }
-
     /// Says what a request is from now on.
     pub(super) fn set_role(&mut self, key: Key, role: Role) {
-        *self.role(key) = role;
+        self.roles.insert(key, role);
     }
 
     /// Discards what the peer still sends on a request that was answered (4.3), and forgets it at
     /// the end.
     pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
         if core.requests.retire(key) {
-            *self.role(key) = Role::New;
+            self.roles.remove(key);
         }
         Progress::Wait
     }
 
     // ---- messages ----------------------------------------------------------------------------
+
+    /// Writes a message after what waits on a request.
+    pub(super) fn write(
+        &self,
+        core: &mut Core,
+        key: Key,
+        encode: impl FnOnce(&mut BytesMut, Version) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let mut result = Ok(());
+        core.requests.write(key, |out| result = encode(out, self.version));
+        result
+    }
+
+    /// Opens a stream of this kind with its first message, which `encode` writes. Opens none if the version
+    /// can't write it.
+    pub(super) fn open(
+        &self,
+        core: &mut Core,
+        kind: BiStream,
+        encode: impl FnOnce(&mut BytesMut, Version) -> Result<(), EncodeError>,
+    ) -> Result<Key, EncodeError> {
+        let key = core.requests.open();
+        core.requests.write(key, |out| kind.encode(out));
+        let result = self.write(core, key, encode);
+        if result.is_err() {
+            core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
+        }
+        result.map(|()| key)
+    }
+
+    /// The body of the next message of a request, where messages have no type; `None` if more bytes are
+    /// needed. A reset is an error, and the end of the stream is `at_end`.
+    pub(super) fn next_body(
+        &self,
+        core: &mut Core,
+        key: Key,
+        at_end: Error,
+    ) -> Result<Option<Bytes>, Error> {
+        let Some(request) = core.requests.get(key) else { return Ok(None) };
+        if let Some(code) = request.recv.reset() {
+            return Err(Error::from_stream_code(code));
+        }
+        if request.recv.is_finished() {
+            return Err(at_end);
+        }
+        Ok(self.next_message(core, key, false)?.map(|(_, body)| body))
+    }
 
     /// The next message of a request; `None` if more bytes are needed. `typed`: a type stands
     /// before the length, as in subscribe responses and, from 06 on, announcements.

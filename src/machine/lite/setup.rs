@@ -9,8 +9,6 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
 
-use bytes::BytesMut;
-
 use super::roles::{AnnounceSubscription, Role};
 use super::session::Lite;
 use crate::coding::DecodeError;
@@ -20,7 +18,7 @@ use crate::coding::lite::{
 };
 use crate::error::Error;
 use crate::machine::config::Config;
-use crate::machine::engine::{ControlStream, Core, Dialect, Progress, Timer};
+use crate::machine::engine::{ControlStream, Core, Progress, Timer};
 use crate::machine::stream_buffers::SendBuffer;
 use crate::path::Path;
 use crate::peer::{self, Peer};
@@ -32,6 +30,8 @@ impl Lite {
     /// Starts the session. What is sent first depends on the version. A server whose application
     /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
+        // On 01 and 02 the client's first bidirectional stream carries the versions.
+        core.sets_up_on_request = self.features.settles;
         if self.features.settles {
             self.begin_version_setup(core);
         } else if self.features.setup {
@@ -59,14 +59,13 @@ impl Lite {
     /// the peer's SETUP, because a server may read that first: two ends that wait for each other
     /// would stay silent.
     pub(super) fn begin(&mut self, core: &mut Core, setup: Setup, interests: Vec<Path>) {
-        let version = self.version;
         if self.features.setup {
             let mut send = SendBuffer::default();
             UniStream::Setup.encode(send.buffer());
             // Level Report: we can report what the adapter measures, and never send padding (7.3.1). An
             // adapter that measures nothing makes us a publisher that reports nothing.
             let setup = Setup { hop: self.hop, probe: Some(Setup::REPORT), ..setup };
-            setup.encode(send.buffer(), version).expect("such numbers and text always fit");
+            setup.encode(send.buffer(), self.version).expect("such numbers and text always fit");
             send.finish();
             core.control = Some(ControlStream { send, ..ControlStream::default() });
         }
@@ -74,14 +73,10 @@ impl Lite {
             // 01 and 02 encode the request alike, so it does not matter which of them is agreed on later.
             let request =
                 AnnounceRequest { prefix: prefix.clone(), exclude: self.hop, hidden: true };
-            let mut message = BytesMut::new();
-            BiStream::Announce.encode(&mut message);
-            if request.encode(&mut message, version).is_err() {
-                // A prefix that can't be encoded has no announcement below it either.
-                continue;
-            }
-            let key = core.requests.open();
-            core.requests.write(key, |out| out.extend_from_slice(&message));
+            let opened =
+                self.open(core, BiStream::Announce, |out, version| request.encode(out, version));
+            // A prefix that can't be encoded has no announcement below it either.
+            let Ok(key) = opened else { continue };
             self.set_role(key, Role::AnnounceSubscription(AnnounceSubscription::new(prefix)));
         }
     }
@@ -110,7 +105,7 @@ impl Lite {
         core.requests.release();
         // On 01 and 02 SERVER_SETUP goes out first, and releases the peer's other streams.
         for key in mem::take(&mut self.early) {
-            if matches!(self.role(key), Role::Session) {
+            if matches!(self.roles.get(key), Some(Role::Session)) {
                 self.write_version(core, key);
             }
             core.requests.queue_read(key);
@@ -225,7 +220,7 @@ impl Lite {
             core.close(Error::SessionClosed);
             return Progress::Wait;
         }
-        if !self.is_ready(core) {
+        if !core.is_ready() {
             self.early.insert(key);
             return Progress::Wait;
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::roles::Role;
 use super::session::Lite;
+use crate::coding::DecodeError;
 use crate::coding::lite::{
     BiStream, DatagramHead, Subscribe, SubscribeResponse, SubscribeUpdate, decode_track_info,
 };
@@ -34,7 +35,6 @@ impl Lite {
         if let Err(error) = core.admit_subscription(token) {
             return core.reject_subscription(token, error);
         }
-        let version = self.version;
         // A track query of the same token that is still open becomes that of the subscription.
         let query = match self.queries.remove(&token) {
             None if self.features.track => {
@@ -48,19 +48,17 @@ impl Lite {
         // We ask for whole groups: a frame start is only legal after a part of the group was
         // received (7.9), and a frame end only with a group end.
         let message = Subscribe { id, broadcast, track, want, frame_start: 0, frame_end: None };
-        let request = core.requests.open();
-        let mut result = Ok(());
-        core.requests.write(request, |out| {
-            BiStream::Subscribe.encode(out);
-            result = message.encode(out, version);
-        });
-        if let Err(error) = result {
-            core.requests.cancel(request, &Error::Cancelled, &mut core.actions);
-            if let Some(query) = query {
-                core.requests.cancel(query, &Error::Cancelled, &mut core.actions);
+        let opened =
+            self.open(core, BiStream::Subscribe, |out, version| message.encode(out, version));
+        let request = match opened {
+            Ok(request) => request,
+            Err(error) => {
+                if let Some(query) = query {
+                    core.requests.cancel(query, &Error::Cancelled, &mut core.actions);
+                }
+                return core.reject_subscription(token, error.into());
             }
-            return core.reject_subscription(token, error.into());
-        }
+        };
         // Subscribe ids are never used again in a session (7.9). A SUBSCRIBE that was not written
         // used none.
         self.next_sub_id += 1;
@@ -86,12 +84,10 @@ impl Lite {
         if sub.result.is_some() || !self.features.subscribe_end {
             return;
         }
-        let version = self.version;
-        core.requests.write(sub.request, |out| {
-            let message = SubscribeUpdate { want, frame_start: 0, frame_end: None };
-            // Durations are clamped when they are encoded, and larger numbers can't be set.
-            let _ = message.encode(out, version);
-        });
+        let (request, message) =
+            (sub.request, SubscribeUpdate { want, frame_start: 0, frame_end: None });
+        // Durations are clamped when they are encoded, and larger numbers can't be set.
+        let _ = self.write(core, request, |out, version| message.encode(out, version));
     }
 
     // ---- answers -----------------------------------------------------------------------------
@@ -209,18 +205,9 @@ impl Lite {
         core: &mut Core,
         key: Key,
     ) -> Result<Option<TrackInfo>, Error> {
-        let Some(request) = core.requests.get(key) else { return Ok(None) };
-        if let Some(code) = request.recv.reset() {
-            return Err(Error::from_stream_code(code));
-        }
-        if request.recv.is_finished() {
-            return Err(Error::Malformed(crate::coding::DecodeError::Truncated));
-        }
-        let message = self.next_message(core, key, false)?;
-        Ok(match message {
-            Some((_, body)) => Some(decode_track_info(&body, self.version)?),
-            None => None,
-        })
+        let at_end = Error::Malformed(DecodeError::Truncated);
+        let body = self.next_body(core, key, at_end)?;
+        Ok(body.map(|body| decode_track_info(&body, self.version)).transpose()?)
     }
 
     // ---- datagrams ---------------------------------------------------------------------------

@@ -55,18 +55,9 @@ impl Lite {
         broadcast: Path,
         track: Box<str>,
     ) -> Result<Key, EncodeError> {
-        let version = self.version;
-        let key = core.requests.open();
-        let mut result = Ok(());
-        core.requests.write(key, |out| {
-            BiStream::Track.encode(out);
-            result = TrackRequest { broadcast, track }.encode(out, version);
-        });
-        if let Err(error) = result {
-            core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
-            return Err(error);
-        }
-        Ok(key)
+        self.open(core, BiStream::Track, |out, version| {
+            TrackRequest { broadcast, track }.encode(out, version)
+        })
     }
 
     /// The application does not want the answer any more.

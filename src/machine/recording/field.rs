@@ -118,18 +118,6 @@ impl Field for Bytes {
     }
 }
 
-impl Field for Box<str> {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(self.as_bytes(), out);
-    }
-
-    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
-        let len = from.number()?;
-        let text = core::str::from_utf8(from.bytes(len)?);
-        text.map(Into::into).map_err(|_| "not a text")
-    }
-}
-
 impl<A: Field, B: Field> Field for (A, B) {
     fn put(&self, out: &mut Vec<u8>) {
         self.0.put(out);
@@ -225,6 +213,8 @@ converted! {
         |(secs, nanos)| (nanos < 1_000_000_000).then(|| Self::new(secs, nanos));
     RequestKey as Key: |key| (*key).into(), |key| Some(Self::of(key));
     GroupKey as Key: |key| (*key).into(), |key| Some(Self::of(key));
+    Box<str> as Bytes: |text| Bytes::copy_from_slice(text.as_bytes()),
+        |bytes| core::str::from_utf8(&bytes).ok().map(Into::into);
     // The texts of errors. Those of a trace are leaked, so that they live as long as the process that
     // replays it.
     &'static str as Box<str>: |text| (*text).into(),

@@ -38,7 +38,7 @@ fn group_bytes(version: Version, sequence: u8) -> String {
 }
 
 #[test]
-fn point_01_setup_is_the_first_stream_and_is_sent_at_once() {
+fn setup_is_the_first_stream_and_is_sent_at_once() {
     for side in [Side::Client, Side::Server] {
         for version in [Lite05, Lite06, Lite07Wip] {
             let config = Config { interests: vec![Path::root()], ..config(side, version) };
@@ -65,7 +65,7 @@ fn point_01_setup_is_the_first_stream_and_is_sent_at_once() {
 }
 
 #[test]
-fn point_03_type_and_first_message_are_one_write() {
+fn type_and_first_message_are_one_write() {
     for version in LITE {
         let config = Config { interests: vec![path("a/b")], ..config(Side::Client, version) };
         let mut lone = Lone::ready_with(config);
@@ -92,7 +92,7 @@ fn point_03_type_and_first_message_are_one_write() {
 }
 
 #[test]
-fn point_04_before_05_no_newer_stream_types_and_no_update() {
+fn before_05_no_newer_stream_types_and_no_update() {
     for version in [Lite01, Lite02, Lite03, Lite04] {
         let config = Config { interests: vec![path("a")], ..config(Side::Client, version) };
         let mut lone = Lone::ready_with(config);
@@ -107,7 +107,7 @@ fn point_04_before_05_no_newer_stream_types_and_no_update() {
 }
 
 #[test]
-fn point_05_a_request_stays_open_until_its_answer_ended() {
+fn a_request_stays_open_until_its_answer_ended() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
@@ -122,7 +122,7 @@ fn point_05_a_request_stays_open_until_its_answer_ended() {
 }
 
 #[test]
-fn point_06_an_announce_stream_is_never_reset() {
+fn an_announce_stream_is_never_reset() {
     for version in LITE {
         let ok = nothing_announced(version).replace("5234", "6222").replace("9234", "a222");
         let ok = ok.as_str();
@@ -183,7 +183,7 @@ fn point_06_an_announce_stream_is_never_reset() {
 }
 
 #[test]
-fn point_07_an_active_announcement_is_not_repeated() {
+fn an_active_announcement_is_not_repeated() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, announce_request_bytes(version));
@@ -207,7 +207,7 @@ fn point_07_an_active_announcement_is_not_repeated() {
 }
 
 #[test]
-fn point_08_the_announced_count_is_sent_at_once() {
+fn the_announced_count_is_sent_at_once() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, announce_request_bytes(version));
@@ -233,7 +233,7 @@ fn point_08_the_announced_count_is_sent_at_once() {
 }
 
 #[test]
-fn point_09_start_once_then_groups_then_end_then_fin() {
+fn start_once_then_groups_then_end_then_fin() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let (mut lone, id, request) = serving(version);
         assert_eq!(lone.sent(id), "", "no START before the first group is known");
@@ -258,7 +258,7 @@ fn point_09_start_once_then_groups_then_end_then_fin() {
 }
 
 #[test]
-fn point_11_limits_are_those_of_the_deployed_peers() {
+fn limits_are_those_of_the_deployed_peers() {
     let limits = Limits::default();
     let (frame, group) = (limits.frame_bytes, limits.group_bytes);
     assert_eq!((frame, group, limits.group_frames), (32 << 20, 32 << 20, 8_192));
@@ -266,7 +266,7 @@ fn point_11_limits_are_those_of_the_deployed_peers() {
 }
 
 #[test]
-fn point_12_timestamps_restart_on_each_stream() {
+fn timestamps_restart_on_each_stream() {
     for version in [Lite05, Lite06, Lite07Wip] {
         let (mut lone, _, request) = serving(version);
         for sequence in [1, 2] {
@@ -279,7 +279,7 @@ fn point_12_timestamps_restart_on_each_stream() {
 }
 
 #[test]
-fn point_13_groups_may_arrive_before_the_first_response_and_after_the_end() {
+fn groups_may_arrive_before_the_first_response_and_after_the_end() {
     for version in LITE {
         // Before: they wait, and no group is lost.
         let mut lone = Lone::ready(Side::Client, version);
@@ -322,7 +322,7 @@ fn point_13_groups_may_arrive_before_the_first_response_and_after_the_end() {
 }
 
 #[test]
-fn point_14_a_reset_after_the_last_byte_is_like_fin() {
+fn a_reset_after_the_last_byte_is_like_fin() {
     for version in LITE {
         // After FIN, before the events were pulled.
         let (mut lone, _) = subscribing(version);
@@ -353,7 +353,7 @@ fn point_14_a_reset_after_the_last_byte_is_like_fin() {
 /// A peer that drops its reading half after it answered sends STOP_SENDING, which may arrive before the
 /// answer.
 #[test]
-fn point_14_stop_sending_does_not_replace_the_answer() {
+fn stop_sending_does_not_replace_the_answer() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Client, version);
         lone.apply(subscribe(0));
@@ -367,7 +367,7 @@ fn point_14_stop_sending_does_not_replace_the_answer() {
 }
 
 #[test]
-fn point_15_every_start_uses_an_id_and_unknown_ids_are_violations() {
+fn every_start_uses_an_id_and_unknown_ids_are_violations() {
     let config = Config { interests: vec![Path::root()], ..config(Side::Client, Lite06) };
     let mut lone = Lone::ready_with(config);
     let id = lone.own(Dir::Bi, 0);
@@ -381,7 +381,7 @@ fn point_15_every_start_uses_an_id_and_unknown_ids_are_violations() {
 }
 
 #[test]
-fn point_16_long_integers_are_accepted_and_long_messages_refused() {
+fn long_integers_are_accepted_and_long_messages_refused() {
     for version in LITE {
         // Type and length in 2 and 4 bytes.
         let mut lone = Lone::ready(Side::Server, version);
@@ -411,7 +411,7 @@ fn point_16_long_integers_are_accepted_and_long_messages_refused() {
 }
 
 #[test]
-fn point_17_unknown_stream_types_are_reset_and_the_session_goes_on() {
+fn unknown_stream_types_are_reset_and_the_session_goes_on() {
     for version in LITE {
         let mut lone = Lone::ready(Side::Server, version);
         let bi = ["00", "07", "20", "5063 00", "fe0000ff0dad0200"];
@@ -436,7 +436,7 @@ fn point_17_unknown_stream_types_are_reset_and_the_session_goes_on() {
 }
 
 #[test]
-fn point_19_a_publisher_without_broadcasts_may_end_or_stay() {
+fn a_publisher_without_broadcasts_may_end_or_stay() {
     for version in LITE {
         for fin in [true, false] {
             let interests = vec![Path::root()];
@@ -454,7 +454,7 @@ fn point_19_a_publisher_without_broadcasts_may_end_or_stay() {
 }
 
 #[test]
-fn point_20_on_05_end_may_name_the_last_group() {
+fn on_05_end_may_name_the_last_group() {
     let (mut lone, id) = subscribing(Lite05);
     // START 1, and END 2 from a peer that names the last group.
     lone.fin(id, "00 01 01 01 01 02");

@@ -100,10 +100,14 @@ fn priorities_then_newest_or_oldest_group() {
             }
         }
         let priority = |track: usize| i32::from(tracks[track].0) << 8 | i32::from(tracks[track].1);
-        let expected: Vec<_> =
-            [2, 1, 0, 3].into_iter().flat_map(|track| [priority(track); 3]).collect();
-        assert_eq!(served.opened(), expected);
-        let order = served.written(usize::MAX, usize::MAX);
+        let (mut opened, mut order) = (Vec::new(), Vec::new());
+        for _ in 0..9 {
+            opened.extend(served.opened());
+            order.extend(served.written(usize::MAX, usize::MAX));
+        }
+        // A group gets its stream when it is its turn, so the first of each track come first.
+        let turns = [2, 1, 0, 3, 2, 2, 1, 1, 0, 0, 3, 3];
+        assert_eq!(opened, turns.map(priority));
         let expected = [
             (2, 3),
             (2, 2),
@@ -277,4 +281,136 @@ fn a_blocked_stream_does_not_delay_others() {
     served.lone.end.handle(Instant::ZERO, Input::Writable { id: first });
     let write = served.lone.end.poll_write().unwrap();
     assert_eq!((write.id(), write.len(), write.fin()), (first, 4 + 3 + 100 - 7, true));
+}
+
+impl Served {
+    /// QUIC refuses what is written next. Returns the stream.
+    fn refuse(&mut self) -> StreamId {
+        self.respond();
+        let write = self.lone.end.poll_write().expect("something to write");
+        let id = write.id();
+        write.blocked(0);
+        id
+    }
+
+    /// Whether the adapter has something to do for streams.
+    fn has_output(&mut self) -> bool {
+        while self.lone.end.work(self.lone.now) || self.lone.end.poll_action().is_some() {}
+        let output = self.lone.end.poll_open().is_some() || self.lone.end.poll_write().is_some();
+        assert_eq!(self.lone.end.has_work(), output);
+        output
+    }
+
+    /// Writes what goes to requests.
+    fn respond(&mut self) {
+        while let Some(write) = self.lone.end.poll_write() {
+            if write.id().dir() == Dir::Uni {
+                return;
+            }
+            let n = write.len();
+            write.accepted(n);
+        }
+    }
+}
+
+/// Once QUIC refused two streams, nothing is opened or shown until it says that it takes more. Then the most urgent
+/// group goes, also if it came later.
+#[test]
+fn nothing_is_shown_while_the_connection_takes_nothing() {
+    let mut served = Served::new(Lite05, &[(1, 0, false); 4]);
+    served.written(usize::MAX, usize::MAX);
+    for track in 0..3 {
+        served.push(track, 1, 1_000);
+    }
+    served.opened();
+    let refused = served.refuse();
+    assert!(served.has_output(), "one may lack credit of its own");
+    served.refuse();
+    assert!(!served.has_output());
+    served.push(3, 1, 1_000);
+    served.respond();
+    assert!(!served.has_output());
+    served.lone.end.handle(served.lone.now, Input::Writable { id: refused });
+    assert_eq!(served.opened().len(), 1);
+    assert_eq!(
+        served.written(usize::MAX, usize::MAX).len(),
+        3,
+        "all but the one that is still refused"
+    );
+}
+
+/// Streams without credit of their own are refused like those of a connection without. They hold up the others for
+/// 10 ms, and longer each time.
+#[test]
+fn streams_without_credit_hold_up_others_for_a_moment() {
+    let mut served = Served::new(Lite05, &[(1, 0, false); 5]);
+    served.written(usize::MAX, usize::MAX);
+    for track in 0..5 {
+        served.push(track, 1, 1_000);
+    }
+    served.opened();
+    for wait in [10, 20] {
+        served.refuse();
+        served.refuse();
+        assert_eq!(served.lone.end.poll_timeout(), Some(served.lone.now + ms(wait)));
+        for (time, is_over) in [(wait - 1, false), (1, true)] {
+            served.lone.now = served.lone.now + ms(time);
+            served.lone.end.handle_timeout(served.lone.now);
+            assert_eq!(served.lone.end.poll_write().is_some(), is_over);
+        }
+    }
+    assert_eq!(served.written(usize::MAX, usize::MAX).len(), 1);
+    let deadline = served.lone.end.poll_timeout();
+    assert!(deadline.is_none_or(|at| at > served.lone.now + ms(1_000)), "{deadline:?}");
+}
+
+/// A group of which all that is left leaves within 50 ms is finished before a newer one begins.
+#[test]
+fn a_group_that_needs_little_more_goes_before_a_newer_one() {
+    for (left, order) in [(50_000, [(0, 1), (0, 2)]), (50_001, [(0, 2), (0, 1)])] {
+        let mut served = Served::new(Lite05, &[(1, 0, false)]);
+        // A million bytes a second.
+        let path = NetworkPath::from_window(ms(100), 100_000, 1_200);
+        served.lone.handle(Input::NetworkPath(path));
+        let head = 2 + 3 + 4;
+        served.push(0, 1, 100 + left - head);
+        served.opened();
+        assert_eq!(served.written(100, 100), [(0, 1)]);
+        served.push(0, 2, 1_000);
+        let mut written = Vec::new();
+        for _ in 0..2 {
+            served.opened();
+            written.extend(served.written(usize::MAX, usize::MAX));
+        }
+        assert_eq!(written, order, "{left}");
+    }
+}
+
+/// Choosing the next write asks the source as often with 16 as with 256 groups that wait, also while QUIC refuses.
+#[test]
+fn a_write_costs_the_same_with_many_waiting_groups() {
+    let calls = |groups: u64| {
+        let mut served = Served::new(Lite05, &[(1, 0, false)]);
+        served.written(usize::MAX, usize::MAX);
+        for sequence in 1..=groups {
+            served.push(0, sequence, 100_000);
+        }
+        let before = served.lone.end.source.calls;
+        for _ in 0..16 {
+            served.opened();
+            served.respond();
+            served.lone.end.poll_write().expect("something to write").accepted(1_000);
+            let refused = [served.refuse(), {
+                served.opened();
+                served.refuse()
+            }];
+            served.opened();
+            assert!(served.lone.end.poll_write().is_none());
+            for id in refused {
+                served.lone.end.handle(served.lone.now, Input::Writable { id });
+            }
+        }
+        served.lone.end.source.calls - before
+    };
+    assert_eq!(calls(16), calls(256));
 }

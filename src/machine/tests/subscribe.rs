@@ -683,3 +683,16 @@ fn a_track_request_that_is_not_kept_open_is_withdrawn() {
         }
     }
 }
+
+/// A question about the track was open, and ends with the subscription that can't be sent.
+#[test]
+fn the_slot_of_a_question_that_was_given_up_is_used_again() {
+    let version = Version::Lite06;
+    let mut lone = Lone::ready(Side::Client, version);
+    let (broadcast, track) = (path("demo"), "video".into());
+    lone.apply(Command::Describe { subscription: token(0), broadcast, track });
+    lone.apply(subscribe_with(0, Subscription::default().start(u64::MAX)));
+    assert!(matches!(one(lone.events()), Event::SubscribeEnded { result: Err(_), .. }));
+    lone.open(Dir::Bi, subscribe_bytes(version));
+    assert!(matches!(one(lone.events()), Event::SubscribeRequested { .. }));
+}

@@ -214,10 +214,13 @@ impl Cache {
 
 impl_debug! { Cache, it => used: &it.used() }
 
+impl_debug! { Account, it => used: &it.used() }
+
 /// What one track holds of a [`Cache`].
-#[derive(Debug)]
 pub(crate) struct Account {
     cache: Arc<Cache>,
+    /// The track.
+    owner: Weak<dyn CacheMember>,
     /// The ids of the track's deadlines in the cache: of its groups, and of unanswered requests.
     member: [u64; 2],
     used: AtomicU64,
@@ -229,11 +232,13 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(cache: Arc<Cache>) -> Arc<Self> {
+    /// Creates the account of the track `owner`.
+    pub(crate) fn new(cache: Arc<Cache>, owner: Weak<dyn CacheMember>) -> Arc<Self> {
         let member = [(); 2].map(|()| cache.member_id());
         let media_due = AtomicU64::new(u64::MAX);
         Arc::new(Self {
             cache,
+            owner,
             member,
             used: AtomicU64::new(0),
             counters: TrackCells::default(),
@@ -258,10 +263,25 @@ impl Account {
         &self.counters
     }
 
-    /// Returns the time of a write to the track, `member`, that this account belongs to. If the
-    /// clock turns out to be late, the track is restamped.
-    pub(crate) fn stamp(&self, member: &Weak<dyn CacheMember>) -> Instant {
-        self.cache.stamp(&self.epoch, || member.clone())
+    /// The track that it belongs to.
+    pub(crate) fn owner(&self) -> &Weak<dyn CacheMember> {
+        &self.owner
+    }
+
+    /// Returns the time of a write to the track. If the clock turns out to be late, the track is
+    /// restamped.
+    pub(crate) fn stamp(&self) -> Instant {
+        self.cache.stamp(&self.epoch, || self.owner.clone())
+    }
+
+    pub(crate) fn charge(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.cache.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uncharge(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.cache.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Counts a complete frame of this many payload bytes.
@@ -320,15 +340,10 @@ impl Charge {
         charge
     }
 
-    pub(crate) fn account(&self) -> &Arc<Account> {
-        &self.account
-    }
-
     pub(crate) fn add(&self, bytes: usize) {
         let bytes = bytes as u64;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.account.used.fetch_add(bytes, Ordering::Relaxed);
-        self.account.cache.used.fetch_add(bytes, Ordering::Relaxed);
+        self.account.charge(bytes);
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -338,9 +353,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let bytes = *self.bytes.get_mut();
-        self.account.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.account.cache.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.account.uncharge(*self.bytes.get_mut());
     }
 }
 
@@ -351,6 +364,17 @@ census! { Cache {
     plain: limits, now, epoch, fresh, used, last_member, timekeeper;
 } }
 
+/// A member that has nothing in the cache.
+#[cfg(test)]
+pub(crate) struct Nobody;
+
+#[cfg(test)]
+impl CacheMember for Nobody {
+    fn restamp(&self, _: Instant, _: Instant) {}
+
+    fn expire(self: Arc<Self>) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,28 +382,19 @@ mod tests {
     #[test]
     fn a_busy_cache_does_not_allocate() {
         let cache = Cache::new(Limits::default());
-        let account = Account::new(cache.clone());
-        struct Nobody;
-
-        impl CacheMember for Nobody {
-            fn restamp(&self, _: Instant, _: Instant) {}
-
-            fn expire(self: Arc<Self>) {}
-        }
-
-        let nobody: Weak<dyn CacheMember> = Weak::<Nobody>::new();
+        let account = Account::new(cache.clone(), Weak::<Nobody>::new());
         let place = || {
             let fresh = lock(&cache.fresh);
             (fresh.len(), fresh.as_ptr())
         };
-        account.stamp(&nobody);
+        account.stamp();
         let (_, list) = place();
         for n in 1..100 {
             assert_eq!(place(), (1, list));
             cache.set_now(Instant::from_millis(n * 20));
             assert_eq!(place(), (0, list));
-            account.stamp(&nobody);
-            account.stamp(&nobody);
+            account.stamp();
+            account.stamp();
         }
     }
 }

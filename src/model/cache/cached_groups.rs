@@ -157,6 +157,12 @@ impl CachedGroups {
         Duration::from_micros(age) >= max_age
     }
 
+    /// The newest timestamp of the track, if there is a group after `sequence`.
+    pub(crate) fn newest_after(&self, sequence: u64) -> Option<Timestamp> {
+        self.by_sequence.back().filter(|latest| latest.sequence() > sequence)?;
+        self.newest()
+    }
+
     /// The newest timestamp of the latest group that has one.
     fn newest(&self) -> Option<Timestamp> {
         self.by_sequence.iter().rev().find_map(|group| group.newest())

@@ -26,7 +26,7 @@ impl Frame {
 
     /// The presentation time, in units of the track's timescale.
     pub fn timestamp(&self) -> Timestamp {
-        self.slot().map_or(Timestamp::ZERO, |slot| slot.timestamp)
+        self.slot().map_or(Timestamp::ZERO, Slot::timestamp)
     }
 
     /// The number of the frame in its group, from 0.

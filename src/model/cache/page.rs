@@ -1,6 +1,7 @@
 //! Pages of frames: append-only, written once, and read without a lock.
 
 use std::mem;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
@@ -8,13 +9,12 @@ use bytes::{Bytes, BytesMut};
 use super::budget::{Account, Charge};
 use crate::coding::lite::FrameHead;
 use crate::coding::varint;
-use crate::coding::varint::Head;
 use crate::machine::{FrameView, WireFrame};
 use crate::{Timestamp, Version};
 
 /// The number of slots of the first page of a group, of the second, and of each further one. Most
 /// groups of games and of audio are one frame, most groups of video are tens.
-const SLOTS: [u64; 3] = [2, 8, 32];
+const SLOTS: [u64; 3] = [1, 7, 32];
 
 /// Overhead of an allocation for payload: the reference count of `bytes`.
 const BUFFER_OVERHEAD: usize = 48;
@@ -76,25 +76,19 @@ impl Page {
     }
 }
 
-/// A complete frame.
+/// A complete frame. It is small, because each page has room for many.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    pub(crate) timestamp: Timestamp,
-    /// The timestamp of the previous frame in the group.
-    pub(crate) previous: Timestamp,
+    /// The timestamp, and [`WIRE`](Self::WIRE).
+    stamp: u64,
     body: Body,
 }
 
 #[derive(Debug)]
 enum Body {
-    /// A frame that was copied: `[timestamp delta][size][payload]` in one piece.
-    Wire {
-        bytes: Bytes,
-        delta_len: u8,
-        head_len: u8,
-    },
-    /// A large frame of the application: its payload, shared, without a head.
-    Shared(Bytes),
+    /// In one piece: a frame that was copied, as `[timestamp delta][size][payload]`, or a large frame
+    /// of the application, its payload alone.
+    Whole(Bytes),
     Pieces(Pieces),
 }
 
@@ -169,25 +163,38 @@ impl Pieces {
 }
 
 impl Slot {
+    /// Set in the stamp if the head of the frame lies before its payload. A timestamp has 61 bits.
+    const WIRE: u64 = 1 << 63;
+
     /// `bytes` begin with the head of the frame.
-    pub(crate) fn wire(from: &FrameStart, bytes: Bytes) -> Self {
-        // A head has at most 16 bytes.
-        let (delta_len, head_len) = (from.delta_len as u8, from.head.len() as u8);
-        from.slot(Body::Wire { bytes, delta_len, head_len })
+    pub(crate) fn wire(timestamp: Timestamp, bytes: Bytes) -> Self {
+        Self { stamp: timestamp.units() | Self::WIRE, body: Body::Whole(bytes) }
     }
 
-    pub(crate) fn shared(from: &FrameStart, payload: Bytes) -> Self {
-        from.slot(Body::Shared(payload))
+    pub(crate) fn shared(timestamp: Timestamp, payload: Bytes) -> Self {
+        Self { stamp: timestamp.units(), body: Body::Whole(payload) }
     }
 
-    pub(crate) fn pieces(from: &FrameStart, pieces: Pieces) -> Self {
-        from.slot(Body::Pieces(pieces))
+    pub(crate) fn pieces(timestamp: Timestamp, pieces: Pieces) -> Self {
+        Self { stamp: timestamp.units(), body: Body::Pieces(pieces) }
+    }
+
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        Timestamp::new(self.stamp & !Self::WIRE)
+    }
+
+    fn is_wire(&self) -> bool {
+        self.stamp & Self::WIRE != 0
+    }
+
+    /// The length of the head that lies before the payload in `bytes`.
+    fn head_len(&self, bytes: &[u8]) -> usize {
+        if self.is_wire() { Head::lens(bytes).1 } else { 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         match &self.body {
-            Body::Wire { bytes, head_len, .. } => bytes.len() - usize::from(*head_len),
-            Body::Shared(payload) => payload.len(),
+            Body::Whole(bytes) => bytes.len() - self.head_len(bytes),
             Body::Pieces(pieces) => pieces.size() as usize,
         }
     }
@@ -195,8 +202,7 @@ impl Slot {
     /// The payload in one piece. Pieces are joined by the first call and charged to `charge`.
     pub(crate) fn payload(&self, charge: &Charge) -> &[u8] {
         match &self.body {
-            Body::Wire { bytes, head_len, .. } => &bytes[usize::from(*head_len)..],
-            Body::Shared(payload) => payload,
+            Body::Whole(bytes) => &bytes[self.head_len(bytes)..],
             Body::Pieces(pieces) => pieces.joined(charge).map_or(&[], |joined| joined),
         }
     }
@@ -204,61 +210,63 @@ impl Slot {
     /// [`payload`](Self::payload), shared.
     pub(crate) fn bytes(&self, charge: &Charge) -> Bytes {
         match &self.body {
-            Body::Wire { bytes, head_len, .. } => bytes.slice(usize::from(*head_len)..),
-            Body::Shared(payload) => payload.clone(),
+            Body::Whole(bytes) => bytes.slice(self.head_len(bytes)..),
             Body::Pieces(pieces) => pieces.joined(charge).cloned().unwrap_or_default(),
         }
     }
 
     /// A piece of the payload from `offset` on, as long as it is contiguous; `None` at the end.
     pub(crate) fn piece(&self, offset: u64) -> Option<Bytes> {
-        let rest = |payload: &Bytes, from: u64| {
-            let from = usize::try_from(from).ok().filter(|from| *from < payload.len())?;
-            Some(payload.slice(from..))
-        };
         match &self.body {
-            Body::Wire { bytes, head_len, .. } => rest(bytes, offset + u64::from(*head_len)),
-            Body::Shared(payload) => rest(payload, offset),
+            Body::Whole(bytes) => {
+                let from = usize::try_from(offset).ok()?.checked_add(self.head_len(bytes))?;
+                (from < bytes.len()).then(|| bytes.slice(from..))
+            }
             Body::Pieces(pieces) => pieces.piece(offset),
         }
     }
 
-    /// The frame as the machine reads it. The shown payload begins at byte `from` or before.
-    pub(crate) fn view(&self, from: u64) -> FrameView<'_> {
+    /// The frame as the machine reads it, after a frame with the timestamp `previous`. The shown
+    /// payload begins at byte `from` or before.
+    pub(crate) fn view(&self, previous: Timestamp, from: u64) -> FrameView<'_> {
         let (wire, (payload, offset)) = match &self.body {
-            Body::Wire { bytes, delta_len, head_len } => {
-                let (delta_len, head_len) = (usize::from(*delta_len), usize::from(*head_len));
+            Body::Whole(bytes) if self.is_wire() => {
+                let (delta_len, head_len) = Head::lens(bytes);
                 (Some(WireFrame { bytes, delta_len, head_len }), ([].as_slice(), 0))
             }
-            Body::Shared(payload) => (None, (std::slice::from_ref(payload), 0)),
+            Body::Whole(payload) => (None, (std::slice::from_ref(payload), 0)),
             Body::Pieces(pieces) => (None, pieces.from(from)),
         };
-        let (timestamp, previous) = (self.timestamp, self.previous);
-        FrameView { timestamp, previous, size: self.len() as u64, wire, payload, offset }
+        let (timestamp, size) = (self.timestamp(), self.len() as u64);
+        FrameView { timestamp, previous, size, wire, payload, offset }
     }
 }
 
-/// What is known about a frame before its payload.
-#[derive(Clone, Debug)]
-pub(crate) struct FrameStart {
-    pub(crate) timestamp: Timestamp,
-    pub(crate) previous: Timestamp,
-    /// Timestamp delta and size in the integer form of moq-lite 05 and 06. Other forms are written
-    /// anew when the frame is sent.
-    pub(crate) head: Head<2>,
-    delta_len: usize,
-}
+/// What lies before the payload of a copied frame: timestamp delta and size in the integer form of
+/// moq-lite 05 and 06. Other forms are written anew when the frame is sent.
+pub(crate) struct Head(varint::Head<2>);
 
-impl FrameStart {
-    /// `None` if no version can carry `size`.
-    pub(crate) fn new(previous: Timestamp, timestamp: Timestamp, size: u64) -> Option<Self> {
-        let head = FrameHead::between(previous, timestamp, size).encode(Version::Lite06).ok()?;
-        let delta_len = head.len() - varint::len(size);
-        Some(Self { timestamp, previous, head, delta_len })
+impl Head {
+    /// `size` is at most [`varint::MAX`].
+    pub(crate) fn new(previous: Timestamp, timestamp: Timestamp, size: u64) -> Self {
+        let head = FrameHead::between(previous, timestamp, size).encode(Version::Lite06);
+        Self(head.expect("a difference of timestamps fits, and the size was checked"))
     }
 
-    fn slot(&self, body: Body) -> Slot {
-        Slot { timestamp: self.timestamp, previous: self.previous, body }
+    /// The lengths of the timestamp delta and of the whole head that `bytes` begin with.
+    fn lens(bytes: &[u8]) -> (usize, usize) {
+        // The first byte of an integer tells its length.
+        let len = |at: usize| bytes.get(at).map_or(0, |first| 1 << (first >> 6));
+        let delta_len = len(0);
+        (delta_len, delta_len + len(delta_len))
+    }
+}
+
+impl Deref for Head {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -302,19 +310,25 @@ impl Buffer {
 
     /// Takes the written bytes as a shared slice. The room after them stays.
     pub(crate) fn take(&mut self) -> Bytes {
+        if self.room() == 0 {
+            // Memory that a single frame fills has no reference count before it is shared.
+            return mem::take(&mut self.bytes).freeze();
+        }
         self.bytes.split().freeze()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::budget::Cache;
+    use std::sync::Weak;
+
+    use super::super::budget::{Cache, Nobody};
     use super::*;
     use crate::limits::Limits;
 
     #[test]
     fn every_index_is_on_its_page() {
-        let account = Account::new(Cache::new(Limits::default()));
+        let account = Account::new(Cache::new(Limits::default()), Weak::<Nobody>::new());
         let mut next = 0;
         for number in 0..6 {
             let page = Page::new(number, &account);
@@ -329,9 +343,14 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_has_no_room_to_spare() {
+        assert_eq!(mem::size_of::<OnceLock<Slot>>(), 48);
+    }
+
+    #[test]
     fn bytes_of_dropped_pages_are_uncharged() {
         let cache = Cache::new(Limits::default());
-        let account = Account::new(cache.clone());
+        let account = Account::new(cache.clone(), Weak::<Nobody>::new());
         let page = Page::new(0, &account);
         let empty = cache.used();
         assert!(empty >= mem::size_of_val(&*page) as u64);
@@ -344,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_buffer_doubles_up_to_its_step() {
-        let account = Account::new(Cache::new(Limits::default()));
+        let account = Account::new(Cache::new(Limits::default()), Weak::<Nobody>::new());
         let page = Page::new(0, &account);
         let mut buffer = Buffer::default();
         let mut allocations = 0;

@@ -1,5 +1,6 @@
 //! Sessions: the driver of each connection, and the handles that applications have to it.
 
+mod announce_senders;
 mod close_reason;
 mod driver;
 mod endpoint;

@@ -1,26 +1,19 @@
 //! What a session sends, as the machine reads it: groups and announcements. It pins nothing in the
 //! cache.
 
-use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
 use crate::census::census;
 use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
 use crate::model::cache::{GroupConsumer, GroupCursor, TrackConsumer};
-use crate::model::routing::{AnnounceQuota, AnnounceReader};
+use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::Slab;
-use crate::{Error, Instant, Subscription, TrackInfo};
+use crate::{Error, Subscription, TrackInfo};
 
 /// What the peer requested and is being sent. The tables are indexed by the slot of the request.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    /// There are few, so all are visited for their deadlines.
-    readers: BTreeMap<usize, AnnounceSender>,
-    /// Counts the broadcasts announced to the peer by all of them, and limits that number.
-    announced: usize,
-    max_announced: usize,
-    /// Whether a broadcast was left out, and that was not reported yet.
-    left_out: bool,
+    pub(super) announcing: AnnounceSenders,
     serves: Vec<Option<ServedTrack>>,
     /// The number of served tracks.
     serving: usize,
@@ -28,26 +21,6 @@ pub(crate) struct Outbox {
     groups: Slab<OutgoingGroup>,
     /// Wakers for more of a group, by slot of the group. Each is made once.
     group_wakers: Vec<Waker>,
-}
-
-/// Announcements for the peer.
-struct AnnounceSender {
-    request: RequestKey,
-    reader: AnnounceReader,
-    waker: Waker,
-    state: AnnouncePhase,
-    /// When to read again even if nothing changes. `None` also after that was reported.
-    deadline: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AnnouncePhase {
-    /// It counts the broadcasts, because the peer is told the number first.
-    Counting,
-    /// It need not count, or has counted, and the machine does not read it yet.
-    Starting,
-    /// The machine reads it.
-    Reading,
 }
 
 /// A track that the peer subscribed to or queries.
@@ -111,79 +84,9 @@ pub(crate) enum OutboxStep {
 }
 
 impl Outbox {
+    /// At most `max_announced` broadcasts are announced to the peer.
     pub(crate) fn new(max_announced: usize) -> Self {
-        Self { max_announced, ..Self::default() }
-    }
-
-    /// Adds the announcements for a request of the peer. If `is_counted`, the peer is told their
-    /// number first.
-    pub(crate) fn add_reader(
-        &mut self,
-        request: RequestKey,
-        reader: AnnounceReader,
-        waker: Waker,
-        is_counted: bool,
-    ) {
-        let state = if is_counted { AnnouncePhase::Counting } else { AnnouncePhase::Starting };
-        let slot = request.slot();
-        self.readers.insert(slot, AnnounceSender { request, reader, waker, state, deadline: None });
-    }
-
-    /// The command for a reader that may have something new.
-    pub(crate) fn next_for_reader(&mut self, slot: usize) -> Option<Command> {
-        let quota = self.quota();
-        let AnnounceSender { request, reader, waker, state, .. } = self.readers.get_mut(&slot)?;
-        // Used if the peer is not told the number.
-        let mut active = u64::MAX;
-        if *state == AnnouncePhase::Counting {
-            let Some(count) = reader.promise(quota.left) else {
-                waker.wake_by_ref();
-                return None;
-            };
-            (active, *state) = (count, AnnouncePhase::Starting);
-        }
-        let request = *request;
-        if std::mem::replace(state, AnnouncePhase::Reading) == AnnouncePhase::Reading {
-            return Some(Command::AnnouncementsReady { request });
-        }
-        // There is one reader for each request, so the slot identifies it.
-        let reader = Token { slot: slot as u32, generation: 0 };
-        Some(Command::AcceptAnnounce { request, reader, active })
-    }
-
-    /// Whether a broadcast was left out for lack of quota since the last call.
-    pub(crate) fn take_left_out(&mut self) -> bool {
-        std::mem::take(&mut self.left_out)
-    }
-
-    fn quota(&self) -> AnnounceQuota {
-        AnnounceQuota {
-            left: self.max_announced.saturating_sub(self.announced),
-            all: self.max_announced,
-        }
-    }
-
-    /// The number of broadcasts that a reader announced changed from `before` to `after`. If there
-    /// is room again, readers that left out broadcasts are woken.
-    fn count_announced(&mut self, before: usize, after: usize) {
-        let had_headroom = self.quota().has_headroom();
-        self.announced = self.announced + after - before;
-        if !had_headroom && self.quota().has_headroom() {
-            let short = self.readers.values().filter(|it| it.reader.is_over_quota());
-            short.for_each(|it| it.waker.wake_by_ref());
-        }
-    }
-
-    /// When a held announcement is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.readers.values().filter_map(|reader| reader.deadline).min()
-    }
-
-    /// A request with held announcements that are due. Each is returned once.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<RequestKey> {
-        self.readers.values_mut().find_map(|reader| {
-            reader.deadline.take_if(|deadline| *deadline <= now).map(|_| reader.request)
-        })
+        Self { announcing: AnnounceSenders::new(max_announced), ..Self::default() }
     }
 
     /// Adds a track that the peer subscribed to.
@@ -228,9 +131,7 @@ impl Outbox {
 
     /// Ends a request. Returns its track if that may be requested again soon.
     pub(crate) fn end_request(&mut self, slot: usize) -> Option<TrackConsumer> {
-        if let Some(reader) = self.readers.remove(&slot) {
-            self.count_announced(reader.reader.announced(), 0);
-        }
+        self.announcing.remove(slot);
         self.end_serve(slot);
         let mut track = self.answers.get_mut(slot)?.take()?.track;
         track.cancel_fetch();
@@ -430,26 +331,24 @@ impl Source for Outbox {
             sending.is_old = true;
             return Supply::Gone(Error::Old);
         }
+        // The rest of a group is as old as its next frame.
+        let has_begun = from > 0 || run.skipped() > 0;
+        let oldest = aging.filter(|_| has_begun);
+        let oldest = oldest.and_then(|serve| serve.track.oldest_useful(sending.cursor.sequence()));
+        let (mut is_next, mut is_old) = (true, false);
         let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
-        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| run.push(frame));
+        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| {
+            is_old |=
+                std::mem::take(&mut is_next) && oldest.is_some_and(|it| frame.timestamp <= it);
+            !is_old && run.push(frame)
+        });
+        let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
         sending.is_old = !is_answer && supply == Supply::Gone(Error::Old);
         supply
     }
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
-        let quota = self.quota();
-        let AnnounceSender { reader, waker, deadline, .. } =
-            self.readers.get_mut(&(reader.slot as usize))?;
-        let (before, was_over_quota) = (reader.announced(), reader.is_over_quota());
-        let next = reader.poll_next(Some(waker), quota);
-        *deadline = reader.deadline();
-        self.left_out |= reader.is_over_quota() && !was_over_quota;
-        let after = reader.announced();
-        self.count_announced(before, after);
-        match next {
-            Poll::Ready(announcement) => Some(announcement),
-            Poll::Pending => None,
-        }
+        self.announcing.next(reader)
     }
 }
 
@@ -460,8 +359,6 @@ fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
     table[slot] = Some(value);
 }
 
-census! { each AnnounceSender { counts: deadline; within: reader; plain: request, waker, state; } }
-
 census! { each ServedTrack {
     plain: request, track, waker, step, started, lowest, next_sequence, floor;
 } }
@@ -471,7 +368,6 @@ census! { each ServedFetch { counts: group; plain: request, track, priority, seq
 census! { each OutgoingGroup { plain: request, cursor, is_old; } }
 
 census! { Outbox {
-    counts: announced;
-    within: readers, serves, answers, groups;
-    plain: max_announced, left_out, serving, group_wakers;
+    within: announcing, serves, answers, groups;
+    plain: serving, group_wakers;
 } }

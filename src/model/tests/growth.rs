@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::base::{Horizon, Route, SessionId, steps};
+use crate::model::base::{HOLD_TIME, Horizon, Route, SessionId, steps};
 use crate::model::cache::{Cache, GroupProducer, Track, TrackConsumer, TrackProducer};
 use crate::model::routing::{Origin, OriginProducer, Upstream};
 use crate::model::session::{Client, Driver, Server};
@@ -80,6 +80,56 @@ fn a_track_request_costs_the_same_at_any_number_of_sessions() {
         let _sessions: Vec<_> = (1..=n).map(|id| session(&origin, id)).collect();
         let broadcast = origin.consume().broadcast("a").unwrap();
         steps(|| broadcast.serve_track("video", Some(want(1)), peer(n)).unwrap()).0
+    });
+}
+
+#[test]
+fn a_change_of_the_only_route_visits_no_track() {
+    for n in [100, 1_000] {
+        let origin = Origin::new(Hop::new(1)).produce();
+        let mut upstream = session(&origin, 1);
+        let broadcast = origin.consume().broadcast("a").unwrap();
+        let read = |id: u64| broadcast.serve_track(&id.to_string(), Some(want(id)), peer(id + 9));
+        let _readers: Vec<_> = (0..n).map(|id| read(id).unwrap()).collect();
+        let hops = [7, 100_001].into_iter().map(Hop::new).collect();
+        let route = Route { hops, session: Some(SessionId(1)), ..Route::default() };
+        let (steps, is_same) = steps(|| upstream.reroute(&route));
+        assert!(is_same && broadcast.route() == route);
+        assert!(steps < 10, "{steps} steps with {n} tracks");
+    }
+}
+
+/// A peer has `n` requests for announcements, and for each a route is held that became worse.
+#[test]
+fn a_held_announcement_costs_the_same_at_any_number_of_announce_requests() {
+    assert_flat(20, |n| {
+        let [from, to] = [1, 2].map(|hop| Origin::new(Hop::new(hop)).produce());
+        let routes = (1..=n).map(|id| {
+            let hops = [7, 100_000 + id].into_iter().map(Hop::new).collect();
+            let route = Route { hops, session: Some(SessionId(1 << 40)), ..Route::default() };
+            (from.announce_remote(format!("{id}/live").into(), route.clone()).unwrap(), route)
+        });
+        let mut routes: Vec<_> = routes.collect();
+        let prefixes: Vec<_> = (1..=n).map(|id| id.to_string().as_str().into()).collect();
+        let to = to.scope(&prefixes).unwrap();
+        let (_a, client) = Client::new().with_consume(to).connect(Version::Lite06, Instant::ZERO);
+        let limits = Limits { announce_requests: 1_000, ..Limits::default() };
+        let server = Server::new().with_limits(limits).with_publish(from.consume());
+        let (_b, server) = server.accept(Version::Lite06, Instant::ZERO);
+        let mut pair = Pair::new(client, server, Link::perfect());
+        pair.run_until_idle();
+        let (steps, ()) = steps(|| {
+            for (upstream, route) in &mut routes {
+                route.cost = Cost { warm: 9, cold: 9 };
+                assert!(upstream.reroute(route));
+            }
+            pair.run_until_idle();
+            let due = Some(pair.now() + HOLD_TIME);
+            assert_eq!(pair.server.poll_timeout(), due);
+            pair.advance(HOLD_TIME);
+            assert!(pair.server.poll_timeout() > due, "all were announced");
+        });
+        steps / n
     });
 }
 

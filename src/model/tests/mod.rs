@@ -181,10 +181,9 @@ fn reading_takes_no_lock_while_there_is_something_to_read() {
     }
     let mut reader = group.consume();
     // The first read of a page loads it. The others must work without the lock, which is held here.
-    for turn in [0, 2] {
+    for (turn, rest) in [(0, 1..1), (1, 2..8), (8, 9..10)] {
         assert_eq!(ready(reader.try_read_frame()).index(), turn);
         let _guard = group.hold_lock();
-        let rest = if turn == 0 { 1..2 } else { 3..10 };
         for index in rest {
             let frame = ready(reader.try_read_frame());
             assert_eq!((frame.index(), frame.payload()), (index, b"x".as_slice()));
@@ -332,13 +331,13 @@ fn a_track_keeps_so_many_bytes_beside_the_newest_group() {
 
 #[test]
 fn the_track_that_writes_gives_up_its_own() {
-    let cache = small_cache(|limits| limits.cache_bytes = 30_000);
+    let cache = small_cache(|limits| limits.cache_bytes = 28_000);
     let (mut quiet, mut busy) = (track(&cache, ms(100)), track(&cache, ms(100)));
     quiet.write_frame(0, vec![0; 5_000]).unwrap();
     quiet.write_frame(0, vec![0; 5_000]).unwrap();
     for _ in 0..10 {
         busy.write_frame(0, vec![0; 6_000]).unwrap();
-        assert!(cache.used() <= 30_000 + 7_000);
+        assert!(cache.used() <= 28_000 + 7_000);
     }
     assert_eq!(sequences(&mut quiet.subscribe(everything())), [0, 1]);
     assert_eq!(sequences(&mut busy.subscribe(everything())), [8, 9]);

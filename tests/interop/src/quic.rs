@@ -79,7 +79,7 @@ fn alpns(versions: &[&str]) -> Vec<Vec<u8>> {
     alpns
 }
 
-/// What 01 and 02 share.
+/// The ALPN of 01 and 02.
 const MOQL: &str = "moql";
 
 fn alpn_of(name: &str) -> &str {

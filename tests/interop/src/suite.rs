@@ -65,8 +65,8 @@ fn publish<P: Peer>(publisher: &P) -> (P::Broadcast, <P::Broadcast as Broadcast>
 }
 
 /// Options for single groups, each the newest when it is written, so that older ones need no time. In 03
-/// and 04 moq-net waits as long for stragglers after the end of a track, because no count tells it that
-/// there are none.
+/// and 04 moq-net waits as long for stragglers after the end of a track, because it gets no count
+/// of groups.
 fn options() -> Options {
     Options { max_age: Duration::from_millis(300), ..Options::default() }
 }
@@ -148,7 +148,7 @@ fn ends<P: Peer, S: Peer>(version: &str) -> Ends {
 fn notices_gone<P: Peer, S: Peer>(version: &str, dials: Dials) -> bool {
     let (publisher, subscriber) = (P::abilities(version), S::abilities(version));
     let by_fin = publisher.withdraws_by_fin && matches!(dials, Dials::Publisher);
-    subscriber.notices_gone && publisher.withdraws_initial && (subscriber.hears_fin || !by_fin)
+    subscriber.notices_gone && publisher.withdraws_initial && (subscriber.notices_fin || !by_fin)
 }
 
 /// Checks that nothing follows, except for the failure where a clean end is reported as one.
@@ -330,7 +330,7 @@ pub async fn partial<P: Peer, S: Peer>(version: &str) {
             let code = S::reset_with(version, publishes.aborted);
             assert_eq!(end.code, subscribes.reset_codes.then_some(code));
         }
-        // A reader of moq-net sees a clean end of any group above the maximum age, whatever arrived. It
+        // A reader of moq-net sees a clean end of any group above the maximum age, complete or not. It
         // knows of the newer group by then.
         Ok(()) => assert_eq!(S::NAME, net03::Peer::NAME),
     }

@@ -56,7 +56,7 @@ impl Pair {
         }
     }
 
-    /// Opens a request that the peer has heard of.
+    /// Opens a request that the peer has received.
     async fn request(&mut self, now: Instant) -> (StreamId, SendStream, RecvStream) {
         let (mut send, recv) = self.streams.connection.open_bi().await.unwrap();
         send.write_all(b"?").await.unwrap();
@@ -115,8 +115,8 @@ fn an_end_that_was_acknowledged_is_forgotten() {
     });
 }
 
-/// A request that is given up by STOP_SENDING alone: a young one is found when it gets old, one that is
-/// watched tells by itself.
+/// A request that is cancelled by STOP_SENDING alone is noticed: when it gets old enough to be watched, or at
+/// once if it is watched already.
 #[test]
 fn a_lone_stop_sending_is_noticed() {
     with_pair(|mut pair| async move {
@@ -139,7 +139,7 @@ fn a_lone_stop_sending_is_noticed() {
 }
 
 /// The memory that quinn keeps for streams that were watched and then reset is bounded, and STOP_SENDING is
-/// heard all the same.
+/// still noticed.
 #[test]
 fn a_connection_that_left_many_records_watches_no_more() {
     with_pair(|mut pair| async move {

@@ -205,7 +205,7 @@ impl Drivings {
         .await
     }
 
-    /// Drops the client's future, whatever it was doing.
+    /// Drops the client's future in any state.
     pub(crate) fn drop_client(&mut self) {
         self.client = Half::Ended(Ok(()));
     }

@@ -38,15 +38,15 @@ async fn an_accepted_client_gets_its_part(version: Version) {
 }
 
 async fn a_rejected_client_learns_why(version: Version) {
-    for (error, heard) in [(Some(Error::App(7)), Error::App(7)), (None, Error::Unauthorized)] {
+    for (error, reason) in [(Some(Error::App(7)), Error::App(7)), (None, Error::Unauthorized)] {
         let (mut drivings, mut session, mut request) = asked(version, Client::new()).await;
         drivings.run(request.ready()).await.unwrap();
         match error {
             Some(error) => request.reject(error),
             None => drop(request),
         }
-        assert_eq!(drivings.ended().await, [Err(heard.clone()), Err(heard.clone())]);
-        assert_eq!(session.closed().await, CloseReason::Error(heard));
+        assert_eq!(drivings.ended().await, [Err(reason.clone()), Err(reason.clone())]);
+        assert_eq!(session.closed().await, CloseReason::Error(reason));
     }
 }
 

@@ -1,18 +1,19 @@
 //! A group in the cache: its frames, its end, and the wakers of its readers.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::{fmt, mem};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::census::census;
 use crate::coding::varint;
 use crate::model::base::{DeferredWakes, Result, Wakers, lock};
-use crate::model::cache::budget::{Account, CacheMember, Charge};
+use crate::model::cache::budget::{Account, Charge};
 use crate::model::cache::frame::Frame;
-use crate::model::cache::page::{Buffer, FrameStart, Page, Pieces, Slot};
+use crate::model::cache::page::{Buffer, Head, Page, Pieces, Slot};
 use crate::{Error, Instant, Timestamp};
 
 /// Local frames up to this size are copied next to each other, so that a run of them is sent as one
@@ -28,12 +29,11 @@ pub(crate) struct CachedGroup {
     pub(super) sequence: u64,
     /// Its number in the order of arrival.
     arrival: AtomicU64,
-    pub(super) owner: Weak<dyn CacheMember>,
     /// Whether sessions send it as a datagram where they can.
     pub(super) is_datagram: bool,
-    charge: Charge,
+    account: Arc<Account>,
     /// Counts the consumers of applications, which keep the frames in the cache.
-    pub(super) pins: AtomicUsize,
+    pub(super) pins: AtomicU32,
     /// Whether it is given up when the last pin goes.
     pub(super) overdue: AtomicBool,
     /// Timestamps in units, `u64::MAX` before the first frame. Copies that can be read under the
@@ -45,60 +45,71 @@ pub(crate) struct CachedGroup {
     pub(super) state: Mutex<GroupState>,
 }
 
+type PageList = SmallVec<[Arc<Page>; 1]>;
+
+/// What every group has, also when it is finished and only kept.
 #[derive(Default)]
 pub(super) struct GroupState {
-    pub(super) pages: SmallVec<[Arc<Page>; 3]>,
+    pages: PageList,
     /// Counts complete frames.
-    pub(super) frames: u64,
-    /// Payload bytes, counting an open frame with its declared size.
-    bytes: u64,
-    pub(super) last: Timestamp,
+    frames: u32,
+    producers: u32,
+    end: Option<Result<(), Box<Error>>>,
+    /// `None` until it is needed, and again when the group is finished.
+    extras: Option<Box<GroupExtras>>,
+}
+
+/// What only some groups need: open ones with more than one frame or with readers that wait, and
+/// those that were given up while somebody holds them.
+pub(super) struct GroupExtras {
+    charge: Charge,
     buffer: Buffer,
-    pub(super) open: Option<OpenFrame>,
-    pub(super) end: Option<Result<()>>,
-    /// Why the pages are gone.
-    evicted: Option<Error>,
-    pub(super) producers: usize,
+    open: Option<OpenFrame>,
+    /// Payload bytes after the first frame, counting an open frame with its declared size.
+    further_bytes: u64,
     /// Whether readers of pieces have something new, and whether readers of whole frames do.
-    pub(super) changed: bool,
+    changed: bool,
     completed: bool,
     pub(super) chunk_waiters: Wakers,
     pub(super) frame_waiters: Wakers,
     /// Readers that only wait for the end.
     pub(super) end_waiters: Wakers,
+    /// Why the pages are gone.
+    evicted: Option<Error>,
 }
 
 /// A frame whose bytes are still arriving. Bytes that are in no piece yet lie in the group's
 /// buffer. As long as there is no piece, the head of the frame lies before them.
 pub(super) struct OpenFrame {
-    pub(super) start: FrameStart,
+    pub(super) timestamp: Timestamp,
+    head_len: usize,
     pub(super) size: u64,
     pub(super) received: u64,
     pub(super) pieces: Pieces,
 }
 
 impl CachedGroup {
+    /// What a group costs: itself, the two counts of its `Arc`, and its two places in the track's
+    /// lists.
+    const SIZE: usize = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
+
     pub(crate) fn new(
         sequence: u64,
         arrival: u64,
-        owner: Weak<dyn CacheMember>,
         account: Arc<Account>,
         is_datagram: bool,
     ) -> Arc<Self> {
-        let written = AtomicU64::new(account.stamp(&owner).as_micros());
-        // Including the two counts of the `Arc` and its two places in the track's lists.
-        let size = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
+        account.charge(Self::SIZE as u64);
         Arc::new(Self {
             sequence,
             arrival: AtomicU64::new(arrival),
-            owner,
             is_datagram,
-            charge: Charge::new(account, size),
-            pins: AtomicUsize::new(0),
+            pins: AtomicU32::new(0),
             overdue: AtomicBool::new(false),
             first: AtomicU64::new(u64::MAX),
             newest: AtomicU64::new(u64::MAX),
-            written,
+            written: AtomicU64::new(account.stamp().as_micros()),
+            account,
             state: Mutex::default(),
         })
     }
@@ -145,8 +156,10 @@ impl CachedGroup {
 
     /// Bytes that the group holds.
     pub(crate) fn used(&self) -> u64 {
-        let pages = &lock(&self.state).pages;
-        self.charge.bytes() + pages.iter().map(|page| page.charge().bytes()).sum::<u64>()
+        let state = lock(&self.state);
+        let pages = state.pages.iter().map(|page| page.charge());
+        let extras = state.extras.iter().map(|extras| &extras.charge);
+        Self::SIZE as u64 + pages.chain(extras).map(Charge::bytes).sum::<u64>()
     }
 
     /// Marks it to be given up when its last pin goes. Returns whether it is pinned now.
@@ -163,25 +176,44 @@ impl CachedGroup {
     /// The last complete frame.
     pub(crate) fn latest_frame(&self) -> Option<Frame> {
         let state = lock(&self.state);
-        let index = state.frames.checked_sub(1)?;
+        let index = u64::from(state.frames).checked_sub(1)?;
         Frame::on(state.pages.get(Page::number_of(index))?, index)
     }
 
-    /// Releases all frames. Call it without holding a lock.
-    pub(crate) fn evict(&self, why: Error) {
+    /// Releases all frames. Call it without holding a lock, after the track gave up the group.
+    pub(crate) fn evict(self: Arc<Self>, why: Error) {
+        if Arc::strong_count(&self) == 1 {
+            return;
+        }
         let mut wakes = DeferredWakes::default();
+        let mut shell = GroupExtras::new(self.account.clone());
+        shell.evicted = Some(why.clone());
         let freed = {
             let mut state = lock(&self.state);
-            state.end.get_or_insert(Err(why.clone()));
-            state.evicted = Some(why);
-            let GroupState { chunk_waiters, frame_waiters, end_waiters, .. } = &mut *state;
-            for waiting in [chunk_waiters, frame_waiters, end_waiters] {
-                waiting.take(&mut wakes);
+            state.end.get_or_insert_with(|| Err(Box::new(why)));
+            let mut extras = state.extras.replace(shell);
+            if let Some(extras) = &mut extras {
+                let GroupExtras { chunk_waiters, frame_waiters, end_waiters, .. } = &mut **extras;
+                for waiting in [chunk_waiters, frame_waiters, end_waiters] {
+                    waiting.take(&mut wakes);
+                }
             }
-            (mem::take(&mut state.pages), state.open.take(), mem::take(&mut state.buffer))
+            (mem::take(&mut state.pages), extras)
         };
         drop(freed);
         wakes.wake();
+    }
+
+    /// Lets the track give up groups that are too old or too many.
+    pub(super) fn sweep(&self) {
+        if let Some(track) = self.account.owner().upgrade() {
+            track.sweep();
+        }
+    }
+
+    /// What a group needs while it is open.
+    pub(super) fn extras<'a>(&self, state: &'a mut GroupState) -> &'a mut GroupExtras {
+        state.extras.get_or_insert_with(|| GroupExtras::new(self.account.clone()))
     }
 
     pub(super) fn abort(&self, error: Error, wakes: &mut DeferredWakes) {
@@ -194,49 +226,39 @@ impl CachedGroup {
         wakes: &mut DeferredWakes,
         change: impl FnOnce(&mut GroupState) -> T,
     ) -> T {
-        let result = {
+        let (result, over) = {
             let mut state = lock(&self.state);
             let result = change(&mut state);
-            if mem::take(&mut state.changed) {
-                state.chunk_waiters.take(wakes);
-                if mem::take(&mut state.completed) {
-                    state.frame_waiters.take(wakes);
-                }
-                if state.end.is_some() {
-                    state.end_waiters.take(wakes);
-                }
-            }
-            result
+            (result, state.take_waiters(wakes))
         };
+        drop(over);
         wakes.wake();
         result
     }
 
     /// Checks that a frame may be added. A frame that exceeds a limit ends the group.
-    pub(super) fn begin_frame(
-        &self,
-        state: &mut GroupState,
-        timestamp: Timestamp,
-        size: u64,
-    ) -> Result<FrameStart> {
+    pub(super) fn begin_frame(&self, state: &mut GroupState, size: u64) -> Result<()> {
         match &state.end {
             Some(Ok(())) => return Err(Error::Closed),
-            Some(Err(error)) => return Err(error.clone()),
-            None if state.open.is_some() => return Err(Error::Duplicate),
+            Some(Err(error)) => return Err((**error).clone()),
+            None if state.open_frame().is_some() => return Err(Error::Duplicate),
             None => {}
         }
-        let limits = self.charge.account().limits();
-        let start = FrameStart::new(state.last, timestamp, size);
-        let error = match start {
-            Some(start) if size <= limits.frame_bytes.min(varint::MAX) => {
-                let bytes = state.bytes.saturating_add(size);
-                if bytes <= limits.group_bytes && state.frames < limits.group_frames {
-                    state.bytes = bytes;
-                    return Ok(start);
+        let limits = self.account.limits();
+        let error = if size > limits.frame_bytes.min(varint::MAX) {
+            Error::FrameTooLarge
+        } else {
+            // The first frame is not counted, so that a group of one frame needs no count.
+            let first = state.slot(0).map(|slot| slot.len() as u64);
+            let before = first.map_or(0, |first| first + self.extras(state).further_bytes);
+            let has_room = u64::from(state.frames) < limits.group_frames.min(u32::MAX.into());
+            if has_room && before.saturating_add(size) <= limits.group_bytes {
+                if first.is_some() {
+                    self.extras(state).further_bytes += size;
                 }
-                Error::GroupTooLarge
+                return Ok(());
             }
-            _ => Error::FrameTooLarge,
+            Error::GroupTooLarge
         };
         state.stop(Err(error.clone()));
         Err(error)
@@ -246,70 +268,87 @@ impl CachedGroup {
     pub(super) fn put_copy(
         &self,
         state: &mut GroupState,
-        start: &FrameStart,
+        timestamp: Timestamp,
         parts: &[impl AsRef<[u8]>],
     ) {
         let size: usize = parts.iter().map(|part| part.as_ref().len()).sum();
-        let GroupState { pages, frames, buffer, .. } = state;
-        buffer.reserve(start.head.len() + size, self.page(pages, *frames).charge());
-        buffer.extend(&start.head);
+        let head = Head::new(state.last(), timestamp, size as u64);
+        // The memory of the first frame is as large as the frame, because it may be the only one.
+        let mut alone = Buffer::default();
+        let frames = state.frames;
+        let GroupState { pages, extras, .. } = state;
+        let buffer = match extras {
+            Some(extras) if frames > 0 => &mut extras.buffer,
+            _ => &mut alone,
+        };
+        buffer.reserve(head.len() + size, self.page(pages, frames).charge());
+        buffer.extend(&head);
         for part in parts {
             buffer.extend(part.as_ref());
         }
         let wire = buffer.take();
-        self.put(state, Slot::wire(start, wire));
+        self.put(state, Slot::wire(timestamp, wire));
     }
 
     pub(super) fn put(&self, state: &mut GroupState, slot: Slot) {
-        let units = slot.timestamp.units();
-        self.charge.account().count_frame(slot.len());
-        state.last = slot.timestamp;
-        self.page(&mut state.pages, state.frames).put(state.frames, slot);
+        let units = slot.timestamp().units();
+        self.account.count_frame(slot.len());
+        self.page(&mut state.pages, state.frames).put(state.frames.into(), slot);
         if state.frames == 0 {
             self.first.store(units, Ordering::Relaxed);
             self.newest.store(units, Ordering::Relaxed);
-        } else {
-            self.newest.fetch_max(units, Ordering::Relaxed);
+        } else if units > self.newest.load(Ordering::Relaxed) {
+            self.newest.store(units, Ordering::Relaxed);
         }
         state.frames += 1;
-        state.completed = true;
+        if let Some(extras) = &mut state.extras {
+            extras.completed = true;
+        }
         self.touch(state);
     }
 
     fn touch(&self, state: &mut GroupState) {
-        state.changed = true;
-        let now = self.charge.account().stamp(&self.owner);
-        self.written.store(now.as_micros(), Ordering::Relaxed);
+        if let Some(extras) = &mut state.extras {
+            extras.changed = true;
+        }
+        self.written.store(self.account.stamp().as_micros(), Ordering::Relaxed);
     }
 
     /// The page for the next frame.
-    pub(super) fn page<'a>(
-        &self,
-        pages: &'a mut SmallVec<[Arc<Page>; 3]>,
-        frames: u64,
-    ) -> &'a Page {
-        let number = Page::number_of(frames);
+    fn page<'a>(&self, pages: &'a mut PageList, frames: u32) -> &'a Page {
+        let number = Page::number_of(frames.into());
         if pages.len() == number {
-            pages.push(Page::new(number, self.charge.account()));
+            pages.push(Page::new(number, &self.account));
         }
         &pages[number]
     }
 
-    pub(super) fn open(&self, state: &mut GroupState, start: FrameStart, size: u64) {
-        let GroupState { pages, frames, buffer, .. } = state;
-        let need = start.head.len() + size.min(Buffer::STEP as u64) as usize;
-        buffer.reserve(need, self.page(pages, *frames).charge());
-        buffer.extend(&start.head);
-        state.open = Some(OpenFrame { start, size, received: 0, pieces: Pieces::default() });
+    /// Adds a complete frame that shares its payload.
+    pub(super) fn put_shared(&self, state: &mut GroupState, timestamp: Timestamp, payload: Bytes) {
+        self.page(&mut state.pages, state.frames).charge().add(payload.len());
+        self.put(state, Slot::shared(timestamp, payload));
+    }
+
+    pub(super) fn open(&self, state: &mut GroupState, timestamp: Timestamp, size: u64) {
+        let head = Head::new(state.last(), timestamp, size);
+        self.extras(state);
+        let GroupState { pages, frames, extras: Some(extras), .. } = state else { return };
+        let need = head.len() + size.min(Buffer::STEP as u64) as usize;
+        extras.buffer.reserve(need, self.page(pages, *frames).charge());
+        extras.buffer.extend(&head);
+        let (head_len, pieces) = (head.len(), Pieces::default());
+        extras.open = Some(OpenFrame { timestamp, head_len, size, received: 0, pieces });
+        extras.changed = true;
         self.close_if_complete(state);
     }
 
     /// Adds bytes to the open frame, at most as many as are missing.
     pub(super) fn append(&self, state: &mut GroupState, mut bytes: &[u8]) -> Result<()> {
         if let Some(Err(error)) = &state.end {
-            return Err(error.clone());
+            return Err((**error).clone());
         }
-        let GroupState { pages, frames, buffer, open, .. } = state;
+        let GroupState { pages, frames, extras: Some(extras), .. } = state else { return Ok(()) };
+        let GroupExtras { buffer, open, .. } = &mut **extras;
         while let Some(open) = open.as_mut().filter(|_| !bytes.is_empty()) {
             if buffer.room() == 0 {
                 open.flush(buffer);
@@ -327,17 +366,19 @@ impl CachedGroup {
     }
 
     fn close_if_complete(&self, state: &mut GroupState) {
-        let Some(mut open) = state.open.take_if(|open| open.received == open.size) else { return };
+        let Some(extras) = &mut state.extras else { return };
+        let GroupExtras { buffer, open, .. } = &mut **extras;
+        let Some(mut open) = open.take_if(|open| open.received == open.size) else { return };
         if open.pieces.list().is_empty() {
-            let wire = state.buffer.take();
-            return self.put(state, Slot::wire(&open.start, wire));
+            let wire = buffer.take();
+            return self.put(state, Slot::wire(open.timestamp, wire));
         }
-        open.flush(&mut state.buffer);
+        open.flush(buffer);
         if open.size <= SMALL {
-            return self.put_copy(state, &open.start, open.pieces.list());
+            return self.put_copy(state, open.timestamp, open.pieces.list());
         }
         self.page(&mut state.pages, state.frames).charge().add(open.pieces.overhead());
-        self.put(state, Slot::pieces(&open.start, open.pieces));
+        self.put(state, Slot::pieces(open.timestamp, open.pieces));
     }
 
     /// Changes the frames, and then lets the track give up old groups if the change calls for it.
@@ -346,16 +387,20 @@ impl CachedGroup {
         wakes: &mut DeferredWakes,
         write: impl FnOnce(&mut GroupState) -> Result<()>,
     ) -> Result<()> {
-        let (result, is_first, last) = self.change(wakes, |state| {
+        let (result, is_first) = self.change(wakes, |state| {
             let before = state.frames;
-            (write(state), before == 0 && state.frames != 0, state.last)
+            (write(state), before == 0 && state.frames != 0)
         });
-        if is_first || self.charge.account().is_due(last) {
-            if let Some(owner) = self.owner.upgrade() {
-                owner.sweep();
-            }
+        if is_first || self.account.is_due(self.newest().unwrap_or(Timestamp::ZERO)) {
+            self.sweep();
         }
         result
+    }
+}
+
+impl Drop for CachedGroup {
+    fn drop(&mut self) {
+        self.account.uncharge(Self::SIZE as u64);
     }
 }
 
@@ -374,36 +419,119 @@ impl GroupState {
     /// Ends the group unless it has ended before.
     pub(super) fn stop(&mut self, end: Result<()>) {
         if self.end.is_none() {
-            self.end = Some(end);
-            (self.changed, self.completed) = (true, true);
+            self.end = Some(end.map_err(Box::new));
+            if let Some(extras) = &mut self.extras {
+                (extras.changed, extras.completed) = (true, true);
+            }
         }
+    }
+
+    /// Moves the waiters that the changes concern to `wakes`. Returns what a finished group does not
+    /// need any more, to be dropped after the lock is released.
+    fn take_waiters(&mut self, wakes: &mut DeferredWakes) -> Option<Box<GroupExtras>> {
+        let extras = self.extras.as_mut()?;
+        if mem::take(&mut extras.changed) {
+            extras.chunk_waiters.take(wakes);
+            if mem::take(&mut extras.completed) {
+                extras.frame_waiters.take(wakes);
+            }
+            if self.end.is_some() {
+                extras.end_waiters.take(wakes);
+            }
+        }
+        self.extras.take_if(|extras| extras.evicted.is_none() && matches!(self.end, Some(Ok(()))))
+    }
+
+    /// How the group ended; `None` while it is open.
+    pub(super) fn end(&self) -> Option<Result<()>> {
+        self.end.as_ref().map(|end| end.as_ref().copied().map_err(|error| (**error).clone()))
+    }
+
+    /// The number of complete frames.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.into()
+    }
+
+    /// The complete frame `index`.
+    fn slot(&self, index: u64) -> Option<&Slot> {
+        self.pages.get(Page::number_of(index))?.slot(index)
+    }
+
+    /// The timestamp before the frame `index`: that of the previous frame, or 0.
+    pub(super) fn previous(&self, index: u64) -> Timestamp {
+        let previous = index.checked_sub(1).and_then(|index| self.slot(index));
+        previous.map_or(Timestamp::ZERO, Slot::timestamp)
+    }
+
+    /// The timestamp of the last complete frame, or 0.
+    fn last(&self) -> Timestamp {
+        self.previous(self.frames())
     }
 
     /// The page of a complete frame; `None` if the group ended before that frame.
     pub(super) fn page(&self, index: u64) -> Poll<Result<Option<&Arc<Page>>>> {
-        if index < self.frames {
+        if index < self.frames() {
             let page = self.pages.get(Page::number_of(index));
-            let gone = || self.evicted.clone().unwrap_or(Error::Evicted);
-            return Poll::Ready(page.map(Some).ok_or_else(gone));
+            let why = || self.extras.as_ref().and_then(|extras| extras.evicted.clone());
+            return Poll::Ready(page.map(Some).ok_or_else(|| why().unwrap_or(Error::Evicted)));
         }
-        match &self.end {
-            Some(Ok(())) => Poll::Ready(Ok(None)),
-            Some(Err(error)) => Poll::Ready(Err(error.clone())),
+        match self.end() {
+            Some(end) => Poll::Ready(end.map(|()| None)),
             None => Poll::Pending,
         }
     }
 
-    /// The open frame. The bytes that arrived are moved into its pieces first, unless they are too
-    /// few.
+    pub(super) fn open_frame(&self) -> Option<&OpenFrame> {
+        self.extras.as_ref()?.open.as_ref()
+    }
+
+    /// The open frame, to be read. The bytes that arrived are moved into its pieces first, unless
+    /// they are too few.
     pub(super) fn open(&mut self) -> Option<&OpenFrame> {
-        let open = self.open.as_mut()?;
+        let GroupExtras { open, buffer, .. } = &mut **self.extras.as_mut()?;
+        let open = open.as_mut()?;
         let pieces = open.pieces.list().len();
-        let head = if pieces == 0 { open.start.head.len() } else { 0 };
-        let waiting = self.buffer.len() - head;
+        let head = if pieces == 0 { open.head_len } else { 0 };
+        let waiting = buffer.len() - head;
         if waiting > 0 && (waiting as u64 >= SMALL || pieces < EAGER_PIECES) {
-            open.flush(&mut self.buffer);
+            open.flush(buffer);
         }
         Some(open)
+    }
+
+    /// Adds a producer.
+    pub(super) fn join(&mut self) {
+        self.producers += 1;
+    }
+
+    /// Removes a producer. The last one must have ended the group.
+    pub(super) fn leave(&mut self) {
+        self.producers -= 1;
+        if self.producers == 0 {
+            self.stop(Err(Error::Dropped));
+        }
+    }
+
+    /// What some groups need, if this one has it.
+    pub(super) fn extras(&mut self) -> Option<&mut GroupExtras> {
+        self.extras.as_deref_mut()
+    }
+}
+
+impl GroupExtras {
+    fn new(account: Arc<Account>) -> Box<Self> {
+        Box::new(Self {
+            charge: Charge::new(account, mem::size_of::<Self>()),
+            buffer: Buffer::default(),
+            open: None,
+            further_bytes: 0,
+            changed: false,
+            completed: false,
+            chunk_waiters: Wakers::default(),
+            frame_waiters: Wakers::default(),
+            end_waiters: Wakers::default(),
+            evicted: None,
+        })
     }
 }
 
@@ -412,7 +540,7 @@ impl OpenFrame {
     fn flush(&mut self, buffer: &mut Buffer) {
         let mut piece = buffer.take();
         if self.pieces.list().is_empty() {
-            piece = piece.split_off(self.start.head.len());
+            piece = piece.split_off(self.head_len);
         }
         self.pieces.push(piece);
     }
@@ -421,10 +549,16 @@ impl OpenFrame {
 census! { each CachedGroup {
     counts: pins;
     within: state;
-    plain: sequence, arrival, owner, is_datagram, charge, overdue, first, newest, written;
+    plain: sequence, arrival, account, is_datagram, overdue, first, newest, written;
 } }
 
 census! { GroupState {
-    counts: pages, open, producers, chunk_waiters, frame_waiters, end_waiters;
-    plain: frames, bytes, last, buffer, end, evicted, changed, completed;
+    counts: pages, producers;
+    within: extras;
+    plain: frames, end;
+} }
+
+census! { GroupExtras {
+    counts: open, chunk_waiters, frame_waiters, end_waiters;
+    plain: charge, buffer, further_bytes, changed, completed, evicted;
 } }

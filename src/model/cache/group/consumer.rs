@@ -6,7 +6,7 @@ use std::task::{Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::cached_group::{CachedGroup, GroupState};
+use super::cached_group::CachedGroup;
 use super::cursor::GroupCursor;
 use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 use crate::model::cache::frame::Frame;
@@ -21,7 +21,7 @@ struct GroupHandle {
 
 impl GroupHandle {
     fn new(group: Arc<CachedGroup>, is_pin: bool) -> Self {
-        group.pins.fetch_add(usize::from(is_pin), Ordering::SeqCst);
+        group.pins.fetch_add(u32::from(is_pin), Ordering::SeqCst);
         Self { group, is_pin }
     }
 }
@@ -37,9 +37,7 @@ impl Drop for GroupHandle {
         let group = &self.group;
         let was_last = self.is_pin && group.pins.fetch_sub(1, Ordering::SeqCst) == 1;
         if was_last && group.overdue.load(Ordering::SeqCst) {
-            if let Some(owner) = group.owner.upgrade() {
-                owner.sweep();
-            }
+            group.sweep();
         }
     }
 }
@@ -110,11 +108,12 @@ impl GroupConsumer {
     #[cold]
     fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
         let Self { reading, frame_slot, .. } = self;
+        let group = &*reading.group;
         let page = wait_on(
-            &reading.group.state,
+            &group.state,
             waker,
             frame_slot,
-            |state| &mut state.frame_waiters,
+            |state| &mut group.extras(state).frame_waiters,
             |state| state.page(index).map_ok(Option::<&Arc<Page>>::cloned),
         );
         let Some(page) = ready!(page)? else { return Poll::Ready(Ok(None)) };
@@ -159,20 +158,21 @@ impl GroupConsumer {
 
     fn start(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<FrameConsumer>>> {
         let Self { reading, slot, index, .. } = self;
+        let group = &*reading.group;
         let start = wait_on(
-            &reading.group.state,
+            &group.state,
             waker,
             slot,
-            |state| &mut state.chunk_waiters,
-            |state| match (state.page(*index), &state.open) {
+            |state| &mut group.extras(state).chunk_waiters,
+            |state| match (state.page(*index), state.open_frame()) {
                 (Poll::Ready(Ok(Some(page))), _) => Poll::Ready(match page.slot(*index) {
-                    Some(slot) => Ok(Some((slot.timestamp, slot.len() as u64))),
+                    Some(slot) => Ok(Some((slot.timestamp(), slot.len() as u64))),
                     None => Err(Error::Internal),
                 }),
                 (Poll::Ready(Ok(None)), _) => Poll::Ready(Ok(None)),
                 (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
-                (Poll::Pending, Some(open)) if *index == state.frames => {
-                    Poll::Ready(Ok(Some((open.start.timestamp, open.size))))
+                (Poll::Pending, Some(open)) if *index == state.frames() => {
+                    Poll::Ready(Ok(Some((open.timestamp, open.size))))
                 }
                 (Poll::Pending, _) => Poll::Pending,
             },
@@ -200,13 +200,14 @@ impl GroupConsumer {
         offset: u64,
         waker: Option<&Waker>,
     ) -> Poll<Result<Bytes>> {
+        let group = &*self.reading.group;
         wait_on(
-            &self.reading.group.state,
+            &group.state,
             waker,
             &mut self.slot,
-            |state| &mut state.chunk_waiters,
+            |state| &mut group.extras(state).chunk_waiters,
             |state| {
-                let is_open = index == state.frames;
+                let is_open = index == state.frames();
                 if let Some(open) = state.open().filter(|_| is_open) {
                     if let Some(piece) = open.pieces.piece(offset) {
                         return Poll::Ready(Ok(piece));
@@ -220,14 +221,14 @@ impl GroupConsumer {
     }
 
     fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
+        let group = &*self.reading.group;
         wait_on(
-            &self.reading.group.state,
+            &group.state,
             waker,
             &mut self.end_slot,
-            |state| &mut state.end_waiters,
-            |state| match &state.end {
-                Some(Ok(())) => Poll::Ready(Ok(state.frames)),
-                Some(Err(error)) => Poll::Ready(Err(error.clone())),
+            |state| &mut group.extras(state).end_waiters,
+            |state| match state.end() {
+                Some(end) => Poll::Ready(end.map(|()| state.frames())),
                 None => Poll::Pending,
             },
         )
@@ -254,12 +255,13 @@ impl Drop for GroupConsumer {
         let Self { reading, slot, frame_slot, end_slot, .. } = self;
         if slot.is_used() || frame_slot.is_used() || end_slot.is_used() {
             let mut state = lock(&reading.group.state);
-            let GroupState { chunk_waiters, frame_waiters, end_waiters, .. } = &mut *state;
-            let freed = (
-                chunk_waiters.free(slot),
-                frame_waiters.free(frame_slot),
-                end_waiters.free(end_slot),
-            );
+            let freed = state.extras().map(|extras| {
+                (
+                    extras.chunk_waiters.free(slot),
+                    extras.frame_waiters.free(frame_slot),
+                    extras.end_waiters.free(end_slot),
+                )
+            });
             drop(state);
             drop(freed);
         }

@@ -44,14 +44,16 @@ impl GroupCursor {
         let _displaced;
         let mut state = lock(&self.group.state);
         let mut index = from;
+        let mut previous = state.previous(from);
         let skipped = |index| if index == from { skipped } else { 0 };
         loop {
             match state.page(index) {
                 Poll::Ready(Ok(Some(page))) => {
                     while let Some(slot) = page.slot(index) {
-                        if !push(slot.view(skipped(index))) {
+                        if !push(slot.view(previous, skipped(index))) {
                             return Supply::More;
                         }
+                        previous = slot.timestamp();
                         index += 1;
                     }
                 }
@@ -60,16 +62,17 @@ impl GroupCursor {
                 Poll::Pending => break,
             }
         }
-        let previous = state.last;
-        let is_open = index == state.frames;
+        let is_open = index == state.frames();
         if let Some(open) = state.open().filter(|_| is_open) {
-            let (timestamp, size) = (open.start.timestamp, open.size);
+            let (timestamp, size) = (open.timestamp, open.size);
             let (payload, offset) = open.pieces.from(skipped(index));
             // An incomplete frame can't be taken whole, and it is the last one in any case.
             push(FrameView { timestamp, previous, size, wire: None, payload, offset });
         }
         let mut slot = self.slot.take();
-        _displaced = waker.and_then(|waker| state.chunk_waiters.register(&mut slot, waker));
+        _displaced = waker.and_then(|waker| {
+            self.group.extras(&mut state).chunk_waiters.register(&mut slot, waker)
+        });
         self.slot.set(slot);
         Supply::Pending
     }
@@ -79,7 +82,9 @@ impl Drop for GroupCursor {
     fn drop(&mut self) {
         let slot = self.slot.get_mut();
         if slot.is_used() {
-            let freed = lock(&self.group.state).chunk_waiters.free(slot);
+            let mut state = lock(&self.group.state);
+            let freed = state.extras().and_then(|extras| extras.chunk_waiters.free(slot));
+            drop(state);
             drop(freed);
         }
     }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::cached_group::{CachedGroup, OpenFrame, SMALL};
+use super::cached_group::{CachedGroup, GroupState, OpenFrame, SMALL};
 use super::consumer::GroupConsumer;
 use crate::model::base::{DeferredWakes, Result, impl_debug, lock};
-use crate::model::cache::page::Slot;
 use crate::{Error, Timestamp};
 
 /// Writes a group. A clone is another writer of the same group. If the last one is dropped before
@@ -20,7 +19,7 @@ pub struct GroupProducer {
 
 impl GroupProducer {
     pub(crate) fn new(group: Arc<CachedGroup>) -> Self {
-        lock(&group.state).producers += 1;
+        lock(&group.state).join();
         Self { group, wakes: DeferredWakes::default() }
     }
 
@@ -47,13 +46,10 @@ impl GroupProducer {
         let mut payload = Some(payload.into());
         group.write(&mut self.wakes, |state| {
             let size = payload.as_ref().map_or(0, |payload: &Bytes| payload.len() as u64);
-            let start = group.begin_frame(state, timestamp, size)?;
+            group.begin_frame(state, size)?;
             match payload.take_if(|_| size > SMALL) {
-                Some(payload) => {
-                    group.page(&mut state.pages, state.frames).charge().add(payload.len());
-                    group.put(state, Slot::shared(&start, payload));
-                }
-                None => group.put_copy(state, &start, payload.as_slice()),
+                Some(payload) => group.put_shared(state, timestamp, payload),
+                None => group.put_copy(state, timestamp, payload.as_slice()),
             }
             Ok(())
         })
@@ -72,9 +68,8 @@ impl GroupProducer {
     ) -> Result<FrameProducer> {
         let (timestamp, group) = (timestamp.into(), &self.group);
         group.write(&mut self.wakes, |state| {
-            let start = group.begin_frame(state, timestamp, size)?;
-            group.open(state, start, size);
-            state.changed = true;
+            group.begin_frame(state, size)?;
+            group.open(state, timestamp, size);
             Ok(())
         })?;
         Ok(FrameProducer::new(self.clone(), size))
@@ -95,8 +90,8 @@ impl GroupProducer {
         }
         let group = &self.group;
         group.write(&mut self.wakes, |state| {
-            let start = group.begin_frame(state, timestamp, size)?;
-            group.put_copy(state, &start, &[first]);
+            group.begin_frame(state, size)?;
+            group.put_copy(state, timestamp, &[first]);
             Ok(())
         })?;
         Ok(None)
@@ -107,9 +102,9 @@ impl GroupProducer {
     pub(crate) fn resume_frame(&self, timestamp: Option<Timestamp>, size: u64) -> Result<u64> {
         let state = lock(&self.group.state);
         let same = |open: &&OpenFrame| {
-            open.size == size && timestamp.is_none_or(|it| it == open.start.timestamp)
+            open.size == size && timestamp.is_none_or(|it| it == open.timestamp)
         };
-        state.open.as_ref().filter(same).map(|open| open.received).ok_or(Error::WrongSize)
+        state.open_frame().filter(same).map(|open| open.received).ok_or(Error::WrongSize)
     }
 
     /// Appends to the open frame, whose producer holds a clone of this one.
@@ -125,11 +120,11 @@ impl GroupProducer {
     /// [`Error::WrongSize`] if a frame is incomplete, which aborts the group. [`Error::Closed`] if
     /// it was finished before, or the reason if it was aborted before; then nothing changes.
     pub fn finish(&mut self) -> Result<()> {
-        self.group.change(&mut self.wakes, |state| match &state.end {
+        self.group.change(&mut self.wakes, |state| match state.end() {
             Some(Ok(())) => Err(Error::Closed),
-            Some(Err(error)) => Err(error.clone()),
+            Some(Err(error)) => Err(error),
             None => {
-                let end = if state.open.is_some() { Err(Error::WrongSize) } else { Ok(()) };
+                let end = if state.open_frame().is_some() { Err(Error::WrongSize) } else { Ok(()) };
                 state.stop(end.clone());
                 end
             }
@@ -144,7 +139,7 @@ impl GroupProducer {
 
     /// The number of complete frames.
     pub fn frame_count(&self) -> u64 {
-        lock(&self.group.state).frames
+        lock(&self.group.state).frames()
     }
 
     /// Creates a consumer that starts at the first frame.
@@ -169,12 +164,7 @@ impl Clone for GroupProducer {
 
 impl Drop for GroupProducer {
     fn drop(&mut self) {
-        self.group.change(&mut self.wakes, |state| {
-            state.producers -= 1;
-            if state.producers == 0 {
-                state.stop(Err(Error::Dropped));
-            }
-        });
+        self.group.change(&mut self.wakes, GroupState::leave);
     }
 }
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
+use super::demand::DemandReader;
 use super::group_fetcher::GroupFetcher;
 use super::state::{TrackShared, TrackState, closed, follow};
 use crate::model::base::{
@@ -12,7 +13,7 @@ use crate::model::base::{
 use crate::model::cache::frame::Frame;
 use crate::model::cache::group::{CachedGroup, Group, GroupConsumer, GroupCursor};
 use crate::model::cache::stats::TrackStats;
-use crate::{Subscription, TrackInfo};
+use crate::{Subscription, Timestamp, TrackInfo};
 
 /// A value that lives as long as any handle that holds it.
 pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
@@ -46,28 +47,37 @@ pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
 /// assert!(matches!(reader.try_recv_group()?, Poll::Ready(None)), "the track ended");
 /// # Ok::<(), smoq::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct TrackConsumer {
+    /// Boxed, so that a task that waits for a group is small wherever it holds its reader.
+    reader: Box<TrackReader>,
+}
+
+/// The state of a reader. There may be thousands of them that wait, so they hold only what each of
+/// them needs.
+struct TrackReader {
     shared: Arc<TrackShared>,
-    /// The key of this reader in the demand of the track.
-    key: u64,
+    cursor: GroupPosition,
+    slot: WaitSlot,
+    /// `None` until it is needed.
+    extras: Option<Box<ReaderExtras>>,
+}
+
+/// What few readers need.
+#[derive(Default)]
+struct ReaderExtras {
     /// Whether it only queries the properties of the track.
     is_query: bool,
-    cursor: GroupPosition,
+    /// Limits the routes by which a peer may be given the track.
+    horizon: Option<Horizon>,
+    /// Keeps the path by which its broadcast was requested.
+    keep_alive: Option<KeepAlive>,
     /// The group whose first frame `read_frame` waits for.
     reading: Option<GroupConsumer>,
     /// The group that it requested by number.
     fetcher: GroupFetcher,
-    slots: ReaderSlots,
-    /// Keeps the path by which its broadcast was requested.
-    keep_alive: Option<KeepAlive>,
-}
-
-/// The wait slots of a reader.
-#[derive(Default)]
-struct ReaderSlots {
-    group: WaitSlot,
-    number: WaitSlot,
-    status: WaitSlot,
+    number_slot: WaitSlot,
+    status_slot: WaitSlot,
 }
 
 /// The position of a reader.
@@ -83,6 +93,15 @@ struct GroupPosition {
     skipped: u64,
 }
 
+impl GroupPosition {
+    /// The reader at this position as the demand of the track counts it.
+    fn counted(&self, extras: Option<&ReaderExtras>) -> DemandReader<'_> {
+        let is_query = extras.is_some_and(|extras| extras.is_query);
+        let horizon = extras.and_then(|extras| extras.horizon);
+        DemandReader { want: (!is_query).then_some(&self.want), horizon }
+    }
+}
+
 impl TrackConsumer {
     /// Creates a reader, which only queries the properties if `want` is `None`. A reader for a peer
     /// is given only what comes by routes within its `horizon`. The caller wakes `wakes`.
@@ -92,106 +111,115 @@ impl TrackConsumer {
         horizon: Option<Horizon>,
         wakes: &mut DeferredWakes,
     ) -> Self {
-        let want = want.map(Subscription::clamp);
         let is_query = want.is_none();
-        let (key, (start, arrival)) = shared.change_without_waking(wakes, |state, wakes| {
-            let want = want.clone();
-            let start = want.as_ref().and_then(|want| want.start);
-            let key = state.demand.add(want, horizon, state.cached.next_sequence(), wakes);
+        let want = want.map(Subscription::clamp);
+        let (start, arrival) = shared.change_without_waking(wakes, |state, wakes| {
             let cached = &state.cached;
-            let start = match (start, cached.latest()) {
+            let added = DemandReader { want: want.as_ref(), horizon };
+            state.demand.change(None, Some(added), cached.next_sequence(), wakes);
+            match (want.as_ref().and_then(|want| want.start), cached.latest()) {
                 (Some(start), _) => (start, 0),
                 (None, Some(latest)) => (latest.sequence(), latest.arrival()),
                 (None, None) => (cached.floor(), cached.arrivals()),
-            };
-            (key, start)
+            }
         });
         let want = want.unwrap_or_default();
         let cursor = GroupPosition { want, start, arrival, next: start, skipped: 0 };
-        let (reading, fetcher, slots, keep_alive) = Default::default();
-        Self { shared, key, is_query, cursor, reading, fetcher, slots, keep_alive }
+        let extras = ReaderExtras { is_query, horizon, ..ReaderExtras::default() };
+        let extras = (is_query || horizon.is_some()).then(|| Box::new(extras));
+        Self { reader: Box::new(TrackReader { shared, cursor, slot: WaitSlot::default(), extras }) }
     }
 
     /// Lets the reader keep the path by which its broadcast was requested.
     pub(crate) fn with_keep_alive(mut self, keep_alive: Option<&KeepAlive>) -> Self {
-        self.keep_alive = keep_alive.cloned();
+        if let Some(keep_alive) = keep_alive {
+            let extras = self.reader.extras.get_or_insert_default();
+            extras.keep_alive = Some(keep_alive.clone());
+        }
         self
     }
 
     /// The name of the track in its broadcast.
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.reader.shared.name
     }
 
     /// What this reader wants.
     pub fn subscription(&self) -> &Subscription {
-        &self.cursor.want
+        &self.reader.cursor.want
     }
 
     /// Changes what this reader wants. If [`start`](Subscription::start) changes, the reader moves
     /// there. Group numbers above [`Group::MAX`](crate::Group::MAX) are clamped to it.
     pub fn update(&mut self, want: Subscription) {
         let want = want.clamp();
-        if let Some(start) = want.start.filter(|_| want.start != self.cursor.want.start) {
+        if let Some(start) = want.start.filter(|_| want.start != self.subscription().start) {
             self.start_at(start);
         }
-        self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
-            state.demand.set(self.key, want.clone(), state.cached.next_sequence(), wakes);
+        let reader = &mut *self.reader;
+        let before = reader.cursor.counted(reader.extras.as_deref());
+        let added = DemandReader { want: Some(&want), ..before };
+        reader.shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.demand.change(Some(before), Some(added), state.cached.next_sequence(), wakes);
         });
-        self.is_query = false;
-        self.cursor.want = want;
+        reader.cursor.want = want;
+        if let Some(extras) = &mut reader.extras {
+            extras.is_query = false;
+        }
     }
 
     /// Moves the reader to the group `sequence`, or to the first one after it. It can also move
     /// back.
     pub fn start_at(&mut self, sequence: u64) {
-        self.cursor =
-            GroupPosition { start: sequence, next: sequence, arrival: 0, ..self.cursor.clone() };
-        self.reading = None;
+        let TrackReader { cursor, extras, .. } = &mut *self.reader;
+        (cursor.start, cursor.next, cursor.arrival) = (sequence, sequence, 0);
+        if let Some(extras) = extras {
+            extras.reading = None;
+        }
     }
 
     /// Counts the groups that [`next_group`](Self::next_group) skipped because they were too old,
     /// or because the only peer that had them is gone.
     pub fn skipped(&self) -> u64 {
-        self.cursor.skipped
+        self.reader.cursor.skipped
     }
 
     /// Counters of what was written to the track, here or by a peer, and what it holds.
     pub fn stats(&self) -> TrackStats {
-        self.shared.account.stats()
+        self.reader.shared.account.stats()
     }
 
     /// The group with the highest sequence at the moment. The position of the reader does not
     /// change.
     pub fn latest_group(&self) -> Option<GroupConsumer> {
-        lock(&self.shared.state).cached.latest().cloned().map(GroupConsumer::new)
+        lock(&self.reader.shared.state).cached.latest().cloned().map(GroupConsumer::new)
     }
 
     /// The newest complete frame at the moment: the last frame of the latest group that has one.
     /// The position of the reader does not change.
     pub fn latest_frame(&self) -> Option<Frame> {
-        let state = lock(&self.shared.state);
+        let state = lock(&self.reader.shared.state);
         state.cached.by_sequence().iter().rev().find_map(|group| group.latest_frame())
     }
 
     /// One past the highest sequence that the track ever had.
     pub(crate) fn next_sequence(&self) -> u64 {
-        lock(&self.shared.state).cached.next_sequence()
+        lock(&self.reader.shared.state).cached.next_sequence()
     }
 
     /// The sequence below which this reader will read no group. `None` until there is a group to
     /// read. A subscriber is told this number as START. Lower groups that are too old now stay too
     /// old.
     pub(crate) fn start(&self) -> Option<u64> {
-        let timescale = self.shared.timescale();
-        let state = lock(&self.shared.state);
-        let (cached, want) = (&state.cached, &self.cursor.want);
-        if cached.next_sequence() <= self.cursor.start {
+        let timescale = self.reader.shared.timescale();
+        let state = lock(&self.reader.shared.state);
+        let (cached, want) = (&state.cached, &self.reader.cursor.want);
+        if cached.next_sequence() <= self.reader.cursor.start {
             return None;
         }
         let from = match (state.start, state.is_over()) {
             (None, false) => return None,
-            (start, _) => start.unwrap_or(0).max(self.cursor.start).max(cached.floor()),
+            (start, _) => start.unwrap_or(0).max(self.reader.cursor.start).max(cached.floor()),
         };
         let first = cached.position(from);
         let groups = cached.by_sequence();
@@ -203,14 +231,24 @@ impl TrackConsumer {
 
     /// Whether a group is older than [`Subscription::max_age`] allows.
     pub(crate) fn is_old(&self, sequence: u64) -> bool {
-        let timescale = self.shared.timescale();
-        let cached = &lock(&self.shared.state).cached;
-        cached.is_old(cached.position(sequence), self.cursor.want.max_age, timescale)
+        let timescale = self.reader.shared.timescale();
+        let cached = &lock(&self.reader.shared.state).cached;
+        cached.is_old(cached.position(sequence), self.reader.cursor.want.max_age, timescale)
+    }
+
+    /// The timestamp up to which frames of this group are older than the subscription wants; `None` for the
+    /// latest group.
+    pub(crate) fn oldest_useful(&self, sequence: u64) -> Option<Timestamp> {
+        let timescale = self.reader.shared.timescale();
+        let newest = lock(&self.reader.shared.state).cached.newest_after(sequence)?;
+        let max_age =
+            u64::try_from(self.reader.cursor.want.max_age.as_micros()).unwrap_or(u64::MAX);
+        newest.units().checked_sub(timescale.from_micros(max_age)).map(Timestamp::new)
     }
 
     /// The sequence before which the track ended, if it ended cleanly.
     pub fn end(&self) -> Option<u64> {
-        lock(&self.shared.state).end
+        lock(&self.reader.shared.state).end
     }
 
     /// Calls `find` under the lock, with the position and the first sequence that is not wanted.
@@ -219,11 +257,11 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         find: impl FnOnce(&mut GroupPosition, &TrackState, u64) -> Poll<Result<Option<T>>>,
     ) -> Poll<Result<Option<T>>> {
-        let Self { shared, cursor, slots, .. } = self;
+        let TrackReader { shared, cursor, slot, .. } = &mut *self.reader;
         wait_on(
             &shared.state,
             waker,
-            &mut slots.group,
+            slot,
             |state| &mut state.group_waiters,
             |state| {
                 let end = cursor.want.end.map_or(u64::MAX, |end| end.saturating_add(1));
@@ -279,7 +317,7 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         make: fn(Arc<CachedGroup>) -> T,
     ) -> Poll<Result<Option<T>>> {
-        let timescale = self.shared.timescale();
+        let timescale = self.reader.shared.timescale();
         self.find_group(waker, |cursor, state, limit| {
             let at = state.cached.position(cursor.next);
             let groups = state.cached.by_sequence().iter().enumerate().skip(at);
@@ -316,15 +354,22 @@ impl TrackConsumer {
 
     fn read(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
         loop {
-            if self.reading.is_none() {
-                self.reading = ready!(self.next_in_order(waker, GroupConsumer::unpinned))?;
-            }
-            let Some(group) = &mut self.reading else { return Poll::Ready(Ok(None)) };
-            let frame = ready!(group.next(waker));
-            self.reading = None;
-            // A group that ended without a frame does not end the track.
-            if let Ok(Some(frame)) = frame {
-                return Poll::Ready(Ok(Some(frame)));
+            let extras = self.reader.extras.as_mut();
+            let mut group = match extras.and_then(|extras| extras.reading.take()) {
+                Some(group) => group,
+                None => match ready!(self.next_in_order(waker, GroupConsumer::unpinned))? {
+                    Some(group) => group,
+                    None => return Poll::Ready(Ok(None)),
+                },
+            };
+            match group.next(waker) {
+                Poll::Ready(Ok(Some(frame))) => return Poll::Ready(Ok(Some(frame))),
+                // A group that ended without a frame does not end the track.
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    self.reader.extras.get_or_insert_default().reading = Some(group);
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -345,11 +390,11 @@ impl TrackConsumer {
         waker: Option<&Waker>,
         sequence: u64,
     ) -> Poll<Result<Option<GroupConsumer>>> {
-        let Self { shared, slots, .. } = self;
+        let TrackReader { shared, extras, .. } = &mut *self.reader;
         wait_on(
             &shared.state,
             waker,
-            &mut slots.number,
+            &mut extras.get_or_insert_default().number_slot,
             |state| &mut state.number_waiters,
             |state| {
                 let never = state.end.is_some_and(|end| sequence >= end)
@@ -380,7 +425,7 @@ impl TrackConsumer {
 
     fn fetch(&mut self, waker: Option<&Waker>, sequence: u64) -> Poll<Result<GroupConsumer>> {
         Group::check(sequence)?;
-        self.poll_fetch(waker, sequence, self.cursor.want.priority)
+        self.poll_fetch(waker, sequence, self.reader.cursor.want.priority)
     }
 
     wait! {
@@ -420,7 +465,8 @@ impl TrackConsumer {
         if Group::check(sequence).is_err() {
             return Poll::Ready(Err(crate::Error::NotFound));
         }
-        let found = self.fetcher.poll(&self.shared, waker, sequence, priority);
+        let TrackReader { shared, extras, .. } = &mut *self.reader;
+        let found = extras.get_or_insert_default().fetcher.poll(shared, waker, sequence, priority);
         match found {
             Poll::Ready(Ok(group)) if group.is_open() && self.comes_from_peer() => {
                 Poll::Ready(Err(crate::Error::Unroutable))
@@ -431,18 +477,32 @@ impl TrackConsumer {
 
     /// Whether part of the track comes by a route that the peer must not be given.
     fn comes_from_peer(&self) -> bool {
-        let state = lock(&self.shared.state);
-        state.demand.horizon(self.key).is_some_and(|horizon| state.upstreams.any_beyond(&horizon))
+        let horizon = self.reader.extras.as_ref().and_then(|extras| extras.horizon);
+        let state = lock(&self.reader.shared.state);
+        horizon.is_some_and(|horizon| state.upstreams.any_beyond(&horizon))
     }
 
     /// Cancels the request for a group.
     pub(crate) fn cancel_fetch(&mut self) {
-        self.fetcher.leave(&self.shared);
+        let TrackReader { shared, extras, .. } = &mut *self.reader;
+        if let Some(extras) = extras {
+            extras.fetcher.leave(shared);
+        }
+    }
+
+    /// Waits for the track to be accepted or to end.
+    fn follow<T>(
+        &mut self,
+        waker: Option<&Waker>,
+        ready: impl FnOnce(&TrackShared, &mut TrackState) -> Poll<T>,
+    ) -> Poll<T> {
+        let TrackReader { shared, extras, .. } = &mut *self.reader;
+        let slot = &mut extras.get_or_insert_default().status_slot;
+        follow(shared, slot, waker, |state| ready(shared, state))
     }
 
     fn accepted(&mut self, waker: Option<&Waker>) -> Poll<Result<TrackInfo>> {
-        let (shared, slot) = (&self.shared, &mut self.slots.status);
-        follow(shared, slot, waker, |state| match (shared.info.get(), &state.abort) {
+        self.follow(waker, |shared, state| match (shared.info.get(), &state.abort) {
             (Some(info), _) => Poll::Ready(Ok(info.clone())),
             (None, Some(error)) => Poll::Ready(Err(error.clone())),
             (None, None) => Poll::Pending,
@@ -459,12 +519,10 @@ impl TrackConsumer {
     }
 
     fn finish(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
-        follow(&self.shared, &mut self.slots.status, waker, |state| {
-            match (state.end, &state.abort) {
-                (Some(end), _) => Poll::Ready(Ok(end)),
-                (None, Some(error)) => Poll::Ready(Err(error.clone())),
-                (None, None) => Poll::Pending,
-            }
+        self.follow(waker, |_, state| match (state.end, &state.abort) {
+            (Some(end), _) => Poll::Ready(Ok(end)),
+            (None, Some(error)) => Poll::Ready(Err(error.clone())),
+            (None, None) => Poll::Pending,
         })
     }
 
@@ -478,7 +536,7 @@ impl TrackConsumer {
     }
 
     fn close(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        follow(&self.shared, &mut self.slots.status, waker, closed)
+        self.follow(waker, |_, state| closed(state))
     }
 
     wait! {
@@ -491,35 +549,43 @@ impl TrackConsumer {
     }
 }
 
-impl Clone for TrackConsumer {
+impl Clone for TrackReader {
     fn clone(&self) -> Self {
         let (shared, cursor) = (self.shared.clone(), self.cursor.clone());
-        let is_query = self.is_query;
-        let key = shared.change(&mut DeferredWakes::default(), |state, wakes| {
-            let want = (!is_query).then(|| cursor.want.clone());
-            state.demand.add(
-                want,
-                state.demand.horizon(self.key),
-                state.cached.next_sequence(),
+        shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            let next_sequence = state.cached.next_sequence();
+            state.demand.change(
+                None,
+                Some(self.cursor.counted(self.extras.as_deref())),
+                next_sequence,
                 wakes,
-            )
+            );
         });
-        let (fetcher, slots) = Default::default();
-        let (reading, keep_alive) = (self.reading.clone(), self.keep_alive.clone());
-        Self { shared, key, is_query, cursor, reading, fetcher, slots, keep_alive }
+        let extras = self.extras.as_ref().map(|extras| {
+            let (is_query, horizon) = (extras.is_query, extras.horizon);
+            let (keep_alive, reading) = (extras.keep_alive.clone(), extras.reading.clone());
+            let own = ReaderExtras::default();
+            Box::new(ReaderExtras { is_query, horizon, keep_alive, reading, ..own })
+        });
+        Self { shared, cursor, slot: WaitSlot::default(), extras }
     }
 }
 
-impl Drop for TrackConsumer {
+impl Drop for TrackReader {
     fn drop(&mut self) {
-        self.fetcher.leave(&self.shared);
-        let _freed = self.shared.change(&mut DeferredWakes::default(), |state, wakes| {
-            state.leave(self.key, wakes);
-            (
-                state.group_waiters.free(&mut self.slots.group),
-                state.number_waiters.free(&mut self.slots.number),
-                state.status_waiters.free(&mut self.slots.status),
-            )
+        let Self { shared, cursor, slot, extras } = self;
+        if let Some(extras) = extras {
+            extras.fetcher.leave(shared);
+        }
+        let _freed = shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            state.leave(cursor.counted(extras.as_deref()), wakes);
+            let extras = extras.as_mut().map(|extras| {
+                (
+                    state.number_waiters.free(&mut extras.number_slot),
+                    state.status_waiters.free(&mut extras.status_slot),
+                )
+            });
+            (state.group_waiters.free(slot), extras)
         });
     }
 }

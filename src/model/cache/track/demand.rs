@@ -12,11 +12,12 @@ use crate::model::base::count_step;
 use crate::model::base::{DeferredWakes, Horizon, Route, SessionId, Wakers};
 use crate::{Hop, Subscription};
 
-/// What all readers of a track want together.
+/// What all readers of a track want together. A reader keeps what it wants itself, and names it when
+/// it leaves.
 #[derive(Default)]
 pub(crate) struct Demand {
-    readers: BTreeMap<u64, DemandReader>,
-    last: u64,
+    /// How many readers there are, including those that only query the properties.
+    readers: usize,
     wants: CombinedWants,
     horizons: HorizonCounts,
     combined: Option<Subscription>,
@@ -25,11 +26,13 @@ pub(crate) struct Demand {
     pub(crate) producer_waiters: Wakers,
 }
 
-struct DemandReader {
+/// One reader of a track.
+#[derive(Clone, Copy)]
+pub(crate) struct DemandReader<'a> {
     /// `None` if it only queries the properties of the track.
-    want: Option<Subscription>,
+    pub(crate) want: Option<&'a Subscription>,
     /// Limits the routes by which a peer may be given the track.
-    horizon: Option<Horizon>,
+    pub(crate) horizon: Option<Horizon>,
 }
 
 /// Counts the changes of the combined subscription, and of whether there are readers.
@@ -42,7 +45,7 @@ pub(crate) struct DemandVersion {
 impl Demand {
     /// Whether there are readers, including those that only query the properties.
     pub(crate) fn has_readers(&self) -> bool {
-        !self.readers.is_empty()
+        self.readers > 0
     }
 
     /// What the subscribed readers want together; `None` if there is none.
@@ -54,78 +57,24 @@ impl Demand {
         self.changes
     }
 
-    /// Adds a reader. A reader for a peer has a `horizon`. `next_sequence` is one past the highest
-    /// sequence that the track ever had.
-    pub(crate) fn add(
+    /// Adds the reader `added`, and removes the reader `removed`, which was added before; both if a
+    /// reader wants something else. `next_sequence` is one past the highest sequence that the track
+    /// ever had.
+    pub(crate) fn change(
         &mut self,
-        want: Option<Subscription>,
-        horizon: Option<Horizon>,
-        next_sequence: u64,
-        wakes: &mut DeferredWakes,
-    ) -> u64 {
-        self.last += 1;
-        self.put(self.last, Some(DemandReader { want, horizon }), next_sequence, wakes);
-        self.last
-    }
-
-    /// Changes what a reader wants.
-    pub(crate) fn set(
-        &mut self,
-        key: u64,
-        want: Subscription,
-        next_sequence: u64,
-        wakes: &mut DeferredWakes,
-    ) {
-        let reader = DemandReader { want: Some(want), horizon: self.horizon(key) };
-        self.put(key, Some(reader), next_sequence, wakes);
-    }
-
-    pub(crate) fn remove(&mut self, key: u64, next_sequence: u64, wakes: &mut DeferredWakes) {
-        self.put(key, None, next_sequence, wakes);
-    }
-
-    /// The horizon of a reader for a peer.
-    pub(crate) fn horizon(&self, key: u64) -> Option<Horizon> {
-        self.readers.get(&key)?.horizon
-    }
-
-    /// Whether all readers may be given what comes by this route.
-    pub(crate) fn allows_all(&self, route: &Route) -> bool {
-        self.horizons.shown(route) == self.horizons.len
-    }
-
-    /// Whether any reader may be given what comes by this route.
-    pub(crate) fn allows_any(&self, route: &Route) -> bool {
-        self.readers.len() > self.horizons.len || self.horizons.shown(route) > 0
-    }
-
-    /// Wakes the producers even if the combined subscription did not change.
-    pub(crate) fn notify_producers(&mut self, wakes: &mut DeferredWakes) {
-        self.changes.interest += 1;
-        self.producer_waiters.take(wakes);
-    }
-
-    fn put(
-        &mut self,
-        key: u64,
-        reader: Option<DemandReader>,
+        removed: Option<DemandReader<'_>>,
+        added: Option<DemandReader<'_>>,
         next_sequence: u64,
         wakes: &mut DeferredWakes,
     ) {
         #[cfg(test)]
         count_step();
         let was_asked = self.has_readers();
-        if let Some(reader) = &reader {
-            self.wants.count(reader.want.as_ref(), true);
-            self.horizons.count(reader.horizon, true);
-        }
-        let before = match reader {
-            Some(reader) => self.readers.insert(key, reader),
-            None => self.readers.remove(&key),
-        };
-        if let Some(before) = before {
-            self.wants.count(before.want.as_ref(), false);
-            self.horizons.count(before.horizon, false);
+        for (reader, is_added) in [(added, true), (removed, false)] {
+            let Some(DemandReader { want, horizon }) = reader else { continue };
+            self.readers = if is_added { self.readers + 1 } else { self.readers - 1 };
+            self.wants.count(want, is_added);
+            self.horizons.count(horizon, is_added);
         }
         let combined = self.wants.combined(next_sequence);
         let (other_want, other_interest) =
@@ -135,6 +84,22 @@ impl Demand {
         if other_want || other_interest {
             self.notify_producers(wakes);
         }
+    }
+
+    /// Whether all readers may be given what comes by this route.
+    pub(crate) fn allows_all(&self, route: &Route) -> bool {
+        self.horizons.shown(route) == self.horizons.len
+    }
+
+    /// Whether any reader may be given what comes by this route.
+    pub(crate) fn allows_any(&self, route: &Route) -> bool {
+        self.readers > self.horizons.len || self.horizons.shown(route) > 0
+    }
+
+    /// Wakes the producers even if the combined subscription did not change.
+    pub(crate) fn notify_producers(&mut self, wakes: &mut DeferredWakes) {
+        self.changes.interest += 1;
+        self.producer_waiters.take(wakes);
     }
 }
 
@@ -312,7 +277,10 @@ mod tests {
     #[test]
     fn the_counts_agree_with_a_fold_over_all_readers() {
         let (mut seed, mut demand) = (1, Demand::default());
-        let mut readers: Vec<(u64, Option<Subscription>, Option<Horizon>)> = Vec::new();
+        let mut readers: Vec<(Option<Subscription>, Option<Horizon>)> = Vec::new();
+        fn reader(of: &(Option<Subscription>, Option<Horizon>)) -> Option<DemandReader<'_>> {
+            Some(DemandReader { want: of.0.as_ref(), horizon: of.1 })
+        }
         for _ in 0..3_000 {
             let seed = &mut seed;
             let mut maybe = |below| random(seed, 2).checked_sub(1).map(|_| random(seed, below));
@@ -334,20 +302,22 @@ mod tests {
             let at = random(seed, readers.len().max(1) as u64) as usize;
             match random(seed, 5) {
                 0 | 1 if readers.len() < 8 => {
-                    let want = Some(want).filter(|_| random(seed, 4) > 0);
-                    let key = demand.add(want.clone(), horizon, next_sequence, wakes);
-                    readers.push((key, want, horizon));
+                    let added = (Some(want).filter(|_| random(seed, 4) > 0), horizon);
+                    demand.change(None, reader(&added), next_sequence, wakes);
+                    readers.push(added);
                 }
                 2 if at < readers.len() => {
-                    demand.set(readers[at].0, want.clone(), next_sequence, wakes);
-                    readers[at].1 = Some(want);
+                    let added = (Some(want), readers[at].1);
+                    demand.change(reader(&readers[at]), reader(&added), next_sequence, wakes);
+                    readers[at] = added;
                 }
                 3 if at < readers.len() => {
-                    demand.remove(readers.swap_remove(at).0, next_sequence, wakes)
+                    let removed = readers.swap_remove(at);
+                    demand.change(reader(&removed), None, next_sequence, wakes);
                 }
                 _ => continue,
             }
-            let wants: Vec<_> = readers.iter().map(|(_, want, _)| want.clone()).collect();
+            let wants: Vec<_> = readers.iter().map(|(want, _)| want.clone()).collect();
             assert_eq!(demand.combined(), fold(&wants, next_sequence).as_ref());
             let route = Route {
                 hops: (0..random(seed, 4)).map(|_| Hop::new(random(seed, 4))).collect(),
@@ -356,19 +326,17 @@ mod tests {
                 ..Route::default()
             };
             let shows = |horizon: &Option<Horizon>| horizon.is_none_or(|it| it.shows(&route));
-            assert_eq!(demand.allows_all(&route), readers.iter().all(|(.., it)| shows(it)));
-            assert_eq!(demand.allows_any(&route), readers.iter().any(|(.., it)| shows(it)));
+            assert_eq!(demand.allows_all(&route), readers.iter().all(|(_, it)| shows(it)));
+            assert_eq!(demand.allows_any(&route), readers.iter().any(|(_, it)| shows(it)));
         }
     }
 }
 
 census! { Demand {
-    counts: producer_waiters;
-    within: readers, wants, horizons;
-    plain: last, combined, changes;
+    counts: readers, producer_waiters;
+    within: wants, horizons;
+    plain: combined, changes;
 } }
-
-census! { each DemandReader { plain: want, horizon; } }
 
 census! { CombinedWants {
     counts: len, priority, ordered, max_age, start, latest, end, endless;

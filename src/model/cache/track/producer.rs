@@ -215,7 +215,7 @@ impl TrackProducer {
             }
             let group = state.cached.insert(sequence, |arrival| {
                 let account = shared.account.clone();
-                CachedGroup::new(sequence, arrival, shared.member(), account, is_datagram)
+                CachedGroup::new(sequence, arrival, account, is_datagram)
             });
             let group = GroupProducer::new(group.clone());
             count(&shared.account.counters().groups);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Poll, Waker};
 
-use super::demand::Demand;
+use super::demand::{Demand, DemandReader};
 use super::occupancy::{Occupancy, TrackStatus};
 use super::partial_groups::{OpenPart, PartialGroups};
 use super::pending_fetches::PendingFetches;
@@ -59,13 +59,10 @@ pub(super) struct TrackState {
 
 impl TrackShared {
     pub(super) fn new(name: Arc<str>, cache: Arc<Cache>, occupancy: Arc<Occupancy>) -> Arc<Self> {
-        let (info, account) = (OnceLock::new(), Account::new(cache));
-        Arc::new(Self { name, info, account, occupancy, state: Mutex::default() })
-    }
-
-    /// The track as a member of the cache.
-    pub(super) fn member(self: &Arc<Self>) -> Weak<dyn CacheMember> {
-        Arc::downgrade(self) as Weak<dyn CacheMember>
+        Arc::new_cyclic(|this: &Weak<Self>| {
+            let account = Account::new(cache, this.clone());
+            Self { name, info: OnceLock::new(), account, occupancy, state: Mutex::default() }
+        })
     }
 
     /// Changes the state, gives up old groups, and wakes the waiters that `change` collected.
@@ -128,7 +125,7 @@ impl TrackShared {
         if old == next {
             return;
         }
-        if self.account.schedule_answers(old, next.map(|at| (at, self.member()))) {
+        if self.account.schedule_answers(old, next.map(|at| (at, self.account.owner().clone()))) {
             // That session may not have updated the time for long, and does not know of this
             // deadline.
             wakes.push(self.account.cache().timekeeper());
@@ -137,7 +134,7 @@ impl TrackShared {
 
     /// The deadline for the answer to a request that is made now.
     pub(super) fn answer_due(self: &Arc<Self>) -> Instant {
-        self.account.stamp(&self.member()) + self.account.limits().answer_timeout
+        self.account.stamp() + self.account.limits().answer_timeout
     }
 
     fn sweep_groups(
@@ -160,7 +157,7 @@ impl TrackShared {
         }
         // A scheduled deadline that is too early does no harm, and needs no update of the index.
         if next.is_some_and(|next| state.deadline.is_none_or(|deadline| next < deadline)) {
-            let entry = next.map(|at| (at, self.member()));
+            let entry = next.map(|at| (at, self.account.owner().clone()));
             self.account.schedule(state.deadline, entry);
             state.deadline = next;
         }
@@ -257,8 +254,8 @@ impl TrackState {
 
     /// Removes a reader. The remaining readers may want the same as before, but must perhaps not be
     /// given what an upstream delivers. Then the upstream has to check again.
-    pub(super) fn leave(&mut self, key: u64, wakes: &mut DeferredWakes) {
-        self.demand.remove(key, self.cached.next_sequence(), wakes);
+    pub(super) fn leave(&mut self, reader: DemandReader<'_>, wakes: &mut DeferredWakes) {
+        self.demand.change(Some(reader), None, self.cached.next_sequence(), wakes);
         let Self { demand, upstreams, fetches, .. } = self;
         if !demand.has_readers() {
             fetches.handler_waiters.take(wakes);

@@ -84,20 +84,47 @@ impl BroadcastProducer {
         self.shared().lock().cached_bytes()
     }
 
-    /// Creates a track with the first free name of `0suffix`, `1suffix` and so on.
+    /// Creates a track with a free name of `0suffix`, `1suffix` and so on. It is the first free one
+    /// unless names before it were given back.
     ///
     /// # Errors
     ///
     /// As [`create_track`](Self::create_track), except that it never fails with
     /// [`Error::Duplicate`].
     pub fn unique_track(&mut self, suffix: &str) -> Result<TrackProducer> {
-        let mut n = 0_u64;
         loop {
-            match self.create_track(&*format!("{n}{suffix}")) {
-                Err(Error::Duplicate) => n += 1,
+            match self.create_track(&*self.free_name(suffix)) {
+                // Another producer took it meanwhile.
+                Err(Error::Duplicate) => {}
                 other => return other,
             }
         }
+    }
+
+    /// A name that no live track has. It doubles the number and then bisects, so that many tracks
+    /// cost few attempts.
+    fn free_name(&self, suffix: &str) -> String {
+        let mut deferred = DeferredDrops::default();
+        let state = self.shared().lock();
+        let mut is_taken = |name: &str| {
+            let is_requested = state.requests.turns.contains_key(name);
+            !is_requested && state.live(name, &mut deferred).is_some()
+        };
+        let name = |n: u64| format!("{n}{suffix}");
+        let mut next = 1;
+        while is_taken(&name(next - 1)) {
+            next *= 2;
+        }
+        // The number before `low` is taken, `high` is free.
+        let (mut low, mut high) = (next / 2, next - 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match is_taken(&name(middle)) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        name(high)
     }
 
     /// A handle that answers requests for tracks that do not exist. While there is one, any track

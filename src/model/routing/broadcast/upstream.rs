@@ -84,8 +84,13 @@ impl Upstream {
             self.route = route.clone();
             self.guard.0.change(&Error::Dropped, |state, deferred, wakes| {
                 if let Some(entry) = state.upstreams.take(self.entry) {
+                    let is_only = state.upstreams.is_empty();
                     state.upstreams.insert(UpstreamEntry { route: route.clone(), ..entry });
-                    state.select_upstreams(deferred, wakes);
+                    match is_only {
+                        // No track can move, however often the peer changes its route.
+                        true => state.route.clone_from(route),
+                        false => state.select_upstreams(deferred, wakes),
+                    }
                 }
             });
             if let Some(registration) = &self.registration {
@@ -283,6 +288,9 @@ impl UpstreamTrack {
 
     /// The track ended before the group `end`, or after its last one.
     pub(crate) fn finish(mut self, end: Option<u64>) {
+        // The answer with the properties can be slower than the end. Nobody waits for it then. If
+        // they are known, they stay.
+        let _ = self.track.accept(TrackInfo::default());
         // It fails if another upstream announced the end before, or if the track was aborted. Then
         // that end stands.
         let _ = match end {

@@ -156,7 +156,7 @@ impl BroadcastRequests {
                 // It can still be answered, but its requesters may find another handler.
                 pending.waiters.take(&mut self.wakes);
             } else {
-                self.reassign(&path);
+                self.reassign(&path, true);
             }
         }
         Some(handler.waiters)
@@ -175,9 +175,10 @@ impl BroadcastRequests {
     }
 
     /// Something changed at `path`. Requests there, or below if `reach` covers that, may have a
-    /// better handler now.
+    /// better handler now. After a new handler their requesters still wait.
     pub(crate) fn recheck(&mut self, path: &Path, reach: Reach) {
-        if let Some(pending) = self.pending.get_mut(path) {
+        let may_answer = reach != Reach::OnDemand;
+        if let Some(pending) = self.pending.get_mut(path).filter(|_| may_answer) {
             pending.waiters.take(&mut self.wakes);
         }
         if reach == Reach::Exact {
@@ -192,15 +193,17 @@ impl BroadcastRequests {
             concerned.extend(handler.requested.get(path).cloned());
             concerned.extend(handler.requested.range::<str, _>(range).cloned());
         }
-        concerned.iter().for_each(|path| self.reassign(path));
+        concerned.iter().for_each(|path| self.reassign(path, may_answer));
     }
 
-    /// Moves a request to the handler with the longest prefix, and wakes its requesters to check
-    /// again.
-    fn reassign(&mut self, path: &Path) {
+    /// Moves a request to the handler with the longest prefix. If something else may answer it,
+    /// its requesters are woken to check again.
+    fn reassign(&mut self, path: &Path, may_answer: bool) {
         let nearest = self.nearest(path);
         let Some(pending) = self.pending.get_mut(path) else { return };
-        pending.waiters.take(&mut self.wakes);
+        if may_answer {
+            pending.waiters.take(&mut self.wakes);
+        }
         if pending.handler == nearest {
             return;
         }

@@ -1,8 +1,8 @@
 //! Which readers listen below which prefix, and what changed there.
 //!
 //! A change is recorded once for each prefix above it that has a listener, and wakes the listeners
-//! that wait there. So a listener finds its changes, and is woken, as if there were no others.
-//! Prefixes without listeners cost nothing.
+//! that wait there and have the [`Interest`]. So a listener finds its changes, and is woken, as if
+//! there were no others. Prefixes without listeners cost nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
@@ -11,6 +11,17 @@ use crate::Path;
 use crate::census::census;
 use crate::model::base::{DeferredWakes, WaitSlot, Wakers};
 use crate::slab::{Key, Slab};
+
+/// Which changes wake a listener. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Interest {
+    /// A path leads to another broadcast, or to none.
+    Broadcasts,
+    /// A broadcast has other routes.
+    Routes,
+    /// There is another handler for requests, or one less.
+    Handlers,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct ChangeLog {
@@ -27,7 +38,7 @@ struct PrefixLog {
     /// What changed at or below it since its first listener came, by version of the last change.
     rows: BTreeMap<u64, Path>,
     /// Listeners that wait for a change.
-    below: BTreeSet<Key>,
+    below: BTreeSet<(Interest, Key)>,
     /// Counts the handles that watch exactly this path.
     watchers: usize,
     /// The watchers that wait.
@@ -44,7 +55,7 @@ impl ChangeLog {
     }
 
     /// Removes a listener. Drop the returned waker after releasing the lock.
-    pub(crate) fn leave(&mut self, prefixes: &[Path], listener: Key) -> Option<Waker> {
+    pub(crate) fn leave(&mut self, prefixes: &[Path], listener: (Interest, Key)) -> Option<Waker> {
         for path in prefixes {
             let Some(prefix) = self.prefixes.get_mut(path) else { continue };
             prefix.below.remove(&listener);
@@ -54,17 +65,22 @@ impl ChangeLog {
             }
             self.prune(path);
         }
-        self.listeners.remove(listener).flatten()
+        self.listeners.remove(listener.1).flatten()
     }
 
     /// Registers the waker of a listener. Drop the returned waker after releasing the lock.
-    pub(crate) fn wait(&mut self, prefixes: &[Path], listener: Key, waker: Waker) -> Option<Waker> {
+    pub(crate) fn wait(
+        &mut self,
+        prefixes: &[Path],
+        listener: (Interest, Key),
+        waker: Waker,
+    ) -> Option<Waker> {
         for path in prefixes {
             if let Some(prefix) = self.prefixes.get_mut(path) {
                 prefix.below.insert(listener);
             }
         }
-        self.listeners.get_mut(listener)?.replace(waker)
+        self.listeners.get_mut(listener.1)?.replace(waker)
     }
 
     /// Watches exactly `path`, until [`ChangeLog::unwatch`].
@@ -90,8 +106,9 @@ impl ChangeLog {
         self.prefixes.get_mut(path)?.at.register(slot, waker)
     }
 
-    /// `path` changed. Its record under version `from` moves to version `to`.
-    pub(crate) fn record(&mut self, path: &Path, from: u64, to: u64) {
+    /// `path` changed. Its record under version `from` moves to version `to`. Listeners and watchers
+    /// with less than this interest are not woken.
+    pub(crate) fn record(&mut self, path: &Path, from: u64, to: u64, interest: Interest) {
         if self.prefixes.is_empty() {
             return;
         }
@@ -100,11 +117,11 @@ impl ChangeLog {
             if prefix.listeners > 0 {
                 prefix.rows.remove(&from);
                 prefix.rows.insert(to, path.clone());
-                for listener in std::mem::take(&mut prefix.below) {
+                for (_, listener) in prefix.below.split_off(&(interest, (0, 0))) {
                     self.due.push(self.listeners.get_mut(listener).and_then(Option::take));
                 }
             }
-            if above.len() == path.as_str().len() {
+            if interest == Interest::Broadcasts && above.len() == path.as_str().len() {
                 prefix.at.take(&mut self.due);
             }
         }
@@ -136,7 +153,7 @@ impl ChangeLog {
     /// Wakes all waiters.
     pub(crate) fn wake_all(&mut self) {
         for prefix in self.prefixes.values_mut() {
-            for listener in std::mem::take(&mut prefix.below) {
+            for (_, listener) in std::mem::take(&mut prefix.below) {
                 self.due.push(self.listeners.get_mut(listener).and_then(Option::take));
             }
             prefix.at.take(&mut self.due);

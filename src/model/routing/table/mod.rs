@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::task::Waker;
 
-use self::change_log::ChangeLog;
+use self::change_log::{ChangeLog, Interest};
 use crate::census::census;
 use crate::model::base::{DeferredWakes, Horizon, Reach, Route, WaitSlot};
 use crate::{Instant, Path};
@@ -106,29 +106,32 @@ impl<B> Default for RoutingTable<B> {
 impl<B> RoutingTable<B> {
     /// Adds a route, and returns its id for [`RoutingTable::remove`] and [`RoutingTable::reroute`].
     pub(crate) fn insert(&mut self, path: &Path, route: Route, broadcast: B) -> u64 {
-        let path_entry = self.touch(path);
-        let id = path_entry.version;
-        path_entry.change(|it| {
-            it.insert(RouteEntry { id, first: id, route, broadcast, suspect_until: None })
-        });
-        id
+        let suspect_until = None;
+        self.change(path, |it, id| {
+            it.insert(RouteEntry { id, first: id, route, broadcast, suspect_until });
+        })
     }
 
     /// Adds another route to the broadcast of `entry`. Readers see a switch between the two as a
     /// change of route.
     pub(crate) fn join(&mut self, path: &Path, entry: RouteEntry<B>, route: Route) -> u64 {
-        let path_entry = self.touch(path);
-        let id = path_entry.version;
-        path_entry.change(|it| it.insert(RouteEntry { id, route, suspect_until: None, ..entry }));
-        id
+        self.change(path, |it, id| {
+            it.insert(RouteEntry { id, route, suspect_until: None, ..entry });
+        })
     }
 
     /// Removes a route. The next best one takes over.
     pub(crate) fn remove(&mut self, path: &Path, id: u64) -> Option<RouteEntry<B>> {
-        let entry = self.entries.get_mut(path)?.change(|it| it.take(id))?;
-        self.touch(path);
-        self.prune(path);
-        Some(entry)
+        let mut removed = None;
+        if self.has_route(path, id) {
+            self.change(path, |it, _| removed = it.take(id));
+            self.prune(path);
+        }
+        removed
+    }
+
+    fn has_route(&self, path: &Path, id: u64) -> bool {
+        self.routes(path).iter().any(|entry| entry.id == id)
     }
 
     /// The last hop of `lost`, which was removed, withdrew the broadcast. So no route through that
@@ -145,14 +148,12 @@ impl<B> RoutingTable<B> {
 
     /// Changes a route, if it still exists.
     pub(crate) fn reroute(&mut self, path: &Path, id: u64, route: Route) {
-        let Some(path_entry) = self.entries.get_mut(path) else { return };
-        let is_there = path_entry.change(|it| {
-            it.take(id)
-                .map(|entry| it.insert(RouteEntry { route, suspect_until: None, ..entry }))
-                .is_some()
-        });
-        if is_there {
-            self.touch(path);
+        if self.has_route(path, id) {
+            self.change(path, |it, _| {
+                if let Some(entry) = it.take(id) {
+                    it.insert(RouteEntry { route, suspect_until: None, ..entry });
+                }
+            });
         }
     }
 
@@ -212,18 +213,26 @@ impl<B> RoutingTable<B> {
         self.changes.wake_all();
     }
 
-    /// Records a change at a path.
-    fn touch(&mut self, path: &Path) -> &mut PathEntry<B> {
+    /// Changes the routes to a path, and records that under a new version, which it returns.
+    fn change(&mut self, path: &Path, change: impl FnOnce(&mut PathEntry<B>, u64)) -> u64 {
         self.version += 1;
+        let version = self.version;
         let path_entry = self.entries.entry(path.clone()).or_insert(PathEntry {
             version: 0,
             routes: Vec::new(),
             announced_to: 0,
             changes: 0,
         });
-        self.changes.record(path, path_entry.version, self.version);
-        path_entry.version = self.version;
-        path_entry
+        let (shown, handlers) = (path_entry.shown(), path_entry.handlers());
+        path_entry.change(|it| change(it, version));
+        let interest = match path_entry.shown() == shown {
+            false => Interest::Broadcasts,
+            true if path_entry.handlers() == handlers => Interest::Routes,
+            true => Interest::Handlers,
+        };
+        self.changes.record(path, path_entry.version, version, interest);
+        path_entry.version = version;
+        version
     }
 
     fn prune(&mut self, path: &Path) {
@@ -299,6 +308,17 @@ impl<B> PathEntry<B> {
         let by_age = self.counts_age();
         let at = self.routes.partition_point(|other| other.order(by_age) < entry.order(by_age));
         self.routes.insert(at, entry);
+    }
+
+    /// The broadcast that the application is shown, by id of its first route.
+    fn shown(&self) -> Option<u64> {
+        let mut shown = self.routes.iter();
+        shown.find(|entry| Horizon::default().understands(&entry.route)).map(|entry| entry.first)
+    }
+
+    /// The number of handlers for requests.
+    fn handlers(&self) -> usize {
+        self.routes.iter().filter(|entry| entry.route.reach == Reach::OnDemand).count()
     }
 
     fn counts_age(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
+use super::change_log::Interest;
 use super::{RouteEntry, RoutingTable, STEP, Walk};
 use crate::census::census;
 use crate::model::base::{HOLD_TIME, Horizon, Route};
@@ -224,7 +225,8 @@ impl TableReader {
     /// Registers the waker for the next change. Drop the returned waker after releasing the lock.
     #[must_use = "to be dropped after the unlock"]
     pub(crate) fn wait<B>(&mut self, table: &mut RoutingTable<B>, waker: Waker) -> Option<Waker> {
-        table.changes.wait(self.scope.prefixes(), self.listener?, waker)
+        let listener = (self.interest(), self.listener?);
+        table.changes.wait(self.scope.prefixes(), listener, waker)
     }
 
     /// Frees what the table keeps for this reader. Drop the returned waker after releasing the
@@ -235,7 +237,17 @@ impl TableReader {
         for path in std::mem::take(&mut self.announced).keys() {
             table.remove_announced(path);
         }
-        table.changes.leave(self.scope.prefixes(), self.listener.take()?)
+        let listener = (self.interest(), self.listener.take()?);
+        table.changes.leave(self.scope.prefixes(), listener)
+    }
+
+    /// The application is not told of routes, and only some peers understand handlers.
+    fn interest(&self) -> Interest {
+        match self.horizon {
+            Horizon { on_demand: true, .. } => Interest::Handlers,
+            Horizon { session: Some(_), .. } => Interest::Routes,
+            Horizon { session: None, .. } => Interest::Broadcasts,
+        }
     }
 
     fn open<B>(&mut self, table: &mut RoutingTable<B>) {

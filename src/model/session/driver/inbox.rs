@@ -492,3 +492,33 @@ census! { Inbox {
     within: broadcasts, tracks, lingering, unanswered, fetchers, fetches, groups;
     plain: consume, admission, receiving, age_floor;
 } }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Alarm;
+    use crate::{Hop, Origin, Server, Version};
+
+    /// The answer with the properties of a track has a stream of its own on some versions, so the
+    /// end of the track may overtake it.
+    #[test]
+    fn a_track_that_ends_before_its_properties_arrive_has_default_properties() {
+        for version in Version::known() {
+            let origin = Origin::default().produce();
+            let server = Server::new().with_consume(origin.clone());
+            let (_session, mut driver) = server.accept(version, Instant::ZERO);
+            let hops = [Hop::new(7)].into_iter().collect();
+            driver.announced("live".into(), hops, Cost::UNKNOWN);
+            let live = origin.consume().broadcast("live").unwrap();
+            let mut reader = live.subscribe_track("video", Subscription::default()).unwrap();
+            while driver.work(Instant::ZERO) {}
+            let (key, _) = driver.inbox.tracks.at(0).expect("the track is requested");
+            let mut alarm = Alarm::new();
+            assert!(alarm.poll(|cx| reader.poll_info(cx)).is_pending());
+            driver.subscribe_ended(key.into(), Ok(Some(0)));
+            assert!(alarm.rang(), "{version}");
+            assert_eq!(reader.try_info(), Poll::Ready(Ok(TrackInfo::default())), "{version}");
+            assert!(matches!(reader.try_recv_group(), Poll::Ready(Ok(None))), "{version}");
+        }
+    }
+}

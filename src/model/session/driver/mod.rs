@@ -272,7 +272,7 @@ impl Driver {
             cache.advance(now);
         }
         self.machine.handle_timeout(now);
-        while let Some(request) = self.outbox.pop_due(now) {
+        while let Some(request) = self.outbox.announcing.pop_due(now) {
             self.machine.apply(Command::AnnouncementsReady { request });
         }
         self.expire_lingering(now);
@@ -325,7 +325,7 @@ impl Driver {
             Some(event) => self.event(event),
             None if self.apply_ended() => {}
             None => {
-                if self.outbox.take_left_out() {
+                if self.outbox.announcing.take_left_out() {
                     log::broke(
                         self.id,
                         "announcements",
@@ -371,7 +371,7 @@ impl Driver {
         // One session of an origin runs the timer of its cache for all.
         let minded = self.caches().filter(|cache| cache.is_timekeeper(self.id.0));
         let expiry = minded.filter_map(|cache| cache.next_deadline()).min();
-        let waiting = self.outbox.next_deadline();
+        let waiting = self.outbox.announcing.next_deadline();
         let lingering = self.inbox.lingering.next_deadline();
         let unanswered = self.inbox.unanswered.next_deadline();
         let deadlines =

@@ -30,13 +30,13 @@ impl Driver {
         let reader = origin.reader(prefix, self.horizon(), self.announce_filter(hidden));
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let is_counted = self.version.counts_announcements();
-        self.outbox.add_reader(request, reader, waker, is_counted);
+        self.outbox.announcing.add(request, reader, waker, is_counted);
         self.announcements_changed(request.slot());
     }
 
     /// There may be something new for a request for announcements.
     pub(crate) fn announcements_changed(&mut self, slot: usize) {
-        if let Some(command) = self.outbox.next_for_reader(slot) {
+        if let Some(command) = self.outbox.announcing.next_command(slot) {
             self.machine.apply(command);
         }
     }

@@ -57,7 +57,7 @@ impl super::Peer for Peer {
             newest_group: false,
             // EXCESSIVE_LOAD happens to be code 9.
             aborted: 9,
-            hears_fin: false,
+            notices_fin: false,
             reset_codes: false,
             ..Abilities::MOQT
         }
@@ -266,17 +266,17 @@ async fn answer(origin: Origin, id: u64, mut publisher: Publisher) {
 
 async fn feed(mut changes: Changes, id: u64, mut asked: SubscribedNamespace) {
     let _ = asked.ok();
-    let mut told = BTreeMap::new();
+    let mut announced = BTreeMap::new();
     while let Some((path, source)) = changes.next().await {
         let namespace = TrackNamespace::from_utf8_path(&path);
         let done = match source {
             Some(source) if source.from == id => continue,
             Some(_) if namespace.strip_prefix(&asked.namespace_prefix).is_none() => continue,
             Some(_) => {
-                told.insert(path, ());
+                announced.insert(path, ());
                 asked.namespace(&namespace)
             }
-            None if told.remove(&path).is_some() => asked.namespace_done(&namespace),
+            None if announced.remove(&path).is_some() => asked.namespace_done(&namespace),
             None => continue,
         };
         if done.is_err() {

@@ -15,15 +15,15 @@ use super::Failure;
 use crate::{PATIENCE, quic, within};
 
 pub(super) type Closing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-pub(super) type Hearing = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+pub(super) type GoingAway = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 pub(super) type Probing = Pin<Box<dyn Future<Output = Option<u64>> + Send>>;
 
-type Say = dyn Fn(&str, Duration) -> Result<(), Failure> + Send + Sync;
+type GoAway = dyn Fn(&str, Duration) -> Result<(), Failure> + Send + Sync;
 
 /// GOAWAY, of a peer that has it.
 struct Leaving {
-    say: Box<Say>,
-    hear: Box<dyn Fn() -> Hearing + Send + Sync>,
+    go_away: Box<GoAway>,
+    going_away: Box<dyn Fn() -> GoingAway + Send + Sync>,
 }
 
 /// One established session of a peer. Dropping it closes the session at once.
@@ -90,10 +90,11 @@ impl Link {
     /// Adds GOAWAY in both directions.
     pub(super) fn leaving(
         mut self,
-        say: impl Fn(&str, Duration) -> Result<(), Failure> + Send + Sync + 'static,
-        hear: impl Fn() -> Hearing + Send + Sync + 'static,
+        go_away: impl Fn(&str, Duration) -> Result<(), Failure> + Send + Sync + 'static,
+        going_away: impl Fn() -> GoingAway + Send + Sync + 'static,
     ) -> Self {
-        self.leaving = Some(Leaving { say: Box::new(say), hear: Box::new(hear) });
+        self.leaving =
+            Some(Leaving { go_away: Box::new(go_away), going_away: Box::new(going_away) });
         self
     }
 
@@ -143,13 +144,13 @@ impl Link {
     /// Asks the other side to move to `uri` within `timeout`.
     pub fn go_away(&self, uri: &str, timeout: Duration) -> Result<(), Failure> {
         let leaving = self.leaving.as_ref().ok_or_else(|| Failure::local("no GOAWAY"))?;
-        (leaving.say)(uri, timeout)
+        (leaving.go_away)(uri, timeout)
     }
 
     /// Waits for the other side's GOAWAY and its URI; `None` if the session ended without it.
     pub async fn going_away(&self) -> Option<String> {
         let leaving = self.leaving.as_ref()?;
-        within("GOAWAY", (leaving.hear)()).await
+        within("GOAWAY", (leaving.going_away)()).await
     }
 
     /// Waits for the session's end, on either side, and returns the peer's reason.

@@ -140,7 +140,7 @@ pub struct Abilities {
     /// As subscriber: ends its tracks when the session is lost.
     pub ends_with_session: bool,
     /// As a listening subscriber: treats the FIN of a PUBLISH_NAMESPACE as its withdrawal.
-    pub hears_fin: bool,
+    pub notices_fin: bool,
     /// As subscriber: lets the publisher know that no reader is left.
     pub unsubscribes: bool,
     /// As subscriber: reports the code with which a subscription was refused.
@@ -165,7 +165,7 @@ impl Abilities {
         knows_own_end: false,
         notices_gone: true,
         ends_with_session: true,
-        hears_fin: true,
+        notices_fin: true,
         unsubscribes: true,
         refusal_codes: true,
         reset_codes: true,
@@ -202,8 +202,8 @@ pub trait Peer: Send + Sync + 'static {
 
     /// As subscriber: the code that its reader sees when the other side refuses a subscription with `code`.
     fn refused_with(version: &str, code: u32) -> Option<Code> {
-        let told = if is_moqt(version) { Code::Request(code) } else { Code::Stream(code) };
-        Self::abilities(version).refusal_codes.then_some(told)
+        let seen = if is_moqt(version) { Code::Request(code) } else { Code::Stream(code) };
+        Self::abilities(version).refusal_codes.then_some(seen)
     }
 
     /// As subscriber: the code that its reader sees when the other side resets a group with `code`.

@@ -359,15 +359,18 @@ fn link(connection: quinn::Connection, session: moq_net::Session) -> Link {
             }
         })
     };
-    let say = move |uri: &str, timeout| {
+    let go_away = move |uri: &str, timeout| {
         let goaway = moq_net::goaway::Goaway::redirect(uri).with_timeout(timeout);
         leaving.drain().send(goaway).map_err(failure)
     };
-    let hear = move || -> super::link::Hearing {
+    let going_away = move || -> super::link::GoingAway {
         let goaway = hearing.draining();
         Box::pin(async move { goaway.recv().await.map(|goaway| goaway.uri().to_owned()) })
     };
-    Link::new(version, abort, close, closed).over(connection).leaving(say, hear).probing(probe)
+    Link::new(version, abort, close, closed)
+        .over(connection)
+        .leaving(go_away, going_away)
+        .probing(probe)
 }
 
 fn failure(err: moq_net::Error) -> Failure {

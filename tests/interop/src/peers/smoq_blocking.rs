@@ -129,14 +129,14 @@ struct Socket {
 }
 
 impl Socket {
-    fn run(mut endpoint: Endpoint, mut tell: impl FnMut(Event) + Send + 'static) -> Self {
+    fn run(mut endpoint: Endpoint, mut on_event: impl FnMut(Event) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (waker, stopped) = (endpoint.waker(), stop.clone());
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Acquire) {
                 endpoint.step(Budget::items(1_024))?;
                 while let Some(event) = endpoint.poll_event() {
-                    tell(event);
+                    on_event(event);
                 }
                 endpoint.wait(None)?;
             }

@@ -107,11 +107,11 @@ pub(super) fn link(session: smoq::Session) -> Link {
         let reason = waiting.closed().await.into_result();
         session_failure(&reason.err().unwrap_or(Error::SessionClosed))
     };
-    let say = move |uri: &str, timeout| {
+    let go_away = move |uri: &str, timeout| {
         let goaway = smoq::Goaway::default().redirect(uri).timeout(timeout);
         leaving.go_away(goaway).map_err(|err| session_failure(&err))
     };
-    let hear = move || -> super::link::Hearing {
+    let going_away = move || -> super::link::GoingAway {
         let mut session = hearing.clone();
         Box::pin(async move {
             Some(session.going_away().await.ok()?.uri.map(String::from).unwrap_or_default())
@@ -130,7 +130,7 @@ pub(super) fn link(session: smoq::Session) -> Link {
     Link::new(version, abort, close, closed)
         .probing(probe)
         .counting(move || counting.stats().skipped_groups)
-        .leaving(say, hear)
+        .leaving(go_away, going_away)
 }
 
 pub(super) fn announcements(name: &'static str, origin: &OriginProducer) -> Announcements {
@@ -378,7 +378,7 @@ async fn read_track(
     while groups.join_next().await.is_some() {}
 }
 
-/// smoq's errors do not tell on which side they occurred. The code is the one on the wire.
+/// smoq's errors do not show on which side they occurred. The code is the one on the wire.
 pub(super) fn failure(err: &Error) -> Failure {
     let code = u32::try_from(err.stream_code().as_u64()).ok();
     Failure { text: err.to_string(), code: code.map(Code::Stream) }

@@ -47,14 +47,14 @@ impl Origin {
     pub(super) fn changes(&self) -> Changes {
         let mut now = self.broadcasts.subscribe();
         now.mark_changed();
-        Changes { now, told: Broadcasts::new() }
+        Changes { now, announced: Broadcasts::new() }
     }
 }
 
 /// The changes in an origin.
 pub(super) struct Changes {
     now: watch::Receiver<Broadcasts>,
-    told: Broadcasts,
+    announced: Broadcasts,
 }
 
 impl Changes {
@@ -66,8 +66,8 @@ impl Changes {
                 let same = |path: &String, source: &Arc<Source>, other: &Broadcasts| {
                     other.get(path).is_some_and(|other| Arc::ptr_eq(source, other))
                 };
-                let gone = self.told.iter().find(|(path, source)| !same(path, source, &now));
-                let new = now.iter().find(|(path, source)| !same(path, source, &self.told));
+                let gone = self.announced.iter().find(|(path, source)| !same(path, source, &now));
+                let new = now.iter().find(|(path, source)| !same(path, source, &self.announced));
                 match (gone, new) {
                     (Some((path, _)), _) => Some((path.clone(), None)),
                     (None, Some((path, source))) => Some((path.clone(), Some(source.clone()))),
@@ -77,8 +77,8 @@ impl Changes {
             match change {
                 Some((path, source)) => {
                     match &source {
-                        Some(source) => self.told.insert(path.clone(), source.clone()),
-                        None => self.told.remove(&path),
+                        Some(source) => self.announced.insert(path.clone(), source.clone()),
+                        None => self.announced.remove(&path),
                     };
                     return Some((path, source));
                 }

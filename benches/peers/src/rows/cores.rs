@@ -1,0 +1,143 @@
+//! One writer and many readers, on one thread and on two: how many times the deliveries of one thread two threads make.
+//!
+//! A group is written when all readers have read the one before.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use super::{Count, FRAMES, Load, MAX_AGE, MOQ_LITE, MOQ_NET, SIZE};
+use crate::case::{Case, higher};
+
+/// Writes the group with this number.
+type Writer = Box<dyn FnMut(u64)>;
+/// Reads a group.
+type Reader = Box<dyn FnMut() + Send>;
+type Side = fn(usize) -> (Writer, Vec<Reader>);
+
+pub(crate) fn cases(quick: bool) -> Vec<Case> {
+    let (readers, groups) = if quick { (10, 3) } else { (1_000, 200) };
+    let load = Load { readers, groups };
+    let case = Case::new("model/two-cores", [higher("", "x")])
+        .side("smoq", move || Ok(vec![speed_up(load, smoq)]))
+        .side(MOQ_NET, move || Ok(vec![speed_up(load, moq_net)]))
+        .side(MOQ_LITE, move || Ok(vec![speed_up(load, moq_lite)]));
+    vec![case]
+}
+
+fn speed_up(load: Load, side: Side) -> f64 {
+    let runtime = super::runtime();
+    let _context = runtime.enter();
+    time(load, side, 1) / time(load, side, 2)
+}
+
+/// Nanoseconds a delivery.
+fn time(load: Load, side: Side, threads: usize) -> f64 {
+    let (mut write, mut readers) = side(load.readers);
+    let mut others = readers.split_off(load.readers / threads);
+    let (begin, end) = (Barrier::new(threads), Barrier::new(threads));
+    thread::scope(|scope| {
+        if threads == 2 {
+            scope.spawn(|| {
+                for _ in 0..load.all_groups() {
+                    begin.wait();
+                    others.iter_mut().for_each(|read| read());
+                    end.wait();
+                }
+            });
+        }
+        load.measure(Count::Nanoseconds, |n| {
+            write(n);
+            begin.wait();
+            readers.iter_mut().for_each(|read| read());
+            end.wait();
+        })
+    })
+}
+
+fn smoq(readers: usize) -> (Writer, Vec<Reader>) {
+    let mut track = smoq::Track::new("video").produce();
+    let want = smoq::Subscription::default().max_age(MAX_AGE);
+    let reader = |_| {
+        let mut track = track.subscribe(want.clone());
+        Box::new(move || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let Poll::Ready(Ok(Some(mut group))) = track.poll_recv_group(&mut cx) else {
+                panic!("no group")
+            };
+            while let Poll::Ready(Ok(Some(frame))) = group.poll_read_frame(&mut cx) {
+                black_box(frame);
+            }
+        }) as Reader
+    };
+    let readers = (0..readers).map(reader).collect();
+    let payload = smoq::bytes::Bytes::from(vec![7; SIZE]);
+    let write = move |n| {
+        let mut group = track.append_group().unwrap();
+        for frame in 0..FRAMES {
+            group.write_frame(Load::timestamp(n, frame), payload.clone()).unwrap();
+        }
+        group.finish().unwrap();
+    };
+    (Box::new(write), readers)
+}
+
+fn moq_net(readers: usize) -> (Writer, Vec<Reader>) {
+    use moq_net::{Timescale, Timestamp, broadcast, track};
+
+    let broadcast = broadcast::Producer::new(broadcast::Info::default());
+    let info = track::Info::default().with_timescale(Timescale::MILLI);
+    let track = broadcast.create_track("video", info).unwrap();
+    let want = track::Subscription::default().with_max_age(MAX_AGE);
+    let reader = |_| {
+        let mut track = track.subscribe(want.clone());
+        Box::new(move || {
+            let waiter = kio::Waiter::noop();
+            let Poll::Ready(Ok(Some(mut group))) = track.poll_recv_group(&waiter) else {
+                panic!("no group")
+            };
+            while let Poll::Ready(Ok(Some(frame))) = group.poll_read_frame(&waiter) {
+                black_box(frame);
+            }
+        }) as Reader
+    };
+    let readers = (0..readers).map(reader).collect();
+    let payload = bytes::Bytes::from(vec![7; SIZE]);
+    let write = move |n| {
+        let _kept = &broadcast;
+        let mut group = track.append_group().unwrap();
+        for frame in 0..FRAMES {
+            let timestamp = Timestamp::from_millis(Load::timestamp(n, frame)).unwrap();
+            group.write_frame(timestamp, payload.clone()).unwrap();
+        }
+        group.finish().unwrap();
+    };
+    (Box::new(write), readers)
+}
+
+fn moq_lite(readers: usize) -> (Writer, Vec<Reader>) {
+    let mut track = moq_lite::Track::new("video").produce();
+    let reader = |_| {
+        let mut track = track.consume();
+        Box::new(move || {
+            let waiter = conducer::Waiter::noop();
+            let Poll::Ready(Ok(Some(mut group))) = track.poll_recv_group(&waiter) else {
+                panic!("no group")
+            };
+            while let Poll::Ready(Ok(Some(frame))) = group.poll_read_frame(&waiter) {
+                black_box(frame);
+            }
+        }) as Reader
+    };
+    let readers = (0..readers).map(reader).collect();
+    let payload = bytes::Bytes::from(vec![7; SIZE]);
+    let write = move |_| {
+        let mut group = track.append_group().unwrap();
+        for _ in 0..FRAMES {
+            group.write_frame(payload.clone()).unwrap();
+        }
+        group.finish().unwrap();
+    };
+    (Box::new(write), readers)
+}
