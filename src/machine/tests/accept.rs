@@ -97,7 +97,9 @@ fn nothing_is_sent_or_decoded_before_the_decision() {
         let wants = |it: &Event| matches!(it, Event::AnnounceRequested { .. });
         let asked = pair.client.take_events();
         assert!(asked.iter().all(wants), "{asked:?}");
-        assert_eq!(asked.len(), 1 + usize::from(Draft::of(version).is_some()));
+        // The prefix of 14 and 15 can't be the root.
+        let is_moqt = Draft::of(version).is_some() && ![Moqt14, Moqt15].contains(&version);
+        assert_eq!(asked.len(), 1 + usize::from(is_moqt));
         // Requests that waited are decoded now, and answered.
         let info = TrackInfo::default();
         for event in pair.server.take_events() {
