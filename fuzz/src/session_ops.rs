@@ -797,7 +797,12 @@ impl World {
                 _ => {
                     assert!(can_tell);
                     let bitrate = probe.latest().and_then(|estimate| estimate.bitrate);
-                    assert_eq!(bitrate, (*rate > 0).then_some(*rate * 8));
+                    let measured = (*rate > 0).then_some(*rate * 8);
+                    // A change of the path by at most an eighth is not reported.
+                    let is_close = bitrate.zip(measured).is_some_and(|(reported, measured)| {
+                        reported.abs_diff(measured) <= reported / 8
+                    });
+                    assert!(is_close || bitrate == measured, "{bitrate:?} instead of {measured:?}");
                 }
             }
         }

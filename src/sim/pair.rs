@@ -87,8 +87,8 @@ impl<C: Endpoint, S: Endpoint> Pair<C, S> {
         &mut self.net.link
     }
 
-    /// The priority that `side` last set with [`Action::SetPriority`] for its half of a stream, `None` if
-    /// the half is closed.
+    /// The priority that `side` set last for its half of a stream, with
+    /// [`Action::SetPriority`](crate::machine::Action::SetPriority). `None` if the half is closed.
     pub fn priority(&self, side: Side, id: StreamId) -> Option<i32> {
         self.net.halves.get(&(side.peer(), id)).map(|half| half.priority)
     }
