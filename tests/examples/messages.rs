@@ -74,7 +74,7 @@ fn a_mistyped_argument_is_named_with_the_valid_ones() {
             &["--version", "moq-lite-99"][..],
             &["moq-lite-99", "moq-lite-06", "moqt-18"][..],
         ),
-        ("clock", &url, &["--version", "moqt-17"], &["moqt-17", "moq-lite-07-wip", "moqt-16"]),
+        ("clock", &url, &["--version", "moqt-13"], &["moqt-13", "moq-lite-07-wip", "moqt-16"]),
         (
             "clock",
             &url,
