@@ -41,7 +41,7 @@ pub(crate) const DONE_BY_MOQ_LITE: u64 = 200;
 impl Setup {
     /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the session on the
     /// SUBSCRIBE_NAMESPACE of draft 18 and on filters with locations. Its successors have the same name and
-    /// send SOLICIT (`early_moq_lite_is_not_asked_for_announcements_on_18`).
+    /// send SOLICIT (`a_prefix_is_requested_on_its_own_stream`).
     pub(crate) fn is_early_moq_lite(&self) -> bool {
         !self.solicit && self.implementation.as_deref() == Some("moq-lite-rs")
     }
