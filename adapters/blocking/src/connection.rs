@@ -363,8 +363,6 @@ impl Connection {
     fn outputs(&mut self, now: Instant, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
         let driver = &mut moq.driver;
-        let before = turn.items;
-
         let time = moq.clock.instant(now);
         turn.items += (0..PIECES).take_while(|_| driver.work(time)).count();
         while let Some(action) = self.moq.as_mut().and_then(|moq| moq.driver.poll_action()) {
@@ -402,11 +400,10 @@ impl Connection {
             self.is_blocked = write_stream(&mut self.quic, &mut self.sending, write);
         }
 
-        // Output may have made room for more. Without output only the application (through the waker) or
-        // the peer (through a packet) can change anything.
+        // Output may have made room for more, and a call without output may have cleaned up.
         let mut cx = Context::from_waker(&self.waker);
         turn.again |= driver.poll_wake(&mut cx).is_ready();
-        turn.again |= turn.items > before && driver.has_work();
+        turn.again |= driver.has_work();
     }
 
     /// Ends the session after QUIC, and QUIC after the session, without cutting anything off.

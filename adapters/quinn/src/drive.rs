@@ -172,6 +172,7 @@ struct Round<'p, 'c> {
 
 impl Round<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut silent = 0;
         for _ in 0..ROUNDS {
             let now = self.timer.now();
             self.streams.look_for_stops(now);
@@ -191,7 +192,9 @@ impl Round<'_, '_> {
             is_busy |= self.open(now);
             is_busy |= self.send_datagrams();
             is_busy |= self.write(now);
-            if is_busy {
+            // A call that yields nothing may clean up, and so enable another one.
+            silent = if is_busy { 0 } else { silent + 1 };
+            if is_busy || (silent < 3 && self.driver.has_work()) {
                 continue;
             }
             // After all inputs: a stall of this process must not be taken for one of the peer.
