@@ -1,4 +1,4 @@
-//! What the model costs, in numbers that do not depend on the load of the machine: bytes of heap, allocations,
+//! The cost of the model, in numbers that do not depend on the load of the machine: bytes of heap, allocations,
 //! and instructions where `valgrind` is installed.
 //!
 //! ```text

@@ -150,7 +150,7 @@ fn a_session_replays_byte_for_byte() {
 #[test]
 fn datagrams_and_fetches_replay() {
     for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
-        for (link, lost) in [(Link::perfect(), 0), (Link::wide(1), 4), (Link::hostile(2), 3)] {
+        for (link, lost) in [(Link::perfect(), 0), (Link::wide(1), 2), (Link::hostile(2), 2)] {
             let mut link = link.datagrams(1_200, lost);
             // So that datagrams wait for room.
             link.bandwidth = link.bandwidth.or(Some(20_000));

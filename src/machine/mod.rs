@@ -178,6 +178,12 @@ impl Machine {
         self.bare.has_work()
     }
 
+    /// Whether QUIC refused bytes of a group, and has taken none of any group since. The adapter's measure of
+    /// how fast bytes leave is that of the path then, and not that of the application.
+    pub fn is_blocked(&self) -> bool {
+        self.bare.core.schedule.is_blocked()
+    }
+
     /// How many more bytes of this stream may be handed in now. At 0 leave them in QUIC until
     /// [`Action::Resume`].
     pub fn read_limit(&self, id: StreamId) -> usize {

@@ -44,8 +44,6 @@ pub(crate) struct Connection {
     /// Streams that the peer may have open, bidirectional and unidirectional.
     allowed: [StreamAllowance; 2],
     send_window: SendWindow,
-    /// QUIC took less than the last turn had to write.
-    is_blocked: bool,
     /// The session has ended. QUIC closes when everything was acknowledged.
     closing: Option<Closing>,
     /// QUIC has ended. The session learns of it when everything that was received is read, or at this time.
@@ -104,7 +102,6 @@ impl Connection {
             sending: Sending::default(),
             allowed: [FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS].map(StreamAllowance::new),
             send_window: SendWindow::default(),
-            is_blocked: false,
             closing: None,
             lost: None,
             drained: None,
@@ -363,8 +360,6 @@ impl Connection {
     fn outputs(&mut self, now: Instant, turn: &mut Turn) {
         let Some(moq) = &mut self.moq else { return };
         let driver = &mut moq.driver;
-        let before = turn.items;
-
         let time = moq.clock.instant(now);
         turn.items += (0..PIECES).take_while(|_| driver.work(time)).count();
         while let Some(action) = self.moq.as_mut().and_then(|moq| moq.driver.poll_action()) {
@@ -378,15 +373,6 @@ impl Connection {
             turn.items += 1;
             open_stream(&mut self.quic, &mut self.sending, open);
         }
-        let (rtt, congestion_window) = (self.quic.rtt(), self.quic.congestion_state().window());
-        let (bytes, is_blocked) = (self.quic.stats().udp_tx.bytes, self.is_blocked);
-        let sent = Sent { bytes, congestion_window, rtt, is_blocked };
-        if let Some(window) = self.send_window.update(time, &sent) {
-            self.quic.set_send_window(window);
-        }
-        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
-        let path = NetworkPath::from_window(rtt, self.send_window.flight(&sent), max_datagram);
-        driver.handle(time, Input::NetworkPath(path));
         for _ in 0..PIECES {
             let Some(datagram) = driver.poll_datagram() else { break };
             turn.items += 1;
@@ -399,14 +385,22 @@ impl Connection {
         for _ in 0..PIECES {
             let Some(write) = driver.poll_write() else { break };
             turn.items += 1;
-            self.is_blocked = write_stream(&mut self.quic, &mut self.sending, write);
+            write_stream(&mut self.quic, &mut self.sending, write);
         }
+        let (rtt, congestion_window) = (self.quic.rtt(), self.quic.congestion_state().window());
+        let (bytes, is_blocked) = (self.quic.stats().udp_tx.bytes, driver.is_blocked());
+        let sent = Sent { bytes, congestion_window, rtt, is_blocked };
+        if let Some(window) = self.send_window.update(time, &sent) {
+            self.quic.set_send_window(window);
+        }
+        let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
+        let path = NetworkPath::from_window(rtt, self.send_window.flight(&sent), max_datagram);
+        driver.handle(time, Input::NetworkPath(path));
 
-        // Output may have made room for more. Without output only the application (through the waker) or
-        // the peer (through a packet) can change anything.
+        // Output may have made room for more, and a call without output may have cleaned up.
         let mut cx = Context::from_waker(&self.waker);
         turn.again |= driver.poll_wake(&mut cx).is_ready();
-        turn.again |= turn.items > before && driver.has_work();
+        turn.again |= driver.has_work();
     }
 
     /// Ends the session after QUIC, and QUIC after the session, without cutting anything off.
@@ -514,12 +508,11 @@ fn open_stream(
     open.opened(stream_id(id));
 }
 
-/// Returns whether QUIC took nothing.
 fn write_stream(
     quic: &mut quinn_proto::Connection,
     sending: &mut Sending,
     mut write: smoq::machine::Write<'_>,
-) -> bool {
+) {
     let id = quic_stream_id(write.id());
     let mut stream = quic.send_stream(id);
     // Read before quinn takes bytes out of the slice.
@@ -542,12 +535,10 @@ fn write_stream(
             // After a short write the driver offers the rest until a write fails: quinn reports a stream as
             // writable only after that.
             write.accepted(taken);
-            false
         }
         // The driver learns of STOP_SENDING by its own input.
-        Err(error) => {
+        Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => {
             write.blocked(0);
-            error == WriteError::Blocked
         }
     }
 }

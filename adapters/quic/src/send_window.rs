@@ -10,7 +10,7 @@ const AHEAD: Duration = Duration::from_millis(15);
 const SAMPLE: Duration = Duration::from_millis(20);
 /// The window of a session that is not held back: a burst of this size waits for nothing.
 const MIN: u64 = 128 << 10;
-/// What a session that is held back has in QUIC beyond what is in flight, at least: a few packets.
+/// The least that a session that is held back has in QUIC beyond the bytes in flight: a few packets.
 const MIN_AHEAD: u64 = 8 << 10;
 
 /// The state of a connection after the session wrote what it could.
@@ -22,7 +22,7 @@ pub struct Sent {
     pub congestion_window: u64,
     /// The smoothed round-trip time.
     pub rtt: Duration,
-    /// Whether the session has more than QUIC takes.
+    /// Whether the session has more than QUIC takes: [`Driver::is_blocked`](smoq::Driver::is_blocked).
     pub is_blocked: bool,
 }
 
@@ -43,7 +43,7 @@ pub struct SendWindow {
 }
 
 impl SendWindow {
-    /// The new window, if QUIC should be given one. Small changes are left out, because each one wakes QUIC.
+    /// The new window, if QUIC should be given one. Call it after the writes of a turn. Small changes are left out, because each one wakes QUIC.
     pub fn update(&mut self, now: Instant, sent: &Sent) -> Option<u64> {
         self.measure(now, sent);
         let free = sent.congestion_window.saturating_mul(2).max(MIN);
@@ -90,7 +90,7 @@ impl SendWindow {
     }
 }
 
-/// What leaves in `time` at `rate` bytes per second.
+/// The bytes that leave in `time` at `rate` bytes per second.
 fn at_rate(rate: u64, time: Duration) -> u64 {
     u64::try_from(u128::from(rate) * time.as_micros() / 1_000_000).unwrap_or(u64::MAX)
 }

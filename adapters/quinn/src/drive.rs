@@ -60,7 +60,7 @@ pub(crate) async fn drive(
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: SendWindow::default(),
     };
-    round.follow_path(round.timer.now(), false);
+    round.follow_path(round.timer.now());
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
@@ -172,6 +172,7 @@ struct Round<'p, 'c> {
 
 impl Round<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut silent = 0;
         for _ in 0..ROUNDS {
             let now = self.timer.now();
             self.streams.look_for_stops(now);
@@ -191,7 +192,9 @@ impl Round<'_, '_> {
             is_busy |= self.open(now);
             is_busy |= self.send_datagrams();
             is_busy |= self.write(now);
-            if is_busy {
+            // A call that yields nothing may clean up, and so enable another one.
+            silent = if is_busy { 0 } else { silent + 1 };
+            if is_busy || (silent < 3 && self.driver.has_work()) {
                 continue;
             }
             // After all inputs: a stall of this process must not be taken for one of the peer.
@@ -419,7 +422,7 @@ impl Round<'_, '_> {
                 self.push_datagram();
             } else if self.connection.send_datagram(bytes).is_err() {
                 // The path takes less than before. The datagram is lost, as it may be anywhere on its way.
-                self.follow_path(self.timer.now(), false);
+                self.follow_path(self.timer.now());
             }
         }
         budget.was_used()
@@ -435,7 +438,7 @@ impl Round<'_, '_> {
     }
 
     fn write(&mut self, now: Instant) -> bool {
-        let (mut budget, mut is_blocked) = (Budget::new(), false);
+        let mut budget = Budget::new();
         while budget.is_left() {
             let Some(mut write) = self.driver.poll_write() else { break };
             let (id, len, fin) = (write.id(), write.len(), write.fin());
@@ -456,7 +459,6 @@ impl Round<'_, '_> {
             };
             match written {
                 Poll::Ready(Ok(n)) => {
-                    is_blocked = false;
                     write.accepted(n);
                     if n == len && fin {
                         if let Some(code) = self.streams.finish(id) {
@@ -470,22 +472,23 @@ impl Round<'_, '_> {
                 }
                 Poll::Ready(Err(_)) => write.blocked(0),
                 Poll::Pending => {
-                    (stream.is_blocked, is_blocked) = (true, true);
+                    stream.is_blocked = true;
                     write.blocked(0);
                 }
             }
         }
         if budget.was_used() {
-            self.follow_path(now, is_blocked);
+            self.follow_path(now);
         }
         budget.was_used()
     }
 
     /// Adapts the send window and reports the path to the driver.
-    fn follow_path(&mut self, now: Instant, is_blocked: bool) {
+    fn follow_path(&mut self, now: Instant) {
         let stats = self.connection.stats();
         let (rtt, congestion_window) = (stats.path.rtt, stats.path.cwnd);
-        let sent = Sent { bytes: stats.udp_tx.bytes, congestion_window, rtt, is_blocked };
+        let (bytes, is_blocked) = (stats.udp_tx.bytes, self.driver.is_blocked());
+        let sent = Sent { bytes, congestion_window, rtt, is_blocked };
         if let Some(window) = self.send_window.update(now, &sent) {
             self.connection.set_send_window(window);
         }

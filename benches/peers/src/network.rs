@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use anyhow::{Context, Result, ensure};
 
-/// What the link between relay and viewers does to their packets.
+/// The effect of the link between relay and viewers on packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// The router sends 28 Mbit/s, queues 60 ms of them, and drops the rest.

@@ -15,7 +15,7 @@ use crate::process::Process;
 /// The binary that `build-relay.sh` builds; with io-uring its name has that at its end.
 const MOQ_RELAY: &str = "moq-relay-0.17.10";
 
-/// Where the programs of the relays are. What is missing is left out.
+/// The paths of the relays' programs. A relay without a program is left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Relays {
     ours: Option<PathBuf>,

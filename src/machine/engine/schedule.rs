@@ -572,6 +572,11 @@ impl Schedule {
         }
     }
 
+    /// Whether QUIC refused bytes, and has taken none since.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.congestion.refused > 0
+    }
+
     /// When to try again although QUIC did not say that it takes more.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         let [to_open, to_write, _] = &self.orders;

@@ -364,7 +364,7 @@ impl Lone {
     fn run(&mut self) {
         // A call without a result may still clean up, and enable another one.
         let mut nothing = 0;
-        while nothing < 2 {
+        while nothing < 3 {
             let mut more = self.end.work(self.now);
             while let Some(action) = self.end.poll_action() {
                 more = true;

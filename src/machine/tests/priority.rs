@@ -326,11 +326,12 @@ fn nothing_is_shown_while_the_connection_takes_nothing() {
     let refused = served.refuse();
     assert!(served.has_output(), "one may lack credit of its own");
     served.refuse();
-    assert!(!served.has_output());
+    assert!(!served.has_output() && served.lone.end.machine.is_blocked());
     served.push(3, 1, 1_000);
     served.respond();
     assert!(!served.has_output());
     served.lone.end.handle(served.lone.now, Input::Writable { id: refused });
+    assert!(!served.lone.end.machine.is_blocked());
     assert_eq!(served.opened().len(), 1);
     assert_eq!(
         served.written(usize::MAX, usize::MAX).len(),

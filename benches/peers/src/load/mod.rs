@@ -20,7 +20,7 @@ const BROADCAST: &str = "bench";
 const VIDEO: &str = "video";
 const URGENT: &str = "urgent";
 
-/// What a process of the load generator does.
+/// The work of a process of the load generator.
 #[derive(Subcommand)]
 pub(crate) enum Role {
     /// Publishes to a relay

@@ -90,7 +90,7 @@ impl Pace {
     }
 }
 
-/// What the viewers say about their progress.
+/// The viewers' reports of their progress.
 struct Viewers {
     progress: UdpSocket,
     /// Frames that the slowest of them has read.

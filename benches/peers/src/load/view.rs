@@ -35,7 +35,7 @@ pub(crate) struct Options {
     urgent: bool,
 }
 
-/// What the viewers read together between `start` and `stop`.
+/// The sums of all viewers between `start` and `stop`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Viewed {
     pub(crate) seconds: f64,
@@ -43,7 +43,7 @@ pub(crate) struct Viewed {
     pub(crate) urgent: Read,
 }
 
-/// What they read of one track.
+/// The sums of one track.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Read {
     pub(crate) bytes: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Read {
     pub(crate) cut_groups: u64,
 }
 
-/// What all viewers together have read of a track.
+/// The counts of all viewers together for a track.
 #[derive(Clone)]
 struct Record(Rc<RefCell<Counts>>);
 

@@ -34,7 +34,7 @@ pub(crate) struct Load {
     pub(crate) groups: u64,
 }
 
-/// What a model case measures.
+/// The measure of a model case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Count {
     Nanoseconds,

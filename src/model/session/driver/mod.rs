@@ -414,6 +414,11 @@ impl Driver {
         !self.ready.is_empty() || self.machine.has_work() || self.inbox.ended.is_some()
     }
 
+    /// As [`Machine::is_blocked`](crate::machine::Machine::is_blocked): the session has more than QUIC takes.
+    pub fn is_blocked(&self) -> bool {
+        self.machine.is_blocked()
+    }
+
     /// Ready when the model changed: call [`work`](Driver::work). Otherwise the waker of `cx` is
     /// registered in place of an earlier one.
     pub fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
