@@ -797,7 +797,8 @@ impl World {
                 _ => {
                     assert!(can_tell);
                     let bitrate = probe.latest().and_then(|estimate| estimate.bitrate);
-                    let measured = (*rate > 0).then_some(*rate * 8);
+                    // 0 means unknown, so a measured 0 is reported as 1.
+                    let measured = Some((*rate * 8).max(1));
                     // A change of the path by at most an eighth is not reported.
                     let is_close = bitrate.zip(measured).is_some_and(|(reported, measured)| {
                         reported.abs_diff(measured) <= reported / 8
