@@ -55,28 +55,26 @@ const MOQL: &str = "moql";
 impl Version {
     /// The versions that are offered by default, in order of preference. Drafts in progress are not among
     /// them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Lite06,
         Self::Lite05,
         Self::Lite04,
         Self::Lite03,
         Self::Lite02,
         Self::Lite01,
-        Self::Moqt18,
-        Self::Moqt16,
-    ];
-
-    /// The drafts in progress, which are offered only on request.
-    pub const WIP: [Self; 8] = [
-        Self::Lite07Wip,
         Self::Moqt22,
         Self::Moqt21,
         Self::Moqt20,
         Self::Moqt19,
+        Self::Moqt18,
         Self::Moqt17,
+        Self::Moqt16,
         Self::Moqt15,
         Self::Moqt14,
     ];
+
+    /// The drafts in progress, which are offered only on request.
+    pub const WIP: [Self; 1] = [Self::Lite07Wip];
 
     /// Every version: [`ALL`](Self::ALL), then [`WIP`](Self::WIP).
     pub fn known() -> impl Iterator<Item = Self> {

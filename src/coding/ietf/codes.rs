@@ -205,7 +205,7 @@ fn codes_of_14(kind: MessageType) -> &'static [(u64, u64)] {
 /// Whether 14 has this code with the meaning of later drafts. That holds for the first ones, and for those
 /// of the application.
 fn is_common(code: u64) -> bool {
-    code < 0x4 || code >= 0x40
+    !(0x4..0x40).contains(&code)
 }
 
 /// The common code that a code on the wire stands for. Only 14 has others; one that is unknown there is an

@@ -156,6 +156,7 @@ impl MessageType {
     }
 
     /// The type that answers `request` as this one does: 14 has answers of its own for each kind of request.
+    #[must_use]
     pub fn answering(self, request: Self, draft: &Draft) -> Self {
         if draft.errors > ErrorForm::PerRequest {
             return self;
@@ -238,6 +239,7 @@ impl Message {
 
     /// The message as on drafts that have one answer for all requests, the inverse of
     /// [`MessageType::answering`].
+    #[must_use]
     pub fn unified(self) -> Self {
         match self {
             Self::SubscribeError(error)
