@@ -1,6 +1,6 @@
 //! Media over QUIC as a state machine: you bring the QUIC stack, the clock and the loop.
 //!
-//! smoq speaks moq-lite 01 to 07 and the IETF's moq-transport drafts 16 and 18, as publisher,
+//! smoq speaks moq-lite 01 to 07 and the IETF's moq-transport drafts 14 to 22, as publisher,
 //! subscriber and relay. A [`Machine`](machine::Machine) takes what one QUIC connection does and
 //! gives back writes, actions and deadlines. On top of it, producers and consumers publish and read
 //! broadcasts, tracks, groups and frames, on any async executor or without one. Nothing in this crate
