@@ -78,7 +78,12 @@ fn advance(up: &mut Pair<Driver, Driver>, down: &mut Pair<Driver, Driver>, milli
 }
 
 fn has_datagrams(version: Version) -> bool {
-    matches!(version, Version::Lite05 | Version::Lite06)
+    version >= Version::Lite05
+}
+
+/// Up to draft 16 of moq-transport objects have no timestamps that peers understand.
+fn has_timestamps(version: Version) -> bool {
+    has_datagrams(version) && !(Version::Moqt14..=Version::Moqt16).contains(&version)
 }
 
 fn payload(n: u64) -> Vec<u8> {
@@ -89,29 +94,28 @@ fn payload(n: u64) -> Vec<u8> {
 fn a_relay_forwards_datagrams_as_datagrams() {
     for up in Versions::default().iter() {
         for down in Versions::default().iter() {
-            for link in [Link::perfect(), Link::wide(3)] {
-                let link = link.datagrams(1_200, 0);
-                let mut world = World::new([up, down], [link.clone(), link.clone()]);
-                for n in 0..10 {
-                    world.track.write_datagram(n * 5, payload(n)).unwrap();
-                }
-                world.advance(300);
-                let received = world.received();
-                assert!(received.keys().copied().eq(0..10), "{up} {down}: {received:?}");
-                for (n, frames) in &received {
-                    assert_eq!(frames.len(), 1);
-                    assert_eq!(frames[0].1, payload(*n));
-                    if has_datagrams(up) && has_datagrams(down) {
-                        assert_eq!(frames[0].0, Timestamp::new(n * 5));
-                    }
-                }
-                let expected = [
-                    if has_datagrams(up) { 10 } else { 0 },
-                    // A group that arrives on a stream is forwarded on a stream.
-                    if has_datagrams(up) && has_datagrams(down) { 10 } else { 0 },
-                ];
-                assert_eq!(world.sent(), expected, "{up} {down}");
+            let link = if up < down { Link::perfect() } else { Link::wide(3) };
+            let link = link.datagrams(1_200, 0);
+            let mut world = World::new([up, down], [link.clone(), link.clone()]);
+            for n in 0..10 {
+                world.track.write_datagram(n * 5, payload(n)).unwrap();
             }
+            world.advance(300);
+            let received = world.received();
+            assert!(received.keys().copied().eq(0..10), "{up} {down}: {received:?}");
+            for (n, frames) in &received {
+                assert_eq!(frames.len(), 1);
+                assert_eq!(frames[0].1, payload(*n));
+                if has_timestamps(up) && has_timestamps(down) {
+                    assert_eq!(frames[0].0, Timestamp::new(n * 5));
+                }
+            }
+            let expected = [
+                if has_datagrams(up) { 10 } else { 0 },
+                // A group that arrives on a stream is forwarded on a stream.
+                if has_datagrams(up) && has_datagrams(down) { 10 } else { 0 },
+            ];
+            assert_eq!(world.sent(), expected, "{up} {down}");
         }
     }
 }
@@ -119,7 +123,7 @@ fn a_relay_forwards_datagrams_as_datagrams() {
 /// Each link decides for itself: a group that is too large for a datagram goes on a stream.
 #[test]
 fn a_group_too_large_for_a_datagram_goes_on_a_stream() {
-    for version in [Version::Lite05, Version::Lite06] {
+    for version in Versions::default().iter().filter(|version| has_datagrams(*version)) {
         for (max, sent) in [([1_200, 100], [10, 5]), ([0, 1_200], [0, 0]), ([100, 0], [5, 0])] {
             let links = max.map(|max| Link::wide(3).datagrams(max, 0));
             let mut world = World::new([version; 2], links);
@@ -145,7 +149,7 @@ fn a_group_too_large_for_a_datagram_goes_on_a_stream() {
 /// A lost datagram is not requested again, and delays the end no longer than a straggler does.
 #[test]
 fn lost_datagrams_leave_gaps() {
-    for version in [Version::Lite05, Version::Lite06] {
+    for version in Versions::default().iter().filter(|version| has_datagrams(*version)) {
         let mut world = World::new([version; 2], [0, 1].map(|n| Link::wide(n).datagrams(1_200, 4)));
         for n in 0..40 {
             world.track.write_datagram(n, vec![n as u8]).unwrap();
@@ -158,7 +162,10 @@ fn lost_datagrams_leave_gaps() {
         let received = world.received();
         assert!((10..40).contains(&received.len()), "{} came", received.len());
         assert!(received.iter().all(|(n, frames)| frames[0].1 == [*n as u8]));
-        assert_eq!(world.reader.try_finished(), Poll::Ready(Ok(40)));
+        // moq-transport does not say which group was the last, so that one may be missing unnoticed.
+        let latest = received.keys().last().map_or(0, |latest| latest + 1);
+        let end = if version >= Version::Moqt14 { latest } else { 40 };
+        assert_eq!(world.reader.try_finished(), Poll::Ready(Ok(end)), "{version}");
         assert!(matches!(world.reader.try_recv_group(), Poll::Ready(Ok(None))));
         assert!(world.sessions.iter().all(|session| session.stats().lost_datagrams == 0));
     }

@@ -97,8 +97,8 @@ pub enum Event {
         subscription: Token,
         /// Number of the group in the track.
         sequence: u64,
-        /// Timestamp of the frame.
-        timestamp: Timestamp,
+        /// Timestamp of the frame. `None` where the version has no timestamps.
+        timestamp: Option<Timestamp>,
         /// Payload of the frame.
         payload: Bytes,
     },

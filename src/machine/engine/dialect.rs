@@ -39,7 +39,7 @@ impl Progress {
 
 /// The differences between moq-lite and moq-transport. The conversations beside this file call it. The
 /// methods with a body belong to features that only one of them has: aliases that publishers choose,
-/// datagrams, reports of the network path, and track queries.
+/// reports of the network path, and track queries.
 pub(crate) trait Dialect {
     // ---- set-up ------------------------------------------------------------------------------
 
@@ -69,9 +69,7 @@ pub(crate) trait Dialect {
     }
 
     /// Reads a datagram. `None` if it is of no use.
-    fn read_datagram(&mut self, _core: &mut Core, _bytes: Bytes) -> Option<Event> {
-        None
-    }
+    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event>;
 
     // ---- writing -----------------------------------------------------------------------------
 
@@ -96,14 +94,16 @@ pub(crate) trait Dialect {
     ) -> Option<Head>;
 
     /// Whether groups can go as datagrams.
-    fn has_datagrams(&self) -> bool {
-        false
-    }
+    fn has_datagrams(&self) -> bool;
 
-    /// Everything before the payload of a datagram; `None` if it can't be written.
-    fn datagram_head(&self, _number: u64, _sequence: u64, _at: Timestamp) -> Option<Head> {
-        None
-    }
+    /// Everything before the payload of a datagram, which has so many bytes; `None` if it can't be written.
+    fn datagram_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        timestamp: Timestamp,
+        size: usize,
+    ) -> Option<Head>;
 
     /// All groups of the peer's subscription are out: writes its end, and FIN. `streams` counts the
     /// streams that it had.

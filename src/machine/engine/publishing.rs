@@ -8,7 +8,7 @@ use super::core::Core;
 use super::datagrams::MAX_DATAGRAM;
 use super::dialect::Dialect;
 use super::fetching;
-use super::schedule::{GroupRef, NextDatagram, ReleasedGroup, Work};
+use super::schedule::{GroupRef, ReleasedGroup, Work};
 use crate::error::Error;
 use crate::machine::event::{Event, RequestKey};
 use crate::machine::run::Run;
@@ -44,15 +44,13 @@ pub(crate) fn push_group(
 ) {
     let as_datagram = as_datagram && dialect.has_datagrams() && core.datagrams.max > 0;
     let subscription = core.incoming.get(key).filter(|it| it.ending.is_none());
-    let head = subscription.and_then(|subscription| {
-        let head = dialect.group_head(subscription, sequence, first_frame)?;
-        Some((head, as_datagram.then_some(subscription.number)))
-    });
-    let Some((head, datagram)) = head.filter(|_| core.schedule.has_track(key)) else {
+    let head = subscription
+        .and_then(|subscription| dialect.group_head(subscription, sequence, first_frame));
+    let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
     let group_ref = GroupRef { request: key, sequence };
-    core.schedule.push(group_ref, group, first_frame, head, datagram);
+    core.schedule.push(group_ref, group, first_frame, head, as_datagram);
 }
 
 /// The group that should go as a datagram now. The scratch then holds two slices: the head of the
@@ -62,9 +60,9 @@ pub(crate) fn pick_datagram(
     core: &mut Core,
     source: &mut impl Source,
 ) -> Option<GroupRef> {
-    let Core { schedule, scratch, datagrams, .. } = core;
+    let Core { schedule, scratch, datagrams, incoming, .. } = core;
     loop {
-        let NextDatagram { group_ref, token, number } = schedule.next_datagram()?;
+        let (group_ref, token) = schedule.next_datagram()?;
         scratch.clear();
         let mut run = Run::payload_alone(scratch);
         let supply = source.frames(token, 0, &mut run);
@@ -81,7 +79,9 @@ pub(crate) fn pick_datagram(
                 continue;
             }
             Supply::End if scratch.ends.len() == 1 => {
-                dialect.datagram_head(number, group_ref.sequence, timestamp)
+                incoming.get(group_ref.request).and_then(|it| {
+                    dialect.datagram_head(it, group_ref.sequence, timestamp, scratch.total)
+                })
             }
             Supply::End | Supply::More => None,
         };

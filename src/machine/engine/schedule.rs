@@ -48,8 +48,8 @@ struct ScheduledGroup {
     skip: usize,
     /// Its stream, once it has one.
     stream: Option<StreamId>,
-    /// Set if the group is to go as a datagram: the number by which that names its subscription.
-    datagram: Option<u64>,
+    /// The group is to go as a datagram.
+    is_datagram: bool,
     /// QUIC refused the stream, and the group has not caught up with the cache since.
     was_refused: bool,
     /// [`Schedule::stalls`] when the group joined a line.
@@ -119,15 +119,6 @@ pub(crate) struct GroupWrite {
     pub(crate) fin: bool,
     /// The cache has no more: after these bytes the group waits for [`Schedule::on_ready`].
     exhausted: bool,
-}
-
-/// The group that should go as the next datagram.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NextDatagram {
-    pub(crate) group_ref: GroupRef,
-    pub(crate) token: Token,
-    /// The number by which datagrams name its subscription.
-    pub(crate) number: u64,
 }
 
 /// A group that the machine will not ask for again.
@@ -253,22 +244,22 @@ impl Schedule {
     }
 
     /// Adds a group to a track, unless the track is gone or has one of this number. Past the limit the
-    /// group that would go last is dropped. `datagram` is the number by which a datagram names its
-    /// subscription, if the group is to go as one; `head` is for the stream that it gets otherwise.
+    /// group that would go last is dropped. A group that is to go as a datagram needs its `head` too, for the
+    /// stream that it gets if no datagram can carry it.
     pub(crate) fn push(
         &mut self,
         group_ref: GroupRef,
         token: Token,
         first_frame: u64,
         head: Head,
-        datagram: Option<u64>,
+        is_datagram: bool,
     ) {
         let track = self.tracks.get(group_ref.request);
         if track.is_none_or(|track| track.groups.contains_key(&group_ref.sequence)) {
             return self.report_released(group_ref.request, token, false);
         }
         let range = FrameRange { first: first_frame, last: None };
-        let group = ScheduledGroup { datagram, ..ScheduledGroup::new(token, range, head) };
+        let group = ScheduledGroup { is_datagram, ..ScheduledGroup::new(token, range, head) };
         self.enqueue(group_ref, Some(group));
     }
 
@@ -308,7 +299,7 @@ impl Schedule {
             Some(ScheduledGroup { stream: Some(id), .. }) if self.blocked.contains(id) => {}
             Some(ScheduledGroup { stream: Some(_), .. }) => self.join(group_ref, Work::Write),
             // It was counted when it was added.
-            Some(group) if group.datagram.is_some() => self.join(group_ref, Work::Datagram),
+            Some(group) if group.is_datagram => self.join(group_ref, Work::Datagram),
             Some(_) => self.enqueue(group_ref, None),
         }
     }
@@ -597,9 +588,9 @@ impl Schedule {
     // ---- datagrams ---------------------------------------------------------------------------
 
     /// The group that should go as the next datagram.
-    pub(crate) fn next_datagram(&self) -> Option<NextDatagram> {
+    pub(crate) fn next_datagram(&self) -> Option<(GroupRef, Token)> {
         let (group_ref, _, group) = self.first(Work::Datagram)?;
-        Some(NextDatagram { group_ref, token: group.token, number: group.datagram? })
+        Some((group_ref, group.token))
     }
 
     /// The group can't go as a datagram: it gets a stream.
@@ -608,7 +599,7 @@ impl Schedule {
             track.lines[Work::Datagram as usize].remove(&group_ref.sequence);
             track.lines[Work::Open as usize].insert(group_ref.sequence);
             if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
-                group.datagram = None;
+                group.is_datagram = false;
             }
         });
     }
@@ -731,7 +722,7 @@ impl ScheduledTrack {
     /// Puts a group in line for a stream, or for a datagram. If more than `max` are in that line, the one
     /// that would go last is returned.
     fn enqueue(&mut self, sequence: u64, stalls: u64, max: usize) -> Option<ScheduledGroup> {
-        let is_datagram = self.groups.get(&sequence)?.datagram.is_some();
+        let is_datagram = self.groups.get(&sequence)?.is_datagram;
         let work = if is_datagram { Work::Datagram } else { Work::Open };
         self.join(work, sequence, stalls);
         let line = &mut self.lines[work as usize];

@@ -37,6 +37,8 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
@@ -51,7 +53,7 @@ use crate::hop::Hop;
 use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
-use crate::time::Instant;
+use crate::time::{Instant, Timestamp};
 
 use roles::Role;
 pub(super) use session::Ietf;
@@ -164,6 +166,25 @@ impl Dialect for Ietf {
         first_frame: u64,
     ) -> Option<Head> {
         self.subgroup_head(subscription, sequence, first_frame)
+    }
+
+    fn has_datagrams(&self) -> bool {
+        // `moq-lite` 0.16 reads none.
+        !self.is_early_moq_lite()
+    }
+
+    fn datagram_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        timestamp: Timestamp,
+        size: usize,
+    ) -> Option<Head> {
+        self.object_datagram_head(subscription, sequence, timestamp, size)
+    }
+
+    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {
+        self.on_datagram(core, bytes)
     }
 
     fn write_subscribe_end(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {

@@ -8,9 +8,9 @@ use bytes::BytesMut;
 use super::roles::Role;
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    ErrorForm, Filter, GroupOrder, INVALID_FILTER, INVALID_RANGE, Location, Message, NOT_SUPPORTED,
-    ParameterForm, Parameters, PropertyForm, RequestError, RequestOk, SubgroupHeader, Subscribe,
-    SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
+    DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_FILTER, INVALID_RANGE, Location, Message,
+    NOT_SUPPORTED, ObjectStatus, ParameterForm, Parameters, PropertyForm, RequestError, RequestOk,
+    SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
@@ -18,6 +18,7 @@ use crate::machine::event::{Event, RequestKey};
 use crate::machine::layout::Head;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
+use crate::time::Timestamp;
 
 /// Applies parameters to the options of a subscription. Groups are sent from their first object on,
 /// so that a filter that begins inside of a group gets its beginning as well, and a filter for the
@@ -144,6 +145,27 @@ impl Ietf {
         let mut head = BytesMut::with_capacity(32);
         header.encode(&mut head, self.draft).ok()?;
         Some(Head::from_slice(&head))
+    }
+
+    /// OBJECT_DATAGRAM before its payload (11.2): the only object of its group.
+    pub(super) fn object_datagram_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        timestamp: Timestamp,
+        size: usize,
+    ) -> Option<Head> {
+        let head = DatagramHead {
+            alias: subscription.number,
+            group: sequence,
+            object: 0,
+            priority: Some(subscription.publisher),
+            // An object without payload can't say that it is the last one.
+            end_of_group: size > 0,
+            timestamp: self.draft.writes_properties().then_some(timestamp),
+            status: ObjectStatus::Normal,
+        };
+        Some(Head::from_slice(&head.encode(size, self.draft).ok()?))
     }
 
     /// Writes PUBLISH_DONE of a track that came to its end. It may be sent only when all streams of

@@ -2,15 +2,18 @@
 
 use alloc::boxed::Box;
 
+use bytes::Bytes;
+
 use super::roles::Role;
 use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    DONE_BY_MOQ_LITE, Filter, GroupOrder, Location, Message, Parameters, PublishDone, Subscribe,
-    TrackProperties,
+    DONE_BY_MOQ_LITE, DatagramHead, Filter, GroupOrder, Location, Message, ObjectStatus,
+    Parameters, PublishDone, Subscribe, TrackProperties,
 };
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
+use crate::machine::event::Event;
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
@@ -193,6 +196,28 @@ impl Ietf {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// OBJECT_DATAGRAM (11.2). The first object of a group counts as the whole group; others have no place in
+    /// the model and are dropped, as is one whose alias is not known yet, because any datagram may be lost.
+    pub(super) fn on_datagram(&mut self, core: &mut Core, mut bytes: Bytes) -> Option<Event> {
+        let (head, len) = match DatagramHead::decode(&bytes, self.draft) {
+            Ok(head) => head?,
+            Err(_) => {
+                core.violation("malformed datagram");
+                return None;
+            }
+        };
+        let payload = bytes.split_off(len);
+        let sub = core.outgoing.get_mut(core.outgoing.by_number(head.alias)?)?;
+        let is_group = head.object == 0 && head.status == ObjectStatus::Normal;
+        let is_wanted = is_group && !sub.late && sub.info.is_some();
+        if !is_wanted || payload.len() as u64 > core.limits.frame_bytes {
+            return None;
+        }
+        let timestamp = head.timestamp.filter(|_| sub.timed);
+        let (subscription, sequence) = (sub.token, head.group);
+        Some(Event::Datagram { subscription, sequence, timestamp, payload })
     }
 
     /// PUBLISH_DONE: how the subscription ended, and how many streams it had. Their groups may

@@ -190,8 +190,14 @@ impl Dialect for Lite {
         self.features.datagrams
     }
 
-    fn datagram_head(&self, number: u64, sequence: u64, timestamp: Timestamp) -> Option<Head> {
-        self.encode_datagram_head(number, sequence, timestamp)
+    fn datagram_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        timestamp: Timestamp,
+        _size: usize,
+    ) -> Option<Head> {
+        self.encode_datagram_head(subscription.number, sequence, timestamp)
     }
 
     fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {

@@ -218,6 +218,7 @@ impl Lite {
         let (head, len) = DatagramHead::decode(&bytes, self.version).ok()?;
         let payload = bytes.split_off(len);
         let DatagramHead { subscribe, sequence, timestamp } = head;
+        let timestamp = Some(timestamp);
         let key = core.outgoing.by_number(subscribe)?;
         let sub = core.outgoing.get_mut(key)?;
         // As for a group on a stream: nothing below the promised start, and nothing after the time is up.

@@ -1,6 +1,7 @@
 //! moq-transport: two machines over links of every kind, and one machine against a scripted peer. Sections
 //! have the names of draft-ietf-moq-transport-18; tests say where 16 differs.
 
+mod datagrams;
 mod early;
 mod goaway;
 mod names;

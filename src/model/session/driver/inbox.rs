@@ -400,12 +400,18 @@ impl Driver {
         &mut self,
         subscription: Token,
         sequence: u64,
-        timestamp: Timestamp,
+        timestamp: Option<Timestamp>,
         payload: &[u8],
     ) {
+        let now = self.now.as_micros();
         let remote_track = self.inbox.tracks.get_mut(subscription.into());
+        let is_used = remote_track.is_some_and(|it| {
+            let timescale = it.track.info().map(|info| info.timescale).unwrap_or_default();
+            let arrival = || Timestamp::new(timescale.from_micros(now));
+            it.track.ingest(sequence, timestamp.unwrap_or_else(arrival), payload)
+        });
         let cells = &self.shared.cells;
-        match remote_track.is_some_and(|it| it.track.ingest(sequence, timestamp, payload)) {
+        match is_used {
             true => count(&cells.groups_received),
             false => count(&cells.lost_datagrams),
         }
