@@ -49,6 +49,10 @@ pub enum Command {
         group: Token,
         /// The track information.
         info: TrackInfo,
+        /// How many frames the group has; `None` while it may get more.
+        frames: Option<u64>,
+        /// Whether the track ended with this group.
+        ends_track: bool,
     },
     /// Answers [`Event::TrackOffered`](super::Event::TrackOffered). The peer sends nothing before
     /// there is a subscription.

@@ -2,6 +2,7 @@
 //! have the names of draft-ietf-moq-transport-18; tests say where 16 differs.
 
 mod early;
+mod fetch;
 mod goaway;
 mod names;
 mod requests;
