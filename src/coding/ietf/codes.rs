@@ -74,7 +74,7 @@ impl Draft {
             UNAUTHORIZED => Error::Unauthorized,
             TIMEOUT => Error::Timeout,
             NOT_SUPPORTED => Error::Unsupported,
-            DOES_NOT_EXIST | INVALID_RANGE => Error::NotFound,
+            DOES_NOT_EXIST => Error::NotFound,
             _ if codes.duplicate_subscription == Some(code) => Error::Duplicate,
             _ if codes.going_away == Some(code) => Error::GoingAway,
             _ if codes.excessive_load == Some(code) => Error::Limit(LimitKind::PeerRequests),

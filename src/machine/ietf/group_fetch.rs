@@ -252,7 +252,11 @@ impl Ietf {
             None => Ok(Progress::Wait),
             Some(Message::FetchOk(ok)) if !is_answered => self.on_fetch_ok(core, key, token, &ok),
             Some(Message::RequestError(error)) if !is_answered => {
-                let error = self.draft.request_error(error.code);
+                let error = match error.code {
+                    // Nothing was published in the range.
+                    INVALID_RANGE => Error::NotFound,
+                    code => self.draft.request_error(code),
+                };
                 fetching::abort(self, core, token, error);
                 Ok(Progress::More)
             }
