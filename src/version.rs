@@ -157,7 +157,7 @@ impl Version {
     /// Whether groups can be requested by number (FETCH).
     #[cfg(feature = "std")]
     pub(crate) const fn fetches(self) -> bool {
-        matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip)
+        matches!(self, Self::Lite05 | Self::Lite06 | Self::Lite07Wip) || !self.is_lite()
     }
 
     /// Whether FETCH can request part of a group.

@@ -471,7 +471,13 @@ impl<'a> World<'a> {
             }
             (18, Some(request)) => {
                 self.given.insert(token);
-                Command::AcceptFetch { request, group: token, info }
+                Command::AcceptFetch {
+                    request,
+                    group: token,
+                    info,
+                    frames: (choice % 2 == 0).then_some(sequence),
+                    ends_track: choice % 4 < 2,
+                }
             }
             (19, Some(request)) => {
                 self.given.insert(token);

@@ -317,8 +317,8 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         Command::Datagram { request, group, sequence } => {
             publishing::push_group(dialect, core, request.into(), group, sequence, 0, true);
         }
-        Command::AcceptFetch { request, group, info } => {
-            core.answer_fetch(request.into(), group, &info);
+        Command::AcceptFetch { request, group, info, frames, ends_track } => {
+            fetching::accept(dialect, core, request.into(), group, &info, frames, ends_track);
         }
         Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),
         Command::GroupReady { request, sequence } => {

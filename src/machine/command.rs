@@ -49,6 +49,10 @@ pub enum Command {
         group: Token,
         /// The track information.
         info: TrackInfo,
+        /// How many frames the group has; `None` while it may get more.
+        frames: Option<u64>,
+        /// Whether the track ended with this group.
+        ends_track: bool,
     },
     /// Answers [`Event::TrackOffered`](super::Event::TrackOffered). The peer sends nothing before
     /// there is a subscription.
@@ -129,10 +133,10 @@ pub enum Command {
         priority: u8,
         /// Number of the group in the track.
         sequence: u64,
-        /// Index of the first frame wanted. Only 0 before moq-lite 06.
+        /// Index of the first frame wanted. Only 0 on moq-lite 05.
         first_frame: u64,
         /// Index of the last frame wanted, not below the first; `None` is the last one of the
-        /// group. Only `None` before moq-lite 06.
+        /// group. Only `None` on moq-lite 05.
         last_frame: Option<u64>,
     },
     /// All groups of a subscription of the peer are given. It ends cleanly after them.

@@ -1,5 +1,6 @@
 //! How the frames of a group are laid out on a stream, for writing and for reading.
 
+use alloc::boxed::Box;
 use alloc::vec;
 
 use smallvec::SmallVec;
@@ -7,7 +8,9 @@ use smallvec::SmallVec;
 use super::frame_view::{FrameView, WireFrame};
 use super::stream_buffers::RecvBuffer;
 use crate::coding::DecodeError;
-use crate::coding::ietf::{Draft, ObjectHead, ObjectStatus};
+use crate::coding::ietf::{
+    Draft, FetchObject, FetchRecord, FetchRecords, GroupOrder, Location, ObjectHead, ObjectStatus,
+};
 use crate::coding::lite::{Features, FrameHead, HEAD_BYTES};
 use crate::coding::varint::Form;
 use crate::error::Error;
@@ -30,6 +33,35 @@ pub(crate) enum Layout {
         /// The track has a timescale.
         timed: bool,
     },
+    /// Records of a group in the answer to a FETCH of moq-transport. They are only written; [`RecordReader`]
+    /// reads them.
+    Records {
+        draft: &'static Draft,
+        group: u64,
+        /// Priority of the publisher.
+        priority: u8,
+    },
+}
+
+/// Reads the heads of the frames on the stream of a group.
+#[derive(Debug)]
+pub(crate) enum HeadReader {
+    Frames(Layout),
+    Records(Box<RecordReader>),
+}
+
+/// How many bytes are looked at first to read a record: a header of the stream, and a record of usual length.
+const FETCH_FRONT: usize = 96;
+
+/// Reads the heads of the frames of one group in the answer to a FETCH of moq-transport.
+#[derive(Debug)]
+pub(crate) struct RecordReader {
+    records: FetchRecords,
+    group: u64,
+    /// The object that is the next frame.
+    next: u64,
+    /// The track has a timescale.
+    timed: bool,
 }
 
 /// The head of a frame.
@@ -42,6 +74,8 @@ pub(crate) struct FrameStart {
 /// What comes next on the stream of a group.
 pub(crate) enum Item {
     Frame(FrameStart),
+    /// A payload of this size that is no frame of the group.
+    Foreign(u64),
     /// The group ends here, whatever may follow.
     End,
     /// The next head has not arrived completely.
@@ -72,7 +106,7 @@ impl Layout {
                 Features { timestamps: true, .. } => Some(0),
                 _ => Some(wire.delta_len),
             },
-            Self::Objects { .. } => None,
+            Self::Objects { .. } | Self::Records { .. } => None,
         }
     }
 
@@ -94,6 +128,21 @@ impl Layout {
                 };
                 Some(Head::from_slice(&head.encode(properties, draft).ok()?))
             }
+            Self::Records { draft, group, priority } => {
+                let mut records = FetchRecords::new(GroupOrder::Ascending, draft);
+                if index > 0 && !restarts {
+                    records = records.after(Location::new(group, index - 1), priority);
+                }
+                let object = FetchObject {
+                    location: Location::new(group, index),
+                    subgroup: Some(0),
+                    priority,
+                    timestamp: draft.writes_properties().then_some(frame.timestamp),
+                    size: frame.size,
+                };
+                let head = records.encode(&FetchRecord::Object(object)).ok()?;
+                Some(Head::from_slice(&head))
+            }
         }
     }
 
@@ -103,7 +152,7 @@ impl Layout {
             Self::Objects { draft, properties, timed } => {
                 Self::Objects { draft, properties, timed: timed && has_timescale }
             }
-            lite @ Self::Lite(_) => lite,
+            other @ (Self::Lite(_) | Self::Records { .. }) => other,
         }
     }
 
@@ -142,6 +191,87 @@ impl Layout {
                 recv.skip(len);
                 let timestamp = head.timestamp.filter(|_| timed);
                 Ok(Item::Frame(FrameStart { timestamp, size: head.size }))
+            }
+            Self::Records { .. } => unreachable!("read by `RecordReader`"),
+        }
+    }
+}
+
+impl HeadReader {
+    /// As [`Layout::read`].
+    pub(crate) fn read(
+        &mut self,
+        recv: &mut RecvBuffer,
+        previous: Timestamp,
+    ) -> Result<Item, Error> {
+        match self {
+            Self::Frames(layout) => layout.read(recv, previous),
+            Self::Records(reader) => reader.read(recv),
+        }
+    }
+}
+
+impl RecordReader {
+    /// Reads a group from its frame `first` on.
+    pub(crate) fn new(draft: &'static Draft, group: u64, first: u64, timed: bool) -> Self {
+        Self { records: FetchRecords::new(GroupOrder::Ascending, draft), group, next: first, timed }
+    }
+
+    /// Reads the next record of the group, which begins `at` bytes from the front, without taking it. `None`
+    /// if it has not arrived completely.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProtocolViolation`] ends the session (*Fetch Header*). A record of another group concerns
+    /// this FETCH alone.
+    pub(crate) fn peek(
+        &self,
+        recv: &RecvBuffer,
+        at: usize,
+    ) -> Result<Option<(FetchRecord, FetchRecords, usize)>, Error> {
+        const MALFORMED: Error = Error::ProtocolViolation("malformed fetch record");
+        let mut records = self.records.clone();
+        let mut front = [0; FETCH_FRONT];
+        let front = recv.peek(&mut front);
+        let mut read = records.read(&front[at..]).map_err(|_| MALFORMED)?;
+        if read.is_none() && front.len() == FETCH_FRONT {
+            // A long block of properties.
+            let mut front = vec![0; recv.len().min(at + FetchRecords::MAX)];
+            read = records.read(&recv.peek(&mut front)[at..]).map_err(|_| MALFORMED)?;
+        }
+        let Some((record, len)) = read else { return Ok(None) };
+        if record.location().group != self.group {
+            return Err(Error::Malformed(DecodeError::BoundsExceeded));
+        }
+        Ok(Some((record, records, len)))
+    }
+
+    fn read(&mut self, recv: &mut RecvBuffer) -> Result<Item, Error> {
+        loop {
+            let Some((record, records, len)) = self.peek(recv, 0)? else {
+                return Ok(Item::NeedMore);
+            };
+            self.records = records;
+            recv.skip(len);
+            match record {
+                // A group of the model is subgroup 0. What was a datagram has no subgroup.
+                FetchRecord::Object(object) if object.subgroup.unwrap_or(0) != 0 => {
+                    return Ok(Item::Foreign(object.size));
+                }
+                FetchRecord::Object(object) if object.location.object != self.next => {
+                    return Err(Error::Lagged);
+                }
+                FetchRecord::Object(object) => {
+                    self.next += 1;
+                    let timestamp = object.timestamp.filter(|_| self.timed);
+                    return Ok(Item::Frame(FrameStart { timestamp, size: object.size }));
+                }
+                // Objects that do not exist are missed only if there are others after them.
+                FetchRecord::Absent(_) if recv.is_finished() => return Ok(Item::End),
+                FetchRecord::Absent(_) => {}
+                FetchRecord::Unknown(_) => return Err(Error::Lagged),
+                FetchRecord::TimedOut(_) => return Err(Error::Timeout),
+                FetchRecord::EndOfGroup(_) | FetchRecord::EndOfTrack(_) => return Ok(Item::End),
             }
         }
     }

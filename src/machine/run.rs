@@ -139,6 +139,13 @@ pub(crate) struct FrameRange {
     pub(crate) last: Option<u64>,
 }
 
+impl FrameRange {
+    /// The number of frames; [`u64::MAX`] to the end of the group.
+    pub(crate) fn len(self) -> u64 {
+        self.last.map_or(u64::MAX, |last| (last - self.first).saturating_add(1))
+    }
+}
+
 /// Where a run writes down the frames that it is shown. Only the run knows how much of a frame it can
 /// look at.
 #[derive(Debug)]

@@ -268,6 +268,20 @@ pub enum FetchRecord {
     EndOfTrack(Location),
 }
 
+impl FetchRecord {
+    /// The location of the object, or the end of the range.
+    pub const fn location(&self) -> Location {
+        match self {
+            Self::Object(object) => object.location,
+            Self::Absent(end)
+            | Self::Unknown(end)
+            | Self::TimedOut(end)
+            | Self::EndOfGroup(end)
+            | Self::EndOfTrack(end) => *end,
+        }
+    }
+}
+
 /// Reads or writes the records of one answer. Each record refers to the one before it, so this holds the
 /// state between them.
 #[derive(Clone, Debug)]
@@ -290,6 +304,13 @@ impl FetchRecords {
     /// The state before the first record. `order` is the GROUP_ORDER of the FETCH, by default ascending.
     pub const fn new(order: GroupOrder, draft: &'static Draft) -> Self {
         Self { draft, order, location: None, subgroup: None, priority: None, after_object: false }
+    }
+
+    /// The state after an object of subgroup 0, for a writer that does not keep the state between records.
+    #[must_use]
+    pub const fn after(self, location: Location, priority: u8) -> Self {
+        let (location, subgroup, priority) = (Some(location), Some(0), Some(priority));
+        Self { location, subgroup, priority, after_object: true, ..self }
     }
 
     /// Reads the record at `front` and the number of its bytes; `None` if more are needed, which leaves the
@@ -426,23 +447,14 @@ impl FetchRecords {
     }
 
     fn follow(&mut self, record: &FetchRecord) {
-        match record {
-            FetchRecord::Object(object) => {
-                self.location = Some(object.location);
-                self.subgroup = object.subgroup.or(self.subgroup);
-                self.priority = Some(object.priority);
-                // Ranges and datagrams have no subgroup. A reader may take the last one as known or not, so
-                // the writer does not rely on it.
-                self.after_object = object.subgroup.is_some();
-            }
-            FetchRecord::Absent(end)
-            | FetchRecord::Unknown(end)
-            | FetchRecord::TimedOut(end)
-            | FetchRecord::EndOfGroup(end)
-            | FetchRecord::EndOfTrack(end) => {
-                self.location = Some(*end);
-                self.after_object = false;
-            }
+        self.location = Some(record.location());
+        self.after_object = false;
+        if let FetchRecord::Object(object) = record {
+            self.subgroup = object.subgroup.or(self.subgroup);
+            self.priority = Some(object.priority);
+            // Ranges and datagrams have no subgroup. A reader may take the last one as known or not, so
+            // the writer does not rely on it.
+            self.after_object = object.subgroup.is_some();
         }
     }
 

@@ -10,7 +10,7 @@ use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscriptions;
 use super::recv_streams::{GroupHeader, RecvStreams};
 use super::requests::Requests;
-use super::schedule::{GroupRef, Rules, Schedule};
+use super::schedule::{Rules, Schedule};
 use super::timers::{Timer, Timers};
 use crate::census::census;
 use crate::coding::ietf::Draft;
@@ -428,23 +428,6 @@ impl Core {
             return Err(Error::Duplicate);
         }
         Ok(())
-    }
-
-    /// Schedules the group `token` as the answer to a FETCH of the peer, on the stream of the request. If the
-    /// request is gone or was answered, the group is released at once.
-    pub(crate) fn answer_fetch(&mut self, request: Key, token: Token, info: &TrackInfo) {
-        let fetch = self.incoming_fetches.get(&request);
-        let fetch = fetch.filter(|_| !self.schedule.has_track(request));
-        let ready = fetch.and_then(|fetch| Some((fetch, self.requests.detach_send(request)?)));
-        let Some((fetch, id)) = ready else {
-            let released = Event::GroupReleased { group: token, sent: false };
-            return self.notices.push_back(released);
-        };
-        self.schedule.add_track(request, fetch.priority, info.priority, false);
-        let group_ref = GroupRef { request, sequence: fetch.sequence };
-        self.schedule.push_on(group_ref, token, fetch.range, id);
-        let priority = self.schedule.quic_priority(request);
-        self.actions.push_back(Action::SetPriority { id, priority });
     }
 
     /// The number of remembered entries, except for announcements.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::core::Core;
+use super::fetches::{AnswerStream, IncomingFetch};
 use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscription;
 use super::recv_streams::GroupHeader;
@@ -39,7 +40,7 @@ impl Progress {
 
 /// The differences between moq-lite and moq-transport. The conversations beside this file call it. The
 /// methods with a body belong to features that only one of them has: aliases that publishers choose,
-/// reports of the network path, and track queries.
+/// answers to FETCH, reports of the network path, and track queries.
 pub(crate) trait Dialect {
     // ---- set-up ------------------------------------------------------------------------------
 
@@ -84,6 +85,21 @@ pub(crate) trait Dialect {
 
     /// Answers the peer's subscription.
     fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo);
+
+    /// Answers the peer's FETCH with a group of `frames` frames, if all of them are there; `ends_track`: there is
+    /// none after it. `None` if the request is over.
+    fn answer_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        fetch: &IncomingFetch,
+        info: &TrackInfo,
+        frames: Option<u64>,
+        ends_track: bool,
+    ) -> Option<AnswerStream>;
+
+    /// The group that answers the peer's FETCH is out, up to this frame.
+    fn on_fetch_sent(&mut self, _core: &mut Core, _key: Key, _end: u64) {}
 
     /// Stream type and header of a group; `None` if it can't be written, or the peer would drop it.
     fn group_head(

@@ -33,8 +33,14 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
                     Progress::Event(Event::Frame { group, timestamp, size, payload })
                 }
                 Ok(GroupRead::Payload(bytes)) => Progress::Event(Event::Payload { group, bytes }),
+                Ok(GroupRead::Skipped) => Progress::More,
                 Ok(GroupRead::NeedMore) => Progress::Wait,
                 Ok(GroupRead::End) => return end(dialect, core, key, owner, Ok(())),
+                // The layout says which faults concern more than the group.
+                Err(Error::ProtocolViolation(rule)) => {
+                    core.violation(rule);
+                    return Progress::Wait;
+                }
                 Err(error) => return end(dialect, core, key, owner, Err(error)),
             }
         }

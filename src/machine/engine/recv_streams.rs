@@ -12,7 +12,7 @@ use crate::census::census;
 use crate::error::{Error, LimitKind};
 use crate::limits::Limits;
 use crate::machine::io::Action;
-use crate::machine::layout::{Item, Layout};
+use crate::machine::layout::{FrameStart, HeadReader, Item, Layout};
 use crate::machine::source::Token;
 use crate::machine::stream_buffers::{RecvBuffer, buffer_limit};
 use crate::slab::{Key, Slab};
@@ -89,7 +89,7 @@ pub(crate) enum GroupPart {
 pub(crate) struct GroupReader {
     pub(crate) owner: GroupOwner,
     priority: u8,
-    layout: Layout,
+    heads: HeadReader,
     /// Timestamp of the previous frame.
     previous: Timestamp,
     frames: u64,
@@ -98,6 +98,8 @@ pub(crate) struct GroupReader {
     max_frames: u64,
     /// Payload of the current frame that has not arrived.
     missing: u64,
+    /// That payload is no frame of the group, and is thrown away.
+    is_foreign: bool,
 }
 
 /// The request that asked for a group.
@@ -109,8 +111,14 @@ pub(crate) enum GroupOwner {
 
 /// The result of reading from a group once.
 pub(crate) enum GroupRead {
-    Frame { timestamp: Option<Timestamp>, size: u64, payload: Bytes },
+    Frame {
+        timestamp: Option<Timestamp>,
+        size: u64,
+        payload: Bytes,
+    },
     Payload(Bytes),
+    /// Something that is no frame of the group.
+    Skipped,
     NeedMore,
     End,
 }
@@ -227,8 +235,16 @@ impl RecvStreams {
     /// From here on the stream is read as a group of the subscription `sub`.
     pub(crate) fn begin(&mut self, key: Key, layout: Layout, sub: Key, priority: u8) {
         if let Some(stream) = self.streams.get_mut(key) {
-            let owner = GroupOwner::Subscription(sub);
-            stream.state = StreamState::Group(GroupReader::new(owner, priority, layout, u64::MAX));
+            let (owner, heads) = (GroupOwner::Subscription(sub), HeadReader::Frames(layout));
+            stream.state = StreamState::Group(GroupReader::new(owner, priority, heads, u64::MAX));
+        }
+    }
+
+    /// From here on the stream is read as the answer to a FETCH.
+    pub(crate) fn begin_answer(&mut self, key: Key, reader: GroupReader) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.state = StreamState::Group(reader);
+            self.queue(key);
         }
     }
 
@@ -329,9 +345,9 @@ impl RecvStreams {
 }
 
 impl GroupReader {
-    pub(crate) fn new(owner: GroupOwner, priority: u8, layout: Layout, max_frames: u64) -> Self {
-        let (previous, frames, bytes, missing) = Default::default();
-        Self { owner, priority, layout, previous, frames, bytes, max_frames, missing }
+    pub(crate) fn new(owner: GroupOwner, priority: u8, heads: HeadReader, max_frames: u64) -> Self {
+        let (previous, frames, bytes, missing, is_foreign) = Default::default();
+        Self { owner, priority, heads, previous, frames, bytes, max_frames, missing, is_foreign }
     }
 
     /// Reads the next frame, or a piece of one. A frame or group that declares more than the limits
@@ -354,13 +370,18 @@ impl GroupReader {
             }
             let bytes = recv.take_some(usize::try_from(self.missing).unwrap_or(usize::MAX));
             self.missing -= bytes.len() as u64;
-            return Ok(GroupRead::Payload(bytes));
+            return Ok(if self.is_foreign {
+                GroupRead::Skipped
+            } else {
+                GroupRead::Payload(bytes)
+            });
         }
         if recv.is_finished() {
             return Ok(GroupRead::End);
         }
-        let head = match self.layout.read(recv, self.previous)? {
-            Item::Frame(head) => head,
+        let (head, is_foreign) = match self.heads.read(recv, self.previous)? {
+            Item::Frame(head) => (head, false),
+            Item::Foreign(size) => (FrameStart { timestamp: None, size }, true),
             Item::End => return Ok(GroupRead::End),
             Item::NeedMore if recv.has_fin() => return Err(Error::WrongSize),
             Item::NeedMore => return Ok(GroupRead::NeedMore),
@@ -374,6 +395,7 @@ impl GroupReader {
         if self.frames > most || self.bytes > limits.group_bytes {
             return Err(Error::GroupTooLarge);
         }
+        self.is_foreign = is_foreign;
         self.previous = head.timestamp.unwrap_or_default();
         let there = recv.len() as u64;
         let payload = if head.size <= there && head.size <= JOIN_MAX {
@@ -382,6 +404,9 @@ impl GroupReader {
             recv.take_some(usize::try_from(head.size).unwrap_or(usize::MAX))
         };
         self.missing = head.size - payload.len() as u64;
+        if is_foreign {
+            return Ok(GroupRead::Skipped);
+        }
         Ok(GroupRead::Frame { timestamp: head.timestamp, size: head.size, payload })
     }
 }

@@ -23,6 +23,7 @@ use core::cmp::Reverse;
 use core::time::Duration;
 
 use super::by_request::ByRequest;
+use super::fetches::AnswerStream;
 use crate::census::census;
 use crate::error::Error;
 use crate::machine::io::Action;
@@ -42,6 +43,8 @@ struct ScheduledGroup {
     head: Head,
     /// How many bytes of the head were sent.
     head_sent: usize,
+    /// How its frames are laid out, if not like those of other groups.
+    layout: Option<Layout>,
     /// The frame that is sent next.
     frame: u64,
     /// How many bytes of that frame were sent.
@@ -128,6 +131,8 @@ pub(crate) struct ReleasedGroup {
     pub(crate) group: Token,
     /// Whether QUIC accepted all of it.
     pub(crate) sent: bool,
+    /// One past the last frame that it accepted.
+    pub(crate) end: u64,
 }
 
 /// How the next choice is made.
@@ -239,7 +244,7 @@ impl Schedule {
                 self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });
             }
-            self.report_released(request, group.token, false);
+            self.report_unsent(request, group.token);
         }
     }
 
@@ -256,7 +261,7 @@ impl Schedule {
     ) {
         let track = self.tracks.get(group_ref.request);
         if track.is_none_or(|track| track.groups.contains_key(&group_ref.sequence)) {
-            return self.report_released(group_ref.request, token, false);
+            return self.report_unsent(group_ref.request, token);
         }
         let range = FrameRange { first: first_frame, last: None };
         let group = ScheduledGroup { is_datagram, ..ScheduledGroup::new(token, range, head) };
@@ -271,24 +276,34 @@ impl Schedule {
             dropped = track.enqueue(group_ref.sequence, stalls, max);
         });
         if let Some(dropped) = dropped {
-            self.report_released(group_ref.request, dropped.token, false);
+            self.report_unsent(group_ref.request, dropped.token);
         }
     }
 
-    /// Adds frames of a group, as the only group of its track, for a stream that exists already.
-    pub(crate) fn push_on(
+    /// Adds frames of a group, as the only group of its track.
+    pub(crate) fn push_answer(
         &mut self,
         group_ref: GroupRef,
         token: Token,
         frames: FrameRange,
-        id: StreamId,
+        stream: AnswerStream,
     ) {
-        let in_line_since = self.stalls;
-        self.reorder(group_ref.request, |track| {
-            let group = ScheduledGroup::new(token, frames, Head::new());
-            track.groups.insert(group_ref.sequence, ScheduledGroup { in_line_since, ..group });
-        });
-        self.opened(group_ref, id);
+        match stream {
+            AnswerStream::Own { head, layout } => {
+                let group = ScheduledGroup::new(token, frames, head);
+                let group = ScheduledGroup { layout: Some(layout), ..group };
+                self.enqueue(group_ref, Some(group));
+            }
+            AnswerStream::Request(id) => {
+                let in_line_since = self.stalls;
+                self.reorder(group_ref.request, |track| {
+                    let group = ScheduledGroup::new(token, frames, Head::new());
+                    let group = ScheduledGroup { in_line_since, ..group };
+                    track.groups.insert(group_ref.sequence, group);
+                });
+                self.opened(group_ref, id);
+            }
+        }
     }
 
     /// The cache has more of a group than it had.
@@ -413,8 +428,8 @@ impl Schedule {
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
             let (range, frame) = (group.range, group.frame);
-            let waits = group.is_stalled(self.stalls);
-            let mut run = Run::new(scratch, self.layout, range, frame, group.skip, waits);
+            let (layout, waits) = (group.layout.or(self.layout), group.is_stalled(self.stalls));
+            let mut run = Run::new(scratch, layout, range, frame, group.skip, waits);
             let supply = source.frames(group.token, group.frame, &mut run);
             let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
@@ -636,12 +651,13 @@ impl Schedule {
         if let Some(id) = group.stream {
             self.forget_stream(id);
         }
-        self.report_released(group_ref.request, group.token, sent);
+        let (request, group, end) = (group_ref.request, group.token, group.frame);
+        self.released.push_back(ReleasedGroup { request, group, sent, end });
         true
     }
 
-    fn report_released(&mut self, request: Key, group: Token, sent: bool) {
-        self.released.push_back(ReleasedGroup { request, group, sent });
+    fn report_unsent(&mut self, request: Key, group: Token) {
+        self.released.push_back(ReleasedGroup { request, group, sent: false, end: 0 });
     }
 
     /// The number of remembered entries.

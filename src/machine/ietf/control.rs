@@ -12,7 +12,7 @@ use super::roles::Role;
 use super::session::{Fault, INVALID_REQUEST_ID, Ietf, Read, TOO_MANY_REQUESTS, fault, fault_as};
 use crate::coding::EncodeError;
 use crate::coding::ietf::{
-    Flow, Framed, MaxRequestId, Message, MessageType, NamespaceForm, NamespaceRequest,
+    FetchCancel, Flow, Framed, MaxRequestId, Message, MessageType, NamespaceForm, NamespaceRequest,
     PublishNamespaceCancel, PublishNamespaceDone, RequestError, Unsubscribe, UnsubscribeNamespace,
     frame_message, request_id,
 };
@@ -283,6 +283,7 @@ impl Ietf {
             Role::OutgoingSubscription(_) | Role::Offer => {
                 Message::Unsubscribe(Unsubscribe { id: Some(id) })
             }
+            Role::OutgoingFetch { .. } => Message::FetchCancel(FetchCancel { id }),
             Role::OutgoingNamespace(path) => {
                 let request = named(path, NamespaceForm::Id);
                 Message::PublishNamespaceDone(PublishNamespaceDone { request })
@@ -302,6 +303,8 @@ impl Ietf {
             Role::Done | Role::EndedSubscription | Role::Control | Role::AnnounceResponse(_) => {
                 return;
             }
+            // Its stream was reset, or the peer gave it up.
+            Role::IncomingFetch(_) => return,
         };
         self.write(core, key, &message);
     }
@@ -311,6 +314,7 @@ impl Ietf {
 fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
     match message {
         Message::Subscribe(it) => Some(&mut it.id),
+        Message::Fetch(it) => Some(&mut it.id),
         Message::PublishNamespace(it) => Some(&mut it.id),
         Message::SubscribeNamespace(it) => Some(&mut it.id),
         _ => None,

@@ -13,6 +13,7 @@
 //! | [`announcements`], [`announce_response`], [`announce_subscription`] | namespaces, ours and the peer's |
 //! | [`publisher`], [`subscriber`] | subscriptions, the peer's and ours |
 //! | [`offered_tracks`] | PUBLISH |
+//! | [`group_fetch`] | FETCH, the peer's and ours |
 //!
 //! [`session`], [`roles`], [`request_ids`], [`offers`] and [`peer_broadcasts`] hold the state that they share.
 
@@ -20,6 +21,7 @@ mod announce_response;
 mod announce_subscription;
 mod announcements;
 mod control;
+mod group_fetch;
 mod new_requests;
 mod offered_tracks;
 mod offers;
@@ -42,10 +44,12 @@ use bytes::Bytes;
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
-    Core, Dialect, GroupHeader, IncomingSubscription, OutgoingSubscription, Progress, goaway,
+    AnswerStream, Core, Dialect, GroupHeader, IncomingFetch, IncomingSubscription, OutgoingFetch,
+    OutgoingSubscription, Progress, goaway,
 };
 use super::event::Event;
 use super::layout::Head;
+use super::run::FrameRange;
 use super::source::Source;
 use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
 use crate::error::{Error, LimitKind};
@@ -131,9 +135,23 @@ impl Dialect for Ietf {
             }
             // The drafts have no message for the first group of a subscription, and no PROBE.
             Command::StartSubscribe { .. } | Command::Unprobe => {}
-            Command::Fetch { fetch, .. } => {
-                let result = Err(Error::Unsupported);
-                core.notices.push_back(Event::FetchEnded { fetch, result });
+            Command::Fetch {
+                fetch,
+                broadcast,
+                track,
+                priority,
+                sequence,
+                first_frame: first,
+                last_frame: last,
+            } => {
+                let wanted = OutgoingFetch {
+                    request: Key::default(),
+                    priority,
+                    sequence,
+                    range: FrameRange { first, last },
+                    group: None,
+                };
+                self.fetch(core, fetch, broadcast, track, wanted);
             }
             Command::AnnouncementsReady { request } => {
                 self.on_announcements_ready(core, request.into())
@@ -157,6 +175,22 @@ impl Dialect for Ietf {
 
     fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         self.accepted(core, key, info);
+    }
+
+    fn answer_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        fetch: &IncomingFetch,
+        info: &TrackInfo,
+        frames: Option<u64>,
+        ends_track: bool,
+    ) -> Option<AnswerStream> {
+        self.accept_fetch(core, key, fetch, info, frames, ends_track)
+    }
+
+    fn on_fetch_sent(&mut self, core: &mut Core, key: Key, end: u64) {
+        self.write_late_fetch_ok(core, key, end);
     }
 
     fn group_head(
@@ -273,7 +307,12 @@ impl Ietf {
             Role::IncomingSubscription => return self.read_incoming_subscription(core, key),
             Role::EndedSubscription => return self.read_ended_subscription(core, key),
             Role::IncomingQuery => return self.read_incoming_query(core, key),
+            Role::IncomingFetch(_) => return self.read_incoming_fetch(core, key),
             Role::Offer => return self.read_offer(core, key),
+            Role::OutgoingFetch { fetch, timed } => {
+                let (fetch, is_answered) = (*fetch, timed.is_some());
+                return self.read_outgoing_fetch(core, key, fetch, is_answered);
+            }
             Role::OutgoingNamespace(path) => {
                 let path = path.clone();
                 return self.read_outgoing_namespace(core, key, &path);

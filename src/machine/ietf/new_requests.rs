@@ -9,7 +9,9 @@ use core::mem;
 use super::roles::Role;
 use super::session::{Ietf, Read, fault, read_message};
 use crate::coding::DecodeError;
-use crate::coding::ietf::{Carrier, Message, MessageType, NOT_SUPPORTED, request_id};
+use crate::coding::ietf::{
+    Carrier, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, request_id,
+};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::engine::{Core, Dialect, Progress};
@@ -85,10 +87,9 @@ impl Ietf {
             Message::TrackStatus(message) => Ok(self.on_track_status(key, message)),
             Message::PublishNamespace(message) => Ok(self.on_publish_namespace(core, key, message)),
             Message::Publish(message) => self.on_publish(core, key, message),
+            Message::Fetch(message) => Ok(self.on_fetch(core, key, message)),
             // Not supported here; the peer is told, and its other requests go on.
-            Message::Fetch(_) | Message::SubscribeTracks(_) => {
-                Ok(self.refuse(core, key, NOT_SUPPORTED))
-            }
+            Message::SubscribeTracks(_) => Ok(self.refuse(core, key, NOT_SUPPORTED)),
             _ => fault("not a request"),
         }
     }
@@ -116,6 +117,7 @@ impl Ietf {
                 self.refuse(core, key, code);
             }
             Role::IncomingQuery => drop(self.refuse(core, key, code)),
+            Role::IncomingFetch(_) => self.refuse_fetch(core, key, error),
             role => *self.role(key) = role,
         }
     }
@@ -132,6 +134,12 @@ fn check_names(message: &Message, limits: &Limits) -> Result<(), Error> {
             limits.check_names(&it.namespace, &it.track)
         }
         Message::Publish(it) => limits.check_names(&it.namespace, &it.track),
+        Message::Fetch(Fetch {
+            target:
+                FetchTarget::Track { namespace, track }
+                | FetchTarget::Standalone { namespace, track, .. },
+            ..
+        }) => limits.check_names(namespace, track),
         _ => Ok(()),
     }
 }

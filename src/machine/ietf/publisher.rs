@@ -93,7 +93,7 @@ impl Ietf {
 
     /// The track properties, where the draft has them. The order says how we send groups of a
     /// subscription without a preference.
-    fn properties(&self, info: &TrackInfo) -> TrackProperties {
+    pub(super) fn properties(&self, info: &TrackInfo) -> TrackProperties {
         if !self.draft.writes_properties() {
             return TrackProperties::default();
         }
@@ -264,7 +264,7 @@ impl Ietf {
 
     /// Answers an update, with an error if there is a code. Each update gets exactly one answer (9.5). On the
     /// control stream it carries the id of the update, not of the request.
-    fn answer_update(&mut self, core: &mut Core, key: Key, id: u64, code: Option<u64>) {
+    pub(super) fn answer_update(&mut self, core: &mut Core, key: Key, id: u64, code: Option<u64>) {
         if !self.answers_updates() {
             return;
         }

@@ -6,6 +6,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::census::census;
+use crate::coding::ietf::TrackProperties;
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
@@ -36,8 +37,17 @@ pub(super) enum Role {
     EndedSubscription,
     /// TRACK_STATUS of the peer.
     IncomingQuery,
+    /// FETCH of the peer. If its answer began before its end was known, FETCH_OK follows the group, with these
+    /// properties.
+    IncomingFetch(Option<TrackProperties>),
     /// SUBSCRIBE of ours.
     OutgoingSubscription(Key),
+    /// FETCH of ours.
+    OutgoingFetch {
+        fetch: Token,
+        /// Whether the track has a timescale, once FETCH_OK said it.
+        timed: Option<bool>,
+    },
     /// PUBLISH of the peer.
     Offer,
 }

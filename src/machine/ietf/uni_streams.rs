@@ -35,8 +35,11 @@ impl Ietf {
                 stream.state = StreamState::Header;
                 core.recv_streams.queue(key);
             }
-            // We send no FETCH that such a stream could answer, and padding is thrown away (11.5).
-            Ok(Some((UniStream::Fetch { .. } | UniStream::Padding, _))) => {
+            Ok(Some((UniStream::Fetch { request }, len))) => {
+                return self.read_fetch_stream(core, key, request, len);
+            }
+            // Padding is thrown away (11.5).
+            Ok(Some((UniStream::Padding, _))) => {
                 core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
             }
             // Unlike in moq-lite an unknown stream type closes the session (6.4.1).

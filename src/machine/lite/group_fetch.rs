@@ -12,7 +12,7 @@ use crate::machine::engine::{
     Core, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
 };
 use crate::machine::event::{Event, GroupKey, RequestKey};
-use crate::machine::layout::Layout;
+use crate::machine::layout::{HeadReader, Layout};
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::slab::Key;
@@ -67,7 +67,8 @@ impl Lite {
         let request =
             self.open(core, BiStream::Fetch, |out, version| message.encode(out, version))?;
         let range = FrameRange { first: message.frame_start, last: message.frame_end };
-        let fetch = OutgoingFetch { request, priority: message.priority, range, group: None };
+        let &Message { priority, group: sequence, .. } = message;
+        let fetch = OutgoingFetch { request, priority, sequence, range, group: None };
         core.outgoing_fetches.insert(token, fetch);
         self.set_role(request, Role::OutgoingFetch(token));
         Ok(())
@@ -92,13 +93,12 @@ impl Lite {
         }
         let Some(fetch) = core.outgoing_fetches.get_mut(&token) else { return Progress::Wait };
         let Some((id, recv)) = core.requests.detach_recv(key) else { return Progress::Wait };
-        let FrameRange { first, last } = fetch.range;
         // A publisher that can't serve all frames resets the stream (5.1.3), so that more frames than we
         // asked for are an error of the peer.
-        let most = last.map_or(u64::MAX, |last| (last - first).saturating_add(1));
-        let layout = Layout::Lite(self.version);
+        let most = fetch.range.len();
+        let heads = HeadReader::Frames(Layout::Lite(self.version));
         // From here on the group limits apply, and QUIC's flow control as for any group stream.
-        let reading = GroupReader::new(GroupOwner::Fetch(token), fetch.priority, layout, most);
+        let reading = GroupReader::new(GroupOwner::Fetch(token), fetch.priority, heads, most);
         let group = core.recv_streams.adopt(id, recv, reading);
         fetch.group = Some(group);
         self.set_role(key, Role::DetachedFetch);

@@ -34,7 +34,8 @@ use bytes::Bytes;
 use super::command::Command;
 use super::config::Config;
 use super::engine::{
-    Core, Dialect, GroupHeader, IncomingSubscription, OutgoingSubscription, Progress, goaway,
+    AnswerStream, Core, Dialect, GroupHeader, IncomingFetch, IncomingSubscription,
+    OutgoingSubscription, Progress, goaway,
 };
 use super::event::Event;
 use super::layout::Head;
@@ -174,6 +175,18 @@ impl Dialect for Lite {
 
     fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
         self.write_ok(core, key, info);
+    }
+
+    fn answer_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        _: &IncomingFetch,
+        _: &TrackInfo,
+        _: Option<u64>,
+        _: bool,
+    ) -> Option<AnswerStream> {
+        core.requests.detach_send(key).map(AnswerStream::Request)
     }
 
     fn group_head(

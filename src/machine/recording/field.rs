@@ -363,7 +363,7 @@ enums! {
         14 Subscribe { subscription, broadcast, track, want },
         15 Unsubscribe { subscription },
         16 UpdateSubscribe { subscription, want },
-        17 AcceptFetch { request, group, info },
+        17 AcceptFetch { request, group, info, frames, ends_track },
         18 CancelFetch { fetch },
         19 Datagram { request, group, sequence },
         20 Fetch { fetch, broadcast, track, priority, sequence, first_frame, last_frame },

@@ -3,12 +3,12 @@
 use super::*;
 use crate::LimitKind;
 
-fn fetch(slot: u32) -> Command {
+pub(super) fn fetch(slot: u32) -> Command {
     fetch_frames(slot, 0, None)
 }
 
 /// The client fetches frames of group 7 of the track `video` of `demo`.
-fn fetch_frames(slot: u32, first_frame: u64, last_frame: Option<u64>) -> Command {
+pub(super) fn fetch_frames(slot: u32, first_frame: u64, last_frame: Option<u64>) -> Command {
     Command::Fetch {
         fetch: token(slot),
         broadcast: path("demo"),
@@ -20,11 +20,12 @@ fn fetch_frames(slot: u32, first_frame: u64, last_frame: Option<u64>) -> Command
     }
 }
 
-fn accept(request: RequestKey, slot: u32) -> Command {
-    Command::AcceptFetch { request, group: token(slot), info: TrackInfo::default() }
+pub(super) fn accept(request: RequestKey, slot: u32) -> Command {
+    let (group, info) = (token(slot), TrackInfo::default());
+    Command::AcceptFetch { request, group, info, frames: None, ends_track: false }
 }
 
-fn request_of(events: Vec<Event>) -> RequestKey {
+pub(super) fn request_of(events: Vec<Event>) -> RequestKey {
     match one(events) {
         Event::FetchRequested { request, .. } => request,
         other => panic!("{other:?}"),
@@ -32,7 +33,7 @@ fn request_of(events: Vec<Event>) -> RequestKey {
 }
 
 /// The fetched groups that the application received, by slot.
-fn received(events: Vec<Event>) -> Received {
+pub(super) fn received(events: Vec<Event>) -> Received {
     let mut received = Received { informed: (0..10).collect(), ..Received::default() };
     received.record(
         events
@@ -51,11 +52,11 @@ fn received(events: Vec<Event>) -> Received {
     received
 }
 
-fn ended(slot: u32, error: Error) -> Event {
+pub(super) fn ended(slot: u32, error: Error) -> Event {
     Event::FetchEnded { fetch: token(slot), result: Err(error) }
 }
 
-fn frames() -> [Frame; 4] {
+pub(super) fn frames() -> [Frame; 4] {
     let large = vec![9; 3_000];
     [Frame::new(1000, "hello"), Frame::new(1040, large), Frame::new(1020, ""), Frame::new(3, "x")]
 }

@@ -3,6 +3,7 @@
 
 mod datagrams;
 mod early;
+mod fetch;
 mod goaway;
 mod names;
 mod requests;

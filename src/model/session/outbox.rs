@@ -151,10 +151,12 @@ impl Outbox {
         put(&mut self.answers, request.slot(), answer);
     }
 
-    /// The next command for a group that the peer fetches.
+    /// The next command for a group that the peer fetches. `no_group`: the error if the track exists, and the
+    /// group does not.
     pub(crate) fn next_answer(
         &mut self,
         slot: usize,
+        no_group: Error,
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<Command> {
         let answer = self.answers.get_mut(slot)?.as_mut()?;
@@ -164,8 +166,13 @@ impl Outbox {
         }
         match answer.track.poll_fetch(Some(&answer.waker), sequence, answer.priority) {
             Poll::Pending => None,
-            Poll::Ready(Ok(group)) => {
+            Poll::Ready(Ok(mut group)) => {
                 let cursor = group.cursor();
+                let frames = match group.try_finished() {
+                    Poll::Ready(Ok(frames)) => Some(frames),
+                    _ => None,
+                };
+                let ends_track = answer.track.end() == Some(sequence + 1);
                 answer.group = Some(group);
                 // The properties may be unknown. Then the defaults are sent.
                 let info = match answer.track.try_info() {
@@ -174,10 +181,13 @@ impl Outbox {
                 };
                 let group =
                     self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
-                Some(Command::AcceptFetch { request, group, info })
+                Some(Command::AcceptFetch { request, group, info, frames, ends_track })
             }
             Poll::Ready(Err(error)) => {
+                let has_track = matches!(answer.track.try_info(), Poll::Ready(Ok(_)));
+                let is_missing = error == Error::NotFound && has_track;
                 self.answers[slot] = None;
+                let error = if is_missing { no_group } else { error };
                 Some(Command::Refuse { request, error })
             }
         }

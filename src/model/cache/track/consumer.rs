@@ -443,7 +443,7 @@ impl TrackConsumer {
         /// [`Error::NotFound`](crate::Error::NotFound) if there is no such group or nobody to ask;
         /// [`Error::Old`](crate::Error::Old) if it was given up and there is nobody to ask;
         /// [`Error::Unsupported`](crate::Error::Unsupported) if the session's version has no FETCH
-        /// that is supported (moq-lite 05 and later have it);
+        /// that is supported (moq-lite 05 and later and moq-transport have it);
         /// [`Error::Unrepresentable`](crate::Error::Unrepresentable) above
         /// [`Group::MAX`](crate::Group::MAX); otherwise the error of the peer or handler that was
         /// asked, or the reason if the track was aborted. Other groups and the track are not
