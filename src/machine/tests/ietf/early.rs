@@ -80,6 +80,14 @@ fn each_request_of_14_has_its_own_answers() {
     assert_eq!(client.lone.events(), [Event::SubscribeEnded { subscription, result }]);
 }
 
+/// SUBSCRIBE of 14 always has a filter. Without a start it asks for the groups after the latest one.
+#[test]
+fn a_subscription_of_14_begins_with_a_group() {
+    let mut client = Talk::quiet(Side::Client, Moqt14);
+    let (_, asked) = client.subscribe();
+    assert_eq!(asked.parameters.filter, Some(Filter::NextGroup));
+}
+
 /// SUBSCRIBE_UPDATE has no answer on 14. One that can't be served ends the subscription.
 #[test]
 fn an_update_of_14_has_no_answer() {
