@@ -466,7 +466,7 @@ fn only_ours_reads(message: &Message, version: Version, error: &str) {
     assert!(refusal.starts_with(error), "{version}: {refusal}");
 }
 
-/// The text is with moqtap (9.8): an answer must name an order. Ours reads answers without one, because
+/// The text agrees with moqtap (9.8): an answer must name an order. Ours reads answers without one, because
 /// peers have sent them, and the session writes one.
 #[test]
 fn moqtap_refuses_an_answer_of_14_without_an_order() {
@@ -479,7 +479,7 @@ fn moqtap_refuses_an_answer_of_14_without_an_order() {
     only_ours_reads(&Message::Publish(publish), Version::Moqt14, "InvalidField");
 }
 
-/// The text is with moqtap (14, 9.28): a prefix has at least one field up to 15. Ours reads the empty one as
+/// The text agrees with moqtap (14, 9.28): a prefix has at least one field up to 15. Ours reads the empty one as
 /// the root, and the session never writes it there.
 #[test]
 fn moqtap_refuses_the_root_prefix_up_to_15() {
