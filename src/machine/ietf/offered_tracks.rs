@@ -70,7 +70,7 @@ impl Ietf {
         };
         offer.accepted = true;
         let path = offer.path.clone();
-        let pause = Parameters { forward: Some(false), ..Parameters::default() };
+        let pause = Parameters { forward: Some(false), ..self.state() };
         let in_answer = Parameters::answer_may_forward(self.draft);
         let parameters = if in_answer { pause.clone() } else { Parameters::default() };
         let ok = RequestOk { id, parameters, ..RequestOk::default() };

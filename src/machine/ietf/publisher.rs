@@ -119,8 +119,8 @@ impl Ietf {
         self.write(core, key, &Message::SubscribeOk(ok));
     }
 
-    /// The parameters about a track of ours. On 14 the order is one of them.
-    fn state(&self) -> Parameters {
+    /// The parameters of an answer about a track. On 14 it must name an order (*SUBSCRIBE_OK*, *PUBLISH_OK*).
+    pub(super) fn state(&self) -> Parameters {
         let has_order = self.draft.parameters == ParameterForm::Inline;
         let order = has_order.then_some(GroupOrder::Descending);
         Parameters { order, ..Parameters::default() }

@@ -9,7 +9,7 @@ use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     DONE_BY_MOQ_LITE, DatagramHead, Filter, GroupOrder, Location, Message, ObjectStatus,
-    Parameters, PublishDone, Subscribe, TrackProperties,
+    ParameterForm, Parameters, PublishDone, Subscribe, TrackProperties,
 };
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
@@ -66,7 +66,12 @@ impl Ietf {
             return self.subscribe_to_offer(core, token, offer, want);
         }
         let (namespace, track) = name;
-        let parameters = parameters_of(want, !self.is_early_moq_lite());
+        let mut parameters = parameters_of(want, !self.is_early_moq_lite());
+        if self.draft.parameters == ParameterForm::Inline {
+            // SUBSCRIBE of 14 always has a filter, and Largest Object would begin inside of the latest
+            // group.
+            parameters.filter.get_or_insert(Filter::NextGroup);
+        }
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         });

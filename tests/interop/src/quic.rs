@@ -82,13 +82,25 @@ fn alpns(versions: &[&str]) -> Vec<Vec<u8>> {
 /// The ALPN of 01 and 02.
 const MOQL: &str = "moql";
 
-fn alpn_of(name: &str) -> &str {
-    if matches!(name, "moq-lite-01" | "moq-lite-02") { MOQL } else { name }
+/// The ALPN of moq-transport 14.
+const MOQ_00: &str = "moq-00";
+
+/// The ALPN of a version.
+pub fn alpn_of(name: &str) -> &str {
+    match name {
+        "moq-lite-01" | "moq-lite-02" => MOQL,
+        "moqt-14" => MOQ_00,
+        name => name,
+    }
 }
 
 /// The name of a version: its ALPN, unless that is not its alone.
 pub fn name(alpn: &str, own: &str) -> String {
-    if alpn == MOQL { own.to_owned() } else { alpn.to_owned() }
+    match alpn {
+        MOQL => own.to_owned(),
+        MOQ_00 => "moqt-14".to_owned(),
+        alpn => alpn.to_owned(),
+    }
 }
 
 /// A free port of 127.0.0.1.

@@ -80,6 +80,31 @@ fn each_request_of_14_has_its_own_answers() {
     assert_eq!(client.lone.events(), [Event::SubscribeEnded { subscription, result }]);
 }
 
+/// SUBSCRIBE of 14 always has a filter. Without a start it asks for the groups after the latest one.
+#[test]
+fn a_subscription_of_14_begins_with_a_group() {
+    let mut client = Talk::quiet(Side::Client, Moqt14);
+    let (_, asked) = client.subscribe();
+    assert_eq!(asked.parameters.filter, Some(Filter::NextGroup));
+}
+
+/// PUBLISH_OK of 14 must name an order.
+#[test]
+fn an_offer_of_14_is_accepted_with_an_order() {
+    let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+    let mut talk = Talk::with(interested(Side::Server, Moqt14), setup);
+    let stream = talk.request(|id| {
+        let (namespace, track) = (path("demo"), "video".into());
+        let (parameters, properties) = Default::default();
+        Message::Publish(Publish { id, namespace, track, alias: 77, parameters, properties })
+    });
+    let Event::TrackOffered { request, .. } = one(talk.lone.events()) else { panic!("no offer") };
+    talk.lone.apply(Command::AcceptOffer { request });
+    let Message::PublishOk(ok) = talk.written_one(stream) else { panic!("no PUBLISH_OK") };
+    let order = Some(GroupOrder::Descending);
+    assert_eq!((ok.parameters.order, ok.parameters.forward), (order, Some(false)));
+}
+
 /// SUBSCRIBE_UPDATE has no answer on 14. One that can't be served ends the subscription.
 #[test]
 fn an_update_of_14_has_no_answer() {

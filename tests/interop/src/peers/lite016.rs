@@ -24,8 +24,17 @@ pub struct Peer {
 
 impl super::Peer for Peer {
     const NAME: &'static str = "moq-lite 0.16.3";
-    const VERSIONS: &'static [&'static str] =
-        &["moq-lite-01", "moq-lite-02", "moq-lite-03", "moq-lite-04", "moqt-16", "moqt-18"];
+    const VERSIONS: &'static [&'static str] = &[
+        "moq-lite-01",
+        "moq-lite-02",
+        "moq-lite-03",
+        "moq-lite-04",
+        "moqt-14",
+        "moqt-15",
+        "moqt-16",
+        "moqt-17",
+        "moqt-18",
+    ];
 
     type Broadcast = Broadcast;
 
@@ -34,7 +43,7 @@ impl super::Peer for Peer {
     }
 
     fn abilities(version: &str) -> Abilities {
-        let moqt18 = version == "moqt-18";
+        let moqt18 = matches!(version, "moqt-17" | "moqt-18");
         if is_moqt(version) {
             // An early implementation of the drafts: it serves groups from the first one in its cache,
             // signals the end with a status of its own, and treats any message after SUBSCRIBE_OK, even
@@ -280,7 +289,8 @@ async fn read_track(mut track: moq_lite::TrackConsumer, report: mpsc::UnboundedS
 
 fn parse(versions: &[&str]) -> moq_lite::Versions {
     let by_name = |name: &&str| name.parse().ok();
-    let parse = |name: &&str| moq_lite::Version::from_alpn(name).or_else(|| by_name(name));
+    let parse =
+        |name: &&str| moq_lite::Version::from_alpn(quic::alpn_of(name)).or_else(|| by_name(name));
     let parse = |name: &&str| parse(name).expect("a known version");
     versions.iter().map(parse).collect::<Vec<_>>().into()
 }

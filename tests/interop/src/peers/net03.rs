@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Abilities, Announcement, Announcements, Clock, Code, Datagrams, Event, Failure, Group, Link,
-    Listener, Options, Role, Subscription, has_timestamps, known,
+    Listener, Options, Role, Subscription, has_timestamps, is_moqt, known,
 };
 use crate::{quic, within};
 
@@ -34,8 +34,15 @@ impl super::Peer for Peer {
         "moq-lite-05",
         "moq-lite-06",
         "moq-lite-07-wip",
+        "moqt-14",
+        "moqt-15",
         "moqt-16",
+        "moqt-17",
         "moqt-18",
+        "moqt-19",
+        "moqt-20",
+        "moqt-21",
+        "moqt-22",
     ];
 
     type Broadcast = Broadcast;
@@ -49,11 +56,13 @@ impl super::Peer for Peer {
 
     fn abilities(version: &str) -> Abilities {
         match version {
-            "moqt-16" => {
+            "moqt-14" | "moqt-15" | "moqt-16" => {
                 // Sends timestamps without their scale, and reads none then. Reports no reset codes.
                 Abilities { timestamps: false, reset_codes: false, ..Abilities::MOQT }
             }
-            "moqt-18" => Abilities { timestamps: true, withdraws_by_fin: true, ..Abilities::MOQT },
+            _ if is_moqt(version) => {
+                Abilities { timestamps: true, withdraws_by_fin: true, ..Abilities::MOQT }
+            }
             // It forgets the broadcasts that it sent in ANNOUNCE_INIT.
             "moq-lite-01" | "moq-lite-02" => {
                 Abilities { withdraws_initial: false, ..Abilities::LITE }
@@ -333,7 +342,8 @@ fn timestamp(clock: Clock) -> moq_net::Timestamp {
 
 fn parse(versions: &[&str]) -> moq_net::Versions {
     let by_name = |name: &&str| name.parse().ok();
-    let parse = |name: &&str| moq_net::Version::from_alpn(name).or_else(|| by_name(name));
+    let parse =
+        |name: &&str| moq_net::Version::from_alpn(quic::alpn_of(name)).or_else(|| by_name(name));
     let parse = |name: &&str| parse(name).expect("a known version");
     versions.iter().map(parse).collect::<Vec<_>>().into()
 }

@@ -31,7 +31,9 @@ pub(super) const VERSIONS: [&str; Version::ALL.len() + Version::WIP.len()] = {
 };
 
 pub(super) fn abilities(version: &str) -> Abilities {
-    let timestamps = has_timestamps(version) && version != "moqt-16";
+    // Up to 16 no scale is sent.
+    let timestamps =
+        has_timestamps(version) && !matches!(version, "moqt-14" | "moqt-15" | "moqt-16");
     let common = if is_moqt(version) { Abilities::MOQT } else { Abilities::LITE };
     // Application codes are the same in all versions.
     Abilities { timestamps, aborted: Abilities::LITE.aborted, knows_own_end: true, ..common }
