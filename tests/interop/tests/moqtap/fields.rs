@@ -1,5 +1,7 @@
 //! The fields that moqtap shows for our messages.
 
+#![allow(clippy::option_map_unit_fn, reason = "one line a field reads as the table of fields")]
+
 use std::fmt::Debug;
 use std::time::Duration;
 

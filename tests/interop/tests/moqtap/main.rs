@@ -303,8 +303,10 @@ fn record_bytes(fields: &Fields, version: Version) -> Vec<u8> {
 /// A record as moqtap reads it, and as it writes it.
 type Read = Result<(Location, Option<u64>, Option<u8>, u64, Vec<u8>), String>;
 
+type Reader = Box<dyn FnMut(&[u8]) -> Read>;
+
 /// A reader of the records of moqtap.
-fn reader(version: Version, is_descending: bool) -> Box<dyn FnMut(&[u8]) -> Read> {
+fn reader(version: Version, is_descending: bool) -> Reader {
     macro_rules! reader {
         ($module:ident, $reader:expr) => {{
             let mut reader = $reader;
