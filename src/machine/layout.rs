@@ -222,22 +222,26 @@ impl RecordReader {
     ///
     /// # Errors
     ///
-    /// [`Error::ProtocolViolation`] ends the session (*Fetch Header*). A record of another group concerns
-    /// this FETCH alone.
+    /// [`Error::ProtocolViolation`] ends the session (*Fetch Header*). A record of another group, or with more
+    /// properties than are accepted, concerns this FETCH alone.
     pub(crate) fn peek(
         &self,
         recv: &RecvBuffer,
         at: usize,
     ) -> Result<Option<(FetchRecord, FetchRecords, usize)>, Error> {
-        const MALFORMED: Error = Error::ProtocolViolation("malformed fetch record");
+        // A block of properties may be legal and yet too long for this end.
+        let error = |error| match error {
+            DecodeError::TooLong => Error::Malformed(error),
+            _ => Error::ProtocolViolation("malformed fetch record"),
+        };
         let mut records = self.records.clone();
         let mut front = [0; FETCH_FRONT];
         let front = recv.peek(&mut front);
-        let mut read = records.read(&front[at..]).map_err(|_| MALFORMED)?;
+        let mut read = records.read(&front[at..]).map_err(error)?;
         if read.is_none() && front.len() == FETCH_FRONT {
             // A long block of properties.
             let mut front = vec![0; recv.len().min(at + FetchRecords::MAX)];
-            read = records.read(&recv.peek(&mut front)[at..]).map_err(|_| MALFORMED)?;
+            read = records.read(&recv.peek(&mut front)[at..]).map_err(error)?;
         }
         let Some((record, len)) = read else { return Ok(None) };
         if record.location().group != self.group {
