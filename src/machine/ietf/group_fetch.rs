@@ -103,8 +103,7 @@ impl Ietf {
         }
     }
 
-    /// Writes FETCH_OK. Returns `false` if its end is not known. Up to 19 the end can be that of a group without
-    /// naming its last object.
+    /// Writes FETCH_OK. Returns `false` if its end, which is that of the last object, is not known yet (9.12).
     fn write_fetch_ok(
         &mut self,
         core: &mut Core,
@@ -117,14 +116,14 @@ impl Ietf {
         let asked = fetch.range.last;
         let last = frames.and_then(|frames| frames.checked_sub(1));
         let reached = last.map(|last| asked.unwrap_or(last).min(last).max(fetch.range.first));
-        let end_of_track = ends_track && frames.is_some() && reached == last;
-        let object = match self.draft.fetch {
-            FetchForm::Target if end_of_track => reached,
-            FetchForm::Target => asked,
-            FetchForm::Filter if frames.is_none() => return false,
-            // An answer without objects has no last one. Its end must not be before its start.
-            FetchForm::Filter => reached.or(Some(fetch.range.first)),
-        };
+        let end_of_track = ends_track && reached == last;
+        if frames.is_none() {
+            return false;
+        }
+        // An answer without objects has no last one. Up to 19 the end says so. Later it must not be before the
+        // start.
+        let is_empty_start = self.draft.fetch == FetchForm::Filter;
+        let object = reached.or(is_empty_start.then_some(fetch.range.first));
         let has_order = self.draft.parameters == ParameterForm::Inline;
         let order = has_order.then_some(GroupOrder::Ascending);
         let ok = FetchOk {

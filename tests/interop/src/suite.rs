@@ -517,10 +517,15 @@ async fn read_all<S: Peer>(addr: SocketAddr, version: &str, paths: Vec<String>) 
     for path in paths {
         let mut subscription =
             subscriber.subscribe(&path, "video", options()).await.expect("a subscription");
-        for _ in 0..3 {
+        let mut read = 0;
+        while read < 3 {
             let group = subscription.next_group().await;
             let group = group.unwrap_or_else(|| panic!("{path} ended in {version}"));
-            check(&group, group.sequence, &[100, 1_000]);
+            // On moq-transport moq-net asks for groups of any age, and then finds the past ones too old.
+            if !matches!(&group.end, Err(failure) if failure.text == "old") {
+                check(&group, group.sequence, &[100, 1_000]);
+                read += 1;
+            }
         }
     }
 }

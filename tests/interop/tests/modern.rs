@@ -1,5 +1,6 @@
 //! Features of moq-lite 05: FETCH, datagrams, SUBSCRIBE_UPDATE, and subscriptions that move to another
-//! session, between smoq and moq-net, each of them as publisher, relay and subscriber, in 05, 06 and 07.
+//! session, between smoq and moq-net, each of them as publisher, relay and subscriber, in 05, 06 and 07; FETCH
+//! and datagrams in moq-transport 14 to 22 as well.
 //! Also GOAWAY, which 04 and moq-transport have as well, and PROBE, which exists since 03.
 
 use smoq_interop::{
@@ -33,6 +34,41 @@ modern! {
     net03_smoq_blocking_smoq_quinn_06: net03, "moq-lite-06", smoq_blocking, smoq_quinn, "moq-lite-06";
     smoq_blocking_smoq_quinn_net03_06: smoq_blocking, "moq-lite-06", smoq_quinn, net03, "moq-lite-06";
     smoq_quinn_smoq_blocking_net03_05: smoq_quinn, "moq-lite-05", smoq_blocking, net03, "moq-lite-05";
+}
+
+/// The features of these that moq-transport has as well.
+macro_rules! drafts {
+    ($($name:ident: $p:ident, $up:literal, $r:ident, $s:ident, $down:literal;)*) => {$(
+        mod $name {
+            use super::*;
+            tests! {
+                fetches: suite::fetches::<$p::Peer, $r::Peer, $s::Peer>($up, $down);
+                datagrams: suite::datagrams::<$p::Peer, $r::Peer, $s::Peer>($up, $down);
+            }
+        }
+    )*};
+}
+
+drafts! {
+    net03_smoq_quinn_net03_14: net03, "moqt-14", smoq_quinn, net03, "moqt-14";
+    net03_smoq_blocking_net03_15: net03, "moqt-15", smoq_blocking, net03, "moqt-15";
+    net03_smoq_quinn_net03_16: net03, "moqt-16", smoq_quinn, net03, "moqt-16";
+    net03_smoq_blocking_net03_17: net03, "moqt-17", smoq_blocking, net03, "moqt-17";
+    net03_smoq_quinn_net03_18: net03, "moqt-18", smoq_quinn, net03, "moqt-18";
+    net03_smoq_blocking_net03_19: net03, "moqt-19", smoq_blocking, net03, "moqt-19";
+    net03_smoq_quinn_net03_20: net03, "moqt-20", smoq_quinn, net03, "moqt-20";
+    net03_smoq_blocking_net03_21: net03, "moqt-21", smoq_blocking, net03, "moqt-21";
+    net03_smoq_quinn_net03_22: net03, "moqt-22", smoq_quinn, net03, "moqt-22";
+    net03_smoq_blocking_net03_06_22: net03, "moq-lite-06", smoq_blocking, net03, "moqt-22";
+    net03_smoq_quinn_net03_18_05: net03, "moqt-18", smoq_quinn, net03, "moq-lite-05";
+}
+
+// A datagram that overtakes SUBSCRIBE_OK at a relay of moq-net is lost.
+tests! {
+    smoq_quinn_is_fetched_from_by_net03_in_16:
+        suite::fetches::<smoq_quinn::Peer, net03::Peer, smoq_blocking::Peer>("moqt-16", "moqt-16");
+    smoq_blocking_is_fetched_from_by_net03_in_22:
+        suite::fetches::<smoq_blocking::Peer, net03::Peer, smoq_quinn::Peer>("moqt-22", "moqt-22");
 }
 
 tests! {

@@ -154,7 +154,9 @@ impl super::Modern for Peer {
     async fn fetch(&self, path: &str, track: &str, sequence: u64) -> Result<Group, Failure> {
         let requested = self.origin.consume().request_broadcast(path);
         let broadcast = within("a broadcast", requested).await.map_err(failure)?;
-        let fetching = broadcast.track(track).map_err(failure)?.fetch_group(sequence, None);
+        // On moq-transport it cancels the FETCH of a group that is still read if its track is dropped.
+        let track = broadcast.track(track).map_err(failure)?;
+        let fetching = track.fetch_group(sequence, None);
         let mut group = within("a group by number", fetching).await.map_err(failure)?;
         let (mut frames, mut millis) = (Vec::new(), Vec::new());
         let end = loop {
@@ -167,6 +169,7 @@ impl super::Modern for Peer {
                 Err(error) => break Err(failure(error)),
             }
         };
+        drop(track);
         Ok(Group { sequence: group.sequence, frames, millis, end })
     }
 
