@@ -5,6 +5,7 @@ mod early;
 mod goaway;
 mod names;
 mod requests;
+mod rules;
 mod subscriptions;
 
 use alloc::boxed::Box;
