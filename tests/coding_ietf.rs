@@ -13,7 +13,7 @@ use smoq::coding::ietf::{
 use smoq::stream::{Code, Side};
 use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
 
-use Version::{Moqt16, Moqt18};
+use Version::{Moqt16, Moqt18, Moqt22};
 
 fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
@@ -166,6 +166,9 @@ fn parameters_must_not_repeat_except_tokens() {
         assert_eq!(subscribe(&most, version).is_ok(), version == Moqt18);
     }
     assert_eq!(subscribe(&[65], Moqt18), Err(DecodeError::TooMany));
+    // D22-9-20-MUST-388: the sum is 2 again.
+    let over = [&[2, 0x10, 1][..], &[0xff; 8], &[0xf2, 9]].concat();
+    assert_eq!(subscribe(&over, Moqt18), Err(DecodeError::BoundsExceeded));
 }
 
 #[test]
@@ -184,6 +187,9 @@ fn values_out_of_range_are_an_error() {
     assert!(subscribe(&[1, 0x02, 0], Moqt16).is_err(), "DELIVERY_TIMEOUT 0");
     let timeout = subscribe(&[1, 0x02, 0], Moqt18).unwrap().delivery_timeout;
     assert_eq!(timeout, Some(Duration::ZERO));
+    let included = |value| subscribe(&[1, 0x35, value], Moqt22).map(|it| it.include_properties);
+    assert_eq!(included(1), Ok(Some(true)));
+    assert!(included(2).is_err(), "INCLUDE_PROPERTIES 2");
 }
 
 #[test]
@@ -419,6 +425,11 @@ fn texts_have_limits() {
         |len: usize| Message::Goaway(Goaway { uri: "x".repeat(len).into(), ..Goaway::default() });
     assert!(encode(&goaway(Goaway::MAX_URI), Moqt16).is_ok());
     assert_eq!(encode(&goaway(Goaway::MAX_URI + 1), Moqt16), Err(EncodeError::TooLong));
+    let mut body = encode(&goaway(Goaway::MAX_URI), Moqt22).unwrap().split_off(3);
+    assert!(decode(MessageType::Goaway, &body, Moqt22).is_ok());
+    body[1] += 1;
+    body.push(b'x');
+    assert_eq!(decode(MessageType::Goaway, &body, Moqt22), Err(DecodeError::TooLong));
 }
 
 #[test]
@@ -451,6 +462,8 @@ fn known_track_properties_are_read_and_others_skipped() {
         assert_eq!(read(&[0x0b, 3, 8, 8], version), Err(DecodeError::Truncated));
         assert!(read(&[8, 0], version).is_err(), "a timescale of zero");
         assert!(read(&[0x22, 3], version).is_err(), "an unknown order");
+        assert_eq!(read(&[0x30, 1], version), none);
+        assert!(read(&[0x30, 2], version).is_err(), "DYNAMIC_GROUPS 2");
     }
     assert_eq!(read(&[0x0e, 0x41, 0], Moqt16), Err(DecodeError::BoundsExceeded));
     assert_eq!(read(&[0x0e, 0x81, 0], Moqt18), Err(DecodeError::BoundsExceeded));

@@ -1,5 +1,6 @@
 //! Checks docs/features.md: each test that it names exists, each limit has a row, and each fault that it
-//! names is in docs/mutations.txt and can be applied exactly once.
+//! names is in docs/mutations.txt and can be applied exactly once. Checks docs/requirements.md: each id is
+//! there once, with a test that exists, a place in the code, or a reason, and the reasons are counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,7 +24,8 @@ fn rows(text: &str, columns: usize) -> Vec<Vec<&str>> {
             continue;
         };
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        if cells.len() == columns && !["feature", "limit"].contains(&cells[0]) {
+        let is_head = ["feature", "limit", "ids", "reason"].contains(&cells[0]);
+        if cells.len() == columns && !is_head {
             rows.push(cells);
         }
     }
@@ -140,6 +142,56 @@ fn each_limit_names_a_test() {
         quoted(tests).for_each(assert_test);
     }
     assert_eq!(named, fields);
+}
+
+/// The ids in a cell, as draft and number. docs/requirements.md explains the short forms.
+fn requirement_ids(cell: &str) -> Vec<(&str, u16)> {
+    let number = |digits: &str| -> u16 {
+        assert_eq!(digits.len(), 3, "{cell}: {digits}");
+        digits.parse().unwrap_or_else(|_| panic!("{cell}: {digits}"))
+    };
+    let (mut draft, mut ids) = ("", Vec::new());
+    for item in cell.split(", ") {
+        let (id, last) =
+            item.split_once('\u{2013}').map_or((item, None), |(id, last)| (id, Some(last)));
+        let (rule, first) = id.rsplit_once('-').unwrap_or_else(|| panic!("{cell}: {item}"));
+        if !rule.is_empty() {
+            let section = rule.strip_suffix("-MUST-NOT").or_else(|| rule.strip_suffix("-MUST"));
+            let section = section.unwrap_or_else(|| panic!("{cell}: {item}"));
+            if let Some((name, numbers)) = section.split_once('-') {
+                assert!(["L06", "D22"].contains(&name), "{cell}: {item}");
+                let is_number = |part: &str| part.parse::<u8>().is_ok();
+                assert!(numbers.split('-').all(is_number), "{cell}: {item}");
+                draft = name;
+            }
+        }
+        let (first, last) = (number(first), number(last.unwrap_or(first)));
+        assert!(!draft.is_empty() && first <= last, "{cell}: {item}");
+        ids.extend((first..=last).map(|number| (draft, number)));
+    }
+    ids
+}
+
+#[test]
+fn each_requirement_has_a_test_or_a_reason() {
+    let text = read("docs/requirements.md");
+    let (reasons, rules): (Vec<_>, Vec<_>) =
+        rows(&text, 3).into_iter().partition(|row| row[1].parse::<usize>().is_ok());
+    let (mut known, mut missing) = (BTreeSet::new(), BTreeMap::new());
+    for row in rules {
+        let [cell, _, shown] = row[..] else { unreachable!() };
+        let ids = requirement_ids(cell);
+        ids.iter().for_each(|id| assert!(known.insert(*id), "{id:?} is there twice"));
+        match shown.strip_prefix("not done (").and_then(|shown| shown.split_once("): ")) {
+            Some((reason, _)) => *missing.entry(reason).or_insert(0) += ids.len(),
+            None => assert!(quoted(shown).next().is_some(), "{cell}: neither test nor reason"),
+        }
+        quoted(shown).for_each(assert_test);
+    }
+    let counts = reasons.iter().map(|row| (row[0], row[1].parse().unwrap()));
+    assert_eq!(counts.collect::<BTreeMap<_, usize>>(), missing);
+    let sum = format!("Of {} rules {} are", known.len(), missing.values().sum::<usize>());
+    assert!(text.contains(&sum), "the page does not say: {sum}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ const MAX_CACHE_DURATION: u64 = 0x04;
 const TIMESCALE: u64 = 0x08;
 const DEFAULT_PUBLISHER_PRIORITY: u64 = 0x0e;
 const DEFAULT_PUBLISHER_GROUP_ORDER: u64 = 0x22;
+const DYNAMIC_GROUPS: u64 = 0x30;
 
 /// Types of track properties that a receiver must understand, in drafts that have them.
 const MANDATORY: core::ops::RangeInclusive<u64> = 0x4000..=0x7fff;
@@ -105,6 +106,9 @@ impl Codec for TrackProperties {
                 }
                 (DEFAULT_PUBLISHER_GROUP_ORDER, Value::Integer(order)) => {
                     properties.order = Some(GroupOrder::from_u64(order)?);
+                }
+                (DYNAMIC_GROUPS, Value::Integer(2..)) => {
+                    return Err(DecodeError::InvalidValue("dynamic groups"));
                 }
                 // The property is only reported. Whether it makes the track unusable depends on the
                 // message.

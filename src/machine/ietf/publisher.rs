@@ -309,15 +309,14 @@ impl Ietf {
         self.finish(core, key);
     }
 
-    /// A reset gives the query up. FIN means nothing: some peers send it at once. The only message
-    /// that may follow is an update.
+    /// A reset gives the query up. FIN means nothing: some peers send it at once. No message may
+    /// follow, not even an update (9.5).
     pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Read {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         let Some(code) = request.abandoned() else {
-            return if request.recv.len() > 0 {
-                self.read_update(core, key)
-            } else {
-                Ok(Progress::Wait)
+            return match self.next_message(core, key)? {
+                None => Ok(Progress::Wait),
+                Some(_) => fault("a message after TRACK_STATUS"),
             };
         };
         let error = Error::from_stream_code(code);

@@ -35,6 +35,8 @@ const PROTOCOL_VIOLATION: u64 = 0x3;
 pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
 pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
+pub(super) const INVALID_PATH: u64 = 0x8;
+pub(super) const INVALID_AUTHORITY: u64 = 0x19;
 /// INVALID_REQUIRED_REQUEST_ID, on 17 alone.
 const INVALID_REQUIRED_ID: u64 = 0x7;
 
@@ -160,7 +162,19 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
         // The messages of a request that are handled alike everywhere are consumed here.
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
-            match Message::decode(kind, &body, self.draft)?.unified() {
+            let message = Message::decode(kind, &body, self.draft)?.unified();
+            // A client names no URI to which a server should move (9.2, 9.4.1).
+            let names_uri = match &message {
+                Message::Goaway(goaway) => !goaway.uri.is_empty(),
+                Message::RequestError(error) => {
+                    error.redirect.as_ref().is_some_and(|it| !it.uri.is_empty())
+                }
+                _ => false,
+            };
+            if self.side == Side::Server && names_uri {
+                return Err(DecodeError::InvalidValue("URI of a client"));
+            }
+            match message {
                 // GOAWAY on a request stream asks to move this request alone (18 and later, 9.2).
                 // The request stays here until the peer ends it.
                 Message::Goaway(_) if self.draft.has_request_streams() => {}

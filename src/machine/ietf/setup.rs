@@ -9,7 +9,7 @@ use alloc::format;
 use core::mem;
 
 use super::roles::Role;
-use super::session::Ietf;
+use super::session::{INVALID_AUTHORITY, INVALID_PATH, Ietf};
 use crate::coding::ietf::{Message, Setup};
 use crate::error::Error;
 use crate::machine::config::Config;
@@ -66,6 +66,13 @@ impl Ietf {
     pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
         if setup.other_version {
             return core.close(Error::Version);
+        }
+        // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
+        if self.side == Side::Client && setup.path.is_some() {
+            return core.violation_as(INVALID_PATH, "PATH of a server");
+        }
+        if self.side == Side::Client && setup.authority.is_some() {
+            return core.violation_as(INVALID_AUTHORITY, "AUTHORITY of a server");
         }
         // A path beyond our limit can't be kept for the application.
         if core.limits.check_url(setup.path.as_deref()).is_err() {

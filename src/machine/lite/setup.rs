@@ -83,6 +83,10 @@ impl Lite {
 
     /// The peer's SETUP arrived, or the version has none.
     pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
+        // They come from the client alone (7.3.2, 7.3.3).
+        if self.side == Side::Client && (setup.path.is_some() || setup.role.is_some()) {
+            return core.violation("Path or Role of a server");
+        }
         if core.limits.check_url(setup.path.as_deref()).is_err() {
             // An invalid Path closes the session (7.3.2).
             return core.violation("a path that is too long");

@@ -460,6 +460,7 @@ fn a_second_announcement_is_a_violation_except_on_05() {
 }
 
 /// The end of an unknown route is ignored if it names a path, and a violation if it names an id.
+// L06-5-1-1-MUST-037
 #[test]
 fn unknown_routes_can_not_end() {
     for version in [Lite01, Lite02, Lite03, Lite04, Lite05] {

@@ -386,6 +386,21 @@ fn a_group_of_an_unknown_subscription_is_stopped() {
     }
 }
 
+/// L06-7-19-MUST-NOT-192: the earlier frames are not waited for, and the next group is read.
+#[test]
+fn a_part_of_a_group_is_refused() {
+    for version in [Lite06, Lite07Wip] {
+        let mut lone = subscriber(version);
+        let part = lone.open(Dir::Uni, "00 03 00 2a 01 00 01 61");
+        assert_eq!(lone.actions(), [stop(part, 1)]);
+        let refused = Event::GroupRefused { subscription: token(0), sequence: 42 };
+        assert_eq!(lone.events(), [refused]);
+        let id = lone.open(Dir::Uni, &header_bytes(version, 0x2b));
+        lone.fin(id, "");
+        assert_eq!(lone.events().len(), 2);
+    }
+}
+
 /// moq-dev/moq#2721: a dropped group must not end anything else.
 #[test]
 fn a_reset_before_the_first_byte_has_no_effect() {

@@ -7,6 +7,7 @@ mod fetch;
 mod goaway;
 mod names;
 mod requests;
+mod rules;
 mod subscriptions;
 
 use alloc::boxed::Box;

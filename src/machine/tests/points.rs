@@ -410,6 +410,7 @@ fn long_integers_are_accepted_and_long_messages_refused() {
     assert!(!lone.end.is_closed());
 }
 
+// L06-7-2-MUST-108, -MUST-NOT-109
 #[test]
 fn unknown_stream_types_are_reset_and_the_session_goes_on() {
     for version in LITE {

@@ -40,7 +40,10 @@ fn requests_and_groups_wait_for_setup() {
 #[test]
 fn a_bad_setup_closes_the_session() {
     for version in [Lite05, Lite06, Lite07Wip] {
-        for bad in ["01 05 02 00 00 00 00", "01 02 01 01", "01 04 01 05 01 d2"] {
+        // A parameter twice, a length and an integer that are cut off, and a Path that is no text.
+        let malformed =
+            ["01 05 02 00 00 00 00", "01 02 01 01", "01 04 01 05 01 d2", "01 04 01 02 01 ff"];
+        for bad in malformed {
             let mut lone = Lone::new(config(Side::Server, version));
             lone.open(Dir::Uni, bad);
             assert_eq!(lone.closed_with(3), Error::ProtocolViolation("malformed SETUP"));
@@ -52,6 +55,25 @@ fn a_bad_setup_closes_the_session() {
         let id = lone.open(Dir::Uni, "01 04 01");
         lone.fin(id, "");
         assert_eq!(lone.closed_with(3), Error::ProtocolViolation("malformed SETUP"));
+    }
+}
+
+/// L06-7-3-2-MUST-126, L06-7-3-3-MUST-131: Path and Role come from the client alone.
+#[test]
+fn path_and_role_of_a_server_close_the_session() {
+    for version in [Lite05, Lite06, Lite07Wip] {
+        let config = Config { path: path("a"), hop: Hop::UNKNOWN, ..config(Side::Server, version) };
+        let mut server = Lone::new(config);
+        assert_eq!(server.sent(server.own(Dir::Uni, 0)), "010401010101 fin");
+        for setup in ["01 05 01 02 02 2f61", "01 04 01 03 01 01"] {
+            let mut client = Lone::new(super::config(Side::Client, version));
+            client.open(Dir::Uni, setup);
+            let error = client.closed_with(3);
+            assert_eq!(error, Error::ProtocolViolation("Path or Role of a server"));
+            let mut server = Lone::new(super::config(Side::Server, version));
+            server.open(Dir::Uni, setup);
+            assert!(!server.end.is_closed());
+        }
     }
 }
 
@@ -112,6 +134,7 @@ fn goaway_stops_new_requests() {
     }
 }
 
+// L06-7-18-MUST-186
 #[test]
 fn a_second_goaway_closes_the_session() {
     for version in [Lite04, Lite05, Lite06, Lite07Wip] {

@@ -560,7 +560,26 @@ fn the_bytes_of_a_subscriber() {
     }
 }
 
+/// L06-3-6-MUST-023: the stream is reset, at first and in an update.
+#[test]
+fn a_frame_end_without_a_group_end_resets_the_stream() {
+    for version in [Lite06, Lite07Wip] {
+        let mut lone = Lone::ready(Side::Server, version);
+        let id = lone.open(Dir::Bi, "02 09 00 00 00 7f 00 00 00 00 01");
+        assert_eq!(
+            (lone.events(), lone.actions()),
+            (vec![], vec![reset(id, 0x12), stop(id, 0x12)])
+        );
+        let id = lone.open(Dir::Bi, subscribe_bytes(version));
+        assert_eq!(lone.events().len(), 1);
+        lone.data(id, "06 7f 00 00 00 00 01");
+        assert!(matches!(one(lone.events()), Event::RequestEnded { result: Err(_), .. }));
+        assert_eq!(lone.actions(), [reset(id, 0x12), stop(id, 0x12)]);
+    }
+}
+
 /// moq-lite-06, 7.9: ids count up from 0 and are not reused.
+// L06-7-9-MUST-NOT-154
 #[test]
 fn subscribe_ids_are_never_used_again() {
     let mut lone = Lone::ready(Side::Client, Lite04);

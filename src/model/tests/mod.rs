@@ -511,6 +511,20 @@ fn no_group_comes_below_start() {
     assert_eq!(reader.start(), Some(30));
 }
 
+/// L06-6-4-MUST-102: the first copy counts.
+#[test]
+fn a_group_that_comes_by_stream_and_by_datagram_counts_once() {
+    let mut track = track(&Cache::new(Limits::default()), ms(5_000));
+    let mut reader = track.subscribe(everything());
+    let mut group = track.create_group(3).unwrap();
+    group.write_frame(0, "stream").unwrap();
+    group.finish().unwrap();
+    assert!(!track.ingest(3, Timestamp::ZERO, b"datagram"));
+    assert!(track.ingest(4, Timestamp::ZERO, b"datagram"));
+    assert_eq!(track.create_group(4).err(), Some(Error::Duplicate));
+    assert_eq!(sequences(&mut reader), [3, 4]);
+}
+
 fn is_send_and_sync<T: Send + Sync>() {}
 
 #[test]

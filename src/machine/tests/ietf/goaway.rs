@@ -211,6 +211,34 @@ fn goaway_on_a_request_has_no_effect() {
     assert!(matches!(talk.written_one(talk.lone.own(Dir::Bi, 1)), Message::Subscribe(_)));
 }
 
+/// D22-9-2-MUST-343, D22-9-4-1-MUST-350: neither in GOAWAY nor in a redirect.
+#[test]
+fn a_client_names_no_uri_on_a_request() {
+    for version in [Moqt18, Moqt22] {
+        let goaway = |uri: &str| {
+            Message::Goaway(Goaway { uri: uri.into(), request: None, ..Goaway::default() })
+        };
+        let redirect = |uri: &str| {
+            let redirect = Some(Redirect { uri: uri.into(), ..Redirect::default() });
+            let error = RequestError { code: REDIRECT, redirect, ..RequestError::default() };
+            Message::RequestError(error)
+        };
+        let messages: [fn(&str) -> Message; 2] = [goaway, redirect];
+        for message in messages {
+            for (uri, side, closes) in [
+                ("moqt://b", Side::Server, true),
+                ("", Side::Server, false),
+                ("moqt://b", Side::Client, false),
+            ] {
+                let mut talk = Talk::quiet(side, version);
+                let (stream, _) = talk.subscribe();
+                talk.send(stream, &message(uri));
+                assert_eq!(talk.lone.end.is_closed(), closes, "{version} {uri}");
+            }
+        }
+    }
+}
+
 /// *Maximum Request ID* (16): requests that wait for ids when GOAWAY arrives are never sent.
 #[test]
 fn requests_that_wait_for_ids_are_never_sent() {

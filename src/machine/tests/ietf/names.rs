@@ -249,7 +249,8 @@ fn a_prefix_requested_by_the_peer_is_announced() {
                 }
                 other => panic!("{other:?}"),
             };
-            for change in [active("a"), active("b"), active("a"), ended("a")] {
+            // D22-4-2-MUST-NOT-112: what was not announced does not end.
+            for change in [active("a"), active("b"), active("a"), ended("a"), ended("c")] {
                 talk.lone.end.source.announce(token(3), change);
             }
             talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 2 });
@@ -272,6 +273,7 @@ fn a_prefix_requested_by_the_peer_is_announced() {
 }
 
 /// Overlapping prefixes are refused (PREFIX_OVERLAP), and so are prefixes that NAMESPACE can't express.
+// D22-4-2-MUST-111
 #[test]
 fn overlapping_prefixes_are_refused() {
     for version in DRAFTS {

@@ -41,11 +41,99 @@ fn other_streams_of_16_end_the_session() {
     talk.closed_with(0x3);
 }
 
+// D22-6-4-1-MUST-167
 #[test]
 fn unknown_stream_types_end_the_session() {
     for (version, kind) in [(Moqt16, "02"), (Moqt16, "4050"), (Moqt18, "02"), (Moqt18, "80ff")] {
         let mut talk = Talk::quiet(Side::Server, version);
         talk.lone.open(Dir::Uni, kind);
+        talk.closed_with(0x3);
+    }
+}
+
+/// D22-9-1-1-MUST-304, D22-9-1-2-MUST-311: INVALID_AUTHORITY, INVALID_PATH.
+#[test]
+fn path_and_authority_of_a_server_close_the_session() {
+    for version in DRAFTS {
+        let path = Setup { path: Some("/a".into()), ..Setup::default() };
+        let authority = Setup { authority: Some("a".into()), ..Setup::default() };
+        for (setup, code) in [(path, 0x8), (authority, 0x19)] {
+            let setup = wire(version, &Message::setup(setup, Side::Server, draft(version)));
+            let mut lone = Lone::new(config(Side::Client, version));
+            match version {
+                Moqt16 => lone.data(lone.own(Dir::Bi, 0), &setup),
+                _ => drop(lone.open(Dir::Uni, &setup)),
+            }
+            lone.closed_with(code);
+        }
+    }
+}
+
+/// SUBSCRIBE on 20 and later with one parameter.
+fn subscribe_with_parameter(parameter: &str) -> String {
+    let body = format!("00 01 04 64656d6f 02 7473 01 {parameter}");
+    format!("03 {:04x} {body}", hex(&body).len())
+}
+
+/// D22-9-1-6-MUST-326: none is allowed, so that each is INVALID_FILTER.
+#[test]
+fn range_filters_are_refused() {
+    for version in [Moqt19, Moqt20, Moqt21, Moqt22] {
+        for kind in 0x25..0x29 {
+            let mut talk = Talk::quiet(Side::Server, version);
+            // Objects 0 to 9, of set 1, and of property 2.
+            let ranges = if kind == 0x28 { "04 01 02 00 09" } else { "03 01 00 09" };
+            let asked = subscribe_with_parameter(&format!("{kind:02x} {ranges}"));
+            let stream = talk.lone.open(Dir::Bi, &asked);
+            assert_eq!(talk.written_one(stream), talk.error(0, INVALID_FILTER));
+            assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]));
+        }
+    }
+}
+
+/// D22-9-20-9-MUST-424: an end above 64 bits. D22-9-20-15-MUST-432: FORWARD inside of FILL_PARAMETERS.
+#[test]
+fn malformed_filters_close_the_session() {
+    for parameter in ["21 03 01 00 ffffffffffffffffff", "23 03 01 10 01"] {
+        let mut talk = Talk::quiet(Side::Server, Moqt22);
+        talk.lone.open(Dir::Bi, &subscribe_with_parameter(parameter));
+        talk.closed_with(0x3);
+    }
+    let mut talk = Talk::quiet(Side::Server, Moqt22);
+    talk.lone.open(Dir::Bi, &subscribe_with_parameter("21 03 01 00 05"));
+    assert_eq!(talk.lone.events().len(), 1);
+}
+
+/// D22-9-10-MUST-380, D22-9-5-MUST-355: who may send PUBLISH_STATE_NOTIFY and REQUEST_UPDATE.
+#[test]
+fn messages_out_of_place_close_the_session() {
+    let notify = || Message::PublishStateNotify(PublishStateNotify::default());
+    let update = |id| Message::RequestUpdate(RequestUpdate { id, ..RequestUpdate::default() });
+    let status = |id| match subscribe_message(id) {
+        Message::Subscribe(it) => Message::TrackStatus(it),
+        other => other,
+    };
+    let listen = |id| Message::SubscribeNamespace(SubscribeNamespace { id, ..Default::default() });
+    // A subscriber; the wrong requests; a publisher.
+    type Make<'a> = &'a dyn Fn(u64) -> Message;
+    let makes: [(Make, Message); 4] = [
+        (&subscribe_message, notify()),
+        (&listen, notify()),
+        (&status, notify()),
+        (&status, update(2)),
+    ];
+    for version in [Moqt20, Moqt22] {
+        for (make, message) in &makes {
+            let mut talk = Talk::quiet(Side::Server, version);
+            let stream = talk.request(make);
+            talk.send(stream, message);
+            talk.closed_with(0x3);
+        }
+        let mut talk = Talk::quiet(Side::Client, version);
+        let stream = talk.subscribed(4, TrackProperties::default());
+        talk.send(stream, &notify());
+        assert!(!talk.lone.end.is_closed());
+        talk.send(stream, &update(1));
         talk.closed_with(0x3);
     }
 }
@@ -61,6 +149,7 @@ fn padding_and_unexpected_fetch_streams_are_stopped() {
 }
 
 /// *Request ID*: ids have the parity of their sender and are used once; else INVALID_REQUEST_ID.
+// D22-6-4-2-1-MUST-168, -169
 #[test]
 fn request_ids_are_checked() {
     for version in DRAFTS {

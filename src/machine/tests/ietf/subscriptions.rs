@@ -424,6 +424,7 @@ fn the_end_waits_for_the_streams() {
 }
 
 /// *Track Alias*: an alias names one track; else the session ends with DUPLICATE_TRACK_ALIAS.
+// D22-3-1-3-MUST-051
 #[test]
 fn aliases_are_unique() {
     for version in DRAFTS {
@@ -588,6 +589,7 @@ fn gaps_and_statuses_end_a_group() {
 }
 
 /// An unknown mandatory property refuses the track (18).
+// D22-3-7-MUST-092
 #[test]
 fn mandatory_properties_refuse_the_track() {
     let mut talk = Talk::quiet(Side::Client, Moqt18);
