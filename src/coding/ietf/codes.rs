@@ -12,6 +12,8 @@ use crate::stream::Code;
 pub const TRACK_ENDED: u64 = 0x2;
 /// PUBLISH_DONE: everything that the subscription requested was sent.
 pub const SUBSCRIPTION_ENDED: u64 = 0x3;
+/// PUBLISH_DONE: an update of the subscription failed (15+).
+pub const UPDATE_FAILED: u64 = 0x8;
 
 /// REQUEST_ERROR: the request is not supported.
 pub const NOT_SUPPORTED: u64 = 0x3;

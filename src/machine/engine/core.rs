@@ -398,6 +398,16 @@ impl Core {
         self.schedule.update_track(request, priority, ordered, &mut self.actions);
     }
 
+    /// The peer wants no groups, or wants groups again. Those that were given are given up.
+    pub(crate) fn pause_incoming(&mut self, request: Key, paused: bool) {
+        let Some(subscription) = self.incoming.get_mut(request) else { return };
+        subscription.paused = paused;
+        if paused {
+            let code = Error::Cancelled.stream_code();
+            self.schedule.clear_track(request, code, &mut self.actions);
+        }
+    }
+
     /// Sends FIN. The request stays until the peer confirms by ending its half.
     pub(crate) fn await_confirmation(&mut self, request: Key) {
         self.unconfirmed += 1;

@@ -13,14 +13,16 @@ pub(crate) struct IncomingSubscription {
     pub(crate) publisher: u8,
     /// The first group, as it was promised to the peer.
     pub(crate) start: Option<u64>,
+    /// The peer wants no groups for now.
+    pub(crate) paused: bool,
     /// All groups are given. Those from this one on do not exist.
     pub(crate) ending: Option<u64>,
 }
 
 impl IncomingSubscription {
     pub(crate) fn new(number: u64, options: Subscription) -> Self {
-        Self { number, options, publisher: 0, start: None, ending: None }
+        Self { number, options, publisher: 0, start: None, paused: false, ending: None }
     }
 }
 
-census! { each IncomingSubscription { plain: number, options, publisher, start, ending; } }
+census! { each IncomingSubscription { plain: number, options, publisher, start, paused, ending; } }

@@ -43,7 +43,7 @@ pub(crate) fn push_group(
     as_datagram: bool,
 ) {
     let as_datagram = as_datagram && dialect.has_datagrams() && core.datagrams.max > 0;
-    let subscription = core.incoming.get(key).filter(|it| it.ending.is_none());
+    let subscription = core.incoming.get(key).filter(|it| it.ending.is_none() && !it.paused);
     let head = subscription
         .and_then(|subscription| dialect.group_head(subscription, sequence, first_frame));
     let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {

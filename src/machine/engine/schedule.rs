@@ -20,6 +20,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
+use core::mem;
 use core::time::Duration;
 
 use super::by_request::ByRequest;
@@ -236,10 +237,19 @@ impl Schedule {
         code: Code,
         actions: &mut VecDeque<Action>,
     ) {
-        self.reorder(request, |track| track.lines = Default::default());
+        self.clear_track(request, code, actions);
         let Some(track) = self.tracks.remove(request) else { return };
         self.leave_class(track.urgency.priorities());
-        for group in track.groups.into_values() {
+    }
+
+    /// Abandons the groups of a track. Open streams are reset with `code`.
+    pub(crate) fn clear_track(&mut self, request: Key, code: Code, actions: &mut VecDeque<Action>) {
+        let mut groups = BTreeMap::new();
+        self.reorder(request, |track| {
+            (track.lines, track.current, track.is_finishing) = Default::default();
+            groups = mem::take(&mut track.groups);
+        });
+        for group in groups.into_values() {
             if let Some(id) = group.stream {
                 self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });

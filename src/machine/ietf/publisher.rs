@@ -10,7 +10,7 @@ use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
     DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_FILTER, INVALID_RANGE, Location, Message,
     NOT_SUPPORTED, ObjectStatus, ParameterForm, Parameters, PropertyForm, RequestError, RequestOk,
-    SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UniStream,
+    SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
@@ -68,9 +68,6 @@ impl Ietf {
         // SETUP offered no range filters (19 and later).
         } else if parameters.range_filters {
             Some(INVALID_FILTER)
-        // A subscription that begins paused has nothing to forward here.
-        } else if parameters.forward == Some(false) {
-            Some(NOT_SUPPORTED)
         } else {
             None
         };
@@ -81,7 +78,9 @@ impl Ietf {
         // where smaller is more urgent, and so 127 here.
         let base = Subscription::default().priority(127).max_age(Duration::MAX);
         let want = want_of(parameters, base);
-        core.incoming.insert(key, IncomingSubscription::new(message.id, want.clone()));
+        let subscription = IncomingSubscription::new(message.id, want.clone());
+        let paused = parameters.forward == Some(false);
+        core.incoming.insert(key, IncomingSubscription { paused, ..subscription });
         self.set_role(key, Role::IncomingSubscription);
         Progress::Event(Event::SubscribeRequested {
             request: RequestKey::of(key),
@@ -232,24 +231,27 @@ impl Ietf {
             }
             Some(_) => return fault("not a message of a subscription"),
         };
-        // Pausing is not supported: the update is refused and the subscription goes on. On 14 an update has
-        // no answer, so that the subscription ends.
-        if update.parameters.forward == Some(false) && !self.answers_updates() {
-            self.end_subscription(core, key, &Error::Unsupported);
+        // SETUP offered no range filters (19 and later). A failed update ends the subscription (9.5.1).
+        if update.parameters.range_filters {
+            self.answer_update(core, key, update.id, Some(INVALID_FILTER));
+            let accepted = core.schedule.opened_streams(key);
+            core.end_incoming(key, &Error::Unsupported);
+            match accepted {
+                Some(streams) => {
+                    self.done(core, key, UPDATE_FAILED, streams);
+                    self.finish(core, key);
+                }
+                None => drop(self.refuse(core, key, INVALID_FILTER)),
+            }
             return Ok(Progress::request_ended(key, Error::Unsupported));
-        }
-        let code = match &update.parameters {
-            Parameters { forward: Some(false), .. } => Some(NOT_SUPPORTED),
-            Parameters { range_filters: true, .. } => Some(INVALID_FILTER),
-            _ => None,
-        };
-        if let Some(code) = code {
-            self.answer_update(core, key, update.id, Some(code));
-            return Ok(Progress::More);
         }
         let Some(subscription) = core.incoming.get_mut(key) else { return Ok(Progress::Wait) };
         let want = want_of(&update.parameters, subscription.options.clone());
         core.update_incoming(key, &want);
+        // A subscription that goes on begins with the next group.
+        if let Some(forward) = update.parameters.forward {
+            core.pause_incoming(key, !forward);
+        }
         self.answer_update(core, key, update.id, None);
         Ok(Progress::Event(Event::SubscribeUpdated {
             request: RequestKey::of(key),

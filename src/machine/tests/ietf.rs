@@ -21,6 +21,9 @@ use Version::{Moqt14, Moqt15, Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt21, Mo
 /// The drafts on which announcements can be requested for the root. `early` has 14 and 15.
 const DRAFTS: [Version; 7] = [Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt21, Moqt22];
 
+const EVERY: [Version; 9] =
+    [Moqt14, Moqt15, Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt21, Moqt22];
+
 fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
 }

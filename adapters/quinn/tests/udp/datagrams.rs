@@ -13,7 +13,7 @@ in_every_version! {
 }
 
 fn is_newer(version: Version) -> bool {
-    matches!(version, Version::Lite05 | Version::Lite06 | Version::Lite07Wip)
+    version >= Version::Lite05
 }
 
 fn track(name: &str) -> Track {

@@ -4,9 +4,6 @@ use super::*;
 use crate::machine::tests::datagrams::{came, datagram, max_datagram, sent};
 use crate::time::Timescale;
 
-const EVERY: [Version; 9] =
-    [Moqt14, Moqt15, Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt21, Moqt22];
-
 fn head(group: u64, object: u64) -> DatagramHead {
     DatagramHead {
         alias: 7,

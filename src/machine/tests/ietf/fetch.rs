@@ -3,9 +3,6 @@
 use super::super::fetch::*;
 use super::*;
 
-const EVERY: [Version; 9] =
-    [Moqt14, Moqt15, Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt21, Moqt22];
-
 /// A pair on each draft, over links of every kind.
 fn on_all_nine(test: impl Fn(Version, Peers)) {
     for version in EVERY {

@@ -162,13 +162,7 @@ fn filters_of_the_peer_are_widened_to_groups() {
 
 /// FORWARD 0 is refused, and so is a range that ends before it begins.
 #[test]
-fn forward_0_and_empty_ranges_are_refused() {
-    for version in DRAFTS {
-        let mut talk = Talk::quiet(Side::Server, version);
-        let paused = Parameters { forward: Some(false), ..Parameters::default() };
-        let stream = talk.request(|id| subscribe_message_with(id, paused));
-        assert_eq!(talk.written_one(stream), talk.error(0, NOT_SUPPORTED));
-    }
+fn empty_ranges_are_refused() {
     let mut talk = Talk::quiet(Side::Server, Moqt16);
     let filter = Some(Filter::Range { start: Location::new(9, 0), end_group: 3 });
     let stream = talk
@@ -258,6 +252,71 @@ fn a_drain_leaves_time_to_read() {
     assert!(talk.lone.end.is_closed(), "nothing was left to read");
 }
 
+/// *FORWARD*: a subscription may begin paused, and be paused at any time. While it is, groups are given up.
+#[test]
+fn a_paused_subscription_gets_no_groups() {
+    for version in EVERY {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let forward = |forward| Parameters { forward: Some(forward), ..Parameters::default() };
+        let stream = talk.request(|id| subscribe_message_with(id, forward(false)));
+        let request = requested_last(&mut talk);
+        talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        assert!(matches!(talk.written_one(stream), Message::SubscribeOk(_)));
+        let update = |talk: &mut Talk, parameters| {
+            let (id, existing) = (talk.next, talk.id(0));
+            talk.next += 2;
+            talk.send(stream, &Message::RequestUpdate(RequestUpdate { id, existing, parameters }));
+            assert_eq!(talk.written(stream).len(), usize::from(version > Moqt14));
+            let updated = |it: &Event| matches!(it, Event::SubscribeUpdated { .. });
+            assert!(talk.lone.events().iter().any(updated));
+        };
+        let unsent = |slot| Event::GroupReleased { group: token(slot), sent: false };
+        for slot in [5, 6, 7] {
+            talk.lone.end.source.push(token(slot), Frame::new(0, "hi"));
+        }
+        talk.lone.apply(group(request, 5));
+        assert_eq!(talk.lone.events(), [unsent(5)], "{version}");
+
+        update(&mut talk, forward(true));
+        talk.lone.apply(group(request, 6));
+        let data = talk.lone.own(Dir::Uni, u64::from(version >= Moqt17));
+        assert!(talk.lone.sent(data).ends_with("6869"), "{version}");
+
+        talk.lone.actions();
+        update(&mut talk, forward(false));
+        let code = Error::Cancelled.stream_code();
+        assert!(talk.lone.actions().contains(&Action::Reset { id: data, code }), "{version}");
+        talk.lone.apply(group(request, 7));
+        assert_eq!(talk.lone.events(), [unsent(7)], "{version}");
+        talk.lone.apply(Command::FinishSubscribe { request, end: 8 });
+        assert_eq!(talk.written_one(stream), talk.done(0, TRACK_ENDED, 1), "{version}");
+    }
+}
+
+/// D22-9-5-1-MUST-357: range filters were not offered, so that an update with one fails, and ends the subscription.
+#[test]
+fn a_failed_update_ends_the_subscription() {
+    for version in [Moqt19, Moqt20, Moqt21, Moqt22] {
+        for is_accepted in [true, false] {
+            let mut talk = Talk::quiet(Side::Server, version);
+            let stream = talk.request(subscribe_message);
+            let request = requested_last(&mut talk);
+            if is_accepted {
+                let info = TrackInfo::default();
+                talk.lone.apply(Command::AcceptSubscribe { request, info });
+                talk.written(stream);
+            }
+            talk.lone.data(stream, "02 0004 02 01 25 00");
+            let failed = talk.error(2, INVALID_FILTER);
+            let end = if is_accepted { talk.done(0, UPDATE_FAILED, 0) } else { failed.clone() };
+            assert_eq!(talk.written(stream), [failed, end], "{version}");
+            assert!(talk.finished(stream));
+            let over = Event::RequestEnded { request, result: Err(Error::Unsupported) };
+            assert_eq!(talk.lone.events(), [over]);
+        }
+    }
+}
+
 /// REQUEST_UPDATE changes the priority of a subscription, and is answered.
 #[test]
 fn the_peer_updates_its_subscription() {
@@ -281,10 +340,6 @@ fn the_peer_updates_its_subscription() {
             Event::SubscribeUpdated { subscription, .. } => assert_eq!(subscription.priority, 255),
             other => panic!("{other:?}"),
         }
-        let paused = Parameters { forward: Some(false), ..Parameters::default() };
-        let answer = update(&mut talk, paused);
-        assert_eq!(answer, talk.error(4, NOT_SUPPORTED));
-        assert_eq!(talk.lone.events(), []);
     }
     // An update of an unknown request (16).
     let mut talk = Talk::quiet(Side::Server, Moqt16);
