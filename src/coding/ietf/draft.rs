@@ -5,9 +5,8 @@ use crate::version::Version;
 
 /// A row of the table: the properties of one draft. Messages depend on a row, never on the version itself.
 ///
-/// Each row is written as the difference to the row before it. What differs in the numbers of messages is in
-/// the table of messages (`message.rs`), and what differs in their parameters in that of parameters
-/// (`parameters.rs`); both refer to [`Draft::number`].
+/// Each row is written as the difference to the row before it. The numbers of messages are in the table
+/// of messages (`message.rs`), and their parameters in that of parameters (`parameters.rs`); both refer to [`Draft::number`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Draft {

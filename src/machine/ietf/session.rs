@@ -1,8 +1,8 @@
 //! The state of a moq-transport session, and what all its conversations use: roles, messages,
 //! refusals.
 //!
-//! A draft is a row of [`Draft`]. The only difference that conversations see is whether requests
-//! have streams of their own.
+//! A draft is a row of [`Draft`]. Conversations ask its columns, never for its number: mostly whether requests have
+//! streams of their own, and which forms namespaces, errors and FETCH have.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;

@@ -245,8 +245,8 @@ impl TrackProducer {
         group.finish()
     }
 
-    /// Appends a group of one frame that sessions send as a QUIC datagram (moq-lite 05 and later):
-    /// once, without a stream, and lost if the network loses it. Readers see it as any other group.
+    /// Appends a group of one frame that sessions send as a QUIC datagram (moq-lite 05 and later,
+    /// moq-transport): once, without a stream, and lost if the network loses it. Readers see it as any other group.
     ///
     /// A datagram has at most 1,200 bytes with its header, and no more than the path allows. A
     /// larger group is sent on a stream, and so is every group on versions without datagrams.
