@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, and [`listen`] opens a
-//! socket whose buffers hold bursts of clients.
+//! Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, [`listen`] opens a
+//! socket whose buffers hold bursts of clients, and [`listen_on`] uses one of several threads that share a port.
 
 mod allowance;
 mod drive;
@@ -33,7 +33,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub use endpoint::{DialError, Unreachable, dial, dial_in, listen, listen_in};
+pub use endpoint::{
+    DialError, Unreachable, dial, dial_in, listen, listen_in, listen_on, listen_on_in,
+};
 use smoq::{Agreed, Client, Clock, IncomingSession, Server, Session, Versions};
 use smoq_quic::log;
 pub use smoq_quic::{self, config};
