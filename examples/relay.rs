@@ -173,15 +173,15 @@ struct Worker {
 impl Worker {
     async fn run(self, mut stopping: watch::Receiver<bool>) {
         let Self { endpoint, server, origin, upstreams } = self;
-        let mut tasks = JoinSet::new();
+        let (mut tasks, stop) = (JoinSet::new(), stopping.clone());
         for upstream in upstreams {
-            tasks.spawn(upstream.join(stopping.clone()));
+            tasks.spawn(upstream.join(stop.clone()));
         }
         loop {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => break,
                 Some(incoming) = endpoint.accept() => {
-                    tasks.spawn(serve(incoming, server.clone(), origin.clone(), stopping.clone()));
+                    tasks.spawn(serve(incoming, server.clone(), origin.clone(), stop.clone()));
                 }
                 // Ended sessions are removed from the set.
                 Some(_) = tasks.join_next() => {}
