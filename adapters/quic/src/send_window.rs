@@ -34,18 +34,19 @@ pub struct Sent {
     pub is_blocked: bool,
 }
 
-/// The bytes that QUIC should hold unacknowledged. More would be out of reach for priorities and expiry, and would wait in
-/// queues of the network; less would leave the path idle.
+/// The bytes that QUIC should hold unacknowledged. More would be out of reach for priorities and expiry, and would
+/// wait in queues of the network; less would leave the path idle.
 ///
 /// While QUIC takes everything, the window is twice the congestion window and at least 128 KiB, so that a burst
 /// waits for nothing. A session that is held back measures the rate at which its bytes leave. Then the window is
 /// what that rate keeps in flight on the path without its queue, but not more than the congestion window, and 3 ms
-/// more. The congestion window alone says too much: Cubic's grows until a queue overflows, and without bound while the local
-/// socket is the bottleneck.
+/// more. The congestion window alone says too much: Cubic's grows until a queue overflows, and without bound while
+/// the local socket is the bottleneck.
 ///
-/// If a queue stays for a second all the same, others fill it. A session that kept out of it would get nothing. So the
-/// bytes in the queue count as in flight then, except for one second in ten, which finds out whether the others left. A
-/// queue that was there from the start looks like a long path, so every ten seconds the window is halved for 200 ms.
+/// If a queue stays for a second all the same, others fill it. A session that kept out of it would get nothing. So
+/// the bytes in the queue count as in flight then, except for one second in ten, which finds out whether the others
+/// left. A queue that was there from the start looks like a long path, so every ten seconds the window is halved for
+/// 200 ms.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SendWindow {
     bytes: u64,
@@ -59,7 +60,8 @@ pub struct SendWindow {
 }
 
 impl SendWindow {
-    /// The new window, if QUIC should be given one. Call it after the writes of a turn. Small changes are left out, because each one wakes QUIC.
+    /// The new window, if QUIC should be given one. Call it after the writes of a turn. Small changes are left out,
+    /// because each one wakes QUIC.
     pub fn update(&mut self, now: Instant, sent: &Sent) -> Option<u64> {
         self.measure(now, sent);
         let rtt = self.path.update(now, sent.rtt);
