@@ -18,6 +18,8 @@
 //! half a second it sends pending data to those that are still connected, and after a second it closes
 //! everything.
 
+#![allow(clippy::disallowed_methods, reason = "a server has threads")]
+
 #[path = "common/peer.rs"]
 mod peer;
 #[path = "common/report.rs"]
