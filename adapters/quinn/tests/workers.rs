@@ -1,6 +1,7 @@
 //! Threads that share a port and an origin, each with an endpoint of its own.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "threads are what is tested")]
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
