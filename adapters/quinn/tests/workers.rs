@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "threads are what is tested")]
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,47 +17,22 @@ use smoq_quinn::smoq_quic::{Identity, Trust, bind_workers};
 use smoq_quinn::{accept, config, connect, listen_on};
 use tokio::runtime::Runtime;
 
-/// Half of the new addresses would lead to the other worker, if addresses decided.
+/// All clients share one address, so the address does not choose the worker. A publisher and its readers reach each
+/// other on any of the threads.
 #[test]
-fn a_connection_stays_with_its_worker_when_its_address_changes() {
-    let origin = Origin::default().produce();
-    let mut broadcast = origin.create_broadcast("live").unwrap();
-    let mut track = broadcast.create_track(Track::new("count")).unwrap();
-    let workers = Workers::start(2, &Server::new().with_publish(origin.consume()));
-    on_tokio(async {
-        let mut readers = Vec::new();
-        while workers.served().any(|served| served < 4) {
-            readers.push(Reader::dial(&workers).await);
-        }
-        for n in 0_u64..4 {
-            track.write_frame(n, n.to_be_bytes().to_vec()).unwrap();
-            for reader in &mut readers {
-                let frame = reader.track.read_frame().await.unwrap().unwrap();
-                assert_eq!(frame.payload(), n.to_be_bytes());
-                reader.endpoint.rebind(UdpSocket::bind(loopback()).unwrap()).unwrap();
-            }
-        }
-        for reader in &readers {
-            assert_eq!(reader.session.stats().groups_received, 4);
-        }
-    });
-    workers.stop();
-}
-
-/// A publisher and its readers reach each other on any of the threads.
-#[test]
-fn frames_pass_between_workers() {
+fn clients_of_one_address_reach_all_workers_and_each_other() {
     let origin = Origin::default().produce();
     let workers = Workers::start(3, &Server::new().with_origin(&origin));
     on_tokio(async {
+        let endpoint = Endpoint::client(loopback()).unwrap();
         let mine = Origin::default().produce();
         let mut broadcast = mine.create_broadcast("live").unwrap();
         let mut track = broadcast.create_track(Track::new("count")).unwrap();
         let client = Client::new().with_publish(mine.consume());
-        let _publisher = workers.dial(&client).await;
+        let _publisher = workers.dial(&endpoint, &client).await;
         let mut readers = Vec::new();
         while workers.served().any(|served| served < 2) {
-            readers.push(Reader::dial(&workers).await);
+            readers.push(Reader::dial(&workers, &endpoint).await);
         }
         for n in 0_u64..100 {
             track.write_frame(n, n.to_be_bytes().to_vec()).unwrap();
@@ -96,13 +71,12 @@ impl Workers {
         Self { address, trust: Trust::from(identity.fingerprint()), threads }
     }
 
-    async fn dial(&self, client: &Client) -> (Endpoint, Session) {
-        let endpoint = Endpoint::client(loopback()).unwrap();
+    async fn dial(&self, endpoint: &Endpoint, client: &Client) -> Session {
         let config = config::client(&self.trust, client.versions()).unwrap();
         let connecting = endpoint.connect_with(config, self.address, "localhost").unwrap();
         let (session, driving) = connect(connecting.await.unwrap(), client).unwrap();
         tokio::spawn(driving);
-        (endpoint, session)
+        session
     }
 
     /// How many connections each thread accepted.
@@ -134,21 +108,20 @@ async fn serve(endpoint: Endpoint, server: Server, served: Arc<AtomicUsize>) {
 
 /// A client that reads all of `count`.
 struct Reader {
-    endpoint: Endpoint,
-    session: Session,
     track: TrackConsumer,
+    _session: Session,
     _origin: OriginProducer,
 }
 
 impl Reader {
-    async fn dial(workers: &Workers) -> Self {
+    async fn dial(workers: &Workers, endpoint: &Endpoint) -> Self {
         let origin = Origin::default().produce();
         let client = Client::new().with_consume(origin.clone());
-        let (endpoint, session) = workers.dial(&client).await;
+        let session = workers.dial(endpoint, &client).await;
         let broadcast = origin.consume().announced_broadcast("live").await.unwrap();
         let all = Subscription::default().max_age(Duration::MAX).start(0);
         let track = broadcast.subscribe_track("count", all).unwrap();
-        Self { endpoint, session, track, _origin: origin }
+        Self { track, _session: session, _origin: origin }
     }
 }
 
