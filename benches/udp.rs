@@ -244,13 +244,13 @@ fn smoq_quinn(load: Load, threads: usize) {
     let serve = |socket| async move {
         let endpoint = listen(socket, listening);
         let connection = endpoint.accept().await.unwrap().await.unwrap();
-        let (_session, driving) = smoq_quinn::accept(connection, &server).unwrap();
+        let (_session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
         let (end, ()) = tokio::join!(driving, load.publish(track));
         end.unwrap();
     };
     let read = |address| async move {
         let (endpoint, connection) = dial(address, dialing).await;
-        let (session, mut driving) = smoq_quinn::connect(connection, &client).unwrap();
+        let (session, mut driving) = smoq_quinn::connect(connection, &client).await.unwrap();
         tokio::select! {
             end = &mut driving => panic!("{end:?}"),
             () = reading.read(received) => {}

@@ -14,8 +14,8 @@ use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{self, Code};
 use smoq::{Client, Clock, Driver, IncomingSession, Server, Session};
 use smoq_quic::{
-    FLUSH_TIMEOUT, SendWindow, Sent, StreamAllowance, log, quic_code, quic_stream_code,
-    quic_stream_id, session_error, stream_code, stream_id,
+    Carrier, FLUSH_TIMEOUT, SendWindow, Sent, StreamAllowance, log, quic_code, quic_stream_code,
+    quic_stream_id, stream_code, stream_id,
 };
 
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
@@ -259,7 +259,7 @@ impl Connection {
         if self.moq.is_none() {
             return;
         }
-        self.lost = Some((session_error(&error), now + FLUSH_TIMEOUT));
+        self.lost = Some((Carrier::RawQuic.session_error(&error), now + FLUSH_TIMEOUT));
     }
 
     fn stream_event(&mut self, now: Instant, event: StreamEvent, turn: &mut Turn) {

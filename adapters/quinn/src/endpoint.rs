@@ -67,9 +67,10 @@ pub fn listen_in(
 /// let client = smoq::Client::new();
 /// let url: Url = "moqt://relay.example".parse()?;
 /// let addresses = tokio::net::lookup_host((url.host(), url.port())).await?;
-/// let config = config::client(&Trust::WebRoots, client.versions())?;
+/// let config = config::client_for(&url, &Trust::WebRoots, client.versions())?;
 /// let (endpoint, connection) = smoq_quinn::dial(url.host(), addresses, config).await?;
-/// let (session, driving) = smoq_quinn::connect(connection, &client.with_path(url.path()))?;
+/// let client = client.with_path(url.path()).with_authority(url.authority());
+/// let (session, driving) = smoq_quinn::connect(connection, &client).await?;
 /// # drop((endpoint, session, driving));
 /// # Ok(())
 /// # }

@@ -46,7 +46,7 @@ impl super::Peer for Peer {
         Listener::spawn(config, move |connection| {
             let server = server.clone();
             async move {
-                let joined = ::smoq_quinn::accept(connection.clone(), &server);
+                let joined = ::smoq_quinn::accept(connection.clone(), &server).await;
                 Ok(run(joined.map_err(|err| Failure::local(err.to_string()))?, connection))
             }
         })
@@ -57,7 +57,7 @@ impl super::Peer for Peer {
         let client = smoq_model::client(&self.origin, role, smoq_model::versions(versions));
         let config = config::client(&tls::Trust::Insecure, client.versions());
         let connection = super::link::connect(addr, config.expect("a configuration")).await?;
-        let joined = ::smoq_quinn::connect(connection.clone(), &client);
+        let joined = ::smoq_quinn::connect(connection.clone(), &client).await;
         Ok(run(joined.map_err(|err| Failure::local(err.to_string()))?, connection))
     }
 
