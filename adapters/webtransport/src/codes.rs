@@ -50,7 +50,8 @@ pub fn connection_code(code: Code) -> Code {
 pub fn connection_error(code: Code) -> SessionError {
     match code.from_http3() {
         session if session != code => SessionError::from_session_code(session),
-        _ if code == NO_ERROR => SessionError::SessionClosed,
+        // A QUIC stack that closes a connection by itself sends 0.
+        _ if code == NO_ERROR || code == Code::default() => SessionError::SessionClosed,
         _ => SessionError::Disconnected,
     }
 }
@@ -72,6 +73,7 @@ mod tests {
         }
         assert_eq!(connection_code(Code::MAX), connection_code(Code::new(u32::MAX.into())));
         assert_eq!(connection_error(NO_ERROR), SessionError::SessionClosed);
+        assert_eq!(connection_error(Code::default()), SessionError::SessionClosed);
         assert_eq!(connection_error(EXCESSIVE_LOAD), SessionError::Disconnected);
     }
 }
