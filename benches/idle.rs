@@ -139,7 +139,8 @@ async fn up(served: &Served, connections: usize) -> Vec<(smoq::Session, quinn::E
         let (client, config, addr) = (client.clone(), config.clone(), served.addr);
         dialing.push(tokio::spawn(async move {
             let connecting = endpoint.connect_with(config, addr, "localhost").ok()?;
-            let (session, driving) = smoq_quinn::connect(connecting.await.ok()?, &client).ok()?;
+            let (session, driving) =
+                smoq_quinn::connect(connecting.await.ok()?, &client).await.ok()?;
             tokio::spawn(driving);
             Some((session, endpoint))
         }));
@@ -197,7 +198,8 @@ fn serve(adapter: &str) {
                 let server = server.clone();
                 tokio::spawn(async move {
                     let Ok(connection) = incoming.await else { return };
-                    let Ok((_session, driving)) = smoq_quinn::accept(connection, &server) else {
+                    let Ok((_session, driving)) = smoq_quinn::accept(connection, &server).await
+                    else {
                         return;
                     };
                     let _ = driving.await;

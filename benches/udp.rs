@@ -1,4 +1,4 @@
-//! Bulk transfer over real UDP on loopback: quinn alone and both adapters, with the same load.
+//! Bulk transfer over real UDP on loopback: quinn alone, both adapters, and WebTransport, with the same load.
 //!
 //! ```text
 //! cargo bench -p smoq-benches --bench udp [-- [NAME]... [--mib N] [--rounds N] [--frame BYTES] [--threads N]]
@@ -124,16 +124,19 @@ enum Stack {
     /// quinn without a protocol on top: streams of frames, written 64 KiB at a time.
     Quinn,
     SmoqQuinn,
+    /// smoq-quinn on WebTransport.
+    WebTransport,
     SmoqBlocking,
 }
 
 impl Stack {
-    const ALL: [Self; 3] = [Self::Quinn, Self::SmoqQuinn, Self::SmoqBlocking];
+    const ALL: [Self; 4] = [Self::Quinn, Self::SmoqQuinn, Self::WebTransport, Self::SmoqBlocking];
 
     fn run(self, load: Load, threads: usize) {
         match self {
             Self::Quinn => quinn_alone(load, threads),
-            Self::SmoqQuinn => smoq_quinn(load, threads),
+            Self::SmoqQuinn => smoq_quinn(load, threads, false),
+            Self::WebTransport => smoq_quinn(load, threads, true),
             Self::SmoqBlocking => smoq_blocking(load, threads),
         }
     }
@@ -144,6 +147,7 @@ impl fmt::Display for Stack {
         f.pad(match self {
             Self::Quinn => "quinn",
             Self::SmoqQuinn => "smoq-quinn",
+            Self::WebTransport => "webtransport",
             Self::SmoqBlocking => "smoq-blocking",
         })
     }
@@ -234,23 +238,27 @@ fn quinn_alone(load: Load, threads: usize) {
     both(threads, serve, read);
 }
 
-fn smoq_quinn(load: Load, threads: usize) {
+fn smoq_quinn(load: Load, threads: usize, is_webtransport: bool) {
     let ends = Ends::new();
     let trust = ends.trust();
     let Ends { _broadcast, track, server, received, client, identity } = ends;
     let listening = smoq_quinn::config::server(&identity, server.versions()).unwrap();
-    let dialing = smoq_quinn::config::client(&trust, client.versions()).unwrap();
+    let dialing = match is_webtransport {
+        true => smoq_quinn::config::webtransport_client(&trust),
+        false => smoq_quinn::config::client(&trust, client.versions()),
+    };
+    let dialing = dialing.unwrap();
     let reading = load.clone();
     let serve = |socket| async move {
         let endpoint = listen(socket, listening);
         let connection = endpoint.accept().await.unwrap().await.unwrap();
-        let (_session, driving) = smoq_quinn::accept(connection, &server).unwrap();
+        let (_session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
         let (end, ()) = tokio::join!(driving, load.publish(track));
         end.unwrap();
     };
     let read = |address| async move {
         let (endpoint, connection) = dial(address, dialing).await;
-        let (session, mut driving) = smoq_quinn::connect(connection, &client).unwrap();
+        let (session, mut driving) = smoq_quinn::connect(connection, &client).await.unwrap();
         tokio::select! {
             end = &mut driving => panic!("{end:?}"),
             () = reading.read(received) => {}

@@ -5,9 +5,10 @@
 //!       [--upstream URL]... [--fingerprint HEX... | --insecure] [--trace DIR]
 //! ```
 //!
-//! A client that dials `moqt://HOST:PORT/PATH` is confined to `PATH`: it sees only broadcasts below it, and
-//! publishes below it, with paths relative to it. moq-lite up to 04 does not carry the dialed path, so
-//! those clients see everything.
+//! Clients dial `moqt://HOST:PORT/PATH` (raw QUIC) or `https://HOST:PORT/PATH` (WebTransport, for browsers as
+//! well). A client is confined to `PATH`: it sees only broadcasts below it, and publishes below it, with paths
+//! relative to it. On raw QUIC moq-lite up to 04 does not carry the dialed path, so those clients see
+//! everything.
 //!
 //! Each worker is a thread with a socket and a runtime of its own. A connection stays with its worker; all workers share
 //! one origin, so that each track is in memory once.
@@ -67,7 +68,7 @@ struct Options {
     /// The private key in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// An upstream relay, moqt://HOST[:PORT][/PATH]; may be repeated
+    /// An upstream relay, moqt:// or https://HOST[:PORT][/PATH]; may be repeated
     #[arg(long = "upstream", value_name = "URL")]
     upstreams: Vec<Url>,
     /// Threads that serve sessions [default: one for each core; on systems other than Linux, one]
@@ -127,8 +128,9 @@ fn run(options: Options) -> Result<()> {
         workers.push((runtime, Worker { endpoint, server, origin, upstreams: Vec::new() }));
     }
     for (n, url) in upstreams.into_iter().enumerate() {
-        let config = config::client(&trust, client.versions())?;
-        let upstream = Upstream { client: client.clone().with_path(url.path()), url, config };
+        let config = config::client_for(&url, &trust, client.versions())?;
+        let client = client.clone().with_path(url.path()).with_authority(url.authority());
+        let upstream = Upstream { client, url, config };
         let count = workers.len();
         workers[n % count].1.upstreams.push(upstream);
     }
@@ -212,7 +214,8 @@ async fn serve(
     let peer = incoming.remote_address();
     let served = async {
         let connection = unless_stopped(&mut stopping, incoming).await??;
-        let (mut request, mut driving) = smoq_quinn::incoming(connection, &server)?;
+        let asked = smoq_quinn::incoming(connection, &server);
+        let (mut request, mut driving) = unless_stopped(&mut stopping, asked).await??;
         let asking = async {
             tokio::select! {
                 ready = request.ready() => ready,
@@ -222,8 +225,10 @@ async fn serve(
         unless_stopped(&mut stopping, asking).await??;
         let root = request.path();
         let part = origin.with_root(&root).with_context(|| format!("no access below /{root}"))?;
+        let page = request.http().map(|http| http.origin().unwrap_or("no page").to_owned());
+        let page = page.map_or_else(String::new, |page| format!(" on WebTransport, from {page}"));
         let session = request.with_origin(&part).accept();
-        eprintln!("{peer} speaks {} below /{root}", session.version());
+        eprintln!("{peer} speaks {} below /{root}{page}", session.version());
         anyhow::Ok(drive(session, driving, stopping).await?)
     };
     tell_end(peer, served.await);
@@ -244,7 +249,8 @@ impl Upstream {
             let joined = async {
                 let dialing = peer::dial(&url, config.clone());
                 let (endpoint, connection) = unless_stopped(&mut stopping, dialing).await??;
-                let (session, driving) = smoq_quinn::connect(connection, &client)?;
+                let joining = smoq_quinn::connect(connection, &client);
+                let (session, driving) = unless_stopped(&mut stopping, joining).await??;
                 eprintln!("{url} speaks {}", session.version());
                 pause = RETRY.0;
                 let end = drive(session, driving, stopping.clone()).await;

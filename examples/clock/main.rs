@@ -1,7 +1,7 @@
 //! A clock: one end publishes the time (UTC), the others print it.
 //!
 //! ```text
-//! clock publish|subscribe moqt://HOST:PORT [--broadcast NAME] [--count SECONDS]
+//! clock publish|subscribe moqt://HOST:PORT|https://HOST:PORT [--broadcast NAME] [--count SECONDS]
 //!       [--version VERSION]... [--fingerprint HEX... | --insecure]
 //! ```
 //!
@@ -47,7 +47,7 @@ const AGAIN: Duration = Duration::from_secs(3);
 struct Options {
     /// Whether to publish the time or to print it
     role: Role,
-    /// A relay, moqt://HOST[:PORT][/PATH]
+    /// A relay, moqt://HOST[:PORT][/PATH] on raw QUIC or https://HOST[:PORT][/PATH] on WebTransport
     url: Url,
     /// The path of the broadcast
     #[arg(long, value_name = "NAME", default_value = "clock")]
@@ -76,12 +76,13 @@ async fn main() -> ExitCode {
 async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<()> {
     let mut stop: Stop = pin!(signals::stopped()?);
     let origin = Origin::default().produce();
-    let client = Client::new().with_versions(peer.versions()).with_path(url.path());
+    let client = Client::new().with_versions(peer.versions());
+    let client = client.with_path(url.path()).with_authority(url.authority());
     let client = match role {
         Role::Publish => client.with_publish(origin.consume()),
         Role::Subscribe => client.with_consume(origin.clone()),
     };
-    let config = config::client(&peer.trust(), client.versions())?;
+    let config = config::client_for(&url, &peer.trust(), client.versions())?;
     let (endpoint, connection) = tokio::select! {
         dialed = peer::dial(&url, config) => dialed?,
         signal = &mut stop => {
@@ -90,6 +91,7 @@ async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<(
         }
     };
     let (session, mut driving) = smoq_quinn::connect(connection, &client)
+        .await
         .with_context(|| format!("no session with {url}"))?;
     eprintln!("{url} speaks {}", session.version());
 

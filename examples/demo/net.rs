@@ -82,7 +82,8 @@ impl Relay {
                 tokio::spawn(async move {
                     let peer = incoming.remote_address();
                     let served = async {
-                        let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
+                        let (session, driving) =
+                            smoq_quinn::accept(incoming.await?, &server).await?;
                         lock(&sessions).push(session);
                         anyhow::Ok(driving.await?)
                     };
@@ -153,7 +154,7 @@ impl Relay {
         let address = self.address;
         let connecting = endpoint.connect(address, "localhost")?;
         let connection = connecting.await.with_context(|| format!("can't reach {address}"))?;
-        let (session, mut driving) = smoq_quinn::connect(connection, &client)?;
+        let (session, mut driving) = smoq_quinn::connect(connection, &client).await?;
         tokio::select! {
             end = &mut driving => match end {
                 Ok(()) => bail!("the relay closed the session"),

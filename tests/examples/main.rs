@@ -27,15 +27,23 @@ impl Relay {
         format!("moqt://{}/", self.address)
     }
 
+    /// On WebTransport.
+    fn web_url(&self) -> String {
+        format!("https://{}/", self.address)
+    }
+
     fn clock(&self, role: &str, more: &[&str]) -> Running {
         self.clock_below("", role, more)
     }
 
     /// A clock that dials a path.
     fn clock_below(&self, path: &str, role: &str, more: &[&str]) -> Running {
+        self.clock_at(&(self.url() + path), role, more)
+    }
+
+    fn clock_at(&self, url: &str, role: &str, more: &[&str]) -> Running {
         let mut clock = example("clock");
-        let url = self.url() + path;
-        clock.args([role, &url, "--fingerprint", &self.fingerprint]).args(more);
+        clock.args([role, url, "--fingerprint", &self.fingerprint]).args(more);
         Running::start(&mut clock)
     }
 
@@ -67,6 +75,24 @@ fn a_clock_runs_through_a_relay_in_every_version() {
         assert_eq!(seconds.len(), 3, "{printed}");
         assert!(seconds.windows(2).all(|two| two[1] == (two[0] + 1) % 3_600), "{printed}");
     }
+    drop(publisher);
+}
+
+/// A publisher, a link between relays, and subscribers on WebTransport, and one on raw QUIC at the same port. Every
+/// version has the dialed path.
+#[test]
+fn a_clock_runs_on_webtransport() {
+    let upstream = Relay::start("127.0.0.1:0", &[]);
+    let edge = Relay::start("127.0.0.1:0", &["--insecure", "--upstream", &upstream.web_url()]);
+    let publisher =
+        upstream.clock_at(&format!("{}towers/north", upstream.web_url()), "publish", &[]);
+    let below = format!("{}towers", edge.web_url());
+    for version in ["moq-lite-02", "moq-lite-04", "moq-lite-06", "moqt-14", "moqt-22"] {
+        let more = ["--version", version, "--broadcast", "north/clock", "--count", "1"];
+        second(edge.clock_at(&below, "subscribe", &more).rest().trim_end());
+    }
+    let more = ["--broadcast", "north/clock", "--count", "1"];
+    second(edge.clock_below("towers", "subscribe", &more).rest().trim_end());
     drop(publisher);
 }
 

@@ -84,7 +84,7 @@ fn a_mistyped_argument_is_named_with_the_valid_ones() {
         ("clock", &url, &["--count", "0"], &["--count", "0"]),
         ("clock", &url, &["--colour"], &["--colour"]),
         ("clock", &["sing", "moqt://x"], &[], &["sing", "publish", "subscribe"]),
-        ("clock", &["publish", "https://x"], &[], &["https://x", "moqt://HOST"]),
+        ("clock", &["publish", "http://x"], &[], &["http://x", "moqt://HOST", "https://HOST"]),
         ("relay", &["--listen", "nowhere"], &[], &["nowhere", "--listen", "socket address"]),
         ("relay", &[], &[], &["--listen"]),
         ("relay", &listen, &["--cert", "x"], &["--key"]),

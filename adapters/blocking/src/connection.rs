@@ -12,18 +12,22 @@ use quinn_proto::{
 };
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{self, Code};
-use smoq::{Client, Clock, Driver, IncomingSession, Server, Session};
+use smoq::{
+    Agreed, Client, Clock, Driver, HttpRequest, IncomingSession, Server, Session, Versions,
+};
 use smoq_quic::{
-    FLUSH_TIMEOUT, SendWindow, Sent, StreamAllowance, log, quic_code, quic_stream_code,
-    quic_stream_id, session_error, stream_code, stream_id,
+    Carrier, FLUSH_TIMEOUT, SendWindow, Sent, StreamAllowance, log, quic_code, quic_stream_code,
+    quic_stream_id, stream_code, stream_id,
 };
 
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
-use crate::ending::{Closing, Sending};
+use crate::ending::{Closing, Sending, WaitsFor};
+use crate::error::DialError;
 use crate::event::{ConnectionId, Event};
+use crate::http::Http;
 use crate::socket::Socket;
 
-/// Starts the session of a connection when TLS has agreed on a version.
+/// Starts the session of a connection when TLS or HTTP/3 has agreed on a version.
 pub(crate) enum Role {
     Client(Client),
     Server(Server),
@@ -31,23 +35,41 @@ pub(crate) enum Role {
     Request(Server),
 }
 
+impl Role {
+    fn versions(&self) -> &Versions {
+        match self {
+            Self::Client(client) => client.versions(),
+            Self::Server(server) | Self::Request(server) => server.versions(),
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        match self {
+            Self::Client(client) => client.clock(),
+            Self::Server(server) | Self::Request(server) => server.clock(),
+        }
+    }
+}
+
 pub(crate) struct Connection {
-    id: ConnectionId,
+    pub(crate) id: ConnectionId,
     handle: ConnectionHandle,
     /// The host and the address, if this is one of several attempts to reach a host.
     pub(crate) attempt: Option<(ConnectionId, SocketAddr)>,
     pub(crate) quic: quinn_proto::Connection,
     /// Taken when the handshake is complete.
-    role: Option<Role>,
+    pub(crate) role: Option<Role>,
+    /// HTTP/3, if the session runs on WebTransport.
+    pub(crate) http: Option<Box<Http>>,
     moq: Option<Moq>,
-    sending: Sending,
+    pub(crate) sending: Sending,
     /// Streams that the peer may have open, bidirectional and unidirectional.
     allowed: [StreamAllowance; 2],
     send_window: SendWindow,
     /// The session has ended. QUIC closes when everything was acknowledged.
     closing: Option<Closing>,
     /// QUIC has ended. The session learns of it when everything that was received is read, or at this time.
-    lost: Option<(smoq::Error, Instant)>,
+    pub(crate) lost: Option<(smoq::Error, Instant)>,
     /// QUIC has forgotten the connection. The endpoint forgets it when the session has ended.
     drained: Option<EndpointEvent>,
     waker: Waker,
@@ -98,6 +120,7 @@ impl Connection {
             attempt: None,
             quic,
             role: Some(role),
+            http: None,
             moq: None,
             sending: Sending::default(),
             allowed: [FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS].map(StreamAllowance::new),
@@ -125,7 +148,8 @@ impl Connection {
         let moq = moq.and_then(|moq| moq.clock.deadline(moq.driver.poll_timeout()?));
         let closing = self.closing.as_ref().map(|closing| closing.until);
         let lost = self.lost.as_ref().map(|(_, until)| *until);
-        [self.quic.poll_timeout(), moq, closing, lost].into_iter().flatten().min()
+        let http = self.http.as_ref().filter(|_| self.role.is_some()).map(|http| http.until);
+        [self.quic.poll_timeout(), moq, closing, lost, http].into_iter().flatten().min()
     }
 
     /// Does part of the work that is ready. *All* events of QUIC are handled before the first byte is chosen for
@@ -143,6 +167,7 @@ impl Connection {
             self.quic.handle_timeout(now);
         }
         self.inputs(now, events, &mut turn);
+        self.follow_http(now, events, &mut turn);
         self.outputs(now, &mut turn);
         self.requested(events);
         if let Some(Moq { driver, clock, .. }) = &mut self.moq {
@@ -181,7 +206,13 @@ impl Connection {
                 Quic::DatagramReceived => {
                     while let Some(bytes) = self.quic.datagrams().recv() {
                         turn.items += 1;
-                        self.input(now, Input::Datagram { bytes });
+                        let bytes = match &mut self.http {
+                            Some(http) => http.web_transport.datagram(bytes),
+                            None => Some(bytes),
+                        };
+                        if let Some(bytes) = bytes {
+                            self.input(now, Input::Datagram { bytes });
+                        }
                     }
                 }
                 Quic::DatagramsUnblocked => self.input(now, Input::DatagramsAvailable),
@@ -191,31 +222,57 @@ impl Connection {
         }
     }
 
-    /// The handshake is complete: starts the session in the agreed version.
+    /// The handshake of QUIC is complete: starts the session in the agreed version, or HTTP/3.
     fn connected(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        let Some(role) = &self.role else { return };
+        let tls = || self.quic.crypto_session().handshake_data();
+        if Carrier::of(tls()) == Carrier::WebTransport {
+            return self.begin_http(now, events);
+        }
+        match smoq_quic::agreed(tls(), role.versions()) {
+            Some(agreed) => self.begin(now, agreed, None, events),
+            None => {
+                // The TLS configuration offered a foreign protocol, or the peer has no ALPN.
+                log::no_version(self.id.serial, self.quic.remote_address());
+                let code = quic_code(smoq::Error::Version.session_code());
+                let error = ConnectionError::VersionMismatch.into();
+                self.fail(now, code, "no version in common", error, events);
+            }
+        }
+    }
+
+    /// Closes the connection before a session has begun.
+    pub(crate) fn fail(
+        &mut self,
+        now: Instant,
+        code: VarInt,
+        reason: &str,
+        error: DialError,
+        events: &mut VecDeque<Event>,
+    ) {
+        self.quic.close(now, code, Bytes::copy_from_slice(reason.as_bytes()));
+        if self.role.take().is_some() {
+            events.push_back(Event::Failed { id: self.id, error });
+        }
+    }
+
+    /// Starts the session. On WebTransport a server has the client's request.
+    pub(crate) fn begin(
+        &mut self,
+        now: Instant,
+        agreed: Agreed,
+        http: Option<HttpRequest>,
+        events: &mut VecDeque<Event>,
+    ) {
         let Some(role) = self.role.take() else { return };
-        let tls = self.quic.crypto_session().handshake_data();
-        let versions = match &role {
-            Role::Client(client) => client.versions(),
-            Role::Server(server) | Role::Request(server) => server.versions(),
-        };
-        let Some(agreed) = smoq_quic::agreed(tls, versions) else {
-            // The TLS configuration offered a foreign protocol, or the peer has no ALPN.
-            log::no_version(self.id.serial, self.quic.remote_address());
-            let code = quic_code(smoq::Error::Version.session_code());
-            self.quic.close(now, code, Bytes::from_static(b"no version in common"));
-            let (id, error) = (self.id, ConnectionError::VersionMismatch);
-            events.push_back(Event::Failed { id, error });
-            return;
-        };
-        let (remote, version) = (self.quic.remote_address(), agreed.version());
-        let clock = match &role {
-            Role::Client(client) => client.clock(),
-            Role::Server(server) | Role::Request(server) => server.clock(),
-        };
+        let (remote, version, clock) = (self.quic.remote_address(), agreed.version(), role.clock());
         let now = clock.instant(now);
         let (session, request, driver) = match role {
-            Role::Client(client) => {
+            Role::Client(mut client) => {
+                if self.http.is_some() {
+                    // The request had them. SETUP must not.
+                    client = client.with_path("").with_authority("");
+                }
                 let (session, driver) = client.connect(agreed, now);
                 (Some(session), None, driver)
             }
@@ -224,7 +281,10 @@ impl Connection {
                 (Some(session), None, driver)
             }
             Role::Request(server) => {
-                let (request, driver) = server.incoming(agreed, now);
+                let (mut request, driver) = server.incoming(agreed, now);
+                if let Some(http) = http {
+                    request = request.with_http(http);
+                }
                 (None, Some(request), driver)
             }
         };
@@ -233,6 +293,10 @@ impl Connection {
             events.push_back(Event::Connected { id: self.id, session, version, remote });
         }
         self.moq = Some(Moq { session, request, driver, clock });
+    }
+
+    pub(crate) fn carrier(&self) -> Carrier {
+        if self.http.is_some() { Carrier::WebTransport } else { Carrier::RawQuic }
     }
 
     /// Reports the session request when the client's SETUP was read.
@@ -254,12 +318,12 @@ impl Connection {
     fn lost(&mut self, now: Instant, error: ConnectionError, events: &mut VecDeque<Event>) {
         log::lost(self.id.serial, &error);
         if self.role.take().is_some() {
-            return events.push_back(Event::Failed { id: self.id, error });
+            return events.push_back(Event::Failed { id: self.id, error: error.into() });
         }
         if self.moq.is_none() {
             return;
         }
-        self.lost = Some((session_error(&error), now + FLUSH_TIMEOUT));
+        self.lost = Some((self.carrier().session_error(&error), now + FLUSH_TIMEOUT));
     }
 
     fn stream_event(&mut self, now: Instant, event: StreamEvent, turn: &mut Turn) {
@@ -267,20 +331,33 @@ impl Connection {
             StreamEvent::Opened { dir } => {
                 while let Some(id) = self.quic.streams().accept(dir) {
                     if dir == Dir::Bi {
-                        self.sending.opened(id);
+                        self.sending.opened(id, Bytes::new());
                     }
-                    self.input(now, Input::Opened { id: stream_id(id) });
+                    match &mut self.http {
+                        Some(http) => http.web_transport.opened(stream_id(id)),
+                        None => self.input(now, Input::Opened { id: stream_id(id) }),
+                    }
                     // Data that arrived with the stream is not reported separately.
                     self.read(now, id, turn);
                 }
                 self.allow_streams(dir);
             }
             StreamEvent::Readable { id } => self.read(now, id, turn),
-            StreamEvent::Writable { id } => self.input(now, Input::Writable { id: stream_id(id) }),
+            StreamEvent::Writable { id } => {
+                if self.is_http(id) {
+                    self.write_head(id);
+                } else {
+                    self.input(now, Input::Writable { id: stream_id(id) });
+                }
+            }
             StreamEvent::Stopped { id, error_code } => {
                 if self.sending.done(id) {
                     // QUIC keeps a stopped stream until it is reset.
                     let _ = self.quic.send_stream(id).reset(error_code);
+                }
+                if let Some(http) = &mut self.http {
+                    // It knows its own streams.
+                    http.web_transport.cancelled(stream_id(id));
                 }
                 self.input(
                     now,
@@ -308,7 +385,7 @@ impl Connection {
         }
     }
 
-    fn input(&mut self, now: Instant, input: Input) {
+    pub(crate) fn input(&mut self, now: Instant, input: Input) {
         if let Some(moq) = &mut self.moq {
             moq.driver.handle(moq.clock.instant(now), input);
         }
@@ -316,7 +393,10 @@ impl Connection {
 
     /// Reads a stream as far as the driver's read limit allows. The rest stays in quinn, whose flow control
     /// holds the peer.
-    fn read(&mut self, now: Instant, id: quinn_proto::StreamId, turn: &mut Turn) {
+    pub(crate) fn read(&mut self, now: Instant, id: quinn_proto::StreamId, turn: &mut Turn) {
+        if self.is_http(id) {
+            return self.read_http(id, turn);
+        }
         let Some(Moq { driver, clock, .. }) = &mut self.moq else { return };
         let (now, stream_id) = (clock.instant(now), stream_id(id));
         let mut stream = self.quic.recv_stream(id);
@@ -371,12 +451,17 @@ impl Connection {
         for _ in 0..PIECES {
             let Some(open) = driver.poll_open() else { break };
             turn.items += 1;
-            open_stream(&mut self.quic, &mut self.sending, open);
+            open_stream(&mut self.quic, &mut self.sending, self.http.as_deref(), open);
         }
         for _ in 0..PIECES {
             let Some(datagram) = driver.poll_datagram() else { break };
             turn.items += 1;
-            match self.quic.datagrams().send(datagram.to_bytes(), false) {
+            let head = self.http.as_ref().and_then(|http| http.web_transport.datagram_head());
+            let bytes = match head {
+                Some(head) => [head, datagram.header(), &datagram.payload()[..]].concat().into(),
+                None => datagram.to_bytes(),
+            };
+            match self.quic.datagrams().send(bytes, false) {
                 Err(SendDatagramError::Blocked(_)) => datagram.blocked(),
                 // The size was checked above. After any other error the datagram is lost.
                 Ok(()) | Err(_) => datagram.sent(),
@@ -394,6 +479,10 @@ impl Connection {
             self.quic.set_send_window(window);
         }
         let max_datagram = self.quic.datagrams().max_size().unwrap_or(0);
+        let max_datagram = match &self.http {
+            Some(http) => http.without_head(max_datagram),
+            None => max_datagram,
+        };
         let path = NetworkPath::from_window(rtt, self.send_window.flight(&sent), max_datagram);
         driver.handle(time, Input::NetworkPath(path));
 
@@ -411,16 +500,36 @@ impl Connection {
             moq.driver.handle(moq.clock.instant(now), Input::Closed { error });
             turn.again = true;
         }
-        if let Some(Closing { code, reason, until }) = &self.closing {
-            let is_over = self.quic.is_closed() || *until <= now;
-            if !is_over && !self.sending.is_delivered(&mut self.quic) {
-                return;
+        if let Some(mut closing) = self.closing.take() {
+            let is_over = self.quic.is_closed() || closing.until <= now;
+            let is_known = match closing.waits_for {
+                WaitsFor::Everything => is_over || self.sending.is_delivered(&mut self.quic),
+                WaitsFor::Capsule(stream) => self.sending.is_acknowledged(stream),
+            };
+            if !is_over {
+                if let (true, WaitsFor::Everything) = (is_known, &closing.waits_for) {
+                    if let Some(stream) = self.close_http(closing.code, closing.reason) {
+                        closing.waits_for = WaitsFor::Capsule(stream);
+                        self.closing = Some(closing);
+                        return;
+                    }
+                }
+                if !is_known {
+                    self.closing = Some(closing);
+                    return;
+                }
             }
-            self.quic.close(now, *code, reason.clone());
-            self.closing = None;
+            let reason = Bytes::from_static(closing.reason.as_bytes());
+            self.quic.close(now, self.carrier().close_code(closing.code), reason);
         }
+        let Some(moq) = &mut self.moq else { return };
         if let Some(reason) = moq.driver.closed() {
             self.moq = None;
+            if self.http.is_some() {
+                // The peer ended the session and waits for the end of the connection.
+                let code = Carrier::WebTransport.close_code(Code::default());
+                self.quic.close(now, code, Bytes::new());
+            }
             events.push_back(Event::Closed { id: self.id, reason });
         }
     }
@@ -429,11 +538,14 @@ impl Connection {
     fn act(&mut self, now: Instant, action: Action, turn: &mut Turn) {
         match action {
             Action::Close { code, reason } => {
-                let (wire, reason) = (quic_code(code), Bytes::from_static(reason.as_bytes()));
                 if code == Code::default() {
-                    self.closing = Some(Closing::new(now, wire, reason));
+                    self.closing = Some(Closing::new(now, code, reason, WaitsFor::Everything));
+                } else if let Some(stream) = self.close_http(code, reason) {
+                    let waits_for = WaitsFor::Capsule(stream);
+                    self.closing = Some(Closing::new(now, code, reason, waits_for));
                 } else {
-                    self.quic.close(now, wire, reason);
+                    let code = self.carrier().close_code(code);
+                    self.quic.close(now, code, Bytes::from_static(reason.as_bytes()));
                 }
             }
             Action::Reset { id, code } => {
@@ -485,7 +597,8 @@ impl Connection {
 
     /// Sends one CONNECTION_CLOSE and waits for nothing.
     pub(crate) fn abandon(&mut self, now: Instant, socket: &mut Socket) {
-        self.quic.close(now, VarInt::from_u32(0), Bytes::new());
+        let code = self.carrier().close_code(Code::default());
+        self.quic.close(now, code, Bytes::new());
         if !socket.is_stuck() {
             socket.send(|_, buf| self.quic.poll_transmit(now, 1, buf));
         }
@@ -495,6 +608,7 @@ impl Connection {
 fn open_stream(
     quic: &mut quinn_proto::Connection,
     sending: &mut Sending,
+    http: Option<&Http>,
     open: smoq::machine::Open<'_>,
 ) {
     let dir = match open.dir() {
@@ -504,7 +618,8 @@ fn open_stream(
     // `StreamEvent::Available` reports new credit.
     let Some(id) = quic.streams().open(dir) else { return open.blocked() };
     let _ = quic.send_stream(id).set_priority(open.priority());
-    sending.opened(id);
+    let head = http.map(|http| http.web_transport.stream_head(open.dir()).clone());
+    sending.opened(id, head.unwrap_or_default());
     open.opened(stream_id(id));
 }
 
@@ -518,7 +633,11 @@ fn write_stream(
     // Read before quinn takes bytes out of the slice.
     let (len, fin) = (write.len(), write.fin());
     // A FIN alone needs no window, but an empty write would fail without one.
-    let taken = if len == 0 { Ok(0) } else { stream.write_chunks(write.chunks()).map(|w| w.bytes) };
+    let taken = match sending.write_head(id, &mut stream) {
+        Ok(()) if len == 0 => Ok(0),
+        Ok(()) => stream.write_chunks(write.chunks()).map(|written| written.bytes),
+        Err(error) => Err(error),
+    };
     match taken {
         Ok(taken) => {
             if fin && taken == len {

@@ -119,7 +119,7 @@ impl Endpoint {
                 }
                 if let Some(mut host) = self.hosts.take(id) {
                     host.attempts.retain(|attempt| *attempt != slot);
-                    host.race.failed(address, error.into());
+                    host.race.failed(address, error);
                     self.attempt_next(now, id, host);
                 }
                 return;

@@ -1,41 +1,66 @@
 //! Closing a connection without losing what was sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn_proto::{StreamId, VarInt, WriteError};
+use quinn_proto::{SendStream, StreamId, WriteError};
+use smoq::stream::Code;
 use smoq_quic::FLUSH_TIMEOUT;
 
 /// A close that waits for acknowledgements, because CONNECTION_CLOSE discards what is in flight.
 pub(crate) struct Closing {
-    pub(crate) code: VarInt,
-    pub(crate) reason: Bytes,
+    pub(crate) code: Code,
+    pub(crate) reason: &'static str,
+    pub(crate) waits_for: WaitsFor,
     /// When it stops waiting.
     pub(crate) until: Instant,
 }
 
+/// What the peer has to acknowledge.
+pub(crate) enum WaitsFor {
+    /// All that the session wrote.
+    Everything,
+    /// The capsule that ends the session on WebTransport, on this stream.
+    Capsule(StreamId),
+}
+
 impl Closing {
-    pub(crate) fn new(now: Instant, code: VarInt, reason: Bytes) -> Self {
-        Self { code, reason, until: now + FLUSH_TIMEOUT }
+    pub(crate) fn new(now: Instant, code: Code, reason: &'static str, waits_for: WaitsFor) -> Self {
+        Self { code, reason, waits_for, until: now + FLUSH_TIMEOUT }
     }
 }
 
 /// The sending halves of streams.
 #[derive(Default)]
 pub(crate) struct Sending {
-    open: BTreeSet<StreamId>,
+    /// With what HTTP/3 writes before the bytes of the session, as far as it is not written yet.
+    open: BTreeMap<StreamId, Bytes>,
     /// Finished, and not acknowledged completely.
     finished: BTreeSet<StreamId>,
 }
 
 impl Sending {
-    pub(crate) fn opened(&mut self, id: StreamId) {
-        self.open.insert(id);
+    /// A stream was opened. `head` has to be written first.
+    pub(crate) fn opened(&mut self, id: StreamId, head: Bytes) {
+        self.open.insert(id, head);
+    }
+
+    /// Writes the rest of the head.
+    pub(crate) fn write_head(
+        &mut self,
+        id: StreamId,
+        stream: &mut SendStream<'_>,
+    ) -> Result<(), WriteError> {
+        let Some(head) = self.open.get_mut(&id) else { return Ok(()) };
+        while !head.is_empty() {
+            stream.write_chunks(std::slice::from_mut(head))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn finished(&mut self, id: StreamId) {
-        if self.open.remove(&id) {
+        if self.open.remove(&id).is_some() {
             self.finished.insert(id);
         }
     }
@@ -43,7 +68,12 @@ impl Sending {
     /// The peer has all of the stream, or does not need it. Returns whether it was still open.
     pub(crate) fn done(&mut self, id: StreamId) -> bool {
         self.finished.remove(&id);
-        self.open.remove(&id)
+        self.open.remove(&id).is_some()
+    }
+
+    /// Whether the peer has acknowledged a stream that was finished.
+    pub(crate) fn is_acknowledged(&self, id: StreamId) -> bool {
+        !self.finished.contains(&id)
     }
 
     /// Whether the peer has acknowledged everything. Nothing can be written after this was called: it leaves a
@@ -54,7 +84,7 @@ impl Sending {
         }
         quic.set_send_window(1);
         // A stream may lack flow-control credit of its own. Then another one has to answer.
-        let mut probes = self.open.iter().map(|id| quic.send_stream(*id).write_chunks(&mut []));
+        let mut probes = self.open.keys().map(|id| quic.send_stream(*id).write_chunks(&mut []));
         self.open.is_empty() || probes.any(|probe| probe != Err(WriteError::Blocked))
     }
 }

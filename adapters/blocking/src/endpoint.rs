@@ -243,7 +243,9 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Opens a socket and dials `moqt://HOST[:PORT]`: [`new`](Self::new) and [`dial_any`](Self::dial_any).
+    /// Opens a socket and dials `moqt://` or `https://HOST[:PORT][/PATH]`: [`new`](Self::new) and
+    /// [`dial_any`](Self::dial_any). `config` must be for the same carrier: see
+    /// [`client_for`](crate::config::client_for).
     ///
     /// Resolving the host name blocks.
     ///
@@ -261,7 +263,8 @@ impl Endpoint {
         } else {
             Self::new(v4)?
         };
-        endpoint.dial_any(remotes, url.host(), config, &client.clone().with_path(url.path()));
+        let client = client.clone().with_path(url.path()).with_authority(url.authority());
+        endpoint.dial_any(remotes, url.host(), config, &client);
         Ok(endpoint)
     }
 

@@ -17,7 +17,7 @@ pub enum Error {
     Url(#[from] smoq_quic::InvalidUrl),
 }
 
-/// Why there is no connection to one address.
+/// Why there is no session with one address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -30,6 +30,12 @@ pub enum DialError {
     /// The handshake failed, or nobody answered.
     #[error("{0}")]
     Connection(#[from] ConnectionError),
+    /// HTTP/3 did not lead to a session.
+    #[error("{0}")]
+    WebTransport(#[from] smoq_quic::webtransport::Error),
+    /// HTTP/3 did not lead to a session within [`HTTP_TIMEOUT`](smoq_quic::HTTP_TIMEOUT).
+    #[error("the peer opened no session in time")]
+    Timeout,
 }
 
 /// No address of a host could be reached: the addresses that were tried, and why each failed.

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 
-use quinn_proto::ConnectionError;
 use smoq::{CloseReason, IncomingSession, Session, Version};
 use smoq_quic::rustls::pki_types::CertificateDer;
 
-use crate::error::Unreachable;
+use crate::error::{DialError, Unreachable};
 
 /// Identifies a connection of an [`Endpoint`](crate::Endpoint). An id is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,13 +28,13 @@ pub enum Event {
         /// Why it ended.
         reason: CloseReason,
     },
-    /// The handshake is complete.
+    /// The handshake is complete, on WebTransport that of HTTP/3 as well.
     Connected {
         /// The connection.
         id: ConnectionId,
         /// Its session. The endpoint keeps a handle as well, so dropping this one ends nothing.
         session: Session,
-        /// The version that TLS agreed on. moq-lite 01 and 02 share an ALPN: then it is the preferred one, and
+        /// The version that TLS or HTTP/3 agreed on. moq-lite 01 and 02 share an ALPN: then it is the preferred one, and
         /// [`Session::version`] returns the final one after SETUP.
         version: Version,
         /// The peer's address.
@@ -60,7 +59,7 @@ pub enum Event {
         /// The connection.
         id: ConnectionId,
         /// Why it failed.
-        error: ConnectionError,
+        error: DialError,
     },
     /// No address of a host could be reached that was dialed by
     /// [`Endpoint::dial_any`](crate::Endpoint::dial_any) or [`Endpoint::connect`](crate::Endpoint::connect).

@@ -39,6 +39,10 @@
 //! # }
 //! ```
 //!
+//! Sessions run on raw QUIC and on WebTransport over HTTP/3, so browsers can join, without an async runtime. A server
+//! that [`config::server`] makes accepts both on one port; a client dials the carrier of its URL with
+//! [`config::client_for`].
+//!
 //! The crate is meant to be read as well, as the shortest complete way to drive a
 //! [`smoq::Driver`] by quinn-proto. Start at [`Endpoint::step`] in `endpoint.rs`; what one
 //! connection does in its turn is `connection.rs`; packets go through `socket.rs`.
@@ -50,6 +54,7 @@ mod endpoint;
 mod error;
 mod event;
 mod hosts;
+mod http;
 mod socket;
 
 pub use endpoint::{Budget, Endpoint, Step};

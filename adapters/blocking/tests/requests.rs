@@ -21,7 +21,7 @@ use smoq_blocking::smoq_quic::rustls::{
     self, DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::HandshakeSignatureValid,
 };
-use smoq_blocking::smoq_quic::{self, Identity, Trust};
+use smoq_blocking::smoq_quic::{self, Carrier, Identity, Trust};
 use smoq_blocking::{Budget, ConnectionId, Endpoint, Event, config};
 
 /// A socket that listens and asks, and one that dials.
@@ -29,6 +29,8 @@ struct Pair {
     server: Endpoint,
     client: Endpoint,
     trust: Trust,
+    /// What the client dials.
+    carrier: Carrier,
 }
 
 /// Requests of a server.
@@ -45,7 +47,8 @@ impl Pair {
         let mut listening = Endpoint::bind(local, config(&identity), server).unwrap();
         listening.set_manual_accept(true);
         let client = Endpoint::new(local).unwrap();
-        Self { server: listening, client, trust: identity.fingerprint().into() }
+        let (trust, carrier) = (identity.fingerprint().into(), Carrier::RawQuic);
+        Self { server: listening, client, trust, carrier }
     }
 
     /// One whose server asks for no certificates.
@@ -54,8 +57,11 @@ impl Pair {
     }
 
     fn dial(&mut self, client: &Client) {
-        let config = config::client(&self.trust, client.versions()).unwrap();
-        self.dial_with(client, config);
+        let config = match self.carrier {
+            Carrier::RawQuic => config::client(&self.trust, client.versions()),
+            Carrier::WebTransport => config::webtransport_client(&self.trust),
+        };
+        self.dial_with(client, config.unwrap());
     }
 
     fn dial_with(&mut self, client: &Client, config: ClientConfig) {
@@ -105,14 +111,34 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
 
 #[test]
 fn an_accepted_client_gets_the_part_that_it_dialed() {
+    accept_on(Carrier::RawQuic);
+}
+
+#[test]
+fn on_webtransport_the_request_tells_the_part_and_the_authority() {
+    accept_on(Carrier::WebTransport);
+}
+
+fn accept_on(carrier: Carrier) {
     let [mine, received] = [(); 2].map(|()| Origin::default().produce());
     let mut broadcast = mine.create_broadcast("room/alice").unwrap();
     let mut track = broadcast.create_track(Track::new("video")).unwrap();
     let mut pair = Pair::plain(&Server::new());
-    pair.dial(&Client::new().with_path("room").with_consume(received.clone()));
+    pair.carrier = carrier;
+    let client = Client::new().with_path("room?token=7").with_authority("relay.example");
+    pair.dial(&client.with_consume(received.clone()));
     let mut session = pair.connected();
     let Asked { id, request, certificates } = pair.asked();
     assert_eq!((request.path().as_str(), request.role()), ("room", Role::Subscriber));
+    assert_eq!(request.query(), "token=7");
+    match request.http() {
+        None => assert_eq!(carrier, Carrier::RawQuic),
+        Some(http) => {
+            assert_eq!(carrier, Carrier::WebTransport);
+            assert_eq!((http.authority(), http.origin()), ("relay.example", None));
+            assert_eq!(request.authority(), "relay.example");
+        }
+    }
     assert!(certificates.is_empty(), "nobody asked for one");
     assert!(pair.server.session(id).is_none());
     let part = mine.with_root(request.path()).unwrap();
@@ -134,7 +160,13 @@ fn an_accepted_client_gets_the_part_that_it_dialed() {
 #[test]
 fn a_rejected_client_learns_why() {
     let mut pair = Pair::plain(&Server::new());
-    for error in [Some(Error::App(7)), None] {
+    for (error, carrier) in [
+        (Some(Error::App(7)), Carrier::RawQuic),
+        (None, Carrier::RawQuic),
+        (Some(Error::App(7)), Carrier::WebTransport),
+        (None, Carrier::WebTransport),
+    ] {
+        pair.carrier = carrier;
         pair.dial(&Client::new());
         let mut session = pair.connected();
         let Asked { id, request, .. } = pair.asked();

@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "threads to wake, and a deadline instead of a hang")]
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
@@ -17,8 +18,44 @@ use smoq::{
     Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 use smoq_blocking::quinn_proto::ConnectionError;
-use smoq_blocking::smoq_quic::{Identity, Trust};
-use smoq_blocking::{Budget, Endpoint, Event, Step, config};
+use smoq_blocking::smoq_quic::{Carrier, Identity, Trust, webtransport};
+use smoq_blocking::{Budget, DialError, Endpoint, Event, Step, config};
+
+thread_local! {
+    /// What clients of this thread dial.
+    static CARRIER: Cell<Carrier> = const { Cell::new(Carrier::RawQuic) };
+}
+
+/// The tests that do not depend on raw QUIC, with clients on WebTransport.
+mod on_webtransport {
+    macro_rules! again {
+        ($($test:ident)*) => {
+            $(#[test] fn $test() {
+                super::CARRIER.set(super::Carrier::WebTransport);
+                super::$test();
+            })*
+        };
+    }
+    again! {
+        every_version_publishes_and_subscribes
+        a_large_group_arrives_whole
+        the_smallest_budget_serves_many_connections_on_one_socket
+        a_step_costs_what_is_ready_and_not_what_is_connected
+        another_thread_ends_the_wait_by_writing
+        one_datagram_in_twenty_lost
+        lost_datagrams_are_not_sent_again
+        a_past_group_is_fetched
+        the_peer_reports_the_path
+        a_session_is_closed_with_its_code
+        a_drained_session_sends_what_it_owes
+        a_drained_session_loses_nothing_of_tracks_that_go_on
+        a_drained_session_does_not_wait_for_ever
+        data_that_came_before_the_end_is_read_first
+        a_late_step_handles_input_before_deadlines
+        dropping_an_endpoint_tells_its_peers
+        set_up_settles_on_a_version
+    }
+}
 
 #[test]
 fn every_version_publishes_and_subscribes() {
@@ -288,10 +325,14 @@ fn a_session_is_closed_with_its_code() {
         closer.close(Error::App(7));
         let error = pair.until(|| ready(other.try_closed()));
         assert_eq!(error, CloseReason::Error(Error::App(7)));
-        for end in [&mut pair.server, &mut pair.client] {
-            let Some(Event::Closed { reason, id }) = end.poll_event() else { panic!("no event") };
-            assert_eq!(reason, error);
-            assert!(end.session(id).is_none());
+        for is_server in [true, false] {
+            pair.until_both(|server, client| {
+                let end = if is_server { server } else { client };
+                let Event::Closed { reason, id } = end.poll_event()? else { panic!("no close") };
+                assert_eq!(reason, error);
+                assert!(end.session(id).is_none());
+                Some(())
+            });
         }
         // QUIC remembers a closed connection for a few round trips, and then forgets it.
         pair.until_both(|server, client| {
@@ -498,6 +539,18 @@ fn failed_connections_are_reported() {
     pair.dial(&client);
     assert!(matches!(pair.failed(), ConnectionError::ConnectionClosed(_)));
 
+    // Nor on WebTransport.
+    CARRIER.set(Carrier::WebTransport);
+    let mut pair = Pair::new(&Server::new().with_versions(Version::Lite06));
+    pair.dial(&client);
+    assert!(matches!(pair.failed(), ConnectionError::ApplicationClosed(_)));
+    let refused = pair.until_both(|server, _| server.poll_event());
+    let Event::Failed { error: DialError::WebTransport(error), .. } = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(error, webtransport::Error::Version);
+    CARRIER.set(Carrier::RawQuic);
+
     // One too many.
     let mut pair = Pair::new(&Server::new());
     pair.server.set_max_connections(1);
@@ -507,7 +560,7 @@ fn failed_connections_are_reported() {
 
     // Not a URL, and nothing to dial.
     let config = config::client(&pair.trust, &Versions::default()).unwrap();
-    for url in ["https://localhost", "moqt://"] {
+    for url in ["http://localhost", "moqt://"] {
         assert!(Endpoint::connect(url, config.clone(), &Client::new()).is_err(), "{url}");
     }
     let mut dialing = Endpoint::connect("moqt://127.0.0.1:0", config, &Client::new()).unwrap();
@@ -554,12 +607,16 @@ fn noise_on_the_socket_changes_nothing() {
 #[test]
 fn needs_no_async_runtime() {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "-e", "normal", "--prefix", "none", "-p", "smoq-blocking"])
+        .args(["tree", "--offline", "-e", "normal", "--prefix", "none", "-f", "{p} {f}"])
+        .args(["-p", "smoq-blocking"])
         .output()
         .unwrap();
     let tree = String::from_utf8(tree.stdout).unwrap();
     assert!(tree.contains("quinn-proto "), "{tree}");
-    for runtime in ["tokio ", "async-std ", "smol ", "async-io ", "quinn v"] {
+    // The traits of I/O, which web-transport-proto implements, and no runtime.
+    let mut tokio = tree.lines().filter(|line| line.starts_with("tokio "));
+    assert!(tokio.all(|line| line.ends_with(" bytes,io-util")), "{tree}");
+    for runtime in ["async-std ", "smol ", "async-io ", "quinn v"] {
         assert!(!tree.lines().any(|line| line.starts_with(runtime)), "{runtime}");
     }
 }
@@ -601,7 +658,11 @@ impl Pair {
 
     fn dial(&mut self, client: &Client) {
         let addr = self.addr();
-        let config = config::client(&self.trust, client.versions()).unwrap();
+        let config = match CARRIER.get() {
+            Carrier::RawQuic => config::client(&self.trust, client.versions()),
+            Carrier::WebTransport => config::webtransport_client(&self.trust),
+        };
+        let config = config.unwrap();
         self.client.dial(addr, "localhost", config, client).unwrap();
     }
 
@@ -628,7 +689,7 @@ impl Pair {
     #[track_caller]
     fn failed(&mut self) -> ConnectionError {
         match self.until_both(|_, client| client.poll_event()) {
-            Event::Failed { error, .. } => error,
+            Event::Failed { error: DialError::Connection(error), .. } => error,
             event => panic!("{event:?}"),
         }
     }

@@ -9,7 +9,7 @@ use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicSe
 use quinn_proto::{ClientConfig, ServerConfig, TransportConfig};
 use smoq::Versions;
 
-use crate::{Error, Identity, Trust, tls};
+use crate::{Carrier, Error, Identity, Trust, Url, tls, webtransport};
 
 /// Bytes per connection that QUIC may hold unacknowledged before the session measures the path: 2 MiB.
 ///
@@ -63,28 +63,58 @@ pub fn transport() -> TransportConfig {
     transport
 }
 
-/// A client that accepts the servers that `trust` names and offers the ALPNs of `versions`, with
+/// A client for raw QUIC that accepts the servers that `trust` names and offers the ALPNs of `versions`, with
 /// [`transport`].
 ///
 /// # Errors
 ///
 /// As [`tls::client`].
 pub fn client(trust: &Trust, versions: &Versions) -> Result<ClientConfig, Error> {
-    let tls = tls::client(trust, versions.alpns())?;
+    client_with(trust, versions.alpns())
+}
+
+/// A client for WebTransport, whose only ALPN is that of HTTP/3. Versions are offered in the request.
+///
+/// # Errors
+///
+/// As [`tls::client`].
+pub fn webtransport_client(trust: &Trust) -> Result<ClientConfig, Error> {
+    client_with(trust, [webtransport::ALPN])
+}
+
+/// A client for the carrier of `url`: [`webtransport_client`] for `https://`, [`client`] for `moqt://`.
+///
+/// # Errors
+///
+/// As [`tls::client`].
+pub fn client_for(url: &Url, trust: &Trust, versions: &Versions) -> Result<ClientConfig, Error> {
+    match url.carrier() {
+        Carrier::RawQuic => client(trust, versions),
+        Carrier::WebTransport => webtransport_client(trust),
+    }
+}
+
+fn client_with<'a>(
+    trust: &Trust,
+    alpns: impl IntoIterator<Item = &'a str>,
+) -> Result<ClientConfig, Error> {
+    let tls = tls::client(trust, alpns)?;
     let crypto = QuicClientConfig::try_from(tls).map_err(unsuitable)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
     Ok(config)
 }
 
-/// A server with the certificate of `identity` that chooses among the ALPNs of `versions`, with
-/// [`transport`].
+/// A server with the certificate of `identity` that chooses among the ALPNs of `versions` and, after them, that of
+/// HTTP/3 for clients on WebTransport, with [`transport`]. Without a version it offers none, so that clients without
+/// ALPN can connect.
 ///
 /// # Errors
 ///
 /// As [`tls::server`].
 pub fn server(identity: &Identity, versions: &Versions) -> Result<ServerConfig, Error> {
-    let tls = tls::server(identity, versions.alpns())?;
+    let http = versions.alpns().next().map(|_| webtransport::ALPN);
+    let tls = tls::server(identity, versions.alpns().chain(http))?;
     let crypto = QuicServerConfig::try_from(tls).map_err(unsuitable)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));

@@ -3,8 +3,9 @@
 //! - [`config`] and [`tls`]: QUIC and TLS configurations from an [`Identity`] or a [`Trust`];
 //! - dialing: [`Url`], [`Race`] (RFC 8305, "Happy Eyeballs") and [`bind`], a UDP socket with large buffers;
 //! - [`bind_workers`]: sockets of one port for several threads;
-//! - the rules of a session on a connection: [`agreed`], [`SendWindow`], [`StreamAllowance`],
-//!   [`FLUSH_TIMEOUT`], how codes and errors are mapped, and the events of [`log`] (feature `tracing`).
+//! - the rules of a session on a connection: [`agreed`], [`Carrier`], [`SendWindow`], [`StreamAllowance`],
+//!   [`FLUSH_TIMEOUT`], how codes and errors are mapped, and the events of [`log`] (feature `tracing`);
+//! - [`webtransport`]: the state machine of WebTransport over HTTP/3.
 
 pub mod config;
 mod fingerprint;
@@ -30,9 +31,10 @@ pub use rustls;
 use rustls::pki_types::pem;
 pub use send_window::{SendWindow, Sent};
 pub use session::{
-    FLUSH_TIMEOUT, StreamAllowance, agreed, quic_code, quic_stream_code, quic_stream_id,
-    session_error, stream_code, stream_id,
+    Carrier, FLUSH_TIMEOUT, HTTP_TIMEOUT, StreamAllowance, agreed, quic_code, quic_stream_code,
+    quic_stream_id, stream_code, stream_id,
 };
+pub use smoq_webtransport as webtransport;
 pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
 pub use url::{InvalidUrl, Url};

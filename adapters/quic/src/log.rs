@@ -32,6 +32,12 @@ pub fn no_version(connection: u64, remote: SocketAddr) {
     event!(warn, connection = connection, remote = remote; "no version in common");
 }
 
+/// HTTP/3 did not lead to a session. The adapter closes the connection.
+pub fn no_session(connection: u64, remote: SocketAddr, error: &impl std::fmt::Display) {
+    let (remote, reason) = (format_args!("{remote}"), format_args!("{error}"));
+    event!(warn, connection = connection, remote = remote, reason = reason; "no session over HTTP/3");
+}
+
 /// The peer or the network ended the connection.
 pub fn lost(connection: u64, error: &ConnectionError) {
     let reason = format_args!("{error}");

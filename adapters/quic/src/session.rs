@@ -21,8 +21,55 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// A peer without ALPN can only speak the oldest versions of moq-lite, which settle on one by a SETUP message.
 /// `None`: the peer chose a protocol that is not in `versions`.
 pub fn agreed(handshake_data: Option<Box<dyn Any>>, versions: &Versions) -> Option<Agreed> {
-    let data = handshake_data.and_then(|data| data.downcast::<HandshakeData>().ok());
-    versions.agreed(data.and_then(|data| data.protocol).as_deref())
+    versions.agreed(alpn(handshake_data).as_deref())
+}
+
+/// How long the HTTP/3 handshake of a session on WebTransport may take, after that of QUIC: 10 s, the default of
+/// [`Limits::handshake_timeout`](smoq::Limits::handshake_timeout).
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The protocol between QUIC and a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// None: the ALPN is that of a version.
+    RawQuic,
+    /// WebTransport over HTTP/3.
+    WebTransport,
+}
+
+impl Carrier {
+    /// The carrier that TLS agreed on, from the handshake data of a quinn or quinn-proto connection.
+    pub fn of(handshake_data: Option<Box<dyn Any>>) -> Self {
+        let is_http = alpn(handshake_data).as_deref() == Some(smoq_webtransport::ALPN.as_bytes());
+        if is_http { Self::WebTransport } else { Self::RawQuic }
+    }
+
+    /// The code of a CONNECTION_CLOSE to send. Only WebTransport maps it.
+    pub fn close_code(self, code: Code) -> VarInt {
+        match self {
+            Self::RawQuic => quic_code(code),
+            Self::WebTransport => quic_code(smoq_webtransport::connection_code(code)),
+        }
+    }
+
+    /// The error that a session ends with when its connection was lost.
+    pub fn session_error(self, error: &ConnectionError) -> Error {
+        match error {
+            ConnectionError::ApplicationClosed(close) => {
+                let code = Code::new(close.error_code.into_inner());
+                match self {
+                    Self::RawQuic => Error::from_session_code(code),
+                    Self::WebTransport => smoq_webtransport::connection_error(code),
+                }
+            }
+            ConnectionError::TimedOut => Error::Timeout,
+            _ => Error::Disconnected,
+        }
+    }
+}
+
+fn alpn(handshake_data: Option<Box<dyn Any>>) -> Option<Vec<u8>> {
+    handshake_data?.downcast::<HandshakeData>().ok()?.protocol
 }
 
 /// How many streams of one direction a peer may have open. The limit starts low, because QUIC allocates memory
@@ -74,20 +121,9 @@ pub fn quic_stream_code(code: Code) -> VarInt {
     quic_code(code.to_http3())
 }
 
-/// The code of a CONNECTION_CLOSE to send. Sessions do not map it.
+/// A code as QUIC carries it, without a mapping.
 pub fn quic_code(code: Code) -> VarInt {
     VarInt::from_u64(code.as_u64()).unwrap_or(VarInt::MAX)
-}
-
-/// The error that a session ends with when its connection was lost.
-pub fn session_error(error: &ConnectionError) -> Error {
-    match error {
-        ConnectionError::ApplicationClosed(close) => {
-            Error::from_session_code(Code::new(close.error_code.into_inner()))
-        }
-        ConnectionError::TimedOut => Error::Timeout,
-        _ => Error::Disconnected,
-    }
 }
 
 #[cfg(test)]

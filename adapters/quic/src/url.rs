@@ -1,22 +1,31 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// `moqt://HOST[:PORT][/PATH]`: the address of a server on raw QUIC.
+use crate::Carrier;
+
+/// The address of a server: `moqt://HOST[:PORT][/PATH][?QUERY]` on raw QUIC, `https://` with the same parts on
+/// WebTransport.
 ///
-/// The default port is 443. A user, a query or a fragment is an error.
+/// The default port is 443. A user or a fragment is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
+    carrier: Carrier,
     host: String,
     port: u16,
     path: String,
 }
 
-/// The text is not a `moqt://` URL.
+/// The text is not a URL of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not moqt://HOST[:PORT][/PATH]")]
+#[error("not moqt://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]")]
 pub struct InvalidUrl;
 
 impl Url {
+    /// The protocol between QUIC and the session, which the scheme tells.
+    pub const fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
     /// A DNS name or an IP address, IPv6 without brackets. The server's certificate must be for it.
     pub fn host(&self) -> &str {
         &self.host
@@ -27,9 +36,16 @@ impl Url {
         self.port
     }
 
-    /// The path without slashes at its ends. It may be empty.
+    /// The path without slashes at its ends, and the query after a `?` if there is one. It may be empty.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Host and port, IPv6 in brackets, without the port if it is 443.
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        if *port == 443 { host } else { format!("{host}:{port}") }
     }
 }
 
@@ -37,11 +53,16 @@ impl FromStr for Url {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let rest = text.strip_prefix("moqt://").ok_or(InvalidUrl)?;
-        if rest.contains(|c: char| matches!(c, '@' | '?' | '#') || c.is_whitespace()) {
+        let (carrier, rest) = match text.split_once("://") {
+            Some(("moqt", rest)) => (Carrier::RawQuic, rest),
+            Some(("https", rest)) => (Carrier::WebTransport, rest),
+            _ => return Err(InvalidUrl),
+        };
+        let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if text.contains(|c: char| c == '#' || c.is_whitespace()) || authority.contains('@') {
             return Err(InvalidUrl);
         }
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = match authority.strip_prefix('[') {
             Some(v6) => {
                 let (host, after) = v6.split_once(']').ok_or(InvalidUrl)?;
@@ -61,17 +82,22 @@ impl FromStr for Url {
             return Err(InvalidUrl);
         }
         let port = port.map_or(Ok(443), str::parse).map_err(|_| InvalidUrl)?;
-        Ok(Self { host: host.into(), port, path: path.trim_matches('/').into() })
+        let path = path.trim_matches('/').to_owned() + query;
+        Ok(Self { carrier, host: host.into(), port, path })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, path } = self;
+        let Self { carrier, host, port, path } = self;
+        let scheme = match carrier {
+            Carrier::RawQuic => "moqt",
+            Carrier::WebTransport => "https",
+        };
         if host.contains(':') {
-            write!(f, "moqt://[{host}]:{port}/{path}")
+            write!(f, "{scheme}://[{host}]:{port}/{path}")
         } else {
-            write!(f, "moqt://{host}:{port}/{path}")
+            write!(f, "{scheme}://{host}:{port}/{path}")
         }
     }
 }
@@ -88,6 +114,8 @@ mod tests {
             ("moqt://127.0.0.1:1/", "127.0.0.1", 1, ""),
             ("moqt://[::1]:4443/x/", "::1", 4443, "x"),
             ("moqt://[::1]", "::1", 443, ""),
+            ("https://relay.example/a/?token=b/c@d", "relay.example", 443, "a?token=b/c@d"),
+            ("https://relay.example:4443?token", "relay.example", 4443, "?token"),
         ] {
             let url: Url = text.parse().unwrap();
             assert_eq!((url.host(), url.port(), url.path()), (host, port, path), "{text}");
@@ -96,12 +124,26 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_tells_the_carrier() {
+        for (text, carrier, authority) in [
+            ("moqt://relay.example/a", Carrier::RawQuic, "relay.example"),
+            ("https://relay.example:443", Carrier::WebTransport, "relay.example"),
+            ("https://[::1]:4443/a", Carrier::WebTransport, "[::1]:4443"),
+        ] {
+            let url: Url = text.parse().unwrap();
+            assert_eq!((url.carrier(), &*url.authority()), (carrier, authority));
+        }
+    }
+
+    #[test]
     fn other_texts_are_rejected() {
         for text in [
             "",
             "relay.example:4443",
-            "https://relay.example",
+            "http://relay.example",
+            "https:relay.example",
             "moqt://",
+            "https://?query",
             "moqt:///path",
             "moqt://:4443",
             "moqt://host:",
@@ -111,7 +153,9 @@ mod tests {
             "moqt://[::1]4443",
             "moqt://[host]:1",
             "moqt://user@host",
-            "moqt://host/?query",
+            "https://user@host",
+            "https://host/#fragment",
+            "https://host/?query#fragment",
             "moqt://host/a b",
         ] {
             assert_eq!(text.parse::<Url>(), Err(InvalidUrl), "{text}");

@@ -17,9 +17,8 @@ use quinn::{
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
-use smoq_quic::{
-    FLUSH_TIMEOUT, SendWindow, Sent, log, quic_stream_code, session_error, stream_code,
-};
+use smoq_quic::webtransport::Event;
+use smoq_quic::{FLUSH_TIMEOUT, SendWindow, Sent, log, quic_stream_code, stream_code};
 
 use crate::streams::{FIRST_STREAM, Stream, Streams};
 
@@ -28,11 +27,11 @@ const ROUND: usize = 256;
 /// Rounds before the task yields.
 const ROUNDS: usize = 4;
 
-const ACCEPT_UNI: usize = 0;
-const ACCEPT_BI: usize = 1;
-const OPEN_UNI: usize = 2;
-const OPEN_BI: usize = 3;
-const LOST: usize = 4;
+pub(crate) const ACCEPT_UNI: usize = 0;
+pub(crate) const ACCEPT_BI: usize = 1;
+pub(crate) const OPEN_UNI: usize = 2;
+pub(crate) const OPEN_BI: usize = 3;
+pub(crate) const LOST: usize = 4;
 const READ_DATAGRAM: usize = 5;
 const SEND_DATAGRAM: usize = 6;
 
@@ -60,44 +59,41 @@ pub(crate) async fn drive(
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: SendWindow::default(),
     };
-    round.follow_path(round.timer.now());
+    let now = round.timer.now();
+    round.follow_path(now);
+    // Streams that came before the session.
+    round.follow_http(now);
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
     match poll_fn(|cx| round.poll(cx)).await {
         End::Close { code, reason } => {
-            if code == Code::default() {
-                round.flush().await;
-            }
+            round.flush(code, reason).await;
             round.streams.close(code, reason.as_bytes());
-            outcome(code)
+            outcome(Error::from_session_code(code))
         }
-        End::Lost(ConnectionError::LocallyClosed) => Ok(()),
-        End::Lost(ConnectionError::ApplicationClosed(close)) => {
-            outcome(Code::new(close.error_code.into_inner()))
-        }
-        End::Lost(error) => Err(session_error(&error)),
+        End::Lost(outcome) => outcome,
     }
 }
 
-fn outcome(code: Code) -> Result<(), Error> {
-    if code == Code::default() { Ok(()) } else { Err(Error::from_session_code(code)) }
+fn outcome(error: Error) -> Result<(), Error> {
+    if error == Error::SessionClosed { Ok(()) } else { Err(error) }
 }
 
 /// How the session ended.
 enum End {
     Close { code: Code, reason: &'static str },
-    Lost(ConnectionError),
+    Lost(Result<(), Error>),
 }
 
 /// The state of the connection.
 enum Lost<'a> {
     /// It is open as far as anybody knows.
     Watched(Pin<&'a mut (dyn Future<Output = ConnectionError> + Send + 'a)>),
-    /// It is lost, but what it received before that has not been read completely.
-    Reading(ConnectionError),
+    /// It is lost, or the peer ended the session, but what was received before that has not been read completely.
+    Reading(Error, Result<(), Error>),
     /// It is lost, and the driver knows.
-    Reported(ConnectionError),
+    Reported(Result<(), Error>),
 }
 
 /// The rest of the budget for one kind of work in one round.
@@ -203,13 +199,13 @@ impl Round<'_, '_> {
             }
             match &mut self.lost {
                 Lost::Watched(_) => {}
-                Lost::Reading(error) => {
-                    let error = error.clone();
-                    self.driver.handle(now, Input::Closed { error: session_error(&error) });
-                    self.lost = Lost::Reported(error);
+                Lost::Reading(error, outcome) => {
+                    let (error, outcome) = (error.clone(), outcome.clone());
+                    self.driver.handle(now, Input::Closed { error });
+                    self.lost = Lost::Reported(outcome);
                     continue;
                 }
-                Lost::Reported(error) => return Poll::Ready(End::Lost(error.clone())),
+                Lost::Reported(outcome) => return Poll::Ready(End::Lost(outcome.clone())),
             }
             let deadlines = [self.driver.poll_timeout(), self.streams.next_look()];
             if self.timer.poll(deadlines.into_iter().flatten().min(), cx).is_pending()
@@ -264,7 +260,10 @@ impl Round<'_, '_> {
             };
             budget.spend(0);
             let id = self.streams.insert(stream, now);
-            self.driver.handle(now, Input::Opened { id });
+            match &mut self.streams.http {
+                Some(http) => http.opened(id),
+                None => self.driver.handle(now, Input::Opened { id }),
+            }
         }
     }
 
@@ -274,14 +273,22 @@ impl Round<'_, '_> {
         loop {
             if !budget.is_left() {
                 waker.wake_by_ref();
-                return;
+                break;
             }
             // An error here is the end of the connection, which `lost` reports.
-            let Poll::Ready(Ok(bytes)) = self.read_datagram.as_mut().poll(cx) else { return };
+            let Poll::Ready(Ok(bytes)) = self.read_datagram.as_mut().poll(cx) else { break };
             self.read_datagram.set(self.connection.read_datagram());
             budget.spend(bytes.len());
-            self.driver.handle(now, Input::Datagram { bytes });
+            let bytes = match &mut self.streams.http {
+                Some(http) => http.datagram(bytes),
+                None => Some(bytes),
+            };
+            if let Some(bytes) = bytes {
+                self.driver.handle(now, Input::Datagram { bytes });
+            }
         }
+        // One may have been malformed.
+        self.follow_http(now);
     }
 
     fn notice_loss(&mut self) {
@@ -289,11 +296,50 @@ impl Round<'_, '_> {
         let cx = &mut Context::from_waker(&self.wakers[LOST]);
         if let Poll::Ready(error) = lost.as_mut().poll(cx) {
             log::lost(self.connection.stable_id() as u64, &error);
-            self.lost = Lost::Reading(error);
+            let session_error = self.streams.carrier().session_error(&error);
+            let outcome = match error {
+                ConnectionError::LocallyClosed => Ok(()),
+                _ => outcome(session_error.clone()),
+            };
+            self.lost = Lost::Reading(session_error, outcome);
+        }
+    }
+
+    /// Acts on what HTTP/3 has to say.
+    fn follow_http(&mut self, now: Instant) {
+        // Nothing is opened after the handshake.
+        let _ = self.streams.act_on_http();
+        while let Some(event) = self.streams.http.as_mut().and_then(|http| http.poll_event()) {
+            match event {
+                Event::Stream { id } => {
+                    if let Some((_, waker)) = self.streams.by_id(id) {
+                        waker.wake_by_ref();
+                        self.driver.handle(now, Input::Opened { id });
+                    }
+                }
+                Event::Closed { error } => self.lose(error),
+                Event::Failed(error) => {
+                    let code = smoq_quic::quic_code(error.code());
+                    self.connection.close(code, error.to_string().as_bytes());
+                    self.lose(Error::Disconnected);
+                }
+                // MoQ has GOAWAY for this.
+                _ => {}
+            }
+        }
+    }
+
+    /// HTTP/3 is over. Its reason is better than that of the connection.
+    fn lose(&mut self, error: Error) {
+        if !matches!(self.lost, Lost::Reported(_)) {
+            self.lost = Lost::Reading(error.clone(), outcome(error));
         }
     }
 
     fn read_stream(&mut self, key: usize, now: Instant, budget: &mut Budget) {
+        if self.streams.read_http(key) {
+            return self.follow_http(now);
+        }
         let Some((stream, waker)) = self.streams.by_key(key) else { return };
         let id = stream.id;
         let cx = &mut Context::from_waker(waker);
@@ -401,6 +447,10 @@ impl Round<'_, '_> {
                         // A new stream can't have been stopped.
                         let _ = send.set_priority(open.priority());
                     }
+                    let stream = match &self.streams.http {
+                        Some(http) => stream.with_head(http.stream_head(open.dir()).clone()),
+                        None => stream,
+                    };
                     open.opened(self.streams.insert(stream, now));
                 }
                 // There is no credit, or the connection is lost, which `lost` reports.
@@ -415,7 +465,10 @@ impl Round<'_, '_> {
         while budget.is_left() && self.send_datagram.is_none() {
             let Some(datagram) = self.driver.poll_datagram() else { break };
             budget.spend(datagram.size());
-            let bytes = datagram.to_bytes();
+            let bytes = match self.streams.datagram_head() {
+                Some(head) => [head, datagram.header(), &datagram.payload()[..]].concat().into(),
+                None => datagram.to_bytes(),
+            };
             datagram.sent();
             if self.connection.datagram_send_buffer_space() < bytes.len() {
                 self.send_datagram = Some(Box::pin(self.connection.send_datagram_wait(bytes)));
@@ -447,17 +500,8 @@ impl Round<'_, '_> {
                 write.blocked(0);
                 continue;
             };
-            let Some(send) = &mut stream.send else {
-                write.blocked(0);
-                continue;
-            };
             let cx = &mut Context::from_waker(waker);
-            let written = if len == 0 {
-                Poll::Ready(Ok(0))
-            } else {
-                pin!(send.write_chunks(write.chunks())).poll(cx).map_ok(|written| written.bytes)
-            };
-            match written {
+            match stream.poll_write(write.chunks(), len, cx) {
                 Poll::Ready(Ok(n)) => {
                     write.accepted(n);
                     if n == len && fin {
@@ -493,14 +537,22 @@ impl Round<'_, '_> {
             self.connection.set_send_window(window);
         }
         let max_datagram = self.connection.max_datagram_size().unwrap_or(0);
+        let max_datagram = self.streams.without_head(max_datagram);
         let path = NetworkPath::from_window(rtt, self.send_window.flight(&sent), max_datagram);
         self.driver.handle(now, Input::NetworkPath(path));
     }
 
-    /// Waits until the peer has acknowledged everything, because a close discards what is in flight.
-    async fn flush(&mut self) {
+    /// Waits until the peer has acknowledged everything, because a close discards what is in flight, and until it
+    /// knows of the close on WebTransport.
+    async fn flush(&mut self, code: Code, reason: &str) {
         let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH_TIMEOUT);
-        let mut flushed = pin!(self.streams.flushed());
+        let streams = &mut self.streams;
+        let mut flushed = pin!(async {
+            if code == Code::default() {
+                streams.flushed().await;
+            }
+            streams.close_http(code, reason).await;
+        });
         poll_fn(|cx| match flushed.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => timer.as_mut().poll(cx),

@@ -69,7 +69,8 @@ pub fn listen_in(
 ///             while let Some(incoming) = endpoint.accept().await {
 ///                 let server = server.clone();
 ///                 tokio::spawn(async move {
-///                     let (_session, driving) = smoq_quinn::accept(incoming.await.ok()?, &server).ok()?;
+///                     let accepted = smoq_quinn::accept(incoming.await.ok()?, &server).await;
+///                     let (_session, driving) = accepted.ok()?;
 ///                     driving.await.ok()
 ///                 });
 ///             }
@@ -114,9 +115,10 @@ pub fn listen_on_in(
 /// let client = smoq::Client::new();
 /// let url: Url = "moqt://relay.example".parse()?;
 /// let addresses = tokio::net::lookup_host((url.host(), url.port())).await?;
-/// let config = config::client(&Trust::WebRoots, client.versions())?;
+/// let config = config::client_for(&url, &Trust::WebRoots, client.versions())?;
 /// let (endpoint, connection) = smoq_quinn::dial(url.host(), addresses, config).await?;
-/// let (session, driving) = smoq_quinn::connect(connection, &client.with_path(url.path()))?;
+/// let client = client.with_path(url.path()).with_authority(url.authority());
+/// let (session, driving) = smoq_quinn::connect(connection, &client).await?;
 /// # drop((endpoint, session, driving));
 /// # Ok(())
 /// # }

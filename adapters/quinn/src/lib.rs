@@ -10,7 +10,7 @@
 //! let config = config::client(&Trust::WebRoots, client.versions())?;
 //! let addresses = ["[2001:db8::1]:443".parse()?, "192.0.2.1:443".parse()?];
 //! let (endpoint, connection) = smoq_quinn::dial("relay.example", addresses, config).await?;
-//! let (session, driving) = smoq_quinn::connect(connection, &client)?;
+//! let (session, driving) = smoq_quinn::connect(connection, &client).await?;
 //! // tokio::spawn(driving), smol::spawn(driving), or here:
 //! driving.await?;
 //! endpoint.wait_idle().await;
@@ -18,12 +18,17 @@
 //! # }
 //! ```
 //!
+//! Sessions run on raw QUIC and on WebTransport over HTTP/3, so browsers can join. The ALPN of a connection decides:
+//! with `h3` it is WebTransport. A server that [`config::server`] makes accepts both on one port. A client dials the
+//! carrier of its URL with [`config::client_for`].
+//!
 //! Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, [`listen`] opens a
 //! socket whose buffers hold bursts of clients, and [`listen_on`] uses one of several threads that share a port.
 
 mod allowance;
 mod drive;
 mod endpoint;
+mod http;
 mod stops;
 mod streams;
 
@@ -36,14 +41,15 @@ use std::task::{Context, Poll};
 pub use endpoint::{
     DialError, Unreachable, dial, dial_in, listen, listen_in, listen_on, listen_on_in,
 };
-use smoq::{Agreed, Client, Clock, IncomingSession, Server, Session, Versions};
-use smoq_quic::log;
+use smoq::{Agreed, Client, Clock, HttpRequest, IncomingSession, Server, Session, Versions};
+use smoq_quic::webtransport::{self, WebTransport};
 pub use smoq_quic::{self, config};
+use smoq_quic::{Carrier, log};
 
 use crate::streams::Streams;
 
 /// Why a connection did not become a session. The connection is closed; others are unaffected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// `quinn::default_runtime` finds no runtime: pass one, or enable a feature of this crate.
@@ -52,50 +58,76 @@ pub enum Error {
     /// TLS agreed on no version, or on one that was not offered. The connection is closed with 0x15.
     #[error("the peer speaks no version that was offered")]
     Version,
+    /// HTTP/3 did not lead to a session.
+    #[error(transparent)]
+    WebTransport(#[from] webtransport::Error),
+    /// HTTP/3 did not lead to a session within [`HTTP_TIMEOUT`](smoq_quic::HTTP_TIMEOUT).
+    #[error("the peer opened no session in time")]
+    Timeout,
+    /// The connection was lost before the session began.
+    #[error(transparent)]
+    Connection(#[from] quinn::ConnectionError),
 }
 
-/// Starts a session of `client` on a connection that was dialed, in the version that TLS agreed on.
+/// Starts a session of `client` on a connection that was dialed, in the version that TLS agreed on, or that the
+/// server chooses on WebTransport.
 ///
-/// The handshake must be complete: await `quinn::Connecting` first. Timers are those of the current runtime.
+/// The handshake must be complete: await `quinn::Connecting` first. On raw QUIC the result is ready at once. On
+/// WebTransport the client requests [`Client::path`] of [`Client::authority`], or of the address that was dialed if
+/// that is empty. Timers are those of the current runtime.
 ///
 /// # Errors
 ///
 /// See [`Error`].
-pub fn connect(
+pub async fn connect(
     connection: quinn::Connection,
     client: &Client,
 ) -> Result<(Session, ConnectionDriver), Error> {
     let runtime = default_runtime(&connection)?;
-    connect_in(connection, client, runtime)
+    connect_in(connection, client, runtime).await
 }
 
 /// As [`connect`], with an explicit runtime for timers.
-pub fn connect_in(
+pub async fn connect_in(
     connection: quinn::Connection,
     client: &Client,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, ConnectionDriver), Error> {
-    let agreed = agreed(&connection, client.versions())?;
-    let clock = client.clock();
+    let http = || {
+        let dialed = || connection.remote_address().to_string();
+        let authority = Some(client.authority().to_owned()).filter(|it| !it.is_empty());
+        let authority = authority.unwrap_or_else(dialed);
+        WebTransport::client(&authority, client.path().as_str(), client.versions())
+    };
+    let (streams, agreed, _) = begin(&connection, client.versions(), http, &runtime).await?;
+    let (mut client, clock) = (client.clone(), client.clock());
+    if streams.http.is_some() {
+        // The request had them. SETUP must not.
+        client = client.with_path("").with_authority("");
+    }
     let (session, driver) = client.connect(agreed, clock.instant(runtime.now()));
-    Ok((session, ConnectionDriver::new(connection, driver, clock, runtime)))
+    Ok((session, ConnectionDriver::new(streams, driver, clock, runtime)))
 }
 
-/// Starts a session of `server` on a connection that was accepted, in the version that TLS agreed on.
+/// Starts a session of `server` on a connection that was accepted, in the version that TLS agreed on, or by the
+/// server's preference on WebTransport.
 ///
-/// The handshake must be complete: await `quinn::Connecting` first. Timers are those of the current runtime.
+/// The handshake must be complete: await `quinn::Connecting` first. On raw QUIC the result is ready at once. On
+/// WebTransport it waits for the client's request, so a loop that accepts connections should not await it. Timers are
+/// those of the current runtime.
 ///
 /// ```no_run
 /// # async fn example(tls: quinn::ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
 /// let server = smoq::Server::new().with_origin(&smoq::Origin::default().produce());
 /// let (endpoint, _buffers) = smoq_quinn::listen("[::]:4443".parse()?, tls)?;
 /// while let Some(incoming) = endpoint.accept().await {
-///     let (session, driving) = smoq_quinn::accept(incoming.await?, &server)?;
-///     // Dropping the handle drains the session, so the task keeps it until the connection is over.
+///     let server = server.clone();
 ///     tokio::spawn(async move {
+///         let (session, driving) = smoq_quinn::accept(incoming.await?, &server).await?;
 ///         let result = driving.await;
+///         // Dropping the handle drains the session, so the task keeps it until the connection is over.
 ///         drop(session);
-///         result
+///         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(result?)
 ///     });
 /// }
 /// # Ok(())
@@ -105,28 +137,32 @@ pub fn connect_in(
 /// # Errors
 ///
 /// See [`Error`].
-pub fn accept(
+pub async fn accept(
     connection: quinn::Connection,
     server: &Server,
 ) -> Result<(Session, ConnectionDriver), Error> {
     let runtime = default_runtime(&connection)?;
-    accept_in(connection, server, runtime)
+    accept_in(connection, server, runtime).await
 }
 
 /// As [`accept`], with an explicit runtime for timers.
-pub fn accept_in(
+pub async fn accept_in(
     connection: quinn::Connection,
     server: &Server,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, ConnectionDriver), Error> {
-    let agreed = agreed(&connection, server.versions())?;
+    let http = || Ok(WebTransport::server(server.versions()));
+    let (streams, agreed, _) = begin(&connection, server.versions(), http, &runtime).await?;
     let clock = server.clock();
     let (session, driver) = server.accept(agreed, clock.instant(runtime.now()));
-    Ok((session, ConnectionDriver::new(connection, driver, clock, runtime)))
+    Ok((session, ConnectionDriver::new(streams, driver, clock, runtime)))
 }
 
-/// As [`accept`], but the application accepts or rejects the session after it has read the client's SETUP. The
-/// client receives nothing before that. The connection knows the client's address and certificate.
+/// As [`accept`], but the application accepts or rejects the session after it has read the client's SETUP. On raw
+/// QUIC the client receives nothing before that. The connection knows the client's address and certificate.
+///
+/// On WebTransport [`IncomingSession::http`] is the client's request, with the origin of the page. It was answered with
+/// status 200 already, because a client sends SETUP only after that: a rejection closes the session with its code.
 ///
 /// Poll [`ConnectionDriver`] meanwhile: it reads the SETUP, and closes the connection if the session is rejected.
 ///
@@ -134,10 +170,12 @@ pub fn accept_in(
 /// # async fn example(connection: quinn::Connection, server: smoq::Server)
 /// # -> Result<(), Box<dyn std::error::Error>> {
 /// let peer = connection.remote_address();
-/// let (mut request, driving) = smoq_quinn::incoming(connection, &server)?;
+/// let (mut request, driving) = smoq_quinn::incoming(connection, &server).await?;
 /// // tokio::spawn(driving), smol::spawn(driving), and then:
 /// request.ready().await?;
-/// if !peer.ip().is_loopback() || !request.role().publishes() {
+/// let page = request.http().and_then(|request| request.origin());
+/// let is_known = page.is_none_or(|page| page == "https://example.org");
+/// if !is_known || !peer.ip().is_loopback() || !request.role().publishes() {
 ///     request.reject(smoq::Error::Unauthorized);
 ///     return Ok(());
 /// }
@@ -147,24 +185,63 @@ pub fn accept_in(
 /// # Ok(())
 /// # }
 /// ```
-pub fn incoming(
+///
+/// # Errors
+///
+/// See [`Error`].
+pub async fn incoming(
     connection: quinn::Connection,
     server: &Server,
 ) -> Result<(IncomingSession, ConnectionDriver), Error> {
     let runtime = default_runtime(&connection)?;
-    incoming_in(connection, server, runtime)
+    incoming_in(connection, server, runtime).await
 }
 
 /// As [`incoming`], with an explicit runtime for timers.
-pub fn incoming_in(
+pub async fn incoming_in(
     connection: quinn::Connection,
     server: &Server,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(IncomingSession, ConnectionDriver), Error> {
-    let agreed = agreed(&connection, server.versions())?;
+    let http = || Ok(WebTransport::server(server.versions()));
+    let (streams, agreed, asked) = begin(&connection, server.versions(), http, &runtime).await?;
     let clock = server.clock();
-    let (request, driver) = server.incoming(agreed, clock.instant(runtime.now()));
-    Ok((request, ConnectionDriver::new(connection, driver, clock, runtime)))
+    let (mut request, driver) = server.incoming(agreed, clock.instant(runtime.now()));
+    if let Some(asked) = asked {
+        request = request.with_http(asked);
+    }
+    Ok((request, ConnectionDriver::new(streams, driver, clock, runtime)))
+}
+
+/// Agrees on a version: by what TLS says, or by HTTP/3.
+async fn begin(
+    connection: &quinn::Connection,
+    versions: &Versions,
+    http: impl FnOnce() -> Result<WebTransport, webtransport::Error>,
+    runtime: &Arc<dyn quinn::Runtime>,
+) -> Result<(Streams, Agreed, Option<HttpRequest>), Error> {
+    let (id, remote) = (connection.stable_id() as u64, connection.remote_address());
+    let carrier = Carrier::of(connection.handshake_data());
+    let began = match carrier {
+        Carrier::WebTransport => {
+            let http = http().inspect_err(|error| {
+                connection.close(smoq_quic::quic_code(error.code()), b"no request can be made");
+            })?;
+            http::handshake(connection, http, runtime).await?
+        }
+        Carrier::RawQuic => {
+            let agreed = smoq_quic::agreed(connection.handshake_data(), versions);
+            let Some(agreed) = agreed else {
+                log::no_version(id, remote);
+                let code = smoq_quic::quic_code(smoq::Error::Version.session_code());
+                connection.close(code, b"no version in common");
+                return Err(Error::Version);
+            };
+            (Streams::new(connection.clone(), None), agreed, None)
+        }
+    };
+    log::agreed(id, remote, began.1.version());
+    Ok(began)
 }
 
 /// Drives one connection to its end: spawn it, or poll it with other futures.
@@ -182,12 +259,11 @@ pub struct ConnectionDriver(Pin<Box<dyn Future<Output = Result<(), smoq::Error>>
 
 impl ConnectionDriver {
     fn new(
-        connection: quinn::Connection,
+        streams: Streams,
         driver: smoq::Driver,
         clock: Clock,
         runtime: Arc<dyn quinn::Runtime>,
     ) -> Self {
-        let streams = Streams::new(connection);
         Self(Box::pin(drive::drive(streams, driver, clock, runtime)))
     }
 }
@@ -212,19 +288,6 @@ fn default_runtime(connection: &quinn::Connection) -> Result<Arc<dyn quinn::Runt
         connection.close(smoq_quic::quic_code(smoq::Error::Internal.session_code()), b"no runtime");
     }
     runtime.ok_or(Error::NoRuntime)
-}
-
-/// The version that TLS agreed on. Closes the connection if there is none.
-fn agreed(connection: &quinn::Connection, versions: &Versions) -> Result<Agreed, Error> {
-    let (id, remote) = (connection.stable_id() as u64, connection.remote_address());
-    let Some(agreed) = smoq_quic::agreed(connection.handshake_data(), versions) else {
-        log::no_version(id, remote);
-        let code = smoq_quic::quic_code(smoq::Error::Version.session_code());
-        connection.close(code, b"no version in common");
-        return Err(Error::Version);
-    };
-    log::agreed(id, remote, agreed.version());
-    Ok(agreed)
 }
 
 /// Compiles and runs the example of the README.

@@ -3,11 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
+use bytes::Bytes;
 use quinn::{RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Instant, ReadyList};
+use smoq_quic::Carrier;
+use smoq_quic::webtransport::WebTransport;
 
 use crate::allowance::Allowance;
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
@@ -23,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) recv: Option<RecvStream>,
     pub(crate) send: Option<SendStream>,
+    /// What HTTP/3 writes before the bytes of the session, as far as it is not written yet.
+    pub(crate) head: Bytes,
     /// Resolves at STOP_SENDING, if the stream is watched: see [`Stops`].
     stopped: Option<Stopped>,
     /// Whether the peer opened it.
@@ -37,7 +42,8 @@ impl Stream {
     fn new(id: quinn::StreamId, send: Option<SendStream>, recv: Option<RecvStream>) -> Self {
         let id = smoq_quic::stream_id(id);
         let (is_peers, is_blocked, is_doubtful) = (false, false, false);
-        Self { id, recv, send, stopped: None, is_peers, is_blocked, is_doubtful }
+        let head = Bytes::new();
+        Self { id, recv, send, head, stopped: None, is_peers, is_blocked, is_doubtful }
     }
 
     pub(crate) fn uni(send: SendStream) -> Self {
@@ -54,6 +60,29 @@ impl Stream {
 
     pub(crate) fn incoming_bi(halves: (SendStream, RecvStream)) -> Self {
         Self { is_peers: true, ..Self::bi(halves) }
+    }
+
+    pub(crate) fn with_head(self, head: Bytes) -> Self {
+        Self { head, ..self }
+    }
+
+    /// Writes the head, and then of `chunks`, which have `len` bytes. Returns how many of these were taken.
+    pub(crate) fn poll_write(
+        &mut self,
+        chunks: &mut [Bytes],
+        len: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, WriteError>> {
+        let Some(send) = &mut self.send else { return Poll::Ready(Err(WriteError::ClosedStream)) };
+        while !self.head.is_empty() {
+            let head = std::slice::from_mut(&mut self.head);
+            ready!(pin!(send.write_chunks(head)).poll(cx))?;
+        }
+        // An empty write would wait for a window.
+        if len == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        pin!(send.write_chunks(chunks)).poll(cx).map_ok(|written| written.bytes)
     }
 
     /// The code of a STOP_SENDING that has arrived. Registers `cx` for one to come if the stream is watched.
@@ -79,13 +108,13 @@ impl Stream {
 }
 
 /// A slot for a stream. The next stream in it uses the same waker, and may be polled once too often.
-struct Slot {
+pub(crate) struct Slot {
     waker: Waker,
     stream: Option<Stream>,
 }
 
 impl Slot {
-    fn get(&mut self) -> Option<(&mut Stream, &Waker)> {
+    pub(crate) fn get(&mut self) -> Option<(&mut Stream, &Waker)> {
         let stream = self.stream.as_mut()?;
         Some((stream, &self.waker))
     }
@@ -94,10 +123,12 @@ impl Slot {
 /// All streams of a connection. Dropping them closes it first, so that none looks finished.
 pub(crate) struct Streams {
     pub(crate) connection: quinn::Connection,
+    /// HTTP/3, if the session runs on WebTransport.
+    pub(crate) http: Option<Box<WebTransport>>,
     pub(crate) ready: ReadyList,
-    slots: Vec<Slot>,
+    pub(crate) slots: Vec<Slot>,
     free: Vec<usize>,
-    by_id: HashMap<StreamId, usize>,
+    pub(crate) by_id: HashMap<StreamId, usize>,
     finished: VecDeque<SendStream>,
     stops: Stops,
     uni_allowance: Allowance,
@@ -105,9 +136,10 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(connection: quinn::Connection) -> Self {
+    pub(crate) fn new(connection: quinn::Connection, http: Option<Box<WebTransport>>) -> Self {
         Self {
             connection,
+            http,
             ready: ReadyList::new(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -251,10 +283,14 @@ impl Streams {
         .await;
     }
 
+    pub(crate) fn carrier(&self) -> Carrier {
+        if self.http.is_some() { Carrier::WebTransport } else { Carrier::RawQuic }
+    }
+
     /// Closes the connection unless that was done already.
     pub(crate) fn close(&self, code: Code, reason: &[u8]) {
         if self.connection.close_reason().is_none() {
-            self.connection.close(smoq_quic::quic_code(code), reason);
+            self.connection.close(self.carrier().close_code(code), reason);
         }
     }
 

@@ -35,9 +35,9 @@ fn an_idle_connection_is_small() {
                 let near = tokio::spawn(near);
                 let far = listening.accept().await.unwrap().await;
                 let near = near.await.unwrap();
-                let (near, driving) = smoq_quinn::connect(near.unwrap(), &client).unwrap();
+                let (near, driving) = smoq_quinn::connect(near.unwrap(), &client).await.unwrap();
                 tokio::spawn(driving);
-                let (far, driving) = smoq_quinn::accept(far.unwrap(), &server).unwrap();
+                let (far, driving) = smoq_quinn::accept(far.unwrap(), &server).await.unwrap();
                 tokio::spawn(driving);
                 while near.stats().bytes_received == 0 || far.stats().bytes_received == 0 {
                     tokio::task::yield_now().await;

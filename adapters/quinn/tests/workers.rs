@@ -74,7 +74,8 @@ impl Workers {
     async fn dial(&self, endpoint: &Endpoint, client: &Client) -> Session {
         let config = config::client(&self.trust, client.versions()).unwrap();
         let connecting = endpoint.connect_with(config, self.address, "localhost").unwrap();
-        let (session, driving) = connect(connecting.await.unwrap(), client).unwrap();
+        let connecting = connect(connecting.await.unwrap(), client);
+        let (session, driving) = connecting.await.unwrap();
         tokio::spawn(driving);
         session
     }
@@ -98,7 +99,7 @@ async fn serve(endpoint: Endpoint, server: Server, served: Arc<AtomicUsize>) {
         let server = server.clone();
         tokio::spawn(async move {
             let Ok(connection) = incoming.await else { return };
-            let (session, driving) = accept(connection, &server).unwrap();
+            let (session, driving) = accept(connection, &server).await.unwrap();
             let _ = driving.await;
             drop(session);
         });

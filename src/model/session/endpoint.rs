@@ -121,6 +121,17 @@ impl Client {
         self
     }
 
+    /// The value of [`with_path`](Self::with_path). On WebTransport it is part of the request, and
+    /// SETUP must not repeat it.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The value of [`with_authority`](Self::with_authority).
+    pub fn authority(&self) -> &str {
+        &self.0.authority
+    }
+
     /// Sets the cost of this link. Both ends add it to the cost of what is announced over the link.
     /// Of several routes to a broadcast the cheapest is taken, and the shortest among equals
     /// (moq-lite 06 and later, SETUP 4). 0 is a free link, [`Cost::MAX`] the largest cost. Default:

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::handle::Session;
+use super::http_request::HttpRequest;
 use super::origins::SessionOrigins;
 use super::shared::{SessionEnd, SessionShared};
 use crate::model::base::{Result, SessionId, WaitSlot, impl_debug, wait};
@@ -27,13 +28,14 @@ pub struct IncomingSession {
     origins: SessionOrigins,
     /// What the peer's SETUP said, after waiting for it.
     peer: Peer,
+    http: Option<Box<HttpRequest>>,
     is_decided: bool,
 }
 
 impl IncomingSession {
     pub(crate) fn new(shared: Arc<SessionShared>, id: SessionId, origins: SessionOrigins) -> Self {
-        let (slot, peer, is_decided) = Default::default();
-        Self { shared, slot, id, origins, peer, is_decided }
+        let (slot, peer, http, is_decided) = Default::default();
+        Self { shared, slot, id, origins, peer, http, is_decided }
     }
 
     fn wait_ready(&mut self, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
@@ -57,21 +59,41 @@ impl IncomingSession {
         self.shared.version()
     }
 
+    /// For adapters: the client opened the session by this request. Its path and authority then count
+    /// instead of those in SETUP, which must not have any (moq-lite, *SETUP*; moq-transport, PATH).
+    #[must_use]
+    pub fn with_http(mut self, request: HttpRequest) -> Self {
+        self.http = Some(Box::new(request));
+        self
+    }
+
+    /// The client's HTTP request, with its origin and headers, if the session runs on WebTransport.
+    /// `None` on raw QUIC.
+    pub fn http(&self) -> Option<&HttpRequest> {
+        self.http.as_deref()
+    }
+
     /// The path of the URL that the client dialed, by which it asks for the root of the session. It
-    /// is empty if the client does not send it, as on moq-lite 01 to 04.
+    /// is empty if the client does not send it, as on moq-lite 01 to 04 without WebTransport.
     pub fn path(&self) -> Path {
-        let (path, _) = self.peer.path.split_once('?').unwrap_or((&self.peer.path, ""));
-        Path::new(path)
+        Path::new(self.url_parts().0)
+    }
+
+    /// The path and the query.
+    fn url_parts(&self) -> (&str, &str) {
+        let url = self.http.as_ref().map_or(&*self.peer.path, |request| request.path());
+        url.split_once('?').unwrap_or((url, ""))
     }
 
     /// The part of the URL after the first `?`, as it was written; empty if there is none.
     pub fn query(&self) -> &str {
-        self.peer.path.split_once('?').map_or("", |(_, query)| query)
+        self.url_parts().1
     }
 
-    /// Host and port of the URL, if the client sends them (moq-transport); otherwise empty.
+    /// Host and port of the URL, if the client sends them (moq-transport, WebTransport); otherwise
+    /// empty.
     pub fn authority(&self) -> &str {
-        &self.peer.authority
+        self.http.as_ref().map_or(&*self.peer.authority, |request| request.authority())
     }
 
     /// Which directions the client uses (moq-lite 05 and later).

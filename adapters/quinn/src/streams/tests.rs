@@ -46,7 +46,7 @@ impl Pair {
             tokio::spawn(async move { crate::dial("localhost", [address], client).await.unwrap() });
         let peer = listening.accept().await.unwrap().await.unwrap();
         let (endpoint, connection) = dialing.await.unwrap();
-        Self { streams: Streams::new(connection), peer, _endpoints: [endpoint, listening] }
+        Self { streams: Streams::new(connection, None), peer, _endpoints: [endpoint, listening] }
     }
 
     /// Lets both ends work until so many STOP_SENDING frames have come.

@@ -28,7 +28,8 @@ async fn groups_go_as_datagrams(version: Version) {
     let link = Link::new(&version.into(), &version.into()).await;
     let [dialed, accepted] = [link.client.clone(), link.server.clone()];
     let [near, far] = [(); 2].map(|()| Origin::default().produce());
-    let (mut drivings, near, far) = pair_over(link, near, far, version.into(), version.into());
+    let (mut drivings, near, far) =
+        pair_over(link, near, far, version.into(), version.into()).await;
     let mut broadcast = near.origin.create_broadcast("live").unwrap();
     let mut video = broadcast.create_track(track("video")).unwrap();
     drivings

@@ -1,6 +1,7 @@
 //! Two ends over real UDP on loopback, on either runtime, in one task.
 #![allow(clippy::disallowed_methods, reason = "real time is what is tested")]
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
@@ -10,12 +11,37 @@ use std::time::{Duration, Instant};
 use smoq::{
     Client, Error, IncomingSession, Origin, OriginProducer, Server, Session, Version, Versions,
 };
-use smoq_quinn::smoq_quic::{Identity, Trust};
+use smoq_quinn::smoq_quic::{Carrier, Identity, Trust};
 use smoq_quinn::{ConnectionDriver, config};
 
-/// Makes a module per runtime, with a test per function that runs it in every version.
+thread_local! {
+    /// What links of this thread use.
+    static CARRIER: Cell<Carrier> = const { Cell::new(Carrier::RawQuic) };
+}
+
+/// Whether links of this thread use WebTransport.
+pub(crate) fn is_webtransport() -> bool {
+    CARRIER.get() == Carrier::WebTransport
+}
+
+/// From now on the links of this thread use WebTransport.
+pub(crate) fn use_webtransport() {
+    CARRIER.set(Carrier::WebTransport);
+}
+
+/// Makes a module per runtime and one for WebTransport, with a test per function that runs it in every version.
 macro_rules! in_every_version {
     ($($test:ident)*) => {
+        mod on_webtransport {
+            $(#[test] fn $test() {
+                $crate::ends::use_webtransport();
+                let runtime = $crate::ends::on_this_thread();
+                for version in smoq::Version::ALL.into_iter().chain(smoq::Version::WIP) {
+                    println!("{version}");
+                    runtime.block_on($crate::ends::bounded(super::$test(version)));
+                }
+            })*
+        }
         mod on_tokio {
             $(#[test] fn $test() {
                 let runtime = $crate::ends::on_this_thread();
@@ -94,7 +120,10 @@ impl Link {
         let listening = quinn::Endpoint::server(config, any).unwrap();
         let address = listening.local_addr().unwrap();
         let dialing = quinn::Endpoint::client(any).unwrap();
-        let config = config::client(&trust, client).unwrap();
+        let config = match CARRIER.get() {
+            Carrier::RawQuic => config::client(&trust, client).unwrap(),
+            Carrier::WebTransport => config::webtransport_client(&trust).unwrap(),
+        };
         let (client, server) = both(
             async { dialing.connect_with(config, address, "localhost").unwrap().await.unwrap() },
             async { listening.accept().await.unwrap().await.unwrap() },
@@ -114,19 +143,23 @@ pub(crate) struct Side {
 pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
     let versions = Versions::from(version);
     let link = Link::new(&versions, &versions).await;
-    let (drivings, near, far) = pair_on(link, versions.clone(), versions);
+    let (drivings, near, far) = pair_on(link, versions.clone(), versions).await;
     assert_eq!((near.session.version(), far.session.version()), (version, version));
     (drivings, near, far)
 }
 
 /// The same on a connection of its own, for these versions.
-pub(crate) fn pair_on(link: Link, client: Versions, server: Versions) -> (Drivings, Side, Side) {
+pub(crate) async fn pair_on(
+    link: Link,
+    client: Versions,
+    server: Versions,
+) -> (Drivings, Side, Side) {
     let (near, far) = (Origin::default().produce(), Origin::default().produce());
-    pair_over(link, near, far, client, server)
+    pair_over(link, near, far, client, server).await
 }
 
 /// The same for origins that are there.
-pub(crate) fn pair_over(
+pub(crate) async fn pair_over(
     link: Link,
     near: OriginProducer,
     far: OriginProducer,
@@ -135,8 +168,9 @@ pub(crate) fn pair_over(
 ) -> (Drivings, Side, Side) {
     let client = Client::new().with_origin(&near).with_versions(client);
     let server = Server::new().with_origin(&far).with_versions(server);
-    let (near_session, client) = smoq_quinn::connect(link.client, &client).unwrap();
-    let (far_session, server) = smoq_quinn::accept(link.server, &server).unwrap();
+    let dialing = smoq_quinn::connect(link.client, &client);
+    let (near_end, far_end) = both(dialing, smoq_quinn::accept(link.server, &server)).await;
+    let ((near_session, client), (far_session, server)) = (near_end.unwrap(), far_end.unwrap());
     let endpoints = [link.dialing, link.listening];
     let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), endpoints };
     let near = Side { origin: near, session: near_session };
@@ -152,8 +186,9 @@ pub(crate) async fn asked(
     let link = Link::new(&versions, &versions).await;
     let (client, server) =
         (client.with_versions(versions.clone()), Server::new().with_versions(versions));
-    let (session, client) = smoq_quinn::connect(link.client, &client).unwrap();
-    let (request, server) = smoq_quinn::incoming(link.server, &server).unwrap();
+    let dialing = smoq_quinn::connect(link.client, &client);
+    let (dialed, asked) = both(dialing, smoq_quinn::incoming(link.server, &server)).await;
+    let ((session, client), (request, server)) = (dialed.unwrap(), asked.unwrap());
     let endpoints = [link.dialing, link.listening];
     let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), endpoints };
     (drivings, session, request)

@@ -2,7 +2,7 @@
 
 use smoq::{Client, CloseReason, Error, Origin, Subscription, Version};
 
-use crate::ends::{asked, in_every_version};
+use crate::ends::{asked, in_every_version, is_webtransport};
 
 in_every_version! {
     an_accepted_client_gets_its_part
@@ -14,12 +14,16 @@ async fn an_accepted_client_gets_its_part(version: Version) {
     let [mine, received] = [(); 2].map(|()| Origin::default().produce());
     let mut broadcast = mine.create_broadcast("room/alice").unwrap();
     let mut track = broadcast.create_track("video").unwrap();
-    let client = Client::new().with_path("room").with_consume(received.clone());
+    let client = Client::new().with_path("room?token=7").with_authority("relay.example:4443");
+    let client = client.with_consume(received.clone());
     let (mut drivings, session, mut request) = asked(version, client).await;
     drivings.run(request.ready()).await.unwrap();
-    let says =
-        !matches!(version, Version::Lite01 | Version::Lite02 | Version::Lite03 | Version::Lite04);
+    let says = is_webtransport() || version >= Version::Lite05;
     assert_eq!(request.path().as_str(), if says { "room" } else { "" });
+    assert_eq!(request.query(), if says { "token=7" } else { "" });
+    let says = is_webtransport() || version >= Version::Moqt14;
+    assert_eq!(request.authority(), if says { "relay.example:4443" } else { "" });
+    assert_eq!(request.http().is_some(), is_webtransport());
     let part = mine.with_root("room").unwrap();
     let served = request.with_publish(part.consume()).accept();
     drivings

@@ -27,7 +27,7 @@ fn an_unknown_broadcast_is_refused_with_a_mapped_code() {
         let server =
             Server::new().with_origin(&Origin::default().produce()).with_versions(Version::Lite04);
         let link = Link::new(server.versions(), server.versions()).await;
-        let (session, driving) = smoq_quinn::accept(link.server, &server).unwrap();
+        let (session, driving) = smoq_quinn::accept(link.server, &server).await.unwrap();
         let peer = async {
             let (mut send, mut recv) = link.client.open_bi().await.unwrap();
             send.write_all(SUBSCRIBE).await.unwrap();
@@ -51,7 +51,7 @@ fn both_forms_of_a_code_are_understood() {
             let near = Origin::default().produce();
             let server = Server::new().with_origin(&near).with_versions(Version::Lite04);
             let link = Link::new(server.versions(), server.versions()).await;
-            let (session, driving) = smoq_quinn::accept(link.server, &server).unwrap();
+            let (session, driving) = smoq_quinn::accept(link.server, &server).await.unwrap();
             let peer = async {
                 // The server asks what there is, and then for a track of it.
                 let (mut announce, _recv) = link.client.accept_bi().await.unwrap();
@@ -79,7 +79,7 @@ fn a_request_that_is_only_stopped_is_over() {
         let mut track = broadcast.create_track("video").unwrap();
         let server = Server::new().with_publish(near.consume()).with_versions(Version::Lite04);
         let link = Link::new(server.versions(), server.versions()).await;
-        let (session, driving) = smoq_quinn::accept(link.server, &server).unwrap();
+        let (session, driving) = smoq_quinn::accept(link.server, &server).await.unwrap();
         let peer = async {
             let (mut send, mut recv) = link.client.open_bi().await.unwrap();
             send.write_all(SUBSCRIBE).await.unwrap();
@@ -100,7 +100,7 @@ fn a_version_that_was_not_asked_for_closes_the_connection() {
         let all = Versions::default();
         let link = Link::new(&all, &all).await;
         let client = Client::new().with_versions(Version::Lite03);
-        let refused = smoq_quinn::connect(link.client, &client).err();
+        let refused = smoq_quinn::connect(link.client, &client).await.err();
         assert_eq!(refused, Some(smoq_quinn::Error::Version));
         assert_eq!(application_code(link.server.closed().await), 0x15);
     });
@@ -114,7 +114,7 @@ fn set_up_settles_on_a_version() {
         let (nothing, moql) = (Versions::from([]), Versions::from([Lite02, Lite01]));
         for offered in [nothing, moql] {
             let link = Link::new(&offered, &offered).await;
-            let (mut drivings, near, far) = pair_on(link, Versions::default(), Lite01.into());
+            let (mut drivings, near, far) = pair_on(link, Versions::default(), Lite01.into()).await;
             assert_eq!(near.session.version(), Lite02, "the most wanted, until it is settled");
             let _broadcast = far.origin.create_broadcast("live").unwrap();
             let mut seen = near.origin.consume();
@@ -124,7 +124,7 @@ fn set_up_settles_on_a_version() {
         }
         let moql = Versions::from(Lite01);
         let link = Link::new(&moql, &moql).await;
-        let (mut drivings, near, far) = pair_on(link, Lite01.into(), Lite02.into());
+        let (mut drivings, near, far) = pair_on(link, Lite01.into(), Lite02.into()).await;
         assert_eq!(drivings.ended().await, [(); 2].map(|()| Err(Error::Version)));
         drop((near, far));
     });
@@ -134,11 +134,16 @@ fn set_up_settles_on_a_version() {
 #[cfg(not(feature = "runtime-smol"))]
 #[test]
 fn without_a_runtime_there_is_an_error() {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     let runtime = on_this_thread();
     let all = Versions::default();
     let link = runtime.block_on(bounded(Link::new(&all, &all)));
-    let refused = smoq_quinn::connect(link.client, &Client::new()).err();
-    assert_eq!(refused, Some(smoq_quinn::Error::NoRuntime));
+    let client = Client::new();
+    let mut dialing = pin!(smoq_quinn::connect(link.client, &client));
+    let refused = dialing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Err(smoq_quinn::Error::NoRuntime)) = refused else { panic!("{refused:?}") };
     let closed = runtime.block_on(link.server.closed());
     assert_eq!(application_code(closed), Error::Internal.session_code().as_u64());
 }

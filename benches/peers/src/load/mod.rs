@@ -66,7 +66,7 @@ async fn dial(relay: SocketAddr, client: &Client, endpoint: &quinn::Endpoint) ->
             Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
         }
     };
-    let (session, driving) = smoq_quinn::connect(connection, client)?;
+    let (session, driving) = smoq_quinn::connect(connection, client).await?;
     tokio::spawn(driving);
     Ok(session)
 }

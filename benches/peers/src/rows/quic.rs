@@ -235,13 +235,13 @@ fn smoq_quinn(load: &Load) {
     let addr = socket.local_addr().unwrap();
     let serve = async {
         let connection = listen(socket, listening).accept().await.unwrap().await.unwrap();
-        let (_session, driving) = smoq_quinn::accept(connection, &server).unwrap();
+        let (_session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
         let (end, ()) = tokio::join!(driving, load.publish(track));
         end.unwrap();
     };
     let read = async {
         let (endpoint, connection) = dial(addr, dialing).await;
-        let (session, mut driving) = smoq_quinn::connect(connection, &client).unwrap();
+        let (session, mut driving) = smoq_quinn::connect(connection, &client).await.unwrap();
         tokio::select! {
             end = &mut driving => panic!("{end:?}"),
             () = load.read(received) => {}

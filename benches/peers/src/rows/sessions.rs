@@ -119,9 +119,9 @@ fn smoq(load: Load, count: Count) -> Result<f64> {
             let received = smoq::Origin::default().produce();
             let client = smoq::Client::new().with_consume(received.clone());
             let (ours, theirs) = connect(&endpoint, addr, &config).await?;
-            let (viewing, driving) = smoq_quinn::connect(ours, &client)?;
+            let (viewing, driving) = smoq_quinn::connect(ours, &client).await?;
             tokio::spawn(driving);
-            let (serving, driving) = smoq_quinn::accept(theirs, &server)?;
+            let (serving, driving) = smoq_quinn::accept(theirs, &server).await?;
             tokio::spawn(driving);
             let broadcast = received.consume().announced_broadcast("live").await;
             let broadcast = broadcast.expect("it is announced");

@@ -13,16 +13,16 @@ use wtq_lite016::proto::{ConnectRequest, ConnectResponse};
 
 use super::{
     Abilities, Announcement, Announcements, Code, Event, Failure, Link, Listener, Options, Role,
-    Subscription, is_moqt, known,
+    Subscription, carrier, is_moqt, known,
 };
 use crate::{quic, within};
 
-/// A peer that runs moq-lite 0.16.3.
-pub struct Peer {
+/// A peer that runs moq-lite 0.16.3. `WEB`: its connections carry WebTransport over HTTP/3 instead of raw QUIC.
+pub struct Peer<const WEB: bool = false> {
     origin: moq_lite::OriginProducer,
 }
 
-impl super::Peer for Peer {
+impl<const WEB: bool> super::Peer for Peer<WEB> {
     const NAME: &'static str = "moq-lite 0.16.3";
     const VERSIONS: &'static [&'static str] = &[
         "moq-lite-01",
@@ -79,10 +79,14 @@ impl super::Peer for Peer {
             .with_publish(role.publishes().then(|| self.origin.consume()))
             .with_consume(role.subscribes().then(|| self.origin.clone()))
             .with_versions(parse(versions));
-        Listener::spawn(quic::server_config(versions), move |connection| {
-            let server = server.clone();
+        let alpns: Vec<_> = versions.iter().map(|name| quic::alpn_of(name).to_owned()).collect();
+        Listener::spawn(quic::server_config(carrier(WEB, versions)), move |connection| {
+            let (server, alpns) = (server.clone(), alpns.clone());
             async move {
-                let transport = transport(&connection)?;
+                let transport = match WEB {
+                    true => accept(&connection, &alpns).await?,
+                    false => transport(&connection)?,
+                };
                 let accepting = async move { server.accept(transport).await };
                 let session = on_one_thread(accepting).await.map_err(failure)?;
                 Ok(link(connection, session))
@@ -92,12 +96,23 @@ impl super::Peer for Peer {
 
     async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
         known::<Self>(versions);
-        let connection = super::link::connect(addr, quic::client_config(versions)).await?;
+        let config = quic::client_config(carrier(WEB, versions));
+        let connection = super::link::connect(addr, config).await?;
         let client = moq_lite::Client::new()
             .with_publish(role.publishes().then(|| self.origin.consume()))
             .with_consume(role.subscribes().then(|| self.origin.clone()))
             .with_versions(parse(versions));
-        let transport = transport(&connection)?;
+        let transport = if WEB {
+            let url: url::Url = format!("https://{addr}/").parse().expect("a URL");
+            let protocols = versions.iter().map(|name| quic::alpn_of(name).to_owned());
+            let request = ConnectRequest::new(url).with_protocols(protocols);
+            let connecting = wtq_lite016::Session::connect(connection.clone(), request);
+            within("WebTransport", connecting)
+                .await
+                .map_err(|err| Failure::local(err.to_string()))?
+        } else {
+            transport(&connection)?
+        };
         let connecting = on_one_thread(async move { client.connect(transport).await });
         let session = within("moq-lite 0.16.3 to connect", connecting).await.map_err(failure)?;
         Ok(link(connection, session))
@@ -303,6 +318,20 @@ pub(super) fn transport(connection: &quinn::Connection) -> Result<wtq_lite016::S
     let request = ConnectRequest::new(url).with_protocol(alpn.as_str());
     let response = ConnectResponse::OK.with_protocol(alpn);
     Ok(wtq_lite016::Session::raw(connection.clone(), request, response))
+}
+
+/// Accepts WebTransport and picks the first protocol of the client that is one of `alpns`.
+async fn accept(
+    connection: &quinn::Connection,
+    alpns: &[String],
+) -> Result<wtq_lite016::Session, Failure> {
+    let local = |err: wtq_lite016::ServerError| Failure::local(err.to_string());
+    let request = wtq_lite016::Request::accept(connection.clone()).await.map_err(local)?;
+    let mut response = ConnectResponse::OK;
+    if let Some(chosen) = request.protocols.iter().find(|protocol| alpns.contains(*protocol)) {
+        response = response.with_protocol(chosen.clone());
+    }
+    request.respond(response).await.map_err(local)
 }
 
 fn link(connection: quinn::Connection, session: moq_lite::Session) -> Link {

@@ -413,6 +413,27 @@ impl Announcements {
     }
 }
 
+/// The same peers on WebTransport.
+pub mod web {
+    pub mod lite016 {
+        pub type Peer = crate::peers::lite016::Peer<true>;
+    }
+    pub mod net03 {
+        pub type Peer = crate::peers::net03::Peer<true>;
+    }
+    pub mod smoq_blocking {
+        pub type Peer = crate::peers::smoq_blocking::Peer<true>;
+    }
+    pub mod smoq_quinn {
+        pub type Peer = crate::peers::smoq_quinn::Peer<true>;
+    }
+}
+
+/// What TLS agrees on: HTTP/3 on WebTransport, otherwise one of the versions.
+fn carrier<'a>(is_web: bool, versions: &'a [&'a str]) -> &'a [&'a str] {
+    if is_web { &["h3"] } else { versions }
+}
+
 /// Panics unless every version is one of the peer's.
 fn known<P: Peer>(versions: &[&str]) {
     assert!(!versions.is_empty(), "no version given");

@@ -12,19 +12,21 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+use wtq_net03::proto::{ConnectRequest, ConnectResponse};
+
 use super::{
     Abilities, Announcement, Announcements, Clock, Code, Datagrams, Event, Failure, Group, Link,
-    Listener, Options, Role, Subscription, has_timestamps, is_moqt, known,
+    Listener, Options, Role, Subscription, carrier, has_timestamps, is_moqt, known,
 };
 use crate::{quic, within};
 
-/// A peer that runs moq-net 0.3.18.
-pub struct Peer {
+/// A peer that runs moq-net 0.3.18. `WEB`: its connections carry WebTransport over HTTP/3 instead of raw QUIC.
+pub struct Peer<const WEB: bool = false> {
     origin: moq_net::origin::Producer,
     driver: AbortHandle,
 }
 
-impl super::Peer for Peer {
+impl<const WEB: bool> super::Peer for Peer<WEB> {
     const NAME: &'static str = "moq-net 0.3.18";
     const VERSIONS: &'static [&'static str] = &[
         "moq-lite-01",
@@ -80,10 +82,14 @@ impl super::Peer for Peer {
         if role.subscribes() {
             server = server.with_subscriber(self.origin.clone());
         }
-        Listener::spawn(quic::server_config(versions), move |connection| {
-            let server = server.clone();
+        let alpns: Vec<_> = versions.iter().map(|name| quic::alpn_of(name).to_owned()).collect();
+        Listener::spawn(quic::server_config(carrier(WEB, versions)), move |connection| {
+            let (server, alpns) = (server.clone(), alpns.clone());
             async move {
-                let transport = wtq_net03::Session::raw(connection.clone());
+                let transport = match WEB {
+                    true => accept(&connection, &alpns).await?,
+                    false => wtq_net03::Session::raw(connection.clone()),
+                };
                 let (session, driver) =
                     server.accept(Instant::now(), transport).await.map_err(failure)?;
                 tokio::spawn(moq_net::time::run(driver));
@@ -94,7 +100,8 @@ impl super::Peer for Peer {
 
     async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
         known::<Self>(versions);
-        let connection = super::link::connect(addr, quic::client_config(versions)).await?;
+        let config = quic::client_config(carrier(WEB, versions));
+        let connection = super::link::connect(addr, config).await?;
         let mut client = moq_net::Client::new().with_versions(parse(versions));
         if role.publishes() {
             client = client.with_publisher(self.origin.consume());
@@ -102,7 +109,17 @@ impl super::Peer for Peer {
         if role.subscribes() {
             client = client.with_subscriber(self.origin.clone());
         }
-        let transport = wtq_net03::Session::raw(connection.clone());
+        let transport = if WEB {
+            let url: url::Url = format!("https://{addr}/").parse().expect("a URL");
+            let protocols = versions.iter().map(|name| quic::alpn_of(name).to_owned());
+            let request = ConnectRequest::new(url).with_protocols(protocols);
+            let connecting = wtq_net03::Session::connect(connection.clone(), request);
+            within("WebTransport", connecting)
+                .await
+                .map_err(|err| Failure::local(err.to_string()))?
+        } else {
+            wtq_net03::Session::raw(connection.clone())
+        };
         let connecting = client.connect(Instant::now(), transport);
         let (session, driver) =
             within("moq-net 0.3.18 to connect", connecting).await.map_err(failure)?;
@@ -189,6 +206,20 @@ impl super::Modern for Peer {
     }
 }
 
+/// Accepts WebTransport and picks the first protocol of the client that is one of `alpns`.
+async fn accept(
+    connection: &quinn::Connection,
+    alpns: &[String],
+) -> Result<wtq_net03::Session, Failure> {
+    let local = |err: wtq_net03::ServerError| Failure::local(err.to_string());
+    let request = wtq_net03::Request::accept(connection.clone()).await.map_err(local)?;
+    let mut response = ConnectResponse::OK;
+    if let Some(chosen) = request.protocols.iter().find(|protocol| alpns.contains(*protocol)) {
+        response = response.with_protocol(chosen.clone());
+    }
+    request.respond(response).await.map_err(local)
+}
+
 fn wanted(options: &Options) -> moq_net::track::Subscription {
     moq_net::track::Subscription::default()
         .with_priority(options.priority)
@@ -196,7 +227,7 @@ fn wanted(options: &Options) -> moq_net::track::Subscription {
         .with_start(options.start.map(moq_net::track::Position::group))
 }
 
-impl Drop for Peer {
+impl<const WEB: bool> Drop for Peer<WEB> {
     fn drop(&mut self) {
         self.driver.abort();
     }

@@ -22,12 +22,12 @@ use super::{
 };
 use crate::{quic, within};
 
-/// A peer that runs smoq without an async runtime. (The test awaits its handles on tokio.)
-pub struct Peer {
+/// A peer that runs smoq without an async runtime. (The test awaits its handles on tokio.) `WEB`: its connections carry WebTransport over HTTP/3 instead of raw QUIC.
+pub struct Peer<const WEB: bool = false> {
     origin: OriginProducer,
 }
 
-impl super::Peer for Peer {
+impl<const WEB: bool> super::Peer for Peer<WEB> {
     const NAME: &'static str = "smoq-blocking";
     const VERSIONS: &'static [&'static str] = &smoq_model::VERSIONS;
 
@@ -78,7 +78,10 @@ impl super::Peer for Peer {
     async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
         known::<Self>(versions);
         let client = smoq_model::client(&self.origin, role, smoq_model::versions(versions));
-        let config = config::client(&tls::Trust::Insecure, client.versions());
+        let config = match WEB {
+            true => config::webtransport_client(&tls::Trust::Insecure),
+            false => config::client(&tls::Trust::Insecure, client.versions()),
+        };
         let mut endpoint = Endpoint::new(quic::loopback()).expect("a socket");
         let dialed = endpoint.dial(addr, "localhost", config.expect("a configuration"), &client);
         dialed.map_err(|err| Failure::local(err.to_string()))?;

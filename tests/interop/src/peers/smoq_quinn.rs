@@ -11,12 +11,12 @@ use super::{
     Subscription, known,
 };
 
-/// A peer that runs smoq on quinn.
-pub struct Peer {
+/// A peer that runs smoq on quinn. `WEB`: its connections carry WebTransport over HTTP/3 instead of raw QUIC.
+pub struct Peer<const WEB: bool = false> {
     origin: OriginProducer,
 }
 
-impl super::Peer for Peer {
+impl<const WEB: bool> super::Peer for Peer<WEB> {
     const NAME: &'static str = "smoq-quinn";
     const VERSIONS: &'static [&'static str] = &smoq_model::VERSIONS;
 
@@ -46,7 +46,7 @@ impl super::Peer for Peer {
         Listener::spawn(config, move |connection| {
             let server = server.clone();
             async move {
-                let joined = ::smoq_quinn::accept(connection.clone(), &server);
+                let joined = ::smoq_quinn::accept(connection.clone(), &server).await;
                 Ok(run(joined.map_err(|err| Failure::local(err.to_string()))?, connection))
             }
         })
@@ -55,9 +55,12 @@ impl super::Peer for Peer {
     async fn dial(&self, role: Role, addr: SocketAddr, versions: &[&str]) -> Result<Link, Failure> {
         known::<Self>(versions);
         let client = smoq_model::client(&self.origin, role, smoq_model::versions(versions));
-        let config = config::client(&tls::Trust::Insecure, client.versions());
+        let config = match WEB {
+            true => config::webtransport_client(&tls::Trust::Insecure),
+            false => config::client(&tls::Trust::Insecure, client.versions()),
+        };
         let connection = super::link::connect(addr, config.expect("a configuration")).await?;
-        let joined = ::smoq_quinn::connect(connection.clone(), &client);
+        let joined = ::smoq_quinn::connect(connection.clone(), &client).await;
         Ok(run(joined.map_err(|err| Failure::local(err.to_string()))?, connection))
     }
 
