@@ -205,16 +205,24 @@ impl RecvBuffer {
 
     /// The first `n` bytes, which must be there, in one piece.
     pub(crate) fn take(&mut self, n: usize) -> Bytes {
+        self.take_joined(n, &mut BytesMut::new())
+    }
+
+    /// As [`take`](Self::take). If the bytes have to be joined, that happens in `memory`, which is used again as soon
+    /// as nobody holds what was joined there before.
+    pub(crate) fn take_joined(&mut self, n: usize, memory: &mut BytesMut) -> Bytes {
         debug_assert!(n <= self.len);
         if self.chunks.front().map_or(self.tail.len(), Bytes::len) >= n {
             return self.take_some(n);
         }
-        let mut whole = BytesMut::with_capacity(n);
-        while whole.len() < n {
-            let piece = self.take_some(n - whole.len());
-            whole.extend_from_slice(&piece);
+        if !memory.try_reclaim(n) {
+            *memory = BytesMut::with_capacity(n);
         }
-        whole.freeze()
+        while memory.len() < n {
+            let piece = self.take_some(n - memory.len());
+            memory.extend_from_slice(&piece);
+        }
+        memory.split().freeze()
     }
 
     /// At most `max` bytes, without copying.
@@ -355,6 +363,19 @@ mod tests {
         let mut recv = RecvBuffer::default();
         recv.push(large.clone(), false, LIMIT);
         assert_eq!(recv.take(SMALL).as_ptr(), large.as_ptr());
+    }
+
+    #[test]
+    fn frames_are_joined_in_the_same_memory_unless_one_is_held() {
+        let (mut recv, all) = in_pieces([SMALL; 6]);
+        let mut memory = BytesMut::new();
+        let mut join = || recv.take_joined(2 * SMALL, &mut memory);
+        let place = |frame: Bytes| frame.as_ptr() as usize;
+        let first = place(join());
+        let second = join();
+        assert_eq!((second.as_ptr() as usize, &second[..]), (first, &all[2 * SMALL..4 * SMALL]));
+        assert_ne!(place(join()), first);
+        assert_eq!(second, all[2 * SMALL..4 * SMALL]);
     }
 
     #[test]

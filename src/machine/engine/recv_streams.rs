@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::census::census;
 use crate::error::{Error, LimitKind};
@@ -356,6 +356,7 @@ impl GroupReader {
         &mut self,
         recv: &mut RecvBuffer,
         limits: &Limits,
+        joined: &mut BytesMut,
     ) -> Result<GroupRead, Error> {
         if let Some(code) = recv.reset() {
             return Err(Error::from_stream_code(code));
@@ -399,7 +400,7 @@ impl GroupReader {
         self.previous = head.timestamp.unwrap_or_default();
         let there = recv.len() as u64;
         let payload = if head.size <= there && head.size <= JOIN_MAX {
-            recv.take(head.size as usize)
+            recv.take_joined(head.size as usize, joined)
         } else {
             recv.take_some(usize::try_from(head.size).unwrap_or(usize::MAX))
         };
