@@ -153,6 +153,43 @@ fn delivery_does_not_allocate() {
     );
 }
 
+#[test]
+fn a_group_takes_the_memory_of_the_one_given_up_before() {
+    let mut limits = Limits::default();
+    limits.track_groups = 3;
+    let mut track = Track::new("t").produce_within(limits);
+    let payload = Bytes::from(vec![1; SIZE]);
+    let mut write = |groups: u64| {
+        for _ in 0..groups {
+            let mut group = track.append_group().unwrap();
+            (0..30).for_each(|n| group.write_frame(n, payload.clone()).unwrap());
+            group.finish().unwrap();
+        }
+    };
+    write(5);
+    let info = measure(|| write(100));
+    // What a group needs only while it is open.
+    assert_eq!((info.count_total, info.bytes_current), (100, 0), "{info:?}");
+}
+
+#[test]
+fn a_frame_of_a_group_that_was_given_up_keeps_its_memory() {
+    let mut limits = Limits::default();
+    limits.track_groups = 1;
+    let mut track = Track::new("t").produce_within(limits);
+    let mut write = |byte: u8| {
+        let mut group = track.append_group().unwrap();
+        (0..10).for_each(|n| group.write_frame(n, vec![byte; SIZE]).unwrap());
+        group.finish().unwrap();
+        let Poll::Ready(Ok(Some(frame))) = group.consume().try_frame(5) else { panic!("no frame") };
+        frame
+    };
+    let frames: Vec<_> = (0..5).map(&mut write).collect();
+    for (byte, frame) in (0..).zip(frames) {
+        assert_eq!(frame.payload(), [byte; SIZE]);
+    }
+}
+
 /// Bytes of a small frame.
 const SMALL: usize = 100;
 const MANY: usize = 1_000;
