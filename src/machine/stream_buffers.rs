@@ -24,6 +24,8 @@ const MESSAGE_HEAD: usize = 24;
 /// Chunks below this size are copied together. A `Bytes` keeps the whole packet that brought it,
 /// which may be much larger.
 pub(crate) const SMALL: usize = 512;
+/// The list of chunks keeps the room for so many while it is empty.
+const KEPT_CHUNKS: usize = 32;
 /// How many times the waiting bytes the memory behind them may be.
 const SLACK: usize = 4;
 
@@ -104,9 +106,15 @@ impl RecvBuffer {
             self.chunks.clear();
         }
         self.compact();
-        if self.chunks.is_empty() {
+        if self.chunks.is_empty() && self.chunks.capacity() > KEPT_CHUNKS {
             self.chunks = VecDeque::new();
         }
+    }
+
+    /// Discards everything but the memory of the list, for another stream.
+    pub(crate) fn recycle(mut self) -> Self {
+        self.chunks.clear();
+        Self { chunks: self.chunks, ..Self::default() }
     }
 
     /// The peer reset its half. If FIN arrived before, the reset means nothing.
@@ -376,6 +384,16 @@ mod tests {
         assert_eq!((second.as_ptr() as usize, &second[..]), (first, &all[2 * SMALL..4 * SMALL]));
         assert_ne!(place(join()), first);
         assert_eq!(second, all[2 * SMALL..4 * SMALL]);
+    }
+
+    #[test]
+    fn the_next_stream_takes_over_the_list_of_chunks_but_nothing_in_it() {
+        let (mut recv, _) = in_pieces([SMALL; 20]);
+        recv.push(Bytes::new(), true, LIMIT);
+        let room = recv.chunks.capacity();
+        let next = recv.recycle();
+        assert_eq!((next.len(), next.cost(), next.has_fin()), (0, (0, 0), false));
+        assert_eq!(next.chunks.capacity(), room);
     }
 
     #[test]

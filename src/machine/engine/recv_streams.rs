@@ -37,6 +37,8 @@ pub(crate) struct RecvStreams {
     held: VecDeque<(Instant, Key)>,
     max_streams: usize,
     buffer: usize,
+    /// The memory of the stream that ended last, for the next one.
+    spare: RecvBuffer,
 }
 
 /// One receive half.
@@ -140,8 +142,8 @@ impl RecvStreams {
             actions.push_back(Action::Stop { id, code });
             return;
         }
-        let stream =
-            RecvStream { id, recv: RecvBuffer::default(), state: StreamState::New, queued: false };
+        let recv = core::mem::take(&mut self.spare);
+        let stream = RecvStream { id, recv, state: StreamState::New, queued: false };
         self.by_stream.insert(id, self.streams.insert(stream));
     }
 
@@ -182,6 +184,7 @@ impl RecvStreams {
             let code = error.stream_code();
             actions.push_back(Action::Stop { id: stream.id, code });
         }
+        self.spare = stream.recv.recycle();
     }
 
     // ---- towards the dialect -----------------------------------------------------------------
@@ -416,5 +419,5 @@ census! { each RecvStream { within: recv; plain: id, state, queued; } }
 census! { RecvStreams {
     counts: by_stream, new, frames, held;
     within: streams;
-    plain: turn, max_streams, buffer;
+    plain: turn, max_streams, buffer, spare;
 } }
