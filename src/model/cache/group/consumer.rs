@@ -62,6 +62,7 @@ impl GroupConsumer {
     }
 
     /// The number of the next frame.
+    #[inline]
     pub fn index(&self) -> u64 {
         self.index.into()
     }
