@@ -24,6 +24,8 @@ const MESSAGE_HEAD: usize = 24;
 /// Chunks below this size are copied together. A `Bytes` keeps the whole packet that brought it,
 /// which may be much larger.
 pub(crate) const SMALL: usize = 512;
+/// The list of chunks keeps the room for so many while it is empty.
+const KEPT_CHUNKS: usize = 32;
 /// How many times the waiting bytes the memory behind them may be.
 const SLACK: usize = 4;
 
@@ -104,9 +106,15 @@ impl RecvBuffer {
             self.chunks.clear();
         }
         self.compact();
-        if self.chunks.is_empty() {
+        if self.chunks.is_empty() && self.chunks.capacity() > KEPT_CHUNKS {
             self.chunks = VecDeque::new();
         }
+    }
+
+    /// Discards everything but the memory of the list, for another stream.
+    pub(crate) fn recycle(mut self) -> Self {
+        self.chunks.clear();
+        Self { chunks: self.chunks, ..Self::default() }
     }
 
     /// The peer reset its half. If FIN arrived before, the reset means nothing.
@@ -205,16 +213,24 @@ impl RecvBuffer {
 
     /// The first `n` bytes, which must be there, in one piece.
     pub(crate) fn take(&mut self, n: usize) -> Bytes {
+        self.take_joined(n, &mut BytesMut::new())
+    }
+
+    /// As [`take`](Self::take). If the bytes have to be joined, that happens in `memory`, which is used again as soon
+    /// as nobody holds what was joined there before.
+    pub(crate) fn take_joined(&mut self, n: usize, memory: &mut BytesMut) -> Bytes {
         debug_assert!(n <= self.len);
         if self.chunks.front().map_or(self.tail.len(), Bytes::len) >= n {
             return self.take_some(n);
         }
-        let mut whole = BytesMut::with_capacity(n);
-        while whole.len() < n {
-            let piece = self.take_some(n - whole.len());
-            whole.extend_from_slice(&piece);
+        if !memory.try_reclaim(n) {
+            *memory = BytesMut::with_capacity(n);
         }
-        whole.freeze()
+        while memory.len() < n {
+            let piece = self.take_some(n - memory.len());
+            memory.extend_from_slice(&piece);
+        }
+        memory.split().freeze()
     }
 
     /// At most `max` bytes, without copying.
@@ -355,6 +371,29 @@ mod tests {
         let mut recv = RecvBuffer::default();
         recv.push(large.clone(), false, LIMIT);
         assert_eq!(recv.take(SMALL).as_ptr(), large.as_ptr());
+    }
+
+    #[test]
+    fn frames_are_joined_in_the_same_memory_unless_one_is_held() {
+        let (mut recv, all) = in_pieces([SMALL; 6]);
+        let mut memory = BytesMut::new();
+        let mut join = || recv.take_joined(2 * SMALL, &mut memory);
+        let place = |frame: Bytes| frame.as_ptr() as usize;
+        let first = place(join());
+        let second = join();
+        assert_eq!((second.as_ptr() as usize, &second[..]), (first, &all[2 * SMALL..4 * SMALL]));
+        assert_ne!(place(join()), first);
+        assert_eq!(second, all[2 * SMALL..4 * SMALL]);
+    }
+
+    #[test]
+    fn the_next_stream_takes_over_the_list_of_chunks_but_nothing_in_it() {
+        let (mut recv, _) = in_pieces([SMALL; 20]);
+        recv.push(Bytes::new(), true, LIMIT);
+        let room = recv.chunks.capacity();
+        let next = recv.recycle();
+        assert_eq!((next.len(), next.cost(), next.has_fin()), (0, (0, 0), false));
+        assert_eq!(next.chunks.capacity(), room);
     }
 
     #[test]

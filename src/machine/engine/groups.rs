@@ -26,7 +26,7 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
             bind(dialect, core, key, header)
         }
         StreamState::Group(reader) => {
-            let read = reader.read(&mut stream.recv, &core.limits);
+            let read = reader.read(&mut stream.recv, &core.limits, &mut core.joined);
             let (owner, group) = (reader.owner, GroupKey::of(key));
             match read {
                 Ok(GroupRead::Frame { timestamp, size, payload }) => {

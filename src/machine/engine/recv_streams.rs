@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::census::census;
 use crate::error::{Error, LimitKind};
@@ -37,6 +37,8 @@ pub(crate) struct RecvStreams {
     held: VecDeque<(Instant, Key)>,
     max_streams: usize,
     buffer: usize,
+    /// The memory of the stream that ended last, for the next one.
+    spare: RecvBuffer,
 }
 
 /// One receive half.
@@ -140,8 +142,8 @@ impl RecvStreams {
             actions.push_back(Action::Stop { id, code });
             return;
         }
-        let stream =
-            RecvStream { id, recv: RecvBuffer::default(), state: StreamState::New, queued: false };
+        let recv = core::mem::take(&mut self.spare);
+        let stream = RecvStream { id, recv, state: StreamState::New, queued: false };
         self.by_stream.insert(id, self.streams.insert(stream));
     }
 
@@ -182,6 +184,7 @@ impl RecvStreams {
             let code = error.stream_code();
             actions.push_back(Action::Stop { id: stream.id, code });
         }
+        self.spare = stream.recv.recycle();
     }
 
     // ---- towards the dialect -----------------------------------------------------------------
@@ -356,6 +359,7 @@ impl GroupReader {
         &mut self,
         recv: &mut RecvBuffer,
         limits: &Limits,
+        joined: &mut BytesMut,
     ) -> Result<GroupRead, Error> {
         if let Some(code) = recv.reset() {
             return Err(Error::from_stream_code(code));
@@ -399,7 +403,7 @@ impl GroupReader {
         self.previous = head.timestamp.unwrap_or_default();
         let there = recv.len() as u64;
         let payload = if head.size <= there && head.size <= JOIN_MAX {
-            recv.take(head.size as usize)
+            recv.take_joined(head.size as usize, joined)
         } else {
             recv.take_some(usize::try_from(head.size).unwrap_or(usize::MAX))
         };
@@ -415,5 +419,5 @@ census! { each RecvStream { within: recv; plain: id, state, queued; } }
 census! { RecvStreams {
     counts: by_stream, new, frames, held;
     within: streams;
-    plain: turn, max_streams, buffer;
+    plain: turn, max_streams, buffer, spare;
 } }

@@ -130,8 +130,9 @@ macro_rules! wait {
         }
 
         #[doc = concat!("Awaits [`", stringify!($poll), "`](Self::", stringify!($poll), ").")]
-        pub async fn $wait(&mut self, $($arg: $kind),*) -> $out {
-            std::future::poll_fn(|cx| self.$poll(cx, $($arg),*)).await
+        // Not an `async fn`, whose future would be three times as large.
+        pub fn $wait(&mut self, $($arg: $kind),*) -> impl std::future::Future<Output = $out> {
+            std::future::poll_fn(move |cx| self.$poll(cx, $($arg),*))
         }
 
         #[doc = concat!("[`", stringify!($poll), "`](Self::", stringify!($poll), ") for callers ")]

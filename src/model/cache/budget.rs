@@ -1,6 +1,7 @@
 //! The limits of a cache, what it holds, and its clock.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
@@ -127,7 +128,7 @@ impl Cache {
         if now <= before + MAX_TIME_GAP {
             return self.confirm_now();
         }
-        let fresh = std::mem::take(&mut *lock(&self.fresh));
+        let fresh = mem::take(&mut *lock(&self.fresh));
         self.epoch.fetch_add(1, Ordering::Relaxed);
         fresh.iter().filter_map(Weak::upgrade).for_each(|member| member.restamp(before, now));
     }
@@ -344,6 +345,12 @@ impl Charge {
         let bytes = bytes as u64;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.account.charge(bytes);
+    }
+
+    /// Lowers the number of bytes to this.
+    pub(crate) fn lower(&mut self, bytes: usize) {
+        let before = mem::replace(self.bytes.get_mut(), bytes as u64);
+        self.account.uncharge(before - bytes as u64);
     }
 
     pub(crate) fn bytes(&self) -> u64 {

@@ -31,20 +31,32 @@ pub(crate) struct Page<S: ?Sized = [OnceLock<Slot>]> {
 impl Page {
     /// Creates page `number` of a group.
     pub(crate) fn new(number: usize, account: &Arc<Account>) -> Arc<Self> {
-        fn of<const N: usize>(first: u64, account: &Arc<Account>) -> Arc<Page> {
-            // Including the two counts of the `Arc` and its place in the group's list.
-            let size = mem::size_of::<Page<[OnceLock<Slot>; N]>>() + 4 * mem::size_of::<usize>();
-            let charge = Charge::new(account.clone(), size);
+        fn of<const N: usize>(first: u64, charge: Charge) -> Arc<Page> {
             Arc::new(Page { first, charge, slots: [const { OnceLock::new() }; N] })
         }
-        match number {
-            0 => of::<{ SLOTS[0] as usize }>(0, account),
-            1 => of::<{ SLOTS[1] as usize }>(SLOTS[0], account),
+        let charge = Charge::new(account.clone(), 0);
+        let page = match number {
+            0 => of::<{ SLOTS[0] as usize }>(0, charge),
+            1 => of::<{ SLOTS[1] as usize }>(SLOTS[0], charge),
             n => {
                 let first = SLOTS[0] + SLOTS[1] + (n as u64 - 2) * SLOTS[2];
-                of::<{ SLOTS[2] as usize }>(first, account)
+                of::<{ SLOTS[2] as usize }>(first, charge)
             }
-        }
+        };
+        page.charge.add(page.size());
+        page
+    }
+
+    /// What the page costs, without payload: itself, the two counts of its `Arc`, and its place in the group's list.
+    fn size(&self) -> usize {
+        mem::size_of_val(self) + 4 * mem::size_of::<usize>()
+    }
+
+    /// Makes it as good as new.
+    pub(crate) fn clear(&mut self) {
+        self.slots.iter_mut().for_each(|slot| drop(slot.take()));
+        let size = self.size();
+        self.charge.lower(size);
     }
 
     /// The number of the page that holds the frame `index`.

@@ -1,6 +1,7 @@
 //! One writer and many readers, on one thread and on two: how many times the deliveries of one thread two threads make.
 //!
-//! A group is written when all readers have read the one before.
+//! A group is written when all readers have read the one before. The readers of both threads read one track, or each thread
+//! has a track of its own: the second row is what the machine allows without anything shared.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -19,22 +20,28 @@ type Side = fn(usize) -> (Writer, Vec<Reader>);
 pub(crate) fn cases(quick: bool) -> Vec<Case> {
     let (readers, groups) = if quick { (10, 3) } else { (1_000, 200) };
     let load = Load { readers, groups };
-    let case = Case::new("model/two-cores", [higher("", "x")])
-        .side("smoq", move || Ok(vec![speed_up(load, smoq)]))
-        .side(MOQ_NET, move || Ok(vec![speed_up(load, moq_net)]))
-        .side(MOQ_LITE, move || Ok(vec![speed_up(load, moq_lite)]));
-    vec![case]
+    let case = |name, tracks| {
+        Case::new(name, [higher("", "x")])
+            .side("smoq", move || Ok(vec![speed_up(load, smoq, tracks)]))
+            .side(MOQ_NET, move || Ok(vec![speed_up(load, moq_net, tracks)]))
+            .side(MOQ_LITE, move || Ok(vec![speed_up(load, moq_lite, tracks)]))
+    };
+    vec![case("model/two-cores", 1), case("model/two-cores-apart", 2)]
 }
 
-fn speed_up(load: Load, side: Side) -> f64 {
+fn speed_up(load: Load, side: Side, tracks: usize) -> f64 {
     let runtime = super::runtime();
     let _context = runtime.enter();
-    time(load, side, 1) / time(load, side, 2)
+    time(load, side, tracks, 1) / time(load, side, tracks, 2)
 }
 
 /// Nanoseconds a delivery.
-fn time(load: Load, side: Side, threads: usize) -> f64 {
-    let (mut write, mut readers) = side(load.readers);
+fn time(load: Load, side: Side, tracks: usize, threads: usize) -> f64 {
+    let (mut writers, mut readers) = (Vec::new(), Vec::new());
+    for (writer, of_track) in (0..tracks).map(|_| side(load.readers / tracks)) {
+        writers.push(writer);
+        readers.extend(of_track);
+    }
     let mut others = readers.split_off(load.readers / threads);
     let (begin, end) = (Barrier::new(threads), Barrier::new(threads));
     thread::scope(|scope| {
@@ -48,7 +55,7 @@ fn time(load: Load, side: Side, threads: usize) -> f64 {
             });
         }
         load.measure(Count::Nanoseconds, |n| {
-            write(n);
+            writers.iter_mut().for_each(|write| write(n));
             begin.wait();
             readers.iter_mut().for_each(|read| read());
             end.wait();

@@ -1,7 +1,7 @@
 //! A group in the cache: its frames, its end, and the wakers of its readers.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::{fmt, mem};
 
@@ -23,6 +23,9 @@ pub(super) const SMALL: u64 = 512;
 /// The first pieces of a frame are shown to readers however small they are. Later ones are shown
 /// when they reach [`SMALL`].
 const EAGER_PIECES: usize = 16;
+
+/// The number of pages that are kept for another group.
+const SPARE_PAGES: usize = 3;
 
 /// A group in the cache, shared by its track, producers, consumers and cursors.
 pub(crate) struct CachedGroup {
@@ -93,25 +96,40 @@ impl CachedGroup {
     /// lists.
     const SIZE: usize = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
 
+    /// Creates a group, in the memory of `spare` if there is one.
     pub(crate) fn new(
         sequence: u64,
         arrival: u64,
         account: Arc<Account>,
         is_datagram: bool,
+        spare: Option<Arc<Self>>,
     ) -> Arc<Self> {
-        account.charge(Self::SIZE as u64);
-        Arc::new(Self {
-            sequence,
-            arrival: AtomicU64::new(arrival),
-            is_datagram,
-            pins: AtomicU32::new(0),
-            overdue: AtomicBool::new(false),
-            first: AtomicU64::new(u64::MAX),
-            newest: AtomicU64::new(u64::MAX),
-            written: AtomicU64::new(account.stamp().as_micros()),
-            account,
-            state: Mutex::default(),
-        })
+        let make = |pages| {
+            account.charge(Self::SIZE as u64);
+            Self {
+                sequence,
+                arrival: AtomicU64::new(arrival),
+                is_datagram,
+                pins: AtomicU32::new(0),
+                overdue: AtomicBool::new(false),
+                first: AtomicU64::new(u64::MAX),
+                newest: AtomicU64::new(u64::MAX),
+                written: AtomicU64::new(account.stamp().as_micros()),
+                account,
+                state: Mutex::new(GroupState { pages, ..GroupState::default() }),
+            }
+        };
+        let Some(mut spare) = spare else { return Arc::new(make(PageList::default())) };
+        let Some(group) = Arc::get_mut(&mut spare) else {
+            return Arc::new(make(PageList::default()));
+        };
+        let pages = mem::take(&mut group.state_mut().pages);
+        *group = make(pages);
+        spare
+    }
+
+    fn state_mut(&mut self) -> &mut GroupState {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn sequence(&self) -> u64 {
@@ -180,10 +198,18 @@ impl CachedGroup {
         Frame::on(state.pages.get(Page::number_of(index))?, index)
     }
 
-    /// Releases all frames. Call it without holding a lock, after the track gave up the group.
-    pub(crate) fn evict(self: Arc<Self>, why: Error) {
-        if Arc::strong_count(&self) == 1 {
-            return;
+    /// Releases all frames. Call it without holding a lock, after the track gave up the group. If nobody else holds
+    /// the group, it returns what is left of it: memory for another one.
+    pub(crate) fn evict(mut self: Arc<Self>, why: Error) -> Option<Arc<Self>> {
+        if let Some(group) = Arc::get_mut(&mut self) {
+            let state = group.state_mut();
+            // A page may be held for a frame of it.
+            let pages = state.pages.iter_mut().take(SPARE_PAGES);
+            let cleared = pages.map(|page| Arc::get_mut(page).map(Page::clear).is_some());
+            let cleared = cleared.take_while(|is_cleared| *is_cleared).count();
+            state.pages.truncate(cleared);
+            state.extras = None;
+            return Some(self);
         }
         let mut wakes = DeferredWakes::default();
         let mut shell = GroupExtras::new(self.account.clone());
@@ -202,6 +228,7 @@ impl CachedGroup {
         };
         drop(freed);
         wakes.wake();
+        None
     }
 
     /// Lets the track give up groups that are too old or too many.

@@ -13,82 +13,58 @@ use crate::model::cache::frame::Frame;
 use crate::model::cache::page::Page;
 use crate::{Error, Timestamp};
 
-/// A handle that keeps the group's frames in the cache if it is a pin.
-struct GroupHandle {
-    group: Arc<CachedGroup>,
-    is_pin: bool,
-}
-
-impl GroupHandle {
-    fn new(group: Arc<CachedGroup>, is_pin: bool) -> Self {
-        group.pins.fetch_add(u32::from(is_pin), Ordering::SeqCst);
-        Self { group, is_pin }
-    }
-}
-
-impl Clone for GroupHandle {
-    fn clone(&self) -> Self {
-        Self::new(self.group.clone(), self.is_pin)
-    }
-}
-
-impl Drop for GroupHandle {
-    fn drop(&mut self) {
-        let group = &self.group;
-        let was_last = self.is_pin && group.pins.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && group.overdue.load(Ordering::SeqCst) {
-            group.sweep();
-        }
-    }
-}
-
 /// Reads a group, frame by frame in order. A clone continues from the position of the original.
 ///
 /// While a consumer lives, the frames of the group stay in the cache, unless the track runs out of
 /// memory. Then reading fails with [`Error::Evicted`].
 pub struct GroupConsumer {
-    reading: GroupHandle,
+    group: Arc<CachedGroup>,
     /// The page of the last frame that was read. Reading from it takes no lock.
     page: Option<Arc<Page>>,
-    index: u64,
     slot: WaitSlot,
     frame_slot: WaitSlot,
     end_slot: WaitSlot,
+    /// A group has fewer frames than `u32::MAX`.
+    index: u32,
+    /// Whether it keeps the group's frames in the cache.
+    is_pin: bool,
 }
 
 impl GroupConsumer {
     pub(crate) fn new(group: Arc<CachedGroup>) -> Self {
-        Self::with(GroupHandle::new(group, true), None, 0)
+        Self::with(group, true, None, 0)
     }
 
     /// Creates a consumer that does not keep the group's frames.
     pub(crate) fn unpinned(group: Arc<CachedGroup>) -> Self {
-        Self::with(GroupHandle::new(group, false), None, 0)
+        Self::with(group, false, None, 0)
     }
 
-    fn with(reading: GroupHandle, page: Option<Arc<Page>>, index: u64) -> Self {
+    fn with(group: Arc<CachedGroup>, is_pin: bool, page: Option<Arc<Page>>, index: u32) -> Self {
+        group.pins.fetch_add(u32::from(is_pin), Ordering::SeqCst);
         let (slot, frame_slot, end_slot) = Default::default();
-        Self { reading, page, index, slot, frame_slot, end_slot }
+        Self { group, page, slot, frame_slot, end_slot, index, is_pin }
     }
 
     /// A cursor for a session, which does not keep the group's frames.
     pub(crate) fn cursor(&self) -> GroupCursor {
-        GroupCursor::new(self.reading.group.clone())
+        GroupCursor::new(self.group.clone())
     }
 
     /// Whether more frames may come.
     pub(crate) fn is_open(&self) -> bool {
-        self.reading.group.is_open()
+        self.group.is_open()
     }
 
     /// The number of the group in its track.
     pub fn sequence(&self) -> u64 {
-        self.reading.group.sequence
+        self.group.sequence
     }
 
     /// The number of the next frame.
+    #[inline]
     pub fn index(&self) -> u64 {
-        self.index
+        self.index.into()
     }
 
     /// The frame `index`, if it is on the current page. Takes no lock.
@@ -107,8 +83,7 @@ impl GroupConsumer {
     /// Moves to the page of the frame `index`.
     #[cold]
     fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        let Self { reading, frame_slot, .. } = self;
-        let group = &*reading.group;
+        let Self { group, frame_slot, .. } = self;
         let page = wait_on(
             &group.state,
             waker,
@@ -125,12 +100,12 @@ impl GroupConsumer {
     #[inline]
     pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
         // Kept apart from the slow path, so that the common case moves no large values.
-        if let Some(frame) = self.on_page(self.index) {
+        if let Some(frame) = self.on_page(self.index()) {
             self.index += 1;
             return Poll::Ready(Ok(Some(frame)));
         }
-        let frame = self.load_page(waker, self.index);
-        self.index += u64::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
+        let frame = self.load_page(waker, self.index());
+        self.index += u32::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
         frame
     }
 
@@ -157,28 +132,28 @@ impl GroupConsumer {
     }
 
     fn start(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<FrameConsumer>>> {
-        let Self { reading, slot, index, .. } = self;
-        let group = &*reading.group;
+        let index = self.index();
+        let Self { group, slot, .. } = self;
         let start = wait_on(
             &group.state,
             waker,
             slot,
             |state| &mut group.extras(state).chunk_waiters,
-            |state| match (state.page(*index), state.open_frame()) {
-                (Poll::Ready(Ok(Some(page))), _) => Poll::Ready(match page.slot(*index) {
+            |state| match (state.page(index), state.open_frame()) {
+                (Poll::Ready(Ok(Some(page))), _) => Poll::Ready(match page.slot(index) {
                     Some(slot) => Ok(Some((slot.timestamp(), slot.len() as u64))),
                     None => Err(Error::Internal),
                 }),
                 (Poll::Ready(Ok(None)), _) => Poll::Ready(Ok(None)),
                 (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
-                (Poll::Pending, Some(open)) if *index == state.frames() => {
+                (Poll::Pending, Some(open)) if index == state.frames() => {
                     Poll::Ready(Ok(Some((open.timestamp, open.size))))
                 }
                 (Poll::Pending, _) => Poll::Pending,
             },
         );
         let Some((timestamp, size)) = ready!(start)? else { return Poll::Ready(Ok(None)) };
-        let frame = FrameConsumer::new(self.clone(), self.index, timestamp, size);
+        let frame = FrameConsumer::new(self.clone(), index, timestamp, size);
         self.index += 1;
         Poll::Ready(Ok(Some(frame)))
     }
@@ -200,11 +175,11 @@ impl GroupConsumer {
         offset: u64,
         waker: Option<&Waker>,
     ) -> Poll<Result<Bytes>> {
-        let group = &*self.reading.group;
+        let Self { group, slot, .. } = self;
         wait_on(
             &group.state,
             waker,
-            &mut self.slot,
+            slot,
             |state| &mut group.extras(state).chunk_waiters,
             |state| {
                 let is_open = index == state.frames();
@@ -221,11 +196,11 @@ impl GroupConsumer {
     }
 
     fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
-        let group = &*self.reading.group;
+        let Self { group, end_slot, .. } = self;
         wait_on(
             &group.state,
             waker,
-            &mut self.end_slot,
+            end_slot,
             |state| &mut group.extras(state).end_waiters,
             |state| match state.end() {
                 Some(end) => Poll::Ready(end.map(|()| state.frames())),
@@ -246,15 +221,15 @@ impl GroupConsumer {
 
 impl Clone for GroupConsumer {
     fn clone(&self) -> Self {
-        Self::with(self.reading.clone(), self.page.clone(), self.index)
+        Self::with(self.group.clone(), self.is_pin, self.page.clone(), self.index)
     }
 }
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        let Self { reading, slot, frame_slot, end_slot, .. } = self;
+        let Self { group, slot, frame_slot, end_slot, is_pin, .. } = self;
         if slot.is_used() || frame_slot.is_used() || end_slot.is_used() {
-            let mut state = lock(&reading.group.state);
+            let mut state = lock(&group.state);
             let freed = state.extras().map(|extras| {
                 (
                     extras.chunk_waiters.free(slot),
@@ -264,6 +239,10 @@ impl Drop for GroupConsumer {
             });
             drop(state);
             drop(freed);
+        }
+        let was_last = *is_pin && group.pins.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && group.overdue.load(Ordering::SeqCst) {
+            group.sweep();
         }
     }
 }

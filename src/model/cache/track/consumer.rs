@@ -78,6 +78,8 @@ struct ReaderExtras {
     fetcher: GroupFetcher,
     number_slot: WaitSlot,
     status_slot: WaitSlot,
+    /// How many groups `next_group` skipped.
+    skipped: u64,
 }
 
 /// The position of a reader.
@@ -90,7 +92,6 @@ struct GroupPosition {
     arrival: u64,
     /// The next group of `next_group`.
     next: u64,
-    skipped: u64,
 }
 
 impl GroupPosition {
@@ -124,7 +125,7 @@ impl TrackConsumer {
             }
         });
         let want = want.unwrap_or_default();
-        let cursor = GroupPosition { want, start, arrival, next: start, skipped: 0 };
+        let cursor = GroupPosition { want, start, arrival, next: start };
         let extras = ReaderExtras { is_query, horizon, ..ReaderExtras::default() };
         let extras = (is_query || horizon.is_some()).then(|| Box::new(extras));
         Self { reader: Box::new(TrackReader { shared, cursor, slot: WaitSlot::default(), extras }) }
@@ -181,7 +182,7 @@ impl TrackConsumer {
     /// Counts the groups that [`next_group`](Self::next_group) skipped because they were too old,
     /// or because the only peer that had them is gone.
     pub fn skipped(&self) -> u64 {
-        self.reader.cursor.skipped
+        self.reader.extras.as_ref().map_or(0, |extras| extras.skipped)
     }
 
     /// Counters of what was written to the track, here or by a peer, and what it holds.
@@ -318,14 +319,15 @@ impl TrackConsumer {
         make: fn(Arc<CachedGroup>) -> T,
     ) -> Poll<Result<Option<T>>> {
         let timescale = self.reader.shared.timescale();
-        self.find_group(waker, |cursor, state, limit| {
+        let mut skipped = 0;
+        let found = self.find_group(waker, |cursor, state, limit| {
             let at = state.cached.position(cursor.next);
             let groups = state.cached.by_sequence().iter().enumerate().skip(at);
             for (at, group) in groups.take_while(|(_, group)| group.sequence() < limit) {
-                cursor.skipped += state.upstreams.lost_in(cursor.next..group.sequence());
+                skipped += state.upstreams.lost_in(cursor.next..group.sequence());
                 cursor.next = group.sequence() + 1;
                 if state.cached.is_old(at, cursor.want.max_age, timescale) {
-                    cursor.skipped += 1;
+                    skipped += 1;
                 } else {
                     return Poll::Ready(Ok(Some(make(group.clone()))));
                 }
@@ -334,7 +336,11 @@ impl TrackConsumer {
                 return Poll::Ready(Ok(None));
             }
             state.no_more(limit).map_ok(|()| None)
-        })
+        });
+        if skipped > 0 {
+            self.reader.extras.get_or_insert_default().skipped += skipped;
+        }
+        found
     }
 
     fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<GroupConsumer>>> {
@@ -562,10 +568,10 @@ impl Clone for TrackReader {
             );
         });
         let extras = self.extras.as_ref().map(|extras| {
-            let (is_query, horizon) = (extras.is_query, extras.horizon);
+            let ReaderExtras { is_query, horizon, skipped, .. } = **extras;
             let (keep_alive, reading) = (extras.keep_alive.clone(), extras.reading.clone());
             let own = ReaderExtras::default();
-            Box::new(ReaderExtras { is_query, horizon, keep_alive, reading, ..own })
+            Box::new(ReaderExtras { is_query, horizon, keep_alive, reading, skipped, ..own })
         });
         Self { shared, cursor, slot: WaitSlot::default(), extras }
     }

@@ -206,7 +206,7 @@ impl GroupRequest {
                 return Err(Error::Duplicate);
             }
             let account = shared.account.clone();
-            let group = CachedGroup::new(*sequence, u64::MAX, account, false);
+            let group = CachedGroup::new(*sequence, u64::MAX, account, false, None);
             _replaced = state.cached.insert_fetched(group.clone());
             let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
             state.fetches.close(*sequence, answer, wakes);

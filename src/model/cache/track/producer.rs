@@ -213,9 +213,10 @@ impl TrackProducer {
                 state.status_waiters.take(wakes);
                 state.fetches.recheck_queued(wakes);
             }
+            let spare = state.spare.take();
             let group = state.cached.insert(sequence, |arrival| {
                 let account = shared.account.clone();
-                CachedGroup::new(sequence, arrival, account, is_datagram)
+                CachedGroup::new(sequence, arrival, account, is_datagram, spare)
             });
             let group = GroupProducer::new(group.clone());
             count(&shared.account.counters().groups);

@@ -13,6 +13,7 @@ use crate::census::census;
 use crate::model::base::{DeferredWakes, Result, Route, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::cache::budget::{Account, Cache, CacheMember};
 use crate::model::cache::cached_groups::{CachedGroups, Evictions, RetentionRules};
+use crate::model::cache::group::CachedGroup;
 use crate::{Error, Instant, Timescale, TrackInfo};
 
 /// The state that all handles of a track share.
@@ -29,6 +30,8 @@ pub(crate) struct TrackShared {
 #[derive(Default)]
 pub(super) struct TrackState {
     pub(super) cached: CachedGroups,
+    /// A group that was given up, as memory for the next one. It holds no frames.
+    pub(super) spare: Option<Arc<CachedGroup>>,
     /// The track has no group from this sequence on.
     pub(super) end: Option<u64>,
     pub(super) abort: Option<Error>,
@@ -99,7 +102,9 @@ impl TrackShared {
             } else {
                 &counters.evicted_groups
             });
-            group.evict(why);
+            if let Some(spare) = group.evict(why) {
+                let _replaced = lock(&self.state).spare.replace(spare);
+            }
         }
         result
     }
@@ -334,7 +339,7 @@ impl TrackShared {
 census! { TrackState {
     counts: producers, deadline, answer_due, answer_deadline, group_waiters, number_waiters, status_waiters;
     within: cached, demand, fetches, partials, upstreams;
-    plain: end, abort, start, status;
+    plain: spare, end, abort, start, status;
 } }
 
 census! { each TrackShared { within: state; plain: name, info, account, occupancy; } }
