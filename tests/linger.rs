@@ -62,7 +62,7 @@ impl Reading {
                     self.subscribed += 1;
                     self.running.push(request);
                     let info = TrackInfo::default();
-                    publisher.apply(Command::AcceptSubscribe { request, info });
+                    publisher.apply(Command::AcceptSubscribe { request, info, largest: None });
                 }
                 Event::RequestEnded { request, .. } => {
                     self.running.retain(|running| *running != request);

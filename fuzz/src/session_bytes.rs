@@ -11,8 +11,8 @@ use smoq::coding::ietf::{
     RequestUpdate, Setup, Subscribe, SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
 };
 use smoq::machine::{
-    Action, Announcement, Command, Config, Event, FrameView, GroupKey, Input, Machine, NetworkPath,
-    RequestKey, Run, Source, Supply, Token,
+    Action, Announcement, Command, Config, Event, FramePosition, FrameView, GroupKey, Input,
+    Machine, NetworkPath, RequestKey, Run, Source, Supply, Token,
 };
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
@@ -443,7 +443,7 @@ impl<'a> World<'a> {
                 Command::GoAway { uri: "moqt://b".into(), timeout: Duration::from_millis(sequence) }
             }
             (5, _) if choice == 0xff => Command::Close { error: self.choices.error() },
-            (4..7, Some(request)) => Command::AcceptSubscribe { request, info },
+            (4..7, Some(request)) => Command::AcceptSubscribe { request, info, largest: None },
             (7, Some(request)) if choice % 2 == 0 => Command::AcceptOffer { request },
             (7, Some(request)) => Command::AcceptTrack { request, info },
             (8, Some(request)) => {
@@ -479,6 +479,17 @@ impl<'a> World<'a> {
                     ends_track: choice % 4 < 2,
                 }
             }
+            (19, Some(request)) if choice % 8 == 1 => {
+                let end = FramePosition::new(sequence, 1);
+                Command::AcceptRange { request, info, end, ends_track: choice % 16 == 1 }
+            }
+            (19, Some(request)) if choice % 8 == 3 => {
+                self.given.insert(token);
+                Command::RangeGroup { request, group: token, sequence, gap: choice % 16 == 3 }
+            }
+            (19, Some(request)) if choice % 8 == 5 => {
+                Command::EndRange { request, gap: choice % 16 == 5 }
+            }
             (19, Some(request)) => {
                 self.given.insert(token);
                 Command::Datagram { request, group: token, sequence }
@@ -508,6 +519,7 @@ impl<'a> World<'a> {
             Event::Unannounced { path } => drop(self.announced.remove(&path)),
             Event::AnnounceRequested { request, .. }
             | Event::FetchRequested { request, .. }
+            | Event::RangeRequested { request, .. }
             | Event::SubscribeRequested { request, .. }
             | Event::TrackOffered { request, .. }
             | Event::TrackRequested { request, .. } => {

@@ -122,6 +122,9 @@ impl BareMachine {
                 Timer::Probe => dispatch!(&mut self.dialect, it => it.on_network_path(core)),
                 Timer::GoAway => core.on_goaway_timeout(),
                 Timer::Unbound => core.on_unbound_timeout(),
+                Timer::Head(key) => dispatch!(&mut self.dialect, it => {
+                    groups::on_head_timeout(&mut **it, core, key);
+                }),
                 Timer::Stragglers(key) => dispatch!(&mut self.dialect, it => {
                     subscribing::on_stragglers_timeout(&mut **it, core, key);
                 }),
@@ -304,8 +307,8 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
                 dialect.write_goaway(core, uri, deadline);
             }
         }
-        Command::AcceptSubscribe { request, info } => {
-            publishing::accept_subscribe(dialect, core, request.into(), &info);
+        Command::AcceptSubscribe { request, info, largest } => {
+            publishing::accept_subscribe(dialect, core, request.into(), &info, largest);
         }
         Command::FinishSubscribe { request, end } => {
             publishing::finish_subscribe(dialect, core, request.into(), end);
@@ -319,6 +322,15 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         }
         Command::AcceptFetch { request, group, info, frames, ends_track } => {
             fetching::accept(dialect, core, request.into(), group, &info, frames, ends_track);
+        }
+        Command::AcceptRange { request, info, end, ends_track } => {
+            fetching::accept_range(dialect, core, request.into(), &info, end, ends_track);
+        }
+        Command::RangeGroup { request, group, sequence, gap } => {
+            fetching::push_part(dialect, core, request.into(), Some((group, sequence)), gap);
+        }
+        Command::EndRange { request, gap } => {
+            fetching::push_part(dialect, core, request.into(), None, gap);
         }
         Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),
         Command::GroupReady { request, sequence } => {

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::event::{GroupKey, RequestKey};
+use super::event::{FramePosition, GroupKey, RequestKey};
 use super::source::Token;
 use crate::error::Error;
 use crate::hop::Hop;
@@ -54,11 +54,35 @@ pub enum Command {
         /// Whether the track ended with this group.
         ends_track: bool,
     },
+    /// The next group of the answer to [`Event::RangeRequested`](super::Event::RangeRequested).
+    RangeGroup {
+        /// The request.
+        request: RequestKey,
+        /// Where to read the group's frames.
+        group: Token,
+        /// Number of the group in the track.
+        sequence: u64,
+        /// Groups that may exist are missing before it.
+        gap: bool,
+    },
     /// Answers [`Event::TrackOffered`](super::Event::TrackOffered). The peer sends nothing before
     /// there is a subscription.
     AcceptOffer {
         /// The request.
         request: RequestKey,
+    },
+    /// Answers [`Event::RangeRequested`](super::Event::RangeRequested). The groups follow one by one, each with
+    /// a [`RangeGroup`](Self::RangeGroup) after the one before was released, and then
+    /// [`EndRange`](Self::EndRange).
+    AcceptRange {
+        /// The request.
+        request: RequestKey,
+        /// The track information.
+        info: TrackInfo,
+        /// The last frame in the range that there is.
+        end: FramePosition,
+        /// Whether it is the last frame of the track.
+        ends_track: bool,
     },
     /// Answers [`Event::SubscribeRequested`](super::Event::SubscribeRequested). Groups may be given
     /// from now on.
@@ -67,6 +91,9 @@ pub enum Command {
         request: RequestKey,
         /// The track information.
         info: TrackInfo,
+        /// The newest frame of the track, which may be incomplete. It tells a subscriber of moq-transport where
+        /// its subscription begins.
+        largest: Option<FramePosition>,
     },
     /// Answers [`Event::TrackRequested`](super::Event::TrackRequested).
     AcceptTrack {
@@ -84,6 +111,13 @@ pub enum Command {
     CancelFetch {
         /// The FETCH.
         fetch: Token,
+    },
+    /// Ends the answer to [`Event::RangeRequested`](super::Event::RangeRequested).
+    EndRange {
+        /// The request.
+        request: RequestKey,
+        /// Frames that may exist are missing at the end.
+        gap: bool,
     },
     /// Closes the session at once, with the code of `error`.
     Close {

@@ -59,6 +59,52 @@ impl From<GroupKey> for Key {
     }
 }
 
+/// A frame of a track, by the number of its group and its index there. Frames are ordered like that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FramePosition {
+    /// Number of the group in the track.
+    pub group: u64,
+    /// Index of the frame in the group.
+    pub frame: u64,
+}
+
+impl FramePosition {
+    /// After every frame.
+    pub const MAX: Self = Self::new(u64::MAX, u64::MAX);
+
+    /// A frame by its number in its group.
+    pub const fn new(group: u64, frame: u64) -> Self {
+        Self { group, frame }
+    }
+}
+
+/// The frames of a track between two positions, both included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchRange {
+    /// The first frame.
+    pub start: FramePosition,
+    /// In place of `start`: the range begins so many groups before the one after the latest.
+    pub groups_back: Option<u64>,
+    /// The last frame. [`u64::MAX`] stands for the end of the group, and for the latest group.
+    pub end: FramePosition,
+    /// Whether groups with higher numbers come first.
+    pub descending: bool,
+}
+
+/// The track of which the peer requests several groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RangeTarget {
+    /// A track by its name.
+    Track {
+        /// The whole path.
+        broadcast: Path,
+        /// Name of the track.
+        track: Box<str>,
+    },
+    /// The track of this subscription of the peer, which was accepted.
+    Subscription(RequestKey),
+}
+
 /// A change that the peer caused. Pulled by [`Machine::poll_event`](super::Machine::poll_event).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -135,6 +181,19 @@ pub enum Event {
         /// Index of the last frame wanted, not below the first; `None` is the last one of the
         /// group.
         last_frame: Option<u64>,
+    },
+    /// The peer requests frames of several groups, or the frames before its subscription (moq-transport).
+    /// Answer with [`Command::AcceptRange`](super::Command::AcceptRange) or
+    /// [`Command::Refuse`](super::Command::Refuse).
+    RangeRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The track.
+        target: RangeTarget,
+        /// Higher is more urgent.
+        priority: u8,
+        /// The frames.
+        range: FetchRange,
     },
     /// The group of a FETCH of ours begins to arrive.
     FetchStarted {

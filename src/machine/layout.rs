@@ -40,17 +40,30 @@ pub(crate) enum Layout {
         group: u64,
         /// Priority of the publisher.
         priority: u8,
+        order: GroupOrder,
+        /// The group of the record before the first one, if there is one.
+        previous: Option<(u64, LastRecord)>,
     },
+}
+
+/// The record before a group in the answer to a FETCH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastRecord {
+    Frame,
+    /// The end of a range without frames.
+    Gap,
 }
 
 /// Reads the heads of the frames on the stream of a group.
 #[derive(Debug)]
 pub(crate) enum HeadReader {
     Frames(Layout),
+    /// The same, from this frame of the group on.
+    Tail(Layout, u64),
     Records(Box<RecordReader>),
 }
 
-/// How many bytes are looked at first to read a record: a header of the stream, and a record of usual length.
+/// How many bytes are looked at first to read a record: one of usual length.
 const FETCH_FRONT: usize = 96;
 
 /// Reads the heads of the frames of one group in the answer to a FETCH of moq-transport.
@@ -128,11 +141,12 @@ impl Layout {
                 };
                 Some(Head::from_slice(&head.encode(properties, draft).ok()?))
             }
-            Self::Records { draft, group, priority } => {
-                let mut records = FetchRecords::new(GroupOrder::Ascending, draft);
-                if index > 0 && !restarts {
-                    records = records.after(Location::new(group, index - 1), priority);
-                }
+            Self::Records { draft, group, priority, order, previous } => {
+                let records = records_after(draft, order, previous, priority);
+                let records = match index.checked_sub(1).filter(|_| !restarts) {
+                    Some(before) => records.after(Location::new(group, before), priority),
+                    None => records,
+                };
                 let object = FetchObject {
                     location: Location::new(group, index),
                     subgroup: Some(0),
@@ -140,6 +154,7 @@ impl Layout {
                     timestamp: draft.writes_properties().then_some(frame.timestamp),
                     size: frame.size,
                 };
+                let mut records = records;
                 let head = records.encode(&FetchRecord::Object(object)).ok()?;
                 Some(Head::from_slice(&head))
             }
@@ -157,8 +172,9 @@ impl Layout {
     }
 
     /// Takes the head of the next frame off a stream, if it arrived completely. `previous` is the
-    /// timestamp of the frame before it.
-    pub(crate) fn read(self, recv: &mut RecvBuffer, previous: Timestamp) -> Result<Item, Error> {
+    /// timestamp of the frame before it, `number` that of the frame if it is the first on its stream, and 0
+    /// otherwise.
+    fn read(self, recv: &mut RecvBuffer, previous: Timestamp, number: u64) -> Result<Item, Error> {
         match self {
             Self::Lite(version) => {
                 let mut front = [0; HEAD_BYTES];
@@ -185,7 +201,7 @@ impl Layout {
                 if head.status != ObjectStatus::Normal {
                     return Ok(Item::End);
                 }
-                if head.delta != 0 {
+                if head.delta != number {
                     return Err(Error::Lagged);
                 }
                 recv.skip(len);
@@ -197,15 +213,39 @@ impl Layout {
     }
 }
 
+/// The state of the records in an answer, after a record of this group. Only the number of the group is needed:
+/// records write that of the first object of a group.
+pub(crate) fn records_after(
+    draft: &'static Draft,
+    order: GroupOrder,
+    previous: Option<(u64, LastRecord)>,
+    priority: u8,
+) -> FetchRecords {
+    let records = FetchRecords::new(order, draft);
+    match previous {
+        None => records,
+        Some((group, LastRecord::Frame)) => records.after(Location::new(group, 0), priority),
+        Some((group, LastRecord::Gap)) => records.after_range(Location::new(group, 0)),
+    }
+}
+
 impl HeadReader {
-    /// As [`Layout::read`].
+    /// Takes the head of the next frame off a stream.
     pub(crate) fn read(
         &mut self,
         recv: &mut RecvBuffer,
         previous: Timestamp,
     ) -> Result<Item, Error> {
         match self {
-            Self::Frames(layout) => layout.read(recv, previous),
+            Self::Frames(layout) => layout.read(recv, previous, 0),
+            Self::Tail(layout, first) => {
+                let (layout, first) = (*layout, *first);
+                let item = layout.read(recv, previous, first)?;
+                if matches!(item, Item::Frame(_)) {
+                    *self = Self::Frames(layout);
+                }
+                Ok(item)
+            }
             Self::Records(reader) => reader.read(recv),
         }
     }
@@ -217,8 +257,7 @@ impl RecordReader {
         Self { records: FetchRecords::new(GroupOrder::Ascending, draft), group, next: first, timed }
     }
 
-    /// Reads the next record of the group, which begins `at` bytes from the front, without taking it. `None`
-    /// if it has not arrived completely.
+    /// Reads the next record of the group without taking it. `None` if it has not arrived completely.
     ///
     /// # Errors
     ///
@@ -227,7 +266,6 @@ impl RecordReader {
     pub(crate) fn peek(
         &self,
         recv: &RecvBuffer,
-        at: usize,
     ) -> Result<Option<(FetchRecord, FetchRecords, usize)>, Error> {
         // A block of properties may be legal and yet too long for this end.
         let error = |error| match error {
@@ -237,11 +275,11 @@ impl RecordReader {
         let mut records = self.records.clone();
         let mut front = [0; FETCH_FRONT];
         let front = recv.peek(&mut front);
-        let mut read = records.read(&front[at..]).map_err(error)?;
+        let mut read = records.read(front).map_err(error)?;
         if read.is_none() && front.len() == FETCH_FRONT {
             // A long block of properties.
-            let mut front = vec![0; recv.len().min(at + FetchRecords::MAX)];
-            read = records.read(&recv.peek(&mut front)[at..]).map_err(error)?;
+            let mut front = vec![0; recv.len().min(FetchRecords::MAX)];
+            read = records.read(recv.peek(&mut front)).map_err(error)?;
         }
         let Some((record, len)) = read else { return Ok(None) };
         if record.location().group != self.group {
@@ -252,7 +290,7 @@ impl RecordReader {
 
     fn read(&mut self, recv: &mut RecvBuffer) -> Result<Item, Error> {
         loop {
-            let Some((record, records, len)) = self.peek(recv, 0)? else {
+            let Some((record, records, len)) = self.peek(recv)? else {
                 return Ok(Item::NeedMore);
             };
             self.records = records;

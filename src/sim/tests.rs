@@ -29,7 +29,11 @@ fn subscribed(link: Link) -> (Pair<Bare<Shelf>, Bare<Shelf>>, RequestKey) {
     let Some(Event::SubscribeRequested { request, .. }) = pair.server.take_events().pop() else {
         panic!("not a subscription");
     };
-    pair.server.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    pair.server.apply(Command::AcceptSubscribe {
+        request,
+        info: TrackInfo::default(),
+        largest: None,
+    });
     pair.run_until_idle();
     pair.client.take_events();
     (pair, request)

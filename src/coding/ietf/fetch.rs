@@ -313,6 +313,12 @@ impl FetchRecords {
         Self { location, subgroup, priority, after_object: true, ..self }
     }
 
+    /// The state after the end of a range without objects.
+    #[must_use]
+    pub const fn after_range(self, location: Location) -> Self {
+        Self { location: Some(location), after_object: false, ..self }
+    }
+
     /// Reads the record at `front` and the number of its bytes; `None` if more are needed, which leaves the
     /// state unchanged.
     ///

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::by_request::ByRequest;
 use super::datagrams::Datagrams;
-use super::fetches::{IncomingFetch, OutgoingFetch};
+use super::fetches::{FetchId, IncomingFetch, OutgoingFetch};
 use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscriptions;
 use super::recv_streams::{GroupHeader, RecvStreams};
@@ -64,7 +64,7 @@ pub(crate) struct Core {
     pub(crate) unread_until: Option<Instant>,
     /// FETCHes of the peer, by request.
     pub(crate) incoming_fetches: BTreeMap<Key, IncomingFetch>,
-    pub(crate) outgoing_fetches: BTreeMap<Token, OutgoingFetch>,
+    pub(crate) outgoing_fetches: BTreeMap<FetchId, OutgoingFetch>,
     pub(crate) schedule: Schedule,
     pub(crate) timers: Timers,
     /// The peer sent GOAWAY: it accepts no new requests.
@@ -432,14 +432,14 @@ impl Core {
     // ---- FETCH -------------------------------------------------------------------------------
 
     /// Why a new FETCH of ours must fail, if it must.
-    pub(crate) fn admit_fetch(&self, token: Token) -> Result<(), Error> {
+    pub(crate) fn admit_fetch(&self, id: FetchId) -> Result<(), Error> {
         if self.peer_is_going_away || self.state.is_ending() {
             return Err(Error::GoingAway);
         }
         if self.outgoing_fetches.len() >= self.limits.requests {
             return Err(Error::Limit(LimitKind::Requests));
         }
-        if self.outgoing_fetches.contains_key(&token) {
+        if self.outgoing_fetches.contains_key(&id) {
             return Err(Error::Duplicate);
         }
         Ok(())

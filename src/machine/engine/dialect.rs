@@ -13,8 +13,8 @@ use super::recv_streams::GroupHeader;
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::machine::command::Command;
-use crate::machine::event::{Event, RequestKey};
-use crate::machine::layout::Head;
+use crate::machine::event::{Event, FramePosition, RequestKey};
+use crate::machine::layout::{Head, Layout};
 use crate::machine::source::{Source, Token};
 use crate::path::Path;
 use crate::slab::Key;
@@ -69,6 +69,11 @@ pub(crate) trait Dialect {
         false
     }
 
+    /// Requests the frames of a group before the first one on its stream. Returns `false` if that is not possible.
+    fn fetch_head(&mut self, _core: &mut Core, _stream: Key, _header: &GroupHeader) -> bool {
+        false
+    }
+
     /// Reads a datagram. `None` if it is of no use.
     fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event>;
 
@@ -83,8 +88,14 @@ pub(crate) trait Dialect {
     /// The network path changed, or a report of it is due: reports it to a peer that asked.
     fn on_network_path(&mut self, _core: &mut Core) {}
 
-    /// Answers the peer's subscription.
-    fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo);
+    /// Answers the peer's subscription. `largest`: the newest frame of the track.
+    fn write_subscribe_ok(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        largest: Option<FramePosition>,
+    );
 
     /// Answers the peer's FETCH with a group of `frames` frames, if all of them are there; `ends_track`: there is
     /// none after it. `None` if the request is over.
@@ -97,6 +108,29 @@ pub(crate) trait Dialect {
         frames: Option<u64>,
         ends_track: bool,
     ) -> Option<AnswerStream>;
+
+    /// Answers the peer's FETCH of several groups, up to `end`.
+    fn accept_range(
+        &mut self,
+        _core: &mut Core,
+        _key: Key,
+        _info: &TrackInfo,
+        _end: FramePosition,
+        _ends_track: bool,
+    ) {
+    }
+
+    /// What precedes the frames of this group in the answer to a FETCH of several groups, or its end, and how they
+    /// are laid out. `gap`: groups that may exist are missing before. `None` if that can't be said.
+    fn range_part(
+        &mut self,
+        _core: &mut Core,
+        _key: Key,
+        _sequence: Option<u64>,
+        _gap: bool,
+    ) -> Option<(Head, Layout)> {
+        None
+    }
 
     /// The group that answers the peer's FETCH is out, up to this frame.
     fn on_fetch_sent(&mut self, _core: &mut Core, _key: Key, _end: u64) {}

@@ -20,8 +20,10 @@ pub(crate) fn poll_event(dialect: &mut impl Dialect, core: &mut Core) -> Option<
     if core.state == SessionState::Closed {
         return core.notices.pop_front();
     }
-    if let Some(released) = core.schedule.released.pop_front() {
-        return Some(publishing::on_released(dialect, core, released));
+    while let Some(released) = core.schedule.released.pop_front() {
+        if let Some(event) = publishing::on_released(dialect, core, released) {
+            return Some(event);
+        }
     }
     if let Some(event) = core.notices.pop_front().or_else(|| decode(dialect, core)) {
         return Some(event);

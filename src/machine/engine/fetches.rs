@@ -1,8 +1,10 @@
-//! FETCHes in both directions, as every dialect keeps them: single groups. The answer is sent and read like
-//! any other group, on the stream of the request or on one of its own.
+//! FETCHes in both directions, as every dialect keeps them. The answer is sent and read like any other group, on the
+//! stream of the request or on one of its own. Several groups follow each other on that stream.
 
-use crate::machine::layout::{Head, Layout};
+use crate::machine::event::FetchRange;
+use crate::machine::layout::{Head, LastRecord, Layout};
 use crate::machine::run::FrameRange;
+use crate::machine::source::Token;
 use crate::slab::Key;
 use crate::stream::StreamId;
 
@@ -12,6 +14,38 @@ pub(crate) struct IncomingFetch {
     pub(crate) priority: u8,
     pub(crate) sequence: u64,
     pub(crate) range: FrameRange,
+    /// Set if it asks for several groups, in place of `sequence` and `range`.
+    pub(crate) several: Option<RangeAnswer>,
+}
+
+/// The answer to a FETCH of several groups.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RangeAnswer {
+    /// Once it was accepted, up to the last frame that there is.
+    pub(crate) range: FetchRange,
+    /// The subscription that it fills, if it is no request of its own.
+    pub(crate) fills: Option<Key>,
+    /// The publisher's priority of the track, once it was accepted.
+    pub(crate) publisher: u8,
+    /// The stream has its header.
+    pub(crate) has_begun: bool,
+    /// The group of the last record, and whether that was a frame or the end of a gap.
+    pub(crate) previous: Option<(u64, LastRecord)>,
+}
+
+impl RangeAnswer {
+    pub(crate) fn new(range: FetchRange, fills: Option<Key>) -> Self {
+        Self { range, fills, publisher: 0, has_begun: false, previous: None }
+    }
+
+    /// The frames of a group that belong to the answer.
+    pub(crate) fn frames_of(&self, sequence: u64) -> FrameRange {
+        let FetchRange { start, end, .. } = self.range;
+        FrameRange {
+            first: if sequence == start.group { start.frame } else { 0 },
+            last: (sequence == end.group).then_some(end.frame),
+        }
+    }
 }
 
 /// The stream that carries the answer to a FETCH of the peer.
@@ -21,6 +55,15 @@ pub(crate) enum AnswerStream {
     Request(StreamId),
     /// One of its own.
     Own { head: Head, layout: Layout },
+}
+
+/// What a FETCH of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FetchId {
+    /// A command of the application.
+    Token(Token),
+    /// The frames before the first one on this group stream.
+    Head(Key),
 }
 
 /// A FETCH of ours.

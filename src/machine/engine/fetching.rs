@@ -2,10 +2,12 @@
 
 use super::core::Core;
 use super::dialect::Dialect;
-use super::fetches::AnswerStream;
+use super::fetches::{AnswerStream, FetchId};
+use super::groups;
+use super::publishing;
 use super::schedule::{GroupRef, ReleasedGroup};
 use crate::error::Error;
-use crate::machine::event::{Event, GroupKey, RequestKey};
+use crate::machine::event::{Event, FramePosition, GroupKey, RequestKey};
 use crate::machine::io::Action;
 use crate::machine::source::Token;
 use crate::slab::Key;
@@ -15,28 +17,36 @@ use crate::subscription::TrackInfo;
 pub(crate) fn end(
     dialect: &mut impl Dialect,
     core: &mut Core,
-    token: Token,
+    id: FetchId,
     result: Result<(), Error>,
 ) {
-    let Some(fetch) = core.outgoing_fetches.remove(&token) else { return };
+    let Some(fetch) = core.outgoing_fetches.remove(&id) else { return };
     end_request(dialect, core, fetch.request, &result);
-    core.notices.push_back(Event::FetchEnded { fetch: token, result });
+    match (id, result) {
+        (FetchId::Token(fetch), result) => {
+            core.notices.push_back(Event::FetchEnded { fetch, result });
+        }
+        (FetchId::Head(tail), Err(error)) => groups::drop_tail(dialect, core, tail, &error),
+        (FetchId::Head(_), Ok(())) => {}
+    }
 }
 
 /// The application does not want the group of a FETCH any more.
 pub(crate) fn cancel(dialect: &mut impl Dialect, core: &mut Core, token: Token) {
-    abort(dialect, core, token, Error::Cancelled);
+    abort(dialect, core, FetchId::Token(token), Error::Cancelled);
 }
 
 /// A FETCH of ours can't go on, and neither can its group.
-pub(crate) fn abort(dialect: &mut impl Dialect, core: &mut Core, token: Token, error: Error) {
-    let Some(fetch) = core.outgoing_fetches.get(&token) else { return };
+pub(crate) fn abort(dialect: &mut impl Dialect, core: &mut Core, id: FetchId, error: Error) {
+    let Some(fetch) = core.outgoing_fetches.get(&id) else { return };
     if let Some(key) = fetch.group {
-        let (group, result) = (GroupKey::of(key), Err(error.clone()));
         core.recv_streams.stop(&mut core.actions, key, &error);
-        core.notices.push_back(Event::GroupEnded { group, result });
+        if let FetchId::Token(_) = id {
+            let (group, result) = (GroupKey::of(key), Err(error.clone()));
+            core.notices.push_back(Event::GroupEnded { group, result });
+        }
     }
-    end(dialect, core, token, Err(error));
+    end(dialect, core, id, Err(error));
 }
 
 /// Schedules `group` as the answer to a FETCH of the peer. If the request is gone or was answered, the group is
@@ -51,6 +61,7 @@ pub(crate) fn accept(
     ends_track: bool,
 ) {
     let fetch = core.incoming_fetches.get(&key).copied();
+    let fetch = fetch.filter(|fetch| fetch.several.is_none());
     let ready = fetch.filter(|_| !core.schedule.has_track(key)).and_then(|fetch| {
         Some((fetch, dialect.answer_fetch(core, key, &fetch, info, frames, ends_track)?))
     });
@@ -66,6 +77,57 @@ pub(crate) fn accept(
     core.schedule.push_answer(group_ref, group, fetch.range, stream);
 }
 
+/// A FETCH of the peer for several groups is answered, up to `end`.
+pub(crate) fn accept_range(
+    dialect: &mut impl Dialect,
+    core: &mut Core,
+    key: Key,
+    info: &TrackInfo,
+    end: FramePosition,
+    ends_track: bool,
+) {
+    let is_new = !core.schedule.has_track(key);
+    let Some(fetch) = core.incoming_fetches.get_mut(&key).filter(|_| is_new) else { return };
+    let priority = fetch.priority;
+    let Some(answer) = &mut fetch.several else { return };
+    (answer.range.end, answer.publisher) = (end, info.priority);
+    core.schedule.add_track(key, priority, info.priority, false);
+    dialect.accept_range(core, key, info, end, ends_track);
+}
+
+/// Schedules the next group of an answer, or its end. Each follows on the stream of the one before.
+pub(crate) fn push_part(
+    dialect: &mut impl Dialect,
+    core: &mut Core,
+    key: Key,
+    part: Option<(Token, u64)>,
+    gap: bool,
+) {
+    let (token, sequence) = part.unzip();
+    let fetch = core.incoming_fetches.get(&key).filter(|_| core.schedule.has_track(key));
+    let answer = fetch.and_then(|fetch| fetch.several);
+    let Some(answer) = answer else {
+        let unsent = token.map(|group| Event::GroupReleased { group, sent: false });
+        return core.notices.extend(unsent);
+    };
+    let Some((head, layout)) = dialect.range_part(core, key, sequence, gap) else {
+        let unsent = token.map(|group| Event::GroupReleased { group, sent: false });
+        core.notices.extend(unsent);
+        return give_up(dialect, core, key, &Error::Evicted);
+    };
+    let sequence = sequence.unwrap_or_default();
+    let group_ref = GroupRef { request: key, sequence };
+    core.schedule.push_part(group_ref, token, answer.frames_of(sequence), head, layout);
+}
+
+/// The answer to a FETCH of the peer can't go on, or is not wanted any more. Its streams are reset.
+pub(crate) fn give_up(dialect: &mut impl Dialect, core: &mut Core, key: Key, error: &Error) {
+    core.end_incoming(key, error);
+    dialect.cancel(core, key, error);
+    let (request, result) = (RequestKey::of(key), Err(error.clone()));
+    core.notices.push_back(Event::RequestEnded { request, result });
+}
+
 /// The answer to a FETCH of the peer is out, or was given up; then its stream was reset.
 pub(crate) fn end_if_answered(
     dialect: &mut impl Dialect,
@@ -73,7 +135,9 @@ pub(crate) fn end_if_answered(
     released: &ReleasedGroup,
 ) {
     let key = released.request;
-    if !core.incoming_fetches.contains_key(&key) {
+    let Some(fetch) = core.incoming_fetches.get(&key).copied() else { return };
+    if fetch.several.is_some() && released.sent && released.group.is_some() {
+        // The next group follows.
         return;
     }
     if released.sent {
@@ -89,6 +153,9 @@ pub(crate) fn end_if_answered(
     end_request(dialect, core, key, &result);
     let request = RequestKey::of(key);
     core.notices.push_back(Event::RequestEnded { request, result });
+    if let Some(subscription) = fetch.several.and_then(|answer| answer.fills) {
+        publishing::end_fill(dialect, core, subscription, key);
+    }
 }
 
 fn end_request(dialect: &mut impl Dialect, core: &mut Core, key: Key, result: &Result<(), Error>) {

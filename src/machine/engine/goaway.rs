@@ -38,13 +38,13 @@ pub(crate) fn on_goaway(
     let outgoing =
         core.outgoing.keys().filter_map(|key| Some((key, core.outgoing.get(key)?.request)));
     let outgoing: Vec<_> = outgoing.filter(|(_, request)| is_unsent(*request)).collect();
-    let fetches = core.outgoing_fetches.iter().map(|(token, fetch)| (*token, fetch.request));
+    let fetches = core.outgoing_fetches.iter().map(|(id, fetch)| (*id, fetch.request));
     let fetches: Vec<_> = fetches.filter(|(_, request)| is_unsent(*request)).collect();
     for (key, _) in outgoing {
         subscribing::end_now(dialect, core, key, Err(Error::GoingAway));
     }
-    for (token, _) in fetches {
-        fetching::end(dialect, core, token, Err(Error::GoingAway));
+    for (id, _) in fetches {
+        fetching::end(dialect, core, id, Err(Error::GoingAway));
     }
     Progress::Event(Event::GoingAway { uri, timeout })
 }

@@ -2,7 +2,11 @@
 
 use super::core::Core;
 use super::dialect::{Dialect, Progress};
-use super::recv_streams::{GroupHeader, GroupOwner, GroupPart, GroupRead, StreamState};
+use super::fetches::FetchId;
+use super::recv_streams::{
+    GroupHeader, GroupOwner, GroupPart, GroupRead, GroupReader, StreamState, TailStream,
+};
+use super::timers::Timer;
 use super::{fetching, subscribing};
 use crate::error::Error;
 use crate::machine::event::{Event, GroupKey};
@@ -12,7 +16,9 @@ use crate::slab::Key;
 pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Progress {
     let Some(stream) = core.recv_streams.get(key) else { return Progress::More };
     let progress = match &mut stream.state {
-        StreamState::New | StreamState::Control => return Progress::More,
+        StreamState::New | StreamState::Control | StreamState::Answer(_) | StreamState::Tail(_) => {
+            return Progress::More;
+        }
         StreamState::Header => match dialect.read_group_header(core, key) {
             Ok(Some(header)) => bind(dialect, core, key, header),
             Ok(None) => Progress::Wait,
@@ -27,7 +33,11 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
         }
         StreamState::Group(reader) => {
             let read = reader.read(&mut stream.recv, &core.limits, &mut core.joined);
-            let (owner, group) = (reader.owner, GroupKey::of(key));
+            let owner = reader.owner;
+            let group = match owner {
+                GroupOwner::Fetch(FetchId::Head(tail)) => GroupKey::of(tail),
+                _ => GroupKey::of(key),
+            };
             match read {
                 Ok(GroupRead::Frame { timestamp, size, payload }) => {
                     Progress::Event(Event::Frame { group, timestamp, size, payload })
@@ -47,7 +57,7 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
     };
     if let Some(stream) = core.recv_streams.get(key) {
         let starved = matches!(progress, Progress::Wait);
-        if !matches!(stream.state, StreamState::Waiting(..)) {
+        if !matches!(stream.state, StreamState::Waiting(_) | StreamState::Tail(_)) {
             core.recv_streams.release(key, starved, &mut core.actions);
         }
         if !starved {
@@ -80,6 +90,10 @@ fn bind(dialect: &mut impl Dialect, core: &mut Core, key: Key, header: GroupHead
         return Progress::Wait;
     }
     subscription.seen += 1;
+    if header.part == GroupPart::Group && header.first_frame > 0 {
+        subscription.active.push(key);
+        return begin_tail(dialect, core, key, TailStream { owner, header, has_begun: false });
+    }
     if header.part == GroupPart::Group {
         subscription.active.push(key);
         let layout = header.layout.of_track(subscription.timed);
@@ -99,6 +113,67 @@ fn bind(dialect: &mut impl Dialect, core: &mut Core, key: Key, header: GroupHead
     Progress::Event(Event::GroupRefused { subscription: token, sequence })
 }
 
+// ---- groups that begin before their stream ---------------------------------------------------
+
+/// Requests the frames before the first one on the stream. Until they are read the stream waits.
+fn begin_tail(dialect: &mut impl Dialect, core: &mut Core, key: Key, tail: TailStream) -> Progress {
+    core.recv_streams.wait_for_head(key, tail);
+    if dialect.fetch_head(core, key, &tail.header) {
+        core.timers.set(core.now + core.limits.unbound_timeout, Timer::Head(key));
+    } else {
+        drop_tail(dialect, core, key, &Error::Cancelled);
+    }
+    Progress::Wait
+}
+
+/// The frames before the first one on the stream `key` begin to arrive. `None` if the stream is gone.
+pub(crate) fn begin_head(core: &mut Core, key: Key) -> Option<Event> {
+    let tail = core.recv_streams.tail_mut(key)?;
+    tail.has_begun = true;
+    let (owner, sequence) = (tail.owner, tail.header.sequence);
+    let subscription = core.outgoing.get(owner)?.token;
+    Some(Event::Group { subscription, group: GroupKey::of(key), sequence, first_frame: 0 })
+}
+
+/// The frames before the first one on the stream `key` did not begin to arrive in time.
+pub(crate) fn on_head_timeout(dialect: &mut impl Dialect, core: &mut Core, key: Key) {
+    if core.recv_streams.tail_mut(key).is_some_and(|tail| !tail.has_begun) {
+        fetching::abort(dialect, core, FetchId::Head(key), Error::Timeout);
+    }
+}
+
+/// `head` has read the frames before the first one on the stream `key`, which is read now.
+fn end_head(dialect: &mut impl Dialect, core: &mut Core, key: Key, head: GroupReader) {
+    let id = FetchId::Head(key);
+    let Some(tail) = core.recv_streams.tail_mut(key).copied() else {
+        return fetching::end(dialect, core, id, Err(Error::Cancelled));
+    };
+    if head.frames() < tail.header.first_frame {
+        return fetching::end(dialect, core, id, Err(Error::Lagged));
+    }
+    fetching::end(dialect, core, id, Ok(()));
+    let timed = core.outgoing.get(tail.owner).is_some_and(|subscription| subscription.timed);
+    let layout = tail.header.layout.of_track(timed);
+    core.recv_streams.begin_answer(key, head.resume(GroupOwner::Subscription(tail.owner), layout));
+    core.recv_streams.release(key, true, &mut core.actions);
+}
+
+/// The frames before the first one on the stream `key` will not come, and so the group is lost.
+pub(crate) fn drop_tail(dialect: &mut impl Dialect, core: &mut Core, key: Key, error: &Error) {
+    let Some(tail) = core.recv_streams.tail_mut(key).copied() else { return };
+    core.recv_streams.stop(&mut core.actions, key, error);
+    let Some(subscription) = core.outgoing.get_mut(tail.owner) else { return };
+    subscription.active.retain(|active| *active != key);
+    let (token, sequence) = (subscription.token, tail.header.sequence);
+    core.notices.push_back(match tail.has_begun {
+        true => Event::GroupEnded { group: GroupKey::of(key), result: Err(error.clone()) },
+        false => Event::GroupRefused { subscription: token, sequence },
+    });
+    subscribing::end_if_complete(dialect, core, tail.owner);
+}
+
+// ---- ends ------------------------------------------------------------------------------------
+
 fn end(
     dialect: &mut impl Dialect,
     core: &mut Core,
@@ -107,7 +182,7 @@ fn end(
     result: Result<(), Error>,
 ) -> Progress {
     let error = result.clone().err().unwrap_or(Error::Cancelled);
-    core.recv_streams.stop(&mut core.actions, key, &error);
+    let stream = core.recv_streams.stop(&mut core.actions, key, &error);
     match owner {
         GroupOwner::Subscription(owner) => {
             if let Some(subscription) = core.outgoing.get_mut(owner) {
@@ -115,7 +190,14 @@ fn end(
                 subscribing::end_if_complete(dialect, core, owner);
             }
         }
-        GroupOwner::Fetch(token) => fetching::end(dialect, core, token, result.clone()),
+        GroupOwner::Fetch(FetchId::Head(tail)) => {
+            match (result, stream.map(|stream| stream.state)) {
+                (Ok(()), Some(StreamState::Group(head))) => end_head(dialect, core, tail, head),
+                _ => fetching::end(dialect, core, FetchId::Head(tail), Err(error)),
+            }
+            return Progress::More;
+        }
+        GroupOwner::Fetch(id) => fetching::end(dialect, core, id, result.clone()),
     }
     Progress::Event(Event::GroupEnded { group: GroupKey::of(key), result })
 }
@@ -123,8 +205,16 @@ fn end(
 /// The application does not want the rest of a group. It gets no event for that.
 pub(crate) fn stop(dialect: &mut impl Dialect, core: &mut Core, key: Key, error: &Error) {
     let Some(stream) = core.recv_streams.get(key) else { return };
-    if let StreamState::Group(reader) = &stream.state {
-        let owner = reader.owner;
-        let _ = end(dialect, core, key, owner, Err(error.clone()));
+    match &stream.state {
+        StreamState::Group(reader) => {
+            let owner = reader.owner;
+            let _ = end(dialect, core, key, owner, Err(error.clone()));
+        }
+        StreamState::Tail(tail) => {
+            let owner = tail.owner;
+            let _ = end(dialect, core, key, GroupOwner::Subscription(owner), Err(error.clone()));
+            fetching::abort(dialect, core, FetchId::Head(key), error.clone());
+        }
+        _ => {}
     }
 }

@@ -1,6 +1,10 @@
 //! A subscription of the peer to one of our tracks, as every dialect keeps it.
 
+use alloc::vec::Vec;
+
 use crate::census::census;
+use crate::machine::event::FramePosition;
+use crate::slab::Key;
 use crate::subscription::Subscription;
 
 /// A subscription of the peer. Once it was accepted, the schedule has its track.
@@ -13,6 +17,14 @@ pub(crate) struct IncomingSubscription {
     pub(crate) publisher: u8,
     /// The first group, as it was promised to the peer.
     pub(crate) start: Option<u64>,
+    /// The newest frame of the track when the subscription was accepted.
+    pub(crate) largest: Option<FramePosition>,
+    /// Frames before this one are not sent.
+    pub(crate) from: FramePosition,
+    /// The answers that fill it, while they are sent.
+    pub(crate) fills: Vec<Key>,
+    /// How many answers filled it so far.
+    pub(crate) filled: u64,
     /// The peer wants no groups for now.
     pub(crate) paused: bool,
     /// All groups are given. Those from this one on do not exist.
@@ -21,8 +33,22 @@ pub(crate) struct IncomingSubscription {
 
 impl IncomingSubscription {
     pub(crate) fn new(number: u64, options: Subscription) -> Self {
-        Self { number, options, publisher: 0, start: None, paused: false, ending: None }
+        Self {
+            number,
+            options,
+            publisher: 0,
+            start: None,
+            largest: None,
+            from: FramePosition::default(),
+            fills: Vec::new(),
+            filled: 0,
+            paused: false,
+            ending: None,
+        }
     }
 }
 
-census! { each IncomingSubscription { plain: number, options, publisher, start, paused, ending; } }
+census! { each IncomingSubscription {
+    counts: fills;
+    plain: number, options, publisher, start, largest, from, filled, paused, ending;
+} }

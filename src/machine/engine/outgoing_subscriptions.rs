@@ -1,11 +1,13 @@
 //! Our subscriptions to the peer's tracks, as every dialect keeps them.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::census::census;
 use crate::error::Error;
 use crate::machine::source::Token;
+use crate::path::Path;
 use crate::slab::{Key, Slab};
 use crate::subscription::TrackInfo;
 
@@ -16,6 +18,8 @@ pub(crate) struct OutgoingSubscription {
     /// How groups name it: the subscribe id (moq-lite), the track alias (moq-transport).
     pub(crate) number: Option<u64>,
     pub(crate) request: Key,
+    /// The names of its broadcast and track, where a FETCH may complete a group of it.
+    pub(crate) names: Option<Box<(Path, Box<str>)>>,
     /// Its track query, while that is open.
     pub(crate) query: Option<Key>,
     pub(crate) priority: u8,
@@ -122,6 +126,6 @@ impl OutgoingSubscriptions {
 
 census! { each OutgoingSubscription {
     counts: active;
-    plain: token, number, request, query, priority, info, timed, start, end, seen, expected, result, late;
+    plain: token, number, request, names, query, priority, info, timed, start, end, seen, expected, result, late;
 } }
 census! { OutgoingSubscriptions { counts: by_number, by_token; within: slab; } }

@@ -10,7 +10,7 @@ use super::dialect::Dialect;
 use super::fetching;
 use super::schedule::{GroupRef, ReleasedGroup, Work};
 use crate::error::Error;
-use crate::machine::event::{Event, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey};
 use crate::machine::run::Run;
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::Key;
@@ -21,6 +21,7 @@ pub(crate) fn accept_subscribe(
     core: &mut Core,
     key: Key,
     info: &TrackInfo,
+    largest: Option<FramePosition>,
 ) {
     let Some(subscription) = core.incoming.get_mut(key) else { return };
     if core.schedule.has_track(key) {
@@ -29,7 +30,7 @@ pub(crate) fn accept_subscribe(
     let options = &subscription.options;
     core.schedule.add_track(key, options.priority, info.priority, options.ordered);
     subscription.publisher = info.priority;
-    dialect.write_subscribe_ok(core, key, info);
+    dialect.write_subscribe_ok(core, key, info, largest);
 }
 
 /// A group is to be sent, as a datagram where that is possible and wanted.
@@ -42,8 +43,13 @@ pub(crate) fn push_group(
     first_frame: u64,
     as_datagram: bool,
 ) {
-    let as_datagram = as_datagram && dialect.has_datagrams() && core.datagrams.max > 0;
     let subscription = core.incoming.get(key).filter(|it| it.ending.is_none() && !it.paused);
+    let from = subscription.map_or(FramePosition::default(), |it| it.from);
+    let subscription = subscription.filter(|it| sequence >= it.from.group);
+    let first_frame =
+        if sequence == from.group { first_frame.max(from.frame) } else { first_frame };
+    let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;
+    let as_datagram = as_datagram && can_datagram && first_frame == 0;
     let head = subscription
         .and_then(|subscription| dialect.group_head(subscription, sequence, first_frame));
     let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {
@@ -116,15 +122,27 @@ pub(crate) fn on_released(
     dialect: &mut impl Dialect,
     core: &mut Core,
     released: ReleasedGroup,
-) -> Event {
+) -> Option<Event> {
     end_if_drained(dialect, core, released.request);
     fetching::end_if_answered(dialect, core, &released);
-    Event::GroupReleased { group: released.group, sent: released.sent }
+    let sent = released.sent;
+    released.group.map(|group| Event::GroupReleased { group, sent })
+}
+
+/// An answer that filled a subscription is over.
+pub(crate) fn end_fill(dialect: &mut impl Dialect, core: &mut Core, key: Key, fill: Key) {
+    if let Some(subscription) = core.incoming.get_mut(key) {
+        subscription.fills.retain(|other| *other != fill);
+        end_if_drained(dialect, core, key);
+    }
 }
 
 /// Ends a subscription whose last group is out.
 fn end_if_drained(dialect: &mut impl Dialect, core: &mut Core, key: Key) {
-    let Some(end) = core.incoming.get(key).and_then(|it| it.ending) else { return };
+    let subscription = core.incoming.get(key).filter(|it| it.fills.is_empty());
+    let Some((end, filled)) = subscription.and_then(|it| Some((it.ending?, it.filled))) else {
+        return;
+    };
     if !core.schedule.is_drained(key) {
         return;
     }
@@ -132,7 +150,7 @@ fn end_if_drained(dialect: &mut impl Dialect, core: &mut Core, key: Key) {
     // after the end, and `moq-net` 0.3 reports the end as soon as it has the newest group.
     let priority = core.schedule.quic_priority(key);
     core.requests.set_priority(key, priority, &mut core.actions);
-    let streams = core.schedule.opened_streams(key).unwrap_or(0);
+    let streams = core.schedule.opened_streams(key).unwrap_or(0) + filled;
     core.end_incoming(key, &Error::Closed);
     dialect.write_subscribe_end(core, key, end, streams);
     let request = RequestKey::of(key);

@@ -8,12 +8,12 @@ use core::cmp::Reverse;
 
 use bytes::{Bytes, BytesMut};
 
+use super::fetches::FetchId;
 use crate::census::census;
 use crate::error::{Error, LimitKind};
 use crate::limits::Limits;
 use crate::machine::io::Action;
 use crate::machine::layout::{FrameStart, HeadReader, Item, Layout};
-use crate::machine::source::Token;
 use crate::machine::stream_buffers::{RecvBuffer, buffer_limit};
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
@@ -56,12 +56,26 @@ pub(crate) enum StreamState {
     New,
     /// It carries set-up, and what the dialect sends after it.
     Control,
+    /// It answers a FETCH, and its first frame has not arrived.
+    Answer(FetchId),
     /// The group header has not arrived completely.
     Header,
     /// Its subscription is not known yet, or the track of that.
     Waiting(GroupHeader),
+    /// The part of a group from a later frame on. It waits for a FETCH of the frames before.
+    Tail(TailStream),
     /// It carries frames.
     Group(GroupReader),
+}
+
+/// A stream that begins inside of its group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TailStream {
+    /// Its subscription.
+    pub(crate) owner: Key,
+    pub(crate) header: GroupHeader,
+    /// The frames before have begun to arrive.
+    pub(crate) has_begun: bool,
 }
 
 /// The header before the frames of a group.
@@ -108,7 +122,7 @@ pub(crate) struct GroupReader {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GroupOwner {
     Subscription(Key),
-    Fetch(Token),
+    Fetch(FetchId),
 }
 
 /// The result of reading from a group once.
@@ -178,13 +192,19 @@ impl RecvStreams {
     }
 
     /// Forgets the stream, and sends STOP_SENDING if the peer has not finished it.
-    pub(crate) fn stop(&mut self, actions: &mut VecDeque<Action>, key: Key, error: &Error) {
-        let Some(stream) = self.remove(key) else { return };
+    pub(crate) fn stop(
+        &mut self,
+        actions: &mut VecDeque<Action>,
+        key: Key,
+        error: &Error,
+    ) -> Option<RecvStream> {
+        let mut stream = self.remove(key)?;
         if !stream.recv.is_over() {
             let code = error.stream_code();
             actions.push_back(Action::Stop { id: stream.id, code });
         }
-        self.spare = stream.recv.recycle();
+        self.spare = core::mem::take(&mut stream.recv).recycle();
+        Some(stream)
     }
 
     // ---- towards the dialect -----------------------------------------------------------------
@@ -227,8 +247,10 @@ impl RecvStreams {
         }
         stream.queued = true;
         let priority = match &stream.state {
-            StreamState::New | StreamState::Control => return self.new.push_back(key),
-            StreamState::Header | StreamState::Waiting(..) => u8::MAX,
+            StreamState::New | StreamState::Control | StreamState::Answer(_) => {
+                return self.new.push_back(key);
+            }
+            StreamState::Header | StreamState::Waiting(..) | StreamState::Tail(_) => u8::MAX,
             StreamState::Group(reading) => reading.priority,
         };
         self.turn += 1;
@@ -248,6 +270,31 @@ impl RecvStreams {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.state = StreamState::Group(reader);
             self.queue(key);
+        }
+    }
+
+    /// Makes the stream wait for the frames before its first one.
+    pub(crate) fn wait_for_head(&mut self, key: Key, tail: TailStream) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.recv.hold();
+            stream.state = StreamState::Tail(tail);
+        }
+    }
+
+    /// The stream that waits for the frames before its first one.
+    pub(crate) fn tail_mut(&mut self, key: Key) -> Option<&mut TailStream> {
+        match &mut self.streams.get_mut(key)?.state {
+            StreamState::Tail(tail) => Some(tail),
+            _ => None,
+        }
+    }
+
+    /// Whether an event said that the group of this stream begins.
+    pub(crate) fn has_begun(&self, key: Key) -> bool {
+        match self.streams.get(key).map(|stream| &stream.state) {
+            Some(StreamState::Tail(tail)) => tail.has_begun,
+            Some(StreamState::Group(_)) => true,
+            _ => false,
         }
     }
 
@@ -351,6 +398,17 @@ impl GroupReader {
     pub(crate) fn new(owner: GroupOwner, priority: u8, heads: HeadReader, max_frames: u64) -> Self {
         let (previous, frames, bytes, missing, is_foreign) = Default::default();
         Self { owner, priority, heads, previous, frames, bytes, max_frames, missing, is_foreign }
+    }
+
+    /// Reads on with the rest of the group, from another stream.
+    pub(crate) fn resume(self, owner: GroupOwner, layout: Layout) -> Self {
+        let heads = HeadReader::Tail(layout, self.frames);
+        Self { owner, heads, max_frames: u64::MAX, ..self }
+    }
+
+    /// How many frames were read.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// Reads the next frame, or a piece of one. A frame or group that declares more than the limits

@@ -161,6 +161,11 @@ impl Requests {
         key
     }
 
+    /// A request that has no message of its own, because another request of the peer implies it.
+    pub(crate) fn open_implied(&mut self) -> Key {
+        self.slab.insert(Request::new(Carrier::Nothing, false))
+    }
+
     /// A request of the peer within another one. `None` past the limit.
     pub(crate) fn accept_within(&mut self, carrier: Key) -> Option<Key> {
         self.accept(Carrier::Request(carrier))

@@ -54,13 +54,34 @@ struct ScheduledGroup {
     stream: Option<StreamId>,
     /// The group is to go as a datagram.
     is_datagram: bool,
+    part: Part,
     /// QUIC refused the stream, and the group has not caught up with the cache since.
     was_refused: bool,
     /// [`Schedule::stalls`] when the group joined a line.
     in_line_since: u64,
 }
 
-/// The groups of one subscription of the peer, or the single group of a FETCH.
+/// The place of a group on its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    /// The stream ends with the group.
+    #[default]
+    Whole,
+    /// Another group follows.
+    NotLast,
+    /// The group is out, and the next one is not known yet.
+    Over,
+    /// There is no other group: the stream ends after the head.
+    End,
+}
+
+impl Part {
+    fn has_token(self) -> bool {
+        matches!(self, Self::Whole | Self::NotLast)
+    }
+}
+
+/// The groups of one subscription of the peer, or the answer to a FETCH, one group at a time.
 #[derive(Debug, Default)]
 struct ScheduledTrack {
     urgency: Urgency,
@@ -119,8 +140,10 @@ pub(crate) struct GroupRef {
 pub(crate) struct GroupWrite {
     pub(crate) group_ref: GroupRef,
     pub(crate) stream: StreamId,
-    /// The group ends after these bytes.
+    /// The stream ends after these bytes.
     pub(crate) fin: bool,
+    /// The group ends after these bytes, and another one follows on the stream.
+    is_part: bool,
     /// The cache has no more: after these bytes the group waits for [`Schedule::on_ready`].
     exhausted: bool,
 }
@@ -129,7 +152,8 @@ pub(crate) struct GroupWrite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReleasedGroup {
     pub(crate) request: Key,
-    pub(crate) group: Token,
+    /// `None` for a stream between two groups, and for its end.
+    pub(crate) group: Option<Token>,
     /// Whether QUIC accepted all of it.
     pub(crate) sent: bool,
     /// One past the last frame that it accepted.
@@ -254,7 +278,7 @@ impl Schedule {
                 self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });
             }
-            self.report_unsent(request, group.token);
+            self.report_unsent(request, group.part.has_token().then_some(group.token));
         }
     }
 
@@ -271,7 +295,7 @@ impl Schedule {
     ) {
         let track = self.tracks.get(group_ref.request);
         if track.is_none_or(|track| track.groups.contains_key(&group_ref.sequence)) {
-            return self.report_unsent(group_ref.request, token);
+            return self.report_unsent(group_ref.request, Some(token));
         }
         let range = FrameRange { first: first_frame, last: None };
         let group = ScheduledGroup { is_datagram, ..ScheduledGroup::new(token, range, head) };
@@ -286,7 +310,7 @@ impl Schedule {
             dropped = track.enqueue(group_ref.sequence, stalls, max);
         });
         if let Some(dropped) = dropped {
-            self.report_unsent(group_ref.request, dropped.token);
+            self.report_unsent(group_ref.request, Some(dropped.token));
         }
     }
 
@@ -316,11 +340,57 @@ impl Schedule {
         }
     }
 
+    /// Adds the next group of an answer to its stream, or the end of the answer if there is no `token`.
+    pub(crate) fn push_part(
+        &mut self,
+        group_ref: GroupRef,
+        token: Option<Token>,
+        frames: FrameRange,
+        head: Head,
+        layout: Layout,
+    ) {
+        let part = if token.is_some() { Part::NotLast } else { Part::End };
+        let group = ScheduledGroup::new(token.unwrap_or_default(), frames, head);
+        let group = ScheduledGroup { layout: Some(layout), part, ..group };
+        let track = self.tracks.get(group_ref.request);
+        let before = track.and_then(|track| track.groups.first_key_value());
+        let Some((before, stream)) = before.map(|(before, it)| (*before, it.next_stream())) else {
+            return self.enqueue(group_ref, Some(group));
+        };
+        // Each waits for the one before.
+        let Some(stream) = stream else { return self.report_unsent(group_ref.request, token) };
+        self.reorder(group_ref.request, |track| {
+            track.groups.remove(&before);
+            let group = ScheduledGroup { stream: Some(stream), ..group };
+            track.groups.insert(group_ref.sequence, group);
+        });
+        self.by_stream.insert(stream, group_ref);
+        if !self.blocked.contains(&stream) {
+            self.join(group_ref, Work::Write);
+        }
+    }
+
+    /// All of a group is out, and the next one on its stream is not known yet.
+    fn end_part(&mut self, group_ref: GroupRef) {
+        let mut over = None;
+        self.reorder(group_ref.request, |track| {
+            track.lines[Work::Write as usize].remove(&group_ref.sequence);
+            (track.current, track.is_finishing) = (None, false);
+            if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
+                group.part = Part::Over;
+                over = Some((group.token, group.frame));
+            }
+        });
+        let Some((group, end)) = over else { return };
+        let (request, group, sent) = (group_ref.request, Some(group), true);
+        self.released.push_back(ReleasedGroup { request, group, sent, end });
+    }
+
     /// The cache has more of a group than it had.
     pub(crate) fn on_ready(&mut self, group_ref: GroupRef) {
         let track = self.tracks.get(group_ref.request);
         match track.and_then(|track| track.groups.get(&group_ref.sequence)) {
-            None => {}
+            None | Some(ScheduledGroup { part: Part::Over, .. }) => {}
             Some(ScheduledGroup { stream: Some(id), .. }) if self.blocked.contains(id) => {}
             Some(ScheduledGroup { stream: Some(_), .. }) => self.join(group_ref, Work::Write),
             // It was counted when it was added.
@@ -389,10 +459,18 @@ impl Schedule {
             let (group_ref, track, group) = self.first(Work::Open)?;
             scratch.clear();
             let priority = track.urgency.quic_priority();
+            if group.part == Part::End {
+                return Some((group_ref, priority));
+            }
+            let is_rest = group.layout.is_none() && group.range.first > 0;
             let mut probe = Run::probe(scratch, group.range.first);
             match source.frames(group.token, group.range.first, &mut probe) {
                 Supply::Gone(_) => {
                     self.release(group_ref, false);
+                }
+                // A subscription that begins inside of a group needs no stream for nothing.
+                Supply::End if is_rest && !probe.was_offered() => {
+                    self.release(group_ref, true);
                 }
                 Supply::Pending if !probe.was_offered() => self.leave(group_ref, Work::Open),
                 Supply::End | Supply::More | Supply::Pending => return Some((group_ref, priority)),
@@ -434,21 +512,29 @@ impl Schedule {
                 continue;
             }
             let (group_ref, _, group) = self.first(Work::Write)?;
-            let stream = group.stream?;
+            let (stream, part) = (group.stream?, group.part);
             scratch.clear();
             scratch.copy(&group.head[group.head_sent..]);
+            if part == Part::End {
+                scratch.flush();
+                let (fin, is_part, exhausted) = (true, false, false);
+                return Some(GroupWrite { group_ref, stream, fin, is_part, exhausted });
+            }
             let (range, frame) = (group.range, group.frame);
             let (layout, waits) = (group.layout.or(self.layout), group.is_stalled(self.stalls));
             let mut run = Run::new(scratch, layout, range, frame, group.skip, waits);
             let supply = source.frames(group.token, group.frame, &mut run);
             let (cut, over) = (run.was_cut(), run.is_over());
             scratch.flush();
-            let fin = over || supply == Supply::End && !cut;
+            let ends = over || supply == Supply::End && !cut;
+            let is_part = ends && part == Part::NotLast;
+            let fin = ends && !is_part;
             match supply {
                 Supply::Gone(error) if !over => self.give_up(group_ref, &error, actions),
+                _ if is_part && scratch.total == 0 => self.end_part(group_ref),
                 supply if fin || scratch.total > 0 => {
-                    let exhausted = supply == Supply::Pending && !cut && !fin;
-                    return Some(GroupWrite { group_ref, stream, fin, exhausted });
+                    let exhausted = supply == Supply::Pending && !cut && !ends;
+                    return Some(GroupWrite { group_ref, stream, fin, is_part, exhausted });
                 }
                 // Nothing new: it waits for `on_ready`.
                 _ => self.reorder(group_ref.request, |track| {
@@ -567,6 +653,9 @@ impl Schedule {
         if blocked && self.congestion.refuse(now) {
             self.stalls += 1;
         }
+        if all && shown.is_part {
+            self.end_part(group_ref);
+        }
         if all && shown.fin {
             self.release(group_ref, true);
         }
@@ -578,7 +667,10 @@ impl Schedule {
         self.unblock(id);
         let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
         self.reorder(group_ref.request, |track| {
-            track.lines[Work::Write as usize].insert(group_ref.sequence);
+            let group = track.groups.get(&group_ref.sequence);
+            if group.is_some_and(|group| group.part != Part::Over) {
+                track.lines[Work::Write as usize].insert(group_ref.sequence);
+            }
         });
     }
 
@@ -661,12 +753,13 @@ impl Schedule {
         if let Some(id) = group.stream {
             self.forget_stream(id);
         }
-        let (request, group, end) = (group_ref.request, group.token, group.frame);
+        let (request, end) = (group_ref.request, group.frame);
+        let group = group.part.has_token().then_some(group.token);
         self.released.push_back(ReleasedGroup { request, group, sent, end });
         true
     }
 
-    fn report_unsent(&mut self, request: Key, group: Token) {
+    fn report_unsent(&mut self, request: Key, group: Option<Token>) {
         self.released.push_back(ReleasedGroup { request, group, sent: false, end: 0 });
     }
 
@@ -735,6 +828,11 @@ impl Schedule {
 impl ScheduledGroup {
     fn new(token: Token, range: FrameRange, head: Head) -> Self {
         Self { token, range, head, frame: range.first, ..Self::default() }
+    }
+
+    /// The stream on which the next group follows, if all of this one is out.
+    fn next_stream(&self) -> Option<StreamId> {
+        self.stream.filter(|_| self.part == Part::Over)
     }
 
     /// Whether QUIC took nothing while the group had something to send. The source may then give it up as too

@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 
 use super::core::Core;
 use super::dialect::Dialect;
+use super::fetches::FetchId;
+use super::fetching;
 use super::timers::Timer;
 use crate::error::Error;
 use crate::machine::event::{Event, GroupKey};
@@ -31,9 +33,13 @@ pub(crate) fn end_now(
         core.stop_held(number, &error);
     }
     for key in &subscription.active {
+        let has_begun = core.recv_streams.has_begun(*key);
         core.recv_streams.stop(&mut core.actions, *key, &error);
-        let group = GroupKey::of(*key);
-        core.notices.push_back(Event::GroupEnded { group, result: Err(error.clone()) });
+        fetching::abort(dialect, core, FetchId::Head(*key), error.clone());
+        if has_begun {
+            let group = GroupKey::of(*key);
+            core.notices.push_back(Event::GroupEnded { group, result: Err(error.clone()) });
+        }
     }
     dialect.release_subscription(core, &subscription, result.as_ref().map(|_| ()));
     core.notices.push_back(Event::SubscribeEnded { subscription: subscription.token, result });

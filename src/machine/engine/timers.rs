@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     GoAway,
     /// The group stream that waits longest for its subscription waited too long.
     Unbound,
+    /// The frames before the first one on this group stream should have begun to arrive.
+    Head(Key),
     /// Groups of a subscription that had its last answer should have arrived.
     Stragglers(Key),
 }

@@ -296,7 +296,7 @@ impl Ietf {
                 let request = named(&it.prefix, NamespaceForm::Prefix);
                 Message::UnsubscribeNamespace(UnsubscribeNamespace { request })
             }
-            Role::New | Role::IncomingSubscription | Role::IncomingQuery => {
+            Role::New | Role::IncomingSubscription(_) | Role::IncomingQuery => {
                 Message::RequestError(reply(code))
             }
             // These are over for the peer, or have a stream of their own.
@@ -304,7 +304,7 @@ impl Ietf {
                 return;
             }
             // Its stream was reset, or the peer gave it up.
-            Role::IncomingFetch(_) => return,
+            Role::IncomingFetch(_) | Role::Join(_) | Role::Fill { .. } => return,
         };
         self.write(core, key, &message);
     }

@@ -6,19 +6,20 @@ use alloc::boxed::Box;
 
 use bytes::BytesMut;
 
+use super::ranges::{begin_range, range_of};
 use super::roles::Role;
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
     Fetch, FetchEnd, FetchForm, FetchOk, FetchRecord, FetchTarget, Filter, GroupOrder,
-    INVALID_FILTER, INVALID_RANGE, Location, Message, NOT_SUPPORTED, ParameterForm, Parameters,
-    PropertyForm, TrackProperties, UniStream,
+    INVALID_FILTER, INVALID_RANGE, Location, Message, ParameterForm, Parameters, PropertyForm,
+    TrackProperties, UniStream,
 };
 use crate::error::Error;
 use crate::machine::engine::{
-    AnswerStream, Core, Dialect, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress,
-    fetching,
+    AnswerStream, Core, Dialect, FetchId, GroupHeader, GroupOwner, GroupReader, IncomingFetch,
+    OutgoingFetch, Progress, StreamState, fetching, groups,
 };
-use crate::machine::event::{Event, GroupKey, RequestKey};
+use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
 use crate::machine::layout::{Head, HeadReader, Layout, RecordReader};
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
@@ -29,39 +30,48 @@ use crate::subscription::TrackInfo;
 // ---- as publisher ----------------------------------------------------------------------------
 
 impl Ietf {
-    /// FETCH of the peer. A range of more than one group is not served, and neither is one that depends on a
-    /// subscription.
+    /// FETCH of the peer. One group may come from elsewhere, so that it is requested as such.
     pub(super) fn on_fetch(&mut self, core: &mut Core, key: Key, message: Fetch) -> Progress {
         let Fetch { target, parameters, .. } = message;
-        let (broadcast, track, start, end) = match (target, parameters.filter) {
-            (FetchTarget::Standalone { namespace, track, start, end }, _) => {
-                (namespace, track, start, end)
-            }
-            (
-                FetchTarget::Track { namespace, track },
-                Some(Filter::Range { start, end_group: group }),
-            ) => (namespace, track, start, FetchEnd { group, object: None }),
-            (FetchTarget::Track { namespace, track }, Some(Filter::RangeTo { start, end })) => {
-                let end = FetchEnd { group: end.group, object: Some(end.object) };
-                (namespace, track, start, end)
-            }
-            _ => return self.refuse(core, key, NOT_SUPPORTED),
-        };
-        let is_empty = (end.group, end.object.unwrap_or(u64::MAX)) < (start.group, start.object);
-        let refusal = match parameters.range_filters {
-            _ if is_empty => Some(INVALID_RANGE),
-            // SETUP offered no range filters (19 and later).
-            true => Some(INVALID_FILTER),
-            false => (start.group != end.group).then_some(NOT_SUPPORTED),
-        };
-        if let Some(code) = refusal {
-            return self.refuse(core, key, code);
+        // SETUP offered no range filters (19 and later).
+        if parameters.range_filters {
+            return self.refuse(core, key, INVALID_FILTER);
         }
-        let (sequence, first_frame, last_frame) = (start.group, start.object, end.object);
+        let (broadcast, track, range) = match target {
+            FetchTarget::Track { namespace, track } => {
+                (namespace, track, range_of(parameters.filter))
+            }
+            FetchTarget::Standalone { namespace, track, start, end } => {
+                let end = FramePosition::new(end.group, end.object.unwrap_or(u64::MAX));
+                let range = FetchRange { start: start.into(), end, ..FetchRange::default() };
+                (namespace, track, range)
+            }
+            FetchTarget::Relative { joins, groups_back } => {
+                let filter = Filter::GroupsBack(groups_back.saturating_add(1));
+                return self.on_join(core, key, joins, filter, &parameters);
+            }
+            FetchTarget::Absolute { joins, group } => {
+                let filter = Filter::From(Location::new(group, 0));
+                return self.on_join(core, key, joins, filter, &parameters);
+            }
+        };
+        let FetchRange { start, end, groups_back, .. } = range;
+        if end < start {
+            return self.refuse(core, key, INVALID_RANGE);
+        }
         let priority = parameters.priority.unwrap_or(127);
-        let range = FrameRange { first: first_frame, last: last_frame };
-        core.incoming_fetches.insert(key, IncomingFetch { priority, sequence, range });
         self.set_role(key, Role::IncomingFetch(None));
+        if start.group != end.group || groups_back.is_some() {
+            let descending = parameters.order == Some(GroupOrder::Descending);
+            let range = FetchRange { descending, ..range };
+            let target = RangeTarget::Track { broadcast, track };
+            return Progress::Event(begin_range(core, key, target, priority, range, None));
+        }
+        let (sequence, first_frame) = (start.group, start.frame);
+        let last_frame = Some(end.frame).filter(|frame| *frame < u64::MAX);
+        let range = FrameRange { first: first_frame, last: last_frame };
+        let fetch = IncomingFetch { priority, sequence, range, several: None };
+        core.incoming_fetches.insert(key, fetch);
         let request = RequestKey::of(key);
         Progress::Event(Event::FetchRequested {
             request,
@@ -91,7 +101,8 @@ impl Ietf {
             self.set_role(key, Role::IncomingFetch(Some(properties)));
         }
         let (draft, group, priority) = (self.draft, fetch.sequence, info.priority);
-        let layout = Layout::Records { draft, group, priority };
+        let (order, previous) = (GroupOrder::Ascending, None);
+        let layout = Layout::Records { draft, group, priority, order, previous };
         Some(AnswerStream::Own { head: Head::from_slice(&head), layout })
     }
 
@@ -147,7 +158,7 @@ impl Ietf {
     }
 
     /// Resets the streams of a FETCH (3.2.4).
-    fn give_up_fetch(&mut self, core: &mut Core, key: Key, error: &Error) {
+    pub(super) fn give_up_fetch(&mut self, core: &mut Core, key: Key, error: &Error) {
         core.end_incoming(key, error);
         self.set_role(key, Role::Done);
         self.cancel(core, key, error);
@@ -184,25 +195,49 @@ impl Ietf {
     pub(super) fn fetch(
         &mut self,
         core: &mut Core,
-        token: Token,
+        fetch: Token,
         namespace: Path,
         track: Box<str>,
         wanted: OutgoingFetch,
     ) {
-        let sent = core.admit_fetch(token).and_then(|()| {
-            let (target, parameters) = self.target_of(namespace, track, &wanted);
-            let role = Role::OutgoingFetch { fetch: token, timed: None };
-            let make = |id| Message::Fetch(Fetch { id, target, parameters });
-            Ok(self.open(core, role, make)?)
-        });
-        match sent {
-            Ok(request) => {
-                core.outgoing_fetches.insert(token, OutgoingFetch { request, ..wanted });
-            }
-            Err(error) => {
-                core.notices.push_back(Event::FetchEnded { fetch: token, result: Err(error) });
-            }
+        let sent = self.try_fetch(core, FetchId::Token(fetch), namespace, track, wanted);
+        if let Err(error) = sent {
+            core.notices.push_back(Event::FetchEnded { fetch, result: Err(error) });
         }
+    }
+
+    fn try_fetch(
+        &mut self,
+        core: &mut Core,
+        fetch: FetchId,
+        namespace: Path,
+        track: Box<str>,
+        wanted: OutgoingFetch,
+    ) -> Result<(), Error> {
+        core.admit_fetch(fetch)?;
+        let (target, parameters) = self.target_of(namespace, track, &wanted);
+        let role = Role::OutgoingFetch { fetch, timed: None };
+        let make = |id| Message::Fetch(Fetch { id, target, parameters });
+        let request = self.open(core, role, make)?;
+        core.outgoing_fetches.insert(fetch, OutgoingFetch { request, ..wanted });
+        Ok(())
+    }
+
+    /// A subscription begins inside of a group: requests the objects before. A FETCH by location does it in every
+    /// draft, and only where objects are missing (*Joining an Ongoing Track*).
+    pub(super) fn fetch_first_frames(
+        &mut self,
+        core: &mut Core,
+        stream: Key,
+        header: &GroupHeader,
+    ) -> bool {
+        let owner = core.outgoing.by_number(header.subscription);
+        let Some(sub) = owner.and_then(|owner| core.outgoing.get(owner)) else { return false };
+        let Some((namespace, track)) = sub.names.as_deref().cloned() else { return false };
+        let range = FrameRange { first: 0, last: header.first_frame.checked_sub(1) };
+        let (request, sequence, priority) = (Key::default(), header.sequence, sub.priority);
+        let wanted = OutgoingFetch { request, priority, sequence, range, group: None };
+        self.try_fetch(core, FetchId::Head(stream), namespace, track, wanted).is_ok()
     }
 
     /// The range as the draft has it: in the message, or as a filter.
@@ -231,11 +266,11 @@ impl Ietf {
         &mut self,
         core: &mut Core,
         key: Key,
-        token: Token,
+        id: FetchId,
         is_answered: bool,
     ) -> Read {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        let Some(fetch) = core.outgoing_fetches.get(&token).copied() else {
+        let Some(fetch) = core.outgoing_fetches.get(&id).copied() else {
             return Ok(Progress::Wait);
         };
         let end = match (request.recv.reset(), request.recv.is_finished()) {
@@ -244,27 +279,27 @@ impl Ietf {
             _ => None,
         };
         if let Some(error) = end.filter(|_| fetch.group.is_none()) {
-            fetching::end(self, core, token, Err(error));
+            fetching::end(self, core, id, Err(error));
             return Ok(Progress::More);
         }
         match self.next_message(core, key)? {
             None => Ok(Progress::Wait),
-            Some(Message::FetchOk(ok)) if !is_answered => self.on_fetch_ok(core, key, token, &ok),
+            Some(Message::FetchOk(ok)) if !is_answered => self.on_fetch_ok(core, key, id, &ok),
             Some(Message::RequestError(error)) if !is_answered => {
                 let error = match error.code {
                     // Nothing was published in the range.
                     INVALID_RANGE => Error::NotFound,
                     code => self.draft.request_error(code),
                 };
-                fetching::abort(self, core, token, error);
+                fetching::abort(self, core, id, error);
                 Ok(Progress::More)
             }
             Some(_) => fault("not an answer to FETCH"),
         }
     }
 
-    fn on_fetch_ok(&mut self, core: &mut Core, key: Key, token: Token, ok: &FetchOk) -> Read {
-        let Some(fetch) = core.outgoing_fetches.get(&token) else { return Ok(Progress::More) };
+    fn on_fetch_ok(&mut self, core: &mut Core, key: Key, id: FetchId, ok: &FetchOk) -> Read {
+        let Some(fetch) = core.outgoing_fetches.get(&id) else { return Ok(Progress::More) };
         // The end is that of the answer, so that it can be before the end that was asked for, but not before
         // the start (9.12).
         let start = (fetch.sequence, fetch.range.first);
@@ -273,46 +308,51 @@ impl Ietf {
         }
         // A mandatory property that is not understood makes the track unreadable (3.7).
         if ok.properties.mandatory.is_some() {
-            fetching::abort(self, core, token, Error::Unsupported);
+            fetching::abort(self, core, id, Error::Unsupported);
             return Ok(Progress::More);
         }
         let timed = Some(ok.properties.timescale.is_some());
-        self.set_role(key, Role::OutgoingFetch { fetch: token, timed });
+        self.set_role(key, Role::OutgoingFetch { fetch: id, timed });
         Ok(Progress::More)
     }
 
-    /// A stream answers a FETCH of ours. The group begins with its first record, because that may say that there
-    /// is no group. `len`: the header.
-    pub(super) fn read_fetch_stream(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        id: u64,
-        len: usize,
-    ) -> Read {
-        let role = self.ids.find(id).map(|request| &*self.role(request));
-        let known = match role {
-            Some(Role::OutgoingFetch { fetch, timed }) => {
-                let wanted = core.outgoing_fetches.get(fetch).filter(|it| it.group.is_none());
-                wanted.map(|wanted| (*fetch, *timed, *wanted))
-            }
+    /// A stream answers the FETCH of this id. `len`: its header.
+    pub(super) fn read_fetch_header(&mut self, core: &mut Core, key: Key, id: u64, len: usize) {
+        let fetch = match self.ids.find(id).map(|request| &*self.role(request)) {
+            Some(Role::OutgoingFetch { fetch, .. }) => Some(*fetch),
             _ => None,
         };
-        let Some((token, timed, wanted)) = known else {
+        match (fetch, core.recv_streams.get(key)) {
+            (Some(fetch), Some(stream)) => {
+                stream.recv.skip(len);
+                stream.state = StreamState::Answer(fetch);
+                core.recv_streams.queue(key);
+            }
+            _ => drop(core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled)),
+        }
+    }
+
+    /// The group of a FETCH begins with its first record, because that may say that there is no group.
+    pub(super) fn read_first_record(&mut self, core: &mut Core, key: Key, fetch: FetchId) -> Read {
+        let wanted = core.outgoing_fetches.get(&fetch).filter(|it| it.group.is_none()).copied();
+        let Some((stream, wanted)) = core.recv_streams.get(key).zip(wanted) else {
             core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
             return Ok(Progress::More);
         };
-        let Some(stream) = core.recv_streams.get(key) else { return Ok(Progress::More) };
         // Before FETCH_OK it is not known whether the track has a timescale. A publisher that writes
         // timestamps has one.
-        let timed = timed.unwrap_or(self.draft.properties > PropertyForm::None);
+        let timed = match self.role(wanted.request) {
+            Role::OutgoingFetch { timed: Some(timed), .. } => *timed,
+            _ => self.draft.properties > PropertyForm::None,
+        };
         let first = wanted.range.first;
         let reader = RecordReader::new(self.draft, wanted.sequence, first, timed);
-        let no_group = match reader.peek(&stream.recv, len) {
+        let no_group = match reader.peek(&stream.recv) {
+            _ if stream.recv.reset().is_some() => stream.recv.reset().map(Error::from_stream_code),
             Err(Error::ProtocolViolation(rule)) => return fault(rule),
             Err(error) => Some(error),
             Ok(None) if !stream.recv.has_fin() => return Ok(Progress::More),
-            Ok(None) if stream.recv.len() > len => Some(Error::WrongSize),
+            Ok(None) if stream.recv.len() > 0 => Some(Error::WrongSize),
             Ok(Some((FetchRecord::Absent(_) | FetchRecord::Unknown(_), ..))) => {
                 Some(Error::NotFound)
             }
@@ -322,15 +362,20 @@ impl Ietf {
         };
         if let Some(error) = no_group {
             core.recv_streams.stop(&mut core.actions, key, &error);
-            fetching::end(self, core, token, Err(error));
+            fetching::end(self, core, fetch, Err(error));
             return Ok(Progress::More);
         }
-        stream.recv.skip(len);
-        let (owner, heads) = (GroupOwner::Fetch(token), HeadReader::Records(Box::new(reader)));
+        let (owner, heads) = (GroupOwner::Fetch(fetch), HeadReader::Records(Box::new(reader)));
         let reader = GroupReader::new(owner, wanted.priority, heads, wanted.range.len());
         core.recv_streams.begin_answer(key, reader);
-        core.outgoing_fetches.insert(token, OutgoingFetch { group: Some(key), ..wanted });
-        let group = GroupKey::of(key);
-        Ok(Progress::Event(Event::FetchStarted { fetch: token, group }))
+        core.outgoing_fetches.insert(fetch, OutgoingFetch { group: Some(key), ..wanted });
+        Ok(match fetch {
+            FetchId::Token(fetch) => {
+                Progress::Event(Event::FetchStarted { fetch, group: GroupKey::of(key) })
+            }
+            FetchId::Head(tail) => {
+                groups::begin_head(core, tail).map_or(Progress::More, Progress::Event)
+            }
+        })
     }
 }

@@ -14,6 +14,7 @@
 //! | [`publisher`], [`subscriber`] | subscriptions, the peer's and ours |
 //! | [`offered_tracks`] | PUBLISH |
 //! | [`group_fetch`] | FETCH, the peer's and ours |
+//! | [`ranges`] | FETCH of several groups, joining FETCH and fill, the peer's |
 //!
 //! [`session`], [`roles`], [`request_ids`], [`offers`] and [`peer_broadcasts`] hold the state that they share.
 
@@ -27,6 +28,7 @@ mod offered_tracks;
 mod offers;
 mod peer_broadcasts;
 mod publisher;
+mod ranges;
 mod request_ids;
 mod roles;
 mod session;
@@ -47,8 +49,8 @@ use super::engine::{
     AnswerStream, Core, Dialect, GroupHeader, IncomingFetch, IncomingSubscription, OutgoingFetch,
     OutgoingSubscription, Progress, goaway,
 };
-use super::event::Event;
-use super::layout::Head;
+use super::event::{Event, FramePosition};
+use super::layout::{Head, Layout};
 use super::run::FrameRange;
 use super::source::Source;
 use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
@@ -173,8 +175,35 @@ impl Dialect for Ietf {
         }
     }
 
-    fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
-        self.accepted(core, key, info);
+    fn write_subscribe_ok(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        largest: Option<FramePosition>,
+    ) {
+        self.accepted(core, key, info, largest);
+    }
+
+    fn accept_range(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        end: FramePosition,
+        ends_track: bool,
+    ) {
+        self.write_range_ok(core, key, info, end, ends_track);
+    }
+
+    fn range_part(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        sequence: Option<u64>,
+        gap: bool,
+    ) -> Option<(Head, Layout)> {
+        self.part_of_range(core, key, sequence, gap)
     }
 
     fn answer_fetch(
@@ -215,6 +244,10 @@ impl Dialect for Ietf {
         size: usize,
     ) -> Option<Head> {
         self.object_datagram_head(subscription, sequence, timestamp, size)
+    }
+
+    fn fetch_head(&mut self, core: &mut Core, stream: Key, header: &GroupHeader) -> bool {
+        self.fetch_first_frames(core, stream, header)
     }
 
     fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {
@@ -272,13 +305,16 @@ impl Dialect for Ietf {
             self.write_cancel(core, key, error);
         }
         // An answer that still arrives for its id finds no request.
-        self.ids.forget(key);
+        self.forget_id(core, key);
         core.requests.cancel(key, error, &mut core.actions);
         *self.role(key) = Role::New;
     }
 
     fn finish(&mut self, core: &mut Core, key: Key) {
-        self.ids.forget(key);
+        if let Role::Fill { .. } = self.role(key) {
+            return self.cancel(core, key, &Error::Closed);
+        }
+        self.forget_id(core, key);
         // A request whose stream never opened is unknown to the peer.
         if core.requests.withdraw(key) {
             *self.role(key) = Role::New;
@@ -304,7 +340,9 @@ impl Ietf {
             Role::New => return self.read_new_request(core, key),
             Role::Done => return self.read_done(core, key),
             Role::Control => return self.read_control(core, key),
-            Role::IncomingSubscription => return self.read_incoming_subscription(core, key),
+            Role::IncomingSubscription(_) => return self.read_incoming_subscription(core, key),
+            Role::Join(_) => return self.read_join(core, key),
+            Role::Fill { .. } => return Ok(Progress::Wait),
             Role::EndedSubscription => return self.read_ended_subscription(core, key),
             Role::IncomingQuery => return self.read_incoming_query(core, key),
             Role::IncomingFetch(_) => return self.read_incoming_fetch(core, key),

@@ -96,12 +96,13 @@ impl Ietf {
 
     /// The application refuses a request of the peer, or gives up one that it accepted.
     pub(super) fn refused(&mut self, core: &mut Core, key: Key, error: &Error) {
-        if !core.requests.is_incoming(key) && !matches!(self.role(key), Role::AnnounceResponse(_)) {
+        let is_local = matches!(self.role(key), Role::AnnounceResponse(_) | Role::Fill { .. });
+        if !core.requests.is_incoming(key) && !is_local {
             return;
         }
         let code = self.draft.request_code(error);
         match mem::take(self.role(key)) {
-            Role::IncomingSubscription => self.end_subscription(core, key, error),
+            Role::IncomingSubscription(_) => self.end_subscription(core, key, error),
             // An offer that was accepted ends by the peer alone.
             Role::Offer if self.offers.is_open(key) => {
                 self.offers.remove(key);
@@ -118,6 +119,7 @@ impl Ietf {
             }
             Role::IncomingQuery => drop(self.refuse(core, key, code)),
             Role::IncomingFetch(_) => self.refuse_fetch(core, key, error),
+            Role::Fill { .. } => self.give_up_fetch(core, key, error),
             role => *self.role(key) = role,
         }
     }

@@ -103,13 +103,15 @@ impl Ietf {
             return core.reject_subscription(token, Error::Duplicate);
         }
         let (alias, properties) = (offer.alias, offer.properties);
+        let names = Some(Box::new((offer.path.clone(), offer.track.clone())));
         // The order of groups can't be changed.
         let parameters =
             Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
         if !self.update(core, key, parameters) {
             return core.reject_subscription(token, Error::Limit(LimitKind::Requests));
         }
-        let sub = core.outgoing.insert(OutgoingSubscription::new(token, key, want.priority));
+        let sub = OutgoingSubscription::new(token, key, want.priority);
+        let sub = core.outgoing.insert(OutgoingSubscription { names, ..sub });
         if let Some(offer) = self.offers.by_key.get_mut(&key) {
             offer.sub = Some(sub);
         }

@@ -1,11 +1,12 @@
 //! The peer's subscriptions to our tracks, and its track queries (moq-transport-22, 3.1 and 9.6 to
 //! 9.9).
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use bytes::BytesMut;
 
-use super::roles::Role;
+use super::roles::{Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
     DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_FILTER, INVALID_RANGE, Location, Message,
@@ -14,15 +15,14 @@ use crate::coding::ietf::{
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
-use crate::machine::event::{Event, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey};
 use crate::machine::layout::Head;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
 
-/// Applies parameters to the options of a subscription. Groups are sent from their first object on,
-/// so that a filter that begins inside of a group gets its beginning as well, and a filter for the
-/// next object gets the latest group from its start.
+/// Applies parameters to the options of a subscription. What is relative to the largest object is known when the
+/// subscription is accepted. The end of a filter is widened to the end of its group.
 fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
     if let Some(priority) = parameters.priority {
         want.priority = priority;
@@ -81,7 +81,9 @@ impl Ietf {
         let subscription = IncomingSubscription::new(message.id, want.clone());
         let paused = parameters.forward == Some(false);
         core.incoming.insert(key, IncomingSubscription { paused, ..subscription });
-        self.set_role(key, Role::IncomingSubscription);
+        let Parameters { filter, fill, .. } = message.parameters;
+        let start = SubscriptionStart { filter, fill };
+        self.set_role(key, Role::IncomingSubscription(Some(Box::new(start))));
         Progress::Event(Event::SubscribeRequested {
             request: RequestKey::of(key),
             broadcast: message.namespace,
@@ -105,17 +107,37 @@ impl Ietf {
         }
     }
 
-    /// Writes SUBSCRIBE_OK. The track alias is the request id: it is unique, and there are peers
-    /// that use it before they read this message. LARGEST_OBJECT is left out: it would say that the
-    /// first group begins after that object, but the latest group is sent from its start.
-    /// (`moq-lite` 0.16 fails on it as well.)
-    pub(super) fn accepted(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
+    /// Writes SUBSCRIBE_OK, and begins to fill the subscription. The track alias is the request id: it is
+    /// unique, and there are peers that use it before they read this message. Without a filter a
+    /// subscription begins with the latest group, from its first object.
+    pub(super) fn accepted(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        largest: Option<FramePosition>,
+    ) {
+        let start = match self.role(key) {
+            Role::IncomingSubscription(start) => start.take(),
+            _ => None,
+        };
+        let largest = largest.filter(|_| self.takes_largest());
         let Some(subscription) = core.incoming.get_mut(key) else { return };
+        subscription.largest = largest;
+        if let Some(filter) = start.as_ref().and_then(|start| start.filter) {
+            subscription.from = self.first_of(filter, largest);
+        }
         // The alias that the groups of the subscription will carry.
-        let alias = subscription.number;
+        let (alias, paused) = (subscription.number, subscription.paused);
         let (id, properties) = (self.reply_id(key), self.properties(info));
-        let ok = SubscribeOk { id, alias, parameters: self.state(), properties };
+        let largest = largest.map(Location::from);
+        let parameters = Parameters { largest, ..self.state() };
+        let ok = SubscribeOk { id, alias, parameters, properties };
         self.write(core, key, &Message::SubscribeOk(ok));
+        self.wake_joins(core, alias);
+        if let Some(start) = start.filter(|_| !paused) {
+            self.begin_fill(core, key, *start);
+        }
     }
 
     /// The parameters of an answer about a track. On 14 it must name an order (*SUBSCRIBE_OK*, *PUBLISH_OK*).
@@ -177,7 +199,7 @@ impl Ietf {
             core.unread_until = Some(core.now + core.limits.close_timeout);
             return self.finish(core, key);
         }
-        self.ids.forget(key);
+        self.forget_id(core, key);
         core.await_confirmation(key);
         self.set_role(key, Role::EndedSubscription);
     }
@@ -197,13 +219,13 @@ impl Ietf {
         // A track in the schedule means that SUBSCRIBE_OK was sent.
         match core.schedule.opened_streams(key) {
             Some(streams) => {
-                core.end_incoming(key, error);
+                self.end_incoming(core, key, error);
                 let status = self.draft.done_code(error);
                 self.done(core, key, status, streams);
                 self.finish(core, key);
             }
             None => {
-                core.end_incoming(key, error);
+                self.end_incoming(core, key, error);
                 self.refuse_for(core, key, error);
             }
         }
@@ -215,7 +237,7 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if let Some(code) = request.abandoned() {
             let error = Error::from_stream_code(code);
-            core.end_incoming(key, &error);
+            self.end_incoming(core, key, &error);
             self.finish(core, key);
             return Ok(Progress::request_ended(key, error));
         }
@@ -225,7 +247,7 @@ impl Ietf {
             Some(Message::Unsubscribe(_)) => {
                 // UNSUBSCRIBE on a request stream is the cancel of older drafts. Some peers still
                 // send it, and close the session unless they get FIN.
-                core.end_incoming(key, &Error::Cancelled);
+                self.end_incoming(core, key, &Error::Cancelled);
                 self.finish(core, key);
                 return Ok(Progress::request_ended(key, Error::Cancelled));
             }
@@ -235,7 +257,7 @@ impl Ietf {
         if update.parameters.range_filters {
             self.answer_update(core, key, update.id, Some(INVALID_FILTER));
             let accepted = core.schedule.opened_streams(key);
-            core.end_incoming(key, &Error::Unsupported);
+            self.end_incoming(core, key, &Error::Unsupported);
             match accepted {
                 Some(streams) => {
                     self.done(core, key, UPDATE_FAILED, streams);

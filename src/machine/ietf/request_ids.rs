@@ -127,6 +127,11 @@ impl RequestIds {
         true
     }
 
+    /// Whether the peer may still use this id for a request.
+    pub(super) fn may_come(&self, id: u64) -> bool {
+        id % 2 != self.parity && id >= self.next_incoming && !self.ahead.contains(&id)
+    }
+
     /// The request is over.
     pub(super) fn forget(&mut self, key: Key) {
         if let Some(turn) = self.turns.remove(&key) {

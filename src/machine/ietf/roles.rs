@@ -3,10 +3,12 @@
 //! From draft 17 on a request is a stream of its own, before it is an id on the control stream.
 //! Roles know no difference: they lie in a table by the slot of the request.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::census::census;
-use crate::coding::ietf::TrackProperties;
+use crate::coding::ietf::{Filter, Parameters, TrackProperties};
+use crate::machine::engine::FetchId;
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
@@ -31,8 +33,8 @@ pub(super) enum Role {
     AnnounceSubscription(AnnounceSubscription),
     /// PUBLISH_NAMESPACE of the peer.
     IncomingNamespace(Path),
-    /// SUBSCRIBE of the peer.
-    IncomingSubscription,
+    /// SUBSCRIBE of the peer. Until it was accepted, what it says about where it begins.
+    IncomingSubscription(Option<Box<SubscriptionStart>>),
     /// SUBSCRIBE of the peer after our PUBLISH_DONE, until the peer confirms it by ending its half.
     EndedSubscription,
     /// TRACK_STATUS of the peer.
@@ -40,16 +42,38 @@ pub(super) enum Role {
     /// FETCH of the peer. If its answer began before its end was known, FETCH_OK follows the group, with these
     /// properties.
     IncomingFetch(Option<TrackProperties>),
+    /// A joining FETCH of the peer that waits for its subscription to be accepted.
+    Join(Box<Join>),
+    /// A fill: an answer to the SUBSCRIBE of this id, beside the subscription.
+    Fill { id: u64 },
     /// SUBSCRIBE of ours.
     OutgoingSubscription(Key),
     /// FETCH of ours.
     OutgoingFetch {
-        fetch: Token,
+        fetch: FetchId,
         /// Whether the track has a timescale, once FETCH_OK said it.
         timed: Option<bool>,
     },
     /// PUBLISH of the peer.
     Offer,
+}
+
+/// Where a subscription of the peer begins.
+#[derive(Debug)]
+pub(super) struct SubscriptionStart {
+    pub(super) filter: Option<Filter>,
+    /// FILL_PARAMETERS.
+    pub(super) fill: Option<Box<Parameters>>,
+}
+
+/// A joining FETCH of the peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Join {
+    /// The id of its subscription.
+    pub(super) subscription: u64,
+    pub(super) filter: Filter,
+    pub(super) priority: u8,
+    pub(super) descending: bool,
 }
 
 /// The broadcasts that we announce under one prefix.

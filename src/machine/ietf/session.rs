@@ -69,6 +69,8 @@ pub(in crate::machine) struct Ietf {
     pub(super) offers: Offers,
     /// The aliases of subscriptions that are over.
     pub(super) retired_aliases: RetiredAliases,
+    /// Joining FETCHes of the peer, each after the id of the subscription that it waits for.
+    pub(super) joins: BTreeSet<(u64, Key)>,
     /// GOAWAY that is to be sent once the peer is set up: its URI, and the deadline.
     pub(super) pending_goaway: Option<(Box<str>, Instant)>,
 }
@@ -90,6 +92,7 @@ impl Ietf {
             broadcasts: PeerBroadcasts::default(),
             offers: Offers::default(),
             retired_aliases: RetiredAliases::default(),
+            joins: BTreeSet::new(),
             pending_goaway: None,
         }
     }
@@ -100,12 +103,13 @@ impl Ietf {
         (self.roles, self.early, self.early_stream, self.interests) = Default::default();
         (self.broadcasts, self.offers, self.retired_aliases, self.pending_goaway) =
             Default::default();
+        self.joins.clear();
     }
 
     /// The number of remembered entries, except for announcements.
     #[cfg(test)]
     pub(in crate::machine) fn entries(&self) -> usize {
-        self.ids.entries() + self.early.len() + self.offers.entries()
+        self.ids.entries() + self.early.len() + self.offers.entries() + self.joins.len()
     }
 
     // ---- roles -------------------------------------------------------------------------------
@@ -292,7 +296,7 @@ pub(super) fn read_message(
 }
 
 census! { Ietf {
-    counts: early, early_stream, pending_goaway;
+    counts: early, early_stream, joins, pending_goaway;
     within: roles, ids, broadcasts, offers;
     plain: draft, side, peer, control, interests, retired_aliases;
 } }

@@ -23,9 +23,8 @@ use crate::time::Timescale;
 /// The parameters of SUBSCRIBE or REQUEST_UPDATE for these options. `filters`: the peer understands
 /// locations.
 ///
-/// Without a filter the deployed publishers begin with the latest group, from its first object. The
-/// filter for the largest object would begin inside of that group, which a FETCH would have to
-/// complete. Delivery timeouts are not sent, because some peers do not know them: what is too old
+/// Without a filter the deployed publishers begin with the latest group, from its first object. If one begins
+/// inside of that group, a FETCH completes it. Delivery timeouts are not sent, because some peers do not know them: what is too old
 /// is decided at the reader.
 pub(super) fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
     let start = want.start.filter(|_| filters);
@@ -65,12 +64,12 @@ impl Ietf {
         if let Some(offer) = offer.filter(|offer| !self.offers.is_open(*offer)) {
             return self.subscribe_to_offer(core, token, offer, want);
         }
-        let (namespace, track) = name;
+        let (namespace, track) = name.clone();
         let mut parameters = parameters_of(want, !self.is_early_moq_lite());
         if self.draft.parameters == ParameterForm::Inline {
-            // SUBSCRIBE of 14 always has a filter, and Largest Object would begin inside of the latest
-            // group.
-            parameters.filter.get_or_insert(Filter::NextGroup);
+            // SUBSCRIBE of 14 always has a filter. This one begins inside of the latest group, whose first
+            // objects are fetched.
+            parameters.filter.get_or_insert(Filter::NextObject);
         }
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
@@ -79,7 +78,9 @@ impl Ietf {
             Ok(request) => request,
             Err(error) => return core.reject_subscription(token, error.into()),
         };
-        let sub = core.outgoing.insert(OutgoingSubscription::new(token, request, want.priority));
+        let sub = OutgoingSubscription::new(token, request, want.priority);
+        let names = Some(Box::new(name));
+        let sub = core.outgoing.insert(OutgoingSubscription { names, ..sub });
         self.set_role(request, Role::OutgoingSubscription(sub));
     }
 

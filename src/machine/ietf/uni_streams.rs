@@ -15,8 +15,10 @@ impl Ietf {
     /// here: they are read by priority.
     pub(super) fn read_stream(&mut self, core: &mut Core, key: Key) -> Read {
         let Some(stream) = core.recv_streams.get(key) else { return Ok(Progress::More) };
-        if matches!(stream.state, StreamState::Control) {
-            return self.read_control_stream(core, key);
+        match stream.state {
+            StreamState::Control => return self.read_control_stream(core, key),
+            StreamState::Answer(fetch) => return self.read_first_record(core, key, fetch),
+            _ => {}
         }
         // A stream that was reset before its type asked for nothing.
         if stream.recv.reset().is_some() {
@@ -36,7 +38,7 @@ impl Ietf {
                 core.recv_streams.queue(key);
             }
             Ok(Some((UniStream::Fetch { request }, len))) => {
-                return self.read_fetch_stream(core, key, request, len);
+                self.read_fetch_header(core, key, request, len);
             }
             // Padding is thrown away (11.5).
             Ok(Some((UniStream::Padding, _))) => {
@@ -94,8 +96,8 @@ impl Ietf {
     }
 
     /// Reads the header of a subgroup (11.3.1), and looks at its first object without taking it: a
-    /// group of ours is subgroup 0, from its object 0 on. Anything else has no place in the model,
-    /// in which a group is one sequence of frames.
+    /// group of ours is subgroup 0. Anything else has no place in the model, in which a group is one
+    /// sequence of frames.
     pub(super) fn read_subgroup(
         &mut self,
         core: &mut Core,
@@ -129,14 +131,15 @@ impl Ietf {
             // Where the header leaves the subgroup out, it is the number of the first object.
             _ if header.subgroup.unwrap_or(first) != 0 => GroupPart::Other,
             ObjectStatus::EndOfTrack if first == 0 => GroupPart::EndOfTrack,
-            _ if first != 0 => GroupPart::Other,
+            // Objects before the first one of a subgroup do not exist.
+            _ if first != 0 && header.first_object => GroupPart::Other,
             _ => GroupPart::Group,
         };
         let (draft, properties) = (self.draft, header.properties);
         Ok(Some(GroupHeader {
             subscription: header.alias,
             sequence: header.group,
-            first_frame: 0,
+            first_frame: first,
             part,
             layout: Layout::Objects { draft, properties, timed: true },
         }))

@@ -9,7 +9,7 @@ use super::session::Lite;
 use crate::coding::lite::{BiStream, Fetch as Message};
 use crate::error::Error;
 use crate::machine::engine::{
-    Core, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
+    Core, FetchId, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
 };
 use crate::machine::event::{Event, GroupKey, RequestKey};
 use crate::machine::layout::{HeadReader, Layout};
@@ -25,7 +25,8 @@ impl Lite {
         let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
         let range = FrameRange { first: frame_start, last: frame_end };
         // The frame range is kept here and not at the application: the schedule sends nothing outside of it.
-        core.incoming_fetches.insert(key, IncomingFetch { priority, sequence: group, range });
+        core.incoming_fetches
+            .insert(key, IncomingFetch { priority, sequence: group, range, several: None });
         self.set_role(key, Role::IncomingFetch);
         Progress::Event(Event::FetchRequested {
             request: RequestKey::of(key),
@@ -63,13 +64,13 @@ impl Lite {
         if !self.features.fetch {
             return Err(Error::Unsupported);
         }
-        core.admit_fetch(token)?;
+        core.admit_fetch(FetchId::Token(token))?;
         let request =
             self.open(core, BiStream::Fetch, |out, version| message.encode(out, version))?;
         let range = FrameRange { first: message.frame_start, last: message.frame_end };
         let &Message { priority, group: sequence, .. } = message;
         let fetch = OutgoingFetch { request, priority, sequence, range, group: None };
-        core.outgoing_fetches.insert(token, fetch);
+        core.outgoing_fetches.insert(FetchId::Token(token), fetch);
         self.set_role(request, Role::OutgoingFetch(token));
         Ok(())
     }
@@ -83,23 +84,24 @@ impl Lite {
         token: Token,
     ) -> Progress {
         let Some(request) = core.requests.get(key) else { return Progress::Wait };
+        let id = FetchId::Token(token);
         if let Some(code) = request.recv.reset() {
-            fetching::end(self, core, token, Err(Error::from_stream_code(code)));
+            fetching::end(self, core, id, Err(Error::from_stream_code(code)));
             return Progress::More;
         }
         // FIN without a byte is the answer of an empty group.
         if request.recv.len() == 0 && !request.recv.has_fin() {
             return Progress::Wait;
         }
-        let Some(fetch) = core.outgoing_fetches.get_mut(&token) else { return Progress::Wait };
-        let Some((id, recv)) = core.requests.detach_recv(key) else { return Progress::Wait };
+        let Some(fetch) = core.outgoing_fetches.get_mut(&id) else { return Progress::Wait };
+        let Some((stream, recv)) = core.requests.detach_recv(key) else { return Progress::Wait };
         // A publisher that can't serve all frames resets the stream (5.1.3), so that more frames than we
         // asked for are an error of the peer.
         let most = fetch.range.len();
         let heads = HeadReader::Frames(Layout::Lite(self.version));
         // From here on the group limits apply, and QUIC's flow control as for any group stream.
-        let reading = GroupReader::new(GroupOwner::Fetch(token), fetch.priority, heads, most);
-        let group = core.recv_streams.adopt(id, recv, reading);
+        let reading = GroupReader::new(GroupOwner::Fetch(id), fetch.priority, heads, most);
+        let group = core.recv_streams.adopt(stream, recv, reading);
         fetch.group = Some(group);
         self.set_role(key, Role::DetachedFetch);
         let group = GroupKey::of(group);

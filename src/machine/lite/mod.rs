@@ -37,7 +37,7 @@ use super::engine::{
     AnswerStream, Core, Dialect, GroupHeader, IncomingFetch, IncomingSubscription,
     OutgoingSubscription, Progress, goaway,
 };
-use super::event::Event;
+use super::event::{Event, FramePosition};
 use super::layout::Head;
 use super::source::{Source, Token};
 use crate::coding::lite::{BiStream, Fetch, Goaway, Setup};
@@ -173,7 +173,13 @@ impl Dialect for Lite {
         self.schedule_report(core);
     }
 
-    fn write_subscribe_ok(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
+    fn write_subscribe_ok(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        _largest: Option<FramePosition>,
+    ) {
         self.write_ok(core, key, info);
     }
 

@@ -13,7 +13,7 @@ use crate::hop::{Cost, Hop, Hops};
 use crate::limits::Limits;
 use crate::machine::command::Command;
 use crate::machine::config::Config;
-use crate::machine::event::{Event, GroupKey, RequestKey};
+use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
 use crate::machine::io::{Action, Input};
 use crate::machine::network_path::{NetworkPath, PathEstimate};
 use crate::machine::source::{Announcement, Supply, Token};
@@ -250,6 +250,8 @@ pub(crate) use structs;
 structs! {
     Config { side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept }
     Cost { warm, cold }
+    FetchRange { start, groups_back, end, descending }
+    FramePosition { group, frame }
     Limits {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
@@ -344,11 +346,12 @@ enums! {
         23 Estimate { estimate },
         24 ProbeEnded { error },
         25 SetUp { peer },
+        26 RangeRequested { request, target, priority, range },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
         1 AcceptOffer { request },
-        2 AcceptSubscribe { request, info },
+        2 AcceptSubscribe { request, info, largest },
         3 AcceptTrack { request, info },
         4 AnnouncementsReady { request },
         5 Close { error },
@@ -371,6 +374,13 @@ enums! {
         22 Unprobe,
         23 Accept { hop, interests },
         24 GoAway { uri, timeout },
+        25 AcceptRange { request, info, end, ends_track },
+        26 RangeGroup { request, group, sequence, gap },
+        27 EndRange { request, gap },
+    }
+    RangeTarget {
+        0 Track { broadcast, track },
+        1 Subscription(request),
     }
     Announcement {
         0 Active { suffix, hops, cost },

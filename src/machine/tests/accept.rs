@@ -108,7 +108,7 @@ fn nothing_is_sent_or_decoded_before_the_decision() {
                     Command::AcceptTrack { request, info: info.clone() }
                 }
                 Event::SubscribeRequested { request, .. } => {
-                    Command::AcceptSubscribe { request, info: info.clone() }
+                    Command::AcceptSubscribe { request, info: info.clone(), largest: None }
                 }
                 other if wants(&other) => continue,
                 other => panic!("{other:?}"),

@@ -31,7 +31,7 @@ fn serving(version: Version, max: usize) -> (Lone, RequestKey) {
     };
     lone.open(Dir::Bi, &ask);
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
     (lone, request)
 }
 
@@ -198,7 +198,7 @@ fn waiting_datagrams_have_a_limit() {
     lone.handle(max_datagram(100));
     lone.open(Dir::Bi, "02 09 07 00 00 7f 00 00 00 00 00");
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-    lone.end.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.end.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
     for slot in 0..5 {
         lone.end.source.insert(token(slot), [Frame::new(0, "x")]);
         lone.end.apply(datagram(request, slot));
@@ -312,7 +312,11 @@ fn the_most_urgent_datagram_goes_first() {
     let (mut lone, low) = serving(Lite06, 1_200);
     lone.open(Dir::Bi, "02 09 08 00 00 80 00 00 00 00 00");
     let Event::SubscribeRequested { request: high, .. } = one(lone.events()) else { panic!() };
-    lone.end.apply(Command::AcceptSubscribe { request: high, info: TrackInfo::default() });
+    lone.end.apply(Command::AcceptSubscribe {
+        request: high,
+        info: TrackInfo::default(),
+        largest: None,
+    });
     for slot in 1..5 {
         lone.end.source.insert(token(slot), [Frame::new(0, "x")]);
     }
@@ -329,7 +333,11 @@ fn equal_tracks_take_turns_with_datagrams() {
     let (mut lone, first) = serving(Lite06, 1_200);
     lone.open(Dir::Bi, "02 09 08 00 00 7f 00 00 00 00 00");
     let Event::SubscribeRequested { request: second, .. } = one(lone.events()) else { panic!() };
-    lone.end.apply(Command::AcceptSubscribe { request: second, info: TrackInfo::default() });
+    lone.end.apply(Command::AcceptSubscribe {
+        request: second,
+        info: TrackInfo::default(),
+        largest: None,
+    });
     for slot in 1..7 {
         let size = if slot < 4 { 300 } else { 100 };
         lone.end.source.insert(token(slot), [Frame::new(0, vec![1; size])]);

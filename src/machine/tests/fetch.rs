@@ -408,7 +408,7 @@ fn fetched_groups_have_priorities_like_others() {
         let mut lone = Lone::ready(Side::Server, Lite06);
         lone.open(Dir::Bi, "02 09 00 00 00 7f 00 00 00 00 00");
         let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
         let ask = format!("03 13 08 64656d6f2f626262 05 766964656f {priority} 07 00 00");
         let id = lone.open(Dir::Bi, &ask);
         let fetch = request_of(lone.events());

@@ -24,7 +24,7 @@ fn serving(version: Version) -> (Lone, RequestKey) {
     let Some(Event::SubscribeRequested { request, .. }) = lone.events().pop() else {
         panic!("no subscription")
     };
-    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
     (lone, request)
 }
 

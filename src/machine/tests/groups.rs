@@ -7,7 +7,7 @@ fn publisher(version: Version) -> (Lone, RequestKey, StreamId) {
     let mut lone = Lone::ready(Side::Server, version);
     let id = lone.open(Dir::Bi, subscribe_bytes(version));
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
     lone.sent(id);
     let stream = lone.own(Dir::Uni, u64::from(Features::of(version).setup));
     (lone, request, stream)
@@ -292,7 +292,7 @@ fn a_group_that_can_not_be_sent_is_released() {
         let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
         lone.apply(group(request, 1));
         assert_eq!(lone.events(), [released(1)], "not accepted yet");
-        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
         lone.end.source.push(token(5), Frame::new(0, "x"));
         lone.end.source.push(token(6), Frame::new(0, "x"));
         lone.apply(group(request, 5));

@@ -48,7 +48,7 @@ fn a_malformed_update_ends_its_subscription() {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, subscribe_bytes(version));
         let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
         lone.end.source.push(token(0), Frame::new(0, "x"));
         lone.apply(group(request, 0));
         lone.data(id, "01 00");
@@ -125,7 +125,7 @@ fn commands_with_unknown_keys_have_no_effect() {
         let gone = RequestKey(99, 0);
         for request in [other, gone] {
             lone.apply(Command::Refuse { request, error: Error::Old });
-            lone.apply(Command::AcceptSubscribe { request, info: info.clone() });
+            lone.apply(Command::AcceptSubscribe { request, info: info.clone(), largest: None });
         }
         for request in [request, other, gone] {
             lone.apply(Command::AcceptTrack { request, info: info.clone() });
@@ -139,7 +139,7 @@ fn commands_with_unknown_keys_have_no_effect() {
         assert_eq!((lone.events(), lone.actions()), (vec![], vec![]));
         assert!(lone.sent.iter().all(|(id, _)| id.dir() == Dir::Uni));
         // The state is unchanged.
-        lone.apply(Command::AcceptSubscribe { request, info });
+        lone.apply(Command::AcceptSubscribe { request, info, largest: None });
         lone.end.source.insert(token(0), []);
         lone.apply(group(request, 0));
         assert_eq!(lone.events(), [Event::GroupReleased { group: token(0), sent: true }]);
@@ -231,7 +231,7 @@ fn a_closed_machine_is_silent() {
         let id = lone.open(Dir::Bi, subscribe_bytes(version));
         let uni = lone.open(Dir::Uni, "00");
         let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
         lone.end.source.push(token(0), Frame::new(0, "x"));
         lone.end.apply(group(request, 0));
         lone.apply(Command::Close { error: Error::Unauthorized });

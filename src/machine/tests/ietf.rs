@@ -5,6 +5,7 @@ mod datagrams;
 mod early;
 mod fetch;
 mod goaway;
+mod joins;
 mod names;
 mod requests;
 mod rules;

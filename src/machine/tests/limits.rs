@@ -457,7 +457,7 @@ fn pending_groups() {
         end.handle(Instant::ZERO, Input::Data { id, bytes, fin: false });
         while end.work(Instant::ZERO) {}
         let Event::SubscribeRequested { request, .. } = one(end.take_events()) else { panic!() };
-        end.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        end.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
         let order = if ordered == 0 { [3, 4, 5, 2, 1] } else { [2, 3, 4, 5, 6] };
         for sequence in order {
             end.source.insert(token(sequence), []);

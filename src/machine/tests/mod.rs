@@ -153,7 +153,11 @@ fn accept_all_as(pair: &mut Peers, info: &TrackInfo) -> Vec<RequestKey> {
                 pair.server.apply(Command::AcceptTrack { request, info: info.clone() });
             }
             Event::SubscribeRequested { request, .. } => {
-                pair.server.apply(Command::AcceptSubscribe { request, info: info.clone() });
+                pair.server.apply(Command::AcceptSubscribe {
+                    request,
+                    info: info.clone(),
+                    largest: None,
+                });
                 requests.push(request);
             }
             other => panic!("{other:?}"),

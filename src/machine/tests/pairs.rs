@@ -262,7 +262,7 @@ impl World {
                 self.pair.server.apply(Command::AcceptTrack { request, info });
             }
             _ => {
-                self.pair.server.apply(Command::AcceptSubscribe { request, info });
+                self.pair.server.apply(Command::AcceptSubscribe { request, info, largest: None });
                 let serving = Serving { request, subscription, next: 0, finished: false };
                 self.serving.push(serving);
             }
@@ -568,6 +568,6 @@ fn publisher(version: Version) -> (Lone, RequestKey) {
     let mut lone = Lone::ready(Side::Server, version);
     lone.open(Dir::Bi, subscribe_bytes(version));
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
     (lone, request)
 }

@@ -12,7 +12,7 @@ fn serving(version: Version) -> (Lone, StreamId, RequestKey) {
     let mut lone = Lone::ready(Side::Server, version);
     let id = lone.open(Dir::Bi, subscribe_bytes(version));
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
     (lone, id, request)
 }
 

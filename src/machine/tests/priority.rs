@@ -25,7 +25,7 @@ impl Served {
             );
             let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
             let info = TrackInfo { priority: *publisher, ..TrackInfo::default() };
-            lone.apply(Command::AcceptSubscribe { request, info });
+            lone.apply(Command::AcceptSubscribe { request, info, largest: None });
             assert_eq!(
                 lone.priorities[&stream], CONTROL_PRIORITY,
                 "responses have control priority"

@@ -250,7 +250,7 @@ fn a_session_that_drains_takes_no_probe() {
     lone.reads = false;
     lone.open(Dir::Bi, subscribe_bytes(Lite06));
     let Event::SubscribeRequested { request, .. } = one(lone.events()) else { panic!() };
-    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
     lone.apply(start(request, 1));
     lone.apply(Command::Drain);
     let id = lone.open(Dir::Bi, "04");

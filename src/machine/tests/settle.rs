@@ -153,7 +153,7 @@ fn requests_before_the_version_wait() {
             [Event::AnnounceRequested { .. }, Event::SubscribeRequested { .. }]
         ));
         let Event::SubscribeRequested { request, .. } = events[1] else { unreachable!() };
-        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
         assert_eq!(lone.sent(asked), "00");
         assert_eq!(lone.actions(), [reset(gone, 1), stop(group, 1)]);
         lone.fin(silent, subscribe_bytes(Lite02));

@@ -85,7 +85,7 @@ fn track_info_precedes_the_first_group() {
                 Event::TrackRequested { request, .. } => describe = Some(request),
                 Event::SubscribeRequested { request, .. } => {
                     let info = info.clone();
-                    pair.server.apply(Command::AcceptSubscribe { request, info });
+                    pair.server.apply(Command::AcceptSubscribe { request, info, largest: None });
                     pair.server.source.insert(token(1), [Frame::new(0, "a")]);
                     pair.server.apply(group(request, 1));
                 }
@@ -123,6 +123,7 @@ fn a_refused_subscription_ends_with_the_error() {
                         pair.server.apply(Command::AcceptSubscribe {
                             request,
                             info: TrackInfo::default(),
+                            largest: None,
                         });
                     }
                     Event::TrackRequested { .. } => {}
@@ -419,7 +420,11 @@ fn subscriptions_do_not_mix() {
                     }
                     Event::SubscribeRequested { request, subscription, .. } => {
                         let info = TrackInfo::default();
-                        pair.server.apply(Command::AcceptSubscribe { request, info });
+                        pair.server.apply(Command::AcceptSubscribe {
+                            request,
+                            info,
+                            largest: None,
+                        });
                         requests.push((request, u32::from(subscription.priority)));
                     }
                     other => panic!("{other:?}"),
@@ -495,7 +500,7 @@ fn the_bytes_of_a_publisher() {
         assert_eq!(subscription.priority, 2);
         assert_eq!(lone.sent(id), "");
 
-        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default(), largest: None });
         lone.end.source.insert(token(42), []);
         lone.apply(start(request, 42));
         lone.apply(group(request, 42));

@@ -4,7 +4,9 @@
 use std::task::{Context, Poll, Waker};
 
 use crate::census::census;
-use crate::machine::{Announcement, Command, RequestKey, Run, Source, Supply, Token};
+use crate::machine::{
+    Announcement, Command, FetchRange, FramePosition, RequestKey, Run, Source, Supply, Token,
+};
 use crate::model::cache::{GroupConsumer, GroupCursor, TrackConsumer};
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::Slab;
@@ -39,16 +41,31 @@ struct ServedTrack {
     floor: u64,
 }
 
-/// A group that the peer fetches.
+/// What the peer fetches.
 struct ServedFetch {
     request: RequestKey,
     track: TrackConsumer,
     priority: u8,
-    sequence: u64,
+    wanted: FetchedGroups,
     /// The group, once it is here. It is pinned until all of it was sent.
     group: Option<GroupConsumer>,
-    /// Wakes the driver when the group is here.
+    /// Wakes the driver when the group is here, or the next one can be sent.
     waker: Waker,
+}
+
+/// The groups that the peer fetches.
+#[derive(Clone, Copy)]
+pub(crate) enum FetchedGroups {
+    /// This one, from wherever it can be had.
+    One(u64),
+    /// Several, as far as they are in the cache.
+    Range(FetchRange),
+    /// The rest of a range that was accepted, from this group on.
+    Rest(FetchRange, u64),
+    /// All were sent, and the end not yet.
+    End,
+    /// The end was sent.
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,20 +155,26 @@ impl Outbox {
         Some(track)
     }
 
-    /// Adds a group that the peer fetches.
+    /// Adds a FETCH of the peer.
     pub(crate) fn add_answer(
         &mut self,
         request: RequestKey,
         track: TrackConsumer,
         priority: u8,
-        sequence: u64,
+        wanted: FetchedGroups,
         waker: Waker,
     ) {
-        let answer = ServedFetch { request, track, priority, sequence, group: None, waker };
+        let answer = ServedFetch { request, track, priority, wanted, group: None, waker };
         put(&mut self.answers, request.slot(), answer);
     }
 
-    /// The next command for a group that the peer fetches. `no_group`: the error if the track exists, and the
+    /// A reader of the track that the peer subscribed to by this request.
+    pub(crate) fn query(&self, request: RequestKey) -> Option<TrackConsumer> {
+        let serve = self.serves.get(request.slot())?.as_ref();
+        serve.filter(|serve| serve.request == request).map(|serve| serve.track.query())
+    }
+
+    /// The next command for what the peer fetches. `no_group`: the error if the track exists, and the
     /// group does not.
     pub(crate) fn next_answer(
         &mut self,
@@ -160,10 +183,13 @@ impl Outbox {
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<Command> {
         let answer = self.answers.get_mut(slot)?.as_mut()?;
-        let (request, sequence) = (answer.request, answer.sequence);
+        let request = answer.request;
         if answer.group.is_some() {
             return None;
         }
+        let FetchedGroups::One(sequence) = answer.wanted else {
+            return self.next_of_range(slot, no_group, group_waker);
+        };
         match answer.track.poll_fetch(Some(&answer.waker), sequence, answer.priority) {
             Poll::Pending => None,
             Poll::Ready(Ok(mut group)) => {
@@ -193,6 +219,66 @@ impl Outbox {
         }
     }
 
+    /// The next command for a range that the peer fetches.
+    fn next_of_range(
+        &mut self,
+        slot: usize,
+        no_group: Error,
+        group_waker: impl FnOnce(usize) -> Waker,
+    ) -> Option<Command> {
+        let answer = self.answers.get_mut(slot)?.as_mut()?;
+        let request = answer.request;
+        match answer.wanted {
+            FetchedGroups::One(_) | FetchedGroups::Over => None,
+            FetchedGroups::Range(range) => {
+                let mut cx = Context::from_waker(&answer.waker);
+                let accepted = match answer.track.poll_info(&mut cx) {
+                    Poll::Pending => return None,
+                    Poll::Ready(info) => info.and_then(|info| {
+                        let range = answer.narrowed(range).ok_or(no_group)?;
+                        Ok((info, range))
+                    }),
+                };
+                let (info, range) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        self.answers[slot] = None;
+                        return Some(Command::Refuse { request, error });
+                    }
+                };
+                let FetchRange { start, end, descending, .. } = range;
+                let first = if descending { end.group } else { start.group };
+                answer.wanted = FetchedGroups::Rest(range, first);
+                answer.waker.wake_by_ref();
+                let ends_track = answer.track.ends_with(end);
+                Some(Command::AcceptRange { request, info, end, ends_track })
+            }
+            FetchedGroups::Rest(range, next) => {
+                let FetchRange { start, end, descending, .. } = range;
+                let to = if descending { start.group } else { end.group };
+                let (found, gap) = answer.track.next_cached(next, to);
+                let Some(group) = found else {
+                    answer.wanted = FetchedGroups::Over;
+                    return Some(Command::EndRange { request, gap });
+                };
+                let (sequence, cursor) = (group.sequence(), group.cursor());
+                let after = if descending { sequence.wrapping_sub(1) } else { sequence + 1 };
+                answer.wanted = match sequence == to {
+                    true => FetchedGroups::End,
+                    false => FetchedGroups::Rest(range, after),
+                };
+                answer.group = Some(group);
+                let group =
+                    self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                Some(Command::RangeGroup { request, group, sequence, gap })
+            }
+            FetchedGroups::End => {
+                answer.wanted = FetchedGroups::Over;
+                Some(Command::EndRange { request, gap: false })
+            }
+        }
+    }
+
     /// Lets the machine read a group. `waker` makes the waker for a slot that is used for the first
     /// time.
     fn send(&mut self, sending: OutgoingGroup, waker: impl FnOnce(usize) -> Waker) -> Token {
@@ -212,7 +298,16 @@ impl Outbox {
     /// The machine will not read the group again. Returns whether the group was given up because of
     /// its age.
     pub(crate) fn release(&mut self, group: Token) -> bool {
-        self.groups.remove(group.into()).is_some_and(|sending| sending.is_old)
+        let Some(sending) = self.groups.remove(group.into()) else { return false };
+        let answer = self.answers.get_mut(sending.request.slot()).and_then(Option::as_mut);
+        let is_range = |it: &&mut ServedFetch| !matches!(it.wanted, FetchedGroups::One(_));
+        let answer = answer.filter(|answer| answer.request == sending.request).filter(is_range);
+        if let Some(answer) = answer {
+            // The next group may follow.
+            answer.group = None;
+            answer.waker.wake_by_ref();
+        }
+        sending.is_old
     }
 
     /// The number of tracks that the peer reads or queries.
@@ -242,9 +337,11 @@ impl Outbox {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(info)) if serve.step == ServePhase::Accept => {
                         serve.step = ServePhase::Groups;
+                        let largest = serve.track.last_position(FramePosition::MAX);
                         return Some(OutboxStep::Command(Command::AcceptSubscribe {
                             request,
                             info,
+                            largest,
                         }));
                     }
                     Poll::Ready(Ok(info)) => {
@@ -305,6 +402,17 @@ impl Outbox {
     pub(crate) fn group_ready(&mut self, slot: usize) -> Option<Command> {
         let (_, OutgoingGroup { request, cursor, .. }) = self.groups.at(slot)?;
         Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
+    }
+}
+
+impl ServedFetch {
+    /// The part of a range that there is; `None` if it has no frame.
+    fn narrowed(&self, range: FetchRange) -> Option<FetchRange> {
+        let newest = self.track.last_position(FramePosition::MAX)?;
+        let back = |back| FramePosition::new((newest.group + 1).saturating_sub(back), 0);
+        let start = range.groups_back.map_or(range.start, back);
+        let end = self.track.last_position(range.end)?;
+        (start <= end).then_some(FetchRange { start, end, ..range })
     }
 }
 
@@ -373,7 +481,7 @@ census! { each ServedTrack {
     plain: request, track, waker, step, started, lowest, next_sequence, floor;
 } }
 
-census! { each ServedFetch { counts: group; plain: request, track, priority, sequence, waker; } }
+census! { each ServedFetch { counts: group; plain: request, track, priority, wanted, waker; } }
 
 census! { each OutgoingGroup { plain: request, cursor, is_old; } }
 

@@ -29,7 +29,7 @@ fn a_group_of_one_frame_is_one_object() {
         let stream = talk.request(subscribe_message);
         let Event::SubscribeRequested { request, .. } = one(talk.lone.events()) else { panic!() };
         let info = TrackInfo { priority: 200, ..TrackInfo::default() };
-        talk.lone.apply(Command::AcceptSubscribe { request, info });
+        talk.lone.apply(Command::AcceptSubscribe { request, info, largest: None });
         talk.written(stream);
         for (slot, payload) in [(5, "hello"), (6, "")] {
             talk.lone.end.source.insert(token(slot), [Frame::new(1_000, payload)]);

@@ -68,8 +68,8 @@ fn each_request_of_14_has_its_own_answers() {
         let target = FetchTarget::Relative { joins: 0, groups_back: 0 };
         Message::Fetch(Fetch { id, target, parameters: Parameters::default() })
     });
-    // FETCH_ERROR, NOT_SUPPORTED.
-    assert_eq!(talk.lone.sent(stream), bytes("19 0003 04 03 00"));
+    // FETCH_ERROR, INVALID_JOINING_REQUEST_ID.
+    assert_eq!(talk.lone.sent(stream), bytes("19 0003 04 07 00"));
 
     let mut client = Talk::quiet(Side::Client, Moqt14);
     let (stream, asked) = client.subscribe();
@@ -80,12 +80,12 @@ fn each_request_of_14_has_its_own_answers() {
     assert_eq!(client.lone.events(), [Event::SubscribeEnded { subscription, result }]);
 }
 
-/// SUBSCRIBE of 14 always has a filter. Without a start it asks for the groups after the latest one.
+/// SUBSCRIBE of 14 always has a filter. Without a start it asks for what follows the largest object.
 #[test]
-fn a_subscription_of_14_begins_with_a_group() {
+fn a_subscription_of_14_begins_with_the_next_object() {
     let mut client = Talk::quiet(Side::Client, Moqt14);
     let (_, asked) = client.subscribe();
-    assert_eq!(asked.parameters.filter, Some(Filter::NextGroup));
+    assert_eq!(asked.parameters.filter, Some(Filter::NextObject));
 }
 
 /// PUBLISH_OK of 14 must name an order.
@@ -111,7 +111,11 @@ fn an_update_of_14_has_no_answer() {
     let mut talk = Talk::quiet(Side::Server, Moqt14);
     let stream = talk.request(subscribe_message);
     let request = requested(one(talk.lone.events()));
-    talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    talk.lone.apply(Command::AcceptSubscribe {
+        request,
+        info: TrackInfo::default(),
+        largest: None,
+    });
     talk.written(stream);
     for (id, forward) in [(2, false), (4, true)] {
         let parameters =

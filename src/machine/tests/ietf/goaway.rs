@@ -27,7 +27,11 @@ fn serving(version: Version) -> (Talk, StreamId, RequestKey) {
     let Some(Event::SubscribeRequested { request, .. }) = talk.lone.events().pop() else {
         panic!("no subscription")
     };
-    talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    talk.lone.apply(Command::AcceptSubscribe {
+        request,
+        info: TrackInfo::default(),
+        largest: None,
+    });
     talk.written(stream);
     (talk, stream, request)
 }

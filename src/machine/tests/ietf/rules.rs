@@ -8,7 +8,11 @@ fn sending(version: Version) -> (Talk, RequestKey, [StreamId; 2]) {
     let mut talk = Talk::quiet(Side::Server, version);
     let stream = talk.request(subscribe_message);
     let Event::SubscribeRequested { request, .. } = one(talk.lone.events()) else { panic!() };
-    talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    talk.lone.apply(Command::AcceptSubscribe {
+        request,
+        info: TrackInfo::default(),
+        largest: None,
+    });
     talk.written(stream);
     talk.lone.end.source.push(token(7), Frame::new(0, "begun"));
     talk.lone.apply(group(request, 7));

@@ -16,7 +16,7 @@ fn a_subscription_runs_to_its_end() {
         assert_eq!((broadcast, &*track), (path("demo"), "video"));
         assert_eq!((subscription.priority, subscription.start), (127, None));
         let info = TrackInfo { priority: 200, ..TrackInfo::default() };
-        pair.server.apply(Command::AcceptSubscribe { request, info });
+        pair.server.apply(Command::AcceptSubscribe { request, info, largest: None });
         let frames = [Frame::new(1000, "hello"), Frame::new(1040, "hi"), Frame::new(1020, "")];
         for sequence in [4, 5, 7] {
             pair.server.source.insert(token(sequence), frames.clone());
@@ -58,7 +58,7 @@ fn ended_subscriptions_leave_no_state() {
                 pair.server.apply(Command::Refuse { request, error: Error::NotFound });
             } else {
                 let info = TrackInfo::default();
-                pair.server.apply(Command::AcceptSubscribe { request, info });
+                pair.server.apply(Command::AcceptSubscribe { request, info, largest: None });
                 for sequence in 0..4 {
                     pair.server.source.insert(token(sequence), [Frame::new(0, "frame")]);
                     pair.server.apply(group(request, sequence.into()));
@@ -188,7 +188,7 @@ fn a_publisher_answers_ok_error_and_done() {
         let stream = talk.request(subscribe_message);
         let request = requested(&mut talk);
         let info = TrackInfo { priority: 200, ..TrackInfo::default() };
-        talk.lone.apply(Command::AcceptSubscribe { request, info: info.clone() });
+        talk.lone.apply(Command::AcceptSubscribe { request, info: info.clone(), largest: None });
         let Message::SubscribeOk(ok) = talk.written_one(stream) else { panic!("no SUBSCRIBE_OK") };
         assert_eq!((ok.id, ok.alias), (talk.id(2), 2), "the alias is the id of the request");
         assert_eq!(ok.parameters, Parameters::default(), "no largest object");
@@ -216,7 +216,7 @@ fn a_publisher_answers_ok_error_and_done() {
 
         let stream = talk.request(subscribe_message);
         let request = requested_last(&mut talk);
-        talk.lone.apply(Command::AcceptSubscribe { request, info });
+        talk.lone.apply(Command::AcceptSubscribe { request, info, largest: None });
         talk.written(stream);
         talk.lone.apply(Command::Refuse { request, error: Error::Dropped });
         assert_eq!(talk.written_one(stream), talk.done(4, 0x0, 0));
@@ -238,7 +238,11 @@ fn a_drain_leaves_time_to_read() {
     let mut talk = Talk::quiet(Side::Server, Moqt16);
     talk.request(subscribe_message);
     let request = requested_last(&mut talk);
-    talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+    talk.lone.apply(Command::AcceptSubscribe {
+        request,
+        info: TrackInfo::default(),
+        largest: None,
+    });
     talk.lone.apply(Command::FinishSubscribe { request, end: 0 });
     talk.lone.advance(ms(400));
     talk.lone.apply(Command::Drain);
@@ -260,7 +264,11 @@ fn a_paused_subscription_gets_no_groups() {
         let forward = |forward| Parameters { forward: Some(forward), ..Parameters::default() };
         let stream = talk.request(|id| subscribe_message_with(id, forward(false)));
         let request = requested_last(&mut talk);
-        talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        talk.lone.apply(Command::AcceptSubscribe {
+            request,
+            info: TrackInfo::default(),
+            largest: None,
+        });
         assert!(matches!(talk.written_one(stream), Message::SubscribeOk(_)));
         let update = |talk: &mut Talk, parameters| {
             let (id, existing) = (talk.next, talk.id(0));
@@ -303,7 +311,7 @@ fn a_failed_update_ends_the_subscription() {
             let request = requested_last(&mut talk);
             if is_accepted {
                 let info = TrackInfo::default();
-                talk.lone.apply(Command::AcceptSubscribe { request, info });
+                talk.lone.apply(Command::AcceptSubscribe { request, info, largest: None });
                 talk.written(stream);
             }
             talk.lone.data(stream, "02 0004 02 01 25 00");
@@ -324,7 +332,11 @@ fn the_peer_updates_its_subscription() {
         let mut talk = Talk::quiet(Side::Server, version);
         let stream = talk.request(subscribe_message);
         let request = requested_last(&mut talk);
-        talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        talk.lone.apply(Command::AcceptSubscribe {
+            request,
+            info: TrackInfo::default(),
+            largest: None,
+        });
         talk.written(stream);
         let update = |talk: &mut Talk, parameters| {
             let (id, existing) = (talk.next, talk.id(0));
@@ -357,7 +369,11 @@ fn the_peer_unsubscribes() {
         let mut talk = Talk::quiet(Side::Server, version);
         let stream = talk.request(subscribe_message);
         let request = requested_last(&mut talk);
-        talk.lone.apply(Command::AcceptSubscribe { request, info: TrackInfo::default() });
+        talk.lone.apply(Command::AcceptSubscribe {
+            request,
+            info: TrackInfo::default(),
+            largest: None,
+        });
         match end {
             0 => {
                 talk.lone.data(stream, if version < Moqt17 { "0a 0001 00" } else { "0a 0000" });
@@ -530,15 +546,13 @@ fn streams_of_retired_aliases_are_stopped() {
     }
 }
 
-/// *Subgroup Header*: a group is its subgroup 0, from object 0 on. Other streams are stopped and counted, and
-/// end nothing.
+/// *Subgroup Header*: a group is its subgroup 0. Other streams are stopped and counted, and end nothing.
 #[test]
 fn other_subgroups_are_refused() {
     let refused = [
         "14 09 04 01 80 00 02 6869", // subgroup 1
+        "34 09 04 01 00 02 6869",    // the same with the priority of the track
         "12 09 04 80 03 02 6869",    // the subgroup of its first object, which is 3
-        "18 09 04 80 03 02 6869",    // subgroup 0 from object 3 on
-        "38 09 04 03 02 6869",       // the same with the priority of the track
     ];
     for version in DRAFTS {
         for stream in refused {

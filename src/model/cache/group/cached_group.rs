@@ -191,6 +191,12 @@ impl CachedGroup {
         self.pins.load(Ordering::SeqCst) != 0
     }
 
+    /// The number of frames that were begun.
+    pub(crate) fn begun_frames(&self) -> u64 {
+        let state = lock(&self.state);
+        state.frames() + u64::from(state.open_frame().is_some())
+    }
+
     /// The last complete frame.
     pub(crate) fn latest_frame(&self) -> Option<Frame> {
         let state = lock(&self.state);

@@ -140,6 +140,19 @@ impl TrackConsumer {
         self
     }
 
+    pub(super) fn shared(&self) -> &Arc<TrackShared> {
+        &self.reader.shared
+    }
+
+    /// A reader of the same track for the same peer, which wants no groups.
+    pub(crate) fn query(&self) -> Self {
+        let mut wakes = DeferredWakes::default();
+        let horizon = self.reader.extras.as_ref().and_then(|extras| extras.horizon);
+        let query = Self::new(self.shared().clone(), None, horizon, &mut wakes);
+        wakes.wake();
+        query
+    }
+
     /// The name of the track in its broadcast.
     pub fn name(&self) -> &str {
         &self.reader.shared.name

@@ -8,6 +8,7 @@ mod occupancy;
 mod partial_groups;
 mod pending_fetches;
 mod producer;
+mod ranges;
 mod state;
 mod track_upstreams;
 mod weak;

@@ -32,7 +32,7 @@ use crate::model::session::handle::Session;
 use crate::model::session::incoming_session::IncomingSession;
 use crate::model::session::log;
 use crate::model::session::origins::AdmittedOrigins;
-use crate::model::session::outbox::Outbox;
+use crate::model::session::outbox::{FetchedGroups, Outbox};
 use crate::model::session::setup::SessionSetup;
 use crate::model::session::shared::{SessionCommands, SessionEnd, SessionShared};
 use crate::stream::{Side, StreamId};
@@ -505,8 +505,11 @@ impl Driver {
                     request,
                     &broadcast,
                     &track,
-                    TrackRequestKind::Fetch { priority, sequence },
+                    TrackRequestKind::Fetch { priority, wanted: FetchedGroups::One(sequence) },
                 );
+            }
+            Event::RangeRequested { request, target, priority, range } => {
+                self.range_requested(request, target, priority, range);
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
             Event::SetUp { peer } => self.shared.set_peer_setup(peer),

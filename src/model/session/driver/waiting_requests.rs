@@ -7,10 +7,11 @@ use std::task::{Poll, Waker};
 use super::inbox::RemoteBroadcast;
 use super::{ADMISSION, ANSWER, BROADCAST, Driver, WAITING, ready_key};
 use crate::coding::MAX_SEGMENTS;
-use crate::machine::{RequestKey, Token};
+use crate::machine::{FetchRange, RangeTarget, RequestKey, Token};
 use crate::model::base::Horizon;
 use crate::model::cache::TrackConsumer;
 use crate::model::routing::{AnnounceFilter, BroadcastConsumer, PendingBroadcast, RoutedBroadcast};
+use crate::model::session::outbox::FetchedGroups;
 use crate::{Error, Hops, Path, Subscription};
 
 /// Requests of the peer, by slot, that wait for a broadcast.
@@ -32,7 +33,7 @@ pub(crate) enum TrackRequestKind {
     Query,
     Fetch {
         priority: u8,
-        sequence: u64,
+        wanted: FetchedGroups,
     },
 }
 
@@ -121,6 +122,26 @@ impl Driver {
         }
     }
 
+    /// The peer requests several groups of a track, or those before its subscription.
+    pub(crate) fn range_requested(
+        &mut self,
+        request: RequestKey,
+        target: RangeTarget,
+        priority: u8,
+        range: FetchRange,
+    ) {
+        let kind = TrackRequestKind::Fetch { priority, wanted: FetchedGroups::Range(range) };
+        match target {
+            RangeTarget::Track { broadcast, track } => {
+                self.requested(request, &broadcast, &track, kind);
+            }
+            RangeTarget::Subscription(subscription) => match self.outbox.query(subscription) {
+                Some(track) => self.serve_track(request, track, kind),
+                None => self.refuse(request, Error::NotFound),
+            },
+        }
+    }
+
     fn serve_track(&mut self, request: RequestKey, track: TrackConsumer, kind: TrackRequestKind) {
         let slot = request.slot();
         match kind {
@@ -132,9 +153,9 @@ impl Driver {
                 self.outbox.add_query(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
             }
-            TrackRequestKind::Fetch { priority, sequence } => {
+            TrackRequestKind::Fetch { priority, wanted } => {
                 let waker = self.ready.waker(ready_key(ANSWER, slot as u32));
-                self.outbox.add_answer(request, track, priority, sequence, waker);
+                self.outbox.add_answer(request, track, priority, wanted, waker);
                 self.answer_changed(slot);
             }
         }

@@ -1,0 +1,285 @@
+//! FETCH of several groups, joining FETCH (up to 19) and fill (20+), as publisher (moq-transport-22, 3.2, 3.4 and
+//! 9.11). One stream answers each, group after group, from the cache. Groups that are not there are marked.
+
+use bytes::BytesMut;
+
+use super::roles::{Join, Role, SubscriptionStart};
+use super::session::{Ietf, Read};
+use crate::coding::ietf::{
+    FetchEnd, FetchOk, FetchRecord, Filter, GroupOrder, INVALID_JOINING_REQUEST_ID, INVALID_RANGE,
+    Location, Message, ParameterForm, Parameters, UniStream,
+};
+use crate::coding::varint;
+use crate::error::Error;
+use crate::machine::engine::{Core, Dialect, IncomingFetch, Progress, RangeAnswer};
+use crate::machine::event::{Event, FetchRange, FramePosition, RangeTarget, RequestKey};
+use crate::machine::layout::{Head, LastRecord, Layout, records_after};
+use crate::machine::run::FrameRange;
+use crate::slab::Key;
+use crate::subscription::TrackInfo;
+
+impl From<Location> for FramePosition {
+    fn from(location: Location) -> Self {
+        Self::new(location.group, location.object)
+    }
+}
+
+impl From<FramePosition> for Location {
+    fn from(position: FramePosition) -> Self {
+        Self::new(position.group, position.frame)
+    }
+}
+
+/// The range of a FETCH with this filter (9.20.9).
+pub(super) fn range_of(filter: Option<Filter>) -> FetchRange {
+    let open = FetchRange { end: FramePosition::MAX, ..FetchRange::default() };
+    match filter {
+        None | Some(Filter::Unfiltered) => open,
+        // Nothing of it was published.
+        Some(Filter::NextObject | Filter::NextGroup) => FetchRange { groups_back: Some(0), ..open },
+        Some(Filter::GroupsBack(back)) => FetchRange { groups_back: Some(back), ..open },
+        Some(Filter::From(start)) => FetchRange { start: start.into(), ..open },
+        Some(Filter::Range { start, end_group }) => {
+            let end = FramePosition::new(end_group, u64::MAX);
+            FetchRange { start: start.into(), end, ..open }
+        }
+        Some(Filter::RangeTo { start, end }) => {
+            FetchRange { start: start.into(), end: end.into(), ..open }
+        }
+    }
+}
+
+/// The range of a filter up to the largest object. `None` if it has no object.
+fn range_up_to(filter: Option<Filter>, largest: Option<FramePosition>) -> Option<FetchRange> {
+    let largest = largest?;
+    let range = range_of(filter);
+    let back = |back| FramePosition::new(largest.group.saturating_add(1).saturating_sub(back), 0);
+    let start = range.groups_back.map_or(range.start, back);
+    let range = FetchRange { start, groups_back: None, end: range.end.min(largest), ..range };
+    (range.start <= range.end).then_some(range)
+}
+
+/// Reports a FETCH of several groups.
+pub(super) fn begin_range(
+    core: &mut Core,
+    key: Key,
+    target: RangeTarget,
+    priority: u8,
+    range: FetchRange,
+    fills: Option<Key>,
+) -> Event {
+    let several = Some(RangeAnswer::new(range, fills));
+    let (sequence, frames) = (0, FrameRange::default());
+    let fetch = IncomingFetch { priority, sequence, range: frames, several };
+    core.incoming_fetches.insert(key, fetch);
+    Event::RangeRequested { request: RequestKey::of(key), target, priority, range }
+}
+
+// ---- subscriptions that begin with earlier objects -------------------------------------------
+
+impl Ietf {
+    /// Whether the peer takes LARGEST_OBJECT. `moq-lite` 0.16 fails on it, and expects the latest group from its
+    /// first object.
+    pub(super) fn takes_largest(&self) -> bool {
+        !self.is_early_moq_lite()
+    }
+
+    /// The first object of a subscription with this filter. Without a largest object it is the first one of all
+    /// (3.1.4).
+    pub(super) fn first_of(&self, filter: Filter, largest: Option<FramePosition>) -> FramePosition {
+        let range = range_of(Some(filter));
+        match (filter, largest) {
+            (_, None) => range.start,
+            _ if !self.takes_largest() => FramePosition::default(),
+            (Filter::NextObject, Some(it)) => {
+                FramePosition::new(it.group, it.frame.saturating_add(1))
+            }
+            (_, Some(it)) => range.groups_back.map_or(range.start, |back| {
+                FramePosition::new(it.group.saturating_add(1).saturating_sub(back), 0)
+            }),
+        }
+    }
+
+    /// FILL_PARAMETERS of a subscription that was accepted: sends the objects before, without a request (3.4).
+    pub(super) fn begin_fill(&mut self, core: &mut Core, key: Key, start: SubscriptionStart) {
+        let Some(fill) = start.fill else { return };
+        let id = self.ids.of(key);
+        let is_full = core.incoming_fetches.len() >= core.limits.requests;
+        let Some(subscription) = core.incoming.get_mut(key).filter(|_| !is_full) else { return };
+        // What is left out is that of the subscription (9.20.15).
+        let range = range_up_to(fill.filter.or(start.filter), subscription.largest);
+        let Some(range) = range else { return };
+        let options = &subscription.options;
+        let priority = fill.priority.unwrap_or(options.priority);
+        let ordered = fill.order.map_or(options.ordered, |order| order == GroupOrder::Ascending);
+        let range = FetchRange { descending: !ordered, ..range };
+        let request = core.requests.open_implied();
+        subscription.fills.push(request);
+        subscription.filled += 1;
+        self.set_role(request, Role::Fill { id });
+        let target = RangeTarget::Subscription(RequestKey::of(key));
+        let event = begin_range(core, request, target, priority, range, Some(key));
+        core.notices.push_back(event);
+    }
+
+    /// A subscription of the peer is over before its end, and what fills it as well (3.4.1).
+    pub(super) fn end_incoming(&mut self, core: &mut Core, key: Key, error: &Error) {
+        let subscription = core.incoming.get_mut(key);
+        let fills = subscription.map(|it| core::mem::take(&mut it.fills)).unwrap_or_default();
+        for fill in fills {
+            core.end_incoming(fill, error);
+            self.cancel(core, fill, error);
+            let (request, result) = (RequestKey::of(fill), Err(error.clone()));
+            core.notices.push_back(Event::RequestEnded { request, result });
+        }
+        core.end_incoming(key, error);
+    }
+
+    /// Joining FETCH of the peer: the objects from the start of `filter` up to the largest one when its
+    /// subscription was accepted (*Joining Fetches*).
+    pub(super) fn on_join(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        subscription: u64,
+        filter: Filter,
+        parameters: &Parameters,
+    ) -> Progress {
+        let priority = parameters.priority.unwrap_or(127);
+        let descending = parameters.order == Some(GroupOrder::Descending);
+        let join = Join { subscription, filter, priority, descending };
+        self.set_role(key, Role::Join(join.into()));
+        self.try_join(core, key, join)
+    }
+
+    /// Serves a joining FETCH, if its subscription was accepted. It may come before it.
+    fn try_join(&mut self, core: &mut Core, key: Key, join: Join) -> Progress {
+        let joined = self.ids.find(join.subscription);
+        let joined = joined.and_then(|joined| Some((joined, core.incoming.get(joined)?)));
+        let is_waiting = match joined {
+            None => self.draft.has_request_streams() && self.ids.may_come(join.subscription),
+            Some((joined, _)) => !core.schedule.has_track(joined),
+        };
+        if is_waiting {
+            self.joins.insert((join.subscription, key));
+            return Progress::Wait;
+        }
+        let Some((joined, subscription)) = joined else {
+            return self.refuse(core, key, INVALID_JOINING_REQUEST_ID);
+        };
+        let range = range_up_to(Some(join.filter), subscription.largest);
+        let Some(range) = range.filter(|_| !subscription.paused) else {
+            return self.refuse(core, key, INVALID_RANGE);
+        };
+        let range = FetchRange { descending: join.descending, ..range };
+        self.set_role(key, Role::IncomingFetch(None));
+        let target = RangeTarget::Subscription(RequestKey::of(joined));
+        Progress::Event(begin_range(core, key, target, join.priority, range, None))
+    }
+
+    /// A joining FETCH that waits: its subscription was answered, or the peer gave it up.
+    pub(super) fn read_join(&mut self, core: &mut Core, key: Key) -> Read {
+        let Role::Join(join) = self.role(key) else { return Ok(Progress::Wait) };
+        let join = **join;
+        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+        if let Some(code) = request.abandoned() {
+            self.joins.remove(&(join.subscription, key));
+            self.cancel(core, key, &Error::from_stream_code(code));
+            return Ok(Progress::Wait);
+        }
+        Ok(self.try_join(core, key, join))
+    }
+
+    /// The subscription of this id was answered, or is over.
+    pub(super) fn wake_joins(&mut self, core: &mut Core, id: u64) {
+        let range = (id, Key::default())..=(id, (u32::MAX, u32::MAX));
+        while let Some(join) = self.joins.range(range.clone()).next().copied() {
+            self.joins.remove(&join);
+            core.requests.queue_read(join.1);
+        }
+    }
+
+    /// The request is over: its id finds nothing any more.
+    pub(super) fn forget_id(&mut self, core: &mut Core, key: Key) {
+        let id = self.ids.of(key);
+        self.ids.forget(key);
+        self.wake_joins(core, id);
+    }
+}
+
+// ---- the answer ------------------------------------------------------------------------------
+
+impl Ietf {
+    /// Writes FETCH_OK, unless it is a fill (3.4.1).
+    pub(super) fn write_range_ok(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        end: FramePosition,
+        end_of_track: bool,
+    ) {
+        let fetch = core.incoming_fetches.get(&key);
+        let descending =
+            fetch.and_then(|fetch| fetch.several).is_some_and(|it| it.range.descending);
+        if !matches!(self.role(key), Role::IncomingFetch(_)) {
+            return;
+        }
+        let has_order = self.draft.parameters == ParameterForm::Inline;
+        let order = has_order.then_some(order_of(descending));
+        let ok = FetchOk {
+            id: self.reply_id(key),
+            end_of_track,
+            end: FetchEnd { group: end.group, object: Some(end.frame) },
+            parameters: Parameters { order, ..Parameters::default() },
+            properties: self.properties(info),
+        };
+        self.write(core, key, &Message::FetchOk(ok));
+    }
+
+    /// What precedes the frames of a group on the stream of an answer, or the end of that: the header of the stream
+    /// before the first one, and the end of a gap. Up to 15 no gap can be said.
+    pub(super) fn part_of_range(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        sequence: Option<u64>,
+        gap: bool,
+    ) -> Option<(Head, Layout)> {
+        let id = match *self.role(key) {
+            Role::Fill { id } => id,
+            _ => self.ids.of(key),
+        };
+        let answer = core.incoming_fetches.get_mut(&key)?.several.as_mut()?;
+        let (draft, priority) = (self.draft, answer.publisher);
+        let FetchRange { start, end, descending, .. } = answer.range;
+        let order = order_of(descending);
+        let mut head = BytesMut::with_capacity(32);
+        if !core::mem::replace(&mut answer.has_begun, true) {
+            UniStream::Fetch { request: id }.encode(&mut head, draft).ok()?;
+        }
+        if gap {
+            // A gap ends with the group before this one, in the order of the answer.
+            let group = match (sequence, descending) {
+                (Some(next), true) => next + 1,
+                (Some(next), false) => next.checked_sub(1)?,
+                (None, true) => start.group,
+                (None, false) => end.group,
+            };
+            let mut records = records_after(draft, order, answer.previous, priority);
+            let end = FetchRecord::Unknown(Location::new(group, varint::MAX));
+            head.extend_from_slice(&records.encode(&end).ok()?);
+            answer.previous = Some((group, LastRecord::Gap));
+        }
+        let (group, previous) = (sequence.unwrap_or_default(), answer.previous);
+        if let Some(sequence) = sequence {
+            answer.previous = Some((sequence, LastRecord::Frame));
+        }
+        let layout = Layout::Records { draft, group, priority, order, previous };
+        Some((Head::from_slice(&head), layout))
+    }
+}
+
+fn order_of(descending: bool) -> GroupOrder {
+    if descending { GroupOrder::Descending } else { GroupOrder::Ascending }
+}

@@ -1,0 +1,334 @@
+//! A peer of moq-transport that joins a track in the middle of a group, and one that fetches a range of groups: what
+//! our publisher answers from its cache. The test writes the bytes of the peer.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use smoq::coding::ietf::{
+    Draft, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget, Filter,
+    GroupOrder, INVALID_RANGE, Location, Message, ObjectHead, Parameters, Setup, Subscribe,
+    UniStream, frame_message,
+};
+use smoq::machine::Input;
+use smoq::stream::{Dir, Side, StreamId};
+use smoq::{
+    BroadcastProducer, Driver, Instant, Limits, Origin, Path, Server, Session, TrackProducer,
+    Version,
+};
+
+const DRAFTS: [Version; 7] = [
+    Version::Moqt16,
+    Version::Moqt17,
+    Version::Moqt18,
+    Version::Moqt19,
+    Version::Moqt20,
+    Version::Moqt21,
+    Version::Moqt22,
+];
+
+/// A server that publishes `video` of `demo`, and whose client is the test.
+struct World {
+    draft: &'static Draft,
+    _session: Session,
+    driver: Driver,
+    _broadcast: BroadcastProducer,
+    track: TrackProducer,
+    opened: [u64; 2],
+    ours: [u64; 2],
+    written: BTreeMap<StreamId, Vec<u8>>,
+    /// The next request id, and the control stream up to 16.
+    next: u64,
+    control: Option<StreamId>,
+}
+
+impl World {
+    fn new(version: Version) -> Self {
+        let limits = Limits { track_groups: 4, ..Limits::default() };
+        let origin = Origin::default().limits(limits).produce();
+        let mut broadcast = origin.create_broadcast("demo").unwrap();
+        let track = broadcast.create_track("video").unwrap();
+        let server = Server::new().with_publish(origin.consume());
+        let (session, driver) = server.accept(version, Instant::ZERO);
+        let mut world = Self {
+            draft: Draft::of(version).unwrap(),
+            _session: session,
+            driver,
+            _broadcast: broadcast,
+            track,
+            opened: [0; 2],
+            ours: [0; 2],
+            written: BTreeMap::new(),
+            next: 0,
+            control: None,
+        };
+        let setup = Setup { solicit: true, max_request_id: 100, ..Setup::default() };
+        let setup = Message::setup(setup, Side::Client, world.draft);
+        let bytes = world.bytes(&setup);
+        if world.draft.has_request_streams() {
+            world.open(Dir::Uni, &bytes);
+        } else {
+            world.control = Some(world.open(Dir::Bi, &bytes));
+        }
+        world.run();
+        world
+    }
+
+    fn bytes(&self, message: &Message) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        message.encode(&mut out, self.draft).unwrap();
+        out.to_vec()
+    }
+
+    fn open(&mut self, dir: Dir, bytes: &[u8]) -> StreamId {
+        let id = StreamId::new(Side::Client, dir, self.opened[dir as usize]);
+        self.opened[dir as usize] += 1;
+        self.driver.handle(Instant::ZERO, Input::Opened { id });
+        self.data(id, bytes);
+        id
+    }
+
+    fn data(&mut self, id: StreamId, bytes: &[u8]) {
+        let bytes = BytesMut::from(bytes).freeze();
+        self.driver.handle(Instant::ZERO, Input::Data { id, bytes, fin: false });
+    }
+
+    /// Sends a request, and returns its id and its stream.
+    fn request(&mut self, make: impl FnOnce(u64) -> Message) -> (u64, StreamId) {
+        let id = self.next;
+        self.next += 2;
+        let bytes = self.bytes(&make(id));
+        let stream = match self.control {
+            Some(control) => {
+                self.data(control, &bytes);
+                control
+            }
+            None => self.open(Dir::Bi, &bytes),
+        };
+        self.written.remove(&stream);
+        self.run();
+        (id, stream)
+    }
+
+    /// Lets the driver run, and collects what it writes.
+    fn run(&mut self) {
+        for round in 0.. {
+            if !self.driver.has_work() {
+                break;
+            }
+            assert!(round < 10_000, "the driver has work and yields nothing");
+            while self.driver.work(Instant::ZERO) {}
+            while self.driver.poll_action().is_some() {}
+            while let Some(open) = self.driver.poll_open() {
+                let index = &mut self.ours[open.dir() as usize];
+                let id = StreamId::new(Side::Server, open.dir(), *index);
+                *index += 1;
+                open.opened(id);
+            }
+            while let Some(mut write) = self.driver.poll_write() {
+                let bytes = self.written.entry(write.id()).or_default();
+                bytes.extend_from_slice(&write.chunks().concat());
+                let len = write.len();
+                write.accepted(len);
+            }
+        }
+    }
+
+    /// The first message that the driver wrote on the stream since the last request.
+    fn answer(&self, stream: StreamId) -> Message {
+        let bytes = &self.written[&stream];
+        let framed = frame_message(bytes, self.draft, 1 << 16).unwrap().expect("an answer");
+        let body = &bytes[framed.head..][..framed.body];
+        Message::decode(framed.kind, body, self.draft).unwrap()
+    }
+
+    /// What was written on the stream that answers the FETCH of this id.
+    fn fetched(&self, id: u64, order: GroupOrder) -> Vec<String> {
+        let header = |bytes: &Vec<u8>| UniStream::read(bytes, self.draft).ok().flatten();
+        let is_it = |bytes: &&Vec<u8>| matches!(header(bytes), Some((UniStream::Fetch { request }, _)) if request == id);
+        let uni = self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
+        let bytes = uni.map(|(_, bytes)| bytes).find(is_it).expect("a stream");
+        let mut at = header(bytes).unwrap().1;
+        let mut records = FetchRecords::new(order, self.draft);
+        let mut seen = Vec::new();
+        while at < bytes.len() {
+            let (record, len) = records.read(&bytes[at..]).unwrap().expect("whole records");
+            at += len;
+            match record {
+                FetchRecord::Object(FetchObject {
+                    location: Location { group, object },
+                    size,
+                    ..
+                }) => {
+                    assert_eq!(bytes[at..at + size as usize], *payload(group, object).as_bytes());
+                    at += size as usize;
+                    seen.push(format!("{group}.{object}"));
+                }
+                FetchRecord::Unknown(end) => seen.push(format!("?{}", end.group)),
+                other => panic!("{other:?}"),
+            }
+        }
+        seen
+    }
+
+    /// The group and the number of the first object on each group stream.
+    fn streams(&self) -> Vec<(u64, u64)> {
+        let uni = self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
+        let groups = uni.filter_map(|(_, bytes)| {
+            let Ok(Some((UniStream::Subgroup(header), len))) = UniStream::read(bytes, self.draft)
+            else {
+                return None;
+            };
+            let head = ObjectHead::read(&bytes[len..], header.properties, self.draft);
+            Some((header.group, head.unwrap()?.0.delta))
+        });
+        groups.collect()
+    }
+
+    fn subscribe(&mut self, parameters: Parameters) -> (u64, StreamId) {
+        self.request(|id| {
+            let (namespace, track) = (Path::new("demo"), "video".into());
+            Message::Subscribe(Subscribe { id, namespace, track, parameters })
+        })
+    }
+
+    fn fetch_range(
+        &mut self,
+        start: Location,
+        end: Location,
+        order: GroupOrder,
+    ) -> (u64, StreamId) {
+        let is_target = self.draft.number < 20;
+        self.request(|id| {
+            let (namespace, track) = (Path::new("demo"), "video".into());
+            let filter = (!is_target).then_some(Filter::RangeTo { start, end });
+            let parameters = Parameters { order: Some(order), filter, ..Parameters::default() };
+            let end = FetchEnd { group: end.group, object: Some(end.object) };
+            let target = match is_target {
+                true => FetchTarget::Standalone { namespace, track, start, end },
+                false => FetchTarget::Track { namespace, track },
+            };
+            Message::Fetch(Fetch { id, target, parameters })
+        })
+    }
+
+    /// Writes groups of two frames.
+    fn write_groups(&mut self, sequences: impl IntoIterator<Item = u64>) {
+        for sequence in sequences {
+            let mut group = self.track.create_group(sequence).unwrap();
+            for frame in 0..2 {
+                group.write_frame(0, payload(sequence, frame)).unwrap();
+            }
+            group.finish().unwrap();
+        }
+    }
+}
+
+fn payload(group: u64, object: u64) -> String {
+    format!("frame {object} of {group}")
+}
+
+fn with_filter(filter: Filter) -> Parameters {
+    Parameters { filter: Some(filter), ..Parameters::default() }
+}
+
+/// The subscription begins after the largest object, and a joining FETCH or a fill ends with it. Together they are
+/// the whole group (moq-transport-22, 3.1.4, 3.4 and 3.5).
+#[test]
+fn a_late_subscriber_gets_the_latest_group_in_two_parts() {
+    for version in DRAFTS {
+        let mut world = World::new(version);
+        world.write_groups(0..7);
+        let mut group = world.track.append_group().unwrap();
+        for frame in 0..3 {
+            group.write_frame(0, payload(7, frame)).unwrap();
+        }
+        let fills = version >= Version::Moqt20;
+        let fill = fills.then(|| Box::new(with_filter(Filter::GroupsBack(1))));
+        let parameters = Parameters { fill, ..with_filter(Filter::NextObject) };
+        let (mut id, stream) = world.subscribe(parameters);
+        let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+        assert_eq!(ok.parameters.largest, Some(Location::new(7, 2)), "{version}");
+        for frame in 3..5 {
+            group.write_frame(0, payload(7, frame)).unwrap();
+        }
+        world.run();
+        if !fills {
+            let target = FetchTarget::Relative { joins: id, groups_back: 0 };
+            let parameters = Parameters::default();
+            (id, _) = world.request(|id| Message::Fetch(Fetch { id, target, parameters }));
+        }
+        let order = if fills { GroupOrder::Descending } else { GroupOrder::Ascending };
+        assert_eq!(world.fetched(id, order), ["7.0", "7.1", "7.2"], "{version}");
+        assert_eq!(world.streams(), [(7, 3)], "{version}");
+    }
+}
+
+/// An object that is still arriving is the largest one, and a FETCH delivers all of it (3.1.4 and 3.2).
+#[test]
+fn the_largest_object_may_still_arrive() {
+    for version in DRAFTS.into_iter().filter(|it| *it < Version::Moqt20) {
+        let mut world = World::new(version);
+        world.write_groups(0..2);
+        let mut group = world.track.append_group().unwrap();
+        let last = payload(2, 0);
+        let mut frame = group.create_frame(0, last.len() as u64).unwrap();
+        frame.write(last[..3].as_bytes()).unwrap();
+        let (id, stream) = world.subscribe(with_filter(Filter::NextObject));
+        let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+        assert_eq!(ok.parameters.largest, Some(Location::new(2, 0)), "{version}");
+        let (target, parameters) =
+            (FetchTarget::Relative { joins: id, groups_back: 1 }, Parameters::default());
+        let (id, _) = world.request(|id| Message::Fetch(Fetch { id, target, parameters }));
+        frame.write(last[3..].as_bytes()).unwrap();
+        frame.finish().unwrap();
+        world.run();
+        assert_eq!(world.fetched(id, GroupOrder::Ascending), ["1.0", "1.1", "2.0"], "{version}");
+    }
+}
+
+/// A range comes from the cache. Groups that it lost are marked, in either order (3.2.2).
+#[test]
+fn a_range_has_what_the_cache_has() {
+    for version in DRAFTS {
+        let mut world = World::new(version);
+        world.write_groups(0..10);
+        let (start, end) = (Location::new(2, 1), Location::new(20, 0));
+        let ascending = ["?5", "6.0", "6.1", "7.0", "7.1", "8.0", "8.1", "9.0", "9.1"];
+        let descending = ["9.0", "9.1", "8.0", "8.1", "7.0", "7.1", "6.0", "6.1", "?2"];
+        let orders = [(GroupOrder::Ascending, ascending), (GroupOrder::Descending, descending)];
+        for (order, expected) in orders {
+            let (id, stream) = world.fetch_range(start, end, order);
+            let Message::FetchOk(FetchOk { end, .. }) = world.answer(stream) else {
+                panic!("no FETCH_OK")
+            };
+            // The end of the answer, and not that of the request (9.12).
+            assert_eq!(end, FetchEnd { group: 9, object: Some(1) }, "{version}");
+            assert_eq!(world.fetched(id, order), expected, "{version}");
+        }
+    }
+}
+
+/// Groups that the publisher left out do not exist, which needs no mark (3.2.2). A range without objects is refused
+/// (3.2).
+#[test]
+fn groups_that_do_not_exist_are_not_marked() {
+    for version in DRAFTS {
+        let mut world = World::new(version);
+        let range = |world: &mut World, first, last| {
+            let (start, end) = (Location::new(first, 0), Location::new(last, 1));
+            world.fetch_range(start, end, GroupOrder::Ascending)
+        };
+        let code = |world: &World, stream| match world.answer(stream) {
+            Message::RequestError(error) => error.code,
+            other => panic!("{other:?}"),
+        };
+        let (_, stream) = range(&mut world, 0, 9);
+        assert_eq!(code(&world, stream), INVALID_RANGE, "{version}: nothing was published");
+        world.write_groups([3, 5, 900]);
+        let (id, _) = range(&mut world, 1, u64::MAX >> 3);
+        let expected = ["3.0", "3.1", "5.0", "5.1", "900.0", "900.1"];
+        assert_eq!(world.fetched(id, GroupOrder::Ascending), expected, "{version}");
+        let (_, stream) = range(&mut world, 901, 1_000);
+        assert_eq!(code(&world, stream), INVALID_RANGE, "{version}: after the largest object");
+    }
+}
