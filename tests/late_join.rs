@@ -2,6 +2,8 @@
 //! our publisher answers from its cache. The test writes the bytes of the peer.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use smoq::coding::ietf::{
@@ -10,10 +12,11 @@ use smoq::coding::ietf::{
     UniStream, frame_message,
 };
 use smoq::machine::Input;
+use smoq::sim::{Link, Pair};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
-    BroadcastProducer, Driver, Instant, Limits, Origin, Path, Server, Session, TrackProducer,
-    Version,
+    BroadcastProducer, Client, Driver, Instant, Limits, Origin, Path, Server, Session,
+    Subscription, TrackProducer, Version,
 };
 
 const DRAFTS: [Version; 7] = [
@@ -43,7 +46,8 @@ struct World {
 
 impl World {
     fn new(version: Version) -> Self {
-        let limits = Limits { track_groups: 4, ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.track_groups = 4;
         let origin = Origin::default().limits(limits).produce();
         let mut broadcast = origin.create_broadcast("demo").unwrap();
         let track = broadcast.create_track("video").unwrap();
@@ -330,5 +334,44 @@ fn groups_that_do_not_exist_are_not_marked() {
         assert_eq!(world.fetched(id, GroupOrder::Ascending), expected, "{version}");
         let (_, stream) = range(&mut world, 901, 1_000);
         assert_eq!(code(&world, stream), INVALID_RANGE, "{version}: after the largest object");
+    }
+}
+
+/// Between two of our sessions: on 14 the subscription begins after the largest object, and a FETCH completes the group.
+#[test]
+fn a_late_reader_gets_the_latest_group_whole() {
+    for version in Version::ALL.into_iter().chain(Version::WIP) {
+        let (publisher, subscriber) = (Origin::default().produce(), Origin::default().produce());
+        let client = Client::new().with_publish(publisher.consume());
+        let (_client, client) = client.connect(version, Instant::ZERO);
+        let server = Server::new().with_consume(subscriber.clone());
+        let (_server, server) = server.accept(version, Instant::ZERO);
+        let mut pair = Pair::new(client, server, Link::wide(1));
+        let mut broadcast = publisher.create_broadcast("live").unwrap();
+        let mut track = broadcast.create_track("video").unwrap();
+        let mut group = track.append_group().unwrap();
+        for frame in 0..3 {
+            group.write_frame(frame, payload(0, frame)).unwrap();
+        }
+        let settle = |pair: &mut Pair<Driver, Driver>| pair.advance(Duration::from_millis(800));
+        settle(&mut pair);
+        let seen = subscriber.consume().broadcast("live").expect("it was announced");
+        let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
+        settle(&mut pair);
+        for frame in 3..5 {
+            group.write_frame(frame, payload(0, frame)).unwrap();
+        }
+        group.finish().unwrap();
+        settle(&mut pair);
+        let Poll::Ready(Ok(Some(mut group))) = reader.try_recv_group() else {
+            panic!("{version}: no group")
+        };
+        for frame in 0..5 {
+            let Poll::Ready(Ok(Some(read))) = group.try_read_frame() else {
+                panic!("{version}: no frame {frame}")
+            };
+            assert_eq!(read.payload()[..], *payload(0, frame).as_bytes(), "{version}");
+        }
+        assert!(matches!(group.try_read_frame(), Poll::Ready(Ok(None))), "{version}");
     }
 }

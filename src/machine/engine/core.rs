@@ -382,6 +382,7 @@ impl Core {
         let (token, number) = (subscription.token, subscription.number);
         if let Some(number) = number {
             self.recv_streams.release_held(number, &mut self.actions);
+            self.datagrams.release(self.now, number);
         }
         Some(Event::TrackInfo { subscription: token, info })
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::census::census;
 use crate::machine::stream_buffers::SMALL;
+use crate::time::Instant;
 
 /// A sender must not exceed this size, however large the path allows them (moq-lite-06, 6.4). It also
 /// bounds what is remembered of a receiver's.
@@ -15,6 +16,8 @@ pub(super) const MAX_DATAGRAM: usize = 1_200;
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     arrived: VecDeque<Bytes>,
+    /// Those that came before the subscription with this number is known, and until when they wait for it.
+    held: VecDeque<(Instant, u64, Bytes)>,
     /// How many may wait.
     room: usize,
     /// Bytes of those that wait.
@@ -29,12 +32,12 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     pub(crate) fn new(room: usize) -> Self {
-        let (arrived, bytes, max, blocked, lost) = Default::default();
-        Self { arrived, room, bytes, max, blocked, lost }
+        let (arrived, held, bytes, max, blocked, lost) = Default::default();
+        Self { arrived, held, room, bytes, max, blocked, lost }
     }
 
     pub(crate) fn forget(&mut self) {
-        self.arrived = VecDeque::new();
+        (self.arrived, self.held) = Default::default();
     }
 
     pub(crate) fn push(&mut self, bytes: Bytes) {
@@ -58,9 +61,34 @@ impl Datagrams {
         Some(bytes)
     }
 
+    /// Keeps a datagram for the subscription with this number, in place of older ones if there are too many.
+    pub(crate) fn hold(&mut self, now: Instant, until: Instant, number: u64, bytes: &Bytes) {
+        self.held.push_back((until, number, Bytes::copy_from_slice(bytes)));
+        let is_over = |held: &VecDeque<(Instant, u64, Bytes)>, room| {
+            held.len() > room || held.front().is_some_and(|(until, ..)| *until < now)
+        };
+        while is_over(&self.held, self.room) {
+            self.held.pop_front();
+            self.lost += 1;
+        }
+    }
+
+    /// The subscription with this number is known: its datagrams are read again.
+    pub(crate) fn release(&mut self, now: Instant, number: u64) {
+        for (until, its, bytes) in core::mem::take(&mut self.held) {
+            if its != number {
+                self.held.push_back((until, its, bytes));
+            } else if until < now {
+                self.lost += 1;
+            } else {
+                self.push(bytes);
+            }
+        }
+    }
+
     pub(crate) fn has_arrived(&self) -> bool {
         !self.arrived.is_empty()
     }
 }
 
-census! { Datagrams { counts: arrived, bytes; plain: room, max, blocked, lost; } }
+census! { Datagrams { counts: arrived, held, bytes; plain: room, max, blocked, lost; } }

@@ -74,8 +74,8 @@ pub(crate) trait Dialect {
         false
     }
 
-    /// Reads a datagram. `None` if it is of no use.
-    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event>;
+    /// Reads a datagram. [`Progress::Wait`]: it is of no use; [`Progress::More`]: it waits for its subscription.
+    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Progress;
 
     // ---- writing -----------------------------------------------------------------------------
 

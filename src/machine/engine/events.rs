@@ -59,9 +59,9 @@ fn decode(dialect: &mut impl Dialect, core: &mut Core) -> Option<Event> {
         } else if !is_ready {
             return None;
         } else if let Some(bytes) = core.datagrams.pop() {
-            let event = dialect.read_datagram(core, bytes);
-            core.datagrams.lost += u64::from(event.is_none());
-            event.map_or(Progress::More, Progress::Event)
+            let progress = dialect.read_datagram(core, bytes);
+            core.datagrams.lost += u64::from(matches!(progress, Progress::Wait));
+            progress
         } else if let Some(key) = core.recv_streams.next_frames() {
             groups::read(dialect, core, key)
         } else {

@@ -14,6 +14,7 @@
 //! | [`goaway`] | GOAWAY, in both directions |
 
 mod by_request;
+mod congestion;
 mod core;
 mod datagrams;
 mod dialect;

@@ -105,6 +105,11 @@ impl OutgoingSubscriptions {
         self.by_token.get(&token).copied()
     }
 
+    /// Whether groups may name a subscription by a number that is not known yet.
+    pub(crate) fn any_unnumbered(&self) -> bool {
+        self.slab.len() > self.by_number.len()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }

@@ -211,7 +211,9 @@ impl Ietf {
         let fin_cancels = self.draft.fin == FinRule::Cancels;
         let is_over = request.abandoned().is_some() || fin_cancels && request.recv.is_finished();
         if !is_over {
-            return self.read_update(core, key);
+            if let Some(progress) = self.read_update(core, key)? {
+                return Ok(progress);
+            }
         }
         self.forget_announced(response);
         self.report_own_broadcasts(core);

@@ -175,7 +175,9 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         let is_over = request.abandoned().is_some() || request.recv.is_finished();
         if !is_over {
-            return self.read_update(core, key);
+            if let Some(progress) = self.read_update(core, key)? {
+                return Ok(progress);
+            }
         }
         self.finish(core, key);
         let known = self.broadcasts.live.get_mut(path);

@@ -250,7 +250,7 @@ impl Dialect for Ietf {
         self.fetch_first_frames(core, stream, header)
     }
 
-    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {
+    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Progress {
         self.on_datagram(core, bytes)
     }
 

@@ -119,7 +119,7 @@ impl Ietf {
             }
             Role::IncomingQuery => drop(self.refuse(core, key, code)),
             Role::IncomingFetch(_) => self.refuse_fetch(core, key, error),
-            Role::Fill { .. } => self.give_up_fetch(core, key, error),
+            Role::Fill { .. } => self.refuse_fill(core, key, error),
             role => *self.role(key) = role,
         }
     }

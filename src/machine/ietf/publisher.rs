@@ -31,7 +31,8 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
         want.ordered = order == GroupOrder::Ascending;
     }
     if let Some(timeout) = parameters.delivery_timeout {
-        want.max_age = timeout;
+        // From 17 on 0 stands for no timeout (5.2).
+        want.max_age = if timeout.is_zero() { Duration::MAX } else { timeout };
     }
     match parameters.filter {
         None | Some(Filter::NextObject | Filter::NextGroup | Filter::GroupsBack(_)) => {}
@@ -125,7 +126,7 @@ impl Ietf {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         subscription.largest = largest;
         if let Some(filter) = start.as_ref().and_then(|start| start.filter) {
-            subscription.from = self.first_of(filter, largest);
+            subscription.from = Self::first_of(filter, largest);
         }
         // The alias that the groups of the subscription will carry.
         let (alias, paused) = (subscription.number, subscription.paused);

@@ -11,7 +11,7 @@ use crate::coding::ietf::{
 };
 use crate::coding::varint;
 use crate::error::Error;
-use crate::machine::engine::{Core, Dialect, IncomingFetch, Progress, RangeAnswer};
+use crate::machine::engine::{Core, Dialect, IncomingFetch, Progress, RangeAnswer, publishing};
 use crate::machine::event::{Event, FetchRange, FramePosition, RangeTarget, RequestKey};
 use crate::machine::layout::{Head, LastRecord, Layout, records_after};
 use crate::machine::run::FrameRange;
@@ -86,11 +86,10 @@ impl Ietf {
 
     /// The first object of a subscription with this filter. Without a largest object it is the first one of all
     /// (3.1.4).
-    pub(super) fn first_of(&self, filter: Filter, largest: Option<FramePosition>) -> FramePosition {
+    pub(super) fn first_of(filter: Filter, largest: Option<FramePosition>) -> FramePosition {
         let range = range_of(Some(filter));
         match (filter, largest) {
             (_, None) => range.start,
-            _ if !self.takes_largest() => FramePosition::default(),
             (Filter::NextObject, Some(it)) => {
                 FramePosition::new(it.group, it.frame.saturating_add(1))
             }
@@ -115,11 +114,19 @@ impl Ietf {
         let range = FetchRange { descending: !ordered, ..range };
         let request = core.requests.open_implied();
         subscription.fills.push(request);
-        subscription.filled += 1;
         self.set_role(request, Role::Fill { id });
         let target = RangeTarget::Subscription(RequestKey::of(key));
         let event = begin_range(core, request, target, priority, range, Some(key));
         core.notices.push_back(event);
+    }
+
+    /// The application has nothing that fills a subscription, which goes on without.
+    pub(super) fn refuse_fill(&mut self, core: &mut Core, key: Key, error: &Error) {
+        let answer = core.incoming_fetches.get(&key).and_then(|fetch| fetch.several);
+        self.give_up_fetch(core, key, error);
+        if let Some(filled) = answer.and_then(|answer| answer.fills) {
+            publishing::end_fill(self, core, filled, key);
+        }
     }
 
     /// A subscription of the peer is over before its end, and what fills it as well (3.4.1).
@@ -257,6 +264,9 @@ impl Ietf {
         let mut head = BytesMut::with_capacity(32);
         if !core::mem::replace(&mut answer.has_begun, true) {
             UniStream::Fetch { request: id }.encode(&mut head, draft).ok()?;
+            // PUBLISH_DONE counts it (9.9).
+            let filled = answer.fills.and_then(|filled| core.incoming.get_mut(filled));
+            filled.into_iter().for_each(|filled| filled.filled += 1);
         }
         if gap {
             // A gap ends with the group before this one, in the order of the answer.

@@ -17,7 +17,8 @@ use super::request_ids::RequestIds;
 use super::roles::Role;
 use crate::census::census;
 use crate::coding::ietf::{
-    Draft, Message, MessageType, PublishDone, RequestError, RequestOk, Setup, frame_message,
+    Draft, Message, MessageType, NOT_SUPPORTED, NamespaceForm, Parameters, PublishDone,
+    RequestError, RequestOk, Setup, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -194,14 +195,20 @@ impl Ietf {
         (!self.draft.has_request_streams()).then(|| self.ids.of(key))
     }
 
-    /// Reads REQUEST_UPDATE on a request that has nothing to change. Any other message is a
-    /// violation.
-    pub(super) fn read_update(&mut self, core: &mut Core, key: Key) -> Read {
+    /// Reads REQUEST_UPDATE on a request about namespaces, of which nothing can be changed. Any other message is a
+    /// violation. `None`: the update failed, and so the request is over (9.5.1, 18 and later).
+    pub(super) fn read_update(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+    ) -> Result<Option<Progress>, Fault> {
         match self.next_message(core, key)? {
-            None => Ok(Progress::Wait),
+            None => Ok(Some(Progress::Wait)),
             Some(Message::RequestUpdate(update)) => {
-                self.refuse_update(core, key, update.id);
-                Ok(Progress::More)
+                let changes = update.parameters != Parameters::default();
+                self.answer_update(core, key, update.id, changes.then_some(NOT_SUPPORTED));
+                let ends = changes && self.draft.namespaces >= NamespaceForm::Plain;
+                Ok((!ends).then_some(Progress::More))
             }
             Some(_) => fault("not a message of this request"),
         }

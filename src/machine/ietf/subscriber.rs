@@ -205,25 +205,36 @@ impl Ietf {
     }
 
     /// OBJECT_DATAGRAM (11.2). The first object of a group counts as the whole group; others have no place in
-    /// the model and are dropped, as is one whose alias is not known yet, because any datagram may be lost.
-    pub(super) fn on_datagram(&mut self, core: &mut Core, mut bytes: Bytes) -> Option<Event> {
+    /// the model and are dropped. One whose alias is not known yet waits for it, bounded in number and time
+    /// (3.1.3.1).
+    pub(super) fn on_datagram(&mut self, core: &mut Core, mut bytes: Bytes) -> Progress {
         let (head, len) = match DatagramHead::decode(&bytes, self.draft) {
-            Ok(head) => head?,
+            Ok(Some(head)) => head,
+            Ok(None) => return Progress::Wait,
             Err(_) => {
                 core.violation("malformed datagram");
-                return None;
+                return Progress::Wait;
             }
         };
+        let owner = core.outgoing.by_number(head.alias);
+        let may_come = core.outgoing.any_unnumbered() && self.may_become_known(head.alias);
+        if owner.is_none() && may_come {
+            let until = core.now + core.limits.unbound_timeout;
+            core.datagrams.hold(core.now, until, head.alias, &bytes);
+            return Progress::More;
+        }
+        let Some(sub) = owner.and_then(|owner| core.outgoing.get(owner)) else {
+            return Progress::Wait;
+        };
         let payload = bytes.split_off(len);
-        let sub = core.outgoing.get_mut(core.outgoing.by_number(head.alias)?)?;
         let is_group = head.object == 0 && head.status == ObjectStatus::Normal;
         let is_wanted = is_group && !sub.late && sub.info.is_some();
         if !is_wanted || payload.len() as u64 > core.limits.frame_bytes {
-            return None;
+            return Progress::Wait;
         }
         let timestamp = head.timestamp.filter(|_| sub.timed);
         let (subscription, sequence) = (sub.token, head.group);
-        Some(Event::Datagram { subscription, sequence, timestamp, payload })
+        Progress::Event(Event::Datagram { subscription, sequence, timestamp, payload })
     }
 
     /// PUBLISH_DONE: how the subscription ended, and how many streams it had. Their groups may

@@ -37,7 +37,7 @@ use super::engine::{
     AnswerStream, Core, Dialect, GroupHeader, IncomingFetch, IncomingSubscription,
     OutgoingSubscription, Progress, goaway,
 };
-use super::event::{Event, FramePosition};
+use super::event::FramePosition;
 use super::layout::Head;
 use super::source::{Source, Token};
 use crate::coding::lite::{BiStream, Fetch, Goaway, Setup};
@@ -219,8 +219,8 @@ impl Dialect for Lite {
         self.encode_datagram_head(subscription.number, sequence, timestamp)
     }
 
-    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Option<Event> {
-        self.on_datagram(core, bytes)
+    fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Progress {
+        self.on_datagram(core, bytes).map_or(Progress::Wait, Progress::Event)
     }
 
     fn write_subscribe_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {

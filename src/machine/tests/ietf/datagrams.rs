@@ -56,7 +56,7 @@ fn a_group_of_one_frame_is_one_object() {
 fn an_object_of_a_datagram_is_a_group() {
     for version in EVERY {
         let mut talk = Talk::quiet(Side::Client, version);
-        // A datagram may overtake SUBSCRIBE_OK. Without the alias it is of no use.
+        // Without any subscription it is of no use.
         talk.lone.handle(Input::Datagram { bytes: object(version, &head(1, 0), "early") });
         // Before 16 a track has no properties, and so no timescale.
         let timescale = (version >= Moqt16).then_some(Timescale::MILLIS);
@@ -100,5 +100,45 @@ fn malformed_datagrams_end_the_session() {
             talk.lone.run();
             talk.closed_with(0x3);
         }
+    }
+}
+
+/// *Unknown Track Alias*: a datagram may overtake SUBSCRIBE_OK. It is held, bounded in number and time.
+#[test]
+fn a_datagram_waits_for_its_alias() {
+    for version in EVERY {
+        let accepted = |late: bool, room: usize| {
+            let limits = Limits { datagrams: room, ..Limits::default() };
+            let config = Config { limits, ..config(Side::Client, version) };
+            let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+            let mut talk = Talk::with(config, setup);
+            talk.lone.events();
+            let (stream, asked) = talk.subscribe();
+            for group in 1..4 {
+                let bytes = object(version, &head(group, 0), "early");
+                talk.lone.handle(Input::Datagram { bytes });
+                // Those of another alias wait as well.
+                let other = DatagramHead { alias: 9, ..head(group, 0) };
+                talk.lone.handle(Input::Datagram { bytes: object(version, &other, "other") });
+                assert_eq!(talk.lone.events(), [], "{version}");
+            }
+            if late {
+                talk.lone.advance(Duration::from_secs(60));
+            }
+            let (id, parameters) = (talk.id(asked.id), Parameters::default());
+            let properties = TrackProperties::default();
+            let ok = SubscribeOk { id, alias: 7, parameters, properties };
+            talk.send(stream, &Message::SubscribeOk(ok));
+            let mut events = talk.lone.events();
+            assert!(matches!(events.remove(0), Event::TrackInfo { .. }), "{version}");
+            let groups = events.into_iter().map(|event| match event {
+                Event::Datagram { sequence, .. } => sequence,
+                other => panic!("{other:?}"),
+            });
+            (groups.collect::<Vec<_>>(), talk.lone.end.machine.lost_datagrams())
+        };
+        assert_eq!(accepted(false, 100), (vec![1, 2, 3], 0), "{version}");
+        assert_eq!(accepted(false, 3), (vec![3], 3), "{version}");
+        assert_eq!(accepted(true, 100), (vec![], 3), "{version}");
     }
 }

@@ -564,6 +564,14 @@ fn a_subscription_is_filled() {
         talk.lone.apply(Command::FinishSubscribe { request: joined, end: 8 });
         assert_eq!(talk.written_one(stream), talk.done(0, TRACK_ENDED, 1), "{version}");
 
+        // Without a stream there is none to count.
+        let (mut talk, stream, joined, _) = serving(version, parameters(None));
+        let (request, ..) = range_requested(talk.lone.events());
+        talk.lone.apply(Command::FinishSubscribe { request: joined, end: 8 });
+        assert_eq!(talk.written(stream), [], "{version}");
+        talk.lone.apply(Command::Refuse { request, error: Error::Old });
+        assert_eq!(talk.written_one(stream), talk.done(0, TRACK_ENDED, 0), "{version}");
+
         // A paused subscription is not filled.
         let (mut talk, ..) = serving(version, parameters(Some(false)));
         assert_eq!(talk.lone.events(), [], "{version}");

@@ -624,3 +624,45 @@ fn announcements_are_accepted_once() {
         assert_eq!(talk.written(stream), [Message::Namespace(Namespace { suffix: path("a") })]);
     }
 }
+
+/// D22-9-5-1-MUST-359 to 361: an update that fails ends a request about namespaces (18 and later). One that changes
+/// nothing does not fail.
+#[test]
+fn a_failed_update_ends_a_request_about_namespaces() {
+    for version in DRAFTS.into_iter().filter(|it| *it >= Moqt17) {
+        let ends = version >= Moqt18;
+        let updated = |talk: &mut Talk, stream| {
+            talk.written(stream);
+            for priority in [None, Some(3)] {
+                let parameters = Parameters { priority, ..Parameters::default() };
+                let update = RequestUpdate { id: talk.next, existing: None, parameters };
+                talk.next += 2;
+                talk.send(stream, &Message::RequestUpdate(update));
+                let answer = talk.written_one(stream);
+                match priority {
+                    None => assert!(matches!(answer, Message::RequestOk(_)), "{answer:?}"),
+                    Some(_) => assert_eq!(answer, talk.error(0, NOT_SUPPORTED), "{version}"),
+                }
+            }
+            assert_eq!(talk.finished(stream), ends, "{version}");
+            talk.lone.events()
+        };
+        let mut talk = Talk::quiet(Side::Server, version);
+        let stream = talk.request(|id| subscribe_namespace(id, "room"));
+        let request = match one(talk.lone.events()) {
+            Event::AnnounceRequested { request, .. } => request,
+            other => panic!("{other:?}"),
+        };
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 0 });
+        let over = Event::RequestEnded { request, result: Err(Error::Cancelled) };
+        assert_eq!(updated(&mut talk, stream), Vec::from_iter(ends.then_some(over)), "{version}");
+
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
+        talk.lone.events();
+        let stream = talk.request(|id| publish_namespace(id, "room/a"));
+        assert_eq!(talk.lone.events(), [announced("room/a")]);
+        let over = unannounced("room/a");
+        assert_eq!(updated(&mut talk, stream), Vec::from_iter(ends.then_some(over)), "{version}");
+    }
+}

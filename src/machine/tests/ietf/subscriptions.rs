@@ -156,7 +156,12 @@ fn filters_of_the_peer_are_widened_to_groups() {
             delivery_timeout: Some(ms(250)),
             ..Parameters::default()
         };
-        assert_eq!(wanted(parameters), base.priority(200).ordered(true).max_age(ms(250)));
+        assert_eq!(wanted(parameters), base.clone().priority(200).ordered(true).max_age(ms(250)));
+        if version >= Moqt17 {
+            let delivery_timeout = Some(Duration::ZERO);
+            let parameters = Parameters { delivery_timeout, ..Parameters::default() };
+            assert_eq!(wanted(parameters), base, "no timeout");
+        }
     }
 }
 
