@@ -337,7 +337,7 @@ fn groups_that_do_not_exist_are_not_marked() {
     }
 }
 
-/// Between two of our sessions: on 14 the subscription begins after the largest object, and a FETCH completes the group.
+/// Between two of our sessions a subscription begins with the latest group, from its first frame.
 #[test]
 fn a_late_reader_gets_the_latest_group_whole() {
     for version in Version::ALL.into_iter().chain(Version::WIP) {

@@ -435,15 +435,10 @@ impl Schedule {
             if group.part == Part::End {
                 return Some((group_ref, priority));
             }
-            let is_rest = group.layout.is_none() && group.range.first > 0;
             let mut probe = Run::probe(scratch, group.range.first);
             match source.frames(group.token, group.range.first, &mut probe) {
                 Supply::Gone(_) => {
                     self.release(group_ref, false);
-                }
-                // A subscription that begins inside of a group needs no stream for nothing.
-                Supply::End if is_rest && !probe.was_offered() => {
-                    self.release(group_ref, true);
                 }
                 Supply::Pending if !probe.was_offered() => self.leave(group_ref, Work::Open),
                 Supply::End | Supply::More | Supply::Pending => return Some((group_ref, priority)),

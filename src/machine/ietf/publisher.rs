@@ -126,7 +126,7 @@ impl Ietf {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         subscription.largest = largest;
         if let Some(filter) = start.as_ref().and_then(|start| start.filter) {
-            subscription.from = Self::first_of(filter, largest);
+            subscription.from = self.first_of(filter, largest);
         }
         // The alias that the groups of the subscription will carry.
         let (alias, paused) = (subscription.number, subscription.paused);

@@ -85,8 +85,15 @@ impl Ietf {
     }
 
     /// The first object of a subscription with this filter. Without a largest object it is the first one of all
-    /// (3.1.4).
-    pub(super) fn first_of(filter: Filter, largest: Option<FramePosition>) -> FramePosition {
+    /// (3.1.4). On 14 a filter is mandatory, and the deployed publishers begin with the latest group if it asks
+    /// for the next one.
+    pub(super) fn first_of(&self, filter: Filter, largest: Option<FramePosition>) -> FramePosition {
+        let filter = match filter {
+            Filter::NextGroup if self.draft.parameters == ParameterForm::Inline => {
+                Filter::GroupsBack(1)
+            }
+            filter => filter,
+        };
         let range = range_of(Some(filter));
         match (filter, largest) {
             (_, None) => range.start,

@@ -67,9 +67,9 @@ impl Ietf {
         let (namespace, track) = name.clone();
         let mut parameters = parameters_of(want, !self.is_early_moq_lite());
         if self.draft.parameters == ParameterForm::Inline {
-            // SUBSCRIBE of 14 always has a filter. This one begins inside of the latest group, whose first
-            // objects are fetched.
-            parameters.filter.get_or_insert(Filter::NextObject);
+            // SUBSCRIBE of 14 always has a filter. With this one the deployed publishers begin with the latest
+            // group.
+            parameters.filter.get_or_insert(Filter::NextGroup);
         }
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })

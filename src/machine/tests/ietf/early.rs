@@ -80,12 +80,12 @@ fn each_request_of_14_has_its_own_answers() {
     assert_eq!(client.lone.events(), [Event::SubscribeEnded { subscription, result }]);
 }
 
-/// SUBSCRIBE of 14 always has a filter. Without a start it asks for what follows the largest object.
+/// SUBSCRIBE of 14 always has a filter. Without a start it asks for the groups after the latest one.
 #[test]
-fn a_subscription_of_14_begins_with_the_next_object() {
+fn a_subscription_of_14_begins_with_a_group() {
     let mut client = Talk::quiet(Side::Client, Moqt14);
     let (_, asked) = client.subscribe();
-    assert_eq!(asked.parameters.filter, Some(Filter::NextObject));
+    assert_eq!(asked.parameters.filter, Some(Filter::NextGroup));
 }
 
 /// PUBLISH_OK of 14 must name an order.

@@ -209,7 +209,8 @@ fn a_subscription_begins_where_its_filter_says() {
         let at = |group, object| Location::new(group, object);
         let cases = [
             (Filter::NextObject, Some(3), Some(0)),
-            (Filter::NextGroup, None, Some(0)),
+            // The publishers of 14 begin with the latest group.
+            (Filter::NextGroup, (version == Moqt14).then_some(0), Some(0)),
             (Filter::From(at(7, 1)), Some(1), Some(0)),
             (Filter::From(at(8, 4)), None, Some(4)),
             (Filter::GroupsBack(1), Some(0), Some(0)),
@@ -237,6 +238,20 @@ fn a_subscription_begins_where_its_filter_says() {
             }
             assert_eq!(firsts, [seven, eight], "{version} {filter:?}");
         }
+    }
+}
+
+/// A group that ended with the largest object has a stream without objects, which says so.
+#[test]
+fn a_group_without_later_objects_has_an_empty_stream() {
+    for version in EVERY {
+        let (mut talk, _, request, _) = serving(version, with_filter(Filter::NextObject));
+        talk.lone.end.source.insert(token(7), numbered(3));
+        talk.lone.apply(group(request, 7));
+        let sent = answered(&mut talk);
+        let read = UniStream::read(&sent, draft(version)).unwrap().unwrap();
+        let (UniStream::Subgroup(header), len) = read else { panic!("{read:?}") };
+        assert_eq!((header.group, header.first_object, len), (7, false, sent.len()), "{version}");
     }
 }
 
