@@ -1,7 +1,7 @@
 //! A relay: any number of sessions around one origin.
 //!
 //! ```text
-//! relay --listen ADDR [--cert FILE --key FILE] [--version VERSION]...
+//! relay --listen ADDR [--cert FILE --key FILE] [--version VERSION]... [--workers N]
 //!       [--upstream URL]... [--fingerprint HEX... | --insecure] [--trace DIR]
 //! ```
 //!
@@ -10,11 +10,16 @@
 //! relative to it. On raw QUIC moq-lite up to 04 does not carry the dialed path, so those clients see
 //! everything.
 //!
+//! Each worker is a thread with a socket and a runtime of its own. A connection stays with its worker; all workers share
+//! one origin, so that each track is in memory once.
+//!
 //! Without a certificate the relay creates one and prints its fingerprint for clients to pin. It keeps
 //! trying to reach its upstreams. `--trace` records each session into a file of its own in that directory,
 //! for the example `replay`. SIGTERM and SIGINT end the relay: it asks all peers to leave (GOAWAY). After
 //! half a second it sends pending data to those that are still connected, and after a second it closes
 //! everything.
+
+#![allow(clippy::disallowed_methods, reason = "a server has threads")]
 
 #[path = "common/peer.rs"]
 mod peer;
@@ -27,16 +32,18 @@ mod trace;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use smoq::{Client, Error, Goaway, Hop, Limits, Origin, OriginProducer, Server, Session};
-use smoq_quinn::smoq_quic::{Identity, SOCKET_BUFFER, Url};
+use smoq_quinn::smoq_quic::{Identity, SOCKET_BUFFER, Url, bind_workers};
 use smoq_quinn::{ConnectionDriver, config};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -64,6 +71,9 @@ struct Options {
     /// An upstream relay, moqt:// or https://HOST[:PORT][/PATH]; may be repeated
     #[arg(long = "upstream", value_name = "URL")]
     upstreams: Vec<Url>,
+    /// Threads that serve sessions [default: one for each core; on systems other than Linux, one]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
     /// A directory for the recordings of all sessions; created if necessary
     #[arg(long, value_name = "DIR")]
     trace: Option<PathBuf>,
@@ -71,13 +81,12 @@ struct Options {
     peer: peer::PeerOptions,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    report::exit_code(run(peer::parse()).await)
+fn main() -> ExitCode {
+    report::exit_code(run(peer::parse()))
 }
 
-async fn run(options: Options) -> Result<()> {
-    let Options { listen, cert, key, upstreams, trace, peer } = options;
+fn run(options: Options) -> Result<()> {
+    let Options { listen, cert, key, upstreams, workers, trace, peer } = options;
     let (versions, trust) = (peer.versions(), peer.trust());
     let identity = match (cert, key) {
         (Some(cert), Some(key)) => Identity::from_pem_files(cert, key)?,
@@ -97,8 +106,9 @@ async fn run(options: Options) -> Result<()> {
         client = client.with_trace(move || more.sink());
     }
     let config = config::server(&identity, server.versions())?;
-    let (endpoint, buffers) =
-        smoq_quinn::listen(listen, config).with_context(|| format!("can't listen on {listen}"))?;
+    let sockets = bind_workers(listen, workers.map_or_else(cores, Ok)?)
+        .with_context(|| format!("can't listen on {listen}"))?;
+    let (address, buffers) = (sockets[0].socket.local_addr()?, sockets[0].buffers);
     if buffers.is_short() {
         eprintln!(
             "the system lets this socket hold {} bytes that came and {} that go, not {SOCKET_BUFFER}: \
@@ -106,37 +116,85 @@ async fn run(options: Options) -> Result<()> {
             buffers.receive, buffers.send
         );
     }
-    // Signals are caught before anyone learns the address.
-    let mut end = pin!(signals::stopped()?);
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening {} sha256:{}", endpoint.local_addr()?, identity.fingerprint())
-        .and_then(|()| stdout.flush())
-        .context("can't print the address")?;
-
     let (stop, stopping) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    for url in upstreams {
+    let mut workers = Vec::new();
+    for socket in sockets {
+        let runtime = current_thread()?;
+        let endpoint = {
+            let _entered = runtime.enter();
+            smoq_quinn::listen_on(socket, config.clone())?
+        };
+        let (server, origin) = (server.clone(), origin.clone());
+        workers.push((runtime, Worker { endpoint, server, origin, upstreams: Vec::new() }));
+    }
+    for (n, url) in upstreams.into_iter().enumerate() {
         let config = config::client_for(&url, &trust, client.versions())?;
-        tasks.spawn(join_upstream(url, config, client.clone(), stopping.clone()));
+        let client = client.clone().with_path(url.path()).with_authority(url.authority());
+        let upstream = Upstream { client, url, config };
+        let count = workers.len();
+        workers[n % count].1.upstreams.push(upstream);
     }
-    loop {
-        tokio::select! {
-            signal = &mut end => {
-                eprintln!("stopped by {signal}");
-                break;
-            }
-            Some(incoming) = endpoint.accept() => {
-                tasks.spawn(serve(incoming, server.clone(), origin.clone(), stopping.clone()));
-            }
-            // Ended sessions are removed from the set.
-            Some(_) = tasks.join_next() => {}
+
+    current_thread()?.block_on(async {
+        // Signals are caught before anyone learns the address.
+        let end = signals::stopped()?;
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "listening {address} sha256:{}", identity.fingerprint())
+            .and_then(|()| stdout.flush())
+            .context("can't print the address")?;
+        let start = |(runtime, worker): (Runtime, Worker)| {
+            let stopping = stopping.clone();
+            thread::spawn(move || runtime.block_on(worker.run(stopping)))
+        };
+        let threads: Vec<_> = workers.into_iter().map(start).collect();
+        eprintln!("stopped by {}", end.await);
+        stop.send_replace(true);
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a worker panicked"))?;
         }
+        Ok(())
+    })
+}
+
+/// Only Linux leads the packets of a connection to one of several sockets.
+fn cores() -> Result<NonZeroUsize> {
+    let one = NonZeroUsize::MIN;
+    if cfg!(target_os = "linux") { Ok(thread::available_parallelism()?) } else { Ok(one) }
+}
+
+fn current_thread() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// A thread that serves its share of the sessions.
+struct Worker {
+    endpoint: quinn::Endpoint,
+    server: Server,
+    origin: OriginProducer,
+    upstreams: Vec<Upstream>,
+}
+
+impl Worker {
+    async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let Self { endpoint, server, origin, upstreams } = self;
+        let (mut tasks, stop) = (JoinSet::new(), stopping.clone());
+        for upstream in upstreams {
+            tasks.spawn(upstream.join(stop.clone()));
+        }
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => break,
+                Some(incoming) = endpoint.accept() => {
+                    tasks.spawn(serve(incoming, server.clone(), origin.clone(), stop.clone()));
+                }
+                // Ended sessions are removed from the set.
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+        endpoint.close(0u32.into(), b"");
+        endpoint.wait_idle().await;
     }
-    stop.send_replace(true);
-    while tasks.join_next().await.is_some() {}
-    endpoint.close(0u32.into(), b"");
-    endpoint.wait_idle().await;
-    Ok(())
 }
 
 /// Nonzero, below 2^53 so that JavaScript can represent it, and practically unique.
@@ -176,30 +234,34 @@ async fn serve(
     tell_end(peer, served.await);
 }
 
-async fn join_upstream(
+/// A relay that this one dials.
+struct Upstream {
     url: Url,
     config: quinn::ClientConfig,
     client: Client,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let mut pause = RETRY.0;
-    while !*stopping.borrow() {
-        let joined = async {
-            let dialing = peer::dial(&url, config.clone());
-            let (endpoint, connection) = unless_stopped(&mut stopping, dialing).await??;
-            let client = client.clone().with_path(url.path()).with_authority(url.authority());
-            let joining = smoq_quinn::connect(connection, &client);
-            let (session, driving) = unless_stopped(&mut stopping, joining).await??;
-            eprintln!("{url} speaks {}", session.version());
-            pause = RETRY.0;
-            let end = drive(session, driving, stopping.clone()).await;
-            endpoint.wait_idle().await;
-            anyhow::Ok(end?)
-        };
-        tell_end(&url, joined.await);
-        // It fails only if the sender is gone. Then only the pause counts.
-        let _ = tokio::time::timeout(pause, stopping.wait_for(|stop| *stop)).await;
-        pause = RETRY.1.min(pause * 2);
+}
+
+impl Upstream {
+    async fn join(self, mut stopping: watch::Receiver<bool>) {
+        let Self { url, config, client } = self;
+        let mut pause = RETRY.0;
+        while !*stopping.borrow() {
+            let joined = async {
+                let dialing = peer::dial(&url, config.clone());
+                let (endpoint, connection) = unless_stopped(&mut stopping, dialing).await??;
+                let joining = smoq_quinn::connect(connection, &client);
+                let (session, driving) = unless_stopped(&mut stopping, joining).await??;
+                eprintln!("{url} speaks {}", session.version());
+                pause = RETRY.0;
+                let end = drive(session, driving, stopping.clone()).await;
+                endpoint.wait_idle().await;
+                anyhow::Ok(end?)
+            };
+            tell_end(&url, joined.await);
+            // It fails only if the sender is gone. Then only the pause counts.
+            let _ = tokio::time::timeout(pause, stopping.wait_for(|stop| *stop)).await;
+            pause = RETRY.1.min(pause * 2);
+        }
     }
 }
 

@@ -35,7 +35,9 @@ pub(crate) fn run(data: &[u8]) {
                 Event::Failed(_) | Event::Closed { .. } => is_over = true,
                 Event::Stream { id } => assert_eq!(http.read_limit(id), None),
                 Event::Established { .. } => {
-                    assert!(!http.stream_head(Dir::Uni).is_empty() && http.connect_stream().is_some());
+                    assert!(
+                        !http.stream_head(Dir::Uni).is_empty() && http.connect_stream().is_some()
+                    );
                 }
                 _ => {}
             }

@@ -15,7 +15,7 @@ use quinn_proto::{
     ClientConfig, ConnectionHandle, DatagramEvent, EndpointConfig, Incoming, ServerConfig, Transmit,
 };
 use smoq::{Client, ReadyList, Server, Session};
-use smoq_quic::Buffers;
+use smoq_quic::{Buffers, WorkerSocket};
 
 use crate::connection::{Connection, Role};
 use crate::error::{DialError, Error};
@@ -168,14 +168,47 @@ impl Endpoint {
     ///
     /// The address can't be used.
     pub fn new(local: SocketAddr) -> io::Result<Self> {
+        let (socket, buffers) = smoq_quic::bind(local)?;
+        Self::of(Socket::new(socket, buffers)?, EndpointConfig::default())
+    }
+
+    /// Takes one of the sockets that share a port: each belongs to a thread with an endpoint of its own. It neither
+    /// listens nor dials yet.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use smoq::{Origin, Server};
+    /// use smoq_blocking::{Endpoint, config, smoq_quic::{Identity, bind_workers}};
+    ///
+    /// let server = Server::new().with_origin(&Origin::default().produce());
+    /// let tls = config::server(&Identity::self_signed(["localhost"])?, server.versions())?;
+    /// for socket in bind_workers("[::]:4443".parse()?, std::thread::available_parallelism()?)? {
+    ///     let (server, tls) = (server.clone(), tls.clone());
+    ///     std::thread::spawn(move || {
+    ///         let mut net = Endpoint::from_worker(socket)?;
+    ///         net.listen(tls, &server);
+    ///         net.run_until(std::future::pending::<std::io::Result<()>>())?
+    ///     });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The system can't wait for the socket.
+    pub fn from_worker(worker: WorkerSocket) -> io::Result<Self> {
+        let config = worker.endpoint_config();
+        Self::of(Socket::new(worker.socket, worker.buffers)?, config)
+    }
+
+    fn of(mut socket: Socket, config: EndpointConfig) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
-        let mut socket = Socket::bind(local)?;
         poll.registry().register(socket.source(), SOCKET, mio::Interest::READABLE)?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let woken = ReadyList::new();
-        let config = Arc::new(EndpointConfig::default());
         Ok(Self {
-            quic: quinn_proto::Endpoint::new(config, None, !socket.may_fragment(), None),
+            quic: quinn_proto::Endpoint::new(Arc::new(config), None, !socket.may_fragment(), None),
             server: None,
             requests: false,
             socket,

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use bytes::BytesMut;
 use quinn_proto::{EcnCodepoint, Transmit};
@@ -43,8 +43,7 @@ pub(crate) struct Datagram {
 }
 
 impl Socket {
-    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let (socket, buffers) = smoq_quic::bind(addr)?;
+    pub(crate) fn new(socket: UdpSocket, buffers: Buffers) -> io::Result<Self> {
         // Sets it non-blocking as well.
         let offload = UdpSocketState::new((&socket).into())?;
         Ok(Self {

@@ -2,6 +2,7 @@
 //!
 //! - [`config`] and [`tls`]: QUIC and TLS configurations from an [`Identity`] or a [`Trust`];
 //! - dialing: [`Url`], [`Race`] (RFC 8305, "Happy Eyeballs") and [`bind`], a UDP socket with large buffers;
+//! - [`bind_workers`]: sockets of one port for several threads;
 //! - the rules of a session on a connection: [`agreed`], [`Carrier`], [`SendWindow`], [`StreamAllowance`],
 //!   [`FLUSH_TIMEOUT`], how codes and errors are mapped, and the events of [`log`] (feature `tracing`);
 //! - [`webtransport`]: the state machine of WebTransport over HTTP/3.
@@ -17,6 +18,7 @@ mod socket;
 pub mod tls;
 mod trust;
 mod url;
+mod workers;
 
 use std::io;
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ pub use smoq_webtransport as webtransport;
 pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
 pub use url::{InvalidUrl, Url};
+pub use workers::{MAX_WORKERS, WorkerSocket, bind_workers};
 
 /// Why a TLS configuration could not be made. [`source`](std::error::Error::source) has the details.
 #[derive(Debug, thiserror::Error)]

@@ -59,7 +59,26 @@ fn usable(size: io::Result<usize>) -> usize {
 ///
 /// The address can't be used: it is taken, it is not one of this machine, or its family is turned off.
 pub fn bind(local: SocketAddr) -> io::Result<(UdpSocket, Buffers)> {
+    open(local, |_| Ok(()))
+}
+
+/// As [`bind`], but other sockets of this program may use the same address.
+#[cfg(unix)]
+pub(crate) fn bind_shared(local: SocketAddr) -> io::Result<(UdpSocket, Buffers)> {
+    open(local, |socket| socket.set_reuse_port(true))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn bind_shared(_: SocketAddr) -> io::Result<(UdpSocket, Buffers)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn open(
+    local: SocketAddr,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<(UdpSocket, Buffers)> {
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    prepare(&socket)?;
     if local.ip().is_unspecified() && local.is_ipv6() {
         // If it fails, the system supports only sockets for IPv6 alone.
         let _ = socket.set_only_v6(false);

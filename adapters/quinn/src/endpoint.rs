@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use quinn::{ClientConfig, Connecting, Connection, Endpoint, EndpointConfig, ServerConfig};
-use smoq_quic::{Buffers, Race};
+use smoq_quic::{Buffers, Race, WorkerSocket};
 
 /// Why one address could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,53 @@ pub fn listen_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> io::Result<(Endpoint, Buffers)> {
     bind(local, Some(config), runtime)
+}
+
+/// Listens on one of the sockets that share a port, for the current thread's runtime.
+///
+/// With a runtime for each thread, a connection stays on the thread that accepted it:
+///
+/// ```no_run
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use smoq_quinn::{config, smoq_quic::{Identity, bind_workers}};
+///
+/// let server = smoq::Server::new();
+/// let config = config::server(&Identity::self_signed(["localhost"])?, server.versions())?;
+/// for socket in bind_workers("[::]:4443".parse()?, std::thread::available_parallelism()?)? {
+///     let (server, config) = (server.clone(), config.clone());
+///     std::thread::spawn(move || {
+///         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+///         runtime.block_on(async {
+///             let endpoint = smoq_quinn::listen_on(socket, config)?;
+///             while let Some(incoming) = endpoint.accept().await {
+///                 let server = server.clone();
+///                 tokio::spawn(async move {
+///                     let (_session, driving) = smoq_quinn::accept(incoming.await.ok()?, &server).ok()?;
+///                     driving.await.ok()
+///                 });
+///             }
+///             std::io::Result::Ok(())
+///         })
+///     });
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// There is no async runtime, or it can't take the socket.
+pub fn listen_on(worker: WorkerSocket, config: ServerConfig) -> io::Result<Endpoint> {
+    listen_on_in(worker, config, default_runtime()?)
+}
+
+/// As [`listen_on`], with an explicit runtime.
+pub fn listen_on_in(
+    worker: WorkerSocket,
+    config: ServerConfig,
+    runtime: Arc<dyn quinn::Runtime>,
+) -> io::Result<Endpoint> {
+    Endpoint::new(worker.endpoint_config(), Some(config), worker.socket, runtime)
 }
 
 /// Connects to `host` at one of its `addresses`, as RFC 8305 ("Happy Eyeballs") recommends.

@@ -22,8 +22,8 @@
 //! with `h3` it is WebTransport. A server that [`config::server`] makes accepts both on one port. A client dials the
 //! carrier of its URL with [`config::client_for`].
 //!
-//! Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, and [`listen`] opens a
-//! socket whose buffers hold bursts of clients.
+//! Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, [`listen`] opens a
+//! socket whose buffers hold bursts of clients, and [`listen_on`] uses one of several threads that share a port.
 
 mod allowance;
 mod drive;
@@ -38,7 +38,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub use endpoint::{DialError, Unreachable, dial, dial_in, listen, listen_in};
+pub use endpoint::{
+    DialError, Unreachable, dial, dial_in, listen, listen_in, listen_on, listen_on_in,
+};
 use smoq::{Agreed, Client, Clock, HttpRequest, IncomingSession, Server, Session, Versions};
 use smoq_quic::webtransport::{self, WebTransport};
 pub use smoq_quic::{self, config};
