@@ -61,6 +61,16 @@ fn publish_namespace(path: &str) -> Message {
     Message::PublishNamespace(PublishNamespace { id: 0, namespace, parameters })
 }
 
+/// Draft 14, *CLIENT_SETUP*: a client lists its versions. A list without this draft is read, but no list is written that
+/// does not have it.
+#[test]
+fn a_setup_of_another_version_is_read_and_never_written() {
+    let setup = decode(MessageType::ClientSetup, b"\x01\x07\0", Version::Moqt14).unwrap();
+    let expected = Setup { other_version: true, ..Setup::default() };
+    assert_eq!(setup, Message::ClientSetup(expected));
+    assert_eq!(encode(&setup, Version::Moqt14), Err(EncodeError::InvalidValue("version")));
+}
+
 #[test]
 fn only_versions_of_moq_transport_have_a_row() {
     for version in Version::ALL {

@@ -23,7 +23,7 @@
 //! uses without HTTP/3 as well.
 //!
 //! One session is allowed for each connection. Any further request is reset with H3_REQUEST_REJECTED, and the session
-//! goes on. Sections of WebTransport over HTTP/3 are those of draft 13. Drafts 02 to 14 are spoken.
+//! goes on. Sections of WebTransport over HTTP/3 are those of draft 13; SETTINGS are those of drafts 02 to 14.
 
 mod codes;
 mod connect_stream;

@@ -71,6 +71,9 @@ impl Codec for Setup {
     }
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        if self.other_version {
+            return Err(EncodeError::InvalidValue("version"));
+        }
         match draft.setup {
             SetupForm::ToTheEnd => return self.write_options(writer, draft).map(|_| ()),
             SetupForm::Versions => {

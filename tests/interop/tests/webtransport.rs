@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
+use ::smoq_quinn::config;
+use ::smoq_quinn::smoq_quic::{Identity, Trust};
 use smoq::stream::Code;
 use smoq::{Client, Error, Origin, Server, Version};
 use smoq_interop::{
     peers::web::{lite016, net03, smoq_blocking, smoq_quinn},
     quic, suite, tests, within,
 };
-use smoq_quinn::config;
-use smoq_quinn::smoq_quic::{Identity, Trust};
 use wtq_net03::proto::{ConnectRequest, ConnectResponse};
 
 macro_rules! on_webtransport {
@@ -91,7 +91,7 @@ async fn the_decision_sees_the_request_and_a_rejection_has_its_code() {
     let (endpoint, addr, server) = listen(&[Version::Lite04]);
     let serving = async {
         let connection = endpoint.accept().await.unwrap().await.unwrap();
-        let (mut request, driving) = smoq_quinn::incoming(connection, &server).await.unwrap();
+        let (mut request, driving) = ::smoq_quinn::incoming(connection, &server).await.unwrap();
         let driving = tokio::spawn(driving);
         request.ready().await.unwrap();
         let http = request.http().unwrap();
@@ -124,7 +124,7 @@ async fn a_foreign_client_gets_resets_and_ends_the_session_with_codes() {
     let (endpoint, addr, server) = listen(&[Version::Lite04]);
     let serving = tokio::spawn(async move {
         let connection = endpoint.accept().await.unwrap().await.unwrap();
-        let (session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
+        let (session, driving) = ::smoq_quinn::accept(connection, &server).await.unwrap();
         let end = driving.await;
         drop(session);
         end
@@ -150,20 +150,20 @@ async fn a_client_without_a_common_version_gets_no_session() {
     let (endpoint, addr, server) = listen(&[Version::Lite06]);
     let serving = tokio::spawn(async move {
         let connection = endpoint.accept().await.unwrap().await.unwrap();
-        smoq_quinn::accept(connection, &server).await.err()
+        ::smoq_quinn::accept(connection, &server).await.err()
     });
     let (_endpoint, session) = within("a refusal", dial(addr, &["moq-lite-99"])).await;
     assert!(session.is_err());
     let refused = within("the error", serving).await.unwrap();
-    let expected = smoq_quinn::smoq_quic::webtransport::Error::Version;
-    assert_eq!(refused, Some(smoq_quinn::Error::WebTransport(expected)));
+    let expected = ::smoq_quinn::smoq_quic::webtransport::Error::Version;
+    assert_eq!(refused, Some(::smoq_quinn::Error::WebTransport(expected)));
 }
 
 /// A server of web-transport-quinn answers with `response`.
 async fn served_by_others(
     response: ConnectResponse,
     client: &Client,
-) -> (Option<wtq_net03::Session>, Result<smoq::Session, smoq_quinn::Error>) {
+) -> (Option<wtq_net03::Session>, Result<smoq::Session, ::smoq_quinn::Error>) {
     let endpoint = quic::server(quic::server_config(&["h3"])).unwrap();
     let addr = endpoint.local_addr().unwrap();
     let dialing = quic::client(config::webtransport_client(&Trust::Insecure).unwrap()).unwrap();
@@ -178,7 +178,7 @@ async fn served_by_others(
     };
     let joining = async {
         let connection = dialing.connect(addr, "localhost").unwrap().await.unwrap();
-        let (session, driving) = smoq_quinn::connect(connection, client).await?;
+        let (session, driving) = ::smoq_quinn::connect(connection, client).await?;
         tokio::spawn(driving);
         Ok(session)
     };
@@ -198,6 +198,6 @@ async fn a_foreign_server_accepts_refuses_and_closes() {
 
     let status = ConnectResponse::new(wtq_net03::http::StatusCode::NOT_FOUND);
     let (_, refused) = served_by_others(status, &client).await;
-    let expected = smoq_quinn::smoq_quic::webtransport::Error::Refused(404);
-    assert_eq!(refused.err(), Some(smoq_quinn::Error::WebTransport(expected)));
+    let expected = ::smoq_quinn::smoq_quic::webtransport::Error::Refused(404);
+    assert_eq!(refused.err(), Some(::smoq_quinn::Error::WebTransport(expected)));
 }

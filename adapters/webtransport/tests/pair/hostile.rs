@@ -41,6 +41,20 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// The corpus of the fuzz target.
+#[test]
+fn the_corpus_of_webtransport_passes() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/webtransport");
+    let mut files = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let file = entry.unwrap().path();
+        println!("{}", file.display());
+        crate::fuzzed::run(&std::fs::read(file).unwrap());
+        files += 1;
+    }
+    assert!(files > 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 

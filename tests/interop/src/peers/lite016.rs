@@ -17,12 +17,15 @@ use super::{
 };
 use crate::{quic, within};
 
-/// A peer that runs moq-lite 0.16.3. `WEB`: its connections carry WebTransport over HTTP/3 instead of raw QUIC.
-pub struct Peer<const WEB: bool = false> {
+/// A peer that runs moq-lite 0.16.3.
+pub type Peer = PeerOn<false>;
+
+/// The peer on WebTransport over HTTP/3 (`WEB`), or on raw QUIC.
+pub struct PeerOn<const WEB: bool> {
     origin: moq_lite::OriginProducer,
 }
 
-impl<const WEB: bool> super::Peer for Peer<WEB> {
+impl<const WEB: bool> super::Peer for PeerOn<WEB> {
     const NAME: &'static str = "moq-lite 0.16.3";
     const VERSIONS: &'static [&'static str] = &[
         "moq-lite-01",

@@ -416,16 +416,16 @@ impl Announcements {
 /// The same peers on WebTransport.
 pub mod web {
     pub mod lite016 {
-        pub type Peer = crate::peers::lite016::Peer<true>;
+        pub type Peer = crate::peers::lite016::PeerOn<true>;
     }
     pub mod net03 {
-        pub type Peer = crate::peers::net03::Peer<true>;
+        pub type Peer = crate::peers::net03::PeerOn<true>;
     }
     pub mod smoq_blocking {
-        pub type Peer = crate::peers::smoq_blocking::Peer<true>;
+        pub type Peer = crate::peers::smoq_blocking::PeerOn<true>;
     }
     pub mod smoq_quinn {
-        pub type Peer = crate::peers::smoq_quinn::Peer<true>;
+        pub type Peer = crate::peers::smoq_quinn::PeerOn<true>;
     }
 }
 

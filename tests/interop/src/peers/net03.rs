@@ -20,13 +20,16 @@ use super::{
 };
 use crate::{quic, within};
 
-/// A peer that runs moq-net 0.3.18. `WEB`: its connections carry WebTransport over HTTP/3 instead of raw QUIC.
-pub struct Peer<const WEB: bool = false> {
+/// A peer that runs moq-net 0.3.18.
+pub type Peer = PeerOn<false>;
+
+/// The peer on WebTransport over HTTP/3 (`WEB`), or on raw QUIC.
+pub struct PeerOn<const WEB: bool> {
     origin: moq_net::origin::Producer,
     driver: AbortHandle,
 }
 
-impl<const WEB: bool> super::Peer for Peer<WEB> {
+impl<const WEB: bool> super::Peer for PeerOn<WEB> {
     const NAME: &'static str = "moq-net 0.3.18";
     const VERSIONS: &'static [&'static str] = &[
         "moq-lite-01",
@@ -227,7 +230,7 @@ fn wanted(options: &Options) -> moq_net::track::Subscription {
         .with_start(options.start.map(moq_net::track::Position::group))
 }
 
-impl<const WEB: bool> Drop for Peer<WEB> {
+impl<const WEB: bool> Drop for PeerOn<WEB> {
     fn drop(&mut self) {
         self.driver.abort();
     }

@@ -22,12 +22,15 @@ use super::{
 };
 use crate::{quic, within};
 
-/// A peer that runs smoq without an async runtime. (The test awaits its handles on tokio.) `WEB`: its connections carry WebTransport over HTTP/3 instead of raw QUIC.
-pub struct Peer<const WEB: bool = false> {
+/// A peer that runs smoq without an async runtime. (The test awaits its handles on tokio.)
+pub type Peer = PeerOn<false>;
+
+/// The peer on WebTransport over HTTP/3 (`WEB`), or on raw QUIC.
+pub struct PeerOn<const WEB: bool> {
     origin: OriginProducer,
 }
 
-impl<const WEB: bool> super::Peer for Peer<WEB> {
+impl<const WEB: bool> super::Peer for PeerOn<WEB> {
     const NAME: &'static str = "smoq-blocking";
     const VERSIONS: &'static [&'static str] = &smoq_model::VERSIONS;
 
