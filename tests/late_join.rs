@@ -276,14 +276,14 @@ fn the_largest_object_may_still_arrive() {
         let mut group = world.track.append_group().unwrap();
         let last = payload(2, 0);
         let mut frame = group.create_frame(0, last.len() as u64).unwrap();
-        frame.write(last[..3].as_bytes()).unwrap();
+        frame.write(&last.as_bytes()[..3]).unwrap();
         let (id, stream) = world.subscribe(with_filter(Filter::NextObject));
         let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
         assert_eq!(ok.parameters.largest, Some(Location::new(2, 0)), "{version}");
         let (target, parameters) =
             (FetchTarget::Relative { joins: id, groups_back: 1 }, Parameters::default());
         let (id, _) = world.request(|id| Message::Fetch(Fetch { id, target, parameters }));
-        frame.write(last[3..].as_bytes()).unwrap();
+        frame.write(&last.as_bytes()[3..]).unwrap();
         frame.finish().unwrap();
         world.run();
         assert_eq!(world.fetched(id, GroupOrder::Ascending), ["1.0", "1.1", "2.0"], "{version}");
