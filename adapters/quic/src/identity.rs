@@ -1,11 +1,15 @@
 use std::fmt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{Error, Fingerprint};
+
+/// How long a self-signed certificate is valid: just under 14 days, because both ends are rounded to seconds.
+const VALIDITY: Duration = Duration::from_secs(14 * 86_400 - 60);
 
 /// The certificate chain of a server and its private key.
 pub struct Identity {
@@ -41,7 +45,9 @@ impl Identity {
 
     /// A new self-signed certificate (ECDSA P-256) for DNS names or IP addresses.
     ///
-    /// For development: clients must pin its [`fingerprint`](Self::fingerprint). Nothing is stored.
+    /// For development: clients must pin its [`fingerprint`](Self::fingerprint). Nothing is stored. It is valid for 14
+    /// days in all, from an hour ago, because browsers accept no more of a certificate that they know by its hash
+    /// (WebTransport, `serverCertificateHashes`). [`Trust::Pinned`](crate::Trust::Pinned) does not look at the dates.
     ///
     /// # Errors
     ///
@@ -74,6 +80,9 @@ fn make_self_signed(names: &[String]) -> Result<(CertificateDer<'static>, KeyPai
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "smoq development");
+    // The clock of a browser may be late.
+    let from = SystemTime::now() - Duration::from_secs(3_600);
+    (params.not_before, params.not_after) = (from.into(), (from + VALIDITY).into());
     let key = KeyPair::generate()?;
     Ok((params.self_signed(&key)?.into(), key))
 }

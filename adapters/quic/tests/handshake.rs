@@ -1,6 +1,7 @@
 //! TLS handshakes in memory: which servers are accepted, and which protocol is agreed on.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -156,4 +157,30 @@ fn an_unpinned_certificate_is_named() {
 fn an_invalid_name_is_named() {
     let error = Identity::self_signed(["localhost", "no\u{e9}"]).unwrap_err();
     assert!(error.to_string().contains("localhost, no\u{e9}"), "{error}");
+}
+
+/// Browsers accept a certificate by its hash only if it is ECDSA and valid for at most 14 days (WebTransport,
+/// *serverCertificateHashes*).
+#[test]
+fn browsers_accept_a_self_signed_certificate_by_its_hash() {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let der = &identity.chain()[0];
+    let p256 = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    assert!(der.windows(p256.len()).any(|part| part == p256));
+    // Two UTCTimes of 13 bytes: `YYMMDDhhmmssZ`.
+    let times =
+        der.windows(15).filter(|part| part[..2] == [0x17, 13]).map(|part| seconds(&part[2..]));
+    let [from, to] = times.collect::<Vec<_>>()[..] else { panic!("{der:?}") };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert!(from < now && now < to && to - from <= 14 * 86_400, "{from} {now} {to}");
+}
+
+/// Seconds since 1970 of a UTCTime in this century.
+fn seconds(time: &[u8]) -> u64 {
+    let digits = |at: usize| u64::from(time[at] - b'0') * 10 + u64::from(time[at + 1] - b'0');
+    let [year, month, day] = [2_000 + digits(0), digits(2), digits(4)];
+    // Years begin in March, so that a leap day is the last day of a year.
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
+    ((days - 719_468) * 24 + digits(6)) * 3_600 + digits(8) * 60 + digits(10)
 }

@@ -80,11 +80,12 @@ pub(crate) fn line(row: &Row) -> String {
 }
 
 /// The rows of the README's table and of the plot, by the beginning of their names. All others are in `table.md`.
-const CHOSEN: [&str; 19] = [
+const CHOSEN: [&str; 23] = [
     "model/polled/1/",
     "model/polled/100/",
     "model/tasks/100/",
     "model/two-cores/",
+    "model/two-cores-apart/",
     "heap/task/",
     "heap/group/",
     "sessions/10/",
@@ -92,11 +93,14 @@ const CHOSEN: [&str; 19] = [
     "relay/paced-50/10/p50/",
     "relay/paced-50/10/p99/",
     "relay/unlimited/10/cpu/",
+    "relay/unlimited/10/p99/",
     "idle/200/memory/",
     "stress/viewers/a-core/",
     "stress/busy-3/50/goodput/",
     "congested/router/33ms/p50/",
     "congested/router/33ms/p99/",
+    "congested/router/33ms/urgent/p50/",
+    "congested/router/33ms/urgent/p99/",
     "congested/sender/33ms/p50/",
     "congested/sender/33ms/p99/",
     "quic/smoq-quinn/1200/",
