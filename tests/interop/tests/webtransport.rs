@@ -191,8 +191,10 @@ async fn a_foreign_server_accepts_refuses_and_closes() {
     let ok = ConnectResponse::OK.with_protocol("moq-lite-04");
     let (theirs, ours) = served_by_others(ok, &client).await;
     let mut ours = ours.unwrap();
-    theirs.unwrap().close(64 + 5, b"");
+    let theirs = theirs.unwrap();
+    theirs.close(64 + 5, b"");
     let closed = within("the close", ours.closed()).await;
+    drop(theirs);
     assert_eq!(closed, smoq::CloseReason::Error(Error::App(5)));
     assert_eq!(Error::App(5).session_code(), Code::new(64 + 5));
 
