@@ -17,6 +17,8 @@ use crate::machine::event::{Event, RequestKey};
 use crate::machine::source::Token;
 use crate::slab::Key;
 use crate::subscription::Subscription;
+use alloc::boxed::Box;
+
 
 impl Ietf {
     /// PUBLISH of the peer. It gets exactly one answer (3.1): an offer that can't be used is
