@@ -4,6 +4,8 @@
 //! An accepted offer is paused until the application subscribes, and paused again when it does not
 //! want the track any more. So a publisher that offers everything costs nothing but its offers.
 
+use alloc::boxed::Box;
+
 use super::offers::Offer;
 use super::roles::Role;
 use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
@@ -17,8 +19,6 @@ use crate::machine::event::{Event, RequestKey};
 use crate::machine::source::Token;
 use crate::slab::Key;
 use crate::subscription::Subscription;
-use alloc::boxed::Box;
-
 
 impl Ietf {
     /// PUBLISH of the peer. It gets exactly one answer (3.1): an offer that can't be used is
