@@ -76,6 +76,7 @@ impl Identity {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a certificate is valid from now on")]
 fn make_self_signed(names: &[String]) -> Result<(CertificateDer<'static>, KeyPair), rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
