@@ -17,7 +17,7 @@ pub(crate) struct Closing {
     pub(crate) until: Instant,
 }
 
-/// What the peer has to acknowledge.
+/// The data that the peer has to acknowledge.
 pub(crate) enum WaitsFor {
     /// All that the session wrote.
     Everything,

@@ -29,7 +29,7 @@ struct Pair {
     server: Endpoint,
     client: Endpoint,
     trust: Trust,
-    /// What the client dials.
+    /// The carrier that the client dials.
     carrier: Carrier,
 }
 

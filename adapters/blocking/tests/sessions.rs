@@ -22,7 +22,7 @@ use smoq_blocking::smoq_quic::{Carrier, Identity, Trust, webtransport};
 use smoq_blocking::{Budget, DialError, Endpoint, Event, Step, config};
 
 thread_local! {
-    /// What clients of this thread dial.
+    /// The carrier that clients of this thread dial.
     static CARRIER: Cell<Carrier> = const { Cell::new(Carrier::RawQuic) };
 }
 

@@ -213,7 +213,7 @@ mod tests {
     struct Path {
         window: SendWindow,
         now: u64,
-        /// What the path carries, in bytes a millisecond.
+        /// The rate of the path, in bytes a millisecond.
         capacity: u64,
         /// Others keep the queue this long, in milliseconds.
         foreign: u64,

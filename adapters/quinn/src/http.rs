@@ -77,7 +77,7 @@ impl Streams {
                             let _ = send.set_priority(i32::MAX);
                         }
                         stream.head = bytes;
-                        // What is not taken now is written by `read_http`.
+                        // `read_http` writes the bytes that are not taken now.
                         let _ = stream.poll_write(&mut [], 0, &mut Context::from_waker(waker));
                     }
                 }
@@ -96,7 +96,7 @@ impl Streams {
         None
     }
 
-    /// What a datagram begins with on WebTransport.
+    /// The bytes before the payload of a datagram on WebTransport.
     pub(crate) fn datagram_head(&self) -> Option<&[u8]> {
         self.http.as_ref()?.datagram_head()
     }

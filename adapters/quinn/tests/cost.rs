@@ -1,4 +1,4 @@
-//! What a delivery costs on WebTransport beyond raw QUIC.
+//! The cost of a delivery on WebTransport beyond raw QUIC.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -83,8 +83,8 @@ impl ConnectStream {
         }
     }
 
-    /// Reads the capsules in DATA. What follows a close is ignored, and so is what follows a drain in the same
-    /// DATA, unless it is a close.
+    /// Reads the capsules in DATA. Bytes after a close are ignored, and so are bytes after a drain in the same
+    /// DATA, unless they are a close.
     fn capsules(&mut self, mut bytes: &[u8]) -> Result<Option<Said>, Violation> {
         let mut said = None;
         while let Some(part) = self.capsules.next(&mut bytes) {

@@ -11,7 +11,7 @@ pub enum Error {
     Protocol {
         /// The code of HTTP/3, QPACK or WebTransport for it.
         code: Code,
-        /// What the peer did.
+        /// The violation, in words.
         reason: &'static str,
     },
     /// The server's SETTINGS do not say that it has WebTransport.

@@ -5,7 +5,7 @@
 //! It exchanges SETTINGS and the CONNECT request, negotiates the version by the list of protocols
 //! (`wt-available-protocols`, `wt-protocol`), recognizes the session's streams and datagrams by their heads, and
 //! knows the capsules that end a session. Bytes of the session do not pass through it: once a stream is known, the
-//! adapter reads and writes it as on a connection without HTTP/3. What an adapter does:
+//! adapter reads and writes it as on a connection without HTTP/3. An adapter makes these calls:
 //!
 //! | on the connection | call |
 //! |---|---|

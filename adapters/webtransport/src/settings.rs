@@ -25,7 +25,7 @@ const MAX_SESSIONS_13: u64 = 0x14e9_cd29;
 /// `webtransport-h3` is accepted.
 const WT_ENABLED: u64 = 0x2c7c_f000;
 
-/// What the peer's SETTINGS say.
+/// The content of the peer's SETTINGS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) has_webtransport: bool,

@@ -15,7 +15,7 @@ use smoq_quinn::smoq_quic::{Carrier, Identity, Trust};
 use smoq_quinn::{ConnectionDriver, config};
 
 thread_local! {
-    /// What links of this thread use.
+    /// The carrier that links of this thread use.
     static CARRIER: Cell<Carrier> = const { Cell::new(Carrier::RawQuic) };
 }
 
