@@ -571,7 +571,8 @@ impl Connection {
                 turn.stuck = true;
                 return;
             }
-            if !socket.send(|segments, buf| self.quic.poll_transmit(now, segments, buf)) {
+            let size = self.quic.current_mtu();
+            if !socket.send(size, |segments, buf| self.quic.poll_transmit(now, segments, buf)) {
                 return;
             }
             turn.items += 1;
@@ -600,7 +601,8 @@ impl Connection {
         let code = self.carrier().close_code(Code::default());
         self.quic.close(now, code, Bytes::new());
         if !socket.is_stuck() {
-            socket.send(|_, buf| self.quic.poll_transmit(now, 1, buf));
+            let size = self.quic.current_mtu();
+            socket.send(size, |_, buf| self.quic.poll_transmit(now, 1, buf));
         }
     }
 }

@@ -559,7 +559,7 @@ impl Endpoint {
     /// Sends what belongs to no connection. If the socket is full it is lost: the peer asks again.
     fn respond(&mut self, packet: Transmit, bytes: &[u8]) {
         if !self.socket.is_stuck() {
-            self.socket.send(|_, buf| {
+            self.socket.send(u16::MAX, |_, buf| {
                 buf.extend_from_slice(bytes);
                 Some(packet)
             });

@@ -12,8 +12,9 @@ use smoq_quic::Buffers;
 const BATCH: usize = BATCH_SIZE;
 /// The largest such message: what an IP packet can be.
 const MESSAGE: usize = 64 << 10;
-/// Datagrams that one system call may send to one address (GSO).
-const SEGMENTS: usize = 10;
+/// Bytes of datagrams that one system call may send to one address (GSO): the kernel makes one IP packet of them,
+/// with its headers, before it splits them.
+const SEND_BYTES: usize = 63 << 10;
 
 /// Decides for each datagram that arrives whether it is kept.
 pub(crate) type Filter = Box<dyn FnMut(&[u8]) -> bool + Send>;
@@ -126,14 +127,15 @@ impl Socket {
         Ok(true)
     }
 
-    /// Sends what `make` writes, for at most the given number of datagrams; `false` when it
-    /// makes none. Not to be called while [`is_stuck`](Self::is_stuck).
+    /// Sends what `make` writes, for at most the given number of datagrams, each of up to `size` bytes; `false` when
+    /// it makes none. Not to be called while [`is_stuck`](Self::is_stuck).
     pub(crate) fn send(
         &mut self,
+        size: u16,
         make: impl FnOnce(usize, &mut Vec<u8>) -> Option<Transmit>,
     ) -> bool {
         self.outgoing.clear();
-        let segments = self.offload.max_gso_segments().min(SEGMENTS);
+        let segments = (SEND_BYTES / usize::from(size)).clamp(1, self.offload.max_gso_segments());
         self.stuck = make(segments, &mut self.outgoing);
         let made = self.stuck.is_some();
         self.retry();
