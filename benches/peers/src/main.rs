@@ -111,6 +111,7 @@ fn measure(options: &Options, out: &Path) -> Result<usize> {
     cases.extend(rows::polled::cases(quick));
     cases.extend(rows::tasks::cases(quick));
     cases.extend(rows::cores::cases(quick));
+    cases.extend(rows::chat::cases(quick));
     cases.extend(rows::heap::cases(quick));
     cases.extend(rows::sessions::cases(quick));
     cases.extend(rows::quic::cases(quick));

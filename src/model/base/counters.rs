@@ -1,6 +1,6 @@
 //! Structs of counters: plain values for applications, and the atomics that counters and gauges are kept in.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::model::base::sync::atomic::{AtomicU64, Ordering};
 
 /// Declares a public struct of counters, and the struct of atomics in which they and the gauges are kept.
 macro_rules! counters {
@@ -21,8 +21,8 @@ macro_rules! counters {
         $(#[$cells_doc])*
         #[derive(Debug, Default)]
         pub(crate) struct $cells {
-            $(pub(crate) $field: std::sync::atomic::AtomicU64,)*
-            $(pub(crate) $gauge: std::sync::atomic::AtomicU64,)*
+            $(pub(crate) $field: crate::model::base::sync::atomic::AtomicU64,)*
+            $(pub(crate) $gauge: crate::model::base::sync::atomic::AtomicU64,)*
         }
 
         impl $name {
@@ -34,7 +34,7 @@ macro_rules! counters {
 
         impl $cells {
             pub(crate) fn load(&self) -> $name {
-                $name { $($field: self.$field.load(std::sync::atomic::Ordering::Relaxed),)* }
+                $name { $($field: self.$field.load(crate::model::base::sync::atomic::Ordering::Relaxed),)* }
             }
         }
     };

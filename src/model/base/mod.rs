@@ -7,6 +7,7 @@ mod ready_list;
 mod route;
 #[cfg(test)]
 mod steps;
+pub(crate) mod sync;
 mod wakers;
 
 pub use clock::Clock;

@@ -1,11 +1,12 @@
 //! A list of keys that became ready: it connects wakers to a loop that owns everything it polls.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::wakers::lock;
+use crate::model::base::sync::Mutex;
+use crate::model::base::sync::atomic::{AtomicBool, Ordering};
 
 /// Keys in the order in which they became ready, and one waker for the owner of the list.
 ///

@@ -1,8 +1,10 @@
 //! Lists of wakers. They are woken in order, after the lock is released, and without allocating.
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Poll, Waker};
+
+use crate::model::base::sync::{Mutex, MutexGuard};
 
 /// Locks a mutex even if it is poisoned: every change under a lock is complete before anything that
 /// could panic.

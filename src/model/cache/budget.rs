@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use super::stats::{TrackCells, TrackStats};
 use crate::census::census;
+use crate::model::base::sync::Mutex;
+use crate::model::base::sync::atomic::{AtomicU64, Ordering};
 use crate::model::base::{add, impl_debug, lock};
 use crate::{Instant, Limits, Timestamp};
 

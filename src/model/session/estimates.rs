@@ -1,9 +1,9 @@
 //! The state that a driver and its probes share.
 
-use std::sync::Mutex;
 use std::task::Waker;
 
 use crate::census::census;
+use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock};
 use crate::{Error, PathEstimate};
 

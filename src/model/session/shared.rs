@@ -1,6 +1,6 @@
 //! The state that a driver and its handles share.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::origins::AdmittedOrigins;
 use super::stats::SessionCells;
 use crate::census::census;
 use crate::machine::Config;
+use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::routing::PeerRequester;
 use crate::stream::Side;

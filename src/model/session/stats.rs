@@ -1,9 +1,9 @@
 //! Counters and gauges of a session.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::machine::NetworkPath;
+use crate::model::base::sync::atomic::{AtomicU64, Ordering};
 use crate::model::base::{counters, set};
 
 counters! {

@@ -1,5 +1,6 @@
 //! The cases, one file a kind of work, one function a side.
 
+pub(crate) mod chat;
 pub(crate) mod congested;
 pub(crate) mod cores;
 pub(crate) mod heap;

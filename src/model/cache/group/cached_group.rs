@@ -1,7 +1,6 @@
 //! A group in the cache: its frames, its end, and the wakers of its readers.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::{fmt, mem};
 
@@ -10,6 +9,8 @@ use smallvec::SmallVec;
 
 use crate::census::census;
 use crate::coding::varint;
+use crate::model::base::sync::Mutex;
+use crate::model::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::model::base::{DeferredWakes, Result, Wakers, lock};
 use crate::model::cache::budget::{Account, Charge};
 use crate::model::cache::frame::Frame;

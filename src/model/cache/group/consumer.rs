@@ -1,13 +1,13 @@
 //! Reading a group: whole frames, or one frame while it arrives.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker, ready};
 
 use bytes::Bytes;
 
 use super::cached_group::CachedGroup;
 use super::cursor::GroupCursor;
+use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 use crate::model::cache::frame::Frame;
 use crate::model::cache::page::Page;

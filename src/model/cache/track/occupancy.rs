@@ -1,10 +1,10 @@
 //! Counts how many tracks of a broadcast are live, and how many of them are read. The tracks report
 //! changes, so that no call has to visit all of them.
 
-use std::sync::Mutex;
 use std::task::{Poll, Waker};
 
 use crate::census::census;
+use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock, wait_on};
 
 /// The counts of one broadcast, or of a track without a broadcast. Its lock is the last in the lock

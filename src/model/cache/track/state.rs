@@ -1,7 +1,7 @@
 //! The state that all handles of a track share.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 
 use super::demand::{Demand, DemandReader};
@@ -10,6 +10,7 @@ use super::partial_groups::{OpenPart, PartialGroups};
 use super::pending_fetches::PendingFetches;
 use super::track_upstreams::TrackUpstreams;
 use crate::census::census;
+use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, Result, Route, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::cache::budget::{Account, Cache, CacheMember};
 use crate::model::cache::cached_groups::{CachedGroups, Evictions, RetentionRules};

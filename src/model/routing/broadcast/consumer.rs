@@ -1,11 +1,11 @@
 //! Reading a broadcast.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 use super::state::{BroadcastShared, DeferredDrops, Waiter};
 use super::upstreams::{FailedUpstreams, UpstreamRequest};
+use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{DeferredWakes, Horizon, Result, Route, impl_debug, wait};
 use crate::model::cache::{KeepAlive, TrackConsumer, TrackProducer, TrackShared, TrackStats};
 use crate::model::routing::registration::Registration;

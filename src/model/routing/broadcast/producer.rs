@@ -1,11 +1,12 @@
 //! Publishing a broadcast.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::consumer::BroadcastConsumer;
 use super::dynamic::{BroadcastDynamic, TrackRequest};
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard, Waiter};
+use crate::model::base::sync::Mutex;
 use crate::model::base::{Result, Route, impl_debug, wait};
 use crate::model::cache::{Cache, OccupancySlots, Track, TrackProducer, TrackStats};
 use crate::{Error, Path};

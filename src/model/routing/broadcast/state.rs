@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::upstreams::Upstreams;
 use crate::census::census;
+use crate::model::base::sync::atomic::AtomicUsize;
+use crate::model::base::sync::{Mutex, MutexGuard};
 use crate::model::base::{DeferredWakes, Horizon, Result, Route, WaitSlot, Wakers, lock, wait_on};
 use crate::model::cache::{
     Account, Cache, Occupancy, TrackConsumer, TrackProducer, TrackShared, TrackStats, WeakTrack,

@@ -1,6 +1,5 @@
 //! A session that has a broadcast, and the tracks that are requested from it.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -8,6 +7,7 @@ use super::consumer::BroadcastConsumer;
 use super::producer::BroadcastProducer;
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard};
 use super::upstreams::{FailedUpstreams, UpstreamEntry, UpstreamRequest};
+use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{Result, Route, WaitSlot};
 use crate::model::cache::{Cache, GroupProducer, TrackDynamic, TrackProducer, WeakTrack};
 use crate::model::routing::registration::Registration;

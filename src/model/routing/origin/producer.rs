@@ -1,11 +1,12 @@
 //! Publishing broadcasts in an origin.
 
 use std::cmp::Reverse;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::consumer::OriginConsumer;
 use super::shared::{OriginShared, OriginState};
+use crate::model::base::sync::Mutex;
+use crate::model::base::sync::atomic::AtomicU64;
 use crate::model::base::{Clock, Reach, Result, Route, impl_debug, lock};
 use crate::model::cache::Cache;
 use crate::model::routing::broadcast::{BroadcastConsumer, BroadcastProducer, Upstream};

@@ -1,11 +1,12 @@
 //! The state that all handles of an origin share.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
 use super::broadcast_requests::BroadcastRequests;
 use crate::census::census;
+use crate::model::base::sync::Mutex;
+use crate::model::base::sync::atomic::AtomicU64;
 use crate::model::base::{Clock, DeferredWakes, Route, SUSPECT_TIME, WaitSlot, lock};
 use crate::model::cache::{Cache, CacheMember};
 use crate::model::routing::broadcast::BroadcastConsumer;
