@@ -2,12 +2,25 @@
 //! publishes its position, the server publishes all positions, and everyone reads the newest state that has
 //! arrived. One datagram in twenty is dropped deliberately.
 //!
-//! `cargo run --release --example game_loop -- [SECONDS]`
+//! ```text
+//! game_loop [SECONDS]
+//! game_loop --browser ADDR [SECONDS]
+//! ```
+//!
+//! With `--browser` it is another game: still one thread, which also serves a page at `http://ADDR`. Browsers that open
+//! the page join by WebTransport: they show what moves, and send their mouse (`examples/browser`). It runs until it is
+//! stopped, unless the seconds are given.
 //!
 //! SIGTERM and SIGINT end the game early, with the results so far.
 
 #![expect(clippy::disallowed_methods, reason = "a game reads the clock and waits for its frames")]
 
+#[path = "browser/game.rs"]
+mod browser;
+#[path = "clock/time.rs"]
+mod clock;
+#[path = "browser/pages.rs"]
+mod pages;
 #[path = "common/report.rs"]
 mod report;
 
@@ -39,20 +52,30 @@ const BUDGET: Budget = Budget::time(Duration::from_millis(3));
 #[derive(Parser)]
 #[command(name = "game_loop", version)]
 struct Options {
-    /// How long to play
-    #[arg(default_value_t = 3)]
-    seconds: u64,
+    /// How long to play [default: 3, with --browser until it is stopped]
+    seconds: Option<u64>,
+    /// Serves a page at http://ADDR whose visitors join the game; port 0 lets the system choose one, which is printed
+    #[arg(long, value_name = "ADDR")]
+    browser: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
-    report::exit_code(run(Options::parse().seconds))
+    report::exit_code(run(Options::parse()))
 }
 
-fn run(seconds: u64) -> Result<()> {
+fn run(options: Options) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("can't catch signals")?;
     }
+    let frames = options.seconds.map(|seconds| seconds.saturating_mul(60));
+    if let Some(address) = options.browser {
+        return browser::run(address, frames, &stop);
+    }
+    play(frames.unwrap_or(180), &stop)
+}
+
+fn play(most: u64, stop: &AtomicBool) -> Result<()> {
     let is_stopped = || stop.load(Ordering::Relaxed);
     let mut game = Game::new()?;
 
@@ -65,7 +88,7 @@ fn run(seconds: u64) -> Result<()> {
     println!("all players have joined");
     game.forget_statistics();
     let mut frames = 0;
-    while frames < seconds.saturating_mul(60) && !is_stopped() {
+    while frames < most && !is_stopped() {
         game.frame()?;
         frames += 1;
     }
