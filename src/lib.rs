@@ -74,6 +74,7 @@ pub mod machine;
 pub mod model;
 mod path;
 mod peer;
+mod properties;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod slab;
@@ -93,6 +94,7 @@ pub use machine::PathEstimate;
 pub use model::*;
 pub use path::Path;
 pub use peer::{Peer, Role};
+pub use properties::Properties;
 pub use subscription::{Subscription, TrackInfo};
 pub use time::{Instant, Timescale, Timestamp};
 pub use version::{Agreed, UnknownVersion, Version, Versions};

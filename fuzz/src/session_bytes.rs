@@ -110,8 +110,15 @@ impl Source for Anything {
             let [timestamp, previous] =
                 [0; 2].map(|_: u8| Timestamp::new(self.next(1 << 31) << 31));
             let payload = [self.payload.slice(..there / 2), self.payload.slice(there / 2..there)];
-            let view =
-                FrameView { timestamp, previous, size, wire: None, payload: &payload, offset: 0 };
+            let view = FrameView {
+                timestamp,
+                previous,
+                size,
+                properties: None,
+                wire: None,
+                payload: &payload,
+                offset: 0,
+            };
             if !run.push(view) {
                 break;
             }

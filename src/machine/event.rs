@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
 use crate::peer::Peer;
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
@@ -145,6 +146,8 @@ pub enum Event {
         sequence: u64,
         /// Timestamp of the frame. `None` where the version has no timestamps.
         timestamp: Option<Timestamp>,
+        /// As in [`Event::Frame`].
+        properties: Option<Properties>,
         /// Payload of the frame.
         payload: Bytes,
     },
@@ -208,6 +211,9 @@ pub enum Event {
         group: GroupKey,
         /// `None` where the version has no timestamps.
         timestamp: Option<Timestamp>,
+        /// All properties of the object, where the version has them (moq-transport). `None` if the timestamp is the
+        /// only one.
+        properties: Option<Properties>,
         /// Size of the whole payload in bytes, at most
         /// [`Limits::frame_bytes`](crate::Limits::frame_bytes).
         size: u64,

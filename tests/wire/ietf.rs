@@ -281,7 +281,13 @@ fn properties(version: Version) -> impl Strategy<Value = TrackProperties> {
     (option::of(millis()), option::of(timescale), option::of(any::<u8>()), option::of(order()))
         .prop_map(move |(max_cache, timescale, priority, order)| match has_any {
             false => TrackProperties::default(),
-            true => TrackProperties { max_cache, timescale, priority, order, mandatory: None },
+            true => TrackProperties {
+                max_cache,
+                timescale,
+                priority,
+                order,
+                ..TrackProperties::default()
+            },
         })
 }
 
@@ -572,7 +578,7 @@ pub(crate) fn timestamp() -> impl Strategy<Value = Option<Timestamp>> {
 }
 
 /// The head of a datagram, and the size of its payload.
-pub(crate) fn datagram(version: Version) -> impl Strategy<Value = (DatagramHead, usize)> {
+pub(crate) fn datagram(version: Version) -> impl Strategy<Value = (DatagramHead<'static>, usize)> {
     let numbers = (integer(), integer(), prop_oneof![Just(0), integer()], option::of(any::<u8>()));
     (numbers, any::<bool>(), timestamp(), 0..5_usize, 0..3_u8).prop_map(
         move |((alias, group, object, priority), end_of_group, timestamp, size, status)| {
@@ -585,8 +591,16 @@ pub(crate) fn datagram(version: Version) -> impl Strategy<Value = (DatagramHead,
             };
             let timestamp = timestamp.filter(|_| status == ObjectStatus::Normal);
             let end_of_group = end_of_group && size > 0;
-            let head =
-                DatagramHead { alias, group, object, priority, end_of_group, timestamp, status };
+            let head = DatagramHead {
+                alias,
+                group,
+                object,
+                priority,
+                end_of_group,
+                timestamp,
+                properties: None,
+                status,
+            };
             (head, size)
         },
     )

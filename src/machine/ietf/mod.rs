@@ -57,6 +57,7 @@ use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::path::Path;
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 use crate::time::{Instant, Timestamp};
@@ -241,9 +242,10 @@ impl Dialect for Ietf {
         subscription: &IncomingSubscription,
         sequence: u64,
         timestamp: Timestamp,
+        properties: Option<&Properties>,
         size: usize,
     ) -> Option<Head> {
-        self.object_datagram_head(subscription, sequence, timestamp, size)
+        self.object_datagram_head(subscription, sequence, timestamp, properties, size)
     }
 
     fn fetch_head(&mut self, core: &mut Core, stream: Key, header: &GroupHeader) -> bool {

@@ -19,6 +19,7 @@ use crate::machine::network_path::{NetworkPath, PathEstimate};
 use crate::machine::source::{Announcement, Supply, Token};
 use crate::path::Path;
 use crate::peer::{Peer, Role};
+use crate::properties::{PairForm, Properties};
 use crate::slab::Key;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
@@ -226,6 +227,9 @@ converted! {
         let alpn = versions.iter().next().map(|version| version.alpn().as_bytes());
         versions.agreed(alpn)
     };
+    PairForm as u64: |form| *form as u64, |n| {
+        [Self::Absolute, Self::Delta, Self::Delta17, Self::Delta18].get(n as usize).copied()
+    };
     Hops as Vec<Hop>: |hops| hops.as_slice().to_vec(), |hops| Some(hops.into_iter().collect());
 }
 
@@ -264,7 +268,8 @@ structs! {
     NetworkPath { rtt, bitrate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
-    TrackInfo { priority, max_age, timescale }
+    Properties { pairs, form }
+    TrackInfo { priority, max_age, timescale, properties }
 }
 
 /// The numbers of variants are part of the format: new variants are added at the end, and no number
@@ -323,7 +328,7 @@ enums! {
         0 Announced { path, hops, cost },
         1 AnnounceRequested { request, prefix, exclude, hidden },
         2 Closed { error },
-        3 Frame { group, timestamp, size, payload },
+        3 Frame { group, timestamp, properties, size, payload },
         4 GoingAway { uri, timeout },
         5 Group { subscription, group, sequence, first_frame },
         6 GroupEnded { group, result },
@@ -339,7 +344,7 @@ enums! {
         16 TrackInfo { subscription, info },
         17 TrackRequested { request, broadcast, track },
         18 Unannounced { path },
-        19 Datagram { subscription, sequence, timestamp, payload },
+        19 Datagram { subscription, sequence, timestamp, properties, payload },
         20 FetchEnded { fetch, result },
         21 FetchRequested { request, broadcast, track, priority, sequence, first_frame, last_frame },
         22 FetchStarted { fetch, group },

@@ -243,7 +243,7 @@ impl Received {
                 let before = self.groups.insert((slot, sequence), begun);
                 assert_eq!(before, None, "a group twice");
             }
-            Event::Frame { group, timestamp, size, payload } => {
+            Event::Frame { group, timestamp, size, payload, .. } => {
                 let group = self.group(group);
                 if let Some((_, size, bytes)) = group.frames.last() {
                     assert_eq!(*size, bytes.len() as u64, "the previous frame is incomplete");

@@ -455,9 +455,9 @@ impl Driver {
             Event::Group { subscription, group, sequence, .. } => {
                 self.group(subscription, group, sequence);
             }
-            Event::Frame { group, timestamp, size, payload } => {
+            Event::Frame { group, timestamp, properties, size, payload } => {
                 self.receive(group, |receiving, now| {
-                    receiving.frame(timestamp, now, size, &payload)
+                    receiving.frame(timestamp, now, properties, size, &payload)
                 });
             }
             Event::Payload { group, bytes } => {
@@ -494,8 +494,8 @@ impl Driver {
             Event::TrackRequested { request, broadcast, track } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query);
             }
-            Event::Datagram { subscription, sequence, timestamp, payload } => {
-                self.datagram(subscription, sequence, timestamp, &payload);
+            Event::Datagram { subscription, sequence, timestamp, properties, payload } => {
+                self.datagram(subscription, sequence, timestamp, properties, &payload);
             }
             Event::Estimate { estimate } => self.shared.estimates.update(estimate),
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
