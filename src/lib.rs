@@ -61,6 +61,7 @@
 
 extern crate alloc;
 
+mod auth_token;
 mod census;
 pub mod coding;
 mod coding_error;
@@ -85,6 +86,7 @@ mod version;
 
 pub use bytes;
 
+pub use auth_token::AuthToken;
 pub use coding::{BoundsExceeded, DecodeError, EncodeError};
 pub use error::{Error, LimitKind};
 pub use hop::{Cost, Hop, Hops, TooManyHops};

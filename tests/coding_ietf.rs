@@ -7,8 +7,8 @@ use smoq::coding::ietf::{
     DatagramHead, Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder,
     Location, Message, MessageType, Namespace, ObjectHead, ObjectStatus, Parameters,
     PublishNamespace, Redirect, RequestError, RequestOk, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, SubscribeTracks, TRACK_ENDED, TrackProperties, UniStream,
-    Unsubscribe, Wanted, frame_message, request_id,
+    SubscribeNamespace, SubscribeOk, SubscribeTracks, TRACK_ENDED, TokenReference, TrackProperties,
+    UniStream, Unsubscribe, Wanted, frame_message, request_id,
 };
 use smoq::stream::{Code, Side};
 use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
@@ -127,13 +127,20 @@ fn up_to_16_each_side_has_its_own_setup_message() {
 
 #[test]
 fn unknown_setup_options_are_skipped() {
-    // 0x03 twice, 0x3f twice, an even one, and then SOLICIT.
-    let mut body = b"\x03\x01a\0\x01b\x3c\x01c\0\x01d\x01\x05".to_vec();
+    // 0x03 with USE_ALIAS twice, 0x3f twice, an even one, and then SOLICIT.
+    let mut body = b"\x03\x02\x02\x07\0\x02\x02\x07\x3c\x01c\0\x01d\x01\x05".to_vec();
     let solicit = 0x40b5a - 0x40;
     draft(Moqt18).varint.write(&mut body, solicit).unwrap();
     body.push(1);
     let read = decode(MessageType::Setup, &body, Moqt18);
-    assert_eq!(read, Ok(Message::Setup(Setup { solicit: true, ..Setup::default() })));
+    let tokens = vec![TokenReference::Alias(7); 2];
+    let expected = Setup { solicit: true, tokens, ..Setup::default() };
+    assert_eq!(read, Ok(Message::Setup(expected)));
+    // A token that does not parse.
+    for token in [&b"\x03\x01\x04"[..], b"\x03\x01\x02", b"\x03\x03\x02\x07\x07", b"\x03\x00"] {
+        let read = decode(MessageType::Setup, token, Moqt18);
+        assert_eq!(read, Err(DecodeError::InvalidValue("token")));
+    }
 
     // MAX_REQUEST_ID is unknown in drafts without a bound on ids.
     let read = decode(MessageType::Setup, &[2, 9], Moqt18);
@@ -171,8 +178,10 @@ fn unknown_parameters_are_an_error() {
 fn parameters_must_not_repeat_except_tokens() {
     for version in [Moqt16, Moqt18] {
         assert_eq!(subscribe(&[2, 0x10, 1, 0, 1], version), Err(DecodeError::Duplicate));
-        assert_eq!(subscribe(&[2, 3, 1, 7, 0, 1, 8], version), Ok(Parameters::default()));
-        let most = [&[64, 3, 0][..], &[0; 126]].concat();
+        let tokens = vec![TokenReference::Alias(7), TokenReference::Delete(8)];
+        let expected = Parameters { tokens, ..Parameters::default() };
+        assert_eq!(subscribe(&[2, 3, 2, 2, 7, 0, 2, 0, 8], version), Ok(expected));
+        let most = [&[64, 3, 2, 2, 7][..], &[0, 2, 2, 7].repeat(63)].concat();
         assert_eq!(subscribe(&most, version).is_ok(), version == Moqt18);
     }
     assert_eq!(subscribe(&[65], Moqt18), Err(DecodeError::TooMany));

@@ -261,6 +261,25 @@ fn properties_pass_between_any_two_drafts() {
 }
 
 #[test]
+fn what_another_draft_can_not_express_is_left_out() {
+    use Version::{Moqt14, Moqt16, Moqt17, Moqt22};
+    // A list of immutable properties must not change. Its integer of two bytes means something else in QUIC's form.
+    let list = properties(&[0x0b, 3, 0x0e, 0x81, 0x2c, 0x05, 7]);
+    assert_eq!(list.pairs(Moqt16)[..], [0x10, 7]);
+    assert_eq!(list.pairs(Moqt17), list.pairs(Moqt22));
+    // QUIC's form has 62 bits.
+    let large = properties(&[&[0x20][..], &[0xff; 9], &[0x02, 1]].concat());
+    assert_eq!(large.pairs(Moqt16)[..], [0x22, 1]);
+    // Differences need types in order.
+    let unordered = Properties::new(&[0x10, 7, 0x02, 9], Moqt14).unwrap();
+    assert_eq!(unordered.pairs(Moqt22)[..], [0x02, 9, 0x0e, 7]);
+    assert_eq!(unordered.pairs(Moqt14)[..], [0x10, 7, 0x02, 9]);
+    assert!(unordered.pairs(Version::Lite06).is_empty());
+    assert!(Properties::new(&[0x0b, 2, 0x0b, 0], Moqt22).is_err());
+    assert!(Properties::new(&[], Version::Lite06).is_err());
+}
+
+#[test]
 fn on_moq_lite_the_timestamp_remains() {
     for version in [Version::Lite05, Version::Lite06] {
         let mut line = Line::new([Version::Moqt22, version]);

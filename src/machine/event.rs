@@ -2,12 +2,14 @@
 //! version.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
 
 use super::network_path::PathEstimate;
 use super::source::Token;
+use crate::auth_token::AuthToken;
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
@@ -284,6 +286,14 @@ pub enum Event {
         request: RequestKey,
         /// Whether it came to its regular end.
         result: Result<(), Error>,
+    },
+    /// The authorization tokens of a request of the peer (moq-transport). They come right before the event that brings
+    /// the request. A request without tokens has no such event.
+    RequestTokens {
+        /// Names the request.
+        request: RequestKey,
+        /// The tokens, without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The peer's set-up was read, and [`Config::requires_accept`](super::Config::requires_accept)
     /// is set. Answer with [`Command::Accept`](super::Command::Accept) or

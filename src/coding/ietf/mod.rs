@@ -41,10 +41,12 @@ mod request;
 mod session;
 mod setup;
 mod subscribe;
+mod token;
 
 pub use codes::{
-    INVALID_FILTER, INVALID_JOINING_REQUEST_ID, INVALID_RANGE, NOT_SUPPORTED, PREFIX_OVERLAP,
-    REDIRECT, SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION, UPDATE_FAILED,
+    INVALID_FILTER, INVALID_JOINING_REQUEST_ID, INVALID_RANGE, MALFORMED_AUTH_TOKEN, NOT_SUPPORTED,
+    PREFIX_OVERLAP, REDIRECT, SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION,
+    UPDATE_FAILED,
 };
 pub(crate) use data::PROPERTIES_OF_STATUS;
 pub use data::{ObjectHead, ObjectStatus, SubgroupHeader, UniStream};
@@ -72,3 +74,5 @@ pub use request::{Redirect, RequestError, RequestOk, RequestUpdate};
 pub use session::{Goaway, MaxRequestId, RequestsBlocked};
 pub use setup::Setup;
 pub use subscribe::{Subscribe, SubscribeOk, Unsubscribe};
+pub(crate) use token::MALFORMED_TOKEN;
+pub use token::TokenReference;

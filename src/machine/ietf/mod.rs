@@ -16,7 +16,7 @@
 //! | [`group_fetch`] | FETCH, the peer's and ours |
 //! | [`ranges`] | FETCH of several groups, joining FETCH and fill, the peer's |
 //!
-//! [`session`], [`roles`], [`request_ids`], [`offers`] and [`peer_broadcasts`] hold the state that they share.
+//! [`session`], [`roles`], [`request_ids`], [`offers`], [`token_cache`] and [`peer_broadcasts`] hold the state that they share.
 
 mod announce_response;
 mod announce_subscription;
@@ -34,6 +34,7 @@ mod roles;
 mod session;
 mod setup;
 mod subscriber;
+mod token_cache;
 mod uni_streams;
 
 use alloc::boxed::Box;

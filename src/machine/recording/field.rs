@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::auth_token::AuthToken;
 use crate::coding::DecodeError;
 use crate::error::{Error, LimitKind};
 use crate::hop::{Cost, Hop, Hops};
@@ -252,7 +253,10 @@ macro_rules! structs {
 pub(crate) use structs;
 
 structs! {
-    Config { side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept }
+    AuthToken { kind, value }
+    Config {
+        side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept, tokens,
+    }
     Cost { warm, cold }
     FetchRange { start, groups_back, end, descending }
     FramePosition { group, frame }
@@ -261,10 +265,10 @@ structs! {
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_timeout, datagrams, pending_groups, stream_buffer, request_buffer, hops, handshake_timeout,
         close_timeout, straggler_timeout, max_age, goaway_timeout, broadcast_requests, linger_time,
-        broadcast_answers, answer_timeout, path_bytes, sent_announcements,
+        broadcast_answers, answer_timeout, path_bytes, sent_announcements, token_bytes,
     }
     PathEstimate { bitrate, rtt }
-    Peer { path, authority, role, hop, cost }
+    Peer { path, authority, role, hop, cost, tokens }
     NetworkPath { rtt, bitrate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
@@ -352,6 +356,7 @@ enums! {
         24 ProbeEnded { error },
         25 SetUp { peer },
         26 RangeRequested { request, target, priority, range },
+        27 RequestTokens { request, tokens },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },

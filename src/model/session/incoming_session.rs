@@ -10,7 +10,7 @@ use super::origins::SessionOrigins;
 use super::shared::{SessionEnd, SessionShared};
 use crate::model::base::{Result, SessionId, WaitSlot, impl_debug, wait};
 use crate::model::routing::{OriginConsumer, OriginProducer};
-use crate::{Error, Hop, Path, Peer, Role, Version};
+use crate::{AuthToken, Error, Hop, Path, Peer, Role, Version};
 
 /// A session that a client requests: what its SETUP says, and the decision to
 /// [`accept`](Self::accept) or [`reject`](Self::reject) it. From
@@ -94,6 +94,12 @@ impl IncomingSession {
     /// empty.
     pub fn authority(&self) -> &str {
         self.http.as_ref().map_or(&*self.peer.authority, |request| request.authority())
+    }
+
+    /// The authorization tokens of the client's SETUP (moq-transport). On moq-lite a client puts what shows its rights
+    /// into the [`query`](Self::query) of the URL.
+    pub fn tokens(&self) -> &[AuthToken] {
+        &self.peer.tokens
     }
 
     /// Which directions the client uses (moq-lite 05 and later).

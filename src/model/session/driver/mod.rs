@@ -151,6 +151,7 @@ impl Driver {
         (config.hop, config.interests) = setup.origins.identity();
         config.path = setup.path.clone();
         config.authority = setup.authority.clone();
+        config.tokens = setup.tokens.clone();
         config.cost = setup.cost;
         config.role = setup.origins.role();
         let mut driver = Self::begin(setup, config, now);
@@ -512,6 +513,8 @@ impl Driver {
                 self.range_requested(request, target, priority, range);
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
+            // Requests are decided on by their names.
+            Event::RequestTokens { .. } => {}
             Event::SetUp { peer } => self.shared.set_peer_setup(peer),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => self.group_released(group, sent),
