@@ -86,11 +86,3 @@ impl Default for TrackInfo {
         Self { priority, max_age, timescale: Timescale::MILLIS, properties: None }
     }
 }
-
-impl TrackInfo {
-    /// Whether both may describe the same track. Routes of different versions differ in `properties`.
-    pub(crate) fn is_compatible(&self, other: &Self) -> bool {
-        let fields = |it: &Self| (it.priority, it.max_age, it.timescale);
-        fields(self) == fields(other)
-    }
-}

@@ -57,6 +57,9 @@ fn properties_of_timestamp(timestamp: Option<u64>) -> Properties {
     properties(&[0x10, units])
 }
 
+/// The properties, the timestamp and the payload of a frame.
+type Arrived = (Bytes, Option<u64>, Vec<u8>);
+
 /// A publisher, a relay and a subscriber.
 struct Line {
     up: Pair<Bare<Shelf>, Driver>,
@@ -66,8 +69,8 @@ struct Line {
     _sessions: [Session; 2],
     down_version: Version,
     info: Option<TrackInfo>,
-    /// The properties, timestamps and payloads that arrived, by the number of the group.
-    groups: BTreeMap<u64, Vec<(Bytes, Option<u64>, Vec<u8>)>>,
+    /// The frames that arrived, by the number of the group.
+    groups: BTreeMap<u64, Vec<Arrived>>,
     names: BTreeMap<GroupKey, u64>,
 }
 

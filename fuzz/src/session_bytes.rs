@@ -452,7 +452,7 @@ impl<'a> World<'a> {
             (5, _) if choice == 0xff => Command::Close { error: self.choices.error() },
             (4..7, Some(request)) => Command::AcceptSubscribe { request, info, largest: None },
             (7, Some(request)) if choice % 2 == 0 => Command::AcceptOffer { request },
-            (7, Some(request)) => Command::AcceptTrack { request, info },
+            (7, Some(request)) => Command::AcceptTrack { request, info, largest: None },
             (8, Some(request)) => {
                 Command::AcceptAnnounce { request, reader: token, active: sequence }
             }

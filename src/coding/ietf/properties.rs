@@ -394,9 +394,10 @@ pub(super) fn push_object(
     timestamp: Option<Timestamp>,
     all: Option<&[u8]>,
 ) -> Result<(), EncodeError> {
-    Ok(match (all, timestamp) {
+    match (all, timestamp) {
         (Some(all), _) => head.push_block(all)?,
         (None, Some(timestamp)) => head.push_block(&timestamp_pair(timestamp, draft)?)?,
         (None, None) => head.push(0)?,
-    })
+    }
+    Ok(())
 }

@@ -126,8 +126,8 @@ impl Dialect for Ietf {
                 self.accept_announce(core, request.into(), reader);
             }
             Command::AcceptOffer { request } => self.accept_offer(core, request.into()),
-            Command::AcceptTrack { request, info } => {
-                self.accept_status(core, request.into(), &info);
+            Command::AcceptTrack { request, info, largest } => {
+                self.accept_status(core, request.into(), &info, largest);
             }
             // TRACK_STATUS would say no more than SUBSCRIBE_OK, so that it is not asked.
             Command::Describe { subscription, .. } => {

@@ -343,12 +343,20 @@ impl Ietf {
         })
     }
 
-    /// Writes REQUEST_OK with the track properties, and FIN.
-    pub(super) fn accept_status(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
+    /// Writes REQUEST_OK with the track properties and the largest object, and FIN.
+    pub(super) fn accept_status(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        largest: Option<FramePosition>,
+    ) {
         if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
             return;
         }
-        let (id, parameters) = (self.reply_id(key), self.state());
+        let largest = largest.filter(|_| self.takes_largest()).map(Location::from);
+        let parameters = Parameters { largest, ..self.state() };
+        let id = self.reply_id(key);
         // REQUEST_OK has no properties up to 17.
         let has_properties = self.draft.properties >= PropertyForm::Answers;
         let properties =

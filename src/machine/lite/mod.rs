@@ -121,7 +121,7 @@ impl Dialect for Lite {
             Command::AcceptAnnounce { request, reader, active } => {
                 self.accept_announce(core, request.into(), reader, active);
             }
-            Command::AcceptTrack { request, info } => {
+            Command::AcceptTrack { request, info, .. } => {
                 self.accept_track(core, request.into(), &info)
             }
             Command::AnnouncementsReady { request } => {

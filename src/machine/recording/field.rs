@@ -362,7 +362,7 @@ enums! {
         0 AcceptAnnounce { request, reader, active },
         1 AcceptOffer { request },
         2 AcceptSubscribe { request, info, largest },
-        3 AcceptTrack { request, info },
+        3 AcceptTrack { request, info, largest },
         4 AnnouncementsReady { request },
         5 Close { error },
         6 Describe { subscription, broadcast, track },

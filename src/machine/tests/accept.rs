@@ -105,7 +105,7 @@ fn nothing_is_sent_or_decoded_before_the_decision() {
         for event in pair.server.take_events() {
             pair.server.apply(match event {
                 Event::TrackRequested { request, .. } => {
-                    Command::AcceptTrack { request, info: info.clone() }
+                    Command::AcceptTrack { request, info: info.clone(), largest: None }
                 }
                 Event::SubscribeRequested { request, .. } => {
                     Command::AcceptSubscribe { request, info: info.clone(), largest: None }

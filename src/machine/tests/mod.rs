@@ -150,7 +150,11 @@ fn accept_all_as(pair: &mut Peers, info: &TrackInfo) -> Vec<RequestKey> {
     for event in pair.server.take_events() {
         match event {
             Event::TrackRequested { request, .. } => {
-                pair.server.apply(Command::AcceptTrack { request, info: info.clone() });
+                pair.server.apply(Command::AcceptTrack {
+                    request,
+                    info: info.clone(),
+                    largest: None,
+                });
             }
             Event::SubscribeRequested { request, .. } => {
                 pair.server.apply(Command::AcceptSubscribe {

@@ -251,7 +251,9 @@ impl UpstreamTrack {
     /// Sets the properties that the peer announced. Fails if another upstream announced different
     /// ones.
     pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
-        if self.known.as_ref().is_some_and(|known| !known.is_compatible(&info)) {
+        // Routes of different versions differ in the properties of moq-transport.
+        let fields = |it: &TrackInfo| (it.priority, it.max_age, it.timescale);
+        if self.known.as_ref().is_some_and(|known| fields(known) != fields(&info)) {
             return Err(Error::Duplicate);
         }
         // It fails if it was accepted before, or if the track ended meanwhile, which its readers

@@ -125,8 +125,21 @@ fn check_message(message: &Message, version: Version) {
     shown.check(&debug);
     let Framed { kind, head, body } = frame_message(&theirs, draft, 65_535).unwrap().unwrap();
     assert_eq!(head + body, theirs.len());
-    assert_eq!(Message::decode(kind, &theirs[head..], draft).as_ref(), Ok(message));
+    let read = Message::decode(kind, &theirs[head..], draft).map(without_spelling);
+    assert_eq!(read.as_ref(), Ok(message));
     same_bytes(&ours, &theirs, version);
+}
+
+/// Properties are kept as they were encoded. From 18 on moqtap writes integers of seven bytes, and ours of eight.
+fn without_spelling(mut message: Message) -> Message {
+    match &mut message {
+        Message::SubscribeOk(it) => it.properties.all = None,
+        Message::Publish(it) => it.properties.all = None,
+        Message::FetchOk(it) => it.properties.all = None,
+        Message::RequestOk(it) => it.properties.all = None,
+        _ => {}
+    }
+    message
 }
 
 /// The properties of an object without their length.
