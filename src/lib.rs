@@ -61,6 +61,7 @@
 
 extern crate alloc;
 
+mod auth_token;
 mod census;
 pub mod coding;
 mod coding_error;
@@ -74,6 +75,7 @@ pub mod machine;
 pub mod model;
 mod path;
 mod peer;
+mod properties;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod slab;
@@ -84,6 +86,7 @@ mod version;
 
 pub use bytes;
 
+pub use auth_token::AuthToken;
 pub use coding::{BoundsExceeded, DecodeError, EncodeError};
 pub use error::{Error, LimitKind};
 pub use hop::{Cost, Hop, Hops, TooManyHops};
@@ -93,6 +96,7 @@ pub use machine::PathEstimate;
 pub use model::*;
 pub use path::Path;
 pub use peer::{Peer, Role};
+pub use properties::Properties;
 pub use subscription::{Subscription, TrackInfo};
 pub use time::{Instant, Timescale, Timestamp};
 pub use version::{Agreed, UnknownVersion, Version, Versions};

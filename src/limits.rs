@@ -91,6 +91,9 @@ pub struct Limits {
     /// Hops of an announcement. A longer chain is ignored. Default 32, the protocol's maximum: chains
     /// beyond that are malformed.
     pub hops: usize,
+    /// Bytes of the authorization tokens that a peer of moq-transport may register for later requests, 16 more for
+    /// each. Beyond it the session closes; one in SETUP is used, and not kept. Default 4,096.
+    pub token_bytes: u64,
     /// How long the peer's SETUP may take, in versions that have one, and then the application's decision
     /// on it, if there is one to make ([`Event::SetUp`](crate::machine::Event::SetUp)). After that the
     /// session closes with [`Timeout`](crate::Error::Timeout). Default 10 s.
@@ -145,6 +148,7 @@ impl Default for Limits {
             stream_buffer: 64 << 10,
             request_buffer: 64 << 10,
             hops: 32,
+            token_bytes: 4_096,
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(1),
             goaway_timeout: Duration::from_secs(10),

@@ -1,7 +1,9 @@
 //! How a peer describes itself in its SETUP.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
+use crate::auth_token::AuthToken;
 use crate::hop::Hop;
 
 /// How a peer describes itself in its SETUP. The default describes nothing, as does every peer of moq-lite
@@ -14,6 +16,8 @@ pub struct Peer {
     pub path: Box<str>,
     /// Host and port of the URL that the client dialed (moq-transport, AUTHORITY).
     pub authority: Box<str>,
+    /// The authorization tokens of its SETUP (moq-transport).
+    pub tokens: Vec<AuthToken>,
     /// Which directions the client uses (moq-lite 05+, SETUP 3).
     pub role: Role,
     /// The peer's id in announcements (moq-lite 05+, SETUP 5).

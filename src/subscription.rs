@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::properties::Properties;
 use crate::time::Timescale;
 
 /// The part of a track that a subscriber wants, and its priority (moq-lite, SUBSCRIBE).
@@ -74,10 +75,14 @@ pub struct TrackInfo {
     pub max_age: Duration,
     /// The units of frame timestamps. Default: milliseconds.
     pub timescale: Timescale,
+    /// All properties, if a peer declared them by moq-transport. There they are passed on in place of the fields
+    /// above. Default: `None`.
+    pub properties: Option<Properties>,
 }
 
 impl Default for TrackInfo {
     fn default() -> Self {
-        Self { priority: 127, max_age: Duration::from_secs(5), timescale: Timescale::MILLIS }
+        let (priority, max_age) = (127, Duration::from_secs(5));
+        Self { priority, max_age, timescale: Timescale::MILLIS, properties: None }
     }
 }

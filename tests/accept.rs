@@ -9,8 +9,8 @@ use smoq::machine::trace::{Replay, Sink, Step};
 use smoq::machine::{Command, Event};
 use smoq::sim::{Link, Pair};
 use smoq::{
-    Client, CloseReason, Driver, Error, Hop, IncomingSession, Instant, Origin, OriginConsumer,
-    OriginProducer, Path, Role, Server, Session, Version,
+    AuthToken, Client, CloseReason, Driver, Error, Hop, IncomingSession, Instant, Origin,
+    OriginConsumer, OriginProducer, Path, Role, Server, Session, Version,
 };
 
 /// The fields that a client of a version can send in its SETUP.
@@ -87,6 +87,7 @@ fn a_client_sees_only_the_part_of_the_origin_it_was_granted() {
             .with_path("room/a?token=7")
             .with_authority("relay.example:443")
             .with_cost(3)
+            .with_token(AuthToken::new(1, "a token"))
             .with_origin(&theirs);
         let carol = theirs.create_broadcast("up/carol").unwrap();
         let dave = theirs.create_broadcast("dave").unwrap();
@@ -99,6 +100,9 @@ fn a_client_sees_only_the_part_of_the_origin_it_was_granted() {
         assert_eq!((request.path(), request.query()), (Path::new(url.0), url.1));
         let authority = if declares == Declared::Url { "relay.example:443" } else { "" };
         assert_eq!(request.authority(), authority);
+        // Every version that sends the authority has tokens.
+        let tokens = vec![AuthToken::new(1, "a token"); usize::from(declares == Declared::Url)];
+        assert_eq!(request.tokens(), tokens);
         assert_eq!(request.version(), version);
         assert_eq!(request.role(), Role::Both);
         let (hop, cost) = if declares == Declared::All { (2, Some(3)) } else { (0, None) };

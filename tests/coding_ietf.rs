@@ -7,8 +7,8 @@ use smoq::coding::ietf::{
     DatagramHead, Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder,
     Location, Message, MessageType, Namespace, ObjectHead, ObjectStatus, Parameters,
     PublishNamespace, Redirect, RequestError, RequestOk, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, SubscribeTracks, TRACK_ENDED, TrackProperties, UniStream,
-    Unsubscribe, Wanted, frame_message, request_id,
+    SubscribeNamespace, SubscribeOk, SubscribeTracks, TRACK_ENDED, TokenReference, TrackProperties,
+    UniStream, Unsubscribe, Wanted, frame_message, request_id,
 };
 use smoq::stream::{Code, Side};
 use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
@@ -127,13 +127,20 @@ fn up_to_16_each_side_has_its_own_setup_message() {
 
 #[test]
 fn unknown_setup_options_are_skipped() {
-    // 0x03 twice, 0x3f twice, an even one, and then SOLICIT.
-    let mut body = b"\x03\x01a\0\x01b\x3c\x01c\0\x01d\x01\x05".to_vec();
+    // 0x03 with USE_ALIAS twice, 0x3f twice, an even one, and then SOLICIT.
+    let mut body = b"\x03\x02\x02\x07\0\x02\x02\x07\x3c\x01c\0\x01d\x01\x05".to_vec();
     let solicit = 0x40b5a - 0x40;
     draft(Moqt18).varint.write(&mut body, solicit).unwrap();
     body.push(1);
     let read = decode(MessageType::Setup, &body, Moqt18);
-    assert_eq!(read, Ok(Message::Setup(Setup { solicit: true, ..Setup::default() })));
+    let tokens = vec![TokenReference::Alias(7); 2];
+    let expected = Setup { solicit: true, tokens, ..Setup::default() };
+    assert_eq!(read, Ok(Message::Setup(expected)));
+    // A token that does not parse.
+    for token in [&b"\x03\x01\x04"[..], b"\x03\x01\x02", b"\x03\x03\x02\x07\x07", b"\x03\x00"] {
+        let read = decode(MessageType::Setup, token, Moqt18);
+        assert_eq!(read, Err(DecodeError::InvalidValue("token")));
+    }
 
     // MAX_REQUEST_ID is unknown in drafts without a bound on ids.
     let read = decode(MessageType::Setup, &[2, 9], Moqt18);
@@ -171,8 +178,10 @@ fn unknown_parameters_are_an_error() {
 fn parameters_must_not_repeat_except_tokens() {
     for version in [Moqt16, Moqt18] {
         assert_eq!(subscribe(&[2, 0x10, 1, 0, 1], version), Err(DecodeError::Duplicate));
-        assert_eq!(subscribe(&[2, 3, 1, 7, 0, 1, 8], version), Ok(Parameters::default()));
-        let most = [&[64, 3, 0][..], &[0; 126]].concat();
+        let tokens = vec![TokenReference::Alias(7), TokenReference::Delete(8)];
+        let expected = Parameters { tokens, ..Parameters::default() };
+        assert_eq!(subscribe(&[2, 3, 2, 2, 7, 0, 2, 0, 8], version), Ok(expected));
+        let most = [&[64, 3, 2, 2, 7][..], &[0, 2, 2, 7].repeat(63)].concat();
         assert_eq!(subscribe(&most, version).is_ok(), version == Moqt18);
     }
     assert_eq!(subscribe(&[65], Moqt18), Err(DecodeError::TooMany));
@@ -457,7 +466,7 @@ fn goaway_may_lack_its_last_fields() {
 }
 
 #[test]
-fn known_track_properties_are_read_and_others_skipped() {
+fn known_track_properties_are_read_and_all_are_kept() {
     let read = |tail: &[u8], version| {
         let head = if version == Moqt16 { &[0, 0, 0][..] } else { &[0, 0] };
         match decode(MessageType::SubscribeOk, &[head, tail].concat(), version)? {
@@ -465,30 +474,47 @@ fn known_track_properties_are_read_and_others_skipped() {
             other => panic!("{other:?}"),
         }
     };
+    // All pairs are kept, and written again as they came.
+    let kept = |tail: &[u8], version| {
+        let properties = read(tail, version).unwrap();
+        assert!(properties.all.is_some());
+        let fields = TrackProperties { all: None, ..properties.clone() };
+        let ok = SubscribeOk { id: Some(0), properties, ..SubscribeOk::default() };
+        let bytes = encode(&Message::SubscribeOk(ok), version).unwrap();
+        assert!(bytes.ends_with(tail));
+        Ok::<_, DecodeError>(fields)
+    };
     let none = Ok(TrackProperties::default());
     for version in [Moqt16, Moqt18] {
-        // 0x02, then 0x0b with bytes twice.
-        assert_eq!(read(&[2, 7, 9, 2, 8, 8, 0, 0], version), none);
-        assert_eq!(read(&[0x0b, 3, 8, 8], version), Err(DecodeError::Truncated));
+        // 0x02, then 0x0d with bytes twice.
+        assert_eq!(kept(&[2, 7, 11, 2, 8, 8, 0, 0], version), none);
+        assert_eq!(read(&[0x0d, 3, 8, 8], version), Err(DecodeError::Truncated));
+        // A priority in the list of immutable properties counts. Two lists, a list in a list, and a pair that ends
+        // too early make the track malformed.
+        let inside = TrackProperties { priority: Some(250), ..TrackProperties::default() };
+        assert_eq!(kept(&[0x0b, 2, 0x0e, 5], version), Ok(inside));
+        for malformed in [&[0x0b, 0, 0, 0][..], &[0x0b, 2, 0x0b, 0], &[0x0b, 1, 0x0e]] {
+            assert!(read(malformed, version).unwrap().unusable.is_some());
+        }
         assert!(read(&[8, 0], version).is_err(), "a timescale of zero");
         assert!(read(&[0x22, 3], version).is_err(), "an unknown order");
-        assert_eq!(read(&[0x30, 1], version), none);
+        assert_eq!(kept(&[0x30, 1], version), none);
         assert!(read(&[0x30, 2], version).is_err(), "DYNAMIC_GROUPS 2");
     }
     assert_eq!(read(&[0x0e, 0x41, 0], Moqt16), Err(DecodeError::BoundsExceeded));
     assert_eq!(read(&[0x0e, 0x81, 0], Moqt18), Err(DecodeError::BoundsExceeded));
     // 0x4000 must be understood, but 0x8000 need not be.
-    let mandatory = TrackProperties { mandatory: Some(0x4000), ..TrackProperties::default() };
-    assert_eq!(read(&[0xc0, 0x40, 0, 0], Moqt18), Ok(mandatory));
-    assert_eq!(read(&[0x80, 0, 0x40, 0, 0], Moqt16), none);
-    assert_eq!(read(&[0xc0, 0x80, 0, 0], Moqt18), none);
+    let mandatory = TrackProperties { unusable: Some(0x4000), ..TrackProperties::default() };
+    assert_eq!(read(&[0xc0, 0x40, 0, 0], Moqt18), Ok(mandatory.clone()));
+    assert_eq!(kept(&[0x80, 0, 0x40, 0, 0], Moqt16), none);
+    assert_eq!(kept(&[0xc0, 0x80, 0, 0], Moqt18), none);
 
     let ok = |properties| {
         Message::RequestOk(RequestOk { id: Some(0), properties, ..RequestOk::default() })
     };
     let some = TrackProperties { priority: Some(0), ..TrackProperties::default() };
-    assert_eq!(encode(&ok(some), Moqt16), Err(EncodeError::NotInVersion));
-    assert_eq!(encode(&ok(some), Moqt18).unwrap(), [7, 0, 4, 0, 0x0e, 0x80, 0xff]);
+    assert_eq!(encode(&ok(some.clone()), Moqt16), Err(EncodeError::NotInVersion));
+    assert_eq!(encode(&ok(some.clone()), Moqt18).unwrap(), [7, 0, 4, 0, 0x0e, 0x80, 0xff]);
     let not_ours = Err(EncodeError::InvalidValue("property"));
     assert_eq!(encode(&ok(mandatory), Moqt18), not_ours);
     let with_priority = Message::SubscribeOk(SubscribeOk {
@@ -544,25 +570,45 @@ fn the_first_object_flag_is_written_from_18_on() {
     }
 }
 
+type ReadHead<T> = Result<Option<(T, usize)>, DecodeError>;
+
 #[test]
 fn objects() {
     for version in [Moqt16, Moqt18] {
         let draft = draft(version);
-        let read = |front: &[u8], properties| ObjectHead::read(front, properties, draft);
-        assert!(read(&[0, 0, 1], false).is_err(), "an unknown status");
-        assert!(read(&[0, 2, 0x3c, 2, 0, 3], true).is_err(), "properties of a status");
+        fn read<'a>(front: &'a [u8], properties: bool, draft: &Draft) -> ReadHead<ObjectHead<'a>> {
+            ObjectHead::read(front, properties, draft)
+        }
+        assert!(read(&[0, 0, 1], false, draft).is_err(), "an unknown status");
+        assert!(read(&[0, 2, 0x3c, 2, 0, 3], true, draft).is_err(), "properties of a status");
         let end = ObjectHead { status: ObjectStatus::EndOfGroup, ..ObjectHead::default() };
-        assert_eq!(read(&[0, 0, 0, 3], true), Ok(Some((end, 4))));
-        // 0x0b with bytes that extend past the block.
-        assert_eq!(read(&[0, 2, 0x0b, 2, 0, 0, 0], true), Err(DecodeError::Truncated));
+        assert_eq!(read(&[0, 0, 0, 3], true, draft), Ok(Some((end, 4))));
+        // 0x0d with bytes that extend past the block.
+        assert_eq!(read(&[0, 2, 0x0d, 2, 0, 0, 0], true, draft), Err(DecodeError::Truncated));
+        // Two lists of immutable properties, a list in a list, and each gap twice.
+        let malformed = [
+            &[4, 0x0b, 0, 0, 0][..],
+            &[4, 0x0b, 2, 0x0b, 0],
+            &[4, 0x3c, 0, 0, 0],
+            &[4, 0x3e, 0, 0, 0],
+            &[6, 0x0b, 2, 0x3c, 0, 0x31, 0],
+        ];
+        for block in malformed {
+            let front = [&[0], block, &[1]].concat();
+            assert_eq!(read(&front, true, draft), Err(DecodeError::InvalidValue("properties")));
+        }
+        let front = [0, 6, 0x0b, 2, 0x10, 9, 0x31, 0, 1];
+        let (head, _) = read(&front, true, draft).unwrap().unwrap();
+        assert_eq!(head.timestamp, Some(Timestamp::new(9)), "in the list of immutable properties");
+        assert_eq!(head.properties, Some(&front[2..8]));
 
         let long = |len: u64| {
             let mut front = vec![0];
             draft.varint.write(&mut front, len).unwrap();
             front
         };
-        assert_eq!(read(&long(4_096), true), Ok(None));
-        assert_eq!(read(&long(4_097), true), Err(DecodeError::TooLong));
+        assert_eq!(read(&long(4_096), true, draft), Ok(None));
+        assert_eq!(read(&long(4_097), true, draft), Err(DecodeError::TooLong));
 
         let timestamp = Some(Timestamp::ZERO);
         let invalid = Err(EncodeError::InvalidValue("object"));
@@ -582,13 +628,16 @@ fn objects() {
 fn datagrams() {
     for version in [Moqt16, Moqt18] {
         let draft = draft(version);
-        let read = |datagram: &[u8]| DatagramHead::decode(datagram, draft);
+        fn decode<'a>(datagram: &'a [u8], draft: &Draft) -> ReadHead<DatagramHead<'a>> {
+            DatagramHead::decode(datagram, draft)
+        }
         let kinds = (0..0x40).filter(|kind| {
             let properties: &[u8] = if kind & 1 != 0 { &[2, 0x3c, 0] } else { &[] };
             let status: &[u8] = if kind & 0x20 != 0 { &[0] } else { &[] };
             let object: &[u8] = if kind & 4 == 0 { &[0] } else { &[] };
             let priority: &[u8] = if kind & 8 == 0 { &[0] } else { &[] };
-            read(&[&[*kind, 0, 0][..], object, priority, properties, status].concat()).is_ok()
+            decode(&[&[*kind, 0, 0][..], object, priority, properties, status].concat(), draft)
+                .is_ok()
         });
         let status = [0x20, 0x21, 0x24, 0x25, 0x28, 0x29, 0x2c, 0x2d];
         assert_eq!(
@@ -596,9 +645,9 @@ fn datagrams() {
             [&(0..0x10).collect::<Vec<_>>()[..], &status].concat()
         );
 
-        assert!(read(&[0x0d, 0, 0, 0, 7]).is_err(), "an empty block of properties");
-        assert!(read(&[0x2d, 0, 0, 2, 0x3c, 0, 3]).is_err(), "properties of a status");
-        assert_eq!(read(&[0x2c, 0, 0, 3, 0]), Err(DecodeError::TrailingBytes));
+        assert!(decode(&[0x0d, 0, 0, 0, 7], draft).is_err(), "an empty block of properties");
+        assert!(decode(&[0x2d, 0, 0, 2, 0x3c, 0, 3], draft).is_err(), "properties of a status");
+        assert_eq!(decode(&[0x2c, 0, 0, 3, 0], draft), Err(DecodeError::TrailingBytes));
         let head = DatagramHead {
             alias: 0,
             group: 0,
@@ -606,6 +655,7 @@ fn datagrams() {
             priority: None,
             end_of_group: false,
             timestamp: None,
+            properties: None,
             status: ObjectStatus::EndOfGroup,
         };
         assert!(head.encode(0, draft).is_ok());
@@ -621,7 +671,8 @@ fn the_first_record_of_a_fetch_has_all_fields() {
     for version in [Moqt16, Moqt18] {
         for flags in [0x00, 0x0c, 0x14, 0x18, 0x1d, 0x1e] {
             let mut records = FetchRecords::new(GroupOrder::Ascending, draft(version));
-            let read = records.read(&[flags, 0, 0, 0, 0, 0]);
+            let bytes = [flags, 0, 0, 0, 0, 0];
+            let read = records.read(&bytes);
             assert_eq!(read, Err(DecodeError::InvalidValue("first fetch record")), "{flags:#x}");
         }
     }
@@ -635,6 +686,7 @@ fn fetched_groups_must_be_in_order_where_they_are_differences() {
             subgroup: Some(0),
             priority: 0,
             timestamp: None,
+            properties: None,
             size: 0,
         })
     };

@@ -56,7 +56,11 @@ impl Reading {
                     publisher.apply(Command::AcceptAnnounce { request, reader, active: 1 });
                 }
                 Event::TrackRequested { request, .. } => {
-                    publisher.apply(Command::AcceptTrack { request, info: TrackInfo::default() });
+                    publisher.apply(Command::AcceptTrack {
+                        request,
+                        info: TrackInfo::default(),
+                        largest: None,
+                    });
                 }
                 Event::SubscribeRequested { request, .. } => {
                     self.subscribed += 1;

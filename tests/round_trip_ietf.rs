@@ -26,7 +26,7 @@ fn version() -> impl Strategy<Value = Version> {
     prop::sample::select(DRAFTS.to_vec())
 }
 
-fn object() -> impl Strategy<Value = (bool, ObjectHead)> {
+fn object() -> impl Strategy<Value = (bool, ObjectHead<'static>)> {
     (any::<bool>(), integer(), timestamp(), prop_oneof![Just(0), integer()], 0..3).prop_map(
         |(properties, delta, timestamp, size, status)| {
             let status = match status {
@@ -36,13 +36,16 @@ fn object() -> impl Strategy<Value = (bool, ObjectHead)> {
             };
             let has_timestamp = properties && status == ObjectStatus::Normal;
             let timestamp = timestamp.filter(|_| has_timestamp);
-            (properties, ObjectHead { delta, timestamp, size, status })
+            (properties, ObjectHead { delta, timestamp, properties: None, size, status })
         },
     )
 }
 
 /// Records in an order that every draft can write: ascending groups and objects.
-fn records(order: GroupOrder, version: Version) -> impl Strategy<Value = Vec<FetchRecord>> {
+fn records(
+    order: GroupOrder,
+    version: Version,
+) -> impl Strategy<Value = Vec<FetchRecord<'static>>> {
     let steps = (0..4_u64, 0..300_u64, 0..6_u8, prop::option::of(0..3_u64), 0..3_u8, timestamp());
     (vec((steps, integer()), 1..12), integer(), integer()).prop_map(move |(steps, group, first)| {
         let mut at = Location::new(group.clamp(100, varint::MAX - 100), first >> 1);
@@ -68,6 +71,7 @@ fn records(order: GroupOrder, version: Version) -> impl Strategy<Value = Vec<Fet
                     subgroup: if has_statuses { subgroup.or(Some(7)) } else { subgroup },
                     priority,
                     timestamp,
+                    properties: None,
                     size,
                 }),
             });
@@ -76,7 +80,7 @@ fn records(order: GroupOrder, version: Version) -> impl Strategy<Value = Vec<Fet
     })
 }
 
-fn any_records(version: Version) -> impl Strategy<Value = (GroupOrder, Vec<FetchRecord>)> {
+fn any_records(version: Version) -> impl Strategy<Value = (GroupOrder, Vec<FetchRecord<'static>>)> {
     let with = |order| records(order, version).prop_map(move |records| (order, records));
     prop_oneof![with(GroupOrder::Ascending), with(GroupOrder::Descending)]
 }
@@ -232,7 +236,7 @@ fn an_unknown_mandatory_property_is_read_and_not_written() {
     let draft = draft(Version::Moqt18);
     let message = Message::decode(MessageType::RequestOk, &bytes, draft).unwrap();
     let Message::RequestOk(ok) = &message else { panic!("{message:?}") };
-    assert!(ok.properties.mandatory.is_some());
+    assert!(ok.properties.unusable.is_some());
     assert!(message.encode(&mut BytesMut::new(), draft).is_err());
 }
 

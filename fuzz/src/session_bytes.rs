@@ -110,8 +110,15 @@ impl Source for Anything {
             let [timestamp, previous] =
                 [0; 2].map(|_: u8| Timestamp::new(self.next(1 << 31) << 31));
             let payload = [self.payload.slice(..there / 2), self.payload.slice(there / 2..there)];
-            let view =
-                FrameView { timestamp, previous, size, wire: None, payload: &payload, offset: 0 };
+            let view = FrameView {
+                timestamp,
+                previous,
+                size,
+                properties: None,
+                wire: None,
+                payload: &payload,
+                offset: 0,
+            };
             if !run.push(view) {
                 break;
             }
@@ -445,7 +452,7 @@ impl<'a> World<'a> {
             (5, _) if choice == 0xff => Command::Close { error: self.choices.error() },
             (4..7, Some(request)) => Command::AcceptSubscribe { request, info, largest: None },
             (7, Some(request)) if choice % 2 == 0 => Command::AcceptOffer { request },
-            (7, Some(request)) => Command::AcceptTrack { request, info },
+            (7, Some(request)) => Command::AcceptTrack { request, info, largest: None },
             (8, Some(request)) => {
                 Command::AcceptAnnounce { request, reader: token, active: sequence }
             }

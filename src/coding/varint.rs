@@ -176,12 +176,6 @@ impl<const N: usize> Head<N> {
         self.len += self.form.len(value);
         Ok(())
     }
-
-    /// Appends a raw byte, which takes the room of an integer.
-    pub(super) fn push_u8(&mut self, byte: u8) {
-        self.bytes.as_flattened_mut()[self.len] = byte;
-        self.len += 1;
-    }
 }
 
 impl<const N: usize> Deref for Head<N> {

@@ -101,6 +101,8 @@ pub enum Command {
         request: RequestKey,
         /// The track information.
         info: TrackInfo,
+        /// As in [`Command::AcceptSubscribe`].
+        largest: Option<FramePosition>,
     },
     /// A reader of announcements, which was up to date, has changes again.
     AnnouncementsReady {

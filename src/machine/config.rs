@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::auth_token::AuthToken;
 use crate::hop::Hop;
 use crate::limits::Limits;
 use crate::path::Path;
@@ -27,6 +28,9 @@ pub struct Config {
     /// Host and port of the URL that a client dialed. Sent where the version has a place for it
     /// (moq-transport, AUTHORITY). Empty, the default, is not sent.
     pub authority: Box<str>,
+    /// Authorization tokens, which are sent where the version has a place for them (moq-transport, SETUP). Default:
+    /// none.
+    pub tokens: Vec<AuthToken>,
     /// Whether a client publishes, subscribes or both. Sent in SETUP of moq-lite.
     pub role: Role,
     /// The cost of this link. It is added to the cost of the announcements that arrive here, and a
@@ -56,6 +60,7 @@ impl Config {
             hop: Hop::UNKNOWN,
             path: Path::root(),
             authority: "".into(),
+            tokens: Vec::new(),
             role: Role::Both,
             cost: None,
             requires_accept: false,

@@ -2,16 +2,19 @@
 //! version.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
 
 use super::network_path::PathEstimate;
 use super::source::Token;
+use crate::auth_token::AuthToken;
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::path::Path;
 use crate::peer::Peer;
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
@@ -145,6 +148,8 @@ pub enum Event {
         sequence: u64,
         /// Timestamp of the frame. `None` where the version has no timestamps.
         timestamp: Option<Timestamp>,
+        /// As in [`Event::Frame`].
+        properties: Option<Properties>,
         /// Payload of the frame.
         payload: Bytes,
     },
@@ -208,6 +213,9 @@ pub enum Event {
         group: GroupKey,
         /// `None` where the version has no timestamps.
         timestamp: Option<Timestamp>,
+        /// All properties of the object, where the version has them (moq-transport). `None` if the timestamp is the
+        /// only one.
+        properties: Option<Properties>,
         /// Size of the whole payload in bytes, at most
         /// [`Limits::frame_bytes`](crate::Limits::frame_bytes).
         size: u64,
@@ -278,6 +286,14 @@ pub enum Event {
         request: RequestKey,
         /// Whether it came to its regular end.
         result: Result<(), Error>,
+    },
+    /// The authorization tokens of a request of the peer (moq-transport). They come right before the event that brings
+    /// the request. A request without tokens has no such event.
+    RequestTokens {
+        /// Names the request.
+        request: RequestKey,
+        /// The tokens, without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The peer's set-up was read, and [`Config::requires_accept`](super::Config::requires_accept)
     /// is set. Answer with [`Command::Accept`](super::Command::Accept) or

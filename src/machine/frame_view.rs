@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::properties::Properties;
 use crate::time::Timestamp;
 
 /// One frame as [`Source::frames`](super::Source::frames) shows it.
@@ -13,6 +14,9 @@ pub struct FrameView<'a> {
     pub previous: Timestamp,
     /// Declared size of the payload in bytes.
     pub size: u64,
+    /// The properties with which the frame came from a session of moq-transport, if they are others than its
+    /// timestamp: they take its place where the frame is sent to such a session.
+    pub properties: Option<&'a Properties>,
     /// The whole frame as moq-lite 05 and 06 write it, if the cache holds it so in one piece:
     /// timestamp delta, size, payload.
     pub wire: Option<WireFrame<'a>>,

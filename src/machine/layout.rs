@@ -2,23 +2,29 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 
-use smallvec::SmallVec;
+use bytes::Bytes;
 
 use super::frame_view::{FrameView, WireFrame};
 use super::stream_buffers::RecvBuffer;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Draft, FetchObject, FetchRecord, FetchRecords, GroupOrder, Location, ObjectHead, ObjectStatus,
+    Draft, FetchObject, FetchRecord, FetchRecords, GroupOrder, HeadBytes, Location, MALFORMED,
+    MAX_BLOCK, ObjectHead, ObjectStatus, PROPERTIES_OF_STATUS,
 };
 use crate::coding::lite::{Features, FrameHead, HEAD_BYTES};
 use crate::coding::varint::Form;
 use crate::error::Error;
+use crate::properties::Properties;
 use crate::time::Timestamp;
 use crate::version::Version;
 
 /// The bytes before a payload, or before the frames of a group.
-pub(crate) type Head = SmallVec<[u8; 32]>;
+pub(crate) type Head = HeadBytes;
+
+/// More than the head of any frame takes.
+pub(crate) const HEAD_MAX: usize = MAX_BLOCK + 128;
 
 /// How the frames of a group are laid out.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +34,7 @@ pub(crate) enum Layout {
     /// Objects of moq-transport: object id delta, properties, size, status, payload.
     Objects {
         draft: &'static Draft,
-        /// Objects have properties, of which the timestamp is one.
+        /// Objects have a block of properties, of which the timestamp is one.
         properties: bool,
         /// The track has a timescale.
         timed: bool,
@@ -40,6 +46,8 @@ pub(crate) enum Layout {
         group: u64,
         /// Priority of the publisher.
         priority: u8,
+        /// Objects may have properties.
+        properties: bool,
         order: GroupOrder,
         /// The group of the record before the first one, if there is one.
         previous: Option<(u64, LastRecord)>,
@@ -66,6 +74,19 @@ pub(crate) enum HeadReader {
 /// How many bytes are looked at first to read a record: one of usual length.
 const FETCH_FRONT: usize = 96;
 
+/// Where the bytes of a record are looked at.
+pub(crate) struct RecordFront {
+    usual: [u8; FETCH_FRONT],
+    /// With a long block of properties.
+    long: Vec<u8>,
+}
+
+impl Default for RecordFront {
+    fn default() -> Self {
+        Self { usual: [0; FETCH_FRONT], long: Vec::new() }
+    }
+}
+
 /// Reads the heads of the frames of one group in the answer to a FETCH of moq-transport.
 #[derive(Debug)]
 pub(crate) struct RecordReader {
@@ -75,13 +96,59 @@ pub(crate) struct RecordReader {
     next: u64,
     /// The track has a timescale.
     timed: bool,
+    draft: &'static Draft,
 }
 
 /// The head of a frame.
 pub(crate) struct FrameStart {
     /// `None` where the layout has none.
     pub(crate) timestamp: Option<Timestamp>,
+    /// `None` where the layout has none, or if the timestamp is the only one.
+    pub(crate) properties: Option<Properties>,
     pub(crate) size: u64,
+}
+
+impl FrameStart {
+    /// The head of an object with this timestamp, or with all these properties. `timed`: its track has a timescale.
+    pub(crate) fn of_object(
+        timestamp: Option<Timestamp>,
+        all: Option<&[u8]>,
+        size: u64,
+        timed: bool,
+        draft: &Draft,
+    ) -> Self {
+        let properties = match (all, timestamp) {
+            (Some(all), _) => Some(Properties::of_pairs(all, draft.pair_form())),
+            (None, None) => Some(Properties::NONE),
+            (None, Some(_)) if timed => None,
+            (None, Some(timestamp)) => Some(Properties::of_timestamp(timestamp, draft)),
+        };
+        Self { timestamp: timestamp.filter(|_| timed), properties, size }
+    }
+}
+
+/// What a sender of moq-transport writes for the properties of a frame: the timestamp, or all of them as they came.
+pub(crate) fn properties_of(
+    timestamp: Timestamp,
+    properties: Option<&Properties>,
+    draft: &Draft,
+) -> (Option<Timestamp>, Option<Bytes>) {
+    match properties {
+        None => (Some(timestamp), None),
+        Some(all) => {
+            let pairs = all.in_form(draft.pair_form(), MAX_BLOCK);
+            (None, Some(pairs).filter(|pairs| !pairs.is_empty()))
+        }
+    }
+}
+
+/// A fault in an object that closes the session, and one that ends its group.
+pub(crate) fn object_fault(error: DecodeError) -> Error {
+    match error {
+        PROPERTIES_OF_STATUS => Error::ProtocolViolation("properties of a status"),
+        DecodeError::BoundsExceeded => Error::ProtocolViolation("the types of properties"),
+        error => Error::Malformed(error),
+    }
 }
 
 /// What comes next on the stream of a group.
@@ -101,11 +168,14 @@ impl Layout {
         match Draft::of(version) {
             // Where track properties can't be written the timescale is unknown, so that a timestamp
             // would mean nothing.
-            Some(draft) => {
-                Self::Objects { draft, properties: draft.writes_properties(), timed: true }
-            }
+            Some(draft) => Self::objects(draft, draft.writes_properties()),
             None => Self::Lite(version),
         }
+    }
+
+    /// The layout of objects that we send.
+    pub(crate) fn objects(draft: &'static Draft, properties: bool) -> Self {
+        Self::Objects { draft, properties, timed: true }
     }
 
     /// From which byte on a frame can be sent as the cache holds it; `None` if it must be written
@@ -133,15 +203,24 @@ impl Layout {
                 Some(Head::from_slice(&head.encode(version).ok()?))
             }
             Self::Objects { draft, properties, timed } => {
+                let (timestamp, all) = match properties && timed {
+                    true => properties_of(frame.timestamp, frame.properties, draft),
+                    false => (None, None),
+                };
                 let head = ObjectHead {
                     delta: if restarts { index } else { 0 },
-                    timestamp: (properties && timed).then_some(frame.timestamp),
+                    timestamp,
+                    properties: all.as_deref(),
                     size: frame.size,
                     status: ObjectStatus::Normal,
                 };
-                Some(Head::from_slice(&head.encode(properties, draft).ok()?))
+                head.encode(properties, draft).ok()
             }
-            Self::Records { draft, group, priority, order, previous } => {
+            Self::Records { draft, group, priority, properties, order, previous } => {
+                let (timestamp, all) = match properties {
+                    true => properties_of(frame.timestamp, frame.properties, draft),
+                    false => (None, None),
+                };
                 let records = records_after(draft, order, previous, priority);
                 let records = match index.checked_sub(1).filter(|_| !restarts) {
                     Some(before) => records.after(Location::new(group, before), priority),
@@ -151,12 +230,12 @@ impl Layout {
                     location: Location::new(group, index),
                     subgroup: Some(0),
                     priority,
-                    timestamp: draft.writes_properties().then_some(frame.timestamp),
+                    timestamp,
+                    properties: all.as_deref(),
                     size: frame.size,
                 };
                 let mut records = records;
-                let head = records.encode(&FetchRecord::Object(object)).ok()?;
-                Some(Head::from_slice(&head))
+                records.encode(&FetchRecord::Object(object)).ok()
             }
         }
     }
@@ -186,16 +265,18 @@ impl Layout {
                     .timestamp(previous)
                     .map_err(|_| Error::Malformed(DecodeError::BoundsExceeded))?;
                 let timestamp = Features::of(version).timestamps.then_some(timestamp);
-                Ok(Item::Frame(FrameStart { timestamp, size: head.size }))
+                Ok(Item::Frame(FrameStart { timestamp, properties: None, size: head.size }))
             }
             Self::Objects { draft, properties, timed } => {
                 let mut front = [0; 48];
+                let mut long;
                 let front = recv.peek(&mut front);
-                let mut read = ObjectHead::read(front, properties, draft)?;
+                let mut read = ObjectHead::read(front, properties, draft).map_err(object_fault)?;
                 if read.is_none() && front.len() == 48 {
                     // A long block of properties.
-                    let mut front = vec![0; recv.len().min(ObjectHead::MAX)];
-                    read = ObjectHead::read(recv.peek(&mut front), properties, draft)?;
+                    long = vec![0; recv.len().min(ObjectHead::MAX)];
+                    let front = recv.peek(&mut long);
+                    read = ObjectHead::read(front, properties, draft).map_err(object_fault)?;
                 }
                 let Some((head, len)) = read else { return Ok(Item::NeedMore) };
                 if head.status != ObjectStatus::Normal {
@@ -205,8 +286,8 @@ impl Layout {
                     return Err(Error::Lagged);
                 }
                 recv.skip(len);
-                let timestamp = head.timestamp.filter(|_| timed);
-                Ok(Item::Frame(FrameStart { timestamp, size: head.size }))
+                let ObjectHead { timestamp, properties: all, size, .. } = head;
+                Ok(Item::Frame(FrameStart::of_object(timestamp, all, size, timed, draft)))
             }
             Self::Records { .. } => unreachable!("read by `RecordReader`"),
         }
@@ -254,7 +335,8 @@ impl HeadReader {
 impl RecordReader {
     /// Reads a group from its frame `first` on.
     pub(crate) fn new(draft: &'static Draft, group: u64, first: u64, timed: bool) -> Self {
-        Self { records: FetchRecords::new(GroupOrder::Ascending, draft), group, next: first, timed }
+        let records = FetchRecords::new(GroupOrder::Ascending, draft);
+        Self { records, group, next: first, timed, draft }
     }
 
     /// Reads the next record of the group without taking it. `None` if it has not arrived completely.
@@ -263,23 +345,24 @@ impl RecordReader {
     ///
     /// [`Error::ProtocolViolation`] ends the session (*Fetch Header*). A record of another group, or with more
     /// properties than are accepted, concerns this FETCH alone.
-    pub(crate) fn peek(
+    pub(crate) fn peek<'a>(
         &self,
         recv: &RecvBuffer,
-    ) -> Result<Option<(FetchRecord, FetchRecords, usize)>, Error> {
+        front: &'a mut RecordFront,
+    ) -> Result<Option<(FetchRecord<'a>, FetchRecords, usize)>, Error> {
         // A block of properties may be legal and yet too long for this end.
         let error = |error| match error {
-            DecodeError::TooLong => Error::Malformed(error),
+            DecodeError::TooLong | MALFORMED => Error::Malformed(error),
             _ => Error::ProtocolViolation("malformed fetch record"),
         };
         let mut records = self.records.clone();
-        let mut front = [0; FETCH_FRONT];
-        let front = recv.peek(&mut front);
+        let RecordFront { usual, long } = front;
+        let front = recv.peek(usual);
         let mut read = records.read(front).map_err(error)?;
         if read.is_none() && front.len() == FETCH_FRONT {
             // A long block of properties.
-            let mut front = vec![0; recv.len().min(FetchRecords::MAX)];
-            read = records.read(recv.peek(&mut front)).map_err(error)?;
+            *long = vec![0; recv.len().min(FetchRecords::MAX)];
+            read = records.read(recv.peek(long)).map_err(error)?;
         }
         let Some((record, len)) = read else { return Ok(None) };
         if record.location().group != self.group {
@@ -290,7 +373,8 @@ impl RecordReader {
 
     fn read(&mut self, recv: &mut RecvBuffer) -> Result<Item, Error> {
         loop {
-            let Some((record, records, len)) = self.peek(recv)? else {
+            let mut front = RecordFront::default();
+            let Some((record, records, len)) = self.peek(recv, &mut front)? else {
                 return Ok(Item::NeedMore);
             };
             self.records = records;
@@ -305,8 +389,10 @@ impl RecordReader {
                 }
                 FetchRecord::Object(object) => {
                     self.next += 1;
-                    let timestamp = object.timestamp.filter(|_| self.timed);
-                    return Ok(Item::Frame(FrameStart { timestamp, size: object.size }));
+                    let FetchObject { timestamp, properties: all, size, .. } = object;
+                    return Ok(Item::Frame(FrameStart::of_object(
+                        timestamp, all, size, self.timed, self.draft,
+                    )));
                 }
                 // Objects that do not exist are missed only if there are others after them.
                 FetchRecord::Absent(_) if recv.is_finished() => return Ok(Item::End),

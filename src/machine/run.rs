@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use super::frame_view::FrameView;
-use super::layout::Layout;
+use super::layout::{HEAD_MAX, Layout};
+use crate::properties::Properties;
 use crate::time::Timestamp;
 
 /// How many bytes one guard shows at most.
@@ -18,8 +19,6 @@ pub(crate) const MAX_BURST: usize = 64 << 10;
 const MAX_CHUNKS: usize = 32;
 /// Pieces up to this size are copied into the arena: for QUIC a slice costs more than the copy.
 const COPY_MAX: usize = 256;
-/// More than the head of any frame takes.
-const HEAD_MAX: usize = 256;
 /// Payloads up to this size are copied together if they follow each other, because QUIC searches
 /// its list of slices for each packet. A frame alone, as in live media, is not copied.
 const MERGE_MAX: usize = 2 << 10;
@@ -127,6 +126,8 @@ pub struct Run<'a> {
     cut: bool,
     /// The timestamp of the frame that was shown last.
     timestamp: Timestamp,
+    /// Its properties, if they are needed.
+    properties: Option<Properties>,
     /// Records the frames that are shown, if the session is recorded.
     pub(crate) tap: Option<Tap>,
 }
@@ -176,6 +177,7 @@ impl<'a> Run<'a> {
             offered: false,
             cut: false,
             timestamp: Timestamp::ZERO,
+            properties: None,
             tap: None,
         }
     }
@@ -196,6 +198,9 @@ impl<'a> Run<'a> {
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
         self.offered = true;
         self.timestamp = frame.timestamp;
+        if self.layout.is_none() {
+            self.properties = frame.properties.cloned();
+        }
         if self.tap.is_some() {
             self.write_down(&frame);
         }
@@ -249,6 +254,11 @@ impl<'a> Run<'a> {
     /// The timestamp of the frame that was shown last.
     pub(crate) fn timestamp(&self) -> Timestamp {
         self.timestamp
+    }
+
+    /// The properties of that frame, on a run of [`payload_alone`](Self::payload_alone).
+    pub(crate) fn take_properties(&mut self) -> Option<Properties> {
+        self.properties.take()
     }
 
     /// Whether the last frame shown was not kept completely.

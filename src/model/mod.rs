@@ -22,8 +22,8 @@ pub use routing::{
     Origin, OriginConsumer, OriginDynamic, OriginProducer, TrackRequest,
 };
 pub use session::{
-    Client, CloseReason, Driver, Goaway, HttpRequest, IncomingSession, Probe, Server, Session,
-    SessionGauges, SessionStats,
+    Client, CloseReason, Driver, Goaway, HttpRequest, IncomingSession, PeerRequest,
+    PeerRequestKind, Probe, Server, Session, SessionGauges, SessionStats,
 };
 #[cfg(feature = "stream")]
 pub use streams::{Announcements, Frames, Groups};

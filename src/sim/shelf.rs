@@ -9,6 +9,7 @@ use crate::coding::lite::FrameHead;
 use crate::coding::varint;
 use crate::error::Error;
 use crate::machine::{Announcement, FrameView, Run, Source, Supply, Token, WireFrame};
+use crate::properties::Properties;
 use crate::time::Timestamp;
 use crate::version::Version;
 
@@ -17,6 +18,8 @@ use crate::version::Version;
 pub struct Frame {
     /// The presentation time.
     pub timestamp: Timestamp,
+    /// The properties with which it came, see [`FrameView::properties`].
+    pub properties: Option<Properties>,
     /// The size of the whole payload.
     pub size: u64,
     /// The part of the payload that exists so far.
@@ -28,7 +31,8 @@ impl Frame {
     pub fn new(timestamp: u64, payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
         let size = payload.len() as u64;
-        Self { timestamp: Timestamp::new(timestamp), size, payload: Vec::from([payload]) }
+        let timestamp = Timestamp::new(timestamp);
+        Self { timestamp, properties: None, size, payload: Vec::from([payload]) }
     }
 
     /// The payload as one vector.
@@ -133,7 +137,9 @@ fn show(group: &Group, from: u64, as_wire: bool, run: &mut Run<'_>) -> Supply {
             delta_len: *delta_len,
             head_len: *head_len,
         });
-        let went_on = run.push(FrameView { timestamp, previous, size, wire, payload, offset: 0 });
+        let (properties, offset) = (frame.properties.as_ref(), 0);
+        let went_on =
+            run.push(FrameView { timestamp, previous, size, properties, wire, payload, offset });
         if !went_on && index + 1 < group.frames.len() {
             return Supply::More;
         }

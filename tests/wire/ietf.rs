@@ -13,11 +13,11 @@ use smoq::coding::ietf::{
     Parameters, PropertyForm, Publish, PublishBlocked, PublishDone, PublishNamespace,
     PublishNamespaceCancel, PublishNamespaceDone, PublishStateNotify, REDIRECT, Redirect,
     RequestError, RequestOk, RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, SubscribeTracks, TrackProperties, Unsubscribe,
+    SubscribeNamespace, SubscribeOk, SubscribeTracks, TokenReference, TrackProperties, Unsubscribe,
     UnsubscribeNamespace, Wanted,
 };
 use smoq::coding::varint;
-use smoq::{Path, Timescale, Timestamp, Version};
+use smoq::{AuthToken, Path, Timescale, Timestamp, Version};
 
 pub(crate) const DRAFTS: [Version; 9] = [
     Version::Moqt14,
@@ -186,6 +186,7 @@ fn parameters(kind: MessageType, version: Version) -> impl Strategy<Value = Para
         option::of(any::<bool>()),
         option::of(any::<bool>()),
         option::of((option::of(millis()), option::of(filter(MessageType::Subscribe, version)))),
+        tokens(),
     );
     (times, rest, last).prop_map(move |(times, rest, last)| {
         let all = Parameters {
@@ -208,6 +209,7 @@ fn parameters(kind: MessageType, version: Version) -> impl Strategy<Value = Para
             fill: last.3.map(|(fill_timeout, filter)| {
                 Box::new(Parameters { fill_timeout, filter, ..Parameters::default() })
             }),
+            tokens: last.4,
             range_filters: false,
         };
         allowed(&all, kind, version)
@@ -257,7 +259,8 @@ fn allowed(all: &Parameters, kind: MessageType, version: Version) -> Parameters 
         publisher_priority,
         dynamic_groups,
         include_properties,
-        fill
+        fill,
+        tokens
     );
     if version == Version::Moqt14 {
         use MessageType::{Fetch, Publish, PublishOk, RequestUpdate, Subscribe, TrackStatus};
@@ -281,15 +284,34 @@ fn properties(version: Version) -> impl Strategy<Value = TrackProperties> {
     (option::of(millis()), option::of(timescale), option::of(any::<u8>()), option::of(order()))
         .prop_map(move |(max_cache, timescale, priority, order)| match has_any {
             false => TrackProperties::default(),
-            true => TrackProperties { max_cache, timescale, priority, order, mandatory: None },
+            true => TrackProperties {
+                max_cache,
+                timescale,
+                priority,
+                order,
+                ..TrackProperties::default()
+            },
         })
+}
+
+fn tokens() -> impl Strategy<Value = Vec<TokenReference>> {
+    let token = || {
+        (integer(), vec(any::<u8>(), 0..9)).prop_map(|(kind, value)| AuthToken::new(kind, value))
+    };
+    let reference = prop_oneof![
+        integer().prop_map(TokenReference::Delete),
+        (integer(), token()).prop_map(|(alias, token)| TokenReference::Register(alias, token)),
+        integer().prop_map(TokenReference::Alias),
+        token().prop_map(TokenReference::Value),
+    ];
+    vec(reference, 0..3)
 }
 
 fn setup(version: Version) -> impl Strategy<Value = Setup> {
     let (has_credit, draft) = (has_ids(version), draft(version));
     let texts = (option::of(text()), option::of(text()), option::of(text()));
-    (texts, integer(), integer(), any::<bool>()).prop_map(
-        move |((path, authority, implementation), max, updates, solicit)| Setup {
+    (texts, integer(), integer(), any::<bool>(), tokens(), integer()).prop_map(
+        move |((path, authority, implementation), max, updates, solicit, tokens, cache)| Setup {
             path,
             authority,
             max_request_id: if has_credit { max } else { 0 },
@@ -297,6 +319,8 @@ fn setup(version: Version) -> impl Strategy<Value = Setup> {
             max_request_updates: if draft.update_limit { updates } else { 0 },
             other_version: false,
             solicit,
+            tokens,
+            max_token_cache: cache,
         },
     )
 }
@@ -572,7 +596,7 @@ pub(crate) fn timestamp() -> impl Strategy<Value = Option<Timestamp>> {
 }
 
 /// The head of a datagram, and the size of its payload.
-pub(crate) fn datagram(version: Version) -> impl Strategy<Value = (DatagramHead, usize)> {
+pub(crate) fn datagram(version: Version) -> impl Strategy<Value = (DatagramHead<'static>, usize)> {
     let numbers = (integer(), integer(), prop_oneof![Just(0), integer()], option::of(any::<u8>()));
     (numbers, any::<bool>(), timestamp(), 0..5_usize, 0..3_u8).prop_map(
         move |((alias, group, object, priority), end_of_group, timestamp, size, status)| {
@@ -585,8 +609,16 @@ pub(crate) fn datagram(version: Version) -> impl Strategy<Value = (DatagramHead,
             };
             let timestamp = timestamp.filter(|_| status == ObjectStatus::Normal);
             let end_of_group = end_of_group && size > 0;
-            let head =
-                DatagramHead { alias, group, object, priority, end_of_group, timestamp, status };
+            let head = DatagramHead {
+                alias,
+                group,
+                object,
+                priority,
+                end_of_group,
+                timestamp,
+                properties: None,
+                status,
+            };
             (head, size)
         },
     )

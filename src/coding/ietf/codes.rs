@@ -36,7 +36,8 @@ const INTERNAL_ERROR: u64 = 0x0;
 const UNAUTHORIZED: u64 = 0x1;
 const TIMEOUT: u64 = 0x2;
 const DOES_NOT_EXIST: u64 = 0x10;
-const MALFORMED_AUTH_TOKEN: u64 = 0x4;
+/// REQUEST_ERROR: a token is well formed, and invalid all the same.
+pub const MALFORMED_AUTH_TOKEN: u64 = 0x4;
 const EXPIRED_AUTH_TOKEN: u64 = 0x5;
 const MALFORMED_TRACK: u64 = 0x12;
 

@@ -3,10 +3,9 @@
 use bytes::BytesMut;
 
 use super::draft::{Draft, RecordForm};
-use super::fields::{encodable, flip};
-use super::properties;
+use super::fields::{HeadBytes, HeadWriter, encodable, flip};
+use super::properties::{self, ObjectProperties};
 use crate::coding::cursor::Cursor;
-use crate::coding::varint::Head;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
 use crate::time::Timestamp;
@@ -179,21 +178,23 @@ pub enum ObjectStatus {
 
 /// The fields before a payload on a subgroup stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ObjectHead {
+pub struct ObjectHead<'a> {
     /// The number of objects left out since the one before it on the stream. For the first object on a
     /// stream it is the object's number, see [`ObjectHead::number`].
     pub delta: u64,
-    /// The timestamp property (LOC). Other properties are skipped.
+    /// The timestamp property (LOC).
     pub timestamp: Option<Timestamp>,
+    /// All properties as key-value pairs, if there are others than the timestamp. They are encoded in its place.
+    pub properties: Option<&'a [u8]>,
     /// Bytes of the payload.
     pub size: u64,
     /// A status other than [`ObjectStatus::Normal`] excludes payload and properties.
     pub status: ObjectStatus,
 }
 
-impl ObjectHead {
+impl<'a> ObjectHead<'a> {
     /// Bytes of the longest head that is accepted. Without properties 27 are enough.
-    pub const MAX: usize = properties::MAX_BLOCK as usize + 36;
+    pub const MAX: usize = properties::MAX_BLOCK + 36;
 
     /// The object's number in its group. `previous` is the number of the object before it on the stream.
     ///
@@ -213,45 +214,52 @@ impl ObjectHead {
     /// A block of properties is read as a whole. A caller that passes only a short prefix of its data tries
     /// again with [`ObjectHead::MAX`] bytes.
     pub fn read(
-        front: &[u8],
+        front: &'a [u8],
         properties: bool,
         draft: &Draft,
     ) -> Result<Option<(Self, usize)>, DecodeError> {
         Cursor::of(front, draft.varint).begin(|cursor| {
             let delta = cursor.varint()?;
-            let (timestamp, any) =
-                if properties { properties::read_object(cursor, draft)? } else { (None, false) };
+            let ObjectProperties { timestamp, all, any } = match properties {
+                true => properties::read_object(cursor, draft)?,
+                false => ObjectProperties::default(),
+            };
             let size = cursor.varint()?;
             let status =
                 if size == 0 { ObjectStatus::read(cursor, draft)? } else { ObjectStatus::Normal };
             if any && status != ObjectStatus::Normal {
-                return Err(DecodeError::InvalidValue("properties of a status"));
+                return Err(PROPERTIES_OF_STATUS);
             }
-            Ok(Self { delta, timestamp, size, status })
+            Ok(Self { delta, timestamp, properties: all, size, status })
         })
     }
 
     /// The encoded head. `properties` is from the stream's header; without them a timestamp is refused.
-    pub fn encode(&self, properties: bool, draft: &Draft) -> Result<Head<6>, EncodeError> {
+    pub fn encode(&self, properties: bool, draft: &Draft) -> Result<HeadBytes, EncodeError> {
         let is_normal = self.status == ObjectStatus::Normal;
+        let has_any = self.timestamp.is_some() || self.properties.is_some();
         // A status describes an absence: it has neither payload nor properties (*Object Status*).
-        if self.timestamp.is_some() && !(properties && is_normal) || self.size > 0 && !is_normal {
+        if has_any && !(properties && is_normal) || self.size > 0 && !is_normal {
             return Err(EncodeError::InvalidValue("object"));
         }
         encodable(self.status != ObjectStatus::DoesNotExist || draft.records <= RecordForm::Byte)?;
-        let mut head = Head::of(draft.varint);
+        let mut head = HeadWriter::new(draft);
         head.push(self.delta)?;
         if properties {
-            properties::push_object(&mut head, draft.varint, self.timestamp)?;
+            properties::push_object(&mut head, draft, self.timestamp, self.properties)?;
         }
         head.push(self.size)?;
         // The status is on the wire only if there is no payload.
         if self.size == 0 {
             head.push(self.status as u64)?;
         }
-        Ok(head)
+        Ok(head.bytes)
     }
 }
+
+/// It closes the session (*Object Properties*).
+pub(crate) const PROPERTIES_OF_STATUS: DecodeError =
+    DecodeError::InvalidValue("properties of a status");
 
 impl ObjectStatus {
     pub(super) fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Self, DecodeError> {

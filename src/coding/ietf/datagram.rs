@@ -1,11 +1,10 @@
 //! Objects in datagrams (*Object Datagram*).
 
-use super::data::ObjectStatus;
+use super::data::{ObjectStatus, PROPERTIES_OF_STATUS};
 use super::draft::{Draft, RecordForm};
-use super::fields::{encodable, flip};
-use super::properties;
+use super::fields::{HeadBytes, HeadWriter, encodable, flip};
+use super::properties::{self, ObjectProperties};
 use crate::coding::cursor::Cursor;
-use crate::coding::varint::Head;
 use crate::coding_error::{DecodeError, EncodeError};
 use crate::time::Timestamp;
 
@@ -20,7 +19,7 @@ const PADDING: u64 = 0x132b_3e29;
 
 /// OBJECT_DATAGRAM: the fields before the payload of a datagram. A datagram is one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DatagramHead {
+pub struct DatagramHead<'a> {
     /// The number of the track from SUBSCRIBE_OK or PUBLISH.
     pub alias: u64,
     /// Number of the group in the track.
@@ -32,15 +31,17 @@ pub struct DatagramHead {
     /// Whether the object is the last of its group. Not possible for an object without payload, because the
     /// type's bits for it and for a status exclude each other.
     pub end_of_group: bool,
-    /// The timestamp property (LOC). Other properties are skipped.
+    /// The timestamp property (LOC).
     pub timestamp: Option<Timestamp>,
+    /// All properties as key-value pairs, if there are others than the timestamp. They are encoded in its place.
+    pub properties: Option<&'a [u8]>,
     /// A status other than [`ObjectStatus::Normal`] excludes payload and properties.
     pub status: ObjectStatus,
 }
 
-impl DatagramHead {
+impl<'a> DatagramHead<'a> {
     /// Reads the head of a whole datagram and the position of its payload; `None` for padding (18+).
-    pub fn decode(datagram: &[u8], draft: &Draft) -> Result<Option<(Self, usize)>, DecodeError> {
+    pub fn decode(datagram: &'a [u8], draft: &Draft) -> Result<Option<(Self, usize)>, DecodeError> {
         // A datagram is complete, so missing bytes are an error and not a reason to wait.
         let mut cursor = Cursor::of(datagram, draft.varint);
         let head = Self::read(&mut cursor, draft).map_err(|error| match error {
@@ -50,7 +51,7 @@ impl DatagramHead {
         Ok(head.map(|head| (head, datagram.len() - cursor.remaining())))
     }
 
-    fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Option<Self>, DecodeError> {
+    fn read(cursor: &mut Cursor<'a>, draft: &Draft) -> Result<Option<Self>, DecodeError> {
         let kind = cursor.varint()?;
         // Padding carries nothing, whatever follows.
         if kind == PADDING && draft.padding {
@@ -65,40 +66,49 @@ impl DatagramHead {
         let object =
             if has(ZERO_OBJECT_ID) && !has_object_id(kind, draft) { 0 } else { cursor.varint()? };
         let priority = if has(DEFAULT_PRIORITY) { None } else { Some(flip(cursor.u8()?)) };
-        let mut timestamp = None;
-        if has(PROPERTIES) {
-            let any;
-            (timestamp, any) = properties::read_object(cursor, draft)?;
-            if !any {
-                return Err(DecodeError::InvalidValue("properties of a datagram"));
-            }
+        let ObjectProperties { timestamp, all: properties, any } = match has(PROPERTIES) {
+            true => properties::read_object(cursor, draft)?,
+            false => ObjectProperties::default(),
+        };
+        if has(PROPERTIES) && !any {
+            return Err(DecodeError::InvalidValue("properties of a datagram"));
         }
         let mut status = ObjectStatus::Normal;
         if has(STATUS) {
             status = ObjectStatus::read(cursor, draft)?;
             if has(PROPERTIES) && status != ObjectStatus::Normal {
-                return Err(DecodeError::InvalidValue("properties of a status"));
+                return Err(PROPERTIES_OF_STATUS);
             }
             // No payload may follow a status.
             cursor.clone().finish()?;
         }
         let end_of_group = has(END_OF_GROUP);
-        Ok(Some(Self { alias, group, object, priority, end_of_group, timestamp, status }))
+        Ok(Some(Self {
+            alias,
+            group,
+            object,
+            priority,
+            end_of_group,
+            timestamp,
+            properties,
+            status,
+        }))
     }
 
     /// The encoded head for a payload of `size` bytes.
-    pub fn encode(&self, size: usize, draft: &Draft) -> Result<Head<8>, EncodeError> {
+    pub fn encode(&self, size: usize, draft: &Draft) -> Result<HeadBytes, EncodeError> {
         let is_normal = self.status == ObjectStatus::Normal;
+        let has_any = self.timestamp.is_some() || self.properties.is_some();
         // An empty object is written with a status, which excludes the bit for the end of the group.
-        if !is_normal && (size > 0 || self.timestamp.is_some()) || self.end_of_group && size == 0 {
+        if !is_normal && (size > 0 || has_any) || self.end_of_group && size == 0 {
             return Err(EncodeError::InvalidValue("datagram"));
         }
         let bit = |is_set, bit| if is_set { bit } else { 0 };
-        let mut head = Head::of(draft.varint);
+        let mut head = HeadWriter::new(draft);
         // An empty object is written with a status, because some peers refuse an empty payload.
         // Up to 15 the combinations of a status and number 0 are missing or contradictory.
         let omits_object = self.object == 0 && (size > 0 || draft.records > RecordForm::Byte);
-        let kind = bit(self.timestamp.is_some(), PROPERTIES)
+        let kind = bit(has_any, PROPERTIES)
             | bit(self.end_of_group, END_OF_GROUP)
             | bit(omits_object, ZERO_OBJECT_ID)
             | bit(self.priority.is_none(), DEFAULT_PRIORITY)
@@ -115,13 +125,13 @@ impl DatagramHead {
         if let Some(priority) = self.priority {
             head.push_u8(flip(priority));
         }
-        if self.timestamp.is_some() {
-            properties::push_object(&mut head, draft.varint, self.timestamp)?;
+        if has_any {
+            properties::push_object(&mut head, draft, self.timestamp, self.properties)?;
         }
         if size == 0 {
             head.push(self.status as u64)?;
         }
-        Ok(head)
+        Ok(head.bytes)
     }
 }
 

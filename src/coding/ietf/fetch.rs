@@ -5,14 +5,14 @@ use alloc::boxed::Box;
 use super::data::ObjectStatus;
 use super::draft::{Draft, FetchForm, RecordForm};
 use super::fields::{
-    Codec, GroupOrder, Location, Read, Written, encodable, flip, layout, read_id, write_id,
+    Codec, GroupOrder, HeadBytes, HeadWriter, Location, Read, Written, encodable, flip, layout,
+    read_id, write_id,
 };
 use super::message::MessageType;
 use super::parameters::Parameters;
-use super::properties::TrackProperties;
+use super::properties::{ObjectProperties, TrackProperties};
 use super::{names, properties};
 use crate::coding::cursor::Cursor;
-use crate::coding::varint::Head;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
 use crate::path::Path;
@@ -237,24 +237,26 @@ const TIMED_OUT: u64 = 0x20c;
 
 /// The fields before the payload of a fetched object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchObject {
+pub struct FetchObject<'a> {
     /// Which object.
     pub location: Location,
     /// Its subgroup, `None` if it was published as a datagram.
     pub subgroup: Option<u64>,
     /// The publisher's priority; higher is more important.
     pub priority: u8,
-    /// The timestamp property (LOC). Other properties are skipped.
+    /// The timestamp property (LOC).
     pub timestamp: Option<Timestamp>,
+    /// All properties as key-value pairs, if there are others than the timestamp. They are encoded in its place.
+    pub properties: Option<&'a [u8]>,
     /// Bytes of payload.
     pub size: u64,
 }
 
 /// A record in the answer to a FETCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchRecord {
+pub enum FetchRecord<'a> {
     /// An object; its payload follows.
-    Object(FetchObject),
+    Object(FetchObject<'a>),
     /// End of Non-Existent Range: no object exists between the previous record and this location,
     /// inclusive. Up to 15 only this object does not exist.
     Absent(Location),
@@ -268,7 +270,7 @@ pub enum FetchRecord {
     EndOfTrack(Location),
 }
 
-impl FetchRecord {
+impl FetchRecord<'_> {
     /// The location of the object, or the end of the range.
     pub const fn location(&self) -> Location {
         match self {
@@ -299,7 +301,7 @@ pub struct FetchRecords {
 
 impl FetchRecords {
     /// Bytes of the longest record that is accepted, without payload. Without properties 56 are enough.
-    pub const MAX: usize = properties::MAX_BLOCK as usize + 9 * 6 + 2;
+    pub const MAX: usize = properties::MAX_BLOCK + 9 * 6 + 2;
 
     /// The state before the first record. `order` is the GROUP_ORDER of the FETCH, by default ascending.
     pub const fn new(order: GroupOrder, draft: &'static Draft) -> Self {
@@ -324,7 +326,10 @@ impl FetchRecords {
     ///
     /// A block of properties is read as a whole. A caller that passes only a short prefix of its data tries
     /// again with [`FetchRecords::MAX`] bytes.
-    pub fn read(&mut self, front: &[u8]) -> Result<Option<(FetchRecord, usize)>, DecodeError> {
+    pub fn read<'a>(
+        &mut self,
+        front: &'a [u8],
+    ) -> Result<Option<(FetchRecord<'a>, usize)>, DecodeError> {
         let read = Cursor::of(front, self.draft.varint).begin(|cursor| self.read_record(cursor))?;
         if let Some((record, _)) = &read {
             self.follow(record);
@@ -332,7 +337,7 @@ impl FetchRecords {
         Ok(read)
     }
 
-    fn read_record(&self, cursor: &mut Cursor<'_>) -> Result<FetchRecord, DecodeError> {
+    fn read_record<'a>(&self, cursor: &mut Cursor<'a>) -> Result<FetchRecord<'a>, DecodeError> {
         let form = self.draft.records;
         let flags = match form {
             RecordForm::Fixed => return self.read_fixed(cursor),
@@ -386,29 +391,33 @@ impl FetchRecords {
         } else {
             self.priority.ok_or(NOTHING_BEFORE)?
         };
-        let timestamp = if flags & PROPERTIES != 0 {
-            properties::read_object(cursor, self.draft)?.0
-        } else {
-            None
+        let ObjectProperties { timestamp, all: properties, .. } = match flags & PROPERTIES {
+            0 => ObjectProperties::default(),
+            _ => properties::read_object(cursor, self.draft)?,
         };
-        self.read_end(cursor, FetchObject { location, subgroup, priority, timestamp, size: 0 })
+        let size = 0;
+        let object = FetchObject { location, subgroup, priority, timestamp, properties, size };
+        self.read_end(cursor, object)
     }
 
     /// Reads a record of 14, in which no field is left out.
-    fn read_fixed(&self, cursor: &mut Cursor<'_>) -> Result<FetchRecord, DecodeError> {
+    fn read_fixed<'a>(&self, cursor: &mut Cursor<'a>) -> Result<FetchRecord<'a>, DecodeError> {
         let (group, subgroup) = (cursor.varint()?, Some(cursor.varint()?));
         let location = Location { group, object: cursor.varint()? };
         let priority = flip(cursor.u8()?);
-        let timestamp = properties::read_object(cursor, self.draft)?.0;
-        self.read_end(cursor, FetchObject { location, subgroup, priority, timestamp, size: 0 })
+        let ObjectProperties { timestamp, all: properties, .. } =
+            properties::read_object(cursor, self.draft)?;
+        let size = 0;
+        let object = FetchObject { location, subgroup, priority, timestamp, properties, size };
+        self.read_end(cursor, object)
     }
 
     /// Reads the size, and up to 15 the status of an object without payload.
-    fn read_end(
+    fn read_end<'a>(
         &self,
-        cursor: &mut Cursor<'_>,
-        object: FetchObject,
-    ) -> Result<FetchRecord, DecodeError> {
+        cursor: &mut Cursor<'a>,
+        object: FetchObject<'a>,
+    ) -> Result<FetchRecord<'a>, DecodeError> {
         let (size, location) = (cursor.varint()?, object.location);
         let has_status = size == 0 && self.draft.records <= RecordForm::Byte;
         let status =
@@ -452,7 +461,7 @@ impl FetchRecords {
         }
     }
 
-    fn follow(&mut self, record: &FetchRecord) {
+    fn follow(&mut self, record: &FetchRecord<'_>) {
         self.location = Some(record.location());
         self.after_object = false;
         if let FetchRecord::Object(object) = record {
@@ -469,14 +478,14 @@ impl FetchRecords {
     /// # Errors
     ///
     /// [`EncodeError::InvalidValue`] if the record is out of order and the draft can't express that.
-    pub fn encode(&mut self, record: &FetchRecord) -> Result<Head<10>, EncodeError> {
-        let mut head = Head::of(self.draft.varint);
+    pub fn encode(&mut self, record: &FetchRecord<'_>) -> Result<HeadBytes, EncodeError> {
+        let mut head = HeadWriter::new(self.draft);
         let form = self.draft.records;
         let (mark, end) = match record {
             FetchRecord::Object(object) => {
                 self.push_object(&mut head, object, ObjectStatus::Normal)?;
                 self.follow(record);
-                return Ok(head);
+                return Ok(head.bytes);
             }
             FetchRecord::Absent(end) => (ABSENT, end),
             FetchRecord::Unknown(end) => (UNKNOWN, end),
@@ -491,8 +500,9 @@ impl FetchRecords {
                 4 => ObjectStatus::EndOfTrack,
                 _ => return Err(EncodeError::NotInVersion),
             };
-            let (location, priority, timestamp) = (*end, 127, None);
-            let object = FetchObject { location, subgroup: Some(0), priority, timestamp, size: 0 };
+            let (location, subgroup, priority, size) = (*end, Some(0), 127, 0);
+            let (timestamp, properties) = (None, None);
+            let object = FetchObject { location, subgroup, priority, timestamp, properties, size };
             self.after_object = false;
             self.push_object(&mut head, &object, status)?;
         } else {
@@ -502,13 +512,13 @@ impl FetchRecords {
             head.push(end.object)?;
         }
         self.follow(record);
-        Ok(head)
+        Ok(head.bytes)
     }
 
     fn push_object(
         &self,
-        head: &mut Head<10>,
-        object: &FetchObject,
+        head: &mut HeadWriter<'_>,
+        object: &FetchObject<'_>,
         status: ObjectStatus,
     ) -> Result<(), EncodeError> {
         let form = self.draft.records;
@@ -519,7 +529,7 @@ impl FetchRecords {
             head.push(object.subgroup.unwrap_or(0))?;
             head.push(object.location.object)?;
             head.push_u8(flip(object.priority));
-            properties::push_object(head, self.draft.varint, object.timestamp)?;
+            properties::push_object(head, self.draft, object.timestamp, object.properties)?;
             return push_end(head, object.size, status, form);
         }
         const OUT_OF_ORDER: EncodeError = EncodeError::InvalidValue("order of a fetch");
@@ -549,12 +559,13 @@ impl FetchRecords {
         let known = self.priority.filter(|_| self.after_object);
         let priority = Some(object.priority).filter(|&priority| known != Some(priority));
 
+        let has_any = object.timestamp.is_some() || object.properties.is_some();
         let bit = |is_set, bit| if is_set { bit } else { 0 };
         let flags = mode
             | bit(group_field.is_some(), GROUP)
             | bit(object_field.is_some(), OBJECT)
             | bit(priority.is_some(), PRIORITY)
-            | bit(object.timestamp.is_some(), PROPERTIES);
+            | bit(has_any, PROPERTIES);
         head.push(flags)?;
         for field in [group_field, subgroup_field, object_field].into_iter().flatten() {
             head.push(field)?;
@@ -562,8 +573,8 @@ impl FetchRecords {
         if let Some(priority) = priority {
             head.push_u8(flip(priority));
         }
-        if object.timestamp.is_some() {
-            properties::push_object(head, self.draft.varint, object.timestamp)?;
+        if has_any {
+            properties::push_object(head, self.draft, object.timestamp, object.properties)?;
         }
         push_end(head, object.size, status, form)
     }
@@ -571,7 +582,7 @@ impl FetchRecords {
 
 /// Appends the size, and up to 15 the status of an object without payload.
 fn push_end(
-    head: &mut Head<10>,
+    head: &mut HeadWriter<'_>,
     size: u64,
     status: ObjectStatus,
     form: RecordForm,

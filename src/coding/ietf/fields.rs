@@ -2,12 +2,15 @@
 
 use alloc::boxed::Box;
 
+use smallvec::SmallVec;
+
 use super::draft::Draft;
 use super::message::MessageType;
 use crate::coding::cursor::Cursor;
+use crate::coding::varint::Head;
 use crate::coding::writer::Writer;
 pub(super) use crate::coding::writer::encodable;
-use crate::coding_error::{DecodeError, EncodeError};
+use crate::coding_error::{BoundsExceeded, DecodeError, EncodeError};
 
 pub(super) type Read<T> = Result<T, DecodeError>;
 pub(super) type Written = Result<(), EncodeError>;
@@ -104,6 +107,39 @@ pub(super) fn write_id(writer: &mut Writer<'_>, id: u64, draft: &Draft) -> Writt
         writer.varint(0)?;
     }
     Ok(())
+}
+
+/// The bytes before the payload of an object.
+pub type HeadBytes = SmallVec<[u8; 32]>;
+
+/// Writes the fields before the payload of an object.
+pub(super) struct HeadWriter<'a> {
+    pub(super) bytes: HeadBytes,
+    draft: &'a Draft,
+}
+
+impl<'a> HeadWriter<'a> {
+    pub(super) fn new(draft: &'a Draft) -> Self {
+        Self { bytes: HeadBytes::new(), draft }
+    }
+
+    pub(super) fn push(&mut self, value: u64) -> Result<(), BoundsExceeded> {
+        let mut head = Head::<1>::of(self.draft.varint);
+        head.push(value)?;
+        self.bytes.extend_from_slice(&head);
+        Ok(())
+    }
+
+    pub(super) fn push_u8(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    /// Appends the length of `block`, and its bytes.
+    pub(super) fn push_block(&mut self, block: &[u8]) -> Result<(), BoundsExceeded> {
+        self.push(block.len() as u64)?;
+        self.bytes.extend_from_slice(block);
+        Ok(())
+    }
 }
 
 /// Writes the types of key-value pairs, and counts them.

@@ -1,6 +1,8 @@
 //! The control messages as one type, the table of their numbers, and how they are framed (*Control
 //! Messages*).
 
+use alloc::vec::Vec;
+
 use bytes::BytesMut;
 
 use super::draft::{Draft, ErrorForm, NamespaceForm};
@@ -16,6 +18,7 @@ use super::request::{RequestError, RequestOk, RequestUpdate};
 use super::session::{Goaway, MaxRequestId, RequestsBlocked};
 use super::setup::Setup;
 use super::subscribe::{Subscribe, SubscribeOk, Unsubscribe};
+use super::token::TokenReference;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
@@ -253,6 +256,21 @@ impl Message {
             | Self::SubscribeNamespaceOk(ok) => Self::RequestOk(ok),
             other => other,
         }
+    }
+
+    /// Takes the authorization tokens out of a request or an update.
+    pub(crate) fn take_tokens(&mut self) -> Vec<TokenReference> {
+        let parameters = match self {
+            Self::Subscribe(it) | Self::TrackStatus(it) => &mut it.parameters,
+            Self::Fetch(it) => &mut it.parameters,
+            Self::Publish(it) => &mut it.parameters,
+            Self::PublishNamespace(it) => &mut it.parameters,
+            Self::RequestUpdate(it) => &mut it.parameters,
+            Self::SubscribeNamespace(it) | Self::FormerSubscribeNamespace(it) => &mut it.parameters,
+            Self::SubscribeTracks(it) => &mut it.parameters,
+            _ => return Vec::new(),
+        };
+        core::mem::take(&mut parameters.tokens)
     }
 
     /// Reads the body of a message of this type.

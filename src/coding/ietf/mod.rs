@@ -41,11 +41,14 @@ mod request;
 mod session;
 mod setup;
 mod subscribe;
+mod token;
 
 pub use codes::{
-    INVALID_FILTER, INVALID_JOINING_REQUEST_ID, INVALID_RANGE, NOT_SUPPORTED, PREFIX_OVERLAP,
-    REDIRECT, SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION, UPDATE_FAILED,
+    INVALID_FILTER, INVALID_JOINING_REQUEST_ID, INVALID_RANGE, MALFORMED_AUTH_TOKEN, NOT_SUPPORTED,
+    PREFIX_OVERLAP, REDIRECT, SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION,
+    UPDATE_FAILED,
 };
+pub(crate) use data::PROPERTIES_OF_STATUS;
 pub use data::{ObjectHead, ObjectStatus, SubgroupHeader, UniStream};
 pub use datagram::DatagramHead;
 pub use draft::{
@@ -55,7 +58,7 @@ pub use draft::{
 pub use fetch::{
     Fetch, FetchCancel, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget,
 };
-pub use fields::{GroupOrder, Location};
+pub use fields::{GroupOrder, HeadBytes, Location};
 pub use filter::Filter;
 pub use message::{Flow, Framed, Message, MessageType, frame_message, request_id};
 pub use namespace::{
@@ -64,9 +67,12 @@ pub use namespace::{
 };
 pub use parameters::Parameters;
 pub use properties::TrackProperties;
+pub(crate) use properties::{MALFORMED, MAX_BLOCK};
 pub use publish::{Publish, PublishBlocked, PublishDone, PublishStateNotify};
 pub(crate) use quirks::DONE_BY_MOQ_LITE;
 pub use request::{Redirect, RequestError, RequestOk, RequestUpdate};
 pub use session::{Goaway, MaxRequestId, RequestsBlocked};
 pub use setup::Setup;
 pub use subscribe::{Subscribe, SubscribeOk, Unsubscribe};
+pub(crate) use token::MALFORMED_TOKEN;
+pub use token::TokenReference;

@@ -1,6 +1,7 @@
 //! Message parameters (*Message Parameters*): the table of their types, and of the messages that carry them.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::draft::{Draft, ParameterForm};
@@ -9,6 +10,7 @@ use super::filter::Filter;
 use super::inline;
 use super::message::MessageType;
 use super::quirks;
+use super::token::TokenReference;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
@@ -56,11 +58,12 @@ macro_rules! parameters {
         ///
         /// A parameter that the draft does not allow in a message can't be encoded. On decoding, a type that
         /// the draft does not have is ignored up to 15, and [`DecodeError::UnknownParameter`] later. In the
-        /// wrong message a known parameter is ignored up to 16, and an error from 17 on. Authorization tokens
-        /// are skipped.
+        /// wrong message a known parameter is ignored up to 16, and an error from 17 on.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Parameters {
             $($($(#[$doc])* pub $field: Option<$type>,)?)*
+            /// AUTHORIZATION_TOKEN: shows what the sender may do. It may be repeated.
+            pub tokens: Vec<TokenReference>,
             /// Range filters (19+), which are not understood here. They can't be encoded.
             pub range_filters: bool,
         }
@@ -76,7 +79,10 @@ macro_rules! parameters {
                     $(self.$field = Some(Value::decode(cursor, draft)?);
                     return Ok(());)?
                 })*
-                cursor.block()?;
+                let value = cursor.block()?;
+                if row.0 == AUTHORIZATION_TOKEN {
+                    self.tokens.push(TokenReference::read(value)?);
+                }
                 self.range_filters |= RANGE_FILTERS.contains(&row.0);
                 Ok(())
             }
@@ -85,6 +91,7 @@ macro_rules! parameters {
             fn write_values(&self, pairs: &mut Pairs<'_, '_>, place: Places, draft: &Draft) -> Written {
                 let mut rows = ROWS.iter();
                 $(let _row = rows.next();
+                self.write_tokens(_row, pairs, place, draft)?;
                 $(if let (Some(value), Some(row)) = (&self.$field, _row) {
                     if row.is_allowed(place, draft)? {
                         pairs.begin(row.0)?;
@@ -293,6 +300,24 @@ impl Parameters {
             && (is_zero(self.delivery_timeout) || is_zero(ignored.delivery_timeout))
         {
             return Err(DecodeError::InvalidValue("delivery timeout"));
+        }
+        Ok(())
+    }
+
+    /// Writes the tokens, if this is their row.
+    fn write_tokens(
+        &self,
+        row: Option<&Row>,
+        pairs: &mut Pairs<'_, '_>,
+        place: Places,
+        draft: &Draft,
+    ) -> Written {
+        let Some(row) = row.filter(|row| row.0 == AUTHORIZATION_TOKEN) else { return Ok(()) };
+        for token in &self.tokens {
+            if row.is_allowed(place, draft)? {
+                pairs.begin(row.0)?;
+                token.write(pairs.writer)?;
+            }
         }
         Ok(())
     }

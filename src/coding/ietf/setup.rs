@@ -1,6 +1,7 @@
 //! CLIENT_SETUP, SERVER_SETUP and SETUP: how each side describes itself (*Setup Options*).
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
@@ -8,18 +9,21 @@ use super::draft::{Draft, SetupForm};
 use super::fields::{Codec, Pairs, Read, Written};
 use super::message::MessageType;
 use super::properties::Value;
+use super::token::TokenReference;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
 
 const PATH: u64 = 0x01;
 const MAX_REQUEST_ID: u64 = 0x02;
+const AUTHORIZATION_TOKEN: u64 = 0x03;
+const MAX_AUTH_TOKEN_CACHE_SIZE: u64 = 0x04;
 const AUTHORITY: u64 = 0x05;
 const IMPLEMENTATION: u64 = 0x07;
 const MAX_REQUEST_UPDATES: u64 = 0x08;
 const SOLICIT: u64 = 0x40b5a;
 
-/// Setup options, all of them optional. Unknown ones and authorization tokens are skipped.
+/// Setup options, all of them optional. Unknown ones are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
     /// PATH: path and query of the URI. Sent by a client on transports that do not carry a URL.
@@ -29,6 +33,10 @@ pub struct Setup {
     /// MAX_REQUEST_ID (up to 16): the receiver's request ids must be below it. With the default 0 it may
     /// send no request at all. From 17 on neither written nor read.
     pub max_request_id: u64,
+    /// AUTHORIZATION_TOKEN: shows what the sender may do. It may be repeated.
+    pub tokens: Vec<TokenReference>,
+    /// MAX_AUTH_TOKEN_CACHE_SIZE: bytes of the tokens that the receiver may register, 16 more for each.
+    pub max_token_cache: u64,
     /// MOQT_IMPLEMENTATION: the name of the software.
     pub implementation: Option<Box<str>>,
     /// MAX_REQUEST_UPDATES (19+): how many updates of one request may wait for an answer; 0 is any number. Up
@@ -106,6 +114,12 @@ impl Setup {
             (MAX_REQUEST_UPDATES, Value::Integer(max)) if draft.update_limit => {
                 self.max_request_updates = max;
             }
+            (AUTHORIZATION_TOKEN, Value::Bytes(token)) => {
+                self.tokens.push(TokenReference::read(Cursor::of(token, draft.varint))?);
+                // It may be repeated.
+                return Ok(false);
+            }
+            (MAX_AUTH_TOKEN_CACHE_SIZE, Value::Integer(max)) => self.max_token_cache = max,
             (SOLICIT, Value::Integer(solicit)) => self.solicit = solicit != 0,
             _ => return Ok(false),
         }
@@ -117,14 +131,17 @@ impl Setup {
         enum Entry<'a> {
             Text(&'a Option<Box<str>>),
             Integer(u64),
+            Tokens(&'a [TokenReference]),
         }
-        use Entry::{Integer, Text};
+        use Entry::{Integer, Text, Tokens};
         let credit = if draft.has_request_streams() { 0 } else { self.max_request_id };
         let updates = if draft.update_limit { self.max_request_updates } else { 0 };
         let mut pairs = Pairs::new(writer, draft);
         for (id, entry) in [
             (PATH, Text(&self.path)),
             (MAX_REQUEST_ID, Integer(credit)),
+            (AUTHORIZATION_TOKEN, Tokens(&self.tokens)),
+            (MAX_AUTH_TOKEN_CACHE_SIZE, Integer(self.max_token_cache)),
             (AUTHORITY, Text(&self.authority)),
             (IMPLEMENTATION, Text(&self.implementation)),
             (MAX_REQUEST_UPDATES, Integer(updates)),
@@ -136,6 +153,12 @@ impl Setup {
                 Text(Some(text)) => {
                     pairs.begin(id)?;
                     pairs.writer.string(text)?;
+                }
+                Tokens(tokens) => {
+                    for token in tokens {
+                        pairs.begin(id)?;
+                        token.write(pairs.writer)?;
+                    }
                 }
                 Integer(value) => {
                     pairs.begin(id)?;

@@ -17,6 +17,7 @@ use crate::machine::event::{Event, FramePosition, RequestKey};
 use crate::machine::layout::{Head, Layout};
 use crate::machine::source::{Source, Token};
 use crate::path::Path;
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 use crate::time::{Instant, Timestamp};
@@ -152,6 +153,7 @@ pub(crate) trait Dialect {
         subscription: &IncomingSubscription,
         sequence: u64,
         timestamp: Timestamp,
+        properties: Option<&Properties>,
         size: usize,
     ) -> Option<Head>;
 

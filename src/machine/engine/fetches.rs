@@ -27,6 +27,8 @@ pub(crate) struct RangeAnswer {
     pub(crate) fills: Option<Key>,
     /// The publisher's priority of the track, once it was accepted.
     pub(crate) publisher: u8,
+    /// Objects may have properties.
+    pub(crate) properties: bool,
     /// The stream has its header.
     pub(crate) has_begun: bool,
     /// The group of the last record, and whether that was a frame or the end of a gap.
@@ -35,7 +37,8 @@ pub(crate) struct RangeAnswer {
 
 impl RangeAnswer {
     pub(crate) fn new(range: FetchRange, fills: Option<Key>) -> Self {
-        Self { range, fills, publisher: 0, has_begun: false, previous: None }
+        let (publisher, properties, has_begun, previous) = Default::default();
+        Self { range, fills, publisher, properties, has_begun, previous }
     }
 
     /// The frames of a group that belong to the answer.

@@ -22,6 +22,10 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
         StreamState::Header => match dialect.read_group_header(core, key) {
             Ok(Some(header)) => bind(dialect, core, key, header),
             Ok(None) => Progress::Wait,
+            Err(Error::ProtocolViolation(rule)) => {
+                core.violation(rule);
+                return Progress::Wait;
+            }
             Err(error) => {
                 core.recv_streams.stop(&mut core.actions, key, &error);
                 return Progress::More;
@@ -39,8 +43,8 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
                 _ => GroupKey::of(key),
             };
             match read {
-                Ok(GroupRead::Frame { timestamp, size, payload }) => {
-                    Progress::Event(Event::Frame { group, timestamp, size, payload })
+                Ok(GroupRead::Frame { timestamp, properties, size, payload }) => {
+                    Progress::Event(Event::Frame { group, timestamp, properties, size, payload })
                 }
                 Ok(GroupRead::Payload(bytes)) => Progress::Event(Event::Payload { group, bytes }),
                 Ok(GroupRead::Skipped) => Progress::More,

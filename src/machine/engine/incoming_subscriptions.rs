@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::census::census;
 use crate::machine::event::FramePosition;
+use crate::machine::layout::Layout;
 use crate::slab::Key;
 use crate::subscription::Subscription;
 
@@ -25,6 +26,8 @@ pub(crate) struct IncomingSubscription {
     pub(crate) fills: Vec<Key>,
     /// How many answers filled it so far.
     pub(crate) filled: u64,
+    /// The layout of its frames, if it is not that of the session.
+    pub(crate) layout: Option<Layout>,
     /// The peer wants no groups for now.
     pub(crate) paused: bool,
     /// All groups are given. Those from this one on do not exist.
@@ -42,6 +45,7 @@ impl IncomingSubscription {
             from: FramePosition::default(),
             fills: Vec::new(),
             filled: 0,
+            layout: None,
             paused: false,
             ending: None,
         }
@@ -50,5 +54,5 @@ impl IncomingSubscription {
 
 census! { each IncomingSubscription {
     counts: fills;
-    plain: number, options, publisher, start, largest, from, filled, paused, ending;
+    plain: number, options, publisher, start, largest, from, filled, layout, paused, ending;
 } }

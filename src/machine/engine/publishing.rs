@@ -50,13 +50,14 @@ pub(crate) fn push_group(
         if sequence == from.group { first_frame.max(from.frame) } else { first_frame };
     let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;
     let as_datagram = as_datagram && can_datagram && first_frame == 0;
+    let layout = subscription.and_then(|subscription| subscription.layout);
     let head = subscription
         .and_then(|subscription| dialect.group_head(subscription, sequence, first_frame));
     let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
     let group_ref = GroupRef { request: key, sequence };
-    core.schedule.push(group_ref, group, first_frame, head, as_datagram);
+    core.schedule.push(group_ref, group, first_frame, (head, layout), as_datagram);
 }
 
 /// The group that should go as a datagram now. The scratch then holds two slices: the head of the
@@ -72,7 +73,7 @@ pub(crate) fn pick_datagram(
         scratch.clear();
         let mut run = Run::payload_alone(scratch);
         let supply = source.frames(token, 0, &mut run);
-        let timestamp = run.timestamp();
+        let (timestamp, properties) = (run.timestamp(), run.take_properties());
         scratch.flush();
         // A group of two frames does not fit into a datagram, which has no place for a second head.
         let head = match supply {
@@ -86,7 +87,8 @@ pub(crate) fn pick_datagram(
             }
             Supply::End if scratch.ends.len() == 1 => {
                 incoming.get(group_ref.request).and_then(|it| {
-                    dialect.datagram_head(it, group_ref.sequence, timestamp, scratch.total)
+                    let (sequence, properties) = (group_ref.sequence, properties.as_ref());
+                    dialect.datagram_head(it, sequence, timestamp, properties, scratch.total)
                 })
             }
             Supply::End | Supply::More => None,

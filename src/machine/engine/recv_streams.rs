@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::machine::io::Action;
 use crate::machine::layout::{FrameStart, HeadReader, Item, Layout};
 use crate::machine::stream_buffers::{RecvBuffer, buffer_limit};
+use crate::properties::Properties;
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 use crate::time::{Instant, Timestamp};
@@ -129,6 +130,7 @@ pub(crate) enum GroupOwner {
 pub(crate) enum GroupRead {
     Frame {
         timestamp: Option<Timestamp>,
+        properties: Option<Properties>,
         size: u64,
         payload: Bytes,
     },
@@ -443,7 +445,7 @@ impl GroupReader {
         }
         let (head, is_foreign) = match self.heads.read(recv, self.previous)? {
             Item::Frame(head) => (head, false),
-            Item::Foreign(size) => (FrameStart { timestamp: None, size }, true),
+            Item::Foreign(size) => (FrameStart { timestamp: None, properties: None, size }, true),
             Item::End => return Ok(GroupRead::End),
             Item::NeedMore if recv.has_fin() => return Err(Error::WrongSize),
             Item::NeedMore => return Ok(GroupRead::NeedMore),
@@ -452,7 +454,9 @@ impl GroupReader {
             return Err(Error::FrameTooLarge);
         }
         self.frames += 1;
-        self.bytes = self.bytes.saturating_add(head.size);
+        // Properties are kept with the frame.
+        let properties = head.properties.as_ref().map_or(0, Properties::len) as u64;
+        self.bytes = self.bytes.saturating_add(head.size).saturating_add(properties);
         let most = limits.group_frames.min(self.max_frames);
         if self.frames > most || self.bytes > limits.group_bytes {
             return Err(Error::GroupTooLarge);
@@ -469,7 +473,8 @@ impl GroupReader {
         if is_foreign {
             return Ok(GroupRead::Skipped);
         }
-        Ok(GroupRead::Frame { timestamp: head.timestamp, size: head.size, payload })
+        let FrameStart { timestamp, properties, size } = head;
+        Ok(GroupRead::Frame { timestamp, properties, size, payload })
     }
 }
 

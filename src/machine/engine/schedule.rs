@@ -263,7 +263,7 @@ impl Schedule {
         group_ref: GroupRef,
         token: Token,
         first_frame: u64,
-        head: Head,
+        (head, layout): (Head, Option<Layout>),
         is_datagram: bool,
     ) {
         let track = self.tracks.get(group_ref.request);
@@ -271,7 +271,8 @@ impl Schedule {
             return self.report_unsent(group_ref.request, Some(token));
         }
         let range = FrameRange { first: first_frame, last: None };
-        let group = ScheduledGroup { is_datagram, ..ScheduledGroup::new(token, range, head) };
+        let group = ScheduledGroup::new(token, range, head);
+        let group = ScheduledGroup { is_datagram, layout, ..group };
         self.enqueue(group_ref, Some(group));
     }
 
@@ -549,7 +550,8 @@ impl Schedule {
         let group = &track.groups[&sequence];
         let (range, frame, waits) = (group.range, group.frame, group.is_stalled(self.stalls));
         scratch.clear();
-        let mut run = Run::new(scratch, self.layout, range, frame, group.skip, waits);
+        let layout = group.layout.or(self.layout);
+        let mut run = Run::new(scratch, layout, range, frame, group.skip, waits);
         let supply = source.frames(group.token, frame, &mut run);
         let is_all = run.is_over() || (supply == Supply::End && !run.was_cut());
         if let Supply::Gone(error) = supply {

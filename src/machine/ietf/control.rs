@@ -155,14 +155,18 @@ impl Ietf {
             // over: messages cross.
             (Flow::Update, Some(id)) => {
                 self.accept_id(core, id)?;
-                let existing = match Message::decode(kind, body, self.draft)? {
+                let mut message = Message::decode(kind, body, self.draft)?;
+                let existing = match &message {
                     Message::RequestUpdate(update) => update.existing,
                     _ => None,
                 };
                 let request = existing.and_then(|id| self.ids.find(id));
                 match request.filter(|request| core.requests.is_incoming(*request)) {
                     Some(request) => drop(core.requests.receive(request, whole, false)),
-                    None => self.refuse_id(core, id, kind, &Error::NotFound),
+                    None => {
+                        self.tokens.resolve(message.take_tokens(), false)?;
+                        self.refuse_id(core, id, kind, &Error::NotFound);
+                    }
                 }
             }
             // Answers to requests of ours. One that is over by now is answered for nothing.

@@ -20,7 +20,7 @@ use crate::machine::engine::{
     OutgoingFetch, Progress, StreamState, fetching, groups,
 };
 use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
-use crate::machine::layout::{Head, HeadReader, Layout, RecordReader};
+use crate::machine::layout::{Head, HeadReader, Layout, RecordFront, RecordReader};
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::path::Path;
@@ -97,20 +97,22 @@ impl Ietf {
         let mut head = BytesMut::with_capacity(16);
         UniStream::Fetch { request: self.ids.of(key) }.encode(&mut head, self.draft).ok()?;
         let properties = self.properties(info);
-        if !self.write_fetch_ok(core, key, fetch, properties, frames, ends_track) {
-            self.set_role(key, Role::IncomingFetch(Some(properties)));
+        if !self.write_fetch_ok(core, key, fetch, &properties, frames, ends_track) {
+            self.set_role(key, Role::IncomingFetch(Some(Box::new(properties))));
         }
         let (draft, group, priority) = (self.draft, fetch.sequence, info.priority);
+        let properties = self.sends_properties(info);
         let (order, previous) = (GroupOrder::Ascending, None);
-        let layout = Layout::Records { draft, group, priority, order, previous };
+        let layout = Layout::Records { draft, group, priority, properties, order, previous };
         Some(AnswerStream::Own { head: Head::from_slice(&head), layout })
     }
 
     /// The answer to a FETCH is out: writes FETCH_OK, if its end was not known before.
     pub(super) fn write_late_fetch_ok(&mut self, core: &mut Core, key: Key, end: u64) {
-        let Role::IncomingFetch(Some(properties)) = *self.role(key) else { return };
-        if let Some(fetch) = core.incoming_fetches.get(&key).copied() {
-            self.write_fetch_ok(core, key, &fetch, properties, Some(end), false);
+        let Role::IncomingFetch(properties) = self.role(key) else { return };
+        let (properties, fetch) = (properties.take(), core.incoming_fetches.get(&key).copied());
+        if let Some((properties, fetch)) = properties.zip(fetch) {
+            self.write_fetch_ok(core, key, &fetch, &properties, Some(end), false);
         }
     }
 
@@ -120,7 +122,7 @@ impl Ietf {
         core: &mut Core,
         key: Key,
         fetch: &IncomingFetch,
-        properties: TrackProperties,
+        properties: &TrackProperties,
         frames: Option<u64>,
         ends_track: bool,
     ) -> bool {
@@ -142,7 +144,7 @@ impl Ietf {
             end_of_track,
             end: FetchEnd { group: fetch.sequence, object },
             parameters: Parameters { order, ..Parameters::default() },
-            properties,
+            properties: properties.clone(),
         };
         self.write(core, key, &Message::FetchOk(ok));
         true
@@ -307,7 +309,7 @@ impl Ietf {
             return fault("the end of a FETCH before its start");
         }
         // A mandatory property that is not understood makes the track unreadable (3.7).
-        if ok.properties.mandatory.is_some() {
+        if ok.properties.unusable.is_some() {
             fetching::abort(self, core, id, Error::Unsupported);
             return Ok(Progress::More);
         }
@@ -347,7 +349,8 @@ impl Ietf {
         };
         let first = wanted.range.first;
         let reader = RecordReader::new(self.draft, wanted.sequence, first, timed);
-        let no_group = match reader.peek(&stream.recv) {
+        let mut front = RecordFront::default();
+        let no_group = match reader.peek(&stream.recv, &mut front) {
             _ if stream.recv.reset().is_some() => stream.recv.reset().map(Error::from_stream_code),
             Err(Error::ProtocolViolation(rule)) => return fault(rule),
             Err(error) => Some(error),

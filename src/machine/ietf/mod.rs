@@ -16,7 +16,7 @@
 //! | [`group_fetch`] | FETCH, the peer's and ours |
 //! | [`ranges`] | FETCH of several groups, joining FETCH and fill, the peer's |
 //!
-//! [`session`], [`roles`], [`request_ids`], [`offers`] and [`peer_broadcasts`] hold the state that they share.
+//! [`session`], [`roles`], [`request_ids`], [`offers`], [`token_cache`] and [`peer_broadcasts`] hold the state that they share.
 
 mod announce_response;
 mod announce_subscription;
@@ -34,6 +34,7 @@ mod roles;
 mod session;
 mod setup;
 mod subscriber;
+mod token_cache;
 mod uni_streams;
 
 use alloc::boxed::Box;
@@ -57,6 +58,7 @@ use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::path::Path;
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 use crate::time::{Instant, Timestamp};
@@ -124,8 +126,8 @@ impl Dialect for Ietf {
                 self.accept_announce(core, request.into(), reader);
             }
             Command::AcceptOffer { request } => self.accept_offer(core, request.into()),
-            Command::AcceptTrack { request, info } => {
-                self.accept_status(core, request.into(), &info);
+            Command::AcceptTrack { request, info, largest } => {
+                self.accept_status(core, request.into(), &info, largest);
             }
             // TRACK_STATUS would say no more than SUBSCRIBE_OK, so that it is not asked.
             Command::Describe { subscription, .. } => {
@@ -241,9 +243,10 @@ impl Dialect for Ietf {
         subscription: &IncomingSubscription,
         sequence: u64,
         timestamp: Timestamp,
+        properties: Option<&Properties>,
         size: usize,
     ) -> Option<Head> {
-        self.object_datagram_head(subscription, sequence, timestamp, size)
+        self.object_datagram_head(subscription, sequence, timestamp, properties, size)
     }
 
     fn fetch_head(&mut self, core: &mut Core, stream: Key, header: &GroupHeader) -> bool {

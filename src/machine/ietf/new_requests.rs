@@ -8,13 +8,16 @@ use core::mem;
 
 use super::roles::Role;
 use super::session::{Ietf, Read, fault, read_message};
+use super::token_cache::has_duplicate;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Carrier, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, request_id,
+    Carrier, Fetch, FetchTarget, MALFORMED_AUTH_TOKEN, Message, MessageType, NOT_SUPPORTED,
+    request_id,
 };
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::engine::{Core, Dialect, Progress};
+use crate::machine::event::{Event, RequestKey};
 use crate::slab::Key;
 use crate::stream::Side;
 
@@ -46,7 +49,7 @@ impl Ietf {
             return Ok(Progress::Wait);
         };
         let id = request_id(kind, &body, self.draft)?;
-        let message = match Message::decode(kind, &body, self.draft) {
+        let mut message = match Message::decode(kind, &body, self.draft) {
             Ok(message) => Some(message),
             // A namespace whose fields are not a path here names nothing that we have. It is
             // refused below, by its id.
@@ -68,6 +71,12 @@ impl Ietf {
         if on_control == has_stream {
             return fault("a request on the wrong stream");
         }
+        // A token that it registers counts, whatever becomes of it (8.9).
+        let tokens = message.as_mut().map(Message::take_tokens).unwrap_or_default();
+        let tokens = self.tokens.resolve(tokens, false)?;
+        if has_duplicate(&tokens) {
+            return Ok(self.refuse(core, key, MALFORMED_AUTH_TOKEN));
+        }
         // After our GOAWAY new requests are refused (9.2).
         if core.state.is_ending() {
             return Ok(self.refuse_for(core, key, &Error::GoingAway));
@@ -79,6 +88,21 @@ impl Ietf {
         if let Err(error) = check_names(&message, &core.limits) {
             return Ok(self.refuse_for(core, key, &error));
         }
+        let progress = self.begin_request(core, key, message)?;
+        if tokens.is_empty() {
+            return Ok(progress);
+        }
+        // They come before the request that they belong to.
+        if let Progress::Event(event) = progress {
+            core.notices.push_back(event);
+            let request = RequestKey::of(key);
+            return Ok(Progress::Event(Event::RequestTokens { request, tokens }));
+        }
+        Ok(progress)
+    }
+
+    /// Hands the first message of a request to its conversation.
+    fn begin_request(&mut self, core: &mut Core, key: Key, message: Message) -> Read {
         match message {
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
                 Ok(self.on_subscribe_namespace(core, key, it))

@@ -30,7 +30,7 @@ impl Ietf {
             UNINTERESTED
         } else if self.offers.by_key.len() >= core.limits.subscriptions {
             self.draft.request_code(&Error::Limit(LimitKind::Offers))
-        } else if message.properties.mandatory.is_some() {
+        } else if message.properties.unusable.is_some() {
             UNSUPPORTED_EXTENSION
         } else if self.offers.by_name.contains_key(&name) {
             self.draft.request_code(&Error::Duplicate)
@@ -104,7 +104,7 @@ impl Ietf {
         if offer.sub.is_some() {
             return core.reject_subscription(token, Error::Duplicate);
         }
-        let (alias, properties) = (offer.alias, offer.properties);
+        let (alias, properties) = (offer.alias, offer.properties.clone());
         let names = Some(Box::new((offer.path.clone(), offer.track.clone())));
         // The order of groups can't be changed.
         let parameters =

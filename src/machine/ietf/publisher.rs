@@ -16,7 +16,8 @@ use crate::coding::ietf::{
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
 use crate::machine::event::{Event, FramePosition, RequestKey};
-use crate::machine::layout::Head;
+use crate::machine::layout::{Head, Layout, properties_of};
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
@@ -96,6 +97,12 @@ impl Ietf {
     /// The track properties, where the draft has them. The order says how we send groups of a
     /// subscription without a preference.
     pub(super) fn properties(&self, info: &TrackInfo) -> TrackProperties {
+        // Those of another publisher pass on as they are. On 16 `moq-lite` can't read any.
+        let takes_any = self.draft.writes_properties()
+            || self.draft.properties != PropertyForm::None && !self.is_early_moq_lite();
+        if let Some(all) = info.properties.clone().filter(|_| takes_any) {
+            return TrackProperties { all: Some(all), ..TrackProperties::default() };
+        }
         if !self.draft.writes_properties() {
             return TrackProperties::default();
         }
@@ -106,6 +113,12 @@ impl Ietf {
             order: Some(GroupOrder::Descending),
             ..TrackProperties::default()
         }
+    }
+
+    /// Whether objects of the track may have properties: those of another publisher, and those of ours where a timestamp
+    /// has a timescale.
+    pub(super) fn sends_properties(&self, info: &TrackInfo) -> bool {
+        self.draft.writes_properties() || info.properties.is_some()
     }
 
     /// Writes SUBSCRIBE_OK, and begins to fill the subscription. The track alias is the request id: it is
@@ -125,6 +138,9 @@ impl Ietf {
         let largest = largest.filter(|_| self.takes_largest());
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         subscription.largest = largest;
+        if !self.draft.writes_properties() && info.properties.is_some() {
+            subscription.layout = Some(Layout::objects(self.draft, true));
+        }
         if let Some(filter) = start.as_ref().and_then(|start| start.filter) {
             subscription.from = self.first_of(filter, largest);
         }
@@ -160,7 +176,7 @@ impl Ietf {
             group: sequence,
             subgroup: Some(0),
             priority: Some(subscription.publisher),
-            properties: self.draft.writes_properties(),
+            properties: self.draft.writes_properties() || subscription.layout.is_some(),
             end_of_group: true,
             first_object: first_frame == 0,
         });
@@ -175,8 +191,14 @@ impl Ietf {
         subscription: &IncomingSubscription,
         sequence: u64,
         timestamp: Timestamp,
+        properties: Option<&Properties>,
         size: usize,
     ) -> Option<Head> {
+        let (timestamp, all) = match self.draft.writes_properties() || subscription.layout.is_some()
+        {
+            true => properties_of(timestamp, properties, self.draft),
+            false => (None, None),
+        };
         let head = DatagramHead {
             alias: subscription.number,
             group: sequence,
@@ -184,10 +206,11 @@ impl Ietf {
             priority: Some(subscription.publisher),
             // An object without payload can't say that it is the last one.
             end_of_group: size > 0,
-            timestamp: self.draft.writes_properties().then_some(timestamp),
+            timestamp,
+            properties: all.as_deref(),
             status: ObjectStatus::Normal,
         };
-        Some(Head::from_slice(&head.encode(size, self.draft).ok()?))
+        head.encode(size, self.draft).ok()
     }
 
     /// Writes PUBLISH_DONE of a track that came to its end. It may be sent only when all streams of
@@ -320,12 +343,20 @@ impl Ietf {
         })
     }
 
-    /// Writes REQUEST_OK with the track properties, and FIN.
-    pub(super) fn accept_status(&mut self, core: &mut Core, key: Key, info: &TrackInfo) {
+    /// Writes REQUEST_OK with the track properties and the largest object, and FIN.
+    pub(super) fn accept_status(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        largest: Option<FramePosition>,
+    ) {
         if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
             return;
         }
-        let (id, parameters) = (self.reply_id(key), self.state());
+        let largest = largest.filter(|_| self.takes_largest()).map(Location::from);
+        let parameters = Parameters { largest, ..self.state() };
+        let id = self.reply_id(key);
         // REQUEST_OK has no properties up to 17.
         let has_properties = self.draft.properties >= PropertyForm::Answers;
         let properties =

@@ -233,9 +233,13 @@ impl Ietf {
         end: FramePosition,
         end_of_track: bool,
     ) {
-        let fetch = core.incoming_fetches.get(&key);
-        let descending =
-            fetch.and_then(|fetch| fetch.several).is_some_and(|it| it.range.descending);
+        let properties = self.sends_properties(info);
+        let fetch = core.incoming_fetches.get_mut(&key);
+        let several = fetch.and_then(|fetch| fetch.several.as_mut());
+        let descending = several.is_some_and(|several| {
+            several.properties = properties;
+            several.range.descending
+        });
         if !matches!(self.role(key), Role::IncomingFetch(_)) {
             return;
         }
@@ -265,7 +269,7 @@ impl Ietf {
             _ => self.ids.of(key),
         };
         let answer = core.incoming_fetches.get_mut(&key)?.several.as_mut()?;
-        let (draft, priority) = (self.draft, answer.publisher);
+        let (draft, priority, properties) = (self.draft, answer.publisher, answer.properties);
         let FetchRange { start, end, descending, .. } = answer.range;
         let order = order_of(descending);
         let mut head = BytesMut::with_capacity(32);
@@ -292,7 +296,7 @@ impl Ietf {
         if let Some(sequence) = sequence {
             answer.previous = Some((sequence, LastRecord::Frame));
         }
-        let layout = Layout::Records { draft, group, priority, order, previous };
+        let layout = Layout::Records { draft, group, priority, properties, order, previous };
         Some((Head::from_slice(&head), layout))
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum Role {
     IncomingQuery,
     /// FETCH of the peer. If its answer began before its end was known, FETCH_OK follows the group, with these
     /// properties.
-    IncomingFetch(Option<TrackProperties>),
+    IncomingFetch(Option<Box<TrackProperties>>),
     /// A joining FETCH of the peer that waits for its subscription to be accepted.
     Join(Box<Join>),
     /// A fill: an answer to the SUBSCRIBE of this id, beside the subscription.

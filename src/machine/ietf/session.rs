@@ -15,10 +15,12 @@ use super::offers::{Offers, RetiredAliases};
 use super::peer_broadcasts::PeerBroadcasts;
 use super::request_ids::RequestIds;
 use super::roles::Role;
+use super::token_cache::{CACHE_OVERFLOW, DUPLICATE_ALIAS, TokenCache, UNKNOWN_ALIAS};
+use crate::auth_token::AuthToken;
 use crate::census::census;
 use crate::coding::ietf::{
-    Draft, Message, MessageType, NOT_SUPPORTED, NamespaceForm, Parameters, PublishDone,
-    RequestError, RequestOk, Setup, frame_message,
+    Draft, MALFORMED_TOKEN, Message, MessageType, NOT_SUPPORTED, NamespaceForm, Parameters,
+    PublishDone, RequestError, RequestOk, Setup, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -33,6 +35,10 @@ use crate::time::Instant;
 
 /// Session codes that have no error of their own (session termination codes).
 const PROTOCOL_VIOLATION: u64 = 0x3;
+const KEY_VALUE_FORMATTING_ERROR: u64 = 0x6;
+const AUTH_TOKEN_CACHE_OVERFLOW: u64 = 0x13;
+const DUPLICATE_AUTH_TOKEN_ALIAS: u64 = 0x14;
+const UNKNOWN_AUTH_TOKEN_ALIAS: u64 = 0x17;
 pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
 pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
@@ -68,6 +74,10 @@ pub(in crate::machine) struct Ietf {
     pub(super) broadcasts: PeerBroadcasts,
     /// The tracks that the peer offers.
     pub(super) offers: Offers,
+    /// The tokens that the peer registered.
+    pub(super) tokens: TokenCache,
+    /// What this end shows of itself in its set-up.
+    pub(super) own_tokens: Vec<AuthToken>,
     /// The aliases of subscriptions that are over.
     pub(super) retired_aliases: RetiredAliases,
     /// Joining FETCHes of the peer, each after the id of the subscription that it waits for.
@@ -92,6 +102,8 @@ impl Ietf {
             interests: mem::take(&mut config.interests),
             broadcasts: PeerBroadcasts::default(),
             offers: Offers::default(),
+            tokens: TokenCache::new(config.limits.token_bytes),
+            own_tokens: mem::take(&mut config.tokens),
             retired_aliases: RetiredAliases::default(),
             joins: BTreeSet::new(),
             pending_goaway: None,
@@ -105,6 +117,7 @@ impl Ietf {
         (self.broadcasts, self.offers, self.retired_aliases, self.pending_goaway) =
             Default::default();
         self.joins.clear();
+        self.tokens = TokenCache::new(0);
     }
 
     /// The number of remembered entries, except for announcements.
@@ -159,7 +172,7 @@ impl Ietf {
 
     /// The next message of a request.
     pub(super) fn next_message(
-        &self,
+        &mut self,
         core: &mut Core,
         key: Key,
     ) -> Result<Option<Message>, DecodeError> {
@@ -167,7 +180,9 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
         // The messages of a request that are handled alike everywhere are consumed here.
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
-            let message = Message::decode(kind, &body, self.draft)?.unified();
+            let mut message = Message::decode(kind, &body, self.draft)?.unified();
+            // An update changes nothing about what was authorized.
+            self.tokens.resolve(message.take_tokens(), false)?;
             // A client names no URI to which a server should move (9.2, 9.4.1).
             let names_uri = match &message {
                 Message::Goaway(goaway) => !goaway.uri.is_empty(),
@@ -271,6 +286,10 @@ impl From<DecodeError> for Fault {
         let (code, rule) = match error {
             DecodeError::UnknownMessage(_) => (PROTOCOL_VIOLATION, "unknown message"),
             DecodeError::InvalidValue(rule @ "required request id") => (INVALID_REQUIRED_ID, rule),
+            DecodeError::InvalidValue(rule @ DUPLICATE_ALIAS) => (DUPLICATE_AUTH_TOKEN_ALIAS, rule),
+            DecodeError::InvalidValue(rule @ CACHE_OVERFLOW) => (AUTH_TOKEN_CACHE_OVERFLOW, rule),
+            DecodeError::InvalidValue(rule @ UNKNOWN_ALIAS) => (UNKNOWN_AUTH_TOKEN_ALIAS, rule),
+            MALFORMED_TOKEN => (KEY_VALUE_FORMATTING_ERROR, "malformed token"),
             _ => (PROTOCOL_VIOLATION, "malformed message"),
         };
         Self { code, rule }
@@ -304,6 +323,6 @@ pub(super) fn read_message(
 
 census! { Ietf {
     counts: early, early_stream, joins, pending_goaway;
-    within: roles, ids, broadcasts, offers;
-    plain: draft, side, peer, control, interests, retired_aliases;
+    within: roles, ids, broadcasts, offers, tokens;
+    plain: draft, side, peer, control, interests, own_tokens, retired_aliases;
 } }

@@ -9,8 +9,8 @@ use alloc::format;
 use core::mem;
 
 use super::roles::Role;
-use super::session::{INVALID_AUTHORITY, INVALID_PATH, Ietf};
-use crate::coding::ietf::{Message, Setup};
+use super::session::{INVALID_AUTHORITY, INVALID_PATH, Ietf, close_on_fault};
+use crate::coding::ietf::{Message, Setup, SetupForm, TokenReference};
 use crate::error::Error;
 use crate::machine::config::Config;
 use crate::machine::engine::{ControlStream, Core, Dialect, Timer};
@@ -58,7 +58,13 @@ impl Ietf {
 
     /// The set-up message of this side, with the ids that we grant where the draft has them.
     pub(super) fn setup(&self, setup: Setup) -> Message {
-        let setup = Setup { max_request_id: self.ids.granted(), ..setup };
+        let tokens = self.own_tokens.iter().cloned().map(TokenReference::Value);
+        let setup = Setup {
+            max_request_id: self.ids.granted(),
+            max_token_cache: self.tokens.max(),
+            tokens: tokens.collect(),
+            ..setup
+        };
         Message::setup(setup, self.side, self.draft)
     }
 
@@ -78,12 +84,28 @@ impl Ietf {
         if core.limits.check_url(setup.path.as_deref()).is_err() {
             return core.violation("a path that is too long");
         }
+        let mut setup = setup;
+        // Nothing was registered before that a client could use or delete (9.1.4). 14 does not say so.
+        let is_early = |token: &TokenReference| {
+            matches!(token, TokenReference::Alias(_) | TokenReference::Delete(_))
+        };
+        if self.draft.setup != SetupForm::Versions && setup.tokens.iter().any(is_early) {
+            return core.violation("a token alias in SETUP");
+        }
+        let tokens = match self.tokens.resolve(mem::take(&mut setup.tokens), true) {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                close_on_fault(core, Err(error.into()));
+                return;
+            }
+        };
         // 0 where the option is missing: then the peer accepts no request before MAX_REQUEST_ID.
         self.ids.grant(setup.max_request_id);
         let setup = self.peer.insert(setup);
         let peer = || Peer {
             path: setup.path.clone().unwrap_or_default(),
             authority: setup.authority.clone().unwrap_or_default(),
+            tokens: tokens.clone(),
             ..Peer::default()
         };
         if core.accepts_peer(peer) {

@@ -14,6 +14,7 @@ use crate::coding::ietf::{
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
 use crate::machine::event::Event;
+use crate::machine::layout::FrameStart;
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
@@ -138,6 +139,7 @@ impl Ietf {
             // Without MAX_CACHE_DURATION groups are kept as long as our limit says.
             max_age: properties.max_cache.unwrap_or(core.limits.max_age),
             timescale: properties.timescale.unwrap_or(Timescale::MILLIS),
+            properties: Some(properties.to_pass_on(self.draft)),
         };
         Ok(core.set_track_info(key, info).map_or(Progress::More, Progress::Event))
     }
@@ -170,7 +172,7 @@ impl Ietf {
             Ok(None) => Ok(Progress::Wait),
             Ok(Some(Message::SubscribeOk(ok))) if !accepted => {
                 // A mandatory property that is not understood makes the track unreadable (3.7).
-                if ok.properties.mandatory.is_some() {
+                if ok.properties.unusable.is_some() {
                     subscribing::fail(self, core, sub_key, Error::Unsupported);
                     return Ok(Progress::Wait);
                 }
@@ -208,7 +210,8 @@ impl Ietf {
     /// the model and are dropped. One whose alias is not known yet waits for it, bounded in number and time
     /// (3.1.3.1).
     pub(super) fn on_datagram(&mut self, core: &mut Core, mut bytes: Bytes) -> Progress {
-        let (head, len) = match DatagramHead::decode(&bytes, self.draft) {
+        let datagram = bytes.clone();
+        let (head, len) = match DatagramHead::decode(&datagram, self.draft) {
             Ok(Some(head)) => head,
             Ok(None) => return Progress::Wait,
             Err(_) => {
@@ -232,9 +235,11 @@ impl Ietf {
         if !is_wanted || payload.len() as u64 > core.limits.frame_bytes {
             return Progress::Wait;
         }
-        let timestamp = head.timestamp.filter(|_| sub.timed);
         let (subscription, sequence) = (sub.token, head.group);
-        Progress::Event(Event::Datagram { subscription, sequence, timestamp, payload })
+        let size = payload.len() as u64;
+        let FrameStart { timestamp, properties, .. } =
+            FrameStart::of_object(head.timestamp, head.properties, size, sub.timed, self.draft);
+        Progress::Event(Event::Datagram { subscription, sequence, timestamp, properties, payload })
     }
 
     /// PUBLISH_DONE: how the subscription ended, and how many streams it had. Their groups may

@@ -6,7 +6,7 @@ use crate::coding::DecodeError;
 use crate::coding::ietf::{Goaway, Message, ObjectHead, ObjectStatus, UniStream};
 use crate::error::Error;
 use crate::machine::engine::{Core, GroupHeader, GroupPart, Progress, StreamState, goaway};
-use crate::machine::layout::Layout;
+use crate::machine::layout::{Layout, object_fault};
 use crate::slab::Key;
 use crate::stream::Side;
 
@@ -113,7 +113,8 @@ impl Ietf {
         let read = UniStream::read(front, self.draft)?;
         let Some((UniStream::Subgroup(header), len)) = read else { return Ok(None) };
         let rest = &front[len..];
-        let (first, status) = match ObjectHead::read(rest, header.properties, self.draft)? {
+        let head = ObjectHead::read(rest, header.properties, self.draft).map_err(object_fault)?;
+        let (first, status) = match head {
             Some((head, _)) => (head.delta, head.status),
             // The object is not complete, but its number is enough here. One with a status has no
             // properties, so that one with so many is an ordinary object.

@@ -44,6 +44,7 @@ use crate::coding::lite::{BiStream, Fetch, Goaway, Setup};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::path::Path;
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 use crate::time::{Instant, Timestamp};
@@ -120,7 +121,7 @@ impl Dialect for Lite {
             Command::AcceptAnnounce { request, reader, active } => {
                 self.accept_announce(core, request.into(), reader, active);
             }
-            Command::AcceptTrack { request, info } => {
+            Command::AcceptTrack { request, info, .. } => {
                 self.accept_track(core, request.into(), &info)
             }
             Command::AnnouncementsReady { request } => {
@@ -214,6 +215,7 @@ impl Dialect for Lite {
         subscription: &IncomingSubscription,
         sequence: u64,
         timestamp: Timestamp,
+        _properties: Option<&Properties>,
         _size: usize,
     ) -> Option<Head> {
         self.encode_datagram_head(subscription.number, sequence, timestamp)

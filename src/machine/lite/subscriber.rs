@@ -232,6 +232,7 @@ impl Lite {
         let subscription = sub.token;
         // If this was the last group, the end is reported after it: notices follow this event.
         subscribing::end_if_complete(self, core, key);
-        Some(Event::Datagram { subscription, sequence, timestamp, payload })
+        let properties = None;
+        Some(Event::Datagram { subscription, sequence, timestamp, properties, payload })
     }
 }

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::auth_token::AuthToken;
 use crate::coding::DecodeError;
 use crate::error::{Error, LimitKind};
 use crate::hop::{Cost, Hop, Hops};
@@ -19,6 +20,7 @@ use crate::machine::network_path::{NetworkPath, PathEstimate};
 use crate::machine::source::{Announcement, Supply, Token};
 use crate::path::Path;
 use crate::peer::{Peer, Role};
+use crate::properties::{PairForm, Properties};
 use crate::slab::Key;
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
@@ -226,6 +228,9 @@ converted! {
         let alpn = versions.iter().next().map(|version| version.alpn().as_bytes());
         versions.agreed(alpn)
     };
+    PairForm as u64: |form| *form as u64, |n| {
+        [Self::Absolute, Self::Delta, Self::Delta17, Self::Delta18].get(n as usize).copied()
+    };
     Hops as Vec<Hop>: |hops| hops.as_slice().to_vec(), |hops| Some(hops.into_iter().collect());
 }
 
@@ -248,7 +253,10 @@ macro_rules! structs {
 pub(crate) use structs;
 
 structs! {
-    Config { side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept }
+    AuthToken { kind, value }
+    Config {
+        side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept, tokens,
+    }
     Cost { warm, cold }
     FetchRange { start, groups_back, end, descending }
     FramePosition { group, frame }
@@ -257,14 +265,15 @@ structs! {
         path_segments, announcements, announce_requests, subscriptions, requests, group_streams,
         unbound_streams, unbound_timeout, datagrams, pending_groups, stream_buffer, request_buffer, hops, handshake_timeout,
         close_timeout, straggler_timeout, max_age, goaway_timeout, broadcast_requests, linger_time,
-        broadcast_answers, answer_timeout, path_bytes, sent_announcements,
+        broadcast_answers, answer_timeout, path_bytes, sent_announcements, token_bytes,
     }
     PathEstimate { bitrate, rtt }
-    Peer { path, authority, role, hop, cost }
+    Peer { path, authority, role, hop, cost, tokens }
     NetworkPath { rtt, bitrate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
-    TrackInfo { priority, max_age, timescale }
+    Properties { pairs, form }
+    TrackInfo { priority, max_age, timescale, properties }
 }
 
 /// The numbers of variants are part of the format: new variants are added at the end, and no number
@@ -323,7 +332,7 @@ enums! {
         0 Announced { path, hops, cost },
         1 AnnounceRequested { request, prefix, exclude, hidden },
         2 Closed { error },
-        3 Frame { group, timestamp, size, payload },
+        3 Frame { group, timestamp, properties, size, payload },
         4 GoingAway { uri, timeout },
         5 Group { subscription, group, sequence, first_frame },
         6 GroupEnded { group, result },
@@ -339,7 +348,7 @@ enums! {
         16 TrackInfo { subscription, info },
         17 TrackRequested { request, broadcast, track },
         18 Unannounced { path },
-        19 Datagram { subscription, sequence, timestamp, payload },
+        19 Datagram { subscription, sequence, timestamp, properties, payload },
         20 FetchEnded { fetch, result },
         21 FetchRequested { request, broadcast, track, priority, sequence, first_frame, last_frame },
         22 FetchStarted { fetch, group },
@@ -347,12 +356,13 @@ enums! {
         24 ProbeEnded { error },
         25 SetUp { peer },
         26 RangeRequested { request, target, priority, range },
+        27 RequestTokens { request, tokens },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
         1 AcceptOffer { request },
         2 AcceptSubscribe { request, info, largest },
-        3 AcceptTrack { request, info },
+        3 AcceptTrack { request, info, largest },
         4 AnnouncementsReady { request },
         5 Close { error },
         6 Describe { subscription, broadcast, track },

@@ -101,11 +101,12 @@ pub(crate) const PIECES: u8 = 2;
 /// Records a frame of which no more than `most` bytes after its head matter; `None`: nothing of it.
 fn put_view(frame: &FrameView<'_>, most: Option<usize>, out: &mut Vec<u8>) {
     let Some(most) = most else { return out.push(UNSEEN) };
-    let FrameView { timestamp, previous, size, wire, payload, offset } = frame;
+    let FrameView { timestamp, previous, size, properties, wire, payload, offset } = frame;
     out.push(if wire.is_some() { WIRE } else { PIECES });
     timestamp.put(out);
     previous.put(out);
     size.put(out);
+    properties.cloned().put(out);
     if let Some(wire) = wire {
         wire.delta_len.put(out);
         wire.head_len.put(out);

@@ -105,7 +105,7 @@ fn nothing_is_sent_or_decoded_before_the_decision() {
         for event in pair.server.take_events() {
             pair.server.apply(match event {
                 Event::TrackRequested { request, .. } => {
-                    Command::AcceptTrack { request, info: info.clone() }
+                    Command::AcceptTrack { request, info: info.clone(), largest: None }
                 }
                 Event::SubscribeRequested { request, .. } => {
                     Command::AcceptSubscribe { request, info: info.clone(), largest: None }
@@ -115,7 +115,10 @@ fn nothing_is_sent_or_decoded_before_the_decision() {
             });
         }
         pair.run_until_idle();
-        assert_eq!(pair.client.take_events(), [informed(0)]);
+        let Event::TrackInfo { info: received, .. } = one(pair.client.take_events()) else {
+            panic!("no track information");
+        };
+        assert_eq!(TrackInfo { properties: None, ..received }, info);
         // A second decision changes nothing.
         pair.server.apply(Command::Accept { hop: CLIENT, interests: vec![path("x")] });
         pair.run_until_idle();

@@ -12,7 +12,7 @@ pub(super) fn datagram(request: RequestKey, slot: u32) -> Command {
 
 pub(super) fn came(sequence: u64, timestamp: u64, payload: &'static str) -> Event {
     let (subscription, timestamp) = (token(0), Some(Timestamp::new(timestamp)));
-    Event::Datagram { subscription, sequence, timestamp, payload: payload.into() }
+    Event::Datagram { subscription, sequence, timestamp, properties: None, payload: payload.into() }
 }
 
 pub(super) fn max_datagram(max_datagram: usize) -> Input {
@@ -373,7 +373,7 @@ fn datagrams_and_groups_arrive_side_by_side() {
             let mut events = vec![informed(0)];
             for event in pair.client.take_events() {
                 match event {
-                    Event::Datagram { subscription, sequence, timestamp, payload } => {
+                    Event::Datagram { subscription, sequence, timestamp, payload, .. } => {
                         assert_eq!(subscription, token(0));
                         assert_eq!(timestamp, Some(Timestamp::new(sequence)));
                         let before = groups.insert(sequence, payload.to_vec());

@@ -128,7 +128,7 @@ fn commands_with_unknown_keys_have_no_effect() {
             lone.apply(Command::AcceptSubscribe { request, info: info.clone(), largest: None });
         }
         for request in [request, other, gone] {
-            lone.apply(Command::AcceptTrack { request, info: info.clone() });
+            lone.apply(Command::AcceptTrack { request, info: info.clone(), largest: None });
             lone.apply(Command::AcceptAnnounce { request, reader, active: 3 });
             lone.apply(Command::AnnouncementsReady { request });
             lone.apply(Command::GroupReady { request, sequence: 0 });

@@ -10,6 +10,7 @@ mod names;
 mod requests;
 mod rules;
 mod subscriptions;
+mod tokens;
 
 use alloc::boxed::Box;
 
@@ -206,17 +207,20 @@ mod setup {
             let config = Config { path: path("room/a"), ..config(side, Moqt18) };
             let mut lone = Lone::new(config);
             let setup = lone.sent(lone.own(Dir::Uni, 0));
-            let expected =
-                if side == Side::Client { "af000009 01072f726f6f6d2f61" } else { "af000000" };
+            let expected = if side == Side::Client {
+                "af00000c 01072f726f6f6d2f61 039000"
+            } else {
+                "af000003 049000"
+            };
             assert_eq!(setup, bytes(expected));
         }
         let mut client = Lone::new(config(Side::Client, Moqt16));
         // MAX_REQUEST_ID: twice as many ids as requests may be open.
-        assert_eq!(client.sent(client.own(Dir::Bi, 0)), bytes("20 0006 01 02 80004000"));
+        assert_eq!(client.sent(client.own(Dir::Bi, 0)), bytes("20 0009 02 02 80004000 02 5000"));
         let mut server = Lone::new(config(Side::Server, Moqt16));
         assert!(server.sent.is_empty(), "the client comes first");
         let control = server.open(Dir::Bi, "20 0003 01 02 0a");
-        assert_eq!(server.sent(control), bytes("21 0006 01 02 80004000"));
+        assert_eq!(server.sent(control), bytes("21 0009 02 02 80004000 02 5000"));
     }
 
     #[test]

@@ -150,7 +150,11 @@ fn accept_all_as(pair: &mut Peers, info: &TrackInfo) -> Vec<RequestKey> {
     for event in pair.server.take_events() {
         match event {
             Event::TrackRequested { request, .. } => {
-                pair.server.apply(Command::AcceptTrack { request, info: info.clone() });
+                pair.server.apply(Command::AcceptTrack {
+                    request,
+                    info: info.clone(),
+                    largest: None,
+                });
             }
             Event::SubscribeRequested { request, .. } => {
                 pair.server.apply(Command::AcceptSubscribe {
@@ -243,7 +247,7 @@ impl Received {
                 let before = self.groups.insert((slot, sequence), begun);
                 assert_eq!(before, None, "a group twice");
             }
-            Event::Frame { group, timestamp, size, payload } => {
+            Event::Frame { group, timestamp, size, payload, .. } => {
                 let group = self.group(group);
                 if let Some((_, size, bytes)) = group.frames.last() {
                     assert_eq!(*size, bytes.len() as u64, "the previous frame is incomplete");

@@ -259,7 +259,7 @@ impl World {
         }
         match question {
             Event::TrackRequested { .. } => {
-                self.pair.server.apply(Command::AcceptTrack { request, info });
+                self.pair.server.apply(Command::AcceptTrack { request, info, largest: None });
             }
             _ => {
                 self.pair.server.apply(Command::AcceptSubscribe { request, info, largest: None });

@@ -96,7 +96,7 @@ fn track_info_precedes_the_first_group() {
         assert_eq!(describe.is_some(), has_track);
         if let Some(request) = describe {
             assert_eq!(pair.client.take_events(), [], "the group waits");
-            pair.server.apply(Command::AcceptTrack { request, info: info.clone() });
+            pair.server.apply(Command::AcceptTrack { request, info: info.clone(), largest: None });
             pair.run_until_idle();
         }
         let events = pair.client.take_events();
@@ -370,7 +370,11 @@ fn track_info_is_requested_without_a_subscription() {
         else {
             panic!("{events:?}");
         };
-        pair.server.apply(Command::AcceptTrack { request, info: TrackInfo::default() });
+        pair.server.apply(Command::AcceptTrack {
+            request,
+            info: TrackInfo::default(),
+            largest: None,
+        });
         pair.run_until_idle();
         assert_eq!(pair.client.take_events(), [informed(3)]);
         let machine = &pair.client.machine;
@@ -416,7 +420,7 @@ fn subscriptions_do_not_mix() {
                 match event {
                     Event::TrackRequested { request, .. } => {
                         let info = TrackInfo::default();
-                        pair.server.apply(Command::AcceptTrack { request, info });
+                        pair.server.apply(Command::AcceptTrack { request, info, largest: None });
                     }
                     Event::SubscribeRequested { request, subscription, .. } => {
                         let info = TrackInfo::default();
@@ -702,7 +706,7 @@ fn a_track_request_that_is_not_kept_open_is_withdrawn() {
             };
             assert_eq!((ended, error.stream_code().as_u64()), (request, code));
             assert!(lone.actions().contains(&reset(id, code)));
-            lone.apply(Command::AcceptTrack { request, info: TrackInfo::default() });
+            lone.apply(Command::AcceptTrack { request, info: TrackInfo::default(), largest: None });
             assert_eq!(lone.sent(id), "");
         }
     }

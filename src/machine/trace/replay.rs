@@ -22,6 +22,7 @@ use crate::machine::recording::format::{Kind, MAGIC};
 use crate::machine::recording::recorder::{PIECES, UNSEEN, WIRE};
 use crate::machine::run::Run;
 use crate::machine::source::{Announcement, Source, Supply, Token};
+use crate::properties::Properties;
 use crate::stream::{Dir, StreamId};
 use crate::time::{Instant, Timestamp};
 use crate::version::Version;
@@ -346,6 +347,7 @@ struct View {
     timestamp: Timestamp,
     previous: Timestamp,
     size: u64,
+    properties: Option<Properties>,
     /// The length of the delta, the length of the head, and all bytes.
     wire: Option<(usize, usize, Bytes)>,
     offset: u64,
@@ -359,7 +361,7 @@ impl View {
         if kind == UNSEEN {
             return Ok(view);
         }
-        ((view.timestamp, view.previous), view.size) = Field::take(from)?;
+        (((view.timestamp, view.previous), view.size), view.properties) = Field::take(from)?;
         match kind {
             WIRE => {
                 let ((delta_len, head_len), bytes): ((usize, usize), Bytes) = Field::take(from)?;
@@ -381,7 +383,8 @@ impl View {
             delta_len: *delta_len,
             head_len: *head_len,
         });
-        run.push(FrameView { timestamp, previous, size, wire, payload: &self.payload, offset });
+        let (payload, properties) = (&self.payload, self.properties.as_ref());
+        run.push(FrameView { timestamp, previous, size, properties, wire, payload, offset });
     }
 }
 

@@ -10,7 +10,7 @@ use super::budget::{Account, Charge};
 use crate::coding::lite::FrameHead;
 use crate::coding::varint;
 use crate::machine::{FrameView, WireFrame};
-use crate::{Timestamp, Version};
+use crate::{Properties, Timestamp, Version};
 
 /// The number of slots of the first page of a group, of the second, and of each further one. Most
 /// groups of games and of audio are one frame, most groups of video are tens.
@@ -88,10 +88,12 @@ impl Page {
     }
 }
 
+pub(crate) static NO_PROPERTIES: Properties = Properties::NONE;
+
 /// A complete frame. It is small, because each page has room for many.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    /// The timestamp, and [`WIRE`](Self::WIRE).
+    /// The timestamp, [`WIRE`](Self::WIRE) and [`BARE`](Self::BARE).
     stamp: u64,
     body: Body,
 }
@@ -104,8 +106,8 @@ enum Body {
     Pieces(Pieces),
 }
 
-/// A large frame that arrived in pieces: its payload, without a head. The type is no larger than a
-/// pointer, because every group has room for one and few need it.
+/// A large frame that arrived in pieces, or a frame with properties: its payload, without a head. The type is no
+/// larger than a pointer, because every group has room for one and few need it.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces(Option<Box<PieceLists>>);
 
@@ -117,6 +119,7 @@ struct PieceLists {
     ends: Vec<u64>,
     /// The whole payload, once a reader asked for it in one piece.
     joined: OnceLock<Bytes>,
+    properties: Option<Box<Properties>>,
 }
 
 impl Pieces {
@@ -127,6 +130,18 @@ impl Pieces {
             lists.ends.push(end);
             lists.list.push(piece);
         }
+    }
+
+    pub(crate) fn set_properties(&mut self, properties: Properties) {
+        self.0.get_or_insert_default().properties = Some(Box::new(properties));
+    }
+
+    pub(crate) fn take_properties(&mut self) -> Option<Properties> {
+        self.0.as_mut()?.properties.take().map(|properties| *properties)
+    }
+
+    pub(crate) fn properties(&self) -> Option<&Properties> {
+        self.0.as_ref()?.properties.as_deref()
     }
 
     pub(crate) fn list(&self) -> &[Bytes] {
@@ -142,11 +157,15 @@ impl Pieces {
         self.ends().last().copied().unwrap_or(0)
     }
 
-    /// The memory of the lists, without the bytes.
+    /// The memory of the lists and of the properties, without the bytes.
     pub(crate) fn overhead(&self) -> usize {
         self.0.as_ref().map_or(0, |lists| {
             let (list, ends) = (lists.list.capacity(), lists.ends.capacity());
-            list * mem::size_of::<Bytes>() + ends * mem::size_of::<u64>()
+            let lists = list * mem::size_of::<Bytes>() + ends * mem::size_of::<u64>();
+            let properties = self.properties().map_or(0, |properties| {
+                mem::size_of::<PieceLists>() + mem::size_of::<Properties>() + properties.len()
+            });
+            lists + properties
         })
     }
 
@@ -178,6 +197,9 @@ impl Slot {
     /// Set in the stamp if the head of the frame lies before its payload. A timestamp has 61 bits.
     const WIRE: u64 = 1 << 63;
 
+    /// Set in the stamp if the frame came without properties from a session that has them.
+    const BARE: u64 = 1 << 62;
+
     /// `bytes` begin with the head of the frame.
     pub(crate) fn wire(timestamp: Timestamp, bytes: Bytes) -> Self {
         Self { stamp: timestamp.units() | Self::WIRE, body: Body::Whole(bytes) }
@@ -191,8 +213,33 @@ impl Slot {
         Self { stamp: timestamp.units(), body: Body::Pieces(pieces) }
     }
 
+    /// Adds the properties of a frame that came with some, or without any, and charges them to `charge`.
+    pub(crate) fn with_properties(self, properties: Option<Properties>, charge: &Charge) -> Self {
+        let Some(properties) = properties else { return self };
+        if properties.is_empty() {
+            return Self { stamp: self.stamp | Self::BARE, ..self };
+        }
+        let head_len = match &self.body {
+            Body::Whole(bytes) => self.head_len(bytes),
+            Body::Pieces(_) => 0,
+        };
+        let mut pieces = match self.body {
+            Body::Pieces(pieces) => pieces,
+            Body::Whole(mut bytes) => {
+                let (mut pieces, payload) = (Pieces::default(), bytes.split_off(head_len));
+                pieces.push(payload.clone());
+                // A payload in one piece needs no joining.
+                let _ = pieces.0.get_or_insert_default().joined.set(payload);
+                pieces
+            }
+        };
+        pieces.set_properties(properties);
+        charge.add(pieces.overhead());
+        Self { stamp: self.stamp & !Self::WIRE, body: Body::Pieces(pieces) }
+    }
+
     pub(crate) fn timestamp(&self) -> Timestamp {
-        Timestamp::new(self.stamp & !Self::WIRE)
+        Timestamp::new(self.stamp & !(Self::WIRE | Self::BARE))
     }
 
     fn is_wire(&self) -> bool {
@@ -249,8 +296,14 @@ impl Slot {
             Body::Whole(payload) => (None, (std::slice::from_ref(payload), 0)),
             Body::Pieces(pieces) => (None, pieces.from(from)),
         };
+        let properties = match &self.body {
+            Body::Pieces(pieces) => pieces.properties(),
+            Body::Whole(_) => None,
+        };
+        let is_bare = self.stamp & Self::BARE != 0;
+        let properties = properties.or(is_bare.then_some(&NO_PROPERTIES));
         let (timestamp, size) = (self.timestamp(), self.len() as u64);
-        FrameView { timestamp, previous, size, wire, payload, offset }
+        FrameView { timestamp, previous, size, properties, wire, payload, offset }
     }
 }
 

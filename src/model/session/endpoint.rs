@@ -11,7 +11,7 @@ use crate::machine::trace::Sink;
 use crate::model::base::Clock;
 use crate::model::routing::{OriginConsumer, OriginProducer};
 use crate::stream::Side;
-use crate::{Agreed, Cost, Instant, Limits, Path, Versions};
+use crate::{Agreed, AuthToken, Cost, Instant, Limits, Path, Versions};
 
 macro_rules! end {
     ($(#[$doc:meta])* $name:ident, $side:ident, $(#[$made:meta])* $make:ident) => {
@@ -118,6 +118,13 @@ impl Client {
     #[must_use]
     pub fn with_authority(mut self, authority: impl Into<Box<str>>) -> Self {
         self.0.authority = authority.into();
+        self
+    }
+
+    /// Adds an authorization token, which is sent on moq-transport. Default: none.
+    #[must_use]
+    pub fn with_token(mut self, token: AuthToken) -> Self {
+        self.0.tokens.push(token);
         self
     }
 

@@ -7,10 +7,11 @@ use std::task::{Poll, Waker};
 use super::handle::Session;
 use super::http_request::HttpRequest;
 use super::origins::SessionOrigins;
+use super::peer_request::{Decide, PeerRequest};
 use super::shared::{SessionEnd, SessionShared};
 use crate::model::base::{Result, SessionId, WaitSlot, impl_debug, wait};
 use crate::model::routing::{OriginConsumer, OriginProducer};
-use crate::{Error, Hop, Path, Peer, Role, Version};
+use crate::{AuthToken, Error, Hop, Path, Peer, Role, Version};
 
 /// A session that a client requests: what its SETUP says, and the decision to
 /// [`accept`](Self::accept) or [`reject`](Self::reject) it. From
@@ -29,13 +30,14 @@ pub struct IncomingSession {
     /// What the peer's SETUP said, after waiting for it.
     peer: Peer,
     http: Option<Box<HttpRequest>>,
+    decide: Option<Decide>,
     is_decided: bool,
 }
 
 impl IncomingSession {
     pub(crate) fn new(shared: Arc<SessionShared>, id: SessionId, origins: SessionOrigins) -> Self {
-        let (slot, peer, http, is_decided) = Default::default();
-        Self { shared, slot, id, origins, peer, http, is_decided }
+        let (slot, peer, http, decide, is_decided) = Default::default();
+        Self { shared, slot, id, origins, peer, http, decide, is_decided }
     }
 
     fn wait_ready(&mut self, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
@@ -96,6 +98,12 @@ impl IncomingSession {
         self.http.as_ref().map_or(&*self.peer.authority, |request| request.authority())
     }
 
+    /// The authorization tokens of the client's SETUP (moq-transport). On moq-lite a client puts what shows its rights
+    /// into the [`query`](Self::query) of the URL.
+    pub fn tokens(&self) -> &[AuthToken] {
+        &self.peer.tokens
+    }
+
     /// Which directions the client uses (moq-lite 05 and later).
     pub fn role(&self) -> Role {
         self.peer.role
@@ -137,6 +145,20 @@ impl IncomingSession {
         self.with_publish(origin.consume()).with_consume(origin.clone())
     }
 
+    /// Lets `decide` decide on each request of the client: to subscribe, to fetch, to query, to publish a track, or to get
+    /// announcements. The driver calls it, so that it must return at once: it answers the request, or passes it on and the
+    /// answer follows later. The client waits meanwhile, and its other requests go on. Broadcasts that it announces are
+    /// not asked about: [`with_consume`](Self::with_consume) grants their paths. Default: everything that was granted is
+    /// served.
+    ///
+    /// It is the same on all versions: a session of moq-lite is judged by its [`path`](Self::path) and
+    /// [`query`](Self::query), one of moq-transport by its [`tokens`](Self::tokens) too, and by those of its requests.
+    #[must_use]
+    pub fn with_decisions(mut self, decide: impl Fn(PeerRequest) + Send + Sync + 'static) -> Self {
+        self.decide = Some(Decide(Arc::new(decide)));
+        self
+    }
+
     /// Accepts the client. If the request is not [`ready`](Self::ready) yet, any client is
     /// accepted.
     ///
@@ -144,7 +166,8 @@ impl IncomingSession {
     /// why.
     pub fn accept(mut self) -> Session {
         self.is_decided = true;
-        self.shared.accept(mem::take(&mut self.origins).admit(self.id));
+        let admitted = mem::take(&mut self.origins).admit(self.id);
+        self.shared.accept(admitted, self.decide.take());
         Session::new(self.shared.clone())
     }
 

@@ -346,8 +346,9 @@ impl Outbox {
                     }
                     Poll::Ready(Ok(info)) => {
                         let track = self.end_serve(slot)?.track;
+                        let largest = track.last_position(FramePosition::MAX);
                         return Some(OutboxStep::Queried(
-                            Command::AcceptTrack { request, info },
+                            Command::AcceptTrack { request, info, largest },
                             Box::new(track),
                         ));
                     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::origins::SessionOrigins;
 use crate::machine::trace::Sink;
 use crate::model::base::Clock;
-use crate::{Limits, Path, Versions};
+use crate::{AuthToken, Limits, Path, Versions};
 
 /// The settings of sessions, the same for clients and servers.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,7 @@ pub(crate) struct SessionSetup {
     pub(crate) limits: Limits,
     pub(crate) path: Path,
     pub(crate) authority: Box<str>,
+    pub(crate) tokens: Vec<AuthToken>,
     pub(crate) cost: Option<u64>,
     pub(crate) trace: TraceSinks,
     pub(super) clock: Clock,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::estimates::PathEstimates;
 use super::goaway::Goaway;
 use super::origins::AdmittedOrigins;
+use super::peer_request::Decide;
 use super::stats::SessionCells;
 use crate::census::census;
 use crate::machine::Config;
@@ -49,6 +50,8 @@ pub(super) struct SessionState {
 pub(crate) struct SessionCommands {
     /// Accept the peer.
     pub(crate) accept: Option<AdmittedOrigins>,
+    /// Decides on each request of the peer.
+    pub(crate) decide: Option<Decide>,
     /// Send GOAWAY with this URI and timeout.
     pub(crate) goaway: Option<(Box<str>, Duration)>,
     pub(crate) end: Option<SessionEnd>,
@@ -97,9 +100,9 @@ impl SessionShared {
     }
 
     /// Accepts the peer, which may use these origins.
-    pub(crate) fn accept(&self, admitted: AdmittedOrigins) {
+    pub(crate) fn accept(&self, admitted: AdmittedOrigins, decide: Option<Decide>) {
         self.set_peer(&admitted);
-        self.command(|commands| commands.accept = Some(admitted));
+        self.command(|commands| (commands.accept, commands.decide) = (Some(admitted), decide));
     }
 
     /// Sets where broadcasts of the peer are requested.
@@ -220,7 +223,7 @@ impl SessionShared {
     }
 }
 
-census! { SessionCommands { counts: accept, goaway, end; } }
+census! { SessionCommands { counts: accept, decide, goaway, end; } }
 
 census! { SessionState {
     counts: peer_waiters, goaway_waiters, close_waiters;

@@ -1,10 +1,11 @@
 //! Objects in datagrams (*Object Datagram*).
 
 use super::*;
+use crate::Properties;
 use crate::machine::tests::datagrams::{came, datagram, max_datagram, sent};
 use crate::time::Timescale;
 
-fn head(group: u64, object: u64) -> DatagramHead {
+fn head(group: u64, object: u64) -> DatagramHead<'static> {
     DatagramHead {
         alias: 7,
         group,
@@ -12,6 +13,7 @@ fn head(group: u64, object: u64) -> DatagramHead {
         priority: Some(200),
         end_of_group: false,
         timestamp: None,
+        properties: None,
         status: ObjectStatus::Normal,
     }
 }
@@ -66,10 +68,13 @@ fn an_object_of_a_datagram_is_a_group() {
         talk.lone.handle(Input::Datagram { bytes: object(version, &timed, "hello") });
         let Event::Datagram { timestamp, .. } = came(3, 20, "hello") else { panic!() };
         let timestamp = timestamp.filter(|_| version >= Moqt16);
+        let untimed = || Properties::new(&[0x10, 20], version).unwrap();
+        let properties = timestamp.is_none().then(untimed);
         let expected = Event::Datagram {
             subscription: token(0),
             sequence: 3,
             timestamp,
+            properties,
             payload: "hello".into(),
         };
         assert_eq!(talk.lone.events(), [expected], "{version}");

@@ -34,13 +34,13 @@ fn requested(event: Event) -> RequestKey {
 fn the_set_up_of_14_selects_the_version() {
     let mut client = Lone::new(config(Side::Client, Moqt14));
     let control = client.own(Dir::Bi, 0);
-    assert_eq!(client.sent(control), bytes("20 000f 01 c0000000ff00000e 01 02 80004000"));
+    assert_eq!(client.sent(control), bytes("20 0012 01 c0000000ff00000e 02 02 80004000 04 5000"));
     client.data(control, "21 000c c0000000ff00000e 01 02 4064");
     assert!(!client.end.is_closed());
 
     let mut server = Lone::new(config(Side::Server, Moqt14));
     let control = server.open(Dir::Bi, "20 0012 02 c0000000ff00000d c0000000ff00000e 00");
-    assert_eq!(server.sent(control), bytes("21 000e c0000000ff00000e 01 02 80004000"));
+    assert_eq!(server.sent(control), bytes("21 0011 c0000000ff00000e 02 02 80004000 04 5000"));
 
     let mut server = Lone::new(config(Side::Server, Moqt14));
     server.open(Dir::Bi, "20 000a 01 c0000000ff00000d 00");

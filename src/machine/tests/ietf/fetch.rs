@@ -30,7 +30,7 @@ fn arrived(version: Version, frames: &[Frame]) -> ReceivedGroup {
     ReceivedGroup { first_frame: 0, frames, result: Some(Ok(())) }
 }
 
-pub(super) fn object(object: u64, payload: &'static str) -> (FetchRecord, &'static str) {
+pub(super) fn object(object: u64, payload: &'static str) -> (FetchRecord<'static>, &'static str) {
     object_of(Some(0), object, payload)
 }
 
@@ -38,9 +38,10 @@ fn object_of(
     subgroup: Option<u64>,
     object: u64,
     payload: &'static str,
-) -> (FetchRecord, &'static str) {
+) -> (FetchRecord<'static>, &'static str) {
     let (location, size) = (Location::new(7, object), payload.len() as u64);
-    let record = FetchObject { location, subgroup, priority: 9, timestamp: None, size };
+    let record =
+        FetchObject { location, subgroup, priority: 9, timestamp: None, properties: None, size };
     (FetchRecord::Object(record), payload)
 }
 
@@ -398,6 +399,7 @@ fn a_bad_answer_fails_one_fetch() {
             subgroup: Some(0),
             priority: 9,
             timestamp: None,
+            properties: None,
             size: 1,
         };
         let records = [(FetchRecord::Object(other_group), "a")];
@@ -634,8 +636,14 @@ fn a_group_answers_a_fetch() {
             let records = (0..frames).map(|at| {
                 let timestamp = (version >= Moqt17).then_some(Timestamp::new(20 + at));
                 let (location, priority) = (Location::new(7, at), 127);
-                let object =
-                    FetchObject { location, subgroup: Some(0), priority, timestamp, size: 1 };
+                let object = FetchObject {
+                    location,
+                    subgroup: Some(0),
+                    priority,
+                    timestamp,
+                    properties: None,
+                    size: 1,
+                };
                 (FetchRecord::Object(object), payloads[at as usize])
             });
             let records: Vec<_> = records.collect();

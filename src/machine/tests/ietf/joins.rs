@@ -23,7 +23,7 @@ fn stream_from(version: Version, first: u64, payloads: &[&str]) -> String {
     for (index, payload) in payloads.iter().enumerate() {
         let delta = if index == 0 { first } else { 0 };
         let (size, status) = (payload.len() as u64, ObjectStatus::Normal);
-        let head = ObjectHead { delta, timestamp: None, size, status };
+        let head = ObjectHead { delta, timestamp: None, properties: None, size, status };
         out.extend_from_slice(&head.encode(false, draft(version)).unwrap());
         out.extend_from_slice(payload.as_bytes());
     }
@@ -87,7 +87,7 @@ fn a_group_is_completed_by_a_fetch() {
 /// The object after those of `late`.
 fn rest(version: Version) -> String {
     let (size, status) = (1, ObjectStatus::Normal);
-    let head = ObjectHead { delta: 0, timestamp: None, size, status };
+    let head = ObjectHead { delta: 0, timestamp: None, properties: None, size, status };
     format!("{}64", digits(&head.encode(false, draft(version)).unwrap()))
 }
 

@@ -266,8 +266,11 @@ fn track_status_is_answered() {
             other => panic!("{other:?}"),
         };
         let info = TrackInfo { priority: 9, ..TrackInfo::default() };
-        talk.lone.apply(Command::AcceptTrack { request, info });
+        let largest = Some(FramePosition::new(7, 2));
+        talk.lone.apply(Command::AcceptTrack { request, info, largest });
         let Message::RequestOk(ok) = talk.written_one(stream) else { panic!("not accepted") };
+        // D22-9-20-17-MUST-441.
+        assert_eq!(ok.parameters.largest, Some(Location::new(7, 2)));
         assert_eq!((ok.id, ok.properties.priority), (talk.id(0), (version >= Moqt18).then_some(9)));
     }
 }

@@ -14,8 +14,8 @@ use crate::model::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Orderin
 use crate::model::base::{DeferredWakes, Result, Wakers, lock};
 use crate::model::cache::budget::{Account, Charge};
 use crate::model::cache::frame::Frame;
-use crate::model::cache::page::{Buffer, Head, Page, Pieces, Slot};
-use crate::{Error, Instant, Timestamp};
+use crate::model::cache::page::{Buffer, Head, NO_PROPERTIES, Page, Pieces, Slot};
+use crate::{Error, Instant, Properties, Timestamp};
 
 /// Local frames up to this size are copied next to each other, so that a run of them is sent as one
 /// slice.
@@ -86,9 +86,12 @@ pub(super) struct GroupExtras {
 /// buffer. As long as there is no piece, the head of the frame lies before them.
 pub(super) struct OpenFrame {
     pub(super) timestamp: Timestamp,
-    head_len: usize,
+    /// It came without properties from a session that has them.
+    is_bare: bool,
+    head_len: u8,
     pub(super) size: u64,
     pub(super) received: u64,
+    /// They also hold the properties that it came with.
     pub(super) pieces: Pieces,
 }
 
@@ -303,6 +306,7 @@ impl CachedGroup {
         &self,
         state: &mut GroupState,
         timestamp: Timestamp,
+        properties: Option<Properties>,
         parts: &[impl AsRef<[u8]>],
     ) {
         let size: usize = parts.iter().map(|part| part.as_ref().len()).sum();
@@ -320,8 +324,9 @@ impl CachedGroup {
         for part in parts {
             buffer.extend(part.as_ref());
         }
-        let wire = buffer.take();
-        self.put(state, Slot::wire(timestamp, wire));
+        let slot = Slot::wire(timestamp, buffer.take());
+        let slot = slot.with_properties(properties, self.page(pages, frames).charge());
+        self.put(state, slot);
     }
 
     pub(super) fn put(&self, state: &mut GroupState, slot: Slot) {
@@ -363,15 +368,25 @@ impl CachedGroup {
         self.put(state, Slot::shared(timestamp, payload));
     }
 
-    pub(super) fn open(&self, state: &mut GroupState, timestamp: Timestamp, size: u64) {
+    pub(super) fn open(
+        &self,
+        state: &mut GroupState,
+        timestamp: Timestamp,
+        properties: Option<Properties>,
+        size: u64,
+    ) {
         let head = Head::new(state.last(), timestamp, size);
         self.extras(state);
         let GroupState { pages, frames, extras: Some(extras), .. } = state else { return };
         let need = head.len() + size.min(Buffer::STEP as u64) as usize;
         extras.buffer.reserve(need, self.page(pages, *frames).charge());
         extras.buffer.extend(&head);
-        let (head_len, pieces) = (head.len(), Pieces::default());
-        extras.open = Some(OpenFrame { timestamp, head_len, size, received: 0, pieces });
+        let (head_len, is_bare) = (head.len() as u8, properties == Some(Properties::NONE));
+        let (received, mut pieces) = (0, Pieces::default());
+        if let Some(properties) = properties.filter(|_| !is_bare) {
+            pieces.set_properties(properties);
+        }
+        extras.open = Some(OpenFrame { timestamp, is_bare, head_len, size, received, pieces });
         extras.changed = true;
         self.close_if_complete(state);
     }
@@ -403,16 +418,22 @@ impl CachedGroup {
         let Some(extras) = &mut state.extras else { return };
         let GroupExtras { buffer, open, .. } = &mut **extras;
         let Some(mut open) = open.take_if(|open| open.received == open.size) else { return };
+        let bare = open.is_bare.then_some(Properties::NONE);
+        let properties = open.pieces.take_properties().or(bare);
         if open.pieces.list().is_empty() {
-            let wire = buffer.take();
-            return self.put(state, Slot::wire(open.timestamp, wire));
+            let slot = Slot::wire(open.timestamp, buffer.take());
+            let charge = self.page(&mut state.pages, state.frames).charge();
+            let slot = slot.with_properties(properties, charge);
+            return self.put(state, slot);
         }
         open.flush(buffer);
         if open.size <= SMALL {
-            return self.put_copy(state, open.timestamp, open.pieces.list());
+            return self.put_copy(state, open.timestamp, properties, open.pieces.list());
         }
-        self.page(&mut state.pages, state.frames).charge().add(open.pieces.overhead());
-        self.put(state, Slot::pieces(open.timestamp, open.pieces));
+        let charge = self.page(&mut state.pages, state.frames).charge();
+        charge.add(open.pieces.overhead());
+        let slot = Slot::pieces(open.timestamp, open.pieces).with_properties(properties, charge);
+        self.put(state, slot);
     }
 
     /// Changes the frames, and then lets the track give up old groups if the change calls for it.
@@ -525,7 +546,7 @@ impl GroupState {
         let GroupExtras { open, buffer, .. } = &mut **self.extras.as_mut()?;
         let open = open.as_mut()?;
         let pieces = open.pieces.list().len();
-        let head = if pieces == 0 { open.head_len } else { 0 };
+        let head = if pieces == 0 { open.head_len.into() } else { 0 };
         let waiting = buffer.len() - head;
         if waiting > 0 && (waiting as u64 >= SMALL || pieces < EAGER_PIECES) {
             open.flush(buffer);
@@ -570,11 +591,15 @@ impl GroupExtras {
 }
 
 impl OpenFrame {
+    pub(super) fn properties(&self) -> Option<&Properties> {
+        self.pieces.properties().or(self.is_bare.then_some(&NO_PROPERTIES))
+    }
+
     /// Moves the bytes in the buffer into a new piece.
     fn flush(&mut self, buffer: &mut Buffer) {
         let mut piece = buffer.take();
         if self.pieces.list().is_empty() {
-            piece = piece.split_off(self.head_len);
+            piece = piece.split_off(self.head_len.into());
         }
         self.pieces.push(piece);
     }

@@ -64,10 +64,11 @@ impl GroupCursor {
         }
         let is_open = index == state.frames();
         if let Some(open) = state.open().filter(|_| is_open) {
-            let (timestamp, size) = (open.timestamp, open.size);
+            let (timestamp, properties, size) = (open.timestamp, open.properties(), open.size);
             let (payload, offset) = open.pieces.from(skipped(index));
             // An incomplete frame can't be taken whole, and it is the last one in any case.
-            push(FrameView { timestamp, previous, size, wire: None, payload, offset });
+            let wire = None;
+            push(FrameView { timestamp, previous, size, properties, wire, payload, offset });
         }
         let mut slot = self.slot.take();
         _displaced = waker.and_then(|waker| {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::cached_group::{CachedGroup, GroupState, OpenFrame, SMALL};
 use super::consumer::GroupConsumer;
 use crate::model::base::{DeferredWakes, Result, impl_debug, lock};
-use crate::{Error, Timestamp};
+use crate::{Error, Properties, Timestamp};
 
 /// Writes a group. A clone is another writer of the same group. If the last one is dropped before
 /// [`finish`](Self::finish), the group is aborted with [`Error::Dropped`].
@@ -49,7 +49,7 @@ impl GroupProducer {
             group.begin_frame(state, size)?;
             match payload.take_if(|_| size > SMALL) {
                 Some(payload) => group.put_shared(state, timestamp, payload),
-                None => group.put_copy(state, timestamp, payload.as_slice()),
+                None => group.put_copy(state, timestamp, None, payload.as_slice()),
             }
             Ok(())
         })
@@ -66,10 +66,19 @@ impl GroupProducer {
         timestamp: impl Into<Timestamp>,
         size: u64,
     ) -> Result<FrameProducer> {
-        let (timestamp, group) = (timestamp.into(), &self.group);
+        self.begin_frame(timestamp.into(), None, size)
+    }
+
+    fn begin_frame(
+        &mut self,
+        timestamp: Timestamp,
+        properties: Option<Properties>,
+        size: u64,
+    ) -> Result<FrameProducer> {
+        let group = &self.group;
         group.write(&mut self.wakes, |state| {
             group.begin_frame(state, size)?;
-            group.open(state, timestamp, size);
+            group.open(state, timestamp, properties, size);
             Ok(())
         })?;
         Ok(FrameProducer::new(self.clone(), size))
@@ -80,18 +89,19 @@ impl GroupProducer {
     pub(crate) fn ingest(
         &mut self,
         timestamp: Timestamp,
+        properties: Option<Properties>,
         size: u64,
         first: &[u8],
     ) -> Result<Option<FrameProducer>> {
         if first.len() as u64 != size {
-            let mut frame = self.create_frame(timestamp, size)?;
+            let mut frame = self.begin_frame(timestamp, properties, size)?;
             frame.write(first)?;
             return Ok(Some(frame));
         }
         let group = &self.group;
         group.write(&mut self.wakes, |state| {
             group.begin_frame(state, size)?;
-            group.put_copy(state, timestamp, &[first]);
+            group.put_copy(state, timestamp, properties, &[first]);
             Ok(())
         })?;
         Ok(None)

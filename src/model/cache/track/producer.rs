@@ -20,7 +20,7 @@ use crate::model::cache::budget::{Account, Cache};
 use crate::model::cache::cached_groups::CachedGroups;
 use crate::model::cache::group::{CachedGroup, Group, GroupProducer};
 use crate::model::cache::stats::TrackStats;
-use crate::{Error, Subscription, Timestamp, TrackInfo};
+use crate::{Error, Properties, Subscription, Timestamp, TrackInfo};
 
 /// Writes a track. A clone is another writer of the same track. If the last one is dropped before
 /// [`finish`](Self::finish), the track is aborted with [`Error::Dropped`].
@@ -267,10 +267,16 @@ impl TrackProducer {
     }
 
     /// Adds a group that arrived as a datagram. Returns whether it was added.
-    pub(crate) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
+    pub(crate) fn ingest(
+        &mut self,
+        sequence: u64,
+        timestamp: Timestamp,
+        properties: Option<Properties>,
+        payload: &[u8],
+    ) -> bool {
         let Ok(mut group) = self.create(|_| sequence, true) else { return false };
         let size = payload.len() as u64;
-        group.ingest(timestamp, size, payload).is_ok() && group.finish().is_ok()
+        group.ingest(timestamp, properties, size, payload).is_ok() && group.finish().is_ok()
     }
 
     /// Ends the track cleanly after its last group. Open groups can still be written, but no group

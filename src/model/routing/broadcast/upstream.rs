@@ -11,7 +11,7 @@ use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{Result, Route, WaitSlot};
 use crate::model::cache::{Cache, GroupProducer, TrackDynamic, TrackProducer, WeakTrack};
 use crate::model::routing::registration::Registration;
-use crate::{Cost, Error, Path, Subscription, Timestamp, TrackInfo};
+use crate::{Cost, Error, Path, Properties, Subscription, Timestamp, TrackInfo};
 
 impl BroadcastProducer {
     /// Adds the first session of a broadcast that comes through sessions.
@@ -251,7 +251,9 @@ impl UpstreamTrack {
     /// Sets the properties that the peer announced. Fails if another upstream announced different
     /// ones.
     pub(crate) fn accept(&mut self, info: TrackInfo) -> Result<()> {
-        if self.known.as_ref().is_some_and(|known| *known != info) {
+        // Routes of different versions differ in the properties of moq-transport.
+        let fields = |it: &TrackInfo| (it.priority, it.max_age, it.timescale);
+        if self.known.as_ref().is_some_and(|known| fields(known) != fields(&info)) {
             return Err(Error::Duplicate);
         }
         // It fails if it was accepted before, or if the track ended meanwhile, which its readers
@@ -278,8 +280,14 @@ impl UpstreamTrack {
     }
 
     /// As [`TrackProducer::ingest`].
-    pub(crate) fn ingest(&mut self, sequence: u64, timestamp: Timestamp, payload: &[u8]) -> bool {
-        let taken = self.track.ingest(sequence, timestamp, payload);
+    pub(crate) fn ingest(
+        &mut self,
+        sequence: u64,
+        timestamp: Timestamp,
+        properties: Option<Properties>,
+        payload: &[u8],
+    ) -> bool {
+        let taken = self.track.ingest(sequence, timestamp, properties, payload);
         if taken {
             self.failed.clear();
         }

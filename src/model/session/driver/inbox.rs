@@ -17,7 +17,7 @@ use crate::model::session::goaway::Goaway;
 use crate::model::session::log;
 use crate::slab::{Key, Slab};
 use crate::stream::Side;
-use crate::{Cost, Error, Hops, Instant, Path, Subscription, Timestamp, TrackInfo};
+use crate::{Cost, Error, Hops, Instant, Path, Properties, Subscription, Timestamp, TrackInfo};
 
 /// What comes from the peer.
 #[derive(Default)]
@@ -401,6 +401,7 @@ impl Driver {
         subscription: Token,
         sequence: u64,
         timestamp: Option<Timestamp>,
+        properties: Option<Properties>,
         payload: &[u8],
     ) {
         let now = self.now.as_micros();
@@ -408,7 +409,7 @@ impl Driver {
         let is_used = remote_track.is_some_and(|it| {
             let timescale = it.track.info().map(|info| info.timescale).unwrap_or_default();
             let arrival = || Timestamp::new(timescale.from_micros(now));
-            it.track.ingest(sequence, timestamp.unwrap_or_else(arrival), payload)
+            it.track.ingest(sequence, timestamp.unwrap_or_else(arrival), properties, payload)
         });
         let cells = &self.shared.cells;
         match is_used {

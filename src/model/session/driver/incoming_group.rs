@@ -4,7 +4,7 @@ use crate::census::census;
 use crate::machine::{GroupKey, Token};
 use crate::model::base::Result;
 use crate::model::cache::{FrameProducer, GroupProducer, PartialGroup, WeakTrack};
-use crate::{Error, Timestamp};
+use crate::{Error, Properties, Timestamp};
 
 pub(crate) struct IncomingGroup {
     pub(crate) key: GroupKey,
@@ -48,6 +48,7 @@ impl IncomingGroup {
         &mut self,
         timestamp: Option<Timestamp>,
         now: u64,
+        properties: Option<Properties>,
         size: u64,
         payload: &[u8],
     ) -> Result<(), Error> {
@@ -60,7 +61,7 @@ impl IncomingGroup {
             return self.payload(payload);
         }
         let timestamp = timestamp.unwrap_or(Timestamp::new(now));
-        self.frame = self.group.ingest(timestamp, size, payload)?;
+        self.frame = self.group.ingest(timestamp, properties, size, payload)?;
         self.finish_if_complete()
     }
 

@@ -3,6 +3,7 @@
 //! origins of this side. It is the only type that adapters drive.
 
 mod answer_deadlines;
+mod decisions;
 mod fetching;
 mod inbox;
 mod incoming_group;
@@ -17,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use self::answer_deadlines::AnswerDeadlines;
+use self::decisions::Decisions;
 use self::inbox::{AgeFloor, Inbox};
 use self::lingering::LingeringTracks;
 use self::waiting_requests::{TrackRequestKind, WaitingRequests};
@@ -96,6 +98,8 @@ pub struct Driver {
     /// Whether either side sent GOAWAY. Then routes through other sessions are better.
     is_leaving: bool,
     waiting: WaitingRequests,
+    /// Set if the application decides on each request.
+    decisions: Option<Box<Decisions>>,
     /// Since when the application wants the session to drain.
     draining: Option<Instant>,
     close_timeout: Duration,
@@ -136,6 +140,8 @@ const WAITING: u64 = 11;
 
 const ADMISSION: u64 = 12;
 
+const DECISION: u64 = 13;
+
 fn ready_key(kind: u64, slot: u32) -> u64 {
     kind << 32 | u64::from(slot)
 }
@@ -151,6 +157,7 @@ impl Driver {
         (config.hop, config.interests) = setup.origins.identity();
         config.path = setup.path.clone();
         config.authority = setup.authority.clone();
+        config.tokens = setup.tokens.clone();
         config.cost = setup.cost;
         config.role = setup.origins.role();
         let mut driver = Self::begin(setup, config, now);
@@ -204,6 +211,7 @@ impl Driver {
             queried: VecDeque::new(),
             is_leaving: false,
             waiting: WaitingRequests::new(),
+            decisions: None,
             draining: None,
             close_timeout: setup.limits.close_timeout,
             path_bytes: setup.limits.path_bytes,
@@ -448,6 +456,17 @@ impl Driver {
         if !matches!(event, Event::Announced { .. }) {
             self.apply_ended();
         }
+        let event = match &mut self.decisions {
+            None => event,
+            Some(decisions) => match decisions.ask(event) {
+                Some(event) => event,
+                None => return,
+            },
+        };
+        self.act_on(event);
+    }
+
+    fn act_on(&mut self, event: Event) {
         match event {
             Event::Announced { path, hops, cost } => self.announced(path, hops, cost),
             Event::Unannounced { path } => self.inbox.ended = Some(path),
@@ -455,9 +474,9 @@ impl Driver {
             Event::Group { subscription, group, sequence, .. } => {
                 self.group(subscription, group, sequence);
             }
-            Event::Frame { group, timestamp, size, payload } => {
+            Event::Frame { group, timestamp, properties, size, payload } => {
                 self.receive(group, |receiving, now| {
-                    receiving.frame(timestamp, now, size, &payload)
+                    receiving.frame(timestamp, now, properties, size, &payload)
                 });
             }
             Event::Payload { group, bytes } => {
@@ -494,8 +513,8 @@ impl Driver {
             Event::TrackRequested { request, broadcast, track } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query);
             }
-            Event::Datagram { subscription, sequence, timestamp, payload } => {
-                self.datagram(subscription, sequence, timestamp, &payload);
+            Event::Datagram { subscription, sequence, timestamp, properties, payload } => {
+                self.datagram(subscription, sequence, timestamp, properties, &payload);
             }
             Event::Estimate { estimate } => self.shared.estimates.update(estimate),
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
@@ -512,6 +531,8 @@ impl Driver {
                 self.range_requested(request, target, priority, range);
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
+            // Nobody decides on the request.
+            Event::RequestTokens { .. } => {}
             Event::SetUp { peer } => self.shared.set_peer_setup(peer),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => self.group_released(group, sent),
@@ -549,6 +570,7 @@ impl Driver {
         }
         self.outbox = Outbox::default();
         self.waiting.clear();
+        self.decisions = None;
         self.publish = None;
         self.queried.clear();
         if !self.is_over {
@@ -561,9 +583,12 @@ impl Driver {
 
     /// Carries out the commands of the application.
     fn run_commands(&mut self) {
-        let SessionCommands { accept, goaway, end } = self.shared.take_commands();
+        let SessionCommands { accept, decide, goaway, end } = self.shared.take_commands();
         if let Some(admitted) = accept {
             self.accept(admitted);
+        }
+        if let Some(decide) = decide {
+            self.decide_with(decide);
         }
         if let Some((uri, timeout)) = goaway {
             self.machine.apply(Command::GoAway { uri, timeout });
@@ -609,6 +634,7 @@ impl Driver {
             PROBE => self.probe_changed(),
             WAITING => self.waiting_changed(slot),
             ADMISSION => self.admission_changed(),
+            DECISION => self.decided(),
             TIMER => {}
             _ => unreachable!("no other keys are given out"),
         }
@@ -625,7 +651,7 @@ impl_debug! { Driver, it => machine: &it.machine }
 
 census! { Driver {
     counts: ready, queried, waiting;
-    within: machine, outbox, inbox, shared;
+    within: machine, outbox, inbox, shared, decisions;
     plain: version, id, now, late_since, publish, peer, is_leaving, draining, close_timeout, path_bytes, probing,
         lost_datagrams, is_over;
 } }

@@ -13,7 +13,7 @@ use moqtap_codec::types::{
 use moqtap_codec::varint::{Moqt17, Moqt18, VarInt};
 use smoq::coding::ietf::{
     Fetch, FetchEnd, FetchTarget, Filter, Location, Message, NamespaceRequest, ObjectStatus,
-    Parameters, Redirect, Setup, TrackProperties,
+    Parameters, Redirect, Setup, TokenReference, TrackProperties,
 };
 use smoq::{Path, Version};
 
@@ -133,10 +133,27 @@ impl Shown {
         let text = |text: &Option<Box<str>>| text.as_ref().map(|text| text.as_bytes().to_vec());
         self.bytes_pair(0x01, text(&of.path));
         self.int_pair(0x02, Some(of.max_request_id).filter(|&max| max > 0));
+        self.tokens(&of.tokens);
+        self.int_pair(0x04, Some(of.max_token_cache).filter(|&max| max > 0));
         self.bytes_pair(0x05, text(&of.authority));
         self.bytes_pair(0x07, text(&of.implementation));
         self.int_pair(0x08, Some(of.max_request_updates).filter(|&max| max > 0));
         self.int_pair(0x40b5a, Some(1).filter(|_| of.solicit));
+    }
+
+    fn tokens(&mut self, of: &[TokenReference]) {
+        for token in of {
+            let (fields, value) = match token {
+                TokenReference::Delete(alias) => (vec![0, *alias], None),
+                TokenReference::Register(alias, token) => {
+                    (vec![1, *alias, token.kind], Some(token))
+                }
+                TokenReference::Alias(alias) => (vec![2, *alias], None),
+                TokenReference::Value(token) => (vec![3, token.kind], Some(token)),
+            };
+            let value = value.map_or(&[][..], |token| &token.value);
+            self.bytes_pair(0x03, Some([&ints(&fields, self.version)[..], value].concat()));
+        }
     }
 
     fn properties(&mut self, of: &TrackProperties) {
@@ -149,6 +166,7 @@ impl Shown {
     /// Message parameters, without FILL_PARAMETERS, which moqtap keeps as bytes.
     fn parameters(&mut self, of: &Parameters) {
         self.int_pair(0x02, millis(of.delivery_timeout));
+        self.tokens(&of.tokens);
         self.int_pair(0x04, millis(of.rendezvous_timeout.or(of.max_cache)));
         self.int_pair(0x06, millis(of.subgroup_delivery_timeout));
         self.int_pair(0x0a, millis(of.fill_timeout));

@@ -125,8 +125,21 @@ fn check_message(message: &Message, version: Version) {
     shown.check(&debug);
     let Framed { kind, head, body } = frame_message(&theirs, draft, 65_535).unwrap().unwrap();
     assert_eq!(head + body, theirs.len());
-    assert_eq!(Message::decode(kind, &theirs[head..], draft).as_ref(), Ok(message));
+    let read = Message::decode(kind, &theirs[head..], draft).map(without_spelling);
+    assert_eq!(read.as_ref(), Ok(message));
     same_bytes(&ours, &theirs, version);
+}
+
+/// Properties are kept as they were encoded. From 18 on moqtap writes integers of seven bytes, and ours of eight.
+fn without_spelling(mut message: Message) -> Message {
+    match &mut message {
+        Message::SubscribeOk(it) => it.properties.all = None,
+        Message::Publish(it) => it.properties.all = None,
+        Message::FetchOk(it) => it.properties.all = None,
+        Message::RequestOk(it) => it.properties.all = None,
+        _ => {}
+    }
+    message
 }
 
 /// The properties of an object without their length.
@@ -134,7 +147,7 @@ fn object_properties(timestamp: Option<Timestamp>, version: Version) -> Vec<u8> 
     timestamp.map_or(Vec::new(), |timestamp| ints(&[0x10, timestamp.units()], version))
 }
 
-fn object(properties: bool) -> impl Strategy<Value = ObjectHead> {
+fn object(properties: bool) -> impl Strategy<Value = ObjectHead<'static>> {
     (0..70_000_u64, timestamp(), prop_oneof![Just(0), 0..300_u64], 0..3).prop_map(
         move |(delta, timestamp, size, status)| {
             let status = match status {
@@ -143,12 +156,13 @@ fn object(properties: bool) -> impl Strategy<Value = ObjectHead> {
                 _ => ObjectStatus::Normal,
             };
             let has_timestamp = properties && status == ObjectStatus::Normal;
-            ObjectHead { delta, timestamp: timestamp.filter(|_| has_timestamp), size, status }
+            let timestamp = timestamp.filter(|_| has_timestamp);
+            ObjectHead { delta, timestamp, properties: None, size, status }
         },
     )
 }
 
-fn stream() -> impl Strategy<Value = (Version, SubgroupHeader, Vec<ObjectHead>)> {
+fn stream() -> impl Strategy<Value = (Version, SubgroupHeader, Vec<ObjectHead<'static>>)> {
     any_draft().prop_flat_map(|version| (Just(version), subgroup(version))).prop_flat_map(
         |(version, header)| (Just(version), Just(header), vec(object(header.properties), 0..5)),
     )
@@ -175,7 +189,7 @@ fn read_subgroup(bytes: &[u8], version: Version) -> (String, Vec<String>, Vec<u8
     per_draft!(version, read)
 }
 
-fn check_subgroup(header: SubgroupHeader, objects: &[ObjectHead], version: Version) {
+fn check_subgroup(header: SubgroupHeader, objects: &[ObjectHead<'_>], version: Version) {
     let draft = draft(version);
     let mut ours = BytesMut::new();
     UniStream::Subgroup(header).encode(&mut ours, draft).unwrap();
@@ -223,7 +237,7 @@ fn read_datagram(bytes: &[u8], version: Version) -> (String, Vec<u8>) {
     per_draft!(version, read)
 }
 
-fn check_datagram(head: &DatagramHead, size: usize, version: Version) {
+fn check_datagram(head: &DatagramHead<'_>, size: usize, version: Version) {
     let mut ours = BytesMut::from(&head.encode(size, draft(version)).unwrap()[..]);
     ours.extend_from_slice(&vec![7; size]);
     let (debug, theirs) = read_datagram(&ours, version);
@@ -375,7 +389,7 @@ fn reader(version: Version, is_descending: bool) -> Reader {
     per_draft!(version, reader)
 }
 
-fn check_record(ours: &FetchObject, theirs: &Read) {
+fn check_record(ours: &FetchObject<'_>, theirs: &Read) {
     let (location, subgroup, priority, size, _) = theirs.as_ref().unwrap();
     assert_eq!(ours.location, *location);
     assert_eq!(ours.subgroup, *subgroup);

@@ -1,0 +1,125 @@
+//! Decisions of the application on single requests of a peer.
+
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+use crate::machine::RequestKey;
+use crate::model::base::{impl_debug, lock};
+use crate::{AuthToken, Error, Path};
+
+/// What a peer asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerRequestKind {
+    /// To subscribe to a track.
+    Subscribe,
+    /// To fetch groups of a track.
+    Fetch,
+    /// To be told what a track is.
+    Query,
+    /// To publish a track (moq-transport, PUBLISH).
+    Publish,
+    /// To be told the broadcasts below a path.
+    Announcements,
+}
+
+/// A request of a peer that waits for the decision of the application, see
+/// [`IncomingSession::with_decisions`](crate::IncomingSession::with_decisions). If it is dropped, the request is refused
+/// with [`Error::Unauthorized`].
+pub struct PeerRequest {
+    kind: PeerRequestKind,
+    path: Path,
+    track: Box<str>,
+    tokens: Vec<AuthToken>,
+    request: RequestKey,
+    answers: Arc<Answers>,
+    is_decided: bool,
+}
+
+impl PeerRequest {
+    pub(crate) fn new(
+        kind: PeerRequestKind,
+        path: Path,
+        track: Box<str>,
+        tokens: Vec<AuthToken>,
+        request: RequestKey,
+        answers: Arc<Answers>,
+    ) -> Self {
+        Self { kind, path, track, tokens, request, answers, is_decided: false }
+    }
+
+    /// What the peer asks for.
+    pub fn kind(&self) -> PeerRequestKind {
+        self.kind
+    }
+
+    /// The broadcast, or the prefix of announcements, below the root that the session was granted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the track; empty for announcements.
+    pub fn track(&self) -> &str {
+        &self.track
+    }
+
+    /// The authorization tokens of the request (moq-transport). On moq-lite requests have none.
+    pub fn tokens(&self) -> &[AuthToken] {
+        &self.tokens
+    }
+
+    /// Lets the request be served, as without a decision.
+    pub fn accept(mut self) {
+        self.decide(Ok(()));
+    }
+
+    /// Refuses the request with the code of `error`.
+    pub fn reject(mut self, error: Error) {
+        self.decide(Err(error));
+    }
+
+    fn decide(&mut self, answer: Result<(), Error>) {
+        if !mem::replace(&mut self.is_decided, true) {
+            lock(&self.answers.list).push((self.request, answer));
+            self.answers.driver.wake_by_ref();
+        }
+    }
+}
+
+impl Drop for PeerRequest {
+    fn drop(&mut self) {
+        self.decide(Err(Error::Unauthorized));
+    }
+}
+
+impl_debug! { PeerRequest, it => kind: &it.kind, path: &it.path, track: &it.track }
+
+/// Answers that the driver has not seen.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    list: Mutex<Vec<(RequestKey, Result<(), Error>)>>,
+    /// Wakes the driver.
+    driver: Waker,
+}
+
+impl Answers {
+    pub(crate) fn new(driver: Waker) -> Arc<Self> {
+        Arc::new(Self { list: Mutex::default(), driver })
+    }
+
+    pub(crate) fn take(&self) -> Vec<(RequestKey, Result<(), Error>)> {
+        mem::take(&mut lock(&self.list))
+    }
+}
+
+/// The function of the application that decides.
+#[derive(Clone)]
+pub(crate) struct Decide(pub(crate) Arc<dyn Fn(PeerRequest) + Send + Sync>);
+
+impl fmt::Debug for Decide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decide")
+    }
+}
