@@ -18,6 +18,11 @@ async function serve(broadcast, text) {
 	}
 }
 
+async function read(connection, path) {
+	const frame = await connection.consume(path).subscribe("chat").readFrame();
+	return new TextDecoder().decode(frame.payload);
+}
+
 globalThis.roundTrip = async (relay) => {
 	const [publisher, reader] = [await connect(relay), await connect(relay)];
 	const broadcast = new Moq.Broadcast.Producer();
@@ -29,10 +34,11 @@ globalThis.roundTrip = async (relay) => {
 	for (let event = await announced.next(); event?.path !== path; event = await announced.next()) {
 		if (!event) throw new Error("the announcements ended");
 	}
-	const track = reader.consume(path).subscribe("chat");
-	const frame = await track.readFrame();
-	const text = new TextDecoder().decode(frame.payload);
+	const texts = [await read(reader, path)];
+	// Now the relay knows an object, and tells readers of moq-transport which one.
+	const late = await connect(relay);
+	texts.push(await read(late, path));
 	broadcast.close();
-	for (const connection of [publisher, reader]) connection.close();
-	return { version: reader.version, text };
+	for (const connection of [publisher, reader, late]) connection.close();
+	return texts;
 };

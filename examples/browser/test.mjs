@@ -99,7 +99,7 @@ for (const [version, protocol] of Object.entries(VERSIONS)) {
 		await until(page, () => globalThis.roundTrip);
 		const url = `https://${address}/`;
 		const got = await page.evaluate((relay) => roundTrip(relay), { url, fingerprint, protocol });
-		assert.equal(got.text, "hello from a browser");
+		assert.deepEqual(got, ["hello from a browser", "hello from a browser"]);
 		await page.close();
 		server.close();
 		await stop(relay.child);

@@ -20,6 +20,8 @@ pub struct Draft {
     pub setup: SetupForm,
     /// How message parameters and key-value pairs are written.
     pub parameters: ParameterForm,
+    /// LARGEST_OBJECT has a length (up to 16).
+    pub(super) has_location_length: bool,
     /// How location filters are written.
     pub filter: FilterForm,
     /// The messages about namespaces.
@@ -193,6 +195,7 @@ const MOQT_14: Draft = Draft {
     carrier: Carrier::Single,
     setup: SetupForm::Versions,
     parameters: ParameterForm::Inline,
+    has_location_length: true,
     filter: FilterForm::Absolute,
     namespaces: NamespaceForm::Prefix,
     errors: ErrorForm::PerRequest,
@@ -250,12 +253,13 @@ const MOQT_16: Draft = Draft {
     ..MOQT_15
 };
 
-const MOQT_17: Draft = Draft {
+pub(super) const MOQT_17: Draft = Draft {
     number: 17,
     varint: Form::LeadingOnes17,
     carrier: Carrier::Streams,
     setup: SetupForm::ToTheEnd,
     parameters: ParameterForm::Typed,
+    has_location_length: false,
     filter: FilterForm::Delta,
     properties: PropertyForm::Tracks,
     goaway: GoawayForm::Timeout,
@@ -270,7 +274,7 @@ const MOQT_17: Draft = Draft {
     ..MOQT_16
 };
 
-const MOQT_18: Draft = Draft {
+pub(super) const MOQT_18: Draft = Draft {
     number: 18,
     varint: Form::LeadingOnes,
     namespaces: NamespaceForm::Plain,
@@ -290,7 +294,7 @@ const MOQT_18: Draft = Draft {
     ..MOQT_17
 };
 
-const MOQT_19: Draft = Draft {
+pub(super) const MOQT_19: Draft = Draft {
     number: 19,
     goaway: GoawayForm::Timeout,
     fin: FinRule::Graceful,
@@ -299,7 +303,7 @@ const MOQT_19: Draft = Draft {
     ..MOQT_18
 };
 
-const MOQT_20: Draft = Draft {
+pub(super) const MOQT_20: Draft = Draft {
     number: 20,
     filter: FilterForm::Fields,
     fetch: FetchForm::Filter,

@@ -374,12 +374,12 @@ values! {
         |value, writer, draft| write_byte(writer, flip(*value), draft);
     GroupOrder: |cursor, draft| Self::from_u64(read_byte(cursor, draft)?.into()),
         |value, writer, draft| write_byte(writer, *value as u8, draft);
-    Location: |cursor, draft| match draft.has_typed_parameters() {
-        true => Self::read(cursor),
-        false => cursor.block()?.whole(Self::read),
-    }, |value, writer, draft| match draft.has_typed_parameters() {
-        true => (*value).write(writer),
-        false => writer.block(|writer| (*value).write(writer)),
+    Location: |cursor, draft| match draft.has_location_length {
+        true => cursor.block()?.whole(Self::read),
+        false => Self::read(cursor),
+    }, |value, writer, draft| match draft.has_location_length {
+        true => writer.block(|writer| (*value).write(writer)),
+        false => (*value).write(writer),
     };
     Filter: |cursor, draft| match draft.filter {
         super::draft::FilterForm::Typed => Self::read(cursor, draft),

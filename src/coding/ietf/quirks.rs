@@ -1,7 +1,7 @@
 //! What deployed peers do differently from the drafts, and is tolerated. Each entry names the peer, its
 //! versions, and the test.
 
-use super::draft::Draft;
+use super::draft::{Draft, MOQT_17, MOQT_18, MOQT_19, MOQT_20};
 use super::message::MessageType;
 use super::setup::Setup;
 
@@ -38,7 +38,24 @@ pub(super) const GOAWAY_MAY_END: bool = true;
 /// `moq-lite` 0.16 writes this status in PUBLISH_DONE for TRACK_ENDED (`a_track_ends_with_the_status_of_moq_lite`).
 pub(crate) const DONE_BY_MOQ_LITE: u64 = 200;
 
+/// `@moq/net` 0.3 has a length before LARGEST_OBJECT, which ended with 16
+/// (`largest_object_has_a_length_for_moq_lite_js`).
+static OF_MOQ_LITE_JS: [Draft; 4] = [
+    Draft { has_location_length: true, ..MOQT_17 },
+    Draft { has_location_length: true, ..MOQT_18 },
+    Draft { has_location_length: true, ..MOQT_19 },
+    Draft { has_location_length: true, ..MOQT_20 },
+];
+
 impl Setup {
+    /// The row of `draft` as this peer understands it.
+    pub(crate) fn draft(&self, draft: &'static Draft) -> &'static Draft {
+        if self.implementation.as_deref() != Some("moq-lite-js") {
+            return draft;
+        }
+        OF_MOQ_LITE_JS.iter().find(|row| row.number == draft.number).unwrap_or(draft)
+    }
+
     /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the session on the
     /// SUBSCRIBE_NAMESPACE of draft 18 and on filters with locations. Its successors have the same name and
     /// send SOLICIT (`a_prefix_is_requested_on_its_own_stream`).

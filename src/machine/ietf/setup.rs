@@ -73,6 +73,7 @@ impl Ietf {
         if setup.other_version {
             return core.close(Error::Version);
         }
+        self.draft = setup.draft(self.draft);
         // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
         if self.side == Side::Client && setup.path.is_some() {
             return core.violation_as(INVALID_PATH, "PATH of a server");

@@ -628,3 +628,25 @@ fn a_fill_ends_with_its_subscription() {
         }
     }
 }
+
+/// `@moq/net` 0.3, see `coding::ietf::quirks`: from 17 on a Location is two integers for everybody else.
+#[test]
+fn largest_object_has_a_length_for_moq_lite_js() {
+    for version in [Moqt17, Moqt18, Moqt19, Moqt20] {
+        let answer = |implementation: &str| {
+            let implementation = Some(implementation.into());
+            let setup = Setup { implementation, solicit: true, ..Setup::default() };
+            let mut talk = Talk::with(config(Side::Server, version), setup);
+            let stream = talk.request(subscribe_message);
+            let Event::SubscribeRequested { request, .. } = one(talk.lone.events()) else {
+                panic!()
+            };
+            let largest = Some(FramePosition::new(5, 3));
+            let info = TrackInfo::default();
+            talk.lone.apply(Command::AcceptSubscribe { request, info, largest });
+            talk.lone.sent(stream)
+        };
+        assert!(answer("moq-lite-js").contains("09020503"), "{}", answer("moq-lite-js"));
+        assert!(answer("moq-lite-rs").contains("090503"), "{}", answer("moq-lite-rs"));
+    }
+}
