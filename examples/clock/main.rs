@@ -29,11 +29,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow};
 use clap::{Parser, ValueEnum};
+use peer::Target;
 use smoq::{
     BroadcastConsumer, BroadcastProducer, Client, GroupProducer, Origin, OriginConsumer,
     OriginProducer, Path, Subscription, Timestamp,
 };
-use peer::Target;
 use tokio::time::{Instant, sleep, sleep_until};
 
 const TRACK: &str = "seconds";
@@ -81,8 +81,9 @@ async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<(
         Role::Publish => client.with_publish(origin.consume()),
         Role::Subscribe => client.with_consume(origin.clone()),
     };
+    let trust = peer.trust();
     let (session, mut driving) = tokio::select! {
-        joined = peer::join(&url, &client, &peer.trust()) => joined?,
+        joined = peer::join(&url, &client, &trust) => joined?,
         signal = &mut stop => {
             eprintln!("stopped by {signal} before {url} answered");
             return Ok(());

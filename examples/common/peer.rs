@@ -111,7 +111,7 @@ enum Way {
 
 /// The text is not a URL of a server.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("not moqt://, https://, ws:// or wss://HOST[:PORT][/PATH]")]
+#[error("not moqt://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], nor ws:// or wss://")]
 pub(crate) struct InvalidTarget;
 
 impl FromStr for Target {
@@ -170,7 +170,8 @@ pub(crate) async fn join(
     let dialed = match target.way {
         Way::Quic => {
             let dialed = dial_with_fallback(quic, web_socket, &tokio::time::sleep).await;
-            dialed.map_err(|error| anyhow!("{:#}. By wss, {:#}", error.preferred, error.fallback))?
+            dialed
+                .map_err(|error| anyhow!("{:#}. By wss, {:#}", error.preferred, error.fallback))?
         }
         Way::Ws | Way::Wss => web_socket.await?,
     };

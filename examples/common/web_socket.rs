@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use qmux::ws::tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use qmux::ws::tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use qmux::ws::tokio_tungstenite::tungstenite::handshake::server::{
+    ErrorResponse, Request, Response,
+};
 use qmux::ws::tokio_tungstenite::tungstenite::http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
 use qmux::ws::tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use qmux::ws::tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};

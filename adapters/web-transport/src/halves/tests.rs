@@ -257,8 +257,7 @@ fn a_read_is_stopped_and_reset_with_codes() {
     RecvHalf::new(stream).stop(Code::MAX);
     assert_eq!(calls(&state), [format!("stop {}", u32::MAX)]);
 
-    for (error, end) in
-        [(Failed(Some(3)), Read::Reset(Code::new(3))), (Failed(None), Read::Broken)]
+    for (error, end) in [(Failed(Some(3)), Read::Reset(Code::new(3))), (Failed(None), Read::Broken)]
     {
         let (stream, state) = Mock::new();
         let mut half = RecvHalf::new(stream);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smoq::{
-    BroadcastProducer, Error, Goaway, Origin, OriginProducer, Server, Session, Subscription,
-    Track, TrackProducer, Version, Versions,
+    BroadcastProducer, Error, Goaway, Origin, OriginProducer, Server, Session, Subscription, Track,
+    TrackProducer, Version, Versions,
 };
 use smoq_web_transport::web_transport_trait::{
     Error as _, RecvStream as _, SendStream as _, Session as Carrier,
@@ -101,7 +101,11 @@ async fn a_request_that_the_peer_stops_or_resets_is_over<T: Tested + Send + 'sta
         // SUBSCRIBE_OK. After it there is nothing to write.
         assert!(recv.read_chunk(100).await.unwrap().is_some());
         served.video.used().await.unwrap();
-        if is_stopped { recv.stop(5) } else { send.reset(6) }
+        if is_stopped {
+            recv.stop(5)
+        } else {
+            send.reset(6)
+        }
         served.video.unused().await.unwrap();
     }
 }
