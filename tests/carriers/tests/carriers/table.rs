@@ -249,3 +249,26 @@ fn groups_without_credit_leave_room_for_requests() {
         }
     });
 }
+
+/// moq-lite 06, section 4.2.
+#[test]
+fn datagrams_go_on_streams_of_a_reliable_carrier() {
+    bounded(async {
+        let versions = Versions::from(Version::Lite06);
+        let (near, far, kept) = pair::<Tcp>(&versions).await;
+        assert!(near.0.max_datagram_size() > 1_200 && near.max_datagram_size() == 0);
+        let (mut drivings, near, far) = pair_on((near, far, kept), &versions);
+        let mut broadcast = near.origin.create_broadcast("live").unwrap();
+        let mut video = broadcast.create_track("video").unwrap();
+        let mut announced = far.origin.consume();
+        drivings
+            .run(async {
+                let live = announced.announced_broadcast("live").await.unwrap();
+                let mut reader = live.subscribe_track("video", Subscription::default()).unwrap();
+                video.used().await.unwrap();
+                video.write_datagram(0_u64, "hello").unwrap();
+                assert_eq!(reader.read_frame().await.unwrap().unwrap().payload(), b"hello");
+            })
+            .await;
+    });
+}
