@@ -552,6 +552,9 @@ impl<S: Session, T: Timer> Round<S, T> {
             self.carrier.close(carrier_code(code), reason);
             self.until_closed(CLOSE_TIMEOUT, |_, _| Poll::Pending).await;
             self.closed = None;
+            // `qmux` counts as closed before its task has sent the close, and the process may end after this.
+            let until = self.alarm.now() + MIN_PAUSE;
+            poll_fn(|cx| self.alarm.poll(Some(until), cx)).await;
         }
     }
 

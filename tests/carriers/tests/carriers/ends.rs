@@ -12,12 +12,17 @@ use smoq_web_transport::{SessionDriver, accept, connect};
 
 use tokio::runtime::{self, Runtime};
 
-use crate::carriers::{self, Kept, Pair, Quinn, Tcp, WebSocket};
+#[cfg(smoq_iroh)]
+use crate::carriers::Iroh;
+use crate::carriers::{self, Kept, Noq, Pair, Quinn, Tcp, WebSocket};
 
 /// The transport below a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Quinn,
+    Noq,
+    #[cfg(smoq_iroh)]
+    Iroh,
     Tcp,
     WebSocket,
 }
@@ -32,11 +37,15 @@ pub(crate) fn tells_rate() -> bool {
     KIND.get() != Kind::WebSocket
 }
 
-/// Whether the peer understands that the future of a session was dropped. The close of `web-transport-quinn` is a capsule,
-/// which the resets of other streams may overtake, and the reset of a control stream is an error.
+/// Whether the peer understands that the future of a session was dropped. Over HTTP/3 the close is a capsule, which the
+/// resets of other streams may overtake, and the reset of a control stream is an error.
 pub(crate) fn was_dropped(end: &Result<(), Error>) -> bool {
-    let is_overtaken = matches!(end, Err(Error::ProtocolViolation(_)));
-    *end == Ok(()) || KIND.get() == Kind::Quinn && is_overtaken
+    match KIND.get() {
+        Kind::Quinn | Kind::Noq => matches!(end, Ok(()) | Err(Error::ProtocolViolation(_))),
+        #[cfg(smoq_iroh)]
+        Kind::Iroh => *end == Err(Error::Disconnected),
+        Kind::Tcp | Kind::WebSocket => *end == Ok(()),
+    }
 }
 
 /// One of each kind: with SETUP and without, on a control stream and on streams of their own.
@@ -73,6 +82,9 @@ pub(crate) fn bounded(test: impl Future<Output = ()>) {
 macro_rules! in_every_version {
     ($($test:ident)*) => {
         $crate::ends::in_every_version! { $($test)*; on_quinn Quinn }
+        $crate::ends::in_every_version! { $($test)*; on_noq Noq }
+        #[cfg(smoq_iroh)]
+        $crate::ends::in_every_version! { $($test)*; on_iroh Iroh }
         $crate::ends::in_every_version! { $($test)*; on_tcp Tcp }
         $crate::ends::in_every_version! { $($test)*; on_web_socket WebSocket }
     };
@@ -83,6 +95,9 @@ macro_rules! in_every_version {
     };
     // No carrier tells when the bytes of an open stream have arrived. They have a round trip before a close.
     (@ so_do_the_frames_of_a_group_that_is_open $kind:ident) => {};
+    // It does not tell how a session was closed: `crate::table` has what it does.
+    (@ a_close_carries_its_code Iroh) => {};
+    (@ what_was_written_before_a_drain_arrives Iroh) => {};
     // There is nothing to report.
     (@ the_peer_reports_the_path WebSocket) => {};
     (@ $test:ident $kind:ident) => {
@@ -105,6 +120,9 @@ pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
     let versions = Versions::from(version);
     let (drivings, near, far) = match KIND.get() {
         Kind::Quinn => pair_on(carriers::pair::<Quinn>(&versions).await, &versions),
+        Kind::Noq => pair_on(carriers::pair::<Noq>(&versions).await, &versions),
+        #[cfg(smoq_iroh)]
+        Kind::Iroh => pair_on(carriers::pair::<Iroh>(&versions).await, &versions),
         Kind::Tcp => pair_on(carriers::pair::<Tcp>(&versions).await, &versions),
         Kind::WebSocket => pair_on(carriers::pair::<WebSocket>(&versions).await, &versions),
     };
