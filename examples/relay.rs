@@ -29,6 +29,8 @@ mod report;
 mod signals;
 #[path = "common/trace.rs"]
 mod trace;
+#[path = "common/web_socket_server.rs"]
+mod web_socket_server;
 
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
@@ -254,7 +256,7 @@ async fn web_socket(
     tls: &TlsAcceptor,
     server: &Server,
 ) -> Result<(IncomingSession, Driving)> {
-    let (carrier, http) = peer::web_socket::accept(stream, tls, server.versions()).await?;
+    let (carrier, http) = web_socket_server::accept(stream, tls, server.versions()).await?;
     let (request, driving) = smoq_web_transport::incoming(carrier, server, tokio::time::sleep)?;
     Ok((request.with_http(http), Box::pin(driving)))
 }

@@ -144,7 +144,7 @@ pub(crate) type Driving = Pin<Box<dyn Future<Output = smoq::Result<()>> + Send>>
 /// A carrier that was dialed.
 enum Dialed {
     Quic(quinn::Endpoint, quinn::Connection),
-    WebSocket(web_socket::Carrier),
+    WebSocket(Box<web_socket::Carrier>),
 }
 
 /// Dials `target`, and starts a session of `client`.
@@ -165,7 +165,7 @@ pub(crate) async fn join(
         let dialed =
             web_socket::dial(host, &authority, path, is_tls.then_some(trust), client.versions());
         let dialed = dialed.await.with_context(|| format!("can't reach {target}"))?;
-        anyhow::Ok(Dialed::WebSocket(dialed))
+        anyhow::Ok(Dialed::WebSocket(Box::new(dialed)))
     };
     let dialed = match target.way {
         Way::Quic => {
@@ -189,7 +189,7 @@ pub(crate) async fn join(
         }
         Dialed::WebSocket(carrier) => {
             // The request had path and authority.
-            let joined = smoq_web_transport::connect(carrier, client, tokio::time::sleep);
+            let joined = smoq_web_transport::connect(*carrier, client, tokio::time::sleep);
             let (session, driving) = joined.with_context(|| format!("no session with {target}"))?;
             Ok((session, Box::pin(driving)))
         }
