@@ -5,8 +5,8 @@
 //!       [--upstream URL]... [--fingerprint HEX... | --insecure] [--trace DIR]
 //! ```
 //!
-//! Clients dial `moqt://HOST:PORT/PATH` (raw QUIC) or `https://HOST:PORT/PATH` (WebTransport, for browsers as
-//! well). A client is confined to `PATH`: it sees only broadcasts below it, and publishes below it, with paths
+//! Clients dial `moqt://HOST:PORT/PATH` (raw QUIC), `https://` (WebTransport, for browsers as well), or `ws://` and
+//! `wss://` (a WebSocket on the TCP port of the same number, for networks that drop UDP). A client is confined to `PATH`: it sees only broadcasts below it, and publishes below it, with paths
 //! relative to it. On raw QUIC moq-lite up to 04 does not carry the dialed path, so those clients see
 //! everything.
 //!
@@ -29,23 +29,31 @@ mod report;
 mod signals;
 #[path = "common/trace.rs"]
 mod trace;
+#[path = "common/web_socket_server.rs"]
+mod web_socket_server;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use smoq::{Client, Error, Goaway, Hop, Limits, Origin, OriginProducer, Server, Session};
-use smoq_quinn::smoq_quic::{Identity, SOCKET_BUFFER, Url, bind_workers};
-use smoq_quinn::{ConnectionDriver, config};
+use peer::{Driving, Target};
+use smoq::{
+    Client, Error, Goaway, Hop, IncomingSession, Limits, Origin, OriginProducer, Server, Session,
+};
+use smoq_quinn::config;
+use smoq_quinn::smoq_quic::{Identity, SOCKET_BUFFER, Trust, WorkerSocket, bind_workers, tls};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// Pauses between attempts to reach an upstream. They double each time, from the first value to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -68,9 +76,10 @@ struct Options {
     /// The private key in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// An upstream relay, moqt:// or https://HOST[:PORT][/PATH]; may be repeated
+    /// An upstream relay, moqt:// or https://HOST[:PORT][/PATH] with a fallback to wss://, or ws:// and wss://; may
+    /// be repeated
     #[arg(long = "upstream", value_name = "URL")]
-    upstreams: Vec<Url>,
+    upstreams: Vec<Target>,
     /// Threads that serve sessions [default: one for each core; on systems other than Linux, one]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -106,7 +115,8 @@ fn run(options: Options) -> Result<()> {
         client = client.with_trace(move || more.sink());
     }
     let config = config::server(&identity, server.versions())?;
-    let sockets = bind_workers(listen, workers.map_or_else(cores, Ok)?)
+    let tls = tls::server(&identity, ["http/1.1"])?;
+    let (sockets, tcp) = bind(listen, workers.map_or_else(cores, Ok)?)
         .with_context(|| format!("can't listen on {listen}"))?;
     let (address, buffers) = (sockets[0].socket.local_addr()?, sockets[0].buffers);
     if buffers.is_short() {
@@ -120,17 +130,17 @@ fn run(options: Options) -> Result<()> {
     let mut workers = Vec::new();
     for socket in sockets {
         let runtime = current_thread()?;
-        let endpoint = {
+        let (endpoint, tcp) = {
             let _entered = runtime.enter();
-            smoq_quinn::listen_on(socket, config.clone())?
+            let endpoint = smoq_quinn::listen_on(socket, config.clone())?;
+            (endpoint, TcpListener::from_std(tcp.try_clone()?)?)
         };
-        let (server, origin) = (server.clone(), origin.clone());
-        workers.push((runtime, Worker { endpoint, server, origin, upstreams: Vec::new() }));
+        let (server, origin, upstreams) = (server.clone(), origin.clone(), Vec::new());
+        let tls = TlsAcceptor::from(Arc::new(tls.clone()));
+        workers.push((runtime, Worker { endpoint, tcp, tls, server, origin, upstreams }));
     }
     for (n, url) in upstreams.into_iter().enumerate() {
-        let config = config::client_for(&url, &trust, client.versions())?;
-        let client = client.clone().with_path(url.path()).with_authority(url.authority());
-        let upstream = Upstream { client, url, config };
+        let upstream = Upstream { client: client.clone(), url, trust: trust.clone() };
         let count = workers.len();
         workers[n % count].1.upstreams.push(upstream);
     }
@@ -162,6 +172,25 @@ fn cores() -> Result<NonZeroUsize> {
     if cfg!(target_os = "linux") { Ok(thread::available_parallelism()?) } else { Ok(one) }
 }
 
+/// The sockets of all workers, and the TCP port of the same number, which they share.
+fn bind(
+    listen: SocketAddr,
+    workers: NonZeroUsize,
+) -> Result<(Vec<WorkerSocket>, std::net::TcpListener)> {
+    loop {
+        let sockets = bind_workers(listen, workers)?;
+        match std::net::TcpListener::bind(sockets[0].socket.local_addr()?) {
+            // The system chose a port that TCP does not have.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && listen.port() == 0 => {}
+            tcp => {
+                let tcp = tcp?;
+                tcp.set_nonblocking(true)?;
+                return Ok((sockets, tcp));
+            }
+        }
+    }
+}
+
 fn current_thread() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
@@ -169,6 +198,8 @@ fn current_thread() -> Result<Runtime> {
 /// A thread that serves its share of the sessions.
 struct Worker {
     endpoint: quinn::Endpoint,
+    tcp: TcpListener,
+    tls: TlsAcceptor,
     server: Server,
     origin: OriginProducer,
     upstreams: Vec<Upstream>,
@@ -176,7 +207,7 @@ struct Worker {
 
 impl Worker {
     async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let Self { endpoint, server, origin, upstreams } = self;
+        let Self { endpoint, tcp, tls, server, origin, upstreams } = self;
         let (mut tasks, stop) = (JoinSet::new(), stopping.clone());
         for upstream in upstreams {
             tasks.spawn(upstream.join(stop.clone()));
@@ -185,7 +216,15 @@ impl Worker {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => break,
                 Some(incoming) = endpoint.accept() => {
-                    tasks.spawn(serve(incoming, server.clone(), origin.clone(), stop.clone()));
+                    let (peer, server) = (incoming.remote_address(), server.clone());
+                    let asked = async move { quic(incoming, &server).await };
+                    tasks.spawn(serve(peer, asked, origin.clone(), stop.clone()));
+                }
+                // An error is that of one connection.
+                Ok((stream, peer)) = tcp.accept() => {
+                    let (tls, server) = (tls.clone(), server.clone());
+                    let asked = async move { web_socket(stream, &tls, &server).await };
+                    tasks.spawn(serve(peer, asked, origin.clone(), stop.clone()));
                 }
                 // Ended sessions are removed from the set.
                 Some(_) = tasks.join_next() => {}
@@ -205,16 +244,30 @@ fn random_hop() -> Result<Hop> {
     Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
 }
 
+/// A client on QUIC.
+async fn quic(incoming: quinn::Incoming, server: &Server) -> Result<(IncomingSession, Driving)> {
+    let (request, driving) = smoq_quinn::incoming(incoming.await?, server).await?;
+    Ok((request, Box::pin(driving)))
+}
+
+/// A client on a WebSocket.
+async fn web_socket(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    server: &Server,
+) -> Result<(IncomingSession, Driving)> {
+    let (carrier, http) = web_socket_server::accept(stream, tls, server.versions()).await?;
+    let (request, driving) = smoq_web_transport::incoming(carrier, server, tokio::time::sleep)?;
+    Ok((request.with_http(http), Box::pin(driving)))
+}
+
 async fn serve(
-    incoming: quinn::Incoming,
-    server: Server,
+    peer: SocketAddr,
+    asked: impl Future<Output = Result<(IncomingSession, Driving)>>,
     origin: OriginProducer,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let peer = incoming.remote_address();
     let served = async {
-        let connection = unless_stopped(&mut stopping, incoming).await??;
-        let asked = smoq_quinn::incoming(connection, &server);
         let (mut request, mut driving) = unless_stopped(&mut stopping, asked).await??;
         let asking = async {
             tokio::select! {
@@ -226,7 +279,7 @@ async fn serve(
         let root = request.path();
         let part = origin.with_root(&root).with_context(|| format!("no access below /{root}"))?;
         let page = request.http().map(|http| http.origin().unwrap_or("no page").to_owned());
-        let page = page.map_or_else(String::new, |page| format!(" on WebTransport, from {page}"));
+        let page = page.map_or_else(String::new, |page| format!(" by HTTP, from {page}"));
         let session = request.with_origin(&part).accept();
         eprintln!("{peer} speaks {} below /{root}{page}", session.version());
         anyhow::Ok(drive(session, driving, stopping).await?)
@@ -236,26 +289,22 @@ async fn serve(
 
 /// A relay that this one dials.
 struct Upstream {
-    url: Url,
-    config: quinn::ClientConfig,
+    url: Target,
+    trust: Trust,
     client: Client,
 }
 
 impl Upstream {
     async fn join(self, mut stopping: watch::Receiver<bool>) {
-        let Self { url, config, client } = self;
+        let Self { url, trust, client } = self;
         let mut pause = RETRY.0;
         while !*stopping.borrow() {
             let joined = async {
-                let dialing = peer::dial(&url, config.clone());
-                let (endpoint, connection) = unless_stopped(&mut stopping, dialing).await??;
-                let joining = smoq_quinn::connect(connection, &client);
+                let joining = peer::join(&url, &client, &trust);
                 let (session, driving) = unless_stopped(&mut stopping, joining).await??;
                 eprintln!("{url} speaks {}", session.version());
                 pause = RETRY.0;
-                let end = drive(session, driving, stopping.clone()).await;
-                endpoint.wait_idle().await;
-                anyhow::Ok(end?)
+                anyhow::Ok(drive(session, driving, stopping.clone()).await?)
             };
             tell_end(&url, joined.await);
             // It fails only if the sender is gone. Then only the pause counts.
@@ -287,7 +336,7 @@ async fn unless_stopped<F: IntoFuture>(
 /// session is drained if it does not.
 async fn drive(
     session: Session,
-    mut driving: ConnectionDriver,
+    mut driving: Driving,
     mut stopping: watch::Receiver<bool>,
 ) -> smoq::Result<()> {
     tokio::select! {

@@ -53,6 +53,7 @@ fn names() -> BTreeSet<String> {
         "adapters/blocking/src",
         "adapters/quic/src",
         "adapters/webtransport/src",
+        "adapters/web-transport/src",
     ]
     .map(String::from)
     .to_vec();

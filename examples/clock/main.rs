@@ -1,7 +1,7 @@
 //! A clock: one end publishes the time (UTC), the others print it.
 //!
 //! ```text
-//! clock publish|subscribe moqt://HOST:PORT|https://HOST:PORT [--broadcast NAME] [--count SECONDS]
+//! clock publish|subscribe moqt://HOST:PORT|https://HOST:PORT|wss://HOST:PORT [--broadcast NAME] [--count SECONDS]
 //!       [--version VERSION]... [--fingerprint HEX... | --insecure]
 //! ```
 //!
@@ -29,12 +29,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow};
 use clap::{Parser, ValueEnum};
+use peer::Target;
 use smoq::{
     BroadcastConsumer, BroadcastProducer, Client, GroupProducer, Origin, OriginConsumer,
     OriginProducer, Path, Subscription, Timestamp,
 };
-use smoq_quinn::config;
-use smoq_quinn::smoq_quic::Url;
 use tokio::time::{Instant, sleep, sleep_until};
 
 const TRACK: &str = "seconds";
@@ -47,8 +46,9 @@ const AGAIN: Duration = Duration::from_secs(3);
 struct Options {
     /// Whether to publish the time or to print it
     role: Role,
-    /// A relay, moqt://HOST[:PORT][/PATH] on raw QUIC or https://HOST[:PORT][/PATH] on WebTransport
-    url: Url,
+    /// A relay: moqt://HOST[:PORT][/PATH] on raw QUIC, https:// on WebTransport, either with a fallback to wss://; or
+    /// ws:// and wss://
+    url: Target,
     /// The path of the broadcast
     #[arg(long, value_name = "NAME", default_value = "clock")]
     broadcast: Path,
@@ -77,22 +77,18 @@ async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<(
     let mut stop: Stop = pin!(signals::stopped()?);
     let origin = Origin::default().produce();
     let client = Client::new().with_versions(peer.versions());
-    let client = client.with_path(url.path()).with_authority(url.authority());
     let client = match role {
         Role::Publish => client.with_publish(origin.consume()),
         Role::Subscribe => client.with_consume(origin.clone()),
     };
-    let config = config::client_for(&url, &peer.trust(), client.versions())?;
-    let (endpoint, connection) = tokio::select! {
-        dialed = peer::dial(&url, config) => dialed?,
+    let trust = peer.trust();
+    let (session, mut driving) = tokio::select! {
+        joined = peer::join(&url, &client, &trust) => joined?,
         signal = &mut stop => {
             eprintln!("stopped by {signal} before {url} answered");
             return Ok(());
         }
     };
-    let (session, mut driving) = smoq_quinn::connect(connection, &client)
-        .await
-        .with_context(|| format!("no session with {url}"))?;
     eprintln!("{url} speaks {}", session.version());
 
     let count = count.unwrap_or(u64::MAX);
@@ -118,13 +114,11 @@ async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<(
     }
     // The last frames are still in flight.
     drop(session);
-    driving.await.map_err(|error| ended(&url, Err(error)))?;
-    endpoint.wait_idle().await;
-    Ok(())
+    driving.await.map_err(|error| ended(&url, Err(error)))
 }
 
 /// The reason why the session is gone, as a sentence.
-fn ended(url: &Url, end: smoq::Result<()>) -> Error {
+fn ended(url: &Target, end: smoq::Result<()>) -> Error {
     match end {
         Ok(()) => anyhow!("{url} closed the session"),
         Err(error) => Error::new(error).context(format!("the session with {url} ended")),

@@ -1,13 +1,21 @@
 //! Options for versions and trust, and dialing, shared by the examples.
 
-use std::ffi::OsStr;
+#[path = "web_socket.rs"]
+pub(crate) mod web_socket;
 
-use anyhow::Context;
+use std::ffi::OsStr;
+use std::fmt;
+use std::pin::Pin;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, Command, Parser};
-use smoq::{Version, Versions};
+use smoq::{Client, Session, Version, Versions};
+use smoq_quinn::config;
 use smoq_quinn::smoq_quic::{Fingerprint, Trust, Url};
+use smoq_web_transport::dial_with_fallback;
 use tokio::time::Instant;
 
 /// The options of examples that dial or listen.
@@ -72,7 +80,7 @@ impl TypedValueParser for VersionParser {
         cmd: &Command,
         arg: Option<&Arg>,
         value: &OsStr,
-    ) -> Result<Version, clap::Error> {
+    ) -> std::result::Result<Version, clap::Error> {
         if value.is_empty() {
             return Err(clap::Error::new(ErrorKind::DisplayVersion));
         }
@@ -85,11 +93,114 @@ impl TypedValueParser for VersionParser {
     }
 }
 
+/// Where to dial: `moqt://` and `https://` by QUIC and, if that does not answer soon, by `wss://`; `ws://` and `wss://`
+/// by a WebSocket alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    way: Way,
+    /// The same parts as a URL for QUIC.
+    url: Url,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Quic,
+    Ws,
+    Wss,
+}
+
+/// The text is not a URL of a server.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("not moqt://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], nor ws:// or wss://")]
+pub(crate) struct InvalidTarget;
+
+impl FromStr for Target {
+    type Err = InvalidTarget;
+
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidTarget> {
+        let (way, url) = match text.split_once("://") {
+            Some(("ws", rest)) => (Way::Ws, format!("https://{rest}")),
+            Some(("wss", rest)) => (Way::Wss, format!("https://{rest}")),
+            _ => (Way::Quic, text.to_owned()),
+        };
+        Ok(Self { way, url: url.parse().map_err(|_| InvalidTarget)? })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url.to_string();
+        match (self.way, url.strip_prefix("https")) {
+            (Way::Ws, Some(rest)) => write!(f, "ws{rest}"),
+            (Way::Wss, Some(rest)) => write!(f, "wss{rest}"),
+            _ => f.write_str(&url),
+        }
+    }
+}
+
+/// Drives a session to its end, and the last packets after it.
+pub(crate) type Driving = Pin<Box<dyn Future<Output = smoq::Result<()>> + Send>>;
+
+/// A carrier that was dialed.
+enum Dialed {
+    Quic(quinn::Endpoint, quinn::Connection),
+    WebSocket(Box<web_socket::Carrier>),
+}
+
+/// Dials `target`, and starts a session of `client`.
+pub(crate) async fn join(
+    target: &Target,
+    client: &Client,
+    trust: &Trust,
+) -> Result<(Session, Driving)> {
+    let url = &target.url;
+    let quic = async {
+        let config = config::client_for(url, trust, client.versions())?;
+        let (endpoint, connection) = dial(url, config).await?;
+        anyhow::Ok(Dialed::Quic(endpoint, connection))
+    };
+    let web_socket = async {
+        let (host, is_tls) = ((url.host(), url.port()), target.way != Way::Ws);
+        let (authority, path) = (url.authority(), url.path());
+        let dialed =
+            web_socket::dial(host, &authority, path, is_tls.then_some(trust), client.versions());
+        let dialed = dialed.await.with_context(|| format!("can't reach {target}"))?;
+        anyhow::Ok(Dialed::WebSocket(Box::new(dialed)))
+    };
+    let dialed = match target.way {
+        Way::Quic => {
+            let dialed = dial_with_fallback(quic, web_socket, &tokio::time::sleep).await;
+            dialed
+                .map_err(|error| anyhow!("{:#}. By wss, {:#}", error.preferred, error.fallback))?
+        }
+        Way::Ws | Way::Wss => web_socket.await?,
+    };
+    match dialed {
+        Dialed::Quic(endpoint, connection) => {
+            let client = client.clone().with_path(url.path()).with_authority(url.authority());
+            let joined = smoq_quinn::connect(connection, &client).await;
+            let (session, driving) = joined.with_context(|| format!("no session with {url}"))?;
+            let driving = async move {
+                let end = driving.await;
+                endpoint.wait_idle().await;
+                end
+            };
+            Ok((session, Box::pin(driving)))
+        }
+        Dialed::WebSocket(carrier) => {
+            // The request had path and authority.
+            let joined = smoq_web_transport::connect(*carrier, client, tokio::time::sleep);
+            let (session, driving) = joined.with_context(|| format!("no session with {target}"))?;
+            Ok((session, Box::pin(driving)))
+        }
+    }
+}
+
 /// Connects from a new socket, to the address of the host that answers first.
-pub(crate) async fn dial(
+async fn dial(
     url: &Url,
     config: quinn::ClientConfig,
-) -> anyhow::Result<(quinn::Endpoint, quinn::Connection)> {
+) -> Result<(quinn::Endpoint, quinn::Connection)> {
     let host = url.host();
     let addresses = tokio::net::lookup_host((host, url.port()))
         .await

@@ -4,6 +4,7 @@ mod messages;
 mod run;
 #[cfg(unix)]
 mod signals;
+mod web_socket;
 
 use run::{Running, example};
 

@@ -29,6 +29,16 @@ pub(crate) fn use_webtransport() {
     CARRIER.set(Carrier::WebTransport);
 }
 
+/// Whether a session knows the rate of its path.
+pub(crate) const fn tells_rate() -> bool {
+    true
+}
+
+/// Whether the peer understands that the future of a session was dropped.
+pub(crate) fn was_dropped(end: &Result<(), Error>) -> bool {
+    *end == Ok(())
+}
+
 /// Makes a module per runtime and one for WebTransport, with a test per function that runs it in every version.
 macro_rules! in_every_version {
     ($($test:ident)*) => {

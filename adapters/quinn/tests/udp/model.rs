@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ends::{Side, in_every_version, pair};
+use crate::ends::{Side, in_every_version, pair, tells_rate, was_dropped};
 use smoq::bytes::Bytes;
 use smoq::{
     BroadcastConsumer, BroadcastProducer, CloseReason, Error, Subscription, Track, TrackConsumer,
@@ -95,7 +95,8 @@ async fn both_sides_publish(version: Version) {
         let stats = side.session.stats();
         assert_eq!((stats.frames_sent, stats.frames_received), (9, 9));
         let gauges = side.session.gauges();
-        assert!(gauges.rtt.is_some() && gauges.bitrate > Some(0), "{gauges:?}");
+        let has_rate = gauges.rtt.is_some() && gauges.bitrate > Some(0);
+        assert_eq!(has_rate, tells_rate(), "{gauges:?}");
     }
 }
 
@@ -309,7 +310,7 @@ async fn the_peer_reports_the_path(version: Version) {
             continue;
         }
         let estimate = estimate.unwrap();
-        assert!(estimate.bitrate.is_some(), "{estimate:?}");
+        assert_eq!(estimate.bitrate.is_some(), tells_rate(), "{estimate:?}");
         assert_eq!(estimate.rtt.is_some(), version > Version::Lite03, "{estimate:?}");
     }
 }
@@ -365,8 +366,9 @@ async fn a_dropped_future_closes_the_connection(version: Version) {
     let mut there = drivings.run(consumer.recv_group()).await.unwrap().unwrap();
     assert_eq!(drivings.run(there.read_frame()).await.unwrap().unwrap().bytes(), "half");
     drivings.drop_client();
-    assert_eq!(drivings.ended().await[1], Ok(()));
+    let [_, end] = drivings.ended().await;
+    assert!(was_dropped(&end), "{end:?}");
     // An unfinished group must not look finished.
     assert_eq!(there.read_frame().await.err(), Some(Error::SessionClosed));
-    assert_eq!(far.session.closed().await, CloseReason::Clean);
+    assert_eq!(far.session.closed().await == CloseReason::Clean, end.is_ok());
 }

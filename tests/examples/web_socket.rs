@@ -1,0 +1,73 @@
+//! Networks that drop UDP.
+
+#![expect(clippy::disallowed_methods, reason = "a proxy has threads")]
+
+use std::io::copy;
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use crate::{Relay, second};
+
+/// A way to `address` for TCP alone: UDP is dropped. Returns its address.
+fn without_udp(address: &str) -> String {
+    let (silent, listener) = loop {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // The same port may be taken for TCP.
+        if let Ok(listener) = TcpListener::bind(silent.local_addr().unwrap()) {
+            break (silent, listener);
+        }
+    };
+    let way = listener.local_addr().unwrap().to_string();
+    let address = address.to_owned();
+    thread::spawn(move || {
+        let _silent = silent;
+        for near in listener.incoming() {
+            let (near, far) = (near.unwrap(), TcpStream::connect(&address).unwrap());
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                thread::spawn(move || {
+                    // An error is the end of either connection.
+                    let _ = copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    way
+}
+
+#[test]
+fn a_clock_runs_where_udp_is_dropped() {
+    let upstream = Relay::start("127.0.0.1:0", &[]);
+    let way = without_udp(&upstream.address);
+    // Of a relay, a publisher and a subscriber, each on the carrier that its URL prefers.
+    let edge =
+        Relay::start("127.0.0.1:0", &["--insecure", "--upstream", &format!("moqt://{way}/")]);
+    let publisher = upstream.clock_at(&format!("https://{way}/towers/north"), "publish", &[]);
+    let more = ["--broadcast", "north/clock", "--count", "1"];
+    for relay in [&upstream, &edge] {
+        let way = without_udp(&relay.address);
+        let url = format!("moqt://{way}/towers");
+        second(relay.clock_at(&url, "subscribe", &more).rest().trim_end());
+    }
+    drop(publisher);
+}
+
+#[test]
+fn a_clock_runs_on_a_web_socket_in_every_version() {
+    let relay = Relay::start("127.0.0.1:0", &[]);
+    let url = format!("ws://{}/towers/north", relay.address);
+    let publisher = relay.clock_at(&url, "publish", &[]);
+    for (version, scheme) in [
+        ("moq-lite-02", "wss"),
+        ("moq-lite-04", "ws"),
+        ("moq-lite-06", "wss"),
+        ("moqt-14", "ws"),
+        ("moqt-22", "wss"),
+    ] {
+        let url = format!("{scheme}://{}/towers", relay.address);
+        let more = ["--version", version, "--broadcast", "north/clock", "--count", "1"];
+        second(relay.clock_at(&url, "subscribe", &more).rest().trim_end());
+    }
+    drop(publisher);
+}
