@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::machine::RequestKey;
+use crate::model::base::sync::Mutex;
 use crate::model::base::{impl_debug, lock};
 use crate::{AuthToken, Error, Path};
 
