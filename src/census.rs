@@ -161,11 +161,12 @@ mod counting {
 
     #[cfg(feature = "std")]
     mod shared {
-        use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-        use std::sync::{Arc, Mutex, PoisonError};
+        use std::sync::{Arc, PoisonError};
         use std::vec;
 
         use super::{Census, Counted, Entries};
+        use crate::model::sync::Mutex;
+        use crate::model::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
         impl Entries for AtomicUsize {
             fn entries(&self) -> usize {

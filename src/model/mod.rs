@@ -12,6 +12,8 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use base::sync;
 pub use base::{Clock, ReadyList, Result};
 pub use cache::{
     Frame, FrameConsumer, FrameProducer, Group, GroupConsumer, GroupProducer, GroupRequest, Track,
