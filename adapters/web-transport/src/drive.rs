@@ -287,7 +287,7 @@ impl<S: Session, T: Timer> Round<S, T> {
         let code = error.session_error().map(|(code, _)| Code::from(code));
         let error = code.map_or(Error::Disconnected, Error::from_session_code);
         self.lost = Lost::Reading(error);
-        // What has arrived before may not wake anybody any more.
+        // Bytes that arrived before wake nobody any more.
         self.streams.wake_all();
         for key in [ACCEPT_UNI, ACCEPT_BI, DATAGRAM] {
             self.wakers[key].wake_by_ref();

@@ -1,7 +1,7 @@
 //! The halves of a stream. Each is a future that owns its half, and takes orders from the session that polls it.
 //!
 //! No method of the carriers may be dropped while it writes: some report nothing of what they wrote, others lose it.
-//! So a write is polled until it is over, and dropped only to reset the stream. What is ordered meanwhile waits.
+//! So a write is polled until it is over, and dropped only to reset the stream. Orders that come meanwhile wait.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
@@ -85,7 +85,7 @@ impl SendHalf {
         self.orders.lock().finish = true;
     }
 
-    /// Resets the stream. What the carrier has not sent is discarded.
+    /// Resets the stream. Bytes that the carrier has not sent are discarded.
     pub(crate) fn reset(mut self, code: Code) {
         self.orders.lock().reset = Some(carrier_code(code));
         let _ = self.poll(&mut Context::from_waker(Waker::noop()));
@@ -156,7 +156,7 @@ async fn send<S: SendStream>(
     }
 }
 
-/// What was read of a stream.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     Chunk(Bytes),

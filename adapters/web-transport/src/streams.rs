@@ -24,7 +24,7 @@ pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) recv: Option<RecvHalf>,
     pub(crate) send: Option<SendHalf>,
-    /// What was read before the session lowered the limit.
+    /// Bytes that were read before the session lowered the limit.
     pub(crate) held: Bytes,
     /// The session waits until a write is over.
     pub(crate) is_blocked: bool,

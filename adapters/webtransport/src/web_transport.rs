@@ -57,14 +57,14 @@ pub enum Action {
     Open {
         /// Its direction.
         dir: Dir,
-        /// What to write.
+        /// The bytes to write.
         bytes: Bytes,
     },
     /// Write `bytes`, all of them, and keep the stream open.
     Write {
         /// The stream.
         id: StreamId,
-        /// What to write.
+        /// The bytes to write.
         bytes: Bytes,
     },
     /// Reset the sending half with this code, which is in QUIC's form already.
@@ -195,7 +195,7 @@ impl WebTransport {
         self.connect
     }
 
-    /// What the session's streams begin with that this side opens.
+    /// The first bytes of the session's streams that this side opens.
     pub fn stream_head(&self, dir: Dir) -> &Bytes {
         match dir {
             Dir::Uni => &self.uni_head,
@@ -203,7 +203,7 @@ impl WebTransport {
         }
     }
 
-    /// What the session's datagrams begin with. `None`: the peer takes no datagrams.
+    /// The first bytes of the session's datagrams. `None`: the peer takes no datagrams.
     pub fn datagram_head(&self) -> Option<&[u8]> {
         let has_datagrams = self.settings.is_some_and(|settings| settings.has_datagrams);
         has_datagrams.then_some(&*self.datagram_head)

@@ -36,7 +36,7 @@ struct State {
     room: usize,
     /// How it is closed by the peer.
     closed: Option<Result<(), Failed>>,
-    /// What the peer sent.
+    /// Bytes that the peer sent.
     sent: VecDeque<Result<Option<Bytes>, Failed>>,
 }
 

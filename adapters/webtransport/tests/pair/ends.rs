@@ -11,9 +11,9 @@ pub(crate) struct End {
     pub(crate) http: WebTransport,
     side: Side,
     opened: [u64; 2],
-    /// What arrived and was not read, and whether that is all.
+    /// Bytes that arrived and were not read, and whether that is all.
     pub(crate) arrived: BTreeMap<StreamId, (Vec<u8>, bool)>,
-    /// What the session read.
+    /// Bytes that the session read.
     pub(crate) session: BTreeMap<StreamId, Vec<u8>>,
     pub(crate) events: Vec<Event>,
     /// Resets and stops, in order.
