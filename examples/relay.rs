@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Clients dial `moqt://HOST:PORT/PATH` (raw QUIC), `https://` (WebTransport, for browsers as well), or `ws://` and
-//! `wss://` (a WebSocket on the TCP port of the same number, for networks that drop UDP). A client is confined to `PATH`: it sees only broadcasts below it, and publishes below it, with paths
-//! relative to it. On raw QUIC moq-lite up to 04 does not carry the dialed path, so those clients see
-//! everything.
+//! `wss://` (a WebSocket on the TCP port of the same number, for networks that drop UDP). A client is confined to
+//! `PATH`: it sees only broadcasts below it, and publishes below it, with paths relative to it. On raw QUIC moq-lite up
+//! to 04 does not carry the dialed path, so those clients see everything.
 //!
 //! Each worker is a thread with a socket and a runtime of its own. A connection stays with its worker; all workers share
 //! one origin, so that each track is in memory once.

@@ -2,8 +2,13 @@
 
 import * as Moq from "@moq/net";
 
-async function connect({ url, fingerprint, protocol }) {
-	return await Moq.Connection.connect(new URL(url), {
+/** The relay has only one version. On WebTransport the page offers only that. */
+async function connect({ address, fingerprint, protocol, carrier }) {
+	if (carrier === "WebSocket") {
+		delete globalThis.WebTransport;
+		return await Moq.Connection.connect(new URL(`http://${address}/`));
+	}
+	return await Moq.Connection.connect(new URL(`https://${address}/`), {
 		webtransport: { serverCertificateHashes: [{ value: fingerprint }], protocols: [protocol] },
 		websocket: { enabled: false },
 	});

@@ -99,6 +99,18 @@ fn a_clock_runs_on_webtransport() {
 
 /// The dialed path is the root of the session.
 #[test]
+fn secrets_are_logged_where_the_environment_says() {
+    let relay = Relay::start("127.0.0.1:0", &[]);
+    let file = std::env::temp_dir().join(format!("smoq-keys-{}", std::process::id()));
+    let mut clock = example("clock");
+    clock.args(["publish", &relay.url(), "--fingerprint", &relay.fingerprint, "--count", "1"]);
+    Running::start(clock.env("SSLKEYLOGFILE", &file)).rest();
+    let secrets = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(secrets.contains("CLIENT_TRAFFIC_SECRET_0 "), "{secrets}");
+}
+
+#[test]
 fn a_dialed_path_is_the_root_of_the_session() {
     let relay = Relay::start("127.0.0.1:0", &[]);
     let publisher = relay.clock_below("towers/north", "publish", &[]);

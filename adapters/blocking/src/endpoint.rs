@@ -269,6 +269,8 @@ impl Endpoint {
     }
 
     /// Accepts connections from now on, each with a session of `server`.
+    ///
+    /// Call it again to replace a certificate: connections that were accepted before keep running.
     pub fn listen(&mut self, config: ServerConfig, server: &Server) {
         self.quic.set_server_config(Some(Arc::new(config)));
         self.server = Some(server.clone());

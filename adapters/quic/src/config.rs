@@ -1,6 +1,27 @@
 //! QUIC configurations that suit live media.
 //!
-//! quinn and quinn-proto share these types: `quinn::ClientConfig` is [`quinn_proto::ClientConfig`].
+//! quinn and quinn-proto share these types: `quinn::ClientConfig` is [`quinn_proto::ClientConfig`]. Both adapters have the
+//! same defaults:
+//!
+//! | setting | default | to change it, set on [`transport`] |
+//! |---|---|---|
+//! | idle timeout | [`IDLE_TIMEOUT`], 10 s | `max_idle_timeout` |
+//! | keep-alive | [`KEEP_ALIVE`], 3 s | `keep_alive_interval` |
+//! | congestion controller | Cubic | `congestion_controller_factory` |
+//! | largest UDP payload | found between 1,200 and 1,452 bytes | `mtu_discovery_config`, `initial_mtu` |
+//! | send and receive windows | [`SEND_WINDOW`], [`RECEIVE_WINDOW`] | `send_window`, `receive_window` |
+//!
+//! ```
+//! use std::sync::Arc;
+//! use smoq_quic::{Trust, config, quinn_proto::congestion::BbrConfig};
+//!
+//! let mut transport = config::transport();
+//! transport.congestion_controller_factory(Arc::new(BbrConfig::default()));
+//! let client = smoq::Client::new();
+//! let mut tls = config::client(&Trust::WebRoots, client.versions())?;
+//! tls.transport_config(Arc::new(transport));
+//! # Ok::<(), smoq_quic::Error>(())
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,12 @@
 //! [rustls](https://docs.rs/rustls) configurations for any QUIC implementation on rustls. They speak TLS 1.3
 //! only; the cryptography is *ring*'s.
+//!
+//! If the environment variable `SSLKEYLOGFILE` is set, the secrets of all connections are appended to that file, for
+//! programs such as Wireshark. A reader of the file can read the connections.
 
 use std::sync::Arc;
 
+use rustls::KeyLogFile;
 use rustls::crypto::CryptoProvider;
 use rustls::version::TLS13;
 
@@ -23,6 +27,7 @@ pub fn client<'a>(
         .with_custom_certificate_verifier(trust.verifier(&provider())?);
     let mut config = builder.with_no_client_auth();
     config.alpn_protocols = protocols(alpns);
+    config.key_log = Arc::new(KeyLogFile::new());
     Ok(config)
 }
 
@@ -40,6 +45,7 @@ pub fn server<'a>(
         .with_no_client_auth()
         .with_single_cert(identity.chain().to_vec(), identity.key().clone_key())?;
     config.alpn_protocols = protocols(alpns);
+    config.key_log = Arc::new(KeyLogFile::new());
     Ok(config)
 }
 

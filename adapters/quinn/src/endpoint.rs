@@ -34,6 +34,8 @@ pub type Unreachable = smoq_quic::Unreachable<DialError>;
 /// [is short](Buffers::is_short) and many clients may dial at once. The system chooses a port for port 0;
 /// `[::]` accepts IPv4 as well.
 ///
+/// [`Endpoint::set_server_config`] replaces a certificate: connections that were accepted before keep running.
+///
 /// # Errors
 ///
 /// The address can't be used, or there is no async runtime.
