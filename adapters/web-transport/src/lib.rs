@@ -74,7 +74,7 @@ pub enum Error {
 }
 
 /// Starts a session of `client` on a carrier that was dialed, in the version that the carrier
-/// [agreed on](Carrier::protocol).
+/// agreed on (`Session::protocol` of web-transport-trait).
 ///
 /// Without a protocol the session speaks one of the oldest versions, which agree on one by SETUP. If the URL of the
 /// carrier had a path, as on WebTransport and on a WebSocket, the client must have none ([`Client::with_path`]): SETUP
