@@ -86,8 +86,10 @@ fn filter(kind: MessageType, version: Version) -> BoxedStrategy<Filter> {
         .prop_map(|(start, end)| Filter::Range { start, end_group: end.max(start.group) });
     // SUBSCRIBE_UPDATE has the fields of an absolute filter.
     if version == Version::Moqt14 && kind == MessageType::RequestUpdate {
-        let range = (location(), below_max())
-            .prop_map(|(start, end_group)| Filter::Range { start, end_group });
+        let start =
+            (below_max(), integer()).prop_map(|(group, object)| Location::new(group, object));
+        let range =
+            (start, below_max()).prop_map(|(start, end_group)| Filter::Range { start, end_group });
         return prop_oneof![from, range].boxed();
     }
     let common = prop_oneof![Just(Filter::NextObject), Just(Filter::NextGroup), from, range];
