@@ -70,7 +70,7 @@ impl Pages {
 struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
-    /// What is to be written, and how much of it was.
+    /// The response, and how much of it was written.
     response: Option<(Vec<u8>, usize)>,
     until: Instant,
 }

@@ -137,7 +137,7 @@ impl Filter {
         })
     }
 
-    /// What the end of a range is relative to. Up to 16 it is absolute.
+    /// The base of the end of a range. Up to 16 the end is absolute.
     fn base(start: Location, draft: &Draft) -> u64 {
         if draft.filter == FilterForm::Absolute { 0 } else { start.group }
     }

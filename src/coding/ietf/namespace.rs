@@ -48,7 +48,7 @@ pub struct PublishNamespaceDone {
 
 layout!(PublishNamespaceDone { request });
 
-/// What ends: a request by its id, or by its namespace where the draft names that instead.
+/// The request that ends, by its id, or by its namespace where the draft names that instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamespaceRequest {
     /// The request id.

@@ -56,7 +56,7 @@ impl PairForm {
         }
     }
 
-    /// What the next type is the difference to.
+    /// The base of the next type, which is written as a difference.
     fn base(self, previous: u64) -> u64 {
         if self == Self::Absolute { 0 } else { previous }
     }
@@ -119,7 +119,7 @@ impl Properties {
         Ok(Self::of_pairs(pairs, form))
     }
 
-    /// The key-value pairs as this version encodes them; empty on moq-lite. What the version can't express is left
+    /// The key-value pairs as this version encodes them; empty on moq-lite. Those that the version can't express are left
     /// out.
     pub fn pairs(&self, version: Version) -> Bytes {
         let draft = Draft::of(version);

@@ -1,4 +1,4 @@
-//! What deployed peers do differently from the drafts, and is tolerated. Each entry names the peer, its
+//! Differences between deployed peers and the drafts that are tolerated. Each entry names the peer, its
 //! versions, and the test.
 
 use super::draft::{Draft, MOQT_17, MOQT_18, MOQT_19, MOQT_20};

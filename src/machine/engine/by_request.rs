@@ -1,4 +1,4 @@
-//! What a part of the machine remembers of each request.
+//! The state that a part of the machine keeps for each request.
 
 use alloc::vec::Vec;
 

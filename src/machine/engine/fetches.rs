@@ -60,7 +60,7 @@ pub(crate) enum AnswerStream {
     Own { head: Head, layout: Layout },
 }
 
-/// What a FETCH of ours is for.
+/// The purpose of a FETCH of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FetchId {
     /// A command of the application.

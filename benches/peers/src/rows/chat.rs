@@ -83,7 +83,7 @@ fn produce() -> (BroadcastProducer, TrackProducer) {
     (room, track)
 }
 
-/// What one thread owns.
+/// The share of one thread.
 struct Worker {
     producers: Vec<(BroadcastProducer, TrackProducer)>,
     readers: Vec<(TrackConsumer, Waker)>,

@@ -31,7 +31,7 @@ pub(crate) struct Traffic {
     pub(crate) time: Duration,
 }
 
-/// What a relay did with the traffic.
+/// The work of a relay with the traffic.
 #[derive(Clone, Debug)]
 pub(crate) struct Relayed {
     pub(crate) viewed: Viewed,
