@@ -10,9 +10,9 @@ import { test, after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 const [examples, screenshot] = process.argv.slice(2);
-const WAIT = { timeout: 10_000 };
+const WAIT = { timeout: 30_000 };
 /** A test that hangs fails. */
-const LIMIT = { timeout: 12_000 };
+const LIMIT = { timeout: 90_000 };
 
 let browser;
 before(async () => {
