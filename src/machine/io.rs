@@ -6,7 +6,7 @@ use super::network_path::NetworkPath;
 use crate::error::Error;
 use crate::stream::{Code, Dir, StreamId};
 
-/// What the QUIC connection reports.
+/// A report of the QUIC connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Input {
@@ -68,7 +68,7 @@ pub enum Input {
     },
 }
 
-/// What the QUIC connection must do. Small, without payload.
+/// An order to the QUIC connection. Small, without payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]

@@ -155,8 +155,8 @@ parameters! {
         /// GROUP_ORDER: which group comes first. Absent: the publisher's choice, or ascending for a FETCH.
         order: GroupOrder;
     0x23 = [(20, S|U|ST)],
-        /// FILL_PARAMETERS (20+): asks for past objects on a stream of their own. What is absent inside is that
-        /// of the subscription.
+        /// FILL_PARAMETERS (20+): asks for past objects on a stream of their own. A field that is absent inside
+        /// is that of the subscription.
         fill: Box<Parameters>;
     0x25 = [(19, F|S|ST|RO|U), (20, F|S|ST|U|FILL)];
     0x26 = [(19, F|S|ST|RO|U), (20, F|S|ST|U|FILL)];

@@ -121,7 +121,7 @@ pub(crate) trait Dialect {
     ) {
     }
 
-    /// What precedes the frames of this group in the answer to a FETCH of several groups, or its end, and how they
+    /// The bytes before the frames of this group in the answer to a FETCH of several groups, or its end, and how they
     /// are laid out. `gap`: groups that may exist are missing before. `None` if that can't be said.
     fn range_part(
         &mut self,

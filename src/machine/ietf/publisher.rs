@@ -22,7 +22,7 @@ use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
 
-/// Applies parameters to the options of a subscription. What is relative to the largest object is known when the
+/// Applies parameters to the options of a subscription. Positions relative to the largest object are known when the
 /// subscription is accepted. The end of a filter is widened to the end of its group.
 fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
     if let Some(priority) = parameters.priority {

@@ -112,7 +112,7 @@ impl Ietf {
         let id = self.ids.of(key);
         let is_full = core.incoming_fetches.len() >= core.limits.requests;
         let Some(subscription) = core.incoming.get_mut(key).filter(|_| !is_full) else { return };
-        // What is left out is that of the subscription (9.20.15).
+        // A parameter that is left out is that of the subscription (9.20.15).
         let range = range_up_to(fill.filter.or(start.filter), subscription.largest);
         let Some(range) = range else { return };
         let options = &subscription.options;
@@ -255,7 +255,7 @@ impl Ietf {
         self.write(core, key, &Message::FetchOk(ok));
     }
 
-    /// What precedes the frames of a group on the stream of an answer, or the end of that: the header of the stream
+    /// The bytes before the frames of a group on the stream of an answer, or the end of that: the header of the stream
     /// before the first one, and the end of a gap. Up to 15 no gap can be said.
     pub(super) fn part_of_range(
         &mut self,

@@ -76,7 +76,7 @@ pub(in crate::machine) struct Ietf {
     pub(super) offers: Offers,
     /// The tokens that the peer registered.
     pub(super) tokens: TokenCache,
-    /// What this end shows of itself in its set-up.
+    /// The tokens that this end shows in its set-up.
     pub(super) own_tokens: Vec<AuthToken>,
     /// The aliases of subscriptions that are over.
     pub(super) retired_aliases: RetiredAliases,
@@ -259,7 +259,7 @@ impl Ietf {
     }
 }
 
-/// What the peer did that closes the session.
+/// The fault of the peer that closes the session.
 #[derive(Debug)]
 pub(super) struct Fault {
     code: u64,

@@ -19,7 +19,7 @@ use crate::peer::Peer;
 use crate::stream::Side;
 
 impl Ietf {
-    /// Starts the session. What is sent first depends on the draft. A server whose application
+    /// Starts the session. The first message depends on the draft. A server whose application
     /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
         core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);

@@ -74,7 +74,7 @@ impl TokenCache {
     }
 }
 
-/// What a token takes of the limit (MAX_AUTH_TOKEN_CACHE_SIZE, 9.1.3).
+/// The share of a token in the limit (MAX_AUTH_TOKEN_CACHE_SIZE, 9.1.3).
 fn size(token: &AuthToken) -> u64 {
     16 + token.value.len() as u64
 }

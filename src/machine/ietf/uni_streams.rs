@@ -63,7 +63,7 @@ impl Ietf {
             return Ok(Progress::More);
         }
         if self.peer.is_some() && core.awaits_accept {
-            // What follows SETUP waits for the application.
+            // Messages after SETUP wait for the application.
             self.early_stream = Some(key);
             return Ok(Progress::More);
         }
