@@ -1,12 +1,12 @@
 //! Macros that name the tests of the suite for given peers and versions.
 
-/// Names async functions as tests.
+/// Names async functions as tests. Each is run by [`attempts`](crate::attempts).
 #[macro_export]
 macro_rules! tests {
     ($($name:ident: $run:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            $run.await;
+            $crate::attempts(concat!(module_path!(), "::", stringify!($name)), || $run).await;
         }
     )*};
 }
