@@ -193,7 +193,7 @@ fn another_thread_ends_the_wait_by_writing() {
         assert_eq!(frame.payload(), n.to_be_bytes());
         writing.thread().unpark();
     }
-    // Without wakes the server would find each frame when its next keep-alive is due, 3 s later.
+    // Without wakes the server would find each frame when its next keep-alive is due, seconds later.
     assert!(begun.elapsed() < Duration::from_secs(30));
     writing.join().unwrap();
     stop.wake();

@@ -6,7 +6,7 @@
 //! | setting | default | to change it, set on [`transport`] |
 //! |---|---|---|
 //! | idle timeout | [`IDLE_TIMEOUT`], 10 s | `max_idle_timeout` |
-//! | keep-alive | [`KEEP_ALIVE`], 3 s | `keep_alive_interval` |
+//! | keep-alive | [`KEEP_ALIVE`], 4 s, of a server [`SERVER_KEEP_ALIVE`], 5 s | `keep_alive_interval` |
 //! | congestion controller | Cubic | `congestion_controller_factory` |
 //! | largest UDP payload | found between 1,200 and 1,452 bytes | `mtu_discovery_config`, `initial_mtu` |
 //! | send and receive windows | [`SEND_WINDOW`], [`RECEIVE_WINDOW`] | `send_window`, `receive_window` |
@@ -61,10 +61,16 @@ pub const FIRST_BIDI_STREAMS: u32 = 256;
 /// A connection that receives nothing for this long is lost: 10 s.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An idle connection sends a packet this often, so that it does not time out: 3 s.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// An idle connection sends a packet this often, so that it does not time out: 4 s.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
-/// The transport parameters of both adapters: the constants of this module.
+/// A server sends a packet after this long without one of the client: 5 s.
+///
+/// It is longer than [`KEEP_ALIVE`], so that a client that keeps its connection alive spares the server its own packets.
+pub const SERVER_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// The transport parameters of both adapters: the constants of this module. [`server`] uses them with
+/// [`SERVER_KEEP_ALIVE`].
 ///
 /// `send_fairness` is off, so that QUIC finishes the stream that it began before it starts the next one of
 /// the same priority.
@@ -138,7 +144,9 @@ pub fn server(identity: &Identity, versions: &Versions) -> Result<ServerConfig, 
     let tls = tls::server(identity, versions.alpns().chain(http))?;
     let crypto = QuicServerConfig::try_from(tls).map_err(unsuitable)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport()));
+    let mut transport = transport();
+    transport.keep_alive_interval(Some(SERVER_KEEP_ALIVE));
+    config.transport_config(Arc::new(transport));
     Ok(config)
 }
 
