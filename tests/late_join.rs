@@ -8,15 +8,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use smoq::coding::ietf::{
     Draft, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget, Filter,
-    GroupOrder, INVALID_RANGE, Location, Message, ObjectHead, Parameters, Setup, Subscribe,
-    UniStream, frame_message,
+    GroupOrder, INVALID_RANGE, Location, Message, ObjectHead, ObjectStatus, Parameters, Setup,
+    Subscribe, UniStream, frame_message,
 };
 use smoq::machine::Input;
-use smoq::sim::{Link, Pair};
+use smoq::sim::{Link, Pair, Random};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
-    BroadcastProducer, Client, Driver, Instant, Limits, Origin, Path, Server, Session,
-    Subscription, TrackProducer, Version,
+    BroadcastProducer, Client, Driver, FrameProducer, GroupProducer, Instant, Limits, Origin, Path,
+    Server, Session, Subscription, TrackProducer, Version,
 };
 
 const DRAFTS: [Version; 7] = [
@@ -188,6 +188,37 @@ impl World {
         groups.collect()
     }
 
+    /// The numbers of the objects on the streams of a group, in the order of the streams. Each payload is compared.
+    fn objects_of(&self, group: u64) -> Vec<u64> {
+        let mut seen = Vec::new();
+        for (_, bytes) in self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni) {
+            let Ok(Some((UniStream::Subgroup(header), mut at))) =
+                UniStream::read(bytes, self.draft)
+            else {
+                continue;
+            };
+            if header.group != group {
+                continue;
+            }
+            let mut last = None;
+            while at < bytes.len() {
+                let (head, len) = ObjectHead::read(&bytes[at..], header.properties, self.draft)
+                    .unwrap()
+                    .expect("whole objects");
+                at += len;
+                let number = head.number(last).unwrap();
+                last = Some(number);
+                if head.status != ObjectStatus::Normal {
+                    continue;
+                }
+                assert_eq!(bytes[at..at + head.size as usize], *payload(group, number).as_bytes());
+                at += head.size as usize;
+                seen.push(number);
+            }
+        }
+        seen
+    }
+
     fn subscribe(&mut self, parameters: Parameters) -> (u64, StreamId) {
         self.request(|id| {
             let (namespace, track) = (Path::new("demo"), "video".into());
@@ -288,6 +319,88 @@ fn the_largest_object_may_still_arrive() {
         world.run();
         assert_eq!(world.fetched(id, GroupOrder::Ascending), ["1.0", "1.1", "2.0"], "{version}");
     }
+}
+
+/// However the objects of a group arrive while a subscriber joins in it, the FETCH and the subscription are the whole
+/// group (moq-transport-22, 3.1.4, 3.4 and 3.5).
+#[test]
+fn a_group_that_arrives_during_the_join_is_whole() {
+    for seed in 0..300 {
+        for version in DRAFTS {
+            join_while_a_group_arrives(version, &mut Random::new(seed));
+        }
+    }
+}
+
+fn join_while_a_group_arrives(version: Version, random: &mut Random) {
+    const FRAMES: u64 = 3;
+    let mut world = World::new(version);
+    // A backlog: groups arrive at once, and not in order.
+    let mut sequences = [4, 5, 6];
+    sequences.swap(0, random.below(3) as usize);
+    let mut steps: Vec<u64> =
+        sequences.into_iter().flat_map(|n| [n; 2 * FRAMES as usize + 1]).collect();
+    for at in (1..steps.len()).rev() {
+        if random.below(2) == 0 {
+            steps.swap(at, random.below(at as u64 + 1) as usize);
+        }
+    }
+    let joins_at = random.below(steps.len() as u64 + 1) as usize;
+    let fetches_at = joins_at + random.below(3) as usize;
+    let fills = version >= Version::Moqt20;
+    let mut open: BTreeMap<u64, (GroupProducer, Option<FrameProducer>)> = BTreeMap::new();
+    let mut done = BTreeMap::new();
+    let (mut joined, mut fetch, mut largest) = (None, None, None);
+    for at in 0..steps.len() + 3 {
+        if at == joins_at {
+            let fill = fills.then(|| Box::new(with_filter(Filter::GroupsBack(1))));
+            let parameters = Parameters { fill, ..with_filter(Filter::NextObject) };
+            let (id, stream) = world.subscribe(parameters);
+            let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+            (joined, largest) = (Some(id), ok.parameters.largest);
+            fetch = fills.then_some(id);
+        }
+        if at == fetches_at && !fills && largest.is_some() {
+            let target = FetchTarget::Relative { joins: joined.unwrap(), groups_back: 0 };
+            let parameters = Parameters::default();
+            let (id, _) = world.request(|id| Message::Fetch(Fetch { id, target, parameters }));
+            fetch = Some(id);
+        }
+        let Some(&sequence) = steps.get(at) else { continue };
+        let step = done.entry(sequence).or_insert(0);
+        let number: u64 = *step / 2;
+        match *step {
+            step if step == 2 * FRAMES => open.remove(&sequence).unwrap().0.finish().unwrap(),
+            step => {
+                let (group, frame) = open
+                    .entry(sequence)
+                    .or_insert_with(|| (world.track.create_group(sequence).unwrap(), None));
+                let bytes = payload(sequence, number);
+                let (first, rest) = bytes.as_bytes().split_at(3);
+                if step % 2 == 0 {
+                    let mut begun = group.create_frame(0, bytes.len() as u64).unwrap();
+                    begun.write(first).unwrap();
+                    *frame = Some(begun);
+                } else {
+                    let mut begun = frame.take().unwrap();
+                    begun.write(rest).unwrap();
+                    begun.finish().unwrap();
+                }
+            }
+        }
+        *step += 1;
+        if random.below(2) == 0 {
+            world.run();
+        }
+    }
+    world.run();
+    let Some(Location { group, object }) = largest else { return };
+    let order = if fills { GroupOrder::Descending } else { GroupOrder::Ascending };
+    let head = world.fetched(fetch.unwrap(), order);
+    let expected: Vec<_> = (0..=object).map(|object| format!("{group}.{object}")).collect();
+    assert_eq!(head, expected, "{version}");
+    let tail: Vec<_> = (object + 1..FRAMES).collect();
+    assert_eq!(world.objects_of(group), tail, "{version}: largest {group}.{object}");
 }
 
 /// A range comes from the cache. Groups that it lost are marked, in either order (3.2.2).
