@@ -376,7 +376,7 @@ fn join_while_a_group_arrives(version: Version, random: &mut Random) {
                     .entry(sequence)
                     .or_insert_with(|| (world.track.create_group(sequence).unwrap(), None));
                 let bytes = payload(sequence, number);
-                let (first, rest) = bytes.as_bytes().split_at(3);
+                let (first, rest) = bytes.as_bytes().split_at(3 * (sequence + number) as usize % 6);
                 if step % 2 == 0 {
                     let mut begun = group.create_frame(0, bytes.len() as u64).unwrap();
                     begun.write(first).unwrap();
