@@ -55,12 +55,14 @@ mod error;
 mod event;
 mod hosts;
 mod http;
+mod reconnect;
 mod socket;
 
 pub use endpoint::{Budget, Endpoint, Step};
 pub use error::{DialError, Error, Unreachable};
-pub use event::{ConnectionId, Event};
+pub use event::{ConnectionId, Event, ReconnectId};
 pub use quinn_proto;
+pub use reconnect::BoxError;
 pub use smoq_quic::{self, config};
 
 /// Compiles and runs the example of the README.

@@ -29,6 +29,7 @@ mod allowance;
 mod drive;
 mod endpoint;
 mod http;
+mod reconnect;
 mod stops;
 mod streams;
 
@@ -41,6 +42,7 @@ use std::task::{Context, Poll};
 pub use endpoint::{
     DialError, Unreachable, dial, dial_in, listen, listen_in, listen_on, listen_on_in,
 };
+pub use reconnect::{Reconnecting, SessionEvent, reconnect, reconnect_in};
 use smoq::{Agreed, Client, Clock, HttpRequest, IncomingSession, Server, Session, Versions};
 use smoq_quic::webtransport::{self, WebTransport};
 pub use smoq_quic::{self, config};
