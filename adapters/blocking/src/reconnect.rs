@@ -126,14 +126,11 @@ impl Endpoint {
         }
     }
 
-    /// Does what is due for clients that dial again.
+    /// Does what is due for clients that dial again: one attempt each, because the application resolves a name for it.
     pub(crate) fn links_due(&mut self, now: Instant) {
-        while let Some((at, id)) = self.links.timers.first().copied() {
-            if at > now {
-                break;
-            }
-            self.dial_again(now, id);
-        }
+        let due: Vec<_> =
+            self.links.timers.iter().take_while(|(at, _)| *at <= now).copied().collect();
+        due.into_iter().for_each(|(_, id)| self.dial_again(now, id));
     }
 
     fn dial_again(&mut self, now: Instant, id: ReconnectId) {
