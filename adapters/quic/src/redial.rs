@@ -325,7 +325,7 @@ impl<U: Clone> Redial<U> {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^= bits >> 31;
-        let nanos = time.min(FOREVER).as_nanos() * u128::from(bits >> 32) >> 32;
+        let nanos = (time.min(FOREVER).as_nanos() * u128::from(bits >> 32)) >> 32;
         Duration::from_nanos(nanos as u64)
     }
 }

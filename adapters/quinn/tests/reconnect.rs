@@ -330,7 +330,8 @@ fn waiting_and_dialing_can_be_cancelled() {
         // During an attempt.
         let redial = redial.attempt_timeout(HOUR);
         let mut reconnecting = begin(redial, &world.client, &world.identity);
-        poll_fn(|cx| Poll::Ready(assert!(reconnecting.poll_next(cx).is_pending()))).await;
+        let waits = poll_fn(|cx| Poll::Ready(reconnecting.poll_next(cx).is_pending())).await;
+        assert!(waits);
         reconnecting.stop();
         assert!(reconnecting.next().await.is_none());
 
