@@ -121,6 +121,43 @@ fn a_reader_goes_on_in_the_next_session() {
     }
 }
 
+/// The client is a relay, and the reader dialed it.
+#[test]
+fn a_reader_after_a_relay_goes_on() {
+    for version in every_version().filter(|version| announces_hops(*version)) {
+        let mut world = World::new(version);
+        let (_broadcast, mut track) = world.live();
+        let far = Origin::new(Hop::new(9)).produce();
+        let now = Instant::from_millis(world.now);
+        let client = Client::new().with_consume(far.clone());
+        let server = Server::new().with_publish(world.seen.consume());
+        let ((_near, client), (_far, server)) =
+            (client.connect(version, now), server.accept(version, now));
+        let mut viewer = Pair::new(client, server, Link::perfect());
+        let mut advance = |world: &mut World, millis| {
+            for _ in 0..millis / 10 {
+                world.advance(10);
+                viewer.advance(Instant::from_millis(world.now).since(viewer.now()));
+            }
+        };
+        advance(&mut world, 500);
+        let mut announced = far.consume();
+        let Poll::Ready(Some(live)) = announced.try_announced() else { panic!("{version}") };
+        let want = Subscription::default().max_age(Duration::MAX).start(0);
+        let mut reader = live.broadcast.unwrap().subscribe_track("video", want).unwrap();
+        advance(&mut world, 200);
+        for gap in 0..3 {
+            world.cut();
+            advance(&mut world, 1_000);
+            track.write_frame(gap, "x").unwrap();
+            world.dial();
+            advance(&mut world, 500);
+            assert_eq!(sequences(&mut reader), [gap], "{version}");
+            assert!(announced.try_announced().is_pending(), "{version}: no end");
+        }
+    }
+}
+
 /// The rest of a group that was open is fetched.
 #[test]
 fn an_open_group_is_completed() {
