@@ -381,3 +381,17 @@ fn ten_thousand_attempts_keep_no_memory() {
     let growth = allocation_counter::measure(|| fail(10_000)).bytes_current;
     assert!(growth < 4 << 10, "{growth} bytes");
 }
+
+#[cfg(feature = "runtime-smol")]
+#[test]
+fn pauses_are_timers_of_smol_as_well() {
+    smol::block_on(async {
+        let redial = Redial::new(url((Ipv4Addr::LOCALHOST, 1).into())).pauses(MS, 2 * MS);
+        let refused = |_, _| ready(Err::<(Session, ConnectionDriver), _>("refused"));
+        let mut dialing = smoq_quinn::reconnect(redial, &Client::new(), refused).unwrap();
+        for _ in 0..10 {
+            let event = dialing.next().await;
+            assert!(matches!(event, Some(SessionEvent::Failed { error: Some("refused"), .. })));
+        }
+    });
+}

@@ -181,11 +181,11 @@ impl Driver {
         if let Some(over) = over {
             over.upstream.leave(Ok(()));
         }
+        // A path outside of the origin is ignored.
+        let Ok(upstream) = announced else { return };
         if let Some(retained) = &self.retained {
             retained.announced(&path);
         }
-        // A path outside of the origin is ignored.
-        let Ok(upstream) = announced else { return };
         let token: Token = self
             .inbox
             .broadcasts
