@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! relay --listen ADDR [--cert FILE --key FILE] [--version VERSION]... [--workers N]
-//!       [--upstream URL]... [--fingerprint HEX... | --insecure] [--trace DIR]
+//!       [--upstream URL[,URL]...]... [--follow-redirects] [--fingerprint HEX... | --insecure] [--trace DIR]
+//!       [--congestion NAME] [--initial-mtu BYTES] [--max-mtu BYTES]
 //! ```
 //!
 //! Clients dial `moqt://HOST:PORT/PATH` (raw QUIC), `https://` (WebTransport, for browsers as well), or `ws://` and
@@ -13,14 +14,17 @@
 //! Each worker is a thread with a socket and a runtime of its own. A connection stays with its worker; all workers share
 //! one origin, so that each track is in memory once.
 //!
-//! Without a certificate the relay creates one and prints its fingerprint for clients to pin. It keeps
-//! trying to reach its upstreams. `--trace` records each session into a file of its own in that directory,
+//! Without a certificate the relay creates one and prints its fingerprint for clients to pin. On SIGHUP it reads the files
+//! of its certificate again, for new connections. It keeps trying to reach its upstreams: the URLs of each in turn.
+//! Readers of an upstream that is lost wait for it for a while. `--trace` records each session into a file of its own in that directory,
 //! for the example `replay`. SIGTERM and SIGINT end the relay: it asks all peers to leave (GOAWAY). After
 //! half a second it sends pending data to those that are still connected, and after a second it closes
 //! everything.
 
 #![allow(clippy::disallowed_methods, reason = "a server has threads")]
 
+#[path = "common/hangups.rs"]
+mod hangups;
 #[path = "common/peer.rs"]
 mod peer;
 #[path = "common/report.rs"]
@@ -36,6 +40,7 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -43,20 +48,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use peer::{Driving, Target};
+use hangups::Hangups;
+use peer::{Dialer, Driving, Target, Targets};
 use smoq::{
-    Client, Error, Goaway, Hop, IncomingSession, Limits, Origin, OriginProducer, Server, Session,
+    Client, Error, Goaway, IncomingSession, Limits, Origin, OriginProducer, Server, Session,
 };
 use smoq_quinn::config;
-use smoq_quinn::smoq_quic::{Identity, SOCKET_BUFFER, Trust, WorkerSocket, bind_workers, tls};
+use smoq_quinn::smoq_quic::{Identity, Redial, SOCKET_BUFFER, WorkerSocket, bind_workers, tls};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// Pauses between attempts to reach an upstream. They double each time, from the first value to the second.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// How long a track without readers continues, for readers that switch channels and return.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -76,10 +80,10 @@ struct Options {
     /// The private key in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// An upstream relay, moqt:// or https://HOST[:PORT][/PATH] with a fallback to wss://, or ws:// and wss://; may
-    /// be repeated
+    /// An upstream relay, moqt:// or https://HOST[:PORT][/PATH] with a fallback to wss://, or ws:// and wss://. Several
+    /// URLs of one upstream are separated by commas; may be repeated for further upstreams
     #[arg(long = "upstream", value_name = "URL")]
-    upstreams: Vec<Target>,
+    upstreams: Vec<Targets>,
     /// Threads that serve sessions [default: one for each core; on systems other than Linux, one]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -96,13 +100,14 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<()> {
     let Options { listen, cert, key, upstreams, workers, trace, peer } = options;
-    let (versions, trust) = (peer.versions(), peer.trust());
-    let identity = match (cert, key) {
-        (Some(cert), Some(key)) => Identity::from_pem_files(cert, key)?,
-        _ => Identity::self_signed(["localhost"])?,
+    let versions = peer.versions();
+    let files = cert.zip(key);
+    let identity = match &files {
+        Some((cert, key)) => Identity::from_pem_files(cert, key)?,
+        None => Identity::self_signed(["localhost"])?,
     };
 
-    let origin = Origin::new(random_hop()?).produce();
+    let origin = Origin::new(peer::random_hop()?).produce();
     let mut limits = Limits::default();
     limits.linger_time = LINGER;
     let mut server = Server::new().with_origin(&origin).with_versions(versions.clone());
@@ -114,8 +119,15 @@ fn run(options: Options) -> Result<()> {
         server = server.with_trace(move || files.sink());
         client = client.with_trace(move || more.sink());
     }
-    let config = config::server(&identity, server.versions())?;
-    let tls = tls::server(&identity, ["http/1.1"])?;
+    let transport = peer.transport();
+    let certified = |identity: &Identity| {
+        let mut config = config::server(identity, server.versions())?;
+        config.transport_config(Arc::clone(&transport));
+        let tls = Arc::new(tls::server(identity, ["http/1.1"])?);
+        anyhow::Ok((config, TlsAcceptor::from(tls)))
+    };
+    let (config, tls) = certified(&identity)?;
+    let (tls, acceptor) = watch::channel(tls);
     let (sockets, tcp) = bind(listen, workers.map_or_else(cores, Ok)?)
         .with_context(|| format!("can't listen on {listen}"))?;
     let (address, buffers) = (sockets[0].socket.local_addr()?, sockets[0].buffers);
@@ -127,7 +139,7 @@ fn run(options: Options) -> Result<()> {
         );
     }
     let (stop, stopping) = watch::channel(false);
-    let mut workers = Vec::new();
+    let (mut workers, mut endpoints) = (Vec::new(), Vec::new());
     for socket in sockets {
         let runtime = current_thread()?;
         let (endpoint, tcp) = {
@@ -136,18 +148,20 @@ fn run(options: Options) -> Result<()> {
             (endpoint, TcpListener::from_std(tcp.try_clone()?)?)
         };
         let (server, origin, upstreams) = (server.clone(), origin.clone(), Vec::new());
-        let tls = TlsAcceptor::from(Arc::new(tls.clone()));
+        endpoints.push(endpoint.clone());
+        let tls = acceptor.clone();
         workers.push((runtime, Worker { endpoint, tcp, tls, server, origin, upstreams }));
     }
-    for (n, url) in upstreams.into_iter().enumerate() {
-        let upstream = Upstream { client: client.clone(), url, trust: trust.clone() };
+    for (n, urls) in upstreams.into_iter().enumerate() {
+        let redial = peer.redial(&urls);
+        let upstream = Upstream { client: client.clone(), redial, dialer: peer.dialer() };
         let count = workers.len();
         workers[n % count].1.upstreams.push(upstream);
     }
 
     current_thread()?.block_on(async {
         // Signals are caught before anyone learns the address.
-        let end = signals::stopped()?;
+        let (mut end, mut hangups) = (pin!(signals::stopped()?), Hangups::new()?);
         let mut stdout = std::io::stdout();
         writeln!(stdout, "listening {address} sha256:{}", identity.fingerprint())
             .and_then(|()| stdout.flush())
@@ -157,7 +171,31 @@ fn run(options: Options) -> Result<()> {
             thread::spawn(move || runtime.block_on(worker.run(stopping)))
         };
         let threads: Vec<_> = workers.into_iter().map(start).collect();
-        eprintln!("stopped by {}", end.await);
+        let signal = loop {
+            tokio::select! {
+                signal = &mut end => break signal,
+                () = hangups.next() => {}
+            }
+            let Some((cert, key)) = &files else {
+                eprintln!("the certificate is not in a file");
+                continue;
+            };
+            let read = Identity::from_pem_files(cert, key).map_err(Into::into);
+            let read =
+                read.and_then(|identity| Ok((certified(&identity)?, identity.fingerprint())));
+            match read {
+                Ok(((config, acceptor), fingerprint)) => {
+                    for endpoint in &endpoints {
+                        endpoint.set_server_config(Some(config.clone()));
+                    }
+                    tls.send_replace(acceptor);
+                    eprintln!("new certificate sha256:{fingerprint}");
+                }
+                Err(error) => eprintln!("the old certificate stays: {}", report::sentence(&error)),
+            }
+        };
+        eprintln!("stopped by {signal}");
+        drop(endpoints);
         stop.send_replace(true);
         for thread in threads {
             thread.join().map_err(|_| anyhow!("a worker panicked"))?;
@@ -199,7 +237,7 @@ fn current_thread() -> Result<Runtime> {
 struct Worker {
     endpoint: quinn::Endpoint,
     tcp: TcpListener,
-    tls: TlsAcceptor,
+    tls: watch::Receiver<TlsAcceptor>,
     server: Server,
     origin: OriginProducer,
     upstreams: Vec<Upstream>,
@@ -222,7 +260,7 @@ impl Worker {
                 }
                 // An error is that of one connection.
                 Ok((stream, peer)) = tcp.accept() => {
-                    let (tls, server) = (tls.clone(), server.clone());
+                    let (tls, server) = (tls.borrow().clone(), server.clone());
                     let asked = async move { web_socket(stream, &tls, &server).await };
                     tasks.spawn(serve(peer, asked, origin.clone(), stop.clone()));
                 }
@@ -234,14 +272,6 @@ impl Worker {
         endpoint.close(0u32.into(), b"");
         endpoint.wait_idle().await;
     }
-}
-
-/// Nonzero, below 2^53 so that JavaScript can represent it, and practically unique.
-fn random_hop() -> Result<Hop> {
-    let random = ring::rand::generate(&ring::rand::SystemRandom::new())
-        .map_err(|_| anyhow!("the system has no random numbers"))?;
-    let random: [u8; 8] = random.expose();
-    Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
 }
 
 /// A client on QUIC.
@@ -289,27 +319,39 @@ async fn serve(
 
 /// A relay that this one dials.
 struct Upstream {
-    url: Target,
-    trust: Trust,
+    redial: Redial<Target>,
+    dialer: Dialer,
     client: Client,
 }
 
 impl Upstream {
     async fn join(self, mut stopping: watch::Receiver<bool>) {
-        let Self { url, trust, client } = self;
-        let mut pause = RETRY.0;
-        while !*stopping.borrow() {
-            let joined = async {
-                let joining = peer::join(&url, &client, &trust);
-                let (session, driving) = unless_stopped(&mut stopping, joining).await??;
-                eprintln!("{url} speaks {}", session.version());
-                pause = RETRY.0;
-                anyhow::Ok(drive(session, driving, stopping.clone()).await?)
-            };
-            tell_end(&url, joined.await);
-            // It fails only if the sender is gone. Then only the pause counts.
-            let _ = tokio::time::timeout(pause, stopping.wait_for(|stop| *stop)).await;
-            pause = RETRY.1.min(pause * 2);
+        let Self { redial, dialer, client } = self;
+        let stop = stopping.clone();
+        let dial = move |url, client| {
+            let (dialer, stop) = (dialer.clone(), stop.clone());
+            async move {
+                let (session, driving) = dialer.join(&url, &client).await?;
+                anyhow::Ok((session.clone(), drive(session, driving, stop)))
+            }
+        };
+        let mut upstream = match smoq_quinn::reconnect(redial, &client, dial) {
+            Ok(upstream) => upstream,
+            Err(error) => return eprintln!("no upstream: {error}"),
+        };
+        let mut is_stopped = false;
+        loop {
+            tokio::select! {
+                event = upstream.next() => match event {
+                    Some(event) => peer::tell(&event),
+                    None => return,
+                },
+                // It fails only if the sender is gone, which is the end as well.
+                _ = stopping.wait_for(|stop| *stop), if !is_stopped => {
+                    upstream.stop();
+                    is_stopped = true;
+                }
+            }
         }
     }
 }

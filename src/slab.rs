@@ -68,7 +68,7 @@ impl<T> Slab<T> {
         Some(((slot as u32, *generation), value.as_mut()?))
     }
 
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(feature = "std")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|(_, value)| value.as_ref())
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! clock publish|subscribe moqt://HOST:PORT|https://HOST:PORT|wss://HOST:PORT [--broadcast NAME] [--count SECONDS]
-//!       [--version VERSION]... [--fingerprint HEX... | --insecure]
+//!       [--reconnect [--follow-redirects]] [--version VERSION]... [--fingerprint HEX... | --insecure]
+//!       [--congestion NAME] [--initial-mtu BYTES] [--max-mtu BYTES]
 //! ```
 //!
 //! The track `seconds` has one group per minute: first a frame `YYYY-MM-DD HH:MM:`, then a frame `SS` every
@@ -11,6 +12,8 @@
 //! A subscriber waits for the broadcast, and waits again when it ends. It prints the time to stdout, and
 //! the state of the broadcast to stderr. Only the end of its session, SIGTERM or SIGINT end it. A publisher
 //! that receives one of these signals finishes the broadcast first, so that subscribers notice at once.
+//!
+//! With `--reconnect` the end of a session does not end it either: it dials again, the URLs in turn.
 #![allow(clippy::disallowed_methods, reason = "a clock reads the clock")]
 
 #[path = "../common/peer.rs"]
@@ -29,11 +32,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow};
 use clap::{Parser, ValueEnum};
-use peer::Target;
+use peer::{Dialer, Target, Targets};
 use smoq::{
-    BroadcastConsumer, BroadcastProducer, Client, GroupProducer, Origin, OriginConsumer,
-    OriginProducer, Path, Subscription, Timestamp,
+    BroadcastConsumer, BroadcastProducer, Client, GroupProducer, Hop, Origin, OriginConsumer,
+    OriginProducer, Path, Session, Subscription, Timestamp,
 };
+use smoq_quinn::smoq_quic::Redial;
+use smoq_quinn::{Reconnecting, SessionEvent};
 use tokio::time::{Instant, sleep, sleep_until};
 
 const TRACK: &str = "seconds";
@@ -47,8 +52,11 @@ struct Options {
     /// Whether to publish the time or to print it
     role: Role,
     /// A relay: moqt://HOST[:PORT][/PATH] on raw QUIC, https:// on WebTransport, either with a fallback to wss://; or
-    /// ws:// and wss://
-    url: Target,
+    /// ws:// and wss://. With --reconnect there may be several, separated by commas
+    url: Targets,
+    /// Dials again when the session ends, or nobody answers, instead of ending
+    #[arg(long)]
+    reconnect: bool,
     /// The path of the broadcast
     #[arg(long, value_name = "NAME", default_value = "clock")]
     broadcast: Path,
@@ -73,23 +81,24 @@ async fn main() -> ExitCode {
     report::exit_code(run(peer::parse()).await)
 }
 
-async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<()> {
+async fn run(Options { role, url, reconnect, broadcast, count, peer }: Options) -> Result<()> {
     let mut stop: Stop = pin!(signals::stopped()?);
-    let origin = Origin::default().produce();
+    // Peers recognize by the hop what is published again.
+    let hop = if reconnect { peer::random_hop()? } else { Hop::UNKNOWN };
+    let origin = Origin::new(hop).produce();
     let client = Client::new().with_versions(peer.versions());
     let client = match role {
         Role::Publish => client.with_publish(origin.consume()),
         Role::Subscribe => client.with_consume(origin.clone()),
     };
-    let trust = peer.trust();
-    let (session, mut driving) = tokio::select! {
-        joined = peer::join(&url, &client, &trust) => joined?,
+    let mut link = Link::new(peer.redial(&url), &client, peer.dialer(), reconnect)?;
+    tokio::select! {
+        connected = link.connect() => connected?,
         signal = &mut stop => {
             eprintln!("stopped by {signal} before {url} answered");
             return Ok(());
         }
     };
-    eprintln!("{url} speaks {}", session.version());
 
     let count = count.unwrap_or(u64::MAX);
     let work = async {
@@ -109,12 +118,78 @@ async fn run(Options { role, url, broadcast, count, peer }: Options) -> Result<(
         }
     };
     tokio::select! {
-        end = &mut driving => return Err(ended(&url, end)),
+        error = link.run() => return Err(error),
         done = work => done?,
     }
     // The last frames are still in flight.
-    drop(session);
-    driving.await.map_err(|error| ended(&url, Err(error)))
+    link.end().await
+}
+
+/// The session, and the one after it.
+struct Link {
+    reconnecting: Reconnecting<Target, Error>,
+    /// Whether the end of a session is an error.
+    once: bool,
+    session: Option<Session>,
+}
+
+impl Link {
+    fn new(redial: Redial<Target>, client: &Client, dialer: Dialer, again: bool) -> Result<Self> {
+        let dial = move |url, client| {
+            let dialer = dialer.clone();
+            async move { dialer.join(&url, &client).await }
+        };
+        let reconnecting = smoq_quinn::reconnect(redial, client, dial)?;
+        Ok(Self { reconnecting, once: !again, session: None })
+    }
+
+    /// Waits for a session.
+    async fn connect(&mut self) -> Result<()> {
+        while self.session.is_none() {
+            self.next().await?;
+        }
+        Ok(())
+    }
+
+    /// Drives sessions until one ends that is the last.
+    async fn run(&mut self) -> Error {
+        loop {
+            if let Err(error) = self.next().await {
+                return error;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<()> {
+        let event = self.reconnecting.next().await.context("there is no session")?;
+        match event {
+            SessionEvent::GoingAway { .. } if self.once => {
+                self.reconnecting.stop();
+                return Ok(());
+            }
+            SessionEvent::Lost { url, end, .. } if self.once => return Err(ended(&url, end)),
+            SessionEvent::Failed { url, error, .. } if self.once => {
+                return Err(error.unwrap_or_else(|| anyhow!("{url} did not answer in time")));
+            }
+            _ => peer::tell(&event),
+        }
+        if let SessionEvent::Connected { session, .. } = event {
+            self.session = Some(session);
+        }
+        Ok(())
+    }
+
+    /// Closes the session when everything was sent.
+    async fn end(mut self) -> Result<()> {
+        self.reconnecting.stop();
+        self.session = None;
+        while let Some(event) = self.reconnecting.next().await {
+            if let SessionEvent::Lost { url, end: Err(error), .. } = event {
+                return Err(ended(&url, Err(error)));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The reason why the session is gone, as a sentence.

@@ -1,5 +1,7 @@
-//! Options for versions and trust, and dialing, shared by the examples.
+//! Options for versions, trust and QUIC, and dialing, shared by the examples.
 
+#[path = "transport.rs"]
+mod transport;
 #[path = "web_socket.rs"]
 pub(crate) mod web_socket;
 
@@ -7,16 +9,20 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, Command, Parser};
-use smoq::{Client, Session, Version, Versions};
-use smoq_quinn::config;
-use smoq_quinn::smoq_quic::{Fingerprint, Trust, Url};
+use smoq::{Client, Hop, Session, Version, Versions};
+use smoq_quinn::smoq_quic::{Fingerprint, Redial, Trust, Url};
+use smoq_quinn::{SessionEvent, config};
 use smoq_web_transport::dial_with_fallback;
 use tokio::time::Instant;
+
+use crate::report;
 
 /// The options of examples that dial or listen.
 #[derive(Args)]
@@ -32,6 +38,11 @@ pub(crate) struct PeerOptions {
     /// Trusts any certificate
     #[arg(long)]
     insecure: bool,
+    /// Dials the URL that a server names when it goes away. Without it the same server is dialed again
+    #[arg(long)]
+    follow_redirects: bool,
+    #[command(flatten)]
+    transport: transport::TransportOptions,
     /// Print version
     #[arg(short = 'V', action = ArgAction::Version)]
     print_version: Option<bool>,
@@ -46,13 +57,62 @@ impl PeerOptions {
         }
     }
 
-    /// The requested trust, by default the roots of the web.
-    pub(crate) fn trust(&self) -> Trust {
-        match (self.insecure, &*self.fingerprints) {
+    /// The requested way to dial. By default it trusts the roots of the web.
+    pub(crate) fn dialer(&self) -> Dialer {
+        let trust = match (self.insecure, &*self.fingerprints) {
             (true, _) => Trust::Insecure,
             (false, []) => Trust::WebRoots,
             (false, pins) => Trust::Pinned(pins.to_vec()),
+        };
+        Dialer { trust, transport: self.transport() }
+    }
+
+    /// The requested configuration of QUIC.
+    pub(crate) fn transport(&self) -> Arc<quinn::TransportConfig> {
+        self.transport.config()
+    }
+
+    /// When and where to dial again.
+    pub(crate) fn redial(&self, urls: &Targets) -> Redial<Target> {
+        let [first, more @ ..] = &*urls.0 else { unreachable!("a list has a first URL") };
+        let redial = more.iter().cloned().fold(Redial::new(first.clone()), Redial::or);
+        if self.follow_redirects { redial.follow(|_| true) } else { redial }
+    }
+}
+
+/// A hop that is nonzero, below 2^53 so that JavaScript can represent it, and practically unique.
+pub(crate) fn random_hop() -> Result<Hop> {
+    let random = ring::rand::generate(&ring::rand::SystemRandom::new())
+        .map_err(|_| anyhow!("the system has no random numbers"))?;
+    let random: [u8; 8] = random.expose();
+    Ok(Hop::new((u64::from_le_bytes(random) >> 11).max(1)))
+}
+
+/// Prints what became of a session, or of the attempt to make one.
+pub(crate) fn tell(event: &SessionEvent<Target, Error>) {
+    let again = |pause: &Duration| format!("dialing again in {:.1} s", pause.as_secs_f64());
+    match event {
+        SessionEvent::Connected { url, session } => {
+            eprintln!("{url} speaks {}", session.version());
         }
+        SessionEvent::Failed { url, error, pause } => {
+            let silent = || format!("{url} did not answer in time");
+            let why = error.as_ref().map_or_else(silent, report::sentence);
+            eprintln!("{why}; {}", again(pause));
+        }
+        SessionEvent::Lost { url, end, pause } => {
+            let again =
+                pause.as_ref().map_or_else(String::new, |pause| "; ".to_owned() + &again(pause));
+            match end {
+                Ok(()) => eprintln!("{url} left{again}"),
+                Err(error) => eprintln!("{url} lost: {error}{again}"),
+            }
+        }
+        SessionEvent::GoingAway { url, goaway, pause, .. } => {
+            let to = goaway.uri.as_deref().map_or_else(String::new, |uri| format!(" for {uri}"));
+            eprintln!("{url} is going away{to}; {}", again(pause));
+        }
+        other => eprintln!("{other:?}"),
     }
 }
 
@@ -127,6 +187,27 @@ impl FromStr for Target {
     }
 }
 
+/// URLs that are tried in turn, separated by commas.
+#[derive(Clone, Debug)]
+pub(crate) struct Targets(Vec<Target>);
+
+impl FromStr for Targets {
+    type Err = InvalidTarget;
+
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidTarget> {
+        Ok(Self(text.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?))
+    }
+}
+
+impl fmt::Display for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, target) in self.0.iter().enumerate() {
+            write!(f, "{}{target}", if n == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = self.url.to_string();
@@ -147,51 +228,64 @@ enum Dialed {
     WebSocket(Box<web_socket::Carrier>),
 }
 
-/// Dials `target`, and starts a session of `client`.
-pub(crate) async fn join(
-    target: &Target,
-    client: &Client,
-    trust: &Trust,
-) -> Result<(Session, Driving)> {
-    let url = &target.url;
-    let quic = async {
-        let config = config::client_for(url, trust, client.versions())?;
-        let (endpoint, connection) = dial(url, config).await?;
-        anyhow::Ok(Dialed::Quic(endpoint, connection))
-    };
-    let web_socket = async {
-        let (host, is_tls) = ((url.host(), url.port()), target.way != Way::Ws);
-        let (authority, path) = (url.authority(), url.path());
-        let dialed =
-            web_socket::dial(host, &authority, path, is_tls.then_some(trust), client.versions());
-        let dialed = dialed.await.with_context(|| format!("can't reach {target}"))?;
-        anyhow::Ok(Dialed::WebSocket(Box::new(dialed)))
-    };
-    let dialed = match target.way {
-        Way::Quic => {
-            let dialed = dial_with_fallback(quic, web_socket, &tokio::time::sleep).await;
-            dialed
-                .map_err(|error| anyhow!("{:#}. By wss, {:#}", error.preferred, error.fallback))?
-        }
-        Way::Ws | Way::Wss => web_socket.await?,
-    };
-    match dialed {
-        Dialed::Quic(endpoint, connection) => {
-            let client = client.clone().with_path(url.path()).with_authority(url.authority());
-            let joined = smoq_quinn::connect(connection, &client).await;
-            let (session, driving) = joined.with_context(|| format!("no session with {url}"))?;
-            let driving = async move {
-                let end = driving.await;
-                endpoint.wait_idle().await;
-                end
-            };
-            Ok((session, Box::pin(driving)))
-        }
-        Dialed::WebSocket(carrier) => {
-            // The request had path and authority.
-            let joined = smoq_web_transport::connect(*carrier, client, tokio::time::sleep);
-            let (session, driving) = joined.with_context(|| format!("no session with {target}"))?;
-            Ok((session, Box::pin(driving)))
+/// How to dial.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    trust: Trust,
+    transport: Arc<quinn::TransportConfig>,
+}
+
+impl Dialer {
+    /// Dials `target`, and starts a session of `client`.
+    pub(crate) async fn join(
+        &self,
+        target: &Target,
+        client: &Client,
+    ) -> Result<(Session, Driving)> {
+        let (url, trust) = (&target.url, &self.trust);
+        let quic = async {
+            let mut config = config::client_for(url, trust, client.versions())?;
+            config.transport_config(Arc::clone(&self.transport));
+            let (endpoint, connection) = dial(url, config).await?;
+            anyhow::Ok(Dialed::Quic(endpoint, connection))
+        };
+        let web_socket = async {
+            let (host, is_tls) = ((url.host(), url.port()), target.way != Way::Ws);
+            let (authority, path) = (url.authority(), url.path());
+            let trust = is_tls.then_some(trust);
+            let dialed = web_socket::dial(host, &authority, path, trust, client.versions());
+            let dialed = dialed.await.with_context(|| format!("can't reach {target}"))?;
+            anyhow::Ok(Dialed::WebSocket(Box::new(dialed)))
+        };
+        let dialed = match target.way {
+            Way::Quic => {
+                let dialed = dial_with_fallback(quic, web_socket, &tokio::time::sleep).await;
+                dialed.map_err(|error| {
+                    anyhow!("{:#}. By wss, {:#}", error.preferred, error.fallback)
+                })?
+            }
+            Way::Ws | Way::Wss => web_socket.await?,
+        };
+        match dialed {
+            Dialed::Quic(endpoint, connection) => {
+                let client = client.clone().with_path(url.path()).with_authority(url.authority());
+                let joined = smoq_quinn::connect(connection, &client).await;
+                let (session, driving) =
+                    joined.with_context(|| format!("no session with {url}"))?;
+                let driving = async move {
+                    let end = driving.await;
+                    endpoint.wait_idle().await;
+                    end
+                };
+                Ok((session, Box::pin(driving)))
+            }
+            Dialed::WebSocket(carrier) => {
+                // The request had path and authority.
+                let joined = smoq_web_transport::connect(*carrier, client, tokio::time::sleep);
+                let (session, driving) =
+                    joined.with_context(|| format!("no session with {target}"))?;
+                Ok((session, Box::pin(driving)))
+            }
         }
     }
 }

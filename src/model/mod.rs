@@ -25,7 +25,7 @@ pub use routing::{
 };
 pub use session::{
     Client, CloseReason, Driver, Goaway, HttpRequest, IncomingSession, PeerRequest,
-    PeerRequestKind, Probe, Server, Session, SessionGauges, SessionStats,
+    PeerRequestKind, Probe, Retained, Server, Session, SessionGauges, SessionStats,
 };
 #[cfg(feature = "stream")]
 pub use streams::{Announcements, Frames, Groups};

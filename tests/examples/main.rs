@@ -1,9 +1,14 @@
 //! The networked examples, run the way their users run them.
 
+#[cfg(unix)]
+mod certificates;
 mod messages;
+#[cfg(unix)]
+mod reconnect;
 mod run;
 #[cfg(unix)]
 mod signals;
+mod transport;
 mod web_socket;
 
 use run::{Running, example};

@@ -38,9 +38,12 @@ fn file(name: &str, content: &str) -> PathBuf {
 #[test]
 fn help_lists_all_options() {
     let versions = ["moq-lite-01", "moq-lite-06", "moq-lite-07-wip", "moqt-16", "moqt-18"];
-    let peer = [&["--version", "--fingerprint", "--insecure"][..], &versions].concat();
+    let quic = ["--congestion", "cubic", "bbr", "newreno", "--initial-mtu", "--max-mtu"];
+    let peer = ["--version", "--fingerprint", "--insecure", "--follow-redirects"];
+    let peer = [&peer[..], &quic, &versions].concat();
     let relay = [&["--listen", "--cert", "--key", "--upstream", "--trace"][..], &peer].concat();
-    let clock = [&["publish", "subscribe", "--broadcast", "--count"][..], &peer].concat();
+    let clock =
+        [&["publish", "subscribe", "--broadcast", "--count", "--reconnect"][..], &peer].concat();
     for (name, options) in [
         ("relay", &relay[..]),
         ("clock", &clock),
@@ -83,6 +86,10 @@ fn a_mistyped_argument_is_named_with_the_valid_ones() {
         ),
         ("clock", &url, &["--count", "0"], &["--count", "0"]),
         ("clock", &url, &["--colour"], &["--colour"]),
+        ("clock", &url, &["--congestion", "reno"], &["reno", "cubic", "bbr", "newreno"]),
+        ("clock", &url, &["--initial-mtu", "1199"], &["1199", "--initial-mtu", "1200"]),
+        ("relay", &listen, &["--max-mtu", "9000"], &["9000", "--max-mtu", "1472"]),
+        ("relay", &listen, &["--upstream", "moqt://a,,moqt://b"], &["--upstream", "moqt://HOST"]),
         ("clock", &["sing", "moqt://x"], &[], &["sing", "publish", "subscribe"]),
         ("clock", &["publish", "http://x"], &[], &["http://x", "moqt://HOST", "https://HOST"]),
         ("relay", &["--listen", "nowhere"], &[], &["nowhere", "--listen", "socket address"]),

@@ -29,13 +29,29 @@ impl Endpoint {
         config: ClientConfig,
         client: &Client,
     ) -> ConnectionId {
+        let id = self.next_host();
+        self.dial_host(clock(), id, remotes, name, config, client);
+        id
+    }
+
+    /// An id for a host. The place of its connection is known when an attempt has won.
+    pub(crate) fn next_host(&mut self) -> ConnectionId {
         self.serial += 1;
-        // Its place is known when an attempt has won.
-        let id = ConnectionId { slot: usize::MAX, serial: self.serial };
+        ConnectionId { slot: usize::MAX, serial: self.serial }
+    }
+
+    pub(crate) fn dial_host(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        remotes: impl IntoIterator<Item = SocketAddr>,
+        name: &str,
+        config: ClientConfig,
+        client: &Client,
+    ) {
         let (name, client) = (name.to_owned(), client.clone());
         let (race, attempts, timer) = (Race::new(remotes), Vec::new(), None);
-        self.attempt_next(clock(), id, Host { name, config, client, race, attempts, timer });
-        id
+        self.attempt_next(now, id, Host { name, config, client, race, attempts, timer });
     }
 
     /// Gives up a connection that was dialed and is not connected yet. It is not reported any more.
@@ -85,8 +101,7 @@ impl Endpoint {
         }
         if host.race.is_lost() {
             let error = host.race.into_error(&host.name);
-            self.events.push_back(Event::Unreachable { id, error });
-            return;
+            return self.report(now, Event::Unreachable { id, error });
         }
         host.timer = host.race.poll_timeout();
         host.timer.map(|at| self.hosts.timers.insert((at, id)));
@@ -128,6 +143,6 @@ impl Endpoint {
             Event::Closed { reason, .. } => Event::Closed { id, reason },
             other => other,
         };
-        self.events.push_back(event);
+        self.report(now, event);
     }
 }

@@ -21,6 +21,7 @@ use crate::connection::{Connection, Role};
 use crate::error::{DialError, Error};
 use crate::event::{ConnectionId, Event};
 use crate::hosts::Hosts;
+use crate::reconnect::Links;
 use crate::socket::{Datagram, Socket};
 
 /// One UDP socket and the MoQ sessions on it, dialed and accepted.
@@ -63,6 +64,7 @@ pub struct Endpoint {
     /// Indexed by quinn's handle, which is small and dense.
     pub(crate) connections: Vec<Option<Connection>>,
     pub(crate) hosts: Hosts,
+    pub(crate) links: Links,
     /// The next turns. A step costs what is queued here, not what is connected.
     ready: VecDeque<Job>,
     /// Whether `Job::Receive` is queued.
@@ -145,6 +147,8 @@ const SOCKET: mio::Token = mio::Token(0);
 const WAKER: mio::Token = mio::Token(1);
 /// The key of [`Endpoint::waker`]. No slot has this number.
 const INTERRUPT: u64 = u64::MAX;
+/// From here on the keys are those of clients that dial again.
+pub(crate) const LINK: u64 = 1 << 63;
 
 /// Ends a wait on the socket. Waking costs a system call, so it is done only while there is a wait.
 struct Unblock {
@@ -214,6 +218,7 @@ impl Endpoint {
             socket,
             connections: Vec::new(),
             hosts: Hosts::default(),
+            links: Links::default(),
             ready: VecDeque::new(),
             receiving: false,
             timers: BTreeSet::new(),
@@ -433,7 +438,8 @@ impl Endpoint {
         }
         let now = clock();
         let timers = self.timers.first().map(|(at, _)| *at).into_iter();
-        let timer = timers.chain(self.hosts.poll_timeout()).min();
+        let dialing = self.hosts.poll_timeout().into_iter().chain(self.links.poll_timeout());
+        let timer = timers.chain(dialing).min();
         let timer = timer.map(|at| at.saturating_duration_since(now));
         let timeout = timer.into_iter().chain(timeout).min();
         // Otherwise "writable" would end the wait after each packet.
@@ -501,12 +507,14 @@ impl Endpoint {
         }
         self.attempt_due(now);
         self.take_woken();
+        self.links_due(now);
     }
 
     fn take_woken(&mut self) {
         while let Some(key) = self.woken.pop() {
             match key {
                 INTERRUPT => self.interrupted = true,
+                link if link >= LINK => self.link_woken(link),
                 slot => self.queue(slot as usize),
             }
         }
@@ -595,9 +603,12 @@ impl Endpoint {
         // While it stands on a list it is not put on another one.
         connection.queued = turn.stuck || turn.again;
         let (timer, id) = (connection.poll_timeout(), connection.id());
-        if let Some(attempt) = attempt {
+        if self.events.len() > before {
             for event in self.events.split_off(before) {
-                self.attempted(now, slot, attempt, event);
+                match attempt {
+                    Some(attempt) => self.attempted(now, slot, attempt, event),
+                    None => self.report(now, event),
+                }
             }
         }
         if turn.drained {
@@ -615,6 +626,11 @@ impl Endpoint {
             self.ready.push_back(Job::Connection(slot));
         }
         turn.items
+    }
+
+    /// A waker with this key.
+    pub(crate) fn waker_for(&self, key: u64) -> Waker {
+        self.woken.waker(key)
     }
 
     pub(crate) fn queue(&mut self, slot: usize) {

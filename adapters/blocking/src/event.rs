@@ -1,11 +1,14 @@
 //! Events of connections, as an endpoint reports them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use smoq::{CloseReason, IncomingSession, Session, Version};
+use smoq::{CloseReason, Goaway, IncomingSession, Session, Version};
 use smoq_quic::rustls::pki_types::CertificateDer;
+use smoq_quic::{Redirect, Url};
 
 use crate::error::{DialError, Unreachable};
+use crate::reconnect::BoxError;
 
 /// Identifies a connection of an [`Endpoint`](crate::Endpoint). An id is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +17,10 @@ pub struct ConnectionId {
     pub(crate) slot: usize,
     pub(crate) serial: u64,
 }
+
+/// Identifies a client that dials again: see [`Endpoint::reconnect`](crate::Endpoint::reconnect).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReconnectId(pub(crate) u64);
 
 /// A change of a connection, from [`Endpoint::poll_event`](crate::Endpoint::poll_event).
 #[derive(Debug)]
@@ -68,5 +75,42 @@ pub enum Event {
         id: ConnectionId,
         /// The addresses that were tried, and why each failed.
         error: Unreachable,
+    },
+    /// A client that dials again makes an attempt. [`Connected`](Self::Connected), [`Closed`](Self::Closed) and
+    /// [`Unreachable`](Self::Unreachable) follow for this connection.
+    Dialing {
+        /// The client.
+        reconnect: ReconnectId,
+        /// The connection.
+        id: ConnectionId,
+        /// Where.
+        url: Url,
+    },
+    /// A client that dials again has no session, and makes its next attempt after a pause. The reason is in the event
+    /// before it, if there is one for the connection. If there is none, nobody answered within
+    /// [`Redial::attempt_timeout`](smoq_quic::Redial::attempt_timeout), or there is an error here.
+    Waiting {
+        /// The client.
+        reconnect: ReconnectId,
+        /// Where it was, or could not get.
+        url: Url,
+        /// Why the URL could not be dialed, if the application told so.
+        error: Option<BoxError>,
+        /// How long. It may be zero.
+        pause: Duration,
+    },
+    /// The peer of a client that dials again sent GOAWAY. The session goes on until it ends by itself, and the next one is
+    /// dialed meanwhile.
+    GoingAway {
+        /// The client.
+        reconnect: ReconnectId,
+        /// The connection of the session that goes on.
+        id: ConnectionId,
+        /// What the peer sent.
+        goaway: Goaway,
+        /// Whether the next attempt goes where the peer wants.
+        redirect: Redirect,
+        /// The pause before the next attempt.
+        pause: Duration,
     },
 }

@@ -43,6 +43,8 @@
 //! that [`config::server`] makes accepts both on one port; a client dials the carrier of its URL with
 //! [`config::client_for`].
 //!
+//! [`Endpoint::reconnect`] keeps a client connected: it dials again within the steps.
+//!
 //! The crate is meant to be read as well, as the shortest complete way to drive a
 //! [`smoq::Driver`] by quinn-proto. Start at [`Endpoint::step`] in `endpoint.rs`; what one
 //! connection does in its turn is `connection.rs`; packets go through `socket.rs`.
@@ -55,12 +57,14 @@ mod error;
 mod event;
 mod hosts;
 mod http;
+mod reconnect;
 mod socket;
 
 pub use endpoint::{Budget, Endpoint, Step};
 pub use error::{DialError, Error, Unreachable};
-pub use event::{ConnectionId, Event};
+pub use event::{ConnectionId, Event, ReconnectId};
 pub use quinn_proto;
+pub use reconnect::BoxError;
 pub use smoq_quic::{self, config};
 
 /// Compiles and runs the example of the README.

@@ -1,7 +1,8 @@
 //! Everything that the QUIC adapters of [smoq](https://crates.io/crates/smoq) share.
 //!
 //! - [`config`] and [`tls`]: QUIC and TLS configurations from an [`Identity`] or a [`Trust`];
-//! - dialing: [`Url`], [`Race`] (RFC 8305, "Happy Eyeballs") and [`bind`], a UDP socket with large buffers;
+//! - dialing: [`Url`], [`Race`] (RFC 8305, "Happy Eyeballs"), [`Redial`] (when to dial again, and where) and [`bind`], a UDP
+//!   socket with large buffers;
 //! - [`bind_workers`]: sockets of one port for several threads;
 //! - the rules of a session on a connection: [`agreed`], [`Carrier`], [`SendWindow`], [`StreamAllowance`],
 //!   [`FLUSH_TIMEOUT`], how codes and errors are mapped, and the events of [`log`] (feature `tracing`);
@@ -12,6 +13,7 @@ mod fingerprint;
 mod identity;
 pub mod log;
 mod race;
+mod redial;
 mod send_window;
 mod session;
 mod socket;
@@ -27,6 +29,7 @@ pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use identity::Identity;
 pub use quinn_proto;
 pub use race::{ATTEMPT_DELAY, Race, Unreachable};
+pub use redial::{Redial, Redialing, Redirect};
 pub use rustls;
 use rustls::pki_types::pem;
 pub use send_window::{SendWindow, Sent};

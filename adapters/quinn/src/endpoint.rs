@@ -238,6 +238,6 @@ fn bind(
     Ok((endpoint, buffers))
 }
 
-fn default_runtime() -> io::Result<Arc<dyn quinn::Runtime>> {
+pub(crate) fn default_runtime() -> io::Result<Arc<dyn quinn::Runtime>> {
     quinn::default_runtime().ok_or_else(|| io::Error::other(crate::Error::NoRuntime))
 }

@@ -22,13 +22,14 @@
 //! with `h3` it is WebTransport. A server that [`config::server`] makes accepts both on one port. A client dials the
 //! carrier of its URL with [`config::client_for`].
 //!
-//! Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, [`listen`] opens a
+//! [`reconnect`] keeps a client connected. Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, [`listen`] opens a
 //! socket whose buffers hold bursts of clients, and [`listen_on`] uses one of several threads that share a port.
 
 mod allowance;
 mod drive;
 mod endpoint;
 mod http;
+mod reconnecting;
 mod stops;
 mod streams;
 
@@ -41,6 +42,7 @@ use std::task::{Context, Poll};
 pub use endpoint::{
     DialError, Unreachable, dial, dial_in, listen, listen_in, listen_on, listen_on_in,
 };
+pub use reconnecting::{Reconnecting, SessionEvent, reconnect, reconnect_in};
 use smoq::{Agreed, Client, Clock, HttpRequest, IncomingSession, Server, Session, Versions};
 use smoq_quic::webtransport::{self, WebTransport};
 pub use smoq_quic::{self, config};

@@ -6,6 +6,7 @@ use super::driver::Driver;
 use super::handle::Session;
 use super::incoming_session::IncomingSession;
 use super::origins::SessionOrigins;
+use super::retained::Retained;
 use super::setup::{SessionSetup, TraceSinks};
 use crate::machine::trace::Sink;
 use crate::model::base::Clock;
@@ -146,6 +147,13 @@ impl Client {
     #[must_use]
     pub fn with_cost(mut self, cost: u64) -> Self {
         self.0.cost = Some(cost.min(Cost::MAX));
+        self
+    }
+
+    /// Keeps the broadcasts of a session that ends for the next session. Default: they end with it.
+    #[must_use]
+    pub fn with_retained(mut self, retained: &Retained) -> Self {
+        self.0.retained = Some(retained.clone());
         self
     }
 }

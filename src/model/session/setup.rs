@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::origins::SessionOrigins;
+use super::retained::Retained;
 use crate::machine::trace::Sink;
 use crate::model::base::Clock;
 use crate::{AuthToken, Limits, Path, Versions};
@@ -18,6 +19,7 @@ pub(crate) struct SessionSetup {
     pub(crate) authority: Box<str>,
     pub(crate) tokens: Vec<AuthToken>,
     pub(crate) cost: Option<u64>,
+    pub(crate) retained: Option<Retained>,
     pub(crate) trace: TraceSinks,
     pub(super) clock: Clock,
 }

@@ -100,6 +100,13 @@ impl Upstream {
         true
     }
 
+    /// The route of a broadcast that no other session has, if its content can be recognized.
+    pub(crate) fn sole_route(&self) -> Option<&Route> {
+        let state = self.guard.0.lock();
+        let is_sole = state.end.is_none() && state.upstreams.len() == 1;
+        (is_sole && self.route.content().is_some()).then_some(&self.route)
+    }
+
     /// The session is about to end, so any other route is better.
     pub(crate) fn drain(&mut self) {
         let route = Route { cost: Cost::DRAINED, ..self.route.clone() };

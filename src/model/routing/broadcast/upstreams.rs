@@ -47,6 +47,10 @@ impl Upstreams {
         self.by_id.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(super) fn open(&mut self, route: Route) -> u64 {
         self.last += 1;
         let (requests, request_waiter) = Default::default();

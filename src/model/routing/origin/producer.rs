@@ -147,6 +147,13 @@ impl OriginProducer {
         self.announce(path, route, over.registration().map(|registration| registration.id))
     }
 
+    /// Keeps the broadcast of a session that is about to end. Any other session is better. `None` if another one has it,
+    /// or if it could not be recognized later.
+    pub(crate) fn retain(&self, path: &Path, ending: &Upstream) -> Option<Upstream> {
+        let route = Route { cost: Cost::DRAINED, ..ending.sole_route()?.clone() };
+        self.announce(path.clone(), route, None).ok()
+    }
+
     fn announce(&self, path: Path, route: Route, over: Option<u64>) -> Result<Upstream> {
         let fresh = self.unannounced(path, route.clone())?;
         let path = fresh.path();

@@ -183,6 +183,9 @@ impl Driver {
         }
         // A path outside of the origin is ignored.
         let Ok(upstream) = announced else { return };
+        if let Some(retained) = &self.retained {
+            retained.announced(&path);
+        }
         let token: Token = self
             .inbox
             .broadcasts

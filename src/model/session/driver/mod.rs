@@ -35,6 +35,7 @@ use crate::model::session::incoming_session::IncomingSession;
 use crate::model::session::log;
 use crate::model::session::origins::AdmittedOrigins;
 use crate::model::session::outbox::{FetchedGroups, Outbox};
+use crate::model::session::retained::Retained;
 use crate::model::session::setup::SessionSetup;
 use crate::model::session::shared::{SessionCommands, SessionEnd, SessionShared};
 use crate::stream::{Side, StreamId};
@@ -102,6 +103,8 @@ pub struct Driver {
     decisions: Option<Box<Decisions>>,
     /// Since when the application wants the session to drain.
     draining: Option<Instant>,
+    /// Where the broadcasts of the peer stay when the session ends.
+    retained: Option<Retained>,
     close_timeout: Duration,
     path_bytes: usize,
     /// Whether the peer is asked for estimates of the path.
@@ -213,6 +216,7 @@ impl Driver {
             waiting: WaitingRequests::new(),
             decisions: None,
             draining: None,
+            retained: setup.retained.clone(),
             close_timeout: setup.limits.close_timeout,
             path_bytes: setup.limits.path_bytes,
             probing: false,
@@ -547,7 +551,14 @@ impl Driver {
         for cache in self.caches() {
             cache.remove_timekeeper(self.id.0);
         }
+        self.apply_ended();
         let inbox = std::mem::take(&mut self.inbox);
+        // First, so that running tracks find something to wait for.
+        if let (Some(retained), Some(origin)) = (&self.retained, &inbox.consume) {
+            for remote in inbox.broadcasts.iter().filter(|remote| remote.is_announced) {
+                retained.keep(origin, &remote.path, &remote.upstream);
+            }
+        }
         for mut fetcher in inbox.fetchers.into_values() {
             fetcher.dynamic.refuse(&Error::SessionClosed);
         }
@@ -652,7 +663,7 @@ impl_debug! { Driver, it => machine: &it.machine }
 census! { Driver {
     counts: ready, queried, waiting;
     within: machine, outbox, inbox, shared, decisions;
-    plain: version, id, now, late_since, publish, peer, is_leaving, draining, close_timeout, path_bytes, probing,
+    plain: version, id, now, late_since, publish, peer, is_leaving, draining, retained, close_timeout, path_bytes, probing,
         lost_datagrams, is_over;
 } }
 

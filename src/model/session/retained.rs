@@ -1,0 +1,82 @@
+//! Broadcasts of sessions that ended, until another session has them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::base::sync::Mutex;
+use crate::model::base::{impl_debug, lock};
+use crate::model::routing::{OriginProducer, Upstream};
+use crate::{Error, Path};
+
+/// Keeps the broadcasts of sessions that ended, until a later session has them again.
+///
+/// Without it the broadcasts of a session end with the session, and so do their readers. The sessions of a
+/// [`Client`](crate::Client) with [`with_retained`](crate::Client::with_retained) leave their broadcasts here instead: they
+/// stay announced, and readers wait. When a later session of the same client announces the path of such a broadcast,
+/// readers go on there without an end if the content is the same, which the first hop tells. Otherwise the old broadcast
+/// ends. Groups that were open are completed by FETCH, or cut off if the version has no FETCH.
+///
+/// Only what is announced with hops can be the same (moq-lite 04 and later). On other versions, and if a hop does not
+/// identify itself, broadcasts end with the session as ever.
+///
+/// It has no timer. Whoever dials again calls [`release`](Self::release) when it has taken too long. Clones share what
+/// they keep. When the last one is dropped, with the client and its sessions, the broadcasts end.
+#[derive(Clone, Default)]
+pub struct Retained(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<Path, Upstream>>);
+
+impl Retained {
+    /// Keeps nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends what no session has again, as the end of its session would have: with [`Error::SessionClosed`].
+    pub fn release(&self) {
+        self.0.release();
+    }
+
+    /// The number of broadcasts that are kept.
+    pub fn len(&self) -> usize {
+        lock(&self.0.0).len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps a broadcast whose session ends, if no other session has it.
+    pub(crate) fn keep(&self, origin: &OriginProducer, path: &Path, ending: &Upstream) {
+        let Some(kept) = origin.retain(path, ending) else { return };
+        let displaced = lock(&self.0.0).insert(path.clone(), kept);
+        displaced.into_iter().for_each(leave);
+    }
+
+    /// A session announced `path`. If that is the same content, it has taken the readers over.
+    pub(crate) fn announced(&self, path: &Path) {
+        let kept = lock(&self.0.0).remove(path);
+        kept.into_iter().for_each(leave);
+    }
+}
+
+impl Kept {
+    fn release(&self) {
+        let kept = std::mem::take(&mut *lock(&self.0));
+        kept.into_values().for_each(leave);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn leave(kept: Upstream) {
+    kept.leave(Err(Error::SessionClosed));
+}
+
+impl_debug! { Retained, it => len: &it.len() }
