@@ -255,13 +255,14 @@ impl Worker {
                 _ = stopping.wait_for(|stop| *stop) => break,
                 Some(incoming) = endpoint.accept() => {
                     let (peer, server) = (incoming.remote_address(), server.clone());
-                    let asked = async move { quic(incoming, &server).await };
+                    // Boxed, because a session has no use for the memory of its handshake.
+                    let asked = Box::pin(async move { quic(incoming, &server).await });
                     tasks.spawn(serve(peer, asked, origin.clone(), stop.clone()));
                 }
                 // An error is that of one connection.
                 Ok((stream, peer)) = tcp.accept() => {
                     let (tls, server) = (tls.borrow().clone(), server.clone());
-                    let asked = async move { web_socket(stream, &tls, &server).await };
+                    let asked = Box::pin(async move { web_socket(stream, &tls, &server).await });
                     tasks.spawn(serve(peer, asked, origin.clone(), stop.clone()));
                 }
                 // Ended sessions are removed from the set.
