@@ -1,6 +1,7 @@
 //! The broadcasts that we announce (moq-transport-22, 4): NAMESPACE on a request of the peer,
 //! PUBLISH_NAMESPACE where it did not ask.
 
+use super::new_requests::check_reserved;
 use super::roles::{AnnounceResponse, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
@@ -55,11 +56,7 @@ impl Ietf {
 
     /// The application answers the request. REQUEST_OK must be the first message (4.2).
     pub(super) fn accept_announce(&mut self, core: &mut Core, key: Key, reader: Token) {
-        if core.requests.get(key).is_none() {
-            // The peer has it; or it sent GOAWAY and accepts no new request (9.2).
-            return;
-        }
-        let Role::AnnounceResponse(response) = self.role(key) else { return };
+        let Some(Role::AnnounceResponse(response)) = self.live_role(core, key) else { return };
         if response.reader.is_some() {
             return;
         }
@@ -73,10 +70,7 @@ impl Ietf {
 
     /// The reader, which was up to date, has changes again. They are read when QUIC can take bytes.
     pub(super) fn on_announcements_ready(&mut self, core: &mut Core, key: Key) {
-        if core.requests.get(key).is_none() {
-            return;
-        }
-        if let Role::AnnounceResponse(response) = self.role(key) {
+        if let Some(Role::AnnounceResponse(response)) = self.live_role(core, key) {
             response.ready = true;
             core.requests.queue_write(key);
         }
@@ -149,7 +143,10 @@ impl Ietf {
         let path = response.prefix.join(&suffix);
         // An empty suffix is legal, but draft 16 has no empty namespace, so that nothing could be
         // subscribed there.
-        if core.limits.check_path(&path).is_err() || !self.draft.has_namespace(&path) {
+        if core.limits.check_path(&path).is_err()
+            || !self.draft.has_namespace(&path)
+            || check_reserved(&path).is_err()
+        {
             return;
         }
         let request = if self.names_each(response) {

@@ -10,7 +10,7 @@ use core::mem;
 
 use super::roles::Role;
 use super::session::{INVALID_AUTHORITY, INVALID_PATH, Ietf, close_on_fault};
-use crate::coding::ietf::{Message, Setup, SetupForm, TokenReference};
+use crate::coding::ietf::{Message, Setup, SetupForm, TokenReference, UNKNOWN_AUTH_TOKEN_ALIAS};
 use crate::error::Error;
 use crate::machine::config::Config;
 use crate::machine::engine::{ControlStream, Core, Dialect, Timer};
@@ -60,8 +60,8 @@ impl Ietf {
     pub(super) fn setup(&self, setup: Setup) -> Message {
         let tokens = self.own_tokens.iter().cloned().map(TokenReference::Value);
         let setup = Setup {
-            max_request_id: self.ids.granted(),
-            max_token_cache: self.tokens.max(),
+            max_request_id: self.ids.granted,
+            max_token_cache: self.tokens.max,
             tokens: tokens.collect(),
             ..setup
         };
@@ -94,7 +94,8 @@ impl Ietf {
             return core.violation("a token alias in SETUP");
         }
         let tokens = match self.tokens.resolve(mem::take(&mut setup.tokens), true) {
-            Ok(tokens) => tokens,
+            Ok(Some(tokens)) => tokens,
+            Ok(None) => return core.violation_as(UNKNOWN_AUTH_TOKEN_ALIAS, "an unknown alias"),
             Err(error) => {
                 close_on_fault(core, Err(error.into()));
                 return;
