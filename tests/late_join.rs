@@ -12,7 +12,7 @@ use smoq::coding::ietf::{
     GroupOrder, INVALID_RANGE, Location, Message, ObjectHead, Parameters, Setup, Subscribe,
     UniStream, frame_message,
 };
-use smoq::machine::Input;
+use smoq::machine::{Action, Input};
 use smoq::sim::{Link, Pair};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
@@ -40,6 +40,8 @@ struct World {
     opened: [u64; 2],
     ours: [u64; 2],
     written: BTreeMap<StreamId, Vec<u8>>,
+    /// The codes of the streams that were reset.
+    resets: BTreeMap<StreamId, u64>,
     /// The next request id, and the control stream up to 16.
     next: u64,
     control: Option<StreamId>,
@@ -63,6 +65,7 @@ impl World {
             opened: [0; 2],
             ours: [0; 2],
             written: BTreeMap::new(),
+            resets: BTreeMap::new(),
             next: 0,
             control: None,
         };
@@ -122,7 +125,11 @@ impl World {
             }
             assert!(round < 10_000, "the driver has work and yields nothing");
             while self.driver.work(Instant::ZERO) {}
-            while self.driver.poll_action().is_some() {}
+            while let Some(action) = self.driver.poll_action() {
+                if let Action::Reset { id, code } = action {
+                    self.resets.insert(id, code.as_u64());
+                }
+            }
             while let Some(open) = self.driver.poll_open() {
                 let index = &mut self.ours[open.dir() as usize];
                 let id = StreamId::new(Side::Server, open.dir(), *index);
@@ -354,7 +361,8 @@ fn with_a_fill_timeout_of_zero_the_cache_alone_answers() {
     }
 }
 
-/// D22-12-1-MUST-550: a malformed track ends downstream with MALFORMED_TRACK.
+/// D22-12-1-MUST-550 and -MUST-551: a malformed track ends downstream with MALFORMED_TRACK, and so does the answer to a
+/// FETCH.
 #[test]
 fn a_malformed_track_ends_downstream() {
     for version in DRAFTS {
@@ -364,10 +372,21 @@ fn a_malformed_track_ends_downstream() {
             let parameters = Parameters::default();
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         });
+        let mut group = world.track.create_group(7).unwrap();
+        group.write_frame(0, payload(7, 0)).unwrap();
+        world.fetch_range(Location::new(7, 0), Location::new(7, 9), GroupOrder::Ascending);
+        let uni = world.written.keys().filter(|id| id.dir() == Dir::Uni).count();
         world.written.remove(&stream);
         world.track.abort(Error::Malformed(DecodeError::InvalidValue("properties")));
         world.run();
         let answer = world.answer(stream);
+        let codes: Vec<_> = world.resets.values().copied().collect();
+        assert_eq!(codes, vec![0x12; codes.len()], "{version}");
+        assert_eq!(
+            codes.len(),
+            if version >= Version::Moqt17 { uni - 1 } else { uni },
+            "{version}"
+        );
         assert!(
             matches!(&answer, Message::PublishDone(it) if it.status == 0x12),
             "{version} {answer:?}"

@@ -40,6 +40,8 @@ const DOES_NOT_EXIST: u64 = 0x10;
 pub const MALFORMED_AUTH_TOKEN: u64 = 0x4;
 const EXPIRED_AUTH_TOKEN: u64 = 0x5;
 const MALFORMED_TRACK: u64 = 0x12;
+/// INVALID_PATH of sessions: the server has nothing there.
+const INVALID_PATH: u64 = 0x8;
 /// EXPIRED_AUTH_TOKEN of sessions.
 const SESSION_EXPIRED_AUTH_TOKEN: u64 = 0x18;
 /// REQUEST_ERROR: a token has an alias that is not registered. The registry of requests has no number for it, and so it
@@ -164,10 +166,11 @@ impl Draft {
         }
     }
 
-    /// The code for closing the session. For all but one of our errors the drafts have the same codes as moq-lite.
+    /// The code for closing the session. For most of our errors the drafts have the same codes as moq-lite.
     pub fn session_code(&self, error: &Error) -> Code {
         match error {
             Error::Expired => Code::new(SESSION_EXPIRED_AUTH_TOKEN),
+            Error::Unroutable => Code::new(INVALID_PATH),
             error => error.session_code(),
         }
     }
@@ -179,8 +182,9 @@ impl Draft {
             0x5 => "duplicate track alias reported by the peer",
             0x6 => "malformed key-value pair reported by the peer",
             0x7 if self.codes.too_many_requests => "too many requests reported by the peer",
-            0x8 | 0x9 => "invalid path reported by the peer",
+            0x9 => "invalid path reported by the peer",
             SESSION_EXPIRED_AUTH_TOKEN => return Error::Expired,
+            INVALID_PATH => return Error::Unroutable,
             0x19 | 0x1a => "invalid authority reported by the peer",
             _ => return Error::from_session_code(code),
         };

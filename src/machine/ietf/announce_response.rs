@@ -26,20 +26,11 @@ impl Ietf {
         message: SubscribeNamespace,
     ) -> Progress {
         let prefix = message.prefix;
-        // Unsolicited announcements are no request of the peer, and overlap with none.
-        let (mut asked, mut overlaps) = (0, false);
-        for role in &self.roles {
-            if let Role::AnnounceResponse(other) = role {
-                asked += usize::from(!other.unsolicited);
-                let (a, b) = (&other.prefix, &prefix);
-                overlaps |= !other.unsolicited && (a.has_prefix(b) || b.has_prefix(a));
-            }
-        }
         let code = if message.wanted == Wanted::Tracks {
             NOT_SUPPORTED
-        } else if overlaps {
+        } else if self.overlaps(&prefix) {
             PREFIX_OVERLAP
-        } else if asked >= core.limits.announce_requests {
+        } else if self.prefixes().count() >= core.limits.announce_requests {
             self.draft.request_code(&Error::Limit(LimitKind::AnnounceRequests))
         } else {
             self.set_role(
@@ -52,6 +43,19 @@ impl Ietf {
             return Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
         };
         self.refuse(core, key, code)
+    }
+
+    /// The prefixes for which the peer asked. Unsolicited announcements are no request of the peer.
+    fn prefixes(&self) -> impl Iterator<Item = &Path> {
+        self.roles.iter().filter_map(|role| match role {
+            Role::AnnounceResponse(it) if !it.unsolicited => Some(&it.prefix),
+            _ => None,
+        })
+    }
+
+    /// Whether the peer asked for a prefix that covers this one, or is covered by it.
+    pub(super) fn overlaps(&self, prefix: &Path) -> bool {
+        self.prefixes().any(|other| other.has_prefix(prefix) || prefix.has_prefix(other))
     }
 
     /// The application answers the request. REQUEST_OK must be the first message (4.2).

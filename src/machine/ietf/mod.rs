@@ -173,7 +173,7 @@ impl Dialect for Ietf {
         // On the wire 0 means that there is no timeout.
         let timeout = (deadline - core.now).max(Duration::from_millis(1));
         // Draft 18 names the first request that we did not process.
-        let request = (self.draft.goaway == GoawayForm::Request).then(|| self.ids.next_incoming);
+        let request = (self.draft.goaway == GoawayForm::Request).then_some(self.ids.next_incoming);
         let uri = goaway::redirect(self.side, uri);
         let message = Message::Goaway(Goaway { uri, timeout, request });
         // Control stream of our own (17 and later), or the shared one.

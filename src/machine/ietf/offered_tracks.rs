@@ -11,8 +11,8 @@ use super::roles::Role;
 use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
 use super::subscriber::parameters_of;
 use crate::coding::ietf::{
-    GroupOrder, Message, Parameters, Publish, RequestOk, RequestUpdate, UNINTERESTED,
-    UNSUPPORTED_EXTENSION,
+    GroupOrder, Message, NOT_SUPPORTED, Parameters, Publish, RequestOk, RequestUpdate,
+    UNINTERESTED, UNSUPPORTED_EXTENSION,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
@@ -173,7 +173,7 @@ impl Ietf {
                 }
                 Some(Message::PublishStateNotify(_)) => return Ok(Progress::More),
                 Some(Message::RequestUpdate(update)) => {
-                    self.refuse_update(core, key, update.id);
+                    self.answer_update(core, key, update.id, Some(NOT_SUPPORTED));
                     return Ok(Progress::More);
                 }
                 Some(Message::PublishDone(done)) => (Ok(()), Some(done)),

@@ -9,9 +9,9 @@ use bytes::BytesMut;
 use super::roles::{Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_RANGE, Location, Message, NOT_SUPPORTED,
-    ObjectStatus, ParameterForm, Parameters, PropertyForm, RequestError, RequestOk, SubgroupHeader,
-    Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
+    DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_RANGE, Location, Message, ObjectStatus,
+    ParameterForm, Parameters, PropertyForm, RequestError, RequestOk, SubgroupHeader, Subscribe,
+    SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
@@ -169,16 +169,11 @@ impl Ietf {
             parameters.filter,
             Some(Filter::Range { start, end_group }) if end_group < start.group
         );
-        // The first reason that applies decides the code of REQUEST_ERROR.
-        let refusal = if core.incoming.len() >= core.limits.subscriptions {
-            Some(self.draft.request_code(&Error::Limit(LimitKind::Subscriptions)))
-        } else if range_is_empty {
-            Some(INVALID_RANGE)
-        } else {
-            None
-        };
-        if let Some(code) = refusal {
-            return self.refuse(core, key, code);
+        if core.incoming.len() >= core.limits.subscriptions {
+            return self.refuse_for(core, key, &Error::Limit(LimitKind::Subscriptions));
+        }
+        if range_is_empty {
+            return self.refuse(core, key, INVALID_RANGE);
         }
         // Without a delivery timeout nothing is too old. The default priority is 128 on the wire,
         // where smaller is more urgent, and so 127 here.
@@ -327,11 +322,6 @@ impl Ietf {
             }
         };
         self.write(core, key, &message);
-    }
-
-    /// Refuses an update. The request goes on unchanged.
-    pub(super) fn refuse_update(&mut self, core: &mut Core, key: Key, id: u64) {
-        self.answer_update(core, key, id, Some(NOT_SUPPORTED));
     }
 
     // ---- TRACK_STATUS ------------------------------------------------------------------------

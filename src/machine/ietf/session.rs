@@ -20,8 +20,8 @@ use crate::auth_token::AuthToken;
 use crate::census::census;
 use crate::coding::ietf::{
     Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_TOKEN, Message,
-    MessageType, NOT_SUPPORTED, NamespaceForm, Parameters, PublishDone, RequestError, RequestOk,
-    Setup, UNKNOWN_AUTH_TOKEN_ALIAS, frame_message,
+    MessageType, NOT_SUPPORTED, NamespaceForm, PREFIX_OVERLAP, Parameters, PublishDone,
+    RequestError, RequestOk, Setup, UNKNOWN_AUTH_TOKEN_ALIAS, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -248,7 +248,9 @@ impl Ietf {
             None => Ok(Some(Progress::Wait)),
             Some(Message::RequestUpdate(update)) => {
                 let changes = update.parameters != Parameters::default();
-                let code = update.parameters.unusable.unwrap_or(NOT_SUPPORTED);
+                let overlaps = update.parameters.prefix.is_some_and(|it| self.overlaps(&it));
+                let other = if overlaps { PREFIX_OVERLAP } else { NOT_SUPPORTED };
+                let code = update.parameters.unusable.unwrap_or(other);
                 self.answer_update(core, key, update.id, changes.then_some(code));
                 let ends = changes && self.draft.namespaces >= NamespaceForm::Plain;
                 Ok((!ends).then_some(Progress::More))

@@ -297,6 +297,29 @@ fn overlapping_prefixes_are_refused() {
     assert_eq!(talk.written_one(stream), talk.error(0, NOT_SUPPORTED));
 }
 
+/// D22-9-20-20-MUST-455 and -456: a new prefix that overlaps with that of another request. No prefix is changed.
+#[test]
+fn a_new_prefix_that_overlaps_is_refused() {
+    for version in DRAFTS.into_iter().filter(|it| *it >= Moqt18) {
+        for (prefix, code) in [
+            ("room", PREFIX_OVERLAP),
+            ("", PREFIX_OVERLAP),
+            ("room/a", PREFIX_OVERLAP),
+            ("other/a", NOT_SUPPORTED),
+            ("roo", NOT_SUPPORTED),
+        ] {
+            let mut talk = Talk::quiet(Side::Server, version);
+            talk.request(|id| subscribe_namespace(id, "room"));
+            let stream = talk.request(|id| subscribe_namespace(id, "other"));
+            talk.written(stream);
+            let parameters = Parameters { prefix: Some(path(prefix)), ..Parameters::default() };
+            let update = RequestUpdate { id: talk.next, existing: None, parameters };
+            talk.send(stream, &Message::RequestUpdate(update));
+            assert_eq!(talk.written_one(stream), talk.error(0, code), "{version} {prefix}");
+        }
+    }
+}
+
 /// *PUBLISH_NAMESPACE*: the application refuses one of several, also with EXPIRED_AUTH_TOKEN. One that the peer gives up
 /// meanwhile ends.
 #[test]

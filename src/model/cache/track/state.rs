@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::demand::{Demand, DemandReader};
 use super::occupancy::{Occupancy, TrackStatus};
@@ -154,8 +155,12 @@ impl TrackShared {
     ) {
         let floor = state.cached.floor();
         let max_age = self.info.get().map(|info| info.max_age);
+        let max_age = max_age.unwrap_or(self.account.limits().max_age);
+        // Nothing of a malformed track is served (moq-transport-22, 12.1).
+        let void = state.abort.clone().filter(|error| matches!(error, Error::Malformed(_)));
         let rules = RetentionRules {
-            max_age: max_age.unwrap_or(self.account.limits().max_age),
+            max_age: if void.is_some() { Duration::ZERO } else { max_age },
+            void,
             timescale: self.timescale(),
             is_live: !state.is_over(),
         };
