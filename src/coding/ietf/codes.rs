@@ -139,8 +139,8 @@ impl Draft {
             Error::Malformed(_) | Error::WrongSize => {
                 codes.malformed_track.unwrap_or(INTERNAL_ERROR)
             }
-            Error::Expired => codes.reset_expired_token.unwrap_or(SESSION_CLOSED),
             Error::Disconnected
+            | Error::Expired
             | Error::ProtocolViolation(_)
             | Error::SessionClosed
             | Error::Unauthorized
@@ -158,7 +158,6 @@ impl Draft {
             CANCELLED => Error::Cancelled,
             DELIVERY_TIMEOUT => Error::Old,
             SESSION_CLOSED => Error::SessionClosed,
-            _ if codes.reset_expired_token == Some(number) => Error::Expired,
             _ if codes.reset_going_away == Some(number) => Error::GoingAway,
             _ if codes.reset_too_far_behind == Some(number) => Error::Lagged,
             _ if codes.excessive_load == Some(number) => Error::Limit(LimitKind::PeerRequests),

@@ -218,7 +218,6 @@ const MOQT_14: Draft = Draft {
         done_expired: 0x5,
         done_too_far_behind: 0x6,
         done_malformed_track: 0x7,
-        reset_expired_token: None,
         reset_going_away: None,
         reset_too_far_behind: None,
         too_many_requests: true,
@@ -289,7 +288,6 @@ pub(super) const MOQT_18: Draft = Draft {
     codes: Codes {
         done_expired: 0x6,
         done_too_far_behind: 0x5,
-        reset_expired_token: Some(0x7),
         reset_going_away: Some(0x4),
         ..MOQT_17.codes
     },
@@ -335,8 +333,6 @@ pub(super) struct Codes {
     pub(super) done_too_far_behind: u64,
     /// MALFORMED_TRACK in PUBLISH_DONE.
     pub(super) done_malformed_track: u64,
-    /// EXPIRED_AUTH_TOKEN of streams.
-    pub(super) reset_expired_token: Option<u64>,
     /// GOING_AWAY in RESET_STREAM and STOP_SENDING.
     pub(super) reset_going_away: Option<u64>,
     /// TOO_FAR_BEHIND in RESET_STREAM and STOP_SENDING.

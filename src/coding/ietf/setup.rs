@@ -105,12 +105,12 @@ impl Setup {
         draft: &Draft,
     ) -> Result<bool, DecodeError> {
         match (id, value) {
-            (PATH, Value::Bytes(path)) => self.path = Some(url(path, MALFORMED_PATH)?),
+            (PATH, Value::Bytes(path)) => self.path = Some(text(path).map_err(|_| MALFORMED_PATH)?),
             (MAX_REQUEST_ID, Value::Integer(max)) if !draft.has_request_streams() => {
                 self.max_request_id = max;
             }
             (AUTHORITY, Value::Bytes(authority)) => {
-                self.authority = Some(url(authority, MALFORMED_AUTHORITY)?)
+                self.authority = Some(text(authority).map_err(|_| MALFORMED_AUTHORITY)?)
             }
             (IMPLEMENTATION, Value::Bytes(name)) => self.implementation = Some(text(name)?),
             (MAX_REQUEST_UPDATES, Value::Integer(max)) if draft.update_limit => {
@@ -172,19 +172,13 @@ impl Setup {
     }
 }
 
-/// A part of a URL. Characters that are not ASCII need not be escaped.
-fn url(bytes: &[u8], error: DecodeError) -> Result<Box<str>, DecodeError> {
-    let is_bad = |byte: &u8| byte.is_ascii_control() || b" \"#<>\\^`{|}".contains(byte);
-    if bytes.iter().any(is_bad) { Err(error) } else { text(bytes).map_err(|_| error) }
-}
-
 fn text(bytes: &[u8]) -> Result<Box<str>, DecodeError> {
     Ok(core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidString)?.into())
 }
 
-/// A PATH that is no path of a URL.
+/// A PATH that is no text.
 pub(crate) const MALFORMED_PATH: DecodeError = DecodeError::InvalidValue("path");
-/// An AUTHORITY that is no authority of a URL.
+/// An AUTHORITY that is no text.
 pub(crate) const MALFORMED_AUTHORITY: DecodeError = DecodeError::InvalidValue("authority");
 
 impl Draft {

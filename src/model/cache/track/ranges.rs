@@ -32,16 +32,14 @@ impl TrackConsumer {
         is_last && self.last_position(FramePosition::MAX) == Some(position)
     }
 
-    /// Whether groups from this one on may exist that are not here. Those that a local publisher left out do not exist.
+    /// Whether groups from this one on may exist that are not here.
     pub(crate) fn may_lack(&self, from: u64) -> bool {
-        let state = lock(&self.shared().state);
-        !state.upstreams.is_empty() || from < state.cached.floor()
+        lock(&self.shared().state).may_lack(from)
     }
 
     /// The next group from `from` on, towards `to`, and whether groups that may exist are missing before it, or
     /// before `to` if there is none.
     pub(crate) fn next_cached(&self, from: u64, to: u64) -> (Option<GroupConsumer>, bool) {
-        let may_lack = self.may_lack(from.min(to));
         let state = lock(&self.shared().state);
         let groups = state.cached.by_sequence();
         let (low, high) = (from.min(to), from.max(to));
@@ -51,6 +49,6 @@ impl TrackConsumer {
         let is_whole = |group: &&Arc<CachedGroup>| !group.is_broken();
         let found = if from <= to { in_range.find(is_whole) } else { in_range.rfind(is_whole) };
         let is_missing = found.is_none_or(|group| group.sequence() != from);
-        (found.cloned().map(GroupConsumer::new), is_missing && may_lack)
+        (found.cloned().map(GroupConsumer::new), is_missing && state.may_lack(low))
     }
 }

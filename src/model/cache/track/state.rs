@@ -246,6 +246,11 @@ impl TrackState {
         self.end.is_some_and(|end| self.cached.next_sequence() >= end || self.producers == 0)
     }
 
+    /// Whether groups from this one on may exist that are not here. Those that a local publisher left out do not exist.
+    pub(super) fn may_lack(&self, from: u64) -> bool {
+        !self.upstreams.is_empty() || from < self.cached.floor()
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.abort.is_some() || self.is_finished()
     }
