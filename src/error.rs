@@ -88,6 +88,9 @@ pub enum Error {
     /// The cache evicted it to make room for newer groups.
     #[error("evicted from the cache to make room for newer groups")]
     Evicted,
+    /// The authorization token is no longer valid.
+    #[error("the authorization token is no longer valid")]
+    Expired,
     /// The frame is larger than [`Limits::frame_bytes`](crate::Limits::frame_bytes).
     #[error("the frame is larger than the limit frame_bytes")]
     FrameTooLarge,
@@ -183,6 +186,7 @@ impl Error {
             Self::NotFound => 0x33,
             Self::Old => 0x34,
             Self::Disconnected
+            | Self::Expired
             | Self::GoawayTimeout
             | Self::ProtocolViolation(_)
             | Self::SessionClosed
@@ -225,7 +229,7 @@ impl Error {
             | Self::Dropped
             | Self::GoingAway
             | Self::SessionClosed => 0x0,
-            Self::Unauthorized => 0x2,
+            Self::Expired | Self::Unauthorized => 0x2,
             Self::ProtocolViolation(_) | Self::Malformed(_) | Self::Duplicate | Self::WrongSize => {
                 0x3
             }

@@ -158,10 +158,13 @@ fn a_refused_client_gets_the_reason() {
     on_every_version(|version, link| {
         let origin = Origin::default().produce();
         let client = Client::new().with_publish(origin.consume());
+        let is_moqt = smoq::coding::ietf::Draft::of(version).is_some();
         for (error, received) in [
             (Some(Error::Unauthorized), Error::Unauthorized),
             (Some(Error::App(404)), Error::App(404)),
             (Some(Error::Cancelled), Error::SessionClosed),
+            // D22-9-1-2-MUST-313: INVALID_PATH. moq-lite has no code for it.
+            (Some(Error::Unroutable), if is_moqt { Error::Unroutable } else { Error::Internal }),
             // A request that is dropped without a decision is refused.
             (None, Error::Unauthorized),
         ] {

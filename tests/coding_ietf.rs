@@ -154,7 +154,7 @@ fn known_setup_options_must_not_repeat() {
     let twice = decode(MessageType::Setup, b"\x01\x01a\0\x01b", Moqt18);
     assert_eq!(twice, Err(DecodeError::Duplicate));
     let invalid = decode(MessageType::Setup, b"\x01\x01\xff", Moqt18);
-    assert_eq!(invalid, Err(DecodeError::InvalidString));
+    assert_eq!(invalid, Err(DecodeError::InvalidValue("path")));
     let short = decode(MessageType::ClientSetup, b"\x02\x01\x01a", Moqt16);
     assert_eq!(short, Err(DecodeError::Truncated));
     let long = decode(MessageType::ClientSetup, b"\0\x01\x01a", Moqt16);
@@ -748,6 +748,15 @@ fn errors_map_to_the_codes_of_the_draft() {
     assert_eq!(of_16.session_code(&Error::ProtocolViolation("")).as_u64(), 3);
     assert!(matches!(of_16.session_error(Code::new(4)), Error::ProtocolViolation(_)));
     assert_eq!(of_18.session_error(Code::new(0)), Error::SessionClosed);
+
+    // An expired token has a code of its own, for requests and sessions.
+    for version in [Moqt16, Moqt18, Moqt22] {
+        let draft = draft(version);
+        assert_eq!(draft.request_code(&Error::Expired), 0x5);
+        assert_eq!(draft.request_error(0x5), Error::Expired);
+        assert_eq!(draft.session_error(draft.session_code(&Error::Expired)), Error::Expired);
+    }
+    assert_eq!(Error::Expired.session_code(), Error::Unauthorized.session_code());
 }
 
 /// `moq-lite` 0.16 sends the form of 16 on 18, which has another one.

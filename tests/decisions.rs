@@ -114,6 +114,72 @@ fn each_request_is_decided_on_its_own() {
     }
 }
 
+/// A broadcast that was refused is not seen, however the peer announces it, and the others are. The tokens of a
+/// PUBLISH_NAMESPACE are for its decision.
+#[test]
+fn each_broadcast_of_the_peer_is_decided_on() {
+    for version in Version::ALL.into_iter().chain(Version::WIP) {
+        println!("{version}");
+        let [mine, theirs] = [(); 2].map(|()| Origin::default().produce());
+        let [_live, _secret, late] =
+            ["live", "secret", "late"].map(|name| theirs.create_broadcast(name).unwrap());
+        let token = AuthToken::new(0, "live");
+        let client = Client::new().with_publish(theirs.consume());
+        let client = client.with_request_token("live", token.clone());
+        let (session, client) = client.connect(version, Instant::ZERO);
+        let server = Server::new().with_consume(mine.clone());
+        let (mut incoming, server) = server.incoming(version, Instant::ZERO);
+        let mut pair = Pair::new(client, server, Link::wide(3));
+        let mut settle = || pair.advance(Duration::from_millis(800));
+        settle();
+        assert_eq!(incoming.try_ready(), Poll::Ready(Ok(())));
+        let (waiting, tokens) = <(Shared<PeerRequest>, Shared<AuthToken>)>::default();
+        let (later, shown) = (waiting.clone(), tokens.clone());
+        let accepted = incoming.with_decisions(move |request| {
+            if request.kind() == PeerRequestKind::Announce {
+                shown.lock().unwrap().extend_from_slice(request.tokens());
+            }
+            match request.path().as_str() {
+                "secret" => request.reject(Error::Expired),
+                "late" => later.lock().unwrap().push(request),
+                _ => request.accept(),
+            }
+        });
+        let _sessions = [session, accepted.accept()];
+        settle();
+        let names =
+            || ["live", "secret", "late"].map(|name| mine.consume().broadcast(name).is_some());
+        assert_eq!(names(), [true, false, false]);
+        let has_tokens = Draft::of(version).is_some();
+        assert_eq!(*tokens.lock().unwrap(), Vec::from_iter(has_tokens.then_some(token)));
+
+        let take = || std::mem::take(&mut *waiting.lock().unwrap());
+        assert!(!waiting.lock().unwrap().is_empty());
+        take().into_iter().for_each(PeerRequest::accept);
+        settle();
+        assert_eq!(names(), [true, false, true]);
+        drop(late);
+        settle();
+        assert_eq!(names(), [true, false, false]);
+
+        // One that ends before the decision is never seen, and another one under its path is decided on anew.
+        let gone = theirs.create_broadcast("late").unwrap();
+        settle();
+        let first = take();
+        drop(gone);
+        settle();
+        let _again = theirs.create_broadcast("late").unwrap();
+        settle();
+        assert!(!first.is_empty() && !waiting.lock().unwrap().is_empty());
+        first.into_iter().for_each(PeerRequest::accept);
+        settle();
+        assert_eq!(names(), [true, false, false], "an answer to an older request");
+        take().into_iter().for_each(PeerRequest::accept);
+        settle();
+        assert_eq!(names(), [true, false, true]);
+    }
+}
+
 #[test]
 fn the_tokens_of_a_request_are_for_its_decision() {
     const DRAFT: Version = Version::Moqt18;

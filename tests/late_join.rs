@@ -6,17 +6,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use smoq::coding::DecodeError;
 use smoq::coding::ietf::{
     Draft, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget, Filter,
     GroupOrder, INVALID_RANGE, Location, Message, ObjectHead, ObjectStatus, Parameters, Setup,
     Subscribe, UniStream, frame_message,
 };
-use smoq::machine::Input;
+use smoq::machine::{Action, Input};
 use smoq::sim::{Link, Pair, Random};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
-    BroadcastProducer, Client, Driver, FrameProducer, GroupProducer, Instant, Limits, Origin, Path,
-    Server, Session, Subscription, TrackProducer, Version,
+    BroadcastProducer, Client, Driver, Error, FrameProducer, GroupProducer, Instant, Limits,
+    Origin, Path, Server, Session, Subscription, TrackProducer, Version,
 };
 
 const DRAFTS: [Version; 7] = [
@@ -39,6 +40,8 @@ struct World {
     opened: [u64; 2],
     ours: [u64; 2],
     written: BTreeMap<StreamId, Vec<u8>>,
+    /// The codes of the streams that were reset.
+    resets: BTreeMap<StreamId, u64>,
     /// The next request id, and the control stream up to 16.
     next: u64,
     control: Option<StreamId>,
@@ -62,6 +65,7 @@ impl World {
             opened: [0; 2],
             ours: [0; 2],
             written: BTreeMap::new(),
+            resets: BTreeMap::new(),
             next: 0,
             control: None,
         };
@@ -121,7 +125,11 @@ impl World {
             }
             assert!(round < 10_000, "the driver has work and yields nothing");
             while self.driver.work(Instant::ZERO) {}
-            while self.driver.poll_action().is_some() {}
+            while let Some(action) = self.driver.poll_action() {
+                if let Action::Reset { id, code } = action {
+                    self.resets.insert(id, code.as_u64());
+                }
+            }
             while let Some(open) = self.driver.poll_open() {
                 let index = &mut self.ours[open.dir() as usize];
                 let id = StreamId::new(Side::Server, open.dir(), *index);
@@ -168,6 +176,7 @@ impl World {
                     seen.push(format!("{group}.{object}"));
                 }
                 FetchRecord::Unknown(end) => seen.push(format!("?{}", end.group)),
+                FetchRecord::TimedOut(end) => seen.push(format!("!{}", end.group)),
                 other => panic!("{other:?}"),
             }
         }
@@ -232,11 +241,22 @@ impl World {
         end: Location,
         order: GroupOrder,
     ) -> (u64, StreamId) {
+        self.fetch_within(start, end, order, None)
+    }
+
+    fn fetch_within(
+        &mut self,
+        start: Location,
+        end: Location,
+        order: GroupOrder,
+        fill_timeout: Option<Duration>,
+    ) -> (u64, StreamId) {
         let is_target = self.draft.number < 20;
         self.request(|id| {
             let (namespace, track) = (Path::new("demo"), "video".into());
             let filter = (!is_target).then_some(Filter::RangeTo { start, end });
-            let parameters = Parameters { order: Some(order), filter, ..Parameters::default() };
+            let order = Some(order);
+            let parameters = Parameters { order, filter, fill_timeout, ..Parameters::default() };
             let end = FetchEnd { group: end.group, object: Some(end.object) };
             let target = match is_target {
                 true => FetchTarget::Standalone { namespace, track, start, end },
@@ -422,6 +442,69 @@ fn a_range_has_what_the_cache_has() {
             assert_eq!(end, FetchEnd { group: 9, object: Some(1) }, "{version}");
             assert_eq!(world.fetched(id, order), expected, "{version}");
         }
+    }
+}
+
+/// D22-9-20-5-MUST-NOT-409 and -MUST-410: FILL_TIMEOUT 0. The cache alone answers, and what it lacks is marked, also
+/// for a single group.
+#[test]
+fn with_a_fill_timeout_of_zero_the_cache_alone_answers() {
+    for version in DRAFTS.into_iter().filter(|version| *version >= Version::Moqt18) {
+        let mut world = World::new(version);
+        world.write_groups(0..10);
+        let mark = if version >= Version::Moqt20 { "!" } else { "?" };
+        let range = |world: &mut World, first, last| {
+            let (start, end) = (Location::new(first, 0), Location::new(last, 1));
+            world.fetch_within(start, end, GroupOrder::Ascending, Some(Duration::ZERO))
+        };
+        for (first, last, expected) in [
+            (7, 7, vec!["7.0".to_owned(), "7.1".into()]),
+            (2, 2, vec![format!("{mark}2")]),
+            (5, 6, vec![format!("{mark}5"), "6.0".into(), "6.1".into()]),
+        ] {
+            let (id, stream) = range(&mut world, first, last);
+            let answer = world.answer(stream);
+            assert!(matches!(answer, Message::FetchOk(_)), "{version} {first} {answer:?}");
+            assert_eq!(world.fetched(id, GroupOrder::Ascending), expected, "{version}");
+        }
+        let (_, stream) = range(&mut world, 11, 11);
+        assert!(
+            matches!(world.answer(stream), Message::RequestError(it) if it.code == INVALID_RANGE)
+        );
+    }
+}
+
+/// D22-12-1-MUST-550 and -MUST-551: a malformed track ends downstream with MALFORMED_TRACK, and so does the answer to a
+/// FETCH.
+#[test]
+fn a_malformed_track_ends_downstream() {
+    for version in DRAFTS {
+        let mut world = World::new(version);
+        let (_, stream) = world.request(|id| {
+            let (namespace, track) = (Path::new("demo"), "video".into());
+            let parameters = Parameters::default();
+            Message::Subscribe(Subscribe { id, namespace, track, parameters })
+        });
+        let mut group = world.track.create_group(7).unwrap();
+        group.write_frame(0, payload(7, 0)).unwrap();
+        world.fetch_range(Location::new(7, 0), Location::new(7, 9), GroupOrder::Ascending);
+        let uni = world.written.keys().filter(|id| id.dir() == Dir::Uni).count();
+        world.written.remove(&stream);
+        world.track.abort(Error::Malformed(DecodeError::InvalidValue("properties")));
+        world.run();
+        let answer = world.answer(stream);
+        let resets = world.resets.iter().filter(|(id, _)| id.dir() == Dir::Uni);
+        let codes: Vec<_> = resets.map(|(_, code)| *code).collect();
+        assert_eq!(codes, vec![0x12; codes.len()], "{version}");
+        assert_eq!(
+            codes.len(),
+            if version >= Version::Moqt17 { uni - 1 } else { uni },
+            "{version}"
+        );
+        assert!(
+            matches!(&answer, Message::PublishDone(it) if it.status == 0x12),
+            "{version} {answer:?}"
+        );
     }
 }
 

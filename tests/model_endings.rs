@@ -320,3 +320,23 @@ fn groups_of_a_finished_track_can_be_fetched() {
     request.accept().unwrap().finish().unwrap();
     assert!(matches!(reader.try_fetch_group(2), Poll::Ready(Ok(group)) if group.sequence() == 2));
 }
+
+/// D22-12-1-MUST-NOT-552: nothing of a malformed track is served, not even to a reader that has begun a group.
+#[test]
+fn a_malformed_track_yields_none_of_its_groups() {
+    let (mut track, mut other) = track();
+    for group in 0..3 {
+        track.write_frame(group, "frame").unwrap();
+    }
+    let mut open = track.append_group().unwrap();
+    open.write_frame(3, "frame").unwrap();
+    let mut reading = track.consume();
+    let Poll::Ready(Ok(Some(mut group))) = reading.try_recv_group() else { panic!("a group") };
+    assert!(matches!(group.try_read_frame(), Poll::Ready(Ok(Some(_)))));
+    let fault = Error::Malformed(smoq::coding::DecodeError::InvalidValue("properties"));
+    track.abort(fault.clone());
+    assert_eq!(group.try_read_frame().map_ok(drop), Poll::Ready(Err(fault.clone())));
+    assert_eq!(reading.try_recv_group().map_ok(drop), Poll::Ready(Err(fault.clone())));
+    assert_eq!(other.try_recv_group().map_ok(drop), Poll::Ready(Err(fault.clone())));
+    assert_eq!(open.write_frame(4, "late"), Err(fault));
+}

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use smoq::bytes::Bytes;
 use smoq::coding::ietf::{Draft, PropertyForm};
-use smoq::machine::{Announcement, Command, Config, Event, GroupKey, Machine, RequestKey, Token};
+use smoq::machine::{
+    Announcement, Command, Config, Event, FramePosition, GroupKey, Machine, RequestKey, Token,
+};
 use smoq::sim::{Bare, Frame, Link, Pair, Shelf};
 use smoq::stream::Side;
 use smoq::{
@@ -69,6 +71,8 @@ struct Line {
     _sessions: [Session; 2],
     down_version: Version,
     info: Option<TrackInfo>,
+    /// The newest frame that the publisher tells, and the one that the subscriber is told.
+    largest: [Option<FramePosition>; 2],
     /// The frames that arrived, by the number of the group.
     groups: BTreeMap<u64, Vec<Arrived>>,
     names: BTreeMap<GroupKey, u64>,
@@ -99,6 +103,7 @@ impl Line {
             _sessions: [a, b],
             down_version: down,
             info: None,
+            largest: [None; 2],
             groups: BTreeMap::new(),
             names: BTreeMap::new(),
         };
@@ -130,7 +135,7 @@ impl Line {
                 }
                 Event::SubscribeRequested { request, .. } => {
                     self.subscribed = Some(request);
-                    let (info, largest) = (info.clone(), None);
+                    let (info, largest) = (info.clone(), self.largest[0]);
                     publisher.apply(Command::AcceptSubscribe { request, info, largest });
                 }
                 Event::FetchRequested { request, sequence, .. } => {
@@ -153,6 +158,7 @@ impl Line {
     fn arrived(&mut self, event: Event) {
         let version = self.down_version;
         match event {
+            Event::LargestFrame { largest, .. } => self.largest[1] = Some(largest),
             Event::TrackInfo { info, .. } => self.info = Some(info),
             Event::Group { group, sequence, .. } => drop(self.names.insert(group, sequence)),
             Event::FetchStarted { fetch, group } => {
@@ -296,6 +302,34 @@ fn on_moq_lite_the_timestamp_remains() {
 }
 
 /// Properties that a peer sends take part of the cache, and count in the size of a group.
+/// D22-9-20-17-MUST-442: a relay tells the larger of what it was told and of what it saw, also before any object came.
+#[test]
+fn a_relay_tells_the_largest_object_that_it_was_told() {
+    for version in drafts() {
+        for (told, seen, expected) in [
+            (Some(FramePosition::new(5, 3)), None, Some(FramePosition::new(5, 3))),
+            (Some(FramePosition::new(5, 3)), Some(4), Some(FramePosition::new(5, 3))),
+            (Some(FramePosition::new(5, 3)), Some(6), Some(FramePosition::new(6, 5))),
+            (None, None, None),
+        ] {
+            let mut line = Line::new([version, version]);
+            line.largest[0] = told;
+            if let Some(sequence) = seen {
+                // Another reader of the relay.
+                let live = line.relay.consume().broadcast("live").expect("it was announced");
+                let want = Subscription::default().max_age(Duration::from_secs(9));
+                let _reader = live.subscribe_track("video", want).unwrap();
+                line.advance();
+                line.write(sequence, frames(), false);
+                line.subscribe(TRACK);
+            } else {
+                line.subscribe(TRACK);
+            }
+            assert_eq!(line.largest[1], expected, "{version} {told:?} {seen:?}");
+        }
+    }
+}
+
 #[test]
 fn properties_are_counted() {
     let long = properties(&[&[0x7b, 0x8f, 0xa0][..], &[1; 4_000]].concat());

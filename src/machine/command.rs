@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::event::{FramePosition, GroupKey, RequestKey};
 use super::source::Token;
+use crate::auth_token::AuthToken;
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::path::Path;
@@ -65,8 +66,8 @@ pub enum Command {
         /// Groups that may exist are missing before it.
         gap: bool,
     },
-    /// Answers [`Event::TrackOffered`](super::Event::TrackOffered). The peer sends nothing before
-    /// there is a subscription.
+    /// Answers [`Event::BroadcastOffered`](super::Event::BroadcastOffered) or
+    /// [`Event::TrackOffered`](super::Event::TrackOffered). The peer sends nothing before there is a subscription.
     AcceptOffer {
         /// The request.
         request: RequestKey,
@@ -239,6 +240,15 @@ pub enum Command {
         group: GroupKey,
         /// Why.
         error: Error,
+    },
+    /// Sets the authorization tokens of the requests for paths under `prefix` that are made from now on: to subscribe, to
+    /// fetch, to announce a broadcast, and to get announcements (moq-transport). Of several prefixes the longest counts.
+    /// No tokens, as before the first command. It may come before [`Command::Accept`].
+    SetTokens {
+        /// The prefix of the paths.
+        prefix: Path,
+        /// The tokens. They take the place of those that were set for this prefix before.
+        tokens: Vec<AuthToken>,
     },
     /// Subscribes to a track of the peer.
     Subscribe {

@@ -187,6 +187,15 @@ pub enum Event {
         /// group.
         last_frame: Option<u64>,
     },
+    /// The peer asks to announce a broadcast (moq-transport, PUBLISH_NAMESPACE). Answer with
+    /// [`Command::AcceptOffer`](super::Command::AcceptOffer), after which it is announced, or
+    /// [`Command::Refuse`](super::Command::Refuse).
+    BroadcastOffered {
+        /// Names the request.
+        request: RequestKey,
+        /// The whole path.
+        broadcast: Path,
+    },
     /// The peer requests frames of several groups, or the frames before its subscription (moq-transport).
     /// Answer with [`Command::AcceptRange`](super::Command::AcceptRange) or
     /// [`Command::Refuse`](super::Command::Refuse).
@@ -262,6 +271,14 @@ pub enum Event {
         /// Whether QUIC accepted all of it. (QUIC may still lose a datagram.) Otherwise the group
         /// was dropped, stopped by the peer, or gone from the cache.
         sent: bool,
+    },
+    /// The newest frame that the track of a subscription of ours had when the publisher accepted it (moq-transport). It
+    /// comes before [`Event::TrackInfo`], and the frame itself may not arrive.
+    LargestFrame {
+        /// The subscription.
+        subscription: Token,
+        /// The frame.
+        largest: FramePosition,
     },
     /// More payload of the frame of this group that began last.
     Payload {

@@ -19,12 +19,14 @@ pub struct Bare<S> {
     pub events: Vec<Event>,
     /// The number of events to collect. No further event is pulled then, as by a slow application.
     pub room: usize,
+    /// Whether each broadcast that the peer offers is accepted at once, and the event left out. Default `true`.
+    pub accepts_broadcasts: bool,
 }
 
 impl<S> Bare<S> {
     /// An endpoint that collects any number of events.
     pub const fn new(machine: Machine, source: S) -> Self {
-        Self { machine, source, events: Vec::new(), room: usize::MAX }
+        Self { machine, source, events: Vec::new(), room: usize::MAX, accepts_broadcasts: true }
     }
 
     /// As [`Machine::apply`].
@@ -50,6 +52,12 @@ impl<S: Source> Endpoint for Bare<S> {
     fn work(&mut self, _: Instant) -> bool {
         let event = if self.events.len() < self.room { self.machine.poll_event() } else { None };
         let any = event.is_some();
+        if let (Some(Event::BroadcastOffered { request, .. }), true) =
+            (&event, self.accepts_broadcasts)
+        {
+            self.machine.apply(Command::AcceptOffer { request: *request });
+            return true;
+        }
         self.events.extend(event);
         any
     }

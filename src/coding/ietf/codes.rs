@@ -40,6 +40,13 @@ const DOES_NOT_EXIST: u64 = 0x10;
 pub const MALFORMED_AUTH_TOKEN: u64 = 0x4;
 const EXPIRED_AUTH_TOKEN: u64 = 0x5;
 const MALFORMED_TRACK: u64 = 0x12;
+/// INVALID_PATH of sessions: the server has nothing there.
+const INVALID_PATH: u64 = 0x8;
+/// EXPIRED_AUTH_TOKEN of sessions.
+const SESSION_EXPIRED_AUTH_TOKEN: u64 = 0x18;
+/// REQUEST_ERROR: a token has an alias that is not registered. The registry of requests has no number for it, and so it
+/// is that of sessions.
+pub const UNKNOWN_AUTH_TOKEN_ALIAS: u64 = 0x17;
 
 /// Of PUBLISH_DONE.
 const GOING_AWAY: u64 = 0x4;
@@ -56,6 +63,7 @@ impl Draft {
         match error {
             Error::App(_) | Error::Remote(_) => error.stream_code().as_u64(),
             Error::Duplicate => codes.duplicate_subscription.unwrap_or(INTERNAL_ERROR),
+            Error::Expired => EXPIRED_AUTH_TOKEN,
             Error::GoingAway => codes.going_away.unwrap_or(INTERNAL_ERROR),
             Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
             Error::Malformed(_) | Error::WrongSize => MALFORMED_TRACK,
@@ -77,6 +85,7 @@ impl Draft {
             UNAUTHORIZED => Error::Unauthorized,
             TIMEOUT => Error::Timeout,
             NOT_SUPPORTED => Error::Unsupported,
+            EXPIRED_AUTH_TOKEN => Error::Expired,
             DOES_NOT_EXIST => Error::NotFound,
             _ if codes.duplicate_subscription == Some(code) => Error::Duplicate,
             _ if codes.going_away == Some(code) => Error::GoingAway,
@@ -96,7 +105,7 @@ impl Draft {
             Error::Limit(_) => codes.excessive_load.unwrap_or(INTERNAL_ERROR),
             Error::Malformed(_) | Error::WrongSize => codes.done_malformed_track,
             Error::Old => codes.done_expired,
-            Error::Unauthorized => UNAUTHORIZED,
+            Error::Expired | Error::Unauthorized => UNAUTHORIZED,
             _ => INTERNAL_ERROR,
         }
     }
@@ -131,6 +140,7 @@ impl Draft {
                 codes.malformed_track.unwrap_or(INTERNAL_ERROR)
             }
             Error::Disconnected
+            | Error::Expired
             | Error::ProtocolViolation(_)
             | Error::SessionClosed
             | Error::Unauthorized
@@ -155,9 +165,13 @@ impl Draft {
         }
     }
 
-    /// The code for closing the session. For our errors all drafts here have the same codes as moq-lite.
+    /// The code for closing the session. For most of our errors the drafts have the same codes as moq-lite.
     pub fn session_code(&self, error: &Error) -> Code {
-        error.session_code()
+        match error {
+            Error::Expired => Code::new(SESSION_EXPIRED_AUTH_TOKEN),
+            Error::Unroutable => Code::new(INVALID_PATH),
+            error => error.session_code(),
+        }
     }
 
     /// The meaning of the code with which the peer closed the session.
@@ -167,7 +181,9 @@ impl Draft {
             0x5 => "duplicate track alias reported by the peer",
             0x6 => "malformed key-value pair reported by the peer",
             0x7 if self.codes.too_many_requests => "too many requests reported by the peer",
-            0x8 | 0x9 => "invalid path reported by the peer",
+            0x9 => "invalid path reported by the peer",
+            SESSION_EXPIRED_AUTH_TOKEN => return Error::Expired,
+            INVALID_PATH => return Error::Unroutable,
             0x19 | 0x1a => "invalid authority reported by the peer",
             _ => return Error::from_session_code(code),
         };

@@ -1,8 +1,6 @@
 //! The control messages as one type, the table of their numbers, and how they are framed (*Control
 //! Messages*).
 
-use alloc::vec::Vec;
-
 use bytes::BytesMut;
 
 use super::draft::{Draft, ErrorForm, NamespaceForm};
@@ -12,13 +10,13 @@ use super::namespace::{
     Namespace, NamespaceDone, PublishNamespace, PublishNamespaceCancel, PublishNamespaceDone,
     SubscribeNamespace, SubscribeTracks, UnsubscribeNamespace,
 };
+use super::parameters::Parameters;
 use super::publish::{Publish, PublishBlocked, PublishDone, PublishStateNotify};
 use super::quirks;
 use super::request::{RequestError, RequestOk, RequestUpdate};
 use super::session::{Goaway, MaxRequestId, RequestsBlocked};
 use super::setup::Setup;
 use super::subscribe::{Subscribe, SubscribeOk, Unsubscribe};
-use super::token::TokenReference;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
@@ -258,9 +256,9 @@ impl Message {
         }
     }
 
-    /// Takes the authorization tokens out of a request or an update.
-    pub(crate) fn take_tokens(&mut self) -> Vec<TokenReference> {
-        let parameters = match self {
+    /// The parameters of a request or an update.
+    pub(crate) fn parameters_mut(&mut self) -> Option<&mut Parameters> {
+        Some(match self {
             Self::Subscribe(it) | Self::TrackStatus(it) => &mut it.parameters,
             Self::Fetch(it) => &mut it.parameters,
             Self::Publish(it) => &mut it.parameters,
@@ -268,9 +266,8 @@ impl Message {
             Self::RequestUpdate(it) => &mut it.parameters,
             Self::SubscribeNamespace(it) | Self::FormerSubscribeNamespace(it) => &mut it.parameters,
             Self::SubscribeTracks(it) => &mut it.parameters,
-            _ => return Vec::new(),
-        };
-        core::mem::take(&mut parameters.tokens)
+            _ => return None,
+        })
     }
 
     /// Reads the body of a message of this type.

@@ -45,8 +45,8 @@ mod token;
 
 pub use codes::{
     INVALID_FILTER, INVALID_JOINING_REQUEST_ID, INVALID_RANGE, MALFORMED_AUTH_TOKEN, NOT_SUPPORTED,
-    PREFIX_OVERLAP, REDIRECT, SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED, UNSUPPORTED_EXTENSION,
-    UPDATE_FAILED,
+    PREFIX_OVERLAP, REDIRECT, SUBSCRIPTION_ENDED, TRACK_ENDED, UNINTERESTED,
+    UNKNOWN_AUTH_TOKEN_ALIAS, UNSUPPORTED_EXTENSION, UPDATE_FAILED,
 };
 pub(crate) use data::PROPERTIES_OF_STATUS;
 pub use data::{ObjectHead, ObjectStatus, SubgroupHeader, UniStream};
@@ -73,6 +73,7 @@ pub(crate) use quirks::DONE_BY_MOQ_LITE;
 pub use request::{Redirect, RequestError, RequestOk, RequestUpdate};
 pub use session::{Goaway, MaxRequestId, RequestsBlocked};
 pub use setup::Setup;
+pub(crate) use setup::{MALFORMED_AUTHORITY, MALFORMED_PATH};
 pub use subscribe::{Subscribe, SubscribeOk, Unsubscribe};
 pub(crate) use token::MALFORMED_TOKEN;
 pub use token::TokenReference;

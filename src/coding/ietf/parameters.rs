@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::codes::INVALID_FILTER;
 use super::draft::{Draft, ParameterForm};
 use super::fields::{Codec, GroupOrder, Location, Pairs, Read, Written, flip};
 use super::filter::Filter;
@@ -64,8 +65,9 @@ macro_rules! parameters {
             $($($(#[$doc])* pub $field: Option<$type>,)?)*
             /// AUTHORIZATION_TOKEN: shows what the sender may do. It may be repeated.
             pub tokens: Vec<TokenReference>,
-            /// Range filters (19+), which are not understood here. They can't be encoded.
-            pub range_filters: bool,
+            /// The code with which a message that has these parameters is refused: [`INVALID_FILTER`] for range
+            /// filters (19+), which are not understood here. It can't be encoded.
+            pub unusable: Option<u64>,
         }
 
         /// In ascending order of types.
@@ -83,7 +85,9 @@ macro_rules! parameters {
                 if row.0 == AUTHORIZATION_TOKEN {
                     self.tokens.push(TokenReference::read(value)?);
                 }
-                self.range_filters |= RANGE_FILTERS.contains(&row.0);
+                if RANGE_FILTERS.contains(&row.0) {
+                    self.unusable = Some(INVALID_FILTER);
+                }
                 Ok(())
             }
 
@@ -327,7 +331,7 @@ impl Parameters {
         if is_zero && draft.parameters == ParameterForm::Delta {
             return Err(EncodeError::InvalidValue("delivery timeout"));
         }
-        if self.range_filters {
+        if self.unusable.is_some() {
             return Err(EncodeError::InvalidValue("range filters"));
         }
         writer.prefixed(|writer| {

@@ -105,11 +105,13 @@ impl Setup {
         draft: &Draft,
     ) -> Result<bool, DecodeError> {
         match (id, value) {
-            (PATH, Value::Bytes(path)) => self.path = Some(text(path)?),
+            (PATH, Value::Bytes(path)) => self.path = Some(text(path).map_err(|_| MALFORMED_PATH)?),
             (MAX_REQUEST_ID, Value::Integer(max)) if !draft.has_request_streams() => {
                 self.max_request_id = max;
             }
-            (AUTHORITY, Value::Bytes(authority)) => self.authority = Some(text(authority)?),
+            (AUTHORITY, Value::Bytes(authority)) => {
+                self.authority = Some(text(authority).map_err(|_| MALFORMED_AUTHORITY)?)
+            }
             (IMPLEMENTATION, Value::Bytes(name)) => self.implementation = Some(text(name)?),
             (MAX_REQUEST_UPDATES, Value::Integer(max)) if draft.update_limit => {
                 self.max_request_updates = max;
@@ -173,6 +175,11 @@ impl Setup {
 fn text(bytes: &[u8]) -> Result<Box<str>, DecodeError> {
     Ok(core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidString)?.into())
 }
+
+/// A PATH that is no text.
+pub(crate) const MALFORMED_PATH: DecodeError = DecodeError::InvalidValue("path");
+/// An AUTHORITY that is no text.
+pub(crate) const MALFORMED_AUTHORITY: DecodeError = DecodeError::InvalidValue("authority");
 
 impl Draft {
     /// The number of the draft in lists of versions (up to 14).

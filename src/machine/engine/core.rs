@@ -206,14 +206,19 @@ impl Core {
     /// The connection is gone. Data that arrived before is still decoded.
     pub(crate) fn lose(&mut self, error: Error) {
         self.state = SessionState::Lost;
-        self.lost = Some(error);
+        // Adapters know the codes of moq-lite.
+        self.lost = Some(match (self.draft, error) {
+            (Some(draft), Error::Remote(code)) => draft.session_error(code),
+            (_, error) => error,
+        });
         self.timers.clear();
         self.actions.clear();
     }
 
     /// Closes the session for a reason of our own.
     pub(crate) fn close(&mut self, error: Error) {
-        let code = error.session_code();
+        let draft = self.draft;
+        let code = draft.map_or_else(|| error.session_code(), |draft| draft.session_code(&error));
         self.close_with(error, code);
     }
 

@@ -42,7 +42,9 @@ impl Progress {
 /// The differences between moq-lite and moq-transport. The conversations beside this file call it. The
 /// methods with a body belong to features that only one of them has: aliases that publishers choose,
 /// answers to FETCH, reports of the network path, and track queries.
-pub(crate) trait Dialect {
+pub(crate) trait Dialect:
+    GroupDialect + PublishDialect + FetchDialect + RangeDialect
+{
     // ---- set-up ------------------------------------------------------------------------------
 
     /// The application accepts the peer: sends what was held back, and goes on.
@@ -55,25 +57,6 @@ pub(crate) trait Dialect {
 
     /// Reads the next message of a request.
     fn read_request(&mut self, core: &mut Core, key: Key) -> Progress;
-
-    /// Reads the header of a group. `None` if it has not arrived completely, or the stream was
-    /// abandoned.
-    fn read_group_header(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-    ) -> Result<Option<GroupHeader>, Error>;
-
-    /// Whether a subscription with this number, which is unknown now, may still become known. Not where
-    /// the subscriber chooses the number: then a group with an unknown one is too late.
-    fn may_become_known(&self, _number: u64) -> bool {
-        false
-    }
-
-    /// Requests the frames of a group before the first one on its stream. Returns `false` if that is not possible.
-    fn fetch_head(&mut self, _core: &mut Core, _stream: Key, _header: &GroupHeader) -> bool {
-        false
-    }
 
     /// Reads a datagram. [`Progress::Wait`]: it is of no use; [`Progress::More`]: it waits for its subscription.
     fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Progress;
@@ -88,78 +71,6 @@ pub(crate) trait Dialect {
 
     /// The network path changed, or a report of it is due: reports it to a peer that asked.
     fn on_network_path(&mut self, _core: &mut Core) {}
-
-    /// Answers the peer's subscription. `largest`: the newest frame of the track.
-    fn write_subscribe_ok(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        info: &TrackInfo,
-        largest: Option<FramePosition>,
-    );
-
-    /// Answers the peer's FETCH with a group of `frames` frames, if all of them are there; `ends_track`: there is
-    /// none after it. `None` if the request is over.
-    fn answer_fetch(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        fetch: &IncomingFetch,
-        info: &TrackInfo,
-        frames: Option<u64>,
-        ends_track: bool,
-    ) -> Option<AnswerStream>;
-
-    /// Answers the peer's FETCH of several groups, up to `end`.
-    fn accept_range(
-        &mut self,
-        _core: &mut Core,
-        _key: Key,
-        _info: &TrackInfo,
-        _end: FramePosition,
-        _ends_track: bool,
-    ) {
-    }
-
-    /// The bytes before the frames of this group in the answer to a FETCH of several groups, or its end, and how they
-    /// are laid out. `gap`: groups that may exist are missing before. `None` if that can't be said.
-    fn range_part(
-        &mut self,
-        _core: &mut Core,
-        _key: Key,
-        _sequence: Option<u64>,
-        _gap: bool,
-    ) -> Option<(Head, Layout)> {
-        None
-    }
-
-    /// The group that answers the peer's FETCH is out, up to this frame.
-    fn on_fetch_sent(&mut self, _core: &mut Core, _key: Key, _end: u64) {}
-
-    /// Stream type and header of a group; `None` if it can't be written, or the peer would drop it.
-    fn group_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        first_frame: u64,
-    ) -> Option<Head>;
-
-    /// Whether groups can go as datagrams.
-    fn has_datagrams(&self) -> bool;
-
-    /// Everything before the payload of a datagram, which has so many bytes; `None` if it can't be written.
-    fn datagram_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        timestamp: Timestamp,
-        properties: Option<&Properties>,
-        size: usize,
-    ) -> Option<Head>;
-
-    /// All groups of the peer's subscription are out: writes its end, and FIN. `streams` counts the
-    /// streams that it had.
-    fn write_subscribe_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64);
 
     /// Sends GOAWAY, where the version has it. The session closes at `deadline`.
     fn write_goaway(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant);
@@ -185,4 +96,112 @@ pub(crate) trait Dialect {
 
     /// Sends nothing more on a request. Its key is free when the peer's half is over too.
     fn finish(&mut self, core: &mut Core, key: Key);
+}
+
+/// The part of a [`Dialect`] that reads groups of the peer.
+pub(crate) trait GroupDialect {
+    /// Reads the header of a group. `None` if it has not arrived completely, or the stream was
+    /// abandoned.
+    fn read_group_header(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+    ) -> Result<Option<GroupHeader>, Error>;
+
+    /// Whether a subscription with this number, which is unknown now, may still become known. Not where
+    /// the subscriber chooses the number: then a group with an unknown one is too late.
+    fn may_become_known(&self, _number: u64) -> bool {
+        false
+    }
+
+    /// Whether a fault in a group ends its subscription, and not the group alone.
+    fn ends_track(&self, _error: &Error) -> bool {
+        false
+    }
+}
+
+/// The part of a [`Dialect`] that serves subscriptions of the peer.
+pub(crate) trait PublishDialect {
+    /// Answers the peer's subscription. `largest`: the newest frame of the track.
+    fn write_subscribe_ok(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        largest: Option<FramePosition>,
+    );
+
+    /// Stream type and header of a group; `None` if it can't be written, or the peer would drop it.
+    fn group_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        first_frame: u64,
+    ) -> Option<Head>;
+
+    /// Whether groups can go as datagrams.
+    fn has_datagrams(&self) -> bool;
+
+    /// Everything before the payload of a datagram, which has so many bytes; `None` if it can't be written.
+    fn datagram_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        timestamp: Timestamp,
+        properties: Option<&Properties>,
+        size: usize,
+    ) -> Option<Head>;
+
+    /// All groups of the peer's subscription are out: writes its end, and FIN. `streams` counts the
+    /// streams that it had.
+    fn write_subscribe_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64);
+}
+
+/// The part of a [`Dialect`] that requests and serves single groups.
+pub(crate) trait FetchDialect {
+    /// Answers the peer's FETCH with a group of `frames` frames, if all of them are there; `ends_track`: there is
+    /// none after it. `None` if the request is over.
+    fn answer_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        fetch: &IncomingFetch,
+        info: &TrackInfo,
+        frames: Option<u64>,
+        ends_track: bool,
+    ) -> Option<AnswerStream>;
+
+    /// The group that answers the peer's FETCH is out, up to this frame.
+    fn on_fetch_sent(&mut self, _core: &mut Core, _key: Key, _end: u64) {}
+
+    /// Requests the frames of a group before the first one on its stream. Returns `false` if that is not possible.
+    fn fetch_head(&mut self, _core: &mut Core, _stream: Key, _header: &GroupHeader) -> bool {
+        false
+    }
+}
+
+/// The part of a [`Dialect`] that serves a FETCH of several groups.
+pub(crate) trait RangeDialect {
+    /// Answers the peer's FETCH of several groups, up to `end`.
+    fn accept_range(
+        &mut self,
+        _core: &mut Core,
+        _key: Key,
+        _info: &TrackInfo,
+        _end: FramePosition,
+        _ends_track: bool,
+    ) {
+    }
+
+    /// The bytes before the frames of this group in the answer to a FETCH of several groups, or its end, and how they
+    /// are laid out. `gap`: groups that may exist are missing before. `None` if that can't be said.
+    fn range_part(
+        &mut self,
+        _core: &mut Core,
+        _key: Key,
+        _sequence: Option<u64>,
+        _gap: bool,
+    ) -> Option<(Head, Layout)> {
+        None
+    }
 }

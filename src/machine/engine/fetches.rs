@@ -25,6 +25,8 @@ pub(crate) struct RangeAnswer {
     pub(crate) range: FetchRange,
     /// The subscription that it fills, if it is no request of its own.
     pub(crate) fills: Option<Key>,
+    /// The subscriber does not wait for what the cache lacks.
+    pub(crate) from_cache: bool,
     /// The publisher's priority of the track, once it was accepted.
     pub(crate) publisher: u8,
     /// Objects may have properties.
@@ -36,9 +38,9 @@ pub(crate) struct RangeAnswer {
 }
 
 impl RangeAnswer {
-    pub(crate) fn new(range: FetchRange, fills: Option<Key>) -> Self {
+    pub(crate) fn new(range: FetchRange, fills: Option<Key>, from_cache: bool) -> Self {
         let (publisher, properties, has_begun, previous) = Default::default();
-        Self { range, fills, publisher, properties, has_begun, previous }
+        Self { range, fills, from_cache, publisher, properties, has_begun, previous }
     }
 
     /// The frames of a group that belong to the answer.

@@ -55,7 +55,15 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
                     core.violation(rule);
                     return Progress::Wait;
                 }
-                Err(error) => return end(dialect, core, key, owner, Err(error)),
+                Err(error) => {
+                    let progress = end(dialect, core, key, owner, Err(error.clone()));
+                    if let (GroupOwner::Subscription(owner), true) =
+                        (owner, dialect.ends_track(&error))
+                    {
+                        subscribing::end_now(dialect, core, owner, Err(error));
+                    }
+                    return progress;
+                }
             }
         }
     };

@@ -34,7 +34,9 @@ mod timers;
 
 pub(crate) use self::core::{ControlStream, Core, SessionState};
 pub(crate) use by_request::ByRequest;
-pub(crate) use dialect::{Dialect, Progress};
+pub(crate) use dialect::{
+    Dialect, FetchDialect, GroupDialect, Progress, PublishDialect, RangeDialect,
+};
 pub(crate) use fetches::{AnswerStream, FetchId, IncomingFetch, OutgoingFetch, RangeAnswer};
 pub(crate) use incoming_subscriptions::IncomingSubscription;
 pub(crate) use outgoing_subscriptions::OutgoingSubscription;

@@ -1,6 +1,7 @@
 //! The broadcasts that we announce (moq-transport-22, 4): NAMESPACE on a request of the peer,
 //! PUBLISH_NAMESPACE where it did not ask.
 
+use super::new_requests::check_reserved;
 use super::roles::{AnnounceResponse, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
@@ -25,20 +26,11 @@ impl Ietf {
         message: SubscribeNamespace,
     ) -> Progress {
         let prefix = message.prefix;
-        // Unsolicited announcements are no request of the peer, and overlap with none.
-        let (mut asked, mut overlaps) = (0, false);
-        for role in &self.roles {
-            if let Role::AnnounceResponse(other) = role {
-                asked += usize::from(!other.unsolicited);
-                let (a, b) = (&other.prefix, &prefix);
-                overlaps |= !other.unsolicited && (a.has_prefix(b) || b.has_prefix(a));
-            }
-        }
         let code = if message.wanted == Wanted::Tracks {
             NOT_SUPPORTED
-        } else if overlaps {
+        } else if self.overlaps(&prefix) {
             PREFIX_OVERLAP
-        } else if asked >= core.limits.announce_requests {
+        } else if self.prefixes().count() >= core.limits.announce_requests {
             self.draft.request_code(&Error::Limit(LimitKind::AnnounceRequests))
         } else {
             self.set_role(
@@ -53,13 +45,22 @@ impl Ietf {
         self.refuse(core, key, code)
     }
 
+    /// The prefixes for which the peer asked. Unsolicited announcements are no request of the peer.
+    fn prefixes(&self) -> impl Iterator<Item = &Path> {
+        self.roles.iter().filter_map(|role| match role {
+            Role::AnnounceResponse(it) if !it.unsolicited => Some(&it.prefix),
+            _ => None,
+        })
+    }
+
+    /// Whether the peer asked for a prefix that covers this one, or is covered by it.
+    pub(super) fn overlaps(&self, prefix: &Path) -> bool {
+        self.prefixes().any(|other| other.has_prefix(prefix) || prefix.has_prefix(other))
+    }
+
     /// The application answers the request. REQUEST_OK must be the first message (4.2).
     pub(super) fn accept_announce(&mut self, core: &mut Core, key: Key, reader: Token) {
-        if core.requests.get(key).is_none() {
-            // The peer has it; or it sent GOAWAY and accepts no new request (9.2).
-            return;
-        }
-        let Role::AnnounceResponse(response) = self.role(key) else { return };
+        let Some(Role::AnnounceResponse(response)) = self.live_role(core, key) else { return };
         if response.reader.is_some() {
             return;
         }
@@ -73,10 +74,7 @@ impl Ietf {
 
     /// The reader, which was up to date, has changes again. They are read when QUIC can take bytes.
     pub(super) fn on_announcements_ready(&mut self, core: &mut Core, key: Key) {
-        if core.requests.get(key).is_none() {
-            return;
-        }
-        if let Role::AnnounceResponse(response) = self.role(key) {
+        if let Some(Role::AnnounceResponse(response)) = self.live_role(core, key) {
             response.ready = true;
             core.requests.queue_write(key);
         }
@@ -149,7 +147,10 @@ impl Ietf {
         let path = response.prefix.join(&suffix);
         // An empty suffix is legal, but draft 16 has no empty namespace, so that nothing could be
         // subscribed there.
-        if core.limits.check_path(&path).is_err() || !self.draft.has_namespace(&path) {
+        if core.limits.check_path(&path).is_err()
+            || !self.draft.has_namespace(&path)
+            || check_reserved(&path).is_err()
+        {
             return;
         }
         let request = if self.names_each(response) {

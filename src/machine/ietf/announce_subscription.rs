@@ -2,7 +2,10 @@
 //! PUBLISH_NAMESPACE, and by the tracks that it offers. See
 //! [`peer_broadcasts`](super::peer_broadcasts) for how they are counted.
 
+use core::mem;
+
 use super::announcements::announced;
+use super::new_requests::check_reserved;
 use super::peer_broadcasts::PeerBroadcast;
 use super::roles::{AnnounceSubscription, Role};
 use super::session::{Ietf, Read, fault};
@@ -10,7 +13,7 @@ use crate::coding::DecodeError;
 use crate::coding::ietf::{Message, Namespace, NamespaceDone, PublishNamespace, UNINTERESTED};
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress};
-use crate::machine::event::Event;
+use crate::machine::event::{Event, RequestKey};
 use crate::path::Path;
 use crate::slab::Key;
 
@@ -34,11 +37,11 @@ impl Ietf {
             let was_named = known.named;
             known.count += 1;
             known.named += usize::from(is_named);
-            if !is_named || !core::mem::take(&mut known.has_ended) {
+            if !is_named || !mem::take(&mut known.has_ended) {
                 return None;
             }
             known.stale = was_named;
-            if core::mem::replace(&mut known.reported, !echo) {
+            if mem::replace(&mut known.reported, !echo) {
                 core.notices.push_back(Event::Unannounced { path: path.clone() });
             }
             // A new broadcast under an old path is an end and a beginning. Both go through the notices, so
@@ -114,6 +117,7 @@ impl Ietf {
                 // is left out.
                 let room = subscription.names.len() < core.limits.announcements
                     && core.limits.check_path(&path).is_ok()
+                    && check_reserved(&path).is_ok()
                     && self.draft.has_namespace(&path);
                 let event = (room && subscription.names.insert(suffix.clone()))
                     .then(|| self.add_broadcast(core, &path, true))
@@ -155,14 +159,25 @@ impl Ietf {
         if !self.is_interested() || self.has_own(&path) {
             return self.refuse(core, key, UNINTERESTED);
         }
+        let (request, broadcast) = (RequestKey::of(key), path.clone());
+        self.set_role(key, Role::IncomingNamespace { path, is_accepted: false });
+        Progress::Event(Event::BroadcastOffered { request, broadcast })
+    }
+
+    /// The application accepts a PUBLISH_NAMESPACE. Meanwhile it may have a broadcast of its own there.
+    pub(super) fn accept_namespace(&mut self, core: &mut Core, key: Key) {
+        let Role::IncomingNamespace { path, .. } = mem::take(self.role(key)) else { return };
+        if self.has_own(&path) {
+            return drop(self.refuse(core, key, UNINTERESTED));
+        }
         let event = self.add_broadcast(core, &path, true);
         let Some(known) = self.broadcasts.live.get_mut(&path) else {
-            return self.refuse_for(core, key, &Error::Limit(LimitKind::Announcements));
+            return drop(self.refuse_for(core, key, &Error::Limit(LimitKind::Announcements)));
         };
         known.request = Some(key);
         self.write_ok(core, key);
-        self.set_role(key, Role::IncomingNamespace(path));
-        event.map_or(Progress::More, Progress::Event)
+        self.set_role(key, Role::IncomingNamespace { path, is_accepted: true });
+        core.notices.extend(event);
     }
 
     /// A PUBLISH_NAMESPACE lasts until FIN or a reset: peers withdraw by either.
@@ -171,6 +186,7 @@ impl Ietf {
         core: &mut Core,
         key: Key,
         path: &Path,
+        is_accepted: bool,
     ) -> Read {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         let is_over = request.abandoned().is_some() || request.recv.is_finished();
@@ -180,6 +196,9 @@ impl Ietf {
             }
         }
         self.finish(core, key);
+        if !is_accepted {
+            return Ok(Progress::request_ended(key, Error::Cancelled));
+        }
         let known = self.broadcasts.live.get_mut(path);
         if let Some(known) = known.filter(|known| known.request == Some(key)) {
             known.request = None;

@@ -8,13 +8,14 @@
 
 use alloc::boxed::Box;
 
+use super::new_requests::{check_reserved, names_of};
 use super::roles::Role;
 use super::session::{Fault, INVALID_REQUEST_ID, Ietf, Read, TOO_MANY_REQUESTS, fault, fault_as};
 use crate::coding::EncodeError;
 use crate::coding::ietf::{
     FetchCancel, Flow, Framed, MaxRequestId, Message, MessageType, NamespaceForm, NamespaceRequest,
-    PublishNamespaceCancel, PublishNamespaceDone, RequestError, Unsubscribe, UnsubscribeNamespace,
-    frame_message, request_id,
+    PublishNamespaceCancel, PublishNamespaceDone, RequestError, TokenReference, Unsubscribe,
+    UnsubscribeNamespace, frame_message, request_id,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Progress};
@@ -41,6 +42,7 @@ impl Ietf {
         if self.draft.has_request_streams() {
             return self.open_stream(core, role, make);
         }
+        let message = self.authorized(make(self.ids.ours))?;
         let key = match self.control {
             Some(control) => core.requests.open_within(control),
             // The client has not opened the control stream yet. It has not granted ids either, so
@@ -49,7 +51,6 @@ impl Ietf {
         };
         self.set_role(key, role);
         // The id is a placeholder if the request must wait: it gets its id when it is sent.
-        let message = make(self.ids.ours);
         if self.may_open() {
             return self.send_request(core, key, message);
         }
@@ -71,10 +72,24 @@ impl Ietf {
         role: Role,
         make: impl FnOnce(u64) -> Message,
     ) -> Result<Key, EncodeError> {
+        let message = self.authorized(make(self.ids.ours))?;
         let key = core.requests.open();
         self.set_role(key, role);
-        let message = make(self.ids.ours);
         self.send_request(core, key, message)
+    }
+
+    /// Adds the tokens of the application to a request of ours. Nothing is asked about reserved paths.
+    fn authorized(&self, mut message: Message) -> Result<Message, EncodeError> {
+        let Some((path, _)) = names_of(&message) else { return Ok(message) };
+        check_reserved(path).map_err(|_| EncodeError::InvalidValue("a reserved path"))?;
+        let prefixes = self.request_tokens.iter().filter(|(prefix, _)| path.has_prefix(prefix));
+        let tokens = prefixes.max_by_key(|(prefix, _)| prefix.as_str().len());
+        let tokens = tokens.into_iter().flat_map(|(_, tokens)| tokens.clone());
+        let tokens = tokens.map(TokenReference::Value).collect();
+        if let Some(parameters) = message.parameters_mut() {
+            parameters.tokens = tokens;
+        }
+        Ok(message)
     }
 
     /// Writes the message of a request, which has the next id of ours already. An id is used up
@@ -164,7 +179,7 @@ impl Ietf {
                 match request.filter(|request| core.requests.is_incoming(*request)) {
                     Some(request) => drop(core.requests.receive(request, whole, false)),
                     None => {
-                        self.tokens.resolve(message.take_tokens(), false)?;
+                        self.take_tokens(&mut message)?;
                         self.refuse_id(core, id, kind, &Error::NotFound);
                     }
                 }
@@ -196,19 +211,25 @@ impl Ietf {
             _ if id.is_some() => self.ids.find(id?),
             Message::PublishNamespaceDone(PublishNamespaceDone {
                 request: NamespaceRequest::Namespace(path),
-            }) => self.broadcasts.live.get(path)?.request,
+            }) => self.find_role(
+                |role| matches!(role, Role::IncomingNamespace { path: it, .. } if it == path),
+            ),
             Message::PublishNamespaceCancel(PublishNamespaceCancel {
                 request: NamespaceRequest::Namespace(path),
                 ..
             }) => self.broadcasts.announced.get(path)?.request,
             Message::UnsubscribeNamespace(UnsubscribeNamespace {
                 request: NamespaceRequest::Namespace(prefix),
-            }) => self.ids.by_key.keys().copied().find(|key| {
-                let role = self.roles.get(key.0 as usize);
-                matches!(role, Some(Role::AnnounceResponse(it)) if it.prefix == *prefix)
-            }),
+            }) => self.find_role(
+                |role| matches!(role, Role::AnnounceResponse(it) if it.prefix == *prefix),
+            ),
             _ => None,
         }
+    }
+
+    fn find_role(&self, is_wanted: impl Fn(&Role) -> bool) -> Option<Key> {
+        let mut keys = self.ids.by_key.keys().copied();
+        keys.find(|key| self.roles.get(key.0 as usize).is_some_and(&is_wanted))
     }
 
     /// The first message of the control stream is the peer's set-up; anything else is a violation.
@@ -292,7 +313,7 @@ impl Ietf {
                 let request = named(path, NamespaceForm::Id);
                 Message::PublishNamespaceDone(PublishNamespaceDone { request })
             }
-            Role::IncomingNamespace(path) => {
+            Role::IncomingNamespace { path, .. } => {
                 let (request, reason) = (named(path, NamespaceForm::Id), Box::default());
                 Message::PublishNamespaceCancel(PublishNamespaceCancel { request, code, reason })
             }

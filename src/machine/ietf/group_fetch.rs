@@ -11,13 +11,12 @@ use super::roles::Role;
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
     Fetch, FetchEnd, FetchForm, FetchOk, FetchRecord, FetchTarget, Filter, GroupOrder,
-    INVALID_FILTER, INVALID_RANGE, Location, Message, ParameterForm, Parameters, PropertyForm,
-    TrackProperties, UniStream,
+    INVALID_RANGE, Location, Message, Parameters, PropertyForm, TrackProperties, UniStream,
 };
 use crate::error::Error;
 use crate::machine::engine::{
-    AnswerStream, Core, Dialect, FetchId, GroupHeader, GroupOwner, GroupReader, IncomingFetch,
-    OutgoingFetch, Progress, StreamState, fetching, groups,
+    AnswerStream, Core, Dialect, FetchDialect, FetchId, GroupHeader, GroupOwner, GroupReader,
+    IncomingFetch, OutgoingFetch, Progress, StreamState, fetching, groups,
 };
 use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
 use crate::machine::layout::{Head, HeadReader, Layout, RecordFront, RecordReader};
@@ -27,16 +26,59 @@ use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 
+impl FetchDialect for Ietf {
+    /// Writes FETCH_OK, if the end of the answer is known by now (3.2), and begins the stream of the answer.
+    fn answer_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        fetch: &IncomingFetch,
+        info: &TrackInfo,
+        frames: Option<u64>,
+        ends_track: bool,
+    ) -> Option<AnswerStream> {
+        let mut head = BytesMut::with_capacity(16);
+        UniStream::Fetch { request: self.ids.of(key) }.encode(&mut head, self.draft).ok()?;
+        let properties = self.properties(info);
+        if !self.write_fetch_ok(core, key, fetch, &properties, frames, ends_track) {
+            self.set_role(key, Role::IncomingFetch(Some(Box::new(properties))));
+        }
+        let (draft, group, priority) = (self.draft, fetch.sequence, info.priority);
+        let properties = self.sends_properties(info);
+        let (order, previous) = (GroupOrder::Ascending, None);
+        let layout = Layout::Records { draft, group, priority, properties, order, previous };
+        Some(AnswerStream::Own { head: Head::from_slice(&head), layout })
+    }
+
+    /// The answer to a FETCH is out: writes FETCH_OK, if its end was not known before.
+    fn on_fetch_sent(&mut self, core: &mut Core, key: Key, end: u64) {
+        let Role::IncomingFetch(properties) = self.role(key) else { return };
+        let (properties, fetch) = (properties.take(), core.incoming_fetches.get(&key).copied());
+        if let Some((properties, fetch)) = properties.zip(fetch) {
+            self.write_fetch_ok(core, key, &fetch, &properties, Some(end), false);
+        }
+    }
+
+    /// A subscription begins inside of a group: requests the objects before. A FETCH by location does it in every
+    /// draft, and only where objects are missing (*Joining an Ongoing Track*).
+    fn fetch_head(&mut self, core: &mut Core, stream: Key, header: &GroupHeader) -> bool {
+        let owner = core.outgoing.by_number(header.subscription);
+        let Some(sub) = owner.and_then(|owner| core.outgoing.get(owner)) else { return false };
+        let Some((namespace, track)) = sub.names.as_deref().cloned() else { return false };
+        let range = FrameRange { first: 0, last: header.first_frame.checked_sub(1) };
+        let (request, sequence, priority) = (Key::default(), header.sequence, sub.priority);
+        let wanted = OutgoingFetch { request, priority, sequence, range, group: None };
+        self.try_fetch(core, FetchId::Head(stream), namespace, track, wanted).is_ok()
+    }
+}
+
 // ---- as publisher ----------------------------------------------------------------------------
 
 impl Ietf {
-    /// FETCH of the peer. One group may come from elsewhere, so that it is requested as such.
+    /// FETCH of the peer. One group may come from elsewhere, so that it is requested as such, unless FILL_TIMEOUT is 0: then
+    /// the cache alone answers, as for several groups (9.20.5).
     pub(super) fn on_fetch(&mut self, core: &mut Core, key: Key, message: Fetch) -> Progress {
         let Fetch { target, parameters, .. } = message;
-        // SETUP offered no range filters (19 and later).
-        if parameters.range_filters {
-            return self.refuse(core, key, INVALID_FILTER);
-        }
         let (broadcast, track, range) = match target {
             FetchTarget::Track { namespace, track } => {
                 (namespace, track, range_of(parameters.filter))
@@ -61,11 +103,13 @@ impl Ietf {
         }
         let priority = parameters.priority.unwrap_or(127);
         self.set_role(key, Role::IncomingFetch(None));
-        if start.group != end.group || groups_back.is_some() {
+        let timeout = parameters.fill_timeout;
+        let from_cache = timeout.is_some_and(|timeout| timeout.is_zero());
+        if from_cache || start.group != end.group || groups_back.is_some() {
             let descending = parameters.order == Some(GroupOrder::Descending);
             let range = FetchRange { descending, ..range };
             let target = RangeTarget::Track { broadcast, track };
-            return Progress::Event(begin_range(core, key, target, priority, range, None));
+            return Progress::Event(begin_range(core, key, target, priority, range, None, timeout));
         }
         let (sequence, first_frame) = (start.group, start.frame);
         let last_frame = Some(end.frame).filter(|frame| *frame < u64::MAX);
@@ -82,38 +126,6 @@ impl Ietf {
             first_frame,
             last_frame,
         })
-    }
-
-    /// Writes FETCH_OK, if the end of the answer is known by now (3.2), and begins the stream of the answer.
-    pub(super) fn accept_fetch(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        fetch: &IncomingFetch,
-        info: &TrackInfo,
-        frames: Option<u64>,
-        ends_track: bool,
-    ) -> Option<AnswerStream> {
-        let mut head = BytesMut::with_capacity(16);
-        UniStream::Fetch { request: self.ids.of(key) }.encode(&mut head, self.draft).ok()?;
-        let properties = self.properties(info);
-        if !self.write_fetch_ok(core, key, fetch, &properties, frames, ends_track) {
-            self.set_role(key, Role::IncomingFetch(Some(Box::new(properties))));
-        }
-        let (draft, group, priority) = (self.draft, fetch.sequence, info.priority);
-        let properties = self.sends_properties(info);
-        let (order, previous) = (GroupOrder::Ascending, None);
-        let layout = Layout::Records { draft, group, priority, properties, order, previous };
-        Some(AnswerStream::Own { head: Head::from_slice(&head), layout })
-    }
-
-    /// The answer to a FETCH is out: writes FETCH_OK, if its end was not known before.
-    pub(super) fn write_late_fetch_ok(&mut self, core: &mut Core, key: Key, end: u64) {
-        let Role::IncomingFetch(properties) = self.role(key) else { return };
-        let (properties, fetch) = (properties.take(), core.incoming_fetches.get(&key).copied());
-        if let Some((properties, fetch)) = properties.zip(fetch) {
-            self.write_fetch_ok(core, key, &fetch, &properties, Some(end), false);
-        }
     }
 
     /// Writes FETCH_OK. Returns `false` if its end, which is that of the last object, is not known yet (9.12).
@@ -137,13 +149,11 @@ impl Ietf {
         // start.
         let is_empty_start = self.draft.fetch == FetchForm::Filter;
         let object = reached.or(is_empty_start.then_some(fetch.range.first));
-        let has_order = self.draft.parameters == ParameterForm::Inline;
-        let order = has_order.then_some(GroupOrder::Ascending);
         let ok = FetchOk {
             id: self.reply_id(key),
             end_of_track,
             end: FetchEnd { group: fetch.sequence, object },
-            parameters: Parameters { order, ..Parameters::default() },
+            parameters: self.state(GroupOrder::Ascending),
             properties: properties.clone(),
         };
         self.write(core, key, &Message::FetchOk(ok));
@@ -179,6 +189,17 @@ impl Ietf {
             Some(Message::RequestUpdate(update)) => update,
             Some(_) => return fault("not a message of a FETCH"),
         };
+        if let Some(code) = update.parameters.unusable {
+            // A failed update resets the stream of the answer (9.5.1).
+            self.answer_update(core, key, update.id, Some(code));
+            let is_answered = core.schedule.has_track(key);
+            core.end_incoming(key, &Error::Unsupported);
+            match is_answered {
+                true => self.finish(core, key),
+                false => drop(self.refuse(core, key, code)),
+            }
+            return Ok(Progress::request_ended(key, Error::Unsupported));
+        }
         if let Some(priority) = update.parameters.priority {
             if let Some(fetch) = core.incoming_fetches.get_mut(&key) {
                 fetch.priority = priority;
@@ -223,23 +244,6 @@ impl Ietf {
         let request = self.open(core, role, make)?;
         core.outgoing_fetches.insert(fetch, OutgoingFetch { request, ..wanted });
         Ok(())
-    }
-
-    /// A subscription begins inside of a group: requests the objects before. A FETCH by location does it in every
-    /// draft, and only where objects are missing (*Joining an Ongoing Track*).
-    pub(super) fn fetch_first_frames(
-        &mut self,
-        core: &mut Core,
-        stream: Key,
-        header: &GroupHeader,
-    ) -> bool {
-        let owner = core.outgoing.by_number(header.subscription);
-        let Some(sub) = owner.and_then(|owner| core.outgoing.get(owner)) else { return false };
-        let Some((namespace, track)) = sub.names.as_deref().cloned() else { return false };
-        let range = FrameRange { first: 0, last: header.first_frame.checked_sub(1) };
-        let (request, sequence, priority) = (Key::default(), header.sequence, sub.priority);
-        let wanted = OutgoingFetch { request, priority, sequence, range, group: None };
-        self.try_fetch(core, FetchId::Head(stream), namespace, track, wanted).is_ok()
     }
 
     /// The range as the draft has it: in the message, or as a filter.

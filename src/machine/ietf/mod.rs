@@ -46,22 +46,16 @@ use bytes::Bytes;
 
 use super::command::Command;
 use super::config::Config;
-use super::engine::{
-    AnswerStream, Core, Dialect, GroupHeader, IncomingFetch, IncomingSubscription, OutgoingFetch,
-    OutgoingSubscription, Progress, goaway,
-};
-use super::event::{Event, FramePosition};
-use super::layout::{Head, Layout};
+use super::engine::{Core, Dialect, OutgoingFetch, OutgoingSubscription, Progress, goaway};
+use super::event::Event;
 use super::run::FrameRange;
 use super::source::Source;
 use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::path::Path;
-use crate::properties::Properties;
 use crate::slab::Key;
-use crate::subscription::TrackInfo;
-use crate::time::{Instant, Timestamp};
+use crate::time::Instant;
 
 use roles::Role;
 pub(super) use session::Ietf;
@@ -106,26 +100,15 @@ impl Dialect for Ietf {
         close_on_fault(core, read)
     }
 
-    fn read_group_header(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-    ) -> Result<Option<GroupHeader>, Error> {
-        self.read_subgroup(core, key)
-    }
-
-    fn may_become_known(&self, subscription: u64) -> bool {
-        // A publisher chooses the alias, so that groups may arrive before SUBSCRIBE_OK names it (3.1.3). No
-        // subscription will come for an alias that is retired, or that is an offer nobody subscribed to.
-        !self.retired_aliases.contains(subscription) && !self.offers.has_alias(subscription)
-    }
-
     fn apply(&mut self, core: &mut Core, command: Command) {
         match command {
             Command::AcceptAnnounce { request, reader, .. } => {
                 self.accept_announce(core, request.into(), reader);
             }
             Command::AcceptOffer { request } => self.accept_offer(core, request.into()),
+            Command::SetTokens { prefix, tokens } => {
+                self.request_tokens.insert(prefix, tokens);
+            }
             Command::AcceptTrack { request, info, largest } => {
                 self.accept_status(core, request.into(), &info, largest);
             }
@@ -177,89 +160,8 @@ impl Dialect for Ietf {
         }
     }
 
-    fn write_subscribe_ok(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        info: &TrackInfo,
-        largest: Option<FramePosition>,
-    ) {
-        self.accepted(core, key, info, largest);
-    }
-
-    fn accept_range(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        info: &TrackInfo,
-        end: FramePosition,
-        ends_track: bool,
-    ) {
-        self.write_range_ok(core, key, info, end, ends_track);
-    }
-
-    fn range_part(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        sequence: Option<u64>,
-        gap: bool,
-    ) -> Option<(Head, Layout)> {
-        self.part_of_range(core, key, sequence, gap)
-    }
-
-    fn answer_fetch(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        fetch: &IncomingFetch,
-        info: &TrackInfo,
-        frames: Option<u64>,
-        ends_track: bool,
-    ) -> Option<AnswerStream> {
-        self.accept_fetch(core, key, fetch, info, frames, ends_track)
-    }
-
-    fn on_fetch_sent(&mut self, core: &mut Core, key: Key, end: u64) {
-        self.write_late_fetch_ok(core, key, end);
-    }
-
-    fn group_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        first_frame: u64,
-    ) -> Option<Head> {
-        self.subgroup_head(subscription, sequence, first_frame)
-    }
-
-    fn has_datagrams(&self) -> bool {
-        // `moq-lite` 0.16 reads none.
-        !self.is_early_moq_lite()
-    }
-
-    fn datagram_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        timestamp: Timestamp,
-        properties: Option<&Properties>,
-        size: usize,
-    ) -> Option<Head> {
-        self.object_datagram_head(subscription, sequence, timestamp, properties, size)
-    }
-
-    fn fetch_head(&mut self, core: &mut Core, stream: Key, header: &GroupHeader) -> bool {
-        self.fetch_first_frames(core, stream, header)
-    }
-
     fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Progress {
         self.on_datagram(core, bytes)
-    }
-
-    fn write_subscribe_end(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
-        // PUBLISH_DONE names no last group, only the number of streams (9.9).
-        self.write_done(core, key, streams);
     }
 
     fn write_goaway(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant) {
@@ -271,7 +173,7 @@ impl Dialect for Ietf {
         // On the wire 0 means that there is no timeout.
         let timeout = (deadline - core.now).max(Duration::from_millis(1));
         // Draft 18 names the first request that we did not process.
-        let request = (self.draft.goaway == GoawayForm::Request).then(|| self.ids.unprocessed());
+        let request = (self.draft.goaway == GoawayForm::Request).then_some(self.ids.next_incoming);
         let uri = goaway::redirect(self.side, uri);
         let message = Message::Goaway(Goaway { uri, timeout, request });
         // Control stream of our own (17 and later), or the shared one.
@@ -364,7 +266,7 @@ impl Ietf {
             }
             Role::AnnounceResponse(_)
             | Role::AnnounceSubscription(_)
-            | Role::IncomingNamespace(_) => {}
+            | Role::IncomingNamespace { .. } => {}
         }
         // These roles hold state. It is taken out for the call, so that it and the session can
         // change at once.
@@ -374,7 +276,9 @@ impl Ietf {
             Role::AnnounceSubscription(subscription) => {
                 self.read_announce_subscription(core, key, subscription)
             }
-            Role::IncomingNamespace(path) => self.read_incoming_namespace(core, key, path),
+            Role::IncomingNamespace { path, is_accepted } => {
+                self.read_incoming_namespace(core, key, path, *is_accepted)
+            }
             _ => unreachable!("returned above"),
         };
         // A call that ends the role has put another one in its place; otherwise it goes back.

@@ -4,20 +4,20 @@
 //! A message that is no request, malformed or out of place closes the session. A request that is
 //! well formed and can't be served is refused, and the session goes on.
 
+use alloc::vec::Vec;
 use core::mem;
 
 use super::roles::Role;
 use super::session::{Ietf, Read, fault, read_message};
-use super::token_cache::has_duplicate;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Carrier, Fetch, FetchTarget, MALFORMED_AUTH_TOKEN, Message, MessageType, NOT_SUPPORTED,
-    request_id,
+    Carrier, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, request_id,
 };
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::{Event, RequestKey};
+use crate::path::Path;
 use crate::slab::Key;
 use crate::stream::Side;
 
@@ -72,10 +72,12 @@ impl Ietf {
             return fault("a request on the wrong stream");
         }
         // A token that it registers counts, whatever becomes of it (8.9).
-        let tokens = message.as_mut().map(Message::take_tokens).unwrap_or_default();
-        let tokens = self.tokens.resolve(tokens, false)?;
-        if has_duplicate(&tokens) {
-            return Ok(self.refuse(core, key, MALFORMED_AUTH_TOKEN));
+        let mut tokens = Vec::new();
+        if let Some(message) = &mut message {
+            tokens = self.take_tokens(message)?;
+            if let Some(code) = message.parameters_mut().and_then(|it| it.unusable) {
+                return Ok(self.refuse(core, key, code));
+            }
         }
         // After our GOAWAY new requests are refused (9.2).
         if core.state.is_ending() {
@@ -132,7 +134,7 @@ impl Ietf {
                 self.offers.remove(key);
                 self.refuse(core, key, code);
             }
-            Role::AnnounceResponse(response) if response.is_unsolicited() => {
+            Role::AnnounceResponse(response) if response.unsolicited => {
                 // The peer did not ask for these announcements, so that there is no request to
                 // refuse.
                 self.set_role(key, Role::AnnounceResponse(response));
@@ -141,7 +143,9 @@ impl Ietf {
                 self.forget_announced(&mut response);
                 self.refuse(core, key, code);
             }
-            Role::IncomingQuery => drop(self.refuse(core, key, code)),
+            Role::IncomingQuery | Role::IncomingNamespace { is_accepted: false, .. } => {
+                drop(self.refuse(core, key, code))
+            }
             Role::IncomingFetch(_) => self.refuse_fetch(core, key, error),
             Role::Fill { .. } => self.refuse_fill(core, key, error),
             role => *self.role(key) = role,
@@ -149,23 +153,36 @@ impl Ietf {
     }
 }
 
-/// Whether the names in a request are within our limits.
-fn check_names(message: &Message, limits: &Limits) -> Result<(), Error> {
-    match message {
-        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
-            limits.check_path(&it.prefix)
-        }
-        Message::PublishNamespace(it) => limits.check_path(&it.namespace),
-        Message::Subscribe(it) | Message::TrackStatus(it) => {
-            limits.check_names(&it.namespace, &it.track)
-        }
-        Message::Publish(it) => limits.check_names(&it.namespace, &it.track),
+/// Fails if nothing can be published under this path: `.` names nothing (2.4.3), and `.session` belongs to the session,
+/// which has nothing there (6.5).
+pub(super) fn check_reserved(path: &Path) -> Result<(), Error> {
+    match path.segments().next() {
+        Some("." | ".session") => Err(Error::NotFound),
+        _ => Ok(()),
+    }
+}
+
+/// The path that a request is about, and the name of its track if it has one.
+pub(super) fn names_of(message: &Message) -> Option<(&Path, &str)> {
+    Some(match message {
+        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => (&it.prefix, ""),
+        Message::PublishNamespace(it) => (&it.namespace, ""),
+        Message::Subscribe(it) | Message::TrackStatus(it) => (&it.namespace, &*it.track),
+        Message::Publish(it) => (&it.namespace, &*it.track),
         Message::Fetch(Fetch {
             target:
                 FetchTarget::Track { namespace, track }
                 | FetchTarget::Standalone { namespace, track, .. },
             ..
-        }) => limits.check_names(namespace, track),
-        _ => Ok(()),
-    }
+        }) => (namespace, &**track),
+        _ => return None,
+    })
+}
+
+/// Whether the names in a request are within our limits, and not reserved.
+fn check_names(message: &Message, limits: &Limits) -> Result<(), Error> {
+    let Some((path, track)) = names_of(message) else { return Ok(()) };
+    let offers = matches!(message, Message::Publish(_) | Message::PublishNamespace(_));
+    check_reserved(path).map_err(|error| if offers { Error::Unauthorized } else { error })?;
+    limits.check_names(path, track)
 }

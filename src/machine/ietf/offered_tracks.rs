@@ -11,7 +11,8 @@ use super::roles::Role;
 use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
 use super::subscriber::parameters_of;
 use crate::coding::ietf::{
-    Message, Parameters, Publish, RequestOk, RequestUpdate, UNINTERESTED, UNSUPPORTED_EXTENSION,
+    GroupOrder, Message, NOT_SUPPORTED, Parameters, Publish, RequestOk, RequestUpdate,
+    UNINTERESTED, UNSUPPORTED_EXTENSION,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
@@ -47,6 +48,7 @@ impl Ietf {
                 track: track.clone(),
                 alias: message.alias,
                 properties: message.properties,
+                largest: message.parameters.largest,
                 accepted: false,
                 has_broadcast: false,
                 sub: None,
@@ -63,8 +65,12 @@ impl Ietf {
     /// Accepts the offer, with FORWARD 0: nothing is sent until somebody subscribes. The offer
     /// counts as an announcement of its broadcast.
     pub(super) fn accept_offer(&mut self, core: &mut Core, key: Key) {
-        if core.requests.get(key).is_none() {
-            return;
+        match self.live_role(core, key) {
+            Some(Role::Offer) => {}
+            Some(Role::IncomingNamespace { is_accepted: false, .. }) => {
+                return self.accept_namespace(core, key);
+            }
+            _ => return,
         }
         let id = self.reply_id(key);
         let Some(offer) = self.offers.by_key.get_mut(&key).filter(|offer| !offer.accepted) else {
@@ -72,7 +78,7 @@ impl Ietf {
         };
         offer.accepted = true;
         let path = offer.path.clone();
-        let pause = Parameters { forward: Some(false), ..self.state() };
+        let pause = Parameters { forward: Some(false), ..self.state(GroupOrder::Descending) };
         let in_answer = Parameters::answer_may_forward(self.draft);
         let parameters = if in_answer { pause.clone() } else { Parameters::default() };
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
@@ -104,7 +110,7 @@ impl Ietf {
         if offer.sub.is_some() {
             return core.reject_subscription(token, Error::Duplicate);
         }
-        let (alias, properties) = (offer.alias, offer.properties.clone());
+        let (alias, properties, largest) = (offer.alias, offer.properties.clone(), offer.largest);
         let names = Some(Box::new((offer.path.clone(), offer.track.clone())));
         // The order of groups can't be changed.
         let parameters =
@@ -117,9 +123,8 @@ impl Ietf {
         if let Some(offer) = self.offers.by_key.get_mut(&key) {
             offer.sub = Some(sub);
         }
-        if let Ok(Progress::Event(event)) = self.begin_subscription(core, sub, alias, &properties) {
-            core.notices.push_back(event);
-        }
+        // The alias was checked when the track was offered.
+        let _ = self.begin_subscription(core, sub, alias, &properties, largest);
     }
 
     /// Sends REQUEST_UPDATE. Returns `false` if the peer grants no more ids, or no more updates before it
@@ -168,7 +173,7 @@ impl Ietf {
                 }
                 Some(Message::PublishStateNotify(_)) => return Ok(Progress::More),
                 Some(Message::RequestUpdate(update)) => {
-                    self.refuse_update(core, key, update.id);
+                    self.answer_update(core, key, update.id, Some(NOT_SUPPORTED));
                     return Ok(Progress::More);
                 }
                 Some(Message::PublishDone(done)) => (Ok(()), Some(done)),

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::census::census;
-use crate::coding::ietf::TrackProperties;
+use crate::coding::ietf::{Location, TrackProperties};
 use crate::path::Path;
 use crate::slab::Key;
 
@@ -55,6 +55,8 @@ pub(super) struct Offer {
     pub(super) track: Box<str>,
     pub(super) alias: u64,
     pub(super) properties: TrackProperties,
+    /// Its largest object when it was offered.
+    pub(super) largest: Option<Location>,
     /// The application wants to know of it.
     pub(super) accepted: bool,
     /// It counts as an announcement of its broadcast.
@@ -93,5 +95,5 @@ impl Offers {
     }
 }
 
-census! { each Offer { plain: path, track, alias, properties, accepted, has_broadcast, sub, unanswered; } }
+census! { each Offer { plain: path, track, alias, properties, largest, accepted, has_broadcast, sub, unanswered; } }
 census! { Offers { counts: by_name, aliases; within: by_key; } }

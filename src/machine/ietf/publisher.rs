@@ -9,12 +9,12 @@ use bytes::BytesMut;
 use super::roles::{Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_FILTER, INVALID_RANGE, Location, Message,
-    NOT_SUPPORTED, ObjectStatus, ParameterForm, Parameters, PropertyForm, RequestError, RequestOk,
-    SubgroupHeader, Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
+    DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_RANGE, Location, Message, ObjectStatus,
+    ParameterForm, Parameters, PropertyForm, RequestError, RequestOk, SubgroupHeader, Subscribe,
+    SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
 };
 use crate::error::{Error, LimitKind};
-use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
+use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
 use crate::machine::event::{Event, FramePosition, RequestKey};
 use crate::machine::layout::{Head, Layout, properties_of};
 use crate::properties::Properties;
@@ -48,6 +48,113 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
     want
 }
 
+impl PublishDialect for Ietf {
+    /// Writes SUBSCRIBE_OK, and begins to fill the subscription. The track alias is the request id: it is
+    /// unique, and there are peers that use it before they read this message. Without a filter a
+    /// subscription begins with the latest group, from its first object.
+    fn write_subscribe_ok(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        info: &TrackInfo,
+        largest: Option<FramePosition>,
+    ) {
+        let start = match self.role(key) {
+            Role::IncomingSubscription(start) => start.take(),
+            _ => None,
+        };
+        let largest = largest.filter(|_| self.takes_largest());
+        let Some(subscription) = core.incoming.get_mut(key) else { return };
+        subscription.largest = largest;
+        if !self.draft.writes_properties() && info.properties.is_some() {
+            subscription.layout = Some(Layout::objects(self.draft, true));
+        }
+        if let Some(filter) = start.as_ref().and_then(|start| start.filter) {
+            subscription.from = self.first_of(filter, largest);
+        }
+        // The alias that the groups of the subscription will carry.
+        let (alias, paused) = (subscription.number, subscription.paused);
+        let (id, properties) = (self.reply_id(key), self.properties(info));
+        let largest = largest.map(Location::from);
+        let parameters = Parameters { largest, ..self.state(GroupOrder::Descending) };
+        let ok = SubscribeOk { id, alias, parameters, properties };
+        self.write(core, key, &Message::SubscribeOk(ok));
+        self.wake_joins(core, alias);
+        if let Some(start) = start.filter(|_| !paused) {
+            self.begin_fill(core, key, *start);
+        }
+    }
+
+    /// SUBGROUP_HEADER of a group (11.3.1). A group is one subgroup, number 0, that ends the group.
+    fn group_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        first_frame: u64,
+    ) -> Option<Head> {
+        let header = UniStream::Subgroup(SubgroupHeader {
+            alias: subscription.number,
+            group: sequence,
+            subgroup: Some(0),
+            priority: Some(subscription.publisher),
+            properties: self.draft.writes_properties() || subscription.layout.is_some(),
+            end_of_group: true,
+            first_object: first_frame == 0,
+        });
+        let mut head = BytesMut::with_capacity(32);
+        header.encode(&mut head, self.draft).ok()?;
+        Some(Head::from_slice(&head))
+    }
+
+    /// OBJECT_DATAGRAM before its payload (11.2): the only object of its group.
+    fn datagram_head(
+        &self,
+        subscription: &IncomingSubscription,
+        sequence: u64,
+        timestamp: Timestamp,
+        properties: Option<&Properties>,
+        size: usize,
+    ) -> Option<Head> {
+        let (timestamp, all) = match self.draft.writes_properties() || subscription.layout.is_some()
+        {
+            true => properties_of(timestamp, properties, self.draft),
+            false => (None, None),
+        };
+        let head = DatagramHead {
+            alias: subscription.number,
+            group: sequence,
+            object: 0,
+            priority: Some(subscription.publisher),
+            // An object without payload can't say that it is the last one.
+            end_of_group: size > 0,
+            timestamp,
+            properties: all.as_deref(),
+            status: ObjectStatus::Normal,
+        };
+        head.encode(size, self.draft).ok()
+    }
+
+    /// Writes PUBLISH_DONE of a track that came to its end. It may be sent only when all streams of
+    /// the subscription are closed (9.9).
+    fn write_subscribe_end(&mut self, core: &mut Core, key: Key, _end: u64, streams: u64) {
+        self.done(core, key, TRACK_ENDED, streams);
+        if core.requests.is_within(key) {
+            // On the control stream nothing confirms that the peer read everything, so that a close
+            // waits for a while.
+            core.unread_until = Some(core.now + core.limits.close_timeout);
+            return self.finish(core, key);
+        }
+        self.forget_id(core, key);
+        core.await_confirmation(key);
+        self.set_role(key, Role::EndedSubscription);
+    }
+
+    fn has_datagrams(&self) -> bool {
+        // `moq-lite` 0.16 reads none.
+        !self.is_early_moq_lite()
+    }
+}
+
 impl Ietf {
     /// SUBSCRIBE of the peer. A request that can't be served is refused at once (9.6).
     pub(super) fn on_subscribe(
@@ -62,19 +169,11 @@ impl Ietf {
             parameters.filter,
             Some(Filter::Range { start, end_group }) if end_group < start.group
         );
-        // The first reason that applies decides the code of REQUEST_ERROR.
-        let refusal = if core.incoming.len() >= core.limits.subscriptions {
-            Some(self.draft.request_code(&Error::Limit(LimitKind::Subscriptions)))
-        } else if range_is_empty {
-            Some(INVALID_RANGE)
-        // SETUP offered no range filters (19 and later).
-        } else if parameters.range_filters {
-            Some(INVALID_FILTER)
-        } else {
-            None
-        };
-        if let Some(code) = refusal {
-            return self.refuse(core, key, code);
+        if core.incoming.len() >= core.limits.subscriptions {
+            return self.refuse_for(core, key, &Error::Limit(LimitKind::Subscriptions));
+        }
+        if range_is_empty {
+            return self.refuse(core, key, INVALID_RANGE);
         }
         // Without a delivery timeout nothing is too old. The default priority is 128 on the wire,
         // where smaller is more urgent, and so 127 here.
@@ -121,111 +220,10 @@ impl Ietf {
         self.draft.writes_properties() || info.properties.is_some()
     }
 
-    /// Writes SUBSCRIBE_OK, and begins to fill the subscription. The track alias is the request id: it is
-    /// unique, and there are peers that use it before they read this message. Without a filter a
-    /// subscription begins with the latest group, from its first object.
-    pub(super) fn accepted(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        info: &TrackInfo,
-        largest: Option<FramePosition>,
-    ) {
-        let start = match self.role(key) {
-            Role::IncomingSubscription(start) => start.take(),
-            _ => None,
-        };
-        let largest = largest.filter(|_| self.takes_largest());
-        let Some(subscription) = core.incoming.get_mut(key) else { return };
-        subscription.largest = largest;
-        if !self.draft.writes_properties() && info.properties.is_some() {
-            subscription.layout = Some(Layout::objects(self.draft, true));
-        }
-        if let Some(filter) = start.as_ref().and_then(|start| start.filter) {
-            subscription.from = self.first_of(filter, largest);
-        }
-        // The alias that the groups of the subscription will carry.
-        let (alias, paused) = (subscription.number, subscription.paused);
-        let (id, properties) = (self.reply_id(key), self.properties(info));
-        let largest = largest.map(Location::from);
-        let parameters = Parameters { largest, ..self.state() };
-        let ok = SubscribeOk { id, alias, parameters, properties };
-        self.write(core, key, &Message::SubscribeOk(ok));
-        self.wake_joins(core, alias);
-        if let Some(start) = start.filter(|_| !paused) {
-            self.begin_fill(core, key, *start);
-        }
-    }
-
     /// The parameters of an answer about a track. On 14 it must name an order (*SUBSCRIBE_OK*, *PUBLISH_OK*).
-    pub(super) fn state(&self) -> Parameters {
+    pub(super) fn state(&self, order: GroupOrder) -> Parameters {
         let has_order = self.draft.parameters == ParameterForm::Inline;
-        let order = has_order.then_some(GroupOrder::Descending);
-        Parameters { order, ..Parameters::default() }
-    }
-
-    /// SUBGROUP_HEADER of a group (11.3.1). A group is one subgroup, number 0, that ends the group.
-    pub(super) fn subgroup_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        first_frame: u64,
-    ) -> Option<Head> {
-        let header = UniStream::Subgroup(SubgroupHeader {
-            alias: subscription.number,
-            group: sequence,
-            subgroup: Some(0),
-            priority: Some(subscription.publisher),
-            properties: self.draft.writes_properties() || subscription.layout.is_some(),
-            end_of_group: true,
-            first_object: first_frame == 0,
-        });
-        let mut head = BytesMut::with_capacity(32);
-        header.encode(&mut head, self.draft).ok()?;
-        Some(Head::from_slice(&head))
-    }
-
-    /// OBJECT_DATAGRAM before its payload (11.2): the only object of its group.
-    pub(super) fn object_datagram_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        timestamp: Timestamp,
-        properties: Option<&Properties>,
-        size: usize,
-    ) -> Option<Head> {
-        let (timestamp, all) = match self.draft.writes_properties() || subscription.layout.is_some()
-        {
-            true => properties_of(timestamp, properties, self.draft),
-            false => (None, None),
-        };
-        let head = DatagramHead {
-            alias: subscription.number,
-            group: sequence,
-            object: 0,
-            priority: Some(subscription.publisher),
-            // An object without payload can't say that it is the last one.
-            end_of_group: size > 0,
-            timestamp,
-            properties: all.as_deref(),
-            status: ObjectStatus::Normal,
-        };
-        head.encode(size, self.draft).ok()
-    }
-
-    /// Writes PUBLISH_DONE of a track that came to its end. It may be sent only when all streams of
-    /// the subscription are closed (9.9).
-    pub(super) fn write_done(&mut self, core: &mut Core, key: Key, streams: u64) {
-        self.done(core, key, TRACK_ENDED, streams);
-        if core.requests.is_within(key) {
-            // On the control stream nothing confirms that the peer read everything, so that a close
-            // waits for a while.
-            core.unread_until = Some(core.now + core.limits.close_timeout);
-            return self.finish(core, key);
-        }
-        self.forget_id(core, key);
-        core.await_confirmation(key);
-        self.set_role(key, Role::EndedSubscription);
+        Parameters { order: has_order.then_some(order), ..Parameters::default() }
     }
 
     /// A subscription that ended cleanly is forgotten when the peer ends its half too.
@@ -277,9 +275,9 @@ impl Ietf {
             }
             Some(_) => return fault("not a message of a subscription"),
         };
-        // SETUP offered no range filters (19 and later). A failed update ends the subscription (9.5.1).
-        if update.parameters.range_filters {
-            self.answer_update(core, key, update.id, Some(INVALID_FILTER));
+        // A failed update ends the subscription (9.5.1).
+        if let Some(code) = update.parameters.unusable {
+            self.answer_update(core, key, update.id, Some(code));
             let accepted = core.schedule.opened_streams(key);
             self.end_incoming(core, key, &Error::Unsupported);
             match accepted {
@@ -287,7 +285,7 @@ impl Ietf {
                     self.done(core, key, UPDATE_FAILED, streams);
                     self.finish(core, key);
                 }
-                None => drop(self.refuse(core, key, INVALID_FILTER)),
+                None => drop(self.refuse(core, key, code)),
             }
             return Ok(Progress::request_ended(key, Error::Unsupported));
         }
@@ -326,11 +324,6 @@ impl Ietf {
         self.write(core, key, &message);
     }
 
-    /// Refuses an update. The request goes on unchanged.
-    pub(super) fn refuse_update(&mut self, core: &mut Core, key: Key, id: u64) {
-        self.answer_update(core, key, id, Some(NOT_SUPPORTED));
-    }
-
     // ---- TRACK_STATUS ------------------------------------------------------------------------
 
     /// TRACK_STATUS of the peer asks what a track is.
@@ -351,11 +344,9 @@ impl Ietf {
         info: &TrackInfo,
         largest: Option<FramePosition>,
     ) {
-        if core.requests.get(key).is_none() || !matches!(self.role(key), Role::IncomingQuery) {
-            return;
-        }
+        let Some(Role::IncomingQuery) = self.live_role(core, key) else { return };
         let largest = largest.filter(|_| self.takes_largest()).map(Location::from);
-        let parameters = Parameters { largest, ..self.state() };
+        let parameters = Parameters { largest, ..self.state(GroupOrder::Descending) };
         let id = self.reply_id(key);
         // REQUEST_OK has no properties up to 17.
         let has_properties = self.draft.properties >= PropertyForm::Answers;

@@ -1,17 +1,21 @@
 //! FETCH of several groups, joining FETCH (up to 19) and fill (20+), as publisher (moq-transport-22, 3.2, 3.4 and
 //! 9.11). One stream answers each, group after group, from the cache. Groups that are not there are marked.
 
+use core::time::Duration;
+
 use bytes::BytesMut;
 
 use super::roles::{Join, Role, SubscriptionStart};
 use super::session::{Ietf, Read};
 use crate::coding::ietf::{
     FetchEnd, FetchOk, FetchRecord, Filter, GroupOrder, INVALID_JOINING_REQUEST_ID, INVALID_RANGE,
-    Location, Message, ParameterForm, Parameters, UniStream,
+    Location, Message, ParameterForm, Parameters, RecordForm, UniStream,
 };
 use crate::coding::varint;
 use crate::error::Error;
-use crate::machine::engine::{Core, Dialect, IncomingFetch, Progress, RangeAnswer, publishing};
+use crate::machine::engine::{
+    Core, Dialect, IncomingFetch, Progress, RangeAnswer, RangeDialect, publishing,
+};
 use crate::machine::event::{Event, FetchRange, FramePosition, RangeTarget, RequestKey};
 use crate::machine::layout::{Head, LastRecord, Layout, records_after};
 use crate::machine::run::FrameRange;
@@ -67,8 +71,11 @@ pub(super) fn begin_range(
     priority: u8,
     range: FetchRange,
     fills: Option<Key>,
+    fill_timeout: Option<Duration>,
 ) -> Event {
-    let several = Some(RangeAnswer::new(range, fills));
+    // FILL_TIMEOUT 0 (9.20.5).
+    let from_cache = fill_timeout.is_some_and(|timeout| timeout.is_zero());
+    let several = Some(RangeAnswer::new(range, fills, from_cache));
     let (sequence, frames) = (0, FrameRange::default());
     let fetch = IncomingFetch { priority, sequence, range: frames, several };
     core.incoming_fetches.insert(key, fetch);
@@ -123,7 +130,8 @@ impl Ietf {
         subscription.fills.push(request);
         self.set_role(request, Role::Fill { id });
         let target = RangeTarget::Subscription(RequestKey::of(key));
-        let event = begin_range(core, request, target, priority, range, Some(key));
+        let event =
+            begin_range(core, request, target, priority, range, Some(key), fill.fill_timeout);
         core.notices.push_back(event);
     }
 
@@ -188,7 +196,7 @@ impl Ietf {
         let range = FetchRange { descending: join.descending, ..range };
         self.set_role(key, Role::IncomingFetch(None));
         let target = RangeTarget::Subscription(RequestKey::of(joined));
-        Progress::Event(begin_range(core, key, target, join.priority, range, None))
+        Progress::Event(begin_range(core, key, target, join.priority, range, None, None))
     }
 
     /// A joining FETCH that waits: its subscription was answered, or the peer gave it up.
@@ -223,15 +231,15 @@ impl Ietf {
 
 // ---- the answer ------------------------------------------------------------------------------
 
-impl Ietf {
+impl RangeDialect for Ietf {
     /// Writes FETCH_OK, unless it is a fill (3.4.1).
-    pub(super) fn write_range_ok(
+    fn accept_range(
         &mut self,
         core: &mut Core,
         key: Key,
         info: &TrackInfo,
         end: FramePosition,
-        end_of_track: bool,
+        ends_track: bool,
     ) {
         let properties = self.sends_properties(info);
         let fetch = core.incoming_fetches.get_mut(&key);
@@ -243,13 +251,11 @@ impl Ietf {
         if !matches!(self.role(key), Role::IncomingFetch(_)) {
             return;
         }
-        let has_order = self.draft.parameters == ParameterForm::Inline;
-        let order = has_order.then_some(order_of(descending));
         let ok = FetchOk {
             id: self.reply_id(key),
-            end_of_track,
+            end_of_track: ends_track,
             end: FetchEnd { group: end.group, object: Some(end.frame) },
-            parameters: Parameters { order, ..Parameters::default() },
+            parameters: self.state(order_of(descending)),
             properties: self.properties(info),
         };
         self.write(core, key, &Message::FetchOk(ok));
@@ -257,7 +263,7 @@ impl Ietf {
 
     /// The bytes before the frames of a group on the stream of an answer, or the end of that: the header of the stream
     /// before the first one, and the end of a gap. Up to 15 no gap can be said.
-    pub(super) fn part_of_range(
+    fn range_part(
         &mut self,
         core: &mut Core,
         key: Key,
@@ -288,7 +294,12 @@ impl Ietf {
                 (None, false) => end.group,
             };
             let mut records = records_after(draft, order, answer.previous, priority);
-            let end = FetchRecord::Unknown(Location::new(group, varint::MAX));
+            let end = Location::new(group, varint::MAX);
+            let is_timed_out = answer.from_cache && draft.records == RecordForm::TimedOut;
+            let end = match is_timed_out {
+                true => FetchRecord::TimedOut(end),
+                false => FetchRecord::Unknown(end),
+            };
             head.extend_from_slice(&records.encode(&end).ok()?);
             answer.previous = Some((group, LastRecord::Gap));
         }

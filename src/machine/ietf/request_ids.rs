@@ -57,11 +57,6 @@ impl RequestIds {
         Self { ours, next_incoming, granted, window, parity, ..Self::default() }
     }
 
-    /// The MAX_REQUEST_ID that our set-up announces.
-    pub(super) fn granted(&self) -> u64 {
-        self.granted
-    }
-
     /// The id of a request.
     pub(super) fn of(&self, key: Key) -> u64 {
         self.by_key.get(&key).map_or(0, |(id, _)| *id)
@@ -70,11 +65,6 @@ impl RequestIds {
     /// The type of a request of the peer.
     pub(super) fn kind_of(&self, key: Key) -> MessageType {
         self.by_key.get(&key).map_or(MessageType::RequestUpdate, |(_, kind)| *kind)
-    }
-
-    /// The smallest id of the peer that was not processed, for GOAWAY of draft 18.
-    pub(super) fn unprocessed(&self) -> u64 {
-        self.next_incoming
     }
 
     /// The request of an id, of either side.

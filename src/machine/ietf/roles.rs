@@ -31,8 +31,8 @@ pub(super) enum Role {
     OutgoingNamespace(Path),
     /// SUBSCRIBE_NAMESPACE of ours.
     AnnounceSubscription(AnnounceSubscription),
-    /// PUBLISH_NAMESPACE of the peer.
-    IncomingNamespace(Path),
+    /// PUBLISH_NAMESPACE of the peer. It is announced once the application accepted it.
+    IncomingNamespace { path: Path, is_accepted: bool },
     /// SUBSCRIBE of the peer. Until it was accepted, what it says about where it begins.
     IncomingSubscription(Option<Box<SubscriptionStart>>),
     /// SUBSCRIBE of the peer after our PUBLISH_DONE, until the peer confirms it by ending its half.
@@ -94,10 +94,6 @@ pub(super) struct AnnounceResponse {
 impl AnnounceResponse {
     pub(super) fn new(prefix: Path, unsolicited: bool) -> Self {
         Self { prefix, unsolicited, ..Self::default() }
-    }
-
-    pub(super) fn is_unsolicited(&self) -> bool {
-        self.unsolicited
     }
 }
 

@@ -5,7 +5,7 @@
 //! streams of their own, and which forms namespaces, errors and FETCH have.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -15,12 +15,13 @@ use super::offers::{Offers, RetiredAliases};
 use super::peer_broadcasts::PeerBroadcasts;
 use super::request_ids::RequestIds;
 use super::roles::Role;
-use super::token_cache::{CACHE_OVERFLOW, DUPLICATE_ALIAS, TokenCache, UNKNOWN_ALIAS};
+use super::token_cache::{CACHE_OVERFLOW, DUPLICATE_ALIAS, TokenCache, has_duplicate};
 use crate::auth_token::AuthToken;
 use crate::census::census;
 use crate::coding::ietf::{
-    Draft, MALFORMED_TOKEN, Message, MessageType, NOT_SUPPORTED, NamespaceForm, Parameters,
-    PublishDone, RequestError, RequestOk, Setup, frame_message,
+    Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_TOKEN, Message,
+    MessageType, NOT_SUPPORTED, NamespaceForm, PREFIX_OVERLAP, Parameters, PublishDone,
+    RequestError, RequestOk, Setup, UNKNOWN_AUTH_TOKEN_ALIAS, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -38,7 +39,6 @@ const PROTOCOL_VIOLATION: u64 = 0x3;
 const KEY_VALUE_FORMATTING_ERROR: u64 = 0x6;
 const AUTH_TOKEN_CACHE_OVERFLOW: u64 = 0x13;
 const DUPLICATE_AUTH_TOKEN_ALIAS: u64 = 0x14;
-const UNKNOWN_AUTH_TOKEN_ALIAS: u64 = 0x17;
 pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
 pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
@@ -76,6 +76,8 @@ pub(in crate::machine) struct Ietf {
     pub(super) offers: Offers,
     /// The tokens that the peer registered.
     pub(super) tokens: TokenCache,
+    /// The tokens of our requests, by the prefix of their paths.
+    pub(super) request_tokens: BTreeMap<Path, Vec<AuthToken>>,
     /// The tokens that this end shows in its set-up.
     pub(super) own_tokens: Vec<AuthToken>,
     /// The aliases of subscriptions that are over.
@@ -103,6 +105,7 @@ impl Ietf {
             broadcasts: PeerBroadcasts::default(),
             offers: Offers::default(),
             tokens: TokenCache::new(config.limits.token_bytes),
+            request_tokens: BTreeMap::new(),
             own_tokens: mem::take(&mut config.tokens),
             retired_aliases: RetiredAliases::default(),
             joins: BTreeSet::new(),
@@ -117,6 +120,7 @@ impl Ietf {
         (self.broadcasts, self.offers, self.retired_aliases, self.pending_goaway) =
             Default::default();
         self.joins.clear();
+        self.request_tokens.clear();
         self.tokens = TokenCache::new(0);
     }
 
@@ -135,6 +139,11 @@ impl Ietf {
             self.roles.resize_with(slot + 1, Role::default);
         }
         &mut self.roles[slot]
+    }
+
+    /// The role of a request, unless it is over.
+    pub(super) fn live_role(&mut self, core: &mut Core, key: Key) -> Option<&mut Role> {
+        core.requests.get(key).map(|_| self.role(key))
     }
 
     /// Says what a request is from now on.
@@ -182,7 +191,7 @@ impl Ietf {
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
             let mut message = Message::decode(kind, &body, self.draft)?.unified();
             // An update changes nothing about what was authorized.
-            self.tokens.resolve(message.take_tokens(), false)?;
+            self.take_tokens(&mut message)?;
             // A client names no URI to which a server should move (9.2, 9.4.1).
             let names_uri = match &message {
                 Message::Goaway(goaway) => !goaway.uri.is_empty(),
@@ -204,6 +213,24 @@ impl Ietf {
         Ok(None)
     }
 
+    /// Takes the tokens out of a request or an update, and registers and deletes their aliases. If they are no use, the
+    /// message is refused (8.9).
+    pub(super) fn take_tokens(
+        &mut self,
+        message: &mut Message,
+    ) -> Result<Vec<AuthToken>, DecodeError> {
+        let Some(parameters) = message.parameters_mut() else { return Ok(Vec::new()) };
+        let tokens = self.tokens.resolve(mem::take(&mut parameters.tokens), false)?;
+        match &tokens {
+            None => parameters.unusable = Some(UNKNOWN_AUTH_TOKEN_ALIAS),
+            Some(tokens) if has_duplicate(tokens) => {
+                parameters.unusable = Some(MALFORMED_AUTH_TOKEN);
+            }
+            Some(_) => {}
+        }
+        Ok(tokens.unwrap_or_default())
+    }
+
     /// The id that a reply carries. Without a control stream replies have none: the stream says
     /// what they answer.
     pub(super) fn reply_id(&self, key: Key) -> Option<u64> {
@@ -221,7 +248,10 @@ impl Ietf {
             None => Ok(Some(Progress::Wait)),
             Some(Message::RequestUpdate(update)) => {
                 let changes = update.parameters != Parameters::default();
-                self.answer_update(core, key, update.id, changes.then_some(NOT_SUPPORTED));
+                let overlaps = update.parameters.prefix.is_some_and(|it| self.overlaps(&it));
+                let other = if overlaps { PREFIX_OVERLAP } else { NOT_SUPPORTED };
+                let code = update.parameters.unusable.unwrap_or(other);
+                self.answer_update(core, key, update.id, changes.then_some(code));
                 let ends = changes && self.draft.namespaces >= NamespaceForm::Plain;
                 Ok((!ends).then_some(Progress::More))
             }
@@ -288,7 +318,8 @@ impl From<DecodeError> for Fault {
             DecodeError::InvalidValue(rule @ "required request id") => (INVALID_REQUIRED_ID, rule),
             DecodeError::InvalidValue(rule @ DUPLICATE_ALIAS) => (DUPLICATE_AUTH_TOKEN_ALIAS, rule),
             DecodeError::InvalidValue(rule @ CACHE_OVERFLOW) => (AUTH_TOKEN_CACHE_OVERFLOW, rule),
-            DecodeError::InvalidValue(rule @ UNKNOWN_ALIAS) => (UNKNOWN_AUTH_TOKEN_ALIAS, rule),
+            MALFORMED_PATH => (0x9, "malformed path"),
+            MALFORMED_AUTHORITY => (0x1a, "malformed authority"),
             MALFORMED_TOKEN => (KEY_VALUE_FORMATTING_ERROR, "malformed token"),
             _ => (PROTOCOL_VIOLATION, "malformed message"),
         };
@@ -322,7 +353,7 @@ pub(super) fn read_message(
 }
 
 census! { Ietf {
-    counts: early, early_stream, joins, pending_goaway;
+    counts: early, early_stream, joins, pending_goaway, request_tokens;
     within: roles, ids, broadcasts, offers, tokens;
     plain: draft, side, peer, control, interests, own_tokens, retired_aliases;
 } }

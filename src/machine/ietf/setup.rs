@@ -10,7 +10,10 @@ use core::mem;
 
 use super::roles::Role;
 use super::session::{INVALID_AUTHORITY, INVALID_PATH, Ietf, close_on_fault};
-use crate::coding::ietf::{Message, Setup, SetupForm, TokenReference};
+use crate::coding::ietf::{
+    MALFORMED_AUTHORITY, MALFORMED_PATH, Message, Setup, SetupForm, TokenReference,
+    UNKNOWN_AUTH_TOKEN_ALIAS,
+};
 use crate::error::Error;
 use crate::machine::config::Config;
 use crate::machine::engine::{ControlStream, Core, Dialect, Timer};
@@ -60,8 +63,8 @@ impl Ietf {
     pub(super) fn setup(&self, setup: Setup) -> Message {
         let tokens = self.own_tokens.iter().cloned().map(TokenReference::Value);
         let setup = Setup {
-            max_request_id: self.ids.granted(),
-            max_token_cache: self.tokens.max(),
+            max_request_id: self.ids.granted,
+            max_token_cache: self.tokens.max,
             tokens: tokens.collect(),
             ..setup
         };
@@ -81,6 +84,11 @@ impl Ietf {
         if self.side == Side::Client && setup.authority.is_some() {
             return core.violation_as(INVALID_AUTHORITY, "AUTHORITY of a server");
         }
+        let is_bad = |url: &Option<Box<str>>| url.as_ref().is_some_and(|it| it.contains(is_no_url));
+        if is_bad(&setup.path) || is_bad(&setup.authority) {
+            let error = if is_bad(&setup.path) { MALFORMED_PATH } else { MALFORMED_AUTHORITY };
+            return drop(close_on_fault(core, Err(error.into())));
+        }
         // A path beyond our limit can't be kept for the application.
         if core.limits.check_url(setup.path.as_deref()).is_err() {
             return core.violation("a path that is too long");
@@ -94,11 +102,9 @@ impl Ietf {
             return core.violation("a token alias in SETUP");
         }
         let tokens = match self.tokens.resolve(mem::take(&mut setup.tokens), true) {
-            Ok(tokens) => tokens,
-            Err(error) => {
-                close_on_fault(core, Err(error.into()));
-                return;
-            }
+            Ok(Some(tokens)) => tokens,
+            Ok(None) => return core.violation_as(UNKNOWN_AUTH_TOKEN_ALIAS, "an unknown alias"),
+            Err(error) => return drop(close_on_fault(core, Err(error.into()))),
         };
         // 0 where the option is missing: then the peer accepts no request before MAX_REQUEST_ID.
         self.ids.grant(setup.max_request_id);
@@ -133,4 +139,9 @@ impl Ietf {
             self.write_goaway(core, uri, deadline);
         }
     }
+}
+
+/// Whether no part of a URL has the character. Those that are not ASCII need not be escaped here.
+fn is_no_url(c: char) -> bool {
+    c.is_ascii_control() || " \"#<>\\^`{|}".contains(c)
 }

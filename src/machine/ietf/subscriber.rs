@@ -1,19 +1,22 @@
 //! Our subscriptions to the peer's tracks (moq-transport-22, 3.1 and 9.6 to 9.9).
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use bytes::Bytes;
 
 use super::roles::Role;
-use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
+use super::session::{DUPLICATE_TRACK_ALIAS, Fault, Ietf, Read, fault, fault_as};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     DONE_BY_MOQ_LITE, DatagramHead, Filter, GroupOrder, Location, Message, ObjectStatus,
     ParameterForm, Parameters, PublishDone, Subscribe, TrackProperties,
 };
 use crate::error::Error;
-use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
-use crate::machine::event::Event;
+use crate::machine::engine::{
+    Core, Dialect, GroupDialect, OutgoingSubscription, Progress, subscribing,
+};
+use crate::machine::event::{Event, FramePosition};
 use crate::machine::layout::FrameStart;
 use crate::machine::source::Token;
 use crate::path::Path;
@@ -21,12 +24,15 @@ use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timescale;
 
+/// Ages from this one on need no timeout.
+const MAX_TIMEOUT: Duration = Duration::from_secs(1 << 32);
+
 /// The parameters of SUBSCRIBE or REQUEST_UPDATE for these options. `filters`: the peer understands
-/// locations.
+/// locations and timeouts.
 ///
 /// Without a filter the deployed publishers begin with the latest group, from its first object. If one begins
-/// inside of that group, a FETCH completes it. Delivery timeouts are not sent, because some peers do not know them: what is too old
-/// is decided at the reader.
+/// inside of that group, a FETCH completes it. The maximum age is the delivery timeout, as far as that can say it: no
+/// timeout is as short as only the latest group.
 pub(super) fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
     let start = want.start.filter(|_| filters);
     let start = start.map(|group| Location::new(group, 0));
@@ -37,7 +43,9 @@ pub(super) fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
         (None, _) => None,
     };
     let order = if want.ordered { GroupOrder::Ascending } else { GroupOrder::Descending };
+    let timeout = Some(want.max_age).filter(|age| age.as_millis() > 0 && *age < MAX_TIMEOUT);
     Parameters {
+        delivery_timeout: timeout.filter(|_| filters),
         priority: Some(want.priority),
         order: Some(order),
         filter,
@@ -116,14 +124,15 @@ impl Ietf {
     }
 
     /// The publisher named the alias by which groups refer to the subscription, and the track
-    /// properties. Groups that arrived before are read now.
+    /// properties, and perhaps its largest object. Groups that arrived before are read now.
     pub(super) fn begin_subscription(
         &mut self,
         core: &mut Core,
         key: Key,
         alias: u64,
         properties: &TrackProperties,
-    ) -> Read {
+        largest: Option<Location>,
+    ) -> Result<(), Fault> {
         if !core.outgoing.set_number(key, alias) {
             // One alias for two tracks closes the session (3.1.3).
             return fault_as(DUPLICATE_TRACK_ALIAS, "a track alias for two tracks");
@@ -132,6 +141,9 @@ impl Ietf {
         if let Some(sub) = core.outgoing.get_mut(key) {
             // Without a timescale the timestamps of objects mean nothing.
             sub.timed = properties.timescale.is_some();
+            let (subscription, largest) = (sub.token, largest.map(FramePosition::from));
+            core.notices
+                .extend(largest.map(|it| Event::LargestFrame { subscription, largest: it }));
         }
         let defaults = TrackInfo::default();
         let info = TrackInfo {
@@ -141,7 +153,9 @@ impl Ietf {
             timescale: properties.timescale.unwrap_or(Timescale::MILLIS),
             properties: Some(properties.to_pass_on(self.draft)),
         };
-        Ok(core.set_track_info(key, info).map_or(Progress::More, Progress::Event))
+        let info = core.set_track_info(key, info);
+        core.notices.extend(info);
+        Ok(())
     }
 
     /// Reads the answers to SUBSCRIBE. An end before the answer, or before PUBLISH_DONE, fails the
@@ -182,7 +196,14 @@ impl Ietf {
                     priority: ok.properties.priority.or(ok.parameters.publisher_priority),
                     ..ok.properties
                 };
-                self.begin_subscription(core, sub_key, ok.alias, &properties)
+                self.begin_subscription(
+                    core,
+                    sub_key,
+                    ok.alias,
+                    &properties,
+                    ok.parameters.largest,
+                )?;
+                Ok(core.notices.pop_front().map_or(Progress::More, Progress::Event))
             }
             Ok(Some(Message::RequestError(error))) if !accepted => {
                 let error = self.draft.request_error(error.code);

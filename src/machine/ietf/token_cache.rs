@@ -12,9 +12,6 @@ use crate::coding::ietf::TokenReference;
 pub(super) const DUPLICATE_ALIAS: &str = "a token alias twice";
 /// REGISTER past the limit. It closes the session with AUTH_TOKEN_CACHE_OVERFLOW.
 pub(super) const CACHE_OVERFLOW: &str = "too many tokens";
-/// An alias that is not registered. No code of a request says so: it closes the session with
-/// UNKNOWN_AUTH_TOKEN_ALIAS.
-pub(super) const UNKNOWN_ALIAS: &str = "an unknown token alias";
 
 /// The tokens by their aliases.
 #[derive(Debug)]
@@ -22,7 +19,8 @@ pub(super) struct TokenCache {
     aliases: BTreeMap<u64, AuthToken>,
     /// Their size, as the drafts count it.
     used: u64,
-    max: u64,
+    /// The limit, which the peer is told (MAX_AUTH_TOKEN_CACHE_SIZE).
+    pub(super) max: u64,
 }
 
 impl TokenCache {
@@ -31,24 +29,20 @@ impl TokenCache {
         Self { aliases: BTreeMap::new(), used: 0, max }
     }
 
-    /// The limit, which the peer is told (MAX_AUTH_TOKEN_CACHE_SIZE).
-    pub(super) fn max(&self) -> u64 {
-        self.max
-    }
-
-    /// The tokens that a message carries. Their aliases are registered and deleted, whatever becomes of the message.
-    /// In SETUP a token past the limit is used without an alias (9.1.4).
+    /// The tokens that a message carries; `None` if an alias is not registered. Aliases are registered and deleted,
+    /// whatever becomes of the message. In SETUP a token past the limit is used without an alias (9.1.4).
     pub(super) fn resolve(
         &mut self,
         references: Vec<TokenReference>,
         in_setup: bool,
-    ) -> Result<Vec<AuthToken>, DecodeError> {
-        let mut tokens = Vec::new();
+    ) -> Result<Option<Vec<AuthToken>>, DecodeError> {
+        let (mut tokens, mut is_known) = (Vec::new(), true);
         for reference in references {
             match reference {
                 TokenReference::Delete(alias) => {
                     let token = self.aliases.remove(&alias);
-                    self.used -= size(&token.ok_or(DecodeError::InvalidValue(UNKNOWN_ALIAS))?);
+                    is_known &= token.is_some();
+                    self.used -= token.as_ref().map_or(0, size);
                 }
                 TokenReference::Register(alias, token) => {
                     if self.aliases.contains_key(&alias) {
@@ -64,13 +58,13 @@ impl TokenCache {
                     tokens.push(token);
                 }
                 TokenReference::Alias(alias) => {
-                    let token = self.aliases.get(&alias).cloned();
-                    tokens.push(token.ok_or(DecodeError::InvalidValue(UNKNOWN_ALIAS))?);
+                    is_known &= self.aliases.contains_key(&alias);
+                    tokens.extend(self.aliases.get(&alias).cloned());
                 }
                 TokenReference::Value(token) => tokens.push(token),
             }
         }
-        Ok(tokens)
+        Ok(is_known.then_some(tokens))
     }
 }
 

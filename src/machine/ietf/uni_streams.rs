@@ -3,9 +3,11 @@
 
 use super::session::{Ietf, Read, fault, read_message};
 use crate::coding::DecodeError;
-use crate::coding::ietf::{Goaway, Message, ObjectHead, ObjectStatus, UniStream};
+use crate::coding::ietf::{Goaway, MALFORMED, Message, ObjectHead, ObjectStatus, UniStream};
 use crate::error::Error;
-use crate::machine::engine::{Core, GroupHeader, GroupPart, Progress, StreamState, goaway};
+use crate::machine::engine::{
+    Core, GroupDialect, GroupHeader, GroupPart, Progress, StreamState, goaway,
+};
 use crate::machine::layout::{Layout, object_fault};
 use crate::slab::Key;
 use crate::stream::Side;
@@ -94,11 +96,13 @@ impl Ietf {
         let timeout = Some(goaway.timeout).filter(|timeout| !timeout.is_zero());
         Ok(goaway::on_goaway(self, core, goaway.uri, timeout))
     }
+}
 
+impl GroupDialect for Ietf {
     /// Reads the header of a subgroup (11.3.1), and looks at its first object without taking it: a
     /// group of ours is subgroup 0. Anything else has no place in the model, in which a group is one
     /// sequence of frames.
-    pub(super) fn read_subgroup(
+    fn read_group_header(
         &mut self,
         core: &mut Core,
         key: Key,
@@ -113,7 +117,11 @@ impl Ietf {
         let read = UniStream::read(front, self.draft)?;
         let Some((UniStream::Subgroup(header), len)) = read else { return Ok(None) };
         let rest = &front[len..];
-        let head = ObjectHead::read(rest, header.properties, self.draft).map_err(object_fault)?;
+        let head = match ObjectHead::read(rest, header.properties, self.draft) {
+            // It ends the track, once the group has begun.
+            Err(MALFORMED) => Some((ObjectHead::default(), 0)),
+            head => head.map_err(object_fault)?,
+        };
         let (first, status) = match head {
             Some((head, _)) => (head.delta, head.status),
             // The object is not complete, but its number is enough here. One with a status has no
@@ -144,6 +152,17 @@ impl Ietf {
             part,
             layout: Layout::Objects { draft, properties, timed: true },
         }))
+    }
+
+    fn may_become_known(&self, subscription: u64) -> bool {
+        // A publisher chooses the alias, so that groups may arrive before SUBSCRIBE_OK names it (3.1.3). No
+        // subscription will come for an alias that is retired, or that is an offer nobody subscribed to.
+        !self.retired_aliases.contains(subscription) && !self.offers.has_alias(subscription)
+    }
+
+    fn ends_track(&self, error: &Error) -> bool {
+        // Properties that contradict each other make the track malformed (12.1).
+        *error == Error::Malformed(MALFORMED)
     }
 }
 

@@ -9,13 +9,32 @@ use super::session::Lite;
 use crate::coding::lite::{BiStream, Fetch as Message};
 use crate::error::Error;
 use crate::machine::engine::{
-    Core, FetchId, GroupOwner, GroupReader, IncomingFetch, OutgoingFetch, Progress, fetching,
+    AnswerStream, Core, FetchDialect, FetchId, GroupOwner, GroupReader, IncomingFetch,
+    OutgoingFetch, Progress, RangeDialect, fetching,
 };
 use crate::machine::event::{Event, GroupKey, RequestKey};
 use crate::machine::layout::{HeadReader, Layout};
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::slab::Key;
+use crate::subscription::TrackInfo;
+
+impl FetchDialect for Lite {
+    fn answer_fetch(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        _: &IncomingFetch,
+        _: &TrackInfo,
+        _: Option<u64>,
+        _: bool,
+    ) -> Option<AnswerStream> {
+        core.requests.detach_send(key).map(AnswerStream::Request)
+    }
+}
+
+// It has no such FETCH.
+impl RangeDialect for Lite {}
 
 // ---- as publisher ----------------------------------------------------------------------------
 

@@ -33,21 +33,14 @@ use bytes::Bytes;
 
 use super::command::Command;
 use super::config::Config;
-use super::engine::{
-    AnswerStream, Core, Dialect, GroupHeader, IncomingFetch, IncomingSubscription,
-    OutgoingSubscription, Progress, goaway,
-};
-use super::event::FramePosition;
-use super::layout::Head;
+use super::engine::{Core, Dialect, OutgoingSubscription, Progress, goaway};
 use super::source::{Source, Token};
 use crate::coding::lite::{BiStream, Fetch, Goaway, Setup};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::path::Path;
-use crate::properties::Properties;
 use crate::slab::Key;
-use crate::subscription::TrackInfo;
-use crate::time::{Instant, Timestamp};
+use crate::time::Instant;
 
 use roles::Role;
 pub(super) use session::Lite;
@@ -72,14 +65,6 @@ impl Dialect for Lite {
 
     fn read_uni_stream(&mut self, core: &mut Core, key: Key) -> Progress {
         self.read_stream(core, key)
-    }
-
-    fn read_group_header(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-    ) -> Result<Option<GroupHeader>, Error> {
-        self.read_group(core, key)
     }
 
     fn read_request(&mut self, core: &mut Core, key: Key) -> Progress {
@@ -154,8 +139,8 @@ impl Dialect for Lite {
                 self.update_subscribe(core, subscription, want);
             }
             Command::Unprobe => self.unprobe(core),
-            // moq-lite offers no tracks, so that there is none to accept.
-            Command::AcceptOffer { .. } => {}
+            // moq-lite offers no tracks, so that there is none to accept. Its requests have no tokens.
+            Command::AcceptOffer { .. } | Command::SetTokens { .. } => {}
             other => unreachable!("{other:?} is the same in all dialects"),
         }
     }
@@ -174,59 +159,8 @@ impl Dialect for Lite {
         self.schedule_report(core);
     }
 
-    fn write_subscribe_ok(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        info: &TrackInfo,
-        _largest: Option<FramePosition>,
-    ) {
-        self.write_ok(core, key, info);
-    }
-
-    fn answer_fetch(
-        &mut self,
-        core: &mut Core,
-        key: Key,
-        _: &IncomingFetch,
-        _: &TrackInfo,
-        _: Option<u64>,
-        _: bool,
-    ) -> Option<AnswerStream> {
-        core.requests.detach_send(key).map(AnswerStream::Request)
-    }
-
-    fn group_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        first_frame: u64,
-    ) -> Option<Head> {
-        self.begin_group(subscription, sequence, first_frame)
-    }
-
-    fn has_datagrams(&self) -> bool {
-        // Datagrams exist from 05 on (6.4).
-        self.features.datagrams
-    }
-
-    fn datagram_head(
-        &self,
-        subscription: &IncomingSubscription,
-        sequence: u64,
-        timestamp: Timestamp,
-        _properties: Option<&Properties>,
-        _size: usize,
-    ) -> Option<Head> {
-        self.encode_datagram_head(subscription.number, sequence, timestamp)
-    }
-
     fn read_datagram(&mut self, core: &mut Core, bytes: Bytes) -> Progress {
         self.on_datagram(core, bytes).map_or(Progress::Wait, Progress::Event)
-    }
-
-    fn write_subscribe_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
-        self.write_end(core, key, end, streams);
     }
 
     fn cancel_query(&mut self, core: &mut Core, token: Token) {

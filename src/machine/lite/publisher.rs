@@ -8,17 +8,24 @@ use crate::coding::lite::{
     DatagramHead, GroupHeader, SubscribeResponse, SubscribeUpdate, UniStream, encode_track_info,
 };
 use crate::error::Error;
-use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
-use crate::machine::event::{Event, RequestKey};
+use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
+use crate::machine::event::{Event, FramePosition, RequestKey};
 use crate::machine::layout::Head;
+use crate::properties::Properties;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 use crate::time::Timestamp;
 
-impl Lite {
+impl PublishDialect for Lite {
     /// Up to 04 SUBSCRIBE_OK comes first and a subscriber waits for it. From 05 on the first answer
     /// names the first group, which is not known yet: see [`Lite::start_subscribe`].
-    pub(super) fn write_ok(&mut self, core: &mut Core, key: Key, _: &TrackInfo) {
+    fn write_subscribe_ok(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        _: &TrackInfo,
+        _: Option<FramePosition>,
+    ) {
         let Some(subscription) = core.incoming.get_mut(key) else { return };
         let priority = subscription.options.priority;
         if !self.features.subscribe_end {
@@ -34,28 +41,9 @@ impl Lite {
         }
     }
 
-    /// Writes an answer on the Subscribe stream.
-    fn respond(&self, core: &mut Core, key: Key, response: &SubscribeResponse) {
-        // Only group numbers of more than 62 bits do not fit, and no group can have one: its header would
-        // not fit either.
-        let _ = self.write(core, key, |out, version| response.encode(out, version));
-    }
-
-    /// Writes the first group (SUBSCRIBE_OK, 7.13; START up to 06). A subscriber drops what is
-    /// below it, so that it is written once and never taken back.
-    pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
-        let Some(subscription) = core.incoming.get_mut(key) else { return };
-        // Not before the application accepted the subscription, and only once.
-        let is_open = core.schedule.has_track(key) && subscription.start.is_none();
-        if self.features.subscribe_end && is_open {
-            subscription.start = Some(group);
-            self.respond(core, key, &SubscribeResponse::Start { group });
-        }
-    }
-
     /// Stream type and GROUP header (6.3.2, 7.19): each group of each subscription has a stream of
     /// its own.
-    pub(super) fn begin_group(
+    fn group_head(
         &self,
         subscription: &IncomingSubscription,
         sequence: u64,
@@ -74,12 +62,15 @@ impl Lite {
 
     /// Everything before the payload of a datagram (6.4). Its timestamp is absolute, unlike that of
     /// a frame on a stream.
-    pub(super) fn encode_datagram_head(
+    fn datagram_head(
         &self,
-        subscribe: u64,
+        subscription: &IncomingSubscription,
         sequence: u64,
         timestamp: Timestamp,
+        _: Option<&Properties>,
+        _: usize,
     ) -> Option<Head> {
+        let subscribe = subscription.number;
         let head = DatagramHead { subscribe, sequence, timestamp }.encode(self.version).ok()?;
         Some(Head::from_slice(&head))
     }
@@ -87,13 +78,39 @@ impl Lite {
     /// Writes SUBSCRIBE_END (7.14) and FIN. On 07 it counts the group streams, so that the
     /// subscriber knows what to wait for. The draft allows it as soon as the end is known. It is
     /// sent last, because deployed subscribers forget the subscription when they read it.
-    pub(super) fn write_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
+    fn write_subscribe_end(&mut self, core: &mut Core, key: Key, end: u64, streams: u64) {
         if self.features.subscribe_end {
             let end = SubscribeResponse::End { group: end, streams: Some(streams) };
             self.respond(core, key, &end);
         }
         core.await_confirmation(key);
         self.set_role(key, Role::EndedSubscription);
+    }
+
+    fn has_datagrams(&self) -> bool {
+        // Datagrams exist from 05 on (6.4).
+        self.features.datagrams
+    }
+}
+
+impl Lite {
+    /// Writes an answer on the Subscribe stream.
+    fn respond(&self, core: &mut Core, key: Key, response: &SubscribeResponse) {
+        // Only group numbers of more than 62 bits do not fit, and no group can have one: its header would
+        // not fit either.
+        let _ = self.write(core, key, |out, version| response.encode(out, version));
+    }
+
+    /// Writes the first group (SUBSCRIBE_OK, 7.13; START up to 06). A subscriber drops what is
+    /// below it, so that it is written once and never taken back.
+    pub(super) fn start_subscribe(&mut self, core: &mut Core, key: Key, group: u64) {
+        let Some(subscription) = core.incoming.get_mut(key) else { return };
+        // Not before the application accepted the subscription, and only once.
+        let is_open = core.schedule.has_track(key) && subscription.start.is_none();
+        if self.features.subscribe_end && is_open {
+            subscription.start = Some(group);
+            self.respond(core, key, &SubscribeResponse::Start { group });
+        }
     }
 
     /// A subscription that ended cleanly, or GOAWAY of ours, is forgotten when the peer confirms it

@@ -4,7 +4,7 @@
 use super::session::{Lite, read_message};
 use crate::coding::lite::{GroupHeader as Message, HEAD_BYTES, Setup, UniStream};
 use crate::error::Error;
-use crate::machine::engine::{Core, GroupHeader, GroupPart, Progress, StreamState};
+use crate::machine::engine::{Core, GroupDialect, GroupHeader, GroupPart, Progress, StreamState};
 use crate::machine::layout::Layout;
 use crate::slab::Key;
 
@@ -64,9 +64,11 @@ impl Lite {
         core.recv_streams.stop(&mut core.actions, key, &Error::Cancelled);
         Progress::More
     }
+}
 
+impl GroupDialect for Lite {
     /// Reads the header of a group, GROUP (7.19). FIN before it is a group that was abandoned.
-    pub(super) fn read_group(
+    fn read_group_header(
         &mut self,
         core: &mut Core,
         key: Key,

@@ -357,6 +357,8 @@ enums! {
         25 SetUp { peer },
         26 RangeRequested { request, target, priority, range },
         27 RequestTokens { request, tokens },
+        28 LargestFrame { subscription, largest },
+        29 BroadcastOffered { request, broadcast },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -387,6 +389,7 @@ enums! {
         25 AcceptRange { request, info, end, ends_track },
         26 RangeGroup { request, group, sequence, gap },
         27 EndRange { request, gap },
+        28 SetTokens { prefix, tokens },
     }
     RangeTarget {
         0 Track { broadcast, track },
@@ -448,6 +451,7 @@ enums! {
         24 WrongSize,
         25 GoawayTimeout,
         26 Unrepresentable(what),
+        27 Expired,
     }
     DecodeError {
         0 Short,

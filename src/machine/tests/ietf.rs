@@ -68,8 +68,17 @@ struct Talk {
 impl Talk {
     /// A machine after the set-up of both ends.
     fn with(config: Config, setup: Setup) -> Self {
+        let mut talk = Self::prepared(config, setup, |_| {});
+        talk.lone.sent.clear();
+        talk
+    }
+
+    /// The same. The application does something before the set-up of the peer, and what is written after it is kept.
+    fn prepared(config: Config, setup: Setup, before: impl FnOnce(&mut Lone)) -> Self {
         let (version, side) = (config.agreed.version(), config.side);
         let mut lone = Lone::new(config);
+        before(&mut lone);
+        lone.sent.clear();
         let setup = Message::setup(setup, side.peer(), draft(version));
         let setup = wire(version, &setup);
         let control = (version < Moqt17).then(|| match side {
@@ -82,7 +91,6 @@ impl Talk {
             _ => drop(lone.open(Dir::Uni, &setup)),
         }
         lone.actions.clear();
-        lone.sent.clear();
         let next = if side == Side::Client { 1 } else { 0 };
         Self { lone, version, control, next }
     }

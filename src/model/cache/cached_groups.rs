@@ -19,8 +19,17 @@ pub(crate) type Evictions = SmallVec<[(Arc<CachedGroup>, Error); 2]>;
 pub(crate) struct RetentionRules {
     pub(crate) max_age: Duration,
     pub(crate) timescale: Timescale,
+    /// Why no group is kept, not even while it is read.
+    pub(crate) void: Option<Error>,
     /// Whether the newest group stays whatever its age.
     pub(crate) is_live: bool,
+}
+
+impl RetentionRules {
+    /// Why a group is not kept any longer.
+    fn reason(&self) -> Error {
+        self.void.clone().unwrap_or(Error::Old)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -194,10 +203,10 @@ impl CachedGroups {
                     Some(deadline).filter(|deadline| *deadline != Instant::from_micros(u64::MAX));
                 break;
             }
-            if group.mark_overdue() {
+            if rules.void.is_none() && group.mark_overdue() {
                 at += 1;
             } else {
-                evictions.extend(self.remove(at).map(|group| (group, Error::Old)));
+                evictions.extend(self.remove(at).map(|group| (group, rules.reason())));
             }
         }
         let max_age = u64::try_from(rules.max_age.as_micros()).unwrap_or(u64::MAX);
@@ -236,9 +245,9 @@ impl CachedGroups {
         let earlier = |of: &mut Option<Instant>, at| *of = Some(of.map_or(at, |of| of.min(at)));
         self.fetched.retain(|_, group| {
             let deadline = group.written() + rules.max_age;
-            let stays = deadline > now || group.mark_overdue();
+            let stays = deadline > now || rules.void.is_none() && group.mark_overdue();
             if !stays {
-                evictions.push((group.clone(), Error::Old));
+                evictions.push((group.clone(), rules.reason()));
                 return false;
             }
             earlier(&mut oldest, group.written());

@@ -74,6 +74,15 @@ macro_rules! end {
                 self
             }
 
+            /// Adds an authorization token to all requests for paths under `prefix`: to subscribe, to fetch, to announce
+            /// a broadcast, and to get announcements. It is sent on moq-transport. Of several prefixes the longest
+            /// counts. [`Session::set_request_tokens`] changes them. Default: none.
+            #[must_use]
+            pub fn with_request_token(mut self, prefix: impl Into<Path>, token: AuthToken) -> Self {
+                self.0.request_tokens.entry(prefix.into()).or_default().push(token);
+                self
+            }
+
             /// The versions to offer or to choose from.
             pub fn versions(&self) -> &Versions {
                 &self.0.versions
@@ -122,7 +131,7 @@ impl Client {
         self
     }
 
-    /// Adds an authorization token, which is sent on moq-transport. Default: none.
+    /// Adds an authorization token for the whole session, which is sent in SETUP of moq-transport. Default: none.
     #[must_use]
     pub fn with_token(mut self, token: AuthToken) -> Self {
         self.0.tokens.push(token);

@@ -10,7 +10,7 @@ use super::shared::{SessionEnd, SessionShared};
 use super::stats::{SessionGauges, SessionStats};
 use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 use crate::model::routing::BroadcastConsumer;
-use crate::{Error, Path, Version};
+use crate::{AuthToken, Error, Path, Version};
 
 /// A handle to a running session.
 ///
@@ -100,6 +100,13 @@ impl Session {
     /// taken yet. The session goes on.
     pub fn request_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastConsumer, Error> {
         self.shared().peer.get().ok_or(Error::Unauthorized)?.request(&path.into())
+    }
+
+    /// Sets the authorization tokens of the requests for paths under `prefix` that are made from now on, in place of those
+    /// of [`Client::with_request_token`](crate::Client::with_request_token) or of an earlier call. They are sent on
+    /// moq-transport. No tokens are a choice too: then those of a shorter prefix do not count.
+    pub fn set_request_tokens(&self, prefix: impl Into<Path>, tokens: Vec<AuthToken>) {
+        self.shared().set_tokens(prefix.into(), tokens);
     }
 
     /// The counters of the session. Reading them takes no lock.

@@ -337,7 +337,7 @@ impl Outbox {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(info)) if serve.step == ServePhase::Accept => {
                         serve.step = ServePhase::Groups;
-                        let largest = serve.track.last_position(FramePosition::MAX);
+                        let largest = serve.track.newest_position();
                         return Some(OutboxStep::Command(Command::AcceptSubscribe {
                             request,
                             info,
@@ -346,7 +346,7 @@ impl Outbox {
                     }
                     Poll::Ready(Ok(info)) => {
                         let track = self.end_serve(slot)?.track;
-                        let largest = track.last_position(FramePosition::MAX);
+                        let largest = track.newest_position();
                         return Some(OutboxStep::Queried(
                             Command::AcceptTrack { request, info, largest },
                             Box::new(track),
@@ -412,8 +412,11 @@ impl ServedFetch {
         let newest = self.track.last_position(FramePosition::MAX)?;
         let back = |back| FramePosition::new((newest.group + 1).saturating_sub(back), 0);
         let start = range.groups_back.map_or(range.start, back);
-        let end = self.track.last_position(range.end)?;
-        (start <= end).then_some(FetchRange { start, end, ..range })
+        let end = self.track.last_position(range.end).filter(|end| start <= *end);
+        // What another publisher may have, and the cache has not, is a gap.
+        let is_gap = start <= newest && self.track.may_lack(start.group);
+        let end = end.or(is_gap.then_some(start))?;
+        Some(FetchRange { start, end, ..range })
     }
 }
 

@@ -22,6 +22,9 @@ pub enum PeerRequestKind {
     Query,
     /// To publish a track (moq-transport, PUBLISH).
     Publish,
+    /// To announce a broadcast. On moq-transport it may be a request with tokens (PUBLISH_NAMESPACE), the answer to a
+    /// request of this side, or both; then each of them is decided on.
+    Announce,
     /// To be told the broadcasts below a path.
     Announcements,
 }
@@ -34,7 +37,7 @@ pub struct PeerRequest {
     path: Path,
     track: Box<str>,
     tokens: Vec<AuthToken>,
-    request: RequestKey,
+    asked: Asked,
     answers: Arc<Answers>,
     is_decided: bool,
 }
@@ -45,10 +48,10 @@ impl PeerRequest {
         path: Path,
         track: Box<str>,
         tokens: Vec<AuthToken>,
-        request: RequestKey,
+        asked: Asked,
         answers: Arc<Answers>,
     ) -> Self {
-        Self { kind, path, track, tokens, request, answers, is_decided: false }
+        Self { kind, path, track, tokens, asked, answers, is_decided: false }
     }
 
     /// What the peer asks for.
@@ -61,7 +64,7 @@ impl PeerRequest {
         &self.path
     }
 
-    /// The name of the track; empty for announcements.
+    /// The name of the track; empty for a broadcast and for announcements.
     pub fn track(&self) -> &str {
         &self.track
     }
@@ -83,7 +86,7 @@ impl PeerRequest {
 
     fn decide(&mut self, answer: Result<(), Error>) {
         if !mem::replace(&mut self.is_decided, true) {
-            lock(&self.answers.list).push((self.request, answer));
+            lock(&self.answers.list).push((self.asked.clone(), answer));
             self.answers.driver.wake_by_ref();
         }
     }
@@ -97,10 +100,18 @@ impl Drop for PeerRequest {
 
 impl_debug! { PeerRequest, it => kind: &it.kind, path: &it.path, track: &it.track }
 
+/// What the application decides on.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Request(RequestKey),
+    /// A broadcast that was announced without a request. The number tells announcements of a path apart.
+    Broadcast(Path, u64),
+}
+
 /// Answers that the driver has not seen.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    list: Mutex<Vec<(RequestKey, Result<(), Error>)>>,
+    list: Mutex<Vec<(Asked, Result<(), Error>)>>,
     /// Wakes the driver.
     driver: Waker,
 }
@@ -110,7 +121,7 @@ impl Answers {
         Arc::new(Self { list: Mutex::default(), driver })
     }
 
-    pub(crate) fn take(&self) -> Vec<(RequestKey, Result<(), Error>)> {
+    pub(crate) fn take(&self) -> Vec<(Asked, Result<(), Error>)> {
         mem::take(&mut lock(&self.list))
     }
 }

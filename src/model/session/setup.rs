@@ -1,5 +1,6 @@
 //! The settings of an endpoint's sessions.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub(crate) struct SessionSetup {
     pub(crate) path: Path,
     pub(crate) authority: Box<str>,
     pub(crate) tokens: Vec<AuthToken>,
+    pub(crate) request_tokens: BTreeMap<Path, Vec<AuthToken>>,
     pub(crate) cost: Option<u64>,
     pub(crate) retained: Option<Retained>,
     pub(crate) trace: TraceSinks,

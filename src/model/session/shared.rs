@@ -1,5 +1,6 @@
 //! The state that a driver and its handles share.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::routing::PeerRequester;
 use crate::stream::Side;
-use crate::{Error, Peer, Version};
+use crate::{AuthToken, Error, Path, Peer, Version};
 
 /// The state that a [`Driver`](super::Driver) and its handles share.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(super) struct SessionState {
 /// Commands of the application to the session, carried out in this order.
 #[derive(Debug, Default)]
 pub(crate) struct SessionCommands {
+    /// The tokens of requests, by the prefix of their paths.
+    pub(crate) tokens: BTreeMap<Path, Vec<AuthToken>>,
     /// Accept the peer.
     pub(crate) accept: Option<AdmittedOrigins>,
     /// Decides on each request of the peer.
@@ -122,6 +125,11 @@ impl SessionShared {
 
     pub(crate) fn version(&self) -> Version {
         lock(&self.state).version
+    }
+
+    /// Sets the tokens of requests for paths under `prefix`.
+    pub(crate) fn set_tokens(&self, prefix: Path, tokens: Vec<AuthToken>) {
+        self.command(|commands| drop(commands.tokens.insert(prefix, tokens)));
     }
 
     /// Waits until the peer's SETUP was read.
@@ -223,7 +231,7 @@ impl SessionShared {
     }
 }
 
-census! { SessionCommands { counts: accept, decide, goaway, end; } }
+census! { SessionCommands { counts: tokens, accept, decide, goaway, end; } }
 
 census! { SessionState {
     counts: peer_waiters, goaway_waiters, close_waiters;

@@ -297,6 +297,78 @@ fn overlapping_prefixes_are_refused() {
     assert_eq!(talk.written_one(stream), talk.error(0, NOT_SUPPORTED));
 }
 
+/// D22-9-20-20-MUST-455 and -456: a new prefix that overlaps with that of another request. No prefix is changed.
+#[test]
+fn a_new_prefix_that_overlaps_is_refused() {
+    for version in DRAFTS.into_iter().filter(|it| *it >= Moqt18) {
+        for (prefix, code) in [
+            ("room", PREFIX_OVERLAP),
+            ("", PREFIX_OVERLAP),
+            ("room/a", PREFIX_OVERLAP),
+            ("other/a", NOT_SUPPORTED),
+            ("roo", NOT_SUPPORTED),
+        ] {
+            let mut talk = Talk::quiet(Side::Server, version);
+            talk.request(|id| subscribe_namespace(id, "room"));
+            let stream = talk.request(|id| subscribe_namespace(id, "other"));
+            talk.written(stream);
+            let parameters = Parameters { prefix: Some(path(prefix)), ..Parameters::default() };
+            let update = RequestUpdate { id: talk.next, existing: None, parameters };
+            talk.send(stream, &Message::RequestUpdate(update));
+            assert_eq!(talk.written_one(stream), talk.error(0, code), "{version} {prefix}");
+        }
+    }
+}
+
+/// *PUBLISH_NAMESPACE*: the application refuses one of several, also with EXPIRED_AUTH_TOKEN. One that the peer gives up
+/// meanwhile ends.
+#[test]
+fn the_application_decides_on_each_offered_broadcast() {
+    for version in DRAFTS {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
+        talk.lone.end.accepts_broadcasts = false;
+        talk.lone.events();
+        let offered = |talk: &mut Talk, name: &str| {
+            let id = talk.next;
+            let stream = talk.request(|id| publish_namespace(id, name));
+            let Event::BroadcastOffered { request, broadcast } = one(talk.lone.events()) else {
+                panic!("{version}")
+            };
+            assert_eq!((broadcast, talk.written(stream)), (path(name), vec![]));
+            (request, stream, id)
+        };
+        let (request, stream, id) = offered(&mut talk, "room/a");
+        talk.lone.apply(Command::Refuse { request, error: Error::Expired });
+        assert_eq!(talk.written_one(stream), talk.error(id, 0x5), "{version}");
+        assert_eq!(talk.lone.events(), []);
+        let (request, stream, id) = offered(&mut talk, "room/b");
+        talk.lone.apply(Command::AcceptOffer { request });
+        let ok = RequestOk { id: talk.id(id), ..RequestOk::default() };
+        assert_eq!(talk.written_one(stream), Message::RequestOk(ok));
+        assert_eq!(talk.lone.events(), [announced("room/b")]);
+        // A second answer has no effect.
+        talk.lone.apply(Command::AcceptOffer { request });
+        talk.lone.apply(Command::Refuse { request, error: Error::Unauthorized });
+        assert_eq!((talk.written(stream), talk.lone.events()), (vec![], vec![]));
+
+        let (request, stream, id) = offered(&mut talk, "room/c");
+        match version {
+            Moqt16 => talk.send(
+                stream,
+                &Message::PublishNamespaceDone(PublishNamespaceDone {
+                    request: NamespaceRequest::Id(id),
+                }),
+            ),
+            _ => talk.lone.reset(stream, 1),
+        }
+        let over = Event::RequestEnded { request, result: Err(Error::Cancelled) };
+        assert_eq!(talk.lone.events(), [over], "{version}");
+        talk.lone.apply(Command::AcceptOffer { request });
+        assert_eq!(talk.lone.events(), []);
+    }
+}
+
 /// A request past the limit is refused, and the others continue.
 #[test]
 fn announce_requests_have_a_limit() {

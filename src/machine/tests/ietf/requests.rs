@@ -51,6 +51,34 @@ fn unknown_stream_types_end_the_session() {
     }
 }
 
+/// D22-9-1-1-MUST-308, D22-9-1-2-MUST-316: MALFORMED_AUTHORITY, MALFORMED_PATH. Characters that need no escape here are
+/// accepted.
+#[test]
+fn a_path_or_authority_that_is_no_part_of_a_url_closes_the_session() {
+    for version in DRAFTS {
+        let started = |path: Option<&str>, authority: Option<&str>| {
+            let (path, authority) = (path.map(Into::into), authority.map(Into::into));
+            let setup = Setup { path, authority, ..Setup::default() };
+            let setup = wire(version, &Message::setup(setup, Side::Client, draft(version)));
+            let mut lone = Lone::new(config(Side::Server, version));
+            lone.open(if version == Moqt16 { Dir::Bi } else { Dir::Uni }, &setup);
+            lone
+        };
+        for bad in ["/a b", "/a#b", "/a\"b", "/a\nb", "/a<b>", "/\u{7f}"] {
+            started(Some(bad), None).closed_with(0x9);
+            started(None, Some(bad)).closed_with(0x1a);
+        }
+        for good in ["", "/", "/a%20b?c=d&e", "/r\u{e4}ume/~x;y=(1),*'!$+:@"] {
+            assert!(!started(Some(good), None).end.is_closed(), "{version} {good}");
+        }
+        assert!(!started(None, Some("user@[::1]:4443")).end.is_closed());
+    }
+    // Not UTF-8.
+    let mut lone = Lone::new(config(Side::Server, Moqt22));
+    lone.open(Dir::Uni, "af00 0003 01 01 ff");
+    lone.closed_with(0x9);
+}
+
 /// D22-9-1-1-MUST-304, D22-9-1-2-MUST-311: INVALID_AUTHORITY, INVALID_PATH.
 #[test]
 fn path_and_authority_of_a_server_close_the_session() {

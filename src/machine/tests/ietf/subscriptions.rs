@@ -635,10 +635,10 @@ fn long_properties_are_kept_up_to_the_limit() {
     assert!(!talk.lone.end.is_closed());
 }
 
-/// D22-11-1-2-MUST-493: properties of a status close the session, and so do types above 64 bits. Others make the track
-/// malformed, which ends the group.
+/// D22-11-1-2-MUST-493: properties of a status close the session, and so do types above 64 bits. D22-12-1-MUST-547: others
+/// make the track malformed, which ends its subscription.
 #[test]
-fn faults_in_properties_end_the_session_or_the_group() {
+fn faults_in_properties_end_the_session_or_the_track() {
     let faults = [
         ("00 02 3c02 00 03", true),
         ("00 0c ffffffffffffffffff 00 0100 01 78", true),
@@ -650,9 +650,13 @@ fn faults_in_properties_end_the_session_or_the_group() {
         for (object, closes) in faults {
             for before in ["", "00 00 01 78"] {
                 let mut talk = Talk::quiet(Side::Client, version);
-                talk.subscribed(9, TrackProperties::default());
+                let stream = talk.subscribed(9, TrackProperties::default());
+                // Another group of the track.
+                let other = talk.lone.open(Dir::Uni, "19 09 03 80 00 00 01 78");
                 let data = talk.lone.open(Dir::Uni, "19 09 04 80");
                 talk.lone.data(data, before);
+                talk.written(stream);
+                talk.lone.actions();
                 talk.lone.fin(data, object);
                 let events = talk.lone.events();
                 // Integers of QUIC have no 64 bits.
@@ -660,6 +664,18 @@ fn faults_in_properties_end_the_session_or_the_group() {
                 assert_eq!(talk.lone.end.is_closed(), closes, "{version}: {object}");
                 let ended = |it: &Event| matches!(it, Event::GroupEnded { result: Ok(()), .. });
                 assert!(!events.iter().any(ended), "{version}: {object}");
+                if closes || object.contains("ff") {
+                    continue;
+                }
+                let malformed = Error::Malformed(crate::coding::ietf::MALFORMED);
+                let over = Event::SubscribeEnded { subscription: token(0), result: Err(malformed) };
+                assert_eq!(events.last(), Some(&over), "{version}: {object}");
+                let actions = talk.lone.actions();
+                assert!(actions.contains(&stop(other, 0x12)), "{actions:?}");
+                match version {
+                    Moqt16 => assert!(matches!(talk.written_one(stream), Message::Unsubscribe(_))),
+                    _ => assert!(actions.contains(&reset(stream, 1)), "{actions:?}"),
+                }
             }
         }
     }

@@ -20,10 +20,21 @@ impl TrackConsumer {
         })
     }
 
+    /// The newest frame, here or at the publisher.
+    pub(crate) fn newest_position(&self) -> Option<FramePosition> {
+        let here = self.last_position(FramePosition::MAX);
+        here.max(lock(&self.shared().state).told)
+    }
+
     /// Whether this is the last frame of the track.
     pub(crate) fn ends_with(&self, position: FramePosition) -> bool {
         let is_last = self.end() == position.group.checked_add(1);
         is_last && self.last_position(FramePosition::MAX) == Some(position)
+    }
+
+    /// Whether groups from this one on may exist that are not here.
+    pub(crate) fn may_lack(&self, from: u64) -> bool {
+        lock(&self.shared().state).may_lack(from)
     }
 
     /// The next group from `from` on, towards `to`, and whether groups that may exist are missing before it, or
@@ -38,8 +49,6 @@ impl TrackConsumer {
         let is_whole = |group: &&Arc<CachedGroup>| !group.is_broken();
         let found = if from <= to { in_range.find(is_whole) } else { in_range.rfind(is_whole) };
         let is_missing = found.is_none_or(|group| group.sequence() != from);
-        // Groups that a local publisher left out do not exist.
-        let is_complete = state.upstreams.is_empty() && low >= state.cached.floor();
-        (found.cloned().map(GroupConsumer::new), is_missing && !is_complete)
+        (found.cloned().map(GroupConsumer::new), is_missing && state.may_lack(low))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::demand::{Demand, DemandReader};
 use super::occupancy::{Occupancy, TrackStatus};
@@ -10,6 +11,7 @@ use super::partial_groups::{OpenPart, PartialGroups};
 use super::pending_fetches::PendingFetches;
 use super::track_upstreams::TrackUpstreams;
 use crate::census::census;
+use crate::machine::FramePosition;
 use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, Result, Route, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::cache::budget::{Account, Cache, CacheMember};
@@ -39,6 +41,8 @@ pub(super) struct TrackState {
     pub(super) producers: usize,
     /// No group below this sequence will come. `None` while that is unknown, for a track of a peer.
     pub(super) start: Option<u64>,
+    /// The newest frame that the publisher told, for a track of a peer. It may not have arrived.
+    pub(super) told: Option<FramePosition>,
     pub(super) demand: Demand,
     /// What `occupancy` counts for this track.
     status: TrackStatus,
@@ -151,8 +155,12 @@ impl TrackShared {
     ) {
         let floor = state.cached.floor();
         let max_age = self.info.get().map(|info| info.max_age);
+        let max_age = max_age.unwrap_or(self.account.limits().max_age);
+        // Nothing of a malformed track is served (moq-transport-22, 12.1).
+        let void = state.abort.clone().filter(|error| matches!(error, Error::Malformed(_)));
         let rules = RetentionRules {
-            max_age: max_age.unwrap_or(self.account.limits().max_age),
+            max_age: if void.is_some() { Duration::ZERO } else { max_age },
+            void,
             timescale: self.timescale(),
             is_live: !state.is_over(),
         };
@@ -236,6 +244,11 @@ impl TrackState {
     /// Whether it ended cleanly, and all groups before the end have begun or can no longer come.
     pub(super) fn is_finished(&self) -> bool {
         self.end.is_some_and(|end| self.cached.next_sequence() >= end || self.producers == 0)
+    }
+
+    /// Whether groups from this one on may exist that are not here. Those that a local publisher left out do not exist.
+    pub(super) fn may_lack(&self, from: u64) -> bool {
+        !self.upstreams.is_empty() || from < self.cached.floor()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -340,7 +353,7 @@ impl TrackShared {
 census! { TrackState {
     counts: producers, deadline, answer_due, answer_deadline, group_waiters, number_waiters, status_waiters;
     within: cached, demand, fetches, partials, upstreams;
-    plain: spare, end, abort, start, status;
+    plain: spare, end, abort, start, told, status;
 } }
 
 census! { each TrackShared { within: state; plain: name, info, account, occupancy; } }

@@ -1,14 +1,17 @@
 //! Requests of the peer that wait for the decision of the application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
 
 use super::{DECISION, Driver, ready_key};
-use crate::AuthToken;
 use crate::census::census;
 use crate::machine::{Event, RangeTarget, RequestKey};
-use crate::model::session::peer_request::{Answers, Decide, PeerRequest, PeerRequestKind};
+use crate::model::session::peer_request::{Answers, Asked, Decide, PeerRequest, PeerRequestKind};
+use crate::{AuthToken, Error, Path};
+
+/// How many broadcasts may be allowed and not announced.
+const MAX_UNUSED: usize = 64;
 
 /// The requests of a session whose application decides on each of them.
 pub(crate) struct Decisions {
@@ -18,6 +21,20 @@ pub(crate) struct Decisions {
     waiting: BTreeMap<usize, (RequestKey, Event)>,
     /// The tokens of the request that comes next.
     tokens: Vec<AuthToken>,
+    /// The broadcasts that the peer may announce.
+    allowed: BTreeSet<Path>,
+    /// The broadcasts that the peer announced without a request, and that are not allowed.
+    announced: BTreeMap<Path, AnnouncedBroadcast>,
+    /// The number of the last one.
+    last: u64,
+}
+
+/// A broadcast that the peer announced, and that waits for the decision or was refused.
+struct AnnouncedBroadcast {
+    /// Its number. A path may be announced again before an older decision arrives.
+    number: u64,
+    /// The newest announcement.
+    event: Event,
 }
 
 impl Decisions {
@@ -35,6 +52,27 @@ impl Decisions {
                     return None;
                 }
                 return Some(event);
+            }
+            Event::Announced { path, .. } => {
+                if self.allowed.contains(path) {
+                    return Some(event);
+                }
+                let path = path.clone();
+                if let Some(known) = self.announced.get_mut(&path) {
+                    known.event = event;
+                    return None;
+                }
+                self.last += 1;
+                let announced = AnnouncedBroadcast { number: self.last, event };
+                self.announced.insert(path.clone(), announced);
+                let asked = Asked::Broadcast(path.clone(), self.last);
+                self.let_decide(PeerRequestKind::Announce, path, "".into(), asked);
+                return None;
+            }
+            // If it was not allowed, nobody knows of it.
+            Event::Unannounced { path } => {
+                self.allowed.remove(path);
+                return self.announced.remove(path).is_none().then_some(event);
             }
             Event::RequestEnded { request, .. } => {
                 self.waiting.remove(&request.slot());
@@ -55,43 +93,88 @@ impl Decisions {
             Event::TrackOffered { request, broadcast, track } => {
                 (*request, PeerRequestKind::Publish, &*broadcast, track.clone())
             }
+            Event::BroadcastOffered { request, broadcast } => {
+                (*request, PeerRequestKind::Announce, &*broadcast, "".into())
+            }
             Event::AnnounceRequested { request, prefix, .. } => {
                 (*request, PeerRequestKind::Announcements, &*prefix, "".into())
             }
             _ => return Some(event),
         };
-        let (path, tokens) = (path.clone(), mem::take(&mut self.tokens));
-        let asked = PeerRequest::new(kind, path, track, tokens, request, self.answers.clone());
+        let path = path.clone();
         self.waiting.insert(request.slot(), (request, event));
-        (self.decide.0)(asked);
+        self.let_decide(kind, path, track, Asked::Request(request));
         None
+    }
+
+    fn let_decide(&mut self, kind: PeerRequestKind, path: Path, track: Box<str>, asked: Asked) {
+        let tokens = mem::take(&mut self.tokens);
+        let answers = self.answers.clone();
+        (self.decide.0)(PeerRequest::new(kind, path, track, tokens, asked, answers));
+    }
+
+    /// The event that waited for a decision. `None` if the peer has given it up. Then the slot may be that of another
+    /// request.
+    fn take(&mut self, asked: &Asked, answer: &Result<(), Error>) -> Option<Event> {
+        match asked {
+            Asked::Request(request) => {
+                let (waiting, _) = self.waiting.get(&request.slot())?;
+                let is_same = waiting == request;
+                is_same.then(|| self.waiting.remove(&request.slot()))?.map(|(_, event)| event)
+            }
+            Asked::Broadcast(path, number) => {
+                self.announced.get(path).filter(|announced| announced.number == *number)?;
+                // One that was refused stays, so that the end of it is not reported.
+                answer.as_ref().ok()?;
+                self.announced.remove(path).map(|announced| announced.event)
+            }
+        }
     }
 }
 
 impl Driver {
     pub(super) fn decide_with(&mut self, decide: Decide) {
         let answers = Answers::new(self.ready.waker(ready_key(DECISION, 0)));
-        let (waiting, tokens) = Default::default();
-        self.decisions = Some(Box::new(Decisions { decide, answers, waiting, tokens }));
+        let (waiting, tokens, allowed, announced, last) = Default::default();
+        let decisions = Decisions { decide, answers, waiting, tokens, allowed, announced, last };
+        self.decisions = Some(Box::new(decisions));
     }
 
     /// The application decided on requests.
     pub(super) fn decided(&mut self) {
         let answers = self.decisions.as_ref().map(|decisions| decisions.answers.take());
-        for (request, answer) in answers.into_iter().flatten() {
-            let waiting = self.decisions.as_mut().map(|decisions| &mut decisions.waiting);
-            let Some(waiting) = waiting else { return };
-            // The peer may have given it up, and the slot may be that of another request.
-            if waiting.get(&request.slot()).is_none_or(|(asked, _)| *asked != request) {
-                continue;
+        for (asked, answer) in answers.into_iter().flatten() {
+            let Some(decisions) = &mut self.decisions else { return };
+            let Some(event) = decisions.take(&asked, &answer) else { continue };
+            match (asked, answer) {
+                (_, Ok(())) => {
+                    self.allow(&event);
+                    self.act_on(event);
+                }
+                (Asked::Request(request), Err(error)) => self.refuse(request, error),
+                (Asked::Broadcast(..), Err(_)) => {}
             }
-            match (waiting.remove(&request.slot()), answer) {
-                (Some((_, event)), Ok(())) => self.act_on(event),
-                (Some(_), Err(error)) => self.refuse(request, error),
-                (None, _) => {}
-            }
+        }
+    }
+
+    /// The peer may announce a broadcast. It may have announced it without a request before.
+    fn allow(&mut self, event: &Event) {
+        let (Event::BroadcastOffered { broadcast: path, .. } | Event::Announced { path, .. }) =
+            event
+        else {
+            return;
+        };
+        let Some(decisions) = &mut self.decisions else { return };
+        // The machine may still refuse it, and tells nobody.
+        let known = &self.inbox.broadcast_by_path;
+        if decisions.allowed.len() > 2 * known.len() + MAX_UNUSED {
+            decisions.allowed.retain(|path| known.contains_key(path));
+        }
+        decisions.allowed.insert(path.clone());
+        if let Some(announced) = decisions.announced.remove(path) {
+            self.act_on(announced.event);
         }
     }
 }
 
-census! { Decisions { counts: waiting; plain: decide, answers, tokens; } }
+census! { Decisions { counts: waiting, allowed, announced; plain: decide, answers, tokens, last; } }

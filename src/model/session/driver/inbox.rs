@@ -390,8 +390,8 @@ impl Driver {
         }
     }
 
-    /// The peer offers a track (moq-transport, PUBLISH).
-    pub(super) fn track_offered(&mut self, request: RequestKey, broadcast: &Path) {
+    /// The peer offers a track or a broadcast (moq-transport, PUBLISH and PUBLISH_NAMESPACE).
+    pub(super) fn offered(&mut self, request: RequestKey, broadcast: &Path) {
         let origin = self.inbox.consume.as_ref();
         match origin.is_some_and(|origin| origin.allows(broadcast)) {
             true => self.machine.apply(Command::AcceptOffer { request }),

@@ -194,8 +194,12 @@ impl Driver {
         let ready = ReadyList::new();
         let probe = ready.waker(ready_key(PROBE, 0));
         let shared = SessionShared::new(&config, ready.waker(SESSION), probe);
+        let mut machine = Machine::with_sink(config, now, setup.trace.sink());
+        for (prefix, tokens) in setup.request_tokens.clone() {
+            machine.apply(Command::SetTokens { prefix, tokens });
+        }
         Self {
-            machine: Machine::with_sink(config, now, setup.trace.sink()),
+            machine,
             outbox: Outbox::new(setup.limits.sent_announcements),
             inbox: Inbox {
                 lingering: LingeringTracks::new(&setup.limits),
@@ -511,8 +515,14 @@ impl Driver {
                     self.outbox.update(request.slot(), subscription);
                 }
             }
-            Event::TrackOffered { request, broadcast, .. } => {
-                self.track_offered(request, &broadcast);
+            Event::TrackOffered { request, broadcast, .. }
+            | Event::BroadcastOffered { request, broadcast } => {
+                self.offered(request, &broadcast);
+            }
+            Event::LargestFrame { subscription, largest } => {
+                if let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) {
+                    remote_track.track.set_largest(largest);
+                }
             }
             Event::TrackRequested { request, broadcast, track } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query);
@@ -594,7 +604,10 @@ impl Driver {
 
     /// Carries out the commands of the application.
     fn run_commands(&mut self) {
-        let SessionCommands { accept, decide, goaway, end } = self.shared.take_commands();
+        let SessionCommands { tokens, accept, decide, goaway, end } = self.shared.take_commands();
+        for (prefix, tokens) in tokens {
+            self.machine.apply(Command::SetTokens { prefix, tokens });
+        }
         if let Some(admitted) = accept {
             self.accept(admitted);
         }
