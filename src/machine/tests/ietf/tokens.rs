@@ -78,7 +78,7 @@ fn a_token_that_breaks_a_rule_closes_the_session() {
     talk.closed_with(0x6);
 }
 
-/// D22-8-9-MUST-282: MALFORMED_AUTH_TOKEN. What the message registers counts all the same.
+/// D22-8-9-MUST-282: MALFORMED_AUTH_TOKEN. The tokens that the message registers count all the same.
 #[test]
 fn a_message_with_a_token_twice_is_refused() {
     for version in DRAFTS {
