@@ -1,8 +1,8 @@
 //! Media over QUIC as a state machine: you bring the QUIC stack, the clock and the loop.
 //!
 //! smoq speaks moq-lite 01 to 07 and the IETF's moq-transport drafts 14 to 22, as publisher,
-//! subscriber and relay. A [`Machine`](machine::Machine) takes what one QUIC connection does and
-//! gives back writes, actions and deadlines. On top of it, producers and consumers publish and read
+//! subscriber and relay. A [`Machine`](machine::Machine) takes the events of one QUIC connection
+//! and returns writes, actions and deadlines. On top of it, producers and consumers publish and read
 //! broadcasts, tracks, groups and frames, on any async executor or without one. Nothing in this crate
 //! does I/O, spawns a task or reads a clock, so equal inputs give equal outputs. An adapter connects
 //! it to QUIC: [`smoq-quinn`](https://docs.rs/smoq-quinn) for tokio and smol,
@@ -18,8 +18,8 @@
 //! | [`machine`] | [`Machine`](machine::Machine) | the protocol without the model; `no_std` with `alloc` |
 //! | [`coding`] | [`coding::lite`], [`coding::ietf`] | the messages of every version; `no_std` with `alloc` |
 //!
-//! Each layer uses only those below it. [`Limits`] bounds what peers and applications can make it
-//! hold, and [`Error`] is what operations and sessions end with.
+//! Each layer uses only those below it. [`Limits`] bounds the memory that peers and applications
+//! can use, and [`Error`] is the reason for the end of an operation or session.
 //!
 //! # Example
 //!

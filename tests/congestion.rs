@@ -147,7 +147,7 @@ fn timed_versions() -> [Version; 3] {
 }
 
 /// A group that needs little more is finished before the next one begins, so that groups of 33 ms and of 6 ms arrive
-/// whole. What the path can't carry is left out group by group, and the path stays full.
+/// whole. Groups that the path can't carry are left out, and the path stays full.
 #[test]
 fn short_groups_arrive_whole() {
     for version in timed_versions() {

@@ -112,7 +112,7 @@ impl Game {
         Ok(())
     }
 
-    /// Looks who came and who left.
+    /// Notices visitors that came or left.
     fn meet(&mut self) {
         while let Poll::Ready(Some(change)) = self.visitors.try_announced() {
             let want = Subscription::default();

@@ -1,4 +1,4 @@
-//! How an example ends: with an exit code, and after an error with one line for people.
+//! The end of an example: an exit code, and after an error one line of text.
 
 use std::process::ExitCode;
 

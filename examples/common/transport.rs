@@ -9,17 +9,17 @@ use smoq_quinn::smoq_quic::quinn_proto::congestion::{
 };
 use smoq_quinn::smoq_quic::quinn_proto::{MtuDiscoveryConfig, TransportConfig};
 
-/// How QUIC uses the path. Both ends decide for what they send.
+/// How QUIC uses the path. Each end decides for its own packets.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct TransportOptions {
-    /// What decides how fast to send
+    /// The congestion controller
     #[arg(long, value_name = "NAME", value_enum, default_value_t)]
     congestion: Congestion,
-    /// The size of the first packets in bytes, as payload of UDP. More than the path carries, and nobody is reached
+    /// The size of the first packets in bytes, as payload of UDP. With more than the path carries, no peer is reached
     #[arg(long, value_name = "BYTES", default_value_t = 1_200)]
     #[arg(value_parser = clap::value_parser!(u16).range(1_200..=1_472))]
     initial_mtu: u16,
-    /// The largest size to try on the path. No more than the initial size: nothing is tried
+    /// The largest size to try on the path. At most the initial size means that none is tried
     #[arg(long, value_name = "BYTES", default_value_t = 1_452)]
     #[arg(value_parser = clap::value_parser!(u16).range(1_200..=1_472))]
     max_mtu: u16,

@@ -1,5 +1,5 @@
-//! The state machine behind [`Machine`](super::Machine), without the recorder: the engine together with
-//! the dialect of the agreed version. A trace is replayed on it.
+//! The implementation of [`Machine`](super::Machine), without the recorder: the engine and the dialect of
+//! the agreed version. A trace is replayed on it.
 
 use alloc::boxed::Box;
 

@@ -1,5 +1,4 @@
-//! The edge of the machine towards the application, inwards: [`Command`], the same for every dialect and
-//! version.
+//! The decisions and requests of the application: [`Command`], the same for every dialect and version.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

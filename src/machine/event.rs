@@ -1,5 +1,4 @@
-//! The edge of the machine towards the application, outwards: [`Event`], the same for every dialect and
-//! version.
+//! Reports to the application: [`Event`], the same for every dialect and version.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

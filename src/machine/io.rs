@@ -1,4 +1,4 @@
-//! The edge of the machine towards QUIC: [`Input`] and [`Action`].
+//! The interface to QUIC: [`Input`] and [`Action`].
 
 use bytes::Bytes;
 

@@ -380,7 +380,7 @@ impl RecordReader {
             self.records = records;
             recv.skip(len);
             match record {
-                // A group of the model is subgroup 0. What was a datagram has no subgroup.
+                // A group of the model is subgroup 0. An object that was a datagram has no subgroup.
                 FetchRecord::Object(object) if object.subgroup.unwrap_or(0) != 0 => {
                     return Ok(Item::Foreign(object.size));
                 }

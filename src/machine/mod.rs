@@ -1,20 +1,19 @@
 //! The pure state machine of one session: no I/O, no clock, no locks, no tasks.
 //!
 //! One [`Machine`] belongs to one QUIC connection. Report what the connection does with
-//! [`Machine::handle`]: it never fails and never blocks. Then pull what there is to do, as much or as
-//! little as suits:
+//! [`Machine::handle`]: it never fails and never blocks. Then take its outputs, in any amount:
 //!
 //! | call | returns | answered by |
 //! |---|---|---|
 //! | [`poll_event`](Machine::poll_event) | what the peer did, for the application | [`apply`](Machine::apply) |
-//! | [`poll_action`](Machine::poll_action) | small things to do to the connection | - |
+//! | [`poll_action`](Machine::poll_action) | resets, priorities and other changes to the connection | - |
 //! | [`poll_open`](Machine::poll_open) | the most urgent stream to open now | [`Open::opened`], [`Open::blocked`] |
 //! | [`poll_datagram`](Machine::poll_datagram) | the most urgent datagram to send now | [`Datagram::sent`], [`Datagram::blocked`] |
 //! | [`poll_write`](Machine::poll_write) | the most urgent bytes to write now | [`Write::accepted`], [`Write::blocked`] |
 //! | [`poll_timeout`](Machine::poll_timeout) | when to call [`handle_timeout`](Machine::handle_timeout) | - |
 //!
-//! Hand in all inputs that are ready before the first `poll_datagram` and `poll_write`: otherwise the order in
-//! which QUIC reports streams decides what is sent, and not the priorities. Equal inputs give equal outputs.
+//! Hand in all inputs that are ready before the first `poll_datagram` and `poll_write`. Otherwise the order in
+//! which QUIC reports streams decides, and not the priorities. Equal inputs give equal outputs.
 
 mod bare_machine;
 mod command;
@@ -196,7 +195,7 @@ impl Machine {
         self.bare.core.version
     }
 
-    /// Whether the session is over. What is left to pull is [`Action::Close`] and [`Event::Closed`].
+    /// Whether the session is over. Only [`Action::Close`] and [`Event::Closed`] may follow.
     /// After [`Input::Closed`] it turns `true` when the events of everything that arrived before were
     /// pulled.
     pub fn is_closed(&self) -> bool {

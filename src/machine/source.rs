@@ -1,4 +1,4 @@
-//! The edge of the machine towards the cache: [`Source`].
+//! The interface to the cache: [`Source`].
 
 use super::run::Run;
 use crate::error::Error;

@@ -31,7 +31,7 @@ pub struct Link {
     /// The most bytes in one [`Input::Data`](crate::machine::Input::Data). With `shuffle` a random number
     /// up to it.
     pub max_read: usize,
-    /// Whatever can happen at an instant happens in a random order: streams, calls, and RESET before bytes
+    /// Events of one instant happen in a random order: streams, calls, and RESET before bytes
     /// that were sent earlier. Otherwise inputs come first, streams in the order of their ids, and RESET
     /// after the bytes.
     pub shuffle: bool,

@@ -120,7 +120,7 @@ fn the_size_of_packets_is_bounded() {
     }
 }
 
-/// What is chosen for the relay and the clock is used by a whole session.
+/// A whole session runs with the congestion controller that the relay and the clock chose.
 #[test]
 fn sessions_run_with_every_congestion_controller() {
     for name in ["cubic", "bbr", "newreno"] {

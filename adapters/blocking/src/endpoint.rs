@@ -622,7 +622,7 @@ impl Endpoint {
         if turn.stuck {
             self.stuck.push(slot);
         } else if turn.again {
-            // Behind all others: nobody's flood keeps them waiting.
+            // After all others, so that a flood on one connection does not keep them waiting.
             self.ready.push_back(Job::Connection(slot));
         }
         turn.items

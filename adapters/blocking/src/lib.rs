@@ -4,7 +4,7 @@
 //! One [`Endpoint`] is one socket with any number of connections, dialed and accepted. It is driven
 //! in one of two ways:
 //!
-//! - [`Endpoint::step`] does what is ready, at most a [`Budget`] of it, and never waits: for a game
+//! - [`Endpoint::step`] does the work that is ready, within a [`Budget`], and never waits: for a game
 //!   loop, or any loop that has other things to do;
 //! - [`Endpoint::run_until`] waits on the socket, the timers and the application (any thread that
 //!   writes to a track wakes it), until a future is done. [`Endpoint::wait`] is that wait alone.
@@ -24,7 +24,7 @@
 //! let tls = config::client(&Trust::WebRoots, client.versions())?;
 //! let mut net = Endpoint::connect("moqt://game.example:4443", tls, &client)?;
 //!
-//! // Here the program may wait for what it can't do without ...
+//! // Here the program may wait for the broadcast that it needs ...
 //! let world = net.run_until(async { theirs.consume().announced_broadcast("world").await })?;
 //! let world = world.ok_or("no world")?.subscribe_track("state", Subscription::default())?;
 //! // ... and from here on it never waits.
@@ -45,9 +45,8 @@
 //!
 //! [`Endpoint::reconnect`] keeps a client connected: it dials again within the steps.
 //!
-//! The crate is meant to be read as well, as the shortest complete way to drive a
-//! [`smoq::Driver`] by quinn-proto. Start at [`Endpoint::step`] in `endpoint.rs`; what one
-//! connection does in its turn is `connection.rs`; packets go through `socket.rs`.
+//! The crate is also an example of a complete adapter. Start at [`Endpoint::step`] in `endpoint.rs`.
+//! `connection.rs` has the turn of one connection, and `socket.rs` sends and receives packets.
 
 mod connection;
 mod dialing;

@@ -1,4 +1,4 @@
-//! When a session that was lost is dialed again, and where.
+//! When a client dials again after a lost session, and which URL.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,8 +24,8 @@ use crate::Url;
 /// - **Readers wait across the gap** for a session with the same content, [this long](Self::hold); see
 ///   [`Retained`].
 ///
-/// It does no I/O and reads no clock. The caller asks [`poll`](Self::poll) what to do until it gives nothing, reports what
-/// became of it, and waits until [`poll_timeout`](Self::poll_timeout). `U` is the type of the URLs.
+/// It does no I/O and reads no clock. The caller carries out what [`poll`](Self::poll) returns until that is `None`, reports
+/// the result, and waits until [`poll_timeout`](Self::poll_timeout). `U` is the type of the URLs.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ pub enum Redialing<U = Url> {
     GiveUp,
 }
 
-/// What became of the URL in a GOAWAY, from [`Redial::going_away`].
+/// The use of the URL in a GOAWAY, from [`Redial::going_away`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Redirect {

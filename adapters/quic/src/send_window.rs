@@ -1,4 +1,4 @@
-//! How much a session hands to QUIC before QUIC can send it.
+//! The bytes that QUIC takes from a session before it can send them.
 
 use std::time::Duration;
 

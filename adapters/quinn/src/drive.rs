@@ -305,7 +305,7 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Acts on what HTTP/3 has to say.
+    /// Handles the actions and events of HTTP/3.
     fn follow_http(&mut self, now: Instant) {
         // Nothing is opened after the handshake.
         let _ = self.streams.act_on_http();

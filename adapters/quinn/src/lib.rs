@@ -22,8 +22,9 @@
 //! with `h3` it is WebTransport. A server that [`config::server`] makes accepts both on one port. A client dials the
 //! carrier of its URL with [`config::client_for`].
 //!
-//! [`reconnect`] keeps a client connected. Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses of a host, [`listen`] opens a
-//! socket whose buffers hold bursts of clients, and [`listen_on`] uses one of several threads that share a port.
+//! [`reconnect`] keeps a client connected. Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses
+//! of a host, [`listen`] opens a socket whose buffers hold bursts of clients, and [`listen_on`] takes one of several
+//! sockets that share a port, for one thread each.
 
 mod allowance;
 mod drive;

@@ -1,4 +1,4 @@
-//! How STOP_SENDING is noticed on a request that has nothing to write.
+//! Noticing STOP_SENDING on a request that has nothing to write.
 //!
 //! quinn reports it by `SendStream::stopped`. From the first poll on quinn keeps a record in the connection, which
 //! is removed when the peer acknowledges the end of the stream or sends STOP_SENDING. If we reset the stream, the

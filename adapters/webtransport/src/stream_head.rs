@@ -1,4 +1,4 @@
-//! The head of a stream: what it belongs to.
+//! The head of a stream, which names the kind of the stream.
 
 use smoq::stream::{Dir, StreamId};
 

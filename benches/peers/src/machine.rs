@@ -1,4 +1,4 @@
-//! The machine that the figures belong to.
+//! A description of the machine that measured the figures.
 
 use std::fs;
 

@@ -4,7 +4,7 @@
 //! cargo run --release -p smoq-bench-peers [-- --only PATTERN] [--rounds N] [--quick]
 //! ```
 //!
-//! Each case runs smoq and its peers in turns, for some rounds. A line a row is printed: the medians, their ratio and
+//! Each case runs smoq and its peers in turns, for some rounds. Each row prints a line: the medians, their ratio and
 //! the range of the rounds. The same goes to `benches/results`, as JSON, as a Markdown table and as a plot.
 
 mod case;

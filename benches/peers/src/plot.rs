@@ -1,4 +1,4 @@
-//! The plot: one bar a row, as long as the ratio of ours to the peer's, on a logarithmic axis.
+//! The plot: one bar per row, as long as the ratio of ours to the peer's, on a logarithmic axis.
 
 use std::path::Path;
 

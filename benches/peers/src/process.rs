@@ -1,4 +1,4 @@
-//! Processes of the benchmark: starting them, talking to them, and what `/proc` says about them.
+//! Processes of the benchmark: starting them, talking to them, and their values in `/proc`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

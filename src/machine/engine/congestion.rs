@@ -1,4 +1,4 @@
-//! Whether QUIC takes what is to be sent.
+//! Whether QUIC takes bytes.
 
 use core::time::Duration;
 

@@ -39,7 +39,7 @@ impl Progress {
     }
 }
 
-/// The differences between moq-lite and moq-transport. The conversations beside this file call it. The
+/// The differences between moq-lite and moq-transport. The modules beside this one call it. The
 /// methods with a body belong to features that only one of them has: aliases that publishers choose,
 /// answers to FETCH, reports of the network path, and track queries.
 pub(crate) trait Dialect:

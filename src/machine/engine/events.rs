@@ -1,5 +1,5 @@
-//! Which event comes next: what was released, what commands caused, and then what streams bring: set-up,
-//! requests, datagrams, groups by priority.
+//! The order of events: released groups, then effects of commands, then streams: set-up, requests,
+//! datagrams, groups by priority.
 
 use super::core::{Core, SessionState};
 use super::dialect::{Dialect, Progress};

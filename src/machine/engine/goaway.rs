@@ -1,8 +1,7 @@
-//! GOAWAY in both directions: no new requests, running requests continue, and the wait has an end.
+//! GOAWAY in both directions: new requests are refused, and running requests continue until a deadline.
 //!
-//! After we sent it the session is *going away* until everything that runs is over, and then drains as
-//! after [`Command::Drain`](crate::machine::Command::Drain). The deadline also holds on versions that
-//! have no such message.
+//! After we sent GOAWAY the session is *going away* until all requests are over. Then it drains as after
+//! [`Command::Drain`](crate::machine::Command::Drain). The deadline also holds on versions without GOAWAY.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -17,8 +16,8 @@ use crate::error::Error;
 use crate::machine::event::Event;
 use crate::stream::Side;
 
-/// The URI that goes into GOAWAY. A client sends none (moq-lite-06, 7.18; moq-transport-22, 9.2), and
-/// nobody one that is longer than peers must accept.
+/// The URI that goes into GOAWAY. A client sends none (moq-lite-06, 7.18; moq-transport-22, 9.2). A URI
+/// that is longer than peers must accept is left out.
 pub(crate) fn redirect(side: Side, uri: Box<str>) -> Box<str> {
     if side == Side::Client || uri.len() > Goaway::MAX_URI { Box::default() } else { uri }
 }

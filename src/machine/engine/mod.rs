@@ -1,10 +1,10 @@
 //! The part of the machine that all dialects share.
 //!
 //! [`core`] is the state of a session: streams, requests, schedule, subscriptions in both directions,
-//! timers. [`dialect`] is what a dialect must implement to read and write its messages. The
-//! conversations between the two are written once, as functions over any dialect:
+//! timers. [`dialect`] has the functions by which a dialect reads and writes its messages. The steps of
+//! each kind of request are written once, as functions over any dialect:
 //!
-//! | room | conversation |
+//! | module | content |
 //! |---|---|
 //! | [`events`] | which stream is read next |
 //! | [`groups`] | groups that arrive |

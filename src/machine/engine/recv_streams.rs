@@ -1,6 +1,6 @@
 //! The receive halves that carry groups or set-up: the peer's unidirectional streams, and the halves of
-//! bidirectional streams on which the peer answers a FETCH. Here is what they hold, and which of them is
-//! read next.
+//! bidirectional streams on which the peer answers a FETCH. This module holds their buffers and states, and
+//! chooses the one that is read next.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;

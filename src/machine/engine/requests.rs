@@ -1,9 +1,9 @@
-//! The seam between streams and dialects: a *request* is bytes in and bytes out under a key, with
-//! finish, cancel and credit. A [`Carrier`] says what that is on the wire.
+//! Requests between streams and dialects. A *request* has a key, received bytes, bytes to send, an end and
+//! credit. A [`Carrier`] is its form on the wire.
 //!
-//! On moq-lite, and on moq-transport from draft 17 on, a request is a bidirectional stream. Before,
-//! it is an id in the messages of another request, the control stream. The dialect decides that for
-//! each request; nothing else in the machine depends on it.
+//! On moq-lite, and on moq-transport from draft 17 on, a request is a bidirectional stream. Up to draft
+//! 16 it is an id in the messages of another request, the control stream. The dialect decides on the
+//! carrier of each request; nothing else in the machine depends on it.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::mem;

@@ -1,22 +1,21 @@
-//! Groups on their way out, and the one rule that decides which goes first, for opening streams,
-//! for writing, and for datagrams:
+//! Groups that are to be sent, in one order for opening streams, for writing, and for datagrams:
 //!
 //! 1. the priority that the subscriber gave;
 //! 2. the priority of the publisher;
 //! 3. fairness by bytes between tracks of equal priorities;
 //! 4. within a track the newest group, or the oldest where the subscriber asked for order.
 //!
-//! Control goes before all of them; see
+//! Control messages go before all groups; see
 //! [`Machine::poll_write`](crate::machine::Machine::poll_write).
 //!
 //! There is one exception: a group that needs little more is finished before a newer one of its track begins.
 //! Otherwise no group would arrive complete on a path that is a little too slow.
 //!
-//! A group gets its stream when it is its turn to be written. While QUIC takes nothing, nothing is opened or
-//! shown, because a later choice is a better one.
+//! A group gets its stream when it is its turn to be written. While QUIC takes nothing, no stream is opened and
+//! no bytes are offered, because a later choice knows more.
 //!
-//! Tracks with something to do stand in sorted sets, one for each kind of work, so that a choice
-//! costs the logarithm of the number of tracks, however many groups wait.
+//! Tracks that can open, write or send a datagram are in sorted sets, one for each kind of work. So a choice
+//! costs the logarithm of the number of tracks, at any number of waiting groups.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;

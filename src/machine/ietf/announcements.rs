@@ -2,9 +2,9 @@
 //! (moq-transport-22, 4).
 //!
 //! A publisher announces unsolicited by PUBLISH_NAMESPACE, or answers SUBSCRIBE_NAMESPACE by
-//! NAMESPACE. Both are in use: most peers never ask, and peers of the moq-dev family ask and say so
-//! by the option SOLICIT. So we announce unsolicited unless the peer sends SOLICIT, and always ask
-//! for what interests us.
+//! NAMESPACE. Both are in use: most peers never send SUBSCRIBE_NAMESPACE, and peers of the moq-dev family
+//! send it and declare so by the option SOLICIT. So we announce unsolicited unless the peer sends SOLICIT,
+//! and always send SUBSCRIBE_NAMESPACE for the prefixes that we want.
 
 use alloc::collections::BTreeSet;
 

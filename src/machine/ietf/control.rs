@@ -1,10 +1,9 @@
 //! The control stream of the drafts up to 16: the messages of all requests one after the other,
 //! each with the id of its request.
 //!
-//! This is the only place that knows of it. A message of a request is handed on as bytes, as if it
-//! had arrived on a stream of its own; messages that stand for a reset become a reset; and in the
-//! other direction the end of a request becomes the message that says so. Conversations are thus
-//! the same for all drafts.
+//! The other modules handle requests as if each had a stream of its own, in all drafts. A message of a
+//! request is handed on as bytes. A message that ends a request becomes a reset. In the other direction
+//! the end of a request becomes such a message.
 
 use alloc::boxed::Box;
 

@@ -1,10 +1,9 @@
 //! moq-transport: what each message and stream means, for all drafts.
 //!
 //! From draft 17 on a request is a bidirectional stream. Up to draft 16 requests are messages on one control
-//! stream: [`control`] takes them apart and hands each request its own messages, so that everything else
-//! here is the same for both.
+//! stream. [`control`] passes each request its own messages, so that all other modules are the same for both.
 //!
-//! | room | conversation |
+//! | module | content |
 //! |---|---|
 //! | [`setup`] | set-up |
 //! | [`control`] | the control stream up to draft 16, and request ids |

@@ -22,7 +22,7 @@ use crate::slab::Key;
 use crate::stream::Side;
 
 impl Ietf {
-    /// Reads the first message of a request, and hands it to its conversation.
+    /// Reads the first message of a request, and begins that kind of request.
     pub(super) fn read_new_request(&mut self, core: &mut Core, key: Key) -> Read {
         if self.control.is_none() && !self.draft.has_request_streams() && self.side == Side::Server
         {
@@ -103,7 +103,7 @@ impl Ietf {
         Ok(progress)
     }
 
-    /// Hands the first message of a request to its conversation.
+    /// Begins a request by its first message.
     fn begin_request(&mut self, core: &mut Core, key: Key, message: Message) -> Read {
         match message {
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {

@@ -1,8 +1,8 @@
 //! The tracks that the peer offers by PUBLISH, and our subscriptions to them (moq-transport-22,
 //! 3.1).
 //!
-//! An accepted offer is paused until the application subscribes, and paused again when it does not
-//! want the track any more. So a publisher that offers everything costs nothing but its offers.
+//! An accepted offer is paused until the application subscribes, and paused again when the application
+//! does not want the track any more. So a publisher that offers all its tracks costs only the offers.
 
 use alloc::boxed::Box;
 

@@ -1,9 +1,9 @@
 //! The broadcasts that the peer announces, and the paths that we announced to it.
 //!
 //! A peer may name one broadcast several times: by PUBLISH_NAMESPACE, by NAMESPACE under each
-//! prefix that we asked for, and by each track that it offers. The application sees one
-//! announcement, which ends with the last of them. A relay may also name what it has from us: such
-//! an echo is not reported, because the drafts have no hops by which a loop could be seen.
+//! requested prefix, and by each track that it offers. The application sees one announcement, which ends
+//! with the last of them. A relay may also name a broadcast that it received from us. Such an echo is not
+//! reported, because the drafts have no hops by which a loop could be detected.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 

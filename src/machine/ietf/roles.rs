@@ -1,7 +1,7 @@
 //! The roles of requests, and the state of each role.
 //!
-//! From draft 17 on a request is a stream of its own, before it is an id on the control stream.
-//! Roles know no difference: they lie in a table by the slot of the request.
+//! From draft 17 on a request is a stream of its own. Up to draft 16 it is an id on the control stream.
+//! Roles are the same for both: they are in a table by the slot of the request.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ pub(super) enum Role {
     /// The first message of the peer, which says what the request is for, has not arrived yet.
     #[default]
     New,
-    /// Answered or given up. Whatever the peer still sends on it is discarded, and the request is
+    /// Answered or given up. Further bytes of the peer are discarded, and the request is
     /// forgotten when both halves are over.
     Done,
     /// The control stream, which carries the other requests (up to 16).

@@ -1,7 +1,7 @@
-//! The state of a moq-transport session, and what all its conversations use: roles, messages,
+//! The state of a moq-transport session, and the functions that all its modules use: roles, messages,
 //! refusals.
 //!
-//! A draft is a row of [`Draft`]. Conversations ask its columns, never for its number: mostly whether requests have
+//! A draft is a row of [`Draft`]. The modules read its columns and never its number: mostly whether requests have
 //! streams of their own, and which forms namespaces, errors and FETCH have.
 
 use alloc::boxed::Box;

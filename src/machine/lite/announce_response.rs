@@ -1,11 +1,11 @@
 //! Our answer to an announce request of the peer (moq-lite-06, 5.1.1): the broadcasts that we have,
 //! and then every change.
 //!
-//! The versions differ in how an announcement is said, not in what is said:
+//! The versions differ in the form of announcements:
 //!
 //! | | first answer | another route | end |
 //! |---|---|---|---|
-//! | 01, 02 | ANNOUNCE_INIT with the whole set | can't be said | by path |
+//! | 01, 02 | ANNOUNCE_INIT with the whole set | can't be expressed | by path |
 //! | 03, 04 | none | an end and a beginning | by path |
 //! | 05 | ANNOUNCE_OK with a count | the announcement again | by path |
 //! | 06, 07 | ANNOUNCE_OK with a count | ANNOUNCE_UPDATE | by id |
@@ -96,8 +96,8 @@ impl Lite {
         self.set_role(key, role);
     }
 
-    /// Writes ANNOUNCE_INIT with the first `active` broadcasts (01 and 02). What does not fit
-    /// follows as single announcements, which these versions treat alike.
+    /// Writes ANNOUNCE_INIT with the first `active` broadcasts (01 and 02). Broadcasts that do
+    /// not fit follow as single announcements, which have the same meaning in these versions.
     fn announce_init(
         &mut self,
         core: &mut Core,

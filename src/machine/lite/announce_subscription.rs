@@ -1,9 +1,9 @@
 //! Our announce request to the peer, and the broadcasts that it announces (moq-lite-06, 5.1.1).
 //!
-//! An announcement that breaks a rule of the session closes it: an id that was never given or is
-//! retired, a second start of a live path (06 and later). Everything else is local to the stream or
-//! to the path: a route that loops, a path that is too long, an announcement past our limits is
-//! left out, and its id stays taken so that later ids mean the same to both ends.
+//! An announcement that breaks a rule of the session closes it: an id that was never defined or is
+//! retired, a second start of a live path (06 and later). Other faults concern the stream or the path
+//! alone. A route that loops, a path that is too long, or an announcement past our limits is left out.
+//! Its id stays taken, so that later ids mean the same at both ends.
 
 use alloc::vec::Vec;
 
@@ -61,7 +61,7 @@ impl Lite {
         }
     }
 
-    /// Reads one message. What the first one is depends on the version.
+    /// Reads one message. The type of the first one depends on the version.
     fn next_announcement(
         &mut self,
         core: &mut Core,

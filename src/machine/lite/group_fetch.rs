@@ -1,4 +1,4 @@
-//! FETCH: one group, asked for by its number (moq-lite-06, 5.1.3 and 7.16).
+//! FETCH: one group, requested by its number (moq-lite-06, 5.1.3 and 7.16).
 //!
 //! The answer is the frames of the group on the same stream, without a header. The scheduling,
 //! partial writes and limits are those of any other group: a publisher hands its send half to the

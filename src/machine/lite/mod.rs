@@ -1,6 +1,6 @@
 //! moq-lite, from 01 to 07: what each stream and message means.
 //!
-//! | room | streams |
+//! | module | streams |
 //! |---|---|
 //! | [`setup`] | set-up: SETUP, or the exchange of versions up to 02 |
 //! | [`uni_streams`] | the peer's unidirectional streams |

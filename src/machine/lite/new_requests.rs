@@ -2,7 +2,7 @@
 //! 7.2).
 //!
 //! A stream with an unknown type, or whose first message is malformed or past a limit, is reset,
-//! and the session goes on: one bad stream is one bad stream.
+//! and the session goes on.
 
 use super::roles::{AnnounceResponse, Role};
 use super::session::Lite;
@@ -185,8 +185,8 @@ impl Lite {
         Progress::request_ended(key, error)
     }
 
-    /// The application refuses a request of the peer, or gives up one that it accepted. What cannot
-    /// be served is reset promptly (5.1.2).
+    /// The application refuses a request of the peer, or gives up one that it accepted. A request
+    /// that can't be served is reset promptly (5.1.2).
     pub(super) fn refuse(&mut self, core: &mut Core, key: Key, error: &Error) {
         if !core.requests.is_incoming(key) {
             return;

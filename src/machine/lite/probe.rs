@@ -1,9 +1,8 @@
-//! PROBE: what the publisher knows of the network path to its subscriber (moq-lite-06, 5.1.5; from
-//! 03 on).
+//! PROBE: the publisher's estimates of the path to its subscriber (moq-lite-06, 5.1.5; from 03 on).
 //!
 //! The subscriber writes the type of the stream and nothing more, the publisher writes PROBE
 //! messages. Either side may end the stream, and then it is not opened again. We report at level
-//! Report: what QUIC measures anyway, without padding to measure more (7.3.1).
+//! Report: only values that QUIC measures anyway, without padding to measure more (7.3.1).
 
 use core::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a request can be, and what each role remembers.
+//! The roles of requests, and the state of each role.
 //!
 //! Every stream of moq-lite that carries messages is a request of its own. Its role says what the
 //! next bytes on it mean, and which state they change.
@@ -18,7 +18,7 @@ use crate::time::Instant;
 /// and subscriber at the same time.
 #[derive(Debug)]
 pub(super) enum Role {
-    /// Answered or given up. Whatever the peer still sends on it is discarded, and the request is
+    /// Answered or given up. Further bytes of the peer are discarded, and the request is
     /// forgotten when both halves are over.
     Done,
     /// The stream that carries CLIENT_SETUP and SERVER_SETUP (up to 02).
@@ -110,7 +110,7 @@ pub(super) struct AnnounceSubscription {
     pub(super) overflowed: bool,
     /// Bytes that are still to be skipped of a message that is too long.
     pub(super) skipped: usize,
-    /// The stream is over. What is left is to report the end of each announcement.
+    /// The stream is over. Only the end of each announcement has to be reported.
     pub(super) over: bool,
 }
 

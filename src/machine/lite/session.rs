@@ -1,6 +1,6 @@
-//! The state of a moq-lite session, and what all its conversations use: roles and messages.
+//! The state of a moq-lite session, and the functions that all its modules use: roles and messages.
 //!
-//! A version is a row of [`Features`]. No conversation compares version numbers.
+//! A version is a row of [`Features`]. No module compares version numbers.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 

@@ -27,7 +27,7 @@ use crate::stream::Side;
 use crate::version::Version;
 
 impl Lite {
-    /// Starts the session. What is sent first depends on the version. A server whose application
+    /// Starts the session. The first message depends on the version. A server whose application
     /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
         // On 01 and 02 the client's first bidirectional stream carries the versions.

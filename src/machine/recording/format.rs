@@ -7,8 +7,8 @@ pub(crate) const MAGIC: [u8; 8] = *b"smoqtrc\x01";
 ///
 /// The session waits for the sink, so that it must return at once: a sink for something slow
 /// buffers the bytes, and returns [`TraceStopped`] when that becomes too much. The recorder then
-/// drops the sink for good, and the session goes on. What was written before consists of whole
-/// records, and can be replayed up to there.
+/// drops the sink for good, and the session goes on. The records
+/// that were written before are whole, and can be replayed.
 pub trait Sink: Send {
     /// Takes the next record, which is complete. The first one includes the beginning of the file.
     fn write(&mut self, record: &[u8]) -> Result<(), TraceStopped>;

@@ -1,8 +1,7 @@
 //! Traces: the calls of a machine and their results, recorded and replayed.
 //!
 //! A trace has five kinds of records: inputs, commands, answers, source replies, poll calls. A
-//! [`Machine`](super::Machine) depends on nothing else, so that a machine that is given the same calls
-//! does the same, byte for byte. [`Replay`] makes these calls, and reports where the results differ. It
+//! [`Machine`](super::Machine) depends on nothing else, so the same calls give the same outputs, byte for byte. [`Replay`] makes these calls, and reports where the results differ. It
 //! needs no socket, clock or model.
 //!
 //! A driver records if its `Client` or `Server` was made with `with_trace`, and a machine if it was made

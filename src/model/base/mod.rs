@@ -1,4 +1,4 @@
-//! What the other rooms of the model build on: wakers, routes, the clock and counters.
+//! The base of the other modules of the model: wakers, routes, the clock and counters.
 
 mod clock;
 mod counters;

@@ -1,4 +1,4 @@
-//! A list of keys that became ready: it connects wakers to a loop that owns everything it polls.
+//! A list of keys that became ready. Each key has a waker; a loop that owns the objects of the keys takes them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};

@@ -1,5 +1,4 @@
-//! Routing: which broadcasts there are, by which routes they come, and to which peers they are
-//! announced.
+//! Routing: the broadcasts of an origin, the routes to them, and the peers to which they are announced.
 
 mod broadcast;
 mod origin;

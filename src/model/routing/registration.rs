@@ -1,4 +1,4 @@
-//! Where an origin has a broadcast.
+//! The entry of a broadcast in an origin.
 
 use std::sync::{Arc, Weak};
 

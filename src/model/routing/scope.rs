@@ -1,4 +1,4 @@
-//! Which paths a handle of an origin may see and use.
+//! The paths that a handle of an origin may see and use.
 
 use std::sync::Arc;
 

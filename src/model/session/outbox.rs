@@ -1,5 +1,5 @@
-//! What a session sends, as the machine reads it: groups and announcements. It pins nothing in the
-//! cache.
+//! The side of a session that sends: the groups and announcements that the machine reads. It pins only
+//! fetched groups in the cache.
 
 use std::task::{Context, Poll, Waker};
 
@@ -12,7 +12,7 @@ use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::Slab;
 use crate::{Error, Subscription, TrackInfo};
 
-/// What the peer requested and is being sent. The tables are indexed by the slot of the request.
+/// The requests of the peer that are being served. The tables are indexed by the slot of the request.
 #[derive(Default)]
 pub(crate) struct Outbox {
     pub(super) announcing: AnnounceSenders,
@@ -31,7 +31,7 @@ struct ServedTrack {
     track: TrackConsumer,
     waker: Waker,
     step: ServePhase,
-    /// Whether the subscriber was told the first group.
+    /// Whether START was sent.
     started: bool,
     /// The lowest group that was sent.
     lowest: u64,
@@ -41,7 +41,7 @@ struct ServedTrack {
     floor: u64,
 }
 
-/// What the peer fetches.
+/// A FETCH of the peer.
 struct ServedFetch {
     request: RequestKey,
     track: TrackConsumer,
@@ -131,7 +131,7 @@ impl Outbox {
 
     pub(crate) fn update(&mut self, slot: usize, mut want: Subscription) {
         if let Some(serve) = self.serve(slot) {
-            // What was sent is not sent again.
+            // Groups that were sent are not sent again.
             serve.floor = want.start.unwrap_or(0);
             want.start = serve.track.subscription().start;
             serve.track.update(want);

@@ -8,8 +8,8 @@ use crate::PathEstimate;
 use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
 
 /// Reads what the peer knows about the path from it to this side (PROBE, moq-lite 03 and later). A
-/// player can use it to choose a rendition. What this side knows about the path is in
-/// [`Session::stats`](super::Session::stats).
+/// player can use it to choose a rendition. Measurements of this side are in
+/// [`Session::gauges`](super::Session::gauges).
 ///
 /// The peer is asked as long as there is a handle. It sends an estimate after a large change, at
 /// least every 10 s and at most every 0.1 s. A handle does not keep its session open.

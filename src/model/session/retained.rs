@@ -13,14 +13,14 @@ use crate::{Error, Path};
 /// Without it the broadcasts of a session end with the session, and so do their readers. The sessions of a
 /// [`Client`](crate::Client) with [`with_retained`](crate::Client::with_retained) leave their broadcasts here instead: they
 /// stay announced, and readers wait. When a later session of the same client announces the path of such a broadcast,
-/// readers go on there without an end if the content is the same, which the first hop tells. Otherwise the old broadcast
+/// readers go on there without an end if the first hop shows that the content is the same. Otherwise the old broadcast
 /// ends. Groups that were open are completed by FETCH, or cut off if the version has no FETCH.
 ///
-/// Only what is announced with hops can be the same (moq-lite 04 and later). On other versions, and if a hop does not
-/// identify itself, broadcasts end with the session as ever.
+/// Only announcements with hops can show that (moq-lite 04 and later). On other versions, and if a hop does not
+/// identify itself, broadcasts end with the session.
 ///
-/// It has no timer. Whoever dials again calls [`release`](Self::release) when it has taken too long. Clones share what
-/// they keep. When the last one is dropped, with the client and its sessions, the broadcasts end.
+/// There is no timer. The code that dials again calls [`release`](Self::release) when readers have waited long enough.
+/// Clones share the broadcasts. When the last clone is dropped, with the client and its sessions, the broadcasts end.
 #[derive(Clone, Default)]
 pub struct Retained(Arc<Kept>);
 
@@ -33,7 +33,7 @@ impl Retained {
         Self::default()
     }
 
-    /// Ends what no session has again, as the end of its session would have: with [`Error::SessionClosed`].
+    /// Ends the broadcasts that no session has again, with [`Error::SessionClosed`].
     pub fn release(&self) {
         self.0.release();
     }

@@ -1,5 +1,5 @@
-//! The cost of one more of many, in steps of work. It must be the same at n and at 10 n. What can
-//! be seen from outside is in `tests/growth`.
+//! The cost of one more of many, in steps of work. It must be the same at n and at 10 n. Tests that need
+//! no private access are in `tests/growth`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,8 +181,8 @@ fn a_frame_costs_the_same_however_many_groups_are_open() {
     }
 }
 
-/// QUIC accepts no more on any of the streams. What is written meanwhile is visited once, when it
-/// does.
+/// QUIC accepts no more on any of the streams. Frames that are written meanwhile are visited once, when
+/// it accepts bytes again.
 #[test]
 fn a_frame_costs_the_same_however_many_groups_are_blocked() {
     assert_flat(25, |n| {

@@ -1,4 +1,4 @@
-//! One writer and many readers, on one thread and on two: how many times the deliveries of one thread two threads make.
+//! One writer and many readers, on one thread and on two: the deliveries of two threads, divided by those of one.
 //!
 //! A group is written when all readers have read the one before. The readers of both threads read one track, or each thread
 //! has a track of its own: the second row is what the machine allows without anything shared.

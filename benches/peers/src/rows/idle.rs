@@ -1,4 +1,4 @@
-//! Idle connections at a relay: resident memory by connection, and CPU.
+//! Idle connections at a relay: resident memory per connection, and CPU.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The cases, one file a kind of work, one function a side.
+//! The cases: one file per kind of work, one function per side.
 
 pub(crate) mod chat;
 pub(crate) mod congested;

@@ -1,4 +1,4 @@
-//! One writer, N readers polled in turn on one thread: what a delivery costs in the model alone.
+//! One writer, N readers polled in turn on one thread: the cost of a delivery in the model alone.
 //!
 //! Every reader is handed every group, reads each frame before the next one is written, and sees the end of the group.
 

@@ -1,4 +1,4 @@
-//! Bulk transfer over UDP on loopback: both adapters beside quinn alone, which is the floor of all sessions.
+//! Bulk transfer over UDP on loopback: both adapters beside quinn alone, whose cost every session has.
 //!
 //! Streams go from a server to a client. At most [`AHEAD`] of them are written before they are read.
 

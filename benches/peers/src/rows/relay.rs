@@ -1,4 +1,4 @@
-//! Relays: what they cost and how late frames are, with publisher and viewers in other processes.
+//! The cost of relays and the age of frames, with publisher and viewers in other processes.
 
 use std::thread;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Sessions over QUIC on loopback, publisher and viewers on one thread: time and allocations by delivery, with those of
-//! quinn, which all of them run on.
+//! Sessions over QUIC on loopback, publisher and viewers on one thread: time and allocations per delivery, including those
+//! of quinn, which all of them run on.
 //!
 //! A group is written when all viewers have read the one before.
 

@@ -1,4 +1,4 @@
-//! Relays at their limits: viewers a core, a CPU that others use too, and more traffic than fits.
+//! Relays at their limits: viewers per core, a CPU that others use too, and more traffic than fits.
 
 use std::time::Duration;
 

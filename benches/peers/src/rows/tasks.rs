@@ -1,4 +1,4 @@
-//! One writer, N readers as tokio tasks on one thread: what a delivery costs with its wake.
+//! One writer, N readers as tokio tasks on one thread: the cost of a delivery and its wake-up.
 //!
 //! The writer waits until all tasks have read a frame before it writes the next one.
 

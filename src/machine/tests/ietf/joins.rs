@@ -445,7 +445,7 @@ fn a_range_can_be_given_up_between_its_groups() {
             assert!(talk.lone.actions().iter().any(is_reset), "{version}");
             let core = &talk.lone.end.machine.bare.core;
             assert_eq!((core.incoming_fetches.len(), core.schedule.entries()), (0, 0), "{version}");
-            // What follows is too late, and its token is released.
+            // A group that follows is too late, and its token is released.
             let group = token(4);
             talk.lone.apply(Command::RangeGroup { request, group, sequence: 4, gap: false });
             assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: false }]);

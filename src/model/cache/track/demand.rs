@@ -1,7 +1,7 @@
-//! What the readers of a track want.
+//! The combined subscription of the readers of a track.
 //!
 //! No operation visits all readers. A change adds or removes one value in each of a few ordered
-//! multisets, and the combined subscription is read off their ends.
+//! multisets, and the combined subscription consists of their ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Groups whose session went away while they were open. Another session may have the rest.
+//! Groups whose session ended while they were open. Another session may have the rest.
 
 use smallvec::SmallVec;
 

@@ -1,4 +1,4 @@
-//! Groups that were requested by number (FETCH) and that nobody has delivered yet.
+//! Groups that were requested by number (FETCH) and have not arrived yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};

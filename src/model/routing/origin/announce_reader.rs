@@ -1,4 +1,4 @@
-//! What is announced to a peer.
+//! The announcements for one request of a peer.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};

@@ -1,4 +1,4 @@
-//! Broadcasts that were requested by path: who is asked, who waits, and what was answered.
+//! Broadcasts that were requested by path: the handler of each request, its waiting readers, and its answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;

@@ -1,8 +1,8 @@
-//! Which readers listen below which prefix, and what changed there.
+//! The listeners of each prefix, and the changes below it.
 //!
-//! A change is recorded once for each prefix above it that has a listener, and wakes the listeners
-//! that wait there and have the [`Interest`]. So a listener finds its changes, and is woken, as if
-//! there were no others. Prefixes without listeners cost nothing.
+//! A change is recorded once for each prefix above it that has a listener, and wakes the waiting
+//! listeners that have the [`Interest`]. So the cost of a listener does not depend on listeners of other
+//! prefixes. Prefixes without listeners cost nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;

@@ -4,9 +4,9 @@
 //! Nothing is queued or copied for a [`TableReader`]. First it walks over the paths below its
 //! prefixes, in order, and remembers its position. Then it reads changes. Below each prefix that a
 //! reader listens to, a changed path is kept once, under the version of its last change
-//! ([`ChangeLog`]), and the reader remembers the last version that it has seen. So a path that came
-//! and went between two reads costs nothing, and a reader finds its changes without visiting the
-//! rest.
+//! ([`ChangeLog`]), and the reader remembers the last version that it has seen. So a path that was
+//! added and removed between two reads costs nothing, and a reader finds its changes without visiting
+//! the rest.
 
 mod change_log;
 mod reader;

@@ -1,4 +1,4 @@
-//! What comes from the peer: its broadcasts, the tracks that are read here, and their groups.
+//! The side of a session that receives: broadcasts of the peer, the tracks that are read here, and their groups.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -19,7 +19,7 @@ use crate::slab::{Key, Slab};
 use crate::stream::Side;
 use crate::{Cost, Error, Hops, Instant, Path, Properties, Subscription, Timestamp, TrackInfo};
 
-/// What comes from the peer.
+/// The state of everything that the peer sends.
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) consume: Option<OriginProducer>,
@@ -95,7 +95,7 @@ impl RemoteTrack {
     }
 }
 
-/// What the peer was sent about a track.
+/// The last request for a track that was sent to the peer.
 #[derive(PartialEq, Eq)]
 pub(crate) enum SentRequest {
     Nothing,

@@ -16,7 +16,7 @@ pub(crate) struct IncomingGroup {
     received: ReceivedPart,
 }
 
-/// What is here already and arrives again, because another session began the group.
+/// The part of a group that is here already and arrives again, because another session began the group.
 #[derive(Default)]
 struct ReceivedPart {
     /// The number of whole frames.

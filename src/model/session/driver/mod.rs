@@ -91,7 +91,7 @@ pub struct Driver {
     id: SessionId,
     now: Instant,
     publish: Option<OriginConsumer>,
-    /// The hop of the peer. What came through it is not sent back.
+    /// The hop of the peer. Broadcasts that came through it are not announced to it.
     peer: Hop,
     /// Since when a deadline that has passed waits for input.
     late_since: Option<Instant>,
@@ -185,7 +185,7 @@ impl Driver {
     fn begin(setup: &SessionSetup, config: Config, now: Instant) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
-        // Versions that share an ALPN do not differ in what is asked here.
+        // Versions that share an ALPN do not differ in the features that are read here.
         let version = config.agreed.version();
         let config = Config { limits: setup.limits.clone(), ..config };
         log::started(id, config.side, version);
@@ -319,7 +319,7 @@ impl Driver {
     /// Does one bounded piece of the work between machine and model. Returns `false` if there is
     /// none until something changes.
     ///
-    /// What the application did since the last call counts as done `now`, because the session may
+    /// Changes by the application since the last call count as made `now`, because the session may
     /// have been idle before.
     pub fn work(&mut self, now: Instant) -> bool {
         if self.advance_clock(now) {
@@ -624,7 +624,7 @@ impl Driver {
             None => {}
         }
         let Some(since) = self.draining else { return };
-        // What was written before is sent first, unless the application never stops writing.
+        // Data that was written before is sent first, unless the application never stops writing.
         if !self.ready.is_empty() && self.now < since + self.close_timeout {
             return self.shared.wake_driver();
         }

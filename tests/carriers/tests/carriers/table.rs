@@ -1,4 +1,4 @@
-//! What the table in the README of `smoq-web-transport` says of each carrier, one test per cell.
+//! The cells of the table in the README of `smoq-web-transport`, one test each.
 //!
 //! One side is a session, and the other one the carrier alone.
 
