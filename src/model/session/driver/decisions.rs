@@ -5,10 +5,10 @@ use std::mem;
 use std::sync::Arc;
 
 use super::{DECISION, Driver, ready_key};
-use crate::AuthToken;
 use crate::census::census;
 use crate::machine::{Event, RangeTarget, RequestKey};
 use crate::model::session::peer_request::{Answers, Decide, PeerRequest, PeerRequestKind};
+use crate::{AuthToken, Error, LimitKind};
 
 /// The requests of a session whose application decides on each of them.
 pub(crate) struct Decisions {
@@ -18,6 +18,8 @@ pub(crate) struct Decisions {
     waiting: BTreeMap<usize, (RequestKey, Event)>,
     /// The tokens of the request that comes next.
     tokens: Vec<AuthToken>,
+    /// How many requests the application may hold.
+    limit: usize,
 }
 
 impl Decisions {
@@ -63,7 +65,12 @@ impl Decisions {
         let (path, tokens) = (path.clone(), mem::take(&mut self.tokens));
         let asked = PeerRequest::new(kind, path, track, tokens, request, self.answers.clone());
         self.waiting.insert(request.slot(), (request, event));
-        (self.decide.0)(asked);
+        // A request that the peer gave up is no longer in `waiting`, but the application may hold it.
+        if self.answers.held() > self.limit {
+            asked.reject(Error::Limit(LimitKind::PeerRequests));
+        } else {
+            (self.decide.0)(asked);
+        }
         None
     }
 }
@@ -72,7 +79,8 @@ impl Driver {
     pub(super) fn decide_with(&mut self, decide: Decide) {
         let answers = Answers::new(self.ready.waker(ready_key(DECISION, 0)));
         let (waiting, tokens) = Default::default();
-        self.decisions = Some(Box::new(Decisions { decide, answers, waiting, tokens }));
+        let limit = self.requests;
+        self.decisions = Some(Box::new(Decisions { decide, answers, waiting, tokens, limit }));
     }
 
     /// The application decided on requests.
@@ -94,4 +102,4 @@ impl Driver {
     }
 }
 
-census! { Decisions { counts: waiting; plain: decide, answers, tokens; } }
+census! { Decisions { counts: waiting; plain: decide, answers, tokens, limit; } }
