@@ -82,21 +82,6 @@ fn the_next_address_is_dialed_when_one_does_not_answer() {
 }
 
 #[test]
-fn a_new_certificate_is_for_new_connections() {
-    on_tokio(async {
-        let [old, new] = [(); 2].map(|()| Identity::self_signed(["localhost"]).unwrap());
-        let (server, addr, _) = serve(&old);
-        accept(server.clone());
-        let dial = async |identity| dial("localhost", [addr], client(identity, None)).await;
-        let (_endpoint, first) = dial(&old).await.unwrap();
-        server.set_server_config(Some(config::server(&new, Server::new().versions()).unwrap()));
-        dial(&new).await.unwrap();
-        dial(&old).await.unwrap_err();
-        assert!(first.close_reason().is_none());
-    });
-}
-
-#[test]
 fn the_error_lists_all_addresses_if_none_answers() {
     on_tokio(async {
         let identity = Identity::self_signed(["localhost"]).unwrap();
