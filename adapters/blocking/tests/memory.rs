@@ -82,22 +82,20 @@ impl Net {
         let mut broadcast = origin.create_broadcast("live").unwrap();
         let mut track = broadcast.create_track("video").unwrap();
         let origins: Vec<_> = (0..Self::SESSIONS).map(|_| Origin::default().produce()).collect();
+        let [mut near, mut far] = [(); 2].map(|()| Vec::<Session>::new());
+        // One after the other, so that no round trip seems long: a closed connection stays for three.
         for origin in &origins {
             let (client, address) = (Client::new().with_consume(origin.clone()), self.address());
             self.dialing.dial(address, "localhost", self.dial.clone(), &client).unwrap();
-        }
-        let [mut near, mut far] = [(); 2].map(|()| Vec::<Session>::new());
-        self.until(|net| {
-            for (endpoint, sessions) in
-                [(&mut net.dialing, &mut near), (&mut net.listening, &mut far)]
-            {
-                while let Some(event) = endpoint.poll_event() {
-                    let Event::Connected { session, .. } = event else { panic!("{event:?}") };
-                    sessions.push(session);
-                }
+            for is_far in [false, true] {
+                let event = self.until(|net| match is_far {
+                    false => net.dialing.poll_event(),
+                    true => net.listening.poll_event(),
+                });
+                let Event::Connected { session, .. } = event else { panic!("{event:?}") };
+                if is_far { &mut far } else { &mut near }.push(session);
             }
-            (near.len() + far.len() == 2 * Self::SESSIONS).then_some(())
-        });
+        }
         let mut readers = Vec::new();
         for origin in &origins {
             let mut origin = origin.consume();
