@@ -53,8 +53,9 @@ pub struct Limits {
     /// Subscriptions that are open at the same time, in each direction. A new one fails with
     /// [`Limit`](crate::Error::Limit). Default 4,096.
     pub subscriptions: usize,
-    /// Requests of the peer, of all kinds, that are open at the same time. A new one is reset. Default
-    /// 8,192.
+    /// Requests of the peer, of all kinds, that are open at the same time. A new one is reset. Requests that
+    /// the application has not [decided](crate::PeerRequest) on have the same limit, even if the peer gave
+    /// them up; a new one is refused. Default 8,192.
     pub requests: usize,
     /// Broadcasts that one session, or the application, has requested by name from an origin and that are
     /// not answered yet. Requests to a specific peer count as well until its session has taken them. A new

@@ -10,8 +10,8 @@ use smoq::machine::Input;
 use smoq::sim::{Link, Pair};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
-    AuthToken, Client, Driver, Error, Instant, Origin, OriginProducer, Path, PeerRequest,
-    PeerRequestKind, Server, Session, Subscription, TrackConsumer, Version,
+    AuthToken, Client, Driver, Error, Instant, LimitKind, Limits, Origin, OriginProducer, Path,
+    PeerRequest, PeerRequestKind, Server, Session, Subscription, TrackConsumer, Version,
 };
 
 type Shared<T> = Arc<Mutex<Vec<T>>>;
@@ -28,12 +28,18 @@ struct World {
 
 impl World {
     fn new(version: Version, mine: &OriginProducer) -> Self {
+        Self::with(version, mine, Link::wide(3), [Limits::default(), Limits::default()])
+    }
+
+    /// With the limits of the client and of the server.
+    fn with(version: Version, mine: &OriginProducer, link: Link, limits: [Limits; 2]) -> Self {
         let theirs = Origin::default().produce();
-        let client = Client::new().with_consume(theirs.clone());
+        let [near, far] = limits;
+        let client = Client::new().with_consume(theirs.clone()).with_limits(near);
         let (session, client) = client.connect(version, Instant::ZERO);
-        let server = Server::new().with_publish(mine.consume());
+        let server = Server::new().with_publish(mine.consume()).with_limits(far);
         let (mut incoming, server) = server.incoming(version, Instant::ZERO);
-        let mut pair = Pair::new(client, server, Link::wide(3));
+        let mut pair = Pair::new(client, server, link);
         pair.advance(Duration::from_millis(800));
         assert_eq!(incoming.try_ready(), Poll::Ready(Ok(())));
         let (asked, late) = <(Shared<_>, Shared<_>)>::default();
@@ -44,7 +50,7 @@ impl World {
             match request.track() {
                 "secret" => request.reject(Error::NotFound),
                 "dropped" => drop(request),
-                "late" => waiting.lock().unwrap().push(request),
+                track if track.starts_with("late") => waiting.lock().unwrap().push(request),
                 _ => request.accept(),
             }
         });
@@ -62,6 +68,14 @@ impl World {
         let live = self.theirs.consume().broadcast("live").expect("it was announced");
         live.subscribe_track(track, Subscription::default()).unwrap()
     }
+}
+
+/// One of each kind of announcements and of answers.
+const SOME: [Version; 4] = [Version::Lite02, Version::Lite06, Version::Moqt14, Version::Moqt22];
+
+/// How many requests a reader makes: moq-lite 05 to 07 ask for the track, and for its groups.
+fn asks(version: Version) -> usize {
+    if version == Version::Lite06 { 2 } else { 1 }
 }
 
 fn has_group(reader: &mut TrackConsumer) -> bool {
@@ -177,6 +191,107 @@ fn each_broadcast_of_the_peer_is_decided_on() {
         take().into_iter().for_each(PeerRequest::accept);
         settle();
         assert_eq!(names(), [true, false, true]);
+    }
+}
+
+/// They hold up neither the other requests of their session nor other sessions. Any decision works then, also after
+/// the session.
+#[test]
+fn ten_thousand_requests_wait_for_their_decisions() {
+    const REQUESTS: usize = 10_000;
+    let (mut link, mut limits) = (Link::perfect(), Limits::default());
+    (limits.subscriptions, limits.requests) = (2 * REQUESTS, 3 * REQUESTS);
+    link.bi_streams = 3 * REQUESTS as u64;
+    for version in SOME {
+        println!("{version}");
+        let mine = Origin::default().produce();
+        let mut live = mine.create_broadcast("live").unwrap();
+        let mut create = |name: &str| {
+            let mut track = live.create_track(name).unwrap();
+            track.write_frame(1, "frame").unwrap();
+            track
+        };
+        let names: Vec<_> = (0..REQUESTS).map(|n| format!("late {n}")).collect();
+        let _tracks: Vec<_> = names.iter().map(|name| create(name)).collect();
+        let _public = create("public");
+        for is_over in [false, true] {
+            let mut world =
+                World::with(version, &mine, link.clone(), [limits.clone(), limits.clone()]);
+            let mut other = World::new(version, &mine);
+            let mut readers: Vec<_> = names.iter().map(|name| world.read(name)).collect();
+            world.settle();
+            assert_eq!(world.late.lock().unwrap().len(), asks(version) * REQUESTS);
+            for world in [&mut world, &mut other] {
+                let mut public = world.read("public");
+                world.settle();
+                assert!(has_group(&mut public));
+            }
+            assert!(readers.iter_mut().all(|it| it.try_recv_group().is_pending()));
+            if is_over {
+                world.pair.disconnect();
+            }
+            let waiting = std::mem::take(&mut *world.late.lock().unwrap());
+            for request in waiting {
+                match request.track()["late ".len()..].parse::<usize>().unwrap() % 3 {
+                    0 => request.accept(),
+                    1 => request.reject(Error::NotFound),
+                    _ => drop(request),
+                }
+            }
+            world.settle();
+            let is_moqt = Draft::of(version).is_some();
+            let dropped = if is_moqt { Error::Unauthorized } else { Error::SessionClosed };
+            let mut seen = [0; 3];
+            for reader in &mut readers {
+                match reader.try_recv_group() {
+                    Poll::Ready(Ok(Some(_))) => seen[0] += 1,
+                    Poll::Ready(Err(Error::NotFound)) => seen[1] += 1,
+                    Poll::Ready(Err(error)) if error == dropped => seen[2] += 1,
+                    other => assert!(is_over, "{other:?}"),
+                }
+            }
+            if !is_over {
+                assert_eq!(seen, [3_334, 3_333, 3_333]);
+            }
+        }
+    }
+}
+
+/// Without a limit a peer could fill the memory of the application with requests that it gives up at once.
+#[test]
+fn a_request_that_was_given_up_counts_until_its_decision() {
+    const REQUESTS: usize = 20;
+    let mut few = Limits::default();
+    few.requests = REQUESTS;
+    for version in SOME {
+        println!("{version}");
+        let mine = Origin::default().produce();
+        let mut live = mine.create_broadcast("live").unwrap();
+        let _track = live.create_track("late").unwrap();
+        let limits = [Limits::default(), few.clone()];
+        let mut world = World::with(version, &mine, Link::perfect(), limits);
+        for _ in 0..2 {
+            for n in 0..10 * REQUESTS {
+                let mut reader = world.read("late");
+                world.settle();
+                let end = reader.try_recv_group().map_ok(drop);
+                if n < REQUESTS / asks(version) {
+                    assert!(end.is_pending(), "{n}: {end:?}");
+                } else {
+                    // moq-transport 14 has no code for it.
+                    let full = match version {
+                        Version::Moqt14 => Error::Internal,
+                        _ => Error::Limit(LimitKind::PeerRequests),
+                    };
+                    assert_eq!(end, Poll::Ready(Err(full)), "{n}");
+                }
+                drop(reader);
+                world.settle();
+            }
+            let waiting = std::mem::take(&mut *world.late.lock().unwrap());
+            assert_eq!(waiting.len(), REQUESTS);
+            // All of them are dropped.
+        }
     }
 }
 

@@ -662,7 +662,10 @@ impl fmt::Debug for Endpoint {
 /// The one place where this crate looks at the clock.
 #[expect(clippy::disallowed_methods, reason = "an adapter is where time comes from")]
 pub(crate) fn clock() -> Instant {
-    Instant::now()
+    let now = Instant::now();
+    #[cfg(test)]
+    let now = now + tests::AHEAD.get();
+    now
 }
 
 impl Drop for Endpoint {

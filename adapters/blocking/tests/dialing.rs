@@ -103,28 +103,6 @@ fn the_next_address_is_dialed_when_one_fails() {
 }
 
 #[test]
-fn a_new_certificate_is_for_new_connections() {
-    let [old, new] = [(); 2].map(|()| Identity::self_signed(["localhost"]).unwrap());
-    let (mut server, addr) = listen(&old);
-    let mut dialing = Endpoint::new(loopback()).unwrap();
-    let mut dial = |server: &mut Endpoint, identity| {
-        let config = client(identity, None);
-        let id = dialing.dial(addr, "localhost", config, &Client::new()).unwrap();
-        match until(&mut [&mut dialing, server], Endpoint::poll_event) {
-            Event::Connected { session, .. } => Some((id, session)),
-            Event::Failed { .. } => None,
-            other => panic!("{other:?}"),
-        }
-    };
-    let (first, _session) = dial(&mut server, &old).unwrap();
-    let next = Server::new();
-    server.listen(config::server(&new, next.versions()).unwrap(), &next);
-    assert!(dial(&mut server, &new).is_some());
-    assert!(dial(&mut server, &old).is_none());
-    assert!(dialing.session(first).is_some());
-}
-
-#[test]
 fn the_error_lists_all_addresses_if_none_answers() {
     let identity = Identity::self_signed(["localhost"]).unwrap();
     let dead = [silent(), silent()];

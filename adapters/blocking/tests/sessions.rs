@@ -221,6 +221,45 @@ fn a_wait_ends_for_its_timeout_and_for_the_waker() {
     assert!(begun.elapsed() >= Duration::from_millis(20));
 }
 
+/// Each time in the middle of a handshake, which ends as it began. Sessions that are there go on.
+#[test]
+fn certificates_are_replaced_while_clients_dial() {
+    let mut stage = Stage::new();
+    let server = Server::new().with_publish(stage.origin.consume());
+    let mut pair = Pair::new(&server);
+    let mut readers = Vec::new();
+    for n in 0..20_u64 {
+        CARRIER.set(if n % 2 == 0 { Carrier::WebTransport } else { Carrier::RawQuic });
+        let received = Origin::default().produce();
+        pair.dial(&Client::new().with_consume(received.clone()));
+        let before = pair.server.connections();
+        pair.until_both(|server, _| (server.connections() > before).then_some(()));
+        let next = Identity::self_signed(["localhost"]).unwrap();
+        pair.server.listen(config::server(&next, server.versions()).unwrap(), &server);
+        let event = pair.until_both(|_, client| client.poll_event());
+        let Event::Connected { session, .. } = event else { panic!("{event:?}") };
+        let mut reader = pair.subscribe(&received, &mut stage);
+        // A client that knows the old certificate alone sees that it is gone.
+        pair.dial(&Client::new());
+        pair.failed();
+        pair.trust = next.fingerprint().into();
+
+        stage.track.write_frame(n, n.to_be_bytes().to_vec()).unwrap();
+        // The frame before it may come first.
+        let mut next = || pair.until(|| ready(reader.try_read_frame())).unwrap().unwrap();
+        while next().payload() != n.to_be_bytes() {}
+        readers.push((reader, session, received));
+        let (_, there) = readers.split_last_mut().unwrap();
+        for (reader, ..) in there {
+            let frame = pair.until(|| ready(reader.try_read_frame())).unwrap().unwrap();
+            assert_eq!(frame.payload(), n.to_be_bytes());
+        }
+        while let Some(event) = pair.server.poll_event() {
+            assert!(!matches!(event, Event::Closed { .. }), "{event:?}");
+        }
+    }
+}
+
 #[test]
 fn one_datagram_in_twenty_lost() {
     let mut stage = Stage::new();

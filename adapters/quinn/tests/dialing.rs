@@ -1,4 +1,4 @@
-//! Hosts with several addresses, and many clients at once, over loopback.
+//! Hosts with several addresses, many clients at once, and certificates that are replaced meanwhile, over loopback.
 
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use quinn::{ConnectionError, Endpoint};
-use smoq::{Client, Server};
+use smoq::{Client, Origin, Server, Subscription, TrackConsumer};
 use smoq_quinn::smoq_quic::{Buffers, Identity, Trust};
 use smoq_quinn::{DialError, config, dial, listen};
 
@@ -78,21 +78,6 @@ fn the_next_address_is_dialed_when_one_does_not_answer() {
             tokio::task::yield_now().await;
         }
         assert!(connection.close_reason().is_none());
-    });
-}
-
-#[test]
-fn a_new_certificate_is_for_new_connections() {
-    on_tokio(async {
-        let [old, new] = [(); 2].map(|()| Identity::self_signed(["localhost"]).unwrap());
-        let (server, addr, _) = serve(&old);
-        accept(server.clone());
-        let dial = async |identity| dial("localhost", [addr], client(identity, None)).await;
-        let (_endpoint, first) = dial(&old).await.unwrap();
-        server.set_server_config(Some(config::server(&new, Server::new().versions()).unwrap()));
-        dial(&new).await.unwrap();
-        dial(&old).await.unwrap_err();
-        assert!(first.close_reason().is_none());
     });
 }
 
@@ -207,4 +192,60 @@ fn dropped(port: u16) -> u64 {
     };
     let dropped = |line: &str| line.split_whitespace().last()?.parse::<u64>().ok();
     sockets.lines().filter(ours).filter_map(dropped).sum()
+}
+
+/// Each time in the middle of a handshake, which ends as it began. Sessions that are there go on.
+#[test]
+fn certificates_are_replaced_while_clients_dial() {
+    on_tokio(async {
+        let origin = Origin::default().produce();
+        let mut broadcast = origin.create_broadcast("live").unwrap();
+        let mut track = broadcast.create_track("count").unwrap();
+        let server = Server::new().with_publish(origin.consume());
+        let mut identity = Identity::self_signed(["localhost"]).unwrap();
+        let (listening, address, _) = serve(&identity);
+        let dialing = Endpoint::client(loopback()).unwrap();
+        let mut readers = Vec::<(TrackConsumer, _)>::new();
+        for n in 0..20_u64 {
+            let trust = Trust::from(identity.fingerprint());
+            let (raw, web) =
+                (config::client(&trust, server.versions()), config::webtransport_client(&trust));
+            let config = if n % 2 == 0 { web } else { raw }.unwrap();
+            let near = dialing.connect_with(config, address, "localhost").unwrap();
+            let far = listening.accept().await.unwrap().accept().unwrap();
+            identity = Identity::self_signed(["localhost"]).unwrap();
+            let next = config::server(&identity, server.versions()).unwrap();
+            listening.set_server_config(Some(next));
+            let received = Origin::default().produce();
+            let client = Client::new().with_consume(received.clone());
+            let near = async { smoq_quinn::connect(near.await.unwrap(), &client).await };
+            let far = async { smoq_quinn::accept(far.await.unwrap(), &server).await };
+            let (near, far) = tokio::join!(near, far);
+            let ((near, near_driving), (far, far_driving)) = (near.unwrap(), far.unwrap());
+            tokio::spawn(near_driving);
+            tokio::spawn(far_driving);
+
+            // A client that knows the old certificate alone sees that it is gone.
+            let config = config::client(&trust, server.versions()).unwrap();
+            let refusing = dialing.connect_with(config, address, "localhost").unwrap();
+            let refused = async { listening.accept().await.unwrap().await };
+            let (refusing, refused) = tokio::join!(refusing, refused);
+            assert!(matches!(refusing, Err(ConnectionError::TransportError(_))), "{refusing:?}");
+            assert!(refused.is_err());
+
+            let live = received.consume().announced_broadcast("live").await.unwrap();
+            let mut reader = live.subscribe_track("count", Subscription::default()).unwrap();
+            while far.gauges().serving == 0 {
+                tokio::task::yield_now().await;
+            }
+            track.write_frame(n, n.to_be_bytes().to_vec()).unwrap();
+            // The frame before it may come first.
+            while reader.read_frame().await.unwrap().unwrap().payload() != n.to_be_bytes() {}
+            for (reader, ..) in &mut readers {
+                let frame = reader.read_frame().await.unwrap().unwrap();
+                assert_eq!(frame.payload(), n.to_be_bytes());
+            }
+            readers.push((reader, (near, far, received)));
+        }
+    });
 }

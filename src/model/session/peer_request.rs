@@ -32,6 +32,9 @@ pub enum PeerRequestKind {
 /// A request of a peer that waits for the decision of the application, see
 /// [`IncomingSession::with_decisions`](crate::IncomingSession::with_decisions). If it is dropped, the request is refused
 /// with [`Error::Unauthorized`].
+///
+/// A request that the peer gave up counts in [`Limits::requests`](crate::Limits::requests) until it is decided on or
+/// dropped.
 pub struct PeerRequest {
     kind: PeerRequestKind,
     path: Path,
@@ -119,6 +122,12 @@ pub(crate) struct Answers {
 impl Answers {
     pub(crate) fn new(driver: Waker) -> Arc<Self> {
         Arc::new(Self { list: Mutex::default(), driver })
+    }
+
+    /// How many requests there are that the application has not decided on.
+    pub(crate) fn held(self: &Arc<Self>) -> usize {
+        // Each has a handle, and the driver has one.
+        Arc::strong_count(self) - 1
     }
 
     pub(crate) fn take(&self) -> Vec<(Asked, Result<(), Error>)> {

@@ -1,11 +1,18 @@
 //! Tests of the socket and of the streams of connections, which are private to an endpoint.
 
+use std::cell::Cell;
+
 use quinn_proto::Dir;
 use smoq::{Origin, Subscription, Track};
-use smoq_quic::{Identity, Trust};
+use smoq_quic::{HTTP_TIMEOUT, Identity, Trust};
 
 use super::*;
 use crate::config;
+
+thread_local! {
+    /// How far the clock of this thread is ahead.
+    pub(super) static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 #[test]
 fn a_connection_continues_when_the_socket_takes_packets_again() {
@@ -125,5 +132,96 @@ fn streams_leave_nothing_however_they_end() {
                 (is_idle || n < 3 && clock() - begun > Duration::from_millis(60)).then_some(())
             });
         }
+    }
+}
+
+/// Clients on HTTP/3 that send nothing, or half of a request, are given up after [`HTTP_TIMEOUT`], and a session beside
+/// them goes on. They keep their connections alive all the while.
+#[test]
+fn silent_clients_on_webtransport_are_given_up_in_time() {
+    const SILENT: usize = 20;
+    // HEADERS of 80 bytes.
+    const HALF: &[u8] = &[1, 0x40, 80, 0, 0];
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let origin = Origin::default().produce();
+    let mut live = origin.create_broadcast("live").unwrap();
+    let mut track = live.create_track("video").unwrap();
+    let server = Server::new().with_publish(origin.consume());
+    let listen = config::server(&identity, server.versions()).unwrap();
+    let dial = config::webtransport_client(&identity.fingerprint().into()).unwrap();
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut net = [
+        Endpoint::bind(local, listen, &server).unwrap(),
+        Endpoint::new(local).unwrap(),
+        Endpoint::new(local).unwrap(),
+    ];
+    let addr = net[0].local_addr().unwrap();
+    let received = Origin::default().produce();
+    let client = Client::new().with_consume(received.clone());
+    net[1].dial(addr, "localhost", dial.clone(), &client).unwrap();
+    let mut seen = received.consume();
+    let live = until(&mut net, |_| ready(seen.try_announced_broadcast("live"))).unwrap();
+    let mut reader = live.subscribe_track("video", Subscription::default()).unwrap();
+    until(&mut net, |_| ready(track.try_used())).unwrap();
+    while net[0].poll_event().is_some() {}
+
+    let begun = clock();
+    for n in 0..SILENT {
+        let id = net[2].dial(addr, "localhost", dial.clone(), &client).unwrap();
+        // It has no session, and so no HTTP/3.
+        net[2].connections[id.slot].as_mut().unwrap().role = None;
+        until(&mut net, |net| {
+            let connection = net[2].connections[id.slot].as_ref().unwrap();
+            (!connection.quic.is_handshaking()).then_some(())
+        });
+        if n % 2 == 1 {
+            let connection = net[2].connections[id.slot].as_mut().unwrap();
+            let stream = connection.quic.streams().open(Dir::Bi).unwrap();
+            assert_eq!(connection.quic.send_stream(stream).write(HALF), Ok(HALF.len()));
+            net[2].queue(id.slot);
+        }
+    }
+    let is_read = |it: &Connection| it.quic.stats().frame_rx.stream > 0;
+    until(&mut net, |net| {
+        let there = net[0].connections.iter().flatten();
+        (there.filter(|it| is_read(it)).count() == 1 + SILENT / 2).then_some(())
+    });
+    let mut given_up = 0;
+    for n in 0_u64.. {
+        track.write_frame(n, n.to_be_bytes().to_vec()).unwrap();
+        let frame = until(&mut net, |_| ready(reader.try_read_frame())).unwrap().unwrap();
+        assert_eq!(frame.payload(), n.to_be_bytes());
+        while let Some(event) = net[0].poll_event() {
+            let Event::Failed { error, .. } = event else { panic!("{event:?}") };
+            assert!(matches!(error, DialError::Timeout), "{error:?}");
+            assert!(clock() - begun >= HTTP_TIMEOUT);
+            given_up += 1;
+        }
+        if given_up == SILENT {
+            break;
+        }
+        assert!(clock() - begun < 2 * HTTP_TIMEOUT, "{given_up} were given up");
+        AHEAD.set(AHEAD.get() + Duration::from_millis(500));
+    }
+    until(&mut net, |net| {
+        AHEAD.set(AHEAD.get() + Duration::from_millis(50));
+        (net[0].connections() == 1 && net[2].connections() == 0).then_some(())
+    });
+    track.write_frame(0_u64, "last").unwrap();
+    let frame = until(&mut net, |_| ready(reader.try_read_frame())).unwrap().unwrap();
+    assert_eq!(frame.payload(), b"last");
+}
+
+#[track_caller]
+fn until<T>(net: &mut [Endpoint; 3], mut done: impl FnMut(&mut [Endpoint; 3]) -> Option<T>) -> T {
+    let begun = clock();
+    loop {
+        for endpoint in &mut *net {
+            endpoint.step(Budget::items(100)).unwrap();
+        }
+        if let Some(done) = done(net) {
+            return done;
+        }
+        assert!(clock() - begun < Duration::from_secs(20), "it hangs");
     }
 }

@@ -151,9 +151,15 @@ pub(crate) struct Side {
 
 /// A client and a server that speak `version`, and what drives them.
 pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
+    pair_with(version, Origin::default().produce()).await
+}
+
+/// The same with the origin of the server.
+pub(crate) async fn pair_with(version: Version, there: OriginProducer) -> (Drivings, Side, Side) {
     let versions = Versions::from(version);
     let link = Link::new(&versions, &versions).await;
-    let (drivings, near, far) = pair_on(link, versions.clone(), versions).await;
+    let here = Origin::default().produce();
+    let (drivings, near, far) = pair_over(link, here, there, versions.clone(), versions).await;
     assert_eq!((near.session.version(), far.session.version()), (version, version));
     (drivings, near, far)
 }

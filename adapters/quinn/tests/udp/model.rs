@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::ends::{Side, in_every_version, pair, tells_rate, was_dropped};
+use crate::ends::{Side, in_every_version, pair, pair_with, tells_rate, was_dropped};
 use smoq::bytes::Bytes;
 use smoq::{
-    BroadcastConsumer, BroadcastProducer, CloseReason, Error, Subscription, Track, TrackConsumer,
-    TrackProducer, Version,
+    BroadcastConsumer, BroadcastProducer, CloseReason, Error, Origin, Subscription, Track,
+    TrackConsumer, TrackProducer, Version,
 };
 
 in_every_version! {
@@ -25,6 +25,7 @@ in_every_version! {
     what_was_written_before_a_drain_arrives
     so_do_the_frames_of_a_group_that_is_open
     a_dropped_future_closes_the_connection
+    a_restarted_publisher_takes_the_place_of_the_old_one
 }
 
 /// Wants everything, from the first group on.
@@ -371,4 +372,45 @@ async fn a_dropped_future_closes_the_connection(version: Version) {
     // An unfinished group must not look finished.
     assert_eq!(there.read_frame().await.err(), Some(Error::SessionClosed));
     assert_eq!(far.session.closed().await == CloseReason::Clean, end.is_ok());
+}
+
+/// Its old session is still there, and ends later. A relay is between it and the reader.
+async fn a_restarted_publisher_takes_the_place_of_the_old_one(version: Version) {
+    let relay = Origin::default().produce();
+    let (mut old_drivings, old, old_there) = pair_with(version, relay.clone()).await;
+    let (mut reading, reader, _reader_there) = pair_with(version, relay.clone()).await;
+    let mut announced = reader.origin.consume();
+    let mut before = publish(&old, "live", "video");
+    let both = old_drivings.run(reading.run(async {
+        let live = announced.announced().await.unwrap().broadcast.unwrap();
+        let mut video = live.subscribe_track("video", all()).unwrap();
+        before.1.write_frame(0, "old").unwrap();
+        assert_eq!(group(&mut video).await, ["old"]);
+    }));
+    both.await;
+
+    let (mut new_drivings, new, _new_there) = pair_with(version, relay).await;
+    let mut after = publish(&new, "live", "video");
+    let mut video = new_drivings
+        .run(old_drivings.run(reading.run(async {
+            assert!(announced.announced().await.unwrap().broadcast.is_none());
+            let live = announced.announced().await.unwrap().broadcast.unwrap();
+            let mut video = live.subscribe_track("video", all()).unwrap();
+            before.1.write_frame(0, "old").unwrap();
+            after.1.write_frame(0, "new").unwrap();
+            assert_eq!(group(&mut video).await, ["new"]);
+            video
+        })))
+        .await;
+
+    old_drivings.drop_client();
+    let _ = new_drivings.run(reading.run(old_drivings.ended())).await;
+    drop((old, old_there, before));
+    new_drivings
+        .run(reading.run(async {
+            after.1.write_frame(1, "newer").unwrap();
+            assert_eq!(group(&mut video).await, ["newer"]);
+        }))
+        .await;
+    assert!(announced.try_announced().is_pending());
 }

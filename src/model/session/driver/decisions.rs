@@ -8,7 +8,7 @@ use super::{DECISION, Driver, ready_key};
 use crate::census::census;
 use crate::machine::{Event, RangeTarget, RequestKey};
 use crate::model::session::peer_request::{Answers, Asked, Decide, PeerRequest, PeerRequestKind};
-use crate::{AuthToken, Error, Path};
+use crate::{AuthToken, Error, LimitKind, Path};
 
 /// How many broadcasts may be allowed and not announced.
 const MAX_UNUSED: usize = 64;
@@ -27,6 +27,8 @@ pub(crate) struct Decisions {
     announced: BTreeMap<Path, AnnouncedBroadcast>,
     /// The number of the last one.
     last: u64,
+    /// How many requests the application may hold.
+    limit: usize,
 }
 
 /// A broadcast that the peer announced, and that waits for the decision or was refused.
@@ -109,8 +111,13 @@ impl Decisions {
 
     fn let_decide(&mut self, kind: PeerRequestKind, path: Path, track: Box<str>, asked: Asked) {
         let tokens = mem::take(&mut self.tokens);
-        let answers = self.answers.clone();
-        (self.decide.0)(PeerRequest::new(kind, path, track, tokens, asked, answers));
+        let asked = PeerRequest::new(kind, path, track, tokens, asked, self.answers.clone());
+        // A request that the peer gave up is no longer in `waiting`, but the application may hold it.
+        if self.answers.held() > self.limit + self.announced.len() {
+            asked.reject(Error::Limit(LimitKind::PeerRequests));
+        } else {
+            (self.decide.0)(asked);
+        }
     }
 
     /// The event that waited for a decision. `None` if the peer has given it up. Then the slot may be that of another
@@ -136,7 +143,9 @@ impl Driver {
     pub(super) fn decide_with(&mut self, decide: Decide) {
         let answers = Answers::new(self.ready.waker(ready_key(DECISION, 0)));
         let (waiting, tokens, allowed, announced, last) = Default::default();
-        let decisions = Decisions { decide, answers, waiting, tokens, allowed, announced, last };
+        let limit = self.requests;
+        let decisions =
+            Decisions { decide, answers, waiting, tokens, allowed, announced, last, limit };
         self.decisions = Some(Box::new(decisions));
     }
 
@@ -177,4 +186,6 @@ impl Driver {
     }
 }
 
-census! { Decisions { counts: waiting, allowed, announced; plain: decide, answers, tokens, last; } }
+census! { Decisions {
+    counts: waiting, allowed, announced; plain: decide, answers, tokens, last, limit;
+} }

@@ -107,6 +107,8 @@ pub struct Driver {
     retained: Option<Retained>,
     close_timeout: Duration,
     path_bytes: usize,
+    /// [`Limits::requests`].
+    requests: usize,
     /// Whether the peer is asked for estimates of the path.
     probing: bool,
     /// How many of the machine's lost datagrams were counted.
@@ -223,6 +225,7 @@ impl Driver {
             retained: setup.retained.clone(),
             close_timeout: setup.limits.close_timeout,
             path_bytes: setup.limits.path_bytes,
+            requests: setup.limits.requests,
             probing: false,
             lost_datagrams: 0,
             is_over: false,
@@ -676,7 +679,7 @@ impl_debug! { Driver, it => machine: &it.machine }
 census! { Driver {
     counts: ready, queried, waiting;
     within: machine, outbox, inbox, shared, decisions;
-    plain: version, id, now, late_since, publish, peer, is_leaving, draining, retained, close_timeout, path_bytes, probing,
+    plain: version, id, now, late_since, publish, peer, is_leaving, draining, retained, close_timeout, path_bytes, requests, probing,
         lost_datagrams, is_over;
 } }
 

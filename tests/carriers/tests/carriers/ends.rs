@@ -71,11 +71,14 @@ pub(crate) fn runtime(on_own_thread: bool) -> Runtime {
     builder.worker_threads(1).enable_all().build().unwrap()
 }
 
-/// Runs a test. Fails instead of hanging.
+/// Runs a test.
 pub(crate) fn bounded(test: impl Future<Output = ()>) {
-    let limit = Duration::from_secs(30);
-    let test = async { tokio::time::timeout(limit, test).await.expect("the test hangs") };
-    runtime(false).block_on(test);
+    runtime(false).block_on(within_time(test));
+}
+
+/// Fails instead of hanging.
+pub(crate) async fn within_time(test: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test hangs");
 }
 
 /// Makes a module per carrier, with a test per function.
@@ -117,31 +120,42 @@ pub(crate) struct Side {
 
 /// A client and a server that speak `version`, and what drives them.
 pub(crate) async fn pair(version: Version) -> (Drivings, Side, Side) {
+    pair_with(version, Origin::default().produce()).await
+}
+
+/// The same with the origin of the server.
+pub(crate) async fn pair_with(version: Version, there: OriginProducer) -> (Drivings, Side, Side) {
     let versions = Versions::from(version);
     let (drivings, near, far) = match KIND.get() {
-        Kind::Quinn => pair_on(carriers::pair::<Quinn>(&versions).await, &versions),
-        Kind::Noq => pair_on(carriers::pair::<Noq>(&versions).await, &versions),
+        Kind::Quinn => pair_over(carriers::pair::<Quinn>(&versions).await, there, &versions),
+        Kind::Noq => pair_over(carriers::pair::<Noq>(&versions).await, there, &versions),
         #[cfg(smoq_iroh)]
-        Kind::Iroh => pair_on(carriers::pair::<Iroh>(&versions).await, &versions),
-        Kind::Tcp => pair_on(carriers::pair::<Tcp>(&versions).await, &versions),
-        Kind::WebSocket => pair_on(carriers::pair::<WebSocket>(&versions).await, &versions),
+        Kind::Iroh => pair_over(carriers::pair::<Iroh>(&versions).await, there, &versions),
+        Kind::Tcp => pair_over(carriers::pair::<Tcp>(&versions).await, there, &versions),
+        Kind::WebSocket => {
+            pair_over(carriers::pair::<WebSocket>(&versions).await, there, &versions)
+        }
     };
     assert_eq!((near.session.version(), far.session.version()), (version, version));
     (drivings, near, far)
 }
 
 /// The same on two sessions of a carrier.
-pub(crate) fn pair_on<S: Carrier>(
+pub(crate) fn pair_on<S: Carrier>(pair: Pair<S>, versions: &Versions) -> (Drivings, Side, Side) {
+    pair_over(pair, Origin::default().produce(), versions)
+}
+
+fn pair_over<S: Carrier>(
     (near, far, kept): Pair<S>,
+    there: OriginProducer,
     versions: &Versions,
 ) -> (Drivings, Side, Side) {
-    let origins = [(); 2].map(|()| Origin::default().produce());
-    let client = Client::new().with_origin(&origins[0]).with_versions(versions.clone());
-    let server = Server::new().with_origin(&origins[1]).with_versions(versions.clone());
+    let here = Origin::default().produce();
+    let client = Client::new().with_origin(&here).with_versions(versions.clone());
+    let server = Server::new().with_origin(&there).with_versions(versions.clone());
     let (near, client) = connect(near, &client, tokio::time::sleep).unwrap();
     let (far, server) = accept(far, &server, tokio::time::sleep).unwrap();
     let drivings = Drivings { client: Half::Going(client), server: Half::Going(server), kept };
-    let [here, there] = origins;
     (drivings, Side { origin: here, session: near }, Side { origin: there, session: far })
 }
 
