@@ -107,7 +107,7 @@ pub struct Driver {
     retained: Option<Retained>,
     close_timeout: Duration,
     path_bytes: usize,
-    /// [`Limits::requests`].
+    /// `Limits::requests`.
     requests: usize,
     /// Whether the peer is asked for estimates of the path.
     probing: bool,
