@@ -127,7 +127,7 @@ impl FrameStart {
     }
 }
 
-/// What a sender of moq-transport writes for the properties of a frame: the timestamp, or all of them as they came.
+/// The properties of a frame as a sender of moq-transport writes them: the timestamp, or all of them as they came.
 pub(crate) fn properties_of(
     timestamp: Timestamp,
     properties: Option<&Properties>,
@@ -151,7 +151,7 @@ pub(crate) fn object_fault(error: DecodeError) -> Error {
     }
 }
 
-/// What comes next on the stream of a group.
+/// The next item on the stream of a group.
 pub(crate) enum Item {
     Frame(FrameStart),
     /// A payload of this size that is no frame of the group.

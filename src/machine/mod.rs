@@ -113,7 +113,7 @@ impl Machine {
 
     // ---- outputs -----------------------------------------------------------------------------
 
-    /// What the peer did next. Decodes one message or frame, from the most urgent stream that has one.
+    /// The next event. Decodes one message or frame, from the most urgent stream that has one.
     /// `None` until the next input or command.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.bare.poll_event();

@@ -106,7 +106,7 @@ pub enum Event {
         reconnect: ReconnectId,
         /// The connection of the session that goes on.
         id: ConnectionId,
-        /// What the peer sent.
+        /// The GOAWAY of the peer.
         goaway: Goaway,
         /// Whether the next attempt goes where the peer wants.
         redirect: Redirect,

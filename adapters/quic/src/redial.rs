@@ -75,7 +75,7 @@ enum State {
     Connected(Instant),
 }
 
-/// What to do now, from [`Redial::poll`].
+/// The next step of a caller, from [`Redial::poll`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Redialing<U = Url> {
@@ -193,7 +193,7 @@ impl<U: Clone> Redial<U> {
         self.redirect.as_ref().unwrap_or(&self.urls[self.turn])
     }
 
-    /// What to do now. `None`: nothing before [`poll_timeout`](Self::poll_timeout).
+    /// The next step. `None`: there is none before [`poll_timeout`](Self::poll_timeout).
     pub fn poll(&mut self, now: Instant) -> Option<Redialing<U>> {
         if self.hold_until.is_some_and(|until| until <= now) {
             self.release();

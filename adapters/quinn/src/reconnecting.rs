@@ -14,20 +14,20 @@ use smoq_quic::{Redial, Redialing, Redirect, Url};
 
 use crate::endpoint::default_runtime;
 
-/// What happened to a client that dials again, from [`Reconnecting::next`]. `U` is a URL, `E` the error of an attempt.
+/// A change of a client that dials again, from [`Reconnecting::next`]. `U` is a URL, `E` the error of an attempt.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SessionEvent<U, E> {
     /// There is a session.
     Connected {
-        /// Where.
+        /// The URL of the session.
         url: U,
         /// The session. [`Reconnecting`] keeps a handle as well, so dropping this one ends nothing.
         session: Session,
     },
     /// An attempt failed.
     Failed {
-        /// Where.
+        /// The URL of the session.
         url: U,
         /// Why. `None`: nobody answered within [`Redial::attempt_timeout`].
         error: Option<E>,
@@ -36,7 +36,7 @@ pub enum SessionEvent<U, E> {
     },
     /// The session ended, in whatever way.
     Lost {
-        /// Where.
+        /// The URL of the session.
         url: U,
         /// `Ok` if one of the sides closed it without an error.
         end: Result<(), Error>,
@@ -46,9 +46,9 @@ pub enum SessionEvent<U, E> {
     },
     /// The peer sent GOAWAY. The session goes on until it ends by itself, and the next one is dialed meanwhile.
     GoingAway {
-        /// Where.
+        /// The URL of the session.
         url: U,
-        /// What the peer sent.
+        /// The GOAWAY of the peer.
         goaway: Goaway,
         /// Whether the next attempt goes where the peer wants.
         redirect: Redirect,

@@ -59,7 +59,7 @@ fn quarters(before: Option<u128>, now: Option<u128>, whole: u128) -> u128 {
     }
 }
 
-/// What the version can report of the path. A measured 0 is written as 1, because 0 means unknown.
+/// The estimates of the path that the version can report. A measured 0 is written as 1, because 0 means unknown.
 fn report(path: &NetworkPath, features: &Features) -> Probe {
     let millis = |rtt: Duration| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX);
     Probe {

@@ -14,7 +14,7 @@ use crate::path::Path;
 use crate::slab::Key;
 use crate::time::Instant;
 
-/// What a request is. "We" and "our" are this end of the connection; either end can be publisher
+/// The kind of a request. "We" and "our" are this end of the connection; either end can be publisher
 /// and subscriber at the same time.
 #[derive(Debug)]
 pub(super) enum Role {

@@ -29,7 +29,7 @@ pub(in crate::machine) struct Lite {
     pub(super) agreed: Agreed,
     /// The version that is spoken; before the set-up agreed on it, the most preferred one.
     pub(super) version: Version,
-    /// What this version has.
+    /// The features of this version.
     pub(super) features: &'static Features,
     /// Our Hop ID in announcements (7.3.5).
     pub(super) hop: Hop,
@@ -40,7 +40,7 @@ pub(in crate::machine) struct Lite {
     pub(super) peer: Option<Setup>,
     /// Requests of the peer that arrived before the session was ready.
     pub(super) early: BTreeSet<Key>,
-    /// What each request is. One of the peer that has none is new: its type has not arrived yet.
+    /// The kind of each request. One of the peer that has none is new: its type has not arrived yet.
     pub(super) roles: ByRequest<Role>,
     /// Track queries without a subscription, until they are answered.
     pub(super) queries: BTreeMap<Token, Key>,
