@@ -337,7 +337,7 @@ impl Outbox {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(info)) if serve.step == ServePhase::Accept => {
                         serve.step = ServePhase::Groups;
-                        let largest = serve.track.newest_position();
+                        let largest = serve.track.last_position(FramePosition::MAX);
                         return Some(OutboxStep::Command(Command::AcceptSubscribe {
                             request,
                             info,
@@ -346,7 +346,7 @@ impl Outbox {
                     }
                     Poll::Ready(Ok(info)) => {
                         let track = self.end_serve(slot)?.track;
-                        let largest = track.newest_position();
+                        let largest = track.last_position(FramePosition::MAX);
                         return Some(OutboxStep::Queried(
                             Command::AcceptTrack { request, info, largest },
                             Box::new(track),

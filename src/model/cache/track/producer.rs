@@ -13,7 +13,6 @@ use super::dynamic::TrackDynamic;
 use super::occupancy::Occupancy;
 use super::state::{TrackShared, TrackState, closed, follow};
 use super::weak::WeakTrack;
-use crate::machine::FramePosition;
 use crate::model::base::{
     DeferredWakes, Horizon, Result, Route, WaitSlot, count, impl_debug, lock, wait, wait_on,
 };
@@ -138,11 +137,6 @@ impl TrackProducer {
                 state.group_waiters.take(wakes);
             }
         });
-    }
-
-    /// The publisher told of its newest frame, which may not have arrived.
-    pub(crate) fn set_largest(&mut self, largest: FramePosition) {
-        self.shared.change(&mut self.wakes, |state, _| state.told = state.told.max(Some(largest)));
     }
 
     /// Creates a group with this sequence. Groups may be created in any order.

@@ -20,12 +20,6 @@ impl TrackConsumer {
         })
     }
 
-    /// The newest frame, here or at the publisher.
-    pub(crate) fn newest_position(&self) -> Option<FramePosition> {
-        let here = self.last_position(FramePosition::MAX);
-        here.max(lock(&self.shared().state).told)
-    }
-
     /// Whether this is the last frame of the track.
     pub(crate) fn ends_with(&self, position: FramePosition) -> bool {
         let is_last = self.end() == position.group.checked_add(1);

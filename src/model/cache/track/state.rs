@@ -11,7 +11,6 @@ use super::partial_groups::{OpenPart, PartialGroups};
 use super::pending_fetches::PendingFetches;
 use super::track_upstreams::TrackUpstreams;
 use crate::census::census;
-use crate::machine::FramePosition;
 use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, Result, Route, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::cache::budget::{Account, Cache, CacheMember};
@@ -41,8 +40,6 @@ pub(super) struct TrackState {
     pub(super) producers: usize,
     /// No group below this sequence will come. `None` while that is unknown, for a track of a peer.
     pub(super) start: Option<u64>,
-    /// The newest frame that the publisher told, for a track of a peer. It may not have arrived.
-    pub(super) told: Option<FramePosition>,
     pub(super) demand: Demand,
     /// What `occupancy` counts for this track.
     status: TrackStatus,
@@ -353,7 +350,7 @@ impl TrackShared {
 census! { TrackState {
     counts: producers, deadline, answer_due, answer_deadline, group_waiters, number_waiters, status_waiters;
     within: cached, demand, fetches, partials, upstreams;
-    plain: spare, end, abort, start, told, status;
+    plain: spare, end, abort, start, status;
 } }
 
 census! { each TrackShared { within: state; plain: name, info, account, occupancy; } }

@@ -7,7 +7,6 @@ use super::consumer::BroadcastConsumer;
 use super::producer::BroadcastProducer;
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard};
 use super::upstreams::{FailedUpstreams, UpstreamEntry, UpstreamRequest};
-use crate::machine::FramePosition;
 use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{Result, Route, WaitSlot};
 use crate::model::cache::{Cache, GroupProducer, TrackDynamic, TrackProducer, WeakTrack};
@@ -277,11 +276,6 @@ impl UpstreamTrack {
         if let Some(from) = self.from.filter(|from| *from < start) {
             self.track.mark_lost(from..start);
         }
-    }
-
-    /// As [`TrackProducer::set_largest`].
-    pub(crate) fn set_largest(&mut self, largest: FramePosition) {
-        self.track.set_largest(largest);
     }
 
     /// As [`TrackProducer::create_group`]. Fails with [`Error::Cancelled`] if a newer upstream

@@ -522,11 +522,8 @@ impl Driver {
             | Event::BroadcastOffered { request, broadcast } => {
                 self.offered(request, &broadcast);
             }
-            Event::LargestFrame { subscription, largest } => {
-                if let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) {
-                    remote_track.track.set_largest(largest);
-                }
-            }
+            // Readers are told what they can fetch: the newest frame that is in the cache.
+            Event::LargestFrame { .. } => {}
             Event::TrackRequested { request, broadcast, track } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query);
             }
