@@ -202,7 +202,7 @@ impl Machine {
         self.bare.is_closed()
     }
 
-    /// What went through the machine so far.
+    /// The counters of the machine, from its beginning.
     pub fn counts(&self) -> Counts {
         self.bare.core.counts
     }

@@ -43,7 +43,7 @@ pub trait Source {
     fn announcement(&mut self, reader: Token) -> Option<Announcement>;
 }
 
-/// What follows the frames that [`Source::frames`] showed.
+/// The continuation of the frames that [`Source::frames`] showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Supply {
     /// The group ends after them.

@@ -212,7 +212,7 @@ fn waiting_datagrams_have_a_limit() {
     let released = |slot, sent| Event::GroupReleased { group: token(slot), sent };
     let mut events = lone.events();
     let over = Event::RequestEnded { request, result: Ok(()) };
-    let at = events.iter().position(|event| *event == over).expect("it ended behind them");
+    let at = events.iter().position(|event| *event == over).expect("it ended after them");
     events.remove(at);
     let expected = [0, 1, 2, 4].map(|slot| released(slot, false)).into_iter();
     let expected: Vec<_> = expected.chain([released(4, true), released(3, true)]).collect();

@@ -68,7 +68,7 @@ pub enum TraceError {
     Malformed {
         /// The number of the record.
         record: u64,
-        /// What is wrong.
+        /// The fault.
         what: &'static str,
     },
     /// The machine does something else.

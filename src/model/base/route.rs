@@ -31,7 +31,7 @@ pub(crate) struct Route {
     pub(crate) reach: Reach,
 }
 
-/// What a route leads to.
+/// The destination of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// The broadcast at its path.
@@ -43,7 +43,7 @@ pub(crate) enum Reach {
     OnDemand,
 }
 
-/// What is known about the destination of a route. Better first.
+/// The knowledge of a route's destination. Better first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RouteClass {
     /// A live broadcast of this process.

@@ -80,7 +80,7 @@ fn unknown_alias(version: Version) -> u64 {
     if version == Moqt14 { 0x0 } else { UNKNOWN_AUTH_TOKEN_ALIAS }
 }
 
-/// D22-8-9-MUST-281: it is refused, and the session goes on. What the message registers and deletes counts.
+/// D22-8-9-MUST-281: it is refused, and the session goes on. Its registrations and deletions count.
 #[test]
 fn a_message_with_an_unknown_alias_is_refused() {
     for version in EVERY {
@@ -193,7 +193,7 @@ fn requests_have_the_tokens_of_their_paths() {
     }
 }
 
-/// D22-8-9-MUST-282: MALFORMED_AUTH_TOKEN. What the message registers counts all the same.
+/// D22-8-9-MUST-282: MALFORMED_AUTH_TOKEN. The registrations of the message count all the same.
 #[test]
 fn a_message_with_a_token_twice_is_refused() {
     for version in DRAFTS {
