@@ -227,13 +227,22 @@ fn certificates_are_replaced_while_clients_dial() {
     let mut stage = Stage::new();
     let server = Server::new().with_publish(stage.origin.consume());
     let mut pair = Pair::new(&server);
+    let is_answered = Arc::new(AtomicBool::new(false));
+    pair.client.set_filter({
+        let is_answered = is_answered.clone();
+        move |datagram| {
+            // Packets of a handshake have the long header (RFC 9000, section 17.2).
+            is_answered.fetch_or(datagram[0] & 0x80 != 0, Ordering::Relaxed);
+            true
+        }
+    });
     let mut readers = Vec::new();
     for n in 0..20_u64 {
         CARRIER.set(if n % 2 == 0 { Carrier::WebTransport } else { Carrier::RawQuic });
         let received = Origin::default().produce();
+        is_answered.store(false, Ordering::Relaxed);
         pair.dial(&Client::new().with_consume(received.clone()));
-        let before = pair.server.connections();
-        pair.until_both(|server, _| (server.connections() > before).then_some(()));
+        pair.until(|| is_answered.load(Ordering::Relaxed).then_some(()));
         let next = Identity::self_signed(["localhost"]).unwrap();
         pair.server.listen(config::server(&next, server.versions()).unwrap(), &server);
         let event = pair.until_both(|_, client| client.poll_event());
@@ -818,8 +827,8 @@ impl Patience {
             self.progress = now;
         }
         let (quiet, whole) = (now - self.progress, now - self.begun);
-        assert!(quiet < Duration::from_secs(3), "waits here in vain: nothing happens");
-        assert!(whole < Duration::from_secs(30), "waits here in vain: it never comes");
+        assert!(quiet < Duration::from_secs(10), "waits here in vain: nothing happens");
+        assert!(whole < Duration::from_secs(60), "waits here in vain: it never comes");
     }
 }
 
