@@ -393,33 +393,27 @@ impl Round<'_, '_> {
     }
 
     fn act(&mut self, action: Action) {
-        let (Action::Reset { id, .. }
-        | Action::Stop { id, .. }
-        | Action::SetPriority { id, .. }
-        | Action::Resume { id }) = action
-        else {
-            return;
-        };
-        if let Action::Reset { code, .. } = action {
-            return self.streams.reset(id, quic_stream_code(code));
-        }
-        let Some((stream, waker)) = self.streams.by_id(id) else { return };
         match action {
-            Action::Stop { code, .. } => {
-                if let Some(mut recv) = stream.recv.take() {
-                    // It fails if the peer has ended the stream already.
-                    let _ = recv.stop(quic_stream_code(code));
+            Action::Reset { id, code } => self.streams.reset(id, quic_stream_code(code)),
+            Action::Stop { id, code } => {
+                let recv = self.streams.by_id(id).and_then(|(stream, _)| stream.recv.take());
+                // It fails if the peer has ended the stream already.
+                let _ = recv.map(|mut recv| recv.stop(quic_stream_code(code)));
+                self.streams.forget_done(id);
+            }
+            Action::SetPriority { id, priority } => {
+                let send = self.streams.by_id(id).and_then(|(stream, _)| stream.send.as_ref());
+                // It fails if the stream was stopped, which the next write reports.
+                let _ = send.map(|send| send.set_priority(priority));
+            }
+            Action::Resume { id } => {
+                if let Some((_, waker)) = self.streams.by_id(id) {
+                    waker.wake_by_ref();
                 }
             }
-            Action::SetPriority { priority, .. } => {
-                if let Some(send) = &stream.send {
-                    // It fails if the stream was stopped, which the next write reports.
-                    let _ = send.set_priority(priority);
-                }
-            }
-            _ => waker.wake_by_ref(),
+            // A close has ended the loop. There are no other actions.
+            _ => {}
         }
-        self.streams.forget_done(id);
     }
 
     fn open(&mut self, now: Instant) -> bool {

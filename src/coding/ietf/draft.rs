@@ -15,7 +15,7 @@ pub struct Draft {
     /// The encoding of integers. From 17 on it is not that of QUIC.
     pub varint: Form,
     /// The streams of control messages.
-    pub carrier: Carrier,
+    pub control: ControlStreams,
     /// The body of the set-up messages.
     pub setup: SetupForm,
     /// How message parameters and key-value pairs are written.
@@ -56,7 +56,7 @@ pub struct Draft {
 
 /// The streams that carry control messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Carrier {
+pub enum ControlStreams {
     /// One bidirectional stream carries everything. Answers name their request by its id, and
     /// MAX_REQUEST_ID bounds the ids (14, 15).
     Single,
@@ -64,7 +64,7 @@ pub enum Carrier {
     SingleAndNamespaces,
     /// Each request has a bidirectional stream of its own, and each side sends SETUP on a unidirectional one
     /// (17+).
-    Streams,
+    PerRequest,
 }
 
 /// The body of the set-up messages.
@@ -192,7 +192,7 @@ pub enum FinRule {
 const MOQT_14: Draft = Draft {
     number: 14,
     varint: Form::Quic,
-    carrier: Carrier::Single,
+    control: ControlStreams::Single,
     setup: SetupForm::Versions,
     parameters: ParameterForm::Inline,
     has_location_length: true,
@@ -238,7 +238,7 @@ const MOQT_15: Draft = Draft {
 
 const MOQT_16: Draft = Draft {
     number: 16,
-    carrier: Carrier::SingleAndNamespaces,
+    control: ControlStreams::SingleAndNamespaces,
     parameters: ParameterForm::Delta,
     namespaces: NamespaceForm::Options,
     errors: ErrorForm::Retry,
@@ -256,7 +256,7 @@ const MOQT_16: Draft = Draft {
 pub(super) const MOQT_17: Draft = Draft {
     number: 17,
     varint: Form::LeadingOnes17,
-    carrier: Carrier::Streams,
+    control: ControlStreams::PerRequest,
     setup: SetupForm::ToTheEnd,
     parameters: ParameterForm::Typed,
     has_location_length: false,
@@ -366,7 +366,7 @@ impl Draft {
 
     /// Whether each request has a stream of its own (17+).
     pub fn has_request_streams(&self) -> bool {
-        self.carrier == Carrier::Streams
+        self.control == ControlStreams::PerRequest
     }
 
     /// Whether track properties are written. A caller that knows its peer may write them on 16 all the same.

@@ -52,7 +52,7 @@ pub(crate) use data::PROPERTIES_OF_STATUS;
 pub use data::{ObjectHead, ObjectStatus, SubgroupHeader, UniStream};
 pub use datagram::DatagramHead;
 pub use draft::{
-    Carrier, Draft, ErrorForm, FetchForm, FilterForm, FinRule, GoawayForm, NamespaceForm,
+    ControlStreams, Draft, ErrorForm, FetchForm, FilterForm, FinRule, GoawayForm, NamespaceForm,
     ParameterForm, PropertyForm, RecordForm, SetupForm,
 };
 pub use fetch::{

@@ -7,7 +7,7 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-use super::draft::{Carrier, Draft};
+use super::draft::{ControlStreams, Draft};
 use super::fields::{Codec, Read, Written};
 use super::message::MessageType;
 use crate::coding::cursor::Cursor;
@@ -60,7 +60,7 @@ impl Draft {
 
     /// Whether announcements can be requested under this path. Up to 15 the root is excluded.
     pub(crate) fn has_prefix(&self, path: &Path) -> bool {
-        self.carrier > Carrier::Single || !path.is_root()
+        self.control > ControlStreams::Single || !path.is_root()
     }
 }
 

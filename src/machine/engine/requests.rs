@@ -1,9 +1,9 @@
 //! Requests between streams and dialects. A *request* has a key, received bytes, bytes to send, an end and
-//! credit. A [`Carrier`] is its form on the wire.
+//! credit. A [`RequestStream`] carries its bytes.
 //!
 //! On moq-lite, and on moq-transport from draft 17 on, a request is a bidirectional stream. Up to draft
 //! 16 it is an id in the messages of another request, the control stream. The dialect decides on the
-//! carrier of each request; nothing else in the machine depends on it.
+//! stream of each request; nothing else in the machine depends on it.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::mem;
@@ -19,16 +19,16 @@ use crate::machine::stream_buffers::{RecvBuffer, SendBuffer};
 use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 
-/// The carrier of a request.
+/// The stream that carries a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Carrier {
+enum RequestStream {
     /// A bidirectional stream of its own, once that is open.
-    OwnStream(Option<StreamId>),
-    /// Messages within another request. The dialect writes the message that ends it.
-    Request(Key),
-    /// Nothing: the request stands for what a dialect does unsolicited.
+    Own(Option<StreamId>),
+    /// That of another request. The dialect writes the message that ends it.
+    Within(Key),
+    /// None: the request stands for what a dialect does unsolicited.
     #[default]
-    Nothing,
+    None,
 }
 
 /// One request, of the peer or of ours.
@@ -36,7 +36,7 @@ enum Carrier {
 pub(crate) struct Request {
     pub(crate) recv: RecvBuffer,
     pub(crate) send: SendBuffer,
-    carrier: Carrier,
+    stream: RequestStream,
     /// Its position among the requests that want a stream.
     open_order: u64,
     /// QUIC accepts no more bytes for now.
@@ -50,8 +50,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(carrier: Carrier, incoming: bool) -> Self {
-        Self { carrier, incoming, ..Self::default() }
+    fn new(stream: RequestStream, incoming: bool) -> Self {
+        Self { stream, incoming, ..Self::default() }
     }
 
     /// The code with which the peer abandoned the request: it reset its half or stopped ours.
@@ -67,9 +67,9 @@ impl Request {
     }
 
     fn stream(&self) -> Option<StreamId> {
-        match self.carrier {
-            Carrier::OwnStream(id) => id,
-            Carrier::Request(_) | Carrier::Nothing => None,
+        match self.stream {
+            RequestStream::Own(id) => id,
+            RequestStream::Within(_) | RequestStream::None => None,
         }
     }
 }
@@ -95,7 +95,7 @@ pub(crate) struct Requests {
     buffer: usize,
 }
 
-/// The carrier of a request that waits for its carrier. No request has this key.
+/// The outer request of one that waits for it. No request has this key.
 const UNBOUND: Key = (u32::MAX, u32::MAX);
 
 /// Bytes of announcements that are written ahead of QUIC. Once an announcement was read and written it can't
@@ -117,7 +117,7 @@ impl Requests {
         self.last_order += 1;
         let request = Request {
             open_order: self.last_order,
-            ..Request::new(Carrier::OwnStream(None), false)
+            ..Request::new(RequestStream::Own(None), false)
         };
         let key = self.slab.insert(request);
         self.unopened.insert(self.last_order, key);
@@ -135,20 +135,20 @@ impl Requests {
     }
 
     /// A request of ours within another one.
-    pub(crate) fn open_within(&mut self, carrier: Key) -> Key {
-        self.slab.insert(Request::new(Carrier::Request(carrier), false))
+    pub(crate) fn open_within(&mut self, outer: Key) -> Key {
+        self.slab.insert(Request::new(RequestStream::Within(outer), false))
     }
 
-    /// A request of ours that waits for its carrier. Nothing is sent before [`Requests::bind`].
+    /// A request of ours within another one that is not known yet. Nothing is sent before [`Requests::bind`].
     pub(crate) fn open_unbound(&mut self) -> Key {
-        self.slab.insert(Request::new(Carrier::Request(UNBOUND), false))
+        self.slab.insert(Request::new(RequestStream::Within(UNBOUND), false))
     }
 
-    /// `carrier` carries the request from now on, if it waited for that.
-    pub(crate) fn bind(&mut self, key: Key, carrier: Key) {
+    /// The request is within `outer` from now on, if it waited for that.
+    pub(crate) fn bind(&mut self, key: Key, outer: Key) {
         if let Some(request) = self.slab.get_mut(key) {
-            if request.carrier == Carrier::Request(UNBOUND) {
-                request.carrier = Carrier::Request(carrier);
+            if request.stream == RequestStream::Within(UNBOUND) {
+                request.stream = RequestStream::Within(outer);
             }
         }
     }
@@ -156,28 +156,28 @@ impl Requests {
     /// A request that the peer does not know, and that opens others: it is written when there may
     /// be room for them. There is one at most.
     pub(crate) fn open_local(&mut self) -> Key {
-        let key = self.slab.insert(Request::new(Carrier::Nothing, false));
+        let key = self.slab.insert(Request::new(RequestStream::None, false));
         self.local = Some(key);
         key
     }
 
     /// A request that has no message of its own, because another request of the peer implies it.
     pub(crate) fn open_implied(&mut self) -> Key {
-        self.slab.insert(Request::new(Carrier::Nothing, false))
+        self.slab.insert(Request::new(RequestStream::None, false))
     }
 
     /// A request of the peer within another one. `None` past the limit.
-    pub(crate) fn accept_within(&mut self, carrier: Key) -> Option<Key> {
-        self.accept(Carrier::Request(carrier))
+    pub(crate) fn accept_within(&mut self, outer: Key) -> Option<Key> {
+        self.accept(RequestStream::Within(outer))
     }
 
     /// Counts a request of the peer. `None` past the limit.
-    fn accept(&mut self, carrier: Carrier) -> Option<Key> {
+    fn accept(&mut self, stream: RequestStream) -> Option<Key> {
         if self.incoming >= self.max_incoming {
             return None;
         }
         self.incoming += 1;
-        Some(self.slab.insert(Request::new(carrier, true)))
+        Some(self.slab.insert(Request::new(stream, true)))
     }
 
     pub(crate) fn get(&mut self, key: Key) -> Option<&mut Request> {
@@ -189,13 +189,13 @@ impl Requests {
     }
 
     pub(crate) fn is_within(&self, key: Key) -> bool {
-        self.slab.get(key).is_some_and(|request| matches!(request.carrier, Carrier::Request(_)))
+        self.slab.get(key).is_some_and(|request| matches!(request.stream, RequestStream::Within(_)))
     }
 
     /// The request whose stream carries the bytes of `key`.
     fn writer(&self, key: Key) -> Key {
-        match self.slab.get(key).map(|request| request.carrier) {
-            Some(Carrier::Request(carrier)) => carrier,
+        match self.slab.get(key).map(|request| request.stream) {
+            Some(RequestStream::Within(outer)) => outer,
             _ => key,
         }
     }
@@ -223,7 +223,7 @@ impl Requests {
     pub(crate) fn finish(&mut self, key: Key) {
         let Some(request) = self.slab.get_mut(key) else { return };
         request.send.finish();
-        if matches!(request.carrier, Carrier::OwnStream(_)) {
+        if matches!(request.stream, RequestStream::Own(_)) {
             self.queue_write(key);
         } else {
             // The dialect wrote the message that ends it.
@@ -234,7 +234,7 @@ impl Requests {
 
     /// Whether nothing of a request was sent, because it has no stream.
     pub(crate) fn is_unopened(&self, key: Key) -> bool {
-        self.slab.get(key).is_some_and(|request| request.carrier == Carrier::OwnStream(None))
+        self.slab.get(key).is_some_and(|request| request.stream == RequestStream::Own(None))
     }
 
     /// Forgets a request of which nothing was sent. Returns `false` if something may have been.
@@ -351,7 +351,7 @@ impl Requests {
         if self.by_stream.contains_key(&id) {
             return;
         }
-        let Some(key) = self.accept(Carrier::OwnStream(Some(id))) else {
+        let Some(key) = self.accept(RequestStream::Own(Some(id))) else {
             let code = Error::Limit(LimitKind::Requests).stream_code();
             actions.push_back(Action::Reset { id, code });
             actions.push_back(Action::Stop { id, code });
@@ -413,7 +413,7 @@ impl Requests {
     pub(crate) fn stream_granted(&mut self, id: StreamId) {
         let Some((_, key)) = self.unopened.pop_first() else { return };
         if let Some(request) = self.slab.get_mut(key) {
-            request.carrier = Carrier::OwnStream(Some(id));
+            request.stream = RequestStream::Own(Some(id));
             self.by_stream.insert(id, key);
             self.queue_write(key);
         }
@@ -426,9 +426,9 @@ impl Requests {
     /// [`accepted`](Self::accepted) or [`pop_writable`](Self::pop_writable).
     pub(crate) fn next_writable(&mut self) -> Option<Key> {
         while let Some(key) = self.writable.front().copied() {
-            let reachable = self.slab.get(key).is_some_and(|request| match request.carrier {
-                Carrier::OwnStream(id) => id.is_some() && !request.blocked,
-                Carrier::Request(_) | Carrier::Nothing => true,
+            let reachable = self.slab.get(key).is_some_and(|request| match request.stream {
+                RequestStream::Own(id) => id.is_some() && !request.blocked,
+                RequestStream::Within(_) | RequestStream::None => true,
             });
             if reachable {
                 return Some(key);
@@ -524,10 +524,10 @@ impl Requests {
         let request = self.slab.remove(key)?;
         self.incoming -= usize::from(request.incoming);
         self.blocked -= usize::from(request.blocked);
-        match request.carrier {
-            Carrier::OwnStream(Some(id)) => drop(self.by_stream.remove(&id)),
-            Carrier::OwnStream(None) => drop(self.unopened.remove(&request.open_order)),
-            Carrier::Request(_) | Carrier::Nothing => {}
+        match request.stream {
+            RequestStream::Own(Some(id)) => drop(self.by_stream.remove(&id)),
+            RequestStream::Own(None) => drop(self.unopened.remove(&request.open_order)),
+            RequestStream::Within(_) | RequestStream::None => {}
         }
         Some(request)
     }
@@ -549,7 +549,7 @@ impl Requests {
 
 census! { each Request {
     within: recv, send;
-    plain: carrier, open_order, blocked, read_queued, write_queued, incoming, stopped;
+    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped;
 } }
 census! { Requests {
     counts: by_stream, readable, writable, unopened, local, blocked, incoming;

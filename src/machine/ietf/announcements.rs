@@ -10,7 +10,7 @@ use alloc::collections::BTreeSet;
 
 use super::roles::{AnnounceResponse, AnnounceSubscription, Role};
 use super::session::Ietf;
-use crate::coding::ietf::{Carrier, Message, Parameters, SubscribeNamespace, Wanted};
+use crate::coding::ietf::{ControlStreams, Message, Parameters, SubscribeNamespace, Wanted};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::machine::engine::{Core, Dialect, Progress};
@@ -77,8 +77,8 @@ impl Ietf {
                 let parameters = Parameters::default();
                 Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
             };
-            let _ = match self.draft.carrier {
-                Carrier::Single => self.open(core, role, make),
+            let _ = match self.draft.control {
+                ControlStreams::Single => self.open(core, role, make),
                 _ => self.open_stream(core, role, make),
             };
         }

@@ -11,7 +11,7 @@ use super::roles::Role;
 use super::session::{Ietf, Read, fault, read_message};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    Carrier, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, request_id,
+    ControlStreams, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, request_id,
 };
 use crate::error::Error;
 use crate::limits::Limits;
@@ -63,10 +63,10 @@ impl Ietf {
             self.ids.insert(id, key, kind);
         }
         // On 16 SUBSCRIBE_NAMESPACE has a stream of its own, and nothing else has one.
-        let has_stream = match self.draft.carrier {
-            Carrier::Single => false,
-            Carrier::SingleAndNamespaces => kind == MessageType::SubscribeNamespace,
-            Carrier::Streams => true,
+        let has_stream = match self.draft.control {
+            ControlStreams::Single => false,
+            ControlStreams::SingleAndNamespaces => kind == MessageType::SubscribeNamespace,
+            ControlStreams::PerRequest => true,
         };
         if on_control == has_stream {
             return fault("a request on the wrong stream");

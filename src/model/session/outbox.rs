@@ -205,8 +205,7 @@ impl Outbox {
                     Poll::Ready(Ok(info)) => info,
                     _ => TrackInfo::default(),
                 };
-                let group =
-                    self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                let group = self.send(request, cursor, group_waker);
                 Some(Command::AcceptFetch { request, group, info, frames, ends_track })
             }
             Poll::Ready(Err(error)) => {
@@ -268,8 +267,7 @@ impl Outbox {
                     false => FetchedGroups::Rest(range, after),
                 };
                 answer.group = Some(group);
-                let group =
-                    self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                let group = self.send(request, cursor, group_waker);
                 Some(Command::RangeGroup { request, group, sequence, gap })
             }
             FetchedGroups::End => {
@@ -281,8 +279,13 @@ impl Outbox {
 
     /// Lets the machine read a group. `waker` makes the waker for a slot that is used for the first
     /// time.
-    fn send(&mut self, sending: OutgoingGroup, waker: impl FnOnce(usize) -> Waker) -> Token {
-        let key = self.groups.insert(sending);
+    fn send(
+        &mut self,
+        request: RequestKey,
+        cursor: GroupCursor,
+        waker: impl FnOnce(usize) -> Waker,
+    ) -> Token {
+        let key = self.groups.insert(OutgoingGroup { request, cursor, is_old: false });
         if key.0 as usize == self.group_wakers.len() {
             self.group_wakers.push(waker(self.group_wakers.len()));
         }
@@ -368,8 +371,7 @@ impl Outbox {
                     }
                     serve.lowest = serve.lowest.min(sequence);
                     let is_datagram = cursor.is_datagram();
-                    let group =
-                        self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                    let group = self.send(request, cursor, group_waker);
                     return Some(OutboxStep::Command(match is_datagram {
                         true => Command::Datagram { request, group, sequence },
                         false => Command::Group { request, group, sequence, first_frame: 0 },

@@ -428,18 +428,6 @@ impl Driver {
         self.shared.going_away(timeout.into_iter().fold(goaway, Goaway::timeout));
     }
 
-    /// A group is no longer arriving.
-    pub(crate) fn group_over(&mut self, remote_track: Option<Token>) {
-        if let Some(remote_track) =
-            remote_track.and_then(|remote_track| self.inbox.tracks.get_mut(remote_track.into()))
-        {
-            remote_track.open -= 1;
-            if remote_track.open == 0 && remote_track.track.is_superseded() {
-                remote_track.waker.wake_by_ref();
-            }
-        }
-    }
-
     /// Passes bytes to a group. If it can't accept them, the stream is stopped.
     pub(crate) fn receive(
         &mut self,
@@ -457,35 +445,38 @@ impl Driver {
         let timescale = info.map(|info| info.timescale).unwrap_or_default();
         let now = timescale.from_micros(self.now.as_micros());
         if let Err(error) = hand(receiving, now) {
-            receiving.group.abort(error.clone());
-            let remote_track = receiving.remote_track;
-            self.inbox.groups[key.slot()] = None;
-            self.inbox.receiving -= 1;
-            count(&self.shared.cells.broken_groups);
-            log::broke(self.id, "group", &error);
-            self.group_over(remote_track);
+            self.group_ended(key, Err(error.clone()));
             self.machine.apply(Command::StopGroup { group: key, error });
         }
     }
 
+    /// A group is no longer arriving.
     pub(crate) fn group_ended(&mut self, key: GroupKey, result: Result<(), Error>) {
-        let Some(slot) = self.inbox.groups.get_mut(key.slot()) else { return };
-        if slot.as_ref().is_none_or(|receiving| receiving.key != key) {
+        let slot = self.inbox.groups.get_mut(key.slot());
+        let Some(mut ended) = slot.and_then(|slot| slot.take_if(|it| it.key == key)) else {
             return;
-        }
-        let Some(mut receiving) = slot.take() else { return };
+        };
         self.inbox.receiving -= 1;
-        if let Err(error) = &result {
-            log::broke(self.id, "group", error);
-        }
         let cells = &self.shared.cells;
-        count(if result.is_ok() { &cells.groups_received } else { &cells.broken_groups });
         match result {
-            // It fails if the group was aborted meanwhile, which its readers know.
-            Ok(()) => drop(receiving.group.finish()),
-            Err(error) => receiving.group.abort(error),
+            Ok(()) => {
+                count(&cells.groups_received);
+                // It fails if the group was aborted meanwhile, which its readers know.
+                let _ = ended.group.finish();
+            }
+            Err(error) => {
+                count(&cells.broken_groups);
+                log::broke(self.id, "group", &error);
+                ended.group.abort(error);
+            }
         }
-        self.group_over(receiving.remote_track);
+        let track = ended.remote_track.and_then(|it| self.inbox.tracks.get_mut(it.into()));
+        if let Some(remote_track) = track {
+            remote_track.open -= 1;
+            if remote_track.open == 0 && remote_track.track.is_superseded() {
+                remote_track.waker.wake_by_ref();
+            }
+        }
     }
 }
 
