@@ -52,6 +52,7 @@ use hangups::Hangups;
 use peer::{Dialer, Driving, Target, Targets};
 use smoq::{
     Client, Error, Goaway, IncomingSession, Limits, Origin, OriginProducer, Server, Session,
+    Versions,
 };
 use smoq_quinn::config;
 use smoq_quinn::smoq_quic::{Identity, Redial, SOCKET_BUFFER, WorkerSocket, bind_workers, tls};
@@ -101,17 +102,11 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<()> {
     let Options { listen, cert, key, upstreams, workers, trace, peer } = options;
     let versions = peer.versions();
-    let files = cert.zip(key);
-    let identity = match &files {
-        Some((cert, key)) => Identity::from_pem_files(cert, key)?,
-        None => Identity::self_signed(["localhost"])?,
-    };
-
     let origin = Origin::new(peer::random_hop()?).produce();
     let mut limits = Limits::default();
     limits.linger_time = LINGER;
     let mut server = Server::new().with_origin(&origin).with_versions(versions.clone());
-    let mut client = Client::new().with_origin(&origin).with_versions(versions);
+    let mut client = Client::new().with_origin(&origin).with_versions(versions.clone());
     (server, client) = (server.with_limits(limits.clone()), client.with_limits(limits));
     if let Some(directory) = trace {
         let files = trace::Files::in_directory(directory)?;
@@ -119,27 +114,18 @@ fn run(options: Options) -> Result<()> {
         server = server.with_trace(move || files.sink());
         client = client.with_trace(move || more.sink());
     }
-    let transport = peer.transport();
-    let certified = |identity: &Identity| {
-        let mut config = config::server(identity, server.versions())?;
-        config.transport_config(Arc::clone(&transport));
-        let tls = Arc::new(tls::server(identity, ["http/1.1"])?);
-        anyhow::Ok((config, TlsAcceptor::from(tls)))
+    let certificate = Certificate { files: cert.zip(key), versions, transport: peer.transport() };
+    let identity = match &certificate.files {
+        Some(files) => Identity::from_pem_files(&files.0, &files.1)?,
+        None => Identity::self_signed(["localhost"])?,
     };
-    let (config, tls) = certified(&identity)?;
+    let (config, tls) = certificate.configs(&identity)?;
     let (tls, acceptor) = watch::channel(tls);
     let (sockets, tcp) = bind(listen, workers.map_or_else(cores, Ok)?)
         .with_context(|| format!("can't listen on {listen}"))?;
-    let (address, buffers) = (sockets[0].socket.local_addr()?, sockets[0].buffers);
-    if buffers.is_short() {
-        eprintln!(
-            "the system lets this socket hold {} bytes that came and {} that go, not {SOCKET_BUFFER}: \
-             many clients that dial at once may time out",
-            buffers.receive, buffers.send
-        );
-    }
-    let (stop, stopping) = watch::channel(false);
-    let (mut workers, mut endpoints) = (Vec::new(), Vec::new());
+    let address = sockets[0].socket.local_addr()?;
+    report_small_buffers(&sockets[0]);
+    let mut workers = Vec::new();
     for socket in sockets {
         let runtime = current_thread()?;
         let (endpoint, tcp) = {
@@ -147,10 +133,9 @@ fn run(options: Options) -> Result<()> {
             let endpoint = smoq_quinn::listen_on(socket, config.clone())?;
             (endpoint, TcpListener::from_std(tcp.try_clone()?)?)
         };
-        let (server, origin, upstreams) = (server.clone(), origin.clone(), Vec::new());
-        endpoints.push(endpoint.clone());
-        let tls = acceptor.clone();
-        workers.push((runtime, Worker { endpoint, tcp, tls, server, origin, upstreams }));
+        let (server, origin, tls) = (server.clone(), origin.clone(), acceptor.clone());
+        let worker = Worker { endpoint, tcp, tls, server, origin, upstreams: Vec::new() };
+        workers.push((runtime, worker));
     }
     for (n, urls) in upstreams.into_iter().enumerate() {
         let redial = peer.redial(&urls);
@@ -166,6 +151,8 @@ fn run(options: Options) -> Result<()> {
         writeln!(stdout, "listening {address} sha256:{}", identity.fingerprint())
             .and_then(|()| stdout.flush())
             .context("can't print the address")?;
+        let endpoints: Vec<_> = workers.iter().map(|(_, it)| it.endpoint.clone()).collect();
+        let (stop, stopping) = watch::channel(false);
         let start = |(runtime, worker): (Runtime, Worker)| {
             let stopping = stopping.clone();
             thread::spawn(move || runtime.block_on(worker.run(stopping)))
@@ -174,24 +161,7 @@ fn run(options: Options) -> Result<()> {
         let signal = loop {
             tokio::select! {
                 signal = &mut end => break signal,
-                () = hangups.next() => {}
-            }
-            let Some((cert, key)) = &files else {
-                eprintln!("the certificate is not in a file");
-                continue;
-            };
-            let read = Identity::from_pem_files(cert, key).map_err(Into::into);
-            let read =
-                read.and_then(|identity| Ok((certified(&identity)?, identity.fingerprint())));
-            match read {
-                Ok(((config, acceptor), fingerprint)) => {
-                    for endpoint in &endpoints {
-                        endpoint.set_server_config(Some(config.clone()));
-                    }
-                    tls.send_replace(acceptor);
-                    eprintln!("new certificate sha256:{fingerprint}");
-                }
-                Err(error) => eprintln!("the old certificate stays: {}", report::sentence(&error)),
+                () = hangups.next() => certificate.renew(&endpoints, &tls),
             }
         };
         eprintln!("stopped by {signal}");
@@ -202,6 +172,52 @@ fn run(options: Options) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The certificate of all workers, and the configurations around it.
+struct Certificate {
+    /// The chain and the key. Without them the certificate was made here.
+    files: Option<(PathBuf, PathBuf)>,
+    versions: Versions,
+    transport: Arc<quinn::TransportConfig>,
+}
+
+impl Certificate {
+    fn configs(&self, identity: &Identity) -> Result<(quinn::ServerConfig, TlsAcceptor)> {
+        let mut config = config::server(identity, &self.versions)?;
+        config.transport_config(Arc::clone(&self.transport));
+        Ok((config, TlsAcceptor::from(Arc::new(tls::server(identity, ["http/1.1"])?))))
+    }
+
+    /// Reads the files again, for new connections.
+    fn renew(&self, endpoints: &[quinn::Endpoint], tls: &watch::Sender<TlsAcceptor>) {
+        let Some((cert, key)) = &self.files else {
+            return eprintln!("the certificate is not in a file");
+        };
+        let read = Identity::from_pem_files(cert, key).map_err(Into::into);
+        match read.and_then(|identity| Ok((self.configs(&identity)?, identity.fingerprint()))) {
+            Ok(((config, acceptor), fingerprint)) => {
+                for endpoint in endpoints {
+                    endpoint.set_server_config(Some(config.clone()));
+                }
+                tls.send_replace(acceptor);
+                eprintln!("new certificate sha256:{fingerprint}");
+            }
+            Err(error) => eprintln!("the old certificate stays: {}", report::sentence(&error)),
+        }
+    }
+}
+
+/// A socket that is too small for many clients is a matter for the operator.
+fn report_small_buffers(socket: &WorkerSocket) {
+    let buffers = socket.buffers;
+    if buffers.is_short() {
+        eprintln!(
+            "the system lets this socket hold {} bytes that came and {} that go, not {SOCKET_BUFFER}: \
+             many clients that dial at once may time out",
+            buffers.receive, buffers.send
+        );
+    }
 }
 
 /// Only Linux leads the packets of a connection to one of several sockets.
