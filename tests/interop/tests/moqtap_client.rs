@@ -1,0 +1,282 @@
+//! moqtap-client 0.9.1 at a relay of smoq, on every draft from 14 to 22.
+//!
+//! It is a strict client: it ends a session for each violation that it sees.
+
+use std::net::SocketAddr;
+
+use moqtap_client::dispatch::{
+    AnyArrival, AnyClientConfig, AnyConnection, AnyFetchReader, AnyRequest, AnySubgroupReader,
+    AnyTransportType, ErrorCause, FetchRange, JoiningStart,
+};
+use moqtap_codec::kvp::{KeyValuePair, KvpValue};
+use moqtap_codec::types::{FilterType, Forward, GroupOrder, TrackNamespace};
+use moqtap_codec::varint::VarInt;
+use moqtap_codec::version::DraftVersion;
+use smoq::{Origin, OriginProducer, Server};
+use smoq_interop::{quic, tests, within};
+use smoq_quinn::config;
+use smoq_quinn::smoq_quic::Identity;
+
+use DraftVersion::{
+    Draft14, Draft15, Draft16, Draft17, Draft18, Draft19, Draft20, Draft21, Draft22,
+};
+
+tests! {
+    it_reads_in_14: reads(Draft14);
+    it_reads_in_15: reads(Draft15);
+    it_reads_in_16: reads(Draft16);
+    it_reads_in_17: reads(Draft17);
+    it_reads_in_18: reads(Draft18);
+    it_reads_in_19: reads(Draft19);
+    it_reads_in_20: reads(Draft20);
+    it_reads_in_21: reads(Draft21);
+    it_reads_in_22: reads(Draft22);
+    it_publishes_in_14: publishes(Draft14, Draft18);
+    it_publishes_in_15: publishes(Draft15, Draft14);
+    it_publishes_in_16: publishes(Draft16, Draft16);
+    it_publishes_in_17: publishes(Draft17, Draft15);
+    it_publishes_in_18: publishes(Draft18, Draft18);
+    it_publishes_in_19: publishes(Draft19, Draft17);
+    it_publishes_in_20: publishes(Draft20, Draft19);
+    it_publishes_in_21: publishes(Draft21, Draft20);
+    it_publishes_in_22: publishes(Draft22, Draft22);
+    it_offers_in_14: offers(Draft14, Draft22);
+    it_offers_in_15: offers(Draft15, Draft21);
+    it_offers_in_16: offers(Draft16, Draft20);
+    it_offers_in_17: offers(Draft17, Draft19);
+    it_offers_in_18: offers(Draft18, Draft18);
+    it_offers_in_19: offers(Draft19, Draft17);
+    it_offers_in_20: offers(Draft20, Draft16);
+    it_offers_in_21: offers(Draft21, Draft15);
+    it_offers_in_22: offers(Draft22, Draft14);
+}
+
+/// Announcements, subscriptions, every kind of FETCH, and refusals.
+async fn reads(draft: DraftVersion) {
+    let (origin, address) = relay();
+    let mut broadcast = origin.create_broadcast("room/alice").unwrap();
+    let mut track = broadcast.create_track("video").unwrap();
+    let mut group = track.append_group().unwrap();
+    for n in 0..3 {
+        group.write_frame(n, payload(n)).unwrap();
+    }
+    group.finish().unwrap();
+    let mut group = track.append_group().unwrap();
+    group.write_frame(3, payload(3)).unwrap();
+
+    let mut client = connect(address, draft).await;
+    let mut announced = subscribe_namespace(&mut client, namespace("room")).await;
+    let kinds = ["SubscribeNamespaceOk RequestOk", "PublishNamespace Namespace"];
+    answers(&mut client, &mut announced, &kinds).await;
+
+    let (room, video) = (namespace("room/alice"), b"video".to_vec());
+    let (order, filter) = (GroupOrder::Ascending, FilterType::LargestObject);
+    let mut request =
+        client.subscribe(room.clone(), video.clone(), 128, order, filter).await.unwrap();
+    answers(&mut client, &mut request, &["SubscribeOk"]).await;
+    group.write_frame(4, payload(4)).unwrap();
+    group.finish().unwrap();
+    let (header, mut objects) = within("a group", client.accept_subgroup()).await.unwrap();
+    assert_eq!(header.group_id(), 1);
+    assert_eq!(rest_of_group(&mut objects).await.last(), Some(&(1, payload(4))));
+
+    let range = FetchRange::through_end_of_group(0, 0, 0);
+    let mut fetch = client.fetch(room.clone(), video.clone(), range).await.unwrap();
+    answers(&mut client, &mut fetch, &["FetchOk"]).await;
+    let (_, mut objects) = within("a FETCH", client.accept_fetch(order)).await.unwrap();
+    let whole = [(0, 0, payload(0)), (0, 1, payload(1)), (0, 2, payload(2))];
+    assert_eq!(rest_of_fetch(&mut objects).await, whole);
+
+    // Draft 20 has fill in the place of joining fetches.
+    if !matches!(draft, Draft20 | Draft21 | Draft22) {
+        let start = JoiningStart::GroupsBefore(1);
+        let mut joining = client.fetch_joining(request.request_id(), start).await.unwrap();
+        answers(&mut client, &mut joining, &["FetchOk"]).await;
+        let (_, mut objects) = within("a FETCH", client.accept_fetch(order)).await.unwrap();
+        let objects = rest_of_fetch(&mut objects).await;
+        assert_eq!(objects[..3], whole);
+        assert_eq!(objects[3], (1, 0, payload(3)));
+    }
+
+    let mut status = client.track_status(room.clone(), video).await.unwrap();
+    answers(&mut client, &mut status, &["TrackStatusOk RequestOk"]).await;
+    let unknown = b"no such track".to_vec();
+    let mut refused = client.subscribe(room, unknown, 128, order, filter).await.unwrap();
+    answers(&mut client, &mut refused, &["SubscribeError RequestError"]).await;
+    client.close(0, b"");
+}
+
+/// Its broadcast goes through the relay to another such client.
+async fn publishes(draft: DraftVersion, reader: DraftVersion) {
+    let (_origin, address) = relay();
+    let mut client = connect(address, draft).await;
+    let mut offer = client.publish_namespace(namespace("room/bob")).await.unwrap();
+    answers(&mut client, &mut offer, &["PublishNamespaceOk RequestOk"]).await;
+
+    let mut reader = connect(address, reader).await;
+    let (order, filter) = (GroupOrder::Ascending, FilterType::LargestObject);
+    let audio = b"audio".to_vec();
+    let mut request =
+        reader.subscribe(namespace("room/bob"), audio, 7, order, filter).await.unwrap();
+    let mut asked = loop {
+        match within("SUBSCRIBE", client.recv_inbound()).await.unwrap() {
+            AnyArrival::Subscribe { request, .. } => break request,
+            AnyArrival::Other(_) => {}
+        }
+    };
+    client.accept_subscribe(&mut asked, VarInt::from_u64(77).unwrap()).await.unwrap();
+    answers(&mut reader, &mut request, &["SubscribeOk"]).await;
+    transfer(&client, &reader).await;
+    client.close(0, b"");
+    reader.close(0, b"");
+}
+
+/// Its track, which nobody asked for, goes through the relay to another such client.
+async fn offers(draft: DraftVersion, reader: DraftVersion) {
+    let (_origin, address) = relay();
+    let mut client = connect(address, draft).await;
+    let (room, audio) = (namespace("room/bob"), b"audio".to_vec());
+    let alias = VarInt::from_u64(77).unwrap();
+    let mut offer =
+        client.publish(room.clone(), audio.clone(), alias, Forward::Forward).await.unwrap();
+    answers(&mut client, &mut offer, &["PublishOk RequestOk"]).await;
+
+    let mut reader = connect(address, reader).await;
+    let (order, filter) = (GroupOrder::Ascending, FilterType::LargestObject);
+    let mut request = reader.subscribe(room, audio, 7, order, filter).await.unwrap();
+    // It is answered at once, because the relay has the track.
+    answers(&mut reader, &mut request, &["SubscribeOk"]).await;
+    transfer(&client, &reader).await;
+    client.close(0, b"");
+    reader.close(0, b"");
+}
+
+/// Two groups of the track with the alias 77 arrive as they were.
+async fn transfer(client: &AnyConnection, reader: &AnyConnection) {
+    for group in [5, 6] {
+        let mut objects = client.open_subgroup(77, group, 0, 200).await.unwrap();
+        for n in 0..3 {
+            objects.write_object(n, &payload(n)).await.unwrap();
+        }
+        objects.finish().await.unwrap();
+    }
+    let mut groups = Vec::new();
+    for _ in 0..2 {
+        let (header, mut objects) = within("a group", reader.accept_subgroup()).await.unwrap();
+        let objects = rest_of_group(&mut objects).await;
+        assert_eq!(objects, [(0, payload(0)), (1, payload(1)), (2, payload(2))]);
+        groups.push(header.group_id());
+    }
+    groups.sort_unstable();
+    assert_eq!(groups, [5, 6]);
+}
+
+/// A relay with an origin, and its address.
+fn relay() -> (OriginProducer, SocketAddr) {
+    let origin = Origin::default().produce();
+    let server = Server::new().with_origin(&origin);
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let endpoint = quic::server(config::server(&identity, server.versions()).unwrap()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let connection = incoming.await.unwrap();
+                let (_session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
+                let _ = driving.await;
+            });
+        }
+    });
+    (origin, address)
+}
+
+async fn connect(address: SocketAddr, draft: DraftVersion) -> AnyConnection {
+    // It fails if another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = AnyClientConfig {
+        draft,
+        additional_versions: Vec::new(),
+        transport: AnyTransportType::Quic,
+        skip_cert_verification: true,
+        ca_certs: Vec::new(),
+        // MAX_REQUEST_ID, which up to 16 allows the relay to subscribe.
+        setup_parameters: match draft {
+            Draft14 | Draft15 | Draft16 => {
+                let value = KvpValue::Varint(VarInt::from_u64(100).unwrap());
+                vec![KeyValuePair { key: VarInt::from_u64(0x2).unwrap(), value }]
+            }
+            _ => Vec::new(),
+        },
+    };
+    within("a session", AnyConnection::connect(&address.to_string(), config)).await.unwrap()
+}
+
+/// The facade asks for PUBLISH on 16 and 17, which this relay refuses.
+async fn subscribe_namespace(client: &mut AnyConnection, prefix: TrackNamespace) -> AnyRequest {
+    const NAMESPACES: u64 = 1;
+    match client {
+        AnyConnection::Draft16(it) => AnyRequest::Draft16(
+            it.subscribe_namespace(prefix, VarInt::from_u64(NAMESPACES).unwrap(), Vec::new())
+                .await
+                .unwrap(),
+        ),
+        AnyConnection::Draft17(it) => AnyRequest::Draft17(
+            it.subscribe_namespace(prefix, VarInt::from_u64(NAMESPACES).unwrap(), Vec::new())
+                .await
+                .unwrap(),
+        ),
+        client => client.subscribe_namespace(prefix).await.unwrap(),
+    }
+}
+
+/// Reads messages until one of each of these kinds has come, in any order. Kinds have other names on some drafts.
+async fn answers(client: &mut AnyConnection, request: &mut AnyRequest, kinds: &[&str]) {
+    let mut missing = kinds.to_vec();
+    while !missing.is_empty() {
+        let message = within(missing[0], client.recv_response(request)).await.unwrap();
+        let message = format!("{:?}", message.expect("an answer"));
+        // Draft18(RequestOk(RequestOk { ... }))
+        let kind = message.split('(').nth(1).unwrap_or_default();
+        let before = missing.len();
+        missing.retain(|names| !names.split(' ').any(|name| name == kind));
+        assert!(missing.len() < before || !kind.contains("Error"), "{message}");
+    }
+}
+
+/// The ids and payloads of the objects to the end of the stream.
+async fn rest_of_group(stream: &mut AnySubgroupReader) -> Vec<(u64, Vec<u8>)> {
+    let mut objects = Vec::new();
+    loop {
+        match within("an object", stream.read_object()).await {
+            Ok(object) if object.status.is_some() => {}
+            Ok(object) => objects.push((object.object_id, object.payload)),
+            Err(error) => {
+                assert_eq!(*error.cause(), ErrorCause::StreamEnded, "{error}");
+                return objects;
+            }
+        }
+    }
+}
+
+/// The groups, ids and payloads of the objects to the end of the stream.
+async fn rest_of_fetch(stream: &mut AnyFetchReader) -> Vec<(u64, u64, Vec<u8>)> {
+    let mut objects = Vec::new();
+    loop {
+        match within("an object", stream.read_object()).await {
+            Ok(object) => objects.push((object.group_id, object.object_id, object.payload)),
+            Err(error) => {
+                assert_eq!(*error.cause(), ErrorCause::StreamEnded, "{error}");
+                return objects;
+            }
+        }
+    }
+}
+
+fn namespace(path: &str) -> TrackNamespace {
+    TrackNamespace(path.split('/').map(|field| field.as_bytes().to_vec()).collect())
+}
+
+fn payload(n: u64) -> Vec<u8> {
+    vec![n as u8; 1_000 * (n as usize + 1)]
+}
