@@ -1,4 +1,5 @@
-//! The bytes of moq-transport, compared with those of another codec, moqtap-codec 0.9.0, on all drafts.
+//! The bytes of moq-transport, compared with those of other codecs: moqtap-codec 0.9.0 on all drafts, and
+//! moqtail 0.17.0 on 22.
 //!
 //! Each codec reads what the other has written. moqtap must show the values that were written, and must
 //! write the same bytes for them.
@@ -16,6 +17,7 @@ use smoq::coding::ietf::{
 use smoq::{Path, Timestamp, Version};
 
 mod fields;
+mod moqtail;
 #[path = "../../../wire/ietf.rs"]
 mod wire;
 
@@ -90,7 +92,7 @@ fn agreed(mut message: Message, version: Version) -> Message {
     message
 }
 
-/// Checks that both write the same. From 18 on moqtap writes integers of seven bytes where ours have eight.
+/// Checks that both write the same. From 18 on moqtap and moqtail write integers of seven bytes where ours have eight.
 fn same_bytes(ours: &[u8], theirs: &[u8], version: Version) {
     if version < Version::Moqt18 || ours.len() <= theirs.len() {
         assert_eq!(ours, theirs, "{version}");
