@@ -313,12 +313,20 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         Command::FinishSubscribe { request, end } => {
             publishing::finish_subscribe(dialect, core, request.into(), end);
         }
-        Command::Group { request, group, sequence, first_frame } => {
-            let request = request.into();
-            publishing::push_group(dialect, core, request, group, sequence, first_frame, false);
+        Command::Group { request, group: token, sequence, first_frame } => {
+            let (subgroup, as_datagram) = (None, false);
+            let new = publishing::NewGroup { token, sequence, first_frame, subgroup, as_datagram };
+            publishing::push_group(dialect, core, request.into(), new);
         }
-        Command::Datagram { request, group, sequence } => {
-            publishing::push_group(dialect, core, request.into(), group, sequence, 0, true);
+        Command::Subgroup { request, group: token, sequence, first_frame, subgroup } => {
+            let (subgroup, as_datagram) = (Some(subgroup), false);
+            let new = publishing::NewGroup { token, sequence, first_frame, subgroup, as_datagram };
+            publishing::push_group(dialect, core, request.into(), new);
+        }
+        Command::Datagram { request, group: token, sequence } => {
+            let (first_frame, subgroup, as_datagram) = (0, None, true);
+            let new = publishing::NewGroup { token, sequence, first_frame, subgroup, as_datagram };
+            publishing::push_group(dialect, core, request.into(), new);
         }
         Command::AcceptFetch { request, group, info, frames, ends_track } => {
             fetching::accept(dialect, core, request.into(), group, &info, frames, ends_track);
@@ -334,7 +342,10 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         }
         Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),
         Command::GroupReady { request, sequence } => {
-            core.schedule.on_ready(GroupRef { request: request.into(), sequence });
+            core.schedule.on_ready(GroupRef { request: request.into(), place: (sequence, 0) });
+        }
+        Command::SubgroupReady { request, sequence, number } => {
+            core.schedule.on_ready(GroupRef { request: request.into(), place: (sequence, number) });
         }
         Command::StopGroup { group, error } => groups::stop(dialect, core, group.into(), &error),
         Command::Unsubscribe { subscription } => {

@@ -10,7 +10,7 @@ use super::dialect::Dialect;
 use super::fetching;
 use super::schedule::{GroupRef, ReleasedGroup, Work};
 use crate::error::Error;
-use crate::machine::event::{Event, FramePosition, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::run::Run;
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::Key;
@@ -33,30 +33,41 @@ pub(crate) fn accept_subscribe(
     dialect.write_subscribe_ok(core, key, info, largest);
 }
 
-/// A group is to be sent, as a datagram where that is possible and wanted.
-pub(crate) fn push_group(
-    dialect: &impl Dialect,
-    core: &mut Core,
-    key: Key,
-    group: Token,
-    sequence: u64,
-    first_frame: u64,
-    as_datagram: bool,
-) {
+/// A group that is to be sent.
+pub(crate) struct NewGroup {
+    pub(crate) token: Token,
+    pub(crate) sequence: u64,
+    pub(crate) first_frame: u64,
+    /// It is a part of a group.
+    pub(crate) subgroup: Option<Subgroup>,
+    /// It goes as a datagram where that is possible.
+    pub(crate) as_datagram: bool,
+}
+
+/// A group, or a part of one, is to be sent.
+pub(crate) fn push_group(dialect: &impl Dialect, core: &mut Core, key: Key, new: NewGroup) {
+    let NewGroup { token: group, sequence, first_frame, subgroup, as_datagram } = new;
     let subscription = core.incoming.get(key).filter(|it| it.ending.is_none() && !it.paused);
     let from = subscription.map_or(FramePosition::default(), |it| it.from);
-    let subscription = subscription.filter(|it| sequence >= it.from.group);
-    let first_frame =
-        if sequence == from.group { first_frame.max(from.frame) } else { first_frame };
+    let number = subgroup.map_or(0, |it| it.number);
+    // Only the frames of a whole group lie where their indexes say.
+    let is_whole = number == 0 && first_frame == 0 || subgroup.is_none();
+    let begin = if is_whole { u64::MAX } else { first_frame };
+    let subscription = subscription.filter(|it| FramePosition::new(sequence, begin) >= it.from);
+    let first_frame = match (is_whole, sequence == from.group) {
+        (true, true) => first_frame.max(from.frame),
+        (true, false) => first_frame,
+        // The first frame has a gap.
+        (false, _) => 0,
+    };
     let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;
     let as_datagram = as_datagram && can_datagram && first_frame == 0;
     let layout = subscription.and_then(|subscription| subscription.layout);
-    let head = subscription
-        .and_then(|subscription| dialect.group_head(subscription, sequence, first_frame));
+    let head = subscription.and_then(|it| dialect.group_head(it, sequence, first_frame, subgroup));
     let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
-    let group_ref = GroupRef { request: key, sequence };
+    let group_ref = GroupRef { request: key, place: (sequence, number) };
     core.schedule.push(group_ref, group, first_frame, (head, layout), as_datagram);
 }
 
@@ -87,7 +98,7 @@ pub(crate) fn pick_datagram(
             }
             Supply::End if scratch.ends.len() == 1 => {
                 incoming.get(group_ref.request).and_then(|it| {
-                    let (sequence, properties) = (group_ref.sequence, properties.as_ref());
+                    let (sequence, properties) = (group_ref.place.0, properties.as_ref());
                     dialect.datagram_head(it, sequence, timestamp, properties, scratch.total)
                 })
             }

@@ -15,7 +15,7 @@ use crate::coding::ietf::{
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
-use crate::machine::event::{Event, FramePosition, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::layout::{Head, Layout, properties_of};
 use crate::properties::Properties;
 use crate::slab::Key;
@@ -85,21 +85,22 @@ impl PublishDialect for Ietf {
         }
     }
 
-    /// SUBGROUP_HEADER of a group (11.3.1). A group is one subgroup, number 0, that ends the group.
+    /// SUBGROUP_HEADER (11.3.1). A whole group is one subgroup, number 0, that ends the group.
     fn group_head(
         &self,
         subscription: &IncomingSubscription,
         sequence: u64,
         first_frame: u64,
+        subgroup: Option<Subgroup>,
     ) -> Option<Head> {
         let header = UniStream::Subgroup(SubgroupHeader {
             alias: subscription.number,
             group: sequence,
-            subgroup: Some(0),
-            priority: Some(subscription.publisher),
+            subgroup: Some(subgroup.map_or(0, |it| it.number)),
+            priority: subgroup.and_then(|it| it.priority).or(Some(subscription.publisher)),
             properties: self.draft.writes_properties() || subscription.layout.is_some(),
-            end_of_group: true,
-            first_object: first_frame == 0,
+            end_of_group: subgroup.is_none_or(|it| it.ends_group),
+            first_object: first_frame == 0 && subgroup.is_none_or(|it| it.is_from_start),
         });
         let mut head = BytesMut::with_capacity(32);
         header.encode(&mut head, self.draft).ok()?;

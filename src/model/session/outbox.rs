@@ -5,9 +5,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::census::census;
 use crate::machine::{
-    Announcement, Command, FetchRange, FramePosition, RequestKey, Run, Source, Supply, Token,
+    Announcement, Command, FetchRange, FramePosition, FrameView, RequestKey, Run, Source, Subgroup,
+    Supply, Token,
 };
-use crate::model::cache::{GroupConsumer, GroupCursor, TrackConsumer};
+use crate::model::cache::{GroupConsumer, GroupCursor, GroupForm, TrackConsumer};
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::Slab;
 use crate::{Error, Subscription, TrackInfo};
@@ -84,9 +85,23 @@ enum ServePhase {
 struct OutgoingGroup {
     request: RequestKey,
     cursor: GroupCursor,
+    /// The number of its subgroup.
+    subgroup: u64,
+    /// The number of frames before those of the cursor.
+    base: u32,
     /// Whether it was given up because of its age.
     is_old: bool,
 }
+
+impl OutgoingGroup {
+    fn new(request: RequestKey, cursor: GroupCursor) -> Self {
+        Self { request, cursor, subgroup: 0, base: 0, is_old: false }
+    }
+}
+
+/// Subgroup 0 of a group that others of its subgroups may end.
+const WITHOUT_END: Subgroup =
+    Subgroup { number: 0, priority: None, is_from_start: true, ends_group: false };
 
 /// The next step for a served track.
 pub(crate) enum OutboxStep {
@@ -205,8 +220,7 @@ impl Outbox {
                     Poll::Ready(Ok(info)) => info,
                     _ => TrackInfo::default(),
                 };
-                let group =
-                    self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
                 Some(Command::AcceptFetch { request, group, info, frames, ends_track })
             }
             Poll::Ready(Err(error)) => {
@@ -268,8 +282,7 @@ impl Outbox {
                     false => FetchedGroups::Rest(range, after),
                 };
                 answer.group = Some(group);
-                let group =
-                    self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
+                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
                 Some(Command::RangeGroup { request, group, sequence, gap })
             }
             FetchedGroups::End => {
@@ -355,9 +368,9 @@ impl Outbox {
                     Poll::Ready(Err(error)) => error,
                 }
             }
-            ServePhase::Groups => match serve.track.poll_recv_cursor(Some(&serve.waker)) {
+            ServePhase::Groups => match serve.poll_group() {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(Some(cursor))) => {
+                Poll::Ready(Ok(Some((cursor, first_frame, subgroup)))) => {
                     let sequence = cursor.sequence();
                     if sequence < serve.floor {
                         return Some(OutboxStep::Skipped(false));
@@ -367,12 +380,18 @@ impl Outbox {
                         return Some(OutboxStep::Skipped(sequence >= serve.next_sequence));
                     }
                     serve.lowest = serve.lowest.min(sequence);
-                    let is_datagram = cursor.is_datagram();
-                    let group =
-                        self.send(OutgoingGroup { request, cursor, is_old: false }, group_waker);
-                    return Some(OutboxStep::Command(match is_datagram {
-                        true => Command::Datagram { request, group, sequence },
-                        false => Command::Group { request, group, sequence, first_frame: 0 },
+                    let form = cursor.form();
+                    let sending = OutgoingGroup::new(request, cursor);
+                    let sending = OutgoingGroup { subgroup: subgroup.number, ..sending };
+                    let group = self.send(sending, group_waker);
+                    return Some(OutboxStep::Command(match form {
+                        GroupForm::Datagram => Command::Datagram { request, group, sequence },
+                        GroupForm::Stream => {
+                            Command::Group { request, group, sequence, first_frame }
+                        }
+                        GroupForm::Part => {
+                            Command::Subgroup { request, group, sequence, first_frame, subgroup }
+                        }
                     }));
                 }
                 Poll::Ready(Ok(None)) => {
@@ -401,8 +420,12 @@ impl Outbox {
 
     /// A group may have more to send.
     pub(crate) fn group_ready(&mut self, slot: usize) -> Option<Command> {
-        let (_, OutgoingGroup { request, cursor, .. }) = self.groups.at(slot)?;
-        Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
+        let (_, OutgoingGroup { request, cursor, subgroup, .. }) = self.groups.at(slot)?;
+        let (request, sequence) = (*request, cursor.sequence());
+        Some(match *subgroup {
+            0 => Command::GroupReady { request, sequence },
+            number => Command::SubgroupReady { request, sequence, number },
+        })
     }
 }
 
@@ -421,6 +444,15 @@ impl ServedFetch {
 }
 
 impl ServedTrack {
+    /// The next group or subgroup.
+    fn poll_group(&mut self) -> Poll<Result<Option<(GroupCursor, u64, Subgroup)>, Error>> {
+        if let Some(part) = self.track.next_subgroup() {
+            return Poll::Ready(Ok(Some(part)));
+        }
+        let group = self.track.poll_recv_cursor(Some(&self.waker));
+        group.map_ok(|cursor| cursor.map(|cursor| (cursor, 0, WITHOUT_END)))
+    }
+
     /// The first group that will be sent, once it is known and was not reported.
     fn start(&mut self) -> Option<u64> {
         if self.started || self.step != ServePhase::Groups {
@@ -459,11 +491,24 @@ impl Source for Outbox {
         let oldest = oldest.and_then(|serve| serve.track.oldest_useful(sending.cursor.sequence()));
         let (mut is_next, mut is_old) = (true, false);
         let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
-        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| {
+        let mut push = |frame: FrameView<'_>| {
             is_old |=
                 std::mem::take(&mut is_next) && oldest.is_some_and(|it| frame.timestamp <= it);
             !is_old && run.push(frame)
-        });
+        };
+        let index = from - u64::from(sending.base);
+        let mut supply = sending.cursor.frames(index, skipped, waker, &mut push);
+        let ends = matches!(supply, Supply::End | Supply::Gone(_));
+        if ends && serve.is_some_and(|serve| serve.track.takes_subgroups()) {
+            match sending.cursor.rest() {
+                Some((rest, frames)) if index == frames => {
+                    (sending.cursor, sending.base) = (rest, from as u32);
+                    supply = sending.cursor.frames(0, skipped, waker, &mut push);
+                }
+                Some(_) => supply = Supply::More,
+                None => {}
+            }
+        }
         let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
         sending.is_old = !is_answer && supply == Supply::Gone(Error::Old);
         supply
@@ -487,7 +532,7 @@ census! { each ServedTrack {
 
 census! { each ServedFetch { counts: group; plain: request, track, priority, wanted, waker; } }
 
-census! { each OutgoingGroup { plain: request, cursor, is_old; } }
+census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_old; } }
 
 census! { Outbox {
     within: announcing, serves, answers, groups;

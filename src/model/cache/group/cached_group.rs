@@ -33,8 +33,8 @@ pub(crate) struct CachedGroup {
     pub(super) sequence: u64,
     /// Its number in the order of arrival.
     arrival: AtomicU64,
-    /// Whether sessions send it as a datagram where they can.
-    pub(super) is_datagram: bool,
+    /// How sessions send it.
+    pub(super) form: GroupForm,
     account: Arc<Account>,
     /// Counts the consumers of applications, which keep the frames in the cache.
     pub(super) pins: AtomicU32,
@@ -47,6 +47,17 @@ pub(crate) struct CachedGroup {
     /// When it was created or last written.
     written: AtomicU64,
     pub(super) state: Mutex<GroupState>,
+}
+
+/// How sessions send a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupForm {
+    /// On a stream.
+    Stream,
+    /// On a stream that may not have the last frame of the group: others of its subgroups may go on (moq-transport).
+    Part,
+    /// As a datagram where they can.
+    Datagram,
 }
 
 type PageList = SmallVec<[Arc<Page>; 1]>;
@@ -80,6 +91,9 @@ pub(super) struct GroupExtras {
     pub(super) end_waiters: Wakers,
     /// Why the pages are gone.
     evicted: Option<Error>,
+    /// What follows the end of the group and has no place in it: frames after a gap, and statuses. Only sessions of
+    /// moq-transport read it.
+    rest: Option<Arc<CachedGroup>>,
 }
 
 /// A frame whose bytes are still arriving. Bytes that are in no piece yet lie in the group's
@@ -105,7 +119,7 @@ impl CachedGroup {
         sequence: u64,
         arrival: u64,
         account: Arc<Account>,
-        is_datagram: bool,
+        form: GroupForm,
         spare: Option<Arc<Self>>,
     ) -> Arc<Self> {
         let make = |pages| {
@@ -113,7 +127,7 @@ impl CachedGroup {
             Self {
                 sequence,
                 arrival: AtomicU64::new(arrival),
-                is_datagram,
+                form,
                 pins: AtomicU32::new(0),
                 overdue: AtomicBool::new(false),
                 first: AtomicU64::new(u64::MAX),
@@ -178,10 +192,13 @@ impl CachedGroup {
 
     /// Bytes that the group holds.
     pub(crate) fn used(&self) -> u64 {
-        let state = lock(&self.state);
-        let pages = state.pages.iter().map(|page| page.charge());
-        let extras = state.extras.iter().map(|extras| &extras.charge);
-        Self::SIZE as u64 + pages.chain(extras).map(Charge::bytes).sum::<u64>()
+        let (used, rest) = {
+            let state = lock(&self.state);
+            let pages = state.pages.iter().map(|page| page.charge());
+            let extras = state.extras.iter().map(|extras| &extras.charge);
+            (pages.chain(extras).map(Charge::bytes).sum::<u64>(), state.rest())
+        };
+        Self::SIZE as u64 + used + rest.map_or(0, |rest| rest.used())
     }
 
     /// Marks it to be given up when its last pin goes. Returns whether it is pinned now.
@@ -218,15 +235,16 @@ impl CachedGroup {
             let cleared = pages.map(|page| Arc::get_mut(page).map(Page::clear).is_some());
             let cleared = cleared.take_while(|is_cleared| *is_cleared).count();
             state.pages.truncate(cleared);
-            state.extras = None;
+            let rest = state.extras.take().and_then(|extras| extras.rest);
+            drop(rest.map(|rest| rest.evict(why)));
             return Some(self);
         }
         let mut wakes = DeferredWakes::default();
         let mut shell = GroupExtras::new(self.account.clone());
         shell.evicted = Some(why.clone());
-        let freed = {
+        let mut freed = {
             let mut state = lock(&self.state);
-            state.end.get_or_insert_with(|| Err(Box::new(why)));
+            state.end.get_or_insert_with(|| Err(Box::new(why.clone())));
             let mut extras = state.extras.replace(shell);
             if let Some(extras) = &mut extras {
                 let GroupExtras { chunk_waiters, frame_waiters, end_waiters, .. } = &mut **extras;
@@ -236,7 +254,8 @@ impl CachedGroup {
             }
             (mem::take(&mut state.pages), extras)
         };
-        drop(freed);
+        let rest = freed.1.as_mut().and_then(|extras| extras.rest.take());
+        drop((rest.map(|rest| rest.evict(why)), freed));
         wakes.wake();
         None
     }
@@ -251,6 +270,24 @@ impl CachedGroup {
     /// What a group needs while it is open.
     pub(super) fn extras<'a>(&self, state: &'a mut GroupState) -> &'a mut GroupExtras {
         state.extras.get_or_insert_with(|| GroupExtras::new(self.account.clone()))
+    }
+
+    /// Ends the group with `end`. What follows goes into the returned group.
+    pub(super) fn split_off(
+        &self,
+        end: Result<()>,
+        wakes: &mut DeferredWakes,
+    ) -> Result<Arc<CachedGroup>> {
+        let account = self.account.clone();
+        let rest = Self::new(self.sequence, 0, account, GroupForm::Part, None);
+        self.change(wakes, |state| match state.end() {
+            Some(end) => end.and(Err(Error::Closed)),
+            None => {
+                self.extras(state).rest = Some(rest.clone());
+                state.stop(end);
+                Ok(rest)
+            }
+        })
     }
 
     pub(super) fn abort(&self, error: Error, wakes: &mut DeferredWakes) {
@@ -494,7 +531,8 @@ impl GroupState {
                 extras.end_waiters.take(wakes);
             }
         }
-        self.extras.take_if(|extras| extras.evicted.is_none() && matches!(self.end, Some(Ok(()))))
+        let is_done = matches!(self.end, Some(Ok(())));
+        self.extras.take_if(|it| is_done && it.evicted.is_none() && it.rest.is_none())
     }
 
     /// How the group ended; `None` while it is open.
@@ -567,6 +605,11 @@ impl GroupState {
         }
     }
 
+    /// What follows the end of the group and has no place in it.
+    pub(super) fn rest(&self) -> Option<Arc<CachedGroup>> {
+        self.extras.as_ref()?.rest.clone()
+    }
+
     /// What some groups need, if this one has it.
     pub(super) fn extras(&mut self) -> Option<&mut GroupExtras> {
         self.extras.as_deref_mut()
@@ -586,6 +629,7 @@ impl GroupExtras {
             frame_waiters: Wakers::default(),
             end_waiters: Wakers::default(),
             evicted: None,
+            rest: None,
         })
     }
 }
@@ -608,7 +652,7 @@ impl OpenFrame {
 census! { each CachedGroup {
     counts: pins;
     within: state;
-    plain: sequence, arrival, account, is_datagram, overdue, first, newest, written;
+    plain: sequence, arrival, account, form, overdue, first, newest, written;
 } }
 
 census! { GroupState {
@@ -618,6 +662,6 @@ census! { GroupState {
 } }
 
 census! { GroupExtras {
-    counts: open, chunk_waiters, frame_waiters, end_waiters;
+    counts: open, chunk_waiters, frame_waiters, end_waiters, rest;
     plain: charge, buffer, further_bytes, changed, completed, evicted;
 } }

@@ -13,12 +13,13 @@ use super::dynamic::TrackDynamic;
 use super::occupancy::Occupancy;
 use super::state::{TrackShared, TrackState, closed, follow};
 use super::weak::WeakTrack;
+use crate::machine::Subgroup;
 use crate::model::base::{
     DeferredWakes, Horizon, Result, Route, WaitSlot, count, impl_debug, lock, wait, wait_on,
 };
 use crate::model::cache::budget::{Account, Cache};
 use crate::model::cache::cached_groups::CachedGroups;
-use crate::model::cache::group::{CachedGroup, Group, GroupProducer};
+use crate::model::cache::group::{CachedGroup, Group, GroupForm, GroupProducer};
 use crate::model::cache::stats::TrackStats;
 use crate::{Error, Properties, Subscription, Timestamp, TrackInfo};
 
@@ -149,7 +150,7 @@ impl TrackProducer {
     /// track and its groups stay as they are.
     pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
         let Group { sequence } = group.into();
-        self.create(|_| sequence, false)
+        self.create(|_| sequence, GroupForm::Stream)
     }
 
     /// Creates the group after the highest one that the track ever had, or group 0.
@@ -159,13 +160,13 @@ impl TrackProducer {
     /// [`Error::Closed`] if the track is finished; [`Error::Unrepresentable`] after [`Group::MAX`];
     /// the reason if the track was aborted. The track stays as it is.
     pub fn append_group(&mut self) -> Result<GroupProducer> {
-        self.create(CachedGroups::next_sequence, false)
+        self.create(CachedGroups::next_sequence, GroupForm::Stream)
     }
 
-    fn create(
+    pub(crate) fn create(
         &mut self,
         sequence: impl FnOnce(&CachedGroups) -> u64,
-        is_datagram: bool,
+        form: GroupForm,
     ) -> Result<GroupProducer> {
         let (shared, upstream) = (&self.shared, self.upstream);
         // Dropped after the lock is released.
@@ -216,7 +217,7 @@ impl TrackProducer {
             let spare = state.spare.take();
             let group = state.cached.insert(sequence, |arrival| {
                 let account = shared.account.clone();
-                CachedGroup::new(sequence, arrival, account, is_datagram, spare)
+                CachedGroup::new(sequence, arrival, account, form, spare)
             });
             let group = GroupProducer::new(group.clone());
             count(&shared.account.counters().groups);
@@ -226,6 +227,44 @@ impl TrackProducer {
             state.group_waiters.take(wakes);
             state.number_waiters.take(wakes);
             state.fetches.group_arrived(sequence, wakes);
+            Ok(group)
+        })
+    }
+
+    /// Adds a subgroup of a group, whether that is here or not. Only sessions of moq-transport read it.
+    ///
+    /// Fails as [`create_group`](Self::create_group), and with [`Error::Cancelled`] if no session reads subgroups.
+    pub(crate) fn create_subgroup(
+        &mut self,
+        sequence: u64,
+        first_frame: u64,
+        subgroup: Subgroup,
+    ) -> Result<GroupProducer> {
+        let (shared, upstream) = (&self.shared, self.upstream);
+        shared.change(&mut self.wakes, |state, wakes| {
+            Group::check(sequence)?;
+            let floor = state.cached.floor();
+            let subgroups = state.cached.subgroups().as_mut().filter(|it| it.have_readers());
+            let subgroups = subgroups.ok_or(Error::Cancelled)?;
+            if state.abort.is_some() || state.end.is_some_and(|end| sequence >= end) {
+                return Err(Error::Closed);
+            }
+            if subgroups.contains(sequence, subgroup.number) {
+                return Err(Error::Duplicate);
+            }
+            if sequence < floor {
+                return Err(Error::Old);
+            }
+            if !state.upstreams.accepts_group(upstream, sequence) {
+                return Err(Error::Cancelled);
+            }
+            let spare = state.spare.take();
+            let group = subgroups.insert(sequence, first_frame, subgroup, |arrival| {
+                let account = shared.account.clone();
+                CachedGroup::new(sequence, arrival, account, GroupForm::Part, spare)
+            });
+            let group = GroupProducer::new(group.clone());
+            state.group_waiters.take(wakes);
             Ok(group)
         })
     }
@@ -261,7 +300,7 @@ impl TrackProducer {
         timestamp: impl Into<Timestamp>,
         payload: impl Into<Bytes>,
     ) -> Result<()> {
-        let mut group = self.create(CachedGroups::next_sequence, true)?;
+        let mut group = self.create(CachedGroups::next_sequence, GroupForm::Datagram)?;
         group.write_frame(timestamp, payload)?;
         group.finish()
     }
@@ -274,7 +313,7 @@ impl TrackProducer {
         properties: Option<Properties>,
         payload: &[u8],
     ) -> bool {
-        let Ok(mut group) = self.create(|_| sequence, true) else { return false };
+        let Ok(mut group) = self.create(|_| sequence, GroupForm::Datagram) else { return false };
         let size = payload.len() as u64;
         group.ingest(timestamp, properties, size, payload).is_ok() && group.finish().is_ok()
     }

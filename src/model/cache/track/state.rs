@@ -341,6 +341,11 @@ impl TrackShared {
         lock(&self.state).demand.allows_any(route)
     }
 
+    /// Whether a session reads other subgroups than 0.
+    pub(crate) fn takes_subgroups(&self) -> bool {
+        lock(&self.state).cached.subgroups().as_ref().is_some_and(|it| it.have_readers())
+    }
+
     /// Whether [`WeakTrack::subscribe`](super::WeakTrack::subscribe) would succeed.
     pub(crate) fn is_alive(&self) -> bool {
         lock(&self.state).is_alive()

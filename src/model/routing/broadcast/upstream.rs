@@ -7,9 +7,12 @@ use super::consumer::BroadcastConsumer;
 use super::producer::BroadcastProducer;
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard};
 use super::upstreams::{FailedUpstreams, UpstreamEntry, UpstreamRequest};
+use crate::machine::Subgroup;
 use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{Result, Route, WaitSlot};
-use crate::model::cache::{Cache, GroupProducer, TrackDynamic, TrackProducer, WeakTrack};
+use crate::model::cache::{
+    Cache, GroupForm, GroupProducer, TrackDynamic, TrackProducer, WeakTrack,
+};
 use crate::model::routing::registration::Registration;
 use crate::{Cost, Error, Path, Properties, Subscription, Timestamp, TrackInfo};
 
@@ -280,10 +283,20 @@ impl UpstreamTrack {
 
     /// As [`TrackProducer::create_group`]. Fails with [`Error::Cancelled`] if a newer upstream
     /// delivers the group.
-    pub(crate) fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
-        let group = self.track.create_group(sequence)?;
+    pub(crate) fn create_group(&mut self, sequence: u64, form: GroupForm) -> Result<GroupProducer> {
+        let group = self.track.create(|_| sequence, form)?;
         self.failed.clear();
         Ok(group)
+    }
+
+    /// As [`TrackProducer::create_subgroup`].
+    pub(crate) fn create_subgroup(
+        &mut self,
+        sequence: u64,
+        first_frame: u64,
+        subgroup: Subgroup,
+    ) -> Result<GroupProducer> {
+        self.track.create_subgroup(sequence, first_frame, subgroup)
     }
 
     /// As [`TrackProducer::ingest`].

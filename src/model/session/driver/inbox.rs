@@ -9,9 +9,9 @@ use super::incoming_group::IncomingGroup;
 use super::lingering::{LingerPhase, LingeringTracks};
 use super::{BROADCAST, Driver, TRACK, ready_key};
 use crate::census::census;
-use crate::machine::{Command, GroupKey, RequestKey, Token};
+use crate::machine::{Command, GroupKey, RequestKey, Subgroup, Token};
 use crate::model::base::{Reach, Result, Route, count};
-use crate::model::cache::{TrackDynamic, UpstreamFetch};
+use crate::model::cache::{GroupForm, TrackDynamic, UpstreamFetch};
 use crate::model::routing::{OriginProducer, PeerAdmission, Upstream, UpstreamTrack};
 use crate::model::session::goaway::Goaway;
 use crate::model::session::log;
@@ -375,18 +375,40 @@ impl Driver {
         }
     }
 
-    pub(crate) fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
+    /// A group begins, or a part of one.
+    pub(crate) fn group(
+        &mut self,
+        subscription: Token,
+        key: GroupKey,
+        sequence: u64,
+        first_frame: u64,
+        subgroup: Option<Subgroup>,
+    ) {
         let remote_track = self.inbox.tracks.get_mut(subscription.into());
+        let apart = subgroup.filter(|it| it.number > 0 || first_frame > 0);
+        let is_whole = subgroup.is_none_or(|it| it.ends_group);
         let group = remote_track.ok_or(Error::Cancelled).and_then(|remote_track| {
-            let group = remote_track.track.create_group(sequence)?;
+            let track = &mut remote_track.track;
+            let group = match apart {
+                Some(subgroup) => track.create_subgroup(sequence, first_frame, subgroup)?,
+                None if is_whole => track.create_group(sequence, GroupForm::Stream)?,
+                None => track.create_group(sequence, GroupForm::Part)?,
+            };
             remote_track.open += 1;
             Ok((remote_track.track.downgrade(), group))
         });
         match group {
             Ok((track, group)) => {
-                self.inbox.begin(IncomingGroup::new(key, track, group, Some(subscription)));
+                let mut group = IncomingGroup::new(key, track, group, Some(subscription));
+                group.is_apart = apart.is_some();
+                self.inbox.begin(group);
             }
-            Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+            Err(error) => {
+                if apart.is_some() {
+                    self.shared.refuse_group();
+                }
+                self.machine.apply(Command::StopGroup { group: key, error });
+            }
         }
     }
 
