@@ -401,11 +401,19 @@ fn on_moq_lite_a_group_is_its_subgroup_0() {
         line.subscribe(0);
         line.write(4, &part(0, &[0, 1]));
         line.write(4, &part(1, &[2]));
-        line.write(5, &part(0, &[0, 1, 3]));
+        line.advance();
+        let gapped = part(0, &[0, 1, 3]);
+        let group = line.begin(5, &gapped);
+        for frames in [&gapped.frames()[..2], &gapped.frames()[2..]] {
+            frames.iter().for_each(|it| line.up.client.source.push(group, it.clone()));
+            line.ready(5, &gapped);
+            line.advance();
+        }
         line.write(6, &part(0, &[0, 1]).and_status(2, END_OF_GROUP));
         line.advance();
         for (sequence, result) in [(4, Ok(())), (5, Err(Error::Lagged)), (6, Ok(()))] {
-            let part = line.parts.remove(&(0, sequence, 0)).expect("the group");
+            let part = line.parts.remove(&(0, sequence, 0));
+            let part = part.unwrap_or_else(|| panic!("{version}: no group {sequence}"));
             assert_eq!(part.objects, self::part(0, &[0, 1]).objects, "{version}: {sequence}");
             let is_ok = part.result.as_ref().is_some_and(Result::is_ok);
             assert_eq!(is_ok, result.is_ok(), "{version}: {sequence}");
@@ -448,15 +456,14 @@ fn a_reset_subgroup_harms_no_other() {
 /// Subgroups are given up with their group, and by their age if they have none.
 #[test]
 fn subgroups_expire_with_their_group() {
-    let mut limits = Limits::default();
-    limits.max_age = Duration::from_secs(1);
-    let mut line = Line::limited(Version::Moqt18, Version::Moqt18, limits);
+    let mut line = Line::new(Version::Moqt18, Version::Moqt18);
+    let max_age = TrackInfo::default().max_age + Duration::from_secs(1);
     line.subscribe(0);
-    let reader = line.read();
+    let _reader = line.read();
     line.write(4, &part(0, &[0]));
     line.write(5, &part(0, &[0]));
     line.advance();
-    line.up.advance(Duration::from_secs(3));
+    line.up.advance(max_age);
     let alone = line.relay.cached_bytes();
     let (mut base, mut other) = (part(0, &[0, 2]), part(1, &[1]));
     base.objects[1].1 = Ok(vec![7; 3_000]);
@@ -467,13 +474,14 @@ fn subgroups_expire_with_their_group() {
     line.advance();
     assert!(line.relay.cached_bytes() > alone + 9_000);
     // The newest group stays, and so do its subgroups.
-    line.up.advance(Duration::from_secs(3));
+    line.up.advance(max_age);
     let cached = line.relay.cached_bytes() - alone;
     assert!((6_000..9_000).contains(&cached), "{cached}");
     line.write(7, &part(0, &[0]));
     line.advance();
-    line.up.advance(Duration::from_secs(3));
-    assert_eq!(line.relay.cached_bytes(), alone);
+    line.up.advance(max_age);
+    // Timestamps differ in length.
+    assert!(line.relay.cached_bytes() <= alone + 8);
 }
 
 /// 10,000 subgroups in one group take no more memory than 10,000 groups, and the next group arrives.
@@ -483,7 +491,7 @@ fn ten_thousand_subgroups_are_bounded() {
     limits.track_groups = 100;
     let mut line = Line::limited(Version::Moqt18, Version::Moqt18, limits);
     line.subscribe(0);
-    let reader = line.read();
+    let _reader = line.read();
     let payload = |number| part(number, &[number]);
     line.write(4, &payload(0));
     for number in 1..10_000 {
