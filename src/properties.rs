@@ -46,20 +46,15 @@ impl Properties {
         self.gap
     }
 
-    /// The same properties, after a [gap](Self::gap).
-    pub fn with_gap(self, gap: u32) -> Self {
-        Self { gap, ..self }
-    }
-
     /// The status of the object, 0 by default (moq-transport-22, 11.2.1.1). Any other one is the end of a group or track,
     /// and has neither payload nor properties.
     pub fn status(&self) -> u8 {
         self.status
     }
 
-    /// The same properties, with a [status](Self::status).
-    pub fn with_status(self, status: u8) -> Self {
-        Self { status, ..self }
+    /// The same properties, for an object after a [gap](Self::gap) and with a [status](Self::status).
+    pub fn placed(self, gap: u32, status: u8) -> Self {
+        Self { gap, status, ..self }
     }
 
     /// Whether it is not the next object of its group, or is no object.

@@ -22,7 +22,6 @@ const END_OF_TRACK: u8 = 4;
 /// Subgroups and their objects: the index, and the payload or the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
-    first: u64,
     subgroup: Subgroup,
     objects: Vec<(u64, Result<Vec<u8>, u8>)>,
     result: Option<Result<(), Error>>,
@@ -30,15 +29,18 @@ struct Part {
 
 /// A whole subgroup with a payload for each of these indexes.
 fn part(number: u64, indexes: &[u64]) -> Part {
-    let subgroup = Subgroup { number, priority: Some(200), is_from_start: true, ends_group: false };
+    let first_frame = indexes.first().copied().unwrap_or(0);
+    let priority = Some(200);
+    let subgroup =
+        Subgroup { number, first_frame, priority, is_from_start: true, ends_group: false };
     let objects = indexes.iter().map(|index| (*index, Ok(vec![*index as u8; 5]))).collect();
-    Part { first: indexes.first().copied().unwrap_or(0), subgroup, objects, result: Some(Ok(())) }
+    Part { subgroup, objects, result: Some(Ok(())) }
 }
 
 impl Part {
     fn and_status(mut self, index: u64, status: u8) -> Self {
         if self.objects.is_empty() {
-            self.first = index;
+            self.subgroup.first_frame = index;
         }
         self.objects.push((index, Err(status)));
         self
@@ -57,7 +59,7 @@ impl Part {
                 Ok(payload) => (payload.clone(), 0),
                 Err(status) => (Vec::new(), *status),
             };
-            let properties = Properties::NONE.with_gap(gap).with_status(status);
+            let properties = Properties::NONE.placed(gap, status);
             Frame { properties: Some(properties), ..Frame::new(0, payload) }
         };
         self.objects.iter().map(frame).collect()
@@ -145,16 +147,21 @@ impl Line {
             parts.remove(&key).map(|part| (key, part)).expect("a part that began")
         };
         match event {
-            Event::Subgroup { subscription, group, sequence, first_frame, subgroup } => {
+            Event::Subgroup { subscription, group, sequence, subgroup } => {
                 let key = (subscription.slot, sequence, subgroup.number);
-                let part = Part { first: first_frame, subgroup, objects: vec![], result: None };
+                let part = Part { subgroup, objects: vec![], result: None };
                 assert_eq!(self.parts.insert(key, part), None, "{key:?} came twice");
                 self.keys.insert(group, key);
             }
             Event::Group { subscription, group, sequence, first_frame } => {
-                let subgroup =
-                    Subgroup { number: 0, priority: None, is_from_start: true, ends_group: true };
-                let part = Part { first: first_frame, subgroup, objects: vec![], result: None };
+                let subgroup = Subgroup {
+                    number: 0,
+                    first_frame,
+                    priority: None,
+                    is_from_start: true,
+                    ends_group: true,
+                };
+                let part = Part { subgroup, objects: vec![], result: None };
                 self.parts.insert((subscription.slot, sequence, 0), part);
                 self.keys.insert(group, (subscription.slot, sequence, 0));
             }
@@ -201,10 +208,10 @@ impl Line {
     fn begin(&mut self, sequence: u64, part: &Part) -> Token {
         self.tokens += 1;
         let group = Token { slot: 9, generation: self.tokens };
-        let (first_frame, subgroup) = (part.first, part.subgroup);
+        let subgroup = part.subgroup;
         let request = self.subscribed.expect("a subscription");
         self.up.client.source.begin(group);
-        let command = Command::Subgroup { request, group, sequence, first_frame, subgroup };
+        let command = Command::Subgroup { request, group, sequence, subgroup };
         self.up.client.apply(command);
         group
     }
@@ -227,7 +234,7 @@ impl Line {
             ![Version::Moqt14, Version::Moqt15, Version::Moqt16, Version::Moqt17].contains(&version)
         });
         let mut part = part.clone();
-        match part.subgroup.number == 0 && part.first == 0 {
+        match part.subgroup.number == 0 && part.subgroup.first_frame == 0 {
             // The priority of subgroup 0 is that of the track, and its stream begins with the first object.
             true => {
                 part.subgroup.priority = Some(TrackInfo::default().priority);
@@ -269,6 +276,7 @@ fn shapes() -> Vec<Vec<Part>> {
         vec![part(0, &[0]), part(1, &[1]), part(2, &[2]), part(3, &[3]), part(4, &[4])],
         vec![part(0, &[0]), ending(part(70_000, &[1, 2, 1 << 20])), part(1 << 40, &[7])],
         vec![part(0, &[0, 1]), part(5, &[]).and_status(9, END_OF_TRACK)],
+        vec![part(0, &[]).and_status(0, END_OF_GROUP)],
     ]
 }
 
@@ -468,9 +476,10 @@ fn subgroups_expire_with_their_group() {
     let (mut base, mut other) = (part(0, &[0, 2]), part(1, &[1]));
     base.objects[1].1 = Ok(vec![7; 3_000]);
     other.objects[0].1 = Ok(vec![7; 3_000]);
+    line.write(9, &other);
+    line.advance();
     line.write(6, &base);
     line.write(6, &other);
-    line.write(9, &other);
     line.advance();
     assert!(line.relay.cached_bytes() > alone + 9_000);
     // The newest group stays, and so do its subgroups.

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 
 use super::command::Command;
 use super::config::Config;
+use super::engine::publishing::SendAs;
 use super::engine::{
     CONTROL_PRIORITY, Core, Dialect, GroupRef, SessionState, Timer, Work, events, fetching, groups,
     publishing, subscribing,
@@ -313,20 +314,17 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         Command::FinishSubscribe { request, end } => {
             publishing::finish_subscribe(dialect, core, request.into(), end);
         }
-        Command::Group { request, group: token, sequence, first_frame } => {
-            let (subgroup, as_datagram) = (None, false);
-            let new = publishing::NewGroup { token, sequence, first_frame, subgroup, as_datagram };
-            publishing::push_group(dialect, core, request.into(), new);
+        Command::Group { request, group, sequence, first_frame } => {
+            let (request, place) = (request.into(), (sequence, first_frame));
+            publishing::push_group(dialect, core, request, group, place, SendAs::Stream);
         }
-        Command::Subgroup { request, group: token, sequence, first_frame, subgroup } => {
-            let (subgroup, as_datagram) = (Some(subgroup), false);
-            let new = publishing::NewGroup { token, sequence, first_frame, subgroup, as_datagram };
-            publishing::push_group(dialect, core, request.into(), new);
+        Command::Subgroup { request, group, sequence, subgroup } => {
+            let (request, send_as) = (request.into(), SendAs::Subgroup(subgroup));
+            publishing::push_group(dialect, core, request, group, (sequence, 0), send_as);
         }
-        Command::Datagram { request, group: token, sequence } => {
-            let (first_frame, subgroup, as_datagram) = (0, None, true);
-            let new = publishing::NewGroup { token, sequence, first_frame, subgroup, as_datagram };
-            publishing::push_group(dialect, core, request.into(), new);
+        Command::Datagram { request, group, sequence } => {
+            let (request, place) = (request.into(), (sequence, 0));
+            publishing::push_group(dialect, core, request, group, place, SendAs::Datagram);
         }
         Command::AcceptFetch { request, group, info, frames, ends_track } => {
             fetching::accept(dialect, core, request.into(), group, &info, frames, ends_track);

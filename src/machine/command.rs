@@ -259,8 +259,6 @@ pub enum Command {
         group: Token,
         /// The number of its group in the track.
         sequence: u64,
-        /// Index in the group of its first frame.
-        first_frame: u64,
         /// The subgroup.
         subgroup: Subgroup,
     },

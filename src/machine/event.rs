@@ -86,12 +86,26 @@ impl FramePosition {
 pub struct Subgroup {
     /// Its number in the group.
     pub number: u64,
+    /// Index in the group of its first frame on the stream.
+    pub first_frame: u64,
     /// The publisher's priority of its frames, higher is more urgent; `None` is that of the track.
     pub priority: Option<u8>,
     /// Whether the stream begins with the first frame of the subgroup (18 and later; `false` before).
     pub is_from_start: bool,
     /// Whether the last frame on the stream is the last one of the group.
     pub ends_group: bool,
+}
+
+impl Subgroup {
+    /// A group whose last frame others of its subgroups may have.
+    pub(crate) const WITHOUT_END: Self =
+        Self { number: 0, first_frame: 0, priority: None, is_from_start: true, ends_group: false };
+
+    /// Whether it is no group of an application: another subgroup than 0, or one that does not begin with the first frame
+    /// of the group.
+    pub(crate) const fn is_apart(&self) -> bool {
+        self.number > 0 || self.first_frame > 0
+    }
 }
 
 /// The frames of a track between two positions, both included.
@@ -373,8 +387,6 @@ pub enum Event {
         group: GroupKey,
         /// The number of its group in the track.
         sequence: u64,
-        /// Index in the group of the first frame that will arrive.
-        first_frame: u64,
         /// The subgroup.
         subgroup: Subgroup,
     },

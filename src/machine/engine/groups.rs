@@ -9,7 +9,7 @@ use super::recv_streams::{
 use super::timers::Timer;
 use super::{fetching, subscribing};
 use crate::error::Error;
-use crate::machine::event::{Event, GroupKey};
+use crate::machine::event::{Event, GroupKey, Subgroup};
 use crate::machine::source::Token;
 use crate::slab::Key;
 
@@ -151,11 +151,13 @@ pub(crate) fn begin_head(core: &mut Core, key: Key) -> Option<Event> {
 impl GroupHeader {
     /// The event that the group on the stream `key` begins.
     fn begins(self, subscription: Token, key: Key) -> Event {
-        let (group, GroupHeader { sequence, first_frame, .. }) = (GroupKey::of(key), self);
-        match self.subgroup {
+        let (group, GroupHeader { sequence, first_frame, subgroup, .. }) =
+            (GroupKey::of(key), self);
+        match subgroup {
             None => Event::Group { subscription, group, sequence, first_frame },
             Some(subgroup) => {
-                Event::Subgroup { subscription, group, sequence, first_frame, subgroup }
+                let subgroup = Subgroup { first_frame, ..subgroup };
+                Event::Subgroup { subscription, group, sequence, subgroup }
             }
         }
     }

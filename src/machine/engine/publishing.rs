@@ -33,41 +33,43 @@ pub(crate) fn accept_subscribe(
     dialect.write_subscribe_ok(core, key, info, largest);
 }
 
-/// A group that is to be sent.
-pub(crate) struct NewGroup {
-    pub(crate) token: Token,
-    pub(crate) sequence: u64,
-    pub(crate) first_frame: u64,
-    /// It is a part of a group.
-    pub(crate) subgroup: Option<Subgroup>,
-    /// It goes as a datagram where that is possible.
-    pub(crate) as_datagram: bool,
+/// How a group is to be sent.
+#[derive(Clone, Copy)]
+pub(crate) enum SendAs {
+    Stream,
+    /// A datagram where that is possible, otherwise a stream.
+    Datagram,
+    /// A part of a group on its stream.
+    Subgroup(Subgroup),
 }
 
-/// A group, or a part of one, is to be sent.
-pub(crate) fn push_group(dialect: &impl Dialect, core: &mut Core, key: Key, new: NewGroup) {
-    let NewGroup { token: group, sequence, first_frame, subgroup, as_datagram } = new;
+/// A group is to be sent from its frame `first_frame` on.
+pub(crate) fn push_group(
+    dialect: &impl Dialect,
+    core: &mut Core,
+    key: Key,
+    group: Token,
+    (sequence, first_frame): (u64, u64),
+    send_as: SendAs,
+) {
     let subscription = core.incoming.get(key).filter(|it| it.ending.is_none() && !it.paused);
     let from = subscription.map_or(FramePosition::default(), |it| it.from);
-    let number = subgroup.map_or(0, |it| it.number);
+    let subgroup = if let SendAs::Subgroup(it) = send_as { Some(it) } else { None };
     // Only the frames of a whole group lie where their indexes say.
-    let is_whole = number == 0 && first_frame == 0 || subgroup.is_none();
-    let begin = if is_whole { u64::MAX } else { first_frame };
-    let subscription = subscription.filter(|it| FramePosition::new(sequence, begin) >= it.from);
-    let first_frame = match (is_whole, sequence == from.group) {
-        (true, true) => first_frame.max(from.frame),
-        (true, false) => first_frame,
-        // The first frame has a gap.
-        (false, _) => 0,
-    };
+    let apart = subgroup.filter(Subgroup::is_apart);
+    let begin = FramePosition::new(sequence, apart.map_or(u64::MAX, |it| it.first_frame));
+    let subscription = subscription.filter(|it| begin >= it.from);
+    let is_first = sequence == from.group && apart.is_none();
+    let first_frame = if is_first { first_frame.max(from.frame) } else { first_frame };
     let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;
-    let as_datagram = as_datagram && can_datagram && first_frame == 0;
+    let as_datagram = can_datagram && first_frame == 0 && matches!(send_as, SendAs::Datagram);
     let layout = subscription.and_then(|subscription| subscription.layout);
     let head = subscription.and_then(|it| dialect.group_head(it, sequence, first_frame, subgroup));
     let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
-    let group_ref = GroupRef { request: key, place: (sequence, number) };
+    let group_ref =
+        GroupRef { request: key, place: (sequence, subgroup.map_or(0, |it| it.number)) };
     core.schedule.push(group_ref, group, first_frame, (head, layout), as_datagram);
 }
 

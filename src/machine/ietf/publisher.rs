@@ -304,15 +304,10 @@ impl Ietf {
         }))
     }
 
-    /// Whether an update is answered (15 and later).
-    fn answers_updates(&self) -> bool {
-        self.draft.errors > ErrorForm::PerRequest
-    }
-
-    /// Answers an update, with an error if there is a code. Each update gets exactly one answer (9.5). On the
-    /// control stream it carries the id of the update, not of the request.
+    /// Answers an update (15 and later), with an error if there is a code. Each update gets exactly one answer (9.5). On
+    /// the control stream it carries the id of the update, not of the request.
     pub(super) fn answer_update(&mut self, core: &mut Core, key: Key, id: u64, code: Option<u64>) {
-        if !self.answers_updates() {
+        if self.draft.errors <= ErrorForm::PerRequest {
             return;
         }
         let id = (!self.draft.has_request_streams()).then_some(id);

@@ -139,15 +139,15 @@ impl GroupDialect for Ietf {
         // Where the header leaves the subgroup out, it is the number of the first object.
         let number = header.subgroup.unwrap_or(first);
         let part = match status {
-            _ if number != 0 => GroupPart::Other,
-            ObjectStatus::EndOfTrack if first == 0 => GroupPart::EndOfTrack,
             // Objects before the first one of a subgroup do not exist.
-            _ if first != 0 && header.first_object => GroupPart::Other,
+            _ if number != 0 || first != 0 && header.first_object => GroupPart::Other,
+            ObjectStatus::EndOfTrack if first == 0 => GroupPart::EndOfTrack,
             _ => GroupPart::Group,
         };
         let (draft, properties, gaps) = (self.draft, header.properties, core.takes_subgroups);
         let subgroup = Subgroup {
             number,
+            first_frame: first,
             priority: header.priority,
             is_from_start: header.first_object,
             ends_group: header.end_of_group,

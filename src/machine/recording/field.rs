@@ -276,7 +276,7 @@ structs! {
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
     Properties { pairs, form, status, gap }
-    Subgroup { number, priority, is_from_start, ends_group }
+    Subgroup { number, first_frame, priority, is_from_start, ends_group }
     TrackInfo { priority, max_age, timescale, properties }
 }
 
@@ -363,7 +363,7 @@ enums! {
         27 RequestTokens { request, tokens },
         28 LargestFrame { subscription, largest },
         29 BroadcastOffered { request, broadcast },
-        30 Subgroup { subscription, group, sequence, first_frame, subgroup },
+        30 Subgroup { subscription, group, sequence, subgroup },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -395,7 +395,7 @@ enums! {
         26 RangeGroup { request, group, sequence, gap },
         27 EndRange { request, gap },
         28 SetTokens { prefix, tokens },
-        29 Subgroup { request, group, sequence, first_frame, subgroup },
+        29 Subgroup { request, group, sequence, subgroup },
         30 SubgroupReady { request, sequence, number },
     }
     RangeTarget {

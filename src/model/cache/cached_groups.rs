@@ -98,6 +98,15 @@ impl CachedGroups {
         (group.sequence() == sequence).then_some(group)
     }
 
+    /// Whether this group, or this subgroup of it, came by subscription.
+    pub(crate) fn has_live(&self, sequence: u64, part: Option<u64>) -> bool {
+        match (part, &self.subgroups) {
+            (None, _) => self.find_live(sequence).is_some(),
+            (Some(number), Some(subgroups)) => subgroups.find(sequence, number).is_some(),
+            (Some(_), None) => false,
+        }
+    }
+
     /// The index of the first group at or after `sequence`.
     pub(crate) fn position(&self, sequence: u64) -> usize {
         match self.latest() {
@@ -236,7 +245,8 @@ impl CachedGroups {
             freed += group.used();
             evictions.push((group, Error::Evicted));
         }
-        [next, fetched_next, subgroups_next].into_iter().flatten().min()
+        let next = [next, fetched_next, subgroups_next].into_iter().flatten().min();
+        next.filter(|next| *next != Instant::from_micros(u64::MAX))
     }
 
     /// Removes fetched groups that are too old by the clock. Media time does not count: a fetched
@@ -252,7 +262,7 @@ impl CachedGroups {
         }
         let oldest = self.oldest_fetched?;
         if oldest + rules.max_age > now {
-            return Some(oldest + rules.max_age).filter(|at| *at != Instant::from_micros(u64::MAX));
+            return Some(oldest + rules.max_age);
         }
         let (mut next, mut oldest) = (None::<Instant>, None::<Instant>);
         let earlier = |of: &mut Option<Instant>, at| *of = Some(of.map_or(at, |of| of.min(at)));
@@ -270,7 +280,7 @@ impl CachedGroups {
             true
         });
         self.oldest_fetched = oldest;
-        next.filter(|next| *next != Instant::from_micros(u64::MAX))
+        next
     }
 
     /// Removes the least useful group, but none of the newest `protected` ones. Groups that can be

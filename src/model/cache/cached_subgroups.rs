@@ -1,7 +1,7 @@
-//! The other subgroups than 0 that a track keeps: parts of its groups that only sessions of moq-transport read, and keeps
-//! only while one of them does.
+//! The parts of a track that have no place in a group of an application: other subgroups than 0, and the rest of a subgroup 0
+//! after a gap or with a status. Only sessions of moq-transport read them, and they are kept only while one does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::cached_groups::{Evictions, RetentionRules};
@@ -10,25 +10,14 @@ use crate::census::census;
 use crate::machine::Subgroup;
 use crate::model::cache::group::CachedGroup;
 
-/// The number of the group, and that of the subgroup.
-type Place = (u64, u64);
-
 #[derive(Debug, Default)]
 pub(crate) struct CachedSubgroups {
-    by_place: BTreeMap<Place, CachedSubgroup>,
-    by_arrival: BTreeMap<u64, Place>,
+    by_arrival: VecDeque<(Subgroup, Arc<CachedGroup>)>,
+    /// By the number of the group, and that of the subgroup.
+    by_place: BTreeMap<(u64, u64), Arc<CachedGroup>>,
     arrivals: u64,
     /// Each reader has a clone.
     readers: Arc<()>,
-}
-
-/// A part of a group, as it arrived.
-#[derive(Debug)]
-pub(crate) struct CachedSubgroup {
-    pub(crate) subgroup: Subgroup,
-    /// Index in the group of its first frame.
-    pub(crate) first_frame: u64,
-    pub(crate) group: Arc<CachedGroup>,
 }
 
 impl CachedSubgroups {
@@ -42,51 +31,49 @@ impl CachedSubgroups {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_place.len()
+        self.by_arrival.len()
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<CachedGroup>> {
-        self.by_place.values().map(|part| &part.group)
+        self.by_arrival.iter().map(|(_, group)| group)
     }
 
-    pub(crate) fn contains(&self, sequence: u64, number: u64) -> bool {
-        self.by_place.contains_key(&(sequence, number))
+    pub(crate) fn find(&self, sequence: u64, number: u64) -> Option<&Arc<CachedGroup>> {
+        self.by_place.get(&(sequence, number))
     }
 
     /// Adds a subgroup. `make` creates it from its arrival number.
     pub(crate) fn insert(
         &mut self,
-        sequence: u64,
-        first_frame: u64,
         subgroup: Subgroup,
         make: impl FnOnce(u64) -> Arc<CachedGroup>,
-    ) -> &Arc<CachedGroup> {
-        let place = (sequence, subgroup.number);
-        self.by_arrival.insert(self.arrivals, place);
+    ) -> Arc<CachedGroup> {
         let group = make(self.arrivals);
         self.arrivals += 1;
-        &self.by_place.entry(place).or_insert(CachedSubgroup { subgroup, first_frame, group }).group
+        self.by_place.insert((group.sequence(), subgroup.number), group.clone());
+        self.by_arrival.push_back((subgroup, group.clone()));
+        group
     }
 
     /// Subgroups in order of arrival, starting with number `arrival`.
-    pub(crate) fn arrived(&self, arrival: u64) -> impl Iterator<Item = &CachedSubgroup> {
-        self.by_arrival.range(arrival..).filter_map(|(_, place)| self.by_place.get(place))
+    pub(crate) fn arrived(
+        &self,
+        arrival: u64,
+    ) -> impl Iterator<Item = &(Subgroup, Arc<CachedGroup>)> {
+        let at = self.by_arrival.partition_point(|(_, group)| group.arrival() < arrival);
+        self.by_arrival.range(at..)
     }
 
-    /// Removes the first subgroup of the lowest group, if that is not above `last`.
+    /// Removes the subgroup that arrived first, if its group is not above `last`.
     pub(crate) fn pop_first(&mut self, last: u64) -> Option<Arc<CachedGroup>> {
-        let first = self.by_place.keys().next().copied();
-        first.filter(|place| place.0 <= last).and_then(|place| self.remove(place))
-    }
-
-    fn remove(&mut self, place: Place) -> Option<Arc<CachedGroup>> {
-        let CachedSubgroup { group, .. } = self.by_place.remove(&place)?;
-        self.by_arrival.remove(&group.arrival());
+        self.by_arrival.front().filter(|(_, group)| group.sequence() <= last)?;
+        let (subgroup, group) = self.by_arrival.pop_front()?;
+        self.by_place.remove(&(group.sequence(), subgroup.number));
         Some(group)
     }
 
     /// Removes subgroups of groups below `floor`, and those that are too old by the clock, but none of the group
-    /// `protected`. Returns when the next one becomes too old.
+    /// `protected` or that arrived after one of it. Returns when the next one becomes too old.
     pub(crate) fn sweep(
         &mut self,
         floor: u64,
@@ -95,19 +82,15 @@ impl CachedSubgroups {
         now: Instant,
         evictions: &mut Evictions,
     ) -> Option<Instant> {
-        let protected = protected.unwrap_or(u64::MAX);
-        let [below, above] = [(protected, 0), (protected, u64::MAX)];
         loop {
-            let first = self.by_place.range(..below).next();
-            let (place, part) = first.or_else(|| self.by_place.range(above..).next())?;
-            let (place, deadline) = (*place, part.group.written() + rules.max_age);
-            if place.0 >= floor && deadline > now {
-                return Some(deadline).filter(|next| *next != Instant::from_micros(u64::MAX));
+            let (_, group) = self.by_arrival.front()?;
+            let (sequence, deadline) = (group.sequence(), group.written() + rules.max_age);
+            if sequence >= floor && (protected == Some(sequence) || deadline > now) {
+                return Some(deadline).filter(|_| protected != Some(sequence));
             }
-            evictions.extend(self.remove(place).map(|group| (group, rules.reason())));
+            evictions.extend(self.pop_first(u64::MAX).map(|group| (group, rules.reason())));
         }
     }
 }
 
-census! { each CachedSubgroup { within: group; plain: subgroup, first_frame; } }
 census! { CachedSubgroups { counts: by_arrival; within: by_place; plain: arrivals, readers; } }

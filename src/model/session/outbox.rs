@@ -89,19 +89,17 @@ struct OutgoingGroup {
     subgroup: u64,
     /// The number of frames before those of the cursor.
     base: u32,
+    /// Whether it is no group of an application, or what follows one.
+    is_rest: bool,
     /// Whether it was given up because of its age.
     is_old: bool,
 }
 
 impl OutgoingGroup {
     fn new(request: RequestKey, cursor: GroupCursor) -> Self {
-        Self { request, cursor, subgroup: 0, base: 0, is_old: false }
+        Self { request, cursor, subgroup: 0, base: 0, is_rest: false, is_old: false }
     }
 }
-
-/// Subgroup 0 of a group that others of its subgroups may end.
-const WITHOUT_END: Subgroup =
-    Subgroup { number: 0, priority: None, is_from_start: true, ends_group: false };
 
 /// The next step for a served track.
 pub(crate) enum OutboxStep {
@@ -370,7 +368,7 @@ impl Outbox {
             }
             ServePhase::Groups => match serve.poll_group() {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(Some((cursor, first_frame, subgroup)))) => {
+                Poll::Ready(Ok(Some((cursor, subgroup)))) => {
                     let sequence = cursor.sequence();
                     if sequence < serve.floor {
                         return Some(OutboxStep::Skipped(false));
@@ -382,16 +380,15 @@ impl Outbox {
                     serve.lowest = serve.lowest.min(sequence);
                     let form = cursor.form();
                     let sending = OutgoingGroup::new(request, cursor);
-                    let sending = OutgoingGroup { subgroup: subgroup.number, ..sending };
+                    let (number, is_rest) = (subgroup.number, subgroup.is_apart());
+                    let sending = OutgoingGroup { subgroup: number, is_rest, ..sending };
                     let group = self.send(sending, group_waker);
                     return Some(OutboxStep::Command(match form {
                         GroupForm::Datagram => Command::Datagram { request, group, sequence },
                         GroupForm::Stream => {
-                            Command::Group { request, group, sequence, first_frame }
+                            Command::Group { request, group, sequence, first_frame: 0 }
                         }
-                        GroupForm::Part => {
-                            Command::Subgroup { request, group, sequence, first_frame, subgroup }
-                        }
+                        GroupForm::Part => Command::Subgroup { request, group, sequence, subgroup },
                     }));
                 }
                 Poll::Ready(Ok(None)) => {
@@ -445,12 +442,15 @@ impl ServedFetch {
 
 impl ServedTrack {
     /// The next group or subgroup.
-    fn poll_group(&mut self) -> Poll<Result<Option<(GroupCursor, u64, Subgroup)>, Error>> {
-        if let Some(part) = self.track.next_subgroup() {
-            return Poll::Ready(Ok(Some(part)));
+    fn poll_group(&mut self) -> Poll<Result<Option<(GroupCursor, Subgroup)>, Error>> {
+        match self.track.poll_recv_cursor(Some(&self.waker)) {
+            Poll::Ready(Ok(Some(group))) => Poll::Ready(Ok(Some((group, Subgroup::WITHOUT_END)))),
+            // Its waker is registered first, so that none is missed.
+            other => match self.track.next_subgroup() {
+                Some(part) => Poll::Ready(Ok(Some(part))),
+                None => other.map_ok(|_| None),
+            },
         }
-        let group = self.track.poll_recv_cursor(Some(&self.waker));
-        group.map_ok(|cursor| cursor.map(|cursor| (cursor, 0, WITHOUT_END)))
     }
 
     /// The first group that will be sent, once it is known and was not reported.
@@ -498,15 +498,15 @@ impl Source for Outbox {
         };
         let index = from - u64::from(sending.base);
         let mut supply = sending.cursor.frames(index, skipped, waker, &mut push);
-        let ends = matches!(supply, Supply::End | Supply::Gone(_));
-        if ends && serve.is_some_and(|serve| serve.track.takes_subgroups()) {
-            match sending.cursor.rest() {
-                Some((rest, frames)) if index == frames => {
-                    (sending.cursor, sending.base) = (rest, from as u32);
+        if matches!(supply, Supply::End | Supply::Gone(_)) && !sending.is_rest {
+            let sequence = sending.cursor.sequence();
+            if let Some(rest) = serve.and_then(|serve| serve.track.rest(sequence)) {
+                let frames = sending.cursor.frame_count();
+                supply = Supply::More;
+                if index == frames {
+                    (sending.cursor, sending.base, sending.is_rest) = (rest, frames as u32, true);
                     supply = sending.cursor.frames(0, skipped, waker, &mut push);
                 }
-                Some(_) => supply = Supply::More,
-                None => {}
             }
         }
         let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
@@ -532,7 +532,7 @@ census! { each ServedTrack {
 
 census! { each ServedFetch { counts: group; plain: request, track, priority, wanted, waker; } }
 
-census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_old; } }
+census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
     within: announcing, serves, answers, groups;

@@ -13,15 +13,21 @@ fn reader(version: Version) -> Talk {
 }
 
 fn other(number: u64) -> Subgroup {
-    Subgroup { number, priority: Some(127), is_from_start: false, ends_group: false }
+    Subgroup {
+        number,
+        first_frame: 0,
+        priority: Some(127),
+        is_from_start: false,
+        ends_group: false,
+    }
 }
 
 fn began(sequence: u64, first_frame: u64, expected: Subgroup, event: Event) -> GroupKey {
-    let Event::Subgroup { subscription, group, sequence: s, first_frame: f, subgroup } = event
-    else {
+    let Event::Subgroup { subscription, group, sequence: s, subgroup } = event else {
         panic!("{event:?}")
     };
-    assert_eq!((subscription, s, f, subgroup), (token(0), sequence, first_frame, expected));
+    let expected = Subgroup { first_frame, ..expected };
+    assert_eq!((subscription, s, subgroup), (token(0), sequence, expected));
     group
 }
 
@@ -142,7 +148,7 @@ fn serving(
 }
 
 fn after(gap: u32, status: u8, payload: &'static str) -> Frame {
-    let properties = Properties::NONE.with_gap(gap).with_status(status);
+    let properties = Properties::NONE.placed(gap, status);
     Frame { properties: Some(properties), ..Frame::new(0, payload) }
 }
 
@@ -155,16 +161,17 @@ fn subgroups_are_written_with_their_gaps() {
         let written = [
             (other(3), 2, vec![after(2, 0, "hi"), after(0, 0, "yo")]),
             (
-                Subgroup { ends_group: true, is_from_start: true, priority: None, number: 1 },
+                Subgroup { ends_group: true, is_from_start: true, priority: None, ..other(1) },
                 0,
                 vec![after(0, 0, "hi"), after(300, 0, "yo")],
             ),
             (other(0), 0, vec![after(0, 0, "hi"), after(1, 0, "yo"), after(3, 3, "")]),
         ];
         for (n, (subgroup, first_frame, frames)) in written.into_iter().enumerate() {
+            let subgroup = Subgroup { first_frame, ..subgroup };
             talk.lone.end.source.insert(token(n as u32), frames);
             let (group, sequence) = (token(n as u32), 7);
-            talk.lone.apply(Command::Subgroup { request, group, sequence, first_frame, subgroup });
+            talk.lone.apply(Command::Subgroup { request, group, sequence, subgroup });
         }
         let expected = match version {
             Moqt14 | Moqt15 | Moqt16 => [
@@ -203,9 +210,9 @@ fn subgroups_before_the_start_are_left_out() {
                 .into_iter()
                 .enumerate()
         {
-            let (group, subgroup) = (token(n as u32), other(number));
+            let (group, subgroup) = (token(n as u32), Subgroup { first_frame, ..other(number) });
             talk.lone.end.source.insert(group, [after(first_frame as u32, 0, "hi")]);
-            talk.lone.apply(Command::Subgroup { request, group, sequence, first_frame, subgroup });
+            talk.lone.apply(Command::Subgroup { request, group, sequence, subgroup });
             let released = Event::GroupReleased { group, sent: is_sent };
             assert_eq!(talk.lone.events(), [released], "{version}: {sequence} {number}");
         }
@@ -225,9 +232,9 @@ fn lower_subgroups_go_first() {
         for (n, (sequence, number)) in
             [(7, 5), (8, 2), (7, 0), (8, 1), (7, 3)].into_iter().enumerate()
         {
-            let (group, subgroup, first_frame) = (token(n as u32), other(number), 0);
+            let (group, subgroup) = (token(n as u32), other(number));
             talk.lone.end.source.insert(group, [after(0, 0, "hi")]);
-            let command = Command::Subgroup { request, group, sequence, first_frame, subgroup };
+            let command = Command::Subgroup { request, group, sequence, subgroup };
             talk.lone.end.apply(command);
         }
         talk.lone.run();

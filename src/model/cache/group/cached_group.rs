@@ -91,9 +91,6 @@ pub(super) struct GroupExtras {
     pub(super) end_waiters: Wakers,
     /// Why the pages are gone.
     evicted: Option<Error>,
-    /// What follows the end of the group and has no place in it: frames after a gap, and statuses. Only sessions of
-    /// moq-transport read it.
-    rest: Option<Arc<CachedGroup>>,
 }
 
 /// A frame whose bytes are still arriving. Bytes that are in no piece yet lie in the group's
@@ -192,13 +189,10 @@ impl CachedGroup {
 
     /// Bytes that the group holds.
     pub(crate) fn used(&self) -> u64 {
-        let (used, rest) = {
-            let state = lock(&self.state);
-            let pages = state.pages.iter().map(|page| page.charge());
-            let extras = state.extras.iter().map(|extras| &extras.charge);
-            (pages.chain(extras).map(Charge::bytes).sum::<u64>(), state.rest())
-        };
-        Self::SIZE as u64 + used + rest.map_or(0, |rest| rest.used())
+        let state = lock(&self.state);
+        let pages = state.pages.iter().map(|page| page.charge());
+        let extras = state.extras.iter().map(|extras| &extras.charge);
+        Self::SIZE as u64 + pages.chain(extras).map(Charge::bytes).sum::<u64>()
     }
 
     /// Marks it to be given up when its last pin goes. Returns whether it is pinned now.
@@ -235,16 +229,15 @@ impl CachedGroup {
             let cleared = pages.map(|page| Arc::get_mut(page).map(Page::clear).is_some());
             let cleared = cleared.take_while(|is_cleared| *is_cleared).count();
             state.pages.truncate(cleared);
-            let rest = state.extras.take().and_then(|extras| extras.rest);
-            drop(rest.map(|rest| rest.evict(why)));
+            state.extras = None;
             return Some(self);
         }
         let mut wakes = DeferredWakes::default();
         let mut shell = GroupExtras::new(self.account.clone());
         shell.evicted = Some(why.clone());
-        let mut freed = {
+        let freed = {
             let mut state = lock(&self.state);
-            state.end.get_or_insert_with(|| Err(Box::new(why.clone())));
+            state.end.get_or_insert_with(|| Err(Box::new(why)));
             let mut extras = state.extras.replace(shell);
             if let Some(extras) = &mut extras {
                 let GroupExtras { chunk_waiters, frame_waiters, end_waiters, .. } = &mut **extras;
@@ -254,8 +247,7 @@ impl CachedGroup {
             }
             (mem::take(&mut state.pages), extras)
         };
-        let rest = freed.1.as_mut().and_then(|extras| extras.rest.take());
-        drop((rest.map(|rest| rest.evict(why)), freed));
+        drop(freed);
         wakes.wake();
         None
     }
@@ -270,24 +262,6 @@ impl CachedGroup {
     /// What a group needs while it is open.
     pub(super) fn extras<'a>(&self, state: &'a mut GroupState) -> &'a mut GroupExtras {
         state.extras.get_or_insert_with(|| GroupExtras::new(self.account.clone()))
-    }
-
-    /// Ends the group with `end`. What follows goes into the returned group.
-    pub(super) fn split_off(
-        &self,
-        end: Result<()>,
-        wakes: &mut DeferredWakes,
-    ) -> Result<Arc<CachedGroup>> {
-        let account = self.account.clone();
-        let rest = Self::new(self.sequence, 0, account, GroupForm::Part, None);
-        self.change(wakes, |state| match state.end() {
-            Some(end) => end.and(Err(Error::Closed)),
-            None => {
-                self.extras(state).rest = Some(rest.clone());
-                state.stop(end);
-                Ok(rest)
-            }
-        })
     }
 
     pub(super) fn abort(&self, error: Error, wakes: &mut DeferredWakes) {
@@ -531,8 +505,7 @@ impl GroupState {
                 extras.end_waiters.take(wakes);
             }
         }
-        let is_done = matches!(self.end, Some(Ok(())));
-        self.extras.take_if(|it| is_done && it.evicted.is_none() && it.rest.is_none())
+        self.extras.take_if(|extras| extras.evicted.is_none() && matches!(self.end, Some(Ok(()))))
     }
 
     /// How the group ended; `None` while it is open.
@@ -605,11 +578,6 @@ impl GroupState {
         }
     }
 
-    /// What follows the end of the group and has no place in it.
-    pub(super) fn rest(&self) -> Option<Arc<CachedGroup>> {
-        self.extras.as_ref()?.rest.clone()
-    }
-
     /// What some groups need, if this one has it.
     pub(super) fn extras(&mut self) -> Option<&mut GroupExtras> {
         self.extras.as_deref_mut()
@@ -629,7 +597,6 @@ impl GroupExtras {
             frame_waiters: Wakers::default(),
             end_waiters: Wakers::default(),
             evicted: None,
-            rest: None,
         })
     }
 }
@@ -662,6 +629,6 @@ census! { GroupState {
 } }
 
 census! { GroupExtras {
-    counts: open, chunk_waiters, frame_waiters, end_waiters, rest;
+    counts: open, chunk_waiters, frame_waiters, end_waiters;
     plain: charge, buffer, further_bytes, changed, completed, evicted;
 } }

@@ -29,10 +29,9 @@ impl GroupCursor {
         self.group.form
     }
 
-    /// A cursor for what follows the last frame, and the number of frames before it.
-    pub(crate) fn rest(&self) -> Option<(Self, u64)> {
-        let state = lock(&self.group.state);
-        Some((Self::new(state.rest()?), state.frames()))
+    /// The number of complete frames.
+    pub(crate) fn frame_count(&self) -> u64 {
+        lock(&self.group.state).frames()
     }
 
     /// Shows `push` the frames from `from` on until it returns `false`, the open frame last, all

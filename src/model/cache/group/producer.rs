@@ -147,13 +147,6 @@ impl GroupProducer {
         self.group.abort(error, &mut self.wakes);
     }
 
-    /// Ends the group with `end`, and writes on what follows, which only sessions of moq-transport read.
-    /// Fails if the group has ended.
-    pub(crate) fn split_off(&mut self, end: Result<()>) -> Result<()> {
-        *self = Self::new(self.group.split_off(end, &mut self.wakes)?);
-        Ok(())
-    }
-
     /// The number of complete frames.
     pub fn frame_count(&self) -> u64 {
         lock(&self.group.state).frames()

@@ -338,21 +338,26 @@ impl TrackConsumer {
         self
     }
 
-    pub(crate) fn takes_subgroups(&self) -> bool {
-        self.reader.extras.as_ref().is_some_and(|extras| extras.subgroups.is_some())
+    /// What follows the last frame of this group and has no place in it, for a session that reads other subgroups.
+    pub(crate) fn rest(&self, sequence: u64) -> Option<GroupCursor> {
+        self.reader.extras.as_ref()?.subgroups.as_ref()?;
+        let mut state = lock(&self.reader.shared.state);
+        let rest = state.cached.subgroups().as_ref()?.find(sequence, 0)?;
+        Some(GroupCursor::new(rest.clone()))
     }
 
     /// The next subgroup other than 0 that arrived, each once. Those that come later wake the task that waits for the
     /// next group.
-    pub(crate) fn next_subgroup(&mut self) -> Option<(GroupCursor, u64, Subgroup)> {
+    pub(crate) fn next_subgroup(&mut self) -> Option<(GroupCursor, Subgroup)> {
         let TrackReader { shared, cursor, extras, .. } = &mut *self.reader;
         let (next, _) = extras.as_mut()?.subgroups.as_mut()?;
         let wanted = cursor.start..=cursor.want.end.unwrap_or(u64::MAX);
         let mut state = lock(&shared.state);
         let mut arrived = state.cached.subgroups().as_ref()?.arrived(*next);
-        let found = arrived.find(|part| wanted.contains(&part.group.sequence()))?;
-        *next = found.group.arrival() + 1;
-        Some((GroupCursor::new(found.group.clone()), found.first_frame, found.subgroup))
+        let (subgroup, group) =
+            arrived.find(|(part, it)| part.is_apart() && wanted.contains(&it.sequence()))?;
+        *next = group.arrival() + 1;
+        Some((GroupCursor::new(group.clone()), *subgroup))
     }
 
     fn next_in_order<T>(

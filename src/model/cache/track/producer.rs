@@ -163,7 +163,7 @@ impl TrackProducer {
         self.create(CachedGroups::next_sequence, GroupForm::Stream)
     }
 
-    pub(crate) fn create(
+    fn create(
         &mut self,
         sequence: impl FnOnce(&CachedGroups) -> u64,
         form: GroupForm,
@@ -173,31 +173,16 @@ impl TrackProducer {
         let mut _replaced = None;
         shared.change(&mut self.wakes, |state, wakes| {
             let sequence = sequence(&state.cached);
-            if let Some(error) = &state.abort {
-                return Err(error.clone());
-            }
-            Group::check(sequence)?;
-            // Readers of a finished track were told that nothing follows. A session may deliver
-            // groups later than that, if another session announced the end.
-            let is_closed = upstream == 0 && state.is_finished();
-            if is_closed || state.end.is_some_and(|end| sequence >= end) {
-                return Err(Error::Closed);
-            }
-            if state.cached.find_live(sequence).is_some() {
+            let admitted = state.admits(upstream, sequence, None);
+            if admitted == Err(Error::Duplicate) && upstream != 0 {
                 // Another upstream delivered the group first. This one has shown that it delivers
                 // groups, so it can take over without having been first.
                 let next = state.cached.next_sequence();
-                if upstream != 0 && state.upstreams.record_group(upstream, next) {
+                if state.upstreams.record_group(upstream, next) {
                     state.demand.producer_waiters.take(wakes);
                 }
-                return Err(Error::Duplicate);
             }
-            if sequence < state.cached.floor() {
-                return Err(Error::Old);
-            }
-            if !state.upstreams.accepts_group(upstream, sequence) {
-                return Err(Error::Cancelled);
-            }
+            admitted?;
             match state.cached.find(sequence).map(|copy| copy.is_broken()) {
                 Some(false) => {
                     // The group was fetched before. Its content stays.
@@ -231,42 +216,22 @@ impl TrackProducer {
         })
     }
 
-    /// Adds a subgroup of a group, whether that is here or not. Only sessions of moq-transport read it.
+    /// Adds a group that a session delivers, or a part of one, which only sessions of moq-transport read.
     ///
-    /// Fails as [`create_group`](Self::create_group), and with [`Error::Cancelled`] if no session reads subgroups.
-    pub(crate) fn create_subgroup(
+    /// Fails as [`create_group`](Self::create_group), and with [`Error::Cancelled`] for a part that nobody reads.
+    pub(crate) fn create_part(
         &mut self,
         sequence: u64,
-        first_frame: u64,
-        subgroup: Subgroup,
+        subgroup: Option<Subgroup>,
     ) -> Result<GroupProducer> {
-        let (shared, upstream) = (&self.shared, self.upstream);
-        shared.change(&mut self.wakes, |state, wakes| {
-            Group::check(sequence)?;
-            let floor = state.cached.floor();
-            let subgroups = state.cached.subgroups().as_mut().filter(|it| it.have_readers());
-            let subgroups = subgroups.ok_or(Error::Cancelled)?;
-            if state.abort.is_some() || state.end.is_some_and(|end| sequence >= end) {
-                return Err(Error::Closed);
-            }
-            if subgroups.contains(sequence, subgroup.number) {
-                return Err(Error::Duplicate);
-            }
-            if sequence < floor {
-                return Err(Error::Old);
-            }
-            if !state.upstreams.accepts_group(upstream, sequence) {
-                return Err(Error::Cancelled);
-            }
-            let spare = state.spare.take();
-            let group = subgroups.insert(sequence, first_frame, subgroup, |arrival| {
-                let account = shared.account.clone();
-                CachedGroup::new(sequence, arrival, account, GroupForm::Part, spare)
-            });
-            let group = GroupProducer::new(group.clone());
-            state.group_waiters.take(wakes);
-            Ok(group)
-        })
+        let Some(subgroup) = subgroup.filter(Subgroup::is_apart) else {
+            let is_whole = subgroup.is_none_or(|subgroup| subgroup.ends_group);
+            let form = if is_whole { GroupForm::Stream } else { GroupForm::Part };
+            return self.create(|_| sequence, form);
+        };
+        let (upstream, number) = (self.upstream, Some(subgroup.number));
+        let check = |state: &mut TrackState| state.admits(upstream, sequence, number);
+        self.shared.add_subgroup(sequence, subgroup, check)
     }
 
     /// Appends a group of one frame.

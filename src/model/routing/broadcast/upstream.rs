@@ -10,9 +10,7 @@ use super::upstreams::{FailedUpstreams, UpstreamEntry, UpstreamRequest};
 use crate::machine::Subgroup;
 use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{Result, Route, WaitSlot};
-use crate::model::cache::{
-    Cache, GroupForm, GroupProducer, TrackDynamic, TrackProducer, WeakTrack,
-};
+use crate::model::cache::{Cache, GroupProducer, TrackDynamic, TrackProducer, WeakTrack};
 use crate::model::routing::registration::Registration;
 use crate::{Cost, Error, Path, Properties, Subscription, Timestamp, TrackInfo};
 
@@ -281,22 +279,16 @@ impl UpstreamTrack {
         }
     }
 
-    /// As [`TrackProducer::create_group`]. Fails with [`Error::Cancelled`] if a newer upstream
+    /// As [`TrackProducer::create_part`]. Fails with [`Error::Cancelled`] if a newer upstream
     /// delivers the group.
-    pub(crate) fn create_group(&mut self, sequence: u64, form: GroupForm) -> Result<GroupProducer> {
-        let group = self.track.create(|_| sequence, form)?;
-        self.failed.clear();
-        Ok(group)
-    }
-
-    /// As [`TrackProducer::create_subgroup`].
-    pub(crate) fn create_subgroup(
+    pub(crate) fn create_group(
         &mut self,
         sequence: u64,
-        first_frame: u64,
-        subgroup: Subgroup,
+        subgroup: Option<Subgroup>,
     ) -> Result<GroupProducer> {
-        self.track.create_subgroup(sequence, first_frame, subgroup)
+        let group = self.track.create_part(sequence, subgroup)?;
+        self.failed.clear();
+        Ok(group)
     }
 
     /// As [`TrackProducer::ingest`].

@@ -11,7 +11,7 @@ use super::{BROADCAST, Driver, TRACK, ready_key};
 use crate::census::census;
 use crate::machine::{Command, GroupKey, RequestKey, Subgroup, Token};
 use crate::model::base::{Reach, Result, Route, count};
-use crate::model::cache::{GroupForm, TrackDynamic, UpstreamFetch};
+use crate::model::cache::{TrackDynamic, UpstreamFetch};
 use crate::model::routing::{OriginProducer, PeerAdmission, Upstream, UpstreamTrack};
 use crate::model::session::goaway::Goaway;
 use crate::model::session::log;
@@ -381,30 +381,23 @@ impl Driver {
         subscription: Token,
         key: GroupKey,
         sequence: u64,
-        first_frame: u64,
         subgroup: Option<Subgroup>,
     ) {
+        let is_apart = subgroup.is_some_and(|subgroup| subgroup.is_apart());
         let remote_track = self.inbox.tracks.get_mut(subscription.into());
-        let apart = subgroup.filter(|it| it.number > 0 || first_frame > 0);
-        let is_whole = subgroup.is_none_or(|it| it.ends_group);
         let group = remote_track.ok_or(Error::Cancelled).and_then(|remote_track| {
-            let track = &mut remote_track.track;
-            let group = match apart {
-                Some(subgroup) => track.create_subgroup(sequence, first_frame, subgroup)?,
-                None if is_whole => track.create_group(sequence, GroupForm::Stream)?,
-                None => track.create_group(sequence, GroupForm::Part)?,
-            };
+            let group = remote_track.track.create_group(sequence, subgroup)?;
             remote_track.open += 1;
             Ok((remote_track.track.downgrade(), group))
         });
         match group {
             Ok((track, group)) => {
                 let mut group = IncomingGroup::new(key, track, group, Some(subscription));
-                group.is_apart = apart.is_some();
+                group.is_apart = is_apart;
                 self.inbox.begin(group);
             }
             Err(error) => {
-                if apart.is_some() {
+                if is_apart {
                     self.shared.refuse_group();
                 }
                 self.machine.apply(Command::StopGroup { group: key, error });

@@ -64,12 +64,16 @@ impl IncomingGroup {
             return self.payload(payload);
         }
         if let Some(properties) = properties.as_ref().filter(|it| it.is_apart() && !self.is_apart) {
+            let track = self.track.upgrade().ok_or(Error::Cancelled)?;
+            let rest = track.add_rest(self.group.sequence());
             let is_end = properties.status() != 0;
-            if self.track.upgrade().is_some_and(|track| track.takes_subgroups()) {
-                self.group.split_off(if is_end { Ok(()) } else { Err(Error::Lagged) })?;
-                self.is_apart = true;
-            } else {
-                return if is_end { self.group.finish() } else { Err(Error::Lagged) };
+            match is_end {
+                true => self.group.finish()?,
+                false => self.group.abort(Error::Lagged),
+            }
+            match rest {
+                Ok(rest) => (self.group, self.is_apart) = (rest, true),
+                Err(_) => return if is_end { Ok(()) } else { Err(Error::Lagged) },
             }
         }
         let timestamp = timestamp.unwrap_or(Timestamp::new(now));

@@ -483,10 +483,10 @@ impl Driver {
             Event::Unannounced { path } => self.inbox.ended = Some(path),
             Event::TrackInfo { subscription, info } => self.track_info(subscription, info),
             Event::Group { subscription, group, sequence, .. } => {
-                self.group(subscription, group, sequence, 0, None);
+                self.group(subscription, group, sequence, None);
             }
-            Event::Subgroup { subscription, group, sequence, first_frame, subgroup } => {
-                self.group(subscription, group, sequence, first_frame, Some(subgroup));
+            Event::Subgroup { subscription, group, sequence, subgroup } => {
+                self.group(subscription, group, sequence, Some(subgroup));
             }
             Event::Frame { group, timestamp, properties, size, payload } => {
                 self.receive(group, |receiving, now| {
