@@ -461,6 +461,30 @@ fn a_reset_subgroup_harms_no_other() {
     }
 }
 
+/// The publisher goes away in the middle of subgroups: each is reset, and nothing of them stays.
+#[test]
+fn a_lost_session_resets_its_subgroups() {
+    for version in DRAFTS {
+        let mut line = Line::new(version, version);
+        line.subscribe(0);
+        let parts = [part(0, &[0, 4]), part(1, &[1, 5])];
+        for part in &parts {
+            let group = line.begin(4, part);
+            part.frames().into_iter().for_each(|it| line.up.client.source.push(group, it));
+            line.ready(4, part);
+        }
+        line.advance();
+        line.up.client.apply(Command::Close { error: Error::SessionClosed });
+        line.advance();
+        for part in &parts {
+            let got = line.parts.remove(&(0, 4, part.subgroup.number)).expect("it began");
+            assert_eq!(got.objects, part.objects, "{version}");
+            assert!(matches!(got.result, Some(Err(_))), "{version}: {:?}", got.result);
+        }
+        assert_eq!(line.relay.cached_bytes(), 0, "{version}");
+    }
+}
+
 /// Subgroups are given up with their group, and by their age if they have none.
 #[test]
 fn subgroups_expire_with_their_group() {

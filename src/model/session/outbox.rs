@@ -1,6 +1,7 @@
 //! The side of a session that sends: the groups and announcements that the machine reads. It pins only
 //! fetched groups in the cache.
 
+use std::cell::Cell;
 use std::task::{Context, Poll, Waker};
 
 use crate::census::census;
@@ -491,22 +492,21 @@ impl Source for Outbox {
         let oldest = oldest.and_then(|serve| serve.track.oldest_useful(sending.cursor.sequence()));
         let (mut is_next, mut is_old) = (true, false);
         let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
+        let shown = Cell::new(from - u64::from(sending.base));
         let mut push = |frame: FrameView<'_>| {
             is_old |=
                 std::mem::take(&mut is_next) && oldest.is_some_and(|it| frame.timestamp <= it);
+            shown.set(shown.get() + 1);
             !is_old && run.push(frame)
         };
-        let index = from - u64::from(sending.base);
-        let mut supply = sending.cursor.frames(index, skipped, waker, &mut push);
-        if matches!(supply, Supply::End | Supply::Gone(_)) && !sending.is_rest {
-            let sequence = sending.cursor.sequence();
-            if let Some(rest) = serve.and_then(|serve| serve.track.rest(sequence)) {
-                let frames = sending.cursor.frame_count();
-                supply = Supply::More;
-                if index == frames {
-                    (sending.cursor, sending.base, sending.is_rest) = (rest, frames as u32, true);
-                    supply = sending.cursor.frames(0, skipped, waker, &mut push);
-                }
+        let mut supply = sending.cursor.frames(shown.get(), skipped, waker, &mut push);
+        let ends = matches!(supply, Supply::End | Supply::Gone(_)) && !sending.is_rest;
+        let rest = serve.filter(|_| ends).and_then(|it| it.track.rest(sending.cursor.sequence()));
+        if let Some(rest) = rest.filter(|_| shown.get() == sending.cursor.frame_count()) {
+            supply = Supply::More;
+            if shown.get() == from {
+                (sending.cursor, sending.base, sending.is_rest) = (rest, from as u32, true);
+                supply = sending.cursor.frames(0, skipped, waker, &mut push);
             }
         }
         let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
