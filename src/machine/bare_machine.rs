@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 
 use super::command::Command;
 use super::config::Config;
+use super::engine::publishing::SendAs;
 use super::engine::{
     CONTROL_PRIORITY, Core, Dialect, GroupRef, SessionState, Timer, Work, events, fetching, groups,
     publishing, subscribing,
@@ -314,11 +315,16 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
             publishing::finish_subscribe(dialect, core, request.into(), end);
         }
         Command::Group { request, group, sequence, first_frame } => {
-            let request = request.into();
-            publishing::push_group(dialect, core, request, group, sequence, first_frame, false);
+            let (request, place) = (request.into(), (sequence, first_frame));
+            publishing::push_group(dialect, core, request, group, place, SendAs::Stream);
+        }
+        Command::Subgroup { request, group, sequence, subgroup } => {
+            let (request, send_as) = (request.into(), SendAs::Subgroup(subgroup));
+            publishing::push_group(dialect, core, request, group, (sequence, 0), send_as);
         }
         Command::Datagram { request, group, sequence } => {
-            publishing::push_group(dialect, core, request.into(), group, sequence, 0, true);
+            let (request, place) = (request.into(), (sequence, 0));
+            publishing::push_group(dialect, core, request, group, place, SendAs::Datagram);
         }
         Command::AcceptFetch { request, group, info, frames, ends_track } => {
             fetching::accept(dialect, core, request.into(), group, &info, frames, ends_track);
@@ -334,7 +340,10 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         }
         Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),
         Command::GroupReady { request, sequence } => {
-            core.schedule.on_ready(GroupRef { request: request.into(), sequence });
+            core.schedule.on_ready(GroupRef { request: request.into(), place: (sequence, 0) });
+        }
+        Command::SubgroupReady { request, sequence, number } => {
+            core.schedule.on_ready(GroupRef { request: request.into(), place: (sequence, number) });
         }
         Command::StopGroup { group, error } => groups::stop(dialect, core, group.into(), &error),
         Command::Unsubscribe { subscription } => {

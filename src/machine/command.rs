@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::event::{FramePosition, GroupKey, RequestKey};
+use super::event::{FramePosition, GroupKey, RequestKey, Subgroup};
 use super::source::Token;
 use crate::auth_token::AuthToken;
 use crate::error::Error;
@@ -248,6 +248,28 @@ pub enum Command {
         prefix: Path,
         /// The tokens. They take the place of those that were set for this prefix before.
         tokens: Vec<AuthToken>,
+    },
+    /// Like [`Command::Group`], for a part of a group that goes as this subgroup (moq-transport). Its frames are in the
+    /// order of their indexes in the group, with [gaps](crate::Properties::gap). Where the peer's subscription begins
+    /// inside of the group, other subgroups than 0 that begin before are not sent.
+    Subgroup {
+        /// The subscription.
+        request: RequestKey,
+        /// Where to read its frames.
+        group: Token,
+        /// The number of its group in the track.
+        sequence: u64,
+        /// The subgroup.
+        subgroup: Subgroup,
+    },
+    /// Like [`Command::GroupReady`], for a subgroup.
+    SubgroupReady {
+        /// The subscription.
+        request: RequestKey,
+        /// The number of its group in the track.
+        sequence: u64,
+        /// Its number in the group.
+        number: u64,
     },
     /// Subscribes to a track of the peer.
     Subscribe {

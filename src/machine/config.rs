@@ -45,6 +45,12 @@ pub struct Config {
     /// [`Event::SetUp`]: super::Event::SetUp
     /// [`Command::Accept`]: super::Command::Accept
     pub requires_accept: bool,
+    /// Whether [`Event::Subgroup`] reports every subgroup, with gaps. Otherwise, by default, [`Event::Group`] reports
+    /// subgroups 0, a gap breaks a group, and other subgroups are stopped (moq-transport).
+    ///
+    /// [`Event::Subgroup`]: super::Event::Subgroup
+    /// [`Event::Group`]: super::Event::Group
+    pub subgroups: bool,
     /// The prefixes under which we ask the peer for announcements.
     pub interests: Vec<Path>,
     /// The limits that this session enforces.
@@ -64,6 +70,7 @@ impl Config {
             role: Role::Both,
             cost: None,
             requires_accept: false,
+            subgroups: false,
             interests: Vec::new(),
             limits: Limits::default(),
         }

@@ -80,6 +80,34 @@ impl FramePosition {
     }
 }
 
+/// A subgroup: a part of a group of moq-transport that has a stream of its own (moq-transport-22, 11.3.1). What has no
+/// subgroups has groups that are their subgroup 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subgroup {
+    /// Its number in the group.
+    pub number: u64,
+    /// Index in the group of its first frame on the stream.
+    pub first_frame: u64,
+    /// The publisher's priority of its frames, higher is more urgent; `None` is that of the track.
+    pub priority: Option<u8>,
+    /// Whether the stream begins with the first frame of the subgroup (18 and later; `false` before).
+    pub is_from_start: bool,
+    /// Whether the last frame on the stream is the last one of the group.
+    pub ends_group: bool,
+}
+
+impl Subgroup {
+    /// A group whose last frame others of its subgroups may have.
+    pub(crate) const WITHOUT_END: Self =
+        Self { number: 0, first_frame: 0, priority: None, is_from_start: true, ends_group: false };
+
+    /// Whether it is no group of an application: another subgroup than 0, or one that does not begin with the first frame
+    /// of the group.
+    pub(crate) const fn is_apart(&self) -> bool {
+        self.number > 0 || self.first_frame > 0
+    }
+}
+
 /// The frames of a track between two positions, both included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FetchRange {
@@ -256,7 +284,8 @@ pub enum Event {
         result: Result<(), Error>,
     },
     /// A stream of one of our subscriptions was stopped: it carried another subgroup than 0, or a
-    /// part of a group that does not begin with its first frame.
+    /// part of a group that does not begin with its first frame. With [`Config::subgroups`](super::Config::subgroups)
+    /// only parts that could not be completed.
     GroupRefused {
         /// The subscription.
         subscription: Token,
@@ -347,6 +376,19 @@ pub enum Event {
         subscription: Token,
         /// The first group that may come.
         group: u64,
+    },
+    /// A subgroup of a group of one of our subscriptions begins, in place of [`Event::Group`] where
+    /// [`Config::subgroups`](super::Config::subgroups) is set (moq-transport). Frames may come after
+    /// [gaps](Properties::gap), and one with a [status](Properties::status) may be the last.
+    Subgroup {
+        /// The subscription.
+        subscription: Token,
+        /// Names the subgroup in later events.
+        group: GroupKey,
+        /// The number of its group in the track.
+        sequence: u64,
+        /// The subgroup.
+        subgroup: Subgroup,
     },
     /// The peer subscribes. Answer with
     /// [`Command::AcceptSubscribe`](super::Command::AcceptSubscribe) or

@@ -38,6 +38,8 @@ pub(crate) enum Layout {
         properties: bool,
         /// The track has a timescale.
         timed: bool,
+        /// A reader reports objects after a gap, and objects with a status.
+        gaps: bool,
     },
     /// Records of a group in the answer to a FETCH of moq-transport. They are only written; [`RecordReader`]
     /// reads them.
@@ -125,6 +127,16 @@ impl FrameStart {
         };
         Self { timestamp: timestamp.filter(|_| timed), properties, size }
     }
+
+    /// The same, for an object that does not follow the one before it, or has a status.
+    fn apart(self, gap: u32, status: ObjectStatus, draft: &Draft) -> Self {
+        if (gap, status) == (0, ObjectStatus::Normal) {
+            return self;
+        }
+        let alone = || Properties::of_timestamp(self.timestamp.unwrap_or_default(), draft);
+        let properties = self.properties.unwrap_or_else(alone);
+        Self { properties: Some(properties.placed(gap, status as u8)), ..self }
+    }
 }
 
 /// The properties of a frame as a sender of moq-transport writes them: the timestamp, or all of them as they came.
@@ -175,7 +187,7 @@ impl Layout {
 
     /// The layout of objects that we send.
     pub(crate) fn objects(draft: &'static Draft, properties: bool) -> Self {
-        Self::Objects { draft, properties, timed: true }
+        Self::Objects { draft, properties, timed: true, gaps: false }
     }
 
     /// From which byte on a frame can be sent as the cache holds it; `None` if it must be written
@@ -202,17 +214,18 @@ impl Layout {
                 let head = FrameHead::between(previous, frame.timestamp, frame.size);
                 Some(Head::from_slice(&head.encode(version).ok()?))
             }
-            Self::Objects { draft, properties, timed } => {
+            Self::Objects { draft, properties, timed, .. } => {
+                let (gap, status) = frame.properties.map_or((0, 0), |it| (it.gap, it.status));
                 let (timestamp, all) = match properties && timed {
                     true => properties_of(frame.timestamp, frame.properties, draft),
                     false => (None, None),
                 };
                 let head = ObjectHead {
-                    delta: if restarts { index } else { 0 },
+                    delta: u64::from(gap) + if restarts { index } else { 0 },
                     timestamp,
                     properties: all.as_deref(),
                     size: frame.size,
-                    status: ObjectStatus::Normal,
+                    status: ObjectStatus::of(status.into(), draft).ok()?,
                 };
                 head.encode(properties, draft).ok()
             }
@@ -243,8 +256,8 @@ impl Layout {
     /// The layout for a track that has a timescale, or has none.
     pub(crate) fn of_track(self, has_timescale: bool) -> Self {
         match self {
-            Self::Objects { draft, properties, timed } => {
-                Self::Objects { draft, properties, timed: timed && has_timescale }
+            Self::Objects { draft, properties, timed, gaps } => {
+                Self::Objects { draft, properties, timed: timed && has_timescale, gaps }
             }
             other @ (Self::Lite(_) | Self::Records { .. }) => other,
         }
@@ -267,7 +280,7 @@ impl Layout {
                 let timestamp = Features::of(version).timestamps.then_some(timestamp);
                 Ok(Item::Frame(FrameStart { timestamp, properties: None, size: head.size }))
             }
-            Self::Objects { draft, properties, timed } => {
+            Self::Objects { draft, properties, timed, gaps } => {
                 let mut front = [0; 48];
                 let mut long;
                 let front = recv.peek(&mut front);
@@ -279,15 +292,18 @@ impl Layout {
                     read = ObjectHead::read(front, properties, draft).map_err(object_fault)?;
                 }
                 let Some((head, len)) = read else { return Ok(Item::NeedMore) };
-                if head.status != ObjectStatus::Normal {
+                let is_end =
+                    matches!(head.status, ObjectStatus::EndOfGroup | ObjectStatus::EndOfTrack);
+                if head.status != ObjectStatus::Normal && !(gaps && is_end) {
                     return Ok(Item::End);
                 }
-                if head.delta != number {
-                    return Err(Error::Lagged);
-                }
+                let gap = head.delta.checked_sub(number).and_then(|gap| u32::try_from(gap).ok());
+                let gap = gap.filter(|gap| *gap == 0 || gaps).ok_or(Error::Lagged)?;
+                let ObjectHead { timestamp, properties: all, size, status, .. } = head;
+                let start = FrameStart::of_object(timestamp, all, size, timed, draft);
+                let start = start.apart(gap, status, draft);
                 recv.skip(len);
-                let ObjectHead { timestamp, properties: all, size, .. } = head;
-                Ok(Item::Frame(FrameStart::of_object(timestamp, all, size, timed, draft)))
+                Ok(Item::Frame(start))
             }
             Self::Records { .. } => unreachable!("read by `RecordReader`"),
         }

@@ -42,7 +42,7 @@ use alloc::boxed::Box;
 pub use command::Command;
 pub use config::Config;
 pub use counts::Counts;
-pub use event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
+pub use event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey, Subgroup};
 pub use frame_view::{FrameView, WireFrame};
 pub use guards::{Datagram, Open, Write};
 pub use io::{Action, Input};

@@ -225,8 +225,8 @@ impl<'a> ObjectHead<'a> {
                 false => ObjectProperties::default(),
             };
             let size = cursor.varint()?;
-            let status =
-                if size == 0 { ObjectStatus::read(cursor, draft)? } else { ObjectStatus::Normal };
+            let status = if size == 0 { cursor.varint()? } else { 0 };
+            let status = ObjectStatus::of(status, draft)?;
             if any && status != ObjectStatus::Normal {
                 return Err(PROPERTIES_OF_STATUS);
             }
@@ -262,8 +262,8 @@ pub(crate) const PROPERTIES_OF_STATUS: DecodeError =
     DecodeError::InvalidValue("properties of a status");
 
 impl ObjectStatus {
-    pub(super) fn read(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Self, DecodeError> {
-        match cursor.varint()? {
+    pub(crate) fn of(number: u64, draft: &Draft) -> Result<Self, DecodeError> {
+        match number {
             0 => Ok(Self::Normal),
             1 if draft.records <= RecordForm::Byte => Ok(Self::DoesNotExist),
             3 => Ok(Self::EndOfGroup),

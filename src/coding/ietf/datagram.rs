@@ -75,7 +75,7 @@ impl<'a> DatagramHead<'a> {
         }
         let mut status = ObjectStatus::Normal;
         if has(STATUS) {
-            status = ObjectStatus::read(cursor, draft)?;
+            status = ObjectStatus::of(cursor.varint()?, draft)?;
             if has(PROPERTIES) && status != ObjectStatus::Normal {
                 return Err(PROPERTIES_OF_STATUS);
             }

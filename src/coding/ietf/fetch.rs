@@ -420,9 +420,8 @@ impl FetchRecords {
     ) -> Result<FetchRecord<'a>, DecodeError> {
         let (size, location) = (cursor.varint()?, object.location);
         let has_status = size == 0 && self.draft.records <= RecordForm::Byte;
-        let status =
-            if has_status { ObjectStatus::read(cursor, self.draft)? } else { ObjectStatus::Normal };
-        Ok(match status {
+        let status = if has_status { cursor.varint()? } else { 0 };
+        Ok(match ObjectStatus::of(status, self.draft)? {
             ObjectStatus::Normal => FetchRecord::Object(FetchObject { size, ..object }),
             ObjectStatus::DoesNotExist => FetchRecord::Absent(location),
             ObjectStatus::EndOfGroup => FetchRecord::EndOfGroup(location),

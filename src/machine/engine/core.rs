@@ -49,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) sets_up_on_request: bool,
     /// The application has not accepted the peer yet.
     pub(crate) awaits_accept: bool,
+    /// `Config::subgroups`.
+    pub(crate) takes_subgroups: bool,
     /// Why the connection was lost, until the event reports it.
     pub(crate) lost: Option<Error>,
     pub(crate) requests: Requests,
@@ -126,6 +128,7 @@ impl Core {
             is_set_up: false,
             sets_up_on_request: false,
             awaits_accept: config.requires_accept && config.side == Side::Server,
+            takes_subgroups: config.subgroups,
             lost: None,
             requests: Requests::new(limits.requests, buffer_limit(&limits)),
             recv_streams: RecvStreams::new(&limits),
@@ -466,5 +469,5 @@ census! { ControlStream { within: send; plain: stream, blocked; } }
 census! { Core {
     counts: incoming_fetches, outgoing_fetches, unconfirmed, lost, timers, actions, notices;
     within: requests, recv_streams, outgoing, incoming, schedule, control, datagrams, scratch;
-    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, peer_is_going_away, no_credit, counts, network_path, unread_until, joined;
+    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until, joined;
 } }

@@ -13,7 +13,7 @@ use super::recv_streams::GroupHeader;
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::machine::command::Command;
-use crate::machine::event::{Event, FramePosition, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::layout::{Head, Layout};
 use crate::machine::source::{Source, Token};
 use crate::path::Path;
@@ -131,12 +131,14 @@ pub(crate) trait PublishDialect {
         largest: Option<FramePosition>,
     );
 
-    /// Stream type and header of a group; `None` if it can't be written, or the peer would drop it.
+    /// Stream type and header of a group, or of one of its subgroups; `None` if it can't be written, or the peer would
+    /// drop it.
     fn group_head(
         &self,
         subscription: &IncomingSubscription,
         sequence: u64,
         first_frame: u64,
+        subgroup: Option<Subgroup>,
     ) -> Option<Head>;
 
     /// Whether groups can go as datagrams.

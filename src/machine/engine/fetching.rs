@@ -69,7 +69,7 @@ pub(crate) fn accept(
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
     core.schedule.add_track(key, fetch.priority, info.priority, false);
-    let group_ref = GroupRef { request: key, sequence: fetch.sequence };
+    let group_ref = GroupRef { request: key, place: (fetch.sequence, 0) };
     if let AnswerStream::Request(id) = stream {
         let priority = core.schedule.quic_priority(key);
         core.actions.push_back(Action::SetPriority { id, priority });
@@ -116,7 +116,7 @@ pub(crate) fn push_part(
         return give_up(dialect, core, key, &Error::Evicted);
     };
     let sequence = sequence.unwrap_or_default();
-    let group_ref = GroupRef { request: key, sequence };
+    let group_ref = GroupRef { request: key, place: (sequence, 0) };
     core.schedule.push_part(group_ref, token, answer.frames_of(sequence), head, layout);
 }
 

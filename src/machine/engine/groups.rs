@@ -9,7 +9,8 @@ use super::recv_streams::{
 use super::timers::Timer;
 use super::{fetching, subscribing};
 use crate::error::Error;
-use crate::machine::event::{Event, GroupKey};
+use crate::machine::event::{Event, GroupKey, Subgroup};
+use crate::machine::source::Token;
 use crate::slab::Key;
 
 /// Reads the header of a group, its next frame, or a piece of one.
@@ -106,12 +107,13 @@ fn bind(dialect: &mut impl Dialect, core: &mut Core, key: Key, header: GroupHead
         subscription.active.push(key);
         return begin_tail(dialect, core, key, TailStream { owner, header, has_begun: false });
     }
-    if header.part == GroupPart::Group {
+    if header.part == GroupPart::Group
+        || header.part == GroupPart::Other && header.subgroup.is_some()
+    {
         subscription.active.push(key);
         let layout = header.layout.of_track(subscription.timed);
         core.recv_streams.begin(key, layout, owner, subscription.priority);
-        let (group, first_frame) = (GroupKey::of(key), header.first_frame);
-        return Progress::Event(Event::Group { subscription: token, group, sequence, first_frame });
+        return Progress::Event(header.begins(token, key));
     }
     let is_end = header.part == GroupPart::EndOfTrack;
     if is_end {
@@ -142,9 +144,23 @@ fn begin_tail(dialect: &mut impl Dialect, core: &mut Core, key: Key, tail: TailS
 pub(crate) fn begin_head(core: &mut Core, key: Key) -> Option<Event> {
     let tail = core.recv_streams.tail_mut(key)?;
     tail.has_begun = true;
-    let (owner, sequence) = (tail.owner, tail.header.sequence);
-    let subscription = core.outgoing.get(owner)?.token;
-    Some(Event::Group { subscription, group: GroupKey::of(key), sequence, first_frame: 0 })
+    let (owner, header) = (tail.owner, GroupHeader { first_frame: 0, ..tail.header });
+    Some(header.begins(core.outgoing.get(owner)?.token, key))
+}
+
+impl GroupHeader {
+    /// The event that the group on the stream `key` begins.
+    fn begins(self, subscription: Token, key: Key) -> Event {
+        let (group, GroupHeader { sequence, first_frame, subgroup, .. }) =
+            (GroupKey::of(key), self);
+        match subgroup {
+            None => Event::Group { subscription, group, sequence, first_frame },
+            Some(subgroup) => {
+                let subgroup = Subgroup { first_frame, ..subgroup };
+                Event::Subgroup { subscription, group, sequence, subgroup }
+            }
+        }
+    }
 }
 
 /// The frames before the first one on the stream `key` did not begin to arrive in time.

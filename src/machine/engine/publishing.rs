@@ -10,7 +10,7 @@ use super::dialect::Dialect;
 use super::fetching;
 use super::schedule::{GroupRef, ReleasedGroup, Work};
 use crate::error::Error;
-use crate::machine::event::{Event, FramePosition, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::run::Run;
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::Key;
@@ -33,30 +33,43 @@ pub(crate) fn accept_subscribe(
     dialect.write_subscribe_ok(core, key, info, largest);
 }
 
-/// A group is to be sent, as a datagram where that is possible and wanted.
+/// How a group is to be sent.
+#[derive(Clone, Copy)]
+pub(crate) enum SendAs {
+    Stream,
+    /// A datagram where that is possible, otherwise a stream.
+    Datagram,
+    /// A part of a group on its stream.
+    Subgroup(Subgroup),
+}
+
+/// A group is to be sent from its frame `first_frame` on.
 pub(crate) fn push_group(
     dialect: &impl Dialect,
     core: &mut Core,
     key: Key,
     group: Token,
-    sequence: u64,
-    first_frame: u64,
-    as_datagram: bool,
+    (sequence, first_frame): (u64, u64),
+    send_as: SendAs,
 ) {
     let subscription = core.incoming.get(key).filter(|it| it.ending.is_none() && !it.paused);
     let from = subscription.map_or(FramePosition::default(), |it| it.from);
-    let subscription = subscription.filter(|it| sequence >= it.from.group);
-    let first_frame =
-        if sequence == from.group { first_frame.max(from.frame) } else { first_frame };
+    let subgroup = if let SendAs::Subgroup(it) = send_as { Some(it) } else { None };
+    // Only the frames of a whole group lie where their indexes say.
+    let apart = subgroup.filter(Subgroup::is_apart);
+    let begin = FramePosition::new(sequence, apart.map_or(u64::MAX, |it| it.first_frame));
+    let subscription = subscription.filter(|it| begin >= it.from);
+    let is_first = sequence == from.group && apart.is_none();
+    let first_frame = if is_first { first_frame.max(from.frame) } else { first_frame };
     let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;
-    let as_datagram = as_datagram && can_datagram && first_frame == 0;
+    let as_datagram = can_datagram && first_frame == 0 && matches!(send_as, SendAs::Datagram);
     let layout = subscription.and_then(|subscription| subscription.layout);
-    let head = subscription
-        .and_then(|subscription| dialect.group_head(subscription, sequence, first_frame));
+    let head = subscription.and_then(|it| dialect.group_head(it, sequence, first_frame, subgroup));
     let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
-    let group_ref = GroupRef { request: key, sequence };
+    let group_ref =
+        GroupRef { request: key, place: (sequence, subgroup.map_or(0, |it| it.number)) };
     core.schedule.push(group_ref, group, first_frame, (head, layout), as_datagram);
 }
 
@@ -87,7 +100,7 @@ pub(crate) fn pick_datagram(
             }
             Supply::End if scratch.ends.len() == 1 => {
                 incoming.get(group_ref.request).and_then(|it| {
-                    let (sequence, properties) = (group_ref.sequence, properties.as_ref());
+                    let (sequence, properties) = (group_ref.place.0, properties.as_ref());
                     dialect.datagram_head(it, sequence, timestamp, properties, scratch.total)
                 })
             }

@@ -12,6 +12,7 @@ use super::fetches::FetchId;
 use crate::census::census;
 use crate::error::{Error, LimitKind};
 use crate::limits::Limits;
+use crate::machine::event::Subgroup;
 use crate::machine::io::Action;
 use crate::machine::layout::{FrameStart, HeadReader, Item, Layout};
 use crate::machine::stream_buffers::{RecvBuffer, buffer_limit};
@@ -87,6 +88,8 @@ pub(crate) struct GroupHeader {
     pub(crate) sequence: u64,
     pub(crate) first_frame: u64,
     pub(crate) part: GroupPart,
+    /// Reported by the event that begins the group, if it is wanted.
+    pub(crate) subgroup: Option<Subgroup>,
     pub(crate) layout: Layout,
 }
 
@@ -95,7 +98,7 @@ pub(crate) struct GroupHeader {
 pub(crate) enum GroupPart {
     /// The group, from `first_frame` on.
     Group,
-    /// A part that has no place in the model: another subgroup, or what follows a gap.
+    /// A part without the first frame: another subgroup, or what follows a gap.
     Other,
     /// Nothing: the track ends before this group.
     EndOfTrack,
@@ -112,11 +115,13 @@ pub(crate) struct GroupReader {
     frames: u64,
     bytes: u64,
     /// How many frames may arrive.
-    max_frames: u64,
+    limit: u64,
     /// Payload of the current frame that has not arrived.
     missing: u64,
     /// That payload is no frame of the group, and is thrown away.
     is_foreign: bool,
+    /// A status said that nothing follows.
+    ended: bool,
 }
 
 /// The request that asked for a group.
@@ -397,15 +402,15 @@ impl RecvStreams {
 }
 
 impl GroupReader {
-    pub(crate) fn new(owner: GroupOwner, priority: u8, heads: HeadReader, max_frames: u64) -> Self {
-        let (previous, frames, bytes, missing, is_foreign) = Default::default();
-        Self { owner, priority, heads, previous, frames, bytes, max_frames, missing, is_foreign }
+    pub(crate) fn new(owner: GroupOwner, priority: u8, heads: HeadReader, limit: u64) -> Self {
+        let (previous, frames, bytes, missing, is_foreign, ended) = Default::default();
+        Self { owner, priority, heads, previous, frames, bytes, limit, missing, is_foreign, ended }
     }
 
     /// Reads on with the rest of the group, from another stream.
     pub(crate) fn resume(self, owner: GroupOwner, layout: Layout) -> Self {
         let heads = HeadReader::Tail(layout, self.frames);
-        Self { owner, heads, max_frames: u64::MAX, ..self }
+        Self { owner, heads, limit: u64::MAX, ..self }
     }
 
     /// How many frames were read.
@@ -440,7 +445,7 @@ impl GroupReader {
                 GroupRead::Payload(bytes)
             });
         }
-        if recv.is_finished() {
+        if recv.is_finished() || self.ended {
             return Ok(GroupRead::End);
         }
         let (head, is_foreign) = match self.heads.read(recv, self.previous)? {
@@ -457,11 +462,12 @@ impl GroupReader {
         // Properties are kept with the frame.
         let properties = head.properties.as_ref().map_or(0, Properties::len) as u64;
         self.bytes = self.bytes.saturating_add(head.size).saturating_add(properties);
-        let most = limits.group_frames.min(self.max_frames);
+        let most = limits.group_frames.min(self.limit);
         if self.frames > most || self.bytes > limits.group_bytes {
             return Err(Error::GroupTooLarge);
         }
         self.is_foreign = is_foreign;
+        self.ended = head.properties.as_ref().is_some_and(|it| it.status != 0);
         self.previous = head.timestamp.unwrap_or_default();
         let there = recv.len() as u64;
         let payload = if head.size <= there && head.size <= JOIN_MAX {

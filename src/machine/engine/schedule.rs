@@ -85,11 +85,11 @@ impl Part {
 struct ScheduledTrack {
     urgency: Urgency,
     ordered: bool,
-    groups: BTreeMap<u64, ScheduledGroup>,
+    groups: BTreeMap<Place, ScheduledGroup>,
     /// By kind of work: the groups that can do it now.
-    lines: [BTreeSet<u64>; 3],
+    lines: [BTreeSet<Place>; 3],
     /// The group that was written last, if it is not over.
-    current: Option<u64>,
+    current: Option<Place>,
     /// `current` goes before newer groups.
     is_finishing: bool,
     /// How many streams its groups had so far.
@@ -127,11 +127,15 @@ struct PriorityClass {
     served: u64,
 }
 
+/// The number of a group, and of its subgroup. Of two subgroups the one with the lower number goes first (moq-transport-22,
+/// 7.2).
+pub(crate) type Place = (u64, u64);
+
 /// Names a group: which request its track answers, and which number it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupRef {
     pub(crate) request: Key,
-    pub(crate) sequence: u64,
+    pub(crate) place: Place,
 }
 
 /// The bytes of a group that a guard shows.
@@ -266,7 +270,7 @@ impl Schedule {
         is_datagram: bool,
     ) {
         let track = self.tracks.get(group_ref.request);
-        if track.is_none_or(|track| track.groups.contains_key(&group_ref.sequence)) {
+        if track.is_none_or(|track| track.groups.contains_key(&group_ref.place)) {
             return self.report_unsent(group_ref.request, Some(token));
         }
         let range = FrameRange { first: first_frame, last: None };
@@ -279,8 +283,8 @@ impl Schedule {
     fn enqueue(&mut self, group_ref: GroupRef, new: Option<ScheduledGroup>) {
         let (max, stalls, mut dropped) = (self.max_pending, self.stalls, None);
         self.reorder(group_ref.request, |track| {
-            track.groups.extend(new.map(|group| (group_ref.sequence, group)));
-            dropped = track.enqueue(group_ref.sequence, stalls, max);
+            track.groups.extend(new.map(|group| (group_ref.place, group)));
+            dropped = track.enqueue(group_ref.place, stalls, max);
         });
         if let Some(dropped) = dropped {
             self.report_unsent(group_ref.request, Some(dropped.token));
@@ -306,7 +310,7 @@ impl Schedule {
                 self.reorder(group_ref.request, |track| {
                     let group = ScheduledGroup::new(token, frames, Head::new());
                     let group = ScheduledGroup { in_line_since, ..group };
-                    track.groups.insert(group_ref.sequence, group);
+                    track.groups.insert(group_ref.place, group);
                 });
                 self.opened(group_ref, id);
             }
@@ -335,7 +339,7 @@ impl Schedule {
         self.reorder(group_ref.request, |track| {
             track.groups.remove(&before);
             let group = ScheduledGroup { stream: Some(stream), ..group };
-            track.groups.insert(group_ref.sequence, group);
+            track.groups.insert(group_ref.place, group);
         });
         self.by_stream.insert(stream, group_ref);
         if !self.blocked.contains(&stream) {
@@ -347,9 +351,9 @@ impl Schedule {
     fn end_part(&mut self, group_ref: GroupRef) {
         let mut over = None;
         self.reorder(group_ref.request, |track| {
-            track.lines[Work::Write as usize].remove(&group_ref.sequence);
+            track.lines[Work::Write as usize].remove(&group_ref.place);
             (track.current, track.is_finishing) = (None, false);
-            if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
+            if let Some(group) = track.groups.get_mut(&group_ref.place) {
                 group.part = Part::Over;
                 over = Some((group.token, group.frame));
             }
@@ -362,7 +366,7 @@ impl Schedule {
     /// The cache has more of a group than it had.
     pub(crate) fn on_ready(&mut self, group_ref: GroupRef) {
         let track = self.tracks.get(group_ref.request);
-        match track.and_then(|track| track.groups.get(&group_ref.sequence)) {
+        match track.and_then(|track| track.groups.get(&group_ref.place)) {
             None | Some(ScheduledGroup { part: Part::Over, .. }) => {}
             Some(ScheduledGroup { stream: Some(id), .. }) if self.blocked.contains(id) => {}
             Some(ScheduledGroup { stream: Some(_), .. }) => self.join(group_ref, Work::Write),
@@ -375,13 +379,13 @@ impl Schedule {
     /// The group can do this kind of work now.
     fn join(&mut self, group_ref: GroupRef, work: Work) {
         let stalls = self.stalls;
-        self.reorder(group_ref.request, |track| track.join(work, group_ref.sequence, stalls));
+        self.reorder(group_ref.request, |track| track.join(work, group_ref.place, stalls));
     }
 
     /// The group has nothing to do of this kind, until [`on_ready`](Self::on_ready).
     pub(crate) fn leave(&mut self, group_ref: GroupRef, work: Work) {
         self.reorder(group_ref.request, |track| {
-            track.lines[work as usize].remove(&group_ref.sequence);
+            track.lines[work as usize].remove(&group_ref.place);
         });
     }
 
@@ -395,8 +399,8 @@ impl Schedule {
     fn first(&self, work: Work) -> Option<(GroupRef, &ScheduledTrack, &ScheduledGroup)> {
         let (_, request) = *self.orders[work as usize].first()?;
         let track = self.tracks.get(request)?;
-        let sequence = track.first(work)?;
-        Some((GroupRef { request, sequence }, track, track.groups.get(&sequence)?))
+        let place = track.first(work)?;
+        Some((GroupRef { request, place }, track, track.groups.get(&place)?))
     }
 
     /// The priority of the track's streams for QUIC's own scheduler.
@@ -452,10 +456,10 @@ impl Schedule {
         self.by_stream.insert(id, group_ref);
         self.reorder(group_ref.request, |track| {
             track.opened += 1;
-            track.lines[Work::Open as usize].remove(&group_ref.sequence);
-            if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
+            track.lines[Work::Open as usize].remove(&group_ref.place);
+            if let Some(group) = track.groups.get_mut(&group_ref.place) {
                 group.stream = Some(id);
-                track.lines[Work::Write as usize].insert(group_ref.sequence);
+                track.lines[Work::Write as usize].insert(group_ref.place);
             }
         });
     }
@@ -506,7 +510,7 @@ impl Schedule {
                 }
                 // Nothing new: it waits for `on_ready`.
                 _ => self.reorder(group_ref.request, |track| {
-                    track.wait_for_source(group_ref.sequence);
+                    track.wait_for_source(group_ref.place);
                 }),
             }
         }
@@ -530,23 +534,23 @@ impl Schedule {
             return false;
         }
         let [unopened, writable, _] = track.lines.each_ref().map(BTreeSet::last);
-        let newest = unopened.max(writable).copied();
-        let oldest = track.groups.first_key_value().map(|(sequence, _)| *sequence);
-        let is_stalled = |sequence: &u64| track.groups[sequence].is_stalled(self.stalls);
-        if let Some(sequence) = oldest.filter(|it| Some(*it) != newest).filter(is_stalled) {
-            let group = &track.groups[&sequence];
+        let newest = unopened.max(writable).map(|place| place.0);
+        let oldest = track.groups.first_key_value().map(|(place, _)| *place);
+        let is_stalled = |place: &Place| track.groups[place].is_stalled(self.stalls);
+        if let Some(place) = oldest.filter(|it| Some(it.0) != newest).filter(is_stalled) {
+            let group = &track.groups[&place];
             scratch.clear();
             let mut probe = Run::probe(scratch, group.frame);
             if let Supply::Gone(error) = source.frames(group.token, group.frame, &mut probe) {
-                self.give_up(GroupRef { request, sequence }, &error, actions);
+                self.give_up(GroupRef { request, place }, &error, actions);
                 return true;
             }
         }
-        let is_passed = !track.is_finishing && track.current != newest;
-        let Some(sequence) = track.current.filter(|it| is_passed && track.is_writable(*it)) else {
+        let is_passed = !track.is_finishing && track.current.map(|place| place.0) != newest;
+        let Some(place) = track.current.filter(|it| is_passed && track.is_writable(*it)) else {
             return false;
         };
-        let group = &track.groups[&sequence];
+        let group = &track.groups[&place];
         let (range, frame, waits) = (group.range, group.frame, group.is_stalled(self.stalls));
         scratch.clear();
         let layout = group.layout.or(self.layout);
@@ -554,13 +558,13 @@ impl Schedule {
         let supply = source.frames(group.token, frame, &mut run);
         let is_all = run.is_over() || (supply == Supply::End && !run.was_cut());
         if let Supply::Gone(error) = supply {
-            self.give_up(GroupRef { request, sequence }, &error, actions);
+            self.give_up(GroupRef { request, place }, &error, actions);
             return true;
         }
         let is_short = is_all && scratch.total <= rules.finish;
         self.reorder(request, |track| {
             track.is_finishing = is_short;
-            track.current = Some(sequence).filter(|_| is_short);
+            track.current = Some(place).filter(|_| is_short);
         });
         true
     }
@@ -568,7 +572,7 @@ impl Schedule {
     /// Abandons a group that the source does not have any more.
     fn give_up(&mut self, group_ref: GroupRef, error: &Error, actions: &mut VecDeque<Action>) {
         let track = self.tracks.get(group_ref.request);
-        let group = track.and_then(|track| track.groups.get(&group_ref.sequence));
+        let group = track.and_then(|track| track.groups.get(&group_ref.place));
         if let Some(id) = group.and_then(|group| group.stream) {
             actions.push_back(Action::Reset { id, code: error.stream_code() });
         }
@@ -591,7 +595,7 @@ impl Schedule {
         let mut blocked_stream = None;
         let whole = ends.partition_point(|end| *end <= n);
         self.reorder(group_ref.request, |track| {
-            let Some(group) = track.groups.get_mut(&group_ref.sequence) else { return };
+            let Some(group) = track.groups.get_mut(&group_ref.place) else { return };
             let head = n.min(group.head.len() - group.head_sent);
             group.head_sent += head;
             match whole.checked_sub(1) {
@@ -603,14 +607,14 @@ impl Schedule {
                 }
             }
             group.was_refused |= blocked;
-            if n > 0 && track.current != Some(group_ref.sequence) {
-                (track.current, track.is_finishing) = (Some(group_ref.sequence), false);
+            if n > 0 && track.current != Some(group_ref.place) {
+                (track.current, track.is_finishing) = (Some(group_ref.place), false);
             }
             if blocked {
-                track.lines[Work::Write as usize].remove(&group_ref.sequence);
+                track.lines[Work::Write as usize].remove(&group_ref.place);
                 blocked_stream = group.stream;
             } else if all && shown.exhausted {
-                track.wait_for_source(group_ref.sequence);
+                track.wait_for_source(group_ref.place);
             }
             track.urgency.served = track.urgency.served.saturating_add(n as u64);
         });
@@ -636,9 +640,9 @@ impl Schedule {
         self.unblock(id);
         let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
         self.reorder(group_ref.request, |track| {
-            let group = track.groups.get(&group_ref.sequence);
+            let group = track.groups.get(&group_ref.place);
             if group.is_some_and(|group| group.part != Part::Over) {
-                track.lines[Work::Write as usize].insert(group_ref.sequence);
+                track.lines[Work::Write as usize].insert(group_ref.place);
             }
         });
     }
@@ -682,9 +686,9 @@ impl Schedule {
     /// The group can't go as a datagram: it gets a stream.
     pub(crate) fn move_to_stream(&mut self, group_ref: GroupRef) {
         self.reorder(group_ref.request, |track| {
-            track.lines[Work::Datagram as usize].remove(&group_ref.sequence);
-            track.lines[Work::Open as usize].insert(group_ref.sequence);
-            if let Some(group) = track.groups.get_mut(&group_ref.sequence) {
+            track.lines[Work::Datagram as usize].remove(&group_ref.place);
+            track.lines[Work::Open as usize].insert(group_ref.place);
+            if let Some(group) = track.groups.get_mut(&group_ref.place) {
                 group.is_datagram = false;
             }
         });
@@ -711,12 +715,12 @@ impl Schedule {
         let mut group = None;
         self.reorder(group_ref.request, |track| {
             for line in &mut track.lines {
-                line.remove(&group_ref.sequence);
+                line.remove(&group_ref.place);
             }
-            if track.current == Some(group_ref.sequence) {
+            if track.current == Some(group_ref.place) {
                 (track.current, track.is_finishing) = (None, false);
             }
-            group = track.groups.remove(&group_ref.sequence);
+            group = track.groups.remove(&group_ref.place);
         });
         let Some(group) = group else { return false };
         if let Some(id) = group.stream {
@@ -814,43 +818,52 @@ impl ScheduledGroup {
 impl ScheduledTrack {
     /// Puts a group in line for a stream, or for a datagram. If more than `max` are in that line, the one
     /// that would go last is returned.
-    fn enqueue(&mut self, sequence: u64, stalls: u64, max: usize) -> Option<ScheduledGroup> {
-        let is_datagram = self.groups.get(&sequence)?.is_datagram;
+    fn enqueue(&mut self, place: Place, stalls: u64, max: usize) -> Option<ScheduledGroup> {
+        let is_datagram = self.groups.get(&place)?.is_datagram;
         let work = if is_datagram { Work::Datagram } else { Work::Open };
-        self.join(work, sequence, stalls);
+        self.join(work, place, stalls);
         let line = &mut self.lines[work as usize];
         if line.len() <= max {
             return None;
         }
-        let last = if self.ordered { line.pop_last() } else { line.pop_first() };
-        last.and_then(|sequence| self.groups.remove(&sequence))
+        let oldest = line.first()?.0;
+        let last =
+            if self.ordered { line.last() } else { line.range(..=(oldest, u64::MAX)).last() };
+        let last = *last?;
+        line.remove(&last);
+        self.groups.remove(&last)
     }
 
-    fn join(&mut self, work: Work, sequence: u64, stalls: u64) {
-        let is_new = self.lines[work as usize].insert(sequence);
-        if let Some(group) = self.groups.get_mut(&sequence).filter(|_| is_new) {
+    fn join(&mut self, work: Work, place: Place, stalls: u64) {
+        let is_new = self.lines[work as usize].insert(place);
+        if let Some(group) = self.groups.get_mut(&place).filter(|_| is_new) {
             group.in_line_since = stalls;
         }
     }
 
     /// The group has nothing to write before the cache has more.
-    fn wait_for_source(&mut self, sequence: u64) {
-        self.lines[Work::Write as usize].remove(&sequence);
-        if let Some(group) = self.groups.get_mut(&sequence) {
+    fn wait_for_source(&mut self, place: Place) {
+        self.lines[Work::Write as usize].remove(&place);
+        if let Some(group) = self.groups.get_mut(&place) {
             group.was_refused = false;
         }
     }
 
-    fn is_writable(&self, sequence: u64) -> bool {
-        self.lines[Work::Write as usize].contains(&sequence)
+    fn is_writable(&self, place: Place) -> bool {
+        self.lines[Work::Write as usize].contains(&place)
     }
 
     /// The group that goes first in this kind of work.
-    fn first(&self, work: Work) -> Option<u64> {
-        let is_next =
-            |current: &u64| work == Work::Write && self.is_finishing && self.is_writable(*current);
+    fn first(&self, work: Work) -> Option<Place> {
+        let is_next = |current: &Place| {
+            work == Work::Write && self.is_finishing && self.is_writable(*current)
+        };
         let line = &self.lines[work as usize];
-        let by_number = if self.ordered { line.first() } else { line.last() };
+        let by_number = match line.last() {
+            _ if self.ordered => line.first(),
+            Some((newest, 1..)) => line.range((*newest, 0)..).next(),
+            newest => newest,
+        };
         self.current.filter(is_next).or(by_number.copied())
     }
 
@@ -862,6 +875,7 @@ impl ScheduledTrack {
         let is_finishing = self.is_finishing && writable == self.current;
         let opens = unopened.is_some_and(|unopened| match writable {
             Some(writable) if self.ordered => unopened < writable,
+            Some(writable) if unopened.0 == writable.0 => unopened < writable && !is_finishing,
             Some(writable) => unopened > writable && !is_finishing,
             None => true,
         });

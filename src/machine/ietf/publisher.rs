@@ -15,7 +15,7 @@ use crate::coding::ietf::{
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
-use crate::machine::event::{Event, FramePosition, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::layout::{Head, Layout, properties_of};
 use crate::properties::Properties;
 use crate::slab::Key;
@@ -85,21 +85,22 @@ impl PublishDialect for Ietf {
         }
     }
 
-    /// SUBGROUP_HEADER of a group (11.3.1). A group is one subgroup, number 0, that ends the group.
+    /// SUBGROUP_HEADER (11.3.1). A whole group is one subgroup, number 0, that ends the group.
     fn group_head(
         &self,
         subscription: &IncomingSubscription,
         sequence: u64,
         first_frame: u64,
+        subgroup: Option<Subgroup>,
     ) -> Option<Head> {
         let header = UniStream::Subgroup(SubgroupHeader {
             alias: subscription.number,
             group: sequence,
-            subgroup: Some(0),
-            priority: Some(subscription.publisher),
+            subgroup: Some(subgroup.map_or(0, |it| it.number)),
+            priority: subgroup.and_then(|it| it.priority).or(Some(subscription.publisher)),
             properties: self.draft.writes_properties() || subscription.layout.is_some(),
-            end_of_group: true,
-            first_object: first_frame == 0,
+            end_of_group: subgroup.is_none_or(|it| it.ends_group),
+            first_object: first_frame == 0 && subgroup.is_none_or(|it| it.is_from_start),
         });
         let mut head = BytesMut::with_capacity(32);
         header.encode(&mut head, self.draft).ok()?;
@@ -303,15 +304,10 @@ impl Ietf {
         }))
     }
 
-    /// Whether an update is answered (15 and later).
-    fn answers_updates(&self) -> bool {
-        self.draft.errors > ErrorForm::PerRequest
-    }
-
-    /// Answers an update, with an error if there is a code. Each update gets exactly one answer (9.5). On the
-    /// control stream it carries the id of the update, not of the request.
+    /// Answers an update (15 and later), with an error if there is a code. Each update gets exactly one answer (9.5). On
+    /// the control stream it carries the id of the update, not of the request.
     pub(super) fn answer_update(&mut self, core: &mut Core, key: Key, id: u64, code: Option<u64>) {
-        if !self.answers_updates() {
+        if self.draft.errors <= ErrorForm::PerRequest {
             return;
         }
         let id = (!self.draft.has_request_streams()).then_some(id);

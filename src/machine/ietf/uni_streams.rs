@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::machine::engine::{
     Core, GroupDialect, GroupHeader, GroupPart, Progress, StreamState, goaway,
 };
+use crate::machine::event::Subgroup;
 use crate::machine::layout::{Layout, object_fault};
 use crate::slab::Key;
 use crate::stream::Side;
@@ -100,8 +101,7 @@ impl Ietf {
 
 impl GroupDialect for Ietf {
     /// Reads the header of a subgroup (11.3.1), and looks at its first object without taking it: a
-    /// group of ours is subgroup 0. Anything else has no place in the model, in which a group is one
-    /// sequence of frames.
+    /// group of ours is subgroup 0 from its first object on.
     fn read_group_header(
         &mut self,
         core: &mut Core,
@@ -136,21 +136,29 @@ impl GroupDialect for Ietf {
             None => return Ok(None),
         };
         stream.recv.skip(len);
+        // Where the header leaves the subgroup out, it is the number of the first object.
+        let number = header.subgroup.unwrap_or(first);
         let part = match status {
-            // Where the header leaves the subgroup out, it is the number of the first object.
-            _ if header.subgroup.unwrap_or(first) != 0 => GroupPart::Other,
-            ObjectStatus::EndOfTrack if first == 0 => GroupPart::EndOfTrack,
             // Objects before the first one of a subgroup do not exist.
-            _ if first != 0 && header.first_object => GroupPart::Other,
+            _ if number != 0 || first != 0 && header.first_object => GroupPart::Other,
+            ObjectStatus::EndOfTrack if first == 0 => GroupPart::EndOfTrack,
             _ => GroupPart::Group,
         };
-        let (draft, properties) = (self.draft, header.properties);
+        let (draft, properties, gaps) = (self.draft, header.properties, core.takes_subgroups);
+        let subgroup = Subgroup {
+            number,
+            first_frame: first,
+            priority: header.priority,
+            is_from_start: header.first_object,
+            ends_group: header.end_of_group,
+        };
         Ok(Some(GroupHeader {
             subscription: header.alias,
             sequence: header.group,
             first_frame: first,
             part,
-            layout: Layout::Objects { draft, properties, timed: true },
+            subgroup: Some(subgroup).filter(|_| gaps),
+            layout: Layout::Objects { draft, properties, timed: true, gaps },
         }))
     }
 

@@ -9,7 +9,7 @@ use crate::coding::lite::{
 };
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
-use crate::machine::event::{Event, FramePosition, RequestKey};
+use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::layout::Head;
 use crate::properties::Properties;
 use crate::slab::Key;
@@ -48,6 +48,7 @@ impl PublishDialect for Lite {
         subscription: &IncomingSubscription,
         sequence: u64,
         first_frame: u64,
+        _: Option<Subgroup>,
     ) -> Option<Head> {
         if subscription.start.is_some_and(|start| sequence < start) {
             // The subscriber would drop a group below the start that it was promised.

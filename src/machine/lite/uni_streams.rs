@@ -87,6 +87,7 @@ impl GroupDialect for Lite {
         // We ask for whole groups only, so that a part of one has no place in the track.
         let part = if first_frame == 0 { GroupPart::Group } else { GroupPart::Other };
         let layout = Layout::Lite(self.version);
-        Ok(Some(GroupHeader { subscription: subscribe, sequence, first_frame, part, layout }))
+        let (subscription, subgroup) = (subscribe, None);
+        Ok(Some(GroupHeader { subscription, sequence, first_frame, part, subgroup, layout }))
     }
 }

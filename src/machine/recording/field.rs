@@ -14,7 +14,9 @@ use crate::hop::{Cost, Hop, Hops};
 use crate::limits::Limits;
 use crate::machine::command::Command;
 use crate::machine::config::Config;
-use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
+use crate::machine::event::{
+    Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey, Subgroup,
+};
 use crate::machine::io::{Action, Input};
 use crate::machine::network_path::{NetworkPath, PathEstimate};
 use crate::machine::source::{Announcement, Supply, Token};
@@ -256,6 +258,7 @@ structs! {
     AuthToken { kind, value }
     Config {
         side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept, tokens,
+        subgroups,
     }
     Cost { warm, cold }
     FetchRange { start, groups_back, end, descending }
@@ -272,7 +275,8 @@ structs! {
     NetworkPath { rtt, bitrate, max_datagram }
     Subscription { priority, ordered, max_age, start, end }
     Token { slot, generation }
-    Properties { pairs, form }
+    Properties { pairs, form, status, gap }
+    Subgroup { number, first_frame, priority, is_from_start, ends_group }
     TrackInfo { priority, max_age, timescale, properties }
 }
 
@@ -359,6 +363,7 @@ enums! {
         27 RequestTokens { request, tokens },
         28 LargestFrame { subscription, largest },
         29 BroadcastOffered { request, broadcast },
+        30 Subgroup { subscription, group, sequence, subgroup },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -390,6 +395,8 @@ enums! {
         26 RangeGroup { request, group, sequence, gap },
         27 EndRange { request, gap },
         28 SetTokens { prefix, tokens },
+        29 Subgroup { request, group, sequence, subgroup },
+        30 SubgroupReady { request, sequence, number },
     }
     RangeTarget {
         0 Track { broadcast, track },

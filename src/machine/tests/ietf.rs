@@ -9,6 +9,7 @@ mod joins;
 mod names;
 mod requests;
 mod rules;
+mod subgroups;
 mod subscriptions;
 mod tokens;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::budget::Account;
+use super::cached_subgroups::CachedSubgroups;
 use crate::census::census;
 use crate::model::cache::group::CachedGroup;
 use crate::{Error, Instant, Timescale, Timestamp};
@@ -27,7 +28,7 @@ pub(crate) struct RetentionRules {
 
 impl RetentionRules {
     /// Why a group is not kept any longer.
-    fn reason(&self) -> Error {
+    pub(super) fn reason(&self) -> Error {
         self.void.clone().unwrap_or(Error::Old)
     }
 }
@@ -46,6 +47,8 @@ pub(crate) struct CachedGroups {
     next_sequence: u64,
     /// Groups below this sequence were given up.
     floor: u64,
+    /// Other subgroups than 0 of these groups, once a session reads them.
+    subgroups: Option<Box<CachedSubgroups>>,
 }
 
 impl CachedGroups {
@@ -65,7 +68,13 @@ impl CachedGroups {
 
     /// All groups, including fetched ones.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<CachedGroup>> {
-        self.by_sequence.iter().chain(self.fetched.values())
+        let subgroups = self.subgroups.iter().flat_map(|subgroups| subgroups.groups());
+        self.by_sequence.iter().chain(self.fetched.values()).chain(subgroups)
+    }
+
+    /// Other subgroups than 0, which are in none of the orders. `None` if no session ever read them.
+    pub(crate) fn subgroups(&mut self) -> &mut Option<Box<CachedSubgroups>> {
+        &mut self.subgroups
     }
 
     /// The arrival number of the next group.
@@ -87,6 +96,15 @@ impl CachedGroups {
     pub(crate) fn find_live(&self, sequence: u64) -> Option<&Arc<CachedGroup>> {
         let group = self.by_sequence.get(self.position(sequence))?;
         (group.sequence() == sequence).then_some(group)
+    }
+
+    /// Whether this group, or this subgroup of it, came by subscription.
+    pub(crate) fn has_live(&self, sequence: u64, part: Option<u64>) -> bool {
+        match (part, &self.subgroups) {
+            (None, _) => self.find_live(sequence).is_some(),
+            (Some(number), Some(subgroups)) => subgroups.find(sequence, number).is_some(),
+            (Some(_), None) => false,
+        }
     }
 
     /// The index of the first group at or after `sequence`.
@@ -216,6 +234,10 @@ impl CachedGroups {
         account.set_media_due(due);
 
         let fetched_next = self.sweep_fetched(rules, now, evictions);
+        let latest = self.latest().filter(|_| rules.is_live).map(|latest| latest.sequence());
+        let subgroups = self.subgroups.as_mut();
+        let subgroups_next =
+            subgroups.and_then(|it| it.sweep(self.floor, latest, rules, now, evictions));
 
         let mut freed = evictions.iter().map(|(group, _)| group.used()).sum();
         while self.exceeds_limits(account, protected, freed) {
@@ -223,7 +245,8 @@ impl CachedGroups {
             freed += group.used();
             evictions.push((group, Error::Evicted));
         }
-        [next, fetched_next].into_iter().flatten().min()
+        let next = [next, fetched_next, subgroups_next].into_iter().flatten().min();
+        next.filter(|next| *next != Instant::from_micros(u64::MAX))
     }
 
     /// Removes fetched groups that are too old by the clock. Media time does not count: a fetched
@@ -239,7 +262,7 @@ impl CachedGroups {
         }
         let oldest = self.oldest_fetched?;
         if oldest + rules.max_age > now {
-            return Some(oldest + rules.max_age).filter(|at| *at != Instant::from_micros(u64::MAX));
+            return Some(oldest + rules.max_age);
         }
         let (mut next, mut oldest) = (None::<Instant>, None::<Instant>);
         let earlier = |of: &mut Option<Instant>, at| *of = Some(of.map_or(at, |of| of.min(at)));
@@ -257,11 +280,11 @@ impl CachedGroups {
             true
         });
         self.oldest_fetched = oldest;
-        next.filter(|next| *next != Instant::from_micros(u64::MAX))
+        next
     }
 
     /// Removes the least useful group, but none of the newest `protected` ones. Groups that can be
-    /// fetched again go first, groups that an application is reading last.
+    /// fetched again go first, groups that an application is reading last. A group goes after its subgroups.
     fn remove_least_useful(&mut self, protected: usize) -> Option<Arc<CachedGroup>> {
         let idle = self.fetched.iter().find(|(_, group)| !group.is_pinned());
         if let Some(sequence) = idle.map(|(sequence, _)| *sequence) {
@@ -269,6 +292,10 @@ impl CachedGroups {
         }
         let count = self.by_sequence.len().saturating_sub(protected);
         let idle = self.by_sequence.iter().take(count).position(|group| !group.is_pinned());
+        let last = idle.map_or(u64::MAX, |at| self.by_sequence[at].sequence());
+        if let Some(part) = self.subgroups.as_mut().and_then(|it| it.pop_first(last)) {
+            return Some(part);
+        }
         match idle {
             Some(at) => self.remove(at),
             None if self.fetched.is_empty() && count > 0 => self.remove(0),
@@ -284,7 +311,8 @@ impl CachedGroups {
             0 => 0,
             _ => self.latest().map_or(0, |group| group.used()),
         };
-        self.by_sequence.len() + self.fetched.len() > limits.track_groups
+        let subgroups = self.subgroups.as_ref().map_or(0, |subgroups| subgroups.len());
+        self.by_sequence.len() + self.fetched.len() + subgroups > limits.track_groups
             || cache.saturating_sub(freed) > limits.cache_bytes
             || track.saturating_sub(freed) > limits.track_bytes
                 && track.saturating_sub(freed).saturating_sub(newest()) > limits.track_bytes
@@ -293,6 +321,6 @@ impl CachedGroups {
 
 census! { CachedGroups {
     counts: by_arrival;
-    within: by_sequence, fetched;
+    within: by_sequence, fetched, subgroups;
     plain: oldest_fetched, arrivals, next_sequence, floor;
 } }

@@ -2,6 +2,7 @@
 
 mod budget;
 mod cached_groups;
+mod cached_subgroups;
 mod frame;
 mod group;
 mod page;
@@ -10,8 +11,8 @@ mod track;
 
 pub(crate) use budget::{Account, Cache, CacheMember};
 pub use frame::Frame;
-pub(crate) use group::GroupCursor;
 pub use group::{FrameConsumer, FrameProducer, Group, GroupConsumer, GroupProducer};
+pub(crate) use group::{GroupCursor, GroupForm};
 pub use stats::TrackStats;
 pub use track::{GroupRequest, Track, TrackConsumer, TrackDynamic, TrackProducer};
 pub(crate) use track::{

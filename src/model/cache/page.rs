@@ -216,7 +216,7 @@ impl Slot {
     /// Adds the properties of a frame that came with some, or without any, and charges them to `charge`.
     pub(crate) fn with_properties(self, properties: Option<Properties>, charge: &Charge) -> Self {
         let Some(properties) = properties else { return self };
-        if properties.is_empty() {
+        if properties == Properties::NONE {
             return Self { stamp: self.stamp | Self::BARE, ..self };
         }
         let head_len = match &self.body {

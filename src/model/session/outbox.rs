@@ -1,13 +1,15 @@
 //! The side of a session that sends: the groups and announcements that the machine reads. It pins only
 //! fetched groups in the cache.
 
+use std::cell::Cell;
 use std::task::{Context, Poll, Waker};
 
 use crate::census::census;
 use crate::machine::{
-    Announcement, Command, FetchRange, FramePosition, RequestKey, Run, Source, Supply, Token,
+    Announcement, Command, FetchRange, FramePosition, FrameView, RequestKey, Run, Source, Subgroup,
+    Supply, Token,
 };
-use crate::model::cache::{GroupConsumer, GroupCursor, TrackConsumer};
+use crate::model::cache::{GroupConsumer, GroupCursor, GroupForm, TrackConsumer};
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::Slab;
 use crate::{Error, Subscription, TrackInfo};
@@ -84,8 +86,20 @@ enum ServePhase {
 struct OutgoingGroup {
     request: RequestKey,
     cursor: GroupCursor,
+    /// The number of its subgroup.
+    subgroup: u64,
+    /// The number of frames before those of the cursor.
+    base: u32,
+    /// Whether it is no group of an application, or what follows one.
+    is_rest: bool,
     /// Whether it was given up because of its age.
     is_old: bool,
+}
+
+impl OutgoingGroup {
+    fn new(request: RequestKey, cursor: GroupCursor) -> Self {
+        Self { request, cursor, subgroup: 0, base: 0, is_rest: false, is_old: false }
+    }
 }
 
 /// The next step for a served track.
@@ -205,7 +219,7 @@ impl Outbox {
                     Poll::Ready(Ok(info)) => info,
                     _ => TrackInfo::default(),
                 };
-                let group = self.send(request, cursor, group_waker);
+                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
                 Some(Command::AcceptFetch { request, group, info, frames, ends_track })
             }
             Poll::Ready(Err(error)) => {
@@ -267,7 +281,7 @@ impl Outbox {
                     false => FetchedGroups::Rest(range, after),
                 };
                 answer.group = Some(group);
-                let group = self.send(request, cursor, group_waker);
+                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
                 Some(Command::RangeGroup { request, group, sequence, gap })
             }
             FetchedGroups::End => {
@@ -279,13 +293,8 @@ impl Outbox {
 
     /// Lets the machine read a group. `waker` makes the waker for a slot that is used for the first
     /// time.
-    fn send(
-        &mut self,
-        request: RequestKey,
-        cursor: GroupCursor,
-        waker: impl FnOnce(usize) -> Waker,
-    ) -> Token {
-        let key = self.groups.insert(OutgoingGroup { request, cursor, is_old: false });
+    fn send(&mut self, sending: OutgoingGroup, waker: impl FnOnce(usize) -> Waker) -> Token {
+        let key = self.groups.insert(sending);
         if key.0 as usize == self.group_wakers.len() {
             self.group_wakers.push(waker(self.group_wakers.len()));
         }
@@ -358,9 +367,9 @@ impl Outbox {
                     Poll::Ready(Err(error)) => error,
                 }
             }
-            ServePhase::Groups => match serve.track.poll_recv_cursor(Some(&serve.waker)) {
+            ServePhase::Groups => match serve.poll_group() {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(Some(cursor))) => {
+                Poll::Ready(Ok(Some((cursor, subgroup)))) => {
                     let sequence = cursor.sequence();
                     if sequence < serve.floor {
                         return Some(OutboxStep::Skipped(false));
@@ -370,11 +379,17 @@ impl Outbox {
                         return Some(OutboxStep::Skipped(sequence >= serve.next_sequence));
                     }
                     serve.lowest = serve.lowest.min(sequence);
-                    let is_datagram = cursor.is_datagram();
-                    let group = self.send(request, cursor, group_waker);
-                    return Some(OutboxStep::Command(match is_datagram {
-                        true => Command::Datagram { request, group, sequence },
-                        false => Command::Group { request, group, sequence, first_frame: 0 },
+                    let form = cursor.form();
+                    let sending = OutgoingGroup::new(request, cursor);
+                    let (number, is_rest) = (subgroup.number, subgroup.is_apart());
+                    let sending = OutgoingGroup { subgroup: number, is_rest, ..sending };
+                    let group = self.send(sending, group_waker);
+                    return Some(OutboxStep::Command(match form {
+                        GroupForm::Datagram => Command::Datagram { request, group, sequence },
+                        GroupForm::Stream => {
+                            Command::Group { request, group, sequence, first_frame: 0 }
+                        }
+                        GroupForm::Part => Command::Subgroup { request, group, sequence, subgroup },
                     }));
                 }
                 Poll::Ready(Ok(None)) => {
@@ -403,8 +418,12 @@ impl Outbox {
 
     /// A group may have more to send.
     pub(crate) fn group_ready(&mut self, slot: usize) -> Option<Command> {
-        let (_, OutgoingGroup { request, cursor, .. }) = self.groups.at(slot)?;
-        Some(Command::GroupReady { request: *request, sequence: cursor.sequence() })
+        let (_, OutgoingGroup { request, cursor, subgroup, .. }) = self.groups.at(slot)?;
+        let (request, sequence) = (*request, cursor.sequence());
+        Some(match *subgroup {
+            0 => Command::GroupReady { request, sequence },
+            number => Command::SubgroupReady { request, sequence, number },
+        })
     }
 }
 
@@ -423,6 +442,18 @@ impl ServedFetch {
 }
 
 impl ServedTrack {
+    /// The next group or subgroup.
+    fn poll_group(&mut self) -> Poll<Result<Option<(GroupCursor, Subgroup)>, Error>> {
+        match self.track.poll_recv_cursor(Some(&self.waker)) {
+            Poll::Ready(Ok(Some(group))) => Poll::Ready(Ok(Some((group, Subgroup::WITHOUT_END)))),
+            // Its waker is registered first, so that none is missed.
+            other => match self.track.next_subgroup() {
+                Some(part) => Poll::Ready(Ok(Some(part))),
+                None => other.map_ok(|_| None),
+            },
+        }
+    }
+
     /// The first group that will be sent, once it is known and was not reported.
     fn start(&mut self) -> Option<u64> {
         if self.started || self.step != ServePhase::Groups {
@@ -461,11 +492,23 @@ impl Source for Outbox {
         let oldest = oldest.and_then(|serve| serve.track.oldest_useful(sending.cursor.sequence()));
         let (mut is_next, mut is_old) = (true, false);
         let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
-        let supply = sending.cursor.frames(from, skipped, waker, &mut |frame| {
+        let shown = Cell::new(from - u64::from(sending.base));
+        let mut push = |frame: FrameView<'_>| {
             is_old |=
                 std::mem::take(&mut is_next) && oldest.is_some_and(|it| frame.timestamp <= it);
+            shown.set(shown.get() + 1);
             !is_old && run.push(frame)
-        });
+        };
+        let mut supply = sending.cursor.frames(shown.get(), skipped, waker, &mut push);
+        let ends = matches!(supply, Supply::End | Supply::Gone(_)) && !sending.is_rest;
+        let rest = serve.filter(|_| ends).and_then(|it| it.track.rest(sending.cursor.sequence()));
+        if let Some(rest) = rest.filter(|_| shown.get() == sending.cursor.frame_count()) {
+            supply = Supply::More;
+            if shown.get() == from {
+                (sending.cursor, sending.base, sending.is_rest) = (rest, from as u32, true);
+                supply = sending.cursor.frames(0, skipped, waker, &mut push);
+            }
+        }
         let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
         sending.is_old = !is_answer && supply == Supply::Gone(Error::Old);
         supply
@@ -489,7 +532,7 @@ census! { each ServedTrack {
 
 census! { each ServedFetch { counts: group; plain: request, track, priority, wanted, waker; } }
 
-census! { each OutgoingGroup { plain: request, cursor, is_old; } }
+census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
     within: announcing, serves, answers, groups;

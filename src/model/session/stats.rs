@@ -35,7 +35,7 @@ counters! {
         /// wanted.
         broken_groups,
         /// Streams of the peer that were not wanted (moq-transport): a subgroup other than
-        /// 0, or a group without its first objects.
+        /// 0 that no other peer reads, or a group without its first objects.
         refused_groups,
         /// Datagrams of the peer that arrived and could not be used: they were malformed,
         /// of no subscription of this side, duplicates, too old, or more than

@@ -33,8 +33,8 @@ pub(crate) struct CachedGroup {
     pub(super) sequence: u64,
     /// Its number in the order of arrival.
     arrival: AtomicU64,
-    /// Whether sessions send it as a datagram where they can.
-    pub(super) is_datagram: bool,
+    /// How sessions send it.
+    pub(super) form: GroupForm,
     account: Arc<Account>,
     /// Counts the consumers of applications, which keep the frames in the cache.
     pub(super) pins: AtomicU32,
@@ -47,6 +47,17 @@ pub(crate) struct CachedGroup {
     /// When it was created or last written.
     written: AtomicU64,
     pub(super) state: Mutex<GroupState>,
+}
+
+/// How sessions send a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupForm {
+    /// On a stream.
+    Stream,
+    /// On a stream that may not have the last frame of the group: others of its subgroups may go on (moq-transport).
+    Part,
+    /// As a datagram where they can.
+    Datagram,
 }
 
 type PageList = SmallVec<[Arc<Page>; 1]>;
@@ -105,7 +116,7 @@ impl CachedGroup {
         sequence: u64,
         arrival: u64,
         account: Arc<Account>,
-        is_datagram: bool,
+        form: GroupForm,
         spare: Option<Arc<Self>>,
     ) -> Arc<Self> {
         let make = |pages| {
@@ -113,7 +124,7 @@ impl CachedGroup {
             Self {
                 sequence,
                 arrival: AtomicU64::new(arrival),
-                is_datagram,
+                form,
                 pins: AtomicU32::new(0),
                 overdue: AtomicBool::new(false),
                 first: AtomicU64::new(u64::MAX),
@@ -608,7 +619,7 @@ impl OpenFrame {
 census! { each CachedGroup {
     counts: pins;
     within: state;
-    plain: sequence, arrival, account, is_datagram, overdue, first, newest, written;
+    plain: sequence, arrival, account, form, overdue, first, newest, written;
 } }
 
 census! { GroupState {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::cached_group::CachedGroup;
+use super::cached_group::{CachedGroup, GroupForm};
 use crate::machine::{FrameView, Supply};
 use crate::model::base::{WaitSlot, lock};
 
@@ -24,9 +24,14 @@ impl GroupCursor {
         self.group.sequence
     }
 
-    /// Whether the group is to be sent as a datagram.
-    pub(crate) fn is_datagram(&self) -> bool {
-        self.group.is_datagram
+    /// How the group is to be sent.
+    pub(crate) fn form(&self) -> GroupForm {
+        self.group.form
+    }
+
+    /// The number of complete frames.
+    pub(crate) fn frame_count(&self) -> u64 {
+        lock(&self.group.state).frames()
     }
 
     /// Shows `push` the frames from `from` on until it returns `false`, the open frame last, all

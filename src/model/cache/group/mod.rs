@@ -5,7 +5,7 @@ mod consumer;
 mod cursor;
 mod producer;
 
-pub(crate) use cached_group::CachedGroup;
+pub(crate) use cached_group::{CachedGroup, GroupForm};
 pub use consumer::{FrameConsumer, GroupConsumer};
 pub(crate) use cursor::GroupCursor;
 pub use producer::{FrameProducer, GroupProducer};

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker, ready};
 use super::demand::DemandReader;
 use super::group_fetcher::GroupFetcher;
 use super::state::{TrackShared, TrackState, closed, follow};
+use crate::machine::Subgroup;
 use crate::model::base::{
     DeferredWakes, Horizon, Result, WaitSlot, impl_debug, lock, wait, wait_on,
 };
@@ -80,6 +81,8 @@ struct ReaderExtras {
     status_slot: WaitSlot,
     /// How many groups `next_group` skipped.
     skipped: u64,
+    /// The next subgroup in order of arrival, and the mark of a reader; `None` if it reads only subgroups 0.
+    subgroups: Option<(u64, Arc<()>)>,
 }
 
 /// The position of a reader.
@@ -324,6 +327,37 @@ impl TrackConsumer {
         waker: Option<&Waker>,
     ) -> Poll<Result<Option<GroupCursor>>> {
         self.next_arrived(waker, GroupCursor::new)
+    }
+
+    /// Lets a session read other subgroups than 0 as well.
+    pub(crate) fn with_subgroups(mut self) -> Self {
+        let mut state = lock(&self.reader.shared.state);
+        let mark = state.cached.subgroups().get_or_insert_default().reader();
+        drop(state);
+        self.reader.extras.get_or_insert_default().subgroups = Some((0, mark));
+        self
+    }
+
+    /// What follows the last frame of this group and has no place in it, for a session that reads other subgroups.
+    pub(crate) fn rest(&self, sequence: u64) -> Option<GroupCursor> {
+        self.reader.extras.as_ref()?.subgroups.as_ref()?;
+        let mut state = lock(&self.reader.shared.state);
+        let rest = state.cached.subgroups().as_ref()?.find(sequence, 0)?;
+        Some(GroupCursor::new(rest.clone()))
+    }
+
+    /// The next subgroup other than 0 that arrived, each once. Those that come later wake the task that waits for the
+    /// next group.
+    pub(crate) fn next_subgroup(&mut self) -> Option<(GroupCursor, Subgroup)> {
+        let TrackReader { shared, cursor, extras, .. } = &mut *self.reader;
+        let (next, _) = extras.as_mut()?.subgroups.as_mut()?;
+        let wanted = cursor.start..=cursor.want.end.unwrap_or(u64::MAX);
+        let mut state = lock(&shared.state);
+        let mut arrived = state.cached.subgroups().as_ref()?.arrived(*next);
+        let (subgroup, group) =
+            arrived.find(|(part, it)| part.is_apart() && wanted.contains(&it.sequence()))?;
+        *next = group.arrival() + 1;
+        Some((GroupCursor::new(group.clone()), *subgroup))
     }
 
     fn next_in_order<T>(

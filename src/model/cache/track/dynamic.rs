@@ -9,7 +9,9 @@ use super::state::{TrackShared, TrackState};
 use super::weak::WeakTrack;
 use crate::Error;
 use crate::model::base::{DeferredWakes, Result, WaitSlot, count, impl_debug, lock, wait};
-use crate::model::cache::group::{CachedGroup, FrameProducer, GroupConsumer, GroupProducer};
+use crate::model::cache::group::{
+    CachedGroup, FrameProducer, GroupConsumer, GroupForm, GroupProducer,
+};
 use smallvec::SmallVec;
 
 /// Answers requests for groups of a track that are not in its cache. It does not count as a
@@ -206,7 +208,7 @@ impl GroupRequest {
                 return Err(Error::Duplicate);
             }
             let account = shared.account.clone();
-            let group = CachedGroup::new(*sequence, u64::MAX, account, false, None);
+            let group = CachedGroup::new(*sequence, u64::MAX, account, GroupForm::Stream, None);
             _replaced = state.cached.insert_fetched(group.clone());
             let _ = answer.set(Ok(GroupConsumer::new(group.clone())));
             state.fetches.close(*sequence, answer, wakes);

@@ -13,12 +13,13 @@ use super::dynamic::TrackDynamic;
 use super::occupancy::Occupancy;
 use super::state::{TrackShared, TrackState, closed, follow};
 use super::weak::WeakTrack;
+use crate::machine::Subgroup;
 use crate::model::base::{
     DeferredWakes, Horizon, Result, Route, WaitSlot, count, impl_debug, lock, wait, wait_on,
 };
 use crate::model::cache::budget::{Account, Cache};
 use crate::model::cache::cached_groups::CachedGroups;
-use crate::model::cache::group::{CachedGroup, Group, GroupProducer};
+use crate::model::cache::group::{CachedGroup, Group, GroupForm, GroupProducer};
 use crate::model::cache::stats::TrackStats;
 use crate::{Error, Properties, Subscription, Timestamp, TrackInfo};
 
@@ -149,7 +150,7 @@ impl TrackProducer {
     /// track and its groups stay as they are.
     pub fn create_group(&mut self, group: impl Into<Group>) -> Result<GroupProducer> {
         let Group { sequence } = group.into();
-        self.create(|_| sequence, false)
+        self.create(|_| sequence, GroupForm::Stream)
     }
 
     /// Creates the group after the highest one that the track ever had, or group 0.
@@ -159,44 +160,29 @@ impl TrackProducer {
     /// [`Error::Closed`] if the track is finished; [`Error::Unrepresentable`] after [`Group::MAX`];
     /// the reason if the track was aborted. The track stays as it is.
     pub fn append_group(&mut self) -> Result<GroupProducer> {
-        self.create(CachedGroups::next_sequence, false)
+        self.create(CachedGroups::next_sequence, GroupForm::Stream)
     }
 
     fn create(
         &mut self,
         sequence: impl FnOnce(&CachedGroups) -> u64,
-        is_datagram: bool,
+        form: GroupForm,
     ) -> Result<GroupProducer> {
         let (shared, upstream) = (&self.shared, self.upstream);
         // Dropped after the lock is released.
         let mut _replaced = None;
         shared.change(&mut self.wakes, |state, wakes| {
             let sequence = sequence(&state.cached);
-            if let Some(error) = &state.abort {
-                return Err(error.clone());
-            }
-            Group::check(sequence)?;
-            // Readers of a finished track were told that nothing follows. A session may deliver
-            // groups later than that, if another session announced the end.
-            let is_closed = upstream == 0 && state.is_finished();
-            if is_closed || state.end.is_some_and(|end| sequence >= end) {
-                return Err(Error::Closed);
-            }
-            if state.cached.find_live(sequence).is_some() {
+            let admitted = state.admits(upstream, sequence, None);
+            if admitted == Err(Error::Duplicate) && upstream != 0 {
                 // Another upstream delivered the group first. This one has shown that it delivers
                 // groups, so it can take over without having been first.
                 let next = state.cached.next_sequence();
-                if upstream != 0 && state.upstreams.record_group(upstream, next) {
+                if state.upstreams.record_group(upstream, next) {
                     state.demand.producer_waiters.take(wakes);
                 }
-                return Err(Error::Duplicate);
             }
-            if sequence < state.cached.floor() {
-                return Err(Error::Old);
-            }
-            if !state.upstreams.accepts_group(upstream, sequence) {
-                return Err(Error::Cancelled);
-            }
+            admitted?;
             match state.cached.find(sequence).map(|copy| copy.is_broken()) {
                 Some(false) => {
                     // The group was fetched before. Its content stays.
@@ -216,7 +202,7 @@ impl TrackProducer {
             let spare = state.spare.take();
             let group = state.cached.insert(sequence, |arrival| {
                 let account = shared.account.clone();
-                CachedGroup::new(sequence, arrival, account, is_datagram, spare)
+                CachedGroup::new(sequence, arrival, account, form, spare)
             });
             let group = GroupProducer::new(group.clone());
             count(&shared.account.counters().groups);
@@ -228,6 +214,24 @@ impl TrackProducer {
             state.fetches.group_arrived(sequence, wakes);
             Ok(group)
         })
+    }
+
+    /// Adds a group that a session delivers, or a part of one, which only sessions of moq-transport read.
+    ///
+    /// Fails as [`create_group`](Self::create_group), and with [`Error::Cancelled`] for a part that nobody reads.
+    pub(crate) fn create_part(
+        &mut self,
+        sequence: u64,
+        subgroup: Option<Subgroup>,
+    ) -> Result<GroupProducer> {
+        let Some(subgroup) = subgroup.filter(Subgroup::is_apart) else {
+            let is_whole = subgroup.is_none_or(|subgroup| subgroup.ends_group);
+            let form = if is_whole { GroupForm::Stream } else { GroupForm::Part };
+            return self.create(|_| sequence, form);
+        };
+        let (upstream, number) = (self.upstream, Some(subgroup.number));
+        let check = |state: &mut TrackState| state.admits(upstream, sequence, number);
+        self.shared.add_subgroup(sequence, subgroup, check)
     }
 
     /// Appends a group of one frame.
@@ -261,7 +265,7 @@ impl TrackProducer {
         timestamp: impl Into<Timestamp>,
         payload: impl Into<Bytes>,
     ) -> Result<()> {
-        let mut group = self.create(CachedGroups::next_sequence, true)?;
+        let mut group = self.create(CachedGroups::next_sequence, GroupForm::Datagram)?;
         group.write_frame(timestamp, payload)?;
         group.finish()
     }
@@ -274,7 +278,7 @@ impl TrackProducer {
         properties: Option<Properties>,
         payload: &[u8],
     ) -> bool {
-        let Ok(mut group) = self.create(|_| sequence, true) else { return false };
+        let Ok(mut group) = self.create(|_| sequence, GroupForm::Datagram) else { return false };
         let size = payload.len() as u64;
         group.ingest(timestamp, properties, size, payload).is_ok() && group.finish().is_ok()
     }

@@ -11,11 +11,12 @@ use super::partial_groups::{OpenPart, PartialGroups};
 use super::pending_fetches::PendingFetches;
 use super::track_upstreams::TrackUpstreams;
 use crate::census::census;
+use crate::machine::Subgroup;
 use crate::model::base::sync::Mutex;
 use crate::model::base::{DeferredWakes, Result, Route, WaitSlot, Wakers, count, lock, wait_on};
 use crate::model::cache::budget::{Account, Cache, CacheMember};
 use crate::model::cache::cached_groups::{CachedGroups, Evictions, RetentionRules};
-use crate::model::cache::group::CachedGroup;
+use crate::model::cache::group::{CachedGroup, Group, GroupForm, GroupProducer};
 use crate::{Error, Instant, Timescale, TrackInfo};
 
 /// The state that all handles of a track share.
@@ -243,6 +244,30 @@ impl TrackState {
         self.end.is_some_and(|end| self.cached.next_sequence() >= end || self.producers == 0)
     }
 
+    /// Whether a group, or a subgroup of it, may be added.
+    pub(super) fn admits(&self, upstream: u64, sequence: u64, part: Option<u64>) -> Result<()> {
+        if let Some(error) = &self.abort {
+            return Err(error.clone());
+        }
+        Group::check(sequence)?;
+        // Readers of a finished track were told that nothing follows. A session may deliver
+        // groups later than that, if another session announced the end.
+        let is_closed = upstream == 0 && self.is_finished();
+        if is_closed || self.end.is_some_and(|end| sequence >= end) {
+            return Err(Error::Closed);
+        }
+        if self.cached.has_live(sequence, part) {
+            return Err(Error::Duplicate);
+        }
+        if sequence < self.cached.floor() {
+            return Err(Error::Old);
+        }
+        match self.upstreams.accepts_group(upstream, sequence) {
+            true => Ok(()),
+            false => Err(Error::Cancelled),
+        }
+    }
+
     /// Whether groups from this one on may exist that are not here. Those that a local publisher left out do not exist.
     pub(super) fn may_lack(&self, from: u64) -> bool {
         !self.upstreams.is_empty() || from < self.cached.floor()
@@ -339,6 +364,30 @@ impl TrackShared {
     /// Whether any reader may be given what comes by this route.
     pub(crate) fn allows_any(&self, route: &Route) -> bool {
         lock(&self.state).demand.allows_any(route)
+    }
+
+    /// Adds a part of a group if a session reads such parts, and if `check` allows it.
+    pub(super) fn add_subgroup(
+        self: &Arc<Self>,
+        sequence: u64,
+        subgroup: Subgroup,
+        check: impl FnOnce(&mut TrackState) -> Result<()>,
+    ) -> Result<GroupProducer> {
+        self.change(&mut DeferredWakes::default(), |state, wakes| {
+            check(state)?;
+            let subgroups = state.cached.subgroups().as_mut().filter(|it| it.have_readers());
+            let group = subgroups.ok_or(Error::Cancelled)?.insert(subgroup, |arrival| {
+                let account = self.account.clone();
+                CachedGroup::new(sequence, arrival, account, GroupForm::Part, None)
+            });
+            state.group_waiters.take(wakes);
+            Ok(GroupProducer::new(group))
+        })
+    }
+
+    /// Adds what follows the last frame of this group and has no place in it. Sessions read it after the group.
+    pub(crate) fn add_rest(self: &Arc<Self>, sequence: u64) -> Result<GroupProducer> {
+        self.add_subgroup(sequence, Subgroup::WITHOUT_END, |_| Ok(()))
     }
 
     /// Whether [`WeakTrack::subscribe`](super::WeakTrack::subscribe) would succeed.

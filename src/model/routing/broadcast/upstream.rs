@@ -7,6 +7,7 @@ use super::consumer::BroadcastConsumer;
 use super::producer::BroadcastProducer;
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard};
 use super::upstreams::{FailedUpstreams, UpstreamEntry, UpstreamRequest};
+use crate::machine::Subgroup;
 use crate::model::base::sync::atomic::Ordering;
 use crate::model::base::{Result, Route, WaitSlot};
 use crate::model::cache::{Cache, GroupProducer, TrackDynamic, TrackProducer, WeakTrack};
@@ -278,10 +279,14 @@ impl UpstreamTrack {
         }
     }
 
-    /// As [`TrackProducer::create_group`]. Fails with [`Error::Cancelled`] if a newer upstream
+    /// As [`TrackProducer::create_part`]. Fails with [`Error::Cancelled`] if a newer upstream
     /// delivers the group.
-    pub(crate) fn create_group(&mut self, sequence: u64) -> Result<GroupProducer> {
-        let group = self.track.create_group(sequence)?;
+    pub(crate) fn create_group(
+        &mut self,
+        sequence: u64,
+        subgroup: Option<Subgroup>,
+    ) -> Result<GroupProducer> {
+        let group = self.track.create_part(sequence, subgroup)?;
         self.failed.clear();
         Ok(group)
     }

@@ -9,7 +9,7 @@ use super::incoming_group::IncomingGroup;
 use super::lingering::{LingerPhase, LingeringTracks};
 use super::{BROADCAST, Driver, TRACK, ready_key};
 use crate::census::census;
-use crate::machine::{Command, GroupKey, RequestKey, Token};
+use crate::machine::{Command, GroupKey, RequestKey, Subgroup, Token};
 use crate::model::base::{Reach, Result, Route, count};
 use crate::model::cache::{TrackDynamic, UpstreamFetch};
 use crate::model::routing::{OriginProducer, PeerAdmission, Upstream, UpstreamTrack};
@@ -375,18 +375,33 @@ impl Driver {
         }
     }
 
-    pub(crate) fn group(&mut self, subscription: Token, key: GroupKey, sequence: u64) {
+    /// A group begins, or a part of one.
+    pub(crate) fn group(
+        &mut self,
+        subscription: Token,
+        key: GroupKey,
+        sequence: u64,
+        subgroup: Option<Subgroup>,
+    ) {
+        let is_apart = subgroup.is_some_and(|subgroup| subgroup.is_apart());
         let remote_track = self.inbox.tracks.get_mut(subscription.into());
         let group = remote_track.ok_or(Error::Cancelled).and_then(|remote_track| {
-            let group = remote_track.track.create_group(sequence)?;
+            let group = remote_track.track.create_group(sequence, subgroup)?;
             remote_track.open += 1;
             Ok((remote_track.track.downgrade(), group))
         });
         match group {
             Ok((track, group)) => {
-                self.inbox.begin(IncomingGroup::new(key, track, group, Some(subscription)));
+                let mut group = IncomingGroup::new(key, track, group, Some(subscription));
+                group.is_apart = is_apart;
+                self.inbox.begin(group);
             }
-            Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
+            Err(error) => {
+                if is_apart {
+                    self.shared.refuse_group();
+                }
+                self.machine.apply(Command::StopGroup { group: key, error });
+            }
         }
     }
 

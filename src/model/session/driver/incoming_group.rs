@@ -14,6 +14,8 @@ pub(crate) struct IncomingGroup {
     /// Its track, if the group was subscribed and not fetched.
     pub(crate) remote_track: Option<Token>,
     received: ReceivedPart,
+    /// Only sessions of moq-transport read it: it is another subgroup than 0, or what follows a gap.
+    pub(crate) is_apart: bool,
 }
 
 /// The part of a group that is here already and arrives again, because another session began the group.
@@ -34,14 +36,15 @@ impl IncomingGroup {
         group: GroupProducer,
         remote_track: Option<Token>,
     ) -> Self {
-        Self { key, track, group, frame: None, remote_track, received: ReceivedPart::default() }
+        let (frame, received, is_apart) = Default::default();
+        Self { key, track, group, frame, remote_track, received, is_apart }
     }
 
     /// Continues a group of which the first `frames` arrive although they are here.
     pub(crate) fn resume(key: GroupKey, partial: PartialGroup, frames: u64) -> Self {
         let (track, group, frame) = partial.into_parts();
         let received = ReceivedPart { frames, bytes: 0, resumes: frame.is_some() };
-        Self { key, track, group, frame, remote_track: None, received }
+        Self { key, track, group, frame, remote_track: None, received, is_apart: false }
     }
 
     pub(crate) fn frame(
@@ -59,6 +62,19 @@ impl IncomingGroup {
         if std::mem::take(&mut self.received.resumes) {
             self.received.bytes = self.group.resume_frame(timestamp, size)?;
             return self.payload(payload);
+        }
+        if let Some(properties) = properties.as_ref().filter(|it| it.is_apart() && !self.is_apart) {
+            let track = self.track.upgrade().ok_or(Error::Cancelled)?;
+            let rest = track.add_rest(self.group.sequence());
+            let is_end = properties.status() != 0;
+            match is_end {
+                true => self.group.finish()?,
+                false => self.group.abort(Error::Lagged),
+            }
+            match rest {
+                Ok(rest) => (self.group, self.is_apart) = (rest, true),
+                Err(_) => return if is_end { Ok(()) } else { Err(Error::Lagged) },
+            }
         }
         let timestamp = timestamp.unwrap_or(Timestamp::new(now));
         self.frame = self.group.ingest(timestamp, properties, size, payload)?;
@@ -78,7 +94,10 @@ impl IncomingGroup {
     }
 
     /// The session is over. Another session that has the track is asked for the rest.
-    pub(crate) fn cut_off(self, error: Error) {
+    pub(crate) fn cut_off(mut self, error: Error) {
+        if self.is_apart {
+            return self.group.abort(error);
+        }
         PartialGroup::cut_off(self.track, self.group, self.frame, error);
     }
 
@@ -91,4 +110,4 @@ impl IncomingGroup {
     }
 }
 
-census! { each IncomingGroup { plain: key, track, group, frame, remote_track, received; } }
+census! { each IncomingGroup { plain: key, track, group, frame, remote_track, received, is_apart; } }

@@ -189,7 +189,7 @@ impl Driver {
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
         // Versions that share an ALPN do not differ in the features that are read here.
         let version = config.agreed.version();
-        let config = Config { limits: setup.limits.clone(), ..config };
+        let config = Config { limits: setup.limits.clone(), subgroups: true, ..config };
         log::started(id, config.side, version);
         let age_floor =
             AgeFloor((!version.updates_subscriptions()).then_some(setup.limits.max_age));
@@ -483,7 +483,10 @@ impl Driver {
             Event::Unannounced { path } => self.inbox.ended = Some(path),
             Event::TrackInfo { subscription, info } => self.track_info(subscription, info),
             Event::Group { subscription, group, sequence, .. } => {
-                self.group(subscription, group, sequence);
+                self.group(subscription, group, sequence, None);
+            }
+            Event::Subgroup { subscription, group, sequence, subgroup } => {
+                self.group(subscription, group, sequence, Some(subgroup));
             }
             Event::Frame { group, timestamp, properties, size, payload } => {
                 self.receive(group, |receiving, now| {

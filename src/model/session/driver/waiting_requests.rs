@@ -146,6 +146,8 @@ impl Driver {
         let slot = request.slot();
         match kind {
             TrackRequestKind::Subscribe(_) => {
+                let is_lite = self.version.is_lite();
+                let track = if is_lite { track } else { track.with_subgroups() };
                 self.outbox.add_serve(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
             }

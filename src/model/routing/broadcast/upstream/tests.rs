@@ -40,7 +40,7 @@ fn a_track_moves_to_other_upstreams_until_none_is_left() {
     assert!(asked(&mut far).is_none());
     let mut source = asked(&mut near).expect("the best is asked");
     source.accept(TrackInfo::default()).unwrap();
-    drop(source.create_group(4).unwrap());
+    drop(source.create_group(4, None).unwrap());
     source.fail(Error::SessionClosed);
     near.leave(Err(Error::SessionClosed));
     let mut source = asked(&mut far).expect("the next one is asked");
@@ -48,8 +48,8 @@ fn a_track_moves_to_other_upstreams_until_none_is_left() {
     assert_eq!(source.wanted(Subscription::default()).start, Some(4));
     assert_eq!(source.wanted(Subscription::default().start(9)).start, Some(9));
     source.accept(TrackInfo::default()).unwrap();
-    assert_eq!(source.create_group(4).unwrap_err(), Error::Duplicate);
-    source.create_group(5).unwrap().finish().unwrap();
+    assert_eq!(source.create_group(4, None).unwrap_err(), Error::Duplicate);
+    source.create_group(5, None).unwrap().finish().unwrap();
     let sequences = std::iter::from_fn(|| match reader.try_recv_group() {
         Poll::Ready(Ok(group)) => group.map(|group| group.sequence()),
         _ => None,
@@ -66,20 +66,20 @@ fn a_better_session_is_asked_before_the_old_one_is_left() {
     let mut reader = read(&origin);
     let mut old = asked(&mut far).unwrap();
     old.accept(TrackInfo::default()).unwrap();
-    drop(old.create_group(0).unwrap());
+    drop(old.create_group(0, None).unwrap());
     let mut near = session(&origin, 3, 1);
     let mut new = asked(&mut near).expect("it is asked at once");
     new.accept(TrackInfo::default()).unwrap();
-    let open = old.create_group(1).unwrap();
+    let open = old.create_group(1, None).unwrap();
     assert!(!old.is_superseded(), "the new one brought nothing yet");
-    assert_eq!(new.create_group(0).unwrap_err(), Error::Duplicate);
+    assert_eq!(new.create_group(0, None).unwrap_err(), Error::Duplicate);
     assert!(old.is_superseded() && !new.is_superseded(), "it need not be sooner to bring a group");
-    assert_eq!(old.create_group(2).unwrap_err(), Error::Cancelled);
-    drop(new.create_group(2).unwrap());
-    assert_eq!(old.create_group(3).unwrap_err(), Error::Cancelled);
+    assert_eq!(old.create_group(2, None).unwrap_err(), Error::Cancelled);
+    drop(new.create_group(2, None).unwrap());
+    assert_eq!(old.create_group(3, None).unwrap_err(), Error::Cancelled);
     drop((open, old));
     assert!(reader.try_closed().is_pending());
-    drop(new.create_group(3).unwrap());
+    drop(new.create_group(3, None).unwrap());
 
     // A track with the same name and other properties can't continue this one.
     near.leave(Ok(()));
@@ -104,7 +104,7 @@ fn a_partial_group_of_a_finished_track_is_aborted_with_its_last_upstream() {
     old.accept(TrackInfo::default()).unwrap();
     let mut near = session(&origin, 3, 1);
     let mut new = asked(&mut near).unwrap();
-    let open = new.create_group(0).unwrap();
+    let open = new.create_group(0, None).unwrap();
     let (track, mut group) = (new.downgrade(), open.consume());
     new.finish(Some(1));
     drop(reader);
@@ -131,7 +131,7 @@ fn a_partial_group_goes_to_a_session_that_can_fetch() {
     old.confirm();
     let (mut unable, mut able) = (old.dynamic(), old.dynamic());
     able.accept_partials();
-    let begin = |source: &mut UpstreamTrack, sequence| source.create_group(sequence).unwrap();
+    let begin = |source: &mut UpstreamTrack, sequence| source.create_group(sequence, None).unwrap();
     let open = begin(&mut new, 0);
     let mut group = open.consume();
     PartialGroup::cut_off(new.downgrade(), open, None, Error::SessionClosed);

@@ -1,0 +1,96 @@
+//! The parts of a track that have no place in a group of an application: other subgroups than 0, and the rest of a subgroup 0
+//! after a gap or with a status. Only sessions of moq-transport read them, and they are kept only while one does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::cached_groups::{Evictions, RetentionRules};
+use crate::Instant;
+use crate::census::census;
+use crate::machine::Subgroup;
+use crate::model::cache::group::CachedGroup;
+
+#[derive(Debug, Default)]
+pub(crate) struct CachedSubgroups {
+    by_arrival: VecDeque<(Subgroup, Arc<CachedGroup>)>,
+    /// By the number of the group, and that of the subgroup.
+    by_place: BTreeMap<(u64, u64), Arc<CachedGroup>>,
+    arrivals: u64,
+    /// Each reader has a clone.
+    readers: Arc<()>,
+}
+
+impl CachedSubgroups {
+    /// What a reader holds as long as it reads subgroups.
+    pub(crate) fn reader(&self) -> Arc<()> {
+        self.readers.clone()
+    }
+
+    pub(crate) fn have_readers(&self) -> bool {
+        Arc::strong_count(&self.readers) > 1
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_arrival.len()
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<CachedGroup>> {
+        self.by_arrival.iter().map(|(_, group)| group)
+    }
+
+    pub(crate) fn find(&self, sequence: u64, number: u64) -> Option<&Arc<CachedGroup>> {
+        self.by_place.get(&(sequence, number))
+    }
+
+    /// Adds a subgroup. `make` creates it from its arrival number.
+    pub(crate) fn insert(
+        &mut self,
+        subgroup: Subgroup,
+        make: impl FnOnce(u64) -> Arc<CachedGroup>,
+    ) -> Arc<CachedGroup> {
+        let group = make(self.arrivals);
+        self.arrivals += 1;
+        self.by_place.insert((group.sequence(), subgroup.number), group.clone());
+        self.by_arrival.push_back((subgroup, group.clone()));
+        group
+    }
+
+    /// Subgroups in order of arrival, starting with number `arrival`.
+    pub(crate) fn arrived(
+        &self,
+        arrival: u64,
+    ) -> impl Iterator<Item = &(Subgroup, Arc<CachedGroup>)> {
+        let at = self.by_arrival.partition_point(|(_, group)| group.arrival() < arrival);
+        self.by_arrival.range(at..)
+    }
+
+    /// Removes the subgroup that arrived first, if its group is not above `last`.
+    pub(crate) fn pop_first(&mut self, last: u64) -> Option<Arc<CachedGroup>> {
+        self.by_arrival.front().filter(|(_, group)| group.sequence() <= last)?;
+        let (subgroup, group) = self.by_arrival.pop_front()?;
+        self.by_place.remove(&(group.sequence(), subgroup.number));
+        Some(group)
+    }
+
+    /// Removes subgroups of groups below `floor`, and those that are too old by the clock, but none of the group
+    /// `protected` or that arrived after one of it. Returns when the next one becomes too old.
+    pub(crate) fn sweep(
+        &mut self,
+        floor: u64,
+        protected: Option<u64>,
+        rules: &RetentionRules,
+        now: Instant,
+        evictions: &mut Evictions,
+    ) -> Option<Instant> {
+        loop {
+            let (_, group) = self.by_arrival.front()?;
+            let (sequence, deadline) = (group.sequence(), group.written() + rules.max_age);
+            if sequence >= floor && (protected == Some(sequence) || deadline > now) {
+                return Some(deadline).filter(|_| protected != Some(sequence));
+            }
+            evictions.extend(self.pop_first(u64::MAX).map(|group| (group, rules.reason())));
+        }
+    }
+}
+
+census! { CachedSubgroups { counts: by_arrival; within: by_place; plain: arrivals, readers; } }
