@@ -2,6 +2,7 @@
 //!
 //! It is a strict client: it ends a session for each violation that it sees.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use moqtap_client::dispatch::{
@@ -151,24 +152,46 @@ async fn offers(draft: DraftVersion, reader: DraftVersion) {
     reader.close(0, b"");
 }
 
-/// Two groups of the track with the alias 77 arrive as they were.
+/// What goes through the relay: subgroups of a track, with the ids of their objects.
+const TRACK: [(u64, u64, &[u64]); 9] = [
+    // A group in one subgroup.
+    (5, 0, &[0, 1, 2]),
+    // Ids with gaps, of groups and objects.
+    (8, 0, &[0, 3, 6]),
+    // A subgroup that does not begin with the first object.
+    (9, 0, &[4, 5]),
+    // Two subgroups.
+    (10, 0, &[0, 2, 4]),
+    (10, 1, &[1, 3, 5]),
+    // A subgroup for each object.
+    (11, 0, &[0]),
+    (11, 1, &[1]),
+    (11, 2, &[2]),
+    // A group without subgroup 0.
+    (12, 7, &[3]),
+];
+
+/// All subgroups arrive as they were.
 async fn transfer(client: &AnyConnection, reader: &AnyConnection) {
-    for group in [5, 6] {
-        let mut objects = client.open_subgroup(77, group, 0, 200).await.unwrap();
-        for n in 0..3 {
-            objects.write_object(n, &payload(n)).await.unwrap();
+    for (group, subgroup, ids) in TRACK {
+        let mut objects = client.open_subgroup(77, group, subgroup, 200).await.unwrap();
+        for id in ids {
+            objects.write_object(*id, &payload(*id)).await.unwrap();
         }
         objects.finish().await.unwrap();
     }
-    let mut groups = Vec::new();
-    for _ in 0..2 {
+    let mut arrived = BTreeMap::new();
+    for _ in TRACK {
         let (header, mut objects) = within("a group", reader.accept_subgroup()).await.unwrap();
         let objects = rest_of_group(&mut objects).await;
-        assert_eq!(objects, [(0, payload(0)), (1, payload(1)), (2, payload(2))]);
-        groups.push(header.group_id());
+        eprintln!("{header:?} {:?}", objects.iter().map(|o| (o.0, o.1.len())).collect::<Vec<_>>());
+        let key = (header.group_id(), header.subgroup_id().unwrap_or(objects[0].0));
+        assert_eq!(arrived.insert(key, objects), None, "{key:?}");
     }
-    groups.sort_unstable();
-    assert_eq!(groups, [5, 6]);
+    for (group, subgroup, ids) in TRACK {
+        let objects: Vec<_> = ids.iter().map(|id| (*id, payload(*id))).collect();
+        assert_eq!(arrived[&(group, subgroup)], objects, "{group} {subgroup}");
+    }
 }
 
 /// A relay with an origin, and its address.
