@@ -307,10 +307,10 @@ fn subgroups_arrive_in_any_order() {
         let (base, other) = (part(0, &[0, 2]), part(1, &[1, 3]));
         line.write(4, &other);
         line.advance();
-        line.check(0, 4, &[other.clone()]);
+        line.check(0, 4, std::slice::from_ref(&other));
         line.write(4, &base);
         line.advance();
-        line.check(0, 4, &[base.clone()]);
+        line.check(0, 4, std::slice::from_ref(&base));
 
         // One object at a time, in turns.
         let groups = [&base, &other].map(|part| line.begin(5, part));

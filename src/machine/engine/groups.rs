@@ -151,8 +151,8 @@ pub(crate) fn begin_head(core: &mut Core, key: Key) -> Option<Event> {
 impl GroupHeader {
     /// The event that the group on the stream `key` begins.
     fn begins(self, subscription: Token, key: Key) -> Event {
-        let (group, GroupHeader { sequence, first_frame, subgroup, .. }) =
-            (GroupKey::of(key), self);
+        let Self { sequence, first_frame, subgroup, .. } = self;
+        let group = GroupKey::of(key);
         match subgroup {
             None => Event::Group { subscription, group, sequence, first_frame },
             Some(subgroup) => {

@@ -31,11 +31,11 @@ fn began(sequence: u64, first_frame: u64, expected: Subgroup, event: Event) -> G
     group
 }
 
-/// The gap, the status and the payload of each frame, and the end.
-fn objects(
-    group: GroupKey,
-    events: Vec<Event>,
-) -> (Vec<(u32, u8, Vec<u8>)>, Option<Result<(), Error>>) {
+/// A gap, a status and a payload.
+type Object = (u32, u8, Vec<u8>);
+
+/// The objects and the end.
+fn objects(group: GroupKey, events: Vec<Event>) -> (Vec<Object>, Option<Result<(), Error>>) {
     let (mut objects, mut end) = (Vec::new(), None);
     for event in events {
         match event {
