@@ -58,6 +58,8 @@ mod hosts;
 mod http;
 mod reconnect;
 mod socket;
+#[cfg(feature = "websocket")]
+mod web_socket;
 
 pub use endpoint::{Budget, Endpoint, Step};
 pub use error::{DialError, Error, Unreachable};
