@@ -150,3 +150,22 @@ fn more_streams_than_the_limit_follow_one_another() {
     }
     assert!(pair.ends.iter().all(|end| end.closed().is_none()));
 }
+
+/// moq-lite 06, section 4.2 (L06-4-2-MUST-NOT-024): there are no datagrams, so that their groups go on streams.
+#[test]
+fn datagrams_go_on_streams() {
+    for version in [Version::Lite05, Version::Lite06, Version::Moqt22] {
+        let Both { mut pair, origins: [_, far, from_far, _] } = Both::new(version);
+        let mut broadcast = far.create_broadcast("live").unwrap();
+        let mut track = broadcast.create_track("video").unwrap();
+        pair.settle();
+        let live = ready(from_far.consume().try_announced_broadcast("live")).unwrap();
+        let mut reader = live.subscribe_track("video", Subscription::default()).unwrap();
+        pair.settle();
+        for n in 0..5_u8 {
+            track.write_datagram(0_u64, vec![n; 100]).unwrap();
+            pair.settle();
+            assert_eq!(groups(&mut reader), [vec![n; 100]]);
+        }
+    }
+}
