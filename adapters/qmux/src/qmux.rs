@@ -9,7 +9,6 @@ use smoq::stream::{Code, Side};
 use smoq::{CloseReason, Driver, Error, Instant};
 
 use crate::frame::{self, Frame, Frames, encode};
-use crate::params;
 use crate::streams::Streams;
 use crate::violation::Violation;
 use crate::{FLUSH_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, RECORD_BYTES};
@@ -24,7 +23,6 @@ const RECORDS: usize = 4;
 /// Pass it each message that arrives, call [`turn`](Self::turn), and send the records that it has. The table of the
 /// [crate] has the calls.
 pub struct Qmux {
-    driver: Driver,
     pub(crate) streams: Streams,
     state: State,
     /// When the last record arrived.
@@ -60,17 +58,9 @@ pub struct Turn {
 impl Qmux {
     /// Begins a session. Its first record is there at once.
     pub fn new(side: Side, driver: Driver, now: Instant) -> Self {
-        let mut streams = Streams::new(side);
-        streams.push(&params::ours());
-        Self {
-            driver,
-            streams,
-            state: State::Open,
-            heard: now,
-            is_pinged: false,
-            pings: 0,
-            answered: 0,
-        }
+        let streams = Streams::new(side, driver, now);
+        let (state, heard, is_pinged) = (State::Open, now, false);
+        Self { streams, state, heard, is_pinged, pings: 0, answered: 0 }
     }
 
     // ---- inputs ------------------------------------------------------------------------------
@@ -78,7 +68,7 @@ impl Qmux {
     /// A binary message arrived: one record. A record that breaks a rule ends the session with
     /// [`Error::ProtocolViolation`], and the peer is told.
     pub fn receive(&mut self, now: Instant, record: Bytes) {
-        (self.heard, self.is_pinged) = (now, false);
+        (self.streams.now, self.heard, self.is_pinged) = (now, now, false);
         let mut result = match record.len() {
             0..=RECORD_BYTES => Ok(()),
             _ => Err(Violation::RECORD),
@@ -86,7 +76,7 @@ impl Qmux {
         let mut frames = Frames::new(record);
         while self.is_open() && result.is_ok() {
             let Some(frame) = frames.next() else { return };
-            result = frame.and_then(|frame| self.frame(now, frame));
+            result = frame.and_then(|frame| self.frame(frame));
         }
         if let (Err(Violation { code, reason }), true) = (result, self.is_open()) {
             // The type of the frame is left out.
@@ -106,26 +96,17 @@ impl Qmux {
         matches!(self.state, State::Open | State::Flushing(..))
     }
 
-    fn frame(&mut self, now: Instant, frame: Frame) -> Result<(), Violation> {
-        let (streams, driver) = (&mut self.streams, &mut self.driver);
-        if streams.is_set_up() == matches!(frame, Frame::Parameters(_)) {
+    fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
+        if self.streams.is_out_of_order(&frame) {
             return Err(Violation::ORDER);
         }
         match frame {
-            Frame::Parameters(peer) => streams.set_up(peer),
-            Frame::Stream { id, bytes, fin } => streams.data(now, driver, (id, bytes, fin))?,
-            Frame::Reset { id, code, size } => streams.was_reset(now, driver, (id, code, size))?,
-            Frame::Stop { id, code } => streams.stopped(now, driver, id, code)?,
-            Frame::MaxData { limit } => streams.data_allowed(limit),
-            Frame::MaxStreamData { id, limit } => {
-                streams.stream_data_allowed(now, driver, id, limit)?;
-            }
-            Frame::MaxStreams { dir, limit } => streams.streams_allowed(dir, limit),
             Frame::Close { code } => self.lost(Error::from_session_code(code)),
             Frame::Failed => self.lost(Error::Disconnected),
-            Frame::Ping { sequence } => streams.push(&encode(&[frame::PING + 1, sequence])),
+            Frame::Ping { sequence } => self.streams.push(&[frame::PING + 1, sequence]),
             Frame::Pong { sequence } if sequence >= self.pings => return Err(Violation::PING),
             Frame::Pong { sequence } => self.answered = self.answered.max(sequence + 1),
+            frame => return self.streams.frame(frame),
         }
         Ok(())
     }
@@ -135,48 +116,42 @@ impl Qmux {
     /// Does part of the work that is ready, at most a few dozen items. `more` says that messages were not read yet: then
     /// deadlines wait for them.
     pub fn turn(&mut self, now: Instant, more: bool) -> Turn {
+        self.streams.now = now;
         self.deadlines(now);
         if self.is_open() {
-            self.streams.resume(now, &mut self.driver);
+            self.streams.resume();
         }
-        let worked = (0..PIECES).take_while(|_| self.driver.work(now)).count();
+        let worked = (0..PIECES).take_while(|_| self.streams.driver.work(now)).count();
         let mut items = worked;
-        while let Some(action) = self.driver.poll_action() {
+        while let Some(action) = self.streams.driver.poll_action() {
             items += 1;
-            self.act(now, action);
+            self.act(action);
         }
         if self.is_open() {
-            for _ in 0..PIECES {
-                let Some(open) = self.driver.poll_open() else { break };
-                items += 1;
-                self.streams.open(open);
-            }
-            for _ in 0..PIECES {
-                let Some(write) = self.driver.poll_write() else { break };
-                items += 1;
-                self.streams.write(write);
-            }
+            items += (0..PIECES).take_while(|_| self.streams.open()).count();
+            items += (0..PIECES).take_while(|_| self.streams.write()).count();
         }
-        let mut again = self.driver.end_turn(now, more || worked == PIECES);
+        let driver = &mut self.streams.driver;
+        let mut again = driver.end_turn(now, more || worked == PIECES);
         if let State::Lost(error) = &self.state {
             // What arrived before comes first.
             if items == 0 {
-                self.driver.handle(now, Input::Closed { error: error.clone() });
+                driver.handle(now, Input::Closed { error: error.clone() });
                 self.state = State::Over;
             }
             again = true;
         }
-        again |= self.driver.has_work();
+        again |= driver.has_work();
         Turn { items, again }
     }
 
-    fn act(&mut self, now: Instant, action: Action) {
+    fn act(&mut self, action: Action) {
         match action {
-            Action::Resume { id } => self.streams.read_on(now, &mut self.driver, id),
+            Action::Resume { id } => self.streams.deliver(id, Bytes::new()),
             _ if !self.is_open() => {}
             Action::Close { code, reason } if code == Code::default() => {
                 self.ping();
-                self.state = State::Flushing(now + FLUSH_TIMEOUT, reason);
+                self.state = State::Flushing(self.streams.now + FLUSH_TIMEOUT, reason);
             }
             Action::Close { code, reason } => {
                 self.close(&[frame::APPLICATION_CLOSE, code.as_u64()], reason);
@@ -202,25 +177,25 @@ impl Qmux {
     }
 
     fn ping(&mut self) {
-        self.streams.push(&encode(&[frame::PING, self.pings]));
+        self.streams.push(&[frame::PING, self.pings]);
         self.pings += 1;
         self.is_pinged = true;
     }
 
     fn close(&mut self, head: &[u64], reason: &str) {
         let len = encode(&[reason.len() as u64]);
-        self.streams.push(&[&encode(head)[..], &len, reason.as_bytes()].concat());
+        self.streams.push_bytes(&[&encode(head)[..], &len, reason.as_bytes()].concat());
     }
 
     /// The next record: send it as one binary message, and call [`turn`](Self::turn) again.
     pub fn poll_record(&mut self) -> Option<Bytes> {
-        self.streams.poll_record().map(Bytes::from)
+        self.streams.records.pop_front().map(Bytes::from)
     }
 
     /// Whether so many records wait that no message should be read before some of them are sent: a peer that does not
     /// read must not cause more.
     pub fn is_full(&self) -> bool {
-        self.streams.records() >= RECORDS
+        self.streams.records.len() >= RECORDS
     }
 
     /// Ends the session without an error, and waits for nothing: its last record is a close.
@@ -239,19 +214,19 @@ impl Qmux {
             State::Flushing(until, _) => Some(until),
             State::Lost(_) | State::Over => None,
         };
-        own.into_iter().chain(self.driver.poll_timeout()).min()
+        own.into_iter().chain(self.streams.driver.poll_timeout()).min()
     }
 
     /// As [`Driver::poll_wake`]: ready when the application did something. Then call [`turn`](Self::turn).
     pub fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.driver.poll_wake(cx)
+        self.streams.driver.poll_wake(cx)
     }
 
     /// Why the session is over. Send the records that are left, and close the WebSocket.
     pub fn closed(&self) -> Option<CloseReason> {
         match self.state {
             State::Flushing(..) => None,
-            _ => self.driver.closed(),
+            _ => self.streams.driver.closed(),
         }
     }
 }

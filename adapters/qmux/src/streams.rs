@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use smoq::machine::{Input, Open, Write};
+use smoq::machine::Input;
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{Driver, Instant};
 
 use crate::credit::{Allowance, Credit};
-use crate::frame::{self, encode};
-use crate::params::Params;
+use crate::frame::{self, Frame, encode};
+use crate::params::{self, Params};
 use crate::violation::Violation;
 use crate::{CONNECTION_WINDOW, RECORD_BYTES, STREAM_WINDOW, STREAMS};
 
@@ -56,7 +56,10 @@ enum Half {
     Recv,
 }
 
+/// The streams of a session, with its driver.
 pub(crate) struct Streams {
+    pub(crate) driver: Driver,
+    pub(crate) now: Instant,
     side: Side,
     open: BTreeMap<StreamId, Stream>,
     /// `None` until the peer's parameters arrive. Before, nothing may be sent.
@@ -73,12 +76,14 @@ pub(crate) struct Streams {
     /// Whether the driver was told that it can't open a stream, by direction.
     wanted: [bool; 2],
     /// Frames, in records. Bytes of streams wait in the first one only.
-    records: VecDeque<Vec<u8>>,
+    pub(crate) records: VecDeque<Vec<u8>>,
 }
 
 impl Streams {
-    pub(crate) fn new(side: Side) -> Self {
+    pub(crate) fn new(side: Side, driver: Driver, now: Instant) -> Self {
         Self {
+            driver,
+            now,
             side,
             open: BTreeMap::new(),
             peer: None,
@@ -88,27 +93,21 @@ impl Streams {
             allowance: Allowance::new(CONNECTION_WINDOW),
             waiting: BTreeSet::new(),
             wanted: [false; 2],
-            records: VecDeque::new(),
+            records: VecDeque::from([params::ours()]),
         }
     }
 
-    // ---- records -----------------------------------------------------------------------------
+    /// Adds a frame that has only integers.
+    pub(crate) fn push(&mut self, frame: &[u64]) {
+        self.push_bytes(&encode(frame));
+    }
 
     /// Adds a frame without bytes of a stream.
-    pub(crate) fn push(&mut self, frame: &[u8]) {
+    pub(crate) fn push_bytes(&mut self, frame: &[u8]) {
         match self.records.back_mut() {
             Some(record) if record.len() + frame.len() <= RECORD_BYTES => record.extend(frame),
             _ => self.records.push_back(frame.to_vec()),
         }
-    }
-
-    pub(crate) fn poll_record(&mut self) -> Option<Vec<u8>> {
-        self.records.pop_front()
-    }
-
-    /// The number of records that wait.
-    pub(crate) fn records(&self) -> usize {
-        self.records.len()
     }
 
     /// How many bytes of a stream fit in the record that waits. What is in it can't be overtaken any more, so that
@@ -122,33 +121,44 @@ impl Streams {
         RECORD_BYTES.saturating_sub(used + HEAD)
     }
 
-    // ---- sending -----------------------------------------------------------------------------
+    fn send(&mut self, id: StreamId) -> Option<&mut SendHalf> {
+        self.open.get_mut(&id)?.send.as_mut()
+    }
+
+    fn recv(&mut self, id: StreamId) -> Option<&mut RecvHalf> {
+        self.open.get_mut(&id)?.recv.as_mut()
+    }
+
+    // ---- the driver's output -----------------------------------------------------------------
 
     /// Tells the driver what it may do again.
-    pub(crate) fn resume(&mut self, now: Instant, driver: &mut Driver) {
+    pub(crate) fn resume(&mut self) {
         if self.room() == 0 {
             return;
         }
         if self.credit.left() > 0 {
             for id in std::mem::take(&mut self.waiting) {
-                driver.handle(now, Input::Writable { id });
+                self.driver.handle(self.now, Input::Writable { id });
             }
         }
         for dir in [Dir::Bi, Dir::Uni] {
             let at = dir as usize;
-            if self.wanted[at] && self.ours[at].left() > 0 {
-                self.wanted[at] = false;
-                driver.handle(now, Input::Available { dir });
+            if self.ours[at].left() > 0 && std::mem::take(&mut self.wanted[at]) {
+                self.driver.handle(self.now, Input::Available { dir });
             }
         }
     }
 
-    pub(crate) fn open(&mut self, open: Open<'_>) {
-        let (dir, room) = (open.dir(), self.room());
+    /// Opens the most urgent stream. Returns whether there is one that wants to be opened.
+    pub(crate) fn open(&mut self) -> bool {
+        let room = self.room();
+        let Some(open) = self.driver.poll_open() else { return false };
+        let dir = open.dir();
         let credit = &mut self.ours[dir as usize];
         let (Some(peer), true) = (&self.peer, room > 0 && credit.left() > 0) else {
             self.wanted[dir as usize] = true;
-            return open.blocked();
+            open.blocked();
+            return true;
         };
         let id = StreamId::new(self.side, dir, credit.used);
         credit.used += 1;
@@ -158,19 +168,26 @@ impl Streams {
         };
         self.open.insert(id, Stream { send: Some(SendHalf::new(limit)), recv });
         open.opened(id);
+        true
     }
 
-    pub(crate) fn write(&mut self, mut write: Write<'_>) {
-        let (id, len, room) = (write.id(), write.len(), self.room());
+    /// Takes the most urgent bytes. Returns whether there are any.
+    pub(crate) fn write(&mut self) -> bool {
+        let room = self.room();
+        let Some(mut write) = self.driver.poll_write() else { return false };
+        let (id, len) = (write.id(), write.len());
         let send = self.open.get_mut(&id).and_then(|stream| stream.send.as_mut());
-        // The peer stopped it, and the driver has been told.
-        let Some(send) = send else { return write.blocked(0) };
+        let Some(send) = send else {
+            // The peer stopped it, and the driver has been told.
+            write.blocked(0);
+            return true;
+        };
         let credit = send.credit.left().min(self.credit.left());
         let taken = len.min(room).min(usize::try_from(credit).unwrap_or(usize::MAX));
-        let fin = write.fin() && taken == len;
-        if room > 0 && (taken > 0 || fin) {
-            let head =
-                [frame::STREAM | u64::from(fin), id.as_u64(), send.credit.used, taken as u64];
+        let fin = write.fin() && taken == len && room > 0;
+        if taken > 0 || fin {
+            let kind = frame::STREAM | u64::from(fin);
+            let head = [kind, id.as_u64(), send.credit.used, taken as u64];
             send.credit.used += taken as u64;
             self.credit.used += taken as u64;
             if self.records.is_empty() {
@@ -190,110 +207,90 @@ impl Streams {
             if !send.is_blocked {
                 self.waiting.insert(id);
             }
-            return write.blocked(taken);
+            write.blocked(taken);
+        } else {
+            write.accepted(taken);
+            if fin {
+                self.end(id, Half::Send);
+            }
         }
-        write.accepted(taken);
-        if fin {
-            self.end(id, Half::Send);
-        }
+        true
     }
 
     pub(crate) fn reset(&mut self, id: StreamId, code: Code) {
-        let send = self.open.get(&id).and_then(|stream| stream.send.as_ref());
-        if let Some(send) = send {
-            let frame = [frame::RESET_STREAM, id.as_u64(), code.as_u64(), send.credit.used];
-            self.push(&encode(&frame));
+        if let Some(send) = self.send(id) {
+            let size = send.credit.used;
+            self.push(&[frame::RESET_STREAM, id.as_u64(), code.as_u64(), size]);
             self.end(id, Half::Send);
         }
     }
 
     pub(crate) fn stop(&mut self, id: StreamId, code: Code) {
-        let recv = self.open.get_mut(&id).and_then(|stream| stream.recv.as_mut());
-        let Some(recv) = recv.filter(|recv| !recv.is_stopped) else { return };
+        let Some(recv) = self.recv(id).filter(|recv| !recv.is_stopped) else { return };
         recv.is_stopped = true;
         let (unread, fin) = (std::mem::take(&mut recv.held).len(), recv.fin);
         self.release(id, unread as u64);
         if fin {
             self.end(id, Half::Recv);
         } else {
-            self.push(&encode(&[frame::STOP_SENDING, id.as_u64(), code.as_u64()]));
+            self.push(&[frame::STOP_SENDING, id.as_u64(), code.as_u64()]);
         }
     }
 
     // ---- frames of the peer ------------------------------------------------------------------
 
-    pub(crate) fn set_up(&mut self, peer: Params) {
-        self.credit.raise(peer.data);
-        for (credit, limit) in self.ours.iter_mut().zip(peer.streams) {
-            credit.raise(limit);
-        }
-        self.peer = Some(peer);
+    /// Whether the peer must not send this frame now.
+    pub(crate) fn is_out_of_order(&self, frame: &Frame) -> bool {
+        self.peer.is_some() == matches!(frame, Frame::Parameters(_))
     }
 
-    pub(crate) fn is_set_up(&self) -> bool {
-        self.peer.is_some()
-    }
-
-    pub(crate) fn data_allowed(&mut self, limit: u64) {
-        self.credit.raise(limit);
-    }
-
-    pub(crate) fn streams_allowed(&mut self, dir: Dir, limit: u64) {
-        self.ours[dir as usize].raise(limit);
-    }
-
-    pub(crate) fn stream_data_allowed(
-        &mut self,
-        now: Instant,
-        driver: &mut Driver,
-        id: StreamId,
-        limit: u64,
-    ) -> Result<(), Violation> {
-        self.known(now, driver, id, Half::Send)?;
-        if let Some(send) = self.open.get_mut(&id).and_then(|stream| stream.send.as_mut()) {
-            send.credit.raise(limit);
-            if send.credit.left() > 0 && std::mem::take(&mut send.is_blocked) {
-                driver.handle(now, Input::Writable { id });
+    /// A frame about streams; others have no effect.
+    pub(crate) fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
+        match frame {
+            Frame::Parameters(peer) => {
+                self.credit.raise(peer.data);
+                self.ours = peer.streams.map(Credit::new);
+                self.peer = Some(peer);
             }
+            Frame::MaxData { limit } => self.credit.raise(limit),
+            Frame::MaxStreams { dir, limit } => self.ours[dir as usize].raise(limit),
+            Frame::MaxStreamData { id, limit } => {
+                self.known(id, Half::Send)?;
+                let Some(send) = self.send(id) else { return Ok(()) };
+                send.credit.raise(limit);
+                if send.credit.left() > 0 && std::mem::take(&mut send.is_blocked) {
+                    self.driver.handle(self.now, Input::Writable { id });
+                }
+            }
+            Frame::Stop { id, code } => {
+                self.known(id, Half::Send)?;
+                if self.send(id).is_some() {
+                    self.reset(id, code);
+                    self.driver.handle(self.now, Input::Stopped { id, code });
+                }
+            }
+            Frame::Stream { id, bytes, fin } => return self.data(id, bytes, fin),
+            Frame::Reset { id, code, size } => return self.was_reset(id, code, size),
+            _ => {}
         }
         Ok(())
     }
 
-    pub(crate) fn stopped(
-        &mut self,
-        now: Instant,
-        driver: &mut Driver,
-        id: StreamId,
-        code: Code,
-    ) -> Result<(), Violation> {
-        self.known(now, driver, id, Half::Send)?;
-        if self.open.get(&id).is_some_and(|stream| stream.send.is_some()) {
-            self.reset(id, code);
-            driver.handle(now, Input::Stopped { id, code });
-        }
-        Ok(())
-    }
-
-    pub(crate) fn data(
-        &mut self,
-        now: Instant,
-        driver: &mut Driver,
-        (id, bytes, fin): (StreamId, Bytes, bool),
-    ) -> Result<(), Violation> {
-        self.known(now, driver, id, Half::Recv)?;
-        let recv = self.open.get_mut(&id).and_then(|stream| stream.recv.as_mut());
-        // It was finished or reset before.
-        let Some(recv) = recv else { return Ok(()) };
+    fn data(&mut self, id: StreamId, bytes: Bytes, fin: bool) -> Result<(), Violation> {
+        self.known(id, Half::Recv)?;
+        let len = bytes.len() as u64;
+        // Otherwise it was finished or reset before.
+        let Some(recv) = self.recv(id) else { return Ok(()) };
         if recv.fin {
             return Err(Violation::FINAL_SIZE);
         }
-        let len = bytes.len() as u64;
+        recv.fin = fin;
+        let is_stopped = recv.is_stopped;
         if !recv.allowance.receive(len) || !self.allowance.receive(len) {
             return Err(Violation::FLOW_CONTROL);
         }
-        recv.fin = fin;
-        if !recv.is_stopped {
-            self.deliver(now, driver, id, bytes);
+        if !is_stopped {
+            self.deliver(id, bytes);
             return Ok(());
         }
         self.release(id, len);
@@ -303,41 +300,29 @@ impl Streams {
         Ok(())
     }
 
-    pub(crate) fn was_reset(
-        &mut self,
-        now: Instant,
-        driver: &mut Driver,
-        (id, code, size): (StreamId, Code, u64),
-    ) -> Result<(), Violation> {
-        self.known(now, driver, id, Half::Recv)?;
-        let recv = self.open.get_mut(&id).and_then(|stream| stream.recv.as_mut());
-        let Some(recv) = recv else { return Ok(()) };
+    fn was_reset(&mut self, id: StreamId, code: Code, size: u64) -> Result<(), Violation> {
+        self.known(id, Half::Recv)?;
+        let Some(recv) = self.recv(id) else { return Ok(()) };
         // Deployed peers sent a final size of 0, so that a smaller one than expected is no mistake.
         let unsent = size.saturating_sub(recv.allowance.received);
+        let (unread, is_stopped) = (recv.held.len() as u64, recv.is_stopped);
         if !recv.allowance.receive(unsent) || !self.allowance.receive(unsent) {
             return Err(Violation::FLOW_CONTROL);
         }
-        let (unread, is_stopped) = (recv.held.len() as u64, recv.is_stopped);
-        recv.fin = true;
-        self.release(id, unread + unsent);
         self.end(id, Half::Recv);
+        self.release(id, unread + unsent);
         if !is_stopped {
-            driver.handle(now, Input::Reset { id, code });
+            self.driver.handle(self.now, Input::Reset { id, code });
         }
         Ok(())
     }
 
-    /// The driver takes more of a stream.
-    pub(crate) fn read_on(&mut self, now: Instant, driver: &mut Driver, id: StreamId) {
-        self.deliver(now, driver, id, Bytes::new());
-    }
-
     /// Passes to the driver what it takes of a stream: what is held, and then `fresh`.
-    fn deliver(&mut self, now: Instant, driver: &mut Driver, id: StreamId, mut fresh: Bytes) {
+    pub(crate) fn deliver(&mut self, id: StreamId, mut fresh: Bytes) {
         loop {
-            let recv = self.open.get_mut(&id).and_then(|stream| stream.recv.as_mut());
-            let Some(recv) = recv.filter(|recv| !recv.is_stopped) else { return };
-            let (limit, rest) = (driver.read_limit(id), recv.held.len() + fresh.len());
+            let limit = self.driver.read_limit(id);
+            let Some(recv) = self.recv(id).filter(|recv| !recv.is_stopped) else { return };
+            let rest = recv.held.len() + fresh.len();
             if limit == 0 || (rest == 0 && !recv.fin) {
                 return recv.held.extend_from_slice(&fresh);
             }
@@ -346,7 +331,7 @@ impl Streams {
                 false => recv.held.split_to(recv.held.len().min(limit)).freeze(),
             };
             let (len, fin) = (bytes.len(), recv.fin && bytes.len() == rest);
-            driver.handle(now, Input::Data { id, bytes, fin });
+            self.driver.handle(self.now, Input::Data { id, bytes, fin });
             self.release(id, len as u64);
             if fin {
                 return self.end(id, Half::Recv);
@@ -356,22 +341,16 @@ impl Streams {
 
     /// Checks that the peer may send a frame about this half of a stream. If it opens the stream by it, so does this side,
     /// with all streams before it.
-    fn known(
-        &mut self,
-        now: Instant,
-        driver: &mut Driver,
-        id: StreamId,
-        half: Half,
-    ) -> Result<(), Violation> {
+    fn known(&mut self, id: StreamId, half: Half) -> Result<(), Violation> {
         let (dir, index) = (id.dir(), id.as_u64() >> 2);
         let is_ours = id.initiator() == self.side;
-        let opener = if is_ours { Half::Send } else { Half::Recv };
-        if dir == Dir::Uni && half != opener {
+        let of_opener = if is_ours { Half::Send } else { Half::Recv };
+        if dir == Dir::Uni && half != of_opener || is_ours && index >= self.ours[dir as usize].used
+        {
             return Err(Violation::STREAM_STATE);
         }
         if is_ours {
-            let is_open = index < self.ours[dir as usize].used;
-            return if is_open { Ok(()) } else { Err(Violation::STREAM_STATE) };
+            return Ok(());
         }
         let known = self.theirs[dir as usize].received;
         if !self.theirs[dir as usize].receive((index + 1).saturating_sub(known)) {
@@ -382,7 +361,7 @@ impl Streams {
             let limit = self.peer.map_or(0, |peer| peer.bidi_local);
             let send = (dir == Dir::Bi).then(|| SendHalf::new(limit));
             self.open.insert(id, Stream { send, recv: Some(RecvHalf::new()) });
-            driver.handle(now, Input::Opened { id });
+            self.driver.handle(self.now, Input::Opened { id });
         }
         Ok(())
     }
@@ -390,12 +369,11 @@ impl Streams {
     /// Gives the peer credit for bytes that need no memory here any longer.
     fn release(&mut self, id: StreamId, bytes: u64) {
         if let Some(limit) = self.allowance.release(bytes) {
-            self.push(&encode(&[frame::MAX_DATA, limit]));
+            self.push(&[frame::MAX_DATA, limit]);
         }
-        let recv = self.open.get_mut(&id).and_then(|stream| stream.recv.as_mut());
-        let Some(recv) = recv.filter(|recv| !recv.fin && !recv.is_stopped) else { return };
-        if let Some(limit) = recv.allowance.release(bytes) {
-            self.push(&encode(&[frame::MAX_STREAM_DATA, id.as_u64(), limit]));
+        let recv = self.recv(id).filter(|recv| !recv.fin && !recv.is_stopped);
+        if let Some(limit) = recv.and_then(|recv| recv.allowance.release(bytes)) {
+            self.push(&[frame::MAX_STREAM_DATA, id.as_u64(), limit]);
         }
     }
 
@@ -411,10 +389,10 @@ impl Streams {
         }
         self.open.remove(&id);
         self.waiting.remove(&id);
+        let dir = id.dir() as usize;
         if id.initiator() != self.side {
-            let dir = id.dir() as usize;
             if let Some(limit) = self.theirs[dir].release(1) {
-                self.push(&encode(&[frame::MAX_STREAMS + dir as u64, limit]));
+                self.push(&[frame::MAX_STREAMS + dir as u64, limit]);
             }
         }
     }

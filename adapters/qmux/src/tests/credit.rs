@@ -23,7 +23,7 @@ fn eight_streams_without_credit_stall_nothing_else() {
         host.advance(Duration::from_millis(20));
         let (_, bytes, fin) = host.streams().pop().unwrap();
         assert!(bytes.ends_with(&[n; 20]) && fin, "{n}");
-        assert_eq!(host.qmux.streams.records(), 0);
+        assert_eq!(host.qmux.streams.records.len(), 0);
     }
     // One of them goes on, and another one is stopped.
     let [(first, ..), (second, ..)] = [&stalled[0], &stalled[1]];
@@ -84,7 +84,7 @@ fn a_peer_that_reads_nothing_costs_one_record() {
         host.now = host.now + Duration::from_millis(1);
         while host.qmux.turn(host.now, false).again {}
     }
-    assert_eq!(host.qmux.streams.records(), 1);
+    assert_eq!(host.qmux.streams.records.len(), 1);
     assert!(!host.qmux.is_full());
     // What it provokes has a limit: then nothing is read any more.
     let pings = (0..900).map(|n| encode(&[frame::PING, n])).collect::<Vec<_>>().concat();
