@@ -21,11 +21,11 @@ fn broken_rules_close_the_session() {
         ("a frame of an unknown type", encode(&[0x31, 0])),
         ("a frame of an unknown type", encode(&[0x24, 0, 0, 0, 0])),
         ("a frame for a stream that can't have it", stream(STREAM, own_uni, b"x")),
-        ("a frame for a stream that can't have it", stream(STREAM, 1, b"x")),
+        ("a frame for a stream that can't have it", stream(STREAM, 5, b"x")),
         ("a frame for a stream that can't have it", encode(&[frame::STOP_SENDING, 2, 0])),
         ("a frame for a stream that can't have it", encode(&[frame::STOP_SENDING, own_uni, 0])),
         ("a frame for a stream that can't have it", encode(&[frame::MAX_STREAM_DATA, 2, 9])),
-        ("a frame for a stream that can't have it", encode(&[frame::RESET_STREAM, 5, 0, 0])),
+        ("a frame for a stream that can't have it", encode(&[frame::RESET_STREAM, 9, 0, 0])),
         ("more streams than the peer had credit for", stream(STREAM, (1 << 62) - 4, b"")),
         (
             "more streams than the peer had credit for",
