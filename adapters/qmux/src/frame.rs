@@ -123,7 +123,7 @@ fn frame(cursor: &mut Cursor<'_>, record: &Bytes) -> Result<Option<Frame>, Viola
                 cursor.varint()?;
             }
             let len = if kind & 2 == 0 { cursor.remaining() as u64 } else { cursor.varint()? };
-            Frame::Stream { id, bytes: slice(cursor.bytes(len)?, record), fin: kind & 1 != 0 }
+            Frame::Stream { id, bytes: record.slice_ref(cursor.bytes(len)?), fin: kind & 1 != 0 }
         }
         MAX_DATA => Frame::MaxData { limit: cursor.varint()? },
         MAX_STREAM_DATA => Frame::MaxStreamData { id: id(cursor)?, limit: cursor.varint()? },
@@ -180,15 +180,6 @@ fn code(cursor: &mut Cursor<'_>) -> Result<Code, DecodeError> {
 fn reason(cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
     let len = cursor.varint()?;
     cursor.bytes(len).map(drop)
-}
-
-/// A part of a record. A small part is copied, because it would keep all of the record in memory.
-fn slice(part: &[u8], record: &Bytes) -> Bytes {
-    if part.len() < record.len() / 2 {
-        Bytes::copy_from_slice(part)
-    } else {
-        record.slice_ref(part)
-    }
 }
 
 /// Appends the integers of a frame.

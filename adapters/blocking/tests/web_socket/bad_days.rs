@@ -207,6 +207,26 @@ fn a_flood_of_messages_takes_turns() {
     assert!(ready(session.clone().try_closed()).is_none(), "{sent}");
 }
 
+/// What the server alone takes, in bytes.
+#[test]
+fn an_idle_session_is_small() {
+    const SESSIONS: i64 = 50;
+    let mut stage = Stage::new();
+    let mut kept = Vec::new();
+    let info = allocation_counter::measure(|| {
+        for _ in 0..SESSIONS {
+            let (mut stream, _) = stage.request(&upgrade("/", "qmux-02.moq-lite-04"));
+            stream.write_all(&message(BINARY, &PARAMETERS)).unwrap();
+            kept.push((stream, stage.connected()));
+        }
+        stage.until_quiet();
+    });
+    let each = info.bytes_current / SESSIONS;
+    println!("{each} bytes");
+    assert!(each < 64 << 10, "{each} bytes");
+    assert!(each > 10 << 10, "{each} bytes: that is not all of it");
+}
+
 /// All of them read one track, and are ended by either side, or by nobody.
 #[test]
 fn hundreds_of_sessions_leave_nothing() {
