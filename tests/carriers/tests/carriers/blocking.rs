@@ -1,5 +1,7 @@
 //! A blocking endpoint that clients on `qmux` join by WebSocket.
 
+#![expect(clippy::disallowed_methods, reason = "the endpoint blocks a thread of its own")]
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
