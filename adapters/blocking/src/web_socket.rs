@@ -82,6 +82,8 @@ impl Endpoint {
     /// others may wait for 10 s; a further one takes the place of the oldest. They report no events.
     ///
     /// There is no TLS. Browsers take `ws://` on pages from `http://` and `localhost`; for others put a proxy before it.
+    /// Pages of every origin can connect: a server that is not for all of them decides by
+    /// [`IncomingSession::http`](smoq::IncomingSession::http).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
