@@ -8,8 +8,8 @@
 //! ```
 //!
 //! With `--browser` it is another game: still one thread, which also serves a page at `http://ADDR`. Browsers that open
-//! the page join by WebTransport: they show what moves, and send their mouse (`examples/browser`). It runs until it is
-//! stopped, unless the seconds are given.
+//! the page join by WebTransport, or with `?ws` by WebSocket: they show what moves, and send their mouse
+//! (`examples/browser`). It runs until it is stopped, unless the seconds are given.
 //!
 //! SIGTERM and SIGINT end the game early, with the results so far.
 

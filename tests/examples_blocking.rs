@@ -37,7 +37,8 @@ fn the_game_loop_serves_its_page() {
         response
     };
     assert!(get("GET / HTTP/1.1\r\n\r\n").contains("<canvas"));
-    assert!(get("GET /session.json?x HTTP/1.1\r\n\r\n").contains("fingerprint"));
+    let session = get("GET /session.json?x HTTP/1.1\r\n\r\n");
+    assert!(session.contains("fingerprint") && session.contains("webSocket"), "{session}");
     assert!(get("GET /other HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
     assert!(get("POST / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
     assert!(get("no request\r\n\r\n").starts_with("HTTP/1.1 400"));

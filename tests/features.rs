@@ -54,6 +54,7 @@ fn names() -> BTreeSet<String> {
         "adapters/quic/src",
         "adapters/webtransport/src",
         "adapters/web-transport/src",
+        "adapters/qmux/src",
     ]
     .map(String::from)
     .to_vec();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::f32::consts::TAU;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread;
@@ -58,12 +58,16 @@ impl Game {
         let server = Server::new().with_publish(here.consume()).with_consume(there.clone());
         let identity = Identity::self_signed(["localhost"])?;
         let tls = config::server(&identity, server.versions())?;
-        let net = Endpoint::bind(SocketAddr::new(address.ip(), 0), tls, &server)
+        let any = SocketAddr::new(address.ip(), 0);
+        let mut net = Endpoint::bind(any, tls, &server)
             .with_context(|| format!("can't listen on {address}"))?;
+        let listener = TcpListener::bind(any)?;
         let session = serde_json::json!({
             "url": format!("https://{}/", net.local_addr()?),
             "fingerprint": identity.fingerprint().to_string(),
+            "webSocket": format!("http://{}/", listener.local_addr()?),
         });
+        net.listen_web_socket(listener, &server)?;
         let pages = Pages::new(address, session.to_string())
             .with_context(|| format!("can't listen on {address}"))?;
         println!("open http://{}/", pages.local_addr()?);

@@ -75,12 +75,19 @@ async function publishMouse(connection) {
 	}
 }
 
-async function run() {
-	const session = await (await fetch("/session.json")).json();
-	const connection = await Moq.Connection.connect(new URL(session.url), {
-		webtransport: { serverCertificateHashes: [{ value: session.fingerprint }] },
+/** By WebTransport, or by WebSocket if the browser has none or the query of the page is `?ws`. */
+async function connect({ url, fingerprint, webSocket }) {
+	if (location.search === "?ws") delete globalThis.WebTransport;
+	if (!globalThis.WebTransport) return await Moq.Connection.connect(new URL(webSocket));
+	return await Moq.Connection.connect(new URL(url), {
+		webtransport: { serverCertificateHashes: [{ value: fingerprint }] },
 		websocket: { enabled: false },
 	});
+}
+
+async function run() {
+	const session = await (await fetch("/session.json")).json();
+	const connection = await connect(session);
 	seen.version = connection.version;
 	setState(`connected, ${connection.version}`);
 	for (const task of [watchWorld, watchClock, publishMouse]) {

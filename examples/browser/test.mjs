@@ -41,32 +41,37 @@ async function stop(child) {
 
 const until = (page, condition) => page.waitForFunction(condition, undefined, WAIT);
 
-test("visitors of a blocking game loop see it move, move in it, and return", LIMIT, async () => {
-	const game = await start("game_loop", ["--browser", "127.0.0.1:0"], /^open (\S+)/);
-	const page = await browser.newPage({ viewport: { width: 720, height: 620 } });
-	await page.goto(game.found[0]);
-	await until(page, () => seen.frames > 30);
-	const bots = await page.evaluate(() => seen.bots);
-	assert.equal(bots.length, 8);
-	await page.waitForFunction(([x]) => seen.bots[0][0] !== x, bots[0], WAIT);
-	await until(page, () => /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(seen.clock));
+for (const [carrier, query] of [["WebTransport", ""], ["WebSocket", "?ws"]]) {
+	test(`visitors of a blocking game loop see it move, move in it, and return by ${carrier}`, LIMIT, async () => {
+		const game = await start("game_loop", ["--browser", "127.0.0.1:0"], /^open (\S+)/);
+		const page = await browser.newPage({ viewport: { width: 720, height: 620 } });
+		const sockets = [];
+		page.on("websocket", (socket) => sockets.push(socket.url()));
+		await page.goto(game.found[0] + query);
+		await until(page, () => seen.frames > 30);
+		const bots = await page.evaluate(() => seen.bots);
+		assert.equal(bots.length, 8);
+		assert.equal(sockets.length, carrier === "WebSocket" ? 1 : 0);
+		await page.waitForFunction(([x]) => seen.bots[0][0] !== x, bots[0], WAIT);
+		await until(page, () => /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(seen.clock));
 
-	// The mouse goes to the game and comes back as a part of its world.
-	const canvas = await page.locator("#world").boundingBox();
-	const move = (x, y) => page.mouse.move(canvas.x + x * canvas.width, canvas.y + y * canvas.height);
-	await move(0.2, 0.2);
-	await move(0.25, 0.75);
-	await until(page, () =>
-		seen.mice.some(([x, y]) => Math.abs(x - 0.25) < 0.01 && Math.abs(y - 0.75) < 0.01),
-	);
-	if (screenshot) await page.screenshot({ path: screenshot });
+		// The mouse goes to the game and comes back as a part of its world.
+		const canvas = await page.locator("#world").boundingBox();
+		const move = (x, y) => page.mouse.move(canvas.x + x * canvas.width, canvas.y + y * canvas.height);
+		await move(0.2, 0.2);
+		await move(0.25, 0.75);
+		await until(page, () =>
+			seen.mice.some(([x, y]) => Math.abs(x - 0.25) < 0.01 && Math.abs(y - 0.75) < 0.01),
+		);
+		if (screenshot && carrier === "WebTransport") await page.screenshot({ path: screenshot });
 
-	await page.reload();
-	await until(page, () => seen.frames > 30);
-	await stop(game.child);
-	await until(page, () => seen.state === "the session ended");
-	await page.close();
-});
+		await page.reload();
+		await until(page, () => seen.frames > 30);
+		await stop(game.child);
+		await until(page, () => seen.state === "the session ended");
+		await page.close();
+	});
+}
 
 const VERSIONS = {
 	"moq-lite-02": "moql",

@@ -43,10 +43,41 @@ impl Role {
         }
     }
 
-    fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         match self {
             Self::Client(client) => client.clock(),
             Self::Server(server) | Self::Request(server) => server.clock(),
+        }
+    }
+
+    /// Starts the session. If the carrier begins with a request over HTTP, a server has it, and that of a client had path
+    /// and authority, so that SETUP must not.
+    pub(crate) fn start(
+        self,
+        agreed: Agreed,
+        now: smoq::Instant,
+        is_http: bool,
+        http: Option<HttpRequest>,
+    ) -> (Option<Session>, Option<IncomingSession>, Driver) {
+        match self {
+            Self::Client(mut client) => {
+                if is_http {
+                    client = client.with_path("").with_authority("");
+                }
+                let (session, driver) = client.connect(agreed, now);
+                (Some(session), None, driver)
+            }
+            Self::Server(server) => {
+                let (session, driver) = server.accept(agreed, now);
+                (Some(session), None, driver)
+            }
+            Self::Request(server) => {
+                let (mut request, driver) = server.incoming(agreed, now);
+                if let Some(http) = http {
+                    request = request.with_http(http);
+                }
+                (None, Some(request), driver)
+            }
         }
     }
 }
@@ -266,28 +297,8 @@ impl Connection {
     ) {
         let Some(role) = self.role.take() else { return };
         let (remote, version, clock) = (self.quic.remote_address(), agreed.version(), role.clock());
-        let now = clock.instant(now);
-        let (session, request, driver) = match role {
-            Role::Client(mut client) => {
-                if self.http.is_some() {
-                    // The request had them. SETUP must not.
-                    client = client.with_path("").with_authority("");
-                }
-                let (session, driver) = client.connect(agreed, now);
-                (Some(session), None, driver)
-            }
-            Role::Server(server) => {
-                let (session, driver) = server.accept(agreed, now);
-                (Some(session), None, driver)
-            }
-            Role::Request(server) => {
-                let (mut request, driver) = server.incoming(agreed, now);
-                if let Some(http) = http {
-                    request = request.with_http(http);
-                }
-                (None, Some(request), driver)
-            }
-        };
+        let (session, request, driver) =
+            role.start(agreed, clock.instant(now), self.http.is_some(), http);
         log::agreed(self.id.serial, remote, version);
         if let Some(session) = session.clone() {
             events.push_back(Event::Connected { id: self.id, session, version, remote });

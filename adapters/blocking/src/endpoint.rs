@@ -23,6 +23,8 @@ use crate::event::{ConnectionId, Event};
 use crate::hosts::Hosts;
 use crate::reconnect::Links;
 use crate::socket::{Datagram, Socket};
+#[cfg(feature = "websocket")]
+use crate::web_socket::{WEB_SOCKET, WebSockets};
 
 /// One UDP socket and the MoQ sessions on it, dialed and accepted.
 ///
@@ -59,14 +61,16 @@ pub struct Endpoint {
     quic: quinn_proto::Endpoint,
     server: Option<Server>,
     /// Whether the application accepts or rejects each session of the server.
-    requests: bool,
+    pub(crate) requests: bool,
     socket: Socket,
+    #[cfg(feature = "websocket")]
+    pub(crate) web_sockets: WebSockets,
     /// Indexed by quinn's handle, which is small and dense.
     pub(crate) connections: Vec<Option<Connection>>,
     pub(crate) hosts: Hosts,
     pub(crate) links: Links,
     /// The next turns. A step costs what is queued here, not what is connected.
-    ready: VecDeque<Job>,
+    pub(crate) ready: VecDeque<Job>,
     /// Whether `Job::Receive` is queued.
     receiving: bool,
     /// Deadlines of connections.
@@ -74,24 +78,30 @@ pub struct Endpoint {
     /// Connections whose packets the socket did not accept.
     stuck: Vec<usize>,
     /// Connections that the application woke, by slot, and `INTERRUPT`.
-    woken: ReadyList,
+    pub(crate) woken: ReadyList,
     interrupt: Waker,
     interrupted: bool,
     unblock: Arc<Unblock>,
     pub(crate) events: VecDeque<Event>,
-    poll: mio::Poll,
-    polled: mio::Events,
+    pub(crate) poll: mio::Poll,
+    pub(crate) polled: mio::Events,
     pub(crate) serial: u64,
-    open: usize,
-    max_connections: usize,
+    pub(crate) open: usize,
+    pub(crate) max_connections: usize,
 }
 
 /// A turn.
-enum Job {
+pub(crate) enum Job {
     /// Of the socket: receive.
     Receive,
     /// Of the connection in this slot.
     Connection(usize),
+    /// Of the listener for WebSockets.
+    #[cfg(feature = "websocket")]
+    Accept,
+    /// Of the WebSocket with this serial number.
+    #[cfg(feature = "websocket")]
+    WebSocket(u64),
 }
 
 /// How much one [`Endpoint::step`] may do.
@@ -145,6 +155,9 @@ const SLICE: Budget = Budget::items(1_024);
 
 const SOCKET: mio::Token = mio::Token(0);
 const WAKER: mio::Token = mio::Token(1);
+/// From here on the tokens are those of WebSockets.
+#[cfg(feature = "websocket")]
+pub(crate) const WEB_SOCKETS: usize = 2;
 /// The key of [`Endpoint::waker`]. No slot has this number.
 const INTERRUPT: u64 = u64::MAX;
 /// From here on the keys are those of clients that dial again.
@@ -216,6 +229,8 @@ impl Endpoint {
             server: None,
             requests: false,
             socket,
+            #[cfg(feature = "websocket")]
+            web_sockets: WebSockets::default(),
             connections: Vec::new(),
             hosts: Hosts::default(),
             links: Links::default(),
@@ -366,6 +381,10 @@ impl Endpoint {
     /// The session of a connection between [`Event::Connected`] and [`Event::Closed`]. `None` for a session that was
     /// [`Event::Incoming`]: only the application has that.
     pub fn session(&self, id: ConnectionId) -> Option<&Session> {
+        #[cfg(feature = "websocket")]
+        if let Some(session) = self.web_sockets.session(id) {
+            return Some(session);
+        }
         self.connections[self.slot(id)?].as_ref()?.session()
     }
 
@@ -390,12 +409,16 @@ impl Endpoint {
         let begun = clock();
         let mut now = begun;
         let mut step = Step::default();
-        self.collect(now);
+        self.collect(now)?;
         while let Some(job) = self.ready.pop_front() {
             step.turns += 1;
             step.items += match job {
                 Job::Receive => self.receive(now)?,
                 Job::Connection(slot) => self.turn(slot, now),
+                #[cfg(feature = "websocket")]
+                Job::Accept => self.accept_web_sockets(now),
+                #[cfg(feature = "websocket")]
+                Job::WebSocket(serial) => self.web_socket_turn(serial, now),
             };
             // The clock is read once per turn.
             now = clock();
@@ -439,6 +462,8 @@ impl Endpoint {
         let now = clock();
         let timers = self.timers.first().map(|(at, _)| *at).into_iter();
         let dialing = self.hosts.poll_timeout().into_iter().chain(self.links.poll_timeout());
+        #[cfg(feature = "websocket")]
+        let dialing = dialing.chain(self.web_sockets.poll_timeout());
         let timer = timers.chain(dialing).min();
         let timer = timer.map(|at| at.saturating_duration_since(now));
         let timeout = timer.into_iter().chain(timeout).min();
@@ -447,12 +472,23 @@ impl Endpoint {
         if stuck {
             self.listen_for(mio::Interest::READABLE | mio::Interest::WRITABLE)?;
         }
-        // The events themselves do not matter: the next step checks the socket and the waker.
-        let polled = self.poll.poll(&mut self.polled, timeout);
+        let polled = self.poll_system(timeout);
         if stuck {
             self.listen_for(mio::Interest::READABLE)?;
         }
-        polled.or_else(|e| if e.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(e) })
+        polled
+    }
+
+    /// Asks the system what is ready. Only WebSockets depend on the answer: the next step checks the socket and the waker
+    /// in any case.
+    pub(crate) fn poll_system(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.polled, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        #[cfg(feature = "websocket")]
+        self.queue_web_sockets();
+        Ok(())
     }
 
     fn listen_for(&mut self, interest: mio::Interest) -> io::Result<()> {
@@ -487,7 +523,7 @@ impl Endpoint {
     }
 
     /// Queues everything that has become ready since the last step.
-    fn collect(&mut self, now: Instant) {
+    fn collect(&mut self, now: Instant) -> io::Result<()> {
         if self.socket.is_stuck() {
             self.socket.retry();
         }
@@ -508,6 +544,9 @@ impl Endpoint {
         self.attempt_due(now);
         self.take_woken();
         self.links_due(now);
+        #[cfg(feature = "websocket")]
+        self.collect_web_sockets(now)?;
+        Ok(())
     }
 
     fn take_woken(&mut self) {
@@ -515,6 +554,8 @@ impl Endpoint {
             match key {
                 INTERRUPT => self.interrupted = true,
                 link if link >= LINK => self.link_woken(link),
+                #[cfg(feature = "websocket")]
+                key if key >= WEB_SOCKET => self.queue_web_socket(key & !WEB_SOCKET),
                 slot => self.queue(slot as usize),
             }
         }
@@ -674,8 +715,10 @@ impl Drop for Endpoint {
         for connection in self.connections.iter_mut().flatten() {
             connection.abandon(now, &mut self.socket);
         }
+        #[cfg(feature = "websocket")]
+        self.web_sockets.abandon();
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -41,8 +41,8 @@ pub enum Event {
         id: ConnectionId,
         /// Its session. The endpoint keeps a handle as well, so dropping this one ends nothing.
         session: Session,
-        /// The version that TLS or HTTP/3 agreed on. moq-lite 01 and 02 share an ALPN: then it is the preferred one, and
-        /// [`Session::version`] returns the final one after SETUP.
+        /// The version that TLS, HTTP/3 or the upgrade to a WebSocket agreed on. moq-lite 01 and 02 share an ALPN: then it
+        /// is the preferred one, and [`Session::version`] returns the final one after SETUP.
         version: Version,
         /// The peer's address.
         remote: SocketAddr,

@@ -43,10 +43,13 @@
 //! that [`config::server`] makes accepts both on one port; a client dials the carrier of its URL with
 //! [`config::client_for`].
 //!
+//! With the feature `websocket`, `Endpoint::listen_web_socket` accepts sessions on WebSockets as well, in the same steps.
+//!
 //! [`Endpoint::reconnect`] keeps a client connected: it dials again within the steps.
 //!
 //! The crate is also an example of a complete adapter. Start at [`Endpoint::step`] in `endpoint.rs`.
-//! `connection.rs` has the turn of one connection, and `socket.rs` sends and receives packets.
+//! `connection.rs` has the turn of one connection, and `socket.rs` sends and receives packets. `web_socket.rs` and the files
+//! below it do the same for WebSockets.
 
 mod connection;
 mod dialing;
@@ -58,6 +61,8 @@ mod hosts;
 mod http;
 mod reconnect;
 mod socket;
+#[cfg(feature = "websocket")]
+mod web_socket;
 
 pub use endpoint::{Budget, Endpoint, Step};
 pub use error::{DialError, Error, Unreachable};

@@ -1,6 +1,6 @@
-//! The HTTP request that opened a session over WebTransport.
+//! The HTTP request that opened a session over WebTransport or a WebSocket.
 
-/// The HTTP request by which a client opened a session over WebTransport.
+/// The HTTP request by which a client opened a session over WebTransport or a WebSocket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpRequest {
     path: Box<str>,
@@ -24,7 +24,7 @@ impl HttpRequest {
         &self.path
     }
 
-    /// Host and port of the URL. The port is left out if it is 443.
+    /// Host and port of the URL. The port is left out if it is that of the scheme.
     pub fn authority(&self) -> &str {
         &self.authority
     }

@@ -69,8 +69,8 @@ impl IncomingSession {
         self
     }
 
-    /// The client's HTTP request, with its origin and headers, if the session runs on WebTransport.
-    /// `None` on raw QUIC.
+    /// The client's HTTP request, with its origin and headers, if the session runs on WebTransport or
+    /// a WebSocket. `None` on raw QUIC.
     pub fn http(&self) -> Option<&HttpRequest> {
         self.http.as_deref()
     }

@@ -11,7 +11,7 @@ use crate::config;
 
 thread_local! {
     /// How far the clock of this thread is ahead.
-    pub(super) static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    pub(crate) static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 #[test]

@@ -283,13 +283,22 @@ impl Tested for WebSocket {
     }
 
     async fn dial(address: SocketAddr, versions: &Versions) -> (Self::Session, Kept) {
-        let stream = connect(address).await;
-        let mut request = format!("ws://{address}/room").into_client_request().unwrap();
-        let offered = versions.alpns().map(|alpn| format!("qmux-02.{alpn}")).collect::<Vec<_>>();
-        let offered = offered.join(", ").parse().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", offered);
-        let (socket, response) = client_async(request, stream).await.unwrap();
-        let protocol = response.headers()["sec-websocket-protocol"].to_str().unwrap();
-        (Reliable(ws::Upgraded::new(socket).with_alpn(protocol).connect()), Box::new(()))
+        (dial_web_socket(address, versions, "qmux-02").await, Box::new(()))
     }
+}
+
+/// Dials with this format of `qmux`.
+pub(crate) async fn dial_web_socket(
+    address: SocketAddr,
+    versions: &Versions,
+    format: &str,
+) -> Reliable<qmux::Session> {
+    let stream = connect(address).await;
+    let mut request = format!("ws://{address}/room").into_client_request().unwrap();
+    let offered = versions.alpns().map(|alpn| format!("{format}.{alpn}")).collect::<Vec<_>>();
+    let offered = offered.join(", ").parse().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", offered);
+    let (socket, response) = client_async(request, stream).await.unwrap();
+    let protocol = response.headers()["sec-websocket-protocol"].to_str().unwrap();
+    Reliable(ws::Upgraded::new(socket).with_alpn(protocol).connect())
 }

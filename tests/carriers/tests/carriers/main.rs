@@ -1,5 +1,6 @@
 //! Sessions of smoq-web-transport on published transports, on loopback.
 
+mod blocking;
 mod carriers;
 mod crowd;
 mod ends;
