@@ -43,13 +43,14 @@ impl GroupProducer {
     ) -> Result<()> {
         let (timestamp, group) = (timestamp.into(), &self.group);
         // It outlives the lock in any case, because dropping it may run foreign code.
-        let mut payload = Some(payload.into());
+        let mut payload: Bytes = payload.into();
+        let size = payload.len() as u64;
         group.write(&mut self.wakes, |state| {
-            let size = payload.as_ref().map_or(0, |payload: &Bytes| payload.len() as u64);
             group.begin_frame(state, size)?;
-            match payload.take_if(|_| size > SMALL) {
-                Some(payload) => group.put_shared(state, timestamp, payload),
-                None => group.put_copy(state, timestamp, None, payload.as_slice()),
+            if size > SMALL {
+                group.put_shared(state, timestamp, mem::take(&mut payload));
+            } else {
+                group.put_copy(state, timestamp, None, &[&payload]);
             }
             Ok(())
         })
